@@ -1,0 +1,401 @@
+"""Nouns that several modules share: what arrives, what the Policy says, what a decision is called, what leaves.
+
+The structs below decode only the fields that a rule reads; everything else of a Pod is skipped unseen and survives
+because patches name positions in the caller's own JSON. Lists of variables stay raw bytes until a container is really
+looked at. Field names are Kubernetes' own, so that the JSON schema made from these types is the wire format.
+
+A literal value of a variable is never kept: `Value` remembers only whether there was one. Structs that could carry
+users' data do not show it in their repr.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Annotated, Final, Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from injector.core import names
+
+
+class Reason(StrEnum):
+    """Why a decision was taken. Stable words, used alike in logs, metrics, responses, audit annotations and docs."""
+
+    # Inject
+    INJECTED = "injected"
+    # Skip: not ours
+    NOT_A_POD = "not-a-pod"
+    NOT_A_WORKLOAD = "not-a-workload"
+    NOT_A_CREATE = "not-a-create"
+    DAPR_NOT_ENABLED = "dapr-not-enabled"
+    NO_TOKEN_REQUESTED = "no-token-requested"
+    # Skip: ours, but nothing to change
+    NO_SIDECAR = "no-sidecar"
+    UP_TO_DATE = "up-to-date"
+    KEPT = "kept"
+    # Skip: a workload was looked at for its warnings
+    REVIEWED = "reviewed"
+    # Skip: shadow mode
+    WOULD_INJECT = "would-inject"
+    WOULD_DENY = "would-deny"
+    # Deny
+    INVALID_SECRET_NAME = "invalid-secret-name"
+    INVALID_SECRET_KEY = "invalid-secret-key"
+    SECRET_NOT_ALLOWED = "secret-not-allowed"
+
+
+class Verdict(StrEnum):
+    """The three decisions by name, as logs and metrics say them."""
+
+    INJECT = "inject"
+    SKIP = "skip"
+    DENY = "deny"
+
+
+class Endpoint(StrEnum):
+    """The path under which a review arrived; each is an entry of its own in the webhook configurations."""
+
+    MUTATE = names.MUTATE_PATH
+    MUTATE_DEFAULT = names.MUTATE_DEFAULT_PATH
+    WARN = names.WARN_PATH
+
+
+class Conflict(StrEnum):
+    """What happens to a variable of the same name that the Pod brought along."""
+
+    KEEP = "keep"
+    REPLACE = "replace"
+
+
+class SourceKind(StrEnum):
+    """The two sources of a variable that mean the same in every container of a Pod."""
+
+    SECRET = "secretKeyRef"
+    CONFIG_MAP = "configMapKeyRef"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRef:
+    """Where a token lives: an object's name and a key, always in the Pod's own namespace; never a token's value."""
+
+    name: str
+    key: str
+    kind: SourceKind = SourceKind.SECRET
+
+
+@dataclass(frozen=True, slots=True)
+class AppContainers:
+    """Which app containers get the tokens: those named, and all that are not infrastructure if `every` is set."""
+
+    names: tuple[str, ...] = ()
+    every: bool = False
+    # Names that a Pod's author wrote are checked against the Pod; the cluster owner's default fits many Pods and is not.
+    from_pod: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the cluster owner allows and defaults. `config.load_policy` makes one from a YAML file."""
+
+    default_secret: str | None = None
+    allowed_secrets: tuple[str, ...] = ()  # shell-style globs; empty allows every name
+    default_api_key: str = names.DAPR_FIXED_KEY
+    default_app_key: str = names.DAPR_FIXED_KEY
+    default_app_containers: AppContainers = field(default_factory=lambda: AppContainers(from_pod=False))
+    infrastructure_containers: frozenset[str] = frozenset(names.INFRASTRUCTURE_CONTAINERS)
+    conflict: Conflict = Conflict.KEEP
+    shadow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFacts:
+    """What is known about the Secrets of the Pod's namespace at the time of a decision. Level 0 knows nothing."""
+
+
+# --- what arrives ---
+
+
+class Quiet(Struct, frozen=True, gc=False):
+    """A decoded object whose repr shows none of the caller's data."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+
+class GroupVersionKind(Quiet, frozen=True, gc=False):
+    """Kind of the object under review."""
+
+    group: str = ""
+    version: str = ""
+    kind: str = ""
+
+
+class OwnerReference(Quiet, frozen=True, gc=False):
+    """Who made the object."""
+
+    kind: str = ""
+    name: str = ""
+    controller: bool | None = None
+
+
+class Annotations(Quiet, frozen=True, gc=False):
+    """The annotations that a rule reads; all others are skipped while decoding. None and absent are alike."""
+
+    enabled: str | None = msgspec.field(default=None, name=names.ENABLED)
+    api_token_secret: str | None = msgspec.field(default=None, name=names.API_TOKEN_SECRET)
+    app_token_secret: str | None = msgspec.field(default=None, name=names.APP_TOKEN_SECRET)
+    api_token_key: str | None = msgspec.field(default=None, name=names.API_TOKEN_KEY)
+    app_token_key: str | None = msgspec.field(default=None, name=names.APP_TOKEN_KEY)
+    app_containers: str | None = msgspec.field(default=None, name=names.APP_CONTAINERS)
+    dapr_env: str | None = msgspec.field(default=None, name=names.DAPR_ENV)
+    status: str | None = msgspec.field(default=None, name=names.STATUS)
+
+
+class ObjectMeta(Quiet, frozen=True, gc=False):
+    """Metadata of the object under review."""
+
+    name: str | None = None
+    generateName: str | None = None  # noqa: N815 - Kubernetes' own spelling
+    annotations: Annotations | None = None
+    ownerReferences: list[OwnerReference] | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class Container(Quiet, frozen=True, gc=False):
+    """A container of either list."""
+
+    name: str = ""
+    env: Raw = Raw()  # empty when absent
+    restartPolicy: str | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class PodSpec(Quiet, frozen=True, gc=False):
+    """The two lists that can hold a sidecar."""
+
+    containers: list[Container] | None = None
+    initContainers: list[Container] | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class Pod(Quiet, frozen=True, gc=False):
+    """A Pod, or a Pod template: both are metadata and a spec."""
+
+    metadata: ObjectMeta | None = None
+    spec: PodSpec | None = None
+
+
+class JobTemplate(Quiet, frozen=True, gc=False):
+    """The middle layer of a CronJob."""
+
+    spec: WorkloadSpec | None = None
+
+
+class WorkloadSpec(Quiet, frozen=True, gc=False):
+    """Where a workload keeps its Pod template."""
+
+    template: Pod | None = None
+    jobTemplate: JobTemplate | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class Workload(Quiet, frozen=True, gc=False):
+    """An object that makes Pods: Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob."""
+
+    metadata: ObjectMeta | None = None
+    spec: WorkloadSpec | None = None
+
+    @property
+    def template(self) -> Pod | None:
+        """The Pod template, wherever the kind keeps it."""
+        spec = self.spec
+        if spec is not None and spec.jobTemplate is not None:
+            spec = spec.jobTemplate.spec
+        return None if spec is None else spec.template
+
+
+ObjectT = TypeVar("ObjectT")
+
+
+class AdmissionRequest(Quiet, Generic[ObjectT], frozen=True, gc=False):
+    """The question itself. `object` is a Pod, a Workload, or raw JSON when it is of no kind that we judge."""
+
+    uid: Annotated[str, Meta(min_length=1)]
+    object: ObjectT
+    kind: GroupVersionKind = GroupVersionKind()
+    subResource: str | None = None  # noqa: N815 - Kubernetes' own spelling
+    operation: str | None = None
+    namespace: str | None = None
+
+
+class AdmissionReview(Quiet, Generic[ObjectT], frozen=True, gc=False):
+    """An `admission.k8s.io` review as the API server sends it."""
+
+    apiVersion: Literal["admission.k8s.io/v1", "admission.k8s.io/v1beta1"]  # noqa: N815 - Kubernetes' own spelling
+    kind: Literal["AdmissionReview"]
+    request: AdmissionRequest[ObjectT]
+
+
+# --- variables of one container, decoded when the container is looked at ---
+
+
+class EntryKind(Enum):
+    """What an entry of an `env` list holds."""
+
+    EMPTY = "empty"  # neither value nor source: daprd takes it for "no authentication"
+    LITERAL = "literal"
+    REFERENCE = "reference"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvEntry:
+    """One entry of an `env` list. `ref` is None for a literal and for sources that we cannot repeat elsewhere."""
+
+    index: int
+    name: str
+    kind: EntryKind
+    ref: TokenRef | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnvList:
+    """The entries of one container that bear a name we manage; `exists` is false for an absent or null list."""
+
+    exists: bool
+    entries: tuple[EnvEntry, ...] = ()
+
+
+class _EnvName(Struct, frozen=True, gc=False):
+    name: str = ""
+
+
+class _EnvVar(Quiet, frozen=True, gc=False):
+    value: Raw = Raw()
+    valueFrom: dict[str, Raw] | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class _Selector(Quiet, frozen=True, gc=False):
+    name: str = ""
+    key: str = ""
+    optional: bool | None = None
+
+
+_MANAGED: Final = frozenset({names.API_TOKEN_ENV, names.APP_TOKEN_ENV})
+_NULL: Final = (b"", b"null")
+_EMPTY_STRING: Final = (*_NULL, b'""')
+
+_env_names = msgspec.json.Decoder(list[_EnvName] | None)
+_env_vars = msgspec.json.Decoder(list[Raw])
+_env_var = msgspec.json.Decoder(_EnvVar)
+_selector = msgspec.json.Decoder(_Selector)
+
+
+def env_of(container: Container) -> EnvList:
+    """The managed variables of `container`.
+
+    Raises:
+        msgspec.ValidationError: `env` is not a list of variables.
+    """
+    raw = container.env
+    if bytes(raw) in _NULL:
+        return _NO_LIST
+    found = [(i, entry.name) for i, entry in enumerate(_env_names.decode(raw) or ()) if entry.name in _MANAGED]
+    if not found:
+        return _NO_ENTRY
+    entries = _env_vars.decode(raw)
+    return EnvList(exists=True, entries=tuple(_entry(i, name, _env_var.decode(entries[i])) for i, name in found))
+
+
+def _entry(index: int, name: str, variable: _EnvVar) -> EnvEntry:
+    if variable.valueFrom:
+        return _reference(index, name, variable.valueFrom)
+    kind = EntryKind.EMPTY if bytes(variable.value) in _EMPTY_STRING else EntryKind.LITERAL
+    return EnvEntry(index, name, kind)
+
+
+def _reference(index: int, name: str, source: dict[str, Raw]) -> EnvEntry:
+    ref: TokenRef | None = None
+    optional = False
+    for kind, raw in source.items():
+        if bytes(raw) in _NULL:
+            continue
+        selector = _selector.decode(raw)
+        optional = optional or bool(selector.optional)
+        if kind in SourceKind:
+            ref = TokenRef(selector.name, selector.key, SourceKind(kind))
+    return EnvEntry(index, name, EntryKind.REFERENCE, ref, optional)
+
+
+_NO_LIST: Final = EnvList(exists=False)
+_NO_ENTRY: Final = EnvList(exists=True)
+
+
+# --- the record that we leave on a Pod ---
+
+
+class Injected(Struct, frozen=True, gc=False, omit_defaults=True):
+    """One variable that we put into one container; `replaced` tells that an entry stood there before."""
+
+    container: str
+    env: str
+    name: str
+    key: str
+    source: SourceKind = SourceKind.SECRET
+    replaced: bool = False
+
+
+class StatusRecord(Struct, frozen=True, gc=False):
+    """Value of the status annotation: what we did, for `uninject`. Never an input of a decision."""
+
+    v: Literal[1]
+    injected: tuple[Injected, ...]
+
+
+# 64 containers with two variables and the longest names need less: what is longer was not written by us.
+_MAX_STATUS: Final = 128 * 1024
+_status = msgspec.json.Decoder(StatusRecord)
+
+
+def read_status(text: str | None) -> tuple[Injected, ...]:
+    """What an earlier round recorded; nothing when the text is absent or not a record of ours."""
+    if not text or len(text) > _MAX_STATUS:
+        return ()
+    try:
+        return _status.decode(text).injected
+    except (msgspec.DecodeError, RecursionError):
+        return ()
+
+
+def write_status(injected: tuple[Injected, ...]) -> str:
+    """The annotation's value: compact JSON in a fixed order."""
+    return msgspec.json.encode(StatusRecord(1, injected)).decode()
+
+
+# --- what leaves ---
+
+
+class Status(Struct, frozen=True, gc=False):
+    """`metav1.Status`, as far as a denial needs it."""
+
+    message: str
+    reason: str
+    code: int
+
+
+class AdmissionResponse(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Our answer; `patch` is base64 on the wire."""
+
+    uid: str
+    allowed: bool
+    patchType: Literal["JSONPatch"] | None = None  # noqa: N815 - Kubernetes' own spelling
+    patch: bytes | None = None
+    warnings: tuple[str, ...] = ()
+    auditAnnotations: dict[str, str] = {}  # noqa: N815, RUF012 - Kubernetes' own spelling; msgspec copies it
+    status: Status | None = None
+
+
+class AnsweredReview(Struct, frozen=True, gc=False):
+    """The review that we send back: version and kind echo the question."""
+
+    apiVersion: str  # noqa: N815 - Kubernetes' own spelling
+    kind: str
+    response: AdmissionResponse

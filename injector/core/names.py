@@ -1,0 +1,76 @@
+"""Every string that users, Dapr or Kubernetes know us by, once; and every bound with its unit and origin.
+
+Dapr's names are those of its own injector:
+https://github.com/dapr/dapr/blob/release-1.18/pkg/injector/annotations/annotations.go
+"""
+
+from typing import Final
+
+# --- annotations that Dapr defines ---
+ENABLED: Final = "dapr.io/enabled"
+API_TOKEN_SECRET: Final = "dapr.io/api-token-secret"
+APP_TOKEN_SECRET: Final = "dapr.io/app-token-secret"
+DAPR_ENV: Final = "dapr.io/env"
+
+# --- annotations that we define ---
+API_TOKEN_KEY: Final = "dapr-token-injector/api-token-key"
+APP_TOKEN_KEY: Final = "dapr-token-injector/app-token-key"
+APP_CONTAINERS: Final = "dapr-token-injector/app-containers"
+STATUS: Final = "dapr-token-injector/status"
+
+# --- containers and their environment ---
+SIDECAR: Final = "daprd"
+API_TOKEN_ENV: Final = "DAPR_API_TOKEN"
+APP_TOKEN_ENV: Final = "APP_API_TOKEN"
+# The key that Dapr's own injector always references.
+DAPR_FIXED_KEY: Final = "token"
+
+# --- webhook paths ---
+MUTATE_PATH: Final = "/mutate"
+MUTATE_DEFAULT_PATH: Final = "/mutate/default"
+WARN_PATH: Final = "/warn"
+
+# --- audit annotations: one key per outcome and target. The API server keeps the first value of a key, and a first
+# round that came before Dapr's injector may have spoken of app containers only, so each target has a key of its own.
+AUDIT_INJECTED_SIDECAR: Final = "injected-sidecar"
+AUDIT_INJECTED_APP: Final = "injected-app"
+AUDIT_KEPT: Final = "kept"
+AUDIT_KEPT_APP: Final = "kept-app"
+AUDIT_DENIED: Final = "denied"
+AUDIT_WOULD_INJECT: Final = "would-inject"
+AUDIT_WOULD_INJECT_APP: Final = "would-inject-app"
+AUDIT_WOULD_DENY: Final = "would-deny"
+
+# What Dapr's watchdog and operator take for true, in any case:
+# https://github.com/dapr/kit/blob/main/utils/strings.go
+TRUE_WORDS: Final = frozenset({"y", "yes", "true", "t", "on", "1"})
+FALSE_WORDS: Final = frozenset({"n", "no", "false", "f", "off", "0"})
+
+# Containers that carry traffic or secrets and never call Dapr: `*` leaves them out. Policy may name others.
+INFRASTRUCTURE_CONTAINERS: Final = (
+    "istio-proxy",
+    "istio-validation",
+    "linkerd-proxy",
+    "vault-agent",
+    "vault-agent-init",
+    "kuma-sidecar",
+    "consul-dataplane",
+    "envoy",
+    "cloud-sql-proxy",
+    "gke-gcsfuse-sidecar",
+    "otc-container",
+    "datadog-agent-injected",
+    "aws-guardduty-agent",
+)
+
+# --- bounds, in characters ---
+# A DNS subdomain: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names
+MAX_SECRET_NAME: Final = 253
+# `IsConfigMapKey` of k8s.io/apimachinery/pkg/util/validation.
+MAX_SECRET_KEY: Final = 253
+# Ours: shorter than the 256 to which the API server cuts a warning once there are many.
+MAX_WARNING: Final = 119
+# Ours: the part of a rejected value that a message may show.
+MAX_SHOWN_VALUE: Final = 40
+# Ours: people paste tokens where names belong. A longer value is never shown at all.
+MAX_SHOWABLE_LENGTH: Final = 63
