@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from injector.core import decision, patch, review
+from injector.core.decision import Deny, Inject, Skip
+from injector.core.model import AdmissionResponse, ObjectMeta, Pod, Reason, Status, Verdict, Workload
 
 if TYPE_CHECKING:
-    from injector.core.model import Endpoint, Policy, Reason, SecretFacts, Verdict
+    from injector.core.decision import Decision
+    from injector.core.model import Endpoint, Policy, SecretFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +23,56 @@ class Admission:
     reason: Reason
     uid: str
     namespace: str
-    owner: str  # "ReplicaSet/web-7d9", or the Pod's name or generateName; "" when it has none
+    owner: str  # "ReplicaSet/web-7d9", or the object's name or generateName; "" when it has none
     warnings: int
 
 
-def admit(body: bytes, *, endpoint: Endpoint, policy: Policy, facts: SecretFacts) -> Admission:
+def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy, facts: SecretFacts) -> Admission:
     """Answer one review.
 
     Raises:
-        ReviewError: `body` is not an AdmissionReview with a request and a uid (HTTP 400).
+        ReviewError: `body` is not an AdmissionReview that can be answered (HTTP 400).
         PolicyGapError: `endpoint` needs a default Secret and the Policy has none (HTTP 500).
     """
-    raise NotImplementedError
+    question = review.decode(body, endpoint)
+    request = question.request
+    decided = decision.decide(question, endpoint, policy, facts)
+    return Admission(
+        body=review.encode(question, respond(request.uid, decided)),
+        verdict=_VERDICTS[type(decided)],
+        reason=decided.reason,
+        uid=request.uid,
+        namespace=request.namespace or "",
+        owner=_owner(request.object.metadata) if isinstance(request.object, Pod | Workload) else "",
+        warnings=len(decided.warnings),
+    )
+
+
+def respond(uid: str, decided: Decision) -> AdmissionResponse:
+    """The decision as the API server wants to hear it."""
+    notes = dict(decision.audit(decided))
+    match decided:
+        case Inject(plan=plan, warnings=warnings):
+            operations = review.encode_patch(patch.build(plan))
+            return AdmissionResponse(uid, True, "JSONPatch", operations, warnings, notes)
+        case Skip(warnings=warnings):
+            return AdmissionResponse(uid, allowed=True, warnings=warnings, auditAnnotations=notes)
+        case Deny(reason=reason, warnings=warnings):
+            code = _FORBIDDEN if reason is Reason.SECRET_NOT_ALLOWED else _UNPROCESSABLE
+            status = Status(decided.message, reason.value, code)
+            return AdmissionResponse(uid, allowed=False, warnings=warnings, auditAnnotations=notes, status=status)
+
+
+_VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DENY}
+# HTTP codes that the API server passes on to whoever created the Pod.
+_FORBIDDEN: Final = 403
+_UNPROCESSABLE: Final = 422
+
+
+def _owner(metadata: ObjectMeta | None) -> str:
+    if metadata is None:
+        return ""
+    for owner in metadata.ownerReferences or ():
+        if owner.controller:
+            return f"{owner.kind}/{owner.name}"
+    return metadata.name or metadata.generateName or ""

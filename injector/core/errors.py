@@ -1,25 +1,30 @@
 """The errors of the core.
 
 InjectorError
-├── ReviewError     the caller sent something that is not a review     -> HTTP 4xx
-├── RequestError    a Pod's annotations are malformed; carries them all -> a denial
-└── PolicyGapError  an endpoint is registered that the Policy cannot serve -> HTTP 500, `failurePolicy` decides
+├── ReviewError                 the caller's fault                          -> HTTP 400
+│   ├── MalformedJSONError      the body is not JSON
+│   ├── NotAReviewError         JSON, but no AdmissionReview with a request and a uid
+│   └── MalformedObjectError    a review, but its object is not of the kind it claims
+├── RequestError                a Pod's annotations are malformed           -> a denial
+└── PolicyGapError              the Policy cannot serve a called endpoint   -> HTTP 500, `failurePolicy` decides
 
-Only a message built from fixed words and from values made safe by `names`' bounds may go into one of them: a message can
-end in a response, an Event or a log.
+Only fixed words and values that `request.shown` let through may go into a message: it can end in a response, an Event
+or a log.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from injector.core.model import Reason
 
 
 class InjectorError(Exception):
-    """Base of all errors of ours; never raised itself."""
+    """Base of all errors of ours; never raised itself. `reason` is the stable word for metrics and error bodies."""
+
+    reason: ClassVar[str]
 
     def __init__(self, message: str) -> None:
         if type(self) is InjectorError:
@@ -30,22 +35,47 @@ class InjectorError(Exception):
 class ReviewError(InjectorError):
     """The body is not an AdmissionReview that we can answer. The message holds nothing of the body."""
 
+    reason = "bad-review"
+
+
+class MalformedJSONError(ReviewError):
+    """The body is not JSON."""
+
+    reason = "malformed-json"
+
+
+class NotAReviewError(ReviewError):
+    """The body is JSON, but no AdmissionReview of a known version with a request and a uid."""
+
+    reason = "not-a-review"
+
+
+class MalformedObjectError(ReviewError):
+    """The object under review is missing, or not shaped as its kind is."""
+
+    reason = "malformed-object"
+
 
 class PolicyGapError(InjectorError):
     """The Policy lacks what the called endpoint needs; the installation is at fault, not the Pod."""
 
+    reason = "policy-gap"
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with one annotation: what, where, and what is allowed."""
+    """One thing wrong with one annotation: `message` says what, where, and what is allowed; `brief` fits a warning."""
 
     annotation: str
     reason: Reason
     message: str
+    brief: str
 
 
 class RequestError(InjectorError):
     """A Pod's annotations ask for something malformed; `problems` holds every one of them, in a fixed order."""
+
+    reason = "bad-annotations"
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("; ".join(problem.message for problem in problems))

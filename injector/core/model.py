@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Annotated, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 from injector.core import names
+from injector.core.errors import MalformedObjectError
 
 
 class Reason(StrEnum):
@@ -25,19 +29,19 @@ class Reason(StrEnum):
 
     # Inject
     INJECTED = "injected"
-    # Skip: not ours
+    # Skip, because it is not ours
     NOT_A_POD = "not-a-pod"
     NOT_A_WORKLOAD = "not-a-workload"
     NOT_A_CREATE = "not-a-create"
     DAPR_NOT_ENABLED = "dapr-not-enabled"
     NO_TOKEN_REQUESTED = "no-token-requested"
-    # Skip: ours, but nothing to change
+    # Skip, because nothing is to be changed
     NO_SIDECAR = "no-sidecar"
     UP_TO_DATE = "up-to-date"
     KEPT = "kept"
-    # Skip: a workload was looked at for its warnings
+    # Skip, because a workload is looked at for its warnings only
     REVIEWED = "reviewed"
-    # Skip: shadow mode
+    # Skip in shadow mode
     WOULD_INJECT = "would-inject"
     WOULD_DENY = "would-deny"
     # Deny
@@ -91,7 +95,7 @@ class AppContainers:
 
     names: tuple[str, ...] = ()
     every: bool = False
-    # Names that a Pod's author wrote are checked against the Pod; the cluster owner's default fits many Pods and is not.
+    # Names from a Pod's annotation are checked against the Pod; a default of the Policy is meant for many Pods.
     from_pod: bool = True
 
 
@@ -215,6 +219,15 @@ class Workload(Quiet, frozen=True, gc=False):
 ObjectT = TypeVar("ObjectT")
 
 
+POD: Final = GroupVersionKind("", "v1", "Pod")
+WORKLOADS: Final = frozenset(
+    {
+        *(GroupVersionKind("apps", "v1", kind) for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")),
+        *(GroupVersionKind("batch", "v1", kind) for kind in ("Job", "CronJob")),
+    }
+)
+
+
 class AdmissionRequest(Quiet, Generic[ObjectT], frozen=True, gc=False):
     """The question itself. `object` is a Pod, a Workload, or raw JSON when it is of no kind that we judge."""
 
@@ -232,6 +245,12 @@ class AdmissionReview(Quiet, Generic[ObjectT], frozen=True, gc=False):
     apiVersion: Literal["admission.k8s.io/v1", "admission.k8s.io/v1beta1"]  # noqa: N815 - Kubernetes' own spelling
     kind: Literal["AdmissionReview"]
     request: AdmissionRequest[ObjectT]
+
+
+PodReview = AdmissionReview[Pod | None]
+WorkloadReview = AdmissionReview[Workload | None]
+OpaqueReview = AdmissionReview[Raw]
+Review = PodReview | WorkloadReview | OpaqueReview
 
 
 # --- variables of one container, decoded when the container is looked at ---
@@ -280,10 +299,11 @@ class _Selector(Quiet, frozen=True, gc=False):
 
 
 _MANAGED: Final = frozenset({names.API_TOKEN_ENV, names.APP_TOKEN_ENV})
+_REPEATABLE: Final[Mapping[str, SourceKind]] = {kind.value: kind for kind in SourceKind}
 _NULL: Final = (b"", b"null")
 _EMPTY_STRING: Final = (*_NULL, b'""')
 
-_env_names = msgspec.json.Decoder(list[_EnvName] | None)
+_env_names = msgspec.json.Decoder(list[_EnvName])
 _env_vars = msgspec.json.Decoder(list[Raw])
 _env_var = msgspec.json.Decoder(_EnvVar)
 _selector = msgspec.json.Decoder(_Selector)
@@ -293,16 +313,20 @@ def env_of(container: Container) -> EnvList:
     """The managed variables of `container`.
 
     Raises:
-        msgspec.ValidationError: `env` is not a list of variables.
+        MalformedObjectError: `env` is not a list of variables.
     """
     raw = container.env
     if bytes(raw) in _NULL:
         return _NO_LIST
-    found = [(i, entry.name) for i, entry in enumerate(_env_names.decode(raw) or ()) if entry.name in _MANAGED]
-    if not found:
-        return _NO_ENTRY
-    entries = _env_vars.decode(raw)
-    return EnvList(exists=True, entries=tuple(_entry(i, name, _env_var.decode(entries[i])) for i, name in found))
+    try:
+        found = [(i, entry.name) for i, entry in enumerate(_env_names.decode(raw)) if entry.name in _MANAGED]
+        if not found:
+            return _NO_ENTRY
+        entries = _env_vars.decode(raw)
+        return EnvList(exists=True, entries=tuple(_entry(i, name, _env_var.decode(entries[i])) for i, name in found))
+    except msgspec.DecodeError:
+        # The codec's own message is left out: it was not written with secrets in mind.
+        raise MalformedObjectError("the env of a container is not a list of variables") from None
 
 
 def _entry(index: int, name: str, variable: _EnvVar) -> EnvEntry:
@@ -320,8 +344,8 @@ def _reference(index: int, name: str, source: dict[str, Raw]) -> EnvEntry:
             continue
         selector = _selector.decode(raw)
         optional = optional or bool(selector.optional)
-        if kind in SourceKind:
-            ref = TokenRef(selector.name, selector.key, SourceKind(kind))
+        if kind in _REPEATABLE:
+            ref = TokenRef(selector.name, selector.key, _REPEATABLE[kind])
     return EnvEntry(index, name, EntryKind.REFERENCE, ref, optional)
 
 
@@ -373,6 +397,14 @@ def write_status(injected: tuple[Injected, ...]) -> str:
 # --- what leaves ---
 
 
+class PatchOp(Struct, frozen=True, gc=False):
+    """One RFC 6902 operation: https://www.rfc-editor.org/rfc/rfc6902."""
+
+    op: Literal["add", "replace"]
+    path: str
+    value: object
+
+
 class Status(Struct, frozen=True, gc=False):
     """`metav1.Status`, as far as a denial needs it."""
 
@@ -389,7 +421,7 @@ class AdmissionResponse(Struct, frozen=True, gc=False, omit_defaults=True):
     patchType: Literal["JSONPatch"] | None = None  # noqa: N815 - Kubernetes' own spelling
     patch: bytes | None = None
     warnings: tuple[str, ...] = ()
-    auditAnnotations: dict[str, str] = {}  # noqa: N815, RUF012 - Kubernetes' own spelling; msgspec copies it
+    auditAnnotations: dict[str, str] = {}  # noqa: N815 - Kubernetes' own spelling
     status: Status | None = None
 
 

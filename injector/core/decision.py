@@ -1,0 +1,220 @@
+"""Inject, Skip or Deny, each with a Reason: what becomes of one review, and what its sender is told.
+
+A pure function of the review, the endpoint, the Policy and what is known about Secrets. "No" is a value; an exception
+means that nothing could be decided.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from injector.core import names, plan
+from injector.core.errors import MalformedObjectError, PolicyGapError, Problem, RequestError
+from injector.core.model import (
+    POD,
+    WORKLOADS,
+    Annotations,
+    Endpoint,
+    Pod,
+    Reason,
+    Workload,
+)
+from injector.core.plan import Change, Kept, Plan, Target
+from injector.core.request import Enabled, asks_for_token, enabled, parse, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from injector.core.model import Policy, Review, SecretFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Inject:
+    """The Pod is patched as planned."""
+
+    plan: Plan
+    reason: Reason = Reason.INJECTED
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """The Pod passes as it is. `audit` is for what was seen and left alone; empty for what is not our concern."""
+
+    reason: Reason
+    warnings: tuple[str, ...] = ()
+    audit: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The Pod is refused; `message` tells every problem at once."""
+
+    reason: Reason
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def message(self) -> str:
+        """All problems in one sentence each."""
+        return "; ".join(problem.message for problem in self.problems)
+
+
+Decision = Inject | Skip | Deny
+
+ExpectedT = TypeVar("ExpectedT", Pod, Workload)
+
+
+def decide(
+    review: Review,
+    endpoint: Endpoint,
+    policy: Policy,
+    facts: SecretFacts,  # noqa: ARG001 - level 0 knows nothing of Secrets; later levels change no signature
+) -> Decision:
+    """What becomes of one review.
+
+    Raises:
+        MalformedObjectError: The object under review is missing or malformed.
+        PolicyGapError: `endpoint` needs a default Secret and the Policy has none.
+    """
+    request = review.request
+    if endpoint is Endpoint.WARN:
+        if request.kind not in WORKLOADS or request.subResource or request.operation not in {"CREATE", "UPDATE"}:
+            return Skip(Reason.NOT_A_WORKLOAD)
+        return Skip(Reason.REVIEWED, _advice(_expect(request.object, Workload), request.kind.kind, policy))
+    if endpoint is Endpoint.MUTATE_DEFAULT and policy.default_secret is None:
+        raise PolicyGapError("the policy has no defaultSecret, which the default endpoint needs")
+    if request.kind != POD:
+        return Skip(Reason.NOT_A_POD)
+    if request.operation != "CREATE" or request.subResource:
+        return Skip(Reason.NOT_A_CREATE)
+    pod = _expect(request.object, Pod)
+    decision = decide_pod(pod, policy, use_default=endpoint is Endpoint.MUTATE_DEFAULT)
+    return _shadowed(decision) if policy.shadow else decision
+
+
+def decide_pod(pod: Pod, policy: Policy, *, use_default: bool) -> Decision:
+    """What becomes of a Pod, or of a template's Pods, before shadow mode softens it.
+
+    Raises:
+        MalformedObjectError: A container's `env` is not a list of variables.
+    """
+    annotations = (pod.metadata.annotations if pod.metadata else None) or Annotations()
+    if enabled(annotations) is not Enabled.TRUE:
+        return Skip(Reason.DAPR_NOT_ENABLED, _without_dapr(annotations, policy))
+    warnings = _clear_text(annotations)
+    try:
+        request = parse(annotations, policy, use_default=use_default)
+    except RequestError as error:
+        return Deny(error.problems[0].reason, error.problems, warnings)
+    if request is None:
+        return Skip(Reason.NO_TOKEN_REQUESTED, warnings)
+    planned = plan.build(pod, request, policy)
+    warnings += planned.warnings
+    if planned.problems:
+        return Deny(planned.problems[0].reason, planned.problems, warnings)
+    if planned.changes:
+        return Inject(planned, warnings=warnings)
+    if planned.kept:
+        return Skip(Reason.KEPT, warnings, _kept(planned))
+    return Skip(Reason.UP_TO_DATE if planned.has_target else Reason.NO_SIDECAR, warnings)
+
+
+def audit(decision: Decision) -> Mapping[str, str]:
+    """Audit annotations of a decision: what was done, or would have been, to which container. No name of a Secret."""
+    match decision:
+        case Inject(plan=planned):
+            done = _by_target(planned.changes, names.AUDIT_INJECTED_SIDECAR, names.AUDIT_INJECTED_APP)
+            return dict((*done, *_kept(planned)))
+        case Skip(audit=pairs):
+            return dict(pairs)
+        case Deny(problems=problems):
+            return {names.AUDIT_DENIED: _denied(problems)}
+
+
+def _shadowed(decision: Decision) -> Decision:
+    """The same finding, reported and not acted on."""
+    match decision:
+        case Inject(plan=planned, warnings=warnings):
+            pairs = _by_target(planned.changes, names.AUDIT_WOULD_INJECT, names.AUDIT_WOULD_INJECT_APP)
+            told = (_shadow_warning(f"would inject {what}") for _, what in pairs)
+            return Skip(Reason.WOULD_INJECT, (*told, *warnings), (*pairs, *_kept(planned)))
+        case Deny(problems=problems, warnings=warnings):
+            told = (_shadow_warning(f"would deny: {problem.brief}") for problem in problems)
+            return Skip(Reason.WOULD_DENY, (*told, *warnings), ((names.AUDIT_WOULD_DENY, _denied(problems)),))
+        case Skip():
+            return decision
+
+
+def _shadow_warning(text: str) -> str:
+    return warning(f"shadow mode: {text}")
+
+
+def _denied(problems: Iterable[Problem]) -> str:
+    return ",".join(f"{problem.reason.value}:{problem.annotation}" for problem in problems)
+
+
+def _kept(planned: Plan) -> tuple[tuple[str, str], ...]:
+    return _by_target(planned.kept, names.AUDIT_KEPT, names.AUDIT_KEPT_APP)
+
+
+def _by_target(items: Iterable[Change | Kept], sidecar_key: str, app_key: str) -> tuple[tuple[str, str], ...]:
+    keys = {Target.SIDECAR: sidecar_key, Target.APP: app_key}
+    told: dict[str, list[str]] = {}
+    for item in items:
+        told.setdefault(keys[item.place.target], []).append(f"{item.place.container}/{item.variable}")
+    return tuple((key, ",".join(words)) for key, words in told.items())
+
+
+def _without_dapr(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
+    """Warnings for a Pod that does not use Dapr: nothing is done for it, but its author may have meant otherwise."""
+    found: list[str] = []
+    if asks_for_token(annotations):
+        match enabled(annotations):
+            case Enabled.ABSENT:
+                found.append(f'a token is asked for but {names.ENABLED} is missing; set it to "true"')
+            case Enabled.UNKNOWN:
+                found.append(f'a token is asked for but {names.ENABLED} is not a true value; set it to "true"')
+            case Enabled.TRUE | Enabled.FALSE:
+                pass
+    try:
+        parse(annotations, policy, use_default=False)
+    except RequestError as error:
+        found.extend(problem.brief for problem in error.problems)
+    return tuple(map(warning, found))
+
+
+def _clear_text(annotations: Annotations) -> tuple[str, ...]:
+    """Warnings for tokens written into `dapr.io/env`, which holds `NAME=value` parted by commas."""
+    pairs = (annotations.dapr_env or "").split(",")
+    given = {pair.partition("=")[0].strip() for pair in pairs if "=" in pair}
+    return tuple(
+        warning(f"{names.DAPR_ENV} sets {variable} in clear text; it was left as it is; use a Secret")
+        for variable in (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
+        if variable in given
+    )
+
+
+def _advice(workload: Workload, kind: str, policy: Policy) -> tuple[str, ...]:
+    """What to tell somebody who writes a workload: the template's problems, and annotations in the wrong place."""
+    template = workload.template or Pod()
+    own = (workload.metadata.annotations if workload.metadata else None) or Annotations()
+    below = (template.metadata.annotations if template.metadata else None) or Annotations()
+    misplaced = (
+        warning(f"{annotation} is on the {kind} and not on its Pod template: the Pods will not have it")
+        for annotation, above, there in (
+            (names.API_TOKEN_SECRET, own.api_token_secret, below.api_token_secret),
+            (names.APP_TOKEN_SECRET, own.app_token_secret, below.app_token_secret),
+        )
+        if above and above.strip() and not (there and there.strip())
+    )
+    decision = decide_pod(template, policy, use_default=False)
+    refused = decision.problems if isinstance(decision, Deny) else ()
+    return (*misplaced, *(warning(f"Pods will be denied: {p.brief}") for p in refused), *decision.warnings)
+
+
+def _expect(found: object, kind: type[ExpectedT]) -> ExpectedT:
+    if not isinstance(found, kind):
+        raise MalformedObjectError("the review's request holds no object")
+    return found

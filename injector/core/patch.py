@@ -1,0 +1,55 @@
+"""A plan as RFC 6902 operations on positions in the caller's own JSON; the only place that knows JSON Pointer.
+
+Only `add`, and `replace` of one entry: never a `test`, never a whole list of the user's. An operation can always be
+applied, because every position was read from the very object that it is meant for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from injector.core import names
+from injector.core.model import Injected, PatchOp, TokenRef, write_status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from injector.core.plan import Change, Plan
+
+
+def build(plan: Plan) -> tuple[PatchOp, ...]:
+    """Operations for all changes of `plan`, and for the record of them; none for a plan without changes."""
+    if not plan.changes:
+        return ()
+    made: set[str] = set()
+    return (*(_operation(change, made) for change in plan.changes), _status(plan.record))
+
+
+def _operation(change: Change, made: set[str]) -> PatchOp:
+    place = change.place
+    path = f"/spec/{place.list_name}/{place.index}/env"
+    entry = _entry(change.variable, change.ref)
+    if change.replaces is not None:
+        return PatchOp("replace", f"{path}/{change.replaces}", entry)
+    if place.env.exists or path in made:
+        return PatchOp("add", f"{path}/-", entry)
+    # Absent or null: `add` makes the member or takes the place of the null.
+    made.add(path)
+    return PatchOp("add", path, [entry])
+
+
+def _entry(variable: str, ref: TokenRef) -> Mapping[str, object]:
+    return {"name": variable, "valueFrom": {ref.kind.value: {"name": ref.name, "key": ref.key}}}
+
+
+def _status(record: tuple[Injected, ...]) -> PatchOp:
+    # The annotations exist: a Pod without them has asked for nothing and gets no patch.
+    return PatchOp("add", _STATUS_PATH, write_status(record))
+
+
+def _escape(token: str) -> str:
+    """A member's name as a JSON Pointer token: https://www.rfc-editor.org/rfc/rfc6901#section-3."""
+    return token.replace("~", "~0").replace("/", "~1")
+
+
+_STATUS_PATH = f"/metadata/annotations/{_escape(names.STATUS)}"

@@ -1,0 +1,213 @@
+"""From annotations to what a Pod asks for: trimmed, defaulted, checked once, every problem told at once.
+
+Whatever a Pod's author wrote may be a token that was pasted into the wrong place. So a value enters a message only
+through `shown`, which hides everything that could be one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Final
+
+from injector.core import names
+from injector.core.errors import Problem, RequestError
+from injector.core.model import Annotations, AppContainers, Reason, TokenRef
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from injector.core.model import Policy
+
+
+class Enabled(Enum):
+    """How `dapr.io/enabled` reads."""
+
+    TRUE = "true"
+    FALSE = "false"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"  # neither a true nor a false word: Dapr takes it for false
+
+
+@dataclass(frozen=True, slots=True)
+class InjectionRequest:
+    """What a Pod asks for, valid by construction. At least one of `api` and `app` is there."""
+
+    api: TokenRef | None
+    app: TokenRef | None
+    app_containers: AppContainers
+
+    @property
+    def wanted(self) -> tuple[tuple[str, TokenRef], ...]:
+        """Variables and their references, in the order in which they are injected: Dapr's own first."""
+        pairs = ((names.API_TOKEN_ENV, self.api), (names.APP_TOKEN_ENV, self.app))
+        return tuple((variable, ref) for variable, ref in pairs if ref is not None)
+
+
+def enabled(annotations: Annotations) -> Enabled:
+    """Whether the Pod uses Dapr, by Dapr's own set of words (any case, trimmed)."""
+    word = _trim(annotations.enabled).lower()
+    if not word:
+        return Enabled.ABSENT
+    if word in names.TRUE_WORDS:
+        return Enabled.TRUE
+    return Enabled.FALSE if word in names.FALSE_WORDS else Enabled.UNKNOWN
+
+
+def asks_for_token(annotations: Annotations) -> bool:
+    """Whether either secret annotation has a value."""
+    return bool(_trim(annotations.api_token_secret) or _trim(annotations.app_token_secret))
+
+
+def parse(annotations: Annotations, policy: Policy, *, use_default: bool) -> InjectionRequest | None:
+    """What the annotations ask for; None when they ask for no token.
+
+    Args:
+        annotations: The Pod's.
+        policy: Defaults and the list of allowed Secrets.
+        use_default: The Policy's default Secret stands in for a missing API token annotation.
+
+    Raises:
+        RequestError: With every malformed or forbidden value, in the annotations' fixed order.
+    """
+    problems: list[Problem] = []
+    default = policy.default_secret if use_default else None
+    api_name = _name(names.API_TOKEN_SECRET, annotations.api_token_secret, policy, problems) or default
+    app_name = _name(names.APP_TOKEN_SECRET, annotations.app_token_secret, policy, problems)
+    api_key = _key(names.API_TOKEN_KEY, annotations.api_token_key, problems) or policy.default_api_key
+    app_key = _key(names.APP_TOKEN_KEY, annotations.app_token_key, problems) or policy.default_app_key
+    if problems:
+        raise RequestError(tuple(problems))
+    if api_name is None and app_name is None:
+        return None
+    return InjectionRequest(
+        api=None if api_name is None else TokenRef(api_name, api_key),
+        app=None if app_name is None else TokenRef(app_name, app_key),
+        app_containers=_app_containers(annotations.app_containers, policy),
+    )
+
+
+# Dots part labels of letters, digits and dashes that begin and end with a letter or digit.
+_LABEL: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_KEY: Final = re.compile(r"[-._a-zA-Z0-9]+")
+
+
+def is_secret_name(text: str) -> bool:
+    """Whether a Secret can bear the name: a DNS subdomain of at most 253 characters.
+
+    https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names
+    """
+    return len(text) <= names.MAX_SECRET_NAME and _SUBDOMAIN.fullmatch(text) is not None
+
+
+def is_secret_key(text: str) -> bool:
+    """Whether a Secret's data can hold the key: letters, digits, `-`, `_`, `.`; not `.` nor anything that begins `..`.
+
+    https://github.com/kubernetes/apimachinery/blob/master/pkg/util/validation/validation.go (IsConfigMapKey)
+    """
+    plain = len(text) <= names.MAX_SECRET_KEY and _KEY.fullmatch(text) is not None
+    return plain and text != "." and not text.startswith("..")
+
+
+def is_allowed(secret: str, policy: Policy) -> bool:
+    """Whether the Policy's list lets Pods use the Secret; an empty list lets every name pass."""
+    return not policy.allowed_secrets or any(fnmatchcase(secret, glob) for glob in policy.allowed_secrets)
+
+
+# A random token has long runs of letters and digits that mix cases or letters with digits; a name that a person chose
+# has separators or words.
+_LONG_RUN: Final = re.compile(r"[A-Za-z0-9+/=_]{16,}")
+
+
+def shown(value: str) -> str:
+    """A user's value as a message may show it: quoted printable ASCII of at most 40 characters, or only its length."""
+    if _could_be_token(value):
+        return f"a value of {len(value)} characters (not shown: it may be a token)"
+    clipped = value if len(value) <= names.MAX_SHOWN_VALUE else value[: names.MAX_SHOWN_VALUE - 3] + "..."
+    return '"' + "".join(c if " " <= c <= "~" else "?" for c in clipped) + '"'
+
+
+def warning(text: str) -> str:
+    """`text` as a warning may be: printable ASCII under 120 characters.
+
+    One control character makes the API server drop the whole warning; a long one may be cut in the middle by it.
+    """
+    clean = "".join(c if " " <= c <= "~" else "?" for c in text)
+    return clean if len(clean) <= names.MAX_WARNING else clean[: names.MAX_WARNING - 3] + "..."
+
+
+def _could_be_token(value: str) -> bool:
+    if len(value) > names.MAX_SHOWABLE_LENGTH or value.lstrip("\"' ").startswith("eyJ"):
+        return True
+    return any(_is_mixed(run) for run in _LONG_RUN.findall(value))
+
+
+def _is_mixed(run: str) -> bool:
+    kinds = (any(c.islower() for c in run), any(c.isupper() for c in run), any(c.isdigit() for c in run))
+    return sum(kinds) > 1
+
+
+def _trim(value: str | None) -> str:
+    return value.strip() if value else ""
+
+
+def _name(annotation: str, value: str | None, policy: Policy, problems: list[Problem]) -> str | None:
+    name = _trim(value)
+    if not name:
+        return None
+    if not is_secret_name(name):
+        problems.append(
+            Problem(
+                annotation,
+                Reason.INVALID_SECRET_NAME,
+                f"annotation {annotation}: {shown(name)} is not a Secret name; allowed are lower-case letters, "
+                f"digits, '-' and '.', at most {names.MAX_SECRET_NAME} characters, a letter or digit first and last; "
+                "the Secret is always in the Pod's own namespace",
+                f"{annotation}: {shown(name)} is not a Secret name",
+            )
+        )
+    elif not is_allowed(name, policy):
+        problems.append(forbidden(f"annotation {annotation}", annotation, name, policy))
+    return name
+
+
+def _key(annotation: str, value: str | None, problems: list[Problem]) -> str | None:
+    key = _trim(value)
+    if not key:
+        return None
+    if not is_secret_key(key):
+        problems.append(
+            Problem(
+                annotation,
+                Reason.INVALID_SECRET_KEY,
+                f"annotation {annotation}: {shown(key)} is not a key of a Secret; allowed are letters, digits, "
+                f"'-', '_' and '.', at most {names.MAX_SECRET_KEY} characters, not '.' and not beginning with '..'",
+                f"{annotation}: {shown(key)} is not a key of a Secret",
+            )
+        )
+    return key
+
+
+def forbidden(where: str, annotation: str, secret: str, policy: Policy) -> Problem:
+    """The problem of a Secret that the Policy's list leaves out; `where` says what names it."""
+    brief = f"{where}: Secret {shown(secret)} is not on the policy's list allowedSecrets"
+    return Problem(
+        annotation, Reason.SECRET_NOT_ALLOWED, f"{brief}, which is: {', '.join(policy.allowed_secrets)}", brief
+    )
+
+
+def _app_containers(value: str | None, policy: Policy) -> AppContainers:
+    if value is None:
+        return policy.default_app_containers
+    return app_containers(value.split(","), from_pod=True)
+
+
+def app_containers(words: Iterable[str], *, from_pod: bool) -> AppContainers:
+    """Names and `*` as written in an annotation or a Policy; blanks and repetitions are dropped, order is kept."""
+    chosen = dict.fromkeys(word for word in map(str.strip, words) if word)
+    every = "*" in chosen
+    chosen.pop("*", None)
+    return AppContainers(tuple(chosen), every, from_pod)

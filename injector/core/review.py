@@ -1,0 +1,66 @@
+"""Bytes to an AdmissionReview, and an answer back to bytes; the only place that knows the wire format.
+
+A review is decoded in one pass, its object as the type that the endpoint expects. Only when that fails is it decoded a
+second time without looking into the object: another kind that reached us by mistake is a review that we can answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from injector.core.errors import MalformedJSONError, MalformedObjectError, NotAReviewError
+from injector.core.model import POD, WORKLOADS, AnsweredReview, Endpoint, OpaqueReview, PodReview, WorkloadReview
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from injector.core.model import AdmissionResponse, PatchOp, Review
+
+_pod_review: Final = msgspec.json.Decoder(PodReview)
+_workload_review: Final = msgspec.json.Decoder(WorkloadReview)
+_opaque_review: Final = msgspec.json.Decoder(OpaqueReview)
+_encoder: Final = msgspec.json.Encoder()
+
+
+def decode(body: bytes | bytearray, endpoint: Endpoint) -> Review:
+    """The review in `body`.
+
+    Raises:
+        MalformedJSONError: `body` is not JSON, or nested too deeply to be a review.
+        NotAReviewError: It is JSON, but no v1 or v1beta1 AdmissionReview with a request and a uid.
+        MalformedObjectError: Its object is not shaped as the kind that it claims to be.
+    """
+    try:
+        return _workload_review.decode(body) if endpoint is Endpoint.WARN else _pod_review.decode(body)
+    except msgspec.ValidationError:
+        return _decode_opaque(body, endpoint)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # The codec's words are left out: where it stumbled, and over what, is the body's business.
+        raise MalformedJSONError("the body is not JSON") from None
+
+
+def encode_patch(operations: Sequence[PatchOp]) -> bytes:
+    """The JSON of a patch, as it stands base64-encoded in a response."""
+    return _encoder.encode(operations)
+
+
+def encode(question: Review, response: AdmissionResponse) -> bytes:
+    """The answered review, with the version and kind of the question."""
+    return _encoder.encode(AnsweredReview(question.apiVersion, question.kind, response))
+
+
+def _decode_opaque(body: bytes | bytearray, endpoint: Endpoint) -> OpaqueReview:
+    try:
+        review = _opaque_review.decode(body)
+    except msgspec.ValidationError:
+        raise NotAReviewError(
+            "the body is not an AdmissionReview of admission.k8s.io/v1 or v1beta1 with a request and a uid"
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedJSONError("the body is not JSON") from None
+    kind = review.request.kind
+    if kind in WORKLOADS if endpoint is Endpoint.WARN else kind == POD:
+        raise MalformedObjectError("the object under review is not shaped as its kind is")
+    return review
