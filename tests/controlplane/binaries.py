@@ -1,0 +1,199 @@
+"""The control plane's programs: from the user's folder, else built once from the modules in `gomod/`.
+
+`KUBEBUILDER_ASSETS` names a folder with etcd, kube-apiserver and kubectl, as envtest's tools fill it. What
+is not in there is built with `go build` into `~/.cache/dapr-token-injector/<name>-<version>-<hash>/`, the
+hash being that of everything that decides about the program. A build that is cut short leaves no program
+behind, and of two runs that want the same one, the second waits for the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.controlplane.errors import BuildError
+from tests.controlplane.processes import ManagedProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MODULES = Path(__file__).parent / "gomod"
+KUBERNETES_VERSION = "1.37.2"
+PROGRESS_INTERVAL_SECONDS = 15.0
+
+# Without cgo no C compiler is needed and the programs run on any Linux. GOWORK: a workspace file above the
+# checkout is none of our business.
+_GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
+_GO_BUILD_FLAGS = ("-v", "-mod=readonly", "-buildvcs=false", "-trimpath")
+_KUBERNETES_LDFLAGS = f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES_VERSION}"
+
+if TYPE_CHECKING:
+    Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One Go program: the folder of its module below `gomod/`, its package, and what it needs from the linker."""
+
+    name: str
+    version: str
+    module: str
+    package: str
+    ldflags: str = "-s -w"
+
+    @property
+    def folder(self) -> Path:
+        """Where its go.mod is."""
+        return MODULES / self.module
+
+    def digest(self) -> str:
+        """Hash of everything that decides about the program."""
+        content = hashlib.sha256("\0".join((self.package, self.ldflags, *_GO_BUILD_FLAGS)).encode())
+        for name in ("go.mod", "go.sum", "main.go"):
+            file = self.folder / name
+            content.update(file.read_bytes() if file.exists() else b"")
+        return content.hexdigest()[:12]
+
+
+def _kubernetes(name: str) -> Program:
+    return Program(name, KUBERNETES_VERSION, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", _KUBERNETES_LDFLAGS)
+
+
+ETCD = Program("etcd", "3.6.16", "etcd", "go.etcd.io/etcd/server/v3")
+KUBE_APISERVER = _kubernetes("kube-apiserver")
+KUBE_CONTROLLER_MANAGER = _kubernetes("kube-controller-manager")
+KUBECTL = _kubernetes("kubectl")
+DAPR_INJECTOR = Program("dapr-injector", "1.16.0", "dapr-injector", ".")
+ALL = (ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBECTL, DAPR_INJECTOR)
+
+
+def report_to_stderr(line: str) -> None:
+    """Tell a person what is being waited for."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201  progress for a person
+
+
+def resolve(program: Program, report: Report = report_to_stderr) -> Path:
+    """Return the path of `program`, building it when no finished one is at hand.
+
+    Raises:
+        BuildError: there is no usable Go, or the build failed.
+    """
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if assets and (Path(assets) / program.name).is_file():
+        return Path(assets) / program.name
+    built = cache_folder(program) / program.name
+    if not built.exists():
+        with _lock(program, report):
+            if not built.exists():  # another run may have built it while we waited for the lock
+                _build(program, built, report)
+    return built
+
+
+def cache_folder(program: Program) -> Path:
+    """Return the folder that holds, or will hold, the built program."""
+    return _cache_root() / f"{program.name}-{program.version}-{program.digest()}"
+
+
+def _cache_root() -> Path:
+    return Path.home() / ".cache" / "dapr-token-injector"
+
+
+@contextlib.contextmanager
+def _lock(program: Program, report: Report) -> Iterator[None]:
+    """Hold the build of `program`; the kernel lets go of it when we die."""
+    _cache_root().mkdir(parents=True, exist_ok=True)
+    with (_cache_root() / f"{program.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"another run is building {program.name}, waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(program: Program, target: Path, report: Report) -> None:
+    _require_go(program)
+    report(f"building {program.name} {program.version} with Go, once; this takes minutes")
+    started = time.monotonic()
+    scratch = _cache_root() / f"building-{program.name}"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed: the lock is ours
+    scratch.mkdir()
+    try:
+        _run_go_build(program, scratch / program.name, scratch / "log", report)
+        target.parent.mkdir(exist_ok=True)
+        (scratch / program.name).replace(target)  # atomic: whoever sees the file sees all of it
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    report(f"built {program.name} in {time.monotonic() - started:.0f} s: {target}")
+
+
+def _run_go_build(program: Program, output: Path, log: Path, report: Report) -> None:
+    command = [_go(), "build", "-C", str(program.folder), *_GO_BUILD_FLAGS]
+    command += ["-ldflags", program.ldflags, "-o", str(output), program.package]
+    started = time.monotonic()
+    with ManagedProcess.start(f"go build of {program.name}", command, log_path=log, env=_GO_ENVIRONMENT) as build:
+        while (status := _wait(build.popen, PROGRESS_INTERVAL_SECONDS)) is None:
+            seconds = time.monotonic() - started
+            report(f"  {program.name}: {seconds:.0f} s, {_compiled_packages(build.log())} packages compiled")
+    if status != 0:
+        tail = "\n".join(build.log().splitlines()[-20:])
+        raise BuildError(f"go could not build {program.name} {program.version}; the end of its output:\n{tail}")
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _compiled_packages(log: str) -> int:
+    """Count the packages that `go build -v` has named; its other lines begin with `go: `."""
+    return sum(not line.startswith("go: ") for line in log.splitlines())
+
+
+def _require_go(program: Program) -> None:
+    """Pass when there is a Go that can build `program`.
+
+    Raises:
+        BuildError: one sentence that says what to install.
+    """
+    wanted = _version(r"^go (\S+)$", (program.folder / "go.mod").read_text("utf-8"))
+    advice = (
+        f"install Go {'.'.join(map(str, wanted))} or newer (https://go.dev/doc/install), "
+        "or set KUBEBUILDER_ASSETS to a folder that holds the control plane's programs"
+    )
+    if not _go():
+        raise BuildError(f"{program.name} must be built and there is no `go` on the PATH: {advice}")
+    # Inside the module a Go that may fetch a newer toolchain does so, and names that one.
+    answer = subprocess.run(
+        [_go(), "version"],
+        cwd=program.folder,
+        env={**os.environ, **_GO_ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = _version(r"go version go(\d[\d.]*)", answer.stdout)
+    if answer.returncode != 0 or found < wanted:
+        seen = (answer.stdout or answer.stderr).strip().splitlines()
+        raise BuildError(f"{program.name} cannot be built with this Go ({seen[0] if seen else 'unknown'}): {advice}")
+
+
+def _version(pattern: str, text: str) -> tuple[int, ...]:
+    match = re.search(pattern, text, re.MULTILINE)
+    return tuple(int(part) for part in match[1].split(".") if part) if match else ()
+
+
+def _go() -> str:
+    return shutil.which("go") or ""

@@ -1,0 +1,251 @@
+"""etcd, kube-apiserver and kube-controller-manager on 127.0.0.1, as one context manager.
+
+No root, no fixed port, no file outside one temporary folder. There is no node and no scheduler: Pods are
+created, admitted and stored, never run. The controller manager uses a ServiceAccount per controller, so a
+Deployment's Pods are created by the same user as on anybody's cluster.
+
+Ports are chosen by us because neither etcd nor the API server tells a port that it chose itself; when
+somebody else takes one in between, everything is started anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.controlplane import binaries
+from tests.controlplane.errors import HarnessError, ProcessDiedError
+from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.pki import Authority, Pair, private_pem
+from tests.controlplane.polling import wait_for
+from tests.controlplane.processes import ManagedProcess, free_port
+from tests.controlplane.workspace import temporary_folder, write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+START_TIMEOUT_SECONDS = 60.0
+_ATTEMPTS = 5
+_SERVICE_CIDR = "10.96.0.0/16"
+_FIRST_SERVICE_ADDRESS = "10.96.0.1"
+
+# Level Request shows the patches; everything but the creation of Pods would only be noise.
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Request", "verbs": ["create"], "resources": [{"group": "", "resources": ["pods"]}]},
+        {"level": "None"},
+    ],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Paths of what a control plane consists of."""
+
+    etcd: Path
+    kube_apiserver: Path
+    kube_controller_manager: Path
+    kubectl: Path
+
+    @classmethod
+    def resolve(cls, report: binaries.Report = binaries.report_to_stderr) -> Programs:
+        """Find or build all of them; the first time this takes a quarter of an hour.
+
+        Raises:
+            BuildError: one could be neither found nor built.
+        """
+        return cls(
+            etcd=binaries.resolve(binaries.ETCD, report),
+            kube_apiserver=binaries.resolve(binaries.KUBE_APISERVER, report),
+            kube_controller_manager=binaries.resolve(binaries.KUBE_CONTROLLER_MANAGER, report),
+            kubectl=binaries.resolve(binaries.KUBECTL, report),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """A running control plane; `audit_log` has one JSON event per line for every Pod's creation."""
+
+    folder: Path
+    kubeconfig: Path
+    audit_log: Path
+    kubectl: Kubectl
+    etcd: ManagedProcess
+    apiserver: ManagedProcess
+    controller_manager: ManagedProcess
+
+
+@contextlib.contextmanager
+def control_plane(programs: Programs | None = None) -> Iterator[ControlPlane]:
+    """Start a control plane, yield it when it answers, and leave nothing of it behind.
+
+    Raises:
+        BuildError: a program could be neither found nor built.
+        ProcessDiedError: one ended at its start; the message has the end of its log.
+        DeadlineError: it was not ready in time.
+    """
+    found = programs or Programs.resolve()
+    with contextlib.ExitStack() as stack:
+        yield _enter_with_free_ports(found, stack)
+
+
+def _enter_with_free_ports(programs: Programs, stack: contextlib.ExitStack) -> ControlPlane:
+    for _ in range(_ATTEMPTS):
+        with contextlib.ExitStack() as attempt:
+            try:
+                started = _start(programs, attempt)
+            except ProcessDiedError as error:
+                if not error.is_port_taken:
+                    raise
+            else:
+                stack.push(attempt.pop_all())
+                return started
+    raise HarnessError(f"no control plane: another process took a port we had chosen, {_ATTEMPTS} times in a row")
+
+
+def _start(programs: Programs, stack: contextlib.ExitStack) -> ControlPlane:
+    folder = stack.enter_context(temporary_folder())
+    authority = Authority.create("control-plane-ca")
+    etcd, etcd_url = _start_etcd(programs.etcd, folder, stack)
+    apiserver, url = _start_apiserver(programs.kube_apiserver, folder, authority, etcd_url, stack)
+    admin = authority.issue_client(user="admin", group="system:masters")
+    kubeconfig = _write_kubeconfig(folder, "admin", url, authority, admin)
+    _wait_until_ready(url, authority, folder, apiserver, etcd)
+    manager = _start_controller_manager(programs.kube_controller_manager, folder, authority, url, stack)
+    kubectl = Kubectl(programs.kubectl, kubeconfig, folder / "kubectl-cache")
+    wait_for_service_account(kubectl, manager)
+    return ControlPlane(folder, kubeconfig, folder / "audit.log", kubectl, etcd, apiserver, manager)
+
+
+def wait_for_service_account(kubectl: Kubectl, manager: ManagedProcess | None = None) -> None:
+    """Wait until Pods can be created in the namespace: they need its ServiceAccount `default`."""
+
+    def probe() -> bool:
+        if manager is not None:
+            manager.ensure_running()
+        return kubectl.try_run("get", "serviceaccount", "default").returncode == 0
+
+    wait_for(f"ServiceAccount default of namespace {kubectl.namespace}", probe, timeout_seconds=START_TIMEOUT_SECONDS)
+
+
+def _start_etcd(program: Path, folder: Path, stack: contextlib.ExitStack) -> tuple[ManagedProcess, str]:
+    url, peer_url = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    command = [
+        str(program),
+        f"--data-dir={folder / 'etcd'}",
+        f"--listen-client-urls={url}",
+        f"--advertise-client-urls={url}",
+        f"--listen-peer-urls={peer_url}",
+        f"--initial-advertise-peer-urls={peer_url}",
+        f"--initial-cluster=default={peer_url}",
+        "--unsafe-no-fsync",  # its data does not outlive the run
+    ]
+    return stack.enter_context(ManagedProcess.start("etcd", command, log_path=folder / "etcd.log")), url
+
+
+def _start_apiserver(
+    program: Path, folder: Path, authority: Authority, etcd_url: str, stack: contextlib.ExitStack
+) -> tuple[ManagedProcess, str]:
+    port = free_port()
+    hosts = ("127.0.0.1", "localhost", "kubernetes.default.svc", _FIRST_SERVICE_ADDRESS)
+    certificate, key = authority.issue_server(hosts=hosts).write(folder, "apiserver")
+    signing_key, public_key = _write_service_account_keys(folder)
+    command = [
+        str(program),
+        f"--etcd-servers={etcd_url}",
+        "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1",
+        "--endpoint-reconciler-type=none",  # any other kind refuses a loopback address
+        f"--secure-port={port}",
+        f"--cert-dir={folder}",
+        f"--tls-cert-file={certificate}",
+        f"--tls-private-key-file={key}",
+        f"--client-ca-file={write_private(folder / 'ca.crt', authority.pem)}",
+        "--authorization-mode=RBAC",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-signing-key-file={signing_key}",
+        f"--service-account-key-file={public_key}",
+        f"--service-cluster-ip-range={_SERVICE_CIDR}",
+        f"--audit-policy-file={write_private(folder / 'audit-policy.json', json.dumps(_AUDIT_POLICY).encode())}",
+        f"--audit-log-path={folder / 'audit.log'}",
+        "--audit-log-mode=blocking",  # an event is in the file before its request is answered
+    ]
+    process = ManagedProcess.start("kube-apiserver", command, log_path=folder / "apiserver.log")
+    return stack.enter_context(process), f"https://127.0.0.1:{port}"
+
+
+def _start_controller_manager(
+    program: Path, folder: Path, authority: Authority, url: str, stack: contextlib.ExitStack
+) -> ManagedProcess:
+    client = authority.issue_client(user="system:kube-controller-manager")
+    command = [
+        str(program),
+        f"--kubeconfig={_write_kubeconfig(folder, 'controller-manager', url, authority, client)}",
+        "--use-service-account-credentials",
+        f"--service-account-private-key-file={folder / 'service-account.key'}",
+        f"--root-ca-file={folder / 'ca.crt'}",
+        "--leader-elect=false",
+        "--secure-port=0",  # nobody reads its metrics, so it needs no port
+    ]
+    process = ManagedProcess.start("kube-controller-manager", command, log_path=folder / "controller-manager.log")
+    return stack.enter_context(process)
+
+
+def _write_service_account_keys(folder: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, form)
+    return (
+        write_private(folder / "service-account.key", private_pem(key)),
+        write_private(folder / "service-account.pub", public),
+    )
+
+
+def _write_kubeconfig(folder: Path, name: str, url: str, authority: Authority, client: Pair) -> Path:
+    """Write a kubeconfig with everything in it; JSON is YAML."""
+    user = {"client-certificate-data": _base64(client.certificate), "client-key-data": _base64(client.key)}
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {"name": "test", "cluster": {"server": url, "certificate-authority-data": _base64(authority.pem)}}
+        ],
+        "users": [{"name": name, "user": user}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": name}}],
+        "current-context": "test",
+    }
+    return write_private(folder / f"{name}.kubeconfig", json.dumps(content, indent=2).encode())
+
+
+def _wait_until_ready(url: str, authority: Authority, folder: Path, *processes: ManagedProcess) -> None:
+    """Wait for the API server's own readiness, which includes the default RBAC roles."""
+    context = ssl.create_default_context(cadata=authority.pem.decode())
+    probe_pair = authority.issue_client(user="readiness-probe", group="system:masters").write(folder, "probe")
+    context.load_cert_chain(*probe_pair)
+    with httpx.Client(verify=context, trust_env=False, timeout=5.0) as client:
+
+        def probe() -> bool:
+            for process in processes:
+                process.ensure_running()
+            try:
+                return client.get(f"{url}/readyz").status_code == httpx.codes.OK
+            except httpx.TransportError:
+                return False
+
+        wait_for("kube-apiserver ready", probe, timeout_seconds=START_TIMEOUT_SECONDS)
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -1,0 +1,109 @@
+"""Programs that never outlive the process that started them.
+
+Each runs in a session of its own, so that Ctrl-C on the terminal reaches only us and we stop things in
+order. Linux kills it when the thread that started it ends (PR_SET_PDEATHSIG), so not even SIGKILL of the
+test run leaves one behind; start programs from the main thread. Every program is stopped by its own
+process id.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from tests.controlplane.errors import ProcessDiedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+# A separate interpreter sets the death signal and then becomes the program: code between fork and exec
+# (`preexec_fn`) may deadlock in a process with threads. Its parent may have died before prctl took
+# effect, so it looks once more.
+_DIE_WITH_PARENT = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the starting process is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedProcess:
+    """A running program, its name in messages, and the file that takes its stdout and stderr."""
+
+    name: str
+    log_path: Path
+    popen: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(
+        cls, name: str, command: Sequence[str], *, log_path: Path, env: Mapping[str, str] | None = None
+    ) -> ManagedProcess:
+        """Start `command` (its first word a path); `env` is added to ours."""
+        wrapper = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid())]
+        with log_path.open("ab") as log:
+            popen = subprocess.Popen(
+                [*wrapper, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )
+        return cls(name, log_path, popen)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the program itself."""
+        return self.popen.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def log(self) -> str:
+        """Everything the program has written so far."""
+        return self.log_path.read_text("utf-8", "replace")
+
+    def ensure_running(self) -> None:
+        """Pass when the program runs.
+
+        Raises:
+            ProcessDiedError: it has ended.
+        """
+        returncode = self.popen.poll()
+        if returncode is not None:
+            raise ProcessDiedError(self.name, returncode, "\n".join(self.log().splitlines()[-20:]))
+
+    def stop(self, *, timeout_seconds: float = 10.0) -> int:
+        """End the program with SIGTERM, with SIGKILL after `timeout_seconds`; return its status."""
+        if self.popen.poll() is None:
+            self.popen.terminate()
+        try:
+            return self.popen.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            return self.kill()
+
+    def kill(self) -> int:
+        """End the program with SIGKILL; return its status."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGKILL)
+        return self.popen.wait()
+
+
+def free_port() -> int:
+    """Return a loopback TCP port that was free a moment ago; whoever loses the race tries another."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

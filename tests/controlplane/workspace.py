@@ -1,0 +1,78 @@
+"""A temporary folder that disappears with the process that made it, however that ends.
+
+A small helper process holds the reading end of a pipe whose only writer is us. When the pipe closes (we
+said so, or we were killed) it removes the folder and ends. What even that leaves, as after a power cut, is
+swept by the next run: the folder's name carries the process id of its owner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PREFIX = "dapr-token-injector-"
+
+# The programs of a killed run die at the same moment and may still write, hence more than one round.
+_JANITOR = """
+import os, shutil, sys, time
+while os.read(0, 1):
+    pass
+deadline = time.monotonic() + 10
+while time.monotonic() < deadline:
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
+    if not os.path.lexists(sys.argv[1]):
+        break
+    time.sleep(0.05)
+"""
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a new folder, readable by us alone; it is gone when the block or this process ends."""
+    sweep()
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    janitor = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _JANITOR, str(folder)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C must not reach it
+    )
+    try:
+        yield folder
+    finally:
+        janitor.communicate()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove the folders of runs that are dead."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        owner = folder.name.removeprefix(PREFIX).split("-")[0]
+        if owner.isdecimal() and not _is_alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_private(path: Path, content: bytes) -> Path:
+    """Write a file that only its owner can read, from its first byte on; return its path."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    return path
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
