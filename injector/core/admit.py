@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 from injector.core import decision, patch, review
 from injector.core.decision import Deny, Inject, Skip
@@ -12,6 +13,7 @@ from injector.core.model import AdmissionResponse, ObjectMeta, Pod, Reason, Stat
 if TYPE_CHECKING:
     from injector.core.decision import Decision
     from injector.core.model import Endpoint, Policy, SecretFacts
+    from injector.core.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +52,29 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy, facts:
 
 def respond(uid: str, decided: Decision) -> AdmissionResponse:
     """The decision as the API server wants to hear it."""
-    notes = dict(decision.audit(decided))
     match decided:
-        case Inject(plan=plan, warnings=warnings):
-            operations = review.encode_patch(patch.build(plan))
+        case Inject(warnings=warnings):
+            operations, notes = _rendered(decided)
             return AdmissionResponse(uid, True, "JSONPatch", operations, warnings, notes)
         case Skip(warnings=warnings):
-            return AdmissionResponse(uid, allowed=True, warnings=warnings, auditAnnotations=notes)
+            return AdmissionResponse(uid, allowed=True, warnings=warnings, auditAnnotations=decision.audit(decided))
         case Deny(reason=reason, warnings=warnings):
             code = _FORBIDDEN if reason is Reason.SECRET_NOT_ALLOWED else _UNPROCESSABLE
             status = Status(decided.message, reason.value, code)
+            notes = decision.audit(decided)
             return AdmissionResponse(uid, allowed=False, warnings=warnings, auditAnnotations=notes, status=status)
+
+
+def _rendered(decided: Inject) -> tuple[bytes, dict[str, str]]:
+    """Patch and audit annotations of a plan, made once for as long as the plan itself is remembered."""
+    found = _memo.get(decided.plan)
+    if found is None:
+        found = review.encode_patch(patch.build(decided.plan)), decision.audit(decided)
+        _memo[decided.plan] = found
+    return found
+
+
+_memo: Final[WeakKeyDictionary[Plan, tuple[bytes, dict[str, str]]]] = WeakKeyDictionary()
 
 
 _VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DENY}

@@ -24,7 +24,7 @@ from injector.core.plan import Change, Kept, Plan, Target
 from injector.core.request import Enabled, asks_for_token, enabled, parse, warning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from injector.core.model import Policy, Review, SecretFacts
 
@@ -57,8 +57,10 @@ class Deny:
 
     @property
     def message(self) -> str:
-        """All problems in one sentence each."""
-        return "; ".join(problem.message for problem in self.problems)
+        """All problems in one sentence each; of very many, the first ones and how many more."""
+        told = [problem.message for problem in self.problems[: names.MAX_PROBLEMS]]
+        more = len(self.problems) - len(told)
+        return "; ".join([*told, f"and {more} more"] if more else told)
 
 
 Decision = Inject | Skip | Deny
@@ -111,7 +113,7 @@ def decide_pod(pod: Pod, policy: Policy, *, use_default: bool) -> Decision:
     if request is None:
         return Skip(Reason.NO_TOKEN_REQUESTED, warnings)
     planned = plan.build(pod, request, policy)
-    warnings += planned.warnings
+    warnings = _limited(warnings + planned.warnings)
     if planned.problems:
         return Deny(planned.problems[0].reason, planned.problems, warnings)
     if planned.changes:
@@ -121,7 +123,7 @@ def decide_pod(pod: Pod, policy: Policy, *, use_default: bool) -> Decision:
     return Skip(Reason.UP_TO_DATE if planned.has_target else Reason.NO_SIDECAR, warnings)
 
 
-def audit(decision: Decision) -> Mapping[str, str]:
+def audit(decision: Decision) -> dict[str, str]:
     """Audit annotations of a decision: what was done, or would have been, to which container. No name of a Secret."""
     match decision:
         case Inject(plan=planned):
@@ -142,7 +144,7 @@ def _shadowed(decision: Decision) -> Decision:
             return Skip(Reason.WOULD_INJECT, (*told, *warnings), (*pairs, *_kept(planned)))
         case Deny(problems=problems, warnings=warnings):
             told = (_shadow_warning(f"would deny: {problem.brief}") for problem in problems)
-            return Skip(Reason.WOULD_DENY, (*told, *warnings), ((names.AUDIT_WOULD_DENY, _denied(problems)),))
+            return Skip(Reason.WOULD_DENY, _limited((*told, *warnings)), ((names.AUDIT_WOULD_DENY, _denied(problems)),))
         case Skip():
             return decision
 
@@ -152,7 +154,7 @@ def _shadow_warning(text: str) -> str:
 
 
 def _denied(problems: Iterable[Problem]) -> str:
-    return ",".join(f"{problem.reason.value}:{problem.annotation}" for problem in problems)
+    return _clipped(",".join(f"{problem.reason.value}:{problem.annotation}" for problem in problems))
 
 
 def _kept(planned: Plan) -> tuple[tuple[str, str], ...]:
@@ -164,7 +166,16 @@ def _by_target(items: Iterable[Change | Kept], sidecar_key: str, app_key: str) -
     told: dict[str, list[str]] = {}
     for item in items:
         told.setdefault(keys[item.place.target], []).append(f"{item.place.container}/{item.variable}")
-    return tuple((key, ",".join(words)) for key, words in told.items())
+    return tuple((key, _clipped(",".join(words))) for key, words in told.items())
+
+
+def _clipped(value: str) -> str:
+    return value if len(value) <= names.MAX_AUDIT_VALUE else value[: names.MAX_AUDIT_VALUE - 3] + "..."
+
+
+def _limited(warnings: tuple[str, ...]) -> tuple[str, ...]:
+    more = len(warnings) - names.MAX_WARNINGS
+    return warnings if more <= 0 else (*warnings[: names.MAX_WARNINGS], f"and {more} more warnings")
 
 
 def _without_dapr(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
@@ -211,7 +222,7 @@ def _advice(workload: Workload, kind: str, policy: Policy) -> tuple[str, ...]:
     )
     decision = decide_pod(template, policy, use_default=False)
     refused = decision.problems if isinstance(decision, Deny) else ()
-    return (*misplaced, *(warning(f"Pods will be denied: {p.brief}") for p in refused), *decision.warnings)
+    return _limited((*misplaced, *(warning(f"Pods will be denied: {p.brief}") for p in refused), *decision.warnings))
 
 
 def _expect(found: object, kind: type[ExpectedT]) -> ExpectedT:

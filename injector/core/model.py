@@ -10,15 +10,15 @@ users' data do not show it in their repr.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 from injector.core import names
 from injector.core.errors import MalformedObjectError
@@ -80,8 +80,11 @@ class SourceKind(StrEnum):
     CONFIG_MAP = "configMapKeyRef"
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRef:
+class Value(Struct, frozen=True, gc=False):
+    """A plain immutable value: cheap to make, to compare and to hash, as the path of every Pod wants it."""
+
+
+class TokenRef(Value, frozen=True, gc=False):
     """Where a token lives: an object's name and a key, always in the Pod's own namespace; never a token's value."""
 
     name: str
@@ -89,14 +92,16 @@ class TokenRef:
     kind: SourceKind = SourceKind.SECRET
 
 
-@dataclass(frozen=True, slots=True)
-class AppContainers:
+class AppContainers(Value, frozen=True, gc=False):
     """Which app containers get the tokens: those named, and all that are not infrastructure if `every` is set."""
 
     names: tuple[str, ...] = ()
     every: bool = False
     # Names from a Pod's annotation are checked against the Pod; a default of the Policy is meant for many Pods.
     from_pod: bool = True
+
+
+NO_APP_CONTAINERS: Final = AppContainers(from_pod=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ class Policy:
     allowed_secrets: tuple[str, ...] = ()  # shell-style globs; empty allows every name
     default_api_key: str = names.DAPR_FIXED_KEY
     default_app_key: str = names.DAPR_FIXED_KEY
-    default_app_containers: AppContainers = field(default_factory=lambda: AppContainers(from_pod=False))
+    default_app_containers: AppContainers = NO_APP_CONTAINERS
     infrastructure_containers: frozenset[str] = frozenset(names.INFRASTRUCTURE_CONTAINERS)
     conflict: Conflict = Conflict.KEEP
     shadow: bool = False
@@ -256,7 +261,7 @@ Review = PodReview | WorkloadReview | OpaqueReview
 # --- variables of one container, decoded when the container is looked at ---
 
 
-class EntryKind(Enum):
+class EntryKind(StrEnum):
     """What an entry of an `env` list holds."""
 
     EMPTY = "empty"  # neither value nor source: daprd takes it for "no authentication"
@@ -264,23 +269,30 @@ class EntryKind(Enum):
     REFERENCE = "reference"
 
 
-@dataclass(frozen=True, slots=True)
-class EnvEntry:
-    """One entry of an `env` list. `ref` is None for a literal and for sources that we cannot repeat elsewhere."""
+class EnvEntry(Value, frozen=True, gc=False):
+    """The last entry of a name in an `env` list, which is the one that the kubelet uses.
+
+    `ref` is None for a literal and for sources that we cannot repeat elsewhere; `copies` counts the name's entries.
+    """
 
     index: int
     name: str
     kind: EntryKind
     ref: TokenRef | None = None
     optional: bool = False
+    copies: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class EnvList:
-    """The entries of one container that bear a name we manage; `exists` is false for an absent or null list."""
+class EnvList(Value, frozen=True, gc=False):
+    """What one container has of the names that we manage; `exists` is false for an absent or null list."""
 
     exists: bool
-    entries: tuple[EnvEntry, ...] = ()
+    api: EnvEntry | None = None
+    app: EnvEntry | None = None
+
+    def get(self, variable: str) -> EnvEntry | None:
+        """The effective entry of `variable`, if there is one."""
+        return self.api if variable == names.API_TOKEN_ENV else self.app
 
 
 class _EnvName(Struct, frozen=True, gc=False):
@@ -298,8 +310,12 @@ class _Selector(Quiet, frozen=True, gc=False):
     optional: bool | None = None
 
 
-_MANAGED: Final = frozenset({names.API_TOKEN_ENV, names.APP_TOKEN_ENV})
 _REPEATABLE: Final[Mapping[str, SourceKind]] = {kind.value: kind for kind in SourceKind}
+# A name we manage holds these bytes as they are, or some of its letters as \\u escapes: a list with neither needs no
+# further look.
+_MANAGED_END: Final = b"_API_TOKEN"
+_UNICODE_ESCAPE: Final = b"\\u"
+_NOT_A_LIST: Final = "the env of a container is not a list of variables"
 _NULL: Final = (b"", b"null")
 _EMPTY_STRING: Final = (*_NULL, b'""')
 
@@ -315,28 +331,35 @@ def env_of(container: Container) -> EnvList:
     Raises:
         MalformedObjectError: `env` is not a list of variables.
     """
-    raw = container.env
-    if bytes(raw) in _NULL:
+    raw = bytes(container.env)
+    if raw in _NULL:
         return _NO_LIST
+    if not raw.startswith(b"["):
+        raise MalformedObjectError(_NOT_A_LIST)
+    if _MANAGED_END not in raw and _UNICODE_ESCAPE not in raw:
+        return _NO_ENTRY
     try:
-        found = [(i, entry.name) for i, entry in enumerate(_env_names.decode(raw)) if entry.name in _MANAGED]
-        if not found:
-            return _NO_ENTRY
+        found = [entry.name for entry in _env_names.decode(raw)]
         entries = _env_vars.decode(raw)
-        return EnvList(exists=True, entries=tuple(_entry(i, name, _env_var.decode(entries[i])) for i, name in found))
+        return EnvList(True, _last(names.API_TOKEN_ENV, found, entries), _last(names.APP_TOKEN_ENV, found, entries))
     except msgspec.DecodeError:
         # The codec's own message is left out: it was not written with secrets in mind.
-        raise MalformedObjectError("the env of a container is not a list of variables") from None
+        raise MalformedObjectError(_NOT_A_LIST) from None
 
 
-def _entry(index: int, name: str, variable: _EnvVar) -> EnvEntry:
+def _last(name: str, found: Sequence[str], entries: Sequence[Raw]) -> EnvEntry | None:
+    copies = found.count(name)
+    if not copies:
+        return None
+    index = len(found) - 1 - found[::-1].index(name)
+    variable = _env_var.decode(entries[index])
     if variable.valueFrom:
-        return _reference(index, name, variable.valueFrom)
+        return _reference(index, name, copies, variable.valueFrom)
     kind = EntryKind.EMPTY if bytes(variable.value) in _EMPTY_STRING else EntryKind.LITERAL
-    return EnvEntry(index, name, kind)
+    return EnvEntry(index, name, kind, copies=copies)
 
 
-def _reference(index: int, name: str, source: dict[str, Raw]) -> EnvEntry:
+def _reference(index: int, name: str, copies: int, source: dict[str, Raw]) -> EnvEntry:
     ref: TokenRef | None = None
     optional = False
     for kind, raw in source.items():
@@ -346,7 +369,7 @@ def _reference(index: int, name: str, source: dict[str, Raw]) -> EnvEntry:
         optional = optional or bool(selector.optional)
         if kind in _REPEATABLE:
             ref = TokenRef(selector.name, selector.key, _REPEATABLE[kind])
-    return EnvEntry(index, name, EntryKind.REFERENCE, ref, optional)
+    return EnvEntry(index, name, EntryKind.REFERENCE, ref, optional, copies)
 
 
 _NO_LIST: Final = EnvList(exists=False)

@@ -70,6 +70,10 @@ MAX_SECRET_NAME: Final = 253
 MAX_SECRET_KEY: Final = 253
 # Ours: shorter than the 256 to which the API server cuts a warning once there are many.
 MAX_WARNING: Final = 119
+# Ours: enough to see what is wrong; a Pod of a thousand containers must not make a response of megabytes.
+MAX_WARNINGS: Final = 32
+MAX_PROBLEMS: Final = 16
+MAX_AUDIT_VALUE: Final = 1024
 # Ours: the part of a rejected value that a message may show.
 MAX_SHOWN_VALUE: Final = 40
 # Ours: people paste tokens where names belong. A longer value is never shown at all.

@@ -16,31 +16,32 @@ App containers are settled after the sidecars and get what those will really dem
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Literal
 
 from injector.core import names
 from injector.core.model import (
     Conflict,
-    Container,
     EntryKind,
-    EnvEntry,
     EnvList,
     Injected,
-    Pod,
-    Policy,
     SourceKind,
     TokenRef,
+    Value,
     env_of,
     read_status,
 )
-from injector.core.request import InjectionRequest, forbidden, is_allowed, shown, warning
+from injector.core.request import forbidden, is_allowed, shown, warning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from injector.core.errors import Problem
+    from injector.core.model import Container, EnvEntry, Pod, PodSpec, Policy
+    from injector.core.request import InjectionRequest
+
+ListName = Literal["containers", "initContainers"]
 
 
 class Target(StrEnum):
@@ -50,19 +51,17 @@ class Target(StrEnum):
     APP = "app"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value, frozen=True, gc=False):
     """A container's position in the Pod, and its managed variables."""
 
     target: Target
-    list_name: Literal["containers", "initContainers"]
+    list_name: ListName
     index: int
     container: str
     env: EnvList
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value, frozen=True, gc=False):
     """One variable to put into one container: at the end of its list, or over the entry at `replaces`."""
 
     place: Place
@@ -71,20 +70,22 @@ class Change:
     replaces: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Value, frozen=True, gc=False):
     """A variable of the Pod's own that stays, though another was asked for."""
 
     place: Place
     variable: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything to do to one Pod. `record` is the status to leave behind; `problems` forbid the whole plan."""
+class Plan(Value, frozen=True, gc=True, eq=False, weakref=True):
+    """Everything to do to one Pod. `record` is the status to leave behind; `problems` forbid the whole plan.
+
+    Compared by identity: equal Pods share one plan, and whatever is derived from it can be remembered with it.
+    """
 
     changes: tuple[Change, ...]
     kept: tuple[Kept, ...]
+    unchanged: frozenset[Injected]
     record: tuple[Injected, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[str, ...]
@@ -97,161 +98,188 @@ def build(pod: Pod, request: InjectionRequest, policy: Policy) -> Plan:
     Raises:
         MalformedObjectError: A container's `env` is not a list of variables.
     """
-    draft = _Draft(policy)
-    containers = _containers(pod)
-    sidecars = [_place(Target.SIDECAR, *at) for at in containers if at[2].name == names.SIDECAR]
-    apps = [_place(Target.APP, *at) for at in _chosen(containers, request, policy, draft)]
-    for variable, wanted in request.wanted:
-        demanded = _settle_sidecars(sidecars, variable, wanted, draft)
-        if demanded is None:
-            draft.warnings.extend(_not_repeatable(place, variable) for place in apps)
-            continue
+    spec = pod.spec
+    if spec is None:
+        return _NOTHING
+    places = [_place(Target.SIDECAR, *at) for at in _containers(spec) if at[2].name == names.SIDECAR]
+    unknown: tuple[str, ...] = ()
+    if request.app_containers.every or request.app_containers.names:
+        named = frozenset(request.app_containers.names)
+        every = request.app_containers.every
+        chosen = (
+            at for at in _containers(spec) if at[2].name in named or (every and _runs_beside(at[2], at[0], policy))
+        )
+        places.extend(_place(Target.APP, *at) for at in chosen if at[2].name != names.SIDECAR)
+        unknown = _unknown_containers(spec, request)
+    settle = _settle_all if _is_small(places) else _settle_all.__wrapped__
+    plan = settle(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets)
+    return _with_standing(plan, pod, unknown)
+
+
+def _is_small(places: Sequence[Place]) -> bool:
+    """Whether a plan is worth remembering: the Pods of a cluster are alike, and 1,024 small plans are a few megabytes.
+
+    What a hostile Pod could make large is computed each time.
+    """
+    return len(places) <= _MOST_PLACES and all(
+        len(place.container) <= _LONGEST_NAME and place.env.api is None and place.env.app is None for place in places
+    )
+
+
+_MOST_PLACES: Final = 8
+_LONGEST_NAME: Final = 63  # characters; a DNS label, as the API server demands
+
+
+@lru_cache(maxsize=1024)
+def _settle_all(
+    places: tuple[Place, ...],
+    wanted: tuple[tuple[str, TokenRef], ...],
+    conflict: Conflict,
+    allowed_secrets: tuple[str, ...],
+) -> Plan:
+    draft = _Draft(conflict, allowed_secrets)
+    sidecars = [place for place in places if place.target is Target.SIDECAR]
+    apps = [place for place in places if place.target is Target.APP]
+    for variable, ref in wanted:
+        demanded = draft.settle_sidecars(sidecars, variable, ref)
         for place in apps:
-            _settle(place, variable, demanded, draft)
-    annotations = pod.metadata.annotations if pod.metadata is not None else None
-    return draft.finish(read_status(annotations.status) if annotations else (), has_target=bool(sidecars or apps))
+            if demanded is None:
+                draft.warnings.append(
+                    f"{variable} not given to container {place.container}: its sidecar's value cannot be referenced"
+                )
+            else:
+                draft.settle(place, variable, demanded)
+    return draft.finish(has_target=bool(places))
 
 
-_ContainerAt = tuple[Literal["containers", "initContainers"], int, Container]
-
-
-@dataclass(slots=True)
 class _Draft:
-    policy: Policy
-    changes: list[Change] = field(default_factory=list)
-    kept: list[Kept] = field(default_factory=list)
-    unchanged: set[tuple[str, str, TokenRef]] = field(default_factory=set)
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    """A plan in the making."""
 
-    def replace(self, place: Place, variable: str, ref: TokenRef, entry: EnvEntry) -> None:
-        self.changes.append(Change(place, variable, ref, entry.index))
+    def __init__(self, conflict: Conflict, allowed_secrets: tuple[str, ...]) -> None:
+        self.conflict = conflict
+        self.allowed_secrets = allowed_secrets
+        self.changes: list[Change] = []
+        self.kept: list[Kept] = []
+        self.unchanged: list[Injected] = []
+        self.problems: list[Problem] = []
+        self.warnings: list[str] = []
 
-    def keep(self, place: Place, variable: str, entry: EnvEntry) -> None:
-        self.kept.append(Kept(place, variable))
-        ref = entry.ref
-        if ref is not None and ref.kind is SourceKind.SECRET and not is_allowed(ref.name, self.policy):
-            where = f"variable {variable} of container {place.container}"
-            self.problems.append(forbidden(where, _annotation_of(variable), ref.name, self.policy))
+    def settle_sidecars(self, sidecars: Sequence[Place], variable: str, wanted: TokenRef) -> TokenRef | None:
+        """What the sidecars will demand of callers; None when it is nothing that an app container could be given."""
+        demands = {self.settle(place, variable, wanted) for place in sidecars}
+        if not demands:
+            return wanted
+        return demands.pop() if len(demands) == 1 else None
 
-    def finish(self, before: Iterable[Injected], *, has_target: bool) -> Plan:
-        # What an earlier round put in and still stands stays on record, so that `uninject` finds it.
-        standing = [i for i in before if (i.container, i.env, TokenRef(i.name, i.key, i.source)) in self.unchanged]
+    def settle(self, place: Place, variable: str, wanted: TokenRef) -> TokenRef | None:
+        """Settle one variable of one container; the reference it will have, None for a value that is no reference."""
+        last = place.env.get(variable)
+        if last is None:
+            self.changes.append(Change(place, variable, wanted))
+            return wanted
+        where = f"{variable} of container {place.container}"
+        if last.copies > 1:
+            self.warnings.append(f"{where} is there {last.copies} times; the last one counts")
+        if last.ref == wanted and not last.optional:
+            self.unchanged.append(_injected(place, variable, wanted))
+            return wanted
+        why = self._why_replace(last, place, wanted)
+        if why is None:
+            self._keep(place, variable, last, where)
+            return last.ref
+        self.changes.append(Change(place, variable, wanted, last.index))
+        if why:
+            self.warnings.append(f"{where} {why}; replaced")
+        return wanted
+
+    def finish(self, *, has_target: bool) -> Plan:
+        """The plan as it will not change any more."""
         return Plan(
             changes=tuple(self.changes),
             kept=tuple(self.kept),
-            record=(*standing, *map(_injected, self.changes)),
+            unchanged=frozenset(self.unchanged),
+            record=tuple(_injected(c.place, c.variable, c.ref, replaced=c.replaces is not None) for c in self.changes),
             problems=tuple(self.problems),
             warnings=tuple(map(warning, self.warnings)),
             has_target=has_target,
         )
 
+    def _why_replace(self, entry: EnvEntry, place: Place, wanted: TokenRef) -> str | None:
+        """Why an entry gives way, in words for a warning; "" when nobody needs to be told; None when it stays."""
+        if entry.kind is EntryKind.EMPTY:
+            return "was empty, which turns authentication off"
+        if entry.optional:
+            return "was optional, which fails open"
+        if place.target is Target.SIDECAR and entry.ref == TokenRef(wanted.name, names.DAPR_FIXED_KEY):
+            return ""
+        return "was another one" if self.conflict is Conflict.REPLACE else None
 
-def _containers(pod: Pod) -> Sequence[_ContainerAt]:
-    spec = pod.spec
-    if spec is None:
-        return ()
-    found: list[_ContainerAt] = [("containers", i, c) for i, c in enumerate(spec.containers or ())]
-    found.extend(("initContainers", i, c) for i, c in enumerate(spec.initContainers or ()))
-    return found
+    def _keep(self, place: Place, variable: str, entry: EnvEntry, where: str) -> None:
+        self.kept.append(Kept(place, variable))
+        if entry.kind is EntryKind.LITERAL:
+            self.warnings.append(f"{where} is a value in clear text and was kept; use a Secret")
+            return
+        asked = "the annotation's" if place.target is Target.SIDECAR else "its sidecar's"
+        self.warnings.append(f"{where} is a reference of its own and was kept; it is not {asked}")
+        ref = entry.ref
+        if ref is not None and ref.kind is SourceKind.SECRET and not is_allowed(ref.name, self.allowed_secrets):
+            annotation = names.API_TOKEN_SECRET if variable == names.API_TOKEN_ENV else names.APP_TOKEN_SECRET
+            self.problems.append(forbidden(f"variable {where}", annotation, ref.name, self.allowed_secrets))
 
 
-def _place(
-    target: Target, list_name: Literal["containers", "initContainers"], index: int, container: Container
-) -> Place:
+_NOTHING: Final = _Draft(Conflict.KEEP, ()).finish(has_target=False)
+
+
+def _with_standing(plan: Plan, pod: Pod, warnings: tuple[str, ...]) -> Plan:
+    """`plan` with what only this very Pod has: its warnings, and what an earlier round put in and still stands."""
+    annotations = pod.metadata.annotations if pod.metadata is not None else None
+    before = read_status(annotations.status) if annotations is not None and plan.unchanged else ()
+    standing = tuple(entry for entry in before if _plain(entry) in plan.unchanged)
+    if not standing and not warnings:
+        return plan
+    return Plan(
+        changes=plan.changes,
+        kept=plan.kept,
+        unchanged=plan.unchanged,
+        record=(*standing, *plan.record),
+        problems=plan.problems,
+        warnings=(*warnings, *plan.warnings),
+        has_target=plan.has_target,
+    )
+
+
+def _containers(spec: PodSpec) -> Iterator[tuple[ListName, int, Container]]:
+    for i, container in enumerate(spec.containers or ()):
+        yield "containers", i, container
+    for i, container in enumerate(spec.initContainers or ()):
+        yield "initContainers", i, container
+
+
+def _place(target: Target, list_name: ListName, index: int, container: Container) -> Place:
     return Place(target, list_name, index, container.name, env_of(container))
 
 
-def _chosen(
-    containers: Sequence[_ContainerAt], request: InjectionRequest, policy: Policy, draft: _Draft
-) -> Iterable[_ContainerAt]:
-    chosen = request.app_containers
-    if not chosen.every and not chosen.names:
+def _unknown_containers(spec: PodSpec, request: InjectionRequest) -> tuple[str, ...]:
+    """Warnings for names in the Pod's annotation that no container bears."""
+    if not request.app_containers.from_pod:
         return ()
-    present = {container.name for _, _, container in containers}
-    if chosen.from_pod:
-        there = ", ".join(sorted(present - {names.SIDECAR}))
-        unknown = (name for name in chosen.names if name not in present and name != names.SIDECAR)
-        draft.warnings.extend(
-            f"no container {shown(name)} to give the token to; there are: {there}" for name in unknown
-        )
-    return [at for at in containers if _is_chosen(at, request, policy)]
+    present = {container.name for _, _, container in _containers(spec)}
+    unknown = [name for name in request.app_containers.names if name not in present and name != names.SIDECAR]
+    there = ", ".join(sorted(present - {names.SIDECAR}))
+    return tuple(warning(f"no container {shown(name)} to give the token to; there are: {there}") for name in unknown)
 
 
-def _is_chosen(at: _ContainerAt, request: InjectionRequest, policy: Policy) -> bool:
-    list_name, _, container = at
-    chosen = request.app_containers
-    if container.name == names.SIDECAR:
-        return False
-    if container.name in chosen.names:
-        return True
-    if not chosen.every or container.name in policy.infrastructure_containers:
+def _runs_beside(container: Container, list_name: ListName, policy: Policy) -> bool:
+    """Whether `*` means the container: it runs beside the sidecar, and is none of the cluster owner's own."""
+    if container.name in policy.infrastructure_containers:
         return False
     # A native sidecar runs beside the app; any other init container has ended before daprd serves.
     return list_name == "containers" or container.restartPolicy == "Always"
 
 
-def _settle_sidecars(sidecars: Sequence[Place], variable: str, wanted: TokenRef, draft: _Draft) -> TokenRef | None:
-    """What the sidecars will demand of their callers; None when it is nothing that an app container could be given."""
-    demands = {_settle(place, variable, wanted, draft) for place in sidecars}
-    if not demands:
-        return wanted
-    return demands.pop() if len(demands) == 1 else None
+def _injected(place: Place, variable: str, ref: TokenRef, *, replaced: bool = False) -> Injected:
+    return Injected(place.container, variable, ref.name, ref.key, ref.kind, replaced)
 
 
-def _settle(place: Place, variable: str, wanted: TokenRef, draft: _Draft) -> TokenRef | None:
-    """Settle one variable of one container; the reference that it will have, None for one that cannot be repeated."""
-    entries = [entry for entry in place.env.entries if entry.name == variable]
-    if not entries:
-        draft.changes.append(Change(place, variable, wanted))
-        return wanted
-    if len(entries) > 1:
-        draft.warnings.append(
-            f"{variable} stands {len(entries)} times in container {place.container}; the last one counts"
-        )
-    last = entries[-1]
-    if last.ref == wanted and not last.optional:
-        draft.unchanged.add((place.container, variable, wanted))
-        return wanted
-    why = _why_replace(last, place, wanted, draft.policy)
-    if why is None:
-        draft.keep(place, variable, last)
-        draft.warnings.append(_kept_warning(place, variable, last))
-        return last.ref
-    draft.replace(place, variable, wanted, last)
-    if why:
-        draft.warnings.append(f"{variable} of container {place.container} {why}; replaced")
-    return wanted
-
-
-def _why_replace(entry: EnvEntry, place: Place, wanted: TokenRef, policy: Policy) -> str | None:
-    """Why an entry gives way, in words for a warning; "" when nobody needs to be told; None when it stays."""
-    if entry.kind is EntryKind.EMPTY:
-        return "was empty, which turns authentication off"
-    if entry.optional:
-        return "was optional, which fails open"
-    if place.target is Target.SIDECAR and entry.ref == TokenRef(wanted.name, names.DAPR_FIXED_KEY):
-        return ""
-    return "was another one" if policy.conflict is Conflict.REPLACE else None
-
-
-def _kept_warning(place: Place, variable: str, entry: EnvEntry) -> str:
-    if entry.kind is EntryKind.LITERAL:
-        return f"{variable} of container {place.container} is a value in clear text and was kept; use a Secret"
-    asked = "the annotation's" if place.target is Target.SIDECAR else "its sidecar's"
-    return f"{variable} of container {place.container} is a reference of its own and was kept; it is not {asked}"
-
-
-def _not_repeatable(place: Place, variable: str) -> str:
-    return f"{variable} not given to container {place.container}: its sidecar keeps a value that cannot be referenced"
-
-
-def _annotation_of(variable: str) -> str:
-    return names.API_TOKEN_SECRET if variable == names.API_TOKEN_ENV else names.APP_TOKEN_SECRET
-
-
-def _injected(change: Change) -> Injected:
-    ref = change.ref
-    return Injected(
-        change.place.container, change.variable, ref.name, ref.key, ref.kind, replaced=change.replaces is not None
-    )
+def _plain(entry: Injected) -> Injected:
+    return Injected(entry.container, entry.env, entry.name, entry.key, entry.source)

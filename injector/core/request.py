@@ -7,17 +7,16 @@ through `shown`, which hides everything that could be one.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.errors import Problem, RequestError
-from injector.core.model import Annotations, AppContainers, Reason, TokenRef
+from injector.core.model import Annotations, AppContainers, Reason, TokenRef, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from injector.core.model import Policy
 
@@ -31,19 +30,11 @@ class Enabled(Enum):
     UNKNOWN = "unknown"  # neither a true nor a false word: Dapr takes it for false
 
 
-@dataclass(frozen=True, slots=True)
-class InjectionRequest:
-    """What a Pod asks for, valid by construction. At least one of `api` and `app` is there."""
+class InjectionRequest(Value, frozen=True, gc=False):
+    """What a Pod asks for, valid by construction: at least one variable, Dapr's own first, each with its reference."""
 
-    api: TokenRef | None
-    app: TokenRef | None
+    wanted: tuple[tuple[str, TokenRef], ...]
     app_containers: AppContainers
-
-    @property
-    def wanted(self) -> tuple[tuple[str, TokenRef], ...]:
-        """Variables and their references, in the order in which they are injected: Dapr's own first."""
-        pairs = ((names.API_TOKEN_ENV, self.api), (names.APP_TOKEN_ENV, self.app))
-        return tuple((variable, ref) for variable, ref in pairs if ref is not None)
 
 
 def enabled(annotations: Annotations) -> Enabled:
@@ -80,13 +71,14 @@ def parse(annotations: Annotations, policy: Policy, *, use_default: bool) -> Inj
     app_key = _key(names.APP_TOKEN_KEY, annotations.app_token_key, problems) or policy.default_app_key
     if problems:
         raise RequestError(tuple(problems))
-    if api_name is None and app_name is None:
+    wanted: list[tuple[str, TokenRef]] = []
+    if api_name is not None:
+        wanted.append((names.API_TOKEN_ENV, TokenRef(api_name, api_key)))
+    if app_name is not None:
+        wanted.append((names.APP_TOKEN_ENV, TokenRef(app_name, app_key)))
+    if not wanted:
         return None
-    return InjectionRequest(
-        api=None if api_name is None else TokenRef(api_name, api_key),
-        app=None if app_name is None else TokenRef(app_name, app_key),
-        app_containers=_app_containers(annotations.app_containers, policy),
-    )
+    return InjectionRequest(tuple(wanted), _app_containers(annotations.app_containers, policy))
 
 
 # Dots part labels of letters, digits and dashes that begin and end with a letter or digit.
@@ -112,9 +104,9 @@ def is_secret_key(text: str) -> bool:
     return plain and text != "." and not text.startswith("..")
 
 
-def is_allowed(secret: str, policy: Policy) -> bool:
+def is_allowed(secret: str, allowed_secrets: Sequence[str]) -> bool:
     """Whether the Policy's list lets Pods use the Secret; an empty list lets every name pass."""
-    return not policy.allowed_secrets or any(fnmatchcase(secret, glob) for glob in policy.allowed_secrets)
+    return not allowed_secrets or any(fnmatchcase(secret, glob) for glob in allowed_secrets)
 
 
 # A random token has long runs of letters and digits that mix cases or letters with digits; a name that a person chose
@@ -169,8 +161,8 @@ def _name(annotation: str, value: str | None, policy: Policy, problems: list[Pro
                 f"{annotation}: {shown(name)} is not a Secret name",
             )
         )
-    elif not is_allowed(name, policy):
-        problems.append(forbidden(f"annotation {annotation}", annotation, name, policy))
+    elif not is_allowed(name, policy.allowed_secrets):
+        problems.append(forbidden(f"annotation {annotation}", annotation, name, policy.allowed_secrets))
     return name
 
 
@@ -191,12 +183,10 @@ def _key(annotation: str, value: str | None, problems: list[Problem]) -> str | N
     return key
 
 
-def forbidden(where: str, annotation: str, secret: str, policy: Policy) -> Problem:
+def forbidden(where: str, annotation: str, secret: str, allowed_secrets: Sequence[str]) -> Problem:
     """The problem of a Secret that the Policy's list leaves out; `where` says what names it."""
     brief = f"{where}: Secret {shown(secret)} is not on the policy's list allowedSecrets"
-    return Problem(
-        annotation, Reason.SECRET_NOT_ALLOWED, f"{brief}, which is: {', '.join(policy.allowed_secrets)}", brief
-    )
+    return Problem(annotation, Reason.SECRET_NOT_ALLOWED, f"{brief}, which is: {', '.join(allowed_secrets)}", brief)
 
 
 def _app_containers(value: str | None, policy: Policy) -> AppContainers:
