@@ -1,0 +1,41 @@
+# Every target installs what it needs, pinned and checked by hash, into .venv; Go binaries are built once into ~/.cache.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test unit cluster lint bench mutation lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+.venv/.ready: requirements/dev.txt pyproject.toml
+	@requirements/venv.sh $(PYTHON) .venv
+
+demo: .venv/.ready ## Show what the webhook answers, then a Deployment's Pod made by a real API server (KEEP=1 leaves it up)
+	@$(PY) deploy/demo/demo.py
+
+test: .venv/.ready ## All tests: core and shell on the newest Python here, then everything with a real API server
+	@$(PY) -m tests.newest
+	@$(PY) -m pytest --cov
+
+unit: .venv/.ready ## The tests that need no cluster, on this Python and on the newest one here
+	@$(PY) -m tests.newest
+	@$(PY) -m pytest -m "not cluster"
+
+cluster: .venv/.ready ## The tests with a real API server (built once, or KUBEBUILDER_ASSETS, or KUBECONFIG)
+	@$(PY) -m pytest -m cluster
+
+lint: .venv/.ready ## Formatting, lint rules, types, import directions, spelling
+	@$(PY) -m ruff format --check . && $(PY) -m ruff check . && $(PY) -m mypy && .venv/bin/lint-imports && .venv/bin/codespell
+
+bench: .venv/.ready ## Measure us and the peers in turn, print ratios, draw the picture (bench-results/)
+	@$(PY) -m tests.bench $(BENCH)
+
+mutation: .venv/.ready ## Mutate decision, plan and patch; at least 90 % must be noticed
+	@$(PY) -m tests.mutation
+
+lock: .venv/.ready ## Renew the pinned requirements
+	@requirements/lock.sh
+
+clean: ## Remove what the targets above made in this folder (the cache of Go binaries stays)
+	@rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* mutants bench-results
