@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from injector.core import decision, patch, review
 from injector.core.decision import Deny, Inject, Skip
-from injector.core.model import AdmissionResponse, ObjectMeta, Pod, Reason, Status, Verdict, Workload
+from injector.core.model import AdmissionResponse, ObjectMeta, Pod, Reason, Status, Value, Verdict, Workload
 
 if TYPE_CHECKING:
     from injector.core.decision import Decision
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from injector.core.plan import Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(Value, frozen=True, gc=False):
     """An answer, and what logs and metrics say of it. `body` is the AdmissionReview to send."""
 
     body: bytes

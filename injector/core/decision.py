@@ -6,7 +6,6 @@ means that nothing could be decided.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from injector.core import names, plan
@@ -18,6 +17,7 @@ from injector.core.model import (
     Endpoint,
     Pod,
     Reason,
+    Value,
     Workload,
 )
 from injector.core.plan import Change, Kept, Plan, Target
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from injector.core.model import Policy, Review, SecretFacts
 
 
-@dataclass(frozen=True, slots=True)
-class Inject:
+class Inject(Value, frozen=True, gc=False):
     """The Pod is patched as planned."""
 
     plan: Plan
@@ -38,8 +37,7 @@ class Inject:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(Value, frozen=True, gc=False):
     """The Pod passes as it is. `audit` is for what was seen and left alone; empty for what is not our concern."""
 
     reason: Reason
@@ -47,8 +45,7 @@ class Skip:
     audit: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(Value, frozen=True, gc=False):
     """The Pod is refused; `message` tells every problem at once."""
 
     reason: Reason
@@ -198,8 +195,9 @@ def _without_dapr(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
 
 def _clear_text(annotations: Annotations) -> tuple[str, ...]:
     """Warnings for tokens written into `dapr.io/env`, which holds `NAME=value` parted by commas."""
-    pairs = (annotations.dapr_env or "").split(",")
-    given = {pair.partition("=")[0].strip() for pair in pairs if "=" in pair}
+    if not annotations.dapr_env:
+        return ()
+    given = {pair.partition("=")[0].strip() for pair in annotations.dapr_env.split(",") if "=" in pair}
     return tuple(
         warning(f"{names.DAPR_ENV} sets {variable} in clear text; it was left as it is; use a Secret")
         for variable in (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
