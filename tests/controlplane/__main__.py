@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             _run()
     except HarnessError as error:
-        print(error, file=sys.stderr)  # noqa: T201  this is a command
+        print(error, file=sys.stderr)
         return 3
     except KeyboardInterrupt:
         return 130
@@ -42,12 +42,12 @@ def _build(names: list[str]) -> None:
     for name in names:
         if name not in known:
             raise HarnessError(f"unknown program {name!r}, known: {', '.join(known)}")
-        print(binaries.resolve(known[name]))  # noqa: T201  the result
+        print(binaries.resolve(known[name]))
 
 
 def _run() -> None:
     with control_plane(Programs.resolve()) as running:
-        print(f"export KUBECONFIG={running.kubeconfig}", flush=True)  # noqa: T201  the result
+        print(f"export KUBECONFIG={running.kubeconfig}", flush=True)
         signal.pause()
 
 

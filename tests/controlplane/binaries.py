@@ -79,7 +79,7 @@ ALL = (ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBECTL, DAPR_INJECTOR)
 
 def report_to_stderr(line: str) -> None:
     """Tell a person what is being waited for."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201  progress for a person
+    print(line, file=sys.stderr, flush=True)
 
 
 def resolve(program: Program, report: Report = report_to_stderr) -> Path:

@@ -30,7 +30,7 @@ from tests.controlplane.processes import ManagedProcess, free_port
 from tests.controlplane.workspace import temporary_folder, write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 START_TIMEOUT_SECONDS = 60.0
@@ -88,7 +88,9 @@ class ControlPlane:
 
 
 @contextlib.contextmanager
-def control_plane(programs: Programs | None = None) -> Iterator[ControlPlane]:
+def control_plane(
+    programs: Programs | None = None, *, choose_port: Callable[[], int] = free_port
+) -> Iterator[ControlPlane]:
     """Start a control plane, yield it when it answers, and leave nothing of it behind.
 
     Raises:
@@ -98,14 +100,16 @@ def control_plane(programs: Programs | None = None) -> Iterator[ControlPlane]:
     """
     found = programs or Programs.resolve()
     with contextlib.ExitStack() as stack:
-        yield _enter_with_free_ports(found, stack)
+        yield _enter_with_free_ports(found, choose_port, stack)
 
 
-def _enter_with_free_ports(programs: Programs, stack: contextlib.ExitStack) -> ControlPlane:
+def _enter_with_free_ports(
+    programs: Programs, choose_port: Callable[[], int], stack: contextlib.ExitStack
+) -> ControlPlane:
     for _ in range(_ATTEMPTS):
         with contextlib.ExitStack() as attempt:
             try:
-                started = _start(programs, attempt)
+                started = _start(programs, _Ports(choose_port(), choose_port(), choose_port()), attempt)
             except ProcessDiedError as error:
                 if not error.is_port_taken:
                     raise
@@ -115,15 +119,27 @@ def _enter_with_free_ports(programs: Programs, stack: contextlib.ExitStack) -> C
     raise HarnessError(f"no control plane: another process took a port we had chosen, {_ATTEMPTS} times in a row")
 
 
-def _start(programs: Programs, stack: contextlib.ExitStack) -> ControlPlane:
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    etcd: int
+    etcd_peer: int
+    apiserver: int
+
+
+def _start(programs: Programs, ports: _Ports, stack: contextlib.ExitStack) -> ControlPlane:
     folder = stack.enter_context(temporary_folder())
     authority = Authority.create("control-plane-ca")
-    etcd, etcd_url = _start_etcd(programs.etcd, folder, stack)
-    apiserver, url = _start_apiserver(programs.kube_apiserver, folder, authority, etcd_url, stack)
+    url = f"https://127.0.0.1:{ports.apiserver}"
+    # All they know is in the folder, which goes with them: nobody waits for an orderly end.
+    etcd = _start_etcd(programs.etcd, folder, ports)
+    stack.callback(etcd.kill)
+    apiserver = _start_apiserver(programs.kube_apiserver, folder, authority, ports)
+    stack.callback(apiserver.kill)
     admin = authority.issue_client(user="admin", group="system:masters")
     kubeconfig = _write_kubeconfig(folder, "admin", url, authority, admin)
     _wait_until_ready(url, authority, folder, apiserver, etcd)
-    manager = _start_controller_manager(programs.kube_controller_manager, folder, authority, url, stack)
+    manager = _start_controller_manager(programs.kube_controller_manager, folder, authority, url)
+    stack.callback(manager.kill)
     kubectl = Kubectl(programs.kubectl, kubeconfig, folder / "kubectl-cache")
     wait_for_service_account(kubectl, manager)
     return ControlPlane(folder, kubeconfig, folder / "audit.log", kubectl, etcd, apiserver, manager)
@@ -140,8 +156,8 @@ def wait_for_service_account(kubectl: Kubectl, manager: ManagedProcess | None = 
     wait_for(f"ServiceAccount default of namespace {kubectl.namespace}", probe, timeout_seconds=START_TIMEOUT_SECONDS)
 
 
-def _start_etcd(program: Path, folder: Path, stack: contextlib.ExitStack) -> tuple[ManagedProcess, str]:
-    url, peer_url = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+def _start_etcd(program: Path, folder: Path, ports: _Ports) -> ManagedProcess:
+    url, peer_url = _etcd_url(ports), f"http://127.0.0.1:{ports.etcd_peer}"
     command = [
         str(program),
         f"--data-dir={folder / 'etcd'}",
@@ -152,23 +168,24 @@ def _start_etcd(program: Path, folder: Path, stack: contextlib.ExitStack) -> tup
         f"--initial-cluster=default={peer_url}",
         "--unsafe-no-fsync",  # its data does not outlive the run
     ]
-    return stack.enter_context(ManagedProcess.start("etcd", command, log_path=folder / "etcd.log")), url
+    return ManagedProcess.start("etcd", command, log_path=folder / "etcd.log")
 
 
-def _start_apiserver(
-    program: Path, folder: Path, authority: Authority, etcd_url: str, stack: contextlib.ExitStack
-) -> tuple[ManagedProcess, str]:
-    port = free_port()
+def _etcd_url(ports: _Ports) -> str:
+    return f"http://127.0.0.1:{ports.etcd}"
+
+
+def _start_apiserver(program: Path, folder: Path, authority: Authority, ports: _Ports) -> ManagedProcess:
     hosts = ("127.0.0.1", "localhost", "kubernetes.default.svc", _FIRST_SERVICE_ADDRESS)
     certificate, key = authority.issue_server(hosts=hosts).write(folder, "apiserver")
     signing_key, public_key = _write_service_account_keys(folder)
     command = [
         str(program),
-        f"--etcd-servers={etcd_url}",
+        f"--etcd-servers={_etcd_url(ports)}",
         "--bind-address=127.0.0.1",
         "--advertise-address=127.0.0.1",
         "--endpoint-reconciler-type=none",  # any other kind refuses a loopback address
-        f"--secure-port={port}",
+        f"--secure-port={ports.apiserver}",
         f"--cert-dir={folder}",
         f"--tls-cert-file={certificate}",
         f"--tls-private-key-file={key}",
@@ -182,13 +199,10 @@ def _start_apiserver(
         f"--audit-log-path={folder / 'audit.log'}",
         "--audit-log-mode=blocking",  # an event is in the file before its request is answered
     ]
-    process = ManagedProcess.start("kube-apiserver", command, log_path=folder / "apiserver.log")
-    return stack.enter_context(process), f"https://127.0.0.1:{port}"
+    return ManagedProcess.start("kube-apiserver", command, log_path=folder / "apiserver.log")
 
 
-def _start_controller_manager(
-    program: Path, folder: Path, authority: Authority, url: str, stack: contextlib.ExitStack
-) -> ManagedProcess:
+def _start_controller_manager(program: Path, folder: Path, authority: Authority, url: str) -> ManagedProcess:
     client = authority.issue_client(user="system:kube-controller-manager")
     command = [
         str(program),
@@ -199,8 +213,7 @@ def _start_controller_manager(
         "--leader-elect=false",
         "--secure-port=0",  # nobody reads its metrics, so it needs no port
     ]
-    process = ManagedProcess.start("kube-controller-manager", command, log_path=folder / "controller-manager.log")
-    return stack.enter_context(process)
+    return ManagedProcess.start("kube-controller-manager", command, log_path=folder / "controller-manager.log")
 
 
 def _write_service_account_keys(folder: Path) -> tuple[Path, Path]:

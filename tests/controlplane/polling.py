@@ -21,7 +21,7 @@ def wait_for(
     interval_seconds: float = 0.05,
     describe: Callable[[], str] = lambda: "",
 ) -> T:
-    """Return the first answer of `probe` that is neither None nor False.
+    """Return the first answer of `probe` that is true, as Python has it.
 
     `describe` is asked once, at the deadline, for the state to put into the message.
 
@@ -31,7 +31,7 @@ def wait_for(
     deadline = time.monotonic() + timeout_seconds
     while True:
         answer = probe()
-        if answer is not None and answer is not False:
+        if answer:
             return answer
         if time.monotonic() >= deadline:
             raise DeadlineError(f"not within {timeout_seconds:g} s: {what}. {describe()}".rstrip(". "))

@@ -50,14 +50,21 @@ def open_cluster(report: binaries.Report = binaries.report_to_stderr) -> Iterato
     choice = os.environ.get(CLUSTER_VARIABLE, "own")
     if choice == "own":
         with control_plane(Programs.resolve(report)) as own:
-            yield Cluster(own.kubectl, "127.0.0.1", own.folder, own)
+            yield Cluster(own.kubectl, webhook_host(), own.folder, own)
     elif choice == "kubeconfig":
         with temporary_folder() as folder:
             kubectl = Kubectl(_users_kubectl(report), _users_kubeconfig(), folder / "kubectl-cache")
             kubectl.run("version")
-            yield Cluster(kubectl, os.environ.get(HOST_VARIABLE, "127.0.0.1"), folder, None)
+            yield Cluster(kubectl, webhook_host(), folder, None)
     else:
         raise HarnessError(f"{CLUSTER_VARIABLE} is {choice!r}; allowed are own (the default) and kubeconfig")
+
+
+def webhook_host() -> str:
+    """Return the IP address that webhooks listen on and are registered with."""
+    return (
+        os.environ.get(HOST_VARIABLE, "127.0.0.1") if os.environ.get(CLUSTER_VARIABLE) == "kubeconfig" else "127.0.0.1"
+    )
 
 
 def _users_kubectl(report: binaries.Report) -> Path:

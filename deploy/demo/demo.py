@@ -1,0 +1,234 @@
+"""Shows what dapr-token-injector does: first one answer of the webhook, then a Pod on a real API server.
+
+Run it as `python deploy/demo/demo.py`. The first part takes seconds. The second needs a control plane: it
+is built with Go (once, a quarter of an hour), or taken from KUBEBUILDER_ASSETS, or it is a cluster of yours
+(`tests/controlplane/target.py` says how, kind included). KEEP=1 leaves everything up until Ctrl-C. Nothing
+of it outlives this process.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import difflib
+import io
+import json
+import os
+import secrets
+import signal
+import ssl
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+HERE = Path(__file__).parent
+# The harness is shared with the tests and is not part of the installed package.
+sys.path.insert(0, str(HERE.parents[1]))
+
+import httpx  # noqa: E402  the path comes first
+import jsonpatch  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.text import Text  # noqa: E402
+from ruamel.yaml import YAML  # noqa: E402
+
+from tests.controlplane import registration  # noqa: E402
+from tests.controlplane.cluster import wait_for_service_account  # noqa: E402
+from tests.controlplane.errors import HarnessError  # noqa: E402
+from tests.controlplane.polling import wait_for  # noqa: E402
+from tests.controlplane.target import Cluster, open_cluster, webhook_host  # noqa: E402
+from tests.controlplane.webhook import Webhook, WebhookSettings  # noqa: E402
+from tests.controlplane.workspace import temporary_folder  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.controlplane.kubectl import Json, Kubectl
+
+STYLES = {"+": "green", "-": "red"}
+
+
+def main() -> int:
+    """Run the demo; return 0, 130 after Ctrl-C, or 3 when something it needs could not be had."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as after Ctrl-C
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(temporary_folder())
+            with step(console, "Starting the webhook, with a certificate made for it"):
+                webhook = Webhook.start(WebhookSettings(folder, host=webhook_host()))
+                stack.enter_context(webhook.process)
+            show_answer(console, webhook, load("pod.yaml"))
+            show_on_cluster(console, webhook)
+    except HarnessError as error:
+        console.print(Text(str(error), style="red"))
+        return 3
+    except KeyboardInterrupt:
+        console.print("Interrupted; nothing is left running.")
+        return 130
+    console.print("Nothing is left running.")
+    return 0
+
+
+def show_answer(console: Console, webhook: Webhook, pod: Json) -> None:
+    """Post one review as the API server does, and show the Pod before and after."""
+    with step(console, "Asking it about deploy/demo/pod.yaml, as an API server does"):
+        response = post_review(webhook, pod)
+    if not response["allowed"]:
+        raise HarnessError(f"the webhook refused the example: {response['status']['message']}")
+    patch = json.loads(base64.b64decode(response["patch"]))
+    show_diff(console, "The Pod, before and after", pod, jsonpatch.apply_patch(pod, patch))
+
+
+def show_on_cluster(console: Console, webhook: Webhook) -> None:
+    """Apply the Deployment on a real API server and show the Pod that came of it."""
+    heading(console, "The same on a real API server")
+
+    def report(line: str) -> None:
+        console.print(f"  {line}")
+
+    with contextlib.ExitStack() as stack:
+        with step(console, "Bringing up a control plane (the first time its programs are built)"):
+            cluster = stack.enter_context(open_cluster(report))
+        kubectl = stack.enter_context(namespace(cluster))
+        with step(console, "Registering the webhook"):
+            stack.enter_context(registered(kubectl, webhook))
+        deployment = load("deployment.yaml")
+        with step(console, "Applying deploy/demo/deployment.yaml"):
+            pod = applied(kubectl, deployment)
+        template = deployment["spec"]["template"]
+        title = "The Deployment's template, and the Pod made of it (without what Kubernetes itself fills in)"
+        show_diff(console, title, template, only_like(template, pod))
+        if os.environ.get("KEEP") == "1":
+            keep(console, kubectl, webhook)
+
+
+def keep(console: Console, kubectl: Kubectl, webhook: Webhook) -> None:
+    """Say how to look around, and wait until Ctrl-C."""
+    heading(console, "Everything stays up until Ctrl-C")
+    console.print(f"  export KUBECONFIG={kubectl.kubeconfig}")
+    console.print(f"  {kubectl.binary} --namespace {kubectl.namespace} get pods -o yaml")
+    console.print(f"  {kubectl.binary} get {registration.MUTATING_KIND} {registration.NAME} -o yaml")
+    console.print(f"  curl {webhook.ops_url}/metrics")
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+
+
+def post_review(webhook: Webhook, pod: Json) -> Json:
+    """Return the webhook's response to the creation of `pod`."""
+    request = {
+        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "requestKind": {"group": "", "version": "v1", "kind": "Pod"},
+        "requestResource": {"group": "", "version": "v1", "resource": "pods"},
+        "namespace": "default",
+        "operation": "CREATE",
+        "userInfo": {"username": "demo"},
+        "object": pod,
+        "dryRun": False,
+    }
+    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+    context = ssl.create_default_context(cadata=webhook.endpoint.ca_pem.decode())
+    answer = httpx.post(f"{webhook.endpoint.url}/mutate", json=review, verify=context, trust_env=False)
+    response: Json = answer.raise_for_status().json()["response"]
+    return response
+
+
+@contextlib.contextmanager
+def namespace(cluster: Cluster) -> Iterator[Kubectl]:
+    """Yield kubectl in a new namespace that goes with the demo."""
+    name = f"token-injector-demo-{secrets.token_hex(4)}"
+    cluster.kubectl.run("create", "namespace", name)
+    try:
+        within = cluster.kubectl.within(name)
+        wait_for_service_account(within)
+        yield within
+    finally:
+        cluster.kubectl.delete("namespace", name)
+
+
+@contextlib.contextmanager
+def registered(kubectl: Kubectl, webhook: Webhook) -> Iterator[None]:
+    """Register the webhook for the namespace, and wait until the API server calls it."""
+    kubectl.create(registration.token_injector(webhook.endpoint, namespace=kubectl.namespace))
+    try:
+        before = webhook.requests_served()
+
+        def is_called() -> bool:
+            kubectl.create(load("pod.yaml"), "--dry-run=server")
+            return webhook.requests_served() > before
+
+        wait_for("the webhook called", is_called, timeout_seconds=10)
+        yield
+    finally:
+        kubectl.delete(registration.MUTATING_KIND, registration.NAME)
+
+
+def applied(kubectl: Kubectl, deployment: Json) -> Json:
+    """Apply a Deployment and return its first Pod."""
+    kubectl.apply(deployment)
+    selector = ",".join(f"{k}={v}" for k, v in deployment["spec"]["selector"]["matchLabels"].items())
+    return wait_for("the Deployment's Pod", lambda: kubectl.list("pods", f"--selector={selector}"))[0]
+
+
+def only_like(template: Any, actual: Any) -> Any:  # noqa: ANN401  any JSON
+    """Return of `actual` what the template has too, or a webhook may have added, in the template's order."""
+    if isinstance(template, dict) and isinstance(actual, dict):
+        kept = {key: only_like(template[key], actual[key]) for key in template if key in actual}
+        return kept | {key: value for key, value in actual.items() if key not in template and may_be_ours(key)}
+    if isinstance(template, list) and isinstance(actual, list):
+        paired = [only_like(mine, theirs) for mine, theirs in zip(template, actual, strict=False)]
+        return paired + actual[len(template) :]
+    return actual
+
+
+def may_be_ours(key: str) -> bool:
+    """Whether a webhook may have added the key; whatever else a template lacks was filled in by Kubernetes."""
+    return key == "env" or key.startswith("dapr-token-injector/")
+
+
+def show_diff(console: Console, title: str, before: Json, after: Json) -> None:
+    """Print the second object whole, with what differs from the first marked and coloured."""
+    heading(console, title)
+    # As much context as there is: the reader sees the whole object. The first three lines are the diff's header.
+    lines = difflib.unified_diff(to_yaml(before).splitlines(), to_yaml(after).splitlines(), lineterm="", n=sys.maxsize)
+    body = list(lines)[3:]
+    for line in body:
+        console.print(Text(f"  {line}", style=STYLES.get(line[0], "")))
+    console.print(f"  {sum(line.startswith('+') for line in body)} lines were added.\n")
+
+
+def heading(console: Console, title: str) -> None:
+    """Print a title."""
+    console.print(Text(f"\n{title}", style="bold"))
+
+
+@contextlib.contextmanager
+def step(console: Console, what: str) -> Iterator[None]:
+    """Say what is being done, and afterwards how long it took."""
+    started = time.monotonic()
+    console.print(f"{what} ...")
+    with console.status(what):
+        yield
+    console.print(f"  done in {time.monotonic() - started:.1f} s")
+
+
+def load(name: str) -> Json:
+    """Read an example as plain data."""
+    loaded: Json = YAML(typ="safe").load(HERE / name)
+    return loaded
+
+
+def to_yaml(item: Json) -> str:
+    """Write an object as YAML, keys in their order."""
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 120
+    text = io.StringIO()
+    yaml.dump(item, text)
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

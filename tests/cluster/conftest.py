@@ -1,0 +1,139 @@
+"""One cluster for the whole session, one namespace per test, webhooks as real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.cluster.objects import ASKING, pod, tokens
+from tests.controlplane import binaries, registration
+from tests.controlplane.cluster import wait_for_service_account
+from tests.controlplane.polling import wait_for
+from tests.controlplane.target import CLUSTER_VARIABLE, Cluster, open_cluster
+from tests.controlplane.webhook import Webhook, WebhookSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tests.controlplane.cluster import ControlPlane
+    from tests.controlplane.kubectl import Json, Kubectl
+
+HERE = Path(__file__).parent
+TEST_TIMEOUT_SECONDS = 180
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder; the time limit spares the fixture that may have to build a cluster first."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_SECONDS, func_only=True))
+
+
+@pytest.fixture(scope="session")
+def report(pytestconfig: pytest.Config) -> binaries.Report:
+    """Tell progress past pytest's capture: a build takes minutes."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def tell(line: str) -> None:
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            binaries.report_to_stderr(line)
+
+    return tell
+
+
+@pytest.fixture(scope="session")
+def cluster(report: binaries.Report) -> Iterator[Cluster]:
+    """The cluster that the environment asks for, a control plane of our own by default."""
+    with open_cluster(report) as opened:
+        yield opened
+
+
+@pytest.fixture
+def own_control_plane(cluster: Cluster) -> ControlPlane:
+    """The control plane's own files and processes, which a user's cluster does not show."""
+    if cluster.own is None:
+        pytest.skip(
+            f"reads the audit log or the processes of the control plane; not with {CLUSTER_VARIABLE}=kubeconfig"
+        )
+    return cluster.own
+
+
+@pytest.fixture
+def kubectl(cluster: Cluster) -> Iterator[Kubectl]:
+    """Kubectl in a namespace of the test's own."""
+    name = f"token-injector-{secrets.token_hex(4)}"
+    cluster.kubectl.run("create", "namespace", name)
+    within = cluster.kubectl.within(name)
+    try:
+        wait_for_service_account(within)
+        yield within
+    finally:
+        cluster.kubectl.delete("namespace", name)
+
+
+class StartWebhook(Protocol):
+    """Start our webhook; it ends with the fixture that gave this."""
+
+    def __call__(self, policy: Mapping[str, object] | None = None) -> Webhook: ...
+
+
+@contextlib.contextmanager
+def _starter(cluster: Cluster) -> Iterator[StartWebhook]:
+    with contextlib.ExitStack() as stack:
+
+        def start(policy: Mapping[str, object] | None = None) -> Webhook:
+            folder = cluster.folder / f"webhook-{secrets.token_hex(4)}"
+            started = Webhook.start(WebhookSettings(folder, host=cluster.webhook_host, policy=policy))
+            stack.enter_context(started.process)
+            return started
+
+        yield start
+
+
+@pytest.fixture
+def start_webhook(cluster: Cluster) -> Iterator[StartWebhook]:
+    """For tests that need a webhook of their own: another policy, or one to kill."""
+    with _starter(cluster) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def webhook(cluster: Cluster) -> Iterator[Webhook]:
+    """Our webhook with the policy it has by default, shared by the session."""
+    with _starter(cluster) as start:
+        yield start()
+
+
+@pytest.fixture
+def register(cluster: Cluster) -> Iterator[Callable[[Json], None]]:
+    """Create webhook configurations, never replacing one that a cluster has; they go with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def create(configuration: Json) -> None:
+            kind, name = configuration["kind"], configuration["metadata"]["name"]
+            cluster.kubectl.create(configuration)
+            stack.callback(cluster.kubectl.delete, kind, name)
+
+        yield create
+
+
+@pytest.fixture
+def injecting(kubectl: Kubectl, webhook: Webhook, register: Callable[[Json], None]) -> Webhook:
+    """Our webhook, registered for the test's namespace and seen working there."""
+    register(registration.token_injector(webhook.endpoint, namespace=kubectl.namespace))
+    wait_until_injecting(kubectl)
+    return webhook
+
+
+def wait_until_injecting(kubectl: Kubectl) -> None:
+    """Wait until the API server has taken notice of our registration; a dry run leaves nothing."""
+
+    def probe() -> bool:
+        return bool(tokens(kubectl.create(pod(ASKING), "--dry-run=server")))
+
+    wait_for("the webhook called for a dry run", probe, timeout_seconds=10)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.objects import APP, ASKING, SIDECAR, pod
+from tests.controlplane.polling import wait_for
+from tests.controlplane.registration import INJECT_ENTRY
+
+if TYPE_CHECKING:
+    from tests.controlplane.cluster import ControlPlane
+    from tests.controlplane.kubectl import Kubectl
+
+pytestmark = pytest.mark.usefixtures("injecting")
+
+
+def _annotations(own: ControlPlane, namespace: str, *, dry_run: bool = False) -> dict[str, str]:
+    """Return those of the event that tells of the namespace's Pod, without those of the API server itself."""
+
+    def find() -> dict[str, str] | None:
+        for line in own.audit_log.read_text("utf-8").splitlines():
+            event = json.loads(line)
+            if event["objectRef"]["namespace"] == namespace and ("dryRun" in event["requestURI"]) == dry_run:
+                prefix = f"{INJECT_ENTRY}/"
+                return {k: v for k, v in event.get("annotations", {}).items() if k.startswith(prefix)}
+        return None
+
+    return wait_for(f"audit event of a Pod in {namespace}", find)
+
+
+def test_audit_log_tells_what_was_injected(kubectl: Kubectl, own_control_plane: ControlPlane) -> None:
+    kubectl.create(pod({**ASKING, "dapr-token-injector/app-containers": "web"}))
+
+    told = _annotations(own_control_plane, kubectl.namespace)
+
+    assert set(told) == {f"{INJECT_ENTRY}/injected-sidecar", f"{INJECT_ENTRY}/injected-app"}
+    assert "daprd" in told[f"{INJECT_ENTRY}/injected-sidecar"]
+    assert "web" in told[f"{INJECT_ENTRY}/injected-app"]
+
+
+def test_audit_log_tells_what_was_kept_without_its_value(kubectl: Kubectl, own_control_plane: ControlPlane) -> None:
+    kubectl.create(pod(ASKING, APP, {**SIDECAR, "env": [{"name": "DAPR_API_TOKEN", "value": "in-clear"}]}))
+
+    told = _annotations(own_control_plane, kubectl.namespace)
+
+    assert set(told) == {f"{INJECT_ENTRY}/kept"}
+    assert "in-clear" not in str(told)
+
+
+def test_audit_log_tells_of_a_denial(kubectl: Kubectl, own_control_plane: ControlPlane) -> None:
+    kubectl.try_run("create", "-f", "-", stdin=pod({**ASKING, "dapr.io/api-token-secret": "other-team/token"}))
+
+    told = _annotations(own_control_plane, kubectl.namespace)
+
+    assert set(told) == {f"{INJECT_ENTRY}/denied"}
+
+
+def test_audit_log_says_nothing_of_ours_about_a_pod_without_a_sidecar(
+    kubectl: Kubectl, own_control_plane: ControlPlane
+) -> None:
+    kubectl.create(pod(ASKING, APP))
+
+    assert _annotations(own_control_plane, kubectl.namespace) == {}

@@ -1,0 +1,87 @@
+"""R2: Dapr's real injector adds the sidecar, before us or after us."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.conftest import wait_until_injecting
+from tests.cluster.objects import APP, ASKING, container, deployment, pod, pods_of, token_variable, tokens
+from tests.controlplane.polling import wait_for
+from tests.controlplane.registration import NAME, dapr_sidecar_injector, token_injector
+from tests.controlplane.webhook import SIDECAR_IMAGE, DaprInjector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.controlplane import binaries
+    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.target import Cluster
+    from tests.controlplane.webhook import Webhook
+
+# Configurations are called in the order of their names. The first is the name that Dapr's chart gives.
+DAPR_FIRST = "dapr-sidecar-injector"
+DAPR_LAST = "later-dapr-sidecar-injector"
+WITH_KEY = {"dapr-token-injector/api-token-key": "api.key"}
+
+
+@pytest.fixture(scope="module")
+def daprs_injector(cluster: Cluster, report: binaries.Report) -> Iterator[DaprInjector]:
+    started = DaprInjector.start(cluster.folder / "daprs-injector", host=cluster.webhook_host, report=report)
+    with started.process:
+        yield started
+
+
+@pytest.fixture(params=[DAPR_FIRST, DAPR_LAST])
+def dapr_name(
+    request: pytest.FixtureRequest,
+    kubectl: Kubectl,
+    webhook: Webhook,
+    daprs_injector: DaprInjector,
+    register: Callable[[Json], None],
+) -> str:
+    """Both injectors, registered and seen working; the name that decides about their order."""
+    name: str = request.param
+    register(token_injector(webhook.endpoint, namespace=kubectl.namespace))
+    register(dapr_sidecar_injector(daprs_injector.endpoint, namespace=kubectl.namespace, name=name))
+    wait_until_injecting(kubectl)
+    wait_for("Dapr's injector called", lambda: _has_sidecar(kubectl), timeout_seconds=10)
+    return name
+
+
+def _has_sidecar(kubectl: Kubectl) -> bool:
+    item = kubectl.create(pod({**ASKING, "dapr.io/app-id": "probe"}, APP), "--dry-run=server")
+    return any(c["name"] == "daprd" for c in item["spec"]["containers"])
+
+
+@pytest.mark.parametrize(
+    ("annotations", "key"), [({}, "token"), (WITH_KEY, "api.key")], ids=["dapr's key", "a key of its own"]
+)
+def test_final_pod_is_right_whichever_injector_comes_first(
+    kubectl: Kubectl, daprs_injector: DaprInjector, dapr_name: str, annotations: dict[str, str], key: str
+) -> None:
+    assert (dapr_name < NAME) == (dapr_name == DAPR_FIRST)
+    app_id = f"shop-{key.replace('.', '-')}-{dapr_name}"
+    kubectl.apply(deployment({**ASKING, **annotations, "dapr.io/app-id": app_id}, APP))
+
+    pods = wait_for("two Pods", lambda: pods_of(kubectl, "shop"))
+
+    for item in pods:
+        sidecar = container(item, "daprd")
+        assert sidecar["image"] == SIDECAR_IMAGE
+        assert sidecar["args"][0] == "/daprd"
+        assert item["metadata"]["labels"]["dapr.io/sidecar-injected"] == "true"
+        assert tokens(item) == [token_variable(key=key)]
+    assert daprs_injector.injected(app_id), "Dapr's own log does not tell of this app"
+
+
+def test_app_container_has_what_the_sidecar_demands(
+    kubectl: Kubectl, daprs_injector: DaprInjector, dapr_name: str
+) -> None:
+    app_id = f"both-{dapr_name}"
+    asked = {**ASKING, **WITH_KEY, "dapr.io/app-id": app_id, "dapr-token-injector/app-containers": "*"}
+    item = kubectl.create(pod(asked, APP))
+
+    assert daprs_injector.injected(app_id), "Dapr's own log does not tell of this app"
+    assert tokens(item) == tokens(item, "web") == [token_variable(key="api.key")]

@@ -1,0 +1,67 @@
+"""Namespaces that are labelled for it: every Dapr Pod gets the policy's default Secret."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.objects import ASKING, DAPR, pod, token_variable, tokens
+from tests.controlplane.polling import wait_for
+from tests.controlplane.registration import DEFAULT_ENTRY, DEFAULT_LABEL, token_injector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cluster.conftest import StartWebhook
+    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.webhook import Webhook
+
+
+@pytest.fixture
+def labelled(kubectl: Kubectl) -> Kubectl:
+    kubectl.run("label", "namespace", kubectl.namespace, f"{DEFAULT_LABEL}=enabled")
+    return kubectl
+
+
+@pytest.fixture
+def defaulting(labelled: Kubectl, start_webhook: StartWebhook, register: Callable[[Json], None]) -> Webhook:
+    webhook = start_webhook({"defaultSecret": "team-token"})
+    register(token_injector(webhook.endpoint, namespace=labelled.namespace))
+    wait_for(
+        "the webhook called for a dry run",
+        lambda: bool(tokens(labelled.create(pod(DAPR), "--dry-run=server"))),
+        timeout_seconds=10,
+    )
+    return webhook
+
+
+@pytest.mark.usefixtures("defaulting")
+def test_dapr_pod_that_names_no_secret_gets_the_default(labelled: Kubectl) -> None:
+    assert tokens(labelled.create(pod(DAPR))) == [token_variable("team-token")]
+
+
+@pytest.mark.usefixtures("defaulting")
+def test_pod_that_names_a_secret_keeps_its_choice(labelled: Kubectl) -> None:
+    assert tokens(labelled.create(pod(ASKING))) == [token_variable()]
+
+
+def test_pod_without_dapr_is_not_called_for(labelled: Kubectl, defaulting: Webhook) -> None:
+    before = defaulting.requests_served()
+
+    assert tokens(labelled.create(pod({}))) == []
+    assert defaulting.requests_served() == before
+
+
+def test_policy_without_a_default_is_the_installations_fault_and_fails_closed(
+    labelled: Kubectl, webhook: Webhook, register: Callable[[Json], None]
+) -> None:
+    register(token_injector(webhook.endpoint, namespace=labelled.namespace))
+
+    def refusal() -> str | None:
+        output = labelled.try_run("create", "--dry-run=server", "-f", "-", stdin=pod(DAPR))
+        return output.stderr if output.returncode != 0 else None
+
+    told = wait_for("a refusal", refusal, timeout_seconds=10)
+
+    assert f'failed calling webhook "{DEFAULT_ENTRY}"' in told

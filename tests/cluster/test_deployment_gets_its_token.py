@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.objects import APP, ASKING, SIDECAR, container, deployment, pods_of, token_variable, tokens
+from tests.controlplane.polling import wait_for
+
+if TYPE_CHECKING:
+    from tests.controlplane.kubectl import Kubectl
+
+pytestmark = pytest.mark.usefixtures("injecting")
+
+
+def test_pods_of_a_deployment_carry_the_variable_and_kubectl_shows_no_error(kubectl: Kubectl) -> None:
+    """R1."""
+    applied = kubectl.apply(deployment(ASKING))
+
+    pods = wait_for("two Pods", lambda: pods_of(kubectl, "shop"))
+
+    assert applied.stdout == "deployment.apps/shop created\n"
+    assert applied.stderr == ""
+    assert [container(pod, "daprd")["env"] for pod in pods] == [[token_variable()]] * 2
+    assert [tokens(pod, "web") for pod in pods] == [[], []]
+
+
+def test_key_and_app_containers_are_those_of_the_annotations(kubectl: Kubectl) -> None:
+    chosen = {"dapr-token-injector/api-token-key": "api.key", "dapr-token-injector/app-containers": "web"}
+    kubectl.apply(deployment({**ASKING, **chosen}))
+
+    pods = wait_for("two Pods", lambda: pods_of(kubectl, "shop"))
+
+    for pod in pods:
+        assert tokens(pod) == [token_variable(key="api.key")]
+        assert tokens(pod, "web") == [token_variable(key="api.key")]
+
+
+def test_everything_else_of_the_pod_stays_as_the_user_wrote_it(kubectl: Kubectl) -> None:
+    mine = [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
+    kubectl.apply(deployment(ASKING, {**APP, "env": mine}, {**SIDECAR, "env": mine, "args": ["--log-level", "info"]}))
+
+    pod = wait_for("two Pods", lambda: pods_of(kubectl, "shop"))[0]
+
+    sidecar = container(pod, "daprd")
+    names = [entry["name"] for entry in sidecar["env"]]
+    assert names == ["A", "B", "DAPR_API_TOKEN"]
+    assert sidecar["args"] == ["--log-level", "info"]
+    assert [entry["name"] for entry in container(pod, "web")["env"]] == ["A", "B"]

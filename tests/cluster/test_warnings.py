@@ -1,0 +1,87 @@
+"""Warnings reach the person at the terminal: for a bare Pod directly, for workloads through `/warn`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.objects import APP, ASKING, SIDECAR, deployment, pod, pods_of
+from tests.controlplane.polling import wait_for
+from tests.controlplane.registration import workload_warnings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.controlplane.kubectl import Json, Kubectl, Output
+    from tests.controlplane.webhook import Webhook
+
+LITERAL = {**SIDECAR, "env": [{"name": "DAPR_API_TOKEN", "value": "in-clear"}]}
+
+
+def _create(kubectl: Kubectl, item: Json, *flags: str) -> Output:
+    return kubectl.run("create", "-f", "-", *flags, stdin=item)
+
+
+@pytest.mark.usefixtures("injecting")
+def test_creator_of_a_bare_pod_sees_that_a_literal_was_kept(kubectl: Kubectl) -> None:
+    output = _create(kubectl, pod(ASKING, APP, LITERAL))
+
+    assert len(output.warnings) == 1
+    assert "DAPR_API_TOKEN" in output.warnings[0]
+    assert "in-clear" not in output.stderr
+
+
+@pytest.mark.usefixtures("injecting")
+def test_creator_of_a_sound_pod_sees_nothing(kubectl: Kubectl) -> None:
+    assert _create(kubectl, pod(ASKING)).stderr == ""
+
+
+@pytest.fixture
+def warning(kubectl: Kubectl, webhook: Webhook, register: Callable[[Json], None]) -> Webhook:
+    """The registration for workloads, seen working."""
+    register(workload_warnings(webhook.endpoint, namespace=kubectl.namespace))
+    broken = deployment({**ASKING, "dapr.io/api-token-secret": "not a name"}, name="probe")
+    wait_for(
+        "the webhook called for a dry run",
+        lambda: bool(_create(kubectl, broken, "--dry-run=server").warnings),
+        timeout_seconds=10,
+    )
+    return webhook
+
+
+@pytest.mark.usefixtures("warning")
+def test_creator_of_a_deployment_sees_the_problems_of_its_template(kubectl: Kubectl) -> None:
+    output = kubectl.apply(deployment({**ASKING, "dapr.io/api-token-secret": "other-team/token"}))
+
+    assert output.stdout == "deployment.apps/shop created\n"
+    assert any("dapr.io/api-token-secret" in line for line in output.warnings)
+
+
+@pytest.mark.usefixtures("warning")
+def test_whoever_changes_a_deployment_sees_them_too(kubectl: Kubectl) -> None:
+    first = kubectl.apply(deployment(ASKING))
+    second = kubectl.apply(deployment({**ASKING, "dapr.io/api-token-secret": "other-team/token"}))
+
+    assert first.warnings == ()
+    assert any("dapr.io/api-token-secret" in line for line in second.warnings)
+
+
+@pytest.mark.usefixtures("warning")
+def test_annotation_on_the_workload_instead_of_its_template_is_told(kubectl: Kubectl) -> None:
+    misplaced = deployment({"dapr.io/enabled": "true"})
+    misplaced["metadata"]["annotations"] = {"dapr.io/api-token-secret": "dapr-api-token"}
+
+    output = kubectl.apply(misplaced)
+
+    assert any("dapr.io/api-token-secret" in line for line in output.warnings)
+
+
+def test_replica_set_of_a_deployment_is_not_looked_at_a_second_time(kubectl: Kubectl, warning: Webhook) -> None:
+    before = warning.requests_served()
+
+    kubectl.apply(deployment(ASKING))
+    wait_for("two Pods", lambda: pods_of(kubectl, "shop"))
+
+    # Status changes are a subresource's and go nowhere; the one review is the Deployment's own creation.
+    assert warning.requests_served() == before + 1
