@@ -237,10 +237,10 @@ class AdmissionRequest(Quiet, Generic[ObjectT], frozen=True, gc=False):
     """The question itself. `object` is a Pod, a Workload, or raw JSON when it is of no kind that we judge."""
 
     uid: Annotated[str, Meta(min_length=1)]
-    object: ObjectT
-    kind: GroupVersionKind = GroupVersionKind()
+    kind: GroupVersionKind
+    operation: str
+    object: ObjectT | None = None
     subResource: str | None = None  # noqa: N815 - Kubernetes' own spelling
-    operation: str | None = None
     namespace: str | None = None
 
 
@@ -252,8 +252,8 @@ class AdmissionReview(Quiet, Generic[ObjectT], frozen=True, gc=False):
     request: AdmissionRequest[ObjectT]
 
 
-PodReview = AdmissionReview[Pod | None]
-WorkloadReview = AdmissionReview[Workload | None]
+PodReview = AdmissionReview[Pod]
+WorkloadReview = AdmissionReview[Workload]
 OpaqueReview = AdmissionReview[Raw]
 Review = PodReview | WorkloadReview | OpaqueReview
 

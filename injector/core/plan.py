@@ -177,7 +177,7 @@ class _Draft:
         if last is None:
             self.changes.append(Change(place, variable, wanted))
             return wanted
-        where = f"{variable} of container {place.container}"
+        where = warning(f"{variable} of container {place.container}")
         if last.copies > 1:
             self.warnings.append(f"{where} is there {last.copies} times; the last one counts")
         if last.ref == wanted and not last.optional:

@@ -29,7 +29,7 @@ def decode(body: bytes | bytearray, endpoint: Endpoint) -> Review:
 
     Raises:
         MalformedJSONError: `body` is not JSON, or nested too deeply to be a review.
-        NotAReviewError: It is JSON, but no v1 or v1beta1 AdmissionReview with a request and a uid.
+        NotAReviewError: JSON, but no v1 or v1beta1 AdmissionReview with a uid, a kind and an operation.
         MalformedObjectError: Its object is not shaped as the kind that it claims to be.
     """
     try:
@@ -56,7 +56,7 @@ def _decode_opaque(body: bytes | bytearray, endpoint: Endpoint) -> OpaqueReview:
         review = _opaque_review.decode(body)
     except msgspec.ValidationError:
         raise NotAReviewError(
-            "the body is not an AdmissionReview of admission.k8s.io/v1 or v1beta1 with a request and a uid"
+            "the body is not an admission.k8s.io/v1 or v1beta1 AdmissionReview with a uid, a kind and an operation"
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedJSONError("the body is not JSON") from None
