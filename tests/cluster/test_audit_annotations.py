@@ -11,23 +11,21 @@ from tests.controlplane.registration import INJECT_ENTRY
 
 if TYPE_CHECKING:
     from tests.controlplane.cluster import ControlPlane
-    from tests.controlplane.kubectl import Kubectl
+    from tests.controlplane.kubectl import Json, Kubectl
 
 pytestmark = pytest.mark.usefixtures("injecting")
 
 
-def _annotations(own: ControlPlane, namespace: str, *, dry_run: bool = False) -> dict[str, str]:
-    """Return those of the event that tells of the namespace's Pod, without those of the API server itself."""
+def _annotations(own: ControlPlane, namespace: str) -> dict[str, str]:
+    """Return ours, of the event that tells of the namespace's Pod (and not of a dry run)."""
 
-    def find() -> dict[str, str] | None:
-        for line in own.audit_log.read_text("utf-8").splitlines():
-            event = json.loads(line)
-            if event["objectRef"]["namespace"] == namespace and ("dryRun" in event["requestURI"]) == dry_run:
-                prefix = f"{INJECT_ENTRY}/"
-                return {k: v for k, v in event.get("annotations", {}).items() if k.startswith(prefix)}
-        return None
+    def find() -> Json | None:
+        events = (json.loads(line) for line in own.audit_log.read_text("utf-8").splitlines())
+        mine = (e for e in events if e["objectRef"]["namespace"] == namespace and "dryRun" not in e["requestURI"])
+        return next(mine, None)
 
-    return wait_for(f"audit event of a Pod in {namespace}", find)
+    event = wait_for(f"audit event of a Pod in {namespace}", find)
+    return {k: v for k, v in event["annotations"].items() if k.startswith(f"{INJECT_ENTRY}/")}
 
 
 def test_audit_log_tells_what_was_injected(kubectl: Kubectl, own_control_plane: ControlPlane) -> None:

@@ -94,7 +94,8 @@ class Webhook:
 def _command(settings: WebhookSettings) -> list[str]:
     command = [
         *(sys.executable, "-m", "injector", "serve"),
-        *("--host", settings.host, "--port", str(settings.port), "--ops-port", "0"),
+        *("--host", settings.host, "--port", str(settings.port)),
+        *("--ops-host", settings.host, "--ops-port", "0"),
         *("--tls-mode", "files"),
         *("--tls-cert-file", str(settings.folder / "webhook.crt")),
         *("--tls-private-key-file", str(settings.folder / "webhook.key")),
