@@ -1,0 +1,109 @@
+"""The goals, as numbers, and whether a run met them. All are ratios within one run, ours to the peer's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from tests.bench import bodies, peers
+from tests.bench.measure import Cell, Pair, Spread, cpu_per_byte, ratios, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Pairs = dict[str, dict[Cell, list[Pair]]]
+
+# Where throughput, tail and faults are judged: the size of a Pod as a cluster with Dapr sends it.
+JUDGED: Final = Cell(connections=32, size="12 KB")
+SLOPE: Final = ("62 KB", "1 MB")
+THROUGHPUT: Final[Mapping[str, float]] = {peers.GO: 1.25, peers.CONTROLLER_RUNTIME: 8.0, peers.FASTAPI: 5.0}
+P99: Final = 0.9
+CPU_PER_BYTE: Final = 0.40
+FAULTS: Final = 0.1
+STARTUP_SECONDS: Final = 1.0
+# Growth of resident memory over the last nine tenths of a million requests that still counts as flat: noise of the
+# allocator, far below one byte per request.
+FLAT_GROWTH: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One line of the goals table. `got` is None where this run did not measure it."""
+
+    name: str
+    limit: float
+    at_least: bool
+    got: Spread | None
+    note: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median keeps the limit; None when it was not measured."""
+        if self.got is None:
+            return None
+        return self.got.median >= self.limit if self.at_least else self.got.median <= self.limit
+
+
+def judge(pairs: Pairs, startup: Sequence[float], curve: Sequence[tuple[int, int]]) -> list[Goal]:
+    """Every goal of the bench itself; the order is the issue's."""
+    return [
+        *(_throughput(pairs, peer, limit) for peer, limit in THROUGHPUT.items()),
+        Goal(f"p99 / {peers.GO}", P99, at_least=False, got=_p99(pairs), note=_sizes(pairs, peers.GO, p99=True)),
+        Goal(
+            f"CPU per body byte / {peers.GO}", CPU_PER_BYTE, at_least=False, got=_slope(pairs), note=" to ".join(SLOPE)
+        ),
+        Goal("minor page faults per request", FAULTS, at_least=False, got=_faults(pairs), note="all sizes"),
+        Goal("start-up, seconds", STARTUP_SECONDS, at_least=False, got=spread(startup) if startup else None),
+        Goal("memory growth over a million requests", FLAT_GROWTH, at_least=False, got=growth(curve), note="--long"),
+    ]
+
+
+def growth(curve: Sequence[tuple[int, int]]) -> Spread | None:
+    """Relative growth of memory after the first tenth of the requests, which warms caches and the allocator."""
+    settled = [rss for done, rss in curve if done >= curve[-1][0] / 10]
+    if len(settled) < 2:
+        return None
+    value = settled[-1] / settled[0] - 1
+    return Spread(value, value, value)
+
+
+def _throughput(pairs: Pairs, peer: str, limit: float) -> Goal:
+    measured = pairs.get(peer, {}).get(JUDGED)
+    got = ratios(measured, lambda s: s.requests_per_second) if measured else None
+    return Goal(f"requests/s / {peer}", limit, at_least=True, got=got, note=_sizes(pairs, peer, p99=False))
+
+
+def _sizes(pairs: Pairs, peer: str, *, p99: bool) -> str:
+    """The same ratio at the other sizes, for the reader: goals are judged at one."""
+    words = []
+    for size in bodies.SIZES:
+        measured = pairs.get(peer, {}).get(Cell(JUDGED.connections, size))
+        if measured and size != JUDGED.size:
+            got = ratios(measured, lambda s: s.p99_us if p99 else s.requests_per_second)
+            words.append(f"{size} {got.median:.2f}")
+    return ", ".join(words)
+
+
+def _p99(pairs: Pairs) -> Spread | None:
+    measured = pairs.get(peers.GO, {}).get(JUDGED)
+    return ratios(measured, lambda s: s.p99_us) if measured else None
+
+
+def _slope(pairs: Pairs) -> Spread | None:
+    """Ratio of the two slopes, round by round."""
+    cells = pairs.get(peers.GO, {})
+    small, large = (cells.get(Cell(JUDGED.connections, size)) for size in SLOPE)
+    if not small or not large:
+        return None
+    sizes = (bodies.SIZES[SLOPE[0]], bodies.SIZES[SLOPE[1]])
+    return spread(
+        cpu_per_byte(low.us.cpu_us, high.us.cpu_us, sizes) / cpu_per_byte(low.peer.cpu_us, high.peer.cpu_us, sizes)
+        for low, high in zip(small, large, strict=True)
+    )
+
+
+def _faults(pairs: Pairs) -> Spread | None:
+    """The worst cell's median decides."""
+    medians = [median(p.us.faults for p in measured) for cells in pairs.values() for measured in cells.values()]
+    return Spread(max(medians), min(medians), max(medians)) if medians else None

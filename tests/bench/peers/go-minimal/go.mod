@@ -1,0 +1,3 @@
+module dapr-token-injector/bench/go-minimal
+
+go 1.26

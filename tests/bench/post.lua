@@ -1,0 +1,23 @@
+-- Posts one AdmissionReview over and over; prints what wrk measured as one line of JSON.
+-- The body's file is the first argument after `--`.
+
+function init(args)
+  local file = assert(io.open(args[1], "rb"))
+  wrk.method = "POST"
+  wrk.headers["Content-Type"] = "application/json"
+  wrk.headers["User-Agent"] = "kube-apiserver-admission"
+  wrk.headers["Accept"] = "application/json, */*"
+  wrk.headers["Accept-Encoding"] = "gzip"
+  wrk.body = file:read("*a")
+  file:close()
+end
+
+function done(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format(
+    'BENCH {"duration_us": %d, "requests": %d, "bytes": %d, "p50_us": %d, "p99_us": %d, "max_us": %d, ' ..
+    '"connect": %d, "read": %d, "write": %d, "status": %d, "timeout": %d}\n',
+    summary.duration, summary.requests, summary.bytes,
+    latency:percentile(50), latency:percentile(99), latency.max,
+    errors.connect, errors.read, errors.write, errors.status, errors.timeout))
+end
