@@ -1,0 +1,93 @@
+"""The command line, and the one place where an exception becomes an exit code.
+
+0 fine · 1 findings · 2 wrong use or bad input · 3 our own fault. Results go to stdout, everything else to stderr.
+Commands are imported when they are called: `version` must not pay for `serve`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from injector.config import ConfigError
+from injector.telemetry import frames
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Exit(IntEnum):
+    """Exit codes of every command."""
+
+    FINE = 0
+    FINDINGS = 1
+    USAGE = 2
+    FAULT = 3
+
+
+# Command -> the module that has it as `command`, and its line in the list (so that listing imports nothing).
+COMMANDS: Final = {
+    "serve": ("injector.cli.serve", "Run the admission webhook."),
+    "version": ("injector.cli.version", "Print the version."),
+    "completion": ("injector.cli.completion", "Print a completion script for a shell."),
+}
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """All names, in the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import one command; None when there is no such."""
+        if cmd_name not in COMMANDS:
+            return None
+        found = importlib.import_module(COMMANDS[cmd_name][0]).command
+        if not isinstance(found, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name][0]}.command is not a command")
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+def commands() -> None:
+    """Gives every Dapr sidecar on Kubernetes its API token."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        result = commands.main(argv, prog_name="dapr-token-injector", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return Exit.USAGE
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(f"Error: {problem}", err=True)
+        return Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Aborted.", err=True)
+        return Exit.USAGE
+    except BrokenPipeError:
+        # The reader of our output has left, as in `... | head`. Nothing more can be said on stdout, not even at exit.
+        sys.stdout = None  # type: ignore[assignment] # the interpreter knows how to end without it
+        return Exit.FINE
+    except Exception as error:  # noqa: BLE001 - the boundary: a fault of ours, told without any value
+        click.echo(f"Error: internal fault ({type(error).__qualname__}); please report it with these places:", err=True)
+        for place in frames(error.__traceback__):
+            click.echo(f"  {place}", err=True)
+        return Exit.FAULT
+    return result if isinstance(result, int) else Exit.FINE

@@ -1,0 +1,464 @@
+"""Settings of the shell and the cluster owner's Policy, each checked in whole before anything starts.
+
+A flag wins over its environment variable, which wins over the default. Every bad key is collected and told at once, with
+where it came from and what is allowed: whoever mends a Deployment should need one round, not five.
+
+`Settings` is the only list of flags: the command line, its help and `docs/reference/configuration.md` are made from it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from injector.core import names
+from injector.core.errors import InjectorError
+from injector.core.model import Conflict, Policy
+from injector.core.request import app_containers, is_secret_key, is_secret_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pydantic_core import ErrorDetails
+    from ruamel.yaml.nodes import Node
+
+ENV_PREFIX: Final = "DAPR_TOKEN_INJECTOR_"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigProblem:
+    """One bad key: `where` names the flag, the variable or the file and line; `what` says what is wrong and allowed."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class ConfigError(InjectorError):
+    """The process cannot start as it was asked to; `problems` holds every reason."""
+
+    reason = "bad-configuration"
+
+    def __init__(self, problems: Sequence[ConfigProblem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+class TlsMode(StrEnum):
+    """Where the serving certificate comes from."""
+
+    SELF = "self"
+    CERT_MANAGER = "cert-manager"
+    FILES = "files"
+
+
+class TlsVersion(StrEnum):
+    """Oldest TLS version that a caller may speak."""
+
+    V1_3 = "1.3"
+    V1_2 = "1.2"
+
+
+class LogFormat(StrEnum):
+    """Shape of a log line."""
+
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
+
+
+class LogLevel(StrEnum):
+    """Least severe level that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Group(StrEnum):
+    """Headings under which the help lists flags."""
+
+    LISTENING = "Listening"
+    TLS = "TLS"
+    POLICY = "Policy"
+    LOGS = "Logs and documentation"
+    LIMITS = "Limits"
+    DEADLINES = "Deadlines (seconds)"
+    STOPPING = "Stopping (seconds)"
+
+
+def _flag(group: Group, default: object, help_: str, /, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own typing
+    return Field(default, description=help_, json_schema_extra={"group": group.value}, **bounds)
+
+
+class Settings(BaseModel):
+    """How the process runs: ports, files, limits. Times are in seconds, sizes in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    host: str = _flag(
+        Group.LISTENING, "", "Address of the admission port; empty means every address, IPv4 and IPv6."
+    )
+    port: int = _flag(
+        Group.LISTENING, 10250, "Admission port; 10250 passes the firewalls of private clusters. 0 picks a free one.",
+        ge=0, le=65535,
+    )
+    ops_host: str = _flag(Group.LISTENING, "", "Address of the port for health and metrics; empty means every address.")
+    ops_port: int = _flag(
+        Group.LISTENING, 8080, "Port for /livez, /readyz and /metrics, without TLS, so that probes need no certificate.",
+        ge=0, le=65535,
+    )
+    tls_mode: TlsMode = _flag(
+        Group.TLS, TlsMode.SELF, "Where the certificate comes from. This version has: files."
+    )
+    tls_cert_file: Path | None = _flag(
+        Group.TLS, None, "PEM file with the certificate and its chain, leaf first; watched and reloaded."
+    )
+    tls_private_key_file: Path | None = _flag(Group.TLS, None, "PEM file with the certificate's private key.")
+    tls_min_version: TlsVersion = _flag(
+        Group.TLS, TlsVersion.V1_3, "Oldest TLS version accepted; API servers have spoken 1.3 since Kubernetes 1.19."
+    )
+    tls_reload_interval: float = _flag(
+        Group.TLS, 5.0, "Seconds between two looks at the files; far below the minute that a kubelet takes to update them.",
+        ge=0.05, le=3600,
+    )
+    policy_file: Path | None = _flag(
+        Group.POLICY, None, "YAML file with the Policy; without one every Secret name is allowed and nothing is defaulted."
+    )
+    log_format: LogFormat = _flag(Group.LOGS, LogFormat.AUTO, "auto writes text to a terminal and JSON elsewhere.")
+    log_level: LogLevel = _flag(Group.LOGS, LogLevel.INFO, "info has one line per mutation or denial; debug adds the skips.")
+    docs: bool = _flag(Group.LOGS, False, "Serve a page for people at /docs; off because clusters need none.")
+    max_body_bytes: int = _flag(
+        Group.LIMITS, 8 * 1024 * 1024,
+        "Largest body; the API server's own limit is 3 MiB per object, and a review may hold two.",
+        ge=1024, le=256 * 1024 * 1024,
+    )
+    max_bodies: int = _flag(
+        Group.LIMITS, 32,
+        "Bodies over 64 KiB that are read at once; more are shed. 32 of the largest bound memory to 256 MiB.",
+        ge=1, le=100_000,
+    )
+    max_connections: int = _flag(
+        Group.LIMITS, 1024,
+        "Open connections; more are closed right after they are accepted. An API server keeps about 25 idle ones.",
+        ge=1, le=1_000_000,
+    )
+    max_lag: float = _flag(
+        Group.LIMITS, 0.25,
+        "Seconds that a request may have waited for the event loop; beyond, it is shed with 503 and Retry-After: 1. "
+        "Accepting, handshake, headers and body at this pace still fit the smallest timeout, 1 s.",
+        gt=0, le=30,
+    )
+    handshake_timeout: float = _flag(
+        Group.DEADLINES, 5.0, "For the TLS handshake; one round trip plus room for a lost packet.", gt=0, le=300
+    )
+    headers_timeout: float = _flag(
+        Group.DEADLINES, 5.0, "For the first request on a connection, and for a request's headers.", gt=0, le=300
+    )
+    body_timeout: float = _flag(
+        Group.DEADLINES, 10.0, "For a request's body, counted from its headers; Kubernetes' default timeout.", gt=0, le=300
+    )
+    keep_alive_timeout: float = _flag(
+        Group.DEADLINES, 120.0,
+        "Idle time between requests; the API server closes after 90 s, and whoever closes second loses no request.",
+        gt=0, le=3600,
+    )
+    drain_min_seconds: float = _flag(
+        Group.STOPPING, 10.0,
+        "Serve on for at least this long after SIGTERM: this replica must have left every EndpointSlice first.",
+        ge=0, le=3600,
+    )
+    drain_max_seconds: float = _flag(
+        Group.STOPPING, 20.0, "Then wait for connections to end, until this long after SIGTERM.", ge=0, le=3600
+    )
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        """Checks over several flags; one sentence per problem, parted by newlines."""
+        problems: list[str] = []
+        if self.drain_max_seconds < self.drain_min_seconds:
+            problems.append(f"{flag('drain_max_seconds')}: must not be below {flag('drain_min_seconds')}")
+        if self.tls_mode is not TlsMode.FILES:
+            problems.append(f"{flag('tls_mode')}: '{self.tls_mode}' is not available in this version; use files")
+        else:
+            problems.extend(
+                f"{flag(name)}: is needed with --tls-mode files"
+                for name in ("tls_cert_file", "tls_private_key_file")
+                if getattr(self, name) is None
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return ENV_PREFIX + name.upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the user wrote, before it is checked: flags win over variables."""
+
+    flags: Mapping[str, str]
+    env: Mapping[str, str]
+
+    def where(self, name: str) -> str:
+        """The flag, and the variable when the value came from there."""
+        return f"{flag(name)} ({variable(name)})" if name not in self.flags and self.raw(name) else flag(name)
+
+    def raw(self, name: str) -> str | None:
+        """The value as written; None when neither flag nor variable has one."""
+        if name in self.flags:
+            return self.flags[name]
+        text = self.env.get(variable(name))
+        return None if not text or _SERVICE_LINK.match(text) else text
+
+
+# For a Service called dapr-token-injector the kubelet sets DAPR_TOKEN_INJECTOR_PORT=tcp://10.96.0.7:443 in every Pod of
+# its namespace, ours included: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_SERVICE_LINK: Final = re.compile(r"(?:tcp|udp|sctp)://")
+
+
+def load(given: Given) -> Settings:
+    """Settings from what the user wrote.
+
+    Raises:
+        ConfigError: With every bad key.
+    """
+    values = {name: text for name in Settings.model_fields if (text := given.raw(name)) is not None}
+    unknown = [ConfigProblem(flag(name), "no such flag") for name in given.flags if name not in Settings.model_fields]
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError([*unknown, *_settings_problems(error, values, given)]) from None
+    if unknown:
+        raise ConfigError(unknown)
+    return settings
+
+
+def _settings_problems(error: ValidationError, values: Mapping[str, str], given: Given) -> list[ConfigProblem]:
+    found: list[ConfigProblem] = []
+    bad: set[str] = set()
+    for detail in error.errors(include_url=False):
+        if detail["loc"]:
+            name = str(detail["loc"][0])
+            bad.add(name)
+            found.append(ConfigProblem(given.where(name), f"{_quoted(values[name])} {_said(detail)}"))
+        else:
+            found.extend(ConfigProblem(*line.split(": ", 1)) for line in _sentence(detail).splitlines())
+    if bad:
+        # pydantic judges the whole only when every part is good; so judge it once more with the good parts.
+        try:
+            Settings.model_validate({name: text for name, text in values.items() if name not in bad})
+        except ValidationError as rest:
+            defaulted = set(map(flag, bad))
+            found.extend(problem for problem in _settings_problems(rest, {}, given) if problem.where not in defaulted)
+    return found
+
+
+def _quoted(text: str) -> str:
+    clipped = text if len(text) <= names.MAX_SHOWN_VALUE else text[: names.MAX_SHOWN_VALUE - 3] + "..."
+    return "'" + "".join(c if " " <= c <= "~" else "?" for c in clipped) + "'"
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    context = detail.get("ctx", {}).get("error")
+    return str(context) if context is not None else detail["msg"]
+
+
+def _said(detail: ErrorDetails) -> str:
+    """pydantic's words as the second half of a sentence that began with the value."""
+    message = _sentence(detail)
+    message = message.removeprefix("Input should be ")
+    return f"is not allowed; write {message}" if message != _sentence(detail) else f"is not allowed; {message}"
+
+
+# --- the Policy ---
+
+
+def _secret_name(text: str) -> str:
+    if not is_secret_name(text):
+        raise ValueError("not a Secret name: lower-case letters, digits, '-' and '.', at most 253 characters")
+    return text
+
+
+def _secret_glob(text: str) -> str:
+    if not _GLOB.fullmatch(text):
+        raise ValueError("not a pattern of Secret names: lower-case letters, digits, '-', '.', '*', '?' and [sets]")
+    return text
+
+
+def _secret_key(text: str) -> str:
+    if not is_secret_key(text):
+        raise ValueError("not a key of a Secret: letters, digits, '-', '_' and '.', at most 253 characters")
+    return text
+
+
+def _container_name(text: str) -> str:
+    if not _CONTAINER.fullmatch(text):
+        raise ValueError("not a container name: lower-case letters, digits and '-', at most 63 characters")
+    return text
+
+
+def _container_choice(text: str) -> str:
+    return text if text == "*" else _container_name(text)
+
+
+_GLOB: Final = re.compile(r"[a-z0-9.*?\[\]!-]{1,253}")
+_CONTAINER: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+
+SecretName = Annotated[StrictStr, AfterValidator(_secret_name)]
+SecretGlob = Annotated[StrictStr, AfterValidator(_secret_glob)]
+SecretKey = Annotated[StrictStr, AfterValidator(_secret_key)]
+ContainerName = Annotated[StrictStr, AfterValidator(_container_name)]
+ContainerChoice = Annotated[StrictStr, AfterValidator(_container_choice)]
+
+
+class _PolicyModel(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False)
+
+
+class DefaultKeys(_PolicyModel):
+    """Keys inside the Secrets when a Pod names none."""
+
+    api: SecretKey = Field(names.DAPR_FIXED_KEY, description="Key of the API token.")
+    app: SecretKey = Field(names.DAPR_FIXED_KEY, description="Key of the app token.")
+
+
+class PolicyFile(_PolicyModel):
+    """What the cluster owner allows and defaults, as written in the Policy's YAML file. Every key may be left out."""
+
+    default_secret: SecretName | None = Field(
+        None, description="Secret of Pods in namespaces with inject-default that name none; /mutate/default needs it."
+    )
+    allowed_secrets: tuple[SecretGlob, ...] = Field(
+        (), description="Patterns of Secret names that Pods may use; an empty list allows every name."
+    )
+    default_keys: DefaultKeys = Field(DefaultKeys(), description="Keys inside the Secrets when a Pod names none.")
+    default_app_containers: tuple[ContainerChoice, ...] = Field(
+        (), description="App containers that get the tokens when a Pod says nothing: names, or '*' for all."
+    )
+    infrastructure_containers: tuple[ContainerName, ...] = Field(
+        names.INFRASTRUCTURE_CONTAINERS, description="Containers that '*' leaves out; replaces the built-in list."
+    )
+    conflict: Conflict = Field(Conflict.KEEP, description="What happens to a variable that a Pod already has.")
+    shadow: StrictBool = Field(False, description="Decide and report, but patch and deny nothing.")  # noqa: FBT003
+
+    def policy(self) -> Policy:
+        """The same for the core."""
+        return Policy(
+            default_secret=self.default_secret,
+            allowed_secrets=self.allowed_secrets,
+            default_api_key=self.default_keys.api,
+            default_app_key=self.default_keys.app,
+            default_app_containers=app_containers(self.default_app_containers, from_pod=False),
+            infrastructure_containers=frozenset(self.infrastructure_containers),
+            conflict=self.conflict,
+            shadow=self.shadow,
+        )
+
+
+# More than any list of names needs; keeps a wrong path (a disk image, a device) from filling memory.
+MAX_POLICY_BYTES: Final = 1024 * 1024
+
+
+def load_policy(path: Path) -> Policy:
+    """The Policy in a YAML file.
+
+    Raises:
+        ConfigError: The file cannot be read, is no YAML, or has bad keys: every one, with its line.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_POLICY_BYTES + 1)
+        text = content.decode()
+    except OSError as error:
+        raise ConfigError([ConfigProblem(str(path), f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([ConfigProblem(str(path), "is not UTF-8 text")]) from None
+    if len(content) > MAX_POLICY_BYTES:
+        raise ConfigError([ConfigProblem(str(path), f"is larger than {MAX_POLICY_BYTES} bytes")])
+    return parse_policy(text, str(path))
+
+
+def parse_policy(text: str, source: str) -> Policy:
+    """The Policy in YAML text; `source` names it in problems.
+
+    Raises:
+        ConfigError: Not YAML, a duplicate key, or bad keys: every one, with its line.
+    """
+    try:
+        # Composed first: only the nodes know their lines.
+        root = YAML(typ="safe", pure=True).compose(text)
+        data = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError([ConfigProblem(f"{source}:{line}", f"not valid YAML: {error.problem}")]) from None
+    except (YAMLError, RecursionError, ValueError):
+        raise ConfigError([ConfigProblem(source, "not valid YAML")]) from None
+    try:
+        return PolicyFile.model_validate({} if data is None else data).policy()
+    except ValidationError as error:
+        raise ConfigError([_policy_problem(detail, root, source) for detail in error.errors(include_url=False)]) from None
+
+
+def _policy_problem(detail: ErrorDetails, root: Node | None, source: str) -> ConfigProblem:
+    if not detail["loc"]:
+        return ConfigProblem(f"{source}:1", "must be a mapping of keys to values")
+    line = _line(root, detail["loc"])
+    key = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        model = DefaultKeys if len(detail["loc"]) > 1 else PolicyFile
+        allowed = ", ".join(to_camel(name) for name in model.model_fields)
+        return ConfigProblem(f"{source}:{line}", f"{key}: no such key; there are: {allowed}")
+    value = detail["input"]
+    told = f"{_quoted(value)} " if isinstance(value, str) else ""
+    return ConfigProblem(f"{source}:{line}", f"{key}: {told}{_said(detail)}")
+
+
+def _line(root: Node | None, location: Sequence[int | str]) -> int:
+    """Line of the deepest node on the way to `location`, counted from 1."""
+    node, line = root, 1
+    for step in location:
+        found = _child(node, step)
+        if found is None:
+            break
+        line, node = found
+    return line
+
+
+def _child(node: Node | None, step: int | str) -> tuple[int, Node] | None:
+    children = getattr(node, "value", None)
+    if not isinstance(children, list):
+        return None
+    for index, child in enumerate(children):
+        if isinstance(child, tuple):
+            key, value = child
+            if key.value == step:
+                return key.start_mark.line + 1, value
+        elif index == step:
+            return child.start_mark.line + 1, child
+    return None
+
+
+def policy_schema() -> dict[str, Any]:
+    """The JSON schema of a Policy file."""
+    schema = PolicyFile.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

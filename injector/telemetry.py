@@ -1,0 +1,336 @@
+"""What the process says of itself: log lines and metrics. Made once, passed in; nothing here is global.
+
+Neither may ever hold the loop up or hold a body's contents. So lines go to a bounded buffer that is written in pieces a
+pipe takes without blocking, and are dropped and counted when nobody reads them; names out of a review are logged only when
+they look like names; a traceback is told by types and places, never by an exception's words. Counters are plain integers
+that a collector turns into samples when somebody scrapes, and every label is one of a set fixed in this module.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import re
+import select
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from injector import __version__
+from injector.core.model import Reason, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from injector.core.admit import Admission
+
+Clock = Callable[[], float]
+
+LOGGER: Final = "injector"
+
+
+# --- log lines ---
+
+# A pipe that polls as writable has room for this much (POSIX: PIPE_BUF), so a write of it does not block.
+_PIECE: Final = 4096
+
+
+class LogSink:
+    """A bounded buffer in front of a file descriptor; `flush` writes what fits without blocking.
+
+    The descriptor stays in blocking mode: it is shared with whoever started us, and their terminal must not change.
+    """
+
+    def __init__(self, descriptor: int, *, limit: int = 1024 * 1024) -> None:
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._limit = limit  # bytes
+        self._lines: deque[bytes] = deque()
+        self._size = 0
+        self._rest = b""
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self._size)
+
+    def put(self, line: bytes) -> None:
+        """Take a line (with its newline); drop and count it when the buffer is full."""
+        if self._size + len(line) > self._limit:
+            self.dropped += 1
+            return
+        self._size += len(line)
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        """Write as much as the reader takes now."""
+        while self._size and self._writable(0):
+            if not self._rest:
+                self._rest = b"".join(self._lines)
+                self._lines.clear()
+            try:
+                written = os.write(self._descriptor, self._rest[:_PIECE])
+            except OSError:
+                # The reader is gone: there is nobody to tell.
+                self._rest, self._size = b"", 0
+                self._lines.clear()
+                return
+            self._rest = self._rest[written:]
+            self._size -= written
+
+    def close(self, patience: float = 1.0) -> None:
+        """Write the rest, waiting at most `patience` seconds for a slow reader."""
+        until = time.monotonic() + patience
+        self.flush()
+        while self._size and self._writable(max(0.0, until - time.monotonic())):
+            self.flush()
+
+    def _writable(self, seconds: float) -> bool:
+        return any(event & (select.POLLOUT | select.POLLERR) for _, event in self._poll.poll(seconds * 1000))
+
+
+# What a uid, a namespace, and `Kind/name` or a generateName look like. Anything else is not shown: it is not a name, and
+# could be whatever its sender likes, a line break or a secret included.
+_NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9./]{0,318}[-A-Za-z0-9])?")
+_UNSHOWN: Final = "(not a name)"
+
+
+def shown_name(text: str) -> str:
+    """`text` as a log line may show it: itself when it looks like a name, a fixed phrase otherwise."""
+    return text if not text or _NAME.fullmatch(text) else _UNSHOWN
+
+
+class _Stamp:
+    """Times of log lines; the part up to the second is formatted once a second."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._second = -1
+        self._prefix = ""
+
+    def __call__(self) -> str:
+        now = self._clock()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return f"{self._prefix}{int((now - second) * 1000):03d}Z"
+
+
+class AdmissionLog:
+    """One line per mutation or denial; skips only at debug level."""
+
+    def __init__(self, sink: LogSink, *, as_json: bool, debug: bool, clock: Clock = time.time) -> None:
+        self._put = sink.put
+        self._stamp = _Stamp(clock)
+        self._as_json = as_json
+        self._skips = debug
+
+    def __call__(self, admission: Admission, seconds: float) -> None:
+        """Tell of one answered review."""
+        if admission.verdict is Verdict.SKIP and not self._skips:
+            return
+        # Every value is a name, a word of ours or a number, so nothing needs escaping in either format.
+        uid, namespace, owner = map(shown_name, (admission.uid, admission.namespace, admission.owner))
+        if self._as_json:
+            line = (
+                f'{{"time":"{self._stamp()}","level":"info","message":"review answered","uid":"{uid}",'
+                f'"namespace":"{namespace}","owner":"{owner}","decision":"{admission.verdict.value}",'
+                f'"reason":"{admission.reason.value}","warnings":{admission.warnings},"duration_ms":{seconds * 1000:.3f}}}\n'
+            )
+        else:
+            line = (
+                f"{self._stamp()} INFO    review answered uid={uid} namespace={namespace} owner={owner} "
+                f"decision={admission.verdict.value} reason={admission.reason.value} warnings={admission.warnings} "
+                f"duration_ms={seconds * 1000:.3f}\n"
+            )
+        self._put(line.encode())
+
+
+class SinkHandler(logging.Handler):
+    """Takes the standard library's records; fields come in `extra={"fields": {...}}`.
+
+    An exception is told by type and places only: its words may quote a body.
+    """
+
+    def __init__(self, sink: LogSink, *, as_json: bool, clock: Clock = time.time) -> None:
+        super().__init__()
+        self._sink = sink
+        self._stamp = _Stamp(clock)
+        self._as_json = as_json
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record into the sink."""
+        fields: dict[str, object] = dict(getattr(record, "fields", {}))
+        if record.exc_info and record.exc_info[0] is not None:
+            kind, _, trace = record.exc_info
+            fields |= {"exception": kind.__qualname__, "frames": frames(trace)}
+        level = record.levelname.lower()
+        # Arguments are not merged in: a library could hand us anything.
+        message = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        if self._as_json:
+            told = {"time": self._stamp(), "level": level, "message": message.strip(), **fields}
+            self._sink.put(msgspec.json.encode(told) + b"\n")
+        else:
+            words = " ".join(f"{key}={_word(value)}" for key, value in fields.items())
+            self._sink.put(f"{self._stamp()} {level.upper():7} {message.strip()} {words}".rstrip().encode() + b"\n")
+
+
+def _word(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    bare = text.strip('"')
+    return bare if re.fullmatch(r"[^\s\"\\]+", bare) else text
+
+
+def frames(trace: TracebackType | None) -> list[str]:
+    """Where an exception passed, outermost first: file, line and function, and no value of any variable."""
+    found: list[str] = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        found.append(f"{os.path.basename(code.co_filename)}:{trace.tb_lineno} {code.co_name}")  # noqa: PTH119 - a name only
+        trace = trace.tb_next
+    return found
+
+
+def set_up_logging(sink: LogSink, level: str, *, as_json: bool) -> logging.Logger:
+    """Send every logger of the process to `sink`; the only place that touches the library's global state."""
+    root = logging.getLogger()
+    root.handlers[:] = [SinkHandler(sink, as_json=as_json)]
+    root.setLevel(logging.WARNING)
+    logger = logging.getLogger(LOGGER)
+    logger.setLevel(level.upper())
+    return logger
+
+
+# --- metrics ---
+
+PREFIX: Final = "dapr_token_injector"
+
+# Seconds. A decision takes about 50 us; the largest timeout that people use is 5 s.
+BUCKETS: Final = (
+    0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+)  # fmt: skip
+
+# Reasons that go with each decision: the bounded set of label values.
+_DENIALS: Final = (Reason.INVALID_SECRET_NAME, Reason.INVALID_SECRET_KEY, Reason.SECRET_NOT_ALLOWED)
+DECISIONS: Final = tuple(
+    (
+        Verdict.INJECT if reason is Reason.INJECTED else Verdict.DENY if reason in _DENIALS else Verdict.SKIP,
+        reason,
+    )
+    for reason in Reason
+)
+
+ERRORS: Final[Mapping[str, str]] = {
+    "malformed-json": "the body is not JSON",
+    "not-a-review": "the body is no AdmissionReview that can be answered",
+    "malformed-object": "the object under review is not shaped as its kind is",
+    "bad-review": "another fault of a review",
+    "policy-gap": "the Policy has no default Secret for the default endpoint",
+    "internal": "a fault of ours",
+    "not-found": "no such path on the admission port",
+    "method-not-allowed": "anything but POST",
+    "unsupported-media-type": "anything but JSON",
+    "body-too-large": "a body above the limit",
+    "headers-too-large": "headers above the limit",
+    "malformed-http": "not HTTP/1.1",
+    "headers-timeout": "headers came too slowly",
+    "body-timeout": "the body came too slowly",
+}
+SHED_CAUSES: Final[Mapping[str, str]] = {
+    "lag": "the event loop was behind",
+    "timeout": "the request's own timeout had passed",
+    "bodies": "too many large bodies were being read",
+}
+REFUSALS: Final[Mapping[str, str]] = {
+    "limit": "the cap on connections",
+    "handshake": "the TLS handshake failed or took too long",
+}
+RELOADS: Final = ("loaded", "rejected")
+
+
+class Metrics(Collector):
+    """All counters of the process; whoever counts increments a plain integer."""
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[Verdict, Reason], int] = dict.fromkeys(DECISIONS, 0)
+        self.errors: dict[str, int] = dict.fromkeys(ERRORS, 0)
+        self.shed: dict[str, int] = dict.fromkeys(SHED_CAUSES, 0)
+        self.refused: dict[str, int] = dict.fromkeys(REFUSALS, 0)
+        self.reloads: dict[str, int] = dict.fromkeys(RELOADS, 0)
+        self.in_flight = 0
+        self.certificate_expiry = 0.0  # Unix time; 0 before the first pair
+        self.connections: Callable[[], int] = lambda: 0
+        self.loop_lag: Callable[[], float] = lambda: 0.0  # seconds
+        self.logs_dropped: Callable[[], int] = lambda: 0
+        self._durations = [0] * (len(BUCKETS) + 1)
+        self._duration_sum = 0.0
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        ProcessCollector(namespace=PREFIX, registry=self.registry)
+
+    def answered(self, verdict: Verdict, reason: Reason, seconds: float) -> None:
+        """Count one decided review."""
+        self.requests[verdict, reason] += 1
+        self._durations[bisect_left(BUCKETS, seconds)] += 1
+        self._duration_sum += seconds
+
+    def failed(self, error: str) -> None:
+        """Count one error; a class that nobody registered counts as `internal`, so that labels stay bounded."""
+        self.errors[error if error in self.errors else "internal"] += 1
+
+    def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
+        """All samples, for the registry."""
+        yield _counter("admission_requests", "Reviews decided.", ("decision", "reason"), self.requests)
+        yield self._histogram()
+        yield _counter("admission_errors", "Requests that were no review to decide.", ("error",), _keyed(self.errors))
+        yield _counter("admission_shed", "Requests answered with 503 to stay in time.", ("cause",), _keyed(self.shed))
+        yield _gauge("admission_in_flight", "Requests whose answer is not written yet.", self.in_flight)
+        yield _gauge("connections", "Open connections of the admission port.", self.connections())
+        yield _counter("connections_refused", "Connections ended before a request.", ("cause",), _keyed(self.refused))
+        yield _gauge("event_loop_lag_seconds", "How late the event loop was at its last turn.", self.loop_lag())
+        yield _gauge(
+            "certificate_expiry_timestamp_seconds", "When the serving certificate ends, in Unix time.", self.certificate_expiry
+        )
+        yield _counter("certificate_reloads", "New serving pairs seen.", ("outcome",), _keyed(self.reloads))
+        yield _counter("logs_dropped", "Log lines that nobody read in time.", (), {(): self.logs_dropped()})
+        build = GaugeMetricFamily(f"{PREFIX}_build_info", "What is running.", labels=("version", "python"))
+        build.add_metric((__version__, platform.python_version()), 1)
+        yield build
+
+    def _histogram(self) -> HistogramMetricFamily:
+        total, buckets = 0, []
+        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self._durations, strict=True):
+            total += count
+            buckets.append((bound, total))
+        name = f"{PREFIX}_admission_duration_seconds"
+        help_ = "From a review's first byte read to its answer written."
+        return HistogramMetricFamily(name, help_, buckets=buckets, sum_value=self._duration_sum)
+
+
+def _keyed(counts: Mapping[str, int]) -> dict[tuple[str, ...], int]:
+    return {(key,): count for key, count in counts.items()}
+
+
+def _counter(
+    name: str, help_: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], int]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"{PREFIX}_{name}", help_, labels=labels)
+    for values, count in counts.items():
+        family.add_metric(values, count)
+    return family
+
+
+def _gauge(name: str, help_: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{PREFIX}_{name}", help_, value=value)

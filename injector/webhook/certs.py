@@ -1,0 +1,267 @@
+"""The serving pair: checked before it is trusted, loaded from the very bytes that were checked, replaced while serving.
+
+`ssl.SSLContext.load_cert_chain` with a key that does not match raises *and* leaves the context refusing every handshake.
+So a new pair is read once, judged by `parse_pair` (a pure function of bytes and a time), tried in a scratch context, and
+only then loaded into the live one. Connections that are open keep their session; new handshakes use the new pair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from injector.core.errors import InjectorError
+from injector.telemetry import LOGGER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+    from injector.telemetry import Metrics
+
+logger = logging.getLogger(f"{LOGGER}.certs")
+
+Now = Callable[[], datetime]
+
+
+class CertificateError(InjectorError):
+    """A pair that must not be served; `problems` holds every reason, none of which quotes the key."""
+
+    reason = "bad-certificate"
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class ServingPair:
+    """A certificate chain and its key, fit to be served at the time when it was parsed."""
+
+    chain: bytes  # PEM, leaf first
+    key: bytes = field(repr=False)  # PEM
+    expires: datetime
+    names: tuple[str, ...]  # subject alternative names
+
+    def is_valid(self, at: datetime) -> bool:
+        """Whether the leaf has not run out."""
+        return at < self.expires
+
+
+def parse_pair(chain: bytes, key: bytes, at: datetime) -> ServingPair:
+    """The pair in two PEM texts, if it can be served at `at`.
+
+    Raises:
+        CertificateError: With every problem: unreadable, key of another certificate, run out, not yet valid, no names.
+    """
+    problems: list[str] = []
+    certificates = _certificates(chain, problems)
+    secret = _key(key, problems)
+    names: tuple[str, ...] = ()
+    for leaf in certificates[:1]:
+        names = _names(leaf)
+        problems.extend(_faults(leaf, names, at))
+        if secret is not None and _public(secret) != leaf.public_key().public_bytes(
+            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        ):
+            problems.append("the private key does not belong to the certificate")
+    if problems or secret is None:
+        raise CertificateError(problems)
+    # Written anew from what was understood: a file may hold other things beside, and OpenSSL would take the first it finds.
+    return ServingPair(
+        chain=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates),
+        key=secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        expires=certificates[0].not_valid_after_utc,
+        names=names,
+    )
+
+
+def read_pair(chain_file: Path, key_file: Path, at: datetime) -> ServingPair:
+    """The pair in two files.
+
+    Raises:
+        CertificateError: A file cannot be read, or as `parse_pair`.
+    """
+    problems: list[str] = []
+    chain = _read(chain_file, "certificate", problems)
+    key = _read(key_file, "private key", problems)
+    if problems:
+        raise CertificateError(problems)
+    return parse_pair(chain, key, at)
+
+
+def server_context(pair: ServingPair, minimum: ssl.TLSVersion) -> ssl.SSLContext:
+    """A context that serves `pair`.
+
+    Raises:
+        CertificateError: OpenSSL refuses the pair.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = minimum
+    context.set_alpn_protocols(["http/1.1"])
+    # An API server never resumes a session, so tickets are work and bytes for nothing.
+    context.num_tickets = 0
+    load(context, pair)
+    return context
+
+
+def load(context: ssl.SSLContext, pair: ServingPair) -> None:
+    """Make `context` serve `pair` from its next handshake on; a pair that OpenSSL refuses leaves it as it was.
+
+    Raises:
+        CertificateError: OpenSSL refuses the pair (a key too small for its security level, say).
+    """
+    with _in_memory(pair) as path:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path)
+        except ssl.SSLError as error:
+            raise CertificateError([f"OpenSSL refuses the pair: {error.reason or 'unknown reason'}"]) from None
+        context.load_cert_chain(path)
+
+
+class CertificateWatcher:
+    """Looks at the two files and reloads them into the live context; the last good pair is kept when a new one is bad.
+
+    `poll` is called every few seconds. Asking the files' identity is enough to see a Secret volume's update: the kubelet
+    swaps a symbolic link, which brings new inodes.
+    """
+
+    def __init__(self, files: tuple[Path, Path], pair: ServingPair, context: ssl.SSLContext, metrics: Metrics) -> None:
+        self.pair = pair
+        self.problem = ""
+        self._files = files
+        self._context = context
+        self._metrics = metrics
+        self._seen: tuple[object, ...] = ()  # reads once more at the first poll: the files may have changed since the start
+        metrics.certificate_expiry = pair.expires.timestamp()
+
+    def poll(self, at: datetime) -> None:
+        """Reload if the files changed; a bad pair is tried again each time, and told only when its problem changes."""
+        identity = self._identity()
+        if identity == self._seen and not self.problem:
+            return
+        try:
+            pair = read_pair(*self._files, at)
+            if self._identity() != identity:
+                return  # changed while it was read: half of it may be old, so the next poll decides
+            if (pair.chain, pair.key) != (self.pair.chain, self.pair.key):
+                load(self._context, pair)
+                self._took(pair)
+        except CertificateError as error:
+            self._refused(str(error))
+        else:
+            self.problem = ""
+        self._seen = identity
+
+    def _took(self, pair: ServingPair) -> None:
+        self.pair = pair
+        self._metrics.reloads["loaded"] += 1
+        self._metrics.certificate_expiry = pair.expires.timestamp()
+        fields = {"expires": pair.expires.isoformat(), "names": list(pair.names)}
+        logger.info("certificate reloaded", extra={"fields": fields})
+
+    def _refused(self, problem: str) -> None:
+        if problem == self.problem:
+            return
+        self.problem = problem
+        self._metrics.reloads["rejected"] += 1
+        fields = {"problem": problem, "serving_until": self.pair.expires.isoformat()}
+        logger.error("new certificate refused, the old one is kept", extra={"fields": fields})
+
+    def _identity(self) -> tuple[object, ...]:
+        found: list[object] = []
+        for path in self._files:
+            try:
+                status = path.stat()
+            except OSError:
+                found.append(None)
+            else:
+                found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+        return tuple(found)
+
+
+def utc_now() -> datetime:
+    """The wall clock; the only one that certificates know."""
+    return datetime.now(UTC)
+
+
+def _certificates(chain: bytes, problems: list[str]) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(chain)
+    except ValueError:
+        problems.append("the certificate file holds no readable PEM certificate")
+        return []
+
+
+def _key(key: bytes, problems: list[str]) -> PrivateKeyTypes | None:
+    try:
+        return load_pem_private_key(key, password=None)
+    except TypeError:
+        problems.append("the private key is encrypted; it must be plain PEM")
+    except Exception:  # noqa: BLE001 - the library raises several kinds; none may show the key's bytes
+        problems.append("the private key file holds no readable PEM key")
+    return None
+
+
+def _names(leaf: x509.Certificate) -> tuple[str, ...]:
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return ()
+    return (*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress)))
+
+
+def _faults(leaf: x509.Certificate, names: tuple[str, ...], at: datetime) -> Iterator[str]:
+    if at >= leaf.not_valid_after_utc:
+        yield f"the certificate ran out at {leaf.not_valid_after_utc.isoformat()}"
+    if at < leaf.not_valid_before_utc:
+        yield f"the certificate is not valid before {leaf.not_valid_before_utc.isoformat()}"
+    if not names:
+        yield "the certificate has no subject alternative name, which API servers ask for"
+
+
+def _public(key: PrivateKeyTypes) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+# Far more than a chain and a key; keeps a wrong path from filling memory.
+_MAX_PEM: Final = 1024 * 1024
+
+
+def _read(path: Path, what: str, problems: list[str]) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_PEM)
+    except OSError as error:
+        problems.append(f"the {what} file {path} cannot be read: {error.strerror}")
+        return b""
+
+
+@contextlib.contextmanager
+def _in_memory(pair: ServingPair) -> Iterator[str]:
+    """A path under which OpenSSL, which reads files only, finds the bytes that were checked; gone at the end."""
+    descriptor = os.memfd_create("serving-pair", os.MFD_CLOEXEC)
+    try:
+        os.fchmod(descriptor, 0o400)
+        with open(descriptor, "wb", closefd=False) as file:  # noqa: PTH123 - a descriptor has no path of its own
+            file.write(pair.chain + pair.key)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,164 @@
+"""From settings to a running server: every object of the webhook is made here, once, and handed to those who need it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+from uvicorn.config import Config
+
+from injector.config import ConfigError, ConfigProblem, LogFormat, LogLevel, Settings, TlsVersion, flag
+from injector.core.admit import admit
+from injector.telemetry import AdmissionLog, LogSink, Metrics, set_up_logging
+from injector.webhook.app import PUBLIC_PATHS, create_app
+from injector.webhook.certs import CertificateError, CertificateWatcher, server_context, utc_now
+from injector.webhook.endpoint import ENDPOINTS, AdmissionEndpoint, AdmissionFront
+from injector.webhook.health import Health, certificate_check
+from injector.webhook.overload import Pulse, Shedder
+from injector.webhook.protocol import Limits, Port
+from injector.webhook.server import MAX_OPS_CONNECTIONS, Drain, Listener, Server, bind
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+    from injector.core.model import Policy
+    from injector.webhook.certs import ServingPair
+    from injector.webhook.endpoint import ASGIApp
+
+_VERSIONS: Final = {TlsVersion.V1_2: ssl.TLSVersion.TLSv1_2, TlsVersion.V1_3: ssl.TLSVersion.TLSv1_3}
+_STDERR: Final = 2
+
+
+def serve(settings: Settings, policy: Policy, pair: ServingPair, *, terminal: bool) -> int:
+    """Run until a signal ends it; returns the exit code.
+
+    Raises:
+        ConfigError: A port cannot be opened, or OpenSSL refuses the pair.
+    """
+    context = _context(pair, settings)
+    sockets = _bind(settings)
+    sink = LogSink(_STDERR)
+    try:
+        _raise_descriptors(settings.max_connections)
+        as_json = settings.log_format is LogFormat.JSON or (settings.log_format is LogFormat.AUTO and not terminal)
+        server = build(settings, policy, pair, context=context, sockets=sockets, sink=sink, as_json=as_json)
+        # What exists now lives until the end: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(server.serve())
+    finally:
+        sink.close()
+    return 0
+
+
+def build(  # noqa: PLR0913 - what the process was started with, all of it
+    settings: Settings,
+    policy: Policy,
+    pair: ServingPair,
+    *,
+    context: ssl.SSLContext,
+    sockets: tuple[socket.socket, socket.socket],
+    sink: LogSink,
+    as_json: bool,
+) -> Server:
+    """The server with everything in it, ready to run in an event loop of its caller's."""
+    set_up_logging(sink, settings.log_level, as_json=as_json)
+    metrics, pulse = Metrics(), Pulse()
+    metrics.logs_dropped = lambda: sink.dropped
+    metrics.loop_lag = lambda: pulse.lag
+    files = (_needed(settings.tls_cert_file), _needed(settings.tls_private_key_file))
+    watcher = CertificateWatcher(files, pair, context, metrics)
+    health = Health({"certificate": certificate_check(watcher, utc_now)})
+    app = create_app(health, metrics, docs=settings.docs)
+    debug = settings.log_level is LogLevel.DEBUG
+    endpoint = AdmissionEndpoint(
+        admit,
+        policy=policy,
+        shedder=Shedder(settings.max_lag),
+        metrics=metrics,
+        log=AdmissionLog(sink, as_json=as_json, debug=debug),
+        max_body_bytes=settings.max_body_bytes,
+    )
+    limits = Limits(
+        headers_timeout=settings.headers_timeout,
+        body_timeout=settings.body_timeout,
+        keep_alive_timeout=settings.keep_alive_timeout,
+        max_body_bytes=settings.max_body_bytes,
+        max_bodies=settings.max_bodies,
+    )
+    front = AdmissionFront(endpoint, app, PUBLIC_PATHS, metrics)
+    instant = {path.encode(): path for path in ENDPOINTS}
+    admission = Listener(
+        sockets[0],
+        Port(front, instant, limits, pulse, metrics, _uvicorn(front)),
+        max_connections=settings.max_connections,
+        context=context,
+        handshake_timeout=settings.handshake_timeout,
+    )
+    ops = Listener(
+        sockets[1], Port(app, {}, limits, pulse, metrics, _uvicorn(app)), max_connections=MAX_OPS_CONNECTIONS
+    )
+    metrics.connections = lambda: admission.open
+
+    def look() -> None:
+        watcher.poll(utc_now())
+
+    pulse.every(settings.tls_reload_interval, look)
+    drain = Drain(settings.drain_min_seconds, settings.drain_max_seconds)
+    return Server(admission, ops, pulse=pulse, health=health, drain=drain, sink=sink, reload=look)
+
+
+def _context(pair: ServingPair, settings: Settings) -> ssl.SSLContext:
+    try:
+        return server_context(pair, _VERSIONS[settings.tls_min_version])
+    except CertificateError as error:
+        raise ConfigError([ConfigProblem(flag("tls_cert_file"), problem) for problem in error.problems]) from None
+
+
+def _bind(settings: Settings) -> tuple[socket.socket, socket.socket]:
+    sockets: list[socket.socket] = []
+    problems: list[ConfigProblem] = []
+    for name, host, port in (
+        ("port", settings.host, settings.port),
+        ("ops_port", settings.ops_host, settings.ops_port),
+    ):
+        try:
+            sockets.append(bind(host, port))
+        except OSError as error:
+            problems.append(ConfigProblem(flag(name), f"cannot listen on {host or '*'}:{port}: {error.strerror}"))
+    if problems:
+        for opened in sockets:
+            opened.close()
+        raise ConfigError(problems)
+    return sockets[0], sockets[1]
+
+
+def _uvicorn(app: ASGIApp) -> Config:
+    """What uvicorn's protocol class reads of its configuration; its server, logs and timers are not used."""
+    config = Config(app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False)
+    config.load()
+    return config
+
+
+def _raise_descriptors(connections: int) -> None:
+    """Let the process have a descriptor per connection, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+# Descriptors beside the connections of the admission port.
+_OTHER_DESCRIPTORS: Final = MAX_OPS_CONNECTIONS + 64
+
+
+def _needed(path: Path | None) -> Path:
+    if path is None:
+        raise ValueError("--tls-mode files has both of its files; Settings has checked that")
+    return path

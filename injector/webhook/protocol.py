@@ -1,0 +1,411 @@
+"""One connection: uvicorn's HTTP protocol with the deadlines, limits and short cut that an admission webhook needs.
+
+uvicorn has no timer before the first response, reads bodies only as fast as the app asks, and starts a task per request.
+Here a request is read whole first, up to a limit and by a deadline. Then a path that never waits (`instant`) is answered
+within the very callback that brought its last byte: its coroutine is run to its end on the spot. Everything else goes
+uvicorn's way, in a task, and with an empty body: no other route reads one.
+
+Deadlines cost an attribute per request: every connection carries the time by which it must have moved on, and the
+listener looks over all of them ten times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from injector.telemetry import LOGGER, frames
+from injector.webhook.endpoint import BODY_TOO_LARGE, OVERLOADED, TIMING, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from uvicorn.config import Config
+
+    from injector.telemetry import Metrics
+    from injector.webhook.endpoint import ASGIApp, Headers, Message
+    from injector.webhook.overload import Pulse
+
+logger = logging.getLogger(f"{LOGGER}.http")
+
+# Bytes of a request before its body. An API server sends a few hundred; the parser itself would take any number.
+MAX_HEAD: Final = 64 * 1024
+# Bodies up to this size are bounded by the cap on connections, larger ones by `max_bodies`.
+LARGE_BODY: Final = 64 * 1024
+# A chunked body may be framed wastefully, but not without end.
+_FRAMING: Final = 2
+
+MALFORMED: Final = Refusal.of(400, "malformed-http", "This is not an HTTP/1.1 request.")
+HEAD_TOO_LARGE: Final = Refusal.of(431, "headers-too-large", "The request's headers are larger than this server takes.")
+BODY_LATE: Final = Refusal.of(408, "body-timeout", "The body came too slowly.")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds, sizes in bytes."""
+
+    headers_timeout: float
+    body_timeout: float
+    keep_alive_timeout: float
+    max_body_bytes: int
+    max_bodies: int
+
+
+@dataclass(slots=True, eq=False)
+class Port:
+    """What all connections of one port share."""
+
+    app: ASGIApp
+    instant: Mapping[bytes, str]  # paths, raw and decoded, on which `app` never waits
+    limits: Limits
+    pulse: Pulse
+    metrics: Metrics
+    config: Config
+    state: ServerState = field(default_factory=ServerState)
+    draining: bool = False
+    large_bodies: int = 0
+
+
+class Stage(Enum):
+    """Where a connection stands."""
+
+    FRESH = "nothing has arrived yet"
+    IDLE = "between requests"
+    HEAD = "headers are arriving"
+    BODY = "a body is arriving"
+    EXCESS = "a body is arriving that will be answered with 503"
+    ANSWER = "a task makes the answer"
+    CLOSED = "it is being closed; whatever arrives is dropped"
+
+
+class Connection(HttpToolsProtocol):
+    """One connection, with or without TLS. The listener calls `expire` when `deadline` has passed."""
+
+    def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(port.config, port.state, {}, loop)
+        self.port = port
+        self.stage = Stage.FRESH
+        self.deadline = _NEVER  # in the pulse's time
+        self.opened = False  # from then on `connection_lost` is certain to be called
+        self._size = 0  # bytes of the current head or body as they arrived
+        self._parts: list[bytes] = []
+        self._length = 0
+        self._in_request = self._is_large = False
+        self._began = self._arrived = self._heard = 0.0
+        self._keep_alive = True
+        self.url_path = b""
+        self._start: Message = {}
+
+    # --- what the transport calls ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The handshake is through."""
+        super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows it, too
+        self.opened = True
+        self.deadline = self.port.pulse.now + self.port.limits.headers_timeout
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The peer or we have ended it."""
+        self._leave_request()
+        self.stage = Stage.CLOSED
+        self.deadline = _NEVER
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived; the callbacks below do the rest."""
+        if self.stage is Stage.CLOSED:
+            return
+        self._heard = self.port.pulse.before
+        self._size += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            self._fail(error.__context__)
+        except httptools.HttpParserUpgrade:
+            # Answered like any request; what follows would be of a protocol that we do not speak.
+            self._end()
+        except httptools.HttpParserError:
+            self.refuse(MALFORMED)
+        else:
+            self._check_size()
+
+    def pause_writing(self) -> None:
+        """The peer does not read its answers: take nothing more from it."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        self.flow.resume_reading()
+
+    # --- what the parser calls; in a stage of another kind each of them drops what it is given ---
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        if self.stage is Stage.ANSWER:
+            # Sent before the last answer. No client of ours does that; it has to come again on another connection.
+            self.cycle.keep_alive = False
+        elif self.stage is Stage.IDLE or self.stage is Stage.FRESH:
+            self.stage = Stage.HEAD
+            self.deadline = self.port.pulse.now + self.port.limits.headers_timeout
+            self._began = time.monotonic()
+            self._arrived = self._heard
+            self.url = b""
+            self.headers = []
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request's target."""
+        if self.stage is Stage.HEAD:
+            self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, or a trailer of a chunked body."""
+        if self.stage is Stage.HEAD:
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The head is there: refuse what is certain to be too large, make room for the rest."""
+        if self.stage is not Stage.HEAD:
+            return
+        self._in_request = True
+        self.port.metrics.in_flight += 1
+        self._keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        scope = self._make_scope()
+        if scope is None:
+            self.refuse(MALFORMED)
+            return
+        self.scope = scope
+        self.stage = Stage.BODY
+        self.deadline = self.port.pulse.now + self.port.limits.body_timeout
+        self._parts, self._length, self._size = [], 0, 0
+        for name, value in self.headers:
+            if name == b"content-length" and int(value) > self.port.limits.max_body_bytes:
+                self.refuse(BODY_TOO_LARGE)
+            elif name == b"expect" and value.lower() == b"100-continue" and self.stage is Stage.BODY:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self.stage is not Stage.BODY:
+            return
+        self._length += len(body)
+        if self._length > LARGE_BODY and not self._admit_large():
+            return
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        """The request is there in whole."""
+        stage = self.stage
+        if stage is Stage.BODY:
+            if self.url_path in self.port.instant:
+                self._answer_at_once()
+            else:
+                self._answer_in_task()
+        elif stage is Stage.EXCESS:
+            self._write(OVERLOADED.status, OVERLOADED.headers, OVERLOADED.body)
+
+    # --- what the app calls ---
+
+    async def receive(self) -> Message:
+        """The body, whole."""
+        parts = self._parts
+        return {"type": "http.request", "body": parts[0] if len(parts) == 1 else b"".join(parts), "more_body": False}
+
+    async def send(self, message: Message) -> None:
+        """The answer's head, kept; then its body, written with the head in one piece."""
+        if message["type"] == "http.response.start":
+            self._start = message
+        else:
+            self._write(self._start["status"], self._start["headers"], message["body"])
+
+    def on_response_complete(self) -> None:
+        """A task has written its answer (called by uvicorn's cycle)."""
+        self._leave_request()
+        if self.transport.is_closing():
+            self.stage = Stage.CLOSED
+        elif self.stage is Stage.ANSWER:
+            self._rest()
+
+    # --- what the listener calls ---
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        stage, self.deadline = self.stage, _NEVER
+        if stage is Stage.IDLE:
+            self._end()
+        elif stage is Stage.BODY or stage is Stage.EXCESS:
+            self.refuse(BODY_LATE)
+        else:
+            self.port.metrics.failed("headers-timeout")
+            self._abort()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer what is no request to serve, and close. Reading goes on for a moment, so that the answer is seen."""
+        self.port.metrics.failed(refusal.error)
+        self._keep_alive = False
+        if self.stage is Stage.ANSWER:
+            self._abort()
+        else:
+            self._write(refusal.status, refusal.headers, refusal.body)
+
+    def close_if_idle(self) -> None:
+        """End the connection unless a request is under way."""
+        if self.stage is Stage.IDLE or self.stage is Stage.FRESH:
+            self._end()
+
+    # --- our own ---
+
+    def _make_scope(self) -> dict[str, Any] | None:
+        """The ASGI scope; None when the target makes no sense."""
+        target, _, query = self.url.partition(b"?")
+        path = self.port.instant.get(target)
+        if path is None:
+            try:
+                parsed = httptools.parse_url(self.url)
+            except httptools.HttpParserInvalidURLError:
+                return None
+            target, query = parsed.path or b"/", parsed.query or b""
+            path = unquote_to_bytes(target).decode("utf-8", "replace")
+        self.url_path = target
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": self.parser.get_http_version(),
+            "method": self.parser.get_method().decode("ascii"),
+            "scheme": self.scheme,
+            "path": path,
+            "raw_path": target,
+            "query_string": query,
+            "root_path": "",
+            "headers": self.headers,
+            "server": self.server,
+            "client": self.client,
+            "state": {},
+        }
+
+    def _check_size(self) -> None:
+        if self._size <= MAX_HEAD:
+            return
+        if self.stage is Stage.HEAD or self.stage is Stage.FRESH:
+            self.refuse(HEAD_TOO_LARGE)
+        elif self._length > self.port.limits.max_body_bytes or self._size > MAX_HEAD + _FRAMING * max(
+            self._length, self.port.limits.max_body_bytes
+        ):
+            if self.stage is Stage.BODY or self.stage is Stage.EXCESS:
+                self.refuse(BODY_TOO_LARGE)
+
+    def _admit_large(self) -> bool:
+        """Whether a body that has become large may go on; sheds the request when too many others are under way."""
+        port = self.port
+        if self._length > port.limits.max_body_bytes:
+            self._parts = []
+            self.refuse(BODY_TOO_LARGE)
+            return False
+        if not self._is_large:
+            if port.large_bodies >= port.limits.max_bodies:
+                port.metrics.shed["bodies"] += 1
+                self._parts = []
+                self.stage = Stage.EXCESS
+                return False
+            self._is_large = True
+            port.large_bodies += 1
+        return True
+
+    def _answer_at_once(self) -> None:
+        self.scope["extensions"] = {TIMING: (self._began, self._arrived, self._heard)}
+        steps = self.port.app(self.scope, self.receive, self.send).__await__()
+        try:
+            next(steps)
+        except StopIteration:
+            return
+        raise RuntimeError("the app waited on a path that is called instant")
+
+    def _answer_in_task(self) -> None:
+        self.stage = Stage.ANSWER
+        self.deadline = _NEVER
+        self.cycle = RequestResponseCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=[],
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=self._keep_alive and not self.port.draining,
+            on_response=self.on_response_complete,
+        )
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+        self._start_asgi_task(self.cycle, self.port.app)
+
+    def _write(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send one whole answer and go on to the next request, or to the end."""
+        pieces = [STATUS_LINE[status]]
+        for name, value in headers:
+            pieces += (name, b": ", value, b"\r\n")
+        keep = self._keep_alive and not self.port.draining
+        pieces.append(b"\r\n" if keep else b"connection: close\r\n\r\n")
+        if not self._is_head_request():
+            pieces.append(body)
+        self.transport.write(b"".join(pieces))
+        self._leave_request()
+        if keep:
+            self._rest()
+        else:
+            self._end()
+
+    def _is_head_request(self) -> bool:
+        return self._in_request and self.parser.get_method() == b"HEAD"
+
+    def _rest(self) -> None:
+        """Between requests."""
+        self.stage = Stage.IDLE
+        self.deadline = self.port.pulse.now + self.port.limits.keep_alive_timeout
+        self._size = 0
+        self._parts = []
+
+    def _leave_request(self) -> None:
+        if self._in_request:
+            self._in_request = False
+            self.port.metrics.in_flight -= 1
+        if self._is_large:
+            self._is_large = False
+            self.port.large_bodies -= 1
+
+    def _end(self) -> None:
+        """Close in good order: what is written is sent first, what still arrives is dropped."""
+        if self.stage is Stage.ANSWER:
+            self.cycle.keep_alive = False
+            return
+        self.stage = Stage.CLOSED
+        self.deadline = _NEVER
+        self._parts = []
+        self.transport.close()
+
+    def _abort(self) -> None:
+        self.stage = Stage.CLOSED
+        self.deadline = _NEVER
+        self.transport.abort()
+
+    def _fail(self, cause: BaseException | None) -> None:
+        """A fault of ours in a callback: told by type and place, and the connection ends."""
+        told = {"exception": type(cause).__qualname__, "frames": frames(cause.__traceback__ if cause else None)}
+        logger.error("connection failed", extra={"fields": told})
+        self.port.metrics.failed("internal")
+        self._abort()
+
+
+_NEVER: Final = float("inf")
+_ASGI: Final = {"version": "3.0", "spec_version": "2.3"}

@@ -1,0 +1,286 @@
+"""Two ports in one event loop, from the first bind to the last close.
+
+The listening sockets are ours: uvicorn's server has no cap on connections that idle ones do not count against, no deadline
+for a handshake of its own, and one set of signal handlers per server. So connections are accepted here, over the cap they
+are closed at once, and everybody else is handed to `loop.connect_accepted_socket` with a deadline for the handshake.
+
+Stopping follows from how Kubernetes takes a replica away: requests keep coming until every EndpointSlice and every API
+server has noticed, and there is no failover. So after SIGTERM we are not ready but serve on, with `Connection: close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from injector.telemetry import LOGGER, frames
+from injector.webhook.protocol import Connection, Port
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Sequence
+
+    from injector.telemetry import LogSink, Metrics
+    from injector.webhook.health import Health
+    from injector.webhook.overload import Pulse
+
+logger = logging.getLogger(f"{LOGGER}.server")
+
+# Connections that the kernel keeps for us while the loop is busy.
+_BACKLOG: Final = 2048
+# Accepted in one turn, so that a storm of connections leaves room for requests.
+_ACCEPT_AT_ONCE: Final = 64
+# Seconds to leave the kernel alone when it has no descriptors or memory for another connection.
+_ACCEPT_PAUSE: Final = 0.1
+# Seconds that a closing connection may take to say goodbye; what it still sends is dropped meanwhile.
+_GOODBYE: Final = 2.0
+# Seconds between two looks at the deadlines of all connections.
+SWEEP: Final = 0.1
+# Connections of probes and scrapers.
+MAX_OPS_CONNECTIONS: Final = 256
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; an empty host means every address, IPv6 included where there is any.
+
+    Raises:
+        OSError: The address is taken, unknown or not ours.
+    """
+    if not host and socket.has_dualstack_ipv6():
+        try:
+            return _listening(("", port), socket.AF_INET6, dual=True)
+        except OSError as error:
+            if error.errno not in _NO_IPV6:
+                raise
+    if not host:
+        return _listening(("", port), socket.AF_INET, dual=False)
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return _listening(address, family, dual=False)
+
+
+def _listening(address: tuple[Any, ...], family: int, *, dual: bool) -> socket.socket:
+    listening = socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
+    listening.setblocking(False)
+    return listening
+
+
+_NO_IPV6: Final = (97, 99)  # EAFNOSUPPORT, EADDRNOTAVAIL: switched off in this kernel or network namespace
+
+
+class Listener:
+    """Accepts connections of one port and keeps them to their deadlines."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        port: Port,
+        *,
+        max_connections: int,
+        context: ssl.SSLContext | None = None,
+        handshake_timeout: float = 5.0,
+    ) -> None:
+        self.port = port
+        self.open = 0  # connections, those in a handshake included
+        self._listening = listening
+        self._max_connections = max_connections
+        self._tls: dict[str, Any] = {}
+        if context is not None:
+            self._tls = {
+                "ssl": context,
+                "ssl_handshake_timeout": handshake_timeout,
+                "ssl_shutdown_timeout": _GOODBYE,
+            }
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def number(self) -> int:
+        """The port's number."""
+        return int(self._listening.getsockname()[1])
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to accept."""
+        loop.add_reader(self._listening, self._accept, loop)
+        self.port.pulse.every(SWEEP, self._sweep)
+
+    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Accept no more."""
+        loop.remove_reader(self._listening)
+        self._listening.close()
+
+    def connections(self) -> tuple[Connection, ...]:
+        """Connections whose handshake is through."""
+        return tuple(each for each in self.port.state.connections if isinstance(each, Connection))
+
+    def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
+        for _ in range(_ACCEPT_AT_ONCE):
+            try:
+                accepted, _ = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:
+                logger.error("cannot accept connections", extra={"fields": {"open": self.open}})  # noqa: TRY400
+                loop.remove_reader(self._listening)
+                loop.call_later(_ACCEPT_PAUSE, self._resume, loop)
+                return
+            if self.open >= self._max_connections:
+                self.port.metrics.refused["limit"] += 1
+                accepted.close()
+                continue
+            self.open += 1
+            accepted.setblocking(False)
+            task = loop.create_task(self._greet(accepted, loop))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _resume(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._listening.fileno() >= 0:
+            loop.add_reader(self._listening, self._accept, loop)
+
+    async def _greet(self, accepted: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        connection = _Counted(self, loop)
+        try:
+            await loop.connect_accepted_socket(lambda: connection, accepted, **self._tls)
+        except (OSError, asyncio.CancelledError):
+            # Strangers and port scanners: counted, not logged one by one.
+            self.port.metrics.refused["handshake"] += 1
+            if not connection.opened:
+                self.open -= 1
+                accepted.close()
+
+    def _sweep(self) -> None:
+        now = self.port.pulse.now
+        for connection in self.connections():
+            if connection.deadline < now:
+                connection.expire()
+
+
+class _Counted(Connection):
+    """A connection that its listener counts."""
+
+    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(listener.port, loop)
+        self._listener = listener
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listener.open -= 1
+        super().connection_lost(exc)
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """How long to serve on after SIGTERM, in seconds: at least, and at most."""
+
+    at_least: float
+    at_most: float
+
+
+class Server:
+    """Runs the admission port and the ops port until a signal ends them."""
+
+    def __init__(  # noqa: PLR0913 - collaborators, all of them named at the one call
+        self,
+        admission: Listener,
+        ops: Listener,
+        *,
+        pulse: Pulse,
+        health: Health,
+        drain: Drain,
+        sink: LogSink,
+        reload: Callable[[], None],
+    ) -> None:
+        self._admission = admission
+        self._ops = ops
+        self._pulse = pulse
+        self._health = health
+        self._drain = drain
+        self._sink = sink
+        self._reload = reload
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Serve until a signal says otherwise, then drain."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_tell_exception)
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop_now)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        self._pulse.every(0, self._sink.flush)
+        for listener in self._listeners:
+            listener.start(loop)
+        self._pulse.start(loop)
+        fields = {"port": self._admission.number, "ops_port": self._ops.number}
+        logger.info("listening", extra={"fields": fields})
+        try:
+            await self._stopping.wait()
+            await self._serve_on(loop)
+            await self._close(loop)
+        finally:
+            self._pulse.stop()
+
+    def stop(self) -> None:
+        """Drain and end; asked a second time, end at once."""
+        if self._stopping.is_set():
+            self._hurry.set()
+        self._stopping.set()
+
+    def stop_now(self) -> None:
+        """End without waiting: somebody at a terminal asks, not a cluster."""
+        self._hurry.set()
+        self._stopping.set()
+
+    @property
+    def _listeners(self) -> Sequence[Listener]:
+        return (self._admission, self._ops)
+
+    async def _serve_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._health.draining = True
+        for listener in self._listeners:
+            listener.port.draining = True
+        if self._hurry.is_set():
+            return
+        fields = {"connections": self._admission.open, "at_most_seconds": self._drain.at_most}
+        logger.info("draining", extra={"fields": fields})
+        began = loop.time()
+        while (elapsed := loop.time() - began) < self._drain.at_most:
+            if elapsed >= self._drain.at_least and not self._admission.open:
+                break
+            if await _is_set(self._hurry, min(_DRAIN_LOOK, self._drain.at_most - elapsed)):
+                break
+
+    async def _close(self, loop: asyncio.AbstractEventLoop) -> None:
+        for listener in self._listeners:
+            listener.stop(loop)
+            for connection in listener.connections():
+                connection.close_if_idle()
+        until = loop.time() + _GOODBYE
+        while any(listener.open for listener in self._listeners) and loop.time() < until:
+            if await _is_set(self._hurry, _DRAIN_LOOK):
+                break
+        fields = {"connections": self._admission.open}
+        logger.info("stopped", extra={"fields": fields})
+
+
+# Seconds between two looks at whether connections are left.
+_DRAIN_LOOK: Final = 0.05
+
+
+async def _is_set(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _tell_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody caught; by type and place only, for its words may quote a body."""
+    exception = context.get("exception")
+    fields: dict[str, object] = {}
+    if isinstance(exception, BaseException):
+        fields = {"exception": type(exception).__qualname__, "frames": frames(exception.__traceback__)}
+    logger.error("unhandled in the event loop", extra={"fields": fields})
