@@ -120,7 +120,7 @@ class Bench:
             running(
                 peers.command(peer, port=port, pair=self._place.pair, folder=folder),
                 env=peer.env,
-                core=self._place.server_core,
+                cores=str(self._place.server_core),
                 port=port,
                 certificate=self._place.pair.certificate,
                 first=bodies.body(bodies.SIZES[JUDGED.size]),
@@ -201,7 +201,7 @@ def _cores() -> tuple[int, int]:
 
 
 def _run(
-    progress: Console, plan: Plan, *, long: bool, cluster: bool, pinned: int
+    progress: Console, plan: Plan, *, long: bool, cluster: bool, outside_rounds: int
 ) -> tuple[report.Results, tuple[Peer, ...]]:
     server_core, load_core = _cores()
     # Built before we pin ourselves to one core: compilers like all of them.
@@ -209,9 +209,11 @@ def _run(
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         place = Place(server_core, make_pair(folder, now=dt.datetime.now(dt.UTC)), folder, progress)
-        seen = outside.look(servers, place.tell, rounds=pinned) if cluster else {}
+        wrk = Wrk(load_core, folder)
+        site = outside.Site(place.pair, folder, wrk, f"{server_core},{load_core}", place.tell)
+        seen = outside.look(servers, site, rounds=outside_rounds) if cluster else {}
         os.sched_setaffinity(0, {load_core})
-        bench = Bench(place, servers, plan, Wrk(load_core, folder))
+        bench = Bench(place, servers, plan, wrk)
         bench.results.outside = seen
         bench.run(long=long)
     return bench.results, servers
@@ -229,7 +231,7 @@ def main(*, quick: bool, long: bool, cluster: bool, want_picture: bool) -> None:
     progress, out = Console(stderr=True), Console(width=None if sys.stdout.isatty() else 200)
     plan = _QUICK if quick else Plan()
     try:
-        results, servers = _run(progress, plan, long=long, cluster=cluster, pinned=1 if quick else 3)
+        results, servers = _run(progress, plan, long=long, cluster=cluster, outside_rounds=1 if quick else 3)
     except BenchError as error:
         progress.print(f"bench: {error}", markup=False, highlight=False, style="red")
         sys.exit(3)

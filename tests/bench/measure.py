@@ -95,7 +95,7 @@ class Meter:
         """
         before, busy, lines = server.usage(), process.core_busy_seconds(self._core), server.output.lines
         begun = time.perf_counter()
-        run = self._wrk.run(server.port, self._bodies[cell.size], connections=cell.connections, seconds=seconds)
+        run = self._wrk.run(server.url, self._bodies[cell.size], connections=cell.connections, seconds=seconds)
         elapsed = time.perf_counter() - begun
         after, busy = server.usage(), process.core_busy_seconds(self._core) - busy
         if logs and server.output.lines - lines < _LOGGED * run.requests:

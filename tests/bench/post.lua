@@ -1,5 +1,5 @@
 -- Posts one AdmissionReview over and over; prints what wrk measured as one line of JSON.
--- The body's file is the first argument after `--`.
+-- The first argument after `--` is the body's file; the second, if there is one, is a file of further headers.
 
 function init(args)
   local file = assert(io.open(args[1], "rb"))
@@ -10,6 +10,12 @@ function init(args)
   wrk.headers["Accept-Encoding"] = "gzip"
   wrk.body = file:read("*a")
   file:close()
+  if args[2] then
+    for line in io.lines(args[2]) do
+      local name, value = line:match("^([^:]+): (.+)$")
+      wrk.headers[name] = value
+    end
+  end
 end
 
 function done(summary, latency, requests)

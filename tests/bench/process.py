@@ -27,6 +27,7 @@ _ANSWER_SECONDS: Final = 10.0
 # Our own server keeps serving while it drains: 10 s, then 20 s at most.
 _STOP_SECONDS: Final = 35.0
 _TAIL: Final = 8192
+_PATH: Final = "/mutate?timeout=5s"
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -97,6 +98,11 @@ class Server:
     output: Output
     context: ssl.SSLContext
 
+    @property
+    def url(self) -> str:
+        """Where reviews are posted, as a kube-apiserver does it."""
+        return f"https://127.0.0.1:{self.port}{_PATH}"
+
     def usage(self) -> Usage:
         """What the server has used so far."""
         return usage(self.pid)
@@ -108,9 +114,9 @@ class Server:
 
 @contextmanager
 def running(
-    argv: Sequence[str], *, env: Mapping[str, str], core: int, port: int, certificate: Path, first: bytes
+    argv: Sequence[str], *, env: Mapping[str, str], cores: str, port: int, certificate: Path, first: bytes
 ) -> Iterator[Server]:
-    """Start `argv` on `core`, wait until it answers the review `first` on `port`, and stop it in the end.
+    """Start `argv` on `cores`, wait until it answers the review `first` on `port`, and stop it in the end.
 
     Raises:
         BenchError: It ended early or did not answer in time; the text holds the end of its output.
@@ -119,7 +125,7 @@ def running(
     base = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
     begun = time.perf_counter()
     process = subprocess.Popen(
-        ["taskset", "-c", str(core), *argv],
+        ["taskset", "-c", cores, *argv],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -164,7 +170,7 @@ def _await_answer(
 def _post(port: int, body: bytes, context: ssl.SSLContext) -> tuple[int, bytes]:
     connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS, context=context)
     try:
-        connection.request("POST", "/mutate?timeout=5s", body, {"Content-Type": "application/json"})
+        connection.request("POST", _PATH, body, {"Content-Type": "application/json"})
         response = connection.getresponse()
         return response.status, response.read()
     finally:

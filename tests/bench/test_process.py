@@ -20,9 +20,9 @@ def test_usage_is_read_from_proc() -> None:
 def test_server_that_ends_early_is_told_with_its_last_words(tmp_path: Path) -> None:
     pair = make_pair(tmp_path, now=dt.datetime.now(dt.UTC))
     argv = [sys.executable, "-c", "raise SystemExit('no port for me')"]
-    core = min(os.sched_getaffinity(0))
+    cores = str(min(os.sched_getaffinity(0)))
     with (
         pytest.raises(BenchError, match="no port for me"),
-        process.running(argv, env={}, core=core, port=process.free_port(), certificate=pair.certificate, first=b"{}"),
+        process.running(argv, env={}, cores=cores, port=process.free_port(), certificate=pair.certificate, first=b"{}"),
     ):
         pytest.fail("it must not be taken for a server")

@@ -85,16 +85,16 @@ class Wrk:
         done = subprocess.run([self._program, "-v"], capture_output=True, text=True, check=False, timeout=10)
         return (done.stdout + done.stderr).splitlines()[0].split(" [")[0]
 
-    def run(self, port: int, body: Path, *, connections: int, seconds: int) -> Run:
-        """Post `body` over `connections` keep-alive connections for `seconds`.
+    def run(self, url: str, body: Path, *, connections: int, seconds: int, headers: Path | None = None) -> Run:
+        """Post `body` to `url` over `connections` keep-alive connections for `seconds`; `headers` is a file of more.
 
         Raises:
             BenchError: A request failed, was answered 400 or above, or none was answered.
         """
         argv = ["taskset", "-c", str(self._core), self._program, "-t1", f"-c{connections}", f"-d{seconds}s"]
-        argv += ["--timeout", f"{_TIMEOUT_SECONDS}s", "-s", str(_SCRIPT), f"https://127.0.0.1:{port}/mutate?timeout=5s"]
+        argv += ["--timeout", f"{_TIMEOUT_SECONDS}s", "-s", str(_SCRIPT), url, "--", str(body)]
         done = subprocess.run(
-            [*argv, "--", str(body)],
+            [*argv, *([] if headers is None else [str(headers)])],
             capture_output=True,
             text=True,
             check=False,
