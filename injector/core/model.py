@@ -175,7 +175,8 @@ class Container(Quiet, frozen=True, gc=False):
     """A container of either list."""
 
     name: str = ""
-    env: Raw = Raw()  # empty when absent
+    # Empty when absent. Made anew for each: a JSON schema (of /openapi.json) cannot be made of a Raw as a default.
+    env: Raw = msgspec.field(default_factory=Raw)
     restartPolicy: str | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
