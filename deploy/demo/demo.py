@@ -32,10 +32,10 @@ from rich.console import Console  # noqa: E402
 from rich.text import Text  # noqa: E402
 from ruamel.yaml import YAML  # noqa: E402
 
-from tests.controlplane import registration  # noqa: E402
 from tests.controlplane.cluster import wait_for_service_account  # noqa: E402
 from tests.controlplane.errors import HarnessError  # noqa: E402
 from tests.controlplane.polling import wait_for  # noqa: E402
+from tests.controlplane.registration import token_injector  # noqa: E402
 from tests.controlplane.target import Cluster, open_cluster, webhook_host  # noqa: E402
 from tests.controlplane.webhook import Webhook, WebhookSettings  # noqa: E402
 from tests.controlplane.workspace import temporary_folder  # noqa: E402
@@ -108,7 +108,7 @@ def keep(console: Console, kubectl: Kubectl, webhook: Webhook) -> None:
     heading(console, "Everything stays up until Ctrl-C")
     console.print(f"  export KUBECONFIG={kubectl.kubeconfig}")
     console.print(f"  {kubectl.binary} --namespace {kubectl.namespace} get pods -o yaml")
-    console.print(f"  {kubectl.binary} get {registration.MUTATING_KIND} {registration.NAME} -o yaml")
+    console.print(f"  {kubectl.binary} get mutatingwebhookconfigurations -o yaml")
     console.print(f"  curl {webhook.ops_url}/metrics")
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
@@ -151,7 +151,7 @@ def namespace(cluster: Cluster) -> Iterator[Kubectl]:
 @contextlib.contextmanager
 def registered(kubectl: Kubectl, webhook: Webhook) -> Iterator[None]:
     """Register the webhook for the namespace, and wait until the API server calls it."""
-    kubectl.create(registration.token_injector(webhook.endpoint, namespace=kubectl.namespace))
+    created = kubectl.create(token_injector(webhook.endpoint, namespace=kubectl.namespace))
     try:
         before = webhook.requests_served()
 
@@ -162,7 +162,7 @@ def registered(kubectl: Kubectl, webhook: Webhook) -> Iterator[None]:
         wait_for("the webhook called", is_called, timeout_seconds=10)
         yield
     finally:
-        kubectl.delete(registration.MUTATING_KIND, registration.NAME)
+        kubectl.delete(created["kind"], created["metadata"]["name"])
 
 
 def applied(kubectl: Kubectl, deployment: Json) -> Json:

@@ -39,6 +39,17 @@ def test_pod_without_any_annotations_key_is_created(kubectl: Kubectl, injecting:
     assert injecting.requests_served() == before
 
 
+def test_mirror_pod_of_a_kubelet_is_left_alone(kubectl: Kubectl, injecting: Webhook) -> None:
+    before = injecting.requests_served()
+    mirror = pod({**ASKING, "kubernetes.io/config.mirror": "hash"})
+    mirror["spec"]["nodeName"] = "n1"
+
+    created = kubectl.create(mirror)
+
+    assert tokens(created) == []
+    assert injecting.requests_served() == before
+
+
 def test_pod_that_asks_is_counted_so_the_counter_can_be_trusted(kubectl: Kubectl, injecting: Webhook) -> None:
     before = injecting.requests_served()
 

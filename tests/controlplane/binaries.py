@@ -123,7 +123,7 @@ def _lock(program: Program, report: Report) -> Iterator[None]:
 
 def _build(program: Program, target: Path, report: Report) -> None:
     _require_go(program)
-    report(f"building {program.name} {program.version} with Go, once; this takes minutes")
+    report(f"building {program.name} {program.version} with Go, once: minutes when its cache is cold")
     started = time.monotonic()
     scratch = _cache_root() / f"building-{program.name}"
     shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed: the lock is ours

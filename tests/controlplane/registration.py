@@ -1,41 +1,27 @@
 """Webhook configurations as users register them, but with a URL in place of a Service.
 
-Each is narrowed to one namespace, so that tests beside each other, or a cluster in use, never meet.
+Ours are the objects of `deploy/webhooks.yaml` with an address filled in. Each is narrowed to one namespace,
+so that tests beside each other, or a cluster in use, never meet.
 """
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
     from tests.controlplane.kubectl import Json
 
+SHIPPED: Final = Path(__file__).parents[2] / "deploy" / "webhooks.yaml"
 NAME: Final = "dapr-token-injector"
 INJECT_ENTRY: Final = "inject.dapr-token-injector.svc"
 DEFAULT_ENTRY: Final = "default.dapr-token-injector.svc"
-WARN_ENTRY: Final = "warn.dapr-token-injector.svc"
 DEFAULT_LABEL: Final = "dapr-token-injector/inject-default"
-MUTATING_KIND: Final = "mutatingwebhookconfiguration"
-VALIDATING_KIND: Final = "validatingwebhookconfiguration"
-
-_NAMESPACE_LABEL = "kubernetes.io/metadata.name"
-# Optional types make these safe on Pods without any annotation; an empty value is an absent one.
-_ASKS_FOR_TOKEN = " || ".join(
-    f"object.metadata.?annotations[?'dapr.io/{name}'].orValue('') != ''"
-    for name in ("api-token-secret", "app-token-secret")
-)
-_IS_DAPR_POD = f"object.metadata.?annotations[?'dapr.io/enabled'].orValue('') != '' || {_ASKS_FOR_TOKEN}"
-_IS_TOP_LEVEL = "object.metadata.?ownerReferences.orValue([]).all(o, !o.?controller.orValue(false))"
-_POD_CREATION = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
-_WORKLOAD_CHANGES = tuple(
-    {"apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": resources}
-    for group, resources in (
-        ("apps", ["deployments", "statefulsets", "daemonsets", "replicasets"]),
-        ("batch", ["jobs", "cronjobs"]),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,77 +36,44 @@ class Endpoint:
         return {"url": self.url + path, "caBundle": base64.b64encode(self.ca_pem).decode()}
 
 
-def token_injector(endpoint: Endpoint, *, namespace: str, name: str = NAME) -> Json:
-    """Return our mutating configuration: both entries, told apart by the namespace's label."""
-    return _configuration(
-        "MutatingWebhookConfiguration",
-        name,
-        _pod_entry(INJECT_ENTRY, endpoint.client_config("/mutate"), namespace, "NotIn", _ASKS_FOR_TOKEN),
-        _pod_entry(DEFAULT_ENTRY, endpoint.client_config("/mutate/default"), namespace, "In", _IS_DAPR_POD),
-    )
+def token_injector(endpoint: Endpoint, *, namespace: str) -> Json:
+    """Return our mutating configuration."""
+    return _shipped("MutatingWebhookConfiguration", endpoint, namespace)
 
 
-def workload_warnings(endpoint: Endpoint, *, namespace: str, name: str = NAME) -> Json:
+def workload_warnings(endpoint: Endpoint, *, namespace: str) -> Json:
     """Return our validating configuration."""
-    entry = {
-        "name": WARN_ENTRY,
-        "admissionReviewVersions": ["v1"],
-        "clientConfig": endpoint.client_config("/warn"),
-        "rules": list(_WORKLOAD_CHANGES),
-        "matchConditions": [{"name": "top-level", "expression": _IS_TOP_LEVEL}],
-        "namespaceSelector": {"matchExpressions": [_in(namespace)]},
-        "failurePolicy": "Ignore",
-        "sideEffects": "None",
-        "matchPolicy": "Equivalent",
-        "timeoutSeconds": 5,
-    }
-    return _configuration("ValidatingWebhookConfiguration", name, entry)
+    return _shipped("ValidatingWebhookConfiguration", endpoint, namespace)
 
 
 def dapr_sidecar_injector(endpoint: Endpoint, *, namespace: str, name: str) -> Json:
     """Return the configuration of Dapr's own injector, as Dapr's chart has it."""
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
     entry = {
         "name": "sidecar-injector.dapr.io",
         "admissionReviewVersions": ["v1", "v1beta1"],
         "clientConfig": endpoint.client_config("/mutate"),
-        "rules": [_POD_CREATION],
-        "namespaceSelector": {"matchExpressions": [_in(namespace)]},
+        "rules": [rule],
+        "namespaceSelector": {"matchExpressions": [_only(namespace)]},
         "failurePolicy": "Ignore",
         "reinvocationPolicy": "IfNeeded",
         "sideEffects": "None",
     }
-    return _configuration("MutatingWebhookConfiguration", name, entry)
-
-
-def _pod_entry(name: str, client_config: Json, namespace: str, label_operator: str, condition: str) -> Json:
-    expressions: list[dict[str, Any]] = [
-        _in(namespace),
-        {"key": _NAMESPACE_LABEL, "operator": "NotIn", "values": ["kube-system"]},
-        {"key": DEFAULT_LABEL, "operator": label_operator, "values": ["enabled"]},
-    ]
-    return {
-        "name": name,
-        "admissionReviewVersions": ["v1"],
-        "clientConfig": client_config,
-        "rules": [_POD_CREATION],
-        "matchConditions": [{"name": "asks-for-token", "expression": condition}],
-        "namespaceSelector": {"matchExpressions": expressions},
-        "failurePolicy": "Fail",
-        "reinvocationPolicy": "IfNeeded",
-        "sideEffects": "None",
-        "matchPolicy": "Equivalent",
-        "timeoutSeconds": 5,
-    }
-
-
-def _configuration(kind: str, name: str, *entries: Json) -> Json:
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": kind,
+        "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": name},
-        "webhooks": list(entries),
+        "webhooks": [entry],
     }
 
 
-def _in(namespace: str) -> dict[str, Any]:
-    return {"key": _NAMESPACE_LABEL, "operator": "In", "values": [namespace]}
+def _shipped(kind: str, endpoint: Endpoint, namespace: str) -> Json:
+    configuration: Json = next(item for item in YAML(typ="safe").load_all(SHIPPED) if item["kind"] == kind)
+    for entry in configuration["webhooks"]:
+        entry["clientConfig"] = endpoint.client_config(urlsplit(entry["clientConfig"]["url"]).path)
+        entry["namespaceSelector"]["matchExpressions"].append(_only(namespace))
+    return configuration
+
+
+def _only(namespace: str) -> dict[str, Any]:
+    return {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [namespace]}
