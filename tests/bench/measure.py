@@ -30,7 +30,8 @@ class Cell:
 class Sample:
     """One run of one server in one cell."""
 
-    requests: int
+    requests: int  # served; all figures below count these only
+    refused: float  # share of all requests: shed with 503 to stay in time
     requests_per_second: float
     p50_us: float
     p99_us: float
@@ -75,8 +76,8 @@ def _divide(ours: float, theirs: float) -> float:
     return 1.0 if not ours else float("inf")
 
 
-# Below this share of requests, log lines are missing rather than still on their way.
-_LOGGED: Final = 0.99
+# Lines of log that come later than this after the last answer are missing.
+_LOG_SECONDS: Final = 2.0
 
 
 class Meter:
@@ -98,16 +99,17 @@ class Meter:
         run = self._wrk.run(server.url, self._bodies[cell.size], connections=cell.connections, seconds=seconds)
         elapsed = time.perf_counter() - begun
         after, busy = server.usage(), process.core_busy_seconds(self._core) - busy
-        if logs and server.output.lines - lines < _LOGGED * run.requests:
-            raise BenchError(f"{run.requests} mutations, but {server.output.lines - lines} lines of log")
+        if logs and not server.output.reached(lines + run.served, seconds=_LOG_SECONDS):
+            raise BenchError(f"{run.served} mutations, but {server.output.lines - lines} lines of log")
         cpu = after.cpu_seconds - before.cpu_seconds
         return Sample(
-            requests=run.requests,
+            requests=run.served,
+            refused=run.status / run.requests,
             requests_per_second=run.requests_per_second,
             p50_us=run.p50_us,
             p99_us=run.p99_us,
-            cpu_us=cpu / run.requests * 1e6,
-            faults=(after.minor_faults - before.minor_faults) / run.requests,
+            cpu_us=cpu / run.served * 1e6,
+            faults=(after.minor_faults - before.minor_faults) / run.served,
             rss_bytes=after.rss_bytes,
             foreign_share=max(0.0, busy - cpu) / elapsed,
         )

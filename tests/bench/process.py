@@ -26,6 +26,7 @@ _ATTEMPT_SECONDS: Final = 0.002
 _ANSWER_SECONDS: Final = 10.0
 # Our own server keeps serving while it drains: 10 s, then 20 s at most.
 _STOP_SECONDS: Final = 35.0
+_LOOK_SECONDS: Final = 0.02
 _TAIL: Final = 8192
 _PATH: Final = "/mutate?timeout=5s"
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
@@ -76,6 +77,13 @@ class Output:
     def tail(self) -> str:
         """The last few lines."""
         return self._tail.decode(errors="replace")
+
+    def reached(self, lines: int, *, seconds: float) -> bool:
+        """Whether there are that many lines, now or within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while self.lines < lines and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        return self.lines >= lines
 
     def _drain(self) -> None:
         while chunk := os.read(self._stream.fileno(), 1 << 20):

@@ -50,7 +50,7 @@ def samples_table(results: Results, cell: Cell) -> Table:
     """One cell: our own figures, and each peer's as multiples of ours."""
     table = Table(title=f"{cell.size} bodies, {cell.connections} connections (x: the peer's figure / ours)")
     table.add_column("server")
-    for heading in ("requests/s", "p50 ms", "p99 ms", "CPU us/request", "faults/request"):
+    for heading in ("requests/s", "p50 ms", "p99 ms", "CPU us/request", "faults/request", "shed"):
         table.add_column(heading, justify="right")
     table.add_row(peers.US, *_figures(results.ours(cell)), style="bold")
     for peer, cells in results.pairs.items():
@@ -66,6 +66,7 @@ def _figures(samples: Sequence[Sample]) -> list[str]:
         f"{median(s.p99_us for s in samples) / 1e3:.2f}",
         f"{median(s.cpu_us for s in samples):.1f}",
         f"{median(s.faults for s in samples):.3f}",
+        f"{median(s.refused for s in samples):.1%}",
     ]
 
 
@@ -78,7 +79,7 @@ def _relative(pairs: Sequence[Pair]) -> list[str]:
         spread(p.peer.cpu_us / p.us.cpu_us for p in pairs if p.us.cpu_us),
     )
     shown = [f"{f} (x{m.median:.2f}, {m.low:.2f}-{m.high:.2f})" for f, m in zip(figures, multiples, strict=False)]
-    return [*shown, figures[-1]]
+    return [*shown, *figures[len(shown) :]]
 
 
 def servers_table(results: Results) -> Table:

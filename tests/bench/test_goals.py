@@ -7,6 +7,7 @@ from tests.bench.measure import Cell, Pair, Sample, Spread, cpu_per_byte, ratios
 
 _SAMPLE = Sample(
     requests=1000,
+    refused=0.0,
     requests_per_second=1000.0,
     p50_us=100,
     p99_us=900,

@@ -18,9 +18,15 @@ def test_result_is_read_from_among_the_other_output() -> None:
     assert run.errors == {}
 
 
-def test_answers_that_are_errors_are_counted_by_kind() -> None:
-    run = wrk.parse(_OUTPUT.replace('"status": 0', '"status": 7').replace('"read": 0', '"read": 1'))
-    assert run.errors == {"read": 1, "status": 7}
+def test_errors_are_counted_by_kind() -> None:
+    run = wrk.parse(_OUTPUT.replace('"read": 0', '"read": 1'))
+    assert run.errors == {"read": 1}
+
+
+def test_refusals_do_not_count_as_served() -> None:
+    run = wrk.parse(_OUTPUT.replace('"status": 0', '"status": 600'))
+    assert run.served == 2400
+    assert run.requests_per_second == pytest.approx(1600)
 
 
 def test_output_without_a_result_is_an_error_that_shows_it() -> None:
