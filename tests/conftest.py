@@ -1,0 +1,16 @@
+"""Hypothesis profiles: `dev` for the inner loop, `ci` for a pull request, `long` for a night; by HYPOTHESIS_PROFILE."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Two slow cores and other tests beside us say nothing about a law: no deadlines.
+settings.register_profile("dev", max_examples=200, deadline=None)
+settings.register_profile("ci", max_examples=2_000, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile(
+    "long",
+    max_examples=100_000,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

@@ -1,0 +1,105 @@
+"""Read golden cases from their folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from ruamel.yaml import YAML
+
+from injector.config import load_policy
+from injector.core.model import Endpoint, Policy
+from tests import builders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDER: Final = Path(__file__).parent
+
+
+class Grow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Containers and variables that are added to the object and to what is wanted: files need not be megabytes."""
+
+    containers: int
+    variables: int
+
+
+class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`case.yaml`. Texts are given as fragments: each warning, and the denial's message, must hold all of its own."""
+
+    rule: str
+    # the question
+    endpoint: Endpoint = Endpoint.MUTATE
+    operation: str = "CREATE"
+    subResource: str = ""  # noqa: N815 - Kubernetes' own spelling
+    dryRun: bool = False  # noqa: N815 - Kubernetes' own spelling
+    apiVersion: str = "admission.k8s.io/v1"  # noqa: N815 - Kubernetes' own spelling
+    grow: Grow | None = None
+    # the answer
+    error: str = ""  # the reason of an InjectorError; then there is no answer
+    verdict: str = ""
+    reason: str = ""
+    message: tuple[str, ...] = ()
+    code: int = 0
+    warnings: tuple[tuple[str, ...], ...] = ()  # all of them, in order
+    audit: dict[str, str] = {}
+    hides: tuple[str, ...] = ()  # what may not occur anywhere in the answer
+
+
+class Golden(msgspec.Struct, frozen=True):
+    """One folder."""
+
+    name: str
+    case: Case
+    policy: Policy
+    review: builders.Json
+    want: builders.Json | None
+
+    @property
+    def row(self) -> str:
+        """The row of the conformance list, or D."""
+        return self.name.partition("-")[0]
+
+
+def folders() -> list[Path]:
+    """Every case's folder, in order of their names."""
+    return sorted(path.parent for path in FOLDER.glob("*/case.yaml"))
+
+
+def load(folder: Path) -> Golden:
+    """The case in `folder`."""
+    case = msgspec.convert(_yaml(folder / "case.yaml"), Case)
+    policy_file = folder / "policy.yaml"
+    want_file = folder / "want.yaml"
+    want = _yaml(want_file) if want_file.exists() else None
+    question = _question(folder, case)
+    if case.grow is not None:
+        for found in filter(None, (question["request"]["object"], want)):
+            found["spec"]["containers"].extend(_more_containers(case.grow))
+    policy = load_policy(policy_file) if policy_file.exists() else Policy()
+    return Golden(folder.name, case, policy, question, want)
+
+
+def _question(folder: Path, case: Case) -> builders.Json:
+    whole = folder / "review.yaml"
+    if whole.exists():
+        return dict(_yaml(whole))
+    found = next(_yaml(folder / name) for name in ("pod.yaml", "workload.yaml") if (folder / name).exists())
+    return builders.review(
+        found,
+        version=case.apiVersion.rpartition("/")[2],
+        operation=case.operation,
+        subResource=case.subResource,
+        dryRun=case.dryRun,
+    )
+
+
+def _yaml(path: Path) -> Any:  # noqa: ANN401 - YAML of any shape
+    return YAML(typ="safe", pure=True).load(path.read_text())
+
+
+def _more_containers(grow: Grow) -> Iterator[builders.Json]:
+    for number in range(grow.containers):
+        variables = [{"name": f"VARIABLE_{i}", "value": "x" * 20} for i in range(grow.variables)]
+        yield builders.container(f"more-{number}", env=variables)
