@@ -211,6 +211,9 @@ def _start_controller_manager(program: Path, folder: Path, authority: Authority,
         f"--service-account-private-key-file={folder / 'service-account.key'}",
         f"--root-ca-file={folder / 'ca.crt'}",
         "--leader-elect=false",
+        # The default throttles the many ServiceAccounts that it makes at its start, for four seconds.
+        "--kube-api-qps=1000",
+        "--kube-api-burst=1000",
         "--secure-port=0",  # nobody reads its metrics, so it needs no port
     ]
     return ManagedProcess.start("kube-controller-manager", command, log_path=folder / "controller-manager.log")
