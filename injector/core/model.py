@@ -234,15 +234,28 @@ WORKLOADS: Final = frozenset(
 )
 
 
-class AdmissionRequest(Quiet, Generic[ObjectT], frozen=True, gc=False):
-    """The question itself. `object` is a Pod, a Workload, or raw JSON when it is of no kind that we judge."""
+class Question(Quiet, frozen=True, gc=False):
+    """What a request tells about the object under review."""
 
     uid: Annotated[str, Meta(min_length=1)]
     kind: GroupVersionKind
     operation: str
-    object: ObjectT | None = None
     subResource: str | None = None  # noqa: N815 - Kubernetes' own spelling
     namespace: str | None = None
+
+
+class AdmissionRequest(Question, Generic[ObjectT], frozen=True, gc=False):
+    """The question itself. `object` is a Pod or a Workload."""
+
+    object: ObjectT | None = None
+
+
+class OpaqueRequest(Question, frozen=True, gc=False):
+    """A question about an object that is not looked into, whatever its shape."""
+
+    @property
+    def object(self) -> None:
+        """Nothing that could be judged."""
 
 
 class AdmissionReview(Quiet, Generic[ObjectT], frozen=True, gc=False):
@@ -253,9 +266,16 @@ class AdmissionReview(Quiet, Generic[ObjectT], frozen=True, gc=False):
     request: AdmissionRequest[ObjectT]
 
 
+class OpaqueReview(Quiet, frozen=True, gc=False):
+    """A review of an object of no kind that we judge."""
+
+    apiVersion: Literal["admission.k8s.io/v1", "admission.k8s.io/v1beta1"]  # noqa: N815 - Kubernetes' own spelling
+    kind: Literal["AdmissionReview"]
+    request: OpaqueRequest
+
+
 PodReview = AdmissionReview[Pod]
 WorkloadReview = AdmissionReview[Workload]
-OpaqueReview = AdmissionReview[Raw]
 Review = PodReview | WorkloadReview | OpaqueReview
 
 
@@ -311,6 +331,10 @@ class _Selector(Quiet, frozen=True, gc=False):
     optional: bool | None = None
 
 
+class _AnySource(Quiet, frozen=True, gc=False):
+    optional: bool | None = None
+
+
 _REPEATABLE: Final[Mapping[str, SourceKind]] = {kind.value: kind for kind in SourceKind}
 # A name we manage holds these bytes as they are, or some of its letters as \\u escapes: a list with neither needs no
 # further look.
@@ -324,6 +348,7 @@ _env_names = msgspec.json.Decoder(list[_EnvName])
 _env_vars = msgspec.json.Decoder(list[Raw])
 _env_var = msgspec.json.Decoder(_EnvVar)
 _selector = msgspec.json.Decoder(_Selector)
+_any_source = msgspec.json.Decoder(_AnySource)
 
 
 def env_of(container: Container) -> EnvList:
@@ -343,7 +368,7 @@ def env_of(container: Container) -> EnvList:
         found = [entry.name for entry in _env_names.decode(raw)]
         entries = _env_vars.decode(raw)
         return EnvList(True, _last(names.API_TOKEN_ENV, found, entries), _last(names.APP_TOKEN_ENV, found, entries))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The codec's own message is left out: it was not written with secrets in mind.
         raise MalformedObjectError(_NOT_A_LIST) from None
 
@@ -354,23 +379,33 @@ def _last(name: str, found: Sequence[str], entries: Sequence[Raw]) -> EnvEntry |
         return None
     index = len(found) - 1 - found[::-1].index(name)
     variable = _env_var.decode(entries[index])
-    if variable.valueFrom:
-        return _reference(index, name, copies, variable.valueFrom)
+    sources = {kind: raw for kind, raw in (variable.valueFrom or {}).items() if bytes(raw) not in _NULL}
+    if sources:
+        return _reference(index, name, copies, sources)
     kind = EntryKind.EMPTY if bytes(variable.value) in _EMPTY_STRING else EntryKind.LITERAL
     return EnvEntry(index, name, kind, copies=copies)
 
 
-def _reference(index: int, name: str, copies: int, source: dict[str, Raw]) -> EnvEntry:
+def _reference(index: int, name: str, copies: int, sources: dict[str, Raw]) -> EnvEntry:
     ref: TokenRef | None = None
     optional = False
-    for kind, raw in source.items():
-        if bytes(raw) in _NULL:
-            continue
-        selector = _selector.decode(raw)
-        optional = optional or bool(selector.optional)
+    for kind, raw in sources.items():
         if kind in _REPEATABLE:
-            ref = TokenRef(selector.name, selector.key, _REPEATABLE[kind])
+            selector = _selector.decode(raw)
+            optional = optional or bool(selector.optional)
+            # Kubernetes refuses two sources; what is refused in any order must read alike in any order.
+            ref = TokenRef(selector.name, selector.key, _REPEATABLE[kind]) if len(sources) == 1 else None
+        else:
+            optional = optional or _fails_open(raw)
     return EnvEntry(index, name, EntryKind.REFERENCE, ref, optional, copies)
+
+
+def _fails_open(source: Raw) -> bool:
+    """Whether a source of any other kind is optional; one that no release has yet may have any shape."""
+    try:
+        return bool(_any_source.decode(source).optional)
+    except msgspec.ValidationError:
+        return False
 
 
 _NO_LIST: Final = EnvList(exists=False)
