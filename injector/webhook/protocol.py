@@ -99,10 +99,9 @@ class Connection(HttpToolsProtocol):
         self._size = 0  # bytes of the current head or body as they arrived
         self._parts: list[bytes] = []
         self._length = 0
-        self._in_request = self._is_large = False
+        self._in_request = self._is_large = self._is_instant = False
         self._began = self._arrived = self._heard = 0.0
         self._keep_alive = True
-        self.url_path = b""
         self._start: Message = {}
 
     # --- what the transport calls ---
@@ -207,7 +206,7 @@ class Connection(HttpToolsProtocol):
         """The request is there in whole."""
         stage = self.stage
         if stage is Stage.BODY:
-            if self.url_path in self.port.instant:
+            if self._is_instant:
                 self._answer_at_once()
             else:
                 self._answer_in_task()
@@ -269,6 +268,7 @@ class Connection(HttpToolsProtocol):
         """The ASGI scope; None when the target makes no sense."""
         target, _, query = self.url.partition(b"?")
         path = self.port.instant.get(target)
+        self._is_instant = path is not None
         if path is None:
             try:
                 parsed = httptools.parse_url(self.url)
@@ -276,7 +276,7 @@ class Connection(HttpToolsProtocol):
                 return None
             target, query = parsed.path or b"/", parsed.query or b""
             path = unquote_to_bytes(target).decode("utf-8", "replace")
-        self.url_path = target
+            self._is_instant = path in self.port.instant.values()
         return {
             "type": "http",
             "asgi": _ASGI,

@@ -1,0 +1,121 @@
+"""A real `serve` process: started, asked, stopped, and its log read."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tests.controlplane.polling import wait_for
+from tests.http.certificates import Files, Issuer, key_pem, new_key
+from tests.http.client import PATIENCE, client_context, connected, ops, sample
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from tests.http.client import Answer, Connection
+
+
+class Serving:
+    """One running process. Its log lines are collected as they come."""
+
+    def __init__(self, process: subprocess.Popen[bytes], files: Files, issuer: Issuer) -> None:
+        self.process = process
+        self.files = files
+        self.issuer = issuer
+        self.context: ssl.SSLContext = client_context(issuer.pem)
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        listening = self.wait_for_line("listening")
+        self.port = int(listening["port"])
+        self.ops_port = int(listening["ops_port"])
+
+    def connect(self, context: ssl.SSLContext | None = None) -> AbstractContextManager[Connection]:
+        """A TLS connection to the admission port."""
+        return connected(self.port, context or self.context)
+
+    def post(self, body: bytes, path: str = "/mutate?timeout=10s") -> Answer:
+        """One review on a connection of its own."""
+        with self.connect() as connection:
+            return connection.request(body, path=path)
+
+    def ops(self, path: str) -> Answer:
+        """GET from the ops port."""
+        return ops(self.ops_port, path)
+
+    def sample(self, series: str) -> float:
+        """One metric's value; `series` without our prefix."""
+        return sample(self.ops_port, f"dapr_token_injector_{series}")
+
+    @property
+    def log(self) -> str:
+        """All that was written to stderr so far."""
+        return "\n".join(self.lines)
+
+    def logged(self, message: str) -> list[dict[str, Any]]:
+        """All lines so far with this message."""
+        found = [json.loads(line) for line in list(self.lines) if line.startswith("{")]
+        return [line for line in found if line["message"] == message]
+
+    def wait_for_line(self, message: str) -> dict[str, Any]:
+        """The first line with this message, once it is there."""
+        return wait_for(
+            f"log line {message!r}", lambda: self.logged(message)[:1], timeout_seconds=PATIENCE, describe=lambda: self.log
+        )[0]
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def exit_code(self) -> int:
+        """Wait for the end."""
+        code = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        return code
+
+    def peak_memory(self) -> int:
+        """Largest resident size so far, in bytes."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:  # noqa: PTH123 - no file of a tree
+            line = next(line for line in status if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.decode().rstrip("\n"))
+
+
+@contextmanager
+def serving(folder: Path, *flags: str, files: Files | None = None, issuer: Issuer | None = None) -> Iterator[Serving]:
+    """`serve` on free ports with a fresh certificate; ended at the latest when the block ends."""
+    issuer = issuer or Issuer()
+    key = new_key()
+    files = files or Files.write(folder, issuer.issue(key), key_pem(key))
+    command = [
+        *(sys.executable, "-m", "injector", "serve", "--tls-mode", "files"),
+        *("--tls-cert-file", str(files.chain), "--tls-private-key-file", str(files.key)),
+        *("--host", "127.0.0.1", "--port", "0", "--ops-host", "127.0.0.1", "--ops-port", "0", "--log-format", "json"),
+        *flags,
+    ]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DAPR_TOKEN_INJECTOR_")}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
+    with process:
+        try:
+            yield Serving(process, files, issuer)
+        finally:
+            # Twice: the second one ends it at once, and lets it end well.
+            for _ in range(2):
+                process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()

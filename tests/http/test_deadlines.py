@@ -1,0 +1,148 @@
+"""Connections that take their time, and connections that are too many: rows H9 and H10."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.controlplane.polling import wait_for
+from tests.http.client import JSON, PATIENCE, Connection, connected, head
+from tests.http.reviews import review
+from tests.http.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.http.serving import Serving
+
+SHORT = ("--handshake-timeout", "0.4", "--headers-timeout", "0.4", "--body-timeout", "0.4")
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A process with short deadlines."""
+    with serving(tmp_path_factory.mktemp("hasty"), *SHORT, "--keep-alive-timeout", "0.4") as running:
+        yield running
+
+
+def drip(server: Serving, connection: Connection, data: bytes) -> bool:
+    """Send one byte at a time until the peer ends it; others are served meanwhile. False when all was sent."""
+    for index in range(len(data)):
+        if connection.is_readable(0.02):
+            return True
+        try:
+            connection.socket.sendall(data[index : index + 1])
+        except OSError:
+            return True
+        if index % 10 == 0:
+            assert server.post(review()).status == 200
+    return False
+
+
+def test_h9_a_silent_connection_is_closed(hasty: Serving) -> None:
+    with hasty.connect() as connection:
+        assert connection.is_ended()
+    assert hasty.sample('admission_errors_total{error="headers-timeout"}') >= 1
+
+
+def test_h9_a_handshake_that_never_begins_is_ended(hasty: Serving) -> None:
+    with socket.create_connection(("127.0.0.1", hasty.port), PATIENCE) as plain:
+        assert Connection(plain).is_ended()
+    wait_for("refusal counted", lambda: hasty.sample('connections_refused_total{cause="handshake"}') >= 1)
+
+
+def test_h9_a_handshake_that_drips_is_ended(hasty: Serving) -> None:
+    with socket.create_connection(("127.0.0.1", hasty.port), PATIENCE) as plain:
+        assert drip(hasty, Connection(plain), b"\x16\x03\x01\x02\x00\x01" + b"\x00" * 500)
+
+
+def test_h9_headers_that_drip_are_ended(hasty: Serving) -> None:
+    with hasty.connect() as connection:
+        assert drip(hasty, connection, head("/mutate", headers={**JSON, "X-Filler": "y" * 500}))
+
+
+def test_h9_a_body_that_drips_is_ended_with_408(hasty: Serving) -> None:
+    body = review()
+    with hasty.connect() as connection:
+        connection.socket.sendall(head("/mutate?timeout=30s", headers={**JSON, "Content-Length": str(len(body))}))
+        assert drip(hasty, connection, body)
+        answer = connection.answer()
+        assert (answer.status, answer.json()["error"]) == (408, "body-timeout")
+        assert connection.is_ended()
+
+
+def test_h9_an_idle_connection_is_closed_when_its_time_is_over(hasty: Serving) -> None:
+    with hasty.connect() as connection:
+        assert connection.request(review()).status == 200
+        assert connection.is_ended()
+
+
+def test_h10_a_body_later_than_the_callers_timeout_is_shed(tmp_path: Path) -> None:
+    body = review()
+    with serving(tmp_path) as server, server.connect() as connection:
+        length = {**JSON, "Content-Length": str(len(body))}
+        connection.socket.sendall(head("/mutate?timeout=1s", headers=length) + body[:-1])
+        assert not connection.is_readable(1.2)
+        connection.socket.sendall(body[-1:])
+        answer = connection.answer()
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert server.sample('admission_shed_total{cause="timeout"}') == 1
+        assert server.sample("admission_duration_seconds_count") == 0
+        # The connection lives on, and what is in time is served.
+        connection.socket.sendall(head("/mutate?timeout=10s", headers=length) + body[:-1])
+        connection.socket.sendall(body[-1:])
+        assert connection.answer().status == 200
+
+
+def test_connections_over_the_cap_are_closed_and_the_others_served(tmp_path: Path) -> None:
+    with serving(tmp_path, "--max-connections", "5") as server, ExitStack() as stack:
+        held = [stack.enter_context(server.connect()) for _ in range(5)]
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as sixth:
+            assert Connection(sixth).is_ended()
+        assert all(connection.request(review()).status == 200 for connection in held)
+        assert server.sample('connections_refused_total{cause="limit"}') == 1
+        assert server.sample("connections") == 5
+        held[0].socket.close()
+        wait_for("room for another", _can_connect(server))
+
+
+def _can_connect(server: Serving) -> Callable[[], bool]:
+    def attempt() -> bool:
+        try:
+            with connected(server.port, server.context) as connection:
+                return connection.request(review()).status == 200
+        except OSError:
+            return False
+
+    return attempt
+
+
+def test_large_bodies_over_the_number_allowed_are_shed(tmp_path: Path) -> None:
+    body = review() + b" " * 200_000
+    part, rest = body[:100_000], body[100_000:]
+    begin = head("/mutate", headers={**JSON, "Content-Length": str(len(body))})
+    with serving(tmp_path, "--max-bodies", "1") as server, server.connect() as first, server.connect() as second:
+        first.socket.sendall(begin + part)
+        wait_for("the first body to be under way", lambda: server.sample("admission_in_flight") == 1)
+        second.socket.sendall(begin + body)
+        answer = second.answer()
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        # A small one is not counted, and both connections are as good as before.
+        assert second.request(review()).status == 200
+        first.socket.sendall(rest)
+        assert first.answer().status == 200
+        assert second.request(body).status == 200
+        assert server.sample('admission_shed_total{cause="bodies"}') == 1
+
+
+def test_a_caller_that_leaves_is_forgotten(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        with server.connect() as connection:
+            connection.socket.sendall(head("/mutate", headers={**JSON, "Content-Length": "200000"}) + b"x" * 100_000)
+            wait_for("the body to be under way", lambda: server.sample("admission_in_flight") == 1)
+        wait_for("nothing under way", lambda: server.sample("admission_in_flight") == 0)
+        wait_for("no connection", lambda: server.sample("connections") == 0)

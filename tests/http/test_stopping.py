@@ -1,0 +1,70 @@
+"""How the process ends: as Kubernetes takes a replica away, and as a person at a terminal wants it."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from tests.controlplane.polling import wait_for
+from tests.http.reviews import review
+from tests.http.serving import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_sigterm_serves_on_with_connection_close_and_is_not_ready(tmp_path: Path) -> None:
+    with serving(tmp_path, "--drain-min-seconds", "2", "--drain-max-seconds", "60") as server:
+        with server.connect() as old, server.connect() as idle:
+            assert old.request(review()).status == 200
+            assert server.ops("/readyz").status == 200
+            server.terminate()
+            server.wait_for_line("draining")
+            told = server.ops("/readyz")
+            assert (told.status, told.json()["checks"]["serving"]["ok"]) == (503, False)
+            assert server.ops("/livez").status == 200
+            answer = old.request(review())
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert old.is_ended()
+            # Whoever has not heard of it yet still finds us.
+            assert server.post(review()).headers["connection"] == "close"
+            assert idle.request(review()).status == 200
+        assert server.exit_code() == 0
+        assert server.logged("stopped")[0]["connections"] == 0
+
+
+def test_idle_connections_are_closed_at_the_latest_moment(tmp_path: Path) -> None:
+    with serving(tmp_path, "--drain-min-seconds", "0", "--drain-max-seconds", "1") as server, server.connect() as idle:
+        assert idle.request(review()).status == 200
+        server.terminate()
+        server.wait_for_line("draining")
+        assert idle.is_ended()
+        assert server.exit_code() == 0
+
+
+def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
+    with serving(tmp_path, "--drain-min-seconds", "3000", "--drain-max-seconds", "3000") as server, server.connect() as idle:
+        assert idle.request(review()).status == 200
+        server.terminate()
+        server.wait_for_line("draining")
+        server.terminate()
+        assert server.exit_code() == 0
+        assert idle.is_ended()
+
+
+def test_sigint_skips_the_wait(tmp_path: Path) -> None:
+    with serving(tmp_path, "--drain-min-seconds", "3000", "--drain-max-seconds", "3000") as server:
+        server.process.send_signal(signal.SIGINT)
+        assert server.exit_code() == 0
+
+
+def test_the_ports_are_free_again(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    with serving(tmp_path / "first") as server:
+        port = server.port
+        server.process.send_signal(signal.SIGINT)
+        assert server.exit_code() == 0
+    with serving(tmp_path / "second", "--port", str(port)) as server:
+        assert server.port == port
+        wait_for("readiness", lambda: server.ops("/readyz").status == 200)
