@@ -137,17 +137,17 @@ def _shadowed(decision: Decision) -> Decision:
     match decision:
         case Inject(plan=planned, warnings=warnings):
             pairs = _by_target(planned.changes, names.AUDIT_WOULD_INJECT, names.AUDIT_WOULD_INJECT_APP)
-            told = (_shadow_warning(f"would inject {what}") for _, what in pairs)
+            told = (warning(f"shadow mode: would inject {what}") for _, what in pairs)
             return Skip(Reason.WOULD_INJECT, (*told, *warnings), (*pairs, *_kept(planned)))
         case Deny(problems=problems, warnings=warnings):
-            told = (_shadow_warning(f"would deny: {problem.brief}") for problem in problems)
+            told = (_would_deny(problem) for problem in problems)
             return Skip(Reason.WOULD_DENY, _limited((*told, *warnings)), ((names.AUDIT_WOULD_DENY, _denied(problems)),))
         case Skip():
             return decision
 
 
-def _shadow_warning(text: str) -> str:
-    return warning(f"shadow mode: {text}")
+def _would_deny(problem: Problem) -> str:
+    return warning(f"shadow mode: would deny: {problem.brief}")
 
 
 def _denied(problems: Iterable[Problem]) -> str:
@@ -219,8 +219,9 @@ def _advice(workload: Workload, kind: str, policy: Policy) -> tuple[str, ...]:
         if above and above.strip() and not (there and there.strip())
     )
     decision = decide_pod(template, policy, use_default=False)
-    refused = decision.problems if isinstance(decision, Deny) else ()
-    return _limited((*misplaced, *(warning(f"Pods will be denied: {p.brief}") for p in refused), *decision.warnings))
+    problems = decision.problems if isinstance(decision, Deny) else ()
+    refused = (_would_deny(p) if policy.shadow else warning(f"Pods will be denied: {p.brief}") for p in problems)
+    return _limited((*misplaced, *refused, *decision.warnings))
 
 
 def _expect(found: object, kind: type[ExpectedT]) -> ExpectedT:

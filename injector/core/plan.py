@@ -144,9 +144,7 @@ def _settle_all(
         demanded = draft.settle_sidecars(sidecars, variable, ref)
         for place in apps:
             if demanded is None:
-                draft.warnings.append(
-                    f"{variable} not given to container {place.container}: its sidecar's value cannot be referenced"
-                )
+                draft.withhold(place, variable)
             else:
                 draft.settle(place, variable, demanded)
     return draft.finish(has_target=bool(places))
@@ -192,6 +190,14 @@ class _Draft:
             self.warnings.append(f"{where} {why}; replaced")
         return wanted
 
+    def withhold(self, place: Place, variable: str) -> None:
+        """Give an app container nothing; a reference of its own must be on the list all the same."""
+        where = warning(f"{variable} not given to container {place.container}")
+        self.warnings.append(f"{where}: its sidecar's value cannot be referenced")
+        own = place.env.get(variable)
+        if own is not None:
+            self._check_list(own, place, variable)
+
     def finish(self, *, has_target: bool) -> Plan:
         """The plan as it will not change any more."""
         return Plan(
@@ -221,10 +227,15 @@ class _Draft:
             return
         asked = "the annotation's" if place.target is Target.SIDECAR else "its sidecar's"
         self.warnings.append(f"{where} is a reference of its own and was kept; it is not {asked}")
+        self._check_list(entry, place, variable)
+
+    def _check_list(self, entry: EnvEntry, place: Place, variable: str) -> None:
+        """The Policy's list holds for references that stay, too."""
         ref = entry.ref
         if ref is not None and ref.kind is SourceKind.SECRET and not is_allowed(ref.name, self.allowed_secrets):
             annotation = names.API_TOKEN_SECRET if variable == names.API_TOKEN_ENV else names.APP_TOKEN_SECRET
-            self.problems.append(forbidden(f"variable {where}", annotation, ref.name, self.allowed_secrets))
+            where = warning(f"variable {variable} of container {place.container}")
+            self.problems.append(forbidden(where, annotation, ref.name, self.allowed_secrets))
 
 
 _NOTHING: Final = _Draft(Conflict.KEEP, ()).finish(has_target=False)
@@ -234,7 +245,7 @@ def _with_standing(plan: Plan, pod: Pod, warnings: tuple[str, ...]) -> Plan:
     """`plan` with what only this very Pod has: its warnings, and what an earlier round put in and still stands."""
     annotations = pod.metadata.annotations if pod.metadata is not None else None
     before = read_status(annotations.status) if annotations is not None and plan.unchanged else ()
-    standing = tuple(entry for entry in before if _plain(entry) in plan.unchanged)
+    standing = tuple(dict.fromkeys(entry for entry in before if _plain(entry) in plan.unchanged))
     if not standing and not warnings:
         return plan
     return Plan(

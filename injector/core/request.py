@@ -112,6 +112,17 @@ def is_allowed(secret: str, allowed_secrets: Sequence[str]) -> bool:
 # A random token has long runs of letters and digits that mix cases or letters with digits; a name that a person chose
 # has separators or words.
 _LONG_RUN: Final = re.compile(r"[A-Za-z0-9+/=_]{16,}")
+# Long, and neither words nor a date.
+_LONG_NUMBER: Final = re.compile(r"[A-Z0-9]{16,}")
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+# Whatever separators part it (base64url with dashes): where lower case, capitals and digits touch, but for the capital
+# that begins a word. A chosen name has few such seams, "web-v2" has one; 16 random letters and digits have 8.
+_SEAM: Final = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[0-9])(?=[A-Za-z])|(?<=[A-Z])(?=[0-9])|(?<=[A-Z])(?=[A-Z][a-z])")
+# A chosen name, also a wrong one, has few of these: "$(NAME)" has three. A password of 16 characters has more.
+_SYMBOL: Final = re.compile(r"[^A-Za-z0-9._/ -]")
+_MOST_ODDITIES: Final = 3
+# Where a JSON Web Token begins: base64 of '{"'.
+_JWT: Final = "eyJ"
 
 
 def shown(value: str) -> str:
@@ -132,9 +143,10 @@ def warning(text: str) -> str:
 
 
 def _could_be_token(value: str) -> bool:
-    if len(value) > names.MAX_SHOWABLE_LENGTH or value.lstrip("\"' ").startswith("eyJ"):
+    if len(value) > names.MAX_SHOWABLE_LENGTH or _JWT in value or _LONG_NUMBER.search(value) or _UUID.search(value):
         return True
-    return any(_is_mixed(run) for run in _LONG_RUN.findall(value))
+    oddities = len(_SEAM.findall(value)) + len(set(_SYMBOL.findall(value)))
+    return oddities > _MOST_ODDITIES or any(_is_mixed(run) for run in _LONG_RUN.findall(value))
 
 
 def _is_mixed(run: str) -> bool:
