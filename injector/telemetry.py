@@ -100,9 +100,9 @@ class LogSink:
         return any(event & (select.POLLOUT | select.POLLERR) for _, event in self._poll.poll(seconds * 1000))
 
 
-# What a uid, a namespace, and `Kind/name` or a generateName look like. Anything else is not shown: it is not a name, and
-# could be whatever its sender likes, a line break or a secret included.
-_NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9./]{0,318}[-A-Za-z0-9])?")
+# A uid, a namespace, a Pod's name or generateName, an owner as `Kind/name`: lower-case names, as Kubernetes has them. Anything
+# else is not shown. It could be whatever its sender likes: a line break, or a token that was pasted into the wrong place.
+_NAME: Final = re.compile(r"(?:[A-Z][A-Za-z]{0,62}/)?[a-z0-9][-a-z0-9.]{0,252}")
 _UNSHOWN: Final = "(not a name)"
 
 

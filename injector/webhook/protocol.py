@@ -99,7 +99,7 @@ class Connection(HttpToolsProtocol):
         self._size = 0  # bytes of the current head or body as they arrived
         self._parts: list[bytes] = []
         self._length = 0
-        self._in_request = self._is_large = self._is_instant = False
+        self._in_request = self._is_large = self._is_instant = self._is_head = False
         self._began = self._arrived = self._heard = 0.0
         self._keep_alive = True
         self._start: Message = {}
@@ -176,13 +176,15 @@ class Connection(HttpToolsProtocol):
         """The head is there: refuse what is certain to be too large, make room for the rest."""
         if self.stage is not Stage.HEAD:
             return
-        self._in_request = True
-        self.port.metrics.in_flight += 1
         self._keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
         scope = self._make_scope()
         if scope is None:
             self.refuse(MALFORMED)
             return
+        if self._is_instant:
+            self._in_request = True
+            self.port.metrics.in_flight += 1
+        self._is_head = scope["method"] == "HEAD"
         self.scope = scope
         self.stage = Stage.BODY
         self.deadline = self.port.pulse.now + self.port.limits.body_timeout
@@ -357,7 +359,7 @@ class Connection(HttpToolsProtocol):
             pieces += (name, b": ", value, b"\r\n")
         keep = self._keep_alive and not self.port.draining
         pieces.append(b"\r\n" if keep else b"connection: close\r\n\r\n")
-        if not self._is_head_request():
+        if not self._is_head:
             pieces.append(body)
         self.transport.write(b"".join(pieces))
         self._leave_request()
@@ -365,9 +367,6 @@ class Connection(HttpToolsProtocol):
             self._rest()
         else:
             self._end()
-
-    def _is_head_request(self) -> bool:
-        return self._in_request and self.parser.get_method() == b"HEAD"
 
     def _rest(self) -> None:
         """Between requests."""

@@ -129,7 +129,7 @@ def test_files_that_vanish_keep_the_pair_serving(tmp_path: Path) -> None:
 def test_a_certificate_that_runs_out_makes_the_replica_unready(tmp_path: Path) -> None:
     issuer, key = Issuer(), new_key()
     # Long enough for a slow start, short enough to wait for.
-    until = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=8)
+    until = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=6)
     files = Files.write(tmp_path, issuer.issue(key, until=until), key_pem(key))
     with serving(tmp_path, files=files, issuer=issuer) as server:
         told = server.ops("/readyz")
