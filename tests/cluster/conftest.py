@@ -79,16 +79,16 @@ def kubectl(cluster: Cluster) -> Iterator[Kubectl]:
 class StartWebhook(Protocol):
     """Start our webhook; it ends with the fixture that gave this."""
 
-    def __call__(self, policy: Mapping[str, object] | None = None) -> Webhook: ...
+    def __call__(self, policy: Mapping[str, object] | None = None, *flags: str) -> Webhook: ...
 
 
 @contextlib.contextmanager
 def _starter(cluster: Cluster) -> Iterator[StartWebhook]:
     with contextlib.ExitStack() as stack:
 
-        def start(policy: Mapping[str, object] | None = None) -> Webhook:
+        def start(policy: Mapping[str, object] | None = None, *flags: str) -> Webhook:
             folder = cluster.folder / f"webhook-{secrets.token_hex(4)}"
-            started = Webhook.start(WebhookSettings(folder, host=cluster.webhook_host, policy=policy))
+            started = Webhook.start(WebhookSettings(folder, host=cluster.webhook_host, policy=policy, flags=flags))
             stack.enter_context(started.process)
             return started
 

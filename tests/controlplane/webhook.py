@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import ssl
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.controlplane import binaries
-from tests.controlplane.errors import HarnessError
 from tests.controlplane.pki import Authority
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
@@ -37,6 +37,8 @@ class WebhookSettings:
     host: str = "127.0.0.1"
     port: int = 0  # a free one
     policy: Mapping[str, Any] | None = None
+    flags: tuple[str, ...] = ()  # others, as on the command line
+    authority: Authority = field(default_factory=lambda: Authority.create("webhook-ca"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +59,16 @@ class Webhook:
             DeadlineError: it did not say in time that it listens.
         """
         settings.folder.mkdir(exist_ok=True)
-        authority = Authority.create("webhook-ca")
-        authority.issue_server(hosts=[settings.host]).write(settings.folder, "webhook")
-        return cls._serve(settings, authority.pem)
+        settings.authority.issue_server(hosts=[settings.host]).write(settings.folder, "webhook")
+        return cls._serve(settings)
 
     def restart(self) -> Webhook:
         """Start it anew where the API server expects it: same port, same certificate."""
-        port = httpx.URL(self.endpoint.url).port
-        if port is None:
-            raise HarnessError(f"no port in {self.endpoint.url}")
         self.process.log_path.unlink()
-        return self._serve(dataclasses.replace(self.settings, port=port), self.endpoint.ca_pem)
+        return self._serve(dataclasses.replace(self.settings, port=self._address[1]))
 
     @classmethod
-    def _serve(cls, settings: WebhookSettings, ca_pem: bytes) -> Webhook:
+    def _serve(cls, settings: WebhookSettings) -> Webhook:
         log_path = settings.folder / "webhook.log"
         process = ManagedProcess.start("injector serve", _command(settings), log_path=log_path)
         try:
@@ -80,8 +78,20 @@ class Webhook:
         except BaseException:
             process.stop()
             raise
-        endpoint = Endpoint(f"https://{settings.host}:{listening['port']}", ca_pem)
+        endpoint = Endpoint(f"https://{settings.host}:{listening['port']}", settings.authority.pem)
         return cls(settings, process, endpoint, f"http://{settings.host}:{listening['ops_port']}")
+
+    @property
+    def _address(self) -> tuple[str, int]:
+        return self.settings.host, int(self.endpoint.url.rpartition(":")[2])
+
+    def replace_certificate(self, authority: Authority) -> None:
+        """Put a new pair in place of the served one, as a Secret's update does, and wait until it is served."""
+        pair = authority.issue_server(hosts=[self.settings.host])
+        for path in pair.write(self.settings.folder, "next"):
+            path.replace(path.with_stem("webhook"))
+        expected = pair.certificate.decode().split()
+        wait_for("the new certificate served", lambda: ssl.get_server_certificate(self._address).split() == expected)
 
     def requests_served(self, **labels: str) -> float:
         """Return how many reviews were answered, all of them or those with these labels."""
@@ -101,6 +111,7 @@ def _command(settings: WebhookSettings) -> list[str]:
         *("--tls-private-key-file", str(settings.folder / "webhook.key")),
         *("--drain-min-seconds", "0", "--drain-max-seconds", "0"),
         *("--log-format", "json"),
+        *settings.flags,
     ]
     if settings.policy is not None:
         policy = write_private(settings.folder / "policy.yaml", json.dumps(dict(settings.policy)).encode())

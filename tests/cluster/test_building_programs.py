@@ -1,0 +1,123 @@
+"""How the control plane's programs are had, with a stand-in for Go: a real build takes minutes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.controlplane import binaries
+from tests.controlplane.errors import BuildError
+from tests.controlplane.polling import wait_for
+
+ROOT = Path(__file__).parents[2]
+
+# Notes each build, waits for leave to finish it, and writes what it was asked for.
+STAND_IN = """#!/bin/sh
+if [ "$1" = version ]; then echo "go version {version} linux/amd64"; exit; fi
+echo $$ >> {folder}/builds
+while [ ! -e {folder}/finish ]; do sleep 0.05; done
+while [ "$1" != -o ]; do shift; done
+{end}
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, and no programs of the user's."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+    return tmp_path
+
+
+def install_go(
+    home: Path, monkeypatch: pytest.MonkeyPatch, *, version: str = "go1.26.0", end: str = 'echo x > "$2"'
+) -> None:
+    go = home / "bin" / "go"
+    go.parent.mkdir()
+    go.write_text(STAND_IN.format(version=version, folder=home, end=end))
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{go.parent}:/usr/bin:/bin")
+
+
+def start_build() -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.controlplane", "build", "etcd"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def builds(home: Path) -> list[int]:
+    """Process ids of the builds so far."""
+    noted = home / "builds"
+    return [int(line) for line in noted.read_text().splitlines()] if noted.exists() else []
+
+
+def test_two_runs_at_once_build_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_go(home, monkeypatch)
+    with start_build() as first:
+        wait_for("the first build", lambda: builds(home))
+        with start_build() as second:
+            assert second.stderr is not None
+            assert second.stderr.readline() == "another run is building etcd, waiting for it\n"
+            (home / "finish").touch()
+            outputs = [run.communicate(timeout=30)[0] for run in (first, second)]
+
+    assert outputs == [f"{binaries.cache_folder(binaries.ETCD) / 'etcd'}\n"] * 2
+    assert len(builds(home)) == 1
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
+def test_interrupted_build_leaves_no_compiler_and_no_program(
+    home: Path, monkeypatch: pytest.MonkeyPatch, end: signal.Signals
+) -> None:
+    install_go(home, monkeypatch)
+    with start_build() as run:
+        (compiler,) = wait_for("the build", lambda: builds(home))
+        run.send_signal(end)
+        run.communicate(timeout=30)
+
+    wait_for("the compiler gone", lambda: not Path(f"/proc/{compiler}/cmdline").exists())
+    assert not binaries.cache_folder(binaries.ETCD).exists()
+
+    (home / "finish").touch()
+    assert binaries.resolve(binaries.ETCD).read_text() == "x\n"
+
+
+def test_failed_build_shows_the_end_of_gos_output(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_go(home, monkeypatch, end="echo main.go:1: no such thing; exit 1")
+    (home / "finish").touch()
+
+    with pytest.raises(BuildError, match=r"(?s)could not build etcd .*main\.go:1: no such thing"):
+        binaries.resolve(binaries.ETCD)
+    assert not binaries.cache_folder(binaries.ETCD).exists()
+
+
+def test_missing_go_is_told_in_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(home))
+
+    with pytest.raises(BuildError, match=r"etcd must be built and there is no `go` on the PATH: install Go 1\.26\.0"):
+        binaries.resolve(binaries.ETCD)
+
+
+def test_old_go_is_told_in_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_go(home, monkeypatch, version="go1.19.8")
+
+    with pytest.raises(BuildError, match=r"cannot be built with this Go \(go version go1\.19\.8 .*\): install Go"):
+        binaries.resolve(binaries.ETCD)
+
+
+def test_folder_of_the_users_is_taken_before_a_build(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "etcd").touch()
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(home))
+
+    assert binaries.resolve(binaries.ETCD) == home / "etcd"
+
+
+def test_every_program_is_named_by_everything_that_decides_about_it() -> None:
+    digests = {program.digest() for program in binaries.ALL}
+
+    assert len(digests) == len(binaries.ALL)
+    assert os.path.commonpath([program.folder for program in binaries.ALL]) == str(binaries.MODULES)
