@@ -1,0 +1,242 @@
+"""Documents, objects and Pod templates of a file, each knowing where it stands.
+
+`read` takes a whole text, or a stream in blocks, and keeps one document at a time. Kinds are not listed: a Pod template
+is what is shaped like one, so an Argo Rollout or a Knative Service has one as a Deployment has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from injector.manifests import json_nodes, yaml_nodes
+from injector.manifests.chunks import Chunk, split
+from injector.manifests.errors import ManifestError, TextError
+from injector.manifests.nodes import Json, Mapping, Node, Scalar, Sequence, find, merged, resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a file; both count from 1, columns in characters."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A Pod template, or a Pod, which is its own; `path` leads there from the document's top."""
+
+    path: Path
+    value: dict[str, Json]
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """A Kubernetes object; `path` leads there from the document's top, and is empty unless it is an item of a List."""
+
+    document: Document
+    path: Path
+    value: dict[str, Json]
+
+    @property
+    def kind(self) -> str:
+        """Its kind."""
+        return str(self.value["kind"])
+
+    @property
+    def api_version(self) -> str:
+        """Its group and version."""
+        return str(self.value["apiVersion"])
+
+    @property
+    def name(self) -> str:
+        """Its name, or the prefix that one is generated from; "" when it has neither."""
+        return self._metadata("name") or self._metadata("generateName")
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that it names; "" when it names none."""
+        return self._metadata("namespace")
+
+    def templates(self) -> tuple[Template, ...]:
+        """Every Pod template in it, found by shape; a Pod is its own, whatever its shape."""
+        if self.kind == "Pod" and self.api_version == "v1":
+            return (Template(self.path, self.value, self.kind),)
+        return tuple(Template(path, value, self.kind) for path, value in _templates(self.value, self.path))
+
+    def _metadata(self, name: str) -> str:
+        metadata = self.value.get("metadata")
+        found = metadata.get(name) if isinstance(metadata, dict) else None
+        return found if isinstance(found, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document. `index` counts the file's documents from 1, `line` is that of its first character of content."""
+
+    source: str
+    index: int
+    line: int
+    value: Json
+    chunk: Chunk
+    root: Node
+
+    def position(self, path: Path) -> Position:
+        """Where the value at `path` stands (a key's value: where the key does), else its nearest ancestor."""
+        offset = _walk(self.root, path)
+        return Position(self.chunk.line_at(offset), self.chunk.column_at(offset))
+
+    def objects(self) -> Iterator[Object]:
+        """The Kubernetes objects of the document: itself, or the items of a List; none for what is no object."""
+        yield from _objects(self, self.value, ())
+
+    def error(self, path: Path, message: str) -> ManifestError:
+        """An error about the value at `path`."""
+        return ManifestError(self.source, self.index, self.position(path).line, message)
+
+
+def read(
+    text: str | Iterable[str], source: str, *, on_error: Callable[[ManifestError], None] | None = None
+) -> Iterator[Document]:
+    """The documents of a file, one after another.
+
+    Args:
+        text: The whole file, or blocks of it in order; of blocks only the current document is kept.
+        source: What errors and documents call the file.
+        on_error: Takes what is wrong with a document, and reading goes on with the next one.
+
+    Raises:
+        ManifestError: A document is not YAML or JSON, and there is no `on_error`.
+    """
+    index = 0
+    for chunk in split([text] if isinstance(text, str) else text):
+        for root in documents(chunk, source, index, on_error):
+            index = root.index
+            yield root
+
+
+def documents(
+    chunk: Chunk, source: str, before: int, on_error: Callable[[ManifestError], None] | None = None
+) -> Iterator[Document]:
+    """The documents of one piece of a file; `before` tells how many came before it.
+
+    Raises:
+        ManifestError: One is not YAML or JSON, and there is no `on_error`.
+    """
+    index = before
+    try:
+        for root in _roots(chunk.text):
+            index += 1
+            yield Document(source, index, chunk.line_at(root.start), root.value, chunk, root)
+    except TextError as fault:
+        error = fault_at(chunk, source, index + 1, fault)
+        if on_error is None:
+            raise error from None
+        on_error(error)
+
+
+def fault_at(chunk: Chunk, source: str, index: int, fault: TextError) -> ManifestError:
+    """A fault with the names of file, document and line."""
+    message = fault.message
+    if "{{" in chunk.text and message.startswith(_UNREADABLE):
+        message += "; if it is a Helm template, render it first (helm template)"
+    return ManifestError(source, index, chunk.line_at(min(fault.offset, len(chunk.text.rstrip()))), message)
+
+
+_UNREADABLE: Final = ("not YAML", "a mapping or a list where a key belongs")
+_BOM: Final = "\ufeff"
+
+
+def _roots(text: str) -> Iterator[Node]:
+    base = 1 if text.startswith(_BOM) else 0
+    at = _json_start(text, base)
+    while at < len(text) and text[at] == "{":
+        try:
+            node = json_nodes.parse(text, at)
+        except json_nodes.NotJSONError:
+            break
+        yield node
+        at = base = json_nodes.after_blanks(text, node.end)
+    if at < len(text):
+        yield from yaml_nodes.parse(text, base)
+
+
+def _json_start(text: str, base: int) -> int:
+    """Where the content begins if it can be JSON: past blanks and a bare document marker."""
+    at = json_nodes.after_blanks(text, base)
+    if text.startswith("---", at):
+        at = json_nodes.after_blanks(text, at + 3)
+    return at
+
+
+def _objects(document: Document, value: Json, path: Path) -> Iterator[Object]:
+    if not isinstance(value, dict):
+        return
+    kind, items = value.get("kind"), value.get("items")
+    if not isinstance(kind, str) or not isinstance(value.get("apiVersion"), str):
+        return
+    if kind.endswith("List") and isinstance(items, list):
+        for i, item in enumerate(items):
+            yield from _objects(document, item, (*path, "items", i))
+    else:
+        yield Object(document, path, value)
+
+
+def _templates(value: dict[str, Json], path: Path) -> Iterator[tuple[Path, dict[str, Json]]]:
+    """Depth first, in the file's order; what is inside a template is not looked at again."""
+    for name, child in value.items():
+        here = (*path, name)
+        if isinstance(child, dict):
+            if is_template(child):
+                yield here, child
+            else:
+                yield from _templates(child, here)
+        elif isinstance(child, list):
+            for i, item in enumerate(child):
+                if isinstance(item, dict):
+                    if is_template(item):
+                        yield (*here, i), item
+                    else:
+                        yield from _templates(item, (*here, i))
+
+
+def is_template(value: dict[str, Json]) -> bool:
+    """Whether a mapping is shaped like a Pod: `spec.containers` is a list of mappings that have names."""
+    spec = value.get("spec")
+    containers = spec.get("containers") if isinstance(spec, dict) else None
+    return (
+        isinstance(containers, list)
+        and bool(containers)
+        and all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in containers)
+    )
+
+
+def _walk(root: Node, path: Path) -> int:
+    """The offset of the last step of `path` that exists: a key, or an item of a list."""
+    node, offset = resolved(root), root.start
+    for step in path:
+        below: Node | None = None
+        if isinstance(node, Mapping):
+            pair = find(node, str(step))
+            below = pair[1] if pair is not None else merged(node, str(step))
+            offset = pair[0].start if pair is not None else below.start if below is not None else offset
+        elif isinstance(node, Sequence) and isinstance(step, int) and 0 <= step < len(node.items):
+            below = node.items[step]
+            offset = below.start
+        if below is None:
+            break
+        node = resolved(below)
+    return offset
+
+
+def scalar_at(node: Node) -> Scalar | None:
+    """The scalar that a node is or names."""
+    full = resolved(node)
+    return full if isinstance(full, Scalar) else None

@@ -1,0 +1,35 @@
+"""What can be wrong with a file of manifests."""
+
+from __future__ import annotations
+
+from injector.core.errors import InjectorError
+
+
+class ManifestError(InjectorError):
+    """A document cannot be read or changed. `document` and `line` count from 1; `document` 0 means the whole file.
+
+    The message holds fixed words and names of fields, never a value of the file.
+    """
+
+    reason = "bad-manifest"
+
+    def __init__(self, source: str, document: int, line: int, message: str) -> None:
+        super().__init__(message)
+        self.source = source
+        self.document = document
+        self.line = line
+        self.message = message
+
+    def __str__(self) -> str:
+        if not self.document:
+            return f"{self.source}: {self.message}"
+        return f"{self.source}:{self.line}: document {self.document}: {self.message}"
+
+
+class TextError(Exception):
+    """Something wrong at `offset`, in characters of the text under work; whoever knows file and document tells them."""
+
+    def __init__(self, offset: int, message: str) -> None:
+        super().__init__(message)
+        self.offset = offset
+        self.message = message
