@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 NONE: Final = "none"
 METRIC: Final = "apiserver_admission_webhook_admission_duration_seconds"
 _COMPARED: Final = (peers.US, peers.CONTROLLER_RUNTIME)
-_CONNECTIONS: Final = 16
+# One create at a time shows what a webhook adds to it; many at once, what it takes from a machine that is full.
+ALONE: Final = 1
+BUSY: Final = 16
 _SECONDS: Final = 4
 # Growth steps of the Pod: 5.4 KB, about what a Deployment's Pod with a sidecar has.
 _STEPS: Final = 32
@@ -70,24 +72,46 @@ def look(servers: Sequence[Peer], site: Site, *, rounds: int) -> dict[str, Row]:
         raise BenchError(f"no view from outside: {error}") from error
 
 
-def durations(metrics: str, entry: str) -> Row:
-    """Mean, and an upper bound of the 99th percentile, of one webhook entry, in ms, from the API server's metrics."""
-    buckets: dict[float, float] = {}
-    total = count = 0.0
-    for family in text_string_to_metric_families(metrics):
-        for sample in family.samples:
-            if sample.name.startswith(METRIC) and sample.labels.get("name") == entry:
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """The API server's own measure of one webhook entry: calls up to each bound, in seconds, and their sum."""
+
+    buckets: dict[float, float]
+    total: float
+    count: float
+
+    @classmethod
+    def of(cls, metrics: str, entry: str) -> Histogram:
+        """Read it from a scrape, all of the entry's labels together."""
+        buckets: dict[float, float] = {}
+        sums = {"_sum": 0.0, "_count": 0.0}
+        for family in text_string_to_metric_families(metrics):
+            for sample in family.samples:
+                if family.name != METRIC or sample.labels.get("name") != entry:
+                    continue
                 if sample.name.endswith("_bucket"):
                     bound = float(sample.labels["le"])
                     buckets[bound] = buckets.get(bound, 0.0) + sample.value
-                elif sample.name.endswith("_sum"):
-                    total += sample.value
-                elif sample.name.endswith("_count"):
-                    count += sample.value
-    if not count:
-        raise BenchError(f"the API server never called {entry}")
-    bound = min((bound for bound, below in buckets.items() if below >= 0.99 * count), default=math.inf)
-    return {"webhook_mean_ms": total / count * 1e3, "webhook_p99_ms": bound * 1e3, "webhook_calls": count}
+                else:
+                    sums[sample.name.removeprefix(METRIC)] += sample.value
+        return cls(buckets, sums["_sum"], sums["_count"])
+
+    def since(self, before: Histogram) -> Histogram:
+        """What came after `before`."""
+        buckets = {bound: value - before.buckets.get(bound, 0.0) for bound, value in self.buckets.items()}
+        return Histogram(buckets, self.total - before.total, self.count - before.count)
+
+    @property
+    def mean_ms(self) -> float:
+        """Mean of one call."""
+        return self.total / self.count * 1e3
+
+    @property
+    def p99_ms(self) -> float:
+        """The smallest bound that at least 99 % of the calls kept."""
+        return 1e3 * min(
+            (bound for bound, below in self.buckets.items() if below >= 0.99 * self.count), default=math.inf
+        )
 
 
 def pod(namespace: str) -> bodies.Json:
@@ -132,25 +156,44 @@ def _measure(plane: ControlPlane, names: list[str], site: Site, rounds: int) -> 
         plane.kubectl.run("create", "namespace", _namespace(name))
         wait_for_service_account(plane.kubectl.within(_namespace(name)))
     headers = _credentials(plane.kubectl, site.folder)
-    runs: dict[str, list[Run]] = {name: [] for name in names}
-    for turn in range(rounds + 1):
-        site.tell(f"creating Pods, round {turn} of {rounds}" if turn else "creating Pods, to warm up")
+    site.tell("creating Pods, to warm up")
+    for name in names:
+        _create(plane, _namespace(name), site, headers, connections=BUSY)
+    rows: dict[str, Row] = {name: {} for name in names}
+    for connections, label in ((ALONE, "alone"), (BUSY, "busy")):
+        site.tell(f"creating Pods over {connections} connections, {rounds} rounds")
+        before = _histograms(plane.kubectl, names)
+        runs: dict[str, list[Run]] = {name: [] for name in names}
+        for _ in range(rounds):
+            for name in names:
+                runs[name].append(_create(plane, _namespace(name), site, headers, connections=connections))
+        after = _histograms(plane.kubectl, names)
         for name in names:
-            run = _create(plane, _namespace(name), site, headers)
-            if turn:
-                runs[name].append(run)
+            rows[name] |= {f"{label}_{key}": value for key, value in _row(runs[name]).items()}
+            if name != NONE:
+                rows[name] |= _webhook(after[name].since(before[name]), label)
     for name in names:
         _check(plane.kubectl.within(_namespace(name)), name)
-    metrics = plane.kubectl.run("get", "--raw", "/metrics").stdout
-    return {name: _row(runs[name]) | ({} if name == NONE else durations(metrics, _entry(name))) for name in names}
+    return rows
 
 
-def _create(plane: ControlPlane, namespace: str, site: Site, headers: Path) -> Run:
+def _histograms(kubectl: Kubectl, names: Iterable[str]) -> dict[str, Histogram]:
+    metrics = kubectl.run("get", "--raw", "/metrics").stdout
+    return {name: Histogram.of(metrics, _entry(name)) for name in names}
+
+
+def _webhook(calls: Histogram, label: str) -> Row:
+    if not calls.count:
+        raise BenchError("the API server never called a webhook that it should have called")
+    return {f"{label}_webhook_mean_ms": calls.mean_ms, f"{label}_webhook_p99_ms": calls.p99_ms}
+
+
+def _create(plane: ControlPlane, namespace: str, site: Site, headers: Path, *, connections: int) -> Run:
     body = site.folder / f"{namespace}.json"
     body.write_bytes(bodies.encode(pod(namespace)))
     server: str = json.loads(plane.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
     url = f"{server}/api/v1/namespaces/{namespace}/pods"
-    return site.wrk.run(url, body, connections=_CONNECTIONS, seconds=_SECONDS, headers=headers)
+    return site.wrk.run(url, body, connections=connections, seconds=_SECONDS, headers=headers)
 
 
 def _credentials(kubectl: Kubectl, folder: Path) -> Path:
