@@ -89,9 +89,14 @@ def encode(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def ask(question: Json | bytes, policy: Policy = Policy(), endpoint: Endpoint = Endpoint.MUTATE) -> Admission:  # noqa: B008 - frozen
+DEFAULT_POLICY = Policy()
+
+
+def ask(
+    question: Json | bytes | bytearray, policy: Policy = DEFAULT_POLICY, endpoint: Endpoint = Endpoint.MUTATE
+) -> Admission:
     """What the core answers."""
-    body = question if isinstance(question, bytes) else encode(question)
+    body = encode(question) if isinstance(question, dict) else question
     return admit(body, endpoint=endpoint, policy=policy, facts=FACTS)
 
 

@@ -1,0 +1,237 @@
+"""What every patch does, and what it never does."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from injector.core import names
+from tests.builders import Json, ask, encode, operations_of, patched, review
+from tests.property import strategies as some
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from injector.core.model import Endpoint, Policy
+
+MANAGED = (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
+each = given(some.pods | some.sound_pods, some.policies, some.mutating)
+
+
+@each
+def test_patch_only_adds_or_replaces_one_entry(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+    for operation in operations_of(ask(review(pod), policy, endpoint)):
+        assert set(operation) == {"op", "path", "value"}
+        assert operation["op"] in {"add", "replace"}
+        if operation["op"] == "replace":
+            assert operation["path"].rpartition("/")[2].isdigit()
+
+
+@each
+def test_patch_keeps_everything_else_and_its_order(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+    result = patched(pod, ask(review(pod), policy, endpoint))
+
+    assert without_ours(result) == without_ours(pod)
+    for before, after in zip(env_lists(pod), env_lists(result), strict=True):
+        # Entries stay where they are; new ones follow; an entry that changed is the last one of a name of ours.
+        assert len(after) - len(before) in {0, 1, 2}
+        for at, entry in enumerate(before):
+            if after[at] != entry:
+                assert after[at]["name"] == entry["name"]
+                assert entry["name"] in MANAGED
+                assert entry["name"] not in [later["name"] for later in before[at + 1 :]]
+        assert {entry["name"] for entry in after[len(before) :]} <= set(MANAGED)
+
+
+@each
+def test_patch_never_makes_a_duplicate(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+    result = patched(pod, ask(review(pod), policy, endpoint))
+
+    for before, after in zip(env_lists(pod), env_lists(result), strict=True):
+        for name in MANAGED:
+            copies = [entry["name"] for entry in before].count(name)
+            assert [entry["name"] for entry in after].count(name) in {copies, max(copies, 1)}
+
+
+@each
+def test_entry_of_ours_is_exact_and_never_optional(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+    for operation in operations_of(ask(review(pod), policy, endpoint)):
+        value = operation["value"]
+        if isinstance(value, str):
+            assert operation["path"] == "/metadata/annotations/dapr-token-injector~1status"
+            continue
+        (entry,) = value if isinstance(value, list) else [value]
+        assert list(entry) == ["name", "valueFrom"]
+        assert entry["name"] in MANAGED
+        ((source, reference),) = entry["valueFrom"].items()
+        assert source in {"secretKeyRef", "configMapKeyRef"}
+        assert list(reference) == ["name", "key"]
+
+
+@each
+def test_patch_applied_leaves_nothing_to_do(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+    result = patched(pod, ask(review(pod), policy, endpoint))
+
+    again = ask(review(result), policy, endpoint)
+
+    assert operations_of(again) == []
+
+
+@each
+def test_input_is_left_alone(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+    body = bytearray(encode(review(pod)))
+    before = bytes(body)
+
+    ask(body, policy, endpoint)
+
+    assert body == before
+
+
+@given(some.pods | some.sound_pods, some.policies, some.mutating, st.randoms(use_true_random=False))
+def test_answer_does_not_depend_on_the_order_of_members(
+    pod: Json,
+    policy: Policy,
+    endpoint: Endpoint,
+    random: Any,  # noqa: ANN401 - Hypothesis' own Random
+) -> None:
+    def shuffled(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape
+        if isinstance(value, dict):
+            members = list(value.items())
+            random.shuffle(members)
+            return {name: shuffled(member) for name, member in members}
+        return [shuffled(item) for item in value] if isinstance(value, list) else value
+
+    question = review(pod)
+
+    assert ask(shuffled(question), policy, endpoint).body == ask(question, policy, endpoint).body
+
+
+@each
+def test_escaped_json_reads_like_plain_json(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+    question = review(pod)
+    escaped = "".join(f"\\u{ord(c):04x}" if c.isalnum() and ord(c) < 0x10000 else c for c in "DAPR_API_TOKEN")
+    body = encode(question).replace(b"DAPR_API_TOKEN", escaped.encode())
+
+    assert ask(body, policy, endpoint).body == ask(question, policy, endpoint).body
+
+
+@each
+def test_same_question_has_the_same_answer_twice(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+    assert ask(review(pod), policy, endpoint).body == ask(review(pod), policy, endpoint).body
+
+
+@each
+def test_shadow_mode_decides_alike_and_changes_nothing(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+    acting = ask(review(pod), as_policy(policy, shadow=False), endpoint)
+    shadow = ask(review(pod), as_policy(policy, shadow=True), endpoint)
+
+    assert operations_of(shadow) == []
+    assert shadow.verdict == "skip"
+    expected = {"inject": "would-inject", "deny": "would-deny", "skip": acting.reason}
+    assert shadow.reason == expected[acting.verdict]
+
+
+@each
+def test_dry_run_has_the_same_answer(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+    wet, dry = (ask(review(pod, dryRun=dry), policy, endpoint).body for dry in (False, True))
+
+    assert wet == dry
+
+
+@given(some.sound_pods, some.acting_policies, some.mutating)
+def test_sidecars_of_an_injected_pod_run_with_a_token(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+    """The promise itself: what `daprd` will read is never empty and never optional; it is ours, or told to be kept."""
+    admission = ask(review(pod), policy, endpoint)
+    result = patched(pod, admission)
+
+    annotations = pod["metadata"]["annotations"]
+    wanted = [(names.API_TOKEN_ENV, annotations[names.API_TOKEN_SECRET])]
+    if names.APP_TOKEN_SECRET in annotations:
+        wanted.append((names.APP_TOKEN_ENV, annotations[names.APP_TOKEN_SECRET]))
+    for container in containers(result):
+        if container.get("name") != names.SIDECAR:
+            continue
+        for name, secret in wanted:
+            effective = [entry for entry in container["env"] if entry["name"] == name][-1]
+            sources = {kind: ref for kind, ref in (effective.get("valueFrom") or {}).items() if ref is not None}
+            assert sources or effective["value"]
+            assert not any(isinstance(ref, dict) and ref.get("optional") is True for ref in sources.values())
+            if policy.conflict == "replace":
+                assert sources["secretKeyRef"]["name"] == secret
+
+
+@given(some.sound_pods, some.acting_policies, st.permutations(range(3)))
+def test_second_round_ends_where_one_round_would(pod: Json, policy: Policy, order: list[int]) -> None:
+    """We are called, Dapr's injector adds `daprd`, we are called again: as if `daprd` had been there at once."""
+    spec = pod["spec"] = pod.get("spec") or {}
+    spec["containers"] = spec.get("containers") or []
+    for name in ("containers", "initContainers"):
+        if spec.get(name):
+            spec[name] = [container for container in spec[name] if container.get("name") != names.SIDECAR]
+    pod["metadata"]["annotations"].pop(names.STATUS, None)
+
+    first = patched(pod, ask(review(pod), policy))
+    two_rounds = dapr_adds_a_sidecar(first, order)
+    two_rounds = patched(two_rounds, ask(review(two_rounds), policy))
+    one_round = dapr_adds_a_sidecar(pod, order)
+    one_round = patched(one_round, ask(review(one_round), policy))
+
+    assert env_lists(two_rounds) == env_lists(one_round)
+    assert recorded(two_rounds) == recorded(one_round)
+    assert operations_of(ask(review(two_rounds), policy)) == []
+
+
+def dapr_adds_a_sidecar(pod: Json, order: list[int]) -> Json:
+    """As Dapr's injector does: `daprd` last in its list, with the annotated Secrets under its fixed key."""
+    result = copy.deepcopy(pod)
+    annotations = pod["metadata"]["annotations"]
+    entries: list[Json] = [{"name": "NAMESPACE", "value": "shop"}]
+    for name, secret in (
+        (MANAGED[0], annotations[names.API_TOKEN_SECRET]),
+        (MANAGED[1], annotations.get(names.APP_TOKEN_SECRET)),
+    ):
+        if secret is not None:
+            entries.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": names.DAPR_FIXED_KEY}}})
+    env = [entries[i] for i in order if i < len(entries)]
+    result["spec"]["containers"].append({"name": names.SIDECAR, "image": "daprd:1", "env": env})
+    return result
+
+
+def recorded(pod: Json) -> set[str]:
+    """What the status annotation tells, in any order."""
+    text = pod["metadata"]["annotations"].get(names.STATUS)
+    return {json.dumps(entry) for entry in json.loads(text)["injected"]} if text else set()
+
+
+def as_policy(policy: Policy, *, shadow: bool) -> Policy:
+    """`policy` with or without shadow mode."""
+    changed = copy.copy(policy)
+    object.__setattr__(changed, "shadow", shadow)
+    return changed
+
+
+def containers(pod: Json) -> Iterator[Json]:
+    """All containers of both lists."""
+    spec = pod.get("spec") or {}
+    for name in ("containers", "initContainers"):
+        yield from spec.get(name) or ()
+
+
+def env_lists(pod: Json) -> list[list[Json]]:
+    """The variables of every container; none for an absent or null list."""
+    return [container.get("env") or [] for container in containers(pod)]
+
+
+def without_ours(pod: Json) -> Json:
+    """`pod` without what a patch may touch: lists of variables and the status annotation."""
+    result = copy.deepcopy(pod)
+    for container in containers(result):
+        container.pop("env", None)
+    annotations = (result.get("metadata") or {}).get("annotations")
+    if annotations:
+        annotations.pop(names.STATUS, None)
+    return result
