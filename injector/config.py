@@ -1,7 +1,7 @@
 """Settings of the shell and the cluster owner's Policy, each checked in whole before anything starts.
 
-A flag wins over its environment variable, which wins over the default. Every bad key is collected and told at once, with
-where it came from and what is allowed: whoever mends a Deployment should need one round, not five.
+A flag wins over its environment variable, which wins over the default. Every bad key is collected and told at once,
+with where it came from and what is allowed: whoever mends a Deployment should need one round, not five.
 
 `Settings` is the only list of flags: the command line, its help and `docs/reference/configuration.md` are made from it.
 """
@@ -11,10 +11,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -107,21 +116,23 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    host: str = _flag(
-        Group.LISTENING, "", "Address of the admission port; empty means every address, IPv4 and IPv6."
-    )
+    host: str = _flag(Group.LISTENING, "", "Address of the admission port; empty means every address, IPv4 and IPv6.")
     port: int = _flag(
-        Group.LISTENING, 10250, "Admission port; 10250 passes the firewalls of private clusters. 0 picks a free one.",
-        ge=0, le=65535,
+        Group.LISTENING,
+        10250,
+        "Admission port; 10250 passes the firewalls of private clusters. 0 picks a free one.",
+        ge=0,
+        le=65535,
     )
     ops_host: str = _flag(Group.LISTENING, "", "Address of the port for health and metrics; empty means every address.")
     ops_port: int = _flag(
-        Group.LISTENING, 8080, "Port for /livez, /readyz and /metrics, without TLS, so that probes need no certificate.",
-        ge=0, le=65535,
+        Group.LISTENING,
+        8080,
+        "Port of /livez, /readyz and /metrics; no TLS, so that probes need no certificate.",
+        ge=0,
+        le=65535,
     )
-    tls_mode: TlsMode = _flag(
-        Group.TLS, TlsMode.SELF, "Where the certificate comes from. This version has: files."
-    )
+    tls_mode: TlsMode = _flag(Group.TLS, TlsMode.SELF, "Where the certificate comes from. This version has: files.")
     tls_cert_file: Path | None = _flag(
         Group.TLS, None, "PEM file with the certificate and its chain, leaf first; watched and reloaded."
     )
@@ -130,35 +141,46 @@ class Settings(BaseModel):
         Group.TLS, TlsVersion.V1_3, "Oldest TLS version accepted; API servers have spoken 1.3 since Kubernetes 1.19."
     )
     tls_reload_interval: float = _flag(
-        Group.TLS, 5.0, "Seconds between two looks at the files; far below the minute that a kubelet takes to update them.",
-        ge=0.05, le=3600,
+        Group.TLS,
+        5.0,
+        "Seconds between two looks at the files; a kubelet takes about a minute to update them.",
+        ge=0.05,
+        le=3600,
     )
     policy_file: Path | None = _flag(
-        Group.POLICY, None, "YAML file with the Policy; without one every Secret name is allowed and nothing is defaulted."
+        Group.POLICY, None, "YAML file with the Policy; without one every Secret is allowed and nothing defaulted."
     )
     log_format: LogFormat = _flag(Group.LOGS, LogFormat.AUTO, "auto writes text to a terminal and JSON elsewhere.")
-    log_level: LogLevel = _flag(Group.LOGS, LogLevel.INFO, "info has one line per mutation or denial; debug adds the skips.")
+    log_level: LogLevel = _flag(Group.LOGS, LogLevel.INFO, "info has a line per mutation or denial; debug adds skips.")
     docs: bool = _flag(Group.LOGS, False, "Serve a page for people at /docs; off because clusters need none.")
     max_body_bytes: int = _flag(
-        Group.LIMITS, 8 * 1024 * 1024,
+        Group.LIMITS,
+        8 * 1024 * 1024,
         "Largest body; the API server's own limit is 3 MiB per object, and a review may hold two.",
-        ge=1024, le=256 * 1024 * 1024,
+        ge=1024,
+        le=256 * 1024 * 1024,
     )
     max_bodies: int = _flag(
-        Group.LIMITS, 32,
+        Group.LIMITS,
+        32,
         "Bodies over 64 KiB that are read at once; more are shed. 32 of the largest bound memory to 256 MiB.",
-        ge=1, le=100_000,
+        ge=1,
+        le=100_000,
     )
     max_connections: int = _flag(
-        Group.LIMITS, 1024,
+        Group.LIMITS,
+        1024,
         "Open connections; more are closed right after they are accepted. An API server keeps about 25 idle ones.",
-        ge=1, le=1_000_000,
+        ge=1,
+        le=1_000_000,
     )
     max_lag: float = _flag(
-        Group.LIMITS, 0.25,
+        Group.LIMITS,
+        0.25,
         "Seconds that a request may have waited for the event loop; beyond, it is shed with 503 and Retry-After: 1. "
         "Accepting, handshake, headers and body at this pace still fit the smallest timeout, 1 s.",
-        gt=0, le=30,
+        gt=0,
+        le=30,
     )
     handshake_timeout: float = _flag(
         Group.DEADLINES, 5.0, "For the TLS handshake; one round trip plus room for a lost packet.", gt=0, le=300
@@ -167,17 +189,25 @@ class Settings(BaseModel):
         Group.DEADLINES, 5.0, "For the first request on a connection, and for a request's headers.", gt=0, le=300
     )
     body_timeout: float = _flag(
-        Group.DEADLINES, 10.0, "For a request's body, counted from its headers; Kubernetes' default timeout.", gt=0, le=300
+        Group.DEADLINES,
+        10.0,
+        "For a request's body, counted from its headers; Kubernetes' default timeout.",
+        gt=0,
+        le=300,
     )
     keep_alive_timeout: float = _flag(
-        Group.DEADLINES, 120.0,
+        Group.DEADLINES,
+        120.0,
         "Idle time between requests; the API server closes after 90 s, and whoever closes second loses no request.",
-        gt=0, le=3600,
+        gt=0,
+        le=3600,
     )
     drain_min_seconds: float = _flag(
-        Group.STOPPING, 10.0,
+        Group.STOPPING,
+        10.0,
         "Serve on for at least this long after SIGTERM: this replica must have left every EndpointSlice first.",
-        ge=0, le=3600,
+        ge=0,
+        le=3600,
     )
     drain_max_seconds: float = _flag(
         Group.STOPPING, 20.0, "Then wait for connections to end, until this long after SIGTERM.", ge=0, le=3600
@@ -231,8 +261,9 @@ class Given:
         return None if not text or _SERVICE_LINK.match(text) else text
 
 
-# For a Service called dapr-token-injector the kubelet sets DAPR_TOKEN_INJECTOR_PORT=tcp://10.96.0.7:443 in every Pod of
-# its namespace, ours included: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+# For a Service called dapr-token-injector the kubelet sets DAPR_TOKEN_INJECTOR_PORT=tcp://10.96.0.7:443 in every Pod
+# of its namespace, ours included:
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _SERVICE_LINK: Final = re.compile(r"(?:tcp|udp|sctp)://")
 
 
@@ -284,7 +315,7 @@ def _sentence(detail: ErrorDetails) -> str:
 
 
 def _said(detail: ErrorDetails) -> str:
-    """pydantic's words as the second half of a sentence that began with the value."""
+    """The words of pydantic as the second half of a sentence that began with the value."""
     message = _sentence(detail)
     message = message.removeprefix("Input should be ")
     return f"is not allowed; write {message}" if message != _sentence(detail) else f"is not allowed; {message}"
@@ -359,7 +390,7 @@ class PolicyFile(_PolicyModel):
         names.INFRASTRUCTURE_CONTAINERS, description="Containers that '*' leaves out; replaces the built-in list."
     )
     conflict: Conflict = Field(Conflict.KEEP, description="What happens to a variable that a Pod already has.")
-    shadow: StrictBool = Field(False, description="Decide and report, but patch and deny nothing.")  # noqa: FBT003
+    shadow: StrictBool = Field(False, description="Decide and report, but patch and deny nothing.")
 
     def policy(self) -> Policy:
         """The same for the core."""
@@ -416,7 +447,8 @@ def parse_policy(text: str, source: str) -> Policy:
     try:
         return PolicyFile.model_validate({} if data is None else data).policy()
     except ValidationError as error:
-        raise ConfigError([_policy_problem(detail, root, source) for detail in error.errors(include_url=False)]) from None
+        details = error.errors(include_url=False)
+        raise ConfigError([_policy_problem(detail, root, source) for detail in details]) from None
 
 
 def _policy_problem(detail: ErrorDetails, root: Node | None, source: str) -> ConfigProblem:

@@ -1,9 +1,10 @@
 """What the process says of itself: log lines and metrics. Made once, passed in; nothing here is global.
 
 Neither may ever hold the loop up or hold a body's contents. So lines go to a bounded buffer that is written in pieces a
-pipe takes without blocking, and are dropped and counted when nobody reads them; names out of a review are logged only when
-they look like names; a traceback is told by types and places, never by an exception's words. Counters are plain integers
-that a collector turns into samples when somebody scrapes, and every label is one of a set fixed in this module.
+pipe takes without blocking, and are dropped and counted when nobody reads them; names out of a review are logged only
+when they look like names; a traceback is told by types and places, never by an exception's words. Counters are plain
+integers that a collector turns into samples when somebody scrapes, and every label is one of a set fixed in this
+module.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -100,8 +101,9 @@ class LogSink:
         return any(event & (select.POLLOUT | select.POLLERR) for _, event in self._poll.poll(seconds * 1000))
 
 
-# A uid, a namespace, a Pod's name or generateName, an owner as `Kind/name`: lower-case names, as Kubernetes has them. Anything
-# else is not shown. It could be whatever its sender likes: a line break, or a token that was pasted into the wrong place.
+# A uid, a namespace, a Pod's name or generateName, an owner as `Kind/name`: lower-case names, as Kubernetes has them.
+# Anything else is not shown. It could be whatever its sender likes: a line break, or a token that was pasted into the
+# wrong place.
 _NAME: Final = re.compile(r"(?:[A-Z][A-Za-z]{0,62}/)?[a-z0-9][-a-z0-9.]{0,252}")
 _UNSHOWN: Final = "(not a name)"
 
@@ -147,7 +149,8 @@ class AdmissionLog:
             line = (
                 f'{{"time":"{self._stamp()}","level":"info","message":"review answered","uid":"{uid}",'
                 f'"namespace":"{namespace}","owner":"{owner}","decision":"{admission.verdict.value}",'
-                f'"reason":"{admission.reason.value}","warnings":{admission.warnings},"duration_ms":{seconds * 1000:.3f}}}\n'
+                f'"reason":"{admission.reason.value}","warnings":{admission.warnings},'
+                f'"duration_ms":{seconds * 1000:.3f}}}\n'
             )
         else:
             line = (
@@ -301,7 +304,9 @@ class Metrics(Collector):
         yield _counter("connections_refused", "Connections ended before a request.", ("cause",), _keyed(self.refused))
         yield _gauge("event_loop_lag_seconds", "How late the event loop was at its last turn.", self.loop_lag())
         yield _gauge(
-            "certificate_expiry_timestamp_seconds", "When the serving certificate ends, in Unix time.", self.certificate_expiry
+            "certificate_expiry_timestamp_seconds",
+            "When the serving certificate ends, in Unix time.",
+            self.certificate_expiry,
         )
         yield _counter("certificate_reloads", "New serving pairs seen.", ("outcome",), _keyed(self.reloads))
         yield _counter("logs_dropped", "Log lines that nobody read in time.", (), {(): self.logs_dropped()})
@@ -323,9 +328,7 @@ def _keyed(counts: Mapping[str, int]) -> dict[tuple[str, ...], int]:
     return {(key,): count for key, count in counts.items()}
 
 
-def _counter(
-    name: str, help_: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], int]
-) -> CounterMetricFamily:
+def _counter(name: str, help_: str, labels: tuple[str, ...], counts: Mapping[Any, int]) -> CounterMetricFamily:
     family = CounterMetricFamily(f"{PREFIX}_{name}", help_, labels=labels)
     for values, count in counts.items():
         family.add_metric(values, count)

@@ -10,7 +10,7 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print a completion script.
+    r"""Print a completion script.
 
     \b
     bash:  eval "$(dapr-token-injector completion bash)"

@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.USAGE
     except BrokenPipeError:
         # The reader of our output has left, as in `... | head`. Nothing more can be said on stdout, not even at exit.
-        sys.stdout = None  # type: ignore[assignment] # the interpreter knows how to end without it
+        sys.stdout = None  # the interpreter knows how to end without it
         return Exit.FINE
     except Exception as error:  # noqa: BLE001 - the boundary: a fault of ours, told without any value
         click.echo(f"Error: internal fault ({type(error).__qualname__}); please report it with these places:", err=True)

@@ -28,7 +28,7 @@ from injector.config import (
 from injector.core.model import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from pydantic.fields import FieldInfo
 
@@ -46,7 +46,11 @@ class _Grouped(click.Command):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
-                group = _group(Settings.model_fields[parameter.name]) if parameter.name in Settings.model_fields else "Other"
+                group = (
+                    _group(Settings.model_fields[parameter.name])
+                    if parameter.name in Settings.model_fields
+                    else "Other"
+                )
                 records.setdefault(group, []).append(record)
         for group, rows in records.items():
             with formatter.section(group):
@@ -62,12 +66,12 @@ def _options(command: Callable[..., int]) -> Callable[..., int]:
     """One option per setting, all of them plain text: `config.load` checks them, and tells every bad one."""
     for name, field in reversed(Settings.model_fields.items()):
         command = click.option(
-            flag(name), name, is_flag=field.annotation is bool, **_look(name, field), help=_help(name, field)
+            flag(name), name, is_flag=field.annotation is bool, **_look(field), help=_help(name, field)
         )(command)
     return command
 
 
-def _look(name: str, field: FieldInfo) -> dict[str, Any]:
+def _look(field: FieldInfo) -> dict[str, Any]:
     if field.annotation is bool:
         return {"default": None}
     return {"type": str, "metavar": metavar(field)}
@@ -97,7 +101,14 @@ def command(**flags: str | bool | None) -> int:
     Every flag can be given as an environment variable, too; the flag wins.
     With --tls-mode files no cluster and no kubeconfig is needed.
     """
-    given = Given({name: str(value).lower() if value is True else str(value) for name, value in flags.items() if value is not None}, os.environ)
+    given = Given(
+        {
+            name: str(value).lower() if value is True else str(value)
+            for name, value in flags.items()
+            if value is not None
+        },
+        os.environ,
+    )
     settings, policy, pair = prepare(given)
     return run(settings, policy, pair)
 

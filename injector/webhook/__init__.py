@@ -1,1 +1,4 @@
-"""The HTTP shell around the core: TLS, limits, routes, health. Holds no rule about Pods and never calls an API server."""
+"""The HTTP shell around the core: TLS, limits, routes, health.
+
+Holds no rule about Pods and never calls an API server.
+"""

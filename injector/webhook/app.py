@@ -1,7 +1,7 @@
 """The FastAPI app: every route but the hot path. Collaborators are arguments; nothing lives in this module.
 
-The ops port serves the app as it is; the admission port serves `endpoint.AdmissionFront`, which hands on what it does not
-answer itself.
+The ops port serves the app as it is; the admission port serves `endpoint.AdmissionFront`, which hands on what it does
+not answer itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The serving pair: checked before it is trusted, loaded from the very bytes that were checked, replaced while serving.
 
-`ssl.SSLContext.load_cert_chain` with a key that does not match raises *and* leaves the context refusing every handshake.
-So a new pair is read once, judged by `parse_pair` (a pure function of bytes and a time), tried in a scratch context, and
-only then loaded into the live one. Connections that are open keep their session; new handshakes use the new pair.
+`ssl.SSLContext.load_cert_chain` with a key that does not match raises *and* leaves the context refusing every
+handshake. So a new pair is read once, judged by `parse_pair` (a pure function of bytes and a time), tried in a scratch
+context, and only then loaded into the live one. Connections that are open keep their session; new handshakes use the
+new pair.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def parse_pair(chain: bytes, key: bytes, at: datetime) -> ServingPair:
             problems.append("the private key does not belong to the certificate")
     if problems or secret is None:
         raise CertificateError(problems)
-    # Written anew from what was understood: a file may hold other things beside, and OpenSSL would take the first it finds.
+    # Written anew from what was understood: a file may hold other things beside, and OpenSSL would take the first it
+    # finds.
     return ServingPair(
         chain=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates),
         key=secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
@@ -139,8 +141,8 @@ def load(context: ssl.SSLContext, pair: ServingPair) -> None:
 class CertificateWatcher:
     """Looks at the two files and reloads them into the live context; the last good pair is kept when a new one is bad.
 
-    `poll` is called every few seconds. Asking the files' identity is enough to see a Secret volume's update: the kubelet
-    swaps a symbolic link, which brings new inodes.
+    `poll` is called every few seconds. Asking the files' identity is enough to see a Secret volume's update: the
+    kubelet swaps a symbolic link, which brings new inodes.
     """
 
     def __init__(self, files: tuple[Path, Path], pair: ServingPair, context: ssl.SSLContext, metrics: Metrics) -> None:
@@ -149,7 +151,9 @@ class CertificateWatcher:
         self._files = files
         self._context = context
         self._metrics = metrics
-        self._seen: tuple[object, ...] = ()  # reads once more at the first poll: the files may have changed since the start
+        self._seen: tuple[
+            object, ...
+        ] = ()  # reads once more at the first poll: the files may have changed since the start
         metrics.certificate_expiry = pair.expires.timestamp()
 
     def poll(self, at: datetime) -> None:
@@ -260,7 +264,7 @@ def _in_memory(pair: ServingPair) -> Iterator[str]:
     descriptor = os.memfd_create("serving-pair", os.MFD_CLOEXEC)
     try:
         os.fchmod(descriptor, 0o400)
-        with open(descriptor, "wb", closefd=False) as file:  # noqa: PTH123 - a descriptor has no path of its own
+        with open(descriptor, "wb", closefd=False) as file:
             file.write(pair.chain + pair.key)
         yield f"/proc/self/fd/{descriptor}"
     finally:

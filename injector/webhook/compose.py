@@ -1,4 +1,4 @@
-"""From settings to a running server: every object of the webhook is made here, once, and handed to those who need it."""
+"""From settings to a running server: every object is made here, once, and handed to those who need it."""
 
 from __future__ import annotations
 
@@ -141,7 +141,9 @@ def _bind(settings: Settings) -> tuple[socket.socket, socket.socket]:
 
 def _uvicorn(app: ASGIApp) -> Config:
     """What uvicorn's protocol class reads of its configuration; its server, logs and timers are not used."""
-    config = Config(app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False)
+    config = Config(
+        app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
+    )
     config.load()
     return config
 
@@ -151,7 +153,9 @@ def _raise_descriptors(connections: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + _OTHER_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
 
 
 # Descriptors beside the connections of the admission port.

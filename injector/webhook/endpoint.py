@@ -1,8 +1,8 @@
 """The admission endpoint: an ASGI callable that never waits for anything but its request.
 
-It holds no rule. It turns away what is no review (4xx with one sentence), sheds what is too late (503), hands the rest to
-`admit`, and is the boundary where an exception becomes a 500 whose words are fixed: nothing of a body is in any answer,
-log line or metric. Three exits of the same hot path, so headers and bodies that never change are made once.
+It holds no rule. It turns away what is no review (4xx with one sentence), sheds what is too late (503), hands the rest
+to `admit`, and is the boundary where an exception becomes a 500 whose words are fixed: nothing of a body is in any
+answer, log line or metric. Three exits of the same hot path, so headers and bodies that never change are made once.
 """
 
 from __future__ import annotations

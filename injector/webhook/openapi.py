@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from fastapi.openapi.utils import get_openapi
 
-from injector.core.model import AnsweredReview, Endpoint
-from injector.core.review import PodReview, WorkloadReview
+from injector.core.model import AdmissionReview, AnsweredReview, Endpoint, Pod, Workload
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -45,7 +44,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     """The app's OpenAPI document with the admission endpoints in it."""
     schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     (pod, workload, answer), components = msgspec.json.schema_components(
-        (PodReview, WorkloadReview, AnsweredReview), ref_template=_REF
+        (AdmissionReview[Pod | None], AdmissionReview[Workload | None], AnsweredReview), ref_template=_REF
     )
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     schemas |= {**components, "Error": _ERROR}

@@ -1,9 +1,10 @@
 """How late the event loop is, and which requests are too late to be worth an answer.
 
-In one thread, overload is waiting: a request lies in the kernel while the loop is busy with others. The kernel does not say
-for how long, but the loop's turns bound it: what a turn reads had not arrived before the turn before it looked. So a timer
-marks the turns, a request remembers the mark before last of the moment its bytes were read, and the difference to "now" is
-the longest that it can have waited. Connections are never counted: an API server keeps two dozen idle ones.
+In one thread, overload is waiting: a request lies in the kernel while the loop is busy with others. The kernel does
+not say for how long, but the loop's turns bound it: what a turn reads had not arrived before the turn before it
+looked. So a timer marks the turns, a request remembers the mark before last of the moment its bytes were read, and the
+difference to "now" is the longest that it can have waited. Connections are never counted: an API server keeps two
+dozen idle ones.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ INTERVAL: Final = 0.01
 class Pulse:
     """Marks turns of the event loop and does small chores between requests.
 
-    `now` and `before` are the last mark and the one before it, in the seconds of `clock`. Reading them costs nothing, and
-    `now` is a clock that is good enough for deadlines.
+    `now` and `before` are the last mark and the one before it, in the seconds of `clock`. Reading them costs nothing,
+    and `now` is a clock that is good enough for deadlines.
     """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:

@@ -1,9 +1,9 @@
 """One connection: uvicorn's HTTP protocol with the deadlines, limits and short cut that an admission webhook needs.
 
-uvicorn has no timer before the first response, reads bodies only as fast as the app asks, and starts a task per request.
-Here a request is read whole first, up to a limit and by a deadline. Then a path that never waits (`instant`) is answered
-within the very callback that brought its last byte: its coroutine is run to its end on the spot. Everything else goes
-uvicorn's way, in a task, and with an empty body: no other route reads one.
+uvicorn has no timer before the first response, reads bodies only as fast as the app asks, and starts a task per
+request. Here a request is read whole first, up to a limit and by a deadline. Then a path that never waits (`instant`)
+is answered within the very callback that brought its last byte: its coroutine is run to its end on the spot.
+Everything else goes uvicorn's way, in a task, and with an empty body: no other route reads one.
 
 Deadlines cost an attribute per request: every connection carries the time by which it must have moved on, and the
 listener looks over all of them ten times a second.
@@ -16,7 +16,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -29,6 +29,7 @@ from injector.webhook.endpoint import BODY_TOO_LARGE, OVERLOADED, TIMING, Refusa
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from uvicorn._types import HTTPScope
     from uvicorn.config import Config
 
     from injector.telemetry import Metrics
@@ -103,6 +104,7 @@ class Connection(HttpToolsProtocol):
         self._began = self._arrived = self._heard = 0.0
         self._keep_alive = True
         self._start: Message = {}
+        self._scope: dict[str, Any] = {}
 
     # --- what the transport calls ---
 
@@ -185,7 +187,7 @@ class Connection(HttpToolsProtocol):
             self._in_request = True
             self.port.metrics.in_flight += 1
         self._is_head = scope["method"] == "HEAD"
-        self.scope = scope
+        self._scope = scope
         self.stage = Stage.BODY
         self.deadline = self.port.pulse.now + self.port.limits.body_timeout
         self._parts, self._length, self._size = [], 0, 0
@@ -296,15 +298,12 @@ class Connection(HttpToolsProtocol):
         }
 
     def _check_size(self) -> None:
-        if self._size <= MAX_HEAD:
-            return
-        if self.stage is Stage.HEAD or self.stage is Stage.FRESH:
+        """Bound what never becomes a body: endless headers, and framing that outweighs what it carries."""
+        size, limit = self._size, self.port.limits.max_body_bytes
+        if size > MAX_HEAD and (self.stage is Stage.HEAD or self.stage is Stage.FRESH):
             self.refuse(HEAD_TOO_LARGE)
-        elif self._length > self.port.limits.max_body_bytes or self._size > MAX_HEAD + _FRAMING * max(
-            self._length, self.port.limits.max_body_bytes
-        ):
-            if self.stage is Stage.BODY or self.stage is Stage.EXCESS:
-                self.refuse(BODY_TOO_LARGE)
+        elif size > MAX_HEAD + _FRAMING * limit and (self.stage is Stage.BODY or self.stage is Stage.EXCESS):
+            self.refuse(BODY_TOO_LARGE)
 
     def _admit_large(self) -> bool:
         """Whether a body that has become large may go on; sheds the request when too many others are under way."""
@@ -324,8 +323,8 @@ class Connection(HttpToolsProtocol):
         return True
 
     def _answer_at_once(self) -> None:
-        self.scope["extensions"] = {TIMING: (self._began, self._arrived, self._heard)}
-        steps = self.port.app(self.scope, self.receive, self.send).__await__()
+        self._scope["extensions"] = {TIMING: (self._began, self._arrived, self._heard)}
+        steps = self.port.app(self._scope, self.receive, self.send).__await__()
         try:
             next(steps)
         except StopIteration:
@@ -336,7 +335,7 @@ class Connection(HttpToolsProtocol):
         self.stage = Stage.ANSWER
         self.deadline = _NEVER
         self.cycle = RequestResponseCycle(
-            scope=self.scope,
+            scope=cast("HTTPScope", self._scope),
             transport=self.transport,
             flow=self.flow,
             logger=self.logger,
@@ -350,7 +349,7 @@ class Connection(HttpToolsProtocol):
         )
         self.cycle.more_body = False
         self.cycle.message_event.set()
-        self._start_asgi_task(self.cycle, self.port.app)
+        self._start_asgi_task(self.cycle, self.config.loaded_app)
 
     def _write(self, status: int, headers: Headers, body: bytes) -> None:
         """Send one whole answer and go on to the next request, or to the end."""

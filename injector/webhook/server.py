@@ -1,8 +1,9 @@
 """Two ports in one event loop, from the first bind to the last close.
 
-The listening sockets are ours: uvicorn's server has no cap on connections that idle ones do not count against, no deadline
-for a handshake of its own, and one set of signal handlers per server. So connections are accepted here, over the cap they
-are closed at once, and everybody else is handed to `loop.connect_accepted_socket` with a deadline for the handshake.
+The listening sockets are ours: uvicorn's server has no cap on connections that idle ones do not count against, no
+deadline for a handshake of its own, and one set of signal handlers per server. So connections are accepted here, over
+the cap they are closed at once, and everybody else is handed to `loop.connect_accepted_socket` with a deadline for the
+handshake.
 
 Stopping follows from how Kubernetes takes a replica away: requests keep coming until every EndpointSlice and every API
 server has noticed, and there is no failover. So after SIGTERM we are not ready but serve on, with `Connection: close`.
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
-    from injector.telemetry import LogSink, Metrics
+    from injector.telemetry import LogSink
     from injector.webhook.health import Health
     from injector.webhook.overload import Pulse
 

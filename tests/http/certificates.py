@@ -51,7 +51,9 @@ class Issuer:
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(usage, critical=True)
         identifier = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
-        return builder.add_extension(identifier, critical=False).sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        return (
+            builder.add_extension(identifier, critical=False).sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        )
 
     def issue(
         self,
@@ -67,7 +69,9 @@ class Issuer:
             names = x509.SubjectAlternativeName([_general(host) for host in hosts])
             builder = builder.add_extension(names, critical=True)
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
-        return builder.add_extension(identifier, critical=False).sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        return (
+            builder.add_extension(identifier, critical=False).sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        )
 
 
 def _builder(

@@ -20,7 +20,12 @@ def pod(**metadata: object) -> dict[str, Any]:
 
 
 def review(
-    obj: object | None = None, *, version: str = "v1", uid: str = UID, kind: tuple[str, str, str] = ("", "v1", "Pod"), **request: object
+    obj: object | None = None,
+    *,
+    version: str = "v1",
+    uid: str = UID,
+    kind: tuple[str, str, str] = ("", "v1", "Pod"),
+    **request: object,
 ) -> bytes:
     """A review of `obj` (by default, a Pod that is going to be patched)."""
     group, kind_version, name = kind

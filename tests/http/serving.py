@@ -69,7 +69,10 @@ class Serving:
     def wait_for_line(self, message: str) -> dict[str, Any]:
         """The first line with this message, once it is there."""
         return wait_for(
-            f"log line {message!r}", lambda: self.logged(message)[:1], timeout_seconds=PATIENCE, describe=lambda: self.log
+            f"log line {message!r}",
+            lambda: self.logged(message)[:1],
+            timeout_seconds=PATIENCE,
+            describe=lambda: self.log,
         )[0]
 
     def terminate(self) -> None:

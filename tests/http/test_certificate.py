@@ -104,7 +104,9 @@ def test_a_bad_new_pair_keeps_the_old_one_serving(
         # Both files are never seen together by chance, so the last word about them is what counts.
         wait_for(
             "the refusal",
-            lambda: any(words in line["problem"] for line in server.logged("new certificate refused, the old one is kept")),
+            lambda: any(
+                words in line["problem"] for line in server.logged("new certificate refused, the old one is kept")
+            ),
             describe=lambda: server.log,
         )
         assert serial(server) == before

@@ -39,7 +39,9 @@ def dear() -> bytes:
 
 async def ask(server: Serving, body: bytes, seen: Counter[str]) -> None:
     """One connection that asks again as soon as it has its answer."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=server.context, server_hostname="localhost")
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", server.port, ssl=server.context, server_hostname="localhost"
+    )
     request = head(f"/mutate?timeout={TIMEOUT}s", headers={
         "Content-Type": "application/json", "Content-Length": str(len(body)),
     })  # fmt: skip
@@ -91,4 +93,6 @@ def test_h11_idle_connections_alone_shed_nothing(tmp_path: Path) -> None:
         idle = [stack.enter_context(server.connect()) for _ in range(IDLE)]
         assert all(connection.request(review()).status == 200 for connection in idle)
         assert server.sample("connections") == IDLE
-        assert all(server.sample(f'admission_shed_total{{cause="{cause}"}}') == 0 for cause in ("lag", "timeout", "bodies"))
+        assert all(
+            server.sample(f'admission_shed_total{{cause="{cause}"}}') == 0 for cause in ("lag", "timeout", "bodies")
+        )

@@ -138,7 +138,17 @@ def test_h8_a_body_at_the_limit_is_read(server: Serving) -> None:
         (review([1, 2]), 400),
         (review(pod(annotations={"dapr.io/enabled": 1})), 400),
     ],
-    ids=["nested", "nested-inside", "duplicate-key", "1e999", "lone-surrogate", "not-utf8", "zeros", "no-object", "bad-type"],
+    ids=[
+        "nested",
+        "nested-inside",
+        "duplicate-key",
+        "1e999",
+        "lone-surrogate",
+        "not-utf8",
+        "zeros",
+        "no-object",
+        "bad-type",
+    ],
 )
 def test_h12_hostile_json_is_refused_or_answered(server: Serving, body: bytes, status: int) -> None:
     answer = server.post(body)
@@ -181,7 +191,12 @@ def test_warn_allows_and_never_patches(server: Serving) -> None:
 
 @pytest.mark.parametrize(
     "junk",
-    [b"\x16\x03\x01junk\r\n\r\n", b"POST /mutate HTTP/3.9\r\n\r\n", b"POST  HTTP/1.1\r\nHost: x\r\n\r\n", b"hello\r\n\r\n"],
+    [
+        b"\x16\x03\x01junk\r\n\r\n",
+        b"POST /mutate HTTP/3.9\r\n\r\n",
+        b"POST  HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"hello\r\n\r\n",
+    ],
 )
 def test_what_is_not_http_is_refused(server: Serving, junk: bytes) -> None:
     with server.connect() as connection:

@@ -43,7 +43,10 @@ def test_idle_connections_are_closed_at_the_latest_moment(tmp_path: Path) -> Non
 
 
 def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
-    with serving(tmp_path, "--drain-min-seconds", "3000", "--drain-max-seconds", "3000") as server, server.connect() as idle:
+    with (
+        serving(tmp_path, "--drain-min-seconds", "3000", "--drain-max-seconds", "3000") as server,
+        server.connect() as idle,
+    ):
         assert idle.request(review()).status == 200
         server.terminate()
         server.wait_for_line("draining")

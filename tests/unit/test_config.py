@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from injector.config import (
+    MAX_POLICY_BYTES,
+    ConfigError,
+    Given,
+    LogFormat,
+    Settings,
+    TlsMode,
+    flag,
+    load,
+    load_policy,
+    parse_policy,
+    policy_schema,
+    variable,
+)
+from injector.core import names
+from injector.core.model import AppContainers, Conflict, Policy
+
+FILES = {"tls_mode": "files", "tls_cert_file": "a", "tls_private_key_file": "b"}
+SCHEMA = Path(__file__).parents[2] / "docs/reference/policy.schema.json"
+
+
+def problems(flags: dict[str, str], env: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(Given(flags, env or {}))
+    return [str(problem) for problem in caught.value.problems]
+
+
+def policy_problems(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse_policy(text, "p.yaml")
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    settings = load(Given(FILES, {}))
+    assert (settings.port, settings.ops_port, settings.keep_alive_timeout) == (10250, 8080, 120)
+    assert (settings.drain_min_seconds, settings.drain_max_seconds) == (10, 20)
+    assert settings.max_body_bytes == 8 * 1024 * 1024
+    assert (settings.tls_mode, settings.tls_min_version, settings.log_format) == (TlsMode.FILES, "1.3", LogFormat.AUTO)
+    assert settings.docs is False
+
+
+def test_a_flag_wins_over_its_variable_and_both_over_the_default() -> None:
+    env = {
+        "DAPR_TOKEN_INJECTOR_PORT": "1000",
+        "DAPR_TOKEN_INJECTOR_OPS_PORT": "2000",
+        "DAPR_TOKEN_INJECTOR_DOCS": "true",
+    }
+    settings = load(Given({**FILES, "port": "3000"}, env))
+    assert (settings.port, settings.ops_port, settings.docs) == (3000, 2000, True)
+
+
+def test_an_empty_variable_is_none_at_all() -> None:
+    assert load(Given(FILES, {"DAPR_TOKEN_INJECTOR_PORT": ""})).port == 10250
+
+
+@pytest.mark.parametrize("link", ["tcp://10.96.0.7:443", "udp://10.96.0.7:53"])
+def test_the_kubelets_service_link_is_not_taken_for_a_port(link: str) -> None:
+    assert load(Given(FILES, {"DAPR_TOKEN_INJECTOR_PORT": link})).port == 10250
+
+
+def test_every_bad_key_is_told_with_where_it_came_from() -> None:
+    found = problems(
+        {**FILES, "port": "70000", "max_lag": "soon", "log_format": "xml", "drain_min_seconds": "30"},
+        {"DAPR_TOKEN_INJECTOR_OPS_PORT": "x" * 100},
+    )
+    assert [problem.partition(": ")[0] for problem in found] == [
+        "--port",
+        "--ops-port (DAPR_TOKEN_INJECTOR_OPS_PORT)",
+        "--log-format",
+        "--max-lag",
+        "--drain-max-seconds",
+    ]
+    assert found[0] == "--port: '70000' is not allowed; write less than or equal to 65535"
+    assert "'auto', 'json' or 'text'" in found[2]
+    assert "x" * 50 not in found[1]
+
+
+def test_a_value_that_stands_for_a_bad_one_is_not_judged() -> None:
+    # tls_mode falls back to its default here, which is not available: only what the user wrote may be told.
+    assert problems({**FILES, "tls_mode": "none"}) == [
+        "--tls-mode: 'none' is not allowed; write 'self', 'cert-manager' or 'files'"
+    ]
+
+
+@pytest.mark.parametrize("mode", ["self", "cert-manager"])
+def test_other_tls_modes_are_refused_for_now(mode: str) -> None:
+    assert problems({"tls_mode": mode}) == [f"--tls-mode: '{mode}' is not available in this version; use files"]
+
+
+def test_files_mode_needs_both_files() -> None:
+    assert problems({"tls_mode": "files"}) == [
+        "--tls-cert-file: is needed with --tls-mode files",
+        "--tls-private-key-file: is needed with --tls-mode files",
+    ]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "0", ""])
+def test_times_are_real_numbers(text: str) -> None:
+    assert problems({**FILES, "body_timeout": text})[0].startswith("--body-timeout: ")
+
+
+def test_an_unknown_name_is_a_problem_beside_the_others() -> None:
+    assert problems({**FILES, "colour": "red"}) == ["--colour: no such flag"]
+    assert problems({**FILES, "colour": "red", "port": "x"})[0] == "--colour: no such flag"
+
+
+def test_names_of_flags_and_variables() -> None:
+    assert (flag("tls_cert_file"), variable("tls_cert_file")) == (
+        "--tls-cert-file",
+        "DAPR_TOKEN_INJECTOR_TLS_CERT_FILE",
+    )
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+# --- the Policy ---
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}"])
+def test_an_empty_policy_is_the_default_one(text: str) -> None:
+    assert parse_policy(text, "p.yaml") == Policy()
+
+
+def test_every_key_of_a_policy_is_heard() -> None:
+    text = """
+        defaultSecret: dapr-api-token
+        allowedSecrets: ["dapr-*", "team-[ab]-?"]
+        defaultKeys: {api: a.key, app: app_key}
+        defaultAppContainers: ["*", app]
+        infrastructureContainers: [mesh]
+        conflict: replace
+        shadow: true
+    """
+    assert parse_policy(text, "p.yaml") == Policy(
+        default_secret="dapr-api-token",
+        allowed_secrets=("dapr-*", "team-[ab]-?"),
+        default_api_key="a.key",
+        default_app_key="app_key",
+        default_app_containers=AppContainers(("app",), every=True, from_pod=False),
+        infrastructure_containers=frozenset({"mesh"}),
+        conflict=Conflict.REPLACE,
+        shadow=True,
+    )
+
+
+def test_every_bad_key_of_a_policy_is_told_with_its_line() -> None:
+    found = policy_problems(
+        "defaultSecret: A_B\n"
+        "colour: red\n"
+        "allowedSecrets:\n"
+        "  - good\n"
+        "  - BAD\n"
+        "shadow: 'yes'\n"
+        "conflict: maybe\n"
+        "defaultKeys: {api: 'a b', x: 2}\n"
+        "defaultAppContainers: [UPPER]\n"
+        "infrastructureContainers: 3\n"
+    )
+    assert [problem.partition(": ")[0] for problem in found] == [
+        "p.yaml:1", "p.yaml:5", "p.yaml:8", "p.yaml:8", "p.yaml:9", "p.yaml:10", "p.yaml:7", "p.yaml:6", "p.yaml:2",
+    ]  # fmt: skip
+    joined = "\n".join(found)
+    assert "colour: no such key; there are: defaultSecret, allowedSecrets" in joined
+    assert "defaultKeys.x: no such key; there are: api, app" in joined
+    assert "write 'keep' or 'replace'" in joined
+    assert "'A_B' is not allowed; not a Secret name" in joined
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("shadow: true\nshadow: false\n", 'p.yaml:2: not valid YAML: found duplicate key "shadow"'),
+        ("defaultKeys:\n  api: a\n  api: b\n", "p.yaml:3: not valid YAML: found duplicate key"),
+        ("allowedSecrets: [\n", "not valid YAML"),
+        ("a: b: c\n", "p.yaml:1: not valid YAML"),
+        ("- x\n", "p.yaml:1: must be a mapping"),
+        ("text", "p.yaml:1: must be a mapping"),
+        ("a: !!python/object:os.system x\n", "not valid YAML"),
+        ("\x00", "p.yaml: not valid YAML"),
+        ("[" * 5000, "not valid YAML"),
+    ],
+)
+def test_what_is_no_policy_is_told(text: str, told: str) -> None:
+    assert told in policy_problems(text)[0]
+
+
+def test_a_policy_is_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("shadow: true\n")
+    assert load_policy(path).shadow is True
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    for content, words in ((b"\xff\xfe", "is not UTF-8 text"), (b" " * (MAX_POLICY_BYTES + 1), "is larger than")):
+        path = tmp_path / "policy.yaml"
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=words):
+            load_policy(path)
+    with pytest.raises(ConfigError, match="No such file"):
+        load_policy(tmp_path / "missing.yaml")
+
+
+def test_the_built_in_list_is_the_default() -> None:
+    assert parse_policy("", "p").infrastructure_containers == frozenset(names.INFRASTRUCTURE_CONTAINERS)
+
+
+def test_the_schema_in_the_docs_is_the_one_of_the_code() -> None:
+    assert json.loads(SCHEMA.read_text()) == policy_schema()

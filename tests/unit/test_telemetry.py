@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client import generate_latest
+
+from injector.core.admit import Admission
+from injector.core.model import Reason, Verdict
+from injector.telemetry import (
+    BUCKETS,
+    DECISIONS,
+    ERRORS,
+    AdmissionLog,
+    LogSink,
+    Metrics,
+    SinkHandler,
+    frames,
+    set_up_logging,
+    shown_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AT = 1_780_000_000.25
+INJECTED = Admission(b"", Verdict.INJECT, Reason.INJECTED, "0df28fbd", "shop", "ReplicaSet/web", 2)
+SKIPPED = Admission(b"", Verdict.SKIP, Reason.UP_TO_DATE, "0df28fbd", "shop", "web", 0)
+
+
+class Pipe:
+    """A pipe whose reader reads when it is told to."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+        os.set_blocking(self.reading, False)
+
+    def read(self) -> bytes:
+        found = b""
+        while True:
+            try:
+                piece = os.read(self.reading, 65536)
+            except BlockingIOError:
+                return found
+            if not piece:
+                return found
+            found += piece
+
+    def close(self) -> None:
+        for descriptor in (self.reading, self.writing):
+            try:
+                os.close(descriptor)
+            except OSError:
+                continue
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    made.close()
+
+
+class Lines:
+    """A sink that keeps what it is given."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self.pipe = pipe
+        self.sink = LogSink(pipe.writing)
+
+    def json(self) -> list[dict[str, Any]]:
+        self.sink.flush()
+        return [json.loads(line) for line in self.pipe.read().splitlines()]
+
+    def text(self) -> str:
+        self.sink.flush()
+        return self.pipe.read().decode()
+
+
+@pytest.fixture
+def lines(pipe: Pipe) -> Lines:
+    return Lines(pipe)
+
+
+def test_lines_are_written_when_flushed(pipe: Pipe) -> None:
+    sink = LogSink(pipe.writing)
+    sink.put(b"one\n")
+    sink.put(b"two\n")
+    assert pipe.read() == b""
+    sink.flush()
+    assert pipe.read() == b"one\ntwo\n"
+    assert not sink.pending
+
+
+def test_a_reader_that_does_not_read_costs_lines_and_never_time(pipe: Pipe) -> None:
+    sink = LogSink(pipe.writing, limit=200_000)
+    line = b"x" * 99 + b"\n"
+    for _ in range(4000):
+        sink.put(line)
+        sink.flush()
+    assert sink.dropped > 0
+    assert sink.pending
+    # What was taken arrives whole and in order once somebody reads.
+    found = b""
+    while sink.pending:
+        found += pipe.read()
+        sink.flush()
+    found += pipe.read()
+    assert found == line * (4000 - sink.dropped)
+
+
+def test_a_reader_that_has_left_is_no_error(pipe: Pipe) -> None:
+    sink = LogSink(pipe.writing)
+    os.close(pipe.reading)
+    sink.put(b"one\n")
+    sink.flush()
+    assert not sink.pending
+
+
+def test_the_end_waits_for_a_slow_reader_only_so_long(pipe: Pipe) -> None:
+    sink = LogSink(pipe.writing, limit=500_000)
+    for _ in range(4000):
+        sink.put(b"x" * 99 + b"\n")
+    sink.close(patience=0.05)
+    assert sink.pending
+    pipe.read()
+    sink.close()
+
+
+def test_a_mutation_as_json(lines: Lines) -> None:
+    AdmissionLog(lines.sink, as_json=True, debug=False, clock=lambda: AT)(INJECTED, 0.000123)
+    assert lines.json() == [
+        {
+            "time": "2026-05-28T20:26:40.250Z",
+            "level": "info",
+            "message": "review answered",
+            "uid": "0df28fbd",
+            "namespace": "shop",
+            "owner": "ReplicaSet/web",
+            "decision": "inject",
+            "reason": "injected",
+            "warnings": 2,
+            "duration_ms": 0.123,
+        }
+    ]
+
+
+def test_a_mutation_as_text(lines: Lines) -> None:
+    AdmissionLog(lines.sink, as_json=False, debug=False, clock=lambda: AT)(INJECTED, 0.000123)
+    assert lines.text() == (
+        "2026-05-28T20:26:40.250Z INFO    review answered uid=0df28fbd namespace=shop owner=ReplicaSet/web "
+        "decision=inject reason=injected warnings=2 duration_ms=0.123\n"
+    )
+
+
+@pytest.mark.parametrize(("debug", "count"), [(False, 0), (True, 1)])
+def test_skips_are_told_at_debug_level_only(lines: Lines, debug: bool, count: int) -> None:  # noqa: FBT001 - a case
+    AdmissionLog(lines.sink, as_json=True, debug=debug)(SKIPPED, 0.0)
+    assert len(lines.json()) == count
+
+
+@pytest.mark.parametrize("name", ["", "web", "web-7d9f-", "ReplicaSet/web-7d9f", "0df28fbd-5f5f", "a.b.c", "a" * 253])
+def test_names_are_shown(name: str) -> None:
+    assert shown_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['a"b', "a\nb", "a b", "\x1b[31m", "eyJhbGciOi", "A1b2C3", "ä", "a" * 400, "/web", "Kind/", "K2/x", "{}", "a/b"],
+)
+def test_what_is_no_name_is_not_shown(text: str) -> None:
+    assert shown_name(text) == "(not a name)"
+
+
+def failing(secret: str) -> None:
+    raise ValueError(f"could not read {secret}")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_exception_is_told_by_type_and_place_and_not_by_its_words(lines: Lines, as_json: bool) -> None:  # noqa: FBT001
+    handler = SinkHandler(lines.sink, as_json=as_json)
+    try:
+        failing("hunter2")
+    except ValueError:
+        handler.emit(logging.LogRecord("x", logging.ERROR, __file__, 1, "it failed: %s", ("hunter2",), sys.exc_info()))
+    told = lines.text()
+    assert "ValueError" in told
+    assert "test_telemetry.py" in told
+    assert "failing" in told
+    assert "hunter2" not in told
+
+
+def test_fields_are_told_in_both_formats(lines: Lines) -> None:
+    record = logging.LogRecord("x", logging.WARNING, __file__, 1, "bad pair", (), None)
+    record.fields = {"problem": "two words\n", "port": 1, "names": ["a"]}
+    SinkHandler(lines.sink, as_json=False, clock=lambda: AT).emit(record)
+    assert lines.text() == '2026-05-28T20:26:40.250Z WARNING bad pair problem="two words\\n" port=1 names=["a"]\n'
+    SinkHandler(lines.sink, as_json=True, clock=lambda: AT).emit(record)
+    assert lines.json()[0]["problem"] == "two words\n"
+
+
+def test_a_message_that_is_an_object_is_told_by_its_type(lines: Lines) -> None:
+    record = logging.LogRecord("x", logging.ERROR, __file__, 1, ValueError("hunter2"), (), (None, None, None))
+    SinkHandler(lines.sink, as_json=True).emit(record)
+    assert lines.json()[0]["message"] == "ValueError"
+
+
+def test_frames_of_nothing_are_none() -> None:
+    assert frames(None) == []
+
+
+def test_all_loggers_of_the_process_write_into_the_sink(lines: Lines) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        logger = set_up_logging(lines.sink, "info", as_json=True)
+        logger.info("ours")
+        logger.debug("too fine")
+        logging.getLogger("uvicorn.error").warning("theirs")
+        logging.getLogger("uvicorn.error").info("too fine")
+        assert [line["message"] for line in lines.json()] == ["ours", "theirs"]
+    finally:
+        root.handlers[:], level = before
+        root.setLevel(level)
+
+
+def samples(metrics: Metrics) -> dict[str, float]:
+    text = generate_latest(metrics.registry).decode()
+    pairs = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {series.removeprefix("dapr_token_injector_"): float(value) for series, _, value in pairs}
+
+
+def test_every_reason_goes_with_one_decision() -> None:
+    assert {reason for _, reason in DECISIONS} == set(Reason)
+    assert (Verdict.DENY, Reason.SECRET_NOT_ALLOWED) in DECISIONS
+    assert (Verdict.SKIP, Reason.WOULD_DENY) in DECISIONS
+
+
+def test_an_answer_counts_in_requests_and_in_the_histogram() -> None:
+    metrics = Metrics()
+    metrics.answered(Verdict.INJECT, Reason.INJECTED, BUCKETS[1])
+    metrics.answered(Verdict.INJECT, Reason.INJECTED, 100.0)
+    found = samples(metrics)
+    assert found['admission_requests_total{decision="inject",reason="injected"}'] == 2
+    assert found['admission_duration_seconds_bucket{le="5e-05"}'] == 0
+    assert found['admission_duration_seconds_bucket{le="0.0001"}'] == 1
+    assert found['admission_duration_seconds_bucket{le="5.0"}'] == 1
+    assert found['admission_duration_seconds_bucket{le="+Inf"}'] == 2
+    assert found["admission_duration_seconds_sum"] == pytest.approx(100.0001)
+
+
+def test_labels_are_bounded() -> None:
+    metrics = Metrics()
+    metrics.failed("malformed-json")
+    metrics.failed("whatever an exception calls itself")
+    found = samples(metrics)
+    assert {series for series in found if series.startswith("admission_errors")} == {
+        f'admission_errors_total{{error="{error}"}}' for error in ERRORS
+    }
+    assert found['admission_errors_total{error="internal"}'] == 1
+
+
+def test_every_series_is_there_before_anything_happened() -> None:
+    found = samples(Metrics())
+    for series in (
+        "admission_in_flight",
+        "connections",
+        "event_loop_lag_seconds",
+        "logs_dropped_total",
+        "certificate_expiry_timestamp_seconds",
+        'certificate_reloads_total{outcome="rejected"}',
+        'admission_shed_total{cause="lag"}',
+        'connections_refused_total{cause="limit"}',
+    ):
+        assert found[series] == 0
+    assert any(series.startswith("build_info{") and value == 1 for series, value in found.items())
