@@ -32,6 +32,7 @@ class Exit(IntEnum):
 # Command -> the module that has it as `command`, and its line in the list (so that listing imports nothing).
 COMMANDS: Final = {
     "serve": ("injector.cli.serve", "Run the admission webhook."),
+    "lint": ("injector.cli.lint", "Find what is wrong with manifests, before a cluster does."),
     "version": ("injector.cli.version", "Print the version."),
     "completion": ("injector.cli.completion", "Print a completion script for a shell."),
 }

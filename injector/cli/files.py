@@ -1,0 +1,150 @@
+"""Which files a person means by a name, a folder or `-`, and their text.
+
+Whatever is wrong with one file is told in one line and ends nothing but that file. Folders are walked in the order of
+their names; of links to folders that lead back, each is told once and not followed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import TextIO
+
+# What a folder is searched for; a file that is named itself may be called anything.
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+# Ours: the API server takes objects of 3 MiB, so this is no manifest that anybody wrote.
+MAX_FILE: Final = 64 * 1024 * 1024  # bytes
+_BLOCK: Final = 64 * 1024  # characters
+STDIN: Final = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file, or standard input; `name` is what messages call it."""
+
+    name: str
+    path: Path | None
+
+
+class UnreadableError(Exception):
+    """A file has no text that could be manifests; the message says why and holds nothing of it."""
+
+
+def find(arguments: Sequence[str], exclude: Sequence[str], tell: Callable[[str, str], None]) -> Iterator[Source]:
+    """Every file meant by `arguments`, each once.
+
+    Args:
+        arguments: Files, folders, and `-` for standard input.
+        exclude: Shell-style patterns of paths, or of their last part, that are left out of folders.
+        tell: Takes a name and what is wrong with it.
+    """
+    told: set[str] = set()
+    for argument in arguments:
+        for source in _of(argument, exclude, tell):
+            if source.name not in told:
+                told.add(source.name)
+                yield source
+
+
+def blocks(source: Source) -> Iterator[str]:
+    """The text of a file, piece by piece; line ends as they are.
+
+    Raises:
+        UnreadableError: It cannot be opened, is too large, or is no text.
+    """
+    try:
+        if source.path is None:
+            yield from _blocks(_stdin())
+            return
+        with source.path.open(encoding="utf-8", newline="") as file:
+            if os.fstat(file.fileno()).st_size > MAX_FILE:
+                raise UnreadableError(_TOO_LARGE)
+            yield from _blocks(file)
+    except UnicodeDecodeError:
+        raise UnreadableError("not UTF-8 text") from None
+    except OSError as error:
+        raise UnreadableError(_why(error)) from None
+
+
+_TOO_LARGE: Final = f"larger than {MAX_FILE >> 20} MiB, which no manifest is"
+
+
+def _stdin() -> TextIO:
+    sys.stdin.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr] # a real stream outside of tests
+    return sys.stdin
+
+
+def _blocks(file: TextIO) -> Iterator[str]:
+    size = 0
+    while block := file.read(_BLOCK):
+        size += len(block)
+        if size > MAX_FILE:
+            raise UnreadableError(_TOO_LARGE)
+        if "\0" in block:
+            raise UnreadableError("binary, and not YAML or JSON")
+        yield block
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or "cannot be read").lower()
+
+
+def _of(argument: str, exclude: Sequence[str], tell: Callable[[str, str], None]) -> Iterator[Source]:
+    if argument == STDIN:
+        yield Source("<stdin>", None)
+        return
+    path = Path(argument)
+    if path.is_dir():
+        found = False
+        for source in _walk(path, exclude, tell, frozenset()):
+            found = True
+            yield source
+        if not found:
+            tell(str(path), f"no file in this folder ends with {', '.join(SUFFIXES)}")
+    else:
+        yield Source(str(path), path)
+
+
+def _walk(
+    folder: Path, exclude: Sequence[str], tell: Callable[[str, str], None], above: frozenset[tuple[int, int]]
+) -> Iterator[Source]:
+    """Files of a folder, depth first; `above` are the folders that lead here."""
+    try:
+        here = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        tell(str(folder), _why(error))
+        return
+    me = (here.st_dev, here.st_ino)
+    if me in above:
+        tell(str(folder), "a link that leads back to a folder above it; not followed")
+        return
+    for entry in entries:
+        path = folder / entry.name
+        # Hidden folders hold other programs' data, `.git` above all.
+        if entry.name.startswith(".") or _is_excluded(path, exclude):
+            continue
+        if entry.is_dir():
+            yield from _walk(path, exclude, tell, above | {me})
+        elif path.suffix in SUFFIXES and _is_regular(entry, tell):
+            yield Source(str(path), path)
+
+
+def _is_excluded(path: Path, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(str(path), pattern) or fnmatchcase(path.name, pattern) for pattern in patterns)
+
+
+def _is_regular(entry: os.DirEntry[str], tell: Callable[[str, str], None]) -> bool:
+    try:
+        return stat.S_ISREG(entry.stat().st_mode)
+    except OSError as error:
+        tell(entry.path, _why(error))
+        return False

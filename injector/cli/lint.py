@@ -1,0 +1,178 @@
+"""`lint`: what is wrong with manifests, in a form for people, tools or GitHub."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from injector.cli import files
+from injector.cli.main import Exit
+from injector.config import load_policy
+from injector.core.model import Policy
+from injector.lint import baseline, catalogue, pages, report
+from injector.lint.linter import Linter
+from injector.lint.model import Level, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import IO
+
+    from injector.lint.linter import Report
+
+
+class _RuleType(click.ParamType[Rule]):
+    """A rule by id or name."""
+
+    name = "rule"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Rule:
+        """Look the rule up."""
+        rule = catalogue.find(str(value))
+        if rule is None:
+            self.fail("no such rule; --list-rules names them all", param, ctx)
+        return rule
+
+
+_FILE: Final = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(short_help="Find what is wrong with manifests, before a cluster does.")
+@click.argument("paths", nargs=-1, metavar="[FILE|DIR|-]...")
+@click.option("-f", "--filename", "more", multiple=True, metavar="FILE|DIR|-", help="The same as an argument.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave files or folders out of a folder. Repeatable.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(list(report.FORMATS)),
+    default="text",
+    show_default=True,
+    help="Format of findings.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice([level.value for level in Level]),
+    default=Level.WARNING.value,
+    show_default=True,
+    help="Exit with 1 for findings of this level or worse.",
+)
+@click.option("--disable", multiple=True, type=_RuleType(), metavar="RULE", help="Switch a rule off. Repeatable.")
+@click.option("--policy-file", type=_FILE, metavar="FILE", help="The webhook's policy: allowed Secrets, defaults.")
+@click.option("--baseline", "known_in", type=_FILE, metavar="FILE", help="Do not report the findings that are in FILE.")
+@click.option("--write-baseline", "write_to", type=_FILE, metavar="FILE", help="Write today's findings to FILE.")
+@click.option("--list-rules", is_flag=True, help="List the rules and do nothing else.")
+@click.option("--show-rule", type=_RuleType(), metavar="RULE", help="Print a rule's page and do nothing else.")
+def command(  # noqa: PLR0913 - one parameter per option
+    *,
+    paths: Sequence[str],
+    more: Sequence[str],
+    exclude: Sequence[str],
+    output: str,
+    fail_on: str,
+    disable: Sequence[Rule],
+    policy_file: Path | None,
+    known_in: Path | None,
+    write_to: Path | None,
+    list_rules: bool,
+    show_rule: Rule | None,
+) -> int:
+    r"""Find what is wrong with manifests, before a cluster does.
+
+    Reads files, folders (every .yaml, .yml and .json below) and standard input
+    ("-"); without any, the current folder. No cluster is asked.
+
+    One line of a file is left alone with a comment that gives a reason:
+
+    \b
+      # dapr-token-injector: ignore RULE -- REASON
+
+    Exit codes: 0 fine, 1 findings, 2 wrong use or bad input, 3 our own fault.
+    """
+    if list_rules or show_rule is not None:
+        return _tell_rules(show_rule)
+    if known_in is not None and write_to is not None:
+        raise click.UsageError("--baseline and --write-baseline exclude each other")
+    known = _known(known_in) if known_in is not None else {}
+    policy = load_policy(policy_file) if policy_file is not None else Policy()
+    linter = Linter(policy, frozenset(rule.id for rule in disable))
+    _read(linter, [*paths, *more] or ["."], exclude)
+    found = linter.report()
+    _tell_unreadable(found)
+    if write_to is not None:
+        return _write_baseline(write_to, found)
+    found = found.beside(known)
+    _tell(found, output)
+    return _exit(found, Level(fail_on))
+
+
+def _tell_rules(rule: Rule | None) -> int:
+    lines = report.rules_table() if rule is None else pages.page(rule).splitlines()
+    for line in lines:
+        click.echo(line)
+    return Exit.FINE
+
+
+def _known(path: Path) -> Mapping[baseline.Key, int]:
+    try:
+        return baseline.read(path.read_bytes())
+    except OSError as error:
+        raise click.UsageError(f"--baseline {path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except baseline.BaselineError as error:
+        raise click.UsageError(f"--baseline {path}: {error}") from None
+
+
+def _read(linter: Linter, arguments: Sequence[str], exclude: Sequence[str]) -> None:
+    sources = list(files.find(arguments, exclude, linter.cannot_read))
+    # A bar for people who wait; a pipe or a log gets none.
+    hidden = len(sources) == 1 or not sys.stderr.isatty()
+    with click.progressbar(sources, label="Reading", file=sys.stderr, hidden=hidden, show_pos=True) as bar:
+        for source in bar:
+            try:
+                linter.read(source.name, files.blocks(source), in_file=source.path is not None)
+            except files.UnreadableError as error:
+                linter.cannot_read(source.name, str(error))
+
+
+def _tell_unreadable(found: Report) -> None:
+    for each in found.unreadable:
+        click.echo(f"Error: {each}", err=True)
+
+
+def _tell(found: Report, output: str) -> None:
+    lines = (
+        report.text(found, colour=wants_colour(sys.stdout, os.environ))
+        if output == "text"
+        else report.FORMATS[output](found)
+    )
+    for line in lines:
+        click.echo(line, color=True)
+    click.echo(report.summary(found), err=True)
+
+
+def wants_colour(stream: IO[str], env: Mapping[str, str]) -> bool:
+    """Whether output may be coloured: on a terminal that can, unless NO_COLOR (https://no-color.org) says otherwise."""
+    return stream.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
+
+
+def _exit(found: Report, fail_on: Level) -> int:
+    if found.unreadable:
+        return Exit.USAGE
+    return Exit.FINDINGS if any(each.rule.level.at_least(fail_on) for each in found.findings) else Exit.FINE
+
+
+def _write_baseline(path: Path, found: Report) -> int:
+    """Write the file whole or not at all; what could not be read is not known to be fine."""
+    if found.unreadable:
+        click.echo(f"Error: {path} was not written", err=True)
+        return Exit.USAGE
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(baseline.write(found.findings))
+        partial.replace(path)
+    except OSError as error:
+        raise click.UsageError(f"--write-baseline {path}: {(error.strerror or 'cannot be written').lower()}") from None
+    click.echo(f"{path}: {len(found.findings)} known findings", err=True)
+    return Exit.FINE

@@ -1,0 +1,97 @@
+"""The findings that were there when somebody began to use the linter: known, counted, and not reported again.
+
+An entry is a rule, an object and a path in it: no message and no value, so that nothing can be guessed from the file,
+and no file name or line, so that moving things does not bring old findings back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from injector.lint.model import Finding
+
+VERSION: Final = 1
+Key = tuple[str, str, str]
+
+
+class BaselineError(Exception):
+    """The file is not a baseline of ours; the message holds nothing of it."""
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rule: str
+    object: str
+    path: str
+    count: int = 1
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    findings: tuple[_Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """Findings beside a baseline: new ones, known ones, and how many of the known have gone since."""
+
+    new: tuple[Finding, ...]
+    known: tuple[Finding, ...]
+    gone: int
+
+
+def key(finding: Finding) -> Key:
+    """What a finding is recognised by."""
+    return finding.rule.id, str(finding.place.identity), finding.place.path
+
+
+def fingerprint(finding: Finding) -> str:
+    """The same as one word of fixed length, for formats that want one."""
+    return hashlib.sha256("\0".join(key(finding)).encode()).hexdigest()[:32]
+
+
+def write(findings: Iterable[Finding]) -> bytes:
+    """A baseline that knows `findings`: sorted, one entry a line, so that its changes can be reviewed."""
+    counted = sorted(Counter(map(key, findings)).items())
+    lines = ",\n".join(f"    {msgspec.json.encode(_Entry(*what, count)).decode()}" for what, count in counted)
+    return f'{{\n  "version": {VERSION},\n  "findings": [\n{lines}\n  ]\n}}\n'.encode()
+
+
+def read(content: bytes) -> Mapping[Key, int]:
+    """How often each finding is known.
+
+    Raises:
+        BaselineError: `content` is not a baseline, or of another version.
+    """
+    try:
+        file = msgspec.json.decode(content, type=_File)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BaselineError("not a baseline of lint; write one with --write-baseline") from None
+    if file.version != VERSION:
+        raise BaselineError(f"a baseline of another version; this program reads version {VERSION}")
+    known: Counter[Key] = Counter()
+    for entry in file.findings:
+        known[entry.rule, entry.object, entry.path] += entry.count
+    return known
+
+
+def sort(findings: Sequence[Finding], known: Mapping[Key, int]) -> Sorted:
+    """Part `findings` into new and known ones; of several alike, as many are known as were counted."""
+    left = Counter(known)
+    new: list[Finding] = []
+    old: list[Finding] = []
+    for finding in findings:
+        what = key(finding)
+        if left[what] > 0:
+            left[what] -= 1
+            old.append(finding)
+        else:
+            new.append(finding)
+    return Sorted(tuple(new), tuple(old), sum(count for count in left.values() if count > 0))

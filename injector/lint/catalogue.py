@@ -1,0 +1,27 @@
+"""All rules, by id. An id is given once and never again, also when its rule is gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from injector.lint.rules import annotation, comments, secrets, sidecar, variables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from injector.lint.model import Rule
+
+RULES: Final[tuple[Rule, ...]] = tuple(
+    sorted(
+        (*annotation.RULES, *variables.RULES, *sidecar.RULES, *secrets.RULES, *comments.RULES),
+        key=lambda rule: rule.id,
+    )
+)
+
+# A rule by its id or its name, in lower case: what people may write in options and comments.
+BY_WORD: Final[Mapping[str, Rule]] = {word.lower(): rule for rule in RULES for word in (rule.id, rule.name)}
+
+
+def find(word: str) -> Rule | None:
+    """The rule that a person means by an id or a name, in any case."""
+    return BY_WORD.get(word.strip().lower())

@@ -1,0 +1,226 @@
+"""Reads files one document at a time, lets every rule look, and tells in the end what was found.
+
+What is kept while reading: findings, facts about Secrets, and ignore comments. Documents are dropped as soon as they
+were looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from injector.core import names
+from injector.core.model import SourceKind
+from injector.lint import baseline, catalogue, ignores, template
+from injector.lint.files import FileSet, SecretSeen, Use, is_secret, judge, key_paths
+from injector.lint.model import Finding, Identity, Place, Unreadable, kind_label, label, spelled
+from injector.lint.rules.comments import BAD_IGNORE, UNUSED_IGNORE
+from injector.manifests.documents import read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from injector.core.model import Policy, TokenRef
+    from injector.lint.baseline import Key
+    from injector.lint.ignores import Ignore
+    from injector.lint.model import Path, Rule
+    from injector.manifests.chunks import Chunk
+    from injector.manifests.documents import Document, Object
+    from injector.manifests.errors import ManifestError
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found, in the order of the files."""
+
+    findings: tuple[Finding, ...]
+    ignored: tuple[Finding, ...]  # by a comment
+    known: tuple[Finding, ...]  # by the baseline
+    unreadable: tuple[Unreadable, ...]
+    gone: int = 0  # findings of the baseline that are no more
+    files: int = 0
+
+    def beside(self, known: Mapping[Key, int]) -> Report:
+        """The same beside a baseline."""
+        parted = baseline.sort(self.findings, known)
+        return Report(parted.new, self.ignored, parted.known, self.unreadable, parted.gone, self.files)
+
+
+@dataclass(slots=True)
+class _File:
+    """What is remembered of a file."""
+
+    ignores: list[Ignore] = field(default_factory=list)
+    is_whole: bool = True  # every document was looked at
+
+
+class Linter:
+    """One run over a set of files."""
+
+    def __init__(self, policy: Policy, disabled: frozenset[str] = frozenset()) -> None:
+        """`disabled` are ids of rules that say nothing."""
+        self._policy = policy
+        self._rules = tuple(rule for rule in catalogue.RULES if rule.id not in disabled)
+        self._disabled = disabled
+        self._set = FileSet()
+        self._findings: list[Finding] = []
+        self._unreadable: list[Unreadable] = []
+        self._files: dict[str, _File] = {}
+        self._count = 0
+
+    def read(self, source: str, text: str | Iterable[str], *, in_file: bool = True) -> None:
+        """Look at every document of a file; what cannot be read is remembered, and the rest is looked at.
+
+        Args:
+            source: What findings call the file.
+            text: The whole file, or blocks of it in order.
+            in_file: False for a pipe.
+        """
+        self._count += 1
+        chunk: Chunk | None = None
+        for document in read(text, source, on_error=self._fail):
+            if document.chunk is not chunk:
+                chunk = document.chunk
+                self._comments(document)
+            for each in document.objects():
+                self._look(each, in_file=in_file)
+
+    def cannot_read(self, source: str, message: str) -> None:
+        """Remember a file that could not be opened at all."""
+        self._unreadable.append(Unreadable(source, None, None, message))
+
+    def report(self) -> Report:
+        """Everything that was found in all files. To be called once, at the end."""
+        for rule in self._rules:
+            if rule.files is not None:
+                self._findings.extend(Finding(rule, *told) for told in rule.files(self._set))
+        found = [*self._findings, *self._bad_comments()]
+        shown, ignored, used = self._by_comments(found)
+        return Report(
+            findings=tuple(sorted((*shown, *self._unused_comments(used)), key=lambda finding: finding.order)),
+            ignored=tuple(sorted(ignored, key=lambda finding: finding.order)),
+            known=(),
+            unreadable=tuple(self._unreadable),
+            files=self._count,
+        )
+
+    # --- one document ---
+
+    def _fail(self, error: ManifestError) -> None:
+        self._file(error.source).is_whole = False
+        self._unreadable.append(Unreadable(error.source, error.document, error.line, error.message))
+
+    def _look(self, each: Object, *, in_file: bool) -> None:
+        identity = Identity(
+            kind_label(each.kind), *(label(word) if word else "" for word in (each.namespace, each.name))
+        )
+        if is_secret(each.value):
+            self._set.add(_secret(each, identity, in_file=in_file))
+            return
+        paths = [found.path for found in each.templates()]
+        if not paths:
+            return
+        seen = template.workload(identity, each.value, each.path, paths, self._policy)
+        for rule in self._rules:
+            for hit in rule.workload(seen) if rule.workload is not None else ():
+                self._findings.append(Finding(rule, _place(each, identity, hit.path), hit.message))
+        self._set.uses.extend(_uses(each, identity, seen))
+
+    # --- comments ---
+
+    def _file(self, source: str) -> _File:
+        return self._files.setdefault(source, _File())
+
+    def _comments(self, document: Document) -> None:
+        chunk = document.chunk
+        found = list(ignores.parse(chunk.text, chunk.line, document.index))
+        if found:
+            self._file(document.source).ignores.extend(found)
+
+    def _bad_comments(self) -> Iterator[Finding]:
+        for source, comment in self._all_comments():
+            if comment.flaw is not None:
+                yield from self._about(BAD_IGNORE, source, comment, comment.flaw)
+
+    def _unused_comments(self, used: set[tuple[str, int, str]]) -> Iterator[Finding]:
+        for source, comment in self._all_comments():
+            if not self._files[source].is_whole:
+                continue
+            for rule in sorted(comment.rules - self._disabled):
+                if (source, comment.line, rule) not in used:
+                    yield from self._about(
+                        UNUSED_IGNORE, source, comment, f"nothing here needs to be ignored for {rule}"
+                    )
+
+    def _all_comments(self) -> Iterator[tuple[str, Ignore]]:
+        return ((source, comment) for source, file in self._files.items() for comment in file.ignores)
+
+    def _about(self, rule: Rule, source: str, comment: Ignore, message: str) -> Iterator[Finding]:
+        if rule in self._rules:
+            place = Place(source, comment.line, comment.column, comment.document, Identity("File", "", label(source)))
+            yield Finding(rule, place, message)
+
+    def _by_comments(
+        self, findings: Iterable[Finding]
+    ) -> tuple[list[Finding], list[Finding], set[tuple[str, int, str]]]:
+        """Findings that stay, those that a comment takes away, and which comments did."""
+        shown: list[Finding] = []
+        ignored: list[Finding] = []
+        used: set[tuple[str, int, str]] = set()
+        by_line = {
+            (source, comment.covers, rule): comment.line
+            for source, comment in self._all_comments()
+            for rule in comment.rules
+        }
+        for finding in findings:
+            place = finding.place
+            line = by_line.get((place.source, place.line, finding.rule.id))
+            if line is None:
+                shown.append(finding)
+            else:
+                used.add((place.source, line, finding.rule.id))
+                ignored.append(finding)
+        return shown, ignored, used
+
+
+def _place(each: Object, identity: Identity, path: Path) -> Place:
+    document = each.document
+    position = document.position(path)
+    inside = spelled(each.value, path[len(each.path) :])
+    return Place(document.source, position.line, position.column, document.index, identity, inside)
+
+
+def _secret(each: Object, identity: Identity, *, in_file: bool) -> SecretSeen:
+    keys = {
+        key: judge(each.value, path, _place(each, identity, (*each.path, *path)))
+        for key, path in key_paths(each.value).items()
+    }
+    return SecretSeen(each.namespace, each.name, keys, in_file)
+
+
+def _uses(each: Object, identity: Identity, seen: template.Workload) -> Iterator[Use]:
+    """Which keys of Secrets the templates of an object want as tokens, each told once per template."""
+    for view in seen.templates:
+        told = set()
+        for ref, path, where in _wanted(view):
+            if ref not in told:
+                told.add(ref)
+                yield Use(_place(each, identity, path), each.namespace, ref, where)
+
+
+def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str]]:
+    for variable, wanted in view.request.wanted if view.request is not None else ():
+        name, key = _ASKS[variable]
+        yield wanted, view.annotation(key if key in view.raw_annotations else name), name
+    for container in view.containers:
+        for entry in container.entries:
+            ref = entry.said.ref
+            if ref is not None and ref.kind is SourceKind.SECRET:
+                yield ref, entry.path, f"{entry.variable} of container {label(container.name)}"
+
+
+# The annotations that ask for a variable: the Secret's name, and its key.
+_ASKS: Final = {
+    names.API_TOKEN_ENV: (names.API_TOKEN_SECRET, names.API_TOKEN_KEY),
+    names.APP_TOKEN_ENV: (names.APP_TOKEN_SECRET, names.APP_TOKEN_KEY),
+}

@@ -1,0 +1,1 @@
+"""The rules, by theme. `catalogue.RULES` has them all."""

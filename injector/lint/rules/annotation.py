@@ -1,0 +1,330 @@
+"""Rules about annotations: what is written where, and how."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from injector.core import names
+from injector.core.model import Reason, SourceKind
+from injector.core.request import Enabled, asks_for_token, enabled, is_secret_key, is_secret_name, shown
+from injector.lint.model import Hit, Level, Rule, label
+from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod
+from injector.lint.template import WRITTEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from injector.core.model import TokenRef
+    from injector.lint.template import Entry, Workload
+
+
+def _on_workload(workload: Workload) -> Iterator[Hit]:
+    for above in workload.above:
+        for name in WRITTEN:
+            if _has(above.annotations.get(name)) and not all(
+                _has(template.raw_annotations.get(name)) for template in workload.templates
+            ):
+                kind = workload.identity.kind
+                yield Hit(
+                    (*above.path, name),
+                    f"{name} is on the {kind} and not on its Pod template: the Pods will not have it",
+                )
+
+
+def _has(value: object) -> bool:
+    """Whether an annotation says anything: the core trims values and takes an empty one for none."""
+    return bool(value.strip()) if isinstance(value, str) else value is not None
+
+
+ANNOTATION_ON_WORKLOAD: Final = Rule(
+    id="DTI001",
+    name="annotation-on-workload",
+    level=Level.ERROR,
+    summary="An annotation is on the workload and not on its Pod template.",
+    why=(
+        "Dapr and this webhook look at Pods. A Pod gets the annotations of the template, "
+        "`spec.template.metadata`, and none of those of the Deployment itself, so the annotation does nothing: "
+        "the Pod has no sidecar, or the sidecar has no token and serves everyone."
+    ),
+    fix="Move the annotation to `metadata.annotations` of the Pod template.",
+    bad="""\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: orders
+  annotations:
+    dapr.io/api-token-secret: dapr-api-token
+spec:
+  template:
+    metadata:
+      annotations:
+        dapr.io/enabled: "true"
+    spec:
+      containers:
+        - name: web
+          image: example/orders
+""",
+    good="""\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: orders
+spec:
+  template:
+    metadata:
+      annotations:
+        dapr.io/enabled: "true"
+        dapr.io/api-token-secret: dapr-api-token
+        dapr-token-injector/app-containers: web
+    spec:
+      containers:
+        - name: web
+          image: example/orders
+""",
+    workload=_on_workload,
+)
+
+
+def _not_enabled(workload: Workload) -> Iterator[Hit]:
+    for template in workload.templates:
+        if not asks_for_token(template.annotations):
+            continue
+        name = names.API_TOKEN_SECRET if template.annotations.api_token_secret else names.APP_TOKEN_SECRET
+        match enabled(template.annotations):
+            case Enabled.ABSENT:
+                yield Hit(
+                    template.annotation(name), f'a token is asked for but {names.ENABLED} is missing; set it to "true"'
+                )
+            case Enabled.UNKNOWN:
+                yield Hit(template.annotation(names.ENABLED), f'{names.ENABLED} is not a true value; set it to "true"')
+            case Enabled.TRUE | Enabled.FALSE:
+                pass  # false is a decision
+
+
+NOT_ENABLED: Final = Rule(
+    id="DTI002",
+    name="not-enabled",
+    level=Level.ERROR,
+    summary="A token is asked for, but the Pod does not use Dapr.",
+    why=(
+        "Without `dapr.io/enabled` neither Dapr nor this webhook does anything for the Pod. True is `y yes true t "
+        "on 1` in any case; every other word counts as false. A plain `false` is taken for a decision and not "
+        "reported."
+    ),
+    fix='Add `dapr.io/enabled: "true"` next to the annotation, with the quotes, or remove the secret annotation.',
+    bad=pod(SECRET, FOR_WEB),
+    good=pod(DAPR, SECRET, FOR_WEB),
+    workload=_not_enabled,
+)
+
+
+def _unquoted(workload: Workload) -> Iterator[Hit]:
+    for template in workload.templates:
+        for name in WRITTEN:
+            value = template.raw_annotations.get(name)
+            if value is not None and not isinstance(value, str):
+                yield Hit(
+                    template.annotation(name),
+                    f"{name} is {_type_name(value)} and not text: the API server refuses the object; put it in quotes",
+                )
+
+
+def _type_name(value: object) -> str:
+    if isinstance(value, bool):
+        return "a boolean"
+    return "a number" if isinstance(value, int | float) else "a list or a mapping"
+
+
+UNQUOTED_ANNOTATION: Final = Rule(
+    id="DTI003",
+    name="unquoted-annotation",
+    level=Level.ERROR,
+    summary="An annotation is an unquoted boolean or number.",
+    why=(
+        "Annotations are text. YAML as kubectl reads it takes `true`, `yes` and `on` for booleans and `1` for a "
+        "number unless they are quoted, and the API server refuses such an object; some tools in between write "
+        "`True` or drop the annotation instead."
+    ),
+    fix='Put the value in quotes: `dapr.io/enabled: "true"`.',
+    bad=pod("dapr.io/enabled: yes"),
+    good=pod('dapr.io/enabled: "yes"'),
+    workload=_unquoted,
+)
+
+
+def _problems(workload: Workload, reason: Reason) -> Iterator[Hit]:
+    """What the core would deny for `reason`, in its own words."""
+    for template in workload.templates:
+        for problem in template.problems:
+            if problem.reason is reason:
+                yield Hit(template.annotation(problem.annotation), problem.brief)
+
+
+def _written(workload: Workload) -> Iterator[tuple[Entry, TokenRef]]:
+    """References to Secrets that people wrote into variables themselves."""
+    for template in workload.templates:
+        for container in template.containers:
+            for entry in container.entries:
+                if entry.said.ref is not None and entry.said.ref.kind is SourceKind.SECRET:
+                    yield entry, entry.said.ref
+
+
+_NAME: Final = ("valueFrom", SourceKind.SECRET.value, "name")
+_KEY: Final = ("valueFrom", SourceKind.SECRET.value, "key")
+
+
+def _bad_names(workload: Workload) -> Iterator[Hit]:
+    yield from _problems(workload, Reason.INVALID_SECRET_NAME)
+    for entry, ref in _written(workload):
+        if not is_secret_name(ref.name):
+            yield Hit((*entry.path, *_NAME), f"{entry.variable}: {shown(ref.name)} is not a Secret name")
+
+
+BAD_SECRET_NAME: Final = Rule(
+    id="DTI004",
+    name="bad-secret-name",
+    level=Level.ERROR,
+    summary="No Secret can have this name.",
+    why=(
+        "A Secret's name is lower-case letters, digits, `-` and `.`, at most 253 characters, with a letter or "
+        "digit first and last. The webhook denies the Pod; without the webhook the API server does, with a "
+        "message that names another field. A Secret is always in the Pod's own namespace: `namespace/name` is no "
+        "name."
+    ),
+    fix="Write the name of a Secret in the Pod's namespace. If a token was pasted here, it was published: replace it.",
+    bad=pod(DAPR, "dapr.io/api-token-secret: shared/dapr-token"),
+    good=pod(DAPR, SECRET, FOR_WEB),
+    workload=_bad_names,
+)
+
+
+def _bad_keys(workload: Workload) -> Iterator[Hit]:
+    yield from _problems(workload, Reason.INVALID_SECRET_KEY)
+    for entry, ref in _written(workload):
+        if not is_secret_key(ref.key):
+            yield Hit((*entry.path, *_KEY), f"{entry.variable}: {shown(ref.key)} is not a key of a Secret")
+
+
+BAD_SECRET_KEY: Final = Rule(
+    id="DTI005",
+    name="bad-secret-key",
+    level=Level.ERROR,
+    summary="No Secret can have this key.",
+    why=(
+        "A key is letters, digits, `-`, `_` and `.`, at most 253 characters, and neither `.` nor anything that "
+        "begins with `..`. The webhook denies the Pod; without it the container never starts."
+    ),
+    fix="Write the key as it stands under `data` or `stringData` of the Secret.",
+    bad=pod(DAPR, SECRET, "dapr-token-injector/api-token-key: ../token"),
+    good=pod(DAPR, SECRET, "dapr-token-injector/api-token-key: api.token", FOR_WEB),
+    workload=_bad_keys,
+)
+
+
+_POLICY: Final = '# With a policy file that says: allowedSecrets: ["dapr-*"]\n'
+
+SECRET_NOT_ALLOWED: Final = Rule(
+    id="DTI006",
+    name="secret-not-allowed",
+    level=Level.ERROR,
+    summary="The policy's list allowedSecrets leaves the Secret out.",
+    why=(
+        "The owner of the cluster may list the Secrets that Pods may use as tokens. The webhook denies a Pod that "
+        "names another, also in a variable that the Pod brought along. Reported only with `--policy-file`."
+    ),
+    fix="Use a Secret that is on the list, or have the list extended.",
+    bad=_POLICY + pod(DAPR, "dapr.io/api-token-secret: payments-database", FOR_WEB),
+    good=_POLICY + pod(DAPR, SECRET, FOR_WEB),
+    workload=lambda workload: _problems(workload, Reason.SECRET_NOT_ALLOWED),
+)
+
+
+def _unknown_containers(workload: Workload) -> Iterator[Hit]:
+    for template in workload.templates:
+        if template.request is None or template.pod is None or not template.request.app_containers.from_pod:
+            continue
+        there = {container.name for container in template.containers} | {names.SIDECAR}
+        for name in template.request.app_containers.names:
+            if name not in there:
+                yield Hit(
+                    template.annotation(names.APP_CONTAINERS),
+                    f"no container {shown(name)} to give the token to; there are: "
+                    f"{', '.join(sorted(label(known) for known in there - {names.SIDECAR})) or 'none'}",
+                )
+
+
+UNKNOWN_APP_CONTAINER: Final = Rule(
+    id="DTI014",
+    name="unknown-app-container",
+    level=Level.WARNING,
+    summary="dapr-token-injector/app-containers names a container that is not there.",
+    why=(
+        "The name is probably misspelt, and the container that was meant gets no token: its calls to Dapr end in "
+        "401. If another webhook adds the container, ignore the line with a reason."
+    ),
+    fix='Write the names as they stand under `containers`, parted by commas, or `"*"` for all of them.',
+    bad=pod(DAPR, SECRET, "dapr-token-injector/app-containers: wbe"),
+    good=pod(DAPR, SECRET, FOR_WEB),
+    workload=_unknown_containers,
+)
+
+
+def _malformed(workload: Workload) -> Iterator[Hit]:
+    for template in workload.templates:
+        # Custom resources have templates of their own making: only those that speak of Dapr are ours to judge.
+        if template.flaw is not None and any(name in template.raw_annotations for name in WRITTEN):
+            yield Hit(template.flaw.path, template.flaw.message)
+
+
+MALFORMED_TEMPLATE: Final = Rule(
+    id="DTI016",
+    name="malformed-template",
+    level=Level.ERROR,
+    summary="The Pod template is not shaped as Kubernetes wants it.",
+    why=(
+        "`containers` is a list of containers, `env` a list of variables with a `name` that is text. The API "
+        "server refuses anything else, and no other rule about containers can be checked."
+    ),
+    fix="Write the field as Kubernetes' reference has it; quote a name that looks like a number or a boolean.",
+    bad="""\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: orders
+  annotations:
+    dapr.io/enabled: "true"
+spec:
+  containers:
+    - name: web
+      image: example/orders
+      env:
+        LOG_LEVEL: info
+""",
+    good="""\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: orders
+  annotations:
+    dapr.io/enabled: "true"
+spec:
+  containers:
+    - name: web
+      image: example/orders
+      env:
+        - name: LOG_LEVEL
+          value: info
+""",
+    workload=_malformed,
+)
+
+RULES: Final = (
+    ANNOTATION_ON_WORKLOAD,
+    NOT_ENABLED,
+    UNQUOTED_ANNOTATION,
+    BAD_SECRET_NAME,
+    BAD_SECRET_KEY,
+    SECRET_NOT_ALLOWED,
+    UNKNOWN_APP_CONTAINER,
+    MALFORMED_TEMPLATE,
+)

@@ -1,0 +1,218 @@
+"""Rules about Secrets that are in the same set of files as the Pods that use them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from injector.lint.files import LONGEST, SHORTEST, Flaw
+from injector.lint.model import Level, Rule, label
+from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod, secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from injector.lint.files import FileSet, SecretSeen
+    from injector.lint.model import Place
+
+_POD: Final = pod(DAPR, SECRET, FOR_WEB)
+_POD_IN_SHOP: Final = _POD.replace("  name: orders\n", "  name: orders\n  namespace: shop\n")
+_SOUND: Final = "stringData:\n  token: ${DAPR_API_TOKEN}   # replaced by a tool when the Secret is applied\n"
+
+
+def _both(one: str, other: str) -> str:
+    return f"{one}---\n{other}"
+
+
+def _elsewhere(files: FileSet) -> Iterator[tuple[Place, str]]:
+    for use in files.uses:
+        others = files.elsewhere(use)
+        if others:
+            there = ", ".join(sorted({label(other.namespace) for other in others}))
+            said = f"Secret {label(use.ref.name)} is in namespace {there} and the Pod in {label(use.namespace)}"
+            yield use.place, f"{use.where}: {said}; a Pod can only use Secrets of its own namespace"
+
+
+SECRET_IN_OTHER_NAMESPACE: Final = Rule(
+    id="DTI021",
+    name="secret-in-other-namespace",
+    level=Level.ERROR,
+    summary="The Secret is in another namespace than the Pod.",
+    why=(
+        "A `secretKeyRef` has no namespace: the kubelet looks in the Pod's own. The container waits in "
+        "`CreateContainerConfigError` until a Secret of that name appears there. Reported when the files hold a "
+        "Secret of the name, and all of them say another namespace."
+    ),
+    fix="Add the Secret to the Pod's namespace, by itself or with a tool that copies Secrets.",
+    bad=_both(_POD_IN_SHOP, secret(_SOUND, namespace="vault")),
+    good=_both(_POD_IN_SHOP, secret(_SOUND, namespace="shop")),
+    files=_elsewhere,
+)
+
+
+def _without_key(files: FileSet) -> Iterator[tuple[Place, str]]:
+    for use in files.uses:
+        found = files.found(use)
+        if found and not any(use.ref.key in candidate.keys for candidate in found):
+            said = f"Secret {label(use.ref.name)} has no key {label(use.ref.key)}; its keys are: {_keys(found)}"
+            yield use.place, f"{use.where}: {said}"
+
+
+def _keys(found: Iterable[SecretSeen]) -> str:
+    known = sorted({label(key) for secret_seen in found for key in secret_seen.keys})
+    told = known[:_MOST_KEYS]
+    return ", ".join([*told, f"and {len(known) - len(told)} more"] if len(known) > len(told) else told) or "none"
+
+
+_MOST_KEYS: Final = 5
+
+SECRET_WITHOUT_KEY: Final = Rule(
+    id="DTI022",
+    name="secret-without-key",
+    level=Level.ERROR,
+    summary="The Secret has no such key.",
+    why=(
+        "The kubelet does not start the container: `CreateContainerConfigError`, `couldn't find key`. The key is "
+        "`token` unless `dapr-token-injector/api-token-key` (or `app-token-key`) names another."
+    ),
+    fix="Add the key to the Secret, or name the one that it has.",
+    bad=_both(_POD, secret("stringData:\n  api-token: ${DAPR_API_TOKEN}\n")),
+    good=_both(_POD, secret(_SOUND)),
+    files=_without_key,
+)
+
+
+def _with(flaw: Flaw, said: str) -> Callable[[FileSet], Iterator[tuple[Place, str]]]:
+    """A rule that reports every used key whose value has `flaw`."""
+
+    def check(files: FileSet) -> Iterator[tuple[Place, str]]:
+        for seen, name, key in files.used_keys():
+            if key.flaw is flaw:
+                yield key.place, f"key {label(name)} of Secret {label(seen.name)} {said}"
+
+    return check
+
+
+SECRET_VALUE_EMPTY: Final = Rule(
+    id="DTI023",
+    name="secret-value-empty",
+    level=Level.ERROR,
+    summary="The token is empty.",
+    why=(
+        "`daprd` takes an empty `DAPR_API_TOKEN` for none and serves without authentication. The reference is "
+        "valid and the Pod becomes ready, so nothing tells."
+    ),
+    fix="Fill it, or leave the key out: then the container waits instead of running open.",
+    bad=_both(_POD, secret('stringData:\n  token: ""\n')),
+    good=_both(_POD, secret(_SOUND)),
+    files=_with(Flaw.EMPTY, "is empty, which turns authentication off"),
+)
+
+SECRET_VALUE_NEWLINE: Final = Rule(
+    id="DTI024",
+    name="secret-value-newline",
+    level=Level.ERROR,
+    summary="The token has a line end in it.",
+    why=(
+        "`daprd` compares byte by byte, and no HTTP header carries a line end: clients refuse to send it or send "
+        "it without, and every call is a 401. It comes from `echo token | base64`, which encodes the line end "
+        "too, and from YAML's `|`, which keeps it."
+    ),
+    fix="Encode with `printf %s`, or write `|-` instead of `|`. A token that was in Git is to be replaced anyway.",
+    bad=_both(_POD, secret("data:\n  token: bm90LWEtc2VjcmV0LWFueS1tb3JlCg==\n")),
+    good=_both(_POD, secret("data:\n  token: bm90LWEtc2VjcmV0LWFueS1tb3Jl\n")),
+    files=_with(Flaw.NEWLINE, "has a line end, which no header can carry: every call will be refused"),
+)
+
+SECRET_VALUE_UNFIT: Final = Rule(
+    id="DTI025",
+    name="secret-value-unfit",
+    level=Level.ERROR,
+    summary="The token has characters that no header can carry.",
+    why=(
+        "A token travels in the header `dapr-api-token`. A header is printable ASCII; blanks at its ends are cut "
+        "off on the way, and control characters, NUL and everything beyond ASCII are refused or changed by "
+        "clients. The token never matches."
+    ),
+    fix="Use printable ASCII, such as 32 random bytes in base64.",
+    bad=_both(_POD, secret('stringData:\n  token: " blanks-at-both-ends "\n')),
+    good=_both(_POD, secret(_SOUND)),
+    files=_with(Flaw.UNFIT, "has characters that no header can carry: every call will be refused"),
+)
+
+SECRET_VALUE_LENGTH: Final = Rule(
+    id="DTI026",
+    name="secret-value-length",
+    level=Level.WARNING,
+    summary="The token is so short that it can be guessed, or too long for a header.",
+    why=(
+        f"Below {SHORTEST} bytes a token can be tried out: `daprd` limits no attempts. Above {LONGEST} bytes it does "
+        "not fit into the 4 KiB that `daprd` reads of an HTTP request's headers."
+    ),
+    fix="Use 32 random bytes in base64.",
+    bad=_both(_POD, secret("stringData:\n  token: change-me\n")),
+    good=_both(_POD, secret(_SOUND)),
+    files=_with(Flaw.LENGTH, f"is not {SHORTEST} to {LONGEST} bytes long"),
+)
+
+
+def _malformed(files: FileSet) -> Iterator[tuple[Place, str]]:
+    for check in (
+        _with(Flaw.NOT_BASE64, "is not base64: the API server refuses the Secret; plain text belongs under stringData"),
+        _with(Flaw.NOT_TEXT, "is not text: the API server refuses the Secret; put it in quotes"),
+    ):
+        yield from check(files)
+
+
+SECRET_VALUE_MALFORMED: Final = Rule(
+    id="DTI027",
+    name="secret-value-malformed",
+    level=Level.ERROR,
+    summary="The value is not base64, or not text.",
+    why=(
+        "Under `data` stands base64, under `stringData` text. The API server refuses a Secret with anything else, "
+        "and the Pods wait for it. Digits without quotes are a number."
+    ),
+    fix="Move plain text to `stringData`, and quote it.",
+    bad=_both(_POD, secret("data:\n  token: plain text, not base64\n")),
+    good=_both(_POD, secret(_SOUND)),
+    files=_malformed,
+)
+
+
+def _in_git(files: FileSet) -> Iterator[tuple[Place, str]]:
+    for seen, name, key in files.used_keys():
+        if key.is_secret and seen.in_file:
+            yield key.place, f"the value of key {label(name)} of Secret {label(seen.name)} stands in the file"
+
+
+SECRET_VALUE_IN_GIT: Final = Rule(
+    id="DTI028",
+    name="secret-value-in-git",
+    level=Level.WARNING,
+    summary="A token's value is in a file.",
+    why=(
+        "Files of this kind live in Git, and base64 is no encryption: everyone with access to the repository, its "
+        "forks, its history and its CI has the token, and deleting the line does not take it back. Values that "
+        "were encrypted with SOPS and placeholders such as `${TOKEN}` or `<path:...>` are no values, and "
+        "SealedSecrets and ExternalSecrets hold none. What comes through a pipe is not reported: it may have been "
+        "made a moment ago."
+    ),
+    fix=(
+        "Replace the token, and keep the new one out: create the Secret in the cluster, or use an ExternalSecret, "
+        "a SealedSecret or SOPS."
+    ),
+    bad=_both(_POD, secret("stringData:\n  token: not-a-secret-any-more\n")),
+    good=_both(_POD, secret(_SOUND)),
+    files=_in_git,
+)
+
+RULES: Final = (
+    SECRET_IN_OTHER_NAMESPACE,
+    SECRET_WITHOUT_KEY,
+    SECRET_VALUE_EMPTY,
+    SECRET_VALUE_NEWLINE,
+    SECRET_VALUE_UNFIT,
+    SECRET_VALUE_LENGTH,
+    SECRET_VALUE_MALFORMED,
+    SECRET_VALUE_IN_GIT,
+)

@@ -1,0 +1,160 @@
+"""Rules about a sidecar and the containers beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from injector.core import names
+from injector.core.model import AppContainers, SourceKind
+from injector.core.plan import Target
+from injector.core.request import Enabled, enabled
+from injector.lint.model import Hit, Level, Rule, label
+from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod, reference, variable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from injector.core.model import TokenRef
+    from injector.core.plan import Change, Place
+    from injector.lint.model import Path
+    from injector.lint.template import TemplateView, Workload
+
+_EVERY: Final = AppContainers(every=True, from_pod=False)
+
+
+def _path(template: TemplateView, place: Place) -> Path:
+    return (*template.path, "spec", place.list_name, place.index)
+
+
+def _without_token(workload: Workload) -> Iterator[Hit]:
+    for template in workload.templates:
+        if _has_chosen(template):
+            continue
+        # What `*` would change is what these containers lack.
+        for change in _missing(template):
+            yield Hit(
+                _path(template, change.place),
+                f"container {label(change.place.container)} has no {names.API_TOKEN_ENV}, which its sidecar will "
+                f"demand; name it in {names.APP_CONTAINERS}",
+            )
+
+
+def _has_chosen(template: TemplateView) -> bool:
+    """Whether somebody has said which containers get the token, be it none."""
+    by_policy = template.request is not None and template.request.app_containers
+    return template.annotations.app_containers is not None or bool(by_policy and (by_policy.every or by_policy.names))
+
+
+def _missing(template: TemplateView) -> Iterator[Change]:
+    if enabled(template.annotations) is not Enabled.TRUE:
+        return
+    plan = template.planned(_EVERY)
+    for change in plan.changes if plan is not None else ():
+        if change.place.target is Target.APP and change.variable == names.API_TOKEN_ENV and change.replaces is None:
+            yield change
+
+
+APP_WITHOUT_TOKEN: Final = Rule(
+    id="DTI012",
+    name="app-without-token",
+    level=Level.WARNING,
+    summary="An app container was not given the token that its sidecar will demand.",
+    why=(
+        "Once `daprd` has a token it refuses every call without it. Dapr's SDKs read `DAPR_API_TOKEN` in the "
+        "app's own container; nobody puts it there unless asked to. Infrastructure containers such as "
+        "`istio-proxy`, and init containers that end before the sidecar serves, are not meant."
+    ),
+    fix=(
+        "Name the containers in `dapr-token-injector/app-containers`. If they never call Dapr, say so with an "
+        'empty value: `dapr-token-injector/app-containers: ""`.'
+    ),
+    bad=pod(DAPR, SECRET),
+    good=pod(DAPR, SECRET, FOR_WEB),
+    workload=_without_token,
+)
+
+
+def _with_other_token(workload: Workload) -> Iterator[Hit]:
+    for template in workload.templates:
+        plan = template.planned(_EVERY)
+        for kept in plan.kept if plan is not None else ():
+            entry = kept.place.env.get(kept.variable)
+            if kept.place.target is Target.APP and entry is not None and _is_secret(entry.ref):
+                where = f"{kept.variable} of container {label(kept.place.container)}"
+                yield Hit(
+                    (*_path(template, kept.place), "env", entry.index),
+                    f"{where} is another reference than its sidecar's",
+                )
+
+
+def _is_secret(ref: TokenRef | None) -> bool:
+    return ref is not None and ref.kind is SourceKind.SECRET
+
+
+APP_WITH_OTHER_TOKEN: Final = Rule(
+    id="DTI013",
+    name="app-with-other-token",
+    level=Level.ERROR,
+    summary="An app container has another token than its sidecar.",
+    why=(
+        "`daprd` compares the token that it has with the one that the app sends. From two Secrets, or two keys, come "
+        "two tokens: every call ends in 401."
+    ),
+    fix=(
+        "Use the same Secret and key in both, or remove the variable and name the container in "
+        "`dapr-token-injector/app-containers`."
+    ),
+    bad=pod(DAPR, SECRET, containers=variable(reference("orders-token"), container="web", image="example/orders")),
+    good=pod(DAPR, SECRET, containers=variable(reference(), container="web", image="example/orders")),
+    workload=_with_other_token,
+)
+
+
+def _under_watchdog(workload: Workload) -> Iterator[Hit]:
+    for template in workload.templates:
+        sidecars = [container for container in template.containers if container.is_sidecar]
+        if enabled(template.annotations) is not Enabled.TRUE or not all(found.is_init for found in sidecars):
+            continue
+        if not template.labels.isdisjoint(_SPARED):
+            continue
+        for sidecar in sidecars:
+            yield Hit(
+                sidecar.path,
+                f"Dapr's watchdog and injector look for {names.SIDECAR} under containers and not under initContainers: "
+                "where the watchdog runs, it deletes the Pod again and again",
+            )
+
+
+# The watchdog lists only Pods that have neither: pkg/operator/watchdog.go, getSideCarInjectedNotExistsSelector.
+_SPARED: Final = frozenset({"dapr.io/sidecar-injected", "dapr.io/watchdog-patched"})
+
+_NATIVE: Final = variable(reference()).replace("  env:", "  restartPolicy: Always\n  env:")
+
+NATIVE_SIDECAR_UNDER_WATCHDOG: Final = Rule(
+    id="DTI015",
+    name="native-sidecar-under-watchdog",
+    level=Level.WARNING,
+    summary="A hand-written native sidecar that Dapr's watchdog does not see.",
+    why=(
+        "Dapr's operator can watch for Pods that missed their sidecar (`dapr_operator.watchInterval`, off by "
+        "default). In every round, and only while Dapr's injector is ready, it lists the Pods that have neither "
+        "of the labels `dapr.io/sidecar-injected` and `dapr.io/watchdog-patched`, and deletes those with a true "
+        "`dapr.io/enabled` that have no container named `daprd` under `containers`. It never looks under "
+        "`initContainers`, so a native sidecar there does not count: the Pod is deleted, made anew by its "
+        "controller, and deleted again; a Pod without a controller is gone. Dapr's injector looks in the same "
+        "place only: where it serves the Pod it adds a second `daprd`, and the API server refuses two containers "
+        "of one name."
+    ),
+    fix=(
+        "Keep Dapr's injector away from the Pod (its `namespaceSelector` or `objectSelector`) and add the label "
+        '`dapr.io/watchdog-patched: "true"` to the Pod template, which the watchdog takes for "has a sidecar". Or '
+        "move `daprd` to `containers`, or let Dapr's injector add it."
+    ),
+    bad=pod(DAPR, SECRET, FOR_WEB, init_containers=_NATIVE),
+    good=pod(DAPR, SECRET, FOR_WEB, init_containers=_NATIVE).replace(
+        "  name: orders\n", '  name: orders\n  labels:\n    dapr.io/watchdog-patched: "true"\n'
+    ),
+    workload=_under_watchdog,
+)
+
+RULES: Final = (APP_WITHOUT_TOKEN, APP_WITH_OTHER_TOKEN, NATIVE_SIDECAR_UNDER_WATCHDOG)

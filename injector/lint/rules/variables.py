@@ -1,0 +1,178 @@
+"""Rules about variables: what a container is given as a token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from injector.core import decision, names
+from injector.core.model import Annotations, EntryKind, ObjectMeta, Pod, Policy, SourceKind
+from injector.lint.model import Hit, Level, Rule, label
+from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod, reference, variable
+from injector.lint.template import TOKEN_VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from injector.lint.template import ContainerView, Entry, TemplateView, Workload
+
+
+def _entries(workload: Workload) -> Iterator[tuple[ContainerView, Entry]]:
+    for template in workload.templates:
+        for container in template.containers:
+            for entry in container.entries:
+                yield container, entry
+
+
+def _of(container: ContainerView, entry: Entry) -> str:
+    return f"{entry.variable} of container {label(container.name)}"
+
+
+def _clear_text(workload: Workload) -> Iterator[Hit]:
+    for template in workload.templates:
+        for told in _in_dapr_env(template):
+            yield Hit(template.annotation(names.DAPR_ENV), told)
+    for container, entry in _entries(workload):
+        if entry.said.kind is EntryKind.LITERAL:
+            yield Hit((*entry.path, "value"), f"{_of(container, entry)} is a value in clear text; use a Secret")
+        elif entry.said.ref is not None and entry.said.ref.kind is SourceKind.CONFIG_MAP:
+            yield Hit(entry.path, f"{_of(container, entry)} comes from a ConfigMap, which is clear text; use a Secret")
+
+
+def _in_dapr_env(template: TemplateView) -> tuple[str, ...]:
+    """The core's own warnings about `dapr.io/env`, which it gives for Pods that use Dapr."""
+    alone = Annotations(enabled="true", dapr_env=template.annotations.dapr_env)
+    return decision.decide_pod(Pod(metadata=ObjectMeta(annotations=alone)), Policy(), use_default=False).warnings
+
+
+CLEAR_TEXT_TOKEN: Final = Rule(
+    id="DTI007",
+    name="clear-text-token",
+    level=Level.ERROR,
+    summary="A token stands in a manifest in clear text.",
+    why=(
+        "Whoever reads the manifest, the Pod, or `dapr.io/env` on it has the token; it is in Git's history, in "
+        "backups of etcd and in the output of `kubectl get pod`. It also cannot be rotated without a change of "
+        "the manifest. A ConfigMap is no better: its readers are many, and it is not encrypted at rest."
+    ),
+    fix=(
+        "Put a new token into a Secret and name it with `dapr.io/api-token-secret` (or "
+        "`dapr.io/app-token-secret`). The old one was published: replace it."
+    ),
+    bad=pod(DAPR, containers=variable("value: not-a-secret-any-more\n")),
+    good=pod(DAPR, SECRET, containers=variable(reference())),
+    workload=_clear_text,
+)
+
+
+def _optional(workload: Workload) -> Iterator[Hit]:
+    for container, entry in _entries(workload):
+        if entry.said.optional:
+            source = entry.said.ref.kind.value if entry.said.ref is not None else ""
+            yield Hit(
+                (*entry.path, "valueFrom", source, "optional"),
+                f"{_of(container, entry)} is optional: without the Secret it is silently left out",
+            )
+
+
+OPTIONAL_REFERENCE: Final = Rule(
+    id="DTI008",
+    name="optional-reference",
+    level=Level.ERROR,
+    summary="The reference to the token is `optional: true`.",
+    why=(
+        "If the Secret or its key is missing, the container starts without the variable. For `daprd` an absent "
+        "token means that authentication is off: everyone in the network may call it. Nothing reports this."
+    ),
+    fix="Remove `optional`. Without the Secret the container then waits, and starts by itself when the Secret appears.",
+    bad=pod(DAPR, SECRET, containers=variable(reference(more="optional: true\n"))),
+    good=pod(DAPR, SECRET, containers=variable(reference())),
+    workload=_optional,
+)
+
+
+def _empty(workload: Workload) -> Iterator[Hit]:
+    for container, entry in _entries(workload):
+        if entry.is_last and entry.said.kind is EntryKind.EMPTY:
+            is_guard = container.is_sidecar and entry.variable == names.API_TOKEN_ENV
+            what = "which turns authentication off" if is_guard else "which is no token at all"
+            yield Hit(entry.path, f"{_of(container, entry)} is empty, {what}")
+
+
+EMPTY_TOKEN: Final = Rule(
+    id="DTI009",
+    name="empty-token",
+    level=Level.ERROR,
+    summary="A token variable has neither a value nor a source.",
+    why=(
+        "`daprd` takes an empty token for none and serves without authentication. An app with an empty token "
+        "sends none, and its calls end in 401."
+    ),
+    fix="Remove the entry and let the webhook add the reference, or write a `secretKeyRef`.",
+    bad=pod(DAPR, SECRET, containers=variable('value: ""\n')),
+    good=pod(DAPR, SECRET, containers=variable(reference())),
+    workload=_empty,
+)
+
+
+def _env_from(workload: Workload) -> Iterator[Hit]:
+    for template in workload.templates:
+        keys: dict[str, set[str]] = {}
+        for ref in template.token_names:
+            keys.setdefault(ref.name, set()).add(ref.key)
+        for container in template.containers:
+            for source in container.env_from:
+                given = sorted(source.prefix + key for key in keys.get(source.secret, ()))
+                if given and not any(name in TOKEN_VARIABLES for name in given) and not container.entries:
+                    yield Hit(
+                        (*source.path, "secretRef"),
+                        f"envFrom gives container {label(container.name)} the token as {', '.join(map(label, given))}, "
+                        f"which neither daprd nor an SDK reads; they read {names.API_TOKEN_ENV}",
+                    )
+
+
+TOKEN_BY_ENV_FROM: Final = Rule(
+    id="DTI010",
+    name="token-by-env-from",
+    level=Level.WARNING,
+    summary="`envFrom` takes the token's Secret, under a name that nobody reads.",
+    why=(
+        "`envFrom` names variables after the Secret's keys, so the key `token` becomes a variable `token`. "
+        "`daprd` and Dapr's SDKs read `DAPR_API_TOKEN`: the token is in the container and is not used."
+    ),
+    fix=(
+        "Name the container in `dapr-token-injector/app-containers`, or write a variable `DAPR_API_TOKEN` with a "
+        "`secretKeyRef`, and remove the `envFrom`."
+    ),
+    bad=pod(
+        DAPR,
+        SECRET,
+        FOR_WEB.replace("web", '""'),
+        containers=f"{WEB}  envFrom:\n    - secretRef:\n        name: dapr-api-token\n",
+    ),
+    good=pod(DAPR, SECRET, FOR_WEB),
+    workload=_env_from,
+)
+
+
+def _duplicate(workload: Workload) -> Iterator[Hit]:
+    for container, entry in _entries(workload):
+        if entry.is_last and (last := container.env.get(entry.variable)) is not None and last.copies > 1:
+            yield Hit(entry.path, f"{_of(container, entry)} is there {last.copies} times; this one, the last, counts")
+
+
+DUPLICATE_VARIABLE: Final = Rule(
+    id="DTI011",
+    name="duplicate-variable",
+    level=Level.WARNING,
+    summary="A token variable stands several times in one container.",
+    why=(
+        "Kubernetes uses the last entry of a name. Which one that is changes with every tool that merges lists, "
+        "and the API server says so in a warning at most."
+    ),
+    fix="Keep one entry.",
+    bad=pod(DAPR, SECRET, containers=variable(reference("old-token"), reference())),
+    good=pod(DAPR, SECRET, containers=variable(reference())),
+    workload=_duplicate,
+)
+
+RULES: Final = (CLEAR_TEXT_TOKEN, OPTIONAL_REFERENCE, EMPTY_TOKEN, TOKEN_BY_ENV_FROM, DUPLICATE_VARIABLE)

@@ -1,0 +1,359 @@
+"""A Pod template as rules look at it: the core's own view of it beside the plain values of the file.
+
+What the core decides about a Pod is asked from the core here, once, and handed to the rules. A template that Kubernetes
+could not read has `flaw` set and no Pod; only the rules about annotations look at it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from injector.core import names, plan
+from injector.core.errors import MalformedObjectError, RequestError
+from injector.core.model import (
+    Annotations,
+    AppContainers,
+    Container,
+    EnvEntry,
+    EnvList,
+    ObjectMeta,
+    Pod,
+    PodSpec,
+    SourceKind,
+    TokenRef,
+    env_of,
+)
+from injector.core.request import InjectionRequest, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from injector.core.errors import Problem
+    from injector.core.model import Policy
+    from injector.core.plan import Plan
+    from injector.lint.model import Identity, Path
+
+# Annotations that a person writes for Dapr or for us. `status` is ours to write.
+WRITTEN: Final = (
+    names.ENABLED,
+    names.API_TOKEN_SECRET,
+    names.APP_TOKEN_SECRET,
+    names.API_TOKEN_KEY,
+    names.APP_TOKEN_KEY,
+    names.APP_CONTAINERS,
+    names.DAPR_ENV,
+)
+TOKEN_VARIABLES: Final = (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Entry:
+    """One entry of an `env` list that bears a managed name."""
+
+    path: Path
+    variable: str
+    said: EnvEntry
+    is_last: bool  # the one that the kubelet uses
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class EnvFrom:
+    """One entry of an `envFrom` list that takes a whole Secret."""
+
+    path: Path
+    secret: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ContainerView:
+    """One container of either list."""
+
+    name: str
+    path: Path
+    is_init: bool
+    env: EnvList
+    entries: tuple[Entry, ...]
+    env_from: tuple[EnvFrom, ...]
+
+    @property
+    def is_sidecar(self) -> bool:
+        """Whether it is Dapr's."""
+        return self.name == names.SIDECAR
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Why a template cannot be read as one: where, and what belongs there."""
+
+    path: Path
+    message: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TemplateView:
+    """A Pod, or a Pod template inside a workload."""
+
+    path: Path
+    raw_annotations: Mapping[str, object]
+    annotations: Annotations
+    labels: frozenset[str]
+    pod: Pod | None
+    flaw: Flaw | None
+    containers: tuple[ContainerView, ...]
+    request: InjectionRequest | None  # None when no token is asked for, or badly
+    problems: tuple[Problem, ...]  # why the webhook would deny the Pods
+    token_names: frozenset[TokenRef]  # every key of a Secret that is used as a token
+    policy: Policy
+
+    def annotation(self, name: str) -> Path:
+        """Path of an annotation."""
+        return (*self.path, "metadata", "annotations", name)
+
+    def planned(self, app_containers: AppContainers) -> Plan | None:
+        """What the webhook would do to the Pods if `app_containers` was asked for; None when there is no token."""
+        request = self.request or self._from_sidecar()
+        if self.pod is None or request is None:
+            return None
+        return plan.build(self.pod, InjectionRequest(request.wanted, app_containers), self.policy)
+
+    def _from_sidecar(self) -> InjectionRequest | None:
+        """What a sidecar that brings its own token asks of its callers, as if the annotation had said so."""
+        for container in self.containers:
+            entry = container.env.get(names.API_TOKEN_ENV)
+            if container.is_sidecar and entry is not None and entry.ref is not None:
+                return InjectionRequest(((names.API_TOKEN_ENV, entry.ref),), AppContainers())
+        return None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Above:
+    """Annotations of an object that encloses a template."""
+
+    path: Path
+    annotations: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Workload:
+    """An object with Pod templates. A Pod is its own template and has nothing above it."""
+
+    identity: Identity
+    above: tuple[Above, ...]
+    templates: tuple[TemplateView, ...]
+
+
+def workload(identity: Identity, value: object, path: Path, templates: Sequence[Path], policy: Policy) -> Workload:
+    """Look at one object.
+
+    Args:
+        identity: What it is called.
+        value: Its plain values.
+        path: Where it is in its document.
+        templates: Paths of its Pod templates, from the document's root.
+        policy: What the cluster owner allows and defaults.
+    """
+    inner = [template[len(path) :] for template in templates]
+    return Workload(
+        identity,
+        above=tuple(_above(value, path, inner)),
+        templates=tuple(_template(at(value, below), (*path, *below), policy) for below in inner),
+    )
+
+
+def at(value: object, path: Path) -> object:
+    """The node at `path`; None when there is none."""
+    for step in path:
+        if isinstance(step, str) and isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(step, int) and isinstance(value, Sequence) and not isinstance(value, str) and step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """`value` if it is a mapping, else an empty one; keys that are no text are left out."""
+    return {key: item for key, item in value.items() if isinstance(key, str)} if isinstance(value, Mapping) else {}
+
+
+def items(value: object) -> Sequence[object]:
+    """`value` if it is a list, else an empty one."""
+    return value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else ()
+
+
+def text(value: object) -> str:
+    """`value` if it is text, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def _above(value: object, path: Path, templates: Sequence[Path]) -> Iterator[Above]:
+    prefixes = {template[:length] for template in templates for length in range(len(template))}
+    for prefix in sorted(prefixes, key=len):
+        found = mapping(at(value, (*prefix, "metadata", "annotations")))
+        if found:
+            yield Above((*path, *prefix, "metadata", "annotations"), found)
+
+
+def _template(value: object, path: Path, policy: Policy) -> TemplateView:
+    raw = mapping(at(value, ("metadata", "annotations")))
+    annotations = _annotations(raw)
+    pod: Pod | None = None
+    flaw: Flaw | None = None
+    containers: tuple[ContainerView, ...] = ()
+    try:
+        pod = _pod(value, annotations)
+        containers = tuple(_containers(value, pod, path))
+    except _BadShapeError as error:
+        pod, flaw = None, Flaw((*path, *error.path), str(error))
+    request, problems = _request(annotations, pod, policy)
+    return TemplateView(
+        path=path,
+        raw_annotations=raw,
+        annotations=annotations,
+        labels=frozenset(mapping(at(value, ("metadata", "labels")))),
+        pod=pod,
+        flaw=flaw,
+        containers=containers,
+        request=request,
+        problems=problems,
+        token_names=frozenset(_token_names(request, containers)),
+        policy=policy,
+    )
+
+
+def _annotations(raw: Mapping[str, object]) -> Annotations:
+    """What a person meant: an unquoted `true` is told by a rule of its own, and then taken for "true"."""
+    told = {name: _meant(raw[name]) for name in WRITTEN if name in raw}
+    return msgspec.convert(told, Annotations)
+
+
+def _meant(value: object) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float) else None
+
+
+def _request(
+    annotations: Annotations, pod: Pod | None, policy: Policy
+) -> tuple[InjectionRequest | None, tuple[Problem, ...]]:
+    try:
+        request = parse(annotations, policy, use_default=False)
+    except RequestError as error:
+        return None, error.problems
+    if request is None or pod is None:
+        return request, ()
+    return request, plan.build(pod, request, policy).problems
+
+
+def _token_names(request: InjectionRequest | None, containers: Sequence[ContainerView]) -> Iterator[TokenRef]:
+    if request is not None:
+        yield from (ref for _, ref in request.wanted)
+    for container in containers:
+        for entry in container.entries:
+            if entry.said.ref is not None and entry.said.ref.kind is SourceKind.SECRET:
+                yield entry.said.ref
+
+
+# --- the core's view, made from plain values ---
+
+
+class _BadShapeError(Exception):
+    """A template that Kubernetes could not read either."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+_encoder: Final = msgspec.json.Encoder()
+_container: Final = msgspec.json.Decoder(Container)
+_LISTS: Final = ("containers", "initContainers")
+
+
+def _pod(value: object, annotations: Annotations) -> Pod:
+    return Pod(
+        metadata=ObjectMeta(annotations=annotations),
+        spec=PodSpec(*(_decoded(at(value, ("spec", name)), ("spec", name)) for name in _LISTS)),
+    )
+
+
+def _decoded(value: object, path: Path) -> list[Container] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise _BadShapeError("not a list of containers", path)
+    return [_decoded_container(item, (*path, index)) for index, item in enumerate(value)]
+
+
+def _decoded_container(value: object, path: Path) -> Container:
+    if not isinstance(value, Mapping):
+        raise _BadShapeError("not a container", path)
+    # Only what the core reads: the rest of a container may be large, and is of no concern.
+    read = {key: value[key] for key in ("name", "env", "restartPolicy") if key in value}
+    try:
+        container = _container.decode(_encoder.encode(read))
+    except msgspec.ValidationError as error:
+        raise _BadShapeError("not what Kubernetes wants here", (*path, *_steps(str(error)))) from None
+    except (TypeError, ValueError, RecursionError):
+        raise _BadShapeError("not what Kubernetes wants here", path) from None
+    try:
+        env_of(container)
+    except MalformedObjectError:
+        raise _BadShapeError("not a list of variables", (*path, "env")) from None
+    return container
+
+
+# Where the codec stumbled, at the end of its message: "... - at `$.env[0].name`".
+_AT: Final = re.compile(r"- at `\$(?P<path>[^`]*)`$")
+_STEP: Final = re.compile(r"\.(?P<member>\w+)|\[(?P<index>\d+)\]")
+
+
+def _steps(message: str) -> Iterator[str | int]:
+    found = _AT.search(message)
+    for step in _STEP.finditer(found["path"] if found else ""):
+        yield step["member"] if step["index"] is None else int(step["index"])
+
+
+def _containers(value: object, pod: Pod, path: Path) -> Iterator[ContainerView]:
+    spec = pod.spec or PodSpec()
+    for list_name, decoded in zip(_LISTS, (spec.containers, spec.initContainers), strict=True):
+        for index, container in enumerate(decoded or ()):
+            here = ("spec", list_name, index)
+            plain = mapping(at(value, here))
+            entries = tuple(_entries(items(plain.get("env")), (*path, *here, "env")))
+            yield ContainerView(
+                name=container.name,
+                path=(*path, *here),
+                is_init=list_name == "initContainers",
+                env=env_of(container),
+                entries=entries,
+                env_from=tuple(_env_from(items(plain.get("envFrom")), (*path, *here, "envFrom"))),
+            )
+
+
+def _entries(env: Sequence[object], path: Path) -> Iterator[Entry]:
+    """Every entry with a managed name, read by the core one at a time: the core itself keeps only the last."""
+    last = {
+        name: index for index, item in enumerate(env) if (name := text(mapping(item).get("name"))) in TOKEN_VARIABLES
+    }
+    for index, item in enumerate(env):
+        variable = text(mapping(item).get("name"))
+        if variable not in last:
+            continue
+        said = env_of(Container(env=msgspec.Raw(_encoder.encode([item])))).get(variable)
+        if said is not None:
+            yield Entry((*path, index), variable, said, is_last=last[variable] == index)
+
+
+def _env_from(env_from: Sequence[object], path: Path) -> Iterator[EnvFrom]:
+    for index, item in enumerate(env_from):
+        secret = text(mapping(mapping(item).get("secretRef")).get("name"))
+        if secret:
+            yield EnvFrom((*path, index), secret, text(mapping(item).get("prefix")))

@@ -1,0 +1,1 @@
+"""Folders of manifests, and what lint says about them."""
