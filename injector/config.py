@@ -138,7 +138,7 @@ class Settings(BaseModel):
     )
     tls_private_key_file: Path | None = _flag(Group.TLS, None, "PEM file with the certificate's private key.")
     tls_min_version: TlsVersion = _flag(
-        Group.TLS, TlsVersion.V1_3, "Oldest TLS version accepted; API servers have spoken 1.3 since Kubernetes 1.19."
+        Group.TLS, TlsVersion.V1_3, "Oldest TLS version accepted; every supported API server speaks 1.3."
     )
     tls_reload_interval: float = _flag(
         Group.TLS,

@@ -1,0 +1,3 @@
+"""A module of commands that has none."""
+
+command = "not a command"

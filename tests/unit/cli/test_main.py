@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from injector import __version__
+from injector.cli import main as cli
+from injector.cli.main import COMMANDS, main
+from injector.config import Settings, flag, variable
+from tests.http.certificates import DAY, NOW, Files, Issuer, key_pem, new_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(variable(name), raising=False)
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(command in told for command in COMMANDS)
+
+
+def test_no_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "Usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["nonsense"], ["serve", "--nonsense"], ["completion", "tcsh"], ["serve", "--port"]])
+def test_wrong_use_is_exit_code_2_and_a_sentence_on_stderr(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Error: " in captured.err
+
+
+def test_help_of_serve_has_every_flag_grouped_within_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"{flag(name)} " in told.replace("\n", " \n") for name in Settings.model_fields)
+    assert all(heading in told for heading in ("Listening:", "TLS:", "Limits:", "Deadlines (seconds):"))
+    assert "default: 10250" in told
+    assert max(map(len, told.splitlines())) <= 80
+
+
+def test_version_in_both_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    assert __version__ in capsys.readouterr().out
+    assert main(["version", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["version"] == __version__
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_for_the_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    told = capsys.readouterr().out
+    assert "dapr-token-injector" in told
+    assert f"{shell}_complete" in told
+
+
+def test_everything_wrong_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("colour: red\nshadow: 1\n")
+    key = new_key()
+    files = Files.write(tmp_path, Issuer().issue(key, hosts=(), until=NOW + DAY), key_pem(new_key()))
+    flags = ["--tls-mode", "files", "--tls-cert-file", str(files.chain), "--tls-private-key-file", str(files.key)]
+    assert main(["serve", *flags, "--policy-file", str(policy), "--port", "x", "--max-lag", "0"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("Error: ") for line in told)
+    for part in (
+        "--port",
+        "--max-lag",
+        "policy.yaml:1",
+        "policy.yaml:2",
+        "no subject alternative name",
+        "does not belong",
+    ):
+        assert any(part in line for line in told), part
+    assert len(told) == 6
+
+
+def test_a_missing_policy_and_missing_files_are_told_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--tls-mode", "files", "--policy-file", "/nowhere/p.yaml"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+@pytest.mark.parametrize("mode", [[], ["--tls-mode", "cert-manager"]])
+def test_modes_that_are_not_there_yet_say_so(mode: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", *mode]) == 2
+    assert "not available in this version; use files" in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_is_exit_code_3_and_shows_no_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: object, **__: object) -> int:
+        raise ValueError("hunter2")
+
+    monkeypatch.setattr(cli.commands, "main", failing)
+    assert main([]) == 3
+    told = capsys.readouterr().err
+    assert "ValueError" in told
+    assert "hunter2" not in told
+    assert "failing" in told
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyboardInterrupt(), 2), (click.Abort(), 2), (BrokenPipeError(), 0)],
+    ids=["int", "abort", "pipe"],
+)
+def test_other_ends(error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli.commands, "main", failing)
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # put back what the boundary takes away
+    assert main([]) == code
+
+
+def test_a_module_without_a_command_is_our_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "broken", ("tests.unit.cli.broken", "Broken."))
+    assert main(["broken"]) == 3
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["version"], ["serve", "--help"]])
+def test_kubernetes_is_imported_by_none_and_fastapi_by_no_help(argv: list[str]) -> None:
+    program = (
+        f"import sys; from injector.cli.main import main; main({argv!r}); "
+        "sys.exit(any(name in sys.modules for name in ('kubernetes', 'fastapi', 'uvicorn')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_serving_from_files_imports_no_kubernetes() -> None:
+    program = "import sys; import injector.webhook.compose; sys.exit('kubernetes' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_python_dash_m_is_the_same_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "injector", "version"], check=True, capture_output=True, text=True)
+    assert __version__ in done.stdout

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from injector import __version__
+from injector.core.model import Endpoint
+from injector.telemetry import Metrics
+from injector.webhook.app import create_app
+from injector.webhook.health import Check, Health
+from tests.unit.webhook.asgi import call
+
+
+def app(*, docs: bool = False, **checks: bool) -> Any:  # noqa: ANN401 - an ASGI app
+    def fixed(ok: bool) -> Any:  # noqa: ANN401, FBT001 - as above
+        return lambda: Check(ok, {"detail": 1})
+
+    return create_app(Health({name: fixed(ok) for name, ok in checks.items()}), Metrics(), docs=docs)
+
+
+def test_alive_depends_on_nothing() -> None:
+    assert call(app(certificate=False), "/livez")[0] == 200
+
+
+def test_ready_when_every_check_is_fine() -> None:
+    status, _, body = call(app(certificate=True, other=True), "/readyz")
+    assert status == 200
+    assert json.loads(body) == {
+        "status": "ok",
+        "checks": {
+            "serving": {"ok": True, "draining": False},
+            "certificate": {"ok": True, "detail": 1},
+            "other": {"ok": True, "detail": 1},
+        },
+    }
+
+
+def test_one_failed_check_is_enough_to_be_unready() -> None:
+    status, _, body = call(app(certificate=False, other=True), "/readyz")
+    assert (status, json.loads(body)["status"]) == (503, "failed")
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [("", "text/plain"), ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text")],
+)
+def test_metrics_in_the_format_that_is_asked_for(accept: str, expected: str) -> None:
+    status, headers, body = call(app(), "/metrics", headers={"Accept": accept})
+    assert status == 200
+    assert headers["content-type"].startswith(expected)
+    assert b"dapr_token_injector_build_info" in body
+
+
+@pytest.mark.parametrize(("docs", "status"), [(True, 200), (False, 404)])
+def test_the_page_for_people_is_behind_a_flag(docs: bool, status: int) -> None:  # noqa: FBT001 - a case
+    assert call(app(docs=docs), "/docs")[0] == status
+
+
+def document() -> dict[str, Any]:
+    found: dict[str, Any] = app().openapi()
+    return found
+
+
+def test_openapi_is_made_once() -> None:
+    made = app()
+    assert made.openapi() is made.openapi()
+
+
+def test_openapi_describes_the_admission_endpoints_beside_the_routes() -> None:
+    told = document()
+    assert told["info"]["version"] == __version__
+    assert {"/livez", "/readyz", "/metrics", *(endpoint.value for endpoint in Endpoint)} == set(told["paths"])
+    for endpoint in Endpoint:
+        operation = told["paths"][endpoint.value]["post"]
+        assert set(operation["responses"]) == {"200", "400", "405", "413", "415", "500", "503"}
+        assert "Retry-After" in operation["responses"]["503"]["headers"]
+
+
+def test_every_reference_of_openapi_leads_somewhere() -> None:
+    told = document()
+    text = json.dumps(told)
+    references = {part.partition('"')[0] for part in text.split('"$ref": "')[1:]}
+    assert references
+    for reference in references:
+        here: Any = told
+        for step in reference.removeprefix("#/").split("/"):
+            here = here[step]
+
+
+def test_openapi_says_what_the_decoder_takes() -> None:
+    schemas = document()["components"]["schemas"]
+    review = next(schema for name, schema in schemas.items() if name.startswith("AdmissionReview") and "Pod" in name)
+    assert set(review["required"]) == {"apiVersion", "kind", "request"}
+    assert schemas["AdmissionResponse"]["required"] == ["uid", "allowed"]
+    assert "env" in schemas["Container"]["properties"]

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from injector.core.admit import Admission, admit
+from injector.core.errors import ReviewError
+from injector.core.model import Endpoint, Policy, Reason, SecretFacts, Verdict
+from injector.telemetry import AdmissionLog, LogSink, Metrics, SinkHandler
+from injector.webhook.endpoint import TIMING, AdmissionEndpoint, AdmissionFront, caller_timeout
+from injector.webhook.overload import Shedder
+from tests.http.reviews import review
+from tests.unit.webhook.asgi import call
+
+if TYPE_CHECKING:
+    from injector.webhook.endpoint import Admit, Receive, Scope, Send
+
+JSON = {"Content-Type": "application/json"}
+ANSWER = Admission(b"{}", Verdict.INJECT, Reason.INJECTED, "uid", "shop", "web", 0)
+
+
+class Bench:
+    """An endpoint with everything around it."""
+
+    def __init__(self, decide: Admit = admit, *, policy: Policy | None = None, max_body_bytes: int = 4096) -> None:
+        self.now = 100.0
+        self.metrics = Metrics()
+        self.sink = LogSink(os.open(os.devnull, os.O_WRONLY))
+        self.endpoint = AdmissionEndpoint(
+            decide,
+            policy=policy or Policy(),
+            shedder=Shedder(0.25),
+            metrics=self.metrics,
+            log=AdmissionLog(self.sink, as_json=True, debug=False),
+            max_body_bytes=max_body_bytes,
+            clock=lambda: self.now,
+        )
+
+    def post(
+        self, body: bytes | list[bytes], path: str = "/mutate", **scope: object
+    ) -> tuple[int, dict[str, str], bytes]:
+        return call(self.endpoint, path, method="POST", body=body, headers=JSON, **scope)
+
+
+def test_the_answer_of_the_core_is_sent_as_it_is() -> None:
+    asked: list[tuple[bytes, Endpoint, Policy, SecretFacts]] = []
+
+    def decide(body: bytes, *, endpoint: Endpoint, policy: Policy, facts: SecretFacts) -> Admission:
+        asked.append((body, endpoint, policy, facts))
+        return ANSWER
+
+    policy = Policy(shadow=True)
+    bench = Bench(decide, policy=policy)
+    for path in ("/mutate", "/mutate/default", "/warn"):
+        status, headers, body = bench.post(b"question", path)
+        assert (status, headers, body) == (200, {"content-type": "application/json", "content-length": "2"}, b"{}")
+    assert asked == [(b"question", endpoint, policy, SecretFacts()) for endpoint in Endpoint]
+    assert bench.metrics.requests[Verdict.INJECT, Reason.INJECTED] == 3
+    assert bench.sink.pending
+
+
+def test_a_body_in_pieces_is_put_together() -> None:
+    body = review()
+    assert Bench().post([body[:10], body[10:20], body[20:]])[0] == 200
+
+
+def test_a_body_over_the_limit_is_not_read_to_its_end() -> None:
+    bench = Bench(max_body_bytes=10)
+    # The fourth piece would be an error: nobody may ask for it.
+    status, _, body = bench.post([b"12345", b"67890", b"1", b"never"])
+    assert (status, json.loads(body)["error"]) == (413, "body-too-large")
+
+
+def test_what_the_core_finds_no_review_is_a_400() -> None:
+    bench = Bench()
+    status, _, body = bench.post(b"{")
+    assert (status, json.loads(body)) == (400, {"error": "malformed-json", "message": "The body is not JSON."})
+    assert bench.metrics.errors["malformed-json"] == 1
+
+
+def test_a_new_kind_of_review_error_is_a_400_too() -> None:
+    def decide(*_: object, **__: object) -> Admission:
+        raise ReviewError("words of ours")
+
+    assert Bench(decide).post(b"")[0] == 400
+
+
+def test_a_default_endpoint_without_a_default_is_a_500() -> None:
+    status, _, body = Bench().post(review(), "/mutate/default")
+    assert (status, json.loads(body)["error"]) == (500, "policy-gap")
+
+
+@pytest.mark.parametrize("kind", [ValueError, RecursionError, MemoryError, KeyError])
+def test_a_fault_of_ours_is_a_500_and_shows_nothing(kind: type[Exception], capfd: pytest.CaptureFixture[str]) -> None:
+    def decide(*_: object, **__: object) -> Admission:
+        raise kind("hunter2")
+
+    bench = Bench(decide)
+    handler = SinkHandler(LogSink(2), as_json=True)
+    logger = logging.getLogger("injector")
+    logger.addHandler(handler)
+    try:
+        status, _, body = bench.post(b"hunter2")
+        handler._sink.flush()
+    finally:
+        logger.removeHandler(handler)
+    assert (status, json.loads(body)["error"]) == (500, "internal")
+    told = json.loads(capfd.readouterr().err.splitlines()[0])
+    assert (told["message"], told["exception"]) == ("review failed", kind.__name__)
+    assert any("decide" in place for place in told["frames"])
+    assert "hunter2" not in json.dumps(told)
+    assert "hunter2" not in body.decode()
+    assert bench.metrics.errors["internal"] == 1
+
+
+def test_what_came_too_late_is_shed_without_a_look() -> None:
+    def decide(*_: object, **__: object) -> Admission:
+        raise AssertionError("nobody may look at it")
+
+    bench = Bench(decide)
+    for cause, timing in (("timeout", (98.0, 98.0, 100.0)), ("lag", (99.0, 99.0, 99.0))):
+        status, headers, body = bench.post(b"", "/mutate?timeout=1500ms", extensions={TIMING: timing})
+        assert (status, headers["retry-after"], json.loads(body)["error"]) == (503, "1", "overloaded")
+        assert bench.metrics.shed[cause] == 1
+
+
+def test_the_time_told_begins_with_the_first_byte() -> None:
+    bench = Bench()
+    bench.post(review(), extensions={TIMING: (99.0, 100.0, 100.0)})
+    assert bench.metrics._duration_sum == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("query", "seconds"),
+    [
+        (b"timeout=5s", 5.0),
+        (b"timeout=1m", 30.0),
+        (b"timeout=1.5s", 1.5),
+        (b"timeout=2s500ms", 2.5),
+        (b"a=b&timeout=3s&c=d", 3.0),
+        (b"timeout=250ms", 0.25),
+        (b"", 10.0),
+        (b"timeout=0s", 10.0),
+        (b"timeout=5", 10.0),
+        (b"timeout=-5s", 10.0),
+        (b"timeout=1e9s", 10.0),
+        (b"timeout=" + b"9" * 400 + b"s", 10.0),
+        (b"xtimeout=5s", 10.0),
+    ],
+)
+def test_the_callers_timeout_is_read_as_go_writes_it(query: bytes, seconds: float) -> None:
+    assert caller_timeout(query) == pytest.approx(seconds)
+
+
+def test_refusals_are_logged_once_a_minute_per_class(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    with caplog.at_level(logging.WARNING, "injector.webhook"):
+        for _ in range(3):
+            bench.post(b"{")
+        bench.post(b"{}")
+        bench.now += 61
+        bench.post(b"{")
+    fields = [record.__dict__["fields"] for record in caplog.records]
+    assert [(told["error"], told["not_logged_before"]) for told in fields] == [
+        ("malformed-json", 0),
+        ("not-a-review", 0),
+        ("malformed-json", 2),
+    ]
+
+
+def test_the_front_hands_on_public_paths_and_nothing_else() -> None:
+    handed_on: list[str] = []
+
+    async def rest(scope: Scope, _: Receive, send: Send) -> None:
+        handed_on.append(scope["path"])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    bench = Bench()
+    front = AdmissionFront(bench.endpoint, rest, frozenset({"/docs"}), bench.metrics)
+    assert call(front, "/docs")[0] == 204
+    assert call(front, "/metrics")[0] == 404
+    assert call(front, "/mutate")[0] == 405
+    assert handed_on == ["/docs"]
+    assert bench.metrics.errors["not-found"] == 1

@@ -1,0 +1,255 @@
+"""A connection without sockets: what no peer can bring about at will, and what no test should wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from uvicorn.config import Config
+
+from injector.telemetry import Metrics
+from injector.webhook.overload import Pulse
+from injector.webhook.protocol import LARGE_BODY, MAX_HEAD, Connection, Limits, Port, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from injector.webhook.endpoint import ASGIApp, Receive, Scope, Send
+
+LIMITS = Limits(headers_timeout=1, body_timeout=2, keep_alive_timeout=3, max_body_bytes=LARGE_BODY * 2, max_bodies=1)
+GET = b"GET /mutate HTTP/1.1\r\nHost: x\r\n\r\n"
+SLOW = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Wire(asyncio.Transport):
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.ended = ""
+        self.reading = True
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return bool(self.ended)
+
+    def close(self) -> None:
+        self.ended = self.ended or "closed"
+
+    def abort(self) -> None:
+        self.ended = "aborted"
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def statuses(self) -> list[int]:
+        return [int(part[:3]) for part in self.written.decode().split("HTTP/1.1 ")[1:]]
+
+
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """Says ok; on /slow, after a turn of the loop."""
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0)
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+class Line:
+    """A connection with a wire instead of a socket."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, app: ASGIApp = answer) -> None:
+        self.loop = loop
+        config = Config(app, http="httptools", ws="none", lifespan="off", log_config=None, proxy_headers=False)
+        config.load()
+        self.metrics = Metrics()
+        self.port = Port(app, {b"/mutate": "/mutate"}, LIMITS, Pulse(), self.metrics, config)
+        self.wire = Wire()
+        self.connection = Connection(self.port, loop)
+        self.connection.connection_made(self.wire)
+
+    def send(self, *pieces: bytes) -> list[int]:
+        """Deliver bytes, let tasks end, and tell the statuses written so far."""
+        for piece in pieces:
+            self.connection.data_received(piece)
+        self.settle()
+        return self.wire.statuses()
+
+    def settle(self) -> None:
+        async def end() -> None:
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(end())
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    made = asyncio.new_event_loop()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def line(loop: asyncio.AbstractEventLoop) -> Line:
+    return Line(loop)
+
+
+def test_an_instant_path_is_answered_before_the_callback_returns(line: Line) -> None:
+    line.connection.data_received(GET)
+    assert line.wire.written == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    assert (line.connection.stage, line.metrics.in_flight) == (Stage.IDLE, 0)
+
+
+def test_byte_by_byte_is_the_same_as_at_once(line: Line) -> None:
+    assert line.send(*(GET[i : i + 1] for i in range(len(GET)))) == [200]
+
+
+def test_other_paths_are_answered_in_a_task(line: Line) -> None:
+    line.connection.data_received(SLOW)
+    assert line.wire.written == b""
+    assert line.send() == [200]
+    assert line.connection.stage is Stage.IDLE
+    assert line.send(GET) == [200, 200]
+
+
+def test_what_is_sent_before_the_last_answer_is_dropped_and_the_connection_ended(line: Line) -> None:
+    assert line.send(SLOW + GET + GET) == [200]
+    assert line.wire.ended == "closed"
+    assert line.connection.stage is Stage.CLOSED
+    assert line.send(GET) == [200]
+
+
+def test_an_upgrade_during_a_task_ends_the_connection_after_it(line: Line) -> None:
+    assert line.send(SLOW + b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n") == [200]
+    assert line.wire.ended == "closed"
+
+
+@pytest.mark.parametrize(
+    ("received", "statuses", "ended", "error"),
+    [
+        (b"", [], "aborted", "headers-timeout"),
+        (b"POST /mu", [], "aborted", "headers-timeout"),
+        (b"POST /mutate HTTP/1.1\r\nContent-Length: 5\r\n\r\nab", [408], "closed", "body-timeout"),
+        (GET, [200], "closed", None),
+    ],
+    ids=["silent", "headers", "body", "idle"],
+)
+def test_a_deadline_ends_it(line: Line, received: bytes, statuses: list[int], ended: str, error: str | None) -> None:
+    if received:
+        line.connection.data_received(received)
+    assert line.connection.deadline < float("inf")
+    line.connection.expire()
+    assert (line.wire.statuses(), line.wire.ended) == (statuses, ended)
+    assert [name for name, count in line.metrics.errors.items() if count] == ([error] if error else [])
+
+
+def test_each_stage_has_its_own_deadline(line: Line) -> None:
+    now = line.port.pulse.now
+    assert line.connection.deadline == now + LIMITS.headers_timeout
+    line.send(b"POST /mutate HTTP/1.1\r\nContent-Length: 5\r\n\r\nab")
+    assert line.connection.deadline == now + LIMITS.body_timeout
+    line.send(b"cde")
+    assert line.connection.deadline == now + LIMITS.keep_alive_timeout
+    line.connection.data_received(SLOW)
+    assert line.connection.deadline == float("inf")
+    line.settle()
+
+
+def test_closing_spares_a_request_under_way(line: Line) -> None:
+    line.connection.data_received(SLOW)
+    line.connection.close_if_idle()
+    assert line.wire.ended == ""
+    line.settle()
+    line.connection.close_if_idle()
+    assert line.wire.ended == "closed"
+
+
+def test_a_draining_port_closes_after_each_answer(loop: asyncio.AbstractEventLoop) -> None:
+    for request in (GET, SLOW):
+        line = Line(loop)
+        line.port.draining = True
+        assert line.send(request) == [200]
+        assert b"connection: close\r\n" in line.wire.written
+        assert line.wire.ended == "closed"
+
+
+def test_http_1_0_is_answered_and_closed(line: Line) -> None:
+    assert line.send(b"GET /mutate HTTP/1.0\r\nConnection: keep-alive\r\n\r\n") == [200]
+    assert line.wire.ended == "closed"
+
+
+def test_a_body_with_more_framing_than_content_is_refused(line: Line) -> None:
+    frame = b"1;" + b"x" * 200 + b"\r\na\r\n"
+    head = b"POST /mutate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    statuses = line.send(head, *([frame * 100] * 20))
+    assert statuses == [413]
+    assert line.metrics.errors["body-too-large"] == 1
+
+
+def test_trailers_are_not_headers(line: Line) -> None:
+    head = b"POST /mutate HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTrailer: x-a\r\n\r\n"
+    assert line.send(head + b"0\r\nx-a: b\r\n\r\n") == [200]
+
+
+def test_headers_over_the_limit_in_pieces_are_refused(line: Line) -> None:
+    pieces = [b"x-a: " + b"b" * 1000 + b"\r\n"] * (MAX_HEAD // 1000 + 1)
+    assert line.send(b"GET /mutate HTTP/1.1\r\n", *pieces) == [431]
+
+
+def test_a_reader_that_does_not_read_is_not_read_from(line: Line) -> None:
+    line.connection.pause_writing()
+    assert not line.wire.reading
+    line.connection.resume_writing()
+    assert line.wire.reading
+
+
+def test_a_peer_that_leaves_gives_back_what_it_held(line: Line) -> None:
+    line.send(b"POST /mutate HTTP/1.1\r\nContent-Length: 99999\r\n\r\n" + b"x" * (LARGE_BODY + 1))
+    assert (line.metrics.in_flight, line.port.large_bodies) == (1, 1)
+    line.connection.connection_lost(None)
+    assert (line.metrics.in_flight, line.port.large_bodies) == (0, 0)
+
+
+def test_a_fault_on_an_instant_path_ends_the_connection(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing(_: Scope, __: Receive, ___: Send) -> None:
+        raise ValueError("hunter2")
+
+    line = Line(loop, failing)
+    assert line.send(GET) == []
+    assert line.wire.ended == "aborted"
+    assert line.metrics.errors["internal"] == 1
+    assert caplog.records[0].__dict__["fields"]["exception"] == "ValueError"
+    assert "hunter2" not in str(caplog.records[0].__dict__["fields"])
+
+
+def test_an_instant_path_that_waits_is_a_fault(loop: asyncio.AbstractEventLoop) -> None:
+    async def waiting(_: Scope, __: Receive, ___: Send) -> None:
+        await asyncio.sleep(0)
+
+    line = Line(loop, waiting)
+    assert line.send(GET) == []
+    assert line.wire.ended == "aborted"
+
+
+def test_a_refusal_during_a_task_ends_the_connection(line: Line) -> None:
+    line.connection.data_received(SLOW)
+    line.connection.data_received(b"\x00\x01\x02")
+    assert line.wire.ended == "aborted"
+    line.settle()
+
+
+def test_a_task_that_ends_on_a_closed_wire_is_no_fault(line: Line) -> None:
+    line.connection.data_received(SLOW)
+    line.wire.close()
+    line.settle()
+    assert line.connection.stage is Stage.CLOSED
