@@ -208,10 +208,11 @@ def heading(console: Console, title: str) -> None:
 def step(console: Console, what: str) -> Iterator[None]:
     """Say what is being done, and afterwards how long it took."""
     started = time.monotonic()
-    console.print(f"{what} ...")
+    if not console.is_terminal:  # where there is no spinner
+        console.print(f"{what} ...")
     with console.status(what):
         yield
-    console.print(f"  done in {time.monotonic() - started:.1f} s")
+    console.print(f"{what}: {time.monotonic() - started:.1f} s")
 
 
 def load(name: str) -> Json:
