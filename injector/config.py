@@ -34,7 +34,7 @@ from injector.core.model import Conflict, Policy
 from injector.core.request import app_containers, is_secret_key, is_secret_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
     from ruamel.yaml.nodes import Node
@@ -469,25 +469,18 @@ def _line(root: Node | None, location: Sequence[int | str]) -> int:
     """Line of the deepest node on the way to `location`, counted from 1."""
     node, line = root, 1
     for step in location:
-        found = _child(node, step)
-        if found is None:
-            break
-        line, node = found
+        line, node = next(((at, child) for key, at, child in _children(node) if key == step), (line, node))
     return line
 
 
-def _child(node: Node | None, step: int | str) -> tuple[int, Node] | None:
-    children = getattr(node, "value", None)
-    if not isinstance(children, list):
-        return None
-    for index, child in enumerate(children):
+def _children(node: Node | None) -> Iterator[tuple[int | str, int, Node]]:
+    """Key or index, line and node of everything right below a mapping or a list."""
+    for index, child in enumerate(getattr(node, "value", ())):
         if isinstance(child, tuple):
             key, value = child
-            if key.value == step:
-                return key.start_mark.line + 1, value
-        elif index == step:
-            return child.start_mark.line + 1, child
-    return None
+            yield key.value, key.start_mark.line + 1, value
+        else:
+            yield index, child.start_mark.line + 1, child
 
 
 def policy_schema() -> dict[str, Any]:

@@ -12,6 +12,8 @@ server has noticed, and there is no failover. So after SIGTERM we are not ready 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import logging
 import signal
 import socket
@@ -69,7 +71,8 @@ def _listening(address: tuple[Any, ...], family: int, *, dual: bool) -> socket.s
     return listening
 
 
-_NO_IPV6: Final = (97, 99)  # EAFNOSUPPORT, EADDRNOTAVAIL: switched off in this kernel or network namespace
+# Switched off in this kernel or network namespace.
+_NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class Listener:
@@ -144,11 +147,12 @@ class Listener:
     async def _greet(self, accepted: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         connection = _Counted(self, loop)
         try:
-            await loop.connect_accepted_socket(lambda: connection, accepted, **self._tls)
-        except (OSError, asyncio.CancelledError):
-            # Strangers and port scanners: counted, not logged one by one.
-            self.port.metrics.refused["handshake"] += 1
+            # Strangers and port scanners fail here: counted, not logged one by one.
+            with contextlib.suppress(OSError):
+                await loop.connect_accepted_socket(lambda: connection, accepted, **self._tls)
+        finally:
             if not connection.opened:
+                self.port.metrics.refused["handshake"] += 1
                 self.open -= 1
                 accepted.close()
 

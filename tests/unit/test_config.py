@@ -184,6 +184,7 @@ def test_every_bad_key_of_a_policy_is_told_with_its_line() -> None:
         ("allowedSecrets: [\n", "not valid YAML"),
         ("a: b: c\n", "p.yaml:1: not valid YAML"),
         ("- x\n", "p.yaml:1: must be a mapping"),
+        ("shadow: true\n1: x\n", "p.yaml:"),
         ("text", "p.yaml:1: must be a mapping"),
         ("a: !!python/object:os.system x\n", "not valid YAML"),
         ("\x00", "p.yaml: not valid YAML"),

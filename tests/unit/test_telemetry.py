@@ -103,7 +103,6 @@ def test_a_reader_that_does_not_read_costs_lines_and_never_time(pipe: Pipe) -> N
         sink.put(line)
         sink.flush()
     assert sink.dropped > 0
-    assert sink.pending
     # What was taken arrives whole and in order once somebody reads.
     found = b""
     while sink.pending:

@@ -1,0 +1,147 @@
+"""The listener and the loop's edges: what sockets do only when something is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from uvicorn.config import Config
+
+from injector.telemetry import Metrics
+from injector.webhook import server as module
+from injector.webhook.overload import Pulse
+from injector.webhook.protocol import Limits, Port
+from injector.webhook.server import Listener, bind
+from tests.unit.webhook.test_protocol import GET, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LIMITS = Limits(headers_timeout=30, body_timeout=30, keep_alive_timeout=30, max_body_bytes=1000, max_bodies=1)
+
+
+def test_an_empty_host_listens_on_both_families() -> None:
+    with bind("", 0) as listening:
+        port = listening.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port), 30) as connection:
+            assert connection.getpeername()[1] == port
+
+
+def test_without_ipv6_an_empty_host_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = socket.create_server
+
+    def no_ipv6(address: tuple[str, int], *, family: int, **rest: Any) -> socket.socket:  # noqa: ANN401 - passed on
+        if family == socket.AF_INET6:
+            raise OSError(errno.EADDRNOTAVAIL, "no IPv6 here")
+        return make(address, family=family, **rest)
+
+    monkeypatch.setattr(socket, "create_server", no_ipv6)
+    with bind("", 0) as listening:
+        assert listening.family == socket.AF_INET
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with bind("", 0) as listening:
+        assert listening.family == socket.AF_INET
+
+
+def test_a_port_that_is_taken_is_an_error() -> None:
+    with bind("", 0) as listening, pytest.raises(OSError, match="in use"):
+        bind("", listening.getsockname()[1])
+
+
+class Failing:
+    """A listening socket whose accept fails until it is told otherwise."""
+
+    def __init__(self, real: socket.socket, error: OSError | None) -> None:
+        self.real = real
+        self.error = error
+        self.asked = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return self.real.accept()
+
+    def fileno(self) -> int:
+        return self.real.fileno()
+
+    def getsockname(self) -> Any:  # noqa: ANN401 - passed on
+        return self.real.getsockname()
+
+    def close(self) -> None:
+        self.real.close()
+
+
+def make_listener(real: socket.socket, error: OSError | None = None) -> tuple[Listener, Failing]:
+    config = Config(answer, http="httptools", ws="none", lifespan="off", log_config=None, proxy_headers=False)
+    config.load()
+    port = Port(answer, {b"/mutate": "/mutate"}, LIMITS, Pulse(), Metrics(), config)
+    failing = Failing(real, error)
+    return Listener(failing, port, max_connections=10), failing  # type: ignore[arg-type] # as much of a socket as is used
+
+
+async def until(probe: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not probe():
+            await asyncio.sleep(0.005)
+
+
+def test_no_descriptors_left_pauses_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_ACCEPT_PAUSE", 0.01)
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        listener, failing = make_listener(bind("127.0.0.1", 0), OSError(errno.EMFILE, "too many"))
+        listener.start(loop)
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.number)
+        await until(lambda: failing.asked > 2)
+        failing.error = None
+        writer.write(GET)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: not listener.open)
+        listener.stop(loop)
+        # A pause that ends after the listener was stopped wakes nothing.
+        listener._resume(loop)
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(scenario())
+    assert {record.message for record in caplog.records} == {"cannot accept connections"}
+
+
+def test_a_connection_that_fails_before_it_began_is_given_back() -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        listener, failing = make_listener(bind("127.0.0.1", 0))
+        for greeting in ({"ssl": object()}, {}):  # nothing that a handshake can be made with; a socket that is gone
+            gone = socket.socket()
+            gone.close()
+            listener.open += 1
+            listener._tls = greeting
+            with contextlib.suppress(TypeError, ValueError):
+                await listener._greet(gone, loop)
+        assert listener.open == 0
+        assert listener.port.metrics.refused["handshake"] == 2
+        failing.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_nobody_caught_is_told_without_its_words(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(module._tell_exception)
+        loop.call_exception_handler({"message": "hunter2", "exception": ValueError("hunter2")})
+        loop.call_exception_handler({"message": "hunter2"})
+        loop.close()
+    fields = [record.__dict__["fields"] for record in caplog.records]
+    assert fields == [{"exception": "ValueError", "frames": []}, {}]
+    assert "hunter2" not in caplog.text
