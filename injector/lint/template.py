@@ -208,10 +208,10 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
     flaw: Flaw | None = None
     containers: tuple[ContainerView, ...] = ()
     try:
-        pod = _pod(value, annotations)
+        pod = _pod(value, annotations, path)
         containers = tuple(_containers(value, pod, path))
     except _BadShapeError as error:
-        pod, flaw = None, Flaw((*path, *error.path), str(error))
+        pod, flaw = None, Flaw(error.path, str(error))
     request, problems = _request(annotations, pod, policy)
     return TemplateView(
         path=path,
@@ -277,10 +277,10 @@ _container: Final = msgspec.json.Decoder(Container)
 _LISTS: Final = ("containers", "initContainers")
 
 
-def _pod(value: object, annotations: Annotations) -> Pod:
+def _pod(value: object, annotations: Annotations, path: Path) -> Pod:
     return Pod(
         metadata=ObjectMeta(annotations=annotations),
-        spec=PodSpec(*(_decoded(at(value, ("spec", name)), ("spec", name)) for name in _LISTS)),
+        spec=PodSpec(*(_decoded(at(value, ("spec", name)), (*path, "spec", name)) for name in _LISTS)),
     )
 
 
@@ -340,16 +340,19 @@ def _containers(value: object, pod: Pod, path: Path) -> Iterator[ContainerView]:
 
 def _entries(env: Sequence[object], path: Path) -> Iterator[Entry]:
     """Every entry with a managed name, read by the core one at a time: the core itself keeps only the last."""
-    last = {
-        name: index for index, item in enumerate(env) if (name := text(mapping(item).get("name"))) in TOKEN_VARIABLES
-    }
-    for index, item in enumerate(env):
-        variable = text(mapping(item).get("name"))
-        if variable not in last:
-            continue
-        said = env_of(Container(env=msgspec.Raw(_encoder.encode([item])))).get(variable)
+    managed = [
+        (index, item, name)
+        for index, item in enumerate(env)
+        if (name := text(mapping(item).get("name"))) in TOKEN_VARIABLES
+    ]
+    last = {name: index for index, _, name in managed}
+    for index, item, name in managed:
+        try:
+            said = env_of(Container(env=msgspec.Raw(_encoder.encode([item])))).get(name)
+        except MalformedObjectError:
+            raise _BadShapeError("not a variable", (*path, index)) from None
         if said is not None:
-            yield Entry((*path, index), variable, said, is_last=last[variable] == index)
+            yield Entry((*path, index), name, said, is_last=last[name] == index)
 
 
 def _env_from(env_from: Sequence[object], path: Path) -> Iterator[EnvFrom]:

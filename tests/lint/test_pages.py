@@ -1,0 +1,44 @@
+"""The pages under `docs/reference/lint` are made from the rules: `UPDATE_GOLDEN=1 pytest tests/lint` writes them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from injector.lint import pages
+from injector.lint.catalogue import RULES
+from injector.lint.model import Rule
+
+FOLDER = Path(__file__).parents[2] / "docs/reference/lint"
+WANTED = {"README.md": pages.index(RULES), **{f"{rule.name}.md": pages.page(rule) for rule in RULES}}
+
+
+@pytest.mark.parametrize("name", sorted(WANTED))
+def test_a_page_is_what_its_rule_says(name: str) -> None:
+    page = FOLDER / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        page.write_text(WANTED[name])
+    assert page.read_text() == WANTED[name]
+
+
+def test_there_is_no_page_without_a_rule() -> None:
+    assert {page.name for page in FOLDER.iterdir()} == set(WANTED)
+
+
+def test_every_link_of_the_index_leads_to_a_page() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", WANTED["README.md"])
+    assert sorted(links) == sorted(WANTED.keys() - {"README.md"})
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_page_says_what_why_and_how(rule: Rule) -> None:
+    page = WANTED[f"{rule.name}.md"]
+    for part in (rule.id, rule.name, rule.summary, "## Why", "## How to fix it", "Reported:", "Not reported:"):
+        assert part in page
+    assert " ".join(rule.why.split()) in " ".join(page.split())
+    prose = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
+    assert max(map(len, prose.splitlines())) <= 120

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from injector.core.model import TokenRef
+from injector.lint.files import FileSet, Flaw, KeySeen, SecretSeen, Use, flaw_of, is_secret, judge, key_paths
+from injector.lint.model import Place
+
+PLACE = Place("a.yaml", 1, 1)
+SOUND = "0123456789abcdef"
+
+
+def seen(value: object, part: str = "stringData", **more: object) -> KeySeen:
+    return judge({"kind": "Secret", part: {"token": value}, **more}, (part, "token"), PLACE)
+
+
+@pytest.mark.parametrize(
+    ("token", "flaw"),
+    [
+        (b"", Flaw.EMPTY),
+        (b"0123456789abcdef\n", Flaw.NEWLINE),
+        (b"0123456789abcdef\r", Flaw.NEWLINE),
+        (b"\n", Flaw.NEWLINE),
+        (b" 0123456789abcdef", Flaw.UNFIT),
+        (b"0123456789abcdef ", Flaw.UNFIT),
+        (b"0123456789\tabcdef", Flaw.UNFIT),
+        (b"0123456789\0abcdef", Flaw.UNFIT),
+        (b"0123456789\x7fabcdef", Flaw.UNFIT),
+        ("0123456789\u00e4bcdef".encode(), Flaw.UNFIT),
+        (b"\xff\xfe0123456789abcdef", Flaw.UNFIT),
+        (b"x", Flaw.LENGTH),
+        (b"0123456789abcde", Flaw.LENGTH),
+        (b"0123456789abcdef", None),
+        (b"0123456 89abcdef", None),
+        (b"x" * 4096, None),
+        (b"x" * 4097, Flaw.LENGTH),
+    ],
+)
+def test_flaws_of_a_value(token: bytes, flaw: Flaw | None) -> None:
+    assert flaw_of(token) is flaw
+    assert seen(base64.b64encode(token).decode(), "data").flaw is flaw
+
+
+@pytest.mark.parametrize("value", ["not base64", "YWJj=", "YW Jj", "\u00e4\u00e4\u00e4\u00e4"])
+def test_data_must_be_base64(value: str) -> None:
+    assert seen(value, "data") == KeySeen(PLACE, Flaw.NOT_BASE64, is_secret=True)
+
+
+def test_base64_may_be_folded_over_lines() -> None:
+    assert seen("MDEyMzQ1Njc4\nOWFiY2RlZg==\n", "data").flaw is None
+
+
+@pytest.mark.parametrize("value", [12345, 1.5, True, ["a"], {"a": "b"}])
+def test_a_value_must_be_text(value: object) -> None:
+    assert seen(value) == KeySeen(PLACE, Flaw.NOT_TEXT, is_secret=True)
+
+
+def test_null_is_an_empty_value() -> None:
+    assert seen(None) == KeySeen(PLACE, Flaw.EMPTY, is_secret=False)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["${TOKEN}", "${TOKEN:=x}", "<path:secret/data/dapr#token>", "ref+vault://dapr/token", "{{ .token }}", "$(TOKEN)"],
+)
+def test_a_placeholder_is_no_value(value: str) -> None:
+    nothing = KeySeen(PLACE, None, is_secret=False)
+    assert seen(value) == seen(value, "data") == nothing
+    assert seen(base64.b64encode(value.encode()).decode(), "data") == nothing
+    assert seen(f"prefix-and-{value}").is_secret
+
+
+def test_what_sops_encrypted_is_no_value() -> None:
+    value = "ENC[AES256_GCM,data:abc,type:str]"
+    assert seen(value, sops={"version": "3"}) == KeySeen(PLACE, None, is_secret=False)
+    assert seen(value).is_secret
+
+
+def test_an_empty_value_is_no_secret_and_a_value_is() -> None:
+    assert not seen("").is_secret
+    assert seen(SOUND) == KeySeen(PLACE, None, is_secret=True)
+
+
+def test_string_data_wins_over_data() -> None:
+    assert key_paths({"data": {"a": "", "b": ""}, "stringData": {"b": "", "c": ""}}) == {
+        "a": ("data", "a"),
+        "b": ("stringData", "b"),
+        "c": ("stringData", "c"),
+    }
+    assert key_paths({"data": None}) == {}
+
+
+def test_only_a_core_secret_is_one() -> None:
+    assert is_secret({"kind": "Secret", "apiVersion": "v1"})
+    assert not is_secret({"kind": "Secret", "apiVersion": "example.com/v1"})
+    assert not is_secret({"kind": "SealedSecret", "apiVersion": "bitnami.com/v1alpha1"})
+
+
+def secret(namespace: str) -> SecretSeen:
+    return SecretSeen(namespace, "s", {"token": KeySeen(PLACE, None, is_secret=True)}, in_file=True)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "pod", "found", "elsewhere"),
+    [
+        (["a"], "a", ["a"], []),
+        (["a", "b"], "b", ["b"], []),
+        (["b"], "a", [], ["b"]),
+        ([""], "a", [""], []),
+        (["b"], "", ["b"], []),
+        (["b", ""], "a", [""], []),
+        (["a", ""], "a", ["a"], []),
+        ([], "a", [], []),
+    ],
+)
+def test_a_file_without_a_namespace_may_be_meant_for_any(
+    secrets: list[str], pod: str, found: list[str], elsewhere: list[str]
+) -> None:
+    files = FileSet()
+    for namespace in secrets:
+        files.add(secret(namespace))
+    use = Use(PLACE, pod, TokenRef("s", "token"), "here")
+    assert [each.namespace for each in files.found(use)] == found
+    assert [each.namespace for each in files.elsewhere(use)] == elsewhere
+
+
+def test_a_key_that_many_use_is_told_once() -> None:
+    files = FileSet([Use(PLACE, "a", TokenRef("s", key), "here") for key in ("token", "token", "absent")])
+    files.add(secret("a"))
+    assert [name for _, name, _ in files.used_keys()] == ["token"]

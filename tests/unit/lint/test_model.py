@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from injector.lint.model import Identity, Level, Path, Unreadable, kind_label, label, spelled
+
+OBJECT = {
+    "spec": {
+        "containers": [{"name": "web"}, {"name": "web"}, {"name": 5}, "text"],
+        "template": {"metadata": {"annotations": {"dapr.io/enabled": "true"}}},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ((), ""),
+        (("spec", "containers", 0, "env"), "spec.containers[web].env"),
+        (("spec", "containers", 1), "spec.containers[web #2]"),
+        (("spec", "containers", 2), "spec.containers[2]"),
+        (("spec", "containers", 3, "env"), "spec.containers[3].env"),
+        (("spec", "containers", 9, "env", 1), "spec.containers[9].env[1]"),
+        (
+            ("spec", "template", "metadata", "annotations", "dapr.io/enabled"),
+            "spec.template.metadata.annotations[dapr.io/enabled]",
+        ),
+        (("data", "a key"), "data[a key]"),
+    ],
+)
+def test_paths_are_spelled_by_names(path: Path, words: str) -> None:
+    assert spelled(OBJECT, path) == words
+
+
+@pytest.mark.parametrize(
+    ("level", "other", "answer"),
+    [(Level.ERROR, Level.WARNING, True), (Level.INFO, Level.WARNING, False), (Level.INFO, Level.INFO, True)],
+)
+def test_levels_have_an_order(level: Level, other: Level, *, answer: bool) -> None:
+    assert level.at_least(other) is answer
+
+
+def test_what_could_be_a_token_is_hidden_in_labels() -> None:
+    assert label("orders") == "orders"
+    assert label("a\x1b[31m") == "a?[31m"
+    assert label("eyJhbGciOiJub25lIn0") == "(a value of 19 characters (not shown: it may be a token))"
+
+
+def test_a_kind_is_shown_if_it_is_one() -> None:
+    assert kind_label("ReplicationController") == "ReplicationController"
+    assert kind_label("a\nb") == kind_label(5) == kind_label("x" * 99) == "Object"
+
+
+def test_objects_are_told_as_kubectl_does() -> None:
+    assert str(Identity("Pod", "shop", "orders")) == "Pod shop/orders"
+    assert str(Identity("Pod", "", "orders")) == "Pod orders"
+    assert str(Identity("Pod")) == "Pod"
+
+
+def test_what_cannot_be_read_is_told_with_what_is_known_of_its_place() -> None:
+    assert str(Unreadable("a.yaml", 2, 7, "not YAML")) == "a.yaml:7: document 2: not YAML"
+    assert str(Unreadable("a.yaml", None, None, "permission denied")) == "a.yaml: permission denied"

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from injector.core.model import Policy
+from injector.lint.model import Identity
+from injector.lint.template import at, items, mapping, text, workload
+from tests.unit.lint.builders import lint
+
+if TYPE_CHECKING:
+    from injector.lint.model import Path
+
+ENABLED = {"annotations": {"dapr.io/enabled": "true"}}
+
+
+def flaw(spec: object) -> tuple[Path, str] | None:
+    """What is wrong with a Pod's `spec`, and where below it."""
+    (template,) = workload(Identity("Pod"), {"metadata": ENABLED, "spec": spec}, (), [()], Policy()).templates
+    return None if template.flaw is None else (template.flaw.path[1:], template.flaw.message)
+
+
+@pytest.mark.parametrize(
+    "spec", [None, {}, {"containers": None}, {"containers": []}, {"containers": [{"name": "a", "env": None}]}]
+)
+def test_what_is_absent_or_null_is_fine(spec: object) -> None:
+    assert flaw(spec) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        ({"containers": {}}, ("containers",)),
+        ({"containers": "web"}, ("containers",)),
+        ({"containers": [{"name": "a"}, "web"]}, ("containers", 1)),
+        ({"initContainers": [{"name": 5}]}, ("initContainers", 0, "name")),
+        ({"containers": [{"name": "a", "restartPolicy": True}]}, ("containers", 0, "restartPolicy")),
+        ({"containers": [{"name": "a", "env": {}}]}, ("containers", 0, "env")),
+        (
+            {"containers": [{"name": "a", "env": [{"name": "DAPR_API_TOKEN", "valueFrom": 5}]}]},
+            ("containers", 0, "env"),
+        ),
+        ({"containers": [{"name": "a\ud800"}]}, ("containers", 0)),
+        (
+            {
+                "containers": [
+                    {"name": "a", "env": [{"name": "DAPR_API_TOKEN", "valueFrom": 5}, {"name": "DAPR_API_TOKEN"}]}
+                ]
+            },
+            ("containers", 0, "env", 0),
+        ),
+    ],
+)
+def test_what_kubernetes_cannot_read_is_a_flaw_at_its_place(spec: object, path: Path) -> None:
+    found = flaw(spec)
+    assert found is not None
+    assert found[0] == path
+
+
+def test_a_flaw_is_reported_where_it_stands_also_in_a_list() -> None:
+    pod = '{"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": {"dapr.io/enabled": "true"}}, "spec": %s}'
+    report = lint(
+        '{"apiVersion": "v1", "kind": "List", "items": [\n' + pod % "{}" + ",\n" + pod % '{"containers": 1}' + "]}"
+    )
+    assert [(finding.rule.id, finding.place.line, finding.place.path) for finding in report.findings] == [
+        ("DTI016", 3, "spec.containers")
+    ]
+
+
+def test_entries_that_the_kubelet_does_not_use_are_seen_too() -> None:
+    env = [
+        {"name": "DAPR_API_TOKEN", "value": "x"},
+        5,
+        {"name": "OTHER", "value": "x"},
+        {"name": "DAPR_API_TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+        {"name": "APP_API_TOKEN"},
+    ]
+    pod = {"spec": {"containers": [{"name": "web", "env": [entry for entry in env if entry != 5]}]}}
+    (template,) = workload(Identity("Pod"), pod, (), [()], Policy()).templates
+    (container,) = template.containers
+    assert [(entry.path[-1], entry.variable, entry.is_last) for entry in container.entries] == [
+        (0, "DAPR_API_TOKEN", False),
+        (2, "DAPR_API_TOKEN", True),
+        (3, "APP_API_TOKEN", True),
+    ]
+
+
+def test_no_view_shows_values() -> None:
+    pod = {
+        "metadata": {"annotations": {"dapr.io/env": "secret"}},
+        "spec": {"containers": [{"name": "secret", "env": []}]},
+    }
+    seen = workload(Identity("Pod"), pod, (), [()], Policy())
+    assert "secret" not in repr(seen) + repr(seen.templates[0]) + repr(seen.templates[0].containers)
+
+
+def test_plain_values_are_walked_without_surprise() -> None:
+    assert at({"a": [{"b": 1}]}, ("a", 0, "b")) == 1
+    assert at({"a": [1]}, ("a", 1)) is at({"a": "text"}, ("a", 0)) is at(None, ("a",)) is None
+    assert mapping(["a"]) == {}
+    assert mapping({1: 2, "a": 3}) == {"a": 3}
+    assert items("text") == items({"a": 1}) == ()
+    assert text(5) == ""
