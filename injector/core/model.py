@@ -415,7 +415,7 @@ _NO_ENTRY: Final = EnvList(exists=True)
 # --- the record that we leave on a Pod ---
 
 
-class Injected(Struct, frozen=True, gc=False, omit_defaults=True):
+class Injected(Quiet, frozen=True, gc=False, omit_defaults=True):
     """One variable that we put into one container; `replaced` tells that an entry stood there before."""
 
     container: str
@@ -426,7 +426,7 @@ class Injected(Struct, frozen=True, gc=False, omit_defaults=True):
     replaced: bool = False
 
 
-class StatusRecord(Struct, frozen=True, gc=False):
+class StatusRecord(Quiet, frozen=True, gc=False):
     """Value of the status annotation: what we did, for `uninject`. Never an input of a decision."""
 
     v: Literal[1]
