@@ -22,7 +22,7 @@ unit: .venv/.ready ## The tests that need no cluster, on this Python and on the 
 	@$(PY) -m tests.newest
 	@$(PY) -m pytest -m "not cluster"
 
-cluster: .venv/.ready ## The tests with a real API server (built once, or KUBEBUILDER_ASSETS, or KUBECONFIG)
+cluster: .venv/.ready ## The tests with a real API server (built once; tests/controlplane/target.py tells how to use yours)
 	@$(PY) -m pytest -m cluster
 
 lint: .venv/.ready ## Formatting, lint rules, types, import directions, spelling
