@@ -79,7 +79,10 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document. `index` counts the file's documents from 1, `line` is that of its first character of content."""
+    """One document. `index` counts the file's documents from 1, `line` is that of its first character of content.
+
+    `is_json` tells that it was read as JSON and must stay JSON.
+    """
 
     source: str
     index: int
@@ -87,6 +90,7 @@ class Document:
     value: Json
     chunk: Chunk
     root: Node
+    is_json: bool
 
     def position(self, path: Path) -> Position:
         """Where the value at `path` stands (a key's value: where the key does), else its nearest ancestor."""
@@ -117,9 +121,9 @@ def read(
     """
     index = 0
     for chunk in split([text] if isinstance(text, str) else text):
-        for root in documents(chunk, source, index, on_error):
-            index = root.index
-            yield root
+        for document in documents(chunk, source, index, on_error):
+            index = document.index
+            yield document
 
 
 def documents(
@@ -132,9 +136,9 @@ def documents(
     """
     index = before
     try:
-        for root in _roots(chunk.text):
+        for root, is_json in _roots(chunk.text):
             index += 1
-            yield Document(source, index, chunk.line_at(root.start), root.value, chunk, root)
+            yield Document(source, index, chunk.line_at(root.start), root.value, chunk, root, is_json)
     except TextError as fault:
         error = fault_at(chunk, source, index + 1, fault)
         if on_error is None:
@@ -154,7 +158,7 @@ _UNREADABLE: Final = ("not YAML", "a mapping or a list where a key belongs")
 _BOM: Final = "\ufeff"
 
 
-def _roots(text: str) -> Iterator[Node]:
+def _roots(text: str) -> Iterator[tuple[Node, bool]]:
     base = 1 if text.startswith(_BOM) else 0
     at = _json_start(text, base)
     while at < len(text) and text[at] == "{":
@@ -162,10 +166,11 @@ def _roots(text: str) -> Iterator[Node]:
             node = json_nodes.parse(text, at)
         except json_nodes.NotJSONError:
             break
-        yield node
+        yield node, True
         at = base = json_nodes.after_blanks(text, node.end)
     if at < len(text):
-        yield from yaml_nodes.parse(text, base)
+        for node in yaml_nodes.parse(text, base):
+            yield node, False
 
 
 def _json_start(text: str, base: int) -> int:

@@ -1,0 +1,398 @@
+"""Entries put into a document's text, by splices and in the document's own style.
+
+What stands in an anchor that is used again is never changed where it stands: other users would change with it. A list
+by alias is copied, and the copy bears an anchor that tells of what (`&copy-of-NAME`); so does the copy of a list that
+came by a merge key (`&copy-of-merge`). Where a list was made out of nothing inside flow text, the blanks beside its
+brackets tell what stood there, so that `remove` can give the text back:
+
+    [{...}]     no such key          [{...} ]    null
+    [ {...} ]   an empty list        [ {...}]    ~
+
+In a block, a key that was left empty keeps its line and the list stands below it, between brackets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from injector.core import names
+from injector.manifests import render
+from injector.manifests.errors import TextError
+from injector.manifests.layout import Layout, Splice, children, is_literal, last_leaf
+from injector.manifests.nodes import (
+    Alias,
+    Full,
+    Json,
+    Mapping,
+    Node,
+    Scalar,
+    Sequence,
+    find,
+    is_merge,
+    merged,
+    resolved,
+)
+
+if TYPE_CHECKING:
+    from injector.manifests.documents import Document, Path
+
+COPY_OF: Final = "copy-of-"
+COPY_OF_MERGE: Final = "copy-of-merge"
+ENV: Final = "env"
+_ANNOTATIONS: Final = ("metadata", "annotations")
+# Blanks inside the brackets of a list that took the place of something: by what that was.
+PADS: Final = {"[]": (" ", " "), "null": ("", " "), "~": (" ", "")}
+# Ours: four and two are what people use; this is for texts without any example.
+_STEP: Final = 2
+
+# Writes a child of a flow collection, given the blanks that its further lines begin with.
+_Writer = Callable[[str], str]
+_KindT = TypeVar("_KindT", Mapping, Sequence)
+
+
+class Editor:
+    """Collects the splices of one document; nothing is changed until they are applied."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.layout = Layout(document)
+        self.splices: list[Splice] = []
+
+    def append(self, container: Path, entries: list[Json]) -> None:
+        """Put entries at the end of a container's `env`, which is made if there is none.
+
+        Raises:
+            TextError: The container stands in an anchor that others use, or comes by an alias or a merge key.
+        """
+        node = self._own_mapping(container, "the container")
+        pair = find(node, ENV)
+        if pair is not None:
+            self._append_to(pair, node, container, entries)
+            return
+        inherited = merged(node, ENV)
+        copied = resolved(inherited).value if inherited is not None else None
+        if isinstance(copied, list) and copied:
+            self._add_list(node, container, [*copied, *entries], f" &{COPY_OF_MERGE}")
+        else:
+            self._add_list(node, container, entries, "")
+
+    def replace(self, container: Path, index: int, entry: Json) -> None:
+        """Put an entry in the place of another.
+
+        Raises:
+            TextError: The entry, or what it stands in, is shared.
+        """
+        node = self._own_mapping(container, "the container")
+        pair = find(node, ENV)
+        if pair is None:
+            raise TextError(node.start, "the env to be changed comes by a merge key; write it out here")
+        sequence = pair[1]
+        if not isinstance(sequence, Sequence):
+            raise TextError(sequence.start, "the env to be changed is an alias; write it out here")
+        self._refuse_shared(sequence, "the env list")
+        old = sequence.items[index]
+        self._refuse_shared(old, "the variable")
+        if sequence.flow or (isinstance(old, Mapping) and old.flow):
+            text = self._over(entry, old, node)
+        else:
+            text = self._block_entry(entry, self.layout.column(old.start))
+        self.splices.append(Splice(old.start, self.layout.leaf_end(last_leaf(old)), text))
+
+    def annotate(self, template: Path, name: str, value: str) -> None:
+        """Set an annotation of a template that has some.
+
+        Raises:
+            TextError: The annotations stand in an anchor that others use, or come by a merge key.
+        """
+        metadata = self._own_mapping((*template, _ANNOTATIONS[0]), "the template's metadata")
+        pair = find(metadata, _ANNOTATIONS[1])
+        if pair is None:
+            raise TextError(metadata.start, "the annotations come by a merge key; write them out here")
+        text = render.as_json(value, compact=False) if self.document.is_json else render.scalar(value)
+        if isinstance(pair[1], Alias):
+            # The alias stays in use: its annotations are merged with ours.
+            alias = pair[1]
+            own = f"{{<<: {self.layout.text[alias.start : alias.end]}, {render.scalar(name)}: {text}}}"
+            self.splices.append(Splice(alias.start, alias.end, own))
+            return
+        annotations = self._own(pair[1], Mapping, "the annotations")
+        there = find(annotations, name)
+        if there is not None:
+            self._replace_scalar(there[1], text)
+        elif annotations.flow:
+            key = render.as_json(name, compact=False) if self._is_quoted(annotations) else render.scalar(name)
+            self._append_flow(annotations, lambda _: f"{key}{self._colon}{text}")
+        else:
+            indent = " " * self.layout.column(annotations.pairs[0][0].start)
+            line = f"{indent}{render.scalar(name)}: {text}"
+            self.splices.append(self.layout.following(annotations, [line]))
+
+    # --- lists ---
+
+    def _append_to(self, pair: tuple[Scalar, Node], container: Mapping, path: Path, entries: list[Json]) -> None:
+        key, value = pair
+        if isinstance(value, Alias):
+            self._copy_alias(key, value, container, path, entries)
+        elif isinstance(value, Scalar):
+            self._fill_nothing(key, value, container, entries)
+        elif isinstance(value, Sequence):
+            self._refuse_shared(value, "the env list")
+            if not value.flow:
+                self.splices.append(self.layout.following(value, self._item_lines(value, entries)))
+            elif value.items:
+                self._append_flow(value, *(self._flow_item(entry, value, container) for entry in entries))
+            else:
+                at = value.start + self.layout.text[value.start : value.end].index("[") + 1
+                inner = ", ".join(self._written(entry, container) for entry in entries)
+                self.splices.append(Splice(at, at, _padded(inner, "[]")))
+
+    def _fill_nothing(self, key: Scalar, value: Scalar, container: Mapping, entries: list[Json]) -> None:
+        """A list in the place of a null."""
+        inner = ", ".join(self._written(entry, container) for entry in entries)
+        word = self.layout.text[value.start : value.end]
+        if value.anchor is not None:
+            raise TextError(value.start, "the env is an empty anchor; remove the anchor")
+        if word:
+            self.splices.append(Splice(value.start, value.end, f"[{_padded(inner, word if word == '~' else 'null')}]"))
+        elif container.flow:
+            raise TextError(key.start, "the env has no value; write null")
+        else:
+            at = self.layout.line_end(value.end)
+            indent = " " * (self.layout.column(key.start) + self._step)
+            self.splices.append(Splice(at, at, f"{self.layout.eol}{indent}[{inner}]"))
+
+    def _copy_alias(self, key: Scalar, alias: Alias, container: Mapping, path: Path, entries: list[Json]) -> None:
+        """A copy of a list that others use, too, with the entries at its end."""
+        copied = alias.value
+        if not isinstance(copied, list):
+            raise TextError(alias.start, "the env is an alias to an empty value; write it out here")
+        anchor = f"&{COPY_OF}{alias.name}"
+        if container.flow:
+            text = f"{anchor} {render.flow([*copied, *entries])}"
+        else:
+            dash = self.layout.column(key.start) + self._dash(path)
+            lines = [
+                line for each in (*copied, *entries) for line in render.item(each, dash, self._gap(path), self._step)
+            ]
+            text = self.layout.eol.join((anchor, *lines))
+            if not self.layout.ends_line(alias.end):
+                raise TextError(alias.start, "the env is an alias with more after it on its line; write it out here")
+            # A comment on the alias's line stays on the key's line.
+            end = self.layout.line_end(alias.end)
+            self.splices.append(Splice(alias.start, alias.end, anchor))
+            self.splices.append(Splice(end, end, text.removeprefix(anchor)))
+            return
+        self.splices.append(Splice(alias.start, alias.end, text))
+
+    def _add_list(self, container: Mapping, path: Path, entries: list[Json], anchor: str) -> None:
+        """The key `env` with its list, in a container that has none."""
+        if container.flow:
+            self._append_flow(container, self._flow_pair(entries, container, anchor))
+            return
+        indent = self.layout.column(container.pairs[0][0].start)
+        dash, gap, step = indent + self._dash(path), self._gap(path), self._step
+        lines = [f"{' ' * indent}{ENV}:{anchor}"]
+        lines += [line for entry in entries for line in render.item(entry, dash, gap, step)]
+        self.splices.append(self.layout.following(self._neighbour(container, merges=bool(anchor)), lines))
+
+    def _neighbour(self, container: Mapping, *, merges: bool) -> Node:
+        """The value after which a new key fits best: the image, the name, or else the last one.
+
+        After a merge key it must be if that brings a list: what kubectl reads last wins.
+        """
+        if not merges:
+            for name in ("image", "name"):
+                pair = find(container, name)
+                if pair is not None and not is_literal(pair[1]) and self.layout.ends_line(pair[1].end):
+                    return pair[1]
+            return container
+        return [value for key, value in container.pairs if is_merge(key)][-1]
+
+    def _item_lines(self, sequence: Sequence, entries: list[Json]) -> list[str]:
+        """New items in the style of the last one."""
+        last = sequence.items[-1]
+        dash = self.layout.column(self.dash_before(last))
+        gap = self.layout.column(last.start) - dash
+        if gap <= 0 or self.layout.line_start(last.start) > self.dash_before(last):
+            gap = _STEP
+        return [line for entry in entries for line in render.item(entry, dash, gap, self._step)]
+
+    def dash_before(self, item: Node) -> int:
+        """Where the dash of a block sequence's item stands."""
+        return self.layout.text.rindex("-", 0, item.start)
+
+    # --- flow text ---
+
+    def _append_flow(self, node: Mapping | Sequence, *writers: _Writer) -> None:
+        """New children at the end of a flow collection that has some, on lines of their own if the last one has."""
+        layout = self.layout
+        _, end = children(node)[-1]
+        start = children(node)[-1][0]
+        after = layout.significant(end)
+        has_comma = layout.text[after : after + 1] == ","
+        if not layout.begins_line(start):
+            blank = "" if self._is_compact else " "
+            self.splices.append(Splice(end, end, "".join(f",{blank}{write(layout.indent(end))}" for write in writers)))
+            return
+        indent = layout.indent(start)
+        lines = [f"{layout.eol}{indent}{write(indent)}" for write in writers]
+        if has_comma and layout.ends_line(after + 1):
+            at = layout.line_end(after + 1)
+            self.splices.append(Splice(at, at, ",".join(lines) + ","))
+        elif not has_comma and layout.ends_line(end):
+            at = layout.line_end(end)
+            self.splices += [Splice(end, end, ","), Splice(at, at, ",".join(lines))]
+        else:
+            self.splices.append(Splice(end, end, "," + ",".join(lines)))
+
+    def _flow_item(self, entry: Json, sequence: Sequence, container: Mapping) -> _Writer:
+        start, end = children(sequence)[-1]
+        many = "\n" in self.layout.text[start:end]
+        unit = self._unit(sequence)
+        if many and self._is_quoted(container):
+            return lambda indent: render.pretty(entry, indent, unit, self.layout.eol)
+        return lambda _: self._written(entry, container)
+
+    def _flow_pair(self, entries: list[Json], container: Mapping, anchor: str) -> _Writer:
+        if not self._is_quoted(container):
+            return lambda _: f"{ENV}:{anchor} {render.flow(entries)}"
+        key = f'"{ENV}"{self._colon}{anchor.lstrip()}{" " if anchor else ""}'
+        start, _ = children(container)[-1]
+        if not self.layout.begins_line(start):
+            return lambda _: key + render.as_json(entries, compact=self._is_compact)
+        unit = self._unit(container)
+        return lambda indent: key + render.pretty(entries, indent, unit, self.layout.eol)
+
+    def _written(self, value: Json, container: Mapping) -> str:
+        """A value on one line, as flow text of the document is written."""
+        if self.document.is_json or (container.flow and self._is_quoted(container)):
+            return render.as_json(value, compact=self._is_compact)
+        return render.flow(value)
+
+    def _over(self, entry: Json, old: Node, container: Mapping) -> str:
+        """An entry in the place of another one in flow text: over several lines if that was."""
+        if "\n" in self.layout.text[old.start : old.end] and self._is_quoted(container):
+            unit = self._unit(old) if isinstance(old, Mapping) else " " * _STEP
+            return render.pretty(entry, self.layout.indent(old.start), unit, self.layout.eol)
+        return self._written(entry, container)
+
+    def _is_quoted(self, mapping: Mapping) -> bool:
+        return self.document.is_json or all(key.style == '"' for key, _ in mapping.pairs)
+
+    @cached_property
+    def _is_compact(self) -> bool:
+        """Whether flow text does without blanks after its commas and colons."""
+        if not self.document.is_json:
+            return False
+        root = self.document.root
+        first = root.pairs[0] if isinstance(root, Mapping) and root.pairs else None
+        return first is not None and self.layout.text[first[0].end : first[1].start] == ":"
+
+    @property
+    def _colon(self) -> str:
+        return ":" if self._is_compact else ": "
+
+    def _unit(self, node: Mapping | Sequence) -> str:
+        """The blanks by which a flow collection's lines stand further in than the line it begins on."""
+        inner, outer = self.layout.indent(children(node)[-1][0]), self.layout.indent(node.start)
+        return inner.removeprefix(outer) or " " * _STEP
+
+    # --- blocks ---
+
+    def _block_entry(self, entry: Json, indent: int) -> str:
+        if not isinstance(entry, dict):
+            raise TypeError("an entry is a mapping")
+        return self.layout.eol.join(render.block(entry, indent, self._step)).lstrip(" ")
+
+    @cached_property
+    def _step(self) -> int:
+        """By how many columns the document's block mappings are indented."""
+        root = self.document.root
+        pending: list[Node] = [root]
+        while pending:
+            node = pending.pop(0)
+            if isinstance(node, Mapping) and not node.flow:
+                outer = self.layout.column(node.pairs[0][0].start)
+                for _, child in node.pairs:
+                    if isinstance(child, Mapping) and not child.flow:
+                        return max(1, self.layout.column(child.pairs[0][0].start) - outer)
+                pending += [child for _, child in node.pairs]
+            elif isinstance(node, Sequence):
+                pending += node.items
+        return _STEP
+
+    def _dash(self, container: Path) -> int:
+        """How much further in than its key a block sequence's dashes stand: as those of the container's own list."""
+        found = self._walk(container[:-2])
+        pair = find(found, str(container[-2])) if isinstance(found, Mapping) else None
+        if pair is None or not isinstance(pair[1], Sequence) or pair[1].flow:
+            return 0
+        return max(0, self.layout.column(self.dash_before(pair[1].items[0])) - self.layout.column(pair[0].start))
+
+    def _gap(self, container: Path) -> int:
+        """How much further in than the dash an item's content stands, as the container itself shows it."""
+        node = self._walk(container)
+        if not isinstance(node, Mapping):
+            return _STEP
+        dash = self.dash_before(node)
+        column = self.layout.column(node.pairs[0][0].start)
+        return max(_STEP, column - self.layout.column(dash))
+
+    # --- what may be changed ---
+
+    def _walk(self, path: Path) -> Full:
+        node = self.document.root
+        for step in path:
+            full = resolved(node)
+            if isinstance(full, Mapping):
+                pair = find(full, str(step))
+                below = pair[1] if pair is not None else merged(full, str(step))
+            else:
+                below = full.items[step] if isinstance(full, Sequence) and isinstance(step, int) else None
+            if below is None:
+                raise TextError(node.start, f"there is no {step} here")
+            node = below
+        return resolved(node)
+
+    def _own_mapping(self, path: Path, what: str) -> Mapping:
+        """The mapping at `path`, if changing it changes nothing else."""
+        node: Node = self.document.root
+        for step in path:
+            full = self._own(node, Mapping, what) if isinstance(step, str) else self._own(node, Sequence, what)
+            if isinstance(full, Mapping):
+                pair = find(full, str(step))
+                if pair is None:
+                    raise TextError(full.start, f"{what} comes by a merge key (<<); write it out here")
+                node = pair[1]
+            else:
+                node = full.items[int(step)]
+        return self._own(node, Mapping, what)
+
+    def _own(self, node: Node, kind: type[_KindT], what: str) -> _KindT:
+        if isinstance(node, Alias):
+            raise TextError(node.start, f"{what} stands in *{node.name}, which is written elsewhere; write it out here")
+        self._refuse_shared(node, what)
+        if not isinstance(node, kind):
+            raise TextError(node.start, f"{what} is not where it belongs")
+        return node
+
+    def _refuse_shared(self, node: Node, what: str) -> None:
+        alias = self.layout.aliases.get(id(node))
+        if alias is not None:
+            line = self.document.chunk.line_at(alias.start)
+            raise TextError(
+                node.start, f"{what} stands in &{alias.name}, which line {line} uses as well; write one of them out"
+            )
+
+    def _replace_scalar(self, node: Node, text: str) -> None:
+        if not isinstance(node, Scalar | Alias):
+            raise TextError(node.start, f"{names.STATUS} is not text")
+        blank = " " if node.start == node.end else ""
+        self.splices.append(Splice(node.start, self.layout.leaf_end(node), blank + text))
+
+
+def _padded(inner: str, stood: str) -> str:
+    left, right = PADS[stood]
+    return left + inner + right

@@ -1,0 +1,292 @@
+"""A document's Pod templates through the core, and what the core answers written into the document's text.
+
+Each template becomes the review of a Pod that is created, as the API server would send it; decision and patch are the
+webhook's. What an edit made is read back and compared with the patch applied: text that does not say the same is an
+error, never a result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from injector.core import decision, names, patch, review
+from injector.core.decision import Deny, Inject, Skip
+from injector.core.errors import PolicyGapError, ReviewError
+from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Reason, SecretFacts, Verdict
+from injector.manifests.documents import documents
+from injector.manifests.edit import Editor
+from injector.manifests.errors import ManifestError, TextError
+from injector.manifests.layout import apply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from injector.core.decision import Decision
+    from injector.core.model import PatchOp, Policy
+    from injector.manifests.chunks import Chunk
+    from injector.manifests.documents import Document, Object, Path, Template
+    from injector.manifests.layout import Splice
+    from injector.manifests.nodes import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the core says of one Pod template. `line` is that of the template, from 1."""
+
+    source: str
+    document: int
+    line: int
+    object: str  # "Deployment/web"
+    path: Path
+    verdict: Verdict
+    reason: Reason
+    message: str  # of a denial
+    warnings: tuple[str, ...]
+    operations: tuple[PatchOp, ...]
+    has_sidecar: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """How templates are judged: the Policy, and the endpoint that their Pods would reach."""
+
+    policy: Policy
+    endpoint: Endpoint = Endpoint.MUTATE
+
+
+def judge(document: Document, question: Question) -> list[Finding]:
+    """What the core says of each Pod template of a document; empty for a document that has none.
+
+    Raises:
+        ManifestError: A template is not shaped as a Pod is.
+        PolicyGapError: The endpoint needs a default Secret and the Policy has none.
+    """
+    return [_judged(document, each, template, question) for each in document.objects() for template in each.templates()]
+
+
+def decide(document: Document, each: Object, template: Template, question: Question) -> Decision:
+    """The webhook's decision about the Pod that a template would make.
+
+    Raises:
+        ManifestError: The template is not shaped as a Pod is.
+        PolicyGapError: The endpoint needs a default Secret and the Policy has none.
+    """
+    body = _review({"group": "", "version": "v1", "kind": "Pod"}, template.value, each.namespace)
+    try:
+        asked = review.decode(body, question.endpoint)
+        return decision.decide(asked, question.endpoint, question.policy, _NO_FACTS)
+    except ReviewError as error:
+        path, message = misshapen(template) or ((), str(error))
+        raise document.error((*template.path, *path), message) from None
+
+
+def advice(each: Object, question: Question) -> tuple[str, ...]:
+    """What the webhook would tell somebody who applies a workload; nothing for kinds that it is not asked about."""
+    group, _, version = each.api_version.rpartition("/")
+    if GroupVersionKind(group, version, each.kind) not in WORKLOADS:
+        return ()
+    body = _review({"group": group, "version": version, "kind": each.kind}, each.value, each.namespace)
+    try:
+        return decision.decide(review.decode(body, Endpoint.WARN), Endpoint.WARN, question.policy, _NO_FACTS).warnings
+    except ReviewError:
+        return ()  # the template's own review says what is wrong
+
+
+def inject(chunk: Chunk, read: Sequence[Document], findings: Sequence[Sequence[Finding]]) -> str:
+    """The text of a piece of a file with everything done that `findings` say of its documents.
+
+    Raises:
+        ManifestError: An entry cannot be put where it belongs without changing something else.
+    """
+    splices: list[Splice] = []
+    wanted: list[Json] = []
+    for document, found in zip(read, findings, strict=True):
+        pairs = [(one.path, one.operations) for one in found if one.operations]
+        wanted.append(patched(document.value, pairs) if pairs else document.value)
+        if pairs:
+            splices += _splices(document, pairs)
+    if not splices:
+        return chunk.text
+    text = apply(chunk.text, splices)
+    verify(chunk, text, read, wanted)
+    return text
+
+
+def patched(value: Json, patches: Sequence[tuple[Path, Sequence[PatchOp]]]) -> Any:  # noqa: ANN401 - JSON
+    """A copy of a document's value with each template's patch applied."""
+    copy = _copied(value)
+    for path, operations in patches:
+        at: Any = copy
+        for step in path:
+            at = at[step]
+        for operation in operations:
+            _operate(at, _steps(operation), _copied(operation.value))
+    return copy
+
+
+def _copied(value: object) -> Any:  # noqa: ANN401 - JSON
+    """A copy that shares nothing, not even what aliases shared."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def verify(chunk: Chunk, text: str, read: Sequence[Document], wanted: Sequence[Json]) -> None:
+    """Compare what an edited text says with what it should say.
+
+    Raises:
+        ManifestError: It says something else.
+    """
+    first = read[0]
+    edited = type(chunk)(text, chunk.line)
+    try:
+        found = [document.value for document in documents(edited, first.source, first.index - 1)]
+    except ManifestError:
+        found = []
+    if found != list(wanted):
+        raise ManifestError(
+            first.source,
+            first.index,
+            first.line,
+            "its layout leaves no place for an entry; write the env in block style",
+        )
+
+
+def misshapen(template: Template) -> tuple[Path, str] | None:
+    """The first place at which a template is not shaped as a Pod is, and what is wrong there; None when it is sound."""
+    metadata = template.value.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    for name, value in annotations.items() if isinstance(annotations, dict) else ():
+        if name in _READ and value is not None and not isinstance(value, str):
+            kind = (
+                "boolean" if isinstance(value, bool) else "number" if isinstance(value, int | float) else "collection"
+            )
+            return ("metadata", "annotations", name), f"the annotation {name} is a {kind}; put it into quotes"
+    spec = template.value.get("spec")
+    for list_name in ("containers", "initContainers"):
+        containers = spec.get(list_name) if isinstance(spec, dict) else None
+        for i, container in enumerate(containers if isinstance(containers, list) else ()):
+            env = container.get("env") if isinstance(container, dict) else None
+            if env is not None and not _is_env(env):
+                return ("spec", list_name, i, "env"), "the env of a container is not a list of variables"
+    return None
+
+
+def _is_env(env: Json) -> bool:
+    return isinstance(env, list) and all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in env)
+
+
+_READ: Final = frozenset(
+    {
+        names.ENABLED,
+        names.API_TOKEN_SECRET,
+        names.APP_TOKEN_SECRET,
+        names.API_TOKEN_KEY,
+        names.APP_TOKEN_KEY,
+        names.APP_CONTAINERS,
+        names.DAPR_ENV,
+        names.STATUS,
+    }
+)
+_NO_FACTS: Final = SecretFacts()
+_VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DENY}
+# The core wants an identity and never looks at it.
+_UID: Final = "offline"
+
+
+def _review(kind: dict[str, str], value: Json, namespace: str) -> bytes:
+    return msgspec.json.encode(
+        {
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {"uid": _UID, "kind": kind, "operation": "CREATE", "namespace": namespace, "object": value},
+        }
+    )
+
+
+def _judged(document: Document, each: Object, template: Template, question: Question) -> Finding:
+    decided = decide(document, each, template, question)
+    told = (*advice(each, question), *decided.warnings) if template.path != each.path else decided.warnings
+    hidden = (_DENIED,) if isinstance(decided, Deny) else ()
+    return Finding(
+        source=document.source,
+        document=document.index,
+        line=document.position(template.path).line,
+        object=f"{each.kind}/{each.name}" if each.name else each.kind,
+        path=template.path,
+        verdict=_VERDICTS[type(decided)],
+        reason=decided.reason,
+        message=decided.message if isinstance(decided, Deny) else "",
+        warnings=tuple(dict.fromkeys(one for one in told if not one.startswith(hidden))),
+        operations=patch.build(decided.plan) if isinstance(decided, Inject) else (),
+        has_sidecar=_has_sidecar(template),
+    )
+
+
+# What the webhook tells of a workload whose Pods it will refuse; offline, the refusal itself is told.
+_DENIED: Final = "Pods will be denied:"
+
+
+def _has_sidecar(template: Template) -> bool:
+    spec = template.value.get("spec")
+    lists = [spec.get(name) for name in ("containers", "initContainers")] if isinstance(spec, dict) else []
+    return any(
+        isinstance(container, dict) and container.get("name") == names.SIDECAR
+        for containers in lists
+        if isinstance(containers, list)
+        for container in containers
+    )
+
+
+def _steps(operation: PatchOp) -> list[str]:
+    return [step.replace("~1", "/").replace("~0", "~") for step in operation.path.split("/")[1:]]
+
+
+def _operate(target: Any, steps: Sequence[str], value: object) -> None:  # noqa: ANN401 - JSON
+    """Apply one `add` or `replace`, as RFC 6902 has it."""
+    for step in steps[:-1]:
+        target = target[int(step)] if isinstance(target, list) else target[step]
+    last = steps[-1]
+    if isinstance(target, dict):
+        target[last] = value
+    elif last == "-":
+        target.append(value)
+    else:
+        target[int(last)] = value
+
+
+def _splices(document: Document, patches: Sequence[tuple[Path, Sequence[PatchOp]]]) -> list[Splice]:
+    editor = Editor(document)
+    try:
+        for path, operations in patches:
+            _edit(editor, path, operations)
+    except TextError as error:
+        line = document.chunk.line_at(error.offset)
+        raise ManifestError(document.source, document.index, line, error.message) from None
+    return editor.splices
+
+
+def _edit(editor: Editor, template: Path, operations: Sequence[PatchOp]) -> None:
+    """One template's operations; what goes to the end of one list goes there together."""
+    appended: dict[Path, list[Json]] = {}
+    for operation in operations:
+        match _steps(operation):
+            case ["spec", list_name, index, "env"]:
+                entries: Any = operation.value
+                appended.setdefault((*template, "spec", list_name, int(index)), []).extend(entries)
+            case ["spec", list_name, index, "env", "-"]:
+                entry: Any = operation.value
+                appended.setdefault((*template, "spec", list_name, int(index)), []).append(entry)
+            case ["spec", list_name, index, "env", position]:
+                entry = operation.value
+                editor.replace((*template, "spec", list_name, int(index)), int(position), entry)
+            case ["metadata", "annotations", name]:
+                editor.annotate(template, name, str(operation.value))
+            case _:
+                raise AssertionError("the core makes no such operation")
+    for container, entries in appended.items():
+        editor.append(container, entries)
+
+
+__all__ = ["Finding", "PolicyGapError", "Question", "advice", "decide", "inject", "judge", "misshapen", "patched"]

@@ -1,0 +1,158 @@
+"""How a document is laid out: line ends, columns, indentation, and what anchors are shared."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from injector.manifests.nodes import Alias, Full, Mapping, Node, Scalar, Sequence
+
+if TYPE_CHECKING:
+    from injector.manifests.documents import Document
+
+BOM: Final = "\ufeff"
+_BLANKS_AND_COMMENTS: Final = re.compile(r"(?:[ \t\r\n]+|(?:(?<=[ \t\r\n])|^)#[^\n]*)*", re.MULTILINE)
+_HEADER: Final = re.compile(r"(?:[&!][^ \t\r\n]*[ \t]+)*[|>]([-+0-9]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """Text that takes the place of what stands between two offsets."""
+
+    start: int
+    end: int
+    text: str
+
+
+def apply(text: str, splices: list[Splice]) -> str:
+    """`text` with every splice done. Those at one place are done in the order given; none may overlap."""
+    parts: list[str] = []
+    at = 0
+    for splice in sorted(splices, key=lambda one: one.start):
+        parts += [text[at : splice.start], splice.text]
+        at = splice.end
+    return "".join((*parts, text[at:]))
+
+
+class Layout:
+    """The text of one document with questions about places in it."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.text = document.chunk.text
+
+    @cached_property
+    def eol(self) -> str:
+        """How lines end: as the first one does."""
+        first = self.text.find("\n")
+        return "\r\n" if first > 0 and self.text[first - 1] == "\r" else "\n"
+
+    @cached_property
+    def aliases(self) -> dict[int, Alias]:
+        """By the identity of each node that is used again: the first alias that names it."""
+        found: dict[int, Alias] = {}
+        pending: list[Node] = [self.document.root]
+        while pending:
+            match pending.pop():
+                case Alias() as alias:
+                    known = found.setdefault(id(alias.target), alias)
+                    if alias.start < known.start:
+                        found[id(alias.target)] = alias
+                case Mapping(pairs=pairs):
+                    pending += [node for pair in pairs for node in pair]
+                case Sequence(items=items):
+                    pending += items
+                case Scalar():
+                    pass
+        return found
+
+    def column(self, at: int) -> int:
+        """The column of a place, from 0; a byte order mark takes none."""
+        start = self.line_start(at)
+        return at - start - (1 if not start and self.text.startswith(BOM) else 0)
+
+    def line_start(self, at: int) -> int:
+        """Where the line of a place begins."""
+        return self.text.rfind("\n", 0, at) + 1
+
+    def line_end(self, at: int) -> int:
+        """Where the line of a place ends: at its line break, or at the end of the text."""
+        end = self.text.find("\n", at)
+        if end < 0:
+            return len(self.text)
+        return end - 1 if end > at and self.text[end - 1] == "\r" else end
+
+    def previous_line_end(self, at: int) -> int:
+        """Where the line above that of a place ends."""
+        start = self.line_start(at)
+        return self.line_end(self.line_start(start - 1)) if start else 0
+
+    def indent(self, at: int) -> str:
+        """The blanks that the line of a place begins with."""
+        start = self.line_start(at)
+        end = start
+        while self.text[end : end + 1] in {" ", "\t"}:
+            end += 1
+        return self.text[start:end]
+
+    def begins_line(self, at: int) -> bool:
+        """Whether nothing but blanks stands before a place on its line."""
+        return not self.text[self.line_start(at) : at].strip()
+
+    def ends_line(self, at: int) -> bool:
+        """Whether nothing but blanks and a comment follows a place on its line."""
+        rest = self.text[at : self.line_end(at)]
+        return not rest.strip() or (rest[0] in " \t" and rest.lstrip().startswith("#"))
+
+    def significant(self, at: int) -> int:
+        """The next place that is neither blank nor comment."""
+        found = _BLANKS_AND_COMMENTS.match(self.text, at)
+        return found.end() if found else at
+
+    def is_kept_literal(self, leaf: Node) -> bool:
+        """Whether a leaf is a literal whose trailing blank lines belong to it."""
+        if not is_literal(leaf):
+            return False
+        header = _HEADER.match(self.text, leaf.start)
+        return header is not None and "+" in header[1]
+
+    def leaf_end(self, leaf: Node) -> int:
+        """Where the text of a leaf ends. A literal's ends with its last line that is not blank."""
+        if not is_literal(leaf):
+            return leaf.end
+        last = leaf.start + len(self.text[leaf.start : leaf.end].rstrip())
+        return self.line_end(last)
+
+    def after(self, node: Node) -> tuple[int, bool]:
+        """Where new lines may follow a node of a block, and whether that place is the beginning of a line."""
+        leaf = last_leaf(node)
+        if self.is_kept_literal(leaf):
+            return leaf.end, True
+        return self.line_end(self.leaf_end(leaf)), False
+
+    def following(self, node: Node, lines: list[str]) -> Splice:
+        """New lines after a node of a block."""
+        at, fresh = self.after(node)
+        text = self.eol.join(lines)
+        return Splice(at, at, text + self.eol if fresh else self.eol + text)
+
+
+def is_literal(node: Node) -> bool:
+    """Whether a node is a literal or folded block."""
+    return isinstance(node, Scalar) and node.style in {"|", ">"}
+
+
+def last_leaf(node: Node) -> Node:
+    """The node with which a block ends."""
+    while isinstance(node, Mapping | Sequence) and not node.flow:
+        node = node.pairs[-1][1] if isinstance(node, Mapping) else node.items[-1]
+    return node
+
+
+def children(node: Full) -> list[tuple[int, int]]:
+    """The extents of what a flow collection holds."""
+    if isinstance(node, Mapping):
+        return [(key.start, value.end) for key, value in node.pairs]
+    return [(item.start, item.end) for item in node.items] if isinstance(node, Sequence) else []
