@@ -6,7 +6,7 @@ not answer itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -16,8 +16,6 @@ from injector import __version__
 from injector.webhook import openapi
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from injector.telemetry import Metrics
     from injector.webhook.health import Health
 
@@ -42,7 +40,14 @@ def create_app(health: Health, metrics: Metrics, *, docs: bool) -> FastAPI:
     async def livez() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["health"], summary="Whether to send reviews here, with each check by name.")
+    not_ready: dict[int | str, dict[str, Any]] = {503: {"description": "A check failed, or the process is stopping."}}
+
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        summary="Whether to send reviews here, with each check by name.",
+        responses=not_ready,
+    )
     async def readyz() -> JSONResponse:
         ready, checks = health.ready()
         return JSONResponse({"status": "ok" if ready else "failed", "checks": checks}, 200 if ready else 503)

@@ -1,0 +1,171 @@
+"""Reference pages made from the code: `python -m tests.contract.reference` writes them, a test compares them."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from injector.cli.serve import metavar
+from injector.config import Group, Settings, flag, policy_schema, variable
+from injector.telemetry import (
+    BUCKETS,
+    DECISIONS,
+    ERRORS,
+    REFUSALS,
+    RELOADS,
+    SHED_CAUSES,
+    Metrics,
+)
+from injector.webhook.app import create_app
+from injector.webhook.health import Health
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from prometheus_client import Metric
+
+FOLDER: Final = Path(__file__).parents[2] / "docs/reference"
+_COMMAND: Final = "`python -m tests.contract.reference`"
+_MADE: Final = f"<!-- Made by {_COMMAND} from the code; do not edit. -->"
+
+
+def _folded(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [tuple(head), *(tuple(row) for row in rows)]
+    lines.insert(1, ("---",) * len(lines[0]))
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def configuration() -> str:
+    """Every flag of `serve`, by group."""
+    parts = [
+        "# Configuration of `serve`",
+        _MADE,
+        _folded(
+            "Every flag is an environment variable, too; a flag wins over its variable, a variable over the default. "
+            "An empty variable counts as absent. Whatever is wrong with flags, variables, the policy file and the "
+            "certificate is told together, and the process ends with exit code 2."
+        ),
+        _folded(
+            "A Service called `dapr-token-injector` makes the kubelet set `DAPR_TOKEN_INJECTOR_PORT=tcp://...` in the "
+            "Pods of its namespace. A value of that shape is ignored."
+        ),
+    ]
+    for group in Group:
+        fields = {
+            name: field
+            for name, field in Settings.model_fields.items()
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra["group"] == group.value
+        }
+        rows = (
+            (
+                f"`{flag(name)}`" if field.annotation is bool else f"`{flag(name)} {metavar(field)}`",
+                f"`{variable(name)}`",
+                f"`{field.default}`" if field.default not in {None, ""} else "",
+                field.description or "",
+            )
+            for name, field in fields.items()
+        )
+        parts += [f"## {group.value}", _table(("Flag", "Variable", "Default", "Meaning"), rows)]
+    parts += [
+        "## Signals",
+        _table(
+            ("Signal", "What happens"),
+            (
+                ("SIGTERM", "Not ready at once; serves on with `Connection: close`, then stops. A second one ends it."),
+                ("SIGINT", "Stops without the wait."),
+                ("SIGHUP", "Looks at the certificate's files at once."),
+            ),
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _labels(family: Metric) -> str:
+    found = dict.fromkeys(name for sample in family.samples for name in sample.labels if name != "le")
+    return ", ".join(f"`{name}`" for name in found)
+
+
+def metrics() -> str:
+    """Every metric with its labels, and every value that a label can have."""
+    families = sorted(Metrics().collect(), key=lambda family: family.name)
+    names = [family.name + ("_total" if family.type == "counter" else "") for family in families]
+    rows = ((f"`{name}`", f.type, _labels(f), f.documentation) for name, f in zip(names, families, strict=True))
+    parts = [
+        "# Metrics",
+        _MADE,
+        _folded(
+            "At `/metrics` of the ops port, in Prometheus' text format or OpenMetrics. Every label is one of a fixed "
+            "set: no name out of a user's object ever becomes one. The process itself is told under "
+            "`dapr_token_injector_process_*`."
+        ),
+        _table(("Metric", "Type", "Labels", "Meaning"), rows),
+        f"Buckets of the histogram, in seconds: {', '.join(f'{bound:g}' for bound in BUCKETS)}.",
+        "## `decision` and `reason`",
+        _table(("Decision", "Reason"), ((verdict.value, f"`{reason.value}`") for verdict, reason in DECISIONS)),
+        *_values("`error`", ERRORS),
+        *_values("`cause` of what was shed", SHED_CAUSES),
+        *_values("`cause` of a connection refused", REFUSALS),
+        "## `outcome` of a reload",
+        ", ".join(f"`{outcome}`" for outcome in RELOADS) + ".",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _values(title: str, values: Mapping[str, str]) -> tuple[str, str]:
+    return f"## {title}", _table(("Value", "Meaning"), ((f"`{value}`", meaning) for value, meaning in values.items()))
+
+
+def openapi() -> str:
+    """The paths of the HTTP interface; the whole document is served at /openapi.json."""
+    document = create_app(Health({}), Metrics(), docs=False).openapi()
+    rows = (
+        (f"`{method.upper()} {path}`", operation["summary"], ", ".join(operation["responses"]))
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    )
+    admission = document["paths"]["/mutate"]["post"]["responses"]
+    parts = [
+        "# HTTP interface",
+        _MADE,
+        _folded(
+            "The whole description is served at `/openapi.json` on both ports, and with `--docs` as a page at `/docs`. "
+            "Its schemas of reviews are made from the types that decode them. The admission paths are answered on the "
+            "admission port only; health and metrics on the ops port only."
+        ),
+        _table(("Request", "What it does", "Answers"), rows),
+        "## Answers of the admission paths",
+        _table(("Status", "Meaning"), ((status, told["description"]) for status, told in admission.items())),
+        _folded(
+            'An error is JSON: `{"error": "<stable word>", "message": "<one sentence>"}`. The words are those of the '
+            "metric of errors, and `overloaded` for a 503."
+        ),
+        "## Sent by the server before a request is understood",
+        _table(
+            ("Status", "Error"),
+            (("400", "`malformed-http`"), ("408", "`body-timeout`"), ("431", "`headers-too-large`")),
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def policy() -> str:
+    """The JSON schema of a Policy file."""
+    return json.dumps(policy_schema(), indent=2) + "\n"
+
+
+PAGES: Final = {
+    "configuration.md": configuration,
+    "metrics.md": metrics,
+    "openapi.md": openapi,
+    "policy.schema.json": policy,
+}
+
+if __name__ == "__main__":
+    for name, make in PAGES.items():
+        (FOLDER / name).write_text(make())
