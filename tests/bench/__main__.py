@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from rich.console import Console
 
-from tests.bench import bodies, environment, golden, outside, peers, picture, report
+from tests.bench import bodies, environment, golden, outside, peers, picture, profiling, report
 from tests.bench.certs import Pair, make_pair
 from tests.bench.errors import BenchError
 from tests.bench.goals import JUDGED, judge
@@ -30,6 +30,7 @@ from tests.bench.process import Server, free_port, running
 from tests.bench.wrk import Wrk
 
 if TYPE_CHECKING:
+    from tests.bench.goals import Goal
     from tests.bench.peers import Peer
 
 _TARGET: Final = peers.ROOT / "bench-results" / "bench.json"
@@ -111,6 +112,8 @@ class Bench:
             self._untuned(live[peers.US], stack)
         if long:
             self._long()
+        if any(goal.met is False for goal in self.goals()):
+            self._profile()
 
     def _start(self, peer: Peer, stack: ExitStack, *, note: bool = True) -> Server:
         port = free_port()
@@ -177,6 +180,19 @@ class Bench:
         self._meter.sample(plain, JUDGED, seconds=1)
         self.results.untuned = [self._pair(ours, plain, JUDGED, seconds, logs=True) for _ in range(rounds)]
 
+    def goals(self) -> list[Goal]:
+        """How the goals stand."""
+        return judge(self.results.pairs, self.results.startup[peers.US], self.results.curve)
+
+    def _profile(self) -> None:
+        self._place.tell("a goal is missed: profiling our server")
+        target = self._place.folder / "profile"
+        with ExitStack() as stack:
+            server = self._start(profiling.profiled(target), stack, note=False)
+            _, seconds = self._plan.of(JUDGED)
+            served = self._meter.sample(server, JUDGED, seconds=seconds).requests
+        self.results.profile = profiling.lines(target, served)
+
     def _long(self) -> None:
         self._place.tell(f"{_LONG_REQUESTS:,} requests to a fresh server of ours, for its memory")
         with ExitStack() as stack:
@@ -202,7 +218,7 @@ def _cores() -> tuple[int, int]:
 
 def _run(
     progress: Console, plan: Plan, *, long: bool, cluster: bool, outside_rounds: int
-) -> tuple[report.Results, tuple[Peer, ...]]:
+) -> tuple[Bench, tuple[Peer, ...]]:
     server_core, load_core = _cores()
     # Built before we pin ourselves to one core: compilers like all of them.
     servers = (peers.us(), *peers.others(lambda text: progress.print(text, markup=False, highlight=False)))
@@ -216,7 +232,7 @@ def _run(
         bench = Bench(place, servers, plan, wrk)
         bench.results.outside = seen
         bench.run(long=long)
-    return bench.results, servers
+    return bench, servers
 
 
 @click.command(help="Time our webhook beside its peers, on one core, through TLS.")
@@ -225,20 +241,24 @@ def _run(
 @click.option(
     "--cluster", is_flag=True, help="Also Pod creates through a real kube-apiserver, with and without webhooks."
 )
+@click.option("--sources", is_flag=True, help="Also print every peer's source, not only where it lies.")
 @click.option("--picture", "want_picture", is_flag=True, help="Draw docs/images/bench.png.")
-def main(*, quick: bool, long: bool, cluster: bool, want_picture: bool) -> None:
+def main(*, quick: bool, long: bool, cluster: bool, sources: bool, want_picture: bool) -> None:
     """Run the bench and print what it found."""
     progress, out = Console(stderr=True), Console(width=None if sys.stdout.isatty() else 200)
     plan = _QUICK if quick else Plan()
     try:
-        results, servers = _run(progress, plan, long=long, cluster=cluster, outside_rounds=1 if quick else 3)
+        bench, servers = _run(progress, plan, long=long, cluster=cluster, outside_rounds=1 if quick else 3)
     except BenchError as error:
         progress.print(f"bench: {error}", markup=False, highlight=False, style="red")
         sys.exit(3)
-    judged = judge(results.pairs, results.startup[peers.US], results.curve)
+    results, judged = bench.results, bench.goals()
     for name, value in results.environment.items():
         out.print(f"{name}: {value}", markup=False, highlight=False)
     out.print(report.peers_table(servers))
+    if sources:
+        for source in (source for peer in servers[1:] for source in peer.sources):
+            out.print(f"--- {source.relative_to(peers.ROOT)}\n{source.read_text()}", markup=False, highlight=False)
     report.show(out, results, judged)
     report.write_json(results, judged, servers, _TARGET)
     if want_picture:

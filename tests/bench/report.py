@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 
-from tests.bench import bodies, peers
+from tests.bench import bodies, peers, profiling
+from tests.bench.goals import JUDGED
 from tests.bench.measure import Cell, Pair, Sample, spread
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Results:
     untuned: list[Pair] = field(default_factory=list)  # ours, and ours without the allocator's settings
     curve: list[tuple[int, int]] = field(default_factory=list)  # requests, bytes
     outside: dict[str, dict[str, float]] = field(default_factory=dict)  # by webhook
+    profile: list[profiling.Line] = field(default_factory=list)  # when a goal was missed
 
     def cells(self) -> list[Cell]:
         """Every cell that was timed, once, in order of time."""
@@ -120,6 +122,17 @@ def goals_table(goals: Iterable[Goal]) -> Table:
     return table
 
 
+def takes(goal: Goal, ours: Sequence[Sample]) -> str:
+    """What a missed goal would take, from the figures alone."""
+    if goal.got is None or goal.met is not False:
+        return ""
+    factor = goal.got.median / goal.limit
+    if goal.at_least and ours:
+        cpu = median(sample.cpu_us for sample in ours)
+        return f"{goal.name}: would take {cpu * factor:.0f} us of CPU per request instead of {cpu:.0f} (x{factor:.2f})."
+    return f"{goal.name}: would take x{1 / factor:.2f} of what it is."
+
+
 def peers_table(servers: Iterable[peers.Peer]) -> Table:
     """Who they are, and how they were compiled and set up."""
     table = Table(title="servers")
@@ -199,6 +212,7 @@ def write_json(results: Results, goals: Sequence[Goal], servers: Iterable[peers.
         "untuned": [asdict(pair) for pair in results.untuned],
         "memory_curve": results.curve,
         "outside": results.outside,
+        "profile": [asdict(line) for line in results.profile],
         "goals": [{**asdict(goal), "met": goal.met} for goal in goals],
     }
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -222,3 +236,8 @@ def show(console: Console, results: Results, goals: Sequence[Goal]) -> None:
         console.print(outside_table(results.outside))
     console.print(noise(results))
     console.print(goals_table(goals))
+    for goal in goals:
+        if sentence := takes(goal, results.ours(JUDGED)):
+            console.print(sentence)
+    if results.profile:
+        console.print(profiling.table(results.profile))

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.bench import goals, peers
+from tests.bench import goals, peers, report
 from tests.bench.measure import Cell, Pair, Sample, Spread, cpu_per_byte, ratios, spread
 
 _SAMPLE = Sample(
@@ -80,3 +80,13 @@ def test_memory_is_judged_after_the_first_tenth() -> None:
     assert goals.growth([(0, 40)]) is None
     growing = [(0, 100), (100, 100), (1000, 150)]
     assert _goal(goals.judge({}, [], growing), "memory").met is False
+
+
+def test_missed_goal_says_what_it_would_take() -> None:
+    found = goals.judge({peers.GO: {goals.JUDGED: [_pair(1000, 1000)]}}, [2.0], [])
+    assert report.takes(_goal(found, f"requests/s / {peers.GO}"), [_SAMPLE]).endswith(
+        "would take 40 us of CPU per request instead of 50 (x0.80)."
+    )
+    assert report.takes(_goal(found, "start-up"), [_SAMPLE]) == "start-up, seconds: would take x0.50 of what it is."
+    assert report.takes(_goal(found, "p99"), [_SAMPLE]) == "p99 / go-minimal: would take x0.90 of what it is."
+    assert report.takes(_goal(found, "memory"), [_SAMPLE]) == ""
