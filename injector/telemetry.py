@@ -57,7 +57,7 @@ class LogSink:
         self._limit = limit  # bytes
         self._lines: deque[bytes] = deque()
         self._size = 0
-        self._rest = b""
+        self._piece = memoryview(b"")  # what is left of the lines that were last put together
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
 
@@ -77,17 +77,15 @@ class LogSink:
     def flush(self) -> None:
         """Write as much as the reader takes now."""
         while self._size and self._writable(0):
-            if not self._rest:
-                self._rest = b"".join(self._lines)
+            if not self._piece:
+                self._piece = memoryview(b"".join(self._lines))
                 self._lines.clear()
             try:
-                written = os.write(self._descriptor, self._rest[:_PIECE])
+                written = os.write(self._descriptor, self._piece[:_PIECE])
             except OSError:
                 # The reader is gone: there is nobody to tell.
-                self._rest, self._size = b"", 0
-                self._lines.clear()
-                return
-            self._rest = self._rest[written:]
+                written = len(self._piece)
+            self._piece = self._piece[written:]
             self._size -= written
 
     def close(self, patience: float = 1.0) -> None:

@@ -74,6 +74,10 @@ class Port:
     state: ServerState = field(default_factory=ServerState)
     draining: bool = False
     large_bodies: int = 0
+    small: int = field(init=False)  # bytes of a body that are read without a look at any limit
+
+    def __post_init__(self) -> None:
+        self.small = min(LARGE_BODY, self.limits.max_body_bytes)
 
 
 class Stage(Enum):
@@ -202,9 +206,8 @@ class Connection(HttpToolsProtocol):
         if self.stage is not Stage.BODY:
             return
         self._length += len(body)
-        if self._length > LARGE_BODY and not self._admit_large():
-            return
-        self._parts.append(body)
+        if self._length <= self.port.small or self._may_go_on():
+            self._parts.append(body)
 
     def on_message_complete(self) -> None:
         """The request is there in whole."""
@@ -305,19 +308,18 @@ class Connection(HttpToolsProtocol):
         elif size > MAX_HEAD + _FRAMING * limit and (self.stage is Stage.BODY or self.stage is Stage.EXCESS):
             self.refuse(BODY_TOO_LARGE)
 
-    def _admit_large(self) -> bool:
-        """Whether a body that has become large may go on; sheds the request when too many others are under way."""
+    def _may_go_on(self) -> bool:
+        """Whether a body that is no longer small is read on: not beyond the limit, and not beside too many others."""
         port = self.port
         if self._length > port.limits.max_body_bytes:
-            self._parts = []
             self.refuse(BODY_TOO_LARGE)
             return False
+        if not self._is_large and port.large_bodies >= port.limits.max_bodies:
+            port.metrics.shed["bodies"] += 1
+            self._parts = []
+            self.stage = Stage.EXCESS
+            return False
         if not self._is_large:
-            if port.large_bodies >= port.limits.max_bodies:
-                port.metrics.shed["bodies"] += 1
-                self._parts = []
-                self.stage = Stage.EXCESS
-                return False
             self._is_large = True
             port.large_bodies += 1
         return True

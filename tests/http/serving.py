@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 class Serving:
     """One running process. Its log lines are collected as they come."""
 
-    def __init__(self, process: subprocess.Popen[bytes], files: Files, issuer: Issuer) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], files: Files, issuer: Issuer, *, deaf: bool = False) -> None:
         self.process = process
         self.files = files
         self.issuer = issuer
         self.context: ssl.SSLContext = client_context(issuer.pem)
         self.lines: list[str] = []
+        self._deaf = deaf
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         listening = self.wait_for_line("listening")
@@ -95,11 +96,18 @@ class Serving:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.lines.append(line.decode().rstrip("\n"))
+            if self._deaf and "listening" in self.lines[-1]:
+                return
 
 
 @contextmanager
-def serving(folder: Path, *flags: str, files: Files | None = None, issuer: Issuer | None = None) -> Iterator[Serving]:
-    """`serve` on free ports with a fresh certificate; ended at the latest when the block ends."""
+def serving(
+    folder: Path, *flags: str, files: Files | None = None, issuer: Issuer | None = None, deaf: bool = False
+) -> Iterator[Serving]:
+    """`serve` on free ports with a fresh certificate; ended at the latest when the block ends.
+
+    `deaf`: nobody reads the log once it listens.
+    """
     issuer = issuer or Issuer()
     key = new_key()
     files = files or Files.write(folder, issuer.issue(key), key_pem(key))
@@ -113,7 +121,7 @@ def serving(folder: Path, *flags: str, files: Files | None = None, issuer: Issue
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
     with process:
         try:
-            yield Serving(process, files, issuer)
+            yield Serving(process, files, issuer, deaf=deaf)
         finally:
             # The signal that skips the wait, and still lets it end well.
             process.send_signal(signal.SIGINT)

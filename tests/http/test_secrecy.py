@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 
     from tests.http.serving import Serving
 
+
+def test_a_log_that_nobody_reads_costs_lines_and_no_request(tmp_path: Path) -> None:
+    owner = {"apiVersion": "v1", "kind": "Job", "name": "o" * 253, "uid": "x", "controller": True}
+    body = review(pod(ownerReferences=[owner]), namespace="n" * 253)
+    with serving(tmp_path, deaf=True) as server:
+        with server.connect() as connection:
+            # A pipe and the buffer behind it hold less than this.
+            for _ in range(2000):
+                assert connection.request(body).status == 200
+        assert server.sample("logs_dropped_total") > 0
+        assert server.ops("/readyz").status == 200
+
+
 # Looks like a token on purpose: long, mixed, and nothing that a person would call a Secret.
 CANARY = "eyJhbGciOiJIUzI1NiJ9canary0Zm9vYmFyYmF6"
 

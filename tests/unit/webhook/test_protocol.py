@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -192,6 +193,13 @@ def test_a_body_with_more_framing_than_content_is_refused(line: Line) -> None:
     statuses = line.send(head, *([frame * 100] * 20))
     assert statuses == [413]
     assert line.metrics.errors["body-too-large"] == 1
+
+
+def test_a_limit_below_a_small_body_holds(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    line.port.small = 10
+    line.port.limits = dataclasses.replace(LIMITS, max_body_bytes=10)
+    assert line.send(b"POST /mutate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n" + b"x" * 11 + b"\r\n") == [413]
 
 
 def test_trailers_are_not_headers(line: Line) -> None:
