@@ -56,11 +56,13 @@ def respond(uid: str, decided: Decision) -> AdmissionResponse:
             return AdmissionResponse(uid, True, "JSONPatch", operations, warnings, notes)
         case Skip(warnings=warnings):
             return AdmissionResponse(uid, allowed=True, warnings=warnings, auditAnnotations=decision.audit(decided))
-        case Deny(reason=reason, warnings=warnings):
-            code = _FORBIDDEN if reason is Reason.SECRET_NOT_ALLOWED else _UNPROCESSABLE
-            status = Status(decided.message, reason.value, code)
+        case _:
+            code = _FORBIDDEN if decided.reason is Reason.SECRET_NOT_ALLOWED else _UNPROCESSABLE
+            status = Status(decided.message, decided.reason.value, code)
             notes = decision.audit(decided)
-            return AdmissionResponse(uid, allowed=False, warnings=warnings, auditAnnotations=notes, status=status)
+            return AdmissionResponse(
+                uid, allowed=False, warnings=decided.warnings, auditAnnotations=notes, status=status
+            )
 
 
 def _rendered(decided: Inject) -> tuple[bytes, dict[str, str]]:

@@ -128,8 +128,8 @@ def audit(decision: Decision) -> dict[str, str]:
             return dict((*done, *_kept(planned)))
         case Skip(audit=pairs):
             return dict(pairs)
-        case Deny(problems=problems):
-            return {names.AUDIT_DENIED: _denied(problems)}
+        case _:
+            return {names.AUDIT_DENIED: _denied(decision.problems)}
 
 
 def _shadowed(decision: Decision) -> Decision:
@@ -142,7 +142,7 @@ def _shadowed(decision: Decision) -> Decision:
         case Deny(problems=problems, warnings=warnings):
             told = (_would_deny(problem) for problem in problems)
             return Skip(Reason.WOULD_DENY, _limited((*told, *warnings)), ((names.AUDIT_WOULD_DENY, _denied(problems)),))
-        case Skip():
+        case _:
             return decision
 
 
@@ -184,8 +184,8 @@ def _without_dapr(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
                 found.append(f'a token is asked for but {names.ENABLED} is missing; set it to "true"')
             case Enabled.UNKNOWN:
                 found.append(f'a token is asked for but {names.ENABLED} is not a true value; set it to "true"')
-            case Enabled.TRUE | Enabled.FALSE:
-                pass
+            case _:
+                pass  # whoever wrote a plain "false" meant it
     try:
         parse(annotations, policy, use_default=False)
     except RequestError as error:
