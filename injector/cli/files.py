@@ -98,53 +98,63 @@ def _why(error: OSError) -> str:
 
 
 def _of(argument: str, exclude: Sequence[str], tell: Callable[[str, str], None]) -> Iterator[Source]:
+    path = Path(argument)
     if argument == STDIN:
         yield Source("<stdin>", None)
-        return
-    path = Path(argument)
-    if path.is_dir():
+    elif not path.is_dir():
+        yield Source(_name(path), path)
+    else:
         found = False
-        for source in _walk(path, exclude, tell, frozenset()):
+        for source in _Walk(exclude, tell).below(path, frozenset()):
             found = True
             yield source
         if not found:
-            tell(str(path), f"no file in this folder ends with {', '.join(SUFFIXES)}")
-    else:
-        yield Source(str(path), path)
+            tell(_name(path), f"no file in this folder ends with {', '.join(SUFFIXES)}")
 
 
-def _walk(
-    folder: Path, exclude: Sequence[str], tell: Callable[[str, str], None], above: frozenset[tuple[int, int]]
-) -> Iterator[Source]:
-    """Files of a folder, depth first; `above` are the folders that lead here."""
-    try:
-        here = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        tell(str(folder), _why(error))
-        return
-    me = (here.st_dev, here.st_ino)
-    if me in above:
-        tell(str(folder), "a link that leads back to a folder above it; not followed")
-        return
-    for entry in entries:
-        path = folder / entry.name
-        # Hidden folders hold other programs' data, `.git` above all.
-        if entry.name.startswith(".") or _is_excluded(path, exclude):
-            continue
-        if entry.is_dir():
-            yield from _walk(path, exclude, tell, above | {me})
-        elif path.suffix in SUFFIXES and _is_regular(entry, tell):
-            yield Source(str(path), path)
+def _name(path: str | Path) -> str:
+    """A path as text: names of files are bytes, and not all of them are."""
+    return os.fsencode(path).decode(errors="replace")
 
 
-def _is_excluded(path: Path, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(str(path), pattern) or fnmatchcase(path.name, pattern) for pattern in patterns)
+class _Walk:
+    """One walk through a folder, links included; each folder is entered once, by whatever name comes first."""
 
+    def __init__(self, exclude: Sequence[str], tell: Callable[[str, str], None]) -> None:
+        self._exclude = exclude
+        self._tell = tell
+        self._entered: set[tuple[int, int]] = set()
 
-def _is_regular(entry: os.DirEntry[str], tell: Callable[[str, str], None]) -> bool:
-    try:
-        return stat.S_ISREG(entry.stat().st_mode)
-    except OSError as error:
-        tell(entry.path, _why(error))
-        return False
+    def below(self, folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Source]:
+        """Files of a folder, depth first; `above` are the folders that lead here, by device and inode."""
+        try:
+            here = folder.stat()
+            names = sorted(entry.name for entry in os.scandir(folder))
+        except OSError as error:
+            self._tell(_name(folder), _why(error))
+            return
+        me = (here.st_dev, here.st_ino)
+        if me in above:
+            self._tell(_name(folder), "a link that leads back to a folder above it; not followed")
+        if me in self._entered:
+            return
+        self._entered.add(me)
+        for name in names:
+            path = folder / name
+            # Hidden folders hold other programs' data, `.git` above all.
+            if name.startswith(".") or self._is_excluded(path):
+                continue
+            if path.is_dir():
+                yield from self.below(path, above | {me})
+            elif path.suffix in SUFFIXES and self._is_regular(path):
+                yield Source(_name(path), path)
+
+    def _is_excluded(self, path: Path) -> bool:
+        return any(fnmatchcase(str(path), pattern) or fnmatchcase(path.name, pattern) for pattern in self._exclude)
+
+    def _is_regular(self, path: Path) -> bool:
+        try:
+            return stat.S_ISREG(path.stat().st_mode)
+        except OSError as error:
+            self._tell(_name(path), _why(error))
+            return False

@@ -45,7 +45,7 @@ class KeySeen:
     is_secret: bool  # a value stands in the file: neither empty, nor encrypted, nor a placeholder for another tool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SecretSeen:
     """A Secret in one of the files."""
 
@@ -55,7 +55,7 @@ class SecretSeen:
     in_file: bool  # false for what came through a pipe, which may have been made a moment ago
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Use:
     """A Pod template wants a key of a Secret as a token; `where` says in words what asks for it."""
 
@@ -65,7 +65,7 @@ class Use:
     where: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class FileSet:
     """Everything above, of all files."""
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from injector.lint import pages
 from injector.lint.catalogue import RULES
-from injector.lint.model import Rule
+
+if TYPE_CHECKING:
+    from injector.lint.model import Rule
 
 FOLDER = Path(__file__).parents[2] / "docs/reference/lint"
 WANTED = {"README.md": pages.index(RULES), **{f"{rule.name}.md": pages.page(rule) for rule in RULES}}

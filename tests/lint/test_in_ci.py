@@ -1,0 +1,171 @@
+"""The pre-commit hook and the workflows of `docs/how-to/lint-in-ci.md`, run as they stand there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from injector import __version__
+from injector.lint.catalogue import RULES
+from tests.unit.lint.builders import ids, lint
+
+ROOT = Path(__file__).parents[2]
+HOOKS = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+HOW_TO = (ROOT / "docs/how-to/lint-in-ci.md").read_text()
+BLOCKS = dict(enumerate(re.findall(r"```(\w+)\n(.*?)```", HOW_TO, flags=re.DOTALL)))
+YAML = [yaml.safe_load(text) for kind, text in BLOCKS.values() if kind == "yaml"]
+WORKFLOWS = [block for block in YAML if "jobs" in block]
+SCHEMA = json.loads((Path(__file__).parent / "sarif-2.1.0.schema.json").read_text())
+
+ORDERS = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: orders
+  namespace: shop
+  labels:
+    app: orders
+  annotations:
+    dapr.io/api-token-secret: dapr-api-token
+spec:
+  template:
+    metadata:
+      annotations: {dapr.io/enabled: "true"}
+    spec:
+      containers: [{name: web}]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A checkout with one manifest, and the programs that a runner has."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    program(programs / "dapr-token-injector", f'exec {shlex.quote(sys.executable)} -m injector "$@"')
+    # Installing is the package index's business; that it was asked for is enough.
+    program(programs / "pipx", f'echo "$@" >> {shlex.quote(str(tmp_path / "installed"))}')
+    checkout = tmp_path / "checkout"
+    (checkout / "deploy").mkdir(parents=True)
+    (checkout / "deploy/orders.yaml").write_text(ORDERS)
+    return checkout
+
+
+def program(path: Path, body: str) -> None:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a line as GitHub does: `bash -e`, with the checkout as the current folder."""
+    env = {**os.environ, "PATH": f"{folder.parent / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        ["bash", "-e", "-c", command], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+
+
+def steps(workflow: dict[str, Any]) -> list[str]:
+    """What the one job of a workflow runs."""
+    (job,) = workflow["jobs"].values()
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
+def test_the_hook_starts_a_program_of_ours() -> None:
+    (hook,) = HOOKS
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert hook["entry"].split()[0] in scripts
+    assert hook["language"] == "python"
+    assert {"id", "name", "entry", "language", "args", "types_or"} <= hook.keys()
+    # A Secret is looked up among the files given: the hook reads them all, whatever the commit holds.
+    assert hook["pass_filenames"] is False
+
+
+def test_the_hook_finds_what_is_wrong(folder: Path) -> None:
+    (hook,) = HOOKS
+    line = shlex.join([*shlex.split(hook["entry"]), *hook["args"]])
+    assert shell(line, folder).returncode == 1
+    (folder / "deploy/orders.yaml").write_text(ORDERS.replace("dapr.io/api-token-secret", "example.com/other"))
+    assert shell(line, folder).returncode == 0
+
+
+def test_the_how_to_configures_the_hook_that_there_is(folder: Path) -> None:
+    (config,) = (block for block in YAML if "repos" in block)
+    (repo,) = config["repos"]
+    (used,) = repo["hooks"]
+    (hook,) = HOOKS
+    assert used["id"] == hook["id"]
+    assert repo["rev"] == f"v{__version__}"
+    assert shell(shlex.join([*shlex.split(hook["entry"]), *used["args"]]), folder).returncode == 1
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=["annotations", "sarif"])
+def test_a_workflow_has_no_more_rights_than_it_needs(workflow: dict[str, Any]) -> None:
+    assert workflow["permissions"] == {}
+    (job,) = workflow["jobs"].values()
+    assert job["permissions"].pop("contents") == "read"
+    assert job["permissions"] in ({}, {"security-events": "write"})
+    assert job["timeout-minutes"] > 0
+    assert steps(workflow)[0] == "pipx install dapr-token-injector"
+
+
+def test_the_first_workflow_annotates_and_fails(folder: Path) -> None:
+    install, run = steps(WORKFLOWS[0])
+    assert shell(install, folder).returncode == 0
+    assert (folder.parent / "installed").read_text() == "install dapr-token-injector\n"
+    done = shell(run, folder)
+    assert done.returncode == 1
+    assert done.stdout.startswith("::error file=deploy/orders.yaml,line=9,col=5,title=DTI001 ")
+
+
+def test_the_second_workflow_writes_sarif_and_fails_only_for_bad_input(folder: Path) -> None:
+    _, run = steps(WORKFLOWS[1])
+    assert shell(run, folder).returncode == 0
+    log = json.loads((folder / "lint.sarif").read_text())
+    jsonschema.Draft4Validator(SCHEMA).validate(log)
+    assert log["runs"][0]["results"]
+    (upload,) = (
+        step for step in WORKFLOWS[1]["jobs"]["lint"]["steps"] if "with" in step and "sarif_file" in step["with"]
+    )
+    assert upload["with"]["sarif_file"] == "lint.sarif"
+    (folder / "deploy/broken.yaml").write_text("a: b: c\n")
+    assert shell(run, folder).returncode == 1
+
+
+def test_the_first_example_shows_what_is_printed(folder: Path) -> None:
+    example = BLOCKS[0][1].splitlines()
+    assert example[0] == "$ dapr-token-injector lint deploy/"
+    done = shell(example[0].removeprefix("$ "), folder)
+    assert [*done.stdout.splitlines(), *done.stderr.splitlines()] == example[1:3]
+
+
+def test_the_commands_for_a_baseline_work(folder: Path) -> None:
+    (block,) = (text for kind, text in BLOCKS.values() if kind == "console" and "--write-baseline" in text)
+    write, read = (line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ "))
+    assert shell(write, folder).returncode == 0
+    done = shell(read, folder)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "known by the baseline" in done.stderr
+
+
+def test_the_ignore_comment_is_one_that_is_followed() -> None:
+    (block,) = (text for kind, text in BLOCKS.values() if kind == "yaml" and "ignore" in text)
+    report = lint(f"apiVersion: v1\nkind: Pod\n{block}spec:\n  containers: [{{name: web}}]\n")
+    assert "DTI002" not in ids(report)
+    assert [finding.rule.id for finding in report.ignored] == ["DTI002"]
+
+
+def test_links_of_the_how_to_lead_somewhere() -> None:
+    links = re.findall(r"\]\((\.\./[^)]+)\)", HOW_TO)
+    assert len(links) >= 3
+    assert all((ROOT / "docs/how-to" / link).is_file() for link in links)
+    assert set(re.findall(r"DTI\d+", HOW_TO)) <= {rule.id for rule in RULES}
