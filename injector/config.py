@@ -176,9 +176,9 @@ class Settings(BaseModel):
     )
     max_lag: float = _flag(
         Group.LIMITS,
-        0.25,
-        "Seconds that a request may have waited for the event loop; beyond, it is shed with 503 and Retry-After: 1. "
-        "Accepting, handshake, headers and body at this pace still fit the smallest timeout, 1 s.",
+        1.0,
+        "Seconds that a request may have waited for the event loop, or a quarter of its own timeout if that is less; "
+        "beyond, it is shed with 503 and Retry-After: 1. A retry costs a second, so shedding earlier helps nobody.",
         gt=0,
         le=30,
     )

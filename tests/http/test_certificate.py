@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import signal
 import ssl
 from contextlib import contextmanager
@@ -126,19 +125,6 @@ def test_files_that_vanish_keep_the_pair_serving(tmp_path: Path) -> None:
         server.files.chain.unlink()
         assert "cannot be read" in server.wait_for_line("new certificate refused, the old one is kept")["problem"]
         assert serial(server) == before
-
-
-def test_a_certificate_that_runs_out_makes_the_replica_unready(tmp_path: Path) -> None:
-    issuer, key = Issuer(), new_key()
-    # Long enough for a slow start, short enough to wait for.
-    until = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=6)
-    files = Files.write(tmp_path, issuer.issue(key, until=until), key_pem(key))
-    with serving(tmp_path, files=files, issuer=issuer) as server:
-        told = server.ops("/readyz")
-        assert (told.status, told.json()["checks"]["certificate"]["expires"]) == (200, until.isoformat())
-        wait_for("unreadiness", lambda: server.ops("/readyz").status == 503)
-        assert server.ops("/readyz").json()["checks"]["certificate"]["ok"] is False
-        assert server.ops("/livez").status == 200
 
 
 def _limited(server: Serving, version: ssl.TLSVersion) -> ssl.SSLContext:

@@ -17,6 +17,7 @@ from injector.webhook.certs import (
     read_pair,
     server_context,
 )
+from injector.webhook.health import Health, certificate_check
 from tests.http.certificates import DAY, NOW, Files, Issuer, key_pem, new_key
 
 if TYPE_CHECKING:
@@ -194,3 +195,17 @@ def test_files_that_change_while_they_are_read_are_left_for_the_next_look(tmp_pa
     del watched.watcher._identity  # back to the real one
     watched.watcher.poll(NOW)
     assert watched.served() == chain
+
+
+def test_a_replica_is_ready_until_its_certificate_runs_out(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    at = NOW
+    health = Health({"certificate": certificate_check(watched.watcher, lambda: at)})
+    ready, checks = health.ready()
+    assert (ready, checks["certificate"]) == (
+        True,
+        {"ok": True, "expires": (NOW + DAY).isoformat(), "seconds_left": 86_400},
+    )
+    at = NOW + DAY
+    ready, checks = health.ready()
+    assert (ready, checks["certificate"]["ok"], checks["certificate"]["seconds_left"]) == (False, False, 0)
