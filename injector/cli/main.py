@@ -32,6 +32,9 @@ class Exit(IntEnum):
 # Command -> the module that has it as `command`, and its line in the list (so that listing imports nothing).
 COMMANDS: Final = {
     "serve": ("injector.cli.serve", "Run the admission webhook."),
+    "inject": ("injector.cli.inject", "Write the tokens' references into manifests, as the webhook would."),
+    "uninject": ("injector.cli.uninject", "Take out of manifests what inject wrote into them."),
+    "explain": ("injector.cli.explain", "Tell why a Pod would or would not be patched, rule by rule."),
     "lint": ("injector.cli.lint", "Find what is wrong with manifests, before a cluster does."),
     "version": ("injector.cli.version", "Print the version."),
     "completion": ("injector.cli.completion", "Print a completion script for a shell."),

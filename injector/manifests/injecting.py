@@ -14,8 +14,8 @@ import msgspec
 
 from injector.core import decision, names, patch, review
 from injector.core.decision import Deny, Inject, Skip
-from injector.core.errors import PolicyGapError, ReviewError
-from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Reason, SecretFacts, Verdict
+from injector.core.errors import ReviewError
+from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, SecretFacts, Verdict
 from injector.manifests.documents import documents
 from injector.manifests.edit import Editor
 from injector.manifests.errors import ManifestError, TextError
@@ -67,8 +67,8 @@ def judge(document: Document, question: Question) -> list[Finding]:
     return [_judged(document, each, template, question) for each in document.objects() for template in each.templates()]
 
 
-def decide(document: Document, each: Object, template: Template, question: Question) -> Decision:
-    """The webhook's decision about the Pod that a template would make.
+def decide(document: Document, each: Object, template: Template, question: Question) -> tuple[Pod, Decision]:
+    """The Pod that a template would make, as the webhook sees it, and the webhook's decision about it.
 
     Raises:
         ManifestError: The template is not shaped as a Pod is.
@@ -77,10 +77,13 @@ def decide(document: Document, each: Object, template: Template, question: Quest
     body = _review({"group": "", "version": "v1", "kind": "Pod"}, template.value, each.namespace)
     try:
         asked = review.decode(body, question.endpoint)
-        return decision.decide(asked, question.endpoint, question.policy, _NO_FACTS)
+        decided = decision.decide(asked, question.endpoint, question.policy, _NO_FACTS)
     except ReviewError as error:
         path, message = misshapen(template) or ((), str(error))
         raise document.error((*template.path, *path), message) from None
+    if not isinstance(asked.request.object, Pod):
+        raise TypeError("a review of a Pod holds one")
+    return asked.request.object, decided
 
 
 def advice(each: Object, question: Question) -> tuple[str, ...]:
@@ -206,7 +209,12 @@ def _review(kind: dict[str, str], value: Json, namespace: str) -> bytes:
 
 
 def _judged(document: Document, each: Object, template: Template, question: Question) -> Finding:
-    decided = decide(document, each, template, question)
+    _, decided = decide(document, each, template, question)
+    return found(document, each, template, decided, question)
+
+
+def found(document: Document, each: Object, template: Template, decided: Decision, question: Question) -> Finding:
+    """A decision with everything that is told of it."""
     told = (*advice(each, question), *decided.warnings) if template.path != each.path else decided.warnings
     hidden = (_DENIED,) if isinstance(decided, Deny) else ()
     return Finding(
@@ -287,6 +295,3 @@ def _edit(editor: Editor, template: Path, operations: Sequence[PatchOp]) -> None
                 raise AssertionError("the core makes no such operation")
     for container, entries in appended.items():
         editor.append(container, entries)
-
-
-__all__ = ["Finding", "PolicyGapError", "Question", "advice", "decide", "inject", "judge", "misshapen", "patched"]

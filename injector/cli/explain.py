@@ -1,0 +1,159 @@
+"""`explain`: why a Pod would or would not be patched, rule by rule."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from injector.cli import files, options
+from injector.cli.main import Exit
+from injector.cli.output import wants_colour
+from injector.core.explain import Row, Rule, explain
+from injector.manifests import injecting
+from injector.manifests.documents import read
+from injector.manifests.errors import ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from injector.manifests.documents import Document, Object, Template
+
+# Columns of the table for the rule's name; the rest is for what it looked at and what came of it.
+_RULE_WIDTH: Final = 14
+_INDENT: Final = "  "
+_MIN_WIDTH: Final = 60
+_MAX_WIDTH: Final = 120
+
+
+class Explained(msgspec.Struct, frozen=True):
+    """One Pod template and how its decision came about; `line` counts from 1."""
+
+    source: str
+    document: int
+    line: int
+    object: str
+    path: str
+    decision: str
+    reason: str
+    rules: tuple[Row, ...]
+    warnings: tuple[str, ...]
+
+
+@click.command(short_help="Tell why a Pod would or would not be patched, rule by rule.")
+@options.filenames
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="table for people; json for tools, a Pod template a line.",
+)
+@options.judging
+def command(*, filenames: Sequence[str], output: str, policy_file: Path | None, use_default_secret: bool) -> int:
+    """Tell why a Pod would or would not be patched, rule by rule.
+
+    Reads files, folders (every .yaml, .yml and .json below) and standard input.
+    For each Pod template: each rule, the value that it looked at, and what came
+    of it; at the end the decision with its reason, as the webhook would give
+    them. No cluster is asked, and no value that may be a token is shown.
+
+    Exit codes: 0 fine, 2 wrong use or bad input, 3 our own fault.
+    """
+    question = options.question(policy_file, use_default_secret=use_default_secret)
+    run = options.Run.reading(filenames)
+    explainer = _Explainer(question, run, as_json=output == "json")
+    run.each(explainer.file)
+    if not explainer.found and not run.failed:
+        run.teller.note("no Pod template in there")
+    return Exit.USAGE if run.failed else Exit.FINE
+
+
+class _Explainer:
+    """Explains file after file."""
+
+    def __init__(self, question: injecting.Question, run: options.Run, *, as_json: bool) -> None:
+        self.found = 0
+        self._question = question
+        self._run = run
+        self._as_json = as_json
+        self._colour = wants_colour(sys.stdout, os.environ)
+        self._width = max(_MIN_WIDTH, min(shutil.get_terminal_size((80, 24)).columns, _MAX_WIDTH))
+
+    def file(self, source: files.Source) -> None:
+        """Explain every template of a file; what is wrong with a document is told, and the others go on."""
+        try:
+            for document in read(files.blocks(source), source.name, on_error=self._fail):
+                self._document(document)
+        except files.UnreadableError as error:
+            self._fail(f"{source.name}: {error}")
+
+    def _fail(self, error: ManifestError | str) -> None:
+        self._run.failed = True
+        self._run.teller.error(str(error))
+
+    def _document(self, document: Document) -> None:
+        for each in document.objects():
+            for template in each.templates():
+                try:
+                    self._tell(self._explained(document, each, template))
+                except ManifestError as error:
+                    self._fail(error)
+
+    def _explained(self, document: Document, each: Object, template: Template) -> Explained:
+        pod, decided = injecting.decide(document, each, template, self._question)
+        found = injecting.found(document, each, template, decided, self._question)
+        return Explained(
+            source=document.source,
+            document=document.index,
+            line=found.line,
+            object=found.object,
+            path=".".join(map(str, template.path)),
+            decision=found.verdict.value,
+            reason=found.reason.value,
+            rules=explain(pod, decided, self._question.policy, self._question.endpoint),
+            warnings=found.warnings,
+        )
+
+    def _tell(self, one: Explained) -> None:
+        self.found += 1
+        if self._as_json:
+            click.echo(msgspec.json.encode(one))
+            return
+        if self.found > 1:
+            click.echo()
+        place = f", {one.path}" if one.path else ""
+        click.echo(self._styled(f"{one.source}:{one.line}: {one.object}{place}", bold=True), color=True)
+        for line in self._cells("RULE", "LOOKED AT", "OUTCOME"):
+            click.echo(line)
+        for row in one.rules:
+            for line in self._row(row):
+                click.echo(line, color=True)
+        for warning in one.warnings:
+            click.echo(f"{_INDENT}warning: {warning}")
+
+    def _row(self, row: Row) -> Iterator[str]:
+        reason = f" ({row.reason.value})" if row.reason is not None else ""
+        looked = f"{row.subject} = {row.value}" if row.value else row.subject
+        lines = self._cells(row.rule.value, looked, row.outcome + reason)
+        settles = row.reason is not None or row.rule is Rule.DECISION
+        return (self._styled(line, bold=row.rule is Rule.DECISION, fg="cyan" if settles else None) for line in lines)
+
+    def _cells(self, rule: str, looked: str, outcome: str) -> Iterator[str]:
+        """One row of the table, its cells wrapped."""
+        rest = self._width - len(_INDENT) - _RULE_WIDTH - 2
+        left = rest // 2
+        cells = ([rule], textwrap.wrap(looked, left), textwrap.wrap(outcome, rest - left - 1, break_on_hyphens=False))
+        for one, two, three in zip_longest(*cells, fillvalue=""):
+            yield f"{_INDENT}{one:<{_RULE_WIDTH}} {two:<{left}} {three}".rstrip()
+
+    def _styled(self, text: str, **style: Any) -> str:  # noqa: ANN401 - click's own typing
+        return click.style(text, **style) if self._colour else text

@@ -1,0 +1,90 @@
+"""`inject`: what the webhook would do, done to manifests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from injector.cli import options
+from injector.cli.main import Exit
+from injector.cli.rewrite import Rewriter
+from injector.core.model import Reason, Verdict
+from injector.manifests import injecting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from injector.cli.output import Tally, Teller
+    from injector.manifests.chunks import Chunk
+    from injector.manifests.documents import Document
+
+
+@click.command(short_help="Write the tokens' references into manifests, as the webhook would.")
+@options.filenames
+@options.rewriting
+@options.judging
+def command(
+    *,
+    filenames: Sequence[str],
+    output: str | None,
+    in_place: bool,
+    quiet: bool,
+    policy_file: Path | None,
+    use_default_secret: bool,
+) -> int:
+    """Write the tokens' references into manifests, as the webhook would.
+
+    Reads files, folders (every .yaml, .yml and .json below) and standard input.
+    Whatever has a Pod template is looked at; everything else passes as it is.
+    Only the lines of an entry are inserted or replaced: comments, order,
+    quotes and line ends stay. No cluster is asked.
+
+    \b
+      inject -f deploy/ -o diff          what would change
+      inject -f deploy/ --in-place       change it
+      helm template . | inject | kubectl apply -f -
+
+    Exit codes: 0 fine, 1 a Pod would be denied, 2 wrong use or bad input (of
+    such a file nothing is written; the others go on), 3 our own fault.
+    """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
+    question = options.question(policy_file, use_default_secret=use_default_secret)
+    run = options.Run.of(filenames, output, in_place=in_place, quiet=quiet)
+    inject = _Inject(question, run.teller)
+    rewriter = Rewriter(inject, run.output, in_place=in_place, teller=run.teller)
+    run.each(rewriter.file)
+    run.end(rewriter.tally.lines("changed" if in_place else "to change"))
+    if rewriter.tally.failed or run.failed:
+        return Exit.USAGE
+    denied = any(verdict == Verdict.DENY for verdict, _ in rewriter.tally.decisions)
+    return Exit.FINDINGS if denied else Exit.FINE
+
+
+class _Inject:
+    """The change, and what is told of it."""
+
+    def __init__(self, question: injecting.Question, teller: Teller) -> None:
+        self._question = question
+        self._teller = teller
+
+    def __call__(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
+        findings = [injecting.judge(document, self._question) for document in read]
+        text = injecting.inject(chunk, read, findings) if read else chunk.text
+        for found in (one for document in findings for one in document):
+            tally.decisions[found.verdict.value, found.reason.value] += 1
+            self._tell(found)
+        return text
+
+    def _tell(self, found: injecting.Finding) -> None:
+        where = f"{found.source}:{found.line}: {found.object}"
+        if found.message:
+            self._teller.note(f"{where}: denied: {found.message}")
+        for warning in found.warnings:
+            self._teller.note(f"{where}: warning: {warning}")
+        wants_sidecar = found.verdict is Verdict.INJECT or found.reason in {Reason.NO_SIDECAR, Reason.WOULD_INJECT}
+        if wants_sidecar and not found.has_sidecar:
+            self._teller.note(f"{where}: {_NO_SIDECAR}")
+
+
+_NO_SIDECAR: Final = "no container daprd in the template: Dapr adds it at admission, and the webhook does the rest then"

@@ -1,0 +1,131 @@
+"""Options and the run that `inject`, `uninject` and `explain` have in common."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from injector.cli import files
+from injector.cli.output import Teller
+from injector.cli.rewrite import Format
+from injector.config import load_policy
+from injector.core.model import Endpoint, Policy
+from injector.manifests.injecting import Question
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
+
+
+def filenames(command: _CommandT) -> _CommandT:
+    """What to read."""
+    return click.option(
+        "-f",
+        "--filename",
+        "filenames",
+        multiple=True,
+        type=click.Path(),  # shells complete paths
+        metavar="FILE|DIR|-",
+        help="File, folder, or - for standard input. Repeatable. Default: standard input.",
+    )(command)
+
+
+def rewriting(command: _CommandT) -> _CommandT:
+    """Where the result goes."""
+    command = click.option("-q", "--quiet", is_flag=True, help="Tell of errors only.")(command)
+    command = click.option(
+        "--in-place", is_flag=True, help="Change the files themselves: each whole or not at all, mode and owner kept."
+    )(command)
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice([Format.YAML.value, Format.JSON.value, Format.DIFF.value]),
+        help="yaml: the files' text (the default). json: a document a line. diff: what changes.",
+    )(command)
+
+
+def judging(command: _CommandT) -> _CommandT:
+    """What the rules are given."""
+    command = click.option(
+        "--use-default-secret",
+        is_flag=True,
+        help="Judge as in a namespace where the policy's defaultSecret holds.",
+    )(command)
+    return click.option(
+        "--policy-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="The webhook's policy: allowed Secrets, defaults, conflicts.",
+    )(command)
+
+
+def question(policy_file: Path | None, *, use_default_secret: bool) -> Question:
+    """The question that each template is asked with.
+
+    Raises:
+        ConfigError: The policy file is bad.
+        click.UsageError: The policy has no default Secret, and one is needed.
+    """
+    policy = load_policy(policy_file) if policy_file is not None else Policy()
+    if use_default_secret and policy.default_secret is None:
+        raise click.UsageError("--use-default-secret needs a --policy-file with defaultSecret")
+    return Question(policy, Endpoint.MUTATE_DEFAULT if use_default_secret else Endpoint.MUTATE)
+
+
+class Run:
+    """One run over the files that were named."""
+
+    def __init__(self, arguments: Sequence[str], output: Format, *, quiet: bool) -> None:
+        self.output = output
+        self.failed = False
+        early: list[str] = []
+        self._sources = list(files.find(arguments, (), lambda name, why: early.append(f"{name}: {why}")))
+        self.teller = Teller(len(self._sources), quiet=quiet)
+        for line in early:
+            self.failed = True
+            self.teller.error(line)
+
+    @classmethod
+    def of(cls, arguments: Sequence[str], output: str | None, *, in_place: bool, quiet: bool) -> Run:
+        """A run of a command that changes files.
+
+        Raises:
+            click.UsageError: The options do not go together.
+        """
+        named = tuple(arguments) or (files.STDIN,)
+        if in_place and files.STDIN in named:
+            raise click.UsageError("--in-place needs files; standard input has no place")
+        if in_place and output not in {None, Format.DIFF}:
+            raise click.UsageError(f"--in-place writes no {output} to standard output; only -o diff goes with it")
+        default = Format.NOTHING if in_place else Format.YAML
+        return cls(_checked(arguments), Format(output) if output else default, quiet=quiet)
+
+    @classmethod
+    def reading(cls, arguments: Sequence[str]) -> Run:
+        """A run of a command that only reads.
+
+        Raises:
+            click.UsageError: There is nothing to read.
+        """
+        return cls(_checked(arguments), Format.NOTHING, quiet=False)
+
+    def each(self, work: Callable[[files.Source], None]) -> None:
+        """Do the work for each file."""
+        for source in self._sources:
+            work(source)
+
+    def end(self, lines: Sequence[str]) -> None:
+        """Say what it came to."""
+        self.teller.clear()
+        for line in lines:
+            self.teller.note(line)
+
+
+def _checked(arguments: Sequence[str]) -> Sequence[str]:
+    if not arguments and sys.stdin.isatty():
+        raise click.UsageError("nothing to read: name files with -f, or pipe manifests in")
+    return arguments or (files.STDIN,)

@@ -1,0 +1,105 @@
+"""What commands on files write: results on stdout, notes and progress on stderr, colours where a person sees them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Moves to the beginning of a terminal's line and empties it.
+_CLEAR: Final = "\r\x1b[K"
+# Files between two updates of the line: often enough to be seen, seldom enough to cost nothing.
+_EVERY: Final = 10
+
+
+def wants_colour(stream: IO[str], env: Mapping[str, str]) -> bool:
+    """Whether output may be coloured: on a terminal that can, unless NO_COLOR (https://no-color.org) says otherwise."""
+    return stream.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
+
+
+_DIFF_COLOURS: Final = {"+": "green", "-": "red", "@": "cyan"}
+
+
+def coloured(line: str) -> str:
+    """A line of a diff as terminals show it."""
+    if line.startswith(("+++", "---")):
+        return click.style(line, bold=True)
+    colour = _DIFF_COLOURS.get(line[:1])
+    return click.style(line, fg=colour) if colour else line
+
+
+class Teller:
+    """Everything that goes to stderr: notes, errors, progress for people who wait, and the end."""
+
+    def __init__(self, total: int, *, quiet: bool) -> None:
+        self._total = total
+        self._quiet = quiet
+        self._shows_progress = total > 1 and not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._passed = 0
+        self._is_shown = False
+
+    def passed(self) -> None:
+        """One more file is done."""
+        self._passed += 1
+        if self._shows_progress and self._passed % _EVERY == 0:
+            click.echo(f"{_CLEAR}{self._passed} of {self._total} files", err=True, nl=False, color=True)
+            self._is_shown = True
+
+    def clear(self) -> None:
+        """Take the progress line away, because something else is about to be written."""
+        if self._is_shown:
+            click.echo(_CLEAR, err=True, nl=False, color=True)
+            self._is_shown = False
+
+    def note(self, line: str) -> None:
+        """Something worth knowing."""
+        if not self._quiet:
+            self.clear()
+            click.echo(line, err=True)
+
+    def error(self, line: str) -> None:
+        """Something wrong with the input."""
+        self.clear()
+        click.echo(f"Error: {line}", err=True)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run came to; `decisions` counts Pod templates by words such as `("skip", "no-sidecar")`."""
+
+    files: int = 0
+    documents: int = 0
+    changed: int = 0
+    failed: int = 0
+    decisions: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, other: Tally) -> None:
+        """Count another run as well."""
+        self.files += other.files
+        self.documents += other.documents
+        self.changed += other.changed
+        self.failed += other.failed
+        self.decisions.update(other.decisions)
+
+    def lines(self, verb: str) -> list[str]:
+        """The end of a run in words; `verb` says what happened to files that are not as they were."""
+        templates = sum(self.decisions.values())
+        head = [counted(self.files, "file"), counted(self.documents, "document"), counted(templates, "Pod template")]
+        told = f"{', '.join(head)}; {counted(self.changed, 'file')} {verb}"
+        if self.failed:
+            told += f"; {counted(self.failed, 'file')} not done"
+        width = max((len(reason) for _, reason in self.decisions), default=0)
+        rows = sorted(self.decisions.items())
+        return [told, *(f"  {verdict:<8} {reason:<{width}} {count:>7,}" for (verdict, reason), count in rows)]
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: `1 file`, `2,000 files`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

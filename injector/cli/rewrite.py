@@ -1,0 +1,274 @@
+"""Files through a change, one document in memory at a time; what `inject` and `uninject` have in common.
+
+A file's result is gathered beside (in memory while it is small, else in a temporary file) and leaves only when the
+whole file is sound: neither stdout nor a file in place ever sees half of one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from injector.cli import files
+from injector.cli.output import Tally, coloured, wants_colour
+from injector.manifests.chunks import Chunk, split
+from injector.manifests.diff import Diff
+from injector.manifests.documents import documents
+from injector.manifests.errors import ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from injector.cli.output import Teller
+    from injector.manifests.documents import Document
+
+# Ours: what is kept in memory of a file's result, in bytes; more goes to a temporary file.
+_IN_MEMORY: Final = 4 * 1024 * 1024
+_BLOCK: Final = 256 * 1024  # bytes
+_BOM: Final = "\ufeff"
+
+
+class Format(StrEnum):
+    """What goes to stdout."""
+
+    YAML = "yaml"
+    JSON = "json"
+    DIFF = "diff"
+    NOTHING = "nothing"
+
+
+class Change(Protocol):
+    """What is done to a piece of a file."""
+
+    def __call__(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> str:
+        """The piece's new text; its Pod templates are counted in `tally`.
+
+        Raises:
+            ManifestError: The piece cannot be changed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a file, before and after."""
+
+    old: Chunk
+    new: str
+    read: Sequence[Document]
+
+
+class Rewriter:
+    """Takes files through a change and its result to where it was asked for."""
+
+    def __init__(self, change: Change, output: Format, *, in_place: bool, teller: Teller) -> None:
+        self.tally = Tally()
+        self._change: Final = change
+        self._output = output
+        self._in_place = in_place
+        self._teller = teller
+        self._stdout = sys.stdout.buffer
+        self._colour = output is Format.DIFF and wants_colour(sys.stdout, os.environ)
+        self._needs_marker = False
+        self._ends_line = True
+
+    def file(self, source: files.Source) -> None:
+        """Take one file through; whatever is wrong with it is told, and nothing of it is written."""
+        tally = Tally(files=1)
+        errors: list[str] = []
+        try:
+            with tempfile.SpooledTemporaryFile(_IN_MEMORY) as shown, tempfile.SpooledTemporaryFile(_IN_MEMORY) as fresh:
+                place = Place.of(source) if self._in_place else None
+                show = self._shower(source, shown)
+                for piece in self._pieces(source, tally, errors):
+                    tally.changed = tally.changed or int(piece.new != piece.old.text)
+                    if place is not None:
+                        fresh.write(piece.new.encode())
+                    show(piece)
+                show(None)
+                if not errors:
+                    if place is not None and tally.changed:
+                        place.replace(fresh)
+                    self._out(shown)
+        except files.UnreadableError as unreadable:
+            errors.append(f"{source.name}: {unreadable}")
+        for line in errors:
+            self._teller.error(line)
+        self.tally.add(Tally(files=1, failed=1) if errors else tally)
+        self._teller.passed()
+
+    def _pieces(self, source: files.Source, tally: Tally, errors: list[str]) -> Iterator[Piece]:
+        """The pieces of a file; after an error only further errors are looked for."""
+
+        def fail(error: ManifestError) -> None:
+            errors.append(str(error))
+
+        for chunk in split(files.blocks(source)):
+            failed = len(errors)
+            read = list(documents(chunk, source.name, tally.documents, fail))
+            tally.documents += len(read) + len(errors) - failed
+            if len(errors) > failed:
+                continue
+            try:
+                text = self._change(chunk, read, tally)
+            except ManifestError as error:
+                fail(error)
+                continue
+            if not errors:
+                yield Piece(chunk, text, read)
+
+    # --- stdout ---
+
+    def _shower(self, source: files.Source, into: IO[bytes]) -> Callable[[Piece | None], None]:
+        """What takes pieces, and None at the end, to their form on stdout."""
+        match self._output:
+            case Format.YAML:
+                return _YamlShower(into)
+            case Format.JSON:
+                return _JsonShower(into)
+            case Format.DIFF:
+                return _DiffShower(source.name, into, colour=self._colour)
+            case Format.NOTHING:
+                return lambda _: None
+
+    def _out(self, shown: IO[bytes]) -> None:
+        """Copy one file's result to stdout, apart from the one before by a document marker."""
+        shown.seek(0)
+        block = shown.read(_BLOCK)
+        if not block:
+            return
+        self._teller.clear()
+        if self._output is Format.YAML and self._needs_marker:
+            block = block.removeprefix(_BOM.encode())
+            self._stdout.write(b"" if self._ends_line else b"\n")
+            if not block.lstrip().startswith((b"---", b"%")):
+                self._stdout.write(b"---\n")
+        while block:
+            self._stdout.write(block)
+            self._ends_line = block.endswith(b"\n")
+            block = shown.read(_BLOCK)
+        self._needs_marker = True
+        self._stdout.flush()
+
+
+class _YamlShower:
+    """The text itself."""
+
+    def __init__(self, into: IO[bytes]) -> None:
+        self._into = into
+
+    def __call__(self, piece: Piece | None) -> None:
+        if piece is not None:
+            self._into.write(piece.new.encode())
+
+
+class _JsonShower:
+    """Each document as JSON on a line of its own, as kubectl reads it; empty documents are left out."""
+
+    def __init__(self, into: IO[bytes]) -> None:
+        self._into = into
+
+    def __call__(self, piece: Piece | None) -> None:
+        if piece is None or not piece.read:
+            return
+        read = piece.read
+        if piece.new != piece.old.text:
+            read = list(documents(Chunk(piece.new, piece.old.line), read[0].source, 0))
+        for document in read:
+            if document.value is not None:
+                self._into.write(msgspec.json.encode(document.value) + b"\n")
+
+
+class _DiffShower:
+    """A unified diff that `patch -p1` and `git apply` take."""
+
+    def __init__(self, name: str, into: IO[bytes], *, colour: bool) -> None:
+        self._into = into
+        self._colour = colour
+        path = name.lstrip("/").removeprefix("./").strip("<>")
+        self._diff = Diff(f"a/{path}", f"b/{path}", self._write)
+
+    def __call__(self, piece: Piece | None) -> None:
+        if piece is None:
+            self._diff.finish()
+        else:
+            self._diff.feed(piece.old.text, piece.new)
+
+    def _write(self, line: str) -> None:
+        self._into.write((coloured(line) if self._colour else line).encode())
+
+
+# --- in place ---
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file that is to get new content in one step, and what it was when it was read. A link stays a link."""
+
+    path: Path
+    before: os.stat_result
+
+    @classmethod
+    def of(cls, source: files.Source) -> Place | None:
+        """Where a file really is.
+
+        Raises:
+            UnreadableError: It is not there, or no file.
+        """
+        if source.path is None:
+            return None
+        path = Path(os.path.realpath(source.path))
+        try:
+            before = path.stat()
+        except OSError as error:
+            raise files.UnreadableError(_why(error)) from None
+        if not stat.S_ISREG(before.st_mode):
+            raise files.UnreadableError("not a regular file, so it cannot be changed in place")
+        return cls(path, before)
+
+    def replace(self, content: IO[bytes]) -> None:
+        """Give the file its new content: written beside it, with its mode and owner, then put in its place.
+
+        Raises:
+            UnreadableError: It cannot be written, or was changed since it was read; it is as it was.
+        """
+        beside: Path | None = None
+        try:
+            descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+            beside = Path(name)
+            with os.fdopen(descriptor, "wb") as file:
+                content.seek(0)
+                shutil.copyfileobj(content, file, _BLOCK)
+                self._keep_mode_and_owner(descriptor)
+                file.flush()
+                os.fsync(descriptor)
+            now = self.path.stat()
+            if (now.st_mtime_ns, now.st_size, now.st_ino) != self._stamp():
+                raise files.UnreadableError("somebody else changed it meanwhile; it was left as it is")
+            beside.replace(self.path)
+        except OSError as error:
+            raise files.UnreadableError(f"cannot be changed: {_why(error)}") from None
+        finally:
+            if beside is not None:
+                beside.unlink(missing_ok=True)
+
+    def _keep_mode_and_owner(self, descriptor: int) -> None:
+        made = os.fstat(descriptor)
+        if (made.st_uid, made.st_gid) != (self.before.st_uid, self.before.st_gid):
+            os.fchown(descriptor, self.before.st_uid, self.before.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(self.before.st_mode))
+
+    def _stamp(self) -> tuple[int, int, int]:
+        return self.before.st_mtime_ns, self.before.st_size, self.before.st_ino
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or "cannot be written").lower()

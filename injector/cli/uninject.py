@@ -1,0 +1,74 @@
+"""`uninject`: what was written into manifests, taken out again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from injector.cli import options
+from injector.cli.main import Exit
+from injector.cli.rewrite import Rewriter
+from injector.manifests import uninjecting
+from injector.manifests.uninjecting import Fate, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from injector.cli.output import Tally, Teller
+    from injector.manifests.chunks import Chunk
+    from injector.manifests.documents import Document
+
+
+@click.command(short_help="Take out of manifests what inject wrote into them.")
+@options.filenames
+@options.rewriting
+def command(*, filenames: Sequence[str], output: str | None, in_place: bool, quiet: bool) -> int:
+    """Take out of manifests what inject wrote into them.
+
+    Removes what the annotation dapr-token-injector/status lists and what is
+    still as it was put in, and then the annotation. A file that inject changed
+    is given back byte for byte. An entry that took the place of another stays:
+    nothing tells what stood there.
+
+    Exit codes: 0 fine, 2 wrong use or bad input (of such a file nothing is
+    written; the others go on), 3 our own fault.
+    """
+    run = options.Run.of(filenames, output, in_place=in_place, quiet=quiet)
+    rewriter = Rewriter(_Uninject(run.teller), run.output, in_place=in_place, teller=run.teller)
+    run.each(rewriter.file)
+    run.end(rewriter.tally.lines("changed" if in_place else "to change"))
+    return Exit.USAGE if rewriter.tally.failed or run.failed else Exit.FINE
+
+
+class _Uninject:
+    """The change, and what is told of it."""
+
+    def __init__(self, teller: Teller) -> None:
+        self._teller = teller
+
+    def __call__(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
+        if not read:
+            return chunk.text
+        judged = [taken for document in read for taken in uninjecting.judge(document)]
+        text = uninjecting.uninject(chunk, read[0].source, read[0].index - 1)
+        for taken in judged:
+            verdict = "remove" if taken.outcome is Outcome.REMOVED else "skip"
+            tally.decisions[verdict, taken.outcome.value] += 1
+            self._tell(taken)
+        return text
+
+    def _tell(self, taken: uninjecting.Taken) -> None:
+        where = f"{taken.source}:{taken.line}: {taken.object}"
+        if taken.outcome is Outcome.BAD_RECORD:
+            self._teller.note(f"{where}: its status annotation is no record of ours and was left as it is")
+        for entry, fate in taken.entries:
+            if fate in _LEFT:
+                self._teller.note(f"{where}: {entry.env} of container {entry.container} {_LEFT[fate]}")
+
+
+_LEFT: Final = {
+    Fate.REPLACED: "stays: it took the place of another, which was not recorded",
+    Fate.CHANGED: "stays: it was changed since",
+    Fate.GONE: "is not there any more",
+}

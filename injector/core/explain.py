@@ -1,0 +1,187 @@
+"""A decision rule by rule: what each one looked at, and what came of it.
+
+Nothing is decided here. Every row is read off what the real rules return for the same Pod: `request.enabled`,
+`request.parse`, `plan.build`, and the decision itself. Values are shown as messages show them (`request.shown`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from injector.core import names, plan
+from injector.core.decision import Deny, Inject, Skip
+from injector.core.errors import RequestError
+from injector.core.model import Annotations, Endpoint, EntryKind, Reason, SourceKind, Value
+from injector.core.request import Enabled, enabled, parse, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from injector.core.decision import Decision
+    from injector.core.model import EnvEntry, Pod, Policy, TokenRef
+    from injector.core.plan import Place, Plan
+    from injector.core.request import InjectionRequest
+
+
+class Rule(StrEnum):
+    """The rules by name, in the order in which they are asked: stable words."""
+
+    USES_DAPR = "uses-dapr"
+    WELL_FORMED = "well-formed"
+    ASKS_FOR_TOKEN = "asks-for-token"
+    APP_CONTAINERS = "app-containers"
+    VARIABLE = "variable"
+    ALLOWED_SECRET = "allowed-secret"
+    SHADOW_MODE = "shadow-mode"
+    DECISION = "decision"
+
+
+class Row(Value, frozen=True, gc=False):
+    """One rule at one place: `value` is what it looked at, `outcome` what came of it.
+
+    `reason` is set where the rule settles the matter.
+    """
+
+    rule: Rule
+    subject: str
+    value: str
+    outcome: str
+    reason: Reason | None = None
+
+
+def explain(pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint) -> tuple[Row, ...]:
+    """How `decided` came about.
+
+    Args:
+        pod: The Pod that was decided about.
+        decided: What `decision.decide` said of it.
+        policy: That of the decision.
+        endpoint: That of the decision, `MUTATE` or `MUTATE_DEFAULT`.
+    """
+    return tuple(_rows(pod, decided, policy, endpoint))
+
+
+def _rows(pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint) -> Iterator[Row]:
+    annotations = (pod.metadata.annotations if pod.metadata else None) or Annotations()
+    word = enabled(annotations)
+    value = _value(annotations.enabled)
+    if word is not Enabled.TRUE:
+        yield Row(Rule.USES_DAPR, names.ENABLED, value, _NOT_ENABLED[word], Reason.DAPR_NOT_ENABLED)
+        yield _decision(decided)
+        return
+    yield Row(Rule.USES_DAPR, names.ENABLED, value, "true: the Pod uses Dapr")
+    request: InjectionRequest | None = None
+    problems: dict[str, Row] = {}
+    try:
+        request = parse(annotations, policy, use_default=endpoint is Endpoint.MUTATE_DEFAULT)
+    except RequestError as error:
+        problems = {
+            problem.annotation: Row(Rule.WELL_FORMED, problem.annotation, "", problem.message, problem.reason)
+            for problem in error.problems
+        }
+    yield from _well_formed(annotations, problems)
+    if request is not None:
+        yield from _asked(annotations, request)
+        yield from _planned(plan.build(pod, request, policy), pod)
+    elif not problems:
+        yield Row(
+            Rule.ASKS_FOR_TOKEN, names.API_TOKEN_SECRET, "absent", "no token is asked for", Reason.NO_TOKEN_REQUESTED
+        )
+    if policy.shadow and decided.reason in {Reason.WOULD_INJECT, Reason.WOULD_DENY}:
+        yield Row(Rule.SHADOW_MODE, "shadow", "true", "told and not done", decided.reason)
+    yield _decision(decided)
+
+
+_NOT_ENABLED: Final = {
+    Enabled.FALSE: "false: the Pod does not use Dapr",
+    Enabled.ABSENT: "absent: the Pod does not use Dapr",
+    Enabled.UNKNOWN: "neither true nor false: Dapr takes it for false",
+}
+
+
+def _well_formed(annotations: Annotations, problems: dict[str, Row]) -> Iterator[Row]:
+    for name, given in (
+        (names.API_TOKEN_SECRET, annotations.api_token_secret),
+        (names.APP_TOKEN_SECRET, annotations.app_token_secret),
+        (names.API_TOKEN_KEY, annotations.api_token_key),
+        (names.APP_TOKEN_KEY, annotations.app_token_key),
+    ):
+        problem = problems.get(name)
+        if problem is not None:
+            yield Row(Rule.WELL_FORMED, name, _value(given), problem.outcome, problem.reason)
+        elif given is not None:
+            yield Row(Rule.WELL_FORMED, name, _value(given), "well-formed" if given.strip() else "empty: as if absent")
+
+
+def _asked(annotations: Annotations, request: InjectionRequest) -> Iterator[Row]:
+    for variable, ref in request.wanted:
+        yield Row(Rule.ASKS_FOR_TOKEN, variable, _reference(ref), "to be given to the sidecar")
+    apps = request.app_containers
+    chosen = ["every one but infrastructure"] if apps.every else []
+    chosen += map(shown, apps.names)
+    origin = _value(annotations.app_containers) if annotations.app_containers is not None else "absent"
+    yield Row(Rule.APP_CONTAINERS, names.APP_CONTAINERS, origin, ", ".join(chosen) or "none")
+
+
+def _planned(planned: Plan, pod: Pod) -> Iterator[Row]:
+    for change in planned.changes:
+        stood = change.place.env.get(change.variable)
+        done = "added" if stood is None else "replaced"
+        yield _variable(change.place, change.variable, stood, f"{done}: {_reference(change.ref)}")
+    for kept in planned.kept:
+        yield _variable(kept.place, kept.variable, kept.place.env.get(kept.variable), "kept")
+    for entry in sorted(planned.unchanged, key=lambda one: (one.container, one.env)):
+        value = _referenced(entry.source, entry.name, entry.key)
+        yield Row(Rule.VARIABLE, f"{shown(entry.container)} {entry.env}", value, "as wanted already")
+    if not planned.has_target:
+        there = _container_names(pod)
+        yield Row(Rule.VARIABLE, names.SIDECAR, there, "no sidecar here: Dapr adds it at admission", Reason.NO_SIDECAR)
+    for problem in planned.problems:
+        yield Row(Rule.ALLOWED_SECRET, problem.annotation, "", problem.message, problem.reason)
+
+
+def _container_names(pod: Pod) -> str:
+    spec = pod.spec
+    found = () if spec is None else (*(spec.containers or ()), *(spec.initContainers or ()))
+    return ", ".join(shown(container.name) for container in found) or "no containers"
+
+
+def _variable(place: Place, variable: str, stood: EnvEntry | None, outcome: str) -> Row:
+    return Row(Rule.VARIABLE, f"{shown(place.container)} {variable}", _stood(stood), outcome)
+
+
+def _stood(entry: EnvEntry | None) -> str:
+    if entry is None:
+        return "absent"
+    match entry.kind:
+        case EntryKind.EMPTY:
+            return "empty"
+        case EntryKind.LITERAL:
+            return "a value in clear text"
+        case EntryKind.REFERENCE:
+            told = "a reference" if entry.ref is None else _reference(entry.ref)
+            return f"{told}, optional" if entry.optional else told
+
+
+def _decision(decided: Decision) -> Row:
+    match decided:
+        case Inject(plan=planned):
+            return Row(Rule.DECISION, "inject", "", f"{len(planned.changes)} to change", decided.reason)
+        case Skip():
+            return Row(Rule.DECISION, "skip", "", "nothing is changed", decided.reason)
+        case Deny():
+            return Row(Rule.DECISION, "deny", "", "the Pod is refused", decided.reason)
+
+
+def _value(text: str | None) -> str:
+    return "absent" if text is None else shown(text)
+
+
+def _reference(ref: TokenRef) -> str:
+    return _referenced(ref.kind, ref.name, ref.key)
+
+
+def _referenced(kind: SourceKind, name: str, key: str) -> str:
+    what = "Secret" if kind is SourceKind.SECRET else "ConfigMap"
+    return f"{what} {shown(name)}, key {shown(key)}"
