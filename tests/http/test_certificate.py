@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.controlplane.polling import wait_for
-from tests.http.certificates import DAY, NOW, Files, Issuer, key_pem, new_key
+from tests.http.certificates import DAY, NOW, Issuer, key_pem, new_key
 from tests.http.client import client_context
 from tests.http.reviews import review
 from tests.http.serving import serving
