@@ -1,0 +1,92 @@
+"""The pipeline, and what logs and metrics are told."""
+
+from __future__ import annotations
+
+import pytest
+
+from injector.core.model import Endpoint, Policy, Reason, Verdict
+from tests.builders import UID, Json, ask, asking, operations_of, pod, response_of, review, workload
+
+
+def test_injection_is_told() -> None:
+    found = ask(review(pod()))
+
+    assert (found.verdict, found.reason, found.uid, found.namespace) == (Verdict.INJECT, Reason.INJECTED, UID, "shop")
+    assert found.warnings == 0
+    assert response_of(found)["auditAnnotations"] == {"injected-sidecar": "daprd/DAPR_API_TOKEN"}
+    assert [operation["path"] for operation in operations_of(found)] == [
+        "/spec/containers/1/env/-",
+        "/metadata/annotations/dapr-token-injector~1status",
+    ]
+
+
+def test_second_of_two_alike_pods_has_the_same_patch() -> None:
+    first, second = (ask(review(pod(), uid=uid)) for uid in ("1", "2"))
+
+    assert operations_of(first) == operations_of(second)
+    assert [response_of(found)["uid"] for found in (first, second)] == ["1", "2"]
+
+
+def test_skip_is_told() -> None:
+    found = ask(review(pod({})))
+
+    assert (found.verdict, found.reason, found.warnings) == (Verdict.SKIP, Reason.DAPR_NOT_ENABLED, 0)
+    assert response_of(found) == {"uid": UID, "allowed": True}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "reason", "code"),
+    [
+        (asking("A"), "invalid-secret-name", 422),
+        (asking(api_token_key=".."), "invalid-secret-key", 422),
+        (asking("x"), "secret-not-allowed", 403),
+    ],
+)
+def test_denial_is_told(annotations: Json, reason: str, code: int) -> None:
+    found = ask(review(pod(annotations | {"dapr.io/env": "DAPR_API_TOKEN=x"})), Policy(allowed_secrets=("s",)))
+
+    response = response_of(found)
+    assert (found.verdict, found.reason, found.warnings) == (Verdict.DENY, reason, 1)
+    assert response["allowed"] is False
+    assert (response["status"]["reason"], response["status"]["code"]) == (reason, code)
+    assert response["status"]["message"].startswith("annotation ")
+    assert response["auditAnnotations"]["denied"].startswith(f"{reason}:")
+    assert len(response["warnings"]) == 1
+    assert "patch" not in response
+
+
+@pytest.mark.parametrize(
+    ("metadata", "owner"),
+    [
+        (None, ""),
+        ({}, ""),
+        ({"name": "web", "generateName": "web-"}, "web"),
+        ({"generateName": "web-7d9-"}, "web-7d9-"),
+        ({"name": "web", "ownerReferences": []}, "web"),
+        ({"name": "web", "ownerReferences": [{"kind": "ReplicaSet", "name": "r", "controller": False}]}, "web"),
+        (
+            {
+                "name": "web",
+                "ownerReferences": [
+                    {"kind": "Note", "name": "n"},
+                    {"kind": "ReplicaSet", "name": "web-7d9", "controller": True},
+                ],
+            },
+            "ReplicaSet/web-7d9",
+        ),
+    ],
+)
+def test_owner_is_who_made_the_pod(metadata: Json | None, owner: str) -> None:
+    assert ask(review({**pod(), "metadata": metadata})).owner == owner
+
+
+def test_owner_of_a_workload_is_its_name() -> None:
+    assert ask(review(workload(pod())), endpoint=Endpoint.WARN).owner == "web"
+
+
+def test_object_that_is_not_looked_at_has_no_owner() -> None:
+    assert ask(review({"apiVersion": "x/v1", "kind": "Widget", "metadata": 5})).owner == ""
+
+
+def test_missing_namespace_is_empty() -> None:
+    assert ask(review(pod(), namespace=None)).namespace == ""

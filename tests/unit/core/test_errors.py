@@ -1,0 +1,57 @@
+"""The tree of errors."""
+
+from __future__ import annotations
+
+import pytest
+
+from injector.core.errors import (
+    InjectorError,
+    MalformedJSONError,
+    MalformedObjectError,
+    NotAReviewError,
+    PolicyGapError,
+    Problem,
+    RequestError,
+    ReviewError,
+)
+from injector.core.model import Reason
+
+
+def test_base_is_never_raised_itself() -> None:
+    with pytest.raises(TypeError, match="raise a subclass"):
+        InjectorError("x")
+
+
+@pytest.mark.parametrize(
+    ("error", "parent", "reason"),
+    [
+        (ReviewError, InjectorError, "bad-review"),
+        (MalformedJSONError, ReviewError, "malformed-json"),
+        (NotAReviewError, ReviewError, "not-a-review"),
+        (MalformedObjectError, ReviewError, "malformed-object"),
+        (PolicyGapError, InjectorError, "policy-gap"),
+    ],
+)
+def test_each_error_has_its_place_and_its_word(
+    error: type[InjectorError], parent: type[InjectorError], reason: str
+) -> None:
+    assert issubclass(error, parent)
+    assert error.reason == reason
+    assert str(error("what was wrong")) == "what was wrong"
+
+
+def test_fault_of_the_installation_is_not_the_callers() -> None:
+    assert not issubclass(PolicyGapError, ReviewError)
+
+
+def test_request_error_tells_every_problem_in_order() -> None:
+    problems = (
+        Problem("a", Reason.INVALID_SECRET_NAME, "first", "1"),
+        Problem("b", Reason.INVALID_SECRET_KEY, "second", "2"),
+    )
+
+    error = RequestError(problems)
+
+    assert error.problems == problems
+    assert str(error) == "first; second"
+    assert error.reason == "bad-annotations"

@@ -1,0 +1,56 @@
+"""The strings that users, Dapr and Kubernetes know us by: changing one breaks somebody."""
+
+from __future__ import annotations
+
+from injector.core import names
+
+
+def test_annotations_are_those_that_users_write() -> None:
+    assert {
+        names.ENABLED,
+        names.API_TOKEN_SECRET,
+        names.APP_TOKEN_SECRET,
+        names.DAPR_ENV,
+        names.API_TOKEN_KEY,
+        names.APP_TOKEN_KEY,
+        names.APP_CONTAINERS,
+        names.STATUS,
+    } == {
+        "dapr.io/enabled",
+        "dapr.io/api-token-secret",
+        "dapr.io/app-token-secret",
+        "dapr.io/env",
+        "dapr-token-injector/api-token-key",
+        "dapr-token-injector/app-token-key",
+        "dapr-token-injector/app-containers",
+        "dapr-token-injector/status",
+    }
+
+
+def test_sidecar_and_variables_are_daprs() -> None:
+    assert (names.SIDECAR, names.API_TOKEN_ENV, names.APP_TOKEN_ENV) == ("daprd", "DAPR_API_TOKEN", "APP_API_TOKEN")
+    assert names.DAPR_FIXED_KEY == "token"
+
+
+def test_paths_are_those_of_the_webhook_configurations() -> None:
+    assert (names.MUTATE_PATH, names.MUTATE_DEFAULT_PATH, names.WARN_PATH) == ("/mutate", "/mutate/default", "/warn")
+
+
+def test_audit_keys_are_stored_by_the_api_server() -> None:
+    keys = [value for name, value in vars(names).items() if name.startswith("AUDIT_")]
+
+    assert len(set(keys)) == len(keys) == 8
+    for key in keys:
+        # It drops keys with a slash, a blank or over 63 characters.
+        assert 0 < len(key) <= 63
+        assert "/" not in key
+        assert " " not in key
+
+
+def test_words_of_truth_are_daprs() -> None:
+    assert {"y", "yes", "true", "t", "on", "1"} == names.TRUE_WORDS
+    assert not names.TRUE_WORDS & names.FALSE_WORDS
+
+
+def test_well_known_infrastructure_is_named() -> None:
+    assert {"istio-proxy", "linkerd-proxy", "vault-agent"} <= set(names.INFRASTRUCTURE_CONTAINERS)

@@ -1,0 +1,95 @@
+"""Operations on positions in the caller's own JSON."""
+
+from __future__ import annotations
+
+import pytest
+
+from injector.core import patch
+from injector.core.model import EnvList, Injected, PatchOp, SourceKind, TokenRef
+from injector.core.plan import Change, ListName, Place, Plan, Target
+
+API, APP = "DAPR_API_TOKEN", "APP_API_TOKEN"
+S = TokenRef("s", "token")
+STATUS_PATH = "/metadata/annotations/dapr-token-injector~1status"
+
+
+def place(exists: bool, list_name: ListName = "containers", index: int = 1) -> Place:  # noqa: FBT001 - one per test
+    """A sidecar with or without a list of variables."""
+    return Place(Target.SIDECAR, list_name, index, "daprd", EnvList(exists))
+
+
+def operations(*changes: Change, record: tuple[Injected, ...] = ()) -> list[PatchOp]:
+    """The operations of these changes, without the record."""
+    *found, _ = patch.build(Plan(changes, (), frozenset(), record, (), (), has_target=True))
+    return found
+
+
+def entry(name: str = API, secret: str = "s", key: str = "token") -> dict[str, object]:
+    """A variable as it must stand in a patch."""
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+
+
+def test_nothing_to_change_is_no_patch() -> None:
+    record = (Injected("daprd", API, "s", "token"),)
+
+    assert patch.build(Plan((), (), frozenset(), record, (), (), has_target=True)) == ()
+
+
+def test_entry_is_appended_to_a_list() -> None:
+    assert operations(Change(place(exists=True), API, S)) == [PatchOp("add", "/spec/containers/1/env/-", entry())]
+
+
+def test_list_is_made_where_there_is_none() -> None:
+    assert operations(Change(place(exists=False), API, S)) == [PatchOp("add", "/spec/containers/1/env", [entry()])]
+
+
+def test_list_is_made_once() -> None:
+    missing = place(exists=False)
+
+    found = operations(Change(missing, API, S), Change(missing, APP, TokenRef("t", "k")))
+
+    assert found == [
+        PatchOp("add", "/spec/containers/1/env", [entry()]),
+        PatchOp("add", "/spec/containers/1/env/-", entry(APP, "t", "k")),
+    ]
+
+
+def test_list_is_made_in_each_container() -> None:
+    found = operations(
+        Change(place(exists=False), API, S),
+        Change(place(exists=False, list_name="initContainers"), API, S),
+        Change(place(exists=False, index=2), API, S),
+    )
+
+    assert [operation.path for operation in found] == [
+        "/spec/containers/1/env",
+        "/spec/initContainers/1/env",
+        "/spec/containers/2/env",
+    ]
+
+
+@pytest.mark.parametrize("at", [0, 7])
+def test_entry_is_replaced_where_it_stands(at: int) -> None:
+    found = operations(Change(place(exists=True), API, S, at))
+
+    assert found == [PatchOp("replace", f"/spec/containers/1/env/{at}", entry())]
+
+
+def test_config_map_is_referenced_as_one() -> None:
+    (found,) = operations(Change(place(exists=True), API, TokenRef("c", "k", SourceKind.CONFIG_MAP)))
+
+    assert found.value == {"name": API, "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}
+
+
+def test_record_comes_last_under_an_escaped_name() -> None:
+    record = (Injected("daprd", API, "s", "token"),)
+
+    *_, last = patch.build(
+        Plan((Change(place(exists=True), API, S),), (), frozenset(), record, (), (), has_target=True)
+    )
+
+    assert last == PatchOp(
+        "add",
+        STATUS_PATH,
+        '{"v":1,"injected":[{"container":"daprd","env":"DAPR_API_TOKEN","name":"s","key":"token"}]}',
+    )

@@ -1,0 +1,181 @@
+"""Bytes to a review and an answer to bytes, whatever the bytes are."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from injector.core.errors import MalformedJSONError, MalformedObjectError, NotAReviewError
+from injector.core.model import AdmissionResponse, Endpoint, OpaqueRequest, PatchOp, Pod, Status, Workload
+from injector.core.review import decode, encode, encode_patch
+from tests.builders import UID, Json, pod, review, workload
+from tests.builders import encode as as_json
+
+MUTATE, WARN = Endpoint.MUTATE, Endpoint.WARN
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_pod_is_decoded(version: str) -> None:
+    found = decode(as_json(review(pod(), version=version)), MUTATE)
+
+    assert found.apiVersion == f"admission.k8s.io/{version}"
+    assert found.request.uid == UID
+    assert isinstance(found.request.object, Pod)
+
+
+def test_workload_is_decoded_at_warn() -> None:
+    assert isinstance(decode(as_json(review(workload(pod()))), WARN).request.object, Workload)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"not JSON",
+        b"apiVersion: admission.k8s.io/v1\nkind: AdmissionReview\n",
+        b"{}trailing",
+        b"\xff\xfe",
+        b"\xef\xbb\xbf{}",
+        b'{"apiVersion":NaN}',
+        b'{"apiVersion":"\xff"}',
+        b'{"apiVersion":"\\ud800"}',
+        b'{"request":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+        b"[" * 10_000 + b"]" * 10_000,
+        b'{"x":' * 10_000 + b"1" + b"}" * 10_000,
+        # Of the wrong shape at first, and then no JSON.
+        b'{"apiVersion":5,',
+        b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"object":{"spec":5},"uid":"\xff"}}',
+    ],
+    ids=lambda body: repr(body[:24]),
+)
+@pytest.mark.parametrize("endpoint", [MUTATE, WARN])
+def test_what_is_no_json_is_refused(body: bytes, endpoint: Endpoint) -> None:
+    with pytest.raises((MalformedJSONError, NotAReviewError)) as failed:
+        decode(body, endpoint)
+
+    assert str(failed.value) in {
+        "the body is not JSON",
+        "the body is not an admission.k8s.io/v1 or v1beta1 AdmissionReview with a uid, a kind and an operation",
+    }
+
+
+def _without(*path: str) -> Json:
+    question = review(pod())
+    parent = question
+    for step in path[:-1]:
+        parent = parent[step]
+    del parent[path[-1]]
+    return question
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        [],
+        5,
+        None,
+        {},
+        pod(),
+        {**review(pod()), "apiVersion": "admission.k8s.io/v2"},
+        {**review(pod()), "apiVersion": None},
+        {**review(pod()), "kind": "AdmissionReviewList"},
+        {**review(pod()), "request": None},
+        {**review(pod()), "request": []},
+        review(pod(), uid=""),
+        review(pod(), uid=None),
+        review(pod(), uid=5),
+        review(pod(), kind="Pod"),
+        review(pod(), operation=None),
+        _without("apiVersion"),
+        _without("kind"),
+        _without("request"),
+        _without("request", "uid"),
+    ],
+)
+@pytest.mark.parametrize("endpoint", [MUTATE, WARN])
+def test_json_that_is_no_review_is_refused(question: object, endpoint: Endpoint) -> None:
+    with pytest.raises(NotAReviewError):
+        decode(as_json(question), endpoint)
+
+
+def test_wrong_at_first_and_then_no_json_is_not_json() -> None:
+    with pytest.raises(MalformedJSONError, match=r"^the body is not JSON$"):
+        decode(as_json(review({"kind": "Pod", "apiVersion": "v1", "spec": 5}))[:-1], MUTATE)
+
+
+@pytest.mark.parametrize(
+    ("found", "endpoint"),
+    [
+        ({**pod(), "spec": 5}, MUTATE),
+        ({**pod(), "metadata": []}, MUTATE),
+        (pod({"dapr.io/enabled": 5}), MUTATE),
+        ({**workload(pod()), "spec": "x"}, WARN),
+    ],
+)
+def test_object_of_our_kind_and_another_shape_is_refused(found: Json, endpoint: Endpoint) -> None:
+    with pytest.raises(MalformedObjectError, match="not shaped as its kind is"):
+        decode(as_json(review(found)), endpoint)
+
+
+@pytest.mark.parametrize(
+    ("found", "endpoint"),
+    [
+        ({"apiVersion": "x/v1", "kind": "Pod", "spec": 5}, MUTATE),
+        ({**workload(pod()), "spec": "x"}, MUTATE),
+        ({**pod(), "spec": 5}, WARN),
+        ({"apiVersion": "apps/v2", "kind": "Deployment", "spec": 5}, WARN),
+    ],
+)
+def test_object_of_another_kind_may_have_any_shape(found: Json, endpoint: Endpoint) -> None:
+    request = decode(as_json(review(found)), endpoint).request
+
+    assert isinstance(request, OpaqueRequest)
+    assert request.object is None
+    assert request.uid == UID
+
+
+def test_last_of_duplicate_members_counts() -> None:
+    body = as_json(review(pod())).replace(b'"uid":', b'"uid":"first","uid":')
+
+    assert decode(body, MUTATE).request.uid == UID
+
+
+def test_numbers_beyond_any_float_are_skipped() -> None:
+    body = as_json(review({**pod(), "more": 0})).replace(b'"more":0', b'"more":[1e999,-1E-999,' + b"9" * 5000 + b"]")
+
+    assert isinstance(decode(body, MUTATE).request.object, Pod)
+
+
+def test_patch_is_compact_json() -> None:
+    assert (
+        encode_patch([PatchOp("add", "/a~1b", [{"name": "ü"}])])
+        == '[{"op":"add","path":"/a~1b","value":[{"name":"ü"}]}]'.encode()
+    )
+
+
+def test_answer_echoes_the_question_and_leaves_out_what_is_empty() -> None:
+    question = decode(as_json(review(pod(), version="v1beta1")), MUTATE)
+
+    assert json.loads(encode(question, AdmissionResponse("u", allowed=True))) == {
+        "apiVersion": "admission.k8s.io/v1beta1",
+        "kind": "AdmissionReview",
+        "response": {"uid": "u", "allowed": True},
+    }
+
+
+def test_answer_tells_everything_that_is_there() -> None:
+    question = decode(as_json(review(pod())), MUTATE)
+    response = AdmissionResponse("u", False, "JSONPatch", b"[]", ("w",), {"k": "v"}, Status("m", "r", 403))
+
+    assert json.loads(encode(question, response))["response"] == {
+        "uid": "u",
+        "allowed": False,
+        "patchType": "JSONPatch",
+        "patch": "W10=",
+        "warnings": ["w"],
+        "auditAnnotations": {"k": "v"},
+        "status": {"message": "m", "reason": "r", "code": 403},
+    }
