@@ -22,6 +22,8 @@ from pydantic import (
     StrictBool,
     StrictStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -31,7 +33,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from injector.core import names
 from injector.core.errors import InjectorError
 from injector.core.model import Conflict, Policy
-from injector.core.request import app_containers, is_secret_key, is_secret_name
+from injector.core.request import app_containers, is_allowed, is_secret_key, is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -391,6 +393,14 @@ class PolicyFile(_PolicyModel):
     )
     conflict: Conflict = Field(Conflict.KEEP, description="What happens to a variable that a Pod already has.")
     shadow: StrictBool = Field(False, description="Decide and report, but patch and deny nothing.")
+
+    @field_validator("allowed_secrets")
+    @classmethod
+    def _lets_the_default_pass(cls, patterns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        default = info.data.get("default_secret")
+        if default is not None and not is_allowed(default, patterns):
+            raise ValueError(f"leaves out defaultSecret '{default}'; add a pattern that fits it")
+        return patterns
 
     def policy(self) -> Policy:
         """The same for the core."""

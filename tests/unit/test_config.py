@@ -176,6 +176,12 @@ def test_every_bad_key_of_a_policy_is_told_with_its_line() -> None:
     assert "'A_B' is not allowed; not a Secret name" in joined
 
 
+def test_a_default_that_the_list_leaves_out_is_refused() -> None:
+    assert policy_problems("defaultSecret: x\nallowedSecrets: [dapr-*]\n") == [
+        "p.yaml:2: allowedSecrets: is not allowed; leaves out defaultSecret 'x'; add a pattern that fits it"
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
