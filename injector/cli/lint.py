@@ -11,6 +11,7 @@ import click
 
 from injector.cli import files
 from injector.cli.main import Exit
+from injector.cli.output import Teller, wants_colour
 from injector.config import load_policy
 from injector.core.model import Policy
 from injector.lint import baseline, catalogue, pages, report
@@ -19,7 +20,6 @@ from injector.lint.model import Level, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import IO
 
     from injector.lint.linter import Report
 
@@ -82,7 +82,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     r"""Find what is wrong with manifests, before a cluster does.
 
     Reads files, folders (every .yaml, .yml and .json below) and standard input
-    ("-"); without any, the current folder. No cluster is asked.
+    ("-"). A Secret is looked up in what is read; no cluster is asked.
 
     One line of a file is left alone with a comment that gives a reason:
 
@@ -95,12 +95,14 @@ def command(  # noqa: PLR0913 - one parameter per option
         return _tell_rules(show_rule)
     if known_in is not None and write_to is not None:
         raise click.UsageError("--baseline and --write-baseline exclude each other")
+    if not (paths or more):
+        # Neither the current folder nor standard input is guessed: to read the wrong one would look like success.
+        raise click.UsageError("nothing to read: name files or folders, or - for standard input")
     known = _known(known_in) if known_in is not None else {}
     policy = load_policy(policy_file) if policy_file is not None else Policy()
     linter = Linter(policy, frozenset(rule.id for rule in disable))
-    _read(linter, [*paths, *more] or ["."], exclude)
+    _read(linter, [*paths, *more], exclude)
     found = linter.report()
-    _tell_unreadable(found)
     if write_to is not None:
         return _write_baseline(write_to, found)
     found = found.beside(known)
@@ -125,20 +127,25 @@ def _known(path: Path) -> Mapping[baseline.Key, int]:
 
 
 def _read(linter: Linter, arguments: Sequence[str], exclude: Sequence[str]) -> None:
+    """Look at every file, and tell at once which cannot be read."""
     sources = list(files.find(arguments, exclude, linter.cannot_read))
-    # A bar for people who wait; a pipe or a log gets none.
-    hidden = len(sources) == 1 or not sys.stderr.isatty()
-    with click.progressbar(sources, label="Reading", file=sys.stderr, hidden=hidden, show_pos=True) as bar:
-        for source in bar:
-            try:
-                linter.read(source.name, files.blocks(source), in_file=source.path is not None)
-            except files.UnreadableError as error:
-                linter.cannot_read(source.name, str(error))
+    teller = Teller(len(sources), quiet=False)
+    told = _tell_unreadable(linter, teller, 0)
+    for source in sources:
+        try:
+            linter.read(source.name, files.blocks(source), in_file=source.path is not None)
+        except files.UnreadableError as error:
+            linter.cannot_read(source.name, str(error))
+        told = _tell_unreadable(linter, teller, told)
+        teller.passed()
+    teller.clear()
 
 
-def _tell_unreadable(found: Report) -> None:
-    for each in found.unreadable:
-        click.echo(f"Error: {each}", err=True)
+def _tell_unreadable(linter: Linter, teller: Teller, told: int) -> int:
+    """Tell what could not be read, but for the first `told`; how many that are by now."""
+    for each in linter.unreadable[told:]:
+        teller.error(str(each))
+    return len(linter.unreadable)
 
 
 def _tell(found: Report, output: str) -> None:
@@ -150,11 +157,6 @@ def _tell(found: Report, output: str) -> None:
     for line in lines:
         click.echo(line, color=True)
     click.echo(report.summary(found), err=True)
-
-
-def wants_colour(stream: IO[str], env: Mapping[str, str]) -> bool:
-    """Whether output may be coloured: on a terminal that can, unless NO_COLOR (https://no-color.org) says otherwise."""
-    return stream.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
 
 
 def _exit(found: Report, fail_on: Level) -> int:

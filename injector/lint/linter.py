@@ -18,7 +18,7 @@ from injector.lint.rules.comments import BAD_IGNORE, UNUSED_IGNORE
 from injector.manifests.documents import read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from injector.core.model import Policy, TokenRef
     from injector.lint.baseline import Key
@@ -84,6 +84,11 @@ class Linter:
                 self._comments(document)
             for each in document.objects():
                 self._look(each, in_file=in_file)
+
+    @property
+    def unreadable(self) -> Sequence[Unreadable]:
+        """What could not be read so far."""
+        return self._unreadable
 
     def cannot_read(self, source: str, message: str) -> None:
         """Remember a file that could not be opened at all."""

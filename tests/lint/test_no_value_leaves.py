@@ -145,7 +145,7 @@ def test_no_form_of_a_report_shows_a_value() -> None:
 
 @pytest.mark.parametrize(
     "argv",
-    [*(["-o", output] for output in report.FORMATS), ["--write-baseline", "known.json", "pods.yaml"]],
+    [*([".", "-o", output] for output in report.FORMATS), ["--write-baseline", "known.json", "pods.yaml"]],
     ids=" ".join,
 )
 def test_the_command_shows_no_value(argv: list[str], tmp_path: Path) -> None:

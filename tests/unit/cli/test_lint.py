@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from injector.cli.lint import wants_colour
 from injector.cli.main import main
 from injector.lint.catalogue import RULES
 
@@ -45,12 +44,12 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
 
 def test_nothing_found_is_exit_code_0_and_silence_on_stdout(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "a.yaml").write_text(FINE)
-    assert run(capsys) == (0, "", "0 errors, 0 warnings in 1 file\n")
+    assert run(capsys, ".") == (0, "", "0 errors, 0 warnings in 1 file\n")
 
 
 def test_findings_are_exit_code_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "a.yaml").write_text(BAD)
-    for argv in ((), (".",), ("a.yaml",), ("-f", "a.yaml"), ("-f", ".")):
+    for argv in ((".",), ("a.yaml",), ("-f", "a.yaml"), ("-f", ".")):
         code, out, err = run(capsys, *argv)
         assert code == 1
         assert out.startswith("a.yaml:7:5: error DTI004 ")
@@ -91,7 +90,7 @@ def test_wrong_use_is_exit_code_2_and_a_sentence(
     argv: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "a.yaml").write_text(FINE)
-    code, out, err = run(capsys, *argv)
+    code, out, err = run(capsys, *argv, "a.yaml")
     assert (code, out) == (2, "")
     assert "Error: " in err
     assert "Traceback" not in err
@@ -111,13 +110,27 @@ def test_the_level_that_fails_can_be_chosen(
     text: str, level: str, code: int, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "a.yaml").write_text(text)
-    assert run(capsys, "--fail-on", level)[0] == code
+    assert run(capsys, ".", "--fail-on", level)[0] == code
 
 
 def test_rules_can_be_switched_off_by_id_and_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "a.yaml").write_text(BAD.replace("Bad_Name", "fine"))
-    assert run(capsys, "--disable", "DTI012")[0] == 0
-    assert run(capsys, "--disable", "app-without-token", "--disable", "dti001")[0] == 0
+    assert run(capsys, ".", "--disable", "DTI012")[0] == 0
+    assert run(capsys, ".", "--disable", "app-without-token", "--disable", "dti001")[0] == 0
+
+
+def test_nothing_is_read_unasked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.yaml").write_text(FINE)
+    code, out, err = run(capsys)
+    assert (code, out) == (2, "")
+    assert "nothing to read" in err
+
+
+def test_a_folder_without_manifests_is_no_success(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.txt").write_text(BAD)
+    code, out, err = run(capsys, ".")
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: .: no file in this folder ends with ")
 
 
 def test_a_policy_file_is_heard(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,8 +144,8 @@ def test_folders_can_be_left_out(folder: Path, capsys: pytest.CaptureFixture[str
     (folder / "charts").mkdir()
     (folder / "charts/template.yaml").write_text("{{ if }}\n")
     (folder / "a.yaml").write_text(FINE)
-    assert run(capsys, "--exclude", "charts")[0] == 0
-    code, _, err = run(capsys)
+    assert run(capsys, ".", "--exclude", "charts")[0] == 0
+    code, _, err = run(capsys, ".")
     assert code == 2
     assert "helm template" in err
 
@@ -171,7 +184,7 @@ def test_a_baseline_is_not_written_from_half_of_the_files(folder: Path, capsys: 
 @pytest.mark.parametrize("output", ["json", "sarif"])
 def test_machines_get_json_alone_on_stdout(output: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "a.yaml").write_text(BAD)
-    code, out, err = run(capsys, "-o", output)
+    code, out, err = run(capsys, ".", "-o", output)
     assert code == 1
     assert json.loads(out)
     assert err == "1 error, 0 warnings in 1 file\n"
@@ -179,7 +192,7 @@ def test_machines_get_json_alone_on_stdout(output: str, folder: Path, capsys: py
 
 def test_github_gets_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "a.yaml").write_text(BAD)
-    _, out, _ = run(capsys, "-o", "github")
+    _, out, _ = run(capsys, ".", "-o", "github")
     assert out.startswith("::error file=a.yaml,line=7,col=5,title=DTI004 bad-secret-name::")
 
 
@@ -197,40 +210,28 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(
-    ("stream", "env", "answer"),
-    [
-        (Terminal(), {}, True),
-        (Terminal(), {"NO_COLOR": ""}, True),
-        (Terminal(), {"NO_COLOR": "1"}, False),
-        (Terminal(), {"TERM": "dumb"}, False),
-        (io.StringIO(), {}, False),
-    ],
-)
-def test_colour_is_for_terminals_and_for_people_who_want_it(
-    stream: io.StringIO, env: dict[str, str], *, answer: bool
-) -> None:
-    assert wants_colour(stream, env) is answer
-
-
 def test_a_terminal_sees_colour_and_progress_and_a_pipe_neither(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("a.yaml", "b.yaml"):
-        (folder / name).write_text(BAD)
-    code, out, err = run(capsys)
+    for number in range(10):
+        (folder / f"{number}.yaml").write_text(BAD)
+    code, out, err = run(capsys, ".")
     assert code == 1
     assert "\x1b" not in out + err
-    assert "Reading" not in err
+    assert "10 of 10" not in err
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     stdout, stderr = Terminal(), Terminal()
     monkeypatch.setattr(sys, "stdout", stdout)
     monkeypatch.setattr(sys, "stderr", stderr)
-    assert main(["lint"]) == 1
+    assert main(["lint", "."]) == 1
     assert "\x1b[31merror\x1b[0m" in stdout.getvalue()
-    assert "Reading" not in stdout.getvalue()
-    assert "Reading" in stderr.getvalue()
+    assert "10 of 10" not in stdout.getvalue()
+    assert "10 of 10 files" in stderr.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", plain := Terminal())
+    assert main(["lint", "."]) == 1
+    assert "\x1b" not in plain.getvalue()
 
 
 def test_help_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
