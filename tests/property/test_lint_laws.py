@@ -1,0 +1,115 @@
+"""Laws of lint: any JSON is looked at without a fault, and the order of files means nothing."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from injector.core.model import Policy
+from injector.lint import report
+from injector.lint.linter import Linter, Report
+
+_POD: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "name": "orders",
+        "namespace": "shop",
+        "labels": {"dapr.io/watchdog-patched": "true"},
+        "annotations": {
+            "dapr.io/enabled": "true",
+            "dapr.io/api-token-secret": "tokens",
+            "dapr.io/app-token-secret": "tokens",
+            "dapr-token-injector/api-token-key": "token",
+            "dapr-token-injector/app-containers": "web",
+            "dapr.io/env": "A=b",
+        },
+    },
+    "spec": {
+        "initContainers": [{"name": "daprd", "restartPolicy": "Always"}],
+        "containers": [
+            {
+                "name": "web",
+                "env": [
+                    {"name": "DAPR_API_TOKEN", "value": "x"},
+                    {
+                        "name": "DAPR_API_TOKEN",
+                        "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "token", "optional": True}},
+                    },
+                    {"name": "APP_API_TOKEN", "valueFrom": {"configMapKeyRef": {"name": "tokens", "key": "token"}}},
+                ],
+                "envFrom": [{"prefix": "A_", "secretRef": {"name": "tokens"}}],
+            },
+            {"name": "daprd", "env": [{"name": "DAPR_API_TOKEN"}]},
+        ],
+    },
+}
+_DEPLOYMENT = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": _POD["metadata"],
+    "spec": {"template": {"metadata": _POD["metadata"], "spec": _POD["spec"]}},
+}
+_SECRET = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "tokens", "namespace": "shop"},
+    "data": {"token": "YWJj", "other": ""},
+    "stringData": {"token": "abc"},
+}
+_WHOLE = (_POD, _DEPLOYMENT, _SECRET, {"apiVersion": "v1", "kind": "List", "items": [_SECRET, _POD]})
+
+_anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def _paths(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(deeper for step, child in below for deeper in _paths(child, (*path, step)))]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> object:
+    """An object that every rule looks at, with something else in a few places."""
+    whole: Any = {"root": copy.deepcopy(draw(st.sampled_from(_WHOLE)))}
+    for _ in range(draw(st.integers(0, 3))):
+        *above, last = draw(st.sampled_from(_paths(whole)[1:]))
+        node = whole
+        for step in above:
+            node = node[step]
+        node[last] = draw(_anything)
+    return whole["root"]
+
+
+def said(files: list[tuple[str, object]]) -> Report:
+    linter = Linter(Policy())
+    for name, value in files:
+        linter.read(name, json.dumps(value))
+    return linter.report()
+
+
+@given(st.lists(damaged(), min_size=1, max_size=3))
+def test_any_json_is_looked_at_without_a_fault(values: list[object]) -> None:
+    found = said([(f"{index}.json", value) for index, value in enumerate(values)])
+    for finding in found.findings:
+        assert finding.message.isascii()
+        assert finding.message.isprintable()
+        assert finding.place.line == 1
+        assert finding.place.column >= 1
+    for form in report.FORMATS.values():
+        assert all(line.isascii() or form in {report.json, report.sarif} for line in form(found))
+
+
+@given(st.lists(damaged(), min_size=2, max_size=4), st.randoms(use_true_random=False))
+def test_the_order_of_files_means_nothing(values: list[object], random: Any) -> None:  # noqa: ANN401 - random.Random
+    files = [(f"{index}.json", value) for index, value in enumerate(values)]
+    first = said(files)
+    random.shuffle(files)
+    assert said(files).findings == first.findings
