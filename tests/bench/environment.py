@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Final
 
 from tests.bench import build
+from tests.bench.process import precedence
 
 _PACKAGES: Final = ("uvicorn", "uvloop", "httptools", "msgspec", "fastapi", "pydantic", "prometheus-client")
 
@@ -23,6 +24,7 @@ def describe(wrk: str) -> dict[str, str]:
         "packages": ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES),
         "go": build.go_version(),
         "load generator": wrk,
+        "priority": " ".join(precedence()) or "ordinary (no right to raise it)",
         "tls": "1.3, TLS_AES_128_GCM_SHA256, EC P-256 key, keep-alive",
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import http.client
 import os
 import socket
@@ -11,13 +13,13 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from tests.bench.errors import BenchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 # From spawn to the first answer; the slowest peer needs two seconds on a busy machine.
 _START_SECONDS: Final = 30.0
@@ -28,8 +30,28 @@ _ANSWER_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 35.0
 _LOOK_SECONDS: Final = 0.02
 _TAIL: Final = 8192
+# Servers and load alike: 30 times the share of an ordinary process where a core is contended.
+_NICE: Final = -15
 _PATH: Final = "/mutate?timeout=5s"
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
+
+
+@functools.cache
+def precedence() -> tuple[str, ...]:
+    """The words in front of a command that let it go before the machine's other tenants; none without the right."""
+    first = ("nice", "-n", str(_NICE))
+    done = subprocess.run([*first, "nice"], capture_output=True, text=True, check=False, timeout=10)
+    return first if done.stdout.strip() == str(_NICE) else ()
+
+
+def favour(pid: int) -> None:
+    """Raise the session of `pid` as well: where the kernel groups processes by session, niceness counts within one only.
+
+    The process must lead a session of its own, so that nobody else's is raised.
+    """
+    if precedence():
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{pid}/autogroup").write_text(str(_NICE), encoding="ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +155,14 @@ def running(
     base = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
     begun = time.perf_counter()
     process = subprocess.Popen(
-        ["taskset", "-c", cores, *argv],
+        ["taskset", "-c", cores, *precedence(), *argv],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**base, **env},
+        start_new_session=True,
     )
+    favour(process.pid)
     assert process.stdout is not None
     output = Output(process.stdout)
     try:

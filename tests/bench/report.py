@@ -116,8 +116,10 @@ def goals_table(goals: Iterable[Goal]) -> Table:
         if goal.got is None:
             table.add_row(goal.name, limit, "-", "-", "not measured", goal.note)
             continue
-        verdict = "met" if goal.met else "MISSED"
-        got = goal.got
+        got, verdict = (
+            goal.got,
+            {True: "met", False: "MISSED", None: f"unsure: others had {goal.foreign:.0%}"}[goal.met],
+        )
         table.add_row(goal.name, limit, f"{got.median:.3f}", f"{got.low:.3f}-{got.high:.3f}", verdict, goal.note)
     return table
 

@@ -50,6 +50,13 @@ def test_goal_of_throughput_is_met_at_its_limit_and_missed_below() -> None:
         assert _goal(found, f"requests/s / {peers.GO}").met is met
 
 
+def test_goal_is_not_judged_on_a_core_that_others_used() -> None:
+    busy = replace(_SAMPLE, foreign_share=0.5)
+    found = goals.judge({peers.GO: {goals.JUDGED: [Pair(busy, busy)]}}, [], [])
+    assert _goal(found, f"requests/s / {peers.GO}").met is None
+    assert _goal(found, "faults").met is True
+
+
 def test_goal_that_was_not_measured_is_neither_met_nor_missed() -> None:
     assert {goal.met for goal in goals.judge({}, [], [])} == {None}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.errors import BenchError
+from tests.bench.process import favour, precedence
 
 _SCRIPT: Final = Path(__file__).with_name("post.lua")
 _MARK: Final = "BENCH "
@@ -96,19 +97,33 @@ class Wrk:
         Raises:
             BenchError: A request failed, or none was answered with less than 400.
         """
-        argv = ["taskset", "-c", str(self._core), self._program, "-t1", f"-c{connections}", f"-d{seconds}s"]
+        argv = [
+            "taskset",
+            "-c",
+            str(self._core),
+            *precedence(),
+            self._program,
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+        ]
         argv += ["--timeout", f"{_TIMEOUT_SECONDS}s", "-s", str(_SCRIPT), url, "--", str(body)]
-        done = subprocess.run(
+        process = subprocess.Popen(
             [*argv, *([] if headers is None else [str(headers)])],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            check=False,
             env=self._env,
-            timeout=seconds + 4 * _TIMEOUT_SECONDS,
+            start_new_session=True,
         )
-        if done.returncode != 0:
-            raise BenchError(f"wrk ended with {done.returncode}: {(done.stderr or done.stdout)[-500:]}")
-        run = parse(done.stdout)
+        favour(process.pid)
+        try:
+            output, _ = process.communicate(timeout=seconds + 4 * _TIMEOUT_SECONDS)
+        finally:
+            process.kill()
+        if process.returncode != 0:
+            raise BenchError(f"wrk ended with {process.returncode}: {output[-500:]}")
+        run = parse(output)
         if run.errors or not run.served:
             raise BenchError(
                 f"{run.requests} answers over {connections} connections, {run.status} of them refusals; "
