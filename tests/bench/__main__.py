@@ -109,7 +109,7 @@ class Bench:
                 for size in self._plan.sizes:
                     self._cell(live, Cell(connections, size))
             self.results.memory = {name: (started[name], server.usage().rss_bytes) for name, server in live.items()}
-            self._untuned(live[peers.US], stack)
+        self._untuned()
         if long:
             self._long()
         if any(goal.met is False for goal in self.goals()):
@@ -173,12 +173,17 @@ class Bench:
         us = self._meter.sample(ours, cell, seconds=our_seconds, logs=True)
         return RunPair(us, self._meter.sample(theirs, cell, seconds=seconds, logs=logs))
 
-    def _untuned(self, ours: Server, stack: ExitStack) -> None:
-        self._place.tell("our server once more, without the allocator's settings")
-        plain = self._start(peers.us(name=_UNTUNED, env={}), stack, note=False)
-        rounds, seconds = self._plan.of(JUDGED)
-        self._meter.sample(plain, JUDGED, seconds=1)
-        self.results.untuned = [self._pair(ours, plain, JUDGED, seconds, logs=True) for _ in range(rounds)]
+    def _untuned(self) -> None:
+        """Both fresh: the age of a heap shows in its speed, too."""
+        self._place.tell("our server once more, with and without the allocator's settings")
+        with ExitStack() as stack:
+            tuned, plain = (
+                self._start(peer, stack, note=False) for peer in (peers.us(), peers.us(name=_UNTUNED, env={}))
+            )
+            rounds, seconds = self._plan.of(JUDGED)
+            for server in (tuned, plain):
+                self._meter.sample(server, JUDGED, seconds=1)
+            self.results.untuned = [self._pair(tuned, plain, JUDGED, seconds, logs=True) for _ in range(rounds)]
 
     def goals(self) -> list[Goal]:
         """How the goals stand."""

@@ -45,7 +45,7 @@ def precedence() -> tuple[str, ...]:
 
 
 def favour(pid: int) -> None:
-    """Raise the session of `pid` as well: where the kernel groups processes by session, niceness counts within one only.
+    """Raise the session of `pid` as well: where the kernel groups processes by session, niceness counts within one.
 
     The process must lead a session of its own, so that nobody else's is raised.
     """

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tests.bench.peers import Peer
 
 _ROWS: Final = 25
+# Calls per request under which a function belongs to the start-up, which the profile holds as well.
+_PER_REQUEST: Final = 0.5
 # The interpreter's own module that runs a program under cProfile, in front of `-m injector`.
 _PROFILER: Final = ("-m", "cProfile", "-o")
 
@@ -50,6 +52,7 @@ def lines(source: Path, requests: int) -> list[Line]:
     found = [
         Line(_name(where), count / requests, own * 1e6 / requests, total * 1e6 / requests)
         for where, (_, count, own, total, _) in stats.items()
+        if count >= _PER_REQUEST * requests
     ]
     return sorted(found, key=lambda line: line.own_us, reverse=True)[:_ROWS]
 
