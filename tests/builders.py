@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import jsonpatch
 
-from injector.core import names
+from injector.core import admit as admit_module
+from injector.core import names, plan
 from injector.core.admit import Admission, admit
 from injector.core.model import Endpoint, Policy, SecretFacts
 
@@ -98,6 +99,12 @@ def ask(
     """What the core answers."""
     body = encode(question) if isinstance(question, dict) else question
     return admit(body, endpoint=endpoint, policy=policy, facts=FACTS)
+
+
+def forget() -> None:
+    """Forget every plan that the core remembers, so that one test cannot answer for another."""
+    plan._settle_all.cache_clear()
+    admit_module._memo.clear()
 
 
 def response_of(admission: Admission) -> Json:

@@ -1,0 +1,1 @@
+"""Mutation testing of the rules: every small change of them must be noticed by a test."""
