@@ -93,3 +93,8 @@ def test_record_comes_last_under_an_escaped_name() -> None:
         STATUS_PATH,
         '{"v":1,"injected":[{"container":"daprd","env":"DAPR_API_TOKEN","name":"s","key":"token"}]}',
     )
+
+
+def test_names_are_escaped_as_json_pointer_says() -> None:
+    # In this order: the other one would make `~01` of a slash.
+    assert patch._escape("a/b~c/~d") == "a~1b~0c~1~0d"

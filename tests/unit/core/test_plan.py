@@ -384,3 +384,15 @@ def test_long_container_names_do_not_make_long_texts() -> None:
 
     assert all(len(warning) < 120 for warning in (*kept.warnings, *withheld.warnings))
     assert all(len(problem.message) < 300 for problem in kept.problems)
+
+
+@pytest.mark.parametrize(("source", "stands"), [("configMapKeyRef", True), ("secretKeyRef", False)])
+def test_record_tells_kinds_of_references_apart(source: str, stands: bool) -> None:  # noqa: FBT001 - a table's column
+    own = {"name": API, "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}
+    entry = {"container": "web", "env": API, "name": "c", "key": "k", "source": source}
+    found = of(own, web=[own])
+    found["metadata"]["annotations"] = {"dapr-token-injector/status": encode({"v": 1, "injected": [entry]}).decode()}
+
+    record = build(found, FOR_WEB, Policy()).record
+
+    assert record == ((Injected("web", API, "c", "k", SourceKind.CONFIG_MAP),) if stands else ())
