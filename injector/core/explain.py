@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names, plan
-from injector.core.decision import Deny, Inject, Skip
+from injector.core.decision import Inject, Skip
 from injector.core.errors import RequestError
 from injector.core.model import Annotations, Endpoint, EntryKind, Reason, SourceKind, Value
 from injector.core.request import Enabled, enabled, parse, shown
@@ -159,7 +159,7 @@ def _stood(entry: EnvEntry | None) -> str:
             return "empty"
         case EntryKind.LITERAL:
             return "a value in clear text"
-        case EntryKind.REFERENCE:
+        case _:
             told = "a reference" if entry.ref is None else _reference(entry.ref)
             return f"{told}, optional" if entry.optional else told
 
@@ -170,7 +170,7 @@ def _decision(decided: Decision) -> Row:
             return Row(Rule.DECISION, "inject", "", f"{len(planned.changes)} to change", decided.reason)
         case Skip():
             return Row(Rule.DECISION, "skip", "", "nothing is changed", decided.reason)
-        case Deny():
+        case _:
             return Row(Rule.DECISION, "deny", "", "the Pod is refused", decided.reason)
 
 
