@@ -9,6 +9,7 @@ module.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import platform
@@ -111,6 +112,15 @@ def shown_name(text: str) -> str:
     return text if not text or _NAME.fullmatch(text) else _UNSHOWN
 
 
+# Namespaces and owners come again and again, uids never do.
+_remembered: Final = functools.lru_cache(maxsize=1024)(shown_name)
+_LONGEST_REMEMBERED: Final = 128  # characters
+
+
+def _often(text: str) -> str:
+    return _remembered(text) if len(text) <= _LONGEST_REMEMBERED else shown_name(text)
+
+
 class _Stamp:
     """Times of log lines; the part up to the second is formatted once a second."""
 
@@ -128,6 +138,9 @@ class _Stamp:
         return f"{self._prefix}{int((now - second) * 1000):03d}Z"
 
 
+_SKIP: Final = Verdict.SKIP
+
+
 class AdmissionLog:
     """One line per mutation or denial; skips only at debug level."""
 
@@ -139,21 +152,21 @@ class AdmissionLog:
 
     def __call__(self, admission: Admission, seconds: float) -> None:
         """Tell of one answered review."""
-        if admission.verdict is Verdict.SKIP and not self._skips:
+        if admission.verdict is _SKIP and not self._skips:
             return
         # Every value is a name, a word of ours or a number, so nothing needs escaping in either format.
-        uid, namespace, owner = map(shown_name, (admission.uid, admission.namespace, admission.owner))
+        uid, namespace, owner = shown_name(admission.uid), _often(admission.namespace), _often(admission.owner)
         if self._as_json:
             line = (
                 f'{{"time":"{self._stamp()}","level":"info","message":"review answered","uid":"{uid}",'
-                f'"namespace":"{namespace}","owner":"{owner}","decision":"{admission.verdict.value}",'
-                f'"reason":"{admission.reason.value}","warnings":{admission.warnings},'
+                f'"namespace":"{namespace}","owner":"{owner}","decision":"{admission.verdict}",'
+                f'"reason":"{admission.reason}","warnings":{admission.warnings},'
                 f'"duration_ms":{seconds * 1000:.3f}}}\n'
             )
         else:
             line = (
                 f"{self._stamp()} INFO    review answered uid={uid} namespace={namespace} owner={owner} "
-                f"decision={admission.verdict.value} reason={admission.reason.value} warnings={admission.warnings} "
+                f"decision={admission.verdict} reason={admission.reason} warnings={admission.warnings} "
                 f"duration_ms={seconds * 1000:.3f}\n"
             )
         self._put(line.encode())

@@ -43,17 +43,17 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy, facts:
         reason=decided.reason,
         uid=request.uid,
         namespace=request.namespace or "",
-        owner=_owner(request.object.metadata) if isinstance(request.object, Pod | Workload) else "",
+        owner=_owner(request.object.metadata) if isinstance(request.object, _OWNED) else "",
         warnings=len(decided.warnings),
     )
 
 
 def respond(uid: str, decided: Decision) -> AdmissionResponse:
     """The decision as the API server wants to hear it."""
+    if isinstance(decided, Inject):
+        operations, notes = _rendered(decided)
+        return AdmissionResponse(uid, True, "JSONPatch", operations, decided.warnings, notes)
     match decided:
-        case Inject(warnings=warnings):
-            operations, notes = _rendered(decided)
-            return AdmissionResponse(uid, True, "JSONPatch", operations, warnings, notes)
         case Skip(warnings=warnings):
             return AdmissionResponse(uid, allowed=True, warnings=warnings, auditAnnotations=decision.audit(decided))
         case _:
@@ -81,6 +81,9 @@ _VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DE
 # HTTP codes that the API server passes on to whoever created the Pod.
 _FORBIDDEN: Final = 403
 _UNPROCESSABLE: Final = 422
+
+
+_OWNED: Final = (Pod, Workload)
 
 
 def _owner(metadata: ObjectMeta | None) -> str:

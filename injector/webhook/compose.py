@@ -83,7 +83,6 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
         shedder=Shedder(settings.max_lag),
         metrics=metrics,
         log=AdmissionLog(sink, as_json=as_json, debug=debug),
-        max_body_bytes=settings.max_body_bytes,
     )
     limits = Limits(
         headers_timeout=settings.headers_timeout,
@@ -92,18 +91,16 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
         max_body_bytes=settings.max_body_bytes,
         max_bodies=settings.max_bodies,
     )
-    front = AdmissionFront(endpoint, app, PUBLIC_PATHS, metrics)
-    instant = {path.encode(): path for path in ENDPOINTS}
+    front = AdmissionFront(app, PUBLIC_PATHS, metrics)
+    instant = dict.fromkeys(ENDPOINTS, endpoint.answer)
     admission = Listener(
         sockets[0],
-        Port(front, instant, limits, pulse, metrics, _uvicorn(front)),
+        Port(instant, limits, pulse, metrics, _uvicorn(front)),
         max_connections=settings.max_connections,
         context=context,
         handshake_timeout=settings.handshake_timeout,
     )
-    ops = Listener(
-        sockets[1], Port(app, {}, limits, pulse, metrics, _uvicorn(app)), max_connections=MAX_OPS_CONNECTIONS
-    )
+    ops = Listener(sockets[1], Port({}, limits, pulse, metrics, _uvicorn(app)), max_connections=MAX_OPS_CONNECTIONS)
     metrics.connections = lambda: admission.open
 
     def look() -> None:

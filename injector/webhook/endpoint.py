@@ -1,4 +1,4 @@
-"""The admission endpoint: an ASGI callable that never waits for anything but its request.
+"""The admission endpoint: a function from a whole request to a whole answer, which the connection calls at once.
 
 It holds no rule. It turns away what is no review (4xx with one sentence), sheds what is too late (503), hands the rest
 to `admit`, and is the boundary where an exception becomes a 500 whose words are fixed: nothing of a body is in any
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from injector.core.errors import InjectorError, PolicyGapError, ReviewError
 from injector.core.model import Endpoint, SecretFacts
@@ -36,9 +37,6 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-# Key of the server's timing in a scope's extensions: (began, arrived, heard), all in seconds of the endpoint's clock.
-TIMING: Final = "dapr-token-injector.timing"
-
 ENDPOINTS: Final[dict[str, Endpoint]] = {endpoint.value: endpoint for endpoint in Endpoint}
 
 
@@ -50,7 +48,24 @@ class Admit(Protocol):
         ...
 
 
-_JSON: Final = (b"content-type", b"application/json")
+class Posted(msgspec.Struct, frozen=True, gc=False):
+    """A request on an admission path, read whole. Times are in seconds of the endpoint's clock."""
+
+    method: bytes
+    path: str
+    query: bytes
+    content_type: bytes | None
+    body: bytes
+    began: float  # the first byte was seen
+    arrived: float  # the earliest moment at which the first byte can have reached us
+    heard: float  # the same of the last bytes
+
+    def __repr__(self) -> str:
+        return "Posted(...)"
+
+
+# Status line and headers, each line ended, without the connection's own headers and the empty line; then the body.
+Reply = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +74,16 @@ class Refusal:
 
     status: int
     error: str
-    body: bytes
     headers: Headers
+    reply: Reply
 
     @classmethod
     def of(cls, status: int, error: str, message: str, *extra: tuple[bytes, bytes]) -> Refusal:
         """The answer with `error` as its stable word and `message` as its one sentence."""
         body = msgspec.json.encode({"error": error, "message": message})
-        return cls(status, error, body, [_JSON, (b"content-length", b"%d" % len(body)), *extra])
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *extra]
+        head = STATUS_LINE[status] + b"".join(b"%b: %b\r\n" % header for header in headers)
+        return cls(status, error, headers, (head, body))
 
 
 NOT_FOUND: Final = Refusal.of(404, "not-found", "There is nothing under this path.")
@@ -81,7 +98,7 @@ OVERLOADED: Final = Refusal.of(503, "overloaded", "Too busy to answer in time; t
 class AdmissionEndpoint:
     """Answers reviews under the three admission paths; knows no other path."""
 
-    def __init__(  # noqa: PLR0913 - collaborators, all of them named at the one call
+    def __init__(
         self,
         admit: Admit,
         *,
@@ -89,7 +106,6 @@ class AdmissionEndpoint:
         shedder: Shedder,
         metrics: Metrics,
         log: AdmissionLog,
-        max_body_bytes: int,
         clock: Clock = time.monotonic,
     ) -> None:
         self._admit = admit
@@ -98,108 +114,71 @@ class AdmissionEndpoint:
         self._shedder = shedder
         self._metrics = metrics
         self._log = log
-        self._max_body_bytes = max_body_bytes
         self._clock = clock
         self._grumble = _Grumble(clock)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def answer(self, posted: Posted) -> Reply:
         """Answer one request on an admission path."""
-        refusal = _unfit(scope)
-        if refusal is not None:
-            await self._refuse(refusal, send)
-            return
-        body = await self._body(receive)
-        if body is None:
-            await self._refuse(BODY_TOO_LARGE, send)
-            return
-        now = self._clock()
-        began, arrived, heard = scope.get("extensions", _NOTHING).get(TIMING) or (now, now, now)
-        timeout = caller_timeout(scope["query_string"])
-        cause = self._shedder.cause(now=now, arrived=arrived, heard=heard, timeout=timeout)
+        if posted.method != b"POST":
+            return self._refuse(METHOD_NOT_ALLOWED)
+        if posted.content_type != b"application/json" and not _is_json(posted.content_type):
+            return self._refuse(UNSUPPORTED)
+        cause = self._shedder.cause(
+            now=self._clock(), arrived=posted.arrived, heard=posted.heard, timeout=caller_timeout(posted.query)
+        )
         if cause is not None:
             self._metrics.shed[cause] += 1
-            await _send(OVERLOADED.status, OVERLOADED.headers, OVERLOADED.body, send)
-            return
-        await self._decide(body, ENDPOINTS[scope["path"]], began, send)
-
-    async def _decide(self, body: bytes, endpoint: Endpoint, began: float, send: Send) -> None:
+            return OVERLOADED.reply
         try:
-            admission = self._admit(body, endpoint=endpoint, policy=self._policy, facts=self._facts)
+            admission = self._admit(
+                posted.body, endpoint=ENDPOINTS[posted.path], policy=self._policy, facts=self._facts
+            )
         except ReviewError as error:
-            await self._refuse(_of_error(400, error), send)
+            return self._refuse(_of_error(400, error))
         except PolicyGapError as error:
-            await self._refuse(_of_error(500, error), send)
+            return self._refuse(_of_error(500, error))
         except Exception:
             # The one boundary. The handler writes types and places only, for an exception's words may quote the body.
             logger.exception("review failed")
-            await self._refuse(INTERNAL, send)
-        else:
-            answer = admission.body
-            await _send(200, [_JSON, (b"content-length", b"%d" % len(answer))], answer, send)
-            seconds = self._clock() - began
-            self._metrics.answered(admission.verdict, admission.reason, seconds)
-            self._log(admission, seconds)
+            return self._refuse(INTERNAL)
+        seconds = self._clock() - posted.began
+        self._metrics.answered(admission.verdict, admission.reason, seconds)
+        self._log(admission, seconds)
+        return _ADMITTED % len(admission.body), admission.body
 
-    async def _body(self, receive: Receive) -> bytes | None:
-        """The whole body; None when it is too large."""
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        while message.get("more_body") and len(body) <= self._max_body_bytes:
-            message = await receive()
-            body += message.get("body", b"")
-        return body if len(body) <= self._max_body_bytes else None
-
-    async def _refuse(self, refusal: Refusal, send: Send) -> None:
+    def _refuse(self, refusal: Refusal) -> Reply:
         self._metrics.failed(refusal.error)
         self._grumble(refusal.error)
-        await _send(refusal.status, refusal.headers, refusal.body, send)
+        return refusal.reply
+
+
+_ADMITTED: Final = STATUS_LINE[200] + b"content-type: application/json\r\ncontent-length: %d\r\n"
 
 
 class AdmissionFront:
-    """What the admission port serves: the endpoint on its paths, `rest` on the paths in `public`, nothing else.
+    """What the admission port serves beside reviews: the paths in `public` are handed to `rest`, all others are a 404.
 
     Health and metrics stay off this port: whoever can reach the webhook need not read them.
     """
 
-    def __init__(self, endpoint: ASGIApp, rest: ASGIApp, public: frozenset[str], metrics: Metrics) -> None:
-        self._endpoint = endpoint
+    def __init__(self, rest: ASGIApp, public: frozenset[str], metrics: Metrics) -> None:
         self._rest = rest
         self._public = public
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        path = scope["path"]
-        if path in ENDPOINTS:
-            await self._endpoint(scope, receive, send)
-        elif path in self._public:
+        if scope["path"] in self._public:
             await self._rest(scope, receive, send)
-        else:
-            self._metrics.failed("not-found")
-            await _send(NOT_FOUND.status, NOT_FOUND.headers, NOT_FOUND.body, send)
-
-
-async def _send(status: int, headers: Headers, body: bytes, send: Send) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-_NOTHING: Final[dict[str, Any]] = {}
-
-
-def _unfit(scope: Scope) -> Refusal | None:
-    """What is wrong with a request before its body is looked at."""
-    if scope["method"] != "POST":
-        return METHOD_NOT_ALLOWED
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            return None if value == b"application/json" or _is_json(value) else UNSUPPORTED
-    return UNSUPPORTED
+            return
+        self._metrics.failed(NOT_FOUND.error)
+        await send({"type": "http.response.start", "status": NOT_FOUND.status, "headers": NOT_FOUND.headers})
+        await send({"type": "http.response.body", "body": NOT_FOUND.reply[1]})
 
 
 @functools.lru_cache(maxsize=64)
-def _is_json(content_type: bytes) -> bool:
-    return content_type.partition(b";")[0].strip().lower() == b"application/json"
+def _is_json(content_type: bytes | None) -> bool:
+    return content_type is not None and content_type.partition(b";")[0].strip().lower() == b"application/json"
 
 
 def _of_error(status: int, error: InjectorError) -> Refusal:

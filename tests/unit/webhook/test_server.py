@@ -80,7 +80,7 @@ class Failing:
 def make_listener(real: socket.socket, error: OSError | None = None) -> tuple[Listener, Failing]:
     config = Config(answer, http="httptools", ws="none", lifespan="off", log_config=None, proxy_headers=False)
     config.load()
-    port = Port(answer, {b"/mutate": "/mutate"}, LIMITS, Pulse(), Metrics(), config)
+    port = Port({}, LIMITS, Pulse(), Metrics(), config)
     failing = Failing(real, error)
     return Listener(failing, port, max_connections=10), failing  # type: ignore[arg-type] # as much of a socket as is used
 
