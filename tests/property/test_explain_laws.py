@@ -1,0 +1,40 @@
+"""Every decision can be told, and telling it tells no token."""
+
+from __future__ import annotations
+
+from hypothesis import given
+
+from injector.core.decision import decide
+from injector.core.errors import ReviewError
+from injector.core.explain import Row, Rule, explain
+from injector.core.model import Endpoint, Pod, Policy
+from injector.core.review import decode
+from tests.builders import FACTS, Json, encode, review
+from tests.property import strategies as some
+from tests.property.leaks import dressings, leaks, places, planted, tokens
+
+
+def rows(found: Json, policy: Policy, endpoint: Endpoint) -> tuple[Row, ...]:
+    """How the decision about a Pod came about."""
+    question = decode(encode(review(found)), endpoint)
+    decided = decide(question, endpoint, policy, FACTS)
+    assert isinstance(question.request.object, Pod)
+    return explain(question.request.object, decided, policy, endpoint)
+
+
+@given(some.pods | some.sound_pods, some.policies, some.mutating)
+def test_every_decision_can_be_told(found: Json, policy: Policy, endpoint: Endpoint) -> None:
+    told = rows(found, policy, endpoint)
+
+    assert told[0].rule is Rule.USES_DAPR
+    assert told[-1].rule is Rule.DECISION
+    assert [row.rule for row in told] == sorted((row.rule for row in told), key=list(Rule).index)
+
+
+@given(places, tokens, dressings, some.policies, some.mutating)
+def test_no_row_tells_a_token(where: list[str], token: str, dressing: str, policy: Policy, endpoint: Endpoint) -> None:
+    try:
+        told = rows(planted(where, dressing.replace("{}", token)), policy, endpoint)
+    except ReviewError:
+        return
+    assert not leaks(token, (text for row in told for text in (row.subject, row.value, row.outcome)))
