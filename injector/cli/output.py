@@ -29,10 +29,12 @@ _DIFF_COLOURS: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 def coloured(line: str) -> str:
     """A line of a diff as terminals show it."""
+    text = line.removesuffix("\n")
+    end = line[len(text) :]
     if line.startswith(("+++", "---")):
-        return click.style(line, bold=True)
+        return click.style(text, bold=True) + end
     colour = _DIFF_COLOURS.get(line[:1])
-    return click.style(line, fg=colour) if colour else line
+    return click.style(text, fg=colour) + end if colour else line
 
 
 class Teller:

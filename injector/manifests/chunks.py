@@ -44,13 +44,13 @@ def split(blocks: Iterable[str]) -> Iterator[Chunk]:
         held += block
         begin = 0
         for found in _MARKER.finditer(held, scan):
+            # A marker at the very beginning is the document's own.
             if found.start() > begin:
                 yield Chunk(held[begin : found.start()], line)
                 line += held.count("\n", begin, found.start())
                 begin = found.start()
         held = held[begin:]
-        # A marker at the very beginning is this document's own.
-        scan = max(1, len(held) - _OVERLAP) if held else 0
+        scan = max(0, len(held) - _OVERLAP)
     if held:
         yield from _last(held, line, scan)
 

@@ -171,13 +171,9 @@ def misshapen(template: Template) -> tuple[Path, str] | None:
         containers = spec.get(list_name) if isinstance(spec, dict) else None
         for i, container in enumerate(containers if isinstance(containers, list) else ()):
             env = container.get("env") if isinstance(container, dict) else None
-            if env is not None and not _is_env(env):
+            if env is not None and not isinstance(env, list):
                 return ("spec", list_name, i, "env"), "the env of a container is not a list of variables"
     return None
-
-
-def _is_env(env: Json) -> bool:
-    return isinstance(env, list) and all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in env)
 
 
 _READ: Final = frozenset(

@@ -135,4 +135,4 @@ def key(value: Plain) -> str:
         raise ScalarError("a key is null")
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.8g}" if isinstance(value, float) else str(value)

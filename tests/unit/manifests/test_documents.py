@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import pytest
+
+from injector.manifests.chunks import split
+from injector.manifests.documents import Document, ManifestError, Position, read
+from injector.manifests.yaml_nodes import MAX_DEPTH
+from tests.unit.manifests.working import pod
+
+
+def one(text: str) -> Document:
+    (document,) = read(text, "f")
+    return document
+
+
+_STREAM = "%YAML 1.1\n# c\n--- # one\na: 1\n...\n---\n# none\n---\nb: |\n  --- x\nc: '\n  ---'\n---\r\nd: 1\n---"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 1000])
+def test_blocks_of_any_size_make_the_same_pieces(size: int) -> None:
+    pieces = list(split(_STREAM[i : i + size] for i in range(0, len(_STREAM), size)))
+    assert pieces == list(split([_STREAM]))
+    assert "".join(piece.text for piece in pieces) == _STREAM
+
+
+def test_counts_documents_and_lines_from_one() -> None:
+    found = [(document.index, document.line, document.value) for document in read(_STREAM, "f")]
+    assert found == [(1, 4, {"a": 1}), (2, 8, None), (3, 9, {"b": "--- x\n", "c": " ---"}), (4, 14, {"d": 1})]
+
+
+def test_a_marker_at_the_very_end_and_alone() -> None:
+    assert [piece.text for piece in split(["a: 1\n---"])] == ["a: 1\n", "---"]
+    assert [piece.text for piece in split(["---"])] == ["---"]
+    assert list(split([])) == []
+    assert list(read("# nothing\n", "f")) == []
+
+
+def test_positions_count_from_one_and_fall_back_to_the_nearest_ancestor() -> None:
+    document = one("# c\na:\n  - b: 1\n    c: {d: 2}\n")
+    assert document.position(()) == Position(2, 1)
+    assert document.position(("a",)) == Position(2, 1)
+    assert document.position(("a", 0, "c", "d")) == Position(4, 9)
+    assert document.position(("a", 0, "c", "x", "y")) == Position(4, 5)
+    assert document.position(("a", 7)) == Position(2, 1)
+    assert document.position(("a", 0, "b", "x")) == Position(3, 5)
+
+
+def test_positions_follow_aliases_and_merge_keys() -> None:
+    document = one("a: &a {x: 1}\nb: *a\nc: {<<: *a}\nd: {<<: [{y: 1}, *a]}\ne: {<<: {<<: *a}}\n")
+    assert document.position(("b", "x")) == Position(1, 8)
+    assert document.position(("c", "x")) == Position(1, 11)
+    assert document.position(("d", "x")) == Position(1, 11)
+    assert document.position(("e", "x")) == Position(1, 11)
+
+
+def test_json_is_read_as_json_one_object_after_another() -> None:
+    first, second = read('{"a": "\\ud83d\\ude00\\/"}\n{"b":\t[1, -2.5e1, true, null, "x", [], {}]}', "f")
+    assert (first.value, first.is_json) == ({"a": "\N{GRINNING FACE}/"}, True)
+    assert second.value == {"b": [1, -25.0, True, None, "x", [], {}]}
+    assert second.position(("b", 2)) == Position(2, 19)
+
+
+def test_flow_text_that_is_no_json_is_read_as_yaml() -> None:
+    for text in ("{a: 1}", '{"a": 1,}', '{"a" 1}', '{"a": [1 2]}', '{"a": [1,]}', '{"a": x}', '{"a": "\\q"}', "{"):
+        found: list[ManifestError] = []
+        assert all(not document.is_json for document in read(text, "f", on_error=found.append))
+
+
+def test_a_byte_order_mark_is_no_content() -> None:
+    assert one("\ufeffa: 1\nb: 2\n").value == {"a": 1, "b": 2}
+    assert one('\ufeff{"a": 1}').value == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("a: 1\n---\nb: {{ .Values.b }}\n", 3, "render it first"),
+        ("a: 1\n{{- if .x }}\nb: 1\n{{- end }}\n", 3, "not YAML: .*; if it is a Helm template"),
+        ("a: 1\nb: [1\n", 3, "not YAML: "),
+        ("a:\n\t- b\n", 2, "cannot start any token"),
+        ("a: \x01", 1, "control character; is the file binary"),
+        ("a: ä\nb: \x02", 2, "control character"),
+        ("a: *b", 1, "an alias without its anchor"),
+        ("a: &a [*a]", 1, "an alias to what it is a part of"),
+        ("a: 1\n? [b]\n: 1\n", 2, "a mapping or a list where a key belongs"),
+        ("~: 1", 1, "a key is null"),
+        ("a: .inf", 1, "a number that JSON cannot hold"),
+        ("a: !!int x", 1, "not what its tag !!int says"),
+        ("a: !!binary '*'", 1, "not base64"),
+        ("<<: 1", 1, "<< takes a mapping or a list of mappings"),
+        ('{"a": 1, "a": 2}', 1, "a key stands twice"),
+        ("[" * 1000, 1, f"nested more than {MAX_DEPTH} levels deep"),
+        ('{"a":' * 1000, 1, f"nested more than {MAX_DEPTH} levels deep"),
+    ],
+)
+def test_what_is_wrong_is_told_with_file_document_and_line(text: str, line: int, words: str) -> None:
+    with pytest.raises(ManifestError, match=words) as caught:
+        list(read(text, "some.yaml"))
+    # Where a text ends too early, the line is the last one or the one after it.
+    assert line - 1 <= caught.value.line <= line
+    assert str(caught.value).startswith(f"some.yaml:{caught.value.line}: document {caught.value.document}: ")
+
+
+def test_other_documents_go_on_after_a_bad_one() -> None:
+    errors: list[ManifestError] = []
+    found = [document.value for document in read("a: 1\n---\n[\n---\nb: 1\n", "f", on_error=errors.append)]
+    assert found == [{"a": 1}, {"b": 1}]
+    assert [error.document for error in errors] == [2]
+
+
+def test_aliases_that_unfold_to_millions_are_refused() -> None:
+    lines = ["a0: &a0 [1, 1]"] + [f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 30)]
+    with pytest.raises(ManifestError, match="too large once its aliases are written out"):
+        list(read("\n".join(lines), "f"))
+
+
+def test_templates_are_found_by_shape() -> None:
+    text = """\
+    apiVersion: v1
+    kind: List
+    items:
+      - {apiVersion: apps/v1, kind: Deployment, metadata: {name: d, namespace: ns},
+         spec: {template: {spec: {containers: [{name: a}]}}}}
+      - {apiVersion: x/v1, kind: Odd, metadata: {generateName: o-}, spec: {groups: [{template: {spec: {containers: [{name: b}]}}},
+         {spec: {containers: [{name: c, spec: {containers: [{name: no}]}}]}}, 1]}}
+      - {apiVersion: v1, kind: Pod}
+      - {apiVersion: v1, kind: PodTemplateList, items: [{apiVersion: v1, kind: PodTemplate, template: {spec: {containers: [{name: e}]}}}]}
+      - {apiVersion: v1, kind: Secret, spec: {containers: []}, data: {containers: [1]}, x: {spec: {containers: [{image: nameless}]}}}
+      - {kind: NoVersion}
+      - text
+    """
+    objects = list(one(text).objects())
+    assert [(each.kind, each.name, each.namespace) for each in objects] == [
+        ("Deployment", "d", "ns"),
+        ("Odd", "o-", ""),
+        ("Pod", "", ""),
+        ("PodTemplate", "", ""),
+        ("Secret", "", ""),
+    ]
+    paths = [[template.path[2:] for template in each.templates()] for each in objects]
+    assert paths == [
+        [("spec", "template")],
+        [("spec", "groups", 0, "template"), ("spec", "groups", 1)],
+        [()],
+        [("items", 0, "template")],
+        [],
+    ]
+
+
+def test_what_is_no_object_has_none() -> None:
+    assert list(one("- 1\n").objects()) == []
+    assert [template.path for each in one(pod("containers: []\n")).objects() for template in each.templates()] == [()]
+
+
+def test_one_template_is_its_own_whatever_its_metadata() -> None:
+    (each,) = one("{apiVersion: v1, kind: Pod, metadata: [], spec: {}}").objects()
+    assert each.name == ""

@@ -1,0 +1,238 @@
+"""Where entries go and what they look like, what is refused, and that everything can be taken out again."""
+
+from __future__ import annotations
+
+import pytest
+
+from injector.core.model import Conflict, Policy
+from injector.manifests.documents import ManifestError, read
+from injector.manifests.uninjecting import Fate, Outcome, judge
+from tests.unit.manifests.working import HEAD, inject, pod, uninject
+
+ENTRY = "{name: DAPR_API_TOKEN, valueFrom: {secretKeyRef: {name: s, key: token}}}"
+
+
+def changed(spec: str, policy: Policy | None = None) -> str:
+    """What becomes of a Pod's spec, the record left out."""
+    text = inject(pod(spec), policy)
+    lines = [line for line in text.splitlines(keepends=True) if "dapr-token-injector/status" not in line]
+    return "".join(line.removeprefix("  ") for line in lines[len(HEAD.splitlines()) :])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("containers: [{name: daprd}]", f"containers: [{{name: daprd, env: [{ENTRY}]}}]"),
+        ("containers: [{name: daprd, }]", f"containers: [{{name: daprd, env: [{ENTRY}], }}]"),
+        (
+            "containers: [{name: daprd, env: [{name: A}]}]",
+            f"containers: [{{name: daprd, env: [{{name: A}}, {ENTRY}]}}]",
+        ),
+        ("containers:\n- name: daprd\n  env: []", f"containers:\n- name: daprd\n  env: [ {ENTRY} ]"),
+        ("containers:\n- name: daprd\n  env: null", f"containers:\n- name: daprd\n  env: [{ENTRY} ]"),
+        ("containers:\n- name: daprd\n  env: ~ # c", f"containers:\n- name: daprd\n  env: [ {ENTRY}] # c"),
+        ("containers:\n- name: daprd\n  env: # c\n", f"containers:\n- name: daprd\n  env: # c\n    [{ENTRY}]\n"),
+    ],
+)
+def test_flow_text_stays_on_its_line(before: str, after: str) -> None:
+    assert changed(before) == after
+    assert uninject(inject(pod(before))) == pod(before)
+
+
+def test_an_entry_over_an_empty_one_takes_its_place_only() -> None:
+    before = 'containers:\n- name: daprd\n  env:\n  - name: DAPR_API_TOKEN # c\n    value: ""   # empty\n  - name: B\n'
+    assert changed(before) == (
+        "containers:\n- name: daprd\n  env:\n  - name: DAPR_API_TOKEN\n    valueFrom:\n      secretKeyRef:\n"
+        "        name: s\n        key: token   # empty\n  - name: B\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "entry", ["{name: DAPR_API_TOKEN}", "{name: DAPR_API_TOKEN, valueFrom: {secretKeyRef: {name: o, key: k}}}"]
+)
+def test_replacing_works_in_flow_text_json_and_behind_an_alias(entry: str) -> None:
+    policy = Policy(conflict=Conflict.REPLACE)
+    assert changed(f"containers: [{{name: daprd, env: [{entry}]}}]", policy) == (
+        f"containers: [{{name: daprd, env: [{ENTRY}]}}]"
+    )
+    aliased = f"volumes: [&v {entry}]\ncontainers:\n- name: daprd\n  env:\n  - *v\n  - name: B\n"
+    assert "  - name: DAPR_API_TOKEN\n    valueFrom:\n" in changed(aliased, policy)
+    assert f"&v {entry}" in changed(aliased, policy)
+
+
+def test_replacing_in_json_keeps_its_lines() -> None:
+    head = '{"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": {"dapr.io/enabled": "true", '
+    head += '"dapr.io/api-token-secret": "s"}}, "spec": {"containers": [{"name": "daprd", "env": [\n'
+    text = inject(head + '  {\n    "name": "DAPR_API_TOKEN"\n  },\n  {"name": "B"}\n]}]}}')
+    assert text.endswith(
+        '  {\n    "name": "DAPR_API_TOKEN",\n    "valueFrom": {\n      "secretKeyRef": {\n        "name": "s",\n'
+        '        "key": "token"\n      }\n    }\n  },\n  {"name": "B"}\n]}]}}'
+    )
+    assert '"DAPR_API_TOKEN", "valueFrom"' in inject(head + '  {"name": "DAPR_API_TOKEN", "value": ""}]}]}}')
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (
+            "initContainers:\n- &c {name: a}\ncontainers:\n- *c\n- name: daprd\n  env: &e [{name: A}]\n- {name: b, env: *e}",
+            "&e",
+        ),
+        ("initContainers:\n- &c\n  name: daprd\ncontainers:\n- *c\n", r"stands in \*c, which is written"),
+        ("containers:\n- &c\n  name: daprd\nvolumes: [*c]\n", "&c, which line 12 uses as well"),
+        ("initContainers: [&c {name: daprd}]\ncontainers: [*c]\n", "stands in "),
+        ("initContainers: []\ncontainers:\n- {name: daprd, env: }\n", "the env has no value; write null"),
+        ("containers:\n- name: daprd\n  env: &nothing\n- {name: b, env: *nothing}\n", "an empty anchor"),
+        ("volumes: [&n ~]\ncontainers:\n- name: daprd\n  env: *n\n", "an alias to an empty value"),
+        ("containers:\n- name: daprd\n  <<: {env: [{name: DAPR_API_TOKEN}]}\n", "comes by a merge key"),
+        (
+            "volumes: [&l [{name: DAPR_API_TOKEN}]]\ncontainers:\n- name: daprd\n  env: *l\n",
+            "is an alias; write it out",
+        ),
+        ("volumes: [&l [{name: A}]]\ncontainers:\n- {name: daprd, env: &m [{name: A}]}\n- {name: b, env: *m}\n", "&m"),
+        ("containers:\n- name: daprd\n  env:\n  - name: A\n    value: |\n      x", "leaves no place"),
+        ("x: &s {containers: [{name: daprd}]}\n<<: *s\n", "comes by a merge key"),
+    ],
+)
+def test_what_others_would_change_with_is_refused(spec: str, words: str) -> None:
+    with pytest.raises(ManifestError, match=words):
+        inject(pod(spec))
+
+
+def test_annotations_that_others_use_are_refused_or_merged() -> None:
+    head = "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations: {}\nspec:\n  containers: [{name: daprd}]\n"
+    own = 'dapr.io/enabled: "true", dapr.io/api-token-secret: s'
+    shared = head.replace("annotations: {}", f"annotations: &a {{{own}}}\n  labels: *a")
+    with pytest.raises(ManifestError, match="the annotations stands in &a"):
+        inject(shared)
+    aliased = head.replace("annotations: {}", f"labels: &a {{{own}}}\n  annotations: *a")
+    assert "annotations: {<<: *a, dapr-token-injector/status: '" in inject(aliased)
+    assert uninject(inject(aliased)) == aliased
+    by_merge = head.replace("annotations: {}", f"<<: {{annotations: {{{own}}}}}")
+    with pytest.raises(ManifestError, match="the annotations come by a merge key"):
+        inject(by_merge)
+
+
+def test_a_record_that_is_there_is_replaced() -> None:
+    for stood in ("old", "", "|\n      two\n      lines", "*x"):
+        text = (
+            pod("containers: [{name: daprd}]\n")
+            .replace("  name: x\n", "  name: &x x\n")
+            .replace("spec:\n", f"    dapr-token-injector/status: {stood}\nspec:\n", 1)
+        )
+        assert text.count("dapr-token-injector/status") == 1
+        assert """dapr-token-injector/status: '{"v":1,"injected":[""" in inject(text)
+    odd = pod("containers: [{name: daprd}]\n").replace(
+        "spec:\n", "    dapr-token-injector/status:\n      a: b\nspec:\n", 1
+    )
+    with pytest.raises(ManifestError, match="dapr-token-injector/status is a collection"):
+        inject(odd)
+
+
+@pytest.mark.parametrize("value", ["true", "1", "[a]", "{}"])
+def test_an_annotation_that_is_no_text_is_told_with_its_line(value: str) -> None:
+    with pytest.raises(ManifestError, match=r"the annotation dapr.io/enabled is a .*; put it into quotes") as caught:
+        inject(pod("containers: [{name: daprd}]").replace('"true"', value))
+    assert caught.value.line == 6
+
+
+@pytest.mark.parametrize("env", ["1", "{}", "text"])
+def test_an_env_that_is_no_list_of_variables_is_told_with_its_line(env: str) -> None:
+    with pytest.raises(ManifestError, match="not a list of variables") as caught:
+        inject(pod(f"initContainers: [{{name: a}}]\ncontainers:\n- name: daprd\n  env: {env}\n"))
+    assert caught.value.line == 12
+
+
+def test_a_template_of_another_shape_is_told() -> None:
+    with pytest.raises(ManifestError, match="not shaped as its kind is"):
+        inject(pod("containers: [{name: 5}]\n"))
+
+
+# --- the other way round ---
+
+
+def fates(text: str) -> list[Fate]:
+    return [fate for document in read(text, "f") for taken in judge(document) for _, fate in taken.entries]
+
+
+def test_only_what_is_still_identical_is_taken_out() -> None:
+    text = inject(pod("containers:\n- name: daprd\n- name: web\n  env:\n  - name: DAPR_API_TOKEN\n"))
+    edited = text.replace("key: token", "key: other")
+    assert fates(text) == [Fate.REMOVED]
+    assert fates(edited) == [Fate.CHANGED]
+    assert "key: other" in uninject(edited)
+    assert "status" not in uninject(edited)
+    gone = text.replace("- name: DAPR_API_TOKEN", "- name: ANOTHER", 1)
+    assert fates(gone) == [Fate.GONE]
+
+
+def test_what_took_the_place_of_another_stays() -> None:
+    text = inject(pod("containers:\n- name: daprd\n  env:\n  - name: DAPR_API_TOKEN\n"))
+    assert fates(text) == [Fate.REPLACED]
+    assert uninject(text) == "".join(line for line in text.splitlines(keepends=True) if "/status" not in line)
+
+
+def test_a_record_that_is_none_is_left_alone() -> None:
+    text = pod("containers: [{name: daprd}]\n").replace("spec:\n", "    dapr-token-injector/status: x\nspec:\n", 1)
+    assert uninject(text) == text
+    assert [taken.outcome for document in read(text, "f") for taken in judge(document)] == [Outcome.BAD_RECORD]
+    assert [taken.outcome for document in read(pod("containers: []\n"), "f") for taken in judge(document)] == [
+        Outcome.NO_RECORD
+    ]
+
+
+RECORD = '{"v":1,"injected":[{"container":"daprd","env":"DAPR_API_TOKEN","name":"s","key":"token"}]}'
+
+
+def recorded(spec: str) -> str:
+    """A Pod with a record, as somebody may have edited it since."""
+    return pod(spec).replace("spec:\n", f"    dapr-token-injector/status: '{RECORD}'\nspec:\n", 1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "left"),
+    [
+        (
+            f"containers: [{{env: [{ENTRY}, {{name: B}}], name: daprd}}]",
+            "containers: [{env: [{name: B}], name: daprd}]",
+        ),
+        (f"containers: [{{env: [{ENTRY}], name: daprd}}]", "containers: [{name: daprd}]"),
+        (f"containers:\n- env:\n  - {ENTRY}\n  name: daprd", "containers:\n- env: []\n  name: daprd"),
+        (f"containers:\n- name: daprd\n  env: [{ENTRY}]", "containers:\n- name: daprd\n  env: []"),
+        (
+            f"containers:\n- name: daprd\n  env:\n  - {ENTRY}\n  - name: B",
+            "containers:\n- name: daprd\n  env:\n  - name: B",
+        ),
+        (
+            f"containers:\n- name: daprd\n  env: &copy-of-x\n  - name: A\n  - {ENTRY}\n",
+            "containers:\n- name: daprd\n  env: &copy-of-x\n  - name: A\n",
+        ),
+        (
+            f"volumes: [&x [{{name: Z}}]]\ncontainers:\n- name: daprd\n  env: &copy-of-x\n  - name: A\n  - {ENTRY}\n",
+            "volumes: [&x [{name: Z}]]\ncontainers:\n- name: daprd\n  env: &copy-of-x\n  - name: A\n",
+        ),
+        (
+            f"containers:\n- name: daprd\n  env: &copy-of-merge\n  - name: A\n  - {ENTRY}\n",
+            "containers:\n- name: daprd\n  env: &copy-of-merge\n  - name: A\n",
+        ),
+        (
+            f"containers:\n- name: daprd\n  env: [\n    {{name: A}}, # a\n    {ENTRY}\n  ]\n",
+            "containers:\n- name: daprd\n  env: [\n    {name: A} # a\n  ]\n",
+        ),
+    ],
+)
+def test_what_people_moved_is_taken_out_where_it_is(spec: str, left: str) -> None:
+    assert uninject(recorded(spec)) == pod(left)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (f"volumes: [&l [{ENTRY}]]\ncontainers:\n- name: daprd\n  env: *l\n", "the env list stands in \\*l"),
+        (f"containers:\n- name: daprd\n  <<: {{env: [{ENTRY}]}}\n", "the env comes by a merge key"),
+        (f"containers:\n- name: daprd\n  env: &e\n  - {ENTRY}\n- {{name: b, env: *e}}\n", "stands in &e"),
+    ],
+)
+def test_taking_out_refuses_what_others_would_change_with(spec: str, words: str) -> None:
+    with pytest.raises(ManifestError, match=words):
+        uninject(recorded(spec))

@@ -1,0 +1,57 @@
+"""A text through `inject` and `uninject`, as the commands take it."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from injector.core.model import Policy
+from injector.manifests import injecting, uninjecting
+from injector.manifests.chunks import split
+from injector.manifests.documents import documents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from injector.manifests.chunks import Chunk
+    from injector.manifests.documents import Document
+
+HEAD = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: x
+  annotations:
+    dapr.io/enabled: "true"
+    dapr.io/api-token-secret: s
+spec:
+"""
+
+
+def pod(spec: str) -> str:
+    """A Pod that asks for a token."""
+    return HEAD + textwrap.indent(textwrap.dedent(spec), "  ")
+
+
+def _pieces(text: str) -> Iterator[tuple[Chunk, list[Document], int]]:
+    index = 0
+    for chunk in split([text]):
+        read = list(documents(chunk, "f", index))
+        yield chunk, read, index
+        index += len(read)
+
+
+def inject(text: str, policy: Policy | None = None) -> str:
+    """The text with everything that the core asks for."""
+    question = injecting.Question(policy or Policy())
+    return "".join(
+        injecting.inject(chunk, read, [injecting.judge(document, question) for document in read])
+        if read
+        else chunk.text
+        for chunk, read, _ in _pieces(text)
+    )
+
+
+def uninject(text: str) -> str:
+    """The text without what its records list."""
+    return "".join(uninjecting.uninject(chunk, "f", index) for chunk, _, index in _pieces(text))
