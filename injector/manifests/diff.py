@@ -128,7 +128,29 @@ def _lines(text: str) -> list[str]:
 
 
 def changes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Every line with ` `, `-` or `+`; what goes before what comes."""
+    """Every line with ` `, `-` or `+`; what goes before what comes.
+
+    Where lines were only inserted, or only taken out, the diff says just that.
+    """
+    if len(old) < len(new) and (marks := _inserted(old, new)):
+        return zip(marks, new, strict=True)
+    if len(new) < len(old) and (marks := _inserted(new, old)):
+        return zip(marks.replace("+", "-"), old, strict=True)
+    return _aligned_changes(old, new)
+
+
+def _inserted(few: Sequence[str], many: Sequence[str]) -> str:
+    """A mark for each line of `many`, ` ` or `+`; empty when `few` are not all in it, in their order."""
+    marks: list[str] = []
+    i = 0
+    for line in many:
+        alike = i < len(few) and line == few[i]
+        marks.append(" " if alike else "+")
+        i += alike
+    return "".join(marks) if i == len(few) else ""
+
+
+def _aligned_changes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, str]]:
     i = j = 0
     while i < len(old) and j < len(new):
         if old[i] == new[j]:
