@@ -79,7 +79,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     list_rules: bool,
     show_rule: Rule | None,
 ) -> int:
-    r"""Find what is wrong with manifests, before a cluster does.
+    """Find what is wrong with manifests, before a cluster does.
 
     Reads files, folders (every .yaml, .yml and .json below) and standard input
     ("-"). A Secret is looked up in what is read; no cluster is asked.
@@ -90,7 +90,7 @@ def command(  # noqa: PLR0913 - one parameter per option
       # dapr-token-injector: ignore RULE -- REASON
 
     Exit codes: 0 fine, 1 findings, 2 wrong use or bad input, 3 our own fault.
-    """
+    """  # noqa: D301 - click wants the backspace character itself before a paragraph to keep
     if list_rules or show_rule is not None:
         return _tell_rules(show_rule)
     if known_in is not None and write_to is not None:
