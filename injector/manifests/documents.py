@@ -120,8 +120,15 @@ def read(
         ManifestError: A document is not YAML or JSON, and there is no `on_error`.
     """
     index = 0
+
+    def fail(error: ManifestError) -> None:
+        nonlocal index
+        index = error.document
+        if on_error is not None:
+            on_error(error)
+
     for chunk in split([text] if isinstance(text, str) else text):
-        for document in documents(chunk, source, index, on_error):
+        for document in documents(chunk, source, index, fail if on_error is not None else None):
             index = document.index
             yield document
 

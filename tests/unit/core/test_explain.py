@@ -47,7 +47,7 @@ def daprd(*env: dict[str, Any]) -> dict[str, Any]:
     return {"name": "daprd", "env": list(env)}
 
 
-def ref(name: str, key: str = "token", **more: Any) -> dict[str, Any]:
+def ref(name: str, key: str = "token", **more: bool) -> dict[str, Any]:
     return {"name": "DAPR_API_TOKEN", "valueFrom": {"secretKeyRef": {"name": name, "key": key, **more}}}
 
 

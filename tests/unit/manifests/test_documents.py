@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from injector.manifests.chunks import split
-from injector.manifests.documents import Document, ManifestError, Position, read
+from injector.manifests.documents import Document, Position, read
+from injector.manifests.errors import ManifestError
 from injector.manifests.yaml_nodes import MAX_DEPTH
 from tests.unit.manifests.working import pod
 
@@ -121,11 +122,14 @@ def test_templates_are_found_by_shape() -> None:
     items:
       - {apiVersion: apps/v1, kind: Deployment, metadata: {name: d, namespace: ns},
          spec: {template: {spec: {containers: [{name: a}]}}}}
-      - {apiVersion: x/v1, kind: Odd, metadata: {generateName: o-}, spec: {groups: [{template: {spec: {containers: [{name: b}]}}},
+      - {apiVersion: x/v1, kind: Odd, metadata: {generateName: o-},
+         spec: {groups: [{template: {spec: {containers: [{name: b}]}}},
          {spec: {containers: [{name: c, spec: {containers: [{name: no}]}}]}}, 1]}}
       - {apiVersion: v1, kind: Pod}
-      - {apiVersion: v1, kind: PodTemplateList, items: [{apiVersion: v1, kind: PodTemplate, template: {spec: {containers: [{name: e}]}}}]}
-      - {apiVersion: v1, kind: Secret, spec: {containers: []}, data: {containers: [1]}, x: {spec: {containers: [{image: nameless}]}}}
+      - {apiVersion: v1, kind: PodTemplateList,
+         items: [{apiVersion: v1, kind: PodTemplate, template: {spec: {containers: [{name: e}]}}}]}
+      - {apiVersion: v1, kind: Secret, spec: {containers: []}, data: {containers: [1]},
+         x: {spec: {containers: [{image: nameless}]}}}
       - {kind: NoVersion}
       - text
     """

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from injector.core.model import Conflict, Policy
-from injector.manifests.documents import ManifestError, read
+from injector.manifests.documents import read
+from injector.manifests.errors import ManifestError
 from injector.manifests.uninjecting import Fate, Outcome, judge
 from tests.unit.manifests.working import HEAD, inject, pod, uninject
 
@@ -75,7 +76,7 @@ def test_replacing_in_json_keeps_its_lines() -> None:
     ("spec", "words"),
     [
         (
-            "initContainers:\n- &c {name: a}\ncontainers:\n- *c\n- name: daprd\n  env: &e [{name: A}]\n- {name: b, env: *e}",
+            "containers:\n- name: daprd\n  env: &e [{name: A}]\n- {name: b, env: *e}",
             "&e",
         ),
         ("initContainers:\n- &c\n  name: daprd\ncontainers:\n- *c\n", r"stands in \*c, which is written"),

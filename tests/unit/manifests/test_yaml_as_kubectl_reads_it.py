@@ -25,7 +25,7 @@ _ROWS = [
 ]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Numbers as floats, as JSON has no others; long ones would differ in digits that nobody wrote."""
     match value:
         case bool():

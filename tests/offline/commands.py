@@ -1,0 +1,34 @@
+"""The commands as a person calls them, in this process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a command left behind."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+def run(*arguments: str | Path, stdin: bytes = b"", cwd: Path | None = None, **env: str) -> Told:
+    """Run a command in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "injector", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "80", **env},
+        check=False,
+    )
+    return Told(done.returncode, done.stdout, done.stderr.decode())

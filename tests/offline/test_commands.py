@@ -1,0 +1,333 @@
+"""`inject`, `uninject` and `explain` from outside: outputs, exit codes, files in place, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.offline.commands import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEPLOYMENT = """\
+# Orders
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: orders
+spec:
+  template:
+    metadata:
+      annotations:
+        dapr.io/enabled: "true"
+        dapr.io/api-token-secret: dapr-api-token
+    spec:
+      containers:
+        - name: daprd
+          image: daprio/daprd
+"""
+WITHOUT = DEPLOYMENT.replace("name: daprd", "name: web")
+DENIED = DEPLOYMENT.replace("dapr-api-token", "My_Secret")
+PLAIN = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: x}"
+CHANGED = DEPLOYMENT.replace(
+    "token-secret: dapr-api-token\n",
+    "token-secret: dapr-api-token\n"
+    """        dapr-token-injector/status: '{"v":1,"injected":[{"container":"daprd","env":"DAPR_API_TOKEN","name":"""
+    """"dapr-api-token","key":"token"}]}'\n""",
+) + (
+    "          env:\n            - name: DAPR_API_TOKEN\n              valueFrom:\n                secretKeyRef:\n"
+    "                  name: dapr-api-token\n                  key: token\n"
+)
+
+
+def test_stdin_to_stdout_is_what_a_pipe_wants() -> None:
+    told = run("inject", stdin=DEPLOYMENT.encode())
+    assert (told.code, told.out.decode()) == (0, CHANGED)
+    assert told.err == "1 file, 1 document, 1 Pod template; 1 file to change\n  inject   injected       1\n"
+    assert run("inject", "-q", "-f", "-", stdin=DEPLOYMENT.encode()).err == ""
+    assert run("uninject", "-q", stdin=told.out).out.decode() == DEPLOYMENT
+
+
+def test_what_is_not_ours_passes_through_untouched() -> None:
+    text = b"\xef\xbb\xbf# c\r\n---\r\na:   [ 1 ,2]   # c\r\n...\r\n---\r\n" + PLAIN.encode()
+    assert run("inject", stdin=text).out == text
+    assert run("uninject", stdin=text).out == text
+
+
+def test_several_files_become_one_stream(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(PLAIN)
+    (tmp_path / "b.yaml").write_text("---\n" + PLAIN + "\n")
+    (tmp_path / "c.yml").write_text("\ufeff" + PLAIN + "\n")
+    (tmp_path / "d.json").write_text('{"a": 1}\n')
+    (tmp_path / "e.txt").write_text("{{ not read")
+    expected = f"{PLAIN}\n---\n{PLAIN}\n---\n{PLAIN}\n---\n" + '{"a": 1}\n'
+    assert run("inject", "-f", tmp_path).out.decode() == expected
+
+
+def test_json_is_a_document_a_line() -> None:
+    told = run("inject", "-o", "json", stdin=(DEPLOYMENT + "---\n# none\n---\n" + PLAIN).encode())
+    first, second = map(json.loads, told.out.splitlines())
+    assert first["spec"]["template"]["spec"]["containers"][0]["env"][0]["name"] == "DAPR_API_TOKEN"
+    assert second == {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x"}}
+
+
+def test_diff_is_plain_in_a_pipe_and_applies(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"---\n{PLAIN}\n---\n{DEPLOYMENT}---\n{PLAIN}\n")
+    (tmp_path / "b.yaml").write_text(PLAIN)
+    told = run("inject", "-f", "a.yaml", "-f", "b.yaml", "-o", "diff", cwd=tmp_path)
+    assert told.out.startswith(b"--- a/a.yaml\n+++ b/a.yaml\n@@ ")
+    assert b"\x1b" not in told.out
+    assert b"b.yaml" not in told.out.replace(b"b/a.yaml", b"")
+    subprocess.run(["git", "apply", "-"], input=told.out, cwd=tmp_path, check=True)
+    assert (tmp_path / "a.yaml").read_text() == f"---\n{PLAIN}\n---\n{CHANGED}---\n{PLAIN}\n"
+
+
+def on_terminal(*arguments: str, cwd: Path, **env: str) -> str:
+    """What a person sees."""
+    main, side = pty.openpty()
+    environment = {**{key: value for key, value in os.environ.items() if key != "NO_COLOR"}, "TERM": "xterm", **env}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "injector", *arguments], cwd=cwd, stdin=side, stdout=side, stderr=side, env=environment
+    )
+    os.close(side)
+    seen = b""
+    while True:
+        try:
+            block = os.read(main, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not block:
+            break
+        seen += block
+    os.close(main)
+    child.wait()
+    return seen.decode()
+
+
+def test_a_terminal_gets_colours_unless_it_says_no(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(DEPLOYMENT)
+    assert "\x1b[32m+" in on_terminal("inject", "-f", "a.yaml", "-o", "diff", cwd=tmp_path)
+    assert "\x1b[" not in on_terminal("inject", "-f", "a.yaml", "-o", "diff", cwd=tmp_path, NO_COLOR="1")
+    assert "\x1b[1m" in on_terminal("explain", "-f", "a.yaml", cwd=tmp_path)
+
+
+def test_a_terminal_with_nothing_to_read_is_told_so(tmp_path: Path) -> None:
+    for command in ("inject", "uninject", "explain"):
+        assert "nothing to read" in on_terminal(command, cwd=tmp_path)
+
+
+def test_a_folder_shows_progress_on_a_terminal_and_ends_with_a_summary(tmp_path: Path) -> None:
+    for i in range(40):
+        (tmp_path / f"{i:02}.yaml").write_text((DEPLOYMENT, WITHOUT, PLAIN, DENIED)[i % 4])
+    seen = on_terminal("inject", "-f", ".", "--in-place", cwd=tmp_path)
+    assert "10 of 40 files" in seen
+    assert "40 files, 40 documents, 30 Pod templates; 10 files changed" in seen
+    assert ["deny", "invalid-secret-name", "10"] in [line.split() for line in seen.splitlines()]
+
+
+def test_a_workload_without_sidecar_is_told_so() -> None:
+    told = run("inject", stdin=WITHOUT.encode())
+    assert (told.code, told.out.decode()) == (0, WITHOUT)
+    assert "<stdin>:7: Deployment/orders: no container daprd in the template: Dapr adds it at admission" in told.err
+
+
+def test_a_denial_is_a_finding() -> None:
+    told = run("inject", stdin=DENIED.encode())
+    assert (told.code, told.out.decode()) == (1, DENIED)
+    assert "Deployment/orders: denied: annotation dapr.io/api-token-secret" in told.err
+
+
+def test_warnings_are_told_with_their_place() -> None:
+    text = DEPLOYMENT.replace("metadata:\n  name", "metadata:\n  annotations: {dapr.io/api-token-secret: s}\n  name", 1)
+    text = text.replace("        dapr.io/api-token-secret: dapr-api-token\n", "")
+    told = run("inject", stdin=text.encode())
+    assert "<stdin>:8: Deployment/orders: warning: dapr.io/api-token-secret is on the Deployment and not on" in told.err
+
+
+# --- in place ---
+
+
+def test_in_place_keeps_mode_links_and_untouched_files(tmp_path: Path) -> None:
+    file, plain = tmp_path / "a.yaml", tmp_path / "plain.yaml"
+    file.write_text(DEPLOYMENT)
+    plain.write_text(PLAIN)
+    file.chmod(0o640)
+    (tmp_path / "link.yaml").symlink_to("a.yaml")
+    before = (plain.stat().st_ino, plain.stat().st_mtime_ns)
+    told = run("inject", "-f", tmp_path / "link.yaml", "-f", plain, "--in-place", "-o", "diff")
+    assert (told.code, file.read_text()) == (0, CHANGED)
+    assert told.out.startswith(b"--- a/")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert (tmp_path / "link.yaml").is_symlink()
+    assert (plain.stat().st_ino, plain.stat().st_mtime_ns) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.yaml", "link.yaml", "plain.yaml"]
+    assert run("uninject", "-f", file, "--in-place").code == 0
+    assert file.read_text() == DEPLOYMENT
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_in_place_keeps_the_owner(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(DEPLOYMENT)
+    os.chown(file, 12345, 23456)
+    assert run("inject", "-f", file, "--in-place").code == 0
+    assert (file.stat().st_uid, file.stat().st_gid, file.read_text()) == (12345, 23456, CHANGED)
+
+
+def test_in_place_never_leaves_half_a_file(tmp_path: Path) -> None:
+    file, good = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    file.write_text(f"{DEPLOYMENT}---\na: {{{{ .x }}}}\n---\n{DEPLOYMENT}---\n[\n")
+    good.write_text(DEPLOYMENT)
+    before = file.read_bytes()
+    told = run("inject", "-f", tmp_path, "--in-place")
+    assert told.code == 2
+    assert file.read_bytes() == before
+    assert good.read_text() == CHANGED
+    errors = [line for line in told.err.splitlines() if line.startswith("Error")]
+    assert [line.split(": ")[1:3] for line in errors] == [[f"{file}:17", "document 2"], [f"{file}:35", "document 4"]]
+    assert "1 file changed; 1 file not done" in told.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("inject", "--in-place"), "standard input has no place"),
+        (("inject", "--in-place", "-f", "x", "-o", "yaml"), "only -o diff goes with it"),
+        (("inject", "-o", "text"), "is not one of"),
+        (("inject", "--use-default-secret"), "needs a --policy-file with defaultSecret"),
+        (("inject", "--policy-file", "/nowhere"), "cannot be read"),
+        (("explain", "-f", "/nowhere"), "no such file"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(arguments: tuple[str, ...], words: str) -> None:
+    told = run(*arguments)
+    assert (told.code, told.out) == (2, b"")
+    assert words in told.err
+    assert "Traceback" not in told.err
+
+
+def test_bad_input_ends_in_one_line_each(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"a: \x00\x01")
+    (tmp_path / "latin.yaml").write_bytes(b"a: \xe9")
+    (tmp_path / "good.yaml").write_text(DEPLOYMENT)
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "up").symlink_to("..")
+    with (tmp_path / "large.yaml").open("wb") as file:
+        file.truncate(200 * 1024 * 1024)
+    told = run("inject", "-f", tmp_path)
+    assert (told.code, told.out.decode()) == (2, CHANGED)
+    errors = sorted(line.split("/")[-1] for line in told.err.splitlines() if line.startswith("Error"))
+    assert [line.split(":")[0] for line in errors] == ["binary.yaml", "large.yaml", "latin.yaml", "loop.yaml", "up"]
+
+
+def test_the_policy_is_that_of_the_webhook(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("defaultSecret: d\n")
+    text = DEPLOYMENT.replace("        dapr.io/api-token-secret: dapr-api-token\n", "")
+    assert run("inject", "--policy-file", policy, stdin=text.encode()).out == text.encode()
+    told = run("inject", "--policy-file", policy, "--use-default-secret", stdin=text.encode())
+    assert b"name: d\n" in told.out
+    policy.write_text("shadow: true\n")
+    shadow = run("inject", "--policy-file", policy, stdin=DEPLOYMENT.encode())
+    assert (shadow.code, shadow.out.decode()) == (0, DEPLOYMENT)
+    assert "would-inject" in shadow.err
+
+
+# --- uninject and explain ---
+
+
+def test_uninject_tells_what_it_leaves() -> None:
+    changed = CHANGED.replace("key: token\n", "key: other\n")
+    assert (
+        "DAPR_API_TOKEN of container daprd stays: it was changed since" in run("uninject", stdin=changed.encode()).err
+    )
+    bad = CHANGED.replace('{"v":1', '{"v":9')
+    told = run("uninject", stdin=bad.encode())
+    assert (told.code, told.out.decode()) == (0, bad)
+    assert "no record of ours" in told.err
+
+
+def test_explain_is_a_table_for_people() -> None:
+    told = run("explain", stdin=(DEPLOYMENT + "---\n" + DENIED).encode())
+    lines = told.out.decode().splitlines()
+    assert told.code == 0
+    assert lines[0] == "<stdin>:7: Deployment/orders, spec.template"
+    assert lines[1].split() == ["RULE", "LOOKED", "AT", "OUTCOME"]
+    assert any(line.startswith("  decision") and "(injected)" in line for line in lines)
+    assert "(invalid-secret-name)" in told.out.decode()
+    assert max(map(len, lines)) <= 80
+
+
+def test_explain_is_json_for_tools() -> None:
+    (told,) = map(json.loads, run("explain", "-o", "json", stdin=DEPLOYMENT.encode()).out.splitlines())
+    assert (told["object"], told["path"], told["line"]) == ("Deployment/orders", "spec.template", 7)
+    assert (told["decision"], told["reason"]) == ("inject", "injected")
+    assert told["rules"][0]["rule"] == "uses-dapr"
+
+
+def test_explain_goes_on_after_a_bad_document() -> None:
+    bad = DEPLOYMENT.replace('"true"', "true")
+    told = run("explain", stdin=f"[\n---\n{bad}---\n{DEPLOYMENT}".encode())
+    assert told.code == 2
+    assert "document 2: the annotation dapr.io/enabled is a boolean" in told.err
+    assert b"(injected)" in told.out
+    assert "no Pod template in there" in run("explain", stdin=PLAIN.encode()).err
+
+
+def test_warnings_stand_below_the_table() -> None:
+    text = DEPLOYMENT.replace(
+        "        dapr.io/enabled", "        dapr.io/env: DAPR_API_TOKEN=x\n        dapr.io/enabled"
+    )
+    assert b"  warning: dapr.io/env sets DAPR_API_TOKEN in clear text" in run("explain", stdin=text.encode()).out
+
+
+# --- help, completion, start-up ---
+
+
+@pytest.mark.parametrize("command", ["inject", "uninject", "explain"])
+def test_help_reads_well_at_80_columns(command: str) -> None:
+    told = run(command, "--help")
+    lines = told.out.decode().splitlines()
+    assert told.code == 0
+    assert max(map(len, lines)) <= 80
+    assert "\\b" not in told.out.decode()
+    assert any(line.strip().startswith("Exit codes: 0 fine") for line in lines)
+    assert command in run("--help").out.decode()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_options_and_choices(shell: str) -> None:
+    script = run("completion", shell).out.decode()
+    assert "_DAPR_TOKEN_INJECTOR_COMPLETE" in script
+
+    def completed(*words: str) -> str:
+        typed = " ".join(("dapr-token-injector", *words))
+        env = {"_DAPR_TOKEN_INJECTOR_COMPLETE": f"{shell}_complete", "COMP_WORDS": typed, "COMP_CWORD": str(len(words))}
+        if shell == "fish":
+            env["COMP_CWORD"] = words[-1]
+        # The console script's name decides the variable's; `python -m` has the same entry point.
+        return run(**env).out.decode()
+
+    assert "uninject" in completed("unin")
+    assert "--in-place" in completed("inject", "--in")
+    assert "diff" in completed("inject", "-o", "di")
+
+
+def test_offline_commands_import_no_server_and_no_client() -> None:
+    code = (
+        "import sys; from injector.cli.main import main\n"
+        "for command in ('inject', 'uninject', 'explain'): main([command, '-f', '/dev/null'])\n"
+        "unwanted = ('kubernetes', 'fastapi', 'uvicorn', 'cryptography', 'asyncio')\n"
+        "print([name for name in unwanted if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
