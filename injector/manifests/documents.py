@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from injector.manifests import json_nodes, yaml_nodes
 from injector.manifests.chunks import Chunk, split
 from injector.manifests.errors import ManifestError, TextError
-from injector.manifests.nodes import Json, Mapping, Node, Scalar, Sequence, find, merged, resolved
+from injector.manifests.nodes import Json, Mapping, Node, Sequence, find, merged, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -246,9 +246,3 @@ def _walk(root: Node, path: Path) -> int:
             break
         node = resolved(below)
     return offset
-
-
-def scalar_at(node: Node) -> Scalar | None:
-    """The scalar that a node is or names."""
-    full = resolved(node)
-    return full if isinstance(full, Scalar) else None

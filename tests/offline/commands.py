@@ -21,14 +21,14 @@ class Told:
     err: str
 
 
-def run(*arguments: str | Path, stdin: bytes = b"", cwd: Path | None = None, **env: str) -> Told:
+def run(*arguments: str | Path, stdin: bytes = b"", cwd: Path | None = None, env: dict[str, str] | None = None) -> Told:
     """Run a command in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "injector", *map(str, arguments)],
         input=stdin,
         capture_output=True,
         cwd=cwd,
-        env={**os.environ, "COLUMNS": "80", **env},
+        env={**os.environ, "COLUMNS": "80", **(env or {})},
         check=False,
     )
     return Told(done.returncode, done.stdout, done.stderr.decode())

@@ -315,7 +315,7 @@ def test_shells_complete_commands_options_and_choices(shell: str) -> None:
         if shell == "fish":
             env["COMP_CWORD"] = words[-1]
         # The console script's name decides the variable's; `python -m` has the same entry point.
-        return run(**env).out.decode()
+        return run(env=env).out.decode()
 
     assert "uninject" in completed("unin")
     assert "--in-place" in completed("inject", "--in")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonpatch
 import yaml  # type: ignore[import-untyped] # it brings no types
@@ -15,8 +15,10 @@ from injector.core.admit import admit
 from injector.core.model import Conflict, Endpoint, Policy, SecretFacts
 from injector.manifests.chunks import split
 from injector.manifests.documents import read
-from injector.manifests.errors import ManifestError
 from tests.unit.manifests.working import inject, uninject
+
+if TYPE_CHECKING:
+    from injector.manifests.errors import ManifestError
 
 words = st.sampled_from(["a", "web", "on", "1", "x y", "#", "- a", "é", "'", '"', "", "{", "a: b", "\U0001f600", "|"])
 refs = st.fixed_dictionaries(
