@@ -1,6 +1,7 @@
 """Hypothesis profiles: `dev` for the inner loop, `ci` for a pull request, `long` for a night; by HYPOTHESIS_PROFILE."""
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -14,3 +15,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+# A shell starts its background jobs with SIGINT ignored, and so would be every program that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
