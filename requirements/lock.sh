@@ -2,8 +2,9 @@
 # Renew the lock files from pyproject.toml: what is shipped (runtime.txt), and development on top of it (dev.txt).
 set -eu
 cd "$(dirname "$0")/.."
+# Extras stay in the pins: pip before 24 looks for the newest `coverage[toml]` when only `coverage` is pinned.
 compile() {
-  .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-find-links --python-version 3.11 "$@"
+  .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --no-emit-find-links --python-version 3.11 "$@"
 }
 compile --upgrade pyproject.toml -o requirements/runtime.txt
 compile --upgrade pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
