@@ -30,7 +30,7 @@ from tests.controlplane.processes import ManagedProcess, free_port
 from tests.controlplane.workspace import temporary_folder, write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 START_TIMEOUT_SECONDS = 60.0
@@ -89,9 +89,14 @@ class ControlPlane:
 
 @contextlib.contextmanager
 def control_plane(
-    programs: Programs | None = None, *, choose_port: Callable[[], int] = free_port
+    programs: Programs | None = None,
+    *,
+    choose_port: Callable[[], int] = free_port,
+    apiserver_flags: Sequence[str] = (),
 ) -> Iterator[ControlPlane]:
     """Start a control plane, yield it when it answers, and leave nothing of it behind.
+
+    `apiserver_flags` come after the API server's others.
 
     Raises:
         BuildError: a program could be neither found nor built.
@@ -100,16 +105,17 @@ def control_plane(
     """
     found = programs or Programs.resolve()
     with contextlib.ExitStack() as stack:
-        yield _enter_with_free_ports(found, choose_port, stack)
+        yield _enter_with_free_ports(found, choose_port, tuple(apiserver_flags), stack)
 
 
 def _enter_with_free_ports(
-    programs: Programs, choose_port: Callable[[], int], stack: contextlib.ExitStack
+    programs: Programs, choose_port: Callable[[], int], apiserver_flags: tuple[str, ...], stack: contextlib.ExitStack
 ) -> ControlPlane:
     for _ in range(_ATTEMPTS):
         with contextlib.ExitStack() as attempt:
             try:
-                started = _start(programs, _Ports(choose_port(), choose_port(), choose_port()), attempt)
+                ports = _Ports(choose_port(), choose_port(), choose_port())
+                started = _start(programs, ports, apiserver_flags, attempt)
             except ProcessDiedError as error:
                 if not error.is_port_taken:
                     raise
@@ -126,14 +132,16 @@ class _Ports:
     apiserver: int
 
 
-def _start(programs: Programs, ports: _Ports, stack: contextlib.ExitStack) -> ControlPlane:
+def _start(
+    programs: Programs, ports: _Ports, apiserver_flags: tuple[str, ...], stack: contextlib.ExitStack
+) -> ControlPlane:
     folder = stack.enter_context(temporary_folder())
     authority = Authority.create("control-plane-ca")
     url = f"https://127.0.0.1:{ports.apiserver}"
     # All they know is in the folder, which goes with them: nobody waits for an orderly end.
     etcd = _start_etcd(programs.etcd, folder, ports)
     stack.callback(etcd.kill)
-    apiserver = _start_apiserver(programs.kube_apiserver, folder, authority, ports)
+    apiserver = _start_apiserver(programs.kube_apiserver, folder, authority, ports, apiserver_flags)
     stack.callback(apiserver.kill)
     admin = authority.issue_client(user="admin", group="system:masters")
     kubeconfig = _write_kubeconfig(folder, "admin", url, authority, admin)
@@ -175,7 +183,9 @@ def _etcd_url(ports: _Ports) -> str:
     return f"http://127.0.0.1:{ports.etcd}"
 
 
-def _start_apiserver(program: Path, folder: Path, authority: Authority, ports: _Ports) -> ManagedProcess:
+def _start_apiserver(
+    program: Path, folder: Path, authority: Authority, ports: _Ports, flags: tuple[str, ...]
+) -> ManagedProcess:
     hosts = ("127.0.0.1", "localhost", "kubernetes.default.svc", _FIRST_SERVICE_ADDRESS)
     certificate, key = authority.issue_server(hosts=hosts).write(folder, "apiserver")
     signing_key, public_key = _write_service_account_keys(folder)
@@ -198,6 +208,7 @@ def _start_apiserver(program: Path, folder: Path, authority: Authority, ports: _
         f"--audit-policy-file={write_private(folder / 'audit-policy.json', json.dumps(_AUDIT_POLICY).encode())}",
         f"--audit-log-path={folder / 'audit.log'}",
         "--audit-log-mode=blocking",  # an event is in the file before its request is answered
+        *flags,
     ]
     return ManagedProcess.start("kube-apiserver", command, log_path=folder / "apiserver.log")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
@@ -24,6 +24,28 @@ DEFAULT_ENTRY: Final = "default.dapr-token-injector.svc"
 DEFAULT_LABEL: Final = "dapr-token-injector/inject-default"
 
 
+class Callee(Protocol):
+    """Whom the API server shall call."""
+
+    def client_config(self, path: str) -> Json:
+        """Return the `clientConfig` for one path."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEndpoint:
+    """A Service in front of the webhook; without a PEM the bundle is left to whoever writes it later."""
+
+    namespace: str
+    name: str
+    ca_pem: bytes | None
+
+    def client_config(self, path: str) -> Json:
+        """Return the `clientConfig` for one path."""
+        service = {"namespace": self.namespace, "name": self.name, "path": path, "port": 443}
+        return {"service": service} | ({} if self.ca_pem is None else {"caBundle": _base64(self.ca_pem)})
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a webhook listens, as in `https://127.0.0.1:1234`, and the PEM that its certificate is checked with."""
@@ -33,15 +55,15 @@ class Endpoint:
 
     def client_config(self, path: str) -> Json:
         """Return the `clientConfig` for one path."""
-        return {"url": self.url + path, "caBundle": base64.b64encode(self.ca_pem).decode()}
+        return {"url": self.url + path, "caBundle": _base64(self.ca_pem)}
 
 
-def token_injector(endpoint: Endpoint, *, namespace: str) -> Json:
+def token_injector(endpoint: Callee, *, namespace: str) -> Json:
     """Return our mutating configuration."""
     return _shipped("MutatingWebhookConfiguration", endpoint, namespace)
 
 
-def workload_warnings(endpoint: Endpoint, *, namespace: str) -> Json:
+def workload_warnings(endpoint: Callee, *, namespace: str) -> Json:
     """Return our validating configuration."""
     return _shipped("ValidatingWebhookConfiguration", endpoint, namespace)
 
@@ -67,7 +89,7 @@ def dapr_sidecar_injector(endpoint: Endpoint, *, namespace: str, name: str) -> J
     }
 
 
-def _shipped(kind: str, endpoint: Endpoint, namespace: str) -> Json:
+def _shipped(kind: str, endpoint: Callee, namespace: str) -> Json:
     configuration: Json = next(item for item in YAML(typ="safe").load_all(SHIPPED) if item["kind"] == kind)
     for entry in configuration["webhooks"]:
         entry["clientConfig"] = endpoint.client_config(urlsplit(entry["clientConfig"]["url"]).path)
@@ -77,3 +99,7 @@ def _shipped(kind: str, endpoint: Endpoint, namespace: str) -> Json:
 
 def _only(namespace: str) -> dict[str, Any]:
     return {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [namespace]}
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
