@@ -6,6 +6,7 @@ InjectorError
 │   ├── NotAReviewError         JSON, but no AdmissionReview with a request and a uid
 │   └── MalformedObjectError    a review, but its object is not of the kind it claims
 ├── RequestError                a Pod's annotations are malformed           -> a denial
+├── TokenError                  bytes that cannot be a token                -> wrong use of a command
 └── PolicyGapError              the Policy cannot serve a called endpoint   -> HTTP 500, `failurePolicy` decides
 
 Only fixed words and values that `request.shown` let through may go into a message: it can end in a response, an Event
@@ -60,6 +61,12 @@ class PolicyGapError(InjectorError):
     """The Policy lacks what the called endpoint needs; the installation is at fault, not the Pod."""
 
     reason = "policy-gap"
+
+
+class TokenError(InjectorError):
+    """Bytes cannot be a token. The message holds nothing of them but a length or a position."""
+
+    reason = "bad-token"
 
 
 @dataclass(frozen=True, slots=True)

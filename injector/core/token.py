@@ -1,0 +1,86 @@
+"""What a token may be, and the type that holds one without ever showing it.
+
+Dapr compares strings, so anything goes that every client can put into an HTTP header and into gRPC metadata unchanged:
+printable ASCII without blanks. The lower bound keeps out what can be guessed, the upper one what servers refuse as a
+header.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn, final
+
+from injector.core.errors import TokenError
+
+# Bytes. Ours: 16 random ones are what OWASP asks of a session's key; common servers take headers of 8 KiB in all.
+MIN_TOKEN: Final = 16
+MAX_TOKEN: Final = 4096
+
+_ALLOWED: Final = f"a token is {MIN_TOKEN} to {MAX_TOKEN:,} bytes of printable ASCII without spaces"
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+
+@final
+class Token:
+    """A token that was checked. Its value is had by `reveal` alone: no repr, format, pickle or traceback shows it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        """Use `parse_token`: it checks first."""
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value, for the one place that sends or stores it."""
+        return self._value.decode("ascii")
+
+    def __repr__(self) -> str:
+        return "Token(...)"
+
+    def __eq__(self, other: object) -> bool:
+        return self._value == other._value if isinstance(other, Token) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a token is not written down by accident")
+
+
+def parse_token(value: bytes) -> Token:
+    """The bytes as a token, exactly as they are: nothing is trimmed.
+
+    Raises:
+        TokenError: They cannot be one; says why, and nothing of them but a length or a position.
+    """
+    why = _fault(value)
+    if why:
+        raise TokenError(f"{why}; {_ALLOWED}")
+    return Token(value)
+
+
+def _fault(value: bytes) -> str:
+    """What is wrong with the bytes; empty when nothing is. What a file usually gets wrong is told before its length."""
+    if not value:
+        return "it is empty (Dapr takes an empty token for none and serves everybody)"
+    if value.startswith(_BYTE_ORDER_MARK):
+        return "it begins with a byte order mark"
+    if value.endswith((b"\n", b"\r")):
+        return "it ends with a newline (editors and `echo` add one; `printf %s` does not)"
+    for position, byte in enumerate(value, start=1):
+        if not 0x21 <= byte <= 0x7E:  # noqa: PLR2004 - `!` to `~`
+            return f"byte {position:,} is {_kind(byte)}"
+    if not MIN_TOKEN <= len(value) <= MAX_TOKEN:
+        return f"it has {len(value):,} byte{'' if len(value) == 1 else 's'}"
+    return ""
+
+
+def _kind(byte: int) -> str:
+    match byte:
+        case 0x20:
+            return "a space"
+        case 0x0A | 0x0D:
+            return "a line break"
+        case _ if byte < 0x80:  # noqa: PLR2004 - the end of ASCII
+            return "a control character"
+        case _:
+            return "not ASCII"
