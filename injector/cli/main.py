@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from injector.config import ConfigError
+from injector.kube.errors import KubeError
 from injector.telemetry import frames
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         for problem in error.problems:
             click.echo(f"Error: {problem}", err=True)
+        return Exit.USAGE
+    except KubeError as error:
+        click.echo(f"Error: {error}", err=True)
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
         click.echo("Aborted.", err=True)

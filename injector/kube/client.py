@@ -1,0 +1,433 @@
+"""A thin asynchronous client that speaks plain dictionaries.
+
+Authentication, TLS and connections are the official client's. Its typed models are not used: they refuse objects that
+the API server accepts (`items: null`), cost ten times the memory, and drop what a newer server added. Every call first
+becomes a `Request`, a plain value that tests can look at and messages can name, and is then sent.
+
+Nothing is tried again but a request that was answered with 401, once, with credentials read anew (they may come from
+a plugin whose token ran out). Whoever calls knows better what a second try would mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from injector import __version__
+from injector.kube.errors import (
+    GoneError,
+    KubeconfigError,
+    Refusal,
+    UnauthorizedError,
+    UnavailableError,
+    of_refusal,
+)
+from injector.kube.resources import SECRETS, Resource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+
+Object: TypeAlias = dict[str, Any]
+Objects: TypeAlias = list[Object]
+
+FIELD_MANAGER: Final = "dapr-token-injector"
+REQUEST_TIMEOUT_SECONDS: Final = 30.0
+# The API server's own clients ask for so many at once.
+PAGE: Final = 500
+_LIST_ATTEMPTS: Final = 3
+
+_JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
+JSON_PATCH: Final = "application/json-patch+json"
+_APPLY_PATCH: Final = "application/apply-patch+yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call before it is sent. `doing` completes "cannot ..."; a body never shows in the repr."""
+
+    method: str
+    path: str
+    doing: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: object = field(default=None, repr=False)
+    content_type: str = _JSON
+    timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
+    quotes_answer: bool = True  # whether the API server's sentence may be shown
+
+
+class Api:
+    """Calls to one API server; an asynchronous context manager that closes its connections."""
+
+    def __init__(self, configuration: Configuration, renew: Callable[[], Awaitable[None]] | None = None) -> None:
+        self.configuration = configuration  # how the API server is reached; holds credentials
+        self._client = ApiClient(configuration)
+        self._client.user_agent = f"dapr-token-injector/{__version__}"
+        self._renew = renew
+
+    @classmethod
+    async def in_cluster(cls) -> Self:
+        """Speak as the Pod's ServiceAccount.
+
+        Raises:
+            KubeconfigError: This is no Pod, or it has no token mounted.
+        """
+        configuration = Configuration()
+        try:
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call] # as in close
+        except (config.ConfigException, OSError) as error:
+            raise KubeconfigError("reach the cluster as its Pod", why=str(error)) from None
+        return cls(configuration)
+
+    @classmethod
+    async def from_kubeconfig(cls, path: str | None = None, context: str | None = None) -> Self:
+        """Speak as a kubeconfig says; by default the one that kubectl would take.
+
+        Raises:
+            KubeconfigError: There is none, it is malformed, or it names no such context.
+        """
+        configuration = Configuration()
+
+        async def load() -> None:
+            await config.load_kube_config(  # type: ignore[no-untyped-call] # as in close
+                config_file=path, context=context, client_configuration=configuration, persist_config=False
+            )
+
+        try:
+            await load()
+        except Exception as error:  # noqa: BLE001 - YAML, base64, PEM, plugins: a kubeconfig fails in many ways
+            # Words of a parser may quote the file, which holds credentials.
+            why = str(error) if isinstance(error, config.ConfigException) else type(error).__name__
+            raise KubeconfigError(f"read the kubeconfig{f' {path}' if path else ''}", why=why) from None
+        return cls(configuration, renew=load)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()  # type: ignore[no-untyped-call] # the official client is typed in parts
+
+    # --- what callers use ---
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+        """One object."""
+        return await self.send(Request("GET", resource.path(namespace, name), _doing("get", resource, name, namespace)))
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> Objects:
+        """All objects, asked for in pages; `kind` and `apiVersion`, which lists leave out, are filled in."""
+        items, _ = await self.list_at(resource, namespace, label_selector=label_selector, field_selector=field_selector)
+        return items
+
+    async def list_at(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> tuple[Objects, str]:
+        """All objects and the resource version at which they were so, to watch from.
+
+        A list is consistent over its pages until the API server forgets its version; then it is begun anew.
+        """
+        selectors = _query(labelSelector=label_selector, fieldSelector=field_selector)
+        for attempt in range(_LIST_ATTEMPTS):
+            try:
+                return await self._pages(resource, namespace, selectors)
+            except GoneError:
+                if attempt + 1 == _LIST_ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def create(  # noqa: PLR0913 - what the API takes
+        self,
+        resource: Resource,
+        body: Object,
+        namespace: str | None = None,
+        *,
+        name: str | None = None,
+        subresource: str = "",
+        dry_run: bool = False,
+        manager: str = FIELD_MANAGER,
+    ) -> Object:
+        """Create an object, or post `body` to a subresource of the object called `name`."""
+        shown = name or str(body.get("metadata", {}).get("name", ""))
+        path = resource.path(namespace, name, subresource)
+        return await self.send(
+            Request(
+                "POST",
+                path,
+                _doing("create", resource, shown, namespace, subresource),
+                _query(fieldManager=manager, dryRun="All" if dry_run else ""),
+                body,
+                quotes_answer=resource != SECRETS,
+            )
+        )
+
+    async def replace(
+        self,
+        resource: Resource,
+        body: Object,
+        namespace: str | None = None,
+        *,
+        dry_run: bool = False,
+        manager: str = FIELD_MANAGER,
+    ) -> Object:
+        """Replace an object as a whole; with a resource version in it, only if it is still that one."""
+        name = str(body["metadata"]["name"])
+        return await self.send(
+            Request(
+                "PUT",
+                resource.path(namespace, name),
+                _doing("update", resource, name, namespace),
+                _query(fieldManager=manager, dryRun="All" if dry_run else ""),
+                body,
+                quotes_answer=resource != SECRETS,
+            )
+        )
+
+    async def apply(  # noqa: PLR0913 - what the API takes
+        self,
+        resource: Resource,
+        name: str,
+        body: Object,
+        namespace: str | None = None,
+        *,
+        force: bool = True,
+        dry_run: bool = False,
+        manager: str = FIELD_MANAGER,
+    ) -> Object:
+        """Server-side apply: own the fields in `body` and no others."""
+        whole = {"apiVersion": resource.api_version, "kind": resource.kind, **body}
+        return await self.send(
+            Request(
+                "PATCH",
+                resource.path(namespace, name),
+                _doing("patch", resource, name, namespace),
+                _query(fieldManager=manager, force="true" if force else "", dryRun="All" if dry_run else ""),
+                whole,
+                _APPLY_PATCH,
+                quotes_answer=resource != SECRETS,
+            )
+        )
+
+    async def patch(  # noqa: PLR0913 - what the API takes
+        self,
+        resource: Resource,
+        name: str,
+        body: object,
+        namespace: str | None = None,
+        *,
+        content_type: str = MERGE_PATCH,
+        subresource: str = "",
+        dry_run: bool = False,
+        manager: str = FIELD_MANAGER,
+    ) -> Object:
+        """Change parts of an object: a merge patch by default, or another of the types above."""
+        return await self.send(
+            Request(
+                "PATCH",
+                resource.path(namespace, name, subresource),
+                _doing("patch", resource, name, namespace, subresource),
+                _query(fieldManager=manager, dryRun="All" if dry_run else ""),
+                body,
+                content_type,
+                quotes_answer=resource != SECRETS,
+            )
+        )
+
+    async def delete(
+        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str = "", resource_version: str = ""
+    ) -> Object:
+        """Delete an object; with a uid or version, only that very one."""
+        wanted = {"uid": uid, "resourceVersion": resource_version}
+        preconditions = {key: value for key, value in wanted.items() if value}
+        body = {"preconditions": preconditions} if preconditions else None
+        return await self.send(
+            Request("DELETE", resource.path(namespace, name), _doing("delete", resource, name, namespace), (), body)
+        )
+
+    async def watch(  # noqa: PLR0913 - what the API takes
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        field_selector: str = "",
+        label_selector: str = "",
+        timeout_seconds: int = 270,
+        silence_seconds: float = 120.0,
+    ) -> AsyncGenerator[Object, None]:
+        """Events (`{"type": ..., "object": ...}`, bookmarks included) until the API server ends the watch.
+
+        Raises:
+            GoneError: The version is too old, said by status or in the stream: list anew.
+            UnavailableError: The connection broke, or nothing came for `silence_seconds`; a bookmark comes
+                every minute.
+            KubeError: As the API server answered.
+        """
+        doing = _doing("watch", resource, "", namespace)
+        query = _query(
+            watch="true",
+            allowWatchBookmarks="true",
+            resourceVersion=resource_version,
+            timeoutSeconds=str(timeout_seconds),
+            fieldSelector=field_selector,
+            labelSelector=label_selector,
+        )
+        request = Request("GET", resource.path(namespace), doing, query, timeout_seconds=timeout_seconds + 30.0)
+        response = await self._open(request, silence_seconds=silence_seconds)
+        try:
+            async for line in response.content:
+                event = _decoded(doing, line)
+                if event.get("type") == "ERROR":
+                    raise of_refusal(doing, _refusal_of(event.get("object", {}), 500))
+                yield event
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise UnavailableError(doing, why=_why(error)) from None
+        finally:
+            response.close()
+
+    # --- sending ---
+
+    async def send(self, request: Request) -> Object:
+        """Send one request and decode its answer.
+
+        Raises:
+            KubeError: As the API server answered, or that it did not.
+        """
+        response = await self._open(request)
+        try:
+            return _decoded(request.doing, await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnavailableError(request.doing, why=_why(error)) from None
+        finally:
+            response.release()
+
+    async def _open(self, request: Request, *, silence_seconds: float | None = None) -> aiohttp.ClientResponse:
+        try:
+            return await self._once(request, silence_seconds)
+        except UnauthorizedError:
+            if self._renew is None:
+                raise
+        try:
+            await self._renew()
+        except Exception:  # noqa: BLE001 - as in `from_kubeconfig`
+            raise UnauthorizedError(request.doing, why="the credentials ran out and cannot be renewed") from None
+        return await self._once(request, silence_seconds)
+
+    async def _once(self, request: Request, silence_seconds: float | None) -> aiohttp.ClientResponse:
+        timeout = aiohttp.ClientTimeout(total=request.timeout_seconds, sock_read=silence_seconds)
+        try:
+            method, url, headers, body, _ = await self._client.param_serialize(
+                request.method,
+                request.path,
+                query_params=list(request.query),
+                header_params={"Accept": _JSON, "Content-Type": request.content_type},
+                body=request.body,
+                auth_settings=["BearerToken"],
+            )
+            answer = await self._client.call_api(method, url, headers, body, _request_timeout=timeout)
+            response: aiohttp.ClientResponse = answer.response
+            if response.status < _FIRST_FAILURE:
+                return response
+            try:
+                content = await response.read()
+            finally:
+                response.release()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnavailableError(request.doing, why=_why(error)) from None
+        raise of_refusal(request.doing, _refusal(response, content, quoted=request.quotes_answer))
+
+    async def _pages(
+        self, resource: Resource, namespace: str | None, selectors: tuple[tuple[str, str], ...]
+    ) -> tuple[Objects, str]:
+        doing = _doing("list", resource, "", namespace)
+        items: Objects = []
+        after = ""
+        while True:
+            query = (*selectors, *_query(limit=str(PAGE), **{"continue": after}))
+            page = await self.send(Request("GET", resource.path(namespace), doing, query))
+            items.extend(
+                {"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in page.get("items") or ()
+            )
+            metadata = page.get("metadata", {})
+            after = metadata.get("continue", "")
+            if not after:
+                return items, str(metadata.get("resourceVersion", ""))
+
+
+_FIRST_FAILURE: Final = 400
+
+
+def _query(**values: str) -> tuple[tuple[str, str], ...]:
+    return tuple((key, value) for key, value in values.items() if value)
+
+
+def _doing(verb: str, resource: Resource, name: str, namespace: str | None, subresource: str = "") -> str:
+    what = f"{resource.plural}/{name}" if name else resource.plural
+    if subresource:
+        what = f"{what} ({subresource})"
+    if not resource.namespaced:
+        return f"{verb} {what}"
+    return f"{verb} {what} in {f'namespace {namespace}' if namespace else 'all namespaces'}"
+
+
+def _decoded(doing: str, content: bytes) -> Object:
+    try:
+        decoded = json.loads(content)
+    except ValueError:
+        raise UnavailableError(doing, why="the answer is not JSON; is this a Kubernetes API server?") from None
+    if not isinstance(decoded, dict):
+        raise UnavailableError(doing, why="the answer is no object; is this a Kubernetes API server?")
+    return decoded
+
+
+def _refusal(response: aiohttp.ClientResponse, content: bytes, *, quoted: bool) -> Refusal:
+    try:
+        status = json.loads(content)
+    except ValueError:
+        status = None
+    after = response.headers.get("Retry-After", "")
+    return _refusal_of(
+        status if isinstance(status, dict) else {},
+        response.status,
+        quoted=quoted,
+        retry_after_seconds=float(after) if after.isdecimal() else None,
+    )
+
+
+def _refusal_of(
+    status: Mapping[str, Any], code: int, *, quoted: bool = True, retry_after_seconds: float | None = None
+) -> Refusal:
+    """What a `Status` object says; `code` where it does not."""
+    said = str(status.get("message", "")) if quoted else ""
+    number = status.get("code")
+    return Refusal(
+        number if isinstance(number, int) else code, str(status.get("reason", "")), said, retry_after_seconds
+    )
+
+
+def _why(error: BaseException) -> str:
+    """Words for a connection that failed: never the library's whole text, which may hold addresses with credentials."""
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "the API server's certificate is not trusted"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect to {error.host}:{error.port} ({error.os_error.strerror or 'unknown reason'})"
+    return f"the connection failed ({type(error).__name__})"

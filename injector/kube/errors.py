@@ -1,0 +1,134 @@
+"""What can go wrong between us and the API server.
+
+KubeError
+├── KubeconfigError      there is no usable way to a cluster
+├── UnauthorizedError    401: the API server does not know who asks
+├── ForbiddenError       403: a right is missing, or an admission policy said no
+├── NotFoundError        404
+├── AlreadyExistsError   409 of a create
+├── ConflictError        409 of everything else: somebody else was faster
+├── GoneError            410: the resource version is too old
+├── InvalidError         400, 422: the API server does not take the object
+└── UnavailableError     no answer, 429 or 5xx: trying again may help
+
+A message says what was being done and what the API server said of it. An answer to a request that carried a Secret is
+never quoted, for the API server's words may hold parts of the object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from injector.core.errors import InjectorError
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that was no success. `said` is the API server's sentence, empty where it must not be shown."""
+
+    status: int
+    reason: str = ""  # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
+    said: str = ""
+    retry_after_seconds: float | None = None
+
+
+class KubeError(InjectorError):
+    """Base of them; `doing` says what was tried, as in `update secrets/x in namespace y`."""
+
+    reason: ClassVar[str] = "kubernetes"
+    because: ClassVar[str] = "failed"
+
+    def __init__(self, doing: str, refusal: Refusal | None = None, *, why: str = "") -> None:
+        super().__init__(
+            ": ".join(part for part in (f"cannot {doing}", why or self.because, self._said(refusal)) if part)
+        )
+        self.doing = doing
+        self.refusal = refusal
+
+    @staticmethod
+    def _said(refusal: Refusal | None) -> str:
+        return refusal.said if refusal is not None else ""
+
+
+class KubeconfigError(KubeError):
+    """There is no kubeconfig, or not one that leads to a cluster."""
+
+    reason = "bad-kubeconfig"
+    because = "no usable kubeconfig"
+
+
+class UnauthorizedError(KubeError):
+    """The API server does not know who asks."""
+
+    reason = "unauthorized"
+    because = "the API server does not accept the credentials"
+
+
+class ForbiddenError(KubeError):
+    """A right is missing (`verb` and `resource` say which), or an admission policy said no."""
+
+    reason = "forbidden"
+    because = "not allowed"
+
+
+class NotFoundError(KubeError):
+    """There is no such object."""
+
+    reason = "not-found"
+    because = "not found"
+
+
+class AlreadyExistsError(KubeError):
+    """An object of that name is there already."""
+
+    reason = "already-exists"
+    because = "it exists already"
+
+
+class ConflictError(KubeError):
+    """The object has changed since it was read, or somebody else owns the field."""
+
+    reason = "conflict"
+    because = "somebody else changed it at the same time"
+
+
+class GoneError(KubeError):
+    """The resource version asked for is no longer kept: list anew."""
+
+    reason = "gone"
+    because = "the resource version is too old"
+
+
+class InvalidError(KubeError):
+    """The API server does not take the object."""
+
+    reason = "invalid"
+    because = "the API server refuses the object"
+
+
+class UnavailableError(KubeError):
+    """No answer in time, or one that says to come back later."""
+
+    reason = "unavailable"
+    because = "the API server gives no answer"
+
+
+_BY_STATUS = {
+    400: InvalidError,
+    401: UnauthorizedError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: GoneError,
+    422: InvalidError,
+}
+
+
+def of_refusal(doing: str, refusal: Refusal) -> KubeError:
+    """The error for an answer that was no success."""
+    if refusal.reason == "AlreadyExists":
+        return AlreadyExistsError(doing, refusal)
+    if refusal.status in _BY_STATUS:
+        return _BY_STATUS[refusal.status](doing, refusal)
+    return UnavailableError(doing, refusal, why=f"the API server answers with status {refusal.status}")

@@ -1,0 +1,266 @@
+"""The client against a real HTTP server on loopback that answers what an API server seldom does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from kubernetes.aio.client import Configuration
+
+from injector.kube.client import Api
+from injector.kube.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    InvalidError,
+    KubeconfigError,
+    KubeError,
+    NotFoundError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from injector.kube.resources import PODS, SECRETS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+MARKER = "bWFya2Vy-do-not-show"
+
+
+@contextlib.asynccontextmanager
+async def served(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]], renew: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[Api]:
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(application, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        port = runner.addresses[0][1]
+        async with Api(Configuration(host=f"http://127.0.0.1:{port}"), renew) as api:
+            yield api
+    finally:
+        await runner.cleanup()
+
+
+def status(code: int, reason: str = "", message: str = "") -> web.Response:
+    body = {"kind": "Status", "code": code, "reason": reason, "message": message}
+    return web.json_response(body, status=code)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "error"),
+    [
+        (400, "BadRequest", InvalidError),
+        (401, "Unauthorized", UnauthorizedError),
+        (403, "Forbidden", ForbiddenError),
+        (404, "NotFound", NotFoundError),
+        (409, "AlreadyExists", AlreadyExistsError),
+        (409, "Conflict", ConflictError),
+        (410, "Expired", GoneError),
+        (422, "Invalid", InvalidError),
+        (429, "TooManyRequests", UnavailableError),
+        (500, "InternalError", UnavailableError),
+        (503, "ServiceUnavailable", UnavailableError),
+    ],
+)
+def test_answer_that_is_no_success_becomes_its_error(code: int, reason: str, error: type[KubeError]) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return status(code, reason, "so said the server")
+
+    async def ask() -> None:
+        async with served(answer) as api:
+            with pytest.raises(error, match=r"^cannot get pods/p in namespace n: .*so said the server$") as caught:
+                await api.get(PODS, "p", "n")
+            assert type(caught.value) is error
+
+    asyncio.run(ask())
+
+
+def test_answer_to_a_write_of_a_secret_is_never_quoted() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return status(422, "Invalid", f"Secret is invalid: data[token]: {MARKER}")
+
+    async def ask() -> None:
+        body = {"metadata": {"name": "s"}, "data": {"token": MARKER}}
+        async with served(answer) as api:
+            for call in (
+                api.create(SECRETS, body, "n"),
+                api.replace(SECRETS, body, "n"),
+                api.apply(SECRETS, "s", body, "n"),
+                api.patch(SECRETS, "s", body, "n"),
+            ):
+                with pytest.raises(InvalidError) as caught:
+                    await call
+                assert MARKER not in str(caught.value) + repr(caught.value) + repr(caught.value.refusal)
+
+    asyncio.run(ask())
+
+
+def test_list_follows_its_pages_and_fills_in_the_kind() -> None:
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request.query.get("continue", ""))
+        if not request.query.get("continue"):
+            return web.json_response(
+                {"items": [{"metadata": {"name": "a"}}], "metadata": {"continue": "more", "resourceVersion": "7"}}
+            )
+        return web.json_response({"items": [{"metadata": {"name": "b"}}], "metadata": {"resourceVersion": "7"}})
+
+    async def ask() -> None:
+        async with served(answer) as api:
+            items, version = await api.list_at(PODS)
+        assert [(item["kind"], item["metadata"]["name"]) for item in items] == [("Pod", "a"), ("Pod", "b")]
+        assert version == "7"
+
+    asyncio.run(ask())
+    assert seen == ["", "more"]
+
+
+def test_list_begins_anew_when_the_server_forgot_its_version() -> None:
+    calls: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        calls.append(request.query.get("continue", ""))
+        if len(calls) == 1:
+            return web.json_response({"items": [{}], "metadata": {"continue": "old"}})
+        if len(calls) == 2:
+            return status(410, "Expired")
+        return web.json_response({"items": None, "metadata": {"resourceVersion": "9"}})
+
+    async def ask() -> None:
+        async with served(answer) as api:
+            assert await api.list_at(PODS) == ([], "9")
+
+    asyncio.run(ask())
+    assert calls == ["", "old", ""]
+
+
+def test_list_gives_up_when_its_version_is_always_forgotten() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return status(410, "Expired")
+
+    async def ask() -> None:
+        async with served(answer) as api:
+            with pytest.raises(GoneError):
+                await api.list(PODS)
+
+    asyncio.run(ask())
+
+
+async def _streamed(request: web.Request, *chunks: bytes) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for chunk in chunks:
+        await response.write(chunk)
+    await response.write_eof()
+    return response
+
+
+def test_watch_yields_events_of_any_size_cut_anywhere() -> None:
+    large = json.dumps({"type": "ADDED", "object": {"data": "x" * 1_400_000}}).encode() + b"\n"
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.query["resourceVersion"] == "5"
+        assert request.query["allowWatchBookmarks"] == "true"
+        return await _streamed(request, large[:10], large[10:], b'{"type":"BOOKMARK",', b'"object":{}}\n')
+
+    async def ask() -> None:
+        async with served(answer) as api:
+            events = [event async for event in api.watch(PODS, resource_version="5")]
+        assert [event["type"] for event in events] == ["ADDED", "BOOKMARK"]
+
+    asyncio.run(ask())
+
+
+def test_watch_tells_a_forgotten_version_that_is_said_in_the_stream() -> None:
+    gone = json.dumps({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}).encode()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await _streamed(request, gone + b"\n")
+
+    async def ask() -> None:
+        async with served(answer) as api:
+            with pytest.raises(GoneError):
+                async for _ in api.watch(PODS, resource_version="5"):
+                    pass
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("answer_of", [b"<html>", b"[]", b'{"half'])
+def test_answer_that_is_no_object_is_told_as_no_api_server(answer_of: bytes) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=answer_of)
+
+    async def ask() -> None:
+        async with served(answer) as api:
+            with pytest.raises(UnavailableError, match="is this a Kubernetes API server"):
+                await api.get(PODS, "p", "n")
+
+    asyncio.run(ask())
+
+
+def test_credentials_are_read_anew_once_after_a_401() -> None:
+    renewed: list[int] = []
+
+    async def answer(_: web.Request) -> web.Response:
+        return status(401, "Unauthorized") if not renewed else web.json_response({"kind": "Pod"})
+
+    async def renew() -> None:
+        renewed.append(1)
+
+    async def ask() -> None:
+        async with served(answer, renew) as api:
+            assert (await api.get(PODS, "p", "n"))["kind"] == "Pod"
+
+    asyncio.run(ask())
+    assert renewed == [1]
+
+
+def test_nobody_listening_is_told_with_the_address() -> None:
+    async def ask() -> None:
+        async with Api(Configuration(host="http://127.0.0.1:1")) as api:
+            with pytest.raises(UnavailableError, match=r"cannot connect to 127\.0\.0\.1:1 \("):
+                await api.get(PODS, "p", "n")
+
+    asyncio.run(ask())
+
+
+def test_kubeconfig_that_is_not_there_is_told_with_its_path(tmp_path: Path) -> None:
+    async def ask() -> None:
+        with pytest.raises(KubeconfigError, match="none here"):
+            await Api.from_kubeconfig(str(tmp_path / "none here"))
+
+    asyncio.run(ask())
+
+
+def test_kubeconfig_that_is_malformed_is_told_without_its_content(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text(f"users: [{{token: {MARKER}}}", "utf-8")
+
+    async def ask() -> None:
+        with pytest.raises(KubeconfigError) as caught:
+            await Api.from_kubeconfig(str(file))
+        assert MARKER not in str(caught.value)
+
+    asyncio.run(ask())
+
+
+def test_outside_a_pod_there_is_no_cluster_of_the_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+
+    async def ask() -> None:
+        with pytest.raises(KubeconfigError):
+            await Api.in_cluster()
+
+    asyncio.run(ask())
