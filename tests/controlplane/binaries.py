@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MODULES = Path(__file__).parent / "gomod"
 KUBERNETES_VERSION = "1.37.2"
+CONTAINERD_VERSION = "2.2.1"
 PROGRESS_INTERVAL_SECONDS = 15.0
 
 # Without cgo no C compiler is needed and the programs run on any Linux. GOWORK: a workspace file above the
@@ -50,6 +51,12 @@ class Program:
     module: str
     package: str
     ldflags: str = "-s -w"
+    tags: tuple[str, ...] = ()
+
+    @property
+    def build_flags(self) -> tuple[str, ...]:
+        """What `go build` is told besides the package and the linker's flags."""
+        return (*_GO_BUILD_FLAGS, *((f"-tags={','.join(self.tags)}",) if self.tags else ()))
 
     @property
     def folder(self) -> Path:
@@ -58,7 +65,7 @@ class Program:
 
     def digest(self) -> str:
         """Hash of everything that decides about the program."""
-        content = hashlib.sha256("\0".join((self.package, self.ldflags, *_GO_BUILD_FLAGS)).encode())
+        content = hashlib.sha256("\0".join((self.package, self.ldflags, *self.build_flags)).encode())
         for name in ("go.mod", "go.sum", "main.go"):
             file = self.folder / name
             content.update(file.read_bytes() if file.exists() else b"")
@@ -69,12 +76,35 @@ def _kubernetes(name: str) -> Program:
     return Program(name, KUBERNETES_VERSION, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", _KUBERNETES_LDFLAGS)
 
 
+def _containerd(name: str) -> Program:
+    version = f"-s -w -X github.com/containerd/containerd/v2/version.Version={CONTAINERD_VERSION}"
+    return Program(name, CONTAINERD_VERSION, "containerd", f"github.com/containerd/containerd/v2/cmd/{name}", version)
+
+
 ETCD = Program("etcd", "3.6.16", "etcd", "go.etcd.io/etcd/server/v3")
 KUBE_APISERVER = _kubernetes("kube-apiserver")
 KUBE_CONTROLLER_MANAGER = _kubernetes("kube-controller-manager")
 KUBECTL = _kubernetes("kubectl")
+KUBE_SCHEDULER = _kubernetes("kube-scheduler")
+KUBELET = _kubernetes("kubelet")
+KUBE_PROXY = _kubernetes("kube-proxy")
+CONTAINERD = _containerd("containerd")
+CONTAINERD_SHIM = _containerd("containerd-shim-runc-v2")
+CTR = _containerd("ctr")
+HELM = Program("helm", "4.3.1", "helm", "helm.sh/helm/v4/cmd/helm")
 DAPR_INJECTOR = Program("dapr-injector", "1.16.0", "dapr-injector", ".")
-ALL = (ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBECTL, DAPR_INJECTOR)
+# Newer ones cannot be built from the module proxy. Without a choice of components it ends at its start.
+DAPRD = Program(
+    "daprd",
+    "1.16.0",
+    "daprd",
+    "github.com/dapr/dapr/cmd/daprd",
+    "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=1.16.0",
+    tags=("stablecomponents",),
+)
+CONTROL_PLANE = (ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBECTL)
+NODE = (KUBE_SCHEDULER, KUBELET, KUBE_PROXY, CONTAINERD, CONTAINERD_SHIM, CTR)
+ALL = (*CONTROL_PLANE, DAPR_INJECTOR, HELM, DAPRD, *NODE)
 
 
 def report_to_stderr(line: str) -> None:
@@ -138,7 +168,7 @@ def _build(program: Program, target: Path, report: Report) -> None:
 
 
 def _run_go_build(program: Program, output: Path, log: Path, report: Report) -> None:
-    command = [_go(), "build", "-C", str(program.folder), *_GO_BUILD_FLAGS]
+    command = [_go(), "build", "-C", str(program.folder), *program.build_flags]
     command += ["-ldflags", program.ldflags, "-o", str(output), program.package]
     started = time.monotonic()
     with ManagedProcess.start(f"go build of {program.name}", command, log_path=log, env=_GO_ENVIRONMENT) as build:
