@@ -4,6 +4,9 @@ No root, no fixed port, no file outside one temporary folder. There is no node a
 created, admitted and stored, never run. The controller manager uses a ServiceAccount per controller, so a
 Deployment's Pods are created by the same user as on anybody's cluster.
 
+With a `Network` that is not loopback (see `netns`) the API server also dials the addresses of a Service's
+EndpointSlices, so that a webhook is registered as users have it, by `service`; and a node can join.
+
 Ports are chosen by us because neither etcd nor the API server tells a port that it chose itself; when
 somebody else takes one in between, everything is started anew.
 """
@@ -12,10 +15,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ipaddress
 import json
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import httpx
 from cryptography.hazmat.primitives import serialization
@@ -35,8 +39,6 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_SECONDS = 60.0
 _ATTEMPTS = 5
-_SERVICE_CIDR = "10.96.0.0/16"
-_FIRST_SERVICE_ADDRESS = "10.96.0.1"
 
 # Level Request shows the patches; everything but the creation of Pods would only be noise.
 _AUDIT_POLICY = {
@@ -75,10 +77,34 @@ class Programs:
 
 
 @dataclass(frozen=True, slots=True)
+class Network:
+    """The IP address that the API server tells others to reach it at, and where Services get theirs from."""
+
+    address: str = "127.0.0.1"
+    service_cidr: str = "10.96.0.0/16"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody but this machine's own processes reaches it."""
+        return ipaddress.ip_address(self.address).is_loopback
+
+    @property
+    def first_service_address(self) -> str:
+        """What `kubernetes.default.svc` is."""
+        return str(ipaddress.ip_network(self.service_cidr)[1])
+
+
+LOOPBACK: Final = Network()
+
+
+@dataclass(frozen=True, slots=True)
 class ControlPlane:
     """A running control plane; `audit_log` has one JSON event per line for every Pod's creation."""
 
     folder: Path
+    url: str
+    network: Network
+    authority: Authority
     kubeconfig: Path
     audit_log: Path
     kubectl: Kubectl
@@ -91,12 +117,14 @@ class ControlPlane:
 def control_plane(
     programs: Programs | None = None,
     *,
+    network: Network = LOOPBACK,
     choose_port: Callable[[], int] = free_port,
     apiserver_flags: Sequence[str] = (),
 ) -> Iterator[ControlPlane]:
     """Start a control plane, yield it when it answers, and leave nothing of it behind.
 
     `apiserver_flags` come after the API server's others.
+    With another `network` than loopback call it where that address is: within `NetworkNamespace.entered`.
 
     Raises:
         BuildError: a program could be neither found nor built.
@@ -105,17 +133,23 @@ def control_plane(
     """
     found = programs or Programs.resolve()
     with contextlib.ExitStack() as stack:
-        yield _enter_with_free_ports(found, choose_port, tuple(apiserver_flags), stack)
+        yield _enter_with_free_ports(_Plan(found, network, tuple(apiserver_flags)), choose_port, stack)
 
 
-def _enter_with_free_ports(
-    programs: Programs, choose_port: Callable[[], int], apiserver_flags: tuple[str, ...], stack: contextlib.ExitStack
-) -> ControlPlane:
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is started, whatever the ports."""
+
+    programs: Programs
+    network: Network
+    apiserver_flags: tuple[str, ...]
+
+
+def _enter_with_free_ports(plan: _Plan, choose_port: Callable[[], int], stack: contextlib.ExitStack) -> ControlPlane:
     for _ in range(_ATTEMPTS):
         with contextlib.ExitStack() as attempt:
             try:
-                ports = _Ports(choose_port(), choose_port(), choose_port())
-                started = _start(programs, ports, apiserver_flags, attempt)
+                started = _start(plan, _Ports(choose_port(), choose_port(), choose_port()), attempt)
             except ProcessDiedError as error:
                 if not error.is_port_taken:
                     raise
@@ -132,25 +166,25 @@ class _Ports:
     apiserver: int
 
 
-def _start(
-    programs: Programs, ports: _Ports, apiserver_flags: tuple[str, ...], stack: contextlib.ExitStack
-) -> ControlPlane:
+def _start(plan: _Plan, ports: _Ports, stack: contextlib.ExitStack) -> ControlPlane:
     folder = stack.enter_context(temporary_folder())
     authority = Authority.create("control-plane-ca")
     url = f"https://127.0.0.1:{ports.apiserver}"
     # All they know is in the folder, which goes with them: nobody waits for an orderly end.
-    etcd = _start_etcd(programs.etcd, folder, ports)
+    etcd = _start_etcd(plan.programs.etcd, folder, ports)
     stack.callback(etcd.kill)
-    apiserver = _start_apiserver(programs.kube_apiserver, folder, authority, ports, apiserver_flags)
+    apiserver = _start_apiserver(plan, folder, authority, ports)
     stack.callback(apiserver.kill)
     admin = authority.issue_client(user="admin", group="system:masters")
-    kubeconfig = _write_kubeconfig(folder, "admin", url, authority, admin)
+    kubeconfig = write_kubeconfig(folder, "admin", url, authority, admin)
     _wait_until_ready(url, authority, folder, apiserver, etcd)
-    manager = _start_controller_manager(programs.kube_controller_manager, folder, authority, url)
+    manager = _start_controller_manager(plan.programs.kube_controller_manager, folder, authority, url)
     stack.callback(manager.kill)
-    kubectl = Kubectl(programs.kubectl, kubeconfig, folder / "kubectl-cache")
+    kubectl = Kubectl(plan.programs.kubectl, kubeconfig, folder / "kubectl-cache")
     wait_for_service_account(kubectl, manager)
-    return ControlPlane(folder, kubeconfig, folder / "audit.log", kubectl, etcd, apiserver, manager)
+    return ControlPlane(
+        folder, url, plan.network, authority, kubeconfig, folder / "audit.log", kubectl, etcd, apiserver, manager
+    )
 
 
 def wait_for_service_account(kubectl: Kubectl, manager: ManagedProcess | None = None) -> None:
@@ -183,41 +217,47 @@ def _etcd_url(ports: _Ports) -> str:
     return f"http://127.0.0.1:{ports.etcd}"
 
 
-def _start_apiserver(
-    program: Path, folder: Path, authority: Authority, ports: _Ports, flags: tuple[str, ...]
-) -> ManagedProcess:
-    hosts = ("127.0.0.1", "localhost", "kubernetes.default.svc", _FIRST_SERVICE_ADDRESS)
-    certificate, key = authority.issue_server(hosts=hosts).write(folder, "apiserver")
+def _start_apiserver(plan: _Plan, folder: Path, authority: Authority, ports: _Ports) -> ManagedProcess:
+    network = plan.network
+    hosts = {"127.0.0.1", "localhost", "kubernetes.default.svc", network.first_service_address, network.address}
+    certificate, key = authority.issue_server(hosts=sorted(hosts)).write(folder, "apiserver")
     signing_key, public_key = _write_service_account_keys(folder)
     command = [
-        str(program),
+        str(plan.programs.kube_apiserver),
         f"--etcd-servers={_etcd_url(ports)}",
-        "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
-        "--endpoint-reconciler-type=none",  # any other kind refuses a loopback address
+        *_reachability(network),
         f"--secure-port={ports.apiserver}",
         f"--cert-dir={folder}",
         f"--tls-cert-file={certificate}",
         f"--tls-private-key-file={key}",
         f"--client-ca-file={write_private(folder / 'ca.crt', authority.pem)}",
-        "--authorization-mode=RBAC",
+        "--authorization-mode=Node,RBAC",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-signing-key-file={signing_key}",
         f"--service-account-key-file={public_key}",
-        f"--service-cluster-ip-range={_SERVICE_CIDR}",
+        f"--service-cluster-ip-range={network.service_cidr}",
         f"--audit-policy-file={write_private(folder / 'audit-policy.json', json.dumps(_AUDIT_POLICY).encode())}",
         f"--audit-log-path={folder / 'audit.log'}",
         "--audit-log-mode=blocking",  # an event is in the file before its request is answered
-        *flags,
+        *plan.apiserver_flags,
     ]
     return ManagedProcess.start("kube-apiserver", command, log_path=folder / "apiserver.log")
+
+
+def _reachability(network: Network) -> tuple[str, ...]:
+    """Return the flags that say where the API server listens, and how it finds what is behind a Service."""
+    if network.is_loopback:
+        # Any other reconciler refuses a loopback address.
+        return "--bind-address=127.0.0.1", f"--advertise-address={network.address}", "--endpoint-reconciler-type=none"
+    # Without kube-proxy nothing answers at a Service's own address, hence the EndpointSlices'.
+    return "--bind-address=0.0.0.0", f"--advertise-address={network.address}", "--enable-aggregator-routing=true"
 
 
 def _start_controller_manager(program: Path, folder: Path, authority: Authority, url: str) -> ManagedProcess:
     client = authority.issue_client(user="system:kube-controller-manager")
     command = [
         str(program),
-        f"--kubeconfig={_write_kubeconfig(folder, 'controller-manager', url, authority, client)}",
+        f"--kubeconfig={write_kubeconfig(folder, 'controller-manager', url, authority, client)}",
         "--use-service-account-credentials",
         f"--service-account-private-key-file={folder / 'service-account.key'}",
         f"--root-ca-file={folder / 'ca.crt'}",
@@ -240,7 +280,7 @@ def _write_service_account_keys(folder: Path) -> tuple[Path, Path]:
     )
 
 
-def _write_kubeconfig(folder: Path, name: str, url: str, authority: Authority, client: Pair) -> Path:
+def write_kubeconfig(folder: Path, name: str, url: str, authority: Authority, client: Pair) -> Path:
     """Write a kubeconfig with everything in it; JSON is YAML."""
     user = {"client-certificate-data": _base64(client.certificate), "client-key-data": _base64(client.key)}
     content = {

@@ -1,4 +1,4 @@
-"""Webhook configurations as users register them, but with a URL in place of a Service.
+"""Webhook configurations as users register them, with a URL or, in a network of our own, a Service.
 
 Ours are the objects of `deploy/webhooks.yaml` with an address filled in. Each is narrowed to one namespace,
 so that tests beside each other, or a cluster in use, never meet.
@@ -44,6 +44,27 @@ class ServiceEndpoint:
         """Return the `clientConfig` for one path."""
         service = {"namespace": self.namespace, "name": self.name, "path": path, "port": 443}
         return {"service": service} | ({} if self.ca_pem is None else {"caBundle": _base64(self.ca_pem)})
+
+    def service(self) -> Json:
+        """Return the Service: it selects no Pods, because the webhooks of tests are none."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"namespace": self.namespace, "name": self.name},
+            "spec": {"ports": [{"name": "https", "port": 443, "targetPort": "https"}]},
+        }
+
+    def slice_of(self, *addresses: str, port: int) -> Json:
+        """Return the EndpointSlice that says who is behind the Service, all on one port."""
+        labels = {"kubernetes.io/service-name": self.name}
+        return {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"namespace": self.namespace, "name": self.name, "labels": labels},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.controlplane import binaries
-from tests.controlplane.pki import Authority
+from tests.controlplane.pki import Authority, Pair
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
 from tests.controlplane.registration import Endpoint
@@ -35,10 +35,15 @@ class WebhookSettings:
 
     folder: Path
     host: str = "127.0.0.1"
+    names: tuple[str, ...] = ()  # what else the certificate is for, as <service>.<namespace>.svc
     port: int = 0  # a free one
     policy: Mapping[str, Any] | None = None
     flags: tuple[str, ...] = ()  # others, as on the command line
     authority: Authority = field(default_factory=lambda: Authority.create("webhook-ca"))
+
+    def issue_pair(self, authority: Authority) -> Pair:
+        """Sign the serving certificate."""
+        return authority.issue_server(hosts=[self.host, *self.names])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +64,13 @@ class Webhook:
             DeadlineError: it did not say in time that it listens.
         """
         settings.folder.mkdir(exist_ok=True)
-        settings.authority.issue_server(hosts=[settings.host]).write(settings.folder, "webhook")
+        settings.issue_pair(settings.authority).write(settings.folder, "webhook")
         return cls._serve(settings)
 
     def restart(self) -> Webhook:
         """Start it anew where the API server expects it: same port, same certificate."""
         self.process.log_path.unlink()
-        return self._serve(dataclasses.replace(self.settings, port=self._address[1]))
+        return self._serve(dataclasses.replace(self.settings, port=self.port))
 
     @classmethod
     def _serve(cls, settings: WebhookSettings) -> Webhook:
@@ -82,12 +87,17 @@ class Webhook:
         return cls(settings, process, endpoint, f"http://{settings.host}:{listening['ops_port']}")
 
     @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self.endpoint.url.rpartition(":")[2])
+
+    @property
     def _address(self) -> tuple[str, int]:
-        return self.settings.host, int(self.endpoint.url.rpartition(":")[2])
+        return self.settings.host, self.port
 
     def replace_certificate(self, authority: Authority) -> None:
         """Put a new pair in place of the served one, as a Secret's update does, and wait until it is served."""
-        pair = authority.issue_server(hosts=[self.settings.host])
+        pair = self.settings.issue_pair(authority)
         for path in pair.write(self.settings.folder, "next"):
             path.replace(path.with_stem("webhook"))
         expected = pair.certificate.decode().split()
