@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from injector.config import ConfigError
+from injector.core.claims import BadClaimError
+from injector.core.errors import TokenError
 from injector.kube.errors import KubeError
 from injector.telemetry import frames
 
@@ -37,6 +39,7 @@ COMMANDS: Final = {
     "uninject": ("injector.cli.uninject", "Take out of manifests what inject wrote into them."),
     "explain": ("injector.cli.explain", "Tell why a Pod would or would not be patched, rule by rule."),
     "lint": ("injector.cli.lint", "Find what is wrong with manifests, before a cluster does."),
+    "token": ("injector.cli.token", "Make a token, or look at one."),
     "version": ("injector.cli.version", "Print the version."),
     "completion": ("injector.cli.completion", "Print a completion script for a shell."),
 }
@@ -83,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             click.echo(f"Error: {problem}", err=True)
         return Exit.USAGE
-    except KubeError as error:
+    except (KubeError, TokenError, BadClaimError) as error:
         click.echo(f"Error: {error}", err=True)
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):

@@ -18,6 +18,18 @@ APP_TOKEN_KEY: Final = "dapr-token-injector/app-token-key"
 APP_CONTAINERS: Final = "dapr-token-injector/app-containers"
 STATUS: Final = "dapr-token-injector/status"
 
+# --- labels and annotations of Secrets of ours, and of templates that we restart ---
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGER: Final = "dapr-token-injector"
+# Which direction a Secret's token guards: calls to `daprd` (api) or of `daprd` to the app (app).
+TOKEN_LABEL: Final = "dapr-token-injector/token"
+# Never the value: a public id, and times in RFC 3339.
+TOKEN_ID: Final = "dapr-token-injector/token-id"
+TOKEN_ISSUED: Final = "dapr-token-injector/token-issued"
+TOKEN_EXPIRES: Final = "dapr-token-injector/token-expires"
+# On a Pod template: the id of the token for which it was restarted, one annotation per Secret, named after it.
+RESTARTED_FOR: Final = "restarted-for.dapr-token-injector/"
+
 # --- containers and their environment ---
 SIDECAR: Final = "daprd"
 API_TOKEN_ENV: Final = "DAPR_API_TOKEN"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from injector.core.token import MAX_TOKEN, MIN_TOKEN
 from injector.lint.template import mapping, text
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 
     from injector.core.model import TokenRef
     from injector.lint.model import Place
-
-# Bytes of a token: below, it can be guessed; above, daprd's default for a request's header (4 KiB) is used up.
-SHORTEST: Final = 16
-LONGEST: Final = 4096
 
 
 class Flaw(Enum):
@@ -139,7 +136,7 @@ def flaw_of(token: bytes) -> Flaw | None:
         return Flaw.NEWLINE
     if not _CARRIED.fullmatch(token):
         return Flaw.UNFIT
-    if not SHORTEST <= len(token) <= LONGEST:
+    if not MIN_TOKEN <= len(token) <= MAX_TOKEN:
         return Flaw.LENGTH
     return None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.lint.files import LONGEST, SHORTEST, Flaw
+from injector.core.token import MAX_TOKEN, MIN_TOKEN
+from injector.lint.files import Flaw
 from injector.lint.model import Level, Rule, label
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod, secret
 
@@ -145,13 +146,13 @@ SECRET_VALUE_LENGTH: Final = Rule(
     level=Level.WARNING,
     summary="The token is so short that it can be guessed, or too long for a header.",
     why=(
-        f"Below {SHORTEST} bytes a token can be tried out: `daprd` limits no attempts. Above {LONGEST} bytes it does "
-        "not fit into the 4 KiB that `daprd` reads of an HTTP request's headers."
+        f"Below {MIN_TOKEN} bytes a token can be tried out: `daprd` limits no attempts. Above {MAX_TOKEN} bytes it "
+        "does not fit into the 4 KiB that `daprd` reads of an HTTP request's headers."
     ),
     fix="Use 32 random bytes in base64.",
     bad=_both(_POD, secret("stringData:\n  token: change-me\n")),
     good=_both(_POD, secret(_SOUND)),
-    files=_with(Flaw.LENGTH, f"is not {SHORTEST} to {LONGEST} bytes long"),
+    files=_with(Flaw.LENGTH, f"is not {MIN_TOKEN} to {MAX_TOKEN} bytes long"),
 )
 
 

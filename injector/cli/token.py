@@ -1,0 +1,148 @@
+"""`token`: tokens made and looked at, without a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from injector.cli import kubeconfig, minting, secretfiles
+from injector.cli.kubeconfig import Connect
+from injector.cli.main import Exit
+from injector.cli.output import wants_colour
+from injector.core import claims
+from injector.core.claims import Expected
+from injector.core.token import parse_token
+from injector.tokens import minting as tokens
+from injector.tokens.keyring import Algorithm, BadKeyError
+
+if TYPE_CHECKING:
+    from injector.core.claims import Finding
+
+
+@click.group(short_help="Make a token, or look at one.")
+def command() -> None:
+    """Make a token, or look at one."""
+
+
+@command.command(short_help="Make a token.")
+@minting.options
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to FILE, mode 0600."
+)
+@click.option("--force", is_flag=True, help="With --out: replace FILE if it is there.")
+@kubeconfig.options
+def generate(out: Path | None, *, force: bool, kubeconfig: str | None, context: str | None, **options: Any) -> int:  # noqa: ANN401
+    """Make a token and write it to standard output.
+
+    Through a pipe or to a file it has no newline at its end: a newline is no
+    part of a token, and one in a Secret refuses every call.
+
+    \b
+      token generate | ssh host 'cat > token'
+      token generate --signing-key key.json --create-key --out token
+
+    Exit codes: 0 fine, 2 wrong use or bad input, 3 our own fault.
+    """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
+    if force and out is None:
+        raise click.UsageError("--force goes with --out")
+    if out is not None and not force and out.exists():
+        raise click.UsageError(_THERE.format(out))
+    minter = minting.Minter.of(options, Connect(kubeconfig, context))
+    value = minter().value.reveal()
+    if minter.note is not None:
+        click.echo(f"note: {minter.note}", err=True)
+    if out is None:
+        if sys.stdout.isatty():
+            click.echo("note: this is a secret, and terminals remember; --out FILE keeps it off the screen", err=True)
+        click.echo(value, nl=sys.stdout.isatty())
+    elif force:
+        secretfiles.replace(out, value.encode())
+    elif not secretfiles.create(out, value.encode()):
+        raise click.UsageError(_THERE.format(out))
+    return Exit.FINE
+
+
+_THERE: Final = "--out {}: it is there already and was left as it is; --force replaces it"
+
+
+@command.command(short_help="Say what a token claims, and whether it is true.")
+@click.argument("file", default="-", metavar="[FILE|-]")
+@click.option("--signing-key", metavar="FILE|secret:NS/NAME", help="The key, or a JWK Set of public halves.")
+@click.option("--alg", type=click.Choice([Algorithm.HS256.value]), help="HS256: the key file is a plain secret.")
+@click.option(
+    "--aud", "audience", default=claims.AUDIENCE, show_default=True, metavar="TEXT", help="The audience wanted."
+)
+@click.option("--iss", "issuer", metavar="TEXT", help="The issuer wanted; default: any.")
+@click.option("--leeway", default="60s", show_default=True, metavar="TIME", help="By how much clocks may differ.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format.")
+@kubeconfig.options
+def verify(  # noqa: PLR0913 - one parameter per option
+    *,
+    file: str,
+    signing_key: str | None,
+    alg: str | None,
+    audience: str,
+    issuer: str | None,
+    leeway: str,
+    output: str,
+    kubeconfig: str | None,
+    context: str | None,
+) -> int:
+    """Say what a token claims, and whether it is true.
+
+    Reads a file or standard input, and never a token on the command line,
+    where every process could see it. Nothing of the token is printed but its
+    id, times and length.
+
+    Exit codes: 0 fine, 1 something is not as it should be, 2 wrong use or bad
+    input, 3 our own fault.
+    """
+    value = parse_token(secretfiles.read(file, "a token"))
+    keys = minting.read_keys(signing_key, alg, Connect(kubeconfig, context)) if signing_key is not None else None
+    expected = Expected(audience=audience, issuer=issuer, leeway=claims.lifetime(leeway, shortest=0))
+    findings = tokens.verify(value, keys, expected, now=int(time.time()))
+    if output == "json":
+        told = {"findings": [{"what": one.what, "fine": one.fine, "told": one.told} for one in findings]}
+        click.echo(json.dumps({**told, "dapr": {"checks": _DAPR_CHECKS, "checksNot": _DAPR_CHECKS_NOT}}))
+    else:
+        for one in findings:
+            _tell(one)
+        click.echo(f"daprd      checks: {_DAPR_CHECKS}")
+        click.echo(f"           does not check: {', '.join(_DAPR_CHECKS_NOT)}")
+    return Exit.FINDINGS if any(one.fine is False for one in findings) else Exit.FINE
+
+
+_DAPR_CHECKS: Final = "that the string sent is, byte by byte, its own DAPR_API_TOKEN"
+_DAPR_CHECKS_NOT: Final = ("signature", "exp and nbf: an expired token opens until daprd restarts", "aud", "iss")
+_WORDS: Final = {True: "fine", False: "WRONG", None: "-"}
+_COLOURS: Final = {True: "green", False: "red", None: None}
+
+
+def _tell(one: Finding) -> None:
+    word = f"{_WORDS[one.fine]:<6}"
+    styled = click.style(word, fg=_COLOURS[one.fine]) if wants_colour(sys.stdout, os.environ) else word
+    click.echo(f"{one.what:<10} {styled} {one.told}", color=True)
+
+
+@command.command(short_help="Print the public half of a signing key.")
+@click.option("--signing-key", required=True, metavar="FILE|secret:NS/NAME", help="The key.")
+@kubeconfig.options
+def jwks(*, signing_key: str, kubeconfig: str | None, context: str | None) -> int:
+    """Print the public halves of a signing key's file as a JWK Set.
+
+    For whoever verifies tokens. The first key signs; the others signed before.
+
+    Exit codes: 0 fine, 2 wrong use or bad input, 3 our own fault.
+    """
+    keys = minting.read_keys(signing_key, None, Connect(kubeconfig, context))
+    try:
+        click.echo(json.dumps(keys.public(), indent=2))
+    except BadKeyError as error:
+        raise click.UsageError(f"--signing-key {signing_key}: {error}") from None
+    return Exit.FINE

@@ -1,0 +1,130 @@
+"""Tokens made and read: claims from the core, signatures by joserfc, randomness from the system."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from joserfc import jws, jwt
+from joserfc.errors import JoseError
+
+from injector.core import claims
+from injector.core.claims import Finding
+from injector.core.token import parse_token
+from injector.tokens.keyring import Algorithm, Keyring, algorithm_of, generate, thumbprint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from injector.core.claims import Expected, Wanted
+    from injector.core.token import Token
+
+_OPAQUE_BYTES: Final = 32
+_JTI_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A token and what may be said of it; times in seconds since 1970, None where it has no end."""
+
+    value: Token
+    id: str
+    issued: int
+    expires: int | None
+
+
+def new_id() -> str:
+    """An id that no other token has."""
+    return "".join(secrets.choice(claims.ID_ALPHABET) for _ in range(claims.ID_LENGTH))
+
+
+def signed(wanted: Wanted, keys: Keyring | None, *, now: int) -> Minted:
+    """A JWT, signed by the ring's first key; without a ring by a key that is made for it and forgotten.
+
+    Raises:
+        BadClaimError: It would say what no token should.
+        BadKeyError: The ring cannot sign.
+        TokenError: It would be too long.
+    """
+    key = (keys or generate(Algorithm.ED25519)).signing
+    name = new_id()
+    told = claims.build(wanted, now=now, jti=f"{name}.{secrets.token_urlsafe(_JTI_BYTES)}")
+    algorithm = algorithm_of(key).value
+    header = {"typ": "JWT", "alg": algorithm, "kid": thumbprint(key)}
+    value = jwt.encode(header, told, key, algorithms=[algorithm])
+    return Minted(parse_token(value.encode()), name, now, now + wanted.lifetime)
+
+
+def opaque(*, now: int, lifetime: int | None) -> Minted:
+    """32 random bytes in base64url; a lifetime is only noted beside it."""
+    value = parse_token(secrets.token_urlsafe(_OPAQUE_BYTES).encode())
+    return Minted(value, new_id(), now, None if lifetime is None else now + lifetime)
+
+
+def supplied(value: bytes, *, now: int) -> Minted:
+    """A token of somebody else's; what a JWT says of its id and times is taken over.
+
+    Raises:
+        TokenError: It cannot be a token.
+    """
+    fit = parse_token(value)
+    told = (peek(fit) or Peeked({}, {})).claims
+    return Minted(fit, claims.id_of(told.get("jti")) or new_id(), now, claims.time_of(told, "exp"))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Peeked:
+    """A JWT's two readable parts, unverified."""
+
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+
+
+def peek(value: Token) -> Peeked | None:
+    """What a JWT says, unverified; None when it is no JWT."""
+    try:
+        read = jws.extract_compact(value.reveal().encode())
+        told = json.loads(read.payload)
+    except (JoseError, ValueError, RecursionError):
+        return None
+    return Peeked(read.headers(), told) if isinstance(told, dict) else None
+
+
+def verify(value: Token, keys: Keyring | None, expected: Expected, *, now: int) -> tuple[Finding, ...]:
+    """Signature, times, audience and issuer of a token, at `now` in seconds since 1970."""
+    read = peek(value)
+    if read is None:
+        return (
+            Finding("format", None, f"opaque, {len(value.reveal())} bytes: it says nothing that could be verified"),
+        )
+    name = claims.id_of(read.claims.get("jti"))
+    form = Finding("format", True, f"a JWT of {len(value.reveal())} bytes" + (f", id {name}" if name else ""))
+    return (form, _signature(value, read, keys), *claims.judge(read.claims, expected, now=now))
+
+
+def _signature(value: Token, read: Peeked, keys: Keyring | None) -> Finding:
+    if keys is None:
+        return Finding("signature", None, "not looked at: no key was given")
+    algorithm = read.header.get("alg")
+    known = [one.value for one in Algorithm]  # a list: a header may hold what has no hash
+    if algorithm not in known:
+        return Finding("signature", False, f"its algorithm is none of {', '.join(sorted(known))}")
+    named = [key for key in keys.keys if thumbprint(key) == read.header.get("kid")]
+    for key in named or keys.keys:
+        # A key is tried with its own algorithm only: a public key must never be taken for a secret.
+        if algorithm_of(key).value == algorithm and _is_signed_by(value, key, algorithm):
+            return Finding("signature", True, f"{algorithm}, by key {thumbprint(key)}")
+    return Finding("signature", False, "not by any of the keys given" if len(keys.keys) > 1 else "not by the key given")
+
+
+def _is_signed_by(value: Token, key: Any, algorithm: str) -> bool:  # noqa: ANN401 - the library's union of keys
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            jws.deserialize_compact(value.reveal(), key, algorithms=[algorithm])
+    except (JoseError, ValueError):
+        return False
+    return True

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from injector.cli.main import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def key(tmp_path: Path, capsys: Capture) -> Path:
+    path = tmp_path / "key.json"
+    assert main(["token", "generate", "--signing-key", str(path), "--create-key"]) == 0
+    assert "made a signing key" in capsys.readouterr().err
+    return path
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_token_goes_to_a_pipe_without_a_newline(capsys: Capture) -> None:
+    assert main(["token", "generate"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("eyJ")
+    assert "\n" not in told.out
+    assert "made for it alone and forgotten" in told.err
+
+
+def test_on_a_terminal_there_is_a_note_and_a_newline() -> None:
+    controller, terminal = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "injector", "token", "generate", "--format", "opaque"],
+            stdout=terminal,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        shown = os.read(controller, 4096)
+    finally:
+        os.close(terminal)
+        os.close(controller)
+    assert shown.endswith(b"\r\n")
+    assert len(shown) == 45
+    assert "--out FILE keeps it off the screen" in done.stderr
+
+
+def test_file_is_for_its_owner_alone_and_never_overwritten(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "token"
+    assert main(["token", "generate", "--format", "opaque", "--out", str(out)]) == 0
+    first = out.read_bytes()
+    assert (mode(out), len(first)) == (0o600, 43)
+
+    assert main(["token", "generate", "--format", "opaque", "--out", str(out)]) == 2
+    assert "is there already and was left as it is; --force replaces it" in capsys.readouterr().err
+    assert out.read_bytes() == first
+
+    out.chmod(0o644)
+    assert main(["token", "generate", "--format", "opaque", "--out", str(out), "--force"]) == 0
+    assert out.read_bytes() != first
+    assert mode(out) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["token"]
+
+
+def test_folder_that_is_not_there_is_told(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["token", "generate", "--out", str(tmp_path / "no" / "token")]) == 2
+    assert "no such file or directory" in capsys.readouterr().err
+
+
+def test_signing_key_is_made_only_when_asked_for(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "key.json"
+    assert main(["token", "generate", "--signing-key", str(path)]) == 2
+    assert "there is none; --create-key makes it" in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_made_key_is_for_its_owner_alone_and_is_used_again(key: Path) -> None:
+    content = key.read_bytes()
+    assert mode(key) == 0o600
+    assert main(["token", "generate", "--signing-key", str(key), "--create-key"]) == 0
+    assert key.read_bytes() == content
+
+
+def test_token_verifies_by_the_public_half_also_after_a_rotation(key: Path, tmp_path: Path, capsys: Capture) -> None:
+    out, public = tmp_path / "token", tmp_path / "jwks.json"
+    assert main(["token", "generate", "--signing-key", str(key), "--out", str(out)]) == 0
+    assert main(["token", "generate", "--signing-key", str(key), "--rotate-key"]) == 0
+    capsys.readouterr()
+    assert main(["token", "jwks", "--signing-key", str(key)]) == 0
+    public.write_text(capsys.readouterr().out)
+    assert len(json.loads(public.read_text())["keys"]) == 2
+    assert mode(key) == 0o600
+    assert main(["token", "verify", str(out), "--signing-key", str(public)]) == 0
+    told = capsys.readouterr().out
+    assert "signature  fine   Ed25519" in told
+    assert "does not check: signature, exp and nbf" in told
+
+
+def test_verify_says_what_is_wrong_and_exits_with_1(key: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "token"
+    assert main(["token", "generate", "--aud", "other", "--out", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["token", "verify", str(out), "--signing-key", str(key), "-o", "json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert {one["what"] for one in told["findings"] if one["fine"] is False} == {"signature", "audience"}
+    assert told["dapr"]["checksNot"]
+
+
+def test_key_that_others_can_read_is_told(key: Path, capsys: Capture) -> None:
+    key.chmod(0o640)
+    assert main(["token", "generate", "--signing-key", str(key)]) == 0
+    assert f"note: {key} can be read by others" in capsys.readouterr().err
+
+
+def test_callers_secret_signs_by_hs256(tmp_path: Path, capsys: Capture) -> None:
+    secret, out = tmp_path / "secret", tmp_path / "token"
+    secret.write_text("marker-marker-marker-marker-marker\n")
+    hs256 = ["--alg", "HS256", "--signing-key", str(secret)]
+    assert main(["token", "generate", *hs256, "--out", str(out)]) == 0
+    assert main(["token", "verify", str(out), *hs256]) == 0
+    assert main(["token", "jwks", "--signing-key", str(secret)]) == 2
+    assert "marker" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--expires-in", "90"], "has no unit"),
+        (["--claim", "exp=1"], "claim exp is not free: --expires-in sets it"),
+        (["--claim", "team"], "a name, = and a value"),
+        (["--claim", "a=1", "--claim", "a=2"], "given twice"),
+        (["--iss", ""], "iss: printable ASCII"),
+        (["--format", "opaque", "--sub", "x", "--alg", "ES256"], "--alg, --sub: an opaque token says nothing"),
+        (["--create-key"], "where is it to be kept?"),
+        (["--alg", "HS256"], "a secret of yours, 32 bytes or more"),
+        (["--alg", "HS256", "--signing-key", "no", "--create-key"], "takes a secret of yours"),
+        (["--signing-key", "secret:shop"], "a namespace and a name are needed"),
+        (["--signing-key", "secret:Shop/x"], "a namespace and a name are needed"),
+        (["--signing-key", "/"], "is a directory"),
+        (["--force"], "--force goes with --out"),
+        (["--claim", f"long={'x' * 4096}"], "16 to 4,096"),
+    ],
+)
+def test_wrong_use_of_generate_is_told(
+    flags: list[str], why: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["token", "generate", *flags]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert why in told.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"marker-0123456789abc\n", "ends with a newline"),
+        (b"marker", "it has 6 bytes"),
+        (b"", "it is empty"),
+        (b"marker 0123456789abc", "is a space"),
+        (b"x" * 5000, "it has 5,000 bytes"),
+    ],
+)
+def test_bad_token_is_refused_with_the_reason(content: bytes, why: str, tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(content)
+    assert main(["token", "verify", str(path)]) == 2
+    told = capsys.readouterr()
+    assert why in told.err
+    assert "marker" not in told.out + told.err
+
+
+def test_bad_claims_make_no_key(tmp_path: Path) -> None:
+    assert main(["token", "generate", "--signing-key", str(tmp_path / "key"), "--create-key", "--sub", ""]) == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["generate", "verify", "jwks"])
+def test_help_fits_80_columns(name: str, capsys: Capture) -> None:
+    assert main(["token", name, "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
+
+from injector.tokens.keyring import Algorithm, BadKeyError, Keyring, generate, parse, thumbprint
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+ASYMMETRIC = [Algorithm.ED25519, Algorithm.ES256]
+
+
+def pem(key: PrivateKeyTypes) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+@pytest.mark.parametrize("algorithm", ASYMMETRIC)
+def test_made_key_is_read_again(algorithm: Algorithm) -> None:
+    made = generate(algorithm)
+    read = parse(made.dump(), None)
+
+    assert read.algorithm is algorithm
+    assert thumbprint(read.signing) == thumbprint(made.signing)
+
+
+@pytest.mark.parametrize("algorithm", ASYMMETRIC)
+def test_public_half_has_no_private_member(algorithm: Algorithm) -> None:
+    (told,) = generate(algorithm).public()["keys"]
+
+    assert not {"d", "k"} & set(told)
+    assert told["alg"] == algorithm
+    assert told["kid"]
+
+
+@pytest.mark.parametrize("algorithm", ASYMMETRIC)
+def test_rotation_keeps_public_halves_and_no_private_one(algorithm: Algorithm) -> None:
+    before = generate(algorithm)
+    after = parse(before.rotated().rotated().dump(), None)
+    stored = json.loads(after.dump())["keys"]
+
+    assert len(stored) == 3
+    assert ["d" in key for key in stored] == [True, False, False]
+    assert thumbprint(after.keys[2]) == thumbprint(before.signing)
+    assert after.algorithm is algorithm
+
+
+def test_old_public_halves_are_bounded() -> None:
+    ring = generate(Algorithm.ED25519)
+    for _ in range(60):
+        ring = ring.rotated()
+
+    assert len(ring.keys) == 40
+
+
+def test_public_halves_do_not_sign() -> None:
+    public = parse(json.dumps(generate(Algorithm.ES256).public()).encode(), None)
+
+    with pytest.raises(BadKeyError, match="only public halves"):
+        _ = public.signing
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm"),
+    [
+        (ed25519.Ed25519PrivateKey.generate(), Algorithm.ED25519),
+        (ec.generate_private_key(ec.SECP256R1()), Algorithm.ES256),
+    ],
+    ids=str,
+)
+def test_pem_is_read_and_never_rotated(key: PrivateKeyTypes, algorithm: Algorithm) -> None:
+    ring = parse(pem(key), None)
+
+    assert ring.algorithm is algorithm
+    with pytest.raises(BadKeyError, match="not written to"):
+        ring.rotated()
+
+
+def test_plain_secret_is_for_hs256_and_its_line_end_is_no_part_of_it() -> None:
+    secrets = [parse(b"s" * 32 + end, Algorithm.HS256) for end in (b"", b"\n", b"\r\n")]
+
+    assert {thumbprint(ring.signing) for ring in secrets} == {thumbprint(secrets[0].signing)}
+    assert secrets[0].algorithm is Algorithm.HS256
+
+
+SHORT = b"marker-too-short-to-be-a-secret"
+
+
+@pytest.mark.parametrize(
+    ("content", "algorithm", "why"),
+    [
+        (b"", None, "it is empty"),
+        (b" \n", None, "it is empty"),
+        (b"x" * 300_000, None, "larger than any key"),
+        (b"s" * 32, None, "a plain secret is for --alg HS256"),
+        (SHORT, Algorithm.HS256, "its secret has 31 bytes; HS256 needs 32 or more"),
+        (b'{"kty":"oct","k":"c2hvcnQ"}', None, "HS256 needs 32 or more"),
+        (b'{"kty":"oct","k":"!!"}', None, "HS256 needs 32 or more|malformed"),
+        (b"{", None, "begins as JSON and is none"),
+        (b"{}", None, "malformed"),
+        (b'{"keys":[]}', None, "not a list of keys"),
+        (b'{"keys":7}', None, "not a list of keys"),
+        (b'{"keys":["marker"]}', None, "not a list of keys"),
+        (b'{"kty":"EC","crv":"P-256","x":"marker"}', None, "malformed"),
+        (b'{"kty":"marker"}', None, "malformed"),
+        (pem(rsa.generate_private_key(65537, 2048)), None, "neither an Ed25519 nor a P-256 key"),
+        (pem(ec.generate_private_key(ec.SECP384R1())), None, "another curve"),
+        (pem(ed448.Ed448PrivateKey.generate()), None, "another curve"),
+        (pem(x25519.X25519PrivateKey.generate()), None, "another curve"),
+        (b"-----BEGIN marker-----", None, "neither an Ed25519 nor a P-256 key"),
+        (generate(Algorithm.ES256).dump(), Algorithm.ED25519, "is for ES256, and Ed25519 was asked for"),
+    ],
+)
+def test_other_content_is_refused_with_the_reason(content: bytes, algorithm: Algorithm | None, why: str) -> None:
+    with pytest.raises(BadKeyError, match=why) as caught:
+        parse(content, algorithm)
+
+    assert "marker" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_hs256_is_neither_made_nor_shown_nor_rotated() -> None:
+    ring = parse(b"s" * 32, Algorithm.HS256)
+    for attempt in (lambda: generate(Algorithm.HS256), ring.public, ring.rotated):
+        with pytest.raises(BadKeyError):
+            attempt()
+
+
+def test_ring_does_not_show_its_keys() -> None:
+    ring = generate(Algorithm.ED25519)
+    private = json.loads(ring.dump())["keys"][0]["d"]
+
+    assert private not in repr(ring)
+    assert isinstance(ring, Keyring)
