@@ -1,0 +1,119 @@
+"""Our client of the Kubernetes API against a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from injector.kube.client import JSON_PATCH, Api
+from injector.kube.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    UnauthorizedError,
+)
+from injector.kube.resources import NAMESPACES, SECRETS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.controlplane.kubectl import Json, Kubectl
+
+MARKER = "bWFya2VyLWRvLW5vdC1zaG93"
+
+
+@contextlib.asynccontextmanager
+async def api_of(kubectl: Kubectl) -> AsyncIterator[Api]:
+    async with await Api.from_kubeconfig(str(kubectl.kubeconfig)) as api:
+        yield api
+
+
+def secret(name: str = "s", **data: str) -> Json:
+    return {"metadata": {"name": name}, "data": data}
+
+
+def test_writes_see_each_other_and_lose_to_who_was_faster(kubectl: Kubectl) -> None:
+    namespace = kubectl.namespace
+
+    async def work() -> None:
+        async with api_of(kubectl) as api:
+            created = await api.create(SECRETS, secret(token=MARKER), namespace)
+            with pytest.raises(AlreadyExistsError):
+                await api.create(SECRETS, secret(), namespace)
+            await api.patch(SECRETS, "s", {"metadata": {"labels": {"a": "b"}}}, namespace)
+            with pytest.raises(ConflictError):
+                await api.replace(SECRETS, created, namespace)
+            test = [{"op": "test", "path": "/metadata/labels/a", "value": "c"}]
+            with pytest.raises(InvalidError):
+                await api.patch(SECRETS, "s", test, namespace, content_type=JSON_PATCH)
+            await api.apply(SECRETS, "s", {"metadata": {"name": "s", "labels": {"c": "d"}}}, namespace)
+            found = await api.get(SECRETS, "s", namespace)
+            assert found["metadata"]["labels"] == {"a": "b", "c": "d"}
+            assert found["data"] == {"token": MARKER}
+            with pytest.raises(ConflictError):
+                await api.delete(SECRETS, "s", namespace, uid="00000000-0000-0000-0000-000000000000")
+            await api.delete(SECRETS, "s", namespace, uid=created["metadata"]["uid"])
+            with pytest.raises(NotFoundError, match=f"^cannot get secrets/s in namespace {namespace}: not found"):
+                await api.get(SECRETS, "s", namespace)
+
+    asyncio.run(work())
+
+
+def test_dry_run_leaves_nothing(kubectl: Kubectl) -> None:
+    async def work() -> None:
+        async with api_of(kubectl) as api:
+            await api.create(SECRETS, secret(), kubectl.namespace, dry_run=True)
+            assert await api.list(SECRETS, kubectl.namespace) == []
+
+    asyncio.run(work())
+
+
+def test_watch_of_one_name_tells_of_that_name_only(kubectl: Kubectl) -> None:
+    async def work() -> None:
+        async with api_of(kubectl) as api:
+            only = "metadata.name=s"
+            _, version = await api.list_at(SECRETS, kubectl.namespace, field_selector=only)
+            await api.create(SECRETS, secret("other"), kubectl.namespace)
+            await api.create(SECRETS, secret("s"), kubectl.namespace)
+            events = api.watch(SECRETS, kubectl.namespace, resource_version=version, field_selector=only)
+            async for event in events:
+                if event["type"] != "BOOKMARK":
+                    assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "s")
+                    break
+            await events.aclose()
+
+    asyncio.run(work())
+
+
+def test_refusal_of_a_secret_that_cannot_be_does_not_show_it(kubectl: Kubectl) -> None:
+    async def work() -> None:
+        async with api_of(kubectl) as api:
+            with pytest.raises(InvalidError) as caught:
+                await api.create(SECRETS, secret("s", **{"bad/key": MARKER, "a": MARKER + "!"}), kubectl.namespace)
+            assert MARKER not in str(caught.value) + repr(caught.value.refusal)
+
+    asyncio.run(work())
+
+
+def test_missing_right_is_told_by_its_name(kubectl: Kubectl) -> None:
+    token = kubectl.run("create", "token", "default").stdout.strip()
+
+    async def work() -> None:
+        async with api_of(kubectl) as admin:
+            configuration = admin.configuration
+            configuration.api_key["BearerToken"] = f"Bearer {token}"
+            configuration.cert_file = configuration.key_file = None
+            async with Api(configuration) as api:
+                with pytest.raises(ForbiddenError, match=r"list namespaces.*cannot list resource \"namespaces\""):
+                    await api.list(NAMESPACES)
+            configuration.api_key["BearerToken"] = "Bearer none"
+            async with Api(configuration) as api:
+                with pytest.raises(UnauthorizedError):
+                    await api.list(NAMESPACES)
+
+    asyncio.run(work())
