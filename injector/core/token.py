@@ -70,7 +70,11 @@ def _fault(value: bytes) -> str:
         if not 0x21 <= byte <= 0x7E:  # noqa: PLR2004 - `!` to `~`
             return f"byte {position:,} is {_kind(byte)}"
     if not MIN_TOKEN <= len(value) <= MAX_TOKEN:
-        return f"it has {len(value):,} byte{'' if len(value) == 1 else 's'}"
+        return (
+            f"it has {len(value):,} byte{'' if len(value) == 1 else 's'}"
+            if len(value) < MIN_TOKEN
+            else f"it has more than {MAX_TOKEN:,} bytes"
+        )
     return ""
 
 

@@ -1,0 +1,63 @@
+"""Where `run` and `probe` get a token from: a file, or standard input. Never an argument, which every user can list."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from injector.cli import secretfiles
+from injector.core.errors import TokenError
+from injector.core.token import Token, parse_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
+
+_STDIN: Final = "standard input"
+
+
+def token_options(command: _CommandT) -> _CommandT:
+    """The two ways in; which of them is needed is each command's own rule."""
+    command = click.option(
+        "--token-stdin", is_flag=True, help="Read the token from standard input; asked for, unseen, at a terminal."
+    )(command)
+    return click.option(
+        "--token-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="File that holds the token and nothing else.",
+    )(command)
+
+
+def token_of_file(path: Path) -> Token:
+    """The token in a file.
+
+    Raises:
+        click.ClickException: The file cannot be read, or holds no token.
+    """
+    value = secretfiles.read(str(path), "token file")
+    if path.is_file():
+        secretfiles.note_if_open(path)
+    return _checked(str(path), value)
+
+
+def token_of_stdin() -> Token:
+    """The token on standard input; at a terminal it is asked for and not echoed.
+
+    Raises:
+        click.ClickException: It cannot be one.
+    """
+    if sys.stdin.isatty():
+        return _checked(_STDIN, click.prompt("Token", hide_input=True, err=True).encode())
+    return _checked(_STDIN, secretfiles.read(secretfiles.STDIN, "the token"))
+
+
+def _checked(where: str, value: bytes) -> Token:
+    try:
+        return parse_token(value)
+    except TokenError as error:
+        raise click.ClickException(f"{where} holds no token: {error}") from None

@@ -1,0 +1,116 @@
+"""`run` as a process of its own, with small children written in Python that tell what happens to them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from tests.controlplane.polling import wait_for
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+COMMAND: Final = (sys.executable, "-m", "injector")
+MARKER: Final = "marker-0123456789abcdef"
+OTHER: Final = "marker-abcdef0123456789"
+THIRD: Final = "marker-zyxwvutsrqponmlk"
+
+# Appends its token's last characters and every signal to a file; ends by SIGTERM with 5 (0 when told to be deaf).
+CHILD: Final = """
+import os, signal, sys, time
+def tell(word):
+    with open(sys.argv[1], "a") as file:
+        file.write(word + "\\n")
+def on(number, frame):
+    tell(signal.Signals(number).name)
+    if number == signal.SIGTERM:
+        sys.exit(5)
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT, signal.SIGWINCH):
+    signal.signal(number, on)
+signal.signal(signal.SIGTERM, signal.SIG_IGN if "deaf" in sys.argv else on)
+tell("started with " + os.environ["DAPR_API_TOKEN"][-4:] + " and " + os.environ.get("APP_API_TOKEN", "none")[-4:])
+while True:
+    time.sleep(0.01)
+"""
+
+
+def secret(path: Path, value: str) -> Path:
+    """A file with a token in it, put in place as a whole, as `mv` does it."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(value)
+    beside.chmod(0o600)
+    return beside.replace(path)
+
+
+def run(
+    *arguments: str | Path, stdin: bytes = b"", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`run` to its end."""
+    done = subprocess.run(
+        [*COMMAND, "run", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        env={**os.environ, **(env or {})},
+        check=False,
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Child:
+    """A running `run`, whose child writes what it sees into `told`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], told: Path, errors: Path) -> None:
+        self.process = process
+        self._told = told
+        self._errors = errors
+
+    @property
+    def words(self) -> list[str]:
+        """What the children have told so far."""
+        return self._told.read_text().splitlines() if self._told.exists() else []
+
+    @property
+    def stderr(self) -> str:
+        """What `run` itself has said."""
+        return self._errors.read_text()
+
+    def wait_for_words(self, *words: str) -> None:
+        """Wait until these have been told, and nothing else."""
+        wait_for(
+            f"the words {words}",
+            lambda: self.words == list(words),
+            describe=lambda: f"told: {self.words}; said: {self.stderr}",
+        )
+
+    def wait_for_stderr(self, words: str) -> None:
+        """Wait until `run` has said this."""
+        wait_for(f"{words!r} on stderr", lambda: words in self.stderr, describe=lambda: self.stderr)
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to `run`, from another process."""
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit code of `run`."""
+        return self.process.wait(30)
+
+
+@contextmanager
+def running(folder: Path, options: Sequence[str | Path], *words: str) -> Iterator[Child]:
+    """Start `run OPTIONS -- CHILD`; kill what is left of it."""
+    told, errors = folder / "told", folder / "errors"
+    command = [*COMMAND, "run", *map(str, options), "--", sys.executable, "-c", CHILD, str(told), *words]
+    with errors.open("wb") as file:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+    child = Child(process, told, errors)
+    try:
+        yield child
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, 9)
+            process.wait(30)
