@@ -8,15 +8,19 @@ with where it came from and what is allowed: whoever mends a Deployment should n
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
-from pathlib import Path  # noqa: TC003 - pydantic reads the annotations at run time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -80,6 +84,13 @@ class TlsVersion(StrEnum):
     V1_2 = "1.2"
 
 
+class KeyAlgorithm(StrEnum):
+    """Kind of the keys that `--tls-mode self` makes."""
+
+    ECDSA_P256 = "ecdsa-p256"
+    RSA_2048 = "rsa-2048"
+
+
 class LogFormat(StrEnum):
     """Shape of a log line."""
 
@@ -102,6 +113,7 @@ class Group(StrEnum):
 
     LISTENING = "Listening"
     TLS = "TLS"
+    SELF = "Certificates of --tls-mode self"
     POLICY = "Policy"
     LOGS = "Logs and documentation"
     LIMITS = "Limits"
@@ -111,6 +123,71 @@ class Group(StrEnum):
 
 def _flag(group: Group, default: object, help_: str, /, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own typing
     return Field(default, description=help_, json_schema_extra={"group": group.value}, **bounds)
+
+
+# --- values with a shape of their own ---
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])")
+
+
+def _duration(value: object) -> object:
+    """A timedelta from text such as 90s, 10m, 24h or 365d."""
+    if not isinstance(value, str):
+        return value
+    found = _DURATION.fullmatch(value)
+    if found is None:
+        raise ValueError("write a number and a unit: s, m, h or d, as in 24h")
+    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+
+
+def duration_text(value: timedelta) -> str:
+    """A duration as a flag takes it, in the largest unit that makes it a whole number."""
+    seconds = value.total_seconds()
+    unit = next((unit for unit in ("d", "h", "m") if seconds >= _UNITS[unit] and not seconds % _UNITS[unit]), "s")
+    return f"{seconds / _UNITS[unit]:g}{unit}"
+
+
+# RFC 1123, as Kubernetes asks of Namespaces, Services and objects:
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
+_LABEL: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL.pattern}(?:\.{_LABEL.pattern})*")
+
+
+def _label(text: str) -> str:
+    if text and not _LABEL.fullmatch(text):
+        raise ValueError("lower-case letters, digits and '-', at most 63 characters")
+    return text
+
+
+def _object_name(text: str) -> str:
+    if not _DNS_NAME.fullmatch(text):
+        raise ValueError("lower-case letters, digits, '-' and '.', at most 253 characters")
+    return text
+
+
+def _certificate_names(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    found = tuple(name for part in value.split(",") if (name := part.strip()))
+    for name in found:
+        if not _DNS_NAME.fullmatch(name) and not _is_address(name):
+            raise ValueError("write DNS names and IP addresses, with commas between them")
+    return found
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Label = Annotated[str, AfterValidator(_label)]
+ObjectName = Annotated[str, AfterValidator(_object_name)]
+CertificateNames = Annotated[tuple[str, ...], BeforeValidator(_certificate_names)]
 
 
 class Settings(BaseModel):
@@ -134,7 +211,12 @@ class Settings(BaseModel):
         ge=0,
         le=65535,
     )
-    tls_mode: TlsMode = _flag(Group.TLS, TlsMode.SELF, "Where the certificate comes from. This version has: files.")
+    tls_mode: TlsMode = _flag(
+        Group.TLS,
+        TlsMode.SELF,
+        "Where the certificate comes from: self makes and rotates it, cert-manager and files read the two files "
+        "below and need no access to the API.",
+    )
     tls_cert_file: Path | None = _flag(
         Group.TLS, None, "PEM file with the certificate and its chain, leaf first; watched and reloaded."
     )
@@ -148,6 +230,49 @@ class Settings(BaseModel):
         "Seconds between two looks at the files; a kubelet takes about a minute to update them.",
         ge=0.05,
         le=3600,
+    )
+    namespace: Label = _flag(
+        Group.SELF, "", "Our own namespace; without it POD_NAMESPACE, then that of the Pod's ServiceAccount."
+    )
+    service_name: Label = _flag(Group.SELF, "dapr-token-injector", "Service that API servers call us by.", min_length=1)
+    ca_secret_name: ObjectName = _flag(
+        Group.SELF, "dapr-token-injector-ca", "Secret that holds the authority; it must exist and may be empty."
+    )
+    webhook_configuration_name: ObjectName = _flag(
+        Group.SELF, "dapr-token-injector", "Name of the two webhook configurations whose bundles we keep."
+    )
+    certificate_names: CertificateNames = _flag(
+        Group.SELF, (), "Further DNS names and IP addresses of the certificate, for a registration by URL."
+    )
+    key_algorithm: KeyAlgorithm = _flag(
+        Group.SELF, KeyAlgorithm.ECDSA_P256, "Kind of new keys; some managed API servers accept RSA only."
+    )
+    leaf_lifetime: Duration = _flag(
+        Group.SELF,
+        timedelta(hours=24),
+        "Life of the certificate; it is renewed when two thirds of it have passed.",
+        ge=timedelta(seconds=1),
+        le=timedelta(days=366),
+    )
+    ca_lifetime: Duration = _flag(
+        Group.SELF,
+        timedelta(days=365),
+        "Life of the authority; the next one is made when two thirds of it have passed.",
+        ge=timedelta(seconds=1),
+        le=timedelta(days=3653),
+    )
+    ca_settle_time: Duration = _flag(
+        Group.SELF,
+        timedelta(minutes=5),
+        "Wait between a new authority's arrival in every bundle and its first signature, so that each API server "
+        "has taken notice.",
+        ge=timedelta(0),
+        le=timedelta(days=1),
+    )
+    kubeconfig: Path | None = _flag(
+        Group.SELF,
+        None,
+        "Kubeconfig of the cluster, to run outside of it; without one the Pod's ServiceAccount is used.",
     )
     policy_file: Path | None = _flag(
         Group.POLICY, None, "YAML file with the Policy; without one every Secret is allowed and nothing defaulted."
@@ -221,17 +346,32 @@ class Settings(BaseModel):
         problems: list[str] = []
         if self.drain_max_seconds < self.drain_min_seconds:
             problems.append(f"{flag('drain_max_seconds')}: must not be below {flag('drain_min_seconds')}")
-        if self.tls_mode is not TlsMode.FILES:
-            problems.append(f"{flag('tls_mode')}: '{self.tls_mode}' is not available in this version; use files")
+        files = {name: getattr(self, name) is not None for name in ("tls_cert_file", "tls_private_key_file")}
+        if self.tls_mode is TlsMode.SELF:
+            problems.extend(
+                f"{flag('tls_mode')}: self makes a certificate of its own; leave {flag(name)} out, or write files"
+                for name, given in files.items()
+                if given
+            )
         else:
             problems.extend(
-                f"{flag(name)}: is needed with --tls-mode files"
-                for name in ("tls_cert_file", "tls_private_key_file")
-                if getattr(self, name) is None
+                f"{flag(name)}: is needed with --tls-mode {self.tls_mode}" for name, given in files.items() if not given
+            )
+        if self.tls_mode is TlsMode.SELF and self.ca_lifetime < 6 * (self.leaf_lifetime + self.ca_settle_time):
+            problems.append(
+                f"{flag('ca_lifetime')}: must be at least six times {flag('leaf_lifetime')} and "
+                f"{flag('ca_settle_time')} together, so that the last third of it has room for both"
             )
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+
+def default_text(value: object) -> str:
+    """A setting's default as a flag takes it; empty for one that is not there."""
+    if isinstance(value, timedelta):
+        return duration_text(value)
+    return "" if value is None or value == () else str(value)
 
 
 def flag(name: str) -> str:
@@ -284,6 +424,37 @@ def load(given: Given) -> Settings:
     if unknown:
         raise ConfigError(unknown)
     return settings
+
+
+# Where the kubelet writes a Pod's namespace, when it mounts the ServiceAccount's token:
+# https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
+_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def in_namespace(settings: Settings, given: Given, file: Path = _NAMESPACE_FILE) -> Settings:
+    """The same settings with our own namespace in them, where it is needed.
+
+    Raises:
+        ConfigError: Nobody says which one it is, or what they say is no namespace.
+    """
+    if settings.namespace or settings.tls_mode is not TlsMode.SELF:
+        return settings
+    found, where = given.env.get("POD_NAMESPACE", ""), "POD_NAMESPACE"
+    if not found:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            found, where = file.read_text().strip(), str(file)
+    if not found:
+        raise ConfigError(
+            [
+                ConfigProblem(
+                    flag("namespace"),
+                    "is needed with --tls-mode self where neither POD_NAMESPACE nor a Pod's ServiceAccount tells it",
+                )
+            ]
+        )
+    if not _LABEL.fullmatch(found):
+        raise ConfigError([ConfigProblem(where, f"{_quoted(found)} is not a namespace")])
+    return settings.model_copy(update={"namespace": found})
 
 
 def _settings_problems(error: ValidationError, values: Mapping[str, str], given: Given) -> list[ConfigProblem]:

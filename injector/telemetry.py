@@ -30,7 +30,7 @@ from injector import __version__
 from injector.core.model import Reason, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from injector.core.admit import Admission
@@ -272,6 +272,40 @@ REFUSALS: Final[Mapping[str, str]] = {
     "handshake": "the TLS handshake failed or took too long",
 }
 RELOADS: Final = ("loaded", "rejected")
+CA_PHASES: Final[Mapping[str, str]] = {
+    "none": "there is no authority yet, or none that can be read",
+    "steady": "one authority signs, and no other is trusted",
+    "publishing": "the next authority is on its way into the bundles",
+    "settling": "it is in every bundle, and API servers take notice",
+    "retiring": "it signs; the one before is trusted until nothing that it signed can live",
+}
+CA_STEPS: Final[Mapping[str, str]] = {
+    "create": "the first authority was made",
+    "restore": "somebody emptied the Secret, and what was remembered went back into it",
+    "replace": "the authority had run out, and another took its place",
+    "add": "the next authority was made",
+    "seen": "every bundle was seen to hold it",
+    "withdraw": "a bundle lost it again, and the wait began anew",
+    "promote": "it began to sign",
+    "prune": "the one before is trusted no more",
+}
+CA_BUNDLE_WRITES: Final[Mapping[str, str]] = {
+    "published": "the Secret's authorities had changed",
+    "healed": "somebody else had changed a bundle",
+}
+# Reasons of `injector.kube.errors`, and what the API said.
+KUBE_ERRORS: Final[Mapping[str, str]] = {
+    "bad-kubeconfig": "there is no usable way to the cluster",
+    "unauthorized": "the API server does not know who asks",
+    "forbidden": "a right is missing, or a policy said no",
+    "not-found": "an object does not exist",
+    "already-exists": "an object exists already",
+    "conflict": "another replica, or somebody else, was faster",
+    "gone": "a version was too old to be watched from",
+    "invalid": "the API server does not take an object",
+    "unavailable": "no answer in time, or a connection broke",
+    "kubernetes": "anything else",
+}
 
 
 class Metrics(Collector):
@@ -285,6 +319,13 @@ class Metrics(Collector):
         self.reloads: dict[str, int] = dict.fromkeys(RELOADS, 0)
         self.in_flight = 0
         self.certificate_expiry = 0.0  # Unix time; 0 before the first pair
+        self.ca_expiry = 0.0  # Unix time; 0 unless the certificates are our own
+        self.ca_phase: dict[str, int] = dict.fromkeys(CA_PHASES, 0)
+        self.ca_steps: dict[str, int] = dict.fromkeys(CA_STEPS, 0)
+        self.ca_bundle_writes: dict[str, int] = dict.fromkeys(CA_BUNDLE_WRITES, 0)
+        self.ca_bundle_trusted = 0
+        self.kube_errors: dict[str, int] = dict.fromkeys(KUBE_ERRORS, 0)
+        self.kube_silence: Callable[[], float] = lambda: 0.0  # seconds
         self.connections: Callable[[], int] = lambda: 0
         self.loop_lag: Callable[[], float] = lambda: 0.0  # seconds
         self.logs_dropped: Callable[[], int] = lambda: 0
@@ -304,6 +345,10 @@ class Metrics(Collector):
         """Count one error; a class that nobody registered counts as `internal`, so that labels stay bounded."""
         self.errors[error if error in self.errors else "internal"] += 1
 
+    def kube_failed(self, reason: str) -> None:
+        """Count one call to the API server that failed."""
+        self.kube_errors[reason if reason in self.kube_errors else "kubernetes"] += 1
+
     def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
         """All samples, for the registry."""
         yield _counter("admission_requests", "Reviews decided.", ("decision", "reason"), self.requests)
@@ -320,10 +365,34 @@ class Metrics(Collector):
             self.certificate_expiry,
         )
         yield _counter("certificate_reloads", "New serving pairs seen.", ("outcome",), _keyed(self.reloads))
+        yield from self._authority()
         yield _counter("logs_dropped", "Log lines that nobody read in time.", (), {(): self.logs_dropped()})
         build = GaugeMetricFamily(f"{PREFIX}_build_info", "What is running.", labels=("version", "python"))
         build.add_metric((__version__, platform.python_version()), 1)
         yield build
+
+    def _authority(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        """What is zero unless the certificates are our own."""
+        yield _gauge("ca_expiry_timestamp_seconds", "When the signing authority ends, in Unix time.", self.ca_expiry)
+        phases = GaugeMetricFamily(f"{PREFIX}_ca_phase", "1 for the phase of the authority's life.", labels=("phase",))
+        for phase, value in self.ca_phase.items():
+            phases.add_metric((phase,), value)
+        yield phases
+        yield _counter(
+            "ca_steps", "Steps of the authority's life that this replica took.", ("step",), _keyed(self.ca_steps)
+        )
+        yield _counter(
+            "ca_bundle_writes", "Bundles that this replica wrote.", ("cause",), _keyed(self.ca_bundle_writes)
+        )
+        yield _gauge(
+            "ca_bundle_trusted", "1 while every registered bundle trusts what is served.", self.ca_bundle_trusted
+        )
+        yield _counter("kube_errors", "Calls to the API server that failed.", ("reason",), _keyed(self.kube_errors))
+        yield _gauge(
+            "kube_silence_seconds",
+            "How long the API server has said nothing of one of the objects that are watched.",
+            self.kube_silence(),
+        )
 
     def _histogram(self) -> HistogramMetricFamily:
         total, buckets = 0, []

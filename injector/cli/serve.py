@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -20,7 +21,9 @@ from injector.config import (
     Group,
     Settings,
     TlsMode,
+    default_text,
     flag,
+    in_namespace,
     load,
     load_policy,
     variable,
@@ -32,7 +35,9 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-    from injector.webhook.certs import ServingPair
+    from injector.webhook.certs.pair import ServingPair
+    from injector.webhook.certs.self_managed import Connect
+    from injector.webhook.compose import Certificates
 
 _T = TypeVar("_T")
 
@@ -66,30 +71,38 @@ def _options(command: Callable[..., int]) -> Callable[..., int]:
     """One option per setting, all of them plain text: `config.load` checks them, and tells every bad one."""
     for name, field in reversed(Settings.model_fields.items()):
         command = click.option(
-            flag(name), name, is_flag=field.annotation is bool, **_look(field), help=_help(name, field)
+            flag(name), name, is_flag=field.annotation is bool, **_look(name, field), help=_help(name, field)
         )(command)
     return command
 
 
-def _look(field: FieldInfo) -> dict[str, Any]:
+def _look(name: str, field: FieldInfo) -> dict[str, Any]:
     if field.annotation is bool:
         return {"default": None}
-    return {"type": str, "metavar": metavar(field)}
+    return {"type": str, "metavar": metavar(name, field)}
 
 
-def metavar(field: FieldInfo) -> str:
+def metavar(name: str, field: FieldInfo) -> str:
     """What a flag's value looks like, for the help."""
     choices = getattr(field.annotation, "__members__", None)
     if choices:
         return "|".join(str(choice.value) for choice in choices.values())
+    if field.annotation is str:
+        return "ADDRESS" if name.endswith("host") else "NAME"
     return _METAVARS.get(field.annotation, "FILE")
 
 
-_METAVARS: Final[dict[object, str]] = {str: "ADDRESS", int: "N", float: "SECONDS"}
+_METAVARS: Final[dict[object, str]] = {
+    int: "N",
+    float: "SECONDS",
+    timedelta: "DURATION",
+    tuple[str, ...]: "NAME,...",
+}
 
 
 def _help(name: str, field: FieldInfo) -> str:
-    default = "" if field.default in (None, "", False) else f"default: {field.default}; "
+    text = default_text(field.default)
+    default = "" if text in {"", "False"} else f"default: {text}; "
     return f"{field.description} [{default}env: {variable(name)}]"
 
 
@@ -99,7 +112,7 @@ def command(**flags: str | bool | None) -> int:
     """Run the admission webhook.
 
     Every flag can be given as an environment variable, too; the flag wins.
-    With --tls-mode files no cluster and no kubeconfig is needed.
+    With --tls-mode files or cert-manager no cluster and no kubeconfig is needed.
     """
     given = Given(
         {
@@ -109,12 +122,11 @@ def command(**flags: str | bool | None) -> int:
         },
         os.environ,
     )
-    settings, policy, pair = prepare(given)
-    return run(settings, policy, pair)
+    return run(*prepare(given))
 
 
-def prepare(given: Given) -> tuple[Settings, Policy, ServingPair]:
-    """Settings, Policy and serving pair.
+def prepare(given: Given) -> tuple[Settings, Policy, Certificates]:
+    """Settings, Policy, and the serving pair or the way to one.
 
     Raises:
         ConfigError: With everything that is wrong with any of them.
@@ -128,21 +140,30 @@ def prepare(given: Given) -> tuple[Settings, Policy, ServingPair]:
             problems.extend(error.problems)
             return None
 
-    settings = attempt(lambda: load(given))
+    settings = loaded = attempt(lambda: load(given))
+    if loaded is not None:
+        settings = attempt(lambda: in_namespace(loaded, given))
     policy_file = given.raw("policy_file")
     policy = attempt(lambda: load_policy(Path(policy_file))) if policy_file else Policy()
-    pair = attempt(lambda: _pair(given))
-    if problems or settings is None or policy is None or pair is None:
+    certificates = attempt(lambda: _certificates(settings or loaded, given))
+    if problems or settings is None or policy is None or certificates is None:
         raise ConfigError(problems)
-    return settings, policy, pair
+    return settings, policy, certificates
+
+
+def _certificates(settings: Settings | None, given: Given) -> Certificates | None:
+    """Where the pair comes from; None when `load` has already said what is wrong with that."""
+    if given.raw("tls_mode") in {TlsMode.FILES, TlsMode.CERT_MANAGER}:
+        return _pair(given)
+    return None if settings is None else _connect(settings)
 
 
 def _pair(given: Given) -> ServingPair | None:
-    """The pair in the two files; None when `load` has already said that they are not asked for or not named."""
-    from injector.webhook.certs import CertificateError, read_pair, utc_now  # noqa: PLC0415 - only serve pays for it
+    """The pair in the two files; None when `load` has already said that one is not named."""
+    from injector.webhook.certs.pair import CertificateError, read_pair, utc_now  # noqa: PLC0415 - only serve pays
 
     chain, key = given.raw("tls_cert_file"), given.raw("tls_private_key_file")
-    if given.raw("tls_mode") != TlsMode.FILES or not chain or not key:
+    if not chain or not key:
         return None
     try:
         return read_pair(Path(chain), Path(key), utc_now())
@@ -151,8 +172,15 @@ def _pair(given: Given) -> ServingPair | None:
         raise ConfigError([ConfigProblem(where, problem) for problem in error.problems]) from None
 
 
-def run(settings: Settings, policy: Policy, pair: ServingPair) -> int:
+def _connect(settings: Settings) -> Connect:
+    """The way to the cluster; the client is imported here, for this mode alone."""
+    from injector.cli.cluster import connect  # noqa: PLC0415 - as above
+
+    return connect(settings)
+
+
+def run(settings: Settings, policy: Policy, certificates: Certificates) -> int:
     """Serve until a signal ends it."""
     from injector.webhook.compose import serve  # noqa: PLC0415 - FastAPI and uvicorn are imported by serve alone
 
-    return serve(settings, policy, pair, terminal=sys.stderr.isatty())
+    return serve(settings, policy, certificates, terminal=sys.stderr.isatty())

@@ -29,6 +29,8 @@ TOKEN_ISSUED: Final = "dapr-token-injector/token-issued"
 TOKEN_EXPIRES: Final = "dapr-token-injector/token-expires"
 # On a Pod template: the id of the token for which it was restarted, one annotation per Secret, named after it.
 RESTARTED_FOR: Final = "restarted-for.dapr-token-injector/"
+# --- on the Secret of the webhook's own authority: whoever writes it asks for a new one ---
+ROTATE_CA: Final = "dapr-token-injector/rotate-ca"
 
 # --- containers and their environment ---
 SIDECAR: Final = "daprd"

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import resource
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import uvloop
 from uvicorn.config import Config
@@ -15,7 +15,9 @@ from injector.config import ConfigError, ConfigProblem, LogFormat, LogLevel, Set
 from injector.core.admit import admit
 from injector.telemetry import AdmissionLog, LogSink, Metrics, set_up_logging
 from injector.webhook.app import PUBLIC_PATHS, create_app
-from injector.webhook.certs import CertificateError, CertificateWatcher, server_context, utc_now
+from injector.webhook.certs.files import CertificateWatcher
+from injector.webhook.certs.pair import CertificateError, ServingPair, server_context, utc_now
+from injector.webhook.certs.self_managed import SelfManaged
 from injector.webhook.endpoint import ENDPOINTS, AdmissionEndpoint, AdmissionFront
 from injector.webhook.health import Health, certificate_check
 from injector.webhook.overload import Pulse, Shedder
@@ -24,29 +26,34 @@ from injector.webhook.server import MAX_OPS_CONNECTIONS, Drain, Listener, Server
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from injector.core.model import Policy
-    from injector.webhook.certs import ServingPair
+    from injector.webhook.certs.self_managed import Connect
     from injector.webhook.endpoint import ASGIApp
+    from injector.webhook.health import Keeper
 
 _VERSIONS: Final = {TlsVersion.V1_2: ssl.TLSVersion.TLSv1_2, TlsVersion.V1_3: ssl.TLSVersion.TLSv1_3}
 _STDERR: Final = 2
 
+# A pair out of files, or the way to the cluster that a pair of our own comes by.
+Certificates: TypeAlias = "ServingPair | Connect"
 
-def serve(settings: Settings, policy: Policy, pair: ServingPair, *, terminal: bool) -> int:
+
+def serve(settings: Settings, policy: Policy, certificates: Certificates, *, terminal: bool) -> int:
     """Run until a signal ends it; returns the exit code.
 
     Raises:
         ConfigError: A port cannot be opened, or OpenSSL refuses the pair.
     """
-    context = _context(pair, settings)
+    context = _context(certificates, settings)
     sockets = _bind(settings)
     sink = LogSink(_STDERR)
     try:
         _raise_descriptors(settings.max_connections)
         as_json = settings.log_format is LogFormat.JSON or (settings.log_format is LogFormat.AUTO and not terminal)
-        server = build(settings, policy, pair, context=context, sockets=sockets, sink=sink, as_json=as_json)
+        server = build(settings, policy, certificates, context=context, sockets=sockets, sink=sink, as_json=as_json)
         # What exists now lives until the end: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -60,7 +67,7 @@ def serve(settings: Settings, policy: Policy, pair: ServingPair, *, terminal: bo
 def build(  # noqa: PLR0913 - what the process was started with, all of it
     settings: Settings,
     policy: Policy,
-    pair: ServingPair,
+    certificates: Certificates,
     *,
     context: ssl.SSLContext,
     sockets: tuple[socket.socket, socket.socket],
@@ -72,9 +79,8 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     metrics, pulse = Metrics(), Pulse()
     metrics.logs_dropped = lambda: sink.dropped
     metrics.loop_lag = lambda: pulse.lag
-    files = (_needed(settings.tls_cert_file), _needed(settings.tls_private_key_file))
-    watcher = CertificateWatcher(files, pair, context, metrics)
-    health = Health({"certificate": certificate_check(watcher, utc_now)})
+    keeper, look, keep = _keeper(settings, certificates, context, metrics)
+    health = Health({"certificate": certificate_check(keeper, utc_now)})
     app = create_app(health, metrics, docs=settings.docs)
     debug = settings.log_level is LogLevel.DEBUG
     endpoint = AdmissionEndpoint(
@@ -102,18 +108,31 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     )
     ops = Listener(sockets[1], Port({}, limits, pulse, metrics, _uvicorn(app)), max_connections=MAX_OPS_CONNECTIONS)
     metrics.connections = lambda: admission.open
+    pulse.every(settings.tls_reload_interval, look)
+    drain = Drain(settings.drain_min_seconds, settings.drain_max_seconds)
+    return Server(admission, ops, pulse=pulse, health=health, drain=drain, sink=sink, reload=look, background=keep)
+
+
+def _keeper(
+    settings: Settings, certificates: Certificates, context: ssl.SSLContext, metrics: Metrics
+) -> tuple[Keeper, Callable[[], None], Callable[[], Awaitable[None]] | None]:
+    """Who keeps the pair, how to have it looked at now, and what has to run for it beside the server."""
+    if not isinstance(certificates, ServingPair):
+        managed = SelfManaged(settings, certificates, context=context, metrics=metrics)
+        return managed, managed.look, managed.run
+    files = (_needed(settings.tls_cert_file), _needed(settings.tls_private_key_file))
+    watcher = CertificateWatcher(files, certificates, context, metrics)
 
     def look() -> None:
         watcher.poll(utc_now())
 
-    pulse.every(settings.tls_reload_interval, look)
-    drain = Drain(settings.drain_min_seconds, settings.drain_max_seconds)
-    return Server(admission, ops, pulse=pulse, health=health, drain=drain, sink=sink, reload=look)
+    return watcher, look, None
 
 
-def _context(pair: ServingPair, settings: Settings) -> ssl.SSLContext:
+def _context(certificates: Certificates, settings: Settings) -> ssl.SSLContext:
+    pair = certificates if isinstance(certificates, ServingPair) else None
     try:
-        return server_context(pair, _VERSIONS[settings.tls_min_version])
+        return server_context(_VERSIONS[settings.tls_min_version], pair)
     except CertificateError as error:
         raise ConfigError([ConfigProblem(flag("tls_cert_file"), problem) for problem in error.problems]) from None
 
@@ -161,5 +180,5 @@ _OTHER_DESCRIPTORS: Final = MAX_OPS_CONNECTIONS + 64
 
 def _needed(path: Path | None) -> Path:
     if path is None:
-        raise ValueError("--tls-mode files has both of its files; Settings has checked that")
+        raise ValueError("a mode with files has both of them; Settings has checked that")
     return path

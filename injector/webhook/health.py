@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from injector.webhook.certs import CertificateWatcher, Now
+    from injector.webhook.certs.pair import Now, ServingPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,35 @@ class Health:
         return all(check.ok for check in found.values()), told
 
 
-def certificate_check(watcher: CertificateWatcher, now: Now) -> Callable[[], Check]:
-    """Fine while the serving pair has not run out; a new pair that was refused is told and does no harm yet."""
+class Keeper(Protocol):
+    """Whoever keeps the serving pair."""
+
+    @property
+    def pair(self) -> ServingPair | None:
+        """What is served, if anything."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether callers have had the chance to trust it."""
+        ...
+
+    def facts(self) -> Mapping[str, object]:
+        """What else there is to know of it."""
+        ...
+
+
+def certificate_check(keeper: Keeper, now: Now) -> Callable[[], Check]:
+    """Fine while the serving pair has not run out; what troubles its keeper is told and does no harm yet."""
 
     def check() -> Check:
-        at, pair = now(), watcher.pair
+        at, pair = now(), keeper.pair
+        if pair is None:
+            return Check(ok=False, facts=keeper.facts())
         facts: dict[str, object] = {
             "expires": pair.expires.isoformat(),
             "seconds_left": int((pair.expires - at).total_seconds()),
         }
-        if watcher.problem:
-            facts["refused"] = watcher.problem
-        return Check(pair.is_valid(at), facts)
+        return Check(keeper.ready and pair.is_valid(at), {**facts, **keeper.facts()})
 
     return check

@@ -25,7 +25,7 @@ from injector.webhook.protocol import Connection, Port
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from injector.telemetry import LogSink
     from injector.webhook.health import Health
@@ -223,6 +223,7 @@ class Server:
         drain: Drain,
         sink: LogSink,
         reload: Callable[[], None],
+        background: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._admission = admission
         self._ops = ops
@@ -231,6 +232,7 @@ class Server:
         self._drain = drain
         self._sink = sink
         self._reload = reload
+        self._background = background
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -247,12 +249,16 @@ class Server:
         self._pulse.start(loop)
         fields = {"port": self._admission.number, "ops_port": self._ops.number}
         logger.info("listening", extra={"fields": fields})
+        background = None if self._background is None else asyncio.ensure_future(self._background())
         try:
             await self._stopping.wait()
             await self._serve_on(loop)
             await self._close(loop)
         finally:
             self._pulse.stop()
+            if background is not None:
+                background.cancel()
+                await asyncio.gather(background, return_exceptions=True)
 
     def stop(self) -> None:
         """Drain and end; asked a second time, end at once."""

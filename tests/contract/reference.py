@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from injector.cli.serve import metavar
-from injector.config import Group, Settings, flag, policy_schema, variable
+from injector.config import Group, Settings, default_text, flag, policy_schema, variable
 from injector.telemetry import (
     BUCKETS,
+    CA_BUNDLE_WRITES,
+    CA_PHASES,
+    CA_STEPS,
     DECISIONS,
     ERRORS,
+    KUBE_ERRORS,
     REFUSALS,
     RELOADS,
     SHED_CAUSES,
@@ -64,9 +68,9 @@ def configuration() -> str:
         }
         rows = (
             (
-                f"`{flag(name)}`" if field.annotation is bool else f"`{flag(name)} {metavar(field)}`",
+                f"`{flag(name)}`" if field.annotation is bool else f"`{flag(name)} {metavar(name, field)}`",
                 f"`{variable(name)}`",
-                f"`{field.default}`" if field.default not in {None, ""} else "",
+                f"`{text}`" if (text := default_text(field.default)) else "",
                 field.description or "",
             )
             for name, field in fields.items()
@@ -111,6 +115,10 @@ def metrics() -> str:
         *_values("`error`", ERRORS),
         *_values("`cause` of what was shed", SHED_CAUSES),
         *_values("`cause` of a connection refused", REFUSALS),
+        *_values("`phase` of the authority", CA_PHASES),
+        *_values("`step` of the authority's life", CA_STEPS),
+        *_values("`cause` of a bundle written", CA_BUNDLE_WRITES),
+        *_values("`reason` of a call to the API server that failed", KUBE_ERRORS),
         "## `outcome` of a reload",
         ", ".join(f"`{outcome}`" for outcome in RELOADS) + ".",
     ]

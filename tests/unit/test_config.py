@@ -11,7 +11,9 @@ from injector.config import (
     LogFormat,
     Settings,
     TlsMode,
+    duration_text,
     flag,
+    in_namespace,
     load,
     load_policy,
     parse_policy,
@@ -23,6 +25,7 @@ from injector.core.model import AppContainers, Conflict, Policy
 if TYPE_CHECKING:
     from pathlib import Path
 
+SHORT = {"leaf_lifetime": "1s", "ca_settle_time": "0s"}
 FILES = {"tls_mode": "files", "tls_cert_file": "a", "tls_private_key_file": "b"}
 
 
@@ -84,22 +87,89 @@ def test_every_bad_key_is_told_with_where_it_came_from() -> None:
 
 
 def test_a_value_that_stands_for_a_bad_one_is_not_judged() -> None:
-    # tls_mode falls back to its default here, which is not available: only what the user wrote may be told.
+    # tls_mode falls back to its default here, which takes no files: only what the user wrote may be told.
     assert problems({**FILES, "tls_mode": "none"}) == [
         "--tls-mode: 'none' is not allowed; write 'self', 'cert-manager' or 'files'"
     ]
 
 
-@pytest.mark.parametrize("mode", ["self", "cert-manager"])
-def test_other_tls_modes_are_refused_for_now(mode: str) -> None:
-    assert problems({"tls_mode": mode}) == [f"--tls-mode: '{mode}' is not available in this version; use files"]
-
-
-def test_files_mode_needs_both_files() -> None:
-    assert problems({"tls_mode": "files"}) == [
-        "--tls-cert-file: is needed with --tls-mode files",
-        "--tls-private-key-file: is needed with --tls-mode files",
+@pytest.mark.parametrize("mode", ["files", "cert-manager"])
+def test_modes_with_files_need_both_of_them(mode: str) -> None:
+    assert problems({"tls_mode": mode}) == [
+        f"--tls-cert-file: is needed with --tls-mode {mode}",
+        f"--tls-private-key-file: is needed with --tls-mode {mode}",
     ]
+
+
+def test_the_default_mode_makes_its_own_certificate_and_takes_no_files() -> None:
+    assert load(Given({}, {})).tls_mode is TlsMode.SELF
+    assert problems({"tls_cert_file": "a", "tls_private_key_file": "b"}) == [
+        "--tls-mode: self makes a certificate of its own; leave --tls-cert-file out, or write files",
+        "--tls-mode: self makes a certificate of its own; leave --tls-private-key-file out, or write files",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("24h", 86_400), ("365d", 31_536_000), ("1.5h", 5400)]
+)
+def test_durations_have_a_unit(text: str, seconds: float) -> None:
+    settings = load(Given({"ca_lifetime": text, "leaf_lifetime": "1s", "ca_settle_time": "0s"}, {}))
+    assert settings.ca_lifetime.total_seconds() == seconds
+    assert load(Given({**SHORT, "ca_lifetime": duration_text(settings.ca_lifetime)}, {})) == settings
+
+
+@pytest.mark.parametrize("text", ["24", "1w", "-1h", "h", "1e3s", "1h30m", "9" * 10 + "d", "soon"])
+def test_other_durations_are_refused(text: str) -> None:
+    assert problems({"ca_lifetime": text}) == [
+        f"--ca-lifetime: '{text}' is not allowed; write a number and a unit: s, m, h or d, as in 24h"
+    ]
+
+
+@pytest.mark.parametrize("text", ["0s", "3654d"])
+def test_lifetimes_have_bounds(text: str) -> None:
+    assert problems({**SHORT, "ca_lifetime": text})[0].startswith(f"--ca-lifetime: '{text}' is not allowed")
+
+
+def test_an_authority_outlives_its_leaves_by_far() -> None:
+    (problem,) = problems({"ca_lifetime": "6d", "leaf_lifetime": "1d"})
+    assert problem.startswith("--ca-lifetime: must be at least six times --leaf-lifetime and --ca-settle-time together")
+
+
+def test_names_of_the_certificate_are_names_and_addresses() -> None:
+    assert load(Given({"certificate_names": "a.example, 127.0.0.1,::1"}, {})).certificate_names == (
+        "a.example",
+        "127.0.0.1",
+        "::1",
+    )
+    assert problems({"certificate_names": "a,no name"})[0].endswith(
+        "write DNS names and IP addresses, with commas between them"
+    )
+
+
+@pytest.mark.parametrize("name", ["namespace", "service_name", "ca_secret_name", "webhook_configuration_name"])
+def test_names_of_objects_are_checked(name: str) -> None:
+    assert problems({name: "Not_a_name"})[0].startswith(f"{flag(name)}: 'Not_a_name' is not allowed; ")
+
+
+def test_our_namespace_is_the_flags_the_variables_or_the_pods(tmp_path: Path) -> None:
+    file = tmp_path / "namespace"
+    file.write_text("from-file\n")
+
+    def found(flags: dict[str, str], env: dict[str, str]) -> str:
+        given = Given(flags, env)
+        return in_namespace(load(given), given, file).namespace
+
+    assert found({"namespace": "from-flag"}, {"POD_NAMESPACE": "from-env"}) == "from-flag"
+    assert found({}, {"POD_NAMESPACE": "from-env"}) == "from-env"
+    assert found({}, {}) == "from-file"
+    assert found(FILES, {}) == ""
+
+
+def test_a_namespace_that_nobody_tells_or_that_is_none_is_a_problem(tmp_path: Path) -> None:
+    for env, where in ({}, "--namespace"), ({"POD_NAMESPACE": "No"}, "POD_NAMESPACE"):
+        with pytest.raises(ConfigError) as caught:
+            in_namespace(load(Given({}, env)), Given({}, env), tmp_path / "none")
+        assert [problem.where for problem in caught.value.problems] == [where]
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "0", ""])

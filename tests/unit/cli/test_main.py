@@ -93,10 +93,24 @@ def test_a_missing_policy_and_missing_files_are_told_together(capsys: pytest.Cap
     assert len(capsys.readouterr().err.splitlines()) == 3
 
 
-@pytest.mark.parametrize("mode", [[], ["--tls-mode", "cert-manager"]])
-def test_modes_that_are_not_there_yet_say_so(mode: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve", *mode]) == 2
-    assert "not available in this version; use files" in capsys.readouterr().err
+def test_outside_of_a_cluster_all_that_is_missing_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("POD_NAMESPACE", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["serve"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in told] == ["--namespace", "--kubeconfig"]
+
+
+def test_a_kubeconfig_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--namespace", "dapr", "--kubeconfig", "/nowhere/config"]) == 2
+    assert capsys.readouterr().err == "Error: --kubeconfig: /nowhere/config is not a file\n"
+
+
+def test_cert_manager_mode_reads_files_and_needs_both(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--tls-mode", "cert-manager", "--tls-cert-file", "/nowhere/tls.crt"]) == 2
+    assert capsys.readouterr().err == "Error: --tls-private-key-file: is needed with --tls-mode cert-manager\n"
 
 
 def test_a_fault_of_ours_is_exit_code_3_and_shows_no_value(

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from injector.config import ConfigError, Given, load
 from injector.core.model import Policy
 from injector.webhook import compose
-from injector.webhook.certs import ServingPair, parse_pair
+from injector.webhook.certs.pair import ServingPair, parse_pair
 from tests.http.certificates import NOW, Issuer, key_pem, new_key
 
 if TYPE_CHECKING:
@@ -76,5 +76,5 @@ def test_descriptors_are_raised_as_far_as_the_system_lets_us(
 
 
 def test_files_that_settings_should_have_asked_for_are_a_fault() -> None:
-    with pytest.raises(ValueError, match="has both of its files"):
+    with pytest.raises(ValueError, match="has both of them"):
         compose._needed(None)

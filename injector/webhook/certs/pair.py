@@ -9,7 +9,6 @@ new pair.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import ssl
 from collections.abc import Callable
@@ -27,17 +26,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from injector.core.errors import InjectorError
-from injector.telemetry import LOGGER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-
-    from injector.telemetry import Metrics
-
-logger = logging.getLogger(f"{LOGGER}.certs")
 
 Now = Callable[[], datetime]
 
@@ -109,8 +103,8 @@ def read_pair(chain_file: Path, key_file: Path, at: datetime) -> ServingPair:
     return parse_pair(chain, key, at)
 
 
-def server_context(pair: ServingPair, minimum: ssl.TLSVersion) -> ssl.SSLContext:
-    """A context that serves `pair`.
+def server_context(minimum: ssl.TLSVersion, pair: ServingPair | None = None) -> ssl.SSLContext:
+    """A context that serves `pair`; without one it refuses every handshake until a pair is loaded.
 
     Raises:
         CertificateError: OpenSSL refuses the pair.
@@ -120,7 +114,8 @@ def server_context(pair: ServingPair, minimum: ssl.TLSVersion) -> ssl.SSLContext
     context.set_alpn_protocols(["http/1.1"])
     # An API server never resumes a session, so tickets are work and bytes for nothing.
     context.num_tickets = 0
-    load(context, pair)
+    if pair is not None:
+        load(context, pair)
     return context
 
 
@@ -136,69 +131,6 @@ def load(context: ssl.SSLContext, pair: ServingPair) -> None:
         except ssl.SSLError as error:
             raise CertificateError([f"OpenSSL refuses the pair: {error.reason or 'unknown reason'}"]) from None
         context.load_cert_chain(path)
-
-
-class CertificateWatcher:
-    """Looks at the two files and reloads them into the live context; the last good pair is kept when a new one is bad.
-
-    `poll` is called every few seconds. Asking the files' identity is enough to see a Secret volume's update: the
-    kubelet swaps a symbolic link, which brings new inodes.
-    """
-
-    def __init__(self, files: tuple[Path, Path], pair: ServingPair, context: ssl.SSLContext, metrics: Metrics) -> None:
-        self.pair = pair
-        self.problem = ""
-        self._files = files
-        self._context = context
-        self._metrics = metrics
-        self._seen: tuple[
-            object, ...
-        ] = ()  # reads once more at the first poll: the files may have changed since the start
-        metrics.certificate_expiry = pair.expires.timestamp()
-
-    def poll(self, at: datetime) -> None:
-        """Reload if the files changed; a bad pair is tried again each time, and told only when its problem changes."""
-        identity = self._identity()
-        if identity == self._seen and not self.problem:
-            return
-        try:
-            pair = read_pair(*self._files, at)
-            if self._identity() != identity:
-                return  # changed while it was read: half of it may be old, so the next poll decides
-            if (pair.chain, pair.key) != (self.pair.chain, self.pair.key):
-                load(self._context, pair)
-                self._took(pair)
-        except CertificateError as error:
-            self._refused(str(error))
-        else:
-            self.problem = ""
-        self._seen = identity
-
-    def _took(self, pair: ServingPair) -> None:
-        self.pair = pair
-        self._metrics.reloads["loaded"] += 1
-        self._metrics.certificate_expiry = pair.expires.timestamp()
-        fields = {"expires": pair.expires.isoformat(), "names": list(pair.names)}
-        logger.info("certificate reloaded", extra={"fields": fields})
-
-    def _refused(self, problem: str) -> None:
-        if problem == self.problem:
-            return
-        self.problem = problem
-        self._metrics.reloads["rejected"] += 1
-        fields = {"problem": problem, "serving_until": self.pair.expires.isoformat()}
-        logger.error("new certificate refused, the old one is kept", extra={"fields": fields})
-
-    def _identity(self) -> tuple[object, ...]:
-        found: list[object] = []
-        for path in self._files:
-            try:
-                status = path.stat()
-            except OSError:
-                found.append(None)
-            else:
-                found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
-        return tuple(found)
 
 
 def utc_now() -> datetime:

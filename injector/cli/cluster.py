@@ -1,0 +1,47 @@
+"""The way to the cluster: the one place where certificates of our own and the Kubernetes client meet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from injector.config import ConfigError, ConfigProblem, flag
+from injector.kube.client import Api
+from injector.kube.own_objects import OwnObjects
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from injector.config import Settings
+    from injector.kube.errors import KubeError
+    from injector.webhook.certs.self_managed import Connect
+
+
+def connect(settings: Settings) -> Connect:
+    """How to reach the objects that the certificates live from.
+
+    Raises:
+        ConfigError: This is no Pod, and no kubeconfig is named or there is none of that name.
+    """
+    kubeconfig = settings.kubeconfig
+    if kubeconfig is not None and not kubeconfig.is_file():
+        raise ConfigError([ConfigProblem(flag("kubeconfig"), f"{kubeconfig} is not a file")])
+    if kubeconfig is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
+        told = "is needed with --tls-mode self outside of a cluster"
+        raise ConfigError([ConfigProblem(flag("kubeconfig"), told)])
+
+    @contextlib.asynccontextmanager
+    async def connected(changed: Callable[[], None], failed: Callable[[KubeError], None]) -> AsyncIterator[OwnObjects]:
+        api = await (Api.in_cluster() if kubeconfig is None else Api.from_kubeconfig(str(kubeconfig)))
+        async with api:
+            yield OwnObjects(
+                api,
+                namespace=settings.namespace,
+                secret_name=settings.ca_secret_name,
+                configuration_name=settings.webhook_configuration_name,
+                changed=changed,
+                failed=failed,
+            )
+
+    return connected

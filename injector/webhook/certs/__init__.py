@@ -1,0 +1,1 @@
+"""Where the serving certificate comes from, and how it is replaced while serving."""

@@ -1,0 +1,188 @@
+"""What the Secret of the authority holds, as a value: who signs, who signs next, who is still trusted, and since when.
+
+The Secret is the only memory that replicas share. Everything that a decision rests on is in it, so a restart loses
+nothing and no replica needs to lead. It is shipped empty and filled under optimistic locking.
+
+| Key of the Secret | Holds |
+| --- | --- |
+| `ca.crt`, `ca.key` | the authority that signs |
+| `next.crt`, `next.key` | the authority that will sign once every API server trusts it |
+| `previous.crt` | authorities that sign nothing more but are trusted until no leaf of theirs can live |
+| `state.json` | when `next` was seen in every bundle, when `ca` took over, and the waits that were asked for |
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from injector.core import names
+from injector.core.errors import InjectorError
+from injector.webhook.certs.authority import Anchor, Authority, parse_anchors, parse_authority
+from injector.webhook.certs.pair import CertificateError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Object = dict[str, Any]
+
+
+class ForeignSecretError(InjectorError):
+    """The Secret holds something that is not ours, or that we cannot read: it is left alone. No value is quoted."""
+
+    reason = "foreign-secret"
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long a change of authority waits: for every API server, and for every leaf that was signed before it."""
+
+    settle: timedelta
+    leaf_lifetime: timedelta
+
+    def at_least(self, other: Waits) -> Waits:
+        """The longer of both: replicas of two versions may be told differently."""
+        return Waits(max(self.settle, other.settle), max(self.leaf_lifetime, other.leaf_lifetime))
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The authorities of an installation."""
+
+    signing: Authority
+    waits: Waits
+    following: Authority | None = None
+    previous: tuple[Anchor, ...] = ()
+    published: datetime | None = None  # since when every bundle was seen to hold `following`
+    promoted: datetime | None = None  # since when `signing` signs in place of `previous`
+
+    @property
+    def trusted(self) -> tuple[Anchor, ...]:
+        """What every bundle has to hold, and nothing else."""
+        following = () if self.following is None else (self.following.anchor,)
+        return (self.signing.anchor, *following, *self.previous)
+
+
+class _State(msgspec.Struct, frozen=True, rename="camel"):
+    """`state.json`."""
+
+    settle_seconds: float
+    leaf_lifetime_seconds: float
+    published: datetime | None = None
+    promoted: datetime | None = None
+
+
+_CA: Final = ("ca.crt", "ca.key")
+_NEXT: Final = ("next.crt", "next.key")
+_PREVIOUS: Final = "previous.crt"
+_STATE: Final = "state.json"
+_OURS: Final = frozenset({*_CA, *_NEXT, _PREVIOUS, _STATE})
+
+
+def read(secret: Mapping[str, Any]) -> Keyring | None:
+    """The keyring in a Secret; None when it is still empty.
+
+    Raises:
+        ForeignSecretError: It holds anything else.
+    """
+    content = _content(secret)
+    if not any(content.values()):
+        return None
+    if not any(content.get(key) for key in _OURS):
+        raise ForeignSecretError("it holds other keys, so it belongs to somebody else")
+    signing = _authority(content, _CA)
+    if signing is None:
+        raise ForeignSecretError(f"it has no {_CA[0]}")
+    state = _state(content.get(_STATE, b""))
+    previous = content.get(_PREVIOUS, b"")
+    try:
+        retired = parse_anchors(previous) if previous else ()
+    except CertificateError as error:
+        raise ForeignSecretError(f"{_PREVIOUS} {error}") from None
+    return Keyring(
+        signing=signing,
+        following=_authority(content, _NEXT),
+        previous=retired,
+        waits=Waits(timedelta(seconds=state.settle_seconds), timedelta(seconds=state.leaf_lifetime_seconds)),
+        published=state.published,
+        promoted=state.promoted,
+    )
+
+
+def write(secret: Mapping[str, Any], ring: Keyring) -> Object:
+    """The Secret with `ring` in it and everything that is not ours as it was; a request to rotate stays, too."""
+    state = _State(
+        settle_seconds=ring.waits.settle.total_seconds(),
+        leaf_lifetime_seconds=ring.waits.leaf_lifetime.total_seconds(),
+        published=ring.published,
+        promoted=ring.promoted,
+    )
+    content = {
+        _CA[0]: ring.signing.anchor.pem,
+        _CA[1]: ring.signing.key,
+        _STATE: msgspec.json.encode(state),
+    }
+    if ring.following is not None:
+        content |= {_NEXT[0]: ring.following.anchor.pem, _NEXT[1]: ring.following.key}
+    if ring.previous:
+        content[_PREVIOUS] = b"".join(anchor.pem for anchor in ring.previous)
+    kept = {key: value for key, value in (secret.get("data") or {}).items() if key not in _OURS}
+    return {**secret, "data": kept | {key: base64.b64encode(value).decode() for key, value in content.items()}}
+
+
+def rotation_request(secret: Mapping[str, Any]) -> str:
+    """What somebody wrote into the annotation that asks for a new authority; empty when nobody did."""
+    annotations = secret.get("metadata", {}).get("annotations") or {}
+    return str(annotations.get(names.ROTATE_CA, ""))
+
+
+def without_request(secret: Mapping[str, Any]) -> Object:
+    """The Secret once the request is being served."""
+    metadata = dict(secret["metadata"])
+    annotations = metadata.get("annotations") or {}
+    metadata["annotations"] = {key: value for key, value in annotations.items() if key != names.ROTATE_CA}
+    return {**secret, "metadata": metadata}
+
+
+def _content(secret: Mapping[str, Any]) -> dict[str, bytes]:
+    try:
+        return {key: base64.b64decode(value, validate=True) for key, value in (secret.get("data") or {}).items()}
+    except (binascii.Error, ValueError, TypeError):
+        raise ForeignSecretError("a value in it is not base64") from None
+
+
+def _authority(content: Mapping[str, bytes], keys: tuple[str, str]) -> Authority | None:
+    certificate, key = (content.get(each, b"") for each in keys)
+    if not certificate and not key:
+        return None
+    try:
+        return parse_authority(certificate, key)
+    except CertificateError as error:
+        raise ForeignSecretError(f"{keys[0]} with {keys[1]} {error}") from None
+
+
+def _state(content: bytes) -> _State:
+    try:
+        state = msgspec.json.decode(content, type=_State)
+        return _State(
+            settle_seconds=_bounded(state.settle_seconds),
+            leaf_lifetime_seconds=_bounded(state.leaf_lifetime_seconds),
+            published=state.published and state.published.astimezone(UTC),
+            promoted=state.promoted and state.promoted.astimezone(UTC),
+        )
+    except (msgspec.DecodeError, ValueError, OverflowError):
+        raise ForeignSecretError(f"{_STATE} cannot be read") from None
+
+
+def _bounded(seconds: float) -> float:
+    if not 0 <= seconds <= _TEN_YEARS:
+        raise ValueError("out of bounds")
+    return seconds
+
+
+_TEN_YEARS: Final = 10 * 366 * 86400.0

@@ -1,0 +1,411 @@
+"""Certificates that need nobody: the shell around `rotation`, run by every replica alike and by none for the others.
+
+A turn looks at the copies of three objects and does what is due: a step of the authority's life, a leaf, a bundle.
+Nothing is acted on that was only remembered. The Secret is replaced only if it is still of the version that was looked
+at. Before a leaf is signed the Secret is read. A bundle is applied in this order: read the configuration, read the
+Secret, apply what the Secret says if the configuration is still the one that was read. So bundles follow the Secret's
+history and never go back in it, however many replicas do this at once and however old their copies are.
+
+What cannot be done is told by what was tried, counted, and tried again later; the pair that is served stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from injector.kube.errors import ConflictError, KubeError
+from injector.kube.watch import Backoff
+from injector.telemetry import LOGGER, frames
+from injector.webhook.certs import keyring, registration, rotation
+from injector.webhook.certs.authority import issue_leaf, make_authority
+from injector.webhook.certs.keyring import ForeignSecretError, Keyring, Waits
+from injector.webhook.certs.pair import load, utc_now
+from injector.webhook.certs.rotation import Phase, Step
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
+
+    from injector.config import Settings
+    from injector.kube.own_objects import OwnObjects
+    from injector.kube.watch import Reflector
+    from injector.telemetry import Metrics
+    from injector.webhook.certs.authority import Anchor, Leaf
+    from injector.webhook.certs.pair import Now, ServingPair
+    from injector.webhook.certs.registration import Registration
+
+    Connect: TypeAlias = Callable[
+        [Callable[[], None], Callable[[KubeError], None]], AbstractAsyncContextManager[OwnObjects]
+    ]
+    OffLoop: TypeAlias = Callable[..., Awaitable[Any]]
+
+logger = logging.getLogger(f"{LOGGER}.certs")
+
+Object = dict[str, Any]
+
+# Seconds between two turns in which nothing happens: the clock is looked at so often, so that a renewal is not missed
+# by a machine that was suspended or whose clock was set.
+_LOOK: Final = 1.0
+# Seconds over which replicas that saw the same change spread what they do about it.
+_JITTER: Final = 0.1
+
+
+class SelfManaged:
+    """The serving pair of a replica, and its part in the installation's authority."""
+
+    def __init__(  # noqa: PLR0913 - collaborators, all of them named at the one call
+        self,
+        settings: Settings,
+        connect: Connect,
+        *,
+        context: ssl.SSLContext,
+        metrics: Metrics,
+        now: Now = utc_now,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+        off_loop: OffLoop = asyncio.to_thread,
+    ) -> None:
+        self.ready = False  # has been trusted by every bundle once
+        self.trusted = False  # is so now
+        self._settings = settings
+        self._connect = connect
+        self._context = context
+        self._metrics = metrics
+        self._now = now
+        self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311 - spreads requests, guards nothing
+        self._off_loop = off_loop
+        self._waits = Waits(settings.ca_settle_time, settings.leaf_lifetime)
+        self._names = (
+            f"{settings.service_name}.{settings.namespace}.svc",
+            f"{settings.service_name}.{settings.namespace}.svc.cluster.local",
+            *settings.certificate_names,
+        )
+        self._wake = asyncio.Event()
+        self._leaf: Leaf | None = None
+        self._remembered: Keyring | None = None  # the last one that was read
+        self._read: tuple[object, Keyring | ForeignSecretError | None] = (None, None)  # a Secret and what is in it
+        self._registered: dict[str, tuple[Object, Registration]] = {}
+        self._in_sync: dict[str, frozenset[str]] = {}  # what each configuration was last seen to hold as it should
+        self._attempts: dict[str, _Attempt] = {}
+        self.problems: dict[str, str] = {}  # what is wrong now, by the part it is about
+
+    @property
+    def pair(self) -> ServingPair | None:
+        """What is served; None before there is an authority."""
+        return None if self._leaf is None else self._leaf.pair
+
+    def facts(self) -> dict[str, object]:
+        """For health: where the authority is in its life, and what is wrong."""
+        facts: dict[str, object] = {"phase": rotation.phase(self._remembered).value, "trusted": self.trusted}
+        return facts | ({"problems": list(self.problems.values())} if self.problems else {})
+
+    def look(self) -> None:
+        """Have a turn soon."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keep everything until cancelled; whatever goes wrong is told, and tried again."""
+        backoff = Backoff(self._rng)
+        while True:
+            try:
+                async with self._connect(self._wake.set, self._failed) as objects:
+                    self._told("cluster", "")
+                    await self._keep(objects)
+            except KubeError as error:
+                self._failed(error)
+                self._told("cluster", str(error))
+                await asyncio.sleep(backoff.delay_seconds(error))
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end what serves; told without values
+                fields = {"exception": type(error).__qualname__, "frames": frames(error.__traceback__)}
+                logger.error("fault in keeping certificates", extra={"fields": fields})  # noqa: TRY400 - words may quote
+                self._metrics.failed("internal")
+                await asyncio.sleep(backoff.delay_seconds())
+
+    async def _keep(self, objects: OwnObjects) -> None:
+        copies = (objects.secret, *objects.configurations)
+        self._metrics.kube_silence = lambda: max(self._clock() - copy.heard for copy in copies)
+        watching = asyncio.create_task(objects.run())
+        try:
+            while not watching.done():
+                self._wake.clear()
+                await self.turn(objects)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause()):
+                        await self._wake.wait()
+                if self._wake.is_set() and self.ready:
+                    await asyncio.sleep(self._rng.uniform(0.0, _JITTER))
+            watching.result()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    def _pause(self) -> float:
+        """Seconds until something may be due that no change of a copy tells of."""
+        now = self._clock()
+        waiting = (attempt.not_before - now for attempt in self._attempts.values() if attempt.not_before > now)
+        return min(_LOOK, *waiting, _LOOK)
+
+    async def turn(self, objects: OwnObjects) -> None:
+        """Do what is due."""
+        await self._attempt("secret", lambda: self._tend_secret(objects))
+        await self._attempt("leaf", lambda: self._tend_leaf(objects))
+        for copy in objects.configurations:
+            await self._attempt(copy.what, lambda copy=copy: self._tend_bundle(objects, copy))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+        self._judge(objects)
+
+    # --- the Secret ---
+
+    async def _tend_secret(self, objects: OwnObjects) -> None:
+        secret = objects.secret.object
+        ring = self._ring(secret)
+        if secret is None or isinstance(ring, ForeignSecretError):
+            return
+        step = self._step(objects, secret, ring)
+        if step is None:
+            return
+        now, made = self._now(), None
+        if step.needs_authority:
+            made = await self._off_loop(make_authority, self._settings.key_algorithm, self._settings.ca_lifetime, now)
+        changed = rotation.advance(
+            self._remembered if step is Step.RESTORE else ring,
+            step,
+            now=now,
+            waits=self._waits,
+            made=made,
+            registered=self._anchors(objects),
+        )
+        written = keyring.write(secret, changed)
+        await objects.replace_secret(keyring.without_request(written) if step.needs_authority else written)
+        self._metrics.ca_steps[step.value] += 1
+        fields = {
+            "step": step.value,
+            "phase": rotation.phase(changed).value,
+            "authority": changed.signing.anchor.fingerprint,
+            "expires": changed.signing.anchor.expires.isoformat(),
+        }
+        logger.info("authority changed", extra={"fields": fields})
+
+    def _step(self, objects: OwnObjects, secret: Object, ring: Keyring | None) -> Step | None:
+        if ring is not None:
+            following = ring.following
+            return rotation.due(
+                ring,
+                published=following is not None and self._trusts(objects, following.anchor),
+                requested=bool(keyring.rotation_request(secret)),
+                now=self._now(),
+                waits=self._waits,
+            )
+        if not all(copy.known or copy.problem for copy in objects.configurations):
+            return None  # what bundles hold now decides what a new keyring has to trust
+        return Step.CREATE if self._remembered is None else Step.RESTORE
+
+    def _ring(self, secret: Object | None) -> Keyring | ForeignSecretError | None:
+        """What is in a Secret; one that holds a keyring is remembered."""
+        if secret is None:
+            return None
+        if self._read[0] is not secret:
+            try:
+                ring = keyring.read(secret)
+            except ForeignSecretError as error:
+                self._read = (secret, error)
+            else:
+                self._read = (secret, ring)
+                self._remembered = ring or self._remembered
+        return self._read[1]
+
+    async def _confirmed(self, objects: OwnObjects) -> Keyring | None:
+        """The keyring as the Secret has it now; None when it has none.
+
+        Raises:
+            KubeError: The Secret cannot be read.
+        """
+        ring = self._ring(await objects.read(objects.secret))
+        return ring if isinstance(ring, Keyring) else None
+
+    # --- the leaf ---
+
+    async def _tend_leaf(self, objects: OwnObjects) -> None:
+        if self._remembered is None or not self._needs_leaf(objects, self._remembered):
+            return
+        problem: KubeError | None = None
+        try:
+            ring = await self._confirmed(objects)
+        except KubeError as error:
+            ring, problem = None, error
+        if ring is None:
+            # Somebody may have retired what we remember. It is used all the same before nothing valid is left.
+            if self._leaf is None or self._leaf.is_ending(self._now()):
+                await self._sign(self._remembered)
+            if problem is not None:
+                raise problem
+        elif self._needs_leaf(objects, ring):
+            await self._sign(ring)
+
+    def _needs_leaf(self, objects: OwnObjects, ring: Keyring) -> bool:
+        now = self._now()
+        return ring.signing.anchor.expires > now and rotation.needs_leaf(
+            self._leaf, ring, trusts=lambda anchor: self._trusts(objects, anchor), now=now, waits=self._waits
+        )
+
+    async def _sign(self, ring: Keyring) -> None:
+        settings = self._settings
+        leaf: Leaf = await self._off_loop(
+            issue_leaf, ring.signing, self._names, settings.key_algorithm, settings.leaf_lifetime, self._now()
+        )
+        load(self._context, leaf.pair)
+        self._leaf = leaf
+        self._metrics.reloads["loaded"] += 1
+        self._metrics.certificate_expiry = leaf.pair.expires.timestamp()
+        fields = {
+            "expires": leaf.pair.expires.isoformat(),
+            "names": list(leaf.pair.names),
+            "authority": leaf.issuer.fingerprint,
+        }
+        logger.info("certificate signed", extra={"fields": fields})
+
+    # --- the bundles ---
+
+    async def _tend_bundle(self, objects: OwnObjects, copy: Reflector) -> None:
+        if copy.object is None or self._remembered is None:
+            return
+        ring = self._ring(objects.secret.object)
+        seen = self._registration(copy, copy.object)
+        if isinstance(ring, Keyring) and seen.is_exactly(ring.trusted):
+            self._in_sync[copy.what] = _fingerprints(ring.trusted)
+            return
+        if not isinstance(ring, Keyring) and not self._is_cut_off(seen):
+            return
+        # The order matters: see the head of this module.
+        found = await objects.read(copy)
+        if found is None:
+            return
+        seen, problem = self._registration(copy, found), None
+        try:
+            confirmed = await self._confirmed(objects)
+        except KubeError as error:
+            confirmed, problem = None, error
+        wanted: tuple[Anchor, ...] = ()
+        if confirmed is not None:
+            wanted = () if seen.is_exactly(confirmed.trusted) else confirmed.trusted
+        elif self._is_cut_off(seen):
+            now = self._now()
+            others = (anchor for entry in seen.entries for anchor in entry.anchors if anchor.expires > now)
+            wanted = _union(self._remembered.trusted, others)
+        if wanted:
+            await objects.apply_bundle(copy, registration.body(seen, wanted))
+            self._wrote(copy, wanted)
+        if problem is not None:
+            raise problem
+
+    def _is_cut_off(self, seen: Registration) -> bool:
+        """Whether an entry does not trust what is served; our part is then added even while there is no Secret."""
+        return self._leaf is not None and not all(entry.trusts(self._leaf.issuer) for entry in seen.entries)
+
+    def _wrote(self, copy: Reflector, wanted: tuple[Anchor, ...]) -> None:
+        fingerprints = _fingerprints(wanted)
+        cause = "healed" if self._in_sync.get(copy.what) == fingerprints else "published"
+        self._in_sync[copy.what] = fingerprints
+        self._metrics.ca_bundle_writes[cause] += 1
+        fields = {"configuration": copy.what, "cause": cause, "authorities": len(wanted)}
+        logger.info("caBundle written", extra={"fields": fields})
+
+    def _registration(self, copy: Reflector, configuration: Object) -> Registration:
+        known = self._registered.get(copy.what)
+        if known is None or known[0] is not configuration:
+            known = self._registered[copy.what] = (configuration, registration.read(configuration))
+        return known[1]
+
+    def _trusts(self, objects: OwnObjects, anchor: Anchor) -> bool:
+        """Whether every entry of ours that there is trusts an authority, as far as we can see; the first must exist."""
+        mutating, *others = objects.configurations
+        if mutating.object is None or not all(copy.known for copy in others):
+            return False
+        present = (copy for copy in objects.configurations if copy.object is not None)
+        return all(self._registration(copy, copy.object or {}).trusts(anchor) for copy in present)
+
+    def _anchors(self, objects: OwnObjects) -> Iterable[Anchor]:
+        for copy in objects.configurations:
+            if copy.object is not None:
+                for entry in self._registration(copy, copy.object).entries:
+                    yield from entry.anchors
+
+    # --- telling ---
+
+    def _judge(self, objects: OwnObjects) -> None:
+        """Bring readiness, metrics and the list of problems up to date."""
+        ring = self._ring(objects.secret.object)
+        for copy in (objects.secret, *objects.configurations):
+            problem = str(copy.problem or "")
+            if not problem and copy.known and copy.object is None:
+                problem = f"{copy.what} does not exist"
+            self._told(f"copy of {copy.what}", problem)
+        foreign = f"{objects.secret.what} is left alone: {ring}" if isinstance(ring, ForeignSecretError) else ""
+        self._told("authority", foreign)
+        phase = rotation.phase(ring if isinstance(ring, Keyring) else self._remembered)
+        for each in Phase:
+            self._metrics.ca_phase[each.value] = int(each is phase)
+        if self._remembered is not None:
+            self._metrics.ca_expiry = self._remembered.signing.anchor.expires.timestamp()
+        self.trusted = self._leaf is not None and self._trusts(objects, self._leaf.issuer)
+        self._metrics.ca_bundle_trusted = int(self.trusted)
+        broken = "" if self.trusted or self._leaf is None else "the registered caBundle does not trust what is served"
+        self._told("caBundle", broken)
+        self.ready = self.ready or self.trusted
+
+    def _told(self, part: str, problem: str) -> None:
+        """Log a problem when it is news, and its end."""
+        before = self.problems.get(part, "")
+        if problem == before:
+            return
+        if problem:
+            self.problems[part] = problem
+            logger.error("certificates need attention", extra={"fields": {"problem": problem}})
+        else:
+            del self.problems[part]
+            logger.info("certificates are fine again", extra={"fields": {"was": before}})
+
+    def _failed(self, error: KubeError) -> None:
+        self._metrics.kube_failed(error.reason)
+
+    async def _attempt(self, part: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do one part of a turn; what fails waits longer each time and holds nothing else up."""
+        attempt = self._attempts.setdefault(part, _Attempt(Backoff(self._rng)))
+        if self._clock() < attempt.not_before:
+            return
+        try:
+            await work()
+        except ConflictError as error:
+            # Somebody was faster. That is how replicas agree, and the news of it is on its way.
+            self._failed(error)
+            attempt.not_before = self._clock() + self._rng.uniform(0.0, _JITTER)
+        except KubeError as error:
+            self._failed(error)
+            self._told(part, str(error))
+            attempt.not_before = self._clock() + attempt.backoff.delay_seconds(error)
+        else:
+            attempt.backoff.succeeded()
+            self._told(part, "")
+
+
+class _Attempt:
+    __slots__ = ("backoff", "not_before")
+
+    def __init__(self, backoff: Backoff) -> None:
+        self.backoff = backoff
+        self.not_before = 0.0
+
+
+def _fingerprints(anchors: Iterable[Anchor]) -> frozenset[str]:
+    return frozenset(anchor.fingerprint for anchor in anchors)
+
+
+def _union(anchors: Iterable[Anchor], others: Iterable[Anchor]) -> tuple[Anchor, ...]:
+    found = {anchor.fingerprint: anchor for anchor in (*anchors, *others)}
+    return tuple(found.values())
