@@ -1,6 +1,6 @@
 """Webhook configurations as users register them, with a URL or, in a network of our own, a Service.
 
-Ours are the objects of `deploy/webhooks.yaml` with an address filled in. Each is narrowed to one namespace,
+Ours are the objects of `deploy/base/webhooks.yaml` with an address filled in. Each is narrowed to one namespace,
 so that tests beside each other, or a cluster in use, never meet.
 """
 
@@ -10,14 +10,13 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
     from tests.controlplane.kubectl import Json
 
-SHIPPED: Final = Path(__file__).parents[2] / "deploy" / "webhooks.yaml"
+SHIPPED: Final = Path(__file__).parents[2] / "deploy/base/webhooks.yaml"
 NAME: Final = "dapr-token-injector"
 INJECT_ENTRY: Final = "inject.dapr-token-injector.svc"
 DEFAULT_ENTRY: Final = "default.dapr-token-injector.svc"
@@ -113,7 +112,7 @@ def dapr_sidecar_injector(endpoint: Endpoint, *, namespace: str, name: str) -> J
 def _shipped(kind: str, endpoint: Callee, namespace: str) -> Json:
     configuration: Json = next(item for item in YAML(typ="safe").load_all(SHIPPED) if item["kind"] == kind)
     for entry in configuration["webhooks"]:
-        entry["clientConfig"] = endpoint.client_config(urlsplit(entry["clientConfig"]["url"]).path)
+        entry["clientConfig"] = endpoint.client_config(entry["clientConfig"]["service"]["path"])
         entry["namespaceSelector"]["matchExpressions"].append(_only(namespace))
     return configuration
 

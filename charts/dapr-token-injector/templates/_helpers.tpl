@@ -1,0 +1,86 @@
+{{/* Names are fixed: docs, alerts and the rights on two named configurations rely on them, and a cluster has one installation. */}}
+{{- define "dapr-token-injector.name" -}}
+dapr-token-injector
+{{- end }}
+
+{{- define "dapr-token-injector.serviceAccountName" -}}
+{{ .Values.serviceAccount.name | default "dapr-token-injector" }}
+{{- end }}
+
+{{- define "dapr-token-injector.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+{{- end }}
+
+{{- define "dapr-token-injector.selectorLabels" -}}
+app.kubernetes.io/name: dapr-token-injector
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "dapr-token-injector.labels" -}}
+{{ include "dapr-token-injector.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.extraLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The metadata of an object: `dict "root" $ "name" N "namespaced" BOOL`, and optionally "annotations" and "labels". */}}
+{{- define "dapr-token-injector.metadata" -}}
+name: {{ .name }}
+{{- if .namespaced }}
+namespace: {{ .root.Release.Namespace }}
+{{- end }}
+labels:
+  {{- include "dapr-token-injector.labels" .root | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (.annotations | default dict) .root.Values.extraAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Namespaces that never reach the webhook, as a JSON list. */}}
+{{- define "dapr-token-injector.excludedNamespaces" -}}
+{{- $excluded := list }}
+{{- range .Values.webhook.excludedNamespaces }}
+{{- $excluded = append $excluded (tpl . $) }}
+{{- end }}
+{{- toJson $excluded }}
+{{- end }}
+
+{{/* What a webhook entry needs beside its name, path and rules. */}}
+{{- define "dapr-token-injector.clientConfig" -}}
+{{- /* No caBundle key in mode self and cert-manager, not even an empty one: it would wipe what was put there. */ -}}
+service:
+  name: dapr-token-injector
+  namespace: {{ .root.Release.Namespace }}
+  path: {{ .path }}
+  port: 443
+{{- if eq .root.Values.tls.mode "files" }}
+caBundle: {{ .root.Values.tls.files.caBundle | b64enc }}
+{{- end }}
+{{- end }}
+
+{{/* The policy file. */}}
+{{- define "dapr-token-injector.policy" -}}
+{{- $policy := dict }}
+{{- range $key, $value := .Values.policy }}
+{{- if not (or (kindIs "invalid" $value) (and (kindIs "string" $value) (not $value))) }}
+{{- $_ := set $policy $key $value }}
+{{- end }}
+{{- end }}
+{{- toYaml $policy }}
+{{- end }}
+
+{{/* Where `helm test` asks for a Pod. */}}
+{{- define "dapr-token-injector.testNamespace" -}}
+{{ .Values.test.namespace | default (eq .Release.Namespace "default" | ternary "kube-public" "default") }}
+{{- end }}

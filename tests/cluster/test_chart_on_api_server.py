@@ -1,0 +1,255 @@
+"""The chart and the manifests on a real API server: installed, changed, rolled back, removed.
+
+There is no node, so no Pod runs; what the webhook itself would write is written in its place, with its rights.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.controlplane.helm import CHART, Helm, HelmError
+from tests.controlplane.polling import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.controlplane import binaries
+    from tests.controlplane.cluster import ControlPlane
+    from tests.controlplane.kubectl import Kubectl
+
+NAME: Final = "dapr-token-injector"
+NAMESPACE: Final = "dapr-token-injector"
+DEPLOY: Final = Path(__file__).parents[2] / "deploy"
+VALUES: Final = sorted([*CHART.glob("ci/*.yaml"), *CHART.glob("profiles/*.yaml")])
+# Kinds of custom resources, which a bare API server does not know.
+FOREIGN: Final = {"Issuer", "Certificate", "ServiceMonitor", "PrometheusRule"}
+CLUSTER_WIDE: Final = (
+    "mutatingwebhookconfigurations",
+    "validatingwebhookconfigurations",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "clusterroles",
+    "clusterrolebindings",
+    "namespaces",
+)
+BUNDLE: Final = base64.b64encode(b"what the webhook published").decode()
+KEY: Final = base64.b64encode(b"what the webhook stored").decode()
+
+
+@pytest.fixture
+def helm(own_control_plane: ControlPlane, report: binaries.Report) -> Helm:
+    return Helm.find(own_control_plane.folder, own_control_plane.kubeconfig, report=report)
+
+
+@pytest.fixture
+def kubectl(own_control_plane: ControlPlane) -> Iterator[Kubectl]:
+    """Kubectl in the namespace that is installed into; whatever a failed test left there goes."""
+    kubectl = own_control_plane.kubectl.within(NAMESPACE)
+    before = names(kubectl)
+    yield kubectl
+    for kind, found in names(kubectl).items():
+        for name in found - before[kind]:
+            kubectl.delete(kind, name)
+    wait_for("the namespace gone", lambda: NAMESPACE not in names(kubectl)["namespaces"], timeout_seconds=60)
+
+
+def names(kubectl: Kubectl) -> dict[str, set[str]]:
+    """Everything of the cluster that belongs to no namespace."""
+    return {kind: {item["metadata"]["name"] for item in kubectl.list(kind)} for kind in CLUSTER_WIDE}
+
+
+def install(helm: Helm, *arguments: str) -> str:
+    return helm.run("install", NAME, str(CHART), "--namespace", NAMESPACE, "--create-namespace", *arguments)
+
+
+def upgrade(helm: Helm, *arguments: str) -> str:
+    return helm.run("upgrade", NAME, str(CHART), "--namespace", NAMESPACE, *arguments)
+
+
+def write_as_the_webhook(kubectl: Kubectl) -> None:
+    """Store a CA and publish it: by its own ServiceAccount, so with its rights and no others."""
+    account = f"--as=system:serviceaccount:{NAMESPACE}:{NAME}"
+    secret = kubectl.get("secret", "dapr-token-injector-ca")
+    kubectl.run("replace", account, "-f", "-", stdin=secret | {"data": {"ca.key": KEY}})
+    for kind in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"):
+        found = kubectl.get(kind, NAME)
+        bundles = [{"name": w["name"], "clientConfig": {"caBundle": BUNDLE}} for w in found["webhooks"]]
+        apply = {
+            "apiVersion": found["apiVersion"],
+            "kind": found["kind"],
+            "metadata": {"name": NAME, "uid": found["metadata"]["uid"]},
+            "webhooks": bundles,
+        }
+        kubectl.run("apply", account, "--server-side", f"--field-manager={NAME}", "-f", "-", stdin=apply)
+
+
+def assert_still_written(kubectl: Kubectl) -> None:
+    assert kubectl.get("secret", "dapr-token-injector-ca")["data"] == {"ca.key": KEY}
+    assert bundles(kubectl) == {BUNDLE}
+
+
+def bundles(kubectl: Kubectl) -> set[str]:
+    entries = [
+        entry
+        for kind in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
+        for entry in kubectl.get(kind, NAME)["webhooks"]
+    ]
+    return {entry["clientConfig"].get("caBundle", "") for entry in entries}
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_rendered_object_is_accepted(helm: Helm, own_control_plane: ControlPlane, values: Path) -> None:
+    rendered = helm.run("template", NAME, str(CHART), "--namespace", "default", "--values", str(values), "--no-hooks")
+    objects = [item for item in YAML(typ="safe").load_all(rendered) if item]
+
+    for item in objects:
+        if item["kind"] not in FOREIGN:
+            own_control_plane.kubectl.run("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=item)
+    assert len(objects) > 5
+
+
+def test_life_of_an_installation(helm: Helm, kubectl: Kubectl) -> None:
+    before = names(kubectl)
+
+    notes = install(helm)
+    assert "helm test dapr-token-injector -n dapr-token-injector" in notes
+    assert bundles(kubectl) == {""}
+    assert "data" not in kubectl.get("secret", "dapr-token-injector-ca")
+    write_as_the_webhook(kubectl)
+
+    upgrade(helm, "--set", "webhook.timeoutSeconds=7", "--set", "policy.conflict=replace", "--set", "replicas=3")
+    assert_still_written(kubectl)
+    assert {w["timeoutSeconds"] for w in kubectl.get("mutatingwebhookconfigurations", NAME)["webhooks"]} == {7}
+    assert kubectl.get("deployment", NAME)["spec"]["replicas"] == 3
+
+    helm.run("rollback", NAME, "1", "--namespace", NAMESPACE)
+    assert_still_written(kubectl)
+    assert {w["timeoutSeconds"] for w in kubectl.get("mutatingwebhookconfigurations", NAME)["webhooks"]} == {5}
+    assert kubectl.get("deployment", NAME)["spec"]["replicas"] == 2
+
+    helm.run("uninstall", NAME, "--namespace", NAMESPACE)
+    after = names(kubectl)
+    assert after.pop("namespaces") - before.pop("namespaces") == {
+        NAMESPACE
+    }  # --create-namespace made it, Helm keeps it
+    assert after == before
+    assert left_in_namespace(kubectl) == set()
+
+
+def left_in_namespace(kubectl: Kubectl) -> set[str]:
+    """What stays, less what every namespace has and less what the garbage collector is about to remove."""
+    found = kubectl.run("get", "all,cm,secret,sa,role,rolebinding,pdb,networkpolicy", "-o", "name").stdout.split()
+    return {
+        item
+        for item in found
+        if item not in {"configmap/kube-root-ca.crt", "serviceaccount/default"}
+        and not item.startswith(("pod/", "replicaset.apps/"))
+    }
+
+
+def test_mode_changes_leave_no_right_behind_and_come_back(helm: Helm, kubectl: Kubectl) -> None:
+    install(helm)
+    write_as_the_webhook(kubectl)
+
+    # The bundle is ours by server-side apply; taking it away from us must be asked for.
+    with pytest.raises(HelmError, match="caBundle"):
+        upgrade(helm, "--values", str(CHART / "ci/files-values.yaml"))
+    upgrade(helm, "--values", str(CHART / "ci/files-values.yaml"), "--force-conflicts")
+    assert names(kubectl)["clusterroles"] & {NAME} == set()
+    assert kubectl.try_run("get", "secret", "dapr-token-injector-ca").returncode == 1
+    assert bundles(kubectl) != {BUNDLE}
+
+    upgrade(helm, "--reset-values")
+    write_as_the_webhook(kubectl)
+    assert_still_written(kubectl)
+
+
+def test_second_installation_is_refused_and_the_first_stays(helm: Helm, kubectl: Kubectl) -> None:
+    install(helm)
+
+    with pytest.raises(HelmError) as refused:
+        helm.run("install", "other", str(CHART), "--namespace", "default")
+
+    assert "exists and cannot be imported" in refused.value.said
+    assert names(kubectl)["clusterroles"] >= {NAME}
+
+
+def test_uninstall_takes_the_webhook_configurations_before_what_they_point_at(helm: Helm, kubectl: Kubectl) -> None:
+    install(helm)
+    start = revision(kubectl)
+
+    helm.run("uninstall", NAME, "--namespace", NAMESPACE)
+
+    assert_configurations_went_first(kubectl, start)
+
+
+@pytest.mark.parametrize("overlay", ["base", "overlays/dev", "overlays/production"])
+def test_life_of_the_manifests(kubectl: Kubectl, overlay: str) -> None:
+    before = names(kubectl)
+    folder = str(DEPLOY / overlay)
+
+    # Configurations come first in the list and their namespace need not exist for that.
+    kubectl.run("apply", "-k", folder)
+    write_as_the_webhook(kubectl)
+    kubectl.run("apply", "-k", folder)
+    kubectl.run("apply", "-k", folder, "--server-side", "--force-conflicts")
+    assert_still_written(kubectl)
+
+    start = revision(kubectl)
+    kubectl.run("delete", "-k", folder, "--ignore-not-found")
+    assert names(kubectl) == before
+    assert_configurations_went_first(kubectl, start)
+
+
+def test_manifests_deleted_twice_and_from_the_end_leave_nothing(kubectl: Kubectl) -> None:
+    before = names(kubectl)
+    folder = str(DEPLOY / "overlays/production")
+    kubectl.run("apply", "-k", folder)
+    objects = [item for item in YAML(typ="safe").load_all(kubectl.run("kustomize", folder).stdout) if item]
+
+    for item in reversed(objects):
+        kubectl.run("delete", "--ignore-not-found", "-f", "-", stdin=item)
+    kubectl.run("delete", "-k", folder, "--ignore-not-found")
+
+    assert names(kubectl) == before
+
+
+def revision(kubectl: Kubectl) -> str:
+    """The present revision of the whole store."""
+    listed: str = json.loads(kubectl.run("get", "--raw", "/api/v1/namespaces").stdout)["metadata"]["resourceVersion"]
+    return listed
+
+
+def deletions(kubectl: Kubectl, path: str, start: str) -> list[int]:
+    """Revisions at which our object of a kind was deleted, or asked to end, since `start`."""
+    query = f"{path}?watch=1&resourceVersion={start}&timeoutSeconds=1"
+    events = [json.loads(line) for line in kubectl.run("get", "--raw", query).stdout.splitlines()]
+    return [
+        int(event["object"]["metadata"]["resourceVersion"])
+        for event in events
+        if event["object"]["metadata"]["name"] == NAME
+        and (event["type"] == "DELETED" or "deletionTimestamp" in event["object"]["metadata"])
+    ]
+
+
+def assert_configurations_went_first(kubectl: Kubectl, start: str) -> None:
+    registration = "/apis/admissionregistration.k8s.io/v1"
+    configurations = [
+        revision
+        for kind in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
+        for revision in deletions(kubectl, f"{registration}/{kind}", start)
+    ]
+    pointed_at = [
+        revision
+        for path in ("/api/v1/services", "/apis/apps/v1/deployments", "/api/v1/namespaces", "/api/v1/serviceaccounts")
+        for revision in deletions(kubectl, path, start)
+    ]
+    assert len(configurations) == 2
+    assert pointed_at
+    assert max(configurations) < min(pointed_at)

@@ -1,0 +1,222 @@
+"""The guard sees what no webhook does: a sidecar without a token, or with one that is empty, in clear or optional."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from tests.cluster.objects import APP, ASKING, DAPR, SIDECAR, deployment, failed_creations, pod, pods_of
+from tests.cluster.policies import GUARD_LABEL, guard
+from tests.controlplane.polling import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.controlplane.cluster import ControlPlane
+    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.webhook import Webhook
+
+NAME: Final = "DAPR_API_TOKEN"
+MARKER: Final = "never-show-me-3f9a"
+LITERAL: Final = {"name": NAME, "value": MARKER}
+EMPTY: Final = {"name": NAME, "value": ""}
+NEITHER: Final = {"name": NAME}
+OTHER: Final = {"name": "LOG_LEVEL", "value": "info"}
+FIELD: Final = {"name": NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+FROM_CONFIG_MAP: Final = {"name": NAME, "valueFrom": {"configMapKeyRef": {"name": "c", "key": "token"}}}
+
+
+def reference(**more: object) -> Json:
+    return {"name": NAME, "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", **more}}}
+
+
+# What the entries of `daprd` are, and the words of the finding; none where it is protected.
+CASES: Final[dict[str, tuple[list[Json] | None, str | None]]] = {
+    "no env at all": (None, "has no DAPR_API_TOKEN"),
+    "an empty env": ([], "has no DAPR_API_TOKEN"),
+    "other variables only": ([OTHER], "has no DAPR_API_TOKEN"),
+    "a reference": ([OTHER, reference()], None),
+    "a reference that is not optional": ([reference(optional=False)], None),
+    "an optional reference": ([reference(optional=True)], "with optional: true"),
+    "a literal": ([LITERAL], "as a literal"),
+    "an empty literal": ([EMPTY], "an empty DAPR_API_TOKEN"),
+    "neither value nor source": ([NEITHER], "an empty DAPR_API_TOKEN"),
+    "a ConfigMap": ([FROM_CONFIG_MAP], "from something that is no Secret"),
+    "a field": ([FIELD], "from something that is no Secret"),
+    "a reference after a literal": ([LITERAL, reference()], None),
+    "a literal after a reference": ([reference(), LITERAL], "as a literal"),
+    "an optional one after a good one": ([reference(), OTHER, reference(optional=True)], "with optional: true"),
+    "a good one after an optional one": ([reference(optional=True), reference()], None),
+    "an empty one after a good one": ([reference(), EMPTY], "an empty DAPR_API_TOKEN"),
+}
+
+
+@pytest.fixture
+def guarded(kubectl: Kubectl, register: Callable[[Json], None]) -> Kubectl:
+    """A namespace that denies, seen denying."""
+    kubectl.run("label", "namespace", kubectl.namespace, f"{GUARD_LABEL}=deny")
+    for item in guard(namespace=kubectl.namespace):
+        register(item)
+    wait_for("the guard in force", lambda: refusal(kubectl, pod(DAPR)), timeout_seconds=20)
+    return kubectl
+
+
+def refusal(kubectl: Kubectl, item: Json) -> str:
+    """What a dry run was refused with; empty when it was not."""
+    done = kubectl.try_run("create", "-f", "-", "--dry-run=server", stdin=item)
+    return done.stderr if done.returncode else ""
+
+
+def with_env(env: list[Json] | None) -> Json:
+    return SIDECAR | ({} if env is None else {"env": env})
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("native", [False, True], ids=["regular", "native"])
+def test_sidecar_is_judged_by_its_effective_entry(guarded: Kubectl, case: str, native: bool) -> None:  # noqa: FBT001
+    env, finding = CASES[case]
+    sidecar = with_env(env)
+    item = (
+        pod(DAPR, APP, init_containers=({**sidecar, "restartPolicy": "Always"},)) if native else pod(DAPR, APP, sidecar)
+    )
+
+    said = refusal(guarded, item)
+
+    if finding is None:
+        assert said == ""
+    else:
+        assert 'container "daprd" has ' in said
+        assert finding in said
+        assert "Forbidden" in said
+        assert MARKER not in said
+
+
+def test_sidecar_without_any_annotation_is_judged_as_well(guarded: Kubectl) -> None:
+    bare = pod({})
+    del bare["metadata"]["annotations"]
+
+    assert "has no DAPR_API_TOKEN" in refusal(guarded, bare)
+
+
+@pytest.mark.parametrize("annotations", [{}, DAPR, ASKING], ids=["plain", "dapr", "asking"])
+def test_pod_without_a_sidecar_is_nobodys_business(guarded: Kubectl, annotations: dict[str, str]) -> None:
+    assert refusal(guarded, pod(annotations, APP, init_containers=({"name": "migrate", "image": "m"},))) == ""
+
+
+def test_refusal_says_what_to_do(guarded: Kubectl) -> None:
+    said = refusal(guarded, pod(DAPR))
+
+    assert "dapr.io/api-token-secret" in said
+    assert "dapr-token-injector-guard" in said
+
+
+def test_mirror_pod_is_left_alone(guarded: Kubectl) -> None:
+    mirror = pod({**DAPR, "kubernetes.io/config.mirror": "hash"})
+    mirror["spec"]["nodeName"] = "n1"
+
+    assert refusal(guarded, mirror) == ""
+
+
+def test_huge_pod_is_judged_within_the_budget_of_a_policy(guarded: Kubectl) -> None:
+    many: list[dict[str, Any]] = [{"name": f"V{n}", "value": "x"} for n in range(500)]
+    containers = [{"name": f"c{n}", "image": "i", "env": many} for n in range(60)]
+
+    assert refusal(guarded, pod(DAPR, *containers, with_env([*many, reference()]))) == ""
+    assert "with optional: true" in refusal(
+        guarded, pod(DAPR, *containers, with_env([*many, reference(optional=True)]))
+    )
+
+
+def test_refusal_of_a_replica_set_s_pod_reaches_its_events(guarded: Kubectl) -> None:
+    guarded.create(deployment(DAPR, APP, with_env([LITERAL])))
+
+    told = wait_for("the ReplicaSet's event", lambda: failed_creations(guarded))
+
+    assert any("as a literal" in message for message in told)
+    assert not any(MARKER in message for message in told)
+
+
+def test_pods_of_a_deployment_that_asks_pass(guarded: Kubectl, injecting: Webhook) -> None:
+    guarded.create(deployment(ASKING))
+
+    wait_for("the Pods", lambda: pods_of(guarded, "shop"))
+
+    assert injecting.requests_served() > 0
+
+
+def test_guard_looks_after_the_webhook_did_its_work(guarded: Kubectl, injecting: Webhook) -> None:
+    before = injecting.requests_served()
+
+    assert refusal(guarded, pod(ASKING)) == ""
+    assert injecting.requests_served() == before + 1
+
+
+def test_literal_that_the_webhook_keeps_is_refused_by_the_guard(guarded: Kubectl, injecting: Webhook) -> None:
+    before = injecting.requests_served()
+
+    assert "as a literal" in refusal(guarded, pod(ASKING, APP, with_env([LITERAL])))
+    assert injecting.requests_served() == before + 1
+
+
+@pytest.fixture
+def guard_by_label(kubectl: Kubectl, register: Callable[[Json], None]) -> Callable[[str | None], None]:
+    """Guard the namespace with a label, or with none, once the guard is seen in force there."""
+
+    def choose(label: str | None) -> None:
+        for item in guard(namespace=kubectl.namespace):
+            register(item)
+        kubectl.run("label", "namespace", kubectl.namespace, f"{GUARD_LABEL}=deny")
+        wait_for("the guard in force", lambda: refusal(kubectl, pod(DAPR)), timeout_seconds=20)
+        change = f"{GUARD_LABEL}-" if label is None else f"{GUARD_LABEL}={label}"
+        kubectl.run("label", "--overwrite", "namespace", kubectl.namespace, change)
+        wait_for("the label noticed", lambda: not refusal(kubectl, pod(DAPR)), timeout_seconds=20)
+
+    return choose
+
+
+@pytest.mark.parametrize(
+    ("label", "warned", "noted"),
+    [("warn", True, True), ("audit", False, True), (None, False, True), ("off", False, False)],
+)
+def test_namespace_chooses_by_its_label(
+    kubectl: Kubectl,
+    guard_by_label: Callable[[str | None], None],
+    own_control_plane: ControlPlane,
+    label: str | None,
+    warned: bool,  # noqa: FBT001
+    noted: bool,  # noqa: FBT001
+) -> None:
+    guard_by_label(label)
+
+    done = kubectl.run("create", "-f", "-", stdin=pod(DAPR, APP, with_env([LITERAL])))
+
+    assert any("as a literal" in warning for warning in done.warnings) == warned
+    assert MARKER not in done.stderr
+    annotation = audit_annotations(own_control_plane, kubectl.namespace).get(
+        "validation.policy.admission.k8s.io/validation_failure", ""
+    )
+    assert ("as a literal" in annotation) == noted
+    assert MARKER not in annotation
+
+
+def audit_annotations(own: ControlPlane, namespace: str) -> dict[str, str]:
+    """Those of the creation (no dry run) of the namespace's Pod."""
+
+    def find() -> Json | None:
+        events = (json.loads(line) for line in own.audit_log.read_text("utf-8").splitlines())
+        mine = (e for e in events if e["objectRef"]["namespace"] == namespace and "dryRun" not in e["requestURI"])
+        return next(mine, None)
+
+    found = wait_for(f"audit event of a Pod in {namespace}", find)
+    annotations: dict[str, str] = found.get("annotations", {})
+    return annotations
+
+
+def test_policy_has_no_warning_of_the_type_checker(guarded: Kubectl) -> None:
+    def checked() -> Json | None:
+        status: Json = guarded.get("validatingadmissionpolicy", "dapr-token-injector-guard").get("status", {})
+        return status if "typeChecking" in status else None
+
+    assert wait_for("the policy type checked", checked)["typeChecking"] == {}

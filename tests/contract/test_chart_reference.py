@@ -1,0 +1,74 @@
+"""The chart's README and schema are those of its values' comments, and its policy is the webhook's."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+from ruamel.yaml import YAML
+
+from injector.config import PolicyFile
+from injector.telemetry import ERRORS, RELOADS, SHED_CAUSES
+from tests.contract.chart_reference import CHART, PAGES, ValuesError, read
+
+VALUES: Final = (CHART / "values.yaml").read_text()
+ALERTS: Final = (CHART / "files/alerts.yaml").read_text()
+METRICS: Final = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_are_those_of_the_values(name: str) -> None:
+    assert (CHART / name).read_text() == PAGES[name](read(VALUES)), "run: python -m tests.contract.chart_reference"
+
+
+def test_every_value_says_what_happens_when_it_is_unset() -> None:
+    silent = [value.path for value in read(VALUES) if value.default in ("", [], {}, None) and "nset" not in value.text]
+
+    assert [path for path in silent if path[:2] != ("tls", "files") and path[-1] != "cidrs"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a: 1\n", "without a comment: a"),
+        ("# Said.\na: 1\nb:\n  c: 2\n", "without a comment: b.c"),
+        ("# Said.\na: []\n", "a: a list needs a schema"),
+        ("# Said.\na: {}\n", "a: an object needs a schema"),
+    ],
+)
+def test_undocumented_value_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(ValuesError, match=re.escape(complaint)):
+        read(text)
+
+
+def test_policy_of_the_chart_has_the_keys_of_the_webhook_s() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["policy"]["properties"]
+    keys = {field.alias: field for field in PolicyFile.model_fields.values()}
+
+    assert set(schema) == set(keys)
+    assert set(schema["defaultKeys"]["properties"]) == {"api", "app"}
+
+
+def test_alerts_name_metrics_that_exist() -> None:
+    named = set(re.findall(r"dapr_token_injector_[a-z_]+", ALERTS))
+    known = set(re.findall(r"`(dapr_token_injector_[a-z_]+)`", METRICS))
+
+    assert named
+    assert {name.removesuffix("_bucket") for name in named} <= known
+
+
+def test_alerts_name_labels_values_that_exist() -> None:
+    values = {value for group in re.findall(r'=~?"([^"]+)"', ALERTS) for value in group.split("|")}
+
+    assert values <= {*ERRORS, *RELOADS, *SHED_CAUSES, "deny"}
+
+
+def test_chart_s_version_is_the_program_s() -> None:
+    chart = YAML(typ="safe").load(CHART / "Chart.yaml")
+    from injector import __version__  # noqa: PLC0415 - read beside what it is compared with
+
+    assert chart["appVersion"] == __version__
+    assert f"## {chart['version']}" in (CHART / "CHANGELOG.md").read_text()
