@@ -10,13 +10,13 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    r"""Print a completion script.
+    """Print a completion script.
 
     \b
     bash:  eval "$(dapr-token-injector completion bash)"
     zsh:   eval "$(dapr-token-injector completion zsh)"
     fish:  dapr-token-injector completion fish | source
-    """
+    """  # noqa: D301 - the backslash is click's sign for lines as they are
     maker = get_completion_class(shell)
     if maker is None:
         raise click.UsageError(f"no completion for {shell}")

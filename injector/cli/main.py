@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "explain": ("injector.cli.explain", "Tell why a Pod would or would not be patched, rule by rule."),
     "lint": ("injector.cli.lint", "Find what is wrong with manifests, before a cluster does."),
     "token": ("injector.cli.token", "Make a token, or look at one."),
+    "probe": ("injector.cli.probe", "Ask sidecars whether they demand the token."),
     "run": ("injector.cli.run", "Run a command with the token in its environment."),
     "version": ("injector.cli.version", "Print the version."),
     "completion": ("injector.cli.completion", "Print a completion script for a shell."),

@@ -36,6 +36,9 @@ ROTATE_CA: Final = "dapr-token-injector/rotate-ca"
 SIDECAR: Final = "daprd"
 API_TOKEN_ENV: Final = "DAPR_API_TOKEN"
 APP_TOKEN_ENV: Final = "APP_API_TOKEN"
+# The HTTP header and gRPC metadata that carries either token:
+# https://github.com/dapr/dapr/blob/v1.16.0/pkg/security/consts/consts.go
+API_TOKEN_HEADER: Final = "dapr-api-token"
 # The key that Dapr's own injector always references.
 DAPR_FIXED_KEY: Final = "token"
 

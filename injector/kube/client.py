@@ -11,6 +11,7 @@ a plugin whose token ran out). Whoever calls knows better what a second try woul
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
@@ -22,6 +23,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from injector import __version__
 from injector.kube.errors import (
     GoneError,
+    InvalidError,
     KubeconfigError,
     Refusal,
     UnauthorizedError,
@@ -318,6 +320,28 @@ class Api:
         finally:
             response.release()
 
+    async def connect(self, request: Request, protocol: str) -> aiohttp.ClientWebSocketResponse:
+        """Open a websocket at a request's path.
+
+        Raises:
+            KubeError: As the API server answered, or that it did not.
+        """
+        rest = self._client.rest_client
+        try:
+            _, url, headers, _, _ = await self._client.param_serialize(
+                request.method, request.path, query_params=list(request.query), auth_settings=["BearerToken"]
+            )
+            if rest.pool_manager is None:
+                rest.pool_manager = rest._create_pool_manager()  # noqa: SLF001 - as the client's own websockets do
+            return await rest.pool_manager.ws_connect(url, headers=headers, protocols=(protocol,), proxy=rest.proxy)
+        except aiohttp.WSServerHandshakeError as error:
+            status = error.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnavailableError(request.doing, why=_why(error)) from None
+        with contextlib.suppress(InvalidError):  # "Upgrade request required", where it may be asked for
+            await self.send(request)  # a refused handshake has no words; a plain request has
+        raise of_refusal(request.doing, Refusal(status))
+
     async def _open(self, request: Request, *, silence_seconds: float | None = None) -> aiohttp.ClientResponse:
         try:
             return await self._once(request, silence_seconds)
@@ -369,6 +393,20 @@ class Api:
             after = metadata.get("continue", "")
             if not after:
                 return items, str(metadata.get("resourceVersion", ""))
+
+
+def default_namespace(path: str | None = None, context: str | None = None) -> str:
+    """The namespace that a kubeconfig's context names, `default` where it names none.
+
+    Raises:
+        KubeconfigError: There is no kubeconfig, or no such context.
+    """
+    try:
+        contexts, current = config.list_kube_config_contexts(path)  # type: ignore[no-untyped-call] # as in close
+        chosen = next(one for one in contexts if one["name"] == context) if context else current
+        return str(chosen["context"].get("namespace") or "default")
+    except Exception:  # noqa: BLE001 - as in `from_kubeconfig`
+        raise KubeconfigError(f"read the namespace of the kubeconfig{f' {path}' if path else ''}") from None
 
 
 _FIRST_FAILURE: Final = 400

@@ -1,0 +1,327 @@
+"""`probe`: is the token demanded, and what is open besides?"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, urlsplit
+
+import click
+import msgspec
+
+from injector.cli import secretfiles
+from injector.cli.output import counted
+from injector.cli.token_source import token_of_file, token_of_stdin, token_options
+from injector.core.exposure import ADVICE, Exposure, Purpose, Report, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from injector.core.exposure import Asked
+    from injector.kube.client import Api
+    from injector.probe.place import Place
+    from injector.probe.prober import Right
+
+_PURPOSES: Final = {"http": Purpose.HTTP, "https": Purpose.HTTP, "grpc": Purpose.GRPC, "grpcs": Purpose.GRPC}
+_TLS: Final = frozenset({"https", "grpcs"})
+# Pods asked at the same time; each takes a few connections to the API server.
+_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for, beside the targets."""
+
+    namespace: str | None
+    kubeconfig: str | None
+    context: str | None
+    right: Right
+    authorities: bytes | None
+    timeout_seconds: float
+    accepted: frozenset[Exposure]
+
+
+@click.command(short_help="Ask sidecars whether they demand the token.")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option("-n", "--namespace", metavar="NAME", help="Namespace of Pods and workloads. Default: the context's.")
+@click.option("--kubeconfig", type=click.Path(dir_okay=False), metavar="FILE", help="Default: as kubectl finds it.")
+@click.option("--context", metavar="NAME", help="Context of the kubeconfig. Default: its current one.")
+@token_options
+@click.option(
+    "--accept",
+    multiple=True,
+    type=click.Choice([exposure.value for exposure in Exposure]),
+    metavar="FINDING",
+    help="Show a finding, but do not fail for it. Repeatable.",
+)
+@click.option(
+    "--ca-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Certificates to trust for https:// and grpcs://. Default: the system's.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1, max=600),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For each question.",
+)
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
+)
+def command(  # noqa: PLR0913 - one parameter per option, all by name
+    *,
+    targets: tuple[str, ...],
+    namespace: str | None,
+    kubeconfig: str | None,
+    context: str | None,
+    token_file: Path | None,
+    token_stdin: bool,
+    accept: tuple[str, ...],
+    ca_file: Path | None,
+    timeout: float,
+    output: str,
+) -> int:
+    """Ask sidecars without a token, with a wrong one and with the right one.
+
+    The answers must be: refused, refused, served.
+
+    \b
+    TARGET is one of
+      http://HOST:PORT   grpc://HOST:PORT   (or https://, grpcs://)
+      pod/NAME
+      deployment/NAME, statefulset/NAME, daemonset/NAME, replicaset/NAME,
+      job/NAME, cronjob/NAME: all of its Pods
+
+    The right token is read from the Secret that the Pod's daprd gets it from,
+    if you may read that; --token-file and --token-stdin win. It is sent only
+    to a sidecar that has refused the other two calls. No token is printed.
+
+    Exit code: 0 closed, 1 something is open, 2 something could not be asked.
+    """  # noqa: D301 - the backslash is click's sign for lines as they are
+    from injector.probe.prober import Right  # noqa: PLC0415 - gRPC is imported by probe alone
+
+    if token_file is not None and token_stdin:
+        raise click.UsageError("--token-file and --token-stdin are two tokens; give one")
+    right = Right()
+    if token_file is not None or token_stdin:
+        right = Right(token_of_file(token_file) if token_file is not None else token_of_stdin())
+    authorities = secretfiles.read(str(ca_file), "certificates") if ca_file is not None else None
+    accepted = frozenset(map(Exposure, accept))
+    options = Options(namespace, kubeconfig, context, right, authorities, timeout, accepted)
+    parsed = [_parsed(target, options) for target in targets]
+    reports = asyncio.run(_probe(parsed, options))
+    _show(reports, accepted, output)
+    verdicts = {report.verdict(accepted) for report in reports}
+    if Verdict.OPEN in verdicts:
+        return 1
+    return 2 if Verdict.UNKNOWN in verdicts else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    target: str
+    place: Place
+    purpose: Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class _Workload:
+    target: str
+    kind: str
+    name: str
+
+
+def _parsed(target: str, options: Options) -> _Address | _Workload:
+    if "://" in target:
+        return _address(target, options.authorities)
+    from injector.probe.pods import KINDS  # noqa: PLC0415 - the Kubernetes client is imported when it is needed
+
+    kind, slash, name = target.partition("/")
+    if not slash or not name or "/" in name or kind.lower() not in KINDS:
+        raise click.UsageError(
+            f"{target!r} is no target: write http://HOST:PORT, grpc://HOST:PORT, pod/NAME, or deployment/NAME, "
+            "statefulset/NAME, daemonset/NAME, replicaset/NAME, job/NAME, cronjob/NAME"
+        )
+    return _Workload(target, kind.lower(), name)
+
+
+def _address(target: str, authorities: bytes | None) -> _Address:
+    from injector.probe.place import Place  # noqa: PLC0415 - as above
+
+    try:
+        url = urlsplit(target)
+        port = url.port
+    except ValueError:
+        raise click.UsageError("a target's address or port is malformed; write http://HOST:PORT") from None
+    if url.username is not None or url.password is not None:
+        raise click.UsageError("a target holds a user or password; write http://HOST:PORT")
+    if url.scheme not in _PURPOSES or not url.hostname or port is None or _has_more(url):
+        raise click.UsageError(
+            f"{target!r} is no target: write http://HOST:PORT or grpc://HOST:PORT, and nothing behind"
+        )
+    tls = _tls(authorities) if url.scheme in _TLS else None
+    return _Address(target, Place(url.hostname, port, tls=tls, authorities=authorities), _PURPOSES[url.scheme])
+
+
+def _has_more(url: SplitResult) -> bool:
+    return url.path not in {"", "/"} or bool(url.query) or bool(url.fragment)
+
+
+def _tls(authorities: bytes | None) -> ssl.SSLContext:
+    try:
+        if authorities is not None and b"BEGIN CERTIFICATE" not in authorities:
+            raise ValueError  # noqa: TRY301 - nothing would be taken for the system's certificates
+        return ssl.create_default_context(cadata=authorities.decode("ascii") if authorities is not None else None)
+    except (ssl.SSLError, ValueError):
+        raise click.UsageError("--ca-file holds no certificates in PEM") from None
+
+
+async def _probe(targets: Sequence[_Address | _Workload], options: Options) -> list[Report]:
+    from injector.probe.prober import probe_address  # noqa: PLC0415 - as above
+
+    workloads = [target for target in targets if isinstance(target, _Workload)]
+    reports = [
+        await probe_address(one.target, one.place, one.purpose, options.right, timeout_seconds=options.timeout_seconds)
+        for one in targets
+        if isinstance(one, _Address)
+    ]
+    if workloads:
+        from injector.kube.client import Api, default_namespace  # noqa: PLC0415 - as above
+
+        namespace = options.namespace or default_namespace(options.kubeconfig, options.context)
+        async with await Api.from_kubeconfig(options.kubeconfig, options.context) as api:
+            reports.extend(await _probe_workloads(api, namespace, workloads, options))
+    return reports
+
+
+async def _probe_workloads(api: Api, namespace: str, workloads: Sequence[_Workload], options: Options) -> list[Report]:
+    from injector.kube.errors import NotFoundError  # noqa: PLC0415 - as above
+    from injector.probe.pods import KINDS, Prober, pods_of  # noqa: PLC0415 - as above
+
+    reports: list[Report] = []
+    pods = {}
+    for workload in workloads:
+        try:
+            mine = await pods_of(api, KINDS[workload.kind], workload.name, namespace)
+        except NotFoundError as error:
+            reports.append(Report(workload.target, failure=str(error)))
+            continue
+        if not mine:
+            reports.append(Report(workload.target, failure="it has no Pods that run"))
+        pods.update({str(pod["metadata"]["name"]): pod for pod in mine})
+    prober = Prober(api, namespace, options.right, options.timeout_seconds)
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def in_turn(pod: dict[str, object]) -> Report:
+        async with turns:
+            return await prober.probe(pod)
+
+    return [*reports, *await asyncio.gather(*map(in_turn, pods.values()))]
+
+
+# --- what is shown ---
+
+
+def _show(reports: Sequence[Report], accepted: Collection[Exposure], output: str) -> None:
+    if output == "json":
+        told = [_as_json(report, accepted) for report in reports]
+        click.echo(msgspec.json.format(msgspec.json.encode({"targets": told})))
+        return
+    for line in _table(reports, accepted):
+        click.echo(line)
+    counts = [
+        f"{sum(report.verdict(accepted) is verdict for report in reports)} {verdict}"
+        for verdict in (Verdict.CLOSED, Verdict.OPEN, Verdict.UNKNOWN)
+    ]
+    click.echo(f"{counted(len(reports), 'target')}: {', '.join(counts)}", err=True)
+
+
+_HEAD: Final = ("TARGET", "PORT", "FOR", "NO TOKEN", "WRONG", "RIGHT", "VERDICT")
+
+
+def _table(reports: Sequence[Report], accepted: Collection[Exposure]) -> Iterable[str]:
+    rows = [_HEAD, *(row for report in reports for row in _rows(report, accepted))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    for report in reports:
+        yield from _told(report, accepted)
+
+
+def _rows(report: Report, accepted: Collection[Exposure]) -> Iterable[tuple[str, ...]]:
+    verdict = report.verdict(accepted).value
+    if not report.asked:
+        yield report.target, "-", "-", "-", "-", "-", verdict
+    for at, asked in enumerate(report.asked):
+        yield (
+            report.target if at == 0 else "",
+            str(asked.port),
+            asked.purpose.value,
+            asked.without.value,
+            asked.wrong.value,
+            asked.right.value,
+            verdict if at == 0 else "",
+        )
+
+
+def _told(report: Report, accepted: Collection[Exposure]) -> Iterable[str]:
+    lines = [*([report.failure] if report.failure else []), *_notes(report.asked)]
+    for found in report.found:
+        advice = ADVICE[found.exposure]
+        word = "accepted " if found.exposure in accepted else ""
+        because = f" ({found.cause})" if found.cause else ""
+        lines.append(f"{word}{found.exposure.value}: {found.where}{because}: {advice.meaning}")
+        if found.exposure not in accepted:
+            lines.append(f"  {advice.remedy}")
+    if lines:
+        yield ""
+        yield f"{report.target}:"
+        yield from (f"  {line}" for line in lines)
+
+
+def _notes(asked: Iterable[Asked]) -> Iterable[str]:
+    """What kept a question from being asked or judged; once, where it holds for both protocols."""
+    notes: dict[str, list[str]] = {}
+    for one in asked:
+        for words in filter(
+            None, (one.failure, f"the right token was not tried: {one.untried}" if one.untried else "")
+        ):
+            notes.setdefault(words, []).append(str(one.port))
+    return (f"port {' and '.join(ports)}: {words}" for words, ports in notes.items())
+
+
+def _as_json(report: Report, accepted: Collection[Exposure]) -> dict[str, object]:
+    return {
+        "target": report.target,
+        "verdict": report.verdict(accepted),
+        **({"failure": report.failure} if report.failure else {}),
+        "ports": [
+            {
+                "port": asked.port,
+                "purpose": asked.purpose,
+                "without": asked.without,
+                "wrong": asked.wrong,
+                "right": asked.right,
+                **({"failure": asked.failure} if asked.failure else {}),
+                **({"untried": asked.untried} if asked.untried else {}),
+            }
+            for asked in report.asked
+        ],
+        "findings": [
+            {
+                "finding": found.exposure,
+                "where": found.where,
+                **({"cause": found.cause} if found.cause else {}),
+                "accepted": found.exposure in accepted,
+                "meaning": ADVICE[found.exposure].meaning,
+                "remedy": ADVICE[found.exposure].remedy,
+            }
+            for found in report.found
+        ],
+    }

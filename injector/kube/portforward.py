@@ -1,0 +1,124 @@
+"""A port of a Pod, brought to a Unix socket of ours through the API server.
+
+Each connection to the socket is a websocket of its own (subprotocol `v4.channel.k8s.io`, two channels a port: data, and
+the kubelet's words when it cannot connect). A socket in a folder of ours, unlike a port on loopback, is open to nobody
+else on this machine. Needed are the rights `get` and `create` for `pods/portforward`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+
+from injector.kube.client import Request
+from injector.kube.errors import KubeError
+from injector.kube.resources import PODS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from injector.kube.client import Api
+
+_PROTOCOL: Final = "v4.channel.k8s.io"
+_DATA: Final = 0
+_WORDS: Final = 1
+_PIECE: Final = 65536  # bytes
+_MOST_WORDS: Final = 160  # characters
+
+
+class Forward:
+    """One port. `trouble` is what was last said by the API server or kubelet of a connection that failed."""
+
+    def __init__(self, api: Api, request: Request) -> None:
+        self._api = api
+        self._request = request
+        self._trouble = ""
+        self._carriers: set[asyncio.Task[None]] = set()
+
+    def trouble(self) -> str:
+        """Why connections fail, empty if that is not known."""
+        return self._trouble
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one connection until either side ends it."""
+        carrier = asyncio.current_task()
+        if carrier is not None:
+            self._carriers.add(carrier)
+        try:
+            async with await self._api.connect(self._request, _PROTOCOL) as remote:
+                upward = asyncio.ensure_future(_upward(reader, remote))
+                try:
+                    await self._downward(remote, writer)
+                finally:
+                    upward.cancel()
+                    await asyncio.wait([upward])
+        except KubeError as error:
+            self._trouble = str(error)
+        except (aiohttp.ClientError, OSError):
+            pass  # the asker sees its connection end
+        finally:
+            if carrier is not None:
+                self._carriers.discard(carrier)
+            writer.close()
+
+    async def close(self) -> None:
+        """End what is still being carried."""
+        for carrier in self._carriers:
+            carrier.cancel()
+        if self._carriers:
+            await asyncio.wait(self._carriers)
+
+    async def _downward(self, remote: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:
+        greeted: set[int] = set()  # the first message of a channel repeats the port's number
+        async for message in remote:
+            if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
+                continue
+            channel = message.data[0]
+            if channel not in greeted:
+                greeted.add(channel)
+            elif channel == _DATA:
+                writer.write(message.data[1:])
+                await writer.drain()
+            elif channel == _WORDS:
+                self._trouble = _shortened(message.data[1:])
+                return
+
+
+async def _upward(reader: asyncio.StreamReader, remote: aiohttp.ClientWebSocketResponse) -> None:
+    with contextlib.suppress(aiohttp.ClientError, OSError):
+        while piece := await reader.read(_PIECE):
+            await remote.send_bytes(bytes((_DATA,)) + piece)
+        await remote.close()
+
+
+def _shortened(words: bytes) -> str:
+    text = words.decode("utf-8", "replace")
+    if "connection refused" in text:
+        return "nothing listens there (connection refused)"
+    shown = "".join(letter if letter.isprintable() else " " for letter in text)
+    return f"the port cannot be forwarded: {shown[:_MOST_WORDS]}"
+
+
+@contextlib.asynccontextmanager
+async def forwarded(api: Api, namespace: str, pod: str, port: int) -> AsyncIterator[tuple[str, Forward]]:
+    """The path of a Unix socket behind which the Pod's port is, and the state of what carries it."""
+    request = Request(
+        "GET",
+        PODS.path(namespace, pod, "portforward"),
+        f"reach port {port} of pods/{pod} in namespace {namespace}",
+        (("ports", str(port)),),
+    )
+    forward = Forward(api, request)
+    with tempfile.TemporaryDirectory(prefix="dapr-token-injector-") as folder:
+        path = str(Path(folder) / "port")
+        server = await asyncio.start_unix_server(forward.accept, path)
+        try:
+            yield path, forward
+        finally:
+            server.close()
+            await forward.close()

@@ -1,0 +1,81 @@
+"""Questions over gRPC: `GetMetadata` as bytes, for which no generated code is needed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+# The library writes to stderr by itself: of failures, which are told better here, and of every header if asked to.
+os.environ.pop("GRPC_TRACE", None)
+os.environ["GRPC_VERBOSITY"] = "NONE"
+
+import grpc  # type: ignore[import-untyped] # it brings no types
+
+from injector.core import names
+from injector.core.exposure import Answer
+from injector.probe.place import NoAnswerError
+
+if TYPE_CHECKING:
+    from injector.core.token import Token
+    from injector.probe.place import Place
+
+_METHOD: Final = "/dapr.proto.runtime.v1.Dapr/GetMetadata"
+# A token must not go to a proxy that a variable of the environment names.
+_OPTIONS: Final = (("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 4 * 1024 * 1024))
+# The status says "Unauthorized"; daprd's own words are in its details, a message of google.rpc.
+_DETAILS: Final = "grpc-status-details-bin"
+_REFUSALS: Final = (b"missing api token", b"api token mismatch", b"missing metadata in request")
+
+
+async def ask(place: Place, token: Token | None, *, timeout_seconds: float) -> Answer:
+    """Ask for the metadata.
+
+    Raises:
+        NoAnswerError: There was no answer, or none of daprd's.
+    """
+    metadata = () if token is None else ((names.API_TOKEN_HEADER, token.reveal()),)
+    async with _channel(place) as channel:
+        call = channel.unary_unary(_METHOD, request_serializer=bytes, response_deserializer=bytes)
+        try:
+            await call(b"", metadata=metadata, timeout=timeout_seconds, wait_for_ready=False)
+        except grpc.aio.AioRpcError as error:
+            return _judged(place, error, timeout_seconds)
+    return Answer.SERVED
+
+
+def _channel(place: Place) -> grpc.aio.Channel:
+    target = f"unix:{place.socket}" if place.socket else f"dns:///{place.authority}"
+    if place.tls is None:
+        return grpc.aio.insecure_channel(target, _OPTIONS)
+    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(place.authorities), _OPTIONS)
+
+
+def _judged(place: Place, error: grpc.aio.AioRpcError, timeout_seconds: float) -> Answer:
+    code, details = error.code(), (error.details() or "").lower()
+    said = dict(error.trailing_metadata() or ()).get(_DETAILS, b"")
+    if code is grpc.StatusCode.UNAUTHENTICATED and any(words in said for words in _REFUSALS):
+        return Answer.REFUSED
+    match code:
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise NoAnswerError(f"no answer within {timeout_seconds:g} s")
+        case grpc.StatusCode.UNIMPLEMENTED:
+            raise NoAnswerError("what answers there is not daprd, or its list of allowed APIs leaves out metadata")
+        case grpc.StatusCode.UNAVAILABLE:
+            raise NoAnswerError(place.trouble() or _unavailable(details, with_tls=place.tls is not None))
+        case _:
+            raise NoAnswerError(f"what answers there is not daprd (gRPC status {code.name})")
+
+
+def _unavailable(details: str, *, with_tls: bool) -> str:
+    """The library's words of a failed connection, sorted into ours."""
+    if "connection refused" in details:
+        return "nothing listens there (connection refused)"
+    if "dns" in details or "name resolution" in details:
+        return "there is no host of that name"
+    if "certificate_verify_failed" in details or "name mismatch" in details:
+        return "TLS: the certificate is not trusted"
+    if with_tls and ("ssl" in details or "tls" in details or "handshake" in details):
+        return "TLS: the handshake failed; is this a port without TLS?"
+    if "no route" in details or "unreachable" in details:
+        return "there is no route to that host"
+    return "what answers there does not speak gRPC"

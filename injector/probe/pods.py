@@ -1,0 +1,212 @@
+"""Sidecars of Pods: which Pods a workload has, where their daprd listens, which token it should demand."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from injector.core import names
+from injector.core.errors import TokenError
+from injector.core.exposure import Exposure, Found, Purpose, Report
+from injector.core.sidecar import Listening, listening
+from injector.core.token import parse_token
+from injector.kube import resources
+from injector.kube.errors import KubeError
+from injector.kube.portforward import forwarded
+from injector.probe.place import Place
+from injector.probe.prober import Right, ask_api, ask_beside, findings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from injector.core.exposure import Asked
+    from injector.kube.client import Api, Object
+    from injector.kube.resources import Resource
+
+# What people write before the slash, as kubectl takes it.
+KINDS: Final[Mapping[str, Resource]] = {
+    **dict.fromkeys(("pod", "pods", "po"), resources.PODS),
+    **dict.fromkeys(("deployment", "deployments", "deploy"), resources.DEPLOYMENTS),
+    **dict.fromkeys(("statefulset", "statefulsets", "sts"), resources.STATEFULSETS),
+    **dict.fromkeys(("daemonset", "daemonsets", "ds"), resources.DAEMONSETS),
+    **dict.fromkeys(("replicaset", "replicasets", "rs"), resources.REPLICASETS),
+    **dict.fromkeys(("job", "jobs"), resources.JOBS),
+    **dict.fromkeys(("cronjob", "cronjobs", "cj"), resources.CRONJOBS),
+}
+# What stands between a workload and its Pods.
+_BETWEEN: Final = {resources.DEPLOYMENTS: resources.REPLICASETS, resources.CRONJOBS: resources.JOBS}
+_OVER: Final = frozenset({"Succeeded", "Failed"})
+
+
+async def pods_of(api: Api, kind: Resource, name: str, namespace: str) -> list[Object]:
+    """The Pods that a workload controls, those that are over or going left out; a Pod itself in any state.
+
+    Raises:
+        KubeError: It is not there, or may not be read.
+    """
+    owner = await api.get(kind, name, namespace)
+    if kind is resources.PODS:
+        return [owner]
+    owners = {owner["metadata"]["uid"]}
+    if kind in _BETWEEN:
+        between = await api.list(_BETWEEN[kind], namespace)
+        owners = {one["metadata"]["uid"] for one in between if _controller(one) in owners}
+    pods = await api.list(resources.PODS, namespace)
+    mine = [pod for pod in pods if _controller(pod) in owners and not _is_over(pod)]
+    return sorted(mine, key=lambda pod: str(pod["metadata"]["name"]))
+
+
+def _controller(thing: Object) -> str:
+    owners = thing["metadata"].get("ownerReferences") or ()
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+
+
+def _is_over(pod: Object) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp")) or pod.get("status", {}).get("phase") in _OVER
+
+
+@dataclass(slots=True)
+class Prober:
+    """Probes Pods of one namespace. `given` is the caller's own right token, which wins over what Secrets hold."""
+
+    api: Api
+    namespace: str
+    given: Right
+    timeout_seconds: float
+    _secrets: dict[str, asyncio.Task[Object]] = field(default_factory=dict)
+
+    async def probe(self, pod: Object) -> Report:
+        """Ask every port of one Pod's daprd."""
+        name = str(pod["metadata"]["name"])
+        target = f"pod/{name}"
+        container = _sidecar(pod)
+        if container is None:
+            return Report(target, failure=_no_sidecar(pod))
+        waits = _not_running(pod)
+        if waits:
+            return Report(target, failure=waits)
+        try:
+            where = listening([*(container.get("command") or ()), *(container.get("args") or ())])
+        except ValueError as error:
+            return Report(target, failure=f"daprd cannot be asked: {error}")
+        if where.socket:
+            return Report(
+                target, failure="daprd listens on Unix sockets (--unix-domain-socket): there is no port to ask"
+            )
+        return await self._ask(target, name, container, where)
+
+    async def _ask(self, target: str, pod: str, container: Object, where: Listening) -> Report:
+        right, cause = await self._right(container)
+        asked = [
+            await self._api(pod, where.http, Purpose.HTTP, right),
+            await self._api(pod, where.grpc, Purpose.GRPC, right),
+        ]
+        failures = {one.failure for one in asked}
+        if len(failures) == 1 and "" not in failures:
+            return Report(target, failure=failures.pop())
+        for port, purpose in (
+            (where.public, Purpose.PUBLIC),
+            (where.metrics, Purpose.METRICS),
+            (where.profiling, Purpose.PROFILING),
+        ):
+            beside = await self._beside(pod, port, purpose) if port is not None else None
+            if beside is not None:
+                asked.append(beside)
+        found = list(findings(asked, cause))
+        if not where.is_local:
+            addresses = ",".join(where.addresses)
+            found.append(Found(Exposure.LISTEN_ADDRESS, f"--dapr-listen-addresses {addresses}" if addresses else _ALL))
+        return Report(target, tuple(asked), tuple(found))
+
+    async def _api(self, pod: str, port: int, purpose: Purpose, right: Right) -> Asked:
+        async with forwarded(self.api, self.namespace, pod, port) as (path, forward):
+            place = Place("localhost", port, socket=path, trouble=forward.trouble)
+            return await ask_api(place, purpose, right, timeout_seconds=self.timeout_seconds)
+
+    async def _beside(self, pod: str, port: int, purpose: Purpose) -> Asked | None:
+        async with forwarded(self.api, self.namespace, pod, port) as (path, forward):
+            place = Place("localhost", port, socket=path, trouble=forward.trouble)
+            return await ask_beside(place, purpose, timeout_seconds=self.timeout_seconds)
+
+    async def _right(self, container: Object) -> tuple[Right, str]:
+        """The token that daprd should demand, and what to say if it demands none."""
+        entry = next((one for one in reversed(container.get("env") or ()) if one["name"] == names.API_TOKEN_ENV), None)
+        if entry is None:
+            return self._or_given("daprd has no DAPR_API_TOKEN"), "daprd has no DAPR_API_TOKEN"
+        source = entry.get("valueFrom") or {}
+        selector = source.get("secretKeyRef")
+        if selector is not None:
+            reference = f"key {selector.get('key')} of Secret {selector.get('name')}"
+            optional = ", which may be missing (optional: true)" if selector.get("optional") else ""
+            cause = f"its DAPR_API_TOKEN comes from {reference}{optional}"
+            return self.given if self.given.token else await self._read(selector, reference), cause
+        if source:
+            return self._or_given(f"DAPR_API_TOKEN comes from a {next(iter(source))}"), "its DAPR_API_TOKEN is empty"
+        value = str(entry.get("value") or "")
+        cause = "its DAPR_API_TOKEN is empty" if not value else "its DAPR_API_TOKEN is written into the Pod"
+        return self.given if self.given.token else _literal(value), cause
+
+    def _or_given(self, untried: str) -> Right:
+        return self.given if self.given.token else Right(untried=untried)
+
+    async def _read(self, selector: Mapping[str, Any], reference: str) -> Right:
+        name, key = str(selector.get("name")), str(selector.get("key"))
+        if name not in self._secrets:  # alike Pods ask at the same time: one request serves them all
+            self._secrets[name] = asyncio.ensure_future(self.api.get(resources.SECRETS, name, self.namespace))
+        try:
+            secret = await self._secrets[name]
+        except KubeError as error:
+            return Right(untried=str(error))
+        encoded = (secret.get("data") or {}).get(key)
+        if encoded is None:
+            return Right(untried=f"Secret {name} has no key {key}")
+        try:
+            return Right(parse_token(base64.b64decode(encoded)))
+        except TokenError as error:
+            return Right(untried=f"{reference} holds no token: {error}")
+        except (binascii.Error, ValueError):
+            return Right(untried=f"{reference} cannot be read")
+
+
+_ALL: Final = "no --dapr-listen-addresses, so all of them"
+
+
+def _literal(value: str) -> Right:
+    if "$(" in value:
+        return Right(untried="DAPR_API_TOKEN is put together from other variables")
+    try:
+        return Right(parse_token(value.encode()))
+    except TokenError as error:
+        return Right(untried=f"DAPR_API_TOKEN holds no token: {error}")
+
+
+def _sidecar(pod: Object) -> Object | None:
+    spec = pod.get("spec", {})
+    both = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
+    found: Object | None = next((one for one in both if one.get("name") == names.SIDECAR), None)
+    return found
+
+
+def _no_sidecar(pod: Object) -> str:
+    enabled = (pod["metadata"].get("annotations") or {}).get(names.ENABLED, "")
+    if enabled.strip().lower() in names.TRUE_WORDS:
+        return "it has no container daprd, though dapr.io/enabled asks for one: Dapr's injector did not see this Pod"
+    return "it has no container daprd"
+
+
+def _not_running(pod: Object) -> str:
+    """Why its daprd cannot be asked; empty when it runs."""
+    status = pod.get("status", {})
+    phase = status.get("phase", "Unknown")
+    states = (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ()))
+    states_of_daprd = (one.get("state") or {} for one in states if one.get("name") == names.SIDECAR)
+    state: Object = next(states_of_daprd, {})
+    if "running" in state:
+        return ""
+    reason = "".join(
+        f", daprd is {kind}" + (f": {told['reason']}" if told.get("reason") else "") for kind, told in state.items()
+    )
+    return f"it is not running (phase {phase}{reason})"

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from injector.core.sidecar import Listening, listening
+
+# As Dapr's injector starts it (pkg/injector/patcher/sidecar_container.go of 1.16).
+INJECTED = shlex.split(
+    "/daprd --dapr-http-port 3500 --dapr-grpc-port 50001 --dapr-internal-grpc-port 50002 "
+    "--dapr-listen-addresses [::1],127.0.0.1 --dapr-public-port 3501 --app-id shop --app-protocol http "
+    "--log-level info --dapr-graceful-shutdown-seconds -1 --mode kubernetes --enable-metrics --metrics-port 9090 "
+    "--enable-mtls"
+)
+
+
+def test_what_daprs_injector_starts_is_local_but_for_health_and_metrics() -> None:
+    found = listening(INJECTED)
+
+    assert found == Listening(3500, 50001, 3501, 9090, None, ("[::1]", "127.0.0.1"))
+    assert found.is_local
+
+
+def test_bare_daprd_listens_everywhere() -> None:
+    found = listening(["daprd"])
+
+    assert found == Listening(3500, 50001, None, 9090, None)
+    assert not found.is_local
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--dapr-http-port", "4000"],
+        ["-dapr-http-port", "4000"],
+        ["--dapr-http-port=4000"],
+        ["--dapr-http-port", "1", "--dapr-http-port=4000"],
+        ["--app-id", "--dapr-http-port", "4000"],
+        ["/dlv", "--listen", ":40000", "exec", "/daprd", "--", "--dapr-http-port", "4000"],
+    ],
+)
+def test_flags_are_read_as_daprd_reads_them(words: list[str]) -> None:
+    assert listening(words).http == 4000
+
+
+@pytest.mark.parametrize("words", [["--enable-metrics=false"], ["--metrics-listen-address", "127.0.0.1"]])
+def test_metrics_that_nobody_else_reaches_are_no_port(words: list[str]) -> None:
+    assert listening(words).metrics is None
+
+
+def test_switch_takes_no_word() -> None:
+    found = listening(["--enable-profiling", "--metrics-port", "9"])
+
+    assert (found.profiling, found.metrics) == (7777, 9)
+
+
+def test_profiling_listens_where_the_api_does() -> None:
+    assert listening(["--enable-profiling", "--dapr-listen-addresses", "127.0.0.1"]).profiling is None
+
+
+def test_public_port_on_loopback_is_not_public() -> None:
+    assert listening(["--dapr-public-port", "3501", "--dapr-public-listen-address", "127.0.0.1"]).public is None
+
+
+@pytest.mark.parametrize("addresses", ["0.0.0.0", "127.0.0.1,10.0.0.1", "[::]", "::", "", ","])  # noqa: S104 - as people write it
+def test_any_address_beyond_loopback_is_not_local(addresses: str) -> None:
+    assert not listening(["--dapr-listen-addresses", addresses]).is_local
+
+
+def test_socket_is_told() -> None:
+    assert listening(["--unix-domain-socket", "/var/run"]).socket == "/var/run"
+
+
+@pytest.mark.parametrize("value", ["$(PORT)", "65536", "-1", "٣", "9" * 5000])
+def test_port_that_cannot_be_read_is_told_without_its_value(value: str) -> None:
+    with pytest.raises(ValueError, match=r"^its --dapr-http-port is not a port number$"):
+        listening([f"--dapr-http-port={value}"])
+
+
+def test_flag_without_its_value_is_the_default() -> None:
+    assert listening(["--dapr-http-port"]).http == 3500

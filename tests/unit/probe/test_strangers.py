@@ -1,0 +1,195 @@
+"""What is said of things that are not a daprd, and that they never get the token."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from injector.cli.main import main
+from tests.controlplane.processes import free_port
+from tests.http.certificates import Issuer, key_pem, new_key
+from tests.unit.probe.servers import page, saying, serving, silent
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+MARKER = "marker-0123456789abcdef"
+REFUSAL = page("401 Unauthorized", b"invalid api token\n")
+NOT_DAPRD = "what answers there is not daprd"
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> str:
+    path = tmp_path / "token"
+    path.write_text(MARKER)
+    path.chmod(0o600)
+    return str(path)
+
+
+def probed(
+    capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2, verdict: str = "unknown"
+) -> list[dict[str, str]]:
+    """The ports of the one target."""
+    assert main(["probe", "-o", "json", "--timeout", "10", *arguments]) == code
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "marker" not in captured.out
+    (target,) = json.loads(captured.out)["targets"]
+    assert target["verdict"] == verdict
+    ports = target["ports"]
+    return ports if isinstance(ports, list) and ports else [{"failure": target.get("failure", "")}]
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc", "https", "grpcs"])
+def test_nothing_listens(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (port,) = probed(capsys, f"{scheme}://127.0.0.1:{free_port()}")
+
+    assert port["failure"] == "nothing listens there (connection refused)"
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_no_such_host(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (port,) = probed(capsys, f"{scheme}://no-such-host.invalid:3500")
+
+    assert port["failure"] == "there is no host of that name"
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_silence_has_an_end(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(silent) as at:
+        (port,) = probed(capsys, f"{scheme}://127.0.0.1:{at}", "--timeout", "0.5")
+
+    assert port["failure"] == "no answer within 0.5 s"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ((page("200 OK", b"hello"),), f"{NOT_DAPRD} (status 200 for /v1.0/metadata)"),
+        ((page("200 OK", b'{"id":"x"}'),), f"{NOT_DAPRD} (status 200 for /v1.0/metadata)"),
+        ((page("401 Unauthorized", b"log in first"),), f"{NOT_DAPRD} (status 401 for /v1.0/metadata)"),
+        ((page("302 Found", b""),), f"{NOT_DAPRD} (status 302 for /v1.0/metadata)"),
+        ((page("502 Bad Gateway", b""),), f"{NOT_DAPRD} (status 502 for /v1.0/metadata)"),
+        ((b"SSH-2.0-x\r\n",), "what answers there does not speak HTTP"),
+        ((b"\0" * 100,), "what answers there does not speak HTTP"),
+        ((), "the connection was closed without an answer"),
+        ((b"HTTP/1.1 ",), "the connection was closed without an answer"),
+    ],
+)
+def test_http_of_another_kind(
+    answer: tuple[bytes, ...], why: str, token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    received: list[bytes] = []
+    with serving(saying(*answer, received=received)) as at:
+        (port,) = probed(capsys, f"http://127.0.0.1:{at}", "--token-file", token)
+
+    assert port["failure"] == why
+    assert received
+    assert not any(MARKER.encode() in request for request in received)
+
+
+def test_endless_answer_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    def pour(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            connection.sendall(b"x" * 65536)
+
+    with serving(pour) as at:
+        (port,) = probed(capsys, f"http://127.0.0.1:{at}", "--timeout", "60")
+
+    assert port["failure"].startswith(NOT_DAPRD)
+
+
+@pytest.mark.parametrize("answer", [page("200 OK", b"hello"), b"\0" * 100, b""])
+def test_grpc_of_another_kind(answer: bytes, token: str, capsys: pytest.CaptureFixture[str]) -> None:
+    received: list[bytes] = []
+    with serving(saying(answer, received=received)) as at:
+        (port,) = probed(capsys, f"grpc://127.0.0.1:{at}", "--token-file", token)
+
+    assert port["failure"] == "what answers there does not speak gRPC"
+    assert not any(MARKER.encode() in request for request in received)
+
+
+@pytest.mark.parametrize("scheme", ["https", "grpcs"])
+def test_port_without_tls(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(saying(page("400 Bad Request", b""))) as at:
+        (port,) = probed(capsys, f"{scheme}://127.0.0.1:{at}")
+
+    assert port["failure"].startswith("TLS: the handshake failed")
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
+    """A server's side for localhost, and the file of who signed it."""
+    issuer, key = Issuer(), new_key()
+    (tmp_path / "chain").write_bytes(issuer.issue(key))
+    (tmp_path / "key").write_bytes(key_pem(key))
+    (tmp_path / "ca").write_bytes(issuer.pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "chain", tmp_path / "key")
+    return context, str(tmp_path / "ca")
+
+
+@pytest.mark.parametrize("scheme", ["https", "grpcs"])
+def test_certificate_of_a_stranger(
+    scheme: str, tls: tuple[ssl.SSLContext, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(saying(REFUSAL), tls[0]) as at:
+        (port,) = probed(capsys, f"{scheme}://localhost:{at}")
+
+    assert port["failure"].startswith("TLS: the certificate is not trusted")
+
+
+def test_certificate_that_is_trusted(tls: tuple[ssl.SSLContext, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(saying(REFUSAL), tls[0]) as at:
+        (port,) = probed(capsys, f"https://localhost:{at}", "--ca-file", tls[1], code=0, verdict="closed")
+
+    assert (port["without"], port["wrong"], port["right"]) == ("refused", "refused", "-")
+
+
+def test_token_goes_only_to_what_refused_in_daprds_words(token: str, capsys: pytest.CaptureFixture[str]) -> None:
+    received: list[bytes] = []
+    with serving(saying(REFUSAL, received=received)) as at:
+        (port,) = probed(capsys, f"http://127.0.0.1:{at}", "--token-file", token, code=1, verdict="open")
+
+    assert port["right"] == "refused"
+    assert [MARKER.encode() in request for request in received] == [False, False, True]
+    wrong = received[1].split(b"dapr-api-token: ")[1].split(b"\r\n")[0]
+    assert len(wrong) >= 43
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Missing argument"),
+        (["nonsense"], "is no target"),
+        (["http://127.0.0.1"], "is no target"),
+        (["ftp://127.0.0.1:1"], "is no target"),
+        (["http://:1"], "is no target"),
+        (["http://127.0.0.1:1/v1.0"], "is no target"),
+        (["http://127.0.0.1:99999"], "address or port is malformed"),
+        (["http://[::1:1"], "address or port is malformed"),
+        (["http://user:marker@127.0.0.1:1"], "holds a user or password"),
+        (["pod/"], "is no target"),
+        (["pod/a/b"], "is no target"),
+        (["secret/x"], "is no target"),
+        (["http://127.0.0.1:1", "--token-file", "x", "--token-stdin"], "give one"),
+        (["http://127.0.0.1:1", "--token-file", "/no/such"], "no such file"),
+        (["http://127.0.0.1:1", "--accept", "everything"], "is not one of"),
+        (["https://127.0.0.1:1", "--ca-file", "/dev/null"], "no certificates"),
+        (["http://127.0.0.1:1", "--timeout", "0"], "0.1<=x"),
+        (["pod/x", "--kubeconfig", "/no/such"], "kubeconfig"),
+    ],
+)
+def test_wrong_use_is_told(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", *arguments]) == 2
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err
+    assert "marker" not in captured.err
