@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import socket
+import ssl
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 from uvicorn.config import Config
 
 from injector.telemetry import Metrics
@@ -17,10 +21,13 @@ from injector.webhook import server as module
 from injector.webhook.overload import Pulse
 from injector.webhook.protocol import Limits, Port
 from injector.webhook.server import Listener, bind
+from tests.http.certificates import Files, Issuer, key_pem, new_key
+from tests.http.client import client_context
 from tests.unit.webhook.test_protocol import GET, answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 LIMITS = Limits(headers_timeout=30, body_timeout=30, keep_alive_timeout=30, max_body_bytes=1000, max_bodies=1)
 
@@ -77,12 +84,16 @@ class Failing:
         self.real.close()
 
 
-def make_listener(real: socket.socket, error: OSError | None = None) -> tuple[Listener, Failing]:
+def make_port() -> Port:
     config = Config(answer, http="httptools", ws="none", lifespan="off", log_config=None, proxy_headers=False)
     config.load()
-    port = Port({}, LIMITS, Pulse(), Metrics(), config)
+    return Port({}, LIMITS, Pulse(), Metrics(), config)
+
+
+def make_listener(real: socket.socket, error: OSError | None = None) -> tuple[Listener, Failing]:
     failing = Failing(real, error)
-    return Listener(failing, port, max_connections=10), failing  # type: ignore[arg-type] # as much of a socket as is used
+    listener = Listener(failing, make_port(), max_connections=10)  # type: ignore[arg-type] # as much of a socket as is used
+    return listener, failing
 
 
 async def until(probe: Callable[[], object]) -> None:
@@ -133,6 +144,45 @@ def test_a_connection_that_fails_before_it_began_is_given_back() -> None:
         failing.close()
 
     asyncio.run(scenario())
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Rings of objects stay, as they do for a long time in a server that makes hardly any."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("is_tls", [True, False])
+def test_a_connection_is_freed_when_it_ends(tmp_path: Path, *, is_tls: bool) -> None:
+    issuer, key = Issuer(), new_key()
+    files = Files.write(tmp_path, issuer.issue(key), key_pem(key))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.chain, files.key)
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        listening = bind("127.0.0.1", 0)
+        listener = Listener(listening, make_port(), max_connections=10, context=context if is_tls else None)
+        listener.start(loop)
+        trust = client_context(issuer.pem) if is_tls else None
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.number, ssl=trust)
+        try:
+            writer.write(GET)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            connections = [weakref.ref(connection) for connection in listener.connections()]
+        finally:
+            writer.close()
+            await writer.wait_closed()
+        try:
+            await until(lambda: not listener.open)
+            await until(lambda: [each() for each in connections] == [None])
+        finally:
+            listener.stop(loop)
+
+    uvloop.run(scenario())
 
 
 def test_what_nobody_caught_is_told_without_its_words(caplog: pytest.LogCaptureFixture) -> None:
