@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit cluster lint bench mutation lock clean
+.PHONY: help demo test unit cluster node image lint bench mutation lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -20,10 +20,16 @@ test: .venv/.ready ## All tests: core and shell on the newest Python here, then 
 
 unit: .venv/.ready ## The tests that need no cluster, on this Python and on the newest one here
 	@$(PY) -m tests.newest
-	@$(PY) -m pytest -m "not cluster"
+	@$(PY) -m pytest -m "not cluster and not node"
 
 cluster: .venv/.ready ## The tests with a real API server (built once; tests/controlplane/target.py tells how to use yours)
 	@$(PY) -m pytest -m cluster
+
+node: .venv/.ready ## The tests with a real node: image, chart, kubelet, daprd (as root; tests/node/target.py tells how to use a cluster of yours)
+	@$(PY) -m pytest -m node
+
+image: ## Build the container image with docker, podman or buildah (BASE=... another base, IMAGE=... another name)
+	@deploy/image/build.sh $(IMAGE)
 
 lint: .venv/.ready ## Formatting, lint rules, types, import directions, spelling
 	@$(PY) -m ruff format --check . && $(PY) -m ruff check . && $(PY) -m mypy && .venv/bin/lint-imports && .venv/bin/codespell
