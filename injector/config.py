@@ -313,7 +313,11 @@ class Settings(BaseModel):
         Group.DEADLINES, 5.0, "For the TLS handshake; one round trip plus room for a lost packet.", gt=0, le=300
     )
     headers_timeout: float = _flag(
-        Group.DEADLINES, 5.0, "For the first request on a connection, and for a request's headers.", gt=0, le=300
+        Group.DEADLINES,
+        5.0,
+        "For a request's headers; without TLS also for a connection's first request.",
+        gt=0,
+        le=300,
     )
     body_timeout: float = _flag(
         Group.DEADLINES,
@@ -325,7 +329,8 @@ class Settings(BaseModel):
     keep_alive_timeout: float = _flag(
         Group.DEADLINES,
         120.0,
-        "Idle time between requests; the API server closes after 90 s, and whoever closes second loses no request.",
+        "Idle time before and between requests; the API server closes after 90 s, and whoever closes second loses no "
+        "request.",
         gt=0,
         le=3600,
     )

@@ -119,10 +119,15 @@ class Connection(HttpToolsProtocol):
     # --- what the transport calls ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The handshake is through."""
+        """The handshake is through; without TLS there was none, and a deadline for the first request stands for it.
+
+        An API server opens connections that it then has no use for, and keeps them to use them later. Closed in the
+        meantime, each would be a request lost when both happen at once.
+        """
         super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows it, too
         self.opened = True
-        self.deadline = self.port.pulse.now + self.port.limits.headers_timeout
+        limits = self.port.limits
+        self.deadline = self.port.pulse.now + (limits.keep_alive_timeout if self._is_tls else limits.headers_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer or we have ended it."""
@@ -240,7 +245,7 @@ class Connection(HttpToolsProtocol):
     def expire(self) -> None:
         """The deadline has passed."""
         stage, self.deadline = self.stage, _NEVER
-        if stage is _IDLE:
+        if stage is _IDLE or (stage is _FRESH and self._is_tls):
             self._end()
         elif stage is _BODY or stage is _EXCESS:
             self.refuse(BODY_LATE)
@@ -263,6 +268,10 @@ class Connection(HttpToolsProtocol):
             self._end()
 
     # --- our own ---
+
+    @property
+    def _is_tls(self) -> bool:
+        return self.scheme == "https"
 
     def _find_path(self) -> bool:
         """Take the target apart and see who answers; False when it makes no sense."""

@@ -26,8 +26,8 @@ SLOW = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
 class Wire(asyncio.Transport):
     """A transport that keeps what is written."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, tls: bool) -> None:
+        super().__init__({"sslcontext": object()} if tls else {})
         self.written = b""
         self.ended = ""
         self.reading = True
@@ -75,13 +75,15 @@ class Line:
         loop: asyncio.AbstractEventLoop,
         app: ASGIApp = answer,
         instant: Callable[[Posted], Reply] = at_once,
+        *,
+        tls: bool = False,
     ) -> None:
         self.loop = loop
         config = Config(app, http="httptools", ws="none", lifespan="off", log_config=None, proxy_headers=False)
         config.load()
         self.metrics = Metrics()
         self.port = Port({"/mutate": instant}, LIMITS, Pulse(), self.metrics, config)
-        self.wire = Wire()
+        self.wire = Wire(tls=tls)
         self.connection = Connection(self.port, loop)
         self.connection.connection_made(self.wire)
 
@@ -159,6 +161,13 @@ def test_a_deadline_ends_it(line: Line, received: bytes, statuses: list[int], en
     line.connection.expire()
     assert (line.wire.statuses(), line.wire.ended) == (statuses, ended)
     assert [name for name, count in line.metrics.errors.items() if count] == ([error] if error else [])
+
+
+def test_behind_tls_silence_is_no_error(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop, tls=True)
+    assert line.connection.deadline == line.port.pulse.now + LIMITS.keep_alive_timeout
+    line.connection.expire()
+    assert (line.wire.ended, sum(line.metrics.errors.values())) == ("closed", 0)
 
 
 def test_each_stage_has_its_own_deadline(line: Line) -> None:
