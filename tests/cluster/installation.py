@@ -22,6 +22,7 @@ import httpx
 from ruamel.yaml import YAML
 
 from injector.core import names
+from tests.cluster.policies import rights
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
 from tests.controlplane.registration import token_injector, workload_warnings
@@ -221,8 +222,8 @@ class Installation:
     # --- rights ---
 
     def grant(self) -> None:
-        """Give the replicas their rights: those of the chart, and no other."""
-        for item in roles(self.namespace, self.name):
+        """Give the replicas their rights: those that are shipped, the fence around them, and no other."""
+        for item in rights(namespace=self.namespace, name=self.name):
             self.kubectl.apply(item)
 
     def revoke(self, kind: str) -> None:
@@ -237,38 +238,6 @@ _COMMAND: Final = (
 )
 
 
-def roles(namespace: str, name: str) -> list[Json]:
-    """Role and ClusterRole with their bindings."""
-    group = "rbac.authorization.k8s.io"
-    subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}
-    secret = {
-        "apiGroups": [""],
-        "resources": ["secrets"],
-        "resourceNames": [SECRET],
-        "verbs": ["get", "watch", "update"],
-    }
-    configurations = {
-        "apiGroups": ["admissionregistration.k8s.io"],
-        "resources": [f"{MUTATING}s", f"{VALIDATING}s"],
-        "resourceNames": [name],
-        "verbs": ["get", "watch", "patch"],
-    }
-    found: list[Json] = []
-    for kind, rule in (("Role", secret), ("ClusterRole", configurations)):
-        metadata = {"name": name} | ({"namespace": namespace} if kind == "Role" else {})
-        found.append({"apiVersion": f"{group}/v1", "kind": kind, "metadata": metadata, "rules": [rule]})
-        found.append(
-            {
-                "apiVersion": f"{group}/v1",
-                "kind": f"{kind}Binding",
-                "metadata": metadata,
-                "roleRef": {"apiGroup": group, "kind": kind, "name": name},
-                "subjects": [subject],
-            }
-        )
-    return found
-
-
 @contextlib.contextmanager
 def installation(kubectl: Kubectl, folder: Path) -> Iterator[Installation]:
     """An installation in kubectl's namespace, without replicas."""
@@ -279,7 +248,8 @@ def installation(kubectl: Kubectl, folder: Path) -> Iterator[Installation]:
         kubectl.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}})
         kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}})
         made.grant()
-        for kind in ("clusterrolebinding", "clusterrole"):
+        policies = ("validatingadmissionpolicybinding", "validatingadmissionpolicy")
+        for kind in ("clusterrolebinding", "clusterrole", *policies):
             stack.callback(kubectl.delete, kind, made.name)
         _write_kubeconfig(kubectl, folder / "replica.kubeconfig")
         made.register()

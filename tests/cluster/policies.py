@@ -1,8 +1,7 @@
-"""The admission policies as `deploy/` ships them, narrowed to a test's namespace or to a test's user."""
+"""Rights and admission policies as `deploy/` ships them, for a test's namespace and user alone."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,23 +15,40 @@ GUARD_LABEL: Final = "dapr-token-injector/guard"
 _SHIPPED_USER: Final = "system:serviceaccount:dapr-token-injector:dapr-token-injector"
 
 
-def guard(*, namespace: str) -> tuple[Json, ...]:
-    """Return the guard and its bindings, for one namespace alone."""
+def guard(*, label: str) -> tuple[Json, ...]:
+    """Return the guard and its bindings, for namespaces that have this label alone."""
     policy = _documents("components/guard/policy.yaml")
     bindings = _documents("components/guard/bindings.yaml")
     for binding in bindings:
-        only = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [namespace]}
+        only = {"key": label, "operator": "Exists"}
         binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"].append(only)
     return (*policy, *bindings)
 
 
-def fence(*, namespace: str) -> tuple[Json, ...]:
+def rights(*, namespace: str, name: str) -> tuple[Json, ...]:
+    """Return roles, bindings and fence for a namespace and for webhook configurations of another name."""
+    items = [item for item in _documents("base/rbac.yaml") if item["kind"] != "ServiceAccount"]
+    for item in items:
+        item["metadata"] = {"name": name} | ({"namespace": namespace} if item["kind"].startswith("Role") else {})
+        for rule in item.get("rules", ()):
+            rule["resourceNames"] = [
+                name if named == "dapr-token-injector" else named for named in rule["resourceNames"]
+            ]
+        if "roleRef" in item:
+            item["roleRef"]["name"] = name
+            item["subjects"][0]["namespace"] = namespace
+    return (*items, *fence(namespace=namespace, name=name))
+
+
+def fence(*, namespace: str, name: str) -> tuple[Json, ...]:
     """Return the fence around the ServiceAccount `dapr-token-injector` of a namespace."""
-    text = json.dumps(_documents("base/fence.yaml"))
-    documents: list[Json] = json.loads(
-        text.replace(_SHIPPED_USER, f"system:serviceaccount:{namespace}:dapr-token-injector")
-    )
-    return tuple(documents)
+    policy, binding = _documents("base/fence.yaml")
+    policy["metadata"]["name"] = binding["metadata"]["name"] = binding["spec"]["policyName"] = name
+    for condition in policy["spec"]["matchConditions"]:
+        condition["expression"] = condition["expression"].replace(
+            _SHIPPED_USER, f"system:serviceaccount:{namespace}:dapr-token-injector"
+        )
+    return policy, binding
 
 
 def _documents(path: str) -> list[Json]:

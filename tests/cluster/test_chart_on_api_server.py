@@ -76,7 +76,9 @@ def write_as_the_webhook(kubectl: Kubectl) -> None:
     """Store a CA and publish it: by its own ServiceAccount, so with its rights and no others."""
     account = f"--as=system:serviceaccount:{NAMESPACE}:{NAME}"
     secret = kubectl.get("secret", "dapr-token-injector-ca")
-    kubectl.run("replace", account, "-f", "-", stdin=secret | {"data": {"ca.key": KEY}})
+    # As it is sent, not as kubectl would: that keeps a note of what it replaced, and the next apply would undo it.
+    path = f"/api/v1/namespaces/{NAMESPACE}/secrets/dapr-token-injector-ca"
+    kubectl.run("replace", account, "--raw", path, "-f", "-", stdin=secret | {"data": {"ca.key": KEY}})
     for kind in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"):
         found = kubectl.get(kind, NAME)
         bundles = [{"name": w["name"], "clientConfig": {"caBundle": BUNDLE}} for w in found["webhooks"]]

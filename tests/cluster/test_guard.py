@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.cluster.objects import APP, ASKING, DAPR, SIDECAR, deployment, failed_creations, pod, pods_of
 from tests.cluster.policies import GUARD_LABEL, guard
+from tests.controlplane.cluster import wait_for_service_account
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from tests.controlplane.cluster import ControlPlane
     from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.target import Cluster
     from tests.controlplane.webhook import Webhook
 
 NAME: Final = "DAPR_API_TOKEN"
@@ -53,13 +56,42 @@ CASES: Final[dict[str, tuple[list[Json] | None, str | None]]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def label(cluster: Cluster) -> Iterator[str]:
+    """The guard, for namespaces with a label of this run."""
+    label = f"guarded-by-test-{secrets.token_hex(4)}"
+    items = guard(label=label)
+    try:
+        for item in items:
+            cluster.kubectl.create(item)
+        yield label
+    finally:
+        for item in items:
+            cluster.kubectl.delete(item["kind"], item["metadata"]["name"])
+
+
 @pytest.fixture
-def guarded(kubectl: Kubectl, register: Callable[[Json], None]) -> Kubectl:
+def guarded(kubectl: Kubectl, label: str) -> Kubectl:
     """A namespace that denies, seen denying."""
-    kubectl.run("label", "namespace", kubectl.namespace, f"{GUARD_LABEL}=deny")
-    for item in guard(namespace=kubectl.namespace):
-        register(item)
-    wait_for("the guard in force", lambda: refusal(kubectl, pod(DAPR)), timeout_seconds=20)
+    return deny(kubectl, label)
+
+
+@pytest.fixture(scope="module")
+def denying(cluster: Cluster, label: str) -> Iterator[Kubectl]:
+    """The same, for tests that leave nothing behind."""
+    name = f"token-injector-{secrets.token_hex(4)}"
+    cluster.kubectl.run("create", "namespace", name)
+    try:
+        kubectl = cluster.kubectl.within(name)
+        wait_for_service_account(kubectl)
+        yield deny(kubectl, label)
+    finally:
+        cluster.kubectl.delete("namespace", name)
+
+
+def deny(kubectl: Kubectl, label: str) -> Kubectl:
+    kubectl.run("label", "namespace", kubectl.namespace, f"{label}=", f"{GUARD_LABEL}=deny")
+    wait_for("the guard in force", lambda: refusal(kubectl, pod(DAPR)), timeout_seconds=30)
     return kubectl
 
 
@@ -75,14 +107,14 @@ def with_env(env: list[Json] | None) -> Json:
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("native", [False, True], ids=["regular", "native"])
-def test_sidecar_is_judged_by_its_effective_entry(guarded: Kubectl, case: str, native: bool) -> None:  # noqa: FBT001
+def test_sidecar_is_judged_by_its_effective_entry(denying: Kubectl, case: str, native: bool) -> None:  # noqa: FBT001
     env, finding = CASES[case]
     sidecar = with_env(env)
     item = (
         pod(DAPR, APP, init_containers=({**sidecar, "restartPolicy": "Always"},)) if native else pod(DAPR, APP, sidecar)
     )
 
-    said = refusal(guarded, item)
+    said = refusal(denying, item)
 
     if finding is None:
         assert said == ""
@@ -93,39 +125,39 @@ def test_sidecar_is_judged_by_its_effective_entry(guarded: Kubectl, case: str, n
         assert MARKER not in said
 
 
-def test_sidecar_without_any_annotation_is_judged_as_well(guarded: Kubectl) -> None:
+def test_sidecar_without_any_annotation_is_judged_as_well(denying: Kubectl) -> None:
     bare = pod({})
     del bare["metadata"]["annotations"]
 
-    assert "has no DAPR_API_TOKEN" in refusal(guarded, bare)
+    assert "has no DAPR_API_TOKEN" in refusal(denying, bare)
 
 
 @pytest.mark.parametrize("annotations", [{}, DAPR, ASKING], ids=["plain", "dapr", "asking"])
-def test_pod_without_a_sidecar_is_nobodys_business(guarded: Kubectl, annotations: dict[str, str]) -> None:
-    assert refusal(guarded, pod(annotations, APP, init_containers=({"name": "migrate", "image": "m"},))) == ""
+def test_pod_without_a_sidecar_is_nobodys_business(denying: Kubectl, annotations: dict[str, str]) -> None:
+    assert refusal(denying, pod(annotations, APP, init_containers=({"name": "migrate", "image": "m"},))) == ""
 
 
-def test_refusal_says_what_to_do(guarded: Kubectl) -> None:
-    said = refusal(guarded, pod(DAPR))
+def test_refusal_says_what_to_do(denying: Kubectl) -> None:
+    said = refusal(denying, pod(DAPR))
 
     assert "dapr.io/api-token-secret" in said
     assert "dapr-token-injector-guard" in said
 
 
-def test_mirror_pod_is_left_alone(guarded: Kubectl) -> None:
+def test_mirror_pod_is_left_alone(denying: Kubectl) -> None:
     mirror = pod({**DAPR, "kubernetes.io/config.mirror": "hash"})
     mirror["spec"]["nodeName"] = "n1"
 
-    assert refusal(guarded, mirror) == ""
+    assert refusal(denying, mirror) == ""
 
 
-def test_huge_pod_is_judged_within_the_budget_of_a_policy(guarded: Kubectl) -> None:
+def test_huge_pod_is_judged_within_the_budget_of_a_policy(denying: Kubectl) -> None:
     many: list[dict[str, Any]] = [{"name": f"V{n}", "value": "x"} for n in range(500)]
     containers = [{"name": f"c{n}", "image": "i", "env": many} for n in range(60)]
 
-    assert refusal(guarded, pod(DAPR, *containers, with_env([*many, reference()]))) == ""
+    assert refusal(denying, pod(DAPR, *containers, with_env([*many, reference()]))) == ""
     assert "with optional: true" in refusal(
-        guarded, pod(DAPR, *containers, with_env([*many, reference(optional=True)]))
+        denying, pod(DAPR, *containers, with_env([*many, reference(optional=True)]))
     )
 
 
@@ -160,41 +192,26 @@ def test_literal_that_the_webhook_keeps_is_refused_by_the_guard(guarded: Kubectl
     assert injecting.requests_served() == before + 1
 
 
-@pytest.fixture
-def guard_by_label(kubectl: Kubectl, register: Callable[[Json], None]) -> Callable[[str | None], None]:
-    """Guard the namespace with a label, or with none, once the guard is seen in force there."""
-
-    def choose(label: str | None) -> None:
-        for item in guard(namespace=kubectl.namespace):
-            register(item)
-        kubectl.run("label", "namespace", kubectl.namespace, f"{GUARD_LABEL}=deny")
-        wait_for("the guard in force", lambda: refusal(kubectl, pod(DAPR)), timeout_seconds=20)
-        change = f"{GUARD_LABEL}-" if label is None else f"{GUARD_LABEL}={label}"
-        kubectl.run("label", "--overwrite", "namespace", kubectl.namespace, change)
-        wait_for("the label noticed", lambda: not refusal(kubectl, pod(DAPR)), timeout_seconds=20)
-
-    return choose
-
-
 @pytest.mark.parametrize(
-    ("label", "warned", "noted"),
+    ("choice", "warned", "noted"),
     [("warn", True, True), ("audit", False, True), (None, False, True), ("off", False, False)],
 )
 def test_namespace_chooses_by_its_label(
-    kubectl: Kubectl,
-    guard_by_label: Callable[[str | None], None],
+    guarded: Kubectl,
     own_control_plane: ControlPlane,
-    label: str | None,
+    choice: str | None,
     warned: bool,  # noqa: FBT001
     noted: bool,  # noqa: FBT001
 ) -> None:
-    guard_by_label(label)
+    change = f"{GUARD_LABEL}-" if choice is None else f"{GUARD_LABEL}={choice}"
+    guarded.run("label", "--overwrite", "namespace", guarded.namespace, change)
+    wait_for("the label noticed", lambda: not refusal(guarded, pod(DAPR)), timeout_seconds=30)
 
-    done = kubectl.run("create", "-f", "-", stdin=pod(DAPR, APP, with_env([LITERAL])))
+    done = guarded.run("create", "-f", "-", stdin=pod(DAPR, APP, with_env([LITERAL])))
 
     assert any("as a literal" in warning for warning in done.warnings) == warned
     assert MARKER not in done.stderr
-    annotation = audit_annotations(own_control_plane, kubectl.namespace).get(
+    annotation = audit_annotations(own_control_plane, guarded.namespace).get(
         "validation.policy.admission.k8s.io/validation_failure", ""
     )
     assert ("as a literal" in annotation) == noted
@@ -214,9 +231,9 @@ def audit_annotations(own: ControlPlane, namespace: str) -> dict[str, str]:
     return annotations
 
 
-def test_policy_has_no_warning_of_the_type_checker(guarded: Kubectl) -> None:
+def test_policy_has_no_warning_of_the_type_checker(denying: Kubectl) -> None:
     def checked() -> Json | None:
-        status: Json = guarded.get("validatingadmissionpolicy", "dapr-token-injector-guard").get("status", {})
+        status: Json = denying.get("validatingadmissionpolicy", "dapr-token-injector-guard").get("status", {})
         return status if "typeChecking" in status else None
 
     assert wait_for("the policy type checked", checked)["typeChecking"] == {}

@@ -1,0 +1,74 @@
+"""Rendering with the real Helm and the real kustomize; both are built once, hence the marker."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.controlplane import binaries
+from tests.controlplane.helm import CHART, Helm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.controlplane.kubectl import Json
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder: programs may have to be built."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.timeout(180, func_only=True))
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    return Helm.find(tmp_path_factory.mktemp("helm"))
+
+
+class Render(Protocol):
+    """What the chart makes of values."""
+
+    def __call__(self, *arguments: str, namespace: str = ..., hooks: bool = ...) -> list[Json]: ...
+
+
+@pytest.fixture(scope="session")
+def render(helm: Helm) -> Render:
+    def objects(*arguments: str, namespace: str = "dapr-token-injector", hooks: bool = False) -> list[Json]:
+        command = ["template", "dapr-token-injector", str(CHART), "--namespace", namespace, *arguments]
+        return documents(helm.run(*command, *([] if hooks else ["--no-hooks"])))
+
+    return objects
+
+
+@pytest.fixture(scope="session")
+def kustomize() -> Callable[[Path], list[Json]]:
+    kubectl = binaries.resolve(binaries.KUBECTL)
+
+    def objects(folder: Path) -> list[Json]:
+        done = subprocess.run(
+            [str(kubectl), "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return documents(done.stdout)
+
+    return objects
+
+
+def documents(text: str) -> list[dict[str, Any]]:
+    """The objects in a YAML stream."""
+    return [item for item in YAML(typ="safe").load_all(text) if item]
+
+
+def only(objects: list[Json], kind: str, name: str = "dapr-token-injector") -> Json:
+    """The one object of a kind and name."""
+    found = [item for item in objects if item["kind"] == kind and item["metadata"]["name"] == name]
+    assert len(found) == 1, f"{len(found)} of {kind} {name}"
+    return found[0]

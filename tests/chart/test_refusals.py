@@ -1,0 +1,118 @@
+"""Values that hurt are refused before anything reaches a cluster, with what to write instead."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.controlplane.helm import CHART, HelmError
+
+if TYPE_CHECKING:
+    from tests.chart.conftest import Render
+
+PEM: Final = "-----BEGIN CERTIFICATE-----"
+FILES: Final = ("tls.mode=files", "tls.files.secretName=s", f"tls.files.caBundle={PEM}")
+
+CONTRADICTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "Fail with one replica": (("replicas=1",), "write replicas: 2, or webhook.failurePolicy: Ignore"),
+    "own namespace not excluded": (("webhook.excludedNamespaces={kube-system}",), 'add "{{ .Release.Namespace }}"'),
+    "another namespace's name": (("webhook.excludedNamespaces={kube-system,elsewhere}",), "own namespace"),
+    "files beside self": (("tls.files.secretName=s",), "two sources of one certificate"),
+    "a bundle beside cert-manager": (
+        ("tls.mode=cert-manager", f"tls.files.caBundle={PEM}"), "two sources of one certificate",
+    ),
+    "an issuer beside self": (("tls.certManager.issuerRef.name=i",), "two sources of one certificate"),
+    "an issuer beside files": ((*FILES, "tls.certManager.issuerRef.name=i"), "two sources of one certificate"),
+    "an issuer without a name": (
+        ("tls.mode=cert-manager", "tls.certManager.issuerRef.kind=ClusterIssuer"), "issuerRef has no name",
+    ),
+    "files without a Secret": (("tls.mode=files", f"tls.files.caBundle={PEM}"), "needs both"),
+    "files without a bundle": (("tls.mode=files", "tls.files.secretName=s"), "needs both"),
+    "a bundle that is none": ((*FILES[:2], "tls.files.caBundle=ca.crt"), "--set-file tls.files.caBundle=ca.crt"),
+    "a private key to be published": (
+        (*FILES[:2], f"tls.files.caBundle={PEM} -----BEGIN PRIVATE KEY-----"), "holds a private key",
+    ),
+    "renewal before the start": (
+        ("tls.certManager.duration=24h", "tls.certManager.renewBefore=24h"), "must be shorter than",
+    ),
+    "Deny in shadow": (("guard.action=Deny", "policy.shadow=true"), "write guard.action: Audit until shadow is off"),
+    "the kubelet's port": (("hostNetwork=true",), "is the kubelet's own port"),
+    "one port for both": (("webhook.opsPort=10250",), "write two different ports"),
+    "no default Secret": (("policy.defaultSecret=",), "write webhook.default.enabled: false"),
+    "a default that is not allowed": (("policy.allowedSecrets={team-*}",), "add a pattern that fits it"),
+    "egress to nowhere": (
+        ("networkPolicy.enabled=true", "networkPolicy.egress.enabled=true"), "networkPolicy.egress.cidrs",
+    ),
+    "a test that cannot pass": (("test.namespace=kube-system",), "name one that it serves"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CONTRADICTIONS)
+def test_contradiction_is_refused_with_a_sentence(render: Render, what: str) -> None:
+    values, sentence = CONTRADICTIONS[what]
+
+    with pytest.raises(HelmError) as refused:
+        render(*(part for value in values for part in ("--set", value)))
+
+    assert sentence in refused.value.said
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ("replica=3", "replica"),
+        ("webhook.failPolicy=Fail", "failPolicy"),
+        ("policy.allowedSecret={a}", "allowedSecret"),
+        ("tls.mode=selfsigned", "tls/mode"),
+        ("webhook.failurePolicy=fail", "webhook/failurePolicy"),
+        ("webhook.timeoutSeconds=31", "webhook/timeoutSeconds"),
+        ("webhook.timeoutSeconds=5s", "webhook/timeoutSeconds"),
+        ("replicas=0", "replicas"),
+        ("guard.action=deny", "guard/action"),
+        ("image.digest=latest", "image/digest"),
+        ("imagePullSecrets[0].name=registry", "imagePullSecrets/0"),
+        ("policy.conflict=drop", "policy/conflict"),
+        ("terminationGracePeriodSeconds=10", "terminationGracePeriodSeconds"),
+        ("webhook.port=443", "webhook/port"),
+        ("extraLabels.a=1", "extraLabels/a"),
+    ],
+)
+def test_value_outside_of_the_schema_is_refused_by_name(render: Render, values: str, complaint: str) -> None:
+    with pytest.raises(HelmError) as refused:
+        render("--set", values)
+
+    assert complaint in refused.value.said
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("replicas=1", "webhook.failurePolicy=Ignore"),
+        ("policy.defaultSecret=", "webhook.default.enabled=false"),
+        ("policy.allowedSecrets={dapr-*}",),
+        ("policy.allowedSecrets={other,d?pr-api-[!a]oken}",),
+        ("hostNetwork=true", "webhook.port=10260"),
+        ("global.anything=1",),
+        ("networkPolicy.enabled=true", "networkPolicy.egress.enabled=true", *FILES),
+        ("test.namespace=team-a",),
+    ],
+    ids=" ".join,
+)
+def test_way_out_of_a_refusal_is_accepted(render: Render, values: tuple[str, ...]) -> None:
+    assert render(*(part for value in values for part in ("--set", value)))
+
+
+@pytest.mark.parametrize("namespace", ["default", "dapr-token-injector", "kube-system", "kube-public"])
+def test_chart_can_be_installed_into_any_namespace(render: Render, namespace: str) -> None:
+    assert render(namespace=namespace, hooks=True)
+
+
+def test_every_refusal_of_the_template_is_shown_here() -> None:
+    text = (CHART / "templates/refusals.yaml").read_text()
+    sentences = [found.replace('\\"', '"') for found in re.findall(r'fail (?:\(printf )?"((?:[^"\\]|\\.)*)"', text)]
+    shown = {sentence for _, sentence in CONTRADICTIONS.values()}
+
+    assert len(sentences) == text.count("{{- fail ")
+    assert [told for told in sentences if not any(sentence in told for sentence in shown)] == []

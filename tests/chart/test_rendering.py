@@ -1,0 +1,326 @@
+"""What holds for whatever values: names, selectors, rights, and what must never be in a manifest."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from injector.config import Given, Settings, TlsMode, load, parse_policy
+from injector.core import names
+from tests.chart.conftest import only
+from tests.controlplane.helm import CHART, Helm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.chart.conftest import Render
+    from tests.controlplane.kubectl import Json
+
+VALUES: Final = sorted([*CHART.glob("ci/*.yaml"), *CHART.glob("profiles/*.yaml")])
+CLUSTER_SCOPED: Final = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}
+CONVENTIONAL: Final = {
+    "app.kubernetes.io/name",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/version",
+    "app.kubernetes.io/managed-by",
+    "helm.sh/chart",
+}
+every_values_file: Final = pytest.mark.parametrize("values", VALUES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+
+
+def ci(name: str) -> tuple[str, str]:
+    return "--values", str(CHART / f"ci/{name}-values.yaml")
+
+
+def sets(*values: str) -> tuple[str, ...]:
+    return tuple(part for value in values for part in ("--set", value))
+
+
+def pod_spec(objects: list[Json]) -> Json:
+    spec: Json = only(objects, "Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def entries(objects: list[Json]) -> list[Json]:
+    return [
+        entry
+        for item in objects
+        if item["kind"] in {"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"}
+        for entry in item["webhooks"]
+    ]
+
+
+@every_values_file
+def test_no_null_and_no_empty_metadata_is_rendered(render: Render, values: Path) -> None:
+    """A null is drift for ever in GitOps: the API server drops it, the manifest has it."""
+
+    def nulls(tree: Any, path: str) -> Iterator[str]:  # noqa: ANN401 - any YAML
+        if tree is None:
+            yield path
+        elif isinstance(tree, dict):
+            for key, child in tree.items():
+                yield from nulls(child, f"{path}.{key}")
+        elif isinstance(tree, list):
+            for index, child in enumerate(tree):
+                yield from nulls(child, f"{path}[{index}]")
+
+    for item in render("--values", str(values), hooks=True):
+        assert list(nulls(item, item["kind"])) == []
+        assert item["metadata"].get("annotations", {"some": "thing"}) != {}
+
+
+@every_values_file
+def test_every_object_has_the_conventional_labels_and_its_namespace(render: Render, values: Path) -> None:
+    for item in render("--values", str(values), namespace="elsewhere", hooks=True):
+        assert set(item["metadata"]["labels"]) >= CONVENTIONAL
+        # The hook's rights are where it asks for a Pod.
+        wanted = None if item["kind"] in CLUSTER_SCOPED else "elsewhere"
+        if item["metadata"]["name"] == "dapr-token-injector-canary" and item["kind"] in {"Role", "RoleBinding"}:
+            wanted = "default"
+        assert item["metadata"].get("namespace") == wanted, (item["kind"], item["metadata"]["name"])
+
+
+@every_values_file
+def test_only_mode_files_names_a_bundle(render: Render, values: Path) -> None:
+    objects = render("--values", str(values))
+    bundles = {entry["clientConfig"].get("caBundle") for entry in entries(objects)}
+
+    if "--tls-mode=files" in pod_spec(objects)["containers"][0]["args"]:
+        assert base64.b64decode(bundles.pop()).startswith(b"-----BEGIN CERTIFICATE-----")
+    assert bundles <= {None}
+
+
+@every_values_file
+def test_arguments_are_the_program_s(render: Render, values: Path) -> None:
+    arguments = pod_spec(render("--values", str(values)))["containers"][0]["args"]
+
+    assert arguments[0] == "serve"
+    given = dict(argument.removeprefix("--").split("=", 1) for argument in arguments[1:])
+    load(Given({name.replace("-", "_"): value for name, value in given.items()}, {}))  # raises if one is not
+
+
+@every_values_file
+def test_policy_is_one_that_the_program_reads(render: Render, values: Path) -> None:
+    text = only(render("--values", str(values)), "ConfigMap", "dapr-token-injector-policy")["data"]["policy.yaml"]
+
+    parse_policy(text, "policy.yaml")  # raises if it is not
+
+
+@every_values_file
+def test_selectors_of_the_two_mutating_entries_share_no_namespace(render: Render, values: Path) -> None:
+    mutating = only(render("--values", str(values)), "MutatingWebhookConfiguration")["webhooks"]
+    label = "dapr-token-injector/inject-default"
+    chosen = {
+        entry["name"]: [
+            (rule["operator"], rule["values"])
+            for rule in entry["namespaceSelector"]["matchExpressions"]
+            if rule["key"] == label
+        ]
+        for entry in mutating
+    }
+
+    if len(mutating) == 1:
+        assert chosen == {"inject.dapr-token-injector.svc": []}
+    else:
+        assert chosen == {
+            "inject.dapr-token-injector.svc": [("NotIn", ["enabled"])],
+            "default.dapr-token-injector.svc": [("In", ["enabled"])],
+        }
+
+
+@every_values_file
+def test_own_namespace_and_kube_system_are_left_out_everywhere(render: Render, values: Path) -> None:
+    objects = render("--values", str(values), namespace="elsewhere")
+    bindings = [item["spec"]["matchResources"] for item in objects if "guard" in item["metadata"]["name"]
+                and item["kind"] == "ValidatingAdmissionPolicyBinding"]  # fmt: skip
+
+    for selected in (*entries(objects), *bindings):
+        left_out = {
+            name
+            for rule in selected["namespaceSelector"]["matchExpressions"]
+            if rule["key"] == "kubernetes.io/metadata.name" and rule["operator"] == "NotIn"
+            for name in rule["values"]
+        }
+        assert left_out >= {"elsewhere", "kube-system"}
+
+
+def test_entries_post_to_the_paths_of_the_program(render: Render) -> None:
+    paths = {entry["name"].split(".")[0]: entry["clientConfig"]["service"]["path"] for entry in entries(render())}
+
+    assert paths == {
+        "inject": names.MUTATE_PATH,
+        "default": names.MUTATE_DEFAULT_PATH,
+        "warn": names.WARN_PATH,
+    }
+
+
+@pytest.mark.parametrize("mode", ["files", "cert-manager"])
+def test_only_mode_self_has_rights_a_token_and_a_ca(render: Render, mode: str) -> None:
+    objects = render(*ci(mode))
+
+    assert pod_spec(objects)["automountServiceAccountToken"] is False
+    kinds = {item["kind"] for item in objects if "guard" not in item["metadata"]["name"]}
+    rights = {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "Secret", "ValidatingAdmissionPolicy"}
+    assert kinds & rights == set()
+
+
+def test_rights_are_those_that_the_code_uses_and_no_other(render: Render) -> None:
+    objects = render()
+
+    assert only(objects, "Role")["rules"] == [
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": [Settings.model_fields["ca_secret_name"].default],
+            "verbs": ["get", "watch", "update"],
+        }
+    ]
+    assert only(objects, "ClusterRole")["rules"] == [
+        {
+            "apiGroups": ["admissionregistration.k8s.io"],
+            "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+            "resourceNames": [Settings.model_fields["webhook_configuration_name"].default],
+            "verbs": ["get", "watch", "patch"],
+        }
+    ]
+    assert only(objects, "Service")["metadata"]["name"] == Settings.model_fields["service_name"].default
+    assert {item["kind"] for item in objects if "Role" in item["kind"]} == {
+        "Role",
+        "RoleBinding",
+        "ClusterRole",
+        "ClusterRoleBinding",
+    }
+
+
+def test_fence_and_rights_follow_a_service_account_of_the_user_s(render: Render) -> None:
+    objects = render(*sets("serviceAccount.name=existing"), namespace="elsewhere")
+
+    assert [item for item in objects if item["kind"] == "ServiceAccount"] == []
+    for kind in ("RoleBinding", "ClusterRoleBinding"):
+        subject = {"kind": "ServiceAccount", "name": "existing", "namespace": "elsewhere"}
+        assert only(objects, kind)["subjects"] == [subject]
+    fence = only(objects, "ValidatingAdmissionPolicy", "dapr-token-injector-fence")
+    assert "'system:serviceaccount:elsewhere:existing'" in fence["spec"]["matchConditions"][0]["expression"]
+
+
+def test_secret_is_shipped_without_any_data(render: Render) -> None:
+    assert set(only(render(), "Secret", "dapr-token-injector-ca")) == {"apiVersion", "kind", "metadata", "type"}
+
+
+def test_rendering_twice_makes_the_same(helm: Helm) -> None:
+    """No generated key, no date: nothing rolls or drifts without a reason."""
+    command = ("template", "dapr-token-injector", str(CHART), *ci("everything"))
+
+    assert helm.run(*command) == helm.run(*command)
+
+
+def test_change_of_the_policy_rolls_the_pods_and_of_the_chart_s_version_does_not(render: Render) -> None:
+    def template(*arguments: str) -> Json:
+        found: Json = only(render(*arguments), "Deployment")["spec"]["template"]
+        return found
+
+    assert template() != template(*sets("policy.conflict=replace"))
+    assert "helm.sh/chart" not in template()["metadata"]["labels"]
+
+
+def test_digest_wins_over_the_tag(render: Render) -> None:
+    digest = "sha256:" + "0" * 64
+
+    image = pod_spec(render(*sets("image.tag=1.2.3", f"image.digest={digest}")))["containers"][0]["image"]
+
+    assert image == f"ghcr.io/dapr-token-injector/dapr-token-injector@{digest}"
+
+
+def test_grace_period_is_longer_than_the_drain(render: Render) -> None:
+    drain = Settings.model_fields["drain_max_seconds"].default
+
+    assert pod_spec(render())["terminationGracePeriodSeconds"] >= drain + 10
+
+
+def test_ports_are_the_program_s(render: Render) -> None:
+    ports = {port["name"]: port["containerPort"] for port in pod_spec(render())["containers"][0]["ports"]}
+
+    assert ports == {"webhook": Settings.model_fields["port"].default, "ops": Settings.model_fields["ops_port"].default}
+
+
+def test_host_network_replaces_a_pod_before_it_makes_the_next(render: Render) -> None:
+    objects = render(*ci("host-network"))
+
+    rolling = only(objects, "Deployment")["spec"]["strategy"]["rollingUpdate"]
+    assert rolling == {"maxSurge": 0, "maxUnavailable": 1}
+    assert pod_spec(objects)["dnsPolicy"] == "ClusterFirstWithHostNet"
+
+
+def test_modes_of_the_chart_are_those_of_the_program(render: Render) -> None:
+    for mode in TlsMode:
+        found = render(*(() if mode is TlsMode.SELF else ci(mode)))
+        assert f"--tls-mode={mode}" in pod_spec(found)["containers"][0]["args"]
+
+
+def test_label_deny_is_only_audited_in_shadow(render: Render) -> None:
+    def actions(*arguments: str) -> list[str]:
+        name = "dapr-token-injector-guard-deny"
+        found: list[str] = only(render(*arguments), "ValidatingAdmissionPolicyBinding", name)["spec"][
+            "validationActions"
+        ]
+        return found
+
+    assert actions() == ["Deny", "Audit"]
+    assert actions(*sets("policy.shadow=true")) == ["Audit"]
+
+
+def test_guard_can_be_left_out(render: Render) -> None:
+    assert not any("guard" in item["metadata"]["name"] for item in render(*sets("guard.action=Off")))
+
+
+def test_hook_asks_for_a_secret_that_the_policy_allows(render: Render) -> None:
+    pod = only(render(*sets("policy.defaultSecret=team-x", "policy.defaultKeys.api=key"), hooks=True), "Pod",
+               "dapr-token-injector-canary")  # fmt: skip
+
+    asked = {entry["name"]: entry["value"] for entry in pod["spec"]["containers"][0]["env"]}
+    assert asked["CANARY_SECRET"] == "team-x"
+    assert asked["CANARY_KEY"] == "key"
+
+
+def test_notes_end_with_one_command(helm: Helm) -> None:
+    arguments = ("--dry-run=client", "--namespace", "elsewhere")
+    said = helm.run("install", "release", str(CHART), *arguments).rpartition("NOTES:")[2].strip()
+
+    assert said.count("helm test") == 1
+    assert said.splitlines()[-1].strip().endswith("helm test release -n elsewhere")
+    assert ":" in said
+    assert "%!" not in said
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (("replicas=1", "webhook.failurePolicy=Ignore"), "are created without it"),
+        (("policy.shadow=true",), "Shadow mode"),
+        (("guard.action=Off",), "The guard is off"),
+    ],
+)
+def test_notes_warn_of_what_is_weak(helm: Helm, values: tuple[str, ...], words: str) -> None:
+    assert words in helm.run("install", "release", str(CHART), "--dry-run=client", *sets(*values))
+
+
+def test_every_template_is_used_by_some_values_file(render: Render) -> None:
+    kinds = {item["kind"] for values in VALUES for item in render("--values", str(values), hooks=True)}
+    written = {
+        kind
+        for template in (CHART / "templates").rglob("*.yaml")
+        for kind in re.findall(r"^kind: (\w+)", template.read_text(), re.MULTILINE)
+    }
+
+    assert kinds == written
