@@ -102,9 +102,10 @@ DAPRD = Program(
     "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=1.16.0",
     tags=("stablecomponents",),
 )
+GRPCURL = Program("grpcurl", "1.9.3", "grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl")
 CONTROL_PLANE = (ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBECTL)
 NODE = (KUBE_SCHEDULER, KUBELET, KUBE_PROXY, CONTAINERD, CONTAINERD_SHIM, CTR)
-ALL = (*CONTROL_PLANE, DAPR_INJECTOR, HELM, DAPRD, *NODE)
+ALL = (*CONTROL_PLANE, DAPR_INJECTOR, HELM, DAPRD, GRPCURL, *NODE)
 
 
 def report_to_stderr(line: str) -> None:

@@ -1,0 +1,16 @@
+// What the example in Go of docs/how-to/call-with-the-token.md needs; its text is put beside this file when it is run.
+module dapr-token-injector.local/tests/calls
+
+go 1.26.0
+
+require (
+	google.golang.org/grpc v1.76.0
+	google.golang.org/protobuf v1.36.10
+)
+
+require (
+	golang.org/x/net v0.42.0 // indirect
+	golang.org/x/sys v0.34.0 // indirect
+	golang.org/x/text v0.27.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20250804133106-a7a43d27e69b // indirect
+)
