@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from injector.kube.client import Api
 
+_T = TypeVar("_T")
 _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 
@@ -21,6 +23,11 @@ class Connect:
 
     kubeconfig: str | None = None
     context: str | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Connect:
+        """From the values of the options below."""
+        return cls(options["kubeconfig"], options["context"])
 
     async def __call__(self) -> Api:
         """The API server, as an asynchronous context manager.
@@ -44,3 +51,32 @@ def options(command: _CommandT) -> _CommandT:
         metavar="FILE",
         help="Default: the variable KUBECONFIG, then ~/.kube/config.",
     )(command)
+
+
+def run(connect: Connect, work: Callable[[Api], Awaitable[_T]]) -> _T:
+    """Do the work with an API server.
+
+    Raises:
+        click.ClickException: The API server refuses or gives no answer; one line, with what to do.
+    """
+    from injector.kube.errors import KubeError  # noqa: PLC0415 - as above
+
+    async def within() -> _T:
+        async with await connect() as api:
+            return await work(api)
+
+    try:
+        return asyncio.run(within())
+    except KubeError as error:
+        advice = _ADVICE.get(error.reason)
+        raise click.ClickException(f"{error}; {advice}" if advice else str(error)) from None
+
+
+_ADVICE: Final = {
+    "bad-kubeconfig": "name one with --kubeconfig or the variable KUBECONFIG",
+    "unauthorized": "log in again, or take another --context",
+    "forbidden": "ask for that right, or take another --context",
+    "not-found": "look at the spelling, and at --context",
+    "conflict": "run it again",
+    "unavailable": "run it again when it is back",
+}

@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "token": ("injector.cli.token", "Make a token, or look at one."),
     "probe": ("injector.cli.probe", "Ask sidecars whether they demand the token."),
     "run": ("injector.cli.run", "Run a command with the token in its environment."),
+    "secret": ("injector.cli.secret", "Create, rotate, revoke and list token Secrets."),
     "version": ("injector.cli.version", "Print the version."),
     "completion": ("injector.cli.completion", "Print a completion script for a shell."),
 }

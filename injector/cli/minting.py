@@ -91,11 +91,11 @@ class Minter:
     keys: Keyring | None
 
     @classmethod
-    def of(cls, options: Mapping[str, Any], connect: Connect) -> Minter:
-        """From the values of the options above; makes or rotates a signing key if they say so.
+    def of(cls, options: Mapping[str, Any]) -> Minter:
+        """From the values of the options above, still without keys; nothing is read or made.
 
         Raises:
-            click.UsageError: They do not go together, or a key cannot be used.
+            click.UsageError: They do not go together.
             BadClaimError: Something is asked for that no token should say.
         """
         if options["form"] == OPAQUE:
@@ -112,7 +112,15 @@ class Minter:
         )
         if minter.form == JWT:
             claims.build(minter.wanted(claims.SUBJECT), now=0, jti="")  # refused before a key is made for it
-        return replace(minter, keys=_keys(options, connect))
+        return minter
+
+    def with_keys(self, options: Mapping[str, Any], connect: Connect) -> Minter:
+        """With the signing key that the options name; made or rotated if they say so.
+
+        Raises:
+            click.UsageError: It cannot be used.
+        """
+        return replace(self, keys=_keys(options, connect))
 
     def __call__(self, namespace: str | None = None) -> Minted:
         """A new token, for a namespace if there is one.

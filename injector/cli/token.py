@@ -37,14 +37,14 @@ def command() -> None:
 )
 @click.option("--force", is_flag=True, help="With --out: replace FILE if it is there.")
 @kubeconfig.options
-def generate(out: Path | None, *, force: bool, kubeconfig: str | None, context: str | None, **options: Any) -> int:  # noqa: ANN401
+def generate(out: Path | None, *, force: bool, **options: Any) -> int:  # noqa: ANN401 - those of the two `options`
     """Make a token and write it to standard output.
 
     Through a pipe or to a file it has no newline at its end: a newline is no
     part of a token, and one in a Secret refuses every call.
 
     \b
-      token generate | ssh host 'cat > token'
+      token generate | secret create shop/dapr-api-token --token-stdin
       token generate --signing-key key.json --create-key --out token
 
     Exit codes: 0 fine, 2 wrong use or bad input, 3 our own fault.
@@ -53,7 +53,7 @@ def generate(out: Path | None, *, force: bool, kubeconfig: str | None, context: 
         raise click.UsageError("--force goes with --out")
     if out is not None and not force and out.exists():
         raise click.UsageError(_THERE.format(out))
-    minter = minting.Minter.of(options, Connect(kubeconfig, context))
+    minter = minting.Minter.of(options).with_keys(options, Connect.of(options))
     value = minter().value.reveal()
     if minter.note is not None:
         click.echo(f"note: {minter.note}", err=True)

@@ -1,4 +1,4 @@
-"""Where `run` and `probe` get a token from: a file, or standard input. Never an argument, which every user can list."""
+"""Where commands get a token from: a file, or standard input. Never an argument, which every user can list."""
 
 from __future__ import annotations
 
@@ -61,3 +61,16 @@ def _checked(where: str, value: bytes) -> Token:
         return parse_token(value)
     except TokenError as error:
         raise click.ClickException(f"{where} holds no token: {error}") from None
+
+
+def given_token(token_file: Path | None, *, token_stdin: bool) -> Token | None:
+    """The token that the options above give; None when they give none.
+
+    Raises:
+        click.ClickException: It cannot be read, or is none.
+    """
+    if token_file is not None and token_stdin:
+        raise click.UsageError("--token-file and --token-stdin exclude each other")
+    if token_file is not None:
+        return token_of_file(token_file)
+    return token_of_stdin() if token_stdin else None

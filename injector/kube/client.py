@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import aiohttp
@@ -102,12 +104,16 @@ class Api:
                 config_file=path, context=context, client_configuration=configuration, persist_config=False
             )
 
+        doing = f"read the kubeconfig{f' {path}' if path else ''}"
+        if missing := _missing(path):
+            # Said here, for the official client writes a line of its own to stderr.
+            raise KubeconfigError(doing, why=f"there is no file {missing}")
         try:
             await load()
         except Exception as error:  # noqa: BLE001 - YAML, base64, PEM, plugins: a kubeconfig fails in many ways
             # Words of a parser may quote the file, which holds credentials.
             why = str(error) if isinstance(error, config.ConfigException) else type(error).__name__
-            raise KubeconfigError(f"read the kubeconfig{f' {path}' if path else ''}", why=why) from None
+            raise KubeconfigError(doing, why=why) from None
         return cls(configuration, renew=load)
 
     async def __aenter__(self) -> Self:
@@ -407,6 +413,13 @@ def default_namespace(path: str | None = None, context: str | None = None) -> st
         return str(chosen["context"].get("namespace") or "default")
     except Exception:  # noqa: BLE001 - as in `from_kubeconfig`
         raise KubeconfigError(f"read the namespace of the kubeconfig{f' {path}' if path else ''}") from None
+
+
+def _missing(path: str | None) -> str:
+    """Where kubectl would look for a kubeconfig, when none of those files is there; else nothing."""
+    named = path or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    places = [Path(place).expanduser() for place in named.split(os.pathsep) if place]
+    return "" if any(place.is_file() for place in places) else " or ".join(map(str, places))
 
 
 _FIRST_FAILURE: Final = 400

@@ -1,0 +1,286 @@
+"""`secret create`: token Secrets where they are needed, and never over one that is there.
+
+First everything is looked at and every write is tried as a dry run; only then the first Secret is written.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import yaml  # type: ignore[import-untyped] # it brings no types
+
+from injector.cli import kubeconfig, minting, targets
+from injector.cli.kubeconfig import Connect
+from injector.cli.main import Exit
+from injector.cli.minting import Minter
+from injector.cli.token_source import given_token, token_options
+from injector.core import names
+from injector.core.ownership import owner_of
+from injector.core.token import parse_token
+from injector.kube.errors import AlreadyExistsError, ForbiddenError, NotFoundError
+from injector.kube.resources import NAMESPACES, SECRETS
+from injector.tokens import minting as tokens
+from injector.tokens import reading, writing
+from injector.tokens.minting import Minted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from injector.core.ownership import SecretRef, TokenSecret
+    from injector.kube.client import Api
+
+
+@click.command(short_help="Create token Secrets; never over one that is there.")
+@click.argument("secrets", nargs=-1, metavar="[NAMESPACE/NAME]...")
+@click.option("--namespace-selector", metavar="SELECTOR", help="In each namespace with these labels; then NAME alone.")
+@targets.KEY
+@token_options
+@click.option("--same", is_flag=True, help="Make one token for all of them. Default: one each.")
+@click.option("--app-token", is_flag=True, help="For calls of daprd to the app (APP_API_TOKEN).")
+@minting.options
+@click.option(
+    "--dry-run", type=click.Choice(["client", "server"]), help="Write nothing; server: let the API server check."
+)
+@click.option("--print-manifest", is_flag=True, help="Print an ExternalSecret without a value instead.")
+@click.option("--store", metavar="[KIND/]NAME", help="Its store; KIND: ClusterSecretStore or SecretStore.")
+@click.option("--remote-key", metavar="KEY", help="Where the store has the token; default: dapr/NAMESPACE/NAME.")
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
+)
+@kubeconfig.options
+def create(  # noqa: PLR0913 - one parameter per option
+    *,
+    secrets: Sequence[str],
+    namespace_selector: str | None,
+    key: str,
+    token_file: Path | None,
+    token_stdin: bool,
+    same: bool,
+    app_token: bool,
+    dry_run: str | None,
+    print_manifest: bool,
+    store: str | None,
+    remote_key: str | None,
+    output: str,
+    **options: Any,  # noqa: ANN401 - those of `minting.options` and `kubeconfig.options`
+) -> int:
+    """Create token Secrets; never over one that is there.
+
+    Made are Secrets of type Opaque with the key `token`, our label, and
+    annotations with the token's id and times, never its value. What is there
+    already is told with its owner and left as it is.
+
+    \b
+      secret create shop/dapr-api-token
+      secret create --namespace-selector dapr=on dapr-api-token
+      secret create shop/dapr-api-token --print-manifest --store vault
+
+    Exit codes: 0 all created, 1 one was there already, 2 wrong use or refused
+    (nothing is written then), 3 our own fault.
+    """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
+    refs = targets.parse(secrets, namespace_selector)
+    targets.check_key(key)
+    if print_manifest:
+        return _print_manifests(refs, key, store, remote_key, namespace_selector)
+    if store or remote_key:
+        raise click.UsageError("--store and --remote-key go with --print-manifest")
+    value = given_token(token_file, token_stdin=token_stdin)
+    given = None if value is None else tokens.supplied(value, now=int(time.time()))
+    minter = Minter.of(options)
+    run = _Run(Connect.of(options), key, writing.APP if app_token else writing.API, namespace_selector)
+    if dry_run == "client":
+        _tell(dict.fromkeys(run.resolve(refs), "would-create"), {}, output)
+        return Exit.FINE
+    there = run.look(refs)
+    tried = run.write({ref: _PLACEHOLDER for ref, found in there.items() if found is None}, dry_run=True)
+    missing = [ref for ref, told in tried.items() if told != _EXISTS]
+    outcome = {**tried, **dict.fromkeys(missing, "would-create")}
+    if dry_run is None and missing:
+        known = [found for found in there.values() if found is not None]
+        maker = _Maker(given, minter.with_keys(options, run.connect) if given is None else minter, known, key)
+        outcome |= run.write({ref: maker(ref.namespace, same=same) for ref in missing}, dry_run=False)
+        if maker.has_made and maker.note is not None:
+            click.echo(f"note: {maker.note}", err=True)
+    there |= {ref: run.read(ref) for ref, told in outcome.items() if told == _EXISTS}  # made by somebody else meanwhile
+    _tell(outcome, {ref: found.secret for ref, found in there.items() if found is not None}, output)
+    return Exit.FINDINGS if any(there.values()) or _EXISTS in outcome.values() else Exit.FINE
+
+
+# What the dry run sends.
+_PLACEHOLDER: Final = tokens.opaque(now=0, lifetime=None)
+_EXISTS: Final = "exists"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _There:
+    """A Secret that is there; `object` holds its values."""
+
+    secret: TokenSecret
+    object: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What is to be created, and how it is reached."""
+
+    connect: Connect
+    key: str
+    direction: str
+    selector: str | None
+
+    def resolve(self, refs: Sequence[SecretRef]) -> Sequence[SecretRef]:
+        """The Secrets by namespace; no API server is asked without a selector."""
+        if self.selector is None:
+            return refs
+        return kubeconfig.run(self.connect, lambda api: targets.resolve(api, refs, self.selector))
+
+    def look(self, refs: Sequence[SecretRef]) -> dict[SecretRef, _There | None]:
+        """What is there already, Secret by Secret.
+
+        Raises:
+            click.ClickException: A namespace is not there, or the API server refuses.
+        """
+
+        async def work(api: Api) -> dict[SecretRef, _There | None]:
+            found = await targets.resolve(api, refs, self.selector)
+            for namespace in sorted({ref.namespace for ref in found}):
+                await _check_namespace(api, namespace)
+            return {ref: await _read(api, ref) for ref in found}
+
+        return kubeconfig.run(self.connect, work)
+
+    def read(self, ref: SecretRef) -> _There | None:
+        """One Secret."""
+        return kubeconfig.run(self.connect, lambda api: _read(api, ref))
+
+    def write(self, tokens_by_secret: Mapping[SecretRef, Minted], *, dry_run: bool) -> dict[SecretRef, str]:
+        """Create them; one that somebody else created a moment ago is left as it is.
+
+        Raises:
+            click.ClickException: The API server refuses; says how many were created.
+        """
+        outcome: dict[SecretRef, str] = {}
+
+        async def work(api: Api) -> None:
+            for ref, minted in tokens_by_secret.items():
+                body = writing.fresh(ref, self.key, minted, self.direction)
+                try:
+                    await api.create(SECRETS, body, ref.namespace, dry_run=dry_run)
+                    outcome[ref] = "created"
+                except AlreadyExistsError:
+                    outcome[ref] = _EXISTS
+
+        try:
+            kubeconfig.run(self.connect, work)
+        except click.ClickException as error:
+            done = sum(told == "created" for told in outcome.values())
+            if dry_run or not done:
+                raise
+            told = f"{error.message}; {done} of {len(tokens_by_secret)} Secrets were created before, and stay"
+            raise click.ClickException(told) from None
+        return outcome
+
+
+async def _check_namespace(api: Api, name: str) -> None:
+    try:
+        found = await api.get(NAMESPACES, name)
+    except NotFoundError:
+        raise click.ClickException(f"there is no namespace {name}; create it first, or look at --context") from None
+    except ForbiddenError:
+        return  # who may create a Secret need not see the namespace
+    if "deletionTimestamp" in found["metadata"]:
+        raise click.ClickException(f"namespace {name} is being deleted; wait, and create it anew")
+
+
+async def _read(api: Api, ref: SecretRef) -> _There | None:
+    try:
+        found = await api.get(SECRETS, ref.name, ref.namespace)
+    except NotFoundError:
+        return None
+    except ForbiddenError:
+        return None  # who may create need not read; the create itself says if one is there
+    return _There(reading.token_secret(found), found)
+
+
+class _Maker:
+    """One token for all, or one each."""
+
+    def __init__(self, given: Minted | None, minter: Minter, there: Sequence[_There], key: str) -> None:
+        self.has_made = False
+        self.note = minter.note
+        self._given = given
+        self._minter = minter
+        self._shared = given
+        self._there = there
+        self._key = key
+
+    def __call__(self, namespace: str, *, same: bool) -> Minted:
+        if self._given is not None:
+            return self._given
+        if not same:
+            return self._make(namespace)
+        if self._shared is None:
+            self._shared = self._begun() or self._make(None)
+        return self._shared
+
+    def _make(self, namespace: str | None) -> Minted:
+        self.has_made = True
+        return self._minter(namespace)
+
+    def _begun(self) -> Minted | None:
+        """The token of an earlier run that was ended half-way: the one that all of ours which are there have."""
+        ours = [one for one in self._there if owner_of(one.secret) is None and one.secret.token_id is not None]
+        if len({one.secret.token_id for one in ours}) != 1 or self._key not in ours[0].secret.keys:
+            return None
+        secret = ours[0].secret
+        value = parse_token(base64.b64decode(ours[0].object["data"][self._key]))
+        return Minted(
+            value,
+            str(secret.token_id),
+            reading.seconds(secret.annotations.get(names.TOKEN_ISSUED)) or int(time.time()),
+            reading.seconds(secret.annotations.get(names.TOKEN_EXPIRES)),
+        )
+
+
+def _print_manifests(
+    refs: Sequence[SecretRef], key: str, store: str | None, remote: str | None, selector: str | None
+) -> int:
+    if selector is not None:
+        raise click.UsageError("--print-manifest asks no cluster: name the namespaces instead of a selector")
+    if store is None:
+        raise click.UsageError("--print-manifest needs --store: which store has the value?")
+    if remote is not None and len(refs) > 1:
+        raise click.UsageError("--remote-key is one key; print one manifest at a time")
+    for number, ref in enumerate(refs):
+        manifest = writing.external_secret(ref, key, store, remote or f"dapr/{ref.namespace}/{ref.name}")
+        click.echo("---" if number else "", nl=bool(number))
+        click.echo(yaml.safe_dump(manifest, sort_keys=False), nl=False)
+    return Exit.FINE
+
+
+def _tell(outcome: Mapping[SecretRef, str], there: Mapping[SecretRef, TokenSecret], output: str) -> None:
+    rows = []
+    for ref in sorted({*outcome, *there}):
+        secret = there.get(ref)
+        owner = owner_of(secret) if secret is not None else None
+        told = f"left as it is; written by {owner.name}: {owner.sign}" if owner else "left as it is; it is ours"
+        rows.append(
+            {
+                "namespace": ref.namespace,
+                "name": ref.name,
+                "outcome": outcome.get(ref, _EXISTS),
+                "told": told if secret is not None else "",
+            }
+        )
+    if output == "json":
+        click.echo(json.dumps({"secrets": rows}))
+        return
+    for row in rows:
+        told = f" ({row['told']})" if row["told"] else ""
+        click.echo(f"{row['namespace']}/{row['name']}: {row['outcome']}{told}")

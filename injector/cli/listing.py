@@ -1,0 +1,175 @@
+"""`secret list`: which token Secrets there are, how old, who uses them, and who still runs an older value."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from injector.cli import kubeconfig
+from injector.cli.kubeconfig import Connect
+from injector.cli.main import Exit
+from injector.core import names
+from injector.core.claims import span
+from injector.core.ownership import SecretRef, owner_of
+from injector.core.rollout import holding, version_of
+from injector.kube.errors import NotFoundError
+from injector.kube.resources import PODS, SECRETS
+from injector.tokens import observing, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from injector.core.ownership import TokenSecret
+    from injector.kube.client import Api
+
+_DIRECTIONS: Final = {names.API_TOKEN_ENV: "api", names.APP_TOKEN_ENV: "app"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """One key of one Secret; `secret` None: it is used and not there."""
+
+    ref: SecretRef
+    key: str
+    direction: str
+    secret: TokenSecret | None
+    workloads: tuple[str, ...]
+    pods: int
+    stale: tuple[str, ...]
+
+
+@click.command(name="list", short_help="List token Secrets, who uses them, and who runs an older value.")
+@click.option("-n", "--namespace", metavar="NAME", help="Default: all namespaces.")
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
+)
+@kubeconfig.options
+def command(*, namespace: str | None, output: str, **options: Any) -> int:  # noqa: ANN401 - those of `kubeconfig.options`
+    """List token Secrets, who uses them, and who runs an older value.
+
+    Listed is every Secret with our label, and every one that a running
+    container reads DAPR_API_TOKEN or APP_API_TOKEN from. A Pod counts as old
+    when its containers started before the Secret's data last changed. No value
+    is shown.
+
+    Exit codes: 0 fine, 2 wrong use or refused, 3 our own fault.
+    """
+    rows = kubeconfig.run(Connect.of(options), lambda api: _rows(api, namespace))
+    now = int(time.time())
+    if output == "json":
+        click.echo(json.dumps({"secrets": [_as_json(row) for row in rows]}))
+        return Exit.FINE
+    if not rows:
+        click.echo("no token Secret: none has our label, and no running container reads one", err=True)
+        return Exit.FINE
+    cells = [_HEADINGS, *(_cells(row, now) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADINGS))]
+    for line in cells:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+    return Exit.FINE
+
+
+_HEADINGS: Final = ("SECRET", "KEY", "FOR", "ID", "AGE", "EXPIRES", "OWNER", "PODS", "OLD", "USED BY")
+
+
+async def _rows(api: Api, namespace: str | None) -> list[_Row]:
+    pods = await api.list(PODS, namespace)
+    labelled = await api.list(SECRETS, namespace, label_selector=names.TOKEN_LABEL)
+    secrets = {reading.token_secret(one).ref: reading.token_secret(one) for one in labelled}
+    used = _used(pods)
+    for ref, secret in secrets.items():
+        if not any(known == ref for known, _ in used):
+            for key in sorted(secret.keys):
+                used[ref, key] = secret.labels[names.TOKEN_LABEL]
+    rows = []
+    for (ref, key), direction in sorted(used.items()):
+        found = secrets.get(ref) or await _read(api, ref)
+        seen = await observing.among(api, pods, {ref: key})
+        old = holding({ref: version_of(found)}, seen.holders) if found is not None else ()
+        rows.append(
+            _Row(
+                ref=ref,
+                key=key,
+                direction=direction,
+                secret=found,
+                workloads=tuple(f"{known.kind}/{known.name}" for known in sorted(seen.workloads)),
+                pods=len(seen.holders),
+                stale=tuple(sorted(holder.name for holder in old)),
+            )
+        )
+    return rows
+
+
+def _used(pods: Sequence[dict[str, Any]]) -> dict[tuple[SecretRef, str], str]:
+    """Keys that containers read as one of the two tokens, and as which."""
+    found: dict[tuple[SecretRef, str], str] = {}
+    for pod in pods:
+        for _, variable, name, key in reading.references(pod):
+            if variable in _DIRECTIONS:
+                found.setdefault((SecretRef(pod["metadata"]["namespace"], name), key), _DIRECTIONS[variable])
+    return found
+
+
+async def _read(api: Api, ref: SecretRef) -> TokenSecret | None:
+    try:
+        return reading.token_secret(await api.get(SECRETS, ref.name, ref.namespace))
+    except NotFoundError:
+        return None
+
+
+def _cells(row: _Row, now: int) -> tuple[str, ...]:
+    secret = row.secret
+    issued = expires = None
+    owner = "MISSING"
+    if secret is not None:
+        issued = reading.seconds(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed
+        expires = reading.seconds(secret.annotations.get(names.TOKEN_EXPIRES))
+        foreign = owner_of(secret)
+        owner = foreign.name if foreign is not None else "ours"
+        if row.key not in secret.keys:
+            owner = "NO SUCH KEY"
+    until = "-" if expires is None else f"in {span(expires - now)}" if expires > now else "EXPIRED"
+    return (
+        str(row.ref),
+        row.key,
+        row.direction,
+        (secret.token_id if secret is not None else None) or "-",
+        span(now - issued) if issued is not None else "-",
+        until,
+        owner,
+        str(row.pods),
+        str(len(row.stale)),
+        ", ".join(row.workloads) or "-",
+    )
+
+
+def _as_json(row: _Row) -> dict[str, object]:
+    told: dict[str, object] = {
+        "namespace": row.ref.namespace,
+        "name": row.ref.name,
+        "key": row.key,
+        "for": row.direction,
+        "exists": row.secret is not None,
+        "workloads": list(row.workloads),
+        "pods": row.pods,
+        "stale": list(row.stale),
+    }
+    if row.secret is None:
+        return told
+    owner = owner_of(row.secret)
+    changed = row.secret.changed
+    annotations: Mapping[str, str] = row.secret.annotations
+    return {
+        **told,
+        "hasKey": row.key in row.secret.keys,
+        "id": row.secret.token_id,
+        "issued": annotations.get(names.TOKEN_ISSUED),
+        "expires": annotations.get(names.TOKEN_EXPIRES),
+        "changed": None if changed is None else reading.written(changed),
+        "owner": None if owner is None else owner.name,
+        "immutable": row.secret.immutable,
+    }

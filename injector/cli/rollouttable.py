@@ -1,0 +1,105 @@
+"""A rotation as people see it: a live table on a terminal, a line for each change elsewhere; both on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final, Self
+
+import click
+
+from injector.cli.output import wants_colour
+from injector.tokens.rolling import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from rich.live import Live
+    from rich.table import Table as RichTable
+
+    from injector.core.rollout import Ref
+    from injector.tokens.rolling import Progress
+
+_COLOURS: Final[Mapping[State, str]] = {
+    State.READY: "green",
+    State.NOTHING: "green",
+    State.STARTED: "cyan",
+    State.RESTARTING: "cyan",
+    State.HELD: "yellow",
+    State.FAILED: "red",
+    State.NOT_STARTED: "yellow",
+}
+_MOST_PODS: Final = 3
+
+
+class Table:
+    """Shows progress for as long as it is entered."""
+
+    def __init__(self) -> None:
+        self._live: Live | None = None
+        self._told: dict[Ref, tuple[State, str]] = {}
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            from rich.console import Console  # noqa: PLC0415 - only who watches pays for it
+            from rich.live import Live  # noqa: PLC0415 - as above
+
+            console = Console(stderr=True, no_color=not wants_colour(sys.stderr, os.environ))
+            self._live = Live(console=console, transient=True, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, progress: Mapping[Ref, Progress]) -> None:
+        """Show where every workload is."""
+        if self._live is not None:
+            self._live.update(_table(progress.values()))
+            return
+        for ref, one in progress.items():
+            now = (one.state, one.told)
+            if self._told.get(ref) != now and one.state in _WORTH_TELLING:
+                click.echo(f"{ref}: {one.state}{f' ({one.told})' if one.told else ''}", err=True)
+            self._told[ref] = now
+
+    def note(self, line: str) -> None:
+        """A line beside the table."""
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False)
+        else:
+            click.echo(line, err=True)
+
+
+_WORTH_TELLING: Final = frozenset({State.RESTARTING, State.STARTED, State.READY, State.FAILED})
+
+
+def lines(progress: Iterable[Progress]) -> Iterator[str]:
+    """The end of a rotation, a workload a line, columns aligned."""
+    rows = [(str(one.ref), one.state.value, _rest(one)) for one in progress]
+    if not rows:
+        yield "no running Pod uses it"
+        return
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for ref, state, rest in rows:
+        yield f"{ref:<{first}}  {state:<{second}}  {rest}".rstrip()
+
+
+def _rest(one: Progress) -> str:
+    pods = ", ".join(one.stale[:_MOST_PODS]) + (
+        f" and {len(one.stale) - _MOST_PODS} more" if len(one.stale) > _MOST_PODS else ""
+    )
+    return "; ".join(part for part in (one.told, f"old token in {pods}" if pods else "") if part)
+
+
+def _table(progress: Iterable[Progress]) -> RichTable:
+    from rich.table import Table as RichTable  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    table = RichTable(box=None, pad_edge=False)
+    for heading in ("WORKLOAD", "STATE", ""):
+        table.add_column(heading, overflow="fold")
+    for one in progress:
+        table.add_row(Text(str(one.ref)), Text(one.state, style=_COLOURS.get(one.state, "")), Text(_rest(one)))
+    return table

@@ -1,0 +1,18 @@
+"""`secret`: token Secrets in the cluster, with the caller's own rights; nothing in the cluster gets a new one."""
+
+from __future__ import annotations
+
+import click
+
+from injector.cli.creating import create
+from injector.cli.listing import command as listing
+from injector.cli.rotating import revoke, rotate
+
+
+@click.group(short_help="Create, rotate, revoke and list token Secrets.")
+def command() -> None:
+    """Create, rotate, revoke and list token Secrets, by your own kubeconfig."""
+
+
+for each in (create, rotate, revoke, listing):
+    command.add_command(each)

@@ -1,0 +1,124 @@
+"""Whose a Secret is, and when its data last changed: read off its metadata, never off a value.
+
+Two writers of one Secret undo each other for ever, so what is not ours is left alone. The table holds what each tool
+leaves on the Secrets that it writes; any hit makes the Secret foreign. Its last rows hold for everybody else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from injector.core import names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SecretRef:
+    """Namespace and name of a Secret."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DataWriter:
+    """A field manager that owns keys under `data`, and when it last changed anything (seconds since 1970)."""
+
+    manager: str
+    time: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSecret:
+    """A Secret without its values. `owners` are its ownerReferences as `Kind/name`."""
+
+    ref: SecretRef
+    keys: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    owners: tuple[str, ...] = ()
+    writers: tuple[DataWriter, ...] = ()
+    immutable: bool = False
+
+    @property
+    def token_id(self) -> str | None:
+        """The id of the token in it, if we wrote it."""
+        return self.annotations.get(names.TOKEN_ID)
+
+    @property
+    def changed(self) -> int | None:
+        """When its data last changed, in seconds since 1970: not before this, so errors make a Pod look older.
+
+        None when nothing tells: managed fields can be stripped.
+        """
+        times = [writer.time for writer in self.writers]
+        return max((time for time in times if time is not None), default=None) if all(times) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who writes a Secret, and how that can be seen."""
+
+    name: str
+    sign: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What a tool leaves: a label or annotation whose key begins so and, if `value` is given, has that value."""
+
+    owner: str
+    key: str
+    value: str = ""
+
+
+# By these, tools mark what they write; what they put on the Secret that they copy *from* is not among them.
+MARKS: Final = (
+    _Mark("External Secrets Operator", "reconcile.external-secrets.io/"),
+    _Mark("Vault Secrets Operator", "secrets.hashicorp.com/"),
+    _Mark("Vault Secrets Operator", names.MANAGED_BY, "hashicorp-vso"),
+    _Mark("Sealed Secrets", "sealedsecrets.bitnami.com/"),
+    _Mark("the Secrets Store CSI driver", "secrets-store.csi.k8s.io/managed"),
+    _Mark("Reflector", "reflector.v1.k8s.emberstack.com/reflects"),
+    _Mark("Replicator", "replicator.v1.mittwald.de/replicate-from"),
+    _Mark("Replicator", "replicator.v1.mittwald.de/replicated-"),
+    _Mark("secret-generator", "secret-generator.v1.mittwald.de/"),
+    _Mark("config-syncer", "kubed.appscode.com/origin"),
+    _Mark("cert-manager", "cert-manager.io/certificate-name"),
+    _Mark("Helm", names.MANAGED_BY, "Helm"),
+    _Mark("Helm", "meta.helm.sh/"),
+    _Mark("Argo CD", "argocd.argoproj.io/"),
+    _Mark("Argo CD", "app.kubernetes.io/instance"),
+    _Mark("Flux", "kustomize.toolkit.fluxcd.io/"),
+    _Mark("Flux", "helm.toolkit.fluxcd.io/"),
+)
+
+
+def owner_of(secret: TokenSecret) -> Owner | None:
+    """Who else writes the Secret; None when it is ours alone."""
+    if secret.owners:
+        return Owner(secret.owners[0], "it is in ownerReferences")
+    marked = _marked(secret)
+    if marked is not None:
+        return marked
+    others = sorted({writer.manager for writer in secret.writers} - {names.MANAGER})
+    if secret.labels.get(names.MANAGED_BY) != names.MANAGER:
+        return Owner(others[0] if others else "somebody else", f"it has no label {names.MANAGED_BY}={names.MANAGER}")
+    if others:
+        return Owner(others[0], "this field manager wrote its data")
+    return None
+
+
+def _marked(secret: TokenSecret) -> Owner | None:
+    for kind, told in (("label", secret.labels), ("annotation", secret.annotations)):
+        for key, value in sorted(told.items()):
+            for mark in MARKS:
+                if key.startswith(mark.key) and mark.value in {"", value}:
+                    return Owner(mark.owner, f"it has the {kind} {key}")
+    return None

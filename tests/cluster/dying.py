@@ -1,0 +1,48 @@
+"""Runs a command of ours and kills its process right after its n-th write to the API server, as kill -9 would.
+
+`python -m tests.cluster.dying LOG N ARGUMENTS...`: each write is recorded in LOG, a line each, before the process
+dies; N of 0 kills before the first one is sent, and one larger than their number kills nothing. Dry runs write nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from injector.cli.main import main
+from injector.kube import client
+
+if TYPE_CHECKING:
+    from injector.kube.client import Object, Request
+
+KILLED = 137
+_READS = frozenset({"GET"})
+
+
+class DyingApi(client.Api):
+    """The real client, whose process does not live long."""
+
+    log = Path()
+    limit = 0
+    written = 0
+
+    async def send(self, request: Request) -> Object:
+        if request.method in _READS or ("dryRun", "All") in request.query:
+            return await super().send(request)
+        if DyingApi.written >= DyingApi.limit:
+            os._exit(KILLED)
+        answer = await super().send(request)
+        DyingApi.written += 1
+        with DyingApi.log.open("a") as log:
+            log.write(f"{request.method} {request.path}\n")
+        if DyingApi.written >= DyingApi.limit:
+            os._exit(KILLED)
+        return answer
+
+
+if __name__ == "__main__":
+    DyingApi.log, DyingApi.limit = Path(sys.argv[1]), int(sys.argv[2])
+    client.Api = DyingApi  # type: ignore[misc] # the real one, but mortal
+    sys.exit(main(sys.argv[3:]))

@@ -1,0 +1,72 @@
+"""A stand-in for a kubelet, where there is no node: it says that Pods run and are ready, and lets them end.
+
+Nothing of ours is faked: the controllers and the API server are real, and they go by what is written into a Pod's
+status, here as on a node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
+
+from injector.kube.client import Api
+from injector.kube.errors import KubeError
+from injector.kube.resources import PODS
+
+if TYPE_CHECKING:
+    from tests.controlplane.kubectl import Json, Kubectl
+
+_INTERVAL_SECONDS = 0.1
+
+
+class Kubelet:
+    """Runs the Pods of one namespace for as long as it is entered; those with the label `never_ready` stay unready."""
+
+    def __init__(self, kubectl: Kubectl, *, never_ready: str = "") -> None:
+        self.never_ready = never_ready
+        self._kubectl = kubectl
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    async def _run(self) -> None:
+        async with await Api.from_kubeconfig(str(self._kubectl.kubeconfig)) as api:
+            while not self._stop.is_set():
+                for pod in await api.list(PODS, self._kubectl.namespace):
+                    if "status" not in pod or not pod["status"].get("containerStatuses"):
+                        # It may be gone, or changed by a controller: the next round looks again.
+                        with contextlib.suppress(KubeError):
+                            await self._start(api, pod)
+                await asyncio.sleep(_INTERVAL_SECONDS)
+
+    async def _start(self, api: Api, pod: Json) -> None:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        is_ready = self.never_ready not in (pod["metadata"].get("labels") or {}) if self.never_ready else True
+        statuses = [
+            {
+                "name": one["name"],
+                "image": one["image"],
+                "imageID": "",
+                "ready": is_ready,
+                "restartCount": 0,
+                "state": {"running": {"startedAt": now}},
+            }
+            for one in pod["spec"]["containers"]
+        ]
+        word = "True" if is_ready else "False"
+        conditions = [
+            {"type": kind, "status": word, "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")
+        ]
+        status = {"phase": "Running", "startTime": now, "conditions": conditions, "containerStatuses": statuses}
+        meta = pod["metadata"]
+        await api.patch(PODS, meta["name"], {"status": status}, meta["namespace"], subresource="status")

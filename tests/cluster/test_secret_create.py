@@ -1,0 +1,184 @@
+"""`secret create` and `secret list` on a real API server."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.objects import SECRET
+from tests.cluster.tokencommands import Commands, marker, workload
+from tests.controlplane.polling import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.controlplane.kubectl import Kubectl
+
+
+@pytest.fixture
+def commands(kubectl: Kubectl) -> Commands:
+    return Commands(kubectl, kubectl.kubeconfig)
+
+
+@pytest.fixture
+def second(kubectl: Kubectl) -> Iterator[Kubectl]:
+    name = f"{kubectl.namespace}-b"
+    kubectl.run("create", "namespace", name)
+    try:
+        yield kubectl.within(name)
+    finally:
+        kubectl.delete("namespace", name)
+
+
+def test_created_secret_is_opaque_labelled_and_says_nothing_of_the_value(commands: Commands) -> None:
+    token = marker()
+    done = commands.run("secret", "create", commands.secret, "--token-stdin", stdin=token)
+
+    assert (done.code, done.out) == (0, f"{commands.secret}: created\n")
+    found = commands.kubectl.get("secret", SECRET)
+    assert commands.value() == token
+    assert found["type"] == "Opaque"
+    assert set(found["data"]) == {"token"}
+    assert found["metadata"]["labels"] == {
+        "app.kubernetes.io/managed-by": "dapr-token-injector",
+        "dapr-token-injector/token": "api",
+    }
+    assert set(found["metadata"]["annotations"]) == {
+        "dapr-token-injector/token-id",
+        "dapr-token-injector/token-issued",
+    }
+    managers = commands.kubectl.run("get", "secret", SECRET, "-o", "json", "--show-managed-fields").stdout
+    assert [one["manager"] for one in json.loads(managers)["metadata"]["managedFields"]] == ["dapr-token-injector"]
+    assert token not in "".join(commands.said)
+
+
+def test_made_token_is_a_jwt_for_its_namespace_with_its_end_noted(commands: Commands, tmp_path: Path) -> None:
+    key = tmp_path / "key.json"
+    flags = ["--signing-key", str(key), "--create-key", "--app-token", "--key", "app"]
+    assert commands.run("secret", "create", commands.secret, *flags).code == 0
+    found = commands.kubectl.get("secret", SECRET)
+    assert found["metadata"]["labels"]["dapr-token-injector/token"] == "app"
+    assert "dapr-token-injector/token-expires" in found["metadata"]["annotations"]
+    verified = commands.run("token", "verify", "--signing-key", str(key), stdin=commands.value(key="app"))
+    assert verified.code == 0
+    assert f"id {commands.token_id()}" in verified.out
+
+
+def test_what_is_there_is_told_with_its_owner_and_left(commands: Commands, second: Kubectl) -> None:
+    commands.kubectl.run("create", "secret", "generic", SECRET, "--from-literal=token=somebody-elses-token")
+    before = commands.kubectl.get("secret", SECRET)
+    done = commands.run("secret", "create", commands.secret, f"{second.namespace}/{SECRET}")
+
+    assert done.code == 1
+    assert f"{commands.secret}: exists (left as it is; written by kubectl-create" in done.out
+    assert f"{second.namespace}/{SECRET}: created" in done.out
+    assert commands.kubectl.get("secret", SECRET) == before
+
+
+def test_selector_finds_namespaces_and_each_gets_its_own_token(commands: Commands, second: Kubectl) -> None:
+    label = f"dapr={commands.kubectl.namespace}"
+    for namespace in (commands.kubectl.namespace, second.namespace):
+        commands.kubectl.run("label", "namespace", namespace, label)
+    assert commands.run("secret", "create", SECRET, "--namespace-selector", label).code == 0
+    other = Commands(second, commands.kubeconfig)
+    assert commands.value() != other.value()
+    assert commands.run("secret", "create", "x", "--namespace-selector", f"{label}-nope").code == 2
+
+
+def test_same_token_for_all_goes_on_after_a_crash(commands: Commands, second: Kubectl, tmp_path: Path) -> None:
+    names = [commands.secret, f"{second.namespace}/{SECRET}"]
+    dead = commands.run_mortal(tmp_path / "log", 1, "secret", "create", *names, "--same")
+    assert dead.code == 137
+    first = commands.value()
+    again = commands.run("secret", "create", *names, "--same")
+    assert again.code == 1
+    other = Commands(second, commands.kubeconfig)
+    assert commands.value() == first == other.value()
+    assert commands.token_id() == other.token_id()
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_ended_at_any_write_and_run_again_it_ends_right(
+    commands: Commands, second: Kubectl, tmp_path: Path, *, same: bool
+) -> None:
+    flags = ["--same"] if same else []
+    names = [f"{namespace}/{name}" for namespace in (commands.kubectl.namespace, second.namespace) for name in "ab"]
+    log = tmp_path / "log"
+    assert commands.run_mortal(log, 99, "secret", "create", *names, *flags).code == 0
+    writes = log.read_text().splitlines()
+    assert len(writes) == len(names)
+    for limit in range(len(writes)):
+        for namespace in (commands.kubectl, second):
+            namespace.run("delete", "secret", "a", "b", "--ignore-not-found")
+        assert commands.run_mortal(tmp_path / "other", limit, "secret", "create", *names, *flags).code == 137
+        assert commands.run("secret", "create", *names, *flags).code == (1 if limit else 0)
+        values = [
+            Commands(space, commands.kubeconfig).value(name) for space in (commands.kubectl, second) for name in "ab"
+        ]
+        assert len(set(values)) == (1 if same else len(names))
+
+
+def test_two_at_once_make_one_secret(commands: Commands) -> None:
+    processes = [commands.start("secret", "create", commands.secret) for _ in range(3)]
+    ended = [commands.ended(process) for process in processes]
+
+    assert sorted(done.code for done in ended) == [0, 1, 1]
+    assert sum("created" in done.out for done in ended) == 1
+    assert sum("exists (left as it is; it is ours)" in done.out for done in ended) == 2
+
+
+@pytest.mark.parametrize("how", ["client", "server"])
+def test_dry_run_writes_nothing_not_even_a_signing_key(commands: Commands, tmp_path: Path, how: str) -> None:
+    flags = ["--dry-run", how, "--signing-key", str(tmp_path / "key"), "--create-key"]
+    done = commands.run("secret", "create", commands.secret, *flags)
+
+    assert (done.code, done.out) == (0, f"{commands.secret}: would-create\n")
+    assert commands.kubectl.list("secrets") == ()
+    assert not (tmp_path / "key").exists()
+
+
+def test_signing_key_can_live_in_a_secret(commands: Commands) -> None:
+    place = f"secret:{commands.kubectl.namespace}/signing"
+    assert commands.run("secret", "create", commands.secret, "--signing-key", place, "--create-key").code == 0
+    assert commands.run("token", "verify", "--signing-key", place, stdin=commands.value()).code == 0
+    done = commands.run("token", "generate", "--signing-key", place, "--rotate-key")
+    assert done.code == 0
+    public = commands.run("token", "jwks", "--signing-key", place)
+    assert len(public.json["keys"]) == 2
+    assert commands.run("token", "verify", "--signing-key", place, stdin=commands.value()).code == 0
+    assert commands.run("token", "verify", "--signing-key", place, stdin=done.out).code == 0
+    commands.said.clear()
+
+
+def test_namespace_that_is_not_there_is_one_line_and_nothing_is_written(commands: Commands) -> None:
+    done = commands.run("secret", "create", commands.secret, f"{commands.kubectl.namespace}-no/x")
+
+    assert done.code == 2
+    assert (
+        done.err
+        == f"Error: there is no namespace {commands.kubectl.namespace}-no; create it first, or look at --context\n"
+    )
+    assert commands.kubectl.list("secrets") == ()
+
+
+def test_list_says_age_end_and_owner_and_never_a_value(commands: Commands) -> None:
+    assert commands.run("secret", "create", commands.secret).code == 0
+    (row,) = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
+    assert row["id"] == commands.token_id()
+    assert (row["owner"], row["exists"], row["hasKey"], row["for"]) == (None, True, True, "api")
+    table = commands.run("secret", "list", "-n", commands.kubectl.namespace).out.splitlines()
+    assert table[0].split()[:3] == ["SECRET", "KEY", "FOR"]
+    assert "in 89 days  ours" in table[1]
+    assert commands.value() not in "".join(commands.said)
+
+
+def test_list_finds_secrets_by_reference_also_missing_ones(commands: Commands) -> None:
+
+    commands.kubectl.create(workload("Deployment", "web"))
+    wait_for("the Pods of web", lambda: len(commands.kubectl.list("pods")) == 2)
+    (row,) = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
+    assert (row["exists"], row["workloads"], row["pods"], row["stale"]) == (False, ["Deployment/web"], 2, [])
+    assert "MISSING" in commands.run("secret", "list", "-n", commands.kubectl.namespace).out

@@ -1,0 +1,423 @@
+"""`secret rotate` and `secret revoke` on a real API server with real controllers; a stand-in says that Pods run."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.kubelet import Kubelet
+from tests.cluster.objects import APP, SECRET, SIDECAR, pod, token_variable
+from tests.cluster.tokencommands import Commands, Done, marker, workload
+from tests.controlplane.polling import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.controlplane.kubectl import Json, Kubectl
+
+RESTARTED = f"restarted-for.dapr-token-injector/{SECRET}"
+QUICK = ("--settle", "0s")
+
+
+@pytest.fixture
+def kubelet(kubectl: Kubectl) -> Iterator[Kubelet]:
+    with Kubelet(kubectl, never_ready="broken") as running:
+        yield running
+
+
+@pytest.fixture
+def commands(kubectl: Kubectl, kubelet: Kubelet) -> Commands:  # noqa: ARG001 - it runs meanwhile
+    made = Commands(kubectl, kubectl.kubeconfig)
+    assert made.run("secret", "create", made.secret).code == 0
+    return made
+
+
+def running(kubectl: Kubectl, count: int) -> list[Json]:
+    """All Pods, once there are so many and all run."""
+
+    def probe() -> list[Json] | None:
+        found = [one for one in kubectl.list("pods") if "deletionTimestamp" not in one["metadata"]]
+        is_up = all(one["status"].get("containerStatuses") for one in found)
+        return found if len(found) == count and is_up else None
+
+    return wait_for(f"{count} running Pods", probe, timeout_seconds=60)
+
+
+def restarted_for(kubectl: Kubectl) -> set[str | None]:
+    """For which token the running Pods were made."""
+    pods = [one for one in kubectl.list("pods") if "deletionTimestamp" not in one["metadata"]]
+    return {(one["metadata"].get("annotations") or {}).get(RESTARTED) for one in pods}
+
+
+def states(done: Done) -> dict[str, str]:
+    return {f"{one['kind']}/{one['name']}": one["state"] for one in done.json["workloads"]}
+
+
+def test_every_workload_comes_to_run_the_new_token(commands: Commands) -> None:
+    commands.kubectl.create(workload("Deployment", "web", replicas=3))
+    commands.kubectl.create(workload("StatefulSet", "db"))
+    running(commands.kubectl, 5)
+    before = commands.value()
+    done = commands.run("secret", "rotate", commands.secret, "--restart", "-o", "json", *QUICK)
+
+    assert done.code == 0, done
+    assert states(done) == {"Deployment/web": "ready", "StatefulSet/db": "ready"}
+    assert commands.value() != before
+    assert restarted_for(commands.kubectl) == {commands.token_id()}
+    assert "Deployment" in done.err
+    deployment = commands.kubectl.run("get", "deployment", "web", "-o", "json", "--show-managed-fields").stdout
+    assert '"manager": "dapr-token-injector"' in deployment
+
+
+def test_token_is_given_and_other_keys_stay(commands: Commands) -> None:
+    commands.kubectl.run(
+        "patch", "secret", SECRET, "-p", '{"data":{"other":"eA=="}}', "--field-manager=dapr-token-injector"
+    )
+    token = marker()
+    assert commands.run("secret", "rotate", commands.secret, "--token-stdin", stdin=token).code == 0
+    assert (commands.value(), commands.value(key="other")) == (token, "x")
+    assert token not in "".join(commands.said)
+
+
+def test_without_restart_it_says_who_still_has_the_old_token(commands: Commands) -> None:
+    commands.kubectl.create(workload("Deployment", "web"))
+    running(commands.kubectl, 2)
+    done = commands.run("secret", "rotate", commands.secret)
+
+    assert done.code == 1
+    assert (
+        f"2 Pods still with the old token; restart with: dapr-token-injector secret rotate --restart {commands.secret}"
+        in done.out
+    )
+    assert restarted_for(commands.kubectl) == {None}
+    (row,) = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
+    assert len(row["stale"]) == 2
+    resumed = commands.run("secret", "rotate", commands.secret, "--restart", "--resume")
+    assert resumed.code == 0
+    assert restarted_for(commands.kubectl) == {commands.token_id()}
+    (row,) = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
+    assert (row["stale"], row["pods"], row["workloads"]) == ([], 2, ["Deployment/web"])
+
+
+def hold_everything(kubectl: Kubectl) -> None:
+    """One workload of each sort that is never restarted, all running."""
+    kubectl.create(workload("Deployment", "paused"))
+    kubectl.create(workload("StatefulSet", "on-delete", updateStrategy={"type": "OnDelete"}))
+    partition = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}
+    kubectl.create(workload("StatefulSet", "partition", updateStrategy=partition))
+    kubectl.create(workload("Job", "job"))
+    kubectl.create(workload("ReplicaSet", "replica-set", replicas=1))
+    bare = pod({}, APP, {**SIDECAR, "env": [token_variable()]})
+    bare["metadata"]["name"] = "bare"
+    kubectl.create(bare)
+    owned = pod({}, APP, {**SIDECAR, "env": [token_variable()]})
+    owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "canary", "uid": "1", "controller": True}
+    owned["metadata"] |= {"name": "owned", "ownerReferences": [owner]}
+    kubectl.create(owned)
+    running(kubectl, 10)
+    kubectl.run("patch", "deployment", "paused", "-p", '{"spec":{"paused":true}}')
+
+
+HELD = {
+    "Deployment/paused",
+    "StatefulSet/on-delete",
+    "StatefulSet/partition",
+    "Job/job",
+    "ReplicaSet/replica-set",
+    "Pod/bare",
+    "Rollout/canary",
+}
+
+
+def test_what_may_not_be_restarted_is_held_and_told_and_never_touched(commands: Commands) -> None:
+    hold_everything(commands.kubectl)
+    kinds = "deployments,statefulsets,jobs,replicasets,pods"
+    before = {one["metadata"]["uid"]: one["metadata"].get("generation") for one in commands.kubectl.list(kinds)}
+    planned = commands.run("secret", "rotate", commands.secret, "--restart", "--dry-run", "-o", "json")
+    done = commands.run("secret", "rotate", commands.secret, "--restart", "-o", "json", *QUICK)
+
+    assert (planned.code, done.code) == (0, 1)
+    assert states(planned) == states(done) == dict.fromkeys(HELD, "held")
+    assert all(one["told"] and one["stale"] for one in done.json["workloads"])
+    assert {one["metadata"]["uid"]: one["metadata"].get("generation") for one in commands.kubectl.list(kinds)} == before
+
+
+def test_pods_above_a_partition_are_restarted_and_those_below_told(commands: Commands) -> None:
+    partition = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
+    commands.kubectl.create(workload("StatefulSet", "db", replicas=3, updateStrategy=partition))
+    running(commands.kubectl, 3)
+    done = commands.run("secret", "rotate", commands.secret, "--restart", "-o", "json", *QUICK)
+
+    assert done.code == 1
+    (row,) = done.json["workloads"]
+    assert (row["state"], row["stale"]) == ("ready", ["db-0"])
+    assert row["told"].startswith("partition: ")
+
+
+def test_plan_writes_nothing(commands: Commands) -> None:
+    commands.kubectl.create(workload("Deployment", "web"))
+    running(commands.kubectl, 2)
+    before = commands.kubectl.get("secret", SECRET)
+    done = commands.run("secret", "rotate", commands.secret, "--restart", "--dry-run")
+
+    assert done.code == 0
+    assert "web  planned" in done.out
+    assert commands.kubectl.get("secret", SECRET) == before
+    assert restarted_for(commands.kubectl) == {None}
+
+
+def test_workload_that_does_not_become_ready_stops_the_waves(commands: Commands) -> None:
+    for name in ("a", "b", "c"):
+        commands.kubectl.create(workload("Deployment", name))
+    running(commands.kubectl, 6)
+    labels = '{"spec":{"paused":true,"template":{"metadata":{"labels":{"broken":"yes"}}}}}'
+    commands.kubectl.run("patch", "deployment", "a", "-p", labels)
+    commands.kubectl.run("patch", "deployment", "a", "-p", '{"spec":{"paused":false}}')
+    done = commands.run("secret", "rotate", commands.secret, "--restart", "--timeout", "4s", "-o", "json", *QUICK)
+
+    assert done.code == 1
+    assert states(done) == {"Deployment/a": "failed", "Deployment/b": "not-started", "Deployment/c": "not-started"}
+    assert "not ready within 4 s" in done.json["workloads"][0]["told"]
+
+
+def test_not_waiting_starts_all_of_them(commands: Commands) -> None:
+    for name in ("a", "b", "c"):
+        commands.kubectl.create(workload("Deployment", name))
+    running(commands.kubectl, 6)
+    done = commands.run("secret", "rotate", commands.secret, "--restart", "--wait=false", "-o", "json", *QUICK)
+
+    assert done.code == 0
+    assert set(states(done).values()) == {"started"}
+    wait_for("all restarted", lambda: restarted_for(commands.kubectl) == {commands.token_id()}, timeout_seconds=60)
+
+
+def test_ended_at_any_write_and_run_again_it_ends_right(commands: Commands, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        commands.kubectl.create(workload("Deployment", name, replicas=1))
+    running(commands.kubectl, 2)
+    rotate = ("secret", "rotate", commands.secret, "--restart", *QUICK)
+    log = tmp_path / "log"
+    assert commands.run_mortal(log, 99, *rotate).code == 0
+    writes = log.read_text().splitlines()
+    assert [line.split()[0] for line in writes] == ["PUT", "PATCH", "PATCH"]
+    for limit in range(len(writes)):
+        for again in (rotate, (*rotate, "--resume")):
+            before = commands.value()
+            assert commands.run_mortal(tmp_path / "other", limit, *rotate).code == 137
+            crashed = commands.value()
+            assert (crashed != before) is (limit > 0)
+            done = commands.run(*again)
+            assert done.code == 0, done
+            assert restarted_for(commands.kubectl) == {commands.token_id()}
+            assert (commands.value() == crashed) is ("--resume" in again)
+
+
+def test_interrupted_by_ctrl_c_it_says_how_to_go_on(commands: Commands) -> None:
+    commands.kubectl.create(workload("Deployment", "a"))
+    running(commands.kubectl, 2)
+    commands.kubectl.run(
+        "patch", "deployment", "a", "-p", '{"spec":{"paused":true,"template":{"metadata":{"labels":{"broken":"yes"}}}}}'
+    )
+    commands.kubectl.run("patch", "deployment", "a", "-p", '{"spec":{"paused":false}}')
+    process = commands.start("secret", "rotate", commands.secret, "--restart", *QUICK)
+    wait_for(
+        "the restart",
+        lambda: (
+            RESTARTED in commands.kubectl.get("deployment", "a")["spec"]["template"]["metadata"].get("annotations", {})
+        ),
+        timeout_seconds=60,
+    )
+    process.send_signal(signal.SIGINT)
+    done = commands.ended(process)
+
+    assert done.code == 2
+    assert (
+        f"interrupted; go on with: dapr-token-injector secret rotate --restart {commands.secret} --resume" in done.err
+    )
+
+
+def test_two_rotations_at_once_end_with_one_token_that_everything_runs(commands: Commands) -> None:
+    commands.kubectl.create(workload("Deployment", "web"))
+    running(commands.kubectl, 2)
+    processes = [commands.start("secret", "rotate", commands.secret, "--restart", *QUICK) for _ in range(3)]
+    ended = [commands.ended(process) for process in processes]
+
+    assert 0 in {done.code for done in ended}
+    for done in ended:
+        if done.code != 0:
+            assert done.code == 2
+            assert "at the same time; run it again" in done.err or "was given another token meanwhile" in done.err
+    assert restarted_for(commands.kubectl) == {commands.token_id()}
+
+
+def test_api_and_app_token_of_one_workload_are_one_restart(commands: Commands) -> None:
+    assert commands.run("secret", "create", f"{commands.kubectl.namespace}/app-token", "--app-token").code == 0
+    web = workload("Deployment", "web")
+    web["spec"]["template"]["spec"]["containers"][1]["env"].append(
+        {"name": "APP_API_TOKEN", "valueFrom": {"secretKeyRef": {"name": "app-token", "key": "token"}}}
+    )
+    commands.kubectl.create(web)
+    running(commands.kubectl, 2)
+    names = (commands.secret, f"{commands.kubectl.namespace}/app-token")
+    assert commands.run("secret", "rotate", *names, "--restart", *QUICK).code == 0
+    assert len(commands.kubectl.list("replicasets")) == 2
+    assert commands.kubectl.get("deployment", "web")["spec"]["template"]["metadata"]["annotations"] == {
+        RESTARTED: commands.token_id(),
+        "restarted-for.dapr-token-injector/app-token": commands.token_id("app-token"),
+    }
+
+
+def test_revoked_only_when_the_last_holder_has_ended(commands: Commands) -> None:
+    web = workload("Deployment", "web", replicas=1)
+    web["spec"]["template"]["metadata"]["finalizers"] = ["example.invalid/still-running"]
+    commands.kubectl.create(web)
+    (old,) = running(commands.kubectl, 1)
+    name = old["metadata"]["name"]
+    process = commands.start("secret", "revoke", commands.secret, "-o", "json", *QUICK)
+
+    def is_ending() -> bool:
+        return "deletionTimestamp" in commands.kubectl.get("pod", name)["metadata"]
+
+    wait_for("the old Pod to be told to end", is_ending, timeout_seconds=60)
+    ready = "{.status.availableReplicas}{.status.updatedReplicas}"
+    wait_for(
+        "the new Pod", lambda: commands.kubectl.run("get", "deploy", "web", "-o", f"jsonpath={ready}").stdout == "11"
+    )
+    assert process.poll() is None
+    commands.kubectl.run("patch", "pod", name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    done = commands.ended(process)
+    assert done.code == 0, done
+    assert done.json["revoked"] is True
+    for one in commands.kubectl.list("pods"):
+        commands.kubectl.run(
+            "patch", "pod", one["metadata"]["name"], "--type=merge", "-p", '{"metadata":{"finalizers":null}}'
+        )
+
+
+def test_not_revoked_while_something_is_held(commands: Commands) -> None:
+    bare = pod({}, APP, {**SIDECAR, "env": [token_variable()]})
+    commands.kubectl.create(bare)
+    running(commands.kubectl, 1)
+    done = commands.run("secret", "revoke", commands.secret, *QUICK)
+
+    assert done.code == 1
+    assert f"NOT revoked: still held by {commands.kubectl.namespace}/shop" in done.out
+
+
+def test_change_by_somebody_else_makes_pods_old_whatever_their_annotation(commands: Commands) -> None:
+    commands.kubectl.create(workload("Deployment", "web", replicas=1))
+    running(commands.kubectl, 1)
+    assert commands.run("secret", "rotate", commands.secret, "--restart", *QUICK).code == 0
+    changed = int(time.time())
+    commands.kubectl.run("patch", "secret", SECRET, "-p", '{"stringData":{"token":"changed-by-somebody-else"}}')
+    refused = commands.run("secret", "rotate", commands.secret)
+    assert refused.code == 2
+    assert "is written by kubectl-patch (this field manager wrote its data)" in refused.err
+    assert commands.run("secret", "rotate", commands.secret, "--restart", "--resume").code == 0
+    (told,) = restarted_for(commands.kubectl)
+    assert told is not None
+    assert changed <= int(told.removeprefix("changed-")) <= time.time()
+    assert commands.value() == "changed-by-somebody-else"
+
+
+# --- refusals: one line, and nothing is written ---
+
+
+def refused(commands: Commands, *arguments: str) -> str:
+    """What a refused command says: one line."""
+    before = commands.kubectl.run("get", "secrets,deployments", "-o", "json").stdout
+    done = commands.run(*arguments)
+    assert done.code == 2, done
+    assert done.out == ""
+    assert done.err.count("\n") == 1, done.err
+    assert commands.kubectl.run("get", "secrets,deployments", "-o", "json").stdout == before
+    return done.err
+
+
+def test_secret_that_cannot_be_rotated_is_refused(commands: Commands) -> None:
+    namespace = commands.kubectl.namespace
+    immutable = {"metadata": {"name": "fixed"}, "immutable": True, "stringData": {"token": marker()}}
+    commands.kubectl.create({"apiVersion": "v1", "kind": "Secret", **immutable})
+    eso = {"name": "eso", "labels": {"reconcile.external-secrets.io/managed": "true"}}
+    commands.kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": eso, "stringData": {"token": marker()}})
+
+    assert "is immutable: create one of another name" in refused(commands, "secret", "rotate", f"{namespace}/fixed")
+    assert "is written by External Secrets Operator (it has the label" in refused(
+        commands, "secret", "rotate", f"{namespace}/eso"
+    )
+    assert "there is no Secret" in refused(commands, "secret", "rotate", f"{namespace}/nope")
+    assert "has no key x but 1 other key" in refused(commands, "secret", "rotate", commands.secret, "--key", "x")
+
+
+def test_taking_over_shows_what_changes_and_no_value(commands: Commands) -> None:
+    token = marker()
+    commands.kubectl.run("create", "secret", "generic", "foreign", f"--from-literal=token={token}")
+    name = f"{commands.kubectl.namespace}/foreign"
+    assert commands.run("secret", "rotate", name).code == 2
+    done = commands.run("secret", "rotate", name, "--force")
+    assert done.code == 0
+    assert "+ labels: app.kubernetes.io/managed-by" in done.err
+    assert commands.run("secret", "rotate", name).code == 0
+    assert token not in "".join(commands.said)
+
+
+def limited(commands: Commands, tmp_path: Path, *rules: str) -> Commands:
+    """The same commands as a ServiceAccount that may do nothing but what the rules say."""
+    kubectl = commands.kubectl
+    kubectl.run("create", "serviceaccount", "limited")
+    for number, rule in enumerate(rules):
+        verbs, resources = rule.split(" ")
+        kubectl.run("create", "role", f"r{number}", f"--verb={verbs}", f"--resource={resources}")
+        kubectl.run(
+            "create", "rolebinding", f"r{number}", f"--role=r{number}", f"--serviceaccount={kubectl.namespace}:limited"
+        )
+    token = kubectl.run("create", "token", "limited").stdout.strip()
+    path = tmp_path / "limited.kubeconfig"
+    path.write_text(kubectl.kubeconfig.read_text())
+    path.chmod(0o600)
+    for arguments in (
+        ("config", "set-credentials", "limited", f"--token={token}"),
+        ("config", "set-context", "--current", "--user=limited"),
+    ):
+        kubectl_of = type(kubectl)(kubectl.binary, path, kubectl.cache_folder, kubectl.namespace)
+        kubectl_of.run(*arguments)
+    return Commands(kubectl, path)
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        ((), "cannot get secrets/dapr-api-token"),
+        (("get secrets",), "cannot update secrets/dapr-api-token"),
+        (("get,update secrets",), "cannot list pods"),
+        (("get,update secrets", "list pods"), "cannot get replicasets"),
+        (("get,update secrets", "list pods", "get replicasets.apps,deployments.apps"), "cannot patch deployments/web"),
+    ],
+    ids=["nothing", "read", "write", "pods", "owners"],
+)
+def test_without_a_right_nothing_is_written_and_the_right_is_named(
+    commands: Commands, tmp_path: Path, rules: tuple[str, ...], why: str
+) -> None:
+    commands.kubectl.create(workload("Deployment", "web"))
+    running(commands.kubectl, 2)
+    told = refused(limited(commands, tmp_path, *rules), "secret", "rotate", commands.secret, "--restart")
+    assert why in told
+    assert "ask for that right, or take another --context" in told
+
+
+def test_rights_that_suffice(commands: Commands, tmp_path: Path) -> None:
+    commands.kubectl.create(workload("Deployment", "web"))
+    running(commands.kubectl, 2)
+    rules = ("get,update secrets", "list pods", "get replicasets.apps", "get,patch deployments.apps")
+    done = limited(commands, tmp_path, *rules).run("secret", "rotate", commands.secret, "--restart", *QUICK)
+    assert done.code == 0, done
+
+
+def test_no_kubeconfig_is_one_line(commands: Commands, tmp_path: Path) -> None:
+    lost = Commands(commands.kubectl, tmp_path / "nope")
+    for arguments in (("list",), ("create", commands.secret), ("rotate", commands.secret)):
+        assert "name one with --kubeconfig or the variable KUBECONFIG" in refused(lost, "secret", *arguments)

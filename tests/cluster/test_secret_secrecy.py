@@ -1,0 +1,229 @@
+"""No token leaves by any way but into its Secret: output, errors, argument lists, environments, completion."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import json
+import os
+import pty
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cluster.kubelet import Kubelet
+from tests.cluster.objects import SECRET
+from tests.cluster.tokencommands import Commands, marker, workload
+from tests.controlplane.polling import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.controlplane.kubectl import Kubectl
+
+
+def forms(token: str) -> tuple[str, ...]:
+    """A token as it could turn up."""
+    return token, base64.b64encode(token.encode()).decode()[:20], token[6:22]
+
+
+@pytest.fixture
+def commands(kubectl: Kubectl) -> Commands:
+    return Commands(kubectl, kubectl.kubeconfig)
+
+
+def test_every_command_with_a_marked_token_says_nothing_of_it(commands: Commands, tmp_path: Path) -> None:
+    first, second = marker(), marker()
+    namespace = commands.kubectl.namespace
+    file = tmp_path / "token"
+    file.write_text(second)
+    file.chmod(0o600)
+    with Kubelet(commands.kubectl):
+        commands.kubectl.create(workload("Deployment", "web", replicas=1))
+        for arguments, stdin in (
+            (("secret", "create", commands.secret, "--token-stdin", "--dry-run", "server"), first),
+            (("secret", "create", commands.secret, "--token-stdin"), first),
+            (("secret", "create", commands.secret, "--token-stdin"), first),
+            (("secret", "create", commands.secret, f"{namespace}-no/x", "--token-stdin"), first),
+            (("secret", "list"), ""),
+            (("secret", "list", "-o", "json"), ""),
+            (("secret", "rotate", commands.secret, "--token-file", str(file), "--dry-run"), ""),
+            (("secret", "rotate", commands.secret, "--token-file", str(file), "--restart", "--settle", "0s"), ""),
+            (("secret", "rotate", commands.secret, "--token-file", str(file), "--key", "no"), ""),
+            (("secret", "rotate", f"{namespace}/{first}"), ""),
+            (("secret", "revoke", commands.secret, "--token-stdin", "-o", "json", "--timeout", "1s"), second),
+            (("secret", "rotate", commands.secret, "--token-stdin"), f"{second}\n"),
+            (("token", "verify", str(file)), ""),
+            (("token", "verify"), first),
+        ):
+            commands.run(*arguments, stdin=stdin)
+        told = commands.kubectl.run("get", "deployments,replicasets,pods,events", "-o", "json").stdout
+    everything = "".join(commands.said) + told
+    meta = json.dumps(commands.kubectl.get("secret", SECRET)["metadata"])
+    assert commands.value() == second
+    for form in (*forms(first), *forms(second)):
+        assert form not in everything.replace(f"{namespace}/{first}", "")
+        assert form not in meta
+
+
+def test_argument_list_and_environment_of_a_waiting_command_hold_no_token(commands: Commands) -> None:
+    token = marker()
+    assert commands.run("secret", "create", commands.secret).code == 0
+    with Kubelet(commands.kubectl, never_ready="broken") as kubelet:
+        web = workload("Deployment", "web", replicas=1)
+        commands.kubectl.create(web)
+        wait_for(
+            "the Pod", lambda: any(one["status"].get("containerStatuses") for one in commands.kubectl.list("pods"))
+        )
+        kubelet.never_ready = "app"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "injector", "secret", "rotate", commands.secret, "--token-stdin", "--restart"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "KUBECONFIG": str(commands.kubeconfig)},
+        )
+        assert process.stdin is not None
+        process.stdin.write(token)
+        process.stdin.close()
+        wait_for("the new token", lambda: commands.value() == token, timeout_seconds=60)
+        seen = b"".join(Path(f"/proc/{process.pid}/{part}").read_bytes() for part in ("cmdline", "environ", "comm"))
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with process.stdout, process.stderr:
+            said = process.stdout.read() + process.stderr.read()
+    for form in forms(token):
+        assert form.encode() not in seen
+        assert form not in said
+
+
+def test_completion_offers_options_and_no_names_or_values(commands: Commands) -> None:
+    token = marker()
+    assert commands.run("secret", "create", commands.secret, "--token-stdin", stdin=token).code == 0
+    for words in ("secret rotate ", "secret rotate --", "secret list ", "token generate --signing-key "):
+        done = subprocess.run(
+            [sys.executable, "-m", "injector"],
+            env={
+                **os.environ,
+                "KUBECONFIG": str(commands.kubeconfig),
+                "_DAPR_TOKEN_INJECTOR_COMPLETE": "bash_complete",
+                "COMP_WORDS": f"dapr-token-injector {words}",
+                "COMP_CWORD": str(len(words.split()) + words.endswith(" ")),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert token not in done.stdout + done.stderr
+        assert SECRET not in done.stdout
+
+
+class EchoingServer(http.server.BaseHTTPRequestHandler):
+    """An API server (or a proxy before one) that puts what it was sent into its errors."""
+
+    status = 422
+
+    def do_GET(self) -> None:
+        """Every namespace is there, and no Secret."""
+        found = "/secrets/" not in self.path
+        self._answer(200 if found else 404, {"metadata": {"name": "x"}} if found else {"reason": "NotFound"})
+
+    def do_POST(self) -> None:
+        """No Secret is taken."""
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if "dryRun" in self.path:
+            self._answer(201, json.loads(body))
+        else:
+            self._answer(self.status, {"kind": "Status", "reason": "Invalid", "message": f"Secret is invalid: {body}"})
+
+    def _answer(self, status: int, told: dict[str, Any]) -> None:
+        content = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def echoing(tmp_path: Path) -> Iterator[Path]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), EchoingServer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    path = tmp_path / "kubeconfig"
+    told = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+        "users": [{"name": "u", "user": {}}],
+    }
+    path.write_text(json.dumps(told))
+    try:
+        yield path
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 422, 500])
+def test_api_server_that_quotes_what_it_was_sent_is_not_quoted(
+    commands: Commands, echoing: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(EchoingServer, "status", status)
+    token = marker()
+    done = Commands(commands.kubectl, echoing).run("secret", "create", "shop/s", "--token-stdin", stdin=token)
+    assert done.code == 2
+    assert "cannot create secrets/s in namespace shop" in done.err
+    for form in forms(token):
+        assert form not in done.out + done.err
+
+
+def test_live_table_is_for_terminals_and_leaves_the_result_alone(commands: Commands) -> None:
+    assert commands.run("secret", "create", commands.secret).code == 0
+    with Kubelet(commands.kubectl):
+        commands.kubectl.create(workload("Deployment", "web", replicas=1))
+        wait_for(
+            "the Pod", lambda: any(one["status"].get("containerStatuses") for one in commands.kubectl.list("pods"))
+        )
+        controller, terminal = pty.openpty()
+        shown = bytearray()
+        try:
+            with subprocess.Popen(
+                [sys.executable, "-m", "injector", "secret", "rotate", commands.secret, "--restart", "-o", "json"],
+                stdout=subprocess.PIPE,
+                stderr=terminal,
+                env={**os.environ, "KUBECONFIG": str(commands.kubeconfig), "TERM": "xterm", "COLUMNS": "100"},
+            ) as process:
+                os.set_blocking(controller, False)
+
+                def drained() -> bool:
+                    try:
+                        shown.extend(os.read(controller, 65536))
+                    except BlockingIOError:
+                        return process.poll() is not None
+                    return False
+
+                wait_for("the end", drained, timeout_seconds=90)
+                assert process.stdout is not None
+                result = json.loads(process.stdout.read())
+        finally:
+            os.close(terminal)
+            os.close(controller)
+    assert [one["state"] for one in result["workloads"]] == ["ready"]
+    assert b"WORKLOAD" in shown
+    assert b"Deployment" in shown
+    assert b"\x1b[?25h" in shown, "the cursor comes back"
+    assert commands.value().encode() not in shown

@@ -1,0 +1,124 @@
+"""Our commands as people run them: a process, a kubeconfig, what comes out; and Secrets and workloads for them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.cluster.objects import APP, SECRET, SIDECAR, pod, token_variable
+
+if TYPE_CHECKING:
+    from tests.controlplane.kubectl import Json, Kubectl
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Json:
+        """What `-o json` printed."""
+        decoded: Json = json.loads(self.out)
+        return decoded
+
+
+@dataclass(slots=True)
+class Commands:
+    """Runs commands against one namespace, and remembers everything that they said."""
+
+    kubectl: Kubectl
+    kubeconfig: Path
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def secret(self) -> str:
+        """The Secret of the namespace, as commands name it."""
+        return f"{self.kubectl.namespace}/{SECRET}"
+
+    def run(self, *arguments: str, stdin: str = "") -> Done:
+        """One command to its end."""
+        return self._ended(["-m", "injector", *arguments], stdin)
+
+    def run_mortal(self, log: Path, writes: int, *arguments: str) -> Done:
+        """One command that dies after so many writes."""
+        return self._ended(["-m", "tests.cluster.dying", str(log), str(writes), *arguments], "")
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """One command, still running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "injector", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self._environment(),
+            cwd=ROOT,
+        )
+
+    def ended(self, process: subprocess.Popen[str]) -> Done:
+        """What a started command came to."""
+        out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+        self.said += [out, err]
+        return Done(process.returncode, out, err)
+
+    def _ended(self, arguments: list[str], stdin: str) -> Done:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+            env=self._environment(),
+            cwd=ROOT,
+        )
+        self.said += [done.stdout, done.stderr]
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+
+    def value(self, name: str = SECRET, key: str = "token") -> str:
+        """The token in a Secret."""
+        return base64.b64decode(self.kubectl.get("secret", name)["data"][key]).decode()
+
+    def token_id(self, name: str = SECRET) -> str:
+        """The id that is noted on a Secret."""
+        told: str = self.kubectl.get("secret", name)["metadata"]["annotations"]["dapr-token-injector/token-id"]
+        return told
+
+
+def marker() -> str:
+    """A token that is found again wherever it goes."""
+    return f"marker{secrets.token_hex(16)}"
+
+
+def workload(kind: str, name: str, *, replicas: int = 2, **spec: object) -> Json:
+    """A workload whose sidecar reads the token by reference, as after an injection."""
+    template = pod({}, APP, {**SIDECAR, "env": [token_variable()]})
+    labels = {"app": name}
+    api_version = "batch/v1" if kind == "Job" else "apps/v1"
+    members: Json = {"template": {"metadata": {"labels": labels}, "spec": template["spec"]}}
+    if kind == "Job":
+        members["template"]["spec"]["restartPolicy"] = "Never"
+    else:
+        members |= {"selector": {"matchLabels": labels}}
+        if kind != "DaemonSet":
+            members |= {"replicas": replicas}
+        if kind == "StatefulSet":
+            members |= {"serviceName": name}
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": {**members, **spec}}
