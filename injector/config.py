@@ -303,9 +303,10 @@ class Settings(BaseModel):
     )
     max_lag: float = _flag(
         Group.LIMITS,
-        1.0,
-        "Seconds that a request may have waited for the event loop, or a quarter of its own timeout if that is less; "
-        "beyond, it is shed with 503 and Retry-After: 1. A retry costs a second, so shedding earlier helps nobody.",
+        0.1,
+        "Seconds that a turn of the event loop works on requests, or a quarter of a request's own timeout if less; the "
+        "rest of the turn is shed with 503 and Retry-After: 1, each review once. What is new takes three turns: "
+        "connection, handshake, request.",
         gt=0,
         le=30,
     )

@@ -263,7 +263,7 @@ ERRORS: Final[Mapping[str, str]] = {
     "body-timeout": "the body came too slowly",
 }
 SHED_CAUSES: Final[Mapping[str, str]] = {
-    "lag": "the event loop was behind",
+    "lag": "the event loop had worked on others for too long",
     "timeout": "the request's own timeout had passed",
     "bodies": "too many large bodies were being read",
 }

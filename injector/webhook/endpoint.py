@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from injector.core.errors import InjectorError, PolicyGapError, ReviewError
 from injector.core.model import Endpoint, SecretFacts
 from injector.telemetry import LOGGER
+from injector.webhook.overload import RETRY_AFTER
 
 if TYPE_CHECKING:
     from injector.core.admit import Admission
@@ -58,7 +59,7 @@ class Posted(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     began: float  # the first byte was seen
     arrived: float  # the earliest moment at which the first byte can have reached us
-    heard: float  # the same of the last bytes
+    turn: float  # the event loop's turn that read the last byte began here, or a little before
 
     def __repr__(self) -> str:
         return "Posted(...)"
@@ -91,8 +92,9 @@ METHOD_NOT_ALLOWED: Final = Refusal.of(405, "method-not-allowed", "Send reviews 
 BODY_TOO_LARGE: Final = Refusal.of(413, "body-too-large", "The body is larger than this server takes.")
 UNSUPPORTED: Final = Refusal.of(415, "unsupported-media-type", "Send reviews as application/json.")
 INTERNAL: Final = Refusal.of(500, "internal", "The review could not be decided; the fault is the webhook's.")
-# 1 and not 0: the API server makes at most ten retries, at the pace that it is told.
-OVERLOADED: Final = Refusal.of(503, "overloaded", "Too busy to answer in time; try again.", (b"retry-after", b"1"))
+OVERLOADED: Final = Refusal.of(
+    503, "overloaded", "Too busy to answer in time; try again.", (b"retry-after", b"%d" % RETRY_AFTER)
+)
 
 
 class AdmissionEndpoint:
@@ -124,7 +126,11 @@ class AdmissionEndpoint:
         if posted.content_type != b"application/json" and not _is_json(posted.content_type):
             return self._refuse(UNSUPPORTED)
         cause = self._shedder.cause(
-            now=self._clock(), arrived=posted.arrived, heard=posted.heard, timeout=caller_timeout(posted.query)
+            now=self._clock(),
+            arrived=posted.arrived,
+            turn=posted.turn,
+            timeout=caller_timeout(posted.query),
+            body=posted.body,
         )
         if cause is not None:
             self._metrics.shed[cause] += 1

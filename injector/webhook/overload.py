@@ -1,14 +1,19 @@
-"""How late the event loop is, and which requests are too late to be worth an answer.
+"""How late the event loop is, and which requests are not worth an answer now.
 
 In one thread, overload is waiting: a request lies in the kernel while the loop is busy with others. The kernel does
 not say for how long, but the loop's turns bound it: what a turn reads had not arrived before the turn before it
-looked. So a timer marks the turns, a request remembers the mark before last of the moment its bytes were read, and the
-difference to "now" is the longest that it can have waited. Connections are never counted: an API server keeps two
-dozen idle ones.
+looked. So a timer marks the turns, a request remembers the mark before last of the moment its first bytes were read,
+and the difference to "now" is the longest that it can have waited. That tells who has given up.
+
+Who is turned away is told by the turn itself: once it has worked for a while, the rest of what it reads is shed, so
+that the next turn comes soon. Everything that is new takes turns: a connection, its handshake, its first request. That
+a request has waited is no reason: after a standstill the queue is long and done in no time. Connections are never
+counted: an API server keeps two dozen idle ones.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -78,23 +83,57 @@ class _Chore:
 
 
 class Shedder:
-    """Says which requests to turn away. Times are in seconds of one monotonic clock."""
+    """Says which requests to turn away. Times are in seconds of one monotonic clock.
+
+    An API server asks again a second after it was turned away, with the same uid, until its webhook's timeout is over.
+    So a review is shed for lag once: when it comes again it is answered, unless its caller has given up by then.
+    Otherwise a lasting overload would turn the same review away each time.
+    """
 
     def __init__(self, max_lag: float) -> None:
         self._max_lag = max_lag
+        self._turned_away: dict[bytes, float] = {}  # uid -> arrival of the first request about it
 
-    def cause(self, *, now: float, arrived: float, heard: float, timeout: float) -> str | None:
+    def cause(self, *, now: float, arrived: float, turn: float, timeout: float, body: bytes) -> str | None:
         """Why a request whose body is complete is not worth answering; None when it is.
 
         Args:
             now: The moment of decision.
             arrived: The earliest moment at which the request's first byte can have reached us.
-            heard: The same of its last bytes.
+            turn: The last mark: when this turn of the event loop began, or up to `INTERVAL` before.
             timeout: What the caller allows from sending to answer.
+            body: A review, not decoded.
         """
         if now - arrived > timeout:
             return "timeout"
-        # Marks lie up to two intervals back on an idle loop; a quarter of a short timeout leaves room for the way back.
-        if now - heard - 2 * INTERVAL > min(self._max_lag, timeout / 4):
-            return "lag"
-        return None
+        # A quarter of a short timeout leaves room for the way back.
+        if now - turn - INTERVAL <= min(self._max_lag, timeout / 4):
+            return None
+        uid = _uid(body)
+        first = self._turned_away.pop(uid, None)
+        if first is not None:
+            return "timeout" if now - first > timeout else None
+        if now - arrived + RETRY_AFTER > timeout:
+            return None  # asked again it would be too late; there is only this chance
+        self._remember(uid, arrived)
+        return "lag"
+
+    def _remember(self, uid: bytes, arrived: float) -> None:
+        if len(self._turned_away) >= _REMEMBERED:
+            del self._turned_away[next(iter(self._turned_away))]
+        if uid:
+            self._turned_away[uid] = arrived
+
+
+def _uid(body: bytes) -> bytes:
+    """The review's uid, which an API server writes near the beginning; empty when it is not there."""
+    found = _UID.search(body, 0, _NEAR)
+    return found[1] if found else b""
+
+
+# Seconds that a caller is told to wait. 1 and not 0: an API server makes at most ten retries, at the pace it is told.
+RETRY_AFTER: Final = 1
+# Reviews that were turned away and may come again; an API server has at most some hundreds under way.
+_REMEMBERED: Final = 4096
+_NEAR: Final = 512  # bytes
+_UID: Final = re.compile(rb'"uid": ?"([^"]{1,64})"')

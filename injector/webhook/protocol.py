@@ -113,7 +113,7 @@ class Connection(HttpToolsProtocol):
         self._target = self._query = b""
         self._content_type: bytes | None = None
         self._answer: Callable[[Posted], Reply] | None = None
-        self._began = self._arrived = self._heard = 0.0
+        self._began = self._arrived = 0.0
         self._keep_alive = True
 
     # --- what the transport calls ---
@@ -140,7 +140,6 @@ class Connection(HttpToolsProtocol):
         """Parse what arrived; the callbacks below do the rest."""
         if self.stage is _CLOSED:
             return
-        self._heard = self.port.pulse.before
         self._size += len(data)
         try:
             self.parser.feed_data(data)
@@ -175,7 +174,7 @@ class Connection(HttpToolsProtocol):
             self.stage = _HEAD
             self.deadline = self.port.pulse.now + self.port.limits.headers_timeout
             self._began = time.monotonic()
-            self._arrived = self._heard
+            self._arrived = self.port.pulse.before
             self.url = b""
             self.headers = []
 
@@ -302,7 +301,7 @@ class Connection(HttpToolsProtocol):
             parts[0] if len(parts) == 1 else b"".join(parts),
             self._began,
             self._arrived,
-            self._heard,
+            self.port.pulse.now,
         )
 
     def _scope(self) -> dict[str, Any]:

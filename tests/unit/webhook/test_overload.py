@@ -54,17 +54,72 @@ def test_it_beats_in_a_loop_until_it_is_stopped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrived", "heard", "timeout", "cause"),
+    ("arrived", "turn", "timeout", "cause"),
     [
         (100.0, 100.0, 10.0, None),
-        (99.98, 99.98, 10.0, None),
+        (99.98, 99.99, 10.0, None),
         (89.9, 100.0, 10.0, "timeout"),
         (90.1, 100.0, 10.0, None),
         (99.5, 99.5, 10.0, "lag"),
         (99.85, 99.85, 10.0, None),
-        (99.85, 99.85, 0.4, "lag"),
+        (92.0, 99.99, 10.0, None),
+        (99.6, 99.6, 1.5, "lag"),
+        (99.6, 99.6, 1.3, None),
+        (91.5, 99.5, 10.0, "lag"),
+        (90.5, 99.5, 10.0, None),
     ],
-    ids=["fresh", "idle-loop", "slow-body", "slow-body-in-time", "busy-loop", "a-little-busy", "short-timeout"],
+    ids=[
+        "fresh",
+        "idle-loop",
+        "slow-body",
+        "slow-body-in-time",
+        "busy-turn",
+        "a-little-busy",
+        "after-a-standstill",
+        "short-timeout",
+        "too-short-for-a-retry",
+        "just-in-time-for-a-retry",
+        "too-late-for-a-retry",
+    ],
 )
-def test_what_is_too_late_is_shed(arrived: float, heard: float, timeout: float, cause: str | None) -> None:
-    assert Shedder(0.25).cause(now=100.0, arrived=arrived, heard=heard, timeout=timeout) == cause
+def test_what_is_not_worth_an_answer_is_shed(arrived: float, turn: float, timeout: float, cause: str | None) -> None:
+    assert Shedder(0.25).cause(now=100.0, arrived=arrived, turn=turn, timeout=timeout, body=b"{}") == cause
+
+
+def body(uid: str) -> bytes:
+    """The beginning of a review as an API server writes it."""
+    return (
+        b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"%b","object":{' % uid.encode()
+    )
+
+
+def late(shedder: Shedder, uid: str, *, now: float = 100.0, waited: float = 1.0) -> str | None:
+    """What is done with a review that waited so long for others in its turn."""
+    return shedder.cause(now=now, arrived=now - waited, turn=now - waited, timeout=5.0, body=body(uid))
+
+
+def test_a_review_that_comes_again_is_answered() -> None:
+    shedder = Shedder(0.25)
+    assert late(shedder, "a") == "lag"
+    assert late(shedder, "b") == "lag"
+    assert late(shedder, "a", now=102.0) is None
+    assert late(shedder, "b", now=102.0) is None
+
+
+def test_it_is_not_answered_when_its_caller_has_given_up_since() -> None:
+    shedder = Shedder(0.25)
+    assert late(shedder, "a") == "lag"  # arrived at 99
+    assert late(shedder, "a", now=104.5) == "timeout"
+
+
+def test_who_sends_the_same_uid_for_ever_is_turned_away_as_often_as_others() -> None:
+    shedder = Shedder(0.25)
+    assert [late(shedder, "a", now=100.0 + i) for i in range(4)] == ["lag", None, "lag", None]
+
+
+def test_memory_for_those_turned_away_is_bounded() -> None:
+    shedder = Shedder(0.25)
+    many = [str(i) for i in range(5000)]
+    assert all(late(shedder, uid) == "lag" for uid in many)
+    again = [late(shedder, uid, now=102.0) for uid in reversed(many)]
+    assert again.count(None) == 4096
