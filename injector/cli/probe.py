@@ -201,7 +201,7 @@ async def _probe(targets: Sequence[_Address | _Workload], options: Options) -> l
 
 
 async def _probe_workloads(api: Api, namespace: str, workloads: Sequence[_Workload], options: Options) -> list[Report]:
-    from injector.kube.errors import NotFoundError  # noqa: PLC0415 - as above
+    from injector.kube.errors import ForbiddenError, NotFoundError  # noqa: PLC0415 - as above
     from injector.probe.pods import KINDS, Prober, pods_of  # noqa: PLC0415 - as above
 
     reports: list[Report] = []
@@ -209,7 +209,7 @@ async def _probe_workloads(api: Api, namespace: str, workloads: Sequence[_Worklo
     for workload in workloads:
         try:
             mine = await pods_of(api, KINDS[workload.kind], workload.name, namespace)
-        except NotFoundError as error:
+        except (ForbiddenError, NotFoundError) as error:
             reports.append(Report(workload.target, failure=str(error)))
             continue
         if not mine:

@@ -11,7 +11,6 @@ a plugin whose token ran out). Whoever calls knows better what a second try woul
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -344,8 +343,11 @@ class Api:
             status = error.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(request.doing, why=_why(error)) from None
-        with contextlib.suppress(InvalidError):  # "Upgrade request required", where it may be asked for
+        try:
             await self.send(request)  # a refused handshake has no words; a plain request has
+        except InvalidError as error:
+            if error.refusal is None or "pgrade" not in error.refusal.said:  # "Upgrade request required" is no cause
+                raise
         raise of_refusal(request.doing, Refusal(status))
 
     async def _open(self, request: Request, *, silence_seconds: float | None = None) -> aiohttp.ClientResponse:

@@ -110,7 +110,7 @@ async def forwarded(api: Api, namespace: str, pod: str, port: int) -> AsyncItera
     request = Request(
         "GET",
         PODS.path(namespace, pod, "portforward"),
-        f"reach port {port} of pods/{pod} in namespace {namespace}",
+        f"reach the ports of pods/{pod} in namespace {namespace}",
         (("ports", str(port)),),
     )
     forward = Forward(api, request)

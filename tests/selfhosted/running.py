@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.controlplane.polling import wait_for
 
@@ -59,6 +60,18 @@ def run(
         check=False,
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def probed(*arguments: str | Path, token: str = "", env: dict[str, str] | None = None) -> tuple[int, Any, str]:
+    """Exit code, targets, and all that was written."""
+    command = [*COMMAND, "probe", "-o", "json", "--timeout", "30", *map(str, arguments)]
+    if token:
+        command.append("--token-stdin")
+    done = subprocess.run(
+        command, input=token, capture_output=True, text=True, env={**os.environ, **(env or {})}, check=False
+    )
+    assert "marker" not in done.stdout + done.stderr
+    return done.returncode, json.loads(done.stdout)["targets"] if done.stdout else None, done.stderr
 
 
 class Child:

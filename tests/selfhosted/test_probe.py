@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -15,7 +13,7 @@ from tests.controlplane import binaries
 from tests.controlplane.netns import NODE_ADDRESS, network_namespace, reason_unavailable
 from tests.controlplane.polling import wait_for
 from tests.controlplane.requirement import require
-from tests.selfhosted.running import COMMAND, MARKER, OTHER, secret
+from tests.selfhosted.running import COMMAND, MARKER, OTHER, probed, secret
 from tests.selfhosted.sidecar import Ports, Sidecar, get, is_up, sidecar
 
 if TYPE_CHECKING:
@@ -35,18 +33,6 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
 def unguarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     with sidecar(tmp_path_factory.mktemp("open")) as running:
         yield running
-
-
-def probed(*arguments: str | Path, token: str = "", env: dict[str, str] | None = None) -> tuple[int, Any, str]:
-    """Exit code, targets, and all that was written."""
-    command = [*COMMAND, "probe", "-o", "json", "--timeout", "30", *map(str, arguments)]
-    if token:
-        command.append("--token-stdin")
-    done = subprocess.run(
-        command, input=token, capture_output=True, text=True, env={**os.environ, **(env or {})}, check=False
-    )
-    assert "marker" not in done.stdout + done.stderr
-    return done.returncode, json.loads(done.stdout)["targets"] if done.stdout else None, done.stderr
 
 
 def answers(target: dict[str, Any]) -> list[str]:

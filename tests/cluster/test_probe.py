@@ -1,0 +1,224 @@
+"""`probe` against a real API server without a node: which Pods it takes, and what it says where it cannot ask."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cluster.objects import APP, ASKING, SIDECAR, deployment, pod, token_variable
+from tests.controlplane.polling import wait_for
+from tests.selfhosted.running import probed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.controlplane.kubectl import Json, Kubectl
+
+RUNNING = {"phase": "Running", "containerStatuses": [{"name": "daprd", "state": {"running": {}}, "ready": True}]}
+READ_PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}
+
+
+def ask(kubectl: Kubectl, *targets: str, kubeconfig: Path | None = None) -> tuple[int, Any, str]:
+    return probed(*targets, "-n", kubectl.namespace, "--kubeconfig", kubeconfig or kubectl.kubeconfig)
+
+
+def failure(kubectl: Kubectl, target: str, kubeconfig: Path | None = None) -> str:
+    """Why a target could not be asked."""
+    code, targets, said = ask(kubectl, target, kubeconfig=kubeconfig)
+    assert (code, said) == (2, "")
+    (told,) = targets
+    assert told["verdict"] == "unknown"
+    return str(told["failure"])
+
+
+def run_in_name(kubectl: Kubectl, name: str, status: Json | None = None) -> None:
+    """Say of a Pod that it runs, as a kubelet would."""
+    patch = json.dumps({"status": status or RUNNING})
+    kubectl.run("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
+
+
+def test_pod_that_is_not_there(kubectl: Kubectl) -> None:
+    told = failure(kubectl, "pod/shop")
+
+    assert told.startswith(f"cannot get pods/shop in namespace {kubectl.namespace}: not found")
+
+
+def test_pod_that_waits(kubectl: Kubectl) -> None:
+    kubectl.create(pod(ASKING))
+
+    assert failure(kubectl, "pod/shop") == "it is not running (phase Pending)"
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"waiting": {"reason": "CreateContainerConfigError"}}, "daprd is waiting: CreateContainerConfigError"),
+        ({"terminated": {"exitCode": 1, "reason": "Error"}}, "daprd is terminated: Error"),
+    ],
+)
+def test_sidecar_that_does_not_run(kubectl: Kubectl, state: Json, told: str) -> None:
+    kubectl.create(pod(ASKING))
+    run_in_name(kubectl, "shop", {"phase": "Pending", "containerStatuses": [{"name": "daprd", "state": state}]})
+
+    assert failure(kubectl, "pod/shop") == f"it is not running (phase Pending, {told})"
+
+
+def test_pod_without_a_sidecar(kubectl: Kubectl) -> None:
+    kubectl.create(pod({}, APP))
+
+    assert failure(kubectl, "pod/shop") == "it has no container daprd"
+
+
+def test_pod_that_daprs_injector_missed(kubectl: Kubectl) -> None:
+    kubectl.create(pod(ASKING, APP))
+
+    assert failure(kubectl, "pod/shop").endswith("asks for one: Dapr's injector did not see this Pod")
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--dapr-http-port", "$(PORT)"], "daprd cannot be asked: its --dapr-http-port is not a port number"),
+        (
+            ["--unix-domain-socket", "/var/run"],
+            "daprd listens on Unix sockets (--unix-domain-socket): there is no port to ask",
+        ),
+    ],
+)
+def test_ports_that_cannot_be_known(kubectl: Kubectl, args: list[str], told: str) -> None:
+    kubectl.create(pod(ASKING, APP, {**SIDECAR, "args": args}))
+    run_in_name(kubectl, "shop")
+
+    assert failure(kubectl, "pod/shop") == told
+
+
+def test_port_forward_that_the_api_server_refuses(kubectl: Kubectl) -> None:
+    kubectl.create(pod(ASKING))
+    run_in_name(kubectl, "shop")
+
+    told = failure(kubectl, "pod/shop")
+
+    assert "of pods/shop in namespace" in told
+    assert "does not have a host assigned" in told
+
+
+def test_workload_without_pods(kubectl: Kubectl) -> None:
+    wanted = deployment(ASKING)
+    wanted["spec"]["replicas"] = 0
+    kubectl.apply(wanted)
+
+    assert failure(kubectl, "deployment/shop") == "it has no Pods that run"
+
+
+def test_pods_are_those_that_the_workload_controls(kubectl: Kubectl) -> None:
+    """Neither a Pod of the same labels, nor one that is over, nor another workload's."""
+    kubectl.apply(deployment(ASKING))
+    kubectl.apply(deployment(ASKING, name="other"))
+    names = wait_for("four Pods", lambda: _pods_of(kubectl, 4))
+    stray = pod(ASKING)
+    stray["metadata"]["labels"] = {"app": "shop"}
+    kubectl.create(stray)
+
+    code, targets, _ = ask(kubectl, "deployment/shop", "deploy/shop")
+    assert code == 2
+    assert sorted(target["target"] for target in targets) == sorted(
+        f"pod/{name}" for name in names if name[:5] == "shop-"
+    )
+
+    over = next(name for name in names if name.startswith("shop-"))
+    run_in_name(kubectl, over, {"phase": "Failed"})
+    _, targets, _ = ask(kubectl, "deployments/shop")
+    assert f"pod/{over}" not in [target["target"] for target in targets]
+
+
+def _pods_of(kubectl: Kubectl, count: int) -> list[str]:
+    found = [item["metadata"]["name"] for item in kubectl.list("pods")]
+    return found if len(found) == count else []
+
+
+def test_pods_of_a_cronjob_are_found_through_its_jobs(kubectl: Kubectl) -> None:
+    template = {"spec": {**pod({}, APP)["spec"], "restartPolicy": "Never"}, "metadata": {"annotations": ASKING}}
+    kubectl.apply(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "metadata": {"name": "shop"},
+            "spec": {"schedule": "0 0 1 1 *", "suspend": True, "jobTemplate": {"spec": {"template": template}}},
+        }
+    )
+    kubectl.run("create", "job", "--from=cronjob/shop", "now")
+    (name,) = wait_for("a Pod", lambda: _pods_of(kubectl, 1))
+
+    for target in ("cronjob/shop", "job/now"):
+        _, targets, _ = ask(kubectl, target)
+        assert [told["target"] for told in targets] == [f"pod/{name}"]
+
+
+# --- rights ---
+
+
+def limited(kubectl: Kubectl, folder: Path, *rules: Json) -> Path:
+    """A kubeconfig of a ServiceAccount that may do only this."""
+    kubectl.run("create", "serviceaccount", "asker")
+    kubectl.create(
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": {"name": "asker"},
+            "rules": list(rules),
+        }
+    )
+    account = f"--serviceaccount={kubectl.namespace}:asker"
+    kubectl.run("create", "rolebinding", "asker", "--role=asker", account)
+    token = kubectl.run("create", "token", "asker").stdout.strip()
+    path = folder / "kubeconfig"
+    path.write_bytes(kubectl.kubeconfig.read_bytes())
+    path.chmod(0o600)
+    other = ("--kubeconfig", str(path))
+    kubectl.run("config", *other, "set-credentials", "asker", f"--token={token}")
+    kubectl.run("config", *other, "set-context", "--current", "--user=asker", f"--namespace={kubectl.namespace}")
+    return path
+
+
+def test_no_right_to_see_pods(kubectl: Kubectl, tmp_path: Path) -> None:
+    told = failure(kubectl, "pod/shop", limited(kubectl, tmp_path))
+
+    assert told.startswith(f"cannot get pods/shop in namespace {kubectl.namespace}: not allowed: ")
+    assert 'cannot get resource "pods"' in told
+
+
+def test_no_right_to_forward_ports(kubectl: Kubectl, tmp_path: Path) -> None:
+    kubectl.create(pod(ASKING))
+    run_in_name(kubectl, "shop")
+
+    told = failure(kubectl, "pod/shop", limited(kubectl, tmp_path, READ_PODS))
+
+    assert "not allowed: " in told
+    assert 'resource "pods/portforward"' in told
+
+
+def test_namespace_is_the_contexts(kubectl: Kubectl, tmp_path: Path) -> None:
+    code, targets, _ = probed("pod/shop", "--kubeconfig", limited(kubectl, tmp_path, READ_PODS))
+
+    assert code == 2
+    assert f"in namespace {kubectl.namespace}: not found" in targets[0]["failure"]
+
+
+def test_context_that_is_not_there(kubectl: Kubectl) -> None:
+    code, targets, said = probed("pod/shop", "--kubeconfig", kubectl.kubeconfig, "--context", "no-such")
+
+    assert (code, targets) == (2, None)
+    assert said.startswith("Error: cannot read the namespace of the kubeconfig")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("variable", [token_variable(), {"name": "DAPR_API_TOKEN", "value": "marker-0123456789abcdef"}])
+def test_no_token_is_shown_where_nothing_can_be_asked(kubectl: Kubectl, variable: Json) -> None:
+    """`probed` looks for it in all that is written."""
+    kubectl.run("create", "secret", "generic", "dapr-api-token", "--from-literal=token=marker-0123456789abcdef")
+    kubectl.create(pod(ASKING, APP, {**SIDECAR, "env": [variable]}))
+    run_in_name(kubectl, "shop")
+
+    assert ask(kubectl, "pod/shop")[0] == 2
