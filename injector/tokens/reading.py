@@ -153,6 +153,7 @@ def workload(found: Object) -> Workload:
     kind = found["kind"]
     hold, settled = _RULES.get(kind, (_unknown, _always))
     template = ((spec.get("template") or {}).get("metadata") or {}).get("annotations") or {}
+    is_seen = int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0)
     return Workload(
         ref=Ref(kind, meta["namespace"], meta["name"]),
         hold=hold(spec),
@@ -160,9 +161,8 @@ def workload(found: Object) -> Workload:
         if kind == "StatefulSet"
         else 0,
         restarted_for=dict(template),
-        is_settled=int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0)
-        and settled(spec, status),
-        failure=_failure(status),
+        is_settled=is_seen and settled(spec, status),
+        failure=_failure(status) if is_seen else "",
         recreates=(spec.get("strategy") or {}).get("type") == "Recreate",
     )
 

@@ -116,16 +116,20 @@ class Roller:
             KubeError: The API server refuses.
         """
         self.progress = at_first(steps)
-        for step in steps:
-            if step.action in _ACTIVE:
-                self._set(step, State.NOT_STARTED, "an earlier one failed")
         for wave in waves(steps, at_once=self._pace.at_once):
+            await self._check_secrets({secret for step in wave for secret in step.secrets})
             for step in wave:
                 if step.action is Action.RESTART:
                     await restart(self._api, step, self._versions)
                 self._set(step, State.RESTARTING if wait else State.STARTED, step.note)
             if wait and not await self._wait(wave):
+                self._halt(steps)
                 return
+
+    def _halt(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if self.progress[step.ref].state is State.PLANNED:
+                self._set(step, State.NOT_STARTED, "an earlier one failed")
 
     async def _wait(self, wave: Sequence[Step]) -> bool:
         """Whether every workload of a wave came to run the current token, ready."""
@@ -166,7 +170,9 @@ class Roller:
         if workload.hold is not None:
             return self._set(step, State.FAILED, f"{workload.hold} meanwhile: {ADVICE[workload.hold]}", names_left)
         wanted = {annotation_for(secret.name): self._versions[secret].id for secret in step.secrets}
-        if step.action is Action.RESTART and any(workload.restarted_for.get(key) != id_ for key, id_ in wanted.items()):
+        is_marked = all(workload.restarted_for.get(key) == id_ for key, id_ in wanted.items())
+        if step.action is Action.RESTART and workload.is_settled and not is_marked:
+            # Whoever owns the template took the annotation off, and the rollout went back to the old Pods.
             return self._set(step, State.FAILED, "somebody took our annotation off its template", names_left)
         if workload.failure:
             return self._set(step, State.FAILED, workload.failure, names_left)
@@ -199,7 +205,6 @@ class Roller:
         return True
 
 
-_ACTIVE: Final = frozenset({Action.RESTART, Action.WAIT})
 _OLD: Final = frozenset({Age.STALE, Age.UNKNOWN})
 
 

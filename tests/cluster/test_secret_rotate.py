@@ -184,6 +184,38 @@ def test_workload_that_does_not_become_ready_stops_the_waves(commands: Commands)
     assert "not ready within 4 s" in done.json["workloads"][0]["told"]
 
 
+def meanwhile(commands: Commands, kubelet: Kubelet, patch: str) -> Done:
+    """Rotate while new Pods do not become ready, and change the Deployment once it was restarted."""
+    commands.kubectl.create(workload("Deployment", "web", replicas=1))
+    running(commands.kubectl, 1)
+    kubelet.never_ready = "app"
+    process = commands.start("secret", "rotate", commands.secret, "--restart", "-o", "json", *QUICK)
+
+    def is_marked() -> bool:
+        template = commands.kubectl.get("deployment", "web")["spec"]["template"]
+        return RESTARTED in template["metadata"].get("annotations", {})
+
+    wait_for("the restart", is_marked, timeout_seconds=60)
+    commands.kubectl.run("patch", "deployment", "web", "--type=merge", "-p", patch)
+    return commands.ended(process)
+
+
+def test_annotation_taken_back_is_told(commands: Commands, kubelet: Kubelet) -> None:
+    done = meanwhile(commands, kubelet, '{"spec":{"template":{"metadata":{"annotations":null}}}}')
+
+    assert done.code == 1
+    (row,) = done.json["workloads"]
+    assert (row["state"], row["told"]) == ("failed", "somebody took our annotation off its template")
+    assert len(row["stale"]) == 1
+
+
+def test_workload_paused_meanwhile_is_told(commands: Commands, kubelet: Kubelet) -> None:
+    done = meanwhile(commands, kubelet, '{"spec":{"paused":true}}')
+
+    assert done.code == 1
+    assert done.json["workloads"][0]["told"].startswith("paused meanwhile: ")
+
+
 def test_not_waiting_starts_all_of_them(commands: Commands) -> None:
     for name in ("a", "b", "c"):
         commands.kubectl.create(workload("Deployment", name))

@@ -195,6 +195,7 @@ def test_rollout_is_settled_when_it_was_seen_updated_and_ready(
 def test_rollout_that_does_not_go_on_is_told() -> None:
     stuck = {"conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]}
     assert "progressDeadlineSeconds" in workload(found("Deployment", {}, stuck)).failure
+    assert workload(found("Deployment", {}, stuck, generation=2)).failure == ""
     assert workload(found("Deployment", {"strategy": {"type": "Recreate"}})).recreates
 
 

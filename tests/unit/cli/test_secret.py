@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml  # type: ignore[import-untyped] # it brings no types
+
+from injector.cli.main import main
+from injector.cli.rollouttable import Table, lines
+from injector.core.rollout import Ref
+from injector.tokens.rolling import Progress, State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Capture = pytest.CaptureFixture[str]
+WEB = Ref("Deployment", "shop", "web")
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("name", ["create", "rotate", "revoke", "list"])
+def test_help_fits_80_columns_and_names_exit_codes(name: str, capsys: Capture) -> None:
+    assert main(["secret", name, "--help"]) == 0
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) <= 80
+    assert "Exit codes: 0" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["create"], "name a Secret: NAMESPACE/NAME"),
+        (["create", "s"], '"s": a namespace is needed'),
+        (["create", "Shop/s"], "names are lower-case letters"),
+        (["create", "shop/"], "names are lower-case letters"),
+        (["create", "/s"], "names are lower-case letters"),
+        (["create", "a/b/c"], "names are lower-case letters"),
+        (["create", "shop/s", "--namespace-selector", "a=b"], "the name alone is needed"),
+        (["create", "shop/s", "--key", ".."], '--key: ".." is no key'),
+        (["create", "shop/s", "--store", "vault"], "go with --print-manifest"),
+        (["create", "shop/s", "--print-manifest"], "needs --store"),
+        (["create", "s", "--namespace-selector", "a", "--print-manifest", "--store", "v"], "asks no cluster"),
+        (["create", "a/s", "b/s", "--print-manifest", "--store", "v", "--remote-key", "k"], "--remote-key is one key"),
+        (["create", "shop/s", "--expires-in", "90"], "has no unit"),
+        (["rotate", "shop/s", "--resume"], "--resume goes with --restart"),
+        (["rotate", "shop/s", "--resume", "--restart", "--same"], "--resume writes no token"),
+        (["rotate", "shop/s", "--timeout", "10"], "has no unit"),
+        (["revoke"], "name a Secret"),
+        (["rotate", "shop/s", "--token-file", "nope"], "nope"),
+    ],
+)
+def test_wrong_use_is_told_before_any_cluster_is_asked(arguments: list[str], why: str, capsys: Capture) -> None:
+    assert main(["secret", *arguments]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert why in told.err
+
+
+@pytest.mark.parametrize("name", ["create", "rotate", "revoke"])
+def test_pasted_token_in_place_of_a_name_is_not_shown(name: str, capsys: Capture) -> None:
+    assert main(["secret", name, "eyJhbGciOiJIUzI1NiJ9.marker.c2lnbmF0dXJl"]) == 2
+    assert "marker" not in capsys.readouterr().err
+
+
+def test_bad_token_is_refused_before_any_cluster_is_asked(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "token"
+    path.write_text("marker-0123456789abcdef\n")
+    for name in ("create", "rotate"):
+        assert main(["secret", name, "shop/s", "--token-file", str(path)]) == 2
+        told = capsys.readouterr().err
+        assert "ends with a newline" in told
+        assert "marker" not in told
+
+
+def test_clients_dry_run_needs_no_cluster(capsys: Capture) -> None:
+    assert main(["secret", "create", "shop/s", "shop/s", "b/t", "--dry-run=client", "-o", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)["secrets"]
+    assert [(row["namespace"], row["name"], row["outcome"]) for row in told] == [
+        ("b", "t", "would-create"),
+        ("shop", "s", "would-create"),
+    ]
+
+
+def test_manifests_for_git_hold_no_value(capsys: Capture) -> None:
+    flags = ["--print-manifest", "--store", "SecretStore/vault", "--key", "k"]
+    assert main(["secret", "create", "a/s", "b/s", *flags]) == 0
+    one, other = yaml.safe_load_all(capsys.readouterr().out)
+    assert one["kind"] == "ExternalSecret"
+    assert one["metadata"] == {"name": "s", "namespace": "a"}
+    assert one["spec"]["secretStoreRef"] == {"kind": "SecretStore", "name": "vault"}
+    assert one["spec"]["data"] == [{"secretKey": "k", "remoteRef": {"key": "dapr/a/s"}}]
+    assert other["metadata"]["namespace"] == "b"
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["create", "shop/s"], ["rotate", "shop/s"], ["revoke", "shop/s"]])
+def test_without_a_kubeconfig_it_is_one_line_with_what_to_do(arguments: list[str], capsys: Capture) -> None:
+    assert main(["secret", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "there is no file" in told
+    assert "name one with --kubeconfig or the variable KUBECONFIG" in told
+
+
+def test_end_of_a_rotation_is_a_line_for_each_workload() -> None:
+    told = list(
+        lines(
+            [
+                Progress(ref=WEB, state=State.READY),
+                Progress(
+                    ref=Ref("Job", "shop", "j"), state=State.HELD, told="job: it ends by itself", stale=tuple("abcde")
+                ),
+            ]
+        )
+    )
+    assert told == [
+        "Deployment shop/web  ready",
+        "Job shop/j           held   job: it ends by itself; old token in a, b, c and 2 more",
+    ]
+    assert list(lines([])) == ["no running Pod uses it"]
+
+
+def test_elsewhere_than_on_a_terminal_each_change_is_a_line_once(capsys: Capture) -> None:
+    with Table() as table:
+        for state in (State.NOT_STARTED, State.RESTARTING, State.RESTARTING, State.READY, State.READY):
+            table.show({WEB: Progress(ref=WEB, state=state)})
+        table.note("beside it")
+    assert capsys.readouterr().err.splitlines() == [
+        "Deployment shop/web: restarting",
+        "Deployment shop/web: ready",
+        "beside it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("progress", "left"),
+    [
+        (Progress(ref=WEB, state=State.READY), False),
+        (Progress(ref=WEB, state=State.READY, stale=("db-0",)), True),
+        (Progress(ref=WEB, state=State.NOTHING), False),
+        (Progress(ref=WEB, state=State.STARTED, stale=("a",)), False),
+        (Progress(ref=WEB, state=State.PLANNED, stale=("a",)), True),
+        (Progress(ref=WEB, state=State.HELD), True),
+        (Progress(ref=WEB, state=State.FAILED), True),
+        (Progress(ref=WEB, state=State.NOT_STARTED), True),
+    ],
+)
+def test_what_is_left_on_an_old_token(progress: Progress, *, left: bool) -> None:
+    assert progress.is_left is left
