@@ -21,9 +21,10 @@ from injector.kube.resources import PODS, SECRETS
 from injector.tokens import observing, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from injector.core.ownership import TokenSecret
+    from injector.core.rollout import Holder
     from injector.kube.client import Api
 
 _DIRECTIONS: Final = {names.API_TOKEN_ENV: "api", names.APP_TOKEN_ENV: "app"}
@@ -85,23 +86,39 @@ async def _rows(api: Api, namespace: str | None) -> list[_Row]:
         if not any(known == ref for known, _ in used):
             for key in sorted(secret.keys):
                 used[ref, key] = secret.labels[names.TOKEN_LABEL]
-    rows = []
-    for (ref, key), direction in sorted(used.items()):
-        found = secrets.get(ref) or await _read(api, ref)
-        seen = await observing.among(api, pods, {ref: key})
-        old = holding({ref: version_of(found)}, seen.holders) if found is not None else ()
-        rows.append(
-            _Row(
-                ref=ref,
-                key=key,
-                direction=direction,
-                secret=found,
-                workloads=tuple(f"{known.kind}/{known.name}" for known in sorted(seen.workloads)),
-                pods=len(seen.holders),
-                stale=tuple(sorted(holder.name for holder in old)),
-            )
-        )
-    return rows
+    owners = observing.Owners(api)
+    await owners.read_all(namespace)
+    holders: dict[tuple[SecretRef, str], list[Holder]] = {}
+    for keys in _rounds(used):
+        for holder in (await observing.among(pods, keys, owners)).holders:
+            for use in holder.uses:
+                holders.setdefault((use.secret, keys[use.secret]), []).append(holder)
+    return [
+        _row(ref, key, direction, secrets.get(ref) or await _read(api, ref), holders.get((ref, key), []))
+        for (ref, key), direction in sorted(used.items())
+    ]
+
+
+def _rounds(used: Iterable[tuple[SecretRef, str]]) -> Iterator[dict[SecretRef, str]]:
+    """The keys, so parted that no Secret is twice in one part."""
+    left = sorted(used)
+    while left:
+        taken = dict(reversed(left))
+        yield taken
+        left = [(ref, key) for ref, key in left if taken[ref] != key]
+
+
+def _row(ref: SecretRef, key: str, direction: str, secret: TokenSecret | None, holders: Sequence[Holder]) -> _Row:
+    old = holding({ref: version_of(secret)}, holders) if secret is not None else ()
+    return _Row(
+        ref=ref,
+        key=key,
+        direction=direction,
+        secret=secret,
+        workloads=tuple(f"{known.kind}/{known.name}" for known in sorted({holder.workload for holder in holders})),
+        pods=len(holders),
+        stale=tuple(sorted(holder.name for holder in old)),
+    )
 
 
 def _used(pods: Sequence[dict[str, Any]]) -> dict[tuple[SecretRef, str], str]:

@@ -28,6 +28,7 @@ _COLOURS: Final[Mapping[State, str]] = {
     State.HELD: "yellow",
     State.FAILED: "red",
     State.NOT_STARTED: "yellow",
+    State.LEFT: "yellow",
 }
 _MOST_PODS: Final = 3
 

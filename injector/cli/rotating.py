@@ -282,7 +282,7 @@ class _Rotation:
         if self.options["dry_run"]:
             versions = _current(found) if self.options["resume"] else _all_new(found)
             steps = await self._plan(api, versions)
-            return _Result(secrets=_told(found), progress=rolling.at_first(steps), holders=())
+            return _Result(secrets=_told(found), progress=rolling.at_first(steps, restart=self.restart), holders=())
         now = dict(found)
         for ref, token in minted.items():
             answer = await api.replace(SECRETS, writing.renewed(found[ref].object, self.key, token), ref.namespace)
@@ -293,7 +293,7 @@ class _Rotation:
         if not self.restart:
             steps = await self._plan(api, versions)
             seen = await observing.observe(api, keys)
-            progress = {ref: one for ref, one in rolling.at_first(steps).items() if one.stale}
+            progress = {ref: one for ref, one in rolling.at_first(steps, restart=False).items() if one.stale}
             return _Result(secrets=_told(now), progress=progress, holders=holding(versions, seen.holders))
         if minted:
             await asyncio.sleep(self.settle)  # for kubelets, which hear of the change by a watch

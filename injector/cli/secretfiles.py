@@ -61,6 +61,9 @@ def replace(path: Path, content: bytes) -> None:
 
 def _write(path: Path, content: bytes, *, over: bool) -> bool:
     beside: Path | None = None
+    path = Path(os.path.realpath(path))  # a link stays a link
+    if path.exists() and not path.is_file():
+        raise click.UsageError(f"{path}: is no regular file, and is not written over")
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
         beside = Path(name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.core.ownership import SecretRef
 from injector.core.rollout import Hold, Holder, Ref, Workload
-from injector.kube.errors import NotFoundError
+from injector.kube.errors import ForbiddenError, NotFoundError
 from injector.kube.resources import (
     CRONJOBS,
     DAEMONSETS,
@@ -45,12 +45,11 @@ async def observe(api: Api, keys: Mapping[SecretRef, str]) -> Observed:
         KubeError: The API server does not tell.
     """
     pods = [pod for namespace in sorted({ref.namespace for ref in keys}) for pod in await api.list(PODS, namespace)]
-    return await among(api, pods, keys)
+    return await among(pods, keys, Owners(api))
 
 
-async def among(api: Api, pods: Collection[dict[str, Any]], keys: Mapping[SecretRef, str]) -> Observed:
+async def among(pods: Collection[dict[str, Any]], keys: Mapping[SecretRef, str], owners: Owners) -> Observed:
     """Everything among `pods` that uses these keys of these Secrets."""
-    owners = _Owners(api)
     workloads: dict[Ref, Workload] = {}
     holders: list[Holder] = []
     for pod in pods:
@@ -79,12 +78,22 @@ async def look(api: Api, ref: Ref) -> Workload | None:
     return reading.workload({**found, "kind": ref.kind})
 
 
-class _Owners:
+class Owners:
     """Walks up the owners of Pods; each object is asked for once."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._seen: dict[Ref, dict[str, Any] | None] = {}
+
+    async def read_all(self, namespace: str | None) -> None:
+        """Read every possible owner by a few lists, for who looks at many Pods; what may not be listed is left out."""
+        for resource in RESOURCES.values():
+            try:
+                found = await self._api.list(resource, namespace)
+            except ForbiddenError:
+                continue
+            for one in found:
+                self._seen[Ref(resource.kind, one["metadata"]["namespace"], one["metadata"]["name"])] = one
 
     async def of(self, pod: dict[str, Any], secrets: Collection[str]) -> tuple[Workload, int]:
         """What stands at the end, and the number of the first Pod of a StatefulSet."""

@@ -36,6 +36,7 @@ class State(StrEnum):
     HELD = "held"
     FAILED = "failed"
     NOT_STARTED = "not-started"
+    LEFT = "left"  # no restart was asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class Progress:
         return self.state in _LEFT or (self.state is State.READY and bool(self.stale))
 
 
-_LEFT: Final = frozenset({State.PLANNED, State.HELD, State.FAILED, State.NOT_STARTED})
+_LEFT: Final = frozenset({State.PLANNED, State.HELD, State.FAILED, State.NOT_STARTED, State.LEFT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +75,12 @@ class SupersededError(Exception):
         )
 
 
-def at_first(steps: Iterable[Step]) -> dict[Ref, Progress]:
-    """Where each workload of a plan is before anything is done."""
-    return {step.ref: _at_first(step) for step in steps}
+def at_first(steps: Iterable[Step], *, restart: bool = True) -> dict[Ref, Progress]:
+    """Where each workload of a plan is before anything is done, and without `restart` for good."""
+    progress = {step.ref: _at_first(step) for step in steps}
+    if restart:
+        return progress
+    return {ref: replace(one, state=State.LEFT) if one.state is State.PLANNED else one for ref, one in progress.items()}
 
 
 def _at_first(step: Step) -> Progress:

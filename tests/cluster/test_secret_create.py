@@ -182,3 +182,19 @@ def test_list_finds_secrets_by_reference_also_missing_ones(commands: Commands) -
     (row,) = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
     assert (row["exists"], row["workloads"], row["pods"], row["stale"]) == (False, ["Deployment/web"], 2, [])
     assert "MISSING" in commands.run("secret", "list", "-n", commands.kubectl.namespace).out
+
+
+def test_list_tells_two_keys_of_one_secret_apart(commands: Commands) -> None:
+    web = workload("Deployment", "web", replicas=1)
+    web["spec"]["template"]["spec"]["containers"][1]["env"].append(
+        {"name": "APP_API_TOKEN", "valueFrom": {"secretKeyRef": {"name": SECRET, "key": "app"}}}
+    )
+    commands.kubectl.create(web)
+    wait_for("the Pod of web", lambda: commands.kubectl.list("pods"))
+    assert commands.run("secret", "create", commands.secret).code == 0
+    rows = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
+    assert [(row["key"], row["for"], row["hasKey"], row["pods"]) for row in rows] == [
+        ("app", "app", False, 1),
+        ("token", "api", True, 1),
+    ]
+    assert "NO SUCH KEY" in commands.run("secret", "list", "-n", commands.kubectl.namespace).out

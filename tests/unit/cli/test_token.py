@@ -73,6 +73,21 @@ def test_file_is_for_its_owner_alone_and_never_overwritten(tmp_path: Path, capsy
     assert [path.name for path in tmp_path.iterdir()] == ["token"]
 
 
+def test_what_is_no_file_is_never_replaced(tmp_path: Path, capsys: Capture) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert main(["token", "generate", "--out", str(pipe), "--force"]) == 2
+    assert "is no regular file" in capsys.readouterr().err
+    assert pipe.is_fifo()
+
+
+def test_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "token")
+    assert main(["token", "generate", "--out", str(tmp_path / "link"), "--force"]) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert mode(tmp_path / "token") == 0o600
+
+
 def test_folder_that_is_not_there_is_told(tmp_path: Path, capsys: Capture) -> None:
     assert main(["token", "generate", "--out", str(tmp_path / "no" / "token")]) == 2
     assert "no such file or directory" in capsys.readouterr().err
@@ -170,7 +185,7 @@ def test_wrong_use_of_generate_is_told(
         (b"marker", "it has 6 bytes"),
         (b"", "it is empty"),
         (b"marker 0123456789abc", "is a space"),
-        (b"x" * 5000, "it has 5,000 bytes"),
+        (b"x" * 5000, "it has more than 4,096 bytes"),
     ],
 )
 def test_bad_token_is_refused_with_the_reason(content: bytes, why: str, tmp_path: Path, capsys: Capture) -> None:
