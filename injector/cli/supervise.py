@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from injector.cli import secretfiles
 from injector.cli.run import IGNORED_BY_PYTHON, cannot_start, with_tokens
 from injector.cli.token_source import token_of_file
 
@@ -50,6 +51,8 @@ def run(job: Job) -> int:
     Raises:
         click.ClickException: A file holds no token at the start, or the command cannot be started.
     """
+    if not hasattr(signal, "sigtimedwait"):
+        raise click.UsageError("--restart-on-change needs Linux")
     watches = [_Watch(variable, path) for variable, path in job.files.items()]
     tokens = {watch.variable: watch.first() for watch in watches}
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it was ignored, children would vanish without a status
@@ -68,7 +71,7 @@ class _Watch:
         self._token: Token | None = None
 
     def first(self) -> Token:
-        if self.path.exists() and not self.path.is_file():
+        if str(self.path) == secretfiles.STDIN or (self.path.exists() and not self.path.is_file()):
             raise click.ClickException(f"{self.path}: --restart-on-change needs a regular file, to be read again")
         self._judged = self._last = self._identity()
         self._token = token_of_file(self.path)

@@ -44,11 +44,20 @@ class Forward:
         """Why connections fail, empty if that is not known."""
         return self._trouble
 
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection until either side ends it."""
-        carrier = asyncio.current_task()
-        if carrier is not None:
-            self._carriers.add(carrier)
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one connection until either side ends it, in a task that is ours to cancel."""
+        carrier = asyncio.ensure_future(self._carry(reader, writer))
+        self._carriers.add(carrier)
+        carrier.add_done_callback(self._carriers.discard)
+
+    async def close(self) -> None:
+        """End what is still being carried."""
+        carriers = tuple(self._carriers)
+        for carrier in carriers:
+            carrier.cancel()
+        await asyncio.gather(*carriers, return_exceptions=True)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with await self._api.connect(self._request, _PROTOCOL) as remote:
                 upward = asyncio.ensure_future(_upward(reader, remote))
@@ -62,16 +71,7 @@ class Forward:
         except (aiohttp.ClientError, OSError):
             pass  # the asker sees its connection end
         finally:
-            if carrier is not None:
-                self._carriers.discard(carrier)
             writer.close()
-
-    async def close(self) -> None:
-        """End what is still being carried."""
-        for carrier in self._carriers:
-            carrier.cancel()
-        if self._carriers:
-            await asyncio.wait(self._carriers)
 
     async def _downward(self, remote: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:
         greeted: set[int] = set()  # the first message of a channel repeats the port's number

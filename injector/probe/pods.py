@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -117,8 +118,7 @@ class Prober:
                 asked.append(beside)
         found = list(findings(asked, cause))
         if not where.is_local:
-            addresses = ",".join(where.addresses)
-            found.append(Found(Exposure.LISTEN_ADDRESS, f"--dapr-listen-addresses {addresses}" if addresses else _ALL))
+            found.append(Found(Exposure.LISTEN_ADDRESS, _shown(where.addresses)))
         return Report(target, tuple(asked), tuple(found))
 
     async def _api(self, pod: str, port: int, purpose: Purpose, right: Right) -> Asked:
@@ -171,7 +171,15 @@ class Prober:
             return Right(untried=f"{reference} cannot be read")
 
 
-_ALL: Final = "no --dapr-listen-addresses, so all of them"
+# What addresses look like. A Pod's author may have written anything there, and a terminal obeys what it is shown.
+_ADDRESSES: Final = re.compile(r"[0-9A-Za-z.:,\[\]%-]{1,100}")
+
+
+def _shown(addresses: tuple[str, ...]) -> str:
+    joined = ",".join(addresses)
+    if not joined:
+        return "no --dapr-listen-addresses, so all of them"
+    return f"--dapr-listen-addresses {joined if _ADDRESSES.fullmatch(joined) else '(not addresses)'}"
 
 
 def _literal(value: str) -> Right:

@@ -13,6 +13,7 @@ from injector.probe.place import NoAnswerError, Place, addresses, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from ipaddress import IPv4Address, IPv6Address
 
 _PATHS: Final = {Purpose.METRICS: over_http.METRICS, Purpose.PROFILING: over_http.PROFILES}
 UNNAMED: Final = "no token was given"
@@ -72,9 +73,13 @@ async def probe_address(target: str, place: Place, purpose: Purpose, right: Righ
         except NoAnswerError as error:
             asked = replace(asked, failure=str(error))
     found = list(findings([asked]))
-    if asked.purpose.is_api and not asked.failure and not all(address.is_loopback for address in reached):
+    if asked.purpose.is_api and not asked.failure and not all(map(_is_local, reached)):
         found.append(Found(Exposure.LISTEN_ADDRESS, place.authority))
     return Report(target, (asked,), tuple(found))
+
+
+def _is_local(address: IPv4Address | IPv6Address) -> bool:
+    return address.is_loopback or address.is_unspecified  # a connection to the latter goes to loopback
 
 
 def findings(asked: Iterable[Asked], cause: str = "") -> Iterable[Found]:

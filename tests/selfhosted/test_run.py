@@ -309,6 +309,7 @@ def test_children_of_others_are_collected(token: Path, tmp_path: Path) -> None:
         (["--token-file", "T", "--token-stdin", "--", "true"], "and not both"),
         (["--token-stdin", "--restart-on-change", "--", "true"], "standard input does not change"),
         (["--token-file", "/dev/null", "--restart-on-change", "--", "true"], "needs a regular file"),
+        (["--token-file", "-", "--restart-on-change", "--", "true"], "needs a regular file"),
         (["--token-file", "T"], "Missing argument"),
         (["--token-file", "T", "--", "no-such-command"], "no-such-command: no such command"),
         (["--token-file", "T", "--restart-on-change", "--", "no-such-command"], "no-such-command: no such command"),
@@ -372,3 +373,26 @@ def test_bad_token_is_never_shown(tmp_path: Path, value: str) -> None:
     for done in (run("--token-file", bad, "--", "true"), run("--token-stdin", "--", "true", stdin=value.encode())):
         assert done.returncode == 2
         assert "marker" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("run --token-", {"--token-file", "--token-stdin"}),
+        ("probe --token-", {"--token-file", "--token-stdin"}),
+        ("probe --accept m", {"metadata-port", "metrics-port"}),
+    ],
+)
+def test_completion_offers_flags_and_no_value(typed: str, offered: set[str]) -> None:
+    env = {
+        "_DAPR_TOKEN_INJECTOR_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"dapr-token-injector {typed}",
+        "COMP_CWORD": str(len(typed.split())),
+        "DAPR_API_TOKEN": MARKER,
+    }
+    script = Path(sys.executable).with_name("dapr-token-injector")
+
+    done = subprocess.run([script], env={**os.environ, **env}, capture_output=True, text=True, check=True)
+
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} == offered
+    assert "marker" not in done.stdout + done.stderr
