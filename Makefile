@@ -3,16 +3,19 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit cluster node image lint bench mutation lock clean
+.PHONY: help demo kind-demo test unit cluster node image lint bench mutation lock clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 .venv/.ready: requirements/dev.txt pyproject.toml
 	@requirements/venv.sh $(PYTHON) .venv
 
 demo: .venv/.ready ## Show what the webhook answers, then a Deployment's Pod made by a real API server (KEEP=1 leaves it up)
 	@$(PY) deploy/demo/demo.py
+
+kind-demo: ## The same in a kind cluster, with the image, the chart and a real sidecar (needs Docker, kind, kubectl, Helm)
+	@deploy/kind/up
 
 test: .venv/.ready ## All tests: core and shell on the newest Python here, then everything with a real API server
 	@$(PY) -m tests.newest

@@ -61,8 +61,9 @@ def kubectl(own_control_plane: ControlPlane) -> Iterator[Kubectl]:
 
 
 def names(kubectl: Kubectl) -> dict[str, set[str]]:
-    """Everything of the cluster that belongs to no namespace."""
-    return {kind: {item["metadata"]["name"] for item in kubectl.list(kind)} for kind in CLUSTER_WIDE}
+    """What the cluster has beyond namespaces, and whether it has ours; those of other tests come and go."""
+    found = {kind: {item["metadata"]["name"] for item in kubectl.list(kind)} for kind in CLUSTER_WIDE}
+    return found | {"namespaces": found["namespaces"] & {NAMESPACE}}
 
 
 def install(helm: Helm, *arguments: str) -> str:

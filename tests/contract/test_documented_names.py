@@ -22,8 +22,8 @@ DEFINED: Final = {
     for value in vars(names).values()
     if isinstance(value, str) and re.match(r"(dapr-token-injector|dapr\.io)/", value)
 }
-# A label of namespaces, which only a webhook configuration reads.
-LABELS: Final = {"dapr-token-injector/inject-default"}
+# Labels of namespaces, which only a webhook configuration and an admission policy read.
+LABELS: Final = {"dapr-token-injector/inject-default", "dapr-token-injector/guard"}
 VERDICTS: Final = {
     **dict.fromkeys(Reason, "skip"),
     Reason.INJECTED: "inject",
