@@ -122,20 +122,23 @@ def _often(text: str) -> str:
 
 
 class _Stamp:
-    """Times of log lines; the part up to the second is formatted once a second."""
+    """Times of log lines; formatted once a millisecond, and the part up to the second once a second."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._second = -1
-        self._prefix = ""
+        self._second = self._millisecond = -1
+        self._prefix = self._text = ""
 
     def __call__(self) -> str:
-        now = self._clock()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        return f"{self._prefix}{int((now - second) * 1000):03d}Z"
+        millisecond = int(self._clock() * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            second, rest = divmod(millisecond, 1000)
+            if second != self._second:
+                self._second = second
+                self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            self._text = f"{self._prefix}{rest:03d}Z"
+        return self._text
 
 
 _SKIP: Final = Verdict.SKIP

@@ -339,6 +339,7 @@ _REPEATABLE: Final[Mapping[str, SourceKind]] = {kind.value: kind for kind in Sou
 # A name we manage holds these bytes as they are, or some of its letters as \\u escapes: a list with neither needs no
 # further look.
 _MANAGED_END: Final = b"_API_TOKEN"
+_ESCAPE: Final = b"\\"
 _UNICODE_ESCAPE: Final = b"\\u"
 _NOT_A_LIST: Final = "the env of a container is not a list of variables"
 _NULL: Final = (b"", b"null")
@@ -362,7 +363,8 @@ def env_of(container: Container) -> EnvList:
         return _NO_LIST
     if not raw.startswith(b"["):
         raise MalformedObjectError(_NOT_A_LIST)
-    if _MANAGED_END not in raw and _UNICODE_ESCAPE not in raw:
+    # The interpreter seeks a word from the right, and a single byte, several times as fast as a word from the left.
+    if raw.rfind(_MANAGED_END) < 0 and (_ESCAPE not in raw or _UNICODE_ESCAPE not in raw):
         return _NO_ENTRY
     try:
         found = [entry.name for entry in _env_names.decode(raw)]

@@ -243,9 +243,7 @@ _NOTHING: Final = _Draft(Conflict.KEEP, ()).finish(has_target=False)
 
 def _with_standing(plan: Plan, pod: Pod, warnings: tuple[str, ...]) -> Plan:
     """`plan` with what only this very Pod has: its warnings, and what an earlier round put in and still stands."""
-    annotations = pod.metadata.annotations if pod.metadata is not None else None
-    before = read_status(annotations.status) if annotations is not None and plan.unchanged else ()
-    standing = tuple(dict.fromkeys(entry for entry in before if _plain(entry) in plan.unchanged))
+    standing = _standing(pod, plan.unchanged) if plan.unchanged else ()
     if not standing and not warnings:
         return plan
     return Plan(
@@ -257,6 +255,12 @@ def _with_standing(plan: Plan, pod: Pod, warnings: tuple[str, ...]) -> Plan:
         warnings=(*warnings, *plan.warnings),
         has_target=plan.has_target,
     )
+
+
+def _standing(pod: Pod, unchanged: frozenset[Injected]) -> tuple[Injected, ...]:
+    annotations = pod.metadata.annotations if pod.metadata is not None else None
+    before = read_status(annotations.status) if annotations is not None else ()
+    return tuple(dict.fromkeys(entry for entry in before if _plain(entry) in unchanged))
 
 
 def _containers(spec: PodSpec) -> Iterator[tuple[ListName, int, Container]]:

@@ -98,6 +98,12 @@ _FRESH, _IDLE, _HEAD, _BODY, _EXCESS, _ANSWER, _CLOSED = Stage
 class Connection(HttpToolsProtocol):
     """One connection, with or without TLS. The listener calls `expire` when `deadline` has passed."""
 
+    # Found by position: with its base's, a connection has more attributes than the interpreter finds quickly by name.
+    __slots__ = (
+        "_answer", "_arrived", "_began", "_content_type", "_heard", "_in_request", "_is_large", "_keep_alive", "_length",
+        "_method", "_parts", "_path", "_query", "_size", "_target", "deadline", "opened", "port", "stage",
+    )  # fmt: skip
+
     def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(port.config, port.state, {}, loop)
         self.port = port
