@@ -3,7 +3,8 @@
 uvicorn has no timer before the first response, reads bodies only as fast as the app asks, and starts a task per
 request. Here a request is read whole first, up to a limit and by a deadline. Then a path that never waits (`instant`)
 is answered by a plain function within the very callback that brought its last byte. Everything else goes uvicorn's
-way, in a task, and with an empty body: no other route reads one.
+way, in a task, and with an empty body: no other route reads one. A request whose head is the last one's to the byte is
+not parsed again.
 
 Deadlines cost an attribute per request: every connection carries the time by which it must have moved on, and the
 listener looks over all of them ten times a second.
@@ -42,6 +43,12 @@ logger = logging.getLogger(f"{LOGGER}.http")
 MAX_HEAD: Final = 64 * 1024
 # Bodies up to this size are bounded by the cap on connections, larger ones by `max_bodies`.
 LARGE_BODY: Final = 64 * 1024
+# Heads up to this size are compared with the next one. An API server sends about 300 bytes.
+_REMEMBERED_HEAD: Final = 1024
+_END_OF_HEAD: Final = b"\r\n\r\n"
+# In place of a request's size, which is neither: what has arrived since may or may not be remembered.
+_BEGUN: Final = 0
+_NOT_REMEMBERED: Final = -1
 # A chunked body may be framed wastefully, but not without end.
 _FRAMING: Final = 2
 
@@ -100,8 +107,9 @@ class Connection(HttpToolsProtocol):
 
     # Found by position: with its base's, a connection has more attributes than the interpreter finds quickly by name.
     __slots__ = (
-        "_answer", "_arrived", "_began", "_content_type", "_heard", "_in_request", "_is_large", "_keep_alive", "_length",
-        "_method", "_parts", "_path", "_query", "_size", "_target", "deadline", "opened", "port", "stage",
+        "_answer", "_arrived", "_began", "_content_type", "_head", "_in_request", "_is_large", "_keep_alive",
+        "_length", "_method", "_parts", "_path", "_query", "_size", "_target", "_whole", "deadline", "opened", "port",
+        "stage",
     )  # fmt: skip
 
     def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
@@ -121,6 +129,9 @@ class Connection(HttpToolsProtocol):
         self._answer: Callable[[Posted], Reply] | None = None
         self._began = self._arrived = 0.0
         self._keep_alive = True
+        # The last request, if it was small and came in one piece: its head, and its size in whole.
+        self._head = b""
+        self._whole = _NOT_REMEMBERED
 
     # --- what the transport calls ---
 
@@ -146,6 +157,11 @@ class Connection(HttpToolsProtocol):
         """Parse what arrived; the callbacks below do the rest."""
         if self.stage is _CLOSED:
             return
+        if len(data) == self._whole and bytes(data[: len(self._head)]) == self._head:
+            self._answer_alike(bytes(data[len(self._head) :]))
+            return
+        at_rest = self.stage is _IDLE or self.stage is _FRESH
+        self._whole = _NOT_REMEMBERED
         self._size += len(data)
         try:
             self.parser.feed_data(data)
@@ -158,6 +174,8 @@ class Connection(HttpToolsProtocol):
             self.refuse(MALFORMED)
         else:
             self._check_size()
+            if at_rest and self.stage is _IDLE and self._whole == _BEGUN:
+                self._remember(data)
 
     def pause_writing(self) -> None:
         """The peer does not read its answers: take nothing more from it."""
@@ -173,6 +191,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
+        self._whole = _BEGUN
         if self.stage is _ANSWER:
             # Sent before the last answer. No client of ours does that; it has to come again on another connection.
             self.cycle.keep_alive = False
@@ -217,6 +236,7 @@ class Connection(HttpToolsProtocol):
             elif name == b"content-length" and int(value) > port.limits.max_body_bytes:
                 self.refuse(BODY_TOO_LARGE)
             elif name == b"expect" and value.lower() == b"100-continue" and self.stage is _BODY:
+                self._whole = _NOT_REMEMBERED
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -277,6 +297,32 @@ class Connection(HttpToolsProtocol):
     @property
     def _is_tls(self) -> bool:
         return self.scheme == "https"
+
+    def _remember(self, data: bytes | memoryview) -> None:
+        """Keep the head of a request that was `data` and nothing else, if one more like it can be told by its bytes.
+
+        It ends in the first empty line, and the body that was counted is all the rest: so the body is not chunked, and
+        no second request hides in `data`.
+        """
+        head_size = len(data) - self._length
+        if self._length <= self.port.small and head_size <= _REMEMBERED_HEAD:
+            head = bytes(data[:head_size])
+            if head.find(_END_OF_HEAD) == head_size - len(_END_OF_HEAD):
+                self._head, self._whole = head, len(data)
+
+    def _answer_alike(self, body: bytes) -> None:
+        """Answer a request with the very head of the last one: what the parser said of that holds for this, too.
+
+        An API server's requests for alike Pods differ in their bodies only, and the parser's callbacks are dearer than
+        the decision.
+        """
+        self._began, self._arrived, self._parts = time.monotonic(), self.port.pulse.before, [body]
+        # A path that a task answers is not remembered: it is not at rest when its request is complete.
+        answer = cast("Callable[[Posted], Reply]", self._answer)
+        try:
+            self._write(answer(self._posted()))
+        except Exception as error:  # noqa: BLE001 - told and counted like one in a callback of the parser
+            self._fail(error)
 
     def _find_path(self) -> bool:
         """Take the target apart and see who answers; False when it makes no sense."""
