@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cluster.forwarder import Forwarder
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.objects import APP, SECRET, SIDECAR, pod, token_variable
 from tests.cluster.tokencommands import Commands, Done, marker, workload
@@ -246,6 +248,38 @@ def test_ended_at_any_write_and_run_again_it_ends_right(commands: Commands, tmp_
             assert done.code == 0, done
             assert restarted_for(commands.kubectl) == {commands.token_id()}
             assert (commands.value() == crashed) is ("--resume" in again)
+
+
+def test_api_server_that_is_away_for_a_moment_ends_no_rotation(
+    commands: Commands, kubelet: Kubelet, tmp_path: Path
+) -> None:
+    kubectl = commands.kubectl
+    kubectl.create(workload("Deployment", "web", replicas=1))
+    running(kubectl, 1)
+    kubelet.never_ready = "app"
+    server = kubectl.run("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}").stdout
+    with Forwarder(server) as forwarder:
+        config = json.loads(kubectl.run("config", "view", "--raw", "-o", "json").stdout)
+        config["clusters"][0]["cluster"]["server"] = forwarder.url
+        path = tmp_path / "kubeconfig"
+        path.write_text(json.dumps(config))
+        path.chmod(0o600)
+        process = Commands(kubectl, path).start("secret", "rotate", commands.secret, "--restart", *QUICK)
+
+        def is_marked() -> bool:
+            return RESTARTED in kubectl.get("deployment", "web")["spec"]["template"]["metadata"].get("annotations", {})
+
+        wait_for("the restart", is_marked, timeout_seconds=60)
+        forwarder.cut()
+        wait_for("attempts while it is away", lambda: forwarder.refused >= 2, timeout_seconds=60)
+        forwarder.mend()
+        kubelet.never_ready = ""
+        for one in kubectl.list("pods"):
+            if RESTARTED in (one["metadata"].get("annotations") or {}):
+                kubectl.run("delete", "pod", one["metadata"]["name"])
+        done = commands.ended(process)
+    assert done.code == 0, done
+    assert restarted_for(kubectl) == {commands.token_id()}
 
 
 def test_interrupted_by_ctrl_c_it_says_how_to_go_on(commands: Commands) -> None:
