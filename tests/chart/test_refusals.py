@@ -45,6 +45,12 @@ CONTRADICTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "egress to nowhere": (
         ("networkPolicy.enabled=true", "networkPolicy.egress.enabled=true"), "networkPolicy.egress.cidrs",
     ),
+    "a label that selectors rely on": (
+        ("extraLabels.app\\.kubernetes\\.io/name=other",), "is the chart's own, and selectors rely on it",
+    ),
+    "the same for Pods": (
+        ("podLabels.app\\.kubernetes\\.io/instance=other",), "is the chart's own, and selectors rely on it",
+    ),
     "a test that cannot pass": (("test.namespace=kube-system",), "name one that it serves"),
 }  # fmt: skip
 

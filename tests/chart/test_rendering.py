@@ -10,7 +10,7 @@ import pytest
 
 from injector.config import Given, Settings, TlsMode, load, parse_policy
 from injector.core import names
-from tests.chart.conftest import only
+from tests.chart.conftest import documents, only
 from tests.controlplane.helm import CHART, Helm
 
 if TYPE_CHECKING:
@@ -232,6 +232,43 @@ def test_change_of_the_policy_rolls_the_pods_and_of_the_chart_s_version_does_not
 
     assert template() != template(*sets("policy.conflict=replace"))
     assert "helm.sh/chart" not in template()["metadata"]["labels"]
+
+
+def test_names_that_look_like_numbers_stay_names(render: Render) -> None:
+    """`1e3` and `007` are good names of namespaces and Secrets."""
+    values = ("test.secretName=1e3", "imagePullSecrets={007}", "priorityClassName=0x1", "serviceAccount.name=1e4")
+    strings = (part for value in values for part in ("--set-string", value))
+
+    def numbers(tree: Any, path: str) -> Iterator[str]:  # noqa: ANN401 - any YAML
+        if isinstance(tree, dict):
+            for key, child in tree.items():
+                yield from numbers(child, f"{path}.{key}")
+        elif isinstance(tree, list):
+            for child in tree:
+                yield from numbers(child, path)
+        elif isinstance(tree, float) or (isinstance(tree, int) and path.endswith((".name", "amespace", ".value"))):
+            yield path
+
+    objects = render(*strings, namespace="1e3", hooks=True)
+
+    assert [path for item in objects for path in numbers(item, item["kind"])] == []
+    assert pod_spec(objects)["imagePullSecrets"] == [{"name": "007"}]
+
+
+@every_values_file
+def test_chart_passes_the_strict_linter(helm: Helm, values: Path) -> None:
+    assert "0 chart(s) failed" in helm.run("lint", "--strict", str(CHART), "--values", str(values))
+
+
+def test_packed_chart_renders_the_same(helm: Helm, render: Render, tmp_path: Path) -> None:
+    """What `.helmignore` leaves out is nothing that a template needs."""
+    helm.run("package", str(CHART), "--destination", str(tmp_path))
+    (packed,) = tmp_path.glob("*.tgz")
+    values = ci("everything")
+
+    text = helm.run("template", "dapr-token-injector", str(packed), "--namespace", "dapr-token-injector", *values)
+
+    assert documents(text) == render(*values, hooks=True)
 
 
 def test_digest_wins_over_the_tag(render: Render) -> None:

@@ -17,7 +17,7 @@ dapr-token-injector
 
 {{- define "dapr-token-injector.selectorLabels" -}}
 app.kubernetes.io/name: dapr-token-injector
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "dapr-token-injector.labels" -}}
@@ -34,7 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "dapr-token-injector.metadata" -}}
 name: {{ .name }}
 {{- if .namespaced }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 {{- end }}
 labels:
   {{- include "dapr-token-injector.labels" .root | nindent 2 }}
@@ -61,7 +61,7 @@ annotations:
 {{- /* No caBundle key in mode self and cert-manager, not even an empty one: it would wipe what was put there. */ -}}
 service:
   name: dapr-token-injector
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ .root.Release.Namespace | quote }}
   path: {{ .path }}
   port: 443
 {{- if eq .root.Values.tls.mode "files" }}
