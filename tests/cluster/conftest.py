@@ -35,18 +35,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def report(pytestconfig: pytest.Config) -> binaries.Report:
-    """Tell progress past pytest's capture: a build takes minutes."""
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-
-    def tell(line: str) -> None:
-        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-            binaries.report_to_stderr(line)
-
-    return tell
-
-
-@pytest.fixture(scope="session")
 def cluster(report: binaries.Report) -> Iterator[Cluster]:
     """The cluster that the environment asks for, a control plane of our own by default."""
     with open_cluster(report) as opened:

@@ -25,7 +25,7 @@ from tests.controlplane.errors import BuildError
 from tests.controlplane.processes import ManagedProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 MODULES = Path(__file__).parent / "gomod"
 KUBERNETES_VERSION = "1.37.2"
@@ -124,7 +124,7 @@ def resolve(program: Program, report: Report = report_to_stderr) -> Path:
         return Path(assets) / program.name
     built = cache_folder(program) / program.name
     if not built.exists():
-        with _lock(program, report):
+        with cache_lock(program.name, report):
             if not built.exists():  # another run may have built it while we waited for the lock
                 _build(program, built, report)
     return built
@@ -132,22 +132,23 @@ def resolve(program: Program, report: Report = report_to_stderr) -> Path:
 
 def cache_folder(program: Program) -> Path:
     """Return the folder that holds, or will hold, the built program."""
-    return _cache_root() / f"{program.name}-{program.version}-{program.digest()}"
+    return cache_root() / f"{program.name}-{program.version}-{program.digest()}"
 
 
-def _cache_root() -> Path:
+def cache_root() -> Path:
+    """Return the folder of everything that is built once."""
     return Path.home() / ".cache" / "dapr-token-injector"
 
 
 @contextlib.contextmanager
-def _lock(program: Program, report: Report) -> Iterator[None]:
-    """Hold the build of `program`; the kernel lets go of it when we die."""
-    _cache_root().mkdir(parents=True, exist_ok=True)
-    with (_cache_root() / f"{program.name}.lock").open("w") as file:
+def cache_lock(name: str, report: Report) -> Iterator[None]:
+    """Hold the build of something; the kernel lets go of it when we die."""
+    cache_root().mkdir(parents=True, exist_ok=True)
+    with (cache_root() / f"{name}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report(f"another run is building {program.name}, waiting for it")
+            report(f"another run is building {name}, waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -156,7 +157,7 @@ def _build(program: Program, target: Path, report: Report) -> None:
     _require_go(program)
     report(f"building {program.name} {program.version} with Go, once: minutes when its cache is cold")
     started = time.monotonic()
-    scratch = _cache_root() / f"building-{program.name}"
+    scratch = cache_root() / f"building-{program.name}"
     shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed: the lock is ours
     scratch.mkdir()
     try:
@@ -171,14 +172,35 @@ def _build(program: Program, target: Path, report: Report) -> None:
 def _run_go_build(program: Program, output: Path, log: Path, report: Report) -> None:
     command = [_go(), "build", "-C", str(program.folder), *program.build_flags]
     command += ["-ldflags", program.ldflags, "-o", str(output), program.package]
+
+    def progress(so_far: str) -> str:
+        return f"{_compiled_packages(so_far)} packages compiled"
+
+    what = f"{program.name} {program.version}"
+    run_build(what, command, log=log, report=report, env=_GO_ENVIRONMENT, progress=progress)
+
+
+def run_build(
+    what: str,
+    command: Sequence[str],
+    *,
+    log: Path,
+    report: Report,
+    env: Mapping[str, str] | None = None,
+    progress: Callable[[str], str] = lambda _: "",
+) -> None:
+    """Run a command that takes its time, and say every few seconds that it goes on; its output is added to `log`.
+
+    Raises:
+        BuildError: it failed; the message has the end of its output.
+    """
     started = time.monotonic()
-    with ManagedProcess.start(f"go build of {program.name}", command, log_path=log, env=_GO_ENVIRONMENT) as build:
+    with ManagedProcess.start(what, command, log_path=log, env=env) as build:
         while (status := _wait(build.popen, PROGRESS_INTERVAL_SECONDS)) is None:
-            seconds = time.monotonic() - started
-            report(f"  {program.name}: {seconds:.0f} s, {_compiled_packages(build.log())} packages compiled")
+            report(f"  {what}: {time.monotonic() - started:.0f} s, {progress(build.log())}".rstrip(", "))
     if status != 0:
         tail = "\n".join(build.log().splitlines()[-20:])
-        raise BuildError(f"go could not build {program.name} {program.version}; the end of its output:\n{tail}")
+        raise BuildError(f"could not build {what}; the end of its output:\n{tail}")
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:

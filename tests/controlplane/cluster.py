@@ -238,10 +238,23 @@ def _start_apiserver(plan: _Plan, folder: Path, authority: Authority, ports: _Po
         f"--service-cluster-ip-range={network.service_cidr}",
         f"--audit-policy-file={write_private(folder / 'audit-policy.json', json.dumps(_AUDIT_POLICY).encode())}",
         f"--audit-log-path={folder / 'audit.log'}",
+        *_kubelet_access(folder, authority),
         "--audit-log-mode=blocking",  # an event is in the file before its request is answered
         *plan.apiserver_flags,
     ]
     return ManagedProcess.start("kube-apiserver", command, log_path=folder / "apiserver.log")
+
+
+def _kubelet_access(folder: Path, authority: Authority) -> tuple[str, ...]:
+    """Return the flags for calling a kubelet, which logs and exec need once a node has joined."""
+    pair = authority.issue_client(user="kube-apiserver-kubelet-client", group="system:masters")
+    certificate, key = pair.write(folder, "kubelet-client")
+    return (
+        f"--kubelet-client-certificate={certificate}",
+        f"--kubelet-client-key={key}",
+        f"--kubelet-certificate-authority={folder / 'ca.crt'}",
+        "--kubelet-preferred-address-types=InternalIP",
+    )
 
 
 def _reachability(network: Network) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CHART: Final = Path(__file__).parents[2] / "charts/dapr-token-injector"
-TIMEOUT_SECONDS: Final = 120.0
+TIMEOUT_SECONDS: Final = 300.0  # Helm itself waits for Pods
 
 
 class HelmError(HarnessError):

@@ -50,10 +50,19 @@ class Kubectl:
         """Return the same for another namespace."""
         return dataclasses.replace(self, namespace=namespace)
 
+    def command(self) -> tuple[str, ...]:
+        """Return the words that stand before any arguments."""
+        return (
+            str(self.binary),
+            f"--kubeconfig={self.kubeconfig}",
+            f"--cache-dir={self.cache_folder}",
+            f"--namespace={self.namespace}",
+        )
+
     def try_run(self, *arguments: str, stdin: Mapping[str, Any] | None = None) -> Output:
         """Run kubectl and return what came out of it, however it ended."""
         done = subprocess.run(
-            [*self._command(), *arguments],
+            [*self.command(), *arguments],
             input=None if stdin is None else json.dumps(stdin),
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
@@ -94,14 +103,6 @@ class Kubectl:
     def delete(self, kind: str, name: str) -> None:
         """Ask for an object's end, without waiting for it; one that is gone already is fine."""
         self.run("delete", kind, name, "--ignore-not-found", "--wait=false")
-
-    def _command(self) -> tuple[str, ...]:
-        return (
-            str(self.binary),
-            f"--kubeconfig={self.kubeconfig}",
-            f"--cache-dir={self.cache_folder}",
-            f"--namespace={self.namespace}",
-        )
 
 
 def _object(output: Output) -> Json:

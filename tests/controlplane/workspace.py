@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PREFIX = "dapr-token-injector-"
 
 # The programs of a killed run die at the same moment and may still write, hence more than one round.
-_JANITOR = """
+_REMOVE_FOLDER = """
 import os, shutil, sys, time
 while os.read(0, 1):
     pass
@@ -40,24 +40,38 @@ def temporary_folder() -> Iterator[Path]:
     """Yield a new folder, readable by us alone; it is gone when the block or this process ends."""
     sweep()
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-    janitor = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _JANITOR, str(folder)],
+    try:
+        with janitor(_REMOVE_FOLDER, str(folder)):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def janitor(script: str, *arguments: str) -> Iterator[None]:
+    """Run a script that outlives us: it waits for the end of its stdin, which is the block's or ours, and cleans up."""
+    helper = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", script, *arguments],
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C must not reach it
     )
     try:
-        yield folder
+        yield
     finally:
-        janitor.communicate()
-        shutil.rmtree(folder, ignore_errors=True)
+        helper.communicate()
 
 
 def sweep() -> None:
     """Remove the folders of runs that are dead."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        owner = folder.name.removeprefix(PREFIX).split("-")[0]
-        if owner.isdecimal() and not _is_alive(int(owner)):
+        if is_dead(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_dead(name: str) -> bool:
+    """Whether the run that gave something this name has ended."""
+    owner = name.removeprefix(PREFIX).split("-")[0]
+    return owner.isdecimal() and not _is_alive(int(owner))
 
 
 def write_private(path: Path, content: bytes) -> Path:
