@@ -1,0 +1,69 @@
+"""One cluster with a node for the session, one namespace per test, the chart installed where a test needs it."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.controlplane.cluster import wait_for_service_account
+from tests.node.release import Release
+from tests.node.target import Target, open_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.controlplane import binaries
+    from tests.controlplane.kubectl import Kubectl
+
+HERE = Path(__file__).parent
+TEST_TIMEOUT_SECONDS = 600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder; the time limit spares the fixture that may have to build everything first."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.node)
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_SECONDS, func_only=True))
+
+
+@pytest.fixture(scope="session")
+def target(report: binaries.Report) -> Iterator[Target]:
+    """The cluster that the environment asks for, a node of our own by default."""
+    with open_target(report) as opened:
+        yield opened
+
+
+@pytest.fixture
+def inside(target: Target) -> Iterator[None]:
+    """Keep the test where the cluster is reached from."""
+    with target.entered():
+        yield
+
+
+@pytest.fixture
+def kubectl(target: Target, inside: None) -> Iterator[Kubectl]:  # noqa: ARG001 - entered first, left last
+    """Kubectl in a namespace of the test's own."""
+    name = f"token-injector-{secrets.token_hex(4)}"
+    target.kubectl.run("create", "namespace", name)
+    within = target.kubectl.within(name)
+    try:
+        wait_for_service_account(within)
+        yield within
+    finally:
+        target.kubectl.delete("namespace", name)
+
+
+@pytest.fixture(scope="module")
+def release(target: Target) -> Iterator[Release]:
+    """The chart, installed for a module's tests with the values it has by default."""
+    with target.entered():
+        installed = Release.install(target)
+    try:
+        yield installed
+    finally:
+        with target.entered():
+            installed.uninstall()

@@ -1,0 +1,64 @@
+"""The chart as a release of Helm, in a namespace that enforces Pod Security `restricted`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from tests.controlplane.helm import CHART
+
+if TYPE_CHECKING:
+    from tests.controlplane.helm import Helm
+    from tests.controlplane.kubectl import Kubectl
+    from tests.node.target import Target
+
+NAME: Final = "dapr-token-injector"
+NAMESPACE: Final = "dapr-token-injector"
+WAIT: Final = ("--wait", "--timeout=4m")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An installed chart; `kubectl` is in its namespace."""
+
+    helm: Helm
+    kubectl: Kubectl
+    values: tuple[str, ...]
+
+    @classmethod
+    def install(cls, target: Target, *values: str) -> Self:
+        """Install the chart with the image under test, and return when its Pods are ready.
+
+        Raises:
+            HarnessError: Helm gave up; the message has what it said and how the Pods are.
+        """
+        repository, _, tag = target.image.rpartition(":")
+        release = cls(
+            target.helm,
+            target.kubectl.within(NAMESPACE),
+            (f"image.repository={repository}", f"image.tag={tag}", *values),
+        )
+        target.kubectl.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+            }
+        )
+        release.call("install", *WAIT)
+        return release
+
+    def call(self, command: str, *flags: str) -> str:
+        """Run `helm install` or `helm upgrade` on the chart."""
+        settings = [f"--set={value}" for value in self.values]
+        return self.helm.run(command, NAME, str(CHART), f"--namespace={NAMESPACE}", *settings, *flags)
+
+    def uninstall(self) -> None:
+        """Remove the release and its namespace."""
+        self.helm.run("uninstall", NAME, f"--namespace={NAMESPACE}", "--ignore-not-found", *WAIT)
+        self.kubectl.run("delete", "namespace", NAMESPACE, "--wait", "--timeout=120s")
+
+    def pods(self, *, ending: bool = False) -> list[str]:
+        """Return the names of the webhook's Pods, with or without those that are about to end."""
+        found = self.kubectl.list("pods", f"--selector=app.kubernetes.io/name={NAME}")
+        return [pod["metadata"]["name"] for pod in found if ending or "deletionTimestamp" not in pod["metadata"]]

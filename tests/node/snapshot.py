@@ -1,0 +1,37 @@
+"""Everything that a cluster holds, in a form in which two moments can be compared."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tests.controlplane.kubectl import Json, Kubectl
+
+# What a cluster writes about itself all the time, whatever its users do.
+_RESTLESS: Final = {
+    "events",
+    "events.events.k8s.io",
+    "leases.coordination.k8s.io",
+    "componentstatuses",
+    "ipaddresses.networking.k8s.io",
+}
+_VOLATILE: Final = ("resourceVersion", "managedFields", "generation")
+
+
+def take(kubectl: Kubectl) -> dict[str, str]:
+    """Return every object's content by `resource namespace/name`, without its status and what counts its writes."""
+    listed = kubectl.run("api-resources", "--verbs=list", "--output=name").stdout.split()
+    resources = ",".join(sorted(set(listed) - _RESTLESS))
+    items: list[Json] = json.loads(kubectl.run("get", resources, "--all-namespaces", "--output=json").stdout)["items"]
+    return {_identity(item): _content(item) for item in items}
+
+
+def _identity(item: Json) -> str:
+    metadata = item["metadata"]
+    return f"{item['kind']} {metadata.get('namespace', '')}/{metadata['name']}"
+
+
+def _content(item: Json) -> str:
+    metadata = {key: value for key, value in item["metadata"].items() if key not in _VOLATILE}
+    return json.dumps({**item, "metadata": metadata, "status": None}, sort_keys=True)

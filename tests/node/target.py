@@ -1,0 +1,95 @@
+"""The cluster whose Pods really run.
+
+By default it is one node of our own, in a network namespace of its own (`controlplane.node`). With
+`DAPR_TOKEN_INJECTOR_TEST_CLUSTER=kubeconfig` it is the one that `KUBECONFIG` names, kind included; its nodes
+must be able to get two images: ours, by `DAPR_TOKEN_INJECTOR_TEST_IMAGE` (say, after `kind load`), and daprd's, by
+`DAPR_TOKEN_INJECTOR_TEST_DAPRD_IMAGE` (default `daprio/daprd:1.16.0`). The cluster is left as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tests.controlplane import binaries, images, netns, node
+from tests.controlplane.errors import HarnessError
+from tests.controlplane.helm import Helm
+from tests.controlplane.requirement import require
+from tests.controlplane.target import CLUSTER_VARIABLE, open_cluster
+from tests.controlplane.workspace import temporary_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.controlplane.kubectl import Kubectl
+    from tests.controlplane.netns import NetworkNamespace
+    from tests.controlplane.node import NodeCluster
+
+IMAGE_VARIABLE: Final = "DAPR_TOKEN_INJECTOR_TEST_IMAGE"
+DAPRD_IMAGE_VARIABLE: Final = "DAPR_TOKEN_INJECTOR_TEST_DAPRD_IMAGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A cluster with nodes, and the images that they can get; `own` and `network` when it is ours."""
+
+    kubectl: Kubectl
+    helm: Helm
+    folder: Path
+    image: str
+    daprd_image: str
+    own: NodeCluster | None = None
+    network: NetworkNamespace | None = None
+
+    def entered(self) -> contextlib.AbstractContextManager[None]:
+        """Where the cluster is reached from."""
+        return self.network.entered() if self.network else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def open_target(report: binaries.Report) -> Iterator[Target]:
+    """Yield the cluster that the environment asks for; skip or fail where it cannot be had."""
+    if os.environ.get(CLUSTER_VARIABLE, "own") == "own":
+        for reason in (netns.reason_unavailable(), node.reason_unavailable(), images.reason_unavailable()):
+            require(reason)
+        with _own_node(report) as target:
+            yield target
+    else:
+        with open_cluster(report) as cluster:
+            helm = Helm.find(cluster.folder, cluster.kubectl.kubeconfig, report=report)
+            daprd = os.environ.get(DAPRD_IMAGE_VARIABLE, f"daprio/daprd:{binaries.DAPRD.version}")
+            yield Target(cluster.kubectl, helm, cluster.folder, _users_image(), daprd)
+
+
+@contextlib.contextmanager
+def _own_node(report: binaries.Report) -> Iterator[Target]:
+    # All that fetches what it is made of comes first: nothing leads out of the namespace.
+    programs = node.NodePrograms.resolve(report)
+    daprd, _ = binaries.resolve(binaries.DAPRD, report), binaries.resolve(binaries.DAPR_INJECTOR, report)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(temporary_folder())
+        built = images.build_images(daprd, folder, report)
+        network = stack.enter_context(netns.network_namespace())
+        with network.entered():
+            own = stack.enter_context(node.one_node_cluster(programs, built.archive))
+        built.archive.unlink()
+        kubectl = own.control_plane.kubectl
+        yield Target(
+            kubectl,
+            Helm.find(folder, kubectl.kubeconfig, report=report),
+            folder,
+            built.injector,
+            images.DAPRD,
+            own,
+            network,
+        )
+
+
+def _users_image() -> str:
+    image = os.environ.get(IMAGE_VARIABLE, "")
+    if not image:
+        raise HarnessError(f"{CLUSTER_VARIABLE}=kubeconfig needs {IMAGE_VARIABLE}, an image that its nodes can get")
+    return image

@@ -1,0 +1,98 @@
+"""R5 on a node: the webhook's own rollout, met by Pods that are created all the time, costs none of them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tests.cluster.objects import ASKING, pod, token_variable, tokens
+from tests.controlplane.polling import wait_for
+from tests.controlplane.processes import ManagedProcess
+from tests.node.release import NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.node.release import Release
+    from tests.node.target import Target
+
+RESTARTS = 2
+LEAST_CREATES_PER_RESTART = 50
+PACE_SECONDS = 0.05
+CREATORS = 2
+
+
+@dataclass(slots=True)
+class Creates:
+    """Pods created without a pause and without a second attempt, by some threads; what came of each."""
+
+    url: str
+    admitted: list[Json] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def count(self) -> int:
+        return len(self.admitted) + len(self.failures)
+
+    def run(self, prefix: str) -> None:
+        """Create until `over`; nobody schedules these Pods, so none is started."""
+        with httpx.Client(trust_env=False, timeout=60.0) as client:
+            number = 0
+            while not self.over.wait(PACE_SECONDS):
+                number += 1
+                item = pod(ASKING)
+                item["metadata"]["name"] = f"{prefix}-{number}"
+                item["spec"]["schedulerName"] = "nobody"
+                answer = client.post(self.url, json=item)
+                if answer.status_code == httpx.codes.CREATED:
+                    self.admitted.append(answer.json())
+                else:
+                    self.failures.append(answer.text)
+
+
+@contextlib.contextmanager
+def creating(kubectl: Kubectl, target: Target) -> Iterator[Creates]:
+    """Create Pods for the length of the block, through `kubectl proxy`, which knows how to reach any cluster."""
+    log_path = target.folder / f"proxy-{kubectl.namespace}.log"
+    with ManagedProcess.start("kubectl proxy", [*kubectl.command(), "proxy", "--port=0"], log_path=log_path) as proxy:
+        port = wait_for("kubectl proxy serving", lambda: re.search(r"127\.0\.0\.1:(\d+)", proxy.log()))[1]
+        creates = Creates(f"http://127.0.0.1:{port}/api/v1/namespaces/{kubectl.namespace}/pods")
+        threads = [threading.Thread(target=creates.run, args=(f"shop-{number}",)) for number in range(CREATORS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield creates
+        finally:
+            creates.over.set()
+            for thread in threads:
+                thread.join()
+
+
+def restart(release: Release) -> None:
+    """Replace every Pod of the webhook, and return when the last of the old ones has ended."""
+    old = set(release.pods())
+    release.kubectl.run("rollout", "restart", f"deployment/{NAME}")
+    command = ("rollout", "status", f"deployment/{NAME}", "--timeout=50s")
+    wait_for("the rollout done", lambda: release.kubectl.try_run(*command).returncode == 0, timeout_seconds=240)
+    wait_for("the old Pods ended", lambda: not old & set(release.pods(ending=True)), timeout_seconds=120)
+
+
+def test_rolling_restart_of_the_webhook_loses_no_create_and_lets_no_pod_slip_by(
+    kubectl: Kubectl, target: Target, release: Release
+) -> None:
+    with creating(kubectl, target) as creates:
+        wait_for("creates before the first restart", lambda: creates.count >= LEAST_CREATES_PER_RESTART)
+        for _ in range(RESTARTS):
+            before = creates.count
+            restart(release)
+            assert creates.count - before >= LEAST_CREATES_PER_RESTART
+
+    assert creates.failures == []
+    assert [item["metadata"]["name"] for item in creates.admitted if tokens(item) != [token_variable()]] == []
