@@ -10,11 +10,12 @@ import pytest
 
 from tests.cluster.objects import APP, ASKING, DAPR, SIDECAR, deployment, failed_creations, pod, pods_of
 from tests.cluster.policies import GUARD_LABEL, guard
+from tests.controlplane import registration
 from tests.controlplane.cluster import wait_for_service_account
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.controlplane.cluster import ControlPlane
     from tests.controlplane.kubectl import Json, Kubectl
@@ -183,6 +184,23 @@ def test_guard_looks_after_the_webhook_did_its_work(guarded: Kubectl, injecting:
 
     assert refusal(guarded, pod(ASKING)) == ""
     assert injecting.requests_served() == before + 1
+
+
+def test_pod_that_slipped_through_while_the_webhook_was_away_is_noticed(
+    guarded: Kubectl, register: Callable[[Json], None]
+) -> None:
+    away = registration.token_injector(
+        registration.Endpoint("https://127.0.0.1:9", b"nobody"), namespace=guarded.namespace
+    )
+    for entry in away["webhooks"]:
+        entry["failurePolicy"] = "Ignore"
+        del entry["clientConfig"]["caBundle"]
+    register(away)
+
+    said = refusal(guarded, pod(ASKING))
+
+    assert "has no DAPR_API_TOKEN" in said
+    assert "create it again if it has both" in said
 
 
 def test_literal_that_the_webhook_keeps_is_refused_by_the_guard(guarded: Kubectl, injecting: Webhook) -> None:
