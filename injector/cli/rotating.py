@@ -58,7 +58,11 @@ _OPTIONS: Final = (
     click.option("--force", is_flag=True, help="Also where somebody else writes the Secret; shows what changes."),
     click.option("--dry-run", is_flag=True, help="Change nothing: tell what would restart and what would not."),
     click.option(
-        "--at-once", type=click.IntRange(1, 100), default=2, show_default=True, help="Workloads per namespace."
+        "--at-once",
+        type=click.IntRange(1, 100),
+        default=2,
+        metavar="N",
+        help="Workloads of a namespace in one wave. Default: 2.",
     ),
     click.option("--timeout", default="10m", show_default=True, metavar="TIME", help="For each wave to be ready."),
     click.option(
@@ -72,11 +76,15 @@ _OPTIONS: Final = (
 
 
 @click.command(short_help="Give Secrets another token, and restart what uses them.")
-@_options
 @click.option("--restart", is_flag=True, help="Restart the workloads that use them, wave by wave.")
 @click.option(
-    "--wait", type=bool, default=True, show_default=True, help="false: start all restarts at once, and wait for none."
+    "--wait",
+    type=bool,
+    default=True,
+    metavar="true|false",
+    help="false: start all restarts at once, and wait for none. Default: true.",
 )
+@_options
 def rotate(**options: Any) -> int:  # noqa: ANN401 - those above
     """Give Secrets another token, and restart what uses them.
 
