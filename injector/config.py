@@ -305,8 +305,8 @@ class Settings(BaseModel):
         Group.LIMITS,
         0.1,
         "Seconds that a turn of the event loop works on requests, or a quarter of a request's own timeout if less; the "
-        "rest of the turn is shed with 503 and Retry-After: 1, each review once. What is new takes three turns: "
-        "connection, handshake, request.",
+        "rest of the turn is shed with 503 and Retry-After: 1, each review once, bodies up to 16 KiB only after three "
+        "times as long. What is new takes three turns: connection, handshake, request.",
         gt=0,
         le=30,
     )

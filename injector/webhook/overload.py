@@ -87,7 +87,8 @@ class Shedder:
 
     An API server asks again a second after it was turned away, with the same uid, until its webhook's timeout is over.
     So a review is shed for lag once: when it comes again it is answered, unless its caller has given up by then.
-    Otherwise a lasting overload would turn the same review away each time.
+    Otherwise a lasting overload would turn the same review away each time. Small ones are shed later than others: they
+    cost about as much to turn away as to answer, and are what ordinary Pods look like.
     """
 
     def __init__(self, max_lag: float) -> None:
@@ -106,8 +107,9 @@ class Shedder:
         """
         if now - arrived > timeout:
             return "timeout"
+        max_lag = self._max_lag if len(body) > SMALL_BODY else SMALL_BODY_LAG * self._max_lag
         # A quarter of a short timeout leaves room for the way back.
-        if now - turn - INTERVAL <= min(self._max_lag, timeout / 4):
+        if now - turn - INTERVAL <= min(max_lag, timeout / 4):
             return None
         uid = _uid(body)
         first = self._turned_away.pop(uid, None)
@@ -133,6 +135,10 @@ def _uid(body: bytes) -> bytes:
 
 # Seconds that a caller is told to wait. 1 and not 0: an API server makes at most ten retries, at the pace it is told.
 RETRY_AFTER: Final = 1
+# Bytes. A Pod that a Deployment makes is a review of 6 to 9 KB, sidecar included.
+SMALL_BODY: Final = 16 * 1024
+# How much longer a turn may have worked before it sheds a small one.
+SMALL_BODY_LAG: Final = 3
 # Reviews that were turned away and may come again; an API server has at most some hundreds under way.
 _REMEMBERED: Final = 4096
 _NEAR: Final = 512  # bytes

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from injector.webhook.overload import INTERVAL, Pulse, Shedder
+from injector.webhook.overload import INTERVAL, SMALL_BODY, Pulse, Shedder
 
 
 class ManualClock:
@@ -83,14 +83,23 @@ def test_it_beats_in_a_loop_until_it_is_stopped() -> None:
     ],
 )
 def test_what_is_not_worth_an_answer_is_shed(arrived: float, turn: float, timeout: float, cause: str | None) -> None:
-    assert Shedder(0.25).cause(now=100.0, arrived=arrived, turn=turn, timeout=timeout, body=b"{}") == cause
+    assert Shedder(0.25).cause(now=100.0, arrived=arrived, turn=turn, timeout=timeout, body=body("a")) == cause
 
 
-def body(uid: str) -> bytes:
-    """The beginning of a review as an API server writes it."""
-    return (
-        b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"%b","object":{' % uid.encode()
-    )
+def body(uid: str, *, size: int = SMALL_BODY + 1) -> bytes:
+    """What begins like a review as an API server writes it."""
+    head = b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"%b",' % uid.encode()
+    return head.ljust(size)
+
+
+@pytest.mark.parametrize(("worked", "size", "cause"), [
+    (0.5, SMALL_BODY + 1, "lag"),
+    (0.5, SMALL_BODY, None),
+    (0.8, SMALL_BODY, "lag"),
+])  # fmt: skip
+def test_a_small_review_is_shed_later(worked: float, size: int, cause: str | None) -> None:
+    turn = 100.0 - worked
+    assert Shedder(0.25).cause(now=100.0, arrived=turn, turn=turn, timeout=10.0, body=body("a", size=size)) == cause
 
 
 def late(shedder: Shedder, uid: str, *, now: float = 100.0, waited: float = 1.0) -> str | None:
