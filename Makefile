@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kind-demo test unit cluster node image lint bench mutation lock clean
+.PHONY: help demo kind-demo test unit cluster node image lint bench soak mutation lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ lint: .venv/.ready ## Formatting, lint rules, types, import directions, spelling
 
 bench: .venv/.ready ## Measure us and the peers in turn, print ratios, draw the picture (bench-results/)
 	@$(PY) -m tests.bench $(BENCH)
+
+soak: .venv/.ready ## Create 10,000 Pods per kind of API server while things happen to the webhook; needs root (SOAK="--help" for more)
+	@$(PY) -m tests.availability $(SOAK)
 
 mutation: .venv/.ready ## Mutate decision, plan and patch; at least 90 % must be noticed
 	@$(PY) -m tests.mutation

@@ -1,0 +1,77 @@
+"""`python -m tests.availability`: all faults for every kind of API server, and a table of what was lost."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from tests.availability import faults
+from tests.availability.replicas import ADDRESSES
+from tests.availability.report import Row, problems
+from tests.availability.run import run
+from tests.availability.scene import MIXES
+from tests.controlplane.cluster import Programs
+from tests.controlplane.errors import HarnessError
+from tests.controlplane.netns import network_namespace
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--creates", default=10_000, show_default=True, help="Pods created directly in each mix, at least.")
+@click.option("--mix", "chosen", multiple=True, type=click.Choice(list(MIXES)), help="Only this mix; may be repeated.")
+@click.option("--fault", "names", multiple=True, help="Only the faults whose names begin so; may be repeated.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def main(creates: int, chosen: tuple[str, ...], names: tuple[str, ...], output: str) -> None:
+    """Create Pods without a pause, let things happen to the webhook, and count what was lost."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as after Ctrl-C
+    wanted = {
+        name: [fault for fault in faults.of(MIXES[name]) if not names or fault.name.startswith(names)]
+        for name in chosen or MIXES
+    }
+    if not any(wanted.values()):
+        raise click.UsageError(f"no fault begins so; there are: {', '.join(fault.name for fault in faults.ALL)}")
+    told, found = Console(stderr=True, highlight=False), {}
+    try:
+        programs = Programs.resolve()
+        with network_namespace(ADDRESSES) as network, network.entered():
+            for name, inflicted in wanted.items():
+                found[name] = run(programs, MIXES[name], inflicted, creates=creates, tell=told.print)
+                if output == "table":
+                    _show(name, found[name])
+    except HarnessError as error:
+        told.print(str(error), style="red")
+        sys.exit(3)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if output == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    wrong = [f"{mix}: {problem}" for mix, rows in found.items() for problem in problems(rows, wanted[mix])]
+    for problem in wrong:
+        told.print(problem, style="red", markup=False)
+    sys.exit(1 if wrong else 0)
+
+
+def _show(mix: str, rows: list[Row]) -> None:
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    table = Table(title=mix, title_justify="left", box=None, pad_edge=False)
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="left" if heading in {"fault", "remark"} else "right")
+    for row in rows:
+        numbers = (row.met, row.failed, row.refused_to_controllers, row.retried, row.without_variable, row.others_hurt)
+        table.add_row(row.fault, f"{row.seconds:g}", *map(str, numbers), row.remark)
+    console.print(table)
+    for row in rows:
+        for sentence, count in row.said.items():
+            console.print(f"  {row.fault}: {count} x {sentence}", markup=False)
+
+
+_HEADINGS = ("fault", "s", "met", "failed", "controllers", "retried", "without", "others", "remark")
+
+_WIDE = 160
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""What happens to the webhook while Pods are created. Each fault returns when over, with a remark on what it saw."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from tests.availability.flood import Flooded, FloodPlan
+from tests.availability.material import bundles, write_bundle
+from tests.availability.replicas import HOST, PORT
+from tests.availability.scene import registrations
+from tests.controlplane.errors import HarnessError
+from tests.controlplane.polling import wait_for
+from tests.controlplane.processes import ManagedProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.availability.replicas import Replica
+    from tests.availability.scene import Mix, Scene
+
+# Creates between two steps of a change: far more than the API server needs to notice it, which takes it 20 ms.
+STEP: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault; it counts only when it met so many creates at least."""
+
+    name: str
+    inflict: Callable[[Scene], str]
+    meets_at_least: int
+    # Where zero failures cannot be had, what the API server says of those; docs/explanation/availability.md tells why.
+    loses: tuple[str, ...] = ()
+
+
+def restart_in_turn(scene: Scene) -> str:
+    """A Deployment's rolling update with one Pod more than usual: a new one is ready before an old one gets SIGTERM."""
+    old = scene.fleet.ready()
+    for replica in old:
+        scene.fleet.wait_until_ready(scene.fleet.start())
+        scene.fleet.terminate(replica)
+    for replica in old:
+        wait_for(f"{replica.name} ended", lambda r=replica: r.process.popen.poll() is not None, timeout_seconds=120)  # type: ignore[misc]
+        if replica.process.popen.returncode:
+            raise HarnessError(f"{replica.name} ended with status {replica.process.popen.returncode}")
+    return "last review " + ", ".join(f"{_last_review(replica):+.2f} s" for replica in old) + " after leaving"
+
+
+def kill_one(scene: Scene) -> str:
+    """SIGKILL for a replica's only process; the kubelet notices and starts it anew in its place."""
+    victim = scene.fleet.ready()[0]
+    killed = time.monotonic()
+    victim.process.kill()
+    left = scene.fleet.wait_until_left(victim)
+    scene.fleet.restart(victim)
+    scene.fleet.wait_until_ready(victim)
+    return f"out of the EndpointSlice {left - killed:.2f} s after its death"
+
+
+def renew_leaf(scene: Scene) -> str:
+    """Every replica's serving certificate is renewed by the same authority."""
+    scene.material.renew(scene.fleet.ready(), lambda: scene.stream.wait_for_more(STEP))
+    return ""
+
+
+def rotate_authority(scene: Scene) -> str:
+    """The next authority is published beside the old one, used, and then alone."""
+    scene.material.rotate(scene.api, scene.fleet.ready(), lambda: scene.stream.wait_for_more(STEP))
+    return ""
+
+
+def blank_bundle(scene: Scene) -> str:
+    """Somebody writes an empty caBundle into our entries."""
+    return _until_healed(scene, lambda: write_bundle(scene.api, b""))
+
+
+def apply_again(scene: Scene) -> str:
+    """GitOps: what is shipped, which has no caBundle, is applied again and again, both ways. The bundle stays."""
+    before = bundles(scene.api)
+    for _ in range(3):
+        for flags in ((), ("--server-side", "--force-conflicts", "--field-manager=gitops")):
+            for item in registrations(scene.material):
+                scene.kubectl.apply(item, *flags)
+        scene.stream.wait_for_more(STEP)
+        if bundles(scene.api) != before:
+            raise HarnessError("applying the shipped configuration changed its bundle")
+    return "bundle kept"
+
+
+def replace(scene: Scene) -> str:
+    """`kubectl replace` of what is shipped: the one way of writing it that takes the bundle away."""
+    item = registrations(scene.material)[0]
+    return _until_healed(scene, lambda: scene.kubectl.run("replace", "-f", "-", stdin=item))
+
+
+def _until_healed(scene: Scene, wipe: Callable[[], object]) -> str:
+    """Let somebody wipe the bundle; wait until every entry has it again."""
+    began = time.monotonic()
+    wipe()
+    wiped = time.monotonic()
+    wait_for("the bundle healed", lambda: all(bundles(scene.api)), timeout_seconds=HEALED_WITHIN, interval_seconds=0.02)
+    healed = time.monotonic()
+    scene.stream.wait_for_more(STEP)
+    return f"healed {healed - wiped:.2f} s after it was written, {healed - began:.2f} s after that began"
+
+
+# Seconds after which it is given up; a machine that is free takes a fraction of one, and 5 are promised.
+HEALED_WITHIN: Final = 60.0
+
+
+def overload(scene: Scene) -> str:
+    """Dear reviews are posted straight to both replicas, at least three times as many as they serve."""
+    ready = scene.fleet.ready()
+    before = [replica.metric("admission_shed_total") for replica in ready]
+    with _flooding(scene) as flood:
+        wait_for("overload", lambda: _lines(flood), timeout_seconds=FLOOD_SECONDS, describe=flood.log)
+        scene.stream.wait_for_more(OVERLOADED)
+    shed = sum(replica.metric("admission_shed_total") for replica in ready) - sum(before)
+    seen = msgspec.json.decode(_lines(flood)[-1], type=Flooded)
+    if seen.asked < OVERLOAD * seen.served:
+        raise HarnessError(f"no overload: {seen.asked} reviews asked, {seen.served} served; {OVERLOAD} times needed")
+    return f"{seen.asked / max(seen.served, 1):.1f} times what was served; {shed:.0f} shed in all"
+
+
+# Reviews asked for each one that is served.
+OVERLOAD: Final = 3
+OVERLOADED: Final = 150  # creates that an overload lasts
+FLOOD_SECONDS: Final = 120.0  # at most
+# A review of so many takes ten milliseconds.
+FLOOD_CONTAINERS: Final = 1000
+
+
+@contextlib.contextmanager
+def _flooding(scene: Scene) -> Iterator[ManagedProcess]:
+    folder = scene.plane.folder
+    bundle = folder / "flood-ca.crt"
+    bundle.write_bytes(b"".join(bundles(scene.api)))
+    plan = FloodPlan(
+        urls=tuple(f"https://{replica.address}:{PORT}" for replica in scene.fleet.ready()),
+        host=HOST,
+        bundle=str(bundle),
+        containers=FLOOD_CONTAINERS,
+        timeout=5,
+        ratio=OVERLOAD,
+        most_seconds=FLOOD_SECONDS,
+    )
+    path = folder / "flood-plan.json"
+    path.write_bytes(msgspec.json.encode(plan))
+    command = [sys.executable, "-m", "tests.availability.flood", str(path)]
+    process = ManagedProcess.start("flood", command, log_path=folder / "flood.log")
+    try:
+        yield process
+        process.ensure_running()
+        process.stop(timeout_seconds=60)
+    finally:
+        process.kill()
+
+
+def _lines(process: ManagedProcess) -> list[str]:
+    return process.log().splitlines()
+
+
+def stand_still(scene: Scene) -> str:
+    """Each replica in turn stands still for a while, as a CPU limit that is far too small makes it."""
+    ready = scene.fleet.ready()
+    before = [replica.metric("admission_shed_total") for replica in ready]
+    longest = 0.0
+    for replica in ready * STANDSTILLS:
+        longest = max(longest, _stop_for(replica, STANDSTILL))
+        scene.stream.wait_for_more(STEP)
+    shed = sum(replica.metric("admission_shed_total") for replica in ready) - sum(before)
+    return f"stood still {len(ready) * STANDSTILLS} times, for {longest:.1f} s at most; {shed:.0f} shed"
+
+
+def _stop_for(replica: Replica, seconds: float) -> float:
+    """Let a process stand still; the seconds that it really was."""
+    began = time.monotonic()
+    replica.process.popen.send_signal(signal.SIGSTOP)
+    try:
+        wait_for("the time", lambda: time.monotonic() - began >= seconds, timeout_seconds=60)
+    finally:
+        replica.process.popen.send_signal(signal.SIGCONT)
+    return time.monotonic() - began
+
+
+STANDSTILLS: Final = 2
+# Seconds: longer than the event loop may be late (--max-lag); a timeout of 5 s leaves room for a retry after it.
+STANDSTILL: Final = 2.0
+
+
+def _last_review(replica: Replica) -> float:
+    """Seconds from the EndpointSlice without the replica to the last review that it answered."""
+    offset = time.time() - time.monotonic()
+    assert replica.left is not None
+    return max(replica.answers(), default=0.0) - (replica.left + offset)
+
+
+# A dead process: its address is dialled until it has left the EndpointSlice, and what it had in hand is gone.
+_DEAD: Final = ("connect: connection refused", "EOF", "connection reset by peer", "broken pipe")
+# No bundle: the API server trusts nobody but the system's authorities.
+_UNTRUSTED: Final = ("x509: certificate signed by unknown authority",)
+
+ALL: Final = (
+    Fault("rolling restart", restart_in_turn, 100),
+    Fault("SIGKILL of one of two", kill_one, 10, loses=_DEAD),
+    Fault("leaf renewed", renew_leaf, 50),
+    Fault("CA rotated", rotate_authority, 100),
+    Fault("caBundle blanked", blank_bundle, STEP, loses=_UNTRUSTED),
+    Fault("applied again", apply_again, 3 * STEP),
+    Fault("replaced", replace, STEP, loses=_UNTRUSTED),
+    Fault("overload", overload, OVERLOADED),
+    Fault("standstill", stand_still, 4 * STEP),
+)
+# Of certificates from files nobody takes care but their owner.
+SELF_ONLY: Final = frozenset({"caBundle blanked", "applied again", "replaced"})
+
+
+def of(mix: Mix) -> tuple[Fault, ...]:
+    """Those that make sense for a mix."""
+    return tuple(fault for fault in ALL if mix.tls == "self" or fault.name not in SELF_ONLY)

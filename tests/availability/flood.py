@@ -1,0 +1,155 @@
+"""More reviews than are served, posted straight to the replicas: a process of its own, inside the network namespace.
+
+It asks at a rate that does not depend on the answers, and raises it until no more than a third of what it asks is
+served. Then it says so, and holds it. It ends by itself at the time in its plan, and in good order on SIGTERM; then it
+prints its counts since it began to hold. Both lines are JSON.
+
+Run as `python -m tests.availability.flood PLAN`, with the plan as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import ssl
+import sys
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from tests.http.reviews import UID, dear_review
+
+
+class FloodPlan(msgspec.Struct, frozen=True):
+    """Whom to ask, how, and for how long at most."""
+
+    urls: tuple[str, ...]
+    host: str  # SNI, and the name in the certificates
+    bundle: str  # file
+    containers: int  # in a review's Pod: what makes it dear
+    timeout: int  # seconds that each review says that it waits
+    ratio: float  # of what is asked to what is served, at least
+    most_seconds: float
+
+
+class Flooded(msgspec.Struct, frozen=True):
+    """What was asked, and what came of it."""
+
+    asked: int
+    served: int  # in time or not
+    shed: int  # 503 with Retry-After: 1
+    other: int  # any other answer, or none in time
+
+
+class Flood:
+    """Asks all replicas in turn."""
+
+    def __init__(self, plan: FloodPlan, session: aiohttp.ClientSession) -> None:
+        self._plan = plan
+        self._session = session
+        self._before, _, self._after = dear_review(plan.containers).partition(UID.encode())
+        self._urls = itertools.cycle(plan.urls)
+        self._stop = asyncio.Event()
+        self._seen: Counter[str] = Counter()
+        self._rate = _FIRST_RATE
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until SIGTERM or the last second."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.call_later(self._plan.most_seconds, self._stop.set)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._ask_on())
+            group.create_task(self._raise())
+
+    async def _ask_on(self) -> None:
+        while not self._stop.is_set():
+            if len(self._tasks) < _MOST_ON_THE_WAY:
+                task = asyncio.create_task(self._ask(next(self._urls)))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            await self._pause(1 / self._rate)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _raise(self) -> None:
+        """Ask more each second until it is too much, then hold; tell both."""
+        held: Counter[str] | None = None
+        while not self._stop.is_set():
+            before = self._seen.copy()
+            await self._pause(1.0)
+            latest = self._seen - before
+            if latest["asked"] < self._plan.ratio * latest["served"] * _ROOM or not latest["served"]:
+                self._rate = min(self._rate * _RAISE, _MOST_RATE)
+            elif held is None:
+                held = self._seen.copy()
+                _tell({"overloaded": True, "rate": self._rate})
+        _tell(_counted(self._seen - (held or self._seen)))
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stop.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _ask(self, url: str) -> None:
+        self._seen["asked"] += 1
+        try:
+            async with self._session.post(
+                f"{url}/mutate?timeout={self._plan.timeout}s",
+                data=self._before + str(uuid.uuid4()).encode() + self._after,
+                headers={"Content-Type": "application/json"},
+                server_hostname=self._plan.host,
+            ) as answer:
+                await answer.read()
+        except (aiohttp.ClientError, TimeoutError):
+            self._seen["other"] += 1
+            return
+        if answer.status == _OK:
+            self._seen["served"] += 1
+        elif answer.status == _SHED and answer.headers.get("Retry-After") == "1":
+            self._seen["shed"] += 1
+        else:
+            self._seen["other"] += 1
+
+
+_FIRST_RATE: Final = 100.0
+_RAISE: Final = 1.5
+_MOST_RATE: Final = 5000.0
+_ROOM: Final = 1.2  # so that a short lull does not undo the ratio
+_MOST_ON_THE_WAY: Final = 1000  # of them together; each replica takes 1024 connections
+_OK: Final = 200
+_SHED: Final = 503
+
+
+def _counted(seen: Counter[str]) -> Flooded:
+    return Flooded(seen["asked"], seen["served"], seen["shed"], seen["other"])
+
+
+def _tell(value: object) -> None:
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+async def _run(plan: FloodPlan) -> None:
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=plan.bundle), limit=0)
+    timeout = aiohttp.ClientTimeout(total=plan.timeout)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        await Flood(plan, session).run()
+
+
+def main() -> int:
+    """Run the plan named on the command line."""
+    asyncio.run(_run(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=FloodPlan)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

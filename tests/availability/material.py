@@ -1,0 +1,182 @@
+"""Where the replicas' certificates come from, and how a person or a program changes them."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import ssl
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from tests.availability.replicas import HOST, NAMESPACE, PORT
+from tests.controlplane.pki import Authority
+from tests.controlplane.polling import wait_for
+from tests.controlplane.registration import NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tests.availability.api import ApiClient
+    from tests.availability.replicas import Replica
+
+CONFIGURATION: Final = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{NAME}"
+_SECRET: Final = f"/api/v1/namespaces/{NAMESPACE}/secrets/dapr-token-injector-ca"
+
+
+class Material(Protocol):
+    """Certificates of all replicas."""
+
+    @property
+    def bundle(self) -> bytes | None:
+        """What the registration begins with; None leaves it to the replicas."""
+        ...
+
+    def prepare(self, api: ApiClient) -> None:
+        """Make what has to be there before the first replica."""
+        ...
+
+    def flags(self, folder: Path) -> Sequence[str]:
+        """How a new replica is told; what it needs goes into its folder."""
+        ...
+
+    def renew(self, replicas: Sequence[Replica], between: Callable[[], None]) -> None:
+        """Have each replica serve another certificate of the same authority."""
+        ...
+
+    def rotate(self, api: ApiClient, replicas: Sequence[Replica], between: Callable[[], None]) -> None:
+        """Have them serve certificates of another authority, and nobody trust the old one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SelfManaged:
+    """`--tls-mode self`: the replicas do it all. Short lives, so that it happens while somebody looks."""
+
+    kubeconfig: Path
+
+    @property
+    def bundle(self) -> None:
+        """The replicas write it."""
+        return
+
+    def prepare(self, api: ApiClient) -> None:
+        """The Secret, empty as it is shipped."""
+        namespace, name = NAMESPACE, _SECRET.rpartition("/")[2]
+        api.apply(
+            _SECRET,
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"namespace": namespace, "name": name},
+                "type": "Opaque",
+            },
+        )
+
+    def flags(self, folder: Path) -> Sequence[str]:  # noqa: ARG002 - others write into it
+        """How a new replica is told."""
+        return (
+            *("--tls-mode", "self", "--kubeconfig", str(self.kubeconfig), "--namespace", NAMESPACE),
+            *("--leaf-lifetime", LEAF_LIFETIME, "--ca-settle-time", SETTLE_TIME),
+        )
+
+    def renew(self, replicas: Sequence[Replica], between: Callable[[], None]) -> None:
+        """Wait until each has renewed its own."""
+        before = [(replica, replica.metric(_LEAF_ENDS)) for replica in replicas]
+        for replica, ends in before:
+            _wait(f"{replica.name} renewed", lambda r=replica, e=ends: r.metric(_LEAF_ENDS) > e)  # type: ignore[misc] # mypy cannot infer a lambda with defaults
+            between()
+
+    def rotate(self, api: ApiClient, replicas: Sequence[Replica], between: Callable[[], None]) -> None:
+        """Ask for a new authority, and wait until the old one is trusted no more."""
+
+        def pruned() -> float:
+            return sum(replica.metric("ca_steps_total", step="prune") for replica in replicas)
+
+        before = pruned()
+        api.apply(
+            _SECRET,
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"annotations": {"dapr-token-injector/rotate-ca": "now"}},
+            },
+        )
+        _wait("the old authority pruned", lambda: pruned() > before)
+        between()
+
+
+_LEAF_ENDS: Final = "certificate_expiry_timestamp_seconds"
+LEAF_LIFETIME: Final = "30s"
+SETTLE_TIME: Final = "2s"
+
+
+@dataclass(slots=True)
+class Files:
+    """`--tls-mode files`: a pair per replica, and a caBundle that is written by hand."""
+
+    authority: Authority = field(default_factory=lambda: Authority.create("webhook-ca"))
+
+    @property
+    def bundle(self) -> bytes:
+        """What the registration begins with."""
+        return self.authority.pem
+
+    def prepare(self, api: ApiClient) -> None:
+        """Nothing: it needs no API."""
+
+    def flags(self, folder: Path) -> Sequence[str]:
+        """A pair for a new replica, and the flags that name it."""
+        certificate, key = self.authority.issue_server(hosts=[HOST]).write(folder, "tls")
+        files = ("--tls-cert-file", str(certificate), "--tls-private-key-file", str(key))
+        return ("--tls-mode", "files", *files, "--tls-reload-interval", "0.2")
+
+    def renew(self, replicas: Sequence[Replica], between: Callable[[], None]) -> None:
+        """Put a new pair in place of each served one, as a Secret's update does, and wait until it is served."""
+        for replica in replicas:
+            pair = self.authority.issue_server(hosts=[HOST])
+            for path in pair.write(replica.folder, "next"):
+                path.replace(path.with_stem("tls"))
+            expected = pair.certificate.decode().split()
+            _wait("the new certificate served", lambda r=replica, e=expected: served(r).split() == e)  # type: ignore[misc] # as above
+            between()
+
+    def rotate(self, api: ApiClient, replicas: Sequence[Replica], between: Callable[[], None]) -> None:
+        """Publish the next authority beside the old one, use it, and leave it alone there."""
+        old, new = self.authority, Authority.create("next-webhook-ca")
+        self._trust(api, old, new)
+        between()
+        self.authority = new
+        self.renew(replicas, between)
+        self._trust(api, new)
+        between()
+
+    def _trust(self, api: ApiClient, *authorities: Authority) -> None:
+        """Write the bundle. A remark makes it differ each time, so that the API server connects anew."""
+        remark = f"# {secrets.token_hex(4)}\n".encode()
+        write_bundle(api, remark + b"".join(authority.pem for authority in authorities))
+
+
+def _wait(what: str, probe: Callable[[], bool]) -> None:
+    wait_for(what, probe, timeout_seconds=120, interval_seconds=0.2)
+
+
+def served(replica: Replica) -> str:
+    """The PEM that a replica shows to whoever connects now."""
+    return ssl.get_server_certificate((replica.address, PORT))
+
+
+def write_bundle(api: ApiClient, bundle: bytes) -> None:
+    """Set the bundle of our entries, as somebody who is not us would."""
+    value = base64.b64encode(bundle).decode()
+    entries = range(len(bundles(api)))
+    api.json_patch(
+        CONFIGURATION,
+        [{"op": "add", "path": f"/webhooks/{i}/clientConfig/caBundle", "value": value} for i in entries],
+    )
+
+
+def bundles(api: ApiClient) -> list[bytes]:
+    """The bundle of each entry, as it is stored."""
+    entries = api.get(CONFIGURATION)["webhooks"]
+    return [base64.b64decode(entry["clientConfig"].get("caBundle", "")) for entry in entries]

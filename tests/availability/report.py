@@ -1,0 +1,179 @@
+"""What became of all creates, fault by fault."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from tests.availability import creates
+from tests.availability.creates import Attempt, Kind, Window
+from tests.availability.replicas import HOST
+from tests.availability.scene import PODS, USERS
+from tests.cluster.objects import token_variable, tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tests.availability.api import ApiClient
+    from tests.availability.faults import Fault
+    from tests.availability.scene import Scene
+    from tests.controlplane.kubectl import Json
+
+CONTROLLER: Final = "system:serviceaccount:kube-system:replicaset-controller"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One fault. Counted apart: what the client did itself, and what the ReplicaSets' controller did."""
+
+    fault: str
+    seconds: float
+    met: int  # creates of the client that were under way at some moment of it
+    failed: int  # of those that ask for a token
+    refused_to_controllers: int  # the same, asked by the controller, which asks again
+    retried: int  # calls of the webhook that the API server made again
+    without_variable: int  # admitted though they asked and did not get it
+    others_hurt: int  # other Pods and scalings that failed, and other Pods that were changed
+    said: dict[str, int]  # the API server's sentences on failures
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """From a fault's beginning to that of the next one; the fault itself is its first part."""
+
+    name: str
+    fault: Window
+    end: float
+    retried: int
+    remark: str
+
+    def holds(self, moment: float) -> bool:
+        """Whether something sent at this moment is counted here."""
+        return self.fault.begin <= moment < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A Pod that was there at the end. It was created at `created`, in whole seconds of the monotonic clock."""
+
+    name: str
+    created: float
+    asked: bool
+    has_variable: bool
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it has the variable exactly if it asked for it."""
+        return self.asked == self.has_variable
+
+
+def admitted(api: ApiClient) -> dict[str, Admitted]:
+    """Look at every Pod that is there."""
+    found = {}
+    for item in api.every(PODS):
+        meta, entries = item["metadata"], tokens(item)
+        asked = "dapr.io/api-token-secret" in meta["annotations"]
+        has_variable = entries == [token_variable()] if asked else bool(entries)
+        created = _monotonic(meta["creationTimestamp"])
+        found[meta["name"]] = Admitted(meta["name"], created, asked, has_variable)
+    return found
+
+
+def _monotonic(timestamp: str) -> float:
+    return dt.datetime.fromisoformat(timestamp).timestamp() - (time.time() - time.monotonic())
+
+
+def rows(segments: Sequence[Segment], scene: Scene) -> list[Row]:
+    """One row per segment, once everything has come to rest."""
+    last = dataclasses.replace(segments[-1], end=float("inf"))
+    evidence = _Evidence(scene.stream.log.read(), admitted(scene.api), tuple(_refusals_to_controllers(scene)))
+    return [_row(segment, evidence) for segment in (*segments[:-1], last)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    attempts: Sequence[Attempt]
+    pods: Mapping[str, Admitted]
+    refused_to_controllers: Sequence[float]
+
+    def is_done(self, attempt: Attempt) -> bool:
+        """Whether the API server said that it did it, and a Pod is really there."""
+        return attempt.is_success and (attempt.kind is Kind.SCALE or attempt.name in self.pods)
+
+
+def _row(segment: Segment, evidence: _Evidence) -> Row:
+    mine = [attempt for attempt in evidence.attempts if segment.holds(attempt.sent)]
+    failed = [attempt for attempt in mine if not evidence.is_done(attempt)]
+    sent = {attempt.name: attempt.sent for attempt in evidence.attempts}
+    wrong = [
+        pod
+        for pod in evidence.pods.values()
+        if not pod.is_right and segment.holds(sent.get(pod.name, max(pod.created, segment.fault.begin)))
+    ]
+    return Row(
+        fault=segment.name,
+        seconds=round(segment.fault.end - segment.fault.begin, 1),
+        met=sum(segment.fault.meets(attempt) for attempt in creates.pods(evidence.attempts)),
+        failed=sum(attempt.kind is Kind.ASKING for attempt in failed),
+        refused_to_controllers=sum(map(segment.holds, evidence.refused_to_controllers)),
+        retried=segment.retried,
+        without_variable=sum(pod.asked for pod in wrong),
+        others_hurt=sum(attempt.kind is not Kind.ASKING for attempt in failed) + sum(not pod.asked for pod in wrong),
+        said=dict(Counter(_gist(attempt.said) for attempt in failed)),
+        remark=segment.remark,
+    )
+
+
+def _gist(sentence: str) -> str:
+    """A sentence without what differs from one create to the next."""
+    for pattern, word in ((r"\d+(\.\d+){3}:\d+", "ADDRESS"), (r"timeout=\ds", "timeout"), (r"[-\d]+T[:\d]+Z", "TIME")):
+        sentence = re.sub(pattern, word, sentence)
+    return sentence
+
+
+def _refusals_to_controllers(scene: Scene) -> Iterable[float]:
+    """When creates of the ReplicaSets' controller failed, from the audit log."""
+    for event in _audited(scene):
+        if event["responseStatus"]["code"] >= creates.MULTIPLE_CHOICES:
+            yield _monotonic(event["requestReceivedTimestamp"])
+
+
+def _audited(scene: Scene) -> Iterable[Json]:
+    with scene.plane.audit_log.open(encoding="utf-8") as lines:
+        for line in lines:
+            if CONTROLLER in line:
+                event = json.loads(line)
+                if event["user"]["username"] == CONTROLLER and event["objectRef"].get("namespace") == USERS:
+                    yield event
+
+
+def retries(api: ApiClient) -> int:
+    """How often the API server called the webhook again, since its start."""
+    return int(api.metric("rest_client_request_retries_total", host=HOST))
+
+
+def problems(rows: Sequence[Row], faults: Sequence[Fault]) -> list[str]:
+    """What breaks a promise, in words; empty when everything held."""
+    known = {fault.name: fault for fault in faults}
+    return [f"{row.fault}: {problem}" for row in rows for problem in _problems(row, known.get(row.fault))]
+
+
+def _problems(row: Row, fault: Fault | None) -> Iterable[str]:
+    if fault is not None and row.met < fault.meets_at_least:
+        yield f"met {row.met} creates only, {fault.meets_at_least} are needed to count"
+    excused = () if fault is None else fault.loses
+    for sentence, count in row.said.items():
+        if not any(part in sentence for part in excused):
+            yield f"{count} failed: {sentence}"
+    if row.without_variable:
+        yield f"{row.without_variable} Pods were admitted without their variable"
+    if row.others_hurt:
+        yield f"{row.others_hurt} others were hurt"

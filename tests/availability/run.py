@@ -1,0 +1,75 @@
+"""One run: a mix, its faults in turn, and the rows."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from tests.availability import report
+from tests.availability.creates import Window
+from tests.availability.faults import Fault
+from tests.availability.scene import ASKING_SET, OTHER_SET, USERS, scene
+from tests.controlplane.polling import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.availability.report import Row
+    from tests.availability.scene import Mix, Scene
+    from tests.controlplane.cluster import Programs
+
+# Creates before the first fault and after each one, so that none is met by the stream's beginning or end.
+LEAD: Final = 50
+# The stream ends by itself after so many seconds, whatever the faults take.
+MOST_SECONDS: Final = 1800.0
+# A controller asks again with growing pauses; after the last fault it may take so long until all its Pods are there.
+CONTROLLERS_PATIENCE: Final = 180.0
+
+
+def run(
+    programs: Programs,
+    mix: Mix,
+    faults: Sequence[Fault],
+    *,
+    creates: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Row]:
+    """Inflict the faults in turn while at least so many Pods are created; one row each, and one for the calm before.
+
+    Needs a network namespace of its own around it, with `ADDRESSES`.
+    """
+    most = max(4 * creates, 100_000)
+    with scene(programs, mix, most_pods=most, most_seconds=MOST_SECONDS) as stage:
+        tell(f"{mix.name}: {stage.rates.asking:g} Pods that ask and {stage.rates.others:g} others each second")
+        segments = [_inflict(stage, _CALM)]
+        for fault in faults:
+            tell(f"{mix.name}: {fault.name} ...")
+            segments.append(_inflict(stage, fault))
+        stage.stream.wait_for(creates)
+        tell(f"{mix.name}: waiting for the controllers' Pods ...")
+        stage.stream.process.stop(timeout_seconds=90)
+        for name in (ASKING_SET, OTHER_SET):
+            wait_for(f"all Pods of {name}", partial(_is_whole, stage, name), timeout_seconds=CONTROLLERS_PATIENCE)
+        stage.fleet.check()
+        return report.rows(segments, stage)
+
+
+_CALM: Final = Fault("no fault", lambda _: "", meets_at_least=0)
+
+
+def _inflict(stage: Scene, fault: Fault) -> report.Segment:
+    """The fault and the calm after it, in which its consequences show."""
+    stage.fleet.check()
+    began, retried = time.monotonic(), report.retries(stage.api)
+    remark = fault.inflict(stage)
+    ended = time.monotonic()
+    stage.stream.wait_for_more(LEAD)
+    retried = report.retries(stage.api) - retried
+    return report.Segment(fault.name, Window(began, ended), time.monotonic(), retried, remark)
+
+
+def _is_whole(stage: Scene, name: str) -> bool:
+    """Whether a Deployment has as many Pods as it was last told to have."""
+    told = stage.api.get(f"/apis/apps/v1/namespaces/{USERS}/deployments/{name}")
+    return bool(told["status"].get("replicas", 0) == told["spec"]["replicas"])

@@ -1,0 +1,186 @@
+"""A control plane, replicas behind a Service, and a stream of creates that goes on while faults happen."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from tests.availability.api import ApiClient, api_of
+from tests.availability.creates import AttemptLog, pods
+from tests.availability.load import Plan
+from tests.availability.material import Files, SelfManaged
+from tests.availability.replicas import CALLEE, NAMESPACE, SERVICE, Fleet, Pace
+from tests.cluster.conftest import wait_until_injecting
+from tests.cluster.objects import ASKING, DAPR, deployment, pod
+from tests.controlplane import registration
+from tests.controlplane.cluster import ControlPlane, Programs, control_plane, wait_for_service_account
+from tests.controlplane.polling import wait_for
+from tests.controlplane.processes import ManagedProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.availability.creates import Attempt
+    from tests.availability.material import Material
+    from tests.controlplane.kubectl import Json, Kubectl
+
+USERS: Final = "users"  # the namespace of all Pods
+ASKING_SET: Final = "asking-set"  # a Deployment whose Pods ask for a token
+OTHER_SET: Final = "other-set"
+PODS: Final = f"/api/v1/namespaces/{USERS}/pods"
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """One kind of API server, and how the webhook runs before it."""
+
+    name: str
+    apiserver_flags: tuple[str, ...] = ()
+    tls: Literal["self", "files"] = "self"
+    pace: Pace = field(default_factory=Pace)
+
+
+# From 1.37 on an API server chooses an endpoint for each call, before that for each new connection.
+_PER_CONNECTION: Final = "--feature-gates=WebhookRoundTripLoadBalancing=false"
+MIXES: Final = {
+    mix.name: mix
+    for mix in (
+        Mix("endpoint per call"),
+        Mix("endpoint per connection", apiserver_flags=(_PER_CONNECTION,)),
+        Mix("certificates from files", tls="files"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Creates per second; the Deployments' Pods are made by their controllers."""
+
+    asking: float
+    others: float
+    asking_replicas: int = 2
+    other_replicas: int = 1
+
+    @classmethod
+    def bearable(cls, seconds: float) -> Rates:
+        """What an API server takes beside everything else, told by how long it takes for one Pod."""
+        asking = max(5.0, min(MOST_ASKING, SHARE / seconds))
+        return cls(round(asking, 1), round(asking / 3, 1))
+
+
+MOST_ASKING: Final = 40.0
+# Of what one client does that waits for each answer: faults, controllers and replicas work beside it.
+SHARE: Final = 0.4
+_TRIES: Final = 40
+
+
+@dataclass(slots=True)
+class Stream:
+    """The load client and what it has written."""
+
+    process: ManagedProcess
+    log: AttemptLog
+
+    def pods(self) -> tuple[Attempt, ...]:
+        """Every create of one Pod that has ended."""
+        return pods(self.log.read())
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many creates have ended."""
+
+        def probe() -> bool:
+            if len(self.pods()) >= count:
+                return True
+            self.process.ensure_running()
+            return False
+
+        wait_for(f"{count} creates", probe, timeout_seconds=600, interval_seconds=0.2)
+
+    def wait_for_more(self, count: int) -> None:
+        """Wait until so many more have ended."""
+        self.wait_for(len(self.pods()) + count)
+
+
+@dataclass(slots=True)
+class Scene:
+    """Everything a fault may touch."""
+
+    mix: Mix
+    plane: ControlPlane
+    kubectl: Kubectl  # in the namespace of the Pods
+    api: ApiClient
+    fleet: Fleet
+    material: Material
+    stream: Stream
+    rates: Rates
+
+
+@contextlib.contextmanager
+def scene(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: float) -> Iterator[Scene]:
+    """Set it all up, with the stream running; take it all down."""
+    with contextlib.ExitStack() as stack:
+        flags = ("--enable-aggregator-routing=true", *mix.apiserver_flags)
+        plane = stack.enter_context(control_plane(programs, apiserver_flags=flags))
+        api = api_of(plane.kubeconfig, plane.folder)
+        client = stack.enter_context(ApiClient(api))
+        for name in (NAMESPACE, USERS):
+            client.apply(f"/api/v1/namespaces/{name}", _namespace(name))
+        plane.kubectl.within(NAMESPACE).create(CALLEE.service())
+        users = plane.kubectl.within(USERS)
+        wait_for_service_account(users)
+
+        material: Material = SelfManaged(plane.kubeconfig) if mix.tls == "self" else Files()
+        material.prepare(client)
+        registered = registrations(material)
+        for item in registered:
+            plane.kubectl.apply(item)
+        fleet = Fleet(plane.folder, api, material.flags, mix.pace)
+        stack.enter_context(fleet.running(2))
+        wait_until_injecting(users)
+
+        for name, annotations in ((ASKING_SET, ASKING), (OTHER_SET, DAPR)):
+            users.create(_without_replicas(deployment(annotations, name=name)))
+        rates = Rates.bearable(client.seconds_per_create(PODS, pod(ASKING), tries=_TRIES))
+        plan = Plan(
+            api=api,
+            namespace=USERS,
+            asking_per_second=rates.asking,
+            others_per_second=rates.others,
+            deployments={ASKING_SET: rates.asking_replicas, OTHER_SET: rates.other_replicas},
+            most_pods=most_pods,
+            most_replicas=int(most_seconds) * max(rates.asking_replicas, rates.other_replicas),
+            most_seconds=most_seconds,
+        )
+        stream = _start_stream(plan, plane.folder)
+        stack.callback(stream.process.kill)
+        yield Scene(mix, plane, users, client, fleet, material, stream, rates)
+
+
+def registrations(material: Material) -> tuple[Json, ...]:
+    """Our two webhook configurations, as they are shipped but for whom they serve."""
+    callee = registration.ServiceEndpoint(NAMESPACE, SERVICE, material.bundle)
+    return (
+        registration.token_injector(callee, namespace=USERS),
+        registration.workload_warnings(callee, namespace=USERS),
+    )
+
+
+def _start_stream(plan: Plan, folder: Path) -> Stream:
+    path, log = folder / "load-plan.json", folder / "load.jsonl"
+    path.write_bytes(msgspec.json.encode(plan))
+    command = [sys.executable, "-m", "tests.availability.load", str(path), str(log)]
+    return Stream(ManagedProcess.start("load client", command, log_path=folder / "load.log"), AttemptLog(log))
+
+
+def _namespace(name: str) -> Json:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def _without_replicas(item: Json) -> Json:
+    item["spec"]["replicas"] = 0
+    return item
