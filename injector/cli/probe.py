@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 import click
-import msgspec
 
 from injector.cli import secretfiles
-from injector.cli.output import counted
+from injector.cli.probe_report import show
 from injector.cli.token_source import token_of_file, token_of_stdin, token_options
-from injector.core.exposure import ADVICE, Exposure, Purpose, Report, Verdict
+from injector.core.exposure import Exposure, Purpose, Report, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Sequence
 
-    from injector.core.exposure import Asked
     from injector.kube.client import Api
     from injector.probe.place import Place
     from injector.probe.prober import Right
@@ -116,7 +114,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     options = Options(namespace, kubeconfig, context, right, authorities, timeout, accepted)
     parsed = [_parsed(target, options) for target in targets]
     reports = asyncio.run(_probe(parsed, options))
-    _show(reports, accepted, output)
+    show(reports, accepted, output)
     verdicts = {report.verdict(accepted) for report in reports}
     if Verdict.OPEN in verdicts:
         return 1
@@ -223,105 +221,3 @@ async def _probe_workloads(api: Api, namespace: str, workloads: Sequence[_Worklo
             return await prober.probe(pod)
 
     return [*reports, *await asyncio.gather(*map(in_turn, pods.values()))]
-
-
-# --- what is shown ---
-
-
-def _show(reports: Sequence[Report], accepted: Collection[Exposure], output: str) -> None:
-    if output == "json":
-        told = [_as_json(report, accepted) for report in reports]
-        click.echo(msgspec.json.format(msgspec.json.encode({"targets": told})))
-        return
-    for line in _table(reports, accepted):
-        click.echo(line)
-    counts = [
-        f"{sum(report.verdict(accepted) is verdict for report in reports)} {verdict}"
-        for verdict in (Verdict.CLOSED, Verdict.OPEN, Verdict.UNKNOWN)
-    ]
-    click.echo(f"{counted(len(reports), 'target')}: {', '.join(counts)}", err=True)
-
-
-_HEAD: Final = ("TARGET", "PORT", "FOR", "NO TOKEN", "WRONG", "RIGHT", "VERDICT")
-
-
-def _table(reports: Sequence[Report], accepted: Collection[Exposure]) -> Iterable[str]:
-    rows = [_HEAD, *(row for report in reports for row in _rows(report, accepted))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    for report in reports:
-        yield from _told(report, accepted)
-
-
-def _rows(report: Report, accepted: Collection[Exposure]) -> Iterable[tuple[str, ...]]:
-    verdict = report.verdict(accepted).value
-    if not report.asked:
-        yield report.target, "-", "-", "-", "-", "-", verdict
-    for at, asked in enumerate(report.asked):
-        yield (
-            report.target if at == 0 else "",
-            str(asked.port),
-            asked.purpose.value,
-            asked.without.value,
-            asked.wrong.value,
-            asked.right.value,
-            verdict if at == 0 else "",
-        )
-
-
-def _told(report: Report, accepted: Collection[Exposure]) -> Iterable[str]:
-    lines = [*([report.failure] if report.failure else []), *_notes(report.asked)]
-    for found in report.found:
-        advice = ADVICE[found.exposure]
-        word = "accepted " if found.exposure in accepted else ""
-        because = f" ({found.cause})" if found.cause else ""
-        lines.append(f"{word}{found.exposure.value}: {found.where}{because}: {advice.meaning}")
-        if found.exposure not in accepted:
-            lines.append(f"  {advice.remedy}")
-    if lines:
-        yield ""
-        yield f"{report.target}:"
-        yield from (f"  {line}" for line in lines)
-
-
-def _notes(asked: Iterable[Asked]) -> Iterable[str]:
-    """What kept a question from being asked or judged; once, where it holds for both protocols."""
-    notes: dict[str, list[str]] = {}
-    for one in asked:
-        for words in filter(
-            None, (one.failure, f"the right token was not tried: {one.untried}" if one.untried else "")
-        ):
-            notes.setdefault(words, []).append(str(one.port))
-    return (f"port {' and '.join(ports)}: {words}" for words, ports in notes.items())
-
-
-def _as_json(report: Report, accepted: Collection[Exposure]) -> dict[str, object]:
-    return {
-        "target": report.target,
-        "verdict": report.verdict(accepted),
-        **({"failure": report.failure} if report.failure else {}),
-        "ports": [
-            {
-                "port": asked.port,
-                "purpose": asked.purpose,
-                "without": asked.without,
-                "wrong": asked.wrong,
-                "right": asked.right,
-                **({"failure": asked.failure} if asked.failure else {}),
-                **({"untried": asked.untried} if asked.untried else {}),
-            }
-            for asked in report.asked
-        ],
-        "findings": [
-            {
-                "finding": found.exposure,
-                "where": found.where,
-                **({"cause": found.cause} if found.cause else {}),
-                "accepted": found.exposure in accepted,
-                "meaning": ADVICE[found.exposure].meaning,
-                "remedy": ADVICE[found.exposure].remedy,
-            }
-            for found in report.found
-        ],
-    }

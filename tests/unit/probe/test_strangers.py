@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import ssl
+import subprocess
+import sys
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +19,6 @@ from tests.unit.probe.servers import page, saying, serving, silent
 
 if TYPE_CHECKING:
     import socket
-    from pathlib import Path
 
 MARKER = "marker-0123456789abcdef"
 REFUSAL = page("401 Unauthorized", b"invalid api token\n")
@@ -193,3 +196,21 @@ def test_wrong_use_is_told(arguments: list[str], said: str, capsys: pytest.Captu
     assert captured.out == ""
     assert said in captured.err
     assert "marker" not in captured.err
+
+
+def test_token_is_in_no_argument_list_and_no_environment_while_questions_are_asked(token: str) -> None:
+    asked = threading.Event()
+
+    def wait(connection: socket.socket) -> None:
+        asked.set()
+        silent(connection)
+
+    with serving(wait) as at:
+        command = [sys.executable, "-m", "injector", "probe", f"http://127.0.0.1:{at}", "--token-file", token]
+        with subprocess.Popen([*command, "--timeout", "60"], stdout=subprocess.DEVNULL) as process:
+            try:
+                assert asked.wait(60)
+                for name in ("cmdline", "environ", "comm", "status"):
+                    assert MARKER.encode() not in Path(f"/proc/{process.pid}/{name}").read_bytes()
+            finally:
+                process.kill()
