@@ -35,6 +35,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from injector.core import names
+from injector.core.claims import BadClaimError, lifetime
 from injector.core.errors import InjectorError
 from injector.core.model import Conflict, Policy
 from injector.core.request import app_containers, is_allowed, is_secret_key, is_secret_name
@@ -127,25 +128,30 @@ def _flag(group: Group, default: object, help_: str, /, **bounds: Any) -> Any:  
 
 # --- values with a shape of their own ---
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])")
+
+def duration(text: str) -> timedelta:
+    """A duration such as 90s, 10m, 24h or 365d.
+
+    Raises:
+        ValueError: No number, no unit, or out of bounds.
+    """
+    try:
+        return timedelta(seconds=lifetime(text, shortest=0))
+    except BadClaimError as error:
+        raise ValueError(str(error)) from None
 
 
 def _duration(value: object) -> object:
-    """A timedelta from text such as 90s, 10m, 24h or 365d."""
-    if not isinstance(value, str):
-        return value
-    found = _DURATION.fullmatch(value)
-    if found is None:
-        raise ValueError("write a number and a unit: s, m, h or d, as in 24h")
-    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    return duration(value) if isinstance(value, str) else value
 
 
 def duration_text(value: timedelta) -> str:
     """A duration as a flag takes it, in the largest unit that makes it a whole number."""
-    seconds = value.total_seconds()
-    unit = next((unit for unit in ("d", "h", "m") if seconds >= _UNITS[unit] and not seconds % _UNITS[unit]), "s")
-    return f"{seconds / _UNITS[unit]:g}{unit}"
+    seconds = int(value.total_seconds())
+    return next((f"{seconds // size}{unit}" for unit, size in _UNITS if seconds and not seconds % size), "0s")
+
+
+_UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 # RFC 1123, as Kubernetes asks of Namespaces, Services and objects:

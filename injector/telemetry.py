@@ -329,6 +329,7 @@ class Metrics(Collector):
         self.ca_bundle_trusted = 0
         self.kube_errors: dict[str, int] = dict.fromkeys(KUBE_ERRORS, 0)
         self.kube_silence: Callable[[], float] = lambda: 0.0  # seconds
+        self.kube_clock_skew = 0.0  # seconds
         self.connections: Callable[[], int] = lambda: 0
         self.loop_lag: Callable[[], float] = lambda: 0.0  # seconds
         self.logs_dropped: Callable[[], int] = lambda: 0
@@ -395,6 +396,11 @@ class Metrics(Collector):
             "kube_silence_seconds",
             "How long the API server has said nothing of one of the objects that are watched.",
             self.kube_silence(),
+        )
+        yield _gauge(
+            "kube_clock_skew_seconds",
+            "How far the API server's clock is ahead of ours; less than two seconds are told as none.",
+            self.kube_clock_skew,
         )
 
     def _histogram(self) -> HistogramMetricFamily:

@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "probe": ("injector.cli.probe", "Ask sidecars whether they demand the token."),
     "run": ("injector.cli.run", "Run a command with the token in its environment."),
     "secret": ("injector.cli.secret", "Create, rotate, revoke and list token Secrets."),
+    "ca": ("injector.cli.ca", "Rotate the authority of the webhook's certificates."),
     "version": ("injector.cli.version", "Print the version."),
     "completion": ("injector.cli.completion", "Print a completion script for a shell."),
 }

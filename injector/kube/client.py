@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
@@ -74,6 +76,8 @@ class Api:
         self._client = ApiClient(configuration)
         self._client.user_agent = f"dapr-token-injector/{__version__}"
         self._renew = renew
+        # How far the API server's clock was ahead of ours at its last answer.
+        self.skew_seconds = 0.0
 
     @classmethod
     async def in_cluster(cls) -> Self:
@@ -375,6 +379,7 @@ class Api:
             )
             answer = await self._client.call_api(method, url, headers, body, _request_timeout=timeout)
             response: aiohttp.ClientResponse = answer.response
+            self.skew_seconds = _skew(response.headers.get("Date", ""), time.time())
             if response.status < _FIRST_FAILURE:
                 return response
             try:
@@ -425,6 +430,18 @@ def _missing(path: str | None) -> str:
 
 
 _FIRST_FAILURE: Final = 400
+
+
+def _skew(date: str, now: float) -> float:
+    """How far a `Date` header is ahead of `now`; it has whole seconds, so less than two of them are none."""
+    try:
+        ahead = parsedate_to_datetime(date).timestamp() - now
+    except (ValueError, OverflowError):
+        return 0.0
+    return ahead if abs(ahead) >= _COARSE else 0.0
+
+
+_COARSE: Final = 2.0
 
 
 def _query(**values: str) -> tuple[tuple[str, str], ...]:

@@ -28,6 +28,8 @@ BUNDLE_MANAGER: Final = "dapr-token-injector-ca-bundle"
 class Calls(Source, Protocol):
     """What is asked of the API; `client.Api` has it."""
 
+    skew_seconds: float
+
     async def replace(self, resource: Resource, body: Object, namespace: str | None = None) -> Object:
         """Replace an object as a whole, if it is still of the version that it carries."""
         ...
@@ -58,6 +60,11 @@ class OwnObjects:
             Reflector(api, resource, configuration_name, changed=changed, failed=failed)
             for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
         )
+
+    @property
+    def skew_seconds(self) -> float:
+        """How far the API server's clock was ahead of ours at its last answer."""
+        return self._api.skew_seconds
 
     async def run(self) -> None:
         """Keep the copies until cancelled."""

@@ -16,7 +16,7 @@ from injector.core.admit import admit
 from injector.telemetry import AdmissionLog, LogSink, Metrics, set_up_logging
 from injector.webhook.app import PUBLIC_PATHS, create_app
 from injector.webhook.certs.files import CertificateWatcher
-from injector.webhook.certs.pair import CertificateError, ServingPair, server_context, utc_now
+from injector.webhook.certs.pair import CertificateError, ServingPair, server_context
 from injector.webhook.certs.self_managed import SelfManaged
 from injector.webhook.endpoint import ENDPOINTS, AdmissionEndpoint, AdmissionFront
 from injector.webhook.health import Health, certificate_check
@@ -80,7 +80,7 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     metrics.logs_dropped = lambda: sink.dropped
     metrics.loop_lag = lambda: pulse.lag
     keeper, look, keep = _keeper(settings, certificates, context, metrics)
-    health = Health({"certificate": certificate_check(keeper, utc_now)})
+    health = Health({"certificate": certificate_check(keeper)})
     app = create_app(health, metrics, docs=settings.docs)
     debug = settings.log_level is LogLevel.DEBUG
     endpoint = AdmissionEndpoint(
@@ -122,11 +122,7 @@ def _keeper(
         return managed, managed.look, managed.run
     files = (_needed(settings.tls_cert_file), _needed(settings.tls_private_key_file))
     watcher = CertificateWatcher(files, certificates, context, metrics)
-
-    def look() -> None:
-        watcher.poll(utc_now())
-
-    return watcher, look, None
+    return watcher, watcher.poll, None
 
 
 def _context(certificates: Certificates, settings: Settings) -> ssl.SSLContext:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
-    from injector.webhook.certs.pair import Now, ServingPair
+    from injector.webhook.certs.pair import ServingPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +48,20 @@ class Keeper(Protocol):
         """Whether callers have had the chance to trust it."""
         ...
 
+    def now(self) -> datetime:
+        """The time that certificates are judged by."""
+        ...
+
     def facts(self) -> Mapping[str, object]:
         """What else there is to know of it."""
         ...
 
 
-def certificate_check(keeper: Keeper, now: Now) -> Callable[[], Check]:
+def certificate_check(keeper: Keeper) -> Callable[[], Check]:
     """Fine while the serving pair has not run out; what troubles its keeper is told and does no harm yet."""
 
     def check() -> Check:
-        at, pair = now(), keeper.pair
+        at, pair = keeper.now(), keeper.pair
         if pair is None:
             return Check(ok=False, facts=keeper.facts())
         facts: dict[str, object] = {

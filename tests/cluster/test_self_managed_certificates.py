@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
+import json
+import signal
+import ssl
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 
 from tests.cluster.conftest import wait_until_injecting
-from tests.cluster.installation import MUTATING, VALIDATING, Installation, eventually, installation
+from tests.cluster.creating import creating, proxy
+from tests.cluster.installation import (
+    MUTATING,
+    SECRET,
+    VALIDATING,
+    Installation,
+    Replica,
+    eventually,
+    installation,
+    request_rotation,
+)
+from tests.controlplane.pki import Authority
+from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.controlplane.kubectl import Kubectl
+
+# A whole rotation, and several renewals, in a dozen seconds.
+FAST = ("--leaf-lifetime=4s", "--ca-settle-time=1s", "--ca-lifetime=1h")
+# Creates after which the API server has long taken notice of a changed configuration, which it does within 20 ms.
+ENOUGH = 100
+# Somebody else's change must be undone within this many seconds.
+HEALED_WITHIN = 5.0
 
 
 @pytest.fixture
@@ -22,16 +49,39 @@ def installed(kubectl: Kubectl, tmp_path: Path) -> Iterator[Installation]:
         yield made
 
 
+def steps(*replicas: Replica) -> list[str]:
+    """Steps of the authority's life, by whichever replica."""
+    records = [record for replica in replicas for record in replica.records("authority changed")]
+    return [record["step"] for record in sorted(records, key=lambda record: str(record["time"]))]
+
+
+def served(replica: Replica) -> x509.Certificate:
+    """What a replica shows in a handshake."""
+    return x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", replica.port)).encode())
+
+
+def authority(installed: Installation) -> bytes:
+    return installed.secret()["ca.crt"]
+
+
+def problem(replica: Replica) -> str:
+    """All that a replica says is wrong."""
+    return " ".join(replica.readyz().get("problems", []))
+
+
+# --- the beginning ---
+
+
 def test_the_first_replica_fills_the_secret_and_every_bundle(installed: Installation) -> None:
     replica = installed.start()
 
-    authority = installed.secret()["ca.crt"]
-    assert installed.bundles() == [authority] * 3
+    assert installed.bundles() == [authority(installed)] * 3
     wait_until_injecting(installed.kubectl)
     assert replica.metric('ca_phase{phase="steady"}') == 1
     assert replica.metric("ca_bundle_trusted") == 1
-    assert {record["step"] for record in replica.records("authority changed")} == {"create"}
-    assert installed.bundle_owners(MUTATING) == installed.bundle_owners(VALIDATING) == {"dapr-token-injector-ca-bundle"}
+    assert steps(replica) == ["create"]
+    for kind in (MUTATING, VALIDATING):
+        assert installed.bundle_owners(kind) == {"dapr-token-injector-ca-bundle"}
 
 
 def test_replicas_that_start_together_agree_on_one_authority(installed: Installation) -> None:
@@ -39,5 +89,256 @@ def test_replicas_that_start_together_agree_on_one_authority(installed: Installa
 
     for replica in replicas:
         eventually("a ready replica", replica.is_ready, replica)
-    assert installed.bundles() == [installed.secret()["ca.crt"]] * 3
-    assert sum(replica.metric('ca_steps_total{step="create"}') for replica in replicas) == 1
+    assert installed.bundles() == [authority(installed)] * 3
+    assert steps(*replicas) == ["create"]
+
+
+def test_rsa_keys_are_made_when_asked_for(installed: Installation) -> None:
+    replica = installed.start("--key-algorithm=rsa-2048")
+
+    wait_until_injecting(installed.kubectl)
+    assert type(served(replica).public_key()).__name__ == "RSAPublicKey"
+
+
+def test_nothing_secret_is_told(installed: Installation) -> None:
+    replica = installed.start(*FAST, "--log-level=debug")
+    request_rotation(installed.kubectl)
+    eventually("the whole rotation", lambda: steps(replica)[-1:] == ["prune"], replica)
+
+    key = installed.secret()["ca.key"].decode()
+    told = replica.process.log() + json.dumps(replica.readyz())
+    assert "PRIVATE KEY" not in told
+    assert not [line for line in key.splitlines() if len(line) > 20 and line in told]
+
+
+# --- somebody else changes a bundle ---
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["", base64.b64encode(Authority.create("somebody else").pem).decode(), base64.b64encode(b"no PEM").decode()],
+    ids=["blanked", "somebody-elses", "garbage"],
+)
+def test_a_bundle_that_somebody_changes_is_healed(installed: Installation, change: str) -> None:
+    replicas = [installed.start() for _ in range(2)]
+    wanted = [authority(installed)] * 3
+
+    for kind, index in ((MUTATING, 0), (MUTATING, 1), (VALIDATING, 0)):
+        installed.set_bundle(kind, index, change)
+        wait_for("the bundle healed", lambda: installed.bundles() == wanted, timeout_seconds=HEALED_WITHIN)
+
+    def healed() -> float:
+        return sum(replica.metric('ca_bundle_writes_total{cause="healed"}') for replica in replicas)
+
+    eventually("three heals counted, each once", lambda: healed() == 3)
+    assert all(replica.is_ready() for replica in replicas)
+
+
+def test_an_entry_that_is_not_ours_is_left_alone(installed: Installation) -> None:
+    foreign = base64.b64encode(Authority.create("somebody else").pem).decode()
+    entry = installed.kubectl.get(MUTATING, installed.name)["webhooks"][0]
+    entry |= {"name": "other.example.com", "clientConfig": {**entry["clientConfig"], "caBundle": foreign}}
+    change = [{"op": "add", "path": "/webhooks/-", "value": entry}]
+    installed.kubectl.run("patch", MUTATING, installed.name, "--type=json", f"--patch={json.dumps(change)}")
+
+    installed.start()
+
+    entries = installed.kubectl.get(MUTATING, installed.name)["webhooks"]
+    assert entries[2]["clientConfig"]["caBundle"] == foreign
+    assert installed.bundles()[:2] == [authority(installed)] * 2
+
+
+def test_a_configuration_that_was_deleted_is_told_and_not_made_anew(installed: Installation) -> None:
+    replica = installed.start()
+    wanted = authority(installed)
+    installed.kubectl.delete(MUTATING, installed.name)
+
+    words = f"mutatingwebhookconfigurations/{installed.name} does not exist"
+    eventually("the deletion told", lambda: words in problem(replica), replica)
+    assert replica.metric("ca_bundle_trusted") == 0
+    assert replica.is_ready()
+    assert installed.kubectl.try_run("get", MUTATING, installed.name).returncode != 0
+
+    installed.kubectl.delete(VALIDATING, installed.name)
+    installed.register()
+    eventually("the bundles written", lambda: installed.bundles() == [wanted] * 3, replica)
+    eventually("no problem", lambda: not problem(replica), replica)
+
+
+# --- time passes ---
+
+
+def test_leaves_are_renewed_and_authorities_rotated_while_pods_are_created(
+    installed: Installation, tmp_path: Path
+) -> None:
+    # The authority's two thirds pass in the middle of it, so it is rotated twice: by time and because somebody asks.
+    flags = ("--leaf-lifetime=4s", "--ca-settle-time=1s", "--ca-lifetime=45s")
+    replicas = [installed.start(*flags) for _ in range(3)]
+    wait_until_injecting(installed.kubectl)
+    first = authority(installed)
+
+    with proxy(installed.kubectl, tmp_path) as url, creating(url, installed.namespace) as seen:
+
+        def rotations() -> int:
+            return steps(*replicas).count("prune")
+
+        request_rotation(installed.kubectl)
+        eventually("a rotation that was asked for", lambda: rotations() >= 1 or seen.wrong, replicas[0])
+        second = authority(installed)
+        eventually("a rotation whose time had come", lambda: rotations() >= 2 or seen.wrong, replicas[0])
+        goal = len(seen.right) + ENOUGH
+        eventually("more creates", lambda: len(seen.right) >= goal or seen.wrong)
+
+    assert seen.wrong == []
+    assert len(seen.right) >= ENOUGH
+    assert steps(*replicas)[:9] == ["create", *["add", "seen", "promote", "prune"] * 2]
+    assert len({first, second, authority(installed)}) == 3
+    # Every leaf was renewed, by each replica, many times; and each saw every authority.
+    for replica in replicas:
+        assert len({record["authority"] for record in replica.records("certificate signed")}) == 3
+        assert not replica.records("certificates need attention")
+
+
+def test_a_process_that_was_suspended_renews_right_after_it_wakes_up(installed: Installation) -> None:
+    replica = installed.start(*FAST)
+    before = served(replica)
+    replica.signal(signal.SIGSTOP)
+    wait_for("its certificate's end", lambda: dt.datetime.now(dt.UTC) > before.not_valid_after_utc)
+
+    replica.signal(signal.SIGCONT)
+
+    eventually("a new certificate", lambda: served(replica).not_valid_after_utc > dt.datetime.now(dt.UTC), replica)
+    assert replica.is_ready()
+
+
+# --- rights, and what the Secret may hold ---
+
+
+def test_a_right_that_is_missing_is_told_by_name_and_asked_for_again(installed: Installation) -> None:
+    installed.revoke("rolebinding")
+    replica = installed.start(ready=False)
+
+    eventually("the missing right told", lambda: 'cannot get resource "secrets"' in problem(replica), replica)
+    assert not replica.is_ready()
+    assert installed.secret() == {}
+
+    installed.grant()
+    eventually("a ready replica", replica.is_ready, replica)
+    assert problem(replica) == ""
+    # Three objects are watched, each was asked for once; nobody asks again in a loop.
+    assert replica.metric('kube_errors_total{reason="forbidden"}') <= 10
+
+
+def test_rights_that_are_taken_away_leave_the_replica_serving(installed: Installation) -> None:
+    replica = installed.start(*FAST)
+    installed.revoke("clusterrolebinding")
+    installed.set_bundle(MUTATING, 0, "")
+
+    words = 'resource "mutatingwebhookconfigurations"'
+    eventually("the missing right told", lambda: words in problem(replica), replica)
+    assert replica.is_ready()
+
+    installed.grant()
+    eventually("the bundle healed", lambda: len(set(installed.bundles())) == 1, replica)
+    eventually("no problem", lambda: not problem(replica), replica)
+
+
+def test_without_the_right_to_its_secret_a_replica_still_renews(installed: Installation) -> None:
+    replica = installed.start(*FAST)
+    wait_until_injecting(installed.kubectl)
+    installed.revoke("rolebinding")
+    before = served(replica).not_valid_after_utc
+
+    eventually("the missing right told", lambda: 'resource "secrets"' in problem(replica), replica)
+    # It goes on with the authority that it remembers: whoever took the right away took it from every replica.
+    later = before + dt.timedelta(seconds=6)
+    eventually("the second certificate after it", lambda: served(replica).not_valid_after_utc > later, replica)
+    wait_until_injecting(installed.kubectl)
+    assert replica.is_ready()
+    assert len(replica.records("certificates need attention")) == 1
+
+
+def _pair(authority: Authority) -> dict[str, bytes]:
+    pair = authority.issue_server(hosts=["a"])
+    return {"ca.crt": authority.pem, "ca.key": pair.key}
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"ca.crt": b"junk", "ca.key": b"junk"}, "holds no readable PEM certificate"),
+        (_pair(Authority.create("somebody else")), "an authority that is not ours"),
+        ({"tls.crt": b"x", "tls.key": b"x"}, "it holds other keys, so it belongs to somebody else"),
+    ],
+    ids=["garbage", "somebody-elses", "another-kind"],
+)
+def test_a_secret_that_is_not_ours_is_told_and_left_alone(
+    installed: Installation, data: dict[str, bytes], words: str
+) -> None:
+    running = installed.start(*FAST)
+    ours = installed.secret()
+    installed.set_secret(data)
+    starting = installed.start(*FAST, ready=False)
+
+    eventually("the foreign Secret told", lambda: words in problem(running), running)
+    eventually("the foreign Secret told", lambda: words in problem(starting), starting)
+    assert not starting.is_ready()
+    assert running.is_ready()
+    wait_until_injecting(installed.kubectl)
+    assert installed.secret() == data
+
+    # Whoever empties it has it filled with what is still in use.
+    installed.set_secret(None)
+    eventually("the Secret restored", lambda: installed.secret().get("ca.crt") == ours["ca.crt"], running)
+    eventually("a ready replica", starting.is_ready, starting)
+    assert steps(running)[-1] == "restore"
+
+
+def test_a_secret_that_is_missing_is_told_and_used_when_it_comes(installed: Installation) -> None:
+    installed.kubectl.delete("secret", SECRET)
+    replica = installed.start(ready=False)
+
+    words = f"secrets/{SECRET} in namespace {installed.namespace} does not exist"
+    eventually("the missing Secret told", lambda: words in problem(replica), replica)
+    assert not replica.is_ready()
+
+    installed.kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}})
+    eventually("a ready replica", replica.is_ready, replica)
+
+
+def test_an_emptied_secret_without_a_witness_keeps_trust_in_what_is_registered(installed: Installation) -> None:
+    old = installed.start(*FAST)
+    before = authority(installed)
+    old.process.stop()
+    installed.set_secret(None)
+
+    installed.start(*FAST)
+
+    assert authority(installed) != before
+    assert all(before in bundle for bundle in installed.bundles())
+
+
+# --- the command ---
+
+
+def test_ca_rotate_asks_tells_and_waits(installed: Installation) -> None:
+    replica = installed.start(*FAST)
+    before = authority(installed)
+
+    def rotate(*flags: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "injector", "ca", "rotate", f"--kubeconfig={installed.kubectl.kubeconfig}"]
+        return subprocess.run(
+            [*command, f"--namespace={installed.namespace}", *flags], capture_output=True, text=True, check=False
+        )
+
+    done = rotate("--wait", "--timeout=1m", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["asked"], told["newAuthoritySigns"]) == (True, True)
+    assert authority(installed) != before
+    assert "retiring: it signs" in done.stderr
+    assert steps(replica)[:4] == ["create", "add", "seen", "promote"]
+
+    nowhere = rotate("--ca-secret-name=none")
+    assert nowhere.returncode == 2
+    assert nowhere.stderr.startswith("Error: cannot get secrets/none")

@@ -110,7 +110,7 @@ def test_the_default_mode_makes_its_own_certificate_and_takes_no_files() -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("10m", 600), ("24h", 86_400), ("365d", 31_536_000), ("1.5h", 5400)]
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("24h", 86_400), ("365d", 31_536_000), ("8w", 4_838_400)]
 )
 def test_durations_have_a_unit(text: str, seconds: float) -> None:
     settings = load(Given({"ca_lifetime": text, "leaf_lifetime": "1s", "ca_settle_time": "0s"}, {}))
@@ -118,11 +118,9 @@ def test_durations_have_a_unit(text: str, seconds: float) -> None:
     assert load(Given({**SHORT, "ca_lifetime": duration_text(settings.ca_lifetime)}, {})) == settings
 
 
-@pytest.mark.parametrize("text", ["24", "1w", "-1h", "h", "1e3s", "1h30m", "9" * 10 + "d", "soon"])
+@pytest.mark.parametrize("text", ["24", "1.5h", "-1h", "h", "1e3s", "1h30m", "9" * 10 + "d", "soon"])
 def test_other_durations_are_refused(text: str) -> None:
-    assert problems({"ca_lifetime": text}) == [
-        f"--ca-lifetime: '{text}' is not allowed; write a number and a unit: s, m, h or d, as in 24h"
-    ]
+    assert problems({"ca_lifetime": text})[0].startswith(f"--ca-lifetime: '{text}' is not allowed; ")
 
 
 @pytest.mark.parametrize("text", ["0s", "3654d"])

@@ -6,15 +6,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from injector.telemetry import LOGGER
-from injector.webhook.certs.pair import CertificateError, load, read_pair
+from injector.webhook.certs.pair import CertificateError, load, read_pair, utc_now
 
 if TYPE_CHECKING:
     import ssl
-    from datetime import datetime
     from pathlib import Path
 
     from injector.telemetry import Metrics
-    from injector.webhook.certs.pair import ServingPair
+    from injector.webhook.certs.pair import Now, ServingPair
 
 logger = logging.getLogger(f"{LOGGER}.certs")
 
@@ -26,9 +25,12 @@ class CertificateWatcher:
     kubelet swaps a symbolic link, which brings new inodes.
     """
 
-    def __init__(self, files: tuple[Path, Path], pair: ServingPair, context: ssl.SSLContext, metrics: Metrics) -> None:
+    def __init__(
+        self, files: tuple[Path, Path], pair: ServingPair, context: ssl.SSLContext, metrics: Metrics, now: Now = utc_now
+    ) -> None:
         self.pair = pair
         self.problem = ""
+        self.now = now
         self._files = files
         self._context = context
         self._metrics = metrics
@@ -43,13 +45,13 @@ class CertificateWatcher:
         """For health: why the newest files are not served."""
         return {"refused": self.problem} if self.problem else {}
 
-    def poll(self, at: datetime) -> None:
+    def poll(self) -> None:
         """Reload if the files changed; a bad pair is tried again each time, and told only when its problem changes."""
         identity = self._identity()
         if identity == self._seen and not self.problem:
             return
         try:
-            pair = read_pair(*self._files, at)
+            pair = read_pair(*self._files, self.now())
             if self._identity() != identity:
                 return  # changed while it was read: half of it may be old, so the next poll decides
             if (pair.chain, pair.key) != (self.pair.chain, self.pair.key):

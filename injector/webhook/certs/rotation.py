@@ -14,6 +14,7 @@ at the step that they count from; nothing is remembered elsewhere.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -107,6 +108,23 @@ def pruned_at(ring: Keyring, waits: Waits) -> datetime:
     if ring.promoted is None:
         return last
     return min(last, ring.promoted + waits.leaf_lifetime + waits.settle)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """When the new authority signs, and when the one before is trusted no more; at the earliest."""
+
+    signs: datetime
+    ends: datetime
+
+
+def outlook(ring: Keyring, now: datetime) -> Outlook:
+    """What will become of the rotation that is under way, or of one that is asked for now."""
+    waits = ring.waits
+    if ring.previous and ring.following is None:
+        return Outlook(ring.promoted or now, max(now, pruned_at(ring, waits)))
+    signs = max(now, (ring.published or now) + waits.settle)
+    return Outlook(signs, signs + waits.leaf_lifetime + waits.settle)
 
 
 def advance(

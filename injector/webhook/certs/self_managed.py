@@ -6,6 +6,9 @@ at. Before a leaf is signed the Secret is read. A bundle is applied in this orde
 Secret, apply what the Secret says if the configuration is still the one that was read. So bundles follow the Secret's
 history and never go back in it, however many replicas do this at once and however old their copies are.
 
+The clock that counts is that of the API server, for it is who judges a certificate. What is due by the time is judged
+once more after the Secret was read, when that clock is known.
+
 What cannot be done is told by what was tried, counted, and tried again later; the pair that is served stays.
 """
 
@@ -16,6 +19,7 @@ import contextlib
 import logging
 import random
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from injector.kube.errors import ConflictError, KubeError
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
 
     from injector.config import Settings
     from injector.kube.own_objects import OwnObjects
@@ -54,6 +59,8 @@ Object = dict[str, Any]
 _LOOK: Final = 1.0
 # Seconds over which replicas that saw the same change spread what they do about it.
 _JITTER: Final = 0.1
+# Seconds that a replica which has just started leaves to others, who may remember what a Secret held that was emptied.
+_WITNESS_SECONDS: Final = 3.0
 
 
 class SelfManaged:
@@ -77,7 +84,8 @@ class SelfManaged:
         self._connect = connect
         self._context = context
         self._metrics = metrics
-        self._now = now
+        self._local_now = now
+        self._skew = timedelta(0)
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - spreads requests, guards nothing
         self._off_loop = off_loop
@@ -92,6 +100,8 @@ class SelfManaged:
         self._remembered: Keyring | None = None  # the last one that was read
         self._read: tuple[object, Keyring | ForeignSecretError | None] = (None, None)  # a Secret and what is in it
         self._registered: dict[str, tuple[Object, Registration]] = {}
+        self._in_need = False  # the leaf was signed without a look at the Secret
+        self._empty_since: float | None = None  # when the Secret was first seen without a keyring, in `clock`'s seconds
         self._in_sync: dict[str, frozenset[str]] = {}  # what each configuration was last seen to hold as it should
         self._attempts: dict[str, _Attempt] = {}
         self.problems: dict[str, str] = {}  # what is wrong now, by the part it is about
@@ -100,6 +110,10 @@ class SelfManaged:
     def pair(self) -> ServingPair | None:
         """What is served; None before there is an authority."""
         return None if self._leaf is None else self._leaf.pair
+
+    def now(self) -> datetime:
+        """The API server's time, as far as it is known."""
+        return self._local_now() + self._skew
 
     def facts(self) -> dict[str, object]:
         """For health: where the authority is in its life, and what is wrong."""
@@ -146,6 +160,10 @@ class SelfManaged:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
 
+    def _set_clock(self, objects: OwnObjects) -> None:
+        self._skew = timedelta(seconds=objects.skew_seconds)
+        self._metrics.kube_clock_skew = objects.skew_seconds
+
     def _pause(self) -> float:
         """Seconds until something may be due that no change of a copy tells of."""
         now = self._clock()
@@ -154,8 +172,10 @@ class SelfManaged:
 
     async def turn(self, objects: OwnObjects) -> None:
         """Do what is due."""
+        self._set_clock(objects)
         await self._attempt("secret", lambda: self._tend_secret(objects))
         await self._attempt("leaf", lambda: self._tend_leaf(objects))
+        await self._sign_in_need(objects)
         for copy in objects.configurations:
             await self._attempt(copy.what, lambda copy=copy: self._tend_bundle(objects, copy))  # type: ignore[misc] # mypy cannot infer a lambda with a default
         self._judge(objects)
@@ -163,18 +183,19 @@ class SelfManaged:
     # --- the Secret ---
 
     async def _tend_secret(self, objects: OwnObjects) -> None:
-        secret = objects.secret.object
+        if self._step(objects) is None:
+            return
+        await objects.read(objects.secret)
+        self._set_clock(objects)
+        secret, step = objects.secret.object, self._step(objects)
+        if secret is None or step is None:
+            return
         ring = self._ring(secret)
-        if secret is None or isinstance(ring, ForeignSecretError):
-            return
-        step = self._step(objects, secret, ring)
-        if step is None:
-            return
-        now, made = self._now(), None
+        now, made = self.now(), None
         if step.needs_authority:
             made = await self._off_loop(make_authority, self._settings.key_algorithm, self._settings.ca_lifetime, now)
         changed = rotation.advance(
-            self._remembered if step is Step.RESTORE else ring,
+            self._remembered if step is Step.RESTORE else ring if isinstance(ring, Keyring) else None,
             step,
             now=now,
             waits=self._waits,
@@ -192,19 +213,33 @@ class SelfManaged:
         }
         logger.info("authority changed", extra={"fields": fields})
 
-    def _step(self, objects: OwnObjects, secret: Object, ring: Keyring | None) -> Step | None:
+    def _step(self, objects: OwnObjects) -> Step | None:
+        secret = objects.secret.object
+        ring = self._ring(secret)
+        if secret is None or isinstance(ring, ForeignSecretError):
+            return None
         if ring is not None:
             following = ring.following
             return rotation.due(
                 ring,
                 published=following is not None and self._trusts(objects, following.anchor),
                 requested=bool(keyring.rotation_request(secret)),
-                now=self._now(),
+                now=self.now(),
                 waits=self._waits,
             )
         if not all(copy.known or copy.problem for copy in objects.configurations):
             return None  # what bundles hold now decides what a new keyring has to trust
-        return Step.CREATE if self._remembered is None else Step.RESTORE
+        if self._remembered is not None:
+            return Step.RESTORE
+        return Step.CREATE if self._may_create(objects) else None
+
+    def _may_create(self, objects: OwnObjects) -> bool:
+        """Whether nobody is left who could restore a Secret that was emptied: replicas that can do so at once."""
+        now = self._clock()
+        if self._empty_since is None:
+            self._empty_since = now
+        is_registered = any(anchor.expires > self.now() for anchor in self._anchors(objects))
+        return not is_registered or now >= self._empty_since + _WITNESS_SECONDS
 
     def _ring(self, secret: Object | None) -> Keyring | ForeignSecretError | None:
         """What is in a Secret; one that holds a keyring is remembered."""
@@ -214,10 +249,11 @@ class SelfManaged:
             try:
                 ring = keyring.read(secret)
             except ForeignSecretError as error:
-                self._read = (secret, error)
+                self._read, self._empty_since = (secret, error), None
             else:
                 self._read = (secret, ring)
-                self._remembered = ring or self._remembered
+                if ring is not None:
+                    self._remembered, self._empty_since = ring, None
         return self._read[1]
 
     async def _confirmed(self, objects: OwnObjects) -> Keyring | None:
@@ -227,29 +263,38 @@ class SelfManaged:
             KubeError: The Secret cannot be read.
         """
         ring = self._ring(await objects.read(objects.secret))
+        self._set_clock(objects)
         return ring if isinstance(ring, Keyring) else None
 
     # --- the leaf ---
 
     async def _tend_leaf(self, objects: OwnObjects) -> None:
-        if self._remembered is None or not self._needs_leaf(objects, self._remembered):
+        if self._remembered is None or not (self._in_need or self._needs_leaf(objects, self._remembered)):
             return
-        problem: KubeError | None = None
         try:
             ring = await self._confirmed(objects)
-        except KubeError as error:
-            ring, problem = None, error
-        if ring is None:
-            # Somebody may have retired what we remember. It is used all the same before nothing valid is left.
-            if self._leaf is None or self._leaf.is_ending(self._now()):
-                await self._sign(self._remembered)
-            if problem is not None:
-                raise problem
-        elif self._needs_leaf(objects, ring):
+        except KubeError:
+            if self._leaf is None:
+                await self._sign(self._remembered)  # it was read a moment ago
+            raise
+        self._in_need = False
+        if ring is not None and self._needs_leaf(objects, ring):
+            await self._sign(ring)
+
+    async def _sign_in_need(self, objects: OwnObjects) -> None:
+        """Sign with the authority that is remembered, before nothing valid is left.
+
+        Another replica may have retired it meanwhile. But whatever keeps us from the Secret for so long (a right that
+        is gone, the Secret itself, a network policy) keeps most likely all replicas from it, and then nobody has.
+        """
+        ring, leaf = self._remembered, self._leaf
+        if ring is not None and leaf is not None and leaf.is_ending(self.now()) and self._needs_leaf(objects, ring):
+            logger.warning("certificate is signed without a look at the Secret")
+            self._in_need = True
             await self._sign(ring)
 
     def _needs_leaf(self, objects: OwnObjects, ring: Keyring) -> bool:
-        now = self._now()
+        now = self.now()
         return ring.signing.anchor.expires > now and rotation.needs_leaf(
             self._leaf, ring, trusts=lambda anchor: self._trusts(objects, anchor), now=now, waits=self._waits
         )
@@ -257,7 +302,7 @@ class SelfManaged:
     async def _sign(self, ring: Keyring) -> None:
         settings = self._settings
         leaf: Leaf = await self._off_loop(
-            issue_leaf, ring.signing, self._names, settings.key_algorithm, settings.leaf_lifetime, self._now()
+            issue_leaf, ring.signing, self._names, settings.key_algorithm, settings.leaf_lifetime, self.now()
         )
         load(self._context, leaf.pair)
         self._leaf = leaf
@@ -295,7 +340,7 @@ class SelfManaged:
         if confirmed is not None:
             wanted = () if seen.is_exactly(confirmed.trusted) else confirmed.trusted
         elif self._is_cut_off(seen):
-            now = self._now()
+            now = self.now()
             others = (anchor for entry in seen.entries for anchor in entry.anchors if anchor.expires > now)
             wanted = _union(self._remembered.trusted, others)
         if wanted:

@@ -22,7 +22,9 @@ class Watched:
         self.metrics = Metrics()
         pair = parse_pair(CHAIN, key_pem(KEY), NOW)
         self.context = server_context(ssl.TLSVersion.TLSv1_3, pair)
-        self.watcher = CertificateWatcher((self.files.chain, self.files.key), pair, self.context, self.metrics)
+        self.at = NOW
+        files = (self.files.chain, self.files.key)
+        self.watcher = CertificateWatcher(files, pair, self.context, self.metrics, now=lambda: self.at)
 
     def served(self) -> bytes:
         return ssl.DER_cert_to_PEM_cert(handshake(self.context)).encode()
@@ -31,7 +33,7 @@ class Watched:
 def test_files_that_stay_are_not_read_again(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     for _ in range(2):
-        watched.watcher.poll(NOW)
+        watched.watcher.poll()
     assert watched.metrics.reloads == {"loaded": 0, "rejected": 0}
     assert watched.metrics.certificate_expiry == (NOW + DAY).timestamp()
 
@@ -39,7 +41,7 @@ def test_files_that_stay_are_not_read_again(tmp_path: Path) -> None:
 def test_the_same_pair_under_new_inodes_is_no_reload(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.files.replace(CHAIN, key_pem(KEY))
-    watched.watcher.poll(NOW)
+    watched.watcher.poll()
     assert watched.metrics.reloads["loaded"] == 0
 
 
@@ -48,13 +50,13 @@ def test_a_bad_pair_is_told_once_and_a_good_one_after_it_is_taken(tmp_path: Path
     key = new_key()
     watched.files.replace(ISSUER.issue(key), key_pem(KEY))
     for _ in range(3):
-        watched.watcher.poll(NOW)
+        watched.watcher.poll()
     assert watched.metrics.reloads == {"loaded": 0, "rejected": 1}
     assert "does not belong" in watched.watcher.problem
     assert watched.served() == CHAIN
     chain = ISSUER.issue(key)
     watched.files.replace(chain, key_pem(key))
-    watched.watcher.poll(NOW)
+    watched.watcher.poll()
     assert watched.metrics.reloads == {"loaded": 1, "rejected": 1}
     assert watched.watcher.problem == ""
     assert watched.served() == chain
@@ -64,9 +66,10 @@ def test_a_pair_of_tomorrow_is_taken_when_its_time_has_come(tmp_path: Path) -> N
     watched = Watched(tmp_path)
     key = new_key()
     watched.files.replace(ISSUER.issue(key, since=NOW + DAY / 2, until=NOW + 2 * DAY), key_pem(key))
-    watched.watcher.poll(NOW)
+    watched.watcher.poll()
     assert "not valid before" in watched.watcher.problem
-    watched.watcher.poll(NOW + DAY * 0.6)
+    watched.at = NOW + DAY * 0.6
+    watched.watcher.poll()
     assert watched.watcher.problem == ""
     assert watched.watcher.pair.expires == NOW + 2 * DAY
 
@@ -78,22 +81,21 @@ def test_files_that_change_while_they_are_read_are_left_for_the_next_look(tmp_pa
     watched.files.replace(chain, key_pem(key))
     identities = iter([("before",), ("after",)])
     watched.watcher._identity = lambda: next(identities)  # type: ignore[method-assign] # a race, made certain
-    watched.watcher.poll(NOW)
+    watched.watcher.poll()
     assert watched.served() == CHAIN
     del watched.watcher._identity  # back to the real one
-    watched.watcher.poll(NOW)
+    watched.watcher.poll()
     assert watched.served() == chain
 
 
 def test_a_replica_is_ready_until_its_certificate_runs_out(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
-    at = NOW
-    health = Health({"certificate": certificate_check(watched.watcher, lambda: at)})
+    health = Health({"certificate": certificate_check(watched.watcher)})
     ready, checks = health.ready()
     assert (ready, checks["certificate"]) == (
         True,
         {"ok": True, "expires": (NOW + DAY).isoformat(), "seconds_left": 86_400},
     )
-    at = NOW + DAY
+    watched.at = NOW + DAY
     ready, checks = health.ready()
     assert (ready, checks["certificate"]["ok"], checks["certificate"]["seconds_left"]) == (False, False, 0)

@@ -1,0 +1,177 @@
+"""`ca`: the authority that the webhook's replicas keep in a Secret, asked for a successor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from injector.cli import kubeconfig
+from injector.cli.kubeconfig import Connect
+from injector.cli.main import Exit
+from injector.config import Settings, duration
+from injector.core import names
+from injector.kube.resources import SECRETS
+from injector.webhook.certs import keyring, rotation
+from injector.webhook.certs.keyring import ForeignSecretError, Keyring
+from injector.webhook.certs.rotation import Phase
+
+if TYPE_CHECKING:
+    from injector.kube.client import Api, Object
+    from injector.webhook.certs.rotation import Outlook
+
+_SECRET: Final[str] = Settings.model_fields["ca_secret_name"].default
+# Seconds between two looks of --wait.
+_LOOK: Final = 1.0
+
+
+@click.group(short_help="Rotate the authority of the webhook's certificates.")
+def command() -> None:
+    """Look after the authority of the webhook's certificates (--tls-mode self)."""
+
+
+@command.command(short_help="Ask the replicas for a new authority.")
+@click.option(
+    "-n", "--namespace", default="dapr-token-injector", show_default=True, metavar="NAME", help="Of the webhook."
+)
+@click.option("--ca-secret-name", default=_SECRET, show_default=True, metavar="NAME", help="Secret with the authority.")
+@click.option("--wait", is_flag=True, help="Wait until the new authority signs.")
+@click.option("--timeout", default="15m", show_default=True, metavar="TIME", help="How long to wait at most.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format.")
+@kubeconfig.options
+def rotate(  # noqa: PLR0913 - one parameter per option
+    *,
+    namespace: str,
+    ca_secret_name: str,
+    wait: bool,
+    timeout: str,
+    output: str,
+    kubeconfig: str | None,
+    context: str | None,
+) -> int:
+    """Ask the replicas for a new authority.
+
+    Marks the Secret; the replicas do the rest: the new authority is trusted
+    before it signs, and the old one until nothing that it signed can be
+    valid. Nothing fails meanwhile. A rotation that is under way is told and
+    not begun again.
+
+    Exit codes: 0 fine, 1 the new authority does not sign within --timeout,
+    2 wrong use or bad input, 3 our own fault.
+    """
+    try:
+        patience = duration(timeout).total_seconds()
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--timeout") from None
+    told = asyncio.run(
+        _rotate(Connect(kubeconfig, context), _Place(namespace, ca_secret_name), patience if wait else None)
+    )
+    click.echo(json.dumps(told.document()) if output == "json" else told.text())
+    return Exit.FINDINGS if wait and not told.signs else Exit.FINE
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"secrets/{self.name} in namespace {self.namespace}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a person wants to know of it."""
+
+    place: _Place
+    phase: Phase
+    signs: bool  # the new authority
+    outlook: Outlook
+    asked: bool  # by this call
+
+    def document(self) -> dict[str, object]:
+        return {
+            "secret": f"{self.place.namespace}/{self.place.name}",
+            "asked": self.asked,
+            "phase": self.phase.value,
+            "newAuthoritySigns": self.signs,
+            "signsAt": _time(self.outlook.signs),
+            "oldAuthorityTrustedUntil": _time(self.outlook.ends),
+        }
+
+    def text(self) -> str:
+        first = "Asked for a new authority." if self.asked else "A rotation is under way; nothing was asked for."
+        signs = "has signed since" if self.signs else "will sign from about"
+        return "\n".join(
+            (
+                f"{first} Phase: {self.phase.value}.",
+                f"The new authority {signs} {_time(self.outlook.signs)}.",
+                f"The one before is trusted until about {_time(self.outlook.ends)}.",
+            )
+        )
+
+
+def _time(at: datetime) -> str:
+    return at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+
+
+async def _rotate(connect: Connect, place: _Place, patience: float | None) -> _Told:
+    async with await connect() as api:
+        secret = await api.get(SECRETS, place.name, place.namespace)
+        ring = _keyring(secret, place)
+        asks = rotation.phase(ring) is Phase.STEADY
+        if asks and not keyring.rotation_request(secret):
+            await api.patch(SECRETS, place.name, _mark(secret), place.namespace)
+        if patience is None:
+            return _told(place, ring, asks=asks)
+        return await _wait(api, place, ring, patience)
+
+
+def _mark(secret: Object) -> Object:
+    """The annotation that asks; with the version that was looked at, so that nothing new is asked for twice."""
+    version = secret["metadata"]["resourceVersion"]
+    return {"metadata": {"resourceVersion": version, "annotations": {names.ROTATE_CA: _time(datetime.now(UTC))}}}
+
+
+async def _wait(api: Api, place: _Place, before: Keyring, patience: float) -> _Told:
+    """Look until the new authority signs or patience ends, and tell each phase as it comes."""
+    asks, until, phase = rotation.phase(before) is Phase.STEADY, time.monotonic() + patience, None
+    while True:
+        ring = _keyring(await api.get(SECRETS, place.name, place.namespace), place)
+        told = _told(place, ring, asks=asks, before=before)
+        if told.phase is not phase:
+            phase = told.phase
+            click.echo(f"{phase.value}: {_MEANINGS[phase]}", err=True)
+        if told.signs or time.monotonic() >= until:
+            return told
+        await asyncio.sleep(_LOOK)
+
+
+_MEANINGS: Final = {
+    Phase.NONE: "there is no authority yet",
+    Phase.STEADY: "the replicas have not begun, or all is done",
+    Phase.PUBLISHING: "the new authority is on its way into every bundle",
+    Phase.SETTLING: "it is in every bundle; API servers take notice",
+    Phase.RETIRING: "it signs; the one before is trusted until nothing that it signed can be valid",
+}
+
+
+def _told(place: _Place, ring: Keyring, *, asks: bool, before: Keyring | None = None) -> _Told:
+    now, phase = datetime.now(UTC), rotation.phase(ring)
+    signs = phase is Phase.RETIRING or (before is not None and before.signing.anchor != ring.signing.anchor)
+    return _Told(place, phase, signs, rotation.outlook(ring, now), asks)
+
+
+def _keyring(secret: Object, place: _Place) -> Keyring:
+    try:
+        ring = keyring.read(secret)
+    except ForeignSecretError as error:
+        raise click.ClickException(f"{place}: {error}; it was left alone") from None
+    if ring is None:
+        raise click.ClickException(f"{place} is empty: a replica with --tls-mode self fills it when it starts")
+    return ring

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+
+from injector.config import KeyAlgorithm
+from injector.webhook.certs.authority import (
+    BACKDATE,
+    is_ours,
+    issue_leaf,
+    known_anchors,
+    make_authority,
+    parse_anchors,
+    parse_authority,
+)
+from injector.webhook.certs.pair import CertificateError, parse_pair, server_context
+from tests.http.certificates import NOW, Issuer, key_pem, new_key
+from tests.unit.webhook.certs.handshaking import handshake
+
+HOUR = timedelta(hours=1)
+AUTHORITY = make_authority(KeyAlgorithm.ECDSA_P256, 100 * HOUR, NOW)
+OTHER = make_authority(KeyAlgorithm.ECDSA_P256, 100 * HOUR, NOW)
+
+
+@pytest.mark.parametrize("algorithm", list(KeyAlgorithm))
+def test_a_leaf_is_trusted_by_whoever_trusts_its_authority(algorithm: KeyAlgorithm) -> None:
+    authority = make_authority(algorithm, HOUR, NOW)
+    leaf = issue_leaf(authority, ("hook.dapr.svc", "127.0.0.1"), algorithm, HOUR, NOW)
+    # A strict client of a newer Python asks for every extension that the standard demands.
+    context = server_context(ssl.TLSVersion.TLSv1_3, leaf.pair)
+    for name in ("hook.dapr.svc", "127.0.0.1"):
+        assert handshake(context, authority.anchor.pem + OTHER.anchor.pem, name)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(context, OTHER.anchor.pem, "hook.dapr.svc")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(context, authority.anchor.pem, "other.dapr.svc")
+
+
+def test_a_leaf_is_a_pair_that_files_mode_would_serve() -> None:
+    leaf = issue_leaf(AUTHORITY, ("a.b.svc", "::1"), KeyAlgorithm.ECDSA_P256, HOUR, NOW)
+    assert parse_pair(leaf.pair.chain, leaf.pair.key, NOW) == leaf.pair
+    found = x509.load_pem_x509_certificate(leaf.pair.chain)
+    assert (found.not_valid_before_utc, found.not_valid_after_utc) == (NOW - BACKDATE, NOW + HOUR)
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.IPAddress) == [ipaddress.ip_address("::1")]
+
+
+def test_a_leaf_never_outlives_its_authority() -> None:
+    leaf = issue_leaf(AUTHORITY, ("a",), KeyAlgorithm.ECDSA_P256, 10 * HOUR, NOW + 95 * HOUR)
+    assert leaf.pair.expires == AUTHORITY.anchor.expires == NOW + 100 * HOUR
+
+
+def test_a_leaf_is_renewed_at_two_thirds_of_its_life_and_when_the_clock_was_set_back() -> None:
+    leaf = issue_leaf(AUTHORITY, ("a",), KeyAlgorithm.ECDSA_P256, 30 * HOUR, NOW)
+    due = {hours: leaf.is_due(NOW + hours * HOUR) for hours in (-1, 0, 19, 20, 1000)}
+    assert due == {-1: True, 0: False, 19: False, 20: True, 1000: True}
+    assert not leaf.is_due(NOW - timedelta(seconds=30))
+    ending = {hours: leaf.is_ending(NOW + hours * HOUR) for hours in (-1, 20, 26, 27)}
+    assert ending == {-1: True, 20: False, 26: False, 27: True}
+
+
+def test_an_authority_is_read_as_it_was_written() -> None:
+    assert parse_authority(AUTHORITY.anchor.pem, AUTHORITY.key) == AUTHORITY
+    assert parse_anchors(AUTHORITY.anchor.pem + OTHER.anchor.pem) == (AUTHORITY.anchor, OTHER.anchor)
+    assert AUTHORITY.anchor.issued == NOW
+    assert "PRIVATE" not in repr(AUTHORITY)
+
+
+LEAF = issue_leaf(AUTHORITY, ("a",), KeyAlgorithm.ECDSA_P256, HOUR, NOW)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "words"),
+    [
+        (b"", AUTHORITY.key, "no readable PEM certificate"),
+        (b"junk", AUTHORITY.key, "no readable PEM certificate"),
+        (AUTHORITY.anchor.pem, b"junk", "no readable ECDSA or RSA key"),
+        (AUTHORITY.anchor.pem, OTHER.key, "does not belong to"),
+        (AUTHORITY.anchor.pem + OTHER.anchor.pem, AUTHORITY.key, "more than one certificate"),
+        (Issuer().pem, AUTHORITY.key, "not ours"),
+        (LEAF.pair.chain, LEAF.pair.key, "not ours"),
+    ],
+)
+def test_what_is_no_authority_of_ours_is_refused_in_words_without_a_value(
+    certificate: bytes, key: bytes, words: str
+) -> None:
+    with pytest.raises(CertificateError, match=words) as caught:
+        parse_authority(certificate, key)
+    assert "BEGIN" not in str(caught.value)
+
+
+def test_who_only_bears_our_name_is_not_ours() -> None:
+    ours = x509.load_pem_x509_certificate(AUTHORITY.anchor.pem)
+    issuer = Issuer()
+    forged = x509.load_pem_x509_certificate(issuer.issue(new_key()))
+    assert is_ours(ours)
+    assert not is_ours(forged)
+    assert not is_ours(x509.load_pem_x509_certificate(LEAF.pair.chain))
+
+
+def test_a_bundle_tells_ours_from_others() -> None:
+    assert known_anchors(AUTHORITY.anchor.pem) == ((AUTHORITY.anchor,), True)
+    assert known_anchors(AUTHORITY.anchor.pem + Issuer().pem) == ((AUTHORITY.anchor,), False)
+    assert known_anchors(key_pem(new_key())) == ((), False)
+    assert known_anchors(b"junk") == ((), False)

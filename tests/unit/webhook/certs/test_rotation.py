@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+
+import pytest
+
+from injector.config import KeyAlgorithm
+from injector.webhook.certs import rotation
+from injector.webhook.certs.authority import Authority, issue_leaf, make_authority
+from injector.webhook.certs.keyring import Keyring, Waits
+from injector.webhook.certs.rotation import Phase, Step
+from tests.http.certificates import DAY, NOW
+
+SETTLE = timedelta(minutes=5)
+WAITS = Waits(settle=SETTLE, leaf_lifetime=DAY)
+FIRST, SECOND, THIRD = (make_authority(KeyAlgorithm.ECDSA_P256, 300 * DAY, NOW) for _ in range(3))
+STEADY = Keyring(signing=FIRST, waits=WAITS)
+PUBLISHING = dataclasses.replace(STEADY, following=SECOND)
+SETTLING = dataclasses.replace(PUBLISHING, published=NOW)
+RETIRING = Keyring(signing=SECOND, waits=WAITS, previous=(FIRST.anchor,), promoted=NOW)
+LONG_AFTER = NOW + 301 * DAY
+
+
+def due(ring: Keyring, days: float = 0.0, *, published: bool = False, requested: bool = False) -> Step | None:
+    return rotation.due(ring, published=published, requested=requested, now=NOW + days * DAY, waits=WAITS)
+
+
+def test_phases() -> None:
+    rings = (None, STEADY, PUBLISHING, SETTLING, RETIRING)
+    assert [rotation.phase(ring) for ring in rings] == list(Phase)
+
+
+def test_nothing_is_due_in_the_first_two_thirds_of_an_authority() -> None:
+    assert (due(STEADY), due(STEADY, 199.9), due(STEADY, 200)) == (None, None, Step.ADD)
+
+
+def test_a_request_brings_the_next_one_at_once_but_never_a_second_one() -> None:
+    assert due(STEADY, requested=True) is Step.ADD
+    for ring in (PUBLISHING, SETTLING, RETIRING):
+        assert due(ring, requested=True, published=ring is not PUBLISHING) is None
+
+
+def test_the_next_one_signs_when_every_bundle_has_held_it_for_the_wait() -> None:
+    assert due(PUBLISHING) is None
+    assert due(PUBLISHING, published=True) is Step.SEEN
+    assert due(SETTLING, published=True) is None
+    assert due(SETTLING, SETTLE / DAY, published=True) is Step.PROMOTE
+
+
+def test_a_bundle_that_lost_it_starts_the_wait_anew() -> None:
+    assert due(SETTLING, 1, published=False) is Step.WITHDRAW
+
+
+def test_the_old_one_is_trusted_until_nothing_that_it_signed_can_live() -> None:
+    until = 1 + SETTLE / DAY
+    assert due(RETIRING, until - 0.001) is None
+    assert due(RETIRING, until) is Step.PRUNE
+
+
+def test_the_longer_wait_of_two_versions_holds() -> None:
+    patient = dataclasses.replace(RETIRING, waits=Waits(SETTLE, 10 * DAY))
+    assert (due(patient, 9), due(patient, 10.1)) == (None, Step.PRUNE)
+
+
+def test_previous_ones_without_a_time_stay_until_they_end() -> None:
+    timeless = dataclasses.replace(RETIRING, promoted=None)
+    assert due(timeless, 100) is None
+    assert rotation.pruned_at(timeless, WAITS) == FIRST.anchor.expires
+
+
+def test_an_authority_that_ran_out_is_replaced_by_whatever_there_is() -> None:
+    fresh = make_authority(KeyAlgorithm.ECDSA_P256, 300 * DAY, LONG_AFTER)
+    assert due(STEADY, 301) is Step.REPLACE
+    assert due(dataclasses.replace(STEADY, following=fresh), 301) is Step.PROMOTE
+    assert due(PUBLISHING, 301) is Step.ADD  # the next one ran out, too: first another
+
+
+def test_a_whole_rotation() -> None:
+    ring = rotation.advance(None, Step.CREATE, now=NOW, waits=WAITS, made=FIRST)
+    assert ring == STEADY
+    ring = rotation.advance(ring, Step.ADD, now=NOW, waits=WAITS, made=SECOND)
+    assert ring == PUBLISHING
+    assert ring.trusted == (FIRST.anchor, SECOND.anchor)
+    ring = rotation.advance(ring, Step.SEEN, now=NOW, waits=WAITS)
+    assert ring == SETTLING
+    assert rotation.advance(ring, Step.WITHDRAW, now=NOW, waits=WAITS) == PUBLISHING
+    ring = rotation.advance(ring, Step.PROMOTE, now=NOW, waits=WAITS)
+    assert ring == RETIRING
+    assert ring.trusted == (SECOND.anchor, FIRST.anchor)
+    assert rotation.advance(ring, Step.PRUNE, now=NOW, waits=WAITS) == Keyring(signing=SECOND, waits=WAITS)
+
+
+def test_what_bundles_hold_stays_trusted_when_the_secret_forgot_it() -> None:
+    registered = (FIRST.anchor, SECOND.anchor, FIRST.anchor)
+    made = rotation.advance(None, Step.CREATE, now=NOW, waits=WAITS, made=THIRD, registered=registered)
+    assert made == Keyring(signing=THIRD, waits=WAITS, previous=(FIRST.anchor, SECOND.anchor), promoted=NOW)
+    restored = rotation.advance(PUBLISHING, Step.RESTORE, now=NOW, waits=WAITS, registered=registered)
+    assert restored == PUBLISHING
+    late = rotation.advance(None, Step.REPLACE, now=LONG_AFTER, waits=WAITS, made=THIRD, registered=registered)
+    assert late.previous == ()
+
+
+@pytest.mark.parametrize(
+    ("ring", "step"), [(None, Step.CREATE), (STEADY, Step.ADD), (STEADY, Step.REPLACE), (STEADY, Step.PROMOTE)]
+)
+def test_a_step_without_what_it_needs_is_a_fault(ring: Keyring | None, step: Step) -> None:
+    with pytest.raises(ValueError, match=r"needs an authority|nothing to promote"):
+        rotation.advance(ring, step, now=NOW, waits=WAITS)
+
+
+def leaf_wanted(signer: Authority | None, ring: Keyring, *trusted: Authority, hours: float = 1.0) -> bool:
+    leaf = None if signer is None else issue_leaf(signer, ("a",), KeyAlgorithm.ECDSA_P256, DAY, NOW)
+    anchors = [each.anchor for each in trusted]
+    return rotation.needs_leaf(
+        leaf, ring, trusts=lambda anchor: anchor in anchors, now=NOW + timedelta(hours=hours), waits=WAITS
+    )
+
+
+def test_a_replica_signs_when_it_has_nothing_and_when_two_thirds_have_passed() -> None:
+    assert leaf_wanted(None, STEADY)
+    assert not leaf_wanted(FIRST, STEADY, FIRST)
+    assert leaf_wanted(FIRST, STEADY, FIRST, hours=16)
+    # A bundle that was blanked is no reason to sign anew with the same authority.
+    assert not leaf_wanted(FIRST, STEADY)
+
+
+def test_a_replica_goes_over_to_the_new_authority_once_it_has_settled() -> None:
+    assert not leaf_wanted(FIRST, RETIRING, FIRST, SECOND, hours=0.05)
+    assert leaf_wanted(FIRST, RETIRING, FIRST, SECOND, hours=0.1)
+
+
+def test_a_replica_keeps_what_is_trusted_until_the_new_authority_is() -> None:
+    assert not leaf_wanted(FIRST, RETIRING, FIRST, hours=20)
+    assert leaf_wanted(FIRST, RETIRING, FIRST, hours=22)
+
+
+def test_a_replica_whose_authority_is_trusted_no_more_leaves_it_at_once() -> None:
+    assert leaf_wanted(FIRST, RETIRING, SECOND, hours=0)
+    assert leaf_wanted(FIRST, RETIRING, hours=0)
+
+
+def test_the_outlook_tells_both_ends_of_a_rotation() -> None:
+    signs = NOW + SETTLE
+    ends = signs + DAY + SETTLE
+    for ring in (STEADY, PUBLISHING, SETTLING):
+        assert rotation.outlook(ring, NOW) == rotation.Outlook(signs, ends)
+    assert rotation.outlook(RETIRING, NOW) == rotation.Outlook(NOW, NOW + DAY + SETTLE)
