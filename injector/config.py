@@ -349,7 +349,11 @@ class Settings(BaseModel):
         le=3600,
     )
     drain_max_seconds: float = _flag(
-        Group.STOPPING, 20.0, "Then wait for connections to end, until this long after SIGTERM.", ge=0, le=3600
+        Group.STOPPING,
+        20.0,
+        "Then wait until no connection is left and none has come for 3 s, until this long after SIGTERM.",
+        ge=0,
+        le=3600,
     )
 
     @model_validator(mode="after")

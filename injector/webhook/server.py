@@ -89,6 +89,7 @@ class Listener:
     ) -> None:
         self.port = port
         self.open = 0  # connections, those in a handshake included
+        self.last_accepted = 0.0  # when somebody connected the last time, in the pulse's time
         self._listening = listening
         self._max_connections = max_connections
         self._tls: dict[str, Any] = {}
@@ -135,6 +136,7 @@ class Listener:
                 accepted.close()
                 continue
             self.open += 1
+            self.last_accepted = self.port.pulse.now
             accepted.setblocking(False)
             task = loop.create_task(self._greet(accepted, loop))
             self._tasks.add(task)
@@ -294,10 +296,18 @@ class Server:
         logger.info("draining", extra={"fields": fields})
         began = loop.time()
         while (elapsed := loop.time() - began) < self._drain.at_most:
-            if elapsed >= self._drain.at_least and not self._admission.open:
+            if elapsed >= self._drain.at_least and self._is_left_alone():
                 break
             if await _is_set(self._hurry, min(_DRAIN_LOOK, self._drain.at_most - elapsed)):
                 break
+
+    def _is_left_alone(self) -> bool:
+        """Whether nobody is connected and nobody comes any more.
+
+        Every answer of a draining port ends its connection, so between two requests there is often none. Whoever still
+        comes has not heard that this replica leaves.
+        """
+        return not self._admission.open and self._pulse.now - self._admission.last_accepted >= _QUIET
 
     async def _close(self, loop: asyncio.AbstractEventLoop) -> None:
         for listener in self._listeners:
@@ -312,6 +322,8 @@ class Server:
         logger.info("stopped", extra={"fields": fields})
 
 
+# Seconds without a new connection after which nobody is expected to come.
+_QUIET: Final = 3.0
 # Seconds between two looks at whether connections are left.
 _DRAIN_LOOK: Final = 0.05
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MANAGER: Final = "availability-harness"
 _PAGE: Final = 500
+PATIENCE: Final = 120.0  # seconds; on a machine that is busy with others an answer takes long
 
 
 def api_of(kubeconfig: Path, folder: Path) -> Api:
@@ -43,7 +44,7 @@ class ApiClient:
     """Calls of the harness; an answer that is no success raises `httpx.HTTPStatusError`."""
 
     def __init__(self, api: Api) -> None:
-        self._client = httpx.Client(base_url=api.url, verify=api.context(), trust_env=False, timeout=30.0)
+        self._client = httpx.Client(base_url=api.url, verify=api.context(), trust_env=False, timeout=PATIENCE)
 
     def __enter__(self) -> Self:
         return self

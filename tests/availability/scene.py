@@ -73,7 +73,7 @@ class Rates:
         return cls(round(asking, 1), round(asking / 3, 1))
 
 
-MOST_ASKING: Final = 40.0
+MOST_ASKING: Final = 20.0
 # Of what one client does that waits for each answer: faults, controllers and replicas work beside it.
 SHARE: Final = 0.4
 _TRIES: Final = 40

@@ -33,6 +33,17 @@ def test_sigterm_serves_on_with_connection_close_and_is_not_ready(tmp_path: Path
         assert server.logged("stopped")[0]["connections"] == 0
 
 
+def test_it_serves_on_while_somebody_still_comes(tmp_path: Path) -> None:
+    with serving(tmp_path, "--drain-min-seconds", "0", "--drain-max-seconds", "60") as server:
+        assert server.post(review()).status == 200
+        server.terminate()
+        server.wait_for_line("draining")
+        for _ in range(10):  # each on a connection of its own, and none in between
+            assert server.post(review()).headers["connection"] == "close"
+            wait_for("no connection left", lambda: server.sample("connections") == 0)
+        assert server.exit_code() == 0
+
+
 def test_idle_connections_are_closed_at_the_latest_moment(tmp_path: Path) -> None:
     with serving(tmp_path, "--drain-min-seconds", "0", "--drain-max-seconds", "1") as server, server.connect() as idle:
         assert idle.request(review()).status == 200
