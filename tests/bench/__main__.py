@@ -23,7 +23,7 @@ from rich.console import Console
 from tests.bench import bodies, environment, golden, outside, peers, picture, profiling, report
 from tests.bench.certs import Pair, make_pair
 from tests.bench.errors import BenchError
-from tests.bench.goals import JUDGED, judge
+from tests.bench.goals import ENOUGH_REQUESTS, JUDGED, judge
 from tests.bench.measure import Cell, Meter
 from tests.bench.measure import Pair as RunPair
 from tests.bench.process import Server, free_port, running
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 _TARGET: Final = peers.ROOT / "bench-results" / "bench.json"
 _PICTURE: Final = peers.ROOT / "docs" / "images" / "bench.png"
 _CONNECTIONS: Final = (1, 8, 32)
-_LONG_REQUESTS: Final = 1_000_000
 _LONG_SECONDS: Final = 5
 # A run is long enough for this many answers on each connection, but never longer than that many seconds.
 _ANSWERS_EACH: Final = 3
@@ -110,6 +109,7 @@ class Bench:
                     self._cell(live, Cell(connections, size))
             self.results.memory = {name: (started[name], server.usage().rss_bytes) for name, server in live.items()}
         self._untuned()
+        self._fresh()
         if long:
             self._long()
         if any(goal.met is False for goal in self.goals()):
@@ -185,6 +185,20 @@ class Bench:
                 self._meter.sample(server, JUDGED, seconds=1)
             self.results.untuned = [self._pair(tuned, plain, JUDGED, seconds, logs=True) for _ in range(rounds)]
 
+    def _fresh(self) -> None:
+        """What a request costs whose head is not the last one's, which our server would not parse again."""
+        self._place.tell("our server once more, with heads that repeat and with heads that do not")
+        with ExitStack() as stack:
+            server = self._start(self._servers[0], stack, note=False)
+            rounds, seconds = self._plan.of(JUDGED)
+            for fresh in (False, True):
+                self._meter.sample(server, JUDGED, seconds=1, fresh=fresh)
+            for _ in range(rounds):
+                alike = self._meter.sample(server, JUDGED, seconds=seconds)
+                self.results.fresh.append(
+                    RunPair(alike, self._meter.sample(server, JUDGED, seconds=seconds, fresh=True))
+                )
+
     def goals(self) -> list[Goal]:
         """How the goals stand."""
         return judge(self.results.pairs, self.results.startup[peers.US], self.results.curve)
@@ -199,10 +213,10 @@ class Bench:
         self.results.profile = profiling.lines(target, served)
 
     def _long(self) -> None:
-        self._place.tell(f"{_LONG_REQUESTS:,} requests to a fresh server of ours, for its memory")
+        self._place.tell(f"{ENOUGH_REQUESTS:,} requests to a fresh server of ours, for its memory")
         with ExitStack() as stack:
             server = self._start(self._servers[0], stack, note=False)
-            self.results.curve = self._meter.flat(server, JUDGED, requests=_LONG_REQUESTS, seconds=_LONG_SECONDS)
+            self.results.curve = self._meter.flat(server, JUDGED, requests=ENOUGH_REQUESTS, seconds=_LONG_SECONDS)
 
 
 def _write_bodies(folder: Path) -> dict[str, Path]:

@@ -25,6 +25,7 @@ STARTUP_SECONDS: Final = 1.0
 # Growth of resident memory over the last nine tenths of a million requests that still counts as flat: noise of the
 # allocator, far below one byte per request.
 FLAT_GROWTH: Final = 0.02
+ENOUGH_REQUESTS: Final = 1_000_000
 # Throughput and tails are not judged when others had more than this share of the servers' core.
 MOST_FOREIGN: Final = 0.2
 
@@ -64,7 +65,12 @@ def judge(pairs: Pairs, startup: Sequence[float], curve: Sequence[tuple[int, int
 
 
 def growth(curve: Sequence[tuple[int, int]]) -> Spread | None:
-    """Relative growth of memory after the first tenth of the requests, which warms caches and the allocator."""
+    """Relative growth of memory after the first tenth of the requests, which warms caches and the allocator.
+
+    None when there were not enough requests to judge by.
+    """
+    if not curve or curve[-1][0] < ENOUGH_REQUESTS:
+        return None
     settled = [rss for done, rss in curve if done >= curve[-1][0] / 10]
     if len(settled) < 2:
         return None

@@ -80,13 +80,19 @@ def test_worst_cell_decides_about_page_faults() -> None:
 
 
 def test_memory_is_judged_after_the_first_tenth() -> None:
-    flat = [(0, 40), (100, 100), (500, 101), (1000, 101)]
+    million = goals.ENOUGH_REQUESTS
+    flat = [(0, 40), (million // 10, 100), (million // 2, 101), (million, 101)]
     got = goals.growth(flat)
     assert got is not None
     assert got.median == pytest.approx(0.01)
-    assert goals.growth([(0, 40)]) is None
-    growing = [(0, 100), (100, 100), (1000, 150)]
+    growing = [(0, 100), (million // 10, 100), (million, 150)]
     assert _goal(goals.judge({}, [], growing), "memory").met is False
+
+
+def test_memory_is_not_judged_by_too_few_requests() -> None:
+    assert goals.growth([]) is None
+    assert goals.growth([(0, 40), (1000, 40), (goals.ENOUGH_REQUESTS - 1, 40)]) is None
+    assert goals.growth([(0, 40), (goals.ENOUGH_REQUESTS, 40)]) is None
 
 
 def test_missed_goal_says_what_it_would_take() -> None:
