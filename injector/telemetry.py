@@ -44,6 +44,8 @@ LOGGER: Final = "injector"
 
 # A pipe that polls as writable has room for this much (POSIX: PIPE_BUF), so a write of it does not block.
 _PIECE: Final = 4096
+# Bytes that are put together before they are written piece by piece.
+_TOGETHER: Final = 32 * 1024
 
 
 class LogSink:
@@ -79,8 +81,7 @@ class LogSink:
         """Write as much as the reader takes now."""
         while self._size and self._writable(0):
             if not self._piece:
-                self._piece = memoryview(b"".join(self._lines))
-                self._lines.clear()
+                self._piece = memoryview(self._taken())
             try:
                 written = os.write(self._descriptor, self._piece[:_PIECE])
             except OSError:
@@ -95,6 +96,16 @@ class LogSink:
         self.flush()
         while self._size and self._writable(max(0.0, until - time.monotonic())):
             self.flush()
+
+    def _taken(self) -> bytes:
+        """The next lines, together; of a long queue only some, so that a slow reader does not cost large blocks."""
+        taken: list[bytes] = []
+        size = 0
+        while self._lines and size < _TOGETHER:
+            line = self._lines.popleft()
+            size += len(line)
+            taken.append(line)
+        return b"".join(taken)
 
     def _writable(self, seconds: float) -> bool:
         return any(event & (select.POLLOUT | select.POLLERR) for _, event in self._poll.poll(seconds * 1000))
