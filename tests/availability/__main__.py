@@ -27,7 +27,8 @@ from tests.controlplane.netns import network_namespace
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def main(creates: int, chosen: tuple[str, ...], names: tuple[str, ...], output: str) -> None:
     """Create Pods without a pause, let things happen to the webhook, and count what was lost."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as after Ctrl-C
+    for number in (signal.SIGTERM, signal.SIGINT):  # end in order; a shell ignores SIGINT for its background jobs
+        signal.signal(number, signal.default_int_handler)
     wanted = {
         name: [fault for fault in faults.of(MIXES[name]) if not names or fault.name.startswith(names)]
         for name in chosen or MIXES

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from io import FileIO
 
-# Requests on their way at once: what an API server takes by default (--max-mutating-requests-inflight) and half as many
-# again, which its own queues hold. Reached only when it is far behind.
-MAX_ON_THE_WAY: Final = 300
+# Requests on their way at once. Reached only when the API server is far behind; more would keep it there.
+MAX_ON_THE_WAY: Final = 64
 # Seconds after which an answer is given up: far beyond every timeout of the API server's.
 PATIENCE: Final = 60.0
 
@@ -57,7 +56,8 @@ class Plan(msgspec.Struct, frozen=True):
     namespace: str
     asking_per_second: float
     others_per_second: float
-    deployments: dict[str, int]  # name -> replicas added each second
+    deployments: dict[str, int]  # name -> replicas added each time
+    scalings_per_second: float  # of each of them
     most_pods: int  # created directly
     most_replicas: int  # of each Deployment
     most_seconds: float
@@ -83,7 +83,10 @@ class Load:
         await asyncio.gather(
             self._pace(self._plan.asking_per_second, self._create_asking),
             self._pace(self._plan.others_per_second, self._create_other),
-            *(self._pace(1.0, _scaler(self, name, step)) for name, step in self._plan.deployments.items()),
+            *(
+                self._pace(self._plan.scalings_per_second, _scaler(self, name, step))
+                for name, step in self._plan.deployments.items()
+            ),
         )
         await asyncio.gather(*self._tasks)
 

@@ -63,8 +63,9 @@ class Rates:
 
     asking: float
     others: float
-    asking_replicas: int = 2
-    other_replicas: int = 1
+    asking_replicas: int = 4  # at each scaling
+    other_replicas: int = 2
+    scalings: float = 0.5
 
     @classmethod
     def bearable(cls, seconds: float) -> Rates:
@@ -152,6 +153,7 @@ def scene(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: float) 
             asking_per_second=rates.asking,
             others_per_second=rates.others,
             deployments={ASKING_SET: rates.asking_replicas, OTHER_SET: rates.other_replicas},
+            scalings_per_second=rates.scalings,
             most_pods=most_pods,
             most_replicas=int(most_seconds) * max(rates.asking_replicas, rates.other_replicas),
             most_seconds=most_seconds,
