@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMAND: Final = (sys.executable, "-m", "injector")
+# Seconds; a machine may have much else to do.
+PATIENCE: Final = 120.0
 MARKER: Final = "marker-0123456789abcdef"
 OTHER: Final = "marker-abcdef0123456789"
 THIRD: Final = "marker-zyxwvutsrqponmlk"
 
-# Appends its token's last characters and every signal to a file; ends by SIGTERM with 5 (0 when told to be deaf).
+# Appends its tokens' last characters and every signal to a file. SIGTERM ends it with code 5: at once, when a file says
+# so if it is to be slow, never if it is to be deaf.
 CHILD: Final = """
 import os, signal, sys, time
 def tell(word):
@@ -30,6 +33,8 @@ def tell(word):
 def on(number, frame):
     tell(signal.Signals(number).name)
     if number == signal.SIGTERM:
+        while "slow" in sys.argv and not os.path.exists(sys.argv[1] + ".go"):
+            time.sleep(0.01)
         sys.exit(5)
 for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT, signal.SIGWINCH):
     signal.signal(number, on)
@@ -64,7 +69,7 @@ def run(
 
 def probed(*arguments: str | Path, token: str = "", env: dict[str, str] | None = None) -> tuple[int, Any, str]:
     """Exit code, targets, and all that was written."""
-    command = [*COMMAND, "probe", "-o", "json", "--timeout", "30", *map(str, arguments)]
+    command = [*COMMAND, "probe", "-o", "json", "--timeout", "60", *map(str, arguments)]
     if token:
         command.append("--token-stdin")
     done = subprocess.run(
@@ -87,6 +92,10 @@ class Child:
         """What the children have told so far."""
         return self._told.read_text().splitlines() if self._told.exists() else []
 
+    def let_go(self) -> None:
+        """Let a slow child end."""
+        self._told.with_name(f"{self._told.name}.go").touch()
+
     @property
     def stderr(self) -> str:
         """What `run` itself has said."""
@@ -97,12 +106,15 @@ class Child:
         wait_for(
             f"the words {words}",
             lambda: self.words == list(words),
+            timeout_seconds=PATIENCE,
             describe=lambda: f"told: {self.words}; said: {self.stderr}",
         )
 
     def wait_for_stderr(self, words: str) -> None:
         """Wait until `run` has said this."""
-        wait_for(f"{words!r} on stderr", lambda: words in self.stderr, describe=lambda: self.stderr)
+        wait_for(
+            f"{words!r} on stderr", lambda: words in self.stderr, timeout_seconds=PATIENCE, describe=lambda: self.stderr
+        )
 
     def send(self, number: signal.Signals) -> None:
         """A signal to `run`, from another process."""
@@ -110,7 +122,7 @@ class Child:
 
     def wait(self) -> int:
         """The exit code of `run`."""
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE)
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def sidecar(folder: Path, *flags: str, env: Mapping[str, str] | None = None) -> 
                 wait_for(
                     "daprd",
                     lambda process=process, ports=ports: process.ensure_running() or is_up(ports.http),  # type: ignore[misc]
-                    timeout_seconds=60,
+                    timeout_seconds=180,
                     describe=process.log,
                 )
             except ProcessDiedError:

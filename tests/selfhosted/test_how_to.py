@@ -39,14 +39,14 @@ def test_steps_lead_where_they_say(tmp_path: Path) -> None:
     assert token.stat().st_mode & 0o777 == 0o600
     command = ["/bin/bash", "-ec", script("start").replace("dapr-token-injector run", "exec dapr-token-injector run")]
     with ManagedProcess.start("run", command, log_path=tmp_path / "log", env={"PATH": path}) as process:
-        wait_for("daprd", lambda: is_up(ports.http), timeout_seconds=60, describe=process.log)
+        wait_for("daprd", lambda: is_up(ports.http), timeout_seconds=180, describe=process.log)
         assert done("prove") == 0
         before = token.read_text()
         assert done("change") == 0
         assert token.read_text() != before
-        wait_for("the restart", lambda: "restarting daprd" in process.log(), timeout_seconds=60, describe=process.log)
-        wait_for("the new token", lambda: done("prove") == 0, timeout_seconds=60, describe=process.log)
+        wait_for("the restart", lambda: "restarting daprd" in process.log(), timeout_seconds=180, describe=process.log)
+        wait_for("the new token", lambda: done("prove") == 0, timeout_seconds=180, describe=process.log)
         process.popen.send_signal(signal.SIGTERM)
-        assert process.popen.wait(60) == 0
+        assert process.popen.wait(180) == 0
         assert before not in process.log()
         assert token.read_text() not in process.log()

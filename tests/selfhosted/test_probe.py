@@ -187,7 +187,7 @@ def test_run_closes_daprd_and_opens_it_to_the_app(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        wait_for("daprd", lambda: is_up(ports.http), timeout_seconds=60, describe=(tmp_path / "log").read_text)
+        wait_for("daprd", lambda: is_up(ports.http), timeout_seconds=180, describe=(tmp_path / "log").read_text)
         code, targets, _ = probed(*ports.targets, "--token-file", token)
         app = subprocess.run(
             [*COMMAND, "run", "--token-file", str(token), "--", "sh", "-c",
@@ -196,7 +196,7 @@ def test_run_closes_daprd_and_opens_it_to_the_app(tmp_path: Path) -> None:
         )  # fmt: skip
         shown = Path(f"/proc/{process.pid}/cmdline").read_text()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(180) == 0
     finally:
         if process.poll() is None:
             process.kill()
@@ -219,16 +219,16 @@ def test_rotation_is_a_new_file_and_a_restart(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        wait_for("daprd", lambda: is_up(ports.http), timeout_seconds=60, describe=(tmp_path / "log").read_text)
+        wait_for("daprd", lambda: is_up(ports.http), timeout_seconds=180, describe=(tmp_path / "log").read_text)
         assert probed(*ports.targets, token=MARKER)[0] == 0
         secret(token, OTHER)
         wait_for(
-            "the new token", lambda: _serves(ports, OTHER), timeout_seconds=60, describe=(tmp_path / "log").read_text
+            "the new token", lambda: _serves(ports, OTHER), timeout_seconds=180, describe=(tmp_path / "log").read_text
         )
         code, targets, _ = probed(*ports.targets, token=OTHER)
         old, _, _ = probed(*ports.targets, token=MARKER)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(180) == 0
     finally:
         if process.poll() is None:
             process.kill()

@@ -116,7 +116,7 @@ def test_fastapi_app_serves_daprd_and_nobody_else(tmp_path: Path) -> None:
         sidecar(tmp_path / "b", *_app_flags(port, "http"), env={"APP_API_TOKEN": OTHER}) as wrong,
         sidecar(tmp_path / "c", *_app_flags(port, "http")) as without,
     ):
-        wait_for("the app", lambda: _invoked(right)[0] == 200, timeout_seconds=60, describe=app.log)
+        wait_for("the app", lambda: _invoked(right)[0] == 200, timeout_seconds=180, describe=app.log)
 
         assert _invoked(right) == (200, b'["one"]')
         assert [_invoked(one)[0] for one in (wrong, without)] == [401, 401]
@@ -137,7 +137,7 @@ def test_grpc_app_serves_daprd_and_nobody_else(tmp_path: Path) -> None:
         sidecar(tmp_path / "b", *_app_flags(port, "grpc"), env={"APP_API_TOKEN": OTHER}) as wrong,
         sidecar(tmp_path / "c", *_app_flags(port, "grpc")) as without,
     ):
-        wait_for("the app", lambda: _invoked(right)[0] == 200, timeout_seconds=60, describe=app.log)
+        wait_for("the app", lambda: _invoked(right)[0] == 200, timeout_seconds=180, describe=app.log)
 
         assert _invoked(right)[0] == 200
         for one in (wrong, without):

@@ -37,7 +37,7 @@ def probed(
     capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2, verdict: str = "unknown"
 ) -> list[dict[str, str]]:
     """The ports of the one target."""
-    assert main(["probe", "-o", "json", "--timeout", "10", *arguments]) == code
+    assert main(["probe", "-o", "json", "--timeout", "60", *arguments]) == code
     captured = capsys.readouterr()
     assert captured.err == ""
     assert "marker" not in captured.out
