@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,13 +38,12 @@ class Helm:
     def find(
         cls, folder: Path, kubeconfig: Path | None = None, *, report: binaries.Report = binaries.report_to_stderr
     ) -> Helm:
-        """Take the user's Helm where the user's cluster is taken, else build one, once.
+        """Build the one version that the tests were written with, once: others know other flags.
 
         Raises:
             BuildError: it could not be built.
         """
-        users = shutil.which("helm")
-        return cls(Path(users) if users else binaries.resolve(binaries.HELM, report), folder, kubeconfig)
+        return cls(binaries.resolve(binaries.HELM, report), folder, kubeconfig)
 
     def run(self, *arguments: str) -> str:
         """Run Helm and return what it wrote to stdout.
