@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from injector.cli import kubeconfig
-from injector.cli.kubeconfig import Connect
+from injector.cli.kubeconfig import Connect, run
 from injector.cli.main import Exit
 from injector.config import Settings, duration
 from injector.core import names
@@ -68,15 +68,16 @@ def rotate(  # noqa: PLR0913 - one parameter per option
         patience = duration(timeout).total_seconds()
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--timeout") from None
-    told = asyncio.run(
-        _rotate(Connect(kubeconfig, context), _Place(namespace, ca_secret_name), patience if wait else None)
-    )
+    place = Place(namespace, ca_secret_name)
+    told = run(Connect(kubeconfig, context), lambda api: ask(api, place, patience if wait else None))
     click.echo(json.dumps(told.document()) if output == "json" else told.text())
     return Exit.FINDINGS if wait and not told.signs else Exit.FINE
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
+    """Where the Secret is."""
+
     namespace: str
     name: str
 
@@ -85,16 +86,17 @@ class _Place:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class Told:
     """What a person wants to know of it."""
 
-    place: _Place
+    place: Place
     phase: Phase
     signs: bool  # the new authority
     outlook: Outlook
     asked: bool  # by this call
 
     def document(self) -> dict[str, object]:
+        """For programs."""
         return {
             "secret": f"{self.place.namespace}/{self.place.name}",
             "asked": self.asked,
@@ -105,6 +107,7 @@ class _Told:
         }
 
     def text(self) -> str:
+        """For people."""
         first = "Asked for a new authority." if self.asked else "A rotation is under way; nothing was asked for."
         signs = "has signed since" if self.signs else "will sign from about"
         return "\n".join(
@@ -120,16 +123,21 @@ def _time(at: datetime) -> str:
     return at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
-async def _rotate(connect: Connect, place: _Place, patience: float | None) -> _Told:
-    async with await connect() as api:
-        secret = await api.get(SECRETS, place.name, place.namespace)
-        ring = _keyring(secret, place)
-        asks = rotation.phase(ring) is Phase.STEADY
-        if asks and not keyring.rotation_request(secret):
-            await api.patch(SECRETS, place.name, _mark(secret), place.namespace)
-        if patience is None:
-            return _told(place, ring, asks=asks)
-        return await _wait(api, place, ring, patience)
+async def ask(api: Api, place: Place, patience: float | None) -> Told:
+    """Mark the Secret unless a rotation is under way, and wait for so many seconds at most if asked to.
+
+    Raises:
+        click.ClickException: There is no authority of ours in the Secret.
+        KubeError: As the API server answered.
+    """
+    secret = await api.get(SECRETS, place.name, place.namespace)
+    ring = _keyring(secret, place)
+    asks = rotation.phase(ring) is Phase.STEADY
+    if asks and not keyring.rotation_request(secret):
+        await api.patch(SECRETS, place.name, _mark(secret), place.namespace)
+    if patience is None:
+        return _told(place, ring, asks=asks)
+    return await _wait(api, place, ring, patience)
 
 
 def _mark(secret: Object) -> Object:
@@ -138,7 +146,7 @@ def _mark(secret: Object) -> Object:
     return {"metadata": {"resourceVersion": version, "annotations": {names.ROTATE_CA: _time(datetime.now(UTC))}}}
 
 
-async def _wait(api: Api, place: _Place, before: Keyring, patience: float) -> _Told:
+async def _wait(api: Api, place: Place, before: Keyring, patience: float) -> Told:
     """Look until the new authority signs or patience ends, and tell each phase as it comes."""
     asks, until, phase = rotation.phase(before) is Phase.STEADY, time.monotonic() + patience, None
     while True:
@@ -161,13 +169,13 @@ _MEANINGS: Final = {
 }
 
 
-def _told(place: _Place, ring: Keyring, *, asks: bool, before: Keyring | None = None) -> _Told:
+def _told(place: Place, ring: Keyring, *, asks: bool, before: Keyring | None = None) -> Told:
     now, phase = datetime.now(UTC), rotation.phase(ring)
     signs = phase is Phase.RETIRING or (before is not None and before.signing.anchor != ring.signing.anchor)
-    return _Told(place, phase, signs, rotation.outlook(ring, now), asks)
+    return Told(place, phase, signs, rotation.outlook(ring, now), asks)
 
 
-def _keyring(secret: Object, place: _Place) -> Keyring:
+def _keyring(secret: Object, place: Place) -> Keyring:
     try:
         ring = keyring.read(secret)
     except ForeignSecretError as error:

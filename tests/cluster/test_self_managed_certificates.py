@@ -318,6 +318,20 @@ def test_an_emptied_secret_without_a_witness_keeps_trust_in_what_is_registered(i
     assert all(before in bundle for bundle in installed.bundles())
 
 
+def test_an_authority_whose_key_has_leaked_can_be_forgotten_at_once(installed: Installation) -> None:
+    leaking = installed.start(*FAST)
+    before = authority(installed)
+    leaking.process.stop()
+    installed.set_secret(None)
+    for kind, index in ((MUTATING, 0), (MUTATING, 1), (VALIDATING, 0)):
+        installed.set_bundle(kind, index, "")
+
+    installed.start(*FAST)
+
+    assert installed.bundles() == [authority(installed)] * 3
+    assert authority(installed) != before
+
+
 # --- the command ---
 
 

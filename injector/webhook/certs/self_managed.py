@@ -98,7 +98,7 @@ class SelfManaged:
         self._wake = asyncio.Event()
         self._leaf: Leaf | None = None
         self._remembered: Keyring | None = None  # the last one that was read
-        self._read: tuple[object, Keyring | ForeignSecretError | None] = (None, None)  # a Secret and what is in it
+        self._read: tuple[object, Keyring | ForeignSecretError | None] = (None, None)  # a Secret's data, and what it is
         self._registered: dict[str, tuple[Object, Registration]] = {}
         self._in_need = False  # the leaf was signed without a look at the Secret
         self._empty_since: float | None = None  # when the Secret was first seen without a keyring, in `clock`'s seconds
@@ -245,13 +245,15 @@ class SelfManaged:
         """What is in a Secret; one that holds a keyring is remembered."""
         if secret is None:
             return None
-        if self._read[0] is not secret:
+        # Reading an RSA key takes its checks tens of milliseconds, so the same content is read once.
+        content = secret.get("data") or {}
+        if self._read[0] != content:
             try:
                 ring = keyring.read(secret)
             except ForeignSecretError as error:
-                self._read, self._empty_since = (secret, error), None
+                self._read, self._empty_since = (content, error), None
             else:
-                self._read = (secret, ring)
+                self._read = (content, ring)
                 if ring is not None:
                     self._remembered, self._empty_since = ring, None
         return self._read[1]
@@ -274,7 +276,7 @@ class SelfManaged:
         try:
             ring = await self._confirmed(objects)
         except KubeError:
-            if self._leaf is None:
+            if self._leaf is None and self._needs_leaf(objects, self._remembered):
                 await self._sign(self._remembered)  # it was read a moment ago
             raise
         self._in_need = False

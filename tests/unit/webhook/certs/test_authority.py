@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from injector.config import KeyAlgorithm
 from injector.webhook.certs.authority import (
@@ -68,8 +70,23 @@ def test_an_authority_is_read_as_it_was_written() -> None:
     assert parse_anchors(AUTHORITY.anchor.pem + OTHER.anchor.pem) == (AUTHORITY.anchor, OTHER.anchor)
     assert AUTHORITY.anchor.issued == NOW
     assert "PRIVATE" not in repr(AUTHORITY)
+    assert parse_authority(WITH_RSA.anchor.pem, WITH_RSA.key) == WITH_RSA
 
 
+def test_a_key_with_wrong_numbers_is_refused() -> None:
+    good = load_pem_private_key(WITH_RSA.key, None)
+    assert isinstance(good, rsa.RSAPrivateKey)
+    numbers = good.private_numbers()
+    bent = rsa.RSAPrivateNumbers(
+        numbers.p, numbers.q, numbers.d + 2, numbers.dmp1 + 2, numbers.dmq1, numbers.iqmp, numbers.public_numbers
+    )
+    key = bent.private_key(unsafe_skip_rsa_key_validation=True)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with pytest.raises(CertificateError, match="does not belong to"):
+        parse_authority(WITH_RSA.anchor.pem, pem)
+
+
+WITH_RSA, OTHER_WITH_RSA = (make_authority(KeyAlgorithm.RSA_2048, HOUR, NOW) for _ in range(2))
 LEAF = issue_leaf(AUTHORITY, ("a",), KeyAlgorithm.ECDSA_P256, HOUR, NOW)
 
 
@@ -80,6 +97,9 @@ LEAF = issue_leaf(AUTHORITY, ("a",), KeyAlgorithm.ECDSA_P256, HOUR, NOW)
         (b"junk", AUTHORITY.key, "no readable PEM certificate"),
         (AUTHORITY.anchor.pem, b"junk", "no readable ECDSA or RSA key"),
         (AUTHORITY.anchor.pem, OTHER.key, "does not belong to"),
+        (AUTHORITY.anchor.pem, WITH_RSA.key, "does not belong to"),
+        (WITH_RSA.anchor.pem, OTHER_WITH_RSA.key, "does not belong to"),
+        (WITH_RSA.anchor.pem, AUTHORITY.key, "does not belong to"),
         (AUTHORITY.anchor.pem + OTHER.anchor.pem, AUTHORITY.key, "more than one certificate"),
         (Issuer().pem, AUTHORITY.key, "not ours"),
         (LEAF.pair.chain, LEAF.pair.key, "not ours"),

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+
+from injector.cli import ca
+from injector.cli.main import main
+from injector.config import KeyAlgorithm
+from injector.core import names
+from injector.webhook.certs import keyring
+from injector.webhook.certs.authority import make_authority
+from injector.webhook.certs.keyring import Keyring, Waits
+from tests.unit.kube.warped import run_warped
+
+if TYPE_CHECKING:
+    from injector.kube.resources import Resource
+
+NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
+FIRST, SECOND = (make_authority(KeyAlgorithm.ECDSA_P256, 300 * DAY, NOW) for _ in range(2))
+STEADY = Keyring(signing=FIRST, waits=Waits(timedelta(minutes=5), DAY))
+PUBLISHING = dataclasses.replace(STEADY, following=SECOND)
+SETTLING = dataclasses.replace(PUBLISHING, published=NOW)
+RETIRING = dataclasses.replace(STEADY, signing=SECOND, previous=(FIRST.anchor,), promoted=NOW)
+PLACE = ca.Place("dapr", "ca")
+
+
+class Cluster:
+    """A Secret that is further on each time it is read."""
+
+    def __init__(self, *rings: Keyring | None, data: dict[str, str] | None = None, asked: bool = False) -> None:
+        metadata = {"name": "ca", "resourceVersion": "7", "annotations": {names.ROTATE_CA: "x"} if asked else {}}
+        base: dict[str, Any] = {"metadata": metadata, "data": data or {}}
+        self.states = [base if ring is None else keyring.write(base, ring) for ring in rings]
+        self.patches: list[Any] = []
+
+    async def get(self, _resource: Resource, name: str, namespace: str | None = None) -> dict[str, Any]:
+        assert (name, namespace) == ("ca", "dapr")
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+    async def patch(self, _resource: Resource, name: str, body: object, namespace: str | None = None) -> None:
+        assert (name, namespace) == ("ca", "dapr")
+        self.patches.append(body)
+
+
+def ask(cluster: Cluster, patience: float | None = None) -> ca.Told:
+    return run_warped(ca.ask(cluster, PLACE, patience))  # type: ignore[arg-type] # the two calls that it makes
+
+
+def test_a_steady_authority_is_asked_to_be_followed() -> None:
+    cluster = Cluster(STEADY)
+    told = ask(cluster)
+    assert (told.asked, told.signs, told.phase) == (True, False, "steady")
+    (patch,) = cluster.patches
+    assert patch["metadata"]["resourceVersion"] == "7"
+    assert list(patch["metadata"]["annotations"]) == [names.ROTATE_CA]
+    first, second, third = told.text().splitlines()
+    assert first == "Asked for a new authority. Phase: steady."
+    assert second.startswith("The new authority will sign from about 20")
+    assert third.startswith("The one before is trusted until about 20")
+
+
+@pytest.mark.parametrize("ring", [PUBLISHING, SETTLING, RETIRING])
+def test_a_rotation_that_is_under_way_is_told_and_not_begun_again(ring: Keyring) -> None:
+    cluster = Cluster(ring)
+    told = ask(cluster)
+    assert cluster.patches == []
+    assert told.text().startswith("A rotation is under way; nothing was asked for.")
+    assert told.signs is (ring is RETIRING)
+    assert told.document()["secret"] == "dapr/ca"
+
+
+def test_what_was_asked_for_already_is_not_asked_for_again() -> None:
+    cluster = Cluster(STEADY, asked=True)
+    assert ask(cluster).asked
+    assert cluster.patches == []
+
+
+def test_waiting_tells_each_phase_once_and_ends_when_the_new_authority_signs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cluster = Cluster(STEADY, STEADY, PUBLISHING, PUBLISHING, SETTLING, RETIRING)
+    assert ask(cluster, patience=60).signs
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "steady",
+        "publishing",
+        "settling",
+        "retiring",
+    ]
+
+
+def test_waiting_sees_a_rotation_that_was_over_between_two_looks() -> None:
+    done = dataclasses.replace(STEADY, signing=SECOND)
+    assert ask(Cluster(STEADY, done), patience=60).signs
+
+
+def test_waiting_ends() -> None:
+    assert not ask(Cluster(STEADY), patience=0).signs
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [(Cluster(None), "is empty"), (Cluster(None, data={"tls.crt": "eA=="}), "it was left alone")],
+)
+def test_a_secret_without_an_authority_of_ours_is_told(cluster: Cluster, words: str) -> None:
+    with pytest.raises(click.ClickException, match=words):
+        ask(cluster)
+    assert cluster.patches == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--timeout", "soon"], "Invalid value for --timeout"),
+        (["--kubeconfig", "/nowhere/config"], "cannot read the kubeconfig /nowhere/config"),
+    ],
+)
+def test_wrong_use_is_told(flags: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ca", "rotate", *flags]) == 2
+    assert words in capsys.readouterr().err

@@ -1,0 +1,288 @@
+"""The shell: what the laws of tests/property do not ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from injector.core import names
+from injector.kube.errors import ForbiddenError, KubeconfigError, KubeError
+from injector.kube.own_objects import OwnObjects
+from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
+from injector.telemetry import Metrics
+from injector.webhook.certs.pair import server_context
+from injector.webhook.certs.self_managed import SelfManaged
+from injector.webhook.health import Health, certificate_check
+from tests.unit.kube.warped import run_warped
+from tests.unit.webhook.certs.world import BEGINNING, LEAF, SETTINGS, Api, Outcome, Replica, World
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+    import pytest
+
+    from injector.kube.resources import Resource
+
+
+def started(count: int = 1) -> tuple[World, list[Replica]]:
+    """A world with replicas that have come to rest."""
+    world = World()
+    replicas = [Replica(world, number) for number in range(count)]
+    for _ in range(3):
+        for replica in replicas:
+            replica.turn()
+    return world, replicas
+
+
+def test_one_turn_after_another_makes_a_replica_ready() -> None:
+    world, (replica,) = started()
+    ready, checks = Health({"certificate": certificate_check(replica.managed)}).ready()
+    assert ready
+    assert checks["certificate"] == {
+        "ok": True,
+        "expires": (BEGINNING + LEAF).isoformat(),
+        "seconds_left": 86_400,
+        "phase": "steady",
+        "trusted": True,
+    }
+    assert replica.metrics.ca_expiry == world.ring().signing.anchor.expires.timestamp()  # type: ignore[union-attr] # there is one
+
+
+def test_before_there_is_an_authority_a_replica_is_not_ready_and_says_why() -> None:
+    world = World()
+    del world.objects[SECRETS]
+    replica = Replica(world, 0)
+    replica.turn()
+    ready, checks = Health({"certificate": certificate_check(replica.managed)}).ready()
+    assert not ready
+    assert checks["certificate"] == {
+        "ok": False,
+        "phase": "none",
+        "trusted": False,
+        "problems": ["secrets/ca in namespace dapr does not exist"],
+    }
+
+
+def test_two_replicas_that_fill_the_secret_at_once_end_with_one_authority() -> None:
+    world = World()
+    replicas = [Replica(world, number) for number in range(2)]
+    for replica in replicas:
+        for resource in (SECRETS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
+            replica.hear(resource)
+    while [replica for replica in replicas if replica.go_on()]:
+        pass
+    for _ in range(3):
+        for replica in replicas:
+            replica.turn()
+    assert [replica.metrics.ca_steps["create"] for replica in replicas].count(1) == 1
+    assert len({replica.issuer for replica in replicas}) == 1
+
+
+def test_a_replica_without_memory_leaves_an_emptied_secret_to_those_who_have_one() -> None:
+    world, (old,) = started()
+    before = world.ring()
+    new = Replica(world, 1)
+    world.put(SECRETS, {**world.objects[SECRETS], "data": {}})
+    new.turn()
+    assert world.ring() is None
+    old.turn()
+    assert world.ring() == before
+    assert old.metrics.ca_steps["restore"] == 1
+
+
+def test_a_replica_without_memory_fills_an_emptied_secret_when_nobody_else_does() -> None:
+    world, (old,) = started()
+    before = old.issuer
+    old.close()
+    new = Replica(world, 1)
+    world.put(SECRETS, {**world.objects[SECRETS], "data": {}})
+    new.turn()
+    world.seconds += 4
+    for _ in range(3):
+        new.turn()
+    ring = world.ring()
+    assert ring is not None
+    assert [anchor.fingerprint for anchor in ring.previous] == [before]
+    assert new.issuer == ring.signing.anchor.fingerprint
+
+
+def test_without_its_secret_a_replica_adds_itself_to_a_bundle_and_takes_nobody_out() -> None:
+    world, replicas = started(2)
+    del world.objects[SECRETS]
+    world.blank(MUTATING_WEBHOOKS)
+    for replica in replicas:
+        replica.turn()
+        replica.turn()
+    registered = world.registration(MUTATING_WEBHOOKS)
+    assert all(entry.anchors for entry in registered.entries)
+    assert sum(replica.metrics.ca_bundle_writes["healed"] for replica in replicas) == 1
+    assert all(replica.managed.trusted for replica in replicas)
+
+
+def test_a_missing_right_to_patch_is_told_and_the_rest_goes_on() -> None:
+    world, (replica,) = started()
+    denied = ForbiddenError("patch mutatingwebhookconfigurations/hooks")
+    world.problem = lambda verb, resource: denied if (verb, resource) == ("patch", MUTATING_WEBHOOKS) else None
+    world.blank(MUTATING_WEBHOOKS)
+    world.blank(VALIDATING_WEBHOOKS)
+    replica.turn()
+    assert replica.managed.problems == {
+        "mutatingwebhookconfigurations/hooks": str(denied),
+        "caBundle": "the registered caBundle does not trust what is served",
+    }
+    assert world.registration(VALIDATING_WEBHOOKS).entries[0].anchors
+    assert replica.managed.ready  # it was trusted once: out of every EndpointSlice nobody could serve at all
+    world.problem = lambda _verb, _resource: None
+    replica.turn()
+    assert replica.managed.problems != {}  # asked for again after a while only
+    world.seconds += 31
+    replica.turn()
+    assert replica.managed.problems == {}
+
+
+def test_the_api_servers_clock_counts() -> None:
+    world, (replica,) = started()
+    issuer = replica.issuer
+    # This replica's clock is a hundred years ahead, and that of the API server is right.
+    replica.managed._local_now = lambda: world.now + timedelta(days=36_500)
+    replica.api.skew_seconds = -36_500 * 86_400.0
+    for _ in range(3):
+        replica.turn()
+    assert (replica.issuer, replica.metrics.ca_steps["replace"]) == (issuer, 0)
+    assert replica.metrics.kube_clock_skew == replica.api.skew_seconds
+
+
+def test_an_answer_that_was_lost_is_no_second_authority() -> None:
+    world = World()
+    replica = Replica(world, 0)
+    for resource in (SECRETS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
+        replica.hear(resource)
+    replica.go_on()
+    replica.go_on()  # the Secret is read
+    replica.go_on(Outcome.UNHEARD)  # and written, but nobody said so
+    written = world.ring()
+    assert written is not None
+    while replica.go_on():
+        pass
+    world.seconds += 60
+    for _ in range(3):
+        replica.turn()
+    assert world.ring() == written
+    assert replica.issuer == written.signing.anchor.fingerprint
+
+
+def test_a_rotation_that_is_asked_for_happens_once() -> None:
+    world, replicas = started(2)
+    secret = world.objects[SECRETS]
+    secret["metadata"]["annotations"] = {names.ROTATE_CA: "now", "other": "stays"}
+    world.put(SECRETS, secret)
+    for _ in range(40):
+        world.seconds += 3600
+        for replica in replicas:
+            replica.turn()
+    assert world.objects[SECRETS]["metadata"]["annotations"] == {"other": "stays"}
+    for step in ("add", "seen", "promote", "prune"):
+        assert sum(replica.metrics.ca_steps[step] for replica in replicas) == 1
+
+
+# --- `run` ---
+
+
+class Instant(Api):
+    """Calls that are answered at once; a watch that says nothing."""
+
+    async def _call(self, verb: str, resource: Resource, effect: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        problem = self.world.problem(verb, resource)
+        if problem is not None:
+            raise problem
+        return effect()
+
+    async def watch(
+        self, _resource: Resource, _namespace: str | None = None, *, resource_version: str, field_selector: str = ""
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        assert resource_version
+        assert field_selector
+        await asyncio.sleep(270)
+        for _ in range(0):
+            yield {}
+
+
+async def _at_once(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what the function returns
+    return function(*arguments)
+
+
+SHORT = SETTINGS.model_copy(update={"leaf_lifetime": timedelta(seconds=60)})
+
+
+def run_for(seconds: float, world: World, failures: list[Exception]) -> SelfManaged:
+    """Run a replica for so long; the first ways to the cluster fail as listed."""
+
+    async def work() -> SelfManaged:
+        loop = asyncio.get_running_loop()
+
+        @contextlib.asynccontextmanager
+        async def connect(
+            changed: Callable[[], None], failed: Callable[[KubeError], None]
+        ) -> AsyncIterator[OwnObjects]:
+            if failures:
+                raise failures.pop(0)
+            yield OwnObjects(
+                Instant(world),
+                namespace="dapr",
+                secret_name="ca",
+                configuration_name="hooks",
+                changed=changed,
+                failed=failed,
+            )
+
+        managed = SelfManaged(
+            SHORT,
+            connect,
+            context=server_context(ssl.TLSVersion.TLSv1_3),
+            metrics=Metrics(),
+            now=lambda: BEGINNING + timedelta(seconds=loop.time()),
+            clock=loop.time,
+            rng=random.Random(1),  # noqa: S311 - the same again and again
+            off_loop=_at_once,
+        )
+        task = asyncio.create_task(managed.run())
+        await asyncio.sleep(seconds)
+        managed.look()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return managed
+
+    return run_warped(work())
+
+
+def test_a_replica_is_ready_a_moment_after_its_start() -> None:
+    managed = run_for(2, World(), [])
+    assert managed.ready
+    assert managed.problems == {}
+
+
+def test_a_replica_renews_by_itself() -> None:
+    managed = run_for(45, World(), [])
+    assert managed.pair is not None
+    assert managed.pair.expires == BEGINNING + timedelta(seconds=100)
+
+
+def test_a_cluster_that_cannot_be_reached_yet_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "injector")
+    managed = run_for(100, World(), [KubeconfigError("reach the cluster"), KubeconfigError("reach the cluster")])
+    assert managed.ready
+    assert managed.problems == {}
+    told = [record for record in caplog.records if "cannot reach the cluster" in str(getattr(record, "fields", ""))]
+    assert [record.levelno for record in told] == [logging.ERROR, logging.INFO]
+
+
+def test_a_fault_of_ours_is_told_without_its_words_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    managed = run_for(100, World(), [RuntimeError("secret-marker")])
+    assert managed.ready
+    assert "secret-marker" not in "".join(str(vars(record)) for record in caplog.records)
+    assert managed._metrics.errors["internal"] == 1
