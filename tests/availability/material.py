@@ -107,7 +107,7 @@ class SelfManaged:
 
 
 _LEAF_ENDS: Final = "certificate_expiry_timestamp_seconds"
-LEAF_LIFETIME: Final = "30s"
+LEAF_LIFETIME: Final = "45s"
 SETTLE_TIME: Final = "2s"
 
 
