@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,7 +23,7 @@ from tests.controlplane.polling import wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.controlplane.kubectl import Kubectl
+    from tests.controlplane.kubectl import Json, Kubectl
 
 
 def forms(token: str) -> tuple[str, ...]:
@@ -129,9 +129,13 @@ class EchoingServer(http.server.BaseHTTPRequestHandler):
     """An API server (or a proxy before one) that puts what it was sent into its errors."""
 
     status = 422
+    secret: Json | None = None
 
     def do_GET(self) -> None:
-        """Every namespace is there, and no Secret."""
+        """Every namespace is there, and no Secret but `secret`."""
+        if self.secret is not None:
+            self._answer(200, self.secret)
+            return
         found = "/secrets/" not in self.path
         self._answer(200 if found else 404, {"metadata": {"name": "x"}} if found else {"reason": "NotFound"})
 
@@ -143,7 +147,12 @@ class EchoingServer(http.server.BaseHTTPRequestHandler):
         else:
             self._answer(self.status, {"kind": "Status", "reason": "Invalid", "message": f"Secret is invalid: {body}"})
 
-    def _answer(self, status: int, told: dict[str, Any]) -> None:
+    def do_PUT(self) -> None:
+        """An answer that no API server gives: the value where its metadata belongs."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._answer(200, {"metadata": body["data"]["token"]})
+
+    def _answer(self, status: int, told: Json) -> None:
         content = json.dumps(told).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -188,6 +197,20 @@ def test_api_server_that_quotes_what_it_was_sent_is_not_quoted(
     assert done.code == 2
     assert "cannot create secrets/s in namespace shop" in done.err
     for form in forms(token):
+        assert form not in done.out + done.err
+
+
+def test_fault_of_our_own_is_told_by_places_and_without_a_value(
+    commands: Commands, echoing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = {"namespace": "shop", "name": "s", "labels": {"app.kubernetes.io/managed-by": "dapr-token-injector"}}
+    old, token = marker(), marker()
+    data = {"token": base64.b64encode(old.encode()).decode()}
+    monkeypatch.setattr(EchoingServer, "secret", {"metadata": meta, "data": data})
+    done = Commands(commands.kubectl, echoing).run("secret", "rotate", "shop/s", "--token-stdin", stdin=token)
+    assert done.code == 3
+    assert "internal fault (TypeError)" in done.err
+    for form in (*forms(old), *forms(token)):
         assert form not in done.out + done.err
 
 

@@ -1,0 +1,232 @@
+"""A rotation under load on a kubelet: real daprd, clients that use their own Pod's sidecar.
+
+Each Pod's app calls its sidecar over HTTP and gRPC, 50 times a second each, with the token of its own environment. It
+notes every call that was not served, and stops calling when it is told to end, as a well-made app does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cluster.objects import ASKING, SECRET
+from tests.controlplane.polling import wait_for
+from tests.node.objects import APP_LABEL, app_container, deployment, sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.node.target import Target
+
+REPLICAS = 3
+LEAST_CALLS = 100  # of each kind, before the rotation and after it; no pace is asked of a slow machine
+TIMEOUT_SECONDS = 480
+
+# Prints a line of JSON: how many calls, and what came of those that were not served. Never the token.
+CLIENT = r"""
+import http.client, json, os, signal, sys, threading, time
+import grpc
+token = os.environ["DAPR_API_TOKEN"]
+over = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: over.set())
+calls, failures = {"http": 0, "grpc": 0}, []
+channel = grpc.insecure_channel("127.0.0.1:50001")
+metadata = channel.unary_unary("/dapr.proto.runtime.v1.Dapr/GetMetadata")
+connection = http.client.HTTPConnection("127.0.0.1", 3500, timeout=30)
+
+def by_http():
+    try:
+        connection.request("GET", "/v1.0/metadata", headers={"dapr-api-token": token})
+        answer = connection.getresponse()
+        answer.read()
+        return None if answer.status == 200 else str(answer.status)
+    except Exception as error:
+        connection.close()
+        return type(error).__name__
+
+def by_grpc():
+    try:
+        metadata(b"", timeout=30, metadata=(("dapr-api-token", token),))
+        return None
+    except grpc.RpcError as error:
+        return error.code().name
+
+def run(kind, call):
+    due = time.monotonic()
+    while not over.is_set():
+        failed = call()
+        calls[kind] += 1
+        if failed:
+            failures.append({"kind": kind, "what": failed, "at": calls[kind]})
+        due = max(due + 0.02, time.monotonic() - 1)
+        over.wait(max(0.0, due - time.monotonic()))
+
+threads = [threading.Thread(target=run, args=one) for one in (("http", by_http), ("grpc", by_grpc))]
+for thread in threads:
+    thread.start()
+while not over.wait(1):
+    print(json.dumps({"calls": dict(calls), "failures": failures[:20], "failed": len(failures)}), flush=True)
+for thread in threads:
+    thread.join()
+print(json.dumps({"calls": dict(calls), "failures": failures[:20], "failed": len(failures), "ended": True}), flush=True)
+"""
+
+
+@dataclass(slots=True)
+class Clients:
+    """Follows the log of every client, those included that end meanwhile; keeps the last line of each."""
+
+    kubectl: Kubectl
+    last: dict[str, Json] = field(default_factory=dict)
+    over: threading.Event = field(default_factory=threading.Event)
+    _followers: dict[str, threading.Thread] = field(default_factory=dict)
+
+    def watch(self) -> None:
+        """Follow each Pod that comes up, until `over`."""
+        while not self.over.wait(0.5):
+            for pod in self.kubectl.list("pods", f"--selector=app={APP_LABEL}"):
+                name = pod["metadata"]["name"]
+                statuses = pod["status"].get("containerStatuses") or ()
+                if name not in self._followers and any(
+                    one["name"] == "app" and "running" in one["state"] for one in statuses
+                ):
+                    self._followers[name] = threading.Thread(target=self._follow, args=(name,))
+                    self._followers[name].start()
+        for thread in self._followers.values():
+            thread.join()
+
+    def _follow(self, name: str) -> None:
+        command = [*self.kubectl.command(), "logs", "--follow", name, "--container=app"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                self.last[name] = json.loads(line)
+
+    def are_busy(self, *, but: frozenset[str] = frozenset()) -> bool:
+        """Whether as many clients as there are replicas have made their calls, leaving some out."""
+        counts = [told["calls"] for name, told in list(self.last.items()) if name not in but]
+        return len([one for one in counts if min(one.values()) >= LEAST_CALLS]) >= REPLICAS
+
+
+def regular(target: Target) -> Json:
+    """The sidecar among the app's own containers."""
+    return deployment([client(target), local_sidecar(target)], [], FOR_APP)
+
+
+def native(target: Target) -> Json:
+    """The sidecar as an init container that stays: it starts before the app and ends after it."""
+    probe = {"startupProbe": {**sidecar(target)["readinessProbe"], "failureThreshold": 120}}
+    return deployment([client(target)], [{**local_sidecar(target), "restartPolicy": "Always", **probe}], FOR_APP)
+
+
+def local_sidecar(target: Target) -> Json:
+    """A daprd whose API is for its own Pod only, as Dapr's injector starts it."""
+    made = sidecar(target)
+    return {**made, "args": [*made["args"], "--dapr-listen-addresses=127.0.0.1"]}
+
+
+FOR_APP = {**ASKING, "dapr-token-injector/app-containers": "app"}
+
+
+def client(target: Target) -> Json:
+    return {**app_container(target), "command": ["python", "-c", CLIENT]}
+
+
+def run(kubectl: Kubectl, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One of our commands."""
+    return subprocess.run(
+        [sys.executable, "-m", "injector", *arguments],
+        env={**os.environ, "KUBECONFIG": str(kubectl.kubeconfig)},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+
+
+def assert_closed(kubectl: Kubectl) -> None:
+    """Every sidecar refuses who brings no token or a wrong one; health and metrics are open, as it is started."""
+    accepted = ("--accept", "metadata-port", "--accept", "metrics-port")
+    probed = run(kubectl, "probe", "-n", kubectl.namespace, f"deployment/{APP_LABEL}", "--timeout", "60", *accepted)
+    assert probed.returncode == 0, probed.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """What a rotation under load came to."""
+
+    clients: dict[str, Json]
+    result: dict[str, Any]
+
+    @property
+    def failures(self) -> list[Json]:
+        return [{"pod": name, **one} for name, told in self.clients.items() for one in told["failures"]]
+
+
+def rotated(kubectl: Kubectl, target: Target, make: Callable[[Target], Json]) -> Rotated:
+    """Create, annotate, probe, rotate under load; every client's account of it."""
+    secret = f"{kubectl.namespace}/{SECRET}"
+    created = run(kubectl, "secret", "create", secret)
+    assert created.returncode == 0, created
+    made = make(target)
+    made["spec"]["replicas"] = REPLICAS
+    made["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 30
+    kubectl.apply(made)
+    clients = Clients(kubectl)
+    watcher = threading.Thread(target=target_entered, args=(target, clients.watch))
+    watcher.start()
+    try:
+        wait_for("calls before the rotation", clients.are_busy, timeout_seconds=240, describe=lambda: str(clients.last))
+        assert_closed(kubectl)
+        before = frozenset(clients.last)
+        done = run(kubectl, "secret", "rotate", secret, "--restart", "-o", "json", "--timeout", "5m")
+        assert done.returncode == 0, done
+        wait_for("calls after it", lambda: clients.are_busy(but=before), timeout_seconds=120)
+        assert_closed(kubectl)
+        kubectl.run("delete", "deployment", APP_LABEL, "--wait=false")
+        ended = 2 * REPLICAS
+        wait_for(
+            "the last words of every client",
+            lambda: sum(told.get("ended", False) for told in list(clients.last.values())) >= ended,
+            timeout_seconds=120,
+            describe=lambda: str(clients.last),
+        )
+    finally:
+        kubectl.delete("deployment", APP_LABEL)
+        clients.over.set()
+        watcher.join()
+    return Rotated(clients.last, json.loads(done.stdout))
+
+
+def target_entered(target: Target, work: Callable[[], None]) -> None:
+    """Do the work where the cluster is reached from: a network namespace is a thread's own."""
+    with target.entered():
+        work()
+
+
+@pytest.mark.usefixtures("release")
+def test_rotation_under_load_costs_no_call_where_the_sidecar_outlives_the_app(kubectl: Kubectl, target: Target) -> None:
+    done = rotated(kubectl, target, native)
+
+    assert [one["state"] for one in done.result["workloads"]] == ["ready"]
+    assert done.failures == []
+    assert sum(one["failed"] for one in done.clients.values()) == 0
+
+
+@pytest.mark.usefixtures("release")
+def test_beside_a_regular_sidecar_only_calls_at_the_ends_of_a_pod_fail_and_none_for_its_token(
+    kubectl: Kubectl, target: Target
+) -> None:
+    done = rotated(kubectl, target, regular)
+
+    # It starts and ends together with the app: a call before daprd listens or after it has closed finds nobody.
+    assert {one["what"] for one in done.failures} <= {"ConnectionRefusedError", "UNAVAILABLE", "RemoteDisconnected"}
+    assert not {one["what"] for one in done.failures} & {"401", "UNAUTHENTICATED"}
