@@ -15,7 +15,9 @@ from injector.kube.errors import ForbiddenError, KubeconfigError, KubeError
 from injector.kube.own_objects import OwnObjects
 from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
 from injector.telemetry import Metrics
+from injector.webhook.certs import rotation
 from injector.webhook.certs.pair import server_context
+from injector.webhook.certs.rotation import Phase
 from injector.webhook.certs.self_managed import SelfManaged
 from injector.webhook.health import Health, certificate_check
 from tests.unit.kube.warped import run_warped
@@ -188,6 +190,79 @@ def test_a_rotation_that_is_asked_for_happens_once() -> None:
     assert world.objects[SECRETS]["metadata"]["annotations"] == {"other": "stays"}
     for step in ("add", "seen", "promote", "prune"):
         assert sum(replica.metrics.ca_steps[step] for replica in replicas) == 1
+
+
+def ask_for_rotation(world: World) -> None:
+    secret = world.objects[SECRETS]
+    secret["metadata"]["annotations"] = {names.ROTATE_CA: "now"}
+    world.put(SECRETS, secret)
+
+
+def test_an_authority_that_no_bundle_holds_never_signs() -> None:
+    world, (replica,) = started()
+    before = replica.issuer
+    denied = ForbiddenError("patch mutatingwebhookconfigurations/hooks")
+    world.problem = lambda verb, _: denied if verb == "patch" else None
+    ask_for_rotation(world)
+    for _ in range(40):
+        world.seconds += 3600
+        replica.turn()
+    ring = world.ring()
+    assert ring is not None
+    assert (rotation.phase(ring), replica.issuer) == (Phase.PUBLISHING, before)
+
+
+def test_a_bundle_that_loses_the_next_authority_starts_the_wait_anew() -> None:
+    world, (replica,) = started()
+    ask_for_rotation(world)
+    for _ in range(3):
+        replica.turn()
+    world.seconds += 299
+    world.blank(MUTATING_WEBHOOKS)
+    for _ in range(3):
+        replica.turn()
+    assert replica.metrics.ca_steps["withdraw"] == 1
+    world.seconds += 200
+    replica.turn()
+    assert replica.metrics.ca_steps["promote"] == 0
+    world.seconds += 200
+    replica.turn()
+    assert replica.metrics.ca_steps["promote"] == 1
+
+
+def test_a_replica_with_an_old_copy_signs_with_what_the_secret_says_now() -> None:
+    world, (busy, late) = started(2)
+    before = busy.issuer
+    ask_for_rotation(world)
+    for _ in range(40):
+        world.seconds += 3600
+        busy.turn()
+    assert late.managed.pair is not None
+    while late.go_on():  # it has heard of nothing since
+        pass
+    assert late.managed._leaf is not None
+    assert late.managed._leaf.issuer.fingerprint == busy.issuer != before
+
+
+def test_a_replica_that_is_late_cannot_put_an_older_bundle_in_place_of_a_newer_one() -> None:
+    world, (busy, late) = started(2)
+    before = dict(late.metrics.ca_bundle_writes)
+    world.blank(MUTATING_WEBHOOKS)
+    for resource in (SECRETS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
+        late.hear(resource)
+    for _ in range(3):
+        late.go_on()  # it has read the configuration and the Secret, and is about to write
+    ask_for_rotation(world)
+    busy.turn()
+    busy.turn()
+    ring = world.ring()
+    assert ring is not None
+    assert ring.following is not None
+    assert world.registration(MUTATING_WEBHOOKS).is_exactly(ring.trusted)
+    while late.go_on():
+        pass
+    assert world.registration(MUTATING_WEBHOOKS).is_exactly(ring.trusted)
+    assert late.metrics.ca_bundle_writes == before
 
 
 # --- `run` ---
