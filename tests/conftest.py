@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Two slow cores and other tests beside us say nothing about a law: no deadlines.
-settings.register_profile("dev", max_examples=200, deadline=None)
-settings.register_profile("ci", max_examples=2_000, deadline=None, derandomize=True, print_blob=True)
+# Two slow cores and other tests beside us say nothing about a law: no deadlines, and slow examples are no fault.
+_SLOW = [HealthCheck.too_slow]
+settings.register_profile("dev", max_examples=200, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile(
-    "long",
-    max_examples=100_000,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    "ci", max_examples=2_000, deadline=None, derandomize=True, print_blob=True, suppress_health_check=_SLOW
+)
+settings.register_profile(
+    "long", max_examples=100_000, deadline=None, suppress_health_check=[*_SLOW, HealthCheck.data_too_large]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
