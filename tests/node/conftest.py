@@ -57,13 +57,41 @@ def kubectl(target: Target, inside: None) -> Iterator[Kubectl]:  # noqa: ARG001 
         target.kubectl.delete("namespace", name)
 
 
-@pytest.fixture(scope="module")
-def release(target: Target) -> Iterator[Release]:
-    """The chart, installed for a module's tests with the values it has by default."""
-    with target.entered():
-        installed = Release.install(target)
-    try:
-        yield installed
-    finally:
-        with target.entered():
-            installed.uninstall()
+class Installation:
+    """The chart in the cluster or not, for whatever test comes next: an installation takes half a minute."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._release: Release | None = None
+
+    def ensure(self) -> Release:
+        """Return the release, with the values that it has by default."""
+        self._release = self._release or Release.install(self._target)
+        return self._release
+
+    def remove(self) -> None:
+        """Leave the cluster without one."""
+        if self._release is not None:
+            self._release.uninstall()
+            self._release = None
+
+
+@pytest.fixture(scope="session")
+def installation(target: Target) -> Iterator[Installation]:
+    """What is installed now; a cluster of the user's is left without it, one of ours ends anyway."""
+    made = Installation(target)
+    yield made
+    if target.own is None:
+        made.remove()
+
+
+@pytest.fixture
+def release(installation: Installation, inside: None) -> Release:  # noqa: ARG001 - entered first
+    """The chart, installed with the values it has by default; for tests that leave it as it is."""
+    return installation.ensure()
+
+
+@pytest.fixture
+def not_installed(installation: Installation, inside: None) -> None:  # noqa: ARG001 - entered first
+    """The cluster without the chart."""
+    installation.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -66,8 +67,8 @@ def test_interrupted_run_leaves_nothing_and_does_not_disturb_another(
             "the inner run's node", lambda: alive(run) and note.exists(), timeout_seconds=300, describe=log.read_text
         )
         init, *folders, network = note.read_text().splitlines()
-        processes = in_namespace("pid", Path(f"/proc/{init}/ns/pid").readlink())
-        assert len(processes) > 5
+        processes = [int(init), *descendants(int(init))]
+        assert {"containerd", "kubelet", "kube-proxy", "sleep"} <= set(map(name_of, processes))
         run.send_signal(end)
         run.wait(90)
     finally:
@@ -75,7 +76,7 @@ def test_interrupted_run_leaves_nothing_and_does_not_disturb_another(
         run.wait()
 
     wait_for("its processes gone", lambda: not any(map(is_running, processes)), timeout_seconds=60)
-    wait_for("its network gone", lambda: not in_namespace("net", Path(network)), timeout_seconds=60)
+    wait_for("its network gone", lambda: not in_network(Path(network)), timeout_seconds=60)
     wait_for("its folders gone", lambda: not any(Path(folder).exists() for folder in folders), timeout_seconds=60)
     wait_for("its groups gone", lambda: not groups_of(run.pid), timeout_seconds=60)
     assert what_a_host_has() == host
@@ -89,16 +90,26 @@ def alive(run: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def in_namespace(kind: str, identity: Path) -> list[int]:
-    """Return the processes that are in a namespace, as `/proc/<pid>/ns/<kind>` names it."""
+def in_network(identity: Path) -> list[Path]:
+    """Return the processes that are in a network namespace, as `/proc/<pid>/ns/net` names it."""
     found = []
     for folder in Path("/proc").iterdir():
-        try:
-            if folder.name.isdecimal() and (folder / "ns" / kind).readlink() == identity:
-                found.append(int(folder.name))
-        except OSError:  # it ended, or is a zombie
-            continue
+        with contextlib.suppress(OSError):  # it ended, or is a zombie
+            if folder.name.isdecimal() and (folder / "ns" / "net").readlink() == identity:
+                found.append(folder)
     return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the children of a process, and theirs."""
+    children: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        children += map(int, file.read_text().split())
+    return [*children, *(below for child in children for below in descendants(child))]
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def is_running(pid: int) -> bool:

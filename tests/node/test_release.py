@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.cluster.objects import ASKING, pod, tokens
 from tests.controlplane.polling import wait_for
 from tests.node import snapshot
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from tests.node.target import Target
 
 
+@pytest.mark.usefixtures("not_installed")
 def test_install_test_upgrade_rollback_and_uninstall_leave_the_cluster_as_it_was(
     kubectl: Kubectl, target: Target
 ) -> None:
@@ -50,7 +53,7 @@ def test_pods_run_as_restricted_demands_with_a_root_that_nobody_can_write(releas
     assert len(release.pods()) == 2
 
     for name in release.pods():
-        script = "import os; print(os.getuid(), os.getgid()); open('/opt/x', 'w')"
+        script = "import os; print(os.getuid(), os.getgid()); open('/tmp/x', 'w')"
         done = release.kubectl.try_run("exec", name, "--", "python", "-c", script)
         assert done.stdout == "65532 65532\n"
         assert "Read-only file system" in done.stderr
