@@ -120,7 +120,10 @@ def test_h8_a_body_of_50_mib_is_refused_with_flat_memory(server: Serving, framed
 
 def test_h8_a_body_at_the_limit_is_read(server: Serving) -> None:
     body = review()
-    answer = server.post(body + b" " * (8 * MIB - len(body)))
+    largest = body + b" " * (8 * MIB - len(body))
+    answer = server.post(largest)
+    if answer.status == 503:  # shed once where the machine is busy; a review that comes again is answered
+        answer = server.post(largest)
     assert answer.status == 200
     refused(server.post(body + b" " * (8 * MIB - len(body) + 1)), 413, "body-too-large")
 
