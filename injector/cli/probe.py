@@ -11,9 +11,10 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from injector.cli import secretfiles
+from injector.cli import kubeconfig, secretfiles
+from injector.cli.kubeconfig import Connect
 from injector.cli.probe_report import show
-from injector.cli.token_source import token_of_file, token_of_stdin, token_options
+from injector.cli.token_source import given_token, token_options
 from injector.core.exposure import Exposure, Purpose, Report, Verdict
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ class Options:
     """What was asked for, beside the targets."""
 
     namespace: str | None
-    kubeconfig: str | None
-    context: str | None
+    connect: Connect
     right: Right
     authorities: bytes | None
     timeout_seconds: float
@@ -45,8 +45,7 @@ class Options:
 @click.command(short_help="Ask sidecars whether they demand the token.")
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option("-n", "--namespace", metavar="NAME", help="Namespace of Pods and workloads. Default: the context's.")
-@click.option("--kubeconfig", type=click.Path(dir_okay=False), metavar="FILE", help="Default: as kubectl finds it.")
-@click.option("--context", metavar="NAME", help="Context of the kubeconfig. Default: its current one.")
+@kubeconfig.options
 @token_options
 @click.option(
     "--accept",
@@ -76,14 +75,13 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     *,
     targets: tuple[str, ...],
     namespace: str | None,
-    kubeconfig: str | None,
-    context: str | None,
     token_file: Path | None,
     token_stdin: bool,
     accept: tuple[str, ...],
     ca_file: Path | None,
     timeout: float,
     output: str,
+    **cluster: str | None,
 ) -> int:
     """Ask sidecars without a token, with a wrong one and with the right one.
 
@@ -104,14 +102,10 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     """  # noqa: D301 - the backslash is click's sign for lines as they are
     from injector.probe.prober import Right  # noqa: PLC0415 - gRPC is imported by probe alone
 
-    if token_file is not None and token_stdin:
-        raise click.UsageError("--token-file and --token-stdin are two tokens; give one")
-    right = Right()
-    if token_file is not None or token_stdin:
-        right = Right(token_of_file(token_file) if token_file is not None else token_of_stdin())
+    right = Right(given_token(token_file, token_stdin=token_stdin))
     authorities = secretfiles.read(str(ca_file), "certificates") if ca_file is not None else None
     accepted = frozenset(map(Exposure, accept))
-    options = Options(namespace, kubeconfig, context, right, authorities, timeout, accepted)
+    options = Options(namespace, Connect.of(cluster), right, authorities, timeout, accepted)
     parsed = [_parsed(target, options) for target in targets]
     reports = asyncio.run(_probe(parsed, options))
     show(reports, accepted, output)
@@ -190,10 +184,11 @@ async def _probe(targets: Sequence[_Address | _Workload], options: Options) -> l
         if isinstance(one, _Address)
     ]
     if workloads:
-        from injector.kube.client import Api, default_namespace  # noqa: PLC0415 - as above
+        from injector.kube.client import default_namespace  # noqa: PLC0415 - as above
 
-        namespace = options.namespace or default_namespace(options.kubeconfig, options.context)
-        async with await Api.from_kubeconfig(options.kubeconfig, options.context) as api:
+        connect = options.connect
+        namespace = options.namespace or default_namespace(connect.kubeconfig, connect.context)
+        async with await connect() as api:
             reports.extend(await _probe_workloads(api, namespace, workloads, options))
     return reports
 

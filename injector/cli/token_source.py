@@ -70,7 +70,7 @@ def given_token(token_file: Path | None, *, token_stdin: bool) -> Token | None:
         click.ClickException: It cannot be read, or is none.
     """
     if token_file is not None and token_stdin:
-        raise click.UsageError("--token-file and --token-stdin exclude each other")
+        raise click.UsageError("--token-file and --token-stdin exclude each other; give one")
     if token_file is not None:
         return token_of_file(token_file)
     return token_of_stdin() if token_stdin else None
