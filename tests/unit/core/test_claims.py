@@ -118,6 +118,12 @@ def test_sound_claims_are_fine() -> None:
     }
 
 
+def test_what_is_not_asked_for_gets_no_verdict() -> None:
+    told = found(SOUND, Expected(audience=None))
+
+    assert (told["audience"], told["issuer"]) == ((None, "not asked for"), (None, "not asked for"))
+
+
 @pytest.mark.parametrize(
     ("change", "what", "why"),
     [

@@ -18,6 +18,10 @@ def owner(found: TokenSecret) -> str | None:
     return told.name if told else None
 
 
+def test_secret_is_told_as_people_write_it() -> None:
+    assert str(REF) == "shop/s"
+
+
 def test_secret_with_our_label_that_only_we_wrote_is_ours() -> None:
     assert owner(secret()) is None
     assert owner(secret(writers=(DataWriter(names.MANAGER, 1),))) is None
