@@ -10,7 +10,7 @@ a plugin whose token ran out). Whoever calls knows better what a second try woul
 
 from __future__ import annotations
 
-import asyncio
+import dataclasses
 import json
 import os
 import time
@@ -178,15 +178,15 @@ class Api:
         """Create an object, or post `body` to a subresource of the object called `name`."""
         shown = name or str(body.get("metadata", {}).get("name", ""))
         path = resource.path(namespace, name, subresource)
-        return await self.send(
+        return await self._write(
+            resource,
             Request(
                 "POST",
                 path,
                 _doing("create", resource, shown, namespace, subresource),
                 _query(fieldManager=manager, dryRun="All" if dry_run else ""),
                 body,
-                quotes_answer=resource != SECRETS,
-            )
+            ),
         )
 
     async def replace(
@@ -200,15 +200,15 @@ class Api:
     ) -> Object:
         """Replace an object as a whole; with a resource version in it, only if it is still that one."""
         name = str(body["metadata"]["name"])
-        return await self.send(
+        return await self._write(
+            resource,
             Request(
                 "PUT",
                 resource.path(namespace, name),
                 _doing("update", resource, name, namespace),
                 _query(fieldManager=manager, dryRun="All" if dry_run else ""),
                 body,
-                quotes_answer=resource != SECRETS,
-            )
+            ),
         )
 
     async def apply(  # noqa: PLR0913 - what the API takes
@@ -224,7 +224,8 @@ class Api:
     ) -> Object:
         """Server-side apply: own the fields in `body` and no others."""
         whole = {"apiVersion": resource.api_version, "kind": resource.kind, **body}
-        return await self.send(
+        return await self._write(
+            resource,
             Request(
                 "PATCH",
                 resource.path(namespace, name),
@@ -232,8 +233,7 @@ class Api:
                 _query(fieldManager=manager, force="true" if force else "", dryRun="All" if dry_run else ""),
                 whole,
                 _APPLY_PATCH,
-                quotes_answer=resource != SECRETS,
-            )
+            ),
         )
 
     async def patch(  # noqa: PLR0913 - what the API takes
@@ -249,7 +249,8 @@ class Api:
         manager: str = FIELD_MANAGER,
     ) -> Object:
         """Change parts of an object: a merge patch by default, or another of the types above."""
-        return await self.send(
+        return await self._write(
+            resource,
             Request(
                 "PATCH",
                 resource.path(namespace, name, subresource),
@@ -257,8 +258,7 @@ class Api:
                 _query(fieldManager=manager, dryRun="All" if dry_run else ""),
                 body,
                 content_type,
-                quotes_answer=resource != SECRETS,
-            )
+            ),
         )
 
     async def delete(
@@ -353,6 +353,10 @@ class Api:
             if error.refusal is None or "pgrade" not in error.refusal.said:  # "Upgrade request required" is no cause
                 raise
         raise of_refusal(request.doing, Refusal(status))
+
+    async def _write(self, resource: Resource, request: Request) -> Object:
+        """Send a change; what the API server says of a Secret's is not quoted, for it may hold parts of the object."""
+        return await self.send(dataclasses.replace(request, quotes_answer=resource != SECRETS))
 
     async def _open(self, request: Request, *, silence_seconds: float | None = None) -> aiohttp.ClientResponse:
         try:
@@ -494,7 +498,7 @@ def _refusal_of(
 
 def _why(error: BaseException) -> str:
     """Words for a connection that failed: never the library's whole text, which may hold addresses with credentials."""
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+    if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "the API server's certificate is not trusted"
