@@ -1,5 +1,8 @@
 # Every target installs what it needs, pinned and checked by hash, into .venv; Go binaries are built once into ~/.cache.
 PYTHON ?= python3
+# Tests wait more than they work: more processes than cores. Each has a control plane of its own; the node has one process.
+JOBS ?= 4
+PARALLEL := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -18,15 +21,15 @@ kind-demo: ## The same in a kind cluster, with the image, the chart and a real s
 	@deploy/kind/up
 
 test: .venv/.ready ## All tests: core and shell on the newest Python here, then everything with a real API server
-	@$(PY) -m tests.newest
-	@$(PY) -m pytest --cov
+	@$(PY) -m tests.newest $(PARALLEL)
+	@$(PY) -m pytest --cov $(PARALLEL)
 
 unit: .venv/.ready ## The tests that need no cluster, on this Python and on the newest one here
-	@$(PY) -m tests.newest
-	@$(PY) -m pytest -m "not cluster and not node"
+	@$(PY) -m tests.newest $(PARALLEL)
+	@$(PY) -m pytest -m "not cluster and not node" $(PARALLEL)
 
 cluster: .venv/.ready ## The tests with a real API server (built once; tests/controlplane/target.py tells how to use yours)
-	@$(PY) -m pytest -m cluster
+	@$(PY) -m pytest -m cluster $(PARALLEL)
 
 node: .venv/.ready ## The tests with a real node: image, chart, kubelet, daprd (as root; tests/node/target.py tells how to use a cluster of yours)
 	@$(PY) -m pytest -m node

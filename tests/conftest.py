@@ -9,10 +9,13 @@ import contextlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.controlplane.target import CLUSTER_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +33,42 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 # A shell starts its background jobs with SIGINT ignored, and so would be every program that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+HERE: Final = Path(__file__).parent
+# What takes longest begins first, so that no process works alone at the end. A folder comes before what is not named.
+LONGEST_FIRST: Final = (
+    "node",
+    "availability",
+    "cluster/test_self_managed_certificates.py",
+    "cluster",
+    "selfhosted",
+    "contract/test_image.py",
+    "http",
+    "offline",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tell the processes of `pytest -n` what to keep together: a file, and all that shares a node or a cluster."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=_rank)
+
+
+def _group(item: pytest.Item) -> str:
+    path = item.path.relative_to(HERE)
+    if path.parts[0] in {"cluster", "node"} and os.environ.get(CLUSTER_VARIABLE, "own") != "own":
+        return "the user's cluster"
+    return "node" if path.parts[0] == "node" else str(path)
+
+
+def _rank(item: pytest.Item) -> int:
+    ranks = (rank for rank, part in enumerate(LONGEST_FIRST) if item.path.is_relative_to(HERE / part))
+    return next(ranks, len(LONGEST_FIRST))
 
 
 @pytest.fixture(scope="session")

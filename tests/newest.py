@@ -1,7 +1,7 @@
 """Run the tests that need no cluster on the newest Python of this machine, with full branch coverage of the core.
 
-`python -m tests.newest` finds every interpreter on the path and under pyenv, makes `.venv-X.Y` for the newest one, and
-runs there. On a machine with one Python it runs on that one.
+`python -m tests.newest [ARGUMENTS OF PYTEST]` finds every interpreter on the path and under pyenv, makes `.venv-X.Y`
+for the newest one, and runs there. On a machine with one Python it runs on that one.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def main() -> int:
         "-m",
         "not cluster and not node",
         *core_only,
+        *sys.argv[1:],
     ]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 

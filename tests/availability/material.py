@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import secrets
 import ssl
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tests.availability.replicas import HOST, NAMESPACE, PORT
+from tests.controlplane.errors import HarnessError
 from tests.controlplane.pki import Authority
 from tests.controlplane.polling import wait_for
 from tests.controlplane.registration import NAME
@@ -87,21 +90,24 @@ class SelfManaged:
             _wait(f"{replica.name} renewed", lambda r=replica, e=ends: r.metric(_LEAF_ENDS) > e)  # type: ignore[misc] # mypy cannot infer a lambda with defaults
             between()
 
-    def rotate(self, api: ApiClient, replicas: Sequence[Replica], between: Callable[[], None]) -> None:
-        """Ask for a new authority, and wait until the old one is trusted no more."""
+    def rotate(
+        self,
+        api: ApiClient,  # noqa: ARG002 - others write the bundle by it
+        replicas: Sequence[Replica],
+        between: Callable[[], None],
+    ) -> None:
+        """Ask for a new authority with the command, and wait until the old one is trusted no more."""
 
         def pruned() -> float:
             return sum(replica.metric("ca_steps_total", step="prune") for replica in replicas)
 
         before = pruned()
-        api.apply(
-            _SECRET,
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"annotations": {"dapr-token-injector/rotate-ca": "now"}},
-            },
+        command = ["ca", "rotate", "--kubeconfig", str(self.kubeconfig), "--namespace", NAMESPACE]
+        done = subprocess.run(
+            [sys.executable, "-m", "injector", *command], capture_output=True, text=True, timeout=120, check=False
         )
+        if done.returncode:
+            raise HarnessError(f"`ca rotate` ended with status {done.returncode}: {done.stderr}")
         _wait("the old authority pruned", lambda: pruned() > before)
         between()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from tests.availability.api import ApiClient
-    from tests.availability.faults import Fault
+    from tests.availability.faults import Fault, Seen
     from tests.availability.scene import Scene
     from tests.controlplane.kubectl import Json
 
@@ -43,6 +43,11 @@ class Row(msgspec.Struct, frozen=True):
     others_hurt: int  # other Pods and scalings that failed, and other Pods that were changed
     said: dict[str, int]  # the API server's sentences on failures
     remark: str
+    healed: float | None = None  # seconds until a wiped bundle was whole
+
+
+# Seconds in which a wiped bundle is whole again.
+HEALED_WITHIN: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class Segment:
     fault: Window
     end: float
     retried: int
-    remark: str
+    seen: Seen
 
     def holds(self, moment: float) -> bool:
         """Whether something sent at this moment is counted here."""
@@ -128,7 +133,8 @@ def _row(segment: Segment, evidence: _Evidence) -> Row:
         without_variable=sum(pod.asked for pod in wrong),
         others_hurt=sum(attempt.kind is not Kind.ASKING for attempt in failed) + sum(not pod.asked for pod in wrong),
         said=dict(Counter(_gist(attempt.said) for attempt in failed)),
-        remark=segment.remark,
+        remark=segment.seen.remark,
+        healed=segment.seen.healed,
     )
 
 
@@ -177,3 +183,5 @@ def _problems(row: Row, fault: Fault | None) -> Iterable[str]:
         yield f"{row.without_variable} Pods were admitted without their variable"
     if row.others_hurt:
         yield f"{row.others_hurt} others were hurt"
+    if row.healed is not None and row.healed > HEALED_WITHIN:
+        yield f"healed after {row.healed:.2f} s only, {HEALED_WITHIN:g} s are promised"

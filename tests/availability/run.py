@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.availability import report
 from tests.availability.creates import Window
-from tests.availability.faults import Fault
+from tests.availability.faults import Fault, Seen
 from tests.availability.scene import ASKING_SET, OTHER_SET, USERS, scene
 from tests.controlplane.polling import wait_for
 
@@ -55,18 +55,18 @@ def run(
         return report.rows(segments, stage)
 
 
-_CALM: Final = Fault("no fault", lambda _: "", meets_at_least=0)
+_CALM: Final = Fault("no fault", lambda _: Seen(), meets_at_least=0)
 
 
 def _inflict(stage: Scene, fault: Fault) -> report.Segment:
     """The fault and the calm after it, in which its consequences show."""
     stage.fleet.check()
     began, retried = time.monotonic(), report.retries(stage.api)
-    remark = fault.inflict(stage)
+    seen = fault.inflict(stage)
     ended = time.monotonic()
     stage.stream.wait_for_more(LEAD)
     retried = report.retries(stage.api) - retried
-    return report.Segment(fault.name, Window(began, ended), time.monotonic(), retried, remark)
+    return report.Segment(fault.name, Window(began, ended), time.monotonic(), retried, seen)
 
 
 def _is_whole(stage: Scene, name: str) -> bool:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tests.availability.creates import Attempt, AttemptLog, Kind, Window, encode
-from tests.availability.faults import Fault
+from tests.availability.faults import Fault, Seen
 from tests.availability.report import Row, problems
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CALM = Row("restart", 1.0, 100, 0, 0, 0, 0, 0, {}, "")
-FAULT = Fault("restart", lambda _: "", meets_at_least=100)
+FAULT = Fault("restart", lambda _: Seen(), meets_at_least=100)
 REFUSED = "dial tcp ADDRESS: connect: connection refused"
 
 
@@ -35,15 +35,20 @@ def test_any_failure_is_a_problem_where_none_is_excused() -> None:
 
 
 def test_only_the_sentences_named_are_excused() -> None:
-    fault = Fault("restart", lambda _: "", meets_at_least=1, loses=("connection refused",))
+    fault = Fault("restart", lambda _: Seen(), meets_at_least=1, loses=("connection refused",))
     row = changed(failed=3, said={REFUSED: 2, "context deadline exceeded": 1})
     assert problems([row], [fault]) == ["restart: 1 failed: context deadline exceeded"]
 
 
 def test_a_bare_pod_and_a_hurt_bystander_are_never_excused() -> None:
-    fault = Fault("restart", lambda _: "", meets_at_least=1, loses=("",))
+    fault = Fault("restart", lambda _: Seen(), meets_at_least=1, loses=("",))
     found = problems([changed(without_variable=1, others_hurt=2)], [fault])
     assert found == ["restart: 1 Pods were admitted without their variable", "restart: 2 others were hurt"]
+
+
+def test_a_bundle_that_is_whole_too_late_is_a_problem() -> None:
+    assert problems([changed(healed=4.9)], [FAULT]) == []
+    assert problems([changed(healed=5.25)], [FAULT]) == ["restart: healed after 5.25 s only, 5 s are promised"]
 
 
 def test_a_create_is_met_when_it_was_under_way_at_any_moment() -> None:
