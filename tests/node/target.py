@@ -3,7 +3,8 @@
 By default it is one node of our own, in a network namespace of its own (`controlplane.node`). With
 `DAPR_TOKEN_INJECTOR_TEST_CLUSTER=kubeconfig` it is the one that `KUBECONFIG` names, kind included; its nodes
 must be able to get two images: ours, by `DAPR_TOKEN_INJECTOR_TEST_IMAGE` (say, after `kind load`), and daprd's, by
-`DAPR_TOKEN_INJECTOR_TEST_DAPRD_IMAGE` (default `daprio/daprd:1.16.0`). The cluster is left as it was.
+`DAPR_TOKEN_INJECTOR_TEST_DAPRD_IMAGE` (default `daprio/daprd:1.16.0`). With `DAPR_TOKEN_INJECTOR_TEST_HOST`, an address
+of this machine that the cluster's API server reaches, Dapr's own injector is tried, too. The cluster is left as it was.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tests.controlplane import binaries, images, netns, node
 from tests.controlplane.errors import HarnessError
 from tests.controlplane.helm import Helm
 from tests.controlplane.requirement import require
-from tests.controlplane.target import CLUSTER_VARIABLE, open_cluster
+from tests.controlplane.target import CLUSTER_VARIABLE, HOST_VARIABLE, open_cluster
 from tests.controlplane.workspace import temporary_folder
 
 if TYPE_CHECKING:
@@ -34,13 +35,17 @@ DAPRD_IMAGE_VARIABLE: Final = "DAPR_TOKEN_INJECTOR_TEST_DAPRD_IMAGE"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A cluster with nodes, and the images that they can get; `own` and `network` when it is ours."""
+    """A cluster with nodes, and the images that they can get; `own` and `network` when it is ours.
+
+    `webhook_host`: where its API server reaches a webhook that a test runs, None when it reaches none.
+    """
 
     kubectl: Kubectl
     helm: Helm
     folder: Path
     image: str
     daprd_image: str
+    webhook_host: str | None
     own: NodeCluster | None = None
     network: NetworkNamespace | None = None
 
@@ -53,19 +58,30 @@ class Target:
 def open_target(report: binaries.Report) -> Iterator[Target]:
     """Yield the cluster that the environment asks for; skip or fail where it cannot be had."""
     if os.environ.get(CLUSTER_VARIABLE, "own") == "own":
-        for reason in (netns.reason_unavailable(), node.reason_unavailable(), images.reason_unavailable()):
-            require(reason)
-        with _own_node(report) as target:
+        require(reason_unavailable())
+        with own_node(report) as target:
             yield target
     else:
         with open_cluster(report) as cluster:
             helm = Helm.find(cluster.folder, cluster.kubectl.kubeconfig, report=report)
             daprd = os.environ.get(DAPRD_IMAGE_VARIABLE, f"daprio/daprd:{binaries.DAPRD.version}")
-            yield Target(cluster.kubectl, helm, cluster.folder, _users_image(), daprd)
+            yield Target(
+                cluster.kubectl, helm, cluster.folder, _users_image(), daprd, os.environ.get(HOST_VARIABLE) or None
+            )
+
+
+def reason_unavailable() -> str | None:
+    """Return why there can be no node of our own here, None when there can."""
+    return netns.reason_unavailable() or node.reason_unavailable() or images.reason_unavailable()
 
 
 @contextlib.contextmanager
-def _own_node(report: binaries.Report) -> Iterator[Target]:
+def own_node(report: binaries.Report) -> Iterator[Target]:
+    """Yield a cluster of one node; it is reached within `Target.entered`, and gone when the block ends.
+
+    Raises:
+        HarnessError: it could not be had.
+    """
     # All that fetches what it is made of comes first: nothing leads out of the namespace.
     programs = node.NodePrograms.resolve(report)
     daprd, _ = binaries.resolve(binaries.DAPRD, report), binaries.resolve(binaries.DAPR_INJECTOR, report)
@@ -83,6 +99,7 @@ def _own_node(report: binaries.Report) -> Iterator[Target]:
             folder,
             built.injector,
             images.DAPRD,
+            netns.NODE_ADDRESS,
             own,
             network,
         )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster.objects import APP, ASKING, container, pod, token_variable, tokens
-from tests.controlplane.netns import NODE_ADDRESS
 from tests.controlplane.polling import wait_for
 from tests.controlplane.registration import NAME, dapr_sidecar_injector
+from tests.controlplane.target import HOST_VARIABLE
 from tests.controlplane.webhook import SIDECAR_IMAGE, DaprInjector
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ def dapr_name(
     request: pytest.FixtureRequest, kubectl: Kubectl, target: Target, report: binaries.Report
 ) -> Iterator[str]:
     """Dapr's injector, registered and seen working; the name that decides about the order."""
-    if target.own is None:
-        pytest.skip("runs Dapr's injector beside the API server, which a user's cluster need not reach")
+    if target.webhook_host is None:
+        pytest.skip(f"runs Dapr's injector here, and {HOST_VARIABLE} does not say where the API server reaches it")
     name: str = request.param
-    started = DaprInjector.start(target.folder / f"injector-{name}", host=NODE_ADDRESS, report=report)
+    started = DaprInjector.start(target.folder / f"injector-{name}", host=target.webhook_host, report=report)
     with started.process:
         kubectl.create(dapr_sidecar_injector(started.endpoint, namespace=kubectl.namespace, name=name))
         try:

@@ -1,8 +1,9 @@
-"""R5 on a node: the webhook's own rollout, met by Pods that are created all the time, costs none of them."""
+"""R5 on a node: the webhook's own restart and upgrade, met by Pods that are created all the time, cost none of them."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import threading
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import httpx
 from tests.cluster.objects import ASKING, pod, token_variable, tokens
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
-from tests.node.release import NAME
+from tests.node.release import NAME, WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from tests.node.release import Release
     from tests.node.target import Target
 
-RESTARTS = 2
 LEAST_CREATES_PER_RESTART = 50
 PACE_SECONDS = 0.05
 CREATORS = 2
@@ -76,23 +76,33 @@ def creating(kubectl: Kubectl, target: Target) -> Iterator[Creates]:
 
 
 def restart(release: Release) -> None:
-    """Replace every Pod of the webhook, and return when the last of the old ones has ended."""
-    old = set(release.pods())
+    """Replace every Pod of the webhook as people do who change nothing."""
     release.kubectl.run("rollout", "restart", f"deployment/{NAME}")
     command = ("rollout", "status", f"deployment/{NAME}", "--timeout=50s")
     wait_for("the rollout done", lambda: release.kubectl.try_run(*command).returncode == 0, timeout_seconds=240)
-    wait_for("the old Pods ended", lambda: not old & set(release.pods(ending=True)), timeout_seconds=120)
 
 
-def test_rolling_restart_of_the_webhook_loses_no_create_and_lets_no_pod_slip_by(
+def upgrade(release: Release) -> None:
+    """Replace every Pod of the webhook by other values of its chart."""
+    release.call("upgrade", "--set=log.level=debug", *WAIT)
+
+
+def test_restart_and_upgrade_of_the_webhook_lose_no_create_and_let_no_pod_slip_by(
     kubectl: Kubectl, target: Target, release: Release
 ) -> None:
     with creating(kubectl, target) as creates:
-        wait_for("creates before the first restart", lambda: creates.count >= LEAST_CREATES_PER_RESTART)
-        for _ in range(RESTARTS):
-            before = creates.count
-            restart(release)
+        wait_for("creates before the first change", lambda: creates.count >= LEAST_CREATES_PER_RESTART)
+        for change in (restart, upgrade):
+            before, old = creates.count, set(release.pods(ending=True))
+            change(release)
+            wait_for("the old Pods ended", functools.partial(all_ended, release, old), timeout_seconds=120)
             assert creates.count - before >= LEAST_CREATES_PER_RESTART
+    assert "debug" in release.kubectl.run("get", "pods", "--output=yaml").stdout
+    release.call("upgrade")  # back to what other tests expect; they lose nothing meanwhile, as was just seen
 
     assert creates.failures == []
     assert [item["metadata"]["name"] for item in creates.admitted if tokens(item) != [token_variable()]] == []
+
+
+def all_ended(release: Release, old: set[str]) -> bool:
+    return not old & set(release.pods(ending=True))
