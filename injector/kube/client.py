@@ -127,9 +127,17 @@ class Api:
 
     # --- what callers use ---
 
-    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+    async def get(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None = None,
+        *,
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+    ) -> Object:
         """One object."""
-        return await self.send(Request("GET", resource.path(namespace, name), _doing("get", resource, name, namespace)))
+        doing = _doing("get", resource, name, namespace)
+        return await self.send(Request("GET", resource.path(namespace, name), doing, timeout_seconds=timeout_seconds))
 
     async def list(
         self,
@@ -221,6 +229,7 @@ class Api:
         force: bool = True,
         dry_run: bool = False,
         manager: str = FIELD_MANAGER,
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
         """Server-side apply: own the fields in `body` and no others."""
         whole = {"apiVersion": resource.api_version, "kind": resource.kind, **body}
@@ -233,6 +242,7 @@ class Api:
                 _query(fieldManager=manager, force="true" if force else "", dryRun="All" if dry_run else ""),
                 whole,
                 _APPLY_PATCH,
+                timeout_seconds,
             ),
         )
 

@@ -23,6 +23,8 @@ Object: TypeAlias = dict[str, Any]
 
 # Owns the bundles, and nothing else of the configurations.
 BUNDLE_MANAGER: Final = "dapr-token-injector-ca-bundle"
+# Seconds that a call may take when nobody is in a hurry: a write of a Secret may pass slow webhooks of others.
+LONGEST_CALL: Final = 30.0
 
 
 class Calls(Source, Protocol):
@@ -30,12 +32,25 @@ class Calls(Source, Protocol):
 
     skew_seconds: float
 
+    async def get(
+        self, resource: Resource, name: str, namespace: str | None = None, *, timeout_seconds: float = LONGEST_CALL
+    ) -> Object:
+        """One object."""
+        ...
+
     async def replace(self, resource: Resource, body: Object, namespace: str | None = None) -> Object:
         """Replace an object as a whole, if it is still of the version that it carries."""
         ...
 
     async def apply(
-        self, resource: Resource, name: str, body: Object, namespace: str | None = None, *, manager: str = ""
+        self,
+        resource: Resource,
+        name: str,
+        body: Object,
+        namespace: str | None = None,
+        *,
+        manager: str = "",
+        timeout_seconds: float = LONGEST_CALL,
     ) -> Object:
         """Server-side apply."""
         ...
@@ -72,14 +87,16 @@ class OwnObjects:
             for reflector in (self.secret, *self.configurations):
                 tasks.create_task(reflector.run())
 
-    async def read(self, reflector: Reflector) -> Object | None:
+    async def read(self, reflector: Reflector, *, timeout_seconds: float = LONGEST_CALL) -> Object | None:
         """One of the three as it is now; None when it does not exist.
 
         Raises:
             KubeError: As the API server answered.
         """
         try:
-            found = await self._api.get(reflector.resource, reflector.name, reflector.namespace)
+            found = await self._api.get(
+                reflector.resource, reflector.name, reflector.namespace, timeout_seconds=timeout_seconds
+            )
         except NotFoundError:
             found = None
         reflector.saw(found)
@@ -93,10 +110,13 @@ class OwnObjects:
         """
         self.secret.saw(await self._api.replace(SECRETS, secret, self.secret.namespace))
 
-    async def apply_bundle(self, reflector: Reflector, body: Object) -> None:
+    async def apply_bundle(self, reflector: Reflector, body: Object, *, timeout_seconds: float = LONGEST_CALL) -> None:
         """Own the bundles in `body`.
 
         Raises:
             KubeError: As the API server answered; ConflictError when the configuration changed or was deleted.
         """
-        reflector.saw(await self._api.apply(reflector.resource, reflector.name, body, manager=BUNDLE_MANAGER))
+        written = await self._api.apply(
+            reflector.resource, reflector.name, body, manager=BUNDLE_MANAGER, timeout_seconds=timeout_seconds
+        )
+        reflector.saw(written)

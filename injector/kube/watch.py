@@ -42,6 +42,11 @@ class Backoff:
         self._rng = rng
         self._failures = 0
 
+    @property
+    def failures(self) -> int:
+        """How many there were since the last success; rights that are missing do not count."""
+        return self._failures
+
     def succeeded(self) -> None:
         """Begin anew."""
         self._failures = 0

@@ -308,6 +308,22 @@ def test_a_secret_that_is_missing_is_told_and_used_when_it_comes(installed: Inst
     eventually("a ready replica", replica.is_ready, replica)
 
 
+def test_a_secret_that_was_made_immutable_is_told_and_mended_by_a_new_one(installed: Installation) -> None:
+    replica = installed.start(*FAST)
+    before = authority(installed)
+    installed.kubectl.run("patch", "secret", SECRET, "--type=merge", '--patch={"immutable": true}')
+    request_rotation(installed.kubectl)
+
+    eventually("the immutable Secret told", lambda: "is immutable" in problem(replica), replica)
+    assert replica.metric('kube_errors_total{reason="invalid"}') == 0
+    wait_until_injecting(installed.kubectl)
+
+    installed.kubectl.delete("secret", SECRET)
+    installed.kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}})
+    eventually("the authority restored", lambda: installed.secret().get("ca.crt") == before, replica)
+    eventually("no problem", lambda: not problem(replica), replica)
+
+
 def test_an_emptied_secret_without_a_witness_keeps_trust_in_what_is_registered(installed: Installation) -> None:
     old = installed.start(*FAST)
     before = authority(installed)

@@ -32,7 +32,7 @@ class Rotation(RuleBasedStateMachine):
     @initialize(target=replicas, running=st.integers(0, 2))
     def begin(self, running: int) -> MultipleResults[Replica]:
         self.world = World()
-        self.members = [Replica(self.world, number) for number in range(running)]
+        self.members = [Replica(self.world, number, interleaved=True) for number in range(running)]
         for _ in range(3):
             for replica in self.members:
                 replica.turn()
@@ -42,7 +42,7 @@ class Rotation(RuleBasedStateMachine):
     def start(self) -> Replica:
         if len(self.members) >= 3:
             return self.members[-1]
-        replica = Replica(self.world, len(self.members))
+        replica = Replica(self.world, len(self.members), interleaved=True)
         self.members.append(replica)
         return replica
 

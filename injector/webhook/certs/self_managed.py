@@ -9,6 +9,9 @@ history and never go back in it, however many replicas do this at once and howev
 The clock that counts is that of the API server, for it is who judges a certificate. What is due by the time is judged
 once more after the Secret was read, when that clock is known.
 
+The parts of a turn do not wait for each other, for a call of one may hang: a Secret that cannot be read or written must
+not keep a bundle from being healed. Where it matters, calls are given up early and made again.
+
 What cannot be done is told by what was tried, counted, and tried again later; the pair that is served stays.
 """
 
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import random
 import time
@@ -23,17 +27,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from injector.kube.errors import ConflictError, KubeError
+from injector.kube.own_objects import LONGEST_CALL
 from injector.kube.watch import Backoff
 from injector.telemetry import LOGGER, frames
 from injector.webhook.certs import keyring, registration, rotation
 from injector.webhook.certs.authority import issue_leaf, make_authority
+from injector.webhook.certs.independent import Independent
 from injector.webhook.certs.keyring import ForeignSecretError, Keyring, Waits
 from injector.webhook.certs.pair import load, utc_now
 from injector.webhook.certs.rotation import Phase, Step
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
@@ -49,6 +55,8 @@ if TYPE_CHECKING:
         [Callable[[], None], Callable[[KubeError], None]], AbstractAsyncContextManager[OwnObjects]
     ]
     OffLoop: TypeAlias = Callable[..., Awaitable[Any]]
+    Parts: TypeAlias = Mapping[str, Callable[[], Awaitable[None]]]
+    Together: TypeAlias = Callable[[Parts], Awaitable[None]]
 
 logger = logging.getLogger(f"{LOGGER}.certs")
 
@@ -59,6 +67,8 @@ Object = dict[str, Any]
 _LOOK: Final = 1.0
 # Seconds over which replicas that saw the same change spread what they do about it.
 _JITTER: Final = 0.1
+# Seconds that a call may take while nobody trusts what is served; a first one that hangs is given up for another.
+_HURRY: Final = 1.5
 # Seconds that a replica which has just started leaves to others, who may remember what a Secret held that was emptied.
 _WITNESS_SECONDS: Final = 3.0
 
@@ -147,14 +157,15 @@ class SelfManaged:
         self._metrics.kube_silence = lambda: max(self._clock() - copy.heard for copy in copies)
         watching = asyncio.create_task(objects.run())
         try:
-            while not watching.done():
-                self._wake.clear()
-                await self.turn(objects)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._pause()):
-                        await self._wake.wait()
-                if self._wake.is_set() and self.ready:
-                    await asyncio.sleep(self._rng.uniform(0.0, _JITTER))
+            async with Independent(_LOOK) as together:
+                while not watching.done():
+                    self._wake.clear()
+                    await self.turn(objects, together)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._pause()):
+                            await self._wake.wait()
+                    if self._wake.is_set() and self.ready:
+                        await asyncio.sleep(self._rng.uniform(0.0, _JITTER))
             watching.result()
         finally:
             watching.cancel()
@@ -170,15 +181,27 @@ class SelfManaged:
         waiting = (attempt.not_before - now for attempt in self._attempts.values() if attempt.not_before > now)
         return min(_LOOK, *waiting, _LOOK)
 
-    async def turn(self, objects: OwnObjects) -> None:
-        """Do what is due."""
+    async def turn(self, objects: OwnObjects, together: Together) -> None:
+        """Do what is due; `together` runs the parts, each by its name."""
         self._set_clock(objects)
-        await self._attempt("secret", lambda: self._tend_secret(objects))
-        await self._attempt("leaf", lambda: self._tend_leaf(objects))
-        await self._sign_in_need(objects)
-        for copy in objects.configurations:
-            await self._attempt(copy.what, lambda copy=copy: self._tend_bundle(objects, copy))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+        await together(self._parts(objects))
         self._judge(objects)
+
+    def _parts(self, objects: OwnObjects) -> Parts:
+        """What there is to do, in the order in which a beginning goes fastest."""
+
+        async def secret() -> None:
+            await self._attempt("secret", lambda: self._tend_secret(objects))
+
+        async def leaf() -> None:
+            await self._attempt("leaf", lambda: self._tend_leaf(objects))
+            await self._sign_in_need(objects)
+
+        async def bundle(copy: Reflector) -> None:
+            await self._attempt(copy.what, lambda: self._tend_bundle(objects, copy))
+
+        bundles = {copy.what: functools.partial(bundle, copy) for copy in objects.configurations}
+        return {"secret": secret, "leaf": leaf, **bundles}
 
     # --- the Secret ---
 
@@ -216,7 +239,7 @@ class SelfManaged:
     def _step(self, objects: OwnObjects) -> Step | None:
         secret = objects.secret.object
         ring = self._ring(secret)
-        if secret is None or isinstance(ring, ForeignSecretError):
+        if secret is None or isinstance(ring, ForeignSecretError) or secret.get("immutable"):
             return None
         if ring is not None:
             following = ring.following
@@ -258,13 +281,13 @@ class SelfManaged:
                     self._remembered, self._empty_since = ring, None
         return self._read[1]
 
-    async def _confirmed(self, objects: OwnObjects) -> Keyring | None:
+    async def _confirmed(self, objects: OwnObjects, *, within_seconds: float = LONGEST_CALL) -> Keyring | None:
         """The keyring as the Secret has it now; None when it has none.
 
         Raises:
             KubeError: The Secret cannot be read.
         """
-        ring = self._ring(await objects.read(objects.secret))
+        ring = self._ring(await objects.read(objects.secret, timeout_seconds=within_seconds))
         self._set_clock(objects)
         return ring if isinstance(ring, Keyring) else None
 
@@ -273,8 +296,9 @@ class SelfManaged:
     async def _tend_leaf(self, objects: OwnObjects) -> None:
         if self._remembered is None or not (self._in_need or self._needs_leaf(objects, self._remembered)):
             return
+        is_ending = self._leaf is not None and self._leaf.is_ending(self.now())
         try:
-            ring = await self._confirmed(objects)
+            ring = await self._confirmed(objects, within_seconds=_HURRY if is_ending else LONGEST_CALL)
         except KubeError:
             if self._leaf is None and self._needs_leaf(objects, self._remembered):
                 await self._sign(self._remembered)  # it was read a moment ago
@@ -329,13 +353,17 @@ class SelfManaged:
             return
         if not isinstance(ring, Keyring) and not self._is_cut_off(seen):
             return
+        is_cut_off = self._is_cut_off(seen)
+        # Each time longer, for an API server that is merely slow. A Secret that is late can be done without.
+        hurry = min(_HURRY * 2.0 ** min(self._attempts[copy.what].backoff.failures, 16), LONGEST_CALL)
+        within = hurry if is_cut_off else LONGEST_CALL
         # The order matters: see the head of this module.
-        found = await objects.read(copy)
+        found = await objects.read(copy, timeout_seconds=within)
         if found is None:
             return
         seen, problem = self._registration(copy, found), None
         try:
-            confirmed = await self._confirmed(objects)
+            confirmed = await self._confirmed(objects, within_seconds=_HURRY if is_cut_off else LONGEST_CALL)
         except KubeError as error:
             confirmed, problem = None, error
         wanted: tuple[Anchor, ...] = ()
@@ -346,7 +374,7 @@ class SelfManaged:
             others = (anchor for entry in seen.entries for anchor in entry.anchors if anchor.expires > now)
             wanted = _union(self._remembered.trusted, others)
         if wanted:
-            await objects.apply_bundle(copy, registration.body(seen, wanted))
+            await objects.apply_bundle(copy, registration.body(seen, wanted), timeout_seconds=within)
             self._wrote(copy, wanted)
         if problem is not None:
             raise problem
@@ -394,6 +422,10 @@ class SelfManaged:
                 problem = f"{copy.what} does not exist"
             self._told(f"copy of {copy.what}", problem)
         foreign = f"{objects.secret.what} is left alone: {ring}" if isinstance(ring, ForeignSecretError) else ""
+        if (objects.secret.object or {}).get("immutable"):
+            foreign = (
+                f"{objects.secret.what} is immutable, so no authority can be stored in it: delete it, create it anew"
+            )
         self._told("authority", foreign)
         phase = rotation.phase(ring if isinstance(ring, Keyring) else self._remembered)
         for each in Phase:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import logging
 import random
 import ssl
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from injector.core import names
-from injector.kube.errors import ForbiddenError, KubeconfigError, KubeError
+from injector.kube.errors import ForbiddenError, KubeconfigError, KubeError, UnavailableError
 from injector.kube.own_objects import OwnObjects
 from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
 from injector.telemetry import Metrics
@@ -24,9 +27,7 @@ from tests.unit.kube.warped import run_warped
 from tests.unit.webhook.certs.world import BEGINNING, LEAF, SETTINGS, Api, Outcome, Replica, World
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
-
-    import pytest
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from injector.kube.resources import Resource
 
@@ -291,14 +292,45 @@ async def _at_once(function: Callable[..., Any], *arguments: object) -> Any:  # 
     return function(*arguments)
 
 
+class Hanging(Instant):
+    """Calls of which some get no answer from some moment on, and so end when they are given up."""
+
+    def __init__(self, world: World, hangs: set[tuple[str, Resource]]) -> None:
+        super().__init__(world)
+        self.hangs = hangs
+
+    async def get(
+        self, resource: Resource, name: str, namespace: str | None = None, *, timeout_seconds: float = 30.0
+    ) -> dict[str, Any]:
+        await self._hang("get", resource, timeout_seconds)
+        return await super().get(resource, name, namespace)
+
+    async def replace(self, resource: Resource, body: dict[str, Any], namespace: str | None = None) -> dict[str, Any]:
+        await self._hang("update", resource, 30.0)
+        return await super().replace(resource, body, namespace)
+
+    async def _hang(self, verb: str, resource: Resource, seconds: float) -> None:
+        if (verb, resource) in self.hangs:
+            await asyncio.sleep(seconds)
+            raise UnavailableError(f"{verb} {resource.plural}")
+
+
 SHORT = SETTINGS.model_copy(update={"leaf_lifetime": timedelta(seconds=60)})
 
 
-def run_for(seconds: float, world: World, failures: list[Exception]) -> SelfManaged:
-    """Run a replica for so long; the first ways to the cluster fail as listed."""
+def run_for(
+    seconds: float,
+    world: World,
+    failures: list[Exception],
+    *,
+    api: Api | None = None,
+    story: Callable[[OwnObjects], Awaitable[None]] | None = None,
+) -> SelfManaged:
+    """Run a replica for so long; the first ways to the cluster fail as listed. `story` is what happens then."""
 
     async def work() -> SelfManaged:
         loop = asyncio.get_running_loop()
+        opened: list[OwnObjects] = []
 
         @contextlib.asynccontextmanager
         async def connect(
@@ -306,14 +338,16 @@ def run_for(seconds: float, world: World, failures: list[Exception]) -> SelfMana
         ) -> AsyncIterator[OwnObjects]:
             if failures:
                 raise failures.pop(0)
-            yield OwnObjects(
-                Instant(world),
+            objects = OwnObjects(
+                api or Instant(world),
                 namespace="dapr",
                 secret_name="ca",
                 configuration_name="hooks",
                 changed=changed,
                 failed=failed,
             )
+            opened.append(objects)
+            yield objects
 
         managed = SelfManaged(
             SHORT,
@@ -327,12 +361,59 @@ def run_for(seconds: float, world: World, failures: list[Exception]) -> SelfMana
         )
         task = asyncio.create_task(managed.run())
         await asyncio.sleep(seconds)
+        if story is not None:
+            await story(opened[-1])
         managed.look()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return managed
 
     return run_warped(work())
+
+
+@pytest.mark.parametrize(
+    "hangs",
+    [{("get", SECRETS)}, {("update", SECRETS)}, {("get", SECRETS), ("update", SECRETS)}],
+    ids=["reads of the Secret hang", "its writes hang", "both hang"],
+)
+def test_a_bundle_is_healed_at_once_whatever_hangs_of_the_secret(hangs: set[tuple[str, Resource]]) -> None:
+    world = World()
+    api = Hanging(world, set())
+
+    async def story(objects: OwnObjects) -> None:
+        api.hangs |= hangs
+        ask_for_rotation(world)  # a step of the Secret is due, too, and takes half a minute to fail
+        objects.secret.saw(copy.deepcopy(world.objects[SECRETS]))
+        await asyncio.sleep(0.5)
+        for resource, reflector in zip((MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS), objects.configurations, strict=True):
+            world.blank(resource)
+            reflector.saw(copy.deepcopy(world.objects[resource]))
+        await asyncio.sleep(4.9)
+        assert [
+            bool(world.registration(each).entries[0].anchors) for each in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
+        ] == [
+            True,
+            True,
+        ]
+
+    assert run_for(2, world, [], api=api, story=story).ready
+
+
+def test_a_leaf_is_renewed_while_bundles_cannot_be_read() -> None:
+    world = World()
+    api = Hanging(world, set())
+
+    async def story(objects: OwnObjects) -> None:
+        api.hangs |= {("get", MUTATING_WEBHOOKS), ("get", VALIDATING_WEBHOOKS)}
+        for resource, reflector in zip((MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS), objects.configurations, strict=True):
+            world.blank(resource)
+            reflector.saw(copy.deepcopy(world.objects[resource]))
+        await asyncio.sleep(5)
+
+    # Two thirds of its minute pass while the reads hang.
+    managed = run_for(38, world, [], api=api, story=story)
+    assert managed.pair is not None
+    assert managed.pair.expires >= BEGINNING + timedelta(seconds=100)
 
 
 def test_a_replica_is_ready_a_moment_after_its_start() -> None:

@@ -26,7 +26,7 @@ from injector.webhook.certs.pair import server_context
 from injector.webhook.certs.self_managed import SelfManaged
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
 
     from injector.kube.watch import Reflector
     from injector.webhook.certs.keyring import Keyring
@@ -118,7 +118,11 @@ class Api:
     world: World
     skew_seconds: float = 0.0
 
-    async def get(self, resource: Resource, name: str, _namespace: str | None = None) -> Object:
+    async def get(
+        self, resource: Resource, name: str, _namespace: str | None = None, *, timeout_seconds: float = 30.0
+    ) -> Object:
+        assert timeout_seconds > 0
+
         def read() -> Object:
             if resource not in self.world.objects:
                 raise NotFoundError(f"get {resource.plural}/{name}")
@@ -134,8 +138,16 @@ class Api:
         return await self._call("update", resource, write)
 
     async def apply(
-        self, resource: Resource, _name: str, body: Object, _namespace: str | None = None, *, manager: str = ""
+        self,
+        resource: Resource,
+        _name: str,
+        body: Object,
+        _namespace: str | None = None,
+        *,
+        manager: str = "",
+        timeout_seconds: float = 30.0,
     ) -> Object:
+        assert timeout_seconds > 0
         assert manager == "dapr-token-injector-ca-bundle"
 
         def write() -> Object:
@@ -185,6 +197,44 @@ async def _at_once(function: Callable[..., Any], *arguments: object) -> Any:  # 
     return function(*arguments)
 
 
+class Interleaved:
+    """Runs parts as tasks do, without an event loop: all begin, and whichever call ends lets its own part go on."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    async def __call__(self, parts: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+        running: list[Coroutine[Any, Outcome, None]] = [_awaited(work) for work in parts.values()]
+        running = [each for each in running if _goes_on(each, None)]
+        try:
+            while running:
+                outcome = await _Stop()
+                chosen = self._rng.choice(running)
+                if not _goes_on(chosen, outcome):
+                    running.remove(chosen)
+        finally:
+            for each in running:
+                each.close()
+
+
+async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
+
+
+def _goes_on(work: Coroutine[Any, Any, None], outcome: Outcome | None) -> bool:
+    try:
+        work.send(outcome)
+    except StopIteration:
+        return False
+    return True
+
+
+async def one_after_another(parts: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+    """Each part when the one before has ended: the order that a test can rely on."""
+    for work in parts.values():
+        await work()
+
+
 SETTINGS: Final = Settings(
     namespace="dapr", leaf_lifetime=LEAF, ca_lifetime=CA, ca_settle_time=SETTLE, ca_secret_name="ca"
 )
@@ -193,9 +243,11 @@ SETTINGS: Final = Settings(
 class Replica:
     """One process: the real one, up to the calls that it makes."""
 
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world: World, number: int, *, interleaved: bool = False) -> None:
         self.world = world
         self.number = number
+        # The same again and again.
+        self._together = Interleaved(random.Random(number)) if interleaved else one_after_another  # noqa: S311
         self.restart()
 
     def restart(self) -> None:
@@ -236,7 +288,7 @@ class Replica:
         """Begin a turn, or end the call that it waits for and go on to the next; False when the turn is over."""
         try:
             if self._turn is None:
-                self._turn = self.managed.turn(self.objects)
+                self._turn = self.managed.turn(self.objects, self._together)
                 self._turn.send(None)  # type: ignore[arg-type] # how every coroutine begins
             else:
                 self._turn.send(outcome)

@@ -1,0 +1,62 @@
+"""Parts that do not wait for each other."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from injector.webhook.certs.independent import Independent
+from tests.unit.kube.warped import run_warped
+
+
+def test_a_part_that_hangs_holds_no_other_up_and_is_not_begun_twice() -> None:
+    begun = {"slow": 0, "quick": 0}
+
+    async def slow() -> None:
+        begun["slow"] += 1
+        await asyncio.sleep(30)
+
+    async def quick() -> None:
+        begun["quick"] += 1
+
+    async def rounds() -> float:
+        loop = asyncio.get_running_loop()
+        async with Independent(1.0) as together:
+            for _ in range(5):
+                await together({"slow": slow, "quick": quick})
+        return loop.time()
+
+    assert run_warped(rounds()) < 6
+    assert begun == {"slow": 1, "quick": 5}
+
+
+def test_a_fault_in_a_part_is_raised_also_when_it_comes_late() -> None:
+    async def faulty() -> None:
+        await asyncio.sleep(1.5)
+        raise RuntimeError("ours")
+
+    async def rounds() -> None:
+        async with Independent(1.0) as together:
+            await together({"faulty": faulty})
+            await together({"faulty": faulty})
+
+    with pytest.raises(RuntimeError, match="ours"):
+        run_warped(rounds())
+
+
+def test_what_is_under_way_ends_with_it() -> None:
+    ended: list[str] = []
+
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.append("slow")
+
+    async def leave() -> None:
+        async with Independent(1.0) as together:
+            await together({"slow": slow})
+
+    run_warped(leave())
+    assert ended == ["slow"]
