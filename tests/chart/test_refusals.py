@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from ruamel.yaml import YAML
 
+from tests.chart.conftest import documents
 from tests.controlplane.helm import CHART, HelmError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.chart.conftest import Render
+    from tests.controlplane.helm import Helm
 
 PEM: Final = "-----BEGIN CERTIFICATE-----"
 FILES: Final = ("tls.mode=files", "tls.files.secretName=s", f"tls.files.caBundle={PEM}")
@@ -39,6 +45,15 @@ CONTRADICTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     ),
     "Deny in shadow": (("guard.action=Deny", "policy.shadow=true"), "write guard.action: Audit until shadow is off"),
     "the kubelet's port": (("hostNetwork=true",), "is the kubelet's own port"),
+    "the kubelet's port for health": (
+        ("hostNetwork=true", "webhook.port=10260", "webhook.opsPort=10250"), "such as webhook.opsPort: 10261",
+    ),
+    "a selector of one's own": (
+        ("topologySpreadConstraints[0].labelSelector.matchLabels.a=b",), "take labelSelector out of the constraint",
+    ),
+    "a test that is not allowed": (
+        ("policy.allowedSecrets={dapr-*}", "test.secretName=other"), "write test.secretName: a name that is allowed",
+    ),
     "one port for both": (("webhook.opsPort=10250",), "write two different ports"),
     "no default Secret": (("policy.defaultSecret=",), "write webhook.default.enabled: false"),
     "a default that is not allowed": (("policy.allowedSecrets={team-*}",), "add a pattern that fits it"),
@@ -83,6 +98,11 @@ def test_contradiction_is_refused_with_a_sentence(render: Render, what: str) -> 
         ("terminationGracePeriodSeconds=10", "terminationGracePeriodSeconds"),
         ("webhook.port=443", "webhook/port"),
         ("extraLabels.a=1", "extraLabels/a"),
+        ("tls.self.leafLifetime=0s", "tls/self/leafLifetime"),
+        ("policy.shadow=null", "'shadow'"),
+        ("webhook.failurePolicy=null", "'failurePolicy'"),
+        ("webhook=null", "'webhook'"),
+        ("replicas=null", "'replicas'"),
     ],
 )
 def test_value_outside_of_the_schema_is_refused_by_name(render: Render, values: str, complaint: str) -> None:
@@ -108,6 +128,27 @@ def test_value_outside_of_the_schema_is_refused_by_name(render: Render, values: 
 )
 def test_way_out_of_a_refusal_is_accepted(render: Render, values: tuple[str, ...]) -> None:
     assert render(*(part for value in values for part in ("--set", value)))
+
+
+def test_null_takes_a_default_away_or_is_refused_by_name(helm: Helm, tmp_path: Path) -> None:
+    # One rendering for all that may be taken away; the schema names all that may not.
+    defaults = YAML(typ="safe").load(CHART / "values.yaml")
+    needed = json.loads((CHART / "values.schema.json").read_text())
+
+    def taken_away(values: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+        kept = schema.get("required", [])
+        return {
+            key: taken_away(value, schema["properties"][key]) if key in kept else None
+            for key, value in values.items()
+            if key not in kept or isinstance(value, dict)
+        }
+
+    values = taken_away(defaults, needed)
+    values["webhook"] |= {"default": {"enabled": False}, "excludedNamespaces": ["a"]}
+    (tmp_path / "values.yaml").write_text(json.dumps(values))
+    assert documents(
+        helm.run("template", "a", str(CHART), "--namespace", "a", "--values", str(tmp_path / "values.yaml"))
+    )
 
 
 @pytest.mark.parametrize("namespace", ["default", "dapr-token-injector", "kube-system", "kube-public"])

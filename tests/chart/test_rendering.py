@@ -361,3 +361,11 @@ def test_every_template_is_used_by_some_values_file(render: Render) -> None:
     }
 
     assert kinds == written
+
+
+def test_labels_of_one_object_win_over_those_of_all(render: Render) -> None:
+    # The reader of YAML here refuses a key that is there twice, which Helm lets pass.
+    values = ("extraLabels.release=all", "serviceMonitor.enabled=true", "serviceMonitor.labels.release=prometheus")
+    objects = render(*(part for value in values for part in ("--set", value)))
+    assert only(objects, "ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"
+    assert only(objects, "Service")["metadata"]["labels"]["release"] == "all"

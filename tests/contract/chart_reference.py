@@ -139,9 +139,22 @@ def schema(values: tuple[Value, ...]) -> str:
     for value in values:
         at = root
         for name in value.path[:-1]:
+            _require(at, name)
             at = at["properties"].setdefault(name, _group())
+        if _is_needed(value):
+            _require(at, value.path[-1])
         at["properties"][value.path[-1]] = {"description": value.text, **value.schema}
     return json.dumps(root, indent=2) + "\n"
+
+
+def _is_needed(value: Value) -> bool:
+    """Whether the chart cannot do without: `null` takes a default away, and templates would render a hole."""
+    return value.default not in (None, "") and not isinstance(value.default, (list, dict)) and "Unset" not in value.text
+
+
+def _require(group: dict[str, Any], name: str) -> None:
+    if name not in group.setdefault("required", []):
+        group["required"].append(name)
 
 
 def _group() -> dict[str, Any]:

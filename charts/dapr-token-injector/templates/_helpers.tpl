@@ -25,9 +25,6 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.extraLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end }}
 
 {{/* The metadata of an object: `dict "root" $ "name" N "namespaced" BOOL`, and optionally "annotations" and "labels". */}}
@@ -38,10 +35,10 @@ namespace: {{ .root.Release.Namespace | quote }}
 {{- end }}
 labels:
   {{- include "dapr-token-injector.labels" .root | nindent 2 }}
-  {{- with .labels }}
+  {{- with merge (dict) (.labels | default dict) (.root.Values.extraLabels | default dict) }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with merge (dict) (.annotations | default dict) .root.Values.extraAnnotations }}
+{{- with merge (dict) (.annotations | default dict) (.root.Values.extraAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -83,4 +80,13 @@ caBundle: {{ .root.Values.tls.files.caBundle | b64enc }}
 {{/* Where `helm test` asks for a Pod. */}}
 {{- define "dapr-token-injector.testNamespace" -}}
 {{ .Values.test.namespace | default (eq .Release.Namespace "default" | ternary "kube-public" "default") }}
+{{- end }}
+
+{{/* Whether the policy allows a Secret's name: `list $ NAME`; empty when it does not. */}}
+{{- define "dapr-token-injector.allows" -}}
+{{- $name := index . 1 }}
+{{- range (index . 0).Values.policy.allowedSecrets | default (list "*") }}
+{{- $pattern := . | replace "." "\\." | replace "*" ".*" | replace "?" "." | replace "[!" "[^" }}
+{{- if regexMatch (printf "^%s$" $pattern) $name }}yes{{ end }}
+{{- end }}
 {{- end }}
