@@ -5,9 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
-from injector.core import decision, patch, review
+from injector.core import decision, names, patch, review
 from injector.core.decision import Deny, Inject, Skip
-from injector.core.model import AdmissionResponse, ObjectMeta, Pod, Reason, Status, Value, Verdict, Workload
+from injector.core.model import (
+    AdmissionResponse,
+    ObjectMeta,
+    Pod,
+    Reason,
+    Status,
+    Value,
+    Verdict,
+    Workload,
+    write_status,
+)
+from injector.core.plan import without_record
+from injector.core.request import warning
 
 if TYPE_CHECKING:
     from injector.core.decision import Decision
@@ -36,7 +48,7 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy, facts:
     """
     question = review.decode(body, endpoint)
     request = question.request
-    decided = decision.decide(question, endpoint, policy, facts)
+    decided = fitted(decision.decide(question, endpoint, policy, facts), body)
     return Admission(
         body=review.encode(question, respond(request.uid, decided)),
         verdict=_VERDICTS[type(decided)],
@@ -46,6 +58,24 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy, facts:
         owner=_owner(request.object.metadata) if isinstance(request.object, _OWNED) else "",
         warnings=len(decided.warnings),
     )
+
+
+def fitted(decided: Decision, body: bytes | bytearray) -> Decision:
+    """The decision about the Pod in `body`, without a record for which its annotations have no room.
+
+    The variables matter more than the record of them, and a Pod that the API server would take must not be refused
+    because of us. No annotation is larger than the JSON that it stands in, so that few Pods have to be measured.
+    """
+    if not isinstance(decided, Inject):
+        return decided
+    record = decided.plan.record
+    if len(body) + len(record) * names.MAX_RECORD_ENTRY <= names.MAX_ANNOTATIONS:
+        return decided
+    size = review.annotations_size(body) + len(names.STATUS) + len(write_status(record).encode())
+    if size <= names.MAX_ANNOTATIONS:
+        return decided
+    told = warning(f"{names.STATUS} was not written: the Pod's annotations would pass {names.MAX_ANNOTATIONS} bytes")
+    return Inject(without_record(decided.plan), decided.reason, (told, *decided.warnings))
 
 
 def respond(uid: str, decided: Decision) -> AdmissionResponse:

@@ -435,14 +435,12 @@ class StatusRecord(Quiet, frozen=True, gc=False):
     injected: tuple[Injected, ...]
 
 
-# 64 containers with two variables and the longest names need less: what is longer was not written by us.
-_MAX_STATUS: Final = 128 * 1024
 _status = msgspec.json.Decoder(StatusRecord)
 
 
 def read_status(text: str | None) -> tuple[Injected, ...]:
     """What an earlier round recorded; nothing when the text is absent or not a record of ours."""
-    if not text or len(text) > _MAX_STATUS:
+    if not text or len(text) > names.MAX_ANNOTATIONS:
         return ()
     try:
         return _status.decode(text).injected

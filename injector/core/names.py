@@ -80,6 +80,14 @@ INFRASTRUCTURE_CONTAINERS: Final = (
     "aws-guardduty-agent",
 )
 
+# --- bounds, in bytes ---
+# Keys and values of all annotations of an object: `TotalAnnotationSizeLimitB` of
+# https://github.com/kubernetes/apimachinery/blob/master/pkg/api/validation/objectmeta.go
+MAX_ANNOTATIONS: Final = 256 * 1024
+# More than an entry of our record takes in a Pod that is valid otherwise: a container's, a Secret's and a key's longest
+# name, and the words around them.
+MAX_RECORD_ENTRY: Final = 1024
+
 # --- bounds, in characters ---
 # A DNS subdomain: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names
 MAX_SECRET_NAME: Final = 253

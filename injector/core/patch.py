@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 def build(plan: Plan) -> tuple[PatchOp, ...]:
-    """Operations for all changes of `plan`, and for the record of them; none for a plan without changes."""
+    """Operations for all changes of `plan`, and for the record of them if it has one; none without changes."""
     if not plan.changes:
         return ()
     made: set[str] = set()
-    return (*(_operation(change, made) for change in plan.changes), _status(plan.record))
+    operations = tuple(_operation(change, made) for change in plan.changes)
+    return (*operations, _status(plan.record)) if plan.record else operations
 
 
 def _operation(change: Change, made: set[str]) -> PatchOp:

@@ -78,7 +78,7 @@ class Kept(Value, frozen=True, gc=False):
 
 
 class Plan(Value, frozen=True, gc=True, eq=False, weakref=True):
-    """Everything to do to one Pod. `record` is the status to leave behind; `problems` forbid the whole plan.
+    """Everything to do to one Pod. `record` is the status to leave behind, if any; `problems` forbid the whole plan.
 
     Compared by identity: equal Pods share one plan, and whatever is derived from it can be remembered with it.
     """
@@ -236,6 +236,19 @@ class _Draft:
             annotation = names.API_TOKEN_SECRET if variable == names.API_TOKEN_ENV else names.APP_TOKEN_SECRET
             where = warning(f"variable {variable} of container {place.container}")
             self.problems.append(forbidden(where, annotation, ref.name, self.allowed_secrets))
+
+
+def without_record(plan: Plan) -> Plan:
+    """The same changes, for a Pod that has no room for a record of them."""
+    return Plan(
+        changes=plan.changes,
+        kept=plan.kept,
+        unchanged=plan.unchanged,
+        record=(),
+        problems=plan.problems,
+        warnings=plan.warnings,
+        has_target=plan.has_target,
+    )
 
 
 _NOTHING: Final = _Draft(Conflict.KEEP, ()).finish(has_target=False)

@@ -10,17 +10,38 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from injector.core import names
 from injector.core.errors import MalformedJSONError, MalformedObjectError, NotAReviewError
-from injector.core.model import POD, WORKLOADS, AnsweredReview, Endpoint, OpaqueReview, PodReview, WorkloadReview
+from injector.core.model import (
+    POD,
+    WORKLOADS,
+    AdmissionReview,
+    AnsweredReview,
+    Endpoint,
+    OpaqueReview,
+    PodReview,
+    Quiet,
+    WorkloadReview,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from injector.core.model import AdmissionResponse, PatchOp, Review
 
+
+class _AnyMeta(Quiet, frozen=True, gc=False):
+    annotations: dict[str, object] | None = None
+
+
+class _AllAnnotations(Quiet, frozen=True, gc=False):
+    metadata: _AnyMeta | None = None
+
+
 _pod_review: Final = msgspec.json.Decoder(PodReview)
 _workload_review: Final = msgspec.json.Decoder(WorkloadReview)
 _opaque_review: Final = msgspec.json.Decoder(OpaqueReview)
+_sizing_review: Final = msgspec.json.Decoder(AdmissionReview[_AllAnnotations])
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -39,6 +60,27 @@ def decode(body: bytes | bytearray, endpoint: Endpoint) -> Review:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The codec's words are left out: where it stumbled, and over what, is the body's business.
         raise MalformedJSONError("the body is not JSON") from None
+
+
+def annotations_size(body: bytes | bytearray) -> int:
+    """Bytes of the annotations of the object in a review that was decoded before, as the API server counts them.
+
+    Ours is left out, because a new one takes its place; so is what is no text, which no API server would store.
+
+    Raises:
+        MalformedJSONError: An annotation is nested too deeply, or not Unicode.
+    """
+    try:
+        found = _sizing_review.decode(body).request.object
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedJSONError("the body is not JSON") from None
+    metadata = found.metadata if found is not None else None
+    annotations = (metadata.annotations if metadata is not None else None) or {}
+    return sum(
+        len(key.encode()) + len(value.encode())
+        for key, value in annotations.items()
+        if key != names.STATUS and isinstance(value, str)
+    )
 
 
 def encode_patch(operations: Sequence[PatchOp]) -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from injector.core import decision, names, patch, review
+from injector.core import admit, decision, names, patch, review
 from injector.core.decision import Deny, Inject, Skip
 from injector.core.errors import ReviewError
 from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, SecretFacts, Verdict
@@ -77,7 +77,7 @@ def decide(document: Document, each: Object, template: Template, question: Quest
     body = _review({"group": "", "version": "v1", "kind": "Pod"}, template.value, each.namespace)
     try:
         asked = review.decode(body, question.endpoint)
-        decided = decision.decide(asked, question.endpoint, question.policy, _NO_FACTS)
+        decided = admit.fitted(decision.decide(asked, question.endpoint, question.policy, _NO_FACTS), body)
     except ReviewError as error:
         path, message = misshapen(template) or ((), str(error))
         raise document.error((*template.path, *path), message) from None

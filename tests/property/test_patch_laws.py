@@ -164,6 +164,30 @@ def test_sidecars_of_an_injected_pod_run_with_a_token(pod: Json, policy: Policy,
                 assert sources["secretKeyRef"]["name"] == secret
 
 
+@given(some.sound_pods, some.acting_policies, st.integers(-1, 1500), st.sampled_from(["x", "\u00e9", '"']))
+def test_patch_never_takes_annotations_beyond_what_an_api_server_takes(
+    pod: Json, policy: Policy, room: int, filler: str
+) -> None:
+    annotations = pod["metadata"]["annotations"]
+    annotations["filler"] = ""
+    fill, rest = divmod(names.MAX_ANNOTATIONS - size_of(annotations) - room, len(filler.encode()))
+    annotations["filler"] = fill * filler + rest * "-"
+    before = size_of(annotations)
+    plain = copy.deepcopy(pod)
+    plain["metadata"]["annotations"]["filler"] = ""
+
+    result = patched(pod, ask(review(pod), policy))
+
+    assert before == names.MAX_ANNOTATIONS - room
+    assert size_of(result["metadata"]["annotations"]) <= max(before, names.MAX_ANNOTATIONS)
+    assert env_lists(result) == env_lists(patched(plain, ask(review(plain), policy)))
+
+
+def size_of(annotations: Json) -> int:
+    """As the API server counts: keys and values, in UTF-8."""
+    return sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items() if isinstance(value, str))
+
+
 @given(some.sound_pods, some.acting_policies, st.permutations(range(3)))
 def test_second_round_ends_where_one_round_would(pod: Json, policy: Policy, order: list[int]) -> None:
     """We are called, Dapr's injector adds `daprd`, we are called again: as if `daprd` had been there at once."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from injector.core.errors import MalformedJSONError
 from injector.core.model import Endpoint, Policy, Reason, Verdict
 from tests.builders import UID, Json, ask, asking, operations_of, pod, response_of, review, workload
 
@@ -90,3 +93,62 @@ def test_object_that_is_not_looked_at_has_no_owner() -> None:
 
 def test_missing_namespace_is_empty() -> None:
     assert ask(review(pod(), namespace=None)).namespace == ""
+
+
+def pod_with_room(size: int, annotations: Json | None = None) -> Json:
+    """A Pod whose annotations may grow by `size` bytes before an API server refuses it."""
+    found = pod(annotations or asking())
+    taken = sum(len(key) + len(value.encode()) for key, value in found["metadata"]["annotations"].items())
+    found["metadata"]["annotations"]["x"] = "x" * (256 * 1024 - taken - len("x") - size)
+    return found
+
+
+RECORD = '{"v":1,"injected":[{"container":"daprd","env":"DAPR_API_TOKEN","name":"s","key":"token"}]}'
+NEEDED = len("dapr-token-injector/status") + len(RECORD)
+
+
+@pytest.mark.parametrize(("size", "written"), [(NEEDED, True), (NEEDED - 1, False), (0, False), (-1, False)])
+def test_record_is_written_while_the_annotations_have_room(size: int, *, written: bool) -> None:
+    found = ask(review(pod_with_room(size)))
+
+    paths = [operation["path"] for operation in operations_of(found)]
+    assert paths[0] == "/spec/containers/1/env/-"
+    assert (paths[1:] == ["/metadata/annotations/dapr-token-injector~1status"]) == written
+    assert found.warnings == (0 if written else 1)
+
+
+def test_room_is_counted_in_bytes() -> None:
+    annotations = asking() | {"y": "\u00e9" * 1000}
+    assert len(operations_of(ask(review(pod_with_room(NEEDED, annotations))))) == 2
+    assert len(operations_of(ask(review(pod_with_room(NEEDED - 1, annotations))))) == 1
+
+
+def test_record_of_an_earlier_round_makes_room_for_the_next() -> None:
+    annotations = asking() | {"dapr-token-injector/status": RECORD}
+
+    assert len(operations_of(ask(review(pod_with_room(0, annotations))))) == 2
+
+
+def test_thousands_of_containers_are_injected_without_a_record() -> None:
+    found = pod(asking(app_containers="*"))
+    found["spec"]["containers"] += [{"name": f"c{n}"} for n in range(4000)]
+
+    operations = operations_of(ask(review(found)))
+
+    assert len(operations) == 4002
+    assert not any("annotations" in operation["path"] for operation in operations)
+
+
+@pytest.mark.parametrize("odd", [None, 1, {"a": "x" * 300}, ["x"]])
+def test_annotation_that_is_no_text_takes_no_room(odd: object) -> None:
+    found = pod_with_room(NEEDED)
+    found["metadata"]["annotations"]["odd"] = odd
+
+    assert len(operations_of(ask(review(found)))) == 2
+
+
+def test_annotation_nested_too_deeply_to_be_measured_is_the_caller_s_fault() -> None:
+    found = json.dumps(review(pod_with_room(0))).replace('"x": "', '"deep": ' + "[" * 5000 + "]" * 5000 + ', "x": "')
+
+    with pytest.raises(MalformedJSONError):
+        ask(found.encode())

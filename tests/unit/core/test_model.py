@@ -183,9 +183,9 @@ def test_what_is_no_record_of_ours_records_nothing(text: str | None) -> None:
 
 
 def test_record_beyond_any_pod_is_not_read() -> None:
-    record = write_status(tuple(Injected(f"container-{i}", API, "s", "token") for i in range(2000)))
+    record = write_status(tuple(Injected(f"container-{i}", API, "s", "token") for i in range(4000)))
 
-    assert len(record) > 128 * 1024
+    assert len(record) > 256 * 1024
     assert read_status(record) == ()
 
 

@@ -20,8 +20,8 @@ def place(exists: bool, list_name: ListName = "containers", index: int = 1) -> P
 
 def operations(*changes: Change, record: tuple[Injected, ...] = ()) -> list[PatchOp]:
     """The operations of these changes, without the record."""
-    *found, _ = patch.build(Plan(changes, (), frozenset(), record, (), (), has_target=True))
-    return found
+    made = patch.build(Plan(changes, (), frozenset(), record, (), (), has_target=True))
+    return [operation for operation in made if operation.path != STATUS_PATH]
 
 
 def entry(name: str = API, secret: str = "s", key: str = "token") -> dict[str, object]:
@@ -98,3 +98,9 @@ def test_record_comes_last_under_an_escaped_name() -> None:
 def test_names_are_escaped_as_json_pointer_says() -> None:
     # In this order: the other one would make `~01` of a slash.
     assert patch._escape("a/b~c/~d") == "a~1b~0c~1~0d"
+
+
+def test_changes_without_a_record_leave_none() -> None:
+    plan = Plan((Change(place(exists=True), API, S),), (), frozenset(), (), (), (), has_target=True)
+
+    assert patch.build(plan) == (PatchOp("add", "/spec/containers/1/env/-", entry()),)
