@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 
     from injector.core.ownership import SecretRef, TokenSecret
 
-# Seconds: how long after a change a kubelet may still hand out the value before it (its watch lags), and by how much
-# clocks of nodes may differ without notice. A Pod that started within them counts as old.
+# Seconds: how long after a change a kubelet may still hand out the value before it (its watch lags). A Pod that the API
+# server created within them counts as old.
 LAG: Final = 2
+# Seconds: by how much a node's clock may be ahead of the API server's, and how long a kubelet takes to write a mounted
+# Secret anew. In a Pod that is older than the change, a container that started within them counts as old.
+SKEW: Final = 120
+# Seconds: how long a container takes to start at most. What a kubelet has not told of by then does not run.
+STARTS_WITHIN: Final = 600
 # What fits behind the slash of an annotation's key.
 _MAX_NAME_PART: Final = 63
 
@@ -85,21 +90,29 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """Containers of a Pod that hold a value of a Secret, and since when (None: not running, so they hold none)."""
+    """Containers of a Pod that hold a value of a Secret, and since when (None: not running, so they hold none).
+
+    `is_starting`: of one of them its node has not told yet whether it runs.
+    """
 
     secret: SecretRef
     containers: tuple[str, ...]
     started: int | None  # the oldest of them, in seconds since 1970
+    is_starting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """A Pod with containers that use a Secret. `position`: its place in a StatefulSet."""
+    """A Pod with containers that use a Secret. `position`: its place in a StatefulSet.
+
+    `created` is by the API server's clock, as a Secret's change is; what has `started` is by the node's.
+    """
 
     namespace: str
     name: str
     workload: Ref
     uses: tuple[Use, ...]
+    created: int | None = None
     restarted_for: Mapping[str, str] = field(default_factory=dict)
     is_ending: bool = False
     position: int | None = None
@@ -161,14 +174,20 @@ def annotation_for(secret: str) -> str:
 def age_of(holder: Holder, secret: SecretRef, version: Version) -> Age:
     """What a Pod runs of one Secret; unknown is never taken for fresh."""
     uses = [use for use in holder.uses if use.secret == secret]
-    started = [use.started for use in uses if use.started is not None]
-    if not started:
+    started = min((use.started for use in uses if use.started is not None), default=None)
+    is_starting = any(use.is_starting for use in uses)
+    if started is None and not is_starting:
         return Age.NONE
     if version.id is not None and holder.restarted_for.get(annotation_for(secret.name)) == version.id:
         return Age.FRESH
     if version.changed is None:
         return Age.UNKNOWN
-    return Age.STALE if min(started) <= version.changed + LAG else Age.FRESH
+    if holder.created is not None and holder.created > version.changed + LAG:
+        return Age.FRESH
+    if started is not None:
+        return Age.STALE if started <= version.changed + SKEW else Age.FRESH
+    is_young = holder.created is None or holder.created + STARTS_WITHIN >= version.changed
+    return Age.UNKNOWN if is_young else Age.NONE
 
 
 def plan(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,12 +56,14 @@ def token_secret(secret: Object) -> TokenSecret:
 
 
 def references(pod: Object) -> Iterator[tuple[str, str, str, str]]:
-    """Container, variable, Secret and key of every variable that a Secret fills; for `envFrom` no variable and no key.
+    """Container, variable, Secret and key of every value that a Secret gives.
 
-    Of a name that stands twice the last entry is the effective one, and `env` wins over `envFrom`.
+    For `envFrom` and mounted files no variable, and where all keys are given no key. Of a name that stands twice the
+    last entry is the effective one, and `env` wins over `envFrom`.
     """
     spec = pod.get("spec") or {}
-    for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
+    mounted = {volume["name"]: tuple(_files(volume)) for volume in spec.get("volumes") or ()}
+    for container in (one for part in _CONTAINERS for one in spec.get(part) or ()):
         name = container["name"]
         effective = {entry["name"]: entry.get("valueFrom") or {} for entry in container.get("env") or ()}
         for variable, source in effective.items():
@@ -71,6 +74,24 @@ def references(pod: Object) -> Iterator[tuple[str, str, str, str]]:
             whole = source.get("secretRef")
             if whole:
                 yield name, "", whole.get("name", ""), ""
+        for volume in dict.fromkeys(mount["name"] for mount in container.get("volumeMounts") or ()):
+            for secret, key in mounted.get(volume, ()):
+                yield name, "", secret, key
+
+
+# An ephemeral container is one that somebody added to a running Pod, as `kubectl debug` does.
+_CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
+
+
+def _files(volume: Object) -> Iterator[tuple[str, str]]:
+    """Secret and key of every file in a volume; without a key, of all keys."""
+    alone = volume.get("secret")
+    sources = [(alone, "secretName")] if alone else []
+    projected = (volume.get("projected") or {}).get("sources") or ()
+    sources += [(source["secret"], "name") for source in projected if source.get("secret")]
+    for source, name in sources:
+        for key in [item.get("key", "") for item in source.get("items") or ()] or [""]:
+            yield source.get(name, ""), key
 
 
 def holder(pod: Object, keys: Mapping[SecretRef, str], workload: Ref, start: int) -> Holder | None:
@@ -85,19 +106,21 @@ def holder(pod: Object, keys: Mapping[SecretRef, str], workload: Ref, start: int
     meta, status = pod["metadata"], pod.get("status") or {}
     if status.get("phase") in _ENDED:
         return None
-    started, ended = _containers(status)
+    states = _states(status)
     used: dict[SecretRef, set[str]] = defaultdict(set)
     for container, _, secret, key in references(pod):
         ref = SecretRef(meta["namespace"], secret)
-        if ref in keys and key in {"", keys[ref]} and container not in ended:
+        if ref in keys and key in {"", keys[ref]} and not states.get(container, _NOT_TOLD).has_ended:
             used[ref].add(container)
     if not used:
         return None
+    is_placed = bool((pod.get("spec") or {}).get("nodeName"))
     return Holder(
         namespace=meta["namespace"],
         name=meta["name"],
         workload=workload,
-        uses=tuple(_use(ref, used[ref], started) for ref in sorted(used)),
+        uses=tuple(_use(ref, used[ref], states, is_placed=is_placed) for ref in sorted(used)),
+        created=seconds(meta.get("creationTimestamp")),
         restarted_for=dict(meta.get("annotations") or {}),
         is_ending="deletionTimestamp" in meta,
         position=_number(meta["name"]) - start if workload.kind == "StatefulSet" else None,
@@ -107,27 +130,49 @@ def holder(pod: Object, keys: Mapping[SecretRef, str], workload: Ref, start: int
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 
 
-def _use(secret: SecretRef, containers: Collection[str], started: Mapping[str, int]) -> Use:
-    times = [started[name] for name in containers if name in started]
-    return Use(secret=secret, containers=tuple(sorted(containers)), started=min(times, default=None))
+def _use(secret: SecretRef, containers: Collection[str], states: Mapping[str, _State], *, is_placed: bool) -> Use:
+    told = [states.get(name, _NOT_TOLD) for name in containers]
+    return Use(
+        secret=secret,
+        containers=tuple(sorted(containers)),
+        started=min((one.started for one in told if one.started is not None), default=None),
+        is_starting=is_placed and any(one.is_open for one in told),
+    )
 
 
-def _containers(status: Object) -> tuple[dict[str, int], set[str]]:
-    """Since when each running container runs, and the init containers that have ended for good.
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What a node tells of one container: since when it runs, that it never runs again, or (`is_open`) nothing yet."""
+
+    started: int | None = None
+    has_ended: bool = False
+    is_open: bool = False
+
+
+_NOT_TOLD: Final = _State(is_open=True)
+# Why a container waits before its first start; with any other word its node says that it does not run.
+_BEFORE_ITS_START: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
+_ONCE: Final = ("initContainerStatuses", "ephemeralContainerStatuses")
+
+
+def _states(status: Object) -> dict[str, _State]:
+    """Every container's state.
 
     A container between two starts holds nothing, and will read the value that is current then.
     """
-    started: dict[str, int] = {}
-    ended: set[str] = set()
-    for part in ("initContainerStatuses", "containerStatuses"):
-        for one in status.get(part) or ():
-            state = one.get("state") or {}
-            if state.get("running") is not None:
-                # Without a time it counts as very old.
-                started[one["name"]] = seconds(state["running"].get("startedAt")) or 0
-            elif part == "initContainerStatuses" and state.get("terminated") is not None:
-                ended.add(one["name"])
-    return started, ended
+    return {
+        one["name"]: _state(one.get("state") or {}, runs_once=part in _ONCE)
+        for part in (*_ONCE, "containerStatuses")
+        for one in status.get(part) or ()
+    }
+
+
+def _state(state: Object, *, runs_once: bool) -> _State:
+    if state.get("running") is not None:
+        return _State(started=seconds(state["running"].get("startedAt")) or 0)  # without a time it counts as very old
+    if state.get("terminated") is not None:
+        return _State(has_ended=runs_once)
+    return _State(is_open=(state.get("waiting") or {}).get("reason", "") in _BEFORE_ITS_START)
 
 
 def _number(name: str) -> int:

@@ -7,6 +7,8 @@ from injector.core.ownership import DataWriter, SecretRef, TokenSecret
 from injector.core.rollout import (
     ADVICE,
     LAG,
+    SKEW,
+    STARTS_WITHIN,
     Action,
     Age,
     Hold,
@@ -26,6 +28,7 @@ from injector.core.rollout import (
 
 SECRET = SecretRef("shop", "s")
 CHANGED = 1000
+LATE = CHANGED + SKEW + 1  # by a node's clock
 VERSION = Version(id="bcdfghjklm", changed=CHANGED)
 WEB = Ref("Deployment", "shop", "web")
 MARK = {annotation_for("s"): "bcdfghjklm"}
@@ -35,6 +38,12 @@ def pod(name: str = "web-1", *, started: int | None = 0, **more: object) -> Hold
     use = Use(secret=SECRET, containers=("daprd",), started=started)
     told: dict[str, object] = {"namespace": "shop", "name": name, "workload": WEB, "uses": (use,), **more}
     return Holder(**told)  # type: ignore[arg-type] # fields by name
+
+
+def starting(created: int, restarted_for: dict[str, str] | None = None) -> Holder:
+    """A Pod of which its node has not told yet whether it runs."""
+    use = Use(secret=SECRET, containers=("daprd",), started=None, is_starting=True)
+    return pod(uses=(use,), created=created, restarted_for=restarted_for or {})
 
 
 def step(workload: Workload, *pods: Holder, version: Version = VERSION) -> Step:
@@ -47,15 +56,24 @@ def step(workload: Workload, *pods: Holder, version: Version = VERSION) -> Step:
     [
         (pod(started=CHANGED - 1), Age.STALE),
         (pod(started=CHANGED), Age.STALE),
-        (pod(started=CHANGED + LAG), Age.STALE),
-        (pod(started=CHANGED + LAG + 1), Age.FRESH),
+        (pod(started=CHANGED + SKEW), Age.STALE),
+        (pod(started=LATE), Age.FRESH),
+        (pod(started=LATE, created=CHANGED - 1), Age.FRESH),
+        (pod(started=CHANGED + LAG, created=CHANGED + LAG), Age.STALE),
+        (pod(started=0, created=CHANGED + LAG + 1), Age.FRESH),
         (pod(started=None), Age.NONE),
+        (starting(created=CHANGED - 1), Age.UNKNOWN),
+        (starting(created=CHANGED + LAG), Age.UNKNOWN),
+        (starting(created=CHANGED + LAG + 1), Age.FRESH),
+        (starting(created=CHANGED - STARTS_WITHIN), Age.UNKNOWN),
+        (starting(created=CHANGED - STARTS_WITHIN - 1), Age.NONE),
+        (starting(created=CHANGED - 1, restarted_for={annotation_for("s"): "bcdfghjklm"}), Age.FRESH),
         (pod(started=0, restarted_for=MARK), Age.FRESH),
         (pod(started=0, restarted_for={annotation_for("s"): "other"}), Age.STALE),
         (pod(started=0, restarted_for={annotation_for("t"): "bcdfghjklm"}), Age.STALE),
     ],
 )
-def test_age_is_the_templates_mark_or_the_start(holder: Holder, age: Age) -> None:
+def test_age_is_the_templates_mark_or_the_creation_or_the_start(holder: Holder, age: Age) -> None:
     assert age_of(holder, SECRET, VERSION) is age
 
 
@@ -64,9 +82,7 @@ def test_without_a_time_the_age_is_unknown_and_not_fresh() -> None:
 
 
 def test_oldest_container_counts() -> None:
-    uses = tuple(
-        Use(secret=SECRET, containers=(name,), started=at) for name, at in (("web", CHANGED + 9), ("daprd", 1))
-    )
+    uses = tuple(Use(secret=SECRET, containers=(name,), started=at) for name, at in (("web", LATE), ("daprd", 1)))
     assert age_of(pod(uses=uses), SECRET, VERSION) is Age.STALE
 
 
@@ -77,19 +93,19 @@ def test_every_hold_has_advice(hold: Hold) -> None:
 
 @pytest.mark.parametrize("hold", Hold)
 def test_held_workload_is_held_with_its_old_pods(hold: Hold) -> None:
-    made = step(Workload(ref=WEB, hold=hold), pod("a"), pod("b", started=CHANGED + 9))
+    made = step(Workload(ref=WEB, hold=hold), pod("a"), pod("b", started=LATE))
 
     assert (made.action, made.hold, made.held) == (Action.HOLD, hold, ("a",))
 
 
 def test_fresh_workload_needs_nothing_held_or_not() -> None:
-    fresh = pod(started=CHANGED + 9)
+    fresh = pod(started=LATE)
     assert step(Workload(ref=WEB), fresh).action is Action.NOTHING
     assert step(Workload(ref=WEB, hold=Hold.PAUSED), fresh).action is Action.NOTHING
 
 
 def test_old_pod_restarts_its_workload() -> None:
-    assert step(Workload(ref=WEB), pod(), pod("b", started=CHANGED + 9)) == Step(
+    assert step(Workload(ref=WEB), pod(), pod("b", started=LATE)) == Step(
         ref=WEB, action=Action.RESTART, secrets=(SECRET,), stale=("web-1",)
     )
 
@@ -103,7 +119,7 @@ def test_marked_template_is_waited_for_and_not_restarted_again() -> None:
 def test_restart_that_is_not_ready_yet_is_waited_for() -> None:
     new = pod(restarted_for=MARK)
     assert step(Workload(ref=WEB, restarted_for=MARK, is_settled=False), new).action is Action.WAIT
-    assert step(Workload(ref=WEB, is_settled=False), pod(started=CHANGED + 9)).action is Action.NOTHING
+    assert step(Workload(ref=WEB, is_settled=False), pod(started=LATE)).action is Action.NOTHING
 
 
 def test_pods_below_the_partition_are_held_and_the_others_restarted() -> None:
@@ -127,7 +143,7 @@ def test_recreate_is_told() -> None:
 def test_ending_pods_are_nobodys_to_restart_and_hold_their_token() -> None:
     ending = pod(is_ending=True)
     assert plan({SECRET: VERSION}, {}, [ending]) == ()
-    assert holding({SECRET: VERSION}, [ending, pod("b", started=CHANGED + 9)]) == (ending,)
+    assert holding({SECRET: VERSION}, [ending, pod("b", started=LATE)]) == (ending,)
 
 
 def test_pod_without_one_of_the_secrets_is_left_out() -> None:

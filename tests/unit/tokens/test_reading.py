@@ -102,6 +102,69 @@ def test_container_that_does_not_run_holds_nothing_yet(state: Json) -> None:
     assert found.uses[0].started is None
 
 
+@pytest.mark.parametrize(
+    ("state", "is_starting"),
+    [
+        ({}, True),
+        ({"waiting": {"reason": "ContainerCreating"}}, True),
+        ({"waiting": {"reason": "PodInitializing"}}, True),
+        ({"waiting": {"reason": "CrashLoopBackOff"}}, False),
+        ({"terminated": {}}, False),
+        ({"running": {"startedAt": "1970-01-01T00:01:00Z"}}, False),
+    ],
+)
+def test_container_of_which_its_node_has_not_told_may_have_started(state: Json, *, is_starting: bool) -> None:
+    pod = running_pod(sidecar(secret_env("s")), states={"daprd": state})
+    unplaced = holder(pod, {S: "token"}, WEB, 0)
+    pod["spec"]["nodeName"] = "node"
+    placed = holder(pod, {S: "token"}, WEB, 0)
+
+    assert unplaced is not None
+    assert placed is not None
+    assert (unplaced.uses[0].is_starting, placed.uses[0].is_starting) == (False, is_starting)
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [
+        {"secret": {"secretName": "s"}},
+        {"secret": {"secretName": "s", "items": [{"key": "token", "path": "t"}]}},
+        {"projected": {"sources": [{"configMap": {"name": "c"}}, {"secret": {"name": "s"}}]}},
+    ],
+)
+def test_container_that_mounts_the_secret_holds_it(volume: Json) -> None:
+    pod = running_pod(
+        container("web", volumeMounts=[{"name": "v", "mountPath": "/t"}, {"name": "v", "mountPath": "/u"}]),
+        container("other", volumeMounts=[{"name": "empty", "mountPath": "/t"}]),
+    )
+    pod["spec"]["volumes"] = [{"name": "v", **volume}, {"name": "empty", "emptyDir": {}}]
+    found = holder(pod, {S: "token"}, WEB, 0)
+
+    assert found is not None
+    assert found.uses == (Use(secret=S, containers=("web",), started=60),)
+    assert holder(pod, {SecretRef("shop", "c"): "token"}, WEB, 0) is None
+
+
+def test_mounted_file_of_another_key_is_no_use() -> None:
+    pod = running_pod(container("web", volumeMounts=[{"name": "v", "mountPath": "/t"}]))
+    pod["spec"]["volumes"] = [{"name": "v", "secret": {"secretName": "s", "items": [{"key": "other", "path": "t"}]}}]
+    assert holder(pod, {S: "token"}, WEB, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "holds"), [({"running": {"startedAt": "1970-01-01T00:02:00Z"}}, True), ({"terminated": {}}, False)]
+)
+def test_container_added_to_a_running_pod_holds_what_it_was_given_until_it_ends(state: Json, *, holds: bool) -> None:
+    pod = running_pod(container("web"))
+    pod["spec"]["ephemeralContainers"] = [container("debugger", env=[secret_env("s")])]
+    pod["status"]["ephemeralContainerStatuses"] = [{"name": "debugger", "state": state}]
+    found = holder(pod, {S: "token"}, WEB, 0)
+
+    assert (found is not None) is holds
+    if found is not None:
+        assert found.uses == (Use(secret=S, containers=("debugger",), started=120),)
+
+
 def test_running_container_without_a_time_counts_as_old() -> None:
     found = holder(running_pod(sidecar(secret_env("s")), states={"daprd": {"running": {}}}), {S: "token"}, WEB, 0)
 
