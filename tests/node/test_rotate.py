@@ -31,7 +31,7 @@ REPLICAS = 3
 LEAST_CALLS = 100  # of each kind, before the rotation and after it; no pace is asked of a slow machine
 TIMEOUT_SECONDS = 480
 
-# Prints a line of JSON: how many calls, and what came of those that were not served. Never the token.
+# Prints a line of JSON: how many calls in how many seconds, and what came of those not served. Never the token.
 CLIENT = r"""
 import http.client, json, os, signal, sys, threading, time
 import grpc
@@ -70,14 +70,19 @@ def run(kind, call):
         due = max(due + 0.02, time.monotonic() - 1)
         over.wait(max(0.0, due - time.monotonic()))
 
+def tell(**more):
+    seconds = time.monotonic() - began
+    print(json.dumps({"calls": dict(calls), "seconds": seconds, "failures": dict(failures), **more}), flush=True)
+
+began = time.monotonic()
 threads = [threading.Thread(target=run, args=one) for one in (("http", by_http), ("grpc", by_grpc))]
 for thread in threads:
     thread.start()
 while not over.wait(1):
-    print(json.dumps({"calls": dict(calls), "failures": dict(failures)}), flush=True)
+    tell()
 for thread in threads:
     thread.join()
-print(json.dumps({"calls": dict(calls), "failures": dict(failures), "ended": True}), flush=True)
+tell(ended=True)
 """
 
 
@@ -172,6 +177,13 @@ class Rotated:
         """How often calls were not served, by what came instead."""
         return dict(sum((Counter(told["failures"]) for told in self.clients.values()), Counter()))
 
+    def tell(self, record: Callable[[str, object], None]) -> None:
+        """Note for the report what the documentation says of it."""
+        record("calls", sum(sum(told["calls"].values()) for told in self.clients.values()))
+        paces = [calls / told["seconds"] for told in self.clients.values() for calls in told["calls"].values()]
+        record("calls a second of each client and kind", sorted(round(pace, 1) for pace in paces))
+        record("not served", self.failures)
+
 
 def rotated(kubectl: Kubectl, target: Target, make: Callable[[Target], Json]) -> Rotated:
     """Create, annotate, probe, rotate under load; every client's account of it."""
@@ -215,8 +227,11 @@ def target_entered(target: Target, work: Callable[[], None]) -> None:
 
 
 @pytest.mark.usefixtures("release")
-def test_rotation_under_load_costs_no_call_where_the_sidecar_outlives_the_app(kubectl: Kubectl, target: Target) -> None:
+def test_rotation_under_load_costs_no_call_where_the_sidecar_outlives_the_app(
+    kubectl: Kubectl, target: Target, record_property: Callable[[str, object], None]
+) -> None:
     done = rotated(kubectl, target, native)
+    done.tell(record_property)
 
     assert [one["state"] for one in done.result["workloads"]] == ["ready"]
     assert done.failures == {}
@@ -224,9 +239,10 @@ def test_rotation_under_load_costs_no_call_where_the_sidecar_outlives_the_app(ku
 
 @pytest.mark.usefixtures("release")
 def test_beside_a_regular_sidecar_only_calls_at_the_ends_of_a_pod_fail_and_none_for_its_token(
-    kubectl: Kubectl, target: Target
+    kubectl: Kubectl, target: Target, record_property: Callable[[str, object], None]
 ) -> None:
     done = rotated(kubectl, target, regular)
+    done.tell(record_property)
 
     # It starts and ends together with the app: a call before daprd listens or after it has closed finds nobody.
     assert set(done.failures) <= NOBODY_THERE
