@@ -87,11 +87,16 @@ class Api:
             KubeconfigError: This is no Pod, or it has no token mounted.
         """
         configuration = Configuration()
-        try:
+
+        async def load() -> None:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call] # as in close
+
+        try:
+            await load()
         except (config.ConfigException, OSError) as error:
             raise KubeconfigError("reach the cluster as its Pod", why=str(error)) from None
-        return cls(configuration)
+        # The official client reads the token anew each minute of the wall clock, so not while that was set back.
+        return cls(configuration, renew=load)
 
     @classmethod
     async def from_kubeconfig(cls, path: str | None = None, context: str | None = None) -> Self:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 from kubernetes.aio.client import Configuration
+from kubernetes.aio.config import incluster_config
 
 from injector.kube.client import Api
 from injector.kube.errors import (
@@ -25,6 +27,7 @@ from injector.kube.errors import (
     UnavailableError,
 )
 from injector.kube.resources import PODS, SECRETS
+from tests.controlplane.pki import Authority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -262,5 +265,38 @@ def test_outside_a_pod_there_is_no_cluster_of_the_pod(monkeypatch: pytest.Monkey
     async def ask() -> None:
         with pytest.raises(KubeconfigError):
             await Api.in_cluster()
+
+    asyncio.run(ask())
+
+
+def test_a_pod_reads_its_token_anew_when_it_is_not_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    authority = Authority.create("cluster")
+    pair = authority.issue_server(hosts=["127.0.0.1"])
+    for name, content in {"ca": authority.pem, "crt": pair.certificate, "key": pair.key, "token": b"old"}.items():
+        (tmp_path / name).write_bytes(content)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca"))
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.headers["Authorization"] != "bearer new":
+            return status(401, "Unauthorized")
+        return web.json_response({"kind": "Pod"})
+
+    async def ask() -> None:
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", answer)
+        runner = web.AppRunner(application, shutdown_timeout=1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+            monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+            monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(runner.addresses[0][1]))
+            async with await Api.in_cluster() as api:
+                (tmp_path / "token").write_text("new")  # the kubelet did that; a minute of the wall clock never passes
+                assert (await api.get(PODS, "p", "n"))["kind"] == "Pod"
+        finally:
+            await runner.cleanup()
 
     asyncio.run(ask())
