@@ -72,7 +72,7 @@ def test_public_halves_do_not_sign() -> None:
         (ed25519.Ed25519PrivateKey.generate(), Algorithm.ED25519),
         (ec.generate_private_key(ec.SECP256R1()), Algorithm.ES256),
     ],
-    ids=str,
+    ids=["Ed25519", "ES256"],
 )
 def test_pem_is_read_and_never_rotated(key: PrivateKeyTypes, algorithm: Algorithm) -> None:
     ring = parse(pem(key), None)
