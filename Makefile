@@ -2,7 +2,7 @@
 PYTHON ?= python3
 # Tests wait more than they work: more processes than cores. Each has a control plane of its own; the node has one process.
 JOBS ?= 4
-PARALLEL := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n $(JOBS)
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help

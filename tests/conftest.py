@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # it has no types to offer
 
 from tests.controlplane.target import CLUSTER_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from xdist.remote import Producer  # type: ignore[import-untyped]
 
 # Two slow cores and other tests beside us say nothing about a law: no deadlines, and slow examples are no fault.
 _SLOW = [HealthCheck.too_slow]
@@ -49,26 +52,33 @@ LONGEST_FIRST: Final = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tell the processes of `pytest -n` what to keep together: a file, and all that shares a node or a cluster."""
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=_rank)
-
-
-def _group(item: pytest.Item) -> str:
-    path = item.path.relative_to(HERE)
-    if path.parts[0] in {"cluster", "node"} and os.environ.get(CLUSTER_VARIABLE, "own") != "own":
-        return "the user's cluster"
-    return "node" if path.parts[0] == "node" else str(path)
+    """Begin with what takes longest where several processes share the work."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_rank)
 
 
 def _rank(item: pytest.Item) -> int:
     ranks = (rank for rank, part in enumerate(LONGEST_FIRST) if item.path.is_relative_to(HERE / part))
     return next(ranks, len(LONGEST_FIRST))
+
+
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Keeps together what shares fixtures: a file, and all that shares the one node or a cluster of the user's."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        folder = path.split("/")[1]
+        if folder in {"cluster", "node"} and os.environ.get(CLUSTER_VARIABLE, "own") != "own":
+            return "the user's cluster"
+        return folder if folder == "node" else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Tell `pytest -n` which tests belong to one process."""
+    config.option.loadscopereorder = False  # the order of collection is the one that is wanted
+    return _ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
