@@ -7,6 +7,7 @@ Commands are imported when they are called: `version` must not pay for `serve`.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ import click
 from injector.config import ConfigError
 from injector.core.claims import BadClaimError
 from injector.core.errors import TokenError
+from injector.core.request import could_be_token
 from injector.kube.errors import KubeError
 from injector.telemetry import frames
 
@@ -84,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show()
         return Exit.USAGE
     except click.ClickException as error:
+        error.message = _without_tokens(error.message, sys.argv[1:] if argv is None else argv)
         error.show()
         return Exit.USAGE
     except ConfigError as error:
@@ -106,3 +109,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             click.echo(f"  {place}", err=True)
         return Exit.FAULT
     return result if isinstance(result, int) else Exit.FINE
+
+
+def _without_tokens(message: str, arguments: Sequence[str]) -> str:
+    """A message that quotes no argument which looks like a token: people paste one where a file or name belongs.
+
+    The path of something that is there, or in a folder that is, is no token.
+    """
+    for argument in arguments:
+        for part in {argument, argument.partition("=")[2]} - {""}:
+            is_path = os.path.exists(part) or os.path.isdir(os.path.dirname(part))  # noqa: PTH110,PTH112,PTH120 - pathlib raises for what is too long
+            if not is_path and any(map(could_be_token, part.split("/"))):
+                message = message.replace(part, f"({len(part)} characters, not shown: it may be a token)")
+    return message

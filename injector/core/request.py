@@ -127,7 +127,7 @@ _JWT: Final = "eyJ"
 
 def shown(value: str) -> str:
     """A user's value as a message may show it: quoted printable ASCII of at most 40 characters, or only its length."""
-    if _could_be_token(value):
+    if could_be_token(value):
         return f"a value of {len(value)} characters (not shown: it may be a token)"
     clipped = value if len(value) <= names.MAX_SHOWN_VALUE else value[: names.MAX_SHOWN_VALUE - 3] + "..."
     return '"' + "".join(c if " " <= c <= "~" else "?" for c in clipped) + '"'
@@ -142,7 +142,8 @@ def warning(text: str) -> str:
     return clean if len(clean) <= names.MAX_WARNING else clean[: names.MAX_WARNING - 3] + "..."
 
 
-def _could_be_token(value: str) -> bool:
+def could_be_token(value: str) -> bool:
+    """Whether a value looks like something that no message may show."""
     if len(value) > names.MAX_SHOWABLE_LENGTH or _JWT in value or _LONG_NUMBER.search(value) or _UUID.search(value):
         return True
     oddities = len(_SEAM.findall(value)) + len(set(_SYMBOL.findall(value)))

@@ -163,3 +163,31 @@ def test_serving_from_files_imports_no_kubernetes() -> None:
 def test_python_dash_m_is_the_same_program() -> None:
     done = subprocess.run([sys.executable, "-m", "injector", "version"], check=True, capture_output=True, text=True)
     assert __version__ in done.stdout
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["token", "verify", "{}"],
+        ["token", "{}"],
+        ["token", "generate", "{}"],
+        ["token", "generate", "--alg", "HS256", "--signing-key={}"],
+        ["probe", "{}"],
+        ["run", "--token-file", "{}", "--", "true"],
+        ["secret", "create", "shop/x", "--token-file", "{}"],
+    ],
+)
+@pytest.mark.parametrize("token", ["eyJhbGciOiJIUzI1NiJ9." + "x1" * 120, "Zk3q9vLw2Xy7Tt5Rr1Pp8Oo4Nn6Mm0"])
+def test_token_pasted_where_a_file_or_name_belongs_is_not_repeated(
+    argv: list[str], token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([part.format(token) for part in argv]) == 2
+    captured = capsys.readouterr()
+    assert token not in captured.out + captured.err
+    assert "not shown: it may be a token" in captured.err
+
+
+def test_path_whose_folder_is_there_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "Zk3q9vLw2Xy7Tt5Rr1Pp8Oo4Nn6Mm0"
+    assert main(["token", "verify", str(path)]) == 2
+    assert str(path) in capsys.readouterr().err
