@@ -7,6 +7,7 @@ Commands are imported when they are called: `version` must not pay for `serve`.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from enum import IntEnum
@@ -86,8 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show()
         return Exit.USAGE
     except click.ClickException as error:
-        error.message = _without_tokens(error.message, sys.argv[1:] if argv is None else argv)
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        click.echo(_without_tokens(told.getvalue(), sys.argv[1:] if argv is None else argv), err=True, nl=False)
         return Exit.USAGE
     except ConfigError as error:
         for problem in error.problems:

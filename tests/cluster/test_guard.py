@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from tests.cluster.annotator import annotator
 from tests.cluster.objects import APP, ASKING, DAPR, SIDECAR, deployment, failed_creations, pod, pods_of
 from tests.cluster.policies import GUARD_LABEL, guard
 from tests.controlplane import registration
@@ -201,6 +202,23 @@ def test_pod_that_slipped_through_while_the_webhook_was_away_is_noticed(
 
     assert "has no DAPR_API_TOKEN" in said
     assert "create it again if it has both" in said
+
+
+def test_pod_whose_annotation_came_from_a_later_webhook_is_noticed(
+    guarded: Kubectl, injecting: Webhook, register: Callable[[Json], None]
+) -> None:
+    annotation = "dapr.io/api-token-secret"
+    with annotator("zz-annotator", annotation, "s", namespace=guarded.namespace) as configuration:
+        register(configuration)
+        before = injecting.requests_served()
+
+        said = wait_for(
+            "the other webhook at work",
+            lambda: said if "create it again if it has both" in (said := refusal(guarded, pod(DAPR))) else "",
+        )
+
+        assert "has no DAPR_API_TOKEN" in said
+        assert injecting.requests_served() == before
 
 
 def test_literal_that_the_webhook_keeps_is_refused_by_the_guard(guarded: Kubectl, injecting: Webhook) -> None:

@@ -1,0 +1,82 @@
+"""A webhook of somebody else's that adds an annotation to every Pod of a namespace."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.server
+import json
+import ssl
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.controlplane.pki import Authority
+from tests.controlplane.registration import Endpoint
+from tests.controlplane.workspace import temporary_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.controlplane.kubectl import Json
+
+_ANNOTATIONS: Final = "/metadata/annotations"
+
+
+@contextlib.contextmanager
+def annotator(name: str, annotation: str, value: str, *, namespace: str) -> Iterator[Json]:
+    """Serve it, and yield its configuration, which is called by its place in the order of names."""
+    authority = Authority.create("annotator-ca")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with temporary_folder() as folder:
+        context.load_cert_chain(*authority.issue_server(hosts=["127.0.0.1"]).write(folder, "annotator"))
+    path = f"{_ANNOTATIONS}/{annotation.replace('/', '~1')}"
+    patch = json.dumps([{"op": "add", "path": path, "value": value}]).encode()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            response = {
+                "uid": asked["request"]["uid"],
+                "allowed": True,
+                "patchType": "JSONPatch",
+                "patch": base64.b64encode(patch).decode(),
+            }
+            body = json.dumps({"apiVersion": asked["apiVersion"], "kind": asked["kind"], "response": response}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:  # noqa: ANN401 - as its base class has it
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield _configuration(name, Endpoint(f"https://127.0.0.1:{server.server_port}", authority.pem), namespace)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _configuration(name: str, endpoint: Endpoint, namespace: str) -> Json:
+    only = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [namespace]}
+    entry = {
+        "name": "annotate.example.com",
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": endpoint.client_config("/"),
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+        "namespaceSelector": {"matchExpressions": [only]},
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "IfNeeded",
+        "sideEffects": "None",
+    }
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": name},
+        "webhooks": [entry],
+    }

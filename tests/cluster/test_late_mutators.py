@@ -1,0 +1,97 @@
+"""Who adds the annotation, and when: what the API server makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from typing import TYPE_CHECKING
+
+from tests.cluster.annotator import annotator
+from tests.cluster.objects import DAPR, SECRET, pod, token_variable, tokens
+from tests.controlplane.polling import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.target import Cluster
+    from tests.controlplane.webhook import Webhook
+
+ANNOTATION = "dapr.io/api-token-secret"
+
+
+def annotated(kubectl: Kubectl, item: Json) -> Json:
+    """What a dry run makes of a Pod once the other webhook is called, too."""
+
+    def probe() -> Json | None:
+        made = kubectl.create(item, "--dry-run=server")
+        return made if made["metadata"]["annotations"].get(ANNOTATION) == SECRET else None
+
+    return wait_for("the other mutator at work", probe, timeout_seconds=30)
+
+
+def test_webhook_after_ours_that_adds_the_annotation_passes_us_over(
+    kubectl: Kubectl, injecting: Webhook, register: Callable[[Json], None]
+) -> None:
+    with annotator("zz-annotator", ANNOTATION, SECRET, namespace=kubectl.namespace) as configuration:
+        register(configuration)
+        before = injecting.requests_served()
+
+        made = annotated(kubectl, pod(DAPR))
+
+        assert tokens(made) == []
+        assert injecting.requests_served() == before
+
+
+def test_webhook_before_ours_that_adds_the_annotation_is_heard(
+    kubectl: Kubectl, injecting: Webhook, register: Callable[[Json], None]
+) -> None:
+    with annotator("aa-annotator", ANNOTATION, SECRET, namespace=kubectl.namespace) as configuration:
+        register(configuration)
+
+        assert tokens(annotated(kubectl, pod(DAPR))) == [token_variable()]
+        assert injecting.requests_served() > 0
+
+
+def test_later_webhook_is_heard_where_we_were_called_already(
+    kubectl: Kubectl, injecting: Webhook, register: Callable[[Json], None]
+) -> None:
+    with annotator("zz-annotator", ANNOTATION, SECRET, namespace=kubectl.namespace) as configuration:
+        register(configuration)
+        asking_otherwise = {**DAPR, "dapr.io/app-token-secret": "other"}
+
+        assert tokens(annotated(kubectl, pod(asking_otherwise))) == [token_variable()]
+        assert injecting.requests_served() > 0
+
+
+def test_policy_that_adds_the_annotation_is_heard_whatever_its_name(
+    kubectl: Kubectl, injecting: Webhook, cluster: Cluster
+) -> None:
+    name = f"zz-annotator-{secrets.token_hex(4)}"
+    with contextlib.ExitStack() as stack:
+        for item in annotating_policy(name, kubectl.namespace):
+            cluster.kubectl.create(item)
+            stack.callback(cluster.kubectl.delete, item["kind"], name)
+
+        assert tokens(annotated(kubectl, pod(DAPR))) == [token_variable()]
+        assert injecting.requests_served() > 0
+
+
+def annotating_policy(name: str, namespace: str) -> tuple[Json, Json]:
+    """A MutatingAdmissionPolicy with the annotation, and its binding to a namespace."""
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    added = f'Object{{metadata: Object.metadata{{annotations: {{"{ANNOTATION}": "{SECRET}"}}}}}}'
+    mutation = {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": added}}
+    spec = {
+        "matchConstraints": {"resourceRules": [rule]},
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "Never",
+        "mutations": [mutation],
+    }
+    only = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [namespace]}
+    binding = {"policyName": name, "matchResources": {"namespaceSelector": {"matchExpressions": [only]}}}
+    about = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": name}}
+    return (
+        {**about, "kind": "MutatingAdmissionPolicy", "spec": spec},
+        {**about, "kind": "MutatingAdmissionPolicyBinding", "spec": binding},
+    )
