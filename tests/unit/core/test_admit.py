@@ -148,7 +148,8 @@ def test_annotation_that_is_no_text_takes_no_room(odd: object) -> None:
 
 
 def test_annotation_nested_too_deeply_to_be_measured_is_the_caller_s_fault() -> None:
-    found = json.dumps(review(pod_with_room(0))).replace('"x": "', '"deep": ' + "[" * 5000 + "]" * 5000 + ', "x": "')
+    deep = "[" * 100_000 + "]" * 100_000
+    found = json.dumps(review(pod_with_room(0))).replace('"x": "', f'"deep": {deep}, "x": "')
 
     with pytest.raises(MalformedJSONError):
         ask(found.encode())
