@@ -6,6 +6,7 @@ Commands are imported when they are called: `version` must not pay for `serve`.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -81,6 +82,8 @@ def commands() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    # Closed, as `<&-` does: then there is nothing to read.
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115,PTH123 - for the rest of the process
     try:
         result = commands.main(argv, prog_name="dapr-token-injector", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -105,12 +108,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has left, as in `... | head`. Nothing more can be said on stdout, not even at exit.
         sys.stdout = None  # the interpreter knows how to end without it
         return Exit.FINE
-    except Exception as error:  # noqa: BLE001 - the boundary: a fault of ours, told without any value
-        click.echo(f"Error: internal fault ({type(error).__qualname__}); please report it with these places:", err=True)
-        for place in frames(error.__traceback__):
-            click.echo(f"  {place}", err=True)
-        return Exit.FAULT
+    except Exception as error:  # noqa: BLE001 - the boundary
+        return _unexpected(error)
     return result if isinstance(result, int) else Exit.FINE
+
+
+def _unexpected(error: Exception) -> Exit:
+    """Tell what nobody has told yet, without any value."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        sys.stdout = None  # what is left of the output cannot be written at exit either
+        click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+        return Exit.USAGE
+    click.echo(f"Error: internal fault ({type(error).__qualname__}); please report it with these places:", err=True)
+    for place in frames(error.__traceback__):
+        click.echo(f"  {place}", err=True)
+    return Exit.FAULT
+
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def _without_tokens(message: str, arguments: Sequence[str]) -> str:

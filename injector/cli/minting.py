@@ -106,7 +106,7 @@ class Minter:
             issuer=options["issuer"],
             subject=options["subject"],
             audience=options["audience"],
-            lifetime=claims.lifetime(chosen) if chosen else None,
+            lifetime=None if chosen is None else claims.lifetime(chosen),
             extra=_extra(options["extra"]),
             keys=None,
         )

@@ -195,8 +195,8 @@ class _Rotation:
         except click.ClickException as error:
             raise click.ClickException(self._with_advice(error.message, written)) from None
         except KeyboardInterrupt:
-            if written or resume:
-                click.echo(f"interrupted; go on with: {self._again()}", err=True)
+            if not dry_run:
+                click.echo(f"interrupted; {self._next(written)}", err=True)
             raise
         self._tell(result)
         left = result.holders or any(one.is_left for one in result.progress.values())
@@ -206,8 +206,14 @@ class _Rotation:
         """What to do when the API server refused after some were written."""
         if not written:
             return message
-        told = f"{message}; given another token before: {', '.join(map(str, written))}"
-        return f"{told}; go on with: {self._again()}" if len(written) == len(self.refs) else told
+        return f"{message}; {self._next(written)}"
+
+    def _next(self, written: Sequence[SecretRef]) -> str:
+        """How to go on. A write whose answer never came may have been done: then only doing all of it again is sure."""
+        if self.options["resume"] or len(written) == len(self.refs):
+            return f"go on with: {self._again()}"
+        given = ", ".join(map(str, written)) or "none for sure"
+        return f"given another token before: {given}; run the same command again, which gives each a new one"
 
     def _again(self) -> str:
         what = "revoke" if self.revoke else "rotate --restart"

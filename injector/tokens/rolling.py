@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from injector.core.rollout import ADVICE, Action, Age, Ref, Step, Version, age_of, annotation_for, version_of, waves
-from injector.kube.errors import UnavailableError
+from injector.kube.errors import NotFoundError, UnavailableError
 from injector.kube.resources import SECRETS
 from injector.tokens import observing, reading
 
@@ -123,12 +123,19 @@ class Roller:
         for wave in waves(steps, at_once=self._pace.at_once):
             await self._check_secrets({secret for step in wave for secret in step.secrets})
             for step in wave:
-                if step.action is Action.RESTART:
-                    await restart(self._api, step, self._versions)
-                self._set(step, State.RESTARTING if wait else State.STARTED, step.note)
+                await self._start(step, wait=wait)
             if wait and not await self._wait(wave):
                 self._halt(steps)
                 return
+
+    async def _start(self, step: Step, *, wait: bool) -> None:
+        try:
+            if step.action is Action.RESTART:
+                await restart(self._api, step, self._versions)
+        except NotFoundError:  # deleted since it was planned: nothing of it is left to restart
+            self._set(step, State.READY, _GONE)
+            return
+        self._set(step, State.RESTARTING if wait else State.STARTED, step.note)
 
     def _halt(self, steps: Sequence[Step]) -> None:
         for step in steps:
@@ -165,7 +172,7 @@ class Roller:
     def _judge(self, step: Step, workload: Workload | None, stale: Sequence[Holder], *, is_late: bool) -> bool:
         """Take note of where a workload is; whether that is its end."""
         if workload is None:
-            return self._set(step, State.READY, "it is gone")
+            return self._set(step, State.READY, _GONE)
         names_left = tuple(pod.name for pod in stale)
         moving = [pod.name for pod in stale if pod.position is None or pod.position >= workload.partition]
         if not moving and workload.is_settled:
@@ -209,6 +216,7 @@ class Roller:
         return True
 
 
+_GONE: Final = "it is gone"
 _OLD: Final = frozenset({Age.STALE, Age.UNKNOWN})
 
 

@@ -282,6 +282,25 @@ def test_api_server_that_is_away_for_a_moment_ends_no_rotation(
     assert restarted_for(kubectl) == {commands.token_id()}
 
 
+def test_workload_that_is_deleted_meanwhile_ends_no_rotation(commands: Commands) -> None:
+    for name in ("a", "b"):
+        commands.kubectl.create(workload("Deployment", name))
+    running(commands.kubectl, 4)
+    process = commands.start("secret", "rotate", commands.secret, "--restart", "--at-once", "1", *QUICK)
+    wait_for(
+        "the first restart",
+        lambda: (
+            RESTARTED in commands.kubectl.get("deployment", "a")["spec"]["template"]["metadata"].get("annotations", {})
+        ),
+        timeout_seconds=60,
+    )
+    commands.kubectl.delete("deployment", "b")
+    done = commands.ended(process)
+
+    assert done.code == 0, done
+    assert restarted_for(commands.kubectl) == {commands.token_id()}
+
+
 def test_interrupted_by_ctrl_c_it_says_how_to_go_on(commands: Commands) -> None:
     commands.kubectl.create(workload("Deployment", "a"))
     running(commands.kubectl, 2)

@@ -191,3 +191,22 @@ def test_path_whose_folder_is_there_is_shown(tmp_path: Path, capsys: pytest.Capt
     path = tmp_path / "Zk3q9vLw2Xy7Tt5Rr1Pp8Oo4Nn6Mm0"
     assert main(["token", "verify", str(path)]) == 2
     assert str(path) in capsys.readouterr().err
+
+
+def test_closed_standard_input_holds_nothing() -> None:
+    command = f"exec {sys.executable} -m injector token verify <&-"
+    done = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "internal fault" not in done.stderr
+    assert done.stderr.count("\n") <= 4
+
+
+def test_full_disk_below_the_output_is_told_in_one_line() -> None:
+    command = f"exec {sys.executable} -m injector version > /dev/full"
+    done = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "Error: the output cannot be written: No space left on device\n")
+
+
+def test_empty_lifetime_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["token", "generate", "--expires-in", ""]) == 2
+    assert capsys.readouterr().out == ""
