@@ -4,6 +4,9 @@ PYTHON ?= python3
 JOBS ?= 4
 PARALLEL := -n $(JOBS)
 PY := .venv/bin/python
+# `make cluster KUBERNETES=1.30 HELM=3`: other versions than the newest; tests/controlplane/binaries.py has those that there are.
+export DAPR_TOKEN_INJECTOR_TEST_KUBERNETES := $(KUBERNETES)
+export DAPR_TOKEN_INJECTOR_TEST_HELM := $(HELM)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo kind-demo test unit cluster node image lint bench soak mutation lock clean

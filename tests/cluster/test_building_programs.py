@@ -121,3 +121,28 @@ def test_every_program_is_named_by_everything_that_decides_about_it() -> None:
 
     assert len(digests) == len(binaries.ALL)
     assert os.path.commonpath([program.folder for program in binaries.ALL]) == str(binaries.MODULES)
+
+
+@pytest.mark.parametrize("version", binaries.VERSIONS[binaries.KUBERNETES_VARIABLE])
+def test_version_that_the_environment_asks_for_is_built(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setenv(binaries.KUBERNETES_VARIABLE, version)
+    monkeypatch.setenv(binaries.HELM_VARIABLE, "3")
+
+    for program in (binaries.KUBE_APISERVER, binaries.KUBE_CONTROLLER_MANAGER, binaries.KUBECTL):
+        asked_for = binaries.chosen(program)
+        assert asked_for.name == program.name
+        assert asked_for.version.startswith(f"{version}.")
+        assert f"k8s.io/kubernetes v{asked_for.version} " in (asked_for.folder / "go.mod").read_text("utf-8")
+    assert binaries.chosen(binaries.HELM).version.startswith("3.")
+    assert binaries.chosen(binaries.ETCD) is binaries.ETCD
+
+
+def test_version_that_there_is_not_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_go(home, monkeypatch)
+    monkeypatch.setenv(binaries.KUBERNETES_VARIABLE, "1.29")
+    with pytest.raises(BuildError, match=r"TEST_KUBERNETES is '1\.29'; allowed for kubectl: 1\.37, 1\.33, 1\.30$"):
+        binaries.resolve(binaries.KUBECTL)
+
+    monkeypatch.setenv(binaries.KUBERNETES_VARIABLE, "1.30")
+    with pytest.raises(BuildError, match=r"allowed for kubelet: 1\.37$"):
+        binaries.resolve(binaries.KUBELET)

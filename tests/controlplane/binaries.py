@@ -4,6 +4,9 @@
 is not in there is built with `go build` into `~/.cache/dapr-token-injector/<name>-<version>-<hash>/`, the
 hash being that of everything that decides about the program. A build that is cut short leaves no program
 behind, and of two runs that want the same one, the second waits for the first.
+
+`DAPR_TOKEN_INJECTOR_TEST_KUBERNETES` and `DAPR_TOKEN_INJECTOR_TEST_HELM` choose another version of what is built
+than the newest (`make cluster KUBERNETES=1.30 HELM=3`): `VERSIONS` has those that there are.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 MODULES = Path(__file__).parent / "gomod"
-KUBERNETES_VERSION = "1.37.2"
+KUBERNETES_VARIABLE = "DAPR_TOKEN_INJECTOR_TEST_KUBERNETES"
+HELM_VARIABLE = "DAPR_TOKEN_INJECTOR_TEST_HELM"
 CONTAINERD_VERSION = "2.2.1"
 PROGRESS_INTERVAL_SECONDS = 15.0
 
@@ -36,7 +40,6 @@ PROGRESS_INTERVAL_SECONDS = 15.0
 # checkout is none of our business.
 _GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
 _GO_BUILD_FLAGS = ("-v", "-mod=readonly", "-buildvcs=false", "-trimpath")
-_KUBERNETES_LDFLAGS = f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES_VERSION}"
 
 if TYPE_CHECKING:
     Report = Callable[[str], None]
@@ -72,8 +75,16 @@ class Program:
         return content.hexdigest()[:12]
 
 
-def _kubernetes(name: str) -> Program:
-    return Program(name, KUBERNETES_VERSION, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", _KUBERNETES_LDFLAGS)
+def _kubernetes(name: str, version: str = "1.37.2", module: str = "kubernetes") -> Program:
+    ldflags = f"-s -w -X k8s.io/component-base/version.gitVersion=v{version}"
+    return Program(name, version, module, f"k8s.io/kubernetes/cmd/{name}", ldflags)
+
+
+def _older_kubernetes(version: str, module: str) -> tuple[Program, ...]:
+    """A control plane without a node."""
+    return tuple(
+        _kubernetes(name, version, module) for name in ("kube-apiserver", "kube-controller-manager", "kubectl")
+    )
 
 
 def _containerd(name: str) -> Program:
@@ -91,6 +102,10 @@ KUBE_PROXY = _kubernetes("kube-proxy")
 CONTAINERD = _containerd("containerd")
 CONTAINERD_SHIM = _containerd("containerd-shim-runc-v2")
 CTR = _containerd("ctr")
+# The Kubernetes that `helm template` renders for, which Helm 3 learns from its linker: that of its client-go.
+_HELM_3_LDFLAGS = " ".join(
+    ("-s -w", *(f"-X helm.sh/helm/v3/pkg/chartutil.k8sVersion{part}" for part in ("Major=1", "Minor=37")))
+)
 HELM = Program("helm", "4.3.1", "helm", "helm.sh/helm/v4/cmd/helm")
 DAPR_INJECTOR = Program("dapr-injector", "1.16.0", "dapr-injector", ".")
 # Newer ones cannot be built from the module proxy. Without a choice of components it ends at its start.
@@ -106,6 +121,18 @@ GRPCURL = Program("grpcurl", "1.9.3", "grpcurl", "github.com/fullstorydev/grpcur
 CONTROL_PLANE = (ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBECTL)
 NODE = (KUBE_SCHEDULER, KUBELET, KUBE_PROXY, CONTAINERD, CONTAINERD_SHIM, CTR)
 ALL = (*CONTROL_PLANE, DAPR_INJECTOR, HELM, DAPRD, GRPCURL, *NODE)
+# What each variable chooses from, the newest first, which is the default. Older ones are built only when asked for.
+VERSIONS: Mapping[str, Mapping[str, tuple[Program, ...]]] = {
+    KUBERNETES_VARIABLE: {
+        "1.37": (KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBECTL, KUBE_SCHEDULER, KUBELET, KUBE_PROXY),
+        "1.33": _older_kubernetes("1.33.13", "kubernetes-1.33"),
+        "1.30": _older_kubernetes("1.30.14", "kubernetes-1.30"),
+    },
+    HELM_VARIABLE: {
+        "4": (HELM,),
+        "3": (Program("helm", "3.22.0", "helm-3", "helm.sh/helm/v3/cmd/helm", _HELM_3_LDFLAGS),),
+    },
+}
 
 
 def report_to_stderr(line: str) -> None:
@@ -117,17 +144,39 @@ def resolve(program: Program, report: Report = report_to_stderr) -> Path:
     """Return the path of `program`, building it when no finished one is at hand.
 
     Raises:
-        BuildError: there is no usable Go, or the build failed.
+        BuildError: there is no usable Go, the build failed, or the environment asks for a version that is not known.
     """
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and (Path(assets) / program.name).is_file():
         return Path(assets) / program.name
+    program = chosen(program)
     built = cache_folder(program) / program.name
     if not built.exists():
         with cache_lock(program.name, report):
             if not built.exists():  # another run may have built it while we waited for the lock
                 _build(program, built, report)
     return built
+
+
+def chosen(program: Program) -> Program:
+    """Return `program` in the version that the environment asks for; an empty variable asks for nothing.
+
+    Raises:
+        BuildError: there is no such version, or not of this program.
+    """
+    for variable, versions in VERSIONS.items():
+        wanted = os.environ.get(variable)
+        if not wanted or not any(program in programs for programs in versions.values()):
+            continue
+        having = {version: found for version, found in versions.items() if _named(program.name, found)}
+        if wanted not in having:
+            raise BuildError(f"{variable} is {wanted!r}; allowed for {program.name}: {', '.join(having)}")
+        return _named(program.name, having[wanted])[0]
+    return program
+
+
+def _named(name: str, programs: Sequence[Program]) -> list[Program]:
+    return [program for program in programs if program.name == name]
 
 
 def cache_folder(program: Program) -> Path:

@@ -38,7 +38,7 @@ class Helm:
     def find(
         cls, folder: Path, kubeconfig: Path | None = None, *, report: binaries.Report = binaries.report_to_stderr
     ) -> Helm:
-        """Build the one version that the tests were written with, once: others know other flags.
+        """Build it once, in the newest version unless the environment asks for another (`binaries.VERSIONS`).
 
         Raises:
             BuildError: it could not be built.
