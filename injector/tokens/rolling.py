@@ -133,7 +133,7 @@ class Roller:
             if step.action is Action.RESTART:
                 await restart(self._api, step, self._versions)
         except NotFoundError:  # deleted since it was planned: nothing of it is left to restart
-            self._set(step, State.READY, _GONE)
+            self._set(step, State.READY, _GONE, ())
             return
         self._set(step, State.RESTARTING if wait else State.STARTED, step.note)
 
@@ -172,7 +172,7 @@ class Roller:
     def _judge(self, step: Step, workload: Workload | None, stale: Sequence[Holder], *, is_late: bool) -> bool:
         """Take note of where a workload is; whether that is its end."""
         if workload is None:
-            return self._set(step, State.READY, _GONE)
+            return self._set(step, State.READY, _GONE, ())
         names_left = tuple(pod.name for pod in stale)
         moving = [pod.name for pod in stale if pod.position is None or pod.position >= workload.partition]
         if not moving and workload.is_settled:
