@@ -153,3 +153,10 @@ def test_annotation_nested_too_deeply_to_be_measured_is_the_caller_s_fault() -> 
 
     with pytest.raises(MalformedJSONError):
         ask(found.encode())
+
+
+def test_annotation_that_is_not_unicode_cannot_be_measured() -> None:
+    found = json.dumps(review(pod_with_room(0))).encode().replace(b'"x": "', b'"odd": "\xff", "x": "')
+
+    with pytest.raises(MalformedJSONError):
+        ask(found)
