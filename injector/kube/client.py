@@ -33,7 +33,7 @@ from injector.kube.errors import (
     UnavailableError,
     of_refusal,
 )
-from injector.kube.resources import SECRETS, Resource
+from injector.kube.resources import REQUEST_TIMEOUT_SECONDS, SECRETS, Resource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -42,7 +42,6 @@ Object: TypeAlias = dict[str, Any]
 Objects: TypeAlias = list[Object]
 
 FIELD_MANAGER: Final = "dapr-token-injector"
-REQUEST_TIMEOUT_SECONDS: Final = 30.0
 # The API server's own clients ask for so many at once.
 PAGE: Final = 500
 _LIST_ATTEMPTS: Final = 3

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from injector.kube.errors import NotFoundError
-from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
+from injector.kube.resources import MUTATING_WEBHOOKS, REQUEST_TIMEOUT_SECONDS, SECRETS, VALIDATING_WEBHOOKS
 from injector.kube.watch import Reflector, Source
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ Object: TypeAlias = dict[str, Any]
 
 # Owns the bundles, and nothing else of the configurations.
 BUNDLE_MANAGER: Final = "dapr-token-injector-ca-bundle"
-# Seconds that a call may take when nobody is in a hurry: a write of a Secret may pass slow webhooks of others.
-LONGEST_CALL: Final = 30.0
 
 
 class Calls(Source, Protocol):
@@ -33,7 +31,12 @@ class Calls(Source, Protocol):
     skew_seconds: float
 
     async def get(
-        self, resource: Resource, name: str, namespace: str | None = None, *, timeout_seconds: float = LONGEST_CALL
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None = None,
+        *,
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
         """One object."""
         ...
@@ -50,7 +53,7 @@ class Calls(Source, Protocol):
         namespace: str | None = None,
         *,
         manager: str = "",
-        timeout_seconds: float = LONGEST_CALL,
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
         """Server-side apply."""
         ...
@@ -87,7 +90,7 @@ class OwnObjects:
             for reflector in (self.secret, *self.configurations):
                 tasks.create_task(reflector.run())
 
-    async def read(self, reflector: Reflector, *, timeout_seconds: float = LONGEST_CALL) -> Object | None:
+    async def read(self, reflector: Reflector, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> Object | None:
         """One of the three as it is now; None when it does not exist.
 
         Raises:
@@ -110,7 +113,9 @@ class OwnObjects:
         """
         self.secret.saw(await self._api.replace(SECRETS, secret, self.secret.namespace))
 
-    async def apply_bundle(self, reflector: Reflector, body: Object, *, timeout_seconds: float = LONGEST_CALL) -> None:
+    async def apply_bundle(
+        self, reflector: Reflector, body: Object, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
+    ) -> None:
         """Own the bundles in `body`.
 
         Raises:

@@ -1,10 +1,13 @@
-"""The kinds of objects that we read or write, and where the API server keeps them."""
+"""The kinds of objects that we read or write, where the API server keeps them, and how long a call may take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
+
+# When nobody is in a hurry: a write may pass slow webhooks of others.
+REQUEST_TIMEOUT_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)

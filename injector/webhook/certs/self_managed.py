@@ -27,7 +27,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from injector.kube.errors import ConflictError, KubeError
-from injector.kube.own_objects import LONGEST_CALL
+from injector.kube.resources import REQUEST_TIMEOUT_SECONDS
 from injector.kube.watch import Backoff
 from injector.telemetry import LOGGER, frames
 from injector.webhook.certs import keyring, registration, rotation
@@ -281,7 +281,9 @@ class SelfManaged:
                     self._remembered, self._empty_since = ring, None
         return self._read[1]
 
-    async def _confirmed(self, objects: OwnObjects, *, within_seconds: float = LONGEST_CALL) -> Keyring | None:
+    async def _confirmed(
+        self, objects: OwnObjects, *, within_seconds: float = REQUEST_TIMEOUT_SECONDS
+    ) -> Keyring | None:
         """The keyring as the Secret has it now; None when it has none.
 
         Raises:
@@ -298,7 +300,7 @@ class SelfManaged:
             return
         is_ending = self._leaf is not None and self._leaf.is_ending(self.now())
         try:
-            ring = await self._confirmed(objects, within_seconds=_HURRY if is_ending else LONGEST_CALL)
+            ring = await self._confirmed(objects, within_seconds=_HURRY if is_ending else REQUEST_TIMEOUT_SECONDS)
         except KubeError:
             if self._leaf is None and self._needs_leaf(objects, self._remembered):
                 await self._sign(self._remembered)  # it was read a moment ago
@@ -351,19 +353,19 @@ class SelfManaged:
         if isinstance(ring, Keyring) and seen.is_exactly(ring.trusted):
             self._in_sync[copy.what] = _fingerprints(ring.trusted)
             return
-        if not isinstance(ring, Keyring) and not self._is_cut_off(seen):
-            return
         is_cut_off = self._is_cut_off(seen)
+        if not isinstance(ring, Keyring) and not is_cut_off:
+            return
         # Each time longer, for an API server that is merely slow. A Secret that is late can be done without.
-        hurry = min(_HURRY * 2.0 ** min(self._attempts[copy.what].backoff.failures, 16), LONGEST_CALL)
-        within = hurry if is_cut_off else LONGEST_CALL
+        hurry = min(_HURRY * 2.0 ** min(self._attempts[copy.what].backoff.failures, 16), REQUEST_TIMEOUT_SECONDS)
+        within = hurry if is_cut_off else REQUEST_TIMEOUT_SECONDS
         # The order matters: see the head of this module.
         found = await objects.read(copy, timeout_seconds=within)
         if found is None:
             return
         seen, problem = self._registration(copy, found), None
         try:
-            confirmed = await self._confirmed(objects, within_seconds=_HURRY if is_cut_off else LONGEST_CALL)
+            confirmed = await self._confirmed(objects, within_seconds=_HURRY if is_cut_off else REQUEST_TIMEOUT_SECONDS)
         except KubeError as error:
             confirmed, problem = None, error
         wanted: tuple[Anchor, ...] = ()
