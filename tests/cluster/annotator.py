@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.controlplane.pki import Authority
-from tests.controlplane.registration import Endpoint
+from tests.controlplane.registration import Endpoint, somebody_elses
 from tests.controlplane.workspace import temporary_folder
 
 if TYPE_CHECKING:
@@ -56,27 +56,8 @@ def annotator(name: str, annotation: str, value: str, *, namespace: str) -> Iter
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
-            yield _configuration(name, Endpoint(f"https://127.0.0.1:{server.server_port}", authority.pem), namespace)
+            endpoint = Endpoint(f"https://127.0.0.1:{server.server_port}", authority.pem)
+            yield somebody_elses(endpoint, namespace=namespace, name=name)
         finally:
             server.shutdown()
             thread.join()
-
-
-def _configuration(name: str, endpoint: Endpoint, namespace: str) -> Json:
-    only = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [namespace]}
-    entry = {
-        "name": "annotate.example.com",
-        "admissionReviewVersions": ["v1"],
-        "clientConfig": endpoint.client_config("/"),
-        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
-        "namespaceSelector": {"matchExpressions": [only]},
-        "failurePolicy": "Fail",
-        "reinvocationPolicy": "IfNeeded",
-        "sideEffects": "None",
-    }
-    return {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": name},
-        "webhooks": [entry],
-    }

@@ -55,6 +55,12 @@ def restarted_for(kubectl: Kubectl) -> set[str | None]:
     return {(one["metadata"].get("annotations") or {}).get(RESTARTED) for one in pods}
 
 
+def is_marked(kubectl: Kubectl, deployment: str) -> bool:
+    """Whether the restart of a Deployment was begun."""
+    template = kubectl.get("deployment", deployment)["spec"]["template"]
+    return RESTARTED in template["metadata"].get("annotations", {})
+
+
 def states(done: Done) -> dict[str, str]:
     return {f"{one['kind']}/{one['name']}": one["state"] for one in done.json["workloads"]}
 
@@ -193,11 +199,7 @@ def meanwhile(commands: Commands, kubelet: Kubelet, patch: str) -> Done:
     kubelet.never_ready = "app"
     process = commands.start("secret", "rotate", commands.secret, "--restart", "-o", "json", *QUICK)
 
-    def is_marked() -> bool:
-        template = commands.kubectl.get("deployment", "web")["spec"]["template"]
-        return RESTARTED in template["metadata"].get("annotations", {})
-
-    wait_for("the restart", is_marked, timeout_seconds=60)
+    wait_for("the restart", lambda: is_marked(commands.kubectl, "web"), timeout_seconds=60)
     commands.kubectl.run("patch", "deployment", "web", "--type=merge", "-p", patch)
     return commands.ended(process)
 
@@ -266,10 +268,7 @@ def test_api_server_that_is_away_for_a_moment_ends_no_rotation(
         path.chmod(0o600)
         process = Commands(kubectl, path).start("secret", "rotate", commands.secret, "--restart", *QUICK)
 
-        def is_marked() -> bool:
-            return RESTARTED in kubectl.get("deployment", "web")["spec"]["template"]["metadata"].get("annotations", {})
-
-        wait_for("the restart", is_marked, timeout_seconds=60)
+        wait_for("the restart", lambda: is_marked(kubectl, "web"), timeout_seconds=60)
         forwarder.cut()
         wait_for("attempts while it is away", lambda: forwarder.refused >= 2, timeout_seconds=60)
         forwarder.mend()
@@ -287,13 +286,7 @@ def test_workload_that_is_deleted_meanwhile_ends_no_rotation(commands: Commands)
         commands.kubectl.create(workload("Deployment", name))
     running(commands.kubectl, 4)
     process = commands.start("secret", "rotate", commands.secret, "--restart", "--at-once", "1", *QUICK)
-    wait_for(
-        "the first restart",
-        lambda: (
-            RESTARTED in commands.kubectl.get("deployment", "a")["spec"]["template"]["metadata"].get("annotations", {})
-        ),
-        timeout_seconds=60,
-    )
+    wait_for("the first restart", lambda: is_marked(commands.kubectl, "a"), timeout_seconds=60)
     commands.kubectl.delete("deployment", "b")
     done = commands.ended(process)
 
@@ -309,13 +302,7 @@ def test_interrupted_by_ctrl_c_it_says_how_to_go_on(commands: Commands) -> None:
     )
     commands.kubectl.run("patch", "deployment", "a", "-p", '{"spec":{"paused":false}}')
     process = commands.start("secret", "rotate", commands.secret, "--restart", *QUICK)
-    wait_for(
-        "the restart",
-        lambda: (
-            RESTARTED in commands.kubectl.get("deployment", "a")["spec"]["template"]["metadata"].get("annotations", {})
-        ),
-        timeout_seconds=60,
-    )
+    wait_for("the restart", lambda: is_marked(commands.kubectl, "a"), timeout_seconds=60)
     process.send_signal(signal.SIGINT)
     done = commands.ended(process)
 

@@ -90,14 +90,32 @@ def workload_warnings(endpoint: Callee, *, namespace: str) -> Json:
 
 def dapr_sidecar_injector(endpoint: Endpoint, *, namespace: str, name: str) -> Json:
     """Return the configuration of Dapr's own injector, as Dapr's chart has it."""
-    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
     entry = {
         "name": "sidecar-injector.dapr.io",
         "admissionReviewVersions": ["v1", "v1beta1"],
         "clientConfig": endpoint.client_config("/mutate"),
+        "failurePolicy": "Ignore",
+    }
+    return _mutating(name, entry, namespace)
+
+
+def somebody_elses(endpoint: Endpoint, *, namespace: str, name: str) -> Json:
+    """Return the configuration of a webhook that is neither ours nor Dapr's; whoever it serves depends on it."""
+    entry = {
+        "name": "annotate.example.com",
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": endpoint.client_config("/"),
+        "failurePolicy": "Fail",
+    }
+    return _mutating(name, entry, namespace)
+
+
+def _mutating(name: str, entry: Json, namespace: str) -> Json:
+    """Return a configuration that asks for each new Pod of a namespace, and again when a later webhook changed it."""
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    common = {
         "rules": [rule],
         "namespaceSelector": {"matchExpressions": [_only(namespace)]},
-        "failurePolicy": "Ignore",
         "reinvocationPolicy": "IfNeeded",
         "sideEffects": "None",
     }
@@ -105,7 +123,7 @@ def dapr_sidecar_injector(endpoint: Endpoint, *, namespace: str, name: str) -> J
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": name},
-        "webhooks": [entry],
+        "webhooks": [entry | common],
     }
 
 
