@@ -124,4 +124,4 @@ def wait_until_injecting(kubectl: Kubectl) -> None:
     def probe() -> bool:
         return bool(tokens(kubectl.create(pod(ASKING), "--dry-run=server")))
 
-    wait_for("the webhook called for a dry run", probe, timeout_seconds=10)
+    wait_for("the webhook called for a dry run", probe)

@@ -46,7 +46,7 @@ def dapr_name(
     register(token_injector(webhook.endpoint, namespace=kubectl.namespace))
     register(dapr_sidecar_injector(daprs_injector.endpoint, namespace=kubectl.namespace, name=name))
     wait_until_injecting(kubectl)
-    wait_for("Dapr's injector called", lambda: _has_sidecar(kubectl), timeout_seconds=10)
+    wait_for("Dapr's injector called", lambda: _has_sidecar(kubectl))
     return name
 
 

@@ -31,7 +31,6 @@ def defaulting(labelled: Kubectl, start_webhook: StartWebhook, register: Callabl
     wait_for(
         "the webhook called for a dry run",
         lambda: bool(tokens(labelled.create(pod(DAPR), "--dry-run=server"))),
-        timeout_seconds=10,
     )
     return webhook
 
@@ -62,6 +61,6 @@ def test_policy_without_a_default_is_the_installations_fault_and_fails_closed(
         output = labelled.try_run("create", "--dry-run=server", "-f", "-", stdin=pod(DAPR))
         return output.stderr if output.returncode != 0 else None
 
-    told = wait_for("a refusal", refusal, timeout_seconds=10)
+    told = wait_for("a refusal", refusal)
 
     assert f'failed calling webhook "{DEFAULT_ENTRY}"' in told

@@ -45,7 +45,6 @@ def warning(kubectl: Kubectl, webhook: Webhook, register: Callable[[Json], None]
     wait_for(
         "the webhook called for a dry run",
         lambda: bool(_create(kubectl, broken, "--dry-run=server").warnings),
-        timeout_seconds=10,
     )
     return webhook
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from tests.cluster.conftest import StartWebhook, wait_until_injecting
@@ -28,15 +27,12 @@ def test_asking_pods_wait_for_its_return_and_others_do_not_notice(
 
     kubectl.apply(deployment(ASKING, name="asking"))
     kubectl.apply(deployment(DAPR, name="other"))
-    started = time.monotonic()
     refused = kubectl.try_run("create", "-f", "-", stdin=pod(ASKING))
-    refused_after_seconds = time.monotonic() - started
     admitted = kubectl.create(pod({}))
 
     assert refused.returncode != 0
     assert CLEAR_ERROR in refused.stderr
     assert "connection refused" in refused.stderr
-    assert refused_after_seconds < 5.0  # the registration's timeout, which a refused connection does not use up
     assert tokens(admitted) == []
     wait_for("the other Deployment's Pods", lambda: pods_of(kubectl, "other"))
     told = wait_for("the ReplicaSet's event", lambda: failed_creations(kubectl))
