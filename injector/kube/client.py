@@ -24,6 +24,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from injector import __version__
+from injector.kube.connections import LIVENESS, Connections, Liveness
 from injector.kube.errors import (
     GoneError,
     InvalidError,
@@ -70,9 +71,16 @@ class Request:
 class Api:
     """Calls to one API server; an asynchronous context manager that closes its connections."""
 
-    def __init__(self, configuration: Configuration, renew: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        renew: Callable[[], Awaitable[None]] | None = None,
+        *,
+        liveness: Liveness = LIVENESS,
+    ) -> None:
         self.configuration = configuration  # how the API server is reached; holds credentials
         self._client = ApiClient(configuration)
+        self._client.rest_client = Connections(configuration, liveness)
         self._client.user_agent = f"dapr-token-injector/{__version__}"
         self._renew = renew
         # How far the API server's clock was ahead of ours at its last answer.
@@ -295,14 +303,14 @@ class Api:
         field_selector: str = "",
         label_selector: str = "",
         timeout_seconds: int = 270,
-        silence_seconds: float = 120.0,
+        silence_seconds: float = 75.0,
     ) -> AsyncGenerator[Object, None]:
         """Events (`{"type": ..., "object": ...}`, bookmarks included) until the API server ends the watch.
 
         Raises:
             GoneError: The version is too old, said by status or in the stream: list anew.
-            UnavailableError: The connection broke, or nothing came for `silence_seconds`; a bookmark comes
-                every minute.
+            UnavailableError: The connection broke, nobody is at its other end any more (`connections`), or nothing
+                came for `silence_seconds`; a bookmark comes every minute.
             KubeError: As the API server answered.
         """
         doing = _doing("watch", resource, "", namespace)

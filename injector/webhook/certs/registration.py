@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 # Entries are called `<purpose>.dapr-token-injector.svc`.
-_OURS: Final = ".dapr-token-injector.svc"
+OURS: Final = ".dapr-token-injector.svc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class Registration:
     entries: tuple[Entry, ...]
 
     def trusts(self, anchor: Anchor) -> bool:
-        """Whether every entry does, and there is one."""
-        return bool(self.entries) and all(entry.trusts(anchor) for entry in self.entries)
+        """Whether every entry does; where there is none, nobody calls and nobody has to."""
+        return all(entry.trusts(anchor) for entry in self.entries)
 
     def is_exactly(self, anchors: Iterable[Anchor]) -> bool:
         """Whether every entry's bundle is these authorities and no other."""
@@ -61,7 +61,7 @@ class Registration:
 def read(configuration: Mapping[str, Any]) -> Registration:
     """The registration in a webhook configuration."""
     metadata = configuration["metadata"]
-    entries = (entry for entry in configuration.get("webhooks") or () if str(entry.get("name", "")).endswith(_OURS))
+    entries = (entry for entry in configuration.get("webhooks") or () if str(entry.get("name", "")).endswith(OURS))
     return Registration(str(metadata["uid"]), str(metadata["resourceVersion"]), tuple(map(_entry, entries)))
 
 

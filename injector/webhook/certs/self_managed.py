@@ -400,12 +400,16 @@ class SelfManaged:
         return known[1]
 
     def _trusts(self, objects: OwnObjects, anchor: Anchor) -> bool:
-        """Whether every entry of ours that there is trusts an authority, as far as we can see; the first must exist."""
+        """Whether every entry of ours that there is trusts an authority, as far as we can see; the first must have one.
+
+        Without an entry that mutates nobody can be served. Without one that warns nothing is lost, whether its
+        configuration is missing or empty.
+        """
         mutating, *others = objects.configurations
         if mutating.object is None or not all(copy.known for copy in others):
             return False
-        present = (copy for copy in objects.configurations if copy.object is not None)
-        return all(self._registration(copy, copy.object or {}).trusts(anchor) for copy in present)
+        present = [self._registration(copy, copy.object) for copy in objects.configurations if copy.object is not None]
+        return bool(present[0].entries) and all(each.trusts(anchor) for each in present)
 
     def _anchors(self, objects: OwnObjects) -> Iterable[Anchor]:
         for copy in objects.configurations:
@@ -418,10 +422,13 @@ class SelfManaged:
     def _judge(self, objects: OwnObjects) -> None:
         """Bring readiness, metrics and the list of problems up to date."""
         ring = self._ring(objects.secret.object)
-        for copy in (objects.secret, *objects.configurations):
+        mutating, *others = objects.configurations
+        for copy in (objects.secret, mutating, *others):
             problem = str(copy.problem or "")
-            if not problem and copy.known and copy.object is None:
+            if not problem and copy.known and copy.object is None and copy not in others:  # which may be left out
                 problem = f"{copy.what} does not exist"
+            if copy is mutating and copy.object and not self._registration(copy, copy.object).entries:
+                problem = problem or f"{copy.what} has no entry of ours, *{registration.OURS}"
             self._told(f"copy of {copy.what}", problem)
         foreign = f"{objects.secret.what} is left alone: {ring}" if isinstance(ring, ForeignSecretError) else ""
         if (objects.secret.object or {}).get("immutable"):

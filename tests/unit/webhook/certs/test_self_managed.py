@@ -71,6 +71,48 @@ def test_before_there_is_an_authority_a_replica_is_not_ready_and_says_why() -> N
     }
 
 
+@pytest.mark.parametrize("webhooks", [None, [], [{"name": "other.example.com", "clientConfig": {}}]])
+def test_a_configuration_that_only_warns_may_be_missing_or_without_an_entry_of_ours(
+    webhooks: list[Any] | None,
+) -> None:
+    world = World()
+    if webhooks is None:
+        del world.objects[VALIDATING_WEBHOOKS]
+    else:
+        world.objects[VALIDATING_WEBHOOKS]["webhooks"] = webhooks
+    before = copy.deepcopy(world.objects.get(VALIDATING_WEBHOOKS))
+    replica = Replica(world, 0)
+    for _ in range(3):
+        replica.turn()
+
+    assert (replica.managed.ready, replica.managed.facts()) == (True, {"phase": "steady", "trusted": True})
+    ask_for_rotation(world)
+    for _ in range(40):
+        world.seconds += 3600
+        replica.turn()
+    assert replica.metrics.ca_steps["prune"] == 1
+    assert world.objects.get(VALIDATING_WEBHOOKS) == before
+
+
+@pytest.mark.parametrize("webhooks", [None, [], [{"name": "other.example.com", "clientConfig": {}}]])
+def test_without_an_entry_that_mutates_a_replica_is_not_ready_and_says_why(webhooks: list[Any] | None) -> None:
+    world = World()
+    whole = copy.deepcopy(world.objects[MUTATING_WEBHOOKS])
+    world.objects[MUTATING_WEBHOOKS]["webhooks"] = webhooks
+    replica = Replica(world, 0)
+    for _ in range(3):
+        replica.turn()
+
+    assert not replica.managed.ready
+    words = "mutatingwebhookconfigurations/hooks has no entry of ours, *.dapr-token-injector.svc"
+    assert words in replica.managed.problems.values()
+
+    world.put(MUTATING_WEBHOOKS, whole)
+    for _ in range(3):
+        replica.turn()
+    assert (replica.managed.ready, replica.managed.problems) == (True, {})
+
+
 def test_two_replicas_that_fill_the_secret_at_once_end_with_one_authority() -> None:
     world = World()
     replicas = [Replica(world, number) for number in range(2)]
