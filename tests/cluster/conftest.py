@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from tests.cluster.objects import ASKING, pod, tokens
-from tests.controlplane import binaries, registration
+from tests.controlplane import binaries, crds, registration
 from tests.controlplane.cluster import wait_for_service_account
 from tests.controlplane.polling import wait_for
 from tests.controlplane.target import CLUSTER_VARIABLE, Cluster, open_cluster
@@ -41,7 +41,7 @@ def cluster(report: binaries.Report) -> Iterator[Cluster]:
         yield opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def own_control_plane(cluster: Cluster) -> ControlPlane:
     """The control plane's own files and processes, which a user's cluster does not show."""
     if cluster.own is None:
@@ -49,6 +49,14 @@ def own_control_plane(cluster: Cluster) -> ControlPlane:
             f"reads the audit log or the processes of the control plane; not with {CLUSTER_VARIABLE}=kubeconfig"
         )
     return cluster.own
+
+
+@pytest.fixture(scope="session")
+def foreign_kinds(own_control_plane: ControlPlane, report: binaries.Report) -> None:
+    """The kinds of cert-manager and prometheus-operator; they stay until the control plane ends."""
+    kubectl = own_control_plane.kubectl
+    kubectl.run("apply", "--server-side", "-f", str(crds.resolve(report)))
+    kubectl.run("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from ruamel.yaml import YAML
 
+from tests.controlplane.errors import KubectlError
 from tests.controlplane.helm import CHART, Helm, HelmError
 from tests.controlplane.polling import wait_for
 
@@ -22,13 +24,13 @@ if TYPE_CHECKING:
 
     from tests.controlplane import binaries
     from tests.controlplane.cluster import ControlPlane
-    from tests.controlplane.kubectl import Kubectl
+    from tests.controlplane.kubectl import Json, Kubectl
 
 NAME: Final = "dapr-token-injector"
 NAMESPACE: Final = "dapr-token-injector"
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 VALUES: Final = sorted([*CHART.glob("ci/*.yaml"), *CHART.glob("profiles/*.yaml")])
-# Kinds of custom resources, which a bare API server does not know.
+COMPONENTS: Final = sorted(DEPLOY.glob("components/*/kustomization.yaml"))
 FOREIGN: Final = {"Issuer", "Certificate", "ServiceMonitor", "PrometheusRule"}
 CLUSTER_WIDE: Final = (
     "mutatingwebhookconfigurations",
@@ -108,14 +110,57 @@ def bundles(kubectl: Kubectl) -> set[str]:
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.usefixtures("foreign_kinds")
 def test_every_rendered_object_is_accepted(helm: Helm, own_control_plane: ControlPlane, values: Path) -> None:
     rendered = helm.run("template", NAME, str(CHART), "--namespace", "default", "--values", str(values), "--no-hooks")
     objects = [item for item in YAML(typ="safe").load_all(rendered) if item]
 
     for item in objects:
-        if item["kind"] not in FOREIGN:
-            own_control_plane.kubectl.run("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=item)
+        assert_accepted(own_control_plane.kubectl, item)
     assert len(objects) > 5
+
+
+@pytest.mark.usefixtures("foreign_kinds")
+def test_objects_of_other_projects_kinds_are_accepted_from_the_manifests_too(own_control_plane: ControlPlane) -> None:
+    files = [file for component in COMPONENTS for file in component.parent.glob("*.yaml") if file != component]
+    items = [item for file in files for item in YAML(typ="safe").load_all(file) if item["kind"] in FOREIGN]
+
+    for item in items:
+        assert_accepted(own_control_plane.kubectl, item | {"metadata": item["metadata"] | {"namespace": "default"}})
+    assert {item["kind"] for item in items} == FOREIGN
+
+
+@pytest.mark.parametrize(
+    ("api", "kind", "spec", "complaint"),
+    [
+        (
+            "monitoring.coreos.com/v1",
+            "ServiceMonitor",
+            {"selector": {}, "endpoints": [{"prt": "ops"}]},
+            ".spec.endpoints[0].prt: field not declared in schema",
+        ),
+        (
+            "cert-manager.io/v1",
+            "Certificate",
+            {"secretName": "s", "issuerRef": {"name": "i"}, "durations": "1h"},
+            ".spec.durations: field not declared in schema",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("foreign_kinds")
+def test_field_that_another_project_s_kind_has_not_would_be_noticed(
+    own_control_plane: ControlPlane, api: str, kind: str, spec: dict[str, object], complaint: str
+) -> None:
+    item = {"apiVersion": api, "kind": kind, "metadata": {"name": "wrong"}, "spec": spec}
+
+    with pytest.raises(KubectlError, match=re.escape(complaint)):
+        assert_accepted(own_control_plane.kubectl, item)
+
+
+def assert_accepted(kubectl: Kubectl, item: Json) -> None:
+    """Also without a warning, in which an API server tells of fields that it is about to forget."""
+    flags = ("--server-side", "--dry-run=server", "--validate=strict")
+    assert kubectl.run("apply", *flags, "-f", "-", stdin=item).warnings == ()
 
 
 def test_life_of_an_installation(helm: Helm, kubectl: Kubectl) -> None:

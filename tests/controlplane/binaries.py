@@ -118,9 +118,11 @@ DAPRD = Program(
     tags=("stablecomponents",),
 )
 GRPCURL = Program("grpcurl", "1.9.3", "grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl")
+CERT_MANAGER = Program("cert-manager", "1.21.2", "cert-manager", ".")
+PROMRULES = Program("promrules", "3.16.0", "promrules", ".")
 CONTROL_PLANE = (ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBECTL)
 NODE = (KUBE_SCHEDULER, KUBELET, KUBE_PROXY, CONTAINERD, CONTAINERD_SHIM, CTR)
-ALL = (*CONTROL_PLANE, DAPR_INJECTOR, HELM, DAPRD, GRPCURL, *NODE)
+ALL = (*CONTROL_PLANE, DAPR_INJECTOR, HELM, DAPRD, GRPCURL, CERT_MANAGER, PROMRULES, *NODE)
 # What each variable chooses from, the newest first, which is the default. Older ones are built only when asked for.
 VERSIONS: Mapping[str, Mapping[str, tuple[Program, ...]]] = {
     KUBERNETES_VARIABLE: {
@@ -203,7 +205,7 @@ def cache_lock(name: str, report: Report) -> Iterator[None]:
 
 
 def _build(program: Program, target: Path, report: Report) -> None:
-    _require_go(program)
+    require_go(program.name, program.folder)
     report(f"building {program.name} {program.version} with Go, once: minutes when its cache is cold")
     started = time.monotonic()
     scratch = cache_root() / f"building-{program.name}"
@@ -219,7 +221,7 @@ def _build(program: Program, target: Path, report: Report) -> None:
 
 
 def _run_go_build(program: Program, output: Path, log: Path, report: Report) -> None:
-    command = [_go(), "build", "-C", str(program.folder), *program.build_flags]
+    command = [go(), "build", "-C", str(program.folder), *program.build_flags]
     command += ["-ldflags", program.ldflags, "-o", str(output), program.package]
 
     def progress(so_far: str) -> str:
@@ -264,24 +266,24 @@ def _compiled_packages(log: str) -> int:
     return sum(not line.startswith("go: ") for line in log.splitlines())
 
 
-def _require_go(program: Program) -> None:
-    """Pass when there is a Go that can build `program`.
+def require_go(name: str, module: Path) -> None:
+    """Pass when there is a Go that can make something of the module.
 
     Raises:
         BuildError: one sentence that says what to install.
     """
-    wanted = _version(r"^go (\S+)$", (program.folder / "go.mod").read_text("utf-8"))
+    wanted = _version(r"^go (\S+)$", (module / "go.mod").read_text("utf-8"))
     advice = (
         f"install Go {'.'.join(map(str, wanted))} or newer (https://go.dev/doc/install), "
         "or set KUBEBUILDER_ASSETS to a folder that holds the control plane's programs"
     )
-    if not _go():
-        raise BuildError(f"{program.name} must be built and there is no `go` on the PATH: {advice}")
+    if not go():
+        raise BuildError(f"{name} must be built and there is no `go` on the PATH: {advice}")
     # Inside the module a Go that may fetch a newer toolchain does so, and names that one.
     answer = subprocess.run(
-        [_go(), "version"],
-        cwd=program.folder,
-        env={**os.environ, **_GO_ENVIRONMENT},
+        [go(), "version"],
+        cwd=module,
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -289,7 +291,7 @@ def _require_go(program: Program) -> None:
     found = _version(r"go version go(\d[\d.]*)", answer.stdout)
     if answer.returncode != 0 or found < wanted:
         seen = (answer.stdout or answer.stderr).strip().splitlines()
-        raise BuildError(f"{program.name} cannot be built with this Go ({seen[0] if seen else 'unknown'}): {advice}")
+        raise BuildError(f"{name} cannot be built with this Go ({seen[0] if seen else 'unknown'}): {advice}")
 
 
 def _version(pattern: str, text: str) -> tuple[int, ...]:
@@ -297,5 +299,11 @@ def _version(pattern: str, text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match[1].split(".") if part) if match else ()
 
 
-def _go() -> str:
+def environment() -> dict[str, str]:
+    """Return the environment that Go is run in."""
+    return {**os.environ, **_GO_ENVIRONMENT}
+
+
+def go() -> str:
+    """Return the path of Go, nothing when there is none."""
     return shutil.which("go") or ""

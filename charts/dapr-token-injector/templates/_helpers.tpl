@@ -66,6 +66,14 @@ caBundle: {{ .root.Values.tls.files.caBundle | b64enc }}
 {{- end }}
 {{- end }}
 
+{{/* Annotations of a webhook configuration: where cert-manager's cainjector takes caBundle from. */}}
+{{- define "dapr-token-injector.bundleSource" -}}
+{{- if eq .Values.tls.mode "cert-manager" }}
+{{- /* Of the chart's own CA, so that a new one is trusted before it signs. Of another issuer's only the leaf's Secret tells the CA. */}}
+cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/dapr-token-injector{{ if not .Values.tls.certManager.issuerRef }}-ca{{ end }}
+{{- end }}
+{{- end }}
+
 {{/* The policy file. */}}
 {{- define "dapr-token-injector.policy" -}}
 {{- $policy := dict }}

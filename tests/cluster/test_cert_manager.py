@@ -1,0 +1,170 @@
+"""Mode `cert-manager` with the real cert-manager: what it issues is served and trusted, also while it changes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.cluster.certmanager import (
+    AUTHORITY,
+    AUTHORITY_SECRET,
+    CONFIGURATIONS,
+    NAME,
+    Managed,
+    leaf_of,
+    managed,
+)
+from tests.cluster.creating import creating, proxy
+from tests.cluster.objects import ASKING, pod, token_variable, tokens
+from tests.controlplane.cluster import wait_for_service_account
+from tests.controlplane.helm import Helm
+from tests.controlplane.polling import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.controlplane import binaries
+    from tests.controlplane.cluster import ControlPlane
+    from tests.controlplane.kubectl import Kubectl
+
+# Creates after which the API server has long taken notice of a changed configuration, which it does within 20 ms.
+ENOUGH: Final = 40
+
+
+@pytest.fixture(scope="module")
+def installed(
+    own_control_plane: ControlPlane,
+    foreign_kinds: None,  # noqa: ARG001 - a fixture cannot say it otherwise
+    report: binaries.Report,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Managed]:
+    """The chart beside cert-manager, with two replicas that serve what it issued."""
+    folder = tmp_path_factory.mktemp("cert-manager")
+    kubeconfig = own_control_plane.kubeconfig
+    helm = Helm.find(own_control_plane.folder, kubeconfig, report=report)
+    with namespace(own_control_plane) as kubectl, managed(kubectl, helm, kubeconfig, folder, report) as made:
+        made.wait_for("the serving pair", made.secret)
+        made.wait_for("the CA in every bundle", lambda: made.trusts(made.authority()))
+        for _ in range(2):
+            made.start()
+        yield made
+
+
+@contextlib.contextmanager
+def namespace(plane: ControlPlane) -> Iterator[Kubectl]:
+    name = f"token-injector-{secrets.token_hex(4)}"
+    plane.kubectl.run("create", "namespace", name)
+    kubectl = plane.kubectl.within(name)
+    try:
+        wait_for_service_account(kubectl)
+        yield kubectl
+    finally:
+        kubectl.delete("namespace", name)
+
+
+def test_issuers_and_certificates_become_ready_and_fill_the_secret(installed: Managed) -> None:
+    for kind in ("issuer", "certificate"):
+        for item in installed.kubectl.list(kind):
+            name = item["metadata"]["name"]
+            installed.wait_for(f"{kind} {name} ready", lambda k=kind, n=name: installed.is_ready(k, n))  # type: ignore[misc] # mypy cannot infer a lambda with defaults
+
+    assert {item["metadata"]["name"] for item in installed.kubectl.list("certificate")} == {NAME, AUTHORITY}
+    assert installed.kubectl.get("secret", "dapr-token-injector-tls")["type"] == "kubernetes.io/tls"
+    files, authority = installed.secret(), installed.authority()
+    assert set(files) == {"tls.crt", "tls.key", "ca.crt"}
+    assert authority is not None
+    leaf_of(files).verify_directly_issued_by(authority)
+
+
+def test_the_cainjector_fills_every_entry_and_owns_nothing_else(installed: Managed) -> None:
+    assert [entry["name"].partition(".")[0] for entry in installed.entries()] == ["inject", "default", "warn"]
+    assert installed.trusts(installed.authority())
+    for kind in CONFIGURATIONS:
+        told = installed.kubectl.run("get", kind, NAME, "-o", "json", "--show-managed-fields").stdout
+        managers = {
+            one["manager"]: json.dumps(one["fieldsV1"]) for one in json.loads(told)["metadata"]["managedFields"]
+        }
+        assert [manager for manager, fields in managers.items() if "f:caBundle" in fields] == [
+            "cert-manager-cainjector"
+        ]
+        assert "f:rules" not in managers["cert-manager-cainjector"]
+
+
+@pytest.fixture
+def users(own_control_plane: ControlPlane, installed: Managed) -> Iterator[Kubectl]:
+    """A namespace that the installed webhook serves."""
+    installed.process.ensure_running()
+    with namespace(own_control_plane) as kubectl:
+
+        def probe() -> bool:
+            asked = kubectl.try_run("create", "--dry-run=server", "-f", "-", "-o", "json", stdin=pod(ASKING))
+            return asked.returncode == 0 and bool(tokens(json.loads(asked.stdout)))
+
+        wait_for("the webhook called for a dry run", probe, timeout_seconds=60)
+        yield kubectl
+
+
+def test_pod_comes_out_injected(users: Kubectl) -> None:
+    assert tokens(users.create(pod(ASKING))) == [token_variable()]
+
+
+def test_no_create_fails_while_the_leaf_is_renewed_and_the_authority_replaced(
+    installed: Managed, users: Kubectl, tmp_path: Path
+) -> None:
+    first = installed.authority()
+    assert first is not None
+
+    with proxy(users, tmp_path) as url, creating(url, users.namespace) as seen:
+
+        def more_creates() -> None:
+            goal = len(seen.right) + ENOUGH
+            wait_for("more creates", lambda: len(seen.right) >= goal or seen.wrong, timeout_seconds=60)
+
+        more_creates()
+        # The leaf alone.
+        installed.serve(installed.renewed())
+        more_creates()
+
+        # The CA is renewed, as after six years: it keeps its key, so who trusts one of the two trusts leaves of both.
+        installed.renew(AUTHORITY)
+        installed.wait_for("a renewed CA", lambda: installed.authority() not in {None, first})
+        second = installed.authority()
+        assert second is not None
+        assert second.public_key() == first.public_key()
+        installed.wait_for("both in every bundle", lambda: installed.trusts(first, second))
+        more_creates()
+        installed.serve(installed.renewed())
+        more_creates()
+
+        # The CA gets another key: it is in every bundle before it signs.
+        installed.kubectl.run("delete", "secret", AUTHORITY_SECRET)
+        installed.wait_for("another CA", lambda: installed.authority() not in {None, second})
+        third = installed.authority()
+        assert third is not None
+        assert third.public_key() != first.public_key()
+        installed.wait_for("all in every bundle", lambda: installed.trusts(first, second, third))
+        more_creates()
+        files = installed.renewed()
+        leaf_of(files).verify_directly_issued_by(third)
+        installed.serve(files)
+        more_creates()
+
+        # Nobody needs those before, and cert-manager leaves them in the bundles: a person takes them out. (It writes
+        # what it last read, so it may undo a change that it has not seen.)
+        def alone() -> bool:
+            if installed.trusts(third):
+                return True
+            installed.trust_only(third)
+            return False
+
+        for _ in range(2):
+            installed.wait_for("the new CA alone in every bundle", alone)
+            more_creates()
+
+    assert seen.wrong == []
+    assert len(seen.right) >= 8 * ENOUGH

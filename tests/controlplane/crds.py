@@ -1,0 +1,79 @@
+"""Kinds of other projects: what cert-manager and prometheus-operator install, taken out of their Go modules, once.
+
+The modules and their checksums are locked in `gomod/crds`. The files are kept in the cache like the programs, so that
+later runs need neither Go nor a network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.controlplane import binaries
+from tests.controlplane.errors import BuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MODULE: Final = binaries.MODULES / "crds"
+# Of each module the files that are wanted.
+WANTED: Final[Mapping[str, tuple[str, ...]]] = {
+    "github.com/cert-manager/cert-manager": ("deploy/crds/*.yaml",),
+    "github.com/prometheus-operator/prometheus-operator": (
+        "example/prometheus-operator-crd/*_servicemonitors.yaml",
+        "example/prometheus-operator-crd/*_prometheusrules.yaml",
+    ),
+}
+
+
+def resolve(report: binaries.Report = binaries.report_to_stderr) -> Path:
+    """Return the folder that holds the CustomResourceDefinitions, a file each.
+
+    Raises:
+        BuildError: there is no usable Go, or a module cannot be had.
+    """
+    folder = binaries.cache_root() / f"crds-{_digest()}"
+    if not folder.exists():
+        with binaries.cache_lock("crds", report):
+            if not folder.exists():  # another run may have fetched them while we waited for the lock
+                _fetch(folder)
+    return folder
+
+
+def _digest() -> str:
+    """Hash of everything that decides about the files."""
+    content = hashlib.sha256(json.dumps(WANTED).encode())
+    for name in ("go.mod", "go.sum"):
+        content.update((MODULE / name).read_bytes())
+    return content.hexdigest()[:12]
+
+
+def _fetch(target: Path) -> None:
+    binaries.require_go("crds", MODULE)
+    scratch = target.with_suffix(".new")
+    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: the lock is ours
+    scratch.mkdir()
+    for module, patterns in WANTED.items():
+        folder = _module(module)
+        for pattern in patterns:
+            found = list(folder.glob(pattern))
+            if not found:
+                raise BuildError(f"{module} has no {pattern}")
+            for file in found:
+                shutil.copyfile(file, scratch / file.name)
+    scratch.replace(target)  # atomic: whoever sees the folder sees all of it
+
+
+def _module(name: str) -> Path:
+    """Return the folder of a module in Go's own cache; Go itself compares it with go.sum."""
+    command = [binaries.go(), "-C", str(MODULE), "mod", "download", "-json", name]
+    done = subprocess.run(
+        command, env=binaries.environment(), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    if done.returncode != 0:
+        raise BuildError(f"could not download {name}: {done.stderr or done.stdout}")
+    return Path(json.loads(done.stdout)["Dir"])
