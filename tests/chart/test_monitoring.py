@@ -1,0 +1,138 @@
+"""Alerts, as Prometheus itself reads them, against the metrics that the process itself shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.controlplane import binaries
+from tests.controlplane.helm import CHART
+from tests.controlplane.webhook import Webhook, WebhookSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.chart.conftest import Render
+    from tests.controlplane.kubectl import Json
+
+ROOT: Final = Path(__file__).parents[2]
+MONITORED: Final = ("--values", str(CHART / "ci/monitoring-values.yaml"))
+OURS: Final = re.compile(r"(dapr_token_injector_[a-z_]*[a-z])(?:\{([^}]*)\})?(?![a-z_*])")
+
+Samples = dict[str, list["Mapping[str, str]"]]  # the labels of each sample of a metric
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    """What `/metrics` says right after the start: every series that there can be is there from the beginning."""
+    webhook = Webhook.start(WebhookSettings(tmp_path_factory.mktemp("webhook")))
+    with webhook.process:
+        text = httpx.get(f"{webhook.ops_url}/metrics", trust_env=False, timeout=30).raise_for_status().text
+    samples: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            samples.setdefault(sample.name, []).append(sample.labels)
+    return samples
+
+
+def read(rules: Json) -> subprocess.CompletedProcess[str]:
+    """Give groups of rules to Prometheus' own parser."""
+    program = binaries.resolve(binaries.PROMRULES)
+    return subprocess.run([str(program)], input=json.dumps(rules), capture_output=True, text=True, check=False)
+
+
+def one(objects: list[Json], kind: str) -> Json:
+    (found,) = (item for item in objects if item["kind"] == kind)
+    return found
+
+
+def test_every_alert_is_read_by_prometheus_and_asks_for_series_that_there_are(render: Render, shown: Samples) -> None:
+    rules = one(render(*MONITORED), "PrometheusRule")["spec"]
+
+    done = read(rules)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    selectors = json.loads(done.stdout)
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    assert {selector["rule"] for selector in selectors} == alerts
+    assert [problem for selector in selectors for problem in problems(selector, shown)] == []
+
+
+def problems(selector: Mapping[str, Any], shown: Samples) -> Iterator[str]:
+    """What a selector asks for in vain: each alternative of each matcher must find a series."""
+    name, series = selector["metric"], shown.get(selector["metric"], [])
+    if not series:
+        yield f"{selector['rule']}: there is no {name}"
+    for matcher in selector["matchers"]:
+        for wanted in matcher["value"].split("|"):
+            if all(labels.get(matcher["label"]) != wanted for labels in series):
+                yield f"{selector['rule']}: no {name} has {matcher['label']}={wanted!r}"
+    yield from (
+        f"{selector['rule']}: no {name} has a label {label}"
+        for label in selector["grouping"]
+        if all(label not in labels for labels in series)
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "complaint"),
+    [
+        ("dapr_token_injector_admission_shed > 0", "there is no dapr_token_injector_admission_shed"),
+        (
+            'rate(dapr_token_injector_kube_errors_total{reason=~"forbidden|gone away"}[5m]) > 0',
+            "has reason='gone away'",
+        ),
+        ("sum by (verb) (dapr_token_injector_kube_errors_total) > 0", "has a label verb"),
+    ],
+)
+def test_alert_that_could_never_fire_would_be_noticed(shown: Samples, expression: str, complaint: str) -> None:
+    done = read({"groups": [{"name": "wrong", "rules": [{"alert": "Wrong", "expr": expression}]}]})
+
+    (problem,) = (found for selector in json.loads(done.stdout) for found in problems(selector, shown))
+
+    assert complaint in problem
+
+
+def test_rule_that_prometheus_cannot_read_would_be_noticed() -> None:
+    done = read({"groups": [{"name": "wrong", "rules": [{"alert": "Wrong", "expr": "rate(up)"}]}]})
+
+    assert done.returncode == 1
+    assert "expected type range vector" in done.stderr
+
+
+@pytest.mark.parametrize("folder", ["docs", "charts", "deploy", "README.md"])
+def test_every_metric_that_a_page_names_is_shown(shown: Samples, folder: str) -> None:
+    families = shown.keys() | {name.removesuffix("_bucket") for name in shown}
+    files = [ROOT / folder] if (ROOT / folder).is_file() else [f for f in (ROOT / folder).rglob("*") if f.is_file()]
+    named = [
+        (file.name, match[1], match[2] or "")
+        for file in files
+        if file.suffix in {".md", ".yaml", ".txt", ".tpl"}
+        for match in OURS.finditer(file.read_text("utf-8"))
+    ]
+
+    assert [use for use in named if use[1] not in families] == []
+    for _, name, braces in named:
+        for label, value in re.findall(r'(\w+)="([^"]*)"', braces):
+            assert any(labels.get(label) == value for labels in shown[name]), (name, braces)
+
+
+def test_service_monitor_finds_the_port_of_the_metrics(render: Render) -> None:
+    objects = render(*MONITORED)
+    monitor, service = one(objects, "ServiceMonitor")["spec"], one(objects, "Service")
+    (endpoint,) = monitor["endpoints"]
+
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert "namespaceSelector" not in monitor  # so that of the monitor itself
+    assert endpoint["path"] == "/metrics"
+    (port,) = (port for port in service["spec"]["ports"] if port["name"] == endpoint["port"])
+    (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    (target,) = (each for each in container["ports"] if each["name"] == "ops")
+    assert port["targetPort"] in {target["name"], target["containerPort"]}
