@@ -43,6 +43,7 @@ OPS_PORT: Final = 8080
 ADDRESSES: Final = tuple(f"192.168.77.{number}" for number in range(1, 101))
 
 _SLICE: Final = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices/{SERVICE}"
+_ENDPOINTS: Final = f"/api/v1/namespaces/{NAMESPACE}/endpoints/{SERVICE}"
 _TICK: Final = 0.1  # seconds between two looks
 CALLEE: Final = ServiceEndpoint(NAMESPACE, SERVICE, None)
 _ANSWERED: Final = '"message":"review answered"'
@@ -213,6 +214,8 @@ class Fleet:
         endpoints = [_endpoint(replica, phase) for replica, phase in seen if phase is not Phase.GONE]
         if endpoints != told:
             client.apply(_SLICE, CALLEE.slice_of(port=PORT) | {"endpoints": endpoints})
+            addresses = (replica.address for replica, phase in seen if phase is Phase.READY)
+            client.apply(_ENDPOINTS, CALLEE.endpoints_of(*addresses, port=PORT))
         now = time.monotonic()
         for replica, phase in seen:
             if phase not in {Phase.TERMINATING, Phase.GONE}:

@@ -45,8 +45,9 @@ class Mix:
     pace: Pace = field(default_factory=Pace)
 
 
-# From 1.37 on an API server chooses an endpoint for each call, before that for each new connection.
+# From 1.37 on an API server chooses an endpoint for each call, before that for each new connection, in every mix.
 _PER_CONNECTION: Final = "--feature-gates=WebhookRoundTripLoadBalancing=false"
+_CHOOSES_PER_CALL: Final = (1, 37)
 MIXES: Final = {
     mix.name: mix
     for mix in (
@@ -125,7 +126,8 @@ class Scene:
 def scene(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: float) -> Iterator[Scene]:
     """Set it all up, with the stream running; take it all down."""
     with contextlib.ExitStack() as stack:
-        flags = ("--enable-aggregator-routing=true", *mix.apiserver_flags)
+        chosen = mix.apiserver_flags if programs.kubernetes_version() >= _CHOOSES_PER_CALL else ()
+        flags = ("--enable-aggregator-routing=true", *chosen)
         plane = stack.enter_context(control_plane(programs, apiserver_flags=flags))
         api = api_of(plane.kubeconfig, plane.folder)
         client = stack.enter_context(ApiClient(api))

@@ -63,8 +63,9 @@ def kustomize() -> Callable[[Path], list[Json]]:
 
 
 def documents(text: str) -> list[dict[str, Any]]:
-    """The objects in a YAML stream."""
-    return [item for item in YAML(typ="safe").load_all(text) if item]
+    """The objects in a YAML stream; a list counts as what is in it."""
+    found = (item for item in YAML(typ="safe").load_all(text) if item)
+    return [each for item in found for each in (item["items"] if item["kind"].endswith("List") else [item])]
 
 
 def only(objects: list[Json], kind: str, name: str = "dapr-token-injector") -> Json:

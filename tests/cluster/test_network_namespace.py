@@ -151,6 +151,7 @@ def test_webhook_behind_a_service_is_dialled_at_the_slices_addresses(
             behind = ServiceEndpoint("default", "webhook", webhook.endpoint.ca_pem)
             own.kubectl.create(behind.service())
             own.kubectl.create(behind.slice_of(settings.host, port=webhook.port))
+            own.kubectl.create(behind.endpoints_of(settings.host, port=webhook.port))
             own.kubectl.create(registration.token_injector(behind, namespace="default"))
 
             admitted = wait_for(

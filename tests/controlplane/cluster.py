@@ -18,6 +18,7 @@ import contextlib
 import ipaddress
 import json
 import ssl
+import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -74,6 +75,11 @@ class Programs:
             kube_controller_manager=binaries.resolve(binaries.KUBE_CONTROLLER_MANAGER, report),
             kubectl=binaries.resolve(binaries.KUBECTL, report),
         )
+
+    def kubernetes_version(self) -> tuple[int, ...]:
+        """What the API server says that it is, as in `(1, 37, 2)`."""
+        said = subprocess.run([str(self.kube_apiserver), "--version"], capture_output=True, text=True, check=True)
+        return tuple(map(int, said.stdout.strip().removeprefix("Kubernetes v").split("-")[0].split(".")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,20 @@ class ServiceEndpoint:
             "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
         }
 
+    def endpoints_of(self, *addresses: str, port: int) -> Json:
+        """Return the Endpoints that say the same to older API servers (1.30 and 1.33 do), which read nothing else."""
+        subset = {
+            "addresses": [{"ip": address} for address in addresses],
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        }
+        labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}  # or a controller makes a second slice of them
+        return {
+            "apiVersion": "v1",
+            "kind": "Endpoints",
+            "metadata": {"namespace": self.namespace, "name": self.name, "labels": labels},
+            "subsets": [subset] if addresses else [],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
