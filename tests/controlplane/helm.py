@@ -64,6 +64,10 @@ class Helm:
             raise HelmError(arguments, done.stderr)
         return done.stdout
 
+    def major_version(self) -> int:
+        """4, or 3 where the environment asks for it: the two differ in what they delete first and whom they ask."""
+        return int(self.run("version", "--template={{.Version}}").removeprefix("v").split(".")[0])
+
     def _environment(self) -> Mapping[str, str]:
         own = {f"HELM_{kind}_HOME": str(self.folder / f"helm-{kind.lower()}") for kind in ("CACHE", "CONFIG", "DATA")}
         return {**os.environ, **own, "KUBECONFIG": str(self.kubeconfig or os.devnull)}
