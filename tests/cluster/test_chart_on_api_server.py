@@ -290,12 +290,13 @@ def test_service_that_an_older_chart_had_by_itself_stays_the_same_object(
 ) -> None:
     older = shutil.copytree(CHART, tmp_path / NAME)
     template = older / "templates/webhook/service.yaml"
-    listed = template.read_text().partition("items:\n")[2]
-    template.write_text(
+    first, *_, listed = re.split("^# A list|^items:\n", template.read_text(), flags=re.MULTILINE)
+    alone = (
         textwrap.dedent(listed.replace("  - ", "    ", 1))
         .replace("nindent 6", "nindent 2")
         .replace("nindent 8", "nindent 4")
     )
+    template.write_text(first + alone)
     helm.run("install", NAME, str(older), "--namespace", NAMESPACE, "--create-namespace")
     uid = kubectl.get("service", NAME)["metadata"]["uid"]
 
