@@ -311,7 +311,8 @@ CA_BUNDLE_WRITES: Final[Mapping[str, str]] = {
 KUBE_ERRORS: Final[Mapping[str, str]] = {
     "bad-kubeconfig": "there is no usable way to the cluster",
     "unauthorized": "the API server does not know who asks",
-    "forbidden": "a right is missing, or a policy said no",
+    "forbidden": "a right is missing",
+    "denied": "a quota, a policy, a webhook or another rule of admission said no",
     "not-found": "an object does not exist",
     "already-exists": "an object exists already",
     "conflict": "another replica, or somebody else, was faster",

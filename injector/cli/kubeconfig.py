@@ -76,6 +76,8 @@ _ADVICE: Final = {
     "bad-kubeconfig": "name one with --kubeconfig or the variable KUBECONFIG",
     "unauthorized": "log in again, or take another --context",
     "forbidden": "ask for that right, or take another --context",
+    "denied": "no right is missing: ask who keeps that rule",
+    "gone": "run it again",
     "not-found": "look at the spelling, and at --context",
     "conflict": "run it again",
     "unavailable": "run it again when it is back",

@@ -24,6 +24,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from injector import __version__
+from injector.kube import denials
 from injector.kube.connections import LIVENESS, Connections, Liveness
 from injector.kube.errors import (
     GoneError,
@@ -65,7 +66,7 @@ class Request:
     body: object = field(default=None, repr=False)
     content_type: str = _JSON
     timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
-    quotes_answer: bool = True  # whether the API server's sentence may be shown
+    hidden: tuple[str, ...] | None = field(default=None, repr=False)  # values that no quoted answer may hold a part of
 
 
 class Api:
@@ -217,8 +218,12 @@ class Api:
         *,
         dry_run: bool = False,
         manager: str = FIELD_MANAGER,
+        before: Object | None = None,
     ) -> Object:
-        """Replace an object as a whole; with a resource version in it, only if it is still that one."""
+        """Replace an object as a whole; with a resource version in it, only if it is still that one.
+
+        `before` is a Secret as it was: an answer that holds a part of its values is not quoted either.
+        """
         name = str(body["metadata"]["name"])
         return await self._write(
             resource,
@@ -228,6 +233,7 @@ class Api:
                 _doing("update", resource, name, namespace),
                 _query(fieldManager=manager, dryRun="All" if dry_run else ""),
                 body,
+                hidden=denials.values_of(before),
             ),
         )
 
@@ -328,7 +334,8 @@ class Api:
             async for line in response.content:
                 event = _decoded(doing, line)
                 if event.get("type") == "ERROR":
-                    raise of_refusal(doing, _refusal_of(event.get("object", {}), 500))
+                    refusal = _refusal_of(event.get("object", {}), 500)
+                    raise of_refusal(doing, dataclasses.replace(refusal, said=denials.clean(refusal.said)))
                 yield event
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise UnavailableError(doing, why=_why(error)) from None
@@ -377,8 +384,13 @@ class Api:
         raise of_refusal(request.doing, Refusal(status))
 
     async def _write(self, resource: Resource, request: Request) -> Object:
-        """Send a change; what the API server says of a Secret's is not quoted, for it may hold parts of the object."""
-        return await self.send(dataclasses.replace(request, quotes_answer=resource != SECRETS))
+        """Send a change; what the API server says of a Secret's is quoted only where it holds no part of the object."""
+        if resource == SECRETS:
+            body = request.body if isinstance(request.body, dict) else None
+            request = dataclasses.replace(request, hidden=(*(request.hidden or ()), *denials.values_of(body)))
+        else:
+            request = dataclasses.replace(request, hidden=None)
+        return await self.send(request)
 
     async def _open(self, request: Request, *, silence_seconds: float | None = None) -> aiohttp.ClientResponse:
         try:
@@ -414,7 +426,7 @@ class Api:
                 response.release()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(request.doing, why=_why(error)) from None
-        raise of_refusal(request.doing, _refusal(response, content, quoted=request.quotes_answer))
+        raise of_refusal(request.doing, _refusal(request, response, content))
 
     async def _pages(
         self, resource: Resource, namespace: str | None, selectors: tuple[tuple[str, str], ...]
@@ -493,29 +505,27 @@ def _decoded(doing: str, content: bytes) -> Object:
     return decoded
 
 
-def _refusal(response: aiohttp.ClientResponse, content: bytes, *, quoted: bool) -> Refusal:
+def _refusal(request: Request, response: aiohttp.ClientResponse, content: bytes) -> Refusal:
     try:
         status = json.loads(content)
     except ValueError:
         status = None
     after = response.headers.get("Retry-After", "")
-    return _refusal_of(
-        status if isinstance(status, dict) else {},
-        response.status,
-        quoted=quoted,
-        retry_after_seconds=float(after) if after.isdecimal() else None,
+    refusal = _refusal_of(status if isinstance(status, dict) else {}, response.status)
+    said = refusal.said
+    if request.hidden is not None:
+        said = denials.guarded(refusal.status, said, request.hidden, request.doing)
+    return dataclasses.replace(
+        refusal, said=denials.clean(said), retry_after_seconds=float(after) if after.isdecimal() else None
     )
 
 
-def _refusal_of(
-    status: Mapping[str, Any], code: int, *, quoted: bool = True, retry_after_seconds: float | None = None
-) -> Refusal:
-    """What a `Status` object says; `code` where it does not."""
-    said = str(status.get("message", "")) if quoted else ""
+def _refusal_of(status: Mapping[str, Any], code: int) -> Refusal:
+    """What a `Status` object says, word by word; `code` where it does not."""
+    said = str(status.get("message", ""))
     number = status.get("code")
-    return Refusal(
-        number if isinstance(number, int) else code, str(status.get("reason", "")), said, retry_after_seconds
-    )
+    number = number if isinstance(number, int) else code
+    return Refusal(number, str(status.get("reason", "")), said, is_denial=denials.is_denial(number, said))
 
 
 def _why(error: BaseException) -> str:
@@ -525,5 +535,7 @@ def _why(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "the API server's certificate is not trusted"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect to {error.host}:{error.port} ({error.os_error.strerror or 'unknown reason'})"
+        number = error.os_error.errno
+        told = os.strerror(number) if number is not None and number > 0 else error.os_error.strerror or "unknown reason"
+        return f"cannot connect to {error.host}:{error.port} ({told.lower()})"
     return f"the connection failed ({type(error).__name__})"

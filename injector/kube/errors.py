@@ -3,7 +3,8 @@
 KubeError
 ├── KubeconfigError      there is no usable way to a cluster
 ├── UnauthorizedError    401: the API server does not know who asks
-├── ForbiddenError       403: a right is missing, or an admission policy said no
+├── ForbiddenError       403: a right is missing
+├── DeniedError          any status: a quota, a policy, a webhook or another rule of admission said no
 ├── NotFoundError        404
 ├── AlreadyExistsError   409 of a create
 ├── ConflictError        409 of everything else: somebody else was faster
@@ -11,8 +12,9 @@ KubeError
 ├── InvalidError         400, 422: the API server does not take the object
 └── UnavailableError     no answer, 429 or 5xx: trying again may help
 
-A message says what was being done and what the API server said of it. An answer to a request that carried a Secret is
-never quoted, for the API server's words may hold parts of the object.
+A message says what was being done and what the API server said of it. Its words may hold parts of the object: of an
+answer to a request that carried a Secret, only sentences of a refusal are quoted, and none with a part of a value
+(`denials`).
 """
 
 from __future__ import annotations
@@ -21,16 +23,21 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from injector.core.errors import InjectorError
+from injector.kube.denials import denied
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer that was no success. `said` is the API server's sentence, empty where it must not be shown."""
+    """An answer that was no success. `said` is the API server's sentence, empty where it must not be shown.
+
+    `is_denial`: a rule of admission said no, whatever the status.
+    """
 
     status: int
     reason: str = ""  # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
     said: str = ""
     retry_after_seconds: float | None = None
+    is_denial: bool = False
 
 
 class KubeError(InjectorError):
@@ -66,10 +73,21 @@ class UnauthorizedError(KubeError):
 
 
 class ForbiddenError(KubeError):
-    """A right is missing (`verb` and `resource` say which), or an admission policy said no."""
+    """A right is missing."""
 
     reason = "forbidden"
     because = "not allowed"
+
+
+class DeniedError(KubeError):
+    """A rule of admission said no: a quota, a policy, a webhook. No right is missing."""
+
+    reason = "denied"
+    because = "denied by a rule of the cluster"
+
+    @staticmethod
+    def _said(refusal: Refusal | None) -> str:
+        return denied(refusal.said) if refusal is not None else ""
 
 
 class NotFoundError(KubeError):
@@ -127,6 +145,8 @@ _BY_STATUS = {
 
 def of_refusal(doing: str, refusal: Refusal) -> KubeError:
     """The error for an answer that was no success."""
+    if refusal.is_denial:
+        return DeniedError(doing, refusal)
     if refusal.reason == "AlreadyExists":
         return AlreadyExistsError(doing, refusal)
     if refusal.status in _BY_STATUS:

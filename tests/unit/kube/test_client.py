@@ -17,6 +17,7 @@ from injector.kube.client import Api
 from injector.kube.errors import (
     AlreadyExistsError,
     ConflictError,
+    DeniedError,
     ForbiddenError,
     GoneError,
     InvalidError,
@@ -64,7 +65,7 @@ def status(code: int, reason: str = "", message: str = "") -> web.Response:
     [
         (400, "BadRequest", InvalidError),
         (401, "Unauthorized", UnauthorizedError),
-        (403, "Forbidden", ForbiddenError),
+        (403, "Forbidden", DeniedError),
         (404, "NotFound", NotFoundError),
         (409, "AlreadyExists", AlreadyExistsError),
         (409, "Conflict", ConflictError),
@@ -88,9 +89,19 @@ def test_answer_that_is_no_success_becomes_its_error(code: int, reason: str, err
     asyncio.run(ask())
 
 
-def test_answer_to_a_write_of_a_secret_is_never_quoted() -> None:
+@pytest.mark.parametrize(
+    ("code", "said", "error", "told"),
+    [
+        (422, "Secret is invalid: data[token]: {}", InvalidError, "refuses the object"),
+        (403, "{}", DeniedError, "what it says holds a part of the Secret, and is not shown"),
+        (409, 'admission webhook "w" denied the request: {}', DeniedError, 'webhook "w" denied the request: what it'),
+    ],
+)
+def test_part_of_a_secret_is_never_quoted_from_the_answer_to_its_write(
+    code: int, said: str, error: type[KubeError], told: str
+) -> None:
     async def answer(_: web.Request) -> web.Response:
-        return status(422, "Invalid", f"Secret is invalid: data[token]: {MARKER}")
+        return status(code, "Invalid", said.format(MARKER))
 
     async def ask() -> None:
         body = {"metadata": {"name": "s"}, "data": {"token": MARKER}}
@@ -101,9 +112,58 @@ def test_answer_to_a_write_of_a_secret_is_never_quoted() -> None:
                 api.apply(SECRETS, "s", body, "n"),
                 api.patch(SECRETS, "s", body, "n"),
             ):
-                with pytest.raises(InvalidError) as caught:
+                with pytest.raises(error, match=told) as caught:
                     await call
                 assert MARKER not in str(caught.value) + repr(caught.value) + repr(caught.value.refusal)
+
+    asyncio.run(ask())
+
+
+def test_value_that_a_secret_had_is_not_quoted_either() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return status(400, "", f'admission webhook "w" denied the request: it was {MARKER}')
+
+    async def ask() -> None:
+        body = {"metadata": {"name": "s"}, "data": {"token": "b3RoZXItdmFsdWU="}}
+        async with served(answer) as api:
+            with pytest.raises(DeniedError) as caught:
+                await api.replace(SECRETS, body, "n", before={"data": {"token": MARKER}})
+        assert MARKER not in str(caught.value)
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 410, 422, 429, 500])
+def test_no_of_a_webhook_is_a_denial_whatever_its_status(code: int) -> None:
+    renewed: list[int] = []
+
+    async def answer(_: web.Request) -> web.Response:
+        return status(code, "AlreadyExists", 'admission webhook "w" denied the request:\n\n  name\ta team')
+
+    async def renew() -> None:
+        renewed.append(1)
+
+    async def ask() -> None:
+        async with served(answer, renew) as api:
+            for resource in (PODS, SECRETS):
+                with pytest.raises(DeniedError, match=r"a rule of the cluster: .* denied the request: name a team$"):
+                    await api.create(resource, {"metadata": {"name": "x"}}, "n")
+
+    asyncio.run(ask())
+    assert renewed == []
+
+
+def test_missing_right_is_quoted_for_a_secret_too() -> None:
+    said = 'secrets "s" is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "n"'
+
+    async def answer(_: web.Request) -> web.Response:
+        return status(403, "Forbidden", said)
+
+    async def ask() -> None:
+        async with served(answer) as api:
+            for resource in (PODS, SECRETS):
+                with pytest.raises(ForbiddenError, match=r'not allowed: .*User "jane" cannot create'):
+                    await api.create(resource, {"metadata": {"name": "s"}}, "n")
 
     asyncio.run(ask())
 
@@ -233,7 +293,7 @@ def test_credentials_are_read_anew_once_after_a_401() -> None:
 def test_nobody_listening_is_told_with_the_address() -> None:
     async def ask() -> None:
         async with Api(Configuration(host="http://127.0.0.1:1")) as api:
-            with pytest.raises(UnavailableError, match=r"cannot connect to 127\.0\.0\.1:1 \("):
+            with pytest.raises(UnavailableError, match=r"cannot connect to 127\.0\.0\.1:1 \(connection refused\)"):
                 await api.get(PODS, "p", "n")
 
     asyncio.run(ask())

@@ -1,0 +1,121 @@
+"""What the API server says of a refusal: a missing right or a rule's no, and which of its words may be shown.
+
+A right is missing when its authorizer says so. Everything else that it forbids was denied by admission: a quota, a
+policy, a webhook, Pod Security, a namespace that is ending. Webhooks and policies answer with any status they like
+(https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response), so the sentence
+tells, not the status.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from injector.core.request import could_be_token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+_FORBIDDEN: Final = 403
+# As the authorizer and, below, those who deny begin, whatever they go on with:
+# https://github.com/kubernetes/apiserver (handlers/responsewriters/errors.go, admission/plugin)
+_RIGHT: Final = re.compile(r'(?:^|\s)(?:is )?forbidden: User "')
+_RULE: Final = re.compile(
+    r"""(?P<who>admission\ webhook\ "[^"]{1,253}"\ denied\ the\ request
+    |ValidatingAdmissionPolicy\ '[^']{1,253}'\ with\ binding\ '[^']{1,253}'\ denied\ request)(?P<why>.*)""",
+    re.VERBOSE | re.DOTALL,
+)
+_FAILED_CALL: Final = re.compile(r'failed calling webhook "[^"]{1,253}"')
+_PREFIX: Final = re.compile(r'^[a-z.]+(?: "[^"]{1,253}")? is forbidden: ')
+
+# So many characters of a value in a row are no accident; a shorter value counts as a whole.
+_WINDOW: Final = 6
+_SHORTEST: Final = 3
+_MOST: Final = 600  # characters of a sentence that are shown
+_WORD: Final = re.compile(r"""[^\s"'`,;()\[\]{}<>]+""")
+_NOT_SHOWN: Final = "what it says holds a part of the Secret, and is not shown"
+
+
+def is_denial(status: int, said: str) -> bool:
+    """Whether a rule of admission said no, and no right is missing."""
+    if _RULE.search(said):
+        return True
+    return status == _FORBIDDEN and bool(said) and not _RIGHT.search(said)
+
+
+def clean(said: str) -> str:
+    """A sentence as a line may have it: printable, on one line, of bounded length."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(said.split()))
+    return line if len(line) <= _MOST else line[: _MOST - 3] + "..."
+
+
+def guarded(status: int, said: str, values: Iterable[str], doing: str) -> str:
+    """What may be shown of an answer to a request that carried a Secret; nothing when it is no sentence of a refusal.
+
+    Args:
+        status: The HTTP status.
+        said: The API server's sentence, which may quote whatever it was sent.
+        values: The Secret's values in base64, as objects carry them.
+        doing: What was tried; its own words may be shown.
+    """
+    if not (is_denial(status, said) or _RIGHT.search(said) or _FAILED_CALL.search(said)):
+        return ""
+    rule = _RULE.search(said)
+    who, why = (rule["who"], rule["why"]) if rule else ("", said)
+    if _holds_part(why, values):
+        return clean(f"{who}: {_NOT_SHOWN}" if who else _NOT_SHOWN)
+    if rule or not _RIGHT.search(said):  # an authorizer sees no object
+        why = _WORD.sub(lambda word: _masked(word[0], doing), why)
+    return clean(who + why)
+
+
+def denied(said: str) -> str:
+    """A denial's sentence without the object's name, which whoever tells it has said."""
+    return _PREFIX.sub("", said)
+
+
+def values_of(*secrets: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """The values of Secrets in base64."""
+    return tuple(
+        value
+        for secret in secrets
+        for value in (*_texts(secret, "data"), *(_encoded(text) for text in _texts(secret, "stringData")))
+    )
+
+
+def _texts(secret: Mapping[str, Any] | None, part: str) -> Iterator[str]:
+    found = (secret or {}).get(part)
+    yield from (value for value in (found.values() if isinstance(found, dict) else ()) if isinstance(value, str))
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _holds_part(said: str, values: Iterable[str]) -> bool:
+    text = said.lower()
+    windows = {text[at : at + _WINDOW] for at in range(len(text) - _WINDOW + 1)}
+    for value in values:
+        for form in _forms(value):
+            if len(form) < _WINDOW:
+                if len(form) >= _SHORTEST and form in text:
+                    return True
+            elif any(form[at : at + _WINDOW] in windows for at in range(len(form) - _WINDOW + 1)):
+                return True
+    return False
+
+
+def _forms(value: str) -> Iterator[str]:
+    """A value as it could be quoted, in lower case."""
+    yield value.rstrip("=").lower()
+    try:
+        yield base64.b64decode(value, validate=True).decode().lower()
+    except (binascii.Error, ValueError):
+        return
+
+
+def _masked(word: str, doing: str) -> str:
+    """A word, unless it could be a token in yet another form."""
+    return "(not shown)" if could_be_token(word) and word.strip(".:") not in doing else word

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from injector.kube.denials import clean, denied, guarded, is_denial, values_of
+
+TOKEN = "Zk3q9vLw2Xy7Tt5Rr1Pp"
+VALUE = base64.b64encode(TOKEN.encode()).decode()
+DOING = "create secrets/s in namespace pr-1a2b3c4d5e"
+
+RIGHT = 'secrets "s" is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "shop"'
+QUOTA = 'secrets "s" is forbidden: exceeded quota: small, requested: secrets=1, used: secrets=5, limited: secrets=5'
+POLICY = "secrets \"s\" is forbidden: ValidatingAdmissionPolicy 'team' with binding 'all' denied request: name a team"
+WEBHOOK = 'admission webhook "validate.example" denied the request: name a team'
+POD_SECURITY = 'pods "p" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true'
+ENDING = 'secrets "s" is forbidden: unable to create new content in namespace shop because it is being terminated'
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "denial"),
+    [
+        (403, RIGHT, False),
+        (403, 'forbidden: User "jane" cannot get path "/x"', False),
+        (403, "", False),
+        (403, QUOTA, True),
+        (403, POD_SECURITY, True),
+        (403, ENDING, True),
+        *((status, said, True) for status in (400, 401, 403, 409, 413, 422, 429, 500) for said in (POLICY, WEBHOOK)),
+        (422, 'Secret "s" is invalid: data[a b]: Invalid value', False),
+        (409, "the object has been modified", False),
+        (404, 'namespaces "shop" not found', False),
+    ],
+)
+def test_denial_is_told_from_a_missing_right_whatever_its_status(status: int, said: str, *, denial: bool) -> None:
+    assert is_denial(status, said) is denial
+
+
+@pytest.mark.parametrize(("status", "said"), [(403, RIGHT), (403, QUOTA), (422, POLICY), (409, WEBHOOK), (403, ENDING)])
+def test_sentence_of_a_refusal_is_quoted_word_by_word(status: int, said: str) -> None:
+    told = guarded(status, said, [VALUE], DOING)
+    assert told in said
+    assert told.endswith(denied(said))
+
+
+@pytest.mark.parametrize(
+    "part", [TOKEN, TOKEN[3:11], TOKEN.upper(), VALUE, VALUE[5:15], VALUE.rstrip("="), f"x{TOKEN[:6]}y"]
+)
+@pytest.mark.parametrize(
+    ("before", "who"),
+    [
+        ('admission webhook "w" denied the request: ', 'admission webhook "w" denied the request: '),
+        (
+            "secrets \"s\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: ",
+            "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: ",
+        ),
+        ('secrets "s" is forbidden: ', ""),
+    ],
+)
+def test_sentence_with_a_part_of_the_secret_is_not_shown_but_whose_it_is(part: str, before: str, who: str) -> None:
+    told = guarded(403, f"{before}token is {part}!", [VALUE], DOING)
+    assert told == f"{who}what it says holds a part of the Secret, and is not shown"
+
+
+def test_short_value_counts_as_a_whole_and_one_of_two_letters_is_none() -> None:
+    pin, short = (base64.b64encode(value).decode() for value in (b"4711", b"ok"))
+    assert "4711" not in guarded(403, 'admission webhook "w" denied the request: 4711 is weak', [pin], DOING)
+    assert guarded(403, WEBHOOK + " ok", [short], DOING) == WEBHOOK + " ok"
+
+
+@pytest.mark.parametrize("word", [TOKEN.encode().hex(), "eyJhbGciOiJIUzI1NiJ9", TOKEN[::-1]])
+def test_word_that_could_be_a_token_in_another_form_is_masked_and_names_are_not(word: str) -> None:
+    told = guarded(422, f'admission webhook "w" denied the request: "{word}" in pr-1a2b3c4d5e', [VALUE], DOING)
+    assert told == 'admission webhook "w" denied the request: "(not shown)" in pr-1a2b3c4d5e'
+
+
+@pytest.mark.parametrize(("status", "said"), [(422, f"Secret is invalid: {TOKEN}"), (400, "json: bad"), (500, "boom")])
+def test_what_is_no_sentence_of_a_refusal_is_not_quoted(status: int, said: str) -> None:
+    assert guarded(status, said, [], DOING) == ""
+
+
+def test_webhook_that_does_not_answer_is_named() -> None:
+    said = 'Internal error occurred: failed calling webhook "w": failed to call webhook: connection refused'
+    assert guarded(500, said, [VALUE], DOING) == said
+
+
+def test_sentence_is_one_printable_line_of_bounded_length() -> None:
+    assert clean("a\n\n  b\x1b[31mc\u202e") == "a b?[31mc?"
+    assert len(clean("x" * 10_000)) == 600
+
+
+def test_object_is_left_out_where_it_is_told_anyway() -> None:
+    assert denied(QUOTA).startswith("exceeded quota: small")
+    assert denied(WEBHOOK) == WEBHOOK
+
+
+def test_values_of_a_secret_are_found_in_both_of_its_parts() -> None:
+    assert values_of({"data": {"a": VALUE}, "stringData": {"b": TOKEN}}, None, {"data": None}) == (VALUE, VALUE)
