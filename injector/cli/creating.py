@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import yaml  # type: ignore[import-untyped] # it brings no types
 
-from injector.cli import kubeconfig, minting, targets
+from injector.cli import given, kubeconfig, minting, targets
 from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
 from injector.cli.minting import Minter
 from injector.cli.token_source import given_token, token_options
 from injector.core import names
 from injector.core.ownership import owner_of
+from injector.core.request import is_secret_name, shown
 from injector.core.token import parse_token
 from injector.kube.errors import AlreadyExistsError, ForbiddenError, NotFoundError
 from injector.kube.resources import NAMESPACES, SECRETS
@@ -86,16 +87,20 @@ def create(  # noqa: PLR0913 - one parameter per option
     """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
     refs = targets.parse(secrets, namespace_selector)
     targets.check_key(key)
+    direction = writing.APP if app_token else writing.API
     if print_manifest:
-        return _print_manifests(refs, key, store, remote_key, namespace_selector)
-    if store or remote_key:
+        given.refuse(given.flags().keys() - _OF_A_MANIFEST, "--print-manifest makes no token and asks no cluster")
+        return _print_manifests(refs, key, direction, _store(store), remote_key)
+    if store is not None or remote_key is not None:
         raise click.UsageError("--store and --remote-key go with --print-manifest")
     value = given_token(token_file, token_stdin=token_stdin)
-    given = None if value is None else tokens.supplied(value, now=int(time.time()))
+    if value is not None:
+        given.refuse(minting.NAMES, "the token is there already, and none is made")
+    supplied = None if value is None else tokens.supplied(value, now=int(time.time()))
     minter = Minter.of(options)
-    run = _Run(Connect.of(options), key, writing.APP if app_token else writing.API, namespace_selector)
+    run = _Run(Connect.of(options), key, direction, namespace_selector)
     if dry_run == "client":
-        _tell(dict.fromkeys(run.resolve(refs), "would-create"), {}, output)
+        _tell(dict.fromkeys(run.resolve(refs), "would-create"), {}, key, output)
         return Exit.FINE
     there = run.look(refs)
     tried = run.write({ref: _PLACEHOLDER for ref, found in there.items() if found is None}, dry_run=True)
@@ -103,12 +108,12 @@ def create(  # noqa: PLR0913 - one parameter per option
     outcome = {**tried, **dict.fromkeys(missing, "would-create")}
     if dry_run is None and missing:
         known = [found for found in there.values() if found is not None]
-        maker = _Maker(given, minter.with_keys(options, run.connect) if given is None else minter, known, key)
+        maker = _Maker(supplied, minter.with_keys(options, run.connect) if supplied is None else minter, known, key)
         outcome |= run.write({ref: maker(ref.namespace, same=same) for ref in missing}, dry_run=False)
         if maker.has_made and maker.note is not None:
             click.echo(f"note: {maker.note}", err=True)
     there |= {ref: run.read(ref) for ref, told in outcome.items() if told == _EXISTS}  # made by somebody else meanwhile
-    _tell(outcome, {ref: found.secret for ref, found in there.items() if found is not None}, output)
+    _tell(outcome, {ref: found.secret for ref, found in there.items() if found is not None}, key, output)
     return Exit.FINDINGS if any(there.values()) or _EXISTS in outcome.values() else Exit.FINE
 
 
@@ -175,6 +180,8 @@ class _Run:
                     outcome[ref] = "created"
                 except AlreadyExistsError:
                     outcome[ref] = _EXISTS
+                except NotFoundError:  # who may not see namespaces hears of it here
+                    raise targets.no_namespace(ref.namespace) from None
 
         try:
             kubeconfig.run(self.connect, work)
@@ -191,7 +198,7 @@ async def _check_namespace(api: Api, name: str) -> None:
     try:
         found = await api.get(NAMESPACES, name)
     except NotFoundError:
-        raise click.ClickException(f"there is no namespace {name}; create it first, or look at --context") from None
+        raise targets.no_namespace(name) from None
     except ForbiddenError:
         return  # who may create a Secret need not see the namespace
     if "deletionTimestamp" in found["metadata"]:
@@ -211,18 +218,18 @@ async def _read(api: Api, ref: SecretRef) -> _There | None:
 class _Maker:
     """One token for all, or one each."""
 
-    def __init__(self, given: Minted | None, minter: Minter, there: Sequence[_There], key: str) -> None:
+    def __init__(self, supplied: Minted | None, minter: Minter, there: Sequence[_There], key: str) -> None:
         self.has_made = False
         self.note = minter.note
-        self._given = given
+        self._supplied = supplied
         self._minter = minter
-        self._shared = given
+        self._shared: Minted | None = None
         self._there = there
         self._key = key
 
     def __call__(self, namespace: str, *, same: bool) -> Minted:
-        if self._given is not None:
-            return self._given
+        if self._supplied is not None:
+            return self._supplied
         if not same:
             return self._make(namespace)
         if self._shared is None:
@@ -235,7 +242,9 @@ class _Maker:
 
     def _begun(self) -> Minted | None:
         """The token of an earlier run that was ended half-way: the one that all of ours which are there have."""
-        ours = [one for one in self._there if owner_of(one.secret) is None and one.secret.token_id is not None]
+        ours = [
+            one for one in self._there if owner_of(one.secret, self._key) is None and one.secret.token_id is not None
+        ]
         if len({one.secret.token_id for one in ours}) != 1 or self._key not in ours[0].secret.keys:
             return None
         secret = ours[0].secret
@@ -248,34 +257,55 @@ class _Maker:
         )
 
 
-def _print_manifests(
-    refs: Sequence[SecretRef], key: str, store: str | None, remote: str | None, selector: str | None
-) -> int:
-    if selector is not None:
-        raise click.UsageError("--print-manifest asks no cluster: name the namespaces instead of a selector")
-    if store is None:
+# What a manifest is made from; nothing else of the options says anything of it.
+_OF_A_MANIFEST: Final = frozenset({"secrets", "key", "app_token", "print_manifest", "store", "remote_key"})
+
+
+def _store(text: str | None) -> writing.Store:
+    """The store that `[KIND/]NAME` means.
+
+    Raises:
+        click.UsageError: It means none.
+    """
+    if not text:
         raise click.UsageError("--print-manifest needs --store: which store has the value?")
+    kind, slash, name = text.rpartition("/")
+    if slash and kind not in writing.STORE_KINDS:
+        raise click.UsageError(
+            f"--store: {shown(kind)} is no kind of store; allowed are {', '.join(writing.STORE_KINDS)}"
+        )
+    if not is_secret_name(name):
+        raise click.UsageError(
+            f"--store: {shown(name)} is no name; allowed are lower-case letters, digits, '-' and '.'"
+        )
+    return writing.Store(kind if slash else writing.STORE_KINDS[0], name)
+
+
+def _print_manifests(
+    refs: Sequence[SecretRef], key: str, direction: str, store: writing.Store, remote: str | None
+) -> int:
     if remote is not None and len(refs) > 1:
         raise click.UsageError("--remote-key is one key; print one manifest at a time")
+    if remote is not None and not remote.strip():
+        raise click.UsageError("--remote-key is empty")
     for number, ref in enumerate(refs):
-        manifest = writing.external_secret(ref, key, store, remote or f"dapr/{ref.namespace}/{ref.name}")
+        remote_key = remote or f"dapr/{ref.namespace}/{ref.name}"
+        manifest = writing.external_secret(ref, key, direction, store, remote_key)
         click.echo("---" if number else "", nl=bool(number))
         click.echo(yaml.safe_dump(manifest, sort_keys=False), nl=False)
     return Exit.FINE
 
 
-def _tell(outcome: Mapping[SecretRef, str], there: Mapping[SecretRef, TokenSecret], output: str) -> None:
+def _tell(outcome: Mapping[SecretRef, str], there: Mapping[SecretRef, TokenSecret], key: str, output: str) -> None:
     rows = []
     for ref in sorted({*outcome, *there}):
         secret = there.get(ref)
-        owner = owner_of(secret) if secret is not None else None
-        told = f"left as it is; written by {owner.name}: {owner.sign}" if owner else "left as it is; it is ours"
         rows.append(
             {
                 "namespace": ref.namespace,
                 "name": ref.name,
                 "outcome": outcome.get(ref, _EXISTS),
-                "told": told if secret is not None else "",
+                "told": _left(secret, key) if secret is not None else "",
             }
         )
     if output == "json":
@@ -284,3 +314,10 @@ def _tell(outcome: Mapping[SecretRef, str], there: Mapping[SecretRef, TokenSecre
     for row in rows:
         told = f" ({row['told']})" if row["told"] else ""
         click.echo(f"{row['namespace']}/{row['name']}: {row['outcome']}{told}")
+
+
+def _left(secret: TokenSecret, key: str) -> str:
+    """Why a Secret that is there was left alone."""
+    owner = owner_of(secret, key)
+    whose = f"written by {owner.name}: {owner.sign}" if owner else "it is ours"
+    return f"left as it is; {whose}" + ("" if key in secret.keys else f"; it has no key {key}")

@@ -78,6 +78,12 @@ _OPTIONS: Final = (
 )
 
 
+# The parameters' names.
+NAMES: Final = frozenset(
+    {"form", "alg", "signing_key", "create_key", "rotate_key", "expires_in", "issuer", "subject", "audience", "extra"}
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Minter:
     """Makes tokens as the options say."""

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from injector.cli import kubeconfig, minting, targets
+from injector.cli import given, kubeconfig, minting, targets
 from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
 from injector.cli.minting import Minter
 from injector.cli.output import counted
 from injector.cli.rollouttable import Table, lines
+from injector.cli.signals import interruptible
 from injector.cli.token_source import given_token, token_options
 from injector.core import claims
 from injector.core.ownership import owner_of
@@ -29,10 +31,11 @@ from injector.kube.errors import NotFoundError
 from injector.kube.resources import SECRETS
 from injector.tokens import minting as tokens
 from injector.tokens import observing, reading, rolling, writing
+from injector.tokens.observing import Owners
 from injector.tokens.rolling import Pace, Progress, Roller, SupersededError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from injector.core.ownership import SecretRef, TokenSecret
     from injector.core.rollout import Holder, Ref, Step
@@ -145,7 +148,7 @@ class _Rotation:
     refs: tuple[SecretRef, ...]
     key: str
     minter: Minter
-    given: Minted | None
+    supplied: Minted | None
     pace: Pace
     settle: float
     restart: bool
@@ -159,19 +162,21 @@ class _Rotation:
         Raises:
             click.UsageError: They do not go together.
         """
-        value = given_token(options["token_file"], token_stdin=options["token_stdin"])
-        if options["resume"] and (value is not None or options["same"]):
-            raise click.UsageError("--resume writes no token: leave --token-file, --token-stdin and --same out")
-        if options["resume"] and not restart:
-            raise click.UsageError("--resume goes with --restart")
+        if options["resume"]:
+            given.refuse({"token_file", "token_stdin", "same", *minting.NAMES}, "--resume writes no token")
+            if not restart:
+                raise click.UsageError("--resume goes with --restart")
         targets.check_key(options["key"])
+        value = given_token(options["token_file"], token_stdin=options["token_stdin"])
+        if value is not None:
+            given.refuse(minting.NAMES, "the token is there already, and none is made")
         return cls(
             options=options,
             connect=Connect.of(options),
             refs=targets.parse(options["secrets"], None),
             key=options["key"],
             minter=Minter.of(options),
-            given=None if value is None else tokens.supplied(value, now=int(time.time())),
+            supplied=None if value is None else tokens.supplied(value, now=int(time.time())),
             pace=Pace(at_once=options["at_once"], timeout=claims.lifetime(options["timeout"], shortest=1)),
             settle=claims.lifetime(options["settle"], shortest=0),
             restart=restart,
@@ -181,6 +186,10 @@ class _Rotation:
 
     def run(self) -> int:
         """Look, try, write, restart, tell."""
+        with interruptible():
+            return self._run()
+
+    def _run(self) -> int:
         resume, dry_run = self.options["resume"], self.options["dry_run"]
         found = kubeconfig.run(self.connect, self._look)
         if not resume:
@@ -212,13 +221,15 @@ class _Rotation:
         """How to go on. A write whose answer never came may have been done: then only doing all of it again is sure."""
         if self.options["resume"] or len(written) == len(self.refs):
             return f"go on with: {self._again()}"
-        given = ", ".join(map(str, written)) or "none for sure"
-        return f"given another token before: {given}; run the same command again, which gives each a new one"
+        done = ", ".join(map(str, written)) or "none for sure"
+        return f"given another token before: {done}; run the same command again, which gives each a new one"
 
     def _again(self) -> str:
         what = "revoke" if self.revoke else "rotate --restart"
         key = "" if self.key == _DEFAULT_KEY else f" --key {self.key}"
-        return f"dapr-token-injector secret {what} {' '.join(map(str, self.refs))}{key} --resume"
+        named = {"--kubeconfig": self.connect.kubeconfig, "--context": self.connect.context}
+        where = "".join(f" {flag} {shlex.quote(value)}" for flag, value in named.items() if value)
+        return f"dapr-token-injector secret {what} {' '.join(map(str, self.refs))}{key}{where} --resume"
 
     # --- before anything is written ---
 
@@ -238,7 +249,7 @@ class _Rotation:
             known = counted(len(secret.keys), "other key")
             raise click.ClickException(f"Secret {secret.ref} has no key {self.key} but {known}; name one with --key")
         if self.options["resume"]:
-            if version_of(secret).id is None:
+            if version_of(secret, self.key).id is None:
                 raise click.ClickException(
                     f"Secret {secret.ref}: nothing tells when its data changed; leave --resume out"
                 )
@@ -247,7 +258,7 @@ class _Rotation:
 
     def _check_owners(self, found: Mapping[SecretRef, _Found]) -> None:
         for ref, one in found.items():
-            owner = owner_of(one.secret)
+            owner = owner_of(one.secret, self.key)
             if owner is None:
                 continue
             if not self.options["force"]:
@@ -266,16 +277,16 @@ class _Rotation:
         if not self.options["resume"]:
             for ref, one in found.items():
                 body = writing.renewed(one.object, self.key, _PLACEHOLDER)
-                await api.replace(SECRETS, body, ref.namespace, dry_run=True)
+                await api.replace(SECRETS, body, ref.namespace, dry_run=True, before=one.object)
         if self.restart:
             versions = _all_new(found)
-            for step in await self._plan(api, versions):
+            for step in await self._plan(api, versions, Owners(api)):
                 if step.action is Action.RESTART:
                     await rolling.restart(api, step, versions, dry_run=True)
 
     def _mint(self) -> dict[SecretRef, Minted]:
-        if self.given is not None:
-            return dict.fromkeys(self.refs, self.given)
+        if self.supplied is not None:
+            return dict.fromkeys(self.refs, self.supplied)
         minter = self.minter.with_keys(self.options, self.connect)
         if minter.note is not None:
             click.echo(f"note: {minter.note}", err=True)
@@ -294,38 +305,50 @@ class _Rotation:
     ) -> _Result:
         keys = dict.fromkeys(self.refs, self.key)
         if self.options["dry_run"]:
-            versions = _current(found) if self.options["resume"] else _all_new(found)
-            steps = await self._plan(api, versions)
+            versions = _current(found, self.key) if self.options["resume"] else _all_new(found)
+            steps = await self._plan(api, versions, Owners(api))
             return _Result(secrets=_told(found), progress=rolling.at_first(steps, restart=self.restart), holders=())
         now = dict(found)
         for ref, token in minted.items():
-            answer = await api.replace(SECRETS, writing.renewed(found[ref].object, self.key, token), ref.namespace)
+            before = found[ref].object
+            body = writing.renewed(before, self.key, token)
+            answer = await api.replace(SECRETS, body, ref.namespace, before=before)
             now[ref] = _Found(reading.token_secret(answer), {})
             written.append(ref)
             click.echo(f"Secret {ref}: another token, id {token.id}", err=True)
-        versions = _current(now)
+        versions = _current(now, self.key)
         if not self.restart:
-            steps = await self._plan(api, versions)
-            seen = await observing.observe(api, keys)
+            seen = await observing.observe(api, keys, Owners(api))
+            steps = plan(versions, seen.workloads, seen.holders)
             progress = {ref: one for ref, one in rolling.at_first(steps, restart=False).items() if one.stale}
             return _Result(secrets=_told(now), progress=progress, holders=holding(versions, seen.holders))
         if minted:
             await asyncio.sleep(self.settle)  # for kubelets, which hear of the change by a watch
-        steps = await self._plan(api, versions)
+        owners = Owners(api)
+        steps = await self._plan(api, versions, owners)
         with Table() as table:
-            roller = Roller(api, keys, versions, self.pace, table.show)
+            roller = Roller(api, keys, versions, self.pace, table.show, owners)
             await roller.roll(steps, wait=self.wait)
-            holders = await self._last(api, versions, table) if self.revoke else ()
+            holders: Sequence[Holder] = ()
+            if self.revoke:
+                holders = await self._last(api, versions, table, owners, roller.progress)
+            elif not self.wait:
+                holders = holding(versions, (await observing.observe(api, keys, owners)).holders)
         return _Result(secrets=_told(now), progress=roller.progress, holders=holders)
 
-    async def _last(self, api: Api, versions: Mapping[SecretRef, Version], table: Table) -> Sequence[Holder]:
+    async def _last(
+        self, api: Api, versions: Mapping[SecretRef, Version], table: Table, owners: Owners, held: Collection[Ref]
+    ) -> Sequence[Holder]:
         """Wait until nobody holds an old token; who still does at the end."""
         deadline = time.monotonic() + self.pace.timeout
         told: tuple[str, ...] = ()
+        keys = dict.fromkeys(self.refs, self.key)
         while True:
-            seen = await observing.observe(api, dict.fromkeys(self.refs, self.key))
+            owners.forget(held)
+            seen = await observing.observe(api, keys, owners)
             holders = holding(versions, seen.holders)
-            steps = plan(versions, seen.workloads, seen.holders)
+            held = {holder.workload for holder in holders}
+            steps = plan(versions, seen.workloads, holders)
             moving = [holder for holder in holders if holder.is_ending]
             names = tuple(f"{holder.namespace}/{holder.name}" for holder in holders)
             if names and names != told:
@@ -336,8 +359,8 @@ class _Rotation:
                 return holders
             await asyncio.sleep(self.pace.interval)
 
-    async def _plan(self, api: Api, versions: Mapping[SecretRef, Version]) -> tuple[Step, ...]:
-        seen = await observing.observe(api, dict.fromkeys(self.refs, self.key))
+    async def _plan(self, api: Api, versions: Mapping[SecretRef, Version], owners: Owners) -> tuple[Step, ...]:
+        seen = await observing.observe(api, dict.fromkeys(self.refs, self.key), owners)
         return plan(versions, seen.workloads, seen.holders)
 
     # --- telling ---
@@ -351,16 +374,17 @@ class _Rotation:
         if self.revoke and not self.options["dry_run"]:
             held = ", ".join(f"{one.namespace}/{one.name}" for one in result.holders)
             click.echo(f"NOT revoked: still held by {held}" if held else "revoked: no process holds the old token")
-        elif not self.restart and result.holders and not self.options["dry_run"]:
-            click.echo(f"{counted(len(result.holders), 'Pod')} still with the old token; restart with: {self._again()}")
+        elif result.holders and not self.options["dry_run"]:
+            what = "wait for them with" if self.restart else "restart with"
+            click.echo(f"{counted(len(result.holders), 'Pod')} still with the old token; {what}: {self._again()}")
 
 
 _DEFAULT_KEY: Final = "token"
 _PLACEHOLDER: Final = tokens.opaque(now=0, lifetime=None)
 
 
-def _current(found: Mapping[SecretRef, _Found]) -> dict[SecretRef, Version]:
-    return {ref: version_of(one.secret) for ref, one in found.items()}
+def _current(found: Mapping[SecretRef, _Found], key: str) -> dict[SecretRef, Version]:
+    return {ref: version_of(one.secret, key) for ref, one in found.items()}
 
 
 def _all_new(found: Mapping[SecretRef, _Found]) -> dict[SecretRef, Version]:

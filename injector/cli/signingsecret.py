@@ -2,50 +2,52 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from injector.cli import kubeconfig, targets
 from injector.cli.signingkeys import DATA_KEY
 from injector.core import names
+from injector.core.ownership import SecretRef, owner_of
 from injector.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
 from injector.kube.resources import SECRETS
+from injector.tokens import reading
 
 if TYPE_CHECKING:
     from injector.cli.kubeconfig import Connect
+    from injector.kube.client import Api
 
 
 class SecretStore:
     """One key of one Secret of ours."""
 
     def __init__(self, namespace: str, name: str, connect: Connect) -> None:
-        self.name = f"Secret {namespace}/{name}"
-        self._namespace = namespace
-        self._secret = name
+        self._ref = SecretRef(namespace, name)
+        self.name = f"Secret {self._ref}"
         self._connect = connect
         self._before: dict[str, Any] = {}
 
     def read(self) -> bytes | None:
         """The value under its key."""
-        return asyncio.run(self._read())
+        return kubeconfig.run(self._connect, self._read)
 
     def create(self, content: bytes) -> bool:
         """A new Secret."""
-        return asyncio.run(self._create(content))
+        return kubeconfig.run(self._connect, lambda api: self._create(api, content))
 
     def replace(self, content: bytes) -> None:
-        """The same Secret, if nobody has written to it since."""
-        asyncio.run(self._replace(content))
+        """The same Secret, if it is ours and nobody has written to it since."""
+        self._check_owner()
+        kubeconfig.run(self._connect, lambda api: self._replace(api, content))
 
-    async def _read(self) -> bytes | None:
-        async with await self._connect() as api:
-            try:
-                self._before = await api.get(SECRETS, self._secret, self._namespace)
-            except NotFoundError:
-                return None
+    async def _read(self, api: Api) -> bytes | None:
+        try:
+            self._before = await api.get(SECRETS, self._ref.name, self._ref.namespace)
+        except NotFoundError:
+            return None
         value = (self._before.get("data") or {}).get(DATA_KEY)
         if value is None:
             raise click.UsageError(f"--signing-key {self.name}: it has no key {DATA_KEY}, so it holds no signing key")
@@ -54,29 +56,44 @@ class SecretStore:
         except binascii.Error:  # pragma: no cover - the API server keeps no such Secret
             raise click.UsageError(f"--signing-key {self.name}: its {DATA_KEY} is not base64") from None
 
-    async def _create(self, content: bytes) -> bool:
+    async def _create(self, api: Api, content: bytes) -> bool:
         body = {
             "apiVersion": "v1",
             "kind": "Secret",
             "type": "Opaque",
             "metadata": {
-                "name": self._secret,
-                "namespace": self._namespace,
+                "name": self._ref.name,
+                "namespace": self._ref.namespace,
                 "labels": {names.MANAGED_BY: names.MANAGER},
             },
             "data": {DATA_KEY: base64.b64encode(content).decode()},
         }
-        async with await self._connect() as api:
-            try:
-                await api.create(SECRETS, body, self._namespace)
-            except AlreadyExistsError:
-                return False
+        try:
+            await api.create(SECRETS, body, self._ref.namespace)
+        except AlreadyExistsError:
+            return False
+        except NotFoundError:
+            raise targets.no_namespace(self._ref.namespace) from None
         return True
 
-    async def _replace(self, content: bytes) -> None:
+    def _check_owner(self) -> None:
+        """Refuse to change what somebody else writes, and what nobody can change."""
+        secret = reading.token_secret(self._before)
+        owner = owner_of(secret, DATA_KEY)
+        if owner is not None:
+            raise click.UsageError(
+                f"--signing-key {self.name} is written by {owner.name} ({owner.sign}), who may write it back: "
+                "rotate the key there"
+            )
+        if secret.immutable:
+            raise click.UsageError(f"--signing-key {self.name} is immutable: make a key in one of another name")
+
+    async def _replace(self, api: Api, content: bytes) -> None:
         data = {**self._before["data"], DATA_KEY: base64.b64encode(content).decode()}
-        async with await self._connect() as api:
-            try:
-                await api.replace(SECRETS, {**self._before, "data": data}, self._namespace)
-            except ConflictError as error:
-                raise click.UsageError(f"--signing-key: {error}; run it again") from None
+        body = {**self._before, "apiVersion": "v1", "kind": "Secret", "data": data}
+        try:
+            await api.replace(SECRETS, body, self._ref.namespace, before=self._before)
+        except ConflictError as error:
+            raise click.UsageError(f"--signing-key: {error}; run it again") from None
+        except NotFoundError:
+            raise click.UsageError(f"--signing-key {self.name}: somebody deleted it meanwhile; run it again") from None

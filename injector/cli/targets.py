@@ -44,6 +44,11 @@ def _parse(text: str, selector: str | None) -> SecretRef:
     return SecretRef(namespace, name)
 
 
+def no_namespace(name: str) -> click.ClickException:
+    """What to say where a namespace is not there."""
+    return click.ClickException(f"there is no namespace {name}; create it first, or look at --context")
+
+
 def check_key(key: str) -> None:
     """Refuse what no Secret can have.
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 _STDIN: Final = "standard input"
+# Linux keeps no more of a line that is being typed (N_TTY_BUF_SIZE, with the line's end):
+# https://github.com/torvalds/linux/blob/master/drivers/tty/n_tty.c
+_LONGEST_LINE: Final = 4095
 
 
 def token_options(command: _CommandT) -> _CommandT:
@@ -52,8 +55,21 @@ def token_of_stdin() -> Token:
         click.ClickException: It cannot be one.
     """
     if sys.stdin.isatty():
-        return _checked(_STDIN, click.prompt("Token", hide_input=True, err=True).encode())
+        return _checked(_STDIN, _asked())
     return _checked(_STDIN, secretfiles.read(secretfiles.STDIN, "the token"))
+
+
+def _asked() -> bytes:
+    """What is typed or pasted at a terminal, as it came."""
+    try:
+        line = str(click.prompt("Token", hide_input=True, err=True)).encode("utf-8", "surrogateescape")
+    except UnicodeDecodeError as error:
+        line = bytes(error.object).removesuffix(b"\n")
+    if len(line) >= _LONGEST_LINE:
+        raise click.ClickException(
+            f"{_STDIN} holds no token: a terminal cuts a line after {_LONGEST_LINE} bytes; use --token-file"
+        )
+    return line
 
 
 def _checked(where: str, value: bytes) -> Token:

@@ -28,10 +28,11 @@ class SecretRef:
 
 @dataclass(frozen=True, slots=True)
 class DataWriter:
-    """A field manager that owns keys under `data`, and when it last changed anything (seconds since 1970)."""
+    """A field manager, the keys under `data` that it owns, and when it last changed anything (seconds since 1970)."""
 
     manager: str
     time: int | None
+    keys: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +52,16 @@ class TokenSecret:
         """The id of the token in it, if we wrote it."""
         return self.annotations.get(names.TOKEN_ID)
 
-    @property
-    def changed(self) -> int | None:
-        """When its data last changed, in seconds since 1970: not before this, so errors make a Pod look older.
+    def writers_of(self, key: str) -> tuple[DataWriter, ...]:
+        """Who wrote the value under a key."""
+        return tuple(writer for writer in self.writers if key in writer.keys)
+
+    def changed(self, key: str) -> int | None:
+        """When the value under a key last changed, in seconds since 1970: not after this, so a Pod never looks younger.
 
         None when nothing tells: managed fields can be stripped.
         """
-        times = [writer.time for writer in self.writers]
+        times = [writer.time for writer in self.writers_of(key)]
         return max((time for time in times if time is not None), default=None) if all(times) else None
 
 
@@ -100,18 +104,22 @@ MARKS: Final = (
 )
 
 
-def owner_of(secret: TokenSecret) -> Owner | None:
-    """Who else writes the Secret; None when it is ours alone."""
+def owner_of(secret: TokenSecret, key: str) -> Owner | None:
+    """Who else writes the value under a key; None when it is ours.
+
+    Other keys may be anybody's: whoever writes them leaves ours alone. Tools that write a Secret as a whole, or put a
+    key back that was changed, are told by their marks, whatever they own now.
+    """
     if secret.owners:
         return Owner(secret.owners[0], "it is in ownerReferences")
     marked = _marked(secret)
     if marked is not None:
         return marked
-    others = sorted({writer.manager for writer in secret.writers} - {names.MANAGER})
+    others = sorted({writer.manager for writer in secret.writers_of(key)} - {names.MANAGER})
     if secret.labels.get(names.MANAGED_BY) != names.MANAGER:
         return Owner(others[0] if others else "somebody else", f"it has no label {names.MANAGED_BY}={names.MANAGER}")
     if others:
-        return Owner(others[0], "this field manager wrote its data")
+        return Owner(others[0], f"this field manager wrote the key {key}")
     return None
 
 

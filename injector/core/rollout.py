@@ -74,8 +74,9 @@ class Workload:
     """What stands at the end of a Pod's chain of owners.
 
     `partition`: positions of Pods below it are not updated (StatefulSet). `restarted_for`: per annotation key, the id
-    on its template. `is_settled`: the last change of its template has reached every Pod, and all are ready. `failure`:
-    what the cluster says of a rollout that does not go on. `is_restarted_elsewhere`: the tool that does so by itself.
+    on its template. `is_settled`: the last change of its template has reached every Pod, and all are available.
+    `failure`: what the cluster says of a rollout that does not go on; `trouble`: why it may not go on.
+    `is_restarted_elsewhere`: the tool that does so by itself.
     """
 
     ref: Ref
@@ -84,6 +85,7 @@ class Workload:
     restarted_for: Mapping[str, str] = field(default_factory=dict)
     is_settled: bool = True
     failure: str = ""
+    trouble: str = ""
     is_restarted_elsewhere: str = ""
     recreates: bool = False
 
@@ -157,10 +159,10 @@ class Step:
     note: str = ""
 
 
-def version_of(secret: TokenSecret) -> Version:
-    """What a Secret holds now; our id counts only while nobody else has written the data since."""
-    changed = secret.changed
-    others = [writer.time for writer in secret.writers if writer.manager != names.MANAGER]
+def version_of(secret: TokenSecret, key: str) -> Version:
+    """What a Secret holds under a key now; our id counts only while nobody else has written that value since."""
+    changed = secret.changed(key)
+    others = [writer.time for writer in secret.writers_of(key) if writer.manager != names.MANAGER]
     if secret.token_id is not None and (changed is None or changed not in others):
         return Version(id=secret.token_id, changed=changed)
     return Version(id=None if changed is None else f"changed-{changed}", changed=changed)

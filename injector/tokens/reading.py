@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.core.ownership import DataWriter, SecretRef, TokenSecret
 from injector.core.rollout import Hold, Holder, Ref, Use, Workload
+from injector.kube.denials import denied, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -44,12 +45,18 @@ def token_secret(secret: Object) -> TokenSecret:
         annotations=dict(meta.get("annotations") or {}),
         owners=tuple(f"{owner.get('kind')}/{owner.get('name')}" for owner in meta.get("ownerReferences") or ()),
         writers=tuple(
-            DataWriter(entry.get("manager", ""), seconds(entry.get("time")))
+            DataWriter(entry.get("manager", ""), seconds(entry.get("time")), keys)
             for entry in meta.get("managedFields") or ()
-            if any(key.startswith("f:") for key in (entry.get("fieldsV1") or {}).get("f:data") or ())
+            if (keys := _owned_keys(entry))
         ),
         immutable=bool(secret.get("immutable")),
     )
+
+
+def _owned_keys(entry: Object) -> frozenset[str]:
+    """The keys of the data that an entry of managedFields names."""
+    fields = (entry.get("fieldsV1") or {}).get("f:data") or ()
+    return frozenset(name.removeprefix("f:") for name in fields if name.startswith("f:"))
 
 
 # --- Pods ---
@@ -181,11 +188,11 @@ def _number(name: str) -> int:
     return int(tail) if tail.isdecimal() else 0
 
 
-def controller(meta: Object) -> tuple[str, str, str] | None:
-    """Version, kind and name of the owner that controls an object."""
+def controller(meta: Object) -> tuple[str, str, str, str] | None:
+    """Version, kind, name and uid of the owner that controls an object."""
     for owner in meta.get("ownerReferences") or ():
         if owner.get("controller"):
-            return owner.get("apiVersion", ""), owner.get("kind", ""), owner.get("name", "")
+            return owner.get("apiVersion", ""), owner.get("kind", ""), owner.get("name", ""), owner.get("uid", "")
     return None
 
 
@@ -208,6 +215,7 @@ def workload(found: Object) -> Workload:
         restarted_for=dict(template),
         is_settled=is_seen and settled(spec, status),
         failure=_failure(status) if is_seen else "",
+        trouble=_trouble(status),
         recreates=(spec.get("strategy") or {}).get("type") == "Recreate",
     )
 
@@ -261,7 +269,7 @@ def _stateful_set_settled(spec: Object, status: Object) -> bool:
     partition = int(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0)
     return (
         _count(status, "updatedReplicas") >= max(wanted - partition, 0)
-        and _count(status, "readyReplicas") >= wanted
+        and _count(status, "availableReplicas") >= wanted  # ready for minReadySeconds, the last Pod as well
         and _count(status, "replicas") == wanted
     )
 
@@ -297,4 +305,15 @@ def _failure(status: Object) -> str:
     for one in conditions:
         if one.get("type") == "Progressing" and one.get("reason") == "ProgressDeadlineExceeded":
             return "its new Pods are not ready within its progressDeadlineSeconds"
+    return ""
+
+
+_FORBIDDEN: Final = 403
+
+
+def _trouble(status: Object) -> str:
+    """Why a Deployment's Pods are not made: what a quota, a policy or a webhook says of them."""
+    for one in status.get("conditions") or ():
+        if one.get("type") == "ReplicaFailure" and one.get("status") == "True":
+            return guarded(_FORBIDDEN, denied(str(one.get("message", ""))), (), "")
     return ""

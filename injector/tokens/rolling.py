@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from injector.core.ownership import SecretRef
     from injector.core.rollout import Holder, Workload
     from injector.kube.client import Api
-    from injector.tokens.observing import Observed
+    from injector.tokens.observing import Observed, Owners
 
 
 class State(StrEnum):
@@ -104,9 +104,11 @@ class Roller:
         versions: Mapping[SecretRef, Version],
         pace: Pace,
         tell: Callable[[Mapping[Ref, Progress]], None],
+        owners: Owners,
     ) -> None:
         self.progress: dict[Ref, Progress] = {}
         self._api = api
+        self._owners = owners  # whose a Pod is does not change; what its owner is like is asked at each look
         self._keys = keys
         self._versions = versions
         self._pace = pace
@@ -157,7 +159,7 @@ class Roller:
         try:
             await self._check_secrets({secret for step in wave for secret in step.secrets})
             keys = {secret: key for secret, key in self._keys.items() if any(secret in step.secrets for step in wave)}
-            seen = await observing.observe(self._api, keys)
+            seen = await observing.observe(self._api, keys, self._owners)
             workloads = {step.ref: await observing.look(self._api, step.ref) for step in wave}
         except UnavailableError:
             if is_late:
@@ -188,8 +190,9 @@ class Roller:
         if workload.failure:
             return self._set(step, State.FAILED, workload.failure, names_left)
         if is_late:
-            return self._set(step, State.FAILED, f"not ready within {self._pace.timeout:g} s", names_left)
-        self._set(step, State.RESTARTING, step.note, names_left)
+            told = f"not ready within {self._pace.timeout:g} s" + (f": {workload.trouble}" if workload.trouble else "")
+            return self._set(step, State.FAILED, told, names_left)
+        self._set(step, State.RESTARTING, workload.trouble or step.note, names_left)
         return False
 
     def _stale(self, ref: Ref, seen: Observed) -> list[Holder]:
@@ -204,7 +207,7 @@ class Roller:
     async def _check_secrets(self, secrets: Iterable[SecretRef]) -> None:
         for secret in secrets:
             found = await self._api.get(SECRETS, secret.name, secret.namespace)
-            if version_of(reading.token_secret(found)).id != self._versions[secret].id:
+            if version_of(reading.token_secret(found), self._keys[secret]).id != self._versions[secret].id:
                 raise SupersededError(secret)
 
     def _set(self, step: Step, state: State, told: str = "", stale: tuple[str, ...] | None = None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
@@ -55,20 +56,32 @@ _OURS: Final = frozenset(
 )
 
 
-def external_secret(ref: SecretRef, key: str, store: str, remote_key: str) -> Object:
+# Kinds of the External Secrets Operator: https://external-secrets.io/latest/api/secretstore/
+STORE_KINDS: Final = ("ClusterSecretStore", "SecretStore")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A store of the External Secrets Operator."""
+
+    kind: str
+    name: str
+
+
+def external_secret(ref: SecretRef, key: str, direction: str, store: Store, remote_key: str) -> Object:
     """An ExternalSecret that fills the Secret from a store of the caller's; it holds no value."""
-    kind, slash, name = store.partition("/")
     return {
         "apiVersion": "external-secrets.io/v1",
         "kind": "ExternalSecret",
         "metadata": {"name": ref.name, "namespace": ref.namespace},
         "spec": {
             "refreshInterval": "24h",
-            "secretStoreRef": {
-                "kind": kind if slash else "ClusterSecretStore",
-                "name": name if slash else kind,
+            "secretStoreRef": {"kind": store.kind, "name": store.name},
+            "target": {
+                "name": ref.name,
+                "creationPolicy": "Owner",
+                "template": {"type": "Opaque", "metadata": {"labels": {names.TOKEN_LABEL: direction}}},
             },
-            "target": {"name": ref.name, "creationPolicy": "Owner", "template": {"type": "Opaque"}},
             "data": [{"secretKey": key, "remoteRef": {"key": remote_key}}],
         },
     }

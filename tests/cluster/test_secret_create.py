@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster.objects import SECRET
-from tests.cluster.tokencommands import Commands, marker, workload
+from tests.cluster.tokencommands import Commands, limited, marker, workload
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.controlplane.kubectl import Kubectl
+    from tests.controlplane.kubectl import Json, Kubectl
 
 
 @pytest.fixture
@@ -162,6 +162,121 @@ def test_namespace_that_is_not_there_is_one_line_and_nothing_is_written(commands
         == f"Error: there is no namespace {commands.kubectl.namespace}-no; create it first, or look at --context\n"
     )
     assert commands.kubectl.list("secrets") == ()
+
+
+def test_signing_key_of_somebody_else_is_used_and_not_rotated(commands: Commands) -> None:
+    namespace = commands.kubectl.namespace
+    place = f"secret:{namespace}/signing"
+    assert commands.run("token", "generate", "--signing-key", place, "--create-key").code == 0
+    value = commands.kubectl.get("secret", "signing")["data"]["jwks.json"]
+    commands.kubectl.run("label", "secret", "signing", "app.kubernetes.io/managed-by=Helm", "--overwrite")
+
+    assert commands.run("token", "generate", "--signing-key", place).code == 0
+    done = commands.run("token", "generate", "--signing-key", place, "--rotate-key")
+    assert (done.code, done.out) == (2, "")
+    assert f"Secret {namespace}/signing is written by Helm (it has the label app.kubernetes.io/managed-by)" in done.err
+    assert commands.kubectl.get("secret", "signing")["data"]["jwks.json"] == value
+    commands.said.clear()
+
+
+def test_signing_key_in_a_secret_is_refused_like_any_other_secret(commands: Commands, tmp_path: Path) -> None:
+    namespace = commands.kubectl.namespace
+    few = limited(commands, tmp_path)
+    flags = ("--signing-key", f"secret:{namespace}/signing", "--create-key")
+    assert one_line(few, "token", "generate", *flags).endswith("ask for that right, or take another --context\n")
+    away = ("--signing-key", f"secret:{namespace}-no/signing", "--create-key")
+    assert one_line(commands, "token", "generate", *away) == (
+        f"Error: there is no namespace {namespace}-no; create it first, or look at --context\n"
+    )
+    commands.kubectl.run("create", "quota", "none", "--hard=secrets=0")
+    wait_for("the quota", lambda: commands.kubectl.get("quota", "none").get("status", {}).get("used"))
+    assert "exceeded quota: none" in one_line(commands, "token", "generate", *flags)
+
+
+def one_line(commands: Commands, *arguments: str, stdin: str = "") -> str:
+    """What a refused command says: one line, and nothing of a token."""
+    done = commands.run(*arguments, stdin=stdin)
+    assert (done.code, done.out) == (2, ""), done
+    assert done.err.count("\n") == 1, done.err
+    return done.err
+
+
+def test_quota_is_told_and_no_right_asked_for(commands: Commands) -> None:
+    commands.kubectl.run("create", "quota", "none", "--hard=secrets=0")
+    wait_for("the quota", lambda: commands.kubectl.get("quota", "none").get("status", {}).get("used"))
+    told = one_line(commands, "secret", "create", commands.secret)
+
+    assert told == (
+        f"Error: cannot create secrets/{SECRET} in namespace {commands.kubectl.namespace}: denied by a rule of the "
+        "cluster: exceeded quota: none, requested: secrets=1, used: secrets=0, limited: secrets=0; "
+        "no right is missing: ask who keeps that rule\n"
+    )
+    assert commands.kubectl.list("secrets") == ()
+
+
+@pytest.mark.parametrize("reason", ["Forbidden", "RequestEntityTooLarge"])
+def test_policy_that_says_no_is_quoted_and_what_it_quotes_is_not(
+    commands: Commands, register: Callable[[Json], None], reason: str
+) -> None:
+    name = commands.kubectl.namespace
+    leaky = "'name a team, not ' + string(object.data.token)"
+    for item in policy(name, reason=reason, expression="has(object.metadata.labels.team)", words=leaky):
+        register(item)
+
+    def says_no() -> bool:
+        probe = ("create", "secret", "generic", "probe", "--from-literal=token=x", "--dry-run=server")
+        return bool(commands.kubectl.try_run(*probe).returncode)
+
+    wait_for("the policy", says_no, timeout_seconds=60)
+    token = marker()
+    told = one_line(commands, "secret", "create", commands.secret, "--token-stdin", stdin=token)
+    assert f"ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: what it says holds a part" in told
+    assert "no right is missing" in told
+    assert token not in told
+
+
+def policy(name: str, *, reason: str, expression: str, words: str) -> tuple[Json, Json]:
+    """A rule for Secrets of the namespace of the same name."""
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1"}
+    secrets = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["secrets"]}
+    validation = {"expression": expression, "messageExpression": words, "reason": reason}
+    within = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+    return (
+        {
+            **kind,
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {"matchConstraints": {"resourceRules": [secrets]}, "validations": [validation]},
+        },
+        {
+            **kind,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": within},
+        },
+    )
+
+
+def test_who_may_list_in_one_namespace_is_pointed_to_it(commands: Commands, tmp_path: Path) -> None:
+    commands.kubectl.create(workload("Deployment", "web", replicas=1))
+    wait_for("the Pod of web", lambda: commands.kubectl.list("pods"))
+    assert commands.run("secret", "create", commands.secret).code == 0
+    commands.kubectl.run("label", "secret", SECRET, "dapr-token-injector/token-")
+    few = limited(commands, tmp_path, "list pods", "list secrets", "get replicasets.apps,deployments.apps")
+    told = one_line(few, "secret", "list")
+    assert "cannot list pods in all namespaces: not allowed" in told
+    assert told.endswith("; name one namespace with -n NAMESPACE, or ask for that right\n")
+    (row,) = few.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
+    assert (row["exists"], row["workloads"]) == (True, ["Deployment/web"])
+
+
+def test_list_has_every_key_of_a_labelled_secret(commands: Commands) -> None:
+    assert commands.run("secret", "create", commands.secret).code == 0
+    commands.kubectl.run("patch", "secret", SECRET, "-p", '{"data":{"app":"eA=="}}')
+    commands.kubectl.create(workload("Deployment", "web", replicas=1))
+    wait_for("the Pod of web", lambda: commands.kubectl.list("pods"))
+    rows = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
+    assert [(row["key"], row["pods"]) for row in rows] == [("app", 0), ("token", 1)]
 
 
 def test_list_says_age_end_and_owner_and_never_a_value(commands: Commands) -> None:

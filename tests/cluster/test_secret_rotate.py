@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.forwarder import Forwarder
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.objects import APP, SECRET, SIDECAR, pod, token_variable
-from tests.cluster.tokencommands import Commands, Done, marker, workload
+from tests.cluster.tokencommands import Commands, Done, limited, marker, workload
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
@@ -55,6 +55,12 @@ def restarted_for(kubectl: Kubectl) -> set[str | None]:
     return {(one["metadata"].get("annotations") or {}).get(RESTARTED) for one in pods}
 
 
+def available(kubectl: Kubectl) -> dict[str, int]:
+    """How many Pods of each workload are ready for as long as it asks."""
+    found = kubectl.list("deployments,statefulsets")
+    return {one["metadata"]["name"]: one["status"].get("availableReplicas", 0) for one in found}
+
+
 def is_marked(kubectl: Kubectl, deployment: str) -> bool:
     """Whether the restart of a Deployment was begun."""
     template = kubectl.get("deployment", deployment)["spec"]["template"]
@@ -66,8 +72,8 @@ def states(done: Done) -> dict[str, str]:
 
 
 def test_every_workload_comes_to_run_the_new_token(commands: Commands) -> None:
-    commands.kubectl.create(workload("Deployment", "web", replicas=3))
-    commands.kubectl.create(workload("StatefulSet", "db"))
+    commands.kubectl.create(workload("Deployment", "web", replicas=3, minReadySeconds=1))
+    commands.kubectl.create(workload("StatefulSet", "db", minReadySeconds=1))
     running(commands.kubectl, 5)
     before = commands.value()
     done = commands.run("secret", "rotate", commands.secret, "--restart", "-o", "json", *QUICK)
@@ -75,6 +81,7 @@ def test_every_workload_comes_to_run_the_new_token(commands: Commands) -> None:
     assert done.code == 0, done
     assert states(done) == {"Deployment/web": "ready", "StatefulSet/db": "ready"}
     assert commands.value() != before
+    assert available(commands.kubectl) == {"web": 3, "db": 2}, "the last Pod's minReadySeconds are waited for"
     assert restarted_for(commands.kubectl) == {commands.token_id()}
     assert "Deployment" in done.err
     deployment = commands.kubectl.run("get", "deployment", "web", "-o", "json", "--show-managed-fields").stdout
@@ -89,6 +96,22 @@ def test_token_is_given_and_other_keys_stay(commands: Commands) -> None:
     assert commands.run("secret", "rotate", commands.secret, "--token-stdin", stdin=token).code == 0
     assert (commands.value(), commands.value(key="other")) == (token, "x")
     assert token not in "".join(commands.said)
+
+
+def test_whoever_writes_another_key_is_no_owner_and_makes_no_pod_old(commands: Commands) -> None:
+    commands.kubectl.create(workload("Deployment", "web", replicas=1))
+    running(commands.kubectl, 1)
+    assert commands.run("secret", "rotate", commands.secret, "--restart", *QUICK).code == 0
+    commands.kubectl.run("patch", "secret", SECRET, "-p", '{"data":{"other":"eA=="}}', "--field-manager=somebody")
+    rows = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
+    assert [(row["key"], row["owner"], row["pods"], row["stale"]) for row in rows] == [
+        ("other", "somebody", 0, []),
+        ("token", None, 1, []),
+    ]
+    done = commands.run("secret", "rotate", commands.secret, "--restart", *QUICK)
+    assert done.code == 0, done
+    assert commands.value(key="other") == "x"
+    assert restarted_for(commands.kubectl) == {commands.token_id()}
 
 
 def test_without_restart_it_says_who_still_has_the_old_token(commands: Commands) -> None:
@@ -192,6 +215,20 @@ def test_workload_that_does_not_become_ready_stops_the_waves(commands: Commands)
     assert "not ready within 4 s" in done.json["workloads"][0]["told"]
 
 
+def test_quota_that_keeps_new_pods_out_is_told(commands: Commands) -> None:
+    strategy = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    commands.kubectl.create(workload("Deployment", "web", replicas=1, strategy=strategy))
+    running(commands.kubectl, 1)
+    commands.kubectl.run("create", "quota", "small", "--hard=pods=1")
+    wait_for("the quota", lambda: commands.kubectl.get("quota", "small").get("status", {}).get("used"))
+    done = commands.run("secret", "rotate", commands.secret, "--restart", "--timeout", "10s", "-o", "json", *QUICK)
+
+    assert done.code == 1
+    (row,) = done.json["workloads"]
+    assert row["state"] == "failed"
+    assert row["told"].startswith("not ready within 10 s: exceeded quota: small, requested: pods=1")
+
+
 def meanwhile(commands: Commands, kubelet: Kubelet, patch: str) -> Done:
     """Rotate while new Pods do not become ready, and change the Deployment once it was restarted."""
     commands.kubectl.create(workload("Deployment", "web", replicas=1))
@@ -226,9 +263,12 @@ def test_not_waiting_starts_all_of_them(commands: Commands) -> None:
     running(commands.kubectl, 6)
     done = commands.run("secret", "rotate", commands.secret, "--restart", "--wait=false", "-o", "json", *QUICK)
 
-    assert done.code == 0
     assert set(states(done).values()) == {"started"}
+    assert done.code == 1, "exit code 0 says that nothing holds the old token, and nobody has waited for that"
+    assert len(done.json["holders"]) == 6
     wait_for("all restarted", lambda: restarted_for(commands.kubectl) == {commands.token_id()}, timeout_seconds=60)
+    again = commands.run("secret", "rotate", commands.secret, "--restart", "--resume", "--wait=false", *QUICK)
+    assert again.code == 0, again
 
 
 def test_ended_at_any_write_and_run_again_it_ends_right(commands: Commands, tmp_path: Path) -> None:
@@ -388,7 +428,7 @@ def test_change_by_somebody_else_makes_pods_old_whatever_their_annotation(comman
     commands.kubectl.run("patch", "secret", SECRET, "-p", '{"stringData":{"token":"changed-by-somebody-else"}}')
     refused = commands.run("secret", "rotate", commands.secret)
     assert refused.code == 2
-    assert "is written by kubectl-patch (this field manager wrote its data)" in refused.err
+    assert "is written by kubectl-patch (this field manager wrote the key token)" in refused.err
     assert commands.run("secret", "rotate", commands.secret, "--restart", "--resume").code == 0
     (told,) = restarted_for(commands.kubectl)
     assert told is not None
@@ -435,29 +475,6 @@ def test_taking_over_shows_what_changes_and_no_value(commands: Commands) -> None
     assert "+ labels: app.kubernetes.io/managed-by" in done.err
     assert commands.run("secret", "rotate", name).code == 0
     assert token not in "".join(commands.said)
-
-
-def limited(commands: Commands, tmp_path: Path, *rules: str) -> Commands:
-    """The same commands as a ServiceAccount that may do nothing but what the rules say."""
-    kubectl = commands.kubectl
-    kubectl.run("create", "serviceaccount", "limited")
-    for number, rule in enumerate(rules):
-        verbs, resources = rule.split(" ")
-        kubectl.run("create", "role", f"r{number}", f"--verb={verbs}", f"--resource={resources}")
-        kubectl.run(
-            "create", "rolebinding", f"r{number}", f"--role=r{number}", f"--serviceaccount={kubectl.namespace}:limited"
-        )
-    token = kubectl.run("create", "token", "limited").stdout.strip()
-    path = tmp_path / "limited.kubeconfig"
-    path.write_text(kubectl.kubeconfig.read_text())
-    path.chmod(0o600)
-    for arguments in (
-        ("config", "set-credentials", "limited", f"--token={token}"),
-        ("config", "set-context", "--current", "--user=limited"),
-    ):
-        kubectl_of = type(kubectl)(kubectl.binary, path, kubectl.cache_folder, kubectl.namespace)
-        kubectl_of.run(*arguments)
-    return Commands(kubectl, path)
 
 
 @pytest.mark.parametrize(

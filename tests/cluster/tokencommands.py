@@ -122,3 +122,26 @@ def workload(kind: str, name: str, *, replicas: int = 2, **spec: object) -> Json
         if kind == "StatefulSet":
             members |= {"serviceName": name}
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": {**members, **spec}}
+
+
+def limited(commands: Commands, tmp_path: Path, *rules: str) -> Commands:
+    """The same commands as a ServiceAccount that may do nothing but what the rules say."""
+    kubectl = commands.kubectl
+    kubectl.run("create", "serviceaccount", "limited")
+    for number, rule in enumerate(rules):
+        verbs, resources = rule.split(" ")
+        kubectl.run("create", "role", f"r{number}", f"--verb={verbs}", f"--resource={resources}")
+        kubectl.run(
+            "create", "rolebinding", f"r{number}", f"--role=r{number}", f"--serviceaccount={kubectl.namespace}:limited"
+        )
+    token = kubectl.run("create", "token", "limited").stdout.strip()
+    path = tmp_path / "limited.kubeconfig"
+    path.write_text(kubectl.kubeconfig.read_text())
+    path.chmod(0o600)
+    for arguments in (
+        ("config", "set-credentials", "limited", f"--token={token}"),
+        ("config", "set-context", "--current", "--user=limited"),
+    ):
+        kubectl_of = type(kubectl)(kubectl.binary, path, kubectl.cache_folder, kubectl.namespace)
+        kubectl_of.run(*arguments)
+    return Commands(kubectl, path)

@@ -6,7 +6,12 @@ from injector.core import names
 from injector.core.ownership import MARKS, DataWriter, SecretRef, TokenSecret, owner_of
 
 REF = SecretRef("shop", "s")
+KEY = "token"
 OURS = {names.MANAGED_BY: names.MANAGER}
+
+
+def writer(manager: str, time: int | None, *keys: str) -> DataWriter:
+    return DataWriter(manager, time, frozenset(keys or {KEY}))
 
 
 def secret(**more: object) -> TokenSecret:
@@ -14,7 +19,7 @@ def secret(**more: object) -> TokenSecret:
 
 
 def owner(found: TokenSecret) -> str | None:
-    told = owner_of(found)
+    told = owner_of(found, KEY)
     return told.name if told else None
 
 
@@ -24,7 +29,7 @@ def test_secret_is_told_as_people_write_it() -> None:
 
 def test_secret_with_our_label_that_only_we_wrote_is_ours() -> None:
     assert owner(secret()) is None
-    assert owner(secret(writers=(DataWriter(names.MANAGER, 1),))) is None
+    assert owner(secret(writers=(writer(names.MANAGER, 1),))) is None
 
 
 @pytest.mark.parametrize("mark", MARKS, ids=lambda mark: f"{mark.owner}: {mark.key}")
@@ -40,8 +45,8 @@ def test_any_mark_of_a_tool_makes_it_foreign(mark: object, where: str) -> None:
     ("more", "name"),
     [
         ({"owners": ("SealedSecret/s",)}, "SealedSecret/s"),
-        ({"writers": (DataWriter(names.MANAGER, 1), DataWriter("kubectl-edit", 2))}, "kubectl-edit"),
-        ({"labels": {}, "writers": (DataWriter("kubectl-create", 1),)}, "kubectl-create"),
+        ({"writers": (writer(names.MANAGER, 1), writer("kubectl-edit", 2))}, "kubectl-edit"),
+        ({"labels": {}, "writers": (writer("kubectl-create", 1),)}, "kubectl-create"),
         ({"labels": {}}, "somebody else"),
         ({"labels": {names.MANAGED_BY: "terraform"}}, "somebody else"),
     ],
@@ -63,10 +68,22 @@ def test_sources_that_tools_copy_from_stay_ours() -> None:
     ("writers", "changed"),
     [
         ((), None),
-        ((DataWriter("a", 5),), 5),
-        ((DataWriter("a", 5), DataWriter("b", 9)), 9),
-        ((DataWriter("a", 5), DataWriter("b", None)), None),
+        ((writer("a", 5),), 5),
+        ((writer("a", 5), writer("b", 9)), 9),
+        ((writer("a", 5), writer("b", None)), None),
     ],
 )
 def test_data_changed_when_its_last_writer_wrote(writers: tuple[DataWriter, ...], changed: int | None) -> None:
-    assert secret(writers=writers).changed == changed
+    assert secret(writers=writers).changed(KEY) == changed
+
+
+def test_whoever_writes_another_key_neither_owns_ours_nor_changes_it() -> None:
+    found = secret(writers=(writer(names.MANAGER, 5), writer("kubectl-patch", 9, "other")))
+    assert owner(found) is None
+    assert found.changed(KEY) == 5
+    assert owner_of(found, "other") is not None
+
+
+def test_mark_of_a_tool_counts_whatever_keys_it_owns() -> None:
+    marked = secret(labels={**OURS, "app.kubernetes.io/instance": "shop"}, writers=(writer("argocd", 9, "other"),))
+    assert owner(marked) == "Argo CD"

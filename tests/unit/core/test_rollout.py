@@ -31,6 +31,7 @@ CHANGED = 1000
 LATE = CHANGED + SKEW + 1  # by a node's clock
 VERSION = Version(id="bcdfghjklm", changed=CHANGED)
 WEB = Ref("Deployment", "shop", "web")
+KEYS = frozenset({"token"})
 MARK = {annotation_for("s"): "bcdfghjklm"}
 
 
@@ -178,16 +179,19 @@ def test_annotation_of_a_secret_is_a_key_that_kubernetes_takes(name: str) -> Non
     ("writers", "version"),
     [
         ((), Version(id="mine", changed=None)),
-        ((DataWriter(names.MANAGER, 5),), Version(id="mine", changed=5)),
-        ((DataWriter(names.MANAGER, 5), DataWriter("eso", 4)), Version(id="mine", changed=5)),
-        ((DataWriter(names.MANAGER, 5), DataWriter("eso", 6)), Version(id="changed-6", changed=6)),
-        ((DataWriter(names.MANAGER, 5), DataWriter("eso", 5)), Version(id="changed-5", changed=5)),
+        ((DataWriter(names.MANAGER, 5, KEYS),), Version(id="mine", changed=5)),
+        ((DataWriter(names.MANAGER, 5, KEYS), DataWriter("eso", 4, KEYS)), Version(id="mine", changed=5)),
+        ((DataWriter(names.MANAGER, 5, KEYS), DataWriter("eso", 6, KEYS)), Version(id="changed-6", changed=6)),
+        ((DataWriter(names.MANAGER, 5, KEYS), DataWriter("eso", 5, KEYS)), Version(id="changed-5", changed=5)),
+        ((DataWriter(names.MANAGER, 5, KEYS), DataWriter("eso", 9, frozenset({"x"}))), Version(id="mine", changed=5)),
     ],
 )
 def test_our_id_counts_while_nobody_else_has_written_since(writers: tuple[DataWriter, ...], version: Version) -> None:
-    assert version_of(TokenSecret(ref=SECRET, annotations={names.TOKEN_ID: "mine"}, writers=writers)) == version
+    assert (
+        version_of(TokenSecret(ref=SECRET, annotations={names.TOKEN_ID: "mine"}, writers=writers), "token") == version
+    )
 
 
 def test_without_an_id_the_time_stands_for_it() -> None:
-    assert version_of(TokenSecret(ref=SECRET, writers=(DataWriter("eso", 6),))).id == "changed-6"
-    assert version_of(TokenSecret(ref=SECRET)).id is None
+    assert version_of(TokenSecret(ref=SECRET, writers=(DataWriter("eso", 6, KEYS),)), "token").id == "changed-6"
+    assert version_of(TokenSecret(ref=SECRET), "token").id is None

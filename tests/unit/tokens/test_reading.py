@@ -190,8 +190,11 @@ def test_position_in_a_stateful_set_counts_from_its_first_number() -> None:
 
 
 def test_controlling_owner_is_found_among_others() -> None:
-    owners = [{"kind": "A", "name": "a"}, {"apiVersion": "apps/v1", "kind": "B", "name": "b", "controller": True}]
-    assert controller({"ownerReferences": owners}) == ("apps/v1", "B", "b")
+    owners = [
+        {"kind": "A", "name": "a"},
+        {"apiVersion": "apps/v1", "kind": "B", "name": "b", "uid": "u", "controller": True},
+    ]
+    assert controller({"ownerReferences": owners}) == ("apps/v1", "B", "b", "u")
     assert controller({"ownerReferences": owners[:1]}) is None
     assert controller({}) is None
 
@@ -236,7 +239,7 @@ DAEMONS = {"desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvai
         ("Deployment", {"replicas": 0}, {}, 1, True),
         ("StatefulSet", {"replicas": 3}, FULL, 1, True),
         ("StatefulSet", {"replicas": 3}, {**FULL, "updatedReplicas": 2}, 1, False),
-        ("StatefulSet", {"replicas": 3}, {**FULL, "readyReplicas": 2}, 1, False),
+        ("StatefulSet", {"replicas": 3}, {**FULL, "availableReplicas": 2}, 1, False),
         (
             "StatefulSet",
             {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 1}}},
@@ -260,6 +263,14 @@ def test_rollout_that_does_not_go_on_is_told() -> None:
     assert "progressDeadlineSeconds" in workload(found("Deployment", {}, stuck)).failure
     assert workload(found("Deployment", {}, stuck, generation=2)).failure == ""
     assert workload(found("Deployment", {"strategy": {"type": "Recreate"}})).recreates
+
+
+def test_why_pods_are_not_made_is_told_as_the_deployment_says_it() -> None:
+    said = 'pods "web-1" is forbidden: exceeded quota: small, requested: pods=1, used: pods=3, limited: pods=3'
+    failing = {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": said}]}
+    assert workload(found("Deployment", {}, failing)).trouble == said.partition("forbidden: ")[2]
+    failing["conditions"][0]["status"] = "False"
+    assert workload(found("Deployment", {}, failing)).trouble == ""
 
 
 def test_reloader_is_asked_by_its_named_annotation() -> None:
@@ -288,6 +299,6 @@ def test_secret_is_read_without_its_values() -> None:
     }
     read = token_secret(secret)
 
-    assert read.writers == (DataWriter("a", 60),)
+    assert read.writers == (DataWriter("a", 60, frozenset({"token"})),)
     assert (read.keys, read.owners, read.immutable) == (frozenset({"token"}), ("SealedSecret/s",), True)
     assert "bWFya2Vy" not in repr(read)

@@ -1,0 +1,63 @@
+"""Objects as an API server has them, for the commands that read Secrets and who uses them; all in one namespace."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+SHOP: Final = "shop"
+WRITTEN: Final = "2026-01-01T00:00:00Z"
+BEFORE: Final = "2019-01-01T00:00:00Z"
+
+
+def namespace(name: str = SHOP) -> Json:
+    """An empty one."""
+    return {"metadata": {"name": name}}
+
+
+def secret(name: str, token: str = "0123456789abcdef", **labels: str) -> Json:
+    """A token Secret of ours."""
+    ours = {"app.kubernetes.io/managed-by": "dapr-token-injector", "dapr-token-injector/token": "api"}
+    entry = {"manager": "dapr-token-injector", "time": WRITTEN, "fieldsV1": {"f:data": {"f:token": {}}}}
+    meta = {
+        "namespace": SHOP,
+        "name": name,
+        "labels": ours | labels,
+        "annotations": {"dapr-token-injector/token-id": "bcdfghjklm", "dapr-token-injector/token-issued": WRITTEN},
+        "managedFields": [entry],
+    }
+    return {"metadata": meta, "data": {"token": base64.b64encode(token.encode()).decode()}}
+
+
+def pod(workload: str, number: int = 1, *, owner: bool = True, secret: str = "s") -> Json:
+    """A Pod that has run since long ago, of the workload's only ReplicaSet."""
+    meta: Json = {"namespace": SHOP, "name": f"{workload}-1-{number}", "creationTimestamp": BEFORE}
+    if owner:
+        meta["ownerReferences"] = [controlled_by("ReplicaSet", f"{workload}-1")]
+    reference = {"secretKeyRef": {"name": secret, "key": "token"}}
+    container = {"name": "daprd", "env": [{"name": "DAPR_API_TOKEN", "valueFrom": reference}]}
+    status = {
+        "phase": "Running",
+        "containerStatuses": [{"name": "daprd", "state": {"running": {"startedAt": BEFORE}}}],
+    }
+    return {"metadata": meta, "spec": {"nodeName": "node", "containers": [container]}, "status": status}
+
+
+def replica_set(workload: str) -> Json:
+    """The one of a Deployment."""
+    owners = [controlled_by("Deployment", workload)]
+    return {"metadata": {"namespace": SHOP, "name": f"{workload}-1", "ownerReferences": owners}}
+
+
+def deployment(name: str) -> Json:
+    """A Deployment whose only Pod is available."""
+    counts = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+    return {"metadata": {"namespace": SHOP, "name": name}, "spec": {"replicas": 1, "template": {}}, "status": counts}
+
+
+def controlled_by(kind: str, name: str) -> Json:
+    """As objects name the owner that controls them."""
+    uid = f"{kind.lower()}s-{name}"
+    return {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": True}
