@@ -59,7 +59,7 @@ def run(connect: Connect, work: Callable[[Api], Awaitable[_T]]) -> _T:
     Raises:
         click.ClickException: The API server refuses or gives no answer; one line, with what to do.
     """
-    from injector.kube.errors import KubeError  # noqa: PLC0415 - as above
+    from injector.kube.errors import KubeError, UnknownContextError  # noqa: PLC0415 - as above
 
     async def within() -> _T:
         async with await connect() as api:
@@ -68,7 +68,8 @@ def run(connect: Connect, work: Callable[[Api], Awaitable[_T]]) -> _T:
     try:
         return asyncio.run(within())
     except KubeError as error:
-        advice = _ADVICE.get(error.reason)
+        is_named_wrong = isinstance(error, UnknownContextError)
+        advice = "take one of them with --context" if is_named_wrong else _ADVICE.get(error.reason)
         raise click.ClickException(f"{error}; {advice}" if advice else str(error)) from None
 
 
@@ -80,5 +81,5 @@ _ADVICE: Final = {
     "gone": "run it again",
     "not-found": "look at the spelling, and at --context",
     "conflict": "run it again",
-    "unavailable": "run it again when it is back",
+    "unavailable": "run it again when it is back, or look at --context",
 }

@@ -67,7 +67,7 @@ def _asked() -> bytes:
         line = bytes(error.object).removesuffix(b"\n")
     if len(line) >= _LONGEST_LINE:
         raise click.ClickException(
-            f"{_STDIN} holds no token: a terminal cuts a line after {_LONGEST_LINE} bytes; use --token-file"
+            f"{_STDIN} holds no token: a terminal cuts a line after {_LONGEST_LINE:,} bytes; use --token-file"
         )
     return line
 

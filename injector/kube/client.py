@@ -33,6 +33,7 @@ from injector.kube.errors import (
     Refusal,
     UnauthorizedError,
     UnavailableError,
+    UnknownContextError,
     of_refusal,
 )
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS, SECRETS, Resource
@@ -124,6 +125,8 @@ class Api:
         if missing := _missing(path):
             # Said here, for the official client writes a line of its own to stderr.
             raise KubeconfigError(doing, why=f"there is no file {missing}")
+        if context is not None and (known := _contexts(path)) and context not in known:
+            raise UnknownContextError(doing, context, known)
         try:
             await load()
         except Exception as error:  # noqa: BLE001 - YAML, base64, PEM, plugins: a kubeconfig fails in many ways
@@ -458,6 +461,14 @@ def default_namespace(path: str | None = None, context: str | None = None) -> st
         return str(chosen["context"].get("namespace") or "default")
     except Exception:  # noqa: BLE001 - as in `from_kubeconfig`
         raise KubeconfigError(f"read the namespace of the kubeconfig{f' {path}' if path else ''}") from None
+
+
+def _contexts(path: str | None) -> list[str]:
+    """The names of a kubeconfig's contexts; none when it cannot be read."""
+    try:
+        return [str(one["name"]) for one in config.list_kube_config_contexts(path)[0]]  # type: ignore[no-untyped-call] # as in close
+    except Exception:  # noqa: BLE001 - as in `from_kubeconfig`, which says what is wrong
+        return []
 
 
 def _missing(path: str | None) -> str:

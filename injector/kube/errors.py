@@ -2,6 +2,7 @@
 
 KubeError
 ├── KubeconfigError      there is no usable way to a cluster
+│   └── UnknownContextError
 ├── UnauthorizedError    401: the API server does not know who asks
 ├── ForbiddenError       403: a right is missing
 ├── DeniedError          any status: a quota, a policy, a webhook or another rule of admission said no
@@ -20,10 +21,13 @@ answer to a request that carried a Secret, only sentences of a refusal are quote
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from injector.core.errors import InjectorError
 from injector.kube.denials import denied
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,13 @@ class KubeconfigError(KubeError):
 
     reason = "bad-kubeconfig"
     because = "no usable kubeconfig"
+
+
+class UnknownContextError(KubeconfigError):
+    """The kubeconfig has other contexts."""
+
+    def __init__(self, doing: str, context: str, known: Iterable[str]) -> None:
+        super().__init__(doing, why=f"it has no context {context}; known are: {', '.join(sorted(known))}")
 
 
 class UnauthorizedError(KubeError):

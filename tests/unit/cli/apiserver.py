@@ -43,6 +43,7 @@ class ApiServer:
     objects: dict[tuple[str, str, str], Json] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    called: Callable[[str], None] = lambda _: None  # before a call is answered: what controllers did meanwhile
     patched: Callable[[Json], None] = lambda _: None
     expires: int = 0  # how many continued lists are answered with 410
     _server: http.server.ThreadingHTTPServer | None = None
@@ -112,6 +113,7 @@ class ApiServer:
     def answer(self, method: str, path: str, body: Json | None) -> tuple[int, Json]:
         """Status and object."""
         self.calls.append(f"{method} {path}")
+        self.called(f"{method} {path}")
         for refusal in self.refusals:
             if re.match(refusal.pattern, f"{method} {path}"):
                 return _status(refusal.status, refusal.reason, refusal.message)

@@ -1,0 +1,276 @@
+"""The `secret` commands against an API server on loopback: first-day errors, many objects, and how they are ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from injector.cli.main import main
+from tests.controlplane.polling import wait_for
+from tests.unit.cli.apiserver import ApiServer, Refusal, kubeconfig
+from tests.unit.cli.objects import deployment, namespace, pod, replica_set, secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Capture = pytest.CaptureFixture[str]
+ROOT: Final = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ApiServer]:
+    with ApiServer(tmp_path) as running:
+        running.put("namespaces", namespace("shop"))
+        yield running
+
+
+def run(server: ApiServer, *arguments: str) -> int:
+    return main(["secret", *arguments, "--kubeconfig", str(server.kubeconfig)])
+
+
+# --- the first day ---
+
+FIRST: Final = ("secret", "create", "shop/dapr-api-token")
+
+
+def one_line(capsys: Capture, *arguments: str) -> str:
+    """What a refused command says."""
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1, told.err
+    return told.err
+
+
+def test_no_kubeconfig(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "none"
+    assert one_line(capsys, *FIRST, "--kubeconfig", str(path)) == (
+        f"Error: cannot read the kubeconfig {path}: there is no file {path}; "
+        "name one with --kubeconfig or the variable KUBECONFIG\n"
+    )
+
+
+def test_context_that_is_not_in_it(server: ApiServer, capsys: Capture) -> None:
+    told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig), "--context", "prod")
+    assert told == (
+        f"Error: cannot read the kubeconfig {server.kubeconfig}: it has no context prod; known are: c; "
+        "take one of them with --context\n"
+    )
+
+
+def test_api_server_that_is_away(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(kubeconfig("http://127.0.0.1:1")))
+    told = one_line(capsys, *FIRST, "--kubeconfig", str(path))
+    assert "cannot connect to 127.0.0.1:1 (connection refused); " in told
+    assert told.endswith("run it again when it is back, or look at --context\n")
+
+
+def test_name_of_the_api_server_that_nobody_knows(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(kubeconfig("http://nowhere.invalid:6443")))
+    told = one_line(capsys, *FIRST, "--kubeconfig", str(path))
+    assert "cannot connect to nowhere.invalid:6443 (" in told
+
+
+def test_namespace_that_is_not_there_also_for_who_may_not_look(server: ApiServer, capsys: Capture) -> None:
+    wanted = "Error: there is no namespace away; create it first, or look at --context\n"
+    flags = ("--kubeconfig", str(server.kubeconfig))
+    assert one_line(capsys, "secret", "create", "away/s", *flags) == wanted
+    message = 'namespaces "away" is forbidden: User "jane" cannot get resource "namespaces" in API group ""'
+    server.refusals = [Refusal("GET .*/namespaces/away$", 403, message)]
+    assert one_line(capsys, "secret", "create", "away/s", *flags) == wanted
+
+
+def test_right_that_is_missing(server: ApiServer, capsys: Capture) -> None:
+    said = 'secrets is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "shop"'
+    server.refusals = [Refusal("POST .*/secrets", 403, said, "Forbidden")]
+    told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
+    assert told == (
+        f"Error: cannot create secrets/dapr-api-token in namespace shop: not allowed: {said}; "
+        "ask for that right, or take another --context\n"
+    )
+
+
+def test_credentials_that_ran_out(server: ApiServer, capsys: Capture) -> None:
+    server.refusals = [Refusal("GET", 401, "Unauthorized", "Unauthorized")]
+    told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
+    assert told.endswith("; log in again, or take another --context\n")
+
+
+def test_webhook_of_the_cluster_that_does_not_answer_is_named(server: ApiServer, capsys: Capture) -> None:
+    said = 'Internal error occurred: failed calling webhook "w.example": failed to call webhook: connection refused'
+    server.refusals = [Refusal("POST .*/secrets", 500, said, "InternalError")]
+    assert said in one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
+
+
+# --- options that would do nothing ---
+
+
+@pytest.mark.parametrize(
+    ("flags", "wrong"),
+    [
+        (("--token-file", "x"), "--token-file"),
+        (("--token-stdin", "--same"), "--token-stdin, --same"),
+        (("--dry-run", "client"), "--dry-run"),
+        (("-o", "json"), "--output"),
+        (("--format", "opaque"), "--format"),
+        (("--signing-key", "k", "--create-key"), "--signing-key, --create-key"),
+        (("--expires-in", "1d", "--aud", "x"), "--expires-in, --aud"),
+        (("--context", "c"), "--context"),
+        (("--namespace-selector", "a=b"), "--namespace-selector"),
+    ],
+)
+def test_option_that_says_nothing_of_a_manifest_is_refused_beside_it(
+    flags: tuple[str, ...], wrong: str, capsys: Capture
+) -> None:
+    name = "s" if "--namespace-selector" in flags else "shop/s"
+    assert main(["secret", "create", name, "--print-manifest", "--store", "v", *flags]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"--print-manifest makes no token and asks no cluster: leave {wrong} out" in told.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (("--store", "Vault/v"), '--store: "Vault" is no kind of store; allowed are ClusterSecretStore, SecretStore'),
+        (("--store", "SecretStore/"), '--store: "" is no name'),
+        (("--store", "My_Store"), '--store: "My_Store" is no name'),
+        (("--store", ""), "needs --store"),
+        (("--store", "v", "--remote-key", " "), "--remote-key is empty"),
+    ],
+)
+def test_store_that_cannot_be_is_refused(flags: tuple[str, ...], why: str, capsys: Capture) -> None:
+    assert main(["secret", "create", "shop/s", "--print-manifest", *flags]) == 2
+    assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("flag", "direction"), [((), "api"), (("--app-token",), "app")])
+def test_manifest_labels_the_secret_for_its_direction(flag: tuple[str, ...], direction: str, capsys: Capture) -> None:
+    assert main(["secret", "create", "shop/s", "--print-manifest", "--store", "v", *flag]) == 0
+    assert f"dapr-token-injector/token: {direction}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("create", "shop/s", "--format", "opaque"), "the token is there already, and none is made: leave --format"),
+        (("rotate", "shop/s", "--signing-key", "k"), "the token is there already, and none is made: leave --signing"),
+    ],
+)
+def test_option_that_makes_a_token_is_refused_beside_a_given_one(
+    arguments: tuple[str, ...], why: str, tmp_path: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "token"
+    path.write_text("0123456789abcdef")
+    path.chmod(0o600)
+    assert main(["secret", *arguments, "--token-file", str(path)]) == 2
+    assert why in capsys.readouterr().err
+
+
+# --- many objects ---
+
+
+def test_list_of_many_goes_on_when_the_api_server_forgets_where_it_was(server: ApiServer, capsys: Capture) -> None:
+    for number in range(700):
+        server.put("secrets", secret(f"s{number}"))
+    for number in range(1100):
+        server.put("pods", pod("web", number, secret=f"s{number % 700}"))
+    server.put("replicasets", replica_set("web"))
+    server.put("deployments", deployment("web"))
+    server.expires = 2
+    assert run(server, "list", "-o", "json") == 0
+    rows = json.loads(capsys.readouterr().out)["secrets"]
+    assert len(rows) == 700
+    assert sum(row["pods"] for row in rows) == 1100
+    assert {tuple(row["workloads"]) for row in rows} == {("Deployment/web",)}
+    assert len(server.calls) < 30, "pages, and not a call per Pod or Secret"
+
+
+def test_list_that_is_forgotten_again_and_again_says_what_to_do(server: ApiServer, capsys: Capture) -> None:
+    for number in range(501):
+        server.put("pods", pod("web", number))
+    server.expires = 99
+    told = one_line(capsys, "secret", "list", "--kubeconfig", str(server.kubeconfig))
+    assert told.startswith("Error: cannot list pods in all namespaces: the resource version is too old")
+    assert told.endswith("; run it again\n")
+
+
+# --- at a terminal ---
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        (b"\xff\xfe-abcdefghijklmnop", "byte 1 is not ASCII"),
+        ("pässword-abcdefghijkl".encode(), "byte 2 is not ASCII"),
+        (b"a" * 4096, "a terminal cuts a line after 4,095 bytes; use --token-file"),
+    ],
+    ids=["no-text", "no-ascii", "too-long"],
+)
+def test_what_is_pasted_at_the_prompt_and_is_no_token_is_told(typed: bytes, why: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "injector", *FIRST, "--token-stdin", "--kubeconfig", str(tmp_path / "none")]
+    process, terminal = pty.fork()
+    if not process:
+        os.chdir(ROOT)
+        os.execv(sys.executable, command)  # noqa: S606 - ours, in a terminal of its own
+    shown = bytearray()
+    with contextlib.suppress(OSError):  # Linux ends a terminal that everybody left so
+        while b"Token" not in shown:
+            shown += os.read(terminal, 4096)
+        os.write(terminal, typed + b"\n")
+        while block := os.read(terminal, 4096):
+            shown += block
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 2
+    assert f"standard input holds no token: {why}" in shown.decode()
+    assert typed[-8:] not in shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
+def test_rotation_that_is_ended_shows_the_cursor_again_and_says_how_to_go_on(
+    server: ApiServer, number: signal.Signals
+) -> None:
+    server.put("secrets", secret("s"))
+    for plural, item in (("pods", pod("web")), ("replicasets", replica_set("web")), ("deployments", deployment("web"))):
+        server.put(plural, item)
+    controller, terminal = pty.openpty()
+    command = ["secret", "rotate", "shop/s", "--restart", "--settle", "0s", "--kubeconfig", str(server.kubeconfig)]
+    shown = bytearray()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-m", "injector", *command],
+            stdout=subprocess.DEVNULL,
+            stderr=terminal,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "200"},
+            cwd=ROOT,
+        ) as process:
+            os.set_blocking(controller, False)
+
+            def has_shown(what: bytes) -> bool:
+                with contextlib.suppress(BlockingIOError):
+                    shown.extend(os.read(controller, 65536))
+                return what in shown
+
+            wait_for("the live table", lambda: has_shown(b"restarting"), timeout_seconds=60)
+            process.send_signal(number)
+            wait_for("the end", lambda: has_shown(b"--resume") and process.poll() is not None, timeout_seconds=60)
+            has_shown(b"")
+            code = process.returncode
+    finally:
+        os.close(terminal)
+        os.close(controller)
+    assert code == 2
+    assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "hidden, and then shown"
+    again = f"rotate --restart shop/s --kubeconfig {server.kubeconfig} --resume"
+    assert f"interrupted; go on with: dapr-token-injector secret {again}" in shown.decode().replace("\r\n", "")
