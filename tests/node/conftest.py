@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.controlplane.cluster import wait_for_service_account
-from tests.node.release import Release
+from tests.node.release import WAIT, Release
 from tests.node.target import Target, open_target
 
 if TYPE_CHECKING:
@@ -63,10 +63,22 @@ class Installation:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._release: Release | None = None
+        self._has_other_values = False
 
     def ensure(self) -> Release:
         """Return the release, with the values that it has by default."""
-        self._release = self._release or Release.install(self._target)
+        if self._release is None:
+            self._release = Release.install(self._target)
+        elif self._has_other_values:
+            self._release = Release.of(self._target)
+            self._release.call("upgrade", *WAIT)
+        self._has_other_values = False
+        return self._release
+
+    def install(self, *values: str) -> Release:
+        """Install it with other values; whoever wants the defaults next has it upgraded."""
+        self._release = Release.install(self._target, *values)
+        self._has_other_values = True
         return self._release
 
     def remove(self) -> None:

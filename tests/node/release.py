@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 NAME: Final = "dapr-token-injector"
 NAMESPACE: Final = "dapr-token-injector"
 WAIT: Final = ("--wait", "--timeout=4m")
+RESTRICTED: Final = {
+    "apiVersion": "v1",
+    "kind": "Namespace",
+    "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +37,17 @@ class Release:
         Raises:
             HarnessError: Helm gave up; the message has what it said and how the Pods are.
         """
-        repository, _, tag = target.image.rpartition(":")
-        release = cls(
-            target.helm,
-            target.kubectl.within(NAMESPACE),
-            (f"image.repository={repository}", f"image.tag={tag}", *values),
-        )
-        target.kubectl.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
-            }
-        )
+        release = cls.of(target, *values)
+        target.kubectl.apply(RESTRICTED)
         release.call("install", *WAIT)
         return release
+
+    @classmethod
+    def of(cls, target: Target, *values: str) -> Self:
+        """Return the release with these values, as yet to be installed or upgraded."""
+        repository, _, tag = target.image.rpartition(":")
+        own = (f"image.repository={repository}", f"image.tag={tag}")
+        return cls(target.helm, target.kubectl.within(NAMESPACE), (*own, *values))
 
     def call(self, command: str, *flags: str) -> str:
         """Run `helm install` or `helm upgrade` on the chart."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tests.cluster.objects import ASKING, pod, tokens
+from tests.controlplane.pki import Authority
 from tests.controlplane.polling import wait_for
 from tests.node import snapshot
-from tests.node.release import NAME, NAMESPACE, WAIT, Release
+from tests.node.release import NAME, NAMESPACE, RESTRICTED, WAIT, Release
 
 if TYPE_CHECKING:
-    from tests.controlplane.kubectl import Kubectl
+    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.node.conftest import Installation
     from tests.node.target import Target
 
 
@@ -47,6 +50,37 @@ def injected(kubectl: Kubectl) -> bool:
     return bool(tokens(kubectl.create(pod(ASKING), "--dry-run=server")))
 
 
+@pytest.mark.usefixtures("not_installed")
+def test_with_a_pair_of_the_user_s_pods_have_no_token_and_call_nobody(
+    kubectl: Kubectl, target: Target, installation: Installation
+) -> None:
+    authority = Authority.create("company-ca")
+    pair = authority.issue_server(hosts=[f"{NAME}.{NAMESPACE}.svc"])
+    target.kubectl.apply(RESTRICTED)
+    target.kubectl.within(NAMESPACE).create(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "webhook-certificate"},
+            "type": "kubernetes.io/tls",
+            "stringData": {"tls.crt": pair.certificate.decode(), "tls.key": pair.key.decode()},
+        }
+    )
+    files = ("secretName=webhook-certificate", f"caBundle={authority.pem.decode()}")
+
+    release = installation.install("tls.mode=files", *(f"tls.files.{value}" for value in files))
+
+    assert injected(kubectl)
+    assert [process_facts(release, name) for name in release.pods()] == [{"token": False, "calls": []}] * 2
+
+
+def test_in_mode_self_pods_have_a_token_and_call_the_api_server(release: Release) -> None:
+    for name in release.pods():
+        facts = process_facts(release, name)
+        assert facts["token"]
+        assert set(facts["calls"]) == {443}  # Service `kubernetes`
+
+
 def test_pods_run_as_restricted_demands_with_a_root_that_nobody_can_write(release: Release) -> None:
     labels = release.kubectl.get("namespace", NAMESPACE)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -57,3 +91,21 @@ def test_pods_run_as_restricted_demands_with_a_root_that_nobody_can_write(releas
         done = release.kubectl.try_run("exec", name, "--", "python", "-c", script)
         assert done.stdout == "65532 65532\n"
         assert "Read-only file system" in done.stderr
+
+
+def process_facts(release: Release, name: str) -> Json:
+    """Whether a Pod has a ServiceAccount's token, and the ports of whom it is connected to by its own doing."""
+    done = release.kubectl.run("exec", name, "--", "python", "-c", FACTS)
+    facts: Json = json.loads(done.stdout)
+    return facts
+
+
+# Columns 2 to 4 of /proc/net/tcp (proc(5)): local and remote address with the port in hexadecimal, state; 0A listens.
+FACTS: Final = """
+import json, os
+lines = [line.split()[1:4] for name in ("tcp", "tcp6") for line in open(f"/proc/net/{name}").readlines()[1:]]
+ports = [(int(local[-4:], 16), int(remote[-4:], 16), state) for local, remote, state in lines]
+served = {local for local, _, state in ports if state == "0A"}
+calls = [remote for local, remote, state in ports if state == "01" and local not in served]
+print(json.dumps({"token": os.path.exists("/var/run/secrets/kubernetes.io"), "calls": calls}))
+"""
