@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 import click
@@ -28,6 +28,8 @@ _PURPOSES: Final = {"http": Purpose.HTTP, "https": Purpose.HTTP, "grpc": Purpose
 _TLS: Final = frozenset({"https", "grpcs"})
 # Pods asked at the same time; each takes a few connections to the API server.
 _AT_ONCE: Final = 8
+# How often a workload is looked at for Pods that have come meanwhile.
+_ROUNDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def _parsed(target: str, options: Options) -> _Address | _Workload:
 
 
 def _address(target: str, authorities: bytes | None) -> _Address:
-    from injector.probe.place import Place  # noqa: PLC0415 - as above
+    from injector.probe.place import Place, system_authorities  # noqa: PLC0415 - as above
 
     try:
         url = urlsplit(target)
@@ -157,8 +159,11 @@ def _address(target: str, authorities: bytes | None) -> _Address:
         raise click.UsageError(
             f"{target!r} is no target: write http://HOST:PORT or grpc://HOST:PORT, and nothing behind"
         )
-    tls = _tls(authorities) if url.scheme in _TLS else None
-    return _Address(target, Place(url.hostname, port, tls=tls, authorities=authorities), _PURPOSES[url.scheme])
+    tls = None
+    if url.scheme in _TLS:
+        tls, authorities = _tls(authorities), authorities or system_authorities()
+    place = Place(url.hostname, port, tls=tls, authorities=authorities)
+    return _Address(target, place, _PURPOSES[url.scheme])
 
 
 def _has_more(url: SplitResult) -> bool:
@@ -178,41 +183,65 @@ async def _probe(targets: Sequence[_Address | _Workload], options: Options) -> l
     from injector.probe.prober import probe_address  # noqa: PLC0415 - as above
 
     workloads = [target for target in targets if isinstance(target, _Workload)]
-    reports = [
-        await probe_address(one.target, one.place, one.purpose, options.right, timeout_seconds=options.timeout_seconds)
-        for one in targets
-        if isinstance(one, _Address)
-    ]
+    reports: list[Report] = []
+    for one in targets:
+        if isinstance(one, _Address):
+            seconds = options.timeout_seconds
+            reports += await probe_address(one.target, one.place, one.purpose, options.right, timeout_seconds=seconds)
     if workloads:
         from injector.kube.client import default_namespace  # noqa: PLC0415 - as above
 
         connect = options.connect
         namespace = options.namespace or default_namespace(connect.kubeconfig, connect.context)
         async with await connect() as api:
-            reports.extend(await _probe_workloads(api, namespace, workloads, options))
+            reports += await _probe_workloads(api, namespace, workloads, options)
     return reports
 
 
 async def _probe_workloads(api: Api, namespace: str, workloads: Sequence[_Workload], options: Options) -> list[Report]:
-    from injector.kube.errors import ForbiddenError, NotFoundError  # noqa: PLC0415 - as above
-    from injector.probe.pods import KINDS, Prober, pods_of  # noqa: PLC0415 - as above
+    """Ask the Pods until all those that are there have been asked: some end meanwhile, and others take their place."""
+    from injector.probe.pods import Prober  # noqa: PLC0415 - as above
 
-    reports: list[Report] = []
-    pods = {}
+    prober = Prober(api, namespace, options.right, options.timeout_seconds)
+    turns = asyncio.Semaphore(_AT_ONCE)
+    asked: dict[str, Report] = {}
+
+    async def ask(uid: str, pod: dict[str, object]) -> None:
+        async with turns:
+            asked[uid] = await prober.probe(pod)
+
+    pods, failures = await _pods(api, namespace, workloads)
+    for _ in range(_ROUNDS):
+        new = {uid: pod for uid, pod in pods.items() if uid not in asked}
+        if not new:
+            break
+        await asyncio.gather(*(ask(uid, pod) for uid, pod in new.items()))
+        pods, failures = await _pods(api, namespace, workloads)
+    else:
+        failures.append(Report(f"namespace {namespace}", failure="Pods come and go faster than they can be asked"))
+    told = {failure.target for failure in failures}
+    for gone in sorted(asked[uid].target for uid in asked.keys() - pods.keys()):
+        if gone not in told:
+            click.echo(f"note: {gone} has ended meanwhile, and is left out", err=True)
+    return [*failures, *(asked[uid] for uid in pods if uid in asked)]
+
+
+async def _pods(
+    api: Api, namespace: str, workloads: Sequence[_Workload]
+) -> tuple[dict[str, dict[str, Any]], list[Report]]:
+    """The Pods of all workloads by uid, and a report for each workload that has none."""
+    from injector.kube.errors import ForbiddenError, NotFoundError  # noqa: PLC0415 - as above
+    from injector.probe.pods import KINDS, pods_of  # noqa: PLC0415 - as above
+
+    found: dict[str, dict[str, Any]] = {}
+    failures: list[Report] = []
     for workload in workloads:
         try:
             mine = await pods_of(api, KINDS[workload.kind], workload.name, namespace)
         except (ForbiddenError, NotFoundError) as error:
-            reports.append(Report(workload.target, failure=str(error)))
+            failures.append(Report(workload.target, failure=str(error)))
             continue
         if not mine:
-            reports.append(Report(workload.target, failure="it has no Pods that run"))
-        pods.update({str(pod["metadata"]["name"]): pod for pod in mine})
-    prober = Prober(api, namespace, options.right, options.timeout_seconds)
-    turns = asyncio.Semaphore(_AT_ONCE)
-
-    async def in_turn(pod: dict[str, object]) -> Report:
-        async with turns:
-            return await prober.probe(pod)
-
-    return [*reports, *await asyncio.gather(*map(in_turn, pods.values()))]
+            failures.append(Report(workload.target, failure="it has no Pods that run"))
+        found.update({str(pod["metadata"]["uid"]): pod for pod in mine})
+    return found, failures

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
+# Why there was no answer, where that means that nothing is open either.
+NOTHING_LISTENS: Final = "nothing listens there (connection refused)"
+
+
 class Answer(StrEnum):
     """What became of one call."""
 
@@ -164,6 +168,5 @@ class Report:
         """Closed means that every port of the API was asked and answered as it should."""
         if any(found.exposure not in accepted for found in self.found):
             return Verdict.OPEN
-        if self.failure or any(asked.failure for asked in self.asked):
-            return Verdict.UNKNOWN
-        return Verdict.CLOSED
+        unjudged = any(asked.failure or asked.without is Answer.NOT_ASKED for asked in self.asked)
+        return Verdict.UNKNOWN if self.failure or not self.asked or unjudged else Verdict.CLOSED

@@ -1,19 +1,22 @@
 """Where a daprd listens, read off the words that start it.
 
 Names and defaults: https://github.com/dapr/dapr/blob/v1.16.0/cmd/daprd/options/options.go and pkg/metrics/options.go.
-A value follows its flag or an equals sign, a switch takes one by an equals sign only, and of two the last counts.
+A value follows its flag or an equals sign, a switch takes one by an equals sign only, and of two the last counts. A
+list of addresses is split at commas, no part left out (pkg/runtime/config.go): a comma at its end adds every address.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_LOOPBACK: Final = ("127.", "localhost", "::1", "[::1]")
 _TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})  # Go's strconv.ParseBool
+_FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 _MOST: Final = 65535
 _PORTS: Final = {
     "dapr-http-port": 3500,
@@ -22,17 +25,20 @@ _PORTS: Final = {
     "metrics-port": 9090,
     "profile-port": 7777,
 }
-_ADDRESSES: Final = frozenset(
-    {"dapr-listen-addresses", "dapr-public-listen-address", "metrics-listen-address", "unix-domain-socket"}
-)
+_BESIDE: Final = ("dapr-public-listen-address", "metrics-listen-address")
+_ADDRESSES: Final = frozenset({"dapr-listen-addresses", *_BESIDE, "unix-domain-socket"})
 _SWITCHES: Final = frozenset({"enable-metrics", "enable-profiling"})
+
+
+_IN_A_LINE: Final = re.compile(rf"\s--?({'|'.join(sorted(_SWITCHES | _ADDRESSES | _PORTS.keys()))})\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
     """Ports by purpose. The optional ones are None where they are not opened, or for loopback only.
 
-    `addresses` are the API's, none of them meaning all; `socket` is a folder for Unix sockets, used instead of ports.
+    `addresses` are the API's, and profiling's; an empty one means all. `socket` is a folder for Unix sockets, used
+    instead of ports. `is_certain` is false where flags stand in a line for a shell, which nobody but it can read.
     """
 
     http: int
@@ -40,28 +46,32 @@ class Listening:
     public: int | None
     metrics: int | None
     profiling: int | None
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ("",)
+    public_address: str = ""
+    metrics_address: str = ""
     socket: str = ""
+    is_certain: bool = True
 
     @property
     def is_local(self) -> bool:
         """Whether the API listens on loopback only."""
-        return bool(self.addresses) and all(map(_is_local, self.addresses))
+        return all(map(_is_local, self.addresses))
 
 
 def listening(words: Sequence[str]) -> Listening:
     """Where a daprd that is started with these words (command and arguments) listens.
 
     Raises:
-        ValueError: A port is no number, but `$(VARIABLE)` for instance. The message holds the flag's name alone.
+        ValueError: A port is no number, or a switch neither on nor off, but `$(VARIABLE)` for instance. The message
+            holds the flag's name alone.
     """
     given = dict(_flags(words))
     ports = {name: _port(name, given.get(name, "") or str(default)) for name, default in _PORTS.items()}
-    addresses = tuple(part.strip() for part in given.get("dapr-listen-addresses", "").split(",") if part.strip())
-    is_local = bool(addresses) and all(map(_is_local, addresses))
-    measures = given.get("enable-metrics", "true") in _TRUE and not _is_local(given.get("metrics-listen-address", ""))
-    profiles = given.get("enable-profiling", "false") in _TRUE and not is_local
-    tells = not _is_local(given.get("dapr-public-listen-address", ""))
+    addresses = tuple(part.strip() for part in given.get("dapr-listen-addresses", "").split(","))
+    public_address, metrics_address = (given.get(name, "") for name in _BESIDE)
+    measures = _is_on("enable-metrics", given.get("enable-metrics", "true")) and not _is_local(metrics_address)
+    profiles = _is_on("enable-profiling", given.get("enable-profiling", "false")) and not all(map(_is_local, addresses))
+    tells = not _is_local(public_address)
     return Listening(
         http=ports["dapr-http-port"],
         grpc=ports["dapr-grpc-port"],
@@ -69,7 +79,10 @@ def listening(words: Sequence[str]) -> Listening:
         metrics=ports["metrics-port"] if measures else None,
         profiling=ports["profile-port"] if profiles else None,
         addresses=addresses,
+        public_address=public_address,
+        metrics_address=metrics_address,
         socket=given.get("unix-domain-socket", ""),
+        is_certain=not any(map(_IN_A_LINE.search, words)),
     )
 
 
@@ -94,5 +107,33 @@ def _port(name: str, value: str) -> int:
 _DIGITS: Final = 5
 
 
+def _is_on(name: str, value: str) -> bool:
+    if value not in _TRUE | _FALSE:
+        raise ValueError(f"its --{name} is neither true nor false")
+    return value in _TRUE
+
+
+def is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether only this machine, or Pod, reaches an address; also where IPv4 is written as IPv6."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address as daprd is given it; None when it is a name, or none at all."""
+    try:
+        return ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return None
+
+
 def _is_local(address: str) -> bool:
-    return address.startswith(_LOOPBACK)
+    """Whether it is loopback for certain; a name other than localhost could be anything."""
+    parsed = _parsed(address)
+    return address.lower() == "localhost" if parsed is None else is_loopback(parsed)
+
+
+def meets_loopback(address: str) -> bool:
+    """Whether who listens there is also reached by loopback, which is where forwarded ports come out."""
+    parsed = _parsed(address)
+    return not address or _is_local(address) or (parsed is not None and parsed.is_unspecified)

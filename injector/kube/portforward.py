@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from injector.core.exposure import NOTHING_LISTENS
 from injector.kube.client import Request
 from injector.kube.errors import KubeError
 from injector.kube.resources import PODS
@@ -98,8 +99,8 @@ async def _upward(reader: asyncio.StreamReader, remote: aiohttp.ClientWebSocketR
 
 def _shortened(words: bytes) -> str:
     text = words.decode("utf-8", "replace")
-    if "connection refused" in text:
-        return "nothing listens there (connection refused)"
+    if "connection refused" in text.lower():  # in words of the container runtime
+        return NOTHING_LISTENS
     shown = "".join(letter if letter.isprintable() else " " for letter in text)
     return f"the port cannot be forwarded: {shown[:_MOST_WORDS]}"
 

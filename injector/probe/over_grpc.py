@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 # The library writes to stderr by itself: of failures, which are told better here, and of every header if asked to.
 os.environ.pop("GRPC_TRACE", None)
@@ -12,7 +14,7 @@ os.environ["GRPC_VERBOSITY"] = "NONE"
 import grpc  # type: ignore[import-untyped] # it brings no types
 
 from injector.core import names
-from injector.core.exposure import Answer
+from injector.core.exposure import NOTHING_LISTENS, Answer
 from injector.probe.place import NoAnswerError
 
 if TYPE_CHECKING:
@@ -20,8 +22,12 @@ if TYPE_CHECKING:
     from injector.probe.place import Place
 
 _METHOD: Final = "/dapr.proto.runtime.v1.Dapr/GetMetadata"
-# A token must not go to a proxy that a variable of the environment names.
-_OPTIONS: Final = (("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 4 * 1024 * 1024))
+_OPTIONS: Final = (
+    ("grpc.enable_http_proxy", 0),  # a token must not go to a proxy that a variable of the environment names
+    ("grpc.enable_retries", 0),
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    ("grpc.per_message_decompression", 0),  # nobody reads the message, and the bound above is for what is compressed
+)
 # The status says "Unauthorized"; daprd's own words are in its details, a message of google.rpc.
 _DETAILS: Final = "grpc-status-details-bin"
 _REFUSALS: Final = (b"missing api token", b"api token mismatch", b"missing metadata in request")
@@ -44,10 +50,20 @@ async def ask(place: Place, token: Token | None, *, timeout_seconds: float) -> A
 
 
 def _channel(place: Place) -> grpc.aio.Channel:
-    target = f"unix:{place.socket}" if place.socket else f"dns:///{place.authority}"
+    options = (*_OPTIONS, ("grpc.default_authority", place.authority))
     if place.tls is None:
-        return grpc.aio.insecure_channel(target, _OPTIONS)
-    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(place.authorities), _OPTIONS)
+        return grpc.aio.insecure_channel(_target(place), options)
+    named = (*options, ("grpc.ssl_target_name_override", place.name))  # the certificate is for a name, not an address
+    return grpc.aio.secure_channel(_target(place), grpc.ssl_channel_credentials(place.authorities), named)
+
+
+def _target(place: Place) -> str:
+    """https://github.com/grpc/grpc/blob/master/doc/naming.md."""
+    if place.socket:
+        return f"unix:{place.socket}"
+    if isinstance(place.address, IPv6Address):
+        return f"ipv6:[{quote(str(place.address), safe=':')}]:{place.port}"
+    return f"ipv4:{place.address}:{place.port}"
 
 
 def _judged(place: Place, error: grpc.aio.AioRpcError, timeout_seconds: float) -> Answer:
@@ -69,10 +85,8 @@ def _judged(place: Place, error: grpc.aio.AioRpcError, timeout_seconds: float) -
 def _unavailable(details: str, *, with_tls: bool) -> str:
     """The library's words of a failed connection, sorted into ours."""
     if "connection refused" in details:
-        return "nothing listens there (connection refused)"
-    if "dns" in details or "name resolution" in details:
-        return "there is no host of that name"
-    if "certificate_verify_failed" in details or "name mismatch" in details:
+        return NOTHING_LISTENS
+    if "certificate_verify_failed" in details or "hostname verification" in details:
         return "TLS: the certificate is not trusted"
     if with_tls and ("ssl" in details or "tls" in details or "handshake" in details):
         return "TLS: the handshake failed; is this a port without TLS?"

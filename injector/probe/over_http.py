@@ -18,13 +18,26 @@ if TYPE_CHECKING:
 METADATA: Final = "/v1.0/metadata"
 METRICS: Final = "/metrics"
 PROFILES: Final = "/debug/pprof/cmdline"
-# No route of daprd. Its API hands what it does not know to service invocation, which misses an app id and says so in
-# JSON; its public port has nothing but health and metadata. Nothing is changed by either.
-_NO_ROUTE: Final = "/v1.0/dapr-token-injector-probe"
-_MOST: Final = 1024 * 1024  # bytes; metadata of a thousand components is less
+# What the public port has not, for it has nothing but health and metadata. The API hands the first, which is no route,
+# to service invocation, which misses an app id. Where a list of allowed APIs leaves that out, one of the others is
+# there still, if only for another method. Nothing is changed by any.
+_ONLY_API: Final = (
+    "/v1.0/dapr-token-injector-probe",
+    "/v1.0/state/dapr-token-injector-probe",
+    "/v1.0/publish/dapr-token-injector-probe/probe",
+    "/v1.0/bindings/dapr-token-injector-probe",
+    "/v1.0/secrets/dapr-token-injector-probe/probe",
+    "/v1.0/actors/dapr-token-injector-probe/probe/state",
+)
+_MOST: Final = 1024 * 1024  # bytes of an answer, headers and all; metadata of a thousand components is less
+_PIECE: Final = 65536  # bytes
+_FINAL: Final = 200  # of the answers with a lesser status, another one follows
 _OK: Final = 200
 _UNAUTHORIZED: Final = 401
+_NOT_FOUND: Final = 404
+_NOT_FOR_ALL: Final = frozenset({_UNAUTHORIZED, 403, _NOT_FOUND})
 _REFUSAL: Final = b"invalid api token"
+_TLS_ALERT: Final = b"\x15\x03"
 
 
 class _Response:
@@ -34,12 +47,17 @@ class _Response:
         self.parser = httptools.HttpResponseParser(self)
         self.body = bytearray()
         self.is_complete = False
+        self.is_shared_across_origins = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"vary" and b"origin" in value.lower():
+            self.is_shared_across_origins = True
 
     def on_body(self, piece: bytes) -> None:
         self.body += piece
 
     def on_message_complete(self) -> None:
-        self.is_complete = True
+        self.is_complete = self.status >= _FINAL
 
     @property
     def status(self) -> int:
@@ -64,17 +82,29 @@ async def ask(place: Place, token: Token | None, *, timeout_seconds: float) -> A
 
 
 async def is_public(place: Place, *, timeout_seconds: float) -> bool:
-    """Whether a port that serves metadata to everyone is daprd's public one, and not its API."""
-    response = await get(place, _NO_ROUTE, None, timeout_seconds=timeout_seconds)
-    return b"errorCode" not in response.body
+    """Whether a port that serves metadata to everyone is daprd's public one, and not its API.
 
+    The public port knows no path but two, and nothing of other origins.
 
-async def serves(place: Place, path: str, *, timeout_seconds: float) -> bool:
-    """Whether a path is served to a caller without a token; false also when nothing answers."""
-    try:
+    Raises:
+        NoAnswerError: A question got no answer.
+    """
+    for path in _ONLY_API:
         response = await get(place, path, None, timeout_seconds=timeout_seconds)
-    except NoAnswerError:
-        return False
+        if response.status != _NOT_FOUND or response.is_shared_across_origins or b"errorCode" in response.body:
+            return False
+    return True
+
+
+async def is_served(place: Place, path: str, *, timeout_seconds: float) -> bool:
+    """Whether a path is served to a caller without a token.
+
+    Raises:
+        NoAnswerError: There was no answer, or one that says neither.
+    """
+    response = await get(place, path, None, timeout_seconds=timeout_seconds)
+    if response.status != _OK and response.status not in _NOT_FOR_ALL:
+        raise NoAnswerError(f"neither served nor refused (status {response.status} for {path})")
     return response.status == _OK
 
 
@@ -87,6 +117,10 @@ async def get(place: Place, path: str, token: Token | None, *, timeout_seconds: 
     try:
         async with asyncio.timeout(timeout_seconds):
             return await _exchange(place, path, token)
+    except _TLSError:
+        raise NoAnswerError("what answers there speaks TLS; write https:// or grpcs://") from None
+    except _EndlessError:
+        raise NoAnswerError("what answers there does not come to an end") from None
     except httptools.HttpParserError:
         raise NoAnswerError("what answers there does not speak HTTP") from None
     except (OSError, EOFError) as error:  # asyncio's timeouts and TLS errors are OSErrors
@@ -101,13 +135,25 @@ async def _exchange(place: Place, path: str, token: Token | None) -> _Response:
             fields.append(f"{names.API_TOKEN_HEADER}: {token.reveal()}")
         writer.write("\r\n".join((*fields, "", "")).encode())
         response = _Response()
-        while not response.is_complete and len(response.body) < _MOST:
-            piece = await reader.read(65536)
+        received = 0
+        while not response.is_complete and received < _MOST:
+            piece = await reader.read(_PIECE)
             if not piece:
                 break
+            if not received and piece.startswith(_TLS_ALERT):
+                raise _TLSError
+            received += len(piece)
             response.parser.feed_data(piece)
-        if not response.status:
-            raise ConnectionResetError
+        if response.status < _FINAL:
+            raise _EndlessError if received >= _MOST else ConnectionResetError
         return response
     finally:
         writer.close()
+
+
+class _TLSError(Exception):
+    """The peer does not understand us, and says so in TLS."""
+
+
+class _EndlessError(Exception):
+    """The peer announces an answer, again and again."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
 from injector.core.errors import TokenError
-from injector.core.exposure import Exposure, Found, Purpose, Report
-from injector.core.sidecar import Listening, listening
+from injector.core.exposure import Answer, Asked, Exposure, Found, Purpose, Report
+from injector.core.sidecar import Listening, listening, meets_loopback
 from injector.core.token import parse_token
 from injector.kube import resources
 from injector.kube.errors import KubeError
@@ -23,7 +23,6 @@ from injector.probe.prober import Right, ask_api, ask_beside, findings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from injector.core.exposure import Asked
     from injector.kube.client import Api, Object
     from injector.kube.resources import Resource
 
@@ -106,20 +105,24 @@ class Prober:
             await self._api(pod, where.grpc, Purpose.GRPC, right),
         ]
         failures = {one.failure for one in asked}
-        if len(failures) == 1 and "" not in failures:
+        if len(failures) == 1 and "" not in failures and all(one.without is Answer.NOT_ASKED for one in asked):
             return Report(target, failure=failures.pop())
-        for port, purpose in (
-            (where.public, Purpose.PUBLIC),
-            (where.metrics, Purpose.METRICS),
-            (where.profiling, Purpose.PROFILING),
+        for port, purpose, listens_at in (
+            (where.public, Purpose.PUBLIC, (where.public_address,)),
+            (where.metrics, Purpose.METRICS, (where.metrics_address,)),
+            (where.profiling, Purpose.PROFILING, where.addresses),
         ):
-            beside = await self._beside(pod, port, purpose) if port is not None else None
+            if port is None:
+                continue
+            beside = await self._beside(pod, port, purpose)
+            if beside is None and not any(map(meets_loopback, listens_at)):
+                beside = Asked(purpose, port, failure=_ELSEWHERE)
             if beside is not None:
                 asked.append(beside)
         found = list(findings(asked, cause))
         if not where.is_local:
             found.append(Found(Exposure.LISTEN_ADDRESS, _shown(where.addresses)))
-        return Report(target, tuple(asked), tuple(found))
+        return Report(target, tuple(asked), tuple(found), failure="" if where.is_certain else _UNCERTAIN)
 
     async def _api(self, pod: str, port: int, purpose: Purpose, right: Right) -> Asked:
         async with forwarded(self.api, self.namespace, pod, port) as (path, forward):
@@ -135,7 +138,8 @@ class Prober:
         """The token that daprd should demand, and what to say if it demands none."""
         entry = next((one for one in reversed(container.get("env") or ()) if one["name"] == names.API_TOKEN_ENV), None)
         if entry is None:
-            return self._or_given("daprd has no DAPR_API_TOKEN"), "daprd has no DAPR_API_TOKEN"
+            named = _ENV_FROM if container.get("envFrom") else _NO_VARIABLE
+            return self._or_given(named), named
         source = entry.get("valueFrom") or {}
         selector = source.get("secretKeyRef")
         if selector is not None:
@@ -171,13 +175,18 @@ class Prober:
             return Right(untried=f"{reference} cannot be read")
 
 
+_NO_VARIABLE: Final = "daprd has no DAPR_API_TOKEN"
+_ENV_FROM: Final = "DAPR_API_TOKEN can only come from daprd's envFrom"
+_ELSEWHERE: Final = "it listens on an address of the Pod that no forwarded port reaches"
+_UNCERTAIN: Final = "daprd's flags stand in a line for a shell: what it opens beside these ports is not known"
+
 # What addresses look like. A Pod's author may have written anything there, and a terminal obeys what it is shown.
 _ADDRESSES: Final = re.compile(r"[0-9A-Za-z.:,\[\]%-]{1,100}")
 
 
 def _shown(addresses: tuple[str, ...]) -> str:
     joined = ",".join(addresses)
-    if not joined:
+    if not any(addresses):
         return "no --dapr-listen-addresses, so all of them"
     return f"--dapr-listen-addresses {joined if _ADDRESSES.fullmatch(joined) else '(not addresses)'}"
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from injector.core.exposure import Answer, Asked, Exposure, Found, Purpose, Report, judge
+from injector.core.exposure import NOTHING_LISTENS, Answer, Asked, Exposure, Found, Purpose, Report, judge
+from injector.core.sidecar import is_loopback
 from injector.core.token import Token
 from injector.probe import over_grpc, over_http
-from injector.probe.place import NoAnswerError, Place, addresses, why
+from injector.probe.place import NoAnswerError, Place, addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from ipaddress import IPv4Address, IPv6Address
+
+    from injector.probe.place import Address
 
 _PATHS: Final = {Purpose.METRICS: over_http.METRICS, Purpose.PROFILING: over_http.PROFILES}
 UNNAMED: Final = "no token was given"
@@ -52,34 +55,61 @@ def _wrong() -> Token:
 
 
 async def ask_beside(place: Place, purpose: Purpose, *, timeout_seconds: float) -> Asked | None:
-    """Ask a port beside the API; None when it serves nothing."""
+    """Ask a port beside the API; None when it serves nothing to who has no token, or nothing listens."""
     path = _PATHS.get(purpose, over_http.METADATA)
-    if await over_http.serves(place, path, timeout_seconds=timeout_seconds):
-        return Asked(purpose, place.port, without=Answer.SERVED)
-    return None
-
-
-async def probe_address(target: str, place: Place, purpose: Purpose, right: Right, *, timeout_seconds: float) -> Report:
-    """Ask what is at an address."""
+    asked = Asked(purpose, place.port)
     try:
-        reached = await addresses(place.host, place.port)
-    except OSError as error:
-        return Report(target, failure=why(error, timeout_seconds=timeout_seconds))
+        is_served = await over_http.is_served(place, path, timeout_seconds=timeout_seconds)
+    except NoAnswerError as error:
+        return None if str(error) == NOTHING_LISTENS else replace(asked, failure=str(error))
+    return replace(asked, without=Answer.SERVED) if is_served else None
+
+
+async def probe_address(
+    target: str, place: Place, purpose: Purpose, right: Right, *, timeout_seconds: float
+) -> list[Report]:
+    """Ask what is at a place whose address is still open: at each of those that its host's name stands for.
+
+    Addresses at which nothing listens are left out, unless there are no others.
+    """
+    try:
+        found = await addresses(place.host, place.port, timeout_seconds=timeout_seconds)
+    except NoAnswerError as error:
+        return [Report(target, failure=str(error))]
+    if len(found) > _MOST_ADDRESSES:
+        return [Report(target, failure=f"its name stands for {len(found)} addresses; ask them one by one")]
+    places = [replace(place, address=address) for address in found]
+    asked = await asyncio.gather(*(_ask(one, purpose, right, timeout_seconds=timeout_seconds) for one in places))
+    both = list(zip(found, asked, strict=True))
+    answering = [(address, one) for address, one in both if one.failure != NOTHING_LISTENS] or both[:1]
+    return [
+        _reported(target if len(answering) == 1 else f"{target} at {address}", place, address, one)
+        for address, one in answering
+    ]
+
+
+# Ours: two are common, a name with a hundred is a whole application's, to be asked Pod by Pod.
+_MOST_ADDRESSES: Final = 32
+
+
+async def _ask(place: Place, purpose: Purpose, right: Right, *, timeout_seconds: float) -> Asked:
     asked = await ask_api(place, purpose, right, timeout_seconds=timeout_seconds)
-    if purpose is Purpose.HTTP and asked.without is Answer.SERVED and not asked.failure:
+    if purpose is Purpose.HTTP and asked.without is Answer.SERVED:
         try:
             if await over_http.is_public(place, timeout_seconds=timeout_seconds):
-                asked = replace(asked, purpose=Purpose.PUBLIC)
+                return replace(asked, purpose=Purpose.PUBLIC)
         except NoAnswerError as error:
-            asked = replace(asked, failure=str(error))
+            return replace(asked, failure=str(error))
+    return asked
+
+
+def _reported(target: str, place: Place, address: Address, asked: Asked) -> Report:
     found = list(findings([asked]))
-    if asked.purpose.is_api and not asked.failure and not all(map(_is_local, reached)):
+    has_answered = asked.without is not Answer.NOT_ASKED
+    # A connection to no address in particular goes to loopback.
+    if asked.purpose.is_api and has_answered and not (is_loopback(address) or address.is_unspecified):
         found.append(Found(Exposure.LISTEN_ADDRESS, place.authority))
     return Report(target, (asked,), tuple(found))
-
-
-def _is_local(address: IPv4Address | IPv6Address) -> bool:
-    return address.is_loopback or address.is_unspecified  # a connection to the latter goes to loopback
 
 
 def findings(asked: Iterable[Asked], cause: str = "") -> Iterable[Found]:

@@ -55,6 +55,10 @@ def test_every_exposure_has_its_meaning_and_what_to_do() -> None:
         (Report("x", (CLOSED,), (Found(Exposure.METRICS_PORT, "port 1"),)), Verdict.CLOSED),
         (Report("x", (CLOSED,), (Found(Exposure.METADATA_PORT, "port 1"),)), Verdict.OPEN),
         (Report("x", failure="why"), Verdict.UNKNOWN),
+        (Report("x"), Verdict.UNKNOWN),
+        (Report("x", (CLOSED,), failure="why"), Verdict.UNKNOWN),
+        (Report("x", (CLOSED, Asked(Purpose.GRPC, 1))), Verdict.UNKNOWN),
+        (Report("x", (CLOSED, Asked(Purpose.METRICS, 1, failure="why"))), Verdict.UNKNOWN),
         (Report("x", (CLOSED, Asked(Purpose.GRPC, 1, failure="why"))), Verdict.UNKNOWN),
         (
             Report("x", (Asked(Purpose.GRPC, 1, failure="why"),), (Found(Exposure.METADATA_PORT, "port 1"),)),

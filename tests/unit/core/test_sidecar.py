@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from injector.core.sidecar import Listening, listening
+from injector.core.sidecar import Listening, listening, meets_loopback
 
 # As Dapr's injector starts it (pkg/injector/patcher/sidecar_container.go of 1.16).
 INJECTED = shlex.split(
@@ -63,9 +63,37 @@ def test_public_port_on_loopback_is_not_public() -> None:
     assert listening(["--dapr-public-port", "3501", "--dapr-public-listen-address", "127.0.0.1"]).public is None
 
 
-@pytest.mark.parametrize("addresses", ["0.0.0.0", "127.0.0.1,10.0.0.1", "[::]", "::", "", ","])  # noqa: S104 - as people write it
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        *("0.0.0.0", "127.0.0.1,10.0.0.1", "[::]", "::", "", ","),  # noqa: S104 - as people write it
+        *("127.0.0.1,", ",[::1]", "::1234", "127.example.com", "localhost.example.com", "$(ADDRESS)"),
+    ],
+)
 def test_any_address_beyond_loopback_is_not_local(addresses: str) -> None:
     assert not listening(["--dapr-listen-addresses", addresses]).is_local
+
+
+@pytest.mark.parametrize("addresses", ["127.0.0.1", "[::1],127.0.0.1", "::1", "LocalHost", "::ffff:127.0.0.1"])
+def test_loopback_is_local(addresses: str) -> None:
+    assert listening(["--dapr-listen-addresses", addresses]).is_local
+
+
+@pytest.mark.parametrize(
+    ("address", "is_met"),
+    [
+        *(("", True), ("0.0.0.0", True), ("[::]", True), ("127.0.0.1", True), ("localhost", True)),  # noqa: S104 - as above
+        *(("10.0.0.1", False), ("[fd00::1]", False), ("$(POD_IP)", False)),
+    ],
+)
+def test_forwarded_port_meets_who_listens_on_loopback_or_everywhere(address: str, *, is_met: bool) -> None:
+    assert meets_loopback(address) is is_met
+
+
+def test_addresses_of_the_ports_beside_are_told() -> None:
+    found = listening(["--metrics-listen-address=10.0.0.1", "--dapr-public-listen-address", "10.0.0.2"])
+
+    assert (found.metrics_address, found.public_address) == ("10.0.0.1", "10.0.0.2")
 
 
 def test_socket_is_told() -> None:
@@ -76,6 +104,25 @@ def test_socket_is_told() -> None:
 def test_port_that_cannot_be_read_is_told_without_its_value(value: str) -> None:
     with pytest.raises(ValueError, match=r"^its --dapr-http-port is not a port number$"):
         listening([f"--dapr-http-port={value}"])
+
+
+@pytest.mark.parametrize("name", ["enable-metrics", "enable-profiling"])
+def test_switch_that_cannot_be_read_is_told_without_its_value(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^its --{name} is neither true nor false$"):
+        listening([f"--{name}=$(SWITCH)"])
+
+
+@pytest.mark.parametrize(
+    ("words", "is_certain"),
+    [
+        (["sh", "-c", "exec /daprd --enable-profiling"], False),
+        (["sh", "-c", "/daprd -dapr-http-port=3500"], False),
+        (["/daprd", "--app-id", "a --dash"], True),
+        (INJECTED, True),
+    ],
+)
+def test_flags_in_a_line_for_a_shell_are_not_certain(words: list[str], *, is_certain: bool) -> None:
+    assert listening(words).is_certain is is_certain
 
 
 def test_flag_without_its_value_is_the_default() -> None:

@@ -13,10 +13,24 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def serving(answer: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Answer each connection in turn until the end; the port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
+def serving(
+    answer: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[int]:
+    """Answer each connection until the end; the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listener:
+        port = int(listener.getsockname()[1])
+
+        workers: list[threading.Thread] = []
+        handles: list[socket.socket] = []
+
+        def serve(connection: socket.socket, handle: socket.socket) -> None:
+            with handle, connection, contextlib.suppress(OSError):
+                if tls is None:
+                    answer(connection)
+                else:
+                    with tls.wrap_socket(connection, server_side=True) as wrapped:
+                        answer(wrapped)
 
         def work() -> None:
             while True:
@@ -24,20 +38,22 @@ def serving(answer: Callable[[socket.socket], None], tls: ssl.SSLContext | None 
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                with connection, contextlib.suppress(OSError):
-                    if tls is None:
-                        answer(connection)
-                    else:
-                        with tls.wrap_socket(connection, server_side=True) as wrapped:
-                            answer(wrapped)
+                handles.append(connection.dup())  # TLS takes the connection's own over
+                workers.append(threading.Thread(target=serve, args=(connection, handles[-1]), daemon=True))
+                workers[-1].start()
 
-        worker = threading.Thread(target=work, daemon=True)
-        worker.start()
+        acceptor = threading.Thread(target=work, daemon=True)
+        acceptor.start()
         try:
             yield port
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-            worker.join(30)
+            acceptor.join(30)
+            for handle in handles:  # whoever asks may not have closed it, and would be read from for ever
+                with contextlib.suppress(OSError):
+                    handle.shutdown(socket.SHUT_RDWR)
+            for worker in workers:
+                worker.join(30)
 
 
 def saying(*pieces: bytes, received: list[bytes] | None = None) -> Callable[[socket.socket], None]:

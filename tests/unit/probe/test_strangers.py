@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 import subprocess
 import sys
 import threading
@@ -14,11 +13,11 @@ import pytest
 
 from injector.cli.main import main
 from tests.controlplane.processes import free_port
-from tests.http.certificates import Issuer, key_pem, new_key
 from tests.unit.probe.servers import page, saying, serving, silent
 
 if TYPE_CHECKING:
     import socket
+    import ssl
 
 MARKER = "marker-0123456789abcdef"
 REFUSAL = page("401 Unauthorized", b"invalid api token\n")
@@ -95,19 +94,6 @@ def test_http_of_another_kind(
     assert not any(MARKER.encode() in request for request in received)
 
 
-def test_endless_answer_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    def pour(connection: socket.socket) -> None:
-        connection.recv(65536)
-        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        while True:
-            connection.sendall(b"x" * 65536)
-
-    with serving(pour) as at:
-        (port,) = probed(capsys, f"http://127.0.0.1:{at}", "--timeout", "60")
-
-    assert port["failure"].startswith(NOT_DAPRD)
-
-
 @pytest.mark.parametrize("answer", [page("200 OK", b"hello"), b"\0" * 100, b""])
 def test_grpc_of_another_kind(answer: bytes, token: str, capsys: pytest.CaptureFixture[str]) -> None:
     received: list[bytes] = []
@@ -124,18 +110,6 @@ def test_port_without_tls(scheme: str, capsys: pytest.CaptureFixture[str]) -> No
         (port,) = probed(capsys, f"{scheme}://127.0.0.1:{at}")
 
     assert port["failure"].startswith("TLS: the handshake failed")
-
-
-@pytest.fixture
-def tls(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
-    """A server's side for localhost, and the file of who signed it."""
-    issuer, key = Issuer(), new_key()
-    (tmp_path / "chain").write_bytes(issuer.issue(key))
-    (tmp_path / "key").write_bytes(key_pem(key))
-    (tmp_path / "ca").write_bytes(issuer.pem)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "chain", tmp_path / "key")
-    return context, str(tmp_path / "ca")
 
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])
