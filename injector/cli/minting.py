@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -206,20 +207,24 @@ def _keys(options: Mapping[str, Any], connect: Connect) -> Keyring | None:
             None if algorithm in {None, Algorithm.ED25519} else _attempt("--alg", lambda: keyring.generate(algorithm))
         )
     store = store_of(text, connect)
-    content = store.read()
-    if content is None and create:
-        made = _attempt("--create-key", lambda: keyring.generate(Algorithm(algorithm or Algorithm.ED25519)))
-        if store.create(made.dump()):
-            click.echo(f"made a signing key: {store.name}", err=True)
-            return made
-        content = store.read()  # somebody else was faster: one key is enough
-    keys = _parsed(store, content, algorithm)
-    _attempt(f"--signing-key {store.name}", lambda: keys.signing)
-    if rotate:
-        keys = _attempt(f"--signing-key {store.name}", keys.rotated)
-        store.replace(keys.dump())
-        click.echo(f"made a new signing key: {store.name}", err=True)
-    return keys
+    with store.locked() if create or rotate else nullcontext():
+        content = store.read()
+        if content is None and create:
+            made = _attempt("--create-key", lambda: keyring.generate(Algorithm(algorithm or Algorithm.ED25519)))
+            if store.create(made.dump()):
+                click.echo(f"made a signing key: {store.name}", err=True)
+                return made
+            content = store.read()  # somebody else was faster: one key is enough
+        keys = _parsed(store, content, algorithm)
+        _attempt(f"--signing-key {store.name}", lambda: keys.signing)
+        return _rotated(store, keys) if rotate else keys
+
+
+def _rotated(store: Store, keys: Keyring) -> Keyring:
+    rotated = _attempt(f"--signing-key {store.name}", keys.rotated)
+    store.replace(rotated.dump())
+    click.echo(f"made a new signing key: {store.name}", err=True)
+    return rotated
 
 
 def _parsed(store: Store, content: bytes | None, algorithm: str | None) -> Keyring:

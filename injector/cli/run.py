@@ -68,8 +68,8 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     With --app-token-file, APP_API_TOKEN is set as well: daprd presents
     it to the app, and the app demands it.
 
-    The exit code is the command's, or 128 and the number of the signal
-    that ended it.
+    The exit code is the command's; shells show 128 and the number of the
+    signal that ended it.
     """
     if (token_file is None) == (not token_stdin):
         raise click.UsageError("one of --token-file and --token-stdin is needed, and not both")
@@ -100,7 +100,7 @@ def become(arguments: tuple[str, ...], env: Mapping[str, str]) -> NoReturn:
     Raises:
         click.ClickException: It cannot be started.
     """
-    for number in IGNORED_BY_PYTHON:
+    for number in _IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)  # what is ignored would stay so in the command
     try:
         os.execvpe(arguments[0], arguments, env)  # noqa: S606 - running what the caller names is the purpose
@@ -108,7 +108,7 @@ def become(arguments: tuple[str, ...], env: Mapping[str, str]) -> NoReturn:
         raise cannot_start(arguments[0], error) from None
 
 
-IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def cannot_start(name: str, error: OSError | ValueError) -> click.ClickException:

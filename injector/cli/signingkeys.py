@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -13,6 +12,8 @@ from injector.core.request import is_secret_name
 from injector.tokens import keyring
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from injector.cli.kubeconfig import Connect
 
 SECRET_PREFIX: Final = "secret:"
@@ -24,6 +25,9 @@ class Store(Protocol):
     """A place for one key file; `name` is what messages call it."""
 
     name: str
+
+    def locked(self) -> AbstractContextManager[None]:
+        """For the time from `read` to `replace`."""
 
     def read(self) -> bytes | None:
         """What is there; None when nothing is."""
@@ -63,20 +67,16 @@ class FileStore:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
-        self._before: tuple[int, int] | None = None
+        self._before: bytes | None = None
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Others who replace the key wait, so that none of two rotations loses the other's key."""
+        return secretfiles.locked(self._path)
 
     def read(self) -> bytes | None:
         """The file's bytes."""
-        try:
-            with self._path.open("rb") as file:
-                content = file.read(keyring.LARGEST_FILE + 1)
-            self._before = self._stamp()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise click.UsageError(f"--signing-key {self._path}: {secretfiles.why(error)}") from None
-        secretfiles.note_if_open(self._path)
-        return content
+        self._before = self._content(must_be_ours=True)
+        return self._before
 
     def create(self, content: bytes) -> bool:
         """A new file."""
@@ -84,12 +84,14 @@ class FileStore:
 
     def replace(self, content: bytes) -> None:
         """The same file, in one step."""
-        if self._stamp() != self._before:
+        if self._content() != self._before:  # by somebody who takes no lock
             raise click.UsageError(f"--signing-key {self._path}: somebody else changed it meanwhile; it was left alone")
         secretfiles.replace(self._path, content)
 
-    def _stamp(self) -> tuple[int, int] | None:
-        with suppress(OSError):
-            now = self._path.stat()
-            return now.st_mtime_ns, now.st_ino
-        return None
+    def _content(self, *, must_be_ours: bool = False) -> bytes | None:
+        try:
+            return secretfiles.read_file(self._path, most=keyring.LARGEST_FILE + 1, must_be_ours=must_be_ours)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise click.UsageError(f"--signing-key {self._path}: {secretfiles.why(error)}") from None

@@ -6,20 +6,27 @@ what another process sends us is.
 
 A file may be seen while it is being written. So a change counts only once the file has stayed the same for one look,
 and a file that holds no token changes nothing but is told of, once.
+
+Nothing but its end ends us before the command does. Where we are killed all the same, Linux sends the command SIGTERM.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
 import signal
+import stat
+import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from injector.cli import secretfiles
-from injector.cli.run import IGNORED_BY_PYTHON, cannot_start, with_tokens
+from injector.cli.run import cannot_start, with_tokens
 from injector.cli.token_source import token_of_file
 
 if TYPE_CHECKING:
@@ -29,10 +36,11 @@ if TYPE_CHECKING:
     from injector.core.token import Token
 
 _ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
-_PASSED_ON: Final = _ENDING | {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
+_PASSED_ON: Final = _ENDING | {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
 _WAITED_FOR: Final = _PASSED_ON | {signal.SIGCHLD}
-# Device, inode, size, and both times in nanoseconds: another of them, and the file is to be read again.
-Identity = tuple[int, int, int, int, int]
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+# Mode, device, inode, size, and both times in nanoseconds: another of them, and the file is to be read again.
+Identity = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ class Job:
 
 
 def run(job: Job) -> int:
-    """Run until the command ends by itself or by a signal from outside; its exit code, 128+n for a signal.
+    """Run until the command ends, by itself or by a signal from outside; its exit code, or its signal's end.
 
     Raises:
         click.ClickException: A file holds no token at the start, or the command cannot be started.
@@ -71,9 +79,9 @@ class _Watch:
         self._token: Token | None = None
 
     def first(self) -> Token:
-        if str(self.path) == secretfiles.STDIN or (self.path.exists() and not self.path.is_file()):
-            raise click.ClickException(f"{self.path}: --restart-on-change needs a regular file, to be read again")
         self._judged = self._last = self._identity()
+        if str(self.path) == secretfiles.STDIN or not _is_regular(self._judged):
+            raise click.ClickException(f"{self.path}: --restart-on-change needs a regular file, to be read again")
         self._token = token_of_file(self.path)
         return self._token
 
@@ -88,6 +96,8 @@ class _Watch:
         if now == self._judged or now != before:
             return None
         self._judged = now
+        if not _is_regular(now):  # reading a pipe would wait for whoever writes it
+            raise click.ClickException(f"{self.path} is no regular file any more")
         token = token_of_file(self.path)
         if self._identity() != now:  # written while it was read: the next look will tell
             self._judged = None
@@ -102,7 +112,12 @@ class _Watch:
             found = self.path.stat()
         except OSError:
             return None
-        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return (found.st_mode, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _is_regular(identity: Identity | None) -> bool:
+    """Whether it can be read without a wait; where nothing is, reading says so."""
+    return identity is None or stat.S_ISREG(identity[0])
 
 
 class _Supervisor:
@@ -113,7 +128,8 @@ class _Supervisor:
         self._watches = watches
         self._tokens = tokens
         self._unblocked = unblocked
-        self._pid = 0
+        self._child: subprocess.Popen[bytes] | None = None
+        self._libc = ctypes.CDLL(None)
         self._kill_at: float | None = None  # set while the command is being stopped to be started anew
         self._is_ending = False
 
@@ -124,7 +140,7 @@ class _Supervisor:
             status = self._wait(next_look)
             if status is not None:
                 if self._kill_at is None or self._is_ending:
-                    return _exit_code(status)
+                    return _end_like(status)
                 self._start()
             if time.monotonic() >= next_look:
                 self._look()
@@ -151,7 +167,10 @@ class _Supervisor:
         return None
 
     def _reap(self) -> int | None:
-        """Collect every child that has ended; as process 1 of a container we are given others', too."""
+        """Collect every child that has ended; as process 1 of a container we are given others', too.
+
+        How the command ended, if it did: its exit code, or the number of a signal with a minus.
+        """
         ended: int | None = None
         while True:
             try:
@@ -160,8 +179,9 @@ class _Supervisor:
                 return ended
             if not pid:
                 return ended
-            if pid == self._pid:
-                ended = status
+            if self._child is not None and pid == self._child.pid:
+                self._child.returncode = os.waitstatus_to_exitcode(status)
+                ended = self._child.returncode
 
     def _look(self) -> None:
         if self._is_ending:
@@ -184,29 +204,51 @@ class _Supervisor:
 
     def _start(self) -> None:
         self._kill_at = None
+        parent = os.getpid()
+
+        def prepare() -> None:
+            """In the child, before it becomes the command."""
+            self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:
+                os._exit(1)  # we were killed before that was heard
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._unblocked)
+
         try:
-            self._pid = os.posix_spawnp(
-                self._job.command[0],
+            self._child = subprocess.Popen(  # noqa: S603 - running what the caller names is the purpose
                 self._job.command,
-                with_tokens(self._tokens),
-                setsigmask=self._unblocked,
-                setsigdef=IGNORED_BY_PYTHON,
+                env=with_tokens(self._tokens),
+                close_fds=False,  # what we inherited is for the command
+                preexec_fn=prepare,  # noqa: PLW1509 - we have no threads
             )
         except (OSError, ValueError) as error:
             raise cannot_start(self._job.command[0], error) from None
 
     def _send(self, number: signal.Signals) -> None:
-        os.kill(self._pid, number)  # until it is reaped the id is its own
+        if self._child is None:
+            return
+        try:
+            os.kill(self._child.pid, number)  # until it is reaped the id is its own
+        except PermissionError:  # it is another user by now, as sudo is
+            _tell(f"{self._name} may not be sent {number.name}")
 
     @property
     def _name(self) -> str:
         return self._job.command[0]
 
 
-def _exit_code(status: int) -> int:
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
+def _end_like(code: int) -> int:
+    """End as the command did: by the same signal, for a script's shell goes by that when Ctrl-C is pressed."""
+    if code >= 0:
+        return code
+    number = -code
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one of the command is enough
+    with suppress(OSError, ValueError):  # of those that nobody can handle
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
+    return 128 + number  # process 1 of a container is not killed by itself
 
 
 def _tell(line: str) -> None:
-    click.echo(f"dapr-token-injector: {line}", err=True)
+    with suppress(OSError):  # whoever read this may have left; the command goes on
+        click.echo(f"dapr-token-injector: {line}", err=True)

@@ -51,7 +51,7 @@ def generate(out: Path | None, *, force: bool, **options: Any) -> int:  # noqa: 
     """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
     if force and out is None:
         raise click.UsageError("--force goes with --out")
-    if out is not None and not force and out.exists():
+    if out is not None and not force and secretfiles.is_there(out):
         raise click.UsageError(_THERE.format(out))
     minter = minting.Minter.of(options).with_keys(options, Connect.of(options))
     value = minter().value.reveal()

@@ -42,10 +42,7 @@ def token_of_file(path: Path) -> Token:
     Raises:
         click.ClickException: The file cannot be read, or holds no token.
     """
-    value = secretfiles.read(str(path), "token file")
-    if path.is_file():
-        secretfiles.note_if_open(path)
-    return _checked(str(path), value)
+    return _checked(str(path), secretfiles.read(str(path), "token file", must_be_ours=True))
 
 
 def token_of_stdin() -> Token:
