@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent.parent
 CORE: Final = sorted((ROOT / "injector/core").glob("*.py"))
 # Modules of the standard library that hold values and do nothing to the world.
 VALUES: Final = frozenset(
-    {"__future__", "collections", "dataclasses", "enum", "fnmatch", "functools", "re", "typing", "weakref"}
+    {"__future__", "collections", "dataclasses", "enum", "fnmatch", "functools", "ipaddress", "re", "typing", "weakref"}
 )
 CODEC: Final = frozenset({"model.py", "review.py"})
 
