@@ -84,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     # Closed, as `<&-` does: then there is nothing to read.
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115,PTH123 - for the rest of the process
+    stdout = sys.stdout
     try:
         result = commands.main(argv, prog_name="dapr-token-injector", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -104,8 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Aborted.", err=True)
         return Exit.USAGE
-    except BrokenPipeError:
-        # The reader of our output has left, as in `... | head`. Nothing more can be said on stdout, not even at exit.
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        # The reader of our output has left, as in `... | head`: click has put something else in its place, and would
+        # have us end with 1. Nothing more can be said on stdout, not even at exit.
         sys.stdout = None  # the interpreter knows how to end without it
         return Exit.FINE
     except Exception as error:  # noqa: BLE001 - the boundary

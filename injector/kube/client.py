@@ -337,7 +337,7 @@ class Api:
             async for line in response.content:
                 event = _decoded(doing, line)
                 if event.get("type") == "ERROR":
-                    refusal = _refusal_of(event.get("object", {}), 500)
+                    refusal = _refusal_of(event.get("object", {}), 500, is_read=True)
                     raise of_refusal(doing, dataclasses.replace(refusal, said=denials.clean(refusal.said)))
                 yield event
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -522,7 +522,8 @@ def _refusal(request: Request, response: aiohttp.ClientResponse, content: bytes)
     except ValueError:
         status = None
     after = response.headers.get("Retry-After", "")
-    refusal = _refusal_of(status if isinstance(status, dict) else {}, response.status)
+    is_read = request.method == "GET"
+    refusal = _refusal_of(status if isinstance(status, dict) else {}, response.status, is_read=is_read)
     said = refusal.said
     if request.hidden is not None:
         said = denials.guarded(refusal.status, said, request.hidden, request.doing)
@@ -531,12 +532,18 @@ def _refusal(request: Request, response: aiohttp.ClientResponse, content: bytes)
     )
 
 
-def _refusal_of(status: Mapping[str, Any], code: int) -> Refusal:
+def _refusal_of(status: Mapping[str, Any], code: int, *, is_read: bool) -> Refusal:
     """What a `Status` object says, word by word; `code` where it does not."""
-    said = str(status.get("message", ""))
+    said = str(status.get("message", ""))[:_LONGEST_SAID]
     number = status.get("code")
     number = number if isinstance(number, int) else code
-    return Refusal(number, str(status.get("reason", "")), said, is_denial=denials.is_denial(number, said))
+    return Refusal(
+        number, str(status.get("reason", "")), said, is_denial=denials.is_denial(number, said, is_read=is_read)
+    )
+
+
+# Characters of a sentence that are looked at: more than are ever shown.
+_LONGEST_SAID: Final = 4096
 
 
 def _why(error: BaseException) -> str:

@@ -38,11 +38,11 @@ _WORD: Final = re.compile(r"""[^\s"'`,;()\[\]{}<>]+""")
 _NOT_SHOWN: Final = "what it says holds a part of the Secret, and is not shown"
 
 
-def is_denial(status: int, said: str) -> bool:
-    """Whether a rule of admission said no, and no right is missing."""
+def is_denial(status: int, said: str, *, is_read: bool = False) -> bool:
+    """Whether a rule of admission said no, and no right is missing; admission does not look at what is only read."""
     if _RULE.search(said):
         return True
-    return status == _FORBIDDEN and bool(said) and not _RIGHT.search(said)
+    return not is_read and status == _FORBIDDEN and bool(said) and not _RIGHT.search(said)
 
 
 def clean(said: str) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -129,16 +130,27 @@ def test_a_fault_of_ours_is_exit_code_3_and_shows_no_value(
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(KeyboardInterrupt(), 2), (click.Abort(), 2), (BrokenPipeError(), 0)],
-    ids=["int", "abort", "pipe"],
+    [(KeyboardInterrupt(), 2), (click.Abort(), 2)],
+    ids=["int", "abort"],
 )
 def test_other_ends(error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object, **__: object) -> int:
         raise error
 
     monkeypatch.setattr(cli.commands, "main", failing)
-    monkeypatch.setattr(sys, "stdout", sys.stdout)  # put back what the boundary takes away
     assert main([]) == code
+
+
+def test_reader_of_the_output_that_has_left_is_no_finding() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "injector", "version"], check=False, stdout=writer, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_module_without_a_command_is_our_fault(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def status(code: int, reason: str = "", message: str = "") -> web.Response:
     [
         (400, "BadRequest", InvalidError),
         (401, "Unauthorized", UnauthorizedError),
-        (403, "Forbidden", DeniedError),
+        (403, "Forbidden", ForbiddenError),
         (404, "NotFound", NotFoundError),
         (409, "AlreadyExists", AlreadyExistsError),
         (409, "Conflict", ConflictError),

@@ -37,6 +37,11 @@ def test_denial_is_told_from_a_missing_right_whatever_its_status(status: int, sa
     assert is_denial(status, said) is denial
 
 
+def test_what_is_only_read_is_denied_by_no_quota_but_a_connection_may_be_by_a_webhook() -> None:
+    assert not is_denial(403, "no entry", is_read=True)
+    assert is_denial(403, WEBHOOK, is_read=True)
+
+
 @pytest.mark.parametrize(("status", "said"), [(403, RIGHT), (403, QUOTA), (422, POLICY), (409, WEBHOOK), (403, ENDING)])
 def test_sentence_of_a_refusal_is_quoted_word_by_word(status: int, said: str) -> None:
     told = guarded(status, said, [VALUE], DOING)
