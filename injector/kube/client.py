@@ -48,6 +48,8 @@ FIELD_MANAGER: Final = "dapr-token-injector"
 # The API server's own clients ask for so many at once.
 PAGE: Final = 500
 _LIST_ATTEMPTS: Final = 3
+# How long a watch lives. One that its API server has forgotten is noticed at its end, and a read begins the next.
+WATCH_SECONDS: Final = 45
 
 _JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -311,15 +313,18 @@ class Api:
         resource_version: str,
         field_selector: str = "",
         label_selector: str = "",
-        timeout_seconds: int = 270,
-        silence_seconds: float = 75.0,
+        timeout_seconds: int = WATCH_SECONDS,
+        grace_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> AsyncGenerator[Object, None]:
         """Events (`{"type": ..., "object": ...}`, bookmarks included) until the API server ends the watch.
 
+        It does so after `timeout_seconds`, however little happens: the only sign of life there is, for bookmarks may
+        take minutes.
+
         Raises:
             GoneError: The version is too old, said by status or in the stream: list anew.
-            UnavailableError: The connection broke, nobody is at its other end any more (`connections`), or nothing
-                came for `silence_seconds`; a bookmark comes every minute.
+            UnavailableError: The connection broke, nobody is at its other end any more (`connections`), or the API
+                server did not end the watch within `grace_seconds` of its time.
             KubeError: As the API server answered.
         """
         doing = _doing("watch", resource, "", namespace)
@@ -331,8 +336,8 @@ class Api:
             fieldSelector=field_selector,
             labelSelector=label_selector,
         )
-        request = Request("GET", resource.path(namespace), doing, query, timeout_seconds=timeout_seconds + 30.0)
-        response = await self._open(request, silence_seconds=silence_seconds)
+        path = resource.path(namespace)
+        response = await self._open(Request("GET", path, doing, query, timeout_seconds=timeout_seconds + grace_seconds))
         try:
             async for line in response.content:
                 event = _decoded(doing, line)
@@ -395,9 +400,9 @@ class Api:
             request = dataclasses.replace(request, hidden=None)
         return await self.send(request)
 
-    async def _open(self, request: Request, *, silence_seconds: float | None = None) -> aiohttp.ClientResponse:
+    async def _open(self, request: Request) -> aiohttp.ClientResponse:
         try:
-            return await self._once(request, silence_seconds)
+            return await self._once(request)
         except UnauthorizedError:
             if self._renew is None:
                 raise
@@ -405,10 +410,10 @@ class Api:
             await self._renew()
         except Exception:  # noqa: BLE001 - as in `from_kubeconfig`
             raise UnauthorizedError(request.doing, why="the credentials ran out and cannot be renewed") from None
-        return await self._once(request, silence_seconds)
+        return await self._once(request)
 
-    async def _once(self, request: Request, silence_seconds: float | None) -> aiohttp.ClientResponse:
-        timeout = aiohttp.ClientTimeout(total=request.timeout_seconds, sock_read=silence_seconds)
+    async def _once(self, request: Request) -> aiohttp.ClientResponse:
+        timeout = aiohttp.ClientTimeout(total=request.timeout_seconds)
         try:
             method, url, headers, body, _ = await self._client.param_serialize(
                 request.method,

@@ -90,6 +90,20 @@ def test_watch_of_one_name_tells_of_that_name_only(kubectl: Kubectl) -> None:
     asyncio.run(work())
 
 
+def test_watch_in_which_nothing_happens_is_ended_by_the_api_server_in_good_order(kubectl: Kubectl) -> None:
+    secret = kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "quiet"}})
+
+    async def follow() -> list[Json]:
+        async with await Api.from_kubeconfig(str(kubectl.kubeconfig)) as api:
+            version, only = secret["metadata"]["resourceVersion"], "metadata.name=quiet"
+            events = api.watch(
+                SECRETS, kubectl.namespace, resource_version=version, field_selector=only, timeout_seconds=1
+            )
+            return [event async for event in events]
+
+    assert {event["type"] for event in asyncio.run(follow())} <= {"BOOKMARK"}
+
+
 def test_refusal_of_a_secret_that_cannot_be_does_not_show_it(kubectl: Kubectl) -> None:
     async def work() -> None:
         async with api_of(kubectl) as api:

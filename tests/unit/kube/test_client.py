@@ -13,7 +13,7 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import incluster_config
 
-from injector.kube.client import Api
+from injector.kube.client import WATCH_SECONDS, Api
 from injector.kube.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -27,7 +27,7 @@ from injector.kube.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from injector.kube.resources import PODS, SECRETS
+from injector.kube.resources import PODS, REQUEST_TIMEOUT_SECONDS, SECRETS
 from tests.controlplane.pki import Authority
 
 if TYPE_CHECKING:
@@ -258,6 +258,27 @@ def test_watch_tells_a_forgotten_version_that_is_said_in_the_stream() -> None:
                     pass
 
     asyncio.run(ask())
+
+
+def test_watch_asks_to_be_ended_soon_and_is_given_up_when_it_is_not() -> None:
+    asked: list[str] = []
+
+    async def forget(request: web.Request) -> web.StreamResponse:
+        asked.append(request.query["timeoutSeconds"])
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await asyncio.Event().wait()
+        return response
+
+    async def ask() -> None:
+        async with served(forget) as api:
+            with pytest.raises(UnavailableError, match=r"^cannot watch pods in all namespaces: no answer in time$"):
+                async for _ in api.watch(PODS, resource_version="5", timeout_seconds=1, grace_seconds=0.1):
+                    pass
+
+    asyncio.run(ask())
+    assert asked == ["1"]
+    assert WATCH_SECONDS + REQUEST_TIMEOUT_SECONDS == 75
 
 
 @pytest.mark.parametrize("answer_of", [b"<html>", b"[]", b'{"half'])
