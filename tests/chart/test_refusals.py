@@ -43,6 +43,9 @@ CONTRADICTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "renewal before the start": (
         ("tls.certManager.duration=24h", "tls.certManager.renewBefore=24h"), "must be shorter than",
     ),
+    "a CA that hardly outlives its certificates": (("tls.self.caLifetime=6d",), "write a longer caLifetime"),
+    "a certificate that outlives the CA": (("tls.self.leafLifetime=61d",), "write a longer caLifetime"),
+    "a CA for ever": (("tls.self.caLifetime=3654d",), "at most 3653d"),
     "Deny in shadow": (("guard.action=Deny", "policy.shadow=true"), "write guard.action: Audit until shadow is off"),
     "the kubelet's port": (("hostNetwork=true",), "is the kubelet's own port"),
     "the kubelet's port for health": (
@@ -102,7 +105,7 @@ def test_contradiction_is_refused_with_a_sentence(render: Render, what: str) -> 
         ("policy.shadow=null", "'shadow'"),
         ("webhook.failurePolicy=null", "'failurePolicy'"),
         ("webhook=null", "'webhook'"),
-        ("replicas=null", "'replicas'"),
+        ("tls.self.caLifetime=1234567890d", "tls/self/caLifetime"),
     ],
 )
 def test_value_outside_of_the_schema_is_refused_by_name(render: Render, values: str, complaint: str) -> None:
@@ -116,6 +119,9 @@ def test_value_outside_of_the_schema_is_refused_by_name(render: Render, values: 
     "values",
     [
         ("replicas=1", "webhook.failurePolicy=Ignore"),
+        ("replicas=null",),
+        ("tls.self.caLifetime=21630m", "tls.self.leafLifetime=60h"),
+        ("tls.mode=cert-manager", "tls.self.caLifetime=1s"),
         ("policy.defaultSecret=", "webhook.default.enabled=false"),
         ("policy.allowedSecrets={dapr-*}",),
         ("policy.allowedSecrets={other,d?pr-api-[!a]oken}",),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from injector.config import Given, Settings, TlsMode, load, parse_policy
+from injector.config import ConfigError, Given, Settings, TlsMode, load, parse_policy
 from injector.core import names
 from tests.chart.conftest import documents, only
-from tests.controlplane.helm import CHART, Helm
+from tests.controlplane.helm import CHART, Helm, HelmError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -270,6 +270,29 @@ def test_packed_chart_renders_the_same(helm: Helm, render: Render, tmp_path: Pat
     text = helm.run("template", "dapr-token-injector", str(packed), "--namespace", "dapr-token-injector", *values)
 
     assert documents(text) == render(*values, hooks=True)
+
+
+@pytest.mark.parametrize(("leaf", "ca"), [("60h", "21630m"), ("1m", "2160s"), ("366d", "2197d"), ("5s", "1830s")])
+def test_lives_that_the_chart_takes_are_taken_by_the_program(render: Render, leaf: str, ca: str) -> None:
+    def arguments(life: str) -> dict[str, str]:
+        values = sets(f"tls.self.leafLifetime={leaf}", f"tls.self.caLifetime={life}")
+        given = pod_spec(render(*values))["containers"][0]["args"][1:]
+        return dict(argument.removeprefix("--").split("=", 1) for argument in given)
+
+    taken = {name.replace("-", "_"): value for name, value in arguments(ca).items()}
+    load(Given(taken, {}))
+
+    number, unit = int(ca[:-1]), ca[-1]
+    too_short = f"{number - 1}{unit}"
+    with pytest.raises(ConfigError):
+        load(Given(taken | {"ca_lifetime": too_short}, {}))
+    with pytest.raises(HelmError, match="write a longer caLifetime"):
+        arguments(too_short)
+
+
+def test_without_replicas_the_field_is_left_to_an_autoscaler(render: Render, notes: Callable[..., str]) -> None:
+    assert "replicas" not in only(render(*sets("replicas=null")), "Deployment")["spec"]
+    assert "as many replicas as an autoscaler says" in notes(*sets("replicas=null"))
 
 
 def test_digest_wins_over_the_tag(render: Render) -> None:

@@ -210,6 +210,15 @@ def left_in_namespace(kubectl: Kubectl) -> set[str]:
     }
 
 
+def test_autoscaler_keeps_its_number_of_replicas_through_an_upgrade(helm: Helm, kubectl: Kubectl) -> None:
+    install(helm, "--set", "replicas=null")
+    kubectl.run("scale", f"deployment/{NAME}", "--replicas=5")
+
+    upgrade(helm, "--set", "replicas=null", "--set", "log.level=debug")
+
+    assert kubectl.get("deployment", NAME)["spec"]["replicas"] == 5
+
+
 def test_mode_changes_leave_no_right_behind_and_come_back(helm: Helm, kubectl: Kubectl) -> None:
     install(helm)
     write_as_the_webhook(kubectl)

@@ -85,6 +85,11 @@ cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/dapr-token-injector{{ i
 {{- toYaml $policy }}
 {{- end }}
 
+{{/* Seconds of a life as `12h` or `90d`. */}}
+{{- define "dapr-token-injector.seconds" -}}
+{{ mul (regexFind "[0-9]+" .) (get (dict "s" 1 "m" 60 "h" 3600 "d" 86400) (regexFind "[smhd]" .)) }}
+{{- end }}
+
 {{/* Where `helm test` asks for a Pod. */}}
 {{- define "dapr-token-injector.testNamespace" -}}
 {{ .Values.test.namespace | default (eq .Release.Namespace "default" | ternary "kube-public" "default") }}
