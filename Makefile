@@ -4,6 +4,8 @@ PYTHON ?= python3
 JOBS ?= 4
 PARALLEL := -n $(JOBS)
 PY := .venv/bin/python
+# Tracing doubles what the tests cost, so it is done on one Python only.
+CORE_COVERED := $(PY) -m coverage report --include='injector/core/*' --fail-under=100
 # `make cluster KUBERNETES=1.30 HELM=3`: other versions than the newest; tests/controlplane/binaries.py has those that there are.
 export DAPR_TOKEN_INJECTOR_TEST_KUBERNETES := $(KUBERNETES)
 export DAPR_TOKEN_INJECTOR_TEST_HELM := $(HELM)
@@ -23,13 +25,15 @@ demo: .venv/.ready ## Show what the webhook answers, then a Deployment's Pod mad
 kind-demo: ## The same in a kind cluster, with the image, the chart and a real sidecar (needs Docker, kind, kubectl, Helm)
 	@deploy/kind/up
 
-test: .venv/.ready ## All tests: core and shell on the newest Python here, then everything with a real API server
-	@$(PY) -m tests.newest $(PARALLEL)
+test: .venv/.ready ## All tests, with a real API server and a real node; then what needs neither on the newest Python here
 	@$(PY) -m pytest --cov $(PARALLEL)
+	@$(CORE_COVERED)
+	@$(PY) -m tests.newest $(PARALLEL)
 
 unit: .venv/.ready ## The tests that need no cluster, on this Python and on the newest one here
+	@$(PY) -m pytest -m "not cluster and not node" --cov --cov-fail-under=0 --cov-report= $(PARALLEL)
+	@$(CORE_COVERED)
 	@$(PY) -m tests.newest $(PARALLEL)
-	@$(PY) -m pytest -m "not cluster and not node" $(PARALLEL)
 
 cluster: .venv/.ready ## The tests with a real API server (built once; tests/controlplane/target.py tells how to use yours)
 	@$(PY) -m pytest -m cluster $(PARALLEL)

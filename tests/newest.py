@@ -1,4 +1,4 @@
-"""Run the tests that need no cluster on the newest Python of this machine, with full branch coverage of the core.
+"""Run the tests that need no cluster on the newest Python of this machine.
 
 `python -m tests.newest [ARGUMENTS OF PYTEST]` finds every interpreter on the path and under pyenv, makes `.venv-X.Y`
 for the newest one, and runs there. On a machine with one Python it runs on that one.
@@ -28,7 +28,6 @@ def main() -> int:
     print(
         f"Testing without a cluster on Python {version[0]}.{version[1]}, the newest here", file=sys.stderr, flush=True
     )
-    core_only = ["--cov=injector.core", "--cov-fail-under=100"]
     command: list[str | Path] = [
         folder / "bin/python",
         "-m",
@@ -36,7 +35,6 @@ def main() -> int:
         "-q",
         "-m",
         "not cluster and not node",
-        *core_only,
         *sys.argv[1:],
     ]
     return subprocess.run(command, cwd=ROOT, check=False).returncode

@@ -93,7 +93,7 @@ def denying(cluster: Cluster, label: str) -> Iterator[Kubectl]:
 
 def deny(kubectl: Kubectl, label: str) -> Kubectl:
     kubectl.run("label", "namespace", kubectl.namespace, f"{label}=", f"{GUARD_LABEL}=deny")
-    wait_for("the guard in force", lambda: refusal(kubectl, pod(DAPR)), timeout_seconds=30)
+    wait_for("the guard in force", lambda: refusal(kubectl, pod(DAPR)))
     return kubectl
 
 
@@ -241,7 +241,7 @@ def test_namespace_chooses_by_its_label(
 ) -> None:
     change = f"{GUARD_LABEL}-" if choice is None else f"{GUARD_LABEL}={choice}"
     guarded.run("label", "--overwrite", "namespace", guarded.namespace, change)
-    wait_for("the label noticed", lambda: not refusal(guarded, pod(DAPR)), timeout_seconds=30)
+    wait_for("the label noticed", lambda: not refusal(guarded, pod(DAPR)))
 
     done = guarded.run("create", "-f", "-", stdin=pod(DAPR, APP, with_env([LITERAL])))
 

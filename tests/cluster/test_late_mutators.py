@@ -31,7 +31,7 @@ def annotated(kubectl: Kubectl, item: Json) -> Json:
         made = kubectl.create(item, "--dry-run=server")
         return made if made["metadata"]["annotations"].get(ANNOTATION) == SECRET else None
 
-    return wait_for("the other mutator at work", probe, timeout_seconds=30)
+    return wait_for("the other mutator at work", probe)
 
 
 def test_webhook_after_ours_that_adds_the_annotation_passes_us_over(

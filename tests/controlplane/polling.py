@@ -17,7 +17,7 @@ def wait_for(
     what: str,
     probe: Callable[[], T | None],
     *,
-    timeout_seconds: float = 30.0,
+    timeout_seconds: float = 90.0,
     interval_seconds: float = 0.05,
     describe: Callable[[], str] = lambda: "",
 ) -> T:

@@ -180,7 +180,7 @@ class DaprInjector:
             "dapr-injector", [str(program)], log_path=folder / "dapr-injector.log", env=environment
         )
         try:
-            port = wait_for("dapr-injector listening", lambda: _dapr_port(process), timeout_seconds=30)
+            port = wait_for("dapr-injector listening", lambda: _dapr_port(process))
         except BaseException:
             process.stop()
             raise

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 # Seconds after which a test gives up; nothing is expected to take anywhere near as long.
-PATIENCE = 30.0
+PATIENCE = 120.0
 JSON = {"Content-Type": "application/json"}
 
 

@@ -87,6 +87,6 @@ def test_tutorial_does_what_it_says(desk: dict[str, str], tmp_path: Path) -> Non
             assert fits or " logs " in command, (command, done, told)
             return fits
 
-        wait_for(f"{command} to print {told}", says_so, timeout_seconds=30)
+        wait_for(f"{command} to print {told}", says_so)
         ran += 1
     assert ran == len(list(commands())) > 10
