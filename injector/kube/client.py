@@ -10,8 +10,10 @@ a plugin whose token ran out). Whoever calls knows better what a second try woul
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import logging
 import os
 import time
 from dataclasses import dataclass, field
@@ -39,7 +41,7 @@ from injector.kube.errors import (
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS, SECRETS, Resource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 
 Object: TypeAlias = dict[str, Any]
 Objects: TypeAlias = list[Object]
@@ -119,21 +121,27 @@ class Api:
         configuration = Configuration()
 
         async def load() -> None:
-            await config.load_kube_config(  # type: ignore[no-untyped-call] # as in close
-                config_file=path, context=context, client_configuration=configuration, persist_config=False
-            )
+            with _complaints() as complaints:
+                await config.load_kube_config(  # type: ignore[no-untyped-call] # as in close
+                    config_file=path, context=context, client_configuration=configuration, persist_config=False
+                )
+            if complaints:  # the official client would go on without credentials
+                raise config.ConfigException(f"its credential plugin does not work: {denials.masked(complaints[0])}")
 
         doing = f"read the kubeconfig{f' {path}' if path else ''}"
         if missing := _missing(path):
             # Said here, for the official client writes a line of its own to stderr.
             raise KubeconfigError(doing, why=f"there is no file {missing}")
-        if context is not None and (known := _contexts(path)) and context not in known:
-            raise UnknownContextError(doing, context, known)
+        known, current = _contexts(path)
+        wanted = context or current
+        if known and wanted not in known:
+            why = f"it has no context {wanted}" if wanted else "it names no current context"
+            raise UnknownContextError(doing, why, known)
         try:
             await load()
         except Exception as error:  # noqa: BLE001 - YAML, base64, PEM, plugins: a kubeconfig fails in many ways
             # Words of a parser may quote the file, which holds credentials.
-            why = str(error) if isinstance(error, config.ConfigException) else type(error).__name__
+            why = str(error) if isinstance(error, config.ConfigException) else "it is no kubeconfig"
             raise KubeconfigError(doing, why=why) from None
         return cls(configuration, renew=load)
 
@@ -468,12 +476,30 @@ def default_namespace(path: str | None = None, context: str | None = None) -> st
         raise KubeconfigError(f"read the namespace of the kubeconfig{f' {path}' if path else ''}") from None
 
 
-def _contexts(path: str | None) -> list[str]:
-    """The names of a kubeconfig's contexts; none when it cannot be read."""
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What the official client would write to a log of its own, and pass over: a credential plugin that fails."""
+    told: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign] # for one call
+    log = logging.getLogger(config.kube_config.__name__)
+    propagates, log.propagate = log.propagate, False
+    log.addHandler(handler)
     try:
-        return [str(one["name"]) for one in config.list_kube_config_contexts(path)[0]]  # type: ignore[no-untyped-call] # as in close
+        yield told
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagates
+
+
+def _contexts(path: str | None) -> tuple[list[str], str]:
+    """The names of a kubeconfig's contexts and the current one; none when it cannot be read."""
+    try:
+        place = str(Path(path or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser())
+        told = config.kube_config.KubeConfigMerger(place).config.value  # type: ignore[no-untyped-call] # as in close
+        return [str(one["name"]) for one in told.get("contexts") or ()], str(told.get("current-context") or "")
     except Exception:  # noqa: BLE001 - as in `from_kubeconfig`, which says what is wrong
-        return []
+        return [], ""
 
 
 def _missing(path: str | None) -> str:
@@ -557,6 +583,8 @@ def _why(error: BaseException) -> str:
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "the API server's certificate is not trusted"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return f"cannot speak TLS with {error.host}:{error.port}: something else listens there"
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
         told = os.strerror(number) if number is not None and number > 0 else error.os_error.strerror or "unknown reason"

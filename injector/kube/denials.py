@@ -71,6 +71,11 @@ def guarded(status: int, said: str, values: Iterable[str], doing: str) -> str:
     return clean(who + why)
 
 
+def masked(said: str) -> str:
+    """A sentence of somebody else's as a line may have it, without words that could be a token."""
+    return clean(_WORD.sub(lambda word: _masked(word[0], ""), said))
+
+
 def denied(said: str) -> str:
     """A denial's sentence without the object's name, which whoever tells it has said."""
     return _PREFIX.sub("", said)

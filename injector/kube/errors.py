@@ -72,8 +72,8 @@ class KubeconfigError(KubeError):
 class UnknownContextError(KubeconfigError):
     """The kubeconfig has other contexts."""
 
-    def __init__(self, doing: str, context: str, known: Iterable[str]) -> None:
-        super().__init__(doing, why=f"it has no context {context}; known are: {', '.join(sorted(known))}")
+    def __init__(self, doing: str, why: str, known: Iterable[str]) -> None:
+        super().__init__(doing, why=f"{why}; known are: {', '.join(sorted(known))}")
 
 
 class UnauthorizedError(KubeError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.core.ownership import DataWriter, SecretRef, TokenSecret
 from injector.core.rollout import Hold, Holder, Ref, Use, Workload
-from injector.kube.denials import denied, guarded
+from injector.kube.denials import denied, masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -308,12 +308,9 @@ def _failure(status: Object) -> str:
     return ""
 
 
-_FORBIDDEN: Final = 403
-
-
 def _trouble(status: Object) -> str:
     """Why a Deployment's Pods are not made: what a quota, a policy or a webhook says of them."""
     for one in status.get("conditions") or ():
         if one.get("type") == "ReplicaFailure" and one.get("status") == "True":
-            return guarded(_FORBIDDEN, denied(str(one.get("message", ""))), (), "")
+            return masked(denied(str(one.get("message", ""))))
     return ""

@@ -67,6 +67,37 @@ def test_context_that_is_not_in_it(server: ApiServer, capsys: Capture) -> None:
     )
 
 
+def test_kubeconfig_that_names_no_current_context(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps({**kubeconfig("http://127.0.0.1:1"), "current-context": ""}))
+    told = one_line(capsys, *FIRST, "--kubeconfig", str(path))
+    assert told.endswith(": it names no current context; known are: c; take one of them with --context\n")
+
+
+@pytest.mark.parametrize("content", ["", "{{{", "<html>"])
+def test_file_that_is_no_kubeconfig(content: str, tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(content)
+    assert ": it is no kubeconfig; name one" in one_line(capsys, *FIRST, "--kubeconfig", str(path))
+
+
+@pytest.mark.parametrize("command", ["no-such-plugin", "false"])
+def test_credential_plugin_that_does_not_work(command: str, tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "kubeconfig"
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": command}
+    path.write_text(
+        json.dumps({**kubeconfig("http://127.0.0.1:1"), "users": [{"name": "u", "user": {"exec": plugin}}]})
+    )
+    assert ": its credential plugin does not work: " in one_line(capsys, *FIRST, "--kubeconfig", str(path))
+
+
+def test_address_that_does_not_speak_tls(server: ApiServer, capsys: Capture) -> None:
+    text = server.kubeconfig.read_text()
+    server.kubeconfig.write_text(text.replace("http://", "https://"))
+    told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
+    assert "cannot speak TLS with 127.0.0.1:" in told
+
+
 def test_api_server_that_is_away(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps(kubeconfig("http://127.0.0.1:1")))
