@@ -114,20 +114,17 @@ def resolved(path: Path) -> Path:
     """
     for _ in range(_MOST_LINKS):
         try:
-            link = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+            found = path.lstat()
         except OSError:
             return path  # nothing is there, or what keeps us out will be told when it is written
-        try:
-            found = os.fstat(link)
-            if not stat.S_ISLNK(found.st_mode):
-                return Path(os.path.realpath(path.parent)) / path.name if path.name else path
-            folder = path.parent.stat()
-            is_for_all = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
-            if is_for_all and found.st_uid not in {os.geteuid(), folder.st_uid}:
-                raise click.UsageError(f"{path}: is somebody else's link in a folder for all, and is not followed")
-            path = path.parent / os.readlink("", dir_fd=link)
-        finally:
-            os.close(link)
+        if not stat.S_ISLNK(found.st_mode):
+            return Path(os.path.realpath(path.parent)) / path.name if path.name else path
+        folder = path.parent.stat()
+        is_for_all = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
+        if is_for_all and found.st_uid not in {os.geteuid(), folder.st_uid}:
+            raise click.UsageError(f"{path}: is somebody else's link in a folder for all, and is not followed")
+        # Whose link this is cannot change in such a folder: only its owner may take it away.
+        path = path.parent / path.readlink()
     raise click.UsageError(f"{path}: too many links follow one another")
 
 
@@ -135,9 +132,9 @@ _MOST_LINKS: Final = 40  # as Linux
 
 
 def _written(path: Path, content: bytes, place: Callable[[Path, Path], bool]) -> bool:
-    path = resolved(path)
     beside: Path | None = None
     try:
+        path = resolved(path)
         if path.exists() and not path.is_file():
             raise click.UsageError(f"{path}: is no regular file, and is not written over")
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
