@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from tests.controlplane.polling import wait_for
-from tests.selfhosted.running import COMMAND, MARKER, OTHER, PATIENCE, THIRD, Child, run, running, secret
+from tests.selfhosted.running import CHILD, COMMAND, MARKER, OTHER, PATIENCE, THIRD, Child, run, running, secret
 
 SUPERVISED: Final = ("--restart-on-change", "--check-every", "0.05")
 FORWARDED: Final = [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2]
@@ -303,6 +303,81 @@ def test_children_of_others_are_collected(token: Path, tmp_path: Path) -> None:
         if process.poll() is None:
             process.kill()
             process.wait(30)
+
+
+# --- how it ends ---
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_command_is_told_when_we_are_killed(token: Path, tmp_path: Path) -> None:
+    with running(tmp_path, ["--token-file", token, *SUPERVISED]) as child:
+        child.wait_for_words("started with cdef and none")
+        (pid,) = map(int, Path(f"/proc/{child.process.pid}/task/{child.process.pid}/children").read_text().split())
+        child.process.kill()
+        child.wait_for_words("started with cdef and none", "SIGTERM")
+        wait_for("the command's end", lambda: not is_running(pid), timeout_seconds=PATIENCE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGQUIT, signal.SIGHUP])
+def test_we_end_by_the_signal_that_ended_the_command(options: list[str | Path], number: signal.Signals) -> None:
+    done = run(*options, "--", "sh", "-c", f"kill -{int(number)} $$")
+
+    assert done.returncode == -number
+
+
+def test_window_change_by_another_process_is_passed_on(token: Path, tmp_path: Path) -> None:
+    with running(tmp_path, ["--token-file", token, *SUPERVISED]) as child:
+        child.wait_for_words("started with cdef and none")
+        child.send(signal.SIGWINCH)
+        child.wait_for_words("started with cdef and none", "SIGWINCH")
+
+
+def test_inherited_files_are_the_commands(options: list[str | Path]) -> None:
+    read, write = os.pipe()
+    os.write(write, b"inherited\n")
+    os.close(write)
+    command = [*COMMAND, "run", *map(str, options), "--", "sh", "-c", f"cat /dev/fd/{read}"]
+    try:
+        assert subprocess.check_output(command, pass_fds=[read]) == b"inherited\n"
+    finally:
+        os.close(read)
+
+
+def test_nobody_who_reads_what_is_said_is_no_reason_to_end(token: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    read, write = os.pipe()
+    command = [*COMMAND, "run", "--token-file", str(token), *SUPERVISED, "--", sys.executable, "-c", CHILD, str(told)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=write)
+    os.close(write)
+    os.close(read)
+    child = Child(process, told, Path(os.devnull))
+    try:
+        child.wait_for_words("started with cdef and none")
+        secret(token, OTHER)
+        child.wait_for_words("started with cdef and none", "SIGTERM", "started with 6789 and none")
+        child.send(signal.SIGTERM)
+        assert child.wait() == 5
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(30)
+
+
+def test_file_that_becomes_a_pipe_is_told_and_not_waited_for(token: Path, tmp_path: Path) -> None:
+    with running(tmp_path, ["--token-file", token, *SUPERVISED]) as child:
+        child.wait_for_words("started with cdef and none")
+        token.unlink()
+        os.mkfifo(token)
+        child.wait_for_stderr(f"{token} is no regular file any more")
+        token.unlink()
+        secret(token, OTHER)
+        child.wait_for_words("started with cdef and none", "SIGTERM", "started with 6789 and none")
 
 
 # --- wrong use ---
