@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from injector.kube.own_objects import BUNDLE_MANAGER
 from tests.cluster.installation import Forwarder
 from tests.controlplane import binaries
 from tests.controlplane.helm import CHART
@@ -101,7 +102,10 @@ class Replica:
 
         def served() -> bool:
             self.process.ensure_running()
-            shown = ssl.get_server_certificate(("127.0.0.1", self.port), timeout=10)
+            try:
+                shown = ssl.get_server_certificate(("127.0.0.1", self.port), timeout=10)
+            except OSError:  # it had no processor for so long
+                return False
             return x509.load_pem_x509_certificate(shown.encode()) == expected
 
         wait_for("the new certificate served", served, timeout_seconds=PATIENCE, describe=self.process.log)
@@ -185,6 +189,16 @@ class Managed:
     def trust_only(self, authority: x509.Certificate) -> None:
         """Write the bundles by hand."""
         self._write_bundles(lambda _: authority.public_bytes(Encoding.PEM))
+
+    def trust_as_replicas(self, authority: x509.Certificate) -> None:
+        """Write the bundles as replicas in mode `self` do, under their own field manager."""
+        bundle = base64.b64encode(authority.public_bytes(Encoding.PEM)).decode()
+        for kind in CONFIGURATIONS:
+            found = self.kubectl.get(kind, NAME)
+            webhooks = [{"name": entry["name"], "clientConfig": {"caBundle": bundle}} for entry in found["webhooks"]]
+            item = {key: found[key] for key in ("apiVersion", "kind")}
+            item |= {"metadata": {"name": NAME, "uid": found["metadata"]["uid"]}, "webhooks": webhooks}
+            self.kubectl.apply(item, "--server-side", "--force-conflicts", f"--field-manager={BUNDLE_MANAGER}")
 
     def connect_anew(self) -> None:
         """Let the API server see the present certificates: it keeps its connections until a bundle changes."""

@@ -22,6 +22,7 @@ from tests.cluster.creating import creating, proxy
 from tests.cluster.objects import ASKING, pod, token_variable, tokens
 from tests.controlplane.cluster import wait_for_service_account
 from tests.controlplane.helm import Helm
+from tests.controlplane.pki import Authority
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from tests.controlplane.kubectl import Kubectl
 
 # Creates after which the API server has long taken notice of a changed configuration, which it does within 20 ms.
-ENOUGH: Final = 40
+ENOUGH: Final = 25
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +86,15 @@ def test_the_cainjector_fills_every_entry_and_owns_nothing_else(installed: Manag
     assert [entry["name"].partition(".")[0] for entry in installed.entries()] == ["inject", "default", "warn"]
     assert installed.trusts(installed.authority())
     for kind in CONFIGURATIONS:
-        told = installed.kubectl.run("get", kind, NAME, "-o", "json", "--show-managed-fields").stdout
-        managers = {
-            one["manager"]: json.dumps(one["fieldsV1"]) for one in json.loads(told)["metadata"]["managedFields"]
-        }
-        assert [manager for manager, fields in managers.items() if "f:caBundle" in fields] == [
-            "cert-manager-cainjector"
-        ]
-        assert "f:rules" not in managers["cert-manager-cainjector"]
+        fields = fields_of(installed, kind)
+        assert [manager for manager in fields if "f:caBundle" in fields[manager]] == ["cert-manager-cainjector"]
+        assert "f:rules" not in fields["cert-manager-cainjector"]
+
+
+def fields_of(installed: Managed, kind: str) -> dict[str, str]:
+    """What each manager owns of a configuration."""
+    told = installed.kubectl.run("get", kind, NAME, "-o", "json", "--show-managed-fields").stdout
+    return {one["manager"]: json.dumps(one["fieldsV1"]) for one in json.loads(told)["metadata"]["managedFields"]}
 
 
 @pytest.fixture
@@ -168,3 +170,13 @@ def test_no_create_fails_while_the_leaf_is_renewed_and_the_authority_replaced(
 
     assert seen.wrong == []
     assert len(seen.right) >= 8 * ENOUGH
+
+
+def test_the_cainjector_takes_over_from_replicas_and_keeps_trust_in_theirs(installed: Managed) -> None:
+    before = Authority.create("what replicas in mode self signed with").certificate
+    installed.trust_as_replicas(before)
+
+    installed.wait_for("both in every bundle", lambda: installed.trusts(before, installed.authority()))
+
+    for kind in CONFIGURATIONS:
+        assert "f:caBundle" in fields_of(installed, kind)["cert-manager-cainjector"]

@@ -91,11 +91,11 @@ def test_watch_of_one_name_tells_of_that_name_only(kubectl: Kubectl) -> None:
 
 
 def test_watch_in_which_nothing_happens_is_ended_by_the_api_server_in_good_order(kubectl: Kubectl) -> None:
-    secret = kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "quiet"}})
+    quiet = kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "quiet"}})
 
     async def follow() -> list[Json]:
-        async with await Api.from_kubeconfig(str(kubectl.kubeconfig)) as api:
-            version, only = secret["metadata"]["resourceVersion"], "metadata.name=quiet"
+        async with api_of(kubectl) as api:
+            version, only = quiet["metadata"]["resourceVersion"], "metadata.name=quiet"
             events = api.watch(
                 SECRETS, kubectl.namespace, resource_version=version, field_selector=only, timeout_seconds=1
             )
