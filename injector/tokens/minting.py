@@ -92,9 +92,8 @@ def verify(value: Token, keys: Keyring | None, expected: Expected, *, now: int) 
     """Signature, times, audience and issuer of a token, at `now` in seconds since 1970."""
     read = peek(value)
     if read is None:
-        return (
-            Finding("format", None, f"opaque, {len(value.reveal())} bytes: it says nothing that could be verified"),
-        )
+        form = Finding("format", None, f"opaque, {len(value.reveal())} bytes: it says nothing that could be verified")
+        return (form,) if keys is None else (form, Finding("signature", False, "it is no JWT, and bears none"))
     name = claims.id_of(read.claims.get("jti"))
     form = Finding("format", True, f"a JWT of {len(value.reveal())} bytes" + (f", id {name}" if name else ""))
     return (form, _signature(value, read, keys), *claims.judge(read.claims, expected, now=now))

@@ -111,8 +111,9 @@ def test_one_changed_character_is_found(at: int) -> None:
         b"e30.bm8gSlNPTg.AAAAAAAAAAAA",
     ],
 )
-def test_what_is_no_jwt_is_opaque_and_not_wrong(value: bytes) -> None:
-    assert verdicts(parse_token(value), RINGS["Ed25519"]) == {"format": None}
+def test_what_is_no_jwt_is_opaque_and_only_wrong_where_a_signature_was_wanted(value: bytes) -> None:
+    assert verdicts(parse_token(value), None) == {"format": None}
+    assert verdicts(parse_token(value), RINGS["Ed25519"]) == {"format": None, "signature": False}
 
 
 def test_expired_token_is_found_whoever_signed_it() -> None:
