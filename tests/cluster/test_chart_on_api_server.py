@@ -278,7 +278,7 @@ def test_uninstall_never_leaves_a_configuration_that_can_refuse_pointing_at_noth
         deletions(kubectl, path, start) for path in (MUTATING, SERVICES, DEPLOYMENTS)
     )
     assert mutating < service
-    # Helm 3 deletes the Deployment first: its Pods serve on, and what sends requests to them is still there.
+    # Helm 3 deletes the Deployment first; its Pods serve on.
     assert mutating < deployment or helm.major_version() == 3
 
 

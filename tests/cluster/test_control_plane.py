@@ -61,7 +61,7 @@ def test_interrupted_test_run_leaves_no_process_and_no_folder(tmp_path: Path, en
         note = tmp_path / "note"
         wait_for("the inner run's control plane", lambda: _text(note), timeout_seconds=90, describe=log.read_text)
         run.send_signal(end)
-        run.wait(30)
+        run.wait(60)
     finally:
         run.kill()
         run.wait()
