@@ -61,6 +61,7 @@ def _asked() -> bytes:
     try:
         line = str(click.prompt("Token", hide_input=True, err=True)).encode("utf-8", "surrogateescape")
     except UnicodeDecodeError as error:
+        click.echo(err=True)  # the line's end, which was not echoed
         line = bytes(error.object).removesuffix(b"\n")
     if len(line) >= _LONGEST_LINE:
         raise click.ClickException(
