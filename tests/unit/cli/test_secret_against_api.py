@@ -273,9 +273,7 @@ def test_what_is_pasted_at_the_prompt_and_is_no_token_is_told(typed: bytes, why:
     [
         (signal.SIGINT, ()),
         (signal.SIGTERM, ()),
-        (signal.SIGHUP, ()),
-        (signal.SIGQUIT, ()),
-        (signal.SIGTERM, (signal.SIGINT,)),  # as in the background of a shell's script
+        (signal.SIGHUP, (signal.SIGINT,)),  # as in the background of a shell's script
     ],
 )
 def test_rotation_that_is_ended_shows_the_cursor_again_and_says_how_to_go_on(
