@@ -1,0 +1,82 @@
+"""`probe` of a workload whose Pods come and go while it is asked."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from injector.cli.main import main
+from tests.unit.cli.apiserver import ApiServer
+from tests.unit.cli.objects import SHOP, deployment, pod, replica_set
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Capture = pytest.CaptureFixture[str]
+PODS = 50
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[ApiServer]:
+    """Fifty Pods of one Deployment; no port of them can be forwarded."""
+    with ApiServer(tmp_path) as server:
+        server.put("deployments", deployment("web"))
+        server.put("replicasets", replica_set("web"))
+        for number in range(PODS):
+            server.put("pods", pod("web", number))
+        owner = server.objects["pods", SHOP, "web-1-0"]["metadata"]["ownerReferences"][0]
+        owner["uid"] = server.objects["replicasets", SHOP, "web-1"]["metadata"]["uid"]
+        yield server
+
+
+def probed(api: ApiServer, capsys: Capture, *targets: str) -> tuple[int, list[dict[str, Any]], list[str]]:
+    code = main(["probe", "-o", "json", "-n", SHOP, "--kubeconfig", str(api.kubeconfig), *targets])
+    told = capsys.readouterr()
+    # The server's own words, of connections that were left, are not ours.
+    return code, json.loads(told.out)["targets"], [line for line in told.err.splitlines() if line.startswith("note:")]
+
+
+def test_pods_that_end_are_left_out_and_those_that_come_are_asked(api: ApiServer, capsys: Capture) -> None:
+    def churn(call: str) -> None:
+        for number in (7, 8, 49):
+            if f"web-1-{number}/portforward" in call and api.objects.pop(("pods", SHOP, f"web-1-{number}"), None):
+                api.put("pods", pod("web", 100 + number))
+
+    api.called = churn
+
+    code, targets, said = probed(api, capsys, "deployment/web")
+
+    assert code == 2
+    assert {target["target"] for target in targets} == {f"pod/{name}" for _, _, name in api.objects if "web-1-" in name}
+    assert len(targets) == PODS
+    assert said == [f"note: pod/web-1-{number} has ended meanwhile, and is left out" for number in (49, 7, 8)]
+    assert all("cannot reach the ports of pods/" in target["failure"] for target in targets)
+
+
+def test_pods_that_change_faster_than_they_are_asked_are_not_waited_for(api: ApiServer, capsys: Capture) -> None:
+    def churn(call: str) -> None:
+        if call.endswith("/replicasets?limit=500"):
+            api.put("pods", pod("web", 1000 + len(api.calls)))
+
+    api.called = churn
+
+    code, targets, _ = probed(api, capsys, "deployment/web")
+
+    assert code == 2
+    assert targets[0]["failure"] == "Pods come and go faster than they can be asked"
+
+
+def test_pod_that_was_named_and_ends_is_told(api: ApiServer, capsys: Capture) -> None:
+    def end(call: str) -> None:
+        if "portforward" in call and ("pods", SHOP, "web-1-1") in api.objects:
+            del api.objects["pods", SHOP, "web-1-1"]
+
+    api.called = end
+
+    code, (target,), said = probed(api, capsys, "pod/web-1-1")
+
+    assert (code, said) == (2, [])
+    assert target["failure"].startswith("cannot get pods/web-1-1 in namespace shop: not found")
