@@ -140,6 +140,23 @@ def test_allow_list_that_leaves_out_metadata_is_no_hole_over_http(tmp_path: Path
     assert code == 2
 
 
+def test_open_api_with_few_paths_is_not_taken_for_the_public_port(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata: {name: few}\n"
+        "spec: {api: {allowed: [{name: state, version: v1.0, protocol: http}, "
+        "{name: metadata, version: v1.0, protocol: http}]}}\n"
+    )
+
+    with sidecar(tmp_path, "--config", str(config)) as few:
+        accept = ("--accept", "metadata-port")
+        _, (api,), _ = probed(f"http://127.0.0.1:{few.ports.http}", *accept)
+        _, (public,), _ = probed(f"http://127.0.0.1:{few.ports.public}", *accept)
+
+    assert [(found["finding"], api["verdict"]) for found in api["findings"]] == [("enforcement-off", "open")]
+    assert [(found["finding"], public["verdict"]) for found in public["findings"]] == [("metadata-port", "closed")]
+
+
 def test_no_proxy_of_the_environment_sees_a_question(closed: Sidecar) -> None:
     proxy = "http://127.0.0.1:1"
     names = ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy")

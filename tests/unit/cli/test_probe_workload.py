@@ -42,7 +42,9 @@ def probed(api: ApiServer, capsys: Capture, *targets: str) -> tuple[int, list[di
 def test_pods_that_end_are_left_out_and_those_that_come_are_asked(api: ApiServer, capsys: Capture) -> None:
     def churn(call: str) -> None:
         for number in (7, 8, 49):
-            if f"web-1-{number}/portforward" in call and api.objects.pop(("pods", SHOP, f"web-1-{number}"), None):
+            key = ("pods", SHOP, f"web-1-{number}")
+            if f"web-1-{number}/portforward" in call and key in api.objects:
+                del api.objects[key]
                 api.put("pods", pod("web", 100 + number))
 
     api.called = churn
