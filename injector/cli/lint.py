@@ -42,7 +42,9 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 @click.command(short_help="Find what is wrong with manifests, before a cluster does.")
 @click.argument("paths", nargs=-1, metavar="[FILE|DIR|-]...")
-@click.option("-f", "--filename", "more", multiple=True, metavar="FILE|DIR|-", help="The same as an argument.")
+@click.option(
+    "-f", "--filename", "more", multiple=True, type=click.Path(), metavar="FILE|DIR|-", help="The same as an argument."
+)
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave files or folders out of a folder. Repeatable.")
 @click.option(
     "-o",

@@ -53,6 +53,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--signing-key",
+        type=click.Path(),  # shells complete paths
         metavar="FILE|secret:NS/NAME",
         help="JWK Set, JWK, PEM, or for HS256 a secret of 32 bytes or more. Default: a key made for this "
         "one token and forgotten.",

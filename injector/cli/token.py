@@ -72,8 +72,10 @@ _THERE: Final = "--out {}: it is there already and was left as it is; --force re
 
 
 @command.command(short_help="Say what a token claims, and whether it is true.")
-@click.argument("file", default="-", metavar="[FILE|-]")
-@click.option("--signing-key", metavar="FILE|secret:NS/NAME", help="The key, or a JWK Set of public halves.")
+@click.argument("file", default="-", type=click.Path(), metavar="[FILE|-]")  # shells complete paths
+@click.option(
+    "--signing-key", type=click.Path(), metavar="FILE|secret:NS/NAME", help="The key, or a JWK Set of public halves."
+)
 @click.option("--alg", type=click.Choice([Algorithm.HS256.value]), help="HS256: the key file is a plain secret.")
 @click.option(
     "--aud", "audience", default=claims.AUDIENCE, show_default=True, metavar="TEXT", help="The audience wanted."
@@ -131,7 +133,7 @@ def _tell(one: Finding) -> None:
 
 
 @command.command(short_help="Print the public half of a signing key.")
-@click.option("--signing-key", required=True, metavar="FILE|secret:NS/NAME", help="The key.")
+@click.option("--signing-key", required=True, type=click.Path(), metavar="FILE|secret:NS/NAME", help="The key.")
 @kubeconfig.options
 def jwks(*, signing_key: str, kubeconfig: str | None, context: str | None) -> int:
     """Print the public halves of a signing key's file as a JWK Set.
