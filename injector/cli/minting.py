@@ -230,7 +230,7 @@ def _rotated(store: Store, keys: Keyring) -> Keyring:
 
 def _parsed(store: Store, content: bytes | None, algorithm: str | None) -> Keyring:
     if content is None:
-        raise click.UsageError(f"--signing-key {store.name}: there is none; --create-key makes it")
+        raise click.UsageError(f"--signing-key {store.name}: there is none; `token generate --create-key` makes one")
     wanted = Algorithm(algorithm) if algorithm else None
     return _attempt(f"--signing-key {store.name}", lambda: keyring.parse(content, wanted))
 

@@ -105,7 +105,7 @@ def verify(  # noqa: PLR0913 - one parameter per option
     Exit codes: 0 fine, 1 something is not as it should be, 2 wrong use or bad
     input, 3 our own fault.
     """
-    value = parse_token(secretfiles.read(file, "a token"))
+    value = parse_token(secretfiles.read(file, "a token" if file == secretfiles.STDIN else "token file"))
     keys = minting.read_keys(signing_key, alg, Connect(kubeconfig, context)) if signing_key is not None else None
     expected = Expected(audience=audience, issuer=issuer, leeway=claims.lifetime(leeway, shortest=0))
     findings = tokens.verify(value, keys, expected, now=int(time.time()))

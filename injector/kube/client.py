@@ -468,12 +468,15 @@ def default_namespace(path: str | None = None, context: str | None = None) -> st
     Raises:
         KubeconfigError: There is no kubeconfig, or no such context.
     """
+    doing = f"read the namespace of the kubeconfig{f' {path}' if path else ''}"
+    if missing := _missing(path):
+        raise KubeconfigError(doing, why=f"there is no file {missing}")
     try:
         contexts, current = config.list_kube_config_contexts(path)  # type: ignore[no-untyped-call] # as in close
         chosen = next(one for one in contexts if one["name"] == context) if context else current
         return str(chosen["context"].get("namespace") or "default")
     except Exception:  # noqa: BLE001 - as in `from_kubeconfig`
-        raise KubeconfigError(f"read the namespace of the kubeconfig{f' {path}' if path else ''}") from None
+        raise KubeconfigError(doing) from None
 
 
 @contextlib.contextmanager

@@ -96,7 +96,7 @@ def test_folder_that_is_not_there_is_told(tmp_path: Path, capsys: Capture) -> No
 def test_signing_key_is_made_only_when_asked_for(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "key.json"
     assert main(["token", "generate", "--signing-key", str(path)]) == 2
-    assert "there is none; --create-key makes it" in capsys.readouterr().err
+    assert "there is none; `token generate --create-key` makes one" in capsys.readouterr().err
     assert not path.exists()
 
 

@@ -172,6 +172,19 @@ def test_wrong_use_is_told(arguments: list[str], said: str, capsys: pytest.Captu
     assert "marker" not in captured.err
 
 
+def test_no_kubeconfig_at_all_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert main(["probe", "pod/x"]) == 2
+
+    told = capsys.readouterr().err
+    assert f"there is no file {tmp_path}/.kube/config" in told
+    assert told.count("\n") == 1
+
+
 def test_token_is_in_no_argument_list_and_no_environment_while_questions_are_asked(token: str) -> None:
     asked = threading.Event()
 
