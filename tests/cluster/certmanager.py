@@ -41,7 +41,6 @@ NAME: Final = "dapr-token-injector"
 AUTHORITY: Final = "dapr-token-injector-ca"  # the CA's Certificate
 AUTHORITY_SECRET: Final = "dapr-token-injector-cert-manager-ca"
 CONFIGURATIONS: Final = ("mutatingwebhookconfiguration", "validatingwebhookconfiguration")
-PATIENCE: Final = 60.0  # seconds; nothing depends on how long it really takes
 _POLICY: Final = "/etc/dapr-token-injector/policy"
 _TLS: Final = "/etc/dapr-token-injector/tls"
 
@@ -108,7 +107,7 @@ class Replica:
                 return False
             return x509.load_pem_x509_certificate(shown.encode()) == expected
 
-        wait_for("the new certificate served", served, timeout_seconds=PATIENCE, describe=self.process.log)
+        wait_for("the new certificate served", served, describe=self.process.log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,6 @@ class Managed:
         wait_for(
             what,
             look,
-            timeout_seconds=PATIENCE,
             interval_seconds=0.2,  # each look starts a kubectl or two
             describe=lambda: self.process.log()[-end:],
         )
@@ -250,7 +248,7 @@ class Managed:
             records = (json.loads(line) for line in process.log().splitlines() if '"listening"' in line)
             return next(records, None)
 
-        record = wait_for("injector serve listening", listening, timeout_seconds=PATIENCE, describe=process.log)
+        record = wait_for("injector serve listening", listening, describe=process.log)
         replica = Replica(process, volume, record["port"])
         self.replicas.append(replica)
         self.forwarder.backends = (*self.forwarder.backends, replica.port)

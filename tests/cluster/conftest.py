@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster.objects import ASKING, pod, tokens
 from tests.controlplane import binaries, crds, registration
-from tests.controlplane.cluster import wait_for_service_account
+from tests.controlplane.cluster import own_namespace
 from tests.controlplane.polling import wait_for
 from tests.controlplane.target import CLUSTER_VARIABLE, Cluster, open_cluster
 from tests.controlplane.webhook import Webhook, WebhookSettings
@@ -62,14 +62,8 @@ def foreign_kinds(own_control_plane: ControlPlane, report: binaries.Report) -> N
 @pytest.fixture
 def kubectl(cluster: Cluster) -> Iterator[Kubectl]:
     """Kubectl in a namespace of the test's own."""
-    name = f"token-injector-{secrets.token_hex(4)}"
-    cluster.kubectl.run("create", "namespace", name)
-    within = cluster.kubectl.within(name)
-    try:
-        wait_for_service_account(within)
+    with own_namespace(cluster.kubectl) as within:
         yield within
-    finally:
-        cluster.kubectl.delete("namespace", name)
 
 
 class StartWebhook(Protocol):

@@ -40,7 +40,6 @@ SERVICE: Final = "dapr-token-injector"
 ACCOUNT: Final = "dapr-token-injector"
 MUTATING: Final = "mutatingwebhookconfiguration"
 VALIDATING: Final = "validatingwebhookconfiguration"
-PATIENCE: Final = 60.0  # seconds; nothing depends on how long it really takes
 
 
 class Forwarder:
@@ -163,11 +162,11 @@ class Installation:
             process.ensure_running()
             return next((r for r in _records(process.log()) if r["message"] == "listening"), None)
 
-        record = wait_for("injector serve listening", listening, timeout_seconds=PATIENCE, describe=process.log)
+        record = wait_for("injector serve listening", listening, describe=process.log)
         replica = Replica(process, record["port"], f"http://127.0.0.1:{record['ops_port']}")
         self.replicas.append(replica)
         if ready:
-            wait_for("a ready replica", replica.is_ready, timeout_seconds=PATIENCE, describe=process.log)
+            wait_for("a ready replica", replica.is_ready, describe=process.log)
             self.forwarder.backends = (*self.forwarder.backends, replica.port)
         return replica
 
@@ -272,4 +271,4 @@ def request_rotation(kubectl: Kubectl) -> None:
 
 def eventually(what: str, probe: Callable[[], Any], replica: Replica | None = None) -> Any:  # noqa: ANN401 - what the probe found
     """Wait for something that replicas do."""
-    return wait_for(what, probe, timeout_seconds=PATIENCE, describe=replica.process.log if replica else str)
+    return wait_for(what, probe, describe=replica.process.log if replica else str)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import secrets
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -20,7 +18,7 @@ from tests.cluster.certmanager import (
 )
 from tests.cluster.creating import creating, proxy
 from tests.cluster.objects import ASKING, pod, token_variable, tokens
-from tests.controlplane.cluster import wait_for_service_account
+from tests.controlplane.cluster import own_namespace
 from tests.controlplane.helm import Helm
 from tests.controlplane.pki import Authority
 from tests.controlplane.polling import wait_for
@@ -48,24 +46,15 @@ def installed(
     folder = tmp_path_factory.mktemp("cert-manager")
     kubeconfig = own_control_plane.kubeconfig
     helm = Helm.find(own_control_plane.folder, kubeconfig, report=report)
-    with namespace(own_control_plane) as kubectl, managed(kubectl, helm, kubeconfig, folder, report) as made:
+    with (
+        own_namespace(own_control_plane.kubectl) as kubectl,
+        managed(kubectl, helm, kubeconfig, folder, report) as made,
+    ):
         made.wait_for("the serving pair", made.secret)
         made.wait_for("the CA in every bundle", lambda: made.trusts(made.authority()))
         for _ in range(2):
             made.start()
         yield made
-
-
-@contextlib.contextmanager
-def namespace(plane: ControlPlane) -> Iterator[Kubectl]:
-    name = f"token-injector-{secrets.token_hex(4)}"
-    plane.kubectl.run("create", "namespace", name)
-    kubectl = plane.kubectl.within(name)
-    try:
-        wait_for_service_account(kubectl)
-        yield kubectl
-    finally:
-        kubectl.delete("namespace", name)
 
 
 def test_issuers_and_certificates_become_ready_and_fill_the_secret(installed: Managed) -> None:
@@ -101,7 +90,7 @@ def fields_of(installed: Managed, kind: str) -> dict[str, str]:
 def users(own_control_plane: ControlPlane, installed: Managed) -> Iterator[Kubectl]:
     """A namespace that the installed webhook serves."""
     installed.process.ensure_running()
-    with namespace(own_control_plane) as kubectl:
+    with own_namespace(own_control_plane.kubectl) as kubectl:
 
         def probe() -> bool:
             asked = kubectl.try_run("create", "--dry-run=server", "-f", "-", "-o", "json", stdin=pod(ASKING))

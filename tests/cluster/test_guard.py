@@ -12,7 +12,7 @@ from tests.cluster.annotator import annotator
 from tests.cluster.objects import APP, ASKING, DAPR, SIDECAR, deployment, failed_creations, pod, pods_of
 from tests.cluster.policies import GUARD_LABEL, guard
 from tests.controlplane import registration
-from tests.controlplane.cluster import wait_for_service_account
+from tests.controlplane.cluster import own_namespace
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
@@ -81,14 +81,8 @@ def guarded(kubectl: Kubectl, label: str) -> Kubectl:
 @pytest.fixture(scope="module")
 def denying(cluster: Cluster, label: str) -> Iterator[Kubectl]:
     """The same, for tests that leave nothing behind."""
-    name = f"token-injector-{secrets.token_hex(4)}"
-    cluster.kubectl.run("create", "namespace", name)
-    try:
-        kubectl = cluster.kubectl.within(name)
-        wait_for_service_account(kubectl)
+    with own_namespace(cluster.kubectl) as kubectl:
         yield deny(kubectl, label)
-    finally:
-        cluster.kubectl.delete("namespace", name)
 
 
 def deny(kubectl: Kubectl, label: str) -> Kubectl:

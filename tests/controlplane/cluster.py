@@ -17,6 +17,7 @@ import base64
 import contextlib
 import ipaddress
 import json
+import secrets
 import ssl
 import subprocess
 from dataclasses import dataclass
@@ -191,6 +192,19 @@ def _start(plan: _Plan, ports: _Ports, stack: contextlib.ExitStack) -> ControlPl
     return ControlPlane(
         folder, url, plan.network, authority, kubeconfig, folder / "audit.log", kubectl, etcd, apiserver, manager
     )
+
+
+@contextlib.contextmanager
+def own_namespace(kubectl: Kubectl) -> Iterator[Kubectl]:
+    """A namespace in which Pods can be created, for as long as the block lasts; kubectl within it."""
+    name = f"token-injector-{secrets.token_hex(4)}"
+    kubectl.run("create", "namespace", name)
+    within = kubectl.within(name)
+    try:
+        wait_for_service_account(within)
+        yield within
+    finally:
+        kubectl.delete("namespace", name)
 
 
 def wait_for_service_account(kubectl: Kubectl, manager: ManagedProcess | None = None) -> None:

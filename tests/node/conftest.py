@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.controlplane.cluster import wait_for_service_account
+from tests.controlplane.cluster import own_namespace
 from tests.node.release import WAIT, Release
 from tests.node.target import Target, open_target
 
@@ -47,14 +46,8 @@ def inside(target: Target) -> Iterator[None]:
 @pytest.fixture
 def kubectl(target: Target, inside: None) -> Iterator[Kubectl]:  # noqa: ARG001 - entered first, left last
     """Kubectl in a namespace of the test's own."""
-    name = f"token-injector-{secrets.token_hex(4)}"
-    target.kubectl.run("create", "namespace", name)
-    within = target.kubectl.within(name)
-    try:
-        wait_for_service_account(within)
+    with own_namespace(target.kubectl) as within:
         yield within
-    finally:
-        target.kubectl.delete("namespace", name)
 
 
 class Installation:
