@@ -166,6 +166,8 @@ class _Rotation:
             given.refuse({"token_file", "token_stdin", "same", *minting.NAMES}, "--resume writes no token")
             if not restart:
                 raise click.UsageError("--resume goes with --restart")
+        if not restart:
+            given.refuse({"wait", "at_once", "timeout", "settle"}, "without --restart nothing is waited for")
         targets.check_key(options["key"])
         value = given_token(options["token_file"], token_stdin=options["token_stdin"])
         if value is not None:
