@@ -34,8 +34,12 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
-# A shell starts its background jobs with SIGINT ignored, and so would be every program that a test interrupts.
+# A shell starts its background jobs with SIGINT and SIGQUIT ignored, nohup with SIGHUP, and so would be every program
+# that a test sends one. What has a handler is at its default in a program that is started.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for ignored in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(ignored, lambda *_: None)
 
 
 HERE: Final = Path(__file__).parent
