@@ -94,7 +94,7 @@ async def _rows_of(api: Api, namespace: str | None) -> list[_Row]:
 async def _rows(api: Api, namespace: str | None) -> list[_Row]:
     pods = await api.list(PODS, namespace)
     labelled = await api.list(SECRETS, namespace, label_selector=names.TOKEN_LABEL)
-    secrets = {reading.token_secret(one).ref: reading.token_secret(one) for one in labelled}
+    secrets = {secret.ref: secret for secret in map(reading.token_secret, labelled)}
     used = _used(pods)
     for ref, secret in secrets.items():
         for key in secret.keys:

@@ -246,8 +246,8 @@ class Api:
                 _doing("update", resource, name, namespace),
                 _query(fieldManager=manager, dryRun="All" if dry_run else ""),
                 body,
-                hidden=denials.values_of(before),
             ),
+            before,
         )
 
     async def apply(  # noqa: PLR0913 - what the API takes
@@ -399,13 +399,11 @@ class Api:
                 raise
         raise of_refusal(request.doing, Refusal(status))
 
-    async def _write(self, resource: Resource, request: Request) -> Object:
+    async def _write(self, resource: Resource, request: Request, before: Object | None = None) -> Object:
         """Send a change; what the API server says of a Secret's is quoted only where it holds no part of the object."""
         if resource == SECRETS:
             body = request.body if isinstance(request.body, dict) else None
-            request = dataclasses.replace(request, hidden=(*(request.hidden or ()), *denials.values_of(body)))
-        else:
-            request = dataclasses.replace(request, hidden=None)
+            request = dataclasses.replace(request, hidden=denials.values_of(before, body))
         return await self.send(request)
 
     async def _open(self, request: Request) -> aiohttp.ClientResponse:
@@ -472,9 +470,8 @@ def default_namespace(path: str | None = None, context: str | None = None) -> st
     if missing := _missing(path):
         raise KubeconfigError(doing, why=f"there is no file {missing}")
     try:
-        contexts, current = config.list_kube_config_contexts(path)  # type: ignore[no-untyped-call] # as in close
-        chosen = next(one for one in contexts if one["name"] == context) if context else current
-        return str(chosen["context"].get("namespace") or "default")
+        known, current = _contexts(path)
+        return str(known[context or current]["context"].get("namespace") or "default")
     except Exception:  # noqa: BLE001 - as in `from_kubeconfig`
         raise KubeconfigError(doing) from None
 
@@ -495,14 +492,15 @@ def _complaints() -> Iterator[list[str]]:
         log.propagate = propagates
 
 
-def _contexts(path: str | None) -> tuple[list[str], str]:
-    """The names of a kubeconfig's contexts and the current one; none when it cannot be read."""
+def _contexts(path: str | None) -> tuple[dict[str, Object], str]:
+    """A kubeconfig's contexts by name, and the current one's name; none when it cannot be read."""
     try:
         place = str(Path(path or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser())
         told = config.kube_config.KubeConfigMerger(place).config.value  # type: ignore[no-untyped-call] # as in close
-        return [str(one["name"]) for one in told.get("contexts") or ()], str(told.get("current-context") or "")
+        contexts = {str(one["name"]): one.value for one in told.get("contexts") or ()}
+        return contexts, str(told.get("current-context") or "")
     except Exception:  # noqa: BLE001 - as in `from_kubeconfig`, which says what is wrong
-        return [], ""
+        return {}, ""
 
 
 def _missing(path: str | None) -> str:
