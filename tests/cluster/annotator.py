@@ -8,10 +8,11 @@ import http.server
 import json
 import ssl
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tests.controlplane.pki import Authority
 from tests.controlplane.registration import Endpoint, somebody_elses
+from tests.controlplane.standin import read_json, send_json
 from tests.controlplane.workspace import temporary_folder
 
 if TYPE_CHECKING:
@@ -34,22 +35,17 @@ def annotator(name: str, annotation: str, value: str, *, namespace: str) -> Iter
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked = read_json(self)
             response = {
                 "uid": asked["request"]["uid"],
                 "allowed": True,
                 "patchType": "JSONPatch",
                 "patch": base64.b64encode(patch).decode(),
             }
-            body = json.dumps({"apiVersion": asked["apiVersion"], "kind": asked["kind"], "response": response}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            send_json(self, 200, {"apiVersion": asked["apiVersion"], "kind": asked["kind"], "response": response})
 
-        def log_message(self, *_: Any) -> None:  # noqa: ANN401 - as its base class has it
-            """Say nothing."""
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.cluster.policies import fence, rights
+from tests.controlplane.cluster import own_namespace
 from tests.controlplane.polling import wait_for
 from tests.controlplane.registration import ServiceEndpoint, token_injector, workload_warnings
 
@@ -74,27 +75,24 @@ class Fenced:
 
 @pytest.fixture(scope="module")
 def fenced(cluster: Cluster) -> Iterator[Fenced]:
-    namespace = f"token-injector-{secrets.token_hex(4)}"
-    cluster.kubectl.run("create", "namespace", namespace)
-    kubectl = cluster.kubectl.within(namespace)
-    made = Fenced(kubectl)
-    service = ServiceEndpoint(namespace, "dapr-token-injector", None)
-    configurations = [make(service, namespace=namespace) for make in (token_injector, workload_warnings)]
-    for configuration in configurations:
-        configuration["metadata"]["name"] = made.name
-    items = [*rights(namespace=namespace, name=made.name), *configurations]
-    try:
-        for name in (SECRET, "other"):
-            kubectl.run("create", "secret", "generic", name)
-        for item in items:
-            kubectl.create(item)
-        for kind in KINDS:
-            wait_for("the fence in force", functools.partial(made.refuses_a_label, kind))
-        yield made
-    finally:
-        for item in items:
-            kubectl.delete(item["kind"], item["metadata"]["name"])
-        cluster.kubectl.delete("namespace", namespace)
+    with own_namespace(cluster.kubectl) as kubectl:
+        made = Fenced(kubectl)
+        service = ServiceEndpoint(kubectl.namespace, "dapr-token-injector", None)
+        configurations = [make(service, namespace=kubectl.namespace) for make in (token_injector, workload_warnings)]
+        for configuration in configurations:
+            configuration["metadata"]["name"] = made.name
+        items = [*rights(namespace=kubectl.namespace, name=made.name), *configurations]
+        try:
+            for name in (SECRET, "other"):
+                kubectl.run("create", "secret", "generic", name)
+            for item in items:
+                kubectl.create(item)
+            for kind in KINDS:
+                wait_for("the fence in force", functools.partial(made.refuses_a_label, kind))
+            yield made
+        finally:
+            for item in items:
+                kubectl.delete(item["kind"], item["metadata"]["name"])
 
 
 @pytest.mark.parametrize("kind", KINDS)

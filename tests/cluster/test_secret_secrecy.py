@@ -19,6 +19,7 @@ from tests.cluster.kubelet import Kubelet
 from tests.cluster.objects import SECRET
 from tests.cluster.tokencommands import Commands, marker, workload
 from tests.controlplane.polling import wait_for
+from tests.controlplane.standin import kubeconfig, read_json, send_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,31 +135,24 @@ class EchoingServer(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Every namespace is there, and no Secret but `secret`."""
         if self.secret is not None:
-            self._answer(200, self.secret)
+            send_json(self, 200, self.secret)
             return
         found = "/secrets/" not in self.path
-        self._answer(200 if found else 404, {"metadata": {"name": "x"}} if found else {"reason": "NotFound"})
+        send_json(self, 200 if found else 404, {"metadata": {"name": "x"}} if found else {"reason": "NotFound"})
 
     def do_POST(self) -> None:
         """No Secret is taken."""
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         if "dryRun" in self.path:
-            self._answer(201, json.loads(body))
+            send_json(self, 201, json.loads(body))
         else:
-            self._answer(self.status, {"kind": "Status", "reason": "Invalid", "message": f"Secret is invalid: {body}"})
+            send_json(
+                self, self.status, {"kind": "Status", "reason": "Invalid", "message": f"Secret is invalid: {body}"}
+            )
 
     def do_PUT(self) -> None:
         """An answer that no API server gives: the value where its metadata belongs."""
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self._answer(200, {"metadata": body["data"]["token"]})
-
-    def _answer(self, status: int, told: Json) -> None:
-        content = json.dumps(told).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        send_json(self, 200, {"metadata": read_json(self)["data"]["token"]})
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
@@ -170,15 +164,7 @@ def echoing(tmp_path: Path) -> Iterator[Path]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     path = tmp_path / "kubeconfig"
-    told = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-        "users": [{"name": "u", "user": {}}],
-    }
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(kubeconfig(f"http://127.0.0.1:{server.server_port}")))
     try:
         yield path
     finally:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from tests.controlplane.standin import kubeconfig, read_json, send_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -58,15 +60,7 @@ class ApiServer:
             disable_nagle_algorithm = True
 
             def _answer(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(length)) if length else None
-                status, told = owner.answer(self.command, self.path, body)
-                content = json.dumps(told).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                send_json(self, *owner.answer(self.command, self.path, read_json(self)))
 
             do_GET = do_POST = do_PUT = do_PATCH = _answer  # noqa: N815 - the library's names
 
@@ -168,18 +162,6 @@ class ApiServer:
         changed = self.put(plural, _merged(known, body))
         self.patched(changed)
         return changed
-
-
-def kubeconfig(server: str) -> Json:
-    """One that leads to a server, without credentials."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {}}],
-    }
 
 
 def _written(body: Json) -> Json:

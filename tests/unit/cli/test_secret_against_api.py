@@ -16,7 +16,8 @@ import pytest
 
 from injector.cli.main import main
 from tests.controlplane.polling import wait_for
-from tests.unit.cli.apiserver import ApiServer, Refusal, kubeconfig
+from tests.controlplane.standin import kubeconfig
+from tests.unit.cli.apiserver import ApiServer, Refusal
 from tests.unit.cli.objects import deployment, namespace, pod, replica_set, secret
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.http.certificates import Issuer, key_pem, new_key
+from tests.unit.probe.servers import MARKER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,3 +22,11 @@ def tls(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "chain", tmp_path / "key")
     return context, str(tmp_path / "ca")
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> str:
+    path = tmp_path / "token"
+    path.write_text(MARKER)
+    path.chmod(0o600)
+    return str(path)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
+
+MARKER: Final = "marker-0123456789abcdef"  # the token that is given, for none of these to see
 
 
 @contextlib.contextmanager
@@ -72,6 +74,9 @@ def saying(*pieces: bytes, received: list[bytes] | None = None) -> Callable[[soc
 def page(status: str, body: bytes) -> bytes:
     """An answer of HTTP."""
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+REFUSAL: Final = page("401 Unauthorized", b"invalid api token\n")
 
 
 def silent(connection: socket.socket) -> None:

@@ -14,15 +14,12 @@ import pytest
 from injector.cli.main import main
 from tests.unit.probe import http2
 from tests.unit.probe.http2 import frame, grpc, head, message, tail
-from tests.unit.probe.servers import page, saying, serving, silent
+from tests.unit.probe.servers import MARKER, REFUSAL, page, saying, serving, silent
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
-MARKER: Final = "marker-0123456789abcdef"
-REFUSAL: Final = page("401 Unauthorized", b"invalid api token\n")
 OPEN: Final = page("200 OK", b'{"id":"shop","runtimeVersion":"1.16.0"}')
 # Nothing of these tests takes that long; where it would, it is the server that never comes to an end.
 LONG: Final = "120"
@@ -33,14 +30,6 @@ class Ask(Protocol):
 
     def __call__(self, *arguments: str, timeout: str = LONG) -> tuple[int, list[dict[str, Any]]]:
         """Ask these targets."""
-
-
-@pytest.fixture
-def token(tmp_path: Path) -> str:
-    path = tmp_path / "token"
-    path.write_text(MARKER)
-    path.chmod(0o600)
-    return str(path)
 
 
 @pytest.fixture

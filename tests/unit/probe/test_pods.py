@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from injector.probe import pods
-
-MARKER = "marker-0123456789abcdef"
+from tests.unit.probe.servers import MARKER
 
 
 @pytest.mark.parametrize(

@@ -13,23 +13,13 @@ import pytest
 
 from injector.cli.main import main
 from tests.controlplane.processes import free_port
-from tests.unit.probe.servers import page, saying, serving, silent
+from tests.unit.probe.servers import MARKER, REFUSAL, page, saying, serving, silent
 
 if TYPE_CHECKING:
     import socket
     import ssl
 
-MARKER = "marker-0123456789abcdef"
-REFUSAL = page("401 Unauthorized", b"invalid api token\n")
 NOT_DAPRD = "what answers there is not daprd"
-
-
-@pytest.fixture
-def token(tmp_path: Path) -> str:
-    path = tmp_path / "token"
-    path.write_text(MARKER)
-    path.chmod(0o600)
-    return str(path)
 
 
 def probed(

@@ -1,0 +1,37 @@
+"""What stands in for an API server, or for somebody's webhook: how it reads and answers JSON, and the way to it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from http.server import BaseHTTPRequestHandler
+
+
+def read_json(handler: BaseHTTPRequestHandler) -> Any:  # noqa: ANN401 - JSON
+    """The request's body; None when it has none."""
+    length = int(handler.headers.get("Content-Length") or 0)
+    return json.loads(handler.rfile.read(length)) if length else None
+
+
+def send_json(handler: BaseHTTPRequestHandler, status: int, told: object) -> None:
+    """The whole response."""
+    content = json.dumps(told).encode()
+    handler.send_response(status)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+    handler.wfile.write(content)
+
+
+def kubeconfig(server: str) -> dict[str, Any]:
+    """One that leads to a server, without credentials."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {}}],
+    }
