@@ -10,6 +10,9 @@ CORE_COVERED := $(PY) -m coverage report --include='injector/core/*' --fail-unde
 export DAPR_TOKEN_INJECTOR_TEST_KUBERNETES := $(KUBERNETES)
 export DAPR_TOKEN_INJECTOR_TEST_HELM := $(HELM)
 
+# Debian has iptables and others where only root looks for programs.
+export PATH := $(PATH):/usr/sbin:/sbin
+
 .DEFAULT_GOAL := help
 .PHONY: help demo kind-demo test unit cluster node image lint bench soak mutation lock clean
 
@@ -26,6 +29,8 @@ kind-demo: ## The same in a kind cluster, with the image, the chart and a real s
 	@deploy/kind/up
 
 test: .venv/.ready ## All tests, with a real API server and a real node; then what needs neither on the newest Python here
+	@requirements/packages.sh --node
+	@$(PY) -m tests.prepare test
 	@$(PY) -m pytest --cov $(PARALLEL)
 	@$(CORE_COVERED)
 	@$(PY) -m tests.newest $(PARALLEL)
@@ -36,9 +41,13 @@ unit: .venv/.ready ## The tests that need no cluster, on this Python and on the 
 	@$(PY) -m tests.newest $(PARALLEL)
 
 cluster: .venv/.ready ## The tests with a real API server (built once; tests/controlplane/target.py tells how to use yours)
+	@requirements/packages.sh
+	@$(PY) -m tests.prepare cluster
 	@$(PY) -m pytest -m cluster $(PARALLEL)
 
 node: .venv/.ready ## The tests with a real node: image, chart, kubelet, daprd (as root; tests/node/target.py tells how to use a cluster of yours)
+	@requirements/packages.sh --node
+	@$(PY) -m tests.prepare node
 	@$(PY) -m pytest -m node
 
 image: ## Build the container image with docker, podman or buildah (BASE=... another base, IMAGE=... another name)

@@ -42,6 +42,12 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     return samples
 
 
+@pytest.fixture(scope="session", autouse=True)
+def parser(report: binaries.Report) -> None:
+    """Build Prometheus' parser before the first test, outside its time limit."""
+    binaries.resolve(binaries.PROMRULES, report)
+
+
 def read(rules: Json) -> subprocess.CompletedProcess[str]:
     """Give groups of rules to Prometheus' own parser."""
     program = binaries.resolve(binaries.PROMRULES)

@@ -42,6 +42,7 @@ def install_go(
     go.write_text(STAND_IN.format(version=version, folder=home, end=end))
     go.chmod(0o755)
     monkeypatch.setenv("PATH", f"{go.parent}:/usr/bin:/bin")
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # inside a test nothing is built, but for these
 
 
 def start_build() -> subprocess.Popen[str]:
@@ -93,6 +94,16 @@ def test_failed_build_shows_the_end_of_gos_output(home: Path, monkeypatch: pytes
     with pytest.raises(BuildError, match=r"(?s)could not build etcd .*main\.go:1: no such thing"):
         binaries.resolve(binaries.ETCD)
     assert not binaries.cache_folder(binaries.ETCD).exists()
+
+
+def test_nothing_is_built_within_the_time_limit_of_a_test(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        install_go(home, patched)
+        patched.setenv("PYTEST_CURRENT_TEST", "tests/test_x.py::test_x (call)")
+
+        with pytest.raises(BuildError, match=r"etcd is not built yet, .*: python -m tests\.prepare"):
+            binaries.resolve(binaries.ETCD)
+    assert builds(home) == []
 
 
 def test_missing_go_is_told_in_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from tests.controlplane import binaries
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess, free_port
+from tests.selfhosted import dependencies
 from tests.selfhosted.running import MARKER, OTHER
 from tests.selfhosted.sidecar import Sidecar, get, sidecar
 from tests.selfhosted.snippets import Snippet, fences, snippets
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-PAGE: Final = "call-with-the-token.md"
-SNIPPETS: Final = snippets(PAGE)
+SNIPPETS: Final = snippets(dependencies.PAGE)
 APPS: Final = ("fastapi", "grpc-interceptor")
 HERE: Final = Path(__file__).parent
 REFUSED: Final = ("401", "nauthenticated", "UNAUTHENTICATED")
@@ -38,7 +36,7 @@ def daprd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
 
 
 def test_no_example_is_left_out() -> None:
-    assert len(SNIPPETS) == fences(PAGE)
+    assert len(SNIPPETS) == fences(dependencies.PAGE)
     assert set(APPS) < set(SNIPPETS)
 
 
@@ -76,30 +74,13 @@ def _command(snippet: Snippet, folder: Path) -> list[str]:
         case "python":
             return [sys.executable, "-c", snippet.text]
         case "go":
-            shutil.copytree(HERE / "gomod", folder, dirs_exist_ok=True)
-            (folder / "main.go").write_text(snippet.text)
-            clean = {"GOWORK": "off", "GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0"}
-            subprocess.run(["go", "build", "-o", "call", "."], cwd=folder, env={**os.environ, **clean}, check=True)
-            return ["./call"]
+            return [str(dependencies.go_program(folder, snippet))]
         case "javascript":
-            (folder / "node_modules").symlink_to(_node_modules())
+            (folder / "node_modules").symlink_to(dependencies.node_modules())
             (folder / "call.mjs").write_text(snippet.text)
             return ["node", "call.mjs"]
         case _:
             raise AssertionError(f"no way to run {snippet.language}")
-
-
-def _node_modules() -> Path:
-    """The locked packages, fetched once."""
-    lock = HERE / "npm/package-lock.json"
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
-    cached = Path.home() / f".cache/dapr-token-injector/npm-{digest}"
-    if not (cached / "done").exists():
-        shutil.rmtree(cached, ignore_errors=True)
-        shutil.copytree(lock.parent, cached)
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=cached, check=True)
-        (cached / "done").touch()
-    return cached / "node_modules"
 
 
 # --- the app's own check ---
