@@ -1,10 +1,9 @@
-"""`secret list`: which token Secrets there are, how old, who uses them, and who still runs an older value."""
+"""`secret list`: which token Secrets exist, how old they are, and which Pods use them."""
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -12,189 +11,168 @@ import click
 from injector.cli import kubeconfig
 from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
-from injector.core import names
+from injector.core import claims, names
 from injector.core.claims import span
-from injector.core.ownership import SecretRef, owner_of
-from injector.core.rollout import holding, version_of
+from injector.core.ownership import owner_of
 from injector.kube.errors import ForbiddenError
-from injector.kube.resources import PODS, SECRETS
-from injector.tokens import observing, reading
+from injector.rotation.usage import list_usage
+from injector.tokens import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Sequence
 
-    from injector.core.ownership import TokenSecret
-    from injector.core.rollout import Holder
     from injector.kube.client import Api
+    from injector.rotation.usage import SecretUsage
 
-_DIRECTIONS: Final = {names.API_TOKEN_ENV: "api", names.APP_TOKEN_ENV: "app"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """One key of one Secret; `secret` None: it is used and not there."""
-
-    ref: SecretRef
-    key: str
-    direction: str
-    secret: TokenSecret | None
-    workloads: tuple[str, ...]
-    pods: int
-    stale: tuple[str, ...]
+_FAIL_ON: Final = ("outdated", "open", "expiring")
 
 
-@click.command(name="list", short_help="List token Secrets, who uses them, and who runs an older value.")
+@click.command(name="list", short_help="List token Secrets and the Pods that use them.")
 @click.option("-n", "--namespace", metavar="NAME", help="Default: all namespaces.")
+@click.option(
+    "--fail-on",
+    metavar="WORDS",
+    default="",
+    help=f"Exit with 1 if a Pod or token is so: {', '.join(_FAIL_ON)}; separated by commas.",
+)
+@click.option("--expiring-within", default="7d", show_default=True, metavar="TIME", help="What counts as expiring.")
 @click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
 )
 @kubeconfig.options
-def command(*, namespace: str | None, output: str, **options: Any) -> int:  # noqa: ANN401 - those of `kubeconfig.options`
-    """List token Secrets, who uses them, and who runs an older value.
+def command(*, namespace: str | None, fail_on: str, expiring_within: str, output: str, **options: Any) -> int:  # noqa: ANN401 - those of `kubeconfig.options`
+    """List token Secrets and the Pods that use them.
 
-    Listed is every Secret with our label, and every one that a running
-    container reads DAPR_API_TOKEN or APP_API_TOKEN from. A Pod counts as old
-    when its containers started before the Secret's data last changed. No value
-    is shown.
+    Listed is every Secret with our label, and every one that a Pod reads or
+    requests as its token. OUTDATED: Pods whose containers started before the
+    Secret's data last changed. UNCERTAIN: so close to the change that they may
+    run either value. OPEN: Pods that request the token and have none, so their
+    Dapr API is open. No value is shown.
 
-    Exit codes: 0 fine, 2 wrong use or refused, 3 our own fault.
+    Exit codes: 0 fine, 1 something that --fail-on names was found, 2 usage
+    error, request rejected, or --fail-on could not be determined, 3 internal
+    error.
     """
+    wanted = _words(fail_on)
+    within = claims.lifetime(expiring_within, shortest=0)
     rows = kubeconfig.run(Connect.of(options), lambda api: _rows_of(api, namespace))
     now = int(time.time())
     if output == "json":
         click.echo(json.dumps({"secrets": [_as_json(row) for row in rows]}))
-        return Exit.FINE
-    if not rows:
-        click.echo("no token Secret: none has our label, and no running container reads one", err=True)
-        return Exit.FINE
-    cells = [_HEADINGS, *(_cells(row, now) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADINGS))]
-    for line in cells:
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+    elif rows:
+        cells = [_HEADINGS, *(_cells(row, now) for row in rows)]
+        widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADINGS))]
+        for line in cells:
+            click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+    else:
+        label = f"no Secret has the label {names.TOKEN_LABEL} and no Pod reads or requests one"
+        click.echo(f"No token Secrets found: {label}.", err=True)
+    return _exit(rows, wanted, now + within)
+
+
+def _words(fail_on: str) -> frozenset[str]:
+    words = frozenset(word.strip() for word in fail_on.split(",") if word.strip())
+    if unknown := sorted(words - set(_FAIL_ON)):
+        raise click.UsageError(f"--fail-on: unknown: {', '.join(unknown)}; allowed: {', '.join(_FAIL_ON)}")
+    return words
+
+
+def _exit(rows: Sequence[SecretUsage], wanted: frozenset[str], expiring_at: int) -> Exit:
+    found = {
+        "outdated": any(row.outdated for row in rows),
+        "open": any(row.open for row in rows),
+        "expiring": any(row.expires is not None and row.expires <= expiring_at for row in rows),
+    }
+    if any(found[word] for word in wanted):
+        return Exit.FINDINGS
+    undated = [str(row.key.secret) for row in rows if row.pods and not row.is_dated]
+    if "outdated" in wanted and undated:
+        click.echo(
+            f"unknown: {', '.join(undated)}: no managed fields, so nothing shows when the data changed", err=True
+        )
+        return Exit.USAGE
     return Exit.FINE
 
 
-_HEADINGS: Final = ("SECRET", "KEY", "FOR", "ID", "AGE", "EXPIRES", "OWNER", "PODS", "OLD", "USED BY")
+_HEADINGS: Final = (
+    "SECRET",
+    "KEY",
+    "FOR",
+    "ID",
+    "AGE",
+    "EXPIRES",
+    "OWNER",
+    "PODS",
+    "OUTDATED",
+    "UNCERTAIN",
+    "OPEN",
+    "USED BY",
+)
 
 
-async def _rows_of(api: Api, namespace: str | None) -> list[_Row]:
+async def _rows_of(api: Api, namespace: str | None) -> list[SecretUsage]:
     """All rows.
 
     Raises:
         click.ClickException: All namespaces may not be listed; one may.
     """
     try:
-        return await _rows(api, namespace)
+        return await list_usage(api, namespace)
     except ForbiddenError as error:
         if namespace is not None:
             raise
         raise click.ClickException(f"{error}; name one namespace with -n NAMESPACE, or ask for that right") from None
 
 
-async def _rows(api: Api, namespace: str | None) -> list[_Row]:
-    pods = await api.list(PODS, namespace)
-    labelled = await api.list(SECRETS, namespace, label_selector=names.TOKEN_LABEL)
-    secrets = {secret.ref: secret for secret in map(reading.token_secret, labelled)}
-    used = _used(pods)
-    for ref, secret in secrets.items():
-        for key in secret.keys:
-            used.setdefault((ref, key), secret.labels[names.TOKEN_LABEL])
-    owners = observing.Owners(api)
-    await owners.read_all(namespace)
-    holders: dict[tuple[SecretRef, str], list[Holder]] = {}
-    for keys in _rounds(used):
-        for holder in (await observing.among(pods, keys, owners)).holders:
-            for use in holder.uses:
-                holders.setdefault((use.secret, keys[use.secret]), []).append(holder)
-    return [
-        _row(ref, key, direction, secrets.get(ref) or await _read(api, ref), holders.get((ref, key), []))
-        for (ref, key), direction in sorted(used.items())
-    ]
-
-
-def _rounds(used: Iterable[tuple[SecretRef, str]]) -> Iterator[dict[SecretRef, str]]:
-    """The keys, so parted that no Secret is twice in one part."""
-    left = sorted(used)
-    while left:
-        taken = dict(reversed(left))
-        yield taken
-        left = [(ref, key) for ref, key in left if taken[ref] != key]
-
-
-def _row(ref: SecretRef, key: str, direction: str, secret: TokenSecret | None, holders: Sequence[Holder]) -> _Row:
-    old = holding({ref: version_of(secret, key)}, holders) if secret is not None else ()
-    return _Row(
-        ref=ref,
-        key=key,
-        direction=direction,
-        secret=secret,
-        workloads=tuple(f"{known.kind}/{known.name}" for known in sorted({holder.workload for holder in holders})),
-        pods=len(holders),
-        stale=tuple(sorted(holder.name for holder in old)),
-    )
-
-
-def _used(pods: Sequence[dict[str, Any]]) -> dict[tuple[SecretRef, str], str]:
-    """Keys that containers read as one of the two tokens, and as which."""
-    found: dict[tuple[SecretRef, str], str] = {}
-    for pod in pods:
-        for _, variable, name, key in reading.references(pod):
-            if variable in _DIRECTIONS:
-                found.setdefault((SecretRef(pod["metadata"]["namespace"], name), key), _DIRECTIONS[variable])
-    return found
-
-
-async def _read(api: Api, ref: SecretRef) -> TokenSecret | None:
-    """One Secret without our label; by a list of one, for the right to list is what is there already."""
-    found = await api.list(SECRETS, ref.namespace, field_selector=f"metadata.name={ref.name}")
-    return reading.token_secret(found[0]) if found else None
-
-
-def _cells(row: _Row, now: int) -> tuple[str, ...]:
+def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:
     secret = row.secret
-    issued = expires = None
+    issued = None
     owner = "MISSING"
     if secret is not None:
-        issued = reading.seconds(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key)
-        expires = reading.seconds(secret.annotations.get(names.TOKEN_EXPIRES))
-        foreign = owner_of(secret, row.key)
+        issued = reading.seconds(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key.key)
+        foreign = owner_of(secret, row.key.key)
         owner = foreign.name if foreign is not None else "ours"
-        if row.key not in secret.keys:
+        if not row.has_key:
             owner = "NO SUCH KEY"
+    expires = row.expires
     until = "-" if expires is None else f"in {span(expires - now)}" if expires > now else "EXPIRED"
     return (
-        str(row.ref),
-        row.key,
+        str(row.key.secret),
+        row.key.key,
         row.direction,
         (secret.token_id if secret is not None else None) or "-",
         span(now - issued) if issued is not None else "-",
         until,
         owner,
         str(row.pods),
-        str(len(row.stale)),
+        str(len(row.outdated)),
+        str(len(row.uncertain)),
+        str(len(row.open)),
         ", ".join(row.workloads) or "-",
     )
 
 
-def _as_json(row: _Row) -> dict[str, object]:
-    told: dict[str, object] = {
-        "namespace": row.ref.namespace,
-        "name": row.ref.name,
-        "key": row.key,
+def _as_json(row: SecretUsage) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "namespace": row.key.namespace,
+        "name": row.key.name,
+        "key": row.key.key,
         "for": row.direction,
         "exists": row.secret is not None,
         "workloads": list(row.workloads),
         "pods": row.pods,
-        "stale": list(row.stale),
+        "outdated": list(row.outdated),
+        "uncertain": list(row.uncertain),
+        "open": list(row.open),
     }
     if row.secret is None:
-        return told
-    owner = owner_of(row.secret, row.key)
-    changed = row.secret.changed(row.key)
-    annotations: Mapping[str, str] = row.secret.annotations
+        return fields
+    owner = owner_of(row.secret, row.key.key)
+    changed = row.secret.changed(row.key.key)
+    annotations = row.secret.annotations
     return {
-        **told,
-        "hasKey": row.key in row.secret.keys,
+        **fields,
+        "hasKey": row.has_key,
         "id": row.secret.token_id,
         "issued": annotations.get(names.TOKEN_ISSUED),
         "expires": annotations.get(names.TOKEN_EXPIRES),

@@ -9,26 +9,28 @@ from typing import TYPE_CHECKING, Final, Self
 import click
 
 from injector.cli.output import wants_colour
-from injector.tokens.rolling import State
+from injector.core.rollout import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.live import Live
     from rich.table import Table as RichTable
 
-    from injector.core.rollout import Ref
-    from injector.tokens.rolling import Progress
+    from injector.core.rollout import Progress, Ref
 
 _COLOURS: Final[Mapping[State, str]] = {
     State.READY: "green",
-    State.NOTHING: "green",
+    State.UP_TO_DATE: "green",
     State.STARTED: "cyan",
     State.RESTARTING: "cyan",
-    State.HELD: "yellow",
+    State.SKIPPED: "yellow",
+    State.UNCERTAIN: "yellow",
     State.FAILED: "red",
+    State.NOT_INJECTED: "red",
+    State.UNKNOWN: "red",
     State.NOT_STARTED: "yellow",
-    State.LEFT: "yellow",
+    State.NOT_RESTARTED: "yellow",
 }
 _MOST_PODS: Final = 3
 
@@ -38,7 +40,7 @@ class Table:
 
     def __init__(self) -> None:
         self._live: Live | None = None
-        self._told: dict[Ref, tuple[State, str]] = {}
+        self._shown: dict[Ref, tuple[State, str]] = {}
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -60,10 +62,10 @@ class Table:
             self._live.update(_table(progress.values()))
             return
         for ref, one in progress.items():
-            now = (one.state, one.told)
-            if self._told.get(ref) != now and one.state in _WORTH_TELLING:
-                click.echo(f"{ref}: {one.state}{f' ({one.told})' if one.told else ''}", err=True)
-            self._told[ref] = now
+            now = (one.state, one.message)
+            if self._shown.get(ref) != now and one.state in _WORTH_TELLING:
+                click.echo(f"{ref}: {one.state}{f' ({one.message})' if one.message else ''}", err=True)
+            self._shown[ref] = now
 
     def note(self, line: str) -> None:
         """A line beside the table."""
@@ -73,7 +75,7 @@ class Table:
             click.echo(line, err=True)
 
 
-_WORTH_TELLING: Final = frozenset({State.RESTARTING, State.STARTED, State.READY, State.FAILED})
+_WORTH_TELLING: Final = frozenset({State.RESTARTING, State.STARTED, State.READY, State.FAILED, State.NOT_INJECTED})
 
 
 def lines(progress: Iterable[Progress]) -> Iterator[str]:
@@ -88,10 +90,14 @@ def lines(progress: Iterable[Progress]) -> Iterator[str]:
 
 
 def _rest(one: Progress) -> str:
-    pods = ", ".join(one.stale[:_MOST_PODS]) + (
-        f" and {len(one.stale) - _MOST_PODS} more" if len(one.stale) > _MOST_PODS else ""
-    )
-    return "; ".join(part for part in (one.told, f"old token in {pods}" if pods else "") if part)
+    pods = {"outdated": one.outdated, "uncertain": one.uncertain, "without a token": one.missing}
+    parts = [one.message, *(f"{word}: {_some(found)}" for word, found in pods.items() if found)]
+    return "; ".join(part for part in parts if part)
+
+
+def _some(pods: Sequence[str]) -> str:
+    more = len(pods) - _MOST_PODS
+    return ", ".join(pods[:_MOST_PODS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _table(progress: Iterable[Progress]) -> RichTable:

@@ -26,6 +26,28 @@ class SecretRef:
         return f"{self.namespace}/{self.name}"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class SecretKey:
+    """One key of the data of a Secret."""
+
+    namespace: str
+    name: str
+    key: str
+
+    @classmethod
+    def of(cls, secret: SecretRef, key: str) -> SecretKey:
+        """The key of a Secret."""
+        return cls(secret.namespace, secret.name, key)
+
+    @property
+    def secret(self) -> SecretRef:
+        """The Secret."""
+        return SecretRef(self.namespace, self.name)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name} key {self.key}"
+
+
 @dataclass(frozen=True, slots=True)
 class DataWriter:
     """A field manager, the keys under `data` that it owns, and when it last changed anything (seconds since 1970)."""
@@ -46,6 +68,7 @@ class TokenSecret:
     owners: tuple[str, ...] = ()
     writers: tuple[DataWriter, ...] = ()
     immutable: bool = False
+    created: int | None = None  # seconds since 1970
 
     @property
     def token_id(self) -> str | None:

@@ -1,40 +1,40 @@
-"""Which workloads are to be restarted after a token changed, in which order, and which are left alone and why.
+"""Decides which workloads to restart after a token changed, in which order, and whether each restart is complete.
 
-Values in, values out: a command or a controller observes, asks here, acts, and observes again. No state is kept
-anywhere but in the cluster. What runs an old value is told by each Pod: its template carries the id of the token for
-which it was restarted, or its containers started before the Secret's data changed.
+All functions are pure and level-driven: a caller observes the cluster, calls `plan` and `progress_of`, acts, and
+observes again. No state is kept outside the cluster. Each Pod shows which value it runs: its template carries the id of
+the token that it was restarted for, or its containers started before the Secret's data changed.
 https://kubernetes.io/docs/concepts/configuration/secret/#using-secrets-as-environment-variables
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from injector.core.ownership import SecretRef, TokenSecret
+    from injector.core.ownership import SecretKey, TokenSecret
 
-# Seconds: how long after a change a kubelet may still hand out the value before it (its watch lags). A Pod that the API
-# server created within them counts as old.
+# Seconds: how long after a change a kubelet may still use the previous value, because its watch lags.
 LAG: Final = 2
-# Seconds: by how much a node's clock may be ahead of the API server's, and how long a kubelet takes to write a mounted
-# Secret anew. In a Pod that is older than the change, a container that started within them counts as old.
+# Seconds: how far a node's clock may be ahead of the API server's, and how long a kubelet takes to update a mounted
+# Secret. A container that started so soon after the change may hold the previous value.
 SKEW: Final = 120
-# Seconds: how long a container takes to start at most. What a kubelet has not told of by then does not run.
+# Seconds: upper bound for container start-up. If the kubelet has reported nothing by then, assume that the container is
+# not running.
 STARTS_WITHIN: Final = 600
-# What fits behind the slash of an annotation's key.
+# The longest name part of an annotation's key.
 _MAX_NAME_PART: Final = 63
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Ref:
-    """An object that has Pods, or a Pod that has no owner."""
+    """An object that owns Pods, or a Pod without an owner."""
 
     kind: str
     namespace: str
@@ -44,7 +44,7 @@ class Ref:
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
-class Hold(StrEnum):
+class SkipReason(StrEnum):
     """Why a workload is not restarted."""
 
     PAUSED = "paused"
@@ -57,210 +57,489 @@ class Hold(StrEnum):
     UNKNOWN_OWNER = "unknown-owner"
 
 
-ADVICE: Final[Mapping[Hold, str]] = {
-    Hold.PAUSED: "it is paused; resume it, then run this again with --resume",
-    Hold.ON_DELETE: "its update strategy is OnDelete; delete its Pods yourself",
-    Hold.PARTITION: "these Pods are below its partition; lower it",
-    Hold.JOB: "a Job's template cannot change; it ends by itself, or start it anew",
-    Hold.BARE_POD: "nothing makes this Pod again; replace it yourself",
-    Hold.NO_ROLLOUT: "a change of its template reaches no running Pod; delete its Pods yourself",
-    Hold.OTHER_CONTROLLER: "another controller writes its template and would take a change back; ask that one",
-    Hold.UNKNOWN_OWNER: "its owner cannot be found; look at it yourself",
+ADVICE: Final[Mapping[SkipReason, str]] = {
+    SkipReason.PAUSED: "the Deployment is paused; resume it, then run this again with --resume",
+    SkipReason.ON_DELETE: "its update strategy is OnDelete; delete its Pods yourself",
+    SkipReason.PARTITION: "these Pods are below its partition; lower it",
+    SkipReason.JOB: "the template of a Job cannot change; wait until it ends, or create it again",
+    SkipReason.BARE_POD: "no controller owns this Pod; replace it yourself",
+    SkipReason.NO_ROLLOUT: "a change of its template reaches no running Pod; delete its Pods yourself",
+    SkipReason.OTHER_CONTROLLER: "another controller writes its template and would revert a change; restart it there",
+    SkipReason.UNKNOWN_OWNER: "its owner cannot be found; restart it yourself",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What stands at the end of a Pod's chain of owners.
+    """The object at the end of a Pod's chain of owners.
 
-    `partition`: positions of Pods below it are not updated (StatefulSet). `restarted_for`: per annotation key, the id
-    on its template. `is_settled`: the last change of its template has reached every Pod, and all are available.
-    `failure`: what the cluster says of a rollout that does not go on; `trouble`: why it may not go on.
-    `is_restarted_elsewhere`: the tool that does so by itself.
+    `partition`: Pods of a StatefulSet below this position are not updated. `restarted_for`: the annotations of its
+    template. `rollout_complete`: the last change of its template has reached every Pod, and all are available.
+    `failure`: why the cluster gave the rollout up; `trouble`: why it may not proceed. `restarted_by`: the tool that
+    restarts it by itself when the Secret changes.
     """
 
     ref: Ref
-    hold: Hold | None = None
+    skip_reason: SkipReason | None = None
     partition: int = 0
     restarted_for: Mapping[str, str] = field(default_factory=dict)
-    is_settled: bool = True
+    rollout_complete: bool = True
     failure: str = ""
     trouble: str = ""
-    is_restarted_elsewhere: str = ""
+    restarted_by: str = ""
     recreates: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
-    """Containers of a Pod that hold a value of a Secret, and since when (None: not running, so they hold none).
+class ContainerUsage:
+    """One container that reads a key of a Secret when it starts.
 
-    `is_starting`: of one of them its node has not told yet whether it runs.
+    `started`: seconds since 1970 by the node's clock, None if it does not run. `is_starting`: the kubelet has not yet
+    reported whether it runs. `is_optional`: it also starts while the Secret or the key is missing. `variable`: empty
+    for mounted files and `envFrom`.
     """
 
-    secret: SecretRef
-    containers: tuple[str, ...]
-    started: int | None  # the oldest of them, in seconds since 1970
+    container: str
+    key: SecretKey
+    started: int | None
     is_starting: bool = False
+    is_optional: bool = False
+    variable: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
-    """A Pod with containers that use a Secret. `position`: its place in a StatefulSet.
+class MissingToken:
+    """A token that a Pod requests for its sidecar, while the sidecar has no value for the variable."""
 
-    `created` is by the API server's clock, as a Secret's change is; what has `started` is by the node's.
+    key: SecretKey
+    container: str
+    variable: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodUsage:
+    """A Pod with the containers that read tokens.
+
+    `created` is by the API server's clock, as is the change of a Secret; container starts are by the node's clock,
+    which is at most `clock_lead` seconds ahead (None: unknown). `restarted_for`: the Pod's annotations. `position`: its
+    place in a StatefulSet. `missing`: tokens that it requests and does not have.
     """
 
     namespace: str
     name: str
     workload: Ref
-    uses: tuple[Use, ...]
+    usages: tuple[ContainerUsage, ...] = ()
+    missing: tuple[MissingToken, ...] = ()
     created: int | None = None
+    clock_lead: int | None = None
     restarted_for: Mapping[str, str] = field(default_factory=dict)
     is_ending: bool = False
     position: int | None = None
 
+    @property
+    def keys(self) -> frozenset[SecretKey]:
+        """The keys that it reads or requests."""
+        return frozenset({one.key for one in self.usages} | {one.key for one in self.missing})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
-    """What a Secret holds now: the token's id if it has one, and when its data changed (None: nothing tells)."""
+class SecretRevision:
+    """The current value under a key: the token's id if it has one, and when it changed and the Secret was created.
+
+    Times are in seconds since 1970 by the API server's clock; None: unknown.
+    """
 
     id: str | None
     changed: int | None
+    created: int | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the Secret has never held another value under this key."""
+        return self.changed is not None and self.changed == self.created
 
 
-class Age(StrEnum):
-    """How a Pod's value compares with the Secret's."""
+class TokenState(StrEnum):
+    """How the value that a container runs compares with the Secret."""
 
-    FRESH = "fresh"
-    STALE = "stale"
-    NONE = "none"  # not started yet: it will read the current value
-    UNKNOWN = "unknown"
+    CURRENT = "current"
+    OUTDATED = "outdated"
+    UNCERTAIN = "uncertain"  # within the tolerances of clocks and caches
+    NOT_STARTED = "not-started"  # it will read the current value
 
 
 class Action(StrEnum):
-    """What is done about a workload."""
+    """What to do about a workload."""
 
     RESTART = "restart"
-    WAIT = "wait"  # it is being restarted already
-    HOLD = "hold"
+    WAIT = "wait"  # a restart is in progress
+    SKIP = "skip"
     NOTHING = "nothing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One workload: what is done, for which Secrets; its Pods that run an old value, and those that will keep it."""
+class PlannedAction:
+    """What to do about one workload.
+
+    Args:
+        ref: The workload.
+        action: What to do.
+        keys: The keys that its Pods read or request.
+        outdated: Names of Pods that run an outdated value.
+        uncertain: Names of Pods that may run an outdated value.
+        missing: Names of Pods that request a token and have none.
+        skip_reason: Why `skipped` Pods keep what they have.
+        skipped: Names of Pods that no restart reaches.
+        note: What a user should know of it.
+        marks: Annotations that a restart writes to its template.
+    """
 
     ref: Ref
     action: Action
-    secrets: tuple[SecretRef, ...] = ()
-    stale: tuple[str, ...] = ()
-    hold: Hold | None = None
-    held: tuple[str, ...] = ()
+    keys: tuple[SecretKey, ...] = ()
+    outdated: tuple[str, ...] = ()
+    uncertain: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    skip_reason: SkipReason | None = None
+    skipped: tuple[str, ...] = ()
     note: str = ""
+    marks: Mapping[str, str] = field(default_factory=dict)
 
 
-def version_of(secret: TokenSecret, key: str) -> Version:
-    """What a Secret holds under a key now; our id counts only while nobody else has written that value since."""
+class State(StrEnum):
+    """The progress of a workload."""
+
+    UP_TO_DATE = "up-to-date"
+    PLANNED = "planned"
+    RESTARTING = "restarting"
+    STARTED = "started"  # and not waited for
+    READY = "ready"
+    SKIPPED = "skipped"
+    UNCERTAIN = "uncertain"
+    FAILED = "failed"
+    NOT_INJECTED = "not-injected"  # its new Pods have no token
+    UNKNOWN = "unknown"  # whether new Pods would get the token cannot be determined
+    NOT_STARTED = "not-started"
+    NOT_RESTARTED = "not-restarted"  # no restart was requested
+
+
+_UNFINISHED: Final = frozenset(State) - {State.UP_TO_DATE, State.STARTED, State.READY}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One workload: its state, why, and the names of its Pods that have not the current token."""
+
+    ref: Ref
+    state: State
+    message: str = ""
+    outdated: tuple[str, ...] = ()
+    uncertain: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether some of its Pods do not surely run the current token."""
+        return self.state in _UNFINISHED or (
+            self.state is State.READY and bool(self.outdated or self.uncertain or self.missing)
+        )
+
+
+# --- one container, one Pod ---
+
+
+def revision_of(secret: TokenSecret, key: str) -> SecretRevision:
+    """Return the revision of a key; our id counts only if no other manager has written that value since."""
     changed = secret.changed(key)
     others = [writer.time for writer in secret.writers_of(key) if writer.manager != names.MANAGER]
     if secret.token_id is not None and (changed is None or changed not in others):
-        return Version(id=secret.token_id, changed=changed)
-    return Version(id=None if changed is None else f"changed-{changed}", changed=changed)
+        return SecretRevision(id=secret.token_id, changed=changed, created=secret.created)
+    return SecretRevision(id=None if changed is None else f"changed-{changed}", changed=changed, created=secret.created)
 
 
 def annotation_for(secret: str) -> str:
-    """The key on a template that says for which token of this Secret it was restarted."""
+    """Return the annotation of a template that names the token of this Secret that it was restarted for."""
     return names.RESTARTED_FOR + secret[:_MAX_NAME_PART].rstrip("-.")
 
 
-def age_of(holder: Holder, secret: SecretRef, version: Version) -> Age:
-    """What a Pod runs of one Secret; unknown is never taken for fresh."""
-    uses = [use for use in holder.uses if use.secret == secret]
-    started = min((use.started for use in uses if use.started is not None), default=None)
-    is_starting = any(use.is_starting for use in uses)
-    if started is None and not is_starting:
-        return Age.NONE
-    if version.id is not None and holder.restarted_for.get(annotation_for(secret.name)) == version.id:
-        return Age.FRESH
-    if version.changed is None:
-        return Age.UNKNOWN
-    if holder.created is not None and holder.created > version.changed + LAG:
-        return Age.FRESH
-    if started is not None:
-        return Age.STALE if started <= version.changed + SKEW else Age.FRESH
-    is_young = holder.created is None or holder.created + STARTS_WITHIN >= version.changed
-    return Age.UNKNOWN if is_young else Age.NONE
+def is_mark(value: str | None, revision: SecretRevision) -> bool:
+    """Return whether an annotation's value says: restarted for this revision. ` (2)` follows the id on a second try."""
+    return revision.id is not None and value is not None and value.partition(" ")[0] == revision.id
+
+
+def next_mark(value: str | None, revision: SecretRevision) -> str:
+    """Return the value that restarts a template; another one than it has, also when it is marked already."""
+    if value is None or not is_mark(value, revision):
+        return str(revision.id)
+    count = value.partition(" ")[2].strip("()")
+    return f"{revision.id} ({int(count) + 1 if count.isdecimal() else 2})"
+
+
+def state_of(usage: ContainerUsage, pod: PodUsage, revision: SecretRevision) -> TokenState:
+    """Return how the value that a container runs compares with the Secret (docs/decisions/0010)."""
+    if usage.started is None and not usage.is_starting:
+        return TokenState.NOT_STARTED
+    if is_mark(pod.restarted_for.get(annotation_for(usage.key.name)), revision):
+        return TokenState.CURRENT
+    if revision.changed is None:
+        return TokenState.UNCERTAIN
+    if pod.created is not None and pod.created > revision.changed + LAG:
+        return TokenState.CURRENT
+    if usage.started is None:
+        is_young = pod.created is None or pod.created + STARTS_WITHIN >= revision.changed
+        return TokenState.UNCERTAIN if is_young else TokenState.NOT_STARTED
+    if usage.started < revision.changed:
+        return TokenState.OUTDATED
+    if usage.started > revision.changed + SKEW or _waited_for_first_value(usage, pod, revision):
+        return TokenState.CURRENT
+    return TokenState.UNCERTAIN
+
+
+def _waited_for_first_value(usage: ContainerUsage, pod: PodUsage, revision: SecretRevision) -> bool:
+    """Whether the container cannot have started before the Secret existed, however far its node's clock is ahead.
+
+    A Secret of the same name may have existed before: a container that started earlier read that one.
+    """
+    if usage.started is None or revision.changed is None or not revision.is_first or usage.is_optional:
+        return False
+    return pod.clock_lead is not None and usage.started - pod.clock_lead > revision.changed
+
+
+def pod_state(pod: PodUsage, revisions: Mapping[SecretKey, SecretRevision]) -> TokenState:
+    """Return the worst state among the containers that read one of the keys."""
+    states = {state_of(usage, pod, revisions[usage.key]) for usage in pod.usages if usage.key in revisions}
+    return next((state for state in _WORST_FIRST if state in states), TokenState.CURRENT)
+
+
+_WORST_FIRST: Final = (TokenState.OUTDATED, TokenState.UNCERTAIN, TokenState.NOT_STARTED, TokenState.CURRENT)
+
+
+def in_state(
+    state: TokenState, revisions: Mapping[SecretKey, SecretRevision], pods: Iterable[PodUsage]
+) -> tuple[PodUsage, ...]:
+    """Return the Pods in a state, including those that are ending."""
+    return tuple(pod for pod in pods if pod_state(pod, revisions) is state)
+
+
+def without_token(keys: Collection[SecretKey], pods: Iterable[PodUsage]) -> tuple[PodUsage, ...]:
+    """Return the Pods that request one of the keys and do not have it, including those that are ending."""
+    return tuple(pod for pod in pods if any(one.key in keys for one in pod.missing))
+
+
+# --- the plan ---
 
 
 def plan(
-    versions: Mapping[SecretRef, Version], workloads: Mapping[Ref, Workload], holders: Iterable[Holder]
-) -> tuple[Step, ...]:
-    """One step for each workload that uses one of the Secrets, in the order of their names.
+    revisions: Mapping[SecretKey, SecretRevision],
+    workloads: Mapping[Ref, Workload],
+    pods: Iterable[PodUsage],
+    *,
+    include_uncertain: bool = False,
+) -> tuple[PlannedAction, ...]:
+    """Return one action for each workload that reads or requests one of the keys, ordered by name.
 
-    Pods that are ending are nobody's to restart.
+    Pods that are ending need no restart. With `include_uncertain`, an uncertain Pod is restarted like an outdated one.
     """
-    pods: dict[Ref, list[Holder]] = defaultdict(list)
-    for holder in holders:
-        if not holder.is_ending and any(use.secret in versions for use in holder.uses):
-            pods[holder.workload].append(holder)
-    return tuple(_step(workloads[ref], pods[ref], versions) for ref in sorted(pods))
-
-
-def _step(workload: Workload, pods: Sequence[Holder], versions: Mapping[SecretRef, Version]) -> Step:
-    old = {
-        pod.name: pod.position
-        for pod in pods
-        if any(age_of(pod, secret, version) in _OLD for secret, version in versions.items())
-    }
-    secrets = tuple(sorted({use.secret for pod in pods for use in pod.uses} & set(versions)))
-    stale = tuple(sorted(old))
-    if not stale:
-        waits = workload.hold is None and not workload.is_settled and _is_restarted(workload, secrets, versions)
-        return Step(ref=workload.ref, action=Action.WAIT if waits else Action.NOTHING, secrets=secrets)
-    if workload.hold is not None:
-        return Step(ref=workload.ref, action=Action.HOLD, secrets=secrets, stale=stale, hold=workload.hold, held=stale)
-    held = tuple(
-        sorted(name for name, position in old.items() if position is not None and position < workload.partition)
-    )
-    hold = Hold.PARTITION if held else None
-    if held == stale:
-        return Step(ref=workload.ref, action=Action.HOLD, secrets=secrets, stale=stale, hold=hold, held=held)
-    action = Action.WAIT if _is_restarted(workload, secrets, versions) else Action.RESTART
-    note = ""
-    if workload.is_restarted_elsewhere:
-        action, note = Action.WAIT, f"{workload.is_restarted_elsewhere} restarts it"
-    elif workload.recreates:
-        note = "its strategy is Recreate: it is away meanwhile"
-    return Step(ref=workload.ref, action=action, secrets=secrets, stale=stale, hold=hold, held=held, note=note)
-
-
-_OLD: Final = frozenset({Age.STALE, Age.UNKNOWN})
-
-
-def _is_restarted(workload: Workload, secrets: Iterable[SecretRef], versions: Mapping[SecretRef, Version]) -> bool:
-    """Whether the template already says that it was restarted for what the Secrets hold now."""
-    wanted = {annotation_for(secret.name): versions[secret].id for secret in secrets}
-    return all(value is not None and workload.restarted_for.get(key) == value for key, value in wanted.items())
-
-
-def waves(steps: Iterable[Step], *, at_once: int) -> Iterator[tuple[Step, ...]]:
-    """The steps that restart or wait, in turns: first one workload of each namespace, then `at_once` of each."""
-    queues: dict[str, list[Step]] = defaultdict(list)
-    for step in steps:
-        if step.action in {Action.RESTART, Action.WAIT}:
-            queues[step.ref.namespace].append(step)
-    size = 1
-    while any(queues.values()):
-        yield tuple(step for namespace in sorted(queues) for step in queues[namespace][:size])
-        for namespace in queues:
-            queues[namespace] = queues[namespace][size:]
-        size = at_once
-
-
-def holding(versions: Mapping[SecretRef, Version], holders: Iterable[Holder]) -> tuple[Holder, ...]:
-    """Every Pod that still holds an old value, those included that are ending."""
+    by_workload: dict[Ref, list[PodUsage]] = defaultdict(list)
+    for pod in pods:
+        if not pod.is_ending and _keys_of([pod], revisions):
+            by_workload[pod.workload].append(pod)
     return tuple(
-        holder
-        for holder in holders
-        if any(age_of(holder, secret, version) in _OLD for secret, version in versions.items())
+        _planned(workloads[ref], by_workload[ref], revisions, include_uncertain=include_uncertain)
+        for ref in sorted(by_workload)
     )
+
+
+def _keys_of(pods: Iterable[PodUsage], revisions: Mapping[SecretKey, SecretRevision]) -> tuple[SecretKey, ...]:
+    found = {key for pod in pods for key in pod.keys}
+    return tuple(sorted(found & revisions.keys()))
+
+
+def _planned(
+    workload: Workload,
+    pods: Sequence[PodUsage],
+    revisions: Mapping[SecretKey, SecretRevision],
+    *,
+    include_uncertain: bool,
+) -> PlannedAction:
+    keys = _keys_of(pods, revisions)
+    outdated = in_state(TokenState.OUTDATED, revisions, pods)
+    uncertain = in_state(TokenState.UNCERTAIN, revisions, pods)
+    missing = without_token(keys, pods)
+    found = PlannedAction(
+        ref=workload.ref,
+        action=Action.NOTHING,
+        keys=keys,
+        outdated=_names(outdated),
+        uncertain=_names(uncertain),
+        missing=_names(missing),
+    )
+    replaced = {pod.name: pod for pod in (*outdated, *missing, *(uncertain if include_uncertain else ()))}
+    is_marked = _is_marked(workload, keys, revisions)
+    if not replaced:
+        waits = workload.skip_reason is None and not workload.rollout_complete and is_marked
+        return replace(found, action=Action.WAIT) if waits else found
+    if workload.skip_reason is not None:
+        return replace(found, action=Action.SKIP, skip_reason=workload.skip_reason, skipped=tuple(sorted(replaced)))
+    skipped = tuple(sorted(name for name, pod in replaced.items() if is_below_partition(pod, workload)))
+    reason = SkipReason.PARTITION if skipped else None
+    found = replace(found, skip_reason=reason, skipped=skipped)
+    if len(skipped) == len(replaced):
+        return replace(found, action=Action.SKIP)
+    if workload.restarted_by:
+        return replace(found, action=Action.WAIT, note=f"{workload.restarted_by} restarts it")
+    # A Pod of the marked template without a token: admission failed, so only another restart gives it one.
+    has_failed = any(is_new(pod, workload, keys, revisions) for pod in missing)
+    if is_marked and not has_failed:
+        return replace(found, action=Action.WAIT)
+    marks = {
+        name: next_mark(workload.restarted_for.get(name), revisions[key])
+        for key in keys
+        for name in (annotation_for(key.name),)
+    }
+    note = "its strategy is Recreate: no Pod runs during the restart" if workload.recreates else ""
+    return replace(found, action=Action.RESTART, marks=marks, note=note)
+
+
+def _names(pods: Iterable[PodUsage]) -> tuple[str, ...]:
+    return tuple(sorted(pod.name for pod in pods))
+
+
+def is_below_partition(pod: PodUsage, workload: Workload) -> bool:
+    """Return whether a rollout of its StatefulSet does not reach the Pod."""
+    return pod.position is not None and pod.position < workload.partition
+
+
+def _is_marked(workload: Workload, keys: Iterable[SecretKey], revisions: Mapping[SecretKey, SecretRevision]) -> bool:
+    """Whether the template is marked as restarted for the current values."""
+    return all(is_mark(workload.restarted_for.get(annotation_for(key.name)), revisions[key]) for key in keys)
+
+
+def is_new(
+    pod: PodUsage,
+    workload: Workload,
+    keys: Iterable[SecretKey],
+    revisions: Mapping[SecretKey, SecretRevision],
+) -> bool:
+    """Return whether the Pod was created by the restart: from the marked template, or else after the change."""
+    return all(_is_new(pod, workload, key, revisions[key]) for key in keys)
+
+
+def _is_new(pod: PodUsage, workload: Workload, key: SecretKey, revision: SecretRevision) -> bool:
+    name = annotation_for(key.name)
+    if is_mark(workload.restarted_for.get(name), revision):
+        return pod.restarted_for.get(name) == workload.restarted_for[name]
+    return None not in {pod.created, revision.changed} and pod.created > revision.changed + LAG  # type: ignore[operator] # no None
+
+
+def batches(actions: Iterable[PlannedAction], *, max_concurrent: int) -> Iterator[tuple[PlannedAction, ...]]:
+    """Yield the actions that restart or wait: first one workload of each namespace, then `max_concurrent` of each."""
+    queues: dict[str, list[PlannedAction]] = defaultdict(list)
+    for action in actions:
+        if action.action in {Action.RESTART, Action.WAIT}:
+            queues[action.ref.namespace].append(action)
+    size, at = 1, 0
+    while any(len(queue) > at for queue in queues.values()):
+        yield tuple(action for namespace in sorted(queues) for action in queues[namespace][at : at + size])
+        size, at = max_concurrent, at + size
+
+
+# --- progress ---
+
+
+def initial_progress(actions: Iterable[PlannedAction], *, restart: bool = True) -> dict[Ref, Progress]:
+    """Return the progress of a plan that nothing was done for; without `restart`, nothing will be."""
+    return {action.ref: _initial(action, restart=restart) for action in actions}
+
+
+def _initial(action: PlannedAction, *, restart: bool) -> Progress:
+    found = Progress(
+        ref=action.ref,
+        state=State.PLANNED if restart else State.NOT_RESTARTED,
+        message=action.note,
+        outdated=action.outdated,
+        uncertain=action.uncertain,
+        missing=action.missing,
+    )
+    match action.action:
+        case Action.SKIP:
+            return replace(found, state=State.SKIPPED, message=_advice(action.skip_reason))
+        case Action.NOTHING if action.uncertain:
+            return replace(found, state=State.UNCERTAIN, message=UNCERTAIN)
+        case Action.NOTHING:
+            return replace(found, state=State.UP_TO_DATE)
+        case _:
+            return found
+
+
+UNCERTAIN: Final = "started within the tolerances of clocks and caches; restart with --include-uncertain"
+
+
+def _advice(reason: SkipReason | None) -> str:
+    return "" if reason is None else f"{reason}: {ADVICE[reason]}"
+
+
+def progress_of(
+    action: PlannedAction,
+    workload: Workload | None,
+    pods: Sequence[PodUsage],
+    revisions: Mapping[SecretKey, SecretRevision],
+    expected: Mapping[SecretKey, Collection[str]],
+) -> Progress:
+    """Return the progress of a workload whose restart was started.
+
+    Args:
+        action: The action that was taken.
+        workload: The workload as it is now; None: it was deleted.
+        pods: All Pods of the workload that are not ending.
+        revisions: The current values.
+        expected: Per key, the containers of a new Pod that must have a reference to it that is not optional.
+
+    Returns:
+        `ready` when every new Pod has the reference in every expected container and no Pod that the rollout reaches
+        runs another value; `not-injected` as soon as one new Pod has it not; `failed`, or `restarting`.
+    """
+    if workload is None:
+        return Progress(ref=action.ref, state=State.READY, message=DELETED)
+    old = [
+        pod
+        for pod in pods
+        if pod_state(pod, revisions) in {TokenState.OUTDATED, TokenState.UNCERTAIN} or without_token(action.keys, [pod])
+    ]
+    now = Progress(
+        ref=action.ref,
+        state=State.RESTARTING,
+        message=workload.trouble or action.note,
+        outdated=_names(in_state(TokenState.OUTDATED, revisions, old)),
+        uncertain=_names(in_state(TokenState.UNCERTAIN, revisions, old)),
+        missing=_names(without_token(action.keys, old)),
+    )
+    for pod in pods:
+        lacking = _lacking(pod, action.keys, expected) if is_new(pod, workload, action.keys, revisions) else ()
+        if lacking:
+            message = f"new Pod {pod.name} has no token in {', '.join(lacking)}: the webhook did not inject it"
+            return replace(now, state=State.NOT_INJECTED, message=message)
+    is_moving = any(not is_below_partition(pod, workload) for pod in old)
+    if not is_moving and workload.rollout_complete:
+        return replace(now, state=State.READY, message=_advice(action.skip_reason) if old else "")
+    if workload.skip_reason is not None:
+        return replace(now, state=State.FAILED, message=f"changed during the rollout: {_advice(workload.skip_reason)}")
+    is_marked = all(workload.restarted_for.get(name) == value for name, value in action.marks.items())
+    if action.action is Action.RESTART and workload.rollout_complete and not is_marked:
+        # The owner of the template removed the annotation, and the rollout went back to the old Pods.
+        return replace(now, state=State.FAILED, message="another manager removed our annotation from its template")
+    if workload.failure:
+        return replace(now, state=State.FAILED, message=workload.failure)
+    return now
+
+
+DELETED: Final = "it was deleted"
+
+
+def _lacking(
+    pod: PodUsage, keys: Iterable[SecretKey], expected: Mapping[SecretKey, Collection[str]]
+) -> tuple[str, ...]:
+    """The expected containers without a reference that the kubelet must resolve."""
+    having = {(one.key, one.container) for one in pod.usages if not one.is_optional}
+    wanted = {(key, container) for key in keys for container in expected.get(key, ())}
+    return tuple(sorted({container for key, container in wanted - having}))

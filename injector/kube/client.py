@@ -15,6 +15,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -41,7 +42,7 @@ from injector.kube.errors import (
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS, SECRETS, Resource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 
 Object: TypeAlias = dict[str, Any]
 Objects: TypeAlias = list[Object]
@@ -222,6 +223,19 @@ class Api:
                 body,
             ),
         )
+
+    async def dry_run_create(self, resource: Resource, body: Object, namespace: str) -> tuple[Object, tuple[str, ...]]:
+        """Return the object that a create would store, after all admission, and the warnings; nothing is stored."""
+        operation = _doing("create (dry run)", resource, "", namespace)
+        query = _query(fieldManager=FIELD_MANAGER, dryRun="All")
+        response = await self._open(Request("POST", resource.path(namespace), operation, query, body))
+        try:
+            answer = _decoded(operation, await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnavailableError(operation, why=_why(error)) from None
+        finally:
+            response.release()
+        return answer, tuple(_warnings(response.headers.getall("Warning", [])))
 
     async def replace(
         self,
@@ -523,6 +537,16 @@ def _skew(date: str, now: float) -> float:
 
 
 _COARSE: Final = 2.0
+
+
+# A warning of admission, as in `299 - "text"`: https://www.rfc-editor.org/rfc/rfc7234#section-5.5
+_WARNING: Final = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
+
+
+def _warnings(headers: Iterable[str]) -> Iterator[str]:
+    for header in headers:
+        for text in _WARNING.findall(header):
+            yield denials.clean(text.replace('\\"', '"'))
 
 
 def _query(**values: str) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,252 @@
+"""Checks, before anything is written, that the new Pods of a workload would get the token.
+
+A Pod made from the workload's template is sent as a server-side dry run: every webhook and policy of the cluster sees
+it, and nothing is stored. The containers that have the reference in the answer are the expected ones of every new Pod.
+https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from injector.core import names
+from injector.core.rollout import Action, State
+from injector.kube.errors import ForbiddenError, KubeError
+from injector.kube.resources import MUTATING_WEBHOOKS, PODS
+from injector.rotation import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from injector.core.ownership import SecretKey
+    from injector.core.rollout import ContainerUsage, PlannedAction, PodUsage, Ref
+    from injector.kube.client import Api
+    from injector.rotation.observe import Owners
+
+Object = dict[str, Any]
+
+# How the webhook's warning begins while its Policy is in shadow mode (`core.decision`).
+_SHADOW: Final = "shadow mode: "
+_TOKENS: Final = frozenset({names.API_TOKEN_ENV, names.APP_TOKEN_ENV})
+# Only for a template whose running Pods have no sidecar to take the image from; a dry run never pulls it.
+_PLACEHOLDER_IMAGE: Final = "daprio/daprd"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """What would become of a workload's new Pods.
+
+    `expected`: per key, the containers that get a reference that is not optional. `problem`: empty, or why the new Pods
+    would have no token (`state` is `not-injected`), or why that cannot be determined (`unknown`).
+    """
+
+    ref: Ref
+    expected: Mapping[SecretKey, frozenset[str]] = field(default_factory=dict)
+    problem: str = ""
+    state: State = State.PLANNED
+
+
+async def check(
+    api: Api, actions: Iterable[PlannedAction], pods: Sequence[PodUsage], owners: Owners
+) -> dict[Ref, Admission]:
+    """Return the admission of each workload that is to be restarted, by one dry run for each.
+
+    Raises:
+        KubeError: A workload cannot be read.
+    """
+    by_workload: dict[Ref, list[PodUsage]] = {}
+    for pod in pods:
+        by_workload.setdefault(pod.workload, []).append(pod)
+    found: dict[Ref, Admission] = {}
+    causes: list[str] = []
+    for action in actions:
+        if action.action not in {Action.RESTART, Action.WAIT}:
+            continue
+        workload = await owners.read(action.ref)
+        if workload is None:
+            continue  # nothing of it is left to restart
+        running = by_workload.get(action.ref, [])
+        sample = await _running_pod(api, running)
+        found[action.ref] = await _check_one(api, action, workload, running, sample, causes)
+    return found
+
+
+def assumed(actions: Iterable[PlannedAction], pods: Iterable[PodUsage]) -> dict[Ref, Admission]:
+    """Return what to expect of new Pods when nothing was checked: the references that running Pods have."""
+    restarted = {action.ref for action in actions if action.action in {Action.RESTART, Action.WAIT}}
+    expected: dict[Ref, dict[SecretKey, set[str]]] = {ref: {} for ref in restarted}
+    for pod in pods:
+        if pod.workload in restarted:
+            for key, containers in _referenced(pod).items():
+                expected[pod.workload].setdefault(key, set()).update(containers)
+            for one in pod.missing:
+                expected[pod.workload].setdefault(one.key, set()).add(one.container)
+    return {
+        ref: Admission(ref=ref, expected={key: frozenset(containers) for key, containers in by_key.items()})
+        for ref, by_key in expected.items()
+    }
+
+
+async def _check_one(
+    api: Api,
+    action: PlannedAction,
+    workload: Object,
+    running: Sequence[PodUsage],
+    sample: Object | None,
+    causes: list[str],
+) -> Admission:
+    body = pod_of_template(workload, sample)
+    try:
+        answer, warnings = await api.dry_run_create(PODS, body, action.ref.namespace)
+    except KubeError as error:
+        return Admission(ref=action.ref, problem=f"a dry run of its new Pod failed: {error}", state=State.UNKNOWN)
+    expected = expected_of(answer, action.ref, action.keys)
+    lacking = lacking_of(answer, action.ref, running, expected)
+    if not lacking:
+        return Admission(ref=action.ref, expected=expected)
+    if not causes:  # one reading of the registration serves all workloads
+        causes.append(await _cause(api))
+    shadow = next((one for one in warnings if one.startswith(_SHADOW)), "")
+    why = "the webhook's Policy is in shadow mode" if shadow else causes[0]
+    problem = f"new Pods would have no token in {', '.join(lacking)}: {why}"
+    return Admission(ref=action.ref, expected=expected, problem=problem, state=State.NOT_INJECTED)
+
+
+async def _running_pod(api: Api, running: Sequence[PodUsage]) -> Object | None:
+    """A running Pod of the workload with a sidecar, to take the sidecar's image and resources from."""
+    for pod in running[:1]:
+        try:
+            return await api.get(PODS, pod.name, pod.namespace)
+        except KubeError:
+            return None  # it ended in the meantime, or may be listed and not read
+    return None
+
+
+async def _cause(api: Api) -> str:
+    """Say why the webhook did not inject, as far as its registration shows."""
+    try:
+        found = await api.list(MUTATING_WEBHOOKS)
+    except ForbiddenError:
+        return "the webhook did not inject it, and you may not list mutatingwebhookconfigurations to see why"
+    except KubeError as error:
+        return f"the webhook did not inject it ({error})"
+    entries = [
+        (configuration["metadata"]["name"], entry)
+        for configuration in found
+        for entry in configuration.get("webhooks") or ()
+        if names.MANAGER in configuration["metadata"]["name"] or names.MANAGER in entry.get("name", "")
+    ]
+    if not entries:
+        return f"there is no MutatingWebhookConfiguration of {names.MANAGER}"
+    if any(entry.get("failurePolicy") == "Ignore" for _, entry in entries):
+        name = entries[0][0]
+        return (
+            f"the webhook did not answer (failurePolicy Ignore), or the selectors in {name} leave these Pods out; "
+            "look at its Pods and its log"
+        )
+    return f"the selectors in MutatingWebhookConfiguration {entries[0][0]} leave these Pods out, or its Policy does"
+
+
+def pod_of_template(workload: Object, sample: Object | None) -> Object:
+    """Return a Pod made from a workload's template as its controller makes it, with a placeholder for its sidecar.
+
+    Dapr's injector adds the sidecar only for controllers, so one that the template lacks is put in the same list as in
+    `sample`, with its image, resources and security context, which quotas and policies look at.
+    """
+    template = copy.deepcopy((workload.get("spec") or {}).get("template") or {})
+    meta, spec = template.get("metadata") or {}, template.get("spec") or {}
+    body: Object = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "generateName": f"{workload['metadata']['name']}-",
+            "namespace": workload["metadata"]["namespace"],
+            "labels": meta.get("labels") or {},
+            "annotations": meta.get("annotations") or {},
+        },
+        "spec": spec,
+    }
+    for claim in (workload.get("spec") or {}).get("volumeClaimTemplates") or ():
+        name = claim["metadata"]["name"]
+        volume = {"name": name, "persistentVolumeClaim": {"claimName": f"{name}-{workload['metadata']['name']}-0"}}
+        spec["volumes"] = [*(one for one in spec.get("volumes") or () if one["name"] != name), volume]
+    if _uses_dapr(body, sample) and not list(decode.sidecars(body)):
+        part, placeholder = _placeholder(sample)
+        spec[part] = [*(spec.get(part) or ()), placeholder]
+    return body
+
+
+def _uses_dapr(body: Object, sample: Object | None) -> bool:
+    annotations = body["metadata"]["annotations"]
+    is_enabled = str(annotations.get(names.ENABLED) or "").strip().lower() in names.TRUE_WORDS
+    return is_enabled or (sample is not None and bool(list(decode.sidecars(sample))))
+
+
+def _placeholder(sample: Object | None) -> tuple[str, Object]:
+    """The list that a sidecar goes into, and the sidecar."""
+    for part in ("initContainers", "containers"):
+        for one in ((sample or {}).get("spec") or {}).get(part) or ():
+            if one["name"] == names.SIDECAR:
+                kept = {
+                    key: one[key] for key in ("image", "resources", "securityContext", "restartPolicy") if key in one
+                }
+                return part, {"name": names.SIDECAR, **kept}
+    return "containers", {"name": names.SIDECAR, "image": _PLACEHOLDER_IMAGE}
+
+
+def _answered(answer: Object, ref: Ref, keys: Collection[SecretKey]) -> PodUsage | None:
+    named = {**answer, "metadata": {**answer["metadata"], "name": answer["metadata"].get("name") or ref.name}}
+    named["metadata"]["namespace"] = ref.namespace
+    return decode.pod_usage(named, decode.index(keys).get(ref.namespace, {}), ref, 0)
+
+
+def expected_of(answer: Object, ref: Ref, keys: Collection[SecretKey]) -> dict[SecretKey, frozenset[str]]:
+    """Return, per key, the containers of an answered Pod with a reference that the kubelet must resolve."""
+    usage = _answered(answer, ref, keys)
+    referenced = _referenced(usage) if usage is not None else {}
+    return {key: frozenset(referenced.get(key, ())) for key in keys}
+
+
+def _referenced(pod: PodUsage) -> dict[SecretKey, set[str]]:
+    found: dict[SecretKey, set[str]] = {}
+    for usage in pod.usages:
+        if not usage.is_optional:
+            found.setdefault(usage.key, set()).add(usage.container)
+    return found
+
+
+def lacking_of(
+    answer: Object, ref: Ref, running: Iterable[PodUsage], expected: Mapping[SecretKey, Collection[str]]
+) -> tuple[str, ...]:
+    """Return the containers of an answered Pod that should have a token and have none, or an optional reference.
+
+    A container should have one when the Pod requests it by annotation, or when running Pods have it in a variable. A
+    container that has a value from elsewhere, or that the template no longer has, lacks nothing.
+    """
+    usage = _answered(answer, ref, expected)
+    wanted = {(one.key, one.container, one.variable) for one in (usage.missing if usage is not None else ())}
+    if usage is not None:
+        wanted |= {(one.key, one.container, one.variable) for one in usage.usages if _is_optional_sidecar(one)}
+    wanted |= {
+        (one.key, one.container, one.variable) for pod in running for one in pod.usages if one.variable in _TOKENS
+    }
+    spec = answer.get("spec") or {}
+    containers = {one["name"]: one for part in ("initContainers", "containers") for one in spec.get(part) or ()}
+    return tuple(
+        sorted(
+            {
+                container
+                for key, container, variable in wanted
+                if key in expected
+                and container in containers
+                and container not in expected[key]
+                and not decode.has_certain_value(containers[container], variable)
+            }
+        )
+    )
+
+
+def _is_optional_sidecar(usage: ContainerUsage) -> bool:
+    return bool(usage.is_optional and usage.container == names.SIDECAR and usage.variable in _TOKENS)

@@ -1,0 +1,395 @@
+"""Decodes Pods and workloads of the API server into the values that `core.rollout` decides on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from injector.core import names
+from injector.core.ownership import SecretKey
+from injector.core.rollout import SKEW, ContainerUsage, MissingToken, PodUsage, Ref, SkipReason, Workload
+from injector.kube.denials import denied, masked
+from injector.tokens.reading import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+Object = dict[str, Any]
+# The keys that are looked for in one namespace: by Secret, then by key.
+NamespaceKeys = Mapping[str, Mapping[str, SecretKey]]
+
+
+def index(keys: Iterable[SecretKey]) -> Mapping[str, NamespaceKeys]:
+    """Return keys by namespace, Secret and key, so that a Pod costs no more when there are many."""
+    found: dict[str, dict[str, dict[str, SecretKey]]] = {}
+    for key in sorted(keys):
+        found.setdefault(key.namespace, {}).setdefault(key.name, {})[key.key] = key
+    return found
+
+
+# --- Pods ---
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A value that a container reads from a Secret.
+
+    The variable is empty for mounted files and `envFrom`, the key for all keys.
+    """
+
+    container: str
+    variable: str
+    secret: str
+    key: str
+    is_optional: bool = False
+
+
+def references(pod: Object) -> Iterator[Reference]:
+    """Yield every value that a container of the Pod reads from a Secret.
+
+    Of two entries with one name, the last one is effective, and `env` wins over `envFrom`.
+    """
+    spec = pod.get("spec") or {}
+    mounted = {volume["name"]: tuple(_files(volume)) for volume in spec.get("volumes") or ()}
+    for container in (one for part in _CONTAINERS for one in spec.get(part) or ()):
+        name = container["name"]
+        effective = {entry["name"]: entry.get("valueFrom") or {} for entry in container.get("env") or ()}
+        for variable, source in effective.items():
+            selected = source.get("secretKeyRef")
+            if selected:
+                optional = bool(selected.get("optional"))
+                yield Reference(name, variable, selected.get("name", ""), selected.get("key", ""), optional)
+        for source in container.get("envFrom") or ():
+            whole = source.get("secretRef")
+            if whole:
+                # All keys, so that one that is missing keeps no container from starting.
+                yield Reference(name, "", whole.get("name", ""), "", is_optional=True)
+        for volume in dict.fromkeys(mount["name"] for mount in container.get("volumeMounts") or ()):
+            for secret, key, optional in mounted.get(volume, ()):
+                yield Reference(name, "", secret, key, optional)
+
+
+# `kubectl debug` adds ephemeral containers to a running Pod.
+_CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
+
+
+def _files(volume: Object) -> Iterator[tuple[str, str, bool]]:
+    """Secret, key and whether it may be missing, of every file in a volume; no key for all keys."""
+    alone = volume.get("secret")
+    sources = [(alone, "secretName")] if alone else []
+    projected = (volume.get("projected") or {}).get("sources") or ()
+    sources += [(source["secret"], "name") for source in projected if source.get("secret")]
+    for source, name in sources:
+        keys = [item.get("key", "") for item in source.get("items") or ()]
+        for key in keys or [""]:
+            yield source.get(name, ""), key, bool(source.get("optional")) or not keys
+
+
+def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: int) -> PodUsage | None:
+    """Return which containers of a Pod read or request one of the keys; None for a Pod that has ended.
+
+    Args:
+        pod: The Pod.
+        keys: The keys of its namespace.
+        workload: The object at the end of its owners.
+        first_position: Number of the StatefulSet's first Pod.
+    """
+    meta, status = pod["metadata"], pod.get("status") or {}
+    if has_ended(pod):
+        return None
+    states = _states(status)
+    is_placed = bool((pod.get("spec") or {}).get("nodeName"))
+    usages: dict[tuple[str, SecretKey], ContainerUsage] = {}
+    for one in references(pod):
+        state = states.get(one.container, _NOT_REPORTED)
+        if state.has_ended:
+            continue
+        for key in _selected(keys.get(one.secret, {}), one.key):
+            usage = ContainerUsage(
+                container=one.container,
+                key=key,
+                started=state.started,
+                is_starting=is_placed and state.is_open,
+                is_optional=one.is_optional,
+                variable=one.variable,
+            )
+            known = usages.get((one.container, key))
+            # One reference that the kubelet must resolve is enough to keep the container from starting.
+            if known is None or (known.is_optional and not usage.is_optional):
+                usages[one.container, key] = usage
+    return PodUsage(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        workload=workload,
+        usages=tuple(usages[at] for at in sorted(usages)),
+        missing=tuple(missing_tokens(pod, keys)),
+        created=seconds(meta.get("creationTimestamp")),
+        clock_lead=_clock_lead(pod),
+        restarted_for=dict(meta.get("annotations") or {}),
+        is_ending="deletionTimestamp" in meta,
+        position=_number(meta["name"]) - first_position if workload.kind == "StatefulSet" else None,
+    )
+
+
+def _selected(of_secret: Mapping[str, SecretKey], key: str) -> Iterable[SecretKey]:
+    """The key of that name; all keys for no name."""
+    if not key:
+        return of_secret.values()
+    return [of_secret[key]] if key in of_secret else []
+
+
+def has_ended(pod: Object) -> bool:
+    """Return whether all containers of a Pod have ended for good."""
+    return (pod.get("status") or {}).get("phase") in _ENDED
+
+
+_ENDED: Final = frozenset({"Succeeded", "Failed"})
+
+
+def _clock_lead(pod: Object) -> int | None:
+    """Return by how many seconds the clock of the Pod's node is ahead of the API server's at most; None: unknown.
+
+    `startTime` is written by the kubelet after the API server has bound the Pod, so their difference is the lead of the
+    clock plus the time that the kubelet took. The API server sets the time of `PodScheduled` when a scheduler binds the
+    Pod; for a Pod that was created with a node name, the kubelet does, so the creation comes first.
+    https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/registry/core/pod/storage/storage.go (assignPod)
+    """
+    status = pod.get("status") or {}
+    accepted = seconds(status.get("startTime"))
+    created = seconds(pod["metadata"].get("creationTimestamp"))
+    if accepted is None or created is None:
+        return None
+    if accepted - created <= SKEW:
+        return max(accepted - created, 0)
+    bound = [
+        seconds(one.get("lastTransitionTime"))
+        for one in status.get("conditions") or ()
+        if one.get("type") == "PodScheduled" and one.get("status") == "True"
+    ]
+    return max(accepted - bound[0], 0) if bound and bound[0] is not None else None
+
+
+def missing_tokens(pod: Object, keys: NamespaceKeys) -> Iterator[MissingToken]:
+    """Yield the tokens under `keys` that a Pod requests by annotation, and that its sidecar has no value for.
+
+    A Pod without an annotation for the key requests the Policy's default key, which it does not show: `token` if that
+    is among `keys`, else every key of the Secret.
+    """
+    for variable, name, key_name in missing_requests(pod):
+        of_secret = keys.get(name, {})
+        wanted = key_name or (names.DAPR_FIXED_KEY if names.DAPR_FIXED_KEY in of_secret else "")
+        for key in _selected(of_secret, wanted):
+            yield MissingToken(key=key, container=names.SIDECAR, variable=variable)
+
+
+def missing_requests(pod: Object) -> Iterator[tuple[str, str, str]]:
+    """Yield variable, Secret and key (empty: the default) of each token that a Pod requests and its sidecar has not.
+
+    A literal that is not empty, or a reference to another Secret, is a value.
+    """
+    annotations = pod["metadata"].get("annotations") or {}
+    if str(annotations.get(names.ENABLED) or "").strip().lower() not in names.TRUE_WORDS:
+        return
+    for variable, secret_annotation, key_annotation in _REQUESTS:
+        name = str(annotations.get(secret_annotation) or "").strip()
+        if name and any(not _has_value(one, variable) for one in sidecars(pod)):
+            yield variable, name, str(annotations.get(key_annotation) or "").strip()
+
+
+_REQUESTS: Final = (
+    (names.API_TOKEN_ENV, names.API_TOKEN_SECRET, names.API_TOKEN_KEY),
+    (names.APP_TOKEN_ENV, names.APP_TOKEN_SECRET, names.APP_TOKEN_KEY),
+)
+
+
+def sidecars(pod: Object) -> Iterator[Object]:
+    """Yield the sidecars of a Pod, regular and native."""
+    spec = pod.get("spec") or {}
+    for part in ("initContainers", "containers"):
+        yield from (one for one in spec.get(part) or () if one["name"] == names.SIDECAR)
+
+
+def _has_value(container: Object, variable: str) -> bool:
+    """Whether the effective entry of a variable gives it a value; what `envFrom` gives is not counted."""
+    entry = _effective(container, variable)
+    return bool(entry.get("value") or entry.get("valueFrom"))
+
+
+def has_certain_value(container: Object, variable: str) -> bool:
+    """Return whether a variable is a literal that is not empty, or a reference that the kubelet must resolve."""
+    entry = _effective(container, variable)
+    source = entry.get("valueFrom") or {}
+    selected = source.get("secretKeyRef") or source.get("configMapKeyRef")
+    return bool(entry.get("value")) or (selected is not None and not selected.get("optional"))
+
+
+def _effective(container: Object, variable: str) -> Object:
+    """The last entry of a variable, which is the one that counts; empty when there is none."""
+    return next((entry for entry in reversed(container.get("env") or ()) if entry["name"] == variable), {})
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What the kubelet reports of a container: when it started, that it ended for good, or (`is_open`) nothing yet."""
+
+    started: int | None = None
+    has_ended: bool = False
+    is_open: bool = False
+
+
+_NOT_REPORTED: Final = _State(is_open=True)
+# Why a container waits before its first start; with any other reason the kubelet says that it does not run.
+_BEFORE_ITS_START: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
+_ONCE: Final = ("initContainerStatuses", "ephemeralContainerStatuses")
+
+
+def _states(status: Object) -> dict[str, _State]:
+    """Every container's state. A container between two starts holds nothing, and will read the value of that time."""
+    return {
+        one["name"]: _state(one.get("state") or {}, runs_once=part in _ONCE)
+        for part in (*_ONCE, "containerStatuses")
+        for one in status.get(part) or ()
+    }
+
+
+def _state(state: Object, *, runs_once: bool) -> _State:
+    if state.get("running") is not None:
+        return _State(started=seconds(state["running"].get("startedAt")) or 0)  # without a time it counts as very old
+    if state.get("terminated") is not None:
+        return _State(has_ended=runs_once)
+    return _State(is_open=(state.get("waiting") or {}).get("reason", "") in _BEFORE_ITS_START)
+
+
+def _number(name: str) -> int:
+    """The number at the end of a Pod's name in a StatefulSet."""
+    tail = name.rpartition("-")[2]
+    return int(tail) if tail.isdecimal() else 0
+
+
+def controller(meta: Object) -> tuple[str, str, str, str] | None:
+    """Return version, kind, name and uid of the owner that controls an object."""
+    for owner in meta.get("ownerReferences") or ():
+        if owner.get("controller"):
+            return owner.get("apiVersion", ""), owner.get("kind", ""), owner.get("name", ""), owner.get("uid", "")
+    return None
+
+
+# --- workloads ---
+
+
+def workload(found: Object) -> Workload:
+    """Return the object at the end of a chain of owners, of a kind that we know."""
+    meta, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
+    kind = found["kind"]
+    skip_reason, is_complete = _RULES.get(kind, (_unknown, _always))
+    template = ((spec.get("template") or {}).get("metadata") or {}).get("annotations") or {}
+    is_seen = int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0)
+    return Workload(
+        ref=Ref(kind, meta["namespace"], meta["name"]),
+        skip_reason=skip_reason(spec),
+        partition=int(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0)
+        if kind == "StatefulSet"
+        else 0,
+        restarted_for=dict(template),
+        rollout_complete=is_seen and is_complete(spec, status),
+        failure=_failure(status) if is_seen else "",
+        trouble=_trouble(status),
+        recreates=(spec.get("strategy") or {}).get("type") == "Recreate",
+    )
+
+
+# Reloader restarts what names a Secret here, be it in the template or not; its `auto` looks at templates, in which
+# injected references do not stand: https://github.com/stakater/Reloader
+_RELOADER: Final = "secret.reloader.stakater.com/reload"
+
+
+def restarted_by(found: Object, secrets: Collection[str]) -> str:
+    """Return the tool that restarts a workload by itself when one of the Secrets changes; empty when none does."""
+    template = ((found.get("spec") or {}).get("template") or {}).get("metadata") or {}
+    for meta in (found["metadata"], template):
+        named = (meta.get("annotations") or {}).get(_RELOADER, "")
+        if {name.strip() for name in named.split(",")} & set(secrets):
+            return "Reloader"
+    return ""
+
+
+def _deployment(spec: Object) -> SkipReason | None:
+    return SkipReason.PAUSED if spec.get("paused") else None
+
+
+def _set(spec: Object) -> SkipReason | None:
+    return SkipReason.ON_DELETE if (spec.get("updateStrategy") or {}).get("type") == "OnDelete" else None
+
+
+def _job(_spec: Object) -> SkipReason | None:
+    return SkipReason.JOB
+
+
+def _template_reaches_nothing(_spec: Object) -> SkipReason | None:
+    return SkipReason.NO_ROLLOUT
+
+
+def _unknown(_spec: Object) -> SkipReason | None:
+    return SkipReason.OTHER_CONTROLLER
+
+
+def _deployment_complete(spec: Object, status: Object) -> bool:
+    wanted = _count(spec, "replicas", 1)
+    return (
+        _count(status, "updatedReplicas") >= wanted
+        and _count(status, "replicas") <= _count(status, "updatedReplicas")
+        and _count(status, "availableReplicas") >= wanted
+    )
+
+
+def _stateful_set_complete(spec: Object, status: Object) -> bool:
+    wanted = _count(spec, "replicas", 1)
+    partition = int(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0)
+    return (
+        _count(status, "updatedReplicas") >= max(wanted - partition, 0)
+        and _count(status, "availableReplicas") >= wanted  # ready for minReadySeconds, the last Pod as well
+        and _count(status, "replicas") == wanted
+    )
+
+
+def _daemon_set_complete(_spec: Object, status: Object) -> bool:
+    wanted = _count(status, "desiredNumberScheduled")
+    return _count(status, "updatedNumberScheduled") >= wanted and _count(status, "numberAvailable") >= wanted
+
+
+def _always(_spec: Object, _status: Object) -> bool:
+    return True
+
+
+_RULES: Final[Mapping[str, tuple[Callable[[Object], SkipReason | None], Callable[[Object, Object], bool]]]] = {
+    "Deployment": (_deployment, _deployment_complete),
+    "StatefulSet": (_set, _stateful_set_complete),
+    "DaemonSet": (_set, _daemon_set_complete),
+    "Job": (_job, _always),
+    "CronJob": (_job, _always),
+    "ReplicaSet": (_template_reaches_nothing, _always),
+    "ReplicationController": (_template_reaches_nothing, _always),
+}
+
+
+def _count(of: Object, name: str, default: int = 0) -> int:
+    value = of.get(name)
+    return default if value is None else int(value)
+
+
+def _failure(status: Object) -> str:
+    """What a Deployment says of a rollout that does not go on."""
+    conditions: Sequence[Object] = status.get("conditions") or ()
+    for one in conditions:
+        if one.get("type") == "Progressing" and one.get("reason") == "ProgressDeadlineExceeded":
+            return "its new Pods are not ready within its progressDeadlineSeconds"
+    return ""
+
+
+def _trouble(status: Object) -> str:
+    """Why a Deployment's Pods are not made: what a quota, a policy or a webhook says of them."""
+    for one in status.get("conditions") or ():
+        if one.get("type") == "ReplicaFailure" and one.get("status") == "True":
+            return masked(denied(str(one.get("message", ""))))
+    return ""

@@ -1,0 +1,141 @@
+"""Observes the cluster: which Pods use a Secret, and which workloads own them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from injector.core.rollout import PodUsage, Ref, SkipReason, Workload, annotation_for
+from injector.kube.errors import ForbiddenError, NotFoundError
+from injector.kube.resources import (
+    CRONJOBS,
+    DAEMONSETS,
+    DEPLOYMENTS,
+    JOBS,
+    PODS,
+    REPLICASETS,
+    STATEFULSETS,
+    Resource,
+)
+from injector.rotation import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from typing import TypeAlias
+
+    from injector.core.ownership import SecretKey
+    from injector.kube.client import Api
+
+    # An owner and its uid: another object of the same name is another owner.
+    _Identity: TypeAlias = tuple[Ref, str]
+
+RESOURCES: Final[Mapping[str, Resource]] = {
+    resource.kind: resource for resource in (DEPLOYMENTS, REPLICASETS, STATEFULSETS, DAEMONSETS, JOBS, CRONJOBS)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Pods that read or request the keys, or were created by their restart; and the workloads that they belong to."""
+
+    workloads: Mapping[Ref, Workload]
+    pods: tuple[PodUsage, ...]
+
+
+async def observe(api: Api, keys: Collection[SecretKey], owners: Owners) -> Observed:
+    """Return everything that uses the keys; workloads are as `owners` read them first.
+
+    Raises:
+        KubeError: The API server refuses, or gives no answer.
+    """
+    pods = [pod for namespace in sorted({key.namespace for key in keys}) for pod in await api.list(PODS, namespace)]
+    return await among(pods, keys, owners)
+
+
+async def among(pods: Collection[dict[str, Any]], keys: Collection[SecretKey], owners: Owners) -> Observed:
+    """Return everything among `pods` that uses the keys."""
+    index = decode.index(keys)
+    marks = {namespace: {annotation_for(name): name for name in found} for namespace, found in index.items()}
+    workloads: dict[Ref, Workload] = {}
+    usages: list[PodUsage] = []
+    for pod in pods:
+        namespace = pod["metadata"]["namespace"]
+        secrets = _secrets_of(pod, index.get(namespace, {}), marks.get(namespace, {}))
+        if not secrets or decode.has_ended(pod):
+            continue
+        top, first_position = await owners.of(pod, secrets)
+        usage = decode.pod_usage(pod, index[namespace], top.ref, first_position)
+        if usage is not None:
+            workloads[top.ref] = top
+            usages.append(usage)
+    return Observed(workloads, tuple(usages))
+
+
+def _secrets_of(pod: dict[str, Any], keys: decode.NamespaceKeys, marks: Mapping[str, str]) -> set[str]:
+    """Names of the Secrets that a Pod reads, requests, or was restarted for (`marks`: Secret by annotation)."""
+    used = {one.secret for one in decode.references(pod) if not one.key or one.key in keys.get(one.secret, ())}
+    requested = {one.key.name for one in decode.missing_tokens(pod, keys)}
+    marked = {marks[name] for name in pod["metadata"].get("annotations") or () if name in marks}
+    return (used & keys.keys()) | requested | marked
+
+
+class Owners:
+    """Finds the owners of Pods; each object is read once, until `forget`."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._seen: dict[_Identity, dict[str, Any] | None] = {}
+
+    def forget(self, workloads: Collection[Ref]) -> None:
+        """Read these again when they are needed; what they own, whose owner never changes, is kept."""
+        self._seen = {known: found for known, found in self._seen.items() if known[0] not in workloads}
+
+    async def read_all(self, namespace: str | None) -> None:
+        """Read every possible owner with a few lists; kinds that may not be listed are left out."""
+        for resource in RESOURCES.values():
+            try:
+                found = await self._api.list(resource, namespace)
+            except ForbiddenError:
+                continue
+            for one in found:
+                meta = one["metadata"]
+                self._seen[Ref(resource.kind, meta["namespace"], meta["name"]), meta["uid"]] = one
+
+    async def of(self, pod: dict[str, Any], secrets: Collection[str]) -> tuple[Workload, int]:
+        """Return the object at the end of the owners, and the number of the first Pod of a StatefulSet."""
+        namespace = pod["metadata"]["namespace"]
+        below: dict[str, Any] = {**pod, "kind": "Pod"}
+        while (owner := decode.controller(below["metadata"])) is not None:
+            version, kind, name, uid = owner
+            ref = Ref(kind, namespace, name)
+            resource = RESOURCES.get(kind)
+            if kind == "Node":  # a mirror of a file on a node
+                return Workload(ref=Ref("Pod", namespace, pod["metadata"]["name"]), skip_reason=SkipReason.BARE_POD), 0
+            if resource is None or resource.api_version != version:
+                # Below it, what it writes: a ReplicaSet of another tool, or a Deployment that would be taken back.
+                return Workload(ref=ref, skip_reason=SkipReason.OTHER_CONTROLLER), 0
+            found = await self._get((ref, uid), resource)
+            if found is None:
+                return Workload(ref=ref, skip_reason=SkipReason.UNKNOWN_OWNER), 0
+            below = found
+        if below["kind"] == "Pod":
+            return Workload(ref=Ref("Pod", namespace, pod["metadata"]["name"]), skip_reason=SkipReason.BARE_POD), 0
+        start = ((below.get("spec") or {}).get("ordinals") or {}).get("start") or 0
+        top = replace(decode.workload(below), restarted_by=decode.restarted_by(below, secrets))
+        return top, int(start)
+
+    async def read(self, ref: Ref) -> dict[str, Any] | None:
+        """Return a workload as it is now, with its template; None if it was deleted."""
+        try:
+            return {"kind": ref.kind, **await self._api.get(RESOURCES[ref.kind], ref.name, ref.namespace)}
+        except NotFoundError:
+            return None
+
+    async def _get(self, owner: _Identity, resource: Resource) -> dict[str, Any] | None:
+        ref, _ = owner
+        if owner not in self._seen:
+            try:
+                self._seen[owner] = {"kind": ref.kind, **await self._api.get(resource, ref.name, ref.namespace)}
+            except NotFoundError:
+                self._seen[owner] = None
+        return self._seen[owner]

@@ -1,0 +1,339 @@
+"""Rotates and revokes: checks everything, tries every write as a dry run, writes the Secrets, restarts what uses them.
+
+Nothing is written before every check has passed. Each Secret is replaced under the resource version that was read. All
+state is in the cluster: a run that ended half-way is continued with `resume`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from injector.core.ownership import SecretKey, SecretRef, owner_of
+from injector.core.rollout import (
+    Action,
+    Progress,
+    SecretRevision,
+    TokenState,
+    in_state,
+    initial_progress,
+    plan,
+    revision_of,
+    without_token,
+)
+from injector.kube.errors import NotFoundError
+from injector.kube.resources import SECRETS
+from injector.rotation import admission
+from injector.rotation.observe import Observed, Owners, observe
+from injector.rotation.roller import Pace, Roller, SupersededError, restart
+from injector.tokens import minting, reading, writing
+
+if TYPE_CHECKING:
+    from injector.core.ownership import Owner, TokenSecret
+    from injector.core.rollout import PlannedAction, PodUsage, Ref
+    from injector.kube.client import Api
+    from injector.rotation.admission import Admission
+    from injector.tokens.minting import Minted
+
+# Makes a token for each Secret; called once, after every check.
+Mint: TypeAlias = Callable[[Sequence[SecretRef]], Awaitable[Mapping[SecretRef, "Minted"]]]
+
+__all__ = ["Listener", "Mint", "Outcome", "Pace", "RotationError", "RotationOptions", "Rotator", "SupersededError"]
+
+
+class RotationError(Exception):
+    """The rotation cannot begin: nothing was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationOptions:
+    """What to do. `propagation_delay`: seconds between the write of the Secrets and the first restart."""
+
+    secrets: tuple[SecretRef, ...]
+    key: str
+    pace: Pace
+    propagation_delay: float = 2.0
+    restart: bool = False
+    wait: bool = True
+    revoke: bool = False
+    resume: bool = False
+    force: bool = False
+    dry_run: bool = False
+    include_uncertain: bool = False
+    skip_admission_check: bool = False
+
+    @property
+    def keys(self) -> tuple[SecretKey, ...]:
+        """The keys to rotate."""
+        return tuple(SecretKey.of(ref, self.key) for ref in self.secrets)
+
+    @property
+    def restarts_uncertain(self) -> bool:
+        """Whether uncertain Pods are restarted; a revoked token may be in none."""
+        return self.include_uncertain or self.revoke
+
+
+class Listener(Protocol):
+    """Learns of what a rotation does, as it happens."""
+
+    def overrides_owner(self, ref: SecretRef, owner: Owner, changes: Sequence[str]) -> None:
+        """`force` writes a Secret that another tool manages; `changes` are its labels and annotations that change."""
+
+    def wrote(self, ref: SecretRef, token_id: str) -> None:
+        """A Secret has another token."""
+
+    def progressed(self, progress: Mapping[Ref, Progress]) -> None:
+        """A workload's progress changed."""
+
+    def still_held(self, pods: Sequence[PodUsage]) -> None:
+        """These Pods hold the previous token; called again when they change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a rotation ended.
+
+    `secrets`: the ids of the tokens. `is_blocked`: a check failed, and nothing was written. Pods, including those that
+    are ending: `outdated` hold a previous token, `uncertain` may hold one, `missing` request a token and have none.
+    """
+
+    secrets: Mapping[SecretRef, str | None]
+    progress: Mapping[Ref, Progress]
+    is_blocked: bool = False
+    outdated: tuple[PodUsage, ...] = ()
+    uncertain: tuple[PodUsage, ...] = ()
+    missing: tuple[PodUsage, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every Pod that was looked at surely runs the current token."""
+        has_pods = self.outdated or self.uncertain or self.missing
+        return not (self.is_blocked or has_pods or any(one.is_unfinished for one in self.progress.values()))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Found:
+    """A Secret as it was read; `object` holds its values."""
+
+    secret: TokenSecret
+    object: dict[str, Any]
+
+
+class Rotator:
+    """One rotation. `written`: the Secrets that have another token already, also when `run` raised an error."""
+
+    def __init__(self, api: Api, options: RotationOptions, listener: Listener, mint: Mint) -> None:
+        self.written: list[SecretRef] = []
+        self._api = api
+        self._options = options
+        self._listener = listener
+        self._mint = mint
+        self._owners = Owners(api)
+
+    async def run(self) -> Outcome:
+        """Check, write, restart and wait, as the options say.
+
+        Raises:
+            RotationError: Nothing was written; the message says why.
+            SupersededError: Another process rotated a Secret in the meantime.
+            KubeError: The API server refuses, or gives no answer.
+        """
+        options = self._options
+        found = await self._read()
+        revisions = self._revisions(found) if options.resume else _after_the_write(options.keys)
+        if not options.resume:
+            self._check_owners(found)
+            await self._try_writes(found)
+        seen = await observe(self._api, options.keys, self._owners)
+        actions = self._plan(revisions, seen)
+        admissions: Mapping[Ref, Admission] = {}
+        if options.restart:
+            await self._try_restarts(actions)
+            admissions = await self._admissions(actions, seen)
+            problems = _problems(actions, admissions)
+            if problems:
+                progress = {**initial_progress(actions), **problems}
+                return Outcome(secrets=_ids(found), progress=progress, is_blocked=True)
+        if options.dry_run:
+            return Outcome(secrets=_ids(found), progress=initial_progress(actions, restart=options.restart))
+        now = found if options.resume else await self._write(found)
+        return await self._restart(now, admissions)
+
+    # --- before anything is written ---
+
+    async def _read(self) -> dict[SecretRef, _Found]:
+        found: dict[SecretRef, _Found] = {}
+        for ref in self._options.secrets:
+            try:
+                read = await self._api.get(SECRETS, ref.name, ref.namespace)
+            except NotFoundError:
+                raise RotationError(f"Secret {ref} does not exist; create it with: secret create {ref}") from None
+            found[ref] = _Found(reading.token_secret(read), read)
+            self._check(found[ref].secret)
+        return found
+
+    def _check(self, secret: TokenSecret) -> None:
+        key = self._options.key
+        if key not in secret.keys:
+            other = f"{len(secret.keys)} other {'key' if len(secret.keys) == 1 else 'keys'}"
+            raise RotationError(f"Secret {secret.ref} has no key {key} but {other}; name one with --key")
+        if self._options.resume:
+            if revision_of(secret, key).id is None:
+                raise RotationError(
+                    f"Secret {secret.ref} does not show when its data changed (no managed fields); omit --resume"
+                )
+        elif secret.immutable:
+            raise RotationError(f"Secret {secret.ref} is immutable; create one with another name and use that")
+
+    def _check_owners(self, found: Mapping[SecretRef, _Found]) -> None:
+        for ref, one in found.items():
+            owner = owner_of(one.secret, self._options.key)
+            if owner is None:
+                continue
+            if not self._options.force:
+                raise RotationError(
+                    f"Secret {ref} is managed by {owner.name} ({owner.sign}): rotate it there, then restart with "
+                    "--resume; --force writes it anyway"
+                )
+            after = writing.renewed(one.object, self._options.key, _PLACEHOLDER)
+            self._listener.overrides_owner(ref, owner, _changes(one.object["metadata"], after["metadata"]))
+
+    async def _try_writes(self, found: Mapping[SecretRef, _Found]) -> None:
+        """Try every write of a Secret as a dry run: rights and admission are known before the first one."""
+        for ref, one in found.items():
+            body = writing.renewed(one.object, self._options.key, _PLACEHOLDER)
+            await self._api.replace(SECRETS, body, ref.namespace, dry_run=True, before=one.object)
+
+    async def _try_restarts(self, actions: Sequence[PlannedAction]) -> None:
+        for action in actions:
+            if action.action is Action.RESTART:
+                await restart(self._api, action, dry_run=True)
+
+    async def _admissions(self, actions: Sequence[PlannedAction], seen: Observed) -> Mapping[Ref, Admission]:
+        if self._options.skip_admission_check:
+            return admission.assumed(actions, seen.pods)
+        return await admission.check(self._api, actions, seen.pods, self._owners)
+
+    def _revisions(self, found: Mapping[SecretRef, _Found]) -> dict[SecretKey, SecretRevision]:
+        key = self._options.key
+        return {SecretKey.of(ref, key): revision_of(one.secret, key) for ref, one in found.items()}
+
+    def _plan(self, revisions: Mapping[SecretKey, SecretRevision], seen: Observed) -> tuple[PlannedAction, ...]:
+        return plan(revisions, seen.workloads, seen.pods, include_uncertain=self._options.restarts_uncertain)
+
+    # --- writing ---
+
+    async def _write(self, found: Mapping[SecretRef, _Found]) -> dict[SecretRef, _Found]:
+        now: dict[SecretRef, _Found] = {}
+        for ref, token in (await self._mint(self._options.secrets)).items():
+            before = found[ref].object
+            body = writing.renewed(before, self._options.key, token)
+            answer = await self._api.replace(SECRETS, body, ref.namespace, before=before)
+            now[ref] = _Found(reading.token_secret(answer), {})
+            self.written.append(ref)
+            self._listener.wrote(ref, token.id)
+        return now
+
+    async def _restart(self, now: Mapping[SecretRef, _Found], admissions: Mapping[Ref, Admission]) -> Outcome:
+        options = self._options
+        revisions = self._revisions(now)
+        if self.written and options.restart:
+            await asyncio.sleep(options.propagation_delay)
+        seen = await observe(self._api, options.keys, self._owners)
+        actions = self._plan(revisions, seen)
+        if not options.restart:
+            progress = {ref: one for ref, one in initial_progress(actions, restart=False).items() if one.is_unfinished}
+            return self._outcome(now, progress, revisions, seen)
+        late = [action for action in actions if action.ref not in admissions]
+        admissions = {**admissions, **await self._admissions(late, seen)}
+        problems = _problems(late, admissions)
+        roller = Roller(self._api, revisions, admissions, options.pace, self._listener.progressed, self._owners)
+        await roller.roll([action for action in actions if action.ref not in problems], wait=options.wait)
+        progress = {**roller.progress, **problems}
+        if options.revoke:
+            return self._outcome(now, progress, revisions, await self._wait_until_gone(revisions, progress))
+        if not options.wait:
+            seen = await observe(self._api, options.keys, self._owners)
+            return self._outcome(now, progress, revisions, seen)
+        return Outcome(secrets=_ids(now), progress=progress)
+
+    def _outcome(
+        self,
+        now: Mapping[SecretRef, _Found],
+        progress: Mapping[Ref, Progress],
+        revisions: Mapping[SecretKey, SecretRevision],
+        seen: Observed,
+    ) -> Outcome:
+        return Outcome(
+            secrets=_ids(now),
+            progress=progress,
+            outdated=in_state(TokenState.OUTDATED, revisions, seen.pods),
+            uncertain=in_state(TokenState.UNCERTAIN, revisions, seen.pods),
+            missing=without_token(revisions.keys(), seen.pods),
+        )
+
+    async def _wait_until_gone(
+        self, revisions: Mapping[SecretKey, SecretRevision], restarted: Mapping[Ref, Progress]
+    ) -> Observed:
+        """Wait until no Pod may hold a previous token, as long as some are ending or being replaced."""
+        deadline = time.monotonic() + self._options.pace.timeout
+        reported: tuple[PodUsage, ...] = ()
+        stale = set(restarted)
+        while True:
+            self._owners.forget(stale)
+            seen = await observe(self._api, revisions.keys(), self._owners)
+            holding = tuple(
+                pod
+                for state in (TokenState.OUTDATED, TokenState.UNCERTAIN)
+                for pod in in_state(state, revisions, seen.pods)
+            )
+            stale = {pod.workload for pod in holding}
+            if holding and _pod_names(holding) != _pod_names(reported):
+                self._listener.still_held(holding)
+                reported = holding
+            actions = plan(revisions, seen.workloads, holding, include_uncertain=True)
+            is_moving = any(pod.is_ending for pod in holding) or any(one.action is Action.WAIT for one in actions)
+            if not holding or not is_moving or time.monotonic() >= deadline:
+                return seen
+            await asyncio.sleep(self._options.pace.interval)
+
+
+_PLACEHOLDER: Final = minting.opaque(now=0, lifetime=None)
+# Later than any Pod's start.
+_FAR: Final = 1 << 40
+
+
+def _after_the_write(keys: Sequence[SecretKey]) -> dict[SecretKey, SecretRevision]:
+    """The revisions once the Secrets are written: every Pod that runs now is outdated."""
+    return {key: SecretRevision(id=_PLACEHOLDER.id, changed=_FAR) for key in keys}
+
+
+def _problems(actions: Sequence[PlannedAction], admissions: Mapping[Ref, Admission]) -> dict[Ref, Progress]:
+    """The progress of the workloads whose new Pods would have no token, or may have none."""
+    progress = initial_progress(actions)
+    return {
+        ref: replace(one, state=admissions[ref].state, message=admissions[ref].problem)
+        for ref, one in progress.items()
+        if ref in admissions and admissions[ref].problem
+    }
+
+
+def _ids(found: Mapping[SecretRef, _Found]) -> dict[SecretRef, str | None]:
+    return {ref: one.secret.token_id for ref, one in sorted(found.items())}
+
+
+def _pod_names(pods: Sequence[PodUsage]) -> list[tuple[str, str]]:
+    return [(pod.namespace, pod.name) for pod in pods]
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Labels and annotations that change, as lines of a diff without values."""
+    lines = []
+    for part in ("labels", "annotations"):
+        old, new = before.get(part) or {}, after[part]
+        lines += [f"- {part}: {key}" for key in sorted(set(old) - set(new))]
+        lines += [f"+ {part}: {key}" for key in sorted(new) if old.get(key) != new[key]]
+    return lines

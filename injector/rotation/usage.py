@@ -1,0 +1,131 @@
+"""Lists token Secrets, and which Pods use them: what `secret list` shows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from injector.core import names
+from injector.core.ownership import SecretKey
+from injector.core.rollout import TokenState, in_state, revision_of, without_token
+from injector.kube.resources import PODS, SECRETS
+from injector.rotation import decode
+from injector.rotation.observe import Owners, among
+from injector.tokens import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from injector.core.ownership import SecretRef, TokenSecret
+    from injector.core.rollout import PodUsage
+    from injector.kube.client import Api
+
+DIRECTIONS: Final[Mapping[str, str]] = {names.API_TOKEN_ENV: "api", names.APP_TOKEN_ENV: "app"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretUsage:
+    """One key of one Secret, and the Pods that read or request it.
+
+    `direction`: `api` or `app`. `secret`: None if Pods use it and it does not exist. `outdated`, `uncertain`: Pods that
+    run or may run a previous value. `open`: Pods whose sidecar has no token, although they request this one.
+    """
+
+    key: SecretKey
+    direction: str
+    secret: TokenSecret | None
+    workloads: tuple[str, ...]
+    pods: int
+    outdated: tuple[str, ...]
+    uncertain: tuple[str, ...]
+    open: tuple[str, ...]
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the Secret exists and has the key."""
+        return self.secret is not None and self.key.key in self.secret.keys
+
+    @property
+    def expires(self) -> int | None:
+        """When the token expires, in seconds since 1970; None: it does not say."""
+        return reading.seconds(self.secret.annotations.get(names.TOKEN_EXPIRES)) if self.secret is not None else None
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the Secret shows when its data changed, without which no Pod can be called outdated."""
+        return self.secret is None or revision_of(self.secret, self.key.key).changed is not None
+
+
+async def list_usage(api: Api, namespace: str | None) -> list[SecretUsage]:
+    """Return every key of a Secret with our label, and every one that Pods read or request as a token.
+
+    Raises:
+        KubeError: The API server refuses, or gives no answer.
+    """
+    pods = [pod for pod in await api.list(PODS, namespace) if not decode.has_ended(pod)]
+    labelled = await api.list(SECRETS, namespace, label_selector=names.TOKEN_LABEL)
+    secrets = {secret.ref: secret for secret in map(reading.token_secret, labelled)}
+    directions = _directions(pods)
+    for ref, secret in secrets.items():
+        for name in secret.keys:
+            directions.setdefault(SecretKey.of(ref, name), secret.labels[names.TOKEN_LABEL])
+    owners = Owners(api)
+    await owners.read_all(namespace)
+    users: dict[SecretKey, list[PodUsage]] = defaultdict(list)
+    for pod in (await among(pods, directions.keys(), owners)).pods:
+        for key in pod.keys:
+            users[key].append(pod)
+    return [
+        _usage(key, direction, secrets.get(key.secret) or await _read(api, key.secret), users[key])
+        for key, direction in sorted(directions.items())
+    ]
+
+
+def _usage(key: SecretKey, direction: str, secret: TokenSecret | None, pods: Sequence[PodUsage]) -> SecretUsage:
+    revisions = {} if secret is None else {key: revision_of(secret, key.key)}
+    is_missing = secret is None or key.key not in secret.keys
+    without = {pod.name for pod in without_token({key}, pods)}
+    if is_missing:
+        without |= {pod.name for pod in pods if _has_started_without(pod, key)}
+    return SecretUsage(
+        key=key,
+        direction=direction,
+        secret=secret,
+        workloads=tuple(f"{ref.kind}/{ref.name}" for ref in sorted({pod.workload for pod in pods})),
+        pods=len(pods),
+        outdated=_names(in_state(TokenState.OUTDATED, revisions, pods)),
+        uncertain=_names(in_state(TokenState.UNCERTAIN, revisions, pods)),
+        open=tuple(sorted(without)),
+    )
+
+
+def _has_started_without(pod: PodUsage, key: SecretKey) -> bool:
+    """Whether a sidecar has an optional reference, so that it starts although the value does not exist."""
+    return any(
+        one.key == key and one.is_optional and one.container == names.SIDECAR and one.variable in DIRECTIONS
+        for one in pod.usages
+    )
+
+
+def _names(pods: Iterable[PodUsage]) -> tuple[str, ...]:
+    return tuple(sorted(pod.name for pod in pods))
+
+
+def _directions(pods: Iterable[dict[str, Any]]) -> dict[SecretKey, str]:
+    """The keys that Pods read or request as one of the two tokens, and as which."""
+    found: dict[SecretKey, str] = {}
+    for pod in pods:
+        namespace = pod["metadata"]["namespace"]
+        for one in decode.references(pod):
+            if one.variable in DIRECTIONS:
+                found.setdefault(SecretKey(namespace, one.secret, one.key), DIRECTIONS[one.variable])
+        for variable, name, key in decode.missing_requests(pod):
+            found.setdefault(SecretKey(namespace, name, key or names.DAPR_FIXED_KEY), DIRECTIONS[variable])
+    return found
+
+
+async def _read(api: Api, ref: SecretRef) -> TokenSecret | None:
+    """One Secret without our label; by a list of one, because the right to list is there already."""
+    found = await api.list(SECRETS, ref.namespace, field_selector=f"metadata.name={ref.name}")
+    return reading.token_secret(found[0]) if found else None
