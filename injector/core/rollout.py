@@ -96,7 +96,7 @@ class ContainerUsage:
 
     `started`: seconds since 1970 by the node's clock, None if it does not run. `is_starting`: the kubelet has not yet
     reported whether it runs. `is_optional`: it also starts while the Secret or the key is missing. `variable`: empty
-    for mounted files and `envFrom`.
+    for mounted files and `envFrom`. `ran_before`: it was seen running before the value changed.
     """
 
     container: str
@@ -105,6 +105,7 @@ class ContainerUsage:
     is_starting: bool = False
     is_optional: bool = False
     variable: str = ""
+    ran_before: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +129,7 @@ class PodUsage:
     namespace: str
     name: str
     workload: Ref
+    uid: str = ""
     usages: tuple[ContainerUsage, ...] = ()
     missing: tuple[MissingToken, ...] = ()
     created: int | None = None
@@ -288,7 +290,7 @@ def state_of(usage: ContainerUsage, pod: PodUsage, revision: SecretRevision) -> 
     if usage.started is None:
         is_young = pod.created is None or pod.created + STARTS_WITHIN >= revision.changed
         return TokenState.UNCERTAIN if is_young else TokenState.NOT_STARTED
-    if usage.started < revision.changed:
+    if usage.started < revision.changed or usage.ran_before:
         return TokenState.OUTDATED
     if usage.started > revision.changed + SKEW or _waited_for_first_value(usage, pod, revision):
         return TokenState.CURRENT

@@ -122,6 +122,7 @@ def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: i
         namespace=meta["namespace"],
         name=meta["name"],
         workload=workload,
+        uid=meta.get("uid", ""),
         usages=tuple(usages[at] for at in sorted(usages)),
         missing=tuple(missing_tokens(pod, keys)),
         created=seconds(meta.get("creationTimestamp")),

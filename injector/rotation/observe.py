@@ -20,7 +20,7 @@ from injector.kube.resources import (
 from injector.rotation import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import TypeAlias
 
     from injector.core.ownership import SecretKey
@@ -67,7 +67,7 @@ async def among(pods: Collection[dict[str, Any]], keys: Collection[SecretKey], o
         usage = decode.pod_usage(pod, index[namespace], top.ref, first_position)
         if usage is not None:
             workloads[top.ref] = top
-            usages.append(usage)
+            usages.append(owners.with_history(usage))
     return Observed(workloads, tuple(usages))
 
 
@@ -85,6 +85,19 @@ class Owners:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._seen: dict[_Identity, dict[str, Any] | None] = {}
+        self._running: frozenset[tuple[str, str, int | None]] = frozenset()
+
+    def remember_running(self, pods: Iterable[PodUsage]) -> None:
+        """Remember these containers: those that still run after the Secret changed hold the previous value for sure."""
+        self._running = frozenset((pod.uid, one.container, one.started) for pod in pods for one in pod.usages)
+
+    def with_history(self, pod: PodUsage) -> PodUsage:
+        """Return a Pod with what is remembered of its containers."""
+        usages = [
+            replace(one, ran_before=one.started is not None and (pod.uid, one.container, one.started) in self._running)
+            for one in pod.usages
+        ]
+        return replace(pod, usages=tuple(usages))
 
     def forget(self, workloads: Collection[Ref]) -> None:
         """Read these again when they are needed; what they own, whose owner never changes, is kept."""

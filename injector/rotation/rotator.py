@@ -147,7 +147,7 @@ class Rotator:
         if not options.resume:
             self._check_owners(found)
             await self._try_writes(found)
-        seen = await observe(self._api, options.keys, self._owners)
+        seen = await self._observe()
         actions = self._plan(revisions, seen)
         admissions: Mapping[Ref, Admission] = {}
         if options.restart:
@@ -159,6 +159,7 @@ class Rotator:
                 return Outcome(secrets=_ids(found), progress=progress, is_blocked=True)
         if options.dry_run:
             return Outcome(secrets=_ids(found), progress=initial_progress(actions, restart=options.restart))
+        self._owners.remember_running(() if options.resume else seen.pods)
         now = found if options.resume else await self._write(found)
         return await self._restart(now, admissions)
 
@@ -242,7 +243,7 @@ class Rotator:
         revisions = self._revisions(now)
         if self.written and options.restart:
             await asyncio.sleep(options.propagation_delay)
-        seen = await observe(self._api, options.keys, self._owners)
+        seen = await self._observe()
         actions = self._plan(revisions, seen)
         if not options.restart:
             progress = {ref: one for ref, one in initial_progress(actions, restart=False).items() if one.is_unfinished}
@@ -256,9 +257,11 @@ class Rotator:
         if options.revoke:
             return self._outcome(now, progress, revisions, await self._wait_until_gone(revisions, progress))
         if not options.wait:
-            seen = await observe(self._api, options.keys, self._owners)
-            return self._outcome(now, progress, revisions, seen)
+            return self._outcome(now, progress, revisions, await self._observe())
         return Outcome(secrets=_ids(now), progress=progress)
+
+    async def _observe(self) -> Observed:
+        return await observe(self._api, self._options.keys, self._owners)
 
     def _outcome(
         self,
@@ -284,7 +287,7 @@ class Rotator:
         stale = set(restarted)
         while True:
             self._owners.forget(stale)
-            seen = await observe(self._api, revisions.keys(), self._owners)
+            seen = await self._observe()
             holding = tuple(
                 pod
                 for state in (TokenState.OUTDATED, TokenState.UNCERTAIN)
