@@ -211,6 +211,21 @@ def sidecars(pod: Object) -> Iterator[Object]:
         yield from (one for one in spec.get(part) or () if one["name"] == names.SIDECAR)
 
 
+def sidecar_frame(pod: Object) -> tuple[str, Object] | None:
+    """Return a Pod's sidecar without its environment, and the list that it is in; None when it has none.
+
+    What is kept is what quotas, limits and policies look at.
+    """
+    for part in ("initContainers", "containers"):
+        for one in (pod.get("spec") or {}).get(part) or ():
+            if one["name"] == names.SIDECAR:
+                return part, {key: one[key] for key in _FRAME if key in one}
+    return None
+
+
+_FRAME: Final = ("name", "image", "resources", "securityContext", "restartPolicy")
+
+
 def _has_value(container: Object, variable: str) -> bool:
     """Whether the effective entry of a variable gives it a value; what `envFrom` gives is not counted."""
     entry = _effective(container, variable)

@@ -36,10 +36,14 @@ RESOURCES: Final[Mapping[str, Resource]] = {
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Pods that read or request the keys, or were created by their restart; and the workloads that they belong to."""
+    """Pods that read or request the keys, or were created by their restart, and the workloads that they belong to.
+
+    `sidecars`: of a Pod of each workload, the sidecar without its environment, and the list that it is in.
+    """
 
     workloads: Mapping[Ref, Workload]
     pods: tuple[PodUsage, ...]
+    sidecars: Mapping[Ref, tuple[str, dict[str, Any]]]
 
 
 async def observe(api: Api, keys: Collection[SecretKey], owners: Owners) -> Observed:
@@ -58,6 +62,7 @@ async def among(pods: Collection[dict[str, Any]], keys: Collection[SecretKey], o
     marks = {namespace: {annotation_for(name): name for name in found} for namespace, found in index.items()}
     workloads: dict[Ref, Workload] = {}
     usages: list[PodUsage] = []
+    sidecars: dict[Ref, tuple[str, dict[str, Any]]] = {}
     for pod in pods:
         namespace = pod["metadata"]["namespace"]
         secrets = _secrets_of(pod, index.get(namespace, {}), marks.get(namespace, {}))
@@ -68,7 +73,10 @@ async def among(pods: Collection[dict[str, Any]], keys: Collection[SecretKey], o
         if usage is not None:
             workloads[top.ref] = top
             usages.append(owners.with_history(usage))
-    return Observed(workloads, tuple(usages))
+            frame = decode.sidecar_frame(pod)
+            if frame is not None:
+                sidecars[top.ref] = frame
+    return Observed(workloads, tuple(usages), sidecars)
 
 
 def _secrets_of(pod: dict[str, Any], keys: decode.NamespaceKeys, marks: Mapping[str, str]) -> set[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.controlplane.kubectl import Json, Kubectl
 
 RESTARTED = f"restarted-for.dapr-token-injector/{SECRET}"
-QUICK = ("--settle", "0s")
+QUICK = ("--propagation-delay", "0s")
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_whoever_writes_another_key_is_no_owner_and_makes_no_pod_old(commands: C
     assert commands.run("secret", "rotate", commands.secret, "--restart", *QUICK).code == 0
     commands.kubectl.run("patch", "secret", SECRET, "-p", '{"data":{"other":"eA=="}}', "--field-manager=somebody")
     rows = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
-    assert [(row["key"], row["owner"], row["pods"], row["stale"]) for row in rows] == [
+    assert [(row["key"], row["owner"], row["pods"], row["outdated"]) for row in rows] == [
         ("other", "somebody", 0, []),
         ("token", None, 1, []),
     ]
@@ -121,17 +121,17 @@ def test_without_restart_it_says_who_still_has_the_old_token(commands: Commands)
 
     assert done.code == 1
     assert (
-        f"2 Pods still with the old token; restart with: dapr-token-injector secret rotate --restart {commands.secret}"
+        f"2 Pods that run an outdated token; restart with: dapr-token-injector secret rotate --restart {commands.secret}"
         in done.out
     )
     assert restarted_for(commands.kubectl) == {None}
     (row,) = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
-    assert len(row["stale"]) == 2
+    assert len(row["outdated"]) == 2
     resumed = commands.run("secret", "rotate", commands.secret, "--restart", "--resume")
     assert resumed.code == 0
     assert restarted_for(commands.kubectl) == {commands.token_id()}
     (row,) = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
-    assert (row["stale"], row["pods"], row["workloads"]) == ([], 2, ["Deployment/web"])
+    assert (row["outdated"], row["pods"], row["workloads"]) == ([], 2, ["Deployment/web"])
 
 
 def hold_everything(kubectl: Kubectl) -> None:
@@ -153,7 +153,7 @@ def hold_everything(kubectl: Kubectl) -> None:
     kubectl.run("patch", "deployment", "paused", "-p", '{"spec":{"paused":true}}')
 
 
-HELD = {
+SKIPPED = {
     "Deployment/paused",
     "StatefulSet/on-delete",
     "StatefulSet/partition",
@@ -172,8 +172,8 @@ def test_what_may_not_be_restarted_is_held_and_told_and_never_touched(commands: 
     done = commands.run("secret", "rotate", commands.secret, "--restart", "-o", "json", *QUICK)
 
     assert (planned.code, done.code) == (0, 1)
-    assert states(planned) == states(done) == dict.fromkeys(HELD, "held")
-    assert all(one["told"] and one["stale"] for one in done.json["workloads"])
+    assert states(planned) == states(done) == dict.fromkeys(SKIPPED, "skipped")
+    assert all(one["message"] and one["outdated"] for one in done.json["workloads"])
     assert {one["metadata"]["uid"]: one["metadata"].get("generation") for one in commands.kubectl.list(kinds)} == before
 
 
@@ -185,8 +185,8 @@ def test_pods_above_a_partition_are_restarted_and_those_below_told(commands: Com
 
     assert done.code == 1
     (row,) = done.json["workloads"]
-    assert (row["state"], row["stale"]) == ("ready", ["db-0"])
-    assert row["told"].startswith("partition: ")
+    assert (row["state"], row["outdated"]) == ("ready", ["db-0"])
+    assert row["message"].startswith("partition: ")
 
 
 def test_plan_writes_nothing(commands: Commands) -> None:
@@ -212,7 +212,7 @@ def test_workload_that_does_not_become_ready_stops_the_waves(commands: Commands)
 
     assert done.code == 1
     assert states(done) == {"Deployment/a": "failed", "Deployment/b": "not-started", "Deployment/c": "not-started"}
-    assert "not ready within 4 s" in done.json["workloads"][0]["told"]
+    assert "not ready within 4 s" in done.json["workloads"][0]["message"]
 
 
 def test_quota_that_keeps_new_pods_out_is_told(commands: Commands) -> None:
@@ -226,7 +226,7 @@ def test_quota_that_keeps_new_pods_out_is_told(commands: Commands) -> None:
     assert done.code == 1
     (row,) = done.json["workloads"]
     assert row["state"] == "failed"
-    assert row["told"].startswith("not ready within 10 s: exceeded quota: small, requested: pods=1")
+    assert row["message"].startswith("not ready within 10 s: exceeded quota: small, requested: pods=1")
 
 
 def meanwhile(commands: Commands, kubelet: Kubelet, patch: str) -> Done:
@@ -246,15 +246,15 @@ def test_annotation_taken_back_is_told(commands: Commands, kubelet: Kubelet) -> 
 
     assert done.code == 1
     (row,) = done.json["workloads"]
-    assert (row["state"], row["told"]) == ("failed", "somebody took our annotation off its template")
-    assert len(row["stale"]) == 1
+    assert (row["state"], row["message"]) == ("failed", "another manager removed our annotation from its template")
+    assert len(row["outdated"]) == 1
 
 
 def test_workload_paused_meanwhile_is_told(commands: Commands, kubelet: Kubelet) -> None:
     done = meanwhile(commands, kubelet, '{"spec":{"paused":true}}')
 
     assert done.code == 1
-    assert done.json["workloads"][0]["told"].startswith("paused meanwhile: ")
+    assert done.json["workloads"][0]["message"].startswith("changed during the rollout: paused: ")
 
 
 def test_not_waiting_starts_all_of_them(commands: Commands) -> None:
@@ -265,7 +265,7 @@ def test_not_waiting_starts_all_of_them(commands: Commands) -> None:
 
     assert set(states(done).values()) == {"started"}
     assert done.code == 1, "exit code 0 says that nothing holds the old token, and nobody has waited for that"
-    assert len(done.json["holders"]) == 6
+    assert len(done.json["outdated"]) == 6
     wait_for("all restarted", lambda: restarted_for(commands.kubectl) == {commands.token_id()}, timeout_seconds=60)
     again = commands.run("secret", "rotate", commands.secret, "--restart", "--resume", "--wait=false", *QUICK)
     assert again.code == 0, again
@@ -325,7 +325,9 @@ def test_workload_that_is_deleted_meanwhile_ends_no_rotation(commands: Commands)
     for name in ("a", "b"):
         commands.kubectl.create(workload("Deployment", name))
     running(commands.kubectl, 4)
-    process = commands.start("secret", "rotate", commands.secret, "--restart", "--at-once", "1", *QUICK)
+    process = commands.start(
+        "secret", "rotate", commands.secret, "--restart", "--max-concurrent-per-namespace", "1", *QUICK
+    )
     wait_for("the first restart", lambda: is_marked(commands.kubectl, "a"), timeout_seconds=60)
     commands.kubectl.delete("deployment", "b")
     done = commands.ended(process)
@@ -348,7 +350,8 @@ def test_interrupted_by_ctrl_c_it_says_how_to_go_on(commands: Commands) -> None:
 
     assert done.code == 2
     assert (
-        f"interrupted; go on with: dapr-token-injector secret rotate --restart {commands.secret} --resume" in done.err
+        f"interrupted; continue with: dapr-token-injector secret rotate --restart {commands.secret} --resume"
+        in done.err
     )
 
 
@@ -362,7 +365,7 @@ def test_two_rotations_at_once_end_with_one_token_that_everything_runs(commands:
     for done in ended:
         if done.code != 0:
             assert done.code == 2
-            assert "at the same time; run it again" in done.err or "was given another token meanwhile" in done.err
+            assert "at the same time; run it again" in done.err or "was rotated again by another process" in done.err
     assert restarted_for(commands.kubectl) == {commands.token_id()}
 
 
@@ -428,7 +431,7 @@ def test_change_by_somebody_else_makes_pods_old_whatever_their_annotation(comman
     commands.kubectl.run("patch", "secret", SECRET, "-p", '{"stringData":{"token":"changed-by-somebody-else"}}')
     refused = commands.run("secret", "rotate", commands.secret)
     assert refused.code == 2
-    assert "is written by kubectl-patch (this field manager wrote the key token)" in refused.err
+    assert "is managed by kubectl-patch (this field manager wrote the key token)" in refused.err
     assert commands.run("secret", "rotate", commands.secret, "--restart", "--resume").code == 0
     (told,) = restarted_for(commands.kubectl)
     assert told is not None
@@ -457,11 +460,11 @@ def test_secret_that_cannot_be_rotated_is_refused(commands: Commands) -> None:
     eso = {"name": "eso", "labels": {"reconcile.external-secrets.io/managed": "true"}}
     commands.kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": eso, "stringData": {"token": marker()}})
 
-    assert "is immutable: create one of another name" in refused(commands, "secret", "rotate", f"{namespace}/fixed")
-    assert "is written by External Secrets Operator (it has the label" in refused(
+    assert "is immutable; create one with another name" in refused(commands, "secret", "rotate", f"{namespace}/fixed")
+    assert "is managed by External Secrets Operator (it has the label" in refused(
         commands, "secret", "rotate", f"{namespace}/eso"
     )
-    assert "there is no Secret" in refused(commands, "secret", "rotate", f"{namespace}/nope")
+    assert "does not exist" in refused(commands, "secret", "rotate", f"{namespace}/nope")
     assert "has no key x but 1 other key" in refused(commands, "secret", "rotate", commands.secret, "--key", "x")
 
 
