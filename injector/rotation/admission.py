@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from injector.core.ownership import SecretKey
     from injector.core.rollout import ContainerUsage, PlannedAction, PodUsage, Ref
     from injector.kube.client import Api
-    from injector.rotation.observe import Owners
+    from injector.rotation.observe import Observed, Owners
 
 Object = dict[str, Any]
 
@@ -48,16 +48,14 @@ class Admission:
     state: State = State.PLANNED
 
 
-async def check(
-    api: Api, actions: Iterable[PlannedAction], pods: Sequence[PodUsage], owners: Owners
-) -> dict[Ref, Admission]:
+async def check(api: Api, actions: Iterable[PlannedAction], seen: Observed, owners: Owners) -> dict[Ref, Admission]:
     """Return the admission of each workload that is to be restarted, by one dry run for each.
 
     Raises:
         KubeError: A workload cannot be read.
     """
     by_workload: dict[Ref, list[PodUsage]] = {}
-    for pod in pods:
+    for pod in seen.pods:
         by_workload.setdefault(pod.workload, []).append(pod)
     found: dict[Ref, Admission] = {}
     causes: list[str] = []
@@ -67,9 +65,8 @@ async def check(
         workload = await owners.read(action.ref)
         if workload is None:
             continue  # nothing of it is left to restart
-        running = by_workload.get(action.ref, [])
-        sample = await _running_pod(api, running)
-        found[action.ref] = await _check_one(api, action, workload, running, sample, causes)
+        body = pod_of_template(workload, seen.sidecars.get(action.ref))
+        found[action.ref] = await _check_one(api, action, body, by_workload.get(action.ref, []), causes)
     return found
 
 
@@ -90,14 +87,8 @@ def assumed(actions: Iterable[PlannedAction], pods: Iterable[PodUsage]) -> dict[
 
 
 async def _check_one(
-    api: Api,
-    action: PlannedAction,
-    workload: Object,
-    running: Sequence[PodUsage],
-    sample: Object | None,
-    causes: list[str],
+    api: Api, action: PlannedAction, body: Object, running: Sequence[PodUsage], causes: list[str]
 ) -> Admission:
-    body = pod_of_template(workload, sample)
     try:
         answer, warnings = await api.dry_run_create(PODS, body, action.ref.namespace)
     except KubeError as error:
@@ -112,16 +103,6 @@ async def _check_one(
     why = "the webhook's Policy is in shadow mode" if shadow else causes[0]
     problem = f"new Pods would have no token in {', '.join(lacking)}: {why}"
     return Admission(ref=action.ref, expected=expected, problem=problem, state=State.NOT_INJECTED)
-
-
-async def _running_pod(api: Api, running: Sequence[PodUsage]) -> Object | None:
-    """A running Pod of the workload with a sidecar, to take the sidecar's image and resources from."""
-    for pod in running[:1]:
-        try:
-            return await api.get(PODS, pod.name, pod.namespace)
-        except KubeError:
-            return None  # it ended in the meantime, or may be listed and not read
-    return None
 
 
 async def _cause(api: Api) -> str:
@@ -149,11 +130,11 @@ async def _cause(api: Api) -> str:
     return f"the selectors in MutatingWebhookConfiguration {entries[0][0]} leave these Pods out, or its Policy does"
 
 
-def pod_of_template(workload: Object, sample: Object | None) -> Object:
+def pod_of_template(workload: Object, sidecar: tuple[str, Object] | None) -> Object:
     """Return a Pod made from a workload's template as its controller makes it, with a placeholder for its sidecar.
 
-    Dapr's injector adds the sidecar only for controllers, so one that the template lacks is put in the same list as in
-    `sample`, with its image, resources and security context, which quotas and policies look at.
+    Dapr's injector adds the sidecar only for controllers, so one that the template lacks is added: like `sidecar`, the
+    list and the frame of that of a running Pod, if there is one.
     """
     template = copy.deepcopy((workload.get("spec") or {}).get("template") or {})
     meta, spec = template.get("metadata") or {}, template.get("spec") or {}
@@ -172,28 +153,14 @@ def pod_of_template(workload: Object, sample: Object | None) -> Object:
         name = claim["metadata"]["name"]
         volume = {"name": name, "persistentVolumeClaim": {"claimName": f"{name}-{workload['metadata']['name']}-0"}}
         spec["volumes"] = [*(one for one in spec.get("volumes") or () if one["name"] != name), volume]
-    if _uses_dapr(body, sample) and not list(decode.sidecars(body)):
-        part, placeholder = _placeholder(sample)
+    if (sidecar is not None or _uses_dapr(body)) and not list(decode.sidecars(body)):
+        part, placeholder = sidecar or ("containers", {"name": names.SIDECAR, "image": _PLACEHOLDER_IMAGE})
         spec[part] = [*(spec.get(part) or ()), placeholder]
     return body
 
 
-def _uses_dapr(body: Object, sample: Object | None) -> bool:
-    annotations = body["metadata"]["annotations"]
-    is_enabled = str(annotations.get(names.ENABLED) or "").strip().lower() in names.TRUE_WORDS
-    return is_enabled or (sample is not None and bool(list(decode.sidecars(sample))))
-
-
-def _placeholder(sample: Object | None) -> tuple[str, Object]:
-    """The list that a sidecar goes into, and the sidecar."""
-    for part in ("initContainers", "containers"):
-        for one in ((sample or {}).get("spec") or {}).get(part) or ():
-            if one["name"] == names.SIDECAR:
-                kept = {
-                    key: one[key] for key in ("image", "resources", "securityContext", "restartPolicy") if key in one
-                }
-                return part, {"name": names.SIDECAR, **kept}
-    return "containers", {"name": names.SIDECAR, "image": _PLACEHOLDER_IMAGE}
+def _uses_dapr(pod: Object) -> bool:
+    return str(pod["metadata"]["annotations"].get(names.ENABLED) or "").strip().lower() in names.TRUE_WORDS
 
 
 def _answered(answer: Object, ref: Ref, keys: Collection[SecretKey]) -> PodUsage | None:

@@ -216,7 +216,7 @@ class Rotator:
     async def _admissions(self, actions: Sequence[PlannedAction], seen: Observed) -> Mapping[Ref, Admission]:
         if self._options.skip_admission_check:
             return admission.assumed(actions, seen.pods)
-        return await admission.check(self._api, actions, seen.pods, self._owners)
+        return await admission.check(self._api, actions, seen, self._owners)
 
     def _revisions(self, found: Mapping[SecretRef, _Found]) -> dict[SecretKey, SecretRevision]:
         key = self._options.key

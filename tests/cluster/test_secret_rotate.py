@@ -120,10 +120,8 @@ def test_without_restart_it_says_who_still_has_the_old_token(commands: Commands)
     done = commands.run("secret", "rotate", commands.secret)
 
     assert done.code == 1
-    assert (
-        f"2 Pods that run an outdated token; restart with: dapr-token-injector secret rotate --restart {commands.secret}"
-        in done.out
-    )
+    again = f"dapr-token-injector secret rotate --restart {commands.secret} --resume"
+    assert f"2 Pods that run an outdated token; restart with: {again}" in done.out
     assert restarted_for(commands.kubectl) == {None}
     (row,) = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
     assert len(row["outdated"]) == 2
@@ -221,7 +219,16 @@ def test_quota_that_keeps_new_pods_out_is_told(commands: Commands) -> None:
     running(commands.kubectl, 1)
     commands.kubectl.run("create", "quota", "small", "--hard=pods=1")
     wait_for("the quota", lambda: commands.kubectl.get("quota", "small").get("status", {}).get("used"))
-    done = commands.run("secret", "rotate", commands.secret, "--restart", "--timeout", "10s", "-o", "json", *QUICK)
+    rotate = ("secret", "rotate", commands.secret, "--restart", "--timeout", "10s", "-o", "json", *QUICK)
+    before = commands.value()
+    blocked = commands.run(*rotate)
+    assert blocked.code == 1
+    (row,) = blocked.json["workloads"]
+    assert (row["state"], blocked.json["blocked"]) == ("unknown", True)
+    assert "exceeded quota: small" in row["message"]
+    assert commands.value() == before
+
+    done = commands.run(*rotate, "--skip-admission-check")
 
     assert done.code == 1
     (row,) = done.json["workloads"]
@@ -504,9 +511,27 @@ def test_without_a_right_nothing_is_written_and_the_right_is_named(
 def test_rights_that_suffice(commands: Commands, tmp_path: Path) -> None:
     commands.kubectl.create(workload("Deployment", "web"))
     running(commands.kubectl, 2)
-    rules = ("get,update secrets", "list pods", "get replicasets.apps", "get,patch deployments.apps")
+    rules = ("get,update secrets", "list,create pods", "get replicasets.apps", "get,patch deployments.apps")
     done = limited(commands, tmp_path, *rules).run("secret", "rotate", commands.secret, "--restart", *QUICK)
     assert done.code == 0, done
+
+
+def test_rotate_without_right_to_create_pods_is_blocked_as_unknown(commands: Commands, tmp_path: Path) -> None:
+    commands.kubectl.create(workload("Deployment", "web"))
+    running(commands.kubectl, 2)
+    before = commands.value()
+    rules = ("get,update secrets", "list pods", "get replicasets.apps", "get,patch deployments.apps")
+    person = limited(commands, tmp_path, *rules)
+    rotate = ("secret", "rotate", commands.secret, "--restart", "-o", "json", *QUICK)
+    for flags in ((), ("--dry-run",)):
+        done = person.run(*rotate, *flags)
+        assert done.code == 1
+        (row,) = done.json["workloads"]
+        assert row["state"] == "unknown"
+        assert 'cannot create resource "pods"' in row["message"]
+        assert commands.value() == before
+
+    assert person.run(*rotate, "--skip-admission-check").code == 0
 
 
 def test_no_kubeconfig_is_one_line(commands: Commands, tmp_path: Path) -> None:
