@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster.conftest import wait_until_injecting
+from tests.cluster.kubelet import Kubelet
 from tests.cluster.objects import APP, ASKING, container, deployment, pod, pods_of, token_variable, tokens
+from tests.cluster.tokencommands import Commands, limited
 from tests.controlplane.polling import wait_for
 from tests.controlplane.registration import NAME, dapr_sidecar_injector, token_injector
 from tests.controlplane.webhook import SIDECAR_IMAGE, DaprInjector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.controlplane import binaries
     from tests.controlplane.kubectl import Json, Kubectl
@@ -85,3 +88,18 @@ def test_app_container_has_what_the_sidecar_demands(
 
     assert daprs_injector.injected(app_id), "Dapr's own log does not tell of this app"
     assert tokens(item) == tokens(item, "web") == [token_variable(key="api.key")]
+
+
+@pytest.mark.usefixtures("dapr_name")
+def test_rotation_by_person_whom_daprs_injector_does_not_serve(kubectl: Kubectl, tmp_path: Path) -> None:
+    commands = Commands(kubectl, kubectl.kubeconfig)
+    assert commands.run("secret", "create", commands.secret).code == 0
+    kubectl.create(deployment({**ASKING, "dapr.io/app-id": "rotated"}, APP, name="rotated"))
+    person = limited(commands, tmp_path, "get,update secrets", "list,create pods", "get replicasets.apps",
+                     "get,patch deployments.apps")  # fmt: skip
+    with Kubelet(kubectl):
+        wait_for("two injected Pods", lambda: (found := pods_of(kubectl, "rotated")) and all(map(tokens, found)))
+        done = person.run("secret", "rotate", commands.secret, "--restart", "-o", "json", "--propagation-delay", "0s")
+
+    assert done.code == 0, done
+    assert [row["state"] for row in done.json["workloads"]] == ["ready"]

@@ -295,7 +295,7 @@ def test_list_finds_secrets_by_reference_also_missing_ones(commands: Commands) -
     commands.kubectl.create(workload("Deployment", "web"))
     wait_for("the Pods of web", lambda: len(commands.kubectl.list("pods")) == 2)
     (row,) = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
-    assert (row["exists"], row["workloads"], row["pods"], row["stale"]) == (False, ["Deployment/web"], 2, [])
+    assert (row["exists"], row["workloads"], row["pods"], row["outdated"]) == (False, ["Deployment/web"], 2, [])
     assert "MISSING" in commands.run("secret", "list", "-n", commands.kubectl.namespace).out
 
 

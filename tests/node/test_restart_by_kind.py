@@ -21,11 +21,11 @@ PODS: Final = 8
 STATES: Final = {
     "DaemonSet/daemon": "ready",
     "StatefulSet/partition": "ready",
-    "DaemonSet/daemon-on-delete": "held",
-    "StatefulSet/stateful-on-delete": "held",
-    "Deployment/paused": "held",
-    "Job/job": "held",
-    "Pod/bare": "held",
+    "DaemonSet/daemon-on-delete": "skipped",
+    "StatefulSet/stateful-on-delete": "skipped",
+    "Deployment/paused": "skipped",
+    "Job/job": "skipped",
+    "Pod/bare": "skipped",
 }
 
 
@@ -95,8 +95,8 @@ def test_each_kind_is_restarted_or_held_by_its_own_rules_and_the_advice_frees_it
     assert done.code == 1, done
     rows = {f"{row['kind']}/{row['name']}": row for row in done.json["workloads"]}
     assert {name: row["state"] for name, row in rows.items()} == STATES
-    assert rows["StatefulSet/partition"]["stale"] == ["partition-0"]
-    assert {name for name, row in rows.items() if row["told"]} == set(STATES) - {"DaemonSet/daemon"}
+    assert rows["StatefulSet/partition"]["outdated"] == ["partition-0"]
+    assert {name for name, row in rows.items() if row["message"]} == set(STATES) - {"DaemonSet/daemon"}
     replaced = set()
     for one in ready(kubectl, PODS):
         is_new = one["metadata"]["uid"] not in before

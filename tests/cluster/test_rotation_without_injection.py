@@ -1,0 +1,197 @@
+"""Rotations while the webhook does not inject: nothing is written, and no Pod without a token counts as done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.conftest import wait_until_injecting
+from tests.cluster.kubelet import Kubelet
+from tests.cluster.objects import ASKING, SECRET, deployment, tokens
+from tests.cluster.tokencommands import Commands, Done, limited
+from tests.controlplane import registration
+from tests.controlplane.polling import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.cluster.conftest import StartWebhook
+    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.webhook import Webhook
+
+CONFIGURATION = "mutatingwebhookconfiguration"
+ROTATE = ("secret", "rotate", "--restart", "-o", "json", "--propagation-delay", "0s")
+PERSON = ("get,update,list secrets", "list,create pods", "get,list replicasets.apps", "get,list,patch deployments.apps")
+
+
+class Injected:
+    """Two Deployments in one namespace whose sidecars got their token from our webhook, and the webhook."""
+
+    def __init__(self, kubectl: Kubectl, start: StartWebhook) -> None:
+        self.kubectl = kubectl
+        self.start = start
+        self.webhook: Webhook = start()
+        self.commands = Commands(kubectl, kubectl.kubeconfig)
+        self.registration: Json | None = None
+
+    def register(self, webhook: Webhook | None = None, *, failure_policy: str = "Fail") -> None:
+        """Register a webhook in place of the one before."""
+        self.unregister()
+        item = registration.token_injector((webhook or self.webhook).endpoint, namespace=self.kubectl.namespace)
+        for entry in item["webhooks"]:
+            entry["failurePolicy"] = failure_policy
+        self.kubectl.create(item)
+        self.registration = item
+
+    def unregister(self) -> None:
+        """Delete the registration."""
+        if self.registration is not None:
+            self.kubectl.delete(CONFIGURATION, self.registration["metadata"]["name"])
+            self.registration = None
+
+    def prepare(self) -> None:
+        """Create the Secret and the Deployments, and wait until all their Pods run."""
+        self.register()
+        wait_until_injecting(self.kubectl)
+        assert self.commands.run("secret", "create", self.commands.secret).code == 0
+        for name in ("a", "b"):
+            self.kubectl.create(deployment(ASKING, name=name))
+        wait_for("four running Pods", lambda: self.injected() == 4)
+
+    def injected(self) -> int:
+        """How many running Pods have the token."""
+        return sum(bool(tokens(pod)) for pod in self.pods() if pod["status"].get("containerStatuses"))
+
+    def pods(self) -> list[Json]:
+        """All Pods that are not ending."""
+        return [pod for pod in self.kubectl.list("pods") if "deletionTimestamp" not in pod["metadata"]]
+
+    def rotate(self, *flags: str, commands: Commands | None = None) -> Done:
+        """Run `secret rotate --restart`."""
+        return (commands or self.commands).run(*ROTATE, self.commands.secret, *flags)
+
+
+@pytest.fixture
+def injected(kubectl: Kubectl, start_webhook: StartWebhook) -> Iterator[Injected]:
+    with Kubelet(kubectl):
+        made = Injected(kubectl, start_webhook)
+        try:
+            made.prepare()
+            yield made
+        finally:
+            made.unregister()
+
+
+def delete_registration(injected: Injected) -> None:
+    injected.unregister()
+
+
+def stop_webhook_under_ignore(injected: Injected) -> None:
+    injected.register(failure_policy="Ignore")
+    injected.webhook.process.kill()
+
+
+def switch_to_shadow_mode(injected: Injected) -> None:
+    injected.register(injected.start({"shadow": True}))
+
+
+def stop_webhook_under_fail(injected: Injected) -> None:
+    injected.webhook.process.kill()
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "cause"),
+    [
+        (delete_registration, "not-injected", "there is no MutatingWebhookConfiguration of dapr-token-injector"),
+        (stop_webhook_under_ignore, "not-injected", "the webhook did not answer (failurePolicy Ignore)"),
+        (switch_to_shadow_mode, "not-injected", "the webhook's Policy is in shadow mode"),
+        (stop_webhook_under_fail, "unknown", "failed calling webhook"),
+    ],
+)
+def test_rotation_that_would_leave_pods_open_writes_nothing(
+    injected: Injected, fault: Callable[[Injected], None], state: str, cause: str
+) -> None:
+    before = injected.commands.value()
+    fault(injected)
+
+    def blocked() -> Done | None:
+        done = injected.rotate("--dry-run")
+        return done if done.json["blocked"] else None
+
+    # The API server takes a moment to notice a change of the registration.
+    planned = wait_for("a dry run that finds it", blocked)
+    done = injected.rotate()
+    revoked = injected.commands.run("secret", "revoke", injected.commands.secret, "-o", "json")
+
+    for ended in (planned, done, revoked):
+        assert ended.code == 1
+        assert [row["state"] for row in ended.json["workloads"]] == [state, state]
+        assert all(cause in row["message"] for row in ended.json["workloads"])
+    assert revoked.json["revoked"] is False
+    assert injected.commands.value() == before
+    assert injected.injected() == 4
+
+
+def test_person_without_cluster_rights_learns_that_pods_would_be_open(injected: Injected, tmp_path: Path) -> None:
+    person = limited(injected.commands, tmp_path, *PERSON)
+    before = injected.commands.value()
+    injected.unregister()
+    done = wait_for("a blocked rotation", lambda: (d := injected.rotate("--dry-run", commands=person)).code and d)
+
+    assert all(row["state"] == "not-injected" for row in done.json["workloads"])
+    assert "you may not list mutatingwebhookconfigurations" in done.json["workloads"][0]["message"]
+    assert injected.rotate(commands=person).code == 1
+    assert injected.commands.value() == before
+    injected.register()
+    wait_until_injecting(injected.kubectl)
+    assert injected.rotate(commands=person).code == 0
+
+
+def test_new_pod_without_token_stops_the_rotation_until_resumed(injected: Injected, tmp_path: Path) -> None:
+    secret = injected.commands.secret
+    # Killed right after the Secret was written, so that the webhook can go before anything is restarted.
+    killed = injected.commands.run_mortal(tmp_path / "log", 1, *ROTATE, secret)
+    assert killed.code == 137
+    injected.unregister()
+    wait_for("no injection", lambda: not tokens(injected.kubectl.create(pod_of(injected), "--dry-run=server")))
+
+    done = injected.rotate("--resume", "--skip-admission-check")
+
+    assert done.code == 1
+    states = {row["name"]: row["state"] for row in done.json["workloads"]}
+    assert states == {"a": "not-injected", "b": "not-started"}
+    listed = injected.commands.run(
+        "secret", "list", "-n", injected.kubectl.namespace, "-o", "json", "--fail-on", "open"
+    )
+    (row,) = listed.json["secrets"]
+    assert listed.code == 1
+    assert row["open"]
+    assert {name.split("-")[0] for name in row["open"]} == {"a"}
+
+    revoked = injected.commands.run("secret", "revoke", secret, "--resume", "--skip-admission-check", "-o", "json")
+    assert revoked.code == 1
+    assert revoked.json["revoked"] is False
+    assert revoked.json["open"]
+
+    injected.register()
+    wait_until_injecting(injected.kubectl)
+    resumed = injected.rotate("--resume")
+    assert resumed.code == 0, resumed
+    assert {row["state"] for row in resumed.json["workloads"]} == {"ready"}
+    assert injected.injected() == 4
+    assert {tokens(pod)[0]["valueFrom"]["secretKeyRef"]["name"] for pod in injected.pods()} == {SECRET}
+    final = injected.commands.run("secret", "revoke", secret, "--resume", "-o", "json")
+    assert (final.code, final.json["revoked"]) == (0, True)
+
+
+def pod_of(injected: Injected) -> Json:
+    """A Pod as one of the Deployments makes it."""
+    template = injected.kubectl.get("deployment", "a")["spec"]["template"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**template["metadata"], "name": "p"},
+        "spec": template["spec"],
+    }
