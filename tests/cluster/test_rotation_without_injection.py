@@ -138,7 +138,12 @@ def test_person_without_cluster_rights_learns_that_pods_would_be_open(injected: 
     person = limited(injected.commands, tmp_path, *PERSON)
     before = injected.commands.value()
     injected.unregister()
-    done = wait_for("a blocked rotation", lambda: (d := injected.rotate("--dry-run", commands=person)).code and d)
+
+    def blocked() -> Done | None:
+        done = injected.rotate("--dry-run", commands=person)
+        return done if done.code == 1 else None
+
+    done = wait_for("a blocked rotation", blocked)
 
     assert all(row["state"] == "not-injected" for row in done.json["workloads"])
     assert "you may not list mutatingwebhookconfigurations" in done.json["workloads"][0]["message"]
