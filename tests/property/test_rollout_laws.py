@@ -1,166 +1,329 @@
-"""Laws of plans: held workloads are never touched, the budget is kept, and acting on a plan leaves nothing to do."""
+"""Laws of plans and of progress: skipped workloads are never touched, and acting on a plan leaves nothing to do."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from injector.core.ownership import SecretRef
+from injector.core import names
+from injector.core.ownership import SecretKey
 from injector.core.rollout import (
     Action,
-    Age,
-    Hold,
-    Holder,
+    ContainerUsage,
+    MissingToken,
+    PodUsage,
     Ref,
-    Use,
-    Version,
+    SecretRevision,
+    SkipReason,
+    State,
+    TokenState,
     Workload,
-    age_of,
     annotation_for,
+    batches,
+    initial_progress,
+    is_below_partition,
+    is_mark,
+    is_new,
+    next_mark,
     plan,
-    waves,
+    pod_state,
+    progress_of,
+    without_token,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from injector.core.rollout import Step
+    from injector.core.rollout import PlannedAction
 
-SECRETS = [SecretRef(namespace, name) for namespace in ("a", "b") for name in ("api", "app")]
-VERSIONS = {ref: Version(id=f"new-{ref.name}", changed=100) for ref in SECRETS}
-OLD = frozenset({Age.STALE, Age.UNKNOWN})
+KEYS = [SecretKey(namespace, name, "token") for namespace in ("a", "b") for name in ("api", "app")]
+REVISIONS = {key: SecretRevision(id=f"new-{key.name}", changed=100, created=100) for key in KEYS}
+CONTAINERS = ("daprd", "web")
+OLD = frozenset({TokenState.OUTDATED, TokenState.UNCERTAIN})
+# After every change, also by the clock of a node.
+AFTER = 500
 
-times = st.none() | st.integers(0, 200)
+times = st.none() | st.integers(0, 300)
 marks = st.dictionaries(
-    st.sampled_from([annotation_for("api"), annotation_for("app")]), st.sampled_from(["new-api", "new-app", "old"])
+    st.sampled_from([annotation_for("api"), annotation_for("app")]),
+    st.sampled_from(["new-api", "new-api (2)", "new-app", "old"]),
 )
+Cluster: TypeAlias = tuple[dict[Ref, Workload], list[PodUsage]]
 
 
 @st.composite
-def clusters(draw: st.DrawFn) -> tuple[dict[Ref, Workload], list[Holder]]:
+def pods_of(draw: st.DrawFn, ref: Ref) -> list[PodUsage]:
+    """Some Pods of a workload; each of its keys is read, requested without an answer, or neither."""
+    keys = [key for key in KEYS if key.namespace == ref.namespace]
+    found = []
+    for position in range(draw(st.integers(0, 4))):
+        read = draw(st.lists(st.sampled_from(keys), unique=True))
+        usages = tuple(
+            ContainerUsage(
+                container=draw(st.sampled_from(CONTAINERS)),
+                key=key,
+                started=draw(times),
+                is_starting=draw(st.booleans()),
+                is_optional=draw(st.booleans()),
+            )
+            for key in read
+        )
+        missing = tuple(
+            MissingToken(key=key, container="daprd", variable=names.API_TOKEN_ENV)
+            for key in draw(st.lists(st.sampled_from(keys), unique=True))
+            if key not in read
+        )
+        found.append(
+            PodUsage(
+                namespace=ref.namespace,
+                name=f"{ref.name}-{position}",
+                workload=ref,
+                usages=usages,
+                missing=missing,
+                created=draw(times),
+                clock_lead=draw(st.none() | st.integers(0, 120)),
+                restarted_for=draw(marks),
+                is_ending=draw(st.booleans()),
+                position=position if ref.kind == "StatefulSet" else None,
+            )
+        )
+    return found
+
+
+@st.composite
+def workloads_of(draw: st.DrawFn, ref: Ref) -> Workload:
+    """A workload in any state."""
+    return Workload(
+        ref=ref,
+        skip_reason=draw(st.none() | st.sampled_from(SkipReason)),
+        partition=draw(st.integers(0, 3)) if ref.kind == "StatefulSet" else 0,
+        restarted_for=draw(marks),
+        rollout_complete=draw(st.booleans()),
+        failure=draw(st.sampled_from(["", "deadline"])),
+        restarted_by=draw(st.sampled_from(["", "Reloader"])),
+    )
+
+
+@st.composite
+def clusters(draw: st.DrawFn) -> Cluster:
     """Some workloads of both namespaces, and their Pods."""
     workloads: dict[Ref, Workload] = {}
-    pods: list[Holder] = []
-    for number in range(draw(st.integers(0, 7))):
+    pods: list[PodUsage] = []
+    for number in range(draw(st.integers(0, 6))):
         ref = Ref(draw(st.sampled_from(["Deployment", "StatefulSet"])), draw(st.sampled_from("ab")), f"w{number}")
-        workloads[ref] = Workload(
-            ref=ref,
-            hold=draw(st.none() | st.sampled_from(Hold)),
-            partition=draw(st.integers(0, 3)) if ref.kind == "StatefulSet" else 0,
-            restarted_for=draw(marks),
-            is_settled=draw(st.booleans()),
-            is_restarted_elsewhere=draw(st.sampled_from(["", "Reloader"])),
-        )
-        used = draw(st.lists(st.sampled_from([one for one in SECRETS if one.namespace == ref.namespace]), unique=True))
-        pods.extend(
-            [
-                Holder(
-                    namespace=ref.namespace,
-                    name=f"w{number}-{position}",
-                    workload=ref,
-                    uses=tuple(Use(secret=one, containers=("daprd",), started=draw(times)) for one in used),
-                    restarted_for=draw(marks),
-                    is_ending=draw(st.booleans()),
-                    position=position if ref.kind == "StatefulSet" else None,
-                )
-                for position in range(draw(st.integers(0, 4)))
-            ]
-        )
+        workloads[ref] = draw(workloads_of(ref))
+        pods.extend(draw(pods_of(ref)))
     return workloads, pods
 
 
-def old_pods(pods: Sequence[Holder], ref: Ref) -> set[str]:
-    return {
-        pod.name
-        for pod in pods
-        if pod.workload == ref and not pod.is_ending and any(age_of(pod, one, VERSIONS[one]) in OLD for one in SECRETS)
-    }
+def found(pods: Sequence[PodUsage], ref: Ref, state: TokenState) -> set[str]:
+    """Names of a workload's Pods in a state that need a restart."""
+    own = [pod for pod in pods if pod.workload == ref and not pod.is_ending]
+    return {pod.name for pod in own if pod_state(pod, REVISIONS) is state}
 
 
-def restarted(
-    workloads: Mapping[Ref, Workload], pods: Sequence[Holder], steps: Sequence[Step]
-) -> tuple[dict[Ref, Workload], list[Holder]]:
-    """What a cluster does of it: the templates are marked, and every Pod at or above the partition is made anew."""
+def found_open(pods: Sequence[PodUsage], ref: Ref) -> set[str]:
+    own = [pod for pod in pods if pod.workload == ref and not pod.is_ending]
+    return {pod.name for pod in without_token(KEYS, own)}
+
+
+def replaced_by(action: PlannedAction, *, include_uncertain: bool) -> set[str]:
+    """The Pods for which a workload is restarted, waited for or skipped."""
+    return {*action.outdated, *action.missing, *(action.uncertain if include_uncertain else ())}
+
+
+def acted_on(workloads: Mapping[Ref, Workload], pods: Sequence[PodUsage], actions: Sequence[PlannedAction]) -> Cluster:
+    """A cluster that carries a plan out: templates are marked, and Pods at or above the partition are replaced."""
     after, new_pods = dict(workloads), list(pods)
-    for step in steps:
-        if step.action not in {Action.RESTART, Action.WAIT}:
+    for action in actions:
+        if action.action not in {Action.RESTART, Action.WAIT}:
             continue
-        marked = {
-            **workloads[step.ref].restarted_for,
-            **{annotation_for(one.name): str(VERSIONS[one].id) for one in step.secrets},
-        }
-        after[step.ref] = replace(workloads[step.ref], restarted_for=marked, is_settled=True)
+        workload = workloads[action.ref]
+        marked = {**workload.restarted_for, **action.marks}
+        after[action.ref] = replace(workload, restarted_for=marked, rollout_complete=True)
         new_pods = [
-            replace(pod, restarted_for=marked, uses=tuple(replace(use, started=500) for use in pod.uses))
-            if pod.workload == step.ref and (pod.position is None or pod.position >= workloads[step.ref].partition)
+            replace(
+                pod,
+                restarted_for=marked,
+                created=AFTER,
+                missing=(),
+                usages=tuple(replace(usage, started=AFTER) for usage in pod.usages),
+            )
+            if pod.workload == action.ref and not is_below_partition(pod, workload)
             else pod
             for pod in new_pods
         ]
     return after, new_pods
 
 
-@given(clusters())
-def test_held_workloads_are_never_restarted(cluster: tuple[dict[Ref, Workload], list[Holder]]) -> None:
+@given(clusters(), st.booleans())
+def test_workload_with_a_skip_reason_is_never_restarted(cluster: Cluster, include_uncertain: bool) -> None:  # noqa: FBT001 - drawn
     workloads, pods = cluster
-    for step in plan(VERSIONS, workloads, pods):
-        if workloads[step.ref].hold is not None:
-            assert step.action in {Action.HOLD, Action.NOTHING}
+    for action in plan(REVISIONS, workloads, pods, include_uncertain=include_uncertain):
+        if workloads[action.ref].skip_reason is not None:
+            assert action.action in {Action.SKIP, Action.NOTHING}
+        assert bool(action.marks) is (action.action is Action.RESTART)
 
 
-@given(clusters())
-def test_every_old_pod_is_in_the_plan_and_no_other(cluster: tuple[dict[Ref, Workload], list[Holder]]) -> None:
-    workloads, pods = cluster
-    steps = {step.ref: step for step in plan(VERSIONS, workloads, pods)}
-    for ref in workloads:
-        assert set(steps[ref].stale if ref in steps else ()) == old_pods(pods, ref)
-
-
-@given(clusters())
-def test_old_pod_is_restarted_waited_for_or_held_with_a_reason(
-    cluster: tuple[dict[Ref, Workload], list[Holder]],
+@given(clusters(), st.booleans())
+def test_every_pod_without_the_current_token_is_planned_and_no_other(
+    cluster: Cluster,
+    include_uncertain: bool,  # noqa: FBT001 - drawn
 ) -> None:
-    for step in plan(VERSIONS, *cluster):
-        assert (step.action is Action.NOTHING or step.action is Action.WAIT) or step.stale
-        assert (step.hold is not None) is bool(step.held)
-        assert set(step.held) <= set(step.stale)
-        if step.action is Action.HOLD:
-            assert step.held == step.stale
+    workloads, pods = cluster
+    made = plan(REVISIONS, workloads, pods, include_uncertain=include_uncertain)
+    actions = {action.ref: action for action in made}
+    assert len(actions) == len(made)
+    for ref in workloads:
+        action = actions.get(ref)
+        assert set(action.outdated if action else ()) == found(pods, ref, TokenState.OUTDATED)
+        assert set(action.uncertain if action else ()) == found(pods, ref, TokenState.UNCERTAIN)
+        assert set(action.missing if action else ()) == found_open(pods, ref)
+
+
+@given(clusters(), st.booleans())
+def test_pod_to_replace_is_restarted_waited_for_or_skipped_with_a_reason(
+    cluster: Cluster,
+    include_uncertain: bool,  # noqa: FBT001 - drawn
+) -> None:
+    for action in plan(REVISIONS, *cluster, include_uncertain=include_uncertain):
+        wanted = replaced_by(action, include_uncertain=include_uncertain)
+        assert (action.skip_reason is not None) is bool(action.skipped)
+        assert set(action.skipped) <= wanted
+        match action.action:
+            case Action.NOTHING:
+                assert not wanted
+            case Action.SKIP:
+                assert set(action.skipped) == wanted
+            case Action.RESTART:
+                assert set(action.skipped) < wanted
 
 
 @given(clusters())
-def test_acting_on_a_plan_leaves_only_what_is_held(cluster: tuple[dict[Ref, Workload], list[Holder]]) -> None:
-    workloads, pods = cluster
-    steps = plan(VERSIONS, workloads, pods)
-    held = {step.ref: step.held for step in steps if step.held}
-    again = plan(VERSIONS, *restarted(workloads, pods, steps))
+def test_uncertain_pod_alone_restarts_nothing_and_is_reported(cluster: Cluster) -> None:
+    actions = plan(REVISIONS, *cluster)
+    progress = initial_progress(actions)
+    for action in actions:
+        if action.uncertain and not action.outdated and not action.missing:
+            assert action.action in {Action.NOTHING, Action.WAIT}
+            assert progress[action.ref].uncertain == action.uncertain
+            assert progress[action.ref].is_unfinished
 
-    assert {step.ref: step.stale for step in again if step.stale} == held
-    assert not any(step.action is Action.RESTART for step in again)
+
+@given(clusters(), st.booleans())
+def test_acting_on_a_plan_leaves_only_skipped_pods(cluster: Cluster, include_uncertain: bool) -> None:  # noqa: FBT001 - drawn
+    actions = plan(REVISIONS, *cluster, include_uncertain=include_uncertain)
+    skipped = {action.ref: set(action.skipped) for action in actions if action.skipped}
+    again = plan(REVISIONS, *acted_on(*cluster, actions), include_uncertain=include_uncertain)
+    left = {action.ref: replaced_by(action, include_uncertain=include_uncertain) for action in again}
+
+    assert {ref: pods for ref, pods in left.items() if pods} == skipped
+    assert not any(action.action is Action.RESTART for action in again)
+
+
+@given(clusters(), st.booleans())
+def test_restart_after_a_failed_admission_has_other_marks(cluster: Cluster, include_uncertain: bool) -> None:  # noqa: FBT001 - drawn
+    workloads, pods = cluster
+    actions = plan(REVISIONS, workloads, pods, include_uncertain=include_uncertain)
+    after, _ = acted_on(workloads, pods, actions)
+    for action in actions:
+        if action.action is not Action.RESTART:
+            continue
+        marked = after[action.ref].restarted_for
+        without = PodUsage(
+            namespace=action.ref.namespace,
+            name="new",
+            workload=action.ref,
+            missing=tuple(
+                MissingToken(key=key, container="daprd", variable=names.API_TOKEN_ENV) for key in action.keys
+            ),
+            restarted_for=marked,
+        )
+        (again,) = plan(REVISIONS, after, [without])
+        assert again.action is (Action.WAIT if after[action.ref].restarted_by else Action.RESTART)
+        for name, value in again.marks.items():
+            assert value != marked[name]
+
+
+@given(st.text() | st.from_regex(r"new-api \(?[0-9]{0,9}\)?", fullmatch=True))
+def test_next_mark_is_another_value_and_a_mark(value: str) -> None:
+    revision = SecretRevision(id="new-api", changed=100)
+    mark = next_mark(value, revision)
+    assert mark != value
+    assert is_mark(mark, revision)
+    assert len(mark) <= len("new-api ()") + 12
+
+
+@st.composite
+def rollouts(draw: st.DrawFn) -> tuple[PlannedAction, Workload, list[PodUsage], dict[SecretKey, set[str]]]:
+    """A workload that is restarted, any later state of it, and the containers that are expected to have each key."""
+    ref = Ref(draw(st.sampled_from(["Deployment", "StatefulSet"])), "a", "w")
+    keys = [key for key in KEYS if key.namespace == "a"]
+    first = replace(draw(workloads_of(ref)), skip_reason=None, restarted_for={})
+    outdated = PodUsage(
+        namespace="a",
+        name="w-9",
+        workload=ref,
+        usages=tuple(ContainerUsage(container="daprd", key=key, started=0) for key in keys),
+        position=9 if ref.kind == "StatefulSet" else None,
+    )
+    (action,) = plan(REVISIONS, {ref: first}, [outdated])
+    later = draw(workloads_of(ref))
+    if draw(st.booleans()):
+        later = replace(later, restarted_for=action.marks)
+    pods = [pod for pod in draw(pods_of(ref)) if not pod.is_ending]
+    pods = [replace(pod, restarted_for=later.restarted_for) if draw(st.booleans()) else pod for pod in pods]
+    expected = {key: draw(st.sets(st.sampled_from(CONTAINERS))) for key in draw(st.sets(st.sampled_from(keys)))}
+    return action, later, pods, expected
+
+
+def lacks(pod: PodUsage, keys: Collection[SecretKey], expected: Mapping[SecretKey, Collection[str]]) -> bool:
+    """Whether one of the expected containers has no reference that its kubelet must resolve."""
+    certain = {(usage.key, usage.container) for usage in pod.usages if not usage.is_optional}
+    return any((key, container) not in certain for key in keys for container in expected.get(key, ()))
+
+
+@given(rollouts())
+def test_ready_is_said_of_complete_rollouts_alone(
+    rollout: tuple[PlannedAction, Workload, list[PodUsage], dict[SecretKey, set[str]]],
+) -> None:
+    action, workload, pods, expected = rollout
+    revisions = {key: REVISIONS[key] for key in action.keys}
+    progress = progress_of(action, workload, pods, revisions, expected)
+    new = [pod for pod in pods if is_new(pod, workload, action.keys, REVISIONS)]
+    old = [pod for pod in pods if pod_state(pod, revisions) in OLD or without_token(action.keys, [pod])]
+    reached = [pod for pod in old if not is_below_partition(pod, workload)]
+    lacking = [pod for pod in new if lacks(pod, action.keys, expected)]
+
+    assert {*progress.outdated, *progress.uncertain, *progress.missing} == {pod.name for pod in old}
+    assert (progress.state is State.NOT_INJECTED) is bool(lacking)
+    if progress.state is State.READY:
+        assert workload.rollout_complete
+        assert not reached
+        assert progress.is_unfinished is bool(old)
+    else:
+        assert progress.is_unfinished
 
 
 @given(clusters(), st.integers(1, 4))
-def test_waves_keep_the_budget_and_take_each_workload_once(
-    cluster: tuple[dict[Ref, Workload], list[Holder]], at_once: int
-) -> None:
-    steps = plan(VERSIONS, *cluster)
-    made = list(waves(steps, at_once=at_once))
-    for number, wave in enumerate(made):
+def test_batches_keep_the_limit_and_take_each_workload_once(cluster: Cluster, max_concurrent: int) -> None:
+    actions = plan(REVISIONS, *cluster)
+    made = list(batches(actions, max_concurrent=max_concurrent))
+    for number, batch in enumerate(made):
         for namespace in "ab":
-            assert sum(step.ref.namespace == namespace for step in wave) <= (at_once if number else 1)
-    taken = [step.ref for wave in made for step in wave]
+            assert sum(action.ref.namespace == namespace for action in batch) <= (max_concurrent if number else 1)
+    taken = [action.ref for batch in made for action in batch]
     assert len(taken) == len(set(taken))
-    assert set(taken) == {step.ref for step in steps if step.action in {Action.RESTART, Action.WAIT}}
+    assert set(taken) == {action.ref for action in actions if action.action in {Action.RESTART, Action.WAIT}}
 
 
 @given(clusters(), st.randoms())
-def test_order_of_what_was_observed_does_not_matter(
-    cluster: tuple[dict[Ref, Workload], list[Holder]], random: object
-) -> None:
+def test_order_of_observation_does_not_matter(cluster: Cluster, random: object) -> None:
     workloads, pods = cluster
     shuffled = list(pods)
     random.shuffle(shuffled)  # type: ignore[attr-defined] # a Random
 
-    assert plan(VERSIONS, workloads, shuffled) == plan(VERSIONS, dict(reversed(workloads.items())), pods)
+    assert plan(REVISIONS, workloads, shuffled) == plan(REVISIONS, dict(reversed(workloads.items())), pods)

@@ -3,171 +3,202 @@ from __future__ import annotations
 import pytest
 
 from injector.core import names
-from injector.core.ownership import DataWriter, SecretRef, TokenSecret
+from injector.core.ownership import DataWriter, SecretKey, SecretRef, TokenSecret
 from injector.core.rollout import (
     ADVICE,
+    DELETED,
     LAG,
     SKEW,
     STARTS_WITHIN,
+    UNCERTAIN,
     Action,
-    Age,
-    Hold,
-    Holder,
+    ContainerUsage,
+    MissingToken,
+    PlannedAction,
+    PodUsage,
+    Progress,
     Ref,
-    Step,
-    Use,
-    Version,
+    SecretRevision,
+    SkipReason,
+    State,
+    TokenState,
     Workload,
-    age_of,
     annotation_for,
-    holding,
+    batches,
+    in_state,
+    initial_progress,
+    is_mark,
+    is_new,
+    next_mark,
     plan,
-    version_of,
-    waves,
+    pod_state,
+    progress_of,
+    revision_of,
+    state_of,
+    without_token,
 )
 
 SECRET = SecretRef("shop", "s")
+KEY = SecretKey.of(SECRET, "token")
+OTHER_KEY = SecretKey.of(SECRET, "other")
+OTHER_SECRET = SecretKey("shop", "t", "token")
 CHANGED = 1000
 LATE = CHANGED + SKEW + 1  # by a node's clock
-VERSION = Version(id="bcdfghjklm", changed=CHANGED)
+REVISION = SecretRevision(id="bcdfghjklm", changed=CHANGED)
+FIRST = SecretRevision(id="bcdfghjklm", changed=CHANGED, created=CHANGED)
+REVISIONS = {KEY: REVISION}
 WEB = Ref("Deployment", "shop", "web")
-KEYS = frozenset({"token"})
-MARK = {annotation_for("s"): "bcdfghjklm"}
+DB = Ref("StatefulSet", "shop", "db")
+DATA_KEYS = frozenset({"token"})
+MARK_NAME = annotation_for("s")
+MARK = {MARK_NAME: "bcdfghjklm"}
+SECOND_MARK = {MARK_NAME: "bcdfghjklm (2)"}
+MISSING = MissingToken(key=KEY, container="daprd", variable=names.API_TOKEN_ENV)
+EXPECTED = {KEY: {"daprd"}}
 
 
-def pod(name: str = "web-1", *, started: int | None = 0, **more: object) -> Holder:
-    use = Use(secret=SECRET, containers=("daprd",), started=started)
-    told: dict[str, object] = {"namespace": "shop", "name": name, "workload": WEB, "uses": (use,), **more}
-    return Holder(**told)  # type: ignore[arg-type] # fields by name
+def usage(started: int | None = 0, **more: object) -> ContainerUsage:
+    fields: dict[str, object] = {"container": "daprd", "key": KEY, "started": started, **more}
+    return ContainerUsage(**fields)  # type: ignore[arg-type] # fields by name
 
 
-def starting(created: int, restarted_for: dict[str, str] | None = None) -> Holder:
-    """A Pod of which its node has not told yet whether it runs."""
-    use = Use(secret=SECRET, containers=("daprd",), started=None, is_starting=True)
-    return pod(uses=(use,), created=created, restarted_for=restarted_for or {})
+def pod(name: str = "web-1", *, started: int | None = 0, **more: object) -> PodUsage:
+    fields = {"namespace": "shop", "name": name, "workload": WEB, "usages": (usage(started),), **more}
+    return PodUsage(**fields)  # type: ignore[arg-type] # fields by name
 
 
-def step(workload: Workload, *pods: Holder, version: Version = VERSION) -> Step:
-    (made,) = plan({SECRET: version}, {workload.ref: workload}, pods)
-    return made
+def starting(created: int | None, **more: object) -> PodUsage:
+    """A Pod whose kubelet has not reported yet whether it runs."""
+    return pod(usages=(usage(None, is_starting=True),), created=created, **more)
+
+
+def waited(*, started: int, clock_lead: int | None, is_optional: bool = False) -> PodUsage:
+    """A Pod that was created before the Secret."""
+    usages = (usage(started, is_optional=is_optional),)
+    return pod(usages=usages, created=CHANGED - 300, clock_lead=clock_lead)
+
+
+def open_pod(name: str = "web-1", **more: object) -> PodUsage:
+    """A Pod that requests a token and has none."""
+    return pod(name, usages=(), missing=(MISSING,), **more)
+
+
+def uncertain_pod(name: str = "web-1", **more: object) -> PodUsage:
+    return pod(name, started=CHANGED + 1, **more)
+
+
+def action_for(
+    workload: Workload, *pods: PodUsage, revision: SecretRevision = REVISION, include_uncertain: bool = False
+) -> PlannedAction:
+    (action,) = plan({KEY: revision}, {workload.ref: workload}, pods, include_uncertain=include_uncertain)
+    return action
+
+
+# --- one container, one Pod ---
 
 
 @pytest.mark.parametrize(
-    ("holder", "age"),
+    ("found", "state"),
     [
-        (pod(started=CHANGED - 1), Age.STALE),
-        (pod(started=CHANGED), Age.STALE),
-        (pod(started=CHANGED + SKEW), Age.STALE),
-        (pod(started=LATE), Age.FRESH),
-        (pod(started=LATE, created=CHANGED - 1), Age.FRESH),
-        (pod(started=CHANGED + LAG, created=CHANGED + LAG), Age.STALE),
-        (pod(started=0, created=CHANGED + LAG + 1), Age.FRESH),
-        (pod(started=None), Age.NONE),
-        (starting(created=CHANGED - 1), Age.UNKNOWN),
-        (starting(created=CHANGED + LAG), Age.UNKNOWN),
-        (starting(created=CHANGED + LAG + 1), Age.FRESH),
-        (starting(created=CHANGED - STARTS_WITHIN), Age.UNKNOWN),
-        (starting(created=CHANGED - STARTS_WITHIN - 1), Age.NONE),
-        (starting(created=CHANGED - 1, restarted_for={annotation_for("s"): "bcdfghjklm"}), Age.FRESH),
-        (pod(started=0, restarted_for=MARK), Age.FRESH),
-        (pod(started=0, restarted_for={annotation_for("s"): "other"}), Age.STALE),
-        (pod(started=0, restarted_for={annotation_for("t"): "bcdfghjklm"}), Age.STALE),
+        (pod(started=CHANGED - 1), TokenState.OUTDATED),
+        (pod(started=CHANGED), TokenState.UNCERTAIN),
+        (pod(started=CHANGED + SKEW), TokenState.UNCERTAIN),
+        (pod(started=LATE), TokenState.CURRENT),
+        (pod(started=LATE, created=CHANGED - 1), TokenState.CURRENT),
+        (pod(started=CHANGED + LAG, created=CHANGED + LAG), TokenState.UNCERTAIN),
+        (pod(started=CHANGED - 1, created=CHANGED + LAG), TokenState.OUTDATED),
+        (pod(started=0, created=CHANGED + LAG + 1), TokenState.CURRENT),
+        (pod(started=None), TokenState.NOT_STARTED),
+        (pod(started=None, restarted_for=MARK), TokenState.NOT_STARTED),
+        (starting(created=CHANGED - 1), TokenState.UNCERTAIN),
+        (starting(created=CHANGED + LAG), TokenState.UNCERTAIN),
+        (starting(created=CHANGED + LAG + 1), TokenState.CURRENT),
+        (starting(created=CHANGED - STARTS_WITHIN), TokenState.UNCERTAIN),
+        (starting(created=CHANGED - STARTS_WITHIN - 1), TokenState.NOT_STARTED),
+        (starting(created=None), TokenState.UNCERTAIN),
+        (starting(created=CHANGED - 1, restarted_for=MARK), TokenState.CURRENT),
+        (pod(started=0, restarted_for=MARK), TokenState.CURRENT),
+        (pod(started=0, restarted_for=SECOND_MARK), TokenState.CURRENT),
+        (pod(started=0, restarted_for={MARK_NAME: "other"}), TokenState.OUTDATED),
+        (pod(started=0, restarted_for={annotation_for("t"): "bcdfghjklm"}), TokenState.OUTDATED),
     ],
 )
-def test_age_is_the_templates_mark_or_the_creation_or_the_start(holder: Holder, age: Age) -> None:
-    assert age_of(holder, SECRET, VERSION) is age
+def test_state_follows_from_mark_creation_or_start(found: PodUsage, state: TokenState) -> None:
+    assert state_of(found.usages[0], found, REVISION) is state
+    assert pod_state(found, REVISIONS) is state
 
 
-def test_without_a_time_the_age_is_unknown_and_not_fresh() -> None:
-    assert age_of(pod(started=10**9), SECRET, Version(id="x", changed=None)) is Age.UNKNOWN
+def test_state_without_a_change_time_is_uncertain() -> None:
+    undated = SecretRevision(id="x", changed=None)
+    assert state_of(usage(10**9), pod(), undated) is TokenState.UNCERTAIN
+    assert state_of(usage(0), pod(restarted_for={MARK_NAME: "x"}), undated) is TokenState.CURRENT
 
 
-def test_oldest_container_counts() -> None:
-    uses = tuple(Use(secret=SECRET, containers=(name,), started=at) for name, at in (("web", LATE), ("daprd", 1)))
-    assert age_of(pod(uses=uses), SECRET, VERSION) is Age.STALE
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (waited(started=CHANGED + 1, clock_lead=0), TokenState.CURRENT),
+        (waited(started=CHANGED, clock_lead=0), TokenState.UNCERTAIN),
+        (waited(started=CHANGED + 61, clock_lead=60), TokenState.CURRENT),
+        (waited(started=CHANGED + 60, clock_lead=60), TokenState.UNCERTAIN),
+        (waited(started=CHANGED + 1, clock_lead=None), TokenState.UNCERTAIN),
+        (waited(started=CHANGED + 1, clock_lead=0, is_optional=True), TokenState.UNCERTAIN),
+    ],
+)
+def test_container_that_waited_for_the_first_value_is_current(found: PodUsage, state: TokenState) -> None:
+    assert pod_state(found, {KEY: FIRST}) is state
 
 
-@pytest.mark.parametrize("hold", Hold)
-def test_every_hold_has_advice(hold: Hold) -> None:
-    assert ADVICE[hold]
+@pytest.mark.parametrize(
+    "revision",
+    [
+        SecretRevision(id="x", changed=CHANGED),
+        SecretRevision(id="x", changed=CHANGED, created=CHANGED - 1),
+        SecretRevision(id="x", changed=None, created=None),
+    ],
+)
+def test_waiting_proves_nothing_about_a_later_value(revision: SecretRevision) -> None:
+    assert not revision.is_first
+    assert pod_state(waited(started=CHANGED + 1, clock_lead=0), {KEY: revision}) is TokenState.UNCERTAIN
 
 
-@pytest.mark.parametrize("hold", Hold)
-def test_held_workload_is_held_with_its_old_pods(hold: Hold) -> None:
-    made = step(Workload(ref=WEB, hold=hold), pod("a"), pod("b", started=LATE))
-
-    assert (made.action, made.hold, made.held) == (Action.HOLD, hold, ("a",))
-
-
-def test_fresh_workload_needs_nothing_held_or_not() -> None:
-    fresh = pod(started=LATE)
-    assert step(Workload(ref=WEB), fresh).action is Action.NOTHING
-    assert step(Workload(ref=WEB, hold=Hold.PAUSED), fresh).action is Action.NOTHING
+@pytest.mark.parametrize(
+    ("real_start", "state"), [(CHANGED - 61, TokenState.OUTDATED), (CHANGED - 30, TokenState.UNCERTAIN)]
+)
+def test_started_before_a_recreated_secret_is_never_current(real_start: int, state: TokenState) -> None:
+    # The Secret of the same name that it read was deleted. Its node's clock is 60 s ahead, and was measured with 60 s.
+    assert pod_state(waited(started=real_start + 60, clock_lead=60), {KEY: FIRST}) is state
 
 
-def test_old_pod_restarts_its_workload() -> None:
-    assert step(Workload(ref=WEB), pod(), pod("b", started=LATE)) == Step(
-        ref=WEB, action=Action.RESTART, secrets=(SECRET,), stale=("web-1",)
-    )
+def test_oldest_container_decides_the_state_of_its_pod() -> None:
+    usages = (usage(LATE, container="web"), usage(CHANGED + 1, container="worker"), usage(1))
+    assert pod_state(pod(usages=usages), REVISIONS) is TokenState.OUTDATED
+    assert pod_state(pod(usages=usages[:2]), REVISIONS) is TokenState.UNCERTAIN
+    assert pod_state(pod(usages=(usage(LATE), usage(None))), REVISIONS) is TokenState.NOT_STARTED
 
 
-def test_marked_template_is_waited_for_and_not_restarted_again() -> None:
-    assert step(Workload(ref=WEB, restarted_for=MARK, is_settled=False), pod()).action is Action.WAIT
-    assert step(Workload(ref=WEB, restarted_for=MARK), pod()).action is Action.WAIT
-    assert step(Workload(ref=WEB, restarted_for={annotation_for("s"): "older"}), pod()).action is Action.RESTART
+def test_state_of_a_pod_regards_the_given_keys_alone() -> None:
+    assert pod_state(pod(usages=(usage(0, key=OTHER_KEY),)), REVISIONS) is TokenState.CURRENT
 
 
-def test_restart_that_is_not_ready_yet_is_waited_for() -> None:
-    new = pod(restarted_for=MARK)
-    assert step(Workload(ref=WEB, restarted_for=MARK, is_settled=False), new).action is Action.WAIT
-    assert step(Workload(ref=WEB, is_settled=False), pod(started=LATE)).action is Action.NOTHING
+def test_pod_reads_or_requests_its_keys() -> None:
+    found = pod(usages=(usage(key=OTHER_KEY),), missing=(MISSING,))
+    assert found.keys == {KEY, OTHER_KEY}
 
 
-def test_pods_below_the_partition_are_held_and_the_others_restarted() -> None:
-    pods = [pod(f"db-{number}", position=number) for number in range(3)]
-    made = step(Workload(ref=WEB, partition=2), *pods)
-    assert (made.action, made.hold, made.held) == (Action.RESTART, Hold.PARTITION, ("db-0", "db-1"))
-
-    low = step(Workload(ref=WEB, partition=3), *pods)
-    assert (low.action, low.held) == (Action.HOLD, ("db-0", "db-1", "db-2"))
-
-
-def test_other_tool_that_restarts_is_waited_for() -> None:
-    made = step(Workload(ref=WEB, is_restarted_elsewhere="Reloader"), pod())
-    assert (made.action, made.note) == (Action.WAIT, "Reloader restarts it")
-
-
-def test_recreate_is_told() -> None:
-    assert "Recreate" in step(Workload(ref=WEB, recreates=True), pod()).note
-
-
-def test_ending_pods_are_nobodys_to_restart_and_hold_their_token() -> None:
+def test_ending_pod_is_found_in_its_state() -> None:
     ending = pod(is_ending=True)
-    assert plan({SECRET: VERSION}, {}, [ending]) == ()
-    assert holding({SECRET: VERSION}, [ending, pod("b", started=LATE)]) == (ending,)
+    assert in_state(TokenState.OUTDATED, REVISIONS, [ending, pod("b", started=LATE)]) == (ending,)
+    without = open_pod(is_ending=True)
+    assert without_token({KEY}, [ending, without]) == (without,)
+    assert without_token({OTHER_KEY}, [without]) == ()
 
 
-def test_pod_without_one_of_the_secrets_is_left_out() -> None:
-    assert plan({SecretRef("shop", "other"): VERSION}, {}, [pod()]) == ()
-
-
-def test_first_wave_is_one_workload_of_each_namespace() -> None:
-    steps = [
-        Step(ref=Ref("Deployment", namespace, name), action=Action.RESTART)
-        for namespace in ("a", "b")
-        for name in ("1", "2", "3", "4")
-    ]
-    told = [[f"{one.ref.namespace}{one.ref.name}" for one in wave] for wave in waves(steps, at_once=2)]
-
-    assert told == [["a1", "b1"], ["a2", "a3", "b2", "b3"], ["a4", "b4"]]
-
-
-def test_nothing_to_do_is_no_wave() -> None:
-    assert list(waves([Step(ref=WEB, action=Action.HOLD), Step(ref=WEB, action=Action.NOTHING)], at_once=1)) == []
+# --- revisions and marks ---
 
 
 @pytest.mark.parametrize("name", ["s", "a.b-c", "x" * 253, "x" * 62 + "-y", "x" * 62 + ".y"])
-def test_annotation_of_a_secret_is_a_key_that_kubernetes_takes(name: str) -> None:
+def test_annotation_for_a_secret_is_a_valid_key(name: str) -> None:
     prefix, _, part = annotation_for(name).partition("/")
     assert f"{prefix}/" == names.RESTARTED_FOR
     assert 1 <= len(part) <= 63
@@ -176,22 +207,383 @@ def test_annotation_of_a_secret_is_a_key_that_kubernetes_takes(name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("writers", "version"),
+    ("writers", "revision"),
     [
-        ((), Version(id="mine", changed=None)),
-        ((DataWriter(names.MANAGER, 5, KEYS),), Version(id="mine", changed=5)),
-        ((DataWriter(names.MANAGER, 5, KEYS), DataWriter("eso", 4, KEYS)), Version(id="mine", changed=5)),
-        ((DataWriter(names.MANAGER, 5, KEYS), DataWriter("eso", 6, KEYS)), Version(id="changed-6", changed=6)),
-        ((DataWriter(names.MANAGER, 5, KEYS), DataWriter("eso", 5, KEYS)), Version(id="changed-5", changed=5)),
-        ((DataWriter(names.MANAGER, 5, KEYS), DataWriter("eso", 9, frozenset({"x"}))), Version(id="mine", changed=5)),
+        ((), SecretRevision(id="mine", changed=None)),
+        ((DataWriter(names.MANAGER, 5, DATA_KEYS),), SecretRevision(id="mine", changed=5)),
+        (
+            (DataWriter(names.MANAGER, 5, DATA_KEYS), DataWriter("eso", 4, DATA_KEYS)),
+            SecretRevision(id="mine", changed=5),
+        ),
+        (
+            (DataWriter(names.MANAGER, 5, DATA_KEYS), DataWriter("eso", 6, DATA_KEYS)),
+            SecretRevision(id="changed-6", changed=6),
+        ),
+        (
+            (DataWriter(names.MANAGER, 5, DATA_KEYS), DataWriter("eso", 5, DATA_KEYS)),
+            SecretRevision(id="changed-5", changed=5),
+        ),
+        (
+            (DataWriter(names.MANAGER, 5, DATA_KEYS), DataWriter("eso", 9, frozenset({"x"}))),
+            SecretRevision(id="mine", changed=5),
+        ),
     ],
 )
-def test_our_id_counts_while_nobody_else_has_written_since(writers: tuple[DataWriter, ...], version: Version) -> None:
-    assert (
-        version_of(TokenSecret(ref=SECRET, annotations={names.TOKEN_ID: "mine"}, writers=writers), "token") == version
+def test_our_id_counts_until_another_manager_writes(writers: tuple[DataWriter, ...], revision: SecretRevision) -> None:
+    secret = TokenSecret(ref=SECRET, annotations={names.TOKEN_ID: "mine"}, writers=writers)
+    assert revision_of(secret, "token") == revision
+
+
+def test_revision_without_an_id_is_named_by_its_change() -> None:
+    assert revision_of(TokenSecret(ref=SECRET, writers=(DataWriter("eso", 6, DATA_KEYS),)), "token").id == "changed-6"
+    assert revision_of(TokenSecret(ref=SECRET), "token").id is None
+
+
+def test_revision_has_the_creation_of_the_secret() -> None:
+    writers = (DataWriter("eso", 6, DATA_KEYS),)
+    assert revision_of(TokenSecret(ref=SECRET, writers=writers, created=6), "token").is_first
+    assert not revision_of(TokenSecret(ref=SECRET, writers=writers, created=5), "token").is_first
+    ours = TokenSecret(ref=SECRET, annotations={names.TOKEN_ID: "mine"}, writers=writers[:0], created=6)
+    assert revision_of(ours, "token").created == 6
+
+
+def test_each_restart_for_one_id_changes_the_mark_and_stays_a_mark() -> None:
+    seen: list[str | None] = [None, "older", "older (7)", ""]
+    for before in seen:
+        assert next_mark(before, REVISION) == "bcdfghjklm"
+    marks = ["bcdfghjklm"]
+    for _ in range(12):
+        marks.append(next_mark(marks[-1], REVISION))
+    assert marks[:3] == ["bcdfghjklm", "bcdfghjklm (2)", "bcdfghjklm (3)"]
+    assert len(set(marks)) == len(marks)
+    assert all(is_mark(mark, REVISION) for mark in marks)
+
+
+@pytest.mark.parametrize("value", ["bcdfghjklm (x)", "bcdfghjklm ()", "bcdfghjklm ²", "bcdfghjklm "])
+def test_mark_with_a_broken_count_starts_at_two(value: str) -> None:
+    assert is_mark(value, REVISION)
+    assert next_mark(value, REVISION) == "bcdfghjklm (2)"
+
+
+@pytest.mark.parametrize("value", [None, "", "older", "bcdfghjklmn", "bcdfghjklm(2)", " bcdfghjklm"])
+def test_value_that_begins_with_another_id_is_not_a_mark(value: str | None) -> None:
+    assert not is_mark(value, REVISION)
+
+
+def test_revision_without_an_id_has_no_mark() -> None:
+    assert not is_mark("None", SecretRevision(id=None, changed=CHANGED))
+
+
+# --- the plan ---
+
+
+@pytest.mark.parametrize("reason", SkipReason)
+def test_every_skip_reason_has_advice(reason: SkipReason) -> None:
+    assert ADVICE[reason]
+
+
+@pytest.mark.parametrize("reason", SkipReason)
+def test_workload_with_a_skip_reason_is_skipped(reason: SkipReason) -> None:
+    action = action_for(Workload(ref=WEB, skip_reason=reason), pod("a"), pod("b", started=LATE), open_pod("c"))
+    assert (action.action, action.skip_reason, action.skipped) == (Action.SKIP, reason, ("a", "c"))
+    assert action.marks == {}
+
+
+def test_current_workload_needs_nothing() -> None:
+    current = pod(started=LATE)
+    assert action_for(Workload(ref=WEB), current).action is Action.NOTHING
+    assert action_for(Workload(ref=WEB, skip_reason=SkipReason.PAUSED), current).action is Action.NOTHING
+
+
+def test_outdated_pod_restarts_its_workload() -> None:
+    assert action_for(Workload(ref=WEB), pod(), pod("b", started=LATE)) == PlannedAction(
+        ref=WEB, action=Action.RESTART, keys=(KEY,), outdated=("web-1",), marks=MARK
     )
 
 
-def test_without_an_id_the_time_stands_for_it() -> None:
-    assert version_of(TokenSecret(ref=SECRET, writers=(DataWriter("eso", 6, KEYS),)), "token").id == "changed-6"
-    assert version_of(TokenSecret(ref=SECRET), "token").id is None
+def test_pod_without_the_requested_token_restarts_its_workload() -> None:
+    assert action_for(Workload(ref=WEB), open_pod(), pod("b", started=LATE)) == PlannedAction(
+        ref=WEB, action=Action.RESTART, keys=(KEY,), missing=("web-1",), marks=MARK
+    )
+
+
+def test_uncertain_pod_is_reported_and_restarts_nothing() -> None:
+    assert action_for(Workload(ref=WEB), uncertain_pod()) == PlannedAction(
+        ref=WEB, action=Action.NOTHING, keys=(KEY,), uncertain=("web-1",)
+    )
+
+
+def test_uncertain_pod_is_restarted_on_request() -> None:
+    action = action_for(Workload(ref=WEB), uncertain_pod(), include_uncertain=True)
+    assert (action.action, action.uncertain, action.marks) == (Action.RESTART, ("web-1",), MARK)
+    skipped = action_for(
+        Workload(ref=WEB, skip_reason=SkipReason.ON_DELETE), uncertain_pod(), pod("b"), include_uncertain=True
+    )
+    assert skipped.skipped == ("b", "web-1")
+
+
+def test_marks_name_each_secret_of_the_keys_once() -> None:
+    usages = (usage(), usage(key=OTHER_KEY), usage(key=OTHER_SECRET))
+    revisions = {key: SecretRevision(id=f"id-{key.name}", changed=CHANGED) for key in (KEY, OTHER_KEY, OTHER_SECRET)}
+    (action,) = plan(revisions, {WEB: Workload(ref=WEB)}, [pod(usages=usages)])
+    assert action.marks == {annotation_for("s"): "id-s", annotation_for("t"): "id-t"}
+
+
+def test_marked_template_is_waited_for_and_not_restarted_again() -> None:
+    for marks in (MARK, SECOND_MARK):
+        assert action_for(Workload(ref=WEB, restarted_for=marks, rollout_complete=False), pod()).action is Action.WAIT
+        assert action_for(Workload(ref=WEB, restarted_for=marks), pod()).action is Action.WAIT
+    assert action_for(Workload(ref=WEB, restarted_for={MARK_NAME: "older"}), pod()).action is Action.RESTART
+
+
+def test_restart_that_is_not_ready_yet_is_waited_for() -> None:
+    new = pod(restarted_for=MARK)
+    assert action_for(Workload(ref=WEB, restarted_for=MARK, rollout_complete=False), new).action is Action.WAIT
+    assert action_for(Workload(ref=WEB, rollout_complete=False), pod(started=LATE)).action is Action.NOTHING
+    paused = Workload(ref=WEB, restarted_for=MARK, rollout_complete=False, skip_reason=SkipReason.PAUSED)
+    assert action_for(paused, new).action is Action.NOTHING
+
+
+def test_failed_admission_is_followed_by_a_restart_with_another_mark() -> None:
+    workload = Workload(ref=WEB, restarted_for=MARK)
+    action = action_for(workload, open_pod(restarted_for=MARK))
+    assert (action.action, action.marks) == (Action.RESTART, SECOND_MARK)
+    again = action_for(Workload(ref=WEB, restarted_for=SECOND_MARK), open_pod(restarted_for=SECOND_MARK))
+    assert (again.action, again.marks) == (Action.RESTART, {MARK_NAME: "bcdfghjklm (3)"})
+
+
+def test_open_pod_of_the_previous_template_is_waited_for() -> None:
+    assert action_for(Workload(ref=WEB, restarted_for=MARK), open_pod()).action is Action.WAIT
+    assert action_for(Workload(ref=WEB, restarted_for=SECOND_MARK), open_pod(restarted_for=MARK)).action is Action.WAIT
+
+
+def test_pods_below_the_partition_are_skipped_others_restarted() -> None:
+    pods = [pod("db-0", position=0), open_pod("db-1", position=1), pod("db-2", position=2)]
+    action = action_for(Workload(ref=WEB, partition=2), *pods)
+    assert (action.action, action.skip_reason, action.skipped) == (
+        Action.RESTART,
+        SkipReason.PARTITION,
+        ("db-0", "db-1"),
+    )
+
+    low = action_for(Workload(ref=WEB, partition=3), *pods)
+    assert (low.action, low.skipped) == (Action.SKIP, ("db-0", "db-1", "db-2"))
+    assert low.marks == {}
+
+
+def test_another_tool_that_restarts_is_waited_for() -> None:
+    action = action_for(Workload(ref=WEB, restarted_by="Reloader"), pod())
+    assert (action.action, action.note, action.marks) == (Action.WAIT, "Reloader restarts it", {})
+
+
+def test_recreate_is_noted() -> None:
+    assert "Recreate" in action_for(Workload(ref=WEB, recreates=True), pod()).note
+
+
+def test_ending_pods_need_no_restart() -> None:
+    assert plan(REVISIONS, {}, [pod(is_ending=True), open_pod("b", is_ending=True)]) == ()
+
+
+def test_pod_without_one_of_the_keys_is_left_out() -> None:
+    assert plan({OTHER_SECRET: REVISION, OTHER_KEY: REVISION}, {}, [pod(), open_pod("b")]) == ()
+
+
+@pytest.mark.parametrize(
+    ("workload", "found", "new"),
+    [
+        (Workload(ref=WEB, restarted_for=MARK), pod(restarted_for=MARK), True),
+        (Workload(ref=WEB, restarted_for=MARK), pod(), False),
+        (Workload(ref=WEB, restarted_for=MARK), pod(created=CHANGED + LAG + 1), False),
+        (Workload(ref=WEB, restarted_for=SECOND_MARK), pod(restarted_for=MARK), False),
+        (Workload(ref=WEB, restarted_for=SECOND_MARK), pod(restarted_for=SECOND_MARK), True),
+        (Workload(ref=WEB), pod(created=CHANGED + LAG + 1), True),
+        (Workload(ref=WEB), pod(created=CHANGED + LAG), False),
+        (Workload(ref=WEB), pod(created=None), False),
+    ],
+)
+def test_new_pod_has_the_mark_or_a_later_creation(workload: Workload, found: PodUsage, *, new: bool) -> None:
+    assert is_new(found, workload, [KEY], REVISIONS) is new
+
+
+def test_pod_is_not_new_while_no_time_is_known() -> None:
+    revisions = {KEY: SecretRevision(id="x", changed=None)}
+    assert not is_new(pod(created=10**9), Workload(ref=WEB), [KEY], revisions)
+
+
+def test_first_batch_is_one_workload_of_each_namespace() -> None:
+    actions = [
+        PlannedAction(ref=Ref("Deployment", namespace, name), action=Action.RESTART)
+        for namespace in ("a", "b")
+        for name in ("1", "2", "3", "4")
+    ]
+    made = [[f"{one.ref.namespace}{one.ref.name}" for one in batch] for batch in batches(actions, max_concurrent=2)]
+    assert made == [["a1", "b1"], ["a2", "a3", "b2", "b3"], ["a4", "b4"]]
+
+
+def test_nothing_to_restart_makes_no_batch() -> None:
+    actions = [PlannedAction(ref=WEB, action=Action.SKIP), PlannedAction(ref=WEB, action=Action.NOTHING)]
+    assert list(batches(actions, max_concurrent=1)) == []
+
+
+# --- progress ---
+
+
+@pytest.mark.parametrize(
+    ("action", "uncertain", "state", "state_without_restart", "message"),
+    [
+        (Action.RESTART, (), State.PLANNED, State.NOT_RESTARTED, "note"),
+        (Action.WAIT, (), State.PLANNED, State.NOT_RESTARTED, "note"),
+        (Action.SKIP, (), State.SKIPPED, State.SKIPPED, f"job: {ADVICE[SkipReason.JOB]}"),
+        (Action.NOTHING, (), State.UP_TO_DATE, State.UP_TO_DATE, "note"),
+        (Action.NOTHING, ("a",), State.UNCERTAIN, State.UNCERTAIN, UNCERTAIN),
+    ],
+)
+def test_progress_of_a_plan_follows_from_its_action(
+    action: Action, uncertain: tuple[str, ...], state: State, state_without_restart: State, message: str
+) -> None:
+    reason = SkipReason.JOB if action is Action.SKIP else None
+    planned = PlannedAction(
+        ref=WEB,
+        action=action,
+        outdated=("o",),
+        uncertain=uncertain,
+        missing=("m",),
+        skip_reason=reason,
+        note="note",
+    )
+    assert initial_progress([planned]) == {
+        WEB: Progress(ref=WEB, state=state, message=message, outdated=("o",), uncertain=uncertain, missing=("m",))
+    }
+    assert initial_progress([planned], restart=False)[WEB].state is state_without_restart
+
+
+@pytest.mark.parametrize(
+    ("progress", "unfinished"),
+    [
+        (Progress(ref=WEB, state=State.READY), False),
+        (Progress(ref=WEB, state=State.READY, outdated=("db-0",)), True),
+        (Progress(ref=WEB, state=State.READY, uncertain=("db-0",)), True),
+        (Progress(ref=WEB, state=State.READY, missing=("db-0",)), True),
+        (Progress(ref=WEB, state=State.UP_TO_DATE), False),
+        (Progress(ref=WEB, state=State.STARTED, outdated=("a",)), False),
+        (Progress(ref=WEB, state=State.PLANNED, outdated=("a",)), True),
+        (Progress(ref=WEB, state=State.RESTARTING), True),
+        (Progress(ref=WEB, state=State.SKIPPED), True),
+        (Progress(ref=WEB, state=State.UNCERTAIN), True),
+        (Progress(ref=WEB, state=State.FAILED), True),
+        (Progress(ref=WEB, state=State.NOT_INJECTED), True),
+        (Progress(ref=WEB, state=State.UNKNOWN), True),
+        (Progress(ref=WEB, state=State.NOT_STARTED), True),
+        (Progress(ref=WEB, state=State.NOT_RESTARTED), True),
+    ],
+)
+def test_progress_is_unfinished_unless_all_pods_are_current(progress: Progress, *, unfinished: bool) -> None:
+    assert progress.is_unfinished is unfinished
+
+
+RESTART = PlannedAction(ref=WEB, action=Action.RESTART, keys=(KEY,), marks=MARK, note="note")
+MARKED = Workload(ref=WEB, restarted_for=MARK)
+NEW = pod("new", restarted_for=MARK)
+
+
+def progress(
+    workload: Workload | None, *pods: PodUsage, action: PlannedAction = RESTART, expected: object = EXPECTED
+) -> Progress:
+    return progress_of(action, workload, pods, REVISIONS, expected)  # type: ignore[arg-type] # a mapping
+
+
+def test_ready_is_every_expected_reference_and_no_old_pod() -> None:
+    assert progress(MARKED, NEW) == Progress(ref=WEB, state=State.READY)
+    assert progress(MARKED) == Progress(ref=WEB, state=State.READY)
+    assert progress(MARKED, pod("new", usages=(usage(None),), restarted_for=MARK)).state is State.READY
+
+
+@pytest.mark.parametrize("old", [pod("old"), uncertain_pod("old"), open_pod("old")])
+def test_not_ready_while_an_old_pod_is_left(old: PodUsage) -> None:
+    found = progress(MARKED, NEW, old)
+    assert (found.state, found.message) == (State.RESTARTING, "note")
+    assert (*found.outdated, *found.uncertain, *found.missing) == ("old",)
+
+
+def test_not_ready_while_the_rollout_is_not_complete() -> None:
+    moving = Workload(ref=WEB, restarted_for=MARK, rollout_complete=False, trouble="quota")
+    assert progress(moving, NEW) == Progress(ref=WEB, state=State.RESTARTING, message="quota")
+
+
+@pytest.mark.parametrize(
+    "usages",
+    [
+        (),
+        (usage(container="web"),),
+        (usage(is_optional=True),),
+        (usage(key=OTHER_KEY),),
+    ],
+    ids=["no-reference", "another-container", "optional", "another-key"],
+)
+def test_new_pod_that_lacks_an_expected_reference_is_not_injected(usages: tuple[ContainerUsage, ...]) -> None:
+    found = progress(MARKED, pod("new", usages=usages, restarted_for=MARK))
+    assert found.state is State.NOT_INJECTED
+    assert found.message == "new Pod new has no token in daprd: the webhook did not inject it"
+
+
+def test_not_injected_names_every_lacking_container() -> None:
+    found = progress(MARKED, pod("new", restarted_for=MARK), expected={KEY: ("web", "daprd", "api")})
+    assert "no token in api, web:" in found.message
+
+
+def test_old_pod_lacks_nothing_that_is_expected_of_new_ones() -> None:
+    old = pod("old", usages=(usage(container="web"),), created=CHANGED - 1)
+    assert progress(MARKED, NEW, old).state is State.RESTARTING
+
+
+def test_expected_of_nothing_lacks_nothing() -> None:
+    assert progress(MARKED, pod("new", usages=(), restarted_for=MARK), expected={}).state is State.READY
+
+
+def test_new_pod_of_another_tools_restart_is_checked_too() -> None:
+    waits = PlannedAction(ref=WEB, action=Action.WAIT, keys=(KEY,))
+    reloaded = Workload(ref=WEB, restarted_by="Reloader")
+    created = CHANGED + LAG + 1
+    assert progress(reloaded, pod("new", created=created), action=waits).state is State.READY
+    assert progress(reloaded, open_pod("new", created=created), action=waits).state is State.NOT_INJECTED
+
+
+def test_ready_above_the_partition_reports_the_pods_below() -> None:
+    action = PlannedAction(
+        ref=DB, action=Action.RESTART, keys=(KEY,), marks=MARK, skip_reason=SkipReason.PARTITION, skipped=("db-0",)
+    )
+    workload = Workload(ref=DB, partition=1, restarted_for=MARK)
+    new = pod("db-1", position=1, restarted_for=MARK)
+    found = progress(workload, pod("db-0", position=0), new, action=action)
+    assert (found.state, found.outdated) == (State.READY, ("db-0",))
+    assert found.message == f"partition: {ADVICE[SkipReason.PARTITION]}"
+    assert found.is_unfinished
+
+
+def test_deleted_workload_is_ready() -> None:
+    assert progress(None, pod()) == Progress(ref=WEB, state=State.READY, message=DELETED)
+
+
+def test_workload_that_may_no_longer_be_restarted_has_failed() -> None:
+    paused = Workload(ref=WEB, restarted_for=MARK, rollout_complete=False, skip_reason=SkipReason.PAUSED)
+    found = progress(paused, pod())
+    assert found.state is State.FAILED
+    assert found.message == f"changed during the rollout: paused: {ADVICE[SkipReason.PAUSED]}"
+
+
+def test_removed_mark_after_the_rollout_has_failed() -> None:
+    assert "removed our annotation" in progress(Workload(ref=WEB), pod()).message
+    assert progress(Workload(ref=WEB), pod()).state is State.FAILED
+    moving = Workload(ref=WEB, rollout_complete=False)
+    assert progress(moving, pod()).state is State.RESTARTING
+    waits = PlannedAction(ref=WEB, action=Action.WAIT, keys=(KEY,))
+    assert progress(Workload(ref=WEB), pod(), action=waits).state is State.RESTARTING
+
+
+def test_rollout_that_the_cluster_gave_up_has_failed() -> None:
+    stuck = Workload(ref=WEB, restarted_for=MARK, rollout_complete=False, failure="deadline")
+    assert progress(stuck, pod()) == Progress(ref=WEB, state=State.FAILED, message="deadline", outdated=("web-1",))
+
+
+def test_object_without_a_cluster_prints_as_a_person_reads_it() -> None:
+    assert str(WEB) == "Deployment shop/web"
