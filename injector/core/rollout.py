@@ -30,6 +30,8 @@ SKEW: Final = 120
 STARTS_WITHIN: Final = 600
 # The longest name part of an annotation's key.
 _MAX_NAME_PART: Final = 63
+# Digits of a count in a mark. Longer ones are not ours: users can write any annotation into a template.
+_MAX_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -274,7 +276,8 @@ def next_mark(value: str | None, revision: SecretRevision) -> str:
     if value is None or not is_mark(value, revision):
         return str(revision.id)
     count = value.partition(" ")[2].strip("()")
-    return f"{revision.id} ({int(count) + 1 if count.isdecimal() else 2})"
+    is_count = count.isdecimal() and len(count) <= _MAX_DIGITS
+    return f"{revision.id} ({int(count) + 1 if is_count else 2})"
 
 
 def state_of(usage: ContainerUsage, pod: PodUsage, revision: SecretRevision) -> TokenState:

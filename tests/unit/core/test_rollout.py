@@ -259,7 +259,9 @@ def test_each_restart_for_one_id_changes_the_mark_and_stays_a_mark() -> None:
     assert all(is_mark(mark, REVISION) for mark in marks)
 
 
-@pytest.mark.parametrize("value", ["bcdfghjklm (x)", "bcdfghjklm ()", "bcdfghjklm ²", "bcdfghjklm "])
+@pytest.mark.parametrize(
+    "value", ["bcdfghjklm (x)", "bcdfghjklm ()", "bcdfghjklm ²", "bcdfghjklm ", f"bcdfghjklm ({'9' * 5000})"]
+)
 def test_mark_with_a_broken_count_starts_at_two(value: str) -> None:
     assert is_mark(value, REVISION)
     assert next_mark(value, REVISION) == "bcdfghjklm (2)"
