@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from http.server import BaseHTTPRequestHandler
 
 
@@ -15,12 +16,14 @@ def read_json(handler: BaseHTTPRequestHandler) -> Any:  # noqa: ANN401 - JSON
     return json.loads(handler.rfile.read(length)) if length else None
 
 
-def send_json(handler: BaseHTTPRequestHandler, status: int, told: object) -> None:
-    """The whole response."""
+def send_json(handler: BaseHTTPRequestHandler, status: int, told: object, warnings: Sequence[str] = ()) -> None:
+    """The whole response, with warnings as an API server sends them (RFC 7234, code 299)."""
     content = json.dumps(told).encode()
     handler.send_response(status)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", str(len(content)))
+    for warning in warnings:
+        handler.send_header("Warning", f'299 - "{warning}"')
     handler.end_headers()
     handler.wfile.write(content)
 

@@ -47,6 +47,8 @@ class ApiServer:
     calls: list[str] = field(default_factory=list)
     called: Callable[[str], None] = lambda _: None  # before a call is answered: what controllers did meanwhile
     patched: Callable[[Json], None] = lambda _: None
+    admitted: Callable[[Json], Json] = lambda pod: pod  # what admission makes of a Pod that is created
+    warnings: list[str] = field(default_factory=list)  # of admission, sent with each Pod that is created
     expires: int = 0  # how many continued lists are answered with 410
     _server: http.server.ThreadingHTTPServer | None = None
     _thread: threading.Thread | None = None
@@ -60,7 +62,9 @@ class ApiServer:
             disable_nagle_algorithm = True
 
             def _answer(self) -> None:
-                send_json(self, *owner.answer(self.command, self.path, read_json(self)))
+                status, answer = owner.answer(self.command, self.path, read_json(self))
+                is_new_pod = self.command == "POST" and answer.get("kind") == "Pod"
+                send_json(self, status, answer, owner.warnings if is_new_pod else ())
 
             do_GET = do_POST = do_PUT = do_PATCH = _answer  # noqa: N815 - the library's names
 
@@ -152,8 +156,13 @@ class ApiServer:
     def _create(self, plural: str, namespace: str, body: Json, *, dry_run: bool) -> tuple[int, Json]:
         if ("namespaces", "", namespace) not in self.objects:
             return _status(404, "NotFound", f'namespaces "{namespace}" not found')
-        if (plural, namespace, body["metadata"]["name"]) in self.objects:
+        meta = body["metadata"]
+        name = meta.get("name") or f"{meta['generateName']}{self._version:05d}"
+        if (plural, namespace, name) in self.objects:
             return _status(409, "AlreadyExists", "already exists")
+        body = {**body, "metadata": {**meta, "name": name}}
+        if plural == "pods":
+            body = self.admitted(body)
         return 201, body if dry_run else self.put(plural, _written(body))
 
     def _change(self, method: str, plural: str, known: Json, body: Json) -> Json:

@@ -45,6 +45,23 @@ def pod(workload: str, number: int = 1, *, owner: bool = True, secret: str = "s"
     return {"metadata": meta, "spec": {"nodeName": "node", "containers": [container]}, "status": status}
 
 
+def admitted(pod: Json, secret: str = "s") -> Json:
+    """A Pod after a webhook that gives each of its sidecars the token."""
+    reference = {"secretKeyRef": {"name": secret, "key": "token"}}
+    entry = {"name": "DAPR_API_TOKEN", "valueFrom": reference}
+    spec = pod["spec"]
+    return {
+        **pod,
+        "spec": {
+            **spec,
+            "containers": [
+                {**one, "env": [*(one.get("env") or ()), entry]} if one["name"] == "daprd" else one
+                for one in spec["containers"]
+            ],
+        },
+    }
+
+
 def replica_set(workload: str) -> Json:
     """The one of a Deployment."""
     owners = [controlled_by("Deployment", workload)]

@@ -1,4 +1,4 @@
-"""A rotation of many workloads: what it asks the API server for, look by look."""
+"""Rollouts against an API server on loopback: what a run calls, look by look, and when it stops."""
 
 from __future__ import annotations
 
@@ -6,96 +6,212 @@ import asyncio
 import copy
 from typing import TYPE_CHECKING, Any
 
-from injector.core.ownership import SecretRef
-from injector.core.rollout import plan, version_of
+import pytest
+
+from injector.core.ownership import SecretKey
+from injector.core.rollout import DELETED, State, plan, revision_of
 from injector.kube.client import Api
-from injector.tokens import observing, reading
-from injector.tokens.observing import Owners
-from injector.tokens.rolling import Pace, Roller, State
-from tests.unit.cli.apiserver import ApiServer
+from injector.kube.errors import UnavailableError
+from injector.rotation import admission
+from injector.rotation.observe import Owners, observe
+from injector.rotation.roller import Pace, Roller, SupersededError
+from injector.tokens import reading
+from tests.unit.cli.apiserver import ApiServer, Refusal
+from tests.unit.cli.controllers import Controllers
 from tests.unit.cli.objects import deployment, namespace, pod, replica_set, secret
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from injector.core.rollout import PlannedAction, Progress
+
 Json = dict[str, Any]
-WORKLOADS = 8
-S = SecretRef("shop", "s")
+KEY = SecretKey("shop", "s", "token")
+PACE = Pace(max_concurrent=4, timeout=60, interval=0)
 
 
-class Controllers:
-    """Replace a Deployment's Pod once it was looked at so many times after its restart."""
-
-    def __init__(self, server: ApiServer, looks: int) -> None:
-        self.server = server
-        self.looks = looks
-        self.pending: dict[str, int] = {}
-        server.patched = self.patched
-        server.called = self.called
-
-    def patched(self, changed: Json) -> None:
-        changed["status"] = {**changed["status"], "updatedReplicas": 0}
-        self.pending[changed["metadata"]["name"]] = self.looks
-
-    def called(self, call: str) -> None:
-        if not call.startswith("GET /api/v1/namespaces/shop/pods"):
-            return
-        for name in list(self.pending):
-            self.pending[name] -= 1
-            if not self.pending[name]:
-                del self.pending[name]
-                self.replace(name)
-
-    def replace(self, name: str) -> None:
-        found = self.server.objects["deployments", "shop", name]
-        found["status"] = {**found["status"], "updatedReplicas": 1}
-        new = copy.deepcopy(pod(name))
-        new["metadata"] |= {
-            "name": f"{name}-2-1",
-            "annotations": found["spec"]["template"]["metadata"]["annotations"],
-        }
-        new["metadata"]["ownerReferences"][0] |= {"name": f"{name}-2", "uid": f"replicasets-{name}-2"}
-        del self.server.objects["pods", "shop", f"{name}-1-1"]
-        next_set = replica_set(name)
-        next_set["metadata"]["name"] = f"{name}-2"
-        self.server.put("replicasets", next_set)
-        self.server.put("pods", new)
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ApiServer]:
+    with ApiServer(tmp_path) as running:
+        running.put("namespaces", namespace())
+        running.put("secrets", secret("s"))
+        yield running
 
 
-def rolled(folder: Path, *, looks: int) -> Counter[str]:
-    """What a rotation of all of them asked for after its plan, when each wave takes so many looks."""
-    with ApiServer(folder) as server:
-        server.put("namespaces", namespace())
-        server.put("secrets", secret("s"))
-        for number in range(WORKLOADS):
-            name = f"web{number}"
-            server.put("pods", pod(name))
-            server.put("replicasets", replica_set(name))
-            server.put("deployments", deployment(name))
-        Controllers(server, looks)
-
-        async def work() -> None:
-            async with await Api.from_kubeconfig(str(server.kubeconfig)) as api:
-                found = server.objects["secrets", "shop", "s"]
-                versions = {S: version_of(reading.token_secret(found), "token")}
-                keys = {S: "token"}
-                owners = Owners(api)
-                seen = await observing.observe(api, keys, owners)
-                steps = plan(versions, seen.workloads, seen.holders)
-                server.calls.clear()
-                roller = Roller(api, keys, versions, Pace(at_once=4, timeout=60, interval=0), lambda _: None, owners)
-                await roller.roll(steps, wait=True)
-                assert {one.state for one in roller.progress.values()} == {State.READY}
-
-        asyncio.run(work())
-        return server.counted()
+def put_workloads(server: ApiServer, count: int) -> None:
+    for number in range(count):
+        name = f"web{number}"
+        server.put("pods", pod(name))
+        server.put("replicasets", replica_set(name))
+        server.put("deployments", deployment(name))
 
 
-def test_owners_are_asked_for_once_however_often_it_is_looked(tmp_path: Path) -> None:
-    few, many = (rolled(tmp_path, looks=looks) for looks in (1, 5))
-    waves = 3  # of 1, 4 and 3
-    for looks, counted in ((1, few), (5, many)):
-        assert counted["LIST pods"] == waves * looks
-        assert counted["GET replicasets"] == WORKLOADS, "the new ones; whose the old ones are is known"
-        assert counted["GET deployments"] == WORKLOADS * looks, "each of a wave at each look"
+def roll(
+    server: ApiServer,
+    pace: Pace = PACE,
+    *,
+    wait: bool = True,
+    planned: Callable[[Sequence[PlannedAction]], None] = lambda _: None,
+    reports: list[list[State]] | None = None,
+) -> dict[str, Progress]:
+    """Restart everything that uses the Secret; the progress by the workload's name. `planned`: called in between."""
+    progress: dict[str, Progress] = {}
+
+    async def work() -> None:
+        async with await Api.from_kubeconfig(str(server.kubeconfig)) as api:
+            found = server.objects["secrets", "shop", "s"]
+            revisions = {KEY: revision_of(reading.token_secret(found), "token")}
+            owners = Owners(api)
+            seen = await observe(api, revisions.keys(), owners)
+            actions = plan(revisions, seen.workloads, seen.pods)
+            admissions = admission.assumed(actions, seen.pods)
+            planned(actions)
+            server.calls.clear()
+
+            def report(now: object) -> None:
+                if reports is not None:
+                    reports.append([one.state for one in now.values()])  # type: ignore[attr-defined] # a mapping
+
+            roller = Roller(api, revisions, admissions, pace, report, owners)
+            try:
+                await roller.roll(actions, wait=wait)
+            finally:
+                progress.update({ref.name: one for ref, one in roller.progress.items()})
+
+    asyncio.run(work())
+    return progress
+
+
+def states(progress: dict[str, Progress]) -> dict[str, State]:
+    return {name: one.state for name, one in progress.items()}
+
+
+def without_token(name: str) -> Json:
+    """A Pod whose sidecar came without the token."""
+    new = copy.deepcopy(pod(name))
+    new["spec"]["containers"][0]["env"] = []
+    return new
+
+
+def test_owners_are_read_once_however_many_looks_it_takes(tmp_path: Path) -> None:
+    count = 8
+
+    def calls(looks: int) -> Counter[str]:
+        with ApiServer(tmp_path) as server:
+            server.put("namespaces", namespace())
+            server.put("secrets", secret("s"))
+            put_workloads(server, count)
+            Controllers(server, looks)
+            assert set(states(roll(server)).values()) == {State.READY}
+            return server.counted()
+
+    batches = 3  # of 1, 4 and 3
+    for looks in (1, 5):
+        counted = calls(looks)
+        assert counted["LIST pods"] == batches * looks
+        assert counted["GET replicasets"] == count, "the new ones; the owners of the old ones are known"
+        assert counted["GET deployments"] == count * looks, "each of a batch at each look"
+
+
+def test_new_pod_without_the_token_stops_all_later_batches(server: ApiServer) -> None:
+    put_workloads(server, 3)
+    controllers = Controllers(server, make=without_token)
+    progress = roll(server)
+    assert states(progress) == {"web0": State.NOT_INJECTED, "web1": State.NOT_STARTED, "web2": State.NOT_STARTED}
+    assert progress["web0"].message == "new Pod web0-2-1 has no token in daprd: the webhook did not inject it"
+    assert progress["web1"].message == "an earlier workload failed"
+    assert controllers.restarted == ["web0"]
+
+
+def test_new_pod_without_the_token_ends_the_wait_for_its_batch(server: ApiServer) -> None:
+    put_workloads(server, 4)
+    controllers = Controllers(server, make=lambda name: without_token(name) if name == "web2" else pod(name))
+    # A wait for web1 would not end: its Pod is never replaced.
+    patched = server.patched
+    server.patched = lambda changed: patched(changed) if changed["metadata"]["name"] != "web1" else None
+    progress = roll(server, Pace(max_concurrent=2, timeout=10**6, interval=0))
+    assert states(progress) == {
+        "web0": State.READY,
+        "web1": State.RESTARTING,
+        "web2": State.NOT_INJECTED,
+        "web3": State.NOT_STARTED,
+    }
+    assert controllers.restarted == ["web0", "web2"]
+
+
+def test_pod_that_is_not_replaced_in_time_fails_its_workload(server: ApiServer) -> None:
+    put_workloads(server, 2)
+    condition = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
+    server.objects["deployments", "shop", "web0"]["status"]["conditions"] = [condition]
+    progress = roll(server, Pace(timeout=0, interval=0))
+    assert states(progress) == {"web0": State.FAILED, "web1": State.NOT_STARTED}
+    assert progress["web0"].message == "not ready within 0 s: exceeded quota: small"
+    assert progress["web0"].outdated == ("web0-1-1",)
+
+
+def test_roll_without_waiting_starts_every_batch(server: ApiServer) -> None:
+    put_workloads(server, 3)
+    controllers = Controllers(server)
+    assert set(states(roll(server, wait=False)).values()) == {State.STARTED}
+    assert controllers.restarted == ["web0", "web1", "web2"]
+    assert server.counted()["LIST pods"] == 0
+
+
+def test_workload_deleted_since_the_plan_is_ready(server: ApiServer) -> None:
+    put_workloads(server, 1)
+    progress = roll(server, planned=lambda _: server.objects.pop(("deployments", "shop", "web0")))
+    assert (progress["web0"].state, progress["web0"].message) == (State.READY, DELETED)
+
+
+def test_workload_deleted_during_the_rollout_is_ready(server: ApiServer) -> None:
+    put_workloads(server, 1)
+    server.patched = lambda _: server.objects.pop(("deployments", "shop", "web0"))
+    progress = roll(server)
+    assert (progress["web0"].state, progress["web0"].message) == (State.READY, DELETED)
+
+
+def test_secret_rotated_again_stops_the_roll(server: ApiServer) -> None:
+    put_workloads(server, 2)
+    Controllers(server)
+    patched = server.patched
+
+    def rotate_again(changed: Json) -> None:
+        patched(changed)
+        server.objects["secrets", "shop", "s"]["metadata"]["annotations"]["dapr-token-injector/token-id"] = "later"
+
+    server.patched = rotate_again
+    with pytest.raises(SupersededError, match="Secret shop/s was rotated again by another process"):
+        roll(server)
+    assert server.counted()["PATCH deployments"] == 1
+
+
+def test_api_server_that_is_away_for_one_look_ends_nothing(server: ApiServer) -> None:
+    put_workloads(server, 1)
+    controllers = Controllers(server, looks=2)
+    called = server.called
+
+    def fail_once(call: str) -> None:
+        called(call)
+        is_first = controllers.restarted and server.counted()["LIST pods"] == 1
+        server.refusals = [Refusal("GET .*/pods", 503, "away")] if is_first else []
+
+    server.called = fail_once
+    assert states(roll(server)) == {"web0": State.READY}
+    assert server.counted()["LIST pods"] == 2
+
+
+def test_api_server_that_is_away_at_the_deadline_ends_the_roll(server: ApiServer) -> None:
+    put_workloads(server, 1)
+    server.patched = lambda _: server.refusals.append(Refusal("GET .*/pods", 503, "away"))
+    with pytest.raises(UnavailableError, match="cannot list pods"):
+        roll(server, Pace(timeout=0, interval=0))
+
+
+def test_progress_is_reported_at_each_change(server: ApiServer) -> None:
+    put_workloads(server, 1)
+    Controllers(server, looks=2)
+    reports: list[list[State]] = []
+    roll(server, reports=reports)
+    assert reports == [[State.RESTARTING], [State.RESTARTING], [State.READY]]
