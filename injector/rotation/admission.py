@@ -190,29 +190,31 @@ def lacking_of(
     """Return the containers of an answered Pod that should have a token and have none, or an optional reference.
 
     A container should have one when the Pod requests it by annotation, or when running Pods have it in a variable. A
-    container that has a value from elsewhere, or that the template no longer has, lacks nothing.
+    container that has a value from elsewhere, or that the template no longer has, lacks nothing. Optional references of
+    app containers are the users' own.
     """
     usage = _answered(answer, ref, expected)
-    wanted = {(one.key, one.container, one.variable) for one in (usage.missing if usage is not None else ())}
+    wanted = {
+        (one.key, one.container, one.variable)
+        for pod in running
+        for one in pod.usages
+        if one.variable in _TOKENS and (not one.is_optional or one.container == names.SIDECAR)
+    }
     if usage is not None:
         wanted |= {(one.key, one.container, one.variable) for one in usage.usages if _is_optional_sidecar(one)}
-    wanted |= {
-        (one.key, one.container, one.variable) for pod in running for one in pod.usages if one.variable in _TOKENS
-    }
     spec = answer.get("spec") or {}
     containers = {one["name"]: one for part in ("initContainers", "containers") for one in spec.get(part) or ()}
-    return tuple(
-        sorted(
-            {
-                container
-                for key, container, variable in wanted
-                if key in expected
-                and container in containers
-                and container not in expected[key]
-                and not decode.has_certain_value(containers[container], variable)
-            }
-        )
-    )
+    lacking = {
+        container
+        for key, container, variable in wanted
+        if key in expected
+        and container in containers
+        and container not in expected[key]
+        and not decode.has_certain_value(containers[container], variable)
+    }
+    # Also where the other token of the same key is there.
+    requested = {one.container for one in (usage.missing if usage is not None else ())}
+    return tuple(sorted(lacking | requested))
 
 
 def _is_optional_sidecar(usage: ContainerUsage) -> bool:
