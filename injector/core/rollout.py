@@ -502,7 +502,8 @@ def progress_of(
 
     Returns:
         `ready` when every new Pod has the reference in every expected container and no Pod that the rollout reaches
-        runs another value; `not-injected` as soon as one new Pod has it not; `failed`, or `restarting`.
+        runs another value; `not-injected` as soon as one new Pod has it not, or requests a token and has none;
+        `failed`, or `restarting`.
     """
     if workload is None:
         return Progress(ref=action.ref, state=State.READY, message=DELETED)
@@ -542,9 +543,10 @@ DELETED: Final = "it was deleted"
 
 
 def _lacking(
-    pod: PodUsage, keys: Iterable[SecretKey], expected: Mapping[SecretKey, Collection[str]]
+    pod: PodUsage, keys: Collection[SecretKey], expected: Mapping[SecretKey, Collection[str]]
 ) -> tuple[str, ...]:
-    """The expected containers without a reference that the kubelet must resolve."""
+    """The expected containers without a reference that the kubelet must resolve, and sidecars without a value."""
     having = {(one.key, one.container) for one in pod.usages if not one.is_optional}
     wanted = {(key, container) for key in keys for container in expected.get(key, ())}
-    return tuple(sorted({container for key, container in wanted - having}))
+    without = {one.container for one in pod.missing if one.key in keys}
+    return tuple(sorted({container for key, container in wanted - having} | without))

@@ -281,7 +281,9 @@ def rollouts(draw: st.DrawFn) -> tuple[PlannedAction, Workload, list[PodUsage], 
 
 
 def lacks(pod: PodUsage, keys: Collection[SecretKey], expected: Mapping[SecretKey, Collection[str]]) -> bool:
-    """Whether one of the expected containers has no reference that its kubelet must resolve."""
+    """Whether it misses a token, or one of the expected containers has no reference that its kubelet must resolve."""
+    if any(one.key in keys for one in pod.missing):
+        return True
     certain = {(usage.key, usage.container) for usage in pod.usages if not usage.is_optional}
     return any((key, container) not in certain for key in keys for container in expected.get(key, ()))
 

@@ -528,6 +528,17 @@ def test_new_pod_that_lacks_an_expected_reference_is_not_injected(usages: tuple[
     assert found.message == "new Pod new has no token in daprd: the webhook did not inject it"
 
 
+def test_new_pod_without_the_requested_token_is_not_injected() -> None:
+    usages = (usage(),)  # the same key under another variable
+    new = pod("new", usages=usages, missing=(MISSING,), restarted_for=MARK)
+    for expected in (EXPECTED, {}):
+        found = progress(MARKED, new, expected=expected)
+        assert (found.state, found.missing) == (State.NOT_INJECTED, ("new",))
+        assert "no token in daprd" in found.message
+    elsewhere = MissingToken(key=OTHER_SECRET, container="daprd", variable=names.APP_TOKEN_ENV)
+    assert progress(MARKED, pod("new", missing=(elsewhere,), restarted_for=MARK)).state is State.READY
+
+
 def test_not_injected_names_every_lacking_container() -> None:
     found = progress(MARKED, pod("new", restarted_for=MARK), expected={KEY: ("web", "daprd", "api")})
     assert "no token in api, web:" in found.message
