@@ -170,6 +170,19 @@ def test_started_before_a_recreated_secret_is_never_current(real_start: int, sta
     assert pod_state(waited(started=real_start + 60, clock_lead=60), {KEY: FIRST}) is state
 
 
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (pod(usages=(usage(CHANGED + 60, ran_before=True),)), TokenState.OUTDATED),
+        (pod(usages=(usage(LATE, ran_before=True),)), TokenState.OUTDATED),
+        (pod(usages=(usage(LATE, ran_before=True),), restarted_for=MARK), TokenState.CURRENT),
+    ],
+)
+def test_container_seen_running_before_the_change_is_outdated(found: PodUsage, state: TokenState) -> None:
+    # The clock of its node is ahead.
+    assert pod_state(found, REVISIONS) is state
+
+
 def test_oldest_container_decides_the_state_of_its_pod() -> None:
     usages = (usage(LATE, container="web"), usage(CHANGED + 1, container="worker"), usage(1))
     assert pod_state(pod(usages=usages), REVISIONS) is TokenState.OUTDATED

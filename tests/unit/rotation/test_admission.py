@@ -39,12 +39,6 @@ def template(*containers: Json, annotations: Json | None = None, **spec: object)
     return {"metadata": meta, "spec": {"containers": list(containers or [container()]), **spec}}
 
 
-def sample(*containers: Json, init: tuple[Json, ...] = ()) -> Json:
-    """A running Pod of the workload."""
-    meta = {"namespace": "shop", "name": "web-1"}
-    return {"metadata": meta, "spec": {"containers": list(containers), "initContainers": list(init)}}
-
-
 def answer(*containers: Json, init: tuple[Json, ...] = (), annotations: Json | None = None) -> Json:
     """A Pod after admission; a dry run of a generated name may come back without a name."""
     return {
@@ -90,7 +84,7 @@ def test_template_is_not_modified() -> None:
     claims = [{"metadata": {"name": "data"}}]
     before = workload(template(container(), volumes=[{"name": "data"}]), volumeClaimTemplates=claims)
     after = copy.deepcopy(before)
-    pod_of_template(after, sample(sidecar(resources={"limits": {"cpu": "1"}})))
+    pod_of_template(after, ("containers", FRAME))
     assert after == before
 
 
@@ -106,40 +100,35 @@ def test_pod_of_a_stateful_set_mounts_its_claims() -> None:
     ]
 
 
-KEPT = {"resources": {"limits": {"cpu": "1"}}, "securityContext": {"runAsNonRoot": True}}
+FRAME = {"name": "daprd", "image": "daprd:1", "resources": {"limits": {"cpu": "1"}}}
 
 
-def test_placeholder_is_like_the_sidecar_of_a_running_pod() -> None:
-    running_sidecar = sidecar(secret_env("s"), args=["--x"], ports=[{"containerPort": 3500}], **KEPT)
-    made = pod_of_template(workload(template()), sample(container(), running_sidecar))
-    assert made["spec"]["containers"] == [container(), {"name": "daprd", "image": "daprd:1", **KEPT}]
-    assert "initContainers" not in made["spec"]
+def test_placeholder_is_the_frame_of_a_running_sidecar() -> None:
+    made = pod_of_template(workload(template()), ("containers", FRAME))
+    assert made["spec"] == {"containers": [container(), FRAME]}
 
 
 def test_placeholder_of_a_native_sidecar_is_an_init_container() -> None:
-    native = sidecar(secret_env("s"), restartPolicy="Always", **KEPT)
-    made = pod_of_template(
-        workload(template(initContainers=[container("init")])), sample(container(), init=(container("init"), native))
-    )
-    placeholder = {"name": "daprd", "image": "daprd:1", "restartPolicy": "Always", **KEPT}
-    assert made["spec"]["initContainers"] == [container("init"), placeholder]
-    assert made["spec"]["containers"] == [container()]
+    native = {**FRAME, "restartPolicy": "Always"}
+    for init in ([], [container("init")]):
+        spec = {"initContainers": init} if init else {}
+        made = pod_of_template(workload(template(**spec)), ("initContainers", native))
+        assert made["spec"] == {"containers": [container()], "initContainers": [*init, native]}
 
 
-@pytest.mark.parametrize("found", [None, sample(container())])
-def test_placeholder_without_a_running_sidecar_has_an_image(found: Json | None) -> None:
-    made = pod_of_template(workload(template()), found)
-    assert made["spec"]["containers"][1:] == [{"name": "daprd", "image": "daprio/daprd"}]
+def test_placeholder_without_a_running_sidecar_has_an_image() -> None:
+    made = pod_of_template(workload(template()), None)
+    assert made["spec"]["containers"] == [container(), {"name": "daprd", "image": "daprio/daprd"}]
 
 
 def test_placeholder_is_added_where_the_running_pod_has_a_sidecar() -> None:
-    made = pod_of_template(workload(template(annotations={})), sample(sidecar()))
-    assert [one["name"] for one in made["spec"]["containers"]] == ["web", "daprd"]
+    made = pod_of_template(workload(template(annotations={})), ("containers", FRAME))
+    assert made["spec"]["containers"] == [container(), FRAME]
 
 
 @pytest.mark.parametrize("annotations", [{}, {names.ENABLED: "false"}, {names.ENABLED: ""}, {names.ENABLED: None}])
 def test_pod_that_does_not_use_dapr_has_no_placeholder(annotations: Json) -> None:
-    made = pod_of_template(workload(template(annotations=annotations)), sample(container()))
+    made = pod_of_template(workload(template(annotations=annotations)), None)
     assert made["spec"]["containers"] == [container()]
 
 
@@ -147,9 +136,7 @@ def test_pod_that_does_not_use_dapr_has_no_placeholder(annotations: Json) -> Non
 def test_sidecar_of_the_template_is_kept(part: str) -> None:
     own = sidecar(literal_env("x"), image="own:1")
     spec = {"containers": [container()], part: [own]}
-    made = pod_of_template(
-        workload({"metadata": {"annotations": asking()}, "spec": spec}), sample(sidecar(secret_env("s")))
-    )
+    made = pod_of_template(workload({"metadata": {"annotations": asking()}, "spec": spec}), ("containers", FRAME))
     assert made["spec"] == spec
 
 

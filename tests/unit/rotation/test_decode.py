@@ -26,6 +26,7 @@ from injector.rotation.decode import (
     missing_tokens,
     references,
     restarted_by,
+    sidecar_frame,
     workload,
 )
 from injector.tokens.reading import written
@@ -177,6 +178,9 @@ def test_pod_that_uses_nothing_is_decoded_too() -> None:
     marked = running_pod(container(), annotations={"a": "b"})
     found = usage_of(marked)
     assert (found.usages, found.missing, found.restarted_for) == ((), (), {"a": "b"})
+    assert found.uid == ""
+    marked["metadata"]["uid"] = "u"
+    assert usage_of(marked).uid == "u"
 
 
 def test_ended_init_container_reads_nothing_a_native_sidecar_does() -> None:
@@ -486,6 +490,25 @@ def test_environment_from_the_secret_is_a_use_and_not_the_token() -> None:
 )
 def test_value_is_certain_when_the_kubelet_must_resolve_it(env: list[Json], *, certain: bool) -> None:
     assert has_certain_value(sidecar(*env), API) is certain
+
+
+# --- the frame of a sidecar ---
+
+KEPT = {"resources": {"limits": {"cpu": "1"}}, "securityContext": {"runAsNonRoot": True}}
+
+
+def test_frame_of_a_sidecar_is_what_quotas_and_policies_read() -> None:
+    found = sidecar(secret_env("s"), args=["--x"], ports=[{"containerPort": 3500}], envFrom=[], **KEPT)
+    frame = {"name": "daprd", "image": "daprd:1", **KEPT}
+    assert sidecar_frame(running_pod(container(), found)) == ("containers", frame)
+    native = sidecar(secret_env("s"), restartPolicy="Always")
+    frame = {"name": "daprd", "image": "daprd:1", "restartPolicy": "Always"}
+    assert sidecar_frame(running_pod(container(), init=(container("init"), native))) == ("initContainers", frame)
+
+
+@pytest.mark.parametrize("pod", [{}, {"spec": {"containers": None}}, running_pod(container())])
+def test_pod_without_a_sidecar_has_no_frame(pod: Json) -> None:
+    assert sidecar_frame(pod) is None
 
 
 # --- owners and workloads ---
