@@ -8,8 +8,7 @@ import yaml  # type: ignore[import-untyped] # it brings no types
 
 from injector.cli.main import main
 from injector.cli.rollouttable import Table, lines
-from injector.core.rollout import Ref
-from injector.tokens.rolling import Progress, State
+from injector.core.rollout import Progress, Ref, State
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,10 +46,23 @@ def test_help_fits_80_columns_and_names_exit_codes(name: str, capsys: Capture) -
         (["create", "s", "--namespace-selector", "a", "--print-manifest", "--store", "v"], "asks no cluster"),
         (["create", "a/s", "b/s", "--print-manifest", "--store", "v", "--remote-key", "k"], "--remote-key is one key"),
         (["create", "shop/s", "--expires-in", "90"], "has no unit"),
-        (["rotate", "shop/s", "--resume"], "--resume goes with --restart"),
+        (["rotate", "shop/s", "--resume"], "--resume needs --restart"),
         (["rotate", "shop/s", "--resume", "--restart", "--same"], "--resume writes no token"),
         (["rotate", "shop/s", "--restart", "--timeout", "10"], "has no unit"),
-        (["rotate", "shop/s", "--wait=false", "--at-once", "3"], "nothing is waited for: leave --wait, --at-once out"),
+        (
+            ["rotate", "shop/s", "--wait=false", "--max-concurrent-per-namespace", "3"],
+            "nothing is restarted without --restart: leave --wait, --max-concurrent-per-namespace out",
+        ),
+        (["rotate", "shop/s", "--propagation-delay", "1s"], "leave --propagation-delay out"),
+        (["rotate", "shop/s", "--include-uncertain"], "leave --include-uncertain out"),
+        (["rotate", "shop/s", "--skip-admission-check"], "leave --skip-admission-check out"),
+        (["rotate", "shop/s", "--timeout", "1m"], "leave --timeout out"),
+        (["rotate", "shop/s", "--restart", "--propagation-delay", "2"], "has no unit"),
+        (["rotate", "shop/s", "--restart", "--max-concurrent-per-namespace", "0"], "0 is not in the range"),
+        (["rotate", "shop/s", "--restart", "--at-once", "3"], "No such option"),
+        (["list", "--fail-on", "stale"], "--fail-on: unknown: stale; allowed: outdated, open, expiring"),
+        (["list", "--fail-on", "open,new,old"], "--fail-on: unknown: new, old; allowed"),
+        (["list", "--expiring-within", "7"], "has no unit"),
         (["revoke"], "name a Secret"),
         (["rotate", "shop/s", "--token-file", "nope"], "nope"),
     ],
@@ -107,25 +119,28 @@ def test_without_a_kubeconfig_it_is_one_line_with_what_to_do(arguments: list[str
     assert "name one with --kubeconfig or the variable KUBECONFIG" in told
 
 
-def test_end_of_a_rotation_is_a_line_for_each_workload() -> None:
-    told = list(
+def test_report_is_a_line_for_each_workload() -> None:
+    job, db = Ref("Job", "shop", "j"), Ref("StatefulSet", "shop", "db")
+    printed = list(
         lines(
             [
                 Progress(ref=WEB, state=State.READY),
-                Progress(
-                    ref=Ref("Job", "shop", "j"), state=State.HELD, told="job: it ends by itself", stale=tuple("abcde")
-                ),
+                Progress(ref=job, state=State.SKIPPED, message="job: wait", outdated=tuple("abcde")),
+                Progress(ref=db, state=State.NOT_INJECTED, message="why", uncertain=("u",), missing=("m",)),
+                Progress(ref=db, state=State.PLANNED, outdated=tuple("abc")),
             ]
         )
     )
-    assert told == [
+    assert printed == [
         "Deployment shop/web  ready",
-        "Job shop/j           held   job: it ends by itself; old token in a, b, c and 2 more",
+        "Job shop/j           skipped       job: wait; outdated: a, b, c and 2 more",
+        "StatefulSet shop/db  not-injected  why; uncertain: u; without a token: m",
+        "StatefulSet shop/db  planned       outdated: a, b, c",
     ]
     assert list(lines([])) == ["no running Pod uses it"]
 
 
-def test_elsewhere_than_on_a_terminal_each_change_is_a_line_once(capsys: Capture) -> None:
+def test_each_change_is_one_line_where_there_is_no_terminal(capsys: Capture) -> None:
     with Table() as table:
         for state in (State.NOT_STARTED, State.RESTARTING, State.RESTARTING, State.READY, State.READY):
             table.show({WEB: Progress(ref=WEB, state=state)})
@@ -135,20 +150,3 @@ def test_elsewhere_than_on_a_terminal_each_change_is_a_line_once(capsys: Capture
         "Deployment shop/web: ready",
         "beside it",
     ]
-
-
-@pytest.mark.parametrize(
-    ("progress", "left"),
-    [
-        (Progress(ref=WEB, state=State.READY), False),
-        (Progress(ref=WEB, state=State.READY, stale=("db-0",)), True),
-        (Progress(ref=WEB, state=State.NOTHING), False),
-        (Progress(ref=WEB, state=State.STARTED, stale=("a",)), False),
-        (Progress(ref=WEB, state=State.PLANNED, stale=("a",)), True),
-        (Progress(ref=WEB, state=State.HELD), True),
-        (Progress(ref=WEB, state=State.FAILED), True),
-        (Progress(ref=WEB, state=State.NOT_STARTED), True),
-    ],
-)
-def test_what_is_left_on_an_old_token(progress: Progress, *, left: bool) -> None:
-    assert progress.is_left is left

@@ -18,7 +18,7 @@ from injector.cli.main import main
 from tests.controlplane.polling import wait_for
 from tests.controlplane.standin import kubeconfig
 from tests.unit.cli.apiserver import ApiServer, Refusal
-from tests.unit.cli.objects import deployment, namespace, pod, replica_set, secret
+from tests.unit.cli.objects import admitted, deployment, namespace, pod, replica_set, secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -284,7 +284,9 @@ def test_rotation_that_is_ended_shows_the_cursor_again_and_says_how_to_go_on(
     for plural, item in (("pods", pod("web")), ("replicasets", replica_set("web")), ("deployments", deployment("web"))):
         server.put(plural, item)
     controller, terminal = pty.openpty()
-    command = ["secret", "rotate", "shop/s", "--restart", "--settle", "0s", "--kubeconfig", str(server.kubeconfig)]
+    server.admitted = admitted
+    flags = ["--restart", "--propagation-delay", "0s", "--kubeconfig", str(server.kubeconfig)]
+    command = ["secret", "rotate", "shop/s", *flags]
     shown = bytearray()
     try:
         traps = "".join(f"trap '' {one.name.removeprefix('SIG')}; " for one in ignored)
@@ -313,4 +315,4 @@ def test_rotation_that_is_ended_shows_the_cursor_again_and_says_how_to_go_on(
     assert code == 2
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "hidden, and then shown"
     again = f"rotate --restart shop/s --kubeconfig {server.kubeconfig} --resume"
-    assert f"interrupted; go on with: dapr-token-injector secret {again}" in shown.decode().replace("\r\n", "")
+    assert f"interrupted; continue with: dapr-token-injector secret {again}" in shown.decode().replace("\r\n", "")

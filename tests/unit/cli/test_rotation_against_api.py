@@ -1,0 +1,544 @@
+"""`secret rotate`, `revoke` and `list` against an API server on loopback: what they check, write, restart and report."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from injector.cli.main import main
+from injector.core import names
+from injector.core.rollout import annotation_for
+from injector.tokens.reading import written
+from tests.unit.cli.apiserver import ApiServer, Refusal
+from tests.unit.cli.controllers import Controllers
+from tests.unit.cli.objects import BEFORE, WRITTEN, admitted, deployment, namespace, pod, replica_set, secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Capture = pytest.CaptureFixture[str]
+Json = dict[str, Any]
+RESTART: Final = ("rotate", "shop/s", "--restart", "--propagation-delay", "0s")
+REVOKE: Final = ("revoke", "shop/s", "--propagation-delay", "0s")
+REQUEST: Final = {names.ENABLED: "true", names.API_TOKEN_SECRET: "s"}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ApiServer]:
+    with ApiServer(tmp_path) as running:
+        running.put("namespaces", namespace("shop"))
+        running.put("secrets", secret("s"))
+        running.admitted = admitted
+        yield running
+
+
+def put_workload(server: ApiServer, name: str, found: Json | None = None) -> None:
+    server.put("pods", found or pod(name))
+    server.put("replicasets", replica_set(name))
+    server.put("deployments", deployment(name))
+
+
+def open_pod(name: str, number: int = 1, *, owner: bool = True) -> Json:
+    """A Pod that requests the token, and whose sidecar came without one."""
+    found = copy.deepcopy(pod(name, number, owner=owner))
+    found["metadata"]["annotations"] = dict(REQUEST)
+    found["spec"]["containers"][0]["env"] = []
+    return found
+
+
+def requesting(name: str) -> Json:
+    """A Deployment whose template requests the token."""
+    found = deployment(name)
+    found["spec"]["template"] = {"metadata": {"annotations": dict(REQUEST)}, "spec": {"containers": []}}
+    return found
+
+
+def run(server: ApiServer, *arguments: str) -> int:
+    return main(["secret", *arguments, "--kubeconfig", str(server.kubeconfig)])
+
+
+def decoded(server: ApiServer, capsys: Capture, *arguments: str, code: int) -> Json:
+    assert run(server, *arguments, "-o", "json") == code
+    found: Json = json.loads(capsys.readouterr().out)
+    return found
+
+
+def states(found: Json) -> dict[str, str]:
+    return {one["name"]: one["state"] for one in found["workloads"]}
+
+
+def written_calls(server: ApiServer) -> list[str]:
+    """The calls that changed something."""
+    return [call for call in server.calls if not call.startswith("GET") and "dryRun=All" not in call]
+
+
+def token_id(server: ApiServer) -> str:
+    found: str = server.objects["secrets", "shop", "s"]["metadata"]["annotations"][names.TOKEN_ID]
+    return found
+
+
+# --- the check before anything is written ---
+
+
+def test_rotation_restarts_after_its_check_has_passed(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    controllers = Controllers(server)
+    found = decoded(server, capsys, *RESTART, code=0)
+    assert found["blocked"] is False
+    assert states(found) == {"web": "ready"}
+    assert controllers.restarted == ["web"]
+    assert token_id(server) == found["secrets"][0]["id"] != "bcdfghjklm"
+    template = server.objects["deployments", "shop", "web"]["spec"]["template"]
+    assert template["metadata"]["annotations"] == {annotation_for("s"): token_id(server)}
+    assert ("pods", "shop", "web-00000") not in server.objects
+    assert {kind for kind, _, _ in server.objects} == {"namespaces", "secrets", "pods", "replicasets", "deployments"}
+
+
+@pytest.mark.parametrize("command", [RESTART, REVOKE, (*RESTART, "--dry-run"), (*RESTART, "--wait=false")])
+def test_rotation_is_blocked_when_a_new_pod_would_have_no_token(
+    server: ApiServer, capsys: Capture, command: tuple[str, ...]
+) -> None:
+    put_workload(server, "web")
+    server.admitted = lambda found: found
+    before = copy.deepcopy(server.objects)
+    assert run(server, *command) == 1
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        "Deployment shop/web  not-injected  new Pods would have no token in daprd: there is no "
+        "MutatingWebhookConfiguration of dapr-token-injector; outdated: web-1-1",
+        "nothing was changed: a check failed, see above",
+    ]
+    assert server.objects == before
+    assert written_calls(server) == []
+
+
+def test_blocked_rotation_is_reported_as_json(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "api", copy.deepcopy(pod("api")))
+    put_workload(server, "web")
+    server.admitted = lambda found: found if found["metadata"]["generateName"] == "web-" else admitted(found)
+    found = decoded(server, capsys, *REVOKE, code=1)
+    assert (found["blocked"], found["revoked"]) == (True, False)
+    assert states(found) == {"api": "planned", "web": "not-injected"}
+    assert found["secrets"] == [{"namespace": "shop", "name": "s", "id": "bcdfghjklm"}]
+    assert written_calls(server) == []
+
+
+def test_resume_is_blocked_by_the_same_check(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    server.admitted = lambda found: found
+    found = decoded(server, capsys, "rotate", "shop/s", "--restart", "--resume", code=1)
+    assert (found["blocked"], states(found)) == (True, {"web": "not-injected"})
+    assert written_calls(server) == []
+
+
+def test_shadow_mode_is_named_as_the_cause(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    server.admitted = lambda found: found
+    server.warnings = ["unknown field", "shadow mode: would inject DAPR_API_TOKEN"]
+    assert run(server, *RESTART) == 1
+    assert "no token in daprd: the webhook's Policy is in shadow mode;" in capsys.readouterr().out
+
+
+def webhook_configuration(policy: str) -> Json:
+    return {
+        "metadata": {"name": "dapr-token-injector"},
+        "webhooks": [{"name": "inject.dapr-token-injector.io", "failurePolicy": policy}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("configurations", "cause"),
+    [
+        ([], "there is no MutatingWebhookConfiguration of dapr-token-injector"),
+        (
+            [{"metadata": {"name": "dapr-sidecar-injector"}, "webhooks": [{"name": "x", "failurePolicy": "Ignore"}]}],
+            "there is no MutatingWebhookConfiguration of dapr-token-injector",
+        ),
+        ([webhook_configuration("Ignore")], "the webhook did not answer (failurePolicy Ignore), or the selectors in"),
+        (
+            [webhook_configuration("Fail")],
+            "the selectors in MutatingWebhookConfiguration dapr-token-injector leave these Pods out, or its Policy",
+        ),
+    ],
+)
+def test_registration_of_the_webhook_shows_the_cause(
+    server: ApiServer, capsys: Capture, configurations: list[Json], cause: str
+) -> None:
+    put_workload(server, "web")
+    server.admitted = lambda found: found
+    for configuration in configurations:
+        server.put("mutatingwebhookconfigurations", configuration)
+    assert run(server, *RESTART) == 1
+    assert f"no token in daprd: {cause}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        (403, "the webhook did not inject it, and you may not list mutatingwebhookconfigurations to see why"),
+        (500, "the webhook did not inject it (cannot list mutatingwebhookconfigurations"),
+    ],
+)
+def test_registration_that_cannot_be_read_hides_the_cause_alone(
+    server: ApiServer, capsys: Capture, status: int, cause: str
+) -> None:
+    put_workload(server, "web")
+    server.admitted = lambda found: found
+    message = 'mutatingwebhookconfigurations is forbidden: User "jane" cannot list resource'
+    server.refusals = [Refusal("GET .*/mutatingwebhookconfigurations", status, message, "Forbidden")]
+    assert run(server, *RESTART) == 1
+    assert cause in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("refusal", "why"),
+    [
+        (Refusal("POST .*/pods", 403, 'pods is forbidden: User "jane" cannot create resource "pods"'), "not allowed"),
+        (Refusal("POST .*/pods", 403, "pods is forbidden: exceeded quota: small"), "exceeded quota: small"),
+        (Refusal("POST .*/pods", 422, "spec.containers: Required value", "Invalid"), "Required value"),
+        (
+            Refusal("POST .*/pods", 500, 'failed calling webhook "x": refused', "InternalError"),
+            "failed calling webhook",
+        ),
+    ],
+    ids=["right", "quota", "invalid", "webhook"],
+)
+def test_failed_dry_run_is_unknown_and_blocks_the_rotation(
+    server: ApiServer, capsys: Capture, refusal: Refusal, why: str
+) -> None:
+    put_workload(server, "web")
+    server.refusals = [refusal]
+    before = copy.deepcopy(server.objects)
+    assert run(server, *RESTART) == 1
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("Deployment shop/web  unknown  a dry run of its new Pod failed: cannot create (dry run)")
+    assert why in first
+    assert last == "nothing was changed: a check failed, see above"
+    assert server.objects == before
+    assert written_calls(server) == []
+
+
+def test_skipped_check_sends_no_dry_run_of_a_pod(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    Controllers(server)
+    server.refusals = [Refusal("POST .*/pods", 403, "no")]
+    found = decoded(server, capsys, *RESTART, "--skip-admission-check", code=0)
+    assert states(found) == {"web": "ready"}
+    assert server.counted()["POST pods"] == 0
+
+
+def test_workload_that_is_skipped_needs_no_check(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    server.objects["deployments", "shop", "web"]["spec"]["paused"] = True
+    server.admitted = lambda found: found
+    found = decoded(server, capsys, *RESTART, code=1)
+    assert (found["blocked"], states(found)) == (False, {"web": "skipped"})
+    assert found["workloads"][0]["message"].startswith("paused: the Deployment is paused")
+    assert token_id(server) != "bcdfghjklm"
+
+
+def test_rotation_without_a_restart_needs_no_check(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    server.admitted = lambda found: found
+    found = decoded(server, capsys, "rotate", "shop/s", code=1)
+    assert (found["blocked"], states(found)) == (False, {"web": "not-restarted"})
+    assert found["outdated"] == ["shop/web-1-1"]
+    assert server.counted()["POST pods"] == 0
+
+
+def test_pod_of_the_check_is_made_of_the_template_and_its_sidecar(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    server.put("deployments", requesting("web"))
+    server.objects["deployments", "shop", "web"]["spec"]["template"]["spec"]["containers"] = [{"name": "web"}]
+    sent: list[Json] = []
+    server.admitted = lambda found: sent.append(found) or admitted(found)  # type: ignore[func-returns-value] # append
+    assert run(server, *RESTART, "--dry-run") == 0
+    (found,) = sent
+    assert found["metadata"]["annotations"] == REQUEST
+    assert [one["name"] for one in found["spec"]["containers"]] == ["web", "daprd"]
+    assert not found["spec"]["containers"][1].get("env")
+    assert "planned" in capsys.readouterr().out
+
+
+# --- during the restart ---
+
+
+@pytest.mark.parametrize("flags", [(), ("--skip-admission-check",)])
+def test_new_pod_without_the_token_stops_the_rotation(
+    server: ApiServer, capsys: Capture, flags: tuple[str, ...]
+) -> None:
+    for name in ("web0", "web1", "web2"):
+        put_workload(server, name)
+    controllers = Controllers(server, make=open_pod)  # the webhook went away after the check
+    found = decoded(server, capsys, *RESTART, *flags, code=1)
+    assert states(found) == {"web0": "not-injected", "web1": "not-started", "web2": "not-started"}
+    assert found["workloads"][0]["message"] == ("new Pod web0-2-1 has no token in daprd: the webhook did not inject it")
+    assert found["workloads"][0]["open"] == ["web0-2-1"]
+    assert controllers.restarted == ["web0"]
+
+
+def test_new_pod_without_annotation_and_token_stops_the_rotation(server: ApiServer, capsys: Capture) -> None:
+    # The Policy's default Secret gave the token; the Pods request none themselves.
+    def unlabelled(name: str) -> Json:
+        found = open_pod(name)
+        del found["metadata"]["annotations"]
+        return found
+
+    put_workload(server, "web")
+    Controllers(server, make=unlabelled)
+    found = decoded(server, capsys, *RESTART, code=1)
+    assert states(found) == {"web": "not-injected"}
+
+
+def test_resume_restarts_again_what_came_without_the_token(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    server.put("deployments", requesting("web"))
+    controllers = Controllers(server, make=open_pod)
+    assert run(server, *RESTART) == 1
+    capsys.readouterr()
+    failed = server.objects["pods", "shop", "web-2-1"]
+    server.put("pods", {**failed, "metadata": {**failed["metadata"], "name": "web-1-1"}})
+    del server.objects["pods", "shop", "web-2-1"]
+    again = Controllers(server)
+    found = decoded(server, capsys, *RESTART, "--resume", code=0)
+    assert states(found) == {"web": "ready"}
+    assert (controllers.restarted, again.restarted) == (["web"], ["web"])
+    template = server.objects["deployments", "shop", "web"]["spec"]["template"]
+    assert template["metadata"]["annotations"] == {**REQUEST, annotation_for("s"): f"{token_id(server)} (2)"}
+
+
+def test_workload_that_appeared_after_the_check_is_checked_too(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    Controllers(server)
+    called = server.called
+
+    def appear(call: str) -> None:
+        called(call)
+        if call.startswith("PUT") and "dryRun" not in call:
+            put_workload(server, "late")
+            server.admitted = lambda found: found
+
+    server.called = appear
+    found = decoded(server, capsys, *RESTART, code=1)
+    assert found["blocked"] is False
+    assert states(found) == {"late": "not-injected", "web": "ready"}
+
+
+# --- Pods that are uncertain or open ---
+
+
+def uncertain_pod(name: str) -> Json:
+    """A Pod that started seconds after the Secret's data changed."""
+    found = copy.deepcopy(pod(name))
+    found["status"]["containerStatuses"][0]["state"]["running"]["startedAt"] = WRITTEN.replace("00Z", "05Z")
+    return found
+
+
+def test_uncertain_pod_is_reported_and_not_restarted(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web", uncertain_pod("web"))
+    assert run(server, *RESTART, "--resume") == 1
+    assert capsys.readouterr().out == (
+        "Deployment shop/web  uncertain  started within the tolerances of clocks and caches; "
+        "restart with --include-uncertain; uncertain: web-1-1\n"
+    )
+    assert written_calls(server) == []
+
+
+def test_uncertain_pod_is_restarted_on_request(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web", uncertain_pod("web"))
+    controllers = Controllers(server)
+    found = decoded(server, capsys, *RESTART, "--resume", "--include-uncertain", code=0)
+    assert states(found) == {"web": "ready"}
+    assert controllers.restarted == ["web"]
+
+
+def test_revoke_restarts_uncertain_pods(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web", uncertain_pod("web"))
+    Controllers(server)
+    assert run(server, *REVOKE, "--resume") == 0
+    assert capsys.readouterr().out.endswith("revoked: no process holds the previous token\n")
+
+
+def test_report_names_how_to_restart_what_is_left(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    put_workload(server, "open", open_pod("open"))
+    assert run(server, "rotate", "shop/s") == 1
+    again = f"dapr-token-injector secret rotate --restart shop/s --kubeconfig {server.kubeconfig} --resume"
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        f"1 Pod that run an outdated token; restart with: {again}",
+        f"1 Pod that request a token and have none; restart with: {again}",
+    ]
+
+
+def test_open_pod_is_restarted_and_gets_the_token(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web", open_pod("web"))
+    controllers = Controllers(server)
+    found = decoded(server, capsys, *RESTART, code=0)
+    assert states(found) == {"web": "ready"}
+    assert controllers.restarted == ["web"]
+
+
+def test_revoke_is_not_done_while_a_pod_is_open(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    server.put("pods", open_pod("alone", owner=False))
+    Controllers(server)
+    assert run(server, *REVOKE) == 1
+    out = capsys.readouterr().out
+    assert "NOT revoked: open, without any token: shop/alone-1-1" in out
+    assert "\nrevoked" not in out
+    found = decoded(server, capsys, *REVOKE, "--resume", code=1)
+    assert (found["revoked"], found["open"]) == (False, ["shop/alone-1-1"])
+    assert states(found) == {"web": "up-to-date", "alone-1-1": "skipped"}
+
+
+def test_revoke_is_not_done_while_a_new_pod_is_open(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    Controllers(server, make=open_pod)
+    found = decoded(server, capsys, *REVOKE, code=1)
+    assert states(found) == {"web": "not-injected"}
+    assert (found["revoked"], found["open"]) == (False, ["shop/web-2-1"])
+
+
+def test_revoke_is_not_done_while_a_pod_holds_the_token(server: ApiServer, capsys: Capture) -> None:
+    server.put("pods", pod("alone", owner=False))
+    assert run(server, *REVOKE) == 1
+    printed = capsys.readouterr()
+    assert "NOT revoked: still held by shop/alone-1-1" in printed.out
+    assert "not revoked yet, held by: shop/alone-1-1" in printed.err
+
+
+def test_revoke_as_a_dry_run_says_nothing_of_revoked(server: ApiServer, capsys: Capture) -> None:
+    assert run(server, *REVOKE, "--dry-run") == 0
+    assert capsys.readouterr().out == "no running Pod uses it\n"
+    assert decoded(server, capsys, *REVOKE, "--dry-run", code=0)["revoked"] is False
+
+
+# --- list ---
+
+
+def test_list_counts_outdated_uncertain_and_open_pods(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    put_workload(server, "unsure", uncertain_pod("unsure"))
+    put_workload(server, "open", open_pod("open"))
+    for found in (pod("web", 2), open_pod("open", 2)):
+        server.put("pods", found)
+    assert run(server, "list") == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == "SECRET KEY FOR ID AGE EXPIRES OWNER PODS OUTDATED UNCERTAIN OPEN USED BY".split()
+    assert row[row.index("ours") :].split() == [
+        "ours",
+        "5",
+        "2",
+        "1",
+        "2",
+        "Deployment/open,",
+        "Deployment/unsure,",
+        "Deployment/web",
+    ]
+    (found,) = decoded(server, capsys, "list", code=0)["secrets"]
+    assert found["outdated"] == ["web-1-1", "web-1-2"]
+    assert found["uncertain"] == ["unsure-1-1"]
+    assert found["open"] == ["open-1-1", "open-1-2"]
+
+
+def test_list_has_requested_secrets_that_do_not_exist(server: ApiServer, capsys: Capture) -> None:
+    del server.objects["secrets", "shop", "s"]
+    put_workload(server, "web", open_pod("web"))
+    (found,) = decoded(server, capsys, "list", code=0)["secrets"]
+    assert (found["exists"], found["key"], found["open"]) == (False, "token", ["web-1-1"])
+
+
+def test_sidecar_with_an_optional_reference_to_nothing_is_open(server: ApiServer, capsys: Capture) -> None:
+    optional = pod("web")
+    optional["spec"]["containers"][0]["env"][0]["valueFrom"]["secretKeyRef"]["optional"] = True
+    put_workload(server, "web", optional)
+    assert decoded(server, capsys, "list", code=0)["secrets"][0]["open"] == []
+    server.objects["secrets", "shop", "s"]["data"] = {"other": "eA=="}
+    rows = decoded(server, capsys, "list", code=0)["secrets"]
+    assert {row["key"]: row["open"] for row in rows} == {"other": [], "token": ["web-1-1"]}
+    del server.objects["secrets", "shop", "s"]
+    assert decoded(server, capsys, "list", code=0)["secrets"][0]["open"] == ["web-1-1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "found", "code"),
+    [
+        ("", pod("web"), 0),
+        ("outdated", pod("web"), 1),
+        ("open", pod("web"), 0),
+        ("outdated", open_pod("web"), 0),
+        ("open", open_pod("web"), 1),
+        ("outdated,open", open_pod("web"), 1),
+        (" open , outdated ,", pod("web"), 1),
+        ("outdated", uncertain_pod("web"), 0),
+        ("expiring", pod("web"), 0),
+    ],
+)
+def test_list_fails_on_what_is_named(server: ApiServer, capsys: Capture, words: str, found: Json, code: int) -> None:
+    put_workload(server, "web", copy.deepcopy(found))
+    assert run(server, "list", "--fail-on", words) == code
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "flags", "code"),
+    [
+        (None, (), 0),
+        (-60, (), 1),
+        (60, (), 1),
+        (6 * 86_400, (), 1),
+        (8 * 86_400, (), 0),
+        (8 * 86_400, ("--expiring-within", "9d"), 1),
+        (60, ("--expiring-within", "0s"), 0),
+        (-60, ("--expiring-within", "0s"), 1),
+    ],
+)
+def test_list_fails_on_tokens_that_expire_soon(
+    server: ApiServer, expires_in: int | None, flags: tuple[str, ...], code: int
+) -> None:
+    if expires_in is not None:
+        annotations = server.objects["secrets", "shop", "s"]["metadata"]["annotations"]
+        annotations[names.TOKEN_EXPIRES] = written(int(time.time()) + expires_in)
+    assert run(server, "list", "--fail-on", "expiring", *flags) == code
+    assert run(server, "list", "--fail-on", "outdated,open", *flags) == 0
+
+
+def test_list_cannot_tell_outdated_without_managed_fields(server: ApiServer, capsys: Capture) -> None:
+    server.objects["secrets", "shop", "s"]["metadata"]["managedFields"] = []
+    assert run(server, "list", "--fail-on", "outdated") == 0, "no Pod uses it"
+    put_workload(server, "web")
+    capsys.readouterr()
+    assert run(server, "list", "--fail-on", "outdated") == 2
+    printed = capsys.readouterr()
+    assert printed.err == "unknown: shop/s: no managed fields, so nothing shows when the data changed\n"
+    assert "shop/s" in printed.out
+    assert run(server, "list", "--fail-on", "open") == 0
+
+
+def test_list_finds_an_open_pod_although_the_change_is_unknown(server: ApiServer) -> None:
+    server.objects["secrets", "shop", "s"]["metadata"]["managedFields"] = []
+    put_workload(server, "web", open_pod("web"))
+    assert run(server, "list", "--fail-on", "outdated,open") == 1
+
+
+def test_list_without_anything_says_so(server: ApiServer, capsys: Capture) -> None:
+    del server.objects["secrets", "shop", "s"]
+    assert run(server, "list", "--fail-on", "outdated,open,expiring") == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("No token Secrets found: ")
+
+
+def test_pod_that_waited_for_the_first_value_is_not_outdated(server: ApiServer, capsys: Capture) -> None:
+    meta = server.objects["secrets", "shop", "s"]["metadata"]
+    meta["creationTimestamp"] = WRITTEN
+    waited = uncertain_pod("web")
+    waited["status"]["startTime"] = BEFORE
+    put_workload(server, "web", waited)
+    (found,) = decoded(server, capsys, "list", code=0)["secrets"]
+    assert (found["pods"], found["outdated"], found["uncertain"]) == (1, [], [])
