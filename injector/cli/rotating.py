@@ -234,15 +234,16 @@ class _Rotation:
             self._report_left(outcome)
 
     def _report_left(self, outcome: Outcome) -> None:
-        left = {
-            "run an outdated token": (len(outcome.outdated), ()),
-            "may run an outdated token": (len(outcome.uncertain), ("--include-uncertain",)),
-            "request a token and have none": (len(outcome.missing), ()),
-        }
+        left = (
+            ("runs an outdated token", "run an outdated token", outcome.outdated, ()),
+            ("may run an outdated token", "may run an outdated token", outcome.uncertain, ("--include-uncertain",)),
+            ("requests a token and has none", "request a token and have none", outcome.missing, ()),
+        )
         verb = "wait for them with" if self.options.restart else "restart with"
-        for what, (count, flags) in left.items():
-            if count:
-                click.echo(f"{counted(count, 'Pod')} that {what}; {verb}: {self._again(*flags)}")
+        for one, many, pods, flags in left:
+            if pods:
+                what = one if len(pods) == 1 else many
+                click.echo(f"{counted(len(pods), 'Pod')} that {what}; {verb}: {self._again(*flags)}")
 
 
 _FLAGS: Final = ("resume", "force", "dry_run", "include_uncertain", "skip_admission_check")

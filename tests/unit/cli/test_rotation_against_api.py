@@ -367,11 +367,22 @@ def test_revoke_restarts_uncertain_pods(server: ApiServer, capsys: Capture) -> N
 def test_report_names_how_to_restart_what_is_left(server: ApiServer, capsys: Capture) -> None:
     put_workload(server, "web")
     put_workload(server, "open", open_pod("open"))
+    server.put("pods", open_pod("open", 2))
     assert run(server, "rotate", "shop/s") == 1
     again = f"dapr-token-injector secret rotate --restart shop/s --kubeconfig {server.kubeconfig} --resume"
     assert capsys.readouterr().out.splitlines()[2:] == [
-        f"1 Pod that run an outdated token; restart with: {again}",
-        f"1 Pod that request a token and have none; restart with: {again}",
+        f"1 Pod that runs an outdated token; restart with: {again}",
+        f"2 Pods that request a token and have none; restart with: {again}",
+    ]
+
+
+def test_report_names_the_flag_for_uncertain_pods(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web", uncertain_pod("web"))
+    server.patched = lambda _: None
+    assert run(server, *RESTART, "--resume", "--wait=false") == 1
+    again = f"dapr-token-injector secret rotate --restart shop/s --kubeconfig {server.kubeconfig} --resume"
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"1 Pod that may run an outdated token; wait for them with: {again} --include-uncertain"
     ]
 
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from injector.cli.main import main
-from injector.core.rollout import Hold
-from injector.tokens.rolling import State
+from injector.core.rollout import SkipReason, State
 from tests.unit.cli.apiserver import ApiServer
-from tests.unit.cli.objects import deployment, namespace, pod, replica_set, secret
+from tests.unit.cli.objects import admitted, deployment, namespace, pod, replica_set, secret
 from tests.unit.cli.output_page import OutputPage
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ ABSENT_WHEN_MISSING: Final = ("hasKey", "id", "issued", "expires", "changed", "o
 def server(tmp_path: Path) -> Iterator[ApiServer]:
     with ApiServer(tmp_path) as running:
         running.put("namespaces", namespace("shop"))
+        running.admitted = admitted
         yield running
 
 
@@ -50,21 +50,21 @@ def test_create_prints_what_the_page_says(server: ApiServer, capsys: Capture) ->
     assert PAGE.words("secret create", "secrets[].outcome") == outcomes
 
 
-@pytest.mark.parametrize("flags", [(), ("--restart", "--wait=false", "--settle", "0s")])
+@pytest.mark.parametrize("flags", [(), ("--restart", "--wait=false", "--propagation-delay", "0s")])
 def test_rotate_prints_what_the_page_says(server: ApiServer, capsys: Capture, flags: tuple[str, ...]) -> None:
     server.put("secrets", secret("s"))
     for plural, item in (("pods", pod("web")), ("replicasets", replica_set("web")), ("deployments", deployment("web"))):
         server.put(plural, item)
     found = told(server, capsys, "rotate", "shop/s", *flags, code=1)
     PAGE.check("secret rotate, secret revoke", found, absent=("revoked",))
-    assert found["holders"] == ["shop/web-1-1"]
-    assert found["workloads"][0]["state"] == ("started" if flags else "left")
+    assert found["outdated"] == ["shop/web-1-1"]
+    assert found["workloads"][0]["state"] == ("started" if flags else "not-restarted")
 
 
 def test_revoke_prints_what_the_page_says(server: ApiServer, capsys: Capture) -> None:
     server.put("secrets", secret("s"))
     server.put("pods", pod("web", owner=False))
-    found = told(server, capsys, "revoke", "shop/s", "--settle", "0s", code=1)
+    found = told(server, capsys, "revoke", "shop/s", "--propagation-delay", "0s", code=1)
     PAGE.check("secret rotate, secret revoke", found)
     assert found["revoked"] is False
 
@@ -79,5 +79,5 @@ def test_list_prints_what_the_page_says(server: ApiServer, capsys: Capture) -> N
 
 def test_every_state_and_every_reason_is_on_the_page_and_no_other() -> None:
     part = "secret rotate, secret revoke"
-    assert [row[0] for row in PAGE.table(part, "State")] == list(State)
-    assert [row[0] for row in PAGE.table(part, "Reason of `held`")] == list(Hold)
+    assert sorted(row[0] for row in PAGE.table(part, "State")) == sorted(State)
+    assert [row[0] for row in PAGE.table(part, "Reason of `skipped`")] == list(SkipReason)
