@@ -1,0 +1,54 @@
+"""Pods that wait for the first value of their Secret run the current token, also for a kubelet's own times."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.objects import ASKING, SECRET
+from tests.cluster.tokencommands import Commands
+from tests.controlplane.polling import wait_for
+from tests.node.test_restart_by_kind import ready, running
+
+if TYPE_CHECKING:
+    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.node.target import Target
+
+WAITING = "CreateContainerConfigError"
+
+
+def reasons(kubectl: Kubectl) -> set[str]:
+    """Why the containers of all Pods wait."""
+    statuses = [one for pod in kubectl.list("pods") for one in pod["status"].get("containerStatuses", ())]
+    return {one["state"].get("waiting", {}).get("reason", "") for one in statuses}
+
+
+def listed(commands: Commands) -> Json:
+    (row,) = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
+    return row  # type: ignore[no-any-return] # JSON
+
+
+@pytest.mark.usefixtures("release")
+def test_pods_that_waited_for_the_secret_are_current_until_it_changes(kubectl: Kubectl, target: Target) -> None:
+    commands = Commands(kubectl, kubectl.kubeconfig)
+    workload = running(target, "Deployment", "web")
+    workload["spec"]["replicas"] = 3
+    workload["spec"]["template"]["metadata"]["annotations"] = ASKING
+    kubectl.create(workload)
+    wait_for("Pods that wait for the Secret", lambda: reasons(kubectl) == {WAITING}, timeout_seconds=120)
+    assert commands.run("secret", "create", commands.secret).code == 0
+    before = {pod["metadata"]["uid"] for pod in ready(kubectl, 3)}
+
+    row = listed(commands)
+    assert (row["pods"], row["outdated"], row["uncertain"], row["open"]) == (3, [], [], [])
+    planned = commands.run("secret", "rotate", commands.secret, "--restart", "--resume", "--dry-run", "-o", "json")
+    assert [one["state"] for one in planned.json["workloads"]] == ["up-to-date"]
+
+    # Deleted and created again, with another value: the running containers hold the first one.
+    kubectl.run("delete", "secret", SECRET)
+    assert commands.run("secret", "create", commands.secret).code == 0
+    row = listed(commands)
+    assert len(row["outdated"]) == 3
+    assert commands.run("secret", "rotate", commands.secret, "--restart", "--resume").code == 0
+    assert not {pod["metadata"]["uid"] for pod in ready(kubectl, 3)} & before
