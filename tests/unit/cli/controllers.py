@@ -30,9 +30,14 @@ class Controllers:
         server.patched = self._patched
         server.called = self._called
 
+    def restart(self, name: str) -> None:
+        """Begin as after a change of the template, by whichever tool."""
+        found = self._server.objects["deployments", "shop", name]
+        found["status"] = {**found["status"], "updatedReplicas": 0}
+        self._pending[name] = self._looks
+
     def _patched(self, changed: Json) -> None:
-        changed["status"] = {**changed["status"], "updatedReplicas": 0}
-        self._pending[changed["metadata"]["name"]] = self._looks
+        self.restart(changed["metadata"]["name"])
         self.restarted.append(changed["metadata"]["name"])
 
     def _called(self, call: str) -> None:
@@ -47,10 +52,10 @@ class Controllers:
     def _replace(self, name: str) -> None:
         found = self._server.objects["deployments", "shop", name]
         found["status"] = {**found["status"], "updatedReplicas": 1}
-        template = found["spec"]["template"]["metadata"]
+        template = (found["spec"]["template"].get("metadata") or {}).get("annotations") or {}
         new = copy.deepcopy(self._make(name))
         meta = new["metadata"]
-        meta |= {"name": f"{name}-2-1", "annotations": {**(meta.get("annotations") or {}), **template["annotations"]}}
+        meta |= {"name": f"{name}-2-1", "annotations": {**(meta.get("annotations") or {}), **template}}
         meta["ownerReferences"][0] |= {"name": f"{name}-2", "uid": f"replicasets-{name}-2"}
         del self._server.objects["pods", "shop", f"{name}-1-1"]
         next_set = replica_set(name)

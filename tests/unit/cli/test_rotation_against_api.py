@@ -1,4 +1,4 @@
-"""`secret rotate`, `revoke` and `list` against an API server on loopback: what they check, write, restart and report."""
+"""`secret rotate`, `revoke` and `list` against an API server on loopback: checks, writes, restarts and reports."""
 
 from __future__ import annotations
 
@@ -108,11 +108,11 @@ def test_rotation_is_blocked_when_a_new_pod_would_have_no_token(
     before = copy.deepcopy(server.objects)
     assert run(server, *command) == 1
     printed = capsys.readouterr()
-    assert printed.out.splitlines() == [
+    assert printed.out == (
         "Deployment shop/web  not-injected  new Pods would have no token in daprd: there is no "
-        "MutatingWebhookConfiguration of dapr-token-injector; outdated: web-1-1",
-        "nothing was changed: a check failed, see above",
-    ]
+        "MutatingWebhookConfiguration of dapr-token-injector; outdated: web-1-1\n"
+        "nothing was changed: a check failed, see above\n"
+    )
     assert server.objects == before
     assert written_calls(server) == []
 
@@ -256,7 +256,12 @@ def test_pod_of_the_check_is_made_of_the_template_and_its_sidecar(server: ApiSer
     server.put("deployments", requesting("web"))
     server.objects["deployments", "shop", "web"]["spec"]["template"]["spec"]["containers"] = [{"name": "web"}]
     sent: list[Json] = []
-    server.admitted = lambda found: sent.append(found) or admitted(found)  # type: ignore[func-returns-value] # append
+
+    def keep(found: Json) -> Json:
+        sent.append(found)
+        return admitted(found)
+
+    server.admitted = keep
     assert run(server, *RESTART, "--dry-run") == 0
     (found,) = sent
     assert found["metadata"]["annotations"] == REQUEST
@@ -440,7 +445,7 @@ def test_list_counts_outdated_uncertain_and_open_pods(server: ApiServer, capsys:
         server.put("pods", found)
     assert run(server, "list") == 0
     head, row = capsys.readouterr().out.splitlines()
-    assert head.split() == "SECRET KEY FOR ID AGE EXPIRES OWNER PODS OUTDATED UNCERTAIN OPEN USED BY".split()
+    assert " ".join(head.split()) == "SECRET KEY FOR ID AGE EXPIRES OWNER PODS OUTDATED UNCERTAIN OPEN USED BY"
     assert row[row.index("ours") :].split() == [
         "ours",
         "5",
@@ -455,6 +460,14 @@ def test_list_counts_outdated_uncertain_and_open_pods(server: ApiServer, capsys:
     assert found["outdated"] == ["web-1-1", "web-1-2"]
     assert found["uncertain"] == ["unsure-1-1"]
     assert found["open"] == ["open-1-1", "open-1-2"]
+
+
+def test_list_names_owners_that_it_may_not_list(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    message = 'deployments.apps is forbidden: User "jane" cannot list resource "deployments" in API group "apps"'
+    server.refusals = [Refusal("GET .*/deployments[?]", 403, message, "Forbidden")]
+    assert decoded(server, capsys, "list", code=0)["secrets"][0]["workloads"] == ["Deployment/web"]
+    assert server.counted()["GET deployments"] == 1
 
 
 def test_list_has_requested_secrets_that_do_not_exist(server: ApiServer, capsys: Capture) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from injector.core import names
-from injector.core.ownership import MARKS, DataWriter, SecretRef, TokenSecret, owner_of
+from injector.core.ownership import MARKS, DataWriter, SecretKey, SecretRef, TokenSecret, owner_of
 
 REF = SecretRef("shop", "s")
 KEY = "token"
@@ -25,6 +25,11 @@ def owner(found: TokenSecret) -> str | None:
 
 def test_secret_is_told_as_people_write_it() -> None:
     assert str(REF) == "shop/s"
+
+
+def test_key_of_a_secret_prints_its_secret_and_itself() -> None:
+    key = SecretKey.of(REF, "token")
+    assert (key.secret, str(key)) == (REF, "shop/s key token")
 
 
 def test_secret_with_our_label_that_only_we_wrote_is_ours() -> None:

@@ -69,7 +69,7 @@ def pod(name: str = "web-1", *, started: int | None = 0, **more: object) -> PodU
 
 def starting(created: int | None, **more: object) -> PodUsage:
     """A Pod whose kubelet has not reported yet whether it runs."""
-    return pod(usages=(usage(None, is_starting=True),), created=created, **more)
+    return pod(**{"usages": (usage(None, is_starting=True),), "created": created, **more})  # type: ignore[arg-type] # as above
 
 
 def waited(*, started: int, clock_lead: int | None, is_optional: bool = False) -> PodUsage:
@@ -80,11 +80,11 @@ def waited(*, started: int, clock_lead: int | None, is_optional: bool = False) -
 
 def open_pod(name: str = "web-1", **more: object) -> PodUsage:
     """A Pod that requests a token and has none."""
-    return pod(name, usages=(), missing=(MISSING,), **more)
+    return pod(name, **{"usages": (), "missing": (MISSING,), **more})  # type: ignore[arg-type] # as above
 
 
 def uncertain_pod(name: str = "web-1", **more: object) -> PodUsage:
-    return pod(name, started=CHANGED + 1, **more)
+    return pod(name, **{"usages": (usage(CHANGED + 1),), **more})  # type: ignore[arg-type] # as above
 
 
 def action_for(

@@ -48,7 +48,7 @@ def answer(*containers: Json, init: tuple[Json, ...] = (), annotations: Json | N
 
 
 def running(variable: str = API, key: SecretKey = KEY, name: str = "daprd", **more: bool) -> PodUsage:
-    usage = ContainerUsage(container=name, key=key, started=0, variable=variable, **more)  # type: ignore[arg-type] # bools
+    usage = ContainerUsage(container=name, key=key, started=0, variable=variable, **more)
     return PodUsage(namespace="shop", name="web-1", workload=WEB, usages=(usage,))
 
 
@@ -111,8 +111,7 @@ def test_placeholder_is_the_frame_of_a_running_sidecar() -> None:
 def test_placeholder_of_a_native_sidecar_is_an_init_container() -> None:
     native = {**FRAME, "restartPolicy": "Always"}
     for init in ([], [container("init")]):
-        spec = {"initContainers": init} if init else {}
-        made = pod_of_template(workload(template(**spec)), ("initContainers", native))
+        made = pod_of_template(workload(template(initContainers=init)), ("initContainers", native))
         assert made["spec"] == {"containers": [container()], "initContainers": [*init, native]}
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from injector.core import names
 from injector.core.ownership import SecretKey
 from injector.core.rollout import DELETED, State, plan, revision_of
 from injector.kube.client import Api
@@ -18,7 +19,7 @@ from injector.rotation.roller import Pace, Roller, SupersededError
 from injector.tokens import reading
 from tests.unit.cli.apiserver import ApiServer, Refusal
 from tests.unit.cli.controllers import Controllers
-from tests.unit.cli.objects import deployment, namespace, pod, replica_set, secret
+from tests.unit.cli.objects import WRITTEN, deployment, namespace, pod, replica_set, secret
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -82,6 +83,10 @@ def roll(
 
     asyncio.run(work())
     return progress
+
+
+def delete(server: ApiServer) -> None:
+    del server.objects["deployments", "shop", "web0"]
 
 
 def states(progress: dict[str, Progress]) -> dict[str, State]:
@@ -161,13 +166,13 @@ def test_roll_without_waiting_starts_every_batch(server: ApiServer) -> None:
 
 def test_workload_deleted_since_the_plan_is_ready(server: ApiServer) -> None:
     put_workloads(server, 1)
-    progress = roll(server, planned=lambda _: server.objects.pop(("deployments", "shop", "web0")))
+    progress = roll(server, planned=lambda _: delete(server))
     assert (progress["web0"].state, progress["web0"].message) == (State.READY, DELETED)
 
 
 def test_workload_deleted_during_the_rollout_is_ready(server: ApiServer) -> None:
     put_workloads(server, 1)
-    server.patched = lambda _: server.objects.pop(("deployments", "shop", "web0"))
+    server.patched = lambda _: delete(server)
     progress = roll(server)
     assert (progress["web0"].state, progress["web0"].message) == (State.READY, DELETED)
 
@@ -207,6 +212,28 @@ def test_api_server_that_is_away_at_the_deadline_ends_the_roll(server: ApiServer
     server.patched = lambda _: server.refusals.append(Refusal("GET .*/pods", 503, "away"))
     with pytest.raises(UnavailableError, match="cannot list pods"):
         roll(server, Pace(timeout=0, interval=0))
+
+
+@pytest.mark.parametrize("injects", [True, False])
+def test_restart_of_another_tool_is_waited_for_and_checked(server: ApiServer, *, injects: bool) -> None:
+    def make(name: str) -> Json:
+        found = copy.deepcopy(pod(name)) if injects else without_token(name)
+        annotations = {names.ENABLED: "true", names.API_TOKEN_SECRET: "s"}
+        found["metadata"] |= {"creationTimestamp": WRITTEN.replace("00Z", "30Z"), "annotations": annotations}
+        return found
+
+    put_workloads(server, 1)
+    meta = server.objects["deployments", "shop", "web0"]["metadata"]
+    meta["annotations"] = {"secret.reloader.stakater.com/reload": "s"}
+    controllers = Controllers(server, looks=2, make=make)
+    progress = roll(server, planned=lambda _: controllers.restart("web0"))
+    assert states(progress) == {"web0": State.READY if injects else State.NOT_INJECTED}
+    assert controllers.restarted == []
+
+
+def test_nothing_to_restart_calls_nothing(server: ApiServer) -> None:
+    assert roll(server) == {}
+    assert server.calls == []
 
 
 def test_progress_is_reported_at_each_change(server: ApiServer) -> None:
