@@ -281,7 +281,7 @@ class Rotator:
     async def _wait_until_gone(
         self, revisions: Mapping[SecretKey, SecretRevision], restarted: Mapping[Ref, Progress]
     ) -> Observed:
-        """Wait until no Pod may hold a previous token, as long as some are ending or being replaced."""
+        """Wait until no Pod may hold a previous token or is open, as long as some are ending or being replaced."""
         deadline = time.monotonic() + self._options.pace.timeout
         reported: tuple[PodUsage, ...] = ()
         stale = set(restarted)
@@ -293,13 +293,15 @@ class Rotator:
                 for state in (TokenState.OUTDATED, TokenState.UNCERTAIN)
                 for pod in in_state(state, revisions, seen.pods)
             )
-            stale = {pod.workload for pod in holding}
+            without = without_token(revisions.keys(), seen.pods)
+            left = list({(pod.namespace, pod.name): pod for pod in (*holding, *without)}.values())
+            stale = {pod.workload for pod in left}
             if holding and _pod_names(holding) != _pod_names(reported):
                 self._listener.still_held(holding)
                 reported = holding
-            actions = plan(revisions, seen.workloads, holding, include_uncertain=True)
-            is_moving = any(pod.is_ending for pod in holding) or any(one.action is Action.WAIT for one in actions)
-            if not holding or not is_moving or time.monotonic() >= deadline:
+            actions = plan(revisions, seen.workloads, left, include_uncertain=True)
+            is_moving = any(pod.is_ending for pod in left) or any(one.action is Action.WAIT for one in actions)
+            if not left or not is_moving or time.monotonic() >= deadline:
                 return seen
             await asyncio.sleep(self._options.pace.interval)
 

@@ -18,7 +18,7 @@ from tests.unit.cli.controllers import Controllers
 from tests.unit.cli.objects import BEFORE, WRITTEN, admitted, deployment, namespace, pod, replica_set, secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 Capture = pytest.CaptureFixture[str]
@@ -410,6 +410,25 @@ def test_revoke_is_not_done_while_a_pod_is_open(server: ApiServer, capsys: Captu
     found = decoded(server, capsys, *REVOKE, "--resume", code=1)
     assert (found["revoked"], found["open"]) == (False, ["shop/alone-1-1"])
     assert states(found) == {"web": "up-to-date", "alone-1-1": "skipped"}
+
+
+@pytest.mark.parametrize("make", [open_pod, pod])
+def test_revoke_waits_for_a_pod_that_is_ending(server: ApiServer, capsys: Capture, make: Callable[[str], Json]) -> None:
+    ending = copy.deepcopy(make("web"))
+    ending["metadata"]["deletionTimestamp"] = WRITTEN
+    put_workload(server, "web", ending)
+    looks: list[str] = []
+
+    def end(call: str) -> None:
+        if call.startswith("GET /api/v1/namespaces/shop/pods"):
+            looks.append(call)
+        if len(looks) == 5:
+            server.objects.pop(("pods", "shop", "web-1-1"), None)
+
+    server.called = end
+    found = decoded(server, capsys, *REVOKE, code=0)
+    assert (found["revoked"], found["open"], found["outdated"]) == (True, [], [])
+    assert len(looks) == 5
 
 
 def test_revoke_is_not_done_while_a_new_pod_is_open(server: ApiServer, capsys: Capture) -> None:
