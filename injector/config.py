@@ -39,6 +39,7 @@ from injector.core.claims import BadClaimError, lifetime
 from injector.core.errors import InjectorError
 from injector.core.model import Conflict, Policy
 from injector.core.request import app_containers, is_allowed, is_secret_key, is_secret_name
+from injector.regular_files import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -444,6 +445,7 @@ def load(given: Given) -> Settings:
 
 # Where the kubelet writes a Pod's namespace, when it mounts the ServiceAccount's token:
 # https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
+_MAX_NAMESPACE_BYTES: Final = 1024  # a name has 63 characters at most
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -458,7 +460,7 @@ def in_namespace(settings: Settings, given: Given, file: Path = _NAMESPACE_FILE)
     found, where = given.env.get("POD_NAMESPACE", ""), "POD_NAMESPACE"
     if not found:
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            found, where = file.read_text().strip(), str(file)
+            found, where = read_regular(file, _MAX_NAMESPACE_BYTES).decode().strip(), str(file)
     if not found:
         raise ConfigError(
             [
@@ -614,8 +616,7 @@ def load_policy(path: Path) -> Policy:
         ConfigError: The file cannot be read, is no YAML, or has bad keys: every one, with its line.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_POLICY_BYTES + 1)
+        content = read_regular(path, MAX_POLICY_BYTES + 1)
         text = content.decode()
     except OSError as error:
         raise ConfigError([ConfigProblem(str(path), f"cannot be read: {error.strerror}")]) from None
