@@ -296,15 +296,16 @@ class Settings(BaseModel):
     )
     max_bodies: int = _flag(
         Group.LIMITS,
-        32,
-        "Bodies over 64 KiB that are read at once; more are shed. 32 of the largest bound memory to 256 MiB.",
+        16,
+        "Bodies over 64 KiB that are read at once; more are shed. 16 of the largest take 128 MiB.",
         ge=1,
         le=100_000,
     )
     max_connections: int = _flag(
         Group.LIMITS,
         1024,
-        "Open connections; more are closed right after they are accepted. An API server keeps about 25 idle ones.",
+        "Open connections; a new one takes the place of one that never completed a request, or of the one that has "
+        "been idle longest. Each takes 256 KiB at most. An API server keeps about 25 idle ones.",
         ge=1,
         le=1_000_000,
     )
