@@ -551,7 +551,7 @@ class Connection(HttpToolsProtocol):
         self._write(reply)
         served = self.port.slots.served
         if self.queue is not served and self.stage is _IDLE and reply[0].startswith(_OK):
-            self.port.slots.rest(self, served)
+            self.port.slots.rest(self, served, self.port.pulse.now)
 
     def _write(self, reply: Reply) -> None:
         """Send one whole answer and go on to the next request, or to the end."""
@@ -569,12 +569,13 @@ class Connection(HttpToolsProtocol):
         """Between requests."""
         port = self.port
         self.stage = _IDLE
-        self.deadline = port.pulse.now + port.limits.keep_alive_timeout
+        now = port.pulse.now
+        self.deadline = now + port.limits.keep_alive_timeout
         # Another request may follow in the same slice.
         self._size = self._uncertain = self._read
         self._drop_body()
         slots = port.slots
-        slots.rest(self, slots.served if self.queue is slots.served else slots.idle)
+        slots.rest(self, slots.served if self.queue is slots.served else slots.idle, now)
 
     def _leave_request(self) -> None:
         if self._in_request:

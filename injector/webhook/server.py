@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from injector.telemetry import LogSink
     from injector.webhook.health import Health
     from injector.webhook.overload import Pulse
+    from injector.webhook.slots import Victim
 
 logger = logging.getLogger(f"{LOGGER}.server")
 
@@ -133,36 +134,40 @@ class Listener:
     def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
         port = self.port
         for _ in range(self._accept_at_once):
+            is_full, victim = port.slots.count >= self._max_connections, None
+            if is_full:
+                victim = port.slots.victim(port.pulse.now, self._max_connections)
+                if victim is not None and victim.ready > port.pulse.now:
+                    self._pause(loop, victim.ready - port.pulse.now)
+                    return
             try:
                 accepted, _ = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:
-                self._no_descriptors(loop)
+                port.limited(logging.ERROR, "cannot accept connections", "accept", {"open": self.open})
+                self._evict(victim or port.slots.victim(port.pulse.now, self._max_connections))
+                self._pause(loop, _ACCEPT_PAUSE)
                 return
-            if port.slots.count >= self._max_connections and not self._make_room():
+            if is_full and victim is None:
                 port.metrics.refused["limit"] += 1
                 accepted.close()
                 continue
+            self._evict(victim)
             self.open += 1
             self.last_accepted = port.pulse.now
             accepted.setblocking(False)
             self._greet(_Counted(self, loop), accepted, loop)
 
-    def _make_room(self) -> bool:
-        """Close one connection; false when every one is busy."""
-        kind = self.port.slots.evict(self.port.pulse.now, self._max_connections)
-        if kind is None:
-            return False
-        self.port.metrics.evicted[kind] += 1
-        return True
+    def _evict(self, victim: Victim | None) -> None:
+        if victim is not None:
+            self.port.slots.evict(victim)
+            self.port.metrics.evicted[victim.kind] += 1
 
-    def _no_descriptors(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Leave the kernel alone for a moment; what it keeps for us is accepted then."""
-        self.port.limited(logging.ERROR, "cannot accept connections", "accept", {"open": self.open})
-        self._make_room()
+    def _pause(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        """Accept nothing for a moment; the kernel keeps what comes."""
         loop.remove_reader(self._listening)
-        loop.call_later(_ACCEPT_PAUSE, self._resume, loop)
+        loop.call_later(seconds, self._resume, loop)
 
     def _resume(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._listening.fileno() >= 0:

@@ -7,7 +7,7 @@ the same however many connections there are.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,16 @@ class Evictable(Protocol):
         ...
 
 
-# To the time of accept, in seconds of the port's clock; only the queue of silent connections uses it.
+# To the time of accept or of the last answer, in seconds of the port's clock.
 Queue: TypeAlias = "OrderedDict[Evictable, float]"
+
+
+class Victim(NamedTuple):
+    """The connection that gives way next: its kind, and the time before which it should not."""
+
+    kind: str  # a key of `injector.telemetry.EVICTIONS`
+    connection: Evictable
+    ready: float
 
 
 class Slots:
@@ -40,9 +48,10 @@ class Slots:
     longest. Without, the connection that has been idle longest gives way, whatever it did before. Connections that are
     being closed already always come first.
 
-    New connections need a few turns of the event loop for their first request. So a share of the slots is theirs, each
-    for at most `GRACE` seconds: otherwise a port that is full of connections with a history would close every new one
-    before its first request.
+    New connections need some time for their first request. So a share of the slots is theirs, each for at most `GRACE`
+    seconds: otherwise a port that is full of connections with a history would close every new one before its first
+    request. And no connection is closed within `LEAST` seconds of its accept or its last answer, however many others
+    wait to be accepted.
     """
 
     def __init__(self, *, by_history: bool) -> None:
@@ -59,15 +68,15 @@ class Slots:
         connection.queue = self.silent
         self.silent[connection] = now
 
-    def rest(self, connection: Evictable, queue: Queue) -> None:
-        """Note that a connection has answered a request, and wait in `queue` from now on."""
+    def rest(self, connection: Evictable, queue: Queue, now: float) -> None:
+        """Note that a connection has answered a request, and let it wait in `queue` from now on."""
         before = connection.queue
         if before is not queue:
             if before is None:
                 return  # evicted
             before.pop(connection, None)
             connection.queue = queue
-        queue[connection] = _ANSWERED
+        queue[connection] = now
         queue.move_to_end(connection)
 
     def close(self, connection: Evictable) -> None:
@@ -75,12 +84,12 @@ class Slots:
         if connection.queue is not None:
             connection.queue.pop(connection, None)
             connection.queue = self.closing
-            self.closing[connection] = _ANSWERED
+            self.closing[connection] = _LONG_AGO
 
     def stall(self, connection: Evictable) -> None:
         """Note that a peer does not read its answer: the connection is no longer busy."""
         if connection.queue is not None:
-            connection.queue.setdefault(connection, _ANSWERED)
+            connection.queue.setdefault(connection, _LONG_AGO)
 
     def leave(self, connection: Evictable) -> None:
         """Give the slot back, unless that was done before."""
@@ -89,22 +98,22 @@ class Slots:
             connection.queue = None
             self.count -= 1
 
-    def evict(self, now: float, limit: int) -> str | None:
-        """Close one connection of a port with `limit` slots; returns its kind, or None when every one is busy.
-
-        The kinds are those of `injector.telemetry.EVICTIONS`.
-        """
+    def victim(self, now: float, limit: int) -> Victim | None:
+        """Returns the connection that gives way next on a port with `limit` slots; None when every one is busy."""
         for kind, queue in self._candidates(now, limit):
             while queue:
-                first = next(iter(queue))
+                first, since = next(iter(queue.items()))
                 if first.is_busy:
                     # It comes back when its request is over: so each request costs one such step at most.
                     del queue[first]
                     continue
-                self.leave(first)
-                first.evict()
-                return kind
+                return Victim(kind, first, since + LEAST)
         return None
+
+    def evict(self, victim: Victim) -> None:
+        """Close a connection, and take its slot back at once."""
+        self.leave(victim.connection)
+        victim.connection.evict()
 
     def _candidates(self, now: float, limit: int) -> Iterator[tuple[str, Queue]]:
         yield "closing", self.closing
@@ -119,9 +128,10 @@ class Slots:
         yield silent
 
 
-# In place of the time of accept, once a connection has answered.
-_ANSWERED: Final = float("-inf")
-# Seconds in which a new connection may keep a reserved slot without a request.
+_LONG_AGO: Final = float("-inf")
+# Seconds for which each connection is kept at least: two round trips within a cluster, and room for a busy machine.
+LEAST: Final = 0.1
+# Seconds for which a new connection may keep a reserved slot without a request.
 GRACE: Final = 1.0
 # One slot in so many is reserved for new connections.
 _RESERVED: Final = 8

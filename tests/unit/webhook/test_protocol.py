@@ -434,7 +434,9 @@ def test_evicted_connection_ends_whatever_it_does(loop: asyncio.AbstractEventLoo
     if sent:
         line.connection.data_received(sent)
     assert not line.connection.is_busy
-    assert line.port.slots.evict(0.0, 1) == "idle"
+    victim = line.port.slots.victim(0.0, 1)
+    assert victim is not None
+    line.port.slots.evict(victim)
     assert (line.wire.ended, line.connection.stage) == (ended, Stage.CLOSED)
     before = line.wire.written
     line.connection.data_received(GET)

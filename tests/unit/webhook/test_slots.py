@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from injector.webhook.slots import GRACE, Queue, Slots
+from injector.webhook.slots import GRACE, LEAST, Queue, Slots
 
 LIMIT = 16  # two of them are reserved for new connections
 
@@ -37,18 +37,20 @@ class Port:
 
     def idle(self, name: str) -> Fake:
         connection = self.connect(name)
-        self.slots.rest(connection, self.slots.idle)
+        self.slots.rest(connection, self.slots.idle, self.now)
         return connection
 
     def served(self, name: str) -> Fake:
         connection = self.connect(name)
-        self.slots.rest(connection, self.slots.served)
+        self.slots.rest(connection, self.slots.served, self.now)
         return connection
 
     def evict(self) -> tuple[str | None, list[str]]:
         """The kind, and the names of all that are evicted by now."""
-        kind = self.slots.evict(self.now, LIMIT)
-        return kind, [each.name for each in self.all if each.evicted]
+        victim = self.slots.victim(self.now, LIMIT)
+        if victim is not None:
+            self.slots.evict(victim)
+        return victim and victim.kind, [each.name for each in self.all if each.evicted]
 
 
 def test_silent_connections_are_evicted_first_and_oldest_first() -> None:
@@ -79,7 +81,7 @@ def test_new_connections_keep_the_reserved_slots_for_a_moment() -> None:
 def test_the_connection_that_was_idle_longest_is_evicted(kind: str) -> None:
     port = Port()
     connections = [getattr(port, kind)(name) for name in "abc"]
-    port.slots.rest(connections[0], connections[0].queue)
+    port.slots.rest(connections[0], getattr(port.slots, kind), port.now)
     assert port.evict() == (kind, ["b"])
     assert port.evict() == (kind, ["b", "c"])
 
@@ -91,6 +93,19 @@ def test_without_history_a_new_connection_outlives_an_idle_one() -> None:
     port.idle("idle since")
     assert port.evict() == ("idle", ["idle"])
     assert port.evict() == ("idle", ["idle", "silent"])
+
+
+def test_no_connection_is_closed_right_after_its_accept_or_answer() -> None:
+    port = Port()
+    port.connect("silent")
+    victim = port.slots.victim(port.now, LIMIT)
+    assert victim is not None
+    assert victim.ready == port.now + LEAST
+    port.now += 7
+    port.served("served")
+    victim = port.slots.victim(port.now - 7, LIMIT)
+    assert victim is not None
+    assert (victim.kind, victim.ready) == ("served", port.now + LEAST)
 
 
 def test_a_connection_that_is_being_closed_is_evicted_before_all_others() -> None:
@@ -112,7 +127,7 @@ def test_busy_connections_are_not_evicted() -> None:
     assert port.slots.count == 3
     # After its answer it can be evicted again.
     busy[0].is_busy = False
-    port.slots.rest(busy[0], port.slots.served)
+    port.slots.rest(busy[0], port.slots.served, port.now)
     assert port.evict() == ("served", ["a"])
 
 
@@ -130,7 +145,7 @@ def test_an_evicted_connection_holds_no_slot_whatever_it_does() -> None:
     port = Port()
     connection = port.idle("a")
     assert port.evict() == ("idle", ["a"])
-    port.slots.rest(connection, port.slots.served)
+    port.slots.rest(connection, port.slots.served, port.now)
     port.slots.close(connection)
     port.slots.stall(connection)
     port.slots.leave(connection)
@@ -151,7 +166,7 @@ def test_busy_connections_are_looked_at_once_per_request() -> None:
     connections = [Watched("") for _ in range(100)]
     for each in connections:
         slots.enter(each, 0.0)
-        slots.rest(each, slots.served)
+        slots.rest(each, slots.served, 0.0)
     for _ in range(50):
-        assert slots.evict(0.0, LIMIT) is None
+        assert slots.victim(0.0, LIMIT) is None
     assert sum(each.looked_at for each in connections) == len(connections)
