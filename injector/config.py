@@ -39,6 +39,7 @@ from injector.core.claims import BadClaimError, lifetime
 from injector.core.errors import InjectorError
 from injector.core.model import Conflict, Policy
 from injector.core.request import app_containers, is_allowed, is_secret_key, is_secret_name
+from injector.regular_files import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -295,15 +296,16 @@ class Settings(BaseModel):
     )
     max_bodies: int = _flag(
         Group.LIMITS,
-        32,
-        "Bodies over 64 KiB that are read at once; more are shed. 32 of the largest bound memory to 256 MiB.",
+        16,
+        "Bodies over 64 KiB that are read at once; more are shed. 16 of the largest take 128 MiB.",
         ge=1,
         le=100_000,
     )
     max_connections: int = _flag(
         Group.LIMITS,
         1024,
-        "Open connections; more are closed right after they are accepted. An API server keeps about 25 idle ones.",
+        "Open connections; a new one takes the place of one that never completed a request, or of the one that has "
+        "been idle longest. Each takes 256 KiB at most. An API server keeps about 25 idle ones.",
         ge=1,
         le=1_000_000,
     )
@@ -444,6 +446,7 @@ def load(given: Given) -> Settings:
 
 # Where the kubelet writes a Pod's namespace, when it mounts the ServiceAccount's token:
 # https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
+_MAX_NAMESPACE_BYTES: Final = 1024  # a name has 63 characters at most
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -458,7 +461,7 @@ def in_namespace(settings: Settings, given: Given, file: Path = _NAMESPACE_FILE)
     found, where = given.env.get("POD_NAMESPACE", ""), "POD_NAMESPACE"
     if not found:
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            found, where = file.read_text().strip(), str(file)
+            found, where = read_regular(file, _MAX_NAMESPACE_BYTES).decode().strip(), str(file)
     if not found:
         raise ConfigError(
             [
@@ -614,8 +617,7 @@ def load_policy(path: Path) -> Policy:
         ConfigError: The file cannot be read, is no YAML, or has bad keys: every one, with its line.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_POLICY_BYTES + 1)
+        content = read_regular(path, MAX_POLICY_BYTES + 1)
         text = content.decode()
     except OSError as error:
         raise ConfigError([ConfigProblem(str(path), f"cannot be read: {error.strerror}")]) from None

@@ -241,6 +241,33 @@ def set_up_logging(sink: LogSink, level: str, *, as_json: bool) -> logging.Logge
     return logger
 
 
+class RateLimitedLog:
+    """Logs each kind of event at most once a minute, with the number of events that were not logged before it.
+
+    For events that a caller can repeat at will. The kinds must come from a bounded set.
+    """
+
+    def __init__(self, logger: logging.Logger, clock: Clock = time.monotonic) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._next: dict[str, float] = {}
+        self._not_logged: dict[str, int] = {}
+
+    def __call__(self, level: int, message: str, kind: str, fields: Mapping[str, object]) -> None:
+        """Log one event of this kind, or count it for the next line."""
+        now = self._clock()
+        if now < self._next.get(kind, now):
+            self._not_logged[kind] = self._not_logged.get(kind, 0) + 1
+            return
+        self._next[kind] = now + _LOG_INTERVAL
+        self._logger.log(
+            level, message, extra={"fields": {**fields, "not_logged_before": self._not_logged.pop(kind, 0)}}
+        )
+
+
+_LOG_INTERVAL: Final = 60.0  # seconds
+
+
 # --- metrics ---
 
 PREFIX: Final = "dapr_token_injector"
@@ -265,16 +292,17 @@ ERRORS: Final[Mapping[str, str]] = {
     "not-a-review": "the body is no AdmissionReview that can be answered",
     "malformed-object": "the object under review is not shaped as its kind is",
     "bad-review": "another fault of a review",
-    "policy-gap": "the Policy has no default Secret for the default endpoint",
-    "internal": "a fault of ours",
+    "policy-gap": "a configuration error: /mutate/default was called and the Policy has no default Secret",
+    "internal": "an internal error of the webhook",
     "not-found": "no such path on the admission port",
     "method-not-allowed": "anything but POST",
     "unsupported-media-type": "anything but JSON",
     "body-too-large": "a body above the limit",
-    "headers-too-large": "headers above the limit",
-    "malformed-http": "not HTTP/1.1",
+    "headers-too-large": "a request line, headers or number of headers above the limit",
+    "malformed-http": "not HTTP/1.0 or HTTP/1.1",
     "headers-timeout": "headers came too slowly",
     "body-timeout": "the body came too slowly",
+    "response-timeout": "the caller did not read its answer in time",
 }
 SHED_CAUSES: Final[Mapping[str, str]] = {
     "lag": "the event loop had worked on others for too long",
@@ -282,8 +310,15 @@ SHED_CAUSES: Final[Mapping[str, str]] = {
     "bodies": "too many large bodies were being read",
 }
 REFUSALS: Final[Mapping[str, str]] = {
-    "limit": "the cap on connections",
+    "limit": "the port was full, and every connection had a request in flight",
     "handshake": "the TLS handshake failed or took too long",
+}
+# Kinds of `injector.webhook.slots`.
+EVICTIONS: Final[Mapping[str, str]] = {
+    "closing": "was being closed, and its peer took its time",
+    "silent": "had not completed a request (admission port)",
+    "idle": "was idle and had served no review, or any idle connection of the ops port",
+    "served": "was idle and had served reviews (admission port)",
 }
 RELOADS: Final = ("loaded", "rejected")
 CA_PHASES: Final[Mapping[str, str]] = {
@@ -331,6 +366,7 @@ class Metrics(Collector):
         self.errors: dict[str, int] = dict.fromkeys(ERRORS, 0)
         self.shed: dict[str, int] = dict.fromkeys(SHED_CAUSES, 0)
         self.refused: dict[str, int] = dict.fromkeys(REFUSALS, 0)
+        self.evicted: dict[str, int] = dict.fromkeys(EVICTIONS, 0)
         self.reloads: dict[str, int] = dict.fromkeys(RELOADS, 0)
         self.in_flight = 0
         self.certificate_expiry = 0.0  # Unix time; 0 before the first pair
@@ -374,6 +410,9 @@ class Metrics(Collector):
         yield _gauge("admission_in_flight", "Requests whose answer is not written yet.", self.in_flight)
         yield _gauge("connections", "Open connections of the admission port.", self.connections())
         yield _counter("connections_refused", "Connections ended before a request.", ("cause",), _keyed(self.refused))
+        yield _counter(
+            "connections_evicted", "Connections closed to make room for a new one.", ("kind",), _keyed(self.evicted)
+        )
         yield _gauge("event_loop_lag_seconds", "How late the event loop was at its last turn.", self.loop_lag())
         yield _gauge(
             "certificate_expiry_timestamp_seconds",

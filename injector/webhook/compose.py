@@ -6,6 +6,7 @@ import asyncio
 import gc
 import resource
 import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import uvloop
@@ -14,7 +15,7 @@ from uvicorn.config import Config
 from injector.config import ConfigError, ConfigProblem, LogFormat, LogLevel, Settings, TlsVersion, flag
 from injector.core.admit import admit
 from injector.telemetry import AdmissionLog, LogSink, Metrics, set_up_logging
-from injector.webhook.app import PUBLIC_PATHS, create_app
+from injector.webhook.app import PUBLIC_PATHS, create_app, instant_probes
 from injector.webhook.certs.files import CertificateWatcher
 from injector.webhook.certs.pair import CertificateError, ServingPair, server_context
 from injector.webhook.certs.self_managed import SelfManaged
@@ -22,7 +23,8 @@ from injector.webhook.endpoint import ENDPOINTS, AdmissionEndpoint, AdmissionFro
 from injector.webhook.health import Health, certificate_check
 from injector.webhook.overload import Pulse, Shedder
 from injector.webhook.protocol import Limits, Port
-from injector.webhook.server import MAX_OPS_CONNECTIONS, Drain, Listener, Server, bind
+from injector.webhook.server import MAX_OPS_CONNECTIONS, OPS_KEEP_ALIVE, Drain, Listener, Server, bind
+from injector.webhook.slots import Slots
 
 if TYPE_CHECKING:
     import socket
@@ -101,12 +103,17 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     instant = dict.fromkeys(ENDPOINTS, endpoint.answer)
     admission = Listener(
         sockets[0],
-        Port(instant, limits, pulse, metrics, _uvicorn(front)),
+        Port(instant, limits, pulse, metrics, _uvicorn(front), slots=Slots(by_history=True)),
         max_connections=settings.max_connections,
         context=context,
         handshake_timeout=settings.handshake_timeout,
     )
-    ops = Listener(sockets[1], Port({}, limits, pulse, metrics, _uvicorn(app)), max_connections=MAX_OPS_CONNECTIONS)
+    ops_limits = replace(limits, keep_alive_timeout=min(limits.keep_alive_timeout, OPS_KEEP_ALIVE))
+    ops = Listener(
+        sockets[1],
+        Port(instant_probes(health), ops_limits, pulse, metrics, _uvicorn(app), slots=Slots(by_history=False)),
+        max_connections=MAX_OPS_CONNECTIONS,
+    )
     metrics.connections = lambda: admission.open
     pulse.every(settings.tls_reload_interval, look)
     drain = Drain(settings.drain_min_seconds, settings.drain_max_seconds)
@@ -170,8 +177,8 @@ def _raise_descriptors(connections: int) -> None:
         )
 
 
-# Descriptors beside the connections of the admission port.
-_OTHER_DESCRIPTORS: Final = MAX_OPS_CONNECTIONS + 64
+# Descriptors besides the connections of the admission port; evicted connections have theirs for some milliseconds more.
+_OTHER_DESCRIPTORS: Final = MAX_OPS_CONNECTIONS + 256
 
 
 def _needed(path: Path | None) -> Path:

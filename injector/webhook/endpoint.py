@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from injector.core.errors import InjectorError, PolicyGapError, ReviewError
 from injector.core.model import Endpoint, SecretFacts
-from injector.telemetry import LOGGER
+from injector.telemetry import LOGGER, RateLimitedLog, frames
 from injector.webhook.overload import RETRY_AFTER
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class AdmissionEndpoint:
         self._metrics = metrics
         self._log = log
         self._clock = clock
-        self._grumble = _Grumble(clock)
+        self._limited = RateLimitedLog(logger, clock)
 
     def answer(self, posted: Posted) -> Reply:
         """Answer one request on an admission path."""
@@ -142,11 +142,10 @@ class AdmissionEndpoint:
         except ReviewError as error:
             return self._refuse(_of_error(400, error))
         except PolicyGapError as error:
+            # A configuration error: a 5xx, so that the caller's `failurePolicy` decides; counted apart from `internal`.
             return self._refuse(_of_error(500, error))
-        except Exception:
-            # The one boundary. The handler writes types and places only, for an exception's words may quote the body.
-            logger.exception("review failed")
-            return self._refuse(INTERNAL)
+        except Exception as error:  # noqa: BLE001 - the one boundary
+            return self._internal(error)
         seconds = self._clock() - posted.began
         self._metrics.answered(admission.verdict, admission.reason, seconds)
         self._log(admission, seconds)
@@ -154,8 +153,16 @@ class AdmissionEndpoint:
 
     def _refuse(self, refusal: Refusal) -> Reply:
         self._metrics.failed(refusal.error)
-        self._grumble(refusal.error)
+        self._limited(logging.WARNING, "request refused", refusal.error, {"error": refusal.error})
         return refusal.reply
+
+    def _internal(self, error: Exception) -> Reply:
+        """Answer with 500. Only types and places are logged, because an exception's message may quote the body."""
+        places = frames(error.__traceback__)
+        kind = type(error).__qualname__
+        self._metrics.failed(INTERNAL.error)
+        self._limited(logging.ERROR, "review failed", f"{kind} {places[-1]}", {"exception": kind, "frames": places})
+        return INTERNAL.reply
 
 
 _ADMITTED: Final = STATUS_LINE[200] + b"content-type: application/json\r\ncontent-length: %d\r\n"
@@ -207,24 +214,3 @@ def caller_timeout(query: bytes) -> float:
     found = _DURATION.search(query)
     seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(found[1])) if found else 0.0
     return min(seconds, _MAX_TIMEOUT) if seconds > 0 else _DEFAULT_TIMEOUT
-
-
-class _Grumble:
-    """Logs errors of callers, each class at most once a minute: nobody sees their answers, and a flood helps no one."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._next: dict[str, float] = {}
-        self._kept_back: dict[str, int] = {}
-
-    def __call__(self, error: str) -> None:
-        now = self._clock()
-        if now < self._next.get(error, now):
-            self._kept_back[error] = self._kept_back.get(error, 0) + 1
-            return
-        self._next[error] = now + _GRUMBLE_EVERY
-        fields = {"error": error, "not_logged_before": self._kept_back.pop(error, 0)}
-        logger.warning("request refused", extra={"fields": fields})
-
-
-_GRUMBLE_EVERY: Final = 60.0  # seconds

@@ -24,8 +24,9 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from injector.telemetry import LOGGER, frames
+from injector.telemetry import LOGGER, RateLimitedLog, frames
 from injector.webhook.endpoint import BODY_TOO_LARGE, OVERLOADED, Posted, Refusal
+from injector.webhook.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,11 +37,17 @@ if TYPE_CHECKING:
     from injector.telemetry import Metrics
     from injector.webhook.endpoint import Reply
     from injector.webhook.overload import Pulse
+    from injector.webhook.slots import Queue
 
 logger = logging.getLogger(f"{LOGGER}.http")
 
-# Bytes of a request before its body. An API server sends a few hundred; the parser itself would take any number.
+# Bytes of a request before its body. An API server sends a few hundred; the parser itself would take any number. The
+# same bound holds for the framing between two pieces of a body, and for what follows its last piece.
 MAX_HEAD: Final = 64 * 1024
+# Ours: an API server sends about eight, and each costs some 150 bytes more than its text.
+MAX_HEADERS: Final = 100
+# Ours, in bytes; an API server sends about thirty. The target is kept in parts for as long as the connection is open.
+MAX_TARGET: Final = 8 * 1024
 # Bodies up to this size are bounded by the cap on connections, larger ones by `max_bodies`.
 LARGE_BODY: Final = 64 * 1024
 # Heads up to this size are compared with the next one. An API server sends about 300 bytes.
@@ -51,8 +58,17 @@ _BEGUN: Final = 0
 _NOT_REMEMBERED: Final = -1
 # A chunked body may be framed wastefully, but not without end.
 _FRAMING: Final = 2
+# Bytes that are parsed in one go: a request that is remembered in whole, and not much more.
+_SLICE: Final = LARGE_BODY + _REMEMBERED_HEAD
+# Pieces of a body below this size are put together in blocks: each Python object costs some 50 bytes besides.
+_PIECE: Final = 16 * 1024
+_BLOCK: Final = 64 * 1024
+# Seconds that a connection may take to be closed: to send what is written, and to hear that the peer closes, too.
+GOODBYE: Final = 2.0
+# Seconds between the last words to an idle connection that is evicted and its end.
+_LAST_WORDS: Final = 0.01
 
-MALFORMED: Final = Refusal.of(400, "malformed-http", "This is not an HTTP/1.1 request.")
+MALFORMED: Final = Refusal.of(400, "malformed-http", "The request is not HTTP/1.0 or HTTP/1.1.")
 HEAD_TOO_LARGE: Final = Refusal.of(431, "headers-too-large", "The request's headers are larger than this server takes.")
 BODY_LATE: Final = Refusal.of(408, "body-timeout", "The body came too slowly.")
 
@@ -78,8 +94,10 @@ class Port:
     metrics: Metrics
     config: Config
     state: ServerState = field(default_factory=ServerState)
+    slots: Slots = field(default_factory=lambda: Slots(by_history=False))
     draining: bool = False
     large_bodies: int = 0
+    limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(logger))
     small: int = field(init=False)  # bytes of a body that are read without a look at any limit
 
     def __post_init__(self) -> None:
@@ -108,8 +126,8 @@ class Connection(HttpToolsProtocol):
     # Found by position: with its base's, a connection has more attributes than the interpreter finds quickly by name.
     __slots__ = (
         "_answer", "_arrived", "_began", "_content_type", "_head", "_in_request", "_is_large", "_keep_alive",
-        "_length", "_method", "_parts", "_path", "_query", "_size", "_target", "_whole", "deadline", "opened", "port",
-        "stage",
+        "_length", "_method", "_parts", "_path", "_progress", "_query", "_read", "_size", "_tail", "_target",
+        "_uncertain", "_whole", "deadline", "handshake", "opened", "port", "queue", "stage",
     )  # fmt: skip
 
     def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
@@ -118,8 +136,16 @@ class Connection(HttpToolsProtocol):
         self.stage = _FRESH
         self.deadline = _NEVER  # in the pulse's time
         self.opened = False  # from then on `connection_lost` is certain to be called
-        self._size = 0  # bytes of the current head or body as they arrived
+        self.handshake: asyncio.Task[None] | None = None  # what opens it
+        self.queue: Queue | None = None  # see `slots`
+        # Bytes of the current head or body as they arrived. Where another request ended in the same slice, up to
+        # `_uncertain` of a head's bytes may have been that one's.
+        self._size = self._uncertain = 0
+        self._read = 0  # bytes of the slice that is being parsed
+        self._progress = 0  # `_size` when the last piece of the body came
+        # The body: pieces, and small ones put together.
         self._parts: list[bytes] = []
+        self._tail = bytearray()
         self._length = 0
         self._in_request = self._is_large = False
         self._method = b""
@@ -160,8 +186,21 @@ class Connection(HttpToolsProtocol):
         if len(data) == self._whole and bytes(data[: len(self._head)]) == self._head:
             self._answer_alike(bytes(data[len(self._head) :]))
             return
+        if len(data) <= _SLICE:
+            self._parse(data)
+            return
+        # The parser keeps an unfinished header, however long. So limits are checked between slices.
+        for start in range(0, len(data), _SLICE):
+            if not self._parse(data[start : start + _SLICE]):
+                return
+
+    def _parse(self, data: bytes | memoryview) -> bool:
+        """Parse a slice; False when what follows must not be."""
         at_rest = self.stage is _IDLE or self.stage is _FRESH
         self._whole = _NOT_REMEMBERED
+        self._read = len(data)
+        if at_rest:
+            self._size = self._uncertain = 0
         self._size += len(data)
         try:
             self.parser.feed_data(data)
@@ -170,17 +209,20 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             # Answered like any request; what follows would be of a protocol that we do not speak.
             self._end()
+            return False
         except httptools.HttpParserError:
             self.refuse(MALFORMED)
         else:
             self._check_size()
             if at_rest and self.stage is _IDLE and self._whole == _BEGUN:
                 self._remember(data)
+        return self.stage is not _CLOSED
 
     def pause_writing(self) -> None:
         """The peer does not read its answers: take nothing more from it."""
         super().pause_writing()
         self.flow.pause_reading()
+        self.port.slots.stall(self)
 
     def resume_writing(self) -> None:
         """It reads again."""
@@ -207,20 +249,28 @@ class Connection(HttpToolsProtocol):
         """A piece of the request's target."""
         if self.stage is _HEAD:
             self.url += url
+            if len(self.url) > MAX_TARGET:
+                self.refuse(HEAD_TOO_LARGE)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or a trailer of a chunked body."""
         if self.stage is _HEAD:
             self.headers.append((name.lower(), value))
+            if len(self.headers) > MAX_HEADERS:
+                self.refuse(HEAD_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         """The head is there: refuse what is certain to be too large, make room for the rest."""
         if self.stage is not _HEAD:
             return
         parser, port = self.parser, self.port
-        self._keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        version = parser.get_http_version()
+        self._keep_alive = version == "1.1" and parser.should_keep_alive()
         self._method = parser.get_method()
-        if not self._find_path():
+        if self._size > MAX_HEAD and self._head_size() > MAX_HEAD:
+            self.refuse(HEAD_TOO_LARGE)
+            return
+        if version not in _VERSIONS or not self._find_path():
             self.refuse(MALFORMED)
             return
         if self._answer is not None:
@@ -228,23 +278,30 @@ class Connection(HttpToolsProtocol):
             port.metrics.in_flight += 1
         self.stage = _BODY
         self.deadline = port.pulse.now + port.limits.body_timeout
-        self._parts, self._length, self._size = [], 0, 0
+        self._parts, self._length, self._size, self._progress = [], 0, 0, 0
         self._content_type = None
         for name, value in self.headers:
             if name == b"content-type":
                 self._content_type = value
-            elif name == b"content-length" and int(value) > port.limits.max_body_bytes:
+            elif name == b"content-length" and _is_above(value, port.limits.max_body_bytes):
                 self.refuse(BODY_TOO_LARGE)
             elif name == b"expect" and value.lower() == b"100-continue" and self.stage is _BODY:
                 self._whole = _NOT_REMEMBERED
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._answer is not None:
+            self.headers = []  # nothing reads them any more
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
+        self._progress = self._size
         if self.stage is not _BODY:
             return
         self._length += len(body)
-        if self._length <= self.port.small or self._may_go_on():
+        if self._length > self.port.small and not self._may_go_on():
+            return
+        if self._parts:
+            self._add(body)
+        else:
             self._parts.append(body)
 
     def on_message_complete(self) -> None:
@@ -253,7 +310,7 @@ class Connection(HttpToolsProtocol):
             if self._answer is None:
                 self._answer_in_task()
             else:
-                self._write(self._answer(self._posted()))
+                self._serve(self._answer)
         elif self.stage is _EXCESS:
             self._write(OVERLOADED.reply)
 
@@ -261,7 +318,7 @@ class Connection(HttpToolsProtocol):
         """A task has written its answer (called by uvicorn's cycle)."""
         self._leave_request()
         if self.transport.is_closing():
-            self.stage = _CLOSED
+            self._closing()
         elif self.stage is _ANSWER:
             self._rest()
 
@@ -274,13 +331,44 @@ class Connection(HttpToolsProtocol):
             self._end()
         elif stage is _BODY or stage is _EXCESS:
             self.refuse(BODY_LATE)
+        elif stage is _CLOSED:
+            self.transport.abort()
         else:
-            self.port.metrics.failed("headers-timeout")
+            self.port.metrics.failed("response-timeout" if stage is _ANSWER else "headers-timeout")
             self._abort()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is in flight that eviction would lose.
+
+        A request that has not arrived in whole counts only on a connection that has served reviews before: whoever
+        sends half of a first one could hold its slot otherwise.
+        """
+        stage, slots = self.stage, self.port.slots
+        if stage is _ANSWER:
+            return not self.flow.write_paused
+        is_partial = stage is _HEAD or stage is _BODY or stage is _EXCESS
+        return is_partial and self.queue is slots.served and slots.served is not slots.silent
+
+    def evict(self) -> None:
+        """Make room for another connection. Does not wait for the peer, whatever it does."""
+        is_idle, self.stage = self.stage is _IDLE, _CLOSED
+        self.deadline = _NEVER
+        self._drop_body()
+        if not self.opened:
+            if self.handshake is not None:
+                self.handshake.cancel()
+        elif is_idle and self._is_tls:
+            # A client that keeps the connection for later hears that it ended in good order.
+            self.transport.close()
+            self.loop.call_later(_LAST_WORDS, self.transport.abort)
+        else:
+            self.transport.abort()
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer what is no request to serve, and close. Reading goes on for a moment, so that the answer is seen."""
         self.port.metrics.failed(refusal.error)
+        self.port.limited(logging.WARNING, "request refused", refusal.error, {"error": refusal.error})
         self._keep_alive = False
         if self.stage is _ANSWER:
             self._abort()
@@ -320,7 +408,7 @@ class Connection(HttpToolsProtocol):
         # A path that a task answers is not remembered: it is not at rest when its request is complete.
         answer = cast("Callable[[Posted], Reply]", self._answer)
         try:
-            self._write(answer(self._posted()))
+            self._serve(answer)
         except Exception as error:  # noqa: BLE001 - told and counted like one in a callback of the parser
             self._fail(error)
 
@@ -343,14 +431,48 @@ class Connection(HttpToolsProtocol):
         self._answer = self.port.instant.get(self._path)
         return True
 
-    def _posted(self) -> Posted:
+    def _head_size(self) -> int:
+        """Bytes of the head that was parsed, white space that means nothing left out."""
+        request_line = len(self._method) + len(self.url) + len(b"  HTTP/1.1\r\n")
+        return (
+            request_line + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers) + len(b"\r\n")
+        )
+
+    def _add(self, body: bytes) -> None:
+        """Keep another piece of the body in about as many bytes as it has, however small it is."""
+        tail = self._tail
+        if len(body) < _PIECE:
+            tail += body
+            if len(tail) < _BLOCK:
+                return
+            body = b""
+        if tail:
+            self._parts.append(bytes(tail))
+            tail.clear()
+        if body:
+            self._parts.append(body)
+
+    def _drop_body(self) -> None:
+        self._parts = []
+        if self._tail:
+            self._tail.clear()
+
+    def _take_body(self) -> bytes:
+        """The body in one piece; nothing else is kept of it."""
         parts = self._parts
+        if len(parts) == 1 and not self._tail:
+            return parts[0]
+        whole = b"".join((*parts, self._tail))
+        self._drop_body()
+        return whole
+
+    def _posted(self) -> Posted:
         return Posted(
             self._method,
             self._path,
             self._query,
             self._content_type,
-            parts[0] if len(parts) == 1 else b"".join(parts),
+            self._take_body(),
             self._began,
             self._arrived,
             self.port.pulse.now,
@@ -375,10 +497,15 @@ class Connection(HttpToolsProtocol):
 
     def _check_size(self) -> None:
         """Bound what never becomes a body: endless headers, and framing that outweighs what it carries."""
-        size, limit = self._size, self.port.limits.max_body_bytes
-        if size > MAX_HEAD and (self.stage is _HEAD or self.stage is _FRESH):
-            self.refuse(HEAD_TOO_LARGE)
-        elif size > MAX_HEAD + _FRAMING * limit and (self.stage is _BODY or self.stage is _EXCESS):
+        size, stage = self._size, self.stage
+        if size <= MAX_HEAD:
+            return
+        if stage is _HEAD:
+            if size - self._uncertain > MAX_HEAD:
+                self.refuse(HEAD_TOO_LARGE)
+        elif (stage is _BODY or stage is _EXCESS) and (
+            size - self._progress > MAX_HEAD or size > MAX_HEAD + _FRAMING * self.port.limits.max_body_bytes
+        ):
             self.refuse(BODY_TOO_LARGE)
 
     def _may_go_on(self) -> bool:
@@ -389,7 +516,7 @@ class Connection(HttpToolsProtocol):
             return False
         if not self._is_large and port.large_bodies >= port.limits.max_bodies:
             port.metrics.shed["bodies"] += 1
-            self._parts = []
+            self._drop_body()
             self.stage = _EXCESS
             return False
         if not self._is_large:
@@ -399,7 +526,8 @@ class Connection(HttpToolsProtocol):
 
     def _answer_in_task(self) -> None:
         self.stage = _ANSWER
-        self.deadline = _NEVER
+        # Routes never wait, but a peer that does not read its answers makes them.
+        self.deadline = self.port.pulse.now + self.port.limits.body_timeout
         self.cycle = RequestResponseCycle(
             scope=cast("HTTPScope", self._scope()),
             transport=self.transport,
@@ -417,6 +545,14 @@ class Connection(HttpToolsProtocol):
         self.cycle.message_event.set()
         self._start_asgi_task(self.cycle, self.config.loaded_app)
 
+    def _serve(self, answer: Callable[[Posted], Reply]) -> None:
+        """Answer a request on an instant path."""
+        reply = answer(self._posted())
+        self._write(reply)
+        served = self.port.slots.served
+        if self.queue is not served and self.stage is _IDLE and reply[0].startswith(_OK):
+            self.port.slots.rest(self, served, self.port.pulse.now)
+
     def _write(self, reply: Reply) -> None:
         """Send one whole answer and go on to the next request, or to the end."""
         head, body = reply
@@ -431,10 +567,15 @@ class Connection(HttpToolsProtocol):
 
     def _rest(self) -> None:
         """Between requests."""
+        port = self.port
         self.stage = _IDLE
-        self.deadline = self.port.pulse.now + self.port.limits.keep_alive_timeout
-        self._size = 0
-        self._parts = []
+        now = port.pulse.now
+        self.deadline = now + port.limits.keep_alive_timeout
+        # Another request may follow in the same slice.
+        self._size = self._uncertain = self._read
+        self._drop_body()
+        slots = port.slots
+        slots.rest(self, slots.served if self.queue is slots.served else slots.idle, now)
 
     def _leave_request(self) -> None:
         if self._in_request:
@@ -449,10 +590,14 @@ class Connection(HttpToolsProtocol):
         if self.stage is _ANSWER:
             self.cycle.keep_alive = False
             return
-        self.stage = _CLOSED
-        self.deadline = _NEVER
-        self._parts = []
+        self._closing()
         self.transport.close()
+
+    def _closing(self) -> None:
+        self.stage = _CLOSED
+        self.deadline = self.port.pulse.now + GOODBYE
+        self._drop_body()
+        self.port.slots.close(self)
 
     def _abort(self) -> None:
         self.stage = _CLOSED
@@ -460,12 +605,22 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def _fail(self, cause: BaseException | None) -> None:
-        """A fault of ours in a callback: told by type and place, and the connection ends."""
-        told = {"exception": type(cause).__qualname__, "frames": frames(cause.__traceback__ if cause else None)}
-        logger.error("connection failed", extra={"fields": told})
+        """Log an internal error in a callback by its type and place, and end the connection."""
+        kind, places = type(cause).__qualname__, frames(cause.__traceback__ if cause else None)
+        fields = {"exception": kind, "frames": places}
+        self.port.limited(logging.ERROR, "connection failed", f"{kind} {places[-1:]}", fields)
         self.port.metrics.failed("internal")
         self._abort()
 
 
+def _is_above(digits: bytes, limit: int) -> bool:
+    """Whether a `Content-Length` is above the limit. It may have any number of digits, leading zeros included."""
+    digits = digits.strip().lstrip(b"0")
+    return len(digits) > _MOST_DIGITS or int(digits or b"0") > limit
+
+
+_MOST_DIGITS: Final = 18
+_VERSIONS: Final = ("1.1", "1.0")
+_OK: Final = b"HTTP/1.1 200 "
 _NEVER: Final = float("inf")
 _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.telemetry import LOGGER, frames
-from injector.webhook.protocol import Connection, Port
+from injector.webhook.protocol import GOODBYE, Connection, Port
 
 if TYPE_CHECKING:
     import ssl
@@ -30,21 +30,29 @@ if TYPE_CHECKING:
     from injector.telemetry import LogSink
     from injector.webhook.health import Health
     from injector.webhook.overload import Pulse
+    from injector.webhook.slots import Victim
 
 logger = logging.getLogger(f"{LOGGER}.server")
 
 # Connections that the kernel keeps for us while the loop is busy.
 _BACKLOG: Final = 2048
-# Accepted in one turn, so that a storm of connections leaves room for requests.
-_ACCEPT_AT_ONCE: Final = 64
+# Accepted in one turn, so that a storm of connections leaves room for requests: one for each so many slots, so that a
+# new connection has dozens of turns for its first request before as many others have come as there are slots.
+_SLOTS_PER_ACCEPT: Final = 64
+_MOST_AT_ONCE: Final = 64
+# Bytes that the kernel keeps of what a connection sent and the loop has not read; Linux doubles it. It bounds memory
+# twice: the kernel's own counts for the container, too, and uvloop keeps a buffer of 256 KiB for each connection with
+# TLS, of which only as much becomes real memory as one read has brought. Ordinary reviews fit.
+_RECEIVE_BUFFER: Final = 32 * 1024
 # Seconds to leave the kernel alone when it has no descriptors or memory for another connection.
 _ACCEPT_PAUSE: Final = 0.1
-# Seconds that a closing connection may take to say goodbye; what it still sends is dropped meanwhile.
-_GOODBYE: Final = 2.0
 # Seconds between two looks at the deadlines of all connections.
 SWEEP: Final = 0.1
 # Connections of probes and scrapers.
 MAX_OPS_CONNECTIONS: Final = 256
+# Seconds that an idle connection of the ops port is kept. A kubelet's probe is a new connection each time, and a
+# scraper opens one again where it has to.
+OPS_KEEP_ALIVE: Final = 5.0
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -67,6 +75,8 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _listening(address: tuple[Any, ...], family: int, *, dual: bool) -> socket.socket:
     listening = socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
+    # Accepted sockets inherit it.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
     listening.setblocking(False)
     return listening
 
@@ -92,12 +102,13 @@ class Listener:
         self.last_accepted = 0.0  # when somebody connected the last time, in the pulse's time
         self._listening = listening
         self._max_connections = max_connections
+        self._accept_at_once = max(1, min(max_connections // _SLOTS_PER_ACCEPT, _MOST_AT_ONCE))
         self._tls: dict[str, Any] = {}
         if context is not None:
             self._tls = {
                 "ssl": context,
                 "ssl_handshake_timeout": handshake_timeout,
-                "ssl_shutdown_timeout": _GOODBYE,
+                "ssl_shutdown_timeout": GOODBYE,
             }
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -121,42 +132,69 @@ class Listener:
         return tuple(each for each in self.port.state.connections if isinstance(each, Connection))
 
     def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
-        for _ in range(_ACCEPT_AT_ONCE):
+        port = self.port
+        for _ in range(self._accept_at_once):
+            is_full, victim = port.slots.count >= self._max_connections, None
+            if is_full:
+                victim = port.slots.victim(port.pulse.now, self._max_connections)
+                if victim is not None and victim.ready > port.pulse.now:
+                    self._pause(loop, victim.ready - port.pulse.now)
+                    return
             try:
                 accepted, _ = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:
-                logger.error("cannot accept connections", extra={"fields": {"open": self.open}})  # noqa: TRY400
-                loop.remove_reader(self._listening)
-                loop.call_later(_ACCEPT_PAUSE, self._resume, loop)
+                port.limited(logging.ERROR, "cannot accept connections", "accept", {"open": self.open})
+                self._evict(victim or port.slots.victim(port.pulse.now, self._max_connections))
+                self._pause(loop, _ACCEPT_PAUSE)
                 return
-            if self.open >= self._max_connections:
-                self.port.metrics.refused["limit"] += 1
+            if is_full and victim is None:
+                port.metrics.refused["limit"] += 1
                 accepted.close()
                 continue
+            self._evict(victim)
             self.open += 1
-            self.last_accepted = self.port.pulse.now
+            self.last_accepted = port.pulse.now
             accepted.setblocking(False)
-            task = loop.create_task(self._greet(accepted, loop))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._greet(_Counted(self, loop), accepted, loop)
+
+    def _evict(self, victim: Victim | None) -> None:
+        if victim is not None:
+            self.port.slots.evict(victim)
+            self.port.metrics.evicted[victim.kind] += 1
+
+    def _pause(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        """Accept nothing for a moment; the kernel keeps what comes."""
+        loop.remove_reader(self._listening)
+        loop.call_later(seconds, self._resume, loop)
 
     def _resume(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._listening.fileno() >= 0:
             loop.add_reader(self._listening, self._accept, loop)
 
-    async def _greet(self, accepted: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        connection = _Counted(self, loop)
-        try:
-            # Strangers and port scanners fail here: counted, not logged one by one.
-            with contextlib.suppress(OSError):
-                await loop.connect_accepted_socket(lambda: _Reader(connection), accepted, **self._tls)
-        finally:
+    def _greet(self, connection: _Counted, accepted: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        """Open a connection in a task that eviction can end at any time, even before it began."""
+        self.port.slots.enter(connection, self.port.pulse.now)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            connection.handshake = None
             if not connection.opened:
-                self.port.metrics.refused["handshake"] += 1
-                self.open -= 1
+                if not task.cancelled():
+                    self.port.metrics.refused["handshake"] += 1
+                connection.release()
                 accepted.close()
+
+        task = loop.create_task(self._open(connection, accepted, loop))
+        connection.handshake = task
+        self._tasks.add(task)
+        task.add_done_callback(done)
+
+    async def _open(self, connection: Connection, accepted: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        # Strangers and port scanners fail here: counted, not logged one by one.
+        with contextlib.suppress(OSError):
+            await loop.connect_accepted_socket(lambda: _Reader(connection), accepted, **self._tls)
 
     def _sweep(self) -> None:
         now = self.port.pulse.now
@@ -207,10 +245,18 @@ class _Counted(Connection):
     def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(listener.port, loop)
         self._listener = listener
+        self._is_counted = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._listener.open -= 1
+        self.release()
         super().connection_lost(exc)
+
+    def release(self) -> None:
+        """Give slot and count back, once."""
+        self.port.slots.leave(self)
+        if self._is_counted:
+            self._is_counted = False
+            self._listener.open -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +360,7 @@ class Server:
             listener.stop(loop)
             for connection in listener.connections():
                 connection.close_if_idle()
-        until = loop.time() + _GOODBYE
+        until = loop.time() + GOODBYE
         while any(listener.open for listener in self._listeners) and loop.time() < until:
             if await _is_set(self._hurry, _DRAIN_LOOK):
                 break

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import ssl
+import subprocess
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.controlplane.polling import wait_for
-from tests.http.certificates import DAY, NOW, Issuer, key_pem, new_key
-from tests.http.client import client_context
+from tests.http.certificates import DAY, NOW, Files, Issuer, key_pem, new_key
+from tests.http.client import PATIENCE, client_context
 from tests.http.reviews import review
 from tests.http.serving import serving
 
@@ -125,6 +128,35 @@ def test_files_that_vanish_keep_the_pair_serving(tmp_path: Path) -> None:
         server.files.chain.unlink()
         assert "cannot be read" in server.wait_for_line("new certificate refused, the old one is kept")["problem"]
         assert serial(server) == before
+
+
+@pytest.mark.parametrize("which", ["chain", "key"])
+def test_fifo_in_place_of_a_file_does_not_stop_the_process(tmp_path: Path, which: str) -> None:
+    with often(tmp_path) as server:
+        before = serial(server)
+        path = getattr(server.files, which)
+        path.unlink()
+        os.mkfifo(path)
+        refused = server.wait_for_line("new certificate refused, the old one is kept")
+        # Between the two steps the file was missing.
+        if "not a regular file" not in refused["problem"]:
+            wait_for("the FIFO to be refused", lambda: "not a regular file" in server.log, describe=lambda: server.log)
+        assert serial(server) == before
+        assert server.post(review()).status == 200
+
+
+@pytest.mark.parametrize("option", ["--tls-cert-file", "--tls-private-key-file", "--policy-file"])
+def test_fifo_is_refused_at_the_start(tmp_path: Path, option: str) -> None:
+    key, fifo = new_key(), tmp_path / "fifo"
+    files = Files.write(tmp_path, Issuer().issue(key), key_pem(key))
+    os.mkfifo(fifo)
+    options = {"--tls-cert-file": str(files.chain), "--tls-private-key-file": str(files.key), option: str(fifo)}
+    command = [sys.executable, "-m", "injector", "serve", "--tls-mode", "files"]
+    for name, value in options.items():
+        command += [name, value]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ended.returncode == 2
+    assert "not a regular file" in ended.stderr
 
 
 def _limited(server: Serving, version: ssl.TLSVersion) -> ssl.SSLContext:

@@ -1,20 +1,19 @@
-"""Connections that take their time, and connections that are too many: rows H9 and H10."""
+"""Connections that take their time, and bodies that are too many: rows H9 and H10."""
 
 from __future__ import annotations
 
 import socket
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.controlplane.polling import wait_for
-from tests.http.client import JSON, PATIENCE, Connection, connected, head
+from tests.http.client import JSON, PATIENCE, Connection, head
 from tests.http.reviews import review
 from tests.http.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.http.serving import Serving
@@ -103,29 +102,6 @@ def test_h10_a_body_later_than_the_callers_timeout_is_shed(tmp_path: Path) -> No
         connection.socket.sendall(head("/mutate?timeout=10s", headers=length) + body[:-1])
         connection.socket.sendall(body[-1:])
         assert connection.answer().status == 200
-
-
-def test_connections_over_the_cap_are_closed_and_the_others_served(tmp_path: Path) -> None:
-    with serving(tmp_path, "--max-connections", "5") as server, ExitStack() as stack:
-        held = [stack.enter_context(server.connect()) for _ in range(5)]
-        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as sixth:
-            assert Connection(sixth).is_ended()
-        assert all(connection.request(review()).status == 200 for connection in held)
-        assert server.sample('connections_refused_total{cause="limit"}') == 1
-        assert server.sample("connections") == 5
-        held[0].socket.close()
-        wait_for("room for another", _can_connect(server))
-
-
-def _can_connect(server: Serving) -> Callable[[], bool]:
-    def attempt() -> bool:
-        try:
-            with connected(server.port, server.context) as connection:
-                return connection.request(review()).status == 200
-        except OSError:
-            return False
-
-    return attempt
 
 
 def test_large_bodies_over_the_number_allowed_are_shed(tmp_path: Path) -> None:

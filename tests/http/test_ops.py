@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.http.client import PATIENCE, Connection
 from tests.http.reviews import pod, review
 from tests.http.serving import serving
 
@@ -74,3 +77,13 @@ def test_a_refused_request_is_logged_once_a_minute_by_its_class(tmp_path: Path) 
         server.process.terminate()
         server.wait_for_line("draining")
         assert [line["error"] for line in server.logged("request refused")] == ["malformed-json"]
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_probes_are_asked_with_get_or_head(server: Serving, path: str) -> None:
+    with socket.create_connection(("127.0.0.1", server.ops_port), PATIENCE) as plain:
+        connection = Connection(plain)
+        answer = connection.request(b"", path=path, method="HEAD", headers={})
+        assert (answer.status, answer.body) == (200, b"")
+        answer = connection.request(b"", path=path, method="POST", headers={})
+        assert (answer.status, answer.headers["allow"]) == (405, "GET")

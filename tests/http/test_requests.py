@@ -10,8 +10,11 @@ import pytest
 
 from tests.http.client import Connection, head
 from tests.http.reviews import UID, pod, review
+from tests.http.serving import serving
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.http.client import Answer
     from tests.http.serving import Serving
 
@@ -178,8 +181,45 @@ def test_other_spellings_of_a_path_are_the_same_path(server: Serving, target: st
     assert server.post(review(), target).json()["response"]["allowed"] is True
 
 
-def test_the_default_endpoint_without_a_default_is_our_fault(server: Serving) -> None:
-    refused(server.post(review(), "/mutate/default"), 500, "policy-gap")
+def test_default_endpoint_without_a_default_is_a_configuration_error(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        for _ in range(5):
+            refused(server.post(review(), "/mutate/default"), 500, "policy-gap")
+        assert server.sample('admission_errors_total{error="policy-gap"}') == 5
+        assert server.sample('admission_errors_total{error="internal"}') == 0
+        server.terminate()
+        server.wait_for_line("draining")
+        assert [line["error"] for line in server.logged("request refused")] == ["policy-gap"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "error"),
+    [
+        (head("/mutate", headers={"Content-Length": "0" * 5000 + "9" * 12}), 413, "body-too-large"),
+        (head("/mutate", headers={"Content-Length": "9" * 5000}), 400, "malformed-http"),
+        (head("/mutate", headers={"Content-Length": "-1"}), 400, "malformed-http"),
+        (head("/mutate", headers={"X-Filler": "y" * 100_000}), 431, "headers-too-large"),
+        (head("/mutate", headers={f"X-{number}": "y" for number in range(200)}), 431, "headers-too-large"),
+        (head("/mutate?" + "y" * 10_000), 431, "headers-too-large"),
+        (head("/mutate").replace(b"HTTP/1.1", b"HTTP/2.0"), 400, "malformed-http"),
+        (head("/mutate").replace(b"HTTP/1.1", b"HTTP/0.9"), 400, "malformed-http"),
+    ],
+    ids=["zeros", "digits", "negative", "long header", "many headers", "long target", "HTTP/2.0", "HTTP/0.9"],
+)
+def test_client_errors_are_4xx_and_logged_once(tmp_path: Path, request_: bytes, status: int, error: str) -> None:
+    with serving(tmp_path) as server:
+        for _ in range(5):
+            with server.connect() as connection:
+                connection.socket.sendall(request_)
+                refused(connection.answer(), status, error)
+                assert connection.is_ended()
+        healthy(server)
+        assert server.sample('admission_errors_total{error="internal"}') == 0
+        assert server.sample(f'admission_errors_total{{error="{error}"}}') == 5
+        server.terminate()
+        server.wait_for_line("draining")
+        warnings = [json.loads(line) for line in server.lines if '"level":"info"' not in line]
+        assert [(line["message"], line["error"]) for line in warnings] == [("request refused", error)]
 
 
 def test_warn_allows_and_never_patches(server: Serving) -> None:

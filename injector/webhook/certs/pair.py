@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from injector.core.errors import InjectorError
+from injector.regular_files import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -183,8 +184,7 @@ _MAX_PEM: Final = 1024 * 1024
 
 def _read(path: Path, what: str, problems: list[str]) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(_MAX_PEM)
+        return read_regular(path, _MAX_PEM)
     except OSError as error:
         problems.append(f"the {what} file {path} cannot be read: {error.strerror}")
         return b""

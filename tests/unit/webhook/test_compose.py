@@ -58,9 +58,9 @@ def test_a_pair_that_openssl_refuses_is_told_as_a_problem_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("soft", "hard", "expected"),
     [
-        (100, 100_000, 1024 + 320),
+        (100, 100_000, 1024 + 512),
         (100, 500, 500),
-        (100, resource.RLIM_INFINITY, 1024 + 320),
+        (100, resource.RLIM_INFINITY, 1024 + 512),
         (10_000, 100_000, None),
         (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None),
     ],

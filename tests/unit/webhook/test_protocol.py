@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,18 @@ from uvicorn.config import Config
 
 from injector.telemetry import Metrics
 from injector.webhook.overload import Pulse
-from injector.webhook.protocol import LARGE_BODY, MAX_HEAD, Connection, Limits, Port, Stage
+from injector.webhook.protocol import (
+    GOODBYE,
+    LARGE_BODY,
+    MAX_HEAD,
+    MAX_HEADERS,
+    MAX_TARGET,
+    Connection,
+    Limits,
+    Port,
+    Stage,
+)
+from injector.webhook.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,7 +198,7 @@ def test_each_stage_has_its_own_deadline(line: Line) -> None:
     line.send(b"cde")
     assert line.connection.deadline == now + LIMITS.keep_alive_timeout
     line.connection.data_received(SLOW)
-    assert line.connection.deadline == float("inf")
+    assert line.connection.deadline == now + LIMITS.body_timeout
     line.settle()
 
 
@@ -278,3 +290,179 @@ def test_a_task_that_ends_on_a_closed_wire_is_no_fault(line: Line) -> None:
     line.wire.close()
     line.settle()
     assert line.connection.stage is Stage.CLOSED
+
+
+POST = b"POST /mutate HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("length", "body", "status"),
+    [
+        (b"9" * 5000, b"", 400),  # refused by the parser
+        (b"9" * 18, b"", 413),
+        (b"0" * 5000 + b"2", b"{}", 200),
+        (b"0" * 5000 + b"999999", b"", 413),
+        (b"0" * 5000, b"", 200),
+    ],
+)
+def test_content_length_of_any_number_of_digits_is_a_client_error(
+    line: Line, length: bytes, body: bytes, status: int
+) -> None:
+    assert line.send(POST + b"Content-Length: " + length + b"\r\n\r\n" + body) == [status]
+    assert line.metrics.errors["internal"] == 0
+
+
+@pytest.mark.parametrize("version", [b"0.9", b"2.0", b"1.2", b"3.0"])
+@pytest.mark.parametrize("path", [b"/mutate", b"/slow"])
+def test_other_versions_of_http_are_refused(line: Line, path: bytes, version: bytes) -> None:
+    assert line.send(b"POST " + path + b" HTTP/" + version + b"\r\nHost: x\r\n\r\n") == [400]
+    assert line.wire.ended == "closed"
+
+
+def test_http2_preface_is_answered_by_no_route(line: Line) -> None:
+    assert 200 not in line.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert line.wire.ended == "closed"
+
+
+def head_of(size: int) -> bytes:
+    """A complete head of so many bytes."""
+    return POST + b"X: " + b"y" * (size - len(POST) - len(b"X: \r\n\r\n")) + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize("before", [b"", GET, GET * 100])
+def test_head_over_the_limit_in_one_read_is_refused(line: Line, before: bytes) -> None:
+    answers = [200] * (len(before) // len(GET))
+    assert line.send(before + head_of(MAX_HEAD)) == [*answers, 200]
+    assert line.send(before + head_of(MAX_HEAD + 1)) == [*answers, 200, *answers, 431]
+    assert line.metrics.errors["headers-too-large"] == 1
+
+
+def test_small_requests_that_fill_a_read_are_all_answered(line: Line) -> None:
+    number = 3 * MAX_HEAD // len(GET)
+    assert line.send(GET * number + GET[:-1], GET[-1:]) == [200] * (number + 1)
+
+
+def test_head_that_begins_in_a_full_read_is_refused_in_the_end(line: Line) -> None:
+    number = MAX_HEAD // len(GET)
+    statuses = line.send(GET * number + POST + b"X: ", *[b"y" * 1000] * (2 * MAX_HEAD // 1000 + 2))
+    assert statuses == [200] * number + [431]
+
+
+def test_number_of_headers_is_bounded(line: Line) -> None:
+    headers = b"a: b\r\n" * (MAX_HEADERS - 1)
+    assert line.send(POST + headers + b"\r\n", POST + b"a: b\r\n" + headers + b"\r\n") == [200, 431]
+
+
+def test_long_target_is_refused_before_its_head_is_complete(line: Line) -> None:
+    at_limit = b"GET /mutate?" + b"a" * (MAX_TARGET - len(b"/mutate?")) + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert line.send(at_limit) == [200]
+    assert line.send(b"GET /mutate?" + b"a" * MAX_TARGET) == [200, 431]
+
+
+@pytest.mark.parametrize("end", [b"0\r\nx: ", b"1;"])
+@pytest.mark.parametrize("length", [0, LARGE_BODY + 1], ids=["small body", "shed body"])
+def test_framing_without_end_is_refused(line: Line, end: bytes, length: int) -> None:
+    line.port.large_bodies = line.port.limits.max_bodies
+    body = b"%x\r\n%b\r\n" % (length, b"x" * length) if length else b""
+    head = b"POST /mutate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert line.send(head + body + end, *[b"y" * 1000] * (3 * MAX_HEAD // 1000)) == [413]
+
+
+def test_body_in_pieces_of_any_size_is_put_together(loop: asyncio.AbstractEventLoop) -> None:
+    seen: list[bytes] = []
+
+    def keep(posted: Posted) -> Reply:
+        seen.append(posted.body)
+        return at_once(posted)
+
+    line = Line(loop, instant=keep)
+    for size in (4, 100, 16 * 1024 - 1, 16 * 1024, 50_000):
+        body = bytes(index % 251 for index in range(100_000))
+        pieces = [body[start : start + size] for start in range(0, len(body), size)]
+        line.send(POST + b"Content-Length: %d\r\n\r\n" % len(body), *pieces)
+        framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+        line.send(POST + b"Transfer-Encoding: chunked\r\n\r\n", framed + b"0\r\n\r\n")
+        assert seen == [body, body]
+        seen.clear()
+    assert not line.connection._parts
+    assert not line.connection._tail
+
+
+def test_refusals_and_internal_errors_are_logged_once_a_minute(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(_: Posted) -> Reply:
+        raise ValueError("hunter2")
+
+    line = Line(loop, instant=failing)
+    for request in (b"junk\r\n\r\n", GET):
+        for _ in range(3):
+            line.connection = Connection(line.port, loop)
+            line.connection.connection_made(line.wire)
+            line.connection.data_received(request)
+    assert [record.message for record in caplog.records] == ["request refused", "connection failed"]
+
+
+def test_connection_that_is_not_closed_in_time_is_aborted(line: Line) -> None:
+    line.wire.close = lambda: None  # type: ignore[method-assign] # the peer does not read what is to be sent first
+    assert line.send(b"junk\r\n\r\n") == [400]
+    assert line.connection.deadline == line.port.pulse.now + GOODBYE
+    line.connection.expire()
+    assert line.wire.ended == "aborted"
+
+
+def test_answer_that_is_not_read_in_time_ends_the_connection(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    line.connection.data_received(SLOW)
+    line.connection.pause_writing()
+    line.settle()
+    assert (line.connection.stage, line.wire.written) == (Stage.ANSWER, b"")
+    line.connection.expire()
+    assert (line.wire.ended, line.metrics.errors["response-timeout"]) == ("aborted", 1)
+    line.connection.connection_lost(None)
+    line.settle()
+
+
+@pytest.mark.parametrize(
+    ("sent", "ended"), [(b"", "aborted"), (GET[:5], "aborted"), (POST + b"Content-Length: 9\r\n\r\n{", "aborted"),
+                       (GET, "closed")],
+    ids=["silent", "head", "body", "idle"],
+)  # fmt: skip
+def test_evicted_connection_ends_whatever_it_does(loop: asyncio.AbstractEventLoop, sent: bytes, ended: str) -> None:
+    line = Line(loop, tls=True)
+    line.port.slots.enter(line.connection, 0.0)
+    if sent:
+        line.connection.data_received(sent)
+    assert not line.connection.is_busy
+    victim = line.port.slots.victim(0.0, 1)
+    assert victim is not None
+    line.port.slots.evict(victim)
+    assert (line.wire.ended, line.connection.stage) == (ended, Stage.CLOSED)
+    before = line.wire.written
+    line.connection.data_received(GET)
+    assert line.wire.written == before
+    line.connection.connection_lost(None)
+    assert (line.port.slots.count, line.metrics.in_flight) == (0, 0)
+
+
+def test_connection_is_busy_while_a_task_answers_and_its_peer_reads(line: Line) -> None:
+    busy: list[bool] = []
+    for step in (
+        functools.partial(line.connection.data_received, SLOW),
+        line.connection.pause_writing,
+        line.connection.resume_writing,
+        line.settle,
+    ):
+        step()
+        busy.append(line.connection.is_busy)
+    assert busy == [True, False, True, False]
+
+
+def test_half_a_request_is_busy_only_where_reviews_were_served(loop: asyncio.AbstractEventLoop) -> None:
+    for by_history, first, busy in ((True, GET, True), (True, SLOW, False), (False, GET, False)):
+        line = Line(loop)
+        line.port.slots = Slots(by_history=by_history)
+        line.port.slots.enter(line.connection, 0.0)
+        line.send(first)
+        line.connection.data_received(POST)
+        assert line.connection.is_busy is busy

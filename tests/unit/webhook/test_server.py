@@ -137,9 +137,11 @@ def test_a_connection_that_fails_before_it_began_is_given_back() -> None:
             gone.close()
             listener.open += 1
             listener._tls = greeting
+            listener._greet(module._Counted(listener, loop), gone, loop)
+            (task,) = listener._tasks
             with contextlib.suppress(TypeError, ValueError):
-                await listener._greet(gone, loop)
-        assert listener.open == 0
+                await task
+        assert (listener.open, listener.port.slots.count, listener._tasks) == (0, 0, set())
         assert listener.port.metrics.refused["handshake"] == 2
         failing.close()
 
