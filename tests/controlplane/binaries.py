@@ -208,7 +208,9 @@ def cache_lock(name: str, report: Report) -> Iterator[None]:
 def _build(program: Program, target: Path, report: Report) -> None:
     require_go(program.name, program.folder)
     if os.environ.get("PYTEST_CURRENT_TEST", "").endswith("(call)"):
-        raise BuildError(f"{program.name} is not built yet, which takes longer than a test may: python -m tests.prepare")
+        raise BuildError(
+            f"{program.name} is not built yet, which takes longer than a test may: python -m tests.prepare"
+        )
     report(f"building {program.name} {program.version} with Go, once: minutes when its cache is cold")
     started = time.monotonic()
     scratch = cache_root() / f"building-{program.name}"

@@ -7,6 +7,7 @@ import pytest
 from tests.controlplane import binaries
 from tests.selfhosted import dependencies
 
+
 @pytest.fixture(scope="session", autouse=True)
 def programs(request: pytest.FixtureRequest) -> None:
     """Build daprd and what the examples need, where a test of this folder needs a cluster's programs at all."""

@@ -67,6 +67,8 @@ def node_modules(report: binaries.Report = binaries.report_to_stderr) -> Path:
 
 
 def _run(command: Sequence[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, env={**os.environ, **_GO_ENVIRONMENT}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **_GO_ENVIRONMENT}, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise BuildError(f"{' '.join(command)} failed in {folder}:\n{done.stdout}{done.stderr}")
