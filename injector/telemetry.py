@@ -353,6 +353,8 @@ KUBE_ERRORS: Final[Mapping[str, str]] = {
     "conflict": "another replica, or somebody else, was faster",
     "gone": "a version was too old to be watched from",
     "invalid": "the API server does not take an object",
+    "redirected": "the answer was a redirect, which is never followed",
+    "unconfirmed": "the answer to a write was not the object that was written",
     "unavailable": "no answer in time, or a connection broke",
     "kubernetes": "anything else",
 }

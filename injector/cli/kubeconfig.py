@@ -81,5 +81,7 @@ _ADVICE: Final = {
     "gone": "run it again",
     "not-found": "look at the spelling, and at --context",
     "conflict": "run it again",
+    "redirected": "set the kubeconfig's server to the API server's own address, and check the proxy variables",
+    "unconfirmed": "look at the object with kubectl before running this again",
     "unavailable": "run it again when it is back, or look at --context",
 }

@@ -6,6 +6,8 @@ becomes a `Request`, a plain value that tests can look at and messages can name,
 
 Nothing is tried again but a request that was answered with 401, once, with credentials read anew (they may come from
 a plugin whose token ran out). Whoever calls knows better what a second try would mean.
+
+No redirect is followed, and a write counts as done only when its answer is the object that was written (`confirm`).
 """
 
 from __future__ import annotations
@@ -27,12 +29,14 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from injector import __version__
-from injector.kube import denials
-from injector.kube.connections import LIVENESS, Connections, Liveness
+from injector.kube import confirm, denials, redirects
+from injector.kube.connections import LIVENESS, Connections, Liveness, RefusedRedirectError
 from injector.kube.errors import (
     GoneError,
     InvalidError,
     KubeconfigError,
+    KubeError,
+    RedirectedError,
     Refusal,
     UnauthorizedError,
     UnavailableError,
@@ -43,6 +47,8 @@ from injector.kube.resources import REQUEST_TIMEOUT_SECONDS, SECRETS, Resource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+
+    from injector.kube.confirm import Expected
 
 Object: TypeAlias = dict[str, Any]
 Objects: TypeAlias = list[Object]
@@ -56,7 +62,6 @@ WATCH_SECONDS: Final = 45
 
 _JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
-STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 _APPLY_PATCH: Final = "application/apply-patch+yaml"
 
@@ -73,6 +78,7 @@ class Request:
     content_type: str = _JSON
     timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
     hidden: tuple[str, ...] | None = field(default=None, repr=False)  # values that no quoted answer may hold a part of
+    expected: Expected | None = field(default=None, repr=False)  # of a write: what the answer has to be
 
 
 class Api:
@@ -199,28 +205,30 @@ class Api:
                     raise
         raise AssertionError("unreachable")
 
-    async def create(  # noqa: PLR0913 - what the API takes
+    async def create(
         self,
         resource: Resource,
         body: Object,
         namespace: str | None = None,
         *,
-        name: str | None = None,
-        subresource: str = "",
         dry_run: bool = False,
         manager: str = FIELD_MANAGER,
     ) -> Object:
-        """Create an object, or post `body` to a subresource of the object called `name`."""
-        shown = name or str(body.get("metadata", {}).get("name", ""))
-        path = resource.path(namespace, name, subresource)
+        """Create an object.
+
+        Raises:
+            UnconfirmedWriteError: The answer is not the object that was written; so for the other writes.
+            KubeError: As the API server answered, or that it did not.
+        """
         return await self._write(
             resource,
             Request(
                 "POST",
-                path,
-                _doing("create", resource, shown, namespace, subresource),
+                resource.path(namespace),
+                _doing("create", resource, str(body.get("metadata", {}).get("name", "")), namespace),
                 _query(fieldManager=manager, dryRun="All" if dry_run else ""),
                 body,
+                expected=confirm.of_create(resource, body, namespace, dry_run=dry_run),
             ),
         )
 
@@ -249,7 +257,8 @@ class Api:
     ) -> Object:
         """Replace an object as a whole; with a resource version in it, only if it is still that one.
 
-        `before` is a Secret as it was: an answer that holds a part of its values is not quoted either.
+        `before` is a Secret as it was: an answer that holds a part of its values is not quoted either, and labels and
+        annotations that differ from it have to be in the answer.
         """
         name = str(body["metadata"]["name"])
         return await self._write(
@@ -260,6 +269,7 @@ class Api:
                 _doing("update", resource, name, namespace),
                 _query(fieldManager=manager, dryRun="All" if dry_run else ""),
                 body,
+                expected=confirm.of_replace(resource, body, namespace, dry_run=dry_run, before=before),
             ),
             before,
         )
@@ -288,6 +298,7 @@ class Api:
                 whole,
                 _APPLY_PATCH,
                 timeout_seconds,
+                expected=confirm.of_patch(resource, name, whole, namespace, dry_run=dry_run),
             ),
         )
 
@@ -303,7 +314,7 @@ class Api:
         dry_run: bool = False,
         manager: str = FIELD_MANAGER,
     ) -> Object:
-        """Change parts of an object: a merge patch by default, or another of the types above."""
+        """Change parts of an object: a merge patch by default, or a JSON patch."""
         return await self._write(
             resource,
             Request(
@@ -313,6 +324,7 @@ class Api:
                 _query(fieldManager=manager, dryRun="All" if dry_run else ""),
                 body,
                 content_type,
+                expected=confirm.of_patch(resource, name, body, namespace, dry_run=dry_run),
             ),
         )
 
@@ -324,7 +336,14 @@ class Api:
         preconditions = {key: value for key, value in wanted.items() if value}
         body = {"preconditions": preconditions} if preconditions else None
         return await self.send(
-            Request("DELETE", resource.path(namespace, name), _doing("delete", resource, name, namespace), (), body)
+            Request(
+                "DELETE",
+                resource.path(namespace, name),
+                _doing("delete", resource, name, namespace),
+                (),
+                body,
+                expected=confirm.of_delete(resource, name, namespace, uid=uid),
+            )
         )
 
     async def watch(  # noqa: PLR0913 - what the API takes
@@ -382,11 +401,14 @@ class Api:
         """
         response = await self._open(request)
         try:
-            return _decoded(request.doing, await response.read())
+            content = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnavailableError(request.doing, why=_why(error)) from None
+            raise _failure(request, error) from None
         finally:
             response.release()
+        if request.expected is not None:
+            return confirm.confirmed(request.doing, request.expected, response.status, content)
+        return _decoded(request.doing, content)
 
     async def connect(self, request: Request, protocol: str) -> aiohttp.ClientWebSocketResponse:
         """Open a websocket at a request's path.
@@ -405,7 +427,7 @@ class Api:
         except aiohttp.WSServerHandshakeError as error:
             status = error.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnavailableError(request.doing, why=_why(error)) from None
+            raise _failure(request, error) from None
         try:
             await self.send(request)  # a refused handshake has no words; a plain request has
         except InvalidError as error:
@@ -453,7 +475,7 @@ class Api:
             finally:
                 response.release()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnavailableError(request.doing, why=_why(error)) from None
+            raise _failure(request, error) from None
         raise of_refusal(request.doing, _refusal(request, response, content))
 
     async def _pages(
@@ -524,7 +546,7 @@ def _missing(path: str | None) -> str:
     return "" if any(place.is_file() for place in places) else " or ".join(map(str, places))
 
 
-_FIRST_FAILURE: Final = 400
+_FIRST_FAILURE: Final = 300
 
 
 def _skew(date: str, now: float) -> float:
@@ -565,7 +587,7 @@ def _doing(verb: str, resource: Resource, name: str, namespace: str | None, subr
 def _decoded(doing: str, content: bytes) -> Object:
     try:
         decoded = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UnavailableError(doing, why="the answer is not JSON; is this a Kubernetes API server?") from None
     if not isinstance(decoded, dict):
         raise UnavailableError(doing, why="the answer is no object; is this a Kubernetes API server?")
@@ -575,7 +597,7 @@ def _decoded(doing: str, content: bytes) -> Object:
 def _refusal(request: Request, response: aiohttp.ClientResponse, content: bytes) -> Refusal:
     try:
         status = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         status = None
     after = response.headers.get("Retry-After", "")
     is_read = request.method == "GET"
@@ -600,6 +622,18 @@ def _refusal_of(status: Mapping[str, Any], code: int, *, is_read: bool) -> Refus
 
 # Characters of a sentence that are looked at: more than are ever shown.
 _LONGEST_SAID: Final = 4096
+
+
+def _failure(request: Request, error: BaseException) -> KubeError:
+    """The error for a call without an answer of the API server."""
+    hidden = request.hidden or ()
+    if isinstance(error, RefusedRedirectError):
+        return RedirectedError(request.doing, why=redirects.explain(error.status, error.location, error.base, hidden))
+    if isinstance(error, aiohttp.ClientHttpProxyError) and redirects.is_redirect(error.status):
+        location = error.headers.get("Location") if error.headers is not None else None
+        told = redirects.explain(error.status, location, "", hidden)
+        return RedirectedError(request.doing, why=f"the proxy is not the way to it: {told}")
+    return UnavailableError(request.doing, why=_why(error))
 
 
 def _why(error: BaseException) -> str:

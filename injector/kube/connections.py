@@ -1,4 +1,4 @@
-"""Connections to an API server that notice when nobody is at their other end any more.
+"""Connections to an API server that notice when nobody is at their other end any more, and follow no redirect.
 
 A machine that loses its power, or a network that drops packets, closes no connection. A watch then waits for news that
 cannot come. So the kernel asks an idle connection's other end for a sign of life, and gives up what is never answered.
@@ -13,8 +13,35 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 from kubernetes.aio.client.rest import RESTClientObject
 
+from injector.kube.redirects import is_redirect
+
 if TYPE_CHECKING:
     from kubernetes.aio.client import Configuration
+
+
+class RefusedRedirectError(aiohttp.ClientError):
+    """An answer was a redirect. `location` is the text of an untrusted server: `redirects` says what may be shown."""
+
+    def __init__(self, status: int, location: str | None, base: str) -> None:
+        super().__init__("a redirect was refused")
+        self.status = status
+        self.location = location
+        self.base = base  # the URL that was asked
+
+
+async def refuse_redirects(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Refuse every redirect, before aiohttp follows it; a middleware of its sessions, for requests and websockets.
+
+    Raises:
+        RefusedRedirectError: The answer's status is 3xx.
+    """
+    response = await handler(request)
+    if is_redirect(response.status):
+        response.close()
+        raise RefusedRedirectError(response.status, response.headers.get("Location"), str(request.url))
+    return response
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +72,24 @@ class Liveness:
 
 
 LIVENESS: Final = Liveness()
+# Bytes: an event of a watch is one line, and an object has at most 1.5 MiB in etcd. As the official client has it.
+_LONGEST_LINE: Final = 2 * 1024 * 1024
 
 
 class Connections(RESTClientObject):
-    """The official client's, with sockets that ask."""
+    """The official client's, with sockets that ask and answers that cannot redirect."""
 
     def __init__(self, configuration: Configuration, liveness: Liveness = LIVENESS) -> None:
         super().__init__(configuration)
         self._options = liveness.options()
+
+    def _create_pool_manager(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=self._create_connector(),
+            trust_env=True,  # proxies, as kubectl takes them from the environment
+            read_bufsize=_LONGEST_LINE,
+            middlewares=(refuse_redirects,),
+        )
 
     def _create_connector(self) -> aiohttp.TCPConnector:
         return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=self._socket)

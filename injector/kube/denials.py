@@ -64,7 +64,7 @@ def guarded(status: int, said: str, values: Iterable[str], doing: str) -> str:
         return ""
     rule = _RULE.search(said)
     who, why = (rule["who"], rule["why"]) if rule else ("", said)
-    if _holds_part(why, values):
+    if holds_part(why, values):
         return clean(f"{who}: {_NOT_SHOWN}" if who else _NOT_SHOWN)
     if rule or not _RIGHT.search(said):  # an authorizer sees no object
         why = _WORD.sub(lambda word: _masked(word[0], doing), why)
@@ -99,7 +99,8 @@ def _encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def _holds_part(said: str, values: Iterable[str]) -> bool:
+def holds_part(said: str, values: Iterable[str]) -> bool:
+    """Whether a text holds a part of a Secret's values, which are in base64, in either form."""
     text = said.lower()
     windows = {text[at : at + _WINDOW] for at in range(len(text) - _WINDOW + 1)}
     for value in values:

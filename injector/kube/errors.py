@@ -11,6 +11,8 @@ KubeError
 ├── ConflictError        409 of everything else: somebody else was faster
 ├── GoneError            410: the resource version is too old
 ├── InvalidError         400, 422: the API server does not take the object
+├── RedirectedError      3xx: the answer sends us elsewhere, and is not followed
+├── UnconfirmedWriteError   the answer to a write is not the object that was written
 └── UnavailableError     no answer, 429 or 5xx: trying again may help
 
 A message says what was being done and what the API server said of it. Its words may hold parts of the object: of an
@@ -134,6 +136,20 @@ class InvalidError(KubeError):
 
     reason = "invalid"
     because = "the API server refuses the object"
+
+
+class RedirectedError(KubeError):
+    """The answer is a redirect, which is not followed."""
+
+    reason = "redirected"
+    because = "the server redirects"
+
+
+class UnconfirmedWriteError(KubeError):
+    """The answer to a write is not the object that was written, so the write does not count as done."""
+
+    reason = "unconfirmed"
+    because = "the answer is not the object that was written"
 
 
 class UnavailableError(KubeError):

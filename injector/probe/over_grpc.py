@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -30,6 +31,7 @@ _OPTIONS: Final = (
 )
 # The status says "Unauthorized"; daprd's own words are in its details, a message of google.rpc.
 _DETAILS: Final = "grpc-status-details-bin"
+_REDIRECT: Final = re.compile(r"received http2 header with status: (3\d\d)")
 _REFUSALS: Final = (b"missing api token", b"api token mismatch", b"missing metadata in request")
 
 
@@ -69,6 +71,9 @@ def _target(place: Place) -> str:
 def _judged(place: Place, error: grpc.aio.AioRpcError, timeout_seconds: float) -> Answer:
     code, details = error.code(), (error.details() or "").lower()
     said = dict(error.trailing_metadata() or ()).get(_DETAILS, b"")
+    redirect = _REDIRECT.fullmatch(details)
+    if redirect:  # the library follows none, and keeps the target to itself
+        raise NoAnswerError(f"the server redirects (status {redirect[1]}), and no redirect is followed")
     if code is grpc.StatusCode.UNAUTHENTICATED and any(words in said for words in _REFUSALS):
         return Answer.REFUSED
     match code:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import TYPE_CHECKING, Final
 
 import httptools
 
 from injector.core import names
 from injector.core.exposure import Answer
+from injector.kube import redirects
 from injector.probe.place import NoAnswerError, why
 
 if TYPE_CHECKING:
@@ -48,10 +50,13 @@ class _Response:
         self.body = bytearray()
         self.is_complete = False
         self.is_shared_across_origins = False
+        self.location: str | None = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"vary" and b"origin" in value.lower():
             self.is_shared_across_origins = True
+        if name.lower() == b"location" and self.location is None:
+            self.location = value.decode("latin-1")
 
     def on_body(self, piece: bytes) -> None:
         self.body += piece
@@ -109,14 +114,14 @@ async def is_served(place: Place, path: str, *, timeout_seconds: float) -> bool:
 
 
 async def get(place: Place, path: str, token: Token | None, *, timeout_seconds: float) -> _Response:
-    """One request.
+    """One request. A redirect is refused: who was asked is the place, and no other server answers for it.
 
     Raises:
-        NoAnswerError: There was no answer of HTTP.
+        NoAnswerError: There was no answer of HTTP, or it is a redirect.
     """
     try:
         async with asyncio.timeout(timeout_seconds):
-            return await _exchange(place, path, token)
+            response = await _exchange(place, path, token)
     except _TLSError:
         raise NoAnswerError("what answers there speaks TLS; write https:// or grpcs://") from None
     except _EndlessError:
@@ -125,6 +130,11 @@ async def get(place: Place, path: str, token: Token | None, *, timeout_seconds: 
         raise NoAnswerError("what answers there does not speak HTTP") from None
     except (OSError, EOFError) as error:  # asyncio's timeouts and TLS errors are OSErrors
         raise NoAnswerError(place.trouble() or why(error, timeout_seconds=timeout_seconds)) from None
+    if redirects.is_redirect(response.status):
+        asked = f"{'http' if place.tls is None else 'https'}://{place.authority}{path}"
+        hidden = () if token is None else (base64.b64encode(token.reveal().encode()).decode(),)
+        raise NoAnswerError(redirects.explain(response.status, response.location, asked, hidden))
+    return response
 
 
 async def _exchange(place: Place, path: str, token: Token | None) -> _Response:

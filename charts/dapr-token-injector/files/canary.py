@@ -6,6 +6,7 @@ with 1 and a sentence that says where to look.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import ssl
@@ -14,12 +15,15 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 TIMEOUT_SECONDS = 40
+NAME = "dapr-token-injector-canary-"
+MOST_SHOWN = 200  # characters of a redirect's target, which is text of an untrusted server
 
 
 def main(env: Mapping[str, str]) -> int:
@@ -28,8 +32,8 @@ def main(env: Mapping[str, str]) -> int:
         pod, warnings = dry_run(request(env), Path(env.get("CANARY_ACCOUNT", ACCOUNT)))
         trouble = findings(pod, warnings, env)
     except urllib.error.HTTPError as error:
-        warnings, trouble = [], f"the API server refused the Pod: {told(error)}"
-    except OSError as error:
+        warnings, trouble = [], told(error)
+    except (OSError, http.client.HTTPException) as error:
         warnings, trouble = [], f"the API server cannot be reached: {error}"
     for warning in warnings:
         print(f"Warning: {warning}")
@@ -43,6 +47,8 @@ def main(env: Mapping[str, str]) -> int:
 def findings(pod: dict[str, Any], warnings: list[str], env: Mapping[str, str]) -> str:
     """What is wrong with the Pod that came back; empty when nothing is."""
     where = f"namespace {env['CANARY_NAMESPACE']}"
+    if not is_ours(pod, env["CANARY_NAMESPACE"]):
+        return "the answer is not the Pod that was sent; another server or a proxy may have sent it"
     entries = [entry for entry in pod["spec"]["containers"][0].get("env", []) if entry["name"] == "DAPR_API_TOKEN"]
     reference = {"name": env["CANARY_SECRET"], "key": env["CANARY_KEY"]}
     if env["CANARY_SHADOW"] == "true":
@@ -53,13 +59,22 @@ def findings(pod: dict[str, Any], warnings: list[str], env: Mapping[str, str]) -
     return ""
 
 
+def is_ours(answer: Any, namespace: str) -> bool:  # noqa: ANN401 - JSON
+    """Whether an answer is the Pod: its kind, namespace and generated name. Admission may change all else."""
+    if not isinstance(answer, dict) or (answer.get("apiVersion"), answer.get("kind")) != ("v1", "Pod"):
+        return False
+    meta, containers = answer.get("metadata"), (answer.get("spec") or {}).get("containers")
+    is_named = isinstance(meta, dict) and str(meta.get("name")).startswith(NAME) and meta.get("namespace") == namespace
+    return is_named and bool(containers)
+
+
 def request(env: Mapping[str, str]) -> urllib.request.Request:
     """The creation of a Pod that a namespace under Pod Security `restricted` and a ResourceQuota accepts, too."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "generateName": "dapr-token-injector-canary-",
+            "generateName": NAME,
             "annotations": {"dapr.io/enabled": "true", "dapr.io/api-token-secret": env["CANARY_SECRET"]},
         },
         "spec": {
@@ -91,22 +106,54 @@ def server(env: Mapping[str, str]) -> str:
     return f"https://{f'[{host}]' if ':' in host else host}:{env['KUBERNETES_SERVICE_PORT']}"
 
 
-def dry_run(asked: urllib.request.Request, account: Path) -> tuple[dict[str, Any], list[str]]:
-    """The Pod as it would be, and the warnings about it."""
+def opener(trust: ssl.SSLContext) -> urllib.request.OpenerDirector:
+    """A urllib opener without its handler of redirects, which would send the account's token to another server."""
+    made = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPSHandler(context=trust),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        made.add_handler(handler)
+    return made
+
+
+def dry_run(asked: urllib.request.Request, account: Path) -> tuple[Any, list[str]]:
+    """The Pod as it would be, and the warnings about it; None instead of an answer that is not JSON."""
     asked.add_header("Authorization", f"Bearer {(account / 'token').read_text().strip()}")
     trust = ssl.create_default_context(cafile=str(account / "ca.crt"))
-    with urllib.request.urlopen(asked, timeout=TIMEOUT_SECONDS, context=trust) as answer:  # noqa: S310 - as above
+    with opener(trust).open(asked, timeout=TIMEOUT_SECONDS) as answer:
         warnings = answer.headers.get_all("Warning") or []
-        pod: dict[str, Any] = json.load(answer)
-    return pod, warnings
+        try:
+            return json.load(answer), warnings
+        except (ValueError, RecursionError):
+            return None, warnings
 
 
 def told(error: urllib.error.HTTPError) -> str:
-    """The API server's own sentence."""
+    """Why there is no Pod: the API server's own sentence, or where it would send us."""
+    if error.code // 100 == 3:  # noqa: PLR2004 - redirects
+        target = redirect_target(error.headers.get("Location"), error.url or "")
+        return f"the API server redirects {target} (status {error.code}), and no redirect is followed"
     try:
-        return str(json.load(error)["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"HTTP {error.code}"
+        return f"the API server refused the Pod: {json.load(error)['message']}"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return f"the API server refused the Pod: HTTP {error.code}"
+
+
+def redirect_target(location: str | None, base: str) -> str:
+    """Scheme, host, port and path of a redirect's target, on one line; no user information and no query."""
+    if not location:
+        return "without naming a target"
+    try:
+        url = urlsplit(urljoin(base, location))
+        port = f":{url.port}" if url.port is not None else ""
+    except ValueError:
+        return "to a target that is not a URL"
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname or ""
+    shown = f"{url.scheme}://{host}{port}{url.path}"[:MOST_SHOWN]
+    return "to " + "".join(letter if "!" <= letter <= "~" else "?" for letter in shown)
 
 
 if __name__ == "__main__":

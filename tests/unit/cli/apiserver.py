@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from injector.kube import resources
 from tests.controlplane.standin import kubeconfig, read_json, send_json
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ Json = dict[str, Any]
 _ITEM = re.compile(
     r"^/(?:api/v1|apis/[^/]+/v1)/(?:namespaces/(?P<namespace>[^/]+)/)?(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?$"
 )
+_RESOURCES = {one.plural: one for one in vars(resources).values() if isinstance(one, resources.Resource)}
 
 
 @dataclass(slots=True)
@@ -128,9 +130,9 @@ class ApiServer:
         known = self.objects.get((plural, namespace, name))
         if known is None:
             return _status(404, "NotFound", f'{plural} "{name}" not found')
-        if method == "GET" or "dryRun" in query:
+        if method == "GET":
             return 200, known
-        return 200, self._change(method, plural, known, body or {})
+        return 200, self._change(method, plural, known, body or {}, dry_run="dryRun" in query)
 
     def _list(self, plural: str, namespace: str, query: dict[str, str]) -> tuple[int, Json]:
         at = int(query.get("continue", "0"))
@@ -160,17 +162,24 @@ class ApiServer:
         name = meta.get("name") or f"{meta['generateName']}{self._version:05d}"
         if (plural, namespace, name) in self.objects:
             return _status(409, "AlreadyExists", "already exists")
-        body = {**body, "metadata": {**meta, "name": name}}
+        made = _typed(plural, {**body, "metadata": {**meta, "name": name, "namespace": namespace}})
         if plural == "pods":
-            body = self.admitted(body)
-        return 201, body if dry_run else self.put(plural, _written(body))
+            made = self.admitted(made)
+        return 201, made if dry_run else self.put(plural, _written(made))
 
-    def _change(self, method: str, plural: str, known: Json, body: Json) -> Json:
-        if method == "PUT":
-            return self.put(plural, _written(body))
-        changed = self.put(plural, _merged(known, body))
-        self.patched(changed)
+    def _change(self, method: str, plural: str, known: Json, body: Json, *, dry_run: bool) -> Json:
+        changed = _typed(plural, _written(body) if method == "PUT" else _merged(known, body))
+        if dry_run:
+            return changed
+        self.put(plural, changed)
+        if method == "PATCH":
+            self.patched(changed)
         return changed
+
+
+def _typed(plural: str, item: Json) -> Json:
+    """With its kind, which the API server always fills in."""
+    return {"apiVersion": _RESOURCES[plural].api_version, "kind": _RESOURCES[plural].kind, **item}
 
 
 def _written(body: Json) -> Json:

@@ -13,7 +13,7 @@ import pytest
 
 from injector.cli.main import main
 from tests.unit.probe import http2
-from tests.unit.probe.http2 import frame, grpc, head, message, tail
+from tests.unit.probe.http2 import END_HEADERS, END_STREAM, HEADERS, fields, frame, grpc, head, message, tail
 from tests.unit.probe.servers import MARKER, REFUSAL, page, saying, serving, silent
 
 if TYPE_CHECKING:
@@ -152,7 +152,46 @@ def test_redirection_is_not_followed(status: str, ask: Ask) -> None:
             code, targets = ask(f"http://127.0.0.1:{at}")
 
     assert code == 2
-    assert f"status {status[:3]}" in failure(targets)
+    told = f"the server redirects to http://127.0.0.1:{other}/v1.0/metadata (status {status[:3]})"
+    assert failure(targets) == f"{told}, and no redirect is followed"
+    assert elsewhere == []
+
+
+def test_redirect_that_looks_like_an_answer_of_daprd_is_none(ask: Ask) -> None:
+    moved = page("307 Temporary Redirect\r\nLocation: /x", b'{"errorCode":"ERR_X","runtimeVersion":"1.16.0"}')
+    with serving(saying(moved)) as at:
+        code, targets = ask(f"http://127.0.0.1:{at}")
+
+    assert code == 2
+    assert f"redirects to http://127.0.0.1:{at}/x (status 307)" in failure(targets)
+
+
+def test_redirect_of_one_path_does_not_make_the_port_public(ask: Ask) -> None:
+    def answer(connection: socket.socket) -> None:
+        asked = connection.recv(65536).split(b" ")[1]
+        connection.sendall(OPEN if asked == b"/v1.0/metadata" else page("302 Found\r\nLocation: http://[", b""))
+
+    with serving(answer) as at:
+        code, (target,) = ask(f"http://127.0.0.1:{at}", "--accept", "metadata-port")
+
+    assert (code, target["verdict"]) == (1, "open")
+    assert "redirects to a target that is not a URL (status 302)" in target["ports"][0]["failure"]
+
+
+@pytest.mark.parametrize("status", ["301", "302", "303", "307", "308"])
+def test_redirection_of_grpc_is_not_followed(status: str, ask: Ask) -> None:
+    elsewhere: list[bytes] = []
+    with serving(saying(OPEN, received=elsewhere)) as other:
+        moved = fields((":status", status), ("location", f"http://127.0.0.1:{other}/there"))
+
+        def answer(stream: int) -> list[bytes]:
+            return [frame(HEADERS, END_HEADERS | END_STREAM, stream, moved)]
+
+        with serving(grpc(answer, [])) as at:
+            code, targets = ask(f"grpc://127.0.0.1:{at}")
+
+    assert code == 2
+    assert failure(targets) == f"the server redirects (status {status}), and no redirect is followed"
     assert elsewhere == []
 
 

@@ -64,7 +64,10 @@ def test_silence_has_an_end(scheme: str, capsys: pytest.CaptureFixture[str]) -> 
         ((page("200 OK", b"hello"),), f"{NOT_DAPRD} (status 200 for /v1.0/metadata)"),
         ((page("200 OK", b'{"id":"x"}'),), f"{NOT_DAPRD} (status 200 for /v1.0/metadata)"),
         ((page("401 Unauthorized", b"log in first"),), f"{NOT_DAPRD} (status 401 for /v1.0/metadata)"),
-        ((page("302 Found", b""),), f"{NOT_DAPRD} (status 302 for /v1.0/metadata)"),
+        (
+            (page("302 Found", b""),),
+            "the server redirects without naming a target (status 302), and no redirect is followed",
+        ),
         ((page("502 Bad Gateway", b""),), f"{NOT_DAPRD} (status 502 for /v1.0/metadata)"),
         ((b"SSH-2.0-x\r\n",), "what answers there does not speak HTTP"),
         ((b"\0" * 100,), "what answers there does not speak HTTP"),

@@ -1,0 +1,285 @@
+"""Whether the answer to a write is the object that was written.
+
+A proxy's login page, a cache or another server can answer with a status of success. So a write counts as done only
+when the answer is that object: `docs/decisions/0023-when-a-write-counts-as-done.md` lists what is compared, and why no
+more is.
+
+No message holds a value of the object or any text of the answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from injector.kube.errors import UnconfirmedWriteError
+from injector.kube.resources import SECRETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from injector.kube.resources import Resource
+
+Object: TypeAlias = dict[str, Any]
+
+_OK: Final = 200
+_CREATED: Final = 201
+_ACCEPTED: Final = 202
+_DONE: Final = frozenset({_OK, _CREATED})
+# Fields that say which object it is. They are compared as such, or change with each write.
+_IDENTITY: Final = frozenset({"name", "generateName", "namespace", "uid", "resourceVersion", "managedFields"})
+_MOST_SHOWN: Final = 5  # fields that a message names
+_ABSENT: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the answer to one write has to be.
+
+    `content` holds the fields that the answer must have; it may have others. `is_stored`: the API server keeps the
+    object, so the answer has a resource version; a dry run and a review are not kept.
+    """
+
+    resource: Resource
+    namespace: str | None
+    name: str
+    generate_name: str = ""
+    uid: str = ""
+    content: Object = field(default_factory=dict, repr=False)
+    is_stored: bool = True
+    is_deletion: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The object's kind, for messages."""
+        return self.resource.kind
+
+
+def of_create(resource: Resource, body: Object, namespace: str | None, *, dry_run: bool) -> Expected:
+    """The answer to a create: a Secret's data, type, labels and annotations; of other kinds, that it is this object.
+
+    Admission may fill in and change other kinds. An object without a name is a review, such as a
+    SelfSubjectAccessReview: its `spec` comes back.
+    """
+    meta = _mapping(body.get("metadata"))
+    name, generate_name = str(meta.get("name") or ""), str(meta.get("generateName") or "")
+    is_review = not name and not generate_name
+    content: Object = {}
+    if resource == SECRETS:
+        content = {**_secret(body), "metadata": {part: _mapping(meta.get(part)) for part in _TEXTS}}
+    elif is_review:
+        content = {"spec": body.get("spec")}
+    return Expected(
+        resource,
+        _where(resource, namespace),
+        name,
+        generate_name,
+        content=content,
+        is_stored=not dry_run and not is_review,
+    )
+
+
+def of_replace(
+    resource: Resource, body: Object, namespace: str | None, *, dry_run: bool, before: Object | None
+) -> Expected:
+    """The answer to a replace: as for a create, but only those labels and annotations that differ from `before`.
+
+    Others came from the API server, and admission may renew them with each write.
+    """
+    meta = _mapping(body.get("metadata"))
+    content: Object = {}
+    if resource == SECRETS:
+        content = _secret(body)
+        if before is not None:
+            content["metadata"] = {part: _changed(meta, _mapping(before.get("metadata")), part) for part in _TEXTS}
+    uid = str(meta.get("uid") or "")
+    return Expected(
+        resource, _where(resource, namespace), str(meta["name"]), uid=uid, content=content, is_stored=not dry_run
+    )
+
+
+def of_patch(resource: Resource, name: str, body: object, namespace: str | None, *, dry_run: bool) -> Expected:
+    """The answer to a merge patch or an apply: every field that it sets.
+
+    A JSON patch has operations, not fields: the answer has to be that object.
+    """
+    patch = _mapping(body)
+    meta = _mapping(patch.get("metadata"))
+    content = {key: value for key, value in patch.items() if key not in {"apiVersion", "kind", "metadata"}}
+    if resource == SECRETS:
+        content = {**content, **_secret(patch)}
+        content.pop("stringData", None)
+    content["metadata"] = {key: value for key, value in meta.items() if key not in _IDENTITY}
+    uid = str(meta.get("uid") or "")
+    return Expected(resource, _where(resource, namespace), name, uid=uid, content=content, is_stored=not dry_run)
+
+
+def of_delete(resource: Resource, name: str, namespace: str | None, *, uid: str) -> Expected:
+    """The answer to a delete: the object, or a Status of success that names it."""
+    return Expected(resource, _where(resource, namespace), name, uid=uid, is_deletion=True)
+
+
+def confirmed(operation: str, expected: Expected, status: int, content: bytes) -> Object:
+    """The answer to a write, decoded.
+
+    Args:
+        operation: What was tried, as in `create secrets/x in namespace y`.
+        expected: What it has to be.
+        status: The answer's HTTP status, below 300.
+        content: The answer's body.
+
+    Raises:
+        UnconfirmedWriteError: It is something else.
+    """
+    try:
+        answer = _decoded(status, content)
+        _check(expected, answer)
+    except _DifferenceError as error:
+        raise UnconfirmedWriteError(operation, why=f"not confirmed: {error}") from None
+    return answer
+
+
+class _DifferenceError(Exception):
+    """The answer is not what was expected; the message says in what."""
+
+
+def _decoded(status: int, content: bytes) -> Object:
+    if status == _ACCEPTED:
+        raise _DifferenceError("status 202 says that it may be done later")
+    if status not in _DONE:
+        raise _DifferenceError(f"status {status} comes without the object")
+    if not content.strip():
+        raise _DifferenceError(f"the answer (status {status}) is empty; {_NOT_AN_API_SERVER}")
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        raise _DifferenceError(f"the answer (status {status}) is not JSON; {_NOT_AN_API_SERVER}") from None
+    if not isinstance(answer, dict):
+        raise _DifferenceError(f"the answer (status {status}) is not an object; {_NOT_AN_API_SERVER}")
+    return answer
+
+
+_NOT_AN_API_SERVER: Final = "a proxy or another server may have sent it"
+
+
+def _check(expected: Expected, answer: Object) -> None:
+    is_status = answer.get("kind") == "Status"
+    if is_status and expected.is_deletion:
+        _check_deletion(expected, answer)
+        return
+    if is_status:
+        raise _DifferenceError(f"the answer is a Status, not the {expected.kind}")
+    resource = expected.resource
+    if (answer.get("apiVersion"), answer.get("kind")) != (resource.api_version, resource.kind):
+        raise _DifferenceError(f"the answer is not a {expected.kind} of {resource.api_version}; {_NOT_AN_API_SERVER}")
+    meta = _mapping(answer.get("metadata"))
+    if (meta.get("namespace") or "") != (expected.namespace or ""):
+        raise _DifferenceError(f"the answer is a {expected.kind} of another namespace")
+    name = meta.get("name") or ""
+    is_named = isinstance(name, str) and (
+        name == expected.name if expected.name else name.startswith(expected.generate_name)
+    )
+    if not is_named:
+        raise _DifferenceError(f"the answer is a {expected.kind} of another name")
+    if expected.uid and meta.get("uid") != expected.uid:
+        raise _DifferenceError(f"the answer is a {expected.kind} of the same name with another uid")
+    if expected.is_stored and not meta.get("resourceVersion"):
+        raise _DifferenceError(f"the {expected.kind} in the answer has no resource version, so it was not stored")
+    changed = list(_differences(expected.content, answer))
+    if changed:
+        shown = ", ".join(changed[:_MOST_SHOWN]) + (", ..." if len(changed) > _MOST_SHOWN else "")
+        raise _DifferenceError(
+            f"the cluster changed what was written ({shown}); look for a mutating webhook or policy that matches it"
+        )
+
+
+def _check_deletion(expected: Expected, answer: Object) -> None:
+    """https://github.com/kubernetes/apiserver, `finishDelete`: details name what was deleted."""
+    details = _mapping(answer.get("details"))
+    if answer.get("status") != "Success":
+        raise _DifferenceError("the answer is a Status without success")
+    if details.get("name") != expected.name or (expected.uid and details.get("uid") != expected.uid):
+        raise _DifferenceError(f"the answer is about another object than this {expected.kind}")
+
+
+def _differences(wanted: object, found: object, path: str = "") -> Iterator[str]:
+    """Paths of fields that were written and are not in the answer. Costs in proportion to what was written."""
+    if isinstance(wanted, dict):
+        if found is not _ABSENT and found is not None and not isinstance(found, dict):
+            yield path
+            return
+        for key, value in wanted.items():
+            yield from _differences(value, _mapping(found).get(key, _ABSENT), f"{path}.{key}" if path else key)
+    elif isinstance(wanted, list):
+        yield from _list_differences(wanted, found, path)
+    elif isinstance(wanted, _Base64):
+        is_missing = found is _ABSENT or found is None  # also how an empty value comes back
+        if wanted.content != (b"" if is_missing else _bytes(found)):
+            yield path
+    # The API server leaves out null, and fields whose value is the zero of their type.
+    elif found is _ABSENT or found is None:
+        if wanted:
+            yield path
+    elif isinstance(wanted, bool) is not isinstance(found, bool) or wanted != found:
+        yield path
+
+
+def _list_differences(wanted: list[Any], found: object, path: str) -> Iterator[str]:
+    """Lists of named objects are merged by name, others come back as they are."""
+    there = found if isinstance(found, list) else []
+    if wanted and all(isinstance(one, dict) and "name" in one for one in wanted):
+        by_name = {str(one.get("name")): one for one in there if isinstance(one, dict)}
+        for one in wanted:
+            yield from _differences(one, by_name.get(str(one["name"]), _ABSENT), f"{path}[{one['name']}]")
+    elif len(wanted) != len(there):
+        yield path
+    else:
+        for position, (one, other) in enumerate(zip(wanted, there, strict=True)):
+            yield from _differences(one, other, f"{path}[{position}]")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Base64:
+    """A value of a Secret: compared as bytes, and never shown."""
+
+    content: object
+
+
+_TEXTS: Final = ("labels", "annotations")
+
+
+def _secret(body: Mapping[str, Any]) -> Object:
+    """Those fields of a Secret that the API server stores as they are; `stringData` comes back as `data`."""
+    content = {key: body[key] for key in ("type", "immutable") if key in body}
+    data: Object = {key: _value(value) for key, value in _mapping(body.get("data")).items()}
+    for key, value in _mapping(body.get("stringData")).items():
+        data[key] = _Base64(str(value).encode())
+    return {**content, "data": data} if data else content
+
+
+def _value(value: object) -> object:
+    return _Base64(_bytes(value)) if isinstance(value, str) else value
+
+
+def _bytes(value: object) -> object:
+    """What base64 stands for; anything else as it is."""
+    try:
+        return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+    except (binascii.Error, ValueError):
+        return value
+
+
+def _changed(after: Mapping[str, Any], before: Mapping[str, Any], part: str) -> Object:
+    old = _mapping(before.get(part))
+    return {key: value for key, value in _mapping(after.get(part)).items() if old.get(key) != value}
+
+
+def _mapping(value: object) -> Object:
+    return value if isinstance(value, dict) else {}
+
+
+def _where(resource: Resource, namespace: str | None) -> str | None:
+    return namespace if resource.namespaced else None

@@ -1,0 +1,81 @@
+"""Redirects are refused, and this is how an error names their target.
+
+A client that follows a redirect sends the request again: after 307 and 308 with its body, so a Secret goes wherever
+the answer points, in clear text where the target is `http:`. An API server and a daprd have no reason to redirect.
+
+A target is text of an untrusted server: shown are scheme, host, port and path, on one line, in printable ASCII, of
+bounded length, and no part that could be a token. User information, query and fragment are never shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urljoin, urlsplit
+
+from injector.core.request import could_be_token
+from injector.kube import denials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_FIRST: Final = 300  # https://www.rfc-editor.org/rfc/rfc9110#section-15.4
+_LAST: Final = 399
+_SCHEMES: Final = frozenset({"http", "https"})
+_MOST_READ: Final = 4096  # characters of a Location header that are looked at
+_MOST_SHOWN: Final = 200  # characters
+_MOST_HOST: Final = 100  # characters
+_NOT_SHOWN: Final = "(not shown)"
+
+
+def is_redirect(status: int) -> bool:
+    """Whether a status sends the client elsewhere, or to its cache (304)."""
+    return _FIRST <= status <= _LAST
+
+
+def explain(status: int, location: str | None, base: str, hidden: Iterable[str] = ()) -> str:
+    """Words for a redirect that was refused.
+
+    Args:
+        status: The HTTP status.
+        location: The header `Location`; None when there is none.
+        base: The URL that was asked, for a relative target.
+        hidden: Values of a Secret in base64; a target that holds a part of one is not shown.
+    """
+    return (
+        f"the server redirects {_target(location, base, tuple(hidden))} (status {status}), and no redirect is followed"
+    )
+
+
+def _target(location: str | None, base: str, hidden: tuple[str, ...]) -> str:
+    if not location or not location.strip():
+        return "without naming a target"
+    try:
+        url = urlsplit(urljoin(base, location[:_MOST_READ].strip()))
+        host, port = url.hostname or "", url.port
+    except ValueError:  # brackets or a port that are none
+        return "to a target that is not a URL"
+    if url.scheme not in _SCHEMES or not host:
+        return "to a target that is not an http or https URL"
+    if len(host) > _MOST_HOST or denials.holds_part(unquote(host), hidden):
+        authority = _NOT_SHOWN
+    else:
+        authority = f"[{_printable(host)}]" if ":" in host else _printable(host)
+    if port is not None:
+        authority = f"{authority}:{port}"
+    path = url.path
+    if denials.holds_part(f"{path}\n{unquote(path)}", hidden):
+        path = f"/{_NOT_SHOWN}"
+    else:
+        path = "/".join(map(_segment, path.split("/")))
+    line = f"{url.scheme}://{authority}{path}"
+    return f"to {line if len(line) <= _MOST_SHOWN else f'{line[: _MOST_SHOWN - 3]}...'}"
+
+
+def _segment(segment: str) -> str:
+    """A part of a path, unless it could be a token."""
+    is_token = could_be_token(segment) or could_be_token(unquote(segment))
+    return _NOT_SHOWN if is_token else _printable(segment)
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if "!" <= letter <= "~" else "?" for letter in text)
