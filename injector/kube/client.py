@@ -235,10 +235,12 @@ class Api:
     async def dry_run_create(self, resource: Resource, body: Object, namespace: str) -> tuple[Object, tuple[str, ...]]:
         """Return the object that a create would store, after all admission, and the warnings; nothing is stored."""
         operation = _doing("create (dry run)", resource, "", namespace)
+        expected = confirm.of_create(resource, body, namespace, dry_run=True)
         query = _query(fieldManager=FIELD_MANAGER, dryRun="All")
-        response = await self._open(Request("POST", resource.path(namespace), operation, query, body))
+        request = Request("POST", resource.path(namespace), operation, query, body, expected=expected)
+        response = await self._open(request)
         try:
-            answer = _decoded(operation, await response.read())
+            answer = confirm.confirmed(operation, expected, response.status, await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(operation, why=_why(error)) from None
         finally:
