@@ -394,7 +394,7 @@ def _planned(
     if workload.restarted_by:
         return replace(found, action=Action.WAIT, note=f"{workload.restarted_by} restarts it")
     # A Pod of the marked template without a token: admission failed, so only another restart gives it one.
-    has_failed = any(is_new(pod, workload, keys, revisions) for pod in missing)
+    has_failed = any(is_new(pod, workload, keys, revisions) for pod in missing if pod.name not in skipped)
     if is_marked and not has_failed:
         return replace(found, action=Action.WAIT)
     marks = {

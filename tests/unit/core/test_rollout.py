@@ -381,6 +381,11 @@ def test_pods_below_the_partition_are_skipped_others_restarted() -> None:
         ("db-0", "db-1"),
     )
 
+    # A failed admission below the partition is not repaired by another restart.
+    marked = Workload(ref=WEB, partition=1, restarted_for=MARK, rollout_complete=False)
+    waits = action_for(marked, open_pod("db-0", position=0, restarted_for=MARK), pods[2])
+    assert (waits.action, waits.skipped) == (Action.WAIT, ("db-0",))
+
     low = action_for(Workload(ref=WEB, partition=3), *pods)
     assert (low.action, low.skipped) == (Action.SKIP, ("db-0", "db-1", "db-2"))
     assert low.marks == {}
