@@ -254,9 +254,11 @@ class Progress:
 
 def revision_of(secret: TokenSecret, key: str) -> SecretRevision:
     """Return the revision of a key; our id counts only if no other manager has written that value since."""
-    changed = secret.changed(key)
+    written = secret.changed(key)
     others = [writer.time for writer in secret.writers_of(key) if writer.manager != names.MANAGER]
-    if secret.token_id is not None and (changed is None or changed not in others):
+    # Managed fields get their time before webhooks run, and a restored Secret may have those of its backup.
+    changed = written if written is None or secret.created is None else max(written, secret.created)
+    if secret.token_id is not None and (written is None or written not in others):
         return SecretRevision(id=secret.token_id, changed=changed, created=secret.created)
     return SecretRevision(id=None if changed is None else f"changed-{changed}", changed=changed, created=secret.created)
 
@@ -394,7 +396,7 @@ def _planned(
     if workload.restarted_by:
         return replace(found, action=Action.WAIT, note=f"{workload.restarted_by} restarts it")
     # A Pod of the marked template without a token: admission failed, so only another restart gives it one.
-    has_failed = any(is_new(pod, workload, keys, revisions) for pod in missing)
+    has_failed = any(is_new(pod, workload, keys, revisions) for pod in missing if pod.name not in skipped)
     if is_marked and not has_failed:
         return replace(found, action=Action.WAIT)
     marks = {
