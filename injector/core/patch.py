@@ -22,14 +22,18 @@ def build(plan: Plan) -> tuple[PatchOp, ...]:
     if not plan.changes:
         return ()
     made: set[str] = set()
-    operations = tuple(_operation(change, made) for change in plan.changes)
+    entries: dict[tuple[str, TokenRef], Mapping[str, object]] = {}
+    operations = tuple(_operation(change, made, entries) for change in plan.changes)
     return (*operations, _status(plan.record)) if plan.record else operations
 
 
-def _operation(change: Change, made: set[str]) -> PatchOp:
+def _operation(
+    change: Change, made: set[str], entries: dict[tuple[str, TokenRef], Mapping[str, object]]
+) -> PatchOp:
     place = change.place
     path = f"/spec/{place.list_name}/{place.index}/env"
-    entry = _entry(change.variable, change.ref)
+    what = (change.variable, change.ref)
+    entry = entries.get(what) or entries.setdefault(what, _entry(*what))
     if change.replaces is not None:
         return PatchOp("replace", f"{path}/{change.replaces}", entry)
     if place.env.exists or path in made:
