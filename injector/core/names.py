@@ -87,6 +87,8 @@ MAX_ANNOTATIONS: Final = 256 * 1024
 # More than an entry of our record takes in a Pod that is valid otherwise: a container's, a Secret's and a key's longest
 # name, and the words around them.
 MAX_RECORD_ENTRY: Final = 1024
+# Less than any entry of our record takes: `{"container":"","env":"","name":"","key":""},` without what is in it.
+MIN_RECORD_ENTRY: Final = 42
 
 # --- bounds, in characters ---
 # A DNS subdomain: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names

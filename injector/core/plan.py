@@ -104,16 +104,8 @@ def build(pod: Pod, request: InjectionRequest, policy: Policy) -> Plan:
     spec = pod.spec
     if spec is None:
         return _NOTHING
-    places = [_place(Target.SIDECAR, *at) for at in _containers(spec) if at[2].name == names.SIDECAR]
-    unknown: WarningList | None = None
-    if request.app_containers.every or request.app_containers.names:
-        named = frozenset(request.app_containers.names)
-        every = request.app_containers.every
-        chosen = (
-            at for at in _containers(spec) if at[2].name in named or (every and _runs_beside(at[2], at[0], policy))
-        )
-        places.extend(_place(Target.APP, *at) for at in chosen if at[2].name != names.SIDECAR)
-        unknown = _unknown_containers(spec, request)
+    places = _places(spec, request, policy)
+    unknown = _unknown_containers(spec, request) if request.app_containers.names else None
     settle = _settle_all if _is_small(places) else _settle_all.__wrapped__
     plan = settle(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets)
     return _with_standing(plan, pod, unknown)
@@ -141,8 +133,8 @@ def _settle_all(
     allowed_secrets: tuple[str, ...],
 ) -> Plan:
     draft = _Draft(conflict, allowed_secrets)
-    sidecars = [place for place in places if place.target is Target.SIDECAR]
-    apps = [place for place in places if place.target is Target.APP]
+    sidecars = [place for place in places if place.target is _SIDECAR]
+    apps = [place for place in places if place.target is not _SIDECAR]
     for variable, ref in wanted:
         demanded = draft.settle_sidecars(sidecars, variable, ref)
         for place in apps:
@@ -208,7 +200,7 @@ class _Draft:
             changes=tuple(self.changes),
             kept=tuple(self.kept),
             unchanged=frozenset(self.unchanged),
-            record=tuple(_injected(c.place, c.variable, c.ref, replaced=c.replaces is not None) for c in self.changes),
+            record=tuple(_injected(c.place, c.variable, c.ref, c.replaces is not None) for c in self.changes),
             problems=tuple(self.problems),
             warnings=tuple(self.warnings.lines),
             has_target=has_target,
@@ -295,15 +287,37 @@ def _standing(pod: Pod, unchanged: frozenset[Injected]) -> tuple[Injected, ...]:
     return tuple(dict.fromkeys(entry for entry in before if _plain(entry) in unchanged))
 
 
+def _places(spec: PodSpec, request: InjectionRequest, policy: Policy) -> list[Place]:
+    """The containers concerned, sidecars first. One pass, because a Pod may have very many."""
+    named = frozenset(request.app_containers.names)
+    every = request.app_containers.every
+    if not (named or every):
+        return [
+            Place(_SIDECAR, list_name, i, names.SIDECAR, env_of(container))
+            for list_name, i, container in _containers(spec)
+            if container.name == names.SIDECAR
+        ]
+    sidecars: list[Place] = []
+    apps: list[Place] = []
+    for list_name, i, container in _containers(spec):
+        name = container.name
+        if name == names.SIDECAR:
+            sidecars.append(Place(_SIDECAR, list_name, i, name, env_of(container)))
+        elif name in named or (every and _runs_beside(container, list_name, policy)):
+            apps.append(Place(_APP, list_name, i, name, env_of(container)))
+    return sidecars + apps
+
+
+# Python 3.11 takes a while to find a member in its class.
+_SIDECAR: Final = Target.SIDECAR
+_APP: Final = Target.APP
+
+
 def _containers(spec: PodSpec) -> Iterator[tuple[ListName, int, Container]]:
     for i, container in enumerate(spec.containers or ()):
         yield "containers", i, container
     for i, container in enumerate(spec.initContainers or ()):
         yield "initContainers", i, container
-
-
-def _place(target: Target, list_name: ListName, index: int, container: Container) -> Place:
-    return Place(target, list_name, index, container.name, env_of(container))
 
 
 def _unknown_containers(spec: PodSpec, request: InjectionRequest) -> WarningList | None:
@@ -331,7 +345,7 @@ def _runs_beside(container: Container, list_name: ListName, policy: Policy) -> b
     return list_name == "containers" or container.restartPolicy == "Always"
 
 
-def _injected(place: Place, variable: str, ref: TokenRef, *, replaced: bool = False) -> Injected:
+def _injected(place: Place, variable: str, ref: TokenRef, replaced: bool = False) -> Injected:  # noqa: FBT001, FBT002 - by position: it is made for each variable
     return Injected(place.container, variable, ref.name, ref.key, ref.kind, replaced)
 
 
