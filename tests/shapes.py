@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-import yaml
+import yaml  # type: ignore[import-untyped] # it brings no types
 
 from injector.core import names
 from tests.builders import Json, container, encode, literal_env, pod, review, secret_env, sidecar, workload
@@ -174,7 +174,8 @@ def block_of_yaml(n: int) -> str:
 
 def flow_of_yaml(n: int) -> str:
     """The same in flow style."""
-    return yaml.safe_dump(many_containers(n), sort_keys=False, width=4096, default_flow_style=True)
+    text: str = yaml.safe_dump(many_containers(n), sort_keys=False, width=4096, default_flow_style=True)
+    return text
 
 
 def clear_text_everywhere(n: int) -> str:
@@ -250,9 +251,7 @@ def many_aliases(n: int) -> str:
     head = "shared: &a\n  - {name: LOG_LEVEL, value: info}\n"
     body = "".join(f"    - name: c{i}\n      env: *a\n" for i in range(n))
     notes = "".join(f'    {key}: "{value}"\n' for key, value in _EVERY.items())
-    return (
-        f"{head}apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations:\n{notes}spec:\n  containers:\n{body}"
-    )
+    return f"{head}apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations:\n{notes}spec:\n  containers:\n{body}"
 
 
 def many_merges(n: int) -> str:

@@ -109,9 +109,7 @@ class _Explainer:
                 except ManifestError as error:
                     self._fail(error)
 
-    def _explained(
-        self, document: Document, each: Object, template: Template, advice: injecting.Advice
-    ) -> Explained:
+    def _explained(self, document: Document, each: Object, template: Template, advice: injecting.Advice) -> Explained:
         pod, decided = injecting.decide(document, each, template, self._question)
         found = injecting.found(document, each, template, decided, advice)
         return Explained(

@@ -1,9 +1,9 @@
-"""JSON that is nested deeper than the codec follows: what lies deeper than any rule reads is left out.
+"""Cuts JSON to a depth at which no rule reads, for text that is nested deeper than the codec follows.
 
-An API server sends up to 10,000 levels (`maxNestingDepth` of https://go.dev/src/encoding/json/scanner.go), as it does
-with `metadata.managedFields`; the codec follows some 1,000 and then raises a RecursionError. So text of that kind is cut
-to a depth at which no rule reads, without recursion and in one pass, and decoded again. What is left out is not looked
-at, so a fault in it goes unnoticed; an API server sends none.
+An API server sends up to 10,000 levels (`maxNestingDepth` of https://go.dev/src/encoding/json/scanner.go), for example
+in `metadata.managedFields`. The codec follows about 1,000 and then raises a RecursionError. The cut text is decoded
+instead: it takes one pass and no recursion. What is left out is not parsed, so a syntax error in it goes unnoticed; an
+API server sends none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# Levels that are kept. The deepest that a rule reads is the sixteenth: a selector in the template of a CronJob's review.
+# Levels that are kept. The deepest level that a rule reads is the sixteenth: a selector in a CronJob's Pod template.
 MAX_DEPTH: Final = 64
 
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'

@@ -213,7 +213,7 @@ class WarningList:
         self.more += more
 
     def result(self) -> tuple[str, ...]:
-        """All lines; where there were more, the last line tells how many."""
+        """All lines; if there were more warnings, the last line has their number."""
         return (*self.lines, f"and {self.more} more warnings") if self.more else tuple(self.lines)
 
 

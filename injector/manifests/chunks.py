@@ -42,7 +42,7 @@ class Chunk:
         return self._starts[self._index(offset)]
 
     def line_end(self, offset: int) -> int:
-        """Where the line of a character ends: at its `\\n`, or at the end of the text."""
+        """Where the line of a character ends: at its line feed, or at the end of the text."""
         after = self._index(offset) + 1
         return self._starts[after] - 1 if after < len(self._starts) else len(self.text)
 

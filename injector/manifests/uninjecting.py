@@ -148,9 +148,7 @@ class _Work:
 
     def take_records(self, remover: Remover) -> list[Splice]:
         """Take the records themselves out."""
-        return [
-            splice for each in self.recorded for splice in remover.annotation(each.template.path, names.STATUS)
-        ]
+        return [splice for each in self.recorded for splice in remover.annotation(each.template.path, names.STATUS)]
 
     def left(self, document: Document) -> Any:  # noqa: ANN401 - JSON
         """A copy of the document's value with the entries and the records gone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from hypothesis import given
@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from injector.core.depth import shallow
 from injector.core.errors import PolicyGapError, ReviewError
-from injector.core.model import Endpoint, Policy
 from tests.builders import Json, ask, encode
 from tests.property import strategies as some
+
+if TYPE_CHECKING:
+    from injector.core.model import Endpoint, Policy
 
 # More than `maxNestingDepth` of Go's encoding/json, which an API server writes with.
 _DEEPEST: Final = 12_000
@@ -75,7 +77,7 @@ def test_cut_review_is_answered_as_the_whole_one(question: Json, policy: Policy,
 
 
 @given(st.data(), some.reviews(), some.policies, some.endpoints, st.sampled_from((900, 985, 990, 995, 1010, _DEEPEST)))
-def test_depth_that_no_rule_reads_changes_no_answer(  # noqa: PLR0913 - each is drawn
+def test_depth_that_no_rule_reads_changes_no_answer(
     data: st.DataObject, question: Json, policy: Policy, endpoint: Endpoint, depth: int
 ) -> None:
     place = data.draw(st.sampled_from(_places(question)))

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 def _on_workload(workload: Workload) -> Iterator[Hit]:
     missing = [
-        name
-        for name in WRITTEN
-        if not all(_has(template.raw_annotations.get(name)) for template in workload.templates)
+        name for name in WRITTEN if not all(_has(template.raw_annotations.get(name)) for template in workload.templates)
     ]
     for above in workload.above:
         for name in missing:

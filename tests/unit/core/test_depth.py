@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec import Raw
 
 from injector.core.depth import MAX_DEPTH, shallow
-from injector.core.model import Container, EntryKind, Raw, env_of, read_status
+from injector.core.model import Container, EntryKind, env_of, read_status
 from tests.builders import pod, review
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
