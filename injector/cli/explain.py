@@ -102,15 +102,16 @@ class _Explainer:
 
     def _document(self, document: Document) -> None:
         for each in document.objects():
+            advice = injecting.Advice(each, self._question)
             for template in each.templates():
                 try:
-                    self._tell(self._explained(document, each, template))
+                    self._tell(self._explained(document, each, template, advice))
                 except ManifestError as error:
                     self._fail(error)
 
-    def _explained(self, document: Document, each: Object, template: Template) -> Explained:
+    def _explained(self, document: Document, each: Object, template: Template, advice: injecting.Advice) -> Explained:
         pod, decided = injecting.decide(document, each, template, self._question)
-        found = injecting.found(document, each, template, decided, self._question)
+        found = injecting.found(document, each, template, decided, advice)
         return Explained(
             source=document.source,
             document=document.index,

@@ -71,9 +71,11 @@ def fitted(decided: Decision, body: bytes | bytearray) -> Decision:
     record = decided.plan.record
     if len(body) + len(record) * names.MAX_RECORD_ENTRY <= names.MAX_ANNOTATIONS:
         return decided
-    size = review.annotations_size(body) + len(names.STATUS) + len(write_status(record).encode())
-    if size <= names.MAX_ANNOTATIONS:
-        return decided
+    # The text of very long records is not even made: it cannot be shorter than this.
+    if len(record) * names.MIN_RECORD_ENTRY <= names.MAX_ANNOTATIONS:
+        size = review.annotations_size(body) + len(names.STATUS) + len(write_status(record).encode())
+        if size <= names.MAX_ANNOTATIONS:
+            return decided
     told = warning(f"{names.STATUS} was not written: the Pod's annotations would pass {names.MAX_ANNOTATIONS} bytes")
     return Inject(without_record(decided.plan), decided.reason, (told, *decided.warnings))
 

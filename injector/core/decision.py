@@ -6,6 +6,7 @@ means that nothing could be decided.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from injector.core import names, plan
@@ -21,7 +22,7 @@ from injector.core.model import (
     Workload,
 )
 from injector.core.plan import Change, Kept, Plan, Target
-from injector.core.request import Enabled, asks_for_token, enabled, parse, warning
+from injector.core.request import Enabled, WarningList, asks_for_token, enabled, parse, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,17 +47,18 @@ class Skip(Value, frozen=True, gc=False):
 
 
 class Deny(Value, frozen=True, gc=False):
-    """The Pod is refused; `message` tells every problem at once."""
+    """The Pod is refused; `message` tells every problem at once. `more_problems` counts those without words."""
 
     reason: Reason
     problems: tuple[Problem, ...]
     warnings: tuple[str, ...] = ()
+    more_problems: int = 0
 
     @property
     def message(self) -> str:
         """All problems in one sentence each; of very many, the first ones and how many more."""
         told = [problem.message for problem in self.problems[: names.MAX_PROBLEMS]]
-        more = len(self.problems) - len(told)
+        more = len(self.problems) - len(told) + self.more_problems
         return "; ".join([*told, f"and {more} more"] if more else told)
 
 
@@ -116,9 +118,9 @@ def decide_pod(pod: Pod, policy: Policy, *, use_default: bool) -> Decision:
     if request is None:
         return Skip(Reason.NO_TOKEN_REQUESTED, warnings)
     planned = plan.build(pod, request, policy)
-    warnings = _limited(warnings + planned.warnings)
+    warnings = _limited((*warnings, *planned.warnings), planned.more_warnings)
     if planned.problems:
-        return Deny(planned.problems[0].reason, planned.problems, warnings)
+        return Deny(planned.problems[0].reason, planned.problems, warnings, planned.more_problems)
     if planned.changes:
         return Inject(planned, warnings=warnings)
     if planned.kept:
@@ -145,9 +147,10 @@ def _shadowed(decision: Decision) -> Decision:
             pairs = _by_target(planned.changes, names.AUDIT_WOULD_INJECT, names.AUDIT_WOULD_INJECT_APP)
             told = (warning(f"shadow mode: would inject {what}") for _, what in pairs)
             return Skip(Reason.WOULD_INJECT, (*told, *warnings), (*pairs, *_kept(planned)))
-        case Deny(problems=problems, warnings=warnings):
+        case Deny(problems=problems, warnings=warnings, more_problems=more):
             told = (_would_deny(problem) for problem in problems)
-            return Skip(Reason.WOULD_DENY, _limited((*told, *warnings)), ((names.AUDIT_WOULD_DENY, _denied(problems)),))
+            notes = ((names.AUDIT_WOULD_DENY, _denied(problems)),)
+            return Skip(Reason.WOULD_DENY, _limited((*told, *warnings), more), notes)
         case _:
             return decision
 
@@ -166,19 +169,24 @@ def _kept(planned: Plan) -> tuple[tuple[str, str], ...]:
 
 def _by_target(items: Iterable[Change | Kept], sidecar_key: str, app_key: str) -> tuple[tuple[str, str], ...]:
     keys = {Target.SIDECAR: sidecar_key, Target.APP: app_key}
-    told: dict[str, list[str]] = {}
+    told: dict[str, str] = {}
     for item in items:
-        told.setdefault(keys[item.place.target], []).append(f"{item.place.container}/{item.variable}")
-    return tuple((key, _clipped(",".join(words))) for key, words in told.items())
+        key = keys[item.place.target]
+        before = told.get(key)
+        if before is None or len(before) <= names.MAX_AUDIT_VALUE:
+            word = f"{item.place.container}/{item.variable}"
+            told[key] = word if before is None else f"{before},{word}"
+    return tuple((key, _clipped(words)) for key, words in told.items())
 
 
 def _clipped(value: str) -> str:
     return value if len(value) <= names.MAX_AUDIT_VALUE else value[: names.MAX_AUDIT_VALUE - 3] + "..."
 
 
-def _limited(warnings: tuple[str, ...]) -> tuple[str, ...]:
-    more = len(warnings) - names.MAX_WARNINGS
-    return warnings if more <= 0 else (*warnings[: names.MAX_WARNINGS], f"and {more} more warnings")
+def _limited(warnings: Iterable[str], more: int = 0) -> tuple[str, ...]:
+    found = WarningList()
+    found.extend(warnings, more)
+    return found.result()
 
 
 def _without_dapr(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
@@ -203,12 +211,15 @@ def _clear_text(annotations: Annotations) -> tuple[str, ...]:
     """Warnings for tokens written into `dapr.io/env`, which holds `NAME=value` parted by commas."""
     if not annotations.dapr_env:
         return ()
-    given = {pair.partition("=")[0].strip() for pair in annotations.dapr_env.split(",") if "=" in pair}
+    given = set(_TOKEN_PAIR.findall(annotations.dapr_env))
     return tuple(
         warning(f"{names.DAPR_ENV} sets {variable} in clear text; it was left as it is; use a Secret")
         for variable in (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
         if variable in given
     )
+
+
+_TOKEN_PAIR: Final = re.compile(rf"(?:^|,)\s*({names.API_TOKEN_ENV}|{names.APP_TOKEN_ENV})\s*=")
 
 
 def _advice(workload: Workload, kind: str, policy: Policy) -> tuple[str, ...]:
@@ -225,9 +236,9 @@ def _advice(workload: Workload, kind: str, policy: Policy) -> tuple[str, ...]:
         if above and above.strip() and not (there and there.strip())
     )
     decision = decide_pod(template, policy, use_default=False)
-    problems = decision.problems if isinstance(decision, Deny) else ()
+    problems, more = (decision.problems, decision.more_problems) if isinstance(decision, Deny) else ((), 0)
     refused = (_would_deny(p) if policy.shadow else warning(f"Pods will be denied: {p.brief}") for p in problems)
-    return _limited((*misplaced, *refused, *decision.warnings))
+    return _limited((*misplaced, *refused, *decision.warnings), more)
 
 
 def _expect(found: object, kind: type[ExpectedT]) -> ExpectedT:

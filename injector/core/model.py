@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 from injector.core import names
+from injector.core.depth import shallow
 from injector.core.errors import MalformedObjectError
 
 
@@ -367,12 +368,19 @@ def env_of(container: Container) -> EnvList:
     if raw.rfind(_MANAGED_END) < 0 and (_ESCAPE not in raw or _UNICODE_ESCAPE not in raw):
         return _NO_ENTRY
     try:
-        found = [entry.name for entry in _env_names.decode(raw)]
-        entries = _env_vars.decode(raw)
-        return EnvList(True, _last(names.API_TOKEN_ENV, found, entries), _last(names.APP_TOKEN_ENV, found, entries))
+        try:
+            return _managed(raw)
+        except RecursionError:
+            return _managed(shallow(raw))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The codec's own message is left out: it was not written with secrets in mind.
         raise MalformedObjectError(_NOT_A_LIST) from None
+
+
+def _managed(raw: bytes) -> EnvList:
+    found = [entry.name for entry in _env_names.decode(raw)]
+    entries = _env_vars.decode(raw)
+    return EnvList(True, _last(names.API_TOKEN_ENV, found, entries), _last(names.APP_TOKEN_ENV, found, entries))
 
 
 def _last(name: str, found: Sequence[str], entries: Sequence[Raw]) -> EnvEntry | None:
@@ -443,7 +451,10 @@ def read_status(text: str | None) -> tuple[Injected, ...]:
     if not text or len(text) > names.MAX_ANNOTATIONS:
         return ()
     try:
-        return _status.decode(text).injected
+        try:
+            return _status.decode(text).injected
+        except RecursionError:
+            return _status.decode(shallow(text.encode(errors="replace"))).injected
     except (msgspec.DecodeError, RecursionError):
         return ()
 

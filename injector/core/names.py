@@ -87,6 +87,8 @@ MAX_ANNOTATIONS: Final = 256 * 1024
 # More than an entry of our record takes in a Pod that is valid otherwise: a container's, a Secret's and a key's longest
 # name, and the words around them.
 MAX_RECORD_ENTRY: Final = 1024
+# Less than any entry of our record takes: `{"container":"","env":"","name":"","key":""},` without what is in it.
+MIN_RECORD_ENTRY: Final = 42
 
 # --- bounds, in characters ---
 # A DNS subdomain: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names
@@ -98,6 +100,11 @@ MAX_WARNING: Final = 119
 # Ours: enough to see what is wrong; a Pod of a thousand containers must not make a response of megabytes.
 MAX_WARNINGS: Final = 32
 MAX_PROBLEMS: Final = 16
+# Ours: problems that are put into words. Warnings and audit annotations hold no more of them.
+MAX_WORDED_PROBLEMS: Final = 32
+# Ours: words of a list that a message names, and the characters that they may have together.
+MAX_LISTED: Final = 20
+MAX_LISTED_CHARACTERS: Final = 512
 MAX_AUDIT_VALUE: Final = 1024
 # Ours: the part of a rejected value that a message may show.
 MAX_SHOWN_VALUE: Final = 40

@@ -12,7 +12,7 @@ from injector.core import names
 from injector.core.model import Injected, PatchOp, TokenRef, write_status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from injector.core.plan import Change, Plan
 
@@ -21,22 +21,31 @@ def build(plan: Plan) -> tuple[PatchOp, ...]:
     """Operations for all changes of `plan`, and for the record of them if it has one; none without changes."""
     if not plan.changes:
         return ()
-    made: set[str] = set()
-    operations = tuple(_operation(change, made) for change in plan.changes)
-    return (*operations, _status(plan.record)) if plan.record else operations
+    operations = list(_operations(plan.changes))
+    if plan.record:
+        operations.append(_status(plan.record))
+    return tuple(operations)
 
 
-def _operation(change: Change, made: set[str]) -> PatchOp:
-    place = change.place
-    path = f"/spec/{place.list_name}/{place.index}/env"
-    entry = _entry(change.variable, change.ref)
-    if change.replaces is not None:
-        return PatchOp("replace", f"{path}/{change.replaces}", entry)
-    if place.env.exists or path in made:
-        return PatchOp("add", f"{path}/-", entry)
-    # Absent or null: `add` makes the member or takes the place of the null.
-    made.add(path)
-    return PatchOp("add", path, [entry])
+def _operations(changes: Iterable[Change]) -> Iterator[PatchOp]:
+    made: set[tuple[str, int]] = set()
+    entry: Mapping[str, object] = {}
+    of: tuple[str, TokenRef] | None = None
+    for change in changes:
+        place, variable, ref = change.place, change.variable, change.ref
+        # A plan gives one variable to one container after the other: their entries are one object.
+        if of is None or variable is not of[0] or ref is not of[1]:
+            of = (variable, ref)
+            entry = _entry(variable, ref)
+        path = f"/spec/{place.list_name}/{place.index}/env"
+        if change.replaces is not None:
+            yield PatchOp("replace", f"{path}/{change.replaces}", entry)
+        elif place.env.exists or (place.list_name, place.index) in made:
+            yield PatchOp("add", f"{path}/-", entry)
+        else:
+            # Absent or null: `add` makes the member or takes the place of the null.
+            made.add((place.list_name, place.index))
+            yield PatchOp("add", path, [entry])
 
 
 def _entry(variable: str, ref: TokenRef) -> Mapping[str, object]:

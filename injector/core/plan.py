@@ -32,7 +32,7 @@ from injector.core.model import (
     env_of,
     read_status,
 )
-from injector.core.request import forbidden, is_allowed, shown, warning
+from injector.core.request import WarningList, forbidden, is_allowed, shown, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,7 +80,8 @@ class Kept(Value, frozen=True, gc=False):
 class Plan(Value, frozen=True, gc=True, eq=False, weakref=True):
     """Everything to do to one Pod. `record` is the status to leave behind, if any; `problems` forbid the whole plan.
 
-    Compared by identity: equal Pods share one plan, and whatever is derived from it can be remembered with it.
+    Of very many warnings and problems only the first ones are in words; `more_warnings` and `more_problems` count the
+    others. Compared by identity: equal Pods share one plan, and whatever is derived from it can be remembered with it.
     """
 
     changes: tuple[Change, ...]
@@ -90,6 +91,8 @@ class Plan(Value, frozen=True, gc=True, eq=False, weakref=True):
     problems: tuple[Problem, ...]
     warnings: tuple[str, ...]
     has_target: bool
+    more_warnings: int = 0
+    more_problems: int = 0
 
 
 def build(pod: Pod, request: InjectionRequest, policy: Policy) -> Plan:
@@ -101,16 +104,8 @@ def build(pod: Pod, request: InjectionRequest, policy: Policy) -> Plan:
     spec = pod.spec
     if spec is None:
         return _NOTHING
-    places = [_place(Target.SIDECAR, *at) for at in _containers(spec) if at[2].name == names.SIDECAR]
-    unknown: tuple[str, ...] = ()
-    if request.app_containers.every or request.app_containers.names:
-        named = frozenset(request.app_containers.names)
-        every = request.app_containers.every
-        chosen = (
-            at for at in _containers(spec) if at[2].name in named or (every and _runs_beside(at[2], at[0], policy))
-        )
-        places.extend(_place(Target.APP, *at) for at in chosen if at[2].name != names.SIDECAR)
-        unknown = _unknown_containers(spec, request)
+    places = _places(spec, request, policy)
+    unknown = _unknown_containers(spec, request) if request.app_containers.names else None
     settle = _settle_all if _is_small(places) else _settle_all.__wrapped__
     plan = settle(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets)
     return _with_standing(plan, pod, unknown)
@@ -138,8 +133,8 @@ def _settle_all(
     allowed_secrets: tuple[str, ...],
 ) -> Plan:
     draft = _Draft(conflict, allowed_secrets)
-    sidecars = [place for place in places if place.target is Target.SIDECAR]
-    apps = [place for place in places if place.target is Target.APP]
+    sidecars = [place for place in places if place.target is _SIDECAR]
+    apps = [place for place in places if place.target is not _SIDECAR]
     for variable, ref in wanted:
         demanded = draft.settle_sidecars(sidecars, variable, ref)
         for place in apps:
@@ -160,7 +155,8 @@ class _Draft:
         self.kept: list[Kept] = []
         self.unchanged: list[Injected] = []
         self.problems: list[Problem] = []
-        self.warnings: list[str] = []
+        self.more_problems = 0
+        self.warnings = WarningList()
 
     def settle_sidecars(self, sidecars: Sequence[Place], variable: str, wanted: TokenRef) -> TokenRef | None:
         """What the sidecars will demand of callers; None when it is nothing that an app container could be given."""
@@ -175,25 +171,25 @@ class _Draft:
         if last is None:
             self.changes.append(Change(place, variable, wanted))
             return wanted
-        where = warning(f"{variable} of container {place.container}")
         if last.copies > 1:
-            self.warnings.append(f"{where} is there {last.copies} times; the last one counts")
+            self._warn(place, variable, f"is there {last.copies} times; the last one counts")
         if last.ref == wanted and not last.optional:
             self.unchanged.append(_injected(place, variable, wanted))
             return wanted
         why = self._why_replace(last, place, wanted)
         if why is None:
-            self._keep(place, variable, last, where)
+            self._keep(place, variable, last)
             return last.ref
         self.changes.append(Change(place, variable, wanted, last.index))
         if why:
-            self.warnings.append(f"{where} {why}; replaced")
+            self._warn(place, variable, f"{why}; replaced")
         return wanted
 
     def withhold(self, place: Place, variable: str) -> None:
         """Give an app container nothing; a reference of its own must be on the list all the same."""
-        where = warning(f"{variable} not given to container {place.container}")
-        self.warnings.append(f"{where}: its sidecar's value cannot be referenced")
+        self.warnings.add(
+            variable, " not given to container ", place.container, ": its sidecar's value cannot be referenced"
+        )
         own = place.env.get(variable)
         if own is not None:
             self._check_list(own, place, variable)
@@ -204,11 +200,16 @@ class _Draft:
             changes=tuple(self.changes),
             kept=tuple(self.kept),
             unchanged=frozenset(self.unchanged),
-            record=tuple(_injected(c.place, c.variable, c.ref, replaced=c.replaces is not None) for c in self.changes),
+            record=tuple(_injected(c.place, c.variable, c.ref, c.replaces is not None) for c in self.changes),
             problems=tuple(self.problems),
-            warnings=tuple(map(warning, self.warnings)),
+            warnings=tuple(self.warnings.lines),
             has_target=has_target,
+            more_warnings=self.warnings.more,
+            more_problems=self.more_problems,
         )
+
+    def _warn(self, place: Place, variable: str, what: str) -> None:
+        self.warnings.add(variable, " of container ", place.container, " ", what)
 
     def _why_replace(self, entry: EnvEntry, place: Place, wanted: TokenRef) -> str | None:
         """Why an entry gives way, in words for a warning; "" when nobody needs to be told; None when it stays."""
@@ -220,19 +221,23 @@ class _Draft:
             return ""
         return "was another one" if self.conflict is Conflict.REPLACE else None
 
-    def _keep(self, place: Place, variable: str, entry: EnvEntry, where: str) -> None:
+    def _keep(self, place: Place, variable: str, entry: EnvEntry) -> None:
         self.kept.append(Kept(place, variable))
         if entry.kind is EntryKind.LITERAL:
-            self.warnings.append(f"{where} is a value in clear text and was kept; use a Secret")
+            self._warn(place, variable, "is a value in clear text and was kept; use a Secret")
             return
         asked = "the annotation's" if place.target is Target.SIDECAR else "its sidecar's"
-        self.warnings.append(f"{where} is a reference of its own and was kept; it is not {asked}")
+        self._warn(place, variable, f"is a reference of its own and was kept; it is not {asked}")
         self._check_list(entry, place, variable)
 
     def _check_list(self, entry: EnvEntry, place: Place, variable: str) -> None:
         """The Policy's list holds for references that stay, too."""
         ref = entry.ref
-        if ref is not None and ref.kind is SourceKind.SECRET and not is_allowed(ref.name, self.allowed_secrets):
+        if ref is None or ref.kind is not SourceKind.SECRET or is_allowed(ref.name, self.allowed_secrets):
+            return
+        if len(self.problems) == names.MAX_WORDED_PROBLEMS:
+            self.more_problems += 1
+        else:
             annotation = names.API_TOKEN_SECRET if variable == names.API_TOKEN_ENV else names.APP_TOKEN_SECRET
             where = warning(f"variable {variable} of container {place.container}")
             self.problems.append(forbidden(where, annotation, ref.name, self.allowed_secrets))
@@ -248,25 +253,31 @@ def without_record(plan: Plan) -> Plan:
         problems=plan.problems,
         warnings=plan.warnings,
         has_target=plan.has_target,
+        more_warnings=plan.more_warnings,
+        more_problems=plan.more_problems,
     )
 
 
 _NOTHING: Final = _Draft(Conflict.KEEP, ()).finish(has_target=False)
 
 
-def _with_standing(plan: Plan, pod: Pod, warnings: tuple[str, ...]) -> Plan:
+def _with_standing(plan: Plan, pod: Pod, warnings: WarningList | None) -> Plan:
     """`plan` with what only this very Pod has: its warnings, and what an earlier round put in and still stands."""
     standing = _standing(pod, plan.unchanged) if plan.unchanged else ()
-    if not standing and not warnings:
+    if not standing and warnings is None:
         return plan
+    all_warnings = warnings or WarningList()
+    all_warnings.extend(plan.warnings, plan.more_warnings)
     return Plan(
         changes=plan.changes,
         kept=plan.kept,
         unchanged=plan.unchanged,
         record=(*standing, *plan.record),
         problems=plan.problems,
-        warnings=(*warnings, *plan.warnings),
+        warnings=tuple(all_warnings.lines),
         has_target=plan.has_target,
+        more_warnings=all_warnings.more,
+        more_problems=plan.more_problems,
     )
 
 
@@ -276,6 +287,32 @@ def _standing(pod: Pod, unchanged: frozenset[Injected]) -> tuple[Injected, ...]:
     return tuple(dict.fromkeys(entry for entry in before if _plain(entry) in unchanged))
 
 
+def _places(spec: PodSpec, request: InjectionRequest, policy: Policy) -> list[Place]:
+    """The containers concerned, sidecars first. One pass, because a Pod may have very many."""
+    named = frozenset(request.app_containers.names)
+    every = request.app_containers.every
+    if not (named or every):
+        return [
+            Place(_SIDECAR, list_name, i, names.SIDECAR, env_of(container))
+            for list_name, i, container in _containers(spec)
+            if container.name == names.SIDECAR
+        ]
+    sidecars: list[Place] = []
+    apps: list[Place] = []
+    for list_name, i, container in _containers(spec):
+        name = container.name
+        if name == names.SIDECAR:
+            sidecars.append(Place(_SIDECAR, list_name, i, name, env_of(container)))
+        elif name in named or (every and _runs_beside(container, list_name, policy)):
+            apps.append(Place(_APP, list_name, i, name, env_of(container)))
+    return sidecars + apps
+
+
+# Python 3.11 takes a while to find a member in its class.
+_SIDECAR: Final = Target.SIDECAR
+_APP: Final = Target.APP
+
+
 def _containers(spec: PodSpec) -> Iterator[tuple[ListName, int, Container]]:
     for i, container in enumerate(spec.containers or ()):
         yield "containers", i, container
@@ -283,18 +320,21 @@ def _containers(spec: PodSpec) -> Iterator[tuple[ListName, int, Container]]:
         yield "initContainers", i, container
 
 
-def _place(target: Target, list_name: ListName, index: int, container: Container) -> Place:
-    return Place(target, list_name, index, container.name, env_of(container))
-
-
-def _unknown_containers(spec: PodSpec, request: InjectionRequest) -> tuple[str, ...]:
-    """Warnings for names in the Pod's annotation that no container bears."""
+def _unknown_containers(spec: PodSpec, request: InjectionRequest) -> WarningList | None:
+    """Warnings for names in the Pod's annotation that no container bears; None without any."""
     if not request.app_containers.from_pod:
-        return ()
+        return None
     present = {container.name for _, _, container in _containers(spec)}
     unknown = [name for name in request.app_containers.names if name not in present and name != names.SIDECAR]
-    there = ", ".join(sorted(present - {names.SIDECAR}))
-    return tuple(warning(f"no container {shown(name)} to give the token to; there are: {there}") for name in unknown)
+    if not unknown:
+        return None
+    # A warning holds only the beginning of this, whose words have at least a comma and a blank.
+    there = ", ".join(sorted(present - {names.SIDECAR})[: names.MAX_WARNING // 2])[: names.MAX_WARNING]
+    warnings = WarningList()
+    for name in unknown[: names.MAX_WARNINGS]:
+        warnings.add("no container ", shown(name), " to give the token to; there are: ", there)
+    warnings.more = len(unknown) - len(warnings.lines)
+    return warnings
 
 
 def _runs_beside(container: Container, list_name: ListName, policy: Policy) -> bool:
@@ -305,7 +345,7 @@ def _runs_beside(container: Container, list_name: ListName, policy: Policy) -> b
     return list_name == "containers" or container.restartPolicy == "Always"
 
 
-def _injected(place: Place, variable: str, ref: TokenRef, *, replaced: bool = False) -> Injected:
+def _injected(place: Place, variable: str, ref: TokenRef, replaced: bool = False) -> Injected:  # noqa: FBT001, FBT002 - by position: it is made for each variable
     return Injected(place.container, variable, ref.name, ref.key, ref.kind, replaced)
 
 

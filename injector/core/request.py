@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
@@ -104,9 +105,50 @@ def is_secret_key(text: str) -> bool:
     return plain and text != "." and not text.startswith("..")
 
 
-def is_allowed(secret: str, allowed_secrets: Sequence[str]) -> bool:
+def is_allowed(secret: str, allowed_secrets: tuple[str, ...]) -> bool:
     """Whether the Policy's list lets Pods use the Secret; an empty list lets every name pass."""
-    return not allowed_secrets or any(fnmatchcase(secret, glob) for glob in allowed_secrets)
+    return not allowed_secrets or _allow_list(allowed_secrets).has(secret)
+
+
+class _AllowList:
+    """The Policy's list, prepared: a Pod may refer to thousands of Secrets, and the list may have thousands of globs.
+
+    Names are found in a set, and so are the beginnings that globs such as `dapr-*` allow. Only globs of other forms are
+    compared one by one, all of them in one regular expression.
+    """
+
+    def __init__(self, globs: tuple[str, ...]) -> None:
+        names_: set[str] = set()
+        prefixes: set[str] = set()
+        others: list[str] = []
+        for glob in globs:
+            if _WILDCARD.search(glob) is None:
+                names_.add(glob)
+            elif _WILDCARD.search(glob[:-1]) is None and glob.endswith("*"):
+                prefixes.add(glob[:-1])
+            else:
+                others.append(glob)
+        self._names = frozenset(names_)
+        self._prefixes = frozenset(prefixes)
+        self._lengths = sorted({len(prefix) for prefix in prefixes})
+        self._others = re.compile("|".join(map(translate, others))) if others else None
+
+    def has(self, secret: str) -> bool:
+        """Whether the list has the name. None is longer than a Secret's name can be."""
+        if len(secret) > names.MAX_SECRET_NAME:
+            return False
+        if secret in self._names or any(secret[:length] in self._prefixes for length in self._lengths):
+            return True
+        return self._others is not None and self._others.match(secret) is not None
+
+
+# What is special in a glob: https://docs.python.org/3/library/fnmatch.html
+_WILDCARD: Final = re.compile(r"[*?[]")
+
+
+@lru_cache(maxsize=8)
+def _allow_list(globs: tuple[str, ...]) -> _AllowList:
+    return _AllowList(globs)
 
 
 # A random token has long runs of letters and digits that mix cases or letters with digits; a name that a person chose
@@ -130,7 +172,7 @@ def shown(value: str) -> str:
     if could_be_token(value):
         return f"a value of {len(value)} characters (not shown: it may be a token)"
     clipped = value if len(value) <= names.MAX_SHOWN_VALUE else value[: names.MAX_SHOWN_VALUE - 3] + "..."
-    return '"' + "".join(c if " " <= c <= "~" else "?" for c in clipped) + '"'
+    return f'"{_plain(clipped)}"'
 
 
 def warning(text: str) -> str:
@@ -138,8 +180,54 @@ def warning(text: str) -> str:
 
     One control character makes the API server drop the whole warning; a long one may be cut in the middle by it.
     """
-    clean = "".join(c if " " <= c <= "~" else "?" for c in text)
-    return clean if len(clean) <= names.MAX_WARNING else clean[: names.MAX_WARNING - 3] + "..."
+    return _plain(text if len(text) <= names.MAX_WARNING else text[: names.MAX_WARNING - 3] + "...")
+
+
+def _plain(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if " " <= c <= "~" else "?" for c in text)
+
+
+class WarningList:
+    """Warnings in the order in which they are found: the first `MAX_WARNINGS` in words, the rest only counted.
+
+    A response must not grow with the request, nor may the work for words that it does not hold.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.more = 0
+
+    def add(self, *parts: str) -> None:
+        """Add one warning, given in parts that are joined only if there is room."""
+        if len(self.lines) < names.MAX_WARNINGS:
+            self.lines.append(warning("".join(parts)))
+        else:
+            self.more += 1
+
+    def extend(self, lines: Iterable[str], more: int = 0) -> None:
+        """Add finished warnings, and `more` that were only counted."""
+        for line in lines:
+            self.add(line)
+        self.more += more
+
+    def result(self) -> tuple[str, ...]:
+        """All lines; if there were more warnings, the last line has their number."""
+        return (*self.lines, f"and {self.more} more warnings") if self.more else tuple(self.lines)
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words with commas between them; of very many, the first ones and how many more."""
+    shown_words: list[str] = []
+    room = names.MAX_LISTED_CHARACTERS
+    for word in words[: names.MAX_LISTED]:
+        room -= len(word)
+        if room < 0 and shown_words:
+            break
+        shown_words.append(word)
+    more = len(words) - len(shown_words)
+    return ", ".join([*shown_words, f"and {more} more"] if more else shown_words)
 
 
 def could_be_token(value: str) -> bool:
@@ -196,10 +284,10 @@ def _key(annotation: str, value: str | None, problems: list[Problem]) -> str | N
     return key
 
 
-def forbidden(where: str, annotation: str, secret: str, allowed_secrets: Sequence[str]) -> Problem:
+def forbidden(where: str, annotation: str, secret: str, allowed_secrets: tuple[str, ...]) -> Problem:
     """The problem of a Secret that the Policy's list leaves out; `where` says what names it."""
     brief = f"{where}: Secret {shown(secret)} is not on the policy's list allowedSecrets"
-    return Problem(annotation, Reason.SECRET_NOT_ALLOWED, f"{brief}, which is: {', '.join(allowed_secrets)}", brief)
+    return Problem(annotation, Reason.SECRET_NOT_ALLOWED, f"{brief}, which is: {listed(allowed_secrets)}", brief)
 
 
 def _app_containers(value: str | None, policy: Policy) -> AppContainers:

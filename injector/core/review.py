@@ -2,6 +2,7 @@
 
 A review is decoded in one pass, its object as the type that the endpoint expects. Only when that fails is it decoded a
 second time without looking into the object: another kind that reached us by mistake is a review that we can answer.
+One that is nested more deeply than the codec follows is cut to the depth at which rules read, and decoded again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from injector.core import names
+from injector.core.depth import shallow
 from injector.core.errors import MalformedJSONError, MalformedObjectError, NotAReviewError
 from injector.core.model import (
     POD,
@@ -49,17 +51,17 @@ def decode(body: bytes | bytearray, endpoint: Endpoint) -> Review:
     """The review in `body`.
 
     Raises:
-        MalformedJSONError: `body` is not JSON, or nested too deeply to be a review.
+        MalformedJSONError: `body` is not JSON.
         NotAReviewError: JSON, but no v1 or v1beta1 AdmissionReview with a uid, a kind and an operation.
         MalformedObjectError: Its object is not shaped as the kind that it claims to be.
     """
     try:
-        return _workload_review.decode(body) if endpoint is Endpoint.WARN else _pod_review.decode(body)
-    except msgspec.ValidationError:
-        return _decode_opaque(body, endpoint)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decode(body, endpoint)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         # The codec's words are left out: where it stumbled, and over what, is the body's business.
-        raise MalformedJSONError("the body is not JSON") from None
+        raise MalformedJSONError(_NOT_JSON) from None
+    except RecursionError:
+        return _decode_deep(body, endpoint)
 
 
 def annotations_size(body: bytes | bytearray) -> int:
@@ -68,12 +70,15 @@ def annotations_size(body: bytes | bytearray) -> int:
     Ours is left out, because a new one takes its place; so is what is no text, which no API server would store.
 
     Raises:
-        MalformedJSONError: An annotation is nested too deeply, or not Unicode.
+        MalformedJSONError: An annotation is not Unicode.
     """
     try:
-        found = _sizing_review.decode(body).request.object
+        try:
+            found = _sizing_review.decode(body).request.object
+        except RecursionError:
+            found = _sizing_review.decode(shallow(body)).request.object
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise MalformedJSONError("the body is not JSON") from None
+        raise MalformedJSONError(_NOT_JSON) from None
     metadata = found.metadata if found is not None else None
     annotations = (metadata.annotations if metadata is not None else None) or {}
     return sum(
@@ -93,6 +98,23 @@ def encode(question: Review, response: AdmissionResponse) -> bytes:
     return _encoder.encode(AnsweredReview(question.apiVersion, question.kind, response))
 
 
+_NOT_JSON: Final = "the body is not JSON"
+
+
+def _decode(body: bytes | bytearray, endpoint: Endpoint) -> Review:
+    try:
+        return _workload_review.decode(body) if endpoint is Endpoint.WARN else _pod_review.decode(body)
+    except msgspec.ValidationError:
+        return _decode_opaque(body, endpoint)
+
+
+def _decode_deep(body: bytes | bytearray, endpoint: Endpoint) -> Review:
+    try:
+        return _decode(shallow(body), endpoint)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedJSONError(_NOT_JSON) from None
+
+
 def _decode_opaque(body: bytes | bytearray, endpoint: Endpoint) -> OpaqueReview:
     try:
         review = _opaque_review.decode(body)
@@ -100,8 +122,6 @@ def _decode_opaque(body: bytes | bytearray, endpoint: Endpoint) -> OpaqueReview:
         raise NotAReviewError(
             "the body is not an admission.k8s.io/v1 or v1beta1 AdmissionReview with a uid, a kind and an operation"
         ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise MalformedJSONError("the body is not JSON") from None
     kind = review.request.kind
     if kind in WORKLOADS if endpoint is Endpoint.WARN else kind == POD:
         raise MalformedObjectError("the object under review is not shaped as its kind is")

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from injector.core.request import listed
 from injector.core.token import MAX_TOKEN, MIN_TOKEN
+from injector.lint.model import label
 from injector.lint.template import mapping, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from injector.core.model import TokenRef
     from injector.lint.model import Place
@@ -62,36 +66,79 @@ class Use:
     where: str
 
 
+class SecretGroup:
+    """Secrets that one use could mean. Files may hold thousands of them, and of uses: answers are made once.
+
+    To be asked once every Secret is in it.
+    """
+
+    def __init__(self) -> None:
+        self.secrets: list[SecretSeen] = []
+
+    @cached_property
+    def by_key(self) -> Mapping[str, list[SecretSeen]]:
+        """The Secrets that have a key."""
+        found: dict[str, list[SecretSeen]] = {}
+        for secret in self.secrets:
+            for key in secret.keys:
+                found.setdefault(key, []).append(secret)
+        return found
+
+    @cached_property
+    def keys_in_words(self) -> str:
+        """Some of the keys, for a message."""
+        known = sorted({label(key) for key in self.by_key})
+        told = known[:_MOST_KEYS]
+        return ", ".join([*told, f"and {len(known) - len(told)} more"] if len(known) > len(told) else told) or "none"
+
+    @cached_property
+    def namespaces_in_words(self) -> str:
+        """Some of the namespaces, for a message."""
+        return listed(sorted({label(secret.namespace) for secret in self.secrets}))
+
+
+_MOST_KEYS: Final = 5
+_NO_SECRETS: Final = SecretGroup()
+
+
 @dataclass(slots=True, repr=False)
 class FileSet:
     """Everything above, of all files."""
 
     uses: list[Use] = field(default_factory=list)
-    secrets: dict[str, list[SecretSeen]] = field(default_factory=dict)
+    _named: dict[str, SecretGroup] = field(default_factory=dict)
+    _exact: dict[tuple[str, str], SecretGroup] = field(default_factory=dict)  # by name and namespace
 
     def add(self, secret: SecretSeen) -> None:
         """Remember a Secret."""
-        self.secrets.setdefault(secret.name, []).append(secret)
+        self._named.setdefault(secret.name, SecretGroup()).secrets.append(secret)
+        self._exact.setdefault((secret.name, secret.namespace), SecretGroup()).secrets.append(secret)
 
-    def found(self, use: Use) -> list[SecretSeen]:
+    def found(self, use: Use) -> SecretGroup:
         """Secrets that `use` could mean. A file that names no namespace may be meant for any."""
-        named = self.secrets.get(use.ref.name, [])
-        exact = [secret for secret in named if secret.namespace == use.namespace]
-        return exact or [secret for secret in named if not secret.namespace or not use.namespace]
+        exact = self._exact.get((use.ref.name, use.namespace))
+        if exact is not None:
+            return exact
+        any_ = self._exact.get((use.ref.name, "")) if use.namespace else self._named.get(use.ref.name)
+        return any_ or _NO_SECRETS
 
-    def elsewhere(self, use: Use) -> list[SecretSeen]:
+    def elsewhere(self, use: Use) -> SecretGroup:
         """Secrets of the wanted name that are all in other namespaces; empty when one is in the right place."""
-        return [] if self.found(use) else self.secrets.get(use.ref.name, [])
+        return _NO_SECRETS if self.found(use).secrets else self._named.get(use.ref.name, _NO_SECRETS)
 
     def used_keys(self) -> Iterator[tuple[SecretSeen, str, KeySeen]]:
         """Every key of a Secret in the files that some template uses as a token, once."""
+        asked: set[tuple[int, str]] = set()
         told: set[tuple[int, str]] = set()
         for use in self.uses:
-            for secret in self.found(use):
-                key = secret.keys.get(use.ref.key)
-                if key is not None and (id(secret), use.ref.key) not in told:
-                    told.add((id(secret), use.ref.key))
-                    yield secret, use.ref.key, key
+            group, key = self.found(use), use.ref.key
+            if (id(group), key) in asked:
+                continue
+            asked.add((id(group), key))
+            for secret in group.by_key.get(key, ()):
+                if (id(secret), key) not in told:
+                    told.add((id(secret), key))
+                    yield secret, key, secret.keys[key]
 
 
 def is_secret(value: Mapping[str, object]) -> bool:
@@ -107,7 +154,8 @@ def key_paths(value: Mapping[str, object]) -> dict[str, tuple[str, str]]:
 def judge(value: Mapping[str, object], path: tuple[str, str], place: Place) -> KeySeen:
     """What one key's value of a Secret is like."""
     part, key = path
-    told = mapping(value.get(part))[key]
+    held = value.get(part)
+    told = held.get(key) if isinstance(held, Mapping) else None
     if "sops" in value and _ENCRYPTED.fullmatch(text(told)):
         return KeySeen(place, None, is_secret=False)
     if told is None:

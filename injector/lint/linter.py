@@ -13,7 +13,7 @@ from injector.core import names
 from injector.core.model import SourceKind
 from injector.lint import baseline, catalogue, ignores, template
 from injector.lint.files import FileSet, SecretSeen, Use, is_secret, judge, key_paths
-from injector.lint.model import Finding, Identity, Place, Unreadable, kind_label, label, spelled
+from injector.lint.model import Finding, Identity, Ordinals, Place, Unreadable, kind_label, label, spelled
 from injector.lint.rules.comments import BAD_IGNORE, UNUSED_IGNORE
 from injector.manifests.documents import read
 
@@ -82,8 +82,9 @@ class Linter:
             if document.chunk is not chunk:
                 chunk = document.chunk
                 self._comments(document)
+            ordinals = Ordinals()
             for each in document.objects():
-                self._look(each, in_file=in_file)
+                self._look(each, ordinals, in_file=in_file)
 
     @property
     def unreadable(self) -> Sequence[Unreadable]:
@@ -115,12 +116,12 @@ class Linter:
         self._file(error.source).is_whole = False
         self._unreadable.append(Unreadable(error.source, error.document, error.line, error.message))
 
-    def _look(self, each: Object, *, in_file: bool) -> None:
+    def _look(self, each: Object, ordinals: Ordinals, *, in_file: bool) -> None:
         identity = Identity(
             kind_label(each.kind), *(label(word) if word else "" for word in (each.namespace, each.name))
         )
         if is_secret(each.value):
-            self._set.add(_secret(each, identity, in_file=in_file))
+            self._set.add(_secret(each, identity, ordinals, in_file=in_file))
             return
         paths = [found.path for found in each.templates()]
         if not paths:
@@ -128,8 +129,8 @@ class Linter:
         seen = template.workload(identity, each.value, each.path, paths, self._policy)
         for rule in self._rules:
             for hit in rule.workload(seen) if rule.workload is not None else ():
-                self._findings.append(Finding(rule, _place(each, identity, hit.path), hit.message))
-        self._set.uses.extend(_uses(each, identity, seen))
+                self._findings.append(Finding(rule, _place(each, identity, hit.path, ordinals), hit.message))
+        self._set.uses.extend(_uses(each, identity, seen, ordinals))
 
     # --- comments ---
 
@@ -188,29 +189,29 @@ class Linter:
         return shown, ignored, used
 
 
-def _place(each: Object, identity: Identity, path: Path) -> Place:
+def _place(each: Object, identity: Identity, path: Path, ordinals: Ordinals) -> Place:
     document = each.document
     position = document.position(path)
-    inside = spelled(each.value, path[len(each.path) :])
+    inside = spelled(each.value, path[len(each.path) :], ordinals)
     return Place(document.source, position.line, position.column, document.index, identity, inside)
 
 
-def _secret(each: Object, identity: Identity, *, in_file: bool) -> SecretSeen:
+def _secret(each: Object, identity: Identity, ordinals: Ordinals, *, in_file: bool) -> SecretSeen:
     keys = {
-        key: judge(each.value, path, _place(each, identity, (*each.path, *path)))
+        key: judge(each.value, path, _place(each, identity, (*each.path, *path), ordinals))
         for key, path in key_paths(each.value).items()
     }
     return SecretSeen(each.namespace, each.name, keys, in_file)
 
 
-def _uses(each: Object, identity: Identity, seen: template.Workload) -> Iterator[Use]:
+def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: Ordinals) -> Iterator[Use]:
     """Which keys of Secrets the templates of an object want as tokens, each told once per template."""
     for view in seen.templates:
         told = set()
         for ref, path, where in _wanted(view):
             if ref not in told:
                 told.add(ref)
-                yield Use(_place(each, identity, path), each.namespace, ref, where)
+                yield Use(_place(each, identity, path, ordinals), each.namespace, ref, where)
 
 
 def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str]]:

@@ -130,7 +130,29 @@ def kind_label(kind: object) -> str:
     return kind if isinstance(kind, str) and _KIND.fullmatch(kind) else "Object"
 
 
-def spelled(root: object, path: Path) -> str:
+class Ordinals:
+    """For each item of a list, how many items before it have its name; counted once per list.
+
+    To be used while the lists live, for they are recognised by identity.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[int, list[int]] = {}
+
+    def of(self, items: list[object]) -> list[int]:
+        """The numbers, by index."""
+        known = self._of.get(id(items))
+        if known is None:
+            counts: dict[str, int] = {}
+            known = self._of[id(items)] = []
+            for item in items:
+                name = _name(item)
+                known.append(counts.get(name, 0))
+                counts[name] = known[-1] + 1
+        return known
+
+
+def spelled(root: object, path: Path, ordinals: Ordinals) -> str:
     """`path` in words that stay the same when neighbours come and go: items of lists are told by their names.
 
     Several items of one name are told apart by a number, so that a second one has a path of its own.
@@ -139,7 +161,7 @@ def spelled(root: object, path: Path) -> str:
     node = root
     for step in path:
         if isinstance(step, int):
-            parts.append(f"[{_item(node, step)}]")
+            parts.append(f"[{_item(node, step, ordinals)}]")
             node = node[step] if isinstance(node, list) and step < len(node) else None
         else:
             parts.append(("." if parts else "") + step if _PLAIN.fullmatch(step) else f"[{label(step)}]")
@@ -150,13 +172,15 @@ def spelled(root: object, path: Path) -> str:
 _PLAIN: Final = re.compile(r"[a-z][A-Za-z]{0,40}")
 
 
-def _item(items: object, index: int) -> str:
+def _item(items: object, index: int, ordinals: Ordinals) -> str:
     """The name of an item, with a number if it is not the first of its name; the index of one that has no name."""
-    if not isinstance(items, list) or index >= len(items):
+    name = _name(items[index]) if isinstance(items, list) and index < len(items) else ""
+    if not name or not isinstance(items, list):
         return str(index)
-    named = [item.get("name") if isinstance(item, dict) else None for item in items[: index + 1]]
-    name = named[index]
-    if not isinstance(name, str) or not name:
-        return str(index)
-    before = named[:index].count(name)
+    before = ordinals.of(items)[index]
     return label(name) if not before else f"{label(name)} #{before + 1}"
+
+
+def _name(item: object) -> str:
+    name = item.get("name") if isinstance(item, dict) else None
+    return name if isinstance(name, str) else ""

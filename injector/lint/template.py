@@ -107,7 +107,8 @@ class TemplateView:
     flaw: Flaw | None
     containers: tuple[ContainerView, ...]
     request: InjectionRequest | None  # None when no token is asked for, or badly
-    problems: tuple[Problem, ...]  # why the webhook would deny the Pods
+    problems: tuple[Problem, ...]  # why the webhook would deny the Pods; the first ones
+    more_problems: int
     token_names: frozenset[TokenRef]  # every key of a Secret that is used as a token
     policy: Policy
 
@@ -194,7 +195,13 @@ def text(value: object) -> str:
 
 
 def _above(value: object, path: Path, templates: Sequence[Path]) -> Iterator[Above]:
-    prefixes = {template[:length] for template in templates for length in range(len(template))}
+    prefixes: dict[Path, None] = {}
+    for template in templates:
+        # From the inside out, as far as the way is new: most templates have most of it in common.
+        for length in range(len(template) - 1, -1, -1):
+            if template[:length] in prefixes:
+                break
+            prefixes[template[:length]] = None
     for prefix in sorted(prefixes, key=len):
         found = mapping(at(value, (*prefix, "metadata", "annotations")))
         if found:
@@ -212,7 +219,7 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
         containers = tuple(_containers(value, pod, path))
     except _BadShapeError as error:
         pod, flaw = None, Flaw(error.path, str(error))
-    request, problems = _request(annotations, pod, policy)
+    request, problems, more_problems = _request(annotations, pod, policy)
     return TemplateView(
         path=path,
         raw_annotations=raw,
@@ -223,6 +230,7 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
         containers=containers,
         request=request,
         problems=problems,
+        more_problems=more_problems,
         token_names=frozenset(_token_names(request, containers)),
         policy=policy,
     )
@@ -242,14 +250,15 @@ def _meant(value: object) -> str | None:
 
 def _request(
     annotations: Annotations, pod: Pod | None, policy: Policy
-) -> tuple[InjectionRequest | None, tuple[Problem, ...]]:
+) -> tuple[InjectionRequest | None, tuple[Problem, ...], int]:
     try:
         request = parse(annotations, policy, use_default=False)
     except RequestError as error:
-        return None, error.problems
+        return None, error.problems, 0
     if request is None or pod is None:
-        return request, ()
-    return request, plan.build(pod, request, policy).problems
+        return request, (), 0
+    planned = plan.build(pod, request, policy)
+    return request, planned.problems, planned.more_problems
 
 
 def _token_names(request: InjectionRequest | None, containers: Sequence[ContainerView]) -> Iterator[TokenRef]:

@@ -7,19 +7,22 @@ holds its own marker, the directives before it and all comments after it; the pi
 from __future__ import annotations
 
 import re
+from array import array
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# Directives belong to the marker that follows them.
-_MARKER: Final = re.compile(r"^(?:%[^\n]*\n(?:[%#][^\n]*\n|[ \t\r]*\n)*)?---(?=[ \t\r\n])", re.MULTILINE)
-# Characters looked at once more when a further block arrives: more than any directives before a marker take.
+_MARKER: Final = re.compile(r"^---(?=[ \t\r\n])", re.MULTILINE)
+_LINE_END: Final = re.compile(r"\n")
+# Characters looked at once more when a further block arrives: more than a marker takes.
 _OVERLAP: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Chunk:
     """A piece of a stream, and its first line, from 1."""
 
@@ -28,11 +31,28 @@ class Chunk:
 
     def line_at(self, offset: int) -> int:
         """The line, from 1, on which a character of the piece stands."""
-        return self.line + self.text.count("\n", 0, offset)
+        return self.line + self._index(offset)
 
     def column_at(self, offset: int) -> int:
         """The column, from 1, at which a character of the piece stands."""
-        return offset - self.text.rfind("\n", 0, offset)
+        return offset - self.line_start(offset) + 1
+
+    def line_start(self, offset: int) -> int:
+        """Where the line of a character begins."""
+        return self._starts[self._index(offset)]
+
+    def line_end(self, offset: int) -> int:
+        """Where the line of a character ends: at its line feed, or at the end of the text."""
+        after = self._index(offset) + 1
+        return self._starts[after] - 1 if after < len(self._starts) else len(self.text)
+
+    def _index(self, offset: int) -> int:
+        return bisect_right(self._starts, offset) - 1
+
+    @cached_property
+    def _starts(self) -> array[int]:
+        """Where each line begins. A file may have one line of megabytes and thousands of findings in it."""
+        return array("Q", (0, *(found.end() for found in _LINE_END.finditer(self.text))))
 
 
 def split(blocks: Iterable[str]) -> Iterator[Chunk]:
@@ -44,15 +64,28 @@ def split(blocks: Iterable[str]) -> Iterator[Chunk]:
         held += block
         begin = 0
         for found in _MARKER.finditer(held, scan):
+            start = _with_directives(held, begin, found.start())
             # A marker at the very beginning is the document's own.
-            if found.start() > begin:
-                yield Chunk(held[begin : found.start()], line)
-                line += held.count("\n", begin, found.start())
-                begin = found.start()
+            if start > begin:
+                yield Chunk(held[begin:start], line)
+                line += held.count("\n", begin, start)
+                begin = start
         held = held[begin:]
         scan = max(0, len(held) - _OVERLAP)
     if held:
         yield from _last(held, line, scan)
+
+
+def _with_directives(text: str, begin: int, marker: int) -> int:
+    """Where the directives before a marker begin; they may have comments and blank lines between them."""
+    start = at = marker
+    while at > begin:
+        at = text.rfind("\n", begin, at - 1) + 1 or begin
+        if text[at] == "%":
+            start = at
+        elif text[at] != "#" and text[at : text.find("\n", at)].strip(" \t\r"):
+            break
+    return start
 
 
 def _last(held: str, line: int, scan: int) -> Iterator[Chunk]:

@@ -166,13 +166,22 @@ def _aligned_changes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[s
 
 
 def _aligned(old: Sequence[str], new: Sequence[str], i: int, j: int) -> tuple[int, int]:
-    """How many lines to drop on each side until the two are alike again: the fewest together."""
-    for far in range(1, _REACH):
-        for gone in range(min(far, len(old) - i) + 1):
-            come = far - gone
-            if j + come > len(new):
-                continue
-            a, b = old[i + gone : i + gone + _ALIKE], new[j + come : j + come + _ALIKE]
-            if a == b:
-                return gone, come
+    """How many lines to drop on each side until the two are alike again: the fewest together.
+
+    The sides are searched ever further, so that an edit costs about its own lines.
+    """
+    reach = 8
+    while reach <= _REACH:
+        first: dict[tuple[str, ...], int] = {}
+        for gone in range(min(reach, len(old) - i + 1)):
+            first.setdefault(tuple(old[i + gone : i + gone + _ALIKE]), gone)
+        best = (reach, 0)
+        for come in range(min(reach, len(new) - j + 1)):
+            found = first.get(tuple(new[j + come : j + come + _ALIKE]))
+            if found is not None:
+                best = min(best, (found + come, found))
+        # Whatever drops fewer lines than `reach` was looked at.
+        if best[0] < reach:
+            return best[1], best[0] - best[1]
+        reach *= 2
     return len(old) - i, len(new) - j

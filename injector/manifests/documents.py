@@ -142,10 +142,13 @@ def documents(
         ManifestError: One is not YAML or JSON, and there is no `on_error`.
     """
     index = before
+    line, counted = chunk.line, 0
     try:
         for root, is_json in _roots(chunk.text):
             index += 1
-            yield Document(source, index, chunk.line_at(root.start), root.value, chunk, root, is_json)
+            line += chunk.text.count("\n", counted, root.start)
+            counted = root.start
+            yield Document(source, index, line, root.value, chunk, root, is_json)
     except TextError as fault:
         error = fault_at(chunk, source, index + 1, fault)
         if on_error is None:

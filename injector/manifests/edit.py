@@ -13,6 +13,7 @@ In a block, a key that was left empty keeps its line and the list stands below i
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -59,6 +60,7 @@ class Editor:
         self.document = document
         self.layout = Layout(document)
         self.splices: list[Splice] = []
+        self._dashes: dict[int, int] = {}
 
     def append(self, container: Path, entries: list[Json]) -> None:
         """Put entries at the end of a container's `env`, which is made if there is none.
@@ -221,7 +223,10 @@ class Editor:
 
     def dash_before(self, item: Node) -> int:
         """Where the dash of a block sequence's item stands."""
-        return self.layout.text.rindex("-", 0, item.start)
+        known = self._dashes.get(item.start)
+        if known is None:
+            known = self._dashes[item.start] = self.layout.text.rindex("-", 0, item.start)
+        return known
 
     # --- flow text ---
 
@@ -310,17 +315,17 @@ class Editor:
     def _step(self) -> int:
         """By how many columns the document's block mappings are indented."""
         root = self.document.root
-        pending: list[Node] = [root]
+        pending: deque[Node] = deque([root])
         while pending:
-            node = pending.pop(0)
+            node = pending.popleft()
             if isinstance(node, Mapping) and not node.flow:
                 outer = self.layout.column(node.pairs[0][0].start)
                 for _, child in node.pairs:
                     if isinstance(child, Mapping) and not child.flow:
                         return max(1, self.layout.column(child.pairs[0][0].start) - outer)
-                pending += [child for _, child in node.pairs]
+                pending.extend(child for _, child in node.pairs)
             elif isinstance(node, Sequence):
-                pending += node.items
+                pending.extend(node.items)
         return _STEP
 
     def _dash(self, container: Path) -> int:

@@ -8,6 +8,7 @@ error, never a result.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -64,7 +65,13 @@ def judge(document: Document, question: Question) -> list[Finding]:
         ManifestError: A template is not shaped as a Pod is.
         PolicyGapError: The endpoint needs a default Secret and the Policy has none.
     """
-    return [_judged(document, each, template, question) for each in document.objects() for template in each.templates()]
+    findings: list[Finding] = []
+    for each in document.objects():
+        told = Advice(each, question)
+        for template in each.templates():
+            _, decided = decide(document, each, template, question)
+            findings.append(found(document, each, template, decided, told))
+    return findings
 
 
 def decide(document: Document, each: Object, template: Template, question: Question) -> tuple[Pod, Decision]:
@@ -86,8 +93,20 @@ def decide(document: Document, each: Object, template: Template, question: Quest
     return asked.request.object, decided
 
 
-def advice(each: Object, question: Question) -> tuple[str, ...]:
-    """What the webhook would tell somebody who applies a workload; nothing for kinds that it is not asked about."""
+class Advice:
+    """What the webhook would tell the author of an object; asked once, however many templates the object has."""
+
+    def __init__(self, each: Object, question: Question) -> None:
+        self._each = each
+        self._question = question
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings; none for kinds that the webhook is not asked about."""
+        return _advice(self._each, self._question)
+
+
+def _advice(each: Object, question: Question) -> tuple[str, ...]:
     group, _, version = each.api_version.rpartition("/")
     if GroupVersionKind(group, version, each.kind) not in WORKLOADS:
         return ()
@@ -204,14 +223,9 @@ def _review(kind: dict[str, str], value: Json, namespace: str) -> bytes:
     )
 
 
-def _judged(document: Document, each: Object, template: Template, question: Question) -> Finding:
-    _, decided = decide(document, each, template, question)
-    return found(document, each, template, decided, question)
-
-
-def found(document: Document, each: Object, template: Template, decided: Decision, question: Question) -> Finding:
+def found(document: Document, each: Object, template: Template, decided: Decision, advice: Advice) -> Finding:
     """A decision with everything that is told of it."""
-    told = (*advice(each, question), *decided.warnings) if template.path != each.path else decided.warnings
+    told = (*advice.warnings, *decided.warnings) if template.path != each.path else decided.warnings
     hidden = (_DENIED,) if isinstance(decided, Deny) else ()
     return Finding(
         source=document.source,

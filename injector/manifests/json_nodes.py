@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from json.decoder import scanstring  # type: ignore[attr-defined] # the json module's own, missing in its stubs
 from typing import Final
 
 from injector.manifests.errors import TextError
-from injector.manifests.nodes import Mapping, Node, Scalar, Sequence
+from injector.manifests.nodes import Json, Mapping, Node, Scalar, Sequence
 from injector.manifests.yaml_nodes import MAX_DEPTH
 
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
@@ -49,7 +50,19 @@ def _value(text: str, at: int, depth: int) -> Node:
             found = _WORD.match(text, at)
             if found is None:
                 raise NotJSONError
-            return Scalar(at, found.end(), json.loads(found[0]))
+            return Scalar(at, found.end(), _plain(found[0], at))
+
+
+def _plain(word: str, at: int) -> Json:
+    """What a word or a number means; whole numbers that are too large for 64 bits become floats, as for kubectl."""
+    value: Json = json.loads(word) if len(word) <= _MOST_DIGITS or not word.lstrip("-").isdigit() else float(word)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TextError(at, "a number that is too large")
+    return value
+
+
+# More than any integer of 64 bits has: longer ones are not converted digit by digit.
+_MOST_DIGITS: Final = 40
 
 
 def _string(text: str, at: int) -> Scalar:

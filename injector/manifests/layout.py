@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 BOM: Final = "\ufeff"
 _BLANKS_AND_COMMENTS: Final = re.compile(r"(?:[ \t\r\n]+|(?:(?<=[ \t\r\n])|^)#[^\n]*)*", re.MULTILINE)
+_NOT_BLANK: Final = re.compile(r"\S")
+_INDENT: Final = re.compile(r"[ \t]*")
 _HEADER: Final = re.compile(r"(?:[&!][^ \t\r\n]*[ \t]+)*[|>]([-+0-9]*)")
 
 
@@ -42,6 +44,9 @@ class Layout:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.text = document.chunk.text
+        # By where a line begins: a line may be megabytes long and hold thousands of places.
+        self._indents: dict[int, str] = {}
+        self._contents: dict[int, int] = {}
 
     @cached_property
     def eol(self) -> str:
@@ -75,14 +80,12 @@ class Layout:
 
     def line_start(self, at: int) -> int:
         """Where the line of a place begins."""
-        return self.text.rfind("\n", 0, at) + 1
+        return self.document.chunk.line_start(at)
 
     def line_end(self, at: int) -> int:
         """Where the line of a place ends: at its line break, or at the end of the text."""
-        end = self.text.find("\n", at)
-        if end < 0:
-            return len(self.text)
-        return end - 1 if end > at and self.text[end - 1] == "\r" else end
+        end = self.document.chunk.line_end(at)
+        return end - 1 if at < end < len(self.text) and self.text[end - 1] == "\r" else end
 
     def previous_line_end(self, at: int) -> int:
         """Where the line above that of a place ends."""
@@ -92,19 +95,29 @@ class Layout:
     def indent(self, at: int) -> str:
         """The blanks that the line of a place begins with."""
         start = self.line_start(at)
-        end = start
-        while self.text[end : end + 1] in {" ", "\t"}:
-            end += 1
-        return self.text[start:end]
+        known = self._indents.get(start)
+        if known is None:
+            found = _INDENT.match(self.text, start)
+            known = self._indents[start] = found[0] if found else ""
+        return known
 
     def begins_line(self, at: int) -> bool:
         """Whether nothing but blanks stands before a place on its line."""
-        return not self.text[self.line_start(at) : at].strip()
+        start = self.line_start(at)
+        known = self._contents.get(start)
+        if known is None:
+            known = self._contents[start] = self._content(start)
+        return known >= at
 
     def ends_line(self, at: int) -> bool:
         """Whether nothing but blanks and a comment follows a place on its line."""
-        rest = self.text[at : self.line_end(at)]
-        return not rest.strip() or (rest[0] in " \t" and rest.lstrip().startswith("#"))
+        content = self._content(at)
+        return content >= self.line_end(at) or (self.text[at] in " \t" and self.text[content] == "#")
+
+    def _content(self, at: int) -> int:
+        """The next place that is not blank."""
+        found = _NOT_BLANK.search(self.text, at)
+        return found.start() if found else len(self.text)
 
     def significant(self, at: int) -> int:
         """The next place that is neither blank nor comment."""

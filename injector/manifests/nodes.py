@@ -1,6 +1,8 @@
 """Values with their places: what the parsers make, and what positions and edits are read from.
 
-Offsets count characters of the chunk. A node's `value` is plain JSON data; aliases share it, so nobody may change it.
+Offsets count characters of the chunk. A node's `value` is plain JSON data; aliases share it, so it is never changed.
+`size` is about the characters that the value takes as JSON, and `height` the levels of lists and mappings in it, both
+with aliases written out.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | Non
 class Scalar:
     """A scalar; `style` is None, `'`, `"`, `|` or `>`."""
 
-    __slots__ = ("anchor", "end", "size", "start", "style", "value")
+    __slots__ = ("anchor", "end", "height", "size", "start", "style", "value")
 
     def __init__(self, start: int, end: int, value: Json, style: str | None = None, anchor: str | None = None) -> None:
         self.start = start
@@ -22,12 +24,13 @@ class Scalar:
         self.style = style
         self.anchor = anchor
         self.size = 1
+        self.height = 0
 
 
 class Mapping:
     """A mapping; `pairs` in the file's order, merge keys included. A block's `end` is that of its last leaf."""
 
-    __slots__ = ("anchor", "end", "flow", "pairs", "size", "start", "value")
+    __slots__ = ("anchor", "by_name", "end", "flow", "from_merges", "height", "pairs", "size", "start", "value")
 
     def __init__(self, start: int, anchor: str | None, *, flow: bool) -> None:
         self.start = start
@@ -37,12 +40,16 @@ class Mapping:
         self.pairs: list[tuple[Scalar, Node]] = []
         self.value: dict[str, Json] = {}
         self.size = 1
+        self.height = 1
+        # Made when first asked for, once the mapping is complete: see `find` and `merged`.
+        self.by_name: dict[Json, tuple[Scalar, Node]] | None = None
+        self.from_merges: dict[str, Node | None] = {}
 
 
 class Sequence:
     """A sequence. A block's `end` is that of its last leaf."""
 
-    __slots__ = ("anchor", "end", "flow", "items", "size", "start", "value")
+    __slots__ = ("anchor", "end", "flow", "height", "items", "size", "start", "value")
 
     def __init__(self, start: int, anchor: str | None, *, flow: bool) -> None:
         self.start = start
@@ -52,12 +59,13 @@ class Sequence:
         self.items: list[Node] = []
         self.value: list[Json] = []
         self.size = 1
+        self.height = 1
 
 
 class Alias:
     """Another node by its anchor's name."""
 
-    __slots__ = ("end", "name", "size", "start", "target", "value")
+    __slots__ = ("end", "height", "name", "size", "start", "target", "value")
 
     def __init__(self, start: int, end: int, name: str, target: Scalar | Mapping | Sequence) -> None:
         self.start = start
@@ -66,6 +74,7 @@ class Alias:
         self.target = target
         self.value: Json = target.value
         self.size = target.size
+        self.height = target.height
 
 
 Node = Scalar | Mapping | Sequence | Alias
@@ -87,22 +96,37 @@ def is_merge(key: Scalar) -> bool:
 
 def find(mapping: Mapping, name: str) -> tuple[Scalar, Node] | None:
     """The mapping's own pair of that name; merged ones are not its own."""
-    return next((pair for pair in mapping.pairs if pair[0].value == name and not is_merge(pair[0])), None)
+    if mapping.by_name is None:
+        mapping.by_name = {pair[0].value: pair for pair in reversed(mapping.pairs) if not is_merge(pair[0])}
+    return mapping.by_name.get(name)
 
 
 def merged(mapping: Mapping, name: str) -> Node | None:
-    """The value of `name` where it comes from a merge key."""
-    found: Node | None = None
+    """The value of `name` where it comes from a merge key. Merge keys may follow one another without an end."""
+    if name not in mapping.from_merges:
+        source = _source(mapping, name)
+        found: Node | None = None
+        while source is not None:
+            pair = find(source, name)
+            if pair is not None:
+                found = pair[1]
+                break
+            source = _source(source, name)
+        mapping.from_merges[name] = found
+    return mapping.from_merges[name]
+
+
+def _source(mapping: Mapping, name: str) -> Mapping | None:
+    """The mapping that a merge key brings and `name` comes from: of several the last one, as kubectl reads them."""
+    last: Mapping | None = None
     for key, node in mapping.pairs:
-        if not is_merge(key):
-            continue
-        target = resolved(node)
-        sources = [target] if isinstance(target, Mapping) else [resolved(item) for item in reversed(_items(target))]
-        for source in sources:
-            if isinstance(source, Mapping) and name in source.value:
-                pair = find(source, name)
-                found = pair[1] if pair is not None else merged(source, name)
-    return found
+        if is_merge(key):
+            target = resolved(node)
+            for item in [target] if isinstance(target, Mapping) else reversed(_items(target)):
+                source = resolved(item)
+                if isinstance(source, Mapping) and name in source.value:
+                    last = source
+    return last
 
 
 def _items(node: Full) -> list[Node]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from injector.manifests.edit import COPY_OF, COPY_OF_MERGE, ENV, PADS, Editor
@@ -10,11 +12,15 @@ from injector.manifests.layout import Splice, children, last_leaf
 from injector.manifests.nodes import Alias, Full, Mapping, Node, Scalar, Sequence, find, is_merge, merged
 
 if TYPE_CHECKING:
-    from injector.manifests.documents import Path
+    from injector.manifests.documents import Document, Path
 
 
 class Remover(Editor):
     """Splices that take something out; each method returns those of one step."""
+
+    def __init__(self, document: Document) -> None:
+        super().__init__(document)
+        self._restored: set[int] = set()  # identities of lists that gave way to an alias
 
     def entry(self, container: Path, index: int) -> list[Splice]:
         """Take an entry out of a container's `env`, and the list as well if it was made for the entry.
@@ -52,8 +58,10 @@ class Remover(Editor):
             return self._pair(node, *pair) if is_same else []
         name = anchor.removeprefix(COPY_OF)
         source = self._anchored(name, sequence.start) if name != anchor else None
-        if source is None or source.value != sequence.value:
+        # A list that gives way itself has no anchor any more.
+        if source is None or id(source) in self._restored or source.value != sequence.value:
             return []
+        self._restored.add(id(sequence))
         if sequence.flow:
             return [Splice(sequence.start, sequence.end, f"*{name}")]
         anchor_end = sequence.start + len(f"&{anchor}")
@@ -138,16 +146,29 @@ class Remover(Editor):
 
     def _anchored(self, name: str, before: int) -> Full | None:
         """The last node before a place that bears an anchor of that name."""
-        found: Full | None = None
+        known = self._anchors.get(name, [])
+        index = bisect_left(known, before, key=_start)
+        return known[index - 1] if index else None
+
+    @cached_property
+    def _anchors(self) -> dict[str, list[Full]]:
+        """The nodes that bear each anchor, in the order of their places."""
+        found: dict[str, list[Full]] = {}
         pending: list[Node] = [self.document.root]
         while pending:
             node = pending.pop()
             if isinstance(node, Alias):
                 continue
-            if node.anchor == name and node.start < before and (found is None or node.start > found.start):
-                found = node
+            if node.anchor is not None:
+                found.setdefault(node.anchor, []).append(node)
             if isinstance(node, Mapping):
                 pending += [value for _, value in node.pairs]
             elif isinstance(node, Sequence):
                 pending += node.items
+        for nodes in found.values():
+            nodes.sort(key=_start)
         return found
+
+
+def _start(node: Full) -> int:
+    return node.start

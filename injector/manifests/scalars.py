@@ -44,6 +44,8 @@ _BASES: Final = (16, 2, 8, 10)
 _SMALLEST: Final = -(2**63)
 _LARGEST: Final = 2**64 - 1
 _LARGEST_SIGNED: Final = 2**63 - 1
+# Digits of the largest integer. More are not even converted: that takes time that grows with their square.
+_MOST_DIGITS: Final = len(str(_LARGEST))
 # A whole float reads back from JSON as an integer; beyond this bound a float is no exact one.
 _WHOLE_BOUND: Final = 2.0**53
 
@@ -88,7 +90,7 @@ def _plain(text: str) -> Plain:
         return text
     digits = text.replace("_", "")
     found = _INTEGER.fullmatch(digits)
-    if found is not None:
+    if found is not None and len(found[5] or "") <= _MOST_DIGITS:
         number = _integer(found)
         if _SMALLEST <= number <= (_LARGEST_SIGNED if found[1] else _LARGEST):
             return number

@@ -1,25 +1,28 @@
 """Takes out of a document what the status record lists and what is still as it was put in, and then the record.
 
-One entry at a time, the last one first, and the text is read anew after each: every step sees true places. What was
-put in place of something else stays, because nothing tells what stood there; so does what somebody changed since.
+What goes is settled before anything is changed. Then it goes in rounds, and the text is read again after each: every
+step sees true places. A round takes something out of every list, but never two neighbours, so that the number of rounds
+does not grow with that of the entries. What was put in place of something else stays, because nothing tells what stood
+there; so does what was changed since.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
-from injector.core.model import Injected, read_status
+from injector.core.model import Injected, SourceKind, read_status
 from injector.manifests.chunks import Chunk
 from injector.manifests.documents import Document, Object, documents
+from injector.manifests.edit import COPY_OF
 from injector.manifests.errors import ManifestError, TextError
 from injector.manifests.layout import apply
 from injector.manifests.remove import Remover
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from injector.manifests.documents import Path, Template
     from injector.manifests.layout import Splice
@@ -68,15 +71,18 @@ def uninject(chunk: Chunk, source: str, before: int) -> str:
     Raises:
         ManifestError: It is not YAML, or an entry cannot be taken out without changing something else.
     """
-    wanted = [_without(document) for document in documents(chunk, source, before)]
+    read = list(documents(chunk, source, before))
+    work = [_Work(document) for document in read]
+    if not any(each.recorded for each in work):
+        return chunk.text
+    wanted = [each.left(document) for each, document in zip(work, read, strict=True)]
     text = chunk.text
-    while True:
-        splices = _next(Chunk(text, chunk.line), source, before)
-        if splices is None:
-            break
-        text = apply(text, splices)
-    if text != chunk.text:
-        _verify(chunk, text, source, before, wanted)
+    while any(each.entries for each in work):
+        text = _round(Chunk(text, chunk.line), source, before, work, _Work.take_entries)
+    if COPY_OF in text:
+        text = _round(Chunk(text, chunk.line), source, before, work, _Work.restore_aliases)
+    text = _round(Chunk(text, chunk.line), source, before, work, _Work.take_records)
+    _verify(chunk, text, source, before, wanted)
     return text
 
 
@@ -92,38 +98,76 @@ def _verify(chunk: Chunk, text: str, source: str, before: int, wanted: list[Any]
         )
 
 
-def _next(chunk: Chunk, source: str, before: int) -> list[Splice] | None:
-    """The next step; None when nothing is left to do."""
-    for document in documents(chunk, source, before):
-        for each in document.objects():
-            for template in each.templates():
-                record = _record(template)
-                if record:
-                    try:
-                        return _step(document, template, record)
-                    except TextError as error:
-                        line = chunk.line_at(error.offset)
-                        raise ManifestError(source, document.index, line, error.message) from None
-    return None
+def _round(
+    chunk: Chunk, source: str, before: int, work: list[_Work], step: Callable[[_Work, Remover], list[Splice]]
+) -> str:
+    """The text after one step for each of its documents."""
+    splices: list[Splice] = []
+    for document, each in zip(documents(chunk, source, before), work, strict=True):
+        try:
+            splices += step(each, Remover(document))
+        except TextError as error:
+            raise ManifestError(source, document.index, chunk.line_at(error.offset), error.message) from None
+    return apply(chunk.text, splices)
 
 
-def _step(document: Document, template: Template, record: tuple[Injected, ...]) -> list[Splice]:
-    remover = Remover(document)
-    found = [place for entry in record for place in _removable(template, entry)]
-    if found:
-        path, index = max(found, key=lambda place: (str(place[0]), place[1]))
-        return remover.entry(path, index)
-    for path, _ in _containers(template, {entry.container for entry in record}):
-        splices = remover.copy(path)
-        if splices:
-            return splices
-    return remover.annotation(template.path, names.STATUS)
+class _Work:
+    """What is to be taken out of one document, and how much of it is left to do."""
+
+    def __init__(self, document: Document) -> None:
+        found = (_Recorded(template) for each in document.objects() for template in each.templates())
+        self.recorded = [each for each in found if each.record]
+        # By the path of a container: indexes into its env, in order.
+        self.entries: dict[Path, list[int]] = {}
+        for recorded in self.recorded:
+            for path, indexes in recorded.removable().items():
+                self.entries[path] = sorted(indexes)
+
+    def take_entries(self, remover: Remover) -> list[Splice]:
+        """Take out every other entry of those that are left, the last ones first."""
+        splices: list[Splice] = []
+        left: dict[Path, list[int]] = {}
+        for path, indexes in self.entries.items():
+            taken: list[int] = []
+            kept: list[int] = []
+            for index in reversed(indexes):
+                if not taken or taken[-1] - index > 1:
+                    taken.append(index)
+                    splices += remover.entry(path, index)
+                else:
+                    kept.append(index)
+            if kept:
+                # Each has moved by as many places as entries before it were taken.
+                left[path] = [index - sum(1 for gone in taken if gone < index) for index in reversed(kept)]
+        self.entries = left
+        return splices
+
+    def restore_aliases(self, remover: Remover) -> list[Splice]:
+        """Put the aliases back that lists were copied from."""
+        return [splice for each in self.recorded for path in each.containers for splice in remover.copy(path)]
+
+    def take_records(self, remover: Remover) -> list[Splice]:
+        """Take the records themselves out."""
+        return [splice for each in self.recorded for splice in remover.annotation(each.template.path, names.STATUS)]
+
+    def left(self, document: Document) -> Any:  # noqa: ANN401 - JSON
+        """A copy of the document's value with the entries and the records gone."""
+        if not self.recorded:
+            return document.value
+        copy: Any = _copied(document.value)
+        for path, indexes in self.entries.items():
+            gone = set(indexes)
+            container = _at(copy, path)
+            container["env"] = [each for i, each in enumerate(container["env"]) if i not in gone]
+        for recorded in self.recorded:
+            del _at(copy, (*recorded.template.path, "metadata", "annotations"))[names.STATUS]
+        return copy
 
 
 def _judged(document: Document, each: Object, template: Template) -> Taken:
-    record = _record(template)
+    recorded = _Recorded(template)
     outcome = Outcome.REMOVED
-    if not record:
+    if not recorded.record:
         outcome = Outcome.NO_RECORD if _status(template) is None else Outcome.BAD_RECORD
     return Taken(
         document.source,
@@ -132,49 +176,90 @@ def _judged(document: Document, each: Object, template: Template) -> Taken:
         f"{each.kind}/{each.name}" if each.name else each.kind,
         template.path,
         outcome,
-        tuple((entry, _fate(template, entry)) for entry in record),
+        tuple((entry, recorded.fate(entry)) for entry in recorded.record),
     )
 
 
-def _fate(template: Template, entry: Injected) -> Fate:
-    if list(_removable(template, entry)):
-        return Fate.REMOVED
-    standing = list(_last_of(template, entry))
-    if not standing:
-        return Fate.GONE
-    return Fate.REPLACED if entry.replaced and any(_is_identical(one, entry) for *_, one in standing) else Fate.CHANGED
+class _Recorded:
+    """A template's record, and what stands in its containers now: looked up once, however many entries there are."""
+
+    def __init__(self, template: Template) -> None:
+        self.template = template
+        self.record = read_status(_status(template))
+        # Containers of a recorded name.
+        self.containers: list[Path] = []
+        # The recorded variables that are there, by container and name.
+        self._there: set[tuple[str, str]] = set()
+        # Where an entry that counts is just as we write it.
+        self._identical: dict[Injected, list[tuple[Path, int]]] = {}
+        recorded = {(entry.container, entry.env) for entry in self.record}
+        for path, name, container in _containers(template, {container for container, _ in recorded}):
+            self.containers.append(path)
+            for variable, index, entry in _last_entries(container.get("env")):
+                if (name, variable) in recorded:
+                    self._there.add((name, variable))
+                    found = _as_injected(name, entry)
+                    if found is not None:
+                        self._identical.setdefault(found, []).append((path, index))
+
+    def removable(self) -> dict[Path, set[int]]:
+        """Where entries stand unchanged, by the path of their container; not those that took the place of another."""
+        found: dict[Path, set[int]] = {}
+        # Entries that say the same are one.
+        for entry in {_plain(entry) for entry in self.record if not entry.replaced}:
+            for path, index in self._identical.get(entry, ()):
+                found.setdefault(path, set()).add(index)
+        return found
+
+    def fate(self, entry: Injected) -> Fate:
+        """What becomes of an entry of the record."""
+        is_identical = _plain(entry) in self._identical
+        if is_identical:
+            return Fate.REPLACED if entry.replaced else Fate.REMOVED
+        return Fate.CHANGED if (entry.container, entry.env) in self._there else Fate.GONE
 
 
-def _removable(template: Template, entry: Injected) -> Iterator[tuple[Path, int]]:
-    """Where the entry stands unchanged; nowhere if it took the place of another."""
-    if entry.replaced:
-        return
-    for path, index, variable in _last_of(template, entry):
-        if _is_identical(variable, entry):
-            yield path, index
+def _plain(entry: Injected) -> Injected:
+    return Injected(entry.container, entry.env, entry.name, entry.key, entry.source)
 
 
-def _last_of(template: Template, entry: Injected) -> Iterator[tuple[Path, int, Any]]:
-    """The entry that counts of the recorded variable, in each container of the recorded name."""
-    for path, container in _containers(template, {entry.container}):
-        env: Any = container.get("env")
-        for index in range(len(env) - 1, -1, -1) if isinstance(env, list) else ():
-            if isinstance(env[index], dict) and env[index].get("name") == entry.env:
-                yield path, index, env[index]
-                break
+def _last_entries(env: object) -> Iterator[tuple[str, int, Any]]:
+    """The entry that counts of each variable of a container: its name, its index, and itself."""
+    entries = env if isinstance(env, list) else []
+    last: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if isinstance(name, str):
+            last[name] = index
+    for name, index in last.items():
+        yield name, index, entries[index]
 
 
-def _containers(template: Template, wanted: set[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _containers(template: Template, wanted: set[str]) -> Iterator[tuple[Path, str, dict[str, Any]]]:
     spec: Any = template.value.get("spec")
     for list_name in _LISTS:
         containers = spec.get(list_name) if isinstance(spec, dict) else None
         for i, container in enumerate(containers if isinstance(containers, list) else ()):
-            if isinstance(container, dict) and container.get("name") in wanted:
-                yield (*template.path, "spec", list_name, i), container
+            name = container.get("name") if isinstance(container, dict) else None
+            if isinstance(name, str) and name in wanted:
+                yield (*template.path, "spec", list_name, i), name, container
 
 
-def _is_identical(variable: object, entry: Injected) -> bool:
-    return variable == {"name": entry.env, "valueFrom": {entry.source.value: {"name": entry.name, "key": entry.key}}}
+def _as_injected(container: str, variable: dict[str, Any]) -> Injected | None:
+    """What a record would say of an entry that is just as we write it; None for any other."""
+    source: Any = variable.get("valueFrom")
+    if len(variable) != _NAME_AND_SOURCE or not isinstance(source, dict) or len(source) != 1:
+        return None
+    ((kind, ref),) = source.items()
+    if kind not in _SOURCES or not isinstance(ref, dict) or ref.keys() != {"name", "key"}:
+        return None
+    if not (isinstance(ref["name"], str) and isinstance(ref["key"], str)):
+        return None
+    return Injected(container, str(variable["name"]), ref["name"], ref["key"], _SOURCES[kind])
+
+
+_NAME_AND_SOURCE: Final = 2
+_SOURCES: Final = {kind.value: kind for kind in SourceKind}
 
 
 def _status(template: Template) -> str | None:
@@ -184,26 +269,7 @@ def _status(template: Template) -> str | None:
     return None if status is None else str(status)
 
 
-def _record(template: Template) -> tuple[Injected, ...]:
-    return read_status(_status(template))
-
-
 # --- what must be left ---
-
-
-def _without(document: Document) -> Any:  # noqa: ANN401 - JSON
-    """A copy of a document's value with the entries and the records gone."""
-    copy: Any = _copied(document.value)
-    fresh = replace(document, value=copy)
-    for each in fresh.objects():
-        for template in each.templates():
-            record = _record(template)
-            for entry in record:
-                for path, index in list(_removable(template, entry)):
-                    del _at(copy, path)["env"][index]
-            if record:
-                del _at(copy, (*template.path, "metadata", "annotations"))[names.STATUS]
-    return copy
 
 
 def _at(value: Any, path: Path) -> Any:  # noqa: ANN401 - JSON

@@ -23,8 +23,12 @@ _Loader: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # Ours. Kubernetes' deepest known objects, schemas of custom resources, have some sixty levels.
 MAX_DEPTH: Final = 256
-# Ours: nodes that a document may unfold to by aliases. The API server takes 3 MiB, which is far fewer.
-MAX_UNFOLDED: Final = 2_000_000
+# Ours: characters that a document may have once its aliases are written out: so many in any case, and so many times its
+# own. The API server takes objects of 3 MiB; work must stay in proportion to what a person wrote.
+MAX_UNFOLDED: Final = 512 * 1024
+MAX_UNFOLDED_TIMES: Final = 16
+# Quotes and commas around a value.
+_AROUND: Final = 2
 
 
 def parse(text: str, base: int) -> Iterator[Node]:
@@ -64,6 +68,8 @@ class _Composer:
         self._next = loader.get_event
         self._base = base
         self._anchors: dict[str, Full] = {}
+        self._entered: set[int] = set()  # identities of the open nodes
+        self._written = 0  # characters without those that aliases repeat
         self._open: list[Mapping | Sequence] = []
         self._keys: list[Scalar | None] = []
 
@@ -107,6 +113,8 @@ class _Composer:
         except ScalarError as error:
             raise TextError(start, str(error)) from None
         node = Scalar(start, event.end_mark.index + self._base, value, style, event.anchor)
+        node.size = len(text) + _AROUND
+        self._written += node.size
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
@@ -117,6 +125,8 @@ class _Composer:
             raise TextError(node.start, f"nested more than {MAX_DEPTH} levels deep")
         if event.anchor is not None:
             self._anchors[event.anchor] = node
+        self._written += _AROUND
+        self._entered.add(id(node))
         self._open.append(node)
         self._keys.append(None)
 
@@ -125,24 +135,33 @@ class _Composer:
         target = self._anchors.get(event.anchor)
         if target is None:
             raise TextError(start, "an alias without its anchor")
-        if any(node is target for node in self._open):
+        if id(target) in self._entered:
             raise TextError(start, "an alias to what it is a part of")
+        if len(self._open) + target.height > MAX_DEPTH:
+            raise TextError(start, f"nested more than {MAX_DEPTH} levels deep once its aliases are written out")
+        self._written += _AROUND
         return Alias(start, event.end_mark.index + self._base, event.anchor, target)
 
     def _leave(self, event: Any) -> Node:  # noqa: ANN401 - the library has no types
         node = self._open.pop()
+        self._entered.discard(id(node))
         self._keys.pop()
         if node.flow:
             node.end = event.end_mark.index + self._base
         if isinstance(node, Mapping):
             _fill(node)
-        if node.size > MAX_UNFOLDED:
-            raise TextError(node.start, "too large once its aliases are written out")
         return node
 
     def _attach(self, done: Node) -> None:
         parent = self._open[-1]
         parent.size += done.size
+        if parent.size > MAX_UNFOLDED + MAX_UNFOLDED_TIMES * self._written:
+            raise TextError(
+                parent.start,
+                "too large once its aliases are written out: allowed are "
+                f"{MAX_UNFOLDED_TIMES} times its own size and {MAX_UNFOLDED >> 10} KiB",
+            )
+        parent.height = max(parent.height, done.height + 1)
         if not parent.flow:
             parent.end = done.end
         if isinstance(parent, Sequence):

@@ -115,6 +115,12 @@ def test_inject_is_the_webhooks_patch_applied(template: dict[str, Any], kind: st
     assert document.value == wrapped(patched_by_the_webhook(template, policy), kind)
 
 
+def containers_of(template: dict[str, Any]) -> list[dict[str, Any]]:
+    """The containers of both lists."""
+    spec = template.get("spec") or {}
+    return [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+
+
 @settings(deadline=None)
 @given(templates, styles)
 def test_uninject_gives_back_what_inject_took(template: dict[str, Any], style: str) -> None:
@@ -122,6 +128,9 @@ def test_uninject_gives_back_what_inject_took(template: dict[str, Any], style: s
     changed = inject(text)
     if '"replaced":true' in changed.replace("\\", ""):
         return  # what stood there before is not recorded
+    names = [container.get("name") for container in containers_of(template)]
+    if len(names) != len(set(names)):
+        return  # the record tells containers by their names, which an API server wants to be different
     assert uninject(changed) == text
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.model import Reason, SourceKind
-from injector.core.request import Enabled, asks_for_token, enabled, is_secret_key, is_secret_name, shown
+from injector.core.request import Enabled, asks_for_token, enabled, is_secret_key, is_secret_name, listed, shown
 from injector.lint.model import Hit, Level, Rule, label
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod
 from injector.lint.template import WRITTEN
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 
 def _on_workload(workload: Workload) -> Iterator[Hit]:
+    missing = [
+        name for name in WRITTEN if not all(_has(template.raw_annotations.get(name)) for template in workload.templates)
+    ]
     for above in workload.above:
-        for name in WRITTEN:
-            if _has(above.annotations.get(name)) and not all(
-                _has(template.raw_annotations.get(name)) for template in workload.templates
-            ):
+        for name in missing:
+            if _has(above.annotations.get(name)):
                 kind = workload.identity.kind
                 yield Hit(
                     (*above.path, name),
@@ -221,6 +222,13 @@ BAD_SECRET_KEY: Final = Rule(
 )
 
 
+def _not_allowed(workload: Workload) -> Iterator[Hit]:
+    yield from _problems(workload, Reason.SECRET_NOT_ALLOWED)
+    for template in workload.templates:
+        if template.more_problems:
+            yield Hit(template.path, f"{template.more_problems} more variables name Secrets that are not on the list")
+
+
 _POLICY: Final = '# With a policy file that says: allowedSecrets: ["dapr-*"]\n'
 
 SECRET_NOT_ALLOWED: Final = Rule(
@@ -235,7 +243,7 @@ SECRET_NOT_ALLOWED: Final = Rule(
     fix="Use a Secret that is on the list, or have the list extended.",
     bad=_POLICY + pod(DAPR, "dapr.io/api-token-secret: payments-database", FOR_WEB),
     good=_POLICY + pod(DAPR, SECRET, FOR_WEB),
-    workload=lambda workload: _problems(workload, Reason.SECRET_NOT_ALLOWED),
+    workload=_not_allowed,
 )
 
 
@@ -244,13 +252,14 @@ def _unknown_containers(workload: Workload) -> Iterator[Hit]:
         if template.request is None or template.pod is None or not template.request.app_containers.from_pod:
             continue
         there = {container.name for container in template.containers} | {names.SIDECAR}
-        for name in template.request.app_containers.names:
-            if name not in there:
-                yield Hit(
-                    template.annotation(names.APP_CONTAINERS),
-                    f"no container {shown(name)} to give the token to; there are: "
-                    f"{', '.join(sorted(label(known) for known in there - {names.SIDECAR})) or 'none'}",
-                )
+        unknown = [name for name in template.request.app_containers.names if name not in there]
+        known = listed(sorted(label(name) for name in there - {names.SIDECAR}) if unknown else ()) or "none"
+        place = template.annotation(names.APP_CONTAINERS)
+        for name in unknown[: names.MAX_WARNINGS]:
+            yield Hit(place, f"no container {shown(name)} to give the token to; there are: {known}")
+        more = len(unknown) - names.MAX_WARNINGS
+        if more > 0:
+            yield Hit(place, f"{more} more names that no container has")
 
 
 UNKNOWN_APP_CONTAINER: Final = Rule(

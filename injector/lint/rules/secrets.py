@@ -10,9 +10,9 @@ from injector.lint.model import Level, Rule, label
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod, secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from injector.lint.files import FileSet, SecretSeen
+    from injector.lint.files import FileSet
     from injector.lint.model import Place
 
 _POD: Final = pod(DAPR, SECRET, FOR_WEB)
@@ -27,8 +27,8 @@ def _both(one: str, other: str) -> str:
 def _elsewhere(files: FileSet) -> Iterator[tuple[Place, str]]:
     for use in files.uses:
         others = files.elsewhere(use)
-        if others:
-            there = ", ".join(sorted({label(other.namespace) for other in others}))
+        if others.secrets:
+            there = others.namespaces_in_words
             said = f"Secret {label(use.ref.name)} is in namespace {there} and the Pod in {label(use.namespace)}"
             yield use.place, f"{use.where}: {said}; a Pod can only use Secrets of its own namespace"
 
@@ -53,18 +53,11 @@ SECRET_IN_OTHER_NAMESPACE: Final = Rule(
 def _without_key(files: FileSet) -> Iterator[tuple[Place, str]]:
     for use in files.uses:
         found = files.found(use)
-        if found and not any(use.ref.key in candidate.keys for candidate in found):
-            said = f"Secret {label(use.ref.name)} has no key {label(use.ref.key)}; its keys are: {_keys(found)}"
+        if found.secrets and use.ref.key not in found.by_key:
+            keys = found.keys_in_words
+            said = f"Secret {label(use.ref.name)} has no key {label(use.ref.key)}; its keys are: {keys}"
             yield use.place, f"{use.where}: {said}"
 
-
-def _keys(found: Iterable[SecretSeen]) -> str:
-    known = sorted({label(key) for secret_seen in found for key in secret_seen.keys})
-    told = known[:_MOST_KEYS]
-    return ", ".join([*told, f"and {len(known) - len(told)} more"] if len(known) > len(told) else told) or "none"
-
-
-_MOST_KEYS: Final = 5
 
 SECRET_WITHOUT_KEY: Final = Rule(
     id="DTI022",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from injector.core import decision, names
-from injector.core.model import Annotations, EntryKind, ObjectMeta, Pod, Policy, SourceKind
+from injector.core.model import Annotations, EntryKind, ObjectMeta, Pod, Policy, SourceKind, TokenRef
+from injector.core.request import listed
 from injector.lint.model import Hit, Level, Rule, label
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod, reference, variable
 from injector.lint.template import TOKEN_VARIABLES
@@ -13,7 +14,7 @@ from injector.lint.template import TOKEN_VARIABLES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from injector.lint.template import ContainerView, Entry, TemplateView, Workload
+    from injector.lint.template import ContainerView, Entry, EnvFrom, TemplateView, Workload
 
 
 def _entries(workload: Workload) -> Iterator[tuple[ContainerView, Entry]]:
@@ -116,18 +117,33 @@ EMPTY_TOKEN: Final = Rule(
 
 def _env_from(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
-        keys: dict[str, set[str]] = {}
-        for ref in template.token_names:
-            keys.setdefault(ref.name, set()).add(ref.key)
+        keys: dict[str, list[str]] = {}
+        for ref in sorted(template.token_names, key=lambda ref: (ref.name, ref.key)):
+            keys.setdefault(ref.name, []).append(ref.key)
         for container in template.containers:
             for source in container.env_from:
-                given = sorted(source.prefix + key for key in keys.get(source.secret, ()))
-                if given and not any(name in TOKEN_VARIABLES for name in given) and not container.entries:
-                    yield Hit(
-                        (*source.path, "secretRef"),
-                        f"envFrom gives container {label(container.name)} the token as {', '.join(map(label, given))}, "
-                        f"which neither daprd nor an SDK reads; they read {names.API_TOKEN_ENV}",
-                    )
+                found = keys.get(source.secret)
+                if found is None or container.entries or _gives_token(source, template):
+                    continue
+                given = listed([label(source.prefix + key) for key in found[:_MOST_KEYS]])
+                more = f" and {len(found) - _MOST_KEYS} more" if len(found) > _MOST_KEYS else ""
+                yield Hit(
+                    (*source.path, "secretRef"),
+                    f"envFrom gives container {label(container.name)} the token as {given}{more}, "
+                    f"which neither daprd nor an SDK reads; they read {names.API_TOKEN_ENV}",
+                )
+
+
+def _gives_token(source: EnvFrom, template: TemplateView) -> bool:
+    """Whether one of the token's keys, with the prefix before it, is the name of a variable that is read."""
+    return any(
+        variable.startswith(source.prefix)
+        and TokenRef(source.secret, variable.removeprefix(source.prefix)) in template.token_names
+        for variable in TOKEN_VARIABLES
+    )
+
+
+_MOST_KEYS: Final = 5
 
 
 TOKEN_BY_ENV_FROM: Final = Rule(

@@ -122,8 +122,8 @@ def test_a_file_without_a_namespace_may_be_meant_for_any(
     for namespace in secrets:
         files.add(secret(namespace))
     use = Use(PLACE, pod, TokenRef("s", "token"), "here")
-    assert [each.namespace for each in files.found(use)] == found
-    assert [each.namespace for each in files.elsewhere(use)] == elsewhere
+    assert [each.namespace for each in files.found(use).secrets] == found
+    assert [each.namespace for each in files.elsewhere(use).secrets] == elsewhere
 
 
 def test_a_key_that_many_use_is_told_once() -> None:

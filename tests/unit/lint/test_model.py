@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from injector.lint.model import Identity, Level, Path, Unreadable, kind_label, label, spelled
+from injector.lint.model import Identity, Level, Ordinals, Path, Unreadable, kind_label, label, spelled
 
 OBJECT = {
     "spec": {
@@ -29,7 +29,7 @@ OBJECT = {
     ],
 )
 def test_paths_are_spelled_by_names(path: Path, words: str) -> None:
-    assert spelled(OBJECT, path) == words
+    assert spelled(OBJECT, path, Ordinals()) == words
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,319 @@
+"""Bodies and files that are as expensive as their size allows: every count that a sender chooses, made large.
+
+`n` is the count that grows; the size of a shape grows with it and not faster. The laws of cost compare the work at
+two sizes, and `make bench` times the large ones.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+import yaml  # type: ignore[import-untyped] # it brings no types
+
+from injector.core import names
+from tests.builders import Json, container, encode, literal_env, pod, review, secret_env, sidecar, workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_API: Final = names.API_TOKEN_ENV
+_APP: Final = names.APP_TOKEN_ENV
+_BOTH: Final = {names.ENABLED: "true", names.API_TOKEN_SECRET: "s", names.APP_TOKEN_SECRET: "t"}
+_EVERY: Final = {**_BOTH, names.APP_CONTAINERS: "*"}
+
+
+def _words(n: int, prefix: str = "x") -> list[str]:
+    return [f"{prefix}{i}" for i in range(n)]
+
+
+def _named(n: int, prefix: str = "c") -> list[Json]:
+    return [{"name": name} for name in _words(n, prefix)]
+
+
+def _each(n: int, *env: Json, prefix: str = "c") -> list[Json]:
+    return [{"name": name, "env": list(env)} for name in _words(n, prefix)]
+
+
+def unknown_names(n: int) -> Json:
+    """Names in the annotation that no container has, and as many containers that it does not name."""
+    return pod({**_BOTH, names.APP_CONTAINERS: ",".join(_words(n))}, _named(n))
+
+
+def many_containers(n: int) -> Json:
+    """The smallest containers, all of them to be changed."""
+    return pod(_EVERY, [sidecar(), *_named(n)])
+
+
+def many_init_containers(n: int) -> Json:
+    """The same among the init containers."""
+    return pod(_EVERY, [sidecar()], [{"name": f"i{i}", "restartPolicy": "Always"} for i in range(n)])
+
+
+def many_clear_text(n: int) -> Json:
+    """A warning for each variable of each container."""
+    return pod(_EVERY, _each(n, literal_env("x", _API), literal_env("x", _APP)))
+
+
+def many_duplicates(n: int) -> Json:
+    """Two warnings for each variable of each container."""
+    return pod(_EVERY, _each(n, literal_env("", _API), literal_env("", _API), literal_env("", _APP)))
+
+
+def one_long_env(n: int) -> Json:
+    """One container with very many variables."""
+    env = [*({"name": name} for name in _words(n)), literal_env("x", _API)]
+    return pod(_EVERY, [sidecar(*env)])
+
+
+def one_name_repeated(n: int) -> Json:
+    """One variable again and again."""
+    return pod(_EVERY, [sidecar(*[secret_env("s")] * n)])
+
+
+def many_sidecars(n: int) -> Json:
+    """Sidecars that each have another token."""
+    return pod(_EVERY, [*(sidecar(secret_env(f"s{i}")) for i in range(n)), *_named(n)])
+
+
+def many_forbidden(n: int) -> Json:
+    """A problem for each variable of each container, under a policy that allows little."""
+    return pod(_EVERY, _each(n, secret_env("no", "k"), secret_env("no", "k", _APP)))
+
+
+def many_references(n: int) -> Json:
+    """References to ever other Secrets, each of which has to be looked up in the policy's list."""
+    return pod(_BOTH | {names.APP_CONTAINERS: "*"}, [{"name": f"c{i}", "env": [secret_env(f"n{i}")]} for i in range(n)])
+
+
+def many_annotations(n: int) -> Json:
+    """Annotations that are not ours."""
+    return pod({**_EVERY, **dict.fromkeys(_words(n), "v")})
+
+
+def many_env_pairs(n: int) -> Json:
+    """`dapr.io/env` with very many pairs."""
+    return pod({**_EVERY, names.DAPR_ENV: ",".join(f"{name}=1" for name in [*_words(n), _API])})
+
+
+def long_record(n: int) -> Json:
+    """A status record as long as the Pod has containers, all as they should be."""
+    record = [{"container": f"c{i}", "env": _API, "name": "s", "key": "token"} for i in range(n)]
+    status = json.dumps({"v": 1, "injected": record}, separators=(",", ":"))
+    return pod(
+        {names.ENABLED: "true", names.API_TOKEN_SECRET: "s", names.APP_CONTAINERS: "*", names.STATUS: status},
+        _each(n, secret_env("s")),
+    )
+
+
+def many_sources(n: int) -> Json:
+    """One variable with very many sources."""
+    return pod(_EVERY, [sidecar({"name": _API, "valueFrom": {name: {} for name in _words(n)}})])
+
+
+def long_names(n: int) -> Json:
+    """Names without an end, where messages would show them."""
+    long = "x" * n
+    return pod(
+        {**_BOTH, names.APP_CONTAINERS: f"{long},{long}y"},
+        [container(long, env=[secret_env(long), literal_env(long, _APP)]), sidecar(secret_env(long), secret_env(long))],
+    )
+
+
+def long_values(n: int) -> Json:
+    """Annotations without an end."""
+    return pod({names.ENABLED: "true", names.API_TOKEN_SECRET: "x" * n, names.API_TOKEN_KEY: "/" * n})
+
+
+def blank_names(n: int) -> Json:
+    """An annotation of commas."""
+    return pod({**_BOTH, names.APP_CONTAINERS: ", " * n})
+
+
+PODS: Final[Mapping[str, Callable[[int], Json]]] = {
+    make.__name__: make
+    for make in (
+        unknown_names,
+        many_containers,
+        many_init_containers,
+        many_clear_text,
+        many_duplicates,
+        one_long_env,
+        one_name_repeated,
+        many_sidecars,
+        many_forbidden,
+        many_references,
+        many_annotations,
+        many_env_pairs,
+        long_record,
+        many_sources,
+        long_names,
+        long_values,
+        blank_names,
+    )
+}
+
+
+# --- files ---
+
+
+def _yaml(value: Json) -> str:
+    text: str = yaml.safe_dump(value, sort_keys=False, width=4096)
+    return text
+
+
+def one_line_of_json(n: int) -> str:
+    """Containers to be changed, all of them on one line."""
+    return json.dumps(many_containers(n))
+
+
+def block_of_yaml(n: int) -> str:
+    """The same in block style, of which each line is one of ours."""
+    return _yaml(workload(many_containers(n)))
+
+
+def flow_of_yaml(n: int) -> str:
+    """The same in flow style."""
+    text: str = yaml.safe_dump(many_containers(n), sort_keys=False, width=4096, default_flow_style=True)
+    return text
+
+
+def clear_text_everywhere(n: int) -> str:
+    """Findings for each variable of each container."""
+    return _yaml(many_clear_text(n))
+
+
+def duplicates_of_one_name(n: int) -> str:
+    """Findings for each entry of one list, all of one name."""
+    return _yaml(one_name_repeated(n))
+
+
+def names_that_are_not_there(n: int) -> str:
+    """Names in the annotation that no container has."""
+    return _yaml(unknown_names(n))
+
+
+def many_documents(n: int) -> str:
+    """Documents of one Pod each."""
+    return "---\n".join(_yaml({**pod(_BOTH), "metadata": {"name": f"p{i}", "annotations": _BOTH}}) for i in range(n))
+
+
+def many_json_documents(n: int) -> str:
+    """JSON documents one after the other, with no marker between them."""
+    return "{}\n" * n + json.dumps(pod(_BOTH))
+
+
+def many_templates(n: int) -> str:
+    """One object with templates without an end, each with annotations above it."""
+    template = {"metadata": {"annotations": {names.ENABLED: "yes"}}, "spec": {"containers": [{"name": "daprd"}]}}
+    parts = {f"t{i}": {"metadata": {"annotations": _BOTH}, "template": template} for i in range(n)}
+    return json.dumps({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": parts})
+
+
+def many_secrets(n: int) -> str:
+    """Secrets of one name in ever other namespaces, and Pods that use keys that they do not have."""
+    secrets = [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": f"n{i}"}, "data": {f"k{i}": ""}}
+        for i in range(n)
+    ]
+    pods = [
+        {**pod(_BOTH), "metadata": {"name": f"p{i}", "namespace": f"n{i + n // 2}", "annotations": _BOTH}}
+        for i in range(n)
+    ]
+    return "\n".join(json.dumps(each) for each in (*secrets, *pods))
+
+
+def one_large_secret(n: int) -> str:
+    """A Secret with very many keys."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": dict.fromkeys(_words(n), "")}
+    return _yaml(secret) + "---\n" + _yaml(pod(_BOTH))
+
+
+def env_from_everywhere(n: int) -> str:
+    """A Secret with many keys used as tokens, and taken whole again and again."""
+    used = {"name": "a", "env": [secret_env("s", f"k{i}") for i in range(n)]}
+    taken = {"name": "b", "envFrom": [{"prefix": f"p{i}", "secretRef": {"name": "s"}} for i in range(n)]}
+    return json.dumps(pod(_BOTH, [used, taken]))
+
+
+def many_directives(n: int) -> str:
+    """Lines that look like the beginning of a document that does not come."""
+    return "%\n" * n
+
+
+def many_comments(n: int) -> str:
+    """Comments that switch off rules of which nothing needs it."""
+    return "# dapr-token-injector: ignore DTI007 -- none\n" * n + _yaml(pod(_BOTH))
+
+
+def many_aliases(n: int) -> str:
+    """Lists that are used again, each of which is copied for its container."""
+    head = "shared: &a\n  - {name: LOG_LEVEL, value: info}\n"
+    body = "".join(f"    - name: c{i}\n      env: *a\n" for i in range(n))
+    notes = "".join(f'    {key}: "{value}"\n' for key, value in _EVERY.items())
+    return f"{head}apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations:\n{notes}spec:\n  containers:\n{body}"
+
+
+def many_merges(n: int) -> str:
+    """Mappings that bring each other in by merge keys."""
+    chain = "".join(f"x{i}: &m{i} {{<<: *m{i - 1}}}\n" for i in range(1, n))
+    return f"x0: &m0 {{spec: {{containers: [{{name: daprd}}]}}}}\n{chain}" + _yaml(pod(_BOTH))
+
+
+def long_lines(n: int) -> str:
+    """One long value."""
+    return _yaml(pod({**_BOTH, "x": "y" * n}))
+
+
+def injected(n: int) -> str:
+    """What `inject` writes, for `uninject`: an entry in each container."""
+    record = [{"container": f"c{i}", "env": _API, "name": "s", "key": "token"} for i in range(n)]
+    status = json.dumps({"v": 1, "injected": record}, separators=(",", ":"))
+    return _yaml(pod({**_BOTH, names.STATUS: status}, _each(n, secret_env("s"))))
+
+
+def injected_into_one(n: int) -> str:
+    """A record of entries that are all in one container."""
+    record = [{"container": "c", "env": f"E{i}", "name": "s", "key": "token"} for i in range(n)]
+    status = json.dumps({"v": 1, "injected": record}, separators=(",", ":"))
+    env = [secret_env("s", variable=f"E{i}") for i in range(n)]
+    return _yaml(pod({**_BOTH, names.STATUS: status}, [{"name": "c", "env": env}]))
+
+
+FILES: Final[Mapping[str, Callable[[int], str]]] = {
+    make.__name__: make
+    for make in (
+        one_line_of_json,
+        block_of_yaml,
+        flow_of_yaml,
+        clear_text_everywhere,
+        duplicates_of_one_name,
+        names_that_are_not_there,
+        many_documents,
+        many_json_documents,
+        many_templates,
+        many_secrets,
+        one_large_secret,
+        env_from_everywhere,
+        many_directives,
+        many_comments,
+        many_aliases,
+        many_merges,
+        long_lines,
+        injected,
+        injected_into_one,
+    )
+}
+
+
+def grown(make: Callable[[int], str | bytes], size: int) -> str | bytes:
+    """A shape of about so many bytes."""
+    n = 16
+    while len(make(n)) < size // 8:
+        n *= 2
+    return make(max(1, n * size // len(make(n))))
+
+
+def as_body(make: Callable[[int], Json], *, warn: bool = False) -> Callable[[int], bytes]:
+    """A shape of Pods as reviews of them, or of Deployments that make them."""
+    return lambda n: encode(review(workload(make(n)) if warn else make(n)))
