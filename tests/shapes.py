@@ -7,7 +7,8 @@ two sizes, and `make bench` times the large ones.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import yaml  # type: ignore[import-untyped] # it brings no types
 
@@ -16,6 +17,8 @@ from tests.builders import Json, container, encode, literal_env, pod, review, se
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+TextT = TypeVar("TextT", str, bytes)
 
 _API: Final = names.API_TOKEN_ENV
 _APP: Final = names.APP_TOKEN_ENV
@@ -151,6 +154,38 @@ PODS: Final[Mapping[str, Callable[[int], Json]]] = {
         long_values,
         blank_names,
     )
+}
+
+
+def as_body(make: Callable[[int], Json], *, warn: bool = False) -> Callable[[int], bytes]:
+    """A shape of Pods as reviews of them, or of Deployments that make them."""
+    return lambda n: encode(review(workload(make(n)) if warn else make(n)))
+
+
+# As deep as an API server can write: `maxNestingDepth` of Go's encoding/json.
+DEEPEST: Final = 10_000
+
+
+def _with_managed_fields(fields: bytes, *, warn: bool) -> bytes:
+    found = pod(_EVERY)
+    found["metadata"]["managedFields"] = "FIELDS"
+    return encode(review(workload(found) if warn else found)).replace(b'"FIELDS"', fields)
+
+
+def deep(n: int, *, warn: bool = False) -> bytes:
+    """Members of `metadata.managedFields`, each nested as deeply as an API server can write it."""
+    one = b'{"f:a":' * DEEPEST + b"1" + b"}" * DEEPEST
+    return _with_managed_fields(b"[%b]" % b",".join([one] * n), warn=warn)
+
+
+def deep_and_many(n: int, *, warn: bool = False) -> bytes:
+    """One such member, and very many lists that are nested a little."""
+    return _with_managed_fields(b"[%b%b1]" % (b"[" * 2000 + b"]" * 2000 + b",", b"[[[]]]," * n), warn=warn)
+
+
+BODIES: Final[Mapping[str, Mapping[bool, Callable[[int], bytes]]]] = {
+    **{name: {warn: as_body(make, warn=warn) for warn in (False, True)} for name, make in PODS.items()},
+    **{make.__name__: {warn: partial(make, warn=warn) for warn in (False, True)} for make in (deep, deep_and_many)},
 }
 
 
@@ -306,14 +341,9 @@ FILES: Final[Mapping[str, Callable[[int], str]]] = {
 }
 
 
-def grown(make: Callable[[int], str | bytes], size: int) -> str | bytes:
+def grown(make: Callable[[int], TextT], size: int) -> TextT:
     """A shape of about so many bytes."""
-    n = 16
+    n = 4
     while len(make(n)) < size // 8:
         n *= 2
     return make(max(1, n * size // len(make(n))))
-
-
-def as_body(make: Callable[[int], Json], *, warn: bool = False) -> Callable[[int], bytes]:
-    """A shape of Pods as reviews of them, or of Deployments that make them."""
-    return lambda n: encode(review(workload(make(n)) if warn else make(n)))

@@ -46,9 +46,9 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy, facts:
         ReviewError: `body` is not an AdmissionReview that can be answered (HTTP 400).
         PolicyGapError: `endpoint` needs a default Secret and the Policy has none (HTTP 500).
     """
-    question = review.decode(body, endpoint)
+    question, decoded = review.read(body, endpoint)
     request = question.request
-    decided = fitted(decision.decide(question, endpoint, policy, facts), body)
+    decided = fitted(decision.decide(question, endpoint, policy, facts), decoded)
     return Admission(
         body=review.encode(question, respond(request.uid, decided)),
         verdict=_VERDICTS[type(decided)],

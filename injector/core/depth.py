@@ -9,6 +9,7 @@ API server sends none.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Final
 
 # Levels that are kept. The deepest level that a rule reads is the sixteenth: a selector in a CronJob's Pod template.
@@ -16,32 +17,50 @@ MAX_DEPTH: Final = 64
 
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
 _FLAT: Final = rb'(?:[^"\[\]{}]++|%b)*+' % _STRING
-# Passes over everything that opens no level which holds another one. Every part is possessive, and a string without an
-# end goes on to the end of the text: nothing is tried twice, so the time grows with the text.
+# Passes over everything that opens no level which holds another one, and finds what opens levels (through keys without
+# brackets and escapes), or closes some. Every part is possessive, and a string without an end reaches to the end of the
+# text: nothing is tried twice, so the time grows with the text.
 _NEXT_BRACKETS: Final = re.compile(
-    rb'(?:[^"\[\]{}]++|%b|[\[{]%b[\]}])*+([\[{]++|[\]}]++|\Z)' % (_STRING, _FLAT), re.DOTALL
+    rb'(?:[^"\[\]{}]++|%b|[\[{]%b[\]}])*+(?:([\[{]++)((?:"[^"\\\[\]{}]*+":[\[{]++)*+)|([\]}]++)|\Z)' % (_STRING, _FLAT),
+    re.DOTALL,
 )
-_OPENING: Final = frozenset(b"[{")
+_OPENING: Final = re.compile(rb"[\[{]")
+_CLOSES: Final = 3  # the group
 
 
 def shallow(text: bytes | bytearray, max_depth: int = MAX_DEPTH) -> bytes:
-    """`text`, JSON, in which each list or object at level `max_depth` is empty or holds no other one."""
+    """Return `text`, JSON, in which each list or object at level `max_depth` is empty or holds no other one."""
     depth = cut = done = 0
     parts: list[bytes | bytearray] = []
     for found in _NEXT_BRACKETS.finditer(text):
-        start, end = found.span(1)
-        if start == end:
-            break
+        group = found.lastindex
+        if group is None:
+            continue  # the end of the text
         before = depth
-        if text[start] in _OPENING:
-            depth += end - start
-            if before < max_depth <= depth:
-                cut = start + max_depth - before
-        else:
+        if group == _CLOSES:
+            start, end = found.span(_CLOSES)
             depth -= end - start
             if depth < max_depth <= before:
                 parts.append(text[done:cut])
                 # The bracket that closes the one before `cut`.
                 done = start + before - max_depth
+        else:
+            depth += _openings(text, found)
+            if before < max_depth <= depth:
+                cut = _after_openings(text, found.start(1), max_depth - before)
     parts.append(text[done:])
     return b"".join(parts)
+
+
+def _openings(text: bytes | bytearray, found: re.Match[bytes]) -> int:
+    start, keys = found.span(1)
+    end = found.end()
+    plain = keys - start
+    return plain if end == keys else plain + text.count(b"[", keys, end) + text.count(b"{", keys, end)
+
+
+def _after_openings(text: bytes | bytearray, at: int, count: int) -> int:
+    """Where the text goes on after `count` opening brackets, which are there."""
+    for found in islice(_OPENING.finditer(text, at), count):
+        at = found.end()
+    return at

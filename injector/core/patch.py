@@ -14,7 +14,7 @@ from injector.core.model import Injected, PatchOp, TokenRef, write_status
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from injector.core.plan import Change, Plan
+    from injector.core.plan import Change, ListName, Plan
 
 
 def build(plan: Plan) -> tuple[PatchOp, ...]:
@@ -28,24 +28,28 @@ def build(plan: Plan) -> tuple[PatchOp, ...]:
 
 
 def _operations(changes: Iterable[Change]) -> Iterator[PatchOp]:
-    made: set[tuple[str, int]] = set()
-    entry: Mapping[str, object] = {}
+    # By the index of a container: where to add to its list, which exists once the first entry was added.
+    ends: dict[ListName, dict[int, str]] = {"containers": {}, "initContainers": {}}
+    entries: list[Mapping[str, object]] = []
     of: tuple[str, TokenRef] | None = None
     for change in changes:
         place, variable, ref = change.place, change.variable, change.ref
-        # A plan gives one variable to one container after the other: their entries are one object.
+        # A plan gives one variable to one container after the other: they share one value.
         if of is None or variable is not of[0] or ref is not of[1]:
             of = (variable, ref)
-            entry = _entry(variable, ref)
-        path = f"/spec/{place.list_name}/{place.index}/env"
+            entries = [_entry(variable, ref)]
         if change.replaces is not None:
-            yield PatchOp("replace", f"{path}/{change.replaces}", entry)
-        elif place.env.exists or (place.list_name, place.index) in made:
-            yield PatchOp("add", f"{path}/-", entry)
-        else:
-            # Absent or null: `add` makes the member or takes the place of the null.
-            made.add((place.list_name, place.index))
-            yield PatchOp("add", path, [entry])
+            yield PatchOp("replace", f"/spec/{place.list_name}/{place.index}/env/{change.replaces}", entries[0])
+            continue
+        known = ends[place.list_name]
+        end = known.get(place.index)
+        if end is None:
+            end = known[place.index] = f"/spec/{place.list_name}/{place.index}/env/-"
+            if not place.env.exists:
+                # Absent or null: `add` makes the member or takes the place of the null.
+                yield PatchOp("add", end[:-2], entries)
+                continue
+        yield PatchOp("add", end, entries[0])
 
 
 def _entry(variable: str, ref: TokenRef) -> Mapping[str, object]:

@@ -140,6 +140,9 @@ def _settle_all(
         for place in apps:
             if demanded is None:
                 draft.withhold(place, variable)
+            elif place.env.api is None and place.env.app is None:
+                # Most containers are of this kind, and a Pod may have very many.
+                draft.changes.append(Change(place, variable, demanded))
             else:
                 draft.settle(place, variable, demanded)
     return draft.finish(has_target=bool(places))

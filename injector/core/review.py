@@ -48,7 +48,12 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 def decode(body: bytes | bytearray, endpoint: Endpoint) -> Review:
-    """The review in `body`.
+    """The review in `body`; raises what `read` does."""
+    return read(body, endpoint)[0]
+
+
+def read(body: bytes | bytearray, endpoint: Endpoint) -> tuple[Review, bytes | bytearray]:
+    """The review in `body`, and the bytes that it was decoded from: `body`, or what was left when it was cut.
 
     Raises:
         MalformedJSONError: `body` is not JSON.
@@ -56,12 +61,12 @@ def decode(body: bytes | bytearray, endpoint: Endpoint) -> Review:
         MalformedObjectError: Its object is not shaped as the kind that it claims to be.
     """
     try:
-        return _decode(body, endpoint)
+        return _decode(body, endpoint), body
     except (msgspec.DecodeError, UnicodeDecodeError):
         # The codec's words are left out: where it stumbled, and over what, is the body's business.
         raise MalformedJSONError(_NOT_JSON) from None
     except RecursionError:
-        return _decode_deep(body, endpoint)
+        return _read_deep(body, endpoint)
 
 
 def annotations_size(body: bytes | bytearray) -> int:
@@ -108,9 +113,10 @@ def _decode(body: bytes | bytearray, endpoint: Endpoint) -> Review:
         return _decode_opaque(body, endpoint)
 
 
-def _decode_deep(body: bytes | bytearray, endpoint: Endpoint) -> Review:
+def _read_deep(body: bytes | bytearray, endpoint: Endpoint) -> tuple[Review, bytes]:
+    cut = shallow(body)
     try:
-        return _decode(shallow(body), endpoint)
+        return _decode(cut, endpoint), cut
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedJSONError(_NOT_JSON) from None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import bodies, peers
+from tests.bench import bodies, peers, worst
 from tests.bench.measure import Cell, Pair, Spread, cpu_per_byte, ratios, spread
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ THROUGHPUT: Final[Mapping[str, float]] = {peers.GO: 1.25, peers.CONTROLLER_RUNTI
 P99: Final = 0.9
 CPU_PER_BYTE: Final = 0.40
 FAULTS: Final = 0.1
+# CPU seconds for a MB of the most expensive review that we know.
+WORST_PER_MB: Final = 0.2
 STARTUP_SECONDS: Final = 1.0
 # Growth of resident memory over the last nine tenths of a million requests that still counts as flat: noise of the
 # allocator, far below one byte per request.
@@ -50,8 +52,10 @@ class Goal:
         return self.got.median >= self.limit if self.at_least else self.got.median <= self.limit
 
 
-def judge(pairs: Pairs, startup: Sequence[float], curve: Sequence[tuple[int, int]]) -> list[Goal]:
-    """Every goal of the bench itself; the order is the issue's."""
+def judge(
+    pairs: Pairs, startup: Sequence[float], curve: Sequence[tuple[int, int]], costs: Sequence[worst.Cost] = ()
+) -> list[Goal]:
+    """Every goal of the bench itself."""
     return [
         *(_throughput(pairs, peer, limit) for peer, limit in THROUGHPUT.items()),
         _p99(pairs),
@@ -61,7 +65,14 @@ def judge(pairs: Pairs, startup: Sequence[float], curve: Sequence[tuple[int, int
         Goal("minor page faults per request", FAULTS, at_least=False, got=_faults(pairs), note="all sizes"),
         Goal("start-up, seconds", STARTUP_SECONDS, at_least=False, got=spread(startup) if startup else None),
         Goal("memory growth over a million requests", FLAT_GROWTH, at_least=False, got=growth(curve), note="--long"),
+        _worst(costs),
     ]
+
+
+def _worst(costs: Sequence[worst.Cost]) -> Goal:
+    most = worst.worst(list(costs), "review")
+    got, note = (None, "") if most is None else (most.per_mb, most.shape)
+    return Goal("CPU seconds per MB, worst review", WORST_PER_MB, at_least=False, got=got, note=note)
 
 
 def growth(curve: Sequence[tuple[int, int]]) -> Spread | None:

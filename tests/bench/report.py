@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 
-from tests.bench import bodies, peers, profiling
+from tests.bench import bodies, peers, profiling, worst
 from tests.bench.goals import JUDGED
 from tests.bench.measure import Cell, Pair, Sample, spread
 
@@ -38,6 +38,7 @@ class Results:
     fresh: list[Pair] = field(default_factory=list)  # ours, and ours with heads that do not repeat
     curve: list[tuple[int, int]] = field(default_factory=list)  # requests, bytes
     outside: dict[str, dict[str, float]] = field(default_factory=dict)  # by webhook
+    costs: list[worst.Cost] = field(default_factory=list)  # of the worst shapes
     profile: list[profiling.Line] = field(default_factory=list)  # when a goal was missed
 
     def cells(self) -> list[Cell]:
@@ -174,6 +175,31 @@ def _outside(row: dict[str, float], bare: dict[str, float], label: str) -> list[
     ]
 
 
+# Rows of the table of worst shapes, for each kind.
+_MOST_COSTS: Final = 8
+
+
+def costs_table(costs: Sequence[worst.Cost]) -> Table:
+    """The most expensive shapes of each kind."""
+    table = Table(title="CPU seconds per MB, worst shapes (median and range of rounds; the most expensive ones)")
+    for heading in ("what", "shape", "bytes", "bytes produced", "CPU s", "CPU s per MB", "range"):
+        table.add_column(heading, justify="left" if heading in ("what", "shape") else "right")
+    for kind in dict.fromkeys(cost.kind for cost in costs):
+        of_kind = sorted((c for c in costs if c.kind == kind), key=lambda c: c.per_mb.median, reverse=True)
+        for cost in of_kind[:_MOST_COSTS]:
+            got = cost.per_mb
+            table.add_row(
+                cost.kind,
+                cost.shape,
+                f"{cost.size:,}",
+                f"{cost.produced:,}",
+                f"{got.median * cost.size / 1e6:.3f}",
+                f"{got.median:.3f}",
+                f"{got.low:.3f}-{got.high:.3f}",
+            )
+    return table
+
+
 def noise(results: Results) -> str:
     """One sentence about the machine's other tenants."""
     shares = [
@@ -216,6 +242,7 @@ def write_json(results: Results, goals: Sequence[Goal], servers: Iterable[peers.
         "fresh_heads": [asdict(pair) for pair in results.fresh],
         "memory_curve": results.curve,
         "outside": results.outside,
+        "worst_shapes": [asdict(cost) for cost in results.costs],
         "profile": [asdict(line) for line in results.profile],
         "goals": [{**asdict(goal), "met": goal.met} for goal in goals],
     }
@@ -244,6 +271,8 @@ def show(console: Console, results: Results, goals: Sequence[Goal]) -> None:
         )
     if results.outside:
         console.print(outside_table(results.outside))
+    if results.costs:
+        console.print(costs_table(results.costs))
     console.print(noise(results))
     console.print(goals_table(goals))
     for goal in goals:

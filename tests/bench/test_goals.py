@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.bench import goals, peers, report
+from tests.bench import goals, peers, report, worst
 from tests.bench.measure import Cell, Pair, Sample, Spread, cpu_per_byte, ratios, spread
 
 _SAMPLE = Sample(
@@ -103,3 +103,20 @@ def test_missed_goal_says_what_it_would_take() -> None:
     assert report.takes(_goal(found, "start-up"), [_SAMPLE]) == "start-up, seconds: would take x0.50 of what it is."
     assert report.takes(_goal(found, "p99"), [_SAMPLE]) == "p99 / go-minimal: would take x0.90 of what it is."
     assert report.takes(_goal(found, "memory"), [_SAMPLE]) == ""
+
+
+def _cost(kind: str, per_mb: float) -> worst.Cost:
+    return worst.Cost(kind, f"shape of {per_mb}", 1000, 10, Spread(per_mb, per_mb, per_mb))
+
+
+@pytest.mark.parametrize(("per_mb", "met"), [(0.2, True), (0.21, False)])
+def test_goal_of_cost_is_judged_by_the_worst_review(per_mb: float, *, met: bool) -> None:
+    costs = [_cost("review", 0.1), _cost("review", per_mb), _cost("lint", 9.0)]
+
+    goal = _goal(goals.judge({}, [], [], costs), "CPU seconds per MB")
+
+    assert (goal.met, goal.note) == (met, f"shape of {per_mb}")
+
+
+def test_worst_of_a_kind_that_was_not_measured_is_none() -> None:
+    assert worst.worst([_cost("lint", 1.0)], "review") is None

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from injector.cli.main import Exit, main
 from injector.core.admit import admit
 from injector.core.depth import shallow
 from injector.core.model import Endpoint, Policy
+from injector.core.request import is_allowed
 from tests import shapes
 from tests.builders import FACTS, forget
 from tests.property.work import TIMES, Meter, is_in_proportion, measured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 _SMALL: Final = 48
@@ -33,11 +38,11 @@ def _admitted(body: bytes, endpoint: Endpoint, policy: Policy) -> int:
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 @pytest.mark.parametrize("endpoint", [Endpoint.MUTATE, Endpoint.WARN])
-@pytest.mark.parametrize("shape", shapes.PODS.values(), ids=shapes.PODS)
+@pytest.mark.parametrize("shape", shapes.BODIES.values(), ids=shapes.BODIES)
 def test_review_costs_in_proportion_to_its_size(
-    shape: Callable[[int], shapes.Json], endpoint: Endpoint, policy: Policy
+    shape: Mapping[bool, Callable[[int], bytes]], endpoint: Endpoint, policy: Policy
 ) -> None:
-    make = shapes.as_body(shape, warn=endpoint is Endpoint.WARN)
+    make = shape[endpoint is Endpoint.WARN]
     small, large = make(_SMALL), make(TIMES * _SMALL)
     forget()
 
@@ -77,13 +82,21 @@ def test_denial_names_few_entries_of_the_policys_list(count: int) -> None:
 def test_reference_is_looked_up_in_a_long_list_at_once(glob: str) -> None:
     """The work for a reference does not grow with the list of names and of beginnings."""
     body = shapes.as_body(shapes.many_references)(_SMALL)
-    counts = []
+    counts: list[int] = []
     for size in (100, 100 * TIMES):
         policy = Policy(allowed_secrets=(*(glob.format(i) for i in range(size)), "s", "n*"))
         _admitted(body, Endpoint.MUTATE, policy)  # the list is prepared once
-        counts.append(measured(lambda policy=policy: _admitted(body, Endpoint.MUTATE, policy))[0])
+        counts.append(measured(partial(_admitted, body, Endpoint.MUTATE, policy))[0])
 
-    assert is_in_proportion(*counts, times=1)
+    assert is_in_proportion(counts[0], counts[1], times=1)
+
+
+@given(
+    st.text("ab-*", max_size=6),
+    st.lists(st.text("ab-*?[]!", min_size=1, max_size=5), min_size=1, max_size=5),
+)
+def test_prepared_list_allows_what_one_of_its_globs_matches(name: str, globs: list[str]) -> None:
+    assert is_allowed(name, tuple(globs)) == any(fnmatchcase(name, glob) for glob in globs)
 
 
 _COMMANDS: Final = {
@@ -116,6 +129,10 @@ def test_file_costs_in_proportion_to_its_size(
     assert is_in_proportion(short, long)
 
 
+def _cut(text: bytes) -> int:
+    return len(shallow(text))
+
+
 _BRACKETS: Final = {
     "open": b"[",
     "pairs": b"[]",
@@ -131,6 +148,6 @@ _BRACKETS: Final = {
 
 @pytest.mark.parametrize("text", _BRACKETS.values(), ids=_BRACKETS)
 def test_cutting_costs_in_proportion_to_its_size(text: bytes) -> None:
-    few, many = (measured(lambda n=n: len(shallow(text * n)))[0] for n in (_SMALL, TIMES * _SMALL))
+    few, many = (measured(partial(_cut, text * n))[0] for n in (_SMALL, TIMES * _SMALL))
 
     assert is_in_proportion(few, many)

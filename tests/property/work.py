@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import injector
 
@@ -31,7 +31,7 @@ class Meter:
     def __init__(self) -> None:
         self.count = 0
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> Self:
         # What the collector finalizes is not the work of the code under test.
         gc.disable()
         sys.setprofile(self._profile)
@@ -56,7 +56,7 @@ class Meter:
         return self._line
 
 
-def is_in_proportion(small: int, large: int, times: float = TIMES) -> bool:
+def is_in_proportion(small: int, large: int, *, times: float = TIMES) -> bool:
     """Whether work for `times` the size is about `times` the work, or less."""
     return large <= SLACK * times * small
 

@@ -15,6 +15,7 @@ from injector.core.request import (
     is_allowed,
     is_secret_key,
     is_secret_name,
+    listed,
     parse,
     shown,
     warning,
@@ -87,6 +88,26 @@ def test_list_allows_what_a_pattern_matches(name: str, allowed: bool) -> None:  
 
 def test_patterns_match_case_and_all() -> None:
     assert not is_allowed("dapr-a", ("DAPR-*",))
+
+
+def test_name_that_no_secret_can_have_is_not_on_a_list() -> None:
+    assert is_allowed("a" * 253, ("a*",))
+    assert not is_allowed("a" * 254, ("a*",))
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ((), ""),
+        (("a", "b"), "a, b"),
+        (("a",) * 20, ", ".join("a" * 20)),
+        (("a",) * 22, ", ".join("a" * 20) + ", and 2 more"),
+        (("a" * 500, "b" * 12, "c"), "a" * 500 + ", " + "b" * 12 + ", and 1 more"),
+        (("a" * 600, "b"), "a" * 600 + ", and 1 more"),
+    ],
+)
+def test_long_list_is_shown_in_part(words: tuple[str, ...], text: str) -> None:
+    assert listed(words) == text
 
 
 def test_values_are_trimmed_and_defaulted() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from injector.core.errors import MalformedJSONError, MalformedObjectError, NotAReviewError
 from injector.core.model import AdmissionResponse, Endpoint, OpaqueRequest, PatchOp, Pod, Status, Workload
-from injector.core.review import decode, encode, encode_patch
+from injector.core.review import annotations_size, decode, encode, encode_patch, read
 from tests.builders import UID, Json, pod, review, workload
 from tests.builders import encode as as_json
 
@@ -45,6 +45,7 @@ def test_workload_is_decoded_at_warn() -> None:
         b'{"request":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
         b"[" * 10_000 + b"]" * 10_000,
         b'{"x":' * 10_000 + b"1" + b"}" * 10_000,
+        b'{"x":' + b"[" * 10_000,
         # Of the wrong shape at first, and then no JSON.
         b'{"apiVersion":5,',
         b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"object":{"spec":5},"uid":"\xff"}}',
@@ -179,3 +180,19 @@ def test_answer_tells_everything_that_is_there() -> None:
         "auditAnnotations": {"k": "v"},
         "status": {"message": "m", "reason": "r", "code": 403},
     }
+
+
+def test_deep_review_is_decoded_from_what_was_cut() -> None:
+    deep = as_json(review(pod())).replace(b'"name":"web"', b'"managedFields":' + b"[" * 5000 + b"]" * 5000, 1)
+
+    found, decoded = read(deep, MUTATE)
+
+    assert isinstance(found.request.object, Pod)
+    assert len(decoded) < 1000
+    assert annotations_size(deep) == annotations_size(decoded)
+
+
+def test_review_that_is_not_deep_is_decoded_as_it_is() -> None:
+    body = as_json(review(pod()))
+
+    assert read(body, MUTATE)[1] is body
