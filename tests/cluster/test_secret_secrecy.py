@@ -186,18 +186,35 @@ def test_api_server_that_quotes_what_it_was_sent_is_not_quoted(
         assert form not in done.out + done.err
 
 
+def test_answer_to_a_write_that_is_not_the_secret_is_not_quoted(
+    commands: Commands, echoing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, token = marker(), marker()
+    monkeypatch.setattr(EchoingServer, "secret", a_secret(old))
+    done = Commands(commands.kubectl, echoing).run("secret", "rotate", "shop/s", "--token-stdin", stdin=token)
+    assert done.code == 2
+    assert "cannot update secrets/s in namespace shop: not confirmed: " in done.err
+    for form in (*forms(old), *forms(token)):
+        assert form not in done.out + done.err
+
+
 def test_fault_of_our_own_is_told_by_places_and_without_a_value(
     commands: Commands, echoing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meta = {"namespace": "shop", "name": "s", "labels": {"app.kubernetes.io/managed-by": "dapr-token-injector"}}
+    """An answer that no API server gives: the value where the labels belong."""
     old, token = marker(), marker()
-    data = {"token": base64.b64encode(old.encode()).decode()}
-    monkeypatch.setattr(EchoingServer, "secret", {"metadata": meta, "data": data})
+    monkeypatch.setattr(EchoingServer, "secret", a_secret(old, labels=old))
     done = Commands(commands.kubectl, echoing).run("secret", "rotate", "shop/s", "--token-stdin", stdin=token)
     assert done.code == 3
-    assert "internal fault (TypeError)" in done.err
+    assert "internal fault (ValueError)" in done.err
     for form in (*forms(old), *forms(token)):
         assert form not in done.out + done.err
+
+
+def a_secret(token: str, **meta: str) -> Json:
+    labels = {"app.kubernetes.io/managed-by": "dapr-token-injector"}
+    data = {"token": base64.b64encode(token.encode()).decode()}
+    return {"metadata": {"namespace": "shop", "name": "s", "labels": labels, **meta}, "data": data}
 
 
 def test_live_table_is_for_terminals_and_leaves_the_result_alone(commands: Commands) -> None:
