@@ -228,7 +228,7 @@ def test_policy_that_says_no_is_quoted_and_what_it_quotes_is_not(
         probe = ("create", "secret", "generic", "probe", "--from-literal=token=x", "--dry-run=server")
         return bool(commands.kubectl.try_run(*probe).returncode)
 
-    wait_for("the policy", says_no, timeout_seconds=60)
+    wait_for("the policy", says_no)
     token = marker()
     told = one_line(commands, "secret", "create", commands.secret, "--token-stdin", stdin=token)
     assert f"ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: what it says holds a part" in told

@@ -92,7 +92,7 @@ def test_argument_list_and_environment_of_a_waiting_command_hold_no_token(comman
         assert process.stdin is not None
         process.stdin.write(token)
         process.stdin.close()
-        wait_for("the new token", lambda: commands.value() == token, timeout_seconds=60)
+        wait_for("the new token", lambda: commands.value() == token)
         seen = b"".join(Path(f"/proc/{process.pid}/{part}").read_bytes() for part in ("cmdline", "environ", "comm"))
         process.kill()
         process.wait()
@@ -242,7 +242,7 @@ def test_live_table_is_for_terminals_and_leaves_the_result_alone(commands: Comma
                         return process.poll() is not None
                     return False
 
-                wait_for("the end", drained, timeout_seconds=90)
+                wait_for("the end", drained)
                 assert process.stdout is not None
                 result = json.loads(process.stdout.read())
         finally:
