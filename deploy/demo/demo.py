@@ -105,12 +105,12 @@ def show_on_cluster(console: Console, webhook: Webhook) -> None:
 
 def keep(console: Console, kubectl: Kubectl, webhook: Webhook) -> None:
     """Say how to look around, and wait until Ctrl-C."""
-    heading(console, "Everything stays up until Ctrl-C")
-    console.print(f"  export KUBECONFIG={kubectl.kubeconfig}")
-    console.print(f"  {kubectl.binary} --namespace {kubectl.namespace} get pods -o yaml")
-    console.print(f"  {kubectl.binary} get mutatingwebhookconfigurations -o yaml")
-    console.print(f"  curl {webhook.ops_url}/metrics")
     with contextlib.suppress(KeyboardInterrupt):
+        heading(console, "Everything stays up until Ctrl-C")
+        console.print(f"  export KUBECONFIG={kubectl.kubeconfig}")
+        console.print(f"  {kubectl.binary} --namespace {kubectl.namespace} get pods -o yaml")
+        console.print(f"  {kubectl.binary} get mutatingwebhookconfigurations -o yaml")
+        console.print(f"  curl {webhook.ops_url}/metrics")
         signal.pause()
 
 

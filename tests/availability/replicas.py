@@ -91,7 +91,7 @@ class Replica:
 
     def metric(self, name: str, **labels: str) -> float:
         """One of its metrics, without our prefix; the sum over all samples that have the labels."""
-        text = httpx.get(f"{self.ops_url}/metrics", trust_env=False, timeout=5.0).raise_for_status().text
+        text = httpx.get(f"{self.ops_url}/metrics", trust_env=False, timeout=60.0).raise_for_status().text
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
         full, wanted = f"dapr_token_injector_{name}", labels.items()
         return sum(s.value for s in samples if s.name == full and wanted <= s.labels.items())
@@ -147,7 +147,7 @@ class Fleet:
             replica.process.ensure_running()
             return replica.phase is Phase.READY
 
-        wait_for(f"{replica.name} ready", probe, timeout_seconds=60, describe=replica.process.log)
+        wait_for(f"{replica.name} ready", probe, describe=replica.process.log)
 
     def terminate(self, replica: Replica) -> None:
         """SIGTERM; the EndpointSlice follows when `pace` says."""
@@ -161,7 +161,7 @@ class Fleet:
             self.check()
             return replica.left
 
-        return wait_for(f"{replica.name} out of the EndpointSlice", probe, timeout_seconds=60)
+        return wait_for(f"{replica.name} out of the EndpointSlice", probe)
 
     def ready(self) -> tuple[Replica, ...]:
         """Those that the EndpointSlice has."""

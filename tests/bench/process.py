@@ -88,7 +88,10 @@ def core_busy_seconds(core: int) -> float:
 
 
 class Output:
-    """Reads a server's output as fast as it comes, as a container runtime does; counts lines and keeps the end."""
+    """Reads a server's output as fast as it comes, as a container runtime does; counts lines and keeps the end.
+
+    The thread that reads the stream is the one that closes it.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.lines = 0
@@ -110,14 +113,14 @@ class Output:
         return self.lines >= lines
 
     def _drain(self) -> None:
-        while chunk := os.read(self._stream.fileno(), 1 << 20):
-            self.lines += chunk.count(b"\n")
-            self._tail = (self._tail + chunk)[-_TAIL:]
+        with self._stream as stream:
+            while chunk := os.read(stream.fileno(), 1 << 20):
+                self.lines += chunk.count(b"\n")
+                self._tail = (self._tail + chunk)[-_TAIL:]
 
     def close(self) -> None:
-        """Wait for the end of the output, which comes with the end of the server."""
+        """Wait for the end of the output, which comes with the end of the server and of all that it started."""
         self._thread.join(timeout=5)
-        self._stream.close()
 
 
 @dataclass(frozen=True, slots=True)

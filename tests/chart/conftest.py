@@ -54,7 +54,7 @@ def kustomize() -> Callable[[Path], list[Json]]:
 
     def objects(folder: Path) -> list[Json]:
         done = subprocess.run(
-            [str(kubectl), "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False
+            [str(kubectl), "kustomize", str(folder)], capture_output=True, text=True, timeout=90, check=False
         )
         assert done.returncode == 0, done.stderr
         return documents(done.stdout)

@@ -1,4 +1,4 @@
-"""A webhook of somebody else's that adds an annotation to every Pod of a namespace."""
+"""Webhooks of other projects: one adds an annotation to every Pod of a namespace, one patches as a test wants."""
 
 from __future__ import annotations
 
@@ -20,18 +20,24 @@ if TYPE_CHECKING:
 
     from tests.controlplane.kubectl import Json
 
+_WRITES: Final = ("CREATE", "UPDATE")
 _ANNOTATIONS: Final = "/metadata/annotations"
 
 
-@contextlib.contextmanager
-def annotator(name: str, annotation: str, value: str, *, namespace: str) -> Iterator[Json]:
+def annotator(name: str, annotation: str, value: str, *, namespace: str) -> contextlib.AbstractContextManager[Json]:
     """Serve it, and yield its configuration, which is called by its place in the order of names."""
+    path = f"{_ANNOTATIONS}/{annotation.replace('/', '~1')}"
+    return mutator(name, [{"op": "add", "path": path, "value": value}], namespace=namespace)
+
+
+@contextlib.contextmanager
+def mutator(name: str, operations: list[Json], *, namespace: str, resource: str = "pods") -> Iterator[Json]:
+    """Serve a webhook that patches every object of a resource, and yield its configuration."""
     authority = Authority.create("annotator-ca")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with temporary_folder() as folder:
         context.load_cert_chain(*authority.issue_server(hosts=["127.0.0.1"]).write(folder, "annotator"))
-    path = f"{_ANNOTATIONS}/{annotation.replace('/', '~1')}"
-    patch = json.dumps([{"op": "add", "path": path, "value": value}]).encode()
+    patch = json.dumps(operations).encode()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -53,7 +59,10 @@ def annotator(name: str, annotation: str, value: str, *, namespace: str) -> Iter
         thread.start()
         try:
             endpoint = Endpoint(f"https://127.0.0.1:{server.server_port}", authority.pem)
-            yield somebody_elses(endpoint, namespace=namespace, name=name)
+            configuration = somebody_elses(endpoint, namespace=namespace, name=name)
+            for entry in configuration["webhooks"]:
+                entry["rules"] = [{**rule, "resources": [resource], "operations": _WRITES} for rule in entry["rules"]]
+            yield configuration
         finally:
             server.shutdown()
             thread.join()

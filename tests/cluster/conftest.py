@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -124,6 +125,7 @@ def wait_until_injecting(kubectl: Kubectl) -> None:
     """Wait until the API server has taken notice of our registration; a dry run leaves nothing."""
 
     def probe() -> bool:
-        return bool(tokens(kubectl.create(pod(ASKING), "--dry-run=server")))
+        asked = kubectl.try_run("create", "--dry-run=server", "-f", "-", "-o", "json", stdin=pod(ASKING))
+        return asked.returncode == 0 and bool(tokens(json.loads(asked.stdout)))
 
     wait_for("the webhook called for a dry run", probe)

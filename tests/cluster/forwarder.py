@@ -31,10 +31,10 @@ class Forwarder:
 
     def __exit__(self, *_: object) -> None:
         self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
         self.cut()
         for thread in self._threads:
             thread.join()
+        self._listening.close()
 
     def cut(self) -> None:
         """End every connection, and every new one at once."""

@@ -17,6 +17,8 @@ from injector.kube.errors import KubeError
 from injector.kube.resources import PODS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.controlplane.kubectl import Json, Kubectl
 
 _INTERVAL_SECONDS = 0.1
@@ -29,6 +31,7 @@ class Kubelet:
         self.never_ready = never_ready
         self._kubectl = kubectl
         self._stop = threading.Event()
+        self._round = threading.Lock()  # held during one look at all Pods
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
     def __enter__(self) -> Self:
@@ -39,14 +42,21 @@ class Kubelet:
         self._stop.set()
         self._thread.join()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Start no Pod during the block: what waits for a new Pod keeps its old one."""
+        with self._round:
+            yield
+
     async def _run(self) -> None:
         async with await Api.from_kubeconfig(str(self._kubectl.kubeconfig)) as api:
             while not self._stop.is_set():
-                for pod in await api.list(PODS, self._kubectl.namespace):
-                    if "status" not in pod or not pod["status"].get("containerStatuses"):
-                        # It may be gone, or changed by a controller: the next round looks again.
-                        with contextlib.suppress(KubeError):
-                            await self._start(api, pod)
+                with self._round:  # this thread has nothing else to do
+                    for pod in await api.list(PODS, self._kubectl.namespace):
+                        if "status" not in pod or not pod["status"].get("containerStatuses"):
+                            # It may be gone, or changed by a controller: the next round looks again.
+                            with contextlib.suppress(KubeError):
+                                await self._start(api, pod)
                 await asyncio.sleep(_INTERVAL_SECONDS)
 
     async def _start(self, api: Api, pod: Json) -> None:

@@ -64,7 +64,7 @@ def test_two_runs_at_once_build_once(home: Path, monkeypatch: pytest.MonkeyPatch
             assert second.stderr is not None
             assert second.stderr.readline() == "another run is building etcd, waiting for it\n"
             (home / "finish").touch()
-            outputs = [run.communicate(timeout=30)[0] for run in (first, second)]
+            outputs = [run.communicate(timeout=90)[0] for run in (first, second)]
 
     assert outputs == [f"{binaries.cache_folder(binaries.ETCD) / 'etcd'}\n"] * 2
     assert len(builds(home)) == 1
@@ -78,7 +78,7 @@ def test_interrupted_build_leaves_no_compiler_and_no_program(
     with start_build() as run:
         (compiler,) = wait_for("the build", lambda: builds(home))
         run.send_signal(end)
-        run.communicate(timeout=30)
+        run.communicate(timeout=90)
 
     wait_for("the compiler gone", lambda: not Path(f"/proc/{compiler}/cmdline").exists())
     assert not binaries.cache_folder(binaries.ETCD).exists()

@@ -64,7 +64,7 @@ class Canary:
             env={**self._as_a_pod_is_told(), **told, **env},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=90,
             check=False,
         )
         assert done.stderr == ""

@@ -96,7 +96,7 @@ def users(own_control_plane: ControlPlane, installed: Managed) -> Iterator[Kubec
             asked = kubectl.try_run("create", "--dry-run=server", "-f", "-", "-o", "json", stdin=pod(ASKING))
             return asked.returncode == 0 and bool(tokens(json.loads(asked.stdout)))
 
-        wait_for("the webhook called for a dry run", probe, timeout_seconds=60)
+        wait_for("the webhook called for a dry run", probe)
         yield kubectl
 
 
@@ -114,7 +114,7 @@ def test_no_create_fails_while_the_leaf_is_renewed_and_the_authority_replaced(
 
         def more_creates() -> None:
             goal = len(seen.right) + ENOUGH
-            wait_for("more creates", lambda: len(seen.right) >= goal or seen.wrong, timeout_seconds=60)
+            wait_for("more creates", lambda: len(seen.right) >= goal or seen.wrong)
 
         more_creates()
         # The leaf alone.

@@ -64,7 +64,7 @@ def kubectl(own_control_plane: ControlPlane) -> Iterator[Kubectl]:
     for kind, found in names(kubectl).items():
         for name in found - before[kind]:
             kubectl.delete(kind, name)
-    wait_for("the namespace gone", lambda: NAMESPACE not in names(kubectl)["namespaces"], timeout_seconds=60)
+    wait_for("the namespace gone", lambda: NAMESPACE not in names(kubectl)["namespaces"])
 
 
 def names(kubectl: Kubectl) -> dict[str, set[str]]:

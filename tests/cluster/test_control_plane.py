@@ -59,16 +59,16 @@ def test_interrupted_test_run_leaves_no_process_and_no_folder(tmp_path: Path, en
         )
     try:
         note = tmp_path / "note"
-        wait_for("the inner run's control plane", lambda: _text(note), timeout_seconds=90, describe=log.read_text)
+        wait_for("the inner run's control plane", lambda: _text(note), describe=log.read_text)
         run.send_signal(end)
-        run.wait(60)
+        run.wait(90)
     finally:
         run.kill()
         run.wait()
 
     folder, *pids = _text(note).splitlines()
-    wait_for("its processes gone", lambda: not any(_is_running(int(pid)) for pid in pids), timeout_seconds=15)
-    wait_for("its folder gone", lambda: not Path(folder).exists(), timeout_seconds=15)
+    wait_for("its processes gone", lambda: not any(_is_running(int(pid)) for pid in pids))
+    wait_for("its folder gone", lambda: not Path(folder).exists())
 
 
 def _text(path: Path) -> str:
@@ -111,7 +111,7 @@ def test_port_that_somebody_else_took_is_replaced_by_another(programs: Programs,
 def test_program_that_ends_at_once_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit('no such flag')"]
     with ManagedProcess.start("etcd", command, log_path=tmp_path / "log") as process:
-        process.popen.wait(10)
+        process.popen.wait(90)
 
         with pytest.raises(ProcessDiedError, match=r"(?s)etcd ended with status 1.*no such flag"):
             process.ensure_running()

@@ -37,7 +37,7 @@ def left_behind(folder: Path) -> list[Path]:
 
 
 def test_demo_shows_both_pods_and_leaves_nothing(tmp_path: Path) -> None:
-    done = subprocess.run(DEMO, capture_output=True, text=True, check=False, timeout=150)
+    done = subprocess.run(DEMO, capture_output=True, text=True, check=False, timeout=170)
 
     assert done.returncode == 0, done.stdout + done.stderr
     first, _, second = done.stdout.partition("The same on a real API server")
@@ -63,7 +63,7 @@ def test_demo_that_is_kept_says_how_to_look_around_and_ends_with_ctrl_c(tmp_path
             assert "export KUBECONFIG=" in log.read_text()
             assert demo.poll() is None
             demo.send_signal(signal.SIGINT)
-            assert demo.wait(30) == 0
+            assert demo.wait(90) == 0
         finally:
             demo.kill()
     assert left_behind(tmp_path) == []

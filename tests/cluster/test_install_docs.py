@@ -78,7 +78,7 @@ def test_what_a_deleted_namespace_leaves_is_removed_by_the_two_commands(
     install(helm)  # the release went with its namespace, so it can be made anew at once
     helm.run("uninstall", "dapr-token-injector", "--namespace", NAMESPACE)
     own.kubectl.run("delete", "namespace", NAMESPACE)
-    wait_for("all gone", lambda: names(own.kubectl) == before, timeout_seconds=60)
+    wait_for("all gone", lambda: names(own.kubectl) == before)
 
 
 def test_emergency_command_lets_pods_through_and_the_next_upgrade_brings_the_webhook_back(
@@ -96,4 +96,4 @@ def test_emergency_command_lets_pods_through_and_the_next_upgrade_brings_the_web
 
     helm.run("uninstall", "dapr-token-injector", "--namespace", NAMESPACE)
     own.kubectl.run("delete", "namespace", NAMESPACE)
-    wait_for("all gone", lambda: names(own.kubectl) == before, timeout_seconds=60)
+    wait_for("all gone", lambda: names(own.kubectl) == before)

@@ -129,7 +129,7 @@ def test_namespace_is_gone_however_its_maker_ends(end: signal.Signals) -> None:
         namespace = holder.stdout.readline().strip()
         assert namespace in held_namespaces()
         holder.send_signal(end)
-        holder.wait(30)
+        holder.wait(90)
 
     wait_for("the namespace let go", lambda: namespace not in held_namespaces())
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cluster.annotator import mutator
 from tests.cluster.objects import SECRET
 from tests.cluster.tokencommands import Commands, limited, marker, workload
 from tests.controlplane.polling import wait_for
@@ -227,12 +228,47 @@ def test_policy_that_says_no_is_quoted_and_what_it_quotes_is_not(
         probe = ("create", "secret", "generic", "probe", "--from-literal=token=x", "--dry-run=server")
         return bool(commands.kubectl.try_run(*probe).returncode)
 
-    wait_for("the policy", says_no, timeout_seconds=60)
+    wait_for("the policy", says_no)
     token = marker()
     told = one_line(commands, "secret", "create", commands.secret, "--token-stdin", stdin=token)
     assert f"ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: what it says holds a part" in told
     assert "no right is missing" in told
     assert token not in told
+
+
+def test_webhook_that_changes_the_token_is_reported_before_anything_is_written(
+    commands: Commands, register: Callable[[Json], None]
+) -> None:
+    change = [{"op": "replace", "path": "/data/token", "value": "b3RoZXItdG9rZW4tb3RoZXI="}]
+    namespace = commands.kubectl.namespace
+    with mutator(f"changer-{namespace}", change, namespace=namespace, resource="secrets") as configuration:
+        register(configuration)
+        wait_for("the webhook", lambda: tried(commands.kubectl)["data"] != {"token": "eA=="})
+        told = one_line(commands, "secret", "create", commands.secret)
+
+    assert "not confirmed: the cluster changed what was written (data.token)" in told
+    assert commands.kubectl.list("secrets") == ()
+
+
+def test_webhook_that_adds_a_label_does_no_harm(commands: Commands, register: Callable[[Json], None]) -> None:
+    change = [{"op": "add", "path": "/metadata/labels/team", "value": "shop"}]
+    namespace = commands.kubectl.namespace
+    with mutator(f"labeller-{namespace}", change, namespace=namespace, resource="secrets") as configuration:
+        register(configuration)
+        wait_for("the webhook", lambda: "team" in tried(commands.kubectl)["metadata"]["labels"])
+        done = commands.run("secret", "create", commands.secret)
+        rotated = commands.run("secret", "rotate", commands.secret)
+
+    assert (done.code, done.out) == (0, f"{commands.secret}: created\n"), done
+    assert rotated.code == 0, rotated
+    assert commands.kubectl.get("secret", SECRET)["metadata"]["labels"]["team"] == "shop"
+
+
+def tried(kubectl: Kubectl) -> Json:
+    """What the cluster would make of a Secret."""
+    meta = {"name": "tried", "labels": {"a": "b"}}
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {"token": "eA=="}}
+    return kubectl.create(body, "--dry-run=server")
 
 
 def policy(name: str, *, reason: str, expression: str, words: str) -> tuple[Json, Json]:

@@ -104,7 +104,7 @@ def test_argument_list_and_environment_of_a_waiting_command_hold_no_token(comman
         assert process.stdin is not None
         process.stdin.write(token)
         process.stdin.close()
-        wait_for("the new token", lambda: commands.value() == token, timeout_seconds=60)
+        wait_for("the new token", lambda: commands.value() == token)
         seen = b"".join(Path(f"/proc/{process.pid}/{part}").read_bytes() for part in ("cmdline", "environ", "comm"))
         process.kill()
         process.wait()
@@ -198,19 +198,35 @@ def test_api_server_that_quotes_what_it_was_sent_is_not_quoted(
         assert form not in done.out + done.err
 
 
+def test_answer_to_a_write_that_is_not_the_secret_is_not_quoted(
+    commands: Commands, echoing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, token = marker(), marker()
+    monkeypatch.setattr(EchoingServer, "secret", a_secret(old))
+    done = Commands(commands.kubectl, echoing).run("secret", "rotate", "shop/s", "--token-stdin", stdin=token)
+    assert done.code == 2
+    assert "cannot update secrets/s in namespace shop: not confirmed: " in done.err
+    for form in (*forms(old), *forms(token)):
+        assert form not in done.out + done.err
+
+
 def test_fault_of_our_own_is_told_by_places_and_without_a_value(
     commands: Commands, echoing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # No API server sends such managed fields; what is raised for them has been foreseen by no command.
-    meta = {"namespace": "shop", "name": "s", "managedFields": 1}
+    """An answer that no API server gives: the value where the labels belong."""
     old, token = marker(), marker()
-    data = {"token": base64.b64encode(old.encode()).decode()}
-    monkeypatch.setattr(EchoingServer, "secret", {"metadata": meta, "data": data})
+    monkeypatch.setattr(EchoingServer, "secret", a_secret(old, labels=old))
     done = Commands(commands.kubectl, echoing).run("secret", "rotate", "shop/s", "--token-stdin", stdin=token)
     assert done.code == 3
-    assert "internal fault (TypeError)" in done.err
+    assert "internal fault (ValueError)" in done.err
     for form in (*forms(old), *forms(token)):
         assert form not in done.out + done.err
+
+
+def a_secret(token: str, **meta: str) -> Json:
+    labels = {"app.kubernetes.io/managed-by": "dapr-token-injector"}
+    data = {"token": base64.b64encode(token.encode()).decode()}
+    return {"metadata": {"namespace": "shop", "name": "s", "labels": labels, **meta}, "data": data}
 
 
 def test_live_table_is_for_terminals_and_leaves_the_result_alone(commands: Commands) -> None:
@@ -238,7 +254,7 @@ def test_live_table_is_for_terminals_and_leaves_the_result_alone(commands: Comma
                         return process.poll() is not None
                     return False
 
-                wait_for("the end", drained, timeout_seconds=90)
+                wait_for("the end", drained)
                 assert process.stdout is not None
                 result = json.loads(process.stdout.read())
         finally:

@@ -9,6 +9,7 @@ import signal
 import ssl
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,7 +43,8 @@ FAST = ("--leaf-lifetime=4s", "--ca-settle-time=1s", "--ca-lifetime=1h")
 LASTING = ("--leaf-lifetime=5m", *FAST[1:])
 # Creates after which the API server has long taken notice of a changed configuration, which it does within 20 ms.
 ENOUGH = 100
-# Somebody else's change must be undone within this many seconds.
+# Another client's change must be undone within this many seconds, by the log of the replica that does it: kubectl, by
+# which a test sees it, takes seconds of its own on a busy machine.
 HEALED_WITHIN = 5.0
 
 
@@ -56,6 +58,13 @@ def steps(*replicas: Replica) -> list[str]:
     """Steps of the authority's life, by whichever replica."""
     records = [record for replica in replicas for record in replica.records("authority changed")]
     return [record["step"] for record in sorted(records, key=lambda record: str(record["time"]))]
+
+
+def healing(*replicas: Replica, at_least: int) -> list[dt.datetime] | None:
+    """When bundles that another client had changed were written, by whichever replica; None while there are fewer."""
+    records = [record for replica in replicas for record in replica.records("caBundle written")]
+    found = sorted(dt.datetime.fromisoformat(record["time"]) for record in records if record["cause"] == "healed")
+    return found if len(found) >= at_least else None
 
 
 def served(replica: Replica) -> x509.Certificate:
@@ -82,7 +91,7 @@ def test_the_first_replica_fills_the_secret_and_every_bundle(installed: Installa
     wait_until_injecting(installed.kubectl)
     assert replica.metric('ca_phase{phase="steady"}') == 1
     assert replica.metric("ca_bundle_trusted") == 1
-    assert steps(replica) == ["create"]
+    eventually("one step told", lambda: steps(replica) == ["create"], replica)
     for kind in (MUTATING, VALIDATING):
         assert installed.bundle_owners(kind) == {"dapr-token-injector-ca-bundle"}
 
@@ -93,7 +102,7 @@ def test_replicas_that_start_together_agree_on_one_authority(installed: Installa
     for replica in replicas:
         eventually("a ready replica", replica.is_ready, replica)
     assert installed.bundles() == [authority(installed)] * 3
-    assert steps(*replicas) == ["create"]
+    eventually("one step told", lambda: steps(*replicas) == ["create"])
 
 
 def test_rsa_keys_are_made_when_asked_for(installed: Installation) -> None:
@@ -126,9 +135,12 @@ def test_a_bundle_that_somebody_changes_is_healed(installed: Installation, chang
     replicas = [installed.start() for _ in range(2)]
     wanted = [authority(installed)] * 3
 
-    for kind, index in ((MUTATING, 0), (MUTATING, 1), (VALIDATING, 0)):
+    for heals, (kind, index) in enumerate(((MUTATING, 0), (MUTATING, 1), (VALIDATING, 0)), 1):
         installed.set_bundle(kind, index, change)
-        wait_for("the bundle healed", lambda: installed.bundles() == wanted, timeout_seconds=HEALED_WITHIN)
+        changed = dt.datetime.now(dt.UTC)
+        wait_for("the bundle healed", lambda: installed.bundles() == wanted)
+        logged: list[dt.datetime] = eventually("the heal in a log", partial(healing, *replicas, at_least=heals))
+        assert (logged[-1] - changed).total_seconds() < HEALED_WITHIN
 
     def healed() -> float:
         return sum(replica.metric('ca_bundle_writes_total{cause="healed"}') for replica in replicas)
@@ -200,7 +212,7 @@ def test_leaves_are_renewed_and_authorities_rotated_while_pods_are_created(
     assert len({first, second, authority(installed)}) == 3
     # Every leaf was renewed, by each replica, many times; and each saw every authority.
     for replica in replicas:
-        assert len({record["authority"] for record in replica.records("certificate signed")}) == 3
+        assert len({record["authority"] for record in replica.records("certificate signed")}) >= 3
         assert not replica.records("certificates need attention")
 
 
@@ -260,7 +272,8 @@ def test_without_the_right_to_its_secret_a_replica_still_renews(installed: Insta
     before = served(replica).not_valid_after_utc
     wait_until_injecting(installed.kubectl)
     assert replica.is_ready()
-    assert len(replica.records("certificates need attention")) == 1
+    told = [record["problem"] for record in replica.records("certificates need attention")]
+    assert len([one for one in told if 'resource "secrets"' in one]) == 1
     eventually("one more after it", lambda: len(replica.records(words)) > 1, replica)
     assert served(replica).not_valid_after_utc > before
 
@@ -298,7 +311,7 @@ def test_a_secret_that_is_not_ours_is_told_and_left_alone(
     installed.set_secret(None)
     eventually("the Secret restored", lambda: installed.secret().get("ca.crt") == ours["ca.crt"], running)
     eventually("a ready replica", starting.is_ready, starting)
-    assert steps(running)[-1] == "restore"
+    eventually("the step told", lambda: steps(running)[-1] == "restore", running)
 
 
 def test_a_secret_that_is_missing_is_told_and_used_when_it_comes(installed: Installation) -> None:
@@ -359,7 +372,8 @@ def test_an_authority_whose_key_has_leaked_can_be_forgotten_at_once(installed: I
 
 
 def test_ca_rotate_asks_tells_and_waits(installed: Installation) -> None:
-    replica = installed.start(*FAST)
+    # The old authority retires for as long as a leaf lives: longer than a command on a busy machine looks away.
+    replica = installed.start(*LASTING)
     before = authority(installed)
 
     def rotate(*flags: str) -> subprocess.CompletedProcess[str]:
@@ -368,13 +382,13 @@ def test_ca_rotate_asks_tells_and_waits(installed: Installation) -> None:
             [*command, f"--namespace={installed.namespace}", *flags], capture_output=True, text=True, check=False
         )
 
-    done = rotate("--wait", "--timeout=1m", "-o", "json")
+    done = rotate("--wait", "--timeout=2m", "-o", "json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["asked"], told["newAuthoritySigns"]) == (True, True)
     assert authority(installed) != before
     assert "retiring: it signs" in done.stderr
-    assert steps(replica)[:4] == ["create", "add", "seen", "promote"]
+    eventually("its steps told", lambda: steps(replica) == ["create", "add", "seen", "promote"], replica)
 
     nowhere = rotate("--ca-secret-name=none")
     assert nowhere.returncode == 2

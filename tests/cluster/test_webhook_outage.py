@@ -41,6 +41,6 @@ def test_asking_pods_wait_for_its_return_and_others_do_not_notice(
 
     with webhook.restart().process:
         # The ReplicaSet's controller retries with growing pauses, so this takes as long again as the outage did.
-        pods = wait_for("the asking Pods", lambda: pods_of(kubectl, "asking"), timeout_seconds=90)
+        pods = wait_for("the asking Pods", lambda: pods_of(kubectl, "asking"))
 
     assert [tokens(item) for item in pods] == [[token_variable()]] * 2

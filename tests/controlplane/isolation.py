@@ -30,7 +30,7 @@ _REMOVE_GROUPS = """
 import os, sys, time
 while os.read(0, 1):
     pass
-deadline = time.monotonic() + 30
+deadline = time.monotonic() + 80
 left = sys.argv[1:]
 while left and time.monotonic() < deadline:
     for top in left:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Json: TypeAlias = dict[str, Any]
 
 WARNING_PREFIX = "Warning: "
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,19 +8,21 @@ process id.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
 
-from tests.controlplane.errors import ProcessDiedError
+from tests.controlplane.errors import HarnessError, ProcessDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 # A separate interpreter sets the death signal and then becomes the program: code between fork and exec
 # (`preexec_fn`) may deadlock in a process with threads. Its parent may have died before prctl took
@@ -101,9 +103,29 @@ class ManagedProcess:
         return self.popen.wait()
 
 
+# Below those that kernels give to outgoing connections (ip_local_port_range begins at 32768) and NodePorts (30000).
+_PORTS: Final = range(12_000, 30_000)
+_RESERVED: Final[list[int]] = []  # descriptors of the locks; the kernel lets go of them with the process
+
+
 def free_port() -> int:
-    """Return a loopback TCP port that was free a moment ago; whoever loses the race tries another."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a loopback TCP port that is free; no other process of these tests gets it while this one lives.
+
+    Raises:
+        HarnessError: All of them are taken.
+    """
+    folder = Path(f"/tmp/dapr-token-injector-ports-{os.getuid()}")  # noqa: S108 - one for all runs, whatever their TMPDIR
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for port in random.sample(_PORTS, len(_PORTS)):
+        descriptor = os.open(folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(("127.0.0.1", port))
+        except OSError:
+            os.close(descriptor)
+        else:
+            _RESERVED.append(descriptor)
+            return port
+    raise HarnessError("there is no free port")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-START_TIMEOUT_SECONDS = 30.0
+START_TIMEOUT_SECONDS = 120.0
 REQUESTS_METRIC: Final = "dapr_token_injector_admission_requests_total"
 SIDECAR_IMAGE: Final = "example.invalid/daprd:from-daprs-injector"
 

@@ -26,7 +26,7 @@ _REMOVE_FOLDER = """
 import os, shutil, sys, time
 while os.read(0, 1):
     pass
-deadline = time.monotonic() + 10
+deadline = time.monotonic() + 80
 while time.monotonic() < deadline:
     shutil.rmtree(sys.argv[1], ignore_errors=True)
     if not os.path.lexists(sys.argv[1]):

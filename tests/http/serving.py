@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 
 
 class Serving:
-    """One running process. Its log lines are collected as they come."""
+    """One running process. Its log lines are collected as they come.
+
+    The thread that reads the pipe is the one that closes it: a pipe that is closed under a reader breaks the reader.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], files: Files, issuer: Issuer, *, deaf: bool = False) -> None:
+        self.port = self.ops_port = 0  # until it listens
         self.process = process
         self.files = files
         self.issuer = issuer
@@ -36,6 +40,9 @@ class Serving:
         self._deaf = deaf
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def wait_until_listening(self) -> None:
+        """Wait for the ports."""
         listening = self.wait_for_line("listening")
         self.port = int(listening["port"])
         self.ops_port = int(listening["ops_port"])
@@ -81,7 +88,7 @@ class Serving:
         self.process.send_signal(signal.SIGTERM)
 
     def exit_code(self) -> int:
-        """Wait for the end."""
+        """Wait for the end, and for the last line of the log."""
         code = self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
         return code
@@ -94,10 +101,12 @@ class Serving:
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line.decode().rstrip("\n"))
-            if self._deaf and "listening" in self.lines[-1]:
-                return
+        with self.process.stderr as pipe:
+            for line in pipe:
+                self.lines.append(line.decode().rstrip("\n"))
+                if self._deaf and "listening" in self.lines[-1]:
+                    self.process.wait()  # the pipe stays open, and full, for as long as the process lives
+                    return
 
 
 @contextmanager
@@ -119,13 +128,15 @@ def serving(
     ]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DAPR_TOKEN_INJECTOR_")}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
-    with process:
+    server = Serving(process, files, issuer, deaf=deaf)
+    try:
+        server.wait_until_listening()
+        yield server
+    finally:
+        # The signal that skips the wait, and still lets it end well.
+        process.send_signal(signal.SIGINT)
         try:
-            yield Serving(process, files, issuer, deaf=deaf)
-        finally:
-            # The signal that skips the wait, and still lets it end well.
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        server.exit_code()

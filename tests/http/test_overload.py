@@ -88,7 +88,8 @@ def is_served(connection: Connection) -> bool:
 
 
 def test_h11_idle_connections_alone_shed_nothing(tmp_path: Path) -> None:
-    with serving(tmp_path) as server, ExitStack() as stack:
+    # Other programs of a busy machine, too, hold up the loop for a quarter of a second, the default.
+    with serving(tmp_path, "--max-lag", "5") as server, ExitStack() as stack:
         idle = [stack.enter_context(server.connect()) for _ in range(IDLE)]
         assert all(connection.request(review()).status == 200 for connection in idle)
         assert server.sample("connections") == IDLE

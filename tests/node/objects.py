@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.cluster.objects import SECRET
+from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
     from tests.controlplane.kubectl import Json, Kubectl
@@ -73,7 +74,13 @@ def roll_out(kubectl: Kubectl, deployment: Json) -> Json:
     """Apply a Deployment and return its Pod once it is ready."""
     name = deployment["metadata"]["name"]
     kubectl.apply(deployment)
-    done = kubectl.try_run("rollout", "status", f"deployment/{name}", "--timeout=50s")
-    (pod,) = kubectl.list("pods", f"--selector=app={APP_LABEL}")
-    assert done.returncode == 0, (done, pod["status"])
+    selector = f"--selector=app={APP_LABEL}"
+    status = ("rollout", "status", f"deployment/{name}", "--timeout=30s")
+    wait_for(
+        f"the rollout of {name}",
+        lambda: kubectl.try_run(*status).returncode == 0,
+        timeout_seconds=240,
+        describe=lambda: str([pod["status"] for pod in kubectl.list("pods", selector)]),
+    )
+    (pod,) = [pod for pod in kubectl.list("pods", selector) if "deletionTimestamp" not in pod["metadata"]]
     return pod

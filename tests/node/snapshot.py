@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from tests.controlplane.polling import wait_for
+
 if TYPE_CHECKING:
     from tests.controlplane.kubectl import Json, Kubectl
 
@@ -20,7 +22,26 @@ _VOLATILE: Final = ("resourceVersion", "managedFields", "generation")
 
 
 def take(kubectl: Kubectl) -> dict[str, str]:
-    """Return every object's content by `resource namespace/name`, without its status and what counts its writes."""
+    """Return every object's content by `resource namespace/name`, without its status and what counts its writes.
+
+    Waits for namespaces of earlier tests that are ending: their objects go while others look.
+    """
+    wait_for("no namespace that is ending", lambda: not _ending(kubectl), describe=lambda: str(_ending(kubectl)))
+    return _contents(kubectl)
+
+
+def differences(kubectl: Kubectl, before: dict[str, str]) -> list[str]:
+    """Return what is there now and was not, what is gone, and what changed."""
+    after = _contents(kubectl)
+    return sorted(name for name in after.keys() | before.keys() if after.get(name) != before.get(name))
+
+
+def _ending(kubectl: Kubectl) -> list[str]:
+    found = kubectl.list("namespaces")
+    return [one["metadata"]["name"] for one in found if "deletionTimestamp" in one["metadata"]]
+
+
+def _contents(kubectl: Kubectl) -> dict[str, str]:
     listed = kubectl.run("api-resources", "--verbs=list", "--output=name").stdout.split()
     resources = ",".join(sorted(set(listed) - _RESTLESS))
     items: list[Json] = json.loads(kubectl.run("get", resources, "--all-namespaces", "--output=json").stdout)["items"]

@@ -75,11 +75,13 @@ def test_interrupted_run_leaves_nothing_and_does_not_disturb_another(
         run.kill()
         run.wait()
 
-    wait_for("its processes gone", lambda: not any(map(is_running, processes)), timeout_seconds=60)
-    wait_for("its network gone", lambda: not in_network(Path(network)), timeout_seconds=60)
-    wait_for("its folders gone", lambda: not any(Path(folder).exists() for folder in folders), timeout_seconds=60)
-    wait_for("its groups gone", lambda: not groups_of(run.pid), timeout_seconds=60)
+    wait_for("its processes gone", lambda: not any(map(is_running, processes)))
+    wait_for("its network gone", lambda: not in_network(Path(network)))
+    wait_for("its folders gone", lambda: not any(Path(folder).exists() for folder in folders))
+    wait_for("its groups gone", lambda: not groups_of(run.pid))
     assert what_a_host_has() == host
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    assert [line for line in mounts if f"{PREFIX}{run.pid}-" in line] == []
     own.own.node.ensure_running()
     with own.entered():
         assert own.kubectl.get("node", "node")["metadata"]["name"] == "node"
@@ -104,12 +106,17 @@ def descendants(pid: int) -> list[int]:
     """Return the children of a process, and theirs."""
     children: list[int] = []
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        children += map(int, file.read_text().split())
+        with contextlib.suppress(OSError):  # it ended
+            children += map(int, file.read_text().split())
     return [*children, *(below for child in children for below in descendants(child))]
 
 
 def name_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().strip()
+    """Return a process's name; nothing when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def is_running(pid: int) -> bool:
@@ -138,6 +145,5 @@ def what_a_host_has() -> dict[str, object]:
     return {
         "links": [line.split()[0] for line in links.splitlines()],
         "folders": {folder: sorted(map(str, Path(folder).iterdir())) for folder in folders if Path(folder).is_dir()},
-        "mounts": [line for line in Path("/proc/self/mounts").read_text().splitlines() if PREFIX in line],
         "rules": subprocess.run(["iptables-save"], capture_output=True, text=True, check=False).stdout.count("KUBE"),
     }

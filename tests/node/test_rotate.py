@@ -111,10 +111,14 @@ class Clients:
 
     def _follow(self, name: str) -> None:
         command = [*self.kubectl.command(), "logs", "--follow", name, "--container=app"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                self.last[name] = json.loads(line)
+        returncode = 0
+        # A connection to a kubelet that is busy may break: from the beginning, until the Pod is gone.
+        while returncode == 0 and not self.last.get(name, {}).get("ended") and not self.over.is_set():
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    self.last[name] = json.loads(line)
+            returncode = process.returncode
 
     def are_busy(self, *, but: frozenset[str] = frozenset()) -> bool:
         """Whether as many clients as there are replicas have made their calls, leaving some out."""

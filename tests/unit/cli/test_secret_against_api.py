@@ -304,9 +304,9 @@ def test_rotation_that_is_ended_shows_the_cursor_again_and_says_how_to_go_on(
                     shown.extend(os.read(controller, 65536))
                 return what in shown
 
-            wait_for("the live table", lambda: has_shown(b"restarting"), timeout_seconds=60)
+            wait_for("the live table", lambda: has_shown(b"restarting"))
             process.send_signal(number)
-            wait_for("the end", lambda: has_shown(b"--resume") and process.poll() is not None, timeout_seconds=60)
+            wait_for("the end", lambda: has_shown(b"--resume") and process.poll() is not None)
             has_shown(b"")
             code = process.returncode
     finally:

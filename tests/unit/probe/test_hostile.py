@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pytest
 
 from injector.cli.main import main
+from tests.controlplane.processes import free_port
 from tests.unit.probe import http2
 from tests.unit.probe.http2 import END_HEADERS, END_STREAM, HEADERS, fields, frame, grpc, head, message, tail
 from tests.unit.probe.servers import MARKER, REFUSAL, page, saying, serving, silent
@@ -255,7 +256,7 @@ def two_addresses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("two_addresses")
 def test_open_door_behind_a_closed_one_is_found(ask: Ask) -> None:
-    with serving(saying(REFUSAL)) as at, serving(saying(OPEN), host="127.0.0.2", port=at):
+    with serving(saying(REFUSAL), port=free_port()) as at, serving(saying(OPEN), host="127.0.0.2", port=at):
         code, targets = ask(f"http://shop.example:{at}")
 
     assert code == 1
@@ -280,8 +281,7 @@ def test_address_where_nothing_listens_is_left_out(scheme: str, ask: Ask) -> Non
 
 @pytest.mark.usefixtures("two_addresses")
 def test_name_with_no_listener_at_all_is_one_line(ask: Ask) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        at = taken.getsockname()[1]
+    at = free_port()
     code, targets = ask(f"http://shop.example:{at}")
 
     assert code == 2

@@ -97,7 +97,7 @@ def make_listener(real: socket.socket, error: OSError | None = None) -> tuple[Li
 
 
 async def until(probe: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not probe():  # noqa: ASYNC110 - a counter of a plain object tells nobody when it changes
             await asyncio.sleep(0.005)
 

@@ -1,0 +1,48 @@
+"""No test waits for less time than a busy machine may need: the deadline of a wait is no assertion."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TESTS: Final = Path(__file__).parents[1]
+WAITS: Final = {"wait_for", "eventually"}
+LEAST_SECONDS: Final = 90
+
+
+def short_waits(source: str) -> Iterator[int]:
+    """Lines with a wait whose deadline, written there or in a constant of the module, is too short."""
+    tree = ast.parse(source)
+    constants = {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Constant)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call) or getattr(call.func, "id", getattr(call.func, "attr", "")) not in WAITS:
+            continue
+        for keyword in call.keywords:
+            value = keyword.value
+            seconds = constants.get(value.id) if isinstance(value, ast.Name) else getattr(value, "value", None)
+            if keyword.arg == "timeout_seconds" and isinstance(seconds, (int, float)) and seconds < LEAST_SECONDS:
+                yield call.lineno
+
+
+def test_no_wait_of_a_test_is_shorter_than_a_busy_machine_needs() -> None:
+    found = {
+        str(path.relative_to(TESTS)): lines
+        for path in sorted(TESTS.rglob("*.py"))
+        if (lines := list(short_waits(path.read_text("utf-8"))))
+    }
+    assert found == {}
+
+
+def test_short_wait_is_found_by_value_and_by_name() -> None:
+    source = 'SHORT = 5\nwait_for("x", y, timeout_seconds=30)\nself.wait_for("x", y, timeout_seconds=SHORT)\n'
+    assert list(short_waits(source + 'wait_for("x", y, timeout_seconds=90)\nwait_for("x", y)\n')) == [2, 3]
