@@ -9,7 +9,6 @@ API server sends none.
 from __future__ import annotations
 
 import re
-from itertools import islice
 from typing import Final
 
 # Levels that are kept. The deepest level that a rule reads is the sixteenth: a selector in a CronJob's Pod template.
@@ -61,6 +60,7 @@ def _openings(text: bytes | bytearray, found: re.Match[bytes]) -> int:
 
 def _after_openings(text: bytes | bytearray, at: int, count: int) -> int:
     """Where the text goes on after `count` opening brackets, which are there."""
-    for found in islice(_OPENING.finditer(text, at), count):
-        at = found.end()
+    found = _OPENING.finditer(text, at)
+    for _ in range(count):
+        at = next(found).end()
     return at
