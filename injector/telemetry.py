@@ -278,7 +278,12 @@ BUCKETS: Final = (
 )  # fmt: skip
 
 # Reasons that go with each decision: the bounded set of label values.
-_DENIALS: Final = (Reason.INVALID_SECRET_NAME, Reason.INVALID_SECRET_KEY, Reason.SECRET_NOT_ALLOWED)
+_DENIALS: Final = (
+    Reason.INVALID_SECRET_NAME,
+    Reason.INVALID_SECRET_KEY,
+    Reason.SECRET_NOT_ALLOWED,
+    Reason.TOO_MANY_CONTAINERS,
+)
 DECISIONS: Final = tuple(
     (
         Verdict.INJECT if reason is Reason.INJECTED else Verdict.DENY if reason in _DENIALS else Verdict.SKIP,

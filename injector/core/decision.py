@@ -117,6 +117,8 @@ def decide_pod(pod: Pod, policy: Policy, *, use_default: bool) -> Decision:
         return Deny(error.problems[0].reason, error.problems, warnings)
     if request is None:
         return Skip(Reason.NO_TOKEN_REQUESTED, warnings)
+    if _containers(pod) > names.MAX_CONTAINERS:
+        return Deny(Reason.TOO_MANY_CONTAINERS, (_TOO_MANY,), warnings)
     planned = plan.build(pod, request, policy)
     warnings = _limited((*warnings, *planned.warnings), planned.more_warnings)
     if planned.problems:
@@ -126,6 +128,18 @@ def decide_pod(pod: Pod, policy: Policy, *, use_default: bool) -> Decision:
     if planned.kept:
         return Skip(Reason.KEPT, warnings, _kept(planned))
     return Skip(Reason.UP_TO_DATE if planned.has_target else Reason.NO_SIDECAR, warnings)
+
+
+def _containers(pod: Pod) -> int:
+    return sum(len(part or ()) for part in (pod.spec.containers, pod.spec.initContainers)) if pod.spec else 0
+
+
+_TOO_MANY: Final = Problem(
+    "spec.containers",
+    Reason.TOO_MANY_CONTAINERS,
+    f"the Pod has more than {names.MAX_CONTAINERS} containers, which no cluster can store",
+    f"more than {names.MAX_CONTAINERS} containers",
+)
 
 
 def audit(decision: Decision) -> dict[str, str]:

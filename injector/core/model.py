@@ -49,6 +49,7 @@ class Reason(StrEnum):
     INVALID_SECRET_NAME = "invalid-secret-name"
     INVALID_SECRET_KEY = "invalid-secret-key"
     SECRET_NOT_ALLOWED = "secret-not-allowed"
+    TOO_MANY_CONTAINERS = "too-many-containers"
 
 
 class Verdict(StrEnum):

@@ -90,6 +90,12 @@ MAX_RECORD_ENTRY: Final = 1024
 # Less than any entry of our record takes: `{"container":"","env":"","name":"","key":""},` without what is in it.
 MIN_RECORD_ENTRY: Final = 42
 
+# --- bounds, in numbers ---
+# Containers of a Pod, both lists together. etcd stores no object above 1.5 MiB by default, and an API server adds about
+# 130 bytes of defaults to each container, so that no Pod with so many can be stored:
+# https://etcd.io/docs/v3.6/dev-guide/limit/
+MAX_CONTAINERS: Final = 16_384
+
 # --- bounds, in characters ---
 # A DNS subdomain: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names
 MAX_SECRET_NAME: Final = 253

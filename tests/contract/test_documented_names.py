@@ -30,6 +30,7 @@ VERDICTS: Final = {
     Reason.INVALID_SECRET_NAME: "deny",
     Reason.INVALID_SECRET_KEY: "deny",
     Reason.SECRET_NOT_ALLOWED: "deny",
+    Reason.TOO_MANY_CONTAINERS: "deny",
 }
 
 

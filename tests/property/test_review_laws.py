@@ -29,7 +29,7 @@ AUDIT_KEYS = {
     "would-inject-app",
     "would-deny",
 }
-DENIALS = {"invalid-secret-name", "invalid-secret-key", "secret-not-allowed"}
+DENIALS = {"invalid-secret-name", "invalid-secret-key", "secret-not-allowed", "too-many-containers"}
 VALID = (
     encode(review(pod(asking(app_containers="*", status="{}"), [sidecar(literal_env("x")), sidecar()]))),
     encode(review(workload(pod()))),

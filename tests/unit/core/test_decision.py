@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from injector.core import names
 from injector.core.decision import Decision, Deny, Inject, Skip, audit, decide, decide_pod
 from injector.core.errors import MalformedObjectError, PolicyGapError, Problem
 from injector.core.model import Annotations, Conflict, Endpoint, ObjectMeta, Pod, Policy, Reason
@@ -158,6 +159,19 @@ def test_bad_annotations_are_denied(annotations: Json, reason: Reason) -> None:
     assert isinstance(found, Deny)
     assert found.reason is reason
     assert found.warnings == (f"dapr.io/env sets {API} in clear text; it was left as it is; use a Secret",)
+
+
+@pytest.mark.parametrize(("more", "reason"), [(0, Reason.INJECTED), (1, Reason.TOO_MANY_CONTAINERS)])
+def test_pod_with_more_containers_than_can_be_stored_is_denied(more: int, reason: Reason) -> None:
+    apps = [{"name": "c"}] * (names.MAX_CONTAINERS - 2 + more)
+    made = pod(asking(), [sidecar(), *apps])
+    made["spec"]["initContainers"] = [{"name": "i"}]
+    found = decided(made)
+
+    assert found.reason is reason
+    if isinstance(found, Deny):
+        assert found.message == "the Pod has more than 16384 containers, which no cluster can store"
+        assert audit(found) == {"denied": "too-many-containers:spec.containers"}
 
 
 def test_kept_reference_off_the_list_is_denied_with_all_warnings() -> None:
