@@ -71,7 +71,7 @@ class TokenError(InjectorError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem of an annotation or field: `message` says what, where, and what is allowed; `brief` fits a warning."""
+    """One problem of an annotation or field: `message` says what is wrong and allowed; `brief` fits a warning."""
 
     annotation: str
     reason: Reason
