@@ -183,7 +183,7 @@ def test_answer_tells_everything_that_is_there() -> None:
 
 
 def test_deep_review_is_decoded_from_what_was_cut() -> None:
-    deep = as_json(review(pod())).replace(b'"name":"web"', b'"managedFields":' + b"[" * 5000 + b"]" * 5000, 1)
+    deep = as_json(review(pod())).replace(b'"name":"web"', b'"managedFields":' + b"[" * 100_000 + b"]" * 100_000, 1)
 
     found, decoded = read(deep, MUTATE)
 
