@@ -43,6 +43,7 @@ from injector.kube.errors import (
     UnknownContextError,
     of_refusal,
 )
+from injector.kube.oidc import Loader
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS, SECRETS, Resource
 
 if TYPE_CHECKING:
@@ -129,9 +130,9 @@ class Api:
 
         async def load() -> None:
             with _complaints() as complaints:
-                await config.load_kube_config(  # type: ignore[no-untyped-call] # as in close
-                    config_file=path, context=context, client_configuration=configuration, persist_config=False
-                )
+                merged = config.kube_config.KubeConfigMerger(_place(path)).config  # type: ignore[no-untyped-call] # as in close
+                loader = Loader(config_dict=merged, config_base_path=None, active_context=context)  # type: ignore[no-untyped-call]
+                await loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
             if complaints:  # the official client would go on without credentials
                 raise config.ConfigException(f"its credential plugin does not work: {denials.masked(complaints[0])}")
 
@@ -533,12 +534,16 @@ def _complaints() -> Iterator[list[str]]:
 def _contexts(path: str | None) -> tuple[dict[str, Object], str]:
     """A kubeconfig's contexts by name, and the current one's name; none when it cannot be read."""
     try:
-        place = str(Path(path or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser())
-        told = config.kube_config.KubeConfigMerger(place).config.value  # type: ignore[no-untyped-call] # as in close
+        told = config.kube_config.KubeConfigMerger(_place(path)).config.value  # type: ignore[no-untyped-call] # as in close
         contexts = {str(one["name"]): one.value for one in told.get("contexts") or ()}
         return contexts, str(told.get("current-context") or "")
     except Exception:  # noqa: BLE001 - as in `from_kubeconfig`, which says what is wrong
         return {}, ""
+
+
+def _place(path: str | None) -> str:
+    """Where a kubeconfig is, as the official client takes it: several files are parted as in KUBECONFIG."""
+    return str(Path(path or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser())
 
 
 def _missing(path: str | None) -> str:
