@@ -36,7 +36,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from injector.core import names
 from injector.core.claims import BadClaimError, lifetime
-from injector.core.errors import InjectorError
+from injector.core.errors import ConfigError, ConfigProblem
 from injector.core.model import Conflict, Policy
 from injector.core.request import app_containers, is_allowed, is_secret_key, is_secret_name
 from injector.regular_files import read_regular
@@ -48,27 +48,6 @@ if TYPE_CHECKING:
     from ruamel.yaml.nodes import Node
 
 ENV_PREFIX: Final = "DAPR_TOKEN_INJECTOR_"
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigProblem:
-    """One bad key: `where` names the flag, the variable or the file and line; `what` says what is wrong and allowed."""
-
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
-
-
-class ConfigError(InjectorError):
-    """The process cannot start as it was asked to; `problems` holds every reason."""
-
-    reason = "bad-configuration"
-
-    def __init__(self, problems: Sequence[ConfigProblem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = tuple(problems)
 
 
 class TlsMode(StrEnum):

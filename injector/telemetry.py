@@ -28,10 +28,10 @@ from prometheus_client.registry import Collector
 
 from injector import __version__
 from injector.core.model import Reason, Verdict
+from injector.frames import frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
 
     from injector.core.admit import Admission
 
@@ -219,16 +219,6 @@ def _word(value: object) -> str:
     text = msgspec.json.encode(value).decode()
     bare = text.strip('"')
     return bare if re.fullmatch(r"[^\s\"\\]+", bare) else text
-
-
-def frames(trace: TracebackType | None) -> list[str]:
-    """Where an exception passed, outermost first: file, line and function, and no value of any variable."""
-    found: list[str] = []
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        found.append(f"{os.path.basename(code.co_filename)}:{trace.tb_lineno} {code.co_name}")  # noqa: PTH119 - a name only
-        trace = trace.tb_next
-    return found
 
 
 def set_up_logging(sink: LogSink, level: str, *, as_json: bool) -> logging.Logger:

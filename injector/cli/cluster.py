@@ -6,7 +6,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from injector.config import ConfigError, ConfigProblem, flag
+from injector.config import flag
+from injector.core.errors import ConfigError, ConfigProblem
 from injector.kube.client import Api
 from injector.kube.own_objects import OwnObjects
 

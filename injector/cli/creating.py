@@ -97,24 +97,39 @@ def create(  # noqa: PLR0913 - one parameter per option
     if value is not None:
         given.refuse(minting.NAMES, "the token is there already, and none is made")
     supplied = None if value is None else tokens.supplied(value, now=int(time.time()))
+    run = _Run(key, direction, namespace_selector)
     minter = Minter.of(options)
-    run = _Run(Connect.of(options), key, direction, namespace_selector)
+    connect = Connect.of(options)
     if dry_run == "client":
-        _tell(dict.fromkeys(run.resolve(refs), "would-create"), {}, key, output)
+        resolved = refs if namespace_selector is None else kubeconfig.run(connect, lambda api: run.resolve(api, refs))
+        _report(dict.fromkeys(resolved, "would-create"), {}, key, output)
         return Exit.FINE
-    there = run.look(refs)
-    tried = run.write({ref: _PLACEHOLDER for ref, found in there.items() if found is None}, dry_run=True)
-    missing = [ref for ref, told in tried.items() if told != _EXISTS]
-    outcome = {**tried, **dict.fromkeys(missing, "would-create")}
-    if dry_run is None and missing:
-        known = [found for found in there.values() if found is not None]
-        maker = _Maker(supplied, minter.with_keys(options, run.connect) if supplied is None else minter, known, key)
-        outcome |= run.write({ref: maker(ref.namespace, same=same) for ref in missing}, dry_run=False)
-        if maker.has_made and maker.note is not None:
-            click.echo(f"note: {maker.note}", err=True)
-    there |= {ref: run.read(ref) for ref, told in outcome.items() if told == _EXISTS}  # made by somebody else meanwhile
-    _tell(outcome, {ref: found.secret for ref, found in there.items() if found is not None}, key, output)
-    return Exit.FINDINGS if any(there.values()) or _EXISTS in outcome.values() else Exit.FINE
+
+    async def work(api: Api) -> tuple[dict[SecretRef, str], dict[SecretRef, _There | None]]:
+        there = await run.look(api, refs)
+        tried = await run.write(api, {ref: _PLACEHOLDER for ref, found in there.items() if found is None}, dry_run=True)
+        missing = [ref for ref, outcome in tried.items() if outcome != _EXISTS]
+        outcomes = {**tried, **dict.fromkeys(missing, "would-create")}
+        if dry_run is None and missing:
+            known = [found for found in there.values() if found is not None]
+            maker = _Maker(supplied, minter if supplied else await minter.with_keys(options, api), known, key)
+            made = {ref: maker(ref.namespace, same=same) for ref in missing}
+            outcomes |= await run.write(api, made, dry_run=False)
+            if maker.has_made and maker.note is not None:
+                click.echo(f"note: {maker.note}", err=True)
+        # Created by another process in the meantime.
+        there |= {ref: await _read(api, ref) for ref, outcome in outcomes.items() if outcome == _EXISTS}
+        return outcomes, there
+
+    try:
+        outcomes, there = kubeconfig.run(connect, work)
+    except click.ClickException as error:
+        if not run.created:
+            raise
+        done = f"{run.created} of {run.wanted} Secrets were created before, and stay"
+        raise click.ClickException(f"{error.message}; {done}") from None
+    _report(outcomes, {ref: found.secret for ref, found in there.items() if found is not None}, key, output)
+    return Exit.FINDINGS if any(there.values()) or _EXISTS in outcomes.values() else Exit.FINE
 
 
 # What the dry run sends.
@@ -130,67 +145,51 @@ class _There:
     object: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Run:
-    """What is to be created, and how it is reached."""
+    """What to create; `created` of `wanted` Secrets were, also when an error ended it."""
 
-    connect: Connect
     key: str
     direction: str
     selector: str | None
+    created: int = 0
+    wanted: int = 0
 
-    def resolve(self, refs: Sequence[SecretRef]) -> Sequence[SecretRef]:
-        """The Secrets by namespace; no API server is asked without a selector."""
-        if self.selector is None:
-            return refs
-        return kubeconfig.run(self.connect, lambda api: targets.resolve(api, refs, self.selector))
+    async def resolve(self, api: Api, refs: Sequence[SecretRef]) -> Sequence[SecretRef]:
+        """The Secrets by namespace."""
+        return await targets.resolve(api, refs, self.selector)
 
-    def look(self, refs: Sequence[SecretRef]) -> dict[SecretRef, _There | None]:
-        """What is there already, Secret by Secret.
+    async def look(self, api: Api, refs: Sequence[SecretRef]) -> dict[SecretRef, _There | None]:
+        """What exists already, Secret by Secret.
 
         Raises:
-            click.ClickException: A namespace is not there, or the API server refuses.
+            click.ClickException: A namespace does not exist.
         """
+        found = await self.resolve(api, refs)
+        for namespace in sorted({ref.namespace for ref in found}):
+            await _check_namespace(api, namespace)
+        return {ref: await _read(api, ref) for ref in found}
 
-        async def work(api: Api) -> dict[SecretRef, _There | None]:
-            found = await targets.resolve(api, refs, self.selector)
-            for namespace in sorted({ref.namespace for ref in found}):
-                await _check_namespace(api, namespace)
-            return {ref: await _read(api, ref) for ref in found}
-
-        return kubeconfig.run(self.connect, work)
-
-    def read(self, ref: SecretRef) -> _There | None:
-        """One Secret."""
-        return kubeconfig.run(self.connect, lambda api: _read(api, ref))
-
-    def write(self, tokens_by_secret: Mapping[SecretRef, Minted], *, dry_run: bool) -> dict[SecretRef, str]:
-        """Create them; one that somebody else created a moment ago is left as it is.
+    async def write(
+        self, api: Api, tokens_by_secret: Mapping[SecretRef, Minted], *, dry_run: bool
+    ) -> dict[SecretRef, str]:
+        """Create them; one that another process created a moment ago is left as it is.
 
         Raises:
-            click.ClickException: The API server refuses; says how many were created.
+            click.ClickException: A namespace does not exist.
         """
         outcome: dict[SecretRef, str] = {}
-
-        async def work(api: Api) -> None:
-            for ref, minted in tokens_by_secret.items():
-                body = writing.fresh(ref, self.key, minted, self.direction)
-                try:
-                    await api.create(SECRETS, body, ref.namespace, dry_run=dry_run)
-                    outcome[ref] = "created"
-                except AlreadyExistsError:
-                    outcome[ref] = _EXISTS
-                except NotFoundError:  # who may not see namespaces hears of it here
-                    raise targets.no_namespace(ref.namespace) from None
-
-        try:
-            kubeconfig.run(self.connect, work)
-        except click.ClickException as error:
-            done = sum(told == "created" for told in outcome.values())
-            if dry_run or not done:
-                raise
-            told = f"{error.message}; {done} of {len(tokens_by_secret)} Secrets were created before, and stay"
-            raise click.ClickException(told) from None
+        self.wanted = len(tokens_by_secret)
+        for ref, minted in tokens_by_secret.items():
+            body = writing.fresh(ref, self.key, minted, self.direction)
+            try:
+                await api.create(SECRETS, body, ref.namespace, dry_run=dry_run)
+                outcome[ref] = "created"
+                self.created += not dry_run
+            except AlreadyExistsError:
+                outcome[ref] = _EXISTS
+            except NotFoundError:  # the first to say so to a user who may not see namespaces
+                raise targets.no_namespace(ref.namespace) from None
         return outcome
 
 
@@ -296,7 +295,7 @@ def _print_manifests(
     return Exit.FINE
 
 
-def _tell(outcome: Mapping[SecretRef, str], there: Mapping[SecretRef, TokenSecret], key: str, output: str) -> None:
+def _report(outcome: Mapping[SecretRef, str], there: Mapping[SecretRef, TokenSecret], key: str, output: str) -> None:
     rows = []
     for ref in sorted({*outcome, *there}):
         secret = there.get(ref)

@@ -16,12 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from injector.config import ConfigError
-from injector.core.claims import BadClaimError
-from injector.core.errors import TokenError
+from injector.core.errors import ConfigError, InjectorError
 from injector.core.request import could_be_token
-from injector.kube.errors import KubeError
-from injector.telemetry import frames
+from injector.frames import frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             click.echo(f"Error: {problem}", err=True)
         return Exit.USAGE
-    except (KubeError, TokenError, BadClaimError) as error:
+    except InjectorError as error:
         click.echo(f"Error: {error}", err=True)
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):

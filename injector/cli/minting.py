@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from injector.cli.signingkeys import store_of
+from injector.cli import kubeconfig
 from injector.core import claims
 from injector.core.claims import Wanted
+from injector.core.ownership import SecretRef
+from injector.core.request import is_secret_name
 from injector.tokens import keyring, minting
+from injector.tokens.key_stores import FileKeyStore, KeyStoreError
 from injector.tokens.keyring import Algorithm, BadKeyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from injector.cli.kubeconfig import Connect
-    from injector.cli.signingkeys import Store
+    from injector.kube.client import Api
+    from injector.tokens.key_stores import KeyStore, StoredKeys
     from injector.tokens.keyring import Keyring
     from injector.tokens.minting import Minted
 
@@ -122,13 +128,18 @@ class Minter:
             claims.build(minter.wanted(claims.SUBJECT), now=0, jti="")  # refused before a key is made for it
         return minter
 
-    def with_keys(self, options: Mapping[str, Any], connect: Connect) -> Minter:
-        """With the signing key that the options name; made or rotated if they say so.
+    async def with_keys(self, options: Mapping[str, Any], api: Api | None) -> Minter:
+        """Return it with the signing key that the options name, created or rotated if they say so.
+
+        Args:
+            options: The values of the options above.
+            api: The API server; None is enough where `needs_cluster` is false.
 
         Raises:
             click.UsageError: It cannot be used.
+            KubeError: The API server refuses.
         """
-        return replace(self, keys=_keys(options, connect))
+        return replace(self, keys=await _keys(options, api))
 
     def __call__(self, namespace: str | None = None) -> Minted:
         """A new token, for a namespace if there is one.
@@ -160,14 +171,59 @@ class Minter:
         )
 
 
+SECRET_PREFIX: Final = "secret:"
+
+
+def run(text: str | None, connect: Connect, work: Callable[[Api | None], Awaitable[_T]]) -> _T:
+    """Do work that reads the signing key `text`, with an API server only if the key is in one.
+
+    Raises:
+        click.ClickException: The API server refuses or gives no answer.
+    """
+    if text is not None and text.startswith(SECRET_PREFIX):
+        return kubeconfig.run(connect, work)
+
+    async def alone() -> _T:
+        return await work(None)
+
+    return asyncio.run(alone())
+
+
 def read_keys(text: str, algorithm: str | None, connect: Connect) -> Keyring:
-    """The keys in a file or Secret.
+    """Return the keys in a file or Secret.
 
     Raises:
         click.UsageError: There are none, or they cannot be used.
     """
-    store = store_of(text, connect)
-    return _parsed(store, store.read(), algorithm)
+
+    async def work(api: Api | None) -> Keyring:
+        store = _store_of(text, api)
+        try:
+            return _parsed(store, await _read(store), algorithm)
+        except KeyStoreError as error:
+            raise click.UsageError(f"--signing-key {error}") from None
+
+    return run(text, connect, work)
+
+
+def _store_of(text: str, api: Api | None) -> KeyStore:
+    """The store that `FILE` or `secret:NAMESPACE/NAME` means."""
+    if not text.startswith(SECRET_PREFIX):
+        return FileKeyStore(Path(text))
+    namespace, slash, name = text.removeprefix(SECRET_PREFIX).partition("/")
+    if not slash or not is_secret_name(namespace) or not is_secret_name(name):
+        raise click.UsageError(f"--signing-key: {SECRET_PREFIX} needs a namespace and a name: {SECRET_PREFIX}shop/key")
+    from injector.tokens.secret_key_store import SecretKeyStore  # noqa: PLC0415 - the client is slow to import
+
+    if api is None:
+        raise TypeError("a key in a Secret needs an API server")
+    return SecretKeyStore(api, SecretRef(namespace, name))
+
+
+async def _read(store: KeyStore) -> StoredKeys | None:
+    if isinstance(store, FileKeyStore) and store.is_readable_by_others():
+        click.echo(f"note: {store.name} can be read by users other than its owner; chmod 600 it", err=True)
+    return await store.read()
 
 
 def _refuse_jwt_options(options: Mapping[str, Any]) -> None:
@@ -196,7 +252,7 @@ def _extra(told: Sequence[str]) -> dict[str, str]:
     return extra
 
 
-def _keys(options: Mapping[str, Any], connect: Connect) -> Keyring | None:
+async def _keys(options: Mapping[str, Any], api: Api | None) -> Keyring | None:
     text, algorithm = options["signing_key"], options["alg"]
     create, rotate = options["create_key"], options["rotate_key"]
     if text is None:
@@ -207,32 +263,37 @@ def _keys(options: Mapping[str, Any], connect: Connect) -> Keyring | None:
         return (
             None if algorithm in {None, Algorithm.ED25519} else _attempt("--alg", lambda: keyring.generate(algorithm))
         )
-    store = store_of(text, connect)
-    with store.locked() if create or rotate else nullcontext():
-        content = store.read()
-        if content is None and create:
-            made = _attempt("--create-key", lambda: keyring.generate(Algorithm(algorithm or Algorithm.ED25519)))
-            if store.create(made.dump()):
-                click.echo(f"made a signing key: {store.name}", err=True)
-                return made
-            content = store.read()  # somebody else was faster: one key is enough
-        keys = _parsed(store, content, algorithm)
-        _attempt(f"--signing-key {store.name}", lambda: keys.signing)
-        return _rotated(store, keys) if rotate else keys
+    store = _store_of(text, api)
+    try:
+        with store.locked() if create or rotate else nullcontext():
+            return await _kept_keys(store, algorithm, create=create, rotate=rotate)
+    except KeyStoreError as error:
+        raise click.UsageError(f"--signing-key {error}") from None
 
 
-def _rotated(store: Store, keys: Keyring) -> Keyring:
+async def _kept_keys(store: KeyStore, algorithm: str | None, *, create: bool, rotate: bool) -> Keyring:
+    found = await _read(store)
+    if found is None and create:
+        made = _attempt("--create-key", lambda: keyring.generate(Algorithm(algorithm or Algorithm.ED25519)))
+        if await store.create(made.dump()):
+            click.echo(f"made a signing key: {store.name}", err=True)
+            return made
+        found = await store.read()  # another process was faster: one key is enough
+    keys = _parsed(store, found, algorithm)
+    _attempt(f"--signing-key {store.name}", lambda: keys.signing)
+    if not rotate or found is None:
+        return keys
     rotated = _attempt(f"--signing-key {store.name}", keys.rotated)
-    store.replace(rotated.dump())
+    await store.replace(rotated.dump(), found)
     click.echo(f"made a new signing key: {store.name}", err=True)
     return rotated
 
 
-def _parsed(store: Store, content: bytes | None, algorithm: str | None) -> Keyring:
-    if content is None:
+def _parsed(store: KeyStore, found: StoredKeys | None, algorithm: str | None) -> Keyring:
+    if found is None:
         raise click.UsageError(f"--signing-key {store.name}: there is none; `token generate --create-key` makes one")
     wanted = Algorithm(algorithm) if algorithm else None
-    return _attempt(f"--signing-key {store.name}", lambda: keyring.parse(content, wanted))
+    return _attempt(f"--signing-key {store.name}", lambda: keyring.parse(found.content, wanted))
 
 
 def _attempt(where: str, work: Callable[[], _T]) -> _T:

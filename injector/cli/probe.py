@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from injector.cli import kubeconfig, secretfiles
+from injector.cli import kubeconfig, token_source
 from injector.cli.kubeconfig import Connect
 from injector.cli.probe_report import show
 from injector.cli.token_source import given_token, token_options
@@ -105,7 +105,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     from injector.probe.prober import Right  # noqa: PLC0415 - gRPC is imported by probe alone
 
     right = Right(given_token(token_file, token_stdin=token_stdin))
-    authorities = secretfiles.read(str(ca_file), "certificates") if ca_file is not None else None
+    authorities = token_source.read_input(str(ca_file), "certificates") if ca_file is not None else None
     accepted = frozenset(map(Exposure, accept))
     options = Options(namespace, Connect.of(cluster), right, authorities, timeout, accepted)
     parsed = [_parsed(target, options) for target in targets]

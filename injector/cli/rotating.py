@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shlex
 import time
@@ -168,7 +167,7 @@ class _Rotation:
                 **{name: options[name] for name in _FLAGS},
             ),
             connect=connect,
-            mint=_mint_of(options, connect, None if value is None else tokens.supplied(value, now=int(time.time()))),
+            mint=_mint_of(options, None if value is None else tokens.supplied(value, now=int(time.time()))),
             output=options["output"],
         )
 
@@ -259,21 +258,18 @@ _OF_A_RESTART: Final = frozenset(
 )
 
 
-def _mint_of(options: Mapping[str, Any], connect: Connect, supplied: Minted | None) -> Mint:
+def _mint_of(options: Mapping[str, Any], supplied: Minted | None) -> Mint:
     minter = Minter.of(options)
 
-    def make(refs: Sequence[SecretRef]) -> Mapping[SecretRef, Minted]:
+    async def mint(api: Api, refs: Sequence[SecretRef]) -> Mapping[SecretRef, Minted]:
         if supplied is not None:
             return dict.fromkeys(refs, supplied)
-        ready = minter.with_keys(options, connect)
+        ready = await minter.with_keys(options, api)
         if ready.note is not None:
             click.echo(f"note: {ready.note}", err=True)
         if options["same"]:
             return dict.fromkeys(refs, ready())
         return {ref: ready(ref.namespace) for ref in refs}
-
-    async def mint(refs: Sequence[SecretRef]) -> Mapping[SecretRef, Minted]:
-        return await asyncio.to_thread(make, refs)  # key stores in a cluster run an event loop of their own
 
     return mint
 

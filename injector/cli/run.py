@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from injector.cli.secretfiles import why
 from injector.cli.token_source import token_of_file, token_of_stdin, token_options
 from injector.core import names
+from injector.tokens.private_files import why
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from injector.config import (
-    ConfigError,
-    ConfigProblem,
     Given,
     Group,
     Settings,
@@ -28,6 +26,7 @@ from injector.config import (
     load_policy,
     variable,
 )
+from injector.core.errors import ConfigError, ConfigProblem
 from injector.core.model import Policy
 
 if TYPE_CHECKING:

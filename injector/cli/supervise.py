@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from injector.cli import secretfiles
+from injector.cli import token_source
 from injector.cli.run import cannot_start, with_tokens
 from injector.cli.token_source import token_of_file
 
@@ -80,7 +80,7 @@ class _Watch:
 
     def first(self) -> Token:
         self._judged = self._last = self._identity()
-        if str(self.path) == secretfiles.STDIN or not _is_regular(self._judged):
+        if str(self.path) == token_source.STDIN or not _is_regular(self._judged):
             raise click.ClickException(f"{self.path}: --restart-on-change needs a regular file, to be read again")
         self._token = token_of_file(self.path)
         return self._token

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from injector.cli import kubeconfig, minting, secretfiles
+from injector.cli import kubeconfig, minting, token_source
 from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
 from injector.cli.output import wants_colour
@@ -19,6 +19,7 @@ from injector.core import claims
 from injector.core.claims import Expected
 from injector.core.token import parse_token
 from injector.tokens import minting as tokens
+from injector.tokens import private_files
 from injector.tokens.keyring import Algorithm, BadKeyError
 
 if TYPE_CHECKING:
@@ -51,9 +52,10 @@ def generate(out: Path | None, *, force: bool, **options: Any) -> int:  # noqa: 
     """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
     if force and out is None:
         raise click.UsageError("--force goes with --out")
-    if out is not None and not force and secretfiles.is_there(out):
+    if out is not None and not force and private_files.is_there(out):
         raise click.UsageError(_THERE.format(out))
-    minter = minting.Minter.of(options).with_keys(options, Connect.of(options))
+    begun = minting.Minter.of(options)
+    minter = minting.run(options["signing_key"], Connect.of(options), lambda api: begun.with_keys(options, api))
     value = minter().value.reveal()
     if minter.note is not None:
         click.echo(f"note: {minter.note}", err=True)
@@ -62,8 +64,8 @@ def generate(out: Path | None, *, force: bool, **options: Any) -> int:  # noqa: 
             click.echo("note: this is a secret, and terminals remember; --out FILE keeps it off the screen", err=True)
         click.echo(value, nl=sys.stdout.isatty())
     elif force:
-        secretfiles.replace(out, value.encode())
-    elif not secretfiles.create(out, value.encode()):
+        private_files.replace(out, value.encode())
+    elif not private_files.create(out, value.encode()):
         raise click.UsageError(_THERE.format(out))
     return Exit.FINE
 
@@ -105,7 +107,7 @@ def verify(  # noqa: PLR0913 - one parameter per option
     Exit codes: 0 fine, 1 something is not as it should be, 2 wrong use or bad
     input, 3 our own fault.
     """
-    value = parse_token(secretfiles.read(file, "a token" if file == secretfiles.STDIN else "token file"))
+    value = parse_token(token_source.read_input(file, "a token" if file == token_source.STDIN else "token file"))
     keys = minting.read_keys(signing_key, alg, Connect(kubeconfig, context)) if signing_key is not None else None
     expected = Expected(audience=audience, issuer=issuer, leeway=claims.lifetime(leeway, shortest=0))
     findings = tokens.verify(value, keys, expected, now=int(time.time()))

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from injector.cli import secretfiles
 from injector.core.errors import TokenError
-from injector.core.token import Token, parse_token
+from injector.core.token import MAX_TOKEN, Token, parse_token
+from injector.tokens import private_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
+STDIN: Final = "-"
 _STDIN: Final = "standard input"
+# Bytes: enough to report of a token that it is too long.
+_MOST: Final = 64 * MAX_TOKEN
 # Linux keeps no more of a line that is being typed (N_TTY_BUF_SIZE, with the line's end):
 # https://github.com/torvalds/linux/blob/master/drivers/tty/n_tty.c
 _LONGEST_LINE: Final = 4095
@@ -42,7 +45,25 @@ def token_of_file(path: Path) -> Token:
     Raises:
         click.ClickException: The file cannot be read, or holds no token.
     """
-    return _checked(str(path), secretfiles.read(str(path), "token file", must_be_ours=True))
+    if private_files.is_readable_by_others(path):
+        click.echo(f"note: {path} can be read by users other than its owner; chmod 600 it", err=True)
+    return _checked(str(path), read_input(str(path), "token file"))
+
+
+def read_input(name: str, what: str) -> bytes:
+    """Return at most 256 KiB of a file, or of standard input for `-`; messages call it `what`.
+
+    Raises:
+        click.UsageError: It cannot be read.
+    """
+    if name == STDIN:
+        if sys.stdin.isatty():
+            raise click.UsageError(f"{what} is wanted from standard input: pipe it in, or name a file")
+        return sys.stdin.buffer.read(_MOST)
+    try:
+        return private_files.read(Path(name), most=_MOST)
+    except OSError as error:
+        raise click.UsageError(f"{what} {name}: {private_files.why(error)}") from None
 
 
 def token_of_stdin() -> Token:
@@ -53,7 +74,7 @@ def token_of_stdin() -> Token:
     """
     if sys.stdin.isatty():
         return _checked(_STDIN, _asked())
-    return _checked(_STDIN, secretfiles.read(secretfiles.STDIN, "the token"))
+    return _checked(_STDIN, read_input(STDIN, "the token"))
 
 
 def _asked() -> bytes:

@@ -7,6 +7,7 @@ InjectorError
 │   └── MalformedObjectError    a review, but its object is not of the kind it claims
 ├── RequestError                a Pod's annotations are malformed           -> a denial
 ├── TokenError                  bytes that cannot be a token                -> wrong use of a command
+├── ConfigError                 settings or policy file are not valid       -> exit code 2
 └── PolicyGapError              the Policy cannot serve a called endpoint   -> HTTP 500, `failurePolicy` decides
 
 Only fixed words and values that `request.shown` let through may go into a message: it can end in a response, an Event
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from injector.core.model import Reason
 
 
@@ -87,3 +90,24 @@ class RequestError(InjectorError):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("; ".join(problem.message for problem in problems))
         self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigProblem:
+    """One bad setting: `where` names the flag, variable or file and line; `what` says what is wrong and allowed."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class ConfigError(InjectorError):
+    """The settings or the policy file are not valid; `problems` has every reason."""
+
+    reason = "bad-configuration"
+
+    def __init__(self, problems: Sequence[ConfigProblem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)

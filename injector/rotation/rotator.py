@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from injector.tokens.minting import Minted
 
 # Makes a token for each Secret; called once, after every check.
-Mint: TypeAlias = Callable[[Sequence[SecretRef]], Awaitable[Mapping[SecretRef, "Minted"]]]
+Mint: TypeAlias = Callable[["Api", Sequence[SecretRef]], Awaitable[Mapping[SecretRef, "Minted"]]]
 
 __all__ = ["Listener", "Mint", "Outcome", "Pace", "RotationError", "RotationOptions", "Rotator", "SupersededError"]
 
@@ -229,7 +229,7 @@ class Rotator:
 
     async def _write(self, found: Mapping[SecretRef, _Found]) -> dict[SecretRef, _Found]:
         now: dict[SecretRef, _Found] = {}
-        for ref, token in (await self._mint(self._options.secrets)).items():
+        for ref, token in (await self._mint(self._api, self._options.secrets)).items():
             before = found[ref].object
             body = writing.renewed(before, self._options.key, token)
             answer = await self._api.replace(SECRETS, body, ref.namespace, before=before)

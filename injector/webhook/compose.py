@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import uvloop
 from uvicorn.config import Config
 
-from injector.config import ConfigError, ConfigProblem, LogFormat, LogLevel, Settings, TlsVersion, flag
+from injector.config import LogFormat, LogLevel, Settings, TlsVersion, flag
 from injector.core.admit import admit
+from injector.core.errors import ConfigError, ConfigProblem
 from injector.telemetry import AdmissionLog, LogSink, Metrics, set_up_logging
 from injector.webhook.app import PUBLIC_PATHS, create_app, instant_probes
 from injector.webhook.certs.files import CertificateWatcher

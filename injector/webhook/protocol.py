@@ -24,7 +24,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from injector.telemetry import LOGGER, RateLimitedLog, frames
+from injector.frames import frames
+from injector.telemetry import LOGGER, RateLimitedLog
 from injector.webhook.endpoint import BODY_TOO_LARGE, OVERLOADED, Posted, Refusal
 from injector.webhook.slots import Slots
 

@@ -20,7 +20,8 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from injector.telemetry import LOGGER, frames
+from injector.frames import frames
+from injector.telemetry import LOGGER
 from injector.webhook.protocol import GOODBYE, Connection, Port
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from injector.config import ConfigError, Given, Settings, TlsMode, load, parse_policy
+from injector.config import Given, Settings, TlsMode, load, parse_policy
 from injector.core import names
+from injector.core.errors import ConfigError
 from tests.chart.conftest import documents, only
 from tests.controlplane.helm import CHART, Helm, HelmError
 

@@ -11,6 +11,7 @@ from prometheus_client import generate_latest
 
 from injector.core.admit import Admission
 from injector.core.model import Reason, Verdict
+from injector.frames import frames
 from injector.telemetry import (
     BUCKETS,
     DECISIONS,
@@ -19,7 +20,6 @@ from injector.telemetry import (
     LogSink,
     Metrics,
     SinkHandler,
-    frames,
     set_up_logging,
     shown_name,
 )

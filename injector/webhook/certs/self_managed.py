@@ -26,10 +26,11 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from injector.frames import frames
 from injector.kube.errors import ConflictError, KubeError
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS
 from injector.kube.watch import Backoff
-from injector.telemetry import LOGGER, frames
+from injector.telemetry import LOGGER
 from injector.webhook.certs import keyring, registration, rotation
 from injector.webhook.certs.authority import issue_leaf, make_authority
 from injector.webhook.certs.independent import Independent

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from injector.config import ConfigError, Given, load
+from injector.config import Given, load
+from injector.core.errors import ConfigError
 from injector.core.model import Policy
 from injector.webhook import compose
 from injector.webhook.certs.pair import ServingPair, parse_pair

@@ -1,65 +1,53 @@
-"""Files that hold secrets: read with a bound, written whole or not at all, for nobody but their owner."""
+"""Files that hold secrets: read up to a bound, written whole or not at all, readable by their owner alone."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import stat
-import sys
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import click
-
-from injector.core.token import MAX_TOKEN
+from injector.core.errors import InjectorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-STDIN: Final = "-"
-# Ours: enough to say of a token that it is too long.
-_MOST: Final = 64 * MAX_TOKEN  # bytes
 _OTHERS: Final = 0o077
 
 
-def read(name: str, what: str, *, most: int = _MOST, must_be_ours: bool = False) -> bytes:
-    """At most so many bytes of a file, or of standard input for `-`; `what` is what messages call it.
+class PrivateFileError(InjectorError):
+    """A file cannot be read or written; the message names it and says why."""
 
-    With `must_be_ours`, others who may read a regular file are told of on stderr.
-
-    Raises:
-        click.UsageError: It cannot be read.
-    """
-    if name == STDIN:
-        if sys.stdin.isatty():
-            raise click.UsageError(f"{what} is wanted from standard input: pipe it in, or name a file")
-        return sys.stdin.buffer.read(most)
-    try:
-        return read_file(Path(name), most=most, must_be_ours=must_be_ours)
-    except OSError as error:
-        raise click.UsageError(f"{what} {name}: {why(error)}") from None
+    reason = "private-file"
 
 
-def read_file(path: Path, *, most: int, must_be_ours: bool) -> bytes:
-    """As `read`, of a file alone.
+def read(path: Path, *, most: int) -> bytes:
+    """Return at most so many bytes of a file.
 
     Raises:
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if must_be_ours and stat.S_ISREG(mode) and mode & _OTHERS:
-            click.echo(f"note: {path} can be read by others than its owner; chmod 600 it", err=True)
         return file.read(most)
+
+
+def is_readable_by_others(path: Path) -> bool:
+    """Return whether users other than the owner may read a regular file; False where it cannot be looked at."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) and bool(mode & _OTHERS)
 
 
 def create(path: Path, content: bytes) -> bool:
     """Write a new file, mode 0600, in one step; false when there is one already, which is left as it is.
 
     Raises:
-        click.UsageError: It cannot be written.
+        PrivateFileError: It cannot be written.
     """
     return _written(path, content, _place_new)
 
@@ -68,7 +56,7 @@ def replace(path: Path, content: bytes) -> None:
     """Give a file new content in one step, mode 0600.
 
     Raises:
-        click.UsageError: It cannot be written; it is as it was.
+        PrivateFileError: It cannot be written; it is as it was.
     """
     _written(path, content, _place_over)
 
@@ -89,12 +77,12 @@ def locked(path: Path) -> Iterator[None]:
     with the process, however that ends. Where the file system has no locks, as some over a network, there is none.
 
     Raises:
-        click.UsageError: The folder cannot be opened.
+        PrivateFileError: The folder cannot be opened.
     """
     try:
         descriptor = os.open(resolved(path).parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise click.UsageError(f"{path}: {why(error)}") from None
+        raise PrivateFileError(f"{path}: {why(error)}") from None
     try:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -110,7 +98,7 @@ def resolved(path: Path) -> Path:
     `fs.protected_symlinks` is on, but for those who open a file; we replace it.
 
     Raises:
-        click.UsageError: A link there is somebody else's.
+        PrivateFileError: A link there is somebody else's.
     """
     for _ in range(_MOST_LINKS):
         try:
@@ -122,10 +110,10 @@ def resolved(path: Path) -> Path:
         folder = path.parent.stat()
         is_for_all = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
         if is_for_all and found.st_uid not in {os.geteuid(), folder.st_uid}:
-            raise click.UsageError(f"{path}: is somebody else's link in a folder for all, and is not followed")
+            raise PrivateFileError(f"{path}: is somebody else's link in a folder for all, and is not followed")
         # Whose link this is cannot change in such a folder: only its owner may take it away.
         path = path.parent / path.readlink()
-    raise click.UsageError(f"{path}: too many links follow one another")
+    raise PrivateFileError(f"{path}: too many links follow one another")
 
 
 _MOST_LINKS: Final = 40  # as Linux
@@ -136,12 +124,12 @@ def _written(path: Path, content: bytes, place: Callable[[Path, Path], bool]) ->
     try:
         path = resolved(path)
         if path.exists() and not path.is_file():
-            raise click.UsageError(f"{path}: is no regular file, and is not written over")
+            raise PrivateFileError(f"{path}: is no regular file, and is not written over")
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
         beside = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             if os.fstat(descriptor).st_mode & _OTHERS:
-                raise click.UsageError(
+                raise PrivateFileError(
                     f"{path}: its file system keeps no modes, so that others could read it; choose another folder"
                 )
             file.write(content)
@@ -150,7 +138,7 @@ def _written(path: Path, content: bytes, place: Callable[[Path, Path], bool]) ->
         is_placed = place(beside, path)
         _settle(path.parent)
     except OSError as error:
-        raise click.UsageError(f"{path}: cannot be written: {why(error)}") from None
+        raise PrivateFileError(f"{path}: cannot be written: {why(error)}") from None
     finally:
         if beside is not None:
             beside.unlink(missing_ok=True)

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import click
 import pytest
+from injector.tokens import private_files
+from injector.tokens.key_stores import FileKeyStore, KeyStoreError
 
-from injector.cli import secretfiles
 from injector.cli.main import main
-from injector.cli.signingkeys import FileStore
 
 Capture = pytest.CaptureFixture[str]
 SECRET: Final = b"marker-0123456789abcdef"
@@ -41,8 +41,8 @@ def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_hard_links_a_file_is_made_and_never_overwritten(tmp_path: Path) -> None:
     out = tmp_path / "token"
 
-    assert secretfiles.create(out, SECRET)
-    assert not secretfiles.create(out, b"another")
+    assert private_files.create(out, SECRET)
+    assert not private_files.create(out, b"another")
     assert (out.read_bytes(), mode(out)) == (SECRET, 0o600)
     assert list(tmp_path.iterdir()) == [out]
 
@@ -83,8 +83,8 @@ def test_memory_is_a_place_like_any_other() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         out = Path(folder) / "token"
 
-        assert secretfiles.create(out, SECRET)
-        assert not secretfiles.create(out, b"another")
+        assert private_files.create(out, SECRET)
+        assert not private_files.create(out, b"another")
         assert mode(out) == 0o600
 
 
@@ -96,7 +96,7 @@ def test_link_to_nothing_is_filled_and_stays(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("folder/next")
     (tmp_path / "folder" / "next").symlink_to(tmp_path / "token")
 
-    assert secretfiles.create(tmp_path / "link", SECRET)
+    assert private_files.create(tmp_path / "link", SECRET)
     assert (tmp_path / "token").read_bytes() == SECRET
     assert (tmp_path / "link").is_symlink()
 
@@ -134,7 +134,7 @@ def test_own_link_in_a_folder_for_all_is_followed(tmp_path: Path) -> None:
     public.chmod(0o1777)
     (public / "token").symlink_to(tmp_path / "token")
 
-    assert secretfiles.create(public / "token", SECRET)
+    assert private_files.create(public / "token", SECRET)
     assert (tmp_path / "token").read_bytes() == SECRET
 
 
@@ -174,7 +174,7 @@ def test_rotation_waits_for_whoever_holds_the_lock(tmp_path: Path) -> None:
     before = key.read_bytes()
     command = [sys.executable, "-m", "injector", "token", "generate", "--rotate-key", "--signing-key", str(key)]
 
-    with secretfiles.locked(key):
+    with private_files.locked(key):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
@@ -191,12 +191,14 @@ def test_change_by_somebody_who_takes_no_lock_is_told(tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     key.write_bytes(SECRET)
     key.chmod(0o600)
-    store = FileStore(key)
-    assert store.read() == SECRET
+    store = FileKeyStore(key)
+    found = asyncio.run(store.read())
+    assert found is not None
+    assert found.content == SECRET
     key.write_bytes(b"{}")
 
-    with pytest.raises(click.UsageError, match="somebody else changed it meanwhile; it was left alone"):
-        store.replace(b"new")
+    with pytest.raises(KeyStoreError, match="changed by another program; the file was not modified"):
+        asyncio.run(store.replace(b"new", found))
     assert key.read_bytes() == b"{}"
 
 

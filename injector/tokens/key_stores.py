@@ -1,0 +1,96 @@
+"""Where signing keys are kept: in a file of mode 0600, or in a Secret (`secret_key_store`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from injector.core.errors import InjectorError
+from injector.tokens import keyring, private_files
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+
+class KeyStoreError(InjectorError):
+    """Signing keys cannot be read or written; the message names the store and says why."""
+
+    reason = "key-store"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class StoredKeys:
+    """A key file as it was read. `version`: what the store compares before it replaces the file."""
+
+    content: bytes
+    version: object
+
+
+class KeyStore(Protocol):
+    """A place for one key file; `name` is what messages call it."""
+
+    name: str
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other writers out from `read` to `replace`."""
+
+    async def read(self) -> StoredKeys | None:
+        """Return the keys; None: there are none.
+
+        Raises:
+            KeyStoreError: They cannot be read.
+        """
+
+    async def create(self, content: bytes) -> bool:
+        """Write keys where there are none; return False if there are some already.
+
+        Raises:
+            KeyStoreError: They cannot be written.
+        """
+
+    async def replace(self, content: bytes, before: StoredKeys) -> None:
+        """Replace the keys that were read.
+
+        Raises:
+            KeyStoreError: Others have changed them since, or they cannot be written.
+        """
+
+
+class FileKeyStore:
+    """A file, mode 0600."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other writers out, so that of two rotations none loses the other's key."""
+        return private_files.locked(self._path)
+
+    def is_readable_by_others(self) -> bool:
+        """Return whether users other than the owner may read the file; False where there is none."""
+        return private_files.is_readable_by_others(self._path)
+
+    async def read(self) -> StoredKeys | None:
+        """Return the file's content; None: there is no such file."""
+        content = self._content()
+        return None if content is None else StoredKeys(content, content)
+
+    async def create(self, content: bytes) -> bool:
+        """Write a new file; return False if there is one."""
+        return private_files.create(self._path, content)
+
+    async def replace(self, content: bytes, before: StoredKeys) -> None:
+        """Replace the file in one step."""
+        if self._content() != before.version:  # by a program that takes no lock
+            raise KeyStoreError(f"{self._path}: changed by another program; the file was not modified")
+        private_files.replace(self._path, content)
+
+    def _content(self) -> bytes | None:
+        try:
+            return private_files.read(self._path, most=keyring.LARGEST_FILE + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise KeyStoreError(f"{self._path}: {private_files.why(error)}") from None
