@@ -11,12 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-import click
 import pytest
-from injector.tokens import private_files
-from injector.tokens.key_stores import FileKeyStore, KeyStoreError
 
 from injector.cli.main import main
+from injector.tokens import private_files
+from injector.tokens.key_stores import FileKeyStore, KeyStoreError
 
 Capture = pytest.CaptureFixture[str]
 SECRET: Final = b"marker-0123456789abcdef"
