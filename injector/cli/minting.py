@@ -114,6 +114,8 @@ class Minter:
         """
         if options["form"] == OPAQUE:
             _refuse_jwt_options(options)
+        if options["signing_key"] is not None:
+            _secret_of(options["signing_key"])
         chosen = options["expires_in"]
         minter = cls(
             form=options["form"],
@@ -180,7 +182,7 @@ def run(text: str | None, connect: Connect, work: Callable[[Api | None], Awaitab
     Raises:
         click.ClickException: The API server refuses or gives no answer.
     """
-    if text is not None and text.startswith(SECRET_PREFIX):
+    if text is not None and _secret_of(text) is not None:
         return kubeconfig.run(connect, work)
 
     async def alone() -> _T:
@@ -206,18 +208,25 @@ def read_keys(text: str, algorithm: str | None, connect: Connect) -> Keyring:
     return run(text, connect, work)
 
 
-def _store_of(text: str, api: Api | None) -> KeyStore:
-    """The store that `FILE` or `secret:NAMESPACE/NAME` means."""
+def _secret_of(text: str) -> SecretRef | None:
+    """The Secret that `secret:NAMESPACE/NAME` means; None: it is a file."""
     if not text.startswith(SECRET_PREFIX):
-        return FileKeyStore(Path(text))
+        return None
     namespace, slash, name = text.removeprefix(SECRET_PREFIX).partition("/")
     if not slash or not is_secret_name(namespace) or not is_secret_name(name):
         raise click.UsageError(f"--signing-key: {SECRET_PREFIX} needs a namespace and a name: {SECRET_PREFIX}shop/key")
+    return SecretRef(namespace, name)
+
+
+def _store_of(text: str, api: Api | None) -> KeyStore:
+    secret = _secret_of(text)
+    if secret is None:
+        return FileKeyStore(Path(text))
     from injector.tokens.secret_key_store import SecretKeyStore  # noqa: PLC0415 - the client is slow to import
 
     if api is None:
         raise TypeError("a key in a Secret needs an API server")
-    return SecretKeyStore(api, SecretRef(namespace, name))
+    return SecretKeyStore(api, secret)
 
 
 async def _read(store: KeyStore) -> StoredKeys | None:

@@ -135,7 +135,7 @@ def test_verify_says_what_is_wrong_and_exits_with_1(key: Path, tmp_path: Path, c
 def test_key_that_others_can_read_is_told(key: Path, capsys: Capture) -> None:
     key.chmod(0o640)
     assert main(["token", "generate", "--signing-key", str(key)]) == 0
-    assert f"note: {key} can be read by others" in capsys.readouterr().err
+    assert f"note: {key} can be read by users other than its owner" in capsys.readouterr().err
 
 
 def test_callers_secret_signs_by_hs256(tmp_path: Path, capsys: Capture) -> None:
@@ -160,8 +160,8 @@ def test_callers_secret_signs_by_hs256(tmp_path: Path, capsys: Capture) -> None:
         (["--create-key"], "where is it to be kept?"),
         (["--alg", "HS256"], "a secret of yours, 32 bytes or more"),
         (["--alg", "HS256", "--signing-key", "no", "--create-key"], "takes a secret of yours"),
-        (["--signing-key", "secret:shop"], "a namespace and a name are needed"),
-        (["--signing-key", "secret:Shop/x"], "a namespace and a name are needed"),
+        (["--signing-key", "secret:shop"], "needs a namespace and a name"),
+        (["--signing-key", "secret:Shop/x"], "needs a namespace and a name"),
         (["--signing-key", "/"], "is a directory"),
         (["--force"], "--force goes with --out"),
         (["--claim", f"long={'x' * 4096}"], "16 to 4,096"),
