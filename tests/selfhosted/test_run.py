@@ -423,7 +423,7 @@ def test_file_open_to_others_is_noted(token: Path) -> None:
     done = run("--token-file", token, "--", "true")
 
     assert done.returncode == 0
-    assert done.stderr == f"note: {token} can be read by others than its owner; chmod 600 it\n"
+    assert done.stderr == f"note: {token} can be read by users other than its owner; chmod 600 it\n"
 
 
 # --- secrecy ---
