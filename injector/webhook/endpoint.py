@@ -20,7 +20,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from injector.core.errors import InjectorError, PolicyGapError, ReviewError
 from injector.core.model import Endpoint, SecretFacts
-from injector.telemetry import LOGGER, RateLimitedLog, frames
+from injector.frames import frames
+from injector.telemetry import LOGGER, RateLimitedLog
 from injector.webhook.overload import RETRY_AFTER
 
 if TYPE_CHECKING:
