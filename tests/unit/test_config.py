@@ -6,7 +6,6 @@ import pytest
 
 from injector.config import (
     MAX_POLICY_BYTES,
-    ConfigError,
     Given,
     LogFormat,
     Settings,
@@ -20,6 +19,7 @@ from injector.config import (
     variable,
 )
 from injector.core import names
+from injector.core.errors import ConfigError
 from injector.core.model import AppContainers, Conflict, Policy
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from injector.config import ConfigError, Given, in_namespace, load, load_policy
+from injector.config import Given, in_namespace, load, load_policy
+from injector.core.errors import ConfigError
 from injector.regular_files import read_regular
 from injector.webhook.certs.pair import CertificateError, read_pair
 from tests.http.certificates import NOW, Files, Issuer, key_pem, new_key
