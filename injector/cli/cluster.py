@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from injector.config import flag
 from injector.core.errors import ConfigError, ConfigProblem
 from injector.kube.client import Api
-from injector.kube.own_objects import OwnObjects
+from injector.webhook.certs.objects import OwnObjects
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -10,19 +10,20 @@ import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from injector.core import names, plan
-from injector.core.errors import MalformedObjectError, PolicyGapError, Problem, RequestError
+from injector.core.errors import MalformedObjectError, PolicyGapError
 from injector.core.model import (
     POD,
     WORKLOADS,
     Annotations,
     Endpoint,
     Pod,
+    Problem,
     Reason,
     Value,
     Workload,
 )
 from injector.core.plan import Change, Kept, Plan, Target
-from injector.core.request import Enabled, WarningList, asks_for_token, enabled, parse, warning
+from injector.core.request import Enabled, RequestError, WarningList, asks_for_token, enabled, parse, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

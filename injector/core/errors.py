@@ -5,7 +5,7 @@ InjectorError
 │   ├── MalformedJSONError      the body is not JSON
 │   ├── NotAReviewError         JSON, but no AdmissionReview with a request and a uid
 │   └── MalformedObjectError    a review, but its object is not of the kind it claims
-├── RequestError                a Pod's annotations are malformed           -> a denial
+├── request.RequestError        a Pod's annotations are malformed           -> a denial
 ├── TokenError                  bytes that cannot be a token                -> wrong use of a command
 ├── ConfigError                 settings or policy file are not valid       -> exit code 2
 └── PolicyGapError              the Policy cannot serve a called endpoint   -> HTTP 500, `failurePolicy` decides
@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from injector.core.model import Reason
 
 
 class InjectorError(Exception):
@@ -70,26 +68,6 @@ class TokenError(InjectorError):
     """Bytes cannot be a token. The message holds nothing of them but a length or a position."""
 
     reason = "bad-token"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One problem of an annotation or field: `message` says what is wrong and allowed; `brief` fits a warning."""
-
-    annotation: str
-    reason: Reason
-    message: str
-    brief: str
-
-
-class RequestError(InjectorError):
-    """A Pod's annotations ask for something malformed; `problems` holds every one of them, in a fixed order."""
-
-    reason = "bad-annotations"
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("; ".join(problem.message for problem in problems))
-        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import names, plan
 from injector.core.decision import Inject, Skip
-from injector.core.errors import RequestError
 from injector.core.model import Annotations, Endpoint, EntryKind, Reason, SourceKind, Value
-from injector.core.request import Enabled, enabled, parse, shown
+from injector.core.request import Enabled, RequestError, enabled, parse, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

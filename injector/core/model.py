@@ -52,6 +52,16 @@ class Reason(StrEnum):
     TOO_MANY_CONTAINERS = "too-many-containers"
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem of an annotation or field: `message` says what is wrong and allowed; `brief` fits a warning."""
+
+    annotation: str
+    reason: Reason
+    message: str
+    brief: str
+
+
 class Verdict(StrEnum):
     """The three decisions by name, as logs and metrics say them."""
 

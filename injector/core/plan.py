@@ -37,8 +37,7 @@ from injector.core.request import WarningList, forbidden, is_allowed, shown, war
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from injector.core.errors import Problem
-    from injector.core.model import Container, EnvEntry, Pod, PodSpec, Policy
+    from injector.core.model import Container, EnvEntry, Pod, PodSpec, Policy, Problem
     from injector.core.request import InjectionRequest
 
 ListName = Literal["containers", "initContainers"]

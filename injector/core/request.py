@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
-from injector.core.errors import Problem, RequestError
-from injector.core.model import Annotations, AppContainers, Reason, TokenRef, Value
+from injector.core.errors import InjectorError
+from injector.core.model import Annotations, AppContainers, Problem, Reason, TokenRef, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +29,16 @@ class Enabled(Enum):
     FALSE = "false"
     ABSENT = "absent"
     UNKNOWN = "unknown"  # neither a true nor a false word: Dapr takes it for false
+
+
+class RequestError(InjectorError):
+    """A Pod's annotations ask for something malformed; `problems` holds every one of them, in a fixed order."""
+
+    reason = "bad-annotations"
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("; ".join(problem.message for problem in problems))
+        self.problems = problems
 
 
 class InjectionRequest(Value, frozen=True, gc=False):

@@ -16,7 +16,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from injector.kube.errors import ForbiddenError, GoneError, KubeError, NotFoundError, UnauthorizedError
+from injector.kube.backoff import Backoff
+from injector.kube.errors import GoneError, KubeError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -26,38 +27,8 @@ if TYPE_CHECKING:
 Object: TypeAlias = dict[str, Any]
 Clock: TypeAlias = "Callable[[], float]"
 
-# Seconds. A server that is away for a moment is asked soon, one that is away for long is left alone.
-_FIRST_DELAY: Final = 0.5
-_LONGEST_DELAY: Final = 30.0
-# A right that is missing comes back when a person gives it: two or three requests a minute are enough.
-_FORBIDDEN_DELAYS: Final = (20.0, 30.0)
 # A watch that lived for so long was a good one.
 _LIVED: Final = 1.0
-
-
-class Backoff:
-    """How long to wait before the next try; random over the whole span, so that replicas do not move as one."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self._failures = 0
-
-    @property
-    def failures(self) -> int:
-        """How many there were since the last success; rights that are missing do not count."""
-        return self._failures
-
-    def succeeded(self) -> None:
-        """Begin anew."""
-        self._failures = 0
-
-    def delay_seconds(self, error: KubeError | None = None) -> float:
-        """The wait after another failure."""
-        if isinstance(error, (ForbiddenError, UnauthorizedError)):
-            return self._rng.uniform(*_FORBIDDEN_DELAYS)
-        span = min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** min(self._failures, 16))
-        self._failures += 1
-        return self._rng.uniform(_FIRST_DELAY / 2, span)
 
 
 class Source(Protocol):
@@ -74,7 +45,7 @@ class Source(Protocol):
         ...
 
 
-class Reflector:
+class ObjectWatch:
     """The copy of one object.
 
     `object` is None while there is none; before `known` nobody can say. `heard` is when the API server last said

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core.request import listed
 from injector.core.token import MAX_TOKEN, MIN_TOKEN
-from injector.lint.model import label
-from injector.lint.template import mapping, text
+from injector.lint.location import label
+from injector.lint.values import mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from injector.core.model import TokenRef
-    from injector.lint.model import Place
+    from injector.lint.location import Place
 
 
 class Flaw(Enum):

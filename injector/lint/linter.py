@@ -13,7 +13,8 @@ from injector.core import names
 from injector.core.model import SourceKind
 from injector.lint import baseline, catalogue, ignores, template
 from injector.lint.files import FileSet, SecretSeen, Use, is_secret, judge, key_paths
-from injector.lint.model import Finding, Identity, Ordinals, Place, Unreadable, kind_label, label, spelled
+from injector.lint.location import Identity, Ordinals, Place, kind_label, label, spelled
+from injector.lint.model import Finding, Unreadable
 from injector.lint.rules.comments import BAD_IGNORE, UNUSED_IGNORE
 from injector.manifests.documents import read
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from injector.core.model import Policy, TokenRef
     from injector.lint.baseline import Key
     from injector.lint.ignores import Ignore
-    from injector.lint.model import Path, Rule
+    from injector.lint.location import Path
+    from injector.lint.model import Rule
     from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document, Object
     from injector.manifests.errors import ManifestError

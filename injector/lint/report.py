@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from injector.lint.linter import Report
-    from injector.lint.model import Finding, Place, Rule, Unreadable
+    from injector.lint.location import Place
+    from injector.lint.model import Finding, Rule, Unreadable
 
 _encoder: Final = msgspec.json.Encoder()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from injector.core import names, plan
-from injector.core.errors import MalformedObjectError, RequestError
+from injector.core.errors import MalformedObjectError
 from injector.core.model import (
     Annotations,
     AppContainers,
@@ -28,15 +28,15 @@ from injector.core.model import (
     TokenRef,
     env_of,
 )
-from injector.core.request import InjectionRequest, parse
+from injector.core.request import InjectionRequest, RequestError, parse
+from injector.lint.values import at, items, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from injector.core.errors import Problem
-    from injector.core.model import Policy
+    from injector.core.model import Policy, Problem
     from injector.core.plan import Plan
-    from injector.lint.model import Identity, Path
+    from injector.lint.location import Identity, Path
 
 # Annotations that a person writes for Dapr or for us. `status` is ours to write.
 WRITTEN: Final = (
@@ -165,33 +165,6 @@ def workload(identity: Identity, value: object, path: Path, templates: Sequence[
         above=tuple(_above(value, path, inner)),
         templates=tuple(_template(at(value, below), (*path, *below), policy) for below in inner),
     )
-
-
-def at(value: object, path: Path) -> object:
-    """The node at `path`; None when there is none."""
-    for step in path:
-        if isinstance(step, str) and isinstance(value, Mapping):
-            value = value.get(step)
-        elif isinstance(step, int) and isinstance(value, Sequence) and not isinstance(value, str) and step < len(value):
-            value = value[step]
-        else:
-            return None
-    return value
-
-
-def mapping(value: object) -> Mapping[str, object]:
-    """`value` if it is a mapping, else an empty one; keys that are no text are left out."""
-    return {key: item for key, item in value.items() if isinstance(key, str)} if isinstance(value, Mapping) else {}
-
-
-def items(value: object) -> Sequence[object]:
-    """`value` if it is a list, else an empty one."""
-    return value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else ()
-
-
-def text(value: object) -> str:
-    """`value` if it is text, else an empty one."""
-    return value if isinstance(value, str) else ""
 
 
 def _above(value: object, path: Path, templates: Sequence[Path]) -> Iterator[Above]:

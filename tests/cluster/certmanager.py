@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from injector.kube.own_objects import BUNDLE_MANAGER
+from injector.webhook.certs.objects import BUNDLE_MANAGER
 from tests.cluster.installation import Forwarder
 from tests.controlplane import binaries
 from tests.controlplane.helm import CHART

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from injector.cli.inject import command as inject
-from injector.cli.uninject import command as uninject
+from injector.cli.manifests.inject import command as inject
+from injector.cli.manifests.uninject import command as uninject
 from injector.manifests.documents import read
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -11,20 +11,21 @@ from hypothesis import strategies as st
 
 from injector.core.admit import Admission, respond
 from injector.core.decision import Deny, Skip
-from injector.core.errors import NotAReviewError, PolicyGapError, Problem, RequestError, ReviewError
+from injector.core.errors import NotAReviewError, PolicyGapError, ReviewError
 from injector.core.model import (
     AnsweredReview,
     Container,
     Endpoint,
     Pod,
     Policy,
+    Problem,
     Reason,
     StatusRecord,
     Verdict,
     env_of,
     read_status,
 )
-from injector.core.request import parse, shown
+from injector.core.request import RequestError, parse, shown
 from injector.core.review import decode
 from tests.builders import Json, ask, encode, literal_env, review, sidecar, workload
 from tests.property import strategies as some

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names
 from injector.core.model import Reason, SourceKind
 from injector.core.request import Enabled, asks_for_token, enabled, is_secret_key, is_secret_name, listed, shown
-from injector.lint.model import Hit, Level, Rule, label
+from injector.lint.location import label
+from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod
 from injector.lint.template import WRITTEN
 

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core.token import MAX_TOKEN, MIN_TOKEN
 from injector.lint.files import Flaw
-from injector.lint.model import Level, Rule, label
+from injector.lint.location import label
+from injector.lint.model import Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod, secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from injector.lint.files import FileSet
-    from injector.lint.model import Place
+    from injector.lint.location import Place
 
 _POD: Final = pod(DAPR, SECRET, FOR_WEB)
 _POD_IN_SHOP: Final = _POD.replace("  name: orders\n", "  name: orders\n  namespace: shop\n")

@@ -8,7 +8,8 @@ from injector.core import names
 from injector.core.model import AppContainers, SourceKind
 from injector.core.plan import Target
 from injector.core.request import Enabled, enabled
-from injector.lint.model import Hit, Level, Rule, label
+from injector.lint.location import label
+from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod, reference, variable
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from injector.core.model import TokenRef
     from injector.core.plan import Change, Place
-    from injector.lint.model import Path
+    from injector.lint.location import Path
     from injector.lint.template import TemplateView, Workload
 
 _EVERY: Final = AppContainers(every=True, from_pod=False)

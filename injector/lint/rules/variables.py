@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from injector.core import decision, names
 from injector.core.model import Annotations, EntryKind, ObjectMeta, Pod, Policy, SourceKind, TokenRef
 from injector.core.request import listed
-from injector.lint.model import Hit, Level, Rule, label
+from injector.lint.location import label
+from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod, reference, variable
 from injector.lint.template import TOKEN_VARIABLES
 

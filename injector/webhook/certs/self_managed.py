@@ -27,9 +27,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from injector.frames import frames
+from injector.kube.backoff import Backoff
 from injector.kube.errors import ConflictError, KubeError
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS
-from injector.kube.watch import Backoff
 from injector.telemetry import LOGGER
 from injector.webhook.certs import keyring, registration, rotation
 from injector.webhook.certs.authority import issue_leaf, make_authority
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from injector.config import Settings
-    from injector.kube.own_objects import OwnObjects
-    from injector.kube.watch import Reflector
+    from injector.kube.watch import ObjectWatch
     from injector.telemetry import Metrics
     from injector.webhook.certs.authority import Anchor, Leaf
+    from injector.webhook.certs.objects import OwnObjects
     from injector.webhook.certs.pair import Now, ServingPair
     from injector.webhook.certs.registration import Registration
 
@@ -198,7 +198,7 @@ class SelfManaged:
             await self._attempt("leaf", lambda: self._tend_leaf(objects))
             await self._sign_in_need(objects)
 
-        async def bundle(copy: Reflector) -> None:
+        async def bundle(copy: ObjectWatch) -> None:
             await self._attempt(copy.what, lambda: self._tend_bundle(objects, copy))
 
         bundles = {copy.what: functools.partial(bundle, copy) for copy in objects.configurations}
@@ -346,7 +346,7 @@ class SelfManaged:
 
     # --- the bundles ---
 
-    async def _tend_bundle(self, objects: OwnObjects, copy: Reflector) -> None:
+    async def _tend_bundle(self, objects: OwnObjects, copy: ObjectWatch) -> None:
         if copy.object is None or self._remembered is None:
             return
         ring = self._ring(objects.secret.object)
@@ -386,7 +386,7 @@ class SelfManaged:
         """Whether an entry does not trust what is served; our part is then added even while there is no Secret."""
         return self._leaf is not None and not all(entry.trusts(self._leaf.issuer) for entry in seen.entries)
 
-    def _wrote(self, copy: Reflector, wanted: tuple[Anchor, ...]) -> None:
+    def _wrote(self, copy: ObjectWatch, wanted: tuple[Anchor, ...]) -> None:
         fingerprints = _fingerprints(wanted)
         cause = "healed" if self._in_sync.get(copy.what) == fingerprints else "published"
         self._in_sync[copy.what] = fingerprints
@@ -394,7 +394,7 @@ class SelfManaged:
         fields = {"configuration": copy.what, "cause": cause, "authorities": len(wanted)}
         logger.info("caBundle written", extra={"fields": fields})
 
-    def _registration(self, copy: Reflector, configuration: Object) -> Registration:
+    def _registration(self, copy: ObjectWatch, configuration: Object) -> Registration:
         known = self._registered.get(copy.what)
         if known is None or known[0] is not configuration:
             known = self._registered[copy.what] = (configuration, registration.read(configuration))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from injector.cli import files
-from injector.cli.files import Source, UnreadableError, blocks, find
+from injector.cli.manifests import files
+from injector.cli.manifests.files import Source, UnreadableError, blocks, find
 
 if TYPE_CHECKING:
     from pathlib import Path

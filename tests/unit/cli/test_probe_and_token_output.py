@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from injector.cli import probe_report
 from injector.cli.main import main
+from injector.cli.probe import report as probe_report
 from injector.core.exposure import Answer, Asked, Exposure, Found, Purpose, Report, Verdict
 from tests.unit.cli.output_page import OutputPage
 

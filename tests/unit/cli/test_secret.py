@@ -7,7 +7,7 @@ import pytest
 import yaml  # type: ignore[import-untyped] # it brings no types
 
 from injector.cli.main import main
-from injector.cli.rollouttable import Table, lines
+from injector.cli.secret.progress import Table, lines
 from injector.core.rollout import Progress, Ref, State
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 
 from injector.core import names
 from injector.core.decision import Decision, Deny, Inject, Skip, audit, decide, decide_pod
-from injector.core.errors import MalformedObjectError, PolicyGapError, Problem
-from injector.core.model import Annotations, Conflict, Endpoint, ObjectMeta, Pod, Policy, Reason
+from injector.core.errors import MalformedObjectError, PolicyGapError
+from injector.core.model import Annotations, Conflict, Endpoint, ObjectMeta, Pod, Policy, Problem, Reason
 from injector.core.review import decode
 from tests.builders import (
     DEFAULT_POLICY,

@@ -10,11 +10,10 @@ from injector.core.errors import (
     MalformedObjectError,
     NotAReviewError,
     PolicyGapError,
-    Problem,
-    RequestError,
     ReviewError,
 )
-from injector.core.model import Reason
+from injector.core.model import Problem, Reason
+from injector.core.request import RequestError
 
 
 def test_base_is_never_raised_itself() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from injector.core.errors import RequestError
 from injector.core.model import Annotations, AppContainers, Policy, Reason, TokenRef
 from injector.core.request import (
     Enabled,
+    RequestError,
     app_containers,
     asks_for_token,
     enabled,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from injector.kube.backoff import Backoff
 from injector.kube.errors import ForbiddenError, GoneError, KubeError, NotFoundError, UnavailableError
 from injector.kube.resources import SECRETS
-from injector.kube.watch import Backoff, Reflector
+from injector.kube.watch import ObjectWatch
 from tests.unit.kube.warped import run_warped
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Source:
 class Seen:
     """What became of a run: the copy, every change of it, and every failure."""
 
-    reflector: Reflector
+    reflector: ObjectWatch
     changes: list[tuple[bool, Object | None, str]]
     failures: list[KubeError]
 
@@ -88,7 +89,7 @@ def follow(source: Source, seconds: float) -> Seen:
         loop = asyncio.get_running_loop()
         changes: list[tuple[bool, Object | None, str]] = []
         failures: list[KubeError] = []
-        reflector = Reflector(
+        reflector = ObjectWatch(
             source,
             SECRETS,
             "ca",

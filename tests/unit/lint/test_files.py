@@ -6,7 +6,7 @@ import pytest
 
 from injector.core.model import TokenRef
 from injector.lint.files import FileSet, Flaw, KeySeen, SecretSeen, Use, flaw_of, is_secret, judge, key_paths
-from injector.lint.model import Place
+from injector.lint.location import Place
 
 PLACE = Place("a.yaml", 1, 1)
 SOUND = "0123456789abcdef"

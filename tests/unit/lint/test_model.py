@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from injector.lint.model import Identity, Level, Ordinals, Path, Unreadable, kind_label, label, spelled
+from injector.lint.location import Identity, Ordinals, Path, kind_label, label, spelled
+from injector.lint.model import Level, Unreadable
 
 OBJECT = {
     "spec": {

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from injector.core.model import Policy
-from injector.lint.model import Identity
-from injector.lint.template import at, items, mapping, text, workload
+from injector.lint.location import Identity
+from injector.lint.template import workload
+from injector.lint.values import at, items, mapping, text
 from tests.unit.lint.builders import lint
 
 if TYPE_CHECKING:
-    from injector.lint.model import Path
+    from injector.lint.location import Path
 
 ENABLED = {"annotations": {"dapr.io/enabled": "true"}}
 

@@ -15,10 +15,10 @@ import pytest
 
 from injector.core import names
 from injector.kube.errors import ForbiddenError, KubeconfigError, KubeError, UnavailableError
-from injector.kube.own_objects import OwnObjects
 from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
 from injector.telemetry import Metrics
 from injector.webhook.certs import rotation
+from injector.webhook.certs.objects import OwnObjects
 from injector.webhook.certs.pair import server_context
 from injector.webhook.certs.rotation import Phase
 from injector.webhook.certs.self_managed import SelfManaged

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.config import Settings
 from injector.kube.errors import ConflictError, KubeError, NotFoundError, UnavailableError
-from injector.kube.own_objects import OwnObjects
 from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS, Resource
 from injector.telemetry import Metrics
 from injector.webhook.certs import keyring, registration
+from injector.webhook.certs.objects import OwnObjects
 from injector.webhook.certs.pair import server_context
 from injector.webhook.certs.self_managed import SelfManaged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
 
-    from injector.kube.watch import Reflector
+    from injector.kube.watch import ObjectWatch
     from injector.webhook.certs.keyring import Keyring
     from injector.webhook.certs.registration import Registration
 
@@ -280,7 +280,7 @@ class Replica:
         item = self.world.objects.get(resource)
         self._copy(resource).saw(copy.deepcopy(item))
 
-    def _copy(self, resource: Resource) -> Reflector:
+    def _copy(self, resource: Resource) -> ObjectWatch:
         copies = (self.objects.secret, *self.objects.configurations)
         return next(each for each in copies if each.resource is resource)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from injector.cli import files
+from injector.cli.manifests import files
+from injector.cli.manifests.rewrite import Format
 from injector.cli.output import Teller
-from injector.cli.rewrite import Format
 from injector.config import load_policy
 from injector.core.model import Endpoint, Policy
 from injector.manifests.injecting import Question

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from injector.kube.errors import NotFoundError
 from injector.kube.resources import MUTATING_WEBHOOKS, REQUEST_TIMEOUT_SECONDS, SECRETS, VALIDATING_WEBHOOKS
-from injector.kube.watch import Reflector, Source
+from injector.kube.watch import ObjectWatch, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,9 +73,9 @@ class OwnObjects:
         failed: Callable[[KubeError], None],
     ) -> None:
         self._api = api
-        self.secret = Reflector(api, SECRETS, secret_name, namespace, changed=changed, failed=failed)
+        self.secret = ObjectWatch(api, SECRETS, secret_name, namespace, changed=changed, failed=failed)
         self.configurations = tuple(
-            Reflector(api, resource, configuration_name, changed=changed, failed=failed)
+            ObjectWatch(api, resource, configuration_name, changed=changed, failed=failed)
             for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
         )
 
@@ -90,7 +90,7 @@ class OwnObjects:
             for reflector in (self.secret, *self.configurations):
                 tasks.create_task(reflector.run())
 
-    async def read(self, reflector: Reflector, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> Object | None:
+    async def read(self, reflector: ObjectWatch, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> Object | None:
         """One of the three as it is now; None when it does not exist.
 
         Raises:
@@ -114,7 +114,7 @@ class OwnObjects:
         self.secret.saw(await self._api.replace(SECRETS, secret, self.secret.namespace))
 
     async def apply_bundle(
-        self, reflector: Reflector, body: Object, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
+        self, reflector: ObjectWatch, body: Object, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
     ) -> None:
         """Own the bundles in `body`.
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from injector.cli import files
 from injector.cli.main import Exit
+from injector.cli.manifests import files
 from injector.cli.output import Teller, wants_colour
 from injector.config import load_policy
 from injector.core.model import Policy

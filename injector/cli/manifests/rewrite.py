@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from injector.cli import files
+from injector.cli.manifests import files
 from injector.cli.output import Tally, coloured, wants_colour
 from injector.manifests.chunks import Chunk, split
 from injector.manifests.diff import Diff

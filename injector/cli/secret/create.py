@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import yaml  # type: ignore[import-untyped] # it brings no types
 
-from injector.cli import given, kubeconfig, minting, targets
+from injector.cli import explicit_options, kubeconfig
 from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
-from injector.cli.minting import Minter
-from injector.cli.token_source import given_token, token_options
+from injector.cli.secret import secret_refs
+from injector.cli.token import options as minting_options
+from injector.cli.token.options import Minter
+from injector.cli.token.source import given_token, token_options
 from injector.core import names
 from injector.core.ownership import owner_of
 from injector.core.request import is_secret_name, shown
@@ -40,11 +42,11 @@ if TYPE_CHECKING:
 @click.command(short_help="Create token Secrets; never over one that is there.")
 @click.argument("secrets", nargs=-1, metavar="[NAMESPACE/NAME]...")
 @click.option("--namespace-selector", metavar="SELECTOR", help="In each namespace with these labels; then NAME alone.")
-@targets.KEY
+@secret_refs.KEY
 @token_options
 @click.option("--same", is_flag=True, help="Make one token for all of them. Default: one each.")
 @click.option("--app-token", is_flag=True, help="For calls of daprd to the app (APP_API_TOKEN).")
-@minting.options
+@minting_options.options
 @click.option(
     "--dry-run", type=click.Choice(["client", "server"]), help="Write nothing; server: let the API server check."
 )
@@ -69,7 +71,7 @@ def create(  # noqa: PLR0913 - one parameter per option
     store: str | None,
     remote_key: str | None,
     output: str,
-    **options: Any,  # noqa: ANN401 - those of `minting.options` and `kubeconfig.options`
+    **options: Any,  # noqa: ANN401 - those of `minting_options.options` and `kubeconfig.options`
 ) -> int:
     """Create token Secrets; never over one that is there.
 
@@ -85,17 +87,19 @@ def create(  # noqa: PLR0913 - one parameter per option
     Exit codes: 0 all created, 1 one was there already, 2 wrong use or refused
     (nothing is written then), 3 our own fault.
     """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
-    refs = targets.parse(secrets, namespace_selector)
-    targets.check_key(key)
+    refs = secret_refs.parse(secrets, namespace_selector)
+    secret_refs.check_key(key)
     direction = writing.APP if app_token else writing.API
     if print_manifest:
-        given.refuse(given.flags().keys() - _OF_A_MANIFEST, "--print-manifest makes no token and asks no cluster")
+        explicit_options.refuse(
+            explicit_options.flags().keys() - _OF_A_MANIFEST, "--print-manifest makes no token and asks no cluster"
+        )
         return _print_manifests(refs, key, direction, _store(store), remote_key)
     if store is not None or remote_key is not None:
         raise click.UsageError("--store and --remote-key go with --print-manifest")
     value = given_token(token_file, token_stdin=token_stdin)
     if value is not None:
-        given.refuse(minting.NAMES, "the token is there already, and none is made")
+        explicit_options.refuse(minting_options.NAMES, "the token is there already, and none is made")
     supplied = None if value is None else tokens.supplied(value, now=int(time.time()))
     run = _Run(key, direction, namespace_selector)
     minter = Minter.of(options)
@@ -157,7 +161,7 @@ class _Run:
 
     async def resolve(self, api: Api, refs: Sequence[SecretRef]) -> Sequence[SecretRef]:
         """The Secrets by namespace."""
-        return await targets.resolve(api, refs, self.selector)
+        return await secret_refs.resolve(api, refs, self.selector)
 
     async def look(self, api: Api, refs: Sequence[SecretRef]) -> dict[SecretRef, _There | None]:
         """What exists already, Secret by Secret.
@@ -189,7 +193,7 @@ class _Run:
             except AlreadyExistsError:
                 outcome[ref] = _EXISTS
             except NotFoundError:  # the first to say so to a user who may not see namespaces
-                raise targets.no_namespace(ref.namespace) from None
+                raise secret_refs.no_namespace(ref.namespace) from None
         return outcome
 
 
@@ -197,7 +201,7 @@ async def _check_namespace(api: Api, name: str) -> None:
     try:
         found = await api.get(NAMESPACES, name)
     except NotFoundError:
-        raise targets.no_namespace(name) from None
+        raise secret_refs.no_namespace(name) from None
     except ForbiddenError:
         return  # who may create a Secret need not see the namespace
     if "deletionTimestamp" in found["metadata"]:

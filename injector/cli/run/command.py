@@ -6,21 +6,13 @@ process of ours is left that knows the token.
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from injector.cli.token_source import token_of_file, token_of_stdin, token_options
+from injector.cli.run.launch import become, with_tokens
+from injector.cli.token.source import token_of_file, token_of_stdin, token_options
 from injector.core import names
-from injector.tokens.private_files import why
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from injector.core.token import Token
 
 
 @click.command(
@@ -78,7 +70,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     files = {names.API_TOKEN_ENV: token_file, names.APP_TOKEN_ENV: app_token_file}
     watched = {variable: path for variable, path in files.items() if path is not None}
     if restart_on_change:
-        from injector.cli import supervise  # noqa: PLC0415 - the common case does without
+        from injector.cli.run import supervise  # noqa: PLC0415 - the common case does without
 
         if token_stdin:
             raise click.UsageError("--restart-on-change needs --token-file: standard input does not change")
@@ -87,32 +79,3 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     if token_stdin:
         tokens[names.API_TOKEN_ENV] = token_of_stdin()
     return become(arguments, with_tokens(tokens))
-
-
-def with_tokens(tokens: Mapping[str, Token]) -> dict[str, str]:
-    """Our environment and the tokens."""
-    return {**os.environ, **{variable: token.reveal() for variable, token in tokens.items()}}
-
-
-def become(arguments: tuple[str, ...], env: Mapping[str, str]) -> NoReturn:
-    """Replace this process by the command.
-
-    Raises:
-        click.ClickException: It cannot be started.
-    """
-    for number in _IGNORED_BY_PYTHON:
-        signal.signal(number, signal.SIG_DFL)  # what is ignored would stay so in the command
-    try:
-        os.execvpe(arguments[0], arguments, env)  # noqa: S606 - running what the caller names is the purpose
-    except (OSError, ValueError) as error:
-        raise cannot_start(arguments[0], error) from None
-
-
-_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
-
-
-def cannot_start(name: str, error: OSError | ValueError) -> click.ClickException:
-    """The error for a command that cannot be started."""
-    if isinstance(error, FileNotFoundError):
-        return click.ClickException(f"{name}: no such command")
-    return click.ClickException(f"{name}: cannot be started: {why(error) if isinstance(error, OSError) else error}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from injector.cli.creating import create
-from injector.cli.listing import command as listing
-from injector.cli.rotating import revoke, rotate
+from injector.cli.secret.create import create
+from injector.cli.secret.list import command as listing
+from injector.cli.secret.rotate import revoke, rotate
 
 
 @click.group(short_help="Create, rotate, revoke and list token Secrets.")

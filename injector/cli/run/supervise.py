@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from injector.cli import token_source
-from injector.cli.run import cannot_start, with_tokens
-from injector.cli.token_source import token_of_file
+from injector.cli.run.launch import cannot_start, with_tokens
+from injector.cli.token import source as token_source
+from injector.cli.token.source import token_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from injector.cli import options
 from injector.cli.main import Exit
-from injector.cli.rewrite import Rewriter
+from injector.cli.manifests import options
+from injector.cli.manifests.rewrite import Rewriter
 from injector.manifests import uninjecting
 from injector.manifests.uninjecting import Fate, Outcome
 

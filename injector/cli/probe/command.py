@@ -11,10 +11,11 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from injector.cli import kubeconfig, token_source
+from injector.cli import kubeconfig
 from injector.cli.kubeconfig import Connect
-from injector.cli.probe_report import show
-from injector.cli.token_source import given_token, token_options
+from injector.cli.probe.report import show
+from injector.cli.token import source as token_source
+from injector.cli.token.source import given_token, token_options
 from injector.core.exposure import Exposure, Purpose, Report, Verdict
 
 if TYPE_CHECKING:

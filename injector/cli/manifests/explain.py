@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from injector.cli import files, options
 from injector.cli.main import Exit
+from injector.cli.manifests import files, options
 from injector.cli.output import wants_colour
 from injector.core.explain import Row, Rule, explain
 from injector.manifests import injecting

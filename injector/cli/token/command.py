@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from injector.cli import kubeconfig, minting, token_source
+from injector.cli import kubeconfig
 from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
 from injector.cli.output import wants_colour
+from injector.cli.token import options as minting_options
+from injector.cli.token import source as token_source
 from injector.core import claims
 from injector.core.claims import Expected
 from injector.core.token import parse_token
@@ -32,7 +34,7 @@ def command() -> None:
 
 
 @command.command(short_help="Make a token.")
-@minting.options
+@minting_options.options
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to FILE, mode 0600."
 )
@@ -54,8 +56,8 @@ def generate(out: Path | None, *, force: bool, **options: Any) -> int:  # noqa: 
         raise click.UsageError("--force goes with --out")
     if out is not None and not force and private_files.is_there(out):
         raise click.UsageError(_THERE.format(out))
-    begun = minting.Minter.of(options)
-    minter = minting.run(options["signing_key"], Connect.of(options), lambda api: begun.with_keys(options, api))
+    begun = minting_options.Minter.of(options)
+    minter = minting_options.run(options["signing_key"], Connect.of(options), lambda api: begun.with_keys(options, api))
     value = minter().value.reveal()
     if minter.note is not None:
         click.echo(f"note: {minter.note}", err=True)
@@ -108,7 +110,9 @@ def verify(  # noqa: PLR0913 - one parameter per option
     input, 3 our own fault.
     """
     value = parse_token(token_source.read_input(file, "a token" if file == token_source.STDIN else "token file"))
-    keys = minting.read_keys(signing_key, alg, Connect(kubeconfig, context)) if signing_key is not None else None
+    keys = (
+        minting_options.read_keys(signing_key, alg, Connect(kubeconfig, context)) if signing_key is not None else None
+    )
     expected = Expected(audience=audience, issuer=issuer, leeway=claims.lifetime(leeway, shortest=0))
     findings = tokens.verify(value, keys, expected, now=int(time.time()))
     if output == "json":
@@ -144,7 +148,7 @@ def jwks(*, signing_key: str, kubeconfig: str | None, context: str | None) -> in
 
     Exit codes: 0 fine, 2 wrong use or bad input, 3 our own fault.
     """
-    keys = minting.read_keys(signing_key, None, Connect(kubeconfig, context))
+    keys = minting_options.read_keys(signing_key, None, Connect(kubeconfig, context))
     try:
         click.echo(json.dumps(keys.public(), indent=2))
     except BadKeyError as error:

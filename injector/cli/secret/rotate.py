@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from injector.cli import given, kubeconfig, minting, targets
+from injector.cli import explicit_options, kubeconfig
 from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
-from injector.cli.minting import Minter
 from injector.cli.output import counted
-from injector.cli.rollouttable import Table, lines
+from injector.cli.secret import secret_refs
+from injector.cli.secret.progress import Table, lines
 from injector.cli.signals import interruptible
-from injector.cli.token_source import given_token, token_options
+from injector.cli.token import options as minting_options
+from injector.cli.token.options import Minter
+from injector.cli.token.source import given_token, token_options
 from injector.core import claims, names
 from injector.rotation.rotator import Pace, RotationError, RotationOptions, Rotator, SupersededError
 from injector.tokens import minting as tokens
@@ -42,10 +44,10 @@ def _options(command: _CommandT) -> _CommandT:
 
 _OPTIONS: Final = (
     click.argument("secrets", nargs=-1, metavar="NAMESPACE/NAME..."),
-    targets.KEY,
+    secret_refs.KEY,
     token_options,
     click.option("--same", is_flag=True, help="Make one token for all of them. Default: one each."),
-    minting.options,
+    minting_options.options,
     click.option("--resume", is_flag=True, help="Make no new token; restart what runs an outdated one or none."),
     click.option("--force", is_flag=True, help="Also write a Secret that another tool manages; show what changes."),
     click.option("--include-uncertain", is_flag=True, help="Also restart Pods that may run an outdated token."),
@@ -141,15 +143,17 @@ class _Rotation:
             click.UsageError: They contradict each other.
         """
         if options["resume"]:
-            given.refuse({"token_file", "token_stdin", "same", *minting.NAMES}, "--resume writes no token")
+            explicit_options.refuse(
+                {"token_file", "token_stdin", "same", *minting_options.NAMES}, "--resume writes no token"
+            )
             if not restart:
                 raise click.UsageError("--resume needs --restart")
         if not restart:
-            given.refuse(_OF_A_RESTART, "nothing is restarted without --restart")
-        targets.check_key(options["key"])
+            explicit_options.refuse(_OF_A_RESTART, "nothing is restarted without --restart")
+        secret_refs.check_key(options["key"])
         value = given_token(options["token_file"], token_stdin=options["token_stdin"])
         if value is not None:
-            given.refuse(minting.NAMES, "the token is there already, and none is made")
+            explicit_options.refuse(minting_options.NAMES, "the token is there already, and none is made")
         pace = Pace(
             max_concurrent=options["max_concurrent_per_namespace"],
             timeout=claims.lifetime(options["timeout"], shortest=1),
@@ -157,7 +161,7 @@ class _Rotation:
         connect = Connect.of(options)
         return cls(
             options=RotationOptions(
-                secrets=targets.parse(options["secrets"], None),
+                secrets=secret_refs.parse(options["secrets"], None),
                 key=options["key"],
                 pace=pace,
                 propagation_delay=claims.lifetime(options["propagation_delay"], shortest=0),

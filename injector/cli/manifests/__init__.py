@@ -1,0 +1,1 @@
+"""The commands on manifests: `inject`, `uninject`, `explain` and `lint`."""

@@ -1,0 +1,1 @@
+"""`secret create`, `rotate`, `revoke` and `list`."""

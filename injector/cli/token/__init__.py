@@ -1,0 +1,1 @@
+"""`token generate`, `verify` and `jwks`, and what commands that make tokens share."""
