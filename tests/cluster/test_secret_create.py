@@ -175,7 +175,7 @@ def test_signing_key_of_somebody_else_is_used_and_not_rotated(commands: Commands
     assert commands.run("token", "generate", "--signing-key", place).code == 0
     done = commands.run("token", "generate", "--signing-key", place, "--rotate-key")
     assert (done.code, done.out) == (2, "")
-    assert f"Secret {namespace}/signing is written by Helm (it has the label app.kubernetes.io/managed-by)" in done.err
+    assert f"Secret {namespace}/signing is managed by Helm (it has the label app.kubernetes.io/managed-by)" in done.err
     assert commands.kubectl.get("secret", "signing")["data"]["jwks.json"] == value
     commands.said.clear()
 
@@ -187,7 +187,7 @@ def test_signing_key_in_a_secret_is_refused_like_any_other_secret(commands: Comm
     assert one_line(few, "token", "generate", *flags).endswith("ask for that right, or take another --context\n")
     away = ("--signing-key", f"secret:{namespace}-no/signing", "--create-key")
     assert one_line(commands, "token", "generate", *away) == (
-        f"Error: there is no namespace {namespace}-no; create it first, or look at --context\n"
+        f"Error: --signing-key namespace {namespace}-no does not exist; create it first, or check --context\n"
     )
     commands.kubectl.run("create", "quota", "none", "--hard=secrets=0")
     wait_for("the quota", lambda: commands.kubectl.get("quota", "none").get("status", {}).get("used"))

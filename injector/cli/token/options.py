@@ -203,7 +203,7 @@ def read_keys(text: str, algorithm: str | None, connect: Connect) -> Keyring:
         try:
             return _parsed(store, await _read(store), algorithm)
         except KeyStoreError as error:
-            raise click.UsageError(f"--signing-key {error}") from None
+            raise click.ClickException(f"--signing-key {error}") from None
 
     return run(text, connect, work)
 
@@ -277,7 +277,7 @@ async def _keys(options: Mapping[str, Any], api: Api | None) -> Keyring | None:
         with store.locked() if create or rotate else nullcontext():
             return await _kept_keys(store, algorithm, create=create, rotate=rotate)
     except KeyStoreError as error:
-        raise click.UsageError(f"--signing-key {error}") from None
+        raise click.ClickException(f"--signing-key {error}") from None
 
 
 async def _kept_keys(store: KeyStore, algorithm: str | None, *, create: bool, rotate: bool) -> Keyring:
