@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.controlplane.kubectl import Json, Kubectl
 
 HERE = Path(__file__).parent
-TEST_TIMEOUT_SECONDS = 180
+TEST_TIMEOUT_SECONDS = 400
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

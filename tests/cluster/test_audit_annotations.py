@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,20 +10,14 @@ from tests.controlplane.registration import INJECT_ENTRY
 
 if TYPE_CHECKING:
     from tests.controlplane.cluster import ControlPlane
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.kubectl import Kubectl
 
 pytestmark = pytest.mark.usefixtures("injecting")
 
 
 def _annotations(own: ControlPlane, namespace: str) -> dict[str, str]:
     """Return ours, of the event that tells of the namespace's Pod (and not of a dry run)."""
-
-    def find() -> Json | None:
-        events = (json.loads(line) for line in own.audit_log.read_text("utf-8").splitlines())
-        mine = (e for e in events if e["objectRef"]["namespace"] == namespace and "dryRun" not in e["requestURI"])
-        return next(mine, None)
-
-    event = wait_for(f"audit event of a Pod in {namespace}", find)
+    event = wait_for(f"audit event of a Pod in {namespace}", lambda: own.creation_in(namespace))
     return {k: v for k, v in event["annotations"].items() if k.startswith(f"{INJECT_ENTRY}/")}
 
 

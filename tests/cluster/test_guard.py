@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
@@ -250,13 +249,7 @@ def test_namespace_chooses_by_its_label(
 
 def audit_annotations(own: ControlPlane, namespace: str) -> dict[str, str]:
     """Those of the creation (no dry run) of the namespace's Pod."""
-
-    def find() -> Json | None:
-        events = (json.loads(line) for line in own.audit_log.read_text("utf-8").splitlines())
-        mine = (e for e in events if e["objectRef"]["namespace"] == namespace and "dryRun" not in e["requestURI"])
-        return next(mine, None)
-
-    found = wait_for(f"audit event of a Pod in {namespace}", find)
+    found = wait_for(f"audit event of a Pod in {namespace}", lambda: own.creation_in(namespace))
     annotations: dict[str, str] = found.get("annotations", {})
     return annotations
 

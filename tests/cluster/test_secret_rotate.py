@@ -279,6 +279,7 @@ def test_not_waiting_starts_all_of_them(commands: Commands, kubelet: Kubelet) ->
     assert again.code == 0, again
 
 
+@pytest.mark.timeout(900, func_only=True)  # two dozen rotations, one after the other
 def test_ended_at_any_write_and_run_again_it_ends_right(commands: Commands, tmp_path: Path) -> None:
     for name in ("a", "b"):
         commands.kubectl.create(workload("Deployment", name, replicas=1))

@@ -21,7 +21,7 @@ import secrets
 import ssl
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 from cryptography.hazmat.primitives import serialization
@@ -118,6 +118,19 @@ class ControlPlane:
     etcd: ManagedProcess
     apiserver: ManagedProcess
     controller_manager: ManagedProcess
+
+    def creation_in(self, namespace: str) -> dict[str, Any] | None:
+        """Return the audit event of the first Pod that was created in a namespace, dry runs left out.
+
+        Only lines that name it are read: those of other tests may be nested deeper than `json` reads, and the last line
+        may not be whole yet.
+        """
+        for line in self.audit_log.read_text("utf-8").splitlines(keepends=True):
+            if f'"{namespace}"' in line and line.endswith("\n"):
+                event: dict[str, Any] = json.loads(line)
+                if event["objectRef"]["namespace"] == namespace and "dryRun" not in event["requestURI"]:
+                    return event
+        return None
 
 
 @contextlib.contextmanager
