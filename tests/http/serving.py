@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tests.controlplane.polling import wait_for
 from tests.http.certificates import Files, Issuer, key_pem, new_key
 from tests.http.client import PATIENCE, client_context, connected, ops, sample
+from tests.http.reviews import review
 
 if TYPE_CHECKING:
     import ssl
@@ -55,6 +56,13 @@ class Serving:
         """One review on a connection of its own."""
         with self.connect() as connection:
             return connection.request(body, path=path)
+
+    def is_serving(self) -> bool:
+        """Whether a review on a connection of its own is answered now."""
+        try:
+            return self.post(review()).status == 200
+        except OSError:
+            return False
 
     def ops(self, path: str) -> Answer:
         """GET from the ops port."""

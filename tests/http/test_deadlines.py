@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.controlplane.polling import wait_for
-from tests.http.client import JSON, PATIENCE, Connection, connected, head
+from tests.http.client import JSON, PATIENCE, Connection, head
 from tests.http.reviews import review
 from tests.http.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.http.serving import Serving
@@ -44,19 +44,8 @@ def drip(server: Serving, connection: Connection, data: bytes) -> bool:
         except OSError:
             return True
         if index % 10 == 0:  # on a busy machine another caller may itself be late once
-            wait_for("another caller to be served", _can_connect(server))
+            wait_for("another caller to be served", server.is_serving)
     return False
-
-
-def _can_connect(server: Serving) -> Callable[[], bool]:
-    def attempt() -> bool:
-        try:
-            with connected(server.port, server.context) as connection:
-                return connection.request(review()).status == 200
-        except OSError:
-            return False
-
-    return attempt
 
 
 @hurried("keep-alive")

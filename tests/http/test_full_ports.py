@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.controlplane.polling import wait_for
-from tests.http.client import JSON, PATIENCE, Answer, Connection, connected, head
+from tests.http.client import JSON, PATIENCE, Answer, Connection, head
 from tests.http.holders import Holders, descriptors, held
 from tests.http.reviews import review
 from tests.http.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.http.serving import Serving
@@ -169,18 +169,7 @@ def test_a_new_connection_is_refused_while_every_other_is_in_a_review(tmp_path: 
         assert [each.answer().status for each in busy] == [200] * 4
         assert server.sample("connections") == 4
         busy[0].socket.close()
-        wait_for("room for another", _can_connect(server))
-
-
-def _can_connect(server: Serving) -> Callable[[], bool]:
-    def attempt() -> bool:
-        try:
-            with connected(server.port, server.context) as connection:
-                return connection.request(review()).status == 200
-        except OSError:
-            return False
-
-    return attempt
+        wait_for("room for another", server.is_serving)
 
 
 def test_peers_that_do_not_close_do_not_keep_their_slots(tmp_path: Path) -> None:
