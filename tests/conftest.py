@@ -19,7 +19,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] 
 from tests.controlplane.target import CLUSTER_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from xdist.remote import Producer  # type: ignore[import-untyped]
 
@@ -95,3 +95,11 @@ def report(pytestconfig: pytest.Config) -> Callable[[str], None]:
             print(line, file=sys.stderr, flush=True)
 
     return tell
+
+
+@pytest.fixture(autouse=True)
+def _tracing_goes_on() -> Iterator[None]:
+    """Fail the test after which coverage records nothing more in this process, and not the total at the end."""
+    before = sys.gettrace()
+    yield
+    assert sys.gettrace() is before, "this test ended the tracing of coverage: restore what sys.gettrace() returned"

@@ -30,17 +30,20 @@ class Meter:
 
     def __init__(self) -> None:
         self.count = 0
+        self._before: tuple[Any, Any] = (None, None)
 
     def __enter__(self) -> Self:
         # What the collector finalizes is not the work of the code under test.
         gc.disable()
+        self._before = (sys.getprofile(), sys.gettrace())
         sys.setprofile(self._profile)
         sys.settrace(self._trace)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        sys.settrace(None)
-        sys.setprofile(None)
+        profile, trace = self._before  # coverage traces, too, and has to go on with it
+        sys.settrace(trace)
+        sys.setprofile(profile)
         gc.enable()
 
     def _profile(self, frame: FrameType, event: str, _: Any) -> None:  # noqa: ANN401 - as the interpreter calls it
