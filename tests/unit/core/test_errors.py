@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from injector.core.errors import (
+    ConfigError,
+    ConfigProblem,
     InjectorError,
     MalformedJSONError,
     MalformedObjectError,
@@ -54,3 +56,12 @@ def test_request_error_tells_every_problem_in_order() -> None:
     assert error.problems == problems
     assert str(error) == "first; second"
     assert error.reason == "bad-annotations"
+
+
+def test_config_error_has_a_line_for_each_problem() -> None:
+    problems = [ConfigProblem("--port", "0 is not a port"), ConfigProblem("policy.yaml:3", "unknown key")]
+
+    error = ConfigError(problems)
+
+    assert str(error) == "--port: 0 is not a port\npolicy.yaml:3: unknown key"
+    assert error.problems == tuple(problems)

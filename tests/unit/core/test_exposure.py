@@ -43,6 +43,10 @@ def test_ports_beside_the_api(purpose: Purpose, exposure: Exposure) -> None:
     assert judge(Asked(purpose, 1, YES)) == Found(exposure, "port 1")
 
 
+def test_only_http_and_grpc_are_api_ports() -> None:
+    assert [purpose for purpose in Purpose if purpose.is_api] == [Purpose.HTTP, Purpose.GRPC]
+
+
 def test_every_exposure_has_its_meaning_and_what_to_do() -> None:
     assert set(ADVICE) == set(Exposure)
     assert all(advice.meaning and advice.remedy for advice in ADVICE.values())

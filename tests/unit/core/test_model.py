@@ -204,6 +204,13 @@ def test_workload_without_a_template_has_none(body: bytes) -> None:
     assert msgspec.json.decode(body, type=Workload).template is None
 
 
+def test_repr_of_decoded_object_shows_no_data() -> None:
+    container = msgspec.json.decode(encode({"name": "hidden", "env": [literal_env(API, "hidden")]}), type=Container)
+
+    assert "hidden" not in repr(container)
+    assert repr(container) == "Container(...)"
+
+
 def test_reasons_are_lower_case_words_with_dashes() -> None:
     for reason in Reason:
         assert reason.value == reason.name.lower().replace("_", "-")

@@ -90,6 +90,14 @@ def test_patterns_match_case_and_all() -> None:
     assert not is_allowed("dapr-a", ("DAPR-*",))
 
 
+@pytest.mark.parametrize(
+    ("name", "allowed"), [("dapr-1-x", True), ("dapr-12-x", False), ("a.b", True), ("acb", False), ("team-x", True)]
+)
+def test_list_allows_globs_with_a_wildcard_in_the_middle(name: str, allowed: bool) -> None:  # noqa: FBT001 - as above
+    assert is_allowed(name, ("dapr-?-x", "[a-b].*", "*eam-x")) is allowed
+
+
+
 def test_name_that_no_secret_can_have_is_not_on_a_list() -> None:
     assert is_allowed("a" * 253, ("a*",))
     assert not is_allowed("a" * 254, ("a*",))
