@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Admission(Value, frozen=True, gc=False):
-    """An answer, and what logs and metrics say of it. `body` is the AdmissionReview to send."""
+    """An answer with the facts that logs and metrics need. `body` is the AdmissionReview to send."""
 
     body: bytes
     verdict: Verdict
@@ -61,27 +61,27 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy, facts:
 
 
 def fitted(decided: Decision, body: bytes | bytearray) -> Decision:
-    """The decision about the Pod in `body`, without a record for which its annotations have no room.
+    """The decision, without the record if the annotations of the Pod in `body` would exceed the API server's limit.
 
-    The variables matter more than the record of them, and a Pod that the API server would take must not be refused
-    because of us. No annotation is larger than the JSON that it stands in, so that few Pods have to be measured.
+    The variables matter more than the record, and a Pod that the API server accepts must not be rejected because of
+    the record. The annotations cannot be larger than the body, so few Pods have to be measured.
     """
     if not isinstance(decided, Inject):
         return decided
     record = decided.plan.record
     if len(body) + len(record) * names.MAX_RECORD_ENTRY <= names.MAX_ANNOTATIONS:
         return decided
-    # The text of very long records is not even made: it cannot be shorter than this.
+    # The text of a very long record is not built: this is its minimum length.
     if len(record) * names.MIN_RECORD_ENTRY <= names.MAX_ANNOTATIONS:
         size = review.annotations_size(body) + len(names.STATUS) + len(write_status(record).encode())
         if size <= names.MAX_ANNOTATIONS:
             return decided
-    told = warning(f"{names.STATUS} was not written: the Pod's annotations would pass {names.MAX_ANNOTATIONS} bytes")
-    return Inject(without_record(decided.plan), decided.reason, (told, *decided.warnings))
+    omitted = warning(f"{names.STATUS} was not written: annotations would exceed {names.MAX_ANNOTATIONS} bytes")
+    return Inject(without_record(decided.plan), decided.reason, (omitted, *decided.warnings))
 
 
 def respond(uid: str, decided: Decision) -> AdmissionResponse:
-    """The decision as the API server wants to hear it."""
+    """The decision as an AdmissionResponse."""
     if isinstance(decided, Inject):
         operations, notes = _rendered(decided)
         return AdmissionResponse(uid, True, "JSONPatch", operations, decided.warnings, notes)
@@ -98,7 +98,7 @@ def respond(uid: str, decided: Decision) -> AdmissionResponse:
 
 
 def _rendered(decided: Inject) -> tuple[bytes, dict[str, str]]:
-    """Patch and audit annotations of a plan, made once for as long as the plan itself is remembered."""
+    """Patch and audit annotations of a plan, kept for as long as the plan itself is cached."""
     found = _memo.get(decided.plan)
     if found is None:
         found = review.encode_patch(patch.build(decided.plan)), decision.audit(decided)
@@ -110,7 +110,7 @@ _memo: Final[WeakKeyDictionary[Plan, tuple[bytes, dict[str, str]]]] = WeakKeyDic
 
 
 _VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DENY}
-# HTTP codes that the API server passes on to whoever created the Pod.
+# HTTP codes that the API server returns to the client that created the Pod.
 _FORBIDDEN: Final = 403
 _UNPROCESSABLE: Final = 422
 

@@ -1,7 +1,7 @@
-"""Inject, Skip or Deny, each with a Reason: what becomes of one review, and what its sender is told.
+"""Decide one review: Inject, Skip or Deny, each with a Reason and the warnings for its sender.
 
-A pure function of the review, the endpoint, the Policy and what is known about Secrets. "No" is a value; an exception
-means that nothing could be decided.
+A pure function of the review, the endpoint, the Policy and the facts about Secrets. A denial is a value; an exception
+means that no decision was possible.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Inject(Value, frozen=True, gc=False):
 
 
 class Skip(Value, frozen=True, gc=False):
-    """The Pod passes as it is. `audit` is for what was seen and left alone; empty for what is not our concern."""
+    """The Pod is admitted unchanged. `audit` lists the entries that were kept; it is empty for Pods without a token."""
 
     reason: Reason
     warnings: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Skip(Value, frozen=True, gc=False):
 
 
 class Deny(Value, frozen=True, gc=False):
-    """The Pod is refused; `message` tells every problem at once. `more_problems` counts those without words."""
+    """The Pod is rejected; `message` lists all problems. `more_problems` counts the problems without a text."""
 
     reason: Reason
     problems: tuple[Problem, ...]
@@ -57,10 +57,10 @@ class Deny(Value, frozen=True, gc=False):
 
     @property
     def message(self) -> str:
-        """All problems in one sentence each; of very many, the first ones and how many more."""
-        told = [problem.message for problem in self.problems[: names.MAX_PROBLEMS]]
-        more = len(self.problems) - len(told) + self.more_problems
-        return "; ".join([*told, f"and {more} more"] if more else told)
+        """All problems, one sentence each; of a long list, the first ones and the number of the others."""
+        messages = [problem.message for problem in self.problems[: names.MAX_PROBLEMS]]
+        more = len(self.problems) - len(messages) + self.more_problems
+        return "; ".join([*messages, f"and {more} more"] if more else messages)
 
 
 Decision = Inject | Skip | Deny
@@ -68,7 +68,7 @@ Decision = Inject | Skip | Deny
 ExpectedT = TypeVar("ExpectedT", Pod, Workload)
 
 
-# Members of the path of every Pod: Python 3.11 takes a quarter of a microsecond to find one in its class.
+# Used for every Pod: looking up an enum member in its class takes a quarter of a microsecond in Python 3.11.
 _WARN: Final = Endpoint.WARN
 _DEFAULT: Final = Endpoint.MUTATE_DEFAULT
 _TRUE: Final = Enabled.TRUE
@@ -78,9 +78,9 @@ def decide(
     review: Review,
     endpoint: Endpoint,
     policy: Policy,
-    facts: SecretFacts,  # noqa: ARG001 - level 0 knows nothing of Secrets; later levels change no signature
+    facts: SecretFacts,  # noqa: ARG001 - empty at level 0; later levels keep the signature
 ) -> Decision:
-    """What becomes of one review.
+    """Decide one review.
 
     Raises:
         MalformedObjectError: The object under review is missing or malformed.
@@ -103,7 +103,7 @@ def decide(
 
 
 def decide_pod(pod: Pod, policy: Policy, *, use_default: bool) -> Decision:
-    """What becomes of a Pod, or of a template's Pods, before shadow mode softens it.
+    """Decide about a Pod, or about the Pods of a template, without regard to shadow mode.
 
     Raises:
         MalformedObjectError: A container's `env` is not a list of variables.
@@ -144,7 +144,7 @@ _TOO_MANY: Final = Problem(
 
 
 def audit(decision: Decision) -> dict[str, str]:
-    """Audit annotations of a decision: what was done, or would have been, to which container. No name of a Secret."""
+    """Audit annotations of a decision: the change, or the change in shadow mode, by container. No Secret names."""
     match decision:
         case Inject(plan=planned):
             done = _by_target(planned.changes, names.AUDIT_INJECTED_SIDECAR, names.AUDIT_INJECTED_APP)
@@ -156,16 +156,16 @@ def audit(decision: Decision) -> dict[str, str]:
 
 
 def _shadowed(decision: Decision) -> Decision:
-    """The same finding, reported and not acted on."""
+    """The decision as shadow mode reports it: a Skip with the same warnings."""
     match decision:
         case Inject(plan=planned, warnings=warnings):
             pairs = _by_target(planned.changes, names.AUDIT_WOULD_INJECT, names.AUDIT_WOULD_INJECT_APP)
-            told = (warning(f"shadow mode: would inject {what}") for _, what in pairs)
-            return Skip(Reason.WOULD_INJECT, (*told, *warnings), (*pairs, *_kept(planned)))
+            reported = (warning(f"shadow mode: would inject {what}") for _, what in pairs)
+            return Skip(Reason.WOULD_INJECT, (*reported, *warnings), (*pairs, *_kept(planned)))
         case Deny(problems=problems, warnings=warnings, more_problems=more):
-            told = (_would_deny(problem) for problem in problems)
+            reported = (_would_deny(problem) for problem in problems)
             notes = ((names.AUDIT_WOULD_DENY, _denied(problems)),)
-            return Skip(Reason.WOULD_DENY, _limited((*told, *warnings), more), notes)
+            return Skip(Reason.WOULD_DENY, _limited((*reported, *warnings), more), notes)
         case _:
             return decision
 
@@ -184,14 +184,14 @@ def _kept(planned: Plan) -> tuple[tuple[str, str], ...]:
 
 def _by_target(items: Iterable[Change | Kept], sidecar_key: str, app_key: str) -> tuple[tuple[str, str], ...]:
     keys = {Target.SIDECAR: sidecar_key, Target.APP: app_key}
-    told: dict[str, str] = {}
+    values: dict[str, str] = {}
     for item in items:
         key = keys[item.place.target]
-        before = told.get(key)
+        before = values.get(key)
         if before is None or len(before) <= names.MAX_AUDIT_VALUE:
             word = f"{item.place.container}/{item.variable}"
-            told[key] = word if before is None else f"{before},{word}"
-    return tuple((key, _clipped(words)) for key, words in told.items())
+            values[key] = word if before is None else f"{before},{word}"
+    return tuple((key, _clipped(value)) for key, value in values.items())
 
 
 def _clipped(value: str) -> str:
@@ -205,16 +205,16 @@ def _limited(warnings: Iterable[str], more: int = 0) -> tuple[str, ...]:
 
 
 def _without_dapr(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
-    """Warnings for a Pod that does not use Dapr: nothing is done for it, but its author may have meant otherwise."""
+    """Warnings for a Pod that requests a token but does not enable Dapr: probably a mistake."""
     found: list[str] = []
     if asks_for_token(annotations):
         match enabled(annotations):
             case Enabled.ABSENT:
-                found.append(f'a token is asked for but {names.ENABLED} is missing; set it to "true"')
+                found.append(f'a token is requested but {names.ENABLED} is missing; set it to "true"')
             case Enabled.UNKNOWN:
-                found.append(f'a token is asked for but {names.ENABLED} is not a true value; set it to "true"')
+                found.append(f'a token is requested but {names.ENABLED} is not a true value; set it to "true"')
             case _:
-                pass  # whoever wrote a plain "false" meant it
+                pass  # a plain "false" is not a mistake
     try:
         parse(annotations, policy, use_default=False)
     except RequestError as error:
@@ -223,12 +223,12 @@ def _without_dapr(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
 
 
 def _clear_text(annotations: Annotations) -> tuple[str, ...]:
-    """Warnings for tokens written into `dapr.io/env`, which holds `NAME=value` parted by commas."""
+    """Warnings for tokens in `dapr.io/env`, which holds `NAME=value` pairs, separated by commas."""
     if not annotations.dapr_env:
         return ()
     given = set(_TOKEN_PAIR.findall(annotations.dapr_env))
     return tuple(
-        warning(f"{names.DAPR_ENV} sets {variable} in clear text; it was left as it is; use a Secret")
+        warning(f"{names.DAPR_ENV} sets {variable} in clear text; it was not changed; use a Secret")
         for variable in (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
         if variable in given
     )
@@ -238,17 +238,17 @@ _TOKEN_PAIR: Final = re.compile(rf"(?:^|,)\s*({names.API_TOKEN_ENV}|{names.APP_T
 
 
 def _advice(workload: Workload, kind: str, policy: Policy) -> tuple[str, ...]:
-    """What to tell somebody who writes a workload: the template's problems, and annotations in the wrong place."""
+    """Warnings for the author of a workload: the template's problems, and annotations in the wrong place."""
     template = workload.template or Pod()
     own = (workload.metadata.annotations if workload.metadata else None) or Annotations()
-    below = (template.metadata.annotations if template.metadata else None) or Annotations()
+    pod_annotations = (template.metadata.annotations if template.metadata else None) or Annotations()
     misplaced = (
         warning(f"{annotation} is on the {kind} and not on its Pod template: the Pods will not have it")
-        for annotation, above, there in (
-            (names.API_TOKEN_SECRET, own.api_token_secret, below.api_token_secret),
-            (names.APP_TOKEN_SECRET, own.app_token_secret, below.app_token_secret),
+        for annotation, on_workload, on_pod in (
+            (names.API_TOKEN_SECRET, own.api_token_secret, pod_annotations.api_token_secret),
+            (names.APP_TOKEN_SECRET, own.app_token_secret, pod_annotations.app_token_secret),
         )
-        if above and above.strip() and not (there and there.strip())
+        if on_workload and on_workload.strip() and not (on_pod and on_pod.strip())
     )
     decision = decide_pod(template, policy, use_default=False)
     problems, more = (decision.problems, decision.more_problems) if isinstance(decision, Deny) else ((), 0)
@@ -258,5 +258,5 @@ def _advice(workload: Workload, kind: str, policy: Policy) -> tuple[str, ...]:
 
 def _expect(found: object, kind: type[ExpectedT]) -> ExpectedT:
     if not isinstance(found, kind):
-        raise MalformedObjectError("the review's request holds no object")
+        raise MalformedObjectError("the review's request has no object")
     return found

@@ -1,9 +1,9 @@
-"""Cuts JSON to a depth at which no rule reads, for text that is nested deeper than the codec follows.
+"""Cut JSON below the deepest level that a rule reads, for text that is nested too deeply for the codec.
 
 An API server sends up to 10,000 levels (`maxNestingDepth` of https://go.dev/src/encoding/json/scanner.go), for example
-in `metadata.managedFields`. The codec follows about 1,000 and then raises a RecursionError. The cut text is decoded
-instead: it takes one pass and no recursion. What is left out is not parsed, so a syntax error in it goes unnoticed; an
-API server sends none.
+in `metadata.managedFields`. The codec raises a RecursionError at about 1,000 levels. The cut takes one pass without
+recursion, and the result is decoded instead. The removed part is not parsed, so a syntax error in it is not detected;
+an API server sends none.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# Levels that are kept. The deepest level that a rule reads is the sixteenth: a selector in a CronJob's Pod template.
+# The number of levels that are kept. The deepest level that a rule reads is 16: a selector in a CronJob's template.
 MAX_DEPTH: Final = 64
 
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
 _FLAT: Final = rb'(?:[^"\[\]{}]++|%b)*+' % _STRING
-# Passes over everything that opens no level which holds another one, and finds what opens levels (through keys without
-# brackets and escapes), or closes some. Every part is possessive, and a string without an end reaches to the end of the
-# text: nothing is tried twice, so the time grows with the text.
+# Skips everything that opens no nested level, and matches a run of opening brackets (through keys without brackets and
+# escapes) or of closing ones. Every part is possessive, and an unterminated string extends to the end of the text: the
+# matcher never backtracks, so the time is linear.
 _NEXT_BRACKETS: Final = re.compile(
     rb'(?:[^"\[\]{}]++|%b|[\[{]%b[\]}])*+(?:([\[{]++)((?:"[^"\\\[\]{}]*+":[\[{]++)*+)|([\]}]++)|\Z)' % (_STRING, _FLAT),
     re.DOTALL,
@@ -28,7 +28,7 @@ _CLOSES: Final = 3  # the group
 
 
 def shallow(text: bytes | bytearray, max_depth: int = MAX_DEPTH) -> bytes:
-    """Return `text`, JSON, in which each list or object at level `max_depth` is empty or holds no other one."""
+    """Return the JSON text without the lists and objects below level `max_depth`."""
     depth = cut = done = 0
     parts: list[bytes | bytearray] = []
     for found in _NEXT_BRACKETS.finditer(text):
@@ -59,7 +59,7 @@ def _openings(text: bytes | bytearray, found: re.Match[bytes]) -> int:
 
 
 def _after_openings(text: bytes | bytearray, at: int, count: int) -> int:
-    """Where the text goes on after `count` opening brackets, which are there."""
+    """The position after `count` opening brackets, which must exist."""
     found = _OPENING.finditer(text, at)
     for _ in range(count):
         at = next(found).end()

@@ -1,17 +1,17 @@
 """The errors of the core.
 
 InjectorError
-├── ReviewError                 the caller's fault                          -> HTTP 400
+├── ReviewError                 the request is invalid                      -> HTTP 400
 │   ├── MalformedJSONError      the body is not JSON
-│   ├── NotAReviewError         JSON, but no AdmissionReview with a request and a uid
-│   └── MalformedObjectError    a review, but its object is not of the kind it claims
+│   ├── NotAReviewError         JSON, but not an AdmissionReview with a request and a uid
+│   └── MalformedObjectError    a review, but its object does not match its kind
 ├── request.RequestError        a Pod's annotations are malformed           -> a denial
-├── TokenError                  bytes that cannot be a token                -> wrong use of a command
+├── TokenError                  bytes that cannot be a token                -> usage error
 ├── ConfigError                 settings or policy file are not valid       -> exit code 2
 └── PolicyGapError              the Policy cannot serve a called endpoint   -> HTTP 500, `failurePolicy` decides
 
-Only fixed words and values that `request.shown` let through may go into a message: it can end in a response, an Event
-or a log.
+A message contains only fixed words and values that `request.shown` returned: it can become part of a response, an
+Event or a log.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class InjectorError(Exception):
-    """Base of all errors of ours; never raised itself. `reason` is the stable word for metrics and error bodies."""
+    """Base class of all errors; never raised itself. `reason` is the stable word for metrics and error bodies."""
 
     reason: ClassVar[str]
 
@@ -35,7 +35,7 @@ class InjectorError(Exception):
 
 
 class ReviewError(InjectorError):
-    """The body is not an AdmissionReview that we can answer. The message holds nothing of the body."""
+    """The body is not an AdmissionReview that can be answered. The message contains no part of the body."""
 
     reason = "bad-review"
 
@@ -47,32 +47,32 @@ class MalformedJSONError(ReviewError):
 
 
 class NotAReviewError(ReviewError):
-    """The body is JSON, but no AdmissionReview of a known version with a request and a uid."""
+    """The body is JSON, but not an AdmissionReview of a known version with a request and a uid."""
 
     reason = "not-a-review"
 
 
 class MalformedObjectError(ReviewError):
-    """The object under review is missing, or not shaped as its kind is."""
+    """The object under review is missing, or does not match its kind."""
 
     reason = "malformed-object"
 
 
 class PolicyGapError(InjectorError):
-    """The Policy lacks what the called endpoint needs; the installation is at fault, not the Pod."""
+    """The Policy lacks a value that the called endpoint needs: an error of the installation, not of the Pod."""
 
     reason = "policy-gap"
 
 
 class TokenError(InjectorError):
-    """Bytes cannot be a token. The message holds nothing of them but a length or a position."""
+    """The bytes cannot be a token. The message contains only a length or a position."""
 
     reason = "bad-token"
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
-    """One bad setting: `where` names the flag, variable or file and line; `what` says what is wrong and allowed."""
+    """One invalid setting: `where` is the flag, variable or file and line; `what` the problem and what is allowed."""
 
     where: str
     what: str
@@ -82,7 +82,7 @@ class ConfigProblem:
 
 
 class ConfigError(InjectorError):
-    """The settings or the policy file are not valid; `problems` has every reason."""
+    """The settings or the policy file are not valid; `problems` lists all problems."""
 
     reason = "bad-configuration"
 

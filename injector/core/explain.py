@@ -1,7 +1,7 @@
-"""A decision rule by rule: what each one looked at, and what came of it.
+"""Explain a decision rule by rule: the value that each rule read, and its outcome.
 
-Nothing is decided here. Every row is read off what the real rules return for the same Pod: `request.enabled`,
-`request.parse`, `plan.build`, and the decision itself. Values are shown as messages show them (`request.shown`).
+This module decides nothing. Every row comes from what the real rules return for the same Pod: `request.enabled`,
+`request.parse`, `plan.build`, and the decision itself. Values are redacted as in messages (`request.shown`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class Rule(StrEnum):
-    """The rules by name, in the order in which they are asked: stable words."""
+    """The names of the rules, in the order in which they apply. The words are stable."""
 
     USES_DAPR = "uses-dapr"
     WELL_FORMED = "well-formed"
-    ASKS_FOR_TOKEN = "asks-for-token"
+    REQUESTS_TOKEN = "requests-token"
     APP_CONTAINERS = "app-containers"
     VARIABLE = "variable"
     ALLOWED_SECRET = "allowed-secret"
@@ -37,9 +37,9 @@ class Rule(StrEnum):
 
 
 class Row(Value, frozen=True, gc=False):
-    """One rule at one place: `value` is what it looked at, `outcome` what came of it.
+    """One rule, applied to one subject: `value` is what it read, `outcome` the result.
 
-    `reason` is set where the rule settles the matter.
+    `reason` is set if the rule decided.
     """
 
     rule: Rule
@@ -50,13 +50,13 @@ class Row(Value, frozen=True, gc=False):
 
 
 def explain(pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint) -> tuple[Row, ...]:
-    """How `decided` came about.
+    """The rows that lead to a decision.
 
     Args:
-        pod: The Pod that was decided about.
-        decided: What `decision.decide` said of it.
-        policy: That of the decision.
-        endpoint: That of the decision, `MUTATE` or `MUTATE_DEFAULT`.
+        pod: The Pod.
+        decided: The result of `decision.decide` for the Pod.
+        policy: The Policy of the decision.
+        endpoint: The endpoint of the decision, `MUTATE` or `MUTATE_DEFAULT`.
     """
     return tuple(_rows(pod, decided, policy, endpoint))
 
@@ -85,17 +85,17 @@ def _rows(pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint) -> It
         yield from _planned(plan.build(pod, request, policy), pod)
     elif not problems:
         yield Row(
-            Rule.ASKS_FOR_TOKEN, names.API_TOKEN_SECRET, "absent", "no token is asked for", Reason.NO_TOKEN_REQUESTED
+            Rule.REQUESTS_TOKEN, names.API_TOKEN_SECRET, "absent", "no token is requested", Reason.NO_TOKEN_REQUESTED
         )
     if policy.shadow and decided.reason in {Reason.WOULD_INJECT, Reason.WOULD_DENY}:
-        yield Row(Rule.SHADOW_MODE, "shadow", "true", "told and not done", decided.reason)
+        yield Row(Rule.SHADOW_MODE, "shadow", "true", "reported, not applied", decided.reason)
     yield _decision(decided)
 
 
 _NOT_ENABLED: Final = {
     Enabled.FALSE: "false: the Pod does not use Dapr",
     Enabled.ABSENT: "absent: the Pod does not use Dapr",
-    Enabled.UNKNOWN: "neither true nor false: Dapr takes it for false",
+    Enabled.UNKNOWN: "neither true nor false: Dapr treats it as false",
 }
 
 
@@ -115,9 +115,9 @@ def _well_formed(annotations: Annotations, problems: dict[str, Row]) -> Iterator
 
 def _asked(annotations: Annotations, request: InjectionRequest) -> Iterator[Row]:
     for variable, ref in request.wanted:
-        yield Row(Rule.ASKS_FOR_TOKEN, variable, _reference(ref), "to be given to the sidecar")
+        yield Row(Rule.REQUESTS_TOKEN, variable, _reference(ref), "will be set in the sidecar")
     apps = request.app_containers
-    chosen = ["every one but infrastructure"] if apps.every else []
+    chosen = ["all except infrastructure containers"] if apps.every else []
     chosen += map(shown, apps.names)
     origin = _value(annotations.app_containers) if annotations.app_containers is not None else "absent"
     yield Row(Rule.APP_CONTAINERS, names.APP_CONTAINERS, origin, ", ".join(chosen) or "none")
@@ -132,7 +132,7 @@ def _planned(planned: Plan, pod: Pod) -> Iterator[Row]:
         yield _variable(kept.place, kept.variable, kept.place.env.get(kept.variable), "kept")
     for entry in sorted(planned.unchanged, key=lambda one: (one.container, one.env)):
         value = _referenced(entry.source, entry.name, entry.key)
-        yield Row(Rule.VARIABLE, f"{shown(entry.container)} {entry.env}", value, "as wanted already")
+        yield Row(Rule.VARIABLE, f"{shown(entry.container)} {entry.env}", value, "already as requested")
     if not planned.has_target:
         there = _container_names(pod)
         yield Row(Rule.VARIABLE, names.SIDECAR, there, "no sidecar here: Dapr adds it at admission", Reason.NO_SIDECAR)
@@ -159,8 +159,8 @@ def _stood(entry: EnvEntry | None) -> str:
         case EntryKind.LITERAL:
             return "a value in clear text"
         case _:
-            told = "a reference" if entry.ref is None else _reference(entry.ref)
-            return f"{told}, optional" if entry.optional else told
+            text = "a reference" if entry.ref is None else _reference(entry.ref)
+            return f"{text}, optional" if entry.optional else text
 
 
 def _decision(decided: Decision) -> Row:
@@ -168,9 +168,9 @@ def _decision(decided: Decision) -> Row:
         case Inject(plan=planned):
             return Row(Rule.DECISION, "inject", "", f"{len(planned.changes)} to change", decided.reason)
         case Skip():
-            return Row(Rule.DECISION, "skip", "", "nothing is changed", decided.reason)
+            return Row(Rule.DECISION, "skip", "", "the Pod is not changed", decided.reason)
         case _:
-            return Row(Rule.DECISION, "deny", "", "the Pod is refused", decided.reason)
+            return Row(Rule.DECISION, "deny", "", "the Pod is rejected", decided.reason)
 
 
 def _value(text: str | None) -> str:

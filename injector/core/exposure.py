@@ -1,8 +1,7 @@
-"""What three questions to a sidecar tell, and what is open about it.
+"""Evaluate the answers of a sidecar to calls without a token, with a wrong one, and with the right one.
 
-A sidecar that demands its token refuses a call without one and a call with a wrong one, and serves the call with the
-right one. Whatever else is reachable without a token is named here, with what it means and what to do. Who is answered
-how was read from daprd's sources and seen:
+A sidecar that enforces its token rejects the first two and serves the third. Every other port that is reachable without
+a token is reported with its meaning and a remedy. The behaviour was read from daprd's source and confirmed on daprd:
 https://github.com/dapr/dapr/blob/v1.16.0/pkg/api/http/middlewares.go and pkg/api/grpc/auth.go
 """
 
@@ -16,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-# Why there was no answer, where that means that nothing is open either.
+# The failure that proves that a port is not open.
 NOTHING_LISTENS: Final = "nothing listens there (connection refused)"
 
 
 class Answer(StrEnum):
-    """What became of one call."""
+    """The result of one call."""
 
     REFUSED = "refused"
     SERVED = "served"
@@ -29,7 +28,7 @@ class Answer(StrEnum):
 
 
 class Purpose(StrEnum):
-    """What a port is for: the API in two protocols, and what daprd opens beside it and never asks a token for."""
+    """The purpose of a port: the API in two protocols, and the other ports of daprd, which never demand a token."""
 
     HTTP = "http"
     GRPC = "grpc"
@@ -39,12 +38,12 @@ class Purpose(StrEnum):
 
     @property
     def is_api(self) -> bool:
-        """Whether a token is demanded there."""
+        """Whether daprd demands a token on the port."""
         return self in {Purpose.HTTP, Purpose.GRPC}
 
 
 class Exposure(StrEnum):
-    """One thing that is not as it should be; the words are stable, `--accept` takes them."""
+    """One exposure of a sidecar. The words are stable; `--accept` takes them."""
 
     ENFORCEMENT_OFF = "enforcement-off"
     WRONG_TOKEN_SERVED = "wrong-token-served"
@@ -57,7 +56,7 @@ class Exposure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What an exposure means to its owner, and what takes it away."""
+    """The meaning of an exposure, and its remedy."""
 
     meaning: str
     remedy: str
@@ -65,39 +64,40 @@ class Advice:
 
 ADVICE: Final = {
     Exposure.ENFORCEMENT_OFF: Advice(
-        "daprd asks nobody for a token: whoever reaches the port reads secrets and state, publishes, and invokes as "
-        "this app.",
-        "Give daprd a DAPR_API_TOKEN that is not empty, and start it anew. On Kubernetes, annotate the Pod template "
-        "with dapr.io/api-token-secret.",
+        "daprd demands no token: any client that reaches the port can read secrets and state, publish messages, and "
+        "invoke services as this app.",
+        "Give daprd a DAPR_API_TOKEN that is not empty, and restart it. On Kubernetes, annotate the Pod template with "
+        "dapr.io/api-token-secret.",
     ),
     Exposure.WRONG_TOKEN_SERVED: Advice(
-        "a call with a random token is served: something in front of daprd adds the right one for everybody.",
+        "a call with a random token is served: a proxy in front of daprd adds the right token to every call.",
         "Find the proxy that sets dapr-api-token, and let callers set it themselves.",
     ),
     Exposure.RIGHT_TOKEN_REFUSED: Advice(
-        "daprd demands another token than this one, as it does when the token was changed after its start; whoever "
-        "uses this one is refused.",
+        "daprd demands a different token, for example because the Secret changed after daprd started; calls with this "
+        "token are rejected.",
         "Restart the workload, so that all of its containers read the same value.",
     ),
     Exposure.LISTEN_ADDRESS: Advice(
-        "the API is reachable from outside the Pod or machine: nothing but the token guards it, and the token travels "
-        "in clear text.",
-        "Start daprd with --dapr-listen-addresses [::1],127.0.0.1. Dapr's injector does, unless the Pod has "
+        "the API is reachable from outside the Pod or machine: only the token protects it, and the token is sent in "
+        "clear text.",
+        "Start daprd with --dapr-listen-addresses [::1],127.0.0.1. Dapr's injector does so unless the Pod has "
         "dapr.io/sidecar-listen-addresses.",
     ),
     Exposure.METADATA_PORT: Advice(
-        "this port asks for no token: it shows app id, components, subscriptions and version, and takes new metadata "
-        "attributes from anyone.",
-        "Let only the node reach it (the kubelet's probes use it): a NetworkPolicy, then --accept metadata-port.",
+        "this port demands no token: it shows app id, components, subscriptions and version, and any client can add "
+        "metadata attributes.",
+        "Allow only the node to reach it with a NetworkPolicy (the kubelet's probes use it), then use --accept "
+        "metadata-port.",
     ),
     Exposure.METRICS_PORT: Advice(
-        "this port asks for no token: it shows which apps, components and operations are used, and how much.",
-        "Let only the scraper reach it: a NetworkPolicy, then --accept metrics-port. Or switch it off: "
+        "this port demands no token: it shows which apps, components and operations are used, and how often.",
+        "Allow only the scraper to reach it with a NetworkPolicy, then use --accept metrics-port. Or disable it: "
         'dapr.io/enable-metrics: "false".',
     ),
     Exposure.PROFILING_PORT: Advice(
-        "this port asks for no token: it shows daprd's arguments and memory, and profiling slows it down.",
-        'Switch it off: dapr.io/enable-profiling: "false", or no --enable-profiling.',
+        "this port demands no token: it shows daprd's arguments and memory, and profiling slows daprd down.",
+        'Disable it: dapr.io/enable-profiling: "false", or start daprd without --enable-profiling.',
     ),
 }
 
@@ -106,7 +106,7 @@ ADVICE: Final = {
 class Asked:
     """One port and its answers.
 
-    `failure` says why they cannot be judged, `untried` why there was no right token to send.
+    `failure` is the reason why they cannot be evaluated, `untried` the reason why the right token was not sent.
     """
 
     purpose: Purpose
@@ -120,14 +120,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An exposure, where it is, and what is known of its cause."""
+    """An exposure, its location, and its cause if known."""
 
     exposure: Exposure
     where: str
     cause: str = ""
 
 
-_BESIDE: Final = {
+_WITHOUT_TOKEN: Final = {
     Purpose.PUBLIC: Exposure.METADATA_PORT,
     Purpose.METRICS: Exposure.METRICS_PORT,
     Purpose.PROFILING: Exposure.PROFILING_PORT,
@@ -135,11 +135,11 @@ _BESIDE: Final = {
 
 
 def judge(asked: Asked, cause: str = "") -> Found | None:
-    """What is open about one port, if anything is; `cause` is what is known of a missing token."""
+    """The exposure of one port, if any; `cause` is the known reason for a missing token."""
     where = f"port {asked.port}"
     if asked.without is Answer.SERVED:
-        beside = _BESIDE.get(asked.purpose)
-        return Found(beside, where) if beside else Found(Exposure.ENFORCEMENT_OFF, where, cause)
+        exposure = _WITHOUT_TOKEN.get(asked.purpose)
+        return Found(exposure, where) if exposure else Found(Exposure.ENFORCEMENT_OFF, where, cause)
     if asked.wrong is Answer.SERVED:
         return Found(Exposure.WRONG_TOKEN_SERVED, where)
     if asked.right is Answer.REFUSED:
@@ -148,7 +148,7 @@ def judge(asked: Asked, cause: str = "") -> Found | None:
 
 
 class Verdict(StrEnum):
-    """What is said of one target."""
+    """The verdict about one target."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -157,7 +157,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that was learnt of one target; `failure` says why nothing could be."""
+    """The results for one target; `failure` is the reason if there are none."""
 
     target: str
     asked: tuple[Asked, ...] = ()
@@ -165,7 +165,7 @@ class Report:
     failure: str = ""
 
     def verdict(self, accepted: Collection[Exposure] = ()) -> Verdict:
-        """Closed means that every port of the API was asked and answered as it should."""
+        """Closed means that every API port was called and enforced the token."""
         if any(found.exposure not in accepted for found in self.found):
             return Verdict.OPEN
         unjudged = any(asked.failure or asked.without is Answer.NOT_ASKED for asked in self.asked)

@@ -1,11 +1,11 @@
-"""Nouns that several modules share: what arrives, what the Policy says, what a decision is called, what leaves.
+"""Types that several modules share: the decoded request, the Policy, the reasons of decisions, and the response.
 
-The structs below decode only the fields that a rule reads; everything else of a Pod is skipped unseen and survives
-because patches name positions in the caller's own JSON. Lists of variables stay raw bytes until a container is really
-looked at. Field names are Kubernetes' own, so that the JSON schema made from these types is the wire format.
+The structs decode only the fields that a rule reads. All other fields of a Pod are skipped, and they are preserved
+because patches name positions in the request's own JSON. Lists of variables stay raw bytes until a rule needs them.
+Field names are those of Kubernetes, so that the JSON schema of these types is the wire format.
 
-A literal value of a variable is never kept: `Value` remembers only whether there was one. Structs that could carry
-users' data do not show it in their repr.
+A literal value of a variable is never stored, only whether there is one. Structs that may contain users' data do not
+show it in their repr.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from injector.core.errors import MalformedObjectError
 
 
 class Reason(StrEnum):
-    """Why a decision was taken. Stable words, used alike in logs, metrics, responses, audit annotations and docs."""
+    """The reason of a decision: stable words, the same in logs, metrics, responses, audit annotations and docs."""
 
     # Inject
     INJECTED = "injected"
-    # Skip, because it is not ours
+    # Skip, because the object is not a Pod that requests a token
     NOT_A_POD = "not-a-pod"
     NOT_A_WORKLOAD = "not-a-workload"
     NOT_A_CREATE = "not-a-create"
     DAPR_NOT_ENABLED = "dapr-not-enabled"
     NO_TOKEN_REQUESTED = "no-token-requested"
-    # Skip, because nothing is to be changed
+    # Skip, because there is nothing to change
     NO_SIDECAR = "no-sidecar"
     UP_TO_DATE = "up-to-date"
     KEPT = "kept"
-    # Skip, because a workload is looked at for its warnings only
+    # Skip, because a workload only gets warnings
     REVIEWED = "reviewed"
     # Skip in shadow mode
     WOULD_INJECT = "would-inject"
@@ -54,7 +54,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem of an annotation or field: `message` says what is wrong and allowed; `brief` fits a warning."""
+    """One problem of an annotation or field: `message` has the problem and what is allowed; `brief` fits a warning."""
 
     annotation: str
     reason: Reason
@@ -63,7 +63,7 @@ class Problem:
 
 
 class Verdict(StrEnum):
-    """The three decisions by name, as logs and metrics say them."""
+    """The names of the three decisions in logs and metrics."""
 
     INJECT = "inject"
     SKIP = "skip"
@@ -71,7 +71,7 @@ class Verdict(StrEnum):
 
 
 class Endpoint(StrEnum):
-    """The path under which a review arrived; each is an entry of its own in the webhook configurations."""
+    """The path of a review; each path is a separate entry in the webhook configurations."""
 
     MUTATE = names.MUTATE_PATH
     MUTATE_DEFAULT = names.MUTATE_DEFAULT_PATH
@@ -79,25 +79,25 @@ class Endpoint(StrEnum):
 
 
 class Conflict(StrEnum):
-    """What happens to a variable of the same name that the Pod brought along."""
+    """The treatment of an existing variable with the same name."""
 
     KEEP = "keep"
     REPLACE = "replace"
 
 
 class SourceKind(StrEnum):
-    """The two sources of a variable that mean the same in every container of a Pod."""
+    """The two sources of a variable that have the same value in every container of a Pod."""
 
     SECRET = "secretKeyRef"
     CONFIG_MAP = "configMapKeyRef"
 
 
 class Value(Struct, frozen=True, gc=False):
-    """A plain immutable value: cheap to make, to compare and to hash, as the path of every Pod wants it."""
+    """A plain immutable value: cheap to create, compare and hash, because every review creates several."""
 
 
 class TokenRef(Value, frozen=True, gc=False):
-    """Where a token lives: an object's name and a key, always in the Pod's own namespace; never a token's value."""
+    """The location of a token: name of an object in the Pod's namespace, and key. Never the value of a token."""
 
     name: str
     key: str
@@ -105,11 +105,11 @@ class TokenRef(Value, frozen=True, gc=False):
 
 
 class AppContainers(Value, frozen=True, gc=False):
-    """Which app containers get the tokens: those named, and all that are not infrastructure if `every` is set."""
+    """The app containers that get the tokens: the named ones, and all but infrastructure containers with `every`."""
 
     names: tuple[str, ...] = ()
     every: bool = False
-    # Names from a Pod's annotation are checked against the Pod; a default of the Policy is meant for many Pods.
+    # Names from a Pod's annotation are checked against its containers; a default of the Policy applies to many Pods.
     from_pod: bool = True
 
 
@@ -118,7 +118,7 @@ NO_APP_CONTAINERS: Final = AppContainers(from_pod=False)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the cluster owner allows and defaults. `config.load_policy` makes one from a YAML file."""
+    """The rules and defaults of the cluster owner. `config.load_policy` reads them from a YAML file."""
 
     default_secret: str | None = None
     allowed_secrets: tuple[str, ...] = ()  # shell-style globs; empty allows every name
@@ -132,14 +132,14 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class SecretFacts:
-    """What is known about the Secrets of the Pod's namespace at the time of a decision. Level 0 knows nothing."""
+    """Facts about the Secrets of the Pod's namespace at the time of a decision. Empty at level 0."""
 
 
-# --- what arrives ---
+# --- request ---
 
 
 class Quiet(Struct, frozen=True, gc=False):
-    """A decoded object whose repr shows none of the caller's data."""
+    """A decoded object whose repr shows no data of the request."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(...)"
@@ -154,7 +154,7 @@ class GroupVersionKind(Quiet, frozen=True, gc=False):
 
 
 class OwnerReference(Quiet, frozen=True, gc=False):
-    """Who made the object."""
+    """The owner of the object."""
 
     kind: str = ""
     name: str = ""
@@ -162,7 +162,7 @@ class OwnerReference(Quiet, frozen=True, gc=False):
 
 
 class Annotations(Quiet, frozen=True, gc=False):
-    """The annotations that a rule reads; all others are skipped while decoding. None and absent are alike."""
+    """The annotations that a rule reads; all others are skipped while decoding. Null and absent are equal."""
 
     enabled: str | None = msgspec.field(default=None, name=names.ENABLED)
     api_token_secret: str | None = msgspec.field(default=None, name=names.API_TOKEN_SECRET)
@@ -187,13 +187,13 @@ class Container(Quiet, frozen=True, gc=False):
     """A container of either list."""
 
     name: str = ""
-    # Empty when absent. Made anew for each: a JSON schema (of /openapi.json) cannot be made of a Raw as a default.
+    # Empty if absent. A factory, because the JSON schema of /openapi.json cannot contain a Raw as a default value.
     env: Raw = msgspec.field(default_factory=Raw)
     restartPolicy: str | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
 class PodSpec(Quiet, frozen=True, gc=False):
-    """The two lists that can hold a sidecar."""
+    """The two lists that can contain a sidecar."""
 
     containers: list[Container] | None = None
     initContainers: list[Container] | None = None  # noqa: N815 - Kubernetes' own spelling
@@ -213,21 +213,21 @@ class JobTemplate(Quiet, frozen=True, gc=False):
 
 
 class WorkloadSpec(Quiet, frozen=True, gc=False):
-    """Where a workload keeps its Pod template."""
+    """The part of a workload that contains its Pod template."""
 
     template: Pod | None = None
     jobTemplate: JobTemplate | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
 class Workload(Quiet, frozen=True, gc=False):
-    """An object that makes Pods: Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob."""
+    """An object that creates Pods: Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob."""
 
     metadata: ObjectMeta | None = None
     spec: WorkloadSpec | None = None
 
     @property
     def template(self) -> Pod | None:
-        """The Pod template, wherever the kind keeps it."""
+        """The Pod template; its position depends on the kind."""
         spec = self.spec
         if spec is not None and spec.jobTemplate is not None:
             spec = spec.jobTemplate.spec
@@ -247,7 +247,7 @@ WORKLOADS: Final = frozenset(
 
 
 class Question(Quiet, frozen=True, gc=False):
-    """What a request tells about the object under review."""
+    """The fields of a request besides its object."""
 
     uid: Annotated[str, Meta(min_length=1)]
     kind: GroupVersionKind
@@ -257,17 +257,17 @@ class Question(Quiet, frozen=True, gc=False):
 
 
 class AdmissionRequest(Question, Generic[ObjectT], frozen=True, gc=False):
-    """The question itself. `object` is a Pod or a Workload."""
+    """A request whose `object` is a Pod or a Workload."""
 
     object: ObjectT | None = None
 
 
 class OpaqueRequest(Question, frozen=True, gc=False):
-    """A question about an object that is not looked into, whatever its shape."""
+    """A request whose object is not decoded."""
 
     @property
     def object(self) -> None:
-        """Nothing that could be judged."""
+        """Always None."""
 
 
 class AdmissionReview(Quiet, Generic[ObjectT], frozen=True, gc=False):
@@ -279,7 +279,7 @@ class AdmissionReview(Quiet, Generic[ObjectT], frozen=True, gc=False):
 
 
 class OpaqueReview(Quiet, frozen=True, gc=False):
-    """A review of an object of no kind that we judge."""
+    """A review of an object of another kind."""
 
     apiVersion: Literal["admission.k8s.io/v1", "admission.k8s.io/v1beta1"]  # noqa: N815 - Kubernetes' own spelling
     kind: Literal["AdmissionReview"]
@@ -291,13 +291,13 @@ WorkloadReview = AdmissionReview[Workload]
 Review = PodReview | WorkloadReview | OpaqueReview
 
 
-# --- variables of one container, decoded when the container is looked at ---
+# --- variables of one container, decoded when a rule needs them ---
 
 
 class EntryKind(StrEnum):
-    """What an entry of an `env` list holds."""
+    """The content of an entry of an `env` list."""
 
-    EMPTY = "empty"  # neither value nor source: daprd takes it for "no authentication"
+    EMPTY = "empty"  # neither value nor source: daprd then disables authentication
     LITERAL = "literal"
     REFERENCE = "reference"
 
@@ -305,7 +305,8 @@ class EntryKind(StrEnum):
 class EnvEntry(Value, frozen=True, gc=False):
     """The last entry of a name in an `env` list, which is the one that the kubelet uses.
 
-    `ref` is None for a literal and for sources that we cannot repeat elsewhere; `copies` counts the name's entries.
+    `ref` is None for a literal and for sources that cannot be repeated in another container; `copies` is the number of
+    entries with the name.
     """
 
     index: int
@@ -317,14 +318,14 @@ class EnvEntry(Value, frozen=True, gc=False):
 
 
 class EnvList(Value, frozen=True, gc=False):
-    """What one container has of the names that we manage; `exists` is false for an absent or null list."""
+    """The entries of one container with our names; `exists` is false for an absent or null list."""
 
     exists: bool
     api: EnvEntry | None = None
     app: EnvEntry | None = None
 
     def get(self, variable: str) -> EnvEntry | None:
-        """The effective entry of `variable`, if there is one."""
+        """The effective entry of a variable, if it exists."""
         return self.api if variable == names.API_TOKEN_ENV else self.app
 
 
@@ -348,8 +349,8 @@ class _AnySource(Quiet, frozen=True, gc=False):
 
 
 _REPEATABLE: Final[Mapping[str, SourceKind]] = {kind.value: kind for kind in SourceKind}
-# A name we manage holds these bytes as they are, or some of its letters as \\u escapes: a list with neither needs no
-# further look.
+# A managed name contains these bytes literally, or has letters written as \\u escapes: a list with neither has no such
+# name.
 _MANAGED_END: Final = b"_API_TOKEN"
 _ESCAPE: Final = b"\\"
 _UNICODE_ESCAPE: Final = b"\\u"
@@ -375,7 +376,7 @@ def env_of(container: Container) -> EnvList:
         return _NO_LIST
     if not raw.startswith(b"["):
         raise MalformedObjectError(_NOT_A_LIST)
-    # The interpreter seeks a word from the right, and a single byte, several times as fast as a word from the left.
+    # Searching from the right, and for a single byte, is several times faster than searching a word from the left.
     if raw.rfind(_MANAGED_END) < 0 and (_ESCAPE not in raw or _UNICODE_ESCAPE not in raw):
         return _NO_ENTRY
     try:
@@ -384,7 +385,7 @@ def env_of(container: Container) -> EnvList:
         except RecursionError:
             return _managed(shallow(raw))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # The codec's own message is left out: it was not written with secrets in mind.
+        # The codec's own message may contain parts of a value.
         raise MalformedObjectError(_NOT_A_LIST) from None
 
 
@@ -414,7 +415,7 @@ def _reference(index: int, name: str, copies: int, sources: dict[str, Raw]) -> E
         if kind in _REPEATABLE:
             selector = _selector.decode(raw)
             optional = optional or bool(selector.optional)
-            # Kubernetes refuses two sources; what is refused in any order must read alike in any order.
+            # Kubernetes rejects two sources; the result must not depend on their order.
             ref = TokenRef(selector.name, selector.key, _REPEATABLE[kind]) if len(sources) == 1 else None
         else:
             optional = optional or _fails_open(raw)
@@ -422,7 +423,7 @@ def _reference(index: int, name: str, copies: int, sources: dict[str, Raw]) -> E
 
 
 def _fails_open(source: Raw) -> bool:
-    """Whether a source of any other kind is optional; one that no release has yet may have any shape."""
+    """Whether a source of another kind is optional; kinds of future releases may have any shape."""
     try:
         return bool(_any_source.decode(source).optional)
     except msgspec.ValidationError:
@@ -433,11 +434,11 @@ _NO_LIST: Final = EnvList(exists=False)
 _NO_ENTRY: Final = EnvList(exists=True)
 
 
-# --- the record that we leave on a Pod ---
+# --- the record in the status annotation of a Pod ---
 
 
 class Injected(Quiet, frozen=True, gc=False, omit_defaults=True):
-    """One variable that we put into one container; `replaced` tells that an entry stood there before."""
+    """One variable that was set in one container; `replaced` if it took the place of an existing entry."""
 
     container: str
     env: str
@@ -448,7 +449,7 @@ class Injected(Quiet, frozen=True, gc=False, omit_defaults=True):
 
 
 class StatusRecord(Quiet, frozen=True, gc=False):
-    """Value of the status annotation: what we did, for `uninject`. Never an input of a decision."""
+    """The value of the status annotation: the changes, for `uninject`. Never an input of a decision."""
 
     v: Literal[1]
     injected: tuple[Injected, ...]
@@ -458,7 +459,7 @@ _status = msgspec.json.Decoder(StatusRecord)
 
 
 def read_status(text: str | None) -> tuple[Injected, ...]:
-    """What an earlier round recorded; nothing when the text is absent or not a record of ours."""
+    """The record of an earlier round; empty if the text is absent or not a valid record."""
     if not text or len(text) > names.MAX_ANNOTATIONS:
         return ()
     try:
@@ -471,11 +472,11 @@ def read_status(text: str | None) -> tuple[Injected, ...]:
 
 
 def write_status(injected: tuple[Injected, ...]) -> str:
-    """The annotation's value: compact JSON in a fixed order."""
+    """The value of the annotation: compact JSON in a fixed order."""
     return msgspec.json.encode(StatusRecord(1, injected)).decode()
 
 
-# --- what leaves ---
+# --- response ---
 
 
 class PatchOp(Struct, frozen=True, gc=False):
@@ -487,7 +488,7 @@ class PatchOp(Struct, frozen=True, gc=False):
 
 
 class Status(Struct, frozen=True, gc=False):
-    """`metav1.Status`, as far as a denial needs it."""
+    """The fields of `metav1.Status` that a denial needs."""
 
     message: str
     reason: str
@@ -495,7 +496,7 @@ class Status(Struct, frozen=True, gc=False):
 
 
 class AdmissionResponse(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Our answer; `patch` is base64 on the wire."""
+    """The response; `patch` is base64 on the wire."""
 
     uid: str
     allowed: bool
@@ -507,7 +508,7 @@ class AdmissionResponse(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class AnsweredReview(Struct, frozen=True, gc=False):
-    """The review that we send back: version and kind echo the question."""
+    """The review that is sent back, with the version and kind of the request."""
 
     apiVersion: str  # noqa: N815 - Kubernetes' own spelling
     kind: str

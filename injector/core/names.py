@@ -1,4 +1,4 @@
-"""Every string that users, Dapr or Kubernetes know us by, once; and every bound with its unit and origin.
+"""All strings of our interface to users, Dapr and Kubernetes; and all bounds with their unit and origin.
 
 Dapr's names are those of its own injector:
 https://github.com/dapr/dapr/blob/release-1.18/pkg/injector/annotations/annotations.go
@@ -21,7 +21,7 @@ STATUS: Final = "dapr-token-injector/status"
 # --- labels and annotations of Secrets of ours, and of templates that we restart ---
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "dapr-token-injector"
-# Which direction a Secret's token guards: calls to `daprd` (api) or of `daprd` to the app (app).
+# The direction that a token protects: calls to `daprd` (api) or calls of `daprd` to the app (app).
 TOKEN_LABEL: Final = "dapr-token-injector/token"
 # Never the value: a public id, and times in RFC 3339.
 TOKEN_ID: Final = "dapr-token-injector/token-id"
@@ -29,7 +29,7 @@ TOKEN_ISSUED: Final = "dapr-token-injector/token-issued"
 TOKEN_EXPIRES: Final = "dapr-token-injector/token-expires"
 # On a Pod template: the id of the token for which it was restarted, one annotation per Secret, named after it.
 RESTARTED_FOR: Final = "restarted-for.dapr-token-injector/"
-# --- on the Secret of the webhook's own authority: whoever writes it asks for a new one ---
+# --- on the Secret of the webhook's own CA: requests a new CA ---
 ROTATE_CA: Final = "dapr-token-injector/rotate-ca"
 
 # --- containers and their environment ---
@@ -48,7 +48,7 @@ MUTATE_DEFAULT_PATH: Final = "/mutate/default"
 WARN_PATH: Final = "/warn"
 
 # --- audit annotations: one key per outcome and target. The API server keeps the first value of a key, and a first
-# round that came before Dapr's injector may have spoken of app containers only, so each target has a key of its own.
+# round before Dapr's injector sees app containers only, so each target has its own key.
 AUDIT_INJECTED_SIDECAR: Final = "injected-sidecar"
 AUDIT_INJECTED_APP: Final = "injected-app"
 AUDIT_KEPT: Final = "kept"
@@ -58,12 +58,12 @@ AUDIT_WOULD_INJECT: Final = "would-inject"
 AUDIT_WOULD_INJECT_APP: Final = "would-inject-app"
 AUDIT_WOULD_DENY: Final = "would-deny"
 
-# What Dapr's watchdog and operator take for true, in any case:
+# The words that Dapr's watchdog and operator treat as true, in any case:
 # https://github.com/dapr/kit/blob/main/utils/strings.go
 TRUE_WORDS: Final = frozenset({"y", "yes", "true", "t", "on", "1"})
 FALSE_WORDS: Final = frozenset({"n", "no", "false", "f", "off", "0"})
 
-# Containers that carry traffic or secrets and never call Dapr: `*` leaves them out. Policy may name others.
+# Containers that carry traffic or secrets and never call Dapr: `*` excludes them. The Policy may list others.
 INFRASTRUCTURE_CONTAINERS: Final = (
     "istio-proxy",
     "istio-validation",
@@ -84,10 +84,10 @@ INFRASTRUCTURE_CONTAINERS: Final = (
 # Keys and values of all annotations of an object: `TotalAnnotationSizeLimitB` of
 # https://github.com/kubernetes/apimachinery/blob/master/pkg/api/validation/objectmeta.go
 MAX_ANNOTATIONS: Final = 256 * 1024
-# More than an entry of our record takes in a Pod that is valid otherwise: a container's, a Secret's and a key's longest
-# name, and the words around them.
+# Upper bound for an entry of our record in an otherwise valid Pod: the longest names of a container, a Secret and a
+# key, and the text around them.
 MAX_RECORD_ENTRY: Final = 1024
-# Less than any entry of our record takes: `{"container":"","env":"","name":"","key":""},` without what is in it.
+# Lower bound for an entry of our record: `{"container":"","env":"","name":"","key":""},` with empty names.
 MIN_RECORD_ENTRY: Final = 42
 
 # --- bounds, in numbers ---
@@ -103,16 +103,16 @@ MAX_SECRET_NAME: Final = 253
 MAX_SECRET_KEY: Final = 253
 # Ours: shorter than the 256 to which the API server cuts a warning once there are many.
 MAX_WARNING: Final = 119
-# Ours: enough to see what is wrong; a Pod of a thousand containers must not make a response of megabytes.
+# Ours: enough to find the mistake; a Pod with thousands of containers must not cause a response of megabytes.
 MAX_WARNINGS: Final = 32
 MAX_PROBLEMS: Final = 16
-# Ours: problems that are put into words. Warnings and audit annotations hold no more of them.
+# Ours: problems that get a text. Warnings and audit annotations contain no more of them.
 MAX_WORDED_PROBLEMS: Final = 32
-# Ours: words of a list that a message names, and the characters that they may have together.
+# Ours: the maximum number of words of a list in a message, and of their characters together.
 MAX_LISTED: Final = 20
 MAX_LISTED_CHARACTERS: Final = 512
 MAX_AUDIT_VALUE: Final = 1024
 # Ours: the part of a rejected value that a message may show.
 MAX_SHOWN_VALUE: Final = 40
-# Ours: people paste tokens where names belong. A longer value is never shown at all.
+# Ours: tokens get pasted where names belong. A longer value is never shown.
 MAX_SHOWABLE_LENGTH: Final = 63

@@ -1,7 +1,7 @@
-"""Whose a Secret is, and when its data last changed: read off its metadata, never off a value.
+"""Which tool manages a Secret, and when its data last changed: determined from its metadata, never from a value.
 
-Two writers of one Secret undo each other for ever, so what is not ours is left alone. The table holds what each tool
-leaves on the Secrets that it writes; any hit makes the Secret foreign. Its last rows hold for everybody else.
+Two writers of one Secret would overwrite each other again and again, so a Secret that another tool manages is not
+modified. `MARKS` lists the labels and annotations that each tool sets on the Secrets it writes; one match is enough.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ class TokenSecret:
         return self.annotations.get(names.TOKEN_ID)
 
     def writers_of(self, key: str) -> tuple[DataWriter, ...]:
-        """Who wrote the value under a key."""
+        """The field managers that own a key."""
         return tuple(writer for writer in self.writers if key in writer.keys)
 
     def changed(self, key: str) -> int | None:
-        """When the value under a key last changed, in seconds since 1970: not after this, so a Pod never looks younger.
+        """The time of the last change of a key, in seconds since 1970. The real change may be earlier, never later.
 
-        None when nothing tells: managed fields can be stripped.
+        None if it is unknown: managed fields can be stripped.
         """
         times = [writer.time for writer in self.writers_of(key)]
         return max((time for time in times if time is not None), default=None) if all(times) else None
@@ -90,7 +90,7 @@ class TokenSecret:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who writes a Secret, and how that can be seen."""
+    """The tool that manages a Secret, and the sign that shows it."""
 
     name: str
     sign: str
@@ -98,14 +98,14 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """What a tool leaves: a label or annotation whose key begins so and, if `value` is given, has that value."""
+    """A label or annotation of a tool: the beginning of its key and, if `value` is given, its value."""
 
     owner: str
     key: str
     value: str = ""
 
 
-# By these, tools mark what they write; what they put on the Secret that they copy *from* is not among them.
+# Marks of Secrets that a tool writes. Marks of the Secrets that a tool copies *from* do not belong here.
 MARKS: Final = (
     _Mark("External Secrets Operator", "reconcile.external-secrets.io/"),
     _Mark("Vault Secrets Operator", "secrets.hashicorp.com/"),
@@ -128,10 +128,10 @@ MARKS: Final = (
 
 
 def owner_of(secret: TokenSecret, key: str) -> Owner | None:
-    """Who else writes the value under a key; None when it is ours.
+    """The other tool that manages a key of a Secret; None if the key is ours.
 
-    Other keys may be anybody's: whoever writes them leaves ours alone. Tools that write a Secret as a whole, or put a
-    key back that was changed, are told by their marks, whatever they own now.
+    Other keys may have any manager, because it does not change ours. Tools that write a whole Secret, or that restore a
+    changed key, are recognized by their marks, whichever fields they own at the moment.
     """
     if secret.owners:
         return Owner(secret.owners[0], "it is in ownerReferences")
@@ -140,15 +140,15 @@ def owner_of(secret: TokenSecret, key: str) -> Owner | None:
         return marked
     others = sorted({writer.manager for writer in secret.writers_of(key)} - {names.MANAGER})
     if secret.labels.get(names.MANAGED_BY) != names.MANAGER:
-        return Owner(others[0] if others else "somebody else", f"it has no label {names.MANAGED_BY}={names.MANAGER}")
+        return Owner(others[0] if others else "another tool", f"it has no label {names.MANAGED_BY}={names.MANAGER}")
     if others:
         return Owner(others[0], f"this field manager wrote the key {key}")
     return None
 
 
 def _marked(secret: TokenSecret) -> Owner | None:
-    for kind, told in (("label", secret.labels), ("annotation", secret.annotations)):
-        for key, value in sorted(told.items()):
+    for kind, entries in (("label", secret.labels), ("annotation", secret.annotations)):
+        for key, value in sorted(entries.items()):
             for mark in MARKS:
                 if key.startswith(mark.key) and mark.value in {"", value}:
                     return Owner(mark.owner, f"it has the {kind} {key}")

@@ -1,7 +1,7 @@
-"""A plan as RFC 6902 operations on positions in the caller's own JSON; the only place that knows JSON Pointer.
+"""Convert a plan to RFC 6902 operations on positions in the request's object. Only this module knows JSON Pointer.
 
-Only `add`, and `replace` of one entry: never a `test`, never a whole list of the user's. An operation can always be
-applied, because every position was read from the very object that it is meant for.
+The operations are `add`, and `replace` of one entry: never `test`, and never a whole list of the user's. An operation
+always applies, because every position was read from the object that it is meant for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def build(plan: Plan) -> tuple[PatchOp, ...]:
-    """Operations for all changes of `plan`, and for the record of them if it has one; none without changes."""
+    """The operations for all changes of a plan, and for its record if it has one; empty without changes."""
     if not plan.changes:
         return ()
     operations = list(_operations(plan.changes))
@@ -28,13 +28,13 @@ def build(plan: Plan) -> tuple[PatchOp, ...]:
 
 
 def _operations(changes: Iterable[Change]) -> Iterator[PatchOp]:
-    # By the index of a container: where to add to its list, which exists once the first entry was added.
+    # Path for appending, by index of a container; its list exists after the first entry was added.
     ends: dict[ListName, dict[int, str]] = {"containers": {}, "initContainers": {}}
     entries: list[Mapping[str, object]] = []
     of: tuple[str, TokenRef] | None = None
     for change in changes:
         place, variable, ref = change.place, change.variable, change.ref
-        # A plan gives one variable to one container after the other: they share one value.
+        # A plan lists the containers of one variable in sequence: they share one value.
         if of is None or variable is not of[0] or ref is not of[1]:
             of = (variable, ref)
             entries = [_entry(variable, ref)]
@@ -46,7 +46,7 @@ def _operations(changes: Iterable[Change]) -> Iterator[PatchOp]:
         if end is None:
             end = known[place.index] = f"/spec/{place.list_name}/{place.index}/env/-"
             if not place.env.exists:
-                # Absent or null: `add` makes the member or takes the place of the null.
+                # The list is absent or null: `add` creates the member or replaces the null.
                 yield PatchOp("add", end[:-2], entries)
                 continue
         yield PatchOp("add", end, entries[0])
@@ -57,12 +57,12 @@ def _entry(variable: str, ref: TokenRef) -> Mapping[str, object]:
 
 
 def _status(record: tuple[Injected, ...]) -> PatchOp:
-    # The annotations exist: a Pod without them has asked for nothing and gets no patch.
+    # The annotations exist: a Pod without annotations requests no token and gets no patch.
     return PatchOp("add", _STATUS_PATH, write_status(record))
 
 
 def _escape(token: str) -> str:
-    """A member's name as a JSON Pointer token: https://www.rfc-editor.org/rfc/rfc6901#section-3."""
+    """The name of a member as a JSON Pointer token: https://www.rfc-editor.org/rfc/rfc6901#section-3."""
     return token.replace("~", "~0").replace("/", "~1")
 
 

@@ -1,17 +1,19 @@
-"""What to change in a Pod, in Kubernetes' words: which variable goes into which container, and what is left alone.
+"""Plan the changes of a Pod: which variable is set in which container, and which entries are kept.
 
-Each pair of container and variable is settled once, by the last entry of that name, as the kubelet reads it:
+Each pair of container and variable is resolved once, by the last entry of that name, which is the one that the kubelet
+uses:
 
-| what stands there                         | outcome                                                         |
+| existing entry                            | outcome                                                         |
 | ----------------------------------------- | --------------------------------------------------------------- |
-| nothing                                   | added                                                           |
-| the wanted reference                      | nothing to do                                                   |
+| none                                      | added                                                           |
+| the requested reference                   | unchanged                                                       |
 | an empty value, or neither value nor source | replaced, warning: daprd takes it for "no authentication"     |
 | any reference with `optional: true`       | replaced, warning: it fails open                                |
-| what Dapr's own injector wrote            | re-pointed to the key that the Pod asks for                     |
+| what Dapr's own injector wrote            | changed to the key that the Pod requests                        |
 | anything else                             | kept, warning; or replaced where the Policy says so             |
 
-App containers are settled after the sidecars and get what those will really demand. Nothing here knows JSON.
+App containers are resolved after the sidecars and get the reference that the sidecars will use. This module does not
+know JSON.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ ListName = Literal["containers", "initContainers"]
 
 
 class Target(StrEnum):
-    """Whose container it is."""
+    """The role of a container."""
 
     SIDECAR = "sidecar"
     APP = "app"
@@ -61,7 +63,7 @@ class Place(Value, frozen=True, gc=False):
 
 
 class Change(Value, frozen=True, gc=False):
-    """One variable to put into one container: at the end of its list, or over the entry at `replaces`."""
+    """One variable to set in one container: appended to its list, or in place of the entry at index `replaces`."""
 
     place: Place
     variable: str
@@ -70,17 +72,17 @@ class Change(Value, frozen=True, gc=False):
 
 
 class Kept(Value, frozen=True, gc=False):
-    """A variable of the Pod's own that stays, though another was asked for."""
+    """An existing variable that is kept, although it differs from the requested one."""
 
     place: Place
     variable: str
 
 
 class Plan(Value, frozen=True, gc=True, eq=False, weakref=True):
-    """Everything to do to one Pod. `record` is the status to leave behind, if any; `problems` forbid the whole plan.
+    """All changes of one Pod. `record` is the value of the status annotation, if any; `problems` reject the whole plan.
 
-    Of very many warnings and problems only the first ones are in words; `more_warnings` and `more_problems` count the
-    others. Compared by identity: equal Pods share one plan, and whatever is derived from it can be remembered with it.
+    Only the first warnings and problems have a text; `more_warnings` and `more_problems` count the others. Plans are
+    compared by identity: equal Pods share one plan, and a cache can use it as its key.
     """
 
     changes: tuple[Change, ...]
@@ -95,7 +97,7 @@ class Plan(Value, frozen=True, gc=True, eq=False, weakref=True):
 
 
 def build(pod: Pod, request: InjectionRequest, policy: Policy) -> Plan:
-    """Settle every wanted variable in every container concerned.
+    """Resolve every requested variable in every sidecar and selected app container.
 
     Raises:
         MalformedObjectError: A container's `env` is not a list of variables.
@@ -111,9 +113,9 @@ def build(pod: Pod, request: InjectionRequest, policy: Policy) -> Plan:
 
 
 def _is_small(places: Sequence[Place]) -> bool:
-    """Whether a plan is worth remembering: the Pods of a cluster are alike, and 1,024 small plans are a few megabytes.
+    """Whether a plan is cached: many Pods of a cluster are alike, and 1,024 small plans take a few megabytes.
 
-    What a hostile Pod could make large is computed each time.
+    Plans that a hostile Pod could make large are not cached.
     """
     return len(places) <= _MOST_PLACES and all(
         len(place.container) <= _LONGEST_NAME and place.env.api is None and place.env.app is None for place in places
@@ -140,7 +142,7 @@ def _settle_all(
             if demanded is None:
                 draft.withhold(place, variable)
             elif place.env.api is None and place.env.app is None:
-                # Most containers are of this kind, and a Pod may have very many.
+                # The common case, without a look at the entries: a Pod may have thousands of containers.
                 draft.changes.append(Change(place, variable, demanded))
             else:
                 draft.settle(place, variable, demanded)
@@ -148,7 +150,7 @@ def _settle_all(
 
 
 class _Draft:
-    """A plan in the making."""
+    """Collects the parts of a plan."""
 
     def __init__(self, conflict: Conflict, allowed_secrets: tuple[str, ...]) -> None:
         self.conflict = conflict
@@ -161,20 +163,20 @@ class _Draft:
         self.warnings = WarningList()
 
     def settle_sidecars(self, sidecars: Sequence[Place], variable: str, wanted: TokenRef) -> TokenRef | None:
-        """What the sidecars will demand of callers; None when it is nothing that an app container could be given."""
+        """The reference that the sidecars will use; None if it cannot be repeated in an app container."""
         demands = {self.settle(place, variable, wanted) for place in sidecars}
         if not demands:
             return wanted
         return demands.pop() if len(demands) == 1 else None
 
     def settle(self, place: Place, variable: str, wanted: TokenRef) -> TokenRef | None:
-        """Settle one variable of one container; the reference it will have, None for a value that is no reference."""
+        """Resolve one variable of one container; return its reference, None if it will not be a reference."""
         last = place.env.get(variable)
         if last is None:
             self.changes.append(Change(place, variable, wanted))
             return wanted
         if last.copies > 1:
-            self._warn(place, variable, f"is there {last.copies} times; the last one counts")
+            self._warn(place, variable, f"appears {last.copies} times; the last entry is used")
         if last.ref == wanted and not last.optional:
             self.unchanged.append(_injected(place, variable, wanted))
             return wanted
@@ -188,7 +190,7 @@ class _Draft:
         return wanted
 
     def withhold(self, place: Place, variable: str) -> None:
-        """Give an app container nothing; a reference of its own must be on the list all the same."""
+        """Skip an app container. Its existing reference is still checked against allowedSecrets."""
         self.warnings.add(
             variable, " not given to container ", place.container, ": its sidecar's value cannot be referenced"
         )
@@ -197,7 +199,7 @@ class _Draft:
             self._check_list(own, place, variable)
 
     def finish(self, *, has_target: bool) -> Plan:
-        """The plan as it will not change any more."""
+        """The finished plan."""
         return Plan(
             changes=tuple(self.changes),
             kept=tuple(self.kept),
@@ -214,26 +216,26 @@ class _Draft:
         self.warnings.add(variable, " of container ", place.container, " ", what)
 
     def _why_replace(self, entry: EnvEntry, place: Place, wanted: TokenRef) -> str | None:
-        """Why an entry gives way, in words for a warning; "" when nobody needs to be told; None when it stays."""
+        """The reason to replace an entry, as text for a warning; "" without a warning; None to keep the entry."""
         if entry.kind is EntryKind.EMPTY:
             return "was empty, which turns authentication off"
         if entry.optional:
             return "was optional, which fails open"
         if place.target is Target.SIDECAR and entry.ref == TokenRef(wanted.name, names.DAPR_FIXED_KEY):
             return ""
-        return "was another one" if self.conflict is Conflict.REPLACE else None
+        return "was set differently" if self.conflict is Conflict.REPLACE else None
 
     def _keep(self, place: Place, variable: str, entry: EnvEntry) -> None:
         self.kept.append(Kept(place, variable))
         if entry.kind is EntryKind.LITERAL:
             self._warn(place, variable, "is a value in clear text and was kept; use a Secret")
             return
-        asked = "the annotation's" if place.target is Target.SIDECAR else "its sidecar's"
-        self._warn(place, variable, f"is a reference of its own and was kept; it is not {asked}")
+        other = "the annotation" if place.target is Target.SIDECAR else "its sidecar"
+        self._warn(place, variable, f"references a different Secret or key than {other}; kept")
         self._check_list(entry, place, variable)
 
     def _check_list(self, entry: EnvEntry, place: Place, variable: str) -> None:
-        """The Policy's list holds for references that stay, too."""
+        """Check a reference that is kept against allowedSecrets."""
         ref = entry.ref
         if ref is None or ref.kind is not SourceKind.SECRET or is_allowed(ref.name, self.allowed_secrets):
             return
@@ -246,7 +248,7 @@ class _Draft:
 
 
 def without_record(plan: Plan) -> Plan:
-    """The same changes, for a Pod that has no room for a record of them."""
+    """The same plan without a record, for a Pod whose annotations have no room for it."""
     return Plan(
         changes=plan.changes,
         kept=plan.kept,
@@ -264,7 +266,7 @@ _NOTHING: Final = _Draft(Conflict.KEEP, ()).finish(has_target=False)
 
 
 def _with_standing(plan: Plan, pod: Pod, warnings: WarningList | None) -> Plan:
-    """`plan` with what only this very Pod has: its warnings, and what an earlier round put in and still stands."""
+    """The plan with the warnings of this Pod, and with the entries of an earlier record that still apply."""
     standing = _standing(pod, plan.unchanged) if plan.unchanged else ()
     if not standing and warnings is None:
         return plan
@@ -290,7 +292,7 @@ def _standing(pod: Pod, unchanged: frozenset[Injected]) -> tuple[Injected, ...]:
 
 
 def _places(spec: PodSpec, request: InjectionRequest, policy: Policy) -> list[Place]:
-    """The containers concerned, sidecars first. One pass, because a Pod may have very many."""
+    """The sidecars, then the selected app containers, in one pass: a Pod may have thousands of containers."""
     named = frozenset(request.app_containers.names)
     every = request.app_containers.every
     if not (named or every):
@@ -310,7 +312,7 @@ def _places(spec: PodSpec, request: InjectionRequest, policy: Policy) -> list[Pl
     return sidecars + apps
 
 
-# Python 3.11 takes a while to find a member in its class.
+# Looking up an enum member in its class is slow in Python 3.11.
 _SIDECAR: Final = Target.SIDECAR
 _APP: Final = Target.APP
 
@@ -323,31 +325,31 @@ def _containers(spec: PodSpec) -> Iterator[tuple[ListName, int, Container]]:
 
 
 def _unknown_containers(spec: PodSpec, request: InjectionRequest) -> WarningList | None:
-    """Warnings for names in the Pod's annotation that no container bears; None without any."""
+    """Warnings for names in the Pod's annotation that match no container; None if there are none."""
     if not request.app_containers.from_pod:
         return None
     present = {container.name for _, _, container in _containers(spec)}
     unknown = [name for name in request.app_containers.names if name not in present and name != names.SIDECAR]
     if not unknown:
         return None
-    # A warning holds only the beginning of this, whose words have at least a comma and a blank.
+    # A warning shows only the beginning of this list; each name adds at least a comma and a space.
     there = ", ".join(sorted(present - {names.SIDECAR})[: names.MAX_WARNING // 2])[: names.MAX_WARNING]
     warnings = WarningList()
     for name in unknown[: names.MAX_WARNINGS]:
-        warnings.add("no container ", shown(name), " to give the token to; there are: ", there)
+        warnings.add("no container is named ", shown(name), "; the Pod has: ", there)
     warnings.more = len(unknown) - len(warnings.lines)
     return warnings
 
 
 def _runs_beside(container: Container, list_name: ListName, policy: Policy) -> bool:
-    """Whether `*` means the container: it runs beside the sidecar, and is none of the cluster owner's own."""
+    """Whether `*` selects the container: it runs next to the sidecar, and the Policy does not exclude it."""
     if container.name in policy.infrastructure_containers:
         return False
-    # A native sidecar runs beside the app; any other init container has ended before daprd serves.
+    # A native sidecar runs next to the app; any other init container has ended before daprd serves.
     return list_name == "containers" or container.restartPolicy == "Always"
 
 
-def _injected(place: Place, variable: str, ref: TokenRef, replaced: bool = False) -> Injected:  # noqa: FBT001, FBT002 - by position: it is made for each variable
+def _injected(place: Place, variable: str, ref: TokenRef, replaced: bool = False) -> Injected:  # noqa: FBT001, FBT002 - positional for speed: called for each variable
     return Injected(place.container, variable, ref.name, ref.key, ref.kind, replaced)
 
 

@@ -1,7 +1,7 @@
-"""From annotations to what a Pod asks for: trimmed, defaulted, checked once, every problem told at once.
+"""Parse the annotations of a Pod into the tokens that it requests: trimmed, defaulted, and checked once.
 
-Whatever a Pod's author wrote may be a token that was pasted into the wrong place. So a value enters a message only
-through `shown`, which hides everything that could be one.
+All problems are reported together. Any value may be a token that was pasted into the wrong place, so a message contains
+a value only after `shown`, which hides everything that may be a token.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class Enabled(Enum):
-    """How `dapr.io/enabled` reads."""
+    """The meaning of `dapr.io/enabled`."""
 
     TRUE = "true"
     FALSE = "false"
     ABSENT = "absent"
-    UNKNOWN = "unknown"  # neither a true nor a false word: Dapr takes it for false
+    UNKNOWN = "unknown"  # neither a true nor a false word: Dapr treats it as false
 
 
 class RequestError(InjectorError):
-    """A Pod's annotations ask for something malformed; `problems` holds every one of them, in a fixed order."""
+    """The annotations of a Pod are malformed or forbidden; `problems` lists all problems in a fixed order."""
 
     reason = "bad-annotations"
 
@@ -42,14 +42,14 @@ class RequestError(InjectorError):
 
 
 class InjectionRequest(Value, frozen=True, gc=False):
-    """What a Pod asks for, valid by construction: at least one variable, Dapr's own first, each with its reference."""
+    """The tokens that a Pod requests, valid by construction: at least one variable, Dapr's own first."""
 
     wanted: tuple[tuple[str, TokenRef], ...]
     app_containers: AppContainers
 
 
 def enabled(annotations: Annotations) -> Enabled:
-    """Whether the Pod uses Dapr, by Dapr's own set of words (any case, trimmed)."""
+    """Whether the Pod uses Dapr, by Dapr's own words (any case, trimmed)."""
     word = _trim(annotations.enabled).lower()
     if not word:
         return Enabled.ABSENT
@@ -64,12 +64,12 @@ def asks_for_token(annotations: Annotations) -> bool:
 
 
 def parse(annotations: Annotations, policy: Policy, *, use_default: bool) -> InjectionRequest | None:
-    """What the annotations ask for; None when they ask for no token.
+    """The tokens that the annotations request; None if they request none.
 
     Args:
         annotations: The Pod's.
         policy: Defaults and the list of allowed Secrets.
-        use_default: The Policy's default Secret stands in for a missing API token annotation.
+        use_default: Use the Policy's default Secret if the API token annotation is missing.
 
     Raises:
         RequestError: With every malformed or forbidden value, in the annotations' fixed order.
@@ -92,14 +92,14 @@ def parse(annotations: Annotations, policy: Policy, *, use_default: bool) -> Inj
     return InjectionRequest(tuple(wanted), _app_containers(annotations.app_containers, policy))
 
 
-# Dots part labels of letters, digits and dashes that begin and end with a letter or digit.
+# Labels of letters, digits and dashes, which begin and end with a letter or digit, separated by dots.
 _LABEL: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _KEY: Final = re.compile(r"[-._a-zA-Z0-9]+")
 
 
 def is_secret_name(text: str) -> bool:
-    """Whether a Secret can bear the name: a DNS subdomain of at most 253 characters.
+    """Whether the text is a valid Secret name: a DNS subdomain of at most 253 characters.
 
     https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names
     """
@@ -107,7 +107,7 @@ def is_secret_name(text: str) -> bool:
 
 
 def is_secret_key(text: str) -> bool:
-    """Whether a Secret's data can hold the key: letters, digits, `-`, `_`, `.`; not `.` nor anything that begins `..`.
+    """Whether the text is a valid key of a Secret: letters, digits, `-`, `_`, `.`; not `.` and not beginning with `..`.
 
     https://github.com/kubernetes/apimachinery/blob/master/pkg/util/validation/validation.go (IsConfigMapKey)
     """
@@ -116,15 +116,15 @@ def is_secret_key(text: str) -> bool:
 
 
 def is_allowed(secret: str, allowed_secrets: tuple[str, ...]) -> bool:
-    """Whether the Policy's list lets Pods use the Secret; an empty list lets every name pass."""
+    """Whether allowedSecrets permits the Secret; an empty list permits every name."""
     return not allowed_secrets or _allow_list(allowed_secrets).has(secret)
 
 
 class _AllowList:
-    """The Policy's list, prepared: a Pod may refer to thousands of Secrets, and the list may have thousands of globs.
+    """The compiled allowedSecrets: a Pod may refer to thousands of Secrets, and the list may have thousands of globs.
 
-    Names are found in a set, and so are the beginnings that globs such as `dapr-*` allow. Only globs of other forms are
-    compared one by one, all of them in one regular expression.
+    Names are looked up in a set, and so are the prefixes of globs such as `dapr-*`. Globs of other forms are combined
+    into one regular expression.
     """
 
     def __init__(self, globs: tuple[str, ...]) -> None:
@@ -144,7 +144,7 @@ class _AllowList:
         self._others = re.compile("|".join(map(translate, others))) if others else None
 
     def has(self, secret: str) -> bool:
-        """Whether the list has the name. None is longer than a Secret's name can be."""
+        """Whether the list permits the name. A text longer than any Secret name never matches."""
         if len(secret) > names.MAX_SECRET_NAME:
             return False
         if secret in self._names or any(secret[:length] in self._prefixes for length in self._lengths):
@@ -152,7 +152,7 @@ class _AllowList:
         return self._others is not None and self._others.match(secret) is not None
 
 
-# What is special in a glob: https://docs.python.org/3/library/fnmatch.html
+# The special characters of a glob: https://docs.python.org/3/library/fnmatch.html
 _WILDCARD: Final = re.compile(r"[*?[]")
 
 
@@ -167,18 +167,18 @@ _LONG_RUN: Final = re.compile(r"[A-Za-z0-9+/=_]{16,}")
 # Long, and neither words nor a date.
 _LONG_NUMBER: Final = re.compile(r"[A-Z0-9]{16,}")
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-# Whatever separators part it (base64url with dashes): where lower case, capitals and digits touch, but for the capital
-# that begins a word. A chosen name has few such seams, "web-v2" has one; 16 random letters and digits have 8.
+# Positions where lower case, capitals and digits meet, except for the capital that begins a word; base64url may have
+# dashes in between. A chosen name has few of them, "web-v2" has one; 16 random letters and digits have 8.
 _SEAM: Final = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[0-9])(?=[A-Za-z])|(?<=[A-Z])(?=[0-9])|(?<=[A-Z])(?=[A-Z][a-z])")
-# A chosen name, also a wrong one, has few of these: "$(NAME)" has three. A password of 16 characters has more.
+# A chosen name, even a wrong one, has few of these: "$(NAME)" has three. A password of 16 characters has more.
 _SYMBOL: Final = re.compile(r"[^A-Za-z0-9._/ -]")
 _MOST_ODDITIES: Final = 3
-# Where a JSON Web Token begins: base64 of '{"'.
+# The beginning of a JSON Web Token: base64 of '{"'.
 _JWT: Final = "eyJ"
 
 
 def shown(value: str) -> str:
-    """A user's value as a message may show it: quoted printable ASCII of at most 40 characters, or only its length."""
+    """A user's value for a message: quoted printable ASCII of at most 40 characters, or only its length."""
     if could_be_token(value):
         return f"a value of {len(value)} characters (not shown: it may be a token)"
     clipped = value if len(value) <= names.MAX_SHOWN_VALUE else value[: names.MAX_SHOWN_VALUE - 3] + "..."
@@ -186,9 +186,9 @@ def shown(value: str) -> str:
 
 
 def warning(text: str) -> str:
-    """`text` as a warning may be: printable ASCII under 120 characters.
+    """The text as a valid warning: printable ASCII of less than 120 characters.
 
-    One control character makes the API server drop the whole warning; a long one may be cut in the middle by it.
+    The API server drops a warning that has a control character, and may cut a long one in the middle.
     """
     return _plain(text if len(text) <= names.MAX_WARNING else text[: names.MAX_WARNING - 3] + "...")
 
@@ -200,9 +200,9 @@ def _plain(text: str) -> str:
 
 
 class WarningList:
-    """Warnings in the order in which they are found: the first `MAX_WARNINGS` in words, the rest only counted.
+    """Warnings in the order in which they are found: the first `MAX_WARNINGS` as text, the rest only counted.
 
-    A response must not grow with the request, nor may the work for words that it does not hold.
+    A response must not grow with the request, and no work is done for a text that it does not contain.
     """
 
     def __init__(self) -> None:
@@ -210,14 +210,14 @@ class WarningList:
         self.more = 0
 
     def add(self, *parts: str) -> None:
-        """Add one warning, given in parts that are joined only if there is room."""
+        """Add one warning. The parts are joined only if there is room."""
         if len(self.lines) < names.MAX_WARNINGS:
             self.lines.append(warning("".join(parts)))
         else:
             self.more += 1
 
     def extend(self, lines: Iterable[str], more: int = 0) -> None:
-        """Add finished warnings, and `more` that were only counted."""
+        """Add finished warnings, and a number of warnings without text."""
         for line in lines:
             self.add(line)
         self.more += more
@@ -228,7 +228,7 @@ class WarningList:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Words with commas between them; of very many, the first ones and how many more."""
+    """The words, separated by commas; of a long list, the first ones and the number of the others."""
     shown_words: list[str] = []
     room = names.MAX_LISTED_CHARACTERS
     for word in words[: names.MAX_LISTED]:
@@ -241,7 +241,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def could_be_token(value: str) -> bool:
-    """Whether a value looks like something that no message may show."""
+    """Whether a value looks like a token, which no message may show."""
     if len(value) > names.MAX_SHOWABLE_LENGTH or _JWT in value or _LONG_NUMBER.search(value) or _UUID.search(value):
         return True
     oddities = len(_SEAM.findall(value)) + len(set(_SYMBOL.findall(value)))
@@ -295,7 +295,7 @@ def _key(annotation: str, value: str | None, problems: list[Problem]) -> str | N
 
 
 def forbidden(where: str, annotation: str, secret: str, allowed_secrets: tuple[str, ...]) -> Problem:
-    """The problem of a Secret that the Policy's list leaves out; `where` says what names it."""
+    """The problem of a Secret that allowedSecrets does not permit; `where` is the object that names it."""
     brief = f"{where}: Secret {shown(secret)} is not on the policy's list allowedSecrets"
     return Problem(annotation, Reason.SECRET_NOT_ALLOWED, f"{brief}, which is: {listed(allowed_secrets)}", brief)
 

@@ -1,8 +1,8 @@
-"""Bytes to an AdmissionReview, and an answer back to bytes; the only place that knows the wire format.
+"""Decode an AdmissionReview from bytes, and encode the answer. Only this module knows the wire format.
 
-A review is decoded in one pass, its object as the type that the endpoint expects. Only when that fails is it decoded a
-second time without looking into the object: another kind that reached us by mistake is a review that we can answer.
-One that is nested more deeply than the codec follows is cut to the depth at which rules read, and decoded again.
+A review is decoded in one pass, with its object as the type that the endpoint expects. If that fails, the review is
+decoded again without its object: a review of another kind that arrived by mistake can still be answered. A review that
+is nested too deeply for the codec is cut to the levels that rules read, and decoded again.
 """
 
 from __future__ import annotations
@@ -48,31 +48,32 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 def decode(body: bytes | bytearray, endpoint: Endpoint) -> Review:
-    """The review in `body`; raises what `read` does."""
+    """The review in `body`. Raises the errors of `read`."""
     return read(body, endpoint)[0]
 
 
 def read(body: bytes | bytearray, endpoint: Endpoint) -> tuple[Review, bytes | bytearray]:
-    """The review in `body`, and the bytes that it was decoded from: `body`, or what was left when it was cut.
+    """The review in `body`, and the bytes that it was decoded from: `body`, or the cut text.
 
     Raises:
         MalformedJSONError: `body` is not JSON.
-        NotAReviewError: JSON, but no v1 or v1beta1 AdmissionReview with a uid, a kind and an operation.
-        MalformedObjectError: Its object is not shaped as the kind that it claims to be.
+        NotAReviewError: JSON, but not a v1 or v1beta1 AdmissionReview with a uid, a kind and an operation.
+        MalformedObjectError: Its object does not match its kind.
     """
     try:
         return _decode(body, endpoint), body
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # The codec's words are left out: where it stumbled, and over what, is the body's business.
+        # The codec's own message may contain parts of the body.
         raise MalformedJSONError(_NOT_JSON) from None
     except RecursionError:
         return _read_deep(body, endpoint)
 
 
 def annotations_size(body: bytes | bytearray) -> int:
-    """Bytes of the annotations of the object in a review that was decoded before, as the API server counts them.
+    """The size in bytes of the annotations of the object under review, as the API server counts them.
 
-    Ours is left out, because a new one takes its place; so is what is no text, which no API server would store.
+    Our annotation is not counted, because it will be replaced; nor are values that are not text, which no API server
+    stores.
 
     Raises:
         MalformedJSONError: An annotation is not Unicode.
@@ -94,7 +95,7 @@ def annotations_size(body: bytes | bytearray) -> int:
 
 
 def encode_patch(operations: Sequence[PatchOp]) -> bytes:
-    """The JSON of a patch, as it stands base64-encoded in a response."""
+    """The JSON of a patch, before it is base64-encoded in a response."""
     return _encoder.encode(operations)
 
 
@@ -130,5 +131,5 @@ def _decode_opaque(body: bytes | bytearray, endpoint: Endpoint) -> OpaqueReview:
         ) from None
     kind = review.request.kind
     if kind in WORKLOADS if endpoint is Endpoint.WARN else kind == POD:
-        raise MalformedObjectError("the object under review is not shaped as its kind is")
+        raise MalformedObjectError("the object under review does not match its kind")
     return review

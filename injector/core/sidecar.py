@@ -1,8 +1,9 @@
-"""Where a daprd listens, read off the words that start it.
+"""Determine where a daprd listens from its command and arguments.
 
 Names and defaults: https://github.com/dapr/dapr/blob/v1.16.0/cmd/daprd/options/options.go and pkg/metrics/options.go.
-A value follows its flag or an equals sign, a switch takes one by an equals sign only, and of two the last counts. A
-list of addresses is split at commas, no part left out (pkg/runtime/config.go): a comma at its end adds every address.
+A value follows its flag or an equals sign, a switch takes a value only after an equals sign, and the last of two
+counts. A list of addresses is split at commas, and empty parts are kept (pkg/runtime/config.go): a trailing comma adds
+all addresses.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ _IN_A_LINE: Final = re.compile(rf"\s--?({'|'.join(sorted(_SWITCHES | _ADDRESSES 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Ports by purpose. The optional ones are None where they are not opened, or for loopback only.
+    """Ports by purpose. An optional port is None if it is closed or open on loopback only.
 
-    `addresses` are the API's, and profiling's; an empty one means all. `socket` is a folder for Unix sockets, used
-    instead of ports. `is_certain` is false where flags stand in a line for a shell, which nobody but it can read.
+    `addresses` are those of the API and of profiling; an empty one means all. `socket` is a folder for Unix sockets,
+    used instead of ports. `is_certain` is false if flags are part of a shell command line, which only a shell parses.
     """
 
     http: int
@@ -59,11 +60,11 @@ class Listening:
 
 
 def listening(words: Sequence[str]) -> Listening:
-    """Where a daprd that is started with these words (command and arguments) listens.
+    """The ports of a daprd that is started with these words (command and arguments).
 
     Raises:
-        ValueError: A port is no number, or a switch neither on nor off, but `$(VARIABLE)` for instance. The message
-            holds the flag's name alone.
+        ValueError: A port is not a number, or a switch is neither true nor false, for example `$(VARIABLE)`. The
+            message contains only the name of the flag.
     """
     given = dict(_flags(words))
     ports = {name: _port(name, given.get(name, "") or str(default)) for name, default in _PORTS.items()}
@@ -114,13 +115,13 @@ def _is_on(name: str, value: str) -> bool:
 
 
 def is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether only this machine, or Pod, reaches an address; also where IPv4 is written as IPv6."""
+    """Whether only this machine or Pod reaches an address, also for IPv4 addresses mapped to IPv6."""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
 
 
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """An address as daprd is given it; None when it is a name, or none at all."""
+    """The address in an argument of daprd; None for a name or an empty text."""
     try:
         return ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))
     except ValueError:
@@ -128,12 +129,12 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def _is_local(address: str) -> bool:
-    """Whether it is loopback for certain; a name other than localhost could be anything."""
+    """Whether the address is certainly loopback; a name other than localhost may be any address."""
     parsed = _parsed(address)
     return address.lower() == "localhost" if parsed is None else is_loopback(parsed)
 
 
 def meets_loopback(address: str) -> bool:
-    """Whether who listens there is also reached by loopback, which is where forwarded ports come out."""
+    """Whether a listener on the address is also reachable by loopback, where port-forwarding ends."""
     parsed = _parsed(address)
     return not address or _is_local(address) or (parsed is not None and parsed.is_unspecified)

@@ -63,7 +63,7 @@ def test_open_sidecar_is_told_with_what_it_means_and_what_to_do(unguarded: Sidec
     for target, port in zip(targets, (unguarded.ports.http, unguarded.ports.grpc), strict=True):
         (finding,) = target["findings"]
         assert (finding["finding"], finding["where"]) == ("enforcement-off", f"port {port}")
-        assert "asks nobody for a token" in finding["meaning"]
+        assert "daprd demands no token" in finding["meaning"]
         assert "DAPR_API_TOKEN" in finding["remedy"]
     assert code == 1
 

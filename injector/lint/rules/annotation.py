@@ -95,7 +95,7 @@ def _not_enabled(workload: Workload) -> Iterator[Hit]:
         match enabled(template.annotations):
             case Enabled.ABSENT:
                 yield Hit(
-                    template.annotation(name), f'a token is asked for but {names.ENABLED} is missing; set it to "true"'
+                    template.annotation(name), f'a token is requested but {names.ENABLED} is missing; set it to "true"'
                 )
             case Enabled.UNKNOWN:
                 yield Hit(template.annotation(names.ENABLED), f'{names.ENABLED} is not a true value; set it to "true"')
@@ -257,7 +257,7 @@ def _unknown_containers(workload: Workload) -> Iterator[Hit]:
         known = listed(sorted(label(name) for name in there - {names.SIDECAR}) if unknown else ()) or "none"
         place = template.annotation(names.APP_CONTAINERS)
         for name in unknown[: names.MAX_WARNINGS]:
-            yield Hit(place, f"no container {shown(name)} to give the token to; there are: {known}")
+            yield Hit(place, f"no container is named {shown(name)}; the Pod has: {known}")
         more = len(unknown) - names.MAX_WARNINGS
         if more > 0:
             yield Hit(place, f"{more} more names that no container has")

@@ -67,9 +67,9 @@ def test_what_is_not_the_creation_of_a_pod_is_skipped(kind: Json, request_: Json
 
 
 def test_pod_that_is_missing_cannot_be_judged() -> None:
-    with pytest.raises(MalformedObjectError, match=r"^the review's request holds no object$"):
+    with pytest.raises(MalformedObjectError, match=r"^the review's request has no object$"):
         decided(None)
-    with pytest.raises(MalformedObjectError, match=r"^the review's request holds no object$"):
+    with pytest.raises(MalformedObjectError, match=r"^the review's request has no object$"):
         decided(None, endpoint=WARN, kind={"group": "apps", "version": "v1", "kind": "Deployment"})
 
 
@@ -100,16 +100,16 @@ def test_pod_without_annotations_is_skipped(found: Pod) -> None:
         (asking() | {"dapr.io/enabled": "false"}, ()),
         (
             asking() | {"dapr.io/enabled": ""},
-            ('a token is asked for but dapr.io/enabled is missing; set it to "true"',),
+            ('a token is requested but dapr.io/enabled is missing; set it to "true"',),
         ),
         (
             asking() | {"dapr.io/enabled": "maybe"},
-            ('a token is asked for but dapr.io/enabled is not a true value; set it to "true"',),
+            ('a token is requested but dapr.io/enabled is not a true value; set it to "true"',),
         ),
         (
             {"dapr.io/api-token-secret": "A"},
             (
-                'a token is asked for but dapr.io/enabled is missing; set it to "true"',
+                'a token is requested but dapr.io/enabled is missing; set it to "true"',
                 'dapr.io/api-token-secret: "A" is not a Secret name',
             ),
         ),
@@ -158,7 +158,7 @@ def test_bad_annotations_are_denied(annotations: Json, reason: Reason) -> None:
 
     assert isinstance(found, Deny)
     assert found.reason is reason
-    assert found.warnings == (f"dapr.io/env sets {API} in clear text; it was left as it is; use a Secret",)
+    assert found.warnings == (f"dapr.io/env sets {API} in clear text; it was not changed; use a Secret",)
 
 
 @pytest.mark.parametrize(("more", "reason"), [(0, Reason.INJECTED), (1, Reason.TOO_MANY_CONTAINERS)])
@@ -182,8 +182,8 @@ def test_kept_reference_off_the_list_is_denied_with_all_warnings() -> None:
     assert isinstance(found, Deny)
     assert found.reason is Reason.SECRET_NOT_ALLOWED
     assert found.warnings == (
-        f"dapr.io/env sets {API} in clear text; it was left as it is; use a Secret",
-        f"{API} of container daprd is a reference of its own and was kept; it is not the annotation's",
+        f"dapr.io/env sets {API} in clear text; it was not changed; use a Secret",
+        f"{API} of container daprd references a different Secret or key than the annotation; kept",
     )
     assert audit(found) == {"denied": "secret-not-allowed:dapr.io/api-token-secret"}
 
@@ -203,7 +203,7 @@ def test_kept_reference_off_the_list_is_denied_with_all_warnings() -> None:
 def test_tokens_in_daprs_variables_are_told(text: str, told: list[str]) -> None:
     silent = decided(pod(asking(None) | {"dapr.io/env": text}))
 
-    expected = tuple(f"dapr.io/env sets {name} in clear text; it was left as it is; use a Secret" for name in told)
+    expected = tuple(f"dapr.io/env sets {name} in clear text; it was not changed; use a Secret" for name in told)
     assert silent == Skip(Reason.NO_TOKEN_REQUESTED, expected)
 
 
@@ -212,8 +212,8 @@ def test_warnings_of_an_injection_are_told_in_order() -> None:
 
     assert isinstance(found, Inject)
     assert found.warnings == (
-        f"dapr.io/env sets {API} in clear text; it was left as it is; use a Secret",
-        'no container "x" to give the token to; there are: ',
+        f"dapr.io/env sets {API} in clear text; it was not changed; use a Secret",
+        'no container is named "x"; the Pod has: ',
         f"{API} of container daprd was empty, which turns authentication off; replaced",
     )
 
@@ -224,7 +224,7 @@ def test_very_many_warnings_are_cut(unknown: int, expected: int) -> None:
 
     assert len(found.warnings) == expected
     if unknown > 32:
-        assert found.warnings[31].startswith('no container "x31"')
+        assert found.warnings[31].startswith('no container is named "x31"')
         assert found.warnings[32] == f"and {unknown - 32} more warnings"
 
 
@@ -293,7 +293,7 @@ def test_shadow_mode_tells_what_would_be_injected() -> None:
         Reason.WOULD_INJECT,
         (
             "shadow mode: would inject daprd/DAPR_API_TOKEN",
-            f"dapr.io/env sets {API} in clear text; it was left as it is; use a Secret",
+            f"dapr.io/env sets {API} in clear text; it was not changed; use a Secret",
             f"{API} of container daprd is a value in clear text and was kept; use a Secret",
             f"{API} not given to container web: its sidecar's value cannot be referenced",
         ),
@@ -315,7 +315,7 @@ def test_shadow_mode_tells_what_would_be_denied() -> None:
         (
             'shadow mode: would deny: dapr.io/api-token-secret: "A" is not a Secret name',
             'shadow mode: would deny: dapr-token-injector/api-token-key: ".." is not a key of a Secret',
-            f"dapr.io/env sets {API} in clear text; it was left as it is; use a Secret",
+            f"dapr.io/env sets {API} in clear text; it was not changed; use a Secret",
         ),
         (
             (
@@ -399,7 +399,7 @@ def test_what_would_deny_the_pods_is_told_before_other_warnings() -> None:
         "dapr.io/app-token-secret is on the Deployment and not on its Pod template: the Pods will not have it",
         'Pods will be denied: dapr.io/api-token-secret: "A" is not a Secret name',
         'Pods will be denied: dapr-token-injector/api-token-key: ".." is not a key of a Secret',
-        f"dapr.io/env sets {API} in clear text; it was left as it is; use a Secret",
+        f"dapr.io/env sets {API} in clear text; it was not changed; use a Secret",
     )
 
 

@@ -56,13 +56,13 @@ def ref(name: str, key: str = "token", **more: bool) -> dict[str, Any]:
     [
         (None, "absent", "absent: the Pod does not use Dapr"),
         ("no", '"no"', "false: the Pod does not use Dapr"),
-        ("enabled", '"enabled"', "neither true nor false: Dapr takes it for false"),
+        ("enabled", '"enabled"', "neither true nor false: Dapr treats it as false"),
     ],
 )
 def test_ends_where_dapr_is_not_used(word: str | None, value: str, outcome: str) -> None:
     found = rows({} if word is None else {"dapr.io/enabled": word}, daprd())
     assert told(Rule.USES_DAPR, found) == [("dapr.io/enabled", value, outcome, Reason.DAPR_NOT_ENABLED)]
-    assert told(Rule.DECISION, found) == [("skip", "", "nothing is changed", Reason.DAPR_NOT_ENABLED)]
+    assert told(Rule.DECISION, found) == [("skip", "", "the Pod is not changed", Reason.DAPR_NOT_ENABLED)]
     assert len(found) == 2
 
 
@@ -70,10 +70,10 @@ def test_a_pod_without_anything() -> None:
     assert told(Rule.USES_DAPR, rows(None))[0][3] is Reason.DAPR_NOT_ENABLED
 
 
-def test_tells_that_no_token_is_asked_for() -> None:
+def test_explain_reports_no_requested_token() -> None:
     found = rows({"dapr.io/enabled": "true", "dapr.io/api-token-secret": " "}, daprd())
     assert told(Rule.WELL_FORMED, found) == [("dapr.io/api-token-secret", '" "', "empty: as if absent", None)]
-    assert told(Rule.ASKS_FOR_TOKEN, found)[0][3] is Reason.NO_TOKEN_REQUESTED
+    assert told(Rule.REQUESTS_TOKEN, found)[0][3] is Reason.NO_TOKEN_REQUESTED
 
 
 def test_tells_every_malformed_value_and_shows_no_token() -> None:
@@ -83,7 +83,7 @@ def test_tells_every_malformed_value_and_shows_no_token() -> None:
         daprd(),
     )
     assert [row[3] for row in told(Rule.WELL_FORMED, found)] == [Reason.INVALID_SECRET_NAME, Reason.INVALID_SECRET_KEY]
-    assert told(Rule.DECISION, found) == [("deny", "", "the Pod is refused", Reason.INVALID_SECRET_NAME)]
+    assert told(Rule.DECISION, found) == [("deny", "", "the Pod is rejected", Reason.INVALID_SECRET_NAME)]
     assert pasted not in str(found)
 
 
@@ -109,9 +109,9 @@ def test_tells_what_happens_to_each_variable() -> None:
         ('"c" DAPR_API_TOKEN', "a value in clear text", "kept", None),
         ('"d" DAPR_API_TOKEN', 'Secret "o", key "k"', "kept", None),
         ('"f" DAPR_API_TOKEN', "a reference", "kept", None),
-        ('"daprd" DAPR_API_TOKEN', 'Secret "s", key "token"', "as wanted already", None),
+        ('"daprd" DAPR_API_TOKEN', 'Secret "s", key "token"', "already as requested", None),
     ]
-    assert told(Rule.APP_CONTAINERS, found)[0][1:3] == ('"*"', "every one but infrastructure")
+    assert told(Rule.APP_CONTAINERS, found)[0][1:3] == ('"*"', "all except infrastructure containers")
     assert told(Rule.DECISION, found) == [("inject", "", "3 to change", Reason.INJECTED)]
     assert "hidden" not in str(found)
 
@@ -137,8 +137,8 @@ def test_tells_what_the_policy_brings() -> None:
         default_secret="d", default_app_containers=AppContainers(("web",), from_pod=False), conflict=Conflict.REPLACE
     )
     found = rows({"dapr.io/enabled": "true"}, daprd(), policy=policy, endpoint=Endpoint.MUTATE_DEFAULT)
-    assert told(Rule.ASKS_FOR_TOKEN, found) == [
-        ("DAPR_API_TOKEN", 'Secret "d", key "token"', "to be given to the sidecar", None)
+    assert told(Rule.REQUESTS_TOKEN, found) == [
+        ("DAPR_API_TOKEN", 'Secret "d", key "token"', "will be set in the sidecar", None)
     ]
     assert told(Rule.APP_CONTAINERS, found) == [("dapr-token-injector/app-containers", "absent", '"web"', None)]
 
@@ -154,7 +154,7 @@ def test_tells_of_a_kept_reference_that_the_list_leaves_out() -> None:
 )
 def test_tells_that_shadow_mode_does_nothing(secret: str, reason: Reason) -> None:
     found = rows({**ASKED, "dapr.io/api-token-secret": secret}, daprd(), policy=Policy(shadow=True))
-    assert told(Rule.SHADOW_MODE, found) == [("shadow", "true", "told and not done", reason)]
+    assert told(Rule.SHADOW_MODE, found) == [("shadow", "true", "reported, not applied", reason)]
 
 
 def test_shadow_mode_is_not_told_where_it_changes_nothing() -> None:

@@ -52,8 +52,8 @@ def test_any_mark_of_a_tool_makes_it_foreign(mark: object, where: str) -> None:
         ({"owners": ("SealedSecret/s",)}, "SealedSecret/s"),
         ({"writers": (writer(names.MANAGER, 1), writer("kubectl-edit", 2))}, "kubectl-edit"),
         ({"labels": {}, "writers": (writer("kubectl-create", 1),)}, "kubectl-create"),
-        ({"labels": {}}, "somebody else"),
-        ({"labels": {names.MANAGED_BY: "terraform"}}, "somebody else"),
+        ({"labels": {}}, "another tool"),
+        ({"labels": {names.MANAGED_BY: "terraform"}}, "another tool"),
     ],
 )
 def test_whoever_else_wrote_it_is_named(more: dict[str, object], name: str) -> None:

@@ -105,7 +105,7 @@ def test_other_entry_is_replaced_when_the_policy_says_so(entry: Json) -> None:
     found = build(of(entry), policy=REPLACE)
 
     assert short(found.changes) == [("containers", 1, API, REF, 0)]
-    assert found.warnings == (f"{API} of container daprd was another one; replaced",)
+    assert found.warnings == (f"{API} of container daprd was set differently; replaced",)
 
 
 def test_literal_is_kept_and_told() -> None:
@@ -122,7 +122,7 @@ def test_other_reference_is_kept_and_told() -> None:
 
     assert found.changes == ()
     assert found.warnings == (
-        f"{API} of container daprd is a reference of its own and was kept; it is not the annotation's",
+        f"{API} of container daprd references a different Secret or key than the annotation; kept",
     )
 
 
@@ -130,9 +130,7 @@ def test_apps_other_reference_is_kept_and_told() -> None:
     found = build(of(secret_env(), web=[secret_env("other")]), FOR_WEB, Policy())
 
     assert [(kept.place.target, kept.place.container) for kept in found.kept] == [(Target.APP, "web")]
-    assert found.warnings == (
-        f"{API} of container web is a reference of its own and was kept; it is not its sidecar's",
-    )
+    assert found.warnings == (f"{API} of container web references a different Secret or key than its sidecar; kept",)
 
 
 def test_what_daprs_injector_wrote_is_re_pointed_without_a_word() -> None:
@@ -156,14 +154,14 @@ def test_duplicates_are_counted_and_the_last_is_settled() -> None:
 
     assert short(found.changes) == [("containers", 1, API, REF, 2)]
     assert found.warnings == (
-        f"{API} of container daprd is there 3 times; the last one counts",
-        f"{API} of container daprd was another one; replaced",
+        f"{API} of container daprd appears 3 times; the last entry is used",
+        f"{API} of container daprd was set differently; replaced",
     )
 
 
 def test_two_are_duplicates_and_one_is_not() -> None:
     assert build(of(secret_env(), secret_env())).warnings == (
-        f"{API} of container daprd is there 2 times; the last one counts",
+        f"{API} of container daprd appears 2 times; the last entry is used",
     )
     assert build(of(secret_env())).warnings == ()
 
@@ -290,8 +288,8 @@ def test_unknown_names_are_told_with_those_that_exist() -> None:
     )
 
     assert found.warnings == (
-        'no container "x" to give the token to; there are: web, worker',
-        'no container "y" to give the token to; there are: web, worker',
+        'no container is named "x"; the Pod has: web, worker',
+        'no container is named "y"; the Pod has: web, worker',
         f"{API} of container daprd was empty, which turns authentication off; replaced",
     )
 

@@ -97,7 +97,6 @@ def test_list_allows_globs_with_a_wildcard_in_the_middle(name: str, allowed: boo
     assert is_allowed(name, ("dapr-?-x", "[a-b].*", "*eam-x")) is allowed
 
 
-
 def test_name_that_no_secret_can_have_is_not_on_a_list() -> None:
     assert is_allowed("a" * 253, ("a*",))
     assert not is_allowed("a" * 254, ("a*",))

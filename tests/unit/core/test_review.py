@@ -117,7 +117,7 @@ def test_wrong_at_first_and_then_no_json_is_not_json() -> None:
     ],
 )
 def test_object_of_our_kind_and_another_shape_is_refused(found: Json, endpoint: Endpoint) -> None:
-    with pytest.raises(MalformedObjectError, match="not shaped as its kind is"):
+    with pytest.raises(MalformedObjectError, match="does not match its kind"):
         decode(as_json(review(found)), endpoint)
 
 

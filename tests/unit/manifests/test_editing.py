@@ -145,7 +145,7 @@ def test_an_env_that_is_no_list_of_variables_is_told_with_its_line(env: str) -> 
 
 
 def test_a_template_of_another_shape_is_told() -> None:
-    with pytest.raises(ManifestError, match="not shaped as its kind is"):
+    with pytest.raises(ManifestError, match="does not match its kind"):
         inject(pod("containers: [{name: 5}]\n"))
 
 
