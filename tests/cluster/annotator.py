@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from tests.controlplane.pki import Authority
 from tests.controlplane.registration import Endpoint, somebody_elses
-from tests.controlplane.standin import read_json, send_json
 from tests.controlplane.workspace import temporary_folder
+from tests.fake_cluster.http_json import read_json, send_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from tests.cluster.kubelet import Kubelet
 from tests.cluster.objects import SECRET
 from tests.cluster.tokencommands import Commands, marker, workload
 from tests.controlplane.polling import wait_for
-from tests.controlplane.standin import kubeconfig, read_json, send_json
+from tests.fake_cluster.http_json import kubeconfig, read_json, send_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

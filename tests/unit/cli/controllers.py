@@ -10,7 +10,7 @@ from tests.unit.cli.objects import pod, replica_set
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.cli.apiserver import ApiServer
+    from tests.fake_cluster.server import ApiServer
 
 Json = dict[str, Any]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from injector.cli.main import main
-from tests.unit.cli.apiserver import ApiServer
+from tests.fake_cluster.server import ApiServer
 from tests.unit.cli.objects import deployment, namespace, pod, replica_set, secret
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ print(json.dumps(credential))
 def test_secret_command_runs_the_credential_plugin_once(tmp_path: Path, command: tuple[str, ...]) -> None:
     calls, plugin = tmp_path / "calls", tmp_path / "plugin.py"
     plugin.write_text(PLUGIN)
-    with ApiServer(tmp_path) as server:
+    with ApiServer(folder=tmp_path) as server:
         server.put("namespaces", namespace("shop"))
         server.put("secrets", secret("s"))
         for plural, item in (

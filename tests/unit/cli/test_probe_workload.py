@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from injector.cli.main import main
-from tests.unit.cli.apiserver import ApiServer
+from tests.fake_cluster.server import ApiServer
 from tests.unit.cli.objects import SHOP, deployment, pod, replica_set
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ PODS = 50
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[ApiServer]:
     """Fifty Pods of one Deployment; no port of them can be forwarded."""
-    with ApiServer(tmp_path) as server:
+    with ApiServer(folder=tmp_path) as server:
         server.put("deployments", deployment("web"))
         server.put("replicasets", replica_set("web"))
         for number in range(PODS):

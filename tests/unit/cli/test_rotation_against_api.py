@@ -13,7 +13,8 @@ from injector.cli.main import main
 from injector.core import names
 from injector.core.rollout import annotation_for
 from injector.tokens.reading import written
-from tests.unit.cli.apiserver import ApiServer, Refusal
+from tests.fake_cluster.server import ApiServer
+from tests.fake_cluster.store import Refusal
 from tests.unit.cli.controllers import Controllers
 from tests.unit.cli.objects import BEFORE, WRITTEN, admitted, deployment, namespace, pod, replica_set, secret
 
@@ -30,7 +31,7 @@ REQUEST: Final = {names.ENABLED: "true", names.API_TOKEN_SECRET: "s"}
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ApiServer]:
-    with ApiServer(tmp_path) as running:
+    with ApiServer(folder=tmp_path) as running:
         running.put("namespaces", namespace("shop"))
         running.put("secrets", secret("s"))
         running.admitted = admitted

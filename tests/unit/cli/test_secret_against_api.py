@@ -16,8 +16,9 @@ import pytest
 
 from injector.cli.main import main
 from tests.controlplane.polling import wait_for
-from tests.controlplane.standin import kubeconfig
-from tests.unit.cli.apiserver import ApiServer, Refusal
+from tests.fake_cluster.http_json import kubeconfig
+from tests.fake_cluster.server import ApiServer
+from tests.fake_cluster.store import Refusal
 from tests.unit.cli.objects import admitted, deployment, namespace, pod, replica_set, secret
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ ROOT: Final = Path(__file__).parents[3]
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ApiServer]:
-    with ApiServer(tmp_path) as running:
+    with ApiServer(folder=tmp_path) as running:
         running.put("namespaces", namespace("shop"))
         yield running
 

@@ -9,7 +9,7 @@ import pytest
 
 from injector.cli.main import main
 from injector.core.rollout import SkipReason, State
-from tests.unit.cli.apiserver import ApiServer
+from tests.fake_cluster.server import ApiServer
 from tests.unit.cli.objects import admitted, deployment, namespace, pod, replica_set, secret
 from tests.unit.cli.output_page import OutputPage
 
@@ -24,7 +24,7 @@ ABSENT_WHEN_MISSING: Final = ("hasKey", "id", "issued", "expires", "changed", "o
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ApiServer]:
-    with ApiServer(tmp_path) as running:
+    with ApiServer(folder=tmp_path) as running:
         running.put("namespaces", namespace("shop"))
         running.admitted = admitted
         yield running

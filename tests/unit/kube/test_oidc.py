@@ -15,7 +15,7 @@ from aiohttp import web
 from injector.kube.client import Api
 from injector.kube.errors import KubeconfigError
 from tests.controlplane.pki import Authority
-from tests.controlplane.standin import kubeconfig
+from tests.fake_cluster.http_json import kubeconfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

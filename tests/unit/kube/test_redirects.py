@@ -18,7 +18,7 @@ from injector.kube.client import Api, Request
 from injector.kube.errors import RedirectedError
 from injector.kube.portforward import forwarded
 from injector.kube.resources import PODS, SECRETS
-from tests.controlplane.standin import kubeconfig
+from tests.fake_cluster.http_json import kubeconfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

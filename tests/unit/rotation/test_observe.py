@@ -10,7 +10,7 @@ from injector.core.ownership import SecretKey
 from injector.core.rollout import Ref, annotation_for
 from injector.kube.client import Api
 from injector.rotation.observe import Observed, Owners, observe
-from tests.unit.cli.apiserver import ApiServer
+from tests.fake_cluster.server import ApiServer
 from tests.unit.cli.objects import controlled_by, deployment, namespace, pod, replica_set
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ WEB = Ref("Deployment", "shop", "web")
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ApiServer]:
-    with ApiServer(tmp_path) as running:
+    with ApiServer(folder=tmp_path) as running:
         running.put("namespaces", namespace())
         running.put("replicasets", replica_set("web"))
         running.put("deployments", deployment("web"))

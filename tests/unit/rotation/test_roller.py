@@ -17,7 +17,8 @@ from injector.rotation import admission
 from injector.rotation.observe import Owners, observe
 from injector.rotation.roller import Pace, Roller, SupersededError
 from injector.tokens import reading
-from tests.unit.cli.apiserver import ApiServer, Refusal
+from tests.fake_cluster.server import ApiServer
+from tests.fake_cluster.store import Refusal
 from tests.unit.cli.controllers import Controllers
 from tests.unit.cli.objects import WRITTEN, deployment, namespace, pod, replica_set, secret
 
@@ -35,7 +36,7 @@ PACE = Pace(max_concurrent=4, timeout=60, interval=0)
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ApiServer]:
-    with ApiServer(tmp_path) as running:
+    with ApiServer(folder=tmp_path) as running:
         running.put("namespaces", namespace())
         running.put("secrets", secret("s"))
         yield running
@@ -104,7 +105,7 @@ def test_owners_are_read_once_however_many_looks_it_takes(tmp_path: Path) -> Non
     count = 8
 
     def calls(looks: int) -> Counter[str]:
-        with ApiServer(tmp_path) as server:
+        with ApiServer(folder=tmp_path) as server:
             server.put("namespaces", namespace())
             server.put("secrets", secret("s"))
             put_workloads(server, count)

@@ -1,4 +1,4 @@
-"""What stands in for an API server, or for somebody's webhook: how it reads and answers JSON, and the way to it."""
+"""JSON over the server of the standard library, for stand-ins of API servers and of webhooks; and a kubeconfig."""
 
 from __future__ import annotations
 
