@@ -29,6 +29,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from injector import __version__
+from injector.core.depth import decode_any_depth
 from injector.kube import confirm, denials, redirects
 from injector.kube.connections import LIVENESS, Connections, Liveness, RefusedRedirectError
 from injector.kube.errors import (
@@ -261,9 +262,13 @@ class Api:
         """Replace an object as a whole; with a resource version in it, only if it is still that one.
 
         `before` is a Secret as it was: an answer that holds a part of its values is not quoted either, and labels and
-        annotations that differ from it have to be in the answer.
+        annotations that differ from it have to be in the answer. `managedFields` are not sent, so that the API server
+        keeps its own: they may be nested too deeply to be encoded.
+        https://kubernetes.io/docs/reference/using-api/server-side-apply/#clearing-managedfields
         """
-        name = str(body["metadata"]["name"])
+        meta = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+        body = {**body, "metadata": meta}
+        name = str(meta["name"])
         return await self._write(
             resource,
             Request(
@@ -593,7 +598,7 @@ def _doing(verb: str, resource: Resource, name: str, namespace: str | None, subr
 
 def _decoded(doing: str, content: bytes) -> Object:
     try:
-        decoded = json.loads(content)
+        decoded = decode_any_depth(json.loads, content)
     except (ValueError, RecursionError):
         raise UnavailableError(doing, why="the answer is not JSON; is this a Kubernetes API server?") from None
     if not isinstance(decoded, dict):
@@ -603,7 +608,7 @@ def _decoded(doing: str, content: bytes) -> Object:
 
 def _refusal(request: Request, response: aiohttp.ClientResponse, content: bytes) -> Refusal:
     try:
-        status = json.loads(content)
+        status = decode_any_depth(json.loads, content)
     except (ValueError, RecursionError):
         status = None
     after = response.headers.get("Retry-After", "")

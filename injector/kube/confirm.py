@@ -15,6 +15,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from injector.core.depth import decode_any_depth
 from injector.kube.errors import UnconfirmedWriteError
 from injector.kube.resources import SECRETS
 
@@ -154,7 +155,7 @@ def _decoded(status: int, content: bytes) -> Object:
     if not content.strip():
         raise _DifferenceError(f"the answer (status {status}) is empty; {_NOT_AN_API_SERVER}")
     try:
-        answer = json.loads(content)
+        answer = decode_any_depth(json.loads, content)
     except (ValueError, RecursionError):
         raise _DifferenceError(f"the answer (status {status}) is not JSON; {_NOT_AN_API_SERVER}") from None
     if not isinstance(answer, dict):

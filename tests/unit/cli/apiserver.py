@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from injector.kube import resources
-from tests.controlplane.standin import kubeconfig, read_json, send_json
+from tests.controlplane.standin import kubeconfig, read_json, send_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,7 @@ Json = dict[str, Any]
 _ITEM = re.compile(
     r"^/(?:api/v1|apis/[^/]+/v1)/(?:namespaces/(?P<namespace>[^/]+)/)?(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?$"
 )
+_NESTED = re.compile(rb'"nested (\d+)"')
 _RESOURCES = {one.plural: one for one in vars(resources).values() if isinstance(one, resources.Resource)}
 
 
@@ -66,7 +67,7 @@ class ApiServer:
             def _answer(self) -> None:
                 status, answer = owner.answer(self.command, self.path, read_json(self))
                 is_new_pod = self.command == "POST" and answer.get("kind") == "Pod"
-                send_json(self, status, answer, owner.warnings if is_new_pod else ())
+                send_content(self, status, _encoded(answer), owner.warnings if is_new_pod else ())
 
             do_GET = do_POST = do_PUT = do_PATCH = _answer  # noqa: N815 - the library's names
 
@@ -175,6 +176,17 @@ class ApiServer:
         if method == "PATCH":
             self.patched(changed)
         return changed
+
+
+def nested(levels: int) -> str:
+    """A text that answers have as an object nested so deep, which neither `json` nor `copy` could handle here."""
+    return f"nested {levels}"
+
+
+def _encoded(answer: Json) -> bytes:
+    return _NESTED.sub(
+        lambda found: b'{"f:a":' * int(found[1]) + b"{}" + b"}" * int(found[1]), json.dumps(answer).encode()
+    )
 
 
 def _typed(plural: str, item: Json) -> Json:

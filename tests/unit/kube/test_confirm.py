@@ -98,6 +98,11 @@ def test_write_answered_with_its_object_is_done(status: int) -> None:
     assert written(status, json.dumps(stored()).encode()) == [""] * len(WRITES)
 
 
+def test_write_answered_with_its_nested_object_is_done() -> None:
+    content = json.dumps(stored())[:-1].encode() + b',"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+    assert written(200, content) == [""] * len(WRITES)
+
+
 @pytest.mark.parametrize(
     ("status", "content", "words"),
     [
