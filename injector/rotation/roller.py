@@ -62,7 +62,7 @@ class Roller:
         revisions: Mapping[SecretKey, SecretRevision],
         admissions: Mapping[Ref, Admission],
         pace: Pace,
-        report: Callable[[Mapping[Ref, Progress]], None],
+        report: Callable[[Progress], None],
         owners: Owners,
     ) -> None:
         self.progress: dict[Ref, Progress] = {}
@@ -80,7 +80,8 @@ class Roller:
             SupersededError: A Secret holds another token by now.
             KubeError: The API server refuses.
         """
-        self.progress = initial_progress(actions)
+        for progress in initial_progress(actions).values():
+            self._set(progress)
         for batch in batches(actions, max_concurrent=self._pace.max_concurrent):
             await self._check_secrets({key for action in batch for key in action.keys})
             for action in batch:
@@ -153,8 +154,9 @@ class Roller:
                 raise SupersededError(key)
 
     def _set(self, progress: Progress) -> None:
-        self.progress[progress.ref] = progress
-        self._report(self.progress)
+        if progress != self.progress.get(progress.ref):
+            self.progress[progress.ref] = progress
+            self._report(progress)
 
 
 async def restart(api: Api, action: PlannedAction, *, dry_run: bool = False) -> None:

@@ -85,8 +85,8 @@ class Listener(Protocol):
     def wrote(self, ref: SecretRef, token_id: str) -> None:
         """A Secret has another token."""
 
-    def progressed(self, progress: Mapping[Ref, Progress]) -> None:
-        """A workload's progress changed."""
+    def progressed(self, progress: Progress) -> None:
+        """The progress of one workload changed."""
 
     def still_held(self, pods: Sequence[PodUsage]) -> None:
         """These Pods hold the previous token; called again when they change."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from injector.core.ownership import Owner, SecretRef
-    from injector.core.rollout import PodUsage, Progress, Ref
+    from injector.core.rollout import PodUsage, Progress
     from injector.kube.client import Api
     from injector.rotation.rotator import Mint, Outcome
     from injector.tokens.minting import Minted
@@ -292,7 +292,7 @@ class _Printer:
     def wrote(self, ref: SecretRef, token_id: str) -> None:
         self._table.note(f"Secret {ref}: new token, id {token_id}")
 
-    def progressed(self, progress: Mapping[Ref, Progress]) -> None:
+    def progressed(self, progress: Progress) -> None:
         self._table.show(progress)
 
     def still_held(self, pods: Sequence[PodUsage]) -> None:

@@ -55,7 +55,7 @@ def roll(
     *,
     wait: bool = True,
     planned: Callable[[Sequence[PlannedAction]], None] = lambda _: None,
-    reports: list[list[State]] | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
 ) -> dict[str, Progress]:
     """Restart everything that uses the Secret; the progress by the workload's name. `planned`: called in between."""
     progress: dict[str, Progress] = {}
@@ -70,11 +70,6 @@ def roll(
             admissions = admission.assumed(actions, seen.pods)
             planned(actions)
             server.calls.clear()
-
-            def report(now: object) -> None:
-                if reports is not None:
-                    reports.append([one.state for one in now.values()])  # type: ignore[attr-defined] # a mapping
-
             roller = Roller(api, revisions, admissions, pace, report, owners)
             try:
                 await roller.roll(actions, wait=wait)
@@ -239,6 +234,15 @@ def test_nothing_to_restart_calls_nothing(server: ApiServer) -> None:
 def test_progress_is_reported_at_each_change(server: ApiServer) -> None:
     put_workloads(server, 1)
     Controllers(server, looks=2)
-    reports: list[list[State]] = []
-    roll(server, reports=reports)
-    assert reports == [[State.RESTARTING], [State.RESTARTING], [State.READY]]
+    reports: list[State] = []
+    roll(server, report=lambda progress: reports.append(progress.state))
+    assert reports == [State.PLANNED, State.RESTARTING, State.READY]
+
+
+@pytest.mark.parametrize("count", [1, 8, 16])
+def test_reports_grow_with_the_number_of_workloads(server: ApiServer, count: int) -> None:
+    put_workloads(server, count)
+    Controllers(server, looks=3)
+    reports: list[str] = []
+    roll(server, report=lambda progress: reports.append(progress.ref.name))
+    assert sorted(reports) == sorted(f"web{number}" for number in range(count) for _ in range(3))
