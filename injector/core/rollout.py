@@ -377,9 +377,9 @@ def _planned(
         ref=workload.ref,
         action=Action.NOTHING,
         keys=keys,
-        outdated=_names(outdated),
-        uncertain=_names(uncertain),
-        missing=_names(missing),
+        outdated=pod_names(outdated),
+        uncertain=pod_names(uncertain),
+        missing=pod_names(missing),
     )
     replaced = {pod.name: pod for pod in (*outdated, *missing, *(uncertain if include_uncertain else ()))}
     is_marked = _is_marked(workload, keys, revisions)
@@ -408,7 +408,8 @@ def _planned(
     return replace(found, action=Action.RESTART, marks=marks, note=note)
 
 
-def _names(pods: Iterable[PodUsage]) -> tuple[str, ...]:
+def pod_names(pods: Iterable[PodUsage]) -> tuple[str, ...]:
+    """Return the names of Pods, sorted."""
     return tuple(sorted(pod.name for pod in pods))
 
 
@@ -518,9 +519,9 @@ def progress_of(
         ref=action.ref,
         state=State.RESTARTING,
         message=workload.trouble or action.note,
-        outdated=_names(in_state(TokenState.OUTDATED, revisions, old)),
-        uncertain=_names(in_state(TokenState.UNCERTAIN, revisions, old)),
-        missing=_names(without_token(action.keys, old)),
+        outdated=pod_names(in_state(TokenState.OUTDATED, revisions, old)),
+        uncertain=pod_names(in_state(TokenState.UNCERTAIN, revisions, old)),
+        missing=pod_names(without_token(action.keys, old)),
     )
     for pod in pods:
         lacking = _lacking(pod, action.keys, expected) if is_new(pod, workload, action.keys, revisions) else ()
