@@ -22,7 +22,8 @@ from injector.webhook.certs.keyring import ForeignSecretError, Keyring
 from injector.webhook.certs.rotation import Phase
 
 if TYPE_CHECKING:
-    from injector.kube.client import Api, Object
+    from injector.kube.client import Api
+    from injector.kube.resources import Object
     from injector.webhook.certs.rotation import Outlook
 
 _SECRET: Final[str] = Settings.model_fields["ca_secret_name"].default

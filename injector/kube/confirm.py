@@ -13,7 +13,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from injector.core.depth import decode_any_depth
 from injector.kube.errors import UnconfirmedWriteError
@@ -22,9 +22,8 @@ from injector.kube.resources import SECRETS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from injector.kube.resources import Resource
+    from injector.kube.resources import Object, Resource
 
-Object: TypeAlias = dict[str, Any]
 
 _OK: Final = 200
 _CREATED: Final = 201

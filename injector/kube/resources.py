@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
+
+Object: TypeAlias = dict[str, Any]
+Objects: TypeAlias = list[Object]
 
 # When nobody is in a hurry: a write may pass slow webhooks of others.
 REQUEST_TIMEOUT_SECONDS: Final = 30.0

@@ -190,7 +190,7 @@ async def _probe(targets: Sequence[_Address | _Workload], options: Options) -> l
             seconds = options.timeout_seconds
             reports += await probe_address(one.target, one.place, one.purpose, options.right, timeout_seconds=seconds)
     if workloads:
-        from injector.kube.client import default_namespace  # noqa: PLC0415 - as above
+        from injector.kube.kubeconfig import default_namespace  # noqa: PLC0415 - as above
 
         connect = options.connect
         namespace = options.namespace or default_namespace(connect.kubeconfig, connect.context)

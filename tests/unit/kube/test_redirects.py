@@ -14,10 +14,11 @@ from kubernetes.aio.client import Configuration
 
 from injector.cli.main import main
 from injector.kube import redirects
-from injector.kube.client import Api, Request
+from injector.kube.client import Api
 from injector.kube.errors import RedirectedError
 from injector.kube.portforward import forwarded
 from injector.kube.resources import PODS, SECRETS
+from injector.kube.transport import Request
 from tests.controlplane.standin import kubeconfig
 
 if TYPE_CHECKING:
