@@ -7,18 +7,20 @@ ten times the memory, and drop what a newer server added.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
 
 from injector.kube import confirm, denials, kubeconfig
-from injector.kube.errors import GoneError, UnavailableError, of_refusal
+from injector.kube.errors import GoneError, UnavailableError
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS, SECRETS, Object, Resource
-from injector.kube.transport import Request, Transport, decode_object, parameters, refusal_of, warnings, why
+from injector.kube.transport import JSON, Request, Transport, decode_object, error_of_event, parameters, why
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from injector.kube.confirm import Expected
     from injector.kube.resources import Objects
 
 FIELD_MANAGER: Final = "dapr-token-injector"
@@ -27,10 +29,6 @@ PAGE: Final = 500
 _LIST_ATTEMPTS: Final = 3
 # How long a watch lives. One that its API server has forgotten is noticed at its end, and a read begins the next.
 WATCH_SECONDS: Final = 45
-
-MERGE_PATCH: Final = "application/merge-patch+json"
-JSON_PATCH: Final = "application/json-patch+json"
-_APPLY_PATCH: Final = "application/apply-patch+yaml"
 
 
 class Api(Transport):
@@ -100,13 +98,7 @@ class Api(Transport):
         raise AssertionError("unreachable")
 
     async def create(
-        self,
-        resource: Resource,
-        body: Object,
-        namespace: str | None = None,
-        *,
-        dry_run: bool = False,
-        manager: str = FIELD_MANAGER,
+        self, resource: Resource, body: Object, namespace: str | None = None, *, dry_run: bool = False
     ) -> Object:
         """Create an object.
 
@@ -114,32 +106,13 @@ class Api(Transport):
             UnconfirmedWriteError: The answer is not the object that was written; so for the other writes.
             KubeError: As the API server answered, or that it did not.
         """
-        return await self._write(
-            resource,
-            Request(
-                "POST",
-                resource.path(namespace),
-                _doing("create", resource, str(body.get("metadata", {}).get("name", "")), namespace),
-                parameters(fieldManager=manager, dryRun="All" if dry_run else ""),
-                body,
-                expected=confirm.of_create(resource, body, namespace, dry_run=dry_run),
-            ),
-        )
+        expected = confirm.of_create(resource, body, namespace, dry_run=dry_run)
+        return await self.send(_change(_CREATE, expected, body, dry_run=dry_run))
 
     async def dry_run_create(self, resource: Resource, body: Object, namespace: str) -> tuple[Object, tuple[str, ...]]:
         """Return the object that a create would store, after all admission, and the warnings; nothing is stored."""
-        operation = _doing("create (dry run)", resource, "", namespace)
         expected = confirm.of_create(resource, body, namespace, dry_run=True)
-        query = parameters(fieldManager=FIELD_MANAGER, dryRun="All")
-        request = Request("POST", resource.path(namespace), operation, query, body, expected=expected)
-        response = await self.open(request)
-        try:
-            answer = confirm.confirmed(operation, expected, response.status, await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnavailableError(operation, why=why(error)) from None
-        finally:
-            response.release()
-        return answer, tuple(warnings(response.headers.getall("Warning", [])))
+        return await self.send_for_warnings(_change(_TRY_CREATE, expected, body, dry_run=True))
 
     async def replace(
         self,
@@ -148,7 +121,6 @@ class Api(Transport):
         namespace: str | None = None,
         *,
         dry_run: bool = False,
-        manager: str = FIELD_MANAGER,
         before: Object | None = None,
     ) -> Object:
         """Replace an object as a whole; with a resource version in it, only if it is still that one.
@@ -159,92 +131,31 @@ class Api(Transport):
         https://kubernetes.io/docs/reference/using-api/server-side-apply/#clearing-managedfields
         """
         meta = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
-        body = {**body, "metadata": meta}
-        name = str(meta["name"])
-        return await self._write(
-            resource,
-            Request(
-                "PUT",
-                resource.path(namespace, name),
-                _doing("update", resource, name, namespace),
-                parameters(fieldManager=manager, dryRun="All" if dry_run else ""),
-                body,
-                expected=confirm.of_replace(resource, body, namespace, dry_run=dry_run, before=before),
-            ),
-            before,
-        )
+        expected = confirm.of_replace(resource, body, namespace, dry_run=dry_run, before=before)
+        return await self.send(_change(_REPLACE, expected, {**body, "metadata": meta}, dry_run=dry_run, before=before))
 
-    async def apply(  # noqa: PLR0913 - what the API takes
+    async def apply(
         self,
         resource: Resource,
         name: str,
         body: Object,
         namespace: str | None = None,
         *,
-        force: bool = True,
-        dry_run: bool = False,
         manager: str = FIELD_MANAGER,
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
-        """Server-side apply: own the fields in `body` and no others."""
+        """Server-side apply: own the fields in `body` and no others, also where another manager owns them."""
         whole = {"apiVersion": resource.api_version, "kind": resource.kind, **body}
-        return await self._write(
-            resource,
-            Request(
-                "PATCH",
-                resource.path(namespace, name),
-                _doing("patch", resource, name, namespace),
-                parameters(fieldManager=manager, force="true" if force else "", dryRun="All" if dry_run else ""),
-                whole,
-                _APPLY_PATCH,
-                timeout_seconds,
-                expected=confirm.of_patch(resource, name, whole, namespace, dry_run=dry_run),
-            ),
-        )
+        expected = confirm.of_patch(resource, name, whole, namespace, dry_run=False)
+        request = _change(_APPLY, expected, whole, manager=manager)
+        return await self.send(dataclasses.replace(request, timeout_seconds=timeout_seconds))
 
-    async def patch(  # noqa: PLR0913 - what the API takes
-        self,
-        resource: Resource,
-        name: str,
-        body: object,
-        namespace: str | None = None,
-        *,
-        content_type: str = MERGE_PATCH,
-        subresource: str = "",
-        dry_run: bool = False,
-        manager: str = FIELD_MANAGER,
+    async def patch(
+        self, resource: Resource, name: str, body: Object, namespace: str | None = None, *, dry_run: bool = False
     ) -> Object:
-        """Change parts of an object: a merge patch by default, or a JSON patch."""
-        return await self._write(
-            resource,
-            Request(
-                "PATCH",
-                resource.path(namespace, name, subresource),
-                _doing("patch", resource, name, namespace, subresource),
-                parameters(fieldManager=manager, dryRun="All" if dry_run else ""),
-                body,
-                content_type,
-                expected=confirm.of_patch(resource, name, body, namespace, dry_run=dry_run),
-            ),
-        )
-
-    async def delete(
-        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str = "", resource_version: str = ""
-    ) -> Object:
-        """Delete an object; with a uid or version, only that very one."""
-        wanted = {"uid": uid, "resourceVersion": resource_version}
-        preconditions = {key: value for key, value in wanted.items() if value}
-        body = {"preconditions": preconditions} if preconditions else None
-        return await self.send(
-            Request(
-                "DELETE",
-                resource.path(namespace, name),
-                _doing("delete", resource, name, namespace),
-                (),
-                body,
-                expected=confirm.of_delete(resource, name, namespace, uid=uid),
-            )
-        )
+        """Change parts of an object by a merge patch."""
+        expected = confirm.of_patch(resource, name, body, namespace, dry_run=dry_run)
+        return await self.send(_change(_MERGE, expected, body, dry_run=dry_run))
 
     async def watch(  # noqa: PLR0913 - what the API takes
         self,
@@ -283,20 +194,12 @@ class Api(Transport):
             async for line in response.content:
                 event = decode_object(doing, line)
                 if event.get("type") == "ERROR":
-                    refusal = refusal_of(event.get("object", {}), 500, is_read=True)
-                    raise of_refusal(doing, dataclasses.replace(refusal, said=denials.clean(refusal.said)))
+                    raise error_of_event(doing, event.get("object", {}))
                 yield event
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise UnavailableError(doing, why=why(error)) from None
         finally:
             response.close()
-
-    async def _write(self, resource: Resource, request: Request, before: Object | None = None) -> Object:
-        """Send a change; what the API server says of a Secret's is quoted only where it holds no part of the object."""
-        if resource == SECRETS:
-            body = request.body if isinstance(request.body, dict) else None
-            request = dataclasses.replace(request, hidden=denials.values_of(before, body))
-        return await self.send(request)
 
     async def _pages(
         self, resource: Resource, namespace: str | None, selectors: tuple[tuple[str, str], ...]
@@ -316,10 +219,48 @@ class Api(Transport):
                 return items, str(metadata.get("resourceVersion", ""))
 
 
-def _doing(verb: str, resource: Resource, name: str, namespace: str | None, subresource: str = "") -> str:
+@dataclass(frozen=True, slots=True)
+class _Verb:
+    """How a kind of write is sent; `operation` completes "cannot ...", before the object."""
+
+    method: str
+    operation: str
+    content_type: str = JSON
+    query: tuple[tuple[str, str], ...] = ()
+
+
+_CREATE: Final = _Verb("POST", "create")
+_TRY_CREATE: Final = _Verb("POST", "create (dry run)")
+_REPLACE: Final = _Verb("PUT", "update")
+_APPLY: Final = _Verb("PATCH", "patch", "application/apply-patch+yaml", (("force", "true"),))
+_MERGE: Final = _Verb("PATCH", "patch", "application/merge-patch+json")
+
+
+def _change(
+    verb: _Verb,
+    expected: Expected,
+    body: Object,
+    *,
+    dry_run: bool = False,
+    before: Object | None = None,
+    manager: str = FIELD_MANAGER,
+) -> Request:
+    """A write; what the API server says of a Secret's is quoted only where it holds no part of the object."""
+    resource, namespace, name = expected.resource, expected.namespace, expected.name
+    return Request(
+        verb.method,
+        resource.path(namespace, None if verb.method == "POST" else name),
+        _doing(verb.operation, resource, name, namespace),
+        (*parameters(fieldManager=manager, dryRun="All" if dry_run else ""), *verb.query),
+        body,
+        verb.content_type,
+        hidden=denials.values_of(before, body) if resource == SECRETS else None,
+        expected=expected,
+    )
+
+
+def _doing(verb: str, resource: Resource, name: str, namespace: str | None) -> str:
     what = f"{resource.plural}/{name}" if name else resource.plural
-    if subresource:
-        what = f"{what} ({subresource})"
     if not resource.namespaced:
         return f"{verb} {what}"
     return f"{verb} {what} in {f'namespace {namespace}' if namespace else 'all namespaces'}"

@@ -44,7 +44,6 @@ class Resource:
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 PODS: Final = Resource("", "v1", "pods", "Pod")
 SECRETS: Final = Resource("", "v1", "secrets", "Secret")
-EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment")
 REPLICASETS: Final = Resource("apps", "v1", "replicasets", "ReplicaSet")
 STATEFULSETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")

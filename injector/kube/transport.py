@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from injector.kube.confirm import Expected
     from injector.kube.resources import Object
 
-_JSON: Final = "application/json"
+JSON: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Request:
     doing: str
     query: tuple[tuple[str, str], ...] = ()
     body: object = field(default=None, repr=False)
-    content_type: str = _JSON
+    content_type: str = JSON
     timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
     hidden: tuple[str, ...] | None = field(default=None, repr=False)  # values that no quoted answer may hold a part of
     expected: Expected | None = field(default=None, repr=False)  # of a write: what the answer has to be
@@ -92,6 +92,15 @@ class Transport:
         Raises:
             KubeError: As the API server answered, or that it did not.
         """
+        answer, _ = await self.send_for_warnings(request)
+        return answer
+
+    async def send_for_warnings(self, request: Request) -> tuple[Object, tuple[str, ...]]:
+        """The same, with the warnings of admission.
+
+        Raises:
+            KubeError: As the API server answered, or that it did not.
+        """
         response = await self.open(request)
         try:
             content = await response.read()
@@ -99,9 +108,10 @@ class Transport:
             raise _failure(request, error) from None
         finally:
             response.release()
+        warnings = tuple(_warnings(response.headers.getall("Warning", [])))
         if request.expected is not None:
-            return confirm.confirmed(request.doing, request.expected, response.status, content)
-        return decode_object(request.doing, content)
+            return confirm.confirmed(request.doing, request.expected, response.status, content), warnings
+        return decode_object(request.doing, content), warnings
 
     async def connect(self, request: Request, protocol: str) -> aiohttp.ClientWebSocketResponse:
         """Open a websocket at a request's path.
@@ -141,7 +151,7 @@ class Transport:
                 raise
         try:
             await self._renew()
-        except Exception:  # noqa: BLE001 - as in `from_kubeconfig`
+        except Exception:  # noqa: BLE001 - as in `kubeconfig.from_file`
             raise UnauthorizedError(request.doing, why="the credentials ran out and cannot be renewed") from None
         return await self._once(request)
 
@@ -152,7 +162,7 @@ class Transport:
                 request.method,
                 request.path,
                 query_params=list(request.query),
-                header_params={"Accept": _JSON, "Content-Type": request.content_type},
+                header_params={"Accept": JSON, "Content-Type": request.content_type},
                 body=request.body,
                 auth_settings=["BearerToken"],
             )
@@ -189,8 +199,7 @@ _COARSE: Final = 2.0
 _WARNING: Final = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
 
-def warnings(headers: Iterable[str]) -> Iterator[str]:
-    """The texts of `Warning` headers, each on one line."""
+def _warnings(headers: Iterable[str]) -> Iterator[str]:
     for header in headers:
         for text in _WARNING.findall(header):
             yield denials.clean(text.replace('\\"', '"'))
@@ -223,7 +232,7 @@ def _refusal(request: Request, response: aiohttp.ClientResponse, content: bytes)
         status = None
     after = response.headers.get("Retry-After", "")
     is_read = request.method == "GET"
-    refusal = refusal_of(status if isinstance(status, dict) else {}, response.status, is_read=is_read)
+    refusal = _refusal_of(status if isinstance(status, dict) else {}, response.status, is_read=is_read)
     said = refusal.said
     if request.hidden is not None:
         said = denials.guarded(refusal.status, said, request.hidden, request.doing)
@@ -232,7 +241,16 @@ def _refusal(request: Request, response: aiohttp.ClientResponse, content: bytes)
     )
 
 
-def refusal_of(status: Mapping[str, Any], code: int, *, is_read: bool) -> Refusal:
+def error_of_event(doing: str, status: Mapping[str, Any]) -> KubeError:
+    """The error for the `Status` object of an event of a watch."""
+    refusal = _refusal_of(status, _NO_STATUS, is_read=True)
+    return of_refusal(doing, dataclasses.replace(refusal, said=denials.clean(refusal.said)))
+
+
+_NO_STATUS: Final = 500  # of an event whose object does not say
+
+
+def _refusal_of(status: Mapping[str, Any], code: int, *, is_read: bool) -> Refusal:
     """What a `Status` object says, word by word; `code` where it does not."""
     said = str(status.get("message", ""))[:_LONGEST_SAID]
     number = status.get("code")

@@ -82,7 +82,6 @@ CALLS: Final[dict[str, Callable[[Api], Awaitable[object]]]] = {
     "replace": lambda api: api.replace(SECRETS, SECRET, "n"),
     "patch": lambda api: api.patch(SECRETS, "s", {"data": SECRET["data"]}, "n"),
     "apply": lambda api: api.apply(SECRETS, "s", SECRET, "n"),
-    "delete": lambda api: api.delete(SECRETS, "s", "n"),
     "websocket": lambda api: api.connect(Request("GET", PODS.path("n", "p", "portforward"), "reach"), "v4"),
 }
 
