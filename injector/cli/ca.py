@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from injector.cli import kubeconfig
-from injector.cli.kubeconfig import Connect, run
+from injector.cli import connection
+from injector.cli.connection import Connect, run
 from injector.cli.main import Exit
 from injector.config import Settings, duration
 from injector.core import names
@@ -44,7 +44,7 @@ def command() -> None:
 @click.option("--wait", is_flag=True, help="Wait until the new authority signs.")
 @click.option("--timeout", default="15m", show_default=True, metavar="TIME", help="How long to wait at most.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format.")
-@kubeconfig.options
+@connection.options
 def rotate(  # noqa: PLR0913 - one parameter per option
     *,
     namespace: str,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from injector.cli import explicit_options, kubeconfig
-from injector.cli.kubeconfig import Connect
+from injector.cli import connection, explicit_options
+from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.output import counted
 from injector.cli.secret import secret_refs
@@ -75,7 +75,7 @@ _OPTIONS: Final = (
     click.option(
         "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
     ),
-    kubeconfig.options,
+    connection.options,
 )
 
 
@@ -190,7 +190,7 @@ class _Rotation:
                 return await rotator.run()
 
         try:
-            outcome = kubeconfig.run(self.connect, work)
+            outcome = connection.run(self.connect, work)
         except (RotationError, SupersededError) as error:
             raise click.ClickException(str(error)) from None
         except click.ClickException as error:
