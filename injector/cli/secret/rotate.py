@@ -63,7 +63,7 @@ _OPTIONS: Final = (
         help="Restart N workloads of a namespace at a time. Default: 2.",
     ),
     click.option(
-        "--timeout", default="10m", show_default=True, metavar="TIME", help="Time for each batch to get ready."
+        "--timeout", default="10m", show_default=True, metavar="TIME", help="Time for each workload to get ready."
     ),
     click.option(
         "--propagation-delay",
@@ -80,7 +80,7 @@ _OPTIONS: Final = (
 
 
 @click.command(short_help="Give Secrets a new token, and restart what uses them.")
-@click.option("--restart", is_flag=True, help="Restart the workloads that use them, batch by batch.")
+@click.option("--restart", is_flag=True, help="Restart the workloads that use them, a few at a time.")
 @click.option(
     "--wait",
     type=bool,
