@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
 
-from injector.kube import confirm, denials, kubeconfig
+from injector.kube import api_messages, confirm, kubeconfig
 from injector.kube.errors import GoneError, UnavailableError
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS, SECRETS, Object, Resource
 from injector.kube.transport import JSON, Request, Transport, decode_object, error_of_event, parameters, why
@@ -254,7 +254,7 @@ def _change(
         (*parameters(fieldManager=manager, dryRun="All" if dry_run else ""), *verb.query),
         body,
         verb.content_type,
-        hidden=denials.values_of(before, body) if resource == SECRETS else None,
+        hidden=api_messages.values_of(before, body) if resource == SECRETS else None,
         expected=expected,
     )
 

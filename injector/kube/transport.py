@@ -25,7 +25,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from injector import __version__
 from injector.core.depth import decode_any_depth
-from injector.kube import confirm, denials, redirects
+from injector.kube import api_messages, confirm, redirects
 from injector.kube.connections import LIVENESS, Connections, Liveness, RefusedRedirectError
 from injector.kube.errors import (
     InvalidError,
@@ -202,7 +202,7 @@ _WARNING: Final = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 def _warnings(headers: Iterable[str]) -> Iterator[str]:
     for header in headers:
         for text in _WARNING.findall(header):
-            yield denials.clean(text.replace('\\"', '"'))
+            yield api_messages.clean(text.replace('\\"', '"'))
 
 
 def parameters(**values: str) -> tuple[tuple[str, str], ...]:
@@ -235,16 +235,16 @@ def _refusal(request: Request, response: aiohttp.ClientResponse, content: bytes)
     refusal = _refusal_of(status if isinstance(status, dict) else {}, response.status, is_read=is_read)
     said = refusal.said
     if request.hidden is not None:
-        said = denials.guarded(refusal.status, said, request.hidden, request.doing)
+        said = api_messages.guarded(refusal.status, said, request.hidden, request.doing)
     return dataclasses.replace(
-        refusal, said=denials.clean(said), retry_after_seconds=float(after) if after.isdecimal() else None
+        refusal, said=api_messages.clean(said), retry_after_seconds=float(after) if after.isdecimal() else None
     )
 
 
 def error_of_event(doing: str, status: Mapping[str, Any]) -> KubeError:
     """The error for the `Status` object of an event of a watch."""
     refusal = _refusal_of(status, _NO_STATUS, is_read=True)
-    return of_refusal(doing, dataclasses.replace(refusal, said=denials.clean(refusal.said)))
+    return of_refusal(doing, dataclasses.replace(refusal, said=api_messages.clean(refusal.said)))
 
 
 _NO_STATUS: Final = 500  # of an event whose object does not say
@@ -256,7 +256,7 @@ def _refusal_of(status: Mapping[str, Any], code: int, *, is_read: bool) -> Refus
     number = status.get("code")
     number = number if isinstance(number, int) else code
     return Refusal(
-        number, str(status.get("reason", "")), said, is_denial=denials.is_denial(number, said, is_read=is_read)
+        number, str(status.get("reason", "")), said, is_denial=api_messages.is_denial(number, said, is_read=is_read)
     )
 
 
