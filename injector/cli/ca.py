@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from injector.cli import kubeconfig
-from injector.cli.kubeconfig import Connect, run
+from injector.cli import connection
+from injector.cli.connection import Connect, run
 from injector.cli.main import Exit
 from injector.config import Settings, duration
 from injector.core import names
@@ -22,7 +22,8 @@ from injector.webhook.certs.keyring import ForeignSecretError, Keyring
 from injector.webhook.certs.rotation import Phase
 
 if TYPE_CHECKING:
-    from injector.kube.client import Api, Object
+    from injector.kube.client import Api
+    from injector.kube.resources import Object
     from injector.webhook.certs.rotation import Outlook
 
 _SECRET: Final[str] = Settings.model_fields["ca_secret_name"].default
@@ -43,7 +44,7 @@ def command() -> None:
 @click.option("--wait", is_flag=True, help="Wait until the new authority signs.")
 @click.option("--timeout", default="15m", show_default=True, metavar="TIME", help="How long to wait at most.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format.")
-@kubeconfig.options
+@connection.options
 def rotate(  # noqa: PLR0913 - one parameter per option
     *,
     namespace: str,

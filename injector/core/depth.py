@@ -9,7 +9,12 @@ an API server sends none.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_T = TypeVar("_T")
 
 # The number of levels that are kept. The deepest level that a rule reads is 16: a selector in a CronJob's template.
 MAX_DEPTH: Final = 64
@@ -25,6 +30,14 @@ _NEXT_BRACKETS: Final = re.compile(
 )
 _OPENING: Final = re.compile(rb"[\[{]")
 _CLOSES: Final = 3  # the group
+
+
+def decode_any_depth(decode: Callable[[bytes | bytearray], _T], text: bytes | bytearray) -> _T:
+    """Return `decode(text)`, of the text that `shallow` leaves if `decode` cannot follow it to its depth."""
+    try:
+        return decode(text)
+    except RecursionError:
+        return decode(shallow(text))
 
 
 def shallow(text: bytes | bytearray, max_depth: int = MAX_DEPTH) -> bytes:

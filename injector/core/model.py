@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 from injector.core import names
-from injector.core.depth import shallow
+from injector.core.depth import decode_any_depth
 from injector.core.errors import MalformedObjectError
 
 
@@ -380,16 +380,13 @@ def env_of(container: Container) -> EnvList:
     if raw.rfind(_MANAGED_END) < 0 and (_ESCAPE not in raw or _UNICODE_ESCAPE not in raw):
         return _NO_ENTRY
     try:
-        try:
-            return _managed(raw)
-        except RecursionError:
-            return _managed(shallow(raw))
+        return decode_any_depth(_managed, raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The codec's own message may contain parts of a value.
         raise MalformedObjectError(_NOT_A_LIST) from None
 
 
-def _managed(raw: bytes) -> EnvList:
+def _managed(raw: bytes | bytearray) -> EnvList:
     found = [entry.name for entry in _env_names.decode(raw)]
     entries = _env_vars.decode(raw)
     return EnvList(True, _last(names.API_TOKEN_ENV, found, entries), _last(names.APP_TOKEN_ENV, found, entries))
@@ -463,10 +460,7 @@ def read_status(text: str | None) -> tuple[Injected, ...]:
     if not text or len(text) > names.MAX_ANNOTATIONS:
         return ()
     try:
-        try:
-            return _status.decode(text).injected
-        except RecursionError:
-            return _status.decode(shallow(text.encode(errors="replace"))).injected
+        return decode_any_depth(_status.decode, text.encode(errors="replace")).injected
     except (msgspec.DecodeError, RecursionError):
         return ()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from injector.core import names
-from injector.core.depth import shallow
+from injector.core.depth import decode_any_depth, shallow
 from injector.core.errors import MalformedJSONError, MalformedObjectError, NotAReviewError
 from injector.core.model import (
     POD,
@@ -79,10 +79,7 @@ def annotations_size(body: bytes | bytearray) -> int:
         MalformedJSONError: An annotation is not Unicode.
     """
     try:
-        try:
-            found = _sizing_review.decode(body).request.object
-        except RecursionError:
-            found = _sizing_review.decode(shallow(body)).request.object
+        found = decode_any_depth(_sizing_review.decode, body).request.object
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedJSONError(_NOT_JSON) from None
     metadata = found.metadata if found is not None else None

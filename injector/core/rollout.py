@@ -1,6 +1,6 @@
 """Decides which workloads to restart after a token changed, in which order, and whether each restart is complete.
 
-All functions are pure and level-driven: a caller observes the cluster, calls `plan` and `progress_of`, acts, and
+All functions are pure and level-driven: a caller observes the cluster, calls `plan` and `next_actions`, acts, and
 observes again. No state is kept outside the cluster. Each Pod shows which value it runs: its template carries the id of
 the token that it was restarted for, or its containers started before the Secret's data changed.
 https://kubernetes.io/docs/concepts/configuration/secret/#using-secrets-as-environment-variables
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from injector.core.ownership import SecretKey, TokenSecret
 
@@ -196,6 +196,7 @@ class PlannedAction:
         skipped: Names of Pods that no restart reaches.
         note: What a user should know of it.
         marks: Annotations that a restart writes to its template.
+        is_completed: A Pod created since the change runs the current value, and nothing is left to do.
     """
 
     ref: Ref
@@ -208,6 +209,14 @@ class PlannedAction:
     skipped: tuple[str, ...] = ()
     note: str = ""
     marks: Mapping[str, str] = field(default_factory=dict)
+    is_completed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartBudget:
+    """How many workloads may be restarting at the same time."""
+
+    per_namespace: int
 
 
 class State(StrEnum):
@@ -377,22 +386,24 @@ def _planned(
         ref=workload.ref,
         action=Action.NOTHING,
         keys=keys,
-        outdated=_names(outdated),
-        uncertain=_names(uncertain),
-        missing=_names(missing),
+        outdated=pod_names(outdated),
+        uncertain=pod_names(uncertain),
+        missing=pod_names(missing),
     )
     replaced = {pod.name: pod for pod in (*outdated, *missing, *(uncertain if include_uncertain else ()))}
     is_marked = _is_marked(workload, keys, revisions)
+    has_new = any(is_new(pod, workload, keys, revisions) for pod in pods if pod.name not in replaced)
+    is_completed = workload.rollout_complete and has_new
     if not replaced:
         waits = workload.skip_reason is None and not workload.rollout_complete and is_marked
-        return replace(found, action=Action.WAIT) if waits else found
+        return replace(found, action=Action.WAIT) if waits else replace(found, is_completed=is_completed)
     if workload.skip_reason is not None:
         return replace(found, action=Action.SKIP, skip_reason=workload.skip_reason, skipped=tuple(sorted(replaced)))
     skipped = tuple(sorted(name for name, pod in replaced.items() if is_below_partition(pod, workload)))
     reason = SkipReason.PARTITION if skipped else None
     found = replace(found, skip_reason=reason, skipped=skipped)
     if len(skipped) == len(replaced):
-        return replace(found, action=Action.SKIP)
+        return replace(found, action=Action.SKIP, is_completed=is_completed)
     if workload.restarted_by:
         return replace(found, action=Action.WAIT, note=f"{workload.restarted_by} restarts it")
     # A Pod of the marked template without a token: admission failed, so only another restart gives it one.
@@ -408,7 +419,8 @@ def _planned(
     return replace(found, action=Action.RESTART, marks=marks, note=note)
 
 
-def _names(pods: Iterable[PodUsage]) -> tuple[str, ...]:
+def pod_names(pods: Iterable[PodUsage]) -> tuple[str, ...]:
+    """Return the names of Pods, sorted."""
     return tuple(sorted(pod.name for pod in pods))
 
 
@@ -439,16 +451,22 @@ def _is_new(pod: PodUsage, workload: Workload, key: SecretKey, revision: SecretR
     return None not in {pod.created, revision.changed} and pod.created > revision.changed + LAG  # type: ignore[operator] # no None
 
 
-def batches(actions: Iterable[PlannedAction], *, max_concurrent: int) -> Iterator[tuple[PlannedAction, ...]]:
-    """Yield the actions that restart or wait: first one workload of each namespace, then `max_concurrent` of each."""
-    queues: dict[str, list[PlannedAction]] = defaultdict(list)
+def next_actions(actions: Iterable[PlannedAction], budget: RestartBudget) -> tuple[PlannedAction, ...]:
+    """Return the restarts to begin now, given the plan of what is observed now.
+
+    Workloads that wait count against the budget, whoever restarts them. The first restart in a namespace runs alone,
+    until a workload there is completed.
+    """
+    by_namespace: dict[str, list[PlannedAction]] = defaultdict(list)
     for action in actions:
-        if action.action in {Action.RESTART, Action.WAIT}:
-            queues[action.ref.namespace].append(action)
-    size, at = 1, 0
-    while any(len(queue) > at for queue in queues.values()):
-        yield tuple(action for namespace in sorted(queues) for action in queues[namespace][at : at + size])
-        size, at = max_concurrent, at + size
+        by_namespace[action.ref.namespace].append(action)
+    return tuple(action for namespace in sorted(by_namespace) for action in _next(by_namespace[namespace], budget))
+
+
+def _next(actions: Sequence[PlannedAction], budget: RestartBudget) -> Sequence[PlannedAction]:
+    limit = budget.per_namespace if any(action.is_completed for action in actions) else 1
+    room = limit - sum(action.action is Action.WAIT for action in actions)
+    return [action for action in actions if action.action is Action.RESTART][: max(0, room)]
 
 
 # --- progress ---
@@ -518,9 +536,9 @@ def progress_of(
         ref=action.ref,
         state=State.RESTARTING,
         message=workload.trouble or action.note,
-        outdated=_names(in_state(TokenState.OUTDATED, revisions, old)),
-        uncertain=_names(in_state(TokenState.UNCERTAIN, revisions, old)),
-        missing=_names(without_token(action.keys, old)),
+        outdated=pod_names(in_state(TokenState.OUTDATED, revisions, old)),
+        uncertain=pod_names(in_state(TokenState.UNCERTAIN, revisions, old)),
+        missing=pod_names(without_token(action.keys, old)),
     )
     for pod in pods:
         lacking = _lacking(pod, action.keys, expected) if is_new(pod, workload, action.keys, revisions) else ()

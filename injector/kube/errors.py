@@ -17,7 +17,7 @@ KubeError
 
 A message says what was being done and what the API server said of it. Its words may hold parts of the object: of an
 answer to a request that carried a Secret, only sentences of a refusal are quoted, and none with a part of a value
-(`denials`).
+(`api_messages`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from injector.core.errors import InjectorError
-from injector.kube.denials import denied
+from injector.kube.api_messages import denied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

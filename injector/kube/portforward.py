@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from injector.core.exposure import NOTHING_LISTENS
-from injector.kube.client import Request
 from injector.kube.errors import KubeError
 from injector.kube.resources import PODS
+from injector.kube.transport import Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from injector.kube.client import Api
+    from injector.kube.transport import Transport
 
 _PROTOCOL: Final = "v4.channel.k8s.io"
 _DATA: Final = 0
@@ -35,7 +35,7 @@ _MOST_WORDS: Final = 160  # characters
 class Forward:
     """One port. `trouble` is what was last said by the API server or kubelet of a connection that failed."""
 
-    def __init__(self, api: Api, request: Request) -> None:
+    def __init__(self, api: Transport, request: Request) -> None:
         self._api = api
         self._request = request
         self._trouble = ""
@@ -106,7 +106,7 @@ def _shortened(words: bytes) -> str:
 
 
 @contextlib.asynccontextmanager
-async def forwarded(api: Api, namespace: str, pod: str, port: int) -> AsyncIterator[tuple[str, Forward]]:
+async def forwarded(api: Transport, namespace: str, pod: str, port: int) -> AsyncIterator[tuple[str, Forward]]:
     """The path of a Unix socket behind which the Pod's port is, and the state of what carries it."""
     request = Request(
         "GET",

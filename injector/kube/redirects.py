@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urljoin, urlsplit
 
 from injector.core.request import could_be_token
-from injector.kube import denials
+from injector.kube import api_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,14 +56,14 @@ def _target(location: str | None, base: str, hidden: tuple[str, ...]) -> str:
         return "to a target that is not a URL"
     if url.scheme not in _SCHEMES or not host:
         return "to a target that is not an http or https URL"
-    if len(host) > _MOST_HOST or denials.holds_part(unquote(host), hidden):
+    if len(host) > _MOST_HOST or api_messages.holds_part(unquote(host), hidden):
         authority = _NOT_SHOWN
     else:
         authority = f"[{_printable(host)}]" if ":" in host else _printable(host)
     if port is not None:
         authority = f"{authority}:{port}"
     path = url.path
-    if denials.holds_part(f"{path}\n{unquote(path)}", hidden):
+    if api_messages.holds_part(f"{path}\n{unquote(path)}", hidden):
         path = f"/{_NOT_SHOWN}"
     else:
         path = "/".join(map(_segment, path.split("/")))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
+
+Object: TypeAlias = dict[str, Any]
+Objects: TypeAlias = list[Object]
 
 # When nobody is in a hurry: a write may pass slow webhooks of others.
 REQUEST_TIMEOUT_SECONDS: Final = 30.0
@@ -41,7 +44,6 @@ class Resource:
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 PODS: Final = Resource("", "v1", "pods", "Pod")
 SECRETS: Final = Resource("", "v1", "secrets", "Secret")
-EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment")
 REPLICASETS: Final = Resource("apps", "v1", "replicasets", "ReplicaSet")
 STATEFULSETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from injector.kube.backoff import Backoff
 from injector.kube.errors import GoneError, KubeError, NotFoundError
@@ -22,9 +22,8 @@ from injector.kube.errors import GoneError, KubeError, NotFoundError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from injector.kube.resources import Resource
+    from injector.kube.resources import Object, Resource
 
-Object: TypeAlias = dict[str, Any]
 Clock: TypeAlias = "Callable[[], float]"
 
 # A watch that lived for so long was a good one.

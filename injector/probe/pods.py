@@ -23,8 +23,8 @@ from injector.probe.prober import Right, ask_api, ask_beside, findings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from injector.kube.client import Api, Object
-    from injector.kube.resources import Resource
+    from injector.kube.client import Api
+    from injector.kube.resources import Object, Resource
 
 # What people write before the slash, as kubectl takes it.
 KINDS: Final[Mapping[str, Resource]] = {

@@ -58,7 +58,7 @@ async def check(api: Api, actions: Iterable[PlannedAction], seen: Observed, owne
     for pod in seen.pods:
         by_workload.setdefault(pod.workload, []).append(pod)
     found: dict[Ref, Admission] = {}
-    causes: list[str] = []
+    registration = _Registration(api)
     for action in actions:
         if action.action not in {Action.RESTART, Action.WAIT}:
             continue
@@ -66,7 +66,7 @@ async def check(api: Api, actions: Iterable[PlannedAction], seen: Observed, owne
         if workload is None:
             continue  # nothing of it is left to restart
         body = pod_of_template(workload, seen.sidecars.get(action.ref))
-        found[action.ref] = await _check_one(api, action, body, by_workload.get(action.ref, []), causes)
+        found[action.ref] = await _check_one(api, action, body, by_workload.get(action.ref, []), registration)
     return found
 
 
@@ -87,7 +87,7 @@ def assumed(actions: Iterable[PlannedAction], pods: Iterable[PodUsage]) -> dict[
 
 
 async def _check_one(
-    api: Api, action: PlannedAction, body: Object, running: Sequence[PodUsage], causes: list[str]
+    api: Api, action: PlannedAction, body: Object, running: Sequence[PodUsage], registration: _Registration
 ) -> Admission:
     try:
         answer, warnings = await api.dry_run_create(PODS, body, action.ref.namespace)
@@ -97,16 +97,28 @@ async def _check_one(
     lacking = lacking_of(answer, action.ref, running, expected)
     if not lacking:
         return Admission(ref=action.ref, expected=expected)
-    if not causes:  # one reading of the registration serves all workloads
-        causes.append(await _cause(api))
-    shadow = next((one for one in warnings if one.startswith(_SHADOW)), "")
-    why = "the webhook's Policy is in shadow mode" if shadow else causes[0]
+    if any(one.startswith(_SHADOW) for one in warnings):
+        why = "the webhook's Policy is in shadow mode"
+    else:
+        why = await registration.cause()
     problem = f"new Pods would have no token in {', '.join(lacking)}: {why}"
     return Admission(ref=action.ref, expected=expected, problem=problem, state=State.NOT_INJECTED)
 
 
+class _Registration:
+    """The webhook's registration; read at most once, and only when a Pod came without a token."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._cause = ""
+
+    async def cause(self) -> str:
+        """Return why the webhook did not inject, as far as its registration shows."""
+        self._cause = self._cause or await _cause(self._api)
+        return self._cause
+
+
 async def _cause(api: Api) -> str:
-    """Say why the webhook did not inject, as far as its registration shows."""
     try:
         found = await api.list(MUTATING_WEBHOOKS)
     except ForbiddenError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from injector.core import names
 from injector.core.ownership import SecretKey
 from injector.core.rollout import SKEW, ContainerUsage, MissingToken, PodUsage, Ref, SkipReason, Workload
-from injector.kube.denials import denied, masked
+from injector.kube.api_messages import denied, masked
 from injector.tokens.reading import seconds
 
 if TYPE_CHECKING:

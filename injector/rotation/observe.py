@@ -45,6 +45,11 @@ class Observed:
     pods: tuple[PodUsage, ...]
     sidecars: Mapping[Ref, tuple[str, dict[str, Any]]]
 
+    def without(self, refs: Collection[Ref]) -> Observed:
+        """Return all but these workloads and their Pods."""
+        workloads = {ref: one for ref, one in self.workloads.items() if ref not in refs}
+        return replace(self, workloads=workloads, pods=tuple(pod for pod in self.pods if pod.workload not in refs))
+
 
 async def observe(api: Api, keys: Collection[SecretKey], owners: Owners) -> Observed:
     """Return everything that uses the keys; workloads are as `owners` read them first.

@@ -1,4 +1,4 @@
-"""Carries out a plan: restarts workloads batch by batch and waits until each runs the current token.
+"""Carries out a plan: restarts workloads within a budget and waits until each runs the current token.
 
 All state is in the cluster: if a run ends half-way, the next one observes, plans and continues.
 """
@@ -8,16 +8,17 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from injector.core.rollout import (
     DELETED,
     Action,
     PlannedAction,
     Progress,
+    RestartBudget,
     State,
-    batches,
     initial_progress,
+    next_actions,
     progress_of,
     revision_of,
 )
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
     from injector.core.rollout import Ref, SecretRevision
     from injector.kube.client import Api
     from injector.rotation.admission import Admission
-    from injector.rotation.observe import Owners
+    from injector.rotation.observe import Observed, Owners
+
+    Plan: TypeAlias = Callable[[Observed], Sequence[PlannedAction]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Limits of a rollout: workloads of a namespace at once; seconds to wait for each batch, and between two looks."""
+    """Limits of a rollout: workloads of a namespace at once; seconds to wait for each, and between two looks."""
 
     max_concurrent: int = 2
     timeout: float = 600.0
@@ -62,7 +65,7 @@ class Roller:
         revisions: Mapping[SecretKey, SecretRevision],
         admissions: Mapping[Ref, Admission],
         pace: Pace,
-        report: Callable[[Mapping[Ref, Progress]], None],
+        report: Callable[[Progress], None],
         owners: Owners,
     ) -> None:
         self.progress: dict[Ref, Progress] = {}
@@ -72,79 +75,109 @@ class Roller:
         self._admissions = admissions
         self._pace = pace
         self._report = report
+        self._begun: dict[Ref, _Begun] = {}
 
-    async def roll(self, actions: Sequence[PlannedAction], *, wait: bool) -> None:
-        """Restart the workloads of a plan; after a failure no further batch begins.
+    async def roll(self, seen: Observed, plan: Plan, *, wait: bool) -> None:
+        """Restart the workloads that `plan` restarts; after a failure no further restart begins.
 
         Raises:
             SupersededError: A Secret holds another token by now.
             KubeError: The API server refuses.
         """
-        self.progress = initial_progress(actions)
-        for batch in batches(actions, max_concurrent=self._pace.max_concurrent):
-            await self._check_secrets({key for action in batch for key in action.keys})
-            for action in batch:
-                await self._start(action, wait=wait)
-            if wait and not await self._wait(batch):
-                self._halt(actions)
-                return
-
-    async def _start(self, action: PlannedAction, *, wait: bool) -> None:
-        try:
-            if action.action is Action.RESTART:
-                await restart(self._api, action)
-        except NotFoundError:  # deleted since it was planned: nothing of it is left to restart
-            self._set(Progress(ref=action.ref, state=State.READY, message=DELETED))
-            return
-        state = State.RESTARTING if wait else State.STARTED
-        self._set(replace(self.progress[action.ref], state=state, message=action.note))
-
-    def _halt(self, actions: Sequence[PlannedAction]) -> None:
-        for action in actions:
-            if self.progress[action.ref].state is State.PLANNED:
-                self._set(
-                    replace(self.progress[action.ref], state=State.NOT_STARTED, message="an earlier workload failed")
-                )
-
-    async def _wait(self, batch: Sequence[PlannedAction]) -> bool:
-        """Whether every workload of a batch became ready; a Pod without a token ends the wait at once."""
-        deadline = time.monotonic() + self._pace.timeout
-        waiting = list(batch)
-        while waiting:
-            await self._look(waiting, is_late=time.monotonic() >= deadline)
-            if any(self.progress[action.ref].state is State.NOT_INJECTED for action in batch):
-                return False
-            waiting = [action for action in waiting if self.progress[action.ref].state is State.RESTARTING]
-            if waiting:
-                await asyncio.sleep(self._pace.interval)
-        return all(self.progress[action.ref].state is State.READY for action in batch)
-
-    async def _look(self, batch: Sequence[PlannedAction], *, is_late: bool) -> None:
-        """Take one look at the workloads of a batch."""
-        keys = {key for action in batch for key in action.keys}
-        try:
-            await self._check_secrets(keys)
-            seen = await observe(self._api, keys, self._owners)
-            workloads = {action.ref: await self._owners.read(action.ref) for action in batch}
-        except UnavailableError:
-            if is_late:
-                raise
-            return  # an API server that is away for a moment ends no rotation
-        for action in batch:
-            found = workloads[action.ref]
-            admission = self._admissions.get(action.ref)
-            progress = progress_of(
-                action,
-                None if found is None else decode.workload(found),
-                [pod for pod in seen.pods if pod.workload == action.ref and not pod.is_ending],
-                {key: self._revisions[key] for key in action.keys},
-                {} if admission is None else admission.expected,
-            )
-            if is_late and progress.state is State.RESTARTING:
-                trouble = f": {progress.message}" if progress.message else ""
-                message = f"not ready within {self._pace.timeout:g} s{trouble}"
-                progress = replace(progress, state=State.FAILED, message=message)
+        actions = plan(seen)
+        for progress in initial_progress(actions).values():
             self._set(progress)
+        if not wait:
+            await self._begin([one for one in actions if one.action in _AWAITED], State.STARTED)
+            return
+        while True:
+            await self._begin(self._next(plan(seen)), State.RESTARTING)
+            restarting = self._in_state(State.RESTARTING)
+            if not restarting:
+                break
+            seen = await self._look(restarting, seen)
+            now = initial_progress(plan(seen))
+            for ref in self._in_state(State.PLANNED):
+                self._set(now.get(ref) or Progress(ref=ref, state=State.UP_TO_DATE))
+            if self._in_state(State.NOT_INJECTED):
+                break
+            if len(self._in_state(State.RESTARTING)) == len(restarting):
+                await asyncio.sleep(self._pace.interval)
+        for ref in self._in_state(State.PLANNED):
+            self._set(replace(self.progress[ref], state=State.NOT_STARTED, message="an earlier workload failed"))
+
+    def _in_state(self, *states: State) -> list[Ref]:
+        return [ref for ref, one in self.progress.items() if one.state in states]
+
+    def _next(self, actions: Iterable[PlannedAction]) -> list[PlannedAction]:
+        """The restarts to begin now, and those of others to wait for; none after a failure."""
+        if self._in_state(State.FAILED, State.NOT_INJECTED):
+            return []
+        planned = set(self._in_state(State.PLANNED))
+        now = {one.ref: one for one in actions if one.action is not Action.RESTART or one.ref in planned}
+        for ref in self._in_state(State.RESTARTING):  # also while the template has lost its mark
+            now[ref] = replace(self._begun[ref].action, action=Action.WAIT)
+        others = [action for ref, action in now.items() if ref in planned and action.action is Action.WAIT]
+        budget = RestartBudget(per_namespace=self._pace.max_concurrent)
+        return [*others, *next_actions(now.values(), budget)]
+
+    async def _begin(self, actions: Sequence[PlannedAction], state: State) -> None:
+        await self._check_secrets({key for action in actions for key in action.keys})
+        for action in actions:
+            try:
+                if action.action is Action.RESTART:
+                    await restart(self._api, action)
+            except NotFoundError:  # deleted since it was planned: nothing of it is left to restart
+                self._set(Progress(ref=action.ref, state=State.READY, message=DELETED))
+                continue
+            self._begun[action.ref] = _Begun(action, time.monotonic())
+            self._set(replace(self.progress[action.ref], state=state, message=action.note))
+
+    async def _look(self, restarting: Sequence[Ref], seen: Observed) -> Observed:
+        """Take one look at the cluster, and return what is observed now."""
+        begun = [self._begun[ref] for ref in restarting]
+        late = {one.action.ref for one in begun if time.monotonic() >= one.at + self._pace.timeout}
+        try:
+            await self._check_secrets({key for one in begun for key in one.action.keys})
+            seen = await self._observe(restarting, seen)
+        except UnavailableError:
+            if late:
+                raise
+            return seen  # an API server that is away for a moment ends no rotation
+        for one in begun:
+            self._set(self._progress_of(one.action, seen, is_late=one.action.ref in late))
+        return seen
+
+    async def _observe(self, restarting: Sequence[Ref], seen: Observed) -> Observed:
+        """Observe these workloads and the Pods of their namespaces; the rest is as it was seen before."""
+        namespaces = {ref.namespace for ref in restarting}
+        keys = {key for key in self._revisions if key.namespace in namespaces}
+        now = await observe(self._api, keys, self._owners)
+        workloads = dict(seen.workloads)
+        for ref in restarting:
+            found = await self._owners.read(ref)
+            if found is not None:
+                workloads[ref] = replace(decode.workload(found), restarted_by=workloads[ref].restarted_by)
+            else:
+                del workloads[ref]
+        elsewhere = tuple(pod for pod in seen.pods if pod.namespace not in namespaces)
+        here = tuple(pod for pod in now.pods if pod.workload in workloads)
+        return replace(seen, workloads=workloads, pods=elsewhere + here)
+
+    def _progress_of(self, action: PlannedAction, seen: Observed, *, is_late: bool) -> Progress:
+        admission = self._admissions.get(action.ref)
+        progress = progress_of(
+            action,
+            seen.workloads.get(action.ref),
+            [pod for pod in seen.pods if pod.workload == action.ref and not pod.is_ending],
+            {key: self._revisions[key] for key in action.keys},
+            {} if admission is None else admission.expected,
+        )
+        if is_late and progress.state is State.RESTARTING:
+            trouble = f": {progress.message}" if progress.message else ""
+            message = f"not ready within {self._pace.timeout:g} s{trouble}"
+            return replace(progress, state=State.FAILED, message=message)
+        return progress
 
     async def _check_secrets(self, keys: Iterable[SecretKey]) -> None:
         for key in sorted(keys):
@@ -153,8 +186,20 @@ class Roller:
                 raise SupersededError(key)
 
     def _set(self, progress: Progress) -> None:
-        self.progress[progress.ref] = progress
-        self._report(self.progress)
+        if progress != self.progress.get(progress.ref):
+            self.progress[progress.ref] = progress
+            self._report(progress)
+
+
+_AWAITED: Final = frozenset({Action.RESTART, Action.WAIT})
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A restart of this run, or one of others that it waits for; `at` is by the monotonic clock."""
+
+    action: PlannedAction
+    at: float
 
 
 async def restart(api: Api, action: PlannedAction, *, dry_run: bool = False) -> None:

@@ -7,6 +7,7 @@ state is in the cluster: a run that ended half-way is continued with `resume`.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -85,8 +86,8 @@ class Listener(Protocol):
     def wrote(self, ref: SecretRef, token_id: str) -> None:
         """A Secret has another token."""
 
-    def progressed(self, progress: Mapping[Ref, Progress]) -> None:
-        """A workload's progress changed."""
+    def progressed(self, progress: Progress) -> None:
+        """The progress of one workload changed."""
 
     def still_held(self, pods: Sequence[PodUsage]) -> None:
         """These Pods hold the previous token; called again when they change."""
@@ -252,7 +253,7 @@ class Rotator:
         admissions = {**admissions, **await self._admissions(late, seen)}
         problems = _problems(late, admissions)
         roller = Roller(self._api, revisions, admissions, options.pace, self._listener.progressed, self._owners)
-        await roller.roll([action for action in actions if action.ref not in problems], wait=options.wait)
+        await roller.roll(seen.without(problems), functools.partial(self._plan, revisions), wait=options.wait)
         progress = {**roller.progress, **problems}
         if options.revoke:
             return self._outcome(now, progress, revisions, await self._wait_until_gone(revisions, progress))

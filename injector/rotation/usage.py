@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
 from injector.core.ownership import SecretKey
-from injector.core.rollout import TokenState, in_state, revision_of, without_token
+from injector.core.rollout import TokenState, in_state, pod_names, revision_of, without_token
 from injector.kube.resources import PODS, SECRETS
 from injector.rotation import decode
 from injector.rotation.observe import Owners, among
@@ -94,8 +94,8 @@ def _usage(key: SecretKey, direction: str, secret: TokenSecret | None, pods: Seq
         secret=secret,
         workloads=tuple(f"{ref.kind}/{ref.name}" for ref in sorted({pod.workload for pod in pods})),
         pods=len(pods),
-        outdated=_names(in_state(TokenState.OUTDATED, revisions, pods)),
-        uncertain=_names(in_state(TokenState.UNCERTAIN, revisions, pods)),
+        outdated=pod_names(in_state(TokenState.OUTDATED, revisions, pods)),
+        uncertain=pod_names(in_state(TokenState.UNCERTAIN, revisions, pods)),
         open=tuple(sorted(without)),
     )
 
@@ -106,10 +106,6 @@ def _has_started_without(pod: PodUsage, key: SecretKey) -> bool:
         one.key == key and one.is_optional and one.container == names.SIDECAR and one.variable in DIRECTIONS
         for one in pod.usages
     )
-
-
-def _names(pods: Iterable[PodUsage]) -> tuple[str, ...]:
-    return tuple(sorted(pod.name for pod in pods))
 
 
 def _directions(pods: Iterable[dict[str, Any]]) -> dict[SecretKey, str]:

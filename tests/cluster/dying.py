@@ -15,7 +15,8 @@ from injector.cli.main import main
 from injector.kube import client
 
 if TYPE_CHECKING:
-    from injector.kube.client import Object, Request
+    from injector.kube.resources import Object
+    from injector.kube.transport import Request
 
 KILLED = 137
 _READS = frozenset({"GET"})

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from injector.kube.client import Api
 from injector.kube.errors import KubeError
 from injector.kube.resources import PODS
+from injector.kube.transport import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,4 +80,6 @@ class Kubelet:
         ]
         status = {"phase": "Running", "startTime": now, "conditions": conditions, "containerStatuses": statuses}
         meta = pod["metadata"]
-        await api.patch(PODS, meta["name"], {"status": status}, meta["namespace"], subresource="status")
+        path = PODS.path(meta["namespace"], meta["name"], "status")
+        operation = f"patch the status of pods/{meta['name']}"
+        await api.send(Request("PATCH", path, operation, (), {"status": status}, "application/merge-patch+json"))

@@ -18,7 +18,11 @@ def read_json(handler: BaseHTTPRequestHandler) -> Any:  # noqa: ANN401 - JSON
 
 def send_json(handler: BaseHTTPRequestHandler, status: int, told: object, warnings: Sequence[str] = ()) -> None:
     """The whole response, with warnings as an API server sends them (RFC 7234, code 299)."""
-    content = json.dumps(told).encode()
+    send_content(handler, status, json.dumps(told).encode(), warnings)
+
+
+def send_content(handler: BaseHTTPRequestHandler, status: int, content: bytes, warnings: Sequence[str] = ()) -> None:
+    """The same for JSON that is already encoded."""
     handler.send_response(status)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", str(len(content)))

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
-from tests.fake_cluster.http_json import kubeconfig, read_json, send_json
+from tests.fake_cluster.http_json import kubeconfig, read_json, send_content, send_json
 from tests.fake_cluster.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.fake_cluster.store import Json
+
+_NESTED: Final = re.compile(rb'"nested (\d+)"')
 
 
 @dataclass(slots=True)
@@ -40,7 +45,7 @@ class ApiServer(Store):
                     return
                 status, answer = owner.answer(self.command, self.path, body, self.headers.get("Content-Type") or "")
                 is_new_pod = self.command == "POST" and answer.get("kind") == "Pod"
-                send_json(self, status, answer, owner.warnings if is_new_pod else ())
+                send_content(self, status, _encoded(answer), owner.warnings if is_new_pod else ())
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 - the library's names
 
@@ -86,3 +91,14 @@ class ApiServer(Store):
                 version = event.version
             handler.wfile.flush()
             time.sleep(0.01)
+
+
+def nested(levels: int) -> str:
+    """A text that is sent as an object with that many levels, which neither `json` nor `copy` could handle here."""
+    return f"nested {levels}"
+
+
+def _encoded(answer: Json) -> bytes:
+    return _NESTED.sub(
+        lambda found: b'{"f:a":' * int(found[1]) + b"{}" + b"}" * int(found[1]), json.dumps(answer).encode()
+    )

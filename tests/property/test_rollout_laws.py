@@ -16,17 +16,18 @@ from injector.core.rollout import (
     MissingToken,
     PodUsage,
     Ref,
+    RestartBudget,
     SecretRevision,
     SkipReason,
     State,
     TokenState,
     Workload,
     annotation_for,
-    batches,
     initial_progress,
     is_below_partition,
     is_mark,
     is_new,
+    next_actions,
     next_mark,
     plan,
     pod_state,
@@ -312,22 +313,77 @@ def test_ready_is_said_of_complete_rollouts_alone(
         assert progress.is_unfinished
 
 
+def restarting(actions: Sequence[PlannedAction], namespace: str) -> set[Ref]:
+    """The workloads of a namespace that are being restarted, by anybody."""
+    return {one.ref for one in actions if one.action is Action.WAIT and one.ref.namespace == namespace}
+
+
 @given(clusters(), st.integers(1, 4))
-def test_batches_keep_the_limit_and_take_each_workload_once(cluster: Cluster, max_concurrent: int) -> None:
+def test_next_actions_keep_the_budget_and_start_something_when_nothing_runs(cluster: Cluster, limit: int) -> None:
     actions = plan(REVISIONS, *cluster)
-    made = list(batches(actions, max_concurrent=max_concurrent))
-    for number, batch in enumerate(made):
-        for namespace in "ab":
-            assert sum(action.ref.namespace == namespace for action in batch) <= (max_concurrent if number else 1)
-    taken = [action.ref for batch in made for action in batch]
-    assert len(taken) == len(set(taken))
-    assert set(taken) == {action.ref for action in actions if action.action in {Action.RESTART, Action.WAIT}}
+    begun = next_actions(actions, RestartBudget(per_namespace=limit))
+    assert {one.ref for one in begun} <= {one.ref for one in actions if one.action is Action.RESTART}
+    for namespace in "ab":
+        running = restarting(actions, namespace)
+        started = {one.ref for one in begun if one.ref.namespace == namespace}
+        left = {one.ref for one in actions if one.action is Action.RESTART and one.ref.namespace == namespace}
+        is_proven = any(one.is_completed for one in actions if one.ref.namespace == namespace)
+        assert len(started) <= max(0, (limit if is_proven else 1) - len(running))
+        assert bool(started) or bool(running) or not left
 
 
-@given(clusters(), st.randoms())
-def test_order_of_observation_does_not_matter(cluster: Cluster, random: object) -> None:
+def begun_on(cluster: Cluster, actions: Sequence[PlannedAction]) -> Cluster:
+    """A cluster right after these templates were marked: no Pod is replaced yet."""
     workloads, pods = cluster
-    shuffled = list(pods)
-    random.shuffle(shuffled)  # type: ignore[attr-defined] # a Random
+    after = dict(workloads)
+    for one in actions:
+        marked = {**workloads[one.ref].restarted_for, **one.marks}
+        after[one.ref] = replace(workloads[one.ref], restarted_for=marked, rollout_complete=False)
+    return after, pods
 
-    assert plan(REVISIONS, workloads, shuffled) == plan(REVISIONS, dict(reversed(workloads.items())), pods)
+
+@st.composite
+def unmarked_clusters(draw: st.DrawFn) -> Cluster:
+    """Clusters whose Pods have no mark that only a later restart writes."""
+    workloads, pods = draw(clusters())
+    seldom = [
+        replace(pod, restarted_for={name: mark for name, mark in pod.restarted_for.items() if "(2)" not in mark})
+        for pod in pods
+    ]
+    return workloads, seldom
+
+
+@given(unmarked_clusters(), st.integers(1, 3), st.data())
+def test_run_that_is_killed_anywhere_and_begun_again_restarts_each_workload_once(
+    cluster: Cluster, limit: int, data: st.DataObject
+) -> None:
+    budget = RestartBudget(per_namespace=limit)
+    skipped = {one.ref: set(one.skipped) for one in plan(REVISIONS, *cluster) if one.skipped}
+    restarted: list[Ref] = []
+    for _ in range(4 * len(cluster[0]) + 1):
+        actions = plan(REVISIONS, *cluster)
+        before = {namespace: len(restarting(actions, namespace)) for namespace in "ab"}
+        # Of the restarts to begin, the process carries out some and is killed; nothing but the cluster is kept.
+        begun = next_actions(actions, budget)
+        begun = begun[: data.draw(st.integers(0, len(begun)), label="carried out")]
+        restarted += [one.ref for one in begun]
+        cluster = begun_on(cluster, begun)
+        actions = plan(REVISIONS, *cluster)
+        for namespace in "ab":
+            assert len(restarting(actions, namespace)) <= max(limit, before[namespace])
+        # The cluster completes some of the rollouts.
+        running = sorted(one.ref for one in actions if one.action is Action.WAIT)
+        done = data.draw(st.sets(st.sampled_from(running)), label="completed") if running else set()
+        cluster = acted_on(*cluster, [one for one in actions if one.ref in done])
+
+    assert len(restarted) == len(set(restarted))
+    for _ in cluster[0]:  # now nothing kills it any more, and each round completes at least one workload
+        begun = next_actions(plan(REVISIONS, *cluster), budget)
+        restarted += [one.ref for one in begun]
+        cluster = begun_on(cluster, begun)
+        waiting = [one for one in plan(REVISIONS, *cluster) if one.action is Action.WAIT]
+        cluster = acted_on(*cluster, waiting)
+
+    assert len(restarted) == len(set(restarted))
+    left = {one.ref: replaced_by(one, include_uncertain=False) for one in plan(REVISIONS, *cluster)}
+    assert {ref: pods for ref, pods in left.items() if pods} == skipped

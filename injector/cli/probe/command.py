@@ -11,8 +11,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from injector.cli import kubeconfig
-from injector.cli.kubeconfig import Connect
+from injector.cli import connection
+from injector.cli.connection import Connect
 from injector.cli.probe.report import show
 from injector.cli.token import source as token_source
 from injector.cli.token.source import given_token, token_options
@@ -48,7 +48,7 @@ class Options:
 @click.command(short_help="Ask sidecars whether they demand the token.")
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option("-n", "--namespace", metavar="NAME", help="Namespace of Pods and workloads. Default: the context's.")
-@kubeconfig.options
+@connection.options
 @token_options
 @click.option(
     "--accept",
@@ -190,7 +190,7 @@ async def _probe(targets: Sequence[_Address | _Workload], options: Options) -> l
             seconds = options.timeout_seconds
             reports += await probe_address(one.target, one.place, one.purpose, options.right, timeout_seconds=seconds)
     if workloads:
-        from injector.kube.client import default_namespace  # noqa: PLC0415 - as above
+        from injector.kube.kubeconfig import default_namespace  # noqa: PLC0415 - as above
 
         connect = options.connect
         namespace = options.namespace or default_namespace(connect.kubeconfig, connect.context)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import yaml  # type: ignore[import-untyped] # it brings no types
 
-from injector.cli import explicit_options, kubeconfig
-from injector.cli.kubeconfig import Connect
+from injector.cli import connection, explicit_options
+from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.secret import secret_refs
 from injector.cli.token import options as minting_options
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
 )
-@kubeconfig.options
+@connection.options
 def create(  # noqa: PLR0913 - one parameter per option
     *,
     secrets: Sequence[str],
@@ -71,7 +71,7 @@ def create(  # noqa: PLR0913 - one parameter per option
     store: str | None,
     remote_key: str | None,
     output: str,
-    **options: Any,  # noqa: ANN401 - those of `minting_options.options` and `kubeconfig.options`
+    **options: Any,  # noqa: ANN401 - those of `minting_options.options` and `connection.options`
 ) -> int:
     """Create token Secrets; never over one that is there.
 
@@ -105,7 +105,7 @@ def create(  # noqa: PLR0913 - one parameter per option
     minter = Minter.of(options)
     connect = Connect.of(options)
     if dry_run == "client":
-        resolved = refs if namespace_selector is None else kubeconfig.run(connect, lambda api: run.resolve(api, refs))
+        resolved = refs if namespace_selector is None else connection.run(connect, lambda api: run.resolve(api, refs))
         _report(dict.fromkeys(resolved, "would-create"), {}, key, output)
         return Exit.FINE
 
@@ -126,7 +126,7 @@ def create(  # noqa: PLR0913 - one parameter per option
         return outcomes, there
 
     try:
-        outcomes, there = kubeconfig.run(connect, work)
+        outcomes, there = connection.run(connect, work)
     except click.ClickException as error:
         if not run.created:
             raise

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from injector.cli import kubeconfig
-from injector.cli.kubeconfig import Connect
+from injector.cli import connection
+from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.core import claims, names
 from injector.core.claims import span
@@ -39,8 +39,8 @@ _FAIL_ON: Final = ("outdated", "open", "expiring")
 @click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
 )
-@kubeconfig.options
-def command(*, namespace: str | None, fail_on: str, expiring_within: str, output: str, **options: Any) -> int:  # noqa: ANN401 - those of `kubeconfig.options`
+@connection.options
+def command(*, namespace: str | None, fail_on: str, expiring_within: str, output: str, **options: Any) -> int:  # noqa: ANN401 - those of `connection.options`
     """List token Secrets and the Pods that use them.
 
     Listed is every Secret with our label, and every one that a Pod reads or
@@ -55,7 +55,7 @@ def command(*, namespace: str | None, fail_on: str, expiring_within: str, output
     """
     wanted = _words(fail_on)
     within = claims.lifetime(expiring_within, shortest=0)
-    rows = kubeconfig.run(Connect.of(options), lambda api: _rows_of(api, namespace))
+    rows = connection.run(Connect.of(options), lambda api: _rows_of(api, namespace))
     now = int(time.time())
     if output == "json":
         click.echo(json.dumps({"secrets": [_as_json(row) for row in rows]}))

@@ -40,7 +40,7 @@ class Table:
 
     def __init__(self) -> None:
         self._live: Live | None = None
-        self._shown: dict[Ref, tuple[State, str]] = {}
+        self._shown: dict[Ref, Progress] = {}
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -48,7 +48,8 @@ class Table:
             from rich.live import Live  # noqa: PLC0415 - as above
 
             console = Console(stderr=True, no_color=not wants_colour(sys.stderr, os.environ))
-            self._live = Live(console=console, transient=True, refresh_per_second=4)
+            # Rows are made at each refresh, not at each change: that would be quadratic in the number of workloads.
+            self._live = Live(console=console, transient=True, refresh_per_second=4, get_renderable=self._rows)
             self._live.start()
         return self
 
@@ -56,16 +57,13 @@ class Table:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, progress: Mapping[Ref, Progress]) -> None:
-        """Show where every workload is."""
-        if self._live is not None:
-            self._live.update(_table(progress.values()))
-            return
-        for ref, one in progress.items():
-            now = (one.state, one.message)
-            if self._shown.get(ref) != now and one.state in _WORTH_TELLING:
-                click.echo(f"{ref}: {one.state}{f' ({one.message})' if one.message else ''}", err=True)
-            self._shown[ref] = now
+    def show(self, progress: Progress) -> None:
+        """Show the progress of one workload, which has changed."""
+        before = self._shown.get(progress.ref)
+        self._shown[progress.ref] = progress
+        is_news = before is None or (before.state, before.message) != (progress.state, progress.message)
+        if self._live is None and is_news and progress.state in _WORTH_TELLING:
+            click.echo(f"{progress.ref}: {progress.state}{_in_brackets(progress.message)}", err=True)
 
     def note(self, line: str) -> None:
         """A line beside the table."""
@@ -73,6 +71,14 @@ class Table:
             self._live.console.print(line, markup=False, highlight=False)
         else:
             click.echo(line, err=True)
+
+    def _rows(self) -> RichTable:
+        """The table as it is now; called by the thread that refreshes it."""
+        return _table(list(self._shown.values()))
+
+
+def _in_brackets(message: str) -> str:
+    return f" ({message})" if message else ""
 
 
 _WORTH_TELLING: Final = frozenset({State.RESTARTING, State.STARTED, State.READY, State.FAILED, State.NOT_INJECTED})
@@ -100,11 +106,11 @@ def _some(pods: Sequence[str]) -> str:
     return ", ".join(pods[:_MOST_PODS]) + (f" and {more} more" if more > 0 else "")
 
 
-def _table(progress: Iterable[Progress]) -> RichTable:
+def _table(progress: Sequence[Progress]) -> RichTable:
     from rich.table import Table as RichTable  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    table = RichTable(box=None, pad_edge=False)
+    table = RichTable(box=None, pad_edge=False, show_header=bool(progress))
     for heading in ("WORKLOAD", "STATE", ""):
         table.add_column(heading, overflow="fold")
     for one in progress:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from injector.cli import explicit_options, kubeconfig
-from injector.cli.kubeconfig import Connect
+from injector.cli import connection, explicit_options
+from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.output import counted
 from injector.cli.secret import secret_refs
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from injector.core.ownership import Owner, SecretRef
-    from injector.core.rollout import PodUsage, Progress, Ref
+    from injector.core.rollout import PodUsage, Progress
     from injector.kube.client import Api
     from injector.rotation.rotator import Mint, Outcome
     from injector.tokens.minting import Minted
@@ -63,7 +63,7 @@ _OPTIONS: Final = (
         help="Restart N workloads of a namespace at a time. Default: 2.",
     ),
     click.option(
-        "--timeout", default="10m", show_default=True, metavar="TIME", help="Time for each batch to get ready."
+        "--timeout", default="10m", show_default=True, metavar="TIME", help="Time for each workload to get ready."
     ),
     click.option(
         "--propagation-delay",
@@ -75,12 +75,12 @@ _OPTIONS: Final = (
     click.option(
         "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
     ),
-    kubeconfig.options,
+    connection.options,
 )
 
 
 @click.command(short_help="Give Secrets a new token, and restart what uses them.")
-@click.option("--restart", is_flag=True, help="Restart the workloads that use them, batch by batch.")
+@click.option("--restart", is_flag=True, help="Restart the workloads that use them, a few at a time.")
 @click.option(
     "--wait",
     type=bool,
@@ -190,7 +190,7 @@ class _Rotation:
                 return await rotator.run()
 
         try:
-            outcome = kubeconfig.run(self.connect, work)
+            outcome = connection.run(self.connect, work)
         except (RotationError, SupersededError) as error:
             raise click.ClickException(str(error)) from None
         except click.ClickException as error:
@@ -292,7 +292,7 @@ class _Printer:
     def wrote(self, ref: SecretRef, token_id: str) -> None:
         self._table.note(f"Secret {ref}: new token, id {token_id}")
 
-    def progressed(self, progress: Mapping[Ref, Progress]) -> None:
+    def progressed(self, progress: Progress) -> None:
         self._table.show(progress)
 
     def still_held(self, pods: Sequence[PodUsage]) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from injector.cli import kubeconfig
-from injector.cli.kubeconfig import Connect
+from injector.cli import connection
+from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.output import wants_colour
 from injector.cli.token import options as minting_options
@@ -39,7 +39,7 @@ def command() -> None:
     "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to FILE, mode 0600."
 )
 @click.option("--force", is_flag=True, help="With --out: replace FILE if it is there.")
-@kubeconfig.options
+@connection.options
 def generate(out: Path | None, *, force: bool, **options: Any) -> int:  # noqa: ANN401 - those of the two `options`
     """Make a token and write it to standard output.
 
@@ -87,7 +87,7 @@ _THERE: Final = "--out {}: it is there already and was left as it is; --force re
 @click.option("--iss", "issuer", metavar="TEXT", help="The issuer wanted; default: any.")
 @click.option("--leeway", default="60s", show_default=True, metavar="TIME", help="By how much clocks may differ.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format.")
-@kubeconfig.options
+@connection.options
 def verify(  # noqa: PLR0913 - one parameter per option
     *,
     file: str,
@@ -140,7 +140,7 @@ def _tell(one: Finding) -> None:
 
 @command.command(short_help="Print the public half of a signing key.")
 @click.option("--signing-key", required=True, type=click.Path(), metavar="FILE|secret:NS/NAME", help="The key.")
-@kubeconfig.options
+@connection.options
 def jwks(*, signing_key: str, kubeconfig: str | None, context: str | None) -> int:
     """Print the public halves of a signing key's file as a JWK Set.
 

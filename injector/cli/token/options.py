@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from injector.cli import kubeconfig
+from injector.cli import connection
 from injector.core import claims
 from injector.core.claims import Wanted
 from injector.core.ownership import SecretRef
@@ -23,7 +23,7 @@ from injector.tokens.keyring import Algorithm, BadKeyError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from injector.cli.kubeconfig import Connect
+    from injector.cli.connection import Connect
     from injector.kube.client import Api
     from injector.tokens.key_stores import KeyStore, StoredKeys
     from injector.tokens.keyring import Keyring
@@ -183,7 +183,7 @@ def run(text: str | None, connect: Connect, work: Callable[[Api | None], Awaitab
         click.ClickException: The API server refuses or gives no answer.
     """
     if text is not None and _secret_of(text) is not None:
-        return kubeconfig.run(connect, work)
+        return connection.run(connect, work)
 
     async def alone() -> _T:
         return await work(None)

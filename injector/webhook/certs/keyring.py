@@ -175,7 +175,7 @@ def _state(content: bytes) -> _State:
             published=state.published and state.published.astimezone(UTC),
             promoted=state.promoted and state.promoted.astimezone(UTC),
         )
-    except (msgspec.DecodeError, ValueError, OverflowError):
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError):
         raise ForeignSecretError(f"{_STATE} cannot be read") from None
 
 

@@ -143,6 +143,7 @@ def test_shadow_mode_is_named_as_the_cause(server: ApiServer, capsys: Capture) -
     server.warnings = ["unknown field", "shadow mode: would inject DAPR_API_TOKEN"]
     assert run(server, *RESTART) == 1
     assert "no token in daprd: the webhook's Policy is in shadow mode;" in capsys.readouterr().out
+    assert server.counted()["LIST mutatingwebhookconfigurations"] == 0, "its own warning names the cause"
 
 
 def webhook_configuration(policy: str) -> Json:
@@ -176,6 +177,15 @@ def test_registration_of_the_webhook_shows_the_cause(
         server.put("mutatingwebhookconfigurations", configuration)
     assert run(server, *RESTART) == 1
     assert f"no token in daprd: {cause}" in capsys.readouterr().out
+
+
+def test_registration_of_the_webhook_is_read_once_for_all_workloads(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "api")
+    put_workload(server, "web")
+    server.admitted = lambda found: found
+    assert run(server, *RESTART) == 1
+    assert capsys.readouterr().out.count("there is no MutatingWebhookConfiguration") == 2
+    assert server.counted()["LIST mutatingwebhookconfigurations"] == 1
 
 
 @pytest.mark.parametrize(

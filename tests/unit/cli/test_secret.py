@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -143,10 +145,37 @@ def test_report_is_a_line_for_each_workload() -> None:
 def test_each_change_is_one_line_where_there_is_no_terminal(capsys: Capture) -> None:
     with Table() as table:
         for state in (State.NOT_STARTED, State.RESTARTING, State.RESTARTING, State.READY, State.READY):
-            table.show({WEB: Progress(ref=WEB, state=state)})
+            table.show(Progress(ref=WEB, state=state))
         table.note("beside it")
     assert capsys.readouterr().err.splitlines() == [
         "Deployment shop/web: restarting",
         "Deployment shop/web: ready",
         "beside it",
     ]
+
+
+class CountedRef(Ref):
+    """A workload that counts how often its row is made."""
+
+    made = 0
+
+    def __str__(self) -> str:
+        type(self).made += 1
+        return super().__str__()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_rows_of_the_live_table_are_not_made_at_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    count = 300
+    with Table() as table:
+        for state in (State.PLANNED, State.RESTARTING, State.READY):
+            for number in range(count):
+                table.show(Progress(ref=CountedRef("Deployment", "shop", f"w{number}"), state=state))
+    # Four times a second and at the end; each of them at each change would be 3 * count * count.
+    assert count <= CountedRef.made <= 100 * count

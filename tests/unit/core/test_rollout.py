@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import pytest
 
 from injector.core import names
@@ -18,17 +21,18 @@ from injector.core.rollout import (
     PodUsage,
     Progress,
     Ref,
+    RestartBudget,
     SecretRevision,
     SkipReason,
     State,
     TokenState,
     Workload,
     annotation_for,
-    batches,
     in_state,
     initial_progress,
     is_mark,
     is_new,
+    next_actions,
     next_mark,
     plan,
     pod_state,
@@ -37,6 +41,9 @@ from injector.core.rollout import (
     state_of,
     without_token,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SECRET = SecretRef("shop", "s")
 KEY = SecretKey.of(SECRET, "token")
@@ -441,19 +448,92 @@ def test_pod_is_not_new_while_no_time_is_known() -> None:
     assert not is_new(pod(created=10**9), Workload(ref=WEB), [KEY], revisions)
 
 
-def test_first_batch_is_one_workload_of_each_namespace() -> None:
-    actions = [
-        PlannedAction(ref=Ref("Deployment", namespace, name), action=Action.RESTART)
-        for namespace in ("a", "b")
-        for name in ("1", "2", "3", "4")
-    ]
-    made = [[f"{one.ref.namespace}{one.ref.name}" for one in batch] for batch in batches(actions, max_concurrent=2)]
-    assert made == [["a1", "b1"], ["a2", "a3", "b2", "b3"], ["a4", "b4"]]
+BUDGET = RestartBudget(per_namespace=2)
+DEPLOYMENTS = {namespace: [Ref("Deployment", namespace, name) for name in "1234"] for namespace in "ab"}
 
 
-def test_nothing_to_restart_makes_no_batch() -> None:
-    actions = [PlannedAction(ref=WEB, action=Action.SKIP), PlannedAction(ref=WEB, action=Action.NOTHING)]
-    assert list(batches(actions, max_concurrent=1)) == []
+def next_names(actions: Sequence[PlannedAction], budget: RestartBudget = BUDGET) -> list[str]:
+    return [f"{action.ref.namespace}{action.ref.name}" for action in next_actions(actions, budget)]
+
+
+def of_each(*actions: PlannedAction, namespace: str = "a") -> list[PlannedAction]:
+    """One workload of a namespace for each action."""
+    return [replace(action, ref=ref) for ref, action in zip(DEPLOYMENTS[namespace], actions, strict=False)]
+
+
+TO_RESTART = PlannedAction(ref=WEB, action=Action.RESTART)
+WAITING = PlannedAction(ref=WEB, action=Action.WAIT)
+COMPLETED = PlannedAction(ref=WEB, action=Action.NOTHING, is_completed=True)
+UNTOUCHED = PlannedAction(ref=WEB, action=Action.NOTHING)
+SKIPPED = PlannedAction(ref=WEB, action=Action.SKIP)
+
+
+@pytest.mark.parametrize(
+    ("actions", "started"),
+    [
+        ([], []),
+        ([UNTOUCHED, SKIPPED, COMPLETED, WAITING], []),
+        ([TO_RESTART, TO_RESTART, TO_RESTART], ["a1"]),
+        ([WAITING, TO_RESTART, TO_RESTART], []),
+        ([COMPLETED, TO_RESTART, TO_RESTART, TO_RESTART], ["a2", "a3"]),
+        ([TO_RESTART, TO_RESTART, TO_RESTART, COMPLETED], ["a1", "a2"]),
+        ([UNTOUCHED, TO_RESTART, TO_RESTART, TO_RESTART], ["a2"]),
+        ([replace(SKIPPED, is_completed=True), TO_RESTART, TO_RESTART], ["a2", "a3"]),
+        ([COMPLETED, WAITING, TO_RESTART, TO_RESTART], ["a3"]),
+        ([COMPLETED, WAITING, WAITING, TO_RESTART], []),
+        ([WAITING, WAITING, WAITING, TO_RESTART], []),
+    ],
+)
+def test_next_actions_start_one_workload_alone_and_then_fill_the_budget(
+    actions: list[PlannedAction], started: list[str]
+) -> None:
+    assert next_names(of_each(*actions)) == started
+
+
+def test_next_actions_keep_a_budget_for_each_namespace() -> None:
+    first = of_each(COMPLETED, TO_RESTART, TO_RESTART, TO_RESTART)
+    other = of_each(TO_RESTART, TO_RESTART, namespace="b")
+    assert next_names([*other, *first]) == ["a2", "a3", "b1"]
+    assert next_names([*other, *first], RestartBudget(per_namespace=1)) == ["a2", "b1"]
+
+
+ABOVE = Workload(ref=DB, partition=1, restarted_for=MARK)
+
+
+def db(position: int, **more: object) -> PodUsage:
+    return pod(f"db-{position}", **{"workload": DB, "position": position, **more})  # type: ignore[arg-type] # as above
+
+
+@pytest.mark.parametrize(
+    ("workload", "found", "completed"),
+    [
+        (Workload(ref=WEB, restarted_for=MARK), [pod(restarted_for=MARK)], True),
+        (Workload(ref=WEB), [pod(created=CHANGED + LAG + 1)], True),
+        (Workload(ref=WEB, restarted_for=MARK, skip_reason=SkipReason.PAUSED), [pod(restarted_for=MARK)], True),
+        (Workload(ref=WEB, restarted_for=MARK, rollout_complete=False), [pod(restarted_for=MARK)], False),
+        (Workload(ref=WEB), [pod(usages=(usage(None),))], False),
+        (Workload(ref=WEB), [pod()], False),
+        (Workload(ref=WEB, restarted_for=MARK), [pod(restarted_for=MARK), pod("web-2")], False),
+        (ABOVE, [db(0), db(1, restarted_for=MARK)], True),
+        (ABOVE, [db(0)], False),
+    ],
+    ids=[
+        "marked",
+        "created-after-the-change",
+        "paused",
+        "not-complete",
+        "not-started",
+        "outdated",
+        "one-outdated",
+        "above-the-partition",
+        "below-the-partition",
+    ],
+)
+def test_workload_is_completed_when_its_new_pods_run_the_current_value(
+    workload: Workload, found: list[PodUsage], *, completed: bool
+) -> None:
+    (action,) = plan(REVISIONS, {workload.ref: workload}, found)
+    assert action.is_completed is completed
 
 
 # --- progress ---

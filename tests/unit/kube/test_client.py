@@ -281,7 +281,65 @@ def test_watch_asks_to_be_ended_soon_and_is_given_up_when_it_is_not() -> None:
     assert WATCH_SECONDS + REQUEST_TIMEOUT_SECONDS == 75
 
 
-@pytest.mark.parametrize("answer_of", [b"<html>", b"[]", b'{"half'])
+NESTED = b'{"x":' * 5_000 + b"{}" + b"}" * 5_000
+
+
+def test_answer_that_is_nested_is_decoded_without_its_depth() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=b'{"kind":"Pod","metadata":{"name":"p","managedFields":[%b]}}' % NESTED)
+
+    async def ask() -> None:
+        async with served(answer) as api:
+            found = await api.get(PODS, "p", "n")
+        assert (found["kind"], found["metadata"]["name"]) == ("Pod", "p")
+
+    asyncio.run(ask())
+
+
+def test_watch_event_that_is_nested_is_decoded_without_its_depth() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await _streamed(request, b'{"type":"ADDED","object":{"kind":"Pod","x":%b}}\n' % NESTED)
+
+    async def ask() -> None:
+        async with served(answer) as api:
+            (event,) = [event async for event in api.watch(PODS, resource_version="5")]
+        assert (event["type"], event["object"]["kind"]) == ("ADDED", "Pod")
+
+    asyncio.run(ask())
+
+
+def test_refusal_that_is_nested_is_quoted() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=404, body=b'{"message":"so said the server","details":%b}' % NESTED)
+
+    async def ask() -> None:
+        async with served(answer) as api:
+            with pytest.raises(NotFoundError, match=r": so said the server$"):
+                await api.get(PODS, "p", "n")
+
+    asyncio.run(ask())
+
+
+def test_replace_leaves_managed_fields_to_the_server() -> None:
+    sent: list[object] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        sent.append(await request.json())
+        return web.json_response(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "n", "name": "p", "resourceVersion": "2"}}
+        )
+
+    async def ask() -> None:
+        body = {"metadata": {"name": "p", "resourceVersion": "1", "managedFields": [{"manager": "kubectl"}]}}
+        async with served(answer) as api:
+            await api.replace(PODS, body, "n")
+        assert body["metadata"]["managedFields"]
+
+    asyncio.run(ask())
+    assert sent == [{"metadata": {"name": "p", "resourceVersion": "1"}}]
+
+
+@pytest.mark.parametrize("answer_of", [b"<html>", b"[]", b'{"half', b"[" * 100_000, b'{"x":' * 5_000 + b"{}"])
 def test_answer_that_is_no_object_is_told_as_no_api_server(answer_of: bytes) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=answer_of)

@@ -14,10 +14,11 @@ from kubernetes.aio.client import Configuration
 
 from injector.cli.main import main
 from injector.kube import redirects
-from injector.kube.client import Api, Request
+from injector.kube.client import Api
 from injector.kube.errors import RedirectedError
 from injector.kube.portforward import forwarded
 from injector.kube.resources import PODS, SECRETS
+from injector.kube.transport import Request
 from tests.fake_cluster.http_json import kubeconfig
 
 if TYPE_CHECKING:
@@ -81,7 +82,6 @@ CALLS: Final[dict[str, Callable[[Api], Awaitable[object]]]] = {
     "replace": lambda api: api.replace(SECRETS, SECRET, "n"),
     "patch": lambda api: api.patch(SECRETS, "s", {"data": SECRET["data"]}, "n"),
     "apply": lambda api: api.apply(SECRETS, "s", SECRET, "n"),
-    "delete": lambda api: api.delete(SECRETS, "s", "n"),
     "websocket": lambda api: api.connect(Request("GET", PODS.path("n", "p", "portforward"), "reach"), "v4"),
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from injector.core import names
 from injector.core.ownership import SecretKey
-from injector.core.rollout import DELETED, State, plan, revision_of
+from injector.core.rollout import DELETED, State, annotation_for, plan, revision_of
 from injector.kube.client import Api
 from injector.kube.errors import UnavailableError
 from injector.rotation import admission
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from injector.core.rollout import PlannedAction, Progress
+    from injector.rotation.observe import Observed
 
 Json = dict[str, Any]
 KEY = SecretKey("shop", "s", "token")
@@ -56,7 +57,7 @@ def roll(
     *,
     wait: bool = True,
     planned: Callable[[Sequence[PlannedAction]], None] = lambda _: None,
-    reports: list[list[State]] | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
 ) -> dict[str, Progress]:
     """Restart everything that uses the Secret; the progress by the workload's name. `planned`: called in between."""
     progress: dict[str, Progress] = {}
@@ -67,18 +68,17 @@ def roll(
             revisions = {KEY: revision_of(reading.token_secret(found), "token")}
             owners = Owners(api)
             seen = await observe(api, revisions.keys(), owners)
-            actions = plan(revisions, seen.workloads, seen.pods)
+
+            def planned_for(now: Observed) -> Sequence[PlannedAction]:
+                return plan(revisions, now.workloads, now.pods)
+
+            actions = planned_for(seen)
             admissions = admission.assumed(actions, seen.pods)
             planned(actions)
             server.calls.clear()
-
-            def report(now: object) -> None:
-                if reports is not None:
-                    reports.append([one.state for one in now.values()])  # type: ignore[attr-defined] # a mapping
-
             roller = Roller(api, revisions, admissions, pace, report, owners)
             try:
-                await roller.roll(actions, wait=wait)
+                await roller.roll(seen, planned_for, wait=wait)
             finally:
                 progress.update({ref.name: one for ref, one in roller.progress.items()})
 
@@ -113,15 +113,15 @@ def test_owners_are_read_once_however_many_looks_it_takes(tmp_path: Path) -> Non
             assert set(states(roll(server)).values()) == {State.READY}
             return server.counted()
 
-    batches = 3  # of 1, 4 and 3
+    rounds = 3  # of 1, 4 and 3 workloads
     for looks in (1, 5):
         counted = calls(looks)
-        assert counted["LIST pods"] == batches * looks
+        assert counted["LIST pods"] == rounds * looks
         assert counted["GET replicasets"] == count, "the new ones; the owners of the old ones are known"
-        assert counted["GET deployments"] == count * looks, "each of a batch at each look"
+        assert counted["GET deployments"] == count * looks, "each that is being restarted, at each look"
 
 
-def test_new_pod_without_the_token_stops_all_later_batches(server: ApiServer) -> None:
+def test_new_pod_without_the_token_stops_all_later_restarts(server: ApiServer) -> None:
     put_workloads(server, 3)
     controllers = Controllers(server, make=without_token)
     progress = roll(server)
@@ -131,7 +131,7 @@ def test_new_pod_without_the_token_stops_all_later_batches(server: ApiServer) ->
     assert controllers.restarted == ["web0"]
 
 
-def test_new_pod_without_the_token_ends_the_wait_for_its_batch(server: ApiServer) -> None:
+def test_new_pod_without_the_token_ends_the_wait(server: ApiServer) -> None:
     put_workloads(server, 4)
     controllers = Controllers(server, make=lambda name: without_token(name) if name == "web2" else pod(name))
     # A wait for web1 would not end: its Pod is never replaced.
@@ -157,7 +157,7 @@ def test_pod_that_is_not_replaced_in_time_fails_its_workload(server: ApiServer) 
     assert progress["web0"].outdated == ("web0-1-1",)
 
 
-def test_roll_without_waiting_starts_every_batch(server: ApiServer) -> None:
+def test_roll_without_waiting_starts_every_workload(server: ApiServer) -> None:
     put_workloads(server, 3)
     controllers = Controllers(server)
     assert set(states(roll(server, wait=False)).values()) == {State.STARTED}
@@ -240,6 +240,83 @@ def test_nothing_to_restart_calls_nothing(server: ApiServer) -> None:
 def test_progress_is_reported_at_each_change(server: ApiServer) -> None:
     put_workloads(server, 1)
     Controllers(server, looks=2)
-    reports: list[list[State]] = []
-    roll(server, reports=reports)
-    assert reports == [[State.RESTARTING], [State.RESTARTING], [State.READY]]
+    reports: list[State] = []
+    roll(server, report=lambda progress: reports.append(progress.state))
+    assert reports == [State.PLANNED, State.RESTARTING, State.READY]
+
+
+@pytest.mark.parametrize("count", [1, 8, 16])
+def test_reports_grow_with_the_number_of_workloads(server: ApiServer, count: int) -> None:
+    put_workloads(server, count)
+    Controllers(server, looks=3)
+    reports: list[str] = []
+    roll(server, report=lambda progress: reports.append(progress.ref.name))
+    assert sorted(reports) == sorted(f"web{number}" for number in range(count) for _ in range(3))
+
+
+class KilledError(Exception):
+    """Ends a run at any of its reports."""
+
+
+@pytest.mark.parametrize("reports", range(5, 15))
+def test_roll_that_is_killed_and_begun_again_restarts_each_workload_once(server: ApiServer, reports: int) -> None:
+    count = 5
+    put_workloads(server, count)
+    controllers = Controllers(server, looks=2)
+    left = reports
+
+    def kill(_: Progress) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        roll(server, Pace(max_concurrent=2, timeout=60, interval=0), report=kill)
+    progress = roll(server, Pace(max_concurrent=2, timeout=60, interval=0))
+    assert sorted(controllers.restarted) == [f"web{number}" for number in range(count)]
+    assert set(states(progress).values()) <= {State.READY, State.UP_TO_DATE}
+
+
+def test_workload_that_was_deployed_since_the_plan_is_not_restarted(server: ApiServer) -> None:
+    put_workloads(server, 2)
+    controllers = Controllers(server)
+    patched = server.patched
+
+    def deploy_the_other(changed: Json) -> None:
+        patched(changed)
+        server.objects["pods", "shop", "web1-1-1"]["metadata"]["creationTimestamp"] = WRITTEN.replace("00Z", "30Z")
+
+    server.patched = deploy_the_other
+    assert states(roll(server)) == {"web0": State.READY, "web1": State.UP_TO_DATE}
+    assert controllers.restarted == ["web0"]
+
+
+def test_workload_whose_pods_are_gone_is_not_restarted(server: ApiServer) -> None:
+    put_workloads(server, 2)
+    controllers = Controllers(server)
+    patched = server.patched
+
+    def scale_the_other_down(changed: Json) -> None:
+        patched(changed)
+        del server.objects["pods", "shop", "web1-1-1"]
+
+    server.patched = scale_the_other_down
+    assert states(roll(server)) == {"web0": State.READY, "web1": State.UP_TO_DATE}
+    assert controllers.restarted == ["web0"]
+
+
+def test_restart_of_another_run_counts_against_the_budget(server: ApiServer) -> None:
+    put_workloads(server, 3)
+    controllers = Controllers(server, looks=2)
+    found = server.objects["deployments", "shop", "web2"]
+    found["spec"]["template"] = {"metadata": {"annotations": {annotation_for("s"): "bcdfghjklm"}}}
+    reports: list[tuple[str, State]] = []
+
+    def report(progress: Progress) -> None:
+        if progress.state in {State.RESTARTING, State.READY}:
+            reports.append((progress.ref.name, progress.state))
+
+    roll(server, planned=lambda _: controllers.restart("web2"), report=report)
+    assert reports[:3] == [("web2", State.RESTARTING), ("web2", State.READY), ("web0", State.RESTARTING)]
+    assert controllers.restarted == ["web0", "web1"]

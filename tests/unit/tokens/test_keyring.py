@@ -103,6 +103,7 @@ SHORT = b"marker-too-short-to-be-a-secret"
         (b'{"kty":"oct","k":"c2hvcnQ"}', None, "HS256 needs 32 or more"),
         (b'{"kty":"oct","k":"!!"}', None, "HS256 needs 32 or more|malformed"),
         (b"{", None, "begins as JSON and is none"),
+        (b'{"a":' * 40_000, None, "begins as JSON and is none"),
         (b"{}", None, "malformed"),
         (b'{"keys":[]}', None, "not a list of keys"),
         (b'{"keys":7}', None, "not a list of keys"),

@@ -69,6 +69,7 @@ GOOD = {key: base64.b64decode(value) for key, value in keyring.write(EMPTY, RING
         ({"previous.crt": Issuer().pem}, "previous.crt holds the certificate of an authority that is not ours"),
         ({"state.json": b""}, "state.json cannot be read"),
         ({"state.json": b"{}"}, "state.json cannot be read"),
+        ({"state.json": b'{"x":' * 100_000}, "state.json cannot be read"),
         ({"state.json": b'{"settleSeconds": -1, "leafLifetimeSeconds": 1}'}, "state.json cannot be read"),
         ({"state.json": b'{"settleSeconds": 1e99, "leafLifetimeSeconds": 1}'}, "state.json cannot be read"),
     ],

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from injector.kube.denials import clean, denied, guarded, is_denial, values_of
+from injector.kube.api_messages import clean, denied, guarded, is_denial, values_of
 
 TOKEN = "Zk3q9vLw2Xy7Tt5Rr1Pp"
 VALUE = base64.b64encode(TOKEN.encode()).decode()

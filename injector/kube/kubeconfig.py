@@ -1,0 +1,132 @@
+"""Ways to a cluster: the ServiceAccount of a Pod, or a kubeconfig as kubectl reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubernetes.aio import config
+from kubernetes.aio.client import Configuration
+
+from injector.kube import api_messages
+from injector.kube.errors import KubeconfigError, UnknownContextError
+from injector.kube.oidc import Loader
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from typing import TypeAlias
+
+    from injector.kube.resources import Object
+
+    # How the API server is reached, and what reads the credentials in it again.
+    Access: TypeAlias = tuple[Configuration, Callable[[], Awaitable[None]]]
+
+
+async def in_cluster() -> Access:
+    """Speak as the Pod's ServiceAccount.
+
+    Raises:
+        KubeconfigError: This is no Pod, or it has no token mounted.
+    """
+    configuration = Configuration()
+
+    async def load() -> None:
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call] # as in close
+
+    try:
+        await load()
+    except (config.ConfigException, OSError) as error:
+        raise KubeconfigError("reach the cluster as its Pod", why=str(error)) from None
+    # The official client reads the token anew each minute of the wall clock, so not while that was set back.
+    return configuration, load
+
+
+async def from_file(path: str | None = None, context: str | None = None) -> Access:
+    """Speak as a kubeconfig says; by default the one that kubectl would take.
+
+    Raises:
+        KubeconfigError: There is none, it is malformed, or it names no such context.
+    """
+    configuration = Configuration()
+
+    async def load() -> None:
+        with _complaints() as complaints:
+            merged = config.kube_config.KubeConfigMerger(_place(path)).config  # type: ignore[no-untyped-call] # as in close
+            loader = Loader(config_dict=merged, config_base_path=None, active_context=context)  # type: ignore[no-untyped-call]
+            await loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
+        if complaints:  # the official client would go on without credentials
+            raise config.ConfigException(f"its credential plugin does not work: {api_messages.masked(complaints[0])}")
+
+    doing = f"read the kubeconfig{f' {path}' if path else ''}"
+    if missing := _missing(path):
+        # Said here, for the official client writes a line of its own to stderr.
+        raise KubeconfigError(doing, why=f"there is no file {missing}")
+    known, current = _contexts(path)
+    wanted = context or current
+    if known and wanted not in known:
+        why = f"it has no context {wanted}" if wanted else "it names no current context"
+        raise UnknownContextError(doing, why, known)
+    try:
+        await load()
+    except Exception as error:  # noqa: BLE001 - YAML, base64, PEM, plugins: a kubeconfig fails in many ways
+        # Words of a parser may quote the file, which holds credentials.
+        why = str(error) if isinstance(error, config.ConfigException) else "it is no kubeconfig"
+        raise KubeconfigError(doing, why=why) from None
+    return configuration, load
+
+
+def default_namespace(path: str | None = None, context: str | None = None) -> str:
+    """The namespace that a kubeconfig's context names, `default` where it names none.
+
+    Raises:
+        KubeconfigError: There is no kubeconfig, or no such context.
+    """
+    doing = f"read the namespace of the kubeconfig{f' {path}' if path else ''}"
+    if missing := _missing(path):
+        raise KubeconfigError(doing, why=f"there is no file {missing}")
+    try:
+        known, current = _contexts(path)
+        return str(known[context or current]["context"].get("namespace") or "default")
+    except Exception:  # noqa: BLE001 - as in `from_file`
+        raise KubeconfigError(doing) from None
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What the official client would write to a log of its own, and pass over: a credential plugin that fails."""
+    told: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign] # for one call
+    log = logging.getLogger(config.kube_config.__name__)
+    propagates, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield told
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagates
+
+
+def _contexts(path: str | None) -> tuple[dict[str, Object], str]:
+    """A kubeconfig's contexts by name, and the current one's name; none when it cannot be read."""
+    try:
+        told = config.kube_config.KubeConfigMerger(_place(path)).config.value  # type: ignore[no-untyped-call] # as in close
+        contexts = {str(one["name"]): one.value for one in told.get("contexts") or ()}
+        return contexts, str(told.get("current-context") or "")
+    except Exception:  # noqa: BLE001 - as in `from_file`, which says what is wrong
+        return {}, ""
+
+
+def _place(path: str | None) -> str:
+    """Where a kubeconfig is, as the official client takes it: several files are parted as in KUBECONFIG."""
+    return str(Path(path or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser())
+
+
+def _missing(path: str | None) -> str:
+    """Where kubectl would look for a kubeconfig, when none of those files is there; else nothing."""
+    named = path or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    places = [Path(place).expanduser() for place in named.split(os.pathsep) if place]
+    return "" if any(place.is_file() for place in places) else " or ".join(map(str, places))
