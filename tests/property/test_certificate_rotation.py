@@ -12,7 +12,8 @@ from injector.core import names
 from injector.kube.resources import SECRETS
 from injector.webhook.certs import rotation
 from injector.webhook.certs.rotation import Phase
-from tests.unit.webhook.certs.world import CONFIGURATIONS, SETTLE, Outcome, Replica, World, settle
+from tests.fake_cluster.client import Outcome
+from tests.unit.webhook.certs.world import CONFIGURATIONS, SETTLE, Replica, World, settle
 
 if TYPE_CHECKING:
     from hypothesis.stateful import MultipleResults
@@ -79,7 +80,7 @@ class Rotation(RuleBasedStateMachine):
 
     @rule()
     def ask(self) -> None:
-        secret = self.world.objects[SECRETS]
+        secret = self.world.existing(SECRETS)
         secret["metadata"]["annotations"] = {names.ROTATE_CA: "now"}
         self.world.put(SECRETS, secret)
 

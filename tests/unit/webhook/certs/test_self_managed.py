@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import logging
 import random
 import ssl
@@ -23,13 +22,15 @@ from injector.webhook.certs.pair import server_context
 from injector.webhook.certs.rotation import Phase
 from injector.webhook.certs.self_managed import SelfManaged
 from injector.webhook.health import Health, certificate_check
+from tests.fake_cluster.client import Outcome, StoreApi, call_of
 from tests.unit.kube.warped import run_warped
-from tests.unit.webhook.certs.world import BEGINNING, LEAF, SETTINGS, Api, Outcome, Replica, World
+from tests.unit.webhook.certs.world import BEGINNING, LEAF, SETTINGS, Replica, World
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from injector.kube.resources import Resource
+    from injector.kube.transport import Request
 
 
 def started(count: int = 1) -> tuple[World, list[Replica]]:
@@ -58,7 +59,7 @@ def test_one_turn_after_another_makes_a_replica_ready() -> None:
 
 def test_before_there_is_an_authority_a_replica_is_not_ready_and_says_why() -> None:
     world = World()
-    del world.objects[SECRETS]
+    world.delete(SECRETS)
     replica = Replica(world, 0)
     replica.turn()
     ready, checks = Health({"certificate": certificate_check(replica.managed)}).ready()
@@ -77,10 +78,10 @@ def test_a_configuration_that_only_warns_may_be_missing_or_without_an_entry_of_o
 ) -> None:
     world = World()
     if webhooks is None:
-        del world.objects[VALIDATING_WEBHOOKS]
+        world.delete(VALIDATING_WEBHOOKS)
     else:
-        world.objects[VALIDATING_WEBHOOKS]["webhooks"] = webhooks
-    before = copy.deepcopy(world.objects.get(VALIDATING_WEBHOOKS))
+        world.change(VALIDATING_WEBHOOKS, webhooks=webhooks)
+    before = world.get(VALIDATING_WEBHOOKS)
     replica = Replica(world, 0)
     for _ in range(3):
         replica.turn()
@@ -91,14 +92,14 @@ def test_a_configuration_that_only_warns_may_be_missing_or_without_an_entry_of_o
         world.seconds += 3600
         replica.turn()
     assert replica.metrics.ca_steps["prune"] == 1
-    assert world.objects.get(VALIDATING_WEBHOOKS) == before
+    assert world.get(VALIDATING_WEBHOOKS) == before
 
 
 @pytest.mark.parametrize("webhooks", [None, [], [{"name": "other.example.com", "clientConfig": {}}]])
 def test_without_an_entry_that_mutates_a_replica_is_not_ready_and_says_why(webhooks: list[Any] | None) -> None:
     world = World()
-    whole = copy.deepcopy(world.objects[MUTATING_WEBHOOKS])
-    world.objects[MUTATING_WEBHOOKS]["webhooks"] = webhooks
+    whole = world.existing(MUTATING_WEBHOOKS)
+    world.change(MUTATING_WEBHOOKS, webhooks=webhooks)
     replica = Replica(world, 0)
     for _ in range(3):
         replica.turn()
@@ -132,7 +133,7 @@ def test_a_replica_without_memory_leaves_an_emptied_secret_to_those_who_have_one
     world, (old,) = started()
     before = world.ring()
     new = Replica(world, 1)
-    world.put(SECRETS, {**world.objects[SECRETS], "data": {}})
+    world.change(SECRETS, data={})
     new.turn()
     assert world.ring() is None
     old.turn()
@@ -145,7 +146,7 @@ def test_a_replica_without_memory_fills_an_emptied_secret_when_nobody_else_does(
     before = old.issuer
     old.close()
     new = Replica(world, 1)
-    world.put(SECRETS, {**world.objects[SECRETS], "data": {}})
+    world.change(SECRETS, data={})
     new.turn()
     world.seconds += 4
     for _ in range(3):
@@ -158,7 +159,7 @@ def test_a_replica_without_memory_fills_an_emptied_secret_when_nobody_else_does(
 
 def test_without_its_secret_a_replica_adds_itself_to_a_bundle_and_takes_nobody_out() -> None:
     world, replicas = started(2)
-    del world.objects[SECRETS]
+    world.delete(SECRETS)
     world.blank(MUTATING_WEBHOOKS)
     for replica in replicas:
         replica.turn()
@@ -223,20 +224,20 @@ def test_an_answer_that_was_lost_is_no_second_authority() -> None:
 
 def test_a_rotation_that_is_asked_for_happens_once() -> None:
     world, replicas = started(2)
-    secret = world.objects[SECRETS]
+    secret = world.existing(SECRETS)
     secret["metadata"]["annotations"] = {names.ROTATE_CA: "now", "other": "stays"}
     world.put(SECRETS, secret)
     for _ in range(40):
         world.seconds += 3600
         for replica in replicas:
             replica.turn()
-    assert world.objects[SECRETS]["metadata"]["annotations"] == {"other": "stays"}
+    assert world.existing(SECRETS)["metadata"]["annotations"] == {"other": "stays"}
     for step in ("add", "seen", "promote", "prune"):
         assert sum(replica.metrics.ca_steps[step] for replica in replicas) == 1
 
 
 def ask_for_rotation(world: World) -> None:
-    secret = world.objects[SECRETS]
+    secret = world.existing(SECRETS)
     secret["metadata"]["annotations"] = {names.ROTATE_CA: "now"}
     world.put(SECRETS, secret)
 
@@ -311,50 +312,22 @@ def test_a_replica_that_is_late_cannot_put_an_older_bundle_in_place_of_a_newer_o
 # --- `run` ---
 
 
-class Instant(Api):
-    """Calls that are answered at once; a watch that says nothing."""
-
-    async def _call(self, verb: str, resource: Resource, effect: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        problem = self.world.problem(verb, resource)
-        if problem is not None:
-            raise problem
-        return effect()
-
-    async def watch(
-        self, _resource: Resource, _namespace: str | None = None, *, resource_version: str, field_selector: str = ""
-    ) -> AsyncGenerator[dict[str, Any], None]:
-        assert resource_version
-        assert field_selector
-        await asyncio.sleep(270)
-        for _ in range(0):
-            yield {}
-
-
 async def _at_once(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what the function returns
     return function(*arguments)
 
 
-class Hanging(Instant):
-    """Calls of which some get no answer from some moment on, and so end when they are given up."""
+class Hanging(StoreApi):
+    """Some calls get no answer from some moment on, and end when the client gives them up."""
 
     def __init__(self, world: World, hangs: set[tuple[str, Resource]]) -> None:
-        super().__init__(world)
+        super().__init__(world.store, world.problem_of)
         self.hangs = hangs
 
-    async def get(
-        self, resource: Resource, name: str, namespace: str | None = None, *, timeout_seconds: float = 30.0
-    ) -> dict[str, Any]:
-        await self._hang("get", resource, timeout_seconds)
-        return await super().get(resource, name, namespace)
-
-    async def replace(self, resource: Resource, body: dict[str, Any], namespace: str | None = None) -> dict[str, Any]:
-        await self._hang("update", resource, 30.0)
-        return await super().replace(resource, body, namespace)
-
-    async def _hang(self, verb: str, resource: Resource, seconds: float) -> None:
-        if (verb, resource) in self.hangs:
-            await asyncio.sleep(seconds)
-            raise UnavailableError(f"{verb} {resource.plural}")
+    async def send(self, request: Request) -> dict[str, Any]:
+        if call_of(request) in self.hangs:
+            await asyncio.sleep(request.timeout_seconds)
+            raise UnavailableError(request.doing)
+        return await super().send(request)
 
 
 SHORT = SETTINGS.model_copy(update={"leaf_lifetime": timedelta(seconds=60)})
@@ -365,7 +338,7 @@ def run_for(
     world: World,
     failures: list[Exception],
     *,
-    api: Api | None = None,
+    api: StoreApi | None = None,
     story: Callable[[OwnObjects], Awaitable[None]] | None = None,
 ) -> SelfManaged:
     """Run a replica for so long; the first ways to the cluster fail as listed. `story` is what happens then."""
@@ -381,7 +354,7 @@ def run_for(
             if failures:
                 raise failures.pop(0)
             objects = OwnObjects(
-                api or Instant(world),
+                api or StoreApi(world.store, world.problem_of),
                 namespace="dapr",
                 secret_name="ca",
                 configuration_name="hooks",
@@ -425,11 +398,11 @@ def test_a_bundle_is_healed_at_once_whatever_hangs_of_the_secret(hangs: set[tupl
     async def story(objects: OwnObjects) -> None:
         api.hangs |= hangs
         ask_for_rotation(world)  # a step of the Secret is due, too, and takes half a minute to fail
-        objects.secret.saw(copy.deepcopy(world.objects[SECRETS]))
+        objects.secret.saw(world.get(SECRETS))
         await asyncio.sleep(0.5)
         for resource, reflector in zip((MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS), objects.configurations, strict=True):
             world.blank(resource)
-            reflector.saw(copy.deepcopy(world.objects[resource]))
+            reflector.saw(world.get(resource))
         await asyncio.sleep(4.9)
         assert [
             bool(world.registration(each).entries[0].anchors) for each in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
@@ -449,7 +422,7 @@ def test_a_leaf_is_renewed_while_bundles_cannot_be_read() -> None:
         api.hangs |= {("get", MUTATING_WEBHOOKS), ("get", VALIDATING_WEBHOOKS)}
         for resource, reflector in zip((MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS), objects.configurations, strict=True):
             world.blank(resource)
-            reflector.saw(copy.deepcopy(world.objects[resource]))
+            reflector.saw(world.get(resource))
         await asyncio.sleep(5)
 
     # Two thirds of its minute pass while the reads hang.

@@ -1,33 +1,29 @@
-"""An API server of dictionaries and replicas that are driven one call at a time.
-
-Every call stops before it takes effect, and goes on when the test says how: with its effect and its answer, without
-either, or with its effect and without its answer. So any interleaving of any number of replicas can be had, again and
-again the same, without a clock and without an event loop.
-"""
+"""Replicas that are driven one call at a time (`tests.fake_cluster.client`), and the objects that they share."""
 
 from __future__ import annotations
 
 import copy
-import itertools
 import random
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.config import Settings
-from injector.kube.errors import ConflictError, KubeError, NotFoundError, UnavailableError
-from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS, Resource
+from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
 from injector.telemetry import Metrics
 from injector.webhook.certs import keyring, registration
 from injector.webhook.certs.objects import OwnObjects
 from injector.webhook.certs.pair import server_context
 from injector.webhook.certs.self_managed import SelfManaged
+from tests.fake_cluster.client import Outcome, SteppedApi, Stop
+from tests.fake_cluster.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
+    from injector.kube.errors import KubeError
+    from injector.kube.resources import Resource
     from injector.kube.watch import ObjectWatch
     from injector.webhook.certs.keyring import Keyring
     from injector.webhook.certs.registration import Registration
@@ -38,21 +34,9 @@ LEAF: Final = timedelta(hours=24)
 SETTLE: Final = timedelta(minutes=5)
 CA: Final = timedelta(days=30)
 CONFIGURATIONS: Final = (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
-
-
-class Outcome(Enum):
-    """How a call ends."""
-
-    ANSWERED = auto()
-    LOST = auto()  # it never arrived
-    UNHEARD = auto()  # it took effect, and its answer was lost
-
-
-class _Stop:
-    """Waits for the test to say how a call ends."""
-
-    def __await__(self) -> Generator[None, Outcome, Outcome]:
-        return (yield)
+KEYS: Final = {SECRETS: (SECRETS.plural, "dapr", "ca")} | {
+    resource: (resource.plural, "", "hooks") for resource in CONFIGURATIONS
+}
 
 
 @dataclass(frozen=True)
@@ -64,25 +48,22 @@ class Written:
     ends: datetime
 
 
-@dataclass
 class World:
-    """The objects, and the time that everybody shares, in seconds since BEGINNING."""
+    """The objects in a store, and the time that all replicas share, in seconds since BEGINNING."""
 
-    seconds: float = 0.0
-    objects: dict[Resource, Object] = field(default_factory=dict)
-    # Every bundle that was ours, by configuration.
-    bundles: dict[Resource, list[Written]] = field(default_factory=dict)
-    problem: Callable[[str, Resource], KubeError | None] = lambda _verb, _resource: None  # rights that are missing
-    versions: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.store = Store(patched=self._patched)
+        # Every bundle of ours, by configuration.
+        self.bundles: dict[Resource, list[Written]] = {resource: [] for resource in CONFIGURATIONS}
+        # A missing right, for example.
+        self.problem: Callable[[str, Resource], KubeError | None] = lambda _verb, _resource: None
         self.put(SECRETS, {"metadata": {"name": "ca", "namespace": "dapr", "uid": "s"}, "data": {}})
         entries = {
             MUTATING_WEBHOOKS: ("inject.dapr-token-injector.svc", "default.dapr-token-injector.svc"),
             VALIDATING_WEBHOOKS: ("warn.dapr-token-injector.svc",),
         }
         for resource, names in entries.items():
-            self.bundles[resource] = []
             webhooks = [{"name": name, "clientConfig": {}} for name in names]
             self.put(resource, {"metadata": {"name": "hooks", "uid": resource.plural}, "webhooks": webhooks})
 
@@ -90,107 +71,49 @@ class World:
     def now(self) -> datetime:
         return BEGINNING + timedelta(seconds=self.seconds)
 
-    def put(self, resource: Resource, item: Object) -> Object:
+    def get(self, resource: Resource) -> Object | None:
+        """A copy of the object of a kind."""
+        return copy.deepcopy(self.store.objects.get(KEYS[resource]))
+
+    def put(self, resource: Resource, item: Object) -> None:
         """Store an object under a new version."""
-        stored = copy.deepcopy(item)
-        stored["metadata"]["resourceVersion"] = str(next(self.versions))
-        self.objects[resource] = stored
-        return copy.deepcopy(stored)
+        self.store.put(resource.plural, copy.deepcopy(item))
+
+    def delete(self, resource: Resource) -> None:
+        """Remove the object of a kind."""
+        self.store.remove(*KEYS[resource])
+
+    def change(self, resource: Resource, **fields: object) -> None:
+        """Set fields of the object of a kind, as another controller could."""
+        self.put(resource, {**self.existing(resource), **fields})
+
+    def existing(self, resource: Resource) -> Object:
+        """A copy of the object of a kind, which must exist."""
+        found = self.get(resource)
+        assert found is not None
+        return found
+
+    def problem_of(self, verb: str, resource: Resource) -> KubeError | None:
+        """The fault of a call; `problem` may change while replicas run."""
+        return self.problem(verb, resource)
 
     def ring(self) -> Keyring | None:
-        return keyring.read(self.objects[SECRETS])
+        return keyring.read(self.existing(SECRETS))
 
     def registration(self, resource: Resource) -> Registration:
-        return registration.read(self.objects[resource])
+        return registration.read(self.existing(resource))
 
     def blank(self, resource: Resource) -> None:
-        """What somebody else may do."""
-        item = copy.deepcopy(self.objects[resource])
-        for entry in item["webhooks"]:
-            entry["clientConfig"] = {}
-        self.put(resource, item)
+        """Remove the bundles, as another controller could."""
+        webhooks = self.existing(resource)["webhooks"]
+        self.change(resource, webhooks=[{**entry, "clientConfig": {}} for entry in webhooks])
 
-
-@dataclass
-class Api:
-    """The calls of one replica."""
-
-    world: World
-    skew_seconds: float = 0.0
-
-    async def get(
-        self, resource: Resource, name: str, _namespace: str | None = None, *, timeout_seconds: float = 30.0
-    ) -> Object:
-        assert timeout_seconds > 0
-
-        def read() -> Object:
-            if resource not in self.world.objects:
-                raise NotFoundError(f"get {resource.plural}/{name}")
-            return copy.deepcopy(self.world.objects[resource])
-
-        return await self._call("get", resource, read)
-
-    async def replace(self, resource: Resource, body: Object, _namespace: str | None = None) -> Object:
-        def write() -> Object:
-            self._check("update", resource, body)
-            return self.world.put(resource, body)
-
-        return await self._call("update", resource, write)
-
-    async def apply(
-        self,
-        resource: Resource,
-        _name: str,
-        body: Object,
-        _namespace: str | None = None,
-        *,
-        manager: str = "",
-        timeout_seconds: float = 30.0,
-    ) -> Object:
-        assert timeout_seconds > 0
-        assert manager == "dapr-token-injector-ca-bundle"
-
-        def write() -> Object:
-            self._check("patch", resource, body)
-            item = copy.deepcopy(self.world.objects[resource])
-            bundles = {entry["name"]: entry["clientConfig"]["caBundle"] for entry in body["webhooks"]}
-            for entry in item["webhooks"]:
-                entry["clientConfig"]["caBundle"] = bundles[entry["name"]]
-            if item == self.world.objects[resource]:
-                return item
-            written = self.world.put(resource, item)
-            anchors = registration.read(written).entries[0].anchors
-            self.world.bundles[resource].append(
-                Written(self.world.seconds, frozenset(a.fingerprint for a in anchors), max(a.expires for a in anchors))
-            )
-            return written
-
-        return await self._call("patch", resource, write)
-
-    def watch(
-        self, resource: Resource, _namespace: str | None = None, *, resource_version: str, field_selector: str = ""
-    ) -> AsyncGenerator[Object, None]:
-        raise AssertionError(f"the test brings copies up to date: {resource}, {resource_version}, {field_selector}")
-
-    def _check(self, verb: str, resource: Resource, body: Object) -> None:
-        found = self.world.objects.get(resource)
-        if found is None:
-            raise ConflictError(f"{verb} {resource.plural}")
-        for key in ("uid", "resourceVersion"):
-            if body["metadata"][key] != found["metadata"][key]:
-                raise ConflictError(f"{verb} {resource.plural}")
-
-    async def _call(self, verb: str, resource: Resource, effect: Callable[[], Object]) -> Object:
-        outcome = await _Stop()
-        if outcome is Outcome.LOST:
-            raise UnavailableError(f"{verb} {resource.plural}")
-        problem = self.world.problem(verb, resource)
-        if problem is not None:
-            raise problem
-        answer = effect()
-        if outcome is Outcome.UNHEARD:
-            raise UnavailableError(f"{verb} {resource.plural}")
-        return answer
+    def _patched(self, written: Object) -> None:
+        resource = next(one for one in CONFIGURATIONS if one.kind == written["kind"])
+        anchors = registration.read(written).entries[0].anchors
+        self.bundles[resource].append(
+            Written(self.seconds, frozenset(a.fingerprint for a in anchors), max(a.expires for a in anchors))
+        )
 
 
 async def _at_once(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what the function returns
@@ -208,7 +131,7 @@ class Interleaved:
         running = [each for each in running if _goes_on(each, None)]
         try:
             while running:
-                outcome = await _Stop()
+                outcome = await Stop()
                 chosen = self._rng.choice(running)
                 if not _goes_on(chosen, outcome):
                     running.remove(chosen)
@@ -252,7 +175,7 @@ class Replica:
 
     def restart(self) -> None:
         """Forget everything, as a process that is killed."""
-        self.api = Api(self.world)
+        self.api = SteppedApi(self.world.store, self.world.problem_of)
         self.objects = OwnObjects(
             self.api,
             namespace="dapr",
@@ -277,8 +200,7 @@ class Replica:
 
     def hear(self, resource: Resource) -> None:
         """Bring one copy up to date, as a watch does."""
-        item = self.world.objects.get(resource)
-        self._copy(resource).saw(copy.deepcopy(item))
+        self._copy(resource).saw(self.world.get(resource))
 
     def _copy(self, resource: Resource) -> ObjectWatch:
         copies = (self.objects.secret, *self.objects.configurations)
