@@ -1,9 +1,9 @@
-"""Shows what dapr-token-injector does: first one answer of the webhook, then a Pod on a real API server.
+"""Demonstrate dapr-token-injector: first one response of the webhook, then a Pod on a real API server.
 
 Run it as `python deploy/demo/demo.py`. The first part takes seconds. The second needs a control plane: it
-is built with Go (once, a quarter of an hour), or taken from KUBEBUILDER_ASSETS, or it is a cluster of yours
-(`tests/controlplane/target.py` says how, kind included). KEEP=1 leaves everything up until Ctrl-C. Nothing
-of it outlives this process.
+is built with Go (once, a quarter of an hour), or taken from KUBEBUILDER_ASSETS, or it is your own cluster
+(see `tests/controlplane/target.py`, also for kind). With KEEP=1 everything runs until Ctrl-C. At the end
+the demo removes everything that it created.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ STYLES = {"+": "green", "-": "red"}
 
 
 def main() -> int:
-    """Run the demo; return 0, 130 after Ctrl-C, or 3 when something it needs could not be had."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as after Ctrl-C
+    """Run the demo; return 0, 130 after Ctrl-C, or 3 if a prerequisite is missing."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     console = Console(highlight=False, soft_wrap=True)
     try:
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(temporary_folder())
-            with step(console, "Starting the webhook, with a certificate made for it"):
+            with step(console, "Starting the webhook with a new certificate"):
                 webhook = Webhook.start(WebhookSettings(folder, host=webhook_host()))
                 stack.enter_context(webhook.process)
             show_answer(console, webhook, load("pod.yaml"))
@@ -72,23 +72,23 @@ def main() -> int:
 
 def show_answer(console: Console, webhook: Webhook, pod: Json) -> None:
     """Post one review as the API server does, and show the Pod before and after."""
-    with step(console, "Asking it about deploy/demo/pod.yaml, as an API server does"):
+    with step(console, "Sending deploy/demo/pod.yaml to it, as an API server does"):
         response = post_review(webhook, pod)
     if not response["allowed"]:
-        raise HarnessError(f"the webhook refused the example: {response['status']['message']}")
+        raise HarnessError(f"the webhook denied the example: {response['status']['message']}")
     patch = json.loads(base64.b64decode(response["patch"]))
     show_diff(console, "The Pod, before and after", pod, jsonpatch.apply_patch(pod, patch))
 
 
 def show_on_cluster(console: Console, webhook: Webhook) -> None:
-    """Apply the Deployment on a real API server and show the Pod that came of it."""
+    """Apply the Deployment on a real API server and show its Pod."""
     heading(console, "The same on a real API server")
 
     def report(line: str) -> None:
         console.print(f"  {line}")
 
     with contextlib.ExitStack() as stack:
-        with step(console, "Bringing up a control plane (the first time its programs are built)"):
+        with step(console, "Starting a control plane (the first run builds its programs)"):
             cluster = stack.enter_context(open_cluster(report))
         kubectl = stack.enter_context(namespace(cluster))
         with step(console, "Registering the webhook"):
@@ -97,16 +97,16 @@ def show_on_cluster(console: Console, webhook: Webhook) -> None:
         with step(console, "Applying deploy/demo/deployment.yaml"):
             pod = applied(kubectl, deployment)
         template = deployment["spec"]["template"]
-        title = "The Deployment's template, and the Pod made of it (without what Kubernetes itself fills in)"
+        title = "The Deployment's template, and its Pod (without the defaults of Kubernetes)"
         show_diff(console, title, template, only_like(template, pod))
         if os.environ.get("KEEP") == "1":
             keep(console, kubectl, webhook)
 
 
 def keep(console: Console, kubectl: Kubectl, webhook: Webhook) -> None:
-    """Say how to look around, and wait until Ctrl-C."""
+    """Print commands for looking around, and wait until Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt):
-        heading(console, "Everything stays up until Ctrl-C")
+        heading(console, "Everything runs until Ctrl-C")
         console.print(f"  export KUBECONFIG={kubectl.kubeconfig}")
         console.print(f"  {kubectl.binary} --namespace {kubectl.namespace} get pods -o yaml")
         console.print(f"  {kubectl.binary} get mutatingwebhookconfigurations -o yaml")
@@ -137,7 +137,7 @@ def post_review(webhook: Webhook, pod: Json) -> Json:
 
 @contextlib.contextmanager
 def namespace(cluster: Cluster) -> Iterator[Kubectl]:
-    """Yield kubectl in a new namespace that goes with the demo."""
+    """Yield kubectl in a new namespace, which is deleted at the end."""
     name = f"token-injector-demo-{secrets.token_hex(4)}"
     cluster.kubectl.run("create", "namespace", name)
     try:
@@ -173,7 +173,7 @@ def applied(kubectl: Kubectl, deployment: Json) -> Json:
 
 
 def only_like(template: Any, actual: Any) -> Any:  # noqa: ANN401  any JSON
-    """Return of `actual` what the template has too, or a webhook may have added, in the template's order."""
+    """The parts of `actual` that the template has or a webhook may have added, in the template's order."""
     if isinstance(template, dict) and isinstance(actual, dict):
         kept = {key: only_like(template[key], actual[key]) for key in template if key in actual}
         return kept | {key: value for key, value in actual.items() if key not in template and may_be_ours(key)}
@@ -184,14 +184,14 @@ def only_like(template: Any, actual: Any) -> Any:  # noqa: ANN401  any JSON
 
 
 def may_be_ours(key: str) -> bool:
-    """Whether a webhook may have added the key; whatever else a template lacks was filled in by Kubernetes."""
+    """Whether a webhook may have added the key. Kubernetes adds all other keys that a template lacks."""
     return key == "env" or key.startswith("dapr-token-injector/")
 
 
 def show_diff(console: Console, title: str, before: Json, after: Json) -> None:
-    """Print the second object whole, with what differs from the first marked and coloured."""
+    """Print the complete second object, with the differences from the first marked and coloured."""
     heading(console, title)
-    # As much context as there is: the reader sees the whole object. The first three lines are the diff's header.
+    # All lines as context, to show the complete object. The first three lines are the diff's header.
     lines = difflib.unified_diff(to_yaml(before).splitlines(), to_yaml(after).splitlines(), lineterm="", n=sys.maxsize)
     body = list(lines)[3:]
     for line in body:
@@ -206,9 +206,9 @@ def heading(console: Console, title: str) -> None:
 
 @contextlib.contextmanager
 def step(console: Console, what: str) -> Iterator[None]:
-    """Say what is being done, and afterwards how long it took."""
+    """Print the step, and its duration at the end."""
     started = time.monotonic()
-    if not console.is_terminal:  # where there is no spinner
+    if not console.is_terminal:  # no spinner
         console.print(f"{what} ...")
     with console.status(what):
         yield

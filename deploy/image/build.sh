@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Build the image with docker, podman or buildah, whichever is there first: build.sh [NAME:TAG]
-# BASE=... names another base image; ENGINE=... chooses among several engines.
+# Build the image with the first of docker, podman or buildah that is installed: build.sh [NAME:TAG]
+# BASE=... sets another base image; ENGINE=... selects one of several engines.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

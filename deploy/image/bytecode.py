@@ -1,6 +1,6 @@
-"""Compile what the program imports, our own modules and everybody else's, into PYTHONPYCACHEPREFIX.
+"""Compile all imported modules, of this project and its dependencies, into PYTHONPYCACHEPREFIX.
 
-Run by the Dockerfile with the image's own interpreter. What is never imported costs the image no bytes.
+The Dockerfile runs this with the image's own interpreter. Modules that are never imported are not compiled.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import sys
 
 import injector
 
-# The sources never change afterwards, so nothing compares them again.
+# The sources never change afterwards, so Python need not compare them.
 UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 
 def main() -> None:
-    """Import every module of ours, then compile all that came with them."""
+    """Import every module of this project, then compile all loaded modules."""
     for module in pkgutil.walk_packages(injector.__path__, "injector."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)

@@ -293,7 +293,7 @@ def test_lives_that_the_chart_takes_are_taken_by_the_program(render: Render, lea
 
 def test_without_replicas_the_field_is_left_to_an_autoscaler(render: Render, notes: Callable[..., str]) -> None:
     assert "replicas" not in only(render(*sets("replicas=null")), "Deployment")["spec"]
-    assert "as many replicas as an autoscaler says" in notes(*sets("replicas=null"))
+    assert "as many replicas as the autoscaler sets" in notes(*sets("replicas=null"))
 
 
 def test_digest_wins_over_the_tag(render: Render) -> None:

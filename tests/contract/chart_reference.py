@@ -25,21 +25,23 @@ _TYPES: Final = {bool: "boolean", int: "integer", str: "string", list: "array", 
 
 
 _INTRODUCTION: Final = """\
-Installs the admission webhook that gives every Dapr sidecar its API token. Kubernetes 1.30 or newer; no cert-manager
-needed. How to install, upgrade and remove it, and which values fit which cluster:
-[docs/how-to/install.md](../../docs/how-to/install.md).
+This page lists every value of the chart and its alerts. The chart installs the admission webhook that
+gives every Dapr sidecar its API token. It needs Kubernetes 1.30 or newer and does not need
+cert-manager. [Install](../../docs/how-to/install.md) describes the installation and the values for
+different clusters.
 
 ```console
 $ helm install dapr-token-injector charts/dapr-token-injector -n dapr-token-injector --create-namespace
 ```
 
-Names are fixed: a cluster has one installation, and documentation, alerts and the rights on two named webhook
-configurations rely on them. Values that contradict each other are refused with a sentence; unknown ones, too."""
+Names are fixed: a cluster has one installation, and documentation, alerts and the permissions on two
+named webhook configurations depend on the names. The chart rejects contradicting and unknown values
+with a message."""
 _PROFILES: Final = """\
 ## Profiles
 
-`profiles/safe.yaml` looks before it acts: shadow mode, `failurePolicy: Ignore`, a guard that only writes into the audit
-log. `profiles/strict.yaml` refuses every sidecar without a token. Use one with `--values`."""
+`profiles/safe.yaml` changes nothing: shadow mode, `failurePolicy: Ignore`, and a guard that only writes
+to the audit log. `profiles/strict.yaml` denies every sidecar without a token. Use one with `--values`."""
 
 
 @dataclass(frozen=True, slots=True)

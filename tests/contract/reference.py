@@ -36,7 +36,7 @@ _MADE: Final = f"<!-- Made by {_COMMAND} from the code; do not edit. -->"
 
 
 def _folded(text: str) -> str:
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -51,13 +51,14 @@ def configuration() -> str:
         "# Configuration of `serve`",
         _MADE,
         _folded(
-            "Every flag is an environment variable, too; a flag wins over its variable, a variable over the default. "
-            "An empty variable counts as absent. Whatever is wrong with flags, variables, the policy file and the "
-            "certificate is told together, and the process ends with exit code 2."
+            "This page lists every flag of `serve`. Every flag is also an environment variable. A flag takes "
+            "precedence over its variable, and a variable over the default. An empty variable counts as absent. The "
+            "process reports all errors in flags, variables, the policy file and the certificate together, and exits "
+            "with 2."
         ),
         _folded(
-            "A Service called `dapr-token-injector` makes the kubelet set `DAPR_TOKEN_INJECTOR_PORT=tcp://...` in the "
-            "Pods of its namespace. A value of that shape is ignored."
+            "For a Service named `dapr-token-injector`, the kubelet sets `DAPR_TOKEN_INJECTOR_PORT=tcp://...` in the "
+            "Pods of its namespace. Values of this form are ignored."
         ),
     ]
     for group in Group:
@@ -79,11 +80,14 @@ def configuration() -> str:
     parts += [
         "## Signals",
         _table(
-            ("Signal", "What happens"),
+            ("Signal", "Effect"),
             (
-                ("SIGTERM", "Not ready at once; serves on with `Connection: close`, then stops. A second one ends it."),
-                ("SIGINT", "Stops without the wait."),
-                ("SIGHUP", "Looks at the certificate's files at once."),
+                (
+                    "SIGTERM",
+                    "Not ready at once; keeps serving with `Connection: close`, then stops. A second one ends it.",
+                ),
+                ("SIGINT", "Stops without waiting."),
+                ("SIGHUP", "Checks the certificate files at once."),
             ),
         ),
     ]
@@ -104,9 +108,9 @@ def metrics() -> str:
         "# Metrics",
         _MADE,
         _folded(
-            "At `/metrics` of the ops port, in Prometheus' text format or OpenMetrics. Every label is one of a fixed "
-            "set: no name out of a user's object ever becomes one. The process itself is told under "
-            "`dapr_token_injector_process_*`."
+            "This page lists every metric and every label value. They are served at `/metrics` of the ops port, in "
+            "Prometheus' text format or OpenMetrics. Label values come from fixed sets and never from a user's object. "
+            "Metrics of the process itself have the prefix `dapr_token_injector_process_`."
         ),
         _table(("Metric", "Type", "Labels", "Meaning"), rows),
         f"Buckets of the histogram, in seconds: {', '.join(f'{bound:g}' for bound in BUCKETS)}.",
@@ -142,18 +146,19 @@ def openapi() -> str:
         "# HTTP interface",
         _MADE,
         _folded(
-            "The whole description is served at `/openapi.json` on both ports, and with `--docs` as a page at `/docs`. "
-            "Its schemas of reviews are made from the types that decode them. The admission paths are answered on the "
-            "admission port only; health and metrics on the ops port only."
+            "This page lists the paths and their responses. The complete OpenAPI description is served at "
+            "`/openapi.json` on both ports, and with `--docs` as a page at `/docs`. The schemas of reviews are "
+            "generated from the types that decode them. The admission paths are served on the admission port only, "
+            "health and metrics on the ops port only."
         ),
-        _table(("Request", "What it does", "Answers"), rows),
-        "## Answers of the admission paths",
+        _table(("Request", "Purpose", "Responses"), rows),
+        "## Responses of the admission paths",
         _table(("Status", "Meaning"), ((status, told["description"]) for status, told in admission.items())),
         _folded(
-            'An error is JSON: `{"error": "<stable word>", "message": "<one sentence>"}`. The words are those of the '
-            "metric of errors, and `overloaded` for a 503."
+            'An error is JSON: `{"error": "<stable word>", "message": "<one sentence>"}`. The words are the values of '
+            "the label `error` of the error metric, and `overloaded` for a 503."
         ),
-        "## Sent by the server before a request is understood",
+        "## Errors before a request is parsed",
         _table(
             ("Status", "Error"),
             (("400", "`malformed-http`"), ("408", "`body-timeout`"), ("431", "`headers-too-large`")),

@@ -1,7 +1,7 @@
-"""`helm test`: asks the API server for a Pod, as a dry run, and looks at what the webhook made of it.
+"""`helm test`: send a Pod to the API server as a dry run, and check the webhook's changes.
 
-Runs in the webhook's own image, with nothing but the standard library. Ends with 0 when the Pod has its token, else
-with 1 and a sentence that says where to look.
+Runs in the webhook's own image and only uses the standard library. Exits with 0 if the Pod has its token, otherwise
+with 1 and a message that names the cause.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ MOST_SHOWN = 200  # characters of a redirect's target, which is text of an untru
 
 
 def main(env: Mapping[str, str]) -> int:
-    """Ask, look, tell; return the exit code."""
+    """Send the Pod, check it, print the result; return the exit code."""
     try:
         pod, warnings = dry_run(request(env), Path(env.get("CANARY_ACCOUNT", ACCOUNT)))
         trouble = findings(pod, warnings, env)
     except urllib.error.HTTPError as error:
-        warnings, trouble = [], told(error)
+        warnings, trouble = [], message_of(error)
     except (OSError, http.client.HTTPException) as error:
         warnings, trouble = [], f"the API server cannot be reached: {error}"
     for warning in warnings:
@@ -45,7 +45,7 @@ def main(env: Mapping[str, str]) -> int:
 
 
 def findings(pod: dict[str, Any], warnings: list[str], env: Mapping[str, str]) -> str:
-    """What is wrong with the Pod that came back; empty when nothing is."""
+    """The problem of the returned Pod; empty if there is none."""
     where = f"namespace {env['CANARY_NAMESPACE']}"
     if not is_ours(pod, env["CANARY_NAMESPACE"]):
         return "the answer is not the Pod that was sent; another server or a proxy may have sent it"
@@ -60,7 +60,7 @@ def findings(pod: dict[str, Any], warnings: list[str], env: Mapping[str, str]) -
 
 
 def is_ours(answer: Any, namespace: str) -> bool:  # noqa: ANN401 - JSON
-    """Whether an answer is the Pod: its kind, namespace and generated name. Admission may change all else."""
+    """Whether an answer is the Pod, by kind, namespace and generated name. Admission may change all other fields."""
     if not isinstance(answer, dict) or (answer.get("apiVersion"), answer.get("kind")) != ("v1", "Pod"):
         return False
     meta, containers = answer.get("metadata"), (answer.get("spec") or {}).get("containers")
@@ -69,7 +69,7 @@ def is_ours(answer: Any, namespace: str) -> bool:  # noqa: ANN401 - JSON
 
 
 def request(env: Mapping[str, str]) -> urllib.request.Request:
-    """The creation of a Pod that a namespace under Pod Security `restricted` and a ResourceQuota accepts, too."""
+    """The creation of a Pod that meets Pod Security `restricted` and a ResourceQuota."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -101,13 +101,13 @@ def request(env: Mapping[str, str]) -> urllib.request.Request:
 
 
 def server(env: Mapping[str, str]) -> str:
-    """The API server's URL, as every Pod is told it; an IPv6 address is bracketed."""
+    """The API server's URL from the Pod's environment; an IPv6 address is bracketed."""
     host = env["KUBERNETES_SERVICE_HOST"]
     return f"https://{f'[{host}]' if ':' in host else host}:{env['KUBERNETES_SERVICE_PORT']}"
 
 
 def opener(trust: ssl.SSLContext) -> urllib.request.OpenerDirector:
-    """A urllib opener without its handler of redirects, which would send the account's token to another server."""
+    """A urllib opener without its redirect handler, which would send the account's token to another server."""
     made = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -120,7 +120,7 @@ def opener(trust: ssl.SSLContext) -> urllib.request.OpenerDirector:
 
 
 def dry_run(asked: urllib.request.Request, account: Path) -> tuple[Any, list[str]]:
-    """The Pod as it would be, and the warnings about it; None instead of an answer that is not JSON."""
+    """The Pod as it would be created, and its warnings; None if the answer is not JSON."""
     asked.add_header("Authorization", f"Bearer {(account / 'token').read_text().strip()}")
     trust = ssl.create_default_context(cafile=str(account / "ca.crt"))
     with opener(trust).open(asked, timeout=TIMEOUT_SECONDS) as answer:
@@ -131,8 +131,8 @@ def dry_run(asked: urllib.request.Request, account: Path) -> tuple[Any, list[str
             return None, warnings
 
 
-def told(error: urllib.error.HTTPError) -> str:
-    """Why there is no Pod: the API server's own sentence, or where it would send us."""
+def message_of(error: urllib.error.HTTPError) -> str:
+    """Why there is no Pod: the API server's own message, or the target of a redirect."""
     if error.code // 100 == 3:  # noqa: PLR2004 - redirects
         target = redirect_target(error.headers.get("Location"), error.url or "")
         return f"the API server redirects {target} (status {error.code}), and no redirect is followed"

@@ -1,4 +1,4 @@
-{{/* Names are fixed: docs, alerts and the rights on two named configurations rely on them, and a cluster has one installation. */}}
+{{/* Names are fixed: documentation, alerts and the permissions on two named configurations depend on them, and a cluster has one installation. */}}
 {{- define "dapr-token-injector.name" -}}
 dapr-token-injector
 {{- end }}
@@ -53,9 +53,9 @@ annotations:
 {{- toJson $excluded }}
 {{- end }}
 
-{{/* What a webhook entry needs beside its name, path and rules. */}}
+{{/* The clientConfig of a webhook entry. */}}
 {{- define "dapr-token-injector.clientConfig" -}}
-{{- /* No caBundle key in mode self and cert-manager, not even an empty one: it would wipe what was put there. */ -}}
+{{- /* No caBundle key in mode self and cert-manager, not even an empty one: it would overwrite the existing value. */ -}}
 service:
   name: dapr-token-injector
   namespace: {{ .root.Release.Namespace | quote }}
@@ -66,10 +66,10 @@ caBundle: {{ .root.Values.tls.files.caBundle | b64enc }}
 {{- end }}
 {{- end }}
 
-{{/* Annotations of a webhook configuration: where cert-manager's cainjector takes caBundle from. */}}
+{{/* Annotations of a webhook configuration: the source of caBundle for cert-manager's cainjector. */}}
 {{- define "dapr-token-injector.bundleSource" -}}
 {{- if eq .Values.tls.mode "cert-manager" }}
-{{- /* Of the chart's own CA, so that a new one is trusted before it signs. Of another issuer's only the leaf's Secret tells the CA. */}}
+{{- /* The chart's own CA, so that a new CA is trusted before it signs. With another issuer only the Secret of the serving certificate contains the CA. */}}
 cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/dapr-token-injector{{ if not .Values.tls.certManager.issuerRef }}-ca{{ end }}
 {{- end }}
 {{- end }}
@@ -85,17 +85,17 @@ cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/dapr-token-injector{{ i
 {{- toYaml $policy }}
 {{- end }}
 
-{{/* Seconds of a life as `12h` or `90d`. */}}
+{{/* Seconds of a lifetime such as `12h` or `90d`. */}}
 {{- define "dapr-token-injector.seconds" -}}
 {{ mul (regexFind "[0-9]+" .) (get (dict "s" 1 "m" 60 "h" 3600 "d" 86400) (regexFind "[smhd]" .)) }}
 {{- end }}
 
-{{/* Where `helm test` asks for a Pod. */}}
+{{/* The namespace in which `helm test` sends a Pod. */}}
 {{- define "dapr-token-injector.testNamespace" -}}
 {{ .Values.test.namespace | default (eq .Release.Namespace "default" | ternary "kube-public" "default") }}
 {{- end }}
 
-{{/* Whether the policy allows a Secret's name: `list $ NAME`; empty when it does not. */}}
+{{/* Whether the policy allows a Secret's name: `list $ NAME`; empty if not. */}}
 {{- define "dapr-token-injector.allows" -}}
 {{- $name := index . 1 }}
 {{- range (index . 0).Values.policy.allowedSecrets | default (list "*") }}

@@ -1,0 +1,217 @@
+"""Prose uses the terms of Kubernetes: documentation, charts, manifests, help texts, messages and docstrings.
+
+`WORDS` lists the expressions to avoid, each with its replacement. `NOT_SWEPT` lists the packages whose texts still
+contain some of them, each with the pages that quote its texts. A package without findings has to leave the list. While
+the list has entries, code in pages is not checked, because it quotes the output of these packages.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+import pytest
+
+from injector.cli.main import commands as root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+WORDS: Final = {
+    "told, tells, said": "reports, logs, returns, shows; reported, logged",
+    "anew": "again",
+    "mend, mends, mended, mending": "fix, repair",
+    "meanwhile": "in the meantime, or the period: during the rollout",
+    "beside": "next to, alongside, in addition to",
+    "whoever": "users who can ..., or the name of the client",
+    "nobody, somebody": "no process, another controller; name the user or component",
+    "dear": "expensive",
+    "go on serving, goes on serving, went on serving, going on serving": "keep serving, keeps serving",
+    "left alone, leave alone, leaves alone": "not modified, skipped",
+    "ask for, asks for, asked for, asking for": "request, requests, requested",
+    "parted by": "separated by",
+    "stands in, stand in, stood in, stands there, stand there, stood there": "is in, is already set, replaces",
+    "our own fault": "internal error",
+    "wrong use": "usage error",
+    "old token, old tokens, stale": "outdated token",
+    "whose a Secret is, whose the Secret is, whose it is": "which tool manages the Secret",
+}
+
+_CLI: Final = "docs/reference/cli.md"
+_LINT: Final = "docs/reference/lint/*.md"
+NOT_SWEPT: Final = {
+    "injector.cli": (_CLI,),
+    "injector.cli.manifests": (_CLI,),
+    "injector.cli.probe": (_CLI,),
+    "injector.cli.run": (_CLI,),
+    "injector.cli.secret": (_CLI,),
+    "injector.cli.token": (_CLI,),
+    "injector.config": ("docs/reference/configuration.md",),
+    "injector.core": (),
+    "injector.kube": (),
+    "injector.lint": (_LINT,),
+    "injector.lint.rules": (_LINT,),
+    "injector.manifests": (),
+    "injector.probe": (),
+    "injector.telemetry": ("docs/reference/metrics.md",),
+    "injector.tokens": (),
+    "injector.webhook": ("docs/reference/openapi.md",),
+    "injector.webhook.certs": (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of prose; `line` is that of its first line, 0 for a text that has no place in a file."""
+
+    where: str
+    line: int
+    content: str
+
+
+_GAP: Final = re.compile(r"[\s#]+")  # a phrase may be wrapped, also in a comment
+_REPLACEMENTS: Final = {
+    expression.lower(): better for expressions, better in WORDS.items() for expression in expressions.split(", ")
+}
+_AVOIDED: Final = re.compile(rf"\b({'|'.join(_REPLACEMENTS).replace(' ', _GAP.pattern)})\b", re.IGNORECASE)
+_CODE: Final = re.compile(r"^ *```.*?^ *```$|(`+)(?!`).+?(?<!`)\1(?!`)", re.MULTILINE | re.DOTALL)
+
+
+def findings(texts: Iterable[Text]) -> list[str]:
+    """One line for each expression to avoid: file, line, expression, replacement."""
+    found = []
+    for text in texts:
+        for match in _AVOIDED.finditer(text.content):
+            line = text.line + text.content.count("\n", 0, match.start())
+            expression = _GAP.sub(" ", match[0]).lower()
+            found.append(f"{text.where}:{line}: {expression}: write {_REPLACEMENTS[expression]}")
+    return found
+
+
+def _whole(path: Path) -> Text:
+    return Text(str(path.relative_to(ROOT)), 1, path.read_text())
+
+
+def _blank(match: re.Match[str]) -> str:
+    return "\n" * match[0].count("\n")
+
+
+def _page(path: Path) -> Text:
+    """A page of Markdown, without code while programs still print expressions to avoid."""
+    text = _whole(path)
+    return Text(text.where, 1, _CODE.sub(_blank, text.content)) if NOT_SWEPT else text
+
+
+def _strings(path: Path) -> Iterator[Text]:
+    """The string literals of a module, docstrings among them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield Text(str(path.relative_to(ROOT)), node.lineno, node.value)
+
+
+def _package(path: Path) -> str:
+    """The package of a module of ours; a module at the top counts as one."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 2 else parts)  # injector/name.py
+
+
+_MODULES: Final = sorted((ROOT / "injector").rglob("*.py"))
+_PACKAGES: Final = sorted(set(map(_package, _MODULES)))
+_LATER: Final = {page for patterns in NOT_SWEPT.values() for pattern in patterns for page in ROOT.glob(pattern)}
+_PAGES: Final = sorted(
+    page
+    for pattern in ("*.md", ".github/*.md", "docs/**/*.md", "charts/**/*.md")
+    for page in ROOT.glob(pattern)
+    if page not in _LATER
+)
+_MANIFESTS: Final = sorted(
+    path
+    for folder in ("charts", "deploy", ".github/workflows")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in {".yaml", ".tpl", ".txt", ".sh"} or path.parent.name == "kind"
+)
+_SCRIPTS: Final = sorted(path for folder in ("charts", "deploy") for path in (ROOT / folder).rglob("*.py"))
+
+
+def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for word in command.list_commands(context):
+            below = command.get_command(context, word)
+            assert below
+            yield from _commands(below, f"{name} {word}")
+
+
+_COMMANDS: Final = dict(_commands(root, "dapr-token-injector"))
+
+
+def _help(name: str, command: click.Command) -> Iterator[Text]:
+    """What `--help` shows of a command."""
+    for text in (command.help, command.short_help, command.epilog):
+        yield Text(name, 0, text or "")
+    for parameter in command.params:
+        yield Text(f"{name} {'/'.join(parameter.opts)}", 0, getattr(parameter, "help", None) or "")
+
+
+def _is_swept(command: click.Command) -> bool:
+    callback = inspect.unwrap(command.callback) if command.callback else None
+    return callback is None or callback.__module__.rpartition(".")[0] not in NOT_SWEPT
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_uses_the_terms_of_kubernetes(page: Path) -> None:
+    assert findings([_page(page)]) == []
+
+
+@pytest.mark.parametrize("path", [*_MANIFESTS, *_SCRIPTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_manifest_uses_the_terms_of_kubernetes(path: Path) -> None:
+    assert findings(_strings(path) if path.suffix == ".py" else [_whole(path)]) == []
+
+
+@pytest.mark.parametrize("package", _PACKAGES)
+def test_package_uses_the_terms_of_kubernetes(package: str) -> None:
+    found = findings(text for path in _MODULES if _package(path) == package for text in _strings(path))
+
+    if package in NOT_SWEPT:
+        assert found, f"{package} has no findings any more: remove it from NOT_SWEPT"
+    else:
+        assert found == []
+
+
+def test_help_uses_the_terms_of_kubernetes() -> None:
+    commands = ((name, command) for name, command in _COMMANDS.items() if _is_swept(command))
+
+    assert findings(text for name, command in commands for text in _help(name, command)) == []
+
+
+def test_list_of_packages_names_packages_and_pages_that_exist() -> None:
+    assert set(NOT_SWEPT) <= set(_PACKAGES)
+    assert all(any(ROOT.glob(pattern)) for patterns in NOT_SWEPT.values() for pattern in patterns)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("It reports the error.", []),
+        ("First.\nThe error is told.", ["page.md:2: told: write reports, logs, returns, shows; reported, logged"]),
+        ("Pods that Ask\n# for a token", ["page.md:1: ask for: write request, requests, requested"]),
+        ("mending", ["page.md:1: mending: write fix, repair"]),
+        ("amended, besides, stand-in", []),
+    ],
+)
+def test_finding_names_file_line_word_and_replacement(content: str, found: list[str]) -> None:
+    assert findings([Text("page.md", 1, content)]) == found
+
+
+def test_code_of_a_page_keeps_its_lines() -> None:
+    page = "`told`\n```console\n$ told\n```\nbeside\n"
+
+    assert _CODE.sub(_blank, page).splitlines() == ["", "", "", "", "beside"]
