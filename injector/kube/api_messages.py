@@ -45,13 +45,13 @@ def is_denial(status: int, said: str, *, is_read: bool = False) -> bool:
     return not is_read and status == _FORBIDDEN and bool(said) and not _RIGHT.search(said)
 
 
-def clean(said: str) -> str:
+def single_line(said: str) -> str:
     """A sentence as a line may have it: printable, on one line, of bounded length."""
     line = "".join(c if c.isprintable() else "?" for c in " ".join(said.split()))
     return line if len(line) <= _MOST else line[: _MOST - 3] + "..."
 
 
-def guarded(status: int, said: str, values: Iterable[str], doing: str) -> str:
+def redact_secret_values(status: int, said: str, values: Iterable[str], doing: str) -> str:
     """What may be shown of an answer to a request that carried a Secret; nothing when it is no sentence of a refusal.
 
     Args:
@@ -65,18 +65,18 @@ def guarded(status: int, said: str, values: Iterable[str], doing: str) -> str:
     rule = _RULE.search(said)
     who, why = (rule["who"], rule["why"]) if rule else ("", said)
     if holds_part(why, values):
-        return clean(f"{who}: {_NOT_SHOWN}" if who else _NOT_SHOWN)
+        return single_line(f"{who}: {_NOT_SHOWN}" if who else _NOT_SHOWN)
     if rule or not _RIGHT.search(said):  # an authorizer sees no object
-        why = _WORD.sub(lambda word: _masked(word[0], doing), why)
-    return clean(who + why)
+        why = _WORD.sub(lambda word: _redact_word(word[0], doing), why)
+    return single_line(who + why)
 
 
-def masked(said: str) -> str:
+def redact_words(said: str) -> str:
     """A sentence of somebody else's as a line may have it, without words that could be a token."""
-    return clean(_WORD.sub(lambda word: _masked(word[0], ""), said))
+    return single_line(_WORD.sub(lambda word: _redact_word(word[0], ""), said))
 
 
-def denied(said: str) -> str:
+def strip_object_name(said: str) -> str:
     """A denial's sentence without the object's name, which whoever tells it has said."""
     return _PREFIX.sub("", said)
 
@@ -122,6 +122,6 @@ def _forms(value: str) -> Iterator[str]:
         return
 
 
-def _masked(word: str, doing: str) -> str:
+def _redact_word(word: str, doing: str) -> str:
     """A word, unless it could be a token in yet another form."""
     return "(not shown)" if could_be_token(word) and word.strip(".:") not in doing else word

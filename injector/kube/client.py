@@ -15,7 +15,7 @@ import aiohttp
 from injector.kube import api_messages, confirm, kubeconfig
 from injector.kube.errors import GoneError, UnavailableError
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS, SECRETS, Object, Resource
-from injector.kube.transport import JSON, Request, Transport, decode_object, error_of_event, parameters, why
+from injector.kube.transport import JSON, Request, Transport, decode_object, error_from_event, parameters, why
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -194,7 +194,7 @@ class Api(Transport):
             async for line in response.content:
                 event = decode_object(doing, line)
                 if event.get("type") == "ERROR":
-                    raise error_of_event(doing, event.get("object", {}))
+                    raise error_from_event(doing, event.get("object", {}))
                 yield event
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise UnavailableError(doing, why=why(error)) from None

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from injector.core.errors import InjectorError
-from injector.kube.api_messages import denied
+from injector.kube.api_messages import strip_object_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,7 +100,7 @@ class DeniedError(KubeError):
 
     @staticmethod
     def _said(refusal: Refusal | None) -> str:
-        return denied(refusal.said) if refusal is not None else ""
+        return strip_object_name(refusal.said) if refusal is not None else ""
 
 
 class NotFoundError(KubeError):
@@ -170,7 +170,7 @@ _BY_STATUS = {
 }
 
 
-def of_refusal(doing: str, refusal: Refusal) -> KubeError:
+def error_from_status(doing: str, refusal: Refusal) -> KubeError:
     """The error for an answer that was no success."""
     if refusal.is_denial:
         return DeniedError(doing, refusal)

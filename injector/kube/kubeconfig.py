@@ -58,7 +58,9 @@ async def from_file(path: str | None = None, context: str | None = None) -> Acce
             loader = Loader(config_dict=merged, config_base_path=None, active_context=context)  # type: ignore[no-untyped-call]
             await loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
         if complaints:  # the official client would go on without credentials
-            raise config.ConfigException(f"its credential plugin does not work: {api_messages.masked(complaints[0])}")
+            raise config.ConfigException(
+                f"its credential plugin does not work: {api_messages.redact_words(complaints[0])}"
+            )
 
     doing = f"read the kubeconfig{f' {path}' if path else ''}"
     if missing := _missing(path):

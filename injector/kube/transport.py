@@ -34,7 +34,7 @@ from injector.kube.errors import (
     Refusal,
     UnauthorizedError,
     UnavailableError,
-    of_refusal,
+    error_from_status,
 )
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS
 
@@ -136,7 +136,7 @@ class Transport:
         except InvalidError as error:
             if error.refusal is None or "pgrade" not in error.refusal.said:  # "Upgrade request required" is no cause
                 raise
-        raise of_refusal(request.doing, Refusal(status))
+        raise error_from_status(request.doing, Refusal(status))
 
     async def open(self, request: Request) -> aiohttp.ClientResponse:
         """Send one request; the answer is a success whose body is still to be read.
@@ -177,7 +177,7 @@ class Transport:
                 response.release()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _failure(request, error) from None
-        raise of_refusal(request.doing, _refusal(request, response, content))
+        raise error_from_status(request.doing, _refusal(request, response, content))
 
 
 _FIRST_FAILURE: Final = 300
@@ -202,7 +202,7 @@ _WARNING: Final = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 def _warnings(headers: Iterable[str]) -> Iterator[str]:
     for header in headers:
         for text in _WARNING.findall(header):
-            yield api_messages.clean(text.replace('\\"', '"'))
+            yield api_messages.single_line(text.replace('\\"', '"'))
 
 
 def parameters(**values: str) -> tuple[tuple[str, str], ...]:
@@ -235,16 +235,16 @@ def _refusal(request: Request, response: aiohttp.ClientResponse, content: bytes)
     refusal = _refusal_of(status if isinstance(status, dict) else {}, response.status, is_read=is_read)
     said = refusal.said
     if request.hidden is not None:
-        said = api_messages.guarded(refusal.status, said, request.hidden, request.doing)
+        said = api_messages.redact_secret_values(refusal.status, said, request.hidden, request.doing)
     return dataclasses.replace(
-        refusal, said=api_messages.clean(said), retry_after_seconds=float(after) if after.isdecimal() else None
+        refusal, said=api_messages.single_line(said), retry_after_seconds=float(after) if after.isdecimal() else None
     )
 
 
-def error_of_event(doing: str, status: Mapping[str, Any]) -> KubeError:
+def error_from_event(doing: str, status: Mapping[str, Any]) -> KubeError:
     """The error for the `Status` object of an event of a watch."""
     refusal = _refusal_of(status, _NO_STATUS, is_read=True)
-    return of_refusal(doing, dataclasses.replace(refusal, said=api_messages.clean(refusal.said)))
+    return error_from_status(doing, dataclasses.replace(refusal, said=api_messages.single_line(refusal.said)))
 
 
 _NO_STATUS: Final = 500  # of an event whose object does not say

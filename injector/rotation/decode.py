@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from injector.core import names
 from injector.core.ownership import SecretKey
 from injector.core.rollout import SKEW, ContainerUsage, MissingToken, PodUsage, Ref, SkipReason, Workload
-from injector.kube.api_messages import denied, masked
+from injector.kube.api_messages import redact_words, strip_object_name
 from injector.tokens.reading import seconds
 
 if TYPE_CHECKING:
@@ -407,5 +407,5 @@ def _trouble(status: Object) -> str:
     """Why a Deployment's Pods are not made: what a quota, a policy or a webhook says of them."""
     for one in status.get("conditions") or ():
         if one.get("type") == "ReplicaFailure" and one.get("status") == "True":
-            return masked(denied(str(one.get("message", ""))))
+            return redact_words(strip_object_name(str(one.get("message", ""))))
     return ""
