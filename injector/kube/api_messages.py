@@ -38,47 +38,47 @@ _WORD: Final = re.compile(r"""[^\s"'`,;()\[\]{}<>]+""")
 _NOT_SHOWN: Final = "what it says holds a part of the Secret, and is not shown"
 
 
-def is_denial(status: int, said: str, *, is_read: bool = False) -> bool:
+def is_denial(status: int, message: str, *, is_read: bool = False) -> bool:
     """Whether a rule of admission said no, and no right is missing; admission does not look at what is only read."""
-    if _RULE.search(said):
+    if _RULE.search(message):
         return True
-    return not is_read and status == _FORBIDDEN and bool(said) and not _RIGHT.search(said)
+    return not is_read and status == _FORBIDDEN and bool(message) and not _RIGHT.search(message)
 
 
-def single_line(said: str) -> str:
+def single_line(message: str) -> str:
     """A sentence as a line may have it: printable, on one line, of bounded length."""
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(said.split()))
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
     return line if len(line) <= _MOST else line[: _MOST - 3] + "..."
 
 
-def redact_secret_values(status: int, said: str, values: Iterable[str], doing: str) -> str:
+def redact_secret_values(status: int, message: str, values: Iterable[str], operation: str) -> str:
     """What may be shown of an answer to a request that carried a Secret; nothing when it is no sentence of a refusal.
 
     Args:
         status: The HTTP status.
-        said: The API server's sentence, which may quote whatever it was sent.
+        message: The API server's sentence, which may quote whatever it was sent.
         values: The Secret's values in base64, as objects carry them.
-        doing: What was tried; its own words may be shown.
+        operation: What was tried; its own words may be shown.
     """
-    if not (is_denial(status, said) or _RIGHT.search(said) or _FAILED_CALL.search(said)):
+    if not (is_denial(status, message) or _RIGHT.search(message) or _FAILED_CALL.search(message)):
         return ""
-    rule = _RULE.search(said)
-    who, why = (rule["who"], rule["why"]) if rule else ("", said)
+    rule = _RULE.search(message)
+    who, why = (rule["who"], rule["why"]) if rule else ("", message)
     if holds_part(why, values):
         return single_line(f"{who}: {_NOT_SHOWN}" if who else _NOT_SHOWN)
-    if rule or not _RIGHT.search(said):  # an authorizer sees no object
-        why = _WORD.sub(lambda word: _redact_word(word[0], doing), why)
+    if rule or not _RIGHT.search(message):  # an authorizer sees no object
+        why = _WORD.sub(lambda word: _redact_word(word[0], operation), why)
     return single_line(who + why)
 
 
-def redact_words(said: str) -> str:
+def redact_words(message: str) -> str:
     """A sentence of somebody else's as a line may have it, without words that could be a token."""
-    return single_line(_WORD.sub(lambda word: _redact_word(word[0], ""), said))
+    return single_line(_WORD.sub(lambda word: _redact_word(word[0], ""), message))
 
 
-def strip_object_name(said: str) -> str:
+def strip_object_name(message: str) -> str:
     """A denial's sentence without the object's name, which whoever tells it has said."""
-    return _PREFIX.sub("", said)
+    return _PREFIX.sub("", message)
 
 
 def values_of(*secrets: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -99,9 +99,9 @@ def _encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def holds_part(said: str, values: Iterable[str]) -> bool:
+def holds_part(message: str, values: Iterable[str]) -> bool:
     """Whether a text holds a part of a Secret's values, which are in base64, in either form."""
-    text = said.lower()
+    text = message.lower()
     windows = {text[at : at + _WINDOW] for at in range(len(text) - _WINDOW + 1)}
     for value in values:
         for form in _forms(value):
@@ -122,6 +122,6 @@ def _forms(value: str) -> Iterator[str]:
         return
 
 
-def _redact_word(word: str, doing: str) -> str:
+def _redact_word(word: str, operation: str) -> str:
     """A word, unless it could be a token in yet another form."""
-    return "(not shown)" if could_be_token(word) and word.strip(".:") not in doing else word
+    return "(not shown)" if could_be_token(word) and word.strip(".:") not in operation else word

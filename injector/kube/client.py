@@ -61,8 +61,10 @@ class Api(Transport):
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
         """One object."""
-        doing = _doing("get", resource, name, namespace)
-        return await self.send(Request("GET", resource.path(namespace, name), doing, timeout_seconds=timeout_seconds))
+        operation = _operation("get", resource, name, namespace)
+        return await self.send(
+            Request("GET", resource.path(namespace, name), operation, timeout_seconds=timeout_seconds)
+        )
 
     async def list(
         self,
@@ -179,7 +181,7 @@ class Api(Transport):
                 server did not end the watch within `grace_seconds` of its time.
             KubeError: As the API server answered.
         """
-        doing = _doing("watch", resource, "", namespace)
+        operation = _operation("watch", resource, "", namespace)
         query = parameters(
             watch="true",
             allowWatchBookmarks="true",
@@ -189,27 +191,29 @@ class Api(Transport):
             labelSelector=label_selector,
         )
         path = resource.path(namespace)
-        response = await self.open(Request("GET", path, doing, query, timeout_seconds=timeout_seconds + grace_seconds))
+        response = await self.open(
+            Request("GET", path, operation, query, timeout_seconds=timeout_seconds + grace_seconds)
+        )
         try:
             async for line in response.content:
-                event = decode_object(doing, line)
+                event = decode_object(operation, line)
                 if event.get("type") == "ERROR":
-                    raise error_from_event(doing, event.get("object", {}))
+                    raise error_from_event(operation, event.get("object", {}))
                 yield event
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise UnavailableError(doing, why=why(error)) from None
+            raise UnavailableError(operation, why=why(error)) from None
         finally:
             response.close()
 
     async def _pages(
         self, resource: Resource, namespace: str | None, selectors: tuple[tuple[str, str], ...]
     ) -> tuple[Objects, str]:
-        doing = _doing("list", resource, "", namespace)
+        operation = _operation("list", resource, "", namespace)
         items: Objects = []
         after = ""
         while True:
             query = (*selectors, *parameters(limit=str(PAGE), **{"continue": after}))
-            page = await self.send(Request("GET", resource.path(namespace), doing, query))
+            page = await self.send(Request("GET", resource.path(namespace), operation, query))
             items.extend(
                 {"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in page.get("items") or ()
             )
@@ -221,10 +225,10 @@ class Api(Transport):
 
 @dataclass(frozen=True, slots=True)
 class _Verb:
-    """How a kind of write is sent; `operation` completes "cannot ...", before the object."""
+    """How a kind of write is sent; `phrase` completes "cannot ...", before the object."""
 
     method: str
-    operation: str
+    phrase: str
     content_type: str = JSON
     query: tuple[tuple[str, str], ...] = ()
 
@@ -250,7 +254,7 @@ def _change(
     return Request(
         verb.method,
         resource.path(namespace, None if verb.method == "POST" else name),
-        _doing(verb.operation, resource, name, namespace),
+        _operation(verb.phrase, resource, name, namespace),
         (*parameters(fieldManager=manager, dryRun="All" if dry_run else ""), *verb.query),
         body,
         verb.content_type,
@@ -259,7 +263,7 @@ def _change(
     )
 
 
-def _doing(verb: str, resource: Resource, name: str, namespace: str | None) -> str:
+def _operation(verb: str, resource: Resource, name: str, namespace: str | None) -> str:
     what = f"{resource.plural}/{name}" if name else resource.plural
     if not resource.namespaced:
         return f"{verb} {what}"

@@ -34,34 +34,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer that was no success. `said` is the API server's sentence, empty where it must not be shown.
+    """An answer that was no success. `message` is the API server's sentence, empty where it must not be shown.
 
     `is_denial`: a rule of admission said no, whatever the status.
     """
 
     status: int
     reason: str = ""  # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
-    said: str = ""
+    message: str = ""
     retry_after_seconds: float | None = None
     is_denial: bool = False
 
 
 class KubeError(InjectorError):
-    """Base of them; `doing` says what was tried, as in `update secrets/x in namespace y`."""
+    """Base of them; `operation` says what was tried, as in `update secrets/x in namespace y`."""
 
     reason: ClassVar[str] = "kubernetes"
     because: ClassVar[str] = "failed"
 
-    def __init__(self, doing: str, refusal: Refusal | None = None, *, why: str = "") -> None:
+    def __init__(self, operation: str, refusal: Refusal | None = None, *, why: str = "") -> None:
         super().__init__(
-            ": ".join(part for part in (f"cannot {doing}", why or self.because, self._said(refusal)) if part)
+            ": ".join(part for part in (f"cannot {operation}", why or self.because, self._message(refusal)) if part)
         )
-        self.doing = doing
+        self.operation = operation
         self.refusal = refusal
 
     @staticmethod
-    def _said(refusal: Refusal | None) -> str:
-        return refusal.said if refusal is not None else ""
+    def _message(refusal: Refusal | None) -> str:
+        return refusal.message if refusal is not None else ""
 
 
 class KubeconfigError(KubeError):
@@ -74,8 +74,8 @@ class KubeconfigError(KubeError):
 class UnknownContextError(KubeconfigError):
     """The kubeconfig has other contexts."""
 
-    def __init__(self, doing: str, why: str, known: Iterable[str]) -> None:
-        super().__init__(doing, why=f"{why}; known are: {', '.join(sorted(known))}")
+    def __init__(self, operation: str, why: str, known: Iterable[str]) -> None:
+        super().__init__(operation, why=f"{why}; known are: {', '.join(sorted(known))}")
 
 
 class UnauthorizedError(KubeError):
@@ -99,8 +99,8 @@ class DeniedError(KubeError):
     because = "denied by a rule of the cluster"
 
     @staticmethod
-    def _said(refusal: Refusal | None) -> str:
-        return strip_object_name(refusal.said) if refusal is not None else ""
+    def _message(refusal: Refusal | None) -> str:
+        return strip_object_name(refusal.message) if refusal is not None else ""
 
 
 class NotFoundError(KubeError):
@@ -170,12 +170,12 @@ _BY_STATUS = {
 }
 
 
-def error_from_status(doing: str, refusal: Refusal) -> KubeError:
+def error_from_status(operation: str, refusal: Refusal) -> KubeError:
     """The error for an answer that was no success."""
     if refusal.is_denial:
-        return DeniedError(doing, refusal)
+        return DeniedError(operation, refusal)
     if refusal.reason == "AlreadyExists":
-        return AlreadyExistsError(doing, refusal)
+        return AlreadyExistsError(operation, refusal)
     if refusal.status in _BY_STATUS:
-        return _BY_STATUS[refusal.status](doing, refusal)
-    return UnavailableError(doing, refusal, why=f"the API server answers with status {refusal.status}")
+        return _BY_STATUS[refusal.status](operation, refusal)
+    return UnavailableError(operation, refusal, why=f"the API server answers with status {refusal.status}")

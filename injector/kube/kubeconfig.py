@@ -62,21 +62,21 @@ async def from_file(path: str | None = None, context: str | None = None) -> Acce
                 f"its credential plugin does not work: {api_messages.redact_words(complaints[0])}"
             )
 
-    doing = f"read the kubeconfig{f' {path}' if path else ''}"
+    operation = f"read the kubeconfig{f' {path}' if path else ''}"
     if missing := _missing(path):
         # Said here, for the official client writes a line of its own to stderr.
-        raise KubeconfigError(doing, why=f"there is no file {missing}")
+        raise KubeconfigError(operation, why=f"there is no file {missing}")
     known, current = _contexts(path)
     wanted = context or current
     if known and wanted not in known:
         why = f"it has no context {wanted}" if wanted else "it names no current context"
-        raise UnknownContextError(doing, why, known)
+        raise UnknownContextError(operation, why, known)
     try:
         await load()
     except Exception as error:  # noqa: BLE001 - YAML, base64, PEM, plugins: a kubeconfig fails in many ways
         # Words of a parser may quote the file, which holds credentials.
         why = str(error) if isinstance(error, config.ConfigException) else "it is no kubeconfig"
-        raise KubeconfigError(doing, why=why) from None
+        raise KubeconfigError(operation, why=why) from None
     return configuration, load
 
 
@@ -86,14 +86,14 @@ def default_namespace(path: str | None = None, context: str | None = None) -> st
     Raises:
         KubeconfigError: There is no kubeconfig, or no such context.
     """
-    doing = f"read the namespace of the kubeconfig{f' {path}' if path else ''}"
+    operation = f"read the namespace of the kubeconfig{f' {path}' if path else ''}"
     if missing := _missing(path):
-        raise KubeconfigError(doing, why=f"there is no file {missing}")
+        raise KubeconfigError(operation, why=f"there is no file {missing}")
     try:
         known, current = _contexts(path)
         return str(known[context or current]["context"].get("namespace") or "default")
     except Exception:  # noqa: BLE001 - as in `from_file`
-        raise KubeconfigError(doing) from None
+        raise KubeconfigError(operation) from None
 
 
 @contextlib.contextmanager

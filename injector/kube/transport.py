@@ -49,11 +49,11 @@ JSON: Final = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call before it is sent. `doing` completes "cannot ..."; a body never shows in the repr."""
+    """One call before it is sent. `operation` completes "cannot ..."; a body never shows in the repr."""
 
     method: str
     path: str
-    doing: str
+    operation: str
     query: tuple[tuple[str, str], ...] = ()
     body: object = field(default=None, repr=False)
     content_type: str = JSON
@@ -110,8 +110,8 @@ class Transport:
             response.release()
         warnings = tuple(_warnings(response.headers.getall("Warning", [])))
         if request.expected is not None:
-            return confirm.confirmed(request.doing, request.expected, response.status, content), warnings
-        return decode_object(request.doing, content), warnings
+            return confirm.confirmed(request.operation, request.expected, response.status, content), warnings
+        return decode_object(request.operation, content), warnings
 
     async def connect(self, request: Request, protocol: str) -> aiohttp.ClientWebSocketResponse:
         """Open a websocket at a request's path.
@@ -134,9 +134,9 @@ class Transport:
         try:
             await self.send(request)  # a refused handshake has no words; a plain request has
         except InvalidError as error:
-            if error.refusal is None or "pgrade" not in error.refusal.said:  # "Upgrade request required" is no cause
+            if error.refusal is None or "pgrade" not in error.refusal.message:  # "Upgrade request required" is no cause
                 raise
-        raise error_from_status(request.doing, Refusal(status))
+        raise error_from_status(request.operation, Refusal(status))
 
     async def open(self, request: Request) -> aiohttp.ClientResponse:
         """Send one request; the answer is a success whose body is still to be read.
@@ -152,7 +152,7 @@ class Transport:
         try:
             await self._renew()
         except Exception:  # noqa: BLE001 - as in `kubeconfig.from_file`
-            raise UnauthorizedError(request.doing, why="the credentials ran out and cannot be renewed") from None
+            raise UnauthorizedError(request.operation, why="the credentials ran out and cannot be renewed") from None
         return await self._once(request)
 
     async def _once(self, request: Request) -> aiohttp.ClientResponse:
@@ -177,7 +177,7 @@ class Transport:
                 response.release()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _failure(request, error) from None
-        raise error_from_status(request.doing, _refusal(request, response, content))
+        raise error_from_status(request.operation, _refusal(request, response, content))
 
 
 _FIRST_FAILURE: Final = 300
@@ -210,7 +210,7 @@ def parameters(**values: str) -> tuple[tuple[str, str], ...]:
     return tuple((key, value) for key, value in values.items() if value)
 
 
-def decode_object(doing: str, content: bytes) -> Object:
+def decode_object(operation: str, content: bytes) -> Object:
     """The JSON object that an answer is.
 
     Raises:
@@ -219,9 +219,9 @@ def decode_object(doing: str, content: bytes) -> Object:
     try:
         decoded = decode_any_depth(json.loads, content)
     except (ValueError, RecursionError):
-        raise UnavailableError(doing, why="the answer is not JSON; is this a Kubernetes API server?") from None
+        raise UnavailableError(operation, why="the answer is not JSON; is this a Kubernetes API server?") from None
     if not isinstance(decoded, dict):
-        raise UnavailableError(doing, why="the answer is no object; is this a Kubernetes API server?")
+        raise UnavailableError(operation, why="the answer is no object; is this a Kubernetes API server?")
     return decoded
 
 
@@ -233,18 +233,20 @@ def _refusal(request: Request, response: aiohttp.ClientResponse, content: bytes)
     after = response.headers.get("Retry-After", "")
     is_read = request.method == "GET"
     refusal = _refusal_of(status if isinstance(status, dict) else {}, response.status, is_read=is_read)
-    said = refusal.said
+    message = refusal.message
     if request.hidden is not None:
-        said = api_messages.redact_secret_values(refusal.status, said, request.hidden, request.doing)
+        message = api_messages.redact_secret_values(refusal.status, message, request.hidden, request.operation)
     return dataclasses.replace(
-        refusal, said=api_messages.single_line(said), retry_after_seconds=float(after) if after.isdecimal() else None
+        refusal,
+        message=api_messages.single_line(message),
+        retry_after_seconds=float(after) if after.isdecimal() else None,
     )
 
 
-def error_from_event(doing: str, status: Mapping[str, Any]) -> KubeError:
+def error_from_event(operation: str, status: Mapping[str, Any]) -> KubeError:
     """The error for the `Status` object of an event of a watch."""
     refusal = _refusal_of(status, _NO_STATUS, is_read=True)
-    return error_from_status(doing, dataclasses.replace(refusal, said=api_messages.single_line(refusal.said)))
+    return error_from_status(operation, dataclasses.replace(refusal, message=api_messages.single_line(refusal.message)))
 
 
 _NO_STATUS: Final = 500  # of an event whose object does not say
@@ -252,28 +254,33 @@ _NO_STATUS: Final = 500  # of an event whose object does not say
 
 def _refusal_of(status: Mapping[str, Any], code: int, *, is_read: bool) -> Refusal:
     """What a `Status` object says, word by word; `code` where it does not."""
-    said = str(status.get("message", ""))[:_LONGEST_SAID]
+    message = str(status.get("message", ""))[:_LONGEST_MESSAGE]
     number = status.get("code")
     number = number if isinstance(number, int) else code
     return Refusal(
-        number, str(status.get("reason", "")), said, is_denial=api_messages.is_denial(number, said, is_read=is_read)
+        number,
+        str(status.get("reason", "")),
+        message,
+        is_denial=api_messages.is_denial(number, message, is_read=is_read),
     )
 
 
 # Characters of a sentence that are looked at: more than are ever shown.
-_LONGEST_SAID: Final = 4096
+_LONGEST_MESSAGE: Final = 4096
 
 
 def _failure(request: Request, error: BaseException) -> KubeError:
     """The error for a call without an answer of the API server."""
     hidden = request.hidden or ()
     if isinstance(error, RefusedRedirectError):
-        return RedirectedError(request.doing, why=redirects.explain(error.status, error.location, error.base, hidden))
+        return RedirectedError(
+            request.operation, why=redirects.explain(error.status, error.location, error.base, hidden)
+        )
     if isinstance(error, aiohttp.ClientHttpProxyError) and redirects.is_redirect(error.status):
         location = error.headers.get("Location") if error.headers is not None else None
         told = redirects.explain(error.status, location, "", hidden)
-        return RedirectedError(request.doing, why=f"the proxy is not the way to it: {told}")
-    return UnavailableError(request.doing, why=why(error))
+        return RedirectedError(request.operation, why=f"the proxy is not the way to it: {told}")
+    return UnavailableError(request.operation, why=why(error))
 
 
 def why(error: BaseException) -> str:
