@@ -35,7 +35,7 @@ _WINDOW: Final = 6
 _SHORTEST: Final = 3
 _MOST: Final = 600  # characters of a message that are shown
 _WORD: Final = re.compile(r"""[^\s"'`,;()\[\]{}<>]+""")
-_NOT_SHOWN: Final = "what it says holds a part of the Secret, and is not shown"
+_NOT_SHOWN: Final = "its message contains a part of the Secret and is not shown"
 
 
 def is_denial(status: int, message: str, *, is_read: bool = False) -> bool:

@@ -74,7 +74,7 @@ class UnknownContextError(KubeconfigError):
     """The kubeconfig does not have the context."""
 
     def __init__(self, operation: str, why: str, known: Iterable[str]) -> None:
-        super().__init__(operation, why=f"{why}; known are: {', '.join(sorted(known))}")
+        super().__init__(operation, why=f"{why}; known contexts: {', '.join(sorted(known))}")
 
 
 class UnauthorizedError(KubeError):
@@ -113,14 +113,14 @@ class AlreadyExistsError(KubeError):
     """An object with that name exists."""
 
     reason = "already-exists"
-    because = "it exists already"
+    because = "already exists"
 
 
 class ConflictError(KubeError):
     """The object has changed since it was read, or another manager owns the field."""
 
     reason = "conflict"
-    because = "somebody else changed it at the same time"
+    because = "another client changed it at the same time"
 
 
 class GoneError(KubeError):
@@ -134,7 +134,7 @@ class InvalidError(KubeError):
     """The API server rejects the object."""
 
     reason = "invalid"
-    because = "the API server refuses the object"
+    because = "the API server rejects the object"
 
 
 class RedirectedError(KubeError):
@@ -155,7 +155,7 @@ class UnavailableError(KubeError):
     """The API server did not answer in time, or asks for a later retry."""
 
     reason = "unavailable"
-    because = "the API server gives no answer"
+    because = "the API server does not answer"
 
 
 _BY_STATUS = {

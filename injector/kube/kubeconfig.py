@@ -58,9 +58,7 @@ async def from_file(path: str | None = None, context: str | None = None) -> Acce
             loader = Loader(config_dict=merged, config_base_path=None, active_context=context)  # type: ignore[no-untyped-call]
             await loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
         if complaints:  # the official client would continue without credentials
-            raise config.ConfigException(
-                f"its credential plugin does not work: {api_messages.redact_words(complaints[0])}"
-            )
+            raise config.ConfigException(f"its credential plugin failed: {api_messages.redact_words(complaints[0])}")
 
     operation = f"read the kubeconfig{f' {path}' if path else ''}"
     if missing := _missing(path):
@@ -69,13 +67,13 @@ async def from_file(path: str | None = None, context: str | None = None) -> Acce
     known, current = _contexts(path)
     wanted = context or current
     if known and wanted not in known:
-        why = f"it has no context {wanted}" if wanted else "it names no current context"
+        why = f"context {wanted} does not exist" if wanted else "no current context is set"
         raise UnknownContextError(operation, why, known)
     try:
         await load()
     except Exception as error:  # noqa: BLE001 - YAML, base64, PEM, plugins: errors of many types
         # The message of a parser may quote the file, which contains credentials.
-        why = str(error) if isinstance(error, config.ConfigException) else "it is no kubeconfig"
+        why = str(error) if isinstance(error, config.ConfigException) else "not a valid kubeconfig"
         raise KubeconfigError(operation, why=why) from None
     return configuration, load
 

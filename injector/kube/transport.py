@@ -157,7 +157,7 @@ class Transport:
         try:
             await self._renew()
         except Exception:  # noqa: BLE001 - as in `kubeconfig.from_file`
-            raise UnauthorizedError(request.operation, why="the credentials ran out and cannot be renewed") from None
+            raise UnauthorizedError(request.operation, why="the credentials expired and cannot be renewed") from None
         return await self._once(request)
 
     async def _once(self, request: Request) -> aiohttp.ClientResponse:
@@ -226,7 +226,7 @@ def decode_object(operation: str, content: bytes) -> Object:
     except (ValueError, RecursionError):
         raise UnavailableError(operation, why="the answer is not JSON; is this a Kubernetes API server?") from None
     if not isinstance(decoded, dict):
-        raise UnavailableError(operation, why="the answer is no object; is this a Kubernetes API server?")
+        raise UnavailableError(operation, why="the answer is not an object; is this a Kubernetes API server?")
     return decoded
 
 

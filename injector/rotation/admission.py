@@ -133,13 +133,16 @@ async def _cause(api: Api) -> str:
     ]
     if not entries:
         return f"there is no MutatingWebhookConfiguration of {names.MANAGER}"
+    name = entries[0][0]
     if any(entry.get("failurePolicy") == "Ignore" for _, entry in entries):
-        name = entries[0][0]
         return (
-            f"the webhook did not answer (failurePolicy Ignore), or the selectors in {name} leave these Pods out; "
+            f"the webhook did not answer (failurePolicy Ignore), or the selectors in {name} do not match these Pods; "
             "look at its Pods and its log"
         )
-    return f"the selectors in MutatingWebhookConfiguration {entries[0][0]} leave these Pods out, or its Policy does"
+    return (
+        f"the selectors in MutatingWebhookConfiguration {name} do not match these Pods, or the webhook's Policy "
+        "excludes them"
+    )
 
 
 def pod_of_template(workload: Object, sidecar: tuple[str, Object] | None) -> Object:

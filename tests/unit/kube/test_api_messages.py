@@ -65,7 +65,7 @@ def test_sentence_of_a_refusal_is_quoted_word_by_word(status: int, said: str) ->
 )
 def test_sentence_with_a_part_of_the_secret_is_not_shown_but_whose_it_is(part: str, before: str, who: str) -> None:
     told = redact_secret_values(403, f"{before}token is {part}!", [VALUE], OPERATION)
-    assert told == f"{who}what it says holds a part of the Secret, and is not shown"
+    assert told == f"{who}its message contains a part of the Secret and is not shown"
 
 
 def test_short_value_counts_as_a_whole_and_one_of_two_letters_is_none() -> None:
