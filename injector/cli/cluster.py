@@ -1,4 +1,4 @@
-"""The way to the cluster: the one place where certificates of our own and the Kubernetes client meet."""
+"""Connects self-managed certificates to the Kubernetes client."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ if TYPE_CHECKING:
 
 
 def connect(settings: Settings) -> Connect:
-    """How to reach the objects that the certificates live from.
+    """Return what connects to the objects of self-managed certificates.
 
     Raises:
-        ConfigError: This is no Pod, and no kubeconfig is named or there is none of that name.
+        ConfigError: The process does not run in a Pod, and no kubeconfig is named, or it does not exist.
     """
     kubeconfig = settings.kubeconfig
     if kubeconfig is not None and not kubeconfig.is_file():
         raise ConfigError([ConfigProblem(flag("kubeconfig"), f"{kubeconfig} is not a file")])
     if kubeconfig is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
-        told = "is needed with --tls-mode self outside of a cluster"
-        raise ConfigError([ConfigProblem(flag("kubeconfig"), told)])
+        raise ConfigError([ConfigProblem(flag("kubeconfig"), "is needed with --tls-mode self outside of a cluster")])
 
     @contextlib.asynccontextmanager
     async def connected(changed: Callable[[], None], failed: Callable[[KubeError], None]) -> AsyncIterator[OwnObjects]:

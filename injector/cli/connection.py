@@ -1,4 +1,4 @@
-"""How commands reach a cluster: with the caller's own kubeconfig, as kubectl does."""
+"""Connects commands to a cluster with the caller's kubeconfig, as kubectl does."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Which kubeconfig, and which of its contexts; None takes kubectl's."""
+    """A kubeconfig and one of its contexts; None: the default of kubectl."""
 
     kubeconfig: str | None = None
     context: str | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Connect:
-        """From the values of the options below."""
+        """Return the values of the options below."""
         return cls(options["kubeconfig"], options["context"])
 
     async def __call__(self) -> Api:
-        """The API server, as an asynchronous context manager.
+        """Return a client, which is an asynchronous context manager.
 
         Raises:
-            KubeconfigError: There is no way to one.
+            KubeconfigError: There is no usable kubeconfig.
         """
         from injector.kube.client import Api  # noqa: PLC0415 - only commands that reach a cluster pay for the client
 
@@ -41,7 +41,7 @@ class Connect:
 
 
 def options(command: _CommandT) -> _CommandT:
-    """The flags for it."""
+    """Add the options `--kubeconfig` and `--context` to a command."""
     command = click.option("--context", metavar="NAME", help="The kubeconfig's context; default: the current one.")(
         command
     )
@@ -54,10 +54,10 @@ def options(command: _CommandT) -> _CommandT:
 
 
 def run(connect: Connect, work: Callable[[Api], Awaitable[_T]]) -> _T:
-    """Do the work with an API server.
+    """Run `work` with a client, and return its result.
 
     Raises:
-        click.ClickException: The API server refuses or gives no answer; one line, with what to do.
+        click.ClickException: The API server rejects a request or does not answer; one line, with advice.
     """
     from injector.kube.errors import KubeError, UnknownContextError  # noqa: PLC0415 - as above
 
@@ -77,7 +77,7 @@ _ADVICE: Final = {
     "bad-kubeconfig": "name one with --kubeconfig or the variable KUBECONFIG",
     "unauthorized": "log in again, or take another --context",
     "forbidden": "ask for that right, or take another --context",
-    "denied": "no right is missing: ask who keeps that rule",
+    "denied": "your permissions are sufficient; contact the owner of that rule",
     "gone": "run it again",
     "not-found": "look at the spelling, and at --context",
     "conflict": "run it again",

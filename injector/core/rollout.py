@@ -454,8 +454,8 @@ def _is_new(pod: PodUsage, workload: Workload, key: SecretKey, revision: SecretR
 def next_actions(actions: Iterable[PlannedAction], budget: RestartBudget) -> tuple[PlannedAction, ...]:
     """Return the restarts to begin now, given the plan of what is observed now.
 
-    Workloads that wait count against the budget, whoever restarts them. The first restart in a namespace runs alone,
-    until a workload there is completed.
+    Workloads that wait count against the budget, also if another tool restarts them. The first restart in a namespace
+    runs alone, until a workload there is completed.
     """
     by_namespace: dict[str, list[PlannedAction]] = defaultdict(list)
     for action in actions:

@@ -1,9 +1,9 @@
-"""What the API server says of a refusal: a missing right or a rule's no, and which of its words may be shown.
+"""Classifies messages of the API server, and redacts them.
 
-A right is missing when its authorizer says so. Everything else that it forbids was denied by admission: a quota, a
-policy, a webhook, Pod Security, a namespace that is ending. Webhooks and policies answer with any status they like
-(https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response), so the sentence
-tells, not the status.
+A permission is missing if the message is that of an authorizer. All other answers with status 403 are denials of
+admission: by a quota, a policy, a webhook, Pod Security, or because the namespace is terminating. Webhooks and policies
+may answer with any status (https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response),
+so the message decides, not the status.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _FORBIDDEN: Final = 403
-# As the authorizer and, below, those who deny begin, whatever they go on with:
+# The beginnings of the messages of authorizers and, below, of admission:
 # https://github.com/kubernetes/apiserver (handlers/responsewriters/errors.go, admission/plugin)
 _RIGHT: Final = re.compile(r'(?:^|\s)(?:is )?forbidden: User "')
 _RULE: Final = re.compile(
@@ -30,59 +30,59 @@ _RULE: Final = re.compile(
 _FAILED_CALL: Final = re.compile(r'failed calling webhook "[^"]{1,253}"')
 _PREFIX: Final = re.compile(r'^[a-z.]+(?: "[^"]{1,253}")? is forbidden: ')
 
-# So many characters of a value in a row are no accident; a shorter value counts as a whole.
+# A message that contains so many consecutive characters of a value quotes it; a shorter value counts as a whole.
 _WINDOW: Final = 6
 _SHORTEST: Final = 3
-_MOST: Final = 600  # characters of a sentence that are shown
+_MOST: Final = 600  # characters of a message that are shown
 _WORD: Final = re.compile(r"""[^\s"'`,;()\[\]{}<>]+""")
-_NOT_SHOWN: Final = "what it says holds a part of the Secret, and is not shown"
+_NOT_SHOWN: Final = "its message contains a part of the Secret and is not shown"
 
 
-def is_denial(status: int, said: str, *, is_read: bool = False) -> bool:
-    """Whether a rule of admission said no, and no right is missing; admission does not look at what is only read."""
-    if _RULE.search(said):
+def is_denial(status: int, message: str, *, is_read: bool = False) -> bool:
+    """Return whether an admission rule denied the request; reads do not pass admission."""
+    if _RULE.search(message):
         return True
-    return not is_read and status == _FORBIDDEN and bool(said) and not _RIGHT.search(said)
+    return not is_read and status == _FORBIDDEN and bool(message) and not _RIGHT.search(message)
 
 
-def clean(said: str) -> str:
-    """A sentence as a line may have it: printable, on one line, of bounded length."""
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(said.split()))
+def single_line(message: str) -> str:
+    """Return a message on one line, printable, and of bounded length."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
     return line if len(line) <= _MOST else line[: _MOST - 3] + "..."
 
 
-def guarded(status: int, said: str, values: Iterable[str], doing: str) -> str:
-    """What may be shown of an answer to a request that carried a Secret; nothing when it is no sentence of a refusal.
+def redact_secret_values(status: int, message: str, values: Iterable[str], operation: str) -> str:
+    """Return what may be shown of the answer to a request with a Secret; nothing if it is not a known refusal.
 
     Args:
         status: The HTTP status.
-        said: The API server's sentence, which may quote whatever it was sent.
-        values: The Secret's values in base64, as objects carry them.
-        doing: What was tried; its own words may be shown.
+        message: That of the API server, which may quote the request.
+        values: The Secret's values in base64.
+        operation: What failed; its own words may be shown.
     """
-    if not (is_denial(status, said) or _RIGHT.search(said) or _FAILED_CALL.search(said)):
+    if not (is_denial(status, message) or _RIGHT.search(message) or _FAILED_CALL.search(message)):
         return ""
-    rule = _RULE.search(said)
-    who, why = (rule["who"], rule["why"]) if rule else ("", said)
+    rule = _RULE.search(message)
+    who, why = (rule["who"], rule["why"]) if rule else ("", message)
     if holds_part(why, values):
-        return clean(f"{who}: {_NOT_SHOWN}" if who else _NOT_SHOWN)
-    if rule or not _RIGHT.search(said):  # an authorizer sees no object
-        why = _WORD.sub(lambda word: _masked(word[0], doing), why)
-    return clean(who + why)
+        return single_line(f"{who}: {_NOT_SHOWN}" if who else _NOT_SHOWN)
+    if rule or not _RIGHT.search(message):  # an authorizer sees no object
+        why = _WORD.sub(lambda word: _redact_word(word[0], operation), why)
+    return single_line(who + why)
 
 
-def masked(said: str) -> str:
-    """A sentence of somebody else's as a line may have it, without words that could be a token."""
-    return clean(_WORD.sub(lambda word: _masked(word[0], ""), said))
+def redact_words(message: str) -> str:
+    """Return a message on one line without the words that could be a token."""
+    return single_line(_WORD.sub(lambda word: _redact_word(word[0], ""), message))
 
 
-def denied(said: str) -> str:
-    """A denial's sentence without the object's name, which whoever tells it has said."""
-    return _PREFIX.sub("", said)
+def strip_object_name(message: str) -> str:
+    """Return the message of a denial without the object's name, which the error message already has."""
+    return _PREFIX.sub("", message)
 
 
 def values_of(*secrets: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """The values of Secrets in base64."""
+    """Return the values of Secrets in base64."""
     return tuple(
         value
         for secret in secrets
@@ -99,9 +99,9 @@ def _encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def holds_part(said: str, values: Iterable[str]) -> bool:
-    """Whether a text holds a part of a Secret's values, which are in base64, in either form."""
-    text = said.lower()
+def holds_part(message: str, values: Iterable[str]) -> bool:
+    """Return whether a text contains a part of a Secret's values (in base64), encoded or decoded."""
+    text = message.lower()
     windows = {text[at : at + _WINDOW] for at in range(len(text) - _WINDOW + 1)}
     for value in values:
         for form in _forms(value):
@@ -114,7 +114,7 @@ def holds_part(said: str, values: Iterable[str]) -> bool:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """A value as it could be quoted, in lower case."""
+    """Yield a value in the forms in which it could be quoted, in lower case."""
     yield value.rstrip("=").lower()
     try:
         yield base64.b64decode(value, validate=True).decode().lower()
@@ -122,6 +122,6 @@ def _forms(value: str) -> Iterator[str]:
         return
 
 
-def _masked(word: str, doing: str) -> str:
-    """A word, unless it could be a token in yet another form."""
-    return "(not shown)" if could_be_token(word) and word.strip(".:") not in doing else word
+def _redact_word(word: str, operation: str) -> str:
+    """Return a word, or a placeholder if it could be a token in another form."""
+    return "(not shown)" if could_be_token(word) and word.strip(".:") not in operation else word

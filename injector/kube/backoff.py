@@ -1,4 +1,4 @@
-"""Delays between tries."""
+"""Delays between retries."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
     from injector.kube.errors import KubeError
 
-# Seconds. A server that is away for a moment is asked soon, one that is away for long is left alone.
+# Seconds. The first retries come soon, for short outages; the delay grows with each failure.
 _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 30.0
-# A right that is missing comes back when a person gives it: two or three requests a minute are enough.
+# A missing permission comes back when a person grants it: two or three requests a minute are enough.
 _FORBIDDEN_DELAYS: Final = (20.0, 30.0)
 
 
 class Backoff:
-    """How long to wait before the next try; random over the whole span, so that replicas do not move as one."""
+    """Computes the delay before the next retry, at random, so that replicas do not retry at the same time."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -27,15 +27,15 @@ class Backoff:
 
     @property
     def failures(self) -> int:
-        """How many there were since the last success; rights that are missing do not count."""
+        """The number of failures since the last success, without missing permissions."""
         return self._failures
 
     def succeeded(self) -> None:
-        """Begin anew."""
+        """Reset the delay."""
         self._failures = 0
 
     def delay_seconds(self, error: KubeError | None = None) -> float:
-        """The wait after another failure."""
+        """Return the delay after another failure."""
         if isinstance(error, (ForbiddenError, UnauthorizedError)):
             return self._rng.uniform(*_FORBIDDEN_DELAYS)
         span = min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** min(self._failures, 16))

@@ -1,7 +1,7 @@
-"""A thin asynchronous client that speaks plain dictionaries.
+"""An asynchronous client of the Kubernetes API whose objects are plain dictionaries.
 
-The official client's typed models are not used: they refuse objects that the API server accepts (`items: null`), cost
-ten times the memory, and drop what a newer server added.
+The official client's typed models are not used: they reject objects that the API server accepts (`items: null`), take
+ten times the memory, and drop the fields of newer servers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import aiohttp
 from injector.kube import api_messages, confirm, kubeconfig
 from injector.kube.errors import GoneError, UnavailableError
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS, SECRETS, Object, Resource
-from injector.kube.transport import JSON, Request, Transport, decode_object, error_of_event, parameters, why
+from injector.kube.transport import JSON, Request, Transport, decode_object, error_from_event, parameters, why
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from injector.kube.resources import Objects
 
 FIELD_MANAGER: Final = "dapr-token-injector"
-# The API server's own clients ask for so many at once.
+# Objects of a list in one answer, as in client-go.
 PAGE: Final = 500
 _LIST_ATTEMPTS: Final = 3
-# How long a watch lives. One that its API server has forgotten is noticed at its end, and a read begins the next.
+# The lifetime of a watch. If the API server has dropped a watch silently, this is when the client notices.
 WATCH_SECONDS: Final = 45
 
 
@@ -36,19 +36,19 @@ class Api(Transport):
 
     @classmethod
     async def in_cluster(cls) -> Self:
-        """Speak as the Pod's ServiceAccount.
+        """Return a client that uses the Pod's ServiceAccount.
 
         Raises:
-            KubeconfigError: This is no Pod, or it has no token mounted.
+            KubeconfigError: The process does not run in a Pod, or no token is mounted.
         """
         return cls(*await kubeconfig.in_cluster())
 
     @classmethod
     async def from_kubeconfig(cls, path: str | None = None, context: str | None = None) -> Self:
-        """Speak as a kubeconfig says; by default the one that kubectl would take.
+        """Return a client that uses a kubeconfig; the default is that of kubectl.
 
         Raises:
-            KubeconfigError: There is none, it is malformed, or it names no such context.
+            KubeconfigError: The kubeconfig does not exist, is malformed, or does not have the context.
         """
         return cls(*await kubeconfig.from_file(path, context))
 
@@ -60,9 +60,11 @@ class Api(Transport):
         *,
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
-        """One object."""
-        doing = _doing("get", resource, name, namespace)
-        return await self.send(Request("GET", resource.path(namespace, name), doing, timeout_seconds=timeout_seconds))
+        """Return one object."""
+        operation = _operation("get", resource, name, namespace)
+        return await self.send(
+            Request("GET", resource.path(namespace, name), operation, timeout_seconds=timeout_seconds)
+        )
 
     async def list(
         self,
@@ -72,7 +74,7 @@ class Api(Transport):
         label_selector: str = "",
         field_selector: str = "",
     ) -> Objects:
-        """All objects, asked for in pages; `kind` and `apiVersion`, which lists leave out, are filled in."""
+        """Return all objects, read in pages, with `kind` and `apiVersion`, which the items of a list do not have."""
         items, _ = await self.list_at(resource, namespace, label_selector=label_selector, field_selector=field_selector)
         return items
 
@@ -84,9 +86,9 @@ class Api(Transport):
         label_selector: str = "",
         field_selector: str = "",
     ) -> tuple[Objects, str]:
-        """All objects and the resource version at which they were so, to watch from.
+        """Return all objects and the resource version of the list, from which a watch can start.
 
-        A list is consistent over its pages until the API server forgets its version; then it is begun anew.
+        The pages of a list have one resource version. If it expires between two pages, the list starts again.
         """
         selectors = parameters(labelSelector=label_selector, fieldSelector=field_selector)
         for attempt in range(_LIST_ATTEMPTS):
@@ -103,14 +105,14 @@ class Api(Transport):
         """Create an object.
 
         Raises:
-            UnconfirmedWriteError: The answer is not the object that was written; so for the other writes.
-            KubeError: As the API server answered, or that it did not.
+            UnconfirmedWriteError: The answer is not the object that was written; the other writes raise it, too.
+            KubeError: The API server rejects the request or does not answer.
         """
         expected = confirm.of_create(resource, body, namespace, dry_run=dry_run)
         return await self.send(_change(_CREATE, expected, body, dry_run=dry_run))
 
     async def dry_run_create(self, resource: Resource, body: Object, namespace: str) -> tuple[Object, tuple[str, ...]]:
-        """Return the object that a create would store, after all admission, and the warnings; nothing is stored."""
+        """Return the object that a create would store after admission, and the warnings; nothing is stored."""
         expected = confirm.of_create(resource, body, namespace, dry_run=True)
         return await self.send_for_warnings(_change(_TRY_CREATE, expected, body, dry_run=True))
 
@@ -123,11 +125,11 @@ class Api(Transport):
         dry_run: bool = False,
         before: Object | None = None,
     ) -> Object:
-        """Replace an object as a whole; with a resource version in it, only if it is still that one.
+        """Replace an object; if the body has a resource version, only that version.
 
-        `before` is a Secret as it was: an answer that holds a part of its values is not quoted either, and labels and
-        annotations that differ from it have to be in the answer. `managedFields` are not sent, so that the API server
-        keeps its own: they may be nested too deeply to be encoded.
+        `before` is the Secret that is replaced: no error message quotes its values, and labels and annotations that
+        change must be in the answer. `managedFields` are not sent, because they may be nested too deeply to be encoded;
+        the API server keeps its own.
         https://kubernetes.io/docs/reference/using-api/server-side-apply/#clearing-managedfields
         """
         meta = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
@@ -144,7 +146,7 @@ class Api(Transport):
         manager: str = FIELD_MANAGER,
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
-        """Server-side apply: own the fields in `body` and no others, also where another manager owns them."""
+        """Apply on the server side and take over the fields in `body` from other managers."""
         whole = {"apiVersion": resource.api_version, "kind": resource.kind, **body}
         expected = confirm.of_patch(resource, name, whole, namespace, dry_run=False)
         request = _change(_APPLY, expected, whole, manager=manager)
@@ -153,7 +155,7 @@ class Api(Transport):
     async def patch(
         self, resource: Resource, name: str, body: Object, namespace: str | None = None, *, dry_run: bool = False
     ) -> Object:
-        """Change parts of an object by a merge patch."""
+        """Change an object by a merge patch."""
         expected = confirm.of_patch(resource, name, body, namespace, dry_run=dry_run)
         return await self.send(_change(_MERGE, expected, body, dry_run=dry_run))
 
@@ -168,18 +170,18 @@ class Api(Transport):
         timeout_seconds: int = WATCH_SECONDS,
         grace_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> AsyncGenerator[Object, None]:
-        """Events (`{"type": ..., "object": ...}`, bookmarks included) until the API server ends the watch.
+        """Yield events (`{"type": ..., "object": ...}`, including bookmarks) until the API server ends the watch.
 
-        It does so after `timeout_seconds`, however little happens: the only sign of life there is, for bookmarks may
-        take minutes.
+        The API server ends it after `timeout_seconds`, also if nothing happens. That is the only sign that the watch
+        works: minutes may pass between two bookmarks.
 
         Raises:
-            GoneError: The version is too old, said by status or in the stream: list anew.
-            UnavailableError: The connection broke, nobody is at its other end any more (`connections`), or the API
-                server did not end the watch within `grace_seconds` of its time.
-            KubeError: As the API server answered.
+            GoneError: The resource version is too old, by HTTP status or in the stream; list again.
+            UnavailableError: The connection broke, the other end no longer answers (`connections`), or the API server
+                did not end the watch within `grace_seconds` after its time.
+            KubeError: The API server rejects the request.
         """
-        doing = _doing("watch", resource, "", namespace)
+        operation = _operation("watch", resource, "", namespace)
         query = parameters(
             watch="true",
             allowWatchBookmarks="true",
@@ -189,27 +191,29 @@ class Api(Transport):
             labelSelector=label_selector,
         )
         path = resource.path(namespace)
-        response = await self.open(Request("GET", path, doing, query, timeout_seconds=timeout_seconds + grace_seconds))
+        response = await self.open(
+            Request("GET", path, operation, query, timeout_seconds=timeout_seconds + grace_seconds)
+        )
         try:
             async for line in response.content:
-                event = decode_object(doing, line)
+                event = decode_object(operation, line)
                 if event.get("type") == "ERROR":
-                    raise error_of_event(doing, event.get("object", {}))
+                    raise error_from_event(operation, event.get("object", {}))
                 yield event
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise UnavailableError(doing, why=why(error)) from None
+            raise UnavailableError(operation, why=why(error)) from None
         finally:
             response.close()
 
     async def _pages(
         self, resource: Resource, namespace: str | None, selectors: tuple[tuple[str, str], ...]
     ) -> tuple[Objects, str]:
-        doing = _doing("list", resource, "", namespace)
+        operation = _operation("list", resource, "", namespace)
         items: Objects = []
         after = ""
         while True:
             query = (*selectors, *parameters(limit=str(PAGE), **{"continue": after}))
-            page = await self.send(Request("GET", resource.path(namespace), doing, query))
+            page = await self.send(Request("GET", resource.path(namespace), operation, query))
             items.extend(
                 {"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in page.get("items") or ()
             )
@@ -221,10 +225,10 @@ class Api(Transport):
 
 @dataclass(frozen=True, slots=True)
 class _Verb:
-    """How a kind of write is sent; `operation` completes "cannot ...", before the object."""
+    """How a kind of write is sent. `phrase` follows "cannot" in error messages."""
 
     method: str
-    operation: str
+    phrase: str
     content_type: str = JSON
     query: tuple[tuple[str, str], ...] = ()
 
@@ -245,12 +249,12 @@ def _change(
     before: Object | None = None,
     manager: str = FIELD_MANAGER,
 ) -> Request:
-    """A write; what the API server says of a Secret's is quoted only where it holds no part of the object."""
+    """Return the request of a write; for a Secret, no error message quotes a part of its values."""
     resource, namespace, name = expected.resource, expected.namespace, expected.name
     return Request(
         verb.method,
         resource.path(namespace, None if verb.method == "POST" else name),
-        _doing(verb.operation, resource, name, namespace),
+        _operation(verb.phrase, resource, name, namespace),
         (*parameters(fieldManager=manager, dryRun="All" if dry_run else ""), *verb.query),
         body,
         verb.content_type,
@@ -259,7 +263,7 @@ def _change(
     )
 
 
-def _doing(verb: str, resource: Resource, name: str, namespace: str | None) -> str:
+def _operation(verb: str, resource: Resource, name: str, namespace: str | None) -> str:
     what = f"{resource.plural}/{name}" if name else resource.plural
     if not resource.namespaced:
         return f"{verb} {what}"

@@ -1,10 +1,9 @@
-"""Whether the answer to a write is the object that was written.
+"""Checks that the answer to a write is the object that was written.
 
-A proxy's login page, a cache or another server can answer with a status of success. So a write counts as done only
-when the answer is that object: `docs/decisions/0023-when-a-write-counts-as-done.md` lists what is compared, and why no
-more is.
+A proxy's login page, a cache or another server can answer with a success status. So a write counts as done only if the
+answer is that object: `docs/decisions/0023-when-a-write-counts-as-done.md` lists what is compared, and why.
 
-No message holds a value of the object or any text of the answer.
+No error message contains a value of the object or a part of the answer.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ _OK: Final = 200
 _CREATED: Final = 201
 _ACCEPTED: Final = 202
 _DONE: Final = frozenset({_OK, _CREATED})
-# Fields that say which object it is. They are compared as such, or change with each write.
+# Fields that identify the object: they are compared separately, or change with each write.
 _IDENTITY: Final = frozenset({"name", "generateName", "namespace", "uid", "resourceVersion", "managedFields"})
-_MOST_SHOWN: Final = 5  # fields that a message names
+_MOST_SHOWN: Final = 5  # fields that an error message names
 _ABSENT: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the answer to one write has to be.
+    """The answer that confirms a write.
 
-    `content` holds the fields that the answer must have; it may have others. `is_stored`: the API server keeps the
-    object, so the answer has a resource version; a dry run and a review are not kept.
+    `content`: the fields that the answer must have; it may have others. `is_stored`: the API server stores the object,
+    so the answer has a resource version. Dry runs and reviews are not stored.
     """
 
     resource: Resource
@@ -53,12 +52,12 @@ class Expected:
 
     @property
     def kind(self) -> str:
-        """The object's kind, for messages."""
+        """The object's kind, for error messages."""
         return self.resource.kind
 
 
 def of_create(resource: Resource, body: Object, namespace: str | None, *, dry_run: bool) -> Expected:
-    """The answer to a create: a Secret's data, type, labels and annotations; of other kinds, that it is this object.
+    """Return the answer to a create: for a Secret its data, type, labels and annotations; for others the identity.
 
     Admission may fill in and change other kinds. An object without a name is a review, such as a
     SelfSubjectAccessReview: its `spec` comes back.
@@ -84,9 +83,9 @@ def of_create(resource: Resource, body: Object, namespace: str | None, *, dry_ru
 def of_replace(
     resource: Resource, body: Object, namespace: str | None, *, dry_run: bool, before: Object | None
 ) -> Expected:
-    """The answer to a replace: as for a create, but only those labels and annotations that differ from `before`.
+    """Return the answer to a replace: as for a create, but only labels and annotations that differ from `before`.
 
-    Others came from the API server, and admission may renew them with each write.
+    The others came from the API server, and admission may change them with each write.
     """
     meta = _mapping(body.get("metadata"))
     content: Object = {}
@@ -101,7 +100,7 @@ def of_replace(
 
 
 def of_patch(resource: Resource, name: str, patch: Object, namespace: str | None, *, dry_run: bool) -> Expected:
-    """The answer to a merge patch or an apply: every field that it sets."""
+    """Return the answer to a merge patch or an apply: every field that it sets."""
     meta = _mapping(patch.get("metadata"))
     content = {key: value for key, value in patch.items() if key not in {"apiVersion", "kind", "metadata"}}
     if resource == SECRETS:
@@ -113,16 +112,16 @@ def of_patch(resource: Resource, name: str, patch: Object, namespace: str | None
 
 
 def confirmed(operation: str, expected: Expected, status: int, content: bytes) -> Object:
-    """The answer to a write, decoded.
+    """Return the decoded answer to a write.
 
     Args:
-        operation: What was tried, as in `create secrets/x in namespace y`.
-        expected: What it has to be.
+        operation: What is written, as in `create secrets/x in namespace y`.
+        expected: The answer that confirms it.
         status: The answer's HTTP status, below 300.
         content: The answer's body.
 
     Raises:
-        UnconfirmedWriteError: It is something else.
+        UnconfirmedWriteError: The answer is something else.
     """
     try:
         answer = _decoded(status, content)
@@ -133,7 +132,7 @@ def confirmed(operation: str, expected: Expected, status: int, content: bytes) -
 
 
 class _DifferenceError(Exception):
-    """The answer is not what was expected; the message says in what."""
+    """The answer differs from the expected one; the message names the difference."""
 
 
 def _decoded(status: int, content: bytes) -> Object:
@@ -183,7 +182,7 @@ def _check(expected: Expected, answer: Object) -> None:
 
 
 def _differences(wanted: object, found: object, path: str = "") -> Iterator[str]:
-    """Paths of fields that were written and are not in the answer. Costs in proportion to what was written."""
+    """Yield the paths of fields that were written and are not in the answer, in time proportional to the write."""
     if isinstance(wanted, dict):
         if found is not _ABSENT and found is not None and not isinstance(found, dict):
             yield path
@@ -196,7 +195,7 @@ def _differences(wanted: object, found: object, path: str = "") -> Iterator[str]
         is_missing = found is _ABSENT or found is None  # also how an empty value comes back
         if wanted.content != (b"" if is_missing else _bytes(found)):
             yield path
-    # The API server leaves out null, and fields whose value is the zero of their type.
+    # The API server omits null, and fields with the zero value of their type.
     elif found is _ABSENT or found is None:
         if wanted:
             yield path
@@ -205,7 +204,7 @@ def _differences(wanted: object, found: object, path: str = "") -> Iterator[str]
 
 
 def _list_differences(wanted: list[Any], found: object, path: str) -> Iterator[str]:
-    """Lists of named objects are merged by name, others come back as they are."""
+    """Compare lists: those of named objects by name, others by position."""
     there = found if isinstance(found, list) else []
     if wanted and all(isinstance(one, dict) and "name" in one for one in wanted):
         by_name = {str(one.get("name")): one for one in there if isinstance(one, dict)}
@@ -220,7 +219,7 @@ def _list_differences(wanted: list[Any], found: object, path: str) -> Iterator[s
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Base64:
-    """A value of a Secret: compared as bytes, and never shown."""
+    """A value of a Secret: compared as bytes, never shown."""
 
     content: object
 
@@ -229,7 +228,7 @@ _TEXTS: Final = ("labels", "annotations")
 
 
 def _secret(body: Mapping[str, Any]) -> Object:
-    """Those fields of a Secret that the API server stores as they are; `stringData` comes back as `data`."""
+    """Return the fields of a Secret that the API server stores unchanged; `stringData` comes back as `data`."""
     content = {key: body[key] for key in ("type", "immutable") if key in body}
     data: Object = {key: _value(value) for key, value in _mapping(body.get("data")).items()}
     for key, value in _mapping(body.get("stringData")).items():
@@ -242,7 +241,7 @@ def _value(value: object) -> object:
 
 
 def _bytes(value: object) -> object:
-    """What base64 stands for; anything else as it is."""
+    """Decode base64; return anything else unchanged."""
     try:
         return base64.b64decode(value, validate=True) if isinstance(value, str) else value
     except (binascii.Error, ValueError):

@@ -1,7 +1,7 @@
-"""Connections to an API server that notice when nobody is at their other end any more, and follow no redirect.
+"""Connections to an API server that detect a lost peer and do not follow redirects.
 
-A machine that loses its power, or a network that drops packets, closes no connection. A watch then waits for news that
-cannot come. So the kernel asks an idle connection's other end for a sign of life, and gives up what is never answered.
+If a machine loses power or a network drops packets, no connection is closed, and a watch waits for events that cannot
+come. TCP keep-alive probes idle connections, and closes those whose peer does not answer.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 class RefusedRedirectError(aiohttp.ClientError):
-    """An answer was a redirect. `location` is the text of an untrusted server: `redirects` says what may be shown."""
+    """The answer is a redirect. `location` comes from an untrusted server: `redirects` decides what may be shown."""
 
     def __init__(self, status: int, location: str | None, base: str) -> None:
         super().__init__("a redirect was refused")
         self.status = status
         self.location = location
-        self.base = base  # the URL that was asked
+        self.base = base  # the URL of the request
 
 
 async def refuse_redirects(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Refuse every redirect, before aiohttp follows it; a middleware of its sessions, for requests and websockets.
+    """Reject every redirect before aiohttp follows it: a middleware for requests and websockets.
 
     Raises:
         RefusedRedirectError: The answer's status is 3xx.
@@ -46,7 +46,7 @@ async def refuse_redirects(
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """When to ask for a sign of life, in whole seconds, and how often in vain."""
+    """When to probe an idle connection, in whole seconds, and how many probes may fail."""
 
     idle_seconds: int = 15
     interval_seconds: int = 5
@@ -54,11 +54,11 @@ class Liveness:
 
     @property
     def lost_seconds(self) -> int:
-        """How long the other end may be away before the connection is given up."""
+        """Seconds without an answer after which the connection is closed."""
         return self.idle_seconds + self.probes * self.interval_seconds
 
     def options(self) -> tuple[tuple[int, int, int], ...]:
-        """Level, name and value of each option of a socket (tcp(7)); those that this system knows."""
+        """Return level, name and value of each socket option (tcp(7)) that this system supports."""
         named = (
             ("TCP_KEEPIDLE", self.idle_seconds),
             ("TCP_KEEPALIVE", self.idle_seconds),  # the same, on macOS
@@ -72,12 +72,12 @@ class Liveness:
 
 
 LIVENESS: Final = Liveness()
-# Bytes: an event of a watch is one line, and an object has at most 1.5 MiB in etcd. As the official client has it.
+# Bytes: an event of a watch is one line, and an object in etcd has at most 1.5 MiB. The official client has this limit.
 _LONGEST_LINE: Final = 2 * 1024 * 1024
 
 
 class Connections(RESTClientObject):
-    """The official client's, with sockets that ask and answers that cannot redirect."""
+    """The connections of the official client, with keep-alive probes and without redirects."""
 
     def __init__(self, configuration: Configuration, liveness: Liveness = LIVENESS) -> None:
         super().__init__(configuration)

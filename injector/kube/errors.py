@@ -1,23 +1,22 @@
-"""What can go wrong between us and the API server.
+"""The errors of calls to the API server.
 
 KubeError
-├── KubeconfigError      there is no usable way to a cluster
+├── KubeconfigError      no usable kubeconfig or ServiceAccount
 │   └── UnknownContextError
-├── UnauthorizedError    401: the API server does not know who asks
-├── ForbiddenError       403: a right is missing
-├── DeniedError          any status: a quota, a policy, a webhook or another rule of admission said no
+├── UnauthorizedError    401: the API server does not accept the credentials
+├── ForbiddenError       403: a permission is missing
+├── DeniedError          any status: a quota, a policy, a webhook or another admission rule denied the request
 ├── NotFoundError        404
 ├── AlreadyExistsError   409 of a create
-├── ConflictError        409 of everything else: somebody else was faster
+├── ConflictError        409 of everything else: another client changed the object
 ├── GoneError            410: the resource version is too old
-├── InvalidError         400, 422: the API server does not take the object
-├── RedirectedError      3xx: the answer sends us elsewhere, and is not followed
+├── InvalidError         400, 422: the API server rejects the object
+├── RedirectedError      3xx: the answer is a redirect, which is not followed
 ├── UnconfirmedWriteError   the answer to a write is not the object that was written
-└── UnavailableError     no answer, 429 or 5xx: trying again may help
+└── UnavailableError     no answer, 429 or 5xx: a retry may help
 
-A message says what was being done and what the API server said of it. Its words may hold parts of the object: of an
-answer to a request that carried a Secret, only sentences of a refusal are quoted, and none with a part of a value
-(`api_messages`).
+A message names the operation and quotes the API server, whose words may contain parts of the object. Of an answer to a
+request with a Secret, only known sentences of a refusal are quoted, and none with a part of a value (`api_messages`).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from injector.core.errors import InjectorError
-from injector.kube.api_messages import denied
+from injector.kube.api_messages import strip_object_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,108 +33,108 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer that was no success. `said` is the API server's sentence, empty where it must not be shown.
+    """An answer with an error status. `message` is that of the API server, empty if it must not be shown.
 
-    `is_denial`: a rule of admission said no, whatever the status.
+    `is_denial`: an admission rule denied the request, whatever the status.
     """
 
     status: int
     reason: str = ""  # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
-    said: str = ""
+    message: str = ""
     retry_after_seconds: float | None = None
     is_denial: bool = False
 
 
 class KubeError(InjectorError):
-    """Base of them; `doing` says what was tried, as in `update secrets/x in namespace y`."""
+    """The base class. `operation` is what failed, as in `update secrets/x in namespace y`."""
 
     reason: ClassVar[str] = "kubernetes"
     because: ClassVar[str] = "failed"
 
-    def __init__(self, doing: str, refusal: Refusal | None = None, *, why: str = "") -> None:
+    def __init__(self, operation: str, refusal: Refusal | None = None, *, why: str = "") -> None:
         super().__init__(
-            ": ".join(part for part in (f"cannot {doing}", why or self.because, self._said(refusal)) if part)
+            ": ".join(part for part in (f"cannot {operation}", why or self.because, self._message(refusal)) if part)
         )
-        self.doing = doing
+        self.operation = operation
         self.refusal = refusal
 
     @staticmethod
-    def _said(refusal: Refusal | None) -> str:
-        return refusal.said if refusal is not None else ""
+    def _message(refusal: Refusal | None) -> str:
+        return refusal.message if refusal is not None else ""
 
 
 class KubeconfigError(KubeError):
-    """There is no kubeconfig, or not one that leads to a cluster."""
+    """There is no kubeconfig, or it cannot be used."""
 
     reason = "bad-kubeconfig"
     because = "no usable kubeconfig"
 
 
 class UnknownContextError(KubeconfigError):
-    """The kubeconfig has other contexts."""
+    """The kubeconfig does not have the context."""
 
-    def __init__(self, doing: str, why: str, known: Iterable[str]) -> None:
-        super().__init__(doing, why=f"{why}; known are: {', '.join(sorted(known))}")
+    def __init__(self, operation: str, why: str, known: Iterable[str]) -> None:
+        super().__init__(operation, why=f"{why}; known contexts: {', '.join(sorted(known))}")
 
 
 class UnauthorizedError(KubeError):
-    """The API server does not know who asks."""
+    """The API server does not accept the credentials."""
 
     reason = "unauthorized"
     because = "the API server does not accept the credentials"
 
 
 class ForbiddenError(KubeError):
-    """A right is missing."""
+    """A permission is missing."""
 
     reason = "forbidden"
     because = "not allowed"
 
 
 class DeniedError(KubeError):
-    """A rule of admission said no: a quota, a policy, a webhook. No right is missing."""
+    """An admission rule denied the request: a quota, a policy, a webhook. No permission is missing."""
 
     reason = "denied"
     because = "denied by a rule of the cluster"
 
     @staticmethod
-    def _said(refusal: Refusal | None) -> str:
-        return denied(refusal.said) if refusal is not None else ""
+    def _message(refusal: Refusal | None) -> str:
+        return strip_object_name(refusal.message) if refusal is not None else ""
 
 
 class NotFoundError(KubeError):
-    """There is no such object."""
+    """The object does not exist."""
 
     reason = "not-found"
     because = "not found"
 
 
 class AlreadyExistsError(KubeError):
-    """An object of that name is there already."""
+    """An object with that name exists."""
 
     reason = "already-exists"
-    because = "it exists already"
+    because = "already exists"
 
 
 class ConflictError(KubeError):
-    """The object has changed since it was read, or somebody else owns the field."""
+    """The object has changed since it was read, or another manager owns the field."""
 
     reason = "conflict"
-    because = "somebody else changed it at the same time"
+    because = "another client changed it at the same time"
 
 
 class GoneError(KubeError):
-    """The resource version asked for is no longer kept: list anew."""
+    """The API server no longer has the requested resource version; list again."""
 
     reason = "gone"
     because = "the resource version is too old"
 
 
 class InvalidError(KubeError):
-    """The API server does not take the object."""
+    """The API server rejects the object."""
 
     reason = "invalid"
-    because = "the API server refuses the object"
+    because = "the API server rejects the object"
 
 
 class RedirectedError(KubeError):
@@ -153,10 +152,10 @@ class UnconfirmedWriteError(KubeError):
 
 
 class UnavailableError(KubeError):
-    """No answer in time, or one that says to come back later."""
+    """The API server did not answer in time, or asks for a later retry."""
 
     reason = "unavailable"
-    because = "the API server gives no answer"
+    because = "the API server does not answer"
 
 
 _BY_STATUS = {
@@ -170,12 +169,12 @@ _BY_STATUS = {
 }
 
 
-def of_refusal(doing: str, refusal: Refusal) -> KubeError:
-    """The error for an answer that was no success."""
+def error_from_status(operation: str, refusal: Refusal) -> KubeError:
+    """Return the error for an answer with an error status."""
     if refusal.is_denial:
-        return DeniedError(doing, refusal)
+        return DeniedError(operation, refusal)
     if refusal.reason == "AlreadyExists":
-        return AlreadyExistsError(doing, refusal)
+        return AlreadyExistsError(operation, refusal)
     if refusal.status in _BY_STATUS:
-        return _BY_STATUS[refusal.status](doing, refusal)
-    return UnavailableError(doing, refusal, why=f"the API server answers with status {refusal.status}")
+        return _BY_STATUS[refusal.status](operation, refusal)
+    return UnavailableError(operation, refusal, why=f"the API server answers with status {refusal.status}")

@@ -1,4 +1,4 @@
-"""Ways to a cluster: the ServiceAccount of a Pod, or a kubeconfig as kubectl reads it."""
+"""Loads the address and credentials of a cluster: from a Pod's ServiceAccount, or from a kubeconfig."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
     from injector.kube.resources import Object
 
-    # How the API server is reached, and what reads the credentials in it again.
+    # The configuration of the official client, and a function that reads its credentials again.
     Access: TypeAlias = tuple[Configuration, Callable[[], Awaitable[None]]]
 
 
 async def in_cluster() -> Access:
-    """Speak as the Pod's ServiceAccount.
+    """Return the access of the Pod's ServiceAccount.
 
     Raises:
-        KubeconfigError: This is no Pod, or it has no token mounted.
+        KubeconfigError: The process does not run in a Pod, or no token is mounted.
     """
     configuration = Configuration()
 
@@ -40,15 +40,15 @@ async def in_cluster() -> Access:
         await load()
     except (config.ConfigException, OSError) as error:
         raise KubeconfigError("reach the cluster as its Pod", why=str(error)) from None
-    # The official client reads the token anew each minute of the wall clock, so not while that was set back.
+    # The official client reads the token again each minute of the wall clock, but not after that was set back.
     return configuration, load
 
 
 async def from_file(path: str | None = None, context: str | None = None) -> Access:
-    """Speak as a kubeconfig says; by default the one that kubectl would take.
+    """Return the access that a kubeconfig describes; the default is that of kubectl.
 
     Raises:
-        KubeconfigError: There is none, it is malformed, or it names no such context.
+        KubeconfigError: The kubeconfig does not exist, is malformed, or does not have the context.
     """
     configuration = Configuration()
 
@@ -57,76 +57,76 @@ async def from_file(path: str | None = None, context: str | None = None) -> Acce
             merged = config.kube_config.KubeConfigMerger(_place(path)).config  # type: ignore[no-untyped-call] # as in close
             loader = Loader(config_dict=merged, config_base_path=None, active_context=context)  # type: ignore[no-untyped-call]
             await loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
-        if complaints:  # the official client would go on without credentials
-            raise config.ConfigException(f"its credential plugin does not work: {api_messages.masked(complaints[0])}")
+        if complaints:  # the official client would continue without credentials
+            raise config.ConfigException(f"its credential plugin failed: {api_messages.redact_words(complaints[0])}")
 
-    doing = f"read the kubeconfig{f' {path}' if path else ''}"
+    operation = f"read the kubeconfig{f' {path}' if path else ''}"
     if missing := _missing(path):
-        # Said here, for the official client writes a line of its own to stderr.
-        raise KubeconfigError(doing, why=f"there is no file {missing}")
+        # Checked here, because the official client writes a line of its own to stderr.
+        raise KubeconfigError(operation, why=f"there is no file {missing}")
     known, current = _contexts(path)
     wanted = context or current
     if known and wanted not in known:
-        why = f"it has no context {wanted}" if wanted else "it names no current context"
-        raise UnknownContextError(doing, why, known)
+        why = f"context {wanted} does not exist" if wanted else "no current context is set"
+        raise UnknownContextError(operation, why, known)
     try:
         await load()
-    except Exception as error:  # noqa: BLE001 - YAML, base64, PEM, plugins: a kubeconfig fails in many ways
-        # Words of a parser may quote the file, which holds credentials.
-        why = str(error) if isinstance(error, config.ConfigException) else "it is no kubeconfig"
-        raise KubeconfigError(doing, why=why) from None
+    except Exception as error:  # noqa: BLE001 - YAML, base64, PEM, plugins: errors of many types
+        # The message of a parser may quote the file, which contains credentials.
+        why = str(error) if isinstance(error, config.ConfigException) else "not a valid kubeconfig"
+        raise KubeconfigError(operation, why=why) from None
     return configuration, load
 
 
 def default_namespace(path: str | None = None, context: str | None = None) -> str:
-    """The namespace that a kubeconfig's context names, `default` where it names none.
+    """Return the namespace of a kubeconfig's context; `default` if the context has none.
 
     Raises:
-        KubeconfigError: There is no kubeconfig, or no such context.
+        KubeconfigError: The kubeconfig or the context does not exist.
     """
-    doing = f"read the namespace of the kubeconfig{f' {path}' if path else ''}"
+    operation = f"read the namespace of the kubeconfig{f' {path}' if path else ''}"
     if missing := _missing(path):
-        raise KubeconfigError(doing, why=f"there is no file {missing}")
+        raise KubeconfigError(operation, why=f"there is no file {missing}")
     try:
         known, current = _contexts(path)
         return str(known[context or current]["context"].get("namespace") or "default")
     except Exception:  # noqa: BLE001 - as in `from_file`
-        raise KubeconfigError(doing) from None
+        raise KubeconfigError(operation) from None
 
 
 @contextlib.contextmanager
 def _complaints() -> Iterator[list[str]]:
-    """What the official client would write to a log of its own, and pass over: a credential plugin that fails."""
-    told: list[str] = []
+    """Collect the errors that the official client only logs: those of a credential plugin."""
+    messages: list[str] = []
     handler = logging.Handler(logging.ERROR)
-    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign] # for one call
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign] # for one call
     log = logging.getLogger(config.kube_config.__name__)
     propagates, log.propagate = log.propagate, False
     log.addHandler(handler)
     try:
-        yield told
+        yield messages
     finally:
         log.removeHandler(handler)
         log.propagate = propagates
 
 
 def _contexts(path: str | None) -> tuple[dict[str, Object], str]:
-    """A kubeconfig's contexts by name, and the current one's name; none when it cannot be read."""
+    """Return a kubeconfig's contexts by name, and the current context; nothing if it cannot be read."""
     try:
-        told = config.kube_config.KubeConfigMerger(_place(path)).config.value  # type: ignore[no-untyped-call] # as in close
-        contexts = {str(one["name"]): one.value for one in told.get("contexts") or ()}
-        return contexts, str(told.get("current-context") or "")
-    except Exception:  # noqa: BLE001 - as in `from_file`, which says what is wrong
+        merged = config.kube_config.KubeConfigMerger(_place(path)).config.value  # type: ignore[no-untyped-call] # as in close
+        contexts = {str(one["name"]): one.value for one in merged.get("contexts") or ()}
+        return contexts, str(merged.get("current-context") or "")
+    except Exception:  # noqa: BLE001 - as in `from_file`, which reports the error
         return {}, ""
 
 
 def _place(path: str | None) -> str:
-    """Where a kubeconfig is, as the official client takes it: several files are parted as in KUBECONFIG."""
+    """Return the path of a kubeconfig for the official client; several files are separated as in KUBECONFIG."""
     return str(Path(path or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser())
 
 
 def _missing(path: str | None) -> str:
-    """Where kubectl would look for a kubeconfig, when none of those files is there; else nothing."""
+    """Return the files where kubectl looks for a kubeconfig, if none of them exists; otherwise an empty text."""
     named = path or os.environ.get("KUBECONFIG") or "~/.kube/config"
     places = [Path(place).expanduser() for place in named.split(os.pathsep) if place]
     return "" if any(place.is_file() for place in places) else " or ".join(map(str, places))

@@ -1,8 +1,8 @@
-"""Renewing the token of a kubeconfig's user with `auth-provider: oidc`.
+"""Renews the token of a kubeconfig's user with `auth-provider: oidc`.
 
-The official client renews it with a session of its own, which follows redirects (a 307 of the issuer would send the
-refresh token elsewhere) and verifies no certificate. So the two requests are made here: OpenID Connect Discovery 1.0,
-section 4, and RFC 6749, section 6. All other ways to log in are the official client's.
+The official client would do it with a session that follows redirects (a 307 of the issuer would send the refresh token
+to another host) and verifies no certificate. So the two requests are made here: OpenID Connect Discovery 1.0, section
+4, and RFC 6749, section 6. The official client does all other ways to log in.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _OK: Final = 200
 
 
 class Loader(KubeConfigLoader):
-    """The official client's loader with a token exchange of ours."""
+    """The loader of the official client, with another token exchange."""
 
-    async def _refresh_oidc(self, provider: Any) -> None:  # noqa: ANN401 - a node of the official client's
+    async def _refresh_oidc(self, provider: Any) -> None:  # noqa: ANN401 - a node of the official client
         """Put new tokens into a user's settings.
 
         Raises:
-            ConfigException: There is no refresh token, or the issuer does not give a token for it.
+            ConfigException: There is no refresh token, or the issuer does not accept it.
         """
         settings: dict[str, Any] = provider["config"].value
         if not settings.get("refresh-token"):
@@ -75,7 +75,7 @@ async def _exchange(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 async def _read(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
-    """An answer that is a JSON object."""
+    """Return the JSON object of an answer."""
     if response.status != _OK:
         raise ConfigException(f"its OIDC issuer answers with status {response.status}: log in again")
     try:

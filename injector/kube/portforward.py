@@ -1,8 +1,8 @@
-"""A port of a Pod, brought to a Unix socket of ours through the API server.
+"""Forwards a port of a Pod to a local Unix socket through the API server.
 
-Each connection to the socket is a websocket of its own (subprotocol `v4.channel.k8s.io`, two channels a port: data, and
-the kubelet's words when it cannot connect). A socket in a folder of ours, unlike a port on loopback, is open to nobody
-else on this machine. Needed are the rights `get` and `create` for `pods/portforward`.
+Each connection to the socket is a websocket (subprotocol `v4.channel.k8s.io`) with two channels: data, and the error
+message of a kubelet that cannot connect. Unlike a port on loopback, a socket in a private folder is not open to other
+users of the machine. It requires the permissions `get` and `create` for `pods/portforward`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MOST_WORDS: Final = 160  # characters
 
 
 class Forward:
-    """One port. `trouble` is what was last said by the API server or kubelet of a connection that failed."""
+    """One forwarded port. `trouble` is the last error message of the API server or kubelet for a failed connection."""
 
     def __init__(self, api: Transport, request: Request) -> None:
         self._api = api
@@ -42,17 +42,17 @@ class Forward:
         self._carriers: set[asyncio.Task[None]] = set()
 
     def trouble(self) -> str:
-        """Why connections fail, empty if that is not known."""
+        """Return why connections fail; empty if unknown."""
         return self._trouble
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection until either side ends it, in a task that is ours to cancel."""
+        """Forward one connection until either side closes it, in a task that `close` cancels."""
         carrier = asyncio.ensure_future(self._carry(reader, writer))
         self._carriers.add(carrier)
         carrier.add_done_callback(self._carriers.discard)
 
     async def close(self) -> None:
-        """End what is still being carried."""
+        """Close all connections."""
         carriers = tuple(self._carriers)
         for carrier in carriers:
             carrier.cancel()
@@ -70,7 +70,7 @@ class Forward:
         except KubeError as error:
             self._trouble = str(error)
         except (aiohttp.ClientError, OSError):
-            pass  # the asker sees its connection end
+            pass  # the client sees its connection end
         finally:
             writer.close()
 
@@ -99,7 +99,7 @@ async def _upward(reader: asyncio.StreamReader, remote: aiohttp.ClientWebSocketR
 
 def _shortened(words: bytes) -> str:
     text = words.decode("utf-8", "replace")
-    if "connection refused" in text.lower():  # in words of the container runtime
+    if "connection refused" in text.lower():  # the message of the container runtime
         return NOTHING_LISTENS
     shown = "".join(letter if letter.isprintable() else " " for letter in text)
     return f"the port cannot be forwarded: {shown[:_MOST_WORDS]}"
@@ -107,7 +107,7 @@ def _shortened(words: bytes) -> str:
 
 @contextlib.asynccontextmanager
 async def forwarded(api: Transport, namespace: str, pod: str, port: int) -> AsyncIterator[tuple[str, Forward]]:
-    """The path of a Unix socket behind which the Pod's port is, and the state of what carries it."""
+    """Yield the path of a Unix socket that is forwarded to the Pod's port, and its state."""
     request = Request(
         "GET",
         PODS.path(namespace, pod, "portforward"),

@@ -1,10 +1,11 @@
-"""Redirects are refused, and this is how an error names their target.
+"""Describes the target of a redirect that was not followed.
 
-A client that follows a redirect sends the request again: after 307 and 308 with its body, so a Secret goes wherever
-the answer points, in clear text where the target is `http:`. An API server and a daprd have no reason to redirect.
+A client that follows a redirect sends the request again, after 307 and 308 with its body: a Secret would go to any
+target, in clear text if the target is `http:`. API servers and daprd have no reason to redirect.
 
-A target is text of an untrusted server: shown are scheme, host, port and path, on one line, in printable ASCII, of
-bounded length, and no part that could be a token. User information, query and fragment are never shown.
+The target comes from an untrusted server. Error messages show its scheme, host, port and path, on one line, in
+printable ASCII, of bounded length, without parts that could be a token. User information, query and fragment are never
+shown.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ if TYPE_CHECKING:
 _FIRST: Final = 300  # https://www.rfc-editor.org/rfc/rfc9110#section-15.4
 _LAST: Final = 399
 _SCHEMES: Final = frozenset({"http", "https"})
-_MOST_READ: Final = 4096  # characters of a Location header that are looked at
+_MOST_READ: Final = 4096  # characters of a Location header that are read
 _MOST_SHOWN: Final = 200  # characters
 _MOST_HOST: Final = 100  # characters
 _NOT_SHOWN: Final = "(not shown)"
 
 
 def is_redirect(status: int) -> bool:
-    """Whether a status sends the client elsewhere, or to its cache (304)."""
+    """Return whether a status is a redirect, or refers to a cache (304)."""
     return _FIRST <= status <= _LAST
 
 
 def explain(status: int, location: str | None, base: str, hidden: Iterable[str] = ()) -> str:
-    """Words for a redirect that was refused.
+    """Describe a redirect that was not followed.
 
     Args:
         status: The HTTP status.
-        location: The header `Location`; None when there is none.
-        base: The URL that was asked, for a relative target.
-        hidden: Values of a Secret in base64; a target that holds a part of one is not shown.
+        location: The header `Location`; None if there is none.
+        base: The URL of the request, for a relative target.
+        hidden: Values of a Secret in base64; parts of the target that contain a part of one are not shown.
     """
     return (
         f"the server redirects {_target(location, base, tuple(hidden))} (status {status}), and no redirect is followed"
@@ -52,7 +53,7 @@ def _target(location: str | None, base: str, hidden: tuple[str, ...]) -> str:
     try:
         url = urlsplit(urljoin(base, location[:_MOST_READ].strip()))
         host, port = url.hostname or "", url.port
-    except ValueError:  # brackets or a port that are none
+    except ValueError:  # brackets or a port that are not valid
         return "to a target that is not a URL"
     if url.scheme not in _SCHEMES or not host:
         return "to a target that is not an http or https URL"
@@ -72,7 +73,7 @@ def _target(location: str | None, base: str, hidden: tuple[str, ...]) -> str:
 
 
 def _segment(segment: str) -> str:
-    """A part of a path, unless it could be a token."""
+    """Return a part of a path, or a placeholder if it could be a token."""
     is_token = could_be_token(segment) or could_be_token(unquote(segment))
     return _NOT_SHOWN if is_token else _printable(segment)
 

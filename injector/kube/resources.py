@@ -1,4 +1,4 @@
-"""The kinds of objects that we read or write, where the API server keeps them, and how long a call may take."""
+"""The kinds of objects that are read or written, their paths, and the default timeout of a call."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from urllib.parse import quote
 Object: TypeAlias = dict[str, Any]
 Objects: TypeAlias = list[Object]
 
-# When nobody is in a hurry: a write may pass slow webhooks of others.
+# The default: a write may pass slow webhooks of others.
 REQUEST_TIMEOUT_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind: its API group (empty for core), version, and plural name."""
+    """One kind of object: its API group (empty for core), version and plural name."""
 
     group: str
     version: str
@@ -25,11 +25,11 @@ class Resource:
 
     @property
     def api_version(self) -> str:
-        """As objects write it."""
+        """The `apiVersion` of its objects."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str = "") -> str:
-        """The path below the API server's address; no namespace means all of them."""
+        """Return the path below the API server's address; no namespace means all namespaces."""
         parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
         if namespace is not None and self.namespaced:
             parts += ["namespaces", namespace]

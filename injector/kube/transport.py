@@ -1,12 +1,11 @@
-"""How requests are sent to an API server, and what becomes of its answers.
+"""Sends requests to an API server and decodes its answers.
 
-Authentication, TLS and connections are the official client's. Every call first becomes a `Request`, a plain value that
-tests can look at and messages can name.
+The official client does authentication, TLS and connections. Every call is a `Request`, a plain value.
 
-Nothing is tried again but a request that was answered with 401, once, with credentials read anew (they may come from
-a plugin whose token ran out). Whoever calls knows better what a second try would mean.
+Only a request that was answered with 401 is sent again: once, with credentials that were read again, because the token
+of a credential plugin may have expired. All other retries are the caller's decision.
 
-No redirect is followed, and a write counts as done only when its answer is the object that was written (`confirm`).
+Redirects are not followed. A write counts as done only if its answer is the object that was written (`confirm`).
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from injector.kube.errors import (
     Refusal,
     UnauthorizedError,
     UnavailableError,
-    of_refusal,
+    error_from_status,
 )
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS
 
@@ -49,21 +48,25 @@ JSON: Final = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call before it is sent. `doing` completes "cannot ..."; a body never shows in the repr."""
+    """One call. `operation` completes "cannot ..." in error messages.
+
+    `hidden`: values of Secrets in base64; no error message quotes a part of them. `expected`: the answer that confirms
+    a write. The repr does not show the body.
+    """
 
     method: str
     path: str
-    doing: str
+    operation: str
     query: tuple[tuple[str, str], ...] = ()
     body: object = field(default=None, repr=False)
     content_type: str = JSON
     timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
-    hidden: tuple[str, ...] | None = field(default=None, repr=False)  # values that no quoted answer may hold a part of
-    expected: Expected | None = field(default=None, repr=False)  # of a write: what the answer has to be
+    hidden: tuple[str, ...] | None = field(default=None, repr=False)
+    expected: Expected | None = field(default=None, repr=False)
 
 
 class Transport:
-    """Sends requests to one API server; an asynchronous context manager that closes its connections."""
+    """A connection to one API server; an asynchronous context manager that closes it."""
 
     def __init__(
         self,
@@ -72,12 +75,12 @@ class Transport:
         *,
         liveness: Liveness = LIVENESS,
     ) -> None:
-        self.configuration = configuration  # how the API server is reached; holds credentials
+        self.configuration = configuration  # holds credentials
         self._client = ApiClient(configuration)
         self._client.rest_client = Connections(configuration, liveness)
         self._client.user_agent = f"dapr-token-injector/{__version__}"
         self._renew = renew
-        # How far the API server's clock was ahead of ours at its last answer.
+        # Seconds by which the API server's clock was ahead of the local one at its last answer.
         self.skew_seconds = 0.0
 
     async def __aenter__(self) -> Self:
@@ -87,19 +90,19 @@ class Transport:
         await self._client.close()  # type: ignore[no-untyped-call] # the official client is typed in parts
 
     async def send(self, request: Request) -> Object:
-        """Send one request and decode its answer.
+        """Send a request and return its decoded answer.
 
         Raises:
-            KubeError: As the API server answered, or that it did not.
+            KubeError: The API server rejects the request or does not answer.
         """
         answer, _ = await self.send_for_warnings(request)
         return answer
 
     async def send_for_warnings(self, request: Request) -> tuple[Object, tuple[str, ...]]:
-        """The same, with the warnings of admission.
+        """Send a request and return its decoded answer and the warnings of admission.
 
         Raises:
-            KubeError: As the API server answered, or that it did not.
+            KubeError: The API server rejects the request or does not answer.
         """
         response = await self.open(request)
         try:
@@ -110,14 +113,14 @@ class Transport:
             response.release()
         warnings = tuple(_warnings(response.headers.getall("Warning", [])))
         if request.expected is not None:
-            return confirm.confirmed(request.doing, request.expected, response.status, content), warnings
-        return decode_object(request.doing, content), warnings
+            return confirm.confirmed(request.operation, request.expected, response.status, content), warnings
+        return decode_object(request.operation, content), warnings
 
     async def connect(self, request: Request, protocol: str) -> aiohttp.ClientWebSocketResponse:
         """Open a websocket at a request's path.
 
         Raises:
-            KubeError: As the API server answered, or that it did not.
+            KubeError: The API server rejects the request or does not answer.
         """
         rest = self._client.rest_client
         try:
@@ -132,17 +135,19 @@ class Transport:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _failure(request, error) from None
         try:
-            await self.send(request)  # a refused handshake has no words; a plain request has
+            await self.send(request)  # the answer to a rejected handshake has no message; that to a plain request has
         except InvalidError as error:
-            if error.refusal is None or "pgrade" not in error.refusal.said:  # "Upgrade request required" is no cause
+            if (
+                error.refusal is None or "pgrade" not in error.refusal.message
+            ):  # "Upgrade request required" is not the cause
                 raise
-        raise of_refusal(request.doing, Refusal(status))
+        raise error_from_status(request.operation, Refusal(status))
 
     async def open(self, request: Request) -> aiohttp.ClientResponse:
-        """Send one request; the answer is a success whose body is still to be read.
+        """Send a request and return the response, which is a success; its body is not read yet.
 
         Raises:
-            KubeError: As the API server answered, or that it did not.
+            KubeError: The API server rejects the request or does not answer.
         """
         try:
             return await self._once(request)
@@ -152,7 +157,7 @@ class Transport:
         try:
             await self._renew()
         except Exception:  # noqa: BLE001 - as in `kubeconfig.from_file`
-            raise UnauthorizedError(request.doing, why="the credentials ran out and cannot be renewed") from None
+            raise UnauthorizedError(request.operation, why="the credentials expired and cannot be renewed") from None
         return await self._once(request)
 
     async def _once(self, request: Request) -> aiohttp.ClientResponse:
@@ -177,14 +182,14 @@ class Transport:
                 response.release()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _failure(request, error) from None
-        raise of_refusal(request.doing, _refusal(request, response, content))
+        raise error_from_status(request.operation, _refusal(request, response, content))
 
 
 _FIRST_FAILURE: Final = 300
 
 
 def _skew(date: str, now: float) -> float:
-    """How far a `Date` header is ahead of `now`; it has whole seconds, so less than two of them are none."""
+    """Return by how many seconds a `Date` header is ahead of `now`; 0 below 2 s, because it has whole seconds."""
     try:
         ahead = parsedate_to_datetime(date).timestamp() - now
     except (ValueError, OverflowError):
@@ -202,26 +207,26 @@ _WARNING: Final = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 def _warnings(headers: Iterable[str]) -> Iterator[str]:
     for header in headers:
         for text in _WARNING.findall(header):
-            yield api_messages.clean(text.replace('\\"', '"'))
+            yield api_messages.single_line(text.replace('\\"', '"'))
 
 
 def parameters(**values: str) -> tuple[tuple[str, str], ...]:
-    """The query of a request; empty values are left out."""
+    """Return the query of a request without empty values."""
     return tuple((key, value) for key, value in values.items() if value)
 
 
-def decode_object(doing: str, content: bytes) -> Object:
-    """The JSON object that an answer is.
+def decode_object(operation: str, content: bytes) -> Object:
+    """Return an answer's JSON object.
 
     Raises:
-        UnavailableError: It is something else.
+        UnavailableError: The answer is not a JSON object.
     """
     try:
         decoded = decode_any_depth(json.loads, content)
     except (ValueError, RecursionError):
-        raise UnavailableError(doing, why="the answer is not JSON; is this a Kubernetes API server?") from None
+        raise UnavailableError(operation, why="the answer is not JSON; is this a Kubernetes API server?") from None
     if not isinstance(decoded, dict):
-        raise UnavailableError(doing, why="the answer is no object; is this a Kubernetes API server?")
+        raise UnavailableError(operation, why="the answer is not an object; is this a Kubernetes API server?")
     return decoded
 
 
@@ -233,51 +238,58 @@ def _refusal(request: Request, response: aiohttp.ClientResponse, content: bytes)
     after = response.headers.get("Retry-After", "")
     is_read = request.method == "GET"
     refusal = _refusal_of(status if isinstance(status, dict) else {}, response.status, is_read=is_read)
-    said = refusal.said
+    message = refusal.message
     if request.hidden is not None:
-        said = api_messages.guarded(refusal.status, said, request.hidden, request.doing)
+        message = api_messages.redact_secret_values(refusal.status, message, request.hidden, request.operation)
     return dataclasses.replace(
-        refusal, said=api_messages.clean(said), retry_after_seconds=float(after) if after.isdecimal() else None
+        refusal,
+        message=api_messages.single_line(message),
+        retry_after_seconds=float(after) if after.isdecimal() else None,
     )
 
 
-def error_of_event(doing: str, status: Mapping[str, Any]) -> KubeError:
-    """The error for the `Status` object of an event of a watch."""
+def error_from_event(operation: str, status: Mapping[str, Any]) -> KubeError:
+    """Return the error for the `Status` object in an event of a watch."""
     refusal = _refusal_of(status, _NO_STATUS, is_read=True)
-    return of_refusal(doing, dataclasses.replace(refusal, said=api_messages.clean(refusal.said)))
+    return error_from_status(operation, dataclasses.replace(refusal, message=api_messages.single_line(refusal.message)))
 
 
-_NO_STATUS: Final = 500  # of an event whose object does not say
+_NO_STATUS: Final = 500  # if the object has no code
 
 
 def _refusal_of(status: Mapping[str, Any], code: int, *, is_read: bool) -> Refusal:
-    """What a `Status` object says, word by word; `code` where it does not."""
-    said = str(status.get("message", ""))[:_LONGEST_SAID]
+    """Return the refusal in a `Status` object, with its whole message; `code` if the object has none."""
+    message = str(status.get("message", ""))[:_LONGEST_MESSAGE]
     number = status.get("code")
     number = number if isinstance(number, int) else code
     return Refusal(
-        number, str(status.get("reason", "")), said, is_denial=api_messages.is_denial(number, said, is_read=is_read)
+        number,
+        str(status.get("reason", "")),
+        message,
+        is_denial=api_messages.is_denial(number, message, is_read=is_read),
     )
 
 
-# Characters of a sentence that are looked at: more than are ever shown.
-_LONGEST_SAID: Final = 4096
+# Characters of a message that are read: more than are ever shown.
+_LONGEST_MESSAGE: Final = 4096
 
 
 def _failure(request: Request, error: BaseException) -> KubeError:
-    """The error for a call without an answer of the API server."""
+    """Return the error for a call that the API server did not answer."""
     hidden = request.hidden or ()
     if isinstance(error, RefusedRedirectError):
-        return RedirectedError(request.doing, why=redirects.explain(error.status, error.location, error.base, hidden))
+        return RedirectedError(
+            request.operation, why=redirects.explain(error.status, error.location, error.base, hidden)
+        )
     if isinstance(error, aiohttp.ClientHttpProxyError) and redirects.is_redirect(error.status):
         location = error.headers.get("Location") if error.headers is not None else None
-        told = redirects.explain(error.status, location, "", hidden)
-        return RedirectedError(request.doing, why=f"the proxy is not the way to it: {told}")
-    return UnavailableError(request.doing, why=why(error))
+        explanation = redirects.explain(error.status, location, "", hidden)
+        return RedirectedError(request.operation, why=f"the proxy is not the way to it: {explanation}")
+    return UnavailableError(request.operation, why=why(error))
 
 
 def why(error: BaseException) -> str:
-    """Words for a connection that failed: never the library's whole text, which may hold addresses with credentials."""
+    """Return why a connection failed, without the library's text, which may contain URLs with credentials."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -286,6 +298,6 @@ def why(error: BaseException) -> str:
         return f"cannot speak TLS with {error.host}:{error.port}: something else listens there"
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
-        told = os.strerror(number) if number is not None and number > 0 else error.os_error.strerror or "unknown reason"
-        return f"cannot connect to {error.host}:{error.port} ({told.lower()})"
+        reason = os.strerror(number) if number is not None and number > 0 else error.os_error.strerror
+        return f"cannot connect to {error.host}:{error.port} ({(reason or 'unknown reason').lower()})"
     return f"the connection failed ({type(error).__name__})"

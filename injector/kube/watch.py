@@ -1,11 +1,11 @@
-"""Keeping a copy of one named object: read it, watch it, and say what stands in the way.
+"""Keeps a copy of one named object up to date, and reports errors.
 
-For rights on named objects only: `get` and `watch` with `resourceNames`, never `list`. A watch of one name needs the
-field selector `metadata.name`, which is what lets RBAC tell it from a watch of everything.
+It needs permissions for named objects only: `get` and `watch` with `resourceNames`, never `list`. RBAC allows a watch
+of one name only with the field selector `metadata.name`.
 
-A watch ends all the time: the server's timeout, a restart, a version that is too old (HTTP status or an event of the
-stream), a connection that went silent. Each end leads to a new read, at once when the watch had lived, with a growing
-random delay when it had not. A missing right is asked for again every half minute or so, and the copy stays.
+Watches end regularly: by the server's timeout, a restart, a resource version that is too old (HTTP status or event), or
+a lost connection. The object is then read again: at once if the watch had worked, otherwise after a growing random
+delay. If a permission is missing, it retries about twice a minute and keeps the copy.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
 
 Clock: TypeAlias = "Callable[[], float]"
 
-# A watch that lived for so long was a good one.
+# Seconds after which a watch counts as working.
 _LIVED: Final = 1.0
 
 
 class Source(Protocol):
-    """What a reflector asks of the API; `client.Api` has it."""
+    """The calls of an `ObjectWatch`; `client.Api` has them."""
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
-        """One object."""
+        """Return one object."""
         ...
 
     def watch(
         self, resource: Resource, namespace: str | None = None, *, resource_version: str, field_selector: str = ""
     ) -> AsyncGenerator[Object, None]:
-        """Events of the objects that the selector fits."""
+        """Yield the events of the objects that match the selector."""
         ...
 
 
 class ObjectWatch:
     """The copy of one object.
 
-    `object` is None while there is none; before `known` nobody can say. `heard` is when the API server last said
-    something of it, bookmarks included, in seconds of the monotonic clock.
+    `object` is None if it does not exist, and while `known` is false. `heard` is the time of the last answer or event
+    of the API server, including bookmarks, in seconds of the monotonic clock.
     """
 
-    def __init__(  # noqa: PLR0913 - an object's address, and whom to tell
+    def __init__(  # noqa: PLR0913 - an object's address, and callbacks
         self,
         source: Source,
         resource: Resource,
@@ -78,17 +78,17 @@ class ObjectWatch:
 
     @property
     def what(self) -> str:
-        """The object in words."""
+        """The object as error messages name it."""
         where = f" in namespace {self.namespace}" if self.namespace else ""
         return f"{self.resource.plural}/{self.name}{where}"
 
     @property
     def problem(self) -> KubeError | None:
-        """What stands in the way of knowing more; the copy may be old while there is something."""
+        """The error of the last read or watch; while there is one, the copy may be outdated."""
         return next(iter(self._problems.values()), None)
 
     async def run(self) -> None:
-        """Keep the copy until cancelled."""
+        """Keep the copy up to date until cancelled."""
         while True:
             began = self._clock()
             call = "read"
@@ -106,7 +106,7 @@ class ObjectWatch:
             await asyncio.sleep(delay)
 
     def saw(self, item: Object | None) -> None:
-        """Take note of the object as somebody just read or wrote it."""
+        """Update the copy with the object as it was just read or written."""
         self.heard = self._clock()
         self._solved("read")
         is_news = not self.known or item != self.object
@@ -115,7 +115,7 @@ class ObjectWatch:
             self._changed()
 
     def _pause(self, began: float) -> float:
-        """Read anew at once, unless watches end as soon as they begin."""
+        """Return 0 to read again at once, or a delay if the watch ended as soon as it began."""
         if self._clock() - began >= _LIVED:
             self._backoff.succeeded()
             return 0.0
@@ -126,7 +126,7 @@ class ObjectWatch:
             found = await self._source.get(self.resource, self.name, self.namespace)
         except NotFoundError:
             self.saw(None)
-            # From "now" on: the watch then begins with the object, should it have come in between.
+            # No version means from now on: if the object was created in between, the watch begins with it.
             return ""
         self.saw(found)
         return str(found["metadata"]["resourceVersion"])
@@ -138,7 +138,7 @@ class ObjectWatch:
             resource_version=version,
             field_selector=f"metadata.name={self.name}",
         )
-        # A watch that nothing happens in says nothing: one that was not refused for a second is a good one.
+        # A watch without events gives no answer: if it was not rejected for a second, it works.
         lived = asyncio.get_running_loop().call_later(_LIVED, self._solved, "watch")
         try:
             async with contextlib.aclosing(events):

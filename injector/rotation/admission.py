@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
-# How the webhook's warning begins while its Policy is in shadow mode (`core.decision`).
+# The beginning of the webhook's warnings in shadow mode (`core.decision`).
 _SHADOW: Final = "shadow mode: "
 _TOKENS: Final = frozenset({names.API_TOKEN_ENV, names.APP_TOKEN_ENV})
 # Only for a template whose running Pods have no sidecar to take the image from; a dry run never pulls it.
@@ -36,7 +36,7 @@ _PLACEHOLDER_IMAGE: Final = "daprio/daprd"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """What would become of a workload's new Pods.
+    """Whether a workload's new Pods would get the token.
 
     `expected`: per key, the containers that get a reference that is not optional. `problem`: empty, or why the new Pods
     would have no token (`state` is `not-injected`), or why that cannot be determined (`unknown`).
@@ -64,14 +64,14 @@ async def check(api: Api, actions: Iterable[PlannedAction], seen: Observed, owne
             continue
         workload = await owners.read(action.ref)
         if workload is None:
-            continue  # nothing of it is left to restart
+            continue  # nothing is left to restart
         body = pod_of_template(workload, seen.sidecars.get(action.ref))
         found[action.ref] = await _check_one(api, action, body, by_workload.get(action.ref, []), registration)
     return found
 
 
 def assumed(actions: Iterable[PlannedAction], pods: Iterable[PodUsage]) -> dict[Ref, Admission]:
-    """Return what to expect of new Pods when nothing was checked: the references that running Pods have."""
+    """Return what new Pods must have if no check was made: the references of running Pods."""
     restarted = {action.ref for action in actions if action.action in {Action.RESTART, Action.WAIT}}
     expected: dict[Ref, dict[SecretKey, set[str]]] = {ref: {} for ref in restarted}
     for pod in pods:
@@ -106,7 +106,7 @@ async def _check_one(
 
 
 class _Registration:
-    """The webhook's registration; read at most once, and only when a Pod came without a token."""
+    """The webhook's registration; read at most once, and only if a Pod has no token."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -133,13 +133,16 @@ async def _cause(api: Api) -> str:
     ]
     if not entries:
         return f"there is no MutatingWebhookConfiguration of {names.MANAGER}"
+    name = entries[0][0]
     if any(entry.get("failurePolicy") == "Ignore" for _, entry in entries):
-        name = entries[0][0]
         return (
-            f"the webhook did not answer (failurePolicy Ignore), or the selectors in {name} leave these Pods out; "
+            f"the webhook did not answer (failurePolicy Ignore), or the selectors in {name} do not match these Pods; "
             "look at its Pods and its log"
         )
-    return f"the selectors in MutatingWebhookConfiguration {entries[0][0]} leave these Pods out, or its Policy does"
+    return (
+        f"the selectors in MutatingWebhookConfiguration {name} do not match these Pods, or the webhook's Policy "
+        "excludes them"
+    )
 
 
 def pod_of_template(workload: Object, sidecar: tuple[str, Object] | None) -> Object:

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 from injector.core import names
 from injector.core.ownership import SecretKey
 from injector.core.rollout import SKEW, ContainerUsage, MissingToken, PodUsage, Ref, SkipReason, Workload
-from injector.kube.api_messages import denied, masked
+from injector.kube.api_messages import redact_words, strip_object_name
 from injector.tokens.reading import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 Object = dict[str, Any]
-# The keys that are looked for in one namespace: by Secret, then by key.
+# The keys of one namespace: by Secret, then by key.
 NamespaceKeys = Mapping[str, Mapping[str, SecretKey]]
 
 
 def index(keys: Iterable[SecretKey]) -> Mapping[str, NamespaceKeys]:
-    """Return keys by namespace, Secret and key, so that a Pod costs no more when there are many."""
+    """Return keys by namespace, Secret and key, so that the time for a Pod does not depend on their number."""
     found: dict[str, dict[str, dict[str, SecretKey]]] = {}
     for key in sorted(keys):
         found.setdefault(key.namespace, {}).setdefault(key.name, {})[key.key] = key
@@ -75,7 +75,7 @@ _CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
 
 
 def _files(volume: Object) -> Iterator[tuple[str, str, bool]]:
-    """Secret, key and whether it may be missing, of every file in a volume; no key for all keys."""
+    """Yield Secret, key (empty: all keys) and whether it is optional, of every file in a volume."""
     alone = volume.get("secret")
     sources = [(alone, "secretName")] if alone else []
     projected = (volume.get("projected") or {}).get("sources") or ()
@@ -134,7 +134,7 @@ def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: i
 
 
 def _selected(of_secret: Mapping[str, SecretKey], key: str) -> Iterable[SecretKey]:
-    """The key of that name; all keys for no name."""
+    """Return the key of that name; all keys if the name is empty."""
     if not key:
         return of_secret.values()
     return [of_secret[key]] if key in of_secret else []
@@ -227,7 +227,7 @@ _FRAME: Final = ("name", "image", "resources", "securityContext", "restartPolicy
 
 
 def _has_value(container: Object, variable: str) -> bool:
-    """Whether the effective entry of a variable gives it a value; what `envFrom` gives is not counted."""
+    """Return whether the effective entry of a variable sets a value; values of `envFrom` are not considered."""
     entry = _effective(container, variable)
     return bool(entry.get("value") or entry.get("valueFrom"))
 
@@ -241,13 +241,13 @@ def has_certain_value(container: Object, variable: str) -> bool:
 
 
 def _effective(container: Object, variable: str) -> Object:
-    """The last entry of a variable, which is the one that counts; empty when there is none."""
+    """Return the last entry of a variable, which is the effective one; empty if there is none."""
     return next((entry for entry in reversed(container.get("env") or ()) if entry["name"] == variable), {})
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What the kubelet reports of a container: when it started, that it ended for good, or (`is_open`) nothing yet."""
+    """The kubelet's report of a container: when it started, whether it has ended, or (`is_open`) nothing yet."""
 
     started: int | None = None
     has_ended: bool = False
@@ -255,13 +255,13 @@ class _State:
 
 
 _NOT_REPORTED: Final = _State(is_open=True)
-# Why a container waits before its first start; with any other reason the kubelet says that it does not run.
+# The reasons why a container waits before its first start; with any other reason it does not run.
 _BEFORE_ITS_START: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
 _ONCE: Final = ("initContainerStatuses", "ephemeralContainerStatuses")
 
 
 def _states(status: Object) -> dict[str, _State]:
-    """Every container's state. A container between two starts holds nothing, and will read the value of that time."""
+    """Return each container's state. A container between two starts has no value; it reads the current one."""
     return {
         one["name"]: _state(one.get("state") or {}, runs_once=part in _ONCE)
         for part in (*_ONCE, "containerStatuses")
@@ -278,7 +278,7 @@ def _state(state: Object, *, runs_once: bool) -> _State:
 
 
 def _number(name: str) -> int:
-    """The number at the end of a Pod's name in a StatefulSet."""
+    """Return the number at the end of a Pod's name in a StatefulSet."""
     tail = name.rpartition("-")[2]
     return int(tail) if tail.isdecimal() else 0
 
@@ -295,7 +295,7 @@ def controller(meta: Object) -> tuple[str, str, str, str] | None:
 
 
 def workload(found: Object) -> Workload:
-    """Return the object at the end of a chain of owners, of a kind that we know."""
+    """Return the object at the end of a chain of owners, if its kind is known."""
     meta, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
     kind = found["kind"]
     skip_reason, is_complete = _RULES.get(kind, (_unknown, _always))
@@ -315,13 +315,13 @@ def workload(found: Object) -> Workload:
     )
 
 
-# Reloader restarts what names a Secret here, be it in the template or not; its `auto` looks at templates, in which
-# injected references do not stand: https://github.com/stakater/Reloader
+# Reloader restarts a workload whose annotation names the Secret, whether or not the template references it; its `auto`
+# reads templates, which do not contain injected references: https://github.com/stakater/Reloader
 _RELOADER: Final = "secret.reloader.stakater.com/reload"
 
 
 def restarted_by(found: Object, secrets: Collection[str]) -> str:
-    """Return the tool that restarts a workload by itself when one of the Secrets changes; empty when none does."""
+    """Return the tool that restarts a workload when one of the Secrets changes; empty if there is none."""
     template = ((found.get("spec") or {}).get("template") or {}).get("metadata") or {}
     for meta in (found["metadata"], template):
         named = (meta.get("annotations") or {}).get(_RELOADER, "")
@@ -395,7 +395,7 @@ def _count(of: Object, name: str, default: int = 0) -> int:
 
 
 def _failure(status: Object) -> str:
-    """What a Deployment says of a rollout that does not go on."""
+    """Return why a Deployment reports that its rollout does not progress."""
     conditions: Sequence[Object] = status.get("conditions") or ()
     for one in conditions:
         if one.get("type") == "Progressing" and one.get("reason") == "ProgressDeadlineExceeded":
@@ -404,8 +404,8 @@ def _failure(status: Object) -> str:
 
 
 def _trouble(status: Object) -> str:
-    """Why a Deployment's Pods are not made: what a quota, a policy or a webhook says of them."""
+    """Return why a Deployment's Pods are not created: the message of a quota, a policy or a webhook."""
     for one in status.get("conditions") or ():
         if one.get("type") == "ReplicaFailure" and one.get("status") == "True":
-            return masked(denied(str(one.get("message", ""))))
+            return redact_words(strip_object_name(str(one.get("message", ""))))
     return ""

@@ -55,7 +55,7 @@ async def observe(api: Api, keys: Collection[SecretKey], owners: Owners) -> Obse
     """Return everything that uses the keys; workloads are as `owners` read them first.
 
     Raises:
-        KubeError: The API server refuses, or gives no answer.
+        KubeError: The API server rejects a request or does not answer.
     """
     pods = [pod for namespace in sorted({key.namespace for key in keys}) for pod in await api.list(PODS, namespace)]
     return await among(pods, keys, owners)
@@ -101,11 +101,11 @@ class Owners:
         self._running: frozenset[tuple[str, str, int | None]] = frozenset()
 
     def remember_running(self, pods: Iterable[PodUsage]) -> None:
-        """Remember these containers: those that still run after the Secret changed hold the previous value for sure."""
+        """Remember these containers: those that still run after the Secret changed have the previous value."""
         self._running = frozenset((pod.uid, one.container, one.started) for pod in pods for one in pod.usages)
 
     def with_history(self, pod: PodUsage) -> PodUsage:
-        """Return a Pod with what is remembered of its containers."""
+        """Return a Pod whose containers are marked if they are remembered."""
         usages = [
             replace(one, ran_before=one.started is not None and (pod.uid, one.container, one.started) in self._running)
             for one in pod.usages
@@ -113,7 +113,7 @@ class Owners:
         return replace(pod, usages=tuple(usages))
 
     def forget(self, workloads: Collection[Ref]) -> None:
-        """Read these again when they are needed; what they own, whose owner never changes, is kept."""
+        """Read these workloads again when they are needed; the objects between them and their Pods are kept."""
         self._seen = {known: found for known, found in self._seen.items() if known[0] not in workloads}
 
     async def read_all(self, namespace: str | None) -> None:

@@ -82,7 +82,7 @@ class Roller:
 
         Raises:
             SupersededError: A Secret holds another token by now.
-            KubeError: The API server refuses.
+            KubeError: The API server rejects a request.
         """
         actions = plan(seen)
         for progress in initial_progress(actions).values():
@@ -110,7 +110,7 @@ class Roller:
         return [ref for ref, one in self.progress.items() if one.state in states]
 
     def _next(self, actions: Iterable[PlannedAction]) -> list[PlannedAction]:
-        """The restarts to begin now, and those of others to wait for; none after a failure."""
+        """Return the restarts to begin now, and those of others to wait for; none after a failure."""
         if self._in_state(State.FAILED, State.NOT_INJECTED):
             return []
         planned = set(self._in_state(State.PLANNED))
@@ -127,7 +127,7 @@ class Roller:
             try:
                 if action.action is Action.RESTART:
                     await restart(self._api, action)
-            except NotFoundError:  # deleted since it was planned: nothing of it is left to restart
+            except NotFoundError:  # deleted since it was planned: nothing is left to restart
                 self._set(Progress(ref=action.ref, state=State.READY, message=DELETED))
                 continue
             self._begun[action.ref] = _Begun(action, time.monotonic())
@@ -143,7 +143,7 @@ class Roller:
         except UnavailableError:
             if late:
                 raise
-            return seen  # an API server that is away for a moment ends no rotation
+            return seen  # a short outage of the API server does not end a rotation
         for one in begun:
             self._set(self._progress_of(one.action, seen, is_late=one.action.ref in late))
         return seen

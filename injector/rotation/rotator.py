@@ -78,13 +78,13 @@ class RotationOptions:
 
 
 class Listener(Protocol):
-    """Learns of what a rotation does, as it happens."""
+    """Receives the events of a rotation."""
 
     def overrides_owner(self, ref: SecretRef, owner: Owner, changes: Sequence[str]) -> None:
         """`force` writes a Secret that another tool manages; `changes` are its labels and annotations that change."""
 
     def wrote(self, ref: SecretRef, token_id: str) -> None:
-        """A Secret has another token."""
+        """A Secret was written and has another token."""
 
     def progressed(self, progress: Progress) -> None:
         """The progress of one workload changed."""
@@ -110,14 +110,14 @@ class Outcome:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every Pod that was looked at surely runs the current token."""
+        """Whether every observed Pod certainly runs the current token."""
         has_pods = self.outdated or self.uncertain or self.missing
         return not (self.is_blocked or has_pods or any(one.is_unfinished for one in self.progress.values()))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Found:
-    """A Secret as it was read; `object` holds its values."""
+    """A Secret as it was read; `object` contains its values."""
 
     secret: TokenSecret
     object: dict[str, Any]
@@ -135,12 +135,12 @@ class Rotator:
         self._owners = Owners(api)
 
     async def run(self) -> Outcome:
-        """Check, write, restart and wait, as the options say.
+        """Check, write, restart and wait, according to the options.
 
         Raises:
             RotationError: Nothing was written; the message says why.
             SupersededError: Another process rotated a Secret in the meantime.
-            KubeError: The API server refuses, or gives no answer.
+            KubeError: The API server rejects a request or does not answer.
         """
         options = self._options
         found = await self._read()
@@ -204,7 +204,7 @@ class Rotator:
             self._listener.overrides_owner(ref, owner, _changes(one.object["metadata"], after["metadata"]))
 
     async def _try_writes(self, found: Mapping[SecretRef, _Found]) -> None:
-        """Try every write of a Secret as a dry run: rights and admission are known before the first one."""
+        """Try every write of a Secret as a dry run: missing permissions and denials show before the first write."""
         for ref, one in found.items():
             body = writing.renewed(one.object, self._options.key, _PLACEHOLDER)
             await self._api.replace(SECRETS, body, ref.namespace, dry_run=True, before=one.object)
@@ -313,12 +313,12 @@ _FAR: Final = 1 << 40
 
 
 def _after_the_write(keys: Sequence[SecretKey]) -> dict[SecretKey, SecretRevision]:
-    """The revisions once the Secrets are written: every Pod that runs now is outdated."""
+    """Return the revisions after the Secrets are written: every Pod that runs now is outdated."""
     return {key: SecretRevision(id=_PLACEHOLDER.id, changed=_FAR) for key in keys}
 
 
 def _problems(actions: Sequence[PlannedAction], admissions: Mapping[Ref, Admission]) -> dict[Ref, Progress]:
-    """The progress of the workloads whose new Pods would have no token, or may have none."""
+    """Return the progress of the workloads whose new Pods would or may have no token."""
     progress = initial_progress(actions)
     return {
         ref: replace(one, state=admissions[ref].state, message=admissions[ref].problem)
@@ -336,7 +336,7 @@ def _pod_names(pods: Sequence[PodUsage]) -> list[tuple[str, str]]:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Labels and annotations that change, as lines of a diff without values."""
+    """Return the labels and annotations that change, as lines of a diff without values."""
     lines = []
     for part in ("labels", "annotations"):
         old, new = before.get(part) or {}, after[part]

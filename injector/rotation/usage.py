@@ -48,12 +48,12 @@ class SecretUsage:
 
     @property
     def expires(self) -> int | None:
-        """When the token expires, in seconds since 1970; None: it does not say."""
+        """When the token expires, in seconds since 1970; None: unknown."""
         return reading.seconds(self.secret.annotations.get(names.TOKEN_EXPIRES)) if self.secret is not None else None
 
     @property
     def is_dated(self) -> bool:
-        """Whether the Secret shows when its data changed, without which no Pod can be called outdated."""
+        """Whether the time of the last change is known; without it, no Pod can be outdated."""
         return self.secret is None or revision_of(self.secret, self.key.key).changed is not None
 
 
@@ -61,7 +61,7 @@ async def list_usage(api: Api, namespace: str | None) -> list[SecretUsage]:
     """Return every key of a Secret with our label, and every one that Pods read or request as a token.
 
     Raises:
-        KubeError: The API server refuses, or gives no answer.
+        KubeError: The API server rejects a request or does not answer.
     """
     pods = [pod for pod in await api.list(PODS, namespace) if not decode.has_ended(pod)]
     labelled = await api.list(SECRETS, namespace, label_selector=names.TOKEN_LABEL)
@@ -101,7 +101,7 @@ def _usage(key: SecretKey, direction: str, secret: TokenSecret | None, pods: Seq
 
 
 def _has_started_without(pod: PodUsage, key: SecretKey) -> bool:
-    """Whether a sidecar has an optional reference, so that it starts although the value does not exist."""
+    """Return whether a sidecar has an optional reference, so that it starts without the value."""
     return any(
         one.key == key and one.is_optional and one.container == names.SIDECAR and one.variable in DIRECTIONS
         for one in pod.usages
@@ -109,7 +109,7 @@ def _has_started_without(pod: PodUsage, key: SecretKey) -> bool:
 
 
 def _directions(pods: Iterable[dict[str, Any]]) -> dict[SecretKey, str]:
-    """The keys that Pods read or request as one of the two tokens, and as which."""
+    """Return the keys that Pods read or request as a token, and the direction of each."""
     found: dict[SecretKey, str] = {}
     for pod in pods:
         namespace = pod["metadata"]["namespace"]
@@ -122,6 +122,6 @@ def _directions(pods: Iterable[dict[str, Any]]) -> dict[SecretKey, str]:
 
 
 async def _read(api: Api, ref: SecretRef) -> TokenSecret | None:
-    """One Secret without our label; by a list of one, because the right to list is there already."""
+    """Read a Secret without our label, by a list, because the caller may list Secrets anyway."""
     found = await api.list(SECRETS, ref.namespace, field_selector=f"metadata.name={ref.name}")
     return reading.token_secret(found[0]) if found else None

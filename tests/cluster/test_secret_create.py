@@ -210,7 +210,7 @@ def test_quota_is_told_and_no_right_asked_for(commands: Commands) -> None:
     assert told == (
         f"Error: cannot create secrets/{SECRET} in namespace {commands.kubectl.namespace}: denied by a rule of the "
         "cluster: exceeded quota: none, requested: secrets=1, used: secrets=0, limited: secrets=0; "
-        "no right is missing: ask who keeps that rule\n"
+        "your permissions are sufficient; contact the owner of that rule\n"
     )
     assert commands.kubectl.list("secrets") == ()
 
@@ -231,8 +231,9 @@ def test_policy_that_says_no_is_quoted_and_what_it_quotes_is_not(
     wait_for("the policy", says_no)
     token = marker()
     told = one_line(commands, "secret", "create", commands.secret, "--token-stdin", stdin=token)
-    assert f"ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: what it says holds a part" in told
-    assert "no right is missing" in told
+    rule = f"ValidatingAdmissionPolicy '{name}' with binding '{name}'"
+    assert f"{rule} denied request: its message contains a part" in told
+    assert "your permissions are sufficient" in told
     assert token not in told
 
 

@@ -1,4 +1,4 @@
-"""A rotation as people see it: a live table on a terminal, a line for each change elsewhere; both on stderr."""
+"""Shows the progress of a rotation on stderr: a live table on a terminal, otherwise a line for each change."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Table:
             click.echo(f"{progress.ref}: {progress.state}{_in_brackets(progress.message)}", err=True)
 
     def note(self, line: str) -> None:
-        """A line beside the table."""
+        """Print a line above the table."""
         if self._live is not None:
             self._live.console.print(line, markup=False, highlight=False)
         else:
@@ -85,7 +85,7 @@ _WORTH_TELLING: Final = frozenset({State.RESTARTING, State.STARTED, State.READY,
 
 
 def lines(progress: Iterable[Progress]) -> Iterator[str]:
-    """The end of a rotation, a workload a line, columns aligned."""
+    """Yield the result of a rotation, a line for each workload, with aligned columns."""
     rows = [(str(one.ref), one.state.value, _rest(one)) for one in progress]
     if not rows:
         yield "no running Pod uses it"

@@ -164,7 +164,7 @@ def webhook_configuration(policy: str) -> Json:
         ([webhook_configuration("Ignore")], "the webhook did not answer (failurePolicy Ignore), or the selectors in"),
         (
             [webhook_configuration("Fail")],
-            "the selectors in MutatingWebhookConfiguration dapr-token-injector leave these Pods out, or its Policy",
+            "the selectors in MutatingWebhookConfiguration dapr-token-injector do not match these Pods, or the",
         ),
     ],
 )

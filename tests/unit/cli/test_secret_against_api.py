@@ -64,7 +64,7 @@ def test_no_kubeconfig(tmp_path: Path, capsys: Capture) -> None:
 def test_context_that_is_not_in_it(server: ApiServer, capsys: Capture) -> None:
     told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig), "--context", "prod")
     assert told == (
-        f"Error: cannot read the kubeconfig {server.kubeconfig}: it has no context prod; known are: c; "
+        f"Error: cannot read the kubeconfig {server.kubeconfig}: context prod does not exist; known contexts: c; "
         "take one of them with --context\n"
     )
 
@@ -73,14 +73,14 @@ def test_kubeconfig_that_names_no_current_context(tmp_path: Path, capsys: Captur
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps({**kubeconfig("http://127.0.0.1:1"), "current-context": ""}))
     told = one_line(capsys, *FIRST, "--kubeconfig", str(path))
-    assert told.endswith(": it names no current context; known are: c; take one of them with --context\n")
+    assert told.endswith(": no current context is set; known contexts: c; take one of them with --context\n")
 
 
 @pytest.mark.parametrize("content", ["", "{{{", "<html>"])
 def test_file_that_is_no_kubeconfig(content: str, tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(content)
-    assert ": it is no kubeconfig; name one" in one_line(capsys, *FIRST, "--kubeconfig", str(path))
+    assert ": not a valid kubeconfig; name one" in one_line(capsys, *FIRST, "--kubeconfig", str(path))
 
 
 @pytest.mark.parametrize("command", ["no-such-plugin", "false"])
@@ -90,7 +90,7 @@ def test_credential_plugin_that_does_not_work(command: str, tmp_path: Path, caps
     path.write_text(
         json.dumps({**kubeconfig("http://127.0.0.1:1"), "users": [{"name": "u", "user": {"exec": plugin}}]})
     )
-    assert ": its credential plugin does not work: " in one_line(capsys, *FIRST, "--kubeconfig", str(path))
+    assert ": its credential plugin failed: " in one_line(capsys, *FIRST, "--kubeconfig", str(path))
 
 
 def test_address_that_does_not_speak_tls(server: ApiServer, capsys: Capture) -> None:

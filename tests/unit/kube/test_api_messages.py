@@ -4,11 +4,11 @@ import base64
 
 import pytest
 
-from injector.kube.api_messages import clean, denied, guarded, is_denial, values_of
+from injector.kube.api_messages import is_denial, redact_secret_values, single_line, strip_object_name, values_of
 
 TOKEN = "Zk3q9vLw2Xy7Tt5Rr1Pp"
 VALUE = base64.b64encode(TOKEN.encode()).decode()
-DOING = "create secrets/s in namespace pr-1a2b3c4d5e"
+OPERATION = "create secrets/s in namespace pr-1a2b3c4d5e"
 
 RIGHT = 'secrets "s" is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "shop"'
 QUOTA = 'secrets "s" is forbidden: exceeded quota: small, requested: secrets=1, used: secrets=5, limited: secrets=5'
@@ -44,9 +44,9 @@ def test_what_is_only_read_is_denied_by_no_quota_but_a_connection_may_be_by_a_we
 
 @pytest.mark.parametrize(("status", "said"), [(403, RIGHT), (403, QUOTA), (422, POLICY), (409, WEBHOOK), (403, ENDING)])
 def test_sentence_of_a_refusal_is_quoted_word_by_word(status: int, said: str) -> None:
-    told = guarded(status, said, [VALUE], DOING)
+    told = redact_secret_values(status, said, [VALUE], OPERATION)
     assert told in said
-    assert told.endswith(denied(said))
+    assert told.endswith(strip_object_name(said))
 
 
 @pytest.mark.parametrize(
@@ -64,40 +64,44 @@ def test_sentence_of_a_refusal_is_quoted_word_by_word(status: int, said: str) ->
     ],
 )
 def test_sentence_with_a_part_of_the_secret_is_not_shown_but_whose_it_is(part: str, before: str, who: str) -> None:
-    told = guarded(403, f"{before}token is {part}!", [VALUE], DOING)
-    assert told == f"{who}what it says holds a part of the Secret, and is not shown"
+    told = redact_secret_values(403, f"{before}token is {part}!", [VALUE], OPERATION)
+    assert told == f"{who}its message contains a part of the Secret and is not shown"
 
 
 def test_short_value_counts_as_a_whole_and_one_of_two_letters_is_none() -> None:
     pin, short = (base64.b64encode(value).decode() for value in (b"4711", b"ok"))
-    assert "4711" not in guarded(403, 'admission webhook "w" denied the request: 4711 is weak', [pin], DOING)
-    assert guarded(403, WEBHOOK + " ok", [short], DOING) == WEBHOOK + " ok"
+    assert "4711" not in redact_secret_values(
+        403, 'admission webhook "w" denied the request: 4711 is weak', [pin], OPERATION
+    )
+    assert redact_secret_values(403, WEBHOOK + " ok", [short], OPERATION) == WEBHOOK + " ok"
 
 
 @pytest.mark.parametrize("word", [TOKEN.encode().hex(), "eyJhbGciOiJIUzI1NiJ9", TOKEN[::-1]])
 def test_word_that_could_be_a_token_in_another_form_is_masked_and_names_are_not(word: str) -> None:
-    told = guarded(422, f'admission webhook "w" denied the request: "{word}" in pr-1a2b3c4d5e', [VALUE], DOING)
+    told = redact_secret_values(
+        422, f'admission webhook "w" denied the request: "{word}" in pr-1a2b3c4d5e', [VALUE], OPERATION
+    )
     assert told == 'admission webhook "w" denied the request: "(not shown)" in pr-1a2b3c4d5e'
 
 
 @pytest.mark.parametrize(("status", "said"), [(422, f"Secret is invalid: {TOKEN}"), (400, "json: bad"), (500, "boom")])
 def test_what_is_no_sentence_of_a_refusal_is_not_quoted(status: int, said: str) -> None:
-    assert guarded(status, said, [], DOING) == ""
+    assert redact_secret_values(status, said, [], OPERATION) == ""
 
 
 def test_webhook_that_does_not_answer_is_named() -> None:
     said = 'Internal error occurred: failed calling webhook "w": failed to call webhook: connection refused'
-    assert guarded(500, said, [VALUE], DOING) == said
+    assert redact_secret_values(500, said, [VALUE], OPERATION) == said
 
 
 def test_sentence_is_one_printable_line_of_bounded_length() -> None:
-    assert clean("a\n\n  b\x1b[31mc\u202e") == "a b?[31mc?"
-    assert len(clean("x" * 10_000)) == 600
+    assert single_line("a\n\n  b\x1b[31mc\u202e") == "a b?[31mc?"
+    assert len(single_line("x" * 10_000)) == 600
 
 
 def test_object_is_left_out_where_it_is_told_anyway() -> None:
-    assert denied(QUOTA).startswith("exceeded quota: small")
-    assert denied(WEBHOOK) == WEBHOOK
+    assert strip_object_name(QUOTA).startswith("exceeded quota: small")
+    assert strip_object_name(WEBHOOK) == WEBHOOK
 
 
 def test_values_of_a_secret_are_found_in_both_of_its_parts() -> None:

@@ -92,9 +92,9 @@ def test_answer_that_is_no_success_becomes_its_error(code: int, reason: str, err
 @pytest.mark.parametrize(
     ("code", "said", "error", "told"),
     [
-        (422, "Secret is invalid: data[token]: {}", InvalidError, "refuses the object"),
-        (403, "{}", DeniedError, "what it says holds a part of the Secret, and is not shown"),
-        (409, 'admission webhook "w" denied the request: {}', DeniedError, 'webhook "w" denied the request: what it'),
+        (422, "Secret is invalid: data[token]: {}", InvalidError, "rejects the object"),
+        (403, "{}", DeniedError, "its message contains a part of the Secret and is not shown"),
+        (409, 'admission webhook "w" denied the request: {}', DeniedError, 'webhook "w" denied the request: its'),
     ],
 )
 def test_part_of_a_secret_is_never_quoted_from_the_answer_to_its_write(
