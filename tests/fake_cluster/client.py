@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from injector.kube import confirm
 from injector.kube.client import Api
-from injector.kube.errors import Refusal, UnavailableError, of_refusal
+from injector.kube.errors import Refusal, UnavailableError, error_from_status
 from tests.fake_cluster.store import RESOURCES
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ class StoreApi(Api):
         body = copy.deepcopy(request.body) if isinstance(request.body, dict) else None
         status, answer = self._store.answer(request.method, path, body, request.content_type)
         if status >= _FIRST_FAILURE:
-            raise of_refusal(request.doing, Refusal(status, answer["reason"], answer["message"]))
+            raise error_from_status(request.operation, Refusal(status, answer["reason"], answer["message"]))
         if request.expected is not None:
-            return confirm.confirmed(request.doing, request.expected, status, json.dumps(answer).encode())
+            return confirm.confirmed(request.operation, request.expected, status, json.dumps(answer).encode())
         return copy.deepcopy(answer)
 
     async def watch(  # type: ignore[override] # only what an `ObjectWatch` needs
@@ -91,10 +91,10 @@ class SteppedApi(StoreApi):
         """Answer a request from the store, once the test lets it go on."""
         outcome = await Stop()
         if outcome is Outcome.LOST:
-            raise UnavailableError(request.doing)
+            raise UnavailableError(request.operation)
         answer = await super().send(request)
         if outcome is Outcome.UNHEARD:
-            raise UnavailableError(request.doing)
+            raise UnavailableError(request.operation)
         return answer
 
 
