@@ -36,6 +36,7 @@ test: .venv/.ready ## All tests, with a real API server and a real node; then wh
 	@$(PY) -m tests.newest $(PARALLEL)
 
 unit: .venv/.ready ## The tests that need no cluster, on this Python and on the newest one here
+	@$(PY) -m tests.prepare unit
 	@$(PY) -m pytest -m "not cluster and not node" --cov --cov-fail-under=0 --cov-report= $(PARALLEL)
 	@$(CORE_COVERED)
 	@$(PY) -m tests.newest $(PARALLEL)
