@@ -1,8 +1,8 @@
 """A document's Pod templates through the core, and what the core answers written into the document's text.
 
 Each template becomes the review of a Pod that is created, as the API server would send it; decision and patch are the
-webhook's. What an edit made is read back and compared with the patch applied: text that does not say the same is an
-error, never a result.
+webhook's. jsonpatch applies the patch to the template's value. What an edit made is read back and compared with that:
+text that does not say the same is an error, never a result.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from jsonpatch import JsonPatch
 
 from injector.core import admit, decision, names, patch, review
 from injector.core.decision import Deny, Inject, Skip
@@ -123,29 +124,24 @@ def inject(chunk: Chunk, read: Sequence[Document], findings: Sequence[Sequence[F
     Raises:
         ManifestError: An entry cannot be put where it belongs without changing something else.
     """
-    splices: list[Splice] = []
-    wanted: list[Json] = []
-    for document, found in zip(read, findings, strict=True):
-        pairs = [(one.path, one.operations) for one in found if one.operations]
-        wanted.append(patched(document.value, pairs) if pairs else document.value)
-        if pairs:
-            splices += _splices(document, pairs)
+    splices = [splice for document, found in zip(read, findings, strict=True) for splice in _splices(document, found)]
     if not splices:
         return chunk.text
     text = apply(chunk.text, splices)
-    verify(chunk, text, read, wanted)
+    verify(chunk, text, read, [patched(document, found) for document, found in zip(read, findings, strict=True)])
     return text
 
 
-def patched(value: Json, patches: Sequence[tuple[Path, Sequence[PatchOp]]]) -> Any:  # noqa: ANN401 - JSON
-    """A copy of a document's value with each template's patch applied."""
-    copy = _copied(value)
-    for path, operations in patches:
-        at: Any = copy
-        for step in path:
-            at = at[step]
-        for operation in operations:
-            _operate(at, _steps(operation), _copied(operation.value))
+def patched(document: Document, findings: Sequence[Finding]) -> Json:
+    """The value of a document with each template's patch applied, as an API server applies the webhook's."""
+    if not any(found.operations for found in findings):
+        return document.value
+    copy: Json = _copied(document.value)
+    for found in findings:
+        template: Any = copy
+        for step in found.path:
+            template = template[step]
+        JsonPatch(_copied(found.operations)).apply(template, in_place=True)
     return copy
 
 
@@ -261,24 +257,11 @@ def _steps(operation: PatchOp) -> list[str]:
     return [step.replace("~1", "/").replace("~0", "~") for step in operation.path.split("/")[1:]]
 
 
-def _operate(target: Any, steps: Sequence[str], value: object) -> None:  # noqa: ANN401 - JSON
-    """Apply one `add` or `replace`, as RFC 6902 has it."""
-    for step in steps[:-1]:
-        target = target[int(step)] if isinstance(target, list) else target[step]
-    last = steps[-1]
-    if isinstance(target, dict):
-        target[last] = value
-    elif last == "-":
-        target.append(value)
-    else:
-        target[int(last)] = value
-
-
-def _splices(document: Document, patches: Sequence[tuple[Path, Sequence[PatchOp]]]) -> list[Splice]:
+def _splices(document: Document, findings: Sequence[Finding]) -> list[Splice]:
     editor = Editor(document)
     try:
-        for path, operations in patches:
-            _edit(editor, path, operations)
+        for found in findings:
+            _edit(editor, found.path, found.operations)
     except TextError as error:
         line = document.chunk.line_at(error.offset)
         raise ManifestError(document.source, document.index, line, error.message) from None

@@ -7,6 +7,7 @@ annotated in memory (`annotated`).
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -142,6 +143,23 @@ def test_a_second_time_changes_nothing(path: Path, tmp_path: Path) -> None:
 def test_a_second_time_changes_no_public_manifest(module: str) -> None:
     texts = {path: working.inject(text) for path, text in public_texts(module).items()}
     assert [path for path, text in texts.items() if working.inject(text) != text] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_text_says_what_json_output_says(path: Path) -> None:
+    edited = read(run(inject, path).decode(), path.name)
+    assert [document.value for document in edited if document.value is not None] == [
+        json.loads(line) for line in run(inject, path, "-o", "json").splitlines()
+    ]
+
+
+@PUBLIC
+def test_the_text_of_a_public_manifest_says_what_the_webhooks_patch_makes(module: str) -> None:
+    assert [
+        path
+        for path, text in public_texts(module).items()
+        if [document.value for document in read(working.inject(text), path)] != working.patched(text)
+    ] == []
 
 
 def test_hundreds_of_manifests_are_public() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from injector.cli.output import Tally, Teller
     from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
+    from injector.manifests.nodes import Json
 
 
 @click.command(short_help="Write the tokens' references into manifests, as the webhook would.")
@@ -68,13 +69,26 @@ class _Inject:
         self._question = question
         self._teller = teller
 
-    def __call__(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
-        findings = [injecting.judge(document, self._question) for document in read]
-        text = injecting.inject(chunk, read, findings) if read else chunk.text
+    def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
+        """The piece's text with the entries in it."""
+        findings = self._judged(read)
+        text = injecting.inject(chunk, read, findings)
+        self._count(findings, tally)
+        return text
+
+    def values(self, _: Chunk, read: Sequence[Document], tally: Tally) -> Sequence[Json]:
+        """The documents with the webhook's patch applied; no text is edited, so no layout is in the way."""
+        findings = self._judged(read)
+        self._count(findings, tally)
+        return [injecting.patched(document, found) for document, found in zip(read, findings, strict=True)]
+
+    def _judged(self, read: Sequence[Document]) -> list[list[injecting.Finding]]:
+        return [injecting.judge(document, self._question) for document in read]
+
+    def _count(self, findings: Sequence[Sequence[injecting.Finding]], tally: Tally) -> None:
         for found in (one for document in findings for one in document):
             tally.decisions[found.verdict.value, found.reason.value] += 1
             self._tell(found)
-        return text
 
     def _tell(self, found: injecting.Finding) -> None:
         where = f"{found.source}:{found.line}: {found.object}"

@@ -20,7 +20,7 @@ import msgspec
 
 from injector.cli.manifests import files
 from injector.cli.output import Tally, coloured, wants_colour
-from injector.manifests.chunks import Chunk, split
+from injector.manifests.chunks import split
 from injector.manifests.diff import Diff
 from injector.manifests.documents import documents
 from injector.manifests.errors import ManifestError
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from injector.cli.output import Teller
+    from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
+    from injector.manifests.nodes import Json
 
 # Ours: what is kept in memory of a file's result, in bytes; more goes to a temporary file.
 _IN_MEMORY: Final = 4 * 1024 * 1024
@@ -47,10 +49,17 @@ class Format(StrEnum):
 
 
 class Change(Protocol):
-    """What is done to a piece of a file."""
+    """What is done to a piece of a file. Both methods count the piece's Pod templates in `tally`."""
 
-    def __call__(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> str:
-        """The piece's new text; its Pod templates are counted in `tally`.
+    def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> str:
+        """The piece's new text.
+
+        Raises:
+            ManifestError: The piece cannot be changed.
+        """
+
+    def values(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> Sequence[Json]:
+        """The new value of each document of the piece.
 
         Raises:
             ManifestError: The piece cannot be changed.
@@ -59,11 +68,12 @@ class Change(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of a file, before and after."""
+    """A piece of a file, before and after; with `-o json` the values of its documents, and else its text."""
 
     old: Chunk
     new: str
-    read: Sequence[Document]
+    values: Sequence[Json]
+    is_changed: bool
 
 
 class Rewriter:
@@ -89,7 +99,7 @@ class Rewriter:
                 place = Place.of(source) if self._in_place else None
                 show = self._shower(source, shown)
                 for piece in self._pieces(source, tally, errors):
-                    tally.changed = tally.changed or int(piece.new != piece.old.text)
+                    tally.changed = tally.changed or int(piece.is_changed)
                     if place is not None:
                         fresh.write(piece.new.encode())
                     show(piece)
@@ -118,12 +128,19 @@ class Rewriter:
             if len(errors) > failed:
                 continue
             try:
-                text = self._change(chunk, read, tally)
+                piece = self._changed(chunk, read, tally)
             except ManifestError as error:
                 fail(error)
                 continue
             if not errors:
-                yield Piece(chunk, text, read)
+                yield piece
+
+    def _changed(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> Piece:
+        if self._output is Format.JSON:
+            values = self._change.values(chunk, read, tally)
+            return Piece(chunk, "", values, values != [document.value for document in read])
+        text = self._change.text(chunk, read, tally)
+        return Piece(chunk, text, (), text != chunk.text)
 
     # --- stdout ---
 
@@ -177,14 +194,9 @@ class _JsonShower:
         self._into = into
 
     def __call__(self, piece: Piece | None) -> None:
-        if piece is None or not piece.read:
-            return
-        read = piece.read
-        if piece.new != piece.old.text:
-            read = list(documents(Chunk(piece.new, piece.old.line), read[0].source, 0))
-        for document in read:
-            if document.value is not None:
-                self._into.write(msgspec.json.encode(document.value) + b"\n")
+        for value in piece.values if piece is not None else ():
+            if value is not None:
+                self._into.write(msgspec.json.encode(value) + b"\n")
 
 
 class _DiffShower:

@@ -10,14 +10,16 @@ from injector.cli.main import Exit
 from injector.cli.manifests import options
 from injector.cli.manifests.rewrite import Rewriter
 from injector.manifests import uninjecting
+from injector.manifests.chunks import Chunk
+from injector.manifests.documents import documents
 from injector.manifests.uninjecting import Fate, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from injector.cli.output import Tally, Teller
-    from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
+    from injector.manifests.nodes import Json
 
 
 @click.command(short_help="Take out of manifests what inject wrote into them.")
@@ -47,7 +49,8 @@ class _Uninject:
     def __init__(self, teller: Teller) -> None:
         self._teller = teller
 
-    def __call__(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
+    def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
+        """The piece's text without the entries."""
         if not read:
             return chunk.text
         judged = [taken for document in read for taken in uninjecting.judge(document)]
@@ -57,6 +60,13 @@ class _Uninject:
             tally.decisions[verdict, taken.outcome.value] += 1
             self._tell(taken)
         return text
+
+    def values(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> Sequence[Json]:
+        """The documents as the text without the entries has them."""
+        text = self.text(chunk, read, tally)
+        if text != chunk.text:
+            read = list(documents(Chunk(text, chunk.line), read[0].source, read[0].index - 1))
+        return [document.value for document in read]
 
     def _tell(self, taken: uninjecting.Taken) -> None:
         where = f"{taken.source}:{taken.line}: {taken.object}"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
+    from injector.manifests.nodes import Json
 
 HEAD = """\
 apiVersion: v1
@@ -46,10 +47,18 @@ def inject(text: str, policy: Policy | None = None) -> str:
     question = injecting.Question(policy or Policy())
     return "".join(
         injecting.inject(chunk, read, [injecting.judge(document, question) for document in read])
-        if read
-        else chunk.text
         for chunk, read, _ in _pieces(text)
     )
+
+
+def patched(text: str) -> list[Json]:
+    """The values of the text's documents with the webhook's patches applied, as `-o json` has them."""
+    question = injecting.Question(Policy())
+    return [
+        injecting.patched(document, injecting.judge(document, question))
+        for _, read, _ in _pieces(text)
+        for document in read
+    ]
 
 
 def uninject(text: str) -> str:
