@@ -16,7 +16,6 @@ from injector.core import names
 from injector.core.model import Injected, SourceKind, read_status
 from injector.manifests.chunks import Chunk
 from injector.manifests.documents import Document, Object, documents
-from injector.manifests.edit import COPY_OF
 from injector.manifests.errors import ManifestError, TextError
 from injector.manifests.layout import apply
 from injector.manifests.remove import Remover
@@ -79,8 +78,6 @@ def uninject(chunk: Chunk, source: str, before: int) -> str:
     text = chunk.text
     while any(each.entries for each in work):
         text = _round(Chunk(text, chunk.line), source, before, work, _Work.take_entries)
-    if COPY_OF in text:
-        text = _round(Chunk(text, chunk.line), source, before, work, _Work.restore_aliases)
     text = _round(Chunk(text, chunk.line), source, before, work, _Work.take_records)
     _verify(chunk, text, source, before, wanted)
     return text
@@ -142,10 +139,6 @@ class _Work:
         self.entries = left
         return splices
 
-    def restore_aliases(self, remover: Remover) -> list[Splice]:
-        """Put the aliases back that lists were copied from."""
-        return [splice for each in self.recorded for path in each.containers for splice in remover.copy(path)]
-
     def take_records(self, remover: Remover) -> list[Splice]:
         """Take the records themselves out."""
         return [splice for each in self.recorded for splice in remover.annotation(each.template.path, names.STATUS)]
@@ -186,15 +179,12 @@ class _Recorded:
     def __init__(self, template: Template) -> None:
         self.template = template
         self.record = read_status(_status(template))
-        # Containers of a recorded name.
-        self.containers: list[Path] = []
         # The recorded variables that are there, by container and name.
         self._there: set[tuple[str, str]] = set()
         # Where an entry that counts is just as we write it.
         self._identical: dict[Injected, list[tuple[Path, int]]] = {}
         recorded = {(entry.container, entry.env) for entry in self.record}
         for path, name, container in _containers(template, {container for container, _ in recorded}):
-            self.containers.append(path)
             for variable, index, entry in _last_entries(container.get("env")):
                 if (name, variable) in recorded:
                     self._there.add((name, variable))

@@ -34,20 +34,20 @@ def pod(spec: str) -> str:
     return HEAD + textwrap.indent(textwrap.dedent(spec), "  ")
 
 
-def _pieces(text: str) -> Iterator[tuple[Chunk, list[Document], int]]:
+def _pieces(text: str, source: str = "f") -> Iterator[tuple[Chunk, list[Document], int]]:
     index = 0
     for chunk in split([text]):
-        read = list(documents(chunk, "f", index))
+        read = list(documents(chunk, source, index))
         yield chunk, read, index
         index += len(read)
 
 
-def inject(text: str, policy: Policy | None = None) -> str:
+def inject(text: str, policy: Policy | None = None, *, source: str = "f") -> str:
     """The text with everything that the core asks for."""
     question = injecting.Question(policy or Policy())
     return "".join(
         injecting.inject(chunk, read, [injecting.judge(document, question) for document in read])
-        for chunk, read, _ in _pieces(text)
+        for chunk, read, _ in _pieces(text, source)
     )
 
 
