@@ -1,7 +1,7 @@
 """A unified diff of a file that is changed piece by piece: hunks leave as soon as they are complete.
 
 Edits are few and local, so the two sides are aligned by looking a little way ahead, in time that grows with the text
-and not with its square.
+and not with its square, as that of `difflib` does (docs/decisions/0031-a-diff-of-our-own.md).
 """
 
 from __future__ import annotations
