@@ -14,6 +14,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from injector.files import error_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import TextIO
@@ -71,7 +73,7 @@ def blocks(source: Source) -> Iterator[str]:
     except UnicodeDecodeError:
         raise UnreadableError("not UTF-8 text") from None
     except OSError as error:
-        raise UnreadableError(_why(error)) from None
+        raise UnreadableError(error_text(error)) from None
 
 
 _TOO_LARGE: Final = f"larger than {MAX_FILE >> 20} MiB, which no manifest is"
@@ -91,10 +93,6 @@ def _blocks(file: TextIO) -> Iterator[str]:
         if "\0" in block:
             raise UnreadableError("binary, and not YAML or JSON")
         yield block
-
-
-def _why(error: OSError) -> str:
-    return (error.strerror or "cannot be read").lower()
 
 
 def _of(argument: str, exclude: Sequence[str], tell: Callable[[str, str], None]) -> Iterator[Source]:
@@ -131,7 +129,7 @@ class _Walk:
             here = folder.stat()
             names = sorted(entry.name for entry in os.scandir(folder))
         except OSError as error:
-            self._tell(_name(folder), _why(error))
+            self._tell(_name(folder), error_text(error))
             return
         me = (here.st_dev, here.st_ino)
         if me in above:
@@ -156,5 +154,5 @@ class _Walk:
         try:
             return stat.S_ISREG(path.stat().st_mode)
         except OSError as error:
-            self._tell(_name(path), _why(error))
+            self._tell(_name(path), error_text(error))
             return False

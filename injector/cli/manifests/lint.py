@@ -14,6 +14,7 @@ from injector.cli.manifests import files
 from injector.cli.output import Teller, wants_colour
 from injector.config import load_policy
 from injector.core.model import Policy
+from injector.files import error_text, replacement
 from injector.lint import baseline, catalogue, pages, report
 from injector.lint.linter import Linter
 from injector.lint.model import Level, Rule
@@ -123,7 +124,7 @@ def _known(path: Path) -> Mapping[baseline.Key, int]:
     try:
         return baseline.read(path.read_bytes())
     except OSError as error:
-        raise click.UsageError(f"--baseline {path}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise click.UsageError(f"--baseline {path}: {error_text(error)}") from None
     except baseline.BaselineError as error:
         raise click.UsageError(f"--baseline {path}: {error}") from None
 
@@ -172,11 +173,10 @@ def _write_baseline(path: Path, found: Report) -> int:
     if found.unreadable:
         click.echo(f"Error: {path} was not written", err=True)
         return Exit.USAGE
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_bytes(baseline.write(found.findings))
-        partial.replace(path)
+        with replacement(path) as file:
+            file.write(baseline.write(found.findings))
     except OSError as error:
-        raise click.UsageError(f"--write-baseline {path}: {(error.strerror or 'cannot be written').lower()}") from None
+        raise click.UsageError(f"--write-baseline {path}: {error_text(error)}") from None
     click.echo(f"{path}: {len(found.findings)} known findings", err=True)
     return Exit.FINE

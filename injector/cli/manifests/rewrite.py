@@ -20,6 +20,7 @@ import msgspec
 
 from injector.cli.manifests import files
 from injector.cli.output import Tally, coloured, wants_colour
+from injector.files import error_text, replacement
 from injector.manifests.chunks import split
 from injector.manifests.diff import Diff
 from injector.manifests.documents import documents
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _IN_MEMORY: Final = 4 * 1024 * 1024
 _BLOCK: Final = 256 * 1024  # bytes
 _BOM: Final = "\ufeff"
+# Of a new file, until it has the mode of the one that it replaces.
+_OWNER: Final = 0o600
 
 
 class Format(StrEnum):
@@ -241,7 +244,7 @@ class Place:
         try:
             before = path.stat()
         except OSError as error:
-            raise files.UnreadableError(_why(error)) from None
+            raise files.UnreadableError(error_text(error)) from None
         if not stat.S_ISREG(before.st_mode):
             raise files.UnreadableError("not a regular file, so it cannot be changed in place")
         return cls(path, before)
@@ -252,25 +255,19 @@ class Place:
         Raises:
             UnreadableError: It cannot be written, or was changed since it was read; it is as it was.
         """
-        beside: Path | None = None
         try:
-            descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-            beside = Path(name)
-            with os.fdopen(descriptor, "wb") as file:
+            with replacement(self.path, mode=_OWNER, put=self._put) as file:
                 content.seek(0)
                 shutil.copyfileobj(content, file, _BLOCK)
-                self._keep_mode_and_owner(descriptor)
-                file.flush()
-                os.fsync(descriptor)
-            now = self.path.stat()
-            if (now.st_mtime_ns, now.st_size, now.st_ino) != self._stamp():
-                raise files.UnreadableError("somebody else changed it meanwhile; it was left as it is")
-            beside.replace(self.path)
+                self._keep_mode_and_owner(file.fileno())
         except OSError as error:
-            raise files.UnreadableError(f"cannot be changed: {_why(error)}") from None
-        finally:
-            if beside is not None:
-                beside.unlink(missing_ok=True)
+            raise files.UnreadableError(f"cannot be changed: {error_text(error)}") from None
+
+    def _put(self, beside: Path, path: Path) -> None:
+        now = path.stat()
+        if (now.st_mtime_ns, now.st_size, now.st_ino) != self._stamp():
+            raise files.UnreadableError("somebody else changed it meanwhile; it was left as it is")
+        beside.replace(path)
 
     def _keep_mode_and_owner(self, descriptor: int) -> None:
         made = os.fstat(descriptor)
@@ -280,7 +277,3 @@ class Place:
 
     def _stamp(self) -> tuple[int, int, int]:
         return self.before.st_mtime_ns, self.before.st_size, self.before.st_ino
-
-
-def _why(error: OSError) -> str:
-    return (error.strerror or "cannot be written").lower()
