@@ -38,16 +38,6 @@ if TYPE_CHECKING:
     from injector.core.plan import Plan
     from injector.lint.location import Identity, Path
 
-# Annotations that a person writes for Dapr or for us. `status` is ours to write.
-WRITTEN: Final = (
-    names.ENABLED,
-    names.API_TOKEN_SECRET,
-    names.APP_TOKEN_SECRET,
-    names.API_TOKEN_KEY,
-    names.APP_TOKEN_KEY,
-    names.APP_CONTAINERS,
-    names.DAPR_ENV,
-)
 TOKEN_VARIABLES: Final = (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
 
 
@@ -211,7 +201,7 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
 
 def _annotations(raw: Mapping[str, object]) -> Annotations:
     """What a person meant: an unquoted `true` is told by a rule of its own, and then taken for "true"."""
-    told = {name: _meant(raw[name]) for name in WRITTEN if name in raw}
+    told = {name: _meant(raw[name]) for name in names.REQUEST_ANNOTATIONS if name in raw}
     return msgspec.convert(told, Annotations)
 
 

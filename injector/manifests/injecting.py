@@ -191,18 +191,7 @@ def misshapen(template: Template) -> tuple[Path, str] | None:
     return None
 
 
-_READ: Final = frozenset(
-    {
-        names.ENABLED,
-        names.API_TOKEN_SECRET,
-        names.APP_TOKEN_SECRET,
-        names.API_TOKEN_KEY,
-        names.APP_TOKEN_KEY,
-        names.APP_CONTAINERS,
-        names.DAPR_ENV,
-        names.STATUS,
-    }
-)
+_READ: Final = frozenset({*names.REQUEST_ANNOTATIONS, names.STATUS})
 _NO_FACTS: Final = SecretFacts()
 _VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DENY}
 # The core wants an identity and never looks at it.

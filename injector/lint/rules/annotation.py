@@ -10,7 +10,6 @@ from injector.core.request import Enabled, asks_for_token, enabled, is_secret_ke
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod
-from injector.lint.template import WRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
 
 def _on_workload(workload: Workload) -> Iterator[Hit]:
     missing = [
-        name for name in WRITTEN if not all(_has(template.raw_annotations.get(name)) for template in workload.templates)
+        name
+        for name in names.REQUEST_ANNOTATIONS
+        if not all(_has(template.raw_annotations.get(name)) for template in workload.templates)
     ]
     for above in workload.above:
         for name in missing:
@@ -122,7 +123,7 @@ NOT_ENABLED: Final = Rule(
 
 def _unquoted(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
-        for name in WRITTEN:
+        for name in names.REQUEST_ANNOTATIONS:
             value = template.raw_annotations.get(name)
             if value is not None and not isinstance(value, str):
                 yield Hit(
@@ -282,7 +283,7 @@ UNKNOWN_APP_CONTAINER: Final = Rule(
 def _malformed(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
         # Custom resources have templates of their own making: only those that speak of Dapr are ours to judge.
-        if template.flaw is not None and any(name in template.raw_annotations for name in WRITTEN):
+        if template.flaw is not None and any(name in template.raw_annotations for name in names.REQUEST_ANNOTATIONS):
             yield Hit(template.flaw.path, template.flaw.message)
 
 
