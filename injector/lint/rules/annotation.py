@@ -12,7 +12,7 @@ from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from injector.core.model import TokenRef
     from injector.lint.template import Entry, Workload
@@ -172,15 +172,20 @@ def _written(workload: Workload) -> Iterator[tuple[Entry, TokenRef]]:
                     yield entry, entry.said.ref
 
 
-_NAME: Final = ("valueFrom", SourceKind.SECRET.value, "name")
-_KEY: Final = ("valueFrom", SourceKind.SECRET.value, "key")
+def _invalid(
+    reason: Reason, field: str, is_valid: Callable[[str], bool], what: str
+) -> Callable[[Workload], Iterator[Hit]]:
+    """A check of one field of every reference to a Secret, in annotations and in variables."""
 
+    def check(workload: Workload) -> Iterator[Hit]:
+        yield from _problems(workload, reason)
+        for entry, ref in _written(workload):
+            value: str = getattr(ref, field)
+            if not is_valid(value):
+                path = (*entry.path, "valueFrom", SourceKind.SECRET.value, field)
+                yield Hit(path, f"{entry.variable}: {shown(value)} is not {what}")
 
-def _bad_names(workload: Workload) -> Iterator[Hit]:
-    yield from _problems(workload, Reason.INVALID_SECRET_NAME)
-    for entry, ref in _written(workload):
-        if not is_secret_name(ref.name):
-            yield Hit((*entry.path, *_NAME), f"{entry.variable}: {shown(ref.name)} is not a Secret name")
+    return check
 
 
 BAD_SECRET_NAME: Final = Rule(
@@ -197,15 +202,8 @@ BAD_SECRET_NAME: Final = Rule(
     fix="Write the name of a Secret in the Pod's namespace. If a token was pasted here, it was published: replace it.",
     bad=pod(DAPR, "dapr.io/api-token-secret: shared/dapr-token"),
     good=pod(DAPR, SECRET, FOR_WEB),
-    workload=_bad_names,
+    workload=_invalid(Reason.INVALID_SECRET_NAME, "name", is_secret_name, "a Secret name"),
 )
-
-
-def _bad_keys(workload: Workload) -> Iterator[Hit]:
-    yield from _problems(workload, Reason.INVALID_SECRET_KEY)
-    for entry, ref in _written(workload):
-        if not is_secret_key(ref.key):
-            yield Hit((*entry.path, *_KEY), f"{entry.variable}: {shown(ref.key)} is not a key of a Secret")
 
 
 BAD_SECRET_KEY: Final = Rule(
@@ -220,7 +218,7 @@ BAD_SECRET_KEY: Final = Rule(
     fix="Write the key as it stands under `data` or `stringData` of the Secret.",
     bad=pod(DAPR, SECRET, "dapr-token-injector/api-token-key: ../token"),
     good=pod(DAPR, SECRET, "dapr-token-injector/api-token-key: api.token", FOR_WEB),
-    workload=_bad_keys,
+    workload=_invalid(Reason.INVALID_SECRET_KEY, "key", is_secret_key, "a key of a Secret"),
 )
 
 
