@@ -39,7 +39,7 @@ class KeySeen:
 
     place: Place
     flaw: TokenFlaw | Malformed | None
-    is_secret: bool  # a value stands in the file: neither empty, nor encrypted, nor a placeholder for another tool
+    is_secret: bool  # a value is in the file: neither empty, nor encrypted, nor a placeholder for another tool
 
 
 @dataclass(frozen=True, slots=True, repr=False)

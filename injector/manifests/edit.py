@@ -288,9 +288,7 @@ class Editor:
 
     def _own(self, node: Node, kind: type[_KindT], what: str) -> _KindT:
         if isinstance(node, Alias):
-            raise TextError(
-                node.start, f"{what} stands in *{node.name}, which is written elsewhere; write it out here instead"
-            )
+            raise TextError(node.start, f"{what} comes by the alias *{node.name}; write it out here instead")
         self._refuse_shared(node, what)
         if not isinstance(node, kind):
             raise TextError(node.start, f"{what} is not where it belongs")
@@ -301,7 +299,7 @@ class Editor:
         if alias is not None:
             line = self.document.chunk.line_at(alias.start)
             raise TextError(
-                node.start, f"{what} stands in &{alias.name}, which line {line} uses as well; write one of them out"
+                node.start, f"{what} is in the anchor &{alias.name}, which line {line} also uses; write one of them out"
             )
 
     def _replace_scalar(self, node: Node, text: str) -> None:

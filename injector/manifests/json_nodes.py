@@ -81,7 +81,7 @@ def _mapping(text: str, at: int, depth: int) -> Mapping:
     while text[at : at + 1] != "}":
         name = _string(text, at)
         if name.value in node.value:
-            raise TextError(at, "a key stands twice in one mapping")
+            raise TextError(at, "duplicate key in a mapping")
         at = after_blanks(text, name.end)
         if text[at : at + 1] != ":":
             raise NotJSONError

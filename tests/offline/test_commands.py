@@ -199,7 +199,7 @@ def test_in_place_never_leaves_half_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("inject", "--in-place"), "standard input has no place"),
+        (("inject", "--in-place"), "standard input cannot be changed in place"),
         (("inject", "--in-place", "-f", "x", "-o", "yaml"), "only -o diff goes with it"),
         (("inject", "-o", "text"), "is not one of"),
         (("inject", "--use-default-secret"), "needs a --policy-file with defaultSecret"),
@@ -253,7 +253,7 @@ def test_uninject_tells_what_it_leaves() -> None:
     bad = CHANGED.replace('{"v":1', '{"v":9')
     told = run("uninject", stdin=bad.encode())
     assert (told.code, told.out.decode()) == (0, bad)
-    assert "no record of ours" in told.err
+    assert "not a record of inject" in told.err
 
 
 def test_explain_is_a_table_for_people() -> None:
@@ -280,7 +280,7 @@ def test_explain_goes_on_after_a_bad_document() -> None:
     assert told.code == 2
     assert "document 2: the annotation dapr.io/enabled is a boolean" in told.err
     assert b"(injected)" in told.out
-    assert "no Pod template in there" in run("explain", stdin=PLAIN.encode()).err
+    assert "no Pod template found" in run("explain", stdin=PLAIN.encode()).err
 
 
 def test_warnings_stand_below_the_table() -> None:

@@ -76,7 +76,7 @@ def blocks(source: Source) -> Iterator[str]:
         raise UnreadableError(error_text(error)) from None
 
 
-_TOO_LARGE: Final = f"larger than {MAX_FILE >> 20} MiB, which no manifest is"
+_TOO_LARGE: Final = f"larger than {MAX_FILE >> 20} MiB, the limit for a manifest"
 
 
 def _stdin() -> TextIO:

@@ -47,8 +47,8 @@ def command(
       inject -f deploy/ --in-place       change it
       helm template . | inject | kubectl apply -f -
 
-    Exit codes: 0 fine, 1 a Pod would be denied, 2 wrong use or bad input (of
-    such a file nothing is written; the others go on), 3 our own fault.
+    Exit codes: 0 fine, 1 a Pod would be denied, 2 usage error or bad input (of
+    such a file nothing is written; the others go on), 3 internal error.
     """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
     question = options.question(policy_file, use_default_secret=use_default_secret)
     run = options.Run.of(filenames, output, in_place=in_place, quiet=quiet)

@@ -92,7 +92,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     \b
       # dapr-token-injector: ignore RULE -- REASON
 
-    Exit codes: 0 fine, 1 findings, 2 wrong use or bad input, 3 our own fault.
+    Exit codes: 0 fine, 1 findings, 2 usage error or bad input, 3 internal error.
     """  # noqa: D301 - click wants the backspace character itself before a paragraph to keep
     if list_rules or show_rule is not None:
         return _tell_rules(show_rule)

@@ -266,7 +266,7 @@ class Place:
     def _put(self, beside: Path, path: Path) -> None:
         now = path.stat()
         if (now.st_mtime_ns, now.st_size, now.st_ino) != self._stamp():
-            raise files.UnreadableError("somebody else changed it meanwhile; it was left as it is")
+            raise files.UnreadableError("another process changed it in the meantime; it was not modified")
         beside.replace(path)
 
     def _keep_mode_and_owner(self, descriptor: int) -> None:

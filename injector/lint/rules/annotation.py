@@ -96,7 +96,7 @@ def _not_enabled(workload: Workload) -> Iterator[Hit]:
         match enabled(template.annotations):
             case Enabled.ABSENT:
                 yield Hit(
-                    template.annotation(name), f'a token is asked for but {names.ENABLED} is missing; set it to "true"'
+                    template.annotation(name), f'a token is requested but {names.ENABLED} is missing; set it to "true"'
                 )
             case Enabled.UNKNOWN:
                 yield Hit(template.annotation(names.ENABLED), f'{names.ENABLED} is not a true value; set it to "true"')
@@ -108,7 +108,7 @@ NOT_ENABLED: Final = Rule(
     id="DTI002",
     name="not-enabled",
     level=Level.ERROR,
-    summary="A token is asked for, but the Pod does not use Dapr.",
+    summary="A token is requested, but the Pod does not use Dapr.",
     why=(
         "Without `dapr.io/enabled` neither Dapr nor this webhook does anything for the Pod. True is `y yes true t "
         "on 1` in any case; every other word counts as false. A plain `false` is taken for a decision and not "
@@ -215,7 +215,7 @@ BAD_SECRET_KEY: Final = Rule(
         "A key is letters, digits, `-`, `_` and `.`, at most 253 characters, and neither `.` nor anything that "
         "begins with `..`. The webhook denies the Pod; without it the container never starts."
     ),
-    fix="Write the key as it stands under `data` or `stringData` of the Secret.",
+    fix="Write the key as it is under `data` or `stringData` of the Secret.",
     bad=pod(DAPR, SECRET, "dapr-token-injector/api-token-key: ../token"),
     good=pod(DAPR, SECRET, "dapr-token-injector/api-token-key: api.token", FOR_WEB),
     workload=_invalid(Reason.INVALID_SECRET_KEY, "key", is_secret_key, "a key of a Secret"),
@@ -271,7 +271,7 @@ UNKNOWN_APP_CONTAINER: Final = Rule(
         "The name is probably misspelt, and the container that was meant gets no token: its calls to Dapr end in "
         "401. If another webhook adds the container, ignore the line with a reason."
     ),
-    fix='Write the names as they stand under `containers`, parted by commas, or `"*"` for all of them.',
+    fix='Write the names as they are under `containers`, separated by commas, or `"*"` for all of them.',
     bad=pod(DAPR, SECRET, "dapr-token-injector/app-containers: wbe"),
     good=pod(DAPR, SECRET, FOR_WEB),
     workload=_unknown_containers,

@@ -94,7 +94,7 @@ SECRET_VALUE_EMPTY: Final = Rule(
     summary="The token is empty.",
     why=(
         "`daprd` takes an empty `DAPR_API_TOKEN` for none and serves without authentication. The reference is "
-        "valid and the Pod becomes ready, so nothing tells."
+        "valid and the Pod becomes ready, so nothing reports it."
     ),
     fix="Fill it, or leave the key out: then the container waits instead of running open.",
     bad=_both(_POD, secret('stringData:\n  token: ""\n')),
@@ -167,8 +167,8 @@ SECRET_VALUE_MALFORMED: Final = Rule(
     level=Level.ERROR,
     summary="The value is not base64, or not text.",
     why=(
-        "Under `data` stands base64, under `stringData` text. The API server refuses a Secret with anything else, "
-        "and the Pods wait for it. Digits without quotes are a number."
+        "Values under `data` are base64, values under `stringData` are text. The API server refuses a Secret with "
+        "anything else, and the Pods wait for it. Digits without quotes are a number."
     ),
     fix="Move plain text to `stringData`, and quote it.",
     bad=_both(_POD, secret("data:\n  token: plain text, not base64\n")),
@@ -180,7 +180,7 @@ SECRET_VALUE_MALFORMED: Final = Rule(
 def _in_git(files: FileSet) -> Iterator[tuple[Place, str]]:
     for seen, name, key in files.used_keys():
         if key.is_secret and seen.in_file:
-            yield key.place, f"the value of key {label(name)} of Secret {label(seen.name)} stands in the file"
+            yield key.place, f"the value of key {label(name)} of Secret {label(seen.name)} is in the file"
 
 
 SECRET_VALUE_IN_GIT: Final = Rule(

@@ -12,7 +12,7 @@ from tests.unit.manifests.working import HEAD, inject, pod, uninject
 
 _EMPTY = "the env is empty, and uninject could not restore it; remove it here"
 _BY_MERGE = r"the env comes by a merge key \(<<\); write it out here instead"
-_BY_ALIAS = r"the env list stands in \*l, which is written elsewhere; write it out here instead"
+_BY_ALIAS = r"the env list comes by the alias \*l; write it out here instead"
 ENTRY = "{name: DAPR_API_TOKEN, valueFrom: {secretKeyRef: {name: s, key: token}}}"
 
 
@@ -82,9 +82,9 @@ def test_replacing_in_json_keeps_its_lines() -> None:
             "containers:\n- name: daprd\n  env: &e [{name: A}]\n- {name: b, env: *e}",
             "&e",
         ),
-        ("initContainers:\n- &c\n  name: daprd\ncontainers:\n- *c\n", r"stands in \*c, which is written"),
-        ("containers:\n- &c\n  name: daprd\nvolumes: [*c]\n", "&c, which line 12 uses as well"),
-        ("initContainers: [&c {name: daprd}]\ncontainers: [*c]\n", "stands in "),
+        ("initContainers:\n- &c\n  name: daprd\ncontainers:\n- *c\n", r"comes by the alias \*c; write"),
+        ("containers:\n- &c\n  name: daprd\nvolumes: [*c]\n", "&c, which line 12 also uses"),
+        ("initContainers: [&c {name: daprd}]\ncontainers: [*c]\n", "comes by the alias "),
         ("initContainers: []\ncontainers:\n- {name: daprd, env: }\n", _EMPTY),
         ("containers: [{name: daprd, env: []}]\n", _EMPTY),
         ("containers:\n- name: daprd\n  env: []", _EMPTY),
@@ -113,7 +113,7 @@ def test_annotations_that_others_use_are_refused_or_merged() -> None:
     head = "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations: {}\nspec:\n  containers: [{name: daprd}]\n"
     own = 'dapr.io/enabled: "true", dapr.io/api-token-secret: s'
     shared = head.replace("annotations: {}", f"annotations: &a {{{own}}}\n  labels: *a")
-    with pytest.raises(ManifestError, match="the annotations stands in &a"):
+    with pytest.raises(ManifestError, match="the annotations is in the anchor &a"):
         inject(shared)
     aliased = head.replace("annotations: {}", f"labels: &a {{{own}}}\n  annotations: *a")
     assert "annotations: {<<: *a, dapr-token-injector/status: '" in inject(aliased)
@@ -226,9 +226,9 @@ def test_what_people_moved_is_taken_out_where_it_is(spec: str, left: str) -> Non
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (f"volumes: [&l [{ENTRY}]]\ncontainers:\n- name: daprd\n  env: *l\n", "the env list stands in \\*l"),
+        (f"volumes: [&l [{ENTRY}]]\ncontainers:\n- name: daprd\n  env: *l\n", "the env list comes by the alias \\*l"),
         (f"containers:\n- name: daprd\n  <<: {{env: [{ENTRY}]}}\n", "the env comes by a merge key"),
-        (f"containers:\n- name: daprd\n  env: &e\n  - {ENTRY}\n- {{name: b, env: *e}}\n", "stands in &e"),
+        (f"containers:\n- name: daprd\n  env: &e\n  - {ENTRY}\n- {{name: b, env: *e}}\n", "is in the anchor &e"),
     ],
 )
 def test_taking_out_refuses_what_others_would_change_with(spec: str, words: str) -> None:
