@@ -1,4 +1,4 @@
-"""What a whole set of files says about token Secrets: who uses which key, and which Secrets are there.
+"""What a whole set of files has about token Secrets: which templates use which key, and which Secrets exist.
 
 Kept for every file until the last one was read, so these are small values: names, places, and verdicts. The value of a
 Secret is judged the moment it is seen and dropped.
@@ -54,7 +54,7 @@ class SecretSeen:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Use:
-    """A Pod template wants a key of a Secret as a token; `where` says in words what asks for it."""
+    """A Pod template wants a key of a Secret as a token; `where` names in words what requests it."""
 
     place: Place
     namespace: str

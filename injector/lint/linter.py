@@ -1,4 +1,4 @@
-"""Reads files one document at a time, lets every rule look, and tells in the end what was found.
+"""Reads files one document at a time, runs every rule, and reports in the end what was found.
 
 What is kept while reading: findings, facts about Secrets, and ignore comments. Documents are dropped as soon as they
 were looked at.
@@ -43,7 +43,7 @@ class Report:
     files: int = 0
 
     def beside(self, known: Mapping[Key, int]) -> Report:
-        """The same beside a baseline."""
+        """The same compared with a baseline."""
         parted = baseline.sort(self.findings, known)
         return Report(parted.new, self.ignored, parted.known, self.unreadable, parted.gone, self.files)
 
@@ -207,7 +207,7 @@ def _secret(each: Object, identity: Identity, ordinals: Ordinals, *, in_file: bo
 
 
 def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: Ordinals) -> Iterator[Use]:
-    """Which keys of Secrets the templates of an object want as tokens, each told once per template."""
+    """Which keys of Secrets the templates of an object want as tokens, each once per template."""
     for view in seen.templates:
         told = set()
         for ref, path, where in _wanted(view):

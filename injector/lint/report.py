@@ -194,7 +194,7 @@ _COMMANDS: Final = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: 
 
 
 def github(report: Report) -> Iterator[str]:
-    """Workflow commands, which GitHub shows beside the lines of a pull request."""
+    """Workflow commands, which GitHub shows next to the lines of a pull request."""
     for finding in report.findings:
         place, rule = finding.place, finding.rule
         title = f"{rule.id} {rule.name}"

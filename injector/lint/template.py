@@ -1,4 +1,4 @@
-"""A Pod template as rules look at it: the core's own view of it beside the plain values of the file.
+"""A Pod template as rules look at it: the core's own view of it next to the plain values of the file.
 
 What the core decides about a Pod is asked from the core here, once, and handed to the rules. A template that Kubernetes
 could not read has `flaw` set and no Pod; only the rules about annotations look at it.
@@ -200,7 +200,7 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
 
 
 def _annotations(raw: Mapping[str, object]) -> Annotations:
-    """What a person meant: an unquoted `true` is told by a rule of its own, and then taken for "true"."""
+    """What a person meant: an unquoted `true` is reported by a rule of its own, and then taken for "true"."""
     told = {name: _meant(raw[name]) for name in names.REQUEST_ANNOTATIONS if name in raw}
     return msgspec.convert(told, Annotations)
 

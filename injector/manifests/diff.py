@@ -130,7 +130,7 @@ def _lines(text: str) -> list[str]:
 def changes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Every line with ` `, `-` or `+`; what goes before what comes.
 
-    Where lines were only inserted, or only taken out, the diff says just that.
+    Where lines were only inserted, or only removed, the diff has just those.
     """
     if len(old) < len(new) and (marks := _inserted(old, new)):
         return zip(marks, new, strict=True)

@@ -1,8 +1,7 @@
 """Entries put into a document's text, by splices and in the document's own style.
 
-What stands in an anchor that is used again is never changed where it stands: other users would change with it. Refused
-as well is an `env` that could not be given back once an entry was taken out again: an alias, a list that comes by a
-merge key, and a list without an entry.
+An anchor that is used again is never changed: its other users would change with it. Refused as well is an `env` that
+`uninject` could not restore: an alias, a list that comes by a merge key, and a list without an entry.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ class Editor:
         """Set an annotation of a template that has some.
 
         Raises:
-            TextError: The annotations stand in an anchor that others use, or come by a merge key.
+            TextError: The annotations are in an anchor that others use, or come by a merge key.
         """
         metadata = self._own_mapping((*template, _ANNOTATIONS[0]), "the template's metadata")
         pair = find(metadata, _ANNOTATIONS[1])
@@ -151,7 +150,7 @@ class Editor:
         return [line for entry in entries for line in render.item(entry, dash, gap, self._step)]
 
     def dash_before(self, item: Node) -> int:
-        """Where the dash of a block sequence's item stands."""
+        """Where the dash of a block sequence's item is."""
         known = self._dashes.get(item.start)
         if known is None:
             known = self._dashes[item.start] = self.layout.text.rindex("-", 0, item.start)
@@ -229,7 +228,7 @@ class Editor:
         return ":" if self._is_compact else ": "
 
     def _unit(self, node: Mapping | Sequence) -> str:
-        """The blanks by which a flow collection's lines stand further in than the line it begins on."""
+        """The blanks by which a flow collection's lines are further in than the line it begins on."""
         inner, outer = self.layout.indent(children(node)[-1][0]), self.layout.indent(node.start)
         return inner.removeprefix(outer) or " " * _STEP
 
@@ -258,14 +257,14 @@ class Editor:
         return _STEP
 
     def _dash(self, container: Path) -> int:
-        """How much further in than its key a block sequence's dashes stand: as those of the container's own list."""
+        """How much further in than its key a block sequence's dashes are: as those of the container's own list."""
         *spec, name, _ = container
         key, value = next(pair for pair in self._own_mapping(tuple(spec), "the spec").pairs if pair[0].value == name)
         containers = self._own(value, Sequence, "the list of containers")
         return max(0, self.layout.column(self.dash_before(containers.items[0])) - self.layout.column(key.start))
 
     def _gap(self, container: Mapping) -> int:
-        """How much further in than the dash an item's content stands, as the container itself shows it."""
+        """How much further in than the dash an item's content is, as the container itself shows it."""
         dash = self.dash_before(container)
         column = self.layout.column(container.pairs[0][0].start)
         return max(_STEP, column - self.layout.column(dash))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the core says of one Pod template. `line` is that of the template, from 1."""
+    """The core's decision about one Pod template. `line` is that of the template, from 1."""
 
     source: str
     document: int
@@ -60,7 +60,7 @@ class Question:
 
 
 def judge(document: Document, question: Question) -> list[Finding]:
-    """What the core says of each Pod template of a document; empty for a document that has none.
+    """The core's decision about each Pod template of a document; empty for a document that has none.
 
     Raises:
         ManifestError: A template is not shaped as a Pod is.
@@ -95,7 +95,7 @@ def decide(document: Document, each: Object, template: Template, question: Quest
 
 
 class Advice:
-    """What the webhook would tell the author of an object; asked once, however many templates the object has."""
+    """The webhook's warnings for the author of an object; computed once, however many templates the object has."""
 
     def __init__(self, each: Object, question: Question) -> None:
         self._each = each
@@ -115,7 +115,7 @@ def _advice(each: Object, question: Question) -> tuple[str, ...]:
     try:
         return decision.decide(review.decode(body, Endpoint.WARN), Endpoint.WARN, question.policy, _NO_FACTS).warnings
     except ReviewError:
-        return ()  # the template's own review says what is wrong
+        return ()  # the template's own review has the error
 
 
 def inject(chunk: Chunk, read: Sequence[Document], findings: Sequence[Sequence[Finding]]) -> str:
@@ -151,10 +151,10 @@ def _copied(value: object) -> Any:  # noqa: ANN401 - JSON
 
 
 def verify(chunk: Chunk, text: str, read: Sequence[Document], wanted: Sequence[Json]) -> None:
-    """Compare what an edited text says with what it should say.
+    """Compare the values of an edited text with the wanted ones.
 
     Raises:
-        ManifestError: It says something else.
+        ManifestError: They differ.
     """
     first = read[0]
     edited = type(chunk)(text, chunk.line)
@@ -209,7 +209,7 @@ def _review(kind: dict[str, str], value: Json, namespace: str) -> bytes:
 
 
 def found(document: Document, each: Object, template: Template, decided: Decision, advice: Advice) -> Finding:
-    """A decision with everything that is told of it."""
+    """A decision with everything that is reported about it."""
     told = (*advice.warnings, *decided.warnings) if template.path != each.path else decided.warnings
     hidden = (_DENIED,) if isinstance(decided, Deny) else ()
     return Finding(
@@ -227,7 +227,7 @@ def found(document: Document, each: Object, template: Template, decided: Decisio
     )
 
 
-# What the webhook tells of a workload whose Pods it will refuse; offline, the refusal itself is told.
+# How the webhook warns about a workload whose Pods it will deny; offline, the denial itself is reported.
 _DENIED: Final = "Pods will be denied:"
 
 

@@ -25,13 +25,13 @@ def parse(text: str, at: int) -> Node:
 
     Raises:
         NotJSONError: There is none.
-        TextError: A key stands twice, or the text is nested too deeply.
+        TextError: A key is repeated, or the text is nested too deeply.
     """
     return _value(text, at, 0)
 
 
 def after_blanks(text: str, at: int) -> int:
-    """Where the next character that means something stands."""
+    """Where the next character that is not blank is."""
     found = _BLANK.match(text, at)
     return found.end() if found else at
 

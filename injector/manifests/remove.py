@@ -20,7 +20,7 @@ class Remover(Editor):
         """Take an entry out of a container's `env`, and the list as well if nothing else is in it.
 
         Raises:
-            TextError: The entry stands in an anchor that others use, or comes by an alias or a merge key.
+            TextError: The entry is in an anchor that others use, or comes by an alias or a merge key.
         """
         node = self._own_mapping(container, "the container")
         key, env = self._env(node)
@@ -35,7 +35,7 @@ class Remover(Editor):
         """Take an annotation out of a template.
 
         Raises:
-            TextError: The annotations stand in an anchor that others use, or come by an alias or a merge key.
+            TextError: The annotations are in an anchor that others use, or come by an alias or a merge key.
         """
         node = self._own_mapping((*template, "metadata", "annotations"), "the annotations")
         pair = find(node, name)

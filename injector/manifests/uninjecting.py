@@ -2,8 +2,8 @@
 
 What goes is settled before anything is changed. Then it goes in rounds, and the text is read again after each: every
 step sees true places. A round takes something out of every list, but never two neighbours, so that the number of rounds
-does not grow with that of the entries. What was put in place of something else stays, because nothing tells what stood
-there; so does what was changed since.
+does not grow with that of the entries. An entry that replaced something stays, because the previous value is not
+recorded; so does an entry that was changed since.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Fate(StrEnum):
     """What became of one entry of the record."""
 
     REMOVED = "removed"
-    REPLACED = "replaced"  # something stood there before that nobody recorded
+    REPLACED = "replaced"  # the previous value is not recorded
     CHANGED = "changed"
     GONE = "gone"
 
@@ -174,7 +174,7 @@ def _judged(document: Document, each: Object, template: Template) -> Taken:
 
 
 class _Recorded:
-    """A template's record, and what stands in its containers now: looked up once, however many entries there are."""
+    """A template's record, and the entries of its containers: looked up once, however many entries there are."""
 
     def __init__(self, template: Template) -> None:
         self.template = template
@@ -193,7 +193,7 @@ class _Recorded:
                         self._identical.setdefault(found, []).append((path, index))
 
     def removable(self) -> dict[Path, set[int]]:
-        """Where entries stand unchanged, by the path of their container; not those that took the place of another."""
+        """Where entries are unchanged, by the path of their container; not those that replaced another."""
         found: dict[Path, set[int]] = {}
         # Entries that say the same are one.
         for entry in {_plain(entry) for entry in self.record if not entry.replaced}:

@@ -89,7 +89,7 @@ class _Explainer:
         self._width = max(_MIN_WIDTH, min(shutil.get_terminal_size((80, 24)).columns, _MAX_WIDTH))
 
     def file(self, source: files.Source) -> None:
-        """Explain every template of a file; what is wrong with a document is told, and the others go on."""
+        """Explain every template of a file; what is wrong with a document is reported, and the others go on."""
         try:
             for document in read(files.blocks(source), source.name, on_error=self._fail):
                 self._document(document)

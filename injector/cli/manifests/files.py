@@ -1,7 +1,7 @@
 """Which files a person means by a name, a folder or `-`, and their text.
 
-Whatever is wrong with one file is told in one line and ends nothing but that file. Folders are walked in the order of
-their names; of links to folders that lead back, each is told once and not followed.
+A problem with one file is reported in one line and ends only that file. Folders are walked in the order of
+their names; each link that leads back to a folder above it is reported once and not followed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Source:
 
 
 class UnreadableError(Exception):
-    """A file has no text that could be manifests; the message says why and holds nothing of it."""
+    """A file has no text that could be manifests; the message gives the reason and nothing of the text."""
 
 
 def find(arguments: Sequence[str], exclude: Sequence[str], tell: Callable[[str, str], None]) -> Iterator[Source]:

@@ -63,7 +63,7 @@ def command(
 
 
 class _Inject:
-    """The change, and what is told of it."""
+    """The change, and its report."""
 
     def __init__(self, question: injecting.Question, teller: Teller) -> None:
         self._question = question

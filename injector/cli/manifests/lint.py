@@ -130,7 +130,7 @@ def _known(path: Path) -> Mapping[baseline.Key, int]:
 
 
 def _read(linter: Linter, arguments: Sequence[str], exclude: Sequence[str]) -> None:
-    """Look at every file, and tell at once which cannot be read."""
+    """Read every file, and report at once which cannot be read."""
     sources = list(files.find(arguments, exclude, linter.cannot_read))
     teller = Teller(len(sources), quiet=False)
     told = _tell_unreadable(linter, teller, 0)
@@ -145,7 +145,7 @@ def _read(linter: Linter, arguments: Sequence[str], exclude: Sequence[str]) -> N
 
 
 def _tell_unreadable(linter: Linter, teller: Teller, told: int) -> int:
-    """Tell what could not be read, but for the first `told`; how many that are by now."""
+    """Report what could not be read, except the first `told`; return the new number."""
     for each in linter.unreadable[told:]:
         teller.error(str(each))
     return len(linter.unreadable)

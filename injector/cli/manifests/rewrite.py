@@ -1,6 +1,6 @@
 """Files through a change, one document in memory at a time; what `inject` and `uninject` have in common.
 
-A file's result is gathered beside (in memory while it is small, else in a temporary file) and leaves only when the
+A file's result is collected (in memory while it is small, else in a temporary file) and leaves only when the
 whole file is sound: neither stdout nor a file in place ever sees half of one.
 """
 
@@ -94,7 +94,7 @@ class Rewriter:
         self._ends_line = True
 
     def file(self, source: files.Source) -> None:
-        """Take one file through; whatever is wrong with it is told, and nothing of it is written."""
+        """Take one file through; problems are reported, and nothing of a file with a problem is written."""
         tally = Tally(files=1)
         errors: list[str] = []
         try:
@@ -250,7 +250,7 @@ class Place:
         return cls(path, before)
 
     def replace(self, content: IO[bytes]) -> None:
-        """Give the file its new content: written beside it, with its mode and owner, then put in its place.
+        """Give the file its new content: written next to it, with its mode and owner, then moved to its place.
 
         Raises:
             UnreadableError: It cannot be written, or was changed since it was read; it is as it was.

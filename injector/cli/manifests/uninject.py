@@ -44,7 +44,7 @@ def command(*, filenames: Sequence[str], output: str | None, in_place: bool, qui
 
 
 class _Uninject:
-    """The change, and what is told of it."""
+    """The change, and its report."""
 
     def __init__(self, teller: Teller) -> None:
         self._teller = teller

@@ -35,7 +35,7 @@ def _on_workload(workload: Workload) -> Iterator[Hit]:
 
 
 def _has(value: object) -> bool:
-    """Whether an annotation says anything: the core trims values and takes an empty one for none."""
+    """Whether an annotation has a value: the core trims values and takes an empty one for none."""
     return bool(value.strip()) if isinstance(value, str) else value is not None
 
 

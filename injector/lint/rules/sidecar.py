@@ -1,4 +1,4 @@
-"""Rules about a sidecar and the containers beside it."""
+"""Rules about a sidecar and the containers next to it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _without_token(workload: Workload) -> Iterator[Hit]:
 
 
 def _has_chosen(template: TemplateView) -> bool:
-    """Whether somebody has said which containers get the token, be it none."""
+    """Whether the annotation or the policy names the containers that get the token, even none."""
     by_policy = template.request is not None and template.request.app_containers
     return template.annotations.app_containers is not None or bool(by_policy and (by_policy.every or by_policy.names))
 
