@@ -1,7 +1,7 @@
 """What a whole set of files has about token Secrets: which templates use which key, and which Secrets exist.
 
 Kept for every file until the last one was read, so these are small values: names, places, and verdicts. The value of a
-Secret is judged the moment it is seen and dropped.
+Secret is evaluated the moment it is seen and dropped.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def key_paths(value: Mapping[str, object]) -> dict[str, tuple[str, str]]:
     return {key: (part, key) for part in ("data", "stringData") for key in mapping(value.get(part))}
 
 
-def judge(value: Mapping[str, object], path: tuple[str, str], place: Place) -> KeySeen:
+def evaluate(value: Mapping[str, object], path: tuple[str, str], place: Place) -> KeySeen:
     """What one key's value of a Secret is like."""
     part, key = path
     held = value.get(part)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names
 from injector.core.model import SourceKind
 from injector.lint import baseline, catalogue, ignores, template
-from injector.lint.files import FileSet, SecretSeen, Use, is_secret, judge, key_paths
+from injector.lint.files import FileSet, SecretSeen, Use, evaluate, is_secret, key_paths
 from injector.lint.location import Identity, Ordinals, Place, kind_label, label, spelled
 from injector.lint.model import Finding, Unreadable
 from injector.lint.rules.comments import BAD_IGNORE, UNUSED_IGNORE
@@ -200,7 +200,7 @@ def _place(each: Object, identity: Identity, path: Path, ordinals: Ordinals) -> 
 
 def _secret(each: Object, identity: Identity, ordinals: Ordinals, *, in_file: bool) -> SecretSeen:
     keys = {
-        key: judge(each.value, path, _place(each, identity, (*each.path, *path), ordinals))
+        key: evaluate(each.value, path, _place(each, identity, (*each.path, *path), ordinals))
         for key, path in key_paths(each.value).items()
     }
     return SecretSeen(each.namespace, each.name, keys, in_file)

@@ -53,13 +53,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """How templates are judged: the Policy, and the endpoint that their Pods would reach."""
+    """How templates are evaluated: the Policy, and the endpoint that their Pods would reach."""
 
     policy: Policy
     endpoint: Endpoint = Endpoint.MUTATE
 
 
-def judge(document: Document, question: Question) -> list[Finding]:
+def evaluate(document: Document, question: Question) -> list[Finding]:
     """The core's decision about each Pod template of a document; empty for a document that has none.
 
     Raises:

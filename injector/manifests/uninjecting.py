@@ -59,9 +59,9 @@ class Taken:
     entries: tuple[tuple[Injected, Fate], ...]
 
 
-def judge(document: Document) -> list[Taken]:
+def evaluate(document: Document) -> list[Taken]:
     """What is to be taken out of each Pod template of a document."""
-    return [_judged(document, each, template) for each in document.objects() for template in each.templates()]
+    return [_evaluated(document, each, template) for each in document.objects() for template in each.templates()]
 
 
 def uninject(chunk: Chunk, source: str, before: int) -> str:
@@ -157,7 +157,7 @@ class _Work:
         return copy
 
 
-def _judged(document: Document, each: Object, template: Template) -> Taken:
+def _evaluated(document: Document, each: Object, template: Template) -> Taken:
     recorded = _Recorded(template)
     outcome = Outcome.REMOVED
     if not recorded.record:

@@ -71,19 +71,19 @@ class _Inject:
 
     def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
         """The piece's text with the entries in it."""
-        findings = self._judged(read)
+        findings = self._evaluated(read)
         text = injecting.inject(chunk, read, findings)
         self._count(findings, tally)
         return text
 
     def values(self, _: Chunk, read: Sequence[Document], tally: Tally) -> Sequence[Json]:
         """The documents with the webhook's patch applied; no text is edited, so no layout is in the way."""
-        findings = self._judged(read)
+        findings = self._evaluated(read)
         self._count(findings, tally)
         return [injecting.patched(document, found) for document, found in zip(read, findings, strict=True)]
 
-    def _judged(self, read: Sequence[Document]) -> list[list[injecting.Finding]]:
-        return [injecting.judge(document, self._question) for document in read]
+    def _evaluated(self, read: Sequence[Document]) -> list[list[injecting.Finding]]:
+        return [injecting.evaluate(document, self._question) for document in read]
 
     def _count(self, findings: Sequence[Sequence[injecting.Finding]], tally: Tally) -> None:
         for found in (one for document in findings for one in document):

@@ -99,17 +99,17 @@ class Rewriter:
         errors: list[str] = []
         try:
             with tempfile.SpooledTemporaryFile(_IN_MEMORY) as shown, tempfile.SpooledTemporaryFile(_IN_MEMORY) as fresh:
-                place = Place.of(source) if self._in_place else None
+                target = TargetFile.of(source) if self._in_place else None
                 show = self._shower(source, shown)
                 for piece in self._pieces(source, tally, errors):
                     tally.changed = tally.changed or int(piece.is_changed)
-                    if place is not None:
+                    if target is not None:
                         fresh.write(piece.new.encode())
                     show(piece)
                 show(None)
                 if not errors:
-                    if place is not None and tally.changed:
-                        place.replace(fresh)
+                    if target is not None and tally.changed:
+                        target.replace(fresh)
                     self._out(shown)
         except files.UnreadableError as unreadable:
             errors.append(f"{source.name}: {unreadable}")
@@ -225,14 +225,14 @@ class _DiffShower:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TargetFile:
     """A file that is to get new content in one step, and what it was when it was read. A link stays a link."""
 
     path: Path
     before: os.stat_result
 
     @classmethod
-    def of(cls, source: files.Source) -> Place | None:
+    def of(cls, source: files.Source) -> TargetFile | None:
         """Where a file really is.
 
         Raises:

@@ -53,9 +53,9 @@ class _Uninject:
         """The piece's text without the entries."""
         if not read:
             return chunk.text
-        judged = [taken for document in read for taken in uninjecting.judge(document)]
+        evaluated = [taken for document in read for taken in uninjecting.evaluate(document)]
         text = uninjecting.uninject(chunk, read[0].source, read[0].index - 1)
-        for taken in judged:
+        for taken in evaluated:
             verdict = "remove" if taken.outcome is Outcome.REMOVED else "skip"
             tally.decisions[verdict, taken.outcome.value] += 1
             self._tell(taken)

@@ -6,7 +6,7 @@ import pytest
 
 from injector.core.model import TokenRef
 from injector.core.token import TokenFlaw, flaw_of
-from injector.lint.files import FileSet, KeySeen, Malformed, SecretSeen, Use, is_secret, judge, key_paths
+from injector.lint.files import FileSet, KeySeen, Malformed, SecretSeen, Use, evaluate, is_secret, key_paths
 from injector.lint.location import Place
 
 PLACE = Place("a.yaml", 1, 1)
@@ -14,7 +14,7 @@ SOUND = "0123456789abcdef"
 
 
 def seen(value: object, part: str = "stringData", **more: object) -> KeySeen:
-    return judge({"kind": "Secret", part: {"token": value}, **more}, (part, "token"), PLACE)
+    return evaluate({"kind": "Secret", part: {"token": value}, **more}, (part, "token"), PLACE)
 
 
 @pytest.mark.parametrize(

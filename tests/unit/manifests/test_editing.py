@@ -7,7 +7,7 @@ import pytest
 from injector.core.model import Conflict, Policy
 from injector.manifests.documents import read
 from injector.manifests.errors import ManifestError
-from injector.manifests.uninjecting import Fate, Outcome, judge
+from injector.manifests.uninjecting import Fate, Outcome, evaluate
 from tests.unit.manifests.working import HEAD, inject, pod, uninject
 
 _EMPTY = "the env is empty, and uninject could not restore it; remove it here"
@@ -162,7 +162,7 @@ def test_a_template_of_another_shape_is_told() -> None:
 
 
 def fates(text: str) -> list[Fate]:
-    return [fate for document in read(text, "f") for taken in judge(document) for _, fate in taken.entries]
+    return [fate for document in read(text, "f") for taken in evaluate(document) for _, fate in taken.entries]
 
 
 def test_only_what_is_still_identical_is_taken_out() -> None:
@@ -185,8 +185,8 @@ def test_what_took_the_place_of_another_stays() -> None:
 def test_a_record_that_is_none_is_left_alone() -> None:
     text = pod("containers: [{name: daprd}]\n").replace("spec:\n", "    dapr-token-injector/status: x\nspec:\n", 1)
     assert uninject(text) == text
-    assert [taken.outcome for document in read(text, "f") for taken in judge(document)] == [Outcome.BAD_RECORD]
-    assert [taken.outcome for document in read(pod("containers: []\n"), "f") for taken in judge(document)] == [
+    assert [taken.outcome for document in read(text, "f") for taken in evaluate(document)] == [Outcome.BAD_RECORD]
+    assert [taken.outcome for document in read(pod("containers: []\n"), "f") for taken in evaluate(document)] == [
         Outcome.NO_RECORD
     ]
 

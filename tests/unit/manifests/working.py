@@ -46,7 +46,7 @@ def inject(text: str, policy: Policy | None = None, *, source: str = "f") -> str
     """The text with everything that the core asks for."""
     question = injecting.Question(policy or Policy())
     return "".join(
-        injecting.inject(chunk, read, [injecting.judge(document, question) for document in read])
+        injecting.inject(chunk, read, [injecting.evaluate(document, question) for document in read])
         for chunk, read, _ in _pieces(text, source)
     )
 
@@ -55,7 +55,7 @@ def patched(text: str) -> list[Json]:
     """The values of the text's documents with the webhook's patches applied, as `-o json` has them."""
     question = injecting.Question(Policy())
     return [
-        injecting.patched(document, injecting.judge(document, question))
+        injecting.patched(document, injecting.evaluate(document, question))
         for _, read, _ in _pieces(text)
         for document in read
     ]
