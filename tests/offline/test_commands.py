@@ -79,6 +79,17 @@ def test_json_is_a_document_a_line() -> None:
     assert second == {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x"}}
 
 
+def test_json_output_takes_layout_that_text_output_refuses() -> None:
+    text = DEPLOYMENT + "          env: []\n"
+    refused = run("inject", stdin=text.encode())
+    assert (refused.code, refused.out) == (2, b"")
+    assert "<stdin>:16: document 1: the env is empty, and uninject could not restore it; remove it here" in refused.err
+    told = run("inject", "-o", "json", stdin=text.encode())
+    assert told.code == 0
+    (container,) = json.loads(told.out)["spec"]["template"]["spec"]["containers"]
+    assert [entry["name"] for entry in container["env"]] == ["DAPR_API_TOKEN"]
+
+
 def test_diff_is_plain_in_a_pipe_and_applies(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(f"---\n{PLAIN}\n---\n{DEPLOYMENT}---\n{PLAIN}\n")
     (tmp_path / "b.yaml").write_text(PLAIN)
