@@ -38,6 +38,7 @@ test: .venv/.ready ## All tests, with a real API server and a real node; then wh
 	@$(PY) -m pytest $(WITHOUT_CORE) $(PARALLEL)
 
 unit: .venv/.ready ## The tests that need no cluster, on this Python and on the newest one here
+	@$(PY) -m tests.prepare unit
 	@$(CORE_COVERED)
 	@$(PY) -m tests.newest $(PARALLEL)
 	@$(PY) -m pytest -m "not cluster and not node" $(WITHOUT_CORE) $(PARALLEL)

@@ -39,6 +39,7 @@ from injector.core.claims import BadClaimError, lifetime
 from injector.core.errors import ConfigError, ConfigProblem
 from injector.core.model import Conflict, Policy
 from injector.core.request import app_containers, is_allowed, is_secret_key, is_secret_name
+from injector.files import error_text
 from injector.regular_files import read_regular
 
 if TYPE_CHECKING:
@@ -599,7 +600,7 @@ def load_policy(path: Path) -> Policy:
         content = read_regular(path, MAX_POLICY_BYTES + 1)
         text = content.decode()
     except OSError as error:
-        raise ConfigError([ConfigProblem(str(path), f"cannot be read: {error.strerror}")]) from None
+        raise ConfigError([ConfigProblem(str(path), f"cannot be read: {error_text(error)}")]) from None
     except UnicodeDecodeError:
         raise ConfigError([ConfigProblem(str(path), "is not UTF-8 text")]) from None
     if len(content) > MAX_POLICY_BYTES:

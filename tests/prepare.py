@@ -1,4 +1,4 @@
-"""Build, before the tests begin, what they run: `python -m tests.prepare [cluster|node|test]`.
+"""Build, before the tests begin, what they run: `python -m tests.prepare [unit|cluster|node|test]`.
 
 Everything is kept under `~/.cache/dapr-token-injector`, so only the first run takes time. Without root there is no
 node: its programs are left out.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from tests.controlplane import binaries, crds, images, netns
 from tests.controlplane.errors import HarnessError
 from tests.controlplane.target import CLUSTER_VARIABLE
+from tests.offline import public
 from tests.selfhosted import dependencies
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 # By target of the Makefile.
 PROGRAMS: Final[Mapping[str, Sequence[binaries.Program]]] = {
+    "unit": (),
     "cluster": binaries.WITHOUT_NODE,
     "node": (*binaries.CONTROL_PLANE, binaries.DAPR_INJECTOR, binaries.HELM, binaries.DAPRD, *binaries.NODE),
     "test": binaries.ALL,
@@ -35,8 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.prepare", description=__doc__)
     parser.add_argument("target", nargs="?", choices=PROGRAMS, default="test", help="target of the Makefile")
     target = parser.parse_args(arguments).target
-    if os.environ.get(CLUSTER_VARIABLE, "own") != "own":
-        return 0  # the tests run on the user's cluster
     started = time.monotonic()
     try:
         _prepare(target)
@@ -50,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare(target: str) -> None:
+    if target in {"unit", "test"}:
+        public.fetch(report)
+    if target == "unit" or os.environ.get(CLUSTER_VARIABLE, "own") != "own":
+        return  # no program is needed, or the tests run on the user's cluster
     has_node = netns.reason_unavailable() is None
     wanted = [program for program in PROGRAMS[target] if has_node or program not in binaries.NODE]
     for number, program in enumerate(wanted, 1):

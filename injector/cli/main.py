@@ -18,6 +18,7 @@ import click
 
 from injector.core.errors import ConfigError, InjectorError
 from injector.core.request import could_be_token
+from injector.files import error_text
 from injector.frames import frames
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _unexpected(error: Exception) -> Exit:
     """Tell what nobody has told yet, without any value."""
     if isinstance(error, OSError) and error.errno in _FULL:
         sys.stdout = None  # what is left of the output cannot be written at exit either
-        click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+        click.echo(f"Error: the output cannot be written: {error_text(error)}", err=True)
         return Exit.USAGE
     click.echo(f"Error: internal fault ({type(error).__qualname__}); please report it with these places:", err=True)
     for place in frames(error.__traceback__):

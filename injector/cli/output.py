@@ -10,6 +10,8 @@ from typing import IO, TYPE_CHECKING, Final
 
 import click
 
+from injector.words import counted
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -100,8 +102,3 @@ class Tally:
         width = max((len(reason) for _, reason in self.decisions), default=0)
         rows = sorted(self.decisions.items())
         return [told, *(f"  {verdict:<8} {reason:<{width}} {count:>7,}" for (verdict, reason), count in rows)]
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and its noun: `1 file`, `2,000 files`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

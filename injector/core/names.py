@@ -18,6 +18,17 @@ APP_TOKEN_KEY: Final = "dapr-token-injector/app-token-key"
 APP_CONTAINERS: Final = "dapr-token-injector/app-containers"
 STATUS: Final = "dapr-token-injector/status"
 
+# What a person writes for Dapr or for us; `STATUS` is ours to write.
+REQUEST_ANNOTATIONS: Final = (
+    ENABLED,
+    API_TOKEN_SECRET,
+    APP_TOKEN_SECRET,
+    API_TOKEN_KEY,
+    APP_TOKEN_KEY,
+    APP_CONTAINERS,
+    DAPR_ENV,
+)
+
 # --- labels and annotations of Secrets of ours, and of templates that we restart ---
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "dapr-token-injector"

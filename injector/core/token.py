@@ -7,6 +7,7 @@ header.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final, NoReturn, final
 
 from injector.core.errors import TokenError
@@ -17,6 +18,7 @@ MAX_TOKEN: Final = 4096
 
 _ALLOWED: Final = f"a token is {MIN_TOKEN} to {MAX_TOKEN:,} bytes of printable ASCII without spaces"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_PRINTABLE: Final = frozenset(range(0x21, 0x7F))  # `!` to `~`
 
 
 @final
@@ -46,36 +48,54 @@ class Token:
         raise TypeError("a token is not written down by accident")
 
 
+class TokenFlaw(Enum):
+    """What can be wrong with the bytes of a token."""
+
+    EMPTY = "empty"
+    NEWLINE = "newline"
+    CHARACTER = "character"  # anything but printable ASCII without spaces
+    LENGTH = "length"
+
+
+def flaw_of(value: bytes) -> TokenFlaw | None:
+    """Return the first thing that is wrong with the bytes of a token; None for a valid one."""
+    if not value:
+        return TokenFlaw.EMPTY
+    if b"\n" in value or b"\r" in value:
+        return TokenFlaw.NEWLINE
+    if not _PRINTABLE.issuperset(value):
+        return TokenFlaw.CHARACTER
+    return None if MIN_TOKEN <= len(value) <= MAX_TOKEN else TokenFlaw.LENGTH
+
+
 def parse_token(value: bytes) -> Token:
-    """The bytes as a token, exactly as they are: nothing is trimmed.
+    """Return the bytes as a token, exactly as they are: nothing is trimmed.
 
     Raises:
-        TokenError: They cannot be one; says why, and nothing of them but a length or a position.
+        TokenError: They are not a valid token; the message has at most a length or a position of them.
     """
-    why = _fault(value)
-    if why:
-        raise TokenError(f"{why}; {_ALLOWED}")
+    flaw = flaw_of(value)
+    if flaw is not None:
+        raise TokenError(f"{_reason(value, flaw)}; {_ALLOWED}")
     return Token(value)
 
 
-def _fault(value: bytes) -> str:
-    """What is wrong with the bytes; empty when nothing is. What a file usually gets wrong is told before its length."""
-    if not value:
+def _reason(value: bytes, flaw: TokenFlaw) -> str:
+    """What is wrong with the bytes, in words. What a file usually gets wrong comes before the rest."""
+    if flaw is TokenFlaw.EMPTY:
         return "it is empty (Dapr takes an empty token for none and serves everybody)"
-    if value.startswith(_BYTE_ORDER_MARK):
-        return "it begins with a byte order mark"
-    if value.endswith((b"\n", b"\r")):
-        return "it ends with a newline (editors and `echo` add one; `printf %s` does not)"
-    for position, byte in enumerate(value, start=1):
-        if not 0x21 <= byte <= 0x7E:  # noqa: PLR2004 - `!` to `~`
-            return f"byte {position:,} is {_kind(byte)}"
-    if not MIN_TOKEN <= len(value) <= MAX_TOKEN:
+    if flaw is TokenFlaw.LENGTH:
         return (
             f"it has {len(value):,} byte{'' if len(value) == 1 else 's'}"
             if len(value) < MIN_TOKEN
             else f"it has more than {MAX_TOKEN:,} bytes"
         )
-    return ""
+    if value.startswith(_BYTE_ORDER_MARK):
+        return "it begins with a byte order mark"
+    if value.endswith((b"\n", b"\r")):
+        return "it ends with a newline (editors and `echo` add one; `printf %s` does not)"
+    position = next(position for position, byte in enumerate(value) if byte not in _PRINTABLE)
+    return f"byte {position + 1:,} is {_kind(value[position])}"
 
 
 def _kind(byte: int) -> str:

@@ -1,4 +1,4 @@
-"""The findings that were there when somebody began to use the linter: known, counted, and not reported again.
+"""The findings that existed when a project began to use the linter: known, counted, and not reported again.
 
 An entry is a rule, an object and a path in it: no message and no value, so that nothing can be guessed from the file,
 and no file name or line, so that moving things does not bring old findings back.
@@ -40,7 +40,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """Findings beside a baseline: new ones, known ones, and how many of the known have gone since."""
+    """Findings compared with a baseline: new ones, known ones, and how many of the known have gone since."""
 
     new: tuple[Finding, ...]
     known: tuple[Finding, ...]

@@ -1,7 +1,7 @@
-"""What a whole set of files says about token Secrets: who uses which key, and which Secrets are there.
+"""What a whole set of files has about token Secrets: which templates use which key, and which Secrets exist.
 
 Kept for every file until the last one was read, so these are small values: names, places, and verdicts. The value of a
-Secret is judged the moment it is seen and dropped.
+Secret is evaluated the moment it is seen and dropped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from injector.core.request import listed
-from injector.core.token import MAX_TOKEN, MIN_TOKEN
+from injector.core.token import TokenFlaw, flaw_of
 from injector.lint.location import label
 from injector.lint.values import mapping, text
 
@@ -26,15 +26,11 @@ if TYPE_CHECKING:
     from injector.lint.location import Place
 
 
-class Flaw(Enum):
-    """What can be wrong with a token's value."""
+class Malformed(Enum):
+    """What can be wrong with a value before it is a token: the API server refuses the Secret."""
 
-    EMPTY = "empty"
-    NEWLINE = "newline"
-    UNFIT = "unfit"  # characters that no HTTP header carries as they are
-    LENGTH = "length"
-    NOT_TEXT = "not text"  # a number or a list where text belongs: the API server refuses the Secret
-    NOT_BASE64 = "not base64"  # under `data`: the API server refuses the Secret
+    NOT_TEXT = "not text"  # a number or a list where text belongs
+    NOT_BASE64 = "not base64"  # under `data`
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +38,8 @@ class KeySeen:
     """One key of a Secret: where it is, and what its value is like. Never the value."""
 
     place: Place
-    flaw: Flaw | None
-    is_secret: bool  # a value stands in the file: neither empty, nor encrypted, nor a placeholder for another tool
+    flaw: TokenFlaw | Malformed | None
+    is_secret: bool  # a value is in the file: neither empty, nor encrypted, nor a placeholder for another tool
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -58,7 +54,7 @@ class SecretSeen:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Use:
-    """A Pod template wants a key of a Secret as a token; `where` says in words what asks for it."""
+    """A Pod template wants a key of a Secret as a token; `where` names in words what requests it."""
 
     place: Place
     namespace: str
@@ -151,7 +147,7 @@ def key_paths(value: Mapping[str, object]) -> dict[str, tuple[str, str]]:
     return {key: (part, key) for part in ("data", "stringData") for key in mapping(value.get(part))}
 
 
-def judge(value: Mapping[str, object], path: tuple[str, str], place: Place) -> KeySeen:
+def evaluate(value: Mapping[str, object], path: tuple[str, str], place: Place) -> KeySeen:
     """What one key's value of a Secret is like."""
     part, key = path
     held = value.get(part)
@@ -159,9 +155,9 @@ def judge(value: Mapping[str, object], path: tuple[str, str], place: Place) -> K
     if "sops" in value and _ENCRYPTED.fullmatch(text(told)):
         return KeySeen(place, None, is_secret=False)
     if told is None:
-        return KeySeen(place, Flaw.EMPTY, is_secret=False)
+        return KeySeen(place, TokenFlaw.EMPTY, is_secret=False)
     if not isinstance(told, str):
-        return KeySeen(place, Flaw.NOT_TEXT, is_secret=True)
+        return KeySeen(place, Malformed.NOT_TEXT, is_secret=True)
     if _PLACEHOLDER.fullmatch(told):
         return KeySeen(place, None, is_secret=False)
     if part == "stringData":
@@ -169,29 +165,13 @@ def judge(value: Mapping[str, object], path: tuple[str, str], place: Place) -> K
     else:
         joined = _FOLDS.sub("", told)
         if not _BASE64.fullmatch(joined):
-            return KeySeen(place, Flaw.NOT_BASE64, is_secret=True)
+            return KeySeen(place, Malformed.NOT_BASE64, is_secret=True)
         token = base64.b64decode(joined)
     if _PLACEHOLDER.fullmatch(token.decode(errors="replace")):
         return KeySeen(place, None, is_secret=False)
     return KeySeen(place, flaw_of(token), is_secret=bool(token))
 
 
-def flaw_of(token: bytes) -> Flaw | None:
-    """What is wrong with a token's value; only the worst is told."""
-    if not token:
-        return Flaw.EMPTY
-    if b"\n" in token or b"\r" in token:
-        return Flaw.NEWLINE
-    if not _CARRIED.fullmatch(token):
-        return Flaw.UNFIT
-    if not MIN_TOKEN <= len(token) <= MAX_TOKEN:
-        return Flaw.LENGTH
-    return None
-
-
-# An HTTP field value, and gRPC metadata, is printable ASCII; blanks at its ends are taken away on the way:
-# https://www.rfc-editor.org/rfc/rfc9110#section-5.5
-_CARRIED: Final = re.compile(rb"[!-~](?:[ -~]*[!-~])?")
 # Go's decoder, and so the API server, passes over line ends in base64.
 _FOLDS: Final = re.compile(r"[\r\n]")
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")

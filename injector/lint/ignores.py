@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """One comment. Lines, columns and documents count from 1; `flaw` says why it is not followed."""
+    """One comment. Lines, columns and documents count from 1; `flaw` is the reason why it is not followed."""
 
     document: int
     line: int

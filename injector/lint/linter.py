@@ -1,4 +1,4 @@
-"""Reads files one document at a time, lets every rule look, and tells in the end what was found.
+"""Reads files one document at a time, runs every rule, and reports in the end what was found.
 
 What is kept while reading: findings, facts about Secrets, and ignore comments. Documents are dropped as soon as they
 were looked at.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names
 from injector.core.model import SourceKind
 from injector.lint import baseline, catalogue, ignores, template
-from injector.lint.files import FileSet, SecretSeen, Use, is_secret, judge, key_paths
+from injector.lint.files import FileSet, SecretSeen, Use, evaluate, is_secret, key_paths
 from injector.lint.location import Identity, Ordinals, Place, kind_label, label, spelled
 from injector.lint.model import Finding, Unreadable
 from injector.lint.rules.comments import BAD_IGNORE, UNUSED_IGNORE
@@ -43,7 +43,7 @@ class Report:
     files: int = 0
 
     def beside(self, known: Mapping[Key, int]) -> Report:
-        """The same beside a baseline."""
+        """The same compared with a baseline."""
         parted = baseline.sort(self.findings, known)
         return Report(parted.new, self.ignored, parted.known, self.unreadable, parted.gone, self.files)
 
@@ -200,14 +200,14 @@ def _place(each: Object, identity: Identity, path: Path, ordinals: Ordinals) -> 
 
 def _secret(each: Object, identity: Identity, ordinals: Ordinals, *, in_file: bool) -> SecretSeen:
     keys = {
-        key: judge(each.value, path, _place(each, identity, (*each.path, *path), ordinals))
+        key: evaluate(each.value, path, _place(each, identity, (*each.path, *path), ordinals))
         for key, path in key_paths(each.value).items()
     }
     return SecretSeen(each.namespace, each.name, keys, in_file)
 
 
 def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: Ordinals) -> Iterator[Use]:
-    """Which keys of Secrets the templates of an object want as tokens, each told once per template."""
+    """Which keys of Secrets the templates of an object want as tokens, each once per template."""
     for view in seen.templates:
         told = set()
         for ref, path, where in _wanted(view):

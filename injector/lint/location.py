@@ -74,9 +74,9 @@ class Ordinals:
 
 
 def spelled(root: object, path: Path, ordinals: Ordinals) -> str:
-    """`path` in words that stay the same when neighbours come and go: items of lists are told by their names.
+    """`path` in words that stay the same when neighbours come and go: items of lists are identified by their names.
 
-    Several items of one name are told apart by a number, so that a second one has a path of its own.
+    Several items of one name are numbered, so that a second one has a path of its own.
     """
     parts: list[str] = []
     node = root

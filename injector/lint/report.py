@@ -16,6 +16,7 @@ from injector.lint.baseline import fingerprint
 from injector.lint.catalogue import RULES
 from injector.lint.model import Level
 from injector.lint.pages import page
+from injector.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -48,8 +49,8 @@ def text(report: Report, *, colour: bool = False) -> Iterator[str]:
 
 def summary(report: Report) -> str:
     """The last line, for stderr."""
-    counted = {level: sum(finding.rule.level is level for finding in report.findings) for level in Level}
-    told = [_many(count, level.value) for level, count in counted.items() if level is not Level.INFO or count]
+    by_level = {level: sum(finding.rule.level is level for finding in report.findings) for level in Level}
+    told = [counted(count, level.value) for level, count in by_level.items() if level is not Level.INFO or count]
     aside = [
         f"{count} {words}"
         for count, words in (
@@ -59,12 +60,8 @@ def summary(report: Report) -> str:
         )
         if count
     ]
-    unread = [f"{_many(len(report.unreadable), 'document')} could not be read"] if report.unreadable else []
-    return f"{', '.join(told)} in {_many(report.files, 'file')}" + "".join(f"; {each}" for each in (*aside, *unread))
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    unread = [f"{counted(len(report.unreadable), 'document')} could not be read"] if report.unreadable else []
+    return f"{', '.join(told)} in {counted(report.files, 'file')}" + "".join(f"; {each}" for each in (*aside, *unread))
 
 
 def _printable(name: str) -> str:
@@ -197,7 +194,7 @@ _COMMANDS: Final = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: 
 
 
 def github(report: Report) -> Iterator[str]:
-    """Workflow commands, which GitHub shows beside the lines of a pull request."""
+    """Workflow commands, which GitHub shows next to the lines of a pull request."""
     for finding in report.findings:
         place, rule = finding.place, finding.rule
         title = f"{rule.id} {rule.name}"

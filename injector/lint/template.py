@@ -1,4 +1,4 @@
-"""A Pod template as rules look at it: the core's own view of it beside the plain values of the file.
+"""A Pod template as rules look at it: the core's own view of it next to the plain values of the file.
 
 What the core decides about a Pod is asked from the core here, once, and handed to the rules. A template that Kubernetes
 could not read has `flaw` set and no Pod; only the rules about annotations look at it.
@@ -38,16 +38,6 @@ if TYPE_CHECKING:
     from injector.core.plan import Plan
     from injector.lint.location import Identity, Path
 
-# Annotations that a person writes for Dapr or for us. `status` is ours to write.
-WRITTEN: Final = (
-    names.ENABLED,
-    names.API_TOKEN_SECRET,
-    names.APP_TOKEN_SECRET,
-    names.API_TOKEN_KEY,
-    names.APP_TOKEN_KEY,
-    names.APP_CONTAINERS,
-    names.DAPR_ENV,
-)
 TOKEN_VARIABLES: Final = (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
 
 
@@ -210,8 +200,8 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
 
 
 def _annotations(raw: Mapping[str, object]) -> Annotations:
-    """What a person meant: an unquoted `true` is told by a rule of its own, and then taken for "true"."""
-    told = {name: _meant(raw[name]) for name in WRITTEN if name in raw}
+    """What a person meant: an unquoted `true` is reported by a rule of its own, and then taken for "true"."""
+    told = {name: _meant(raw[name]) for name in names.REQUEST_ANNOTATIONS if name in raw}
     return msgspec.convert(told, Annotations)
 
 

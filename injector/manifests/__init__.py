@@ -1,5 +1,5 @@
-"""Manifests as people wrote them: read with positions, changed by splices, never written anew.
+"""Manifests as people wrote them: read with positions, changed by splices, never serialized again.
 
-`documents` reads text into values that know where they stand; `edit` changes the text around them. The rules are the
+`documents` reads text into values with their positions; `edit` changes the text around them. The rules are the
 core's alone.
 """

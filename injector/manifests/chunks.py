@@ -1,6 +1,6 @@
 """A stream of text in pieces of one document each, cut where a line begins with `---`, as kubectl cuts it.
 
-Such a line is a marker wherever it stands: inside a literal it ends the literal, inside quotes it is an error. A piece
+Such a line is a marker wherever it is: inside a literal it ends the literal, inside quotes it is an error. A piece
 holds its own marker, the directives before it and all comments after it; the pieces joined are the stream.
 """
 
@@ -30,11 +30,11 @@ class Chunk:
     line: int
 
     def line_at(self, offset: int) -> int:
-        """The line, from 1, on which a character of the piece stands."""
+        """The line, from 1, of a character of the piece."""
         return self.line + self._index(offset)
 
     def column_at(self, offset: int) -> int:
-        """The column, from 1, at which a character of the piece stands."""
+        """The column, from 1, of a character of the piece."""
         return offset - self.line_start(offset) + 1
 
     def line_start(self, offset: int) -> int:

@@ -1,7 +1,7 @@
 """A unified diff of a file that is changed piece by piece: hunks leave as soon as they are complete.
 
 Edits are few and local, so the two sides are aligned by looking a little way ahead, in time that grows with the text
-and not with its square.
+and not with its square, as that of `difflib` does (docs/decisions/0027-a-diff-of-our-own.md).
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _lines(text: str) -> list[str]:
 def changes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Every line with ` `, `-` or `+`; what goes before what comes.
 
-    Where lines were only inserted, or only taken out, the diff says just that.
+    Where lines were only inserted, or only removed, the diff has just those.
     """
     if len(old) < len(new) and (marks := _inserted(old, new)):
         return zip(marks, new, strict=True)

@@ -1,4 +1,4 @@
-"""Documents, objects and Pod templates of a file, each knowing where it stands.
+"""Documents, objects and Pod templates of a file, each with its position.
 
 `read` takes a whole text, or a stream in blocks, and keeps one document at a time. Kinds are not listed: a Pod template
 is what is shaped like one, so an Argo Rollout or a Knative Service has one as a Deployment has.
@@ -81,7 +81,7 @@ class Object:
 class Document:
     """One document. `index` counts the file's documents from 1, `line` is that of its first character of content.
 
-    `is_json` tells that it was read as JSON and must stay JSON.
+    `is_json` is true for a document that was read as JSON and must stay JSON.
     """
 
     source: str
@@ -93,7 +93,7 @@ class Document:
     is_json: bool
 
     def position(self, path: Path) -> Position:
-        """Where the value at `path` stands (a key's value: where the key does), else its nearest ancestor."""
+        """Where the value at `path` is (a key's value: where the key does), else its nearest ancestor."""
         offset = _walk(self.root, path)
         return Position(self.chunk.line_at(offset), self.chunk.column_at(offset))
 
@@ -136,7 +136,7 @@ def read(
 def documents(
     chunk: Chunk, source: str, before: int, on_error: Callable[[ManifestError], None] | None = None
 ) -> Iterator[Document]:
-    """The documents of one piece of a file; `before` tells how many came before it.
+    """The documents of one piece of a file; `before` is the number of documents before it.
 
     Raises:
         ManifestError: One is not YAML or JSON, and there is no `on_error`.

@@ -1,14 +1,7 @@
 """Entries put into a document's text, by splices and in the document's own style.
 
-What stands in an anchor that is used again is never changed where it stands: other users would change with it. A list
-by alias is copied, and the copy bears an anchor that tells of what (`&copy-of-NAME`); so does the copy of a list that
-came by a merge key (`&copy-of-merge`). Where a list was made out of nothing inside flow text, the blanks beside its
-brackets tell what stood there, so that `remove` can give the text back:
-
-    [{...}]     no such key          [{...} ]    null
-    [ {...} ]   an empty list        [ {...}]    ~
-
-In a block, a key that was left empty keeps its line and the list stands below it, between brackets.
+An anchor that is used again is never changed: its other users would change with it. Refused as well is an `env` that
+`uninject` could not restore: an alias, a list that comes by a merge key, and a list without an entry.
 """
 
 from __future__ import annotations
@@ -24,27 +17,20 @@ from injector.manifests.errors import TextError
 from injector.manifests.layout import Layout, Splice, children, is_literal, last_leaf
 from injector.manifests.nodes import (
     Alias,
-    Full,
     Json,
     Mapping,
     Node,
     Scalar,
     Sequence,
     find,
-    is_merge,
-    merged,
     resolved,
 )
 
 if TYPE_CHECKING:
     from injector.manifests.documents import Document, Path
 
-COPY_OF: Final = "copy-of-"
-COPY_OF_MERGE: Final = "copy-of-merge"
 ENV: Final = "env"
 _ANNOTATIONS: Final = ("metadata", "annotations")
-# Blanks inside the brackets of a list that took the place of something: by what that was.
-PADS: Final = {"[]": (" ", " "), "null": ("", " "), "~": (" ", "")}
 # Ours: four and two are what people use; this is for texts without any example.
 _STEP: Final = 2
 
@@ -66,37 +52,29 @@ class Editor:
         """Put entries at the end of a container's `env`, which is made if there is none.
 
         Raises:
-            TextError: The container stands in an anchor that others use, or comes by an alias or a merge key.
+            TextError: The container or its `env` is shared, comes by an alias or a merge key, or the `env` is empty.
         """
         node = self._own_mapping(container, "the container")
-        pair = find(node, ENV)
-        if pair is not None:
-            self._append_to(pair, node, container, entries)
+        if ENV not in node.value:
+            self._add_list(node, container, entries)
             return
-        inherited = merged(node, ENV)
-        copied = resolved(inherited).value if inherited is not None else None
-        if isinstance(copied, list) and copied:
-            self._add_list(node, container, [*copied, *entries], f" &{COPY_OF_MERGE}")
+        _, env = self._env(node)
+        if env.flow:
+            self._append_flow(env, *(self._flow_item(entry, env, node) for entry in entries))
         else:
-            self._add_list(node, container, entries, "")
+            self.splices.append(self.layout.following(env, self._item_lines(env, entries)))
 
     def replace(self, container: Path, index: int, entry: Json) -> None:
         """Put an entry in the place of another.
 
         Raises:
-            TextError: The entry, or what it stands in, is shared.
+            TextError: The entry is shared, or as for `append`.
         """
         node = self._own_mapping(container, "the container")
-        pair = find(node, ENV)
-        if pair is None:
-            raise TextError(node.start, "the env to be changed comes by a merge key; write it out here")
-        sequence = pair[1]
-        if not isinstance(sequence, Sequence):
-            raise TextError(sequence.start, "the env to be changed is an alias; write it out here")
-        self._refuse_shared(sequence, "the env list")
-        old = sequence.items[index]
+        _, env = self._env(node)
+        old = env.items[index]
         self._refuse_shared(old, "the variable")
-        if sequence.flow or (isinstance(old, Mapping) and old.flow):
+        if env.flow or (isinstance(old, Mapping) and old.flow):
             text = self._over(entry, old, node)
         else:
             text = self._block_entry(entry, self.layout.column(old.start))
@@ -106,12 +84,12 @@ class Editor:
         """Set an annotation of a template that has some.
 
         Raises:
-            TextError: The annotations stand in an anchor that others use, or come by a merge key.
+            TextError: The annotations are in an anchor that others use, or come by a merge key.
         """
         metadata = self._own_mapping((*template, _ANNOTATIONS[0]), "the template's metadata")
         pair = find(metadata, _ANNOTATIONS[1])
         if pair is None:
-            raise TextError(metadata.start, "the annotations come by a merge key; write them out here")
+            raise TextError(metadata.start, "the annotations come by a merge key; write them out here instead")
         text = render.as_json(value, compact=False) if self.document.is_json else render.scalar(value)
         if isinstance(pair[1], Alias):
             # The alias stays in use: its annotations are merged with ours.
@@ -133,84 +111,34 @@ class Editor:
 
     # --- lists ---
 
-    def _append_to(self, pair: tuple[Scalar, Node], container: Mapping, path: Path, entries: list[Json]) -> None:
+    def _env(self, container: Mapping) -> tuple[Scalar, Sequence]:
+        """The key and the list of a container's variables, if changing them changes nothing else."""
+        pair = find(container, ENV)
+        if pair is None:
+            raise TextError(container.start, "the env comes by a merge key (<<); write it out here instead")
         key, value = pair
-        if isinstance(value, Alias):
-            self._copy_alias(key, value, container, path, entries)
-        elif isinstance(value, Scalar):
-            self._fill_nothing(key, value, container, entries)
-        elif isinstance(value, Sequence):
-            self._refuse_shared(value, "the env list")
-            if not value.flow:
-                self.splices.append(self.layout.following(value, self._item_lines(value, entries)))
-            elif value.items:
-                self._append_flow(value, *(self._flow_item(entry, value, container) for entry in entries))
-            else:
-                at = value.start + self.layout.text[value.start : value.end].index("[") + 1
-                inner = ", ".join(self._written(entry, container) for entry in entries)
-                self.splices.append(Splice(at, at, _padded(inner, "[]")))
+        if not resolved(value).value:
+            raise TextError(key.start, "the env is empty, and uninject could not restore it; remove it here")
+        return key, self._own(value, Sequence, "the env list")
 
-    def _fill_nothing(self, key: Scalar, value: Scalar, container: Mapping, entries: list[Json]) -> None:
-        """A list in the place of a null."""
-        inner = ", ".join(self._written(entry, container) for entry in entries)
-        word = self.layout.text[value.start : value.end]
-        if value.anchor is not None:
-            raise TextError(value.start, "the env is an empty anchor; remove the anchor")
-        if word:
-            self.splices.append(Splice(value.start, value.end, f"[{_padded(inner, word if word == '~' else 'null')}]"))
-        elif container.flow:
-            raise TextError(key.start, "the env has no value; write null")
-        else:
-            at = self.layout.line_end(value.end)
-            indent = " " * (self.layout.column(key.start) + self._step)
-            self.splices.append(Splice(at, at, f"{self.layout.eol}{indent}[{inner}]"))
-
-    def _copy_alias(self, key: Scalar, alias: Alias, container: Mapping, path: Path, entries: list[Json]) -> None:
-        """A copy of a list that others use, too, with the entries at its end."""
-        copied = alias.value
-        if not isinstance(copied, list):
-            raise TextError(alias.start, "the env is an alias to an empty value; write it out here")
-        anchor = f"&{COPY_OF}{alias.name}"
-        if container.flow:
-            text = f"{anchor} {render.flow([*copied, *entries])}"
-        else:
-            dash = self.layout.column(key.start) + self._dash(path)
-            lines = [
-                line for each in (*copied, *entries) for line in render.item(each, dash, self._gap(path), self._step)
-            ]
-            text = self.layout.eol.join((anchor, *lines))
-            if not self.layout.ends_line(alias.end):
-                raise TextError(alias.start, "the env is an alias with more after it on its line; write it out here")
-            # A comment on the alias's line stays on the key's line.
-            end = self.layout.line_end(alias.end)
-            self.splices.append(Splice(alias.start, alias.end, anchor))
-            self.splices.append(Splice(end, end, text.removeprefix(anchor)))
-            return
-        self.splices.append(Splice(alias.start, alias.end, text))
-
-    def _add_list(self, container: Mapping, path: Path, entries: list[Json], anchor: str) -> None:
+    def _add_list(self, container: Mapping, path: Path, entries: list[Json]) -> None:
         """The key `env` with its list, in a container that has none."""
         if container.flow:
-            self._append_flow(container, self._flow_pair(entries, container, anchor))
+            self._append_flow(container, self._flow_pair(entries, container))
             return
         indent = self.layout.column(container.pairs[0][0].start)
-        dash, gap, step = indent + self._dash(path), self._gap(path), self._step
-        lines = [f"{' ' * indent}{ENV}:{anchor}"]
+        dash, gap, step = indent + self._dash(path), self._gap(container), self._step
+        lines = [f"{' ' * indent}{ENV}:"]
         lines += [line for entry in entries for line in render.item(entry, dash, gap, step)]
-        self.splices.append(self.layout.following(self._neighbour(container, merges=bool(anchor)), lines))
+        self.splices.append(self.layout.following(self._neighbour(container), lines))
 
-    def _neighbour(self, container: Mapping, *, merges: bool) -> Node:
-        """The value after which a new key fits best: the image, the name, or else the last one.
-
-        After a merge key it must be if that brings a list: what kubectl reads last wins.
-        """
-        if not merges:
-            for name in ("image", "name"):
-                pair = find(container, name)
-                if pair is not None and not is_literal(pair[1]) and self.layout.ends_line(pair[1].end):
-                    return pair[1]
-            return container
-        return [value for key, value in container.pairs if is_merge(key)][-1]
+    def _neighbour(self, container: Mapping) -> Node:
+        """The value after which a new key fits best: the image, the name, or else the last one."""
+        for name in ("image", "name"):
+            pair = find(container, name)
+            if pair is not None and not is_literal(pair[1]) and self.layout.ends_line(pair[1].end):
+                return pair[1]
+        return container
 
     def _item_lines(self, sequence: Sequence, entries: list[Json]) -> list[str]:
         """New items in the style of the last one."""
@@ -222,7 +150,7 @@ class Editor:
         return [line for entry in entries for line in render.item(entry, dash, gap, self._step)]
 
     def dash_before(self, item: Node) -> int:
-        """Where the dash of a block sequence's item stands."""
+        """Where the dash of a block sequence's item is."""
         known = self._dashes.get(item.start)
         if known is None:
             known = self._dashes[item.start] = self.layout.text.rindex("-", 0, item.start)
@@ -260,10 +188,10 @@ class Editor:
             return lambda indent: render.pretty(entry, indent, unit, self.layout.eol)
         return lambda _: self._written(entry, container)
 
-    def _flow_pair(self, entries: list[Json], container: Mapping, anchor: str) -> _Writer:
+    def _flow_pair(self, entries: list[Json], container: Mapping) -> _Writer:
         if not self._is_quoted(container):
-            return lambda _: f"{ENV}:{anchor} {render.flow(entries)}"
-        key = f'"{ENV}"{self._colon}{anchor.lstrip()}{" " if anchor else ""}'
+            return lambda _: f"{ENV}: {render.flow(entries)}"
+        key = f'"{ENV}"{self._colon}'
         start, _ = children(container)[-1]
         if not self.layout.begins_line(start):
             return lambda _: key + render.as_json(entries, compact=self._is_compact)
@@ -300,7 +228,7 @@ class Editor:
         return ":" if self._is_compact else ": "
 
     def _unit(self, node: Mapping | Sequence) -> str:
-        """The blanks by which a flow collection's lines stand further in than the line it begins on."""
+        """The blanks by which a flow collection's lines are further in than the line it begins on."""
         inner, outer = self.layout.indent(children(node)[-1][0]), self.layout.indent(node.start)
         return inner.removeprefix(outer) or " " * _STEP
 
@@ -329,37 +257,19 @@ class Editor:
         return _STEP
 
     def _dash(self, container: Path) -> int:
-        """How much further in than its key a block sequence's dashes stand: as those of the container's own list."""
-        found = self._walk(container[:-2])
-        pair = find(found, str(container[-2])) if isinstance(found, Mapping) else None
-        if pair is None or not isinstance(pair[1], Sequence) or pair[1].flow:
-            return 0
-        return max(0, self.layout.column(self.dash_before(pair[1].items[0])) - self.layout.column(pair[0].start))
+        """How much further in than its key a block sequence's dashes are: as those of the container's own list."""
+        *spec, name, _ = container
+        key, value = next(pair for pair in self._own_mapping(tuple(spec), "the spec").pairs if pair[0].value == name)
+        containers = self._own(value, Sequence, "the list of containers")
+        return max(0, self.layout.column(self.dash_before(containers.items[0])) - self.layout.column(key.start))
 
-    def _gap(self, container: Path) -> int:
-        """How much further in than the dash an item's content stands, as the container itself shows it."""
-        node = self._walk(container)
-        if not isinstance(node, Mapping):
-            return _STEP
-        dash = self.dash_before(node)
-        column = self.layout.column(node.pairs[0][0].start)
+    def _gap(self, container: Mapping) -> int:
+        """How much further in than the dash an item's content is, as the container itself shows it."""
+        dash = self.dash_before(container)
+        column = self.layout.column(container.pairs[0][0].start)
         return max(_STEP, column - self.layout.column(dash))
 
     # --- what may be changed ---
-
-    def _walk(self, path: Path) -> Full:
-        node = self.document.root
-        for step in path:
-            full = resolved(node)
-            if isinstance(full, Mapping):
-                pair = find(full, str(step))
-                below = pair[1] if pair is not None else merged(full, str(step))
-            else:
-                below = full.items[step] if isinstance(full, Sequence) and isinstance(step, int) else None
-            if below is None:
-                raise TextError(node.start, f"there is no {step} here")
-            node = below
-        return resolved(node)
 
     def _own_mapping(self, path: Path, what: str) -> Mapping:
         """The mapping at `path`, if changing it changes nothing else."""
@@ -369,7 +279,7 @@ class Editor:
             if isinstance(full, Mapping):
                 pair = find(full, str(step))
                 if pair is None:
-                    raise TextError(full.start, f"{what} comes by a merge key (<<); write it out here")
+                    raise TextError(full.start, f"{what} comes by a merge key (<<); write it out here instead")
                 node = pair[1]
             else:
                 node = full.items[int(step)]
@@ -377,7 +287,7 @@ class Editor:
 
     def _own(self, node: Node, kind: type[_KindT], what: str) -> _KindT:
         if isinstance(node, Alias):
-            raise TextError(node.start, f"{what} stands in *{node.name}, which is written elsewhere; write it out here")
+            raise TextError(node.start, f"{what} comes by the alias *{node.name}; write it out here instead")
         self._refuse_shared(node, what)
         if not isinstance(node, kind):
             raise TextError(node.start, f"{what} is not where it belongs")
@@ -388,7 +298,7 @@ class Editor:
         if alias is not None:
             line = self.document.chunk.line_at(alias.start)
             raise TextError(
-                node.start, f"{what} stands in &{alias.name}, which line {line} uses as well; write one of them out"
+                node.start, f"{what} is in the anchor &{alias.name}, which line {line} also uses; write one of them out"
             )
 
     def _replace_scalar(self, node: Node, text: str) -> None:
@@ -396,8 +306,3 @@ class Editor:
             raise TextError(node.start, f"{names.STATUS} is not text")
         blank = " " if node.start == node.end else ""
         self.splices.append(Splice(node.start, self.layout.leaf_end(node), blank + text))
-
-
-def _padded(inner: str, stood: str) -> str:
-    left, right = PADS[stood]
-    return left + inner + right

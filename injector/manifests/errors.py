@@ -27,7 +27,7 @@ class ManifestError(InjectorError):
 
 
 class TextError(Exception):
-    """Something wrong at `offset`, in characters of the text under work; whoever knows file and document tells them."""
+    """Something wrong at `offset`, in characters of the text. The caller adds file and document."""
 
     def __init__(self, offset: int, message: str) -> None:
         super().__init__(message)

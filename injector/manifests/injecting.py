@@ -1,8 +1,8 @@
 """A document's Pod templates through the core, and what the core answers written into the document's text.
 
 Each template becomes the review of a Pod that is created, as the API server would send it; decision and patch are the
-webhook's. What an edit made is read back and compared with the patch applied: text that does not say the same is an
-error, never a result.
+webhook's. jsonpatch applies the patch to the template's value. What an edit made is read back and compared with that:
+text that does not say the same is an error, never a result.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from jsonpatch import JsonPatch
 
 from injector.core import admit, decision, names, patch, review
 from injector.core.decision import Deny, Inject, Skip
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the core says of one Pod template. `line` is that of the template, from 1."""
+    """The core's decision about one Pod template. `line` is that of the template, from 1."""
 
     source: str
     document: int
@@ -52,14 +53,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """How templates are judged: the Policy, and the endpoint that their Pods would reach."""
+    """How templates are evaluated: the Policy, and the endpoint that their Pods would reach."""
 
     policy: Policy
     endpoint: Endpoint = Endpoint.MUTATE
 
 
-def judge(document: Document, question: Question) -> list[Finding]:
-    """What the core says of each Pod template of a document; empty for a document that has none.
+def evaluate(document: Document, question: Question) -> list[Finding]:
+    """The core's decision about each Pod template of a document; empty for a document that has none.
 
     Raises:
         ManifestError: A template is not shaped as a Pod is.
@@ -94,7 +95,7 @@ def decide(document: Document, each: Object, template: Template, question: Quest
 
 
 class Advice:
-    """What the webhook would tell the author of an object; asked once, however many templates the object has."""
+    """The webhook's warnings for the author of an object; computed once, however many templates the object has."""
 
     def __init__(self, each: Object, question: Question) -> None:
         self._each = each
@@ -114,7 +115,7 @@ def _advice(each: Object, question: Question) -> tuple[str, ...]:
     try:
         return decision.decide(review.decode(body, Endpoint.WARN), Endpoint.WARN, question.policy, _NO_FACTS).warnings
     except ReviewError:
-        return ()  # the template's own review says what is wrong
+        return ()  # the template's own review has the error
 
 
 def inject(chunk: Chunk, read: Sequence[Document], findings: Sequence[Sequence[Finding]]) -> str:
@@ -123,29 +124,24 @@ def inject(chunk: Chunk, read: Sequence[Document], findings: Sequence[Sequence[F
     Raises:
         ManifestError: An entry cannot be put where it belongs without changing something else.
     """
-    splices: list[Splice] = []
-    wanted: list[Json] = []
-    for document, found in zip(read, findings, strict=True):
-        pairs = [(one.path, one.operations) for one in found if one.operations]
-        wanted.append(patched(document.value, pairs) if pairs else document.value)
-        if pairs:
-            splices += _splices(document, pairs)
+    splices = [splice for document, found in zip(read, findings, strict=True) for splice in _splices(document, found)]
     if not splices:
         return chunk.text
     text = apply(chunk.text, splices)
-    verify(chunk, text, read, wanted)
+    verify(chunk, text, read, [patched(document, found) for document, found in zip(read, findings, strict=True)])
     return text
 
 
-def patched(value: Json, patches: Sequence[tuple[Path, Sequence[PatchOp]]]) -> Any:  # noqa: ANN401 - JSON
-    """A copy of a document's value with each template's patch applied."""
-    copy = _copied(value)
-    for path, operations in patches:
-        at: Any = copy
-        for step in path:
-            at = at[step]
-        for operation in operations:
-            _operate(at, _steps(operation), _copied(operation.value))
+def patched(document: Document, findings: Sequence[Finding]) -> Json:
+    """The value of a document with each template's patch applied, as an API server applies the webhook's."""
+    if not any(found.operations for found in findings):
+        return document.value
+    copy: Json = _copied(document.value)
+    for found in findings:
+        template: Any = copy
+        for step in found.path:
+            template = template[step]
+        JsonPatch(_copied(found.operations)).apply(template, in_place=True)
     return copy
 
 
@@ -155,10 +151,10 @@ def _copied(value: object) -> Any:  # noqa: ANN401 - JSON
 
 
 def verify(chunk: Chunk, text: str, read: Sequence[Document], wanted: Sequence[Json]) -> None:
-    """Compare what an edited text says with what it should say.
+    """Compare the values of an edited text with the wanted ones.
 
     Raises:
-        ManifestError: It says something else.
+        ManifestError: They differ.
     """
     first = read[0]
     edited = type(chunk)(text, chunk.line)
@@ -195,18 +191,7 @@ def misshapen(template: Template) -> tuple[Path, str] | None:
     return None
 
 
-_READ: Final = frozenset(
-    {
-        names.ENABLED,
-        names.API_TOKEN_SECRET,
-        names.APP_TOKEN_SECRET,
-        names.API_TOKEN_KEY,
-        names.APP_TOKEN_KEY,
-        names.APP_CONTAINERS,
-        names.DAPR_ENV,
-        names.STATUS,
-    }
-)
+_READ: Final = frozenset({*names.REQUEST_ANNOTATIONS, names.STATUS})
 _NO_FACTS: Final = SecretFacts()
 _VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DENY}
 # The core wants an identity and never looks at it.
@@ -224,7 +209,7 @@ def _review(kind: dict[str, str], value: Json, namespace: str) -> bytes:
 
 
 def found(document: Document, each: Object, template: Template, decided: Decision, advice: Advice) -> Finding:
-    """A decision with everything that is told of it."""
+    """A decision with everything that is reported about it."""
     told = (*advice.warnings, *decided.warnings) if template.path != each.path else decided.warnings
     hidden = (_DENIED,) if isinstance(decided, Deny) else ()
     return Finding(
@@ -242,7 +227,7 @@ def found(document: Document, each: Object, template: Template, decided: Decisio
     )
 
 
-# What the webhook tells of a workload whose Pods it will refuse; offline, the refusal itself is told.
+# How the webhook warns about a workload whose Pods it will deny; offline, the denial itself is reported.
 _DENIED: Final = "Pods will be denied:"
 
 
@@ -261,24 +246,11 @@ def _steps(operation: PatchOp) -> list[str]:
     return [step.replace("~1", "/").replace("~0", "~") for step in operation.path.split("/")[1:]]
 
 
-def _operate(target: Any, steps: Sequence[str], value: object) -> None:  # noqa: ANN401 - JSON
-    """Apply one `add` or `replace`, as RFC 6902 has it."""
-    for step in steps[:-1]:
-        target = target[int(step)] if isinstance(target, list) else target[step]
-    last = steps[-1]
-    if isinstance(target, dict):
-        target[last] = value
-    elif last == "-":
-        target.append(value)
-    else:
-        target[int(last)] = value
-
-
-def _splices(document: Document, patches: Sequence[tuple[Path, Sequence[PatchOp]]]) -> list[Splice]:
+def _splices(document: Document, findings: Sequence[Finding]) -> list[Splice]:
     editor = Editor(document)
     try:
-        for path, operations in patches:
-            _edit(editor, path, operations)
+        for found in findings:
+            _edit(editor, found.path, found.operations)
     except TextError as error:
         line = document.chunk.line_at(error.offset)
         raise ManifestError(document.source, document.index, line, error.message) from None

@@ -25,13 +25,13 @@ def parse(text: str, at: int) -> Node:
 
     Raises:
         NotJSONError: There is none.
-        TextError: A key stands twice, or the text is nested too deeply.
+        TextError: A key is repeated, or the text is nested too deeply.
     """
     return _value(text, at, 0)
 
 
 def after_blanks(text: str, at: int) -> int:
-    """Where the next character that means something stands."""
+    """Where the next character that is not blank is."""
     found = _BLANK.match(text, at)
     return found.end() if found else at
 
@@ -81,7 +81,7 @@ def _mapping(text: str, at: int, depth: int) -> Mapping:
     while text[at : at + 1] != "}":
         name = _string(text, at)
         if name.value in node.value:
-            raise TextError(at, "a key stands twice in one mapping")
+            raise TextError(at, "duplicate key in a mapping")
         at = after_blanks(text, name.end)
         if text[at : at + 1] != ":":
             raise NotJSONError

@@ -21,7 +21,7 @@ _HEADER: Final = re.compile(r"(?:[&!][^ \t\r\n]*[ \t]+)*[|>]([-+0-9]*)")
 
 @dataclass(frozen=True, slots=True)
 class Splice:
-    """Text that takes the place of what stands between two offsets."""
+    """Text that replaces the text between two offsets."""
 
     start: int
     end: int
@@ -102,7 +102,7 @@ class Layout:
         return known
 
     def begins_line(self, at: int) -> bool:
-        """Whether nothing but blanks stands before a place on its line."""
+        """Whether only blanks are before a place on its line."""
         start = self.line_start(at)
         known = self._contents.get(start)
         if known is None:

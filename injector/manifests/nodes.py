@@ -82,7 +82,7 @@ Full = Scalar | Mapping | Sequence
 
 
 def resolved(node: Node) -> Full:
-    """The node that stands there, or that its alias names."""
+    """The node itself, or the one that its alias names."""
     return node.target if isinstance(node, Alias) else node
 
 

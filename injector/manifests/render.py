@@ -1,4 +1,4 @@
-"""Values as text in the style of what stands around them: blocks, flow on one line, and JSON over several lines."""
+"""Values as text in the style of the text around them: blocks, flow on one line, and JSON over several lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def block(value: Mapping[str, object], indent: int, step: int) -> list[str]:
-    """The lines of a block mapping whose keys stand at column `indent`; nested ones `step` further in."""
+    """The lines of a block mapping whose keys are at column `indent`; nested ones `step` further in."""
     pad = " " * indent
     lines: list[str] = []
     for name, child in value.items():

@@ -38,7 +38,7 @@ _WORD_STARTS: Final = frozenset("yYnNtTfFoO~.+-")
 _NUMBER_STARTS: Final = frozenset("0123456789+-.")
 _INTEGER: Final = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-# Underscores are dropped from what begins with a digit or a sign; here they must stand between digits.
+# Underscores are dropped from what begins with a digit or a sign; here they must be between digits.
 _BARE_FRACTION: Final = re.compile(r"\.[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+(?:_[0-9]+)*)?")
 _BASES: Final = (16, 2, 8, 10)
 _SMALLEST: Final = -(2**63)
@@ -55,7 +55,7 @@ class ScalarError(ValueError):
 
 
 def resolve(text: str, tag: str | None, *, plain: bool) -> Plain:
-    """The value of a scalar; `plain` tells that it stands without quotes.
+    """The value of a scalar; `plain` is true for one without quotes.
 
     Raises:
         ScalarError: `tag` demands a type that `text` is not, or the value is one that JSON cannot hold.

@@ -2,8 +2,8 @@
 
 What goes is settled before anything is changed. Then it goes in rounds, and the text is read again after each: every
 step sees true places. A round takes something out of every list, but never two neighbours, so that the number of rounds
-does not grow with that of the entries. What was put in place of something else stays, because nothing tells what stood
-there; so does what was changed since.
+does not grow with that of the entries. An entry that replaced something stays, because the previous value is not
+recorded; so does an entry that was changed since.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from injector.core import names
 from injector.core.model import Injected, SourceKind, read_status
 from injector.manifests.chunks import Chunk
 from injector.manifests.documents import Document, Object, documents
-from injector.manifests.edit import COPY_OF
 from injector.manifests.errors import ManifestError, TextError
 from injector.manifests.layout import apply
 from injector.manifests.remove import Remover
@@ -42,7 +41,7 @@ class Fate(StrEnum):
     """What became of one entry of the record."""
 
     REMOVED = "removed"
-    REPLACED = "replaced"  # something stood there before that nobody recorded
+    REPLACED = "replaced"  # the previous value is not recorded
     CHANGED = "changed"
     GONE = "gone"
 
@@ -60,9 +59,9 @@ class Taken:
     entries: tuple[tuple[Injected, Fate], ...]
 
 
-def judge(document: Document) -> list[Taken]:
+def evaluate(document: Document) -> list[Taken]:
     """What is to be taken out of each Pod template of a document."""
-    return [_judged(document, each, template) for each in document.objects() for template in each.templates()]
+    return [_evaluated(document, each, template) for each in document.objects() for template in each.templates()]
 
 
 def uninject(chunk: Chunk, source: str, before: int) -> str:
@@ -79,8 +78,6 @@ def uninject(chunk: Chunk, source: str, before: int) -> str:
     text = chunk.text
     while any(each.entries for each in work):
         text = _round(Chunk(text, chunk.line), source, before, work, _Work.take_entries)
-    if COPY_OF in text:
-        text = _round(Chunk(text, chunk.line), source, before, work, _Work.restore_aliases)
     text = _round(Chunk(text, chunk.line), source, before, work, _Work.take_records)
     _verify(chunk, text, source, before, wanted)
     return text
@@ -142,10 +139,6 @@ class _Work:
         self.entries = left
         return splices
 
-    def restore_aliases(self, remover: Remover) -> list[Splice]:
-        """Put the aliases back that lists were copied from."""
-        return [splice for each in self.recorded for path in each.containers for splice in remover.copy(path)]
-
     def take_records(self, remover: Remover) -> list[Splice]:
         """Take the records themselves out."""
         return [splice for each in self.recorded for splice in remover.annotation(each.template.path, names.STATUS)]
@@ -164,7 +157,7 @@ class _Work:
         return copy
 
 
-def _judged(document: Document, each: Object, template: Template) -> Taken:
+def _evaluated(document: Document, each: Object, template: Template) -> Taken:
     recorded = _Recorded(template)
     outcome = Outcome.REMOVED
     if not recorded.record:
@@ -181,20 +174,17 @@ def _judged(document: Document, each: Object, template: Template) -> Taken:
 
 
 class _Recorded:
-    """A template's record, and what stands in its containers now: looked up once, however many entries there are."""
+    """A template's record, and the entries of its containers: looked up once, however many entries there are."""
 
     def __init__(self, template: Template) -> None:
         self.template = template
         self.record = read_status(_status(template))
-        # Containers of a recorded name.
-        self.containers: list[Path] = []
         # The recorded variables that are there, by container and name.
         self._there: set[tuple[str, str]] = set()
         # Where an entry that counts is just as we write it.
         self._identical: dict[Injected, list[tuple[Path, int]]] = {}
         recorded = {(entry.container, entry.env) for entry in self.record}
         for path, name, container in _containers(template, {container for container, _ in recorded}):
-            self.containers.append(path)
             for variable, index, entry in _last_entries(container.get("env")):
                 if (name, variable) in recorded:
                     self._there.add((name, variable))
@@ -203,7 +193,7 @@ class _Recorded:
                         self._identical.setdefault(found, []).append((path, index))
 
     def removable(self) -> dict[Path, set[int]]:
-        """Where entries stand unchanged, by the path of their container; not those that took the place of another."""
+        """Where entries are unchanged, by the path of their container; not those that replaced another."""
         found: dict[Path, set[int]] = {}
         # Entries that say the same are one.
         for entry in {_plain(entry) for entry in self.record if not entry.replaced}:

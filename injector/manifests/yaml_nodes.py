@@ -202,7 +202,7 @@ def _fill(mapping: Mapping) -> None:
             continue
         word = str(name.value)
         if word in own:
-            raise TextError(name.start, "a key stands twice in one mapping")
+            raise TextError(name.start, "duplicate key in a mapping")
         own.add(word)
         into[word] = node.value
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from injector.core.exposure import NOTHING_LISTENS
+from injector.files import error_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +75,7 @@ def why(error: BaseException, *, timeout_seconds: float) -> str:
         case ssl.SSLError():
             return "TLS: the handshake failed; is this a port without TLS?"
         case OSError():
-            return (error.strerror or "input or output failed").lower()
+            return error_text(error)
         case _:
             return type(error).__name__
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from injector.core.errors import InjectorError
+from injector.files import error_text
 from injector.tokens import keyring, private_files
 
 if TYPE_CHECKING:
@@ -93,4 +94,4 @@ class FileKeyStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise KeyStoreError(f"{self._path}: {private_files.why(error)}") from None
+            raise KeyStoreError(f"{self._path}: {error_text(error)}") from None

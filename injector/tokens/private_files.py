@@ -5,16 +5,17 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from injector import files
 from injector.core.errors import InjectorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_OWNER: Final = 0o600
 _OTHERS: Final = 0o077
 
 
@@ -82,7 +83,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         descriptor = os.open(resolved(path).parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise PrivateFileError(f"{path}: {why(error)}") from None
+        raise PrivateFileError(f"{path}: {files.error_text(error)}") from None
     try:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -119,40 +120,26 @@ def resolved(path: Path) -> Path:
 _MOST_LINKS: Final = 40  # as Linux
 
 
-def _written(path: Path, content: bytes, place: Callable[[Path, Path], bool]) -> bool:
-    beside: Path | None = None
+def _written(path: Path, content: bytes, put: Callable[[Path, Path], bool]) -> bool:
+    is_placed = False
+
+    def place(beside: Path, target: Path) -> None:
+        nonlocal is_placed
+        is_placed = put(beside, target)
+
     try:
         path = resolved(path)
         if path.exists() and not path.is_file():
             raise PrivateFileError(f"{path}: is no regular file, and is not written over")
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
-        beside = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            if os.fstat(descriptor).st_mode & _OTHERS:
+        with files.replacement(path, mode=_OWNER, put=place) as file:
+            if os.fstat(file.fileno()).st_mode & _OTHERS:
                 raise PrivateFileError(
                     f"{path}: its file system keeps no modes, so that others could read it; choose another folder"
                 )
             file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        is_placed = place(beside, path)
-        _settle(path.parent)
     except OSError as error:
-        raise PrivateFileError(f"{path}: cannot be written: {why(error)}") from None
-    finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
+        raise PrivateFileError(f"{path}: cannot be written: {files.error_text(error)}") from None
     return is_placed
-
-
-def _settle(folder: Path) -> None:
-    """Have the name outlast a power failure, where the file system can say so."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _place_over(beside: Path, path: Path) -> bool:
@@ -168,7 +155,7 @@ def _place_new(beside: Path, path: Path) -> bool:
         return False
     except OSError:  # a file system without links, such as FAT
         try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER))
         except FileExistsError:
             return False
         try:
@@ -177,8 +164,3 @@ def _place_new(beside: Path, path: Path) -> bool:
             path.unlink(missing_ok=True)
             raise
     return True
-
-
-def why(error: OSError) -> str:
-    """What the system says is wrong, without a path."""
-    return (error.strerror or "input or output failed").lower()

@@ -15,6 +15,7 @@ from uvicorn.config import Config
 from injector.config import LogFormat, LogLevel, Settings, TlsVersion, flag
 from injector.core.admit import admit
 from injector.core.errors import ConfigError, ConfigProblem
+from injector.files import error_text
 from injector.telemetry import AdmissionLog, LogSink, Metrics, set_up_logging
 from injector.webhook.app import PUBLIC_PATHS, create_app, instant_probes
 from injector.webhook.certs.files import CertificateWatcher
@@ -151,7 +152,7 @@ def _bind(settings: Settings) -> tuple[socket.socket, socket.socket]:
         try:
             sockets.append(bind(host, port))
         except OSError as error:
-            problems.append(ConfigProblem(flag(name), f"cannot listen on {host or '*'}:{port}: {error.strerror}"))
+            problems.append(ConfigProblem(flag(name), f"cannot listen on {host or '*'}:{port}: {error_text(error)}"))
     if problems:
         for opened in sockets:
             opened.close()

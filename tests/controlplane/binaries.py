@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -302,6 +303,22 @@ def require_go(name: str, module: Path) -> None:
 def _version(pattern: str, text: str) -> tuple[int, ...]:
     match = re.search(pattern, text, re.MULTILINE)
     return tuple(int(part) for part in match[1].split(".") if part) if match else ()
+
+
+def module_folder(lock: Path, name: str) -> Path:
+    """Return the folder of a module in Go's own cache; Go compares it with the go.sum in `lock`.
+
+    Raises:
+        BuildError: there is no usable Go, or the module cannot be downloaded.
+    """
+    require_go(name, lock)
+    command = [go(), "-C", str(lock), "mod", "download", "-json", name]
+    done = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    if done.returncode != 0:
+        raise BuildError(f"could not download {name}: {done.stderr or done.stdout}")
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def environment() -> dict[str, str]:

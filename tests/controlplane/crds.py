@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.controlplane import binaries
@@ -18,6 +16,7 @@ from tests.controlplane.errors import BuildError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 MODULE: Final = binaries.MODULES / "crds"
 # Of each module the files that are wanted.
@@ -53,12 +52,11 @@ def _digest() -> str:
 
 
 def _fetch(target: Path) -> None:
-    binaries.require_go("crds", MODULE)
     scratch = target.with_suffix(".new")
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: the lock is ours
     scratch.mkdir()
     for module, patterns in WANTED.items():
-        folder = _module(module)
+        folder = binaries.module_folder(MODULE, module)
         for pattern in patterns:
             found = list(folder.glob(pattern))
             if not found:
@@ -66,14 +64,3 @@ def _fetch(target: Path) -> None:
             for file in found:
                 shutil.copyfile(file, scratch / file.name)
     scratch.replace(target)  # atomic: whoever sees the folder sees all of it
-
-
-def _module(name: str) -> Path:
-    """Return the folder of a module in Go's own cache; Go itself compares it with go.sum."""
-    command = [binaries.go(), "-C", str(MODULE), "mod", "download", "-json", name]
-    done = subprocess.run(
-        command, env=binaries.environment(), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
-    if done.returncode != 0:
-        raise BuildError(f"could not download {name}: {done.stderr or done.stdout}")
-    return Path(json.loads(done.stdout)["Dir"])

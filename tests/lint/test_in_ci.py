@@ -18,6 +18,7 @@ import yaml  # type: ignore[import-untyped]
 
 from injector import __version__
 from injector.lint.catalogue import RULES
+from tests.lint.sarif import SCHEMA
 from tests.unit.lint.builders import ids, lint
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,6 @@ HOW_TO = (ROOT / "docs/how-to/lint-in-ci.md").read_text()
 BLOCKS = dict(enumerate(re.findall(r"```(\w+)\n(.*?)```", HOW_TO, flags=re.DOTALL)))
 YAML = [yaml.safe_load(text) for kind, text in BLOCKS.values() if kind == "yaml"]
 WORKFLOWS = [block for block in YAML if "jobs" in block]
-SCHEMA = json.loads((Path(__file__).parent / "sarif-2.1.0.schema.json").read_text())
 
 ORDERS = """\
 apiVersion: apps/v1

@@ -79,6 +79,17 @@ def test_json_is_a_document_a_line() -> None:
     assert second == {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x"}}
 
 
+def test_json_output_takes_layout_that_text_output_refuses() -> None:
+    text = DEPLOYMENT + "          env: []\n"
+    refused = run("inject", stdin=text.encode())
+    assert (refused.code, refused.out) == (2, b"")
+    assert "<stdin>:16: document 1: the env is empty, and uninject could not restore it; remove it here" in refused.err
+    told = run("inject", "-o", "json", stdin=text.encode())
+    assert told.code == 0
+    (container,) = json.loads(told.out)["spec"]["template"]["spec"]["containers"]
+    assert [entry["name"] for entry in container["env"]] == ["DAPR_API_TOKEN"]
+
+
 def test_diff_is_plain_in_a_pipe_and_applies(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(f"---\n{PLAIN}\n---\n{DEPLOYMENT}---\n{PLAIN}\n")
     (tmp_path / "b.yaml").write_text(PLAIN)
@@ -199,7 +210,7 @@ def test_in_place_never_leaves_half_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("inject", "--in-place"), "standard input has no place"),
+        (("inject", "--in-place"), "standard input cannot be changed in place"),
         (("inject", "--in-place", "-f", "x", "-o", "yaml"), "only -o diff goes with it"),
         (("inject", "-o", "text"), "is not one of"),
         (("inject", "--use-default-secret"), "needs a --policy-file with defaultSecret"),
@@ -253,7 +264,7 @@ def test_uninject_tells_what_it_leaves() -> None:
     bad = CHANGED.replace('{"v":1', '{"v":9')
     told = run("uninject", stdin=bad.encode())
     assert (told.code, told.out.decode()) == (0, bad)
-    assert "no record of ours" in told.err
+    assert "not a record of inject" in told.err
 
 
 def test_explain_is_a_table_for_people() -> None:
@@ -280,7 +291,7 @@ def test_explain_goes_on_after_a_bad_document() -> None:
     assert told.code == 2
     assert "document 2: the annotation dapr.io/enabled is a boolean" in told.err
     assert b"(injected)" in told.out
-    assert "no Pod template in there" in run("explain", stdin=PLAIN.encode()).err
+    assert "no Pod template found" in run("explain", stdin=PLAIN.encode()).err
 
 
 def test_warnings_stand_below_the_table() -> None:

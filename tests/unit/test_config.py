@@ -281,7 +281,7 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(ConfigError, match=words):
             load_policy(path)
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(ConfigError, match="no such file"):
         load_policy(tmp_path / "missing.yaml")
 
 

@@ -47,7 +47,7 @@ class Explained(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
 
 
-@click.command(short_help="Tell why a Pod would or would not be patched, rule by rule.")
+@click.command(short_help="Explain why a Pod would or would not be patched, rule by rule.")
 @options.filenames
 @click.option(
     "-o",
@@ -59,21 +59,21 @@ class Explained(msgspec.Struct, frozen=True):
 )
 @options.judging
 def command(*, filenames: Sequence[str], output: str, policy_file: Path | None, use_default_secret: bool) -> int:
-    """Tell why a Pod would or would not be patched, rule by rule.
+    """Explain why a Pod would or would not be patched, rule by rule.
 
     Reads files, folders (every .yaml, .yml and .json below) and standard input.
     For each Pod template: each rule, the value that it looked at, and what came
     of it; at the end the decision with its reason, as the webhook would give
     them. No cluster is asked, and no value that may be a token is shown.
 
-    Exit codes: 0 fine, 2 wrong use or bad input, 3 our own fault.
+    Exit codes: 0 fine, 2 usage error or bad input, 3 internal error.
     """
     question = options.question(policy_file, use_default_secret=use_default_secret)
     run = options.Run.reading(filenames)
     explainer = _Explainer(question, run, as_json=output == "json")
     run.each(explainer.file)
     if not explainer.found and not run.failed:
-        run.teller.note("no Pod template in there")
+        run.teller.note("no Pod template found")
     return Exit.USAGE if run.failed else Exit.FINE
 
 
@@ -89,7 +89,7 @@ class _Explainer:
         self._width = max(_MIN_WIDTH, min(shutil.get_terminal_size((80, 24)).columns, _MAX_WIDTH))
 
     def file(self, source: files.Source) -> None:
-        """Explain every template of a file; what is wrong with a document is told, and the others go on."""
+        """Explain every template of a file; what is wrong with a document is reported, and the others go on."""
         try:
             for document in read(files.blocks(source), source.name, on_error=self._fail):
                 self._document(document)

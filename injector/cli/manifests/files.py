@@ -1,7 +1,7 @@
 """Which files a person means by a name, a folder or `-`, and their text.
 
-Whatever is wrong with one file is told in one line and ends nothing but that file. Folders are walked in the order of
-their names; of links to folders that lead back, each is told once and not followed.
+A problem with one file is reported in one line and ends only that file. Folders are walked in the order of
+their names; each link that leads back to a folder above it is reported once and not followed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from injector.files import error_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +37,7 @@ class Source:
 
 
 class UnreadableError(Exception):
-    """A file has no text that could be manifests; the message says why and holds nothing of it."""
+    """A file has no text that could be manifests; the message gives the reason and nothing of the text."""
 
 
 def find(arguments: Sequence[str], exclude: Sequence[str], tell: Callable[[str, str], None]) -> Iterator[Source]:
@@ -71,10 +73,10 @@ def blocks(source: Source) -> Iterator[str]:
     except UnicodeDecodeError:
         raise UnreadableError("not UTF-8 text") from None
     except OSError as error:
-        raise UnreadableError(_why(error)) from None
+        raise UnreadableError(error_text(error)) from None
 
 
-_TOO_LARGE: Final = f"larger than {MAX_FILE >> 20} MiB, which no manifest is"
+_TOO_LARGE: Final = f"larger than {MAX_FILE >> 20} MiB, the limit for a manifest"
 
 
 def _stdin() -> TextIO:
@@ -91,10 +93,6 @@ def _blocks(file: TextIO) -> Iterator[str]:
         if "\0" in block:
             raise UnreadableError("binary, and not YAML or JSON")
         yield block
-
-
-def _why(error: OSError) -> str:
-    return (error.strerror or "cannot be read").lower()
 
 
 def _of(argument: str, exclude: Sequence[str], tell: Callable[[str, str], None]) -> Iterator[Source]:
@@ -131,7 +129,7 @@ class _Walk:
             here = folder.stat()
             names = sorted(entry.name for entry in os.scandir(folder))
         except OSError as error:
-            self._tell(_name(folder), _why(error))
+            self._tell(_name(folder), error_text(error))
             return
         me = (here.st_dev, here.st_ino)
         if me in above:
@@ -156,5 +154,5 @@ class _Walk:
         try:
             return stat.S_ISREG(path.stat().st_mode)
         except OSError as error:
-            self._tell(_name(path), _why(error))
+            self._tell(_name(path), error_text(error))
             return False

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from injector.cli.output import Tally, Teller
     from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
+    from injector.manifests.nodes import Json
 
 
 @click.command(short_help="Write the tokens' references into manifests, as the webhook would.")
@@ -46,8 +47,8 @@ def command(
       inject -f deploy/ --in-place       change it
       helm template . | inject | kubectl apply -f -
 
-    Exit codes: 0 fine, 1 a Pod would be denied, 2 wrong use or bad input (of
-    such a file nothing is written; the others go on), 3 our own fault.
+    Exit codes: 0 fine, 1 a Pod would be denied, 2 usage error or bad input (of
+    such a file nothing is written; the others go on), 3 internal error.
     """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
     question = options.question(policy_file, use_default_secret=use_default_secret)
     run = options.Run.of(filenames, output, in_place=in_place, quiet=quiet)
@@ -62,19 +63,32 @@ def command(
 
 
 class _Inject:
-    """The change, and what is told of it."""
+    """The change, and its report."""
 
     def __init__(self, question: injecting.Question, teller: Teller) -> None:
         self._question = question
         self._teller = teller
 
-    def __call__(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
-        findings = [injecting.judge(document, self._question) for document in read]
-        text = injecting.inject(chunk, read, findings) if read else chunk.text
+    def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
+        """The piece's text with the entries in it."""
+        findings = self._evaluated(read)
+        text = injecting.inject(chunk, read, findings)
+        self._count(findings, tally)
+        return text
+
+    def values(self, _: Chunk, read: Sequence[Document], tally: Tally) -> Sequence[Json]:
+        """The documents with the webhook's patch applied; no text is edited, so no layout is in the way."""
+        findings = self._evaluated(read)
+        self._count(findings, tally)
+        return [injecting.patched(document, found) for document, found in zip(read, findings, strict=True)]
+
+    def _evaluated(self, read: Sequence[Document]) -> list[list[injecting.Finding]]:
+        return [injecting.evaluate(document, self._question) for document in read]
+
+    def _count(self, findings: Sequence[Sequence[injecting.Finding]], tally: Tally) -> None:
         for found in (one for document in findings for one in document):
             tally.decisions[found.verdict.value, found.reason.value] += 1
             self._tell(found)
-        return text
 
     def _tell(self, found: injecting.Finding) -> None:
         where = f"{found.source}:{found.line}: {found.object}"

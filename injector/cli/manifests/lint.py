@@ -14,6 +14,7 @@ from injector.cli.manifests import files
 from injector.cli.output import Teller, wants_colour
 from injector.config import load_policy
 from injector.core.model import Policy
+from injector.files import error_text, replacement
 from injector.lint import baseline, catalogue, pages, report
 from injector.lint.linter import Linter
 from injector.lint.model import Level, Rule
@@ -91,7 +92,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     \b
       # dapr-token-injector: ignore RULE -- REASON
 
-    Exit codes: 0 fine, 1 findings, 2 wrong use or bad input, 3 our own fault.
+    Exit codes: 0 fine, 1 findings, 2 usage error or bad input, 3 internal error.
     """  # noqa: D301 - click wants the backspace character itself before a paragraph to keep
     if list_rules or show_rule is not None:
         return _tell_rules(show_rule)
@@ -123,13 +124,13 @@ def _known(path: Path) -> Mapping[baseline.Key, int]:
     try:
         return baseline.read(path.read_bytes())
     except OSError as error:
-        raise click.UsageError(f"--baseline {path}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise click.UsageError(f"--baseline {path}: {error_text(error)}") from None
     except baseline.BaselineError as error:
         raise click.UsageError(f"--baseline {path}: {error}") from None
 
 
 def _read(linter: Linter, arguments: Sequence[str], exclude: Sequence[str]) -> None:
-    """Look at every file, and tell at once which cannot be read."""
+    """Read every file, and report at once which cannot be read."""
     sources = list(files.find(arguments, exclude, linter.cannot_read))
     teller = Teller(len(sources), quiet=False)
     told = _tell_unreadable(linter, teller, 0)
@@ -144,7 +145,7 @@ def _read(linter: Linter, arguments: Sequence[str], exclude: Sequence[str]) -> N
 
 
 def _tell_unreadable(linter: Linter, teller: Teller, told: int) -> int:
-    """Tell what could not be read, but for the first `told`; how many that are by now."""
+    """Report what could not be read, except the first `told`; return the new number."""
     for each in linter.unreadable[told:]:
         teller.error(str(each))
     return len(linter.unreadable)
@@ -172,11 +173,10 @@ def _write_baseline(path: Path, found: Report) -> int:
     if found.unreadable:
         click.echo(f"Error: {path} was not written", err=True)
         return Exit.USAGE
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_bytes(baseline.write(found.findings))
-        partial.replace(path)
+        with replacement(path) as file:
+            file.write(baseline.write(found.findings))
     except OSError as error:
-        raise click.UsageError(f"--write-baseline {path}: {(error.strerror or 'cannot be written').lower()}") from None
+        raise click.UsageError(f"--write-baseline {path}: {error_text(error)}") from None
     click.echo(f"{path}: {len(found.findings)} known findings", err=True)
     return Exit.FINE

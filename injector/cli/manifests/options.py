@@ -36,7 +36,7 @@ def filenames(command: _CommandT) -> _CommandT:
 
 def rewriting(command: _CommandT) -> _CommandT:
     """Where the result goes."""
-    command = click.option("-q", "--quiet", is_flag=True, help="Tell of errors only.")(command)
+    command = click.option("-q", "--quiet", is_flag=True, help="Report errors only.")(command)
     command = click.option(
         "--in-place", is_flag=True, help="Change the files themselves: each whole or not at all, mode and owner kept."
     )(command)
@@ -53,7 +53,7 @@ def judging(command: _CommandT) -> _CommandT:
     command = click.option(
         "--use-default-secret",
         is_flag=True,
-        help="Judge as in a namespace where the policy's defaultSecret holds.",
+        help="Decide as in a namespace where the policy's defaultSecret applies.",
     )(command)
     return click.option(
         "--policy-file",
@@ -98,7 +98,7 @@ class Run:
         """
         named = tuple(arguments) or (files.STDIN,)
         if in_place and files.STDIN in named:
-            raise click.UsageError("--in-place needs files; standard input has no place")
+            raise click.UsageError("--in-place needs files; standard input cannot be changed in place")
         if in_place and output not in {None, Format.DIFF}:
             raise click.UsageError(f"--in-place writes no {output} to standard output; only -o diff goes with it")
         default = Format.NOTHING if in_place else Format.YAML

@@ -1,6 +1,6 @@
 """Files through a change, one document in memory at a time; what `inject` and `uninject` have in common.
 
-A file's result is gathered beside (in memory while it is small, else in a temporary file) and leaves only when the
+A file's result is collected (in memory while it is small, else in a temporary file) and leaves only when the
 whole file is sound: neither stdout nor a file in place ever sees half of one.
 """
 
@@ -20,7 +20,8 @@ import msgspec
 
 from injector.cli.manifests import files
 from injector.cli.output import Tally, coloured, wants_colour
-from injector.manifests.chunks import Chunk, split
+from injector.files import error_text, replacement
+from injector.manifests.chunks import split
 from injector.manifests.diff import Diff
 from injector.manifests.documents import documents
 from injector.manifests.errors import ManifestError
@@ -29,12 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from injector.cli.output import Teller
+    from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
+    from injector.manifests.nodes import Json
 
 # Ours: what is kept in memory of a file's result, in bytes; more goes to a temporary file.
 _IN_MEMORY: Final = 4 * 1024 * 1024
 _BLOCK: Final = 256 * 1024  # bytes
 _BOM: Final = "\ufeff"
+# Of a new file, until it has the mode of the one that it replaces.
+_OWNER: Final = 0o600
 
 
 class Format(StrEnum):
@@ -47,10 +52,17 @@ class Format(StrEnum):
 
 
 class Change(Protocol):
-    """What is done to a piece of a file."""
+    """What is done to a piece of a file. Both methods count the piece's Pod templates in `tally`."""
 
-    def __call__(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> str:
-        """The piece's new text; its Pod templates are counted in `tally`.
+    def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> str:
+        """The piece's new text.
+
+        Raises:
+            ManifestError: The piece cannot be changed.
+        """
+
+    def values(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> Sequence[Json]:
+        """The new value of each document of the piece.
 
         Raises:
             ManifestError: The piece cannot be changed.
@@ -59,11 +71,12 @@ class Change(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of a file, before and after."""
+    """A piece of a file, before and after; with `-o json` the values of its documents, and else its text."""
 
     old: Chunk
     new: str
-    read: Sequence[Document]
+    values: Sequence[Json]
+    is_changed: bool
 
 
 class Rewriter:
@@ -81,22 +94,22 @@ class Rewriter:
         self._ends_line = True
 
     def file(self, source: files.Source) -> None:
-        """Take one file through; whatever is wrong with it is told, and nothing of it is written."""
+        """Take one file through; problems are reported, and nothing of a file with a problem is written."""
         tally = Tally(files=1)
         errors: list[str] = []
         try:
             with tempfile.SpooledTemporaryFile(_IN_MEMORY) as shown, tempfile.SpooledTemporaryFile(_IN_MEMORY) as fresh:
-                place = Place.of(source) if self._in_place else None
+                target = TargetFile.of(source) if self._in_place else None
                 show = self._shower(source, shown)
                 for piece in self._pieces(source, tally, errors):
-                    tally.changed = tally.changed or int(piece.new != piece.old.text)
-                    if place is not None:
+                    tally.changed = tally.changed or int(piece.is_changed)
+                    if target is not None:
                         fresh.write(piece.new.encode())
                     show(piece)
                 show(None)
                 if not errors:
-                    if place is not None and tally.changed:
-                        place.replace(fresh)
+                    if target is not None and tally.changed:
+                        target.replace(fresh)
                     self._out(shown)
         except files.UnreadableError as unreadable:
             errors.append(f"{source.name}: {unreadable}")
@@ -118,12 +131,19 @@ class Rewriter:
             if len(errors) > failed:
                 continue
             try:
-                text = self._change(chunk, read, tally)
+                piece = self._changed(chunk, read, tally)
             except ManifestError as error:
                 fail(error)
                 continue
             if not errors:
-                yield Piece(chunk, text, read)
+                yield piece
+
+    def _changed(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> Piece:
+        if self._output is Format.JSON:
+            values = self._change.values(chunk, read, tally)
+            return Piece(chunk, "", values, values != [document.value for document in read])
+        text = self._change.text(chunk, read, tally)
+        return Piece(chunk, text, (), text != chunk.text)
 
     # --- stdout ---
 
@@ -177,14 +197,9 @@ class _JsonShower:
         self._into = into
 
     def __call__(self, piece: Piece | None) -> None:
-        if piece is None or not piece.read:
-            return
-        read = piece.read
-        if piece.new != piece.old.text:
-            read = list(documents(Chunk(piece.new, piece.old.line), read[0].source, 0))
-        for document in read:
-            if document.value is not None:
-                self._into.write(msgspec.json.encode(document.value) + b"\n")
+        for value in piece.values if piece is not None else ():
+            if value is not None:
+                self._into.write(msgspec.json.encode(value) + b"\n")
 
 
 class _DiffShower:
@@ -210,14 +225,14 @@ class _DiffShower:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TargetFile:
     """A file that is to get new content in one step, and what it was when it was read. A link stays a link."""
 
     path: Path
     before: os.stat_result
 
     @classmethod
-    def of(cls, source: files.Source) -> Place | None:
+    def of(cls, source: files.Source) -> TargetFile | None:
         """Where a file really is.
 
         Raises:
@@ -229,36 +244,30 @@ class Place:
         try:
             before = path.stat()
         except OSError as error:
-            raise files.UnreadableError(_why(error)) from None
+            raise files.UnreadableError(error_text(error)) from None
         if not stat.S_ISREG(before.st_mode):
             raise files.UnreadableError("not a regular file, so it cannot be changed in place")
         return cls(path, before)
 
     def replace(self, content: IO[bytes]) -> None:
-        """Give the file its new content: written beside it, with its mode and owner, then put in its place.
+        """Give the file its new content: written next to it, with its mode and owner, then moved to its place.
 
         Raises:
             UnreadableError: It cannot be written, or was changed since it was read; it is as it was.
         """
-        beside: Path | None = None
         try:
-            descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-            beside = Path(name)
-            with os.fdopen(descriptor, "wb") as file:
+            with replacement(self.path, mode=_OWNER, put=self._put) as file:
                 content.seek(0)
                 shutil.copyfileobj(content, file, _BLOCK)
-                self._keep_mode_and_owner(descriptor)
-                file.flush()
-                os.fsync(descriptor)
-            now = self.path.stat()
-            if (now.st_mtime_ns, now.st_size, now.st_ino) != self._stamp():
-                raise files.UnreadableError("somebody else changed it meanwhile; it was left as it is")
-            beside.replace(self.path)
+                self._keep_mode_and_owner(file.fileno())
         except OSError as error:
-            raise files.UnreadableError(f"cannot be changed: {_why(error)}") from None
-        finally:
-            if beside is not None:
-                beside.unlink(missing_ok=True)
+            raise files.UnreadableError(f"cannot be changed: {error_text(error)}") from None
+
+    def _put(self, beside: Path, path: Path) -> None:
+        now = path.stat()
+        if (now.st_mtime_ns, now.st_size, now.st_ino) != self._stamp():
+            raise files.UnreadableError("another process changed it in the meantime; it was not modified")
+        beside.replace(path)
 
     def _keep_mode_and_owner(self, descriptor: int) -> None:
         made = os.fstat(descriptor)
@@ -268,7 +277,3 @@ class Place:
 
     def _stamp(self) -> tuple[int, int, int]:
         return self.before.st_mtime_ns, self.before.st_size, self.before.st_ino
-
-
-def _why(error: OSError) -> str:
-    return (error.strerror or "cannot be written").lower()

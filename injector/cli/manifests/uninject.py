@@ -10,14 +10,16 @@ from injector.cli.main import Exit
 from injector.cli.manifests import options
 from injector.cli.manifests.rewrite import Rewriter
 from injector.manifests import uninjecting
+from injector.manifests.chunks import Chunk
+from injector.manifests.documents import documents
 from injector.manifests.uninjecting import Fate, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from injector.cli.output import Tally, Teller
-    from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
+    from injector.manifests.nodes import Json
 
 
 @click.command(short_help="Take out of manifests what inject wrote into them.")
@@ -26,13 +28,13 @@ if TYPE_CHECKING:
 def command(*, filenames: Sequence[str], output: str | None, in_place: bool, quiet: bool) -> int:
     """Take out of manifests what inject wrote into them.
 
-    Removes what the annotation dapr-token-injector/status lists and what is
-    still as it was put in, and then the annotation. A file that inject changed
-    is given back byte for byte. An entry that took the place of another stays:
-    nothing tells what stood there.
+    Removes every entry that the annotation dapr-token-injector/status lists and
+    that is unchanged, and then the annotation. A file that inject changed is
+    restored byte for byte. An entry that replaced another one stays: the
+    previous value is not recorded.
 
-    Exit codes: 0 fine, 2 wrong use or bad input (of such a file nothing is
-    written; the others go on), 3 our own fault.
+    Exit codes: 0 fine, 2 usage error or bad input (of such a file nothing is
+    written; the others go on), 3 internal error.
     """
     run = options.Run.of(filenames, output, in_place=in_place, quiet=quiet)
     rewriter = Rewriter(_Uninject(run.teller), run.output, in_place=in_place, teller=run.teller)
@@ -42,33 +44,41 @@ def command(*, filenames: Sequence[str], output: str | None, in_place: bool, qui
 
 
 class _Uninject:
-    """The change, and what is told of it."""
+    """The change, and its report."""
 
     def __init__(self, teller: Teller) -> None:
         self._teller = teller
 
-    def __call__(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
+    def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
+        """The piece's text without the entries."""
         if not read:
             return chunk.text
-        judged = [taken for document in read for taken in uninjecting.judge(document)]
+        evaluated = [taken for document in read for taken in uninjecting.evaluate(document)]
         text = uninjecting.uninject(chunk, read[0].source, read[0].index - 1)
-        for taken in judged:
+        for taken in evaluated:
             verdict = "remove" if taken.outcome is Outcome.REMOVED else "skip"
             tally.decisions[verdict, taken.outcome.value] += 1
             self._tell(taken)
         return text
 
+    def values(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> Sequence[Json]:
+        """The documents as the text without the entries has them."""
+        text = self.text(chunk, read, tally)
+        if text != chunk.text:
+            read = list(documents(Chunk(text, chunk.line), read[0].source, read[0].index - 1))
+        return [document.value for document in read]
+
     def _tell(self, taken: uninjecting.Taken) -> None:
         where = f"{taken.source}:{taken.line}: {taken.object}"
         if taken.outcome is Outcome.BAD_RECORD:
-            self._teller.note(f"{where}: its status annotation is no record of ours and was left as it is")
+            self._teller.note(f"{where}: its status annotation is not a record of inject and was not modified")
         for entry, fate in taken.entries:
             if fate in _LEFT:
                 self._teller.note(f"{where}: {entry.env} of container {entry.container} {_LEFT[fate]}")
 
 
 _LEFT: Final = {
-    Fate.REPLACED: "stays: it took the place of another, which was not recorded",
+    Fate.REPLACED: "stays: it replaced another entry, which was not recorded",
     Fate.CHANGED: "stays: it was changed since",
-    Fate.GONE: "is not there any more",
+    Fate.GONE: "no longer exists",
 }

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from injector.cli.output import counted
 from injector.core.exposure import ADVICE, Verdict
+from injector.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

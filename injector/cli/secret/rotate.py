@@ -13,7 +13,6 @@ import click
 from injector.cli import connection, explicit_options
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
-from injector.cli.output import counted
 from injector.cli.secret import secret_refs
 from injector.cli.secret.progress import Table, lines
 from injector.cli.signals import interruptible
@@ -23,6 +22,7 @@ from injector.cli.token.source import given_token, token_options
 from injector.core import claims, names
 from injector.rotation.rotator import Pace, RotationError, RotationOptions, Rotator, SupersededError
 from injector.tokens import minting as tokens
+from injector.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

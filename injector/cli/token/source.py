@@ -10,6 +10,7 @@ import click
 
 from injector.core.errors import TokenError
 from injector.core.token import MAX_TOKEN, Token, parse_token
+from injector.files import error_text
 from injector.tokens import private_files
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def read_input(name: str, what: str) -> bytes:
     try:
         return private_files.read(Path(name), most=_MOST)
     except OSError as error:
-        raise click.UsageError(f"{what} {name}: {private_files.why(error)}") from None
+        raise click.UsageError(f"{what} {name}: {error_text(error)}") from None
 
 
 def token_of_stdin() -> Token:

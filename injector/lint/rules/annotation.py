@@ -10,10 +10,9 @@ from injector.core.request import Enabled, asks_for_token, enabled, is_secret_ke
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod
-from injector.lint.template import WRITTEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from injector.core.model import TokenRef
     from injector.lint.template import Entry, Workload
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
 
 def _on_workload(workload: Workload) -> Iterator[Hit]:
     missing = [
-        name for name in WRITTEN if not all(_has(template.raw_annotations.get(name)) for template in workload.templates)
+        name
+        for name in names.REQUEST_ANNOTATIONS
+        if not all(_has(template.raw_annotations.get(name)) for template in workload.templates)
     ]
     for above in workload.above:
         for name in missing:
@@ -34,7 +35,7 @@ def _on_workload(workload: Workload) -> Iterator[Hit]:
 
 
 def _has(value: object) -> bool:
-    """Whether an annotation says anything: the core trims values and takes an empty one for none."""
+    """Whether an annotation has a value: the core trims values and takes an empty one for none."""
     return bool(value.strip()) if isinstance(value, str) else value is not None
 
 
@@ -107,7 +108,7 @@ NOT_ENABLED: Final = Rule(
     id="DTI002",
     name="not-enabled",
     level=Level.ERROR,
-    summary="A token is asked for, but the Pod does not use Dapr.",
+    summary="A token is requested, but the Pod does not use Dapr.",
     why=(
         "Without `dapr.io/enabled` neither Dapr nor this webhook does anything for the Pod. True is `y yes true t "
         "on 1` in any case; every other word counts as false. A plain `false` is taken for a decision and not "
@@ -122,7 +123,7 @@ NOT_ENABLED: Final = Rule(
 
 def _unquoted(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
-        for name in WRITTEN:
+        for name in names.REQUEST_ANNOTATIONS:
             value = template.raw_annotations.get(name)
             if value is not None and not isinstance(value, str):
                 yield Hit(
@@ -171,15 +172,20 @@ def _written(workload: Workload) -> Iterator[tuple[Entry, TokenRef]]:
                     yield entry, entry.said.ref
 
 
-_NAME: Final = ("valueFrom", SourceKind.SECRET.value, "name")
-_KEY: Final = ("valueFrom", SourceKind.SECRET.value, "key")
+def _invalid(
+    reason: Reason, field: str, is_valid: Callable[[str], bool], what: str
+) -> Callable[[Workload], Iterator[Hit]]:
+    """A check of one field of every reference to a Secret, in annotations and in variables."""
 
+    def check(workload: Workload) -> Iterator[Hit]:
+        yield from _problems(workload, reason)
+        for entry, ref in _written(workload):
+            value: str = getattr(ref, field)
+            if not is_valid(value):
+                path = (*entry.path, "valueFrom", SourceKind.SECRET.value, field)
+                yield Hit(path, f"{entry.variable}: {shown(value)} is not {what}")
 
-def _bad_names(workload: Workload) -> Iterator[Hit]:
-    yield from _problems(workload, Reason.INVALID_SECRET_NAME)
-    for entry, ref in _written(workload):
-        if not is_secret_name(ref.name):
-            yield Hit((*entry.path, *_NAME), f"{entry.variable}: {shown(ref.name)} is not a Secret name")
+    return check
 
 
 BAD_SECRET_NAME: Final = Rule(
@@ -196,15 +202,8 @@ BAD_SECRET_NAME: Final = Rule(
     fix="Write the name of a Secret in the Pod's namespace. If a token was pasted here, it was published: replace it.",
     bad=pod(DAPR, "dapr.io/api-token-secret: shared/dapr-token"),
     good=pod(DAPR, SECRET, FOR_WEB),
-    workload=_bad_names,
+    workload=_invalid(Reason.INVALID_SECRET_NAME, "name", is_secret_name, "a Secret name"),
 )
-
-
-def _bad_keys(workload: Workload) -> Iterator[Hit]:
-    yield from _problems(workload, Reason.INVALID_SECRET_KEY)
-    for entry, ref in _written(workload):
-        if not is_secret_key(ref.key):
-            yield Hit((*entry.path, *_KEY), f"{entry.variable}: {shown(ref.key)} is not a key of a Secret")
 
 
 BAD_SECRET_KEY: Final = Rule(
@@ -216,10 +215,10 @@ BAD_SECRET_KEY: Final = Rule(
         "A key is letters, digits, `-`, `_` and `.`, at most 253 characters, and neither `.` nor anything that "
         "begins with `..`. The webhook denies the Pod; without it the container never starts."
     ),
-    fix="Write the key as it stands under `data` or `stringData` of the Secret.",
+    fix="Write the key as it is under `data` or `stringData` of the Secret.",
     bad=pod(DAPR, SECRET, "dapr-token-injector/api-token-key: ../token"),
     good=pod(DAPR, SECRET, "dapr-token-injector/api-token-key: api.token", FOR_WEB),
-    workload=_bad_keys,
+    workload=_invalid(Reason.INVALID_SECRET_KEY, "key", is_secret_key, "a key of a Secret"),
 )
 
 
@@ -272,7 +271,7 @@ UNKNOWN_APP_CONTAINER: Final = Rule(
         "The name is probably misspelt, and the container that was meant gets no token: its calls to Dapr end in "
         "401. If another webhook adds the container, ignore the line with a reason."
     ),
-    fix='Write the names as they stand under `containers`, parted by commas, or `"*"` for all of them.',
+    fix='Write the names as they are under `containers`, separated by commas, or `"*"` for all of them.',
     bad=pod(DAPR, SECRET, "dapr-token-injector/app-containers: wbe"),
     good=pod(DAPR, SECRET, FOR_WEB),
     workload=_unknown_containers,
@@ -282,7 +281,7 @@ UNKNOWN_APP_CONTAINER: Final = Rule(
 def _malformed(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
         # Custom resources have templates of their own making: only those that speak of Dapr are ours to judge.
-        if template.flaw is not None and any(name in template.raw_annotations for name in WRITTEN):
+        if template.flaw is not None and any(name in template.raw_annotations for name in names.REQUEST_ANNOTATIONS):
             yield Hit(template.flaw.path, template.flaw.message)
 
 

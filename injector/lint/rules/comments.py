@@ -18,7 +18,7 @@ BAD_IGNORE: Final = Rule(
         "A comment that switches a rule off is read by the next person, who wants to know whether it is still "
         "true. Without a reason, or with a misspelt rule, it does nothing."
     ),
-    fix="Write `# dapr-token-injector: ignore RULE -- REASON`, with ids or names of rules, parted by commas.",
+    fix="Write `# dapr-token-injector: ignore RULE -- REASON`, with ids or names of rules, separated by commas.",
     bad=pod("# dapr-token-injector: ignore DTI002", SECRET, _EMPTY),
     good=pod("# dapr-token-injector: ignore DTI002 -- enabled by an overlay", SECRET, _EMPTY),
 )

@@ -24,7 +24,7 @@ def pod(*annotations: str, containers: str = WEB, init_containers: str = "") -> 
 
 
 def variable(*values: str, container: str = "daprd", image: str = "daprio/daprd") -> str:
-    """A container with DAPR_API_TOKEN, once for each value; a value is what stands beside the name, in YAML."""
+    """A container with DAPR_API_TOKEN, once for each value; a value is the text next to the name, in YAML."""
     entries = "".join(f"    - name: DAPR_API_TOKEN\n{indent(value, ' ' * 6)}" for value in values)
     return f"- name: {container}\n  image: {image}\n  env:\n{entries}"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.core.token import MAX_TOKEN, MIN_TOKEN
-from injector.lint.files import Flaw
+from injector.core.token import MAX_TOKEN, MIN_TOKEN, TokenFlaw
+from injector.lint.files import Malformed
 from injector.lint.location import label
 from injector.lint.model import Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod, secret
@@ -76,7 +76,7 @@ SECRET_WITHOUT_KEY: Final = Rule(
 )
 
 
-def _with(flaw: Flaw, said: str) -> Callable[[FileSet], Iterator[tuple[Place, str]]]:
+def _with(flaw: TokenFlaw | Malformed, said: str) -> Callable[[FileSet], Iterator[tuple[Place, str]]]:
     """A rule that reports every used key whose value has `flaw`."""
 
     def check(files: FileSet) -> Iterator[tuple[Place, str]]:
@@ -94,12 +94,12 @@ SECRET_VALUE_EMPTY: Final = Rule(
     summary="The token is empty.",
     why=(
         "`daprd` takes an empty `DAPR_API_TOKEN` for none and serves without authentication. The reference is "
-        "valid and the Pod becomes ready, so nothing tells."
+        "valid and the Pod becomes ready, so nothing reports it."
     ),
     fix="Fill it, or leave the key out: then the container waits instead of running open.",
     bad=_both(_POD, secret('stringData:\n  token: ""\n')),
     good=_both(_POD, secret(_SOUND)),
-    files=_with(Flaw.EMPTY, "is empty, which turns authentication off"),
+    files=_with(TokenFlaw.EMPTY, "is empty, which turns authentication off"),
 )
 
 SECRET_VALUE_NEWLINE: Final = Rule(
@@ -115,23 +115,23 @@ SECRET_VALUE_NEWLINE: Final = Rule(
     fix="Encode with `printf %s`, or write `|-` instead of `|`. A token that was in Git is to be replaced anyway.",
     bad=_both(_POD, secret("data:\n  token: bm90LWEtc2VjcmV0LWFueS1tb3JlCg==\n")),
     good=_both(_POD, secret("data:\n  token: bm90LWEtc2VjcmV0LWFueS1tb3Jl\n")),
-    files=_with(Flaw.NEWLINE, "has a line end, which no header can carry: every call will be refused"),
+    files=_with(TokenFlaw.NEWLINE, "has a line end, which no header can carry: every call will be refused"),
 )
 
 SECRET_VALUE_UNFIT: Final = Rule(
     id="DTI025",
     name="secret-value-unfit",
     level=Level.ERROR,
-    summary="The token has characters that no header can carry.",
+    summary="The token has a character other than printable ASCII, or a space.",
     why=(
-        "A token travels in the header `dapr-api-token`. A header is printable ASCII; blanks at its ends are cut "
-        "off on the way, and control characters, NUL and everything beyond ASCII are refused or changed by "
-        "clients. The token never matches."
+        "A token is sent in the header `dapr-api-token`. Clients and proxies cut off spaces at the ends of a header, "
+        "and reject or change control characters and everything beyond ASCII: the token never matches. `run`, "
+        "`secret create` and `secret rotate` reject such a token, also one with a space inside."
     ),
-    fix="Use printable ASCII, such as 32 random bytes in base64.",
+    fix="Use printable ASCII without spaces, such as 32 random bytes in base64.",
     bad=_both(_POD, secret('stringData:\n  token: " blanks-at-both-ends "\n')),
     good=_both(_POD, secret(_SOUND)),
-    files=_with(Flaw.UNFIT, "has characters that no header can carry: every call will be refused"),
+    files=_with(TokenFlaw.CHARACTER, "has a space or a character that is not printable ASCII; replace the token"),
 )
 
 SECRET_VALUE_LENGTH: Final = Rule(
@@ -146,14 +146,17 @@ SECRET_VALUE_LENGTH: Final = Rule(
     fix="Use 32 random bytes in base64.",
     bad=_both(_POD, secret("stringData:\n  token: change-me\n")),
     good=_both(_POD, secret(_SOUND)),
-    files=_with(Flaw.LENGTH, f"is not {MIN_TOKEN} to {MAX_TOKEN} bytes long"),
+    files=_with(TokenFlaw.LENGTH, f"is not {MIN_TOKEN} to {MAX_TOKEN} bytes long"),
 )
 
 
 def _malformed(files: FileSet) -> Iterator[tuple[Place, str]]:
     for check in (
-        _with(Flaw.NOT_BASE64, "is not base64: the API server refuses the Secret; plain text belongs under stringData"),
-        _with(Flaw.NOT_TEXT, "is not text: the API server refuses the Secret; put it in quotes"),
+        _with(
+            Malformed.NOT_BASE64,
+            "is not base64: the API server refuses the Secret; put plain text under stringData",
+        ),
+        _with(Malformed.NOT_TEXT, "is not text: the API server refuses the Secret; put it in quotes"),
     ):
         yield from check(files)
 
@@ -164,8 +167,8 @@ SECRET_VALUE_MALFORMED: Final = Rule(
     level=Level.ERROR,
     summary="The value is not base64, or not text.",
     why=(
-        "Under `data` stands base64, under `stringData` text. The API server refuses a Secret with anything else, "
-        "and the Pods wait for it. Digits without quotes are a number."
+        "Values under `data` are base64, values under `stringData` are text. The API server refuses a Secret with "
+        "anything else, and the Pods wait for it. Digits without quotes are a number."
     ),
     fix="Move plain text to `stringData`, and quote it.",
     bad=_both(_POD, secret("data:\n  token: plain text, not base64\n")),
@@ -177,7 +180,7 @@ SECRET_VALUE_MALFORMED: Final = Rule(
 def _in_git(files: FileSet) -> Iterator[tuple[Place, str]]:
     for seen, name, key in files.used_keys():
         if key.is_secret and seen.in_file:
-            yield key.place, f"the value of key {label(name)} of Secret {label(seen.name)} stands in the file"
+            yield key.place, f"the value of key {label(name)} of Secret {label(seen.name)} is in the file"
 
 
 SECRET_VALUE_IN_GIT: Final = Rule(

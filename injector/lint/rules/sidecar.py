@@ -1,4 +1,4 @@
-"""Rules about a sidecar and the containers beside it."""
+"""Rules about a sidecar and the containers next to it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _without_token(workload: Workload) -> Iterator[Hit]:
 
 
 def _has_chosen(template: TemplateView) -> bool:
-    """Whether somebody has said which containers get the token, be it none."""
+    """Whether the annotation or the policy names the containers that get the token, even none."""
     by_policy = template.request is not None and template.request.app_containers
     return template.annotations.app_containers is not None or bool(by_policy and (by_policy.every or by_policy.names))
 
@@ -62,7 +62,7 @@ APP_WITHOUT_TOKEN: Final = Rule(
     summary="An app container was not given the token that its sidecar will demand.",
     why=(
         "Once `daprd` has a token it refuses every call without it. Dapr's SDKs read `DAPR_API_TOKEN` in the "
-        "app's own container; nobody puts it there unless asked to. Infrastructure containers such as "
+        "app's own container; no tool sets it there unless requested. Infrastructure containers such as "
         "`istio-proxy`, and init containers that end before the sidecar serves, are not meant."
     ),
     fix=(
@@ -141,7 +141,7 @@ NATIVE_SIDECAR_UNDER_WATCHDOG: Final = Rule(
         "default). In every round, and only while Dapr's injector is ready, it lists the Pods that have neither "
         "of the labels `dapr.io/sidecar-injected` and `dapr.io/watchdog-patched`, and deletes those with a true "
         "`dapr.io/enabled` that have no container named `daprd` under `containers`. It never looks under "
-        "`initContainers`, so a native sidecar there does not count: the Pod is deleted, made anew by its "
+        "`initContainers`, so a native sidecar there does not count: the Pod is deleted, created again by its "
         "controller, and deleted again; a Pod without a controller is gone. Dapr's injector looks in the same "
         "place only: where it serves the Pod it adds a second `daprd`, and the API server refuses two containers "
         "of one name."

@@ -50,9 +50,9 @@ CLEAR_TEXT_TOKEN: Final = Rule(
     id="DTI007",
     name="clear-text-token",
     level=Level.ERROR,
-    summary="A token stands in a manifest in clear text.",
+    summary="A token is in a manifest in clear text.",
     why=(
-        "Whoever reads the manifest, the Pod, or `dapr.io/env` on it has the token; it is in Git's history, in "
+        "Everyone who can read the manifest, the Pod, or `dapr.io/env` on it has the token; it is in Git's history, in "
         "backups of etcd and in the output of `kubectl get pod`. It also cannot be rotated without a change of "
         "the manifest. A ConfigMap is no better: its readers are many, and it is not encrypted at rest."
     ),
@@ -151,7 +151,7 @@ TOKEN_BY_ENV_FROM: Final = Rule(
     id="DTI010",
     name="token-by-env-from",
     level=Level.WARNING,
-    summary="`envFrom` takes the token's Secret, under a name that nobody reads.",
+    summary="`envFrom` takes the token's Secret, under a name that no program reads.",
     why=(
         "`envFrom` names variables after the Secret's keys, so the key `token` becomes a variable `token`. "
         "`daprd` and Dapr's SDKs read `DAPR_API_TOKEN`: the token is in the container and is not used."
@@ -181,7 +181,7 @@ DUPLICATE_VARIABLE: Final = Rule(
     id="DTI011",
     name="duplicate-variable",
     level=Level.WARNING,
-    summary="A token variable stands several times in one container.",
+    summary="A token variable is set several times in one container.",
     why=(
         "Kubernetes uses the last entry of a name. Which one that is changes with every tool that merges lists, "
         "and the API server says so in a warning at most."

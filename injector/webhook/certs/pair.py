@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from injector.core.errors import InjectorError
+from injector.files import error_text
 from injector.regular_files import read_regular
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _read(path: Path, what: str, problems: list[str]) -> bytes:
     try:
         return read_regular(path, _MAX_PEM)
     except OSError as error:
-        problems.append(f"the {what} file {path} cannot be read: {error.strerror}")
+        problems.append(f"the {what} file {path} cannot be read: {error_text(error)}")
         return b""
 
 

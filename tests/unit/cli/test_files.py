@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_told_in_a_line(folder: Path) -> None:
 def test_a_very_large_file_is_not_read(folder: Path) -> None:
     with (folder / "large.yaml").open("wb") as file:
         file.truncate(200 * 1024 * 1024)
-    assert why_not(Source("x", folder / "large.yaml")) == "larger than 64 MiB, which no manifest is"
+    assert why_not(Source("x", folder / "large.yaml")) == "larger than 64 MiB, the limit for a manifest"
 
 
 def test_standard_input_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,7 +216,7 @@ def test_closed_standard_input_holds_nothing() -> None:
 def test_full_disk_below_the_output_is_told_in_one_line() -> None:
     command = f"exec {sys.executable} -m injector version > /dev/full"
     done = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (2, "Error: the output cannot be written: No space left on device\n")
+    assert (done.returncode, done.stderr) == (2, "Error: the output cannot be written: no space left on device\n")
 
 
 def test_empty_lifetime_is_none(capsys: pytest.CaptureFixture[str]) -> None:

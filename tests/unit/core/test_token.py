@@ -7,7 +7,7 @@ import traceback
 import pytest
 
 from injector.core.errors import TokenError
-from injector.core.token import MAX_TOKEN, MIN_TOKEN, Token, parse_token
+from injector.core.token import MAX_TOKEN, MIN_TOKEN, Token, flaw_of, parse_token
 
 VALUE = b"marker-0123456789abcdef"
 
@@ -15,6 +15,7 @@ VALUE = b"marker-0123456789abcdef"
 def test_printable_ascii_is_taken_as_it_is() -> None:
     every = bytes(range(0x21, 0x7F))
 
+    assert flaw_of(every) is None
     assert parse_token(every).reveal() == every.decode()
 
 
@@ -43,6 +44,7 @@ def test_bounds_belong_to_what_is_allowed(size: int) -> None:
     ],
 )
 def test_anything_else_is_refused_with_the_reason(value: bytes, why: str) -> None:
+    assert flaw_of(value) is not None
     with pytest.raises(TokenError) as caught:
         parse_token(value)
 

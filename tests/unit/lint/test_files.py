@@ -5,7 +5,8 @@ import base64
 import pytest
 
 from injector.core.model import TokenRef
-from injector.lint.files import FileSet, Flaw, KeySeen, SecretSeen, Use, flaw_of, is_secret, judge, key_paths
+from injector.core.token import TokenFlaw, flaw_of
+from injector.lint.files import FileSet, KeySeen, Malformed, SecretSeen, Use, evaluate, is_secret, key_paths
 from injector.lint.location import Place
 
 PLACE = Place("a.yaml", 1, 1)
@@ -13,39 +14,40 @@ SOUND = "0123456789abcdef"
 
 
 def seen(value: object, part: str = "stringData", **more: object) -> KeySeen:
-    return judge({"kind": "Secret", part: {"token": value}, **more}, (part, "token"), PLACE)
+    return evaluate({"kind": "Secret", part: {"token": value}, **more}, (part, "token"), PLACE)
 
 
 @pytest.mark.parametrize(
     ("token", "flaw"),
     [
-        (b"", Flaw.EMPTY),
-        (b"0123456789abcdef\n", Flaw.NEWLINE),
-        (b"0123456789abcdef\r", Flaw.NEWLINE),
-        (b"\n", Flaw.NEWLINE),
-        (b" 0123456789abcdef", Flaw.UNFIT),
-        (b"0123456789abcdef ", Flaw.UNFIT),
-        (b"0123456789\tabcdef", Flaw.UNFIT),
-        (b"0123456789\0abcdef", Flaw.UNFIT),
-        (b"0123456789\x7fabcdef", Flaw.UNFIT),
-        ("0123456789\u00e4bcdef".encode(), Flaw.UNFIT),
-        (b"\xff\xfe0123456789abcdef", Flaw.UNFIT),
-        (b"x", Flaw.LENGTH),
-        (b"0123456789abcde", Flaw.LENGTH),
+        (b"", TokenFlaw.EMPTY),
+        (b"0123456789abcdef\n", TokenFlaw.NEWLINE),
+        (b"0123456789abcdef\r", TokenFlaw.NEWLINE),
+        (b"\n", TokenFlaw.NEWLINE),
+        (b" 0123456789abcdef", TokenFlaw.CHARACTER),
+        (b"0123456789abcdef ", TokenFlaw.CHARACTER),
+        (b"0123456789\tabcdef", TokenFlaw.CHARACTER),
+        (b"0123456789\0abcdef", TokenFlaw.CHARACTER),
+        (b"0123456789\x7fabcdef", TokenFlaw.CHARACTER),
+        ("0123456789\u00e4bcdef".encode(), TokenFlaw.CHARACTER),
+        (b"\xff\xfe0123456789abcdef", TokenFlaw.CHARACTER),
+        (b"x", TokenFlaw.LENGTH),
+        (b"0123456789abcde", TokenFlaw.LENGTH),
         (b"0123456789abcdef", None),
-        (b"0123456 89abcdef", None),
+        (b"0123456 89abcdef", TokenFlaw.CHARACTER),
+        (b"ab cd efghijklmnopqrstuv", TokenFlaw.CHARACTER),
         (b"x" * 4096, None),
-        (b"x" * 4097, Flaw.LENGTH),
+        (b"x" * 4097, TokenFlaw.LENGTH),
     ],
 )
-def test_flaws_of_a_value(token: bytes, flaw: Flaw | None) -> None:
+def test_flaws_of_a_value(token: bytes, flaw: TokenFlaw | None) -> None:
     assert flaw_of(token) is flaw
     assert seen(base64.b64encode(token).decode(), "data").flaw is flaw
 
 
 @pytest.mark.parametrize("value", ["not base64", "YWJj=", "YW Jj", "\u00e4\u00e4\u00e4\u00e4"])
 def test_data_must_be_base64(value: str) -> None:
-    assert seen(value, "data") == KeySeen(PLACE, Flaw.NOT_BASE64, is_secret=True)
+    assert seen(value, "data") == KeySeen(PLACE, Malformed.NOT_BASE64, is_secret=True)
 
 
 def test_base64_may_be_folded_over_lines() -> None:
@@ -54,11 +56,11 @@ def test_base64_may_be_folded_over_lines() -> None:
 
 @pytest.mark.parametrize("value", [12345, 1.5, True, ["a"], {"a": "b"}])
 def test_a_value_must_be_text(value: object) -> None:
-    assert seen(value) == KeySeen(PLACE, Flaw.NOT_TEXT, is_secret=True)
+    assert seen(value) == KeySeen(PLACE, Malformed.NOT_TEXT, is_secret=True)
 
 
 def test_null_is_an_empty_value() -> None:
-    assert seen(None) == KeySeen(PLACE, Flaw.EMPTY, is_secret=False)
+    assert seen(None) == KeySeen(PLACE, TokenFlaw.EMPTY, is_secret=False)
 
 
 @pytest.mark.parametrize(

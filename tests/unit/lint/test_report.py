@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
@@ -12,9 +11,9 @@ from injector.lint import report
 from injector.lint.baseline import fingerprint, read, write
 from injector.lint.catalogue import RULES
 from injector.lint.linter import Linter, Report
+from tests.lint.sarif import SCHEMA
 from tests.unit.lint.builders import lint
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "lint/sarif-2.1.0.schema.json").read_text())
 SENTENCE = "DAPR_API_TOKEN of container web is a value in clear text; use a Secret"
 NOT_YAML = "not YAML: mapping values are not allowed in this context"
 SAYS = "# dapr-token-injector: ignore"

@@ -89,7 +89,7 @@ def test_a_byte_order_mark_is_no_content() -> None:
         ("a: !!int x", 1, "not what its tag !!int says"),
         ("a: !!binary '*'", 1, "not base64"),
         ("<<: 1", 1, "<< takes a mapping or a list of mappings"),
-        ('{"a": 1, "a": 2}', 1, "a key stands twice"),
+        ('{"a": 1, "a": 2}', 1, "duplicate key in a mapping"),
         ("[" * 1000, 1, f"nested more than {MAX_DEPTH} levels deep"),
         ('{"a":' * 1000, 1, f"nested more than {MAX_DEPTH} levels deep"),
     ],

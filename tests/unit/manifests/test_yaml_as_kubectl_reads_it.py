@@ -57,7 +57,7 @@ def test_reads_what_kubectl_reads(row: list[Any]) -> None:
 
 
 def test_refuses_a_key_that_stands_twice() -> None:
-    with pytest.raises(ManifestError, match="a key stands twice in one mapping") as caught:
+    with pytest.raises(ManifestError, match="duplicate key in a mapping") as caught:
         list(read("a: 1\nb: {c: 1, 'c': 2}\n", "f"))
     assert (caught.value.document, caught.value.line) == (1, 2)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
+    from injector.manifests.nodes import Json
 
 HEAD = """\
 apiVersion: v1
@@ -33,23 +34,31 @@ def pod(spec: str) -> str:
     return HEAD + textwrap.indent(textwrap.dedent(spec), "  ")
 
 
-def _pieces(text: str) -> Iterator[tuple[Chunk, list[Document], int]]:
+def _pieces(text: str, source: str = "f") -> Iterator[tuple[Chunk, list[Document], int]]:
     index = 0
     for chunk in split([text]):
-        read = list(documents(chunk, "f", index))
+        read = list(documents(chunk, source, index))
         yield chunk, read, index
         index += len(read)
 
 
-def inject(text: str, policy: Policy | None = None) -> str:
+def inject(text: str, policy: Policy | None = None, *, source: str = "f") -> str:
     """The text with everything that the core asks for."""
     question = injecting.Question(policy or Policy())
     return "".join(
-        injecting.inject(chunk, read, [injecting.judge(document, question) for document in read])
-        if read
-        else chunk.text
-        for chunk, read, _ in _pieces(text)
+        injecting.inject(chunk, read, [injecting.evaluate(document, question) for document in read])
+        for chunk, read, _ in _pieces(text, source)
     )
+
+
+def patched(text: str) -> list[Json]:
+    """The values of the text's documents with the webhook's patches applied, as `-o json` has them."""
+    question = injecting.Question(Policy())
+    return [
+        injecting.patched(document, injecting.evaluate(document, question))
+        for _, read, _ in _pieces(text)
+        for document in read
+    ]
 
 
 def uninject(text: str) -> str:

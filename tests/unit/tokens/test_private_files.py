@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -65,14 +65,15 @@ def test_file_system_without_modes_gets_no_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     """As a FAT volume shows every file: whatever is asked for, others may read it."""
-    make = tempfile.mkstemp
+    make = os.open
 
-    def for_all(**options: Any) -> tuple[int, str]:  # noqa: ANN401 - those of mkstemp
-        descriptor, name = make(**options)
-        os.fchmod(descriptor, 0o755)
-        return descriptor, name
+    def for_all(path: str | Path, flags: int, *more: int) -> int:
+        descriptor = make(path, flags, *more)
+        if flags & os.O_CREAT:
+            os.fchmod(descriptor, 0o755)
+        return descriptor
 
-    monkeypatch.setattr(tempfile, "mkstemp", for_all)
+    monkeypatch.setattr(os, "open", for_all)
 
     assert main([*GENERATE, str(tmp_path / "token")]) == 2
     assert "its file system keeps no modes" in capsys.readouterr().err

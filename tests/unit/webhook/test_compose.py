@@ -40,7 +40,7 @@ def test_ports_that_cannot_be_opened_are_all_told() -> None:
         port = str(taken.getsockname()[1])
         found = problems(settings(port=port, ops_port="0", ops_host="203.0.113.1"), pair())
     assert [problem.partition(":")[0] for problem in found] == ["--port", "--ops-port"]
-    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in found[0]
+    assert f"cannot listen on 127.0.0.1:{port}: address already in use" in found[0]
 
 
 def test_a_port_that_was_opened_is_closed_again_when_the_other_fails() -> None:

@@ -78,7 +78,7 @@ def test_an_encrypted_key_is_told() -> None:
 def test_files_that_are_missing_are_both_told(tmp_path: Path) -> None:
     with pytest.raises(CertificateError) as caught:
         read_pair(tmp_path / "a", tmp_path / "b", NOW)
-    assert ["cannot be read: No such file" in problem for problem in caught.value.problems] == [True, True]
+    assert ["cannot be read: no such file" in problem for problem in caught.value.problems] == [True, True]
 
 
 def test_a_context_serves_the_pair() -> None:

@@ -326,7 +326,7 @@ class Hanging(StoreApi):
     async def send(self, request: Request) -> dict[str, Any]:
         if call_of(request) in self.hangs:
             await asyncio.sleep(request.timeout_seconds)
-            raise UnavailableError(request.doing)
+            raise UnavailableError(request.operation)
         return await super().send(request)
 
 
