@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client.exposition import choose_encoder
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from injector import __version__
 from injector.webhook import openapi
 from injector.webhook.endpoint import Refusal
+from injector.webhook.exposition import Exposition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,10 +93,12 @@ def create_app(health: Health, metrics: Metrics, *, docs: bool) -> FastAPI:
     async def readyz() -> JSONResponse:
         return JSONResponse(*_readyz(health))
 
+    exposition = Exposition(metrics.registry)
+
     @app.get("/metrics", tags=["metrics"], summary="Samples for Prometheus.", response_class=Response)
     async def samples(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(metrics.registry), media_type=content_type)
+        rendered = exposition.render(request.headers.get("accept", ""))
+        return Response(rendered.text, media_type=rendered.media_type)
 
     described: dict[str, Any] = {}
 

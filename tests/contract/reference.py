@@ -106,7 +106,8 @@ def metrics() -> str:
         _folded(
             "At `/metrics` of the ops port, in Prometheus' text format or OpenMetrics. Every label is one of a fixed "
             "set: no name out of a user's object ever becomes one. The process itself is told under "
-            "`dapr_token_injector_process_*`."
+            "`dapr_token_injector_process_*`. Samples are up to one second old: each format is rendered at most once a "
+            "second, however many requests come."
         ),
         _table(("Metric", "Type", "Labels", "Meaning"), rows),
         f"Buckets of the histogram, in seconds: {', '.join(f'{bound:g}' for bound in BUCKETS)}.",
