@@ -308,12 +308,13 @@ REFUSALS: Final[Mapping[str, str]] = {
     "limit": "the port was full, and every connection had a request in flight",
     "handshake": "the TLS handshake failed or took too long",
 }
-# Kinds of `injector.webhook.slots`.
+# Kinds of `injector.webhook.slots`, and of `injector.webhook.unread`.
 EVICTIONS: Final[Mapping[str, str]] = {
     "closing": "was being closed, and its peer took its time",
     "silent": "had not completed a request (admission port)",
     "idle": "was idle and had served no review, or any idle connection of the ops port",
     "served": "was idle and had served reviews (admission port)",
+    "unread": "did not read its answer, and unread answers took 32 MiB",
 }
 RELOADS: Final = ("loaded", "rejected")
 CA_PHASES: Final[Mapping[str, str]] = {

@@ -26,6 +26,7 @@ from injector.webhook.overload import Pulse, Shedder
 from injector.webhook.protocol import Limits, Port
 from injector.webhook.server import MAX_OPS_CONNECTIONS, OPS_KEEP_ALIVE, Drain, Listener, Server, bind
 from injector.webhook.slots import Slots
+from injector.webhook.unread import UnreadAnswers
 
 if TYPE_CHECKING:
     import socket
@@ -102,9 +103,10 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     )
     front = AdmissionFront(app, PUBLIC_PATHS, metrics)
     instant = dict.fromkeys(ENDPOINTS, endpoint.answer)
+    unread = UnreadAnswers()
     admission = Listener(
         sockets[0],
-        Port(instant, limits, pulse, metrics, _uvicorn(front), slots=Slots(by_history=True)),
+        Port(instant, limits, pulse, metrics, _uvicorn(front), slots=Slots(by_history=True), unread=unread),
         max_connections=settings.max_connections,
         context=context,
         handshake_timeout=settings.handshake_timeout,
@@ -112,7 +114,7 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     ops_limits = replace(limits, keep_alive_timeout=min(limits.keep_alive_timeout, OPS_KEEP_ALIVE))
     ops = Listener(
         sockets[1],
-        Port(instant_probes(health), ops_limits, pulse, metrics, _uvicorn(app), slots=Slots(by_history=False)),
+        Port(instant_probes(health), ops_limits, pulse, metrics, _uvicorn(app), unread=unread),
         max_connections=MAX_OPS_CONNECTIONS,
     )
     metrics.connections = lambda: admission.open

@@ -28,6 +28,7 @@ from injector.frames import frames
 from injector.telemetry import LOGGER, RateLimitedLog
 from injector.webhook.endpoint import BODY_TOO_LARGE, OVERLOADED, Posted, Refusal
 from injector.webhook.slots import Slots
+from injector.webhook.unread import UnreadAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,6 +65,13 @@ _SLICE: Final = LARGE_BODY + _REMEMBERED_HEAD
 # Pieces of a body below this size are put together in blocks: each Python object costs some 50 bytes besides.
 _PIECE: Final = 16 * 1024
 _BLOCK: Final = 64 * 1024
+# Bytes of an answer that are handed to the transport at once. The rest is kept here until the client has read these.
+_ANSWER_PIECE: Final = 16 * 1024
+# Bytes that a client costs besides which does not read: what the transport has taken of its answers (up to 64 KiB and
+# this piece) and of requests that it sent in the meantime.
+_IN_TRANSPORT: Final = 128 * 1024
+# Bytes that TLS reads from a client which does not read its answer.
+_READ_AHEAD: Final = 16 * 1024
 # Seconds that a connection may take to be closed: to send what is written, and to hear that the peer closes, too.
 GOODBYE: Final = 2.0
 # Seconds between the last words to an idle connection that is evicted and its end.
@@ -96,6 +104,7 @@ class Port:
     config: Config
     state: ServerState = field(default_factory=ServerState)
     slots: Slots = field(default_factory=lambda: Slots(by_history=False))
+    unread: UnreadAnswers = field(default_factory=UnreadAnswers)
     draining: bool = False
     large_bodies: int = 0
     limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(logger))
@@ -114,11 +123,12 @@ class Stage(Enum):
     BODY = "a body is arriving"
     EXCESS = "a body is arriving that will be answered with 503"
     ANSWER = "a task makes the answer"
+    UNREAD = "the client has not read its answer; nothing more is read from it"
     CLOSED = "it is being closed; whatever arrives is dropped"
 
 
 # Python 3.11 takes a quarter of a microsecond to find a member in its class, and a request asks twenty times.
-_FRESH, _IDLE, _HEAD, _BODY, _EXCESS, _ANSWER, _CLOSED = Stage
+_FRESH, _IDLE, _HEAD, _BODY, _EXCESS, _ANSWER, _UNREAD, _CLOSED = Stage
 
 
 class Connection(HttpToolsProtocol):
@@ -128,7 +138,7 @@ class Connection(HttpToolsProtocol):
     __slots__ = (
         "_answer", "_arrived", "_began", "_content_type", "_head", "_in_request", "_is_large", "_keep_alive",
         "_length", "_method", "_parts", "_path", "_progress", "_query", "_read", "_size", "_tail", "_target",
-        "_uncertain", "_whole", "deadline", "handshake", "opened", "port", "queue", "stage",
+        "_uncertain", "_unsent", "_whole", "deadline", "handshake", "opened", "port", "queue", "stage",
     )  # fmt: skip
 
     def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
@@ -156,6 +166,7 @@ class Connection(HttpToolsProtocol):
         self._answer: Callable[[Posted], Reply] | None = None
         self._began = self._arrived = 0.0
         self._keep_alive = True
+        self._unsent = memoryview(b"")  # what is left of an answer that the client reads slowly, or not at all
         # The last request, if it was small and came in one piece: its head, and its size in whole.
         self._head = b""
         self._whole = _NOT_REMEMBERED
@@ -170,12 +181,18 @@ class Connection(HttpToolsProtocol):
         """
         super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows it, too
         self.opened = True
+        # `pause_writing` is called as soon as the kernel does not take what is written. uvloop's TLS reads 0 as "always".
+        self.transport.set_write_buffer_limits(high=1)
+        if self._is_tls:
+            # While reading is paused, TLS takes no more than this from the socket.
+            self.transport.set_read_buffer_limits(high=_READ_AHEAD)  # type: ignore[attr-defined] # a method of TLS only
         limits = self.port.limits
         self.deadline = self.port.pulse.now + (limits.keep_alive_timeout if self._is_tls else limits.headers_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer or we have ended it."""
         self._leave_request()
+        self._drop_answer()
         self.stage = _CLOSED
         self.deadline = _NEVER
         super().connection_lost(exc)
@@ -197,6 +214,9 @@ class Connection(HttpToolsProtocol):
 
     def _parse(self, data: bytes | memoryview) -> bool:
         """Parse a slice; False when what follows must not be."""
+        if self.stage is _UNREAD:
+            self._keep_alive = False  # what was sent before the last answer was read is dropped: see `on_message_begin`
+            return False
         at_rest = self.stage is _IDLE or self.stage is _FRESH
         self._whole = _NOT_REMEMBERED
         self._read = len(data)
@@ -226,9 +246,13 @@ class Connection(HttpToolsProtocol):
         self.port.slots.stall(self)
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """It has read what was written: send the rest, and go on to the next request when there is none."""
         super().resume_writing()
-        self.flow.resume_reading()
+        self._send_rest()
+        if not self.flow.write_paused:
+            self.flow.resume_reading()
+        if self.stage is _UNREAD:
+            self._answered()
 
     # --- what the parser calls; in a stage of another kind each of them drops what it is given ---
 
@@ -238,6 +262,8 @@ class Connection(HttpToolsProtocol):
         if self.stage is _ANSWER:
             # Sent before the last answer. No client of ours does that; it has to come again on another connection.
             self.cycle.keep_alive = False
+        elif self.stage is _UNREAD:
+            self._keep_alive = False
         elif self.stage is _IDLE or self.stage is _FRESH:
             self.stage = _HEAD
             self.deadline = self.port.pulse.now + self.port.limits.headers_timeout
@@ -321,7 +347,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             self._closing()
         elif self.stage is _ANSWER:
-            self._rest()
+            self._answered()
 
     # --- what the listener calls ---
 
@@ -335,7 +361,8 @@ class Connection(HttpToolsProtocol):
         elif stage is _CLOSED:
             self.transport.abort()
         else:
-            self.port.metrics.failed("response-timeout" if stage is _ANSWER else "headers-timeout")
+            is_answer = stage is _ANSWER or stage is _UNREAD
+            self.port.metrics.failed("response-timeout" if is_answer else "headers-timeout")
             self._abort()
 
     @property
@@ -356,6 +383,7 @@ class Connection(HttpToolsProtocol):
         is_idle, self.stage = self.stage is _IDLE, _CLOSED
         self.deadline = _NEVER
         self._drop_body()
+        self._drop_answer()
         if not self.opened:
             if self.handshake is not None:
                 self.handshake.cancel()
@@ -371,10 +399,15 @@ class Connection(HttpToolsProtocol):
         self.port.metrics.failed(refusal.error)
         self.port.limited(logging.WARNING, "request refused", refusal.error, {"error": refusal.error})
         self._keep_alive = False
-        if self.stage is _ANSWER:
+        if self.stage is _ANSWER or self.stage is _UNREAD:
             self._abort()
         else:
             self._write(refusal.reply)
+
+    def abort_unread(self) -> None:
+        """End the connection: the answers that clients do not read take too much memory."""
+        self.port.metrics.evicted["unread"] += 1
+        self._abort()
 
     def close_if_idle(self) -> None:
         """End the connection unless a request is under way."""
@@ -557,14 +590,45 @@ class Connection(HttpToolsProtocol):
     def _write(self, reply: Reply) -> None:
         """Send one whole answer and go on to the next request, or to the end."""
         head, body = reply
-        keep = self._keep_alive and not self.port.draining
+        self._keep_alive = keep = self._keep_alive and not self.port.draining
         end = b"\r\n" if keep else b"connection: close\r\n\r\n"
-        self.transport.write(b"%b%b%b" % (head, end, b"" if self._method == b"HEAD" else body))
+        answer = b"%b%b%b" % (head, end, b"" if self._method == b"HEAD" else body)
+        if len(answer) <= _ANSWER_PIECE:
+            self.transport.write(answer)
+        else:
+            self._unsent = memoryview(answer)
+            self._send_rest()
         self._leave_request()
-        if keep:
+        self._answered()
+
+    def _send_rest(self) -> None:
+        """Send as much of a long answer as the client reads now."""
+        while self._unsent and not self.flow.write_paused and not self.transport.is_closing():
+            self.transport.write(self._unsent[:_ANSWER_PIECE])
+            self._unsent = self._unsent[_ANSWER_PIECE:]
+
+    def _drop_answer(self) -> None:
+        self._unsent = memoryview(b"")
+        self.port.unread.drop(self)
+
+    def _answered(self) -> None:
+        """An answer is written: go on to the next request, or to the end, once the client has read it."""
+        port = self.port
+        if self.flow.write_paused:
+            if self.stage is _UNREAD:
+                port.unread.progressed(self)
+                return
+            self.stage = _UNREAD
+            self.deadline = port.pulse.now + port.limits.body_timeout
+            self._unsent = memoryview(bytes(self._unsent))  # a copy, so that what was sent is not kept
+            port.unread.keep(self, _IN_TRANSPORT + len(self._unsent))
+            return
+        if self.stage is _UNREAD:
+            port.unread.drop(self)
+        if self._keep_alive:
             self._rest()
         else:
-            self._end()
+            self._close()
 
     def _rest(self) -> None:
         """Between requests."""
@@ -590,7 +654,12 @@ class Connection(HttpToolsProtocol):
         """Close in good order: what is written is sent first, what still arrives is dropped."""
         if self.stage is _ANSWER:
             self.cycle.keep_alive = False
-            return
+        elif self.stage is _UNREAD:
+            self._keep_alive = False
+        else:
+            self._close()
+
+    def _close(self) -> None:
         self._closing()
         self.transport.close()
 
@@ -603,6 +672,7 @@ class Connection(HttpToolsProtocol):
     def _abort(self) -> None:
         self.stage = _CLOSED
         self.deadline = _NEVER
+        self._drop_answer()
         self.transport.abort()
 
     def _fail(self, cause: BaseException | None) -> None:

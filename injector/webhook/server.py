@@ -41,10 +41,11 @@ _BACKLOG: Final = 2048
 # new connection has dozens of turns for its first request before as many others have come as there are slots.
 _SLOTS_PER_ACCEPT: Final = 64
 _MOST_AT_ONCE: Final = 64
-# Bytes that the kernel keeps of what a connection sent and the loop has not read; Linux doubles it. It bounds memory
-# twice: the kernel's own counts for the container, too, and uvloop keeps a buffer of 256 KiB for each connection with
-# TLS, of which only as much becomes real memory as one read has brought. Ordinary reviews fit.
-_RECEIVE_BUFFER: Final = 32 * 1024
+# Bytes that the kernel keeps of what a connection sent and the loop has not read, and of answers that the client has not
+# read; Linux doubles it, and would let an unread answer grow to 4 MB by itself. The kernel's memory counts for the
+# container, too. And uvloop keeps a buffer of 256 KiB for each connection with TLS, of which only as much becomes real
+# memory as one read has brought. Ordinary reviews and their answers fit.
+_KERNEL_BUFFER: Final = 32 * 1024
 # Seconds to leave the kernel alone when it has no descriptors or memory for another connection.
 _ACCEPT_PAUSE: Final = 0.1
 # Seconds between two looks at the deadlines of all connections.
@@ -76,8 +77,9 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _listening(address: tuple[Any, ...], family: int, *, dual: bool) -> socket.socket:
     listening = socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
-    # Accepted sockets inherit it.
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    # Accepted sockets inherit both.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BUFFER)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
     listening.setblocking(False)
     return listening
 
