@@ -3,8 +3,7 @@
 uvicorn has no timer before the first response, reads bodies only as fast as the app asks, and starts a task per
 request. Here a request is read whole first, up to a limit and by a deadline. Then a path that never waits (`instant`)
 is answered by a plain function within the very callback that brought its last byte. Everything else goes uvicorn's
-way, in a task, and with an empty body: no other route reads one. A request whose head is the last one's to the byte is
-not parsed again.
+way, in a task, and with an empty body: no other route reads one.
 
 Deadlines cost an attribute per request: every connection carries the time by which it must have moved on, and the
 listener looks over all of them ten times a second.
@@ -52,16 +51,10 @@ MAX_HEADERS: Final = 100
 MAX_TARGET: Final = 8 * 1024
 # Bodies up to this size are bounded by the cap on connections, larger ones by `max_bodies`.
 LARGE_BODY: Final = 64 * 1024
-# Heads up to this size are compared with the next one. An API server sends about 300 bytes.
-_REMEMBERED_HEAD: Final = 1024
-_END_OF_HEAD: Final = b"\r\n\r\n"
-# In place of a request's size, which is neither: what has arrived since may or may not be remembered.
-_BEGUN: Final = 0
-_NOT_REMEMBERED: Final = -1
 # A chunked body may be framed wastefully, but not without end.
 _FRAMING: Final = 2
-# Bytes that are parsed in one go: a request that is remembered in whole, and not much more.
-_SLICE: Final = LARGE_BODY + _REMEMBERED_HEAD
+# Bytes that are parsed in one go: a small request in whole, and not much more.
+_SLICE: Final = LARGE_BODY + 1024
 # Pieces of a body below this size are put together in blocks: each Python object costs some 50 bytes besides.
 _PIECE: Final = 16 * 1024
 _BLOCK: Final = 64 * 1024
@@ -136,9 +129,9 @@ class Connection(HttpToolsProtocol):
 
     # Found by position: with its base's, a connection has more attributes than the interpreter finds quickly by name.
     __slots__ = (
-        "_answer", "_arrived", "_began", "_content_type", "_head", "_in_request", "_is_large", "_keep_alive",
+        "_answer", "_arrived", "_began", "_content_type", "_in_request", "_is_large", "_keep_alive",
         "_length", "_method", "_parts", "_path", "_progress", "_query", "_read", "_size", "_tail", "_target",
-        "_uncertain", "_unsent", "_whole", "deadline", "handshake", "opened", "port", "queue", "stage",
+        "_uncertain", "_unsent", "deadline", "handshake", "opened", "port", "queue", "stage",
     )  # fmt: skip
 
     def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
@@ -167,9 +160,6 @@ class Connection(HttpToolsProtocol):
         self._began = self._arrived = 0.0
         self._keep_alive = True
         self._unsent = memoryview(b"")  # what is left of an answer that the client reads slowly, or not at all
-        # The last request, if it was small and came in one piece: its head, and its size in whole.
-        self._head = b""
-        self._whole = _NOT_REMEMBERED
 
     # --- what the transport calls ---
 
@@ -201,9 +191,6 @@ class Connection(HttpToolsProtocol):
         """Parse what arrived; the callbacks below do the rest."""
         if self.stage is _CLOSED:
             return
-        if len(data) == self._whole and bytes(data[: len(self._head)]) == self._head:
-            self._answer_alike(bytes(data[len(self._head) :]))
-            return
         if len(data) <= _SLICE:
             self._parse(data)
             return
@@ -217,10 +204,8 @@ class Connection(HttpToolsProtocol):
         if self.stage is _UNREAD:
             self._keep_alive = False  # what was sent before the last answer was read is dropped: see `on_message_begin`
             return False
-        at_rest = self.stage is _IDLE or self.stage is _FRESH
-        self._whole = _NOT_REMEMBERED
         self._read = len(data)
-        if at_rest:
+        if self.stage is _IDLE or self.stage is _FRESH:
             self._size = self._uncertain = 0
         self._size += len(data)
         try:
@@ -235,8 +220,6 @@ class Connection(HttpToolsProtocol):
             self.refuse(MALFORMED)
         else:
             self._check_size()
-            if at_rest and self.stage is _IDLE and self._whole == _BEGUN:
-                self._remember(data)
         return self.stage is not _CLOSED
 
     def pause_writing(self) -> None:
@@ -258,7 +241,6 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
-        self._whole = _BEGUN
         if self.stage is _ANSWER:
             # Sent before the last answer. No client of ours does that; it has to come again on another connection.
             self.cycle.keep_alive = False
@@ -313,7 +295,6 @@ class Connection(HttpToolsProtocol):
             elif name == b"content-length" and _is_above(value, port.limits.max_body_bytes):
                 self.refuse(BODY_TOO_LARGE)
             elif name == b"expect" and value.lower() == b"100-continue" and self.stage is _BODY:
-                self._whole = _NOT_REMEMBERED
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._answer is not None:
             self.headers = []  # nothing reads them any more
@@ -419,32 +400,6 @@ class Connection(HttpToolsProtocol):
     @property
     def _is_tls(self) -> bool:
         return self.scheme == "https"
-
-    def _remember(self, data: bytes | memoryview) -> None:
-        """Keep the head of a request that was `data` and nothing else, if one more like it can be told by its bytes.
-
-        It ends in the first empty line, and the body that was counted is all the rest: so the body is not chunked, and
-        no second request hides in `data`.
-        """
-        head_size = len(data) - self._length
-        if self._length <= self.port.small and head_size <= _REMEMBERED_HEAD:
-            head = bytes(data[:head_size])
-            if head.find(_END_OF_HEAD) == head_size - len(_END_OF_HEAD):
-                self._head, self._whole = head, len(data)
-
-    def _answer_alike(self, body: bytes) -> None:
-        """Answer a request with the very head of the last one: what the parser said of that holds for this, too.
-
-        An API server's requests for alike Pods differ in their bodies only, and the parser's callbacks are dearer than
-        the decision.
-        """
-        self._began, self._arrived, self._parts = time.monotonic(), self.port.pulse.before, [body]
-        # A path that a task answers is not remembered: it is not at rest when its request is complete.
-        answer = cast("Callable[[Posted], Reply]", self._answer)
-        try:
-            self._serve(answer)
-        except Exception as error:  # noqa: BLE001 - told and counted like one in a callback of the parser
-            self._fail(error)
 
     def _find_path(self) -> bool:
         """Take the target apart and see who answers; False when it makes no sense."""

@@ -135,14 +135,6 @@ def line(loop: asyncio.AbstractEventLoop) -> Line:
     return Line(loop)
 
 
-def test_a_request_with_the_last_ones_head_is_not_parsed_again(line: Line) -> None:
-    post = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
-    line.connection.data_received(post + b"{}")
-    line.connection.parser = None  # type: ignore[assignment] # to be asked means to fail
-    assert line.send(post + b"[]", post + b"42") == [200] * 3
-    assert line.connection.stage is Stage.IDLE
-
-
 def test_an_instant_path_is_answered_before_the_callback_returns(line: Line) -> None:
     line.connection.data_received(GET)
     assert line.wire.written == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
