@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import uvloop
 from uvicorn.config import Config
 
-from injector.config import LogFormat, LogLevel, Settings, TlsVersion, flag
+from injector.config.settings import Settings, flag
+from injector.config.shapes import LogFormat, LogLevel, TlsVersion
 from injector.core.admit import admit
 from injector.core.errors import ConfigError, ConfigProblem
 from injector.telemetry import AdmissionLog, LogSink, Metrics, set_up_logging

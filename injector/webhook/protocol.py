@@ -171,7 +171,7 @@ class Connection(HttpToolsProtocol):
         """
         super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows it, too
         self.opened = True
-        # `pause_writing` is called as soon as the kernel does not take what is written. uvloop's TLS reads 0 as "always".
+        # `pause_writing` comes as soon as the kernel does not take what is written. To uvloop's TLS, 0 means "always".
         self.transport.set_write_buffer_limits(high=1)
         if self._is_tls:
             # While reading is paused, TLS takes no more than this from the socket.

@@ -41,8 +41,8 @@ _BACKLOG: Final = 2048
 # new connection has dozens of turns for its first request before as many others have come as there are slots.
 _SLOTS_PER_ACCEPT: Final = 64
 _MOST_AT_ONCE: Final = 64
-# Bytes that the kernel keeps of what a connection sent and the loop has not read, and of answers that the client has not
-# read; Linux doubles it, and would let an unread answer grow to 4 MB by itself. The kernel's memory counts for the
+# Bytes that the kernel keeps of what a connection sent and the loop has not read, and of answers that the client has
+# not read; Linux doubles it, and would let an unread answer grow to 4 MB by itself. The kernel's memory counts for the
 # container, too. And uvloop keeps a buffer of 256 KiB for each connection with TLS, of which only as much becomes real
 # memory as one read has brought. Ordinary reviews and their answers fit.
 _KERNEL_BUFFER: Final = 32 * 1024

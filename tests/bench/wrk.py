@@ -91,9 +91,7 @@ class Wrk:
         done = subprocess.run([self._program, "-v"], capture_output=True, text=True, check=False, timeout=10)
         return (done.stdout + done.stderr).splitlines()[0].split(" [")[0]
 
-    def run(
-        self, url: str, body: Path, *, connections: int, seconds: int, headers: Path | None = None
-    ) -> Run:
+    def run(self, url: str, body: Path, *, connections: int, seconds: int, headers: Path | None = None) -> Run:
         """Post variants of `body` to `url` over `connections` keep-alive connections for `seconds`.
 
         No connection sends the same head twice in a row. `headers` is a file of more headers.

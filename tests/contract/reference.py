@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from injector.cli.serve import metavar
-from injector.config import Group, Settings, default_text, flag, policy_schema, variable
+from injector.config.policy import policy_schema
+from injector.config.settings import Group, Settings, default_text, flag, variable
 from injector.telemetry import (
     BUCKETS,
     CA_BUNDLE_WRITES,

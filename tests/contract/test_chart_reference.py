@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 from ruamel.yaml import YAML
 
-from injector.config import PolicyFile
+from injector.config.policy import PolicyFile
 from injector.telemetry import RELOADS
 from tests.contract.chart_reference import CHART, PAGES, ValuesError, read
 

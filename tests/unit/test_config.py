@@ -4,20 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from injector.config import (
-    MAX_POLICY_BYTES,
-    Given,
-    LogFormat,
-    Settings,
-    TlsMode,
-    duration_text,
-    flag,
-    in_namespace,
-    load,
-    load_policy,
-    parse_policy,
-    variable,
-)
+from injector.config.policy import MAX_POLICY_BYTES, load_policy, parse_policy
+from injector.config.settings import Given, Settings, flag, in_namespace, load, variable
+from injector.config.shapes import LogFormat, TlsMode, duration_text
 from injector.core import names
 from injector.core.errors import ConfigError
 from injector.core.model import AppContainers, Conflict, Policy

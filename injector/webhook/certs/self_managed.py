@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
-    from injector.config import Settings
+    from injector.config.settings import Settings
     from injector.kube.watch import ObjectWatch
     from injector.telemetry import Metrics
     from injector.webhook.certs.authority import Anchor, Leaf

@@ -9,7 +9,7 @@ import pytest
 
 from injector.cli import ca
 from injector.cli.main import main
-from injector.config import KeyAlgorithm
+from injector.config.shapes import KeyAlgorithm
 from injector.core import names
 from injector.webhook.certs import keyring
 from injector.webhook.certs.authority import make_authority

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from injector.config import KeyAlgorithm
+from injector.config.shapes import KeyAlgorithm
 from injector.webhook.certs import rotation
 from injector.webhook.certs.authority import Authority, issue_leaf, make_authority
 from injector.webhook.certs.keyring import Keyring, Waits

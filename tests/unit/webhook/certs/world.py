@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
-from injector.config import Settings
+from injector.config.settings import Settings
 from injector.kube.errors import ConflictError, KubeError, NotFoundError, UnavailableError
 from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS, Resource
 from injector.telemetry import Metrics

@@ -1,4 +1,4 @@
-"""Settings of the shell and the cluster owner's Policy, each checked in whole before anything starts.
+"""Settings of the process: flags and environment, checked together.
 
 A flag wins over its environment variable, which wins over the default. Every bad key is collected and told at once,
 with where it came from and what is allowed: whoever mends a Deployment should need one round, not five.
@@ -9,84 +9,36 @@ with where it came from and what is allowed: whoever mends a Deployment should n
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import re
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from injector.config.problems import explained, quoted, sentence
+from injector.config.shapes import (
+    LABEL,
+    CertificateNames,
+    Duration,
+    KeyAlgorithm,
+    Label,
+    LogFormat,
+    LogLevel,
+    ObjectName,
+    TlsMode,
+    TlsVersion,
+    duration_text,
 )
-from pydantic.alias_generators import to_camel
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-from injector.core import names
-from injector.core.claims import BadClaimError, lifetime
 from injector.core.errors import ConfigError, ConfigProblem
-from injector.core.model import Conflict, Policy
-from injector.core.request import app_containers, is_allowed, is_secret_key, is_secret_name
 from injector.regular_files import read_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from pydantic_core import ErrorDetails
-    from ruamel.yaml.nodes import Node
+    from collections.abc import Mapping
 
 ENV_PREFIX: Final = "DAPR_TOKEN_INJECTOR_"
-
-
-class TlsMode(StrEnum):
-    """Where the serving certificate comes from."""
-
-    SELF = "self"
-    CERT_MANAGER = "cert-manager"
-    FILES = "files"
-
-
-class TlsVersion(StrEnum):
-    """Oldest TLS version that a caller may speak."""
-
-    V1_3 = "1.3"
-    V1_2 = "1.2"
-
-
-class KeyAlgorithm(StrEnum):
-    """Kind of the keys that `--tls-mode self` makes."""
-
-    ECDSA_P256 = "ecdsa-p256"
-    RSA_2048 = "rsa-2048"
-
-
-class LogFormat(StrEnum):
-    """Shape of a log line."""
-
-    AUTO = "auto"
-    JSON = "json"
-    TEXT = "text"
-
-
-class LogLevel(StrEnum):
-    """Least severe level that is logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 class Group(StrEnum):
@@ -104,76 +56,6 @@ class Group(StrEnum):
 
 def _flag(group: Group, default: object, help_: str, /, **bounds: Any) -> Any:  # noqa: ANN401 - pydantic's own typing
     return Field(default, description=help_, json_schema_extra={"group": group.value}, **bounds)
-
-
-# --- values with a shape of their own ---
-
-
-def duration(text: str) -> timedelta:
-    """A duration such as 90s, 10m, 24h or 365d.
-
-    Raises:
-        ValueError: No number, no unit, or out of bounds.
-    """
-    try:
-        return timedelta(seconds=lifetime(text, shortest=0))
-    except BadClaimError as error:
-        raise ValueError(str(error)) from None
-
-
-def _duration(value: object) -> object:
-    return duration(value) if isinstance(value, str) else value
-
-
-def duration_text(value: timedelta) -> str:
-    """A duration as a flag takes it, in the largest unit that makes it a whole number."""
-    seconds = int(value.total_seconds())
-    return next((f"{seconds // size}{unit}" for unit, size in _UNITS if seconds and not seconds % size), "0s")
-
-
-_UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-
-
-# RFC 1123, as Kubernetes asks of Namespaces, Services and objects:
-# https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
-_LABEL: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-_DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL.pattern}(?:\.{_LABEL.pattern})*")
-
-
-def _label(text: str) -> str:
-    if text and not _LABEL.fullmatch(text):
-        raise ValueError("lower-case letters, digits and '-', at most 63 characters")
-    return text
-
-
-def _object_name(text: str) -> str:
-    if not _DNS_NAME.fullmatch(text):
-        raise ValueError("lower-case letters, digits, '-' and '.', at most 253 characters")
-    return text
-
-
-def _certificate_names(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    found = tuple(name for part in value.split(",") if (name := part.strip()))
-    for name in found:
-        if not _DNS_NAME.fullmatch(name) and not _is_address(name):
-            raise ValueError("write DNS names and IP addresses, with commas between them")
-    return found
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Label = Annotated[str, AfterValidator(_label)]
-ObjectName = Annotated[str, AfterValidator(_object_name)]
-CertificateNames = Annotated[tuple[str, ...], BeforeValidator(_certificate_names)]
 
 
 class Settings(BaseModel):
@@ -450,8 +332,8 @@ def in_namespace(settings: Settings, given: Given, file: Path = _NAMESPACE_FILE)
                 )
             ]
         )
-    if not _LABEL.fullmatch(found):
-        raise ConfigError([ConfigProblem(where, f"{_quoted(found)} is not a namespace")])
+    if not LABEL.fullmatch(found):
+        raise ConfigError([ConfigProblem(where, f"{quoted(found)} is not a namespace")])
     return settings.model_copy(update={"namespace": found})
 
 
@@ -462,9 +344,9 @@ def _settings_problems(error: ValidationError, values: Mapping[str, str], given:
         if detail["loc"]:
             name = str(detail["loc"][0])
             bad.add(name)
-            found.append(ConfigProblem(given.where(name), f"{_quoted(values[name])} {_said(detail)}"))
+            found.append(ConfigProblem(given.where(name), f"{quoted(values[name])} {explained(detail)}"))
         else:
-            found.extend(ConfigProblem(*line.split(": ", 1)) for line in _sentence(detail).splitlines())
+            found.extend(ConfigProblem(*line.split(": ", 1)) for line in sentence(detail).splitlines())
     if bad:
         # pydantic judges the whole only when every part is good; so judge it once more with the good parts.
         try:
@@ -473,195 +355,3 @@ def _settings_problems(error: ValidationError, values: Mapping[str, str], given:
             defaulted = set(map(flag, bad))
             found.extend(problem for problem in _settings_problems(rest, {}, given) if problem.where not in defaulted)
     return found
-
-
-def _quoted(text: str) -> str:
-    clipped = text if len(text) <= names.MAX_SHOWN_VALUE else text[: names.MAX_SHOWN_VALUE - 3] + "..."
-    return "'" + "".join(c if " " <= c <= "~" else "?" for c in clipped) + "'"
-
-
-def _sentence(detail: ErrorDetails) -> str:
-    context = detail.get("ctx", {}).get("error")
-    return str(context) if context is not None else detail["msg"]
-
-
-def _said(detail: ErrorDetails) -> str:
-    """The words of pydantic as the second half of a sentence that began with the value."""
-    message = _sentence(detail)
-    message = message.removeprefix("Input should be ")
-    return f"is not allowed; write {message}" if message != _sentence(detail) else f"is not allowed; {message}"
-
-
-# --- the Policy ---
-
-
-def _secret_name(text: str) -> str:
-    if not is_secret_name(text):
-        raise ValueError("not a Secret name: lower-case letters, digits, '-' and '.', at most 253 characters")
-    return text
-
-
-def _secret_glob(text: str) -> str:
-    if not _GLOB.fullmatch(text):
-        raise ValueError("not a pattern of Secret names: lower-case letters, digits, '-', '.', '*', '?' and [sets]")
-    return text
-
-
-def _secret_key(text: str) -> str:
-    if not is_secret_key(text):
-        raise ValueError("not a key of a Secret: letters, digits, '-', '_' and '.', at most 253 characters")
-    return text
-
-
-def _container_name(text: str) -> str:
-    if not _CONTAINER.fullmatch(text):
-        raise ValueError("not a container name: lower-case letters, digits and '-', at most 63 characters")
-    return text
-
-
-def _container_choice(text: str) -> str:
-    return text if text == "*" else _container_name(text)
-
-
-_GLOB: Final = re.compile(r"[a-z0-9.*?\[\]!-]{1,253}")
-_CONTAINER: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-
-SecretName = Annotated[StrictStr, AfterValidator(_secret_name)]
-SecretGlob = Annotated[StrictStr, AfterValidator(_secret_glob)]
-SecretKey = Annotated[StrictStr, AfterValidator(_secret_key)]
-ContainerName = Annotated[StrictStr, AfterValidator(_container_name)]
-ContainerChoice = Annotated[StrictStr, AfterValidator(_container_choice)]
-
-
-class _PolicyModel(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False)
-
-
-class DefaultKeys(_PolicyModel):
-    """Keys inside the Secrets when a Pod names none."""
-
-    api: SecretKey = Field(names.DAPR_FIXED_KEY, description="Key of the API token.")
-    app: SecretKey = Field(names.DAPR_FIXED_KEY, description="Key of the app token.")
-
-
-class PolicyFile(_PolicyModel):
-    """What the cluster owner allows and defaults, as written in the Policy's YAML file. Every key may be left out."""
-
-    default_secret: SecretName | None = Field(
-        None, description="Secret of Pods in namespaces with inject-default that name none; /mutate/default needs it."
-    )
-    allowed_secrets: tuple[SecretGlob, ...] = Field(
-        (), description="Patterns of Secret names that Pods may use; an empty list allows every name."
-    )
-    default_keys: DefaultKeys = Field(DefaultKeys(), description="Keys inside the Secrets when a Pod names none.")
-    default_app_containers: tuple[ContainerChoice, ...] = Field(
-        (), description="App containers that get the tokens when a Pod says nothing: names, or '*' for all."
-    )
-    infrastructure_containers: tuple[ContainerName, ...] = Field(
-        names.INFRASTRUCTURE_CONTAINERS, description="Containers that '*' leaves out; replaces the built-in list."
-    )
-    conflict: Conflict = Field(Conflict.KEEP, description="What happens to a variable that a Pod already has.")
-    shadow: StrictBool = Field(False, description="Decide and report, but patch and deny nothing.")
-
-    @field_validator("allowed_secrets")
-    @classmethod
-    def _lets_the_default_pass(cls, patterns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        default = info.data.get("default_secret")
-        if default is not None and not is_allowed(default, patterns):
-            raise ValueError(f"leaves out defaultSecret '{default}'; add a pattern that fits it")
-        return patterns
-
-    def policy(self) -> Policy:
-        """The same for the core."""
-        return Policy(
-            default_secret=self.default_secret,
-            allowed_secrets=self.allowed_secrets,
-            default_api_key=self.default_keys.api,
-            default_app_key=self.default_keys.app,
-            default_app_containers=app_containers(self.default_app_containers, from_pod=False),
-            infrastructure_containers=frozenset(self.infrastructure_containers),
-            conflict=self.conflict,
-            shadow=self.shadow,
-        )
-
-
-# More than any list of names needs; keeps a wrong path (a disk image, a device) from filling memory.
-MAX_POLICY_BYTES: Final = 1024 * 1024
-
-
-def load_policy(path: Path) -> Policy:
-    """The Policy in a YAML file.
-
-    Raises:
-        ConfigError: The file cannot be read, is no YAML, or has bad keys: every one, with its line.
-    """
-    try:
-        content = read_regular(path, MAX_POLICY_BYTES + 1)
-        text = content.decode()
-    except OSError as error:
-        raise ConfigError([ConfigProblem(str(path), f"cannot be read: {error.strerror}")]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([ConfigProblem(str(path), "is not UTF-8 text")]) from None
-    if len(content) > MAX_POLICY_BYTES:
-        raise ConfigError([ConfigProblem(str(path), f"is larger than {MAX_POLICY_BYTES} bytes")])
-    return parse_policy(text, str(path))
-
-
-def parse_policy(text: str, source: str) -> Policy:
-    """The Policy in YAML text; `source` names it in problems.
-
-    Raises:
-        ConfigError: Not YAML, a duplicate key, or bad keys: every one, with its line.
-    """
-    try:
-        # Composed first: only the nodes know their lines.
-        root = YAML(typ="safe", pure=True).compose(text)
-        data = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError([ConfigProblem(f"{source}:{line}", f"not valid YAML: {error.problem}")]) from None
-    except (YAMLError, RecursionError, ValueError):
-        raise ConfigError([ConfigProblem(source, "not valid YAML")]) from None
-    try:
-        return PolicyFile.model_validate({} if data is None else data).policy()
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        raise ConfigError([_policy_problem(detail, root, source) for detail in details]) from None
-
-
-def _policy_problem(detail: ErrorDetails, root: Node | None, source: str) -> ConfigProblem:
-    if not detail["loc"]:
-        return ConfigProblem(f"{source}:1", "must be a mapping of keys to values")
-    line = _line(root, detail["loc"])
-    key = ".".join(map(str, detail["loc"]))
-    if detail["type"] == "extra_forbidden":
-        model = DefaultKeys if len(detail["loc"]) > 1 else PolicyFile
-        allowed = ", ".join(to_camel(name) for name in model.model_fields)
-        return ConfigProblem(f"{source}:{line}", f"{key}: no such key; there are: {allowed}")
-    value = detail["input"]
-    told = f"{_quoted(value)} " if isinstance(value, str) else ""
-    return ConfigProblem(f"{source}:{line}", f"{key}: {told}{_said(detail)}")
-
-
-def _line(root: Node | None, location: Sequence[int | str]) -> int:
-    """Line of the deepest node on the way to `location`, counted from 1."""
-    node, line = root, 1
-    for step in location:
-        line, node = next(((at, child) for key, at, child in _children(node) if key == step), (line, node))
-    return line
-
-
-def _children(node: Node | None) -> Iterator[tuple[int | str, int, Node]]:
-    """Key or index, line and node of everything right below a mapping or a list."""
-    for index, child in enumerate(getattr(node, "value", ())):
-        if isinstance(child, tuple):
-            key, value = child
-            yield key.value, key.start_mark.line + 1, value
-        else:
-            yield index, child.start_mark.line + 1, child
-
-
-def policy_schema() -> dict[str, Any]:
-    """The JSON schema of a Policy file."""
-    schema = PolicyFile.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
