@@ -16,7 +16,7 @@ def quoted(text: str) -> str:
     return "'" + "".join(c if " " <= c <= "~" else "?" for c in clipped) + "'"
 
 
-def sentence(detail: ErrorDetails) -> str:
+def _sentence(detail: ErrorDetails) -> str:
     """Return what a validator of ours raised, or else what pydantic says."""
     context = detail.get("ctx", {}).get("error")
     return str(context) if context is not None else detail["msg"]
@@ -24,6 +24,6 @@ def sentence(detail: ErrorDetails) -> str:
 
 def explained(detail: ErrorDetails) -> str:
     """The words of pydantic as the second half of a sentence that began with the value."""
-    message = sentence(detail)
-    message = message.removeprefix("Input should be ")
-    return f"is not allowed; write {message}" if message != sentence(detail) else f"is not allowed; {message}"
+    message = _sentence(detail)
+    wanted = message.removeprefix("Input should be ")
+    return f"is not allowed; {message}" if wanted == message else f"is not allowed; write {wanted}"

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from injector.config.problems import explained, quoted, sentence
+from injector.config.problems import explained, quoted
 from injector.config.shapes import (
     LABEL,
     CertificateNames,
@@ -219,31 +219,32 @@ class Settings(BaseModel):
         le=3600,
     )
 
-    @model_validator(mode="after")
-    def _holds_together(self) -> Self:
-        """Checks over several flags; one sentence per problem, parted by newlines."""
-        problems: list[str] = []
-        if self.drain_max_seconds < self.drain_min_seconds:
-            problems.append(f"{flag('drain_max_seconds')}: must not be below {flag('drain_min_seconds')}")
-        files = {name: getattr(self, name) is not None for name in ("tls_cert_file", "tls_private_key_file")}
-        if self.tls_mode is TlsMode.SELF:
-            problems.extend(
-                f"{flag('tls_mode')}: self makes a certificate of its own; leave {flag(name)} out, or write files"
-                for name, given in files.items()
-                if given
-            )
-        else:
-            problems.extend(
-                f"{flag(name)}: is needed with --tls-mode {self.tls_mode}" for name, given in files.items() if not given
-            )
-        if self.tls_mode is TlsMode.SELF and self.ca_lifetime < 6 * (self.leaf_lifetime + self.ca_settle_time):
+
+def _contradictions(settings: Settings) -> list[ConfigProblem]:
+    """Return what is wrong with settings that are good one by one; each problem names the flag to change."""
+    problems: list[ConfigProblem] = []
+    if settings.drain_max_seconds < settings.drain_min_seconds:
+        problems.append(ConfigProblem(flag("drain_max_seconds"), f"must not be below {flag('drain_min_seconds')}"))
+    is_self = settings.tls_mode is TlsMode.SELF
+    for name in ("tls_cert_file", "tls_private_key_file"):
+        is_given = getattr(settings, name) is not None
+        if is_self and is_given:
             problems.append(
-                f"{flag('ca_lifetime')}: must be at least six times {flag('leaf_lifetime')} and "
-                f"{flag('ca_settle_time')} together, so that the last third of it has room for both"
+                ConfigProblem(
+                    flag("tls_mode"), f"self makes a certificate of its own; leave {flag(name)} out, or write files"
+                )
             )
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+        elif not is_self and not is_given:
+            problems.append(ConfigProblem(flag(name), f"is needed with --tls-mode {settings.tls_mode}"))
+    if is_self and settings.ca_lifetime < 6 * (settings.leaf_lifetime + settings.ca_settle_time):
+        problems.append(
+            ConfigProblem(
+                flag("ca_lifetime"),
+                f"must be at least six times {flag('leaf_lifetime')} and {flag('ca_settle_time')} together, so that "
+                "the last third of it has room for both",
+            )
+        )
+    return problems
 
 
 def default_text(value: object) -> str:
@@ -295,13 +296,21 @@ def load(given: Given) -> Settings:
         ConfigError: With every bad key.
     """
     values = {name: text for name in Settings.model_fields if (text := given.raw(name)) is not None}
-    unknown = [ConfigProblem(flag(name), "no such flag") for name in given.flags if name not in Settings.model_fields]
+    problems = [ConfigProblem(flag(name), "no such flag") for name in given.flags if name not in Settings.model_fields]
+    bad: set[str] = set()
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigError([*unknown, *_settings_problems(error, values, given)]) from None
-    if unknown:
-        raise ConfigError(unknown)
+        for detail in error.errors(include_url=False):
+            name = str(detail["loc"][0])
+            bad.add(name)
+            problems.append(ConfigProblem(given.where(name), f"{quoted(values[name])} {explained(detail)}"))
+        # With defaults in place of bad values. What is then wrong with one of those is not what the user wrote.
+        settings = Settings.model_validate({name: text for name, text in values.items() if name not in bad})
+    defaulted = set(map(flag, bad))
+    problems.extend(problem for problem in _contradictions(settings) if problem.where not in defaulted)
+    if problems:
+        raise ConfigError(problems)
     return settings
 
 
@@ -335,23 +344,3 @@ def in_namespace(settings: Settings, given: Given, file: Path = _NAMESPACE_FILE)
     if not LABEL.fullmatch(found):
         raise ConfigError([ConfigProblem(where, f"{quoted(found)} is not a namespace")])
     return settings.model_copy(update={"namespace": found})
-
-
-def _settings_problems(error: ValidationError, values: Mapping[str, str], given: Given) -> list[ConfigProblem]:
-    found: list[ConfigProblem] = []
-    bad: set[str] = set()
-    for detail in error.errors(include_url=False):
-        if detail["loc"]:
-            name = str(detail["loc"][0])
-            bad.add(name)
-            found.append(ConfigProblem(given.where(name), f"{quoted(values[name])} {explained(detail)}"))
-        else:
-            found.extend(ConfigProblem(*line.split(": ", 1)) for line in sentence(detail).splitlines())
-    if bad:
-        # pydantic judges the whole only when every part is good; so judge it once more with the good parts.
-        try:
-            Settings.model_validate({name: text for name, text in values.items() if name not in bad})
-        except ValidationError as rest:
-            defaulted = set(map(flag, bad))
-            found.extend(problem for problem in _settings_problems(rest, {}, given) if problem.where not in defaulted)
-    return found
