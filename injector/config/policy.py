@@ -17,22 +17,22 @@ from pydantic import (
     field_validator,
 )
 from pydantic.alias_generators import to_camel
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from injector.config.problems import explained, quoted
 from injector.core import names
 from injector.core.errors import ConfigError, ConfigProblem
 from injector.core.model import Conflict, Policy
 from injector.core.request import app_containers, is_allowed, is_secret_key, is_secret_name
+from injector.manifests import documents
+from injector.manifests.errors import ManifestError
 from injector.regular_files import read_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
-    from ruamel.yaml.nodes import Node
+
+    from injector.manifests.documents import Document
 
 
 def _secret_name(text: str) -> str:
@@ -154,25 +154,26 @@ def parse_policy(text: str, source: str) -> Policy:
         ConfigError: Not YAML, a duplicate key, or bad keys: every one, with its line.
     """
     try:
-        # Composed first: only the nodes know their lines.
-        root = YAML(typ="safe", pure=True).compose(text)
-        data = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError([ConfigProblem(f"{source}:{line}", f"not valid YAML: {error.problem}")]) from None
-    except (YAMLError, RecursionError, ValueError):
-        raise ConfigError([ConfigProblem(source, "not valid YAML")]) from None
+        found = list(documents.read(text, source))
+    except ManifestError as error:
+        problem = f"not valid YAML: {error.message.removeprefix('not YAML: ')}"
+        raise ConfigError([ConfigProblem(f"{source}:{error.line}", problem)]) from None
+    if len(found) > 1:
+        raise ConfigError([ConfigProblem(f"{source}:{found[1].line}", "a second document; a Policy is one")])
+    if not found or found[0].value is None:
+        return PolicyFile().policy()
+    document = found[0]
     try:
-        return PolicyFile.model_validate({} if data is None else data).policy()
+        return PolicyFile.model_validate(document.value).policy()
     except ValidationError as error:
         details = error.errors(include_url=False)
-        raise ConfigError([_policy_problem(detail, root, source) for detail in details]) from None
+        raise ConfigError([_policy_problem(detail, document, source) for detail in details]) from None
 
 
-def _policy_problem(detail: ErrorDetails, root: Node | None, source: str) -> ConfigProblem:
+def _policy_problem(detail: ErrorDetails, document: Document, source: str) -> ConfigProblem:
     if not detail["loc"]:
         return ConfigProblem(f"{source}:1", "must be a mapping of keys to values")
-    line = _line(root, detail["loc"])
+    line = document.position(detail["loc"]).line
     key = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
         model = DefaultKeys if len(detail["loc"]) > 1 else PolicyFile
@@ -181,24 +182,6 @@ def _policy_problem(detail: ErrorDetails, root: Node | None, source: str) -> Con
     value = detail["input"]
     told = f"{quoted(value)} " if isinstance(value, str) else ""
     return ConfigProblem(f"{source}:{line}", f"{key}: {told}{explained(detail)}")
-
-
-def _line(root: Node | None, location: Sequence[int | str]) -> int:
-    """Line of the deepest node on the way to `location`, counted from 1."""
-    node, line = root, 1
-    for step in location:
-        line, node = next(((at, child) for key, at, child in _children(node) if key == step), (line, node))
-    return line
-
-
-def _children(node: Node | None) -> Iterator[tuple[int | str, int, Node]]:
-    """Key or index, line and node of everything right below a mapping or a list."""
-    for index, child in enumerate(getattr(node, "value", ())):
-        if isinstance(child, tuple):
-            key, value = child
-            yield key.value, key.start_mark.line + 1, value
-        else:
-            yield index, child.start_mark.line + 1, child
 
 
 def policy_schema() -> dict[str, Any]:
