@@ -63,6 +63,9 @@ _ANSWER_PIECE: Final = 16 * 1024
 # Bytes that a client costs besides which does not read: what the transport has taken of its answers (up to 64 KiB and
 # this piece) and of requests that it sent in the meantime.
 _IN_TRANSPORT: Final = 128 * 1024
+# Bytes that the transport keeps before it calls `pause_writing`. More than TLS sends by itself after a handshake: if it
+# were paused by that, it would never send it.
+_WRITE_AHEAD: Final = 4 * 1024
 # Bytes that TLS reads from a client which does not read its answer.
 _READ_AHEAD: Final = 16 * 1024
 # Seconds that a connection may take to be closed: to send what is written, and to hear that the peer closes, too.
@@ -171,8 +174,7 @@ class Connection(HttpToolsProtocol):
         """
         super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows it, too
         self.opened = True
-        # `pause_writing` comes as soon as the kernel does not take what is written. To uvloop's TLS, 0 means "always".
-        self.transport.set_write_buffer_limits(high=1)
+        self.transport.set_write_buffer_limits(high=_WRITE_AHEAD)
         if self._is_tls:
             # While reading is paused, TLS takes no more than this from the socket.
             self.transport.set_read_buffer_limits(high=_READ_AHEAD)  # type: ignore[attr-defined] # a method of TLS only

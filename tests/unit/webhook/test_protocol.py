@@ -51,7 +51,9 @@ class Wire(asyncio.Transport):
         self.written += bytes(data)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        assert (high, low) == (1, None)
+        assert high is not None
+        assert 0 < high < LARGE_BODY
+        assert low is None
 
     def set_read_buffer_limits(self, high: int) -> None:
         assert 0 < high < LARGE_BODY
