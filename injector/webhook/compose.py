@@ -16,13 +16,17 @@ from injector.config.settings import Settings, flag
 from injector.config.shapes import LogFormat, LogLevel, TlsVersion
 from injector.core.admit import admit
 from injector.core.errors import ConfigError, ConfigProblem
-from injector.telemetry import AdmissionLog, LogSink, Metrics, set_up_logging
+from injector.kube.metrics import KubeMetrics
+from injector.telemetry.logs import AdmissionLog, LogSink, set_up_logging
+from injector.telemetry.metrics import ProcessMetrics, new_registry
 from injector.webhook.app import PUBLIC_PATHS, create_app, instant_probes
 from injector.webhook.certs.files import CertificateWatcher
+from injector.webhook.certs.metrics import CertificateMetrics
 from injector.webhook.certs.pair import CertificateError, ServingPair, server_context
 from injector.webhook.certs.self_managed import SelfManaged
 from injector.webhook.endpoint import ENDPOINTS, AdmissionEndpoint, AdmissionFront
 from injector.webhook.health import Health, certificate_check
+from injector.webhook.metrics import RequestMetrics, ServerMetrics
 from injector.webhook.overload import Pulse, Shedder
 from injector.webhook.protocol import Limits, Port
 from injector.webhook.server import MAX_OPS_CONNECTIONS, OPS_KEEP_ALIVE, Drain, Listener, Server, bind
@@ -81,12 +85,11 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
 ) -> Server:
     """The server with everything in it, ready to run in an event loop of its caller's."""
     set_up_logging(sink, settings.log_level, as_json=as_json)
-    metrics, pulse = Metrics(), Pulse()
-    metrics.logs_dropped = lambda: sink.dropped
-    metrics.loop_lag = lambda: pulse.lag
-    keeper, look, keep = _keeper(settings, certificates, context, metrics)
+    metrics, certificate_metrics, kube_metrics, pulse = RequestMetrics(), CertificateMetrics(), KubeMetrics(), Pulse()
+    registry = new_registry(metrics, certificate_metrics, kube_metrics, ProcessMetrics(sink))
+    keeper, look, keep = _keeper(settings, certificates, context, metrics, certificate_metrics, kube_metrics)
     health = Health({"certificate": certificate_check(keeper)})
-    app = create_app(health, metrics, docs=settings.docs)
+    app = create_app(health, registry, docs=settings.docs)
     debug = settings.log_level is LogLevel.DEBUG
     endpoint = AdmissionEndpoint(
         admit,
@@ -118,18 +121,23 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
         Port(instant_probes(health), ops_limits, pulse, metrics, _uvicorn(app), unread=unread),
         max_connections=MAX_OPS_CONNECTIONS,
     )
-    metrics.connections = lambda: admission.open
+    registry.register(ServerMetrics(lambda: admission.open, lambda: pulse.lag))
     pulse.every(settings.tls_reload_interval, look)
     drain = Drain(settings.drain_min_seconds, settings.drain_max_seconds)
     return Server(admission, ops, pulse=pulse, health=health, drain=drain, sink=sink, reload=look, background=keep)
 
 
 def _keeper(
-    settings: Settings, certificates: Certificates, context: ssl.SSLContext, metrics: Metrics
+    settings: Settings,
+    certificates: Certificates,
+    context: ssl.SSLContext,
+    requests: RequestMetrics,
+    metrics: CertificateMetrics,
+    kube: KubeMetrics,
 ) -> tuple[Keeper, Callable[[], None], Callable[[], Awaitable[None]] | None]:
     """Who keeps the pair, how to have it looked at now, and what has to run for it beside the server."""
     if not isinstance(certificates, ServingPair):
-        managed = SelfManaged(settings, certificates, context=context, metrics=metrics)
+        managed = SelfManaged(settings, certificates, context=context, metrics=metrics, kube=kube, requests=requests)
         return managed, managed.look, managed.run
     files = (_needed(settings.tls_cert_file), _needed(settings.tls_private_key_file))
     watcher = CertificateWatcher(files, certificates, context, metrics)

@@ -24,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from injector.frames import frames
-from injector.telemetry import LOGGER, RateLimitedLog
+from injector.telemetry.logs import LOGGER, RateLimitedLog
 from injector.webhook.endpoint import BODY_TOO_LARGE, OVERLOADED, Posted, Refusal
 from injector.webhook.slots import Slots
 from injector.webhook.unread import UnreadAnswers
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from uvicorn._types import HTTPScope
     from uvicorn.config import Config
 
-    from injector.telemetry import Metrics
     from injector.webhook.endpoint import Reply
+    from injector.webhook.metrics import RequestMetrics
     from injector.webhook.overload import Pulse
     from injector.webhook.slots import Queue
 
@@ -96,7 +96,7 @@ class Port:
     instant: Mapping[str, Callable[[Posted], Reply]]  # paths that are answered at once; all others go to the app
     limits: Limits
     pulse: Pulse
-    metrics: Metrics
+    metrics: RequestMetrics
     config: Config
     state: ServerState = field(default_factory=ServerState)
     slots: Slots = field(default_factory=lambda: Slots(by_history=False))

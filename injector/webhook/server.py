@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.frames import frames
-from injector.telemetry import LOGGER
+from injector.telemetry.logs import LOGGER
 from injector.webhook.protocol import GOODBYE, Connection, Port
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Sequence
 
-    from injector.telemetry import LogSink
+    from injector.telemetry.logs import LogSink
     from injector.webhook.health import Health
     from injector.webhook.overload import Pulse
     from injector.webhook.slots import Victim

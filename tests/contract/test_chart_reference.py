@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from injector.config.policy import PolicyFile
-from injector.telemetry import RELOADS
+from injector.webhook.certs.metrics import RELOADS
 from tests.contract.chart_reference import CHART, PAGES, ValuesError, read
 
 VALUES: Final = (CHART / "values.yaml").read_text()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from injector.telemetry import LOGGER
+from injector.telemetry.logs import LOGGER
 from injector.webhook.certs.pair import CertificateError, load, read_pair, utc_now
 
 if TYPE_CHECKING:
     import ssl
     from pathlib import Path
 
-    from injector.telemetry import Metrics
+    from injector.webhook.certs.metrics import CertificateMetrics
     from injector.webhook.certs.pair import Now, ServingPair
 
 logger = logging.getLogger(f"{LOGGER}.certs")
@@ -26,7 +26,12 @@ class CertificateWatcher:
     """
 
     def __init__(
-        self, files: tuple[Path, Path], pair: ServingPair, context: ssl.SSLContext, metrics: Metrics, now: Now = utc_now
+        self,
+        files: tuple[Path, Path],
+        pair: ServingPair,
+        context: ssl.SSLContext,
+        metrics: CertificateMetrics,
+        now: Now = utc_now,
     ) -> None:
         self.pair = pair
         self.problem = ""

@@ -30,13 +30,14 @@ from injector.frames import frames
 from injector.kube.backoff import Backoff
 from injector.kube.errors import ConflictError, KubeError
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS
-from injector.telemetry import LOGGER
+from injector.telemetry.logs import LOGGER
 from injector.webhook.certs import keyring, registration, rotation
 from injector.webhook.certs.authority import issue_leaf, make_authority
 from injector.webhook.certs.independent import Independent
 from injector.webhook.certs.keyring import ForeignSecretError, Keyring, Waits
 from injector.webhook.certs.pair import load, utc_now
 from injector.webhook.certs.rotation import Phase, Step
+from injector.webhook.metrics import INTERNAL_ERROR
 
 if TYPE_CHECKING:
     import ssl
@@ -45,12 +46,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from injector.config.settings import Settings
+    from injector.kube.metrics import KubeMetrics
     from injector.kube.watch import ObjectWatch
-    from injector.telemetry import Metrics
     from injector.webhook.certs.authority import Anchor, Leaf
+    from injector.webhook.certs.metrics import CertificateMetrics
     from injector.webhook.certs.objects import OwnObjects
     from injector.webhook.certs.pair import Now, ServingPair
     from injector.webhook.certs.registration import Registration
+    from injector.webhook.metrics import RequestMetrics
 
     Connect: TypeAlias = Callable[
         [Callable[[], None], Callable[[KubeError], None]], AbstractAsyncContextManager[OwnObjects]
@@ -83,7 +86,9 @@ class SelfManaged:
         connect: Connect,
         *,
         context: ssl.SSLContext,
-        metrics: Metrics,
+        metrics: CertificateMetrics,
+        kube: KubeMetrics,
+        requests: RequestMetrics,
         now: Now = utc_now,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -95,6 +100,8 @@ class SelfManaged:
         self._connect = connect
         self._context = context
         self._metrics = metrics
+        self._kube = kube
+        self._requests = requests
         self._local_now = now
         self._skew = timedelta(0)
         self._clock = clock
@@ -150,12 +157,11 @@ class SelfManaged:
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end what serves; told without values
                 fields = {"exception": type(error).__qualname__, "frames": frames(error.__traceback__)}
                 logger.error("fault in keeping certificates", extra={"fields": fields})  # noqa: TRY400 - words may quote
-                self._metrics.failed("internal")
+                self._requests.failed(INTERNAL_ERROR)
                 await asyncio.sleep(backoff.delay_seconds())
 
     async def _keep(self, objects: OwnObjects) -> None:
-        copies = (objects.secret, *objects.configurations)
-        self._metrics.kube_silence = lambda: max(self._clock() - copy.heard for copy in copies)
+        self._kube.watch((objects.secret, *objects.configurations))
         watching = asyncio.create_task(objects.run())
         try:
             async with Independent(_LOOK) as together:
@@ -174,7 +180,7 @@ class SelfManaged:
 
     def _set_clock(self, objects: OwnObjects) -> None:
         self._skew = timedelta(seconds=objects.skew_seconds)
-        self._metrics.kube_clock_skew = objects.skew_seconds
+        self._kube.clock_skew = objects.skew_seconds
 
     def _pause(self) -> float:
         """Seconds until something may be due that no change of a copy tells of."""
@@ -461,7 +467,7 @@ class SelfManaged:
             logger.info("certificates are fine again", extra={"fields": {"was": before}})
 
     def _failed(self, error: KubeError) -> None:
-        self._metrics.kube_failed(error.reason)
+        self._kube.failed(error.reason)
 
     async def _attempt(self, part: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do one part of a turn; what fails waits longer each time and holds nothing else up."""

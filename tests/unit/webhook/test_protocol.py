@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from uvicorn.config import Config
 
-from injector.telemetry import Metrics
+from injector.webhook.metrics import RequestMetrics
 from injector.webhook.overload import Pulse
 from injector.webhook.protocol import (
     GOODBYE,
@@ -104,7 +104,7 @@ class Line:
         self.loop = loop
         config = Config(app, http="httptools", ws="none", lifespan="off", log_config=None, proxy_headers=False)
         config.load()
-        self.metrics = Metrics()
+        self.metrics = RequestMetrics()
         self.port = Port({"/mutate": instant}, LIMITS, Pulse(), self.metrics, config)
         self.wire = Wire(tls=tls)
         self.connection = Connection(self.port, loop)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
-from injector.telemetry import Metrics
 from injector.webhook.certs.files import CertificateWatcher
+from injector.webhook.certs.metrics import CertificateMetrics
 from injector.webhook.certs.pair import parse_pair, server_context
 from injector.webhook.health import Health, certificate_check
 from tests.http.certificates import DAY, NOW, Files, key_pem, new_key
@@ -19,7 +19,7 @@ class Watched:
 
     def __init__(self, folder: Path) -> None:
         self.files = Files.write(folder, CHAIN, key_pem(KEY))
-        self.metrics = Metrics()
+        self.metrics = CertificateMetrics()
         pair = parse_pair(CHAIN, key_pem(KEY), NOW)
         self.context = server_context(ssl.TLSVersion.TLSv1_3, pair)
         self.at = NOW

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.config.settings import Settings
 from injector.kube.errors import ConflictError, KubeError, NotFoundError, UnavailableError
+from injector.kube.metrics import KubeMetrics
 from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS, Resource
-from injector.telemetry import Metrics
 from injector.webhook.certs import keyring, registration
+from injector.webhook.certs.metrics import CertificateMetrics
 from injector.webhook.certs.objects import OwnObjects
 from injector.webhook.certs.pair import server_context
 from injector.webhook.certs.self_managed import SelfManaged
+from injector.webhook.metrics import RequestMetrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
@@ -261,13 +263,16 @@ class Replica:
             changed=lambda: None,
             failed=lambda _: None,
         )
-        self.metrics = Metrics()
+        self.metrics = CertificateMetrics()
+        self.kube = KubeMetrics()
         self.context: ssl.SSLContext = server_context(ssl.TLSVersion.TLSv1_3)
         self.managed = SelfManaged(
             SETTINGS,
             lambda *_: None,  # type: ignore[arg-type] # turns are taken one by one here, never by `run`
             context=self.context,
             metrics=self.metrics,
+            kube=self.kube,
+            requests=RequestMetrics(),
             now=lambda: self.world.now,
             clock=lambda: self.world.seconds,
             rng=random.Random(self.number),  # noqa: S311 - the same again and again
