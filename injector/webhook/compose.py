@@ -35,13 +35,12 @@ from injector.webhook.unread import UnreadAnswers
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from injector.core.model import Policy
     from injector.webhook.certs.self_managed import Connect
+    from injector.webhook.certs.source import CertificateSource
     from injector.webhook.endpoint import ASGIApp
-    from injector.webhook.health import Keeper
 
 _VERSIONS: Final = {TlsVersion.V1_2: ssl.TLSVersion.TLSv1_2, TlsVersion.V1_3: ssl.TLSVersion.TLSv1_3}
 _STDERR: Final = 2
@@ -87,8 +86,8 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     set_up_logging(sink, settings.log_level, as_json=as_json)
     metrics, certificate_metrics, kube_metrics, pulse = RequestMetrics(), CertificateMetrics(), KubeMetrics(), Pulse()
     registry = new_registry(metrics, certificate_metrics, kube_metrics, ProcessMetrics(sink))
-    keeper, look, keep = _keeper(settings, certificates, context, metrics, certificate_metrics, kube_metrics)
-    health = Health({"certificate": certificate_check(keeper)})
+    source = _certificate_source(settings, certificates, context, metrics, certificate_metrics, kube_metrics)
+    health = Health({"certificate": certificate_check(source)})
     app = create_app(health, registry, docs=settings.docs)
     debug = settings.log_level is LogLevel.DEBUG
     endpoint = AdmissionEndpoint(
@@ -122,26 +121,23 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
         max_connections=MAX_OPS_CONNECTIONS,
     )
     registry.register(ServerMetrics(lambda: admission.open, lambda: pulse.lag))
-    pulse.every(settings.tls_reload_interval, look)
     drain = Drain(settings.drain_min_seconds, settings.drain_max_seconds)
-    return Server(admission, ops, pulse=pulse, health=health, drain=drain, sink=sink, reload=look, background=keep)
+    return Server(admission, ops, pulse=pulse, health=health, drain=drain, sink=sink, certificates=source)
 
 
-def _keeper(
+def _certificate_source(
     settings: Settings,
     certificates: Certificates,
     context: ssl.SSLContext,
     requests: RequestMetrics,
     metrics: CertificateMetrics,
     kube: KubeMetrics,
-) -> tuple[Keeper, Callable[[], None], Callable[[], Awaitable[None]] | None]:
-    """Who keeps the pair, how to have it looked at now, and what has to run for it beside the server."""
+) -> CertificateSource:
     if not isinstance(certificates, ServingPair):
-        managed = SelfManaged(settings, certificates, context=context, metrics=metrics, kube=kube, requests=requests)
-        return managed, managed.look, managed.run
+        return SelfManaged(settings, certificates, context=context, metrics=metrics, kube=kube, requests=requests)
     files = (_needed(settings.tls_cert_file), _needed(settings.tls_private_key_file))
-    watcher = CertificateWatcher(files, certificates, context, metrics)
-    return watcher, watcher.poll, None
+    interval = settings.tls_reload_interval
+    return CertificateWatcher(files, certificates, context, metrics, interval_seconds=interval)
 
 
 def _context(certificates: Certificates, settings: Settings) -> ssl.SSLContext:

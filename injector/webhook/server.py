@@ -26,9 +26,10 @@ from injector.webhook.protocol import GOODBYE, Connection, Port
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from injector.telemetry.logs import LogSink
+    from injector.webhook.certs.source import CertificateSource
     from injector.webhook.health import Health
     from injector.webhook.overload import Pulse
     from injector.webhook.slots import Victim
@@ -282,8 +283,7 @@ class Server:
         health: Health,
         drain: Drain,
         sink: LogSink,
-        reload: Callable[[], None],
-        background: Callable[[], Awaitable[None]] | None = None,
+        certificates: CertificateSource,
     ) -> None:
         self._admission = admission
         self._ops = ops
@@ -291,8 +291,7 @@ class Server:
         self._health = health
         self._drain = drain
         self._sink = sink
-        self._reload = reload
-        self._background = background
+        self._certificates = certificates
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -302,23 +301,22 @@ class Server:
         loop.set_exception_handler(_tell_exception)
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop_now)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._certificates.wake)
         self._pulse.every(0, self._sink.flush)
         for listener in self._listeners:
             listener.start(loop)
         self._pulse.start(loop)
         fields = {"port": self._admission.number, "ops_port": self._ops.number}
         logger.info("listening", extra={"fields": fields})
-        background = None if self._background is None else asyncio.ensure_future(self._background())
+        certificates = asyncio.ensure_future(self._certificates.run())
         try:
             await self._stopping.wait()
             await self._serve_on(loop)
             await self._close(loop)
         finally:
             self._pulse.stop()
-            if background is not None:
-                background.cancel()
-                await asyncio.gather(background, return_exceptions=True)
+            certificates.cancel()
+            await asyncio.gather(certificates, return_exceptions=True)
 
     def stop(self) -> None:
         """Drain and end; asked a second time, end at once."""

@@ -138,7 +138,7 @@ class SelfManaged:
         facts: dict[str, object] = {"phase": rotation.phase(self._remembered).value, "trusted": self.trusted}
         return facts | ({"problems": list(self.problems.values())} if self.problems else {})
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """Have a turn soon."""
         self._wake.set()
 

@@ -409,7 +409,7 @@ def run_for(
         await asyncio.sleep(seconds)
         if story is not None:
             await story(opened[-1])
-        managed.look()
+        managed.wake()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return managed
