@@ -27,7 +27,7 @@ from injector.webhook.certs.self_managed import SelfManaged
 from injector.webhook.endpoint import ENDPOINTS, AdmissionEndpoint, AdmissionFront
 from injector.webhook.health import Health, certificate_check
 from injector.webhook.metrics import RequestMetrics, ServerMetrics
-from injector.webhook.overload import Pulse, Shedder
+from injector.webhook.overload import LoopMonitor, Shedder
 from injector.webhook.protocol import Limits, Port
 from injector.webhook.server import MAX_OPS_CONNECTIONS, OPS_KEEP_ALIVE, Drain, Listener, Server, bind
 from injector.webhook.slots import Slots
@@ -84,7 +84,12 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
 ) -> Server:
     """The server with everything in it, ready to run in an event loop of its caller's."""
     set_up_logging(sink, settings.log_level, as_json=as_json)
-    metrics, certificate_metrics, kube_metrics, pulse = RequestMetrics(), CertificateMetrics(), KubeMetrics(), Pulse()
+    metrics, certificate_metrics, kube_metrics, monitor = (
+        RequestMetrics(),
+        CertificateMetrics(),
+        KubeMetrics(),
+        LoopMonitor(),
+    )
     registry = new_registry(metrics, certificate_metrics, kube_metrics, ProcessMetrics(sink))
     source = _certificate_source(settings, certificates, context, metrics, certificate_metrics, kube_metrics)
     health = Health({"certificate": certificate_check(source)})
@@ -109,7 +114,7 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     unread = UnreadAnswers()
     admission = Listener(
         sockets[0],
-        Port(instant, limits, pulse, metrics, _uvicorn(front), slots=Slots(by_history=True), unread=unread),
+        Port(instant, limits, monitor, metrics, _uvicorn(front), slots=Slots(by_history=True), unread=unread),
         max_connections=settings.max_connections,
         context=context,
         handshake_timeout=settings.handshake_timeout,
@@ -117,12 +122,12 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     ops_limits = replace(limits, keep_alive_timeout=min(limits.keep_alive_timeout, OPS_KEEP_ALIVE))
     ops = Listener(
         sockets[1],
-        Port(instant_probes(health), ops_limits, pulse, metrics, _uvicorn(app), unread=unread),
+        Port(instant_probes(health), ops_limits, monitor, metrics, _uvicorn(app), unread=unread),
         max_connections=MAX_OPS_CONNECTIONS,
     )
-    registry.register(ServerMetrics(lambda: admission.open, lambda: pulse.lag))
+    registry.register(ServerMetrics(lambda: admission.open, lambda: monitor.lag))
     drain = Drain(settings.drain_min_seconds, settings.drain_max_seconds)
-    return Server(admission, ops, pulse=pulse, health=health, drain=drain, sink=sink, certificates=source)
+    return Server(admission, ops, monitor=monitor, health=health, drain=drain, sink=sink, certificates=source)
 
 
 def _certificate_source(

@@ -27,7 +27,7 @@ Clock = Callable[[], float]
 INTERVAL: Final = 0.01
 
 
-class Pulse:
+class LoopMonitor:
     """Marks turns of the event loop and does small chores between requests.
 
     `now` and `before` are the last mark and the one before it, in the seconds of `clock`. Reading them costs nothing,

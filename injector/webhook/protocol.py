@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from injector.webhook.endpoint import Reply
     from injector.webhook.metrics import RequestMetrics
-    from injector.webhook.overload import Pulse
+    from injector.webhook.overload import LoopMonitor
     from injector.webhook.slots import Queue
 
 logger = logging.getLogger(f"{LOGGER}.http")
@@ -95,7 +95,7 @@ class Port:
 
     instant: Mapping[str, Callable[[Posted], Reply]]  # paths that are answered at once; all others go to the app
     limits: Limits
-    pulse: Pulse
+    monitor: LoopMonitor
     metrics: RequestMetrics
     config: Config
     state: ServerState = field(default_factory=ServerState)
@@ -141,7 +141,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(port.config, port.state, {}, loop)
         self.port = port
         self.stage = _FRESH
-        self.deadline = _NEVER  # in the pulse's time
+        self.deadline = _NEVER  # in the monitor's time
         self.opened = False  # from then on `connection_lost` is certain to be called
         self.handshake: asyncio.Task[None] | None = None  # what opens it
         self.queue: Queue | None = None  # see `slots`
@@ -179,7 +179,7 @@ class Connection(HttpToolsProtocol):
             # While reading is paused, TLS takes no more than this from the socket.
             self.transport.set_read_buffer_limits(high=_READ_AHEAD)  # type: ignore[attr-defined] # a method of TLS only
         limits = self.port.limits
-        self.deadline = self.port.pulse.now + (limits.keep_alive_timeout if self._is_tls else limits.headers_timeout)
+        self.deadline = self.port.monitor.now + (limits.keep_alive_timeout if self._is_tls else limits.headers_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer or we have ended it."""
@@ -250,9 +250,9 @@ class Connection(HttpToolsProtocol):
             self._keep_alive = False
         elif self.stage is _IDLE or self.stage is _FRESH:
             self.stage = _HEAD
-            self.deadline = self.port.pulse.now + self.port.limits.headers_timeout
+            self.deadline = self.port.monitor.now + self.port.limits.headers_timeout
             self._began = time.monotonic()
-            self._arrived = self.port.pulse.before
+            self._arrived = self.port.monitor.before
             self.url = b""
             self.headers = []
 
@@ -288,7 +288,7 @@ class Connection(HttpToolsProtocol):
             self._in_request = True
             port.metrics.in_flight += 1
         self.stage = _BODY
-        self.deadline = port.pulse.now + port.limits.body_timeout
+        self.deadline = port.monitor.now + port.limits.body_timeout
         self._parts, self._length, self._size, self._progress = [], 0, 0, 0
         self._content_type = None
         for name, value in self.headers:
@@ -466,7 +466,7 @@ class Connection(HttpToolsProtocol):
             self._take_body(),
             self._began,
             self._arrived,
-            self.port.pulse.now,
+            self.port.monitor.now,
         )
 
     def _scope(self) -> dict[str, Any]:
@@ -518,7 +518,7 @@ class Connection(HttpToolsProtocol):
     def _answer_in_task(self) -> None:
         self.stage = _ANSWER
         # Routes never wait, but a peer that does not read its answers makes them.
-        self.deadline = self.port.pulse.now + self.port.limits.body_timeout
+        self.deadline = self.port.monitor.now + self.port.limits.body_timeout
         self.cycle = RequestResponseCycle(
             scope=cast("HTTPScope", self._scope()),
             transport=self.transport,
@@ -542,7 +542,7 @@ class Connection(HttpToolsProtocol):
         self._write(reply)
         served = self.port.slots.served
         if self.queue is not served and self.stage is _IDLE and reply[0].startswith(_OK):
-            self.port.slots.rest(self, served, self.port.pulse.now)
+            self.port.slots.rest(self, served, self.port.monitor.now)
 
     def _write(self, reply: Reply) -> None:
         """Send one whole answer and go on to the next request, or to the end."""
@@ -576,7 +576,7 @@ class Connection(HttpToolsProtocol):
                 port.unread.progressed(self)
                 return
             self.stage = _UNREAD
-            self.deadline = port.pulse.now + port.limits.body_timeout
+            self.deadline = port.monitor.now + port.limits.body_timeout
             self._unsent = memoryview(bytes(self._unsent))  # a copy, so that what was sent is not kept
             port.unread.keep(self, _IN_TRANSPORT + len(self._unsent))
             return
@@ -591,7 +591,7 @@ class Connection(HttpToolsProtocol):
         """Between requests."""
         port = self.port
         self.stage = _IDLE
-        now = port.pulse.now
+        now = port.monitor.now
         self.deadline = now + port.limits.keep_alive_timeout
         # Another request may follow in the same slice.
         self._size = self._uncertain = self._read
@@ -622,7 +622,7 @@ class Connection(HttpToolsProtocol):
 
     def _closing(self) -> None:
         self.stage = _CLOSED
-        self.deadline = self.port.pulse.now + GOODBYE
+        self.deadline = self.port.monitor.now + GOODBYE
         self._drop_body()
         self.port.slots.close(self)
 

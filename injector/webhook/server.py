@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from injector.telemetry.logs import LogSink
     from injector.webhook.certs.source import CertificateSource
     from injector.webhook.health import Health
-    from injector.webhook.overload import Pulse
+    from injector.webhook.overload import LoopMonitor
     from injector.webhook.slots import Victim
 
 logger = logging.getLogger(f"{LOGGER}.server")
@@ -103,7 +103,7 @@ class Listener:
     ) -> None:
         self.port = port
         self.open = 0  # connections, those in a handshake included
-        self.last_accepted = 0.0  # when somebody connected the last time, in the pulse's time
+        self.last_accepted = 0.0  # when somebody connected the last time, in the monitor's time
         self._listening = listening
         self._max_connections = max_connections
         self._accept_at_once = max(1, min(max_connections // _SLOTS_PER_ACCEPT, _MOST_AT_ONCE))
@@ -124,7 +124,7 @@ class Listener:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to accept."""
         loop.add_reader(self._listening, self._accept, loop)
-        self.port.pulse.every(SWEEP, self._sweep)
+        self.port.monitor.every(SWEEP, self._sweep)
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Accept no more."""
@@ -140,9 +140,9 @@ class Listener:
         for _ in range(self._accept_at_once):
             is_full, victim = port.slots.count >= self._max_connections, None
             if is_full:
-                victim = port.slots.victim(port.pulse.now, self._max_connections)
-                if victim is not None and victim.ready > port.pulse.now:
-                    self._pause(loop, victim.ready - port.pulse.now)
+                victim = port.slots.victim(port.monitor.now, self._max_connections)
+                if victim is not None and victim.ready > port.monitor.now:
+                    self._pause(loop, victim.ready - port.monitor.now)
                     return
             try:
                 accepted, _ = self._listening.accept()
@@ -150,7 +150,7 @@ class Listener:
                 return
             except OSError:
                 port.limited(logging.ERROR, "cannot accept connections", "accept", {"open": self.open})
-                self._evict(victim or port.slots.victim(port.pulse.now, self._max_connections))
+                self._evict(victim or port.slots.victim(port.monitor.now, self._max_connections))
                 self._pause(loop, _ACCEPT_PAUSE)
                 return
             if is_full and victim is None:
@@ -159,7 +159,7 @@ class Listener:
                 continue
             self._evict(victim)
             self.open += 1
-            self.last_accepted = port.pulse.now
+            self.last_accepted = port.monitor.now
             accepted.setblocking(False)
             self._greet(_Counted(self, loop), accepted, loop)
 
@@ -179,7 +179,7 @@ class Listener:
 
     def _greet(self, connection: _Counted, accepted: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         """Open a connection in a task that eviction can end at any time, even before it began."""
-        self.port.slots.enter(connection, self.port.pulse.now)
+        self.port.slots.enter(connection, self.port.monitor.now)
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
@@ -201,7 +201,7 @@ class Listener:
             await loop.connect_accepted_socket(lambda: _Reader(connection), accepted, **self._tls)
 
     def _sweep(self) -> None:
-        now = self.port.pulse.now
+        now = self.port.monitor.now
         for connection in self.connections():
             if connection.deadline < now:
                 connection.expire()
@@ -279,7 +279,7 @@ class Server:
         admission: Listener,
         ops: Listener,
         *,
-        pulse: Pulse,
+        monitor: LoopMonitor,
         health: Health,
         drain: Drain,
         sink: LogSink,
@@ -287,7 +287,7 @@ class Server:
     ) -> None:
         self._admission = admission
         self._ops = ops
-        self._pulse = pulse
+        self._monitor = monitor
         self._health = health
         self._drain = drain
         self._sink = sink
@@ -302,10 +302,10 @@ class Server:
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop_now)
         loop.add_signal_handler(signal.SIGHUP, self._certificates.wake)
-        self._pulse.every(0, self._sink.flush)
+        self._monitor.every(0, self._sink.flush)
         for listener in self._listeners:
             listener.start(loop)
-        self._pulse.start(loop)
+        self._monitor.start(loop)
         fields = {"port": self._admission.number, "ops_port": self._ops.number}
         logger.info("listening", extra={"fields": fields})
         certificates = asyncio.ensure_future(self._certificates.run())
@@ -314,7 +314,7 @@ class Server:
             await self._serve_on(loop)
             await self._close(loop)
         finally:
-            self._pulse.stop()
+            self._monitor.stop()
             certificates.cancel()
             await asyncio.gather(certificates, return_exceptions=True)
 
@@ -354,7 +354,7 @@ class Server:
         Every answer of a draining port ends its connection, so between two requests there is often none. Whoever still
         comes has not heard that this replica leaves.
         """
-        return not self._admission.open and self._pulse.now - self._admission.last_accepted >= _QUIET
+        return not self._admission.open and self._monitor.now - self._admission.last_accepted >= _QUIET
 
     async def _close(self, loop: asyncio.AbstractEventLoop) -> None:
         for listener in self._listeners:

@@ -33,8 +33,8 @@ from injector.kube.resources import REQUEST_TIMEOUT_SECONDS
 from injector.telemetry.logs import LOGGER
 from injector.webhook.certs import keyring, registration, rotation
 from injector.webhook.certs.authority import issue_leaf, make_authority
-from injector.webhook.certs.independent import Independent
-from injector.webhook.certs.keyring import ForeignSecretError, Keyring, Waits
+from injector.webhook.certs.concurrent_tasks import ConcurrentTasks
+from injector.webhook.certs.keyring import ForeignSecretError, Keyring, RotationDelays
 from injector.webhook.certs.pair import load, utc_now
 from injector.webhook.certs.rotation import Phase, Step
 from injector.webhook.metrics import INTERNAL_ERROR
@@ -107,7 +107,7 @@ class SelfManaged:
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - spreads requests, guards nothing
         self._off_loop = off_loop
-        self._waits = Waits(settings.ca_settle_time, settings.leaf_lifetime)
+        self._delays = RotationDelays(settings.ca_settle_time, settings.leaf_lifetime)
         self._names = (
             f"{settings.service_name}.{settings.namespace}.svc",
             f"{settings.service_name}.{settings.namespace}.svc.cluster.local",
@@ -164,7 +164,7 @@ class SelfManaged:
         self._kube.watch((objects.secret, *objects.configurations))
         watching = asyncio.create_task(objects.run())
         try:
-            async with Independent(_LOOK) as together:
+            async with ConcurrentTasks(_LOOK) as together:
                 while not watching.done():
                     self._wake.clear()
                     await self.turn(objects, together)
@@ -228,7 +228,7 @@ class SelfManaged:
             self._remembered if step is Step.RESTORE else ring if isinstance(ring, Keyring) else None,
             step,
             now=now,
-            waits=self._waits,
+            delays=self._delays,
             made=made,
             registered=self._anchors(objects),
         )
@@ -255,7 +255,7 @@ class SelfManaged:
                 published=following is not None and self._trusts(objects, following.anchor),
                 requested=bool(keyring.rotation_request(secret)),
                 now=self.now(),
-                waits=self._waits,
+                delays=self._delays,
             )
         if not all(copy.known or copy.problem for copy in objects.configurations):
             return None  # what bundles hold now decides what a new keyring has to trust
@@ -331,7 +331,7 @@ class SelfManaged:
     def _needs_leaf(self, objects: OwnObjects, ring: Keyring) -> bool:
         now = self.now()
         return ring.signing.anchor.expires > now and rotation.needs_leaf(
-            self._leaf, ring, trusts=lambda anchor: self._trusts(objects, anchor), now=now, waits=self._waits
+            self._leaf, ring, trusts=lambda anchor: self._trusts(objects, anchor), now=now, delays=self._delays
         )
 
     async def _sign(self, ring: Keyring) -> None:

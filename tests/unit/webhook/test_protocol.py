@@ -11,7 +11,7 @@ import pytest
 from uvicorn.config import Config
 
 from injector.webhook.metrics import RequestMetrics
-from injector.webhook.overload import Pulse
+from injector.webhook.overload import LoopMonitor
 from injector.webhook.protocol import (
     GOODBYE,
     LARGE_BODY,
@@ -105,7 +105,7 @@ class Line:
         config = Config(app, http="httptools", ws="none", lifespan="off", log_config=None, proxy_headers=False)
         config.load()
         self.metrics = RequestMetrics()
-        self.port = Port({"/mutate": instant}, LIMITS, Pulse(), self.metrics, config)
+        self.port = Port({"/mutate": instant}, LIMITS, LoopMonitor(), self.metrics, config)
         self.wire = Wire(tls=tls)
         self.connection = Connection(self.port, loop)
         self.connection.connection_made(self.wire)
@@ -188,13 +188,13 @@ def test_a_deadline_ends_it(line: Line, received: bytes, statuses: list[int], en
 
 def test_behind_tls_silence_is_no_error(loop: asyncio.AbstractEventLoop) -> None:
     line = Line(loop, tls=True)
-    assert line.connection.deadline == line.port.pulse.now + LIMITS.keep_alive_timeout
+    assert line.connection.deadline == line.port.monitor.now + LIMITS.keep_alive_timeout
     line.connection.expire()
     assert (line.wire.ended, sum(line.metrics.errors.values())) == ("closed", 0)
 
 
 def test_each_stage_has_its_own_deadline(line: Line) -> None:
-    now = line.port.pulse.now
+    now = line.port.monitor.now
     assert line.connection.deadline == now + LIMITS.headers_timeout
     line.send(b"POST /mutate HTTP/1.1\r\nContent-Length: 5\r\n\r\nab")
     assert line.connection.deadline == now + LIMITS.body_timeout
@@ -293,7 +293,7 @@ def test_long_answer_is_sent_as_it_is_read(slow: SlowReader) -> None:
     assert 40_000 < len(slow.wire.written) < 80_000
     unsent = len(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n" + LONG) - len(slow.wire.written)
     assert unsent < slow.port.unread.total < unsent + 256 * 1024
-    assert slow.connection.deadline == slow.port.pulse.now + LIMITS.body_timeout
+    assert slow.connection.deadline == slow.port.monitor.now + LIMITS.body_timeout
     while slow.connection.stage is Stage.UNREAD:
         slow.read()
     assert slow.wire.written.endswith(b"\r\n\r\n" + LONG)
@@ -523,7 +523,7 @@ def test_refusals_and_internal_errors_are_logged_once_a_minute(
 def test_connection_that_is_not_closed_in_time_is_aborted(line: Line) -> None:
     line.wire.close = lambda: None  # type: ignore[method-assign] # the peer does not read what is to be sent first
     assert line.send(b"junk\r\n\r\n") == [400]
-    assert line.connection.deadline == line.port.pulse.now + GOODBYE
+    assert line.connection.deadline == line.port.monitor.now + GOODBYE
     line.connection.expire()
     assert line.wire.ended == "aborted"
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
 
-class Independent:
+class ConcurrentTasks:
     """Runs each part at most once at a time, and gives a round of them no more than a moment.
 
     As a context manager it ends what is still under way.
