@@ -1,4 +1,4 @@
-"""The cluster owner's Policy: a YAML file, checked in whole. Every bad key is told at once, with its line."""
+"""The cluster owner's Policy: a YAML file, checked in whole. Every bad key is reported at once, with its line."""
 
 from __future__ import annotations
 

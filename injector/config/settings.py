@@ -1,7 +1,7 @@
 """Settings of the process: flags and environment, checked together.
 
-A flag wins over its environment variable, which wins over the default. Every bad key is collected and told at once,
-with where it came from and what is allowed: whoever mends a Deployment should need one round, not five.
+A flag wins over its environment variable, which wins over the default. Every bad key is reported at once,
+with where it came from and what is allowed, so that a Deployment can be fixed in one round.
 
 `Settings` is the only list of flags: the command line, its help and `docs/reference/configuration.md` are made from it.
 """

@@ -61,11 +61,11 @@ class KubeMetrics(Collector):
         now = self._clock()
         yield gauge(
             "kube_silence_seconds",
-            "How long the API server has said nothing of one of the objects that are watched.",
+            "Time since the API server last sent an event for a watched object; the longest of all objects.",
             max((now - each.heard for each in self._watched), default=0.0),
         )
         yield gauge(
             "kube_clock_skew_seconds",
-            "How far the API server's clock is ahead of ours; less than two seconds are told as none.",
+            "Offset of the API server's clock; positive if it is ahead. Offsets below 2 s are reported as 0.",
             self.clock_skew,
         )

@@ -1,6 +1,6 @@
 """The registry of metrics, and what is needed to write a collector.
 
-Each package has a collector of its own. Counters are plain integers that it turns into samples when somebody scrapes,
+Each package has a collector of its own. Counters are plain integers that it turns into samples at each scrape,
 and every label is one of a set fixed in that package.
 """
 
@@ -33,8 +33,14 @@ class ProcessMetrics(Collector):
 
     def collect(self) -> Iterator[Family]:
         """All samples."""
-        yield counter("logs_dropped", "Log lines that nobody read in time.", (), {(): self._sink.dropped})
-        yield info("build_info", "What is running.", {"version": __version__, "python": platform.python_version()})
+        yield counter(
+            "logs_dropped", "Log lines dropped because the log was not read in time.", (), {(): self._sink.dropped}
+        )
+        yield info(
+            "build_info",
+            "Version of the injector and of Python.",
+            {"version": __version__, "python": platform.python_version()},
+        )
 
 
 def new_registry(*collectors: Collector) -> CollectorRegistry:

@@ -171,7 +171,7 @@ _ADMITTED: Final = STATUS_LINE[200] + b"content-type: application/json\r\nconten
 
 
 class AdmissionFront:
-    """What the admission port serves beside reviews: the paths in `public` are handed to `rest`, all others are a 404.
+    """What the admission port serves besides reviews: the paths in `public` are handed to `rest`, all others are a 404.
 
     Health and metrics stay off this port: whoever can reach the webhook need not read them.
     """

@@ -35,7 +35,7 @@ class Health:
 
 
 def certificate_check(source: CertificateSource) -> Callable[[], Check]:
-    """Fine while the serving pair has not run out; what troubles its source is told and does no harm yet."""
+    """Fine while the serving pair has not run out; problems of its source are shown, and do not make it fail."""
 
     def check() -> Check:
         at, pair = source.now(), source.pair

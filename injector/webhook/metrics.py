@@ -74,7 +74,7 @@ EVICTIONS: Final[Mapping[str, str]] = {
 
 
 class RequestMetrics(Collector):
-    """Counters of requests and connections; whoever counts increments a plain integer."""
+    """Counters of requests and connections; the code that counts increments a plain integer."""
 
     def __init__(self) -> None:
         self.requests: dict[tuple[Verdict, Reason], int] = dict.fromkeys(DECISIONS, 0)
@@ -93,17 +93,21 @@ class RequestMetrics(Collector):
         self._duration_sum += seconds
 
     def failed(self, error: str) -> None:
-        """Count one error; a class that nobody registered counts as `internal`, so that labels stay bounded."""
+        """Count one error; an unregistered class counts as `internal`, so that labels stay bounded."""
         self.errors[error if error in self.errors else INTERNAL_ERROR] += 1
 
     def collect(self) -> Iterator[Family]:
         """All samples."""
         yield counter("admission_requests", "Reviews decided.", ("decision", "reason"), self.requests)
         yield self._histogram()
-        yield counter("admission_errors", "Requests that were no review to decide.", ("error",), keyed(self.errors))
-        yield counter("admission_shed", "Requests answered with 503 to stay in time.", ("cause",), keyed(self.shed))
-        yield gauge("admission_in_flight", "Requests whose answer is not written yet.", self.in_flight)
-        yield counter("connections_refused", "Connections ended before a request.", ("cause",), keyed(self.refused))
+        yield counter(
+            "admission_errors", "Requests that were rejected before a decision.", ("error",), keyed(self.errors)
+        )
+        yield counter("admission_shed", "Requests rejected with 503 because of overload.", ("cause",), keyed(self.shed))
+        yield gauge("admission_in_flight", "Requests in progress.", self.in_flight)
+        yield counter(
+            "connections_refused", "Connections closed before their first request.", ("cause",), keyed(self.refused)
+        )
         yield counter(
             "connections_evicted", "Connections closed to make room for a new one.", ("kind",), keyed(self.evicted)
         )

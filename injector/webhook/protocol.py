@@ -60,8 +60,8 @@ _PIECE: Final = 16 * 1024
 _BLOCK: Final = 64 * 1024
 # Bytes of an answer that are handed to the transport at once. The rest is kept here until the client has read these.
 _ANSWER_PIECE: Final = 16 * 1024
-# Bytes that a client costs besides which does not read: what the transport has taken of its answers (up to 64 KiB and
-# this piece) and of requests that it sent in the meantime.
+# Further bytes that count for a client which does not read: what the transport has taken of its answers (up to 64 KiB
+# and this piece) and of requests that it sent in the meantime.
 _IN_TRANSPORT: Final = 128 * 1024
 # Bytes that the transport keeps before it calls `pause_writing`. More than TLS sends by itself after a handshake: if it
 # were paused by that, it would never send it.

@@ -1,4 +1,4 @@
-"""A serving pair in two files, for whoever else writes them: cert-manager, a mounted Secret, a person."""
+"""A serving pair in two files that another program writes: cert-manager, a mounted Secret, a person."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CertificateWatcher:
         ] = ()  # reads once more at the first look: the files may have changed since the start
         metrics.certificate_expiry = pair.expires.timestamp()
 
-    ready = True  # whoever wrote the files has had callers trust them
+    ready = True  # the writer of the files has registered their CA with the callers
 
     def facts(self) -> dict[str, object]:
         """For health: why the newest files are not served."""
@@ -62,7 +62,7 @@ class CertificateWatcher:
             loop.call_soon(self.wake)
 
     def wake(self) -> None:
-        """Reload if the files changed; a bad pair is tried again each time, and told only when its problem changes."""
+        """Reload if the files changed. A bad pair is tried again each time; its problem is logged when it changes."""
         identity = self._identity()
         if identity == self._seen and not self.problem:
             return

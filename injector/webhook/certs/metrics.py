@@ -25,17 +25,17 @@ PHASES: Final[Mapping[Phase, str]] = {
 }
 STEPS: Final[Mapping[Step, str]] = {
     Step.CREATE: "the first authority was made",
-    Step.RESTORE: "somebody emptied the Secret, and what was remembered went back into it",
+    Step.RESTORE: "the Secret was emptied, and the CA was restored from memory",
     Step.REPLACE: "the authority had run out, and another took its place",
     Step.ADD: "the next authority was made",
     Step.SEEN: "every bundle was seen to hold it",
-    Step.WITHDRAW: "a bundle lost it again, and the wait began anew",
+    Step.WITHDRAW: "a caBundle lost it again, and the wait started again",
     Step.PROMOTE: "it began to sign",
     Step.PRUNE: "the one before is trusted no more",
 }
 BUNDLE_WRITES: Final[Mapping[str, str]] = {
     "published": "the Secret's authorities had changed",
-    "healed": "somebody else had changed a bundle",
+    "healed": "another client had changed a caBundle",
 }
 
 
@@ -55,19 +55,28 @@ class CertificateMetrics(Collector):
         """All samples."""
         yield gauge(
             "certificate_expiry_timestamp_seconds",
-            "When the serving certificate ends, in Unix time.",
+            "Expiry of the serving certificate, in Unix time.",
             self.certificate_expiry,
         )
-        yield counter("certificate_reloads", "New serving pairs seen.", ("outcome",), keyed(self.reloads))
-        yield gauge("ca_expiry_timestamp_seconds", "When the signing authority ends, in Unix time.", self.ca_expiry)
-        phases = GaugeMetricFamily(f"{PREFIX}_ca_phase", "1 for the phase of the authority's life.", labels=("phase",))
+        yield counter(
+            "certificate_reloads",
+            "Serving certificates that were loaded or rejected.",
+            ("outcome",),
+            keyed(self.reloads),
+        )
+        yield gauge("ca_expiry_timestamp_seconds", "Expiry of the signing CA, in Unix time.", self.ca_expiry)
+        phases = GaugeMetricFamily(
+            f"{PREFIX}_ca_phase", "1 for the current phase of the CA rotation.", labels=("phase",)
+        )
         for phase, value in self.ca_phase.items():
             phases.add_metric((phase,), value)
         yield phases
+        yield counter("ca_steps", "Steps of the CA rotation that this replica took.", ("step",), keyed(self.ca_steps))
         yield counter(
-            "ca_steps", "Steps of the authority's life that this replica took.", ("step",), keyed(self.ca_steps)
+            "ca_bundle_writes", "caBundles that this replica wrote.", ("cause",), keyed(self.ca_bundle_writes)
         )
-        yield counter("ca_bundle_writes", "Bundles that this replica wrote.", ("cause",), keyed(self.ca_bundle_writes))
         yield gauge(
-            "ca_bundle_trusted", "1 while every registered bundle trusts what is served.", self.ca_bundle_trusted
+            "ca_bundle_trusted",
+            "1 while every registered caBundle trusts the serving certificate.",
+            self.ca_bundle_trusted,
         )

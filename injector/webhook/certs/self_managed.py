@@ -1,4 +1,4 @@
-"""Certificates that need nobody: the shell around `rotation`, run by every replica alike and by none for the others.
+"""Self-managed certificates: the loop around `rotation`. Every replica runs it; there is no leader.
 
 A turn looks at the copies of three objects and does what is due: a step of the authority's life, a leaf, a bundle.
 Nothing is acted on that was only remembered. The Secret is replaced only if it is still of the version that was looked
@@ -12,7 +12,7 @@ once more after the Secret was read, when that clock is known.
 The parts of a turn do not wait for each other, for a call of one may hang: a Secret that cannot be read or written must
 not keep a bundle from being healed. Where it matters, calls are given up early and made again.
 
-What cannot be done is told by what was tried, counted, and tried again later; the pair that is served stays.
+A failed operation is logged, counted and tried again later; the pair that is served stays.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class SelfManaged:
         self._wake.set()
 
     async def run(self) -> None:
-        """Keep everything until cancelled; whatever goes wrong is told, and tried again."""
+        """Keep the pair until cancelled. Errors are logged, and the work is tried again."""
         backoff = Backoff(self._rng)
         while True:
             try:
@@ -319,8 +319,9 @@ class SelfManaged:
     async def _sign_in_need(self, objects: OwnObjects) -> None:
         """Sign with the authority that is remembered, before nothing valid is left.
 
-        Another replica may have retired it meanwhile. But whatever keeps us from the Secret for so long (a right that
-        is gone, the Secret itself, a network policy) keeps most likely all replicas from it, and then nobody has.
+        Another replica may have retired it in the meantime. But what keeps this replica from the Secret for so long (a
+        right that is gone, the Secret itself, a network policy) most likely keeps all replicas from it, and then none
+        has.
         """
         ring, leaf = self._remembered, self._leaf
         if ring is not None and leaf is not None and leaf.is_ending(self.now()) and self._needs_leaf(objects, ring):
