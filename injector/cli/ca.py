@@ -14,7 +14,8 @@ import click
 from injector.cli import connection
 from injector.cli.connection import Connect, run
 from injector.cli.main import Exit
-from injector.config import Settings, duration
+from injector.config.settings import Settings
+from injector.config.shapes import duration
 from injector.core import names
 from injector.kube.resources import SECRETS
 from injector.webhook.certs import keyring, rotation

@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from injector.config import flag
+from injector.config.settings import flag
 from injector.core.errors import ConfigError, ConfigProblem
 from injector.kube.client import Api
 from injector.webhook.certs.objects import OwnObjects
@@ -14,7 +14,7 @@ from injector.webhook.certs.objects import OwnObjects
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from injector.config import Settings
+    from injector.config.settings import Settings
     from injector.kube.errors import KubeError
     from injector.webhook.certs.self_managed import Connect
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from injector.core.errors import ConfigError, InjectorError
-from injector.core.request import could_be_token
 from injector.files import error_text
 from injector.frames import frames
 
@@ -135,6 +134,8 @@ def _without_tokens(message: str, arguments: Sequence[str]) -> str:
 
     The path of something that is there, or in a folder that is, is no token.
     """
+    from injector.core.request import could_be_token  # noqa: PLC0415 - only messages pay for the decoder behind it
+
     for argument in arguments:
         for part in {argument, argument.partition("=")[2]} - {""}:
             is_path = os.path.exists(part) or os.path.isdir(os.path.dirname(part))  # noqa: PTH110,PTH112,PTH120 - pathlib raises for what is too long

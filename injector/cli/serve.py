@@ -1,7 +1,7 @@
 """`serve`: where settings, files, certificate and ports become one running webhook.
 
-Flags are made from `config.Settings`. All that can be wrong with them, with the Policy file and with the certificate is
-found before the first port is opened, and told together.
+Flags are made from `config.settings.Settings`. All that can be wrong with them, with the Policy file and with the
+certificate is found before the first port is opened, and reported together.
 """
 
 from __future__ import annotations
@@ -14,18 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from injector.config import (
-    Given,
-    Group,
-    Settings,
-    TlsMode,
-    default_text,
-    flag,
-    in_namespace,
-    load,
-    load_policy,
-    variable,
-)
+from injector.config.policy import load_policy
+from injector.config.settings import Given, Group, Settings, default_text, flag, in_namespace, load, variable
+from injector.config.shapes import TlsMode
 from injector.core.errors import ConfigError, ConfigProblem
 from injector.core.model import Policy
 
@@ -67,7 +58,7 @@ def _group(field: FieldInfo) -> str:
 
 
 def _options(command: Callable[..., int]) -> Callable[..., int]:
-    """One option per setting, all of them plain text: `config.load` checks them, and tells every bad one."""
+    """One option per setting, all of them plain text: `config.settings.load` checks them, and reports every bad one."""
     for name, field in reversed(Settings.model_fields.items()):
         command = click.option(
             flag(name), name, is_flag=field.annotation is bool, **_look(name, field), help=_help(name, field)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import platform
 
 import click
-import msgspec
 
 from injector import __version__
 
@@ -16,6 +16,6 @@ def command(output: str) -> None:
     """Print the version of the injector and of its Python."""
     if output == "json":
         told = {"version": __version__, "python": platform.python_version()}
-        click.echo(msgspec.json.encode(told))
+        click.echo(json.dumps(told, separators=(",", ":")))
     else:
         click.echo(f"dapr-token-injector {__version__} (Python {platform.python_version()})")

@@ -118,7 +118,7 @@ NO_APP_CONTAINERS: Final = AppContainers(from_pod=False)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules and defaults of the cluster owner. `config.load_policy` reads them from a YAML file."""
+    """The rules and defaults of the cluster owner. `config.policy.load_policy` reads them from a YAML file."""
 
     default_secret: str | None = None
     allowed_secrets: tuple[str, ...] = ()  # shell-style globs; empty allows every name

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client.exposition import choose_encoder
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from injector import __version__
 from injector.webhook import openapi
 from injector.webhook.endpoint import Refusal
+from injector.webhook.exposition import Exposition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from injector.telemetry import Metrics
+    from prometheus_client import CollectorRegistry
+
     from injector.webhook.endpoint import Posted, Reply
     from injector.webhook.health import Health
 
@@ -67,7 +68,7 @@ _READING: Final = (b"GET", b"HEAD")
 _GET_ONLY: Final = Refusal.of(405, "method-not-allowed", "Ask with GET.", (b"allow", b"GET"))
 
 
-def create_app(health: Health, metrics: Metrics, *, docs: bool) -> FastAPI:
+def create_app(health: Health, registry: CollectorRegistry, *, docs: bool) -> FastAPI:
     """The app with health, metrics and its own description; `docs` adds a page for people."""
     app = FastAPI(
         title="dapr-token-injector",
@@ -93,10 +94,12 @@ def create_app(health: Health, metrics: Metrics, *, docs: bool) -> FastAPI:
     async def readyz() -> JSONResponse:
         return JSONResponse(*_readyz(health))
 
+    exposition = Exposition(registry)
+
     @app.get("/metrics", tags=["metrics"], summary="Samples for Prometheus.", response_class=Response)
     async def samples(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(metrics.registry), media_type=content_type)
+        rendered = exposition.render(request.headers.get("accept", ""))
+        return Response(rendered.text, media_type=rendered.media_type)
 
     described: dict[str, Any] = {}
 

@@ -12,31 +12,36 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import uvloop
 from uvicorn.config import Config
 
-from injector.config import LogFormat, LogLevel, Settings, TlsVersion, flag
+from injector.config.settings import Settings, flag
+from injector.config.shapes import LogFormat, LogLevel, TlsVersion
 from injector.core.admit import admit
 from injector.core.errors import ConfigError, ConfigProblem
 from injector.files import error_text
-from injector.telemetry import AdmissionLog, LogSink, Metrics, set_up_logging
+from injector.kube.metrics import KubeMetrics
+from injector.telemetry.logs import AdmissionLog, LogSink, set_up_logging
+from injector.telemetry.metrics import ProcessMetrics, new_registry
 from injector.webhook.app import PUBLIC_PATHS, create_app, instant_probes
 from injector.webhook.certs.files import CertificateWatcher
+from injector.webhook.certs.metrics import CertificateMetrics
 from injector.webhook.certs.pair import CertificateError, ServingPair, server_context
 from injector.webhook.certs.self_managed import SelfManaged
 from injector.webhook.endpoint import ENDPOINTS, AdmissionEndpoint, AdmissionFront
 from injector.webhook.health import Health, certificate_check
-from injector.webhook.overload import Pulse, Shedder
+from injector.webhook.metrics import RequestMetrics, ServerMetrics
+from injector.webhook.overload import LoopMonitor, Shedder
 from injector.webhook.protocol import Limits, Port
 from injector.webhook.server import MAX_OPS_CONNECTIONS, OPS_KEEP_ALIVE, Drain, Listener, Server, bind
 from injector.webhook.slots import Slots
+from injector.webhook.unread import UnreadAnswers
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from injector.core.model import Policy
     from injector.webhook.certs.self_managed import Connect
+    from injector.webhook.certs.source import CertificateSource
     from injector.webhook.endpoint import ASGIApp
-    from injector.webhook.health import Keeper
 
 _VERSIONS: Final = {TlsVersion.V1_2: ssl.TLSVersion.TLSv1_2, TlsVersion.V1_3: ssl.TLSVersion.TLSv1_3}
 _STDERR: Final = 2
@@ -80,12 +85,16 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
 ) -> Server:
     """The server with everything in it, ready to run in an event loop of its caller's."""
     set_up_logging(sink, settings.log_level, as_json=as_json)
-    metrics, pulse = Metrics(), Pulse()
-    metrics.logs_dropped = lambda: sink.dropped
-    metrics.loop_lag = lambda: pulse.lag
-    keeper, look, keep = _keeper(settings, certificates, context, metrics)
-    health = Health({"certificate": certificate_check(keeper)})
-    app = create_app(health, metrics, docs=settings.docs)
+    metrics, certificate_metrics, kube_metrics, monitor = (
+        RequestMetrics(),
+        CertificateMetrics(),
+        KubeMetrics(),
+        LoopMonitor(),
+    )
+    registry = new_registry(metrics, certificate_metrics, kube_metrics, ProcessMetrics(sink))
+    source = _certificate_source(settings, certificates, context, metrics, certificate_metrics, kube_metrics)
+    health = Health({"certificate": certificate_check(source)})
+    app = create_app(health, registry, docs=settings.docs)
     debug = settings.log_level is LogLevel.DEBUG
     endpoint = AdmissionEndpoint(
         admit,
@@ -103,9 +112,10 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     )
     front = AdmissionFront(app, PUBLIC_PATHS, metrics)
     instant = dict.fromkeys(ENDPOINTS, endpoint.answer)
+    unread = UnreadAnswers()
     admission = Listener(
         sockets[0],
-        Port(instant, limits, pulse, metrics, _uvicorn(front), slots=Slots(by_history=True)),
+        Port(instant, limits, monitor, metrics, _uvicorn(front), slots=Slots(by_history=True), unread=unread),
         max_connections=settings.max_connections,
         context=context,
         handshake_timeout=settings.handshake_timeout,
@@ -113,25 +123,27 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     ops_limits = replace(limits, keep_alive_timeout=min(limits.keep_alive_timeout, OPS_KEEP_ALIVE))
     ops = Listener(
         sockets[1],
-        Port(instant_probes(health), ops_limits, pulse, metrics, _uvicorn(app), slots=Slots(by_history=False)),
+        Port(instant_probes(health), ops_limits, monitor, metrics, _uvicorn(app), unread=unread),
         max_connections=MAX_OPS_CONNECTIONS,
     )
-    metrics.connections = lambda: admission.open
-    pulse.every(settings.tls_reload_interval, look)
+    registry.register(ServerMetrics(lambda: admission.open, lambda: monitor.lag))
     drain = Drain(settings.drain_min_seconds, settings.drain_max_seconds)
-    return Server(admission, ops, pulse=pulse, health=health, drain=drain, sink=sink, reload=look, background=keep)
+    return Server(admission, ops, monitor=monitor, health=health, drain=drain, sink=sink, certificates=source)
 
 
-def _keeper(
-    settings: Settings, certificates: Certificates, context: ssl.SSLContext, metrics: Metrics
-) -> tuple[Keeper, Callable[[], None], Callable[[], Awaitable[None]] | None]:
-    """Who keeps the pair, how to have it looked at now, and what has to run for it beside the server."""
+def _certificate_source(
+    settings: Settings,
+    certificates: Certificates,
+    context: ssl.SSLContext,
+    requests: RequestMetrics,
+    metrics: CertificateMetrics,
+    kube: KubeMetrics,
+) -> CertificateSource:
     if not isinstance(certificates, ServingPair):
-        managed = SelfManaged(settings, certificates, context=context, metrics=metrics)
-        return managed, managed.look, managed.run
+        return SelfManaged(settings, certificates, context=context, metrics=metrics, kube=kube, requests=requests)
     files = (_needed(settings.tls_cert_file), _needed(settings.tls_private_key_file))
-    watcher = CertificateWatcher(files, certificates, context, metrics)
-    return watcher, watcher.poll, None
+    interval = settings.tls_reload_interval
+    return CertificateWatcher(files, certificates, context, metrics, interval_seconds=interval)
 
 
 def _context(certificates: Certificates, settings: Settings) -> ssl.SSLContext:

@@ -21,13 +21,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from injector.core.errors import InjectorError, PolicyGapError, ReviewError
 from injector.core.model import Endpoint, SecretFacts
 from injector.frames import frames
-from injector.telemetry import LOGGER, RateLimitedLog
+from injector.telemetry.logs import LOGGER, RateLimitedLog
 from injector.webhook.overload import RETRY_AFTER
 
 if TYPE_CHECKING:
     from injector.core.admit import Admission
     from injector.core.model import Policy
-    from injector.telemetry import AdmissionLog, Metrics
+    from injector.telemetry.logs import AdmissionLog
+    from injector.webhook.metrics import RequestMetrics
     from injector.webhook.overload import Clock, Shedder
 
 logger = logging.getLogger(f"{LOGGER}.webhook")
@@ -107,7 +108,7 @@ class AdmissionEndpoint:
         *,
         policy: Policy,
         shedder: Shedder,
-        metrics: Metrics,
+        metrics: RequestMetrics,
         log: AdmissionLog,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -170,12 +171,12 @@ _ADMITTED: Final = STATUS_LINE[200] + b"content-type: application/json\r\nconten
 
 
 class AdmissionFront:
-    """What the admission port serves beside reviews: the paths in `public` are handed to `rest`, all others are a 404.
+    """What the admission port serves besides reviews: the paths in `public` are handed to `rest`, all others are a 404.
 
     Health and metrics stay off this port: whoever can reach the webhook need not read them.
     """
 
-    def __init__(self, rest: ASGIApp, public: frozenset[str], metrics: Metrics) -> None:
+    def __init__(self, rest: ASGIApp, public: frozenset[str], metrics: RequestMetrics) -> None:
         self._rest = rest
         self._public = public
         self._metrics = metrics

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
-    from injector.webhook.certs.pair import ServingPair
+    from injector.webhook.certs.source import CertificateSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,39 +34,17 @@ class Health:
         return all(check.ok for check in found.values()), told
 
 
-class Keeper(Protocol):
-    """Whoever keeps the serving pair."""
-
-    @property
-    def pair(self) -> ServingPair | None:
-        """What is served, if anything."""
-        ...
-
-    @property
-    def ready(self) -> bool:
-        """Whether callers have had the chance to trust it."""
-        ...
-
-    def now(self) -> datetime:
-        """The time that certificates are judged by."""
-        ...
-
-    def facts(self) -> Mapping[str, object]:
-        """What else there is to know of it."""
-        ...
-
-
-def certificate_check(keeper: Keeper) -> Callable[[], Check]:
-    """Fine while the serving pair has not run out; what troubles its keeper is told and does no harm yet."""
+def certificate_check(source: CertificateSource) -> Callable[[], Check]:
+    """Fine while the serving pair has not run out; problems of its source are shown, and do not make it fail."""
 
     def check() -> Check:
-        at, pair = keeper.now(), keeper.pair
+        at, pair = source.now(), source.pair
         if pair is None:
-            return Check(ok=False, facts=keeper.facts())
+            return Check(ok=False, facts=source.facts())
         facts: dict[str, object] = {
             "expires": pair.expires.isoformat(),
             "seconds_left": int((pair.expires - at).total_seconds()),
         }
-        return Check(keeper.ready and pair.is_valid(at), {**facts, **keeper.facts()})
+        return Check(source.ready and pair.is_valid(at), {**facts, **source.facts()})
 
     return check

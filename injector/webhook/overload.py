@@ -3,7 +3,7 @@
 In one thread, overload is waiting: a request lies in the kernel while the loop is busy with others. The kernel does
 not say for how long, but the loop's turns bound it: what a turn reads had not arrived before the turn before it
 looked. So a timer marks the turns, a request remembers the mark before last of the moment its first bytes were read,
-and the difference to "now" is the longest that it can have waited. That tells who has given up.
+and the difference to "now" is the longest that it can have waited. So it shows which callers have given up.
 
 Who is turned away is told by the turn itself: once it has worked for a while, the rest of what it reads is shed, so
 that the next turn comes soon. Everything that is new takes turns: a connection, its handshake, its first request. That
@@ -27,7 +27,7 @@ Clock = Callable[[], float]
 INTERVAL: Final = 0.01
 
 
-class Pulse:
+class LoopMonitor:
     """Marks turns of the event loop and does small chores between requests.
 
     `now` and `before` are the last mark and the one before it, in the seconds of `clock`. Reading them costs nothing,
@@ -133,7 +133,7 @@ def _uid(body: bytes) -> bytes:
     return found[1] if found else b""
 
 
-# Seconds that a caller is told to wait. 1 and not 0: an API server makes at most ten retries, at the pace it is told.
+# Seconds after which a caller should retry. 1 and not 0: an API server makes at most ten retries, at this pace.
 RETRY_AFTER: Final = 1
 # Bytes. A Pod that a Deployment makes is a review of 6 to 9 KB, sidecar included.
 SMALL_BODY: Final = 16 * 1024

@@ -3,8 +3,7 @@
 uvicorn has no timer before the first response, reads bodies only as fast as the app asks, and starts a task per
 request. Here a request is read whole first, up to a limit and by a deadline. Then a path that never waits (`instant`)
 is answered by a plain function within the very callback that brought its last byte. Everything else goes uvicorn's
-way, in a task, and with an empty body: no other route reads one. A request whose head is the last one's to the byte is
-not parsed again.
+way, in a task, and with an empty body: no other route reads one.
 
 Deadlines cost an attribute per request: every connection carries the time by which it must have moved on, and the
 listener looks over all of them ten times a second.
@@ -25,9 +24,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from injector.frames import frames
-from injector.telemetry import LOGGER, RateLimitedLog
+from injector.telemetry.logs import LOGGER, RateLimitedLog
 from injector.webhook.endpoint import BODY_TOO_LARGE, OVERLOADED, Posted, Refusal
 from injector.webhook.slots import Slots
+from injector.webhook.unread import UnreadAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from uvicorn._types import HTTPScope
     from uvicorn.config import Config
 
-    from injector.telemetry import Metrics
     from injector.webhook.endpoint import Reply
-    from injector.webhook.overload import Pulse
+    from injector.webhook.metrics import RequestMetrics
+    from injector.webhook.overload import LoopMonitor
     from injector.webhook.slots import Queue
 
 logger = logging.getLogger(f"{LOGGER}.http")
@@ -51,19 +51,23 @@ MAX_HEADERS: Final = 100
 MAX_TARGET: Final = 8 * 1024
 # Bodies up to this size are bounded by the cap on connections, larger ones by `max_bodies`.
 LARGE_BODY: Final = 64 * 1024
-# Heads up to this size are compared with the next one. An API server sends about 300 bytes.
-_REMEMBERED_HEAD: Final = 1024
-_END_OF_HEAD: Final = b"\r\n\r\n"
-# In place of a request's size, which is neither: what has arrived since may or may not be remembered.
-_BEGUN: Final = 0
-_NOT_REMEMBERED: Final = -1
 # A chunked body may be framed wastefully, but not without end.
 _FRAMING: Final = 2
-# Bytes that are parsed in one go: a request that is remembered in whole, and not much more.
-_SLICE: Final = LARGE_BODY + _REMEMBERED_HEAD
+# Bytes that are parsed in one go: a small request in whole, and not much more.
+_SLICE: Final = LARGE_BODY + 1024
 # Pieces of a body below this size are put together in blocks: each Python object costs some 50 bytes besides.
 _PIECE: Final = 16 * 1024
 _BLOCK: Final = 64 * 1024
+# Bytes of an answer that are handed to the transport at once. The rest is kept here until the client has read these.
+_ANSWER_PIECE: Final = 16 * 1024
+# Further bytes that count for a client which does not read: what the transport has taken of its answers (up to 64 KiB
+# and this piece) and of requests that it sent in the meantime.
+_IN_TRANSPORT: Final = 128 * 1024
+# Bytes that the transport keeps before it calls `pause_writing`. More than TLS sends by itself after a handshake: if it
+# were paused by that, it would never send it.
+_WRITE_AHEAD: Final = 4 * 1024
+# Bytes that TLS reads from a client which does not read its answer.
+_READ_AHEAD: Final = 16 * 1024
 # Seconds that a connection may take to be closed: to send what is written, and to hear that the peer closes, too.
 GOODBYE: Final = 2.0
 # Seconds between the last words to an idle connection that is evicted and its end.
@@ -91,11 +95,12 @@ class Port:
 
     instant: Mapping[str, Callable[[Posted], Reply]]  # paths that are answered at once; all others go to the app
     limits: Limits
-    pulse: Pulse
-    metrics: Metrics
+    monitor: LoopMonitor
+    metrics: RequestMetrics
     config: Config
     state: ServerState = field(default_factory=ServerState)
     slots: Slots = field(default_factory=lambda: Slots(by_history=False))
+    unread: UnreadAnswers = field(default_factory=UnreadAnswers)
     draining: bool = False
     large_bodies: int = 0
     limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(logger))
@@ -114,11 +119,12 @@ class Stage(Enum):
     BODY = "a body is arriving"
     EXCESS = "a body is arriving that will be answered with 503"
     ANSWER = "a task makes the answer"
+    UNREAD = "the client has not read its answer; nothing more is read from it"
     CLOSED = "it is being closed; whatever arrives is dropped"
 
 
 # Python 3.11 takes a quarter of a microsecond to find a member in its class, and a request asks twenty times.
-_FRESH, _IDLE, _HEAD, _BODY, _EXCESS, _ANSWER, _CLOSED = Stage
+_FRESH, _IDLE, _HEAD, _BODY, _EXCESS, _ANSWER, _UNREAD, _CLOSED = Stage
 
 
 class Connection(HttpToolsProtocol):
@@ -126,16 +132,16 @@ class Connection(HttpToolsProtocol):
 
     # Found by position: with its base's, a connection has more attributes than the interpreter finds quickly by name.
     __slots__ = (
-        "_answer", "_arrived", "_began", "_content_type", "_head", "_in_request", "_is_large", "_keep_alive",
+        "_answer", "_arrived", "_began", "_content_type", "_in_request", "_is_large", "_keep_alive",
         "_length", "_method", "_parts", "_path", "_progress", "_query", "_read", "_size", "_tail", "_target",
-        "_uncertain", "_whole", "deadline", "handshake", "opened", "port", "queue", "stage",
+        "_uncertain", "_unsent", "deadline", "handshake", "opened", "port", "queue", "stage",
     )  # fmt: skip
 
     def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(port.config, port.state, {}, loop)
         self.port = port
         self.stage = _FRESH
-        self.deadline = _NEVER  # in the pulse's time
+        self.deadline = _NEVER  # in the monitor's time
         self.opened = False  # from then on `connection_lost` is certain to be called
         self.handshake: asyncio.Task[None] | None = None  # what opens it
         self.queue: Queue | None = None  # see `slots`
@@ -156,9 +162,7 @@ class Connection(HttpToolsProtocol):
         self._answer: Callable[[Posted], Reply] | None = None
         self._began = self._arrived = 0.0
         self._keep_alive = True
-        # The last request, if it was small and came in one piece: its head, and its size in whole.
-        self._head = b""
-        self._whole = _NOT_REMEMBERED
+        self._unsent = memoryview(b"")  # what is left of an answer that the client reads slowly, or not at all
 
     # --- what the transport calls ---
 
@@ -170,12 +174,17 @@ class Connection(HttpToolsProtocol):
         """
         super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows it, too
         self.opened = True
+        self.transport.set_write_buffer_limits(high=_WRITE_AHEAD)
+        if self._is_tls:
+            # While reading is paused, TLS takes no more than this from the socket.
+            self.transport.set_read_buffer_limits(high=_READ_AHEAD)  # type: ignore[attr-defined] # a method of TLS only
         limits = self.port.limits
-        self.deadline = self.port.pulse.now + (limits.keep_alive_timeout if self._is_tls else limits.headers_timeout)
+        self.deadline = self.port.monitor.now + (limits.keep_alive_timeout if self._is_tls else limits.headers_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer or we have ended it."""
         self._leave_request()
+        self._drop_answer()
         self.stage = _CLOSED
         self.deadline = _NEVER
         super().connection_lost(exc)
@@ -183,9 +192,6 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes | memoryview) -> None:
         """Parse what arrived; the callbacks below do the rest."""
         if self.stage is _CLOSED:
-            return
-        if len(data) == self._whole and bytes(data[: len(self._head)]) == self._head:
-            self._answer_alike(bytes(data[len(self._head) :]))
             return
         if len(data) <= _SLICE:
             self._parse(data)
@@ -197,10 +203,11 @@ class Connection(HttpToolsProtocol):
 
     def _parse(self, data: bytes | memoryview) -> bool:
         """Parse a slice; False when what follows must not be."""
-        at_rest = self.stage is _IDLE or self.stage is _FRESH
-        self._whole = _NOT_REMEMBERED
+        if self.stage is _UNREAD:
+            self._keep_alive = False  # what was sent before the last answer was read is dropped: see `on_message_begin`
+            return False
         self._read = len(data)
-        if at_rest:
+        if self.stage is _IDLE or self.stage is _FRESH:
             self._size = self._uncertain = 0
         self._size += len(data)
         try:
@@ -215,8 +222,6 @@ class Connection(HttpToolsProtocol):
             self.refuse(MALFORMED)
         else:
             self._check_size()
-            if at_rest and self.stage is _IDLE and self._whole == _BEGUN:
-                self._remember(data)
         return self.stage is not _CLOSED
 
     def pause_writing(self) -> None:
@@ -226,23 +231,28 @@ class Connection(HttpToolsProtocol):
         self.port.slots.stall(self)
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """It has read what was written: send the rest, and go on to the next request when there is none."""
         super().resume_writing()
-        self.flow.resume_reading()
+        self._send_rest()
+        if not self.flow.write_paused:
+            self.flow.resume_reading()
+        if self.stage is _UNREAD:
+            self._answered()
 
     # --- what the parser calls; in a stage of another kind each of them drops what it is given ---
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
-        self._whole = _BEGUN
         if self.stage is _ANSWER:
             # Sent before the last answer. No client of ours does that; it has to come again on another connection.
             self.cycle.keep_alive = False
+        elif self.stage is _UNREAD:
+            self._keep_alive = False
         elif self.stage is _IDLE or self.stage is _FRESH:
             self.stage = _HEAD
-            self.deadline = self.port.pulse.now + self.port.limits.headers_timeout
+            self.deadline = self.port.monitor.now + self.port.limits.headers_timeout
             self._began = time.monotonic()
-            self._arrived = self.port.pulse.before
+            self._arrived = self.port.monitor.before
             self.url = b""
             self.headers = []
 
@@ -278,7 +288,7 @@ class Connection(HttpToolsProtocol):
             self._in_request = True
             port.metrics.in_flight += 1
         self.stage = _BODY
-        self.deadline = port.pulse.now + port.limits.body_timeout
+        self.deadline = port.monitor.now + port.limits.body_timeout
         self._parts, self._length, self._size, self._progress = [], 0, 0, 0
         self._content_type = None
         for name, value in self.headers:
@@ -287,7 +297,6 @@ class Connection(HttpToolsProtocol):
             elif name == b"content-length" and _is_above(value, port.limits.max_body_bytes):
                 self.refuse(BODY_TOO_LARGE)
             elif name == b"expect" and value.lower() == b"100-continue" and self.stage is _BODY:
-                self._whole = _NOT_REMEMBERED
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._answer is not None:
             self.headers = []  # nothing reads them any more
@@ -321,7 +330,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             self._closing()
         elif self.stage is _ANSWER:
-            self._rest()
+            self._answered()
 
     # --- what the listener calls ---
 
@@ -335,7 +344,8 @@ class Connection(HttpToolsProtocol):
         elif stage is _CLOSED:
             self.transport.abort()
         else:
-            self.port.metrics.failed("response-timeout" if stage is _ANSWER else "headers-timeout")
+            is_answer = stage is _ANSWER or stage is _UNREAD
+            self.port.metrics.failed("response-timeout" if is_answer else "headers-timeout")
             self._abort()
 
     @property
@@ -356,6 +366,7 @@ class Connection(HttpToolsProtocol):
         is_idle, self.stage = self.stage is _IDLE, _CLOSED
         self.deadline = _NEVER
         self._drop_body()
+        self._drop_answer()
         if not self.opened:
             if self.handshake is not None:
                 self.handshake.cancel()
@@ -371,10 +382,15 @@ class Connection(HttpToolsProtocol):
         self.port.metrics.failed(refusal.error)
         self.port.limited(logging.WARNING, "request refused", refusal.error, {"error": refusal.error})
         self._keep_alive = False
-        if self.stage is _ANSWER:
+        if self.stage is _ANSWER or self.stage is _UNREAD:
             self._abort()
         else:
             self._write(refusal.reply)
+
+    def abort_unread(self) -> None:
+        """End the connection: the answers that clients do not read take too much memory."""
+        self.port.metrics.evicted["unread"] += 1
+        self._abort()
 
     def close_if_idle(self) -> None:
         """End the connection unless a request is under way."""
@@ -386,32 +402,6 @@ class Connection(HttpToolsProtocol):
     @property
     def _is_tls(self) -> bool:
         return self.scheme == "https"
-
-    def _remember(self, data: bytes | memoryview) -> None:
-        """Keep the head of a request that was `data` and nothing else, if one more like it can be told by its bytes.
-
-        It ends in the first empty line, and the body that was counted is all the rest: so the body is not chunked, and
-        no second request hides in `data`.
-        """
-        head_size = len(data) - self._length
-        if self._length <= self.port.small and head_size <= _REMEMBERED_HEAD:
-            head = bytes(data[:head_size])
-            if head.find(_END_OF_HEAD) == head_size - len(_END_OF_HEAD):
-                self._head, self._whole = head, len(data)
-
-    def _answer_alike(self, body: bytes) -> None:
-        """Answer a request with the very head of the last one: what the parser said of that holds for this, too.
-
-        An API server's requests for alike Pods differ in their bodies only, and the parser's callbacks are dearer than
-        the decision.
-        """
-        self._began, self._arrived, self._parts = time.monotonic(), self.port.pulse.before, [body]
-        # A path that a task answers is not remembered: it is not at rest when its request is complete.
-        answer = cast("Callable[[Posted], Reply]", self._answer)
-        try:
-            self._serve(answer)
-        except Exception as error:  # noqa: BLE001 - told and counted like one in a callback of the parser
-            self._fail(error)
 
     def _find_path(self) -> bool:
         """Take the target apart and see who answers; False when it makes no sense."""
@@ -476,7 +466,7 @@ class Connection(HttpToolsProtocol):
             self._take_body(),
             self._began,
             self._arrived,
-            self.port.pulse.now,
+            self.port.monitor.now,
         )
 
     def _scope(self) -> dict[str, Any]:
@@ -528,7 +518,7 @@ class Connection(HttpToolsProtocol):
     def _answer_in_task(self) -> None:
         self.stage = _ANSWER
         # Routes never wait, but a peer that does not read its answers makes them.
-        self.deadline = self.port.pulse.now + self.port.limits.body_timeout
+        self.deadline = self.port.monitor.now + self.port.limits.body_timeout
         self.cycle = RequestResponseCycle(
             scope=cast("HTTPScope", self._scope()),
             transport=self.transport,
@@ -552,25 +542,56 @@ class Connection(HttpToolsProtocol):
         self._write(reply)
         served = self.port.slots.served
         if self.queue is not served and self.stage is _IDLE and reply[0].startswith(_OK):
-            self.port.slots.rest(self, served, self.port.pulse.now)
+            self.port.slots.rest(self, served, self.port.monitor.now)
 
     def _write(self, reply: Reply) -> None:
         """Send one whole answer and go on to the next request, or to the end."""
         head, body = reply
-        keep = self._keep_alive and not self.port.draining
+        self._keep_alive = keep = self._keep_alive and not self.port.draining
         end = b"\r\n" if keep else b"connection: close\r\n\r\n"
-        self.transport.write(b"%b%b%b" % (head, end, b"" if self._method == b"HEAD" else body))
+        answer = b"%b%b%b" % (head, end, b"" if self._method == b"HEAD" else body)
+        if len(answer) <= _ANSWER_PIECE:
+            self.transport.write(answer)
+        else:
+            self._unsent = memoryview(answer)
+            self._send_rest()
         self._leave_request()
-        if keep:
+        self._answered()
+
+    def _send_rest(self) -> None:
+        """Send as much of a long answer as the client reads now."""
+        while self._unsent and not self.flow.write_paused and not self.transport.is_closing():
+            self.transport.write(self._unsent[:_ANSWER_PIECE])
+            self._unsent = self._unsent[_ANSWER_PIECE:]
+
+    def _drop_answer(self) -> None:
+        self._unsent = memoryview(b"")
+        self.port.unread.drop(self)
+
+    def _answered(self) -> None:
+        """An answer is written: go on to the next request, or to the end, once the client has read it."""
+        port = self.port
+        if self.flow.write_paused:
+            if self.stage is _UNREAD:
+                port.unread.progressed(self)
+                return
+            self.stage = _UNREAD
+            self.deadline = port.monitor.now + port.limits.body_timeout
+            self._unsent = memoryview(bytes(self._unsent))  # a copy, so that what was sent is not kept
+            port.unread.keep(self, _IN_TRANSPORT + len(self._unsent))
+            return
+        if self.stage is _UNREAD:
+            port.unread.drop(self)
+        if self._keep_alive:
             self._rest()
         else:
-            self._end()
+            self._close()
 
     def _rest(self) -> None:
         """Between requests."""
         port = self.port
         self.stage = _IDLE
-        now = port.pulse.now
+        now = port.monitor.now
         self.deadline = now + port.limits.keep_alive_timeout
         # Another request may follow in the same slice.
         self._size = self._uncertain = self._read
@@ -590,19 +611,25 @@ class Connection(HttpToolsProtocol):
         """Close in good order: what is written is sent first, what still arrives is dropped."""
         if self.stage is _ANSWER:
             self.cycle.keep_alive = False
-            return
+        elif self.stage is _UNREAD:
+            self._keep_alive = False
+        else:
+            self._close()
+
+    def _close(self) -> None:
         self._closing()
         self.transport.close()
 
     def _closing(self) -> None:
         self.stage = _CLOSED
-        self.deadline = self.port.pulse.now + GOODBYE
+        self.deadline = self.port.monitor.now + GOODBYE
         self._drop_body()
         self.port.slots.close(self)
 
     def _abort(self) -> None:
         self.stage = _CLOSED
         self.deadline = _NEVER
+        self._drop_answer()
         self.transport.abort()
 
     def _fail(self, cause: BaseException | None) -> None:

@@ -21,16 +21,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.frames import frames
-from injector.telemetry import LOGGER
+from injector.telemetry.logs import LOGGER
 from injector.webhook.protocol import GOODBYE, Connection, Port
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
-    from injector.telemetry import LogSink
+    from injector.telemetry.logs import LogSink
+    from injector.webhook.certs.source import CertificateSource
     from injector.webhook.health import Health
-    from injector.webhook.overload import Pulse
+    from injector.webhook.overload import LoopMonitor
     from injector.webhook.slots import Victim
 
 logger = logging.getLogger(f"{LOGGER}.server")
@@ -41,10 +42,11 @@ _BACKLOG: Final = 2048
 # new connection has dozens of turns for its first request before as many others have come as there are slots.
 _SLOTS_PER_ACCEPT: Final = 64
 _MOST_AT_ONCE: Final = 64
-# Bytes that the kernel keeps of what a connection sent and the loop has not read; Linux doubles it. It bounds memory
-# twice: the kernel's own counts for the container, too, and uvloop keeps a buffer of 256 KiB for each connection with
-# TLS, of which only as much becomes real memory as one read has brought. Ordinary reviews fit.
-_RECEIVE_BUFFER: Final = 32 * 1024
+# Bytes that the kernel keeps of what a connection sent and the loop has not read, and of answers that the client has
+# not read; Linux doubles it, and would let an unread answer grow to 4 MB by itself. The kernel's memory counts for the
+# container, too. And uvloop keeps a buffer of 256 KiB for each connection with TLS, of which only as much becomes real
+# memory as one read has brought. Ordinary reviews and their answers fit.
+_KERNEL_BUFFER: Final = 32 * 1024
 # Seconds to leave the kernel alone when it has no descriptors or memory for another connection.
 _ACCEPT_PAUSE: Final = 0.1
 # Seconds between two looks at the deadlines of all connections.
@@ -76,8 +78,9 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _listening(address: tuple[Any, ...], family: int, *, dual: bool) -> socket.socket:
     listening = socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
-    # Accepted sockets inherit it.
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    # Accepted sockets inherit both.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BUFFER)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
     listening.setblocking(False)
     return listening
 
@@ -100,7 +103,7 @@ class Listener:
     ) -> None:
         self.port = port
         self.open = 0  # connections, those in a handshake included
-        self.last_accepted = 0.0  # when somebody connected the last time, in the pulse's time
+        self.last_accepted = 0.0  # when somebody connected the last time, in the monitor's time
         self._listening = listening
         self._max_connections = max_connections
         self._accept_at_once = max(1, min(max_connections // _SLOTS_PER_ACCEPT, _MOST_AT_ONCE))
@@ -121,7 +124,7 @@ class Listener:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to accept."""
         loop.add_reader(self._listening, self._accept, loop)
-        self.port.pulse.every(SWEEP, self._sweep)
+        self.port.monitor.every(SWEEP, self._sweep)
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Accept no more."""
@@ -137,9 +140,9 @@ class Listener:
         for _ in range(self._accept_at_once):
             is_full, victim = port.slots.count >= self._max_connections, None
             if is_full:
-                victim = port.slots.victim(port.pulse.now, self._max_connections)
-                if victim is not None and victim.ready > port.pulse.now:
-                    self._pause(loop, victim.ready - port.pulse.now)
+                victim = port.slots.victim(port.monitor.now, self._max_connections)
+                if victim is not None and victim.ready > port.monitor.now:
+                    self._pause(loop, victim.ready - port.monitor.now)
                     return
             try:
                 accepted, _ = self._listening.accept()
@@ -147,7 +150,7 @@ class Listener:
                 return
             except OSError:
                 port.limited(logging.ERROR, "cannot accept connections", "accept", {"open": self.open})
-                self._evict(victim or port.slots.victim(port.pulse.now, self._max_connections))
+                self._evict(victim or port.slots.victim(port.monitor.now, self._max_connections))
                 self._pause(loop, _ACCEPT_PAUSE)
                 return
             if is_full and victim is None:
@@ -156,7 +159,7 @@ class Listener:
                 continue
             self._evict(victim)
             self.open += 1
-            self.last_accepted = port.pulse.now
+            self.last_accepted = port.monitor.now
             accepted.setblocking(False)
             self._greet(_Counted(self, loop), accepted, loop)
 
@@ -176,7 +179,7 @@ class Listener:
 
     def _greet(self, connection: _Counted, accepted: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         """Open a connection in a task that eviction can end at any time, even before it began."""
-        self.port.slots.enter(connection, self.port.pulse.now)
+        self.port.slots.enter(connection, self.port.monitor.now)
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
@@ -198,7 +201,7 @@ class Listener:
             await loop.connect_accepted_socket(lambda: _Reader(connection), accepted, **self._tls)
 
     def _sweep(self) -> None:
-        now = self.port.pulse.now
+        now = self.port.monitor.now
         for connection in self.connections():
             if connection.deadline < now:
                 connection.expire()
@@ -276,21 +279,19 @@ class Server:
         admission: Listener,
         ops: Listener,
         *,
-        pulse: Pulse,
+        monitor: LoopMonitor,
         health: Health,
         drain: Drain,
         sink: LogSink,
-        reload: Callable[[], None],
-        background: Callable[[], Awaitable[None]] | None = None,
+        certificates: CertificateSource,
     ) -> None:
         self._admission = admission
         self._ops = ops
-        self._pulse = pulse
+        self._monitor = monitor
         self._health = health
         self._drain = drain
         self._sink = sink
-        self._reload = reload
-        self._background = background
+        self._certificates = certificates
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -300,23 +301,22 @@ class Server:
         loop.set_exception_handler(_tell_exception)
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop_now)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
-        self._pulse.every(0, self._sink.flush)
+        loop.add_signal_handler(signal.SIGHUP, self._certificates.wake)
+        self._monitor.every(0, self._sink.flush)
         for listener in self._listeners:
             listener.start(loop)
-        self._pulse.start(loop)
+        self._monitor.start(loop)
         fields = {"port": self._admission.number, "ops_port": self._ops.number}
         logger.info("listening", extra={"fields": fields})
-        background = None if self._background is None else asyncio.ensure_future(self._background())
+        certificates = asyncio.ensure_future(self._certificates.run())
         try:
             await self._stopping.wait()
             await self._serve_on(loop)
             await self._close(loop)
         finally:
-            self._pulse.stop()
-            if background is not None:
-                background.cancel()
-                await asyncio.gather(background, return_exceptions=True)
+            self._monitor.stop()
+            certificates.cancel()
+            await asyncio.gather(certificates, return_exceptions=True)
 
     def stop(self) -> None:
         """Drain and end; asked a second time, end at once."""
@@ -354,7 +354,7 @@ class Server:
         Every answer of a draining port ends its connection, so between two requests there is often none. Whoever still
         comes has not heard that this replica leaves.
         """
-        return not self._admission.open and self._pulse.now - self._admission.last_accepted >= _QUIET
+        return not self._admission.open and self._monitor.now - self._admission.last_accepted >= _QUIET
 
     async def _close(self, loop: asyncio.AbstractEventLoop) -> None:
         for listener in self._listeners:

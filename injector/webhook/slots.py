@@ -35,7 +35,7 @@ Queue: TypeAlias = "OrderedDict[Evictable, float]"
 class Victim(NamedTuple):
     """The connection that gives way next: its kind, and the time before which it should not."""
 
-    kind: str  # a key of `injector.telemetry.EVICTIONS`
+    kind: str  # a key of `injector.webhook.metrics.EVICTIONS`
     connection: Evictable
     ready: float
 

@@ -109,7 +109,6 @@ class Bench:
                     self._cell(live, Cell(connections, size))
             self.results.memory = {name: (started[name], server.usage().rss_bytes) for name, server in live.items()}
         self._untuned()
-        self._fresh()
         self._place.tell("the worst shapes of reviews and files that we know")
         self.results.costs = [*worst.reviews(), *worst.files()]
         if long:
@@ -186,20 +185,6 @@ class Bench:
             for server in (tuned, plain):
                 self._meter.sample(server, JUDGED, seconds=1)
             self.results.untuned = [self._pair(tuned, plain, JUDGED, seconds, logs=True) for _ in range(rounds)]
-
-    def _fresh(self) -> None:
-        """What a request costs whose head is not the last one's, which our server would not parse again."""
-        self._place.tell("our server once more, with heads that repeat and with heads that do not")
-        with ExitStack() as stack:
-            server = self._start(self._servers[0], stack, note=False)
-            rounds, seconds = self._plan.of(JUDGED)
-            for fresh in (False, True):
-                self._meter.sample(server, JUDGED, seconds=1, fresh=fresh)
-            for _ in range(rounds):
-                alike = self._meter.sample(server, JUDGED, seconds=seconds)
-                self.results.fresh.append(
-                    RunPair(alike, self._meter.sample(server, JUDGED, seconds=seconds, fresh=True))
-                )
 
     def goals(self) -> list[Goal]:
         """How the goals stand."""

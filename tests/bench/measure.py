@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from tests.bench import process
 from tests.bench.errors import BenchError
@@ -88,17 +88,16 @@ class Meter:
         self._bodies = bodies
         self._core = core
 
-    def sample(self, server: Server, cell: Cell, *, seconds: int, logs: bool = False, fresh: bool = False) -> Sample:
-        """One run of `seconds`; with `fresh`, no connection sends the same head twice in a row.
+    def sample(self, server: Server, cell: Cell, *, seconds: int, logs: bool = False) -> Sample:
+        """One run of `seconds`.
 
         Raises:
             BenchError: A request failed, or a server that should log each mutation did not.
         """
         before, busy, lines = server.usage(), process.core_busy_seconds(self._core), server.output.lines
         begun = time.perf_counter()
-        headers: Literal["fresh"] | None = "fresh" if fresh else None
         body = self._bodies[cell.size]
-        run = self._wrk.run(server.url, body, connections=cell.connections, seconds=seconds, headers=headers)
+        run = self._wrk.run(server.url, body, connections=cell.connections, seconds=seconds)
         elapsed = time.perf_counter() - begun
         after, busy = server.usage(), process.core_busy_seconds(self._core) - busy
         if logs and not server.output.reached(lines + run.served, seconds=_LOG_SECONDS):

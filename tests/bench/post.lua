@@ -1,34 +1,34 @@
--- Posts one AdmissionReview over and over; prints what wrk measured as one line of JSON.
+-- Posts variants of one AdmissionReview; prints what wrk measured as one line of JSON.
 -- The first argument after `--` is the body's file; the second, if there is one, is a file of further headers.
--- As "fresh" it stands for a head that no connection sends twice in a row.
+-- No connection sends the same head or the same body twice in a row: the variants differ in User-Agent, in uid and, by
+-- blanks at the end of the body, in Content-Length.
 
--- No divisor of it is a number of connections that anybody would choose.
-local HEADS = 61
+-- A prime, so that no usual number of connections divides it.
+local VARIANTS = 61
 
 function init(args)
   local file = assert(io.open(args[1], "rb"))
   wrk.method = "POST"
   wrk.headers["Content-Type"] = "application/json"
-  wrk.headers["User-Agent"] = "kube-apiserver-admission"
   wrk.headers["Accept"] = "application/json, */*"
   wrk.headers["Accept-Encoding"] = "gzip"
-  wrk.body = file:read("*a")
+  local body = file:read("*a")
   file:close()
-  if args[2] == "fresh" then
-    local all, turn = {}, 0
-    for i = 1, HEADS do
-      wrk.headers["X-Request-Id"] = string.format("%08d", i)
-      all[i] = wrk.format()
-    end
-    request = function()
-      turn = turn % HEADS + 1
-      return all[turn]
-    end
-  elseif args[2] then
+  if args[2] then
     for line in io.lines(args[2]) do
       local name, value = line:match("^([^:]+): (.+)$")
       wrk.headers[name] = value
     end
+  end
+  local all, turn = {}, 0
+  for i = 1, VARIANTS do
+    wrk.headers["User-Agent"] = string.format("kube-apiserver-admission/%08d", i)
+    wrk.body = body:gsub('("uid": ?"%x+%-%x+%-%x+%-%x+%-)%x+', string.format("%%1%012x", i), 1) .. string.rep(" ", i)
+    all[i] = wrk.format()
+  end
+  request = function()
+    turn = turn % VARIANTS + 1
+    return all[turn]
   end
 end
 

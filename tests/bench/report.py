@@ -35,7 +35,6 @@ class Results:
     memory: dict[str, tuple[int, int]] = field(default_factory=dict)  # bytes: after start, after all runs
     pairs: Pairs = field(default_factory=dict)
     untuned: list[Pair] = field(default_factory=list)  # ours, and ours without the allocator's settings
-    fresh: list[Pair] = field(default_factory=list)  # ours, and ours with heads that do not repeat
     curve: list[tuple[int, int]] = field(default_factory=list)  # requests, bytes
     outside: dict[str, dict[str, float]] = field(default_factory=dict)  # by webhook
     costs: list[worst.Cost] = field(default_factory=list)  # of the worst shapes
@@ -239,7 +238,6 @@ def write_json(results: Results, goals: Sequence[Goal], servers: Iterable[peers.
             for cell, pairs in cells.items()
         ],
         "untuned": [asdict(pair) for pair in results.untuned],
-        "fresh_heads": [asdict(pair) for pair in results.fresh],
         "memory_curve": results.curve,
         "outside": results.outside,
         "worst_shapes": [asdict(cost) for cost in results.costs],
@@ -262,12 +260,6 @@ def show(console: Console, results: Results, goals: Sequence[Goal]) -> None:
         console.print(
             f"Without {' and '.join(peers.MALLOC)} our throughput is "
             f"x{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})."
-        )
-    if results.fresh:
-        ratio = spread(pair.peer.cpu_us / pair.us.cpu_us for pair in results.fresh if pair.us.cpu_us)
-        console.print(
-            "Where no connection sends the same head twice in a row, a request costs us "
-            f"x{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f}) of the CPU."
         )
     if results.outside:
         console.print(outside_table(results.outside))

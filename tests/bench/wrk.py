@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from tests.bench.errors import BenchError
 from tests.bench.process import favour, precedence
@@ -91,12 +91,10 @@ class Wrk:
         done = subprocess.run([self._program, "-v"], capture_output=True, text=True, check=False, timeout=10)
         return (done.stdout + done.stderr).splitlines()[0].split(" [")[0]
 
-    def run(
-        self, url: str, body: Path, *, connections: int, seconds: int, headers: Path | Literal["fresh"] | None = None
-    ) -> Run:
-        """Post `body` to `url` over `connections` keep-alive connections for `seconds`.
+    def run(self, url: str, body: Path, *, connections: int, seconds: int, headers: Path | None = None) -> Run:
+        """Post variants of `body` to `url` over `connections` keep-alive connections for `seconds`.
 
-        `headers` is a file of more, or "fresh" for a head that no connection sends twice in a row.
+        No connection sends the same head twice in a row. `headers` is a file of more headers.
 
         Raises:
             BenchError: A request failed, or none was answered with less than 400.

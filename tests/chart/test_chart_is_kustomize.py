@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from ruamel.yaml import YAML
 
-from injector.config import parse_policy
+from injector.config.policy import parse_policy
 from tests.controlplane.helm import CHART
 
 if TYPE_CHECKING:

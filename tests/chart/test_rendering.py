@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from injector.config import Given, Settings, TlsMode, load, parse_policy
+from injector.config.policy import parse_policy
+from injector.config.settings import Given, Settings, load
+from injector.config.shapes import TlsMode
 from injector.core import names
 from injector.core.errors import ConfigError
 from tests.chart.conftest import documents, only

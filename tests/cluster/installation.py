@@ -26,6 +26,7 @@ from tests.cluster.policies import rights
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
 from tests.controlplane.registration import token_injector, workload_warnings
+from tests.controlplane.scrape import current
 from tests.controlplane.workspace import write_private
 
 if TYPE_CHECKING:
@@ -117,7 +118,9 @@ class Replica:
 
     def metric(self, series: str) -> float:
         """One sample; `series` without our prefix."""
-        text = httpx.get(f"{self.ops_url}/metrics", trust_env=False, timeout=10).raise_for_status().text
+        text = current(
+            lambda: httpx.get(f"{self.ops_url}/metrics", trust_env=False, timeout=10).raise_for_status().text
+        )
         start = f"dapr_token_injector_{series} "
         return next(float(line.removeprefix(start)) for line in text.splitlines() if line.startswith(start))
 

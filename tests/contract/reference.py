@@ -7,23 +7,26 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from prometheus_client import CollectorRegistry
+
 from injector.cli.serve import metavar
-from injector.config import Group, Settings, default_text, flag, policy_schema, variable
-from injector.telemetry import (
+from injector.config.policy import policy_schema
+from injector.config.settings import Group, Settings, default_text, flag, variable
+from injector.kube.metrics import KUBE_ERRORS, KubeMetrics
+from injector.telemetry.logs import LogSink
+from injector.telemetry.metrics import ProcessMetrics
+from injector.webhook.app import create_app
+from injector.webhook.certs.metrics import BUNDLE_WRITES, PHASES, RELOADS, STEPS, CertificateMetrics
+from injector.webhook.health import Health
+from injector.webhook.metrics import (
     BUCKETS,
-    CA_BUNDLE_WRITES,
-    CA_PHASES,
-    CA_STEPS,
     DECISIONS,
     ERRORS,
-    KUBE_ERRORS,
     REFUSALS,
-    RELOADS,
     SHED_CAUSES,
-    Metrics,
+    RequestMetrics,
+    ServerMetrics,
 )
-from injector.webhook.app import create_app
-from injector.webhook.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -101,7 +104,14 @@ def _labels(family: Metric) -> str:
 
 def metrics() -> str:
     """Every metric with its labels, and every value that a label can have."""
-    families = sorted(Metrics().collect(), key=lambda family: family.name)
+    collectors = (
+        RequestMetrics(),
+        ServerMetrics(int, float),
+        CertificateMetrics(),
+        KubeMetrics(),
+        ProcessMetrics(LogSink(2)),
+    )
+    families = sorted((family for each in collectors for family in each.collect()), key=lambda family: family.name)
     names = [family.name + ("_total" if family.type == "counter" else "") for family in families]
     rows = ((f"`{name}`", f.type, _labels(f), f.documentation) for name, f in zip(names, families, strict=True))
     parts = [
@@ -110,7 +120,8 @@ def metrics() -> str:
         _folded(
             "This page lists every metric and every label value. They are served at `/metrics` of the ops port, in "
             "Prometheus' text format or OpenMetrics. Label values come from fixed sets and never from a user's object. "
-            "Metrics of the process itself have the prefix `dapr_token_injector_process_`."
+            "Metrics of the process itself have the prefix `dapr_token_injector_process_`. Samples are up to one "
+            "second old: each format is rendered at most once a second."
         ),
         _table(("Metric", "Type", "Labels", "Meaning"), rows),
         f"Buckets of the histogram, in seconds: {', '.join(f'{bound:g}' for bound in BUCKETS)}.",
@@ -119,9 +130,9 @@ def metrics() -> str:
         *_values("`error`", ERRORS),
         *_values("`cause` of what was shed", SHED_CAUSES),
         *_values("`cause` of a connection refused", REFUSALS),
-        *_values("`phase` of the authority", CA_PHASES),
-        *_values("`step` of the authority's life", CA_STEPS),
-        *_values("`cause` of a bundle written", CA_BUNDLE_WRITES),
+        *_values("`phase` of the authority", {phase.value: meaning for phase, meaning in PHASES.items()}),
+        *_values("`step` of the authority's life", {step.value: meaning for step, meaning in STEPS.items()}),
+        *_values("`cause` of a bundle written", BUNDLE_WRITES),
         *_values("`reason` of a call to the API server that failed", KUBE_ERRORS),
         "## `outcome` of a reload",
         ", ".join(f"`{outcome}`" for outcome in RELOADS) + ".",
@@ -135,7 +146,7 @@ def _values(title: str, values: Mapping[str, str]) -> tuple[str, str]:
 
 def openapi() -> str:
     """The paths of the HTTP interface; the whole document is served at /openapi.json."""
-    document = create_app(Health({}), Metrics(), docs=False).openapi()
+    document = create_app(Health({}), CollectorRegistry(), docs=False).openapi()
     rows = (
         (f"`{method.upper()} {path}`", operation["summary"], ", ".join(operation["responses"]))
         for path, item in document["paths"].items()

@@ -10,8 +10,8 @@ from typing import Final
 import pytest
 from ruamel.yaml import YAML
 
-from injector.config import PolicyFile
-from injector.telemetry import RELOADS
+from injector.config.policy import PolicyFile
+from injector.webhook.certs.metrics import RELOADS
 from tests.contract.chart_reference import CHART, PAGES, ValuesError, read
 
 VALUES: Final = (CHART / "values.yaml").read_text()

@@ -18,6 +18,7 @@ from tests.controlplane.pki import Authority, Pair
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
 from tests.controlplane.registration import Endpoint
+from tests.controlplane.scrape import current
 from tests.controlplane.workspace import write_private
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ class Webhook:
 
     def requests_served(self, **labels: str) -> float:
         """Return how many reviews were answered, all of them or those with these labels."""
-        text = httpx.get(f"{self.ops_url}/metrics", trust_env=False, timeout=5.0).raise_for_status().text
+        text = current(
+            lambda: httpx.get(f"{self.ops_url}/metrics", trust_env=False, timeout=5.0).raise_for_status().text
+        )
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
         wanted = labels.items()
         return sum(s.value for s in samples if s.name == REQUESTS_METRIC and wanted <= s.labels.items())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from ruamel.yaml import YAML
 
-from injector.config import load_policy
+from injector.config.policy import load_policy
 from injector.core.model import Endpoint, Policy
 from tests import builders
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tests.controlplane.scrape import current
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -94,6 +96,10 @@ def ops(port: int, path: str) -> Answer:
 
 
 def sample(port: int, series: str) -> float:
-    """One sample of /metrics by its full series name."""
-    lines = ops(port, "/metrics").body.decode().splitlines()
+    """One sample of /metrics by its full series name, as it is now."""
+
+    def fetch() -> str:
+        return ops(port, "/metrics").body.decode()
+
+    lines = current(fetch).splitlines()
     return next(float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == series)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import struct
@@ -14,7 +15,7 @@ import pytest
 from tests.controlplane.polling import wait_for
 from tests.http.client import JSON, PATIENCE, Connection, head
 from tests.http.holders import descriptors
-from tests.http.reviews import review
+from tests.http.reviews import dear_review, review
 from tests.http.serving import serving
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ LIMIT = 2 * MIB  # of a body here
 SMALL = 64 * KIB  # up to which a body does not count as large
 # The documented bound: for each connection, a small body included; and for each large body, its limit.
 PER_CONNECTION = 256 * KIB
+UNREAD = 32 * MIB  # for all answers together that are not read
 CHUNKED = head("/mutate", headers={**JSON, "Transfer-Encoding": "chunked"})
 PATIENT = ("--headers-timeout", "300", "--body-timeout", "300", "--handshake-timeout", "300")
 
@@ -99,6 +101,31 @@ def test_hostile_framing_costs_no_more_than_the_bound(
         for _ in range(3):
             assert server.post(review()).status == 200
         assert server.peak_memory() - before <= connections * PER_CONNECTION + bodies * LIMIT
+
+
+@pytest.mark.parametrize("at_once", [1, 4], ids=["one by one", "pipelined"])
+def test_answers_that_are_not_read_cost_no_more_than_the_bound(tmp_path: Path, at_once: int) -> None:
+    body = dear_review(1000)
+    request = head("/mutate", headers={**JSON, "Content-Length": str(len(body))}) + body
+    with serving(tmp_path, *PATIENT, "--max-lag", "30") as server, ExitStack() as stack:
+        for _ in range(3):
+            assert len(server.post(body).body) > 20 * len(body)
+        before = server.peak_memory()
+        hostile = [stack.enter_context(server.connect()) for _ in range(200)]
+        for connection in hostile:
+            connection.socket.setblocking(False)
+        for _ in range(32 // at_once):
+            for connection in hostile:
+                _send_what_fits(connection, request * at_once)
+            wait_for("others to be served", server.is_serving, timeout_seconds=PATIENCE)
+        assert server.peak_memory() - before <= 200 * PER_CONNECTION + UNREAD
+        assert server.sample('connections_evicted_total{kind="unread"}') > 0
+
+
+def _send_what_fits(connection: Connection, data: bytes) -> None:
+    """Send as if nothing was ever to be read: what the server does not take is given up."""
+    with contextlib.suppress(OSError):
+        connection.socket.send(data)
 
 
 def _send(connection: Connection, pieces: tuple[bytes, ...]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from injector.config import load_policy
+from injector.config.policy import load_policy
 from injector.core.model import Policy
 from injector.lint import report
 from injector.lint.linter import Linter

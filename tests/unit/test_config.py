@@ -4,20 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from injector.config import (
-    MAX_POLICY_BYTES,
-    Given,
-    LogFormat,
-    Settings,
-    TlsMode,
-    duration_text,
-    flag,
-    in_namespace,
-    load,
-    load_policy,
-    parse_policy,
-    variable,
-)
+from injector.config.policy import MAX_POLICY_BYTES, load_policy, parse_policy
+from injector.config.settings import Given, Settings, flag, in_namespace, load, variable
+from injector.config.shapes import LogFormat, TlsMode, duration_text
 from injector.core import names
 from injector.core.errors import ConfigError
 from injector.core.model import AppContainers, Conflict, Policy
@@ -194,7 +183,7 @@ def test_every_setting_says_what_it_is_for() -> None:
 # --- the Policy ---
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "{}"])
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "---\n", "null\n"])
 def test_an_empty_policy_is_the_default_one(text: str) -> None:
     assert parse_policy(text, "p.yaml") == Policy()
 
@@ -219,6 +208,11 @@ def test_every_key_of_a_policy_is_heard() -> None:
         conflict=Conflict.REPLACE,
         shadow=True,
     )
+
+
+@pytest.mark.parametrize("text", ['{"shadow": true}', "shadow: yes\n", "---\nshadow: on\n"])
+def test_policy_is_read_as_kubectl_reads_yaml_and_json(text: str) -> None:
+    assert parse_policy(text, "p.yaml") == Policy(shadow=True)
 
 
 def test_every_bad_key_of_a_policy_is_told_with_its_line() -> None:
@@ -253,15 +247,16 @@ def test_a_default_that_the_list_leaves_out_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("shadow: true\nshadow: false\n", 'p.yaml:2: not valid YAML: found duplicate key "shadow"'),
-        ("defaultKeys:\n  api: a\n  api: b\n", "p.yaml:3: not valid YAML: found duplicate key"),
+        ("shadow: true\nshadow: false\n", "p.yaml:2: not valid YAML: a key stands twice in one mapping"),
+        ("defaultKeys:\n  api: a\n  api: b\n", "p.yaml:3: not valid YAML: a key stands twice in one mapping"),
         ("allowedSecrets: [\n", "not valid YAML"),
         ("a: b: c\n", "p.yaml:1: not valid YAML"),
         ("- x\n", "p.yaml:1: must be a mapping"),
         ("shadow: true\n1: x\n", "p.yaml:"),
         ("text", "p.yaml:1: must be a mapping"),
-        ("a: !!python/object:os.system x\n", "not valid YAML"),
-        ("\x00", "p.yaml: not valid YAML"),
+        ("defaultSecret: !!python/object:os.system X\n", "p.yaml:1: defaultSecret: 'X' is not allowed"),
+        ("\x00", "p.yaml:1: not valid YAML: it holds a control character"),
+        ("shadow: true\n---\nshadow: false\n", "p.yaml:3: a second document; a Policy is one"),
         ("[" * 5000, "not valid YAML"),
     ],
 )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from injector.config import Given, in_namespace, load, load_policy
+from injector.config.policy import load_policy
+from injector.config.settings import Given, in_namespace, load
 from injector.core.errors import ConfigError
 from injector.regular_files import read_regular
 from injector.webhook.certs.pair import CertificateError, read_pair

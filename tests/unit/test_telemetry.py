@@ -12,20 +12,16 @@ from prometheus_client import generate_latest
 from injector.core.admit import Admission
 from injector.core.model import Reason, Verdict
 from injector.frames import frames
-from injector.telemetry import (
-    BUCKETS,
-    DECISIONS,
-    ERRORS,
-    AdmissionLog,
-    LogSink,
-    Metrics,
-    SinkHandler,
-    set_up_logging,
-    shown_name,
-)
+from injector.kube.metrics import KubeMetrics
+from injector.telemetry.logs import AdmissionLog, LogSink, SinkHandler, set_up_logging, shown_name
+from injector.telemetry.metrics import ProcessMetrics, new_registry
+from injector.webhook.certs.metrics import CertificateMetrics
+from injector.webhook.metrics import BUCKETS, DECISIONS, ERRORS, RequestMetrics, ServerMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from prometheus_client.registry import Collector
 
 AT = 1_780_000_000.25
 INJECTED = Admission(b"", Verdict.INJECT, Reason.INJECTED, "0df28fbd", "shop", "ReplicaSet/web", 2)
@@ -227,8 +223,8 @@ def test_all_loggers_of_the_process_write_into_the_sink(lines: Lines) -> None:
         root.setLevel(level)
 
 
-def samples(metrics: Metrics) -> dict[str, float]:
-    text = generate_latest(metrics.registry).decode()
+def samples(*collectors: Collector) -> dict[str, float]:
+    text = generate_latest(new_registry(*collectors)).decode()
     pairs = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {series.removeprefix("dapr_token_injector_"): float(value) for series, _, value in pairs}
 
@@ -240,7 +236,7 @@ def test_every_reason_goes_with_one_decision() -> None:
 
 
 def test_an_answer_counts_in_requests_and_in_the_histogram() -> None:
-    metrics = Metrics()
+    metrics = RequestMetrics()
     metrics.answered(Verdict.INJECT, Reason.INJECTED, BUCKETS[1])
     metrics.answered(Verdict.INJECT, Reason.INJECTED, 100.0)
     found = samples(metrics)
@@ -253,7 +249,7 @@ def test_an_answer_counts_in_requests_and_in_the_histogram() -> None:
 
 
 def test_labels_are_bounded() -> None:
-    metrics = Metrics()
+    metrics = RequestMetrics()
     metrics.failed("malformed-json")
     metrics.failed("whatever an exception calls itself")
     found = samples(metrics)
@@ -264,7 +260,9 @@ def test_labels_are_bounded() -> None:
 
 
 def test_every_series_is_there_before_anything_happened() -> None:
-    found = samples(Metrics())
+    found = samples(
+        RequestMetrics(), ServerMetrics(int, float), CertificateMetrics(), KubeMetrics(), ProcessMetrics(LogSink(2))
+    )
     for series in (
         "admission_in_flight",
         "connections",

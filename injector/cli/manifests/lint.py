@@ -12,7 +12,7 @@ import click
 from injector.cli.main import Exit
 from injector.cli.manifests import files
 from injector.cli.output import Teller, wants_colour
-from injector.config import load_policy
+from injector.config.policy import load_policy
 from injector.core.model import Policy
 from injector.files import error_text, replacement
 from injector.lint import baseline, catalogue, pages, report

@@ -11,7 +11,7 @@ import click
 from injector.cli.manifests import files
 from injector.cli.manifests.rewrite import Format
 from injector.cli.output import Teller
-from injector.config import load_policy
+from injector.config.policy import load_policy
 from injector.core.model import Endpoint, Policy
 from injector.manifests.injecting import Question
 

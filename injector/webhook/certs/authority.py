@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from injector.config import KeyAlgorithm
+from injector.config.shapes import KeyAlgorithm
 from injector.webhook.certs.pair import CertificateError, ServingPair
 
 if TYPE_CHECKING:

@@ -1,18 +1,19 @@
-"""A serving pair in two files, for whoever else writes them: cert-manager, a mounted Secret, a person."""
+"""A serving pair in two files that another program writes: cert-manager, a mounted Secret, a person."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from injector.telemetry import LOGGER
+from injector.telemetry.logs import LOGGER
 from injector.webhook.certs.pair import CertificateError, load, read_pair, utc_now
 
 if TYPE_CHECKING:
     import ssl
     from pathlib import Path
 
-    from injector.telemetry import Metrics
+    from injector.webhook.certs.metrics import CertificateMetrics
     from injector.webhook.certs.pair import Now, ServingPair
 
 logger = logging.getLogger(f"{LOGGER}.certs")
@@ -21,12 +22,19 @@ logger = logging.getLogger(f"{LOGGER}.certs")
 class CertificateWatcher:
     """Looks at the two files and reloads them into the live context; the last good pair is kept when a new one is bad.
 
-    `poll` is called every few seconds. Asking the files' identity is enough to see a Secret volume's update: the
+    `wake` is called every few seconds. Asking the files' identity is enough to see a Secret volume's update: the
     kubelet swaps a symbolic link, which brings new inodes.
     """
 
     def __init__(
-        self, files: tuple[Path, Path], pair: ServingPair, context: ssl.SSLContext, metrics: Metrics, now: Now = utc_now
+        self,
+        files: tuple[Path, Path],
+        pair: ServingPair,
+        context: ssl.SSLContext,
+        metrics: CertificateMetrics,
+        now: Now = utc_now,
+        *,
+        interval_seconds: float = 5.0,
     ) -> None:
         self.pair = pair
         self.problem = ""
@@ -34,19 +42,27 @@ class CertificateWatcher:
         self._files = files
         self._context = context
         self._metrics = metrics
+        self._interval_seconds = interval_seconds
         self._seen: tuple[
             object, ...
-        ] = ()  # reads once more at the first poll: the files may have changed since the start
+        ] = ()  # reads once more at the first look: the files may have changed since the start
         metrics.certificate_expiry = pair.expires.timestamp()
 
-    ready = True  # whoever wrote the files has had callers trust them
+    ready = True  # the writer of the files has registered their CA with the callers
 
     def facts(self) -> dict[str, object]:
         """For health: why the newest files are not served."""
         return {"refused": self.problem} if self.problem else {}
 
-    def poll(self) -> None:
-        """Reload if the files changed; a bad pair is tried again each time, and told only when its problem changes."""
+    async def run(self) -> None:
+        """Look at the files again and again. The loop makes the call, so that it logs an error and goes on."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._interval_seconds)
+            loop.call_soon(self.wake)
+
+    def wake(self) -> None:
+        """Reload if the files changed. A bad pair is tried again each time; its problem is logged when it changes."""
         identity = self._identity()
         if identity == self._seen and not self.problem:
             return

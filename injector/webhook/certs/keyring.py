@@ -8,7 +8,7 @@ nothing and no replica needs to lead. It is shipped empty and filled under optim
 | `ca.crt`, `ca.key` | the authority that signs |
 | `next.crt`, `next.key` | the authority that will sign once every API server trusts it |
 | `previous.crt` | authorities that sign nothing more but are trusted until no leaf of theirs can live |
-| `state.json` | when `next` was seen in every bundle, when `ca` took over, and the waits that were asked for |
+| `state.json` | when `next` was seen in every bundle, when `ca` took over, and the delays that were asked for |
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class ForeignSecretError(InjectorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class RotationDelays:
     """How long a change of authority waits: for every API server, and for every leaf that was signed before it."""
 
     settle: timedelta
     leaf_lifetime: timedelta
 
-    def at_least(self, other: Waits) -> Waits:
+    def at_least(self, other: RotationDelays) -> RotationDelays:
         """The longer of both: replicas of two versions may be told differently."""
-        return Waits(max(self.settle, other.settle), max(self.leaf_lifetime, other.leaf_lifetime))
+        return RotationDelays(max(self.settle, other.settle), max(self.leaf_lifetime, other.leaf_lifetime))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Keyring:
     """The authorities of an installation."""
 
     signing: Authority
-    waits: Waits
+    delays: RotationDelays
     following: Authority | None = None
     previous: tuple[Anchor, ...] = ()
     published: datetime | None = None  # since when every bundle was seen to hold `following`
@@ -108,7 +108,7 @@ def read(secret: Mapping[str, Any]) -> Keyring | None:
         signing=signing,
         following=_authority(content, _NEXT),
         previous=retired,
-        waits=Waits(timedelta(seconds=state.settle_seconds), timedelta(seconds=state.leaf_lifetime_seconds)),
+        delays=RotationDelays(timedelta(seconds=state.settle_seconds), timedelta(seconds=state.leaf_lifetime_seconds)),
         published=state.published,
         promoted=state.promoted,
     )
@@ -117,8 +117,8 @@ def read(secret: Mapping[str, Any]) -> Keyring | None:
 def write(secret: Mapping[str, Any], ring: Keyring) -> Object:
     """The Secret with `ring` in it and everything that is not ours as it was; a request to rotate stays, too."""
     state = _State(
-        settle_seconds=ring.waits.settle.total_seconds(),
-        leaf_lifetime_seconds=ring.waits.leaf_lifetime.total_seconds(),
+        settle_seconds=ring.delays.settle.total_seconds(),
+        leaf_lifetime_seconds=ring.delays.leaf_lifetime.total_seconds(),
         published=ring.published,
         promoted=ring.promoted,
     )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
-from injector.webhook.certs.keyring import Keyring, Waits
+from injector.webhook.certs.keyring import Keyring, RotationDelays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,7 +66,7 @@ def phase(ring: Keyring | None) -> Phase:
     return Phase.RETIRING if ring.previous else Phase.STEADY
 
 
-def due(ring: Keyring, *, published: bool, requested: bool, now: datetime, waits: Waits) -> Step | None:
+def due(ring: Keyring, *, published: bool, requested: bool, now: datetime, delays: RotationDelays) -> Step | None:
     """The step that is due; None when there is none yet.
 
     Args:
@@ -74,9 +74,9 @@ def due(ring: Keyring, *, published: bool, requested: bool, now: datetime, waits
         published: Every bundle of ours is seen to trust the next authority.
         requested: Somebody asked for a new authority.
         now: The time.
-        waits: What this replica was told; the Secret's are kept, too, when they are longer.
+        delays: What this replica was told; the Secret's are kept, too, when they are longer.
     """
-    waits = waits.at_least(ring.waits)
+    delays = delays.at_least(ring.delays)
     if ring.following is not None and ring.following.anchor.expires <= now:
         return Step.ADD
     if ring.signing.anchor.expires <= now:
@@ -86,9 +86,9 @@ def due(ring: Keyring, *, published: bool, requested: bool, now: datetime, waits
             return None if ring.published is None else Step.WITHDRAW
         if ring.published is None:
             return Step.SEEN
-        return Step.PROMOTE if now >= ring.published + waits.settle else None
+        return Step.PROMOTE if now >= ring.published + delays.settle else None
     if ring.previous:
-        return Step.PRUNE if now >= pruned_at(ring, waits) else None
+        return Step.PRUNE if now >= pruned_at(ring, delays) else None
     return Step.ADD if requested or now >= rotated_at(ring) else None
 
 
@@ -98,7 +98,7 @@ def rotated_at(ring: Keyring) -> datetime:
     return anchor.issued + (anchor.expires - anchor.issued) * 2 / 3
 
 
-def pruned_at(ring: Keyring, waits: Waits) -> datetime:
+def pruned_at(ring: Keyring, delays: RotationDelays) -> datetime:
     """When nothing that the previous authorities signed can live any more.
 
     A replica reads the Secret before it signs, so nobody signs with an authority long after it was replaced; the time
@@ -107,7 +107,7 @@ def pruned_at(ring: Keyring, waits: Waits) -> datetime:
     last = max(anchor.expires for anchor in ring.previous)
     if ring.promoted is None:
         return last
-    return min(last, ring.promoted + waits.leaf_lifetime + waits.settle)
+    return min(last, ring.promoted + delays.leaf_lifetime + delays.settle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +120,11 @@ class Outlook:
 
 def outlook(ring: Keyring, now: datetime) -> Outlook:
     """What will become of the rotation that is under way, or of one that is asked for now."""
-    waits = ring.waits
+    delays = ring.delays
     if ring.previous and ring.following is None:
-        return Outlook(ring.promoted or now, max(now, pruned_at(ring, waits)))
-    signs = max(now, (ring.published or now) + waits.settle)
-    return Outlook(signs, signs + waits.leaf_lifetime + waits.settle)
+        return Outlook(ring.promoted or now, max(now, pruned_at(ring, delays)))
+    signs = max(now, (ring.published or now) + delays.settle)
+    return Outlook(signs, signs + delays.leaf_lifetime + delays.settle)
 
 
 def advance(
@@ -132,7 +132,7 @@ def advance(
     step: Step,
     *,
     now: datetime,
-    waits: Waits,
+    delays: RotationDelays,
     made: Authority | None = None,
     registered: Iterable[Anchor] = (),
 ) -> Keyring:
@@ -142,7 +142,7 @@ def advance(
         ring: What the Secret holds; for RESTORE what is remembered, for CREATE nothing.
         step: What is due.
         now: The time.
-        waits: As `due` has them.
+        delays: As `due` has them.
         made: The new authority, for the steps that need one.
         registered: Authorities of ours that bundles hold now. A Secret that was emptied forgets them, but replicas
             may still serve what they signed.
@@ -150,14 +150,14 @@ def advance(
     if step in {Step.CREATE, Step.REPLACE} or ring is None:
         if made is None:
             raise ValueError(f"{step} needs an authority")
-        fresh = Keyring(signing=made, waits=waits)
+        fresh = Keyring(signing=made, delays=delays)
         return _trusting(fresh, registered, now)
     if step is Step.RESTORE:
         return _trusting(ring, registered, now)
     if step is Step.ADD:
         if made is None:
             raise ValueError(f"{step} needs an authority")
-        return dataclasses.replace(ring, following=made, published=None, waits=waits)
+        return dataclasses.replace(ring, following=made, published=None, delays=delays)
     if step is Step.SEEN:
         return dataclasses.replace(ring, published=now)
     if step is Step.WITHDRAW:
@@ -172,7 +172,7 @@ def advance(
             previous=(ring.signing.anchor, *ring.previous),
             published=None,
             promoted=now,
-            waits=waits.at_least(ring.waits),
+            delays=delays.at_least(ring.delays),
         )
     return dataclasses.replace(ring, previous=(), promoted=None)
 
@@ -187,7 +187,7 @@ def _trusting(ring: Keyring, registered: Iterable[Anchor], now: datetime) -> Key
     return dataclasses.replace(ring, previous=(*ring.previous, *added), promoted=now)
 
 
-def needs_leaf(leaf: Leaf | None, ring: Keyring, *, trusts: Trusts, now: datetime, waits: Waits) -> bool:
+def needs_leaf(leaf: Leaf | None, ring: Keyring, *, trusts: Trusts, now: datetime, delays: RotationDelays) -> bool:
     """Whether a replica has to sign a new leaf for itself now, with the authority that signs.
 
     Args:
@@ -195,7 +195,7 @@ def needs_leaf(leaf: Leaf | None, ring: Keyring, *, trusts: Trusts, now: datetim
         ring: What the Secret holds.
         trusts: Whether every bundle of ours is seen to trust an authority.
         now: The time.
-        waits: As `due` has them.
+        delays: As `due` has them.
     """
     if leaf is None:
         return True
@@ -207,4 +207,4 @@ def needs_leaf(leaf: Leaf | None, ring: Keyring, *, trusts: Trusts, now: datetim
         return False
     # Nobody is in a hurry to leave an authority that is still trusted. Waiting once more lets API servers take notice
     # also where the new one did not come by promotion: after somebody emptied the Secret.
-    return ring.promoted is None or now >= ring.promoted + waits.at_least(ring.waits).settle
+    return ring.promoted is None or now >= ring.promoted + delays.at_least(ring.delays).settle

@@ -1,4 +1,4 @@
-"""Certificates that need nobody: the shell around `rotation`, run by every replica alike and by none for the others.
+"""Self-managed certificates: the loop around `rotation`. Every replica runs it; there is no leader.
 
 A turn looks at the copies of three objects and does what is due: a step of the authority's life, a leaf, a bundle.
 Nothing is acted on that was only remembered. The Secret is replaced only if it is still of the version that was looked
@@ -12,7 +12,7 @@ once more after the Secret was read, when that clock is known.
 The parts of a turn do not wait for each other, for a call of one may hang: a Secret that cannot be read or written must
 not keep a bundle from being healed. Where it matters, calls are given up early and made again.
 
-What cannot be done is told by what was tried, counted, and tried again later; the pair that is served stays.
+A failed operation is logged, counted and tried again later; the pair that is served stays.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from injector.frames import frames
 from injector.kube.backoff import Backoff
 from injector.kube.errors import ConflictError, KubeError
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS
-from injector.telemetry import LOGGER
+from injector.telemetry.logs import LOGGER
 from injector.webhook.certs import keyring, registration, rotation
 from injector.webhook.certs.authority import issue_leaf, make_authority
-from injector.webhook.certs.independent import Independent
-from injector.webhook.certs.keyring import ForeignSecretError, Keyring, Waits
+from injector.webhook.certs.concurrent_tasks import ConcurrentTasks
+from injector.webhook.certs.keyring import ForeignSecretError, Keyring, RotationDelays
 from injector.webhook.certs.pair import load, utc_now
 from injector.webhook.certs.rotation import Phase, Step
+from injector.webhook.metrics import INTERNAL_ERROR
 
 if TYPE_CHECKING:
     import ssl
@@ -44,13 +45,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
-    from injector.config import Settings
+    from injector.config.settings import Settings
+    from injector.kube.metrics import KubeMetrics
     from injector.kube.watch import ObjectWatch
-    from injector.telemetry import Metrics
     from injector.webhook.certs.authority import Anchor, Leaf
+    from injector.webhook.certs.metrics import CertificateMetrics
     from injector.webhook.certs.objects import OwnObjects
     from injector.webhook.certs.pair import Now, ServingPair
     from injector.webhook.certs.registration import Registration
+    from injector.webhook.metrics import RequestMetrics
 
     Connect: TypeAlias = Callable[
         [Callable[[], None], Callable[[KubeError], None]], AbstractAsyncContextManager[OwnObjects]
@@ -83,7 +86,9 @@ class SelfManaged:
         connect: Connect,
         *,
         context: ssl.SSLContext,
-        metrics: Metrics,
+        metrics: CertificateMetrics,
+        kube: KubeMetrics,
+        requests: RequestMetrics,
         now: Now = utc_now,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -95,12 +100,14 @@ class SelfManaged:
         self._connect = connect
         self._context = context
         self._metrics = metrics
+        self._kube = kube
+        self._requests = requests
         self._local_now = now
         self._skew = timedelta(0)
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - spreads requests, guards nothing
         self._off_loop = off_loop
-        self._waits = Waits(settings.ca_settle_time, settings.leaf_lifetime)
+        self._delays = RotationDelays(settings.ca_settle_time, settings.leaf_lifetime)
         self._names = (
             f"{settings.service_name}.{settings.namespace}.svc",
             f"{settings.service_name}.{settings.namespace}.svc.cluster.local",
@@ -131,12 +138,12 @@ class SelfManaged:
         facts: dict[str, object] = {"phase": rotation.phase(self._remembered).value, "trusted": self.trusted}
         return facts | ({"problems": list(self.problems.values())} if self.problems else {})
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """Have a turn soon."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Keep everything until cancelled; whatever goes wrong is told, and tried again."""
+        """Keep the pair until cancelled. Errors are logged, and the work is tried again."""
         backoff = Backoff(self._rng)
         while True:
             try:
@@ -150,15 +157,14 @@ class SelfManaged:
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end what serves; told without values
                 fields = {"exception": type(error).__qualname__, "frames": frames(error.__traceback__)}
                 logger.error("fault in keeping certificates", extra={"fields": fields})  # noqa: TRY400 - words may quote
-                self._metrics.failed("internal")
+                self._requests.failed(INTERNAL_ERROR)
                 await asyncio.sleep(backoff.delay_seconds())
 
     async def _keep(self, objects: OwnObjects) -> None:
-        copies = (objects.secret, *objects.configurations)
-        self._metrics.kube_silence = lambda: max(self._clock() - copy.heard for copy in copies)
+        self._kube.watch((objects.secret, *objects.configurations))
         watching = asyncio.create_task(objects.run())
         try:
-            async with Independent(_LOOK) as together:
+            async with ConcurrentTasks(_LOOK) as together:
                 while not watching.done():
                     self._wake.clear()
                     await self.turn(objects, together)
@@ -174,7 +180,7 @@ class SelfManaged:
 
     def _set_clock(self, objects: OwnObjects) -> None:
         self._skew = timedelta(seconds=objects.skew_seconds)
-        self._metrics.kube_clock_skew = objects.skew_seconds
+        self._kube.clock_skew = objects.skew_seconds
 
     def _pause(self) -> float:
         """Seconds until something may be due that no change of a copy tells of."""
@@ -222,7 +228,7 @@ class SelfManaged:
             self._remembered if step is Step.RESTORE else ring if isinstance(ring, Keyring) else None,
             step,
             now=now,
-            waits=self._waits,
+            delays=self._delays,
             made=made,
             registered=self._anchors(objects),
         )
@@ -249,7 +255,7 @@ class SelfManaged:
                 published=following is not None and self._trusts(objects, following.anchor),
                 requested=bool(keyring.rotation_request(secret)),
                 now=self.now(),
-                waits=self._waits,
+                delays=self._delays,
             )
         if not all(copy.known or copy.problem for copy in objects.configurations):
             return None  # what bundles hold now decides what a new keyring has to trust
@@ -313,8 +319,9 @@ class SelfManaged:
     async def _sign_in_need(self, objects: OwnObjects) -> None:
         """Sign with the authority that is remembered, before nothing valid is left.
 
-        Another replica may have retired it meanwhile. But whatever keeps us from the Secret for so long (a right that
-        is gone, the Secret itself, a network policy) keeps most likely all replicas from it, and then nobody has.
+        Another replica may have retired it in the meantime. But what keeps this replica from the Secret for so long (a
+        right that is gone, the Secret itself, a network policy) most likely keeps all replicas from it, and then none
+        has.
         """
         ring, leaf = self._remembered, self._leaf
         if ring is not None and leaf is not None and leaf.is_ending(self.now()) and self._needs_leaf(objects, ring):
@@ -325,7 +332,7 @@ class SelfManaged:
     def _needs_leaf(self, objects: OwnObjects, ring: Keyring) -> bool:
         now = self.now()
         return ring.signing.anchor.expires > now and rotation.needs_leaf(
-            self._leaf, ring, trusts=lambda anchor: self._trusts(objects, anchor), now=now, waits=self._waits
+            self._leaf, ring, trusts=lambda anchor: self._trusts(objects, anchor), now=now, delays=self._delays
         )
 
     async def _sign(self, ring: Keyring) -> None:
@@ -461,7 +468,7 @@ class SelfManaged:
             logger.info("certificates are fine again", extra={"fields": {"was": before}})
 
     def _failed(self, error: KubeError) -> None:
-        self._metrics.kube_failed(error.reason)
+        self._kube.failed(error.reason)
 
     async def _attempt(self, part: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do one part of a turn; what fails waits longer each time and holds nothing else up."""

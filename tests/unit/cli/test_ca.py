@@ -9,11 +9,11 @@ import pytest
 
 from injector.cli import ca
 from injector.cli.main import main
-from injector.config import KeyAlgorithm
+from injector.config.shapes import KeyAlgorithm
 from injector.core import names
 from injector.webhook.certs import keyring
 from injector.webhook.certs.authority import make_authority
-from injector.webhook.certs.keyring import Keyring, Waits
+from injector.webhook.certs.keyring import Keyring, RotationDelays
 from tests.unit.kube.warped import run_warped
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 FIRST, SECOND = (make_authority(KeyAlgorithm.ECDSA_P256, 300 * DAY, NOW) for _ in range(2))
-STEADY = Keyring(signing=FIRST, waits=Waits(timedelta(minutes=5), DAY))
+STEADY = Keyring(signing=FIRST, delays=RotationDelays(timedelta(minutes=5), DAY))
 PUBLISHING = dataclasses.replace(STEADY, following=SECOND)
 SETTLING = dataclasses.replace(PUBLISHING, published=NOW)
 RETIRING = dataclasses.replace(STEADY, signing=SECOND, previous=(FIRST.anchor,), promoted=NOW)

@@ -12,7 +12,7 @@ import pytest
 from injector import __version__
 from injector.cli import main as cli
 from injector.cli.main import COMMANDS, main
-from injector.config import Settings, flag, variable
+from injector.config.settings import Settings, flag, variable
 from tests.http.certificates import DAY, NOW, Files, Issuer, key_pem, new_key
 
 if TYPE_CHECKING:

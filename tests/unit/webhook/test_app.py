@@ -7,7 +7,8 @@ import pytest
 
 from injector import __version__
 from injector.core.model import Endpoint
-from injector.telemetry import Metrics
+from injector.telemetry.logs import LogSink
+from injector.telemetry.metrics import ProcessMetrics, new_registry
 from injector.webhook.app import create_app
 from injector.webhook.health import Check, Health
 from tests.unit.webhook.asgi import call
@@ -17,7 +18,8 @@ def app(*, docs: bool = False, **checks: bool) -> Any:  # noqa: ANN401 - an ASGI
     def fixed(ok: bool) -> Any:  # noqa: ANN401, FBT001 - as above
         return lambda: Check(ok, {"detail": 1})
 
-    return create_app(Health({name: fixed(ok) for name, ok in checks.items()}), Metrics(), docs=docs)
+    registry = new_registry(ProcessMetrics(LogSink(2)))
+    return create_app(Health({name: fixed(ok) for name, ok in checks.items()}), registry, docs=docs)
 
 
 def test_alive_depends_on_nothing() -> None:

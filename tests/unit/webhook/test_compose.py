@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from injector.config import Given, load
+from injector.config.settings import Given, load
 from injector.core.errors import ConfigError
 from injector.core.model import Policy
 from injector.webhook import compose
@@ -15,7 +15,7 @@ from injector.webhook.certs.pair import ServingPair, parse_pair
 from tests.http.certificates import NOW, Issuer, key_pem, new_key
 
 if TYPE_CHECKING:
-    from injector.config import Settings
+    from injector.config.settings import Settings
 
 FILES = {"tls_mode": "files", "tls_cert_file": "a", "tls_private_key_file": "b"}
 

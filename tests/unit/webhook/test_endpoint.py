@@ -10,8 +10,9 @@ import pytest
 from injector.core.admit import Admission, admit
 from injector.core.errors import ReviewError
 from injector.core.model import Endpoint, Policy, Reason, SecretFacts, Verdict
-from injector.telemetry import AdmissionLog, LogSink, Metrics, SinkHandler
+from injector.telemetry.logs import AdmissionLog, LogSink, SinkHandler
 from injector.webhook.endpoint import AdmissionEndpoint, AdmissionFront, Posted, caller_timeout
+from injector.webhook.metrics import RequestMetrics
 from injector.webhook.overload import Shedder
 from tests.http.reviews import review
 from tests.unit.webhook.asgi import call
@@ -27,7 +28,7 @@ class Bench:
 
     def __init__(self, decide: Admit = admit, *, policy: Policy | None = None) -> None:
         self.now = 100.0
-        self.metrics = Metrics()
+        self.metrics = RequestMetrics()
         self.sink = LogSink(os.open(os.devnull, os.O_WRONLY))
         self.endpoint = AdmissionEndpoint(
             decide,

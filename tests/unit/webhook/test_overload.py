@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from injector.webhook.overload import INTERVAL, SMALL_BODY, Pulse, Shedder
+from injector.webhook.overload import INTERVAL, SMALL_BODY, LoopMonitor, Shedder
 
 
 class ManualClock:
@@ -19,36 +19,36 @@ class ManualClock:
 
 def test_marks_remember_the_one_before() -> None:
     clock = ManualClock()
-    pulse = Pulse(clock)
+    monitor = LoopMonitor(clock)
     clock.now = 101.0
-    pulse.mark()
-    assert (pulse.before, pulse.now) == (100.0, 101.0)
-    assert pulse.lag == pytest.approx(1.0 - INTERVAL)
+    monitor.mark()
+    assert (monitor.before, monitor.now) == (100.0, 101.0)
+    assert monitor.lag == pytest.approx(1.0 - INTERVAL)
     clock.now += INTERVAL
-    pulse.mark()
-    assert pulse.lag == pytest.approx(0.0)
+    monitor.mark()
+    assert monitor.lag == pytest.approx(0.0)
 
 
 def test_chores_are_done_when_they_are_due() -> None:
     clock = ManualClock()
-    pulse = Pulse(clock)
+    monitor = LoopMonitor(clock)
     done: list[float] = []
-    pulse.every(1.0, lambda: done.append(clock.now))
+    monitor.every(1.0, lambda: done.append(clock.now))
     for _ in range(5):
         clock.now += 0.6
-        pulse.mark()
+        monitor.mark()
     assert done == pytest.approx([101.2, 102.4])
 
 
 def test_it_beats_in_a_loop_until_it_is_stopped() -> None:
     async def beats() -> None:
-        pulse = Pulse()
+        monitor = LoopMonitor()
         beaten = asyncio.Event()
-        pulse.every(0, beaten.set)
-        pulse.start(asyncio.get_running_loop())
+        monitor.every(0, beaten.set)
+        monitor.start(asyncio.get_running_loop())
         await asyncio.wait_for(beaten.wait(), 30)
-        pulse.stop()
-        pulse.stop()
+        monitor.stop()
+        monitor.stop()
 
     asyncio.run(beats())
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from uvicorn.config import Config
 
-from injector.telemetry import Metrics
-from injector.webhook.overload import Pulse
+from injector.webhook.metrics import RequestMetrics
+from injector.webhook.overload import LoopMonitor
 from injector.webhook.protocol import (
     GOODBYE,
     LARGE_BODY,
+    MALFORMED,
     MAX_HEAD,
     MAX_HEADERS,
     MAX_TARGET,
@@ -24,6 +25,8 @@ from injector.webhook.protocol import (
     Stage,
 )
 from injector.webhook.slots import Slots
+from injector.webhook.unread import MAX_UNREAD
+from tests.unit.webhook.test_unread import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,6 +49,14 @@ class Wire(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         self.written += bytes(data)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high is not None
+        assert 0 < high < LARGE_BODY
+        assert low is None
+
+    def set_read_buffer_limits(self, high: int) -> None:
+        assert 0 < high < LARGE_BODY
 
     def is_closing(self) -> bool:
         return bool(self.ended)
@@ -93,8 +104,8 @@ class Line:
         self.loop = loop
         config = Config(app, http="httptools", ws="none", lifespan="off", log_config=None, proxy_headers=False)
         config.load()
-        self.metrics = Metrics()
-        self.port = Port({"/mutate": instant}, LIMITS, Pulse(), self.metrics, config)
+        self.metrics = RequestMetrics()
+        self.port = Port({"/mutate": instant}, LIMITS, LoopMonitor(), self.metrics, config)
         self.wire = Wire(tls=tls)
         self.connection = Connection(self.port, loop)
         self.connection.connection_made(self.wire)
@@ -124,14 +135,6 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 @pytest.fixture
 def line(loop: asyncio.AbstractEventLoop) -> Line:
     return Line(loop)
-
-
-def test_a_request_with_the_last_ones_head_is_not_parsed_again(line: Line) -> None:
-    post = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
-    line.connection.data_received(post + b"{}")
-    line.connection.parser = None  # type: ignore[assignment] # to be asked means to fail
-    assert line.send(post + b"[]", post + b"42") == [200] * 3
-    assert line.connection.stage is Stage.IDLE
 
 
 def test_an_instant_path_is_answered_before_the_callback_returns(line: Line) -> None:
@@ -185,13 +188,13 @@ def test_a_deadline_ends_it(line: Line, received: bytes, statuses: list[int], en
 
 def test_behind_tls_silence_is_no_error(loop: asyncio.AbstractEventLoop) -> None:
     line = Line(loop, tls=True)
-    assert line.connection.deadline == line.port.pulse.now + LIMITS.keep_alive_timeout
+    assert line.connection.deadline == line.port.monitor.now + LIMITS.keep_alive_timeout
     line.connection.expire()
     assert (line.wire.ended, sum(line.metrics.errors.values())) == ("closed", 0)
 
 
 def test_each_stage_has_its_own_deadline(line: Line) -> None:
-    now = line.port.pulse.now
+    now = line.port.monitor.now
     assert line.connection.deadline == now + LIMITS.headers_timeout
     line.send(b"POST /mutate HTTP/1.1\r\nContent-Length: 5\r\n\r\nab")
     assert line.connection.deadline == now + LIMITS.body_timeout
@@ -255,6 +258,120 @@ def test_a_reader_that_does_not_read_is_not_read_from(line: Line) -> None:
     assert not line.wire.reading
     line.connection.resume_writing()
     assert line.wire.reading
+
+
+LONG = b"z" * 100_000
+
+
+class SlowReader(Line):
+    """A connection of a client that takes 40,000 bytes at once, and long answers for it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop, instant=lambda _: (b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n", LONG))
+        self.room = 40_000
+        self.wire.write = self._write  # type: ignore[method-assign] # a wire that pauses
+
+    def read(self) -> None:
+        """Take what was written, and read again."""
+        self.room += 40_000
+        self.connection.resume_writing()
+
+    def _write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        Wire.write(self.wire, data)
+        if len(self.wire.written) > self.room and not self.connection.flow.write_paused:
+            self.connection.pause_writing()
+
+
+@pytest.fixture
+def slow(loop: asyncio.AbstractEventLoop) -> SlowReader:
+    return SlowReader(loop)
+
+
+def test_long_answer_is_sent_as_it_is_read(slow: SlowReader) -> None:
+    slow.connection.data_received(GET)
+    assert (slow.connection.stage, slow.wire.reading) == (Stage.UNREAD, False)
+    assert 40_000 < len(slow.wire.written) < 80_000
+    unsent = len(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n" + LONG) - len(slow.wire.written)
+    assert unsent < slow.port.unread.total < unsent + 256 * 1024
+    assert slow.connection.deadline == slow.port.monitor.now + LIMITS.body_timeout
+    while slow.connection.stage is Stage.UNREAD:
+        slow.read()
+    assert slow.wire.written.endswith(b"\r\n\r\n" + LONG)
+    assert (slow.connection.stage, slow.wire.reading, slow.port.unread.total) == (Stage.IDLE, True, 0)
+    slow.room = 10**6
+    assert slow.send(GET) == [200, 200]
+
+
+@pytest.mark.parametrize("pieces", [(GET + GET,), (GET, GET), (GET * 4000,), (GET + GET[:5],)])
+def test_request_before_the_last_answer_is_read_ends_the_connection(
+    slow: SlowReader, pieces: tuple[bytes, ...]
+) -> None:
+    for piece in pieces:
+        slow.connection.data_received(piece)
+    assert slow.wire.ended == ""
+    while slow.connection.stage is Stage.UNREAD:
+        slow.read()
+    assert (slow.wire.statuses(), slow.wire.ended) == ([200], "closed")
+
+
+def test_answer_that_is_never_read_ends_the_connection(slow: SlowReader) -> None:
+    slow.connection.data_received(GET)
+    slow.connection.expire()
+    assert (slow.wire.ended, slow.metrics.errors["response-timeout"], slow.port.unread.total) == ("aborted", 1, 0)
+
+
+def test_unread_answer_is_dropped_with_its_connection(loop: asyncio.AbstractEventLoop) -> None:
+    def evict(slow: SlowReader) -> None:
+        slow.connection.evict()
+
+    def lose(slow: SlowReader) -> None:
+        slow.connection.connection_lost(None)
+
+    def refuse(slow: SlowReader) -> None:
+        slow.connection.refuse(MALFORMED)
+
+    def overflow(slow: SlowReader) -> None:
+        slow.port.unread.keep(Client(), MAX_UNREAD - 1000)
+
+    evicted = 0
+    for end in (evict, lose, refuse, overflow):
+        slow = SlowReader(loop)
+        slow.connection.data_received(GET)
+        assert slow.port.unread.total > 0
+        end(slow)
+        assert slow.port.unread.total in {0, MAX_UNREAD - 1000}
+        assert (len(slow.connection._unsent), slow.connection.stage) == (0, Stage.CLOSED)
+        evicted += slow.metrics.evicted["unread"]
+    assert evicted == 1
+
+
+def test_upgrade_or_draining_ends_the_connection_after_its_unread_answer(loop: asyncio.AbstractEventLoop) -> None:
+    upgrade = b"GET /mutate HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    for request, draining in ((upgrade, False), (GET, True)):
+        slow = SlowReader(loop)
+        slow.port.draining = draining
+        slow.connection.data_received(request)
+        assert (slow.wire.ended, slow.connection.stage) == ("", Stage.UNREAD)
+        while slow.connection.stage is Stage.UNREAD:
+            slow.read()
+        assert (slow.wire.statuses(), slow.wire.ended) == ([200], "closed")
+
+
+def test_answer_of_a_task_that_is_not_read_is_kept_to_the_deadline(line: Line) -> None:
+    line.connection.data_received(SLOW)
+    write = line.wire.write
+
+    def pausing(data: bytes | bytearray | memoryview[Any]) -> None:
+        write(data)
+        line.connection.pause_writing()
+
+    line.wire.write = pausing  # type: ignore[method-assign] # a wire that pauses
+    line.settle()
+    line.connection.resume_writing()
+    line.settle()
+    assert (line.wire.statuses(), line.connection.stage) == ([200], Stage.UNREAD)
+    line.connection.resume_writing()
+    assert line.connection.stage is Stage.IDLE
 
 
 def test_a_peer_that_leaves_gives_back_what_it_held(line: Line) -> None:
@@ -406,7 +523,7 @@ def test_refusals_and_internal_errors_are_logged_once_a_minute(
 def test_connection_that_is_not_closed_in_time_is_aborted(line: Line) -> None:
     line.wire.close = lambda: None  # type: ignore[method-assign] # the peer does not read what is to be sent first
     assert line.send(b"junk\r\n\r\n") == [400]
-    assert line.connection.deadline == line.port.pulse.now + GOODBYE
+    assert line.connection.deadline == line.port.monitor.now + GOODBYE
     line.connection.expire()
     assert line.wire.ended == "aborted"
 

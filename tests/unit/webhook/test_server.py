@@ -16,9 +16,9 @@ import pytest
 import uvloop
 from uvicorn.config import Config
 
-from injector.telemetry import Metrics
 from injector.webhook import server as module
-from injector.webhook.overload import Pulse
+from injector.webhook.metrics import RequestMetrics
+from injector.webhook.overload import LoopMonitor
 from injector.webhook.protocol import Limits, Port
 from injector.webhook.server import Listener, bind
 from tests.http.certificates import Files, Issuer, key_pem, new_key
@@ -87,7 +87,7 @@ class Failing:
 def make_port() -> Port:
     config = Config(answer, http="httptools", ws="none", lifespan="off", log_config=None, proxy_headers=False)
     config.load()
-    return Port({}, LIMITS, Pulse(), Metrics(), config)
+    return Port({}, LIMITS, LoopMonitor(), RequestMetrics(), config)
 
 
 def make_listener(real: socket.socket, error: OSError | None = None) -> tuple[Listener, Failing]:

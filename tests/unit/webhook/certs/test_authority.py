@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from injector.config import KeyAlgorithm
+from injector.config.shapes import KeyAlgorithm
 from injector.webhook.certs.authority import (
     BACKDATE,
     is_ours,

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import TYPE_CHECKING
 
-from injector.telemetry import Metrics
 from injector.webhook.certs.files import CertificateWatcher
+from injector.webhook.certs.metrics import CertificateMetrics
 from injector.webhook.certs.pair import parse_pair, server_context
 from injector.webhook.health import Health, certificate_check
 from tests.http.certificates import DAY, NOW, Files, key_pem, new_key
@@ -19,7 +20,7 @@ class Watched:
 
     def __init__(self, folder: Path) -> None:
         self.files = Files.write(folder, CHAIN, key_pem(KEY))
-        self.metrics = Metrics()
+        self.metrics = CertificateMetrics()
         pair = parse_pair(CHAIN, key_pem(KEY), NOW)
         self.context = server_context(ssl.TLSVersion.TLSv1_3, pair)
         self.at = NOW
@@ -33,7 +34,7 @@ class Watched:
 def test_files_that_stay_are_not_read_again(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     for _ in range(2):
-        watched.watcher.poll()
+        watched.watcher.wake()
     assert watched.metrics.reloads == {"loaded": 0, "rejected": 0}
     assert watched.metrics.certificate_expiry == (NOW + DAY).timestamp()
 
@@ -41,7 +42,7 @@ def test_files_that_stay_are_not_read_again(tmp_path: Path) -> None:
 def test_the_same_pair_under_new_inodes_is_no_reload(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.files.replace(CHAIN, key_pem(KEY))
-    watched.watcher.poll()
+    watched.watcher.wake()
     assert watched.metrics.reloads["loaded"] == 0
 
 
@@ -50,13 +51,13 @@ def test_a_bad_pair_is_told_once_and_a_good_one_after_it_is_taken(tmp_path: Path
     key = new_key()
     watched.files.replace(ISSUER.issue(key), key_pem(KEY))
     for _ in range(3):
-        watched.watcher.poll()
+        watched.watcher.wake()
     assert watched.metrics.reloads == {"loaded": 0, "rejected": 1}
     assert "does not belong" in watched.watcher.problem
     assert watched.served() == CHAIN
     chain = ISSUER.issue(key)
     watched.files.replace(chain, key_pem(key))
-    watched.watcher.poll()
+    watched.watcher.wake()
     assert watched.metrics.reloads == {"loaded": 1, "rejected": 1}
     assert watched.watcher.problem == ""
     assert watched.served() == chain
@@ -66,10 +67,10 @@ def test_a_pair_of_tomorrow_is_taken_when_its_time_has_come(tmp_path: Path) -> N
     watched = Watched(tmp_path)
     key = new_key()
     watched.files.replace(ISSUER.issue(key, since=NOW + DAY / 2, until=NOW + 2 * DAY), key_pem(key))
-    watched.watcher.poll()
+    watched.watcher.wake()
     assert "not valid before" in watched.watcher.problem
     watched.at = NOW + DAY * 0.6
-    watched.watcher.poll()
+    watched.watcher.wake()
     assert watched.watcher.problem == ""
     assert watched.watcher.pair.expires == NOW + 2 * DAY
 
@@ -81,10 +82,10 @@ def test_files_that_change_while_they_are_read_are_left_for_the_next_look(tmp_pa
     watched.files.replace(chain, key_pem(key))
     identities = iter([("before",), ("after",)])
     watched.watcher._identity = lambda: next(identities)  # type: ignore[method-assign] # a race, made certain
-    watched.watcher.poll()
+    watched.watcher.wake()
     assert watched.served() == CHAIN
     del watched.watcher._identity  # back to the real one
-    watched.watcher.poll()
+    watched.watcher.wake()
     assert watched.served() == chain
 
 
@@ -99,3 +100,31 @@ def test_a_replica_is_ready_until_its_certificate_runs_out(tmp_path: Path) -> No
     watched.at = NOW + DAY
     ready, checks = health.ready()
     assert (ready, checks["certificate"]["ok"], checks["certificate"]["seconds_left"]) == (False, False, 0)
+
+
+def test_files_are_looked_at_again_and_again_whatever_goes_wrong(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    looks: list[object] = []
+    reported: list[object] = []
+
+    def wake() -> None:
+        looks.append(None)
+        if len(looks) == 1:
+            raise ValueError("once")
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
+        files = (watched.files.chain, watched.files.key)
+        watcher = CertificateWatcher(
+            files, watched.watcher.pair, watched.context, watched.metrics, interval_seconds=0.001
+        )
+        watcher.wake = wake  # type: ignore[method-assign] # one that fails
+        task = asyncio.ensure_future(watcher.run())
+        async with asyncio.timeout(60):
+            while len(looks) < 3:  # noqa: ASYNC110 - a list tells nobody when it grows
+                await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert [str(error) for error in reported] == ["once"]

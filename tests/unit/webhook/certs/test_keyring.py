@@ -6,22 +6,22 @@ from typing import Any
 
 import pytest
 
-from injector.config import KeyAlgorithm
+from injector.config.shapes import KeyAlgorithm
 from injector.core import names
 from injector.webhook.certs import keyring
 from injector.webhook.certs.authority import make_authority
-from injector.webhook.certs.keyring import ForeignSecretError, Keyring, Waits
+from injector.webhook.certs.keyring import ForeignSecretError, Keyring, RotationDelays
 from tests.http.certificates import NOW, Issuer, key_pem, new_key
 
 DAY = timedelta(days=1)
-WAITS = Waits(settle=timedelta(seconds=1.5), leaf_lifetime=DAY)
+DELAYS = RotationDelays(settle=timedelta(seconds=1.5), leaf_lifetime=DAY)
 FIRST, SECOND, THIRD = (make_authority(KeyAlgorithm.ECDSA_P256, 100 * DAY, NOW) for _ in range(3))
 EMPTY: dict[str, Any] = {"kind": "Secret", "metadata": {"name": "ca", "annotations": {"a": "b"}}, "type": "Opaque"}
 RINGS = [
-    Keyring(signing=FIRST, waits=WAITS),
-    Keyring(signing=FIRST, waits=WAITS, following=SECOND),
-    Keyring(signing=FIRST, waits=WAITS, following=SECOND, published=NOW),
-    Keyring(signing=SECOND, waits=WAITS, previous=(FIRST.anchor, THIRD.anchor), promoted=NOW),
+    Keyring(signing=FIRST, delays=DELAYS),
+    Keyring(signing=FIRST, delays=DELAYS, following=SECOND),
+    Keyring(signing=FIRST, delays=DELAYS, following=SECOND, published=NOW),
+    Keyring(signing=SECOND, delays=DELAYS, previous=(FIRST.anchor, THIRD.anchor), promoted=NOW),
 ]
 
 
@@ -32,7 +32,7 @@ def test_a_keyring_is_read_as_it_was_written(ring: Keyring) -> None:
 
 @pytest.mark.parametrize("ring", RINGS)
 def test_nothing_of_the_keyring_before_stays(ring: Keyring) -> None:
-    full = keyring.write(EMPTY, Keyring(signing=THIRD, waits=WAITS, following=SECOND, previous=(FIRST.anchor,)))
+    full = keyring.write(EMPTY, Keyring(signing=THIRD, delays=DELAYS, following=SECOND, previous=(FIRST.anchor,)))
     assert keyring.read(keyring.write(full, ring)) == ring
 
 
@@ -95,5 +95,5 @@ def test_a_request_to_rotate_is_heard_and_taken_away() -> None:
 
 
 def test_of_two_waits_the_longer_holds() -> None:
-    longer = Waits(timedelta(seconds=1), 2 * DAY)
-    assert longer.at_least(WAITS) == WAITS.at_least(longer) == Waits(WAITS.settle, 2 * DAY)
+    longer = RotationDelays(timedelta(seconds=1), 2 * DAY)
+    assert longer.at_least(DELAYS) == DELAYS.at_least(longer) == RotationDelays(DELAYS.settle, 2 * DAY)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from injector.config import KeyAlgorithm
+from injector.config.shapes import KeyAlgorithm
 from injector.webhook.certs import registration
 from injector.webhook.certs.authority import make_authority
 from tests.http.certificates import NOW, Issuer

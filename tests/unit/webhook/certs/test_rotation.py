@@ -5,25 +5,25 @@ from datetime import timedelta
 
 import pytest
 
-from injector.config import KeyAlgorithm
+from injector.config.shapes import KeyAlgorithm
 from injector.webhook.certs import rotation
 from injector.webhook.certs.authority import Authority, issue_leaf, make_authority
-from injector.webhook.certs.keyring import Keyring, Waits
+from injector.webhook.certs.keyring import Keyring, RotationDelays
 from injector.webhook.certs.rotation import Phase, Step
 from tests.http.certificates import DAY, NOW
 
 SETTLE = timedelta(minutes=5)
-WAITS = Waits(settle=SETTLE, leaf_lifetime=DAY)
+DELAYS = RotationDelays(settle=SETTLE, leaf_lifetime=DAY)
 FIRST, SECOND, THIRD = (make_authority(KeyAlgorithm.ECDSA_P256, 300 * DAY, NOW) for _ in range(3))
-STEADY = Keyring(signing=FIRST, waits=WAITS)
+STEADY = Keyring(signing=FIRST, delays=DELAYS)
 PUBLISHING = dataclasses.replace(STEADY, following=SECOND)
 SETTLING = dataclasses.replace(PUBLISHING, published=NOW)
-RETIRING = Keyring(signing=SECOND, waits=WAITS, previous=(FIRST.anchor,), promoted=NOW)
+RETIRING = Keyring(signing=SECOND, delays=DELAYS, previous=(FIRST.anchor,), promoted=NOW)
 LONG_AFTER = NOW + 301 * DAY
 
 
 def due(ring: Keyring, days: float = 0.0, *, published: bool = False, requested: bool = False) -> Step | None:
-    return rotation.due(ring, published=published, requested=requested, now=NOW + days * DAY, waits=WAITS)
+    return rotation.due(ring, published=published, requested=requested, now=NOW + days * DAY, delays=DELAYS)
 
 
 def test_phases() -> None:
@@ -59,14 +59,14 @@ def test_the_old_one_is_trusted_until_nothing_that_it_signed_can_live() -> None:
 
 
 def test_the_longer_wait_of_two_versions_holds() -> None:
-    patient = dataclasses.replace(RETIRING, waits=Waits(SETTLE, 10 * DAY))
+    patient = dataclasses.replace(RETIRING, delays=RotationDelays(SETTLE, 10 * DAY))
     assert (due(patient, 9), due(patient, 10.1)) == (None, Step.PRUNE)
 
 
 def test_previous_ones_without_a_time_stay_until_they_end() -> None:
     timeless = dataclasses.replace(RETIRING, promoted=None)
     assert due(timeless, 100) is None
-    assert rotation.pruned_at(timeless, WAITS) == FIRST.anchor.expires
+    assert rotation.pruned_at(timeless, DELAYS) == FIRST.anchor.expires
 
 
 def test_an_authority_that_ran_out_is_replaced_by_whatever_there_is() -> None:
@@ -77,27 +77,27 @@ def test_an_authority_that_ran_out_is_replaced_by_whatever_there_is() -> None:
 
 
 def test_a_whole_rotation() -> None:
-    ring = rotation.advance(None, Step.CREATE, now=NOW, waits=WAITS, made=FIRST)
+    ring = rotation.advance(None, Step.CREATE, now=NOW, delays=DELAYS, made=FIRST)
     assert ring == STEADY
-    ring = rotation.advance(ring, Step.ADD, now=NOW, waits=WAITS, made=SECOND)
+    ring = rotation.advance(ring, Step.ADD, now=NOW, delays=DELAYS, made=SECOND)
     assert ring == PUBLISHING
     assert ring.trusted == (FIRST.anchor, SECOND.anchor)
-    ring = rotation.advance(ring, Step.SEEN, now=NOW, waits=WAITS)
+    ring = rotation.advance(ring, Step.SEEN, now=NOW, delays=DELAYS)
     assert ring == SETTLING
-    assert rotation.advance(ring, Step.WITHDRAW, now=NOW, waits=WAITS) == PUBLISHING
-    ring = rotation.advance(ring, Step.PROMOTE, now=NOW, waits=WAITS)
+    assert rotation.advance(ring, Step.WITHDRAW, now=NOW, delays=DELAYS) == PUBLISHING
+    ring = rotation.advance(ring, Step.PROMOTE, now=NOW, delays=DELAYS)
     assert ring == RETIRING
     assert ring.trusted == (SECOND.anchor, FIRST.anchor)
-    assert rotation.advance(ring, Step.PRUNE, now=NOW, waits=WAITS) == Keyring(signing=SECOND, waits=WAITS)
+    assert rotation.advance(ring, Step.PRUNE, now=NOW, delays=DELAYS) == Keyring(signing=SECOND, delays=DELAYS)
 
 
 def test_what_bundles_hold_stays_trusted_when_the_secret_forgot_it() -> None:
     registered = (FIRST.anchor, SECOND.anchor, FIRST.anchor)
-    made = rotation.advance(None, Step.CREATE, now=NOW, waits=WAITS, made=THIRD, registered=registered)
-    assert made == Keyring(signing=THIRD, waits=WAITS, previous=(FIRST.anchor, SECOND.anchor), promoted=NOW)
-    restored = rotation.advance(PUBLISHING, Step.RESTORE, now=NOW, waits=WAITS, registered=registered)
+    made = rotation.advance(None, Step.CREATE, now=NOW, delays=DELAYS, made=THIRD, registered=registered)
+    assert made == Keyring(signing=THIRD, delays=DELAYS, previous=(FIRST.anchor, SECOND.anchor), promoted=NOW)
+    restored = rotation.advance(PUBLISHING, Step.RESTORE, now=NOW, delays=DELAYS, registered=registered)
     assert restored == PUBLISHING
-    late = rotation.advance(None, Step.REPLACE, now=LONG_AFTER, waits=WAITS, made=THIRD, registered=registered)
+    late = rotation.advance(None, Step.REPLACE, now=LONG_AFTER, delays=DELAYS, made=THIRD, registered=registered)
     assert late.previous == ()
 
 
@@ -106,14 +106,14 @@ def test_what_bundles_hold_stays_trusted_when_the_secret_forgot_it() -> None:
 )
 def test_a_step_without_what_it_needs_is_a_fault(ring: Keyring | None, step: Step) -> None:
     with pytest.raises(ValueError, match=r"needs an authority|nothing to promote"):
-        rotation.advance(ring, step, now=NOW, waits=WAITS)
+        rotation.advance(ring, step, now=NOW, delays=DELAYS)
 
 
 def leaf_wanted(signer: Authority | None, ring: Keyring, *trusted: Authority, hours: float = 1.0) -> bool:
     leaf = None if signer is None else issue_leaf(signer, ("a",), KeyAlgorithm.ECDSA_P256, DAY, NOW)
     anchors = [each.anchor for each in trusted]
     return rotation.needs_leaf(
-        leaf, ring, trusts=lambda anchor: anchor in anchors, now=NOW + timedelta(hours=hours), waits=WAITS
+        leaf, ring, trusts=lambda anchor: anchor in anchors, now=NOW + timedelta(hours=hours), delays=DELAYS
     )
 
 

@@ -14,14 +14,16 @@ import pytest
 
 from injector.core import names
 from injector.kube.errors import ForbiddenError, KubeconfigError, KubeError, UnavailableError
+from injector.kube.metrics import KubeMetrics
 from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
-from injector.telemetry import Metrics
 from injector.webhook.certs import rotation
+from injector.webhook.certs.metrics import CertificateMetrics
 from injector.webhook.certs.objects import OwnObjects
 from injector.webhook.certs.pair import server_context
 from injector.webhook.certs.rotation import Phase
 from injector.webhook.certs.self_managed import SelfManaged
 from injector.webhook.health import Health, certificate_check
+from injector.webhook.metrics import RequestMetrics
 from tests.fake_cluster.client import Outcome, StoreApi, call_of
 from tests.unit.kube.warped import run_warped
 from tests.unit.webhook.certs.world import BEGINNING, LEAF, SETTINGS, Replica, World
@@ -200,7 +202,7 @@ def test_the_api_servers_clock_counts() -> None:
     for _ in range(3):
         replica.turn()
     assert (replica.issuer, replica.metrics.ca_steps["replace"]) == (issuer, 0)
-    assert replica.metrics.kube_clock_skew == replica.api.skew_seconds
+    assert replica.kube.clock_skew == replica.api.skew_seconds
 
 
 def test_an_answer_that_was_lost_is_no_second_authority() -> None:
@@ -368,7 +370,9 @@ def run_for(
             SHORT,
             connect,
             context=server_context(ssl.TLSVersion.TLSv1_3),
-            metrics=Metrics(),
+            metrics=CertificateMetrics(),
+            kube=KubeMetrics(loop.time),
+            requests=RequestMetrics(),
             now=lambda: BEGINNING + timedelta(seconds=loop.time()),
             clock=loop.time,
             rng=random.Random(1),  # noqa: S311 - the same again and again
@@ -378,7 +382,7 @@ def run_for(
         await asyncio.sleep(seconds)
         if story is not None:
             await story(opened[-1])
-        managed.look()
+        managed.wake()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return managed
@@ -456,4 +460,4 @@ def test_a_fault_of_ours_is_told_without_its_words_and_ends_nothing(caplog: pyte
     managed = run_for(100, World(), [RuntimeError("secret-marker")])
     assert managed.ready
     assert "secret-marker" not in "".join(str(vars(record)) for record in caplog.records)
-    assert managed._metrics.errors["internal"] == 1
+    assert managed._requests.errors["internal"] == 1

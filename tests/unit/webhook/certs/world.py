@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from injector.config import Settings
+from injector.config.settings import Settings
+from injector.kube.metrics import KubeMetrics
 from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
-from injector.telemetry import Metrics
 from injector.webhook.certs import keyring, registration
+from injector.webhook.certs.metrics import CertificateMetrics
 from injector.webhook.certs.objects import OwnObjects
 from injector.webhook.certs.pair import server_context
 from injector.webhook.certs.self_managed import SelfManaged
+from injector.webhook.metrics import RequestMetrics
 from tests.fake_cluster.client import Outcome, SteppedApi, Stop
 from tests.fake_cluster.store import Store
 
@@ -184,13 +186,16 @@ class Replica:
             changed=lambda: None,
             failed=lambda _: None,
         )
-        self.metrics = Metrics()
+        self.metrics = CertificateMetrics()
+        self.kube = KubeMetrics()
         self.context: ssl.SSLContext = server_context(ssl.TLSVersion.TLSv1_3)
         self.managed = SelfManaged(
             SETTINGS,
             lambda *_: None,  # type: ignore[arg-type] # turns are taken one by one here, never by `run`
             context=self.context,
             metrics=self.metrics,
+            kube=self.kube,
+            requests=RequestMetrics(),
             now=lambda: self.world.now,
             clock=lambda: self.world.seconds,
             rng=random.Random(self.number),  # noqa: S311 - the same again and again

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from injector.webhook.certs.independent import Independent
+from injector.webhook.certs.concurrent_tasks import ConcurrentTasks
 from tests.unit.kube.warped import run_warped
 
 
@@ -22,7 +22,7 @@ def test_a_part_that_hangs_holds_no_other_up_and_is_not_begun_twice() -> None:
 
     async def rounds() -> float:
         loop = asyncio.get_running_loop()
-        async with Independent(1.0) as together:
+        async with ConcurrentTasks(1.0) as together:
             for _ in range(5):
                 await together({"slow": slow, "quick": quick})
         return loop.time()
@@ -37,7 +37,7 @@ def test_a_fault_in_a_part_is_raised_also_when_it_comes_late() -> None:
         raise RuntimeError("ours")
 
     async def rounds() -> None:
-        async with Independent(1.0) as together:
+        async with ConcurrentTasks(1.0) as together:
             await together({"faulty": faulty})
             await together({"faulty": faulty})
 
@@ -55,7 +55,7 @@ def test_what_is_under_way_ends_with_it() -> None:
             ended.append("slow")
 
     async def leave() -> None:
-        async with Independent(1.0) as together:
+        async with ConcurrentTasks(1.0) as together:
             await together({"slow": slow})
 
     run_warped(leave())

@@ -1,6 +1,6 @@
-"""Parts of a work that is done again and again, none of which waits for another.
+"""Run named tasks concurrently, at most one instance of each.
 
-A call to an API server may hang for half a minute (a write that passes somebody's slow webhook, an instance that died
+A call to an API server may hang for half a minute (a write that passes a slow webhook, an instance that died
 without a word). Whatever waits for it must not keep the rest from its turn.
 """
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
 
-class Independent:
+class ConcurrentTasks:
     """Runs each part at most once at a time, and gives a round of them no more than a moment.
 
     As a context manager it ends what is still under way.

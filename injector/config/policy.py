@@ -1,0 +1,191 @@
+"""The cluster owner's Policy: a YAML file, checked in whole. Every bad key is reported at once, with its line."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from injector.config.problems import explained, quoted
+from injector.core import names
+from injector.core.errors import ConfigError, ConfigProblem
+from injector.core.model import Conflict, Policy
+from injector.core.request import app_containers, is_allowed, is_secret_key, is_secret_name
+from injector.files import error_text
+from injector.manifests import documents
+from injector.manifests.errors import ManifestError
+from injector.regular_files import read_regular
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+    from injector.manifests.documents import Document
+
+
+def _secret_name(text: str) -> str:
+    if not is_secret_name(text):
+        raise ValueError("not a Secret name: lower-case letters, digits, '-' and '.', at most 253 characters")
+    return text
+
+
+def _secret_glob(text: str) -> str:
+    if not _GLOB.fullmatch(text):
+        raise ValueError("not a pattern of Secret names: lower-case letters, digits, '-', '.', '*', '?' and [sets]")
+    return text
+
+
+def _secret_key(text: str) -> str:
+    if not is_secret_key(text):
+        raise ValueError("not a key of a Secret: letters, digits, '-', '_' and '.', at most 253 characters")
+    return text
+
+
+def _container_name(text: str) -> str:
+    if not _CONTAINER.fullmatch(text):
+        raise ValueError("not a container name: lower-case letters, digits and '-', at most 63 characters")
+    return text
+
+
+def _container_choice(text: str) -> str:
+    return text if text == "*" else _container_name(text)
+
+
+_GLOB: Final = re.compile(r"[a-z0-9.*?\[\]!-]{1,253}")
+_CONTAINER: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+
+SecretName = Annotated[StrictStr, AfterValidator(_secret_name)]
+SecretGlob = Annotated[StrictStr, AfterValidator(_secret_glob)]
+SecretKey = Annotated[StrictStr, AfterValidator(_secret_key)]
+ContainerName = Annotated[StrictStr, AfterValidator(_container_name)]
+ContainerChoice = Annotated[StrictStr, AfterValidator(_container_choice)]
+
+
+class _PolicyModel(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False)
+
+
+class DefaultKeys(_PolicyModel):
+    """Keys inside the Secrets when a Pod names none."""
+
+    api: SecretKey = Field(names.DAPR_FIXED_KEY, description="Key of the API token.")
+    app: SecretKey = Field(names.DAPR_FIXED_KEY, description="Key of the app token.")
+
+
+class PolicyFile(_PolicyModel):
+    """What the cluster owner allows and defaults, as written in the Policy's YAML file. Every key may be left out."""
+
+    default_secret: SecretName | None = Field(
+        None, description="Secret of Pods in namespaces with inject-default that name none; /mutate/default needs it."
+    )
+    allowed_secrets: tuple[SecretGlob, ...] = Field(
+        (), description="Patterns of Secret names that Pods may use; an empty list allows every name."
+    )
+    default_keys: DefaultKeys = Field(DefaultKeys(), description="Keys inside the Secrets when a Pod names none.")
+    default_app_containers: tuple[ContainerChoice, ...] = Field(
+        (), description="App containers that get the tokens when a Pod says nothing: names, or '*' for all."
+    )
+    infrastructure_containers: tuple[ContainerName, ...] = Field(
+        names.INFRASTRUCTURE_CONTAINERS, description="Containers that '*' leaves out; replaces the built-in list."
+    )
+    conflict: Conflict = Field(Conflict.KEEP, description="What happens to a variable that a Pod already has.")
+    shadow: StrictBool = Field(False, description="Decide and report, but patch and deny nothing.")
+
+    @field_validator("allowed_secrets")
+    @classmethod
+    def _lets_the_default_pass(cls, patterns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        default = info.data.get("default_secret")
+        if default is not None and not is_allowed(default, patterns):
+            raise ValueError(f"leaves out defaultSecret '{default}'; add a pattern that fits it")
+        return patterns
+
+    def policy(self) -> Policy:
+        """The same for the core."""
+        return Policy(
+            default_secret=self.default_secret,
+            allowed_secrets=self.allowed_secrets,
+            default_api_key=self.default_keys.api,
+            default_app_key=self.default_keys.app,
+            default_app_containers=app_containers(self.default_app_containers, from_pod=False),
+            infrastructure_containers=frozenset(self.infrastructure_containers),
+            conflict=self.conflict,
+            shadow=self.shadow,
+        )
+
+
+# More than any list of names needs; keeps a wrong path (a disk image, a device) from filling memory.
+MAX_POLICY_BYTES: Final = 1024 * 1024
+
+
+def load_policy(path: Path) -> Policy:
+    """The Policy in a YAML file.
+
+    Raises:
+        ConfigError: The file cannot be read, is no YAML, or has bad keys: every one, with its line.
+    """
+    try:
+        content = read_regular(path, MAX_POLICY_BYTES + 1)
+        text = content.decode()
+    except OSError as error:
+        raise ConfigError([ConfigProblem(str(path), f"cannot be read: {error_text(error)}")]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([ConfigProblem(str(path), "is not UTF-8 text")]) from None
+    if len(content) > MAX_POLICY_BYTES:
+        raise ConfigError([ConfigProblem(str(path), f"is larger than {MAX_POLICY_BYTES} bytes")])
+    return parse_policy(text, str(path))
+
+
+def parse_policy(text: str, source: str) -> Policy:
+    """The Policy in YAML text; `source` names it in problems.
+
+    Raises:
+        ConfigError: Not YAML, a duplicate key, or bad keys: every one, with its line.
+    """
+    try:
+        found = list(documents.read(text, source))
+    except ManifestError as error:
+        problem = f"not valid YAML: {error.message.removeprefix('not YAML: ')}"
+        raise ConfigError([ConfigProblem(f"{source}:{error.line}", problem)]) from None
+    if len(found) > 1:
+        raise ConfigError([ConfigProblem(f"{source}:{found[1].line}", "a second document; a Policy is one")])
+    if not found or found[0].value is None:
+        return PolicyFile().policy()
+    document = found[0]
+    try:
+        return PolicyFile.model_validate(document.value).policy()
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise ConfigError([_policy_problem(detail, document, source) for detail in details]) from None
+
+
+def _policy_problem(detail: ErrorDetails, document: Document, source: str) -> ConfigProblem:
+    if not detail["loc"]:
+        return ConfigProblem(f"{source}:1", "must be a mapping of keys to values")
+    line = document.position(detail["loc"]).line
+    key = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        model = DefaultKeys if len(detail["loc"]) > 1 else PolicyFile
+        allowed = ", ".join(to_camel(name) for name in model.model_fields)
+        return ConfigProblem(f"{source}:{line}", f"{key}: no such key; there are: {allowed}")
+    value = detail["input"]
+    told = f"{quoted(value)} " if isinstance(value, str) else ""
+    return ConfigProblem(f"{source}:{line}", f"{key}: {told}{explained(detail)}")
+
+
+def policy_schema() -> dict[str, Any]:
+    """The JSON schema of a Policy file."""
+    schema = PolicyFile.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,0 +1,119 @@
+"""Values of flags that have a shape of their own: choices, durations, names of objects."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator
+
+from injector.core.claims import BadClaimError, lifetime
+
+
+class TlsMode(StrEnum):
+    """Where the serving certificate comes from."""
+
+    SELF = "self"
+    CERT_MANAGER = "cert-manager"
+    FILES = "files"
+
+
+class TlsVersion(StrEnum):
+    """Oldest TLS version that a caller may speak."""
+
+    V1_3 = "1.3"
+    V1_2 = "1.2"
+
+
+class KeyAlgorithm(StrEnum):
+    """Kind of the keys that `--tls-mode self` makes."""
+
+    ECDSA_P256 = "ecdsa-p256"
+    RSA_2048 = "rsa-2048"
+
+
+class LogFormat(StrEnum):
+    """Shape of a log line."""
+
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
+
+
+class LogLevel(StrEnum):
+    """Least severe level that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def duration(text: str) -> timedelta:
+    """A duration such as 90s, 10m, 24h or 365d.
+
+    Raises:
+        ValueError: No number, no unit, or out of bounds.
+    """
+    try:
+        return timedelta(seconds=lifetime(text, shortest=0))
+    except BadClaimError as error:
+        raise ValueError(str(error)) from None
+
+
+def _duration(value: object) -> object:
+    return duration(value) if isinstance(value, str) else value
+
+
+def duration_text(value: timedelta) -> str:
+    """A duration as a flag takes it, in the largest unit that makes it a whole number."""
+    seconds = int(value.total_seconds())
+    return next((f"{seconds // size}{unit}" for unit, size in _UNITS if seconds and not seconds % size), "0s")
+
+
+_UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+# RFC 1123, as Kubernetes asks of Namespaces, Services and objects:
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
+LABEL: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){LABEL.pattern}(?:\.{LABEL.pattern})*")
+
+
+def _label(text: str) -> str:
+    if text and not LABEL.fullmatch(text):
+        raise ValueError("lower-case letters, digits and '-', at most 63 characters")
+    return text
+
+
+def _object_name(text: str) -> str:
+    if not _DNS_NAME.fullmatch(text):
+        raise ValueError("lower-case letters, digits, '-' and '.', at most 253 characters")
+    return text
+
+
+def _certificate_names(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    found = tuple(name for part in value.split(",") if (name := part.strip()))
+    for name in found:
+        if not _DNS_NAME.fullmatch(name) and not _is_address(name):
+            raise ValueError("write DNS names and IP addresses, with commas between them")
+    return found
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Label = Annotated[str, AfterValidator(_label)]
+ObjectName = Annotated[str, AfterValidator(_object_name)]
+CertificateNames = Annotated[tuple[str, ...], BeforeValidator(_certificate_names)]

@@ -1,0 +1,135 @@
+"""Metrics of the two ports: requests, connections and the event loop."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from injector.core.model import Reason, Verdict
+from injector.telemetry.metrics import PREFIX, counter, gauge, keyed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from injector.telemetry.metrics import Family
+
+# Seconds. A decision takes about 50 us; the largest timeout that people use is 5 s.
+BUCKETS: Final = (
+    0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+)  # fmt: skip
+
+# Reasons that go with each decision: the bounded set of label values.
+_DENIALS: Final = (
+    Reason.INVALID_SECRET_NAME,
+    Reason.INVALID_SECRET_KEY,
+    Reason.SECRET_NOT_ALLOWED,
+    Reason.TOO_MANY_CONTAINERS,
+)
+DECISIONS: Final = tuple(
+    (
+        Verdict.INJECT if reason is Reason.INJECTED else Verdict.DENY if reason in _DENIALS else Verdict.SKIP,
+        reason,
+    )
+    for reason in Reason
+)
+
+ERRORS: Final[Mapping[str, str]] = {
+    "malformed-json": "the body is not JSON",
+    "not-a-review": "the body is no AdmissionReview that can be answered",
+    "malformed-object": "the object under review is not shaped as its kind is",
+    "bad-review": "another fault of a review",
+    "policy-gap": "a configuration error: /mutate/default was called and the Policy has no default Secret",
+    "internal": "an internal error of the webhook",
+    "not-found": "no such path on the admission port",
+    "method-not-allowed": "anything but POST",
+    "unsupported-media-type": "anything but JSON",
+    "body-too-large": "a body above the limit",
+    "headers-too-large": "a request line, headers or number of headers above the limit",
+    "malformed-http": "not HTTP/1.0 or HTTP/1.1",
+    "headers-timeout": "headers came too slowly",
+    "body-timeout": "the body came too slowly",
+    "response-timeout": "the caller did not read its answer in time",
+}
+INTERNAL_ERROR: Final = "internal"
+SHED_CAUSES: Final[Mapping[str, str]] = {
+    "lag": "the event loop had worked on others for too long",
+    "timeout": "the request's own timeout had passed",
+    "bodies": "too many large bodies were being read",
+}
+REFUSALS: Final[Mapping[str, str]] = {
+    "limit": "the port was full, and every connection had a request in flight",
+    "handshake": "the TLS handshake failed or took too long",
+}
+# Kinds of `injector.webhook.slots`, and of `injector.webhook.unread`.
+EVICTIONS: Final[Mapping[str, str]] = {
+    "closing": "was being closed, and its peer took its time",
+    "silent": "had not completed a request (admission port)",
+    "idle": "was idle and had served no review, or any idle connection of the ops port",
+    "served": "was idle and had served reviews (admission port)",
+    "unread": "did not read its answer, and unread answers took 32 MiB",
+}
+
+
+class RequestMetrics(Collector):
+    """Counters of requests and connections; the code that counts increments a plain integer."""
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[Verdict, Reason], int] = dict.fromkeys(DECISIONS, 0)
+        self.errors: dict[str, int] = dict.fromkeys(ERRORS, 0)
+        self.shed: dict[str, int] = dict.fromkeys(SHED_CAUSES, 0)
+        self.refused: dict[str, int] = dict.fromkeys(REFUSALS, 0)
+        self.evicted: dict[str, int] = dict.fromkeys(EVICTIONS, 0)
+        self.in_flight = 0
+        self._durations = [0] * (len(BUCKETS) + 1)
+        self._duration_sum = 0.0
+
+    def answered(self, verdict: Verdict, reason: Reason, seconds: float) -> None:
+        """Count one decided review."""
+        self.requests[verdict, reason] += 1
+        self._durations[bisect_left(BUCKETS, seconds)] += 1
+        self._duration_sum += seconds
+
+    def failed(self, error: str) -> None:
+        """Count one error; an unregistered class counts as `internal`, so that labels stay bounded."""
+        self.errors[error if error in self.errors else INTERNAL_ERROR] += 1
+
+    def collect(self) -> Iterator[Family]:
+        """All samples."""
+        yield counter("admission_requests", "Reviews decided.", ("decision", "reason"), self.requests)
+        yield self._histogram()
+        yield counter(
+            "admission_errors", "Requests that were rejected before a decision.", ("error",), keyed(self.errors)
+        )
+        yield counter("admission_shed", "Requests rejected with 503 because of overload.", ("cause",), keyed(self.shed))
+        yield gauge("admission_in_flight", "Requests in progress.", self.in_flight)
+        yield counter(
+            "connections_refused", "Connections closed before their first request.", ("cause",), keyed(self.refused)
+        )
+        yield counter(
+            "connections_evicted", "Connections closed to make room for a new one.", ("kind",), keyed(self.evicted)
+        )
+
+    def _histogram(self) -> HistogramMetricFamily:
+        total, buckets = 0, []
+        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self._durations, strict=True):
+            total += count
+            buckets.append((bound, total))
+        name = f"{PREFIX}_admission_duration_seconds"
+        help_ = "From a review's first byte read to its answer written."
+        return HistogramMetricFamily(name, help_, buckets=buckets, sum_value=self._duration_sum)
+
+
+class ServerMetrics(Collector):
+    """What the server shows at the moment of a scrape."""
+
+    def __init__(self, connections: Callable[[], int], loop_lag: Callable[[], float]) -> None:
+        self._connections = connections
+        self._loop_lag = loop_lag  # seconds
+
+    def collect(self) -> Iterator[Family]:
+        """All samples."""
+        yield gauge("connections", "Open connections of the admission port.", self._connections())
+        yield gauge("event_loop_lag_seconds", "How late the event loop was at its last turn.", self._loop_lag())
