@@ -16,11 +16,11 @@ import grpc  # type: ignore[import-untyped] # it brings no types
 
 from injector.core import names
 from injector.core.exposure import NOTHING_LISTENS, Answer
-from injector.probe.place import NoAnswerError
+from injector.probe.target import NoAnswerError
 
 if TYPE_CHECKING:
     from injector.core.token import Token
-    from injector.probe.place import Place
+    from injector.probe.target import Place
 
 _METHOD: Final = "/dapr.proto.runtime.v1.Dapr/GetMetadata"
 _OPTIONS: Final = (

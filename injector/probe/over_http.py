@@ -11,11 +11,11 @@ import httptools
 from injector.core import names
 from injector.core.exposure import Answer
 from injector.kube import redirects
-from injector.probe.place import NoAnswerError, why
+from injector.probe.target import NoAnswerError, why
 
 if TYPE_CHECKING:
     from injector.core.token import Token
-    from injector.probe.place import Place
+    from injector.probe.target import Place
 
 METADATA: Final = "/v1.0/metadata"
 METRICS: Final = "/metrics"

@@ -17,8 +17,8 @@ from injector.core.token import parse_token
 from injector.kube import resources
 from injector.kube.errors import KubeError
 from injector.kube.portforward import forwarded
-from injector.probe.place import Place
 from injector.probe.prober import Right, ask_api, ask_beside, findings
+from injector.probe.target import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,12 +11,12 @@ from injector.core.exposure import NOTHING_LISTENS, Answer, Asked, Exposure, Fou
 from injector.core.sidecar import is_loopback
 from injector.core.token import Token
 from injector.probe import over_grpc, over_http
-from injector.probe.place import NoAnswerError, Place, addresses
+from injector.probe.target import NoAnswerError, Place, addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from injector.probe.place import Address
+    from injector.probe.target import Address
 
 _PATHS: Final = {Purpose.METRICS: over_http.METRICS, Purpose.PROFILING: over_http.PROFILES}
 UNNAMED: Final = "no token was given"

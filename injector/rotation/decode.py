@@ -10,7 +10,7 @@ from injector.core import names
 from injector.core.ownership import SecretKey
 from injector.core.rollout import SKEW, ContainerUsage, MissingToken, PodUsage, Ref, SkipReason, Workload
 from injector.kube.denials import denied, masked
-from injector.tokens.reading import seconds
+from injector.tokens.decode import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

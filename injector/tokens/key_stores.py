@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from injector.core.errors import InjectorError
-from injector.tokens import keyring, private_files
+from injector.tokens import private_files, signing_keys
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -89,7 +89,7 @@ class FileKeyStore:
 
     def _content(self) -> bytes | None:
         try:
-            return private_files.read(self._path, most=keyring.LARGEST_FILE + 1)
+            return private_files.read(self._path, most=signing_keys.LARGEST_FILE + 1)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -14,7 +14,7 @@ from joserfc.errors import JoseError
 from injector.core import claims
 from injector.core.claims import Finding
 from injector.core.token import parse_token
-from injector.tokens.keyring import Algorithm, Keyring, algorithm_of, generate, thumbprint
+from injector.tokens.signing_keys import Algorithm, Keyring, algorithm_of, generate, thumbprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from injector.core import names
 from injector.core.ownership import owner_of
 from injector.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
 from injector.kube.resources import SECRETS
-from injector.tokens import reading
+from injector.tokens import decode
 from injector.tokens.key_stores import KeyStoreError, StoredKeys
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class SecretKeyStore:
 
     def _check_owner(self, found: dict[str, Any]) -> None:
         """Refuse to change what another tool writes, and what cannot be changed."""
-        secret = reading.token_secret(found)
+        secret = decode.token_secret(found)
         owner = owner_of(secret, DATA_KEY)
         if owner is not None:
             raise KeyStoreError(

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from injector.kube.client import Api
-    from injector.probe.place import Place
     from injector.probe.prober import Right
+    from injector.probe.target import Place
 
 _PURPOSES: Final = {"http": Purpose.HTTP, "https": Purpose.HTTP, "grpc": Purpose.GRPC, "grpcs": Purpose.GRPC}
 _TLS: Final = frozenset({"https", "grpcs"})
@@ -147,7 +147,7 @@ def _parsed(target: str, options: Options) -> _Address | _Workload:
 
 
 def _address(target: str, authorities: bytes | None) -> _Address:
-    from injector.probe.place import Place, system_authorities  # noqa: PLC0415 - as above
+    from injector.probe.target import Place, system_authorities  # noqa: PLC0415 - as above
 
     try:
         url = urlsplit(target)

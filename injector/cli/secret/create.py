@@ -27,8 +27,8 @@ from injector.core.request import is_secret_name, shown
 from injector.core.token import parse_token
 from injector.kube.errors import AlreadyExistsError, ForbiddenError, NotFoundError
 from injector.kube.resources import NAMESPACES, SECRETS
+from injector.tokens import decode, manifests
 from injector.tokens import minting as tokens
-from injector.tokens import reading, writing
 from injector.tokens.minting import Minted
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def create(  # noqa: PLR0913 - one parameter per option
     """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
     refs = secret_refs.parse(secrets, namespace_selector)
     secret_refs.check_key(key)
-    direction = writing.APP if app_token else writing.API
+    direction = manifests.APP if app_token else manifests.API
     if print_manifest:
         explicit_options.refuse(
             explicit_options.flags().keys() - _OF_A_MANIFEST, "--print-manifest makes no token and asks no cluster"
@@ -185,7 +185,7 @@ class _Run:
         outcome: dict[SecretRef, str] = {}
         self.wanted = len(tokens_by_secret)
         for ref, minted in tokens_by_secret.items():
-            body = writing.fresh(ref, self.key, minted, self.direction)
+            body = manifests.fresh(ref, self.key, minted, self.direction)
             try:
                 await api.create(SECRETS, body, ref.namespace, dry_run=dry_run)
                 outcome[ref] = "created"
@@ -215,7 +215,7 @@ async def _read(api: Api, ref: SecretRef) -> _There | None:
         return None
     except ForbiddenError:
         return None  # who may create need not read; the create itself says if one is there
-    return _There(reading.token_secret(found), found)
+    return _There(decode.token_secret(found), found)
 
 
 class _Maker:
@@ -255,8 +255,8 @@ class _Maker:
         return Minted(
             value,
             str(secret.token_id),
-            reading.seconds(secret.annotations.get(names.TOKEN_ISSUED)) or int(time.time()),
-            reading.seconds(secret.annotations.get(names.TOKEN_EXPIRES)),
+            decode.seconds(secret.annotations.get(names.TOKEN_ISSUED)) or int(time.time()),
+            decode.seconds(secret.annotations.get(names.TOKEN_EXPIRES)),
         )
 
 
@@ -264,7 +264,7 @@ class _Maker:
 _OF_A_MANIFEST: Final = frozenset({"secrets", "key", "app_token", "print_manifest", "store", "remote_key"})
 
 
-def _store(text: str | None) -> writing.Store:
+def _store(text: str | None) -> manifests.Store:
     """The store that `[KIND/]NAME` means.
 
     Raises:
@@ -273,19 +273,19 @@ def _store(text: str | None) -> writing.Store:
     if not text:
         raise click.UsageError("--print-manifest needs --store: which store has the value?")
     kind, slash, name = text.rpartition("/")
-    if slash and kind not in writing.STORE_KINDS:
+    if slash and kind not in manifests.STORE_KINDS:
         raise click.UsageError(
-            f"--store: {shown(kind)} is no kind of store; allowed are {', '.join(writing.STORE_KINDS)}"
+            f"--store: {shown(kind)} is no kind of store; allowed are {', '.join(manifests.STORE_KINDS)}"
         )
     if not is_secret_name(name):
         raise click.UsageError(
             f"--store: {shown(name)} is no name; allowed are lower-case letters, digits, '-' and '.'"
         )
-    return writing.Store(kind if slash else writing.STORE_KINDS[0], name)
+    return manifests.Store(kind if slash else manifests.STORE_KINDS[0], name)
 
 
 def _print_manifests(
-    refs: Sequence[SecretRef], key: str, direction: str, store: writing.Store, remote: str | None
+    refs: Sequence[SecretRef], key: str, direction: str, store: manifests.Store, remote: str | None
 ) -> int:
     if remote is not None and len(refs) > 1:
         raise click.UsageError("--remote-key is one key; print one manifest at a time")
@@ -293,7 +293,7 @@ def _print_manifests(
         raise click.UsageError("--remote-key is empty")
     for number, ref in enumerate(refs):
         remote_key = remote or f"dapr/{ref.namespace}/{ref.name}"
-        manifest = writing.external_secret(ref, key, direction, store, remote_key)
+        manifest = manifests.external_secret(ref, key, direction, store, remote_key)
         click.echo("---" if number else "", nl=bool(number))
         click.echo(yaml.safe_dump(manifest, sort_keys=False), nl=False)
     return Exit.FINE

@@ -16,7 +16,7 @@ from injector.core.claims import span
 from injector.core.ownership import owner_of
 from injector.kube.errors import ForbiddenError
 from injector.rotation.usage import list_usage
-from injector.tokens import reading
+from injector.tokens import decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,7 +129,7 @@ def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:
     issued = None
     owner = "MISSING"
     if secret is not None:
-        issued = reading.seconds(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key.key)
+        issued = decode.seconds(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key.key)
         foreign = owner_of(secret, row.key.key)
         owner = foreign.name if foreign is not None else "ours"
         if not row.has_key:
@@ -176,7 +176,7 @@ def _as_json(row: SecretUsage) -> dict[str, object]:
         "id": row.secret.token_id,
         "issued": annotations.get(names.TOKEN_ISSUED),
         "expires": annotations.get(names.TOKEN_EXPIRES),
-        "changed": None if changed is None else reading.written(changed),
+        "changed": None if changed is None else decode.written(changed),
         "owner": None if owner is None else owner.name,
         "immutable": row.secret.immutable,
     }

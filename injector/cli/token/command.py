@@ -22,7 +22,7 @@ from injector.core.claims import Expected
 from injector.core.token import parse_token
 from injector.tokens import minting as tokens
 from injector.tokens import private_files
-from injector.tokens.keyring import Algorithm, BadKeyError
+from injector.tokens.signing_keys import Algorithm, BadKeyError
 
 if TYPE_CHECKING:
     from injector.core.claims import Finding

@@ -16,9 +16,9 @@ from injector.core import claims
 from injector.core.claims import Wanted
 from injector.core.ownership import SecretRef
 from injector.core.request import is_secret_name
-from injector.tokens import keyring, minting
+from injector.tokens import minting, signing_keys
 from injector.tokens.key_stores import FileKeyStore, KeyStoreError
-from injector.tokens.keyring import Algorithm, BadKeyError
+from injector.tokens.signing_keys import Algorithm, BadKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from injector.cli.kubeconfig import Connect
     from injector.kube.client import Api
     from injector.tokens.key_stores import KeyStore, StoredKeys
-    from injector.tokens.keyring import Keyring
     from injector.tokens.minting import Minted
+    from injector.tokens.signing_keys import Keyring
 
 _T = TypeVar("_T")
 _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
@@ -270,7 +270,9 @@ async def _keys(options: Mapping[str, Any], api: Api | None) -> Keyring | None:
         if algorithm == Algorithm.HS256:
             raise click.UsageError("--alg HS256 needs --signing-key: a secret of yours, 32 bytes or more")
         return (
-            None if algorithm in {None, Algorithm.ED25519} else _attempt("--alg", lambda: keyring.generate(algorithm))
+            None
+            if algorithm in {None, Algorithm.ED25519}
+            else _attempt("--alg", lambda: signing_keys.generate(algorithm))
         )
     store = _store_of(text, api)
     try:
@@ -283,7 +285,7 @@ async def _keys(options: Mapping[str, Any], api: Api | None) -> Keyring | None:
 async def _kept_keys(store: KeyStore, algorithm: str | None, *, create: bool, rotate: bool) -> Keyring:
     found = await _read(store)
     if found is None and create:
-        made = _attempt("--create-key", lambda: keyring.generate(Algorithm(algorithm or Algorithm.ED25519)))
+        made = _attempt("--create-key", lambda: signing_keys.generate(Algorithm(algorithm or Algorithm.ED25519)))
         if await store.create(made.dump()):
             click.echo(f"made a signing key: {store.name}", err=True)
             return made
@@ -302,7 +304,7 @@ def _parsed(store: KeyStore, found: StoredKeys | None, algorithm: str | None) ->
     if found is None:
         raise click.UsageError(f"--signing-key {store.name}: there is none; `token generate --create-key` makes one")
     wanted = Algorithm(algorithm) if algorithm else None
-    return _attempt(f"--signing-key {store.name}", lambda: keyring.parse(found.content, wanted))
+    return _attempt(f"--signing-key {store.name}", lambda: signing_keys.parse(found.content, wanted))
 
 
 def _attempt(where: str, work: Callable[[], _T]) -> _T:

@@ -12,7 +12,7 @@ import pytest
 from injector.cli.main import main
 from injector.core import names
 from injector.core.rollout import annotation_for
-from injector.tokens.reading import written
+from injector.tokens.decode import written
 from tests.unit.cli.apiserver import ApiServer, Refusal
 from tests.unit.cli.controllers import Controllers
 from tests.unit.cli.objects import BEFORE, WRITTEN, admitted, deployment, namespace, pod, replica_set, secret

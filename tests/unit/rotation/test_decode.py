@@ -29,7 +29,7 @@ from injector.rotation.decode import (
     sidecar_frame,
     workload,
 )
-from injector.tokens.reading import written
+from injector.tokens.decode import written
 from tests.builders import asking, container, literal_env, secret_env, sidecar
 
 KEY = SecretKey("shop", "s", "token")

@@ -8,8 +8,8 @@ import pytest
 from injector.core.claims import Expected, Wanted, is_id
 from injector.core.errors import TokenError
 from injector.core.token import Token, parse_token
-from injector.tokens.keyring import Algorithm, Keyring, generate, parse
 from injector.tokens.minting import Minted, opaque, peek, signed, supplied, verify
+from injector.tokens.signing_keys import Algorithm, Keyring, generate, parse
 
 NOW = 1_800_000_000
 RINGS = {

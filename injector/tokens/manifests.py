@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
-from injector.tokens.reading import written
+from injector.tokens.decode import written
 
 if TYPE_CHECKING:
     from injector.core.ownership import SecretRef

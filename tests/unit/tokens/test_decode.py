@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from injector.core.ownership import DataWriter
-from injector.tokens.reading import seconds, token_secret, written
+from injector.tokens.decode import seconds, token_secret, written
 
 
 @pytest.mark.parametrize(("text", "time"), [("1970-01-01T00:01:00Z", 60), (None, None), ("", None), ("soon", None)])

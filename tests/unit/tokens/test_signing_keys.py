@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
 
-from injector.tokens.keyring import Algorithm, BadKeyError, Keyring, generate, parse, thumbprint
+from injector.tokens.signing_keys import Algorithm, BadKeyError, Keyring, generate, parse, thumbprint
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
