@@ -35,7 +35,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from injector.core import names
-from injector.core.claims import BadClaimError, lifetime
+from injector.core.durations import parse as parse_duration
 from injector.core.errors import ConfigError, ConfigProblem
 from injector.core.model import Conflict, Policy
 from injector.core.request import app_containers, is_allowed, is_secret_key, is_secret_name
@@ -115,10 +115,7 @@ def duration(text: str) -> timedelta:
     Raises:
         ValueError: No number, no unit, or out of bounds.
     """
-    try:
-        return timedelta(seconds=lifetime(text, shortest=0))
-    except BadClaimError as error:
-        raise ValueError(str(error)) from None
+    return timedelta(seconds=parse_duration(text))
 
 
 def _duration(value: object) -> object:

@@ -14,7 +14,8 @@ import click
 from injector.cli import kubeconfig
 from injector.cli.kubeconfig import Connect, run
 from injector.cli.main import Exit
-from injector.config import Settings, duration
+from injector.cli.param_types import Duration
+from injector.config import Settings
 from injector.core import names
 from injector.kube.resources import SECRETS
 from injector.webhook.certs import keyring, rotation
@@ -41,7 +42,9 @@ def command() -> None:
 )
 @click.option("--ca-secret-name", default=_SECRET, show_default=True, metavar="NAME", help="Secret with the authority.")
 @click.option("--wait", is_flag=True, help="Wait until the new authority signs.")
-@click.option("--timeout", default="15m", show_default=True, metavar="TIME", help="How long to wait at most.")
+@click.option(
+    "--timeout", type=Duration(), default="15m", show_default=True, metavar="TIME", help="How long to wait at most."
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format.")
 @kubeconfig.options
 def rotate(  # noqa: PLR0913 - one parameter per option
@@ -49,7 +52,7 @@ def rotate(  # noqa: PLR0913 - one parameter per option
     namespace: str,
     ca_secret_name: str,
     wait: bool,
-    timeout: str,
+    timeout: int,
     output: str,
     kubeconfig: str | None,
     context: str | None,
@@ -64,12 +67,8 @@ def rotate(  # noqa: PLR0913 - one parameter per option
     Exit codes: 0 fine, 1 the new authority does not sign within --timeout,
     2 wrong use or bad input, 3 our own fault.
     """
-    try:
-        patience = duration(timeout).total_seconds()
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--timeout") from None
     place = Place(namespace, ca_secret_name)
-    told = run(Connect(kubeconfig, context), lambda api: ask(api, place, patience if wait else None))
+    told = run(Connect(kubeconfig, context), lambda api: ask(api, place, timeout if wait else None))
     click.echo(json.dumps(told.document()) if output == "json" else told.text())
     return Exit.FINDINGS if wait and not told.signs else Exit.FINE
 

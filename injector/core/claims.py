@@ -1,4 +1,4 @@
-"""What a token of ours says about itself, before anybody signs it: lifetimes, claims, and what may not be claimed.
+"""What a token of ours says about itself, before anybody signs it: claims, and what may not be claimed.
 
 Neither PyJWT nor joserfc checks the types of what it signs, so this does. Claims are those of RFC 7519:
 https://www.rfc-editor.org/rfc/rfc7519#section-4.1. Nothing personal belongs into one.
@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from injector.core.durations import DAY, MINUTE, span
 from injector.core.errors import InjectorError
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 ISSUER: Final = "dapr-token-injector"
 AUDIENCE: Final = "dapr-api"
 SUBJECT: Final = "dapr"
-LIFETIME: Final = "90d"
+LIFETIME: Final = 90 * DAY  # seconds
+# No token can be rolled out in less.
+SHORTEST_LIFETIME: Final = MINUTE
 
 # Claims that an option of its own sets.
 OPTION_OF: Final = {
@@ -38,9 +41,6 @@ OPTION_OF: Final = {
 ID_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 ID_LENGTH: Final = 10
 
-_LONGEST_LIFE: Final = 520 * 7 * 86_400  # seconds
-_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}  # seconds
-_LIFETIME: Final = re.compile(r"(\d{1,12})([smhdw]?)", re.ASCII)
 _CLAIM_NAME: Final = re.compile(r"[!-~]{1,64}")
 _PRINTABLE: Final = re.compile(r"[ -~]+")
 # A name with a colon is a URI by the RFC: a scheme stands before it.
@@ -60,30 +60,8 @@ class Wanted:
     issuer: str = ISSUER
     subject: str = SUBJECT
     audience: Sequence[str] = (AUDIENCE,)
-    lifetime: int = 90 * 86_400
+    lifetime: int = LIFETIME
     extra: Mapping[str, str] = field(default_factory=dict)
-
-
-def lifetime(text: str, *, shortest: int = 60) -> int:
-    """Seconds in "90d", "12h", "30m", "3600s" or "2w"; `shortest` is the least that is allowed.
-
-    Below a minute no token can be rolled out; above ten years nobody has meant it.
-
-    Raises:
-        BadClaimError: No unit, no number, or out of bounds.
-    """
-    found = _LIFETIME.fullmatch(text.strip())
-    if found is None:
-        raise BadClaimError("a lifetime is a whole number and a unit: 3600s, 30m, 12h, 90d or 2w")
-    number, unit = found.groups()
-    if not unit:
-        raise BadClaimError(
-            f"lifetime {number} has no unit; write {number}s, {number}m, {number}h, {number}d or {number}w"
-        )
-    seconds = int(number) * _UNITS[unit]
-    if not shortest <= seconds <= _LONGEST_LIFE:
-        raise BadClaimError(f"lifetime {number}{unit} is out of bounds; allowed are {shortest}s to 520w")
-    return seconds
 
 
 def build(wanted: Wanted, *, now: int, jti: str) -> dict[str, object]:
@@ -220,11 +198,3 @@ def _issuer(claims: Mapping[str, object], wanted: str | None) -> Finding:
     if wanted is None:
         return Finding("issuer", None, "not asked for")
     return Finding("issuer", value == wanted, wanted if value == wanted else f"is not {wanted}")
-
-
-def span(seconds: float) -> str:
-    """A stretch of time in the largest unit that fits twice: "89 days", "3 hours"."""
-    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{int(seconds // length)} {unit}"
-    return f"{max(int(seconds), 0)} seconds"

@@ -11,8 +11,9 @@ import click
 from injector.cli import kubeconfig
 from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
-from injector.core import claims, names
-from injector.core.claims import span
+from injector.cli.param_types import Duration
+from injector.core import names
+from injector.core.durations import span
 from injector.core.ownership import owner_of
 from injector.kube.errors import ForbiddenError
 from injector.rotation.usage import list_usage
@@ -35,12 +36,19 @@ _FAIL_ON: Final = ("outdated", "open", "expiring")
     default="",
     help=f"Exit with 1 if a Pod or token is so: {', '.join(_FAIL_ON)}; separated by commas.",
 )
-@click.option("--expiring-within", default="7d", show_default=True, metavar="TIME", help="What counts as expiring.")
+@click.option(
+    "--expiring-within",
+    type=Duration(),
+    default="7d",
+    show_default=True,
+    metavar="TIME",
+    help="What counts as expiring.",
+)
 @click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
 )
 @kubeconfig.options
-def command(*, namespace: str | None, fail_on: str, expiring_within: str, output: str, **options: Any) -> int:  # noqa: ANN401 - those of `kubeconfig.options`
+def command(*, namespace: str | None, fail_on: str, expiring_within: int, output: str, **options: Any) -> int:  # noqa: ANN401 - those of `kubeconfig.options`
     """List token Secrets and the Pods that use them.
 
     Listed is every Secret with our label, and every one that a Pod reads or
@@ -54,7 +62,6 @@ def command(*, namespace: str | None, fail_on: str, expiring_within: str, output
     error.
     """
     wanted = _words(fail_on)
-    within = claims.lifetime(expiring_within, shortest=0)
     rows = kubeconfig.run(Connect.of(options), lambda api: _rows_of(api, namespace))
     now = int(time.time())
     if output == "json":
@@ -67,7 +74,7 @@ def command(*, namespace: str | None, fail_on: str, expiring_within: str, output
     else:
         label = f"no Secret has the label {names.TOKEN_LABEL} and no Pod reads or requests one"
         click.echo(f"No token Secrets found: {label}.", err=True)
-    return _exit(rows, wanted, now + within)
+    return _exit(rows, wanted, now + expiring_within)
 
 
 def _words(fail_on: str) -> frozenset[str]:

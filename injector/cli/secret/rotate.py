@@ -14,13 +14,14 @@ from injector.cli import explicit_options, kubeconfig
 from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
 from injector.cli.output import counted
+from injector.cli.param_types import Duration
 from injector.cli.secret import secret_refs
 from injector.cli.secret.progress import Table, lines
 from injector.cli.signals import interruptible
 from injector.cli.token import options as minting_options
 from injector.cli.token.options import Minter
 from injector.cli.token.source import given_token, token_options
-from injector.core import claims, names
+from injector.core import names
 from injector.rotation.rotator import Pace, RotationError, RotationOptions, Rotator, SupersededError
 from injector.tokens import minting as tokens
 
@@ -63,10 +64,16 @@ _OPTIONS: Final = (
         help="Restart N workloads of a namespace at a time. Default: 2.",
     ),
     click.option(
-        "--timeout", default="10m", show_default=True, metavar="TIME", help="Time for each batch to get ready."
+        "--timeout",
+        type=Duration(shortest=1),
+        default="10m",
+        show_default=True,
+        metavar="TIME",
+        help="Time for each batch to get ready.",
     ),
     click.option(
         "--propagation-delay",
+        type=Duration(),
         default="2s",
         show_default=True,
         metavar="TIME",
@@ -156,7 +163,7 @@ class _Rotation:
             explicit_options.refuse(minting_options.NAMES, "the token is there already, and none is made")
         pace = Pace(
             max_concurrent=options["max_concurrent_per_namespace"],
-            timeout=claims.lifetime(options["timeout"], shortest=1),
+            timeout=options["timeout"],
         )
         connect = Connect.of(options)
         return cls(
@@ -164,7 +171,7 @@ class _Rotation:
                 secrets=secret_refs.parse(options["secrets"], None),
                 key=options["key"],
                 pace=pace,
-                propagation_delay=claims.lifetime(options["propagation_delay"], shortest=0),
+                propagation_delay=options["propagation_delay"],
                 restart=restart,
                 wait=wait,
                 revoke=revoke,

@@ -15,6 +15,7 @@ from injector.cli import kubeconfig
 from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
 from injector.cli.output import wants_colour
+from injector.cli.param_types import Duration
 from injector.cli.token import options as minting_options
 from injector.cli.token import source as token_source
 from injector.core import claims
@@ -85,7 +86,9 @@ _THERE: Final = "--out {}: it is there already and was left as it is; --force re
     "--aud", "audience", default=claims.AUDIENCE, show_default=True, metavar="TEXT", help="The audience wanted."
 )
 @click.option("--iss", "issuer", metavar="TEXT", help="The issuer wanted; default: any.")
-@click.option("--leeway", default="60s", show_default=True, metavar="TIME", help="By how much clocks may differ.")
+@click.option(
+    "--leeway", type=Duration(), default="60s", show_default=True, metavar="TIME", help="By how much clocks may differ."
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format.")
 @kubeconfig.options
 def verify(  # noqa: PLR0913 - one parameter per option
@@ -95,7 +98,7 @@ def verify(  # noqa: PLR0913 - one parameter per option
     alg: str | None,
     audience: str,
     issuer: str | None,
-    leeway: str,
+    leeway: int,
     output: str,
     kubeconfig: str | None,
     context: str | None,
@@ -113,7 +116,7 @@ def verify(  # noqa: PLR0913 - one parameter per option
     keys = (
         minting_options.read_keys(signing_key, alg, Connect(kubeconfig, context)) if signing_key is not None else None
     )
-    expected = Expected(audience=audience, issuer=issuer, leeway=claims.lifetime(leeway, shortest=0))
+    expected = Expected(audience=audience, issuer=issuer, leeway=leeway)
     findings = tokens.verify(value, keys, expected, now=int(time.time()))
     if output == "json":
         told = {"findings": [{"what": one.what, "fine": one.fine, "told": one.told} for one in findings]}

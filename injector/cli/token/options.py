@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from injector.cli import kubeconfig
+from injector.cli.param_types import Duration
 from injector.core import claims
 from injector.core.claims import Wanted
 from injector.core.ownership import SecretRef
@@ -70,7 +71,12 @@ _OPTIONS: Final = (
         is_flag=True,
         help="Make a new signing key first; of the one before, the public half stays.",
     ),
-    click.option("--expires-in", metavar="TIME", help=f"30m, 12h, 90d; default: {claims.LIFETIME} for a JWT."),
+    click.option(
+        "--expires-in",
+        type=Duration(shortest=claims.SHORTEST_LIFETIME),
+        metavar="TIME",
+        help="30m, 12h, 90d; default: 90d for a JWT.",
+    ),
     click.option("--iss", "issuer", default=claims.ISSUER, show_default=True, metavar="TEXT", help="Claim iss."),
     click.option("--sub", "subject", metavar="TEXT", help="Claim sub; default: ns:NAMESPACE, or dapr."),
     click.option(
@@ -116,13 +122,12 @@ class Minter:
             _refuse_jwt_options(options)
         if options["signing_key"] is not None:
             _secret_of(options["signing_key"])
-        chosen = options["expires_in"]
         minter = cls(
             form=options["form"],
             issuer=options["issuer"],
             subject=options["subject"],
             audience=options["audience"],
-            lifetime=None if chosen is None else claims.lifetime(chosen),
+            lifetime=options["expires_in"],
             extra=_extra(options["extra"]),
             keys=None,
         )
@@ -168,7 +173,7 @@ class Minter:
             issuer=self.issuer,
             subject=subject if self.subject is None else self.subject,
             audience=tuple(self.audience),
-            lifetime=self.lifetime or claims.lifetime(claims.LIFETIME),
+            lifetime=self.lifetime or claims.LIFETIME,
             extra=self.extra,
         )
 

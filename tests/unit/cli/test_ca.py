@@ -115,7 +115,7 @@ def test_a_secret_without_an_authority_of_ours_is_told(cluster: Cluster, words: 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--timeout", "soon"], "Invalid value for --timeout"),
+        (["--timeout", "soon"], 'Error: --timeout: "soon" is not a duration; use a whole number and a unit'),
         (["--kubeconfig", "/nowhere/config"], "cannot read the kubeconfig /nowhere/config"),
     ],
 )

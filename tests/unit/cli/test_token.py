@@ -151,7 +151,8 @@ def test_callers_secret_signs_by_hs256(tmp_path: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        (["--expires-in", "90"], "has no unit"),
+        (["--expires-in", "90"], '--expires-in: "90" has no unit; use 90s, 90m or 1h'),
+        (["--expires-in", "59s"], '--expires-in: "59s" is out of range; use 60s to 520w'),
         (["--claim", "exp=1"], "claim exp is not free: --expires-in sets it"),
         (["--claim", "team"], "a name, = and a value"),
         (["--claim", "a=1", "--claim", "a=2"], "given twice"),

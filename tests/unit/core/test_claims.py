@@ -7,52 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from injector.core import claims
-from injector.core.claims import BadClaimError, Expected, Wanted, build, judge, lifetime
+from injector.core.claims import BadClaimError, Expected, Wanted, build, judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NOW = 1_800_000_000
 JTI = "bcdfghjklm.c2VjcmV0LXJhbmRvbS1iaXRz"
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("3600s", 3600),
-        ("1m", 60),
-        ("30m", 1800),
-        ("12h", 43_200),
-        ("90d", 7_776_000),
-        ("2w", 1_209_600),
-        (" 1h ", 3600),
-    ],
-)
-def test_lifetime_is_a_number_and_a_unit(text: str, seconds: int) -> None:
-    assert lifetime(text) == seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("90", "has no unit; write 90s, 90m, 90h, 90d or 90w"),
-        ("0", "has no unit"),
-        ("", "a whole number and a unit"),
-        ("d", "a whole number and a unit"),
-        ("-1d", "a whole number and a unit"),
-        ("1.5d", "a whole number and a unit"),
-        ("90 d", "a whole number and a unit"),
-        ("1d12h", "a whole number and a unit"),
-        ("٣d", "a whole number and a unit"),
-        ("9" * 400 + "d", "a whole number and a unit"),
-        ("0d", "out of bounds"),
-        ("59s", "out of bounds; allowed are 60s to 520w"),
-        ("521w", "out of bounds"),
-    ],
-)
-def test_other_lifetimes_are_refused_with_the_reason(text: str, why: str) -> None:
-    with pytest.raises(BadClaimError, match=why):
-        lifetime(text)
 
 
 def test_claims_are_the_registered_ones_and_the_callers() -> None:
