@@ -16,12 +16,13 @@ from injector.core.sidecar import Listening, listening, meets_loopback
 from injector.core.token import parse_token
 from injector.kube import resources
 from injector.kube.errors import KubeError
+from injector.kube.owners import controller_of
 from injector.kube.portforward import forwarded
 from injector.probe.prober import Right, ask_api, ask_beside, findings
 from injector.probe.target import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from injector.kube.client import Api, Object
     from injector.kube.resources import Resource
@@ -53,15 +54,15 @@ async def pods_of(api: Api, kind: Resource, name: str, namespace: str) -> list[O
     owners = {owner["metadata"]["uid"]}
     if kind in _BETWEEN:
         between = await api.list(_BETWEEN[kind], namespace)
-        owners = {one["metadata"]["uid"] for one in between if _controller(one) in owners}
+        owners = {one["metadata"]["uid"] for one in between if _has_controller_in(one, owners)}
     pods = await api.list(resources.PODS, namespace)
-    mine = [pod for pod in pods if _controller(pod) in owners and not _is_over(pod)]
+    mine = [pod for pod in pods if _has_controller_in(pod, owners) and not _is_over(pod)]
     return sorted(mine, key=lambda pod: str(pod["metadata"]["name"]))
 
 
-def _controller(thing: Object) -> str:
-    owners = thing["metadata"].get("ownerReferences") or ()
-    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+def _has_controller_in(item: Object, uids: Collection[str]) -> bool:
+    controller = controller_of(item["metadata"])
+    return controller is not None and controller.uid in uids
 
 
 def _is_over(pod: Object) -> bool:

@@ -283,14 +283,6 @@ def _number(name: str) -> int:
     return int(tail) if tail.isdecimal() else 0
 
 
-def controller(meta: Object) -> tuple[str, str, str, str] | None:
-    """Return version, kind, name and uid of the owner that controls an object."""
-    for owner in meta.get("ownerReferences") or ():
-        if owner.get("controller"):
-            return owner.get("apiVersion", ""), owner.get("kind", ""), owner.get("name", ""), owner.get("uid", "")
-    return None
-
-
 # --- workloads ---
 
 

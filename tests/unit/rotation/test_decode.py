@@ -20,7 +20,6 @@ from injector.core.rollout import (
 from injector.rotation import decode
 from injector.rotation.decode import (
     Reference,
-    controller,
     has_certain_value,
     missing_requests,
     missing_tokens,
@@ -511,17 +510,7 @@ def test_pod_without_a_sidecar_has_no_frame(pod: Json) -> None:
     assert sidecar_frame(pod) is None
 
 
-# --- owners and workloads ---
-
-
-def test_controlling_owner_is_found_among_others() -> None:
-    owners = [
-        {"kind": "A", "name": "a"},
-        {"apiVersion": "apps/v1", "kind": "B", "name": "b", "uid": "u", "controller": True},
-    ]
-    assert controller({"ownerReferences": owners}) == ("apps/v1", "B", "b", "u")
-    assert controller({"ownerReferences": owners[:1]}) is None
-    assert controller({}) is None
+# --- workloads ---
 
 
 def workload_object(kind: str, spec: Json | None = None, status: Json | None = None, generation: int = 1) -> Json:
