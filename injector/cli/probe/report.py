@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
-from injector.cli.output import counted
+from injector.cli.output import counted, table
 from injector.core.exposure import ADVICE, Verdict
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ _HEAD: Final = ("TARGET", "PORT", "FOR", "NO TOKEN", "WRONG", "RIGHT", "VERDICT"
 
 def _table(reports: Sequence[Report], accepted: Collection[Exposure]) -> Iterable[str]:
     rows = [_HEAD, *(row for report in reports for row in _rows(report, accepted))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from table(rows)
     for report in reports:
         yield from _told(report, accepted)
 

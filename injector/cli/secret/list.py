@@ -11,6 +11,7 @@ import click
 from injector.cli import kubeconfig
 from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
+from injector.cli.output import table
 from injector.cli.param_types import Duration
 from injector.core import names
 from injector.core.durations import span
@@ -67,10 +68,8 @@ def command(*, namespace: str | None, fail_on: str, expiring_within: int, output
     if output == "json":
         click.echo(json.dumps({"secrets": [_as_json(row) for row in rows]}))
     elif rows:
-        cells = [_HEADINGS, *(_cells(row, now) for row in rows)]
-        widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADINGS))]
-        for line in cells:
-            click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        for line in table([_HEADINGS, *(_cells(row, now) for row in rows)]):
+            click.echo(line)
     else:
         label = f"no Secret has the label {names.TOKEN_LABEL} and no Pod reads or requests one"
         click.echo(f"No token Secrets found: {label}.", err=True)
