@@ -19,8 +19,8 @@ from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
 from injector.cli.secret import secret_refs
 from injector.cli.token import options as minting_options
-from injector.cli.token.options import Minter
-from injector.cli.token.source import given_token, token_options
+from injector.cli.token.options import Minter, MintOption
+from injector.cli.token.source import TokenOption, given_token, token_options
 from injector.core import names
 from injector.core.ownership import owner_of
 from injector.core.request import is_secret_name, shown
@@ -39,20 +39,33 @@ if TYPE_CHECKING:
     from injector.kube.client import Api
 
 
+class ManifestOption(click.Option):
+    """Has an effect on the manifest that --print-manifest prints."""
+
+
 @click.command(short_help="Create token Secrets; never over one that is there.")
 @click.argument("secrets", nargs=-1, metavar="[NAMESPACE/NAME]...")
 @click.option("--namespace-selector", metavar="SELECTOR", help="In each namespace with these labels; then NAME alone.")
 @secret_refs.KEY
 @token_options
-@click.option("--same", is_flag=True, help="Make one token for all of them. Default: one each.")
-@click.option("--app-token", is_flag=True, help="For calls of daprd to the app (APP_API_TOKEN).")
+@click.option("--same", cls=TokenOption, is_flag=True, help="Make one token for all of them. Default: one each.")
+@click.option("--app-token", cls=ManifestOption, is_flag=True, help="For calls of daprd to the app (APP_API_TOKEN).")
 @minting_options.options
 @click.option(
     "--dry-run", type=click.Choice(["client", "server"]), help="Write nothing; server: let the API server check."
 )
-@click.option("--print-manifest", is_flag=True, help="Print an ExternalSecret without a value instead.")
-@click.option("--store", metavar="[KIND/]NAME", help="Its store; KIND: ClusterSecretStore or SecretStore.")
-@click.option("--remote-key", metavar="KEY", help="Where the store has the token; default: dapr/NAMESPACE/NAME.")
+@click.option(
+    "--print-manifest", cls=ManifestOption, is_flag=True, help="Print an ExternalSecret without a value instead."
+)
+@click.option(
+    "--store", cls=ManifestOption, metavar="[KIND/]NAME", help="Its store; KIND: ClusterSecretStore or SecretStore."
+)
+@click.option(
+    "--remote-key",
+    cls=ManifestOption,
+    metavar="KEY",
+    help="Where the store has the token; default: dapr/NAMESPACE/NAME.",
+)
 @click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
 )
@@ -91,15 +104,15 @@ def create(  # noqa: PLR0913 - one parameter per option
     secret_refs.check_key(key)
     direction = manifests.APP if app_token else manifests.API
     if print_manifest:
-        explicit_options.refuse(
-            explicit_options.flags().keys() - _OF_A_MANIFEST, "--print-manifest makes no token and asks no cluster"
+        explicit_options.reject_all_but(
+            "--print-manifest makes no token and asks no cluster", ManifestOption, secret_refs.KeyOption
         )
         return _print_manifests(refs, key, direction, _store(store), remote_key)
     if store is not None or remote_key is not None:
         raise click.UsageError("--store and --remote-key go with --print-manifest")
     value = given_token(token_file, token_stdin=token_stdin)
     if value is not None:
-        explicit_options.refuse(minting_options.NAMES, "the token is there already, and none is made")
+        explicit_options.reject("the token is there already, and none is made", MintOption)
     supplied = None if value is None else tokens.supplied(value, now=int(time.time()))
     run = _Run(key, direction, namespace_selector)
     minter = Minter.of(options)
@@ -258,10 +271,6 @@ class _Maker:
             decode.seconds(secret.annotations.get(names.TOKEN_ISSUED)) or int(time.time()),
             decode.seconds(secret.annotations.get(names.TOKEN_EXPIRES)),
         )
-
-
-# What a manifest is made from; nothing else of the options says anything of it.
-_OF_A_MANIFEST: Final = frozenset({"secrets", "key", "app_token", "print_manifest", "store", "remote_key"})
 
 
 def _store(text: str | None) -> manifests.Store:

@@ -19,8 +19,8 @@ from injector.cli.secret import secret_refs
 from injector.cli.secret.progress import Table, lines
 from injector.cli.signals import interruptible
 from injector.cli.token import options as minting_options
-from injector.cli.token.options import Minter
-from injector.cli.token.source import given_token, token_options
+from injector.cli.token.options import Minter, MintOption
+from injector.cli.token.source import TokenOption, given_token, token_options
 from injector.core import names
 from injector.rotation.rotator import Pace, RotationError, RotationOptions, Rotator, SupersededError
 from injector.tokens import minting as tokens
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 
+class RestartOption(click.Option):
+    """Describes a restart, so it has no effect without one."""
+
+
 def _options(command: _CommandT) -> _CommandT:
     for option in reversed(_OPTIONS):
         command = option(command)
@@ -47,17 +51,23 @@ _OPTIONS: Final = (
     click.argument("secrets", nargs=-1, metavar="NAMESPACE/NAME..."),
     secret_refs.KEY,
     token_options,
-    click.option("--same", is_flag=True, help="Make one token for all of them. Default: one each."),
+    click.option("--same", cls=TokenOption, is_flag=True, help="Make one token for all of them. Default: one each."),
     minting_options.options,
     click.option("--resume", is_flag=True, help="Make no new token; restart what runs an outdated one or none."),
     click.option("--force", is_flag=True, help="Also write a Secret that another tool manages; show what changes."),
-    click.option("--include-uncertain", is_flag=True, help="Also restart Pods that may run an outdated token."),
     click.option(
-        "--skip-admission-check", is_flag=True, help="Do not check with a dry run that new Pods get the token."
+        "--include-uncertain", cls=RestartOption, is_flag=True, help="Also restart Pods that may run an outdated token."
+    ),
+    click.option(
+        "--skip-admission-check",
+        cls=RestartOption,
+        is_flag=True,
+        help="Do not check with a dry run that new Pods get the token.",
     ),
     click.option("--dry-run", is_flag=True, help="Change nothing; show what would be restarted and what would not."),
     click.option(
         "--max-concurrent-per-namespace",
+        cls=RestartOption,
         type=click.IntRange(1, 100),
         default=2,
         metavar="N",
@@ -65,6 +75,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--timeout",
+        cls=RestartOption,
         type=Duration(shortest=1),
         default="10m",
         show_default=True,
@@ -73,6 +84,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--propagation-delay",
+        cls=RestartOption,
         type=Duration(),
         default="2s",
         show_default=True,
@@ -90,6 +102,7 @@ _OPTIONS: Final = (
 @click.option("--restart", is_flag=True, help="Restart the workloads that use them, batch by batch.")
 @click.option(
     "--wait",
+    cls=RestartOption,
     type=bool,
     default=True,
     metavar="true|false",
@@ -150,17 +163,15 @@ class _Rotation:
             click.UsageError: They contradict each other.
         """
         if options["resume"]:
-            explicit_options.refuse(
-                {"token_file", "token_stdin", "same", *minting_options.NAMES}, "--resume writes no token"
-            )
+            explicit_options.reject("--resume writes no token", TokenOption)
             if not restart:
                 raise click.UsageError("--resume needs --restart")
         if not restart:
-            explicit_options.refuse(_OF_A_RESTART, "nothing is restarted without --restart")
+            explicit_options.reject("nothing is restarted without --restart", RestartOption)
         secret_refs.check_key(options["key"])
         value = given_token(options["token_file"], token_stdin=options["token_stdin"])
         if value is not None:
-            explicit_options.refuse(minting_options.NAMES, "the token is there already, and none is made")
+            explicit_options.reject("the token is there already, and none is made", MintOption)
         pace = Pace(
             max_concurrent=options["max_concurrent_per_namespace"],
             timeout=options["timeout"],
@@ -175,7 +186,11 @@ class _Rotation:
                 restart=restart,
                 wait=wait,
                 revoke=revoke,
-                **{name: options[name] for name in _FLAGS},
+                resume=options["resume"],
+                force=options["force"],
+                dry_run=options["dry_run"],
+                include_uncertain=options["include_uncertain"],
+                skip_admission_check=options["skip_admission_check"],
             ),
             connect=connect,
             mint=_mint_of(options, None if value is None else tokens.supplied(value, now=int(time.time()))),
@@ -254,19 +269,6 @@ class _Rotation:
             if pods:
                 what = one if len(pods) == 1 else many
                 click.echo(f"{counted(len(pods), 'Pod')} that {what}; {verb}: {self._again(*flags)}")
-
-
-_FLAGS: Final = ("resume", "force", "dry_run", "include_uncertain", "skip_admission_check")
-_OF_A_RESTART: Final = frozenset(
-    {
-        "wait",
-        "max_concurrent_per_namespace",
-        "timeout",
-        "propagation_delay",
-        "include_uncertain",
-        "skip_admission_check",
-    }
-)
 
 
 def _mint_of(options: Mapping[str, Any], supplied: Minted | None) -> Mint:

@@ -14,8 +14,18 @@ if TYPE_CHECKING:
 
     from injector.kube.client import Api
 
+
+class KeyOption(click.Option):
+    """Names the key of the Secret's data."""
+
+
 KEY: Final = click.option(
-    "--key", default="token", show_default=True, metavar="KEY", help="Key of the Secret's data that holds the token."
+    "--key",
+    cls=KeyOption,
+    default="token",
+    show_default=True,
+    metavar="KEY",
+    help="Key of the Secret's data that holds the token.",
 )
 
 

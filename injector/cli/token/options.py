@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -13,6 +14,7 @@ import click
 
 from injector.cli import kubeconfig
 from injector.cli.param_types import Duration
+from injector.cli.token.source import TokenOption
 from injector.core import claims
 from injector.core.claims import Wanted
 from injector.core.ownership import SecretRef
@@ -37,6 +39,13 @@ JWT: Final = "jwt"
 OPAQUE: Final = "opaque"
 
 
+class MintOption(TokenOption):
+    """Describes a token that is made, so it has no effect on one that is given."""
+
+
+_mint_option = partial(click.option, cls=MintOption)
+
+
 def options(command: _CommandT) -> _CommandT:
     """What a new token is like."""
     for option in reversed(_OPTIONS):
@@ -45,7 +54,7 @@ def options(command: _CommandT) -> _CommandT:
 
 
 _OPTIONS: Final = (
-    click.option(
+    _mint_option(
         "--format",
         "form",
         type=click.Choice([JWT, OPAQUE]),
@@ -53,33 +62,33 @@ _OPTIONS: Final = (
         show_default=True,
         help="jwt: says who made it, for whom, until when. opaque: 32 random bytes.",
     ),
-    click.option(
+    _mint_option(
         "--alg",
         type=click.Choice([one.value for one in Algorithm]),
         help="How a JWT is signed; default: as the key says, else Ed25519.",
     ),
-    click.option(
+    _mint_option(
         "--signing-key",
         type=click.Path(),  # shells complete paths
         metavar="FILE|secret:NS/NAME",
         help="JWK Set, JWK, PEM, or for HS256 a secret of 32 bytes or more. Default: a key made for this "
         "one token and forgotten.",
     ),
-    click.option("--create-key", is_flag=True, help="Make the signing key if there is none, mode 0600."),
-    click.option(
+    _mint_option("--create-key", is_flag=True, help="Make the signing key if there is none, mode 0600."),
+    _mint_option(
         "--rotate-key",
         is_flag=True,
         help="Make a new signing key first; of the one before, the public half stays.",
     ),
-    click.option(
+    _mint_option(
         "--expires-in",
         type=Duration(shortest=claims.SHORTEST_LIFETIME),
         metavar="TIME",
         help="30m, 12h, 90d; default: 90d for a JWT.",
     ),
-    click.option("--iss", "issuer", default=claims.ISSUER, show_default=True, metavar="TEXT", help="Claim iss."),
-    click.option("--sub", "subject", metavar="TEXT", help="Claim sub; default: ns:NAMESPACE, or dapr."),
-    click.option(
+    _mint_option("--iss", "issuer", default=claims.ISSUER, show_default=True, metavar="TEXT", help="Claim iss."),
+    _mint_option("--sub", "subject", metavar="TEXT", help="Claim sub; default: ns:NAMESPACE, or dapr."),
+    _mint_option(
         "--aud",
         "audience",
         multiple=True,
@@ -88,13 +97,7 @@ _OPTIONS: Final = (
         metavar="TEXT",
         help="Claim aud. Repeatable.",
     ),
-    click.option("--claim", "extra", multiple=True, metavar="K=V", help="A claim of your own, as text. Repeatable."),
-)
-
-
-# The parameters' names.
-NAMES: Final = frozenset(
-    {"form", "alg", "signing_key", "create_key", "rotate_key", "expires_in", "issuer", "subject", "audience", "extra"}
+    _mint_option("--claim", "extra", multiple=True, metavar="K=V", help="A claim of your own, as text. Repeatable."),
 )
 
 

@@ -26,13 +26,21 @@ _MOST: Final = 64 * MAX_TOKEN
 _LONGEST_LINE: Final = 4095
 
 
+class TokenOption(click.Option):
+    """Gives or describes a new token."""
+
+
 def token_options(command: _CommandT) -> _CommandT:
     """The two ways in; which of them is needed is each command's own rule."""
     command = click.option(
-        "--token-stdin", is_flag=True, help="Read the token from standard input; asked for, unseen, at a terminal."
+        "--token-stdin",
+        cls=TokenOption,
+        is_flag=True,
+        help="Read the token from standard input; asked for, unseen, at a terminal.",
     )(command)
     return click.option(
         "--token-file",
+        cls=TokenOption,
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
         help="File that holds the token and nothing else.",
