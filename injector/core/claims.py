@@ -54,7 +54,7 @@ class BadClaimError(InjectorError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class TokenSpec:
     """What a token is to say; `lifetime` in seconds, `extra` are claims of the caller's own."""
 
     issuer: str = ISSUER
@@ -64,7 +64,7 @@ class Wanted:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-def build(wanted: Wanted, *, now: int, jti: str) -> dict[str, object]:
+def build(wanted: TokenSpec, *, now: int, jti: str) -> dict[str, object]:
     """The claims of a token that is issued at `now` (seconds since 1970).
 
     Raises:
@@ -128,16 +128,16 @@ def _check_extra(name: str, value: object) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One look at a token: what was looked at, whether it is as it should be (None: could not be told), and words."""
+class TokenCheck:
+    """One look at a token: what was looked at, whether it is as it should be (None: unknown), and words."""
 
     what: str
     fine: bool | None
-    told: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class ExpectedClaims:
     """What a verifier asks for; `leeway` in seconds, for clocks that differ."""
 
     audience: str | None = AUDIENCE
@@ -145,7 +145,7 @@ class Expected:
     leeway: int = 60
 
 
-def judge(claims: Mapping[str, object], expected: Expected, *, now: int) -> tuple[Finding, ...]:
+def evaluate(claims: Mapping[str, object], expected: ExpectedClaims, *, now: int) -> tuple[TokenCheck, ...]:
     """Times, audience and issuer of a token's claims at `now` (seconds since 1970)."""
     return (
         _times(claims, expected.leeway, now),
@@ -166,35 +166,35 @@ def time_of(claims: Mapping[str, object], name: str) -> int | None:
 _END_OF_TIME: Final = 253_402_300_800
 
 
-def _times(claims: Mapping[str, object], leeway: int, now: int) -> Finding:
+def _times(claims: Mapping[str, object], leeway: int, now: int) -> TokenCheck:
     for name in ("exp", "iat", "nbf"):
         if claims.get(name) is not None and time_of(claims, name) is None:
-            return Finding("times", False, f"{name} is no time: a number of seconds since 1970 is needed")
+            return TokenCheck("times", False, f"{name} is no time: a number of seconds since 1970 is needed")
     expires, begins = time_of(claims, "exp"), time_of(claims, "nbf")
     if expires is None:
-        return Finding("times", False, "there is no exp: it never expires")
+        return TokenCheck("times", False, "there is no exp: it never expires")
     if begins is not None and now + leeway < begins:
-        return Finding("times", False, f"not valid yet: begins in {span(begins - now)}")
+        return TokenCheck("times", False, f"not valid yet: begins in {span(begins - now)}")
     if now - leeway >= expires:
-        return Finding("times", False, f"expired {span(now - expires)} ago")
-    return Finding("times", True, f"expires in {span(expires - now)}")
+        return TokenCheck("times", False, f"expired {span(now - expires)} ago")
+    return TokenCheck("times", True, f"expires in {span(expires - now)}")
 
 
-def _audience(claims: Mapping[str, object], wanted: str | None) -> Finding:
+def _audience(claims: Mapping[str, object], wanted: str | None) -> TokenCheck:
     value = claims.get("aud")
-    told = value if isinstance(value, list) else [value]
-    if not all(isinstance(one, str) for one in told):
-        return Finding("audience", False, "there is no aud, or it is no text")
+    audiences = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, str) for one in audiences):
+        return TokenCheck("audience", False, "there is no aud, or it is no text")
     if wanted is None:
-        return Finding("audience", None, "not asked for")
-    fine = wanted in told
-    return Finding("audience", fine, wanted if fine else f"is not meant for {wanted}")
+        return TokenCheck("audience", None, "not asked for")
+    fine = wanted in audiences
+    return TokenCheck("audience", fine, wanted if fine else f"is not meant for {wanted}")
 
 
-def _issuer(claims: Mapping[str, object], wanted: str | None) -> Finding:
+def _issuer(claims: Mapping[str, object], wanted: str | None) -> TokenCheck:
     value = claims.get("iss")
     if not isinstance(value, str):
-        return Finding("issuer", False, "there is no iss, or it is no text")
+        return TokenCheck("issuer", False, "there is no iss, or it is no text")
     if wanted is None:
-        return Finding("issuer", None, "not asked for")
-    return Finding("issuer", value == wanted, wanted if value == wanted else f"is not {wanted}")
+        return TokenCheck("issuer", None, "not asked for")
+    return TokenCheck("issuer", value == wanted, wanted if value == wanted else f"is not {wanted}")

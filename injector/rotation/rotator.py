@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from injector.core.rollout import PlannedAction, PodUsage, Ref
     from injector.kube.client import Api
     from injector.rotation.admission import Admission
-    from injector.tokens.minting import Minted
+    from injector.tokens.minting import MintedToken
 
 # Makes a token for each Secret; called once, after every check.
-Mint: TypeAlias = Callable[["Api", Sequence[SecretRef]], Awaitable[Mapping[SecretRef, "Minted"]]]
+Mint: TypeAlias = Callable[["Api", Sequence[SecretRef]], Awaitable[Mapping[SecretRef, "MintedToken"]]]
 
 __all__ = ["Listener", "Mint", "Outcome", "Pace", "RotationError", "RotationOptions", "Rotator", "SupersededError"]
 
@@ -200,13 +200,13 @@ class Rotator:
                     f"Secret {ref} is managed by {owner.name} ({owner.sign}): rotate it there, then restart with "
                     "--resume; --force writes it anyway"
                 )
-            after = manifests.renewed(one.object, self._options.key, _PLACEHOLDER)
+            after = manifests.updated_secret(one.object, self._options.key, _PLACEHOLDER)
             self._listener.overrides_owner(ref, owner, _changes(one.object["metadata"], after["metadata"]))
 
     async def _try_writes(self, found: Mapping[SecretRef, _Found]) -> None:
         """Try every write of a Secret as a dry run: rights and admission are known before the first one."""
         for ref, one in found.items():
-            body = manifests.renewed(one.object, self._options.key, _PLACEHOLDER)
+            body = manifests.updated_secret(one.object, self._options.key, _PLACEHOLDER)
             await self._api.replace(SECRETS, body, ref.namespace, dry_run=True, before=one.object)
 
     async def _try_restarts(self, actions: Sequence[PlannedAction]) -> None:
@@ -232,7 +232,7 @@ class Rotator:
         now: dict[SecretRef, _Found] = {}
         for ref, token in (await self._mint(self._api, self._options.secrets)).items():
             before = found[ref].object
-            body = manifests.renewed(before, self._options.key, token)
+            body = manifests.updated_secret(before, self._options.key, token)
             answer = await self._api.replace(SECRETS, body, ref.namespace, before=before)
             now[ref] = _Found(token_secret(answer), {})
             self.written.append(ref)
@@ -307,7 +307,7 @@ class Rotator:
             await asyncio.sleep(self._options.pace.interval)
 
 
-_PLACEHOLDER: Final = minting.opaque(now=0, lifetime=None)
+_PLACEHOLDER: Final = minting.mint_opaque(now=0, lifetime=None)
 # Later than any Pod's start.
 _FAR: Final = 1 << 40
 

@@ -12,7 +12,7 @@ from injector.core.rollout import TokenState, in_state, revision_of, without_tok
 from injector.kube.resources import PODS, SECRETS
 from injector.rotation import decode
 from injector.rotation.observe import Owners, among
-from injector.tokens.decode import seconds, token_secret
+from injector.tokens.decode import token_secret, unix_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ class SecretUsage:
     @property
     def expires(self) -> int | None:
         """When the token expires, in seconds since 1970; None: it does not say."""
-        return seconds(self.secret.annotations.get(names.TOKEN_EXPIRES)) if self.secret is not None else None
+        return unix_time(self.secret.annotations.get(names.TOKEN_EXPIRES)) if self.secret is not None else None
 
     @property
     def is_dated(self) -> bool:

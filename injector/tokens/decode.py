@@ -10,7 +10,7 @@ from injector.core.ownership import DataWriter, SecretRef, TokenSecret
 Object = dict[str, Any]
 
 
-def seconds(text: str | None) -> int | None:
+def unix_time(text: str | None) -> int | None:
     """A time of the API server (RFC 3339) in seconds since 1970."""
     if not text:
         return None
@@ -20,7 +20,7 @@ def seconds(text: str | None) -> int | None:
         return None
 
 
-def written(time: int) -> str:
+def rfc3339(time: int) -> str:
     """Seconds since 1970 in RFC 3339."""
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -38,12 +38,12 @@ def token_secret(secret: Object) -> TokenSecret:
         annotations=dict(meta.get("annotations") or {}),
         owners=tuple(f"{owner.get('kind')}/{owner.get('name')}" for owner in meta.get("ownerReferences") or ()),
         writers=tuple(
-            DataWriter(entry.get("manager", ""), seconds(entry.get("time")), keys)
+            DataWriter(entry.get("manager", ""), unix_time(entry.get("time")), keys)
             for entry in meta.get("managedFields") or ()
             if (keys := _owned_keys(entry))
         ),
         immutable=bool(secret.get("immutable")),
-        created=seconds(meta.get("creationTimestamp")),
+        created=unix_time(meta.get("creationTimestamp")),
     )
 
 

@@ -89,8 +89,8 @@ class FileKeyStore:
 
     def _content(self) -> bytes | None:
         try:
-            return private_files.read(self._path, most=signing_keys.LARGEST_FILE + 1)
+            return private_files.read(self._path, max_bytes=signing_keys.LARGEST_FILE + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise KeyStoreError(f"{self._path}: {private_files.why(error)}") from None
+            raise KeyStoreError(f"{self._path}: {private_files.error_text(error)}") from None

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
-from injector.tokens.decode import written
+from injector.tokens.decode import rfc3339
 
 if TYPE_CHECKING:
     from injector.core.ownership import SecretRef
-    from injector.tokens.minting import Minted
+    from injector.tokens.minting import MintedToken
 
 Object = dict[str, Any]
 
@@ -19,7 +19,7 @@ API: Final = "api"
 APP: Final = "app"
 
 
-def fresh(ref: SecretRef, key: str, minted: Minted, direction: str) -> Object:
+def new_secret(ref: SecretRef, key: str, minted: MintedToken, direction: str) -> Object:
     """A new Secret."""
     return {
         "apiVersion": "v1",
@@ -31,27 +31,27 @@ def fresh(ref: SecretRef, key: str, minted: Minted, direction: str) -> Object:
             "labels": {names.MANAGED_BY: names.MANAGER, names.TOKEN_LABEL: direction},
             "annotations": _annotations(minted),
         },
-        "data": {key: _encoded(minted)},
+        "data": {key: _encode(minted)},
     }
 
 
-def renewed(secret: Object, key: str, minted: Minted) -> Object:
+def updated_secret(secret: Object, key: str, minted: MintedToken) -> Object:
     """A Secret with another value under `key`, under the resource version that it was read with."""
     meta = secret["metadata"]
     labels = {**(meta.get("labels") or {}), names.MANAGED_BY: names.MANAGER}
     labels.setdefault(names.TOKEN_LABEL, API)
-    annotations = {name: value for name, value in (meta.get("annotations") or {}).items() if name not in _OURS}
+    annotations = {name: value for name, value in (meta.get("annotations") or {}).items() if name not in _REPLACED}
     return {
         **secret,
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {**meta, "labels": labels, "annotations": {**annotations, **_annotations(minted)}},
-        "data": {**(secret.get("data") or {}), key: _encoded(minted)},
+        "data": {**(secret.get("data") or {}), key: _encode(minted)},
     }
 
 
 # The second holds the value in clear text when somebody once ran `kubectl apply` on the Secret.
-_OURS: Final = frozenset(
+_REPLACED: Final = frozenset(
     {names.TOKEN_ID, names.TOKEN_ISSUED, names.TOKEN_EXPIRES, "kubectl.kubernetes.io/last-applied-configuration"}
 )
 
@@ -61,14 +61,14 @@ STORE_KINDS: Final = ("ClusterSecretStore", "SecretStore")
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class StoreRef:
     """A store of the External Secrets Operator."""
 
     kind: str
     name: str
 
 
-def external_secret(ref: SecretRef, key: str, direction: str, store: Store, remote_key: str) -> Object:
+def external_secret(ref: SecretRef, key: str, direction: str, store: StoreRef, remote_key: str) -> Object:
     """An ExternalSecret that fills the Secret from a store of the caller's; it holds no value."""
     return {
         "apiVersion": "external-secrets.io/v1",
@@ -87,12 +87,12 @@ def external_secret(ref: SecretRef, key: str, direction: str, store: Store, remo
     }
 
 
-def _annotations(minted: Minted) -> dict[str, str]:
-    told = {names.TOKEN_ID: minted.id, names.TOKEN_ISSUED: written(minted.issued)}
+def _annotations(minted: MintedToken) -> dict[str, str]:
+    annotations = {names.TOKEN_ID: minted.id, names.TOKEN_ISSUED: rfc3339(minted.issued)}
     if minted.expires is not None:
-        told[names.TOKEN_EXPIRES] = written(minted.expires)
-    return told
+        annotations[names.TOKEN_EXPIRES] = rfc3339(minted.expires)
+    return annotations
 
 
-def _encoded(minted: Minted) -> str:
+def _encode(minted: MintedToken) -> str:
     return base64.b64encode(minted.value.reveal().encode()).decode()

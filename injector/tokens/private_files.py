@@ -24,14 +24,14 @@ class PrivateFileError(InjectorError):
     reason = "private-file"
 
 
-def read(path: Path, *, most: int) -> bytes:
+def read(path: Path, *, max_bytes: int) -> bytes:
     """Return at most so many bytes of a file.
 
     Raises:
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
-        return file.read(most)
+        return file.read(max_bytes)
 
 
 def is_readable_by_others(path: Path) -> bool:
@@ -49,7 +49,7 @@ def create(path: Path, content: bytes) -> bool:
     Raises:
         PrivateFileError: It cannot be written.
     """
-    return _written(path, content, _place_new)
+    return _write(path, content, _move_new)
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -58,10 +58,10 @@ def replace(path: Path, content: bytes) -> None:
     Raises:
         PrivateFileError: It cannot be written; it is as it was.
     """
-    _written(path, content, _place_over)
+    _write(path, content, _move_over)
 
 
-def is_there(path: Path) -> bool:
+def exists(path: Path) -> bool:
     """Whether there is something already, as far as we may look."""
     try:
         return path.exists()
@@ -80,9 +80,9 @@ def locked(path: Path) -> Iterator[None]:
         PrivateFileError: The folder cannot be opened.
     """
     try:
-        descriptor = os.open(resolved(path).parent, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(resolve_link(path).parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise PrivateFileError(f"{path}: {why(error)}") from None
+        raise PrivateFileError(f"{path}: {error_text(error)}") from None
     try:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -91,7 +91,7 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def resolved(path: Path) -> Path:
+def resolve_link(path: Path) -> Path:
     """Where a path leads, so that what is a link stays one.
 
     In a folder like /tmp, where everybody may put a link, only one's own is followed. Linux has the same rule where
@@ -119,14 +119,14 @@ def resolved(path: Path) -> Path:
 _MOST_LINKS: Final = 40  # as Linux
 
 
-def _written(path: Path, content: bytes, place: Callable[[Path, Path], bool]) -> bool:
-    beside: Path | None = None
+def _write(path: Path, content: bytes, move: Callable[[Path, Path], bool]) -> bool:
+    temporary: Path | None = None
     try:
-        path = resolved(path)
+        path = resolve_link(path)
         if path.exists() and not path.is_file():
             raise PrivateFileError(f"{path}: is no regular file, and is not written over")
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
-        beside = Path(name)
+        temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             if os.fstat(descriptor).st_mode & _OTHERS:
                 raise PrivateFileError(
@@ -135,17 +135,17 @@ def _written(path: Path, content: bytes, place: Callable[[Path, Path], bool]) ->
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        is_placed = place(beside, path)
-        _settle(path.parent)
+        is_moved = move(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
-        raise PrivateFileError(f"{path}: cannot be written: {why(error)}") from None
+        raise PrivateFileError(f"{path}: cannot be written: {error_text(error)}") from None
     finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
-    return is_placed
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+    return is_moved
 
 
-def _settle(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Have the name outlast a power failure, where the file system can say so."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -155,15 +155,15 @@ def _settle(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _place_over(beside: Path, path: Path) -> bool:
-    beside.replace(path)
+def _move_over(temporary: Path, path: Path) -> bool:
+    temporary.replace(path)
     return True
 
 
-def _place_new(beside: Path, path: Path) -> bool:
+def _move_new(temporary: Path, path: Path) -> bool:
     """Unlike a rename, neither way takes another's place: a link does not, nor does a file that must be new."""
     try:
-        path.hardlink_to(beside)
+        path.hardlink_to(temporary)
     except FileExistsError:
         return False
     except OSError:  # a file system without links, such as FAT
@@ -172,13 +172,13 @@ def _place_new(beside: Path, path: Path) -> bool:
         except FileExistsError:
             return False
         try:
-            beside.replace(path)  # the place is ours, and empty until now
+            temporary.replace(path)  # the place is ours, and empty until now
         except OSError:
             path.unlink(missing_ok=True)
             raise
     return True
 
 
-def why(error: OSError) -> str:
+def error_text(error: OSError) -> str:
     """What the system says is wrong, without a path."""
     return (error.strerror or "input or output failed").lower()

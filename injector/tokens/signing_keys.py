@@ -42,11 +42,11 @@ class BadKeyError(Exception):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Keyring:
-    """Keys of one file, the signing one first. `is_ours`: a JWK Set that may be rotated."""
+class SigningKeys:
+    """Keys of one file, the signing one first. `is_jwk_set`: a JWK Set that may be rotated."""
 
     keys: tuple[Key, ...]
-    is_ours: bool
+    is_jwk_set: bool
 
     @property
     def signing(self) -> Key:
@@ -64,16 +64,16 @@ class Keyring:
         """What the first key signs with."""
         return algorithm_of(self.keys[0])
 
-    def rotated(self) -> Keyring:
+    def rotated(self) -> SigningKeys:
         """A new signing key in front; of those before only the public halves stay.
 
         Raises:
             BadKeyError: This is no JWK Set of ours.
         """
-        if not self.is_ours:
+        if not self.is_jwk_set:
             raise BadKeyError("it is no JWK Set made by this command, and is not written to; replace it yourself")
-        public = [_import(key.as_dict(private=False)) for key in self.keys]
-        return Keyring((_NEW[self.algorithm](), *public)[:_MOST_KEYS], is_ours=True)
+        public = [_import_key(key.as_dict(private=False)) for key in self.keys]
+        return SigningKeys((_GENERATORS[self.algorithm](), *public)[:_MOST_KEYS], is_jwk_set=True)
 
     def public(self) -> dict[str, list[dict[str, Any]]]:
         """The JWK Set that verifiers are given.
@@ -83,15 +83,15 @@ class Keyring:
         """
         if self.algorithm is Algorithm.HS256:
             raise BadKeyError("an HS256 key has no public half: whoever can verify can also sign")
-        return {"keys": [_told(key, private=False) for key in self.keys]}
+        return {"keys": [_jwk(key, private=False) for key in self.keys]}
 
     def dump(self) -> bytes:
         """The JWK Set with the signing key's private half, for the one place that stores it."""
-        keys = [_told(key, private=key.is_private) for key in self.keys]
+        keys = [_jwk(key, private=key.is_private) for key in self.keys]
         return json.dumps({"keys": keys}, indent=2).encode() + b"\n"
 
 
-def generate(algorithm: Algorithm) -> Keyring:
+def generate(algorithm: Algorithm) -> SigningKeys:
     """A JWK Set with one new key.
 
     Raises:
@@ -99,21 +99,21 @@ def generate(algorithm: Algorithm) -> Keyring:
     """
     if algorithm is Algorithm.HS256:
         raise BadKeyError("HS256 takes a secret of yours (32 random bytes or more) and makes none")
-    return Keyring((_NEW[algorithm](),), is_ours=True)
+    return SigningKeys((_GENERATORS[algorithm](),), is_jwk_set=True)
 
 
-def parse(data: bytes, algorithm: Algorithm | None) -> Keyring:
+def parse(data: bytes, algorithm: Algorithm | None) -> SigningKeys:
     """The keys in a file's bytes; `algorithm` None takes that of the key.
 
     Raises:
         BadKeyError: There is no such key in it.
     """
-    ring = _parse(data, algorithm)
-    for key in ring.keys:
+    parsed = _parse(data, algorithm)
+    for key in parsed.keys:
         _check(key)
-    if algorithm is not None and ring.algorithm is not algorithm:
-        raise BadKeyError(f"its key is for {ring.algorithm}, and {algorithm} was asked for")
-    return ring
+    if algorithm is not None and parsed.algorithm is not algorithm:
+        raise BadKeyError(f"its key is for {parsed.algorithm}, and {algorithm} was asked for")
+    return parsed
 
 
 def algorithm_of(key: Key) -> Algorithm:
@@ -128,42 +128,42 @@ def thumbprint(key: Key) -> str:
     return key.thumbprint()
 
 
-_NEW: Final[Mapping[Algorithm, Callable[[], Key]]] = {
+_GENERATORS: Final[Mapping[Algorithm, Callable[[], Key]]] = {
     Algorithm.ED25519: lambda: OKPKey.generate_key("Ed25519"),
     Algorithm.ES256: lambda: ECKey.generate_key("P-256"),
 }
 
 
-def _parse(data: bytes, algorithm: Algorithm | None) -> Keyring:
+def _parse(data: bytes, algorithm: Algorithm | None) -> SigningKeys:
     if len(data) > LARGEST_FILE:
         raise BadKeyError("it is larger than any key")
     text = data.strip()
     if not text:
         raise BadKeyError("it is empty")
     if text.startswith(b"{"):
-        return _of_json(text)
+        return _from_json(text)
     if text.startswith(b"-----BEGIN"):
-        return Keyring((_of_pem(text),), is_ours=False)
+        return SigningKeys((_from_pem(text),), is_jwk_set=False)
     if algorithm is not Algorithm.HS256:
         raise BadKeyError("it holds neither a JWK, a JWK Set nor PEM; a plain secret is for --alg HS256")
     # A line end that an editor or echo left behind is not part of a secret.
-    return Keyring((_import({"kty": "oct"}, data.removesuffix(b"\n").removesuffix(b"\r")),), is_ours=False)
+    return SigningKeys((_import_key({"kty": "oct"}, data.removesuffix(b"\n").removesuffix(b"\r")),), is_jwk_set=False)
 
 
-def _of_json(text: bytes) -> Keyring:
+def _from_json(text: bytes) -> SigningKeys:
     try:
-        told = json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError):
         raise BadKeyError("it begins as JSON and is none") from None
-    many = told.get("keys")
-    if many is None:
-        return Keyring((_import(told),), is_ours=False)
-    if not isinstance(many, list) or not many or not all(isinstance(one, dict) for one in many):
+    entries = document.get("keys")
+    if entries is None:
+        return SigningKeys((_import_key(document),), is_jwk_set=False)
+    if not isinstance(entries, list) or not entries or not all(isinstance(one, dict) for one in entries):
         raise BadKeyError('its "keys" is not a list of keys')
-    return Keyring(tuple(map(_import, many)), is_ours=True)
+    return SigningKeys(tuple(map(_import_key, entries)), is_jwk_set=True)
 
 
-def _of_pem(text: bytes) -> Key:
+def _from_pem(text: bytes) -> Key:
     for kind in (OKPKey, ECKey):
         try:
             return kind.import_key(text)
@@ -172,11 +172,11 @@ def _of_pem(text: bytes) -> Key:
     raise BadKeyError("its PEM is neither an Ed25519 nor a P-256 key, or it is encrypted")
 
 
-def _import(told: Mapping[str, Any], secret: bytes | None = None) -> Key:
+def _import_key(document: Mapping[str, Any], secret: bytes | None = None) -> Key:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of short HMAC keys, which `_check` refuses
-            key = OctKey.import_key(secret) if secret is not None else JWKRegistry.import_key(dict(told))
+            key = OctKey.import_key(secret) if secret is not None else JWKRegistry.import_key(dict(document))
     except (JoseError, ValueError, TypeError, KeyError, AttributeError):
         # The library's own message is left out: it was not written with secrets in mind.
         raise BadKeyError("one of its keys is malformed") from None
@@ -196,5 +196,5 @@ def _check(key: Key) -> None:
         raise BadKeyError("one of its keys is on another curve; allowed are Ed25519 and P-256")
 
 
-def _told(key: Key, *, private: bool) -> dict[str, Any]:
+def _jwk(key: Key, *, private: bool) -> dict[str, Any]:
     return {**key.as_dict(private=private), "kid": thumbprint(key), "alg": algorithm_of(key).value, "use": "sig"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from injector.tokens.private_files import why
+from injector.tokens.private_files import error_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,4 +42,6 @@ def cannot_start(name: str, error: OSError | ValueError) -> click.ClickException
     """The error for a command that cannot be started."""
     if isinstance(error, FileNotFoundError):
         return click.ClickException(f"{name}: no such command")
-    return click.ClickException(f"{name}: cannot be started: {why(error) if isinstance(error, OSError) else error}")
+    return click.ClickException(
+        f"{name}: cannot be started: {error_text(error) if isinstance(error, OSError) else error}"
+    )

@@ -27,9 +27,8 @@ from injector.core.request import is_secret_name, shown
 from injector.core.token import parse_token
 from injector.kube.errors import AlreadyExistsError, ForbiddenError, NotFoundError
 from injector.kube.resources import NAMESPACES, SECRETS
-from injector.tokens import decode, manifests
-from injector.tokens import minting as tokens
-from injector.tokens.minting import Minted
+from injector.tokens import decode, manifests, minting
+from injector.tokens.minting import MintedToken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,7 +112,7 @@ def create(  # noqa: PLR0913 - one parameter per option
     value = given_token(token_file, token_stdin=token_stdin)
     if value is not None:
         explicit_options.reject("the token is there already, and none is made", MintOption)
-    supplied = None if value is None else tokens.supplied(value, now=int(time.time()))
+    supplied = None if value is None else minting.describe_given(value, now=int(time.time()))
     run = _Run(key, direction, namespace_selector)
     minter = Minter.of(options)
     connect = Connect.of(options)
@@ -150,7 +149,7 @@ def create(  # noqa: PLR0913 - one parameter per option
 
 
 # What the dry run sends.
-_PLACEHOLDER: Final = tokens.opaque(now=0, lifetime=None)
+_PLACEHOLDER: Final = minting.mint_opaque(now=0, lifetime=None)
 _EXISTS: Final = "exists"
 
 
@@ -188,7 +187,7 @@ class _Run:
         return {ref: await _read(api, ref) for ref in found}
 
     async def write(
-        self, api: Api, tokens_by_secret: Mapping[SecretRef, Minted], *, dry_run: bool
+        self, api: Api, tokens_by_secret: Mapping[SecretRef, MintedToken], *, dry_run: bool
     ) -> dict[SecretRef, str]:
         """Create them; one that another process created a moment ago is left as it is.
 
@@ -198,7 +197,7 @@ class _Run:
         outcome: dict[SecretRef, str] = {}
         self.wanted = len(tokens_by_secret)
         for ref, minted in tokens_by_secret.items():
-            body = manifests.fresh(ref, self.key, minted, self.direction)
+            body = manifests.new_secret(ref, self.key, minted, self.direction)
             try:
                 await api.create(SECRETS, body, ref.namespace, dry_run=dry_run)
                 outcome[ref] = "created"
@@ -234,16 +233,16 @@ async def _read(api: Api, ref: SecretRef) -> _There | None:
 class _Maker:
     """One token for all, or one each."""
 
-    def __init__(self, supplied: Minted | None, minter: Minter, there: Sequence[_There], key: str) -> None:
+    def __init__(self, supplied: MintedToken | None, minter: Minter, there: Sequence[_There], key: str) -> None:
         self.has_made = False
         self.note = minter.note
         self._supplied = supplied
         self._minter = minter
-        self._shared: Minted | None = None
+        self._shared: MintedToken | None = None
         self._there = there
         self._key = key
 
-    def __call__(self, namespace: str, *, same: bool) -> Minted:
+    def __call__(self, namespace: str, *, same: bool) -> MintedToken:
         if self._supplied is not None:
             return self._supplied
         if not same:
@@ -252,11 +251,11 @@ class _Maker:
             self._shared = self._begun() or self._make(None)
         return self._shared
 
-    def _make(self, namespace: str | None) -> Minted:
+    def _make(self, namespace: str | None) -> MintedToken:
         self.has_made = True
         return self._minter(namespace)
 
-    def _begun(self) -> Minted | None:
+    def _begun(self) -> MintedToken | None:
         """The token of an earlier run that was ended half-way: the one that all of ours which are there have."""
         ours = [
             one for one in self._there if owner_of(one.secret, self._key) is None and one.secret.token_id is not None
@@ -265,15 +264,15 @@ class _Maker:
             return None
         secret = ours[0].secret
         value = parse_token(base64.b64decode(ours[0].object["data"][self._key]))
-        return Minted(
+        return MintedToken(
             value,
             str(secret.token_id),
-            decode.seconds(secret.annotations.get(names.TOKEN_ISSUED)) or int(time.time()),
-            decode.seconds(secret.annotations.get(names.TOKEN_EXPIRES)),
+            decode.unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or int(time.time()),
+            decode.unix_time(secret.annotations.get(names.TOKEN_EXPIRES)),
         )
 
 
-def _store(text: str | None) -> manifests.Store:
+def _store(text: str | None) -> manifests.StoreRef:
     """The store that `[KIND/]NAME` means.
 
     Raises:
@@ -290,11 +289,11 @@ def _store(text: str | None) -> manifests.Store:
         raise click.UsageError(
             f"--store: {shown(name)} is no name; allowed are lower-case letters, digits, '-' and '.'"
         )
-    return manifests.Store(kind if slash else manifests.STORE_KINDS[0], name)
+    return manifests.StoreRef(kind if slash else manifests.STORE_KINDS[0], name)
 
 
 def _print_manifests(
-    refs: Sequence[SecretRef], key: str, direction: str, store: manifests.Store, remote: str | None
+    refs: Sequence[SecretRef], key: str, direction: str, store: manifests.StoreRef, remote: str | None
 ) -> int:
     if remote is not None and len(refs) > 1:
         raise click.UsageError("--remote-key is one key; print one manifest at a time")

@@ -135,7 +135,7 @@ def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:
     issued = None
     owner = "MISSING"
     if secret is not None:
-        issued = decode.seconds(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key.key)
+        issued = decode.unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key.key)
         foreign = owner_of(secret, row.key.key)
         owner = foreign.name if foreign is not None else "ours"
         if not row.has_key:
@@ -182,7 +182,7 @@ def _as_json(row: SecretUsage) -> dict[str, object]:
         "id": row.secret.token_id,
         "issued": annotations.get(names.TOKEN_ISSUED),
         "expires": annotations.get(names.TOKEN_EXPIRES),
-        "changed": None if changed is None else decode.written(changed),
+        "changed": None if changed is None else decode.rfc3339(changed),
         "owner": None if owner is None else owner.name,
         "immutable": row.secret.immutable,
     }

@@ -23,7 +23,7 @@ from injector.cli.token.options import Minter, MintOption
 from injector.cli.token.source import TokenOption, given_token, token_options
 from injector.core import names
 from injector.rotation.rotator import Pace, RotationError, RotationOptions, Rotator, SupersededError
-from injector.tokens import minting as tokens
+from injector.tokens import minting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from injector.core.rollout import PodUsage, Progress, Ref
     from injector.kube.client import Api
     from injector.rotation.rotator import Mint, Outcome
-    from injector.tokens.minting import Minted
+    from injector.tokens.minting import MintedToken
 
 _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
@@ -193,7 +193,7 @@ class _Rotation:
                 skip_admission_check=options["skip_admission_check"],
             ),
             connect=connect,
-            mint=_mint_of(options, None if value is None else tokens.supplied(value, now=int(time.time()))),
+            mint=_mint_of(options, None if value is None else minting.describe_given(value, now=int(time.time()))),
             output=options["output"],
         )
 
@@ -271,10 +271,10 @@ class _Rotation:
                 click.echo(f"{counted(len(pods), 'Pod')} that {what}; {verb}: {self._again(*flags)}")
 
 
-def _mint_of(options: Mapping[str, Any], supplied: Minted | None) -> Mint:
+def _mint_of(options: Mapping[str, Any], supplied: MintedToken | None) -> Mint:
     minter = Minter.of(options)
 
-    async def mint(api: Api, refs: Sequence[SecretRef]) -> Mapping[SecretRef, Minted]:
+    async def mint(api: Api, refs: Sequence[SecretRef]) -> Mapping[SecretRef, MintedToken]:
         if supplied is not None:
             return dict.fromkeys(refs, supplied)
         ready = await minter.with_keys(options, api)

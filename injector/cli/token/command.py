@@ -19,14 +19,13 @@ from injector.cli.param_types import Duration
 from injector.cli.token import options as minting_options
 from injector.cli.token import source as token_source
 from injector.core import claims
-from injector.core.claims import Expected
+from injector.core.claims import ExpectedClaims
 from injector.core.token import parse_token
-from injector.tokens import minting as tokens
-from injector.tokens import private_files
+from injector.tokens import minting, private_files
 from injector.tokens.signing_keys import Algorithm, BadKeyError
 
 if TYPE_CHECKING:
-    from injector.core.claims import Finding
+    from injector.core.claims import TokenCheck
 
 
 @click.group(short_help="Make a token, or look at one.")
@@ -55,7 +54,7 @@ def generate(out: Path | None, *, force: bool, **options: Any) -> int:  # noqa: 
     """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
     if force and out is None:
         raise click.UsageError("--force goes with --out")
-    if out is not None and not force and private_files.is_there(out):
+    if out is not None and not force and private_files.exists(out):
         raise click.UsageError(_THERE.format(out))
     begun = minting_options.Minter.of(options)
     minter = minting_options.run(options["signing_key"], Connect.of(options), lambda api: begun.with_keys(options, api))
@@ -116,10 +115,10 @@ def verify(  # noqa: PLR0913 - one parameter per option
     keys = (
         minting_options.read_keys(signing_key, alg, Connect(kubeconfig, context)) if signing_key is not None else None
     )
-    expected = Expected(audience=audience, issuer=issuer, leeway=leeway)
-    findings = tokens.verify(value, keys, expected, now=int(time.time()))
+    expected = ExpectedClaims(audience=audience, issuer=issuer, leeway=leeway)
+    findings = minting.verify(value, keys, expected, now=int(time.time()))
     if output == "json":
-        told = {"findings": [{"what": one.what, "fine": one.fine, "told": one.told} for one in findings]}
+        told = {"findings": [{"what": one.what, "fine": one.fine, "told": one.message} for one in findings]}
         click.echo(json.dumps({**told, "dapr": {"checks": _DAPR_CHECKS, "checksNot": _DAPR_CHECKS_NOT}}))
     else:
         for one in findings:
@@ -135,10 +134,10 @@ _WORDS: Final = {True: "fine", False: "WRONG", None: "-"}
 _COLOURS: Final = {True: "green", False: "red", None: None}
 
 
-def _tell(one: Finding) -> None:
+def _tell(one: TokenCheck) -> None:
     word = f"{_WORDS[one.fine]:<6}"
     styled = click.style(word, fg=_COLOURS[one.fine]) if wants_colour(sys.stdout, os.environ) else word
-    click.echo(f"{one.what:<10} {styled} {one.told}", color=True)
+    click.echo(f"{one.what:<10} {styled} {one.message}", color=True)
 
 
 @command.command(short_help="Print the public half of a signing key.")

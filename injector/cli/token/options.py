@@ -16,7 +16,7 @@ from injector.cli import kubeconfig
 from injector.cli.param_types import Duration
 from injector.cli.token.source import TokenOption
 from injector.core import claims
-from injector.core.claims import Wanted
+from injector.core.claims import TokenSpec
 from injector.core.ownership import SecretRef
 from injector.core.request import is_secret_name
 from injector.tokens import minting, signing_keys
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from injector.cli.kubeconfig import Connect
     from injector.kube.client import Api
     from injector.tokens.key_stores import KeyStore, StoredKeys
-    from injector.tokens.minting import Minted
-    from injector.tokens.signing_keys import Keyring
+    from injector.tokens.minting import MintedToken
+    from injector.tokens.signing_keys import SigningKeys
 
 _T = TypeVar("_T")
 _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
@@ -111,7 +111,7 @@ class Minter:
     audience: Sequence[str]
     lifetime: int | None
     extra: Mapping[str, str]
-    keys: Keyring | None
+    keys: SigningKeys | None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Minter:
@@ -151,7 +151,7 @@ class Minter:
         """
         return replace(self, keys=await _keys(options, api))
 
-    def __call__(self, namespace: str | None = None) -> Minted:
+    def __call__(self, namespace: str | None = None) -> MintedToken:
         """A new token, for a namespace if there is one.
 
         Raises:
@@ -160,8 +160,8 @@ class Minter:
         """
         now = int(time.time())
         if self.form == OPAQUE:
-            return minting.opaque(now=now, lifetime=self.lifetime)
-        return minting.signed(self.wanted(f"ns:{namespace}" if namespace else claims.SUBJECT), self.keys, now=now)
+            return minting.mint_opaque(now=now, lifetime=self.lifetime)
+        return minting.mint_jwt(self.wanted(f"ns:{namespace}" if namespace else claims.SUBJECT), self.keys, now=now)
 
     @property
     def note(self) -> str | None:
@@ -170,9 +170,9 @@ class Minter:
             return "signed with a key that was made for it alone and forgotten; --signing-key keeps one"
         return None
 
-    def wanted(self, subject: str) -> Wanted:
+    def wanted(self, subject: str) -> TokenSpec:
         """What a JWT is to say; `subject` where none was given."""
-        return Wanted(
+        return TokenSpec(
             issuer=self.issuer,
             subject=subject if self.subject is None else self.subject,
             audience=tuple(self.audience),
@@ -199,14 +199,14 @@ def run(text: str | None, connect: Connect, work: Callable[[Api | None], Awaitab
     return asyncio.run(alone())
 
 
-def read_keys(text: str, algorithm: str | None, connect: Connect) -> Keyring:
+def read_keys(text: str, algorithm: str | None, connect: Connect) -> SigningKeys:
     """Return the keys in a file or Secret.
 
     Raises:
         click.UsageError: There are none, or they cannot be used.
     """
 
-    async def work(api: Api | None) -> Keyring:
+    async def work(api: Api | None) -> SigningKeys:
         store = _store_of(text, api)
         try:
             return _parsed(store, await _read(store), algorithm)
@@ -269,7 +269,7 @@ def _extra(told: Sequence[str]) -> dict[str, str]:
     return extra
 
 
-async def _keys(options: Mapping[str, Any], api: Api | None) -> Keyring | None:
+async def _keys(options: Mapping[str, Any], api: Api | None) -> SigningKeys | None:
     text, algorithm = options["signing_key"], options["alg"]
     create, rotate = options["create_key"], options["rotate_key"]
     if text is None:
@@ -290,7 +290,7 @@ async def _keys(options: Mapping[str, Any], api: Api | None) -> Keyring | None:
         raise click.ClickException(f"--signing-key {error}") from None
 
 
-async def _kept_keys(store: KeyStore, algorithm: str | None, *, create: bool, rotate: bool) -> Keyring:
+async def _kept_keys(store: KeyStore, algorithm: str | None, *, create: bool, rotate: bool) -> SigningKeys:
     found = await _read(store)
     if found is None and create:
         made = _attempt("--create-key", lambda: signing_keys.generate(Algorithm(algorithm or Algorithm.ED25519)))
@@ -308,7 +308,7 @@ async def _kept_keys(store: KeyStore, algorithm: str | None, *, create: bool, ro
     return rotated
 
 
-def _parsed(store: KeyStore, found: StoredKeys | None, algorithm: str | None) -> Keyring:
+def _parsed(store: KeyStore, found: StoredKeys | None, algorithm: str | None) -> SigningKeys:
     if found is None:
         raise click.UsageError(f"--signing-key {store.name}: there is none; `token generate --create-key` makes one")
     wanted = Algorithm(algorithm) if algorithm else None

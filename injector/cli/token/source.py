@@ -69,9 +69,9 @@ def read_input(name: str, what: str) -> bytes:
             raise click.UsageError(f"{what} is wanted from standard input: pipe it in, or name a file")
         return sys.stdin.buffer.read(_MOST)
     try:
-        return private_files.read(Path(name), most=_MOST)
+        return private_files.read(Path(name), max_bytes=_MOST)
     except OSError as error:
-        raise click.UsageError(f"{what} {name}: {private_files.why(error)}") from None
+        raise click.UsageError(f"{what} {name}: {private_files.error_text(error)}") from None
 
 
 def token_of_stdin() -> Token:

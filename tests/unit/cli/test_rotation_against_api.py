@@ -12,7 +12,7 @@ import pytest
 from injector.cli.main import main
 from injector.core import names
 from injector.core.rollout import annotation_for
-from injector.tokens.decode import written
+from injector.tokens.decode import rfc3339
 from tests.unit.cli.apiserver import ApiServer, Refusal
 from tests.unit.cli.controllers import Controllers
 from tests.unit.cli.objects import BEFORE, WRITTEN, admitted, deployment, namespace, pod, replica_set, secret
@@ -546,7 +546,7 @@ def test_list_fails_on_tokens_that_expire_soon(
 ) -> None:
     if expires_in is not None:
         annotations = server.objects["secrets", "shop", "s"]["metadata"]["annotations"]
-        annotations[names.TOKEN_EXPIRES] = written(int(time.time()) + expires_in)
+        annotations[names.TOKEN_EXPIRES] = rfc3339(int(time.time()) + expires_in)
     assert run(server, "list", "--fail-on", "expiring", *flags) == code
     assert run(server, "list", "--fail-on", "outdated,open", *flags) == 0
 

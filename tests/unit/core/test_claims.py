@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from injector.core import claims
-from injector.core.claims import BadClaimError, Expected, Wanted, build, judge
+from injector.core.claims import BadClaimError, ExpectedClaims, TokenSpec, build, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ JTI = "bcdfghjklm.c2VjcmV0LXJhbmRvbS1iaXRz"
 
 
 def test_claims_are_the_registered_ones_and_the_callers() -> None:
-    told = build(Wanted(subject="ns:shop", lifetime=60, extra={"team": "payments"}), now=NOW, jti=JTI)
+    told = build(TokenSpec(subject="ns:shop", lifetime=60, extra={"team": "payments"}), now=NOW, jti=JTI)
 
     assert told == {
         "iss": "dapr-token-injector",
@@ -32,29 +32,29 @@ def test_claims_are_the_registered_ones_and_the_callers() -> None:
 
 
 def test_several_audiences_are_a_list() -> None:
-    assert build(Wanted(audience=("a", "b")), now=NOW, jti=JTI)["aud"] == ["a", "b"]
+    assert build(TokenSpec(audience=("a", "b")), now=NOW, jti=JTI)["aud"] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
     ("wanted", "why"),
     [
-        (Wanted(issuer=""), "iss: printable ASCII"),
-        (Wanted(issuer="über"), "iss: printable ASCII"),
-        (Wanted(issuer="a\nb"), "iss: printable ASCII"),
-        (Wanted(issuer=" a"), "iss: printable ASCII"),
-        (Wanted(issuer=":x"), "iss: with a colon it has to be a URI"),
-        (Wanted(subject=7), "sub: text is needed, not int"),  # type: ignore[arg-type] # what is refused
-        (Wanted(audience=()), "aud: at least one"),
-        (Wanted(audience=("a", "")), "aud: printable ASCII"),
-        (Wanted(extra={"exp": "tomorrow"}), "claim exp is not free: --expires-in sets it"),
-        (Wanted(extra={"jti": "x"}), "claim jti is not free: chance sets it"),
-        (Wanted(extra={"": "x"}), "the name of a claim"),
-        (Wanted(extra={"a b": "x"}), "the name of a claim"),
-        (Wanted(extra={"a": ""}), "claim a: printable ASCII"),
-        (Wanted(extra={"a": 1}), "claim a: text is needed, not int"),  # type: ignore[dict-item] # what is refused
+        (TokenSpec(issuer=""), "iss: printable ASCII"),
+        (TokenSpec(issuer="über"), "iss: printable ASCII"),
+        (TokenSpec(issuer="a\nb"), "iss: printable ASCII"),
+        (TokenSpec(issuer=" a"), "iss: printable ASCII"),
+        (TokenSpec(issuer=":x"), "iss: with a colon it has to be a URI"),
+        (TokenSpec(subject=7), "sub: text is needed, not int"),  # type: ignore[arg-type] # what is refused
+        (TokenSpec(audience=()), "aud: at least one"),
+        (TokenSpec(audience=("a", "")), "aud: printable ASCII"),
+        (TokenSpec(extra={"exp": "tomorrow"}), "claim exp is not free: --expires-in sets it"),
+        (TokenSpec(extra={"jti": "x"}), "claim jti is not free: chance sets it"),
+        (TokenSpec(extra={"": "x"}), "the name of a claim"),
+        (TokenSpec(extra={"a b": "x"}), "the name of a claim"),
+        (TokenSpec(extra={"a": ""}), "claim a: printable ASCII"),
+        (TokenSpec(extra={"a": 1}), "claim a: text is needed, not int"),  # type: ignore[dict-item] # what is refused
     ],
 )
-def test_bad_claims_are_refused_with_the_reason(wanted: Wanted, why: str) -> None:
+def test_bad_claims_are_refused_with_the_reason(wanted: TokenSpec, why: str) -> None:
     with pytest.raises(BadClaimError, match=why):
         build(wanted, now=NOW, jti=JTI)
 
@@ -64,15 +64,15 @@ def test_id_is_the_public_part_of_a_jti() -> None:
     assert [claims.id_of(other) for other in ("bcdfghjklm", "a.b", "", None, 7, ".", "aeiouaeiou.x")] == [None] * 7
 
 
-SOUND = build(Wanted(), now=NOW, jti=JTI)
+SOUND = build(TokenSpec(), now=NOW, jti=JTI)
 
 
-def found(told: Mapping[str, object], expected: Expected, now: int = NOW) -> dict[str, tuple[bool | None, str]]:
-    return {one.what: (one.fine, one.told) for one in judge(told, expected, now=now)}
+def found(told: Mapping[str, object], expected: ExpectedClaims, now: int = NOW) -> dict[str, tuple[bool | None, str]]:
+    return {one.what: (one.fine, one.message) for one in evaluate(told, expected, now=now)}
 
 
 def test_sound_claims_are_fine() -> None:
-    assert found(SOUND, Expected(issuer="dapr-token-injector")) == {
+    assert found(SOUND, ExpectedClaims(issuer="dapr-token-injector")) == {
         "times": (True, "expires in 90 days"),
         "audience": (True, "dapr-api"),
         "issuer": (True, "dapr-token-injector"),
@@ -80,7 +80,7 @@ def test_sound_claims_are_fine() -> None:
 
 
 def test_what_is_not_asked_for_gets_no_verdict() -> None:
-    told = found(SOUND, Expected(audience=None))
+    told = found(SOUND, ExpectedClaims(audience=None))
 
     assert (told["audience"], told["issuer"]) == ((None, "not asked for"), (None, "not asked for"))
 
@@ -106,14 +106,14 @@ def test_what_is_not_asked_for_gets_no_verdict() -> None:
     ],
 )
 def test_what_is_wrong_is_found(change: dict[str, object], what: str, why: str) -> None:
-    fine, told = found({**SOUND, **change}, Expected(issuer="dapr-token-injector"))[what]
+    fine, told = found({**SOUND, **change}, ExpectedClaims(issuer="dapr-token-injector"))[what]
 
     assert fine is False
     assert why in told
 
 
 def test_clocks_may_differ_by_the_leeway() -> None:
-    assert found({**SOUND, "exp": NOW - 59, "nbf": NOW + 60}, Expected())["times"][0] is True
+    assert found({**SOUND, "exp": NOW - 59, "nbf": NOW + 60}, ExpectedClaims())["times"][0] is True
 
 
 @given(
@@ -123,4 +123,4 @@ def test_clocks_may_differ_by_the_leeway() -> None:
     )
 )
 def test_any_claims_get_a_verdict(told: dict[str, object]) -> None:
-    assert [one.what for one in judge(told, Expected(), now=NOW)] == ["times", "audience", "issuer"]
+    assert [one.what for one in evaluate(told, ExpectedClaims(), now=NOW)] == ["times", "audience", "issuer"]

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
 
-from injector.tokens.signing_keys import Algorithm, BadKeyError, Keyring, generate, parse, thumbprint
+from injector.tokens.signing_keys import Algorithm, BadKeyError, SigningKeys, generate, parse, thumbprint
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -137,4 +137,4 @@ def test_ring_does_not_show_its_keys() -> None:
     private = json.loads(ring.dump())["keys"][0]["d"]
 
     assert private not in repr(ring)
-    assert isinstance(ring, Keyring)
+    assert isinstance(ring, SigningKeys)
