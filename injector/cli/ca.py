@@ -17,6 +17,7 @@ from injector.cli.main import Exit
 from injector.cli.param_types import Duration
 from injector.config import Settings
 from injector.core import names
+from injector.core.ownership import SecretRef
 from injector.kube.resources import SECRETS
 from injector.webhook.certs import keyring, rotation
 from injector.webhook.certs.keyring import ForeignSecretError, Keyring
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _SECRET: Final[str] = Settings.model_fields["ca_secret_name"].default
 # Seconds between two looks of --wait.
-_LOOK: Final = 1.0
+_POLL_SECONDS: Final = 1.0
 
 
 @click.group(short_help="Rotate the authority of the webhook's certificates.")
@@ -67,28 +68,17 @@ def rotate(  # noqa: PLR0913 - one parameter per option
     Exit codes: 0 fine, 1 the new authority does not sign within --timeout,
     2 wrong use or bad input, 3 our own fault.
     """
-    place = Place(namespace, ca_secret_name)
-    told = run(Connect(kubeconfig, context), lambda api: ask(api, place, timeout if wait else None))
-    click.echo(json.dumps(told.document()) if output == "json" else told.text())
-    return Exit.FINDINGS if wait and not told.signs else Exit.FINE
+    ref = SecretRef(namespace, ca_secret_name)
+    result = run(Connect(kubeconfig, context), lambda api: request_rotation(api, ref, timeout if wait else None))
+    click.echo(json.dumps(result.document()) if output == "json" else result.text())
+    return Exit.FINDINGS if wait and not result.signs else Exit.FINE
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the Secret is."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"secrets/{self.name} in namespace {self.namespace}"
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
+class CaRotation:
     """What a person wants to know of it."""
 
-    place: Place
+    secret: SecretRef
     phase: Phase
     signs: bool  # the new authority
     outlook: Outlook
@@ -97,7 +87,7 @@ class Told:
     def document(self) -> dict[str, object]:
         """For programs."""
         return {
-            "secret": f"{self.place.namespace}/{self.place.name}",
+            "secret": str(self.secret),
             "asked": self.asked,
             "phase": self.phase.value,
             "newAuthoritySigns": self.signs,
@@ -122,41 +112,41 @@ def _time(at: datetime) -> str:
     return at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
-async def ask(api: Api, place: Place, patience: float | None) -> Told:
+async def request_rotation(api: Api, ref: SecretRef, timeout_seconds: float | None) -> CaRotation:
     """Mark the Secret unless a rotation is under way, and wait for so many seconds at most if asked to.
 
     Raises:
         click.ClickException: There is no authority of ours in the Secret.
         KubeError: As the API server answered.
     """
-    secret = await api.get(SECRETS, place.name, place.namespace)
-    ring = _keyring(secret, place)
-    asks = rotation.phase(ring) is Phase.STEADY
-    if asks and not keyring.rotation_request(secret):
-        await api.patch(SECRETS, place.name, _mark(secret), place.namespace)
-    if patience is None:
-        return _told(place, ring, asks=asks)
-    return await _wait(api, place, ring, patience)
+    secret = await api.get(SECRETS, ref.name, ref.namespace)
+    ring = _keyring(secret, ref)
+    is_new = rotation.phase(ring) is Phase.STEADY
+    if is_new and not keyring.rotation_request(secret):
+        await api.patch(SECRETS, ref.name, _request_patch(secret), ref.namespace)
+    if timeout_seconds is None:
+        return _status(ref, ring, is_new=is_new)
+    return await _wait(api, ref, ring, timeout_seconds)
 
 
-def _mark(secret: Object) -> Object:
+def _request_patch(secret: Object) -> Object:
     """The annotation that asks; with the version that was looked at, so that nothing new is asked for twice."""
     version = secret["metadata"]["resourceVersion"]
     return {"metadata": {"resourceVersion": version, "annotations": {names.ROTATE_CA: _time(datetime.now(UTC))}}}
 
 
-async def _wait(api: Api, place: Place, before: Keyring, patience: float) -> Told:
-    """Look until the new authority signs or patience ends, and tell each phase as it comes."""
-    asks, until, phase = rotation.phase(before) is Phase.STEADY, time.monotonic() + patience, None
+async def _wait(api: Api, ref: SecretRef, before: Keyring, timeout_seconds: float) -> CaRotation:
+    """Look until the new authority signs or timeout ends, and tell each phase as it comes."""
+    is_new, until, phase = rotation.phase(before) is Phase.STEADY, time.monotonic() + timeout_seconds, None
     while True:
-        ring = _keyring(await api.get(SECRETS, place.name, place.namespace), place)
-        told = _told(place, ring, asks=asks, before=before)
-        if told.phase is not phase:
-            phase = told.phase
+        ring = _keyring(await api.get(SECRETS, ref.name, ref.namespace), ref)
+        result = _status(ref, ring, is_new=is_new, before=before)
+        if result.phase is not phase:
+            phase = result.phase
             click.echo(f"{phase.value}: {_MEANINGS[phase]}", err=True)
-        if told.signs or time.monotonic() >= until:
-            return told
-        await asyncio.sleep(_LOOK)
+        if result.signs or time.monotonic() >= until:
+            return result
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 _MEANINGS: Final = {
@@ -168,17 +158,21 @@ _MEANINGS: Final = {
 }
 
 
-def _told(place: Place, ring: Keyring, *, asks: bool, before: Keyring | None = None) -> Told:
+def _status(ref: SecretRef, ring: Keyring, *, is_new: bool, before: Keyring | None = None) -> CaRotation:
     now, phase = datetime.now(UTC), rotation.phase(ring)
     signs = phase is Phase.RETIRING or (before is not None and before.signing.anchor != ring.signing.anchor)
-    return Told(place, phase, signs, rotation.outlook(ring, now), asks)
+    return CaRotation(ref, phase, signs, rotation.outlook(ring, now), is_new)
 
 
-def _keyring(secret: Object, place: Place) -> Keyring:
+def _keyring(secret: Object, ref: SecretRef) -> Keyring:
     try:
         ring = keyring.read(secret)
     except ForeignSecretError as error:
-        raise click.ClickException(f"{place}: {error}; it was left alone") from None
+        raise click.ClickException(f"{_where(ref)}: {error}; it was left alone") from None
     if ring is None:
-        raise click.ClickException(f"{place} is empty: a replica with --tls-mode self fills it when it starts")
+        raise click.ClickException(f"{_where(ref)} is empty: a replica with --tls-mode self fills it when it starts")
     return ring
+
+
+def _where(ref: SecretRef) -> str:
+    return f"secrets/{ref.name} in namespace {ref.namespace}"

@@ -94,12 +94,12 @@ class Tally:
         """The end of a run in words; `verb` says what happened to files that are not as they were."""
         templates = sum(self.decisions.values())
         head = [counted(self.files, "file"), counted(self.documents, "document"), counted(templates, "Pod template")]
-        told = f"{', '.join(head)}; {counted(self.changed, 'file')} {verb}"
+        summary = f"{', '.join(head)}; {counted(self.changed, 'file')} {verb}"
         if self.failed:
-            told += f"; {counted(self.failed, 'file')} not done"
+            summary += f"; {counted(self.failed, 'file')} not done"
         width = max((len(reason) for _, reason in self.decisions), default=0)
         rows = sorted(self.decisions.items())
-        return [told, *(f"  {verdict:<8} {reason:<{width}} {count:>7,}" for (verdict, reason), count in rows)]
+        return [summary, *(f"  {verdict:<8} {reason:<{width}} {count:>7,}" for (verdict, reason), count in rows)]
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:

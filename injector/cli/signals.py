@@ -16,7 +16,7 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """Take the signals that end a process for Ctrl-C; those that are ignored, as under nohup, stay ignored."""
     before = {number: signal.getsignal(number) for number in _ENDING}
     taken = [number for number, handler in before.items() if handler is signal.SIG_DFL]

@@ -15,7 +15,7 @@ from injector import __version__
 def command(output: str) -> None:
     """Print the version of the injector and of its Python."""
     if output == "json":
-        told = {"version": __version__, "python": platform.python_version()}
-        click.echo(msgspec.json.encode(told))
+        document = {"version": __version__, "python": platform.python_version()}
+        click.echo(msgspec.json.encode(document))
     else:
         click.echo(f"dapr-token-injector {__version__} (Python {platform.python_version()})")

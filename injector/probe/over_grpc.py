@@ -20,7 +20,7 @@ from injector.probe.target import NoAnswerError
 
 if TYPE_CHECKING:
     from injector.core.token import Token
-    from injector.probe.target import Place
+    from injector.probe.target import ProbeTarget
 
 _METHOD: Final = "/dapr.proto.runtime.v1.Dapr/GetMetadata"
 _OPTIONS: Final = (
@@ -35,46 +35,47 @@ _REDIRECT: Final = re.compile(r"received http2 header with status: (3\d\d)")
 _REFUSALS: Final = (b"missing api token", b"api token mismatch", b"missing metadata in request")
 
 
-async def ask(place: Place, token: Token | None, *, timeout_seconds: float) -> Answer:
+async def ask(target: ProbeTarget, token: Token | None, *, timeout_seconds: float) -> Answer:
     """Ask for the metadata.
 
     Raises:
         NoAnswerError: There was no answer, or none of daprd's.
     """
     metadata = () if token is None else ((names.API_TOKEN_HEADER, token.reveal()),)
-    async with _channel(place) as channel:
+    async with _channel(target) as channel:
         call = channel.unary_unary(_METHOD, request_serializer=bytes, response_deserializer=bytes)
         try:
             await call(b"", metadata=metadata, timeout=timeout_seconds, wait_for_ready=False)
         except grpc.aio.AioRpcError as error:
-            return _judged(place, error, timeout_seconds)
+            return _evaluate(target, error, timeout_seconds)
     return Answer.SERVED
 
 
-def _channel(place: Place) -> grpc.aio.Channel:
-    options = (*_OPTIONS, ("grpc.default_authority", place.authority))
-    if place.tls is None:
-        return grpc.aio.insecure_channel(_target(place), options)
-    named = (*options, ("grpc.ssl_target_name_override", place.name))  # the certificate is for a name, not an address
-    return grpc.aio.secure_channel(_target(place), grpc.ssl_channel_credentials(place.authorities), named)
+def _channel(target: ProbeTarget) -> grpc.aio.Channel:
+    options = (*_OPTIONS, ("grpc.default_authority", target.authority))
+    if target.tls is None:
+        return grpc.aio.insecure_channel(_address(target), options)
+    # The certificate is for a name, not an address.
+    overridden = (*options, ("grpc.ssl_target_name_override", target.name))
+    return grpc.aio.secure_channel(_address(target), grpc.ssl_channel_credentials(target.ca_certificates), overridden)
 
 
-def _target(place: Place) -> str:
+def _address(target: ProbeTarget) -> str:
     """https://github.com/grpc/grpc/blob/master/doc/naming.md."""
-    if place.socket:
-        return f"unix:{place.socket}"
-    if isinstance(place.address, IPv6Address):
-        return f"ipv6:[{quote(str(place.address), safe=':')}]:{place.port}"
-    return f"ipv4:{place.address}:{place.port}"
+    if target.socket:
+        return f"unix:{target.socket}"
+    if isinstance(target.address, IPv6Address):
+        return f"ipv6:[{quote(str(target.address), safe=':')}]:{target.port}"
+    return f"ipv4:{target.address}:{target.port}"
 
 
-def _judged(place: Place, error: grpc.aio.AioRpcError, timeout_seconds: float) -> Answer:
+def _evaluate(target: ProbeTarget, error: grpc.aio.AioRpcError, timeout_seconds: float) -> Answer:
     code, details = error.code(), (error.details() or "").lower()
-    said = dict(error.trailing_metadata() or ()).get(_DETAILS, b"")
+    reported = dict(error.trailing_metadata() or ()).get(_DETAILS, b"")
     redirect = _REDIRECT.fullmatch(details)
     if redirect:  # the library follows none, and keeps the target to itself
         raise NoAnswerError(f"the server redirects (status {redirect[1]}), and no redirect is followed")
-    if code is grpc.StatusCode.UNAUTHENTICATED and any(words in said for words in _REFUSALS):
+    if code is grpc.StatusCode.UNAUTHENTICATED and any(words in reported for words in _REFUSALS):
         return Answer.REFUSED
     match code:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -82,7 +83,7 @@ def _judged(place: Place, error: grpc.aio.AioRpcError, timeout_seconds: float) -
         case grpc.StatusCode.UNIMPLEMENTED:
             raise NoAnswerError("what answers there is not daprd, or its list of allowed APIs leaves out metadata")
         case grpc.StatusCode.UNAVAILABLE:
-            raise NoAnswerError(place.trouble() or _unavailable(details, with_tls=place.tls is not None))
+            raise NoAnswerError(target.trouble() or _unavailable(details, with_tls=target.tls is not None))
         case _:
             raise NoAnswerError(f"what answers there is not daprd (gRPC status {code.name})")
 

@@ -18,8 +18,8 @@ from injector.kube import resources
 from injector.kube.errors import KubeError
 from injector.kube.owners import controller_of
 from injector.kube.portforward import forwarded
-from injector.probe.prober import Right, ask_api, ask_beside, findings
-from injector.probe.target import Place
+from injector.probe.prober import ExpectedToken, ask_api, ask_other_port, findings
+from injector.probe.target import ProbeTarget
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -39,7 +39,7 @@ KINDS: Final[Mapping[str, Resource]] = {
 }
 # What stands between a workload and its Pods.
 _BETWEEN: Final = {resources.DEPLOYMENTS: resources.REPLICASETS, resources.CRONJOBS: resources.JOBS}
-_OVER: Final = frozenset({"Succeeded", "Failed"})
+_ENDED_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
 
 async def pods_of(api: Api, kind: Resource, name: str, namespace: str) -> list[Object]:
@@ -56,7 +56,7 @@ async def pods_of(api: Api, kind: Resource, name: str, namespace: str) -> list[O
         between = await api.list(_BETWEEN[kind], namespace)
         owners = {one["metadata"]["uid"] for one in between if _has_controller_in(one, owners)}
     pods = await api.list(resources.PODS, namespace)
-    mine = [pod for pod in pods if _has_controller_in(pod, owners) and not _is_over(pod)]
+    mine = [pod for pod in pods if _has_controller_in(pod, owners) and not _has_ended(pod)]
     return sorted(mine, key=lambda pod: str(pod["metadata"]["name"]))
 
 
@@ -65,8 +65,8 @@ def _has_controller_in(item: Object, uids: Collection[str]) -> bool:
     return controller is not None and controller.uid in uids
 
 
-def _is_over(pod: Object) -> bool:
-    return bool(pod["metadata"].get("deletionTimestamp")) or pod.get("status", {}).get("phase") in _OVER
+def _has_ended(pod: Object) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp")) or pod.get("status", {}).get("phase") in _ENDED_PHASES
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Prober:
 
     api: Api
     namespace: str
-    given: Right
+    given: ExpectedToken
     timeout_seconds: float
     _secrets: dict[str, asyncio.Task[Object]] = field(default_factory=dict)
 
@@ -85,10 +85,10 @@ class Prober:
         target = f"pod/{name}"
         container = _sidecar(pod)
         if container is None:
-            return Report(target, failure=_no_sidecar(pod))
-        waits = _not_running(pod)
-        if waits:
-            return Report(target, failure=waits)
+            return Report(target, failure=_why_no_sidecar(pod))
+        reason = _why_not_running(pod)
+        if reason:
+            return Report(target, failure=reason)
         try:
             where = listening([*(container.get("command") or ()), *(container.get("args") or ())])
         except ValueError as error:
@@ -100,10 +100,10 @@ class Prober:
         return await self._ask(target, name, container, where)
 
     async def _ask(self, target: str, pod: str, container: Object, where: Listening) -> Report:
-        right, cause = await self._right(container)
+        expected, cause = await self._expected_token(container)
         asked = [
-            await self._api(pod, where.http, Purpose.HTTP, right),
-            await self._api(pod, where.grpc, Purpose.GRPC, right),
+            await self._api(pod, where.http, Purpose.HTTP, expected),
+            await self._api(pod, where.grpc, Purpose.GRPC, expected),
         ]
         failures = {one.failure for one in asked}
         if len(failures) == 1 and "" not in failures and all(one.without is Answer.NOT_ASKED for one in asked):
@@ -115,32 +115,32 @@ class Prober:
         ):
             if port is None:
                 continue
-            beside = await self._beside(pod, port, purpose)
-            if beside is None and not any(map(meets_loopback, listens_at)):
-                beside = Asked(purpose, port, failure=_ELSEWHERE)
-            if beside is not None:
-                asked.append(beside)
+            other = await self._other_port(pod, port, purpose)
+            if other is None and not any(map(meets_loopback, listens_at)):
+                other = Asked(purpose, port, failure=_ELSEWHERE)
+            if other is not None:
+                asked.append(other)
         found = list(findings(asked, cause))
         if not where.is_local:
-            found.append(Found(Exposure.LISTEN_ADDRESS, _shown(where.addresses)))
+            found.append(Found(Exposure.LISTEN_ADDRESS, _redact_addresses(where.addresses)))
         return Report(target, tuple(asked), tuple(found), failure="" if where.is_certain else _UNCERTAIN)
 
-    async def _api(self, pod: str, port: int, purpose: Purpose, right: Right) -> Asked:
+    async def _api(self, pod: str, port: int, purpose: Purpose, expected: ExpectedToken) -> Asked:
         async with forwarded(self.api, self.namespace, pod, port) as (path, forward):
-            place = Place("localhost", port, socket=path, trouble=forward.trouble)
-            return await ask_api(place, purpose, right, timeout_seconds=self.timeout_seconds)
+            target = ProbeTarget("localhost", port, socket=path, trouble=forward.trouble)
+            return await ask_api(target, purpose, expected, timeout_seconds=self.timeout_seconds)
 
-    async def _beside(self, pod: str, port: int, purpose: Purpose) -> Asked | None:
+    async def _other_port(self, pod: str, port: int, purpose: Purpose) -> Asked | None:
         async with forwarded(self.api, self.namespace, pod, port) as (path, forward):
-            place = Place("localhost", port, socket=path, trouble=forward.trouble)
-            return await ask_beside(place, purpose, timeout_seconds=self.timeout_seconds)
+            target = ProbeTarget("localhost", port, socket=path, trouble=forward.trouble)
+            return await ask_other_port(target, purpose, timeout_seconds=self.timeout_seconds)
 
-    async def _right(self, container: Object) -> tuple[Right, str]:
+    async def _expected_token(self, container: Object) -> tuple[ExpectedToken, str]:
         """The token that daprd should demand, and what to say if it demands none."""
         entry = next((one for one in reversed(container.get("env") or ()) if one["name"] == names.API_TOKEN_ENV), None)
         if entry is None:
-            named = _ENV_FROM if container.get("envFrom") else _NO_VARIABLE
-            return self._or_given(named), named
+            reason = _ENV_FROM if container.get("envFrom") else _NO_VARIABLE
+            return self._or_given(reason), reason
         source = entry.get("valueFrom") or {}
         selector = source.get("secretKeyRef")
         if selector is not None:
@@ -154,26 +154,26 @@ class Prober:
         cause = "its DAPR_API_TOKEN is empty" if not value else "its DAPR_API_TOKEN is written into the Pod"
         return self.given if self.given.token else _literal(value), cause
 
-    def _or_given(self, untried: str) -> Right:
-        return self.given if self.given.token else Right(untried=untried)
+    def _or_given(self, reason: str) -> ExpectedToken:
+        return self.given if self.given.token else ExpectedToken(skipped_reason=reason)
 
-    async def _read(self, selector: Mapping[str, Any], reference: str) -> Right:
+    async def _read(self, selector: Mapping[str, Any], reference: str) -> ExpectedToken:
         name, key = str(selector.get("name")), str(selector.get("key"))
         if name not in self._secrets:  # alike Pods ask at the same time: one request serves them all
             self._secrets[name] = asyncio.ensure_future(self.api.get(resources.SECRETS, name, self.namespace))
         try:
             secret = await self._secrets[name]
         except KubeError as error:
-            return Right(untried=str(error))
+            return ExpectedToken(skipped_reason=str(error))
         encoded = (secret.get("data") or {}).get(key)
         if encoded is None:
-            return Right(untried=f"Secret {name} has no key {key}")
+            return ExpectedToken(skipped_reason=f"Secret {name} has no key {key}")
         try:
-            return Right(parse_token(base64.b64decode(encoded)))
+            return ExpectedToken(parse_token(base64.b64decode(encoded)))
         except TokenError as error:
-            return Right(untried=f"{reference} holds no token: {error}")
+            return ExpectedToken(skipped_reason=f"{reference} holds no token: {error}")
         except (binascii.Error, ValueError):
-            return Right(untried=f"{reference} cannot be read")
+            return ExpectedToken(skipped_reason=f"{reference} cannot be read")
 
 
 _NO_VARIABLE: Final = "daprd has no DAPR_API_TOKEN"
@@ -185,20 +185,20 @@ _UNCERTAIN: Final = "daprd's flags stand in a line for a shell: what it opens be
 _ADDRESSES: Final = re.compile(r"[0-9A-Za-z.:,\[\]%-]{1,100}")
 
 
-def _shown(addresses: tuple[str, ...]) -> str:
+def _redact_addresses(addresses: tuple[str, ...]) -> str:
     joined = ",".join(addresses)
     if not any(addresses):
         return "no --dapr-listen-addresses, so all of them"
     return f"--dapr-listen-addresses {joined if _ADDRESSES.fullmatch(joined) else '(not addresses)'}"
 
 
-def _literal(value: str) -> Right:
+def _literal(value: str) -> ExpectedToken:
     if "$(" in value:
-        return Right(untried="DAPR_API_TOKEN is put together from other variables")
+        return ExpectedToken(skipped_reason="DAPR_API_TOKEN is put together from other variables")
     try:
-        return Right(parse_token(value.encode()))
+        return ExpectedToken(parse_token(value.encode()))
     except TokenError as error:
-        return Right(untried=f"DAPR_API_TOKEN holds no token: {error}")
+        return ExpectedToken(skipped_reason=f"DAPR_API_TOKEN holds no token: {error}")
 
 
 def _sidecar(pod: Object) -> Object | None:
@@ -208,14 +208,14 @@ def _sidecar(pod: Object) -> Object | None:
     return found
 
 
-def _no_sidecar(pod: Object) -> str:
+def _why_no_sidecar(pod: Object) -> str:
     enabled = (pod["metadata"].get("annotations") or {}).get(names.ENABLED, "")
     if enabled.strip().lower() in names.TRUE_WORDS:
         return "it has no container daprd, though dapr.io/enabled asks for one: Dapr's injector did not see this Pod"
     return "it has no container daprd"
 
 
-def _not_running(pod: Object) -> str:
+def _why_not_running(pod: Object) -> str:
     """Why its daprd cannot be asked; empty when it runs."""
     status = pod.get("status", {})
     phase = status.get("phase", "Unknown")
@@ -225,6 +225,7 @@ def _not_running(pod: Object) -> str:
     if "running" in state:
         return ""
     reason = "".join(
-        f", daprd is {kind}" + (f": {told['reason']}" if told.get("reason") else "") for kind, told in state.items()
+        f", daprd is {kind}" + (f": {details['reason']}" if details.get("reason") else "")
+        for kind, details in state.items()
     )
     return f"it is not running (phase {phase}{reason})"

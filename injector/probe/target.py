@@ -25,7 +25,7 @@ class NoAnswerError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProbeTarget:
     """A port: at an address, or behind a Unix socket that leads there.
 
     `host` is what requests and certificates call it. It is never looked up again: two questions that went to two
@@ -38,7 +38,7 @@ class Place:
     address: Address | None = None
     socket: str = ""
     tls: ssl.SSLContext | None = None
-    authorities: bytes | None = None  # PEM; for gRPC, which takes no context
+    ca_certificates: bytes | None = None  # PEM; for gRPC, which takes no context
     trouble: Callable[[], str] = str
 
     @property
@@ -60,7 +60,7 @@ class Place:
         )
 
 
-def why(error: BaseException, *, timeout_seconds: float) -> str:
+def error_text(error: BaseException, *, timeout_seconds: float) -> str:
     """Words for a connection that failed; none of the peer's own."""
     match error:
         case TimeoutError():
@@ -79,7 +79,7 @@ def why(error: BaseException, *, timeout_seconds: float) -> str:
             return type(error).__name__
 
 
-async def addresses(host: str, port: int, *, timeout_seconds: float) -> list[Address]:
+async def resolve(host: str, port: int, *, timeout_seconds: float) -> list[Address]:
     """The addresses that a host's name stands for, each once.
 
     Raises:
@@ -88,20 +88,20 @@ async def addresses(host: str, port: int, *, timeout_seconds: float) -> list[Add
     loop = asyncio.get_running_loop()
     found: asyncio.Future[list[Address] | None] = loop.create_future()
 
-    def settle(result: list[Address] | None) -> None:
+    def finish(result: list[Address] | None) -> None:
         if not found.done():
             found.set_result(result)
 
-    def look() -> None:
+    def look_up() -> None:
         result: list[Address] | None = None
         with contextlib.suppress(OSError, ValueError):  # the latter: what no name server could be asked
             entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             result = list(dict.fromkeys(ipaddress.ip_address(str(entry[4][0])) for entry in entries))
         with contextlib.suppress(RuntimeError):  # nobody waits any more
-            loop.call_soon_threadsafe(settle, result)
+            loop.call_soon_threadsafe(finish, result)
 
     # A thread that nobody waits for: at its end the loop waits for its own, for as long as name servers are silent.
-    threading.Thread(target=look, daemon=True).start()
+    threading.Thread(target=look_up, daemon=True).start()
     try:
         async with asyncio.timeout(timeout_seconds):
             result = await found
@@ -112,7 +112,7 @@ async def addresses(host: str, port: int, *, timeout_seconds: float) -> list[Add
     return result
 
 
-def system_authorities() -> bytes | None:
+def system_ca_certificates() -> bytes | None:
     """The certificates that Python trusts by default, in PEM; None when there are none.
 
     For gRPC, which brings a list of its own, so that both protocols trust the same.

@@ -15,20 +15,20 @@ from injector.cli import kubeconfig
 from injector.cli.kubeconfig import Connect
 from injector.cli.probe.report import show
 from injector.cli.token import source as token_source
-from injector.cli.token.source import given_token, token_options
+from injector.cli.token.source import given_token, given_token_options
 from injector.core.exposure import Exposure, Purpose, Report, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from injector.kube.client import Api
-    from injector.probe.prober import Right
-    from injector.probe.target import Place
+    from injector.probe.prober import ExpectedToken
+    from injector.probe.target import ProbeTarget
 
 _PURPOSES: Final = {"http": Purpose.HTTP, "https": Purpose.HTTP, "grpc": Purpose.GRPC, "grpcs": Purpose.GRPC}
 _TLS: Final = frozenset({"https", "grpcs"})
 # Pods asked at the same time; each takes a few connections to the API server.
-_AT_ONCE: Final = 8
+_MAX_CONCURRENT: Final = 8
 # How often a workload is looked at for Pods that have come meanwhile.
 _ROUNDS: Final = 5
 
@@ -39,8 +39,8 @@ class Options:
 
     namespace: str | None
     connect: Connect
-    right: Right
-    authorities: bytes | None
+    expected: ExpectedToken
+    ca_certificates: bytes | None
     timeout_seconds: float
     accepted: frozenset[Exposure]
 
@@ -49,7 +49,7 @@ class Options:
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option("-n", "--namespace", metavar="NAME", help="Namespace of Pods and workloads. Default: the context's.")
 @kubeconfig.options
-@token_options
+@given_token_options
 @click.option(
     "--accept",
     multiple=True,
@@ -103,13 +103,13 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
 
     Exit code: 0 closed, 1 something is open, 2 something could not be asked.
     """  # noqa: D301 - the backslash is click's sign for lines as they are
-    from injector.probe.prober import Right  # noqa: PLC0415 - gRPC is imported by probe alone
+    from injector.probe.prober import ExpectedToken  # noqa: PLC0415 - gRPC is imported by probe alone
 
-    right = Right(given_token(token_file, token_stdin=token_stdin))
-    authorities = token_source.read_input(str(ca_file), "certificates") if ca_file is not None else None
+    expected = ExpectedToken(given_token(token_file, token_stdin=token_stdin))
+    ca_certificates = token_source.read_input(str(ca_file), "certificates") if ca_file is not None else None
     accepted = frozenset(map(Exposure, accept))
-    options = Options(namespace, Connect.of(cluster), right, authorities, timeout, accepted)
-    parsed = [_parsed(target, options) for target in targets]
+    options = Options(namespace, Connect.of(cluster), expected, ca_certificates, timeout, accepted)
+    parsed = [_parse(target, options) for target in targets]
     reports = asyncio.run(_probe(parsed, options))
     show(reports, accepted, output)
     verdicts = {report.verdict(accepted) for report in reports}
@@ -119,22 +119,22 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
 
 
 @dataclass(frozen=True, slots=True)
-class _Address:
-    target: str
-    place: Place
+class _AddressTarget:
+    label: str
+    target: ProbeTarget
     purpose: Purpose
 
 
 @dataclass(frozen=True, slots=True)
-class _Workload:
-    target: str
+class _WorkloadTarget:
+    label: str
     kind: str
     name: str
 
 
-def _parsed(target: str, options: Options) -> _Address | _Workload:
+def _parse(target: str, options: Options) -> _AddressTarget | _WorkloadTarget:
     if "://" in target:
-        return _address(target, options.authorities)
+        return _parse_address(target, options.ca_certificates)
     from injector.probe.pods import KINDS  # noqa: PLC0415 - the Kubernetes client is imported when it is needed
 
     kind, slash, name = target.partition("/")
@@ -143,11 +143,11 @@ def _parsed(target: str, options: Options) -> _Address | _Workload:
             f"{target!r} is no target: write http://HOST:PORT, grpc://HOST:PORT, pod/NAME, or deployment/NAME, "
             "statefulset/NAME, daemonset/NAME, replicaset/NAME, job/NAME, cronjob/NAME"
         )
-    return _Workload(target, kind.lower(), name)
+    return _WorkloadTarget(target, kind.lower(), name)
 
 
-def _address(target: str, authorities: bytes | None) -> _Address:
-    from injector.probe.target import Place, system_authorities  # noqa: PLC0415 - as above
+def _parse_address(target: str, ca_certificates: bytes | None) -> _AddressTarget:
+    from injector.probe.target import ProbeTarget, system_ca_certificates  # noqa: PLC0415 - as above
 
     try:
         url = urlsplit(target)
@@ -162,33 +162,37 @@ def _address(target: str, authorities: bytes | None) -> _Address:
         )
     tls = None
     if url.scheme in _TLS:
-        tls, authorities = _tls(authorities), authorities or system_authorities()
-    place = Place(url.hostname, port, tls=tls, authorities=authorities)
-    return _Address(target, place, _PURPOSES[url.scheme])
+        tls, ca_certificates = _tls(ca_certificates), ca_certificates or system_ca_certificates()
+    probe_target = ProbeTarget(url.hostname, port, tls=tls, ca_certificates=ca_certificates)
+    return _AddressTarget(target, probe_target, _PURPOSES[url.scheme])
 
 
 def _has_more(url: SplitResult) -> bool:
     return url.path not in {"", "/"} or bool(url.query) or bool(url.fragment)
 
 
-def _tls(authorities: bytes | None) -> ssl.SSLContext:
+def _tls(ca_certificates: bytes | None) -> ssl.SSLContext:
     try:
-        if authorities is not None and b"BEGIN CERTIFICATE" not in authorities:
+        if ca_certificates is not None and b"BEGIN CERTIFICATE" not in ca_certificates:
             raise ValueError  # noqa: TRY301 - nothing would be taken for the system's certificates
-        return ssl.create_default_context(cadata=authorities.decode("ascii") if authorities is not None else None)
+        return ssl.create_default_context(
+            cadata=ca_certificates.decode("ascii") if ca_certificates is not None else None
+        )
     except (ssl.SSLError, ValueError):
         raise click.UsageError("--ca-file holds no certificates in PEM") from None
 
 
-async def _probe(targets: Sequence[_Address | _Workload], options: Options) -> list[Report]:
+async def _probe(targets: Sequence[_AddressTarget | _WorkloadTarget], options: Options) -> list[Report]:
     from injector.probe.prober import probe_address  # noqa: PLC0415 - as above
 
-    workloads = [target for target in targets if isinstance(target, _Workload)]
+    workloads = [target for target in targets if isinstance(target, _WorkloadTarget)]
     reports: list[Report] = []
     for one in targets:
-        if isinstance(one, _Address):
+        if isinstance(one, _AddressTarget):
             seconds = options.timeout_seconds
-            reports += await probe_address(one.target, one.place, one.purpose, options.right, timeout_seconds=seconds)
+            reports += await probe_address(
+                one.label, one.target, one.purpose, options.expected, timeout_seconds=seconds
+            )
     if workloads:
         from injector.kube.client import default_namespace  # noqa: PLC0415 - as above
 
@@ -199,12 +203,14 @@ async def _probe(targets: Sequence[_Address | _Workload], options: Options) -> l
     return reports
 
 
-async def _probe_workloads(api: Api, namespace: str, workloads: Sequence[_Workload], options: Options) -> list[Report]:
+async def _probe_workloads(
+    api: Api, namespace: str, workloads: Sequence[_WorkloadTarget], options: Options
+) -> list[Report]:
     """Ask the Pods until all those that are there have been asked: some end meanwhile, and others take their place."""
     from injector.probe.pods import Prober  # noqa: PLC0415 - as above
 
-    prober = Prober(api, namespace, options.right, options.timeout_seconds)
-    turns = asyncio.Semaphore(_AT_ONCE)
+    prober = Prober(api, namespace, options.expected, options.timeout_seconds)
+    turns = asyncio.Semaphore(_MAX_CONCURRENT)
     asked: dict[str, Report] = {}
 
     async def ask(uid: str, pod: dict[str, object]) -> None:
@@ -220,15 +226,15 @@ async def _probe_workloads(api: Api, namespace: str, workloads: Sequence[_Worklo
         pods, failures = await _pods(api, namespace, workloads)
     else:
         failures.append(Report(f"namespace {namespace}", failure="Pods come and go faster than they can be asked"))
-    told = {failure.target for failure in failures}
+    reported = {failure.target for failure in failures}
     for gone in sorted(asked[uid].target for uid in asked.keys() - pods.keys()):
-        if gone not in told:
+        if gone not in reported:
             click.echo(f"note: {gone} has ended meanwhile, and is left out", err=True)
     return [*failures, *(asked[uid] for uid in pods if uid in asked)]
 
 
 async def _pods(
-    api: Api, namespace: str, workloads: Sequence[_Workload]
+    api: Api, namespace: str, workloads: Sequence[_WorkloadTarget]
 ) -> tuple[dict[str, dict[str, Any]], list[Report]]:
     """The Pods of all workloads by uid, and a report for each workload that has none."""
     from injector.kube.errors import ForbiddenError, NotFoundError  # noqa: PLC0415 - as above
@@ -240,9 +246,9 @@ async def _pods(
         try:
             mine = await pods_of(api, KINDS[workload.kind], workload.name, namespace)
         except (ForbiddenError, NotFoundError) as error:
-            failures.append(Report(workload.target, failure=str(error)))
+            failures.append(Report(workload.label, failure=str(error)))
             continue
         if not mine:
-            failures.append(Report(workload.target, failure="it has no Pods that run"))
+            failures.append(Report(workload.label, failure="it has no Pods that run"))
         found.update({str(pod["metadata"]["uid"]): pod for pod in mine})
     return found, failures

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def show(reports: Sequence[Report], accepted: Collection[Exposure], output: str) -> None:
     """Write the reports to stdout, as a table with advice below or as JSON, and what it came to to stderr."""
     if output == "json":
-        told = [_as_json(report, accepted) for report in reports]
-        click.echo(msgspec.json.format(msgspec.json.encode({"targets": told})))
+        documents = [_as_json(report, accepted) for report in reports]
+        click.echo(msgspec.json.format(msgspec.json.encode({"targets": documents})))
         return
     for line in _table(reports, accepted):
         click.echo(line)
@@ -38,7 +38,7 @@ def _table(reports: Sequence[Report], accepted: Collection[Exposure]) -> Iterabl
     rows = [_HEAD, *(row for report in reports for row in _rows(report, accepted))]
     yield from table(rows)
     for report in reports:
-        yield from _told(report, accepted)
+        yield from _details(report, accepted)
 
 
 def _rows(report: Report, accepted: Collection[Exposure]) -> Iterable[tuple[str, ...]]:
@@ -57,13 +57,13 @@ def _rows(report: Report, accepted: Collection[Exposure]) -> Iterable[tuple[str,
         )
 
 
-def _told(report: Report, accepted: Collection[Exposure]) -> Iterable[str]:
+def _details(report: Report, accepted: Collection[Exposure]) -> Iterable[str]:
     lines = [*([report.failure] if report.failure else []), *_notes(report.asked)]
     for found in report.found:
         advice = ADVICE[found.exposure]
         word = "accepted " if found.exposure in accepted else ""
-        because = f" ({found.cause})" if found.cause else ""
-        lines.append(f"{word}{found.exposure.value}: {found.where}{because}: {advice.meaning}")
+        cause = f" ({found.cause})" if found.cause else ""
+        lines.append(f"{word}{found.exposure.value}: {found.where}{cause}: {advice.meaning}")
         if found.exposure not in accepted:
             lines.append(f"  {advice.remedy}")
     if lines:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from injector.cli.run.launch import become, with_tokens
-from injector.cli.token.source import token_of_file, token_of_stdin, token_options
+from injector.cli.run.launch import env_with_tokens, replace_process
+from injector.cli.token.source import given_token_options, read_token_file, read_token_stdin
 from injector.core import names
 
 
@@ -19,7 +19,7 @@ from injector.core import names
     short_help="Run a command with the token in its environment.",
     context_settings={"allow_interspersed_args": False},
 )
-@token_options
+@given_token_options
 @click.option(
     "--app-token-file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -75,7 +75,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
         if token_stdin:
             raise click.UsageError("--restart-on-change needs --token-file: standard input does not change")
         return supervise.run(supervise.Job(arguments, watched, grace_seconds=grace, poll_seconds=check_every))
-    tokens = {variable: token_of_file(path) for variable, path in watched.items()}
+    tokens = {variable: read_token_file(path) for variable, path in watched.items()}
     if token_stdin:
-        tokens[names.API_TOKEN_ENV] = token_of_stdin()
-    return become(arguments, with_tokens(tokens))
+        tokens[names.API_TOKEN_ENV] = read_token_stdin()
+    return replace_process(arguments, env_with_tokens(tokens))

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from injector.core.token import Token
 
 
-def with_tokens(tokens: Mapping[str, Token]) -> dict[str, str]:
+def env_with_tokens(tokens: Mapping[str, Token]) -> dict[str, str]:
     """Our environment and the tokens."""
     return {**os.environ, **{variable: token.reveal() for variable, token in tokens.items()}}
 
 
-def become(arguments: tuple[str, ...], env: Mapping[str, str]) -> NoReturn:
+def replace_process(arguments: tuple[str, ...], env: Mapping[str, str]) -> NoReturn:
     """Replace this process by the command.
 
     Raises:

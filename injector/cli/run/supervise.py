@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from injector.cli.run.launch import cannot_start, with_tokens
+from injector.cli.run.launch import cannot_start, env_with_tokens
 from injector.cli.token import source as token_source
-from injector.cli.token.source import token_of_file
+from injector.cli.token.source import read_token_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ _PASSED_ON: Final = _ENDING | {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, si
 _WAITED_FOR: Final = _PASSED_ON | {signal.SIGCHLD}
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 # Mode, device, inode, size, and both times in nanoseconds: another of them, and the file is to be read again.
-Identity = tuple[int, int, int, int, int, int]
+FileIdentity = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +61,31 @@ def run(job: Job) -> int:
     """
     if not hasattr(signal, "sigtimedwait"):
         raise click.UsageError("--restart-on-change needs Linux")
-    watches = [_Watch(variable, path) for variable, path in job.files.items()]
-    tokens = {watch.variable: watch.first() for watch in watches}
+    files = [_TokenFile(variable, path) for variable, path in job.files.items()]
+    tokens = {file.variable: file.first() for file in files}
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it was ignored, children would vanish without a status
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
-    return _Supervisor(job, watches, tokens, {*unblocked}).run()
+    return _Supervisor(job, files, tokens, {*unblocked}).run()
 
 
-class _Watch:
-    """One file; `look` returns a token only when there is a new one."""
+class _TokenFile:
+    """One file; `poll` returns a token only when there is a new one."""
 
     def __init__(self, variable: str, path: Path) -> None:
         self.variable = variable
         self.path = path
-        self._judged: Identity | None = None
-        self._last: Identity | None = None
+        self._evaluated: FileIdentity | None = None
+        self._last: FileIdentity | None = None
         self._token: Token | None = None
 
     def first(self) -> Token:
-        self._judged = self._last = self._identity()
-        if str(self.path) == token_source.STDIN or not _is_regular(self._judged):
+        self._evaluated = self._last = self._identity()
+        if str(self.path) == token_source.STDIN or not _is_regular(self._evaluated):
             raise click.ClickException(f"{self.path}: --restart-on-change needs a regular file, to be read again")
-        self._token = token_of_file(self.path)
+        self._token = read_token_file(self.path)
         return self._token
 
-    def look(self) -> Token | None:
+    def poll(self) -> Token | None:
         """The token, when the file has changed, has settled, and holds another one than before.
 
         Raises:
@@ -93,21 +93,21 @@ class _Watch:
         """
         now, before = self._identity(), self._last
         self._last = now
-        if now == self._judged or now != before:
+        if now == self._evaluated or now != before:
             return None
-        self._judged = now
+        self._evaluated = now
         if not _is_regular(now):  # reading a pipe would wait for whoever writes it
             raise click.ClickException(f"{self.path} is no regular file any more")
-        token = token_of_file(self.path)
+        token = read_token_file(self.path)
         if self._identity() != now:  # written while it was read: the next look will tell
-            self._judged = None
+            self._evaluated = None
             return None
         if token == self._token:
             return None
         self._token = token
         return token
 
-    def _identity(self) -> Identity | None:
+    def _identity(self) -> FileIdentity | None:
         try:
             found = self.path.stat()
         except OSError:
@@ -115,7 +115,7 @@ class _Watch:
         return (found.st_mode, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _is_regular(identity: Identity | None) -> bool:
+def _is_regular(identity: FileIdentity | None) -> bool:
     """Whether it can be read without a wait; where nothing is, reading says so."""
     return identity is None or stat.S_ISREG(identity[0])
 
@@ -123,9 +123,9 @@ def _is_regular(identity: Identity | None) -> bool:
 class _Supervisor:
     """The loop, and the one child."""
 
-    def __init__(self, job: Job, watches: list[_Watch], tokens: dict[str, Token], unblocked: set[int]) -> None:
+    def __init__(self, job: Job, files: list[_TokenFile], tokens: dict[str, Token], unblocked: set[int]) -> None:
         self._job = job
-        self._watches = watches
+        self._files = files
         self._tokens = tokens
         self._unblocked = unblocked
         self._child: subprocess.Popen[bytes] | None = None
@@ -135,16 +135,16 @@ class _Supervisor:
 
     def run(self) -> int:
         self._start()
-        next_look = time.monotonic() + self._job.poll_seconds
+        next_poll = time.monotonic() + self._job.poll_seconds
         while True:
-            status = self._wait(next_look)
+            status = self._wait(next_poll)
             if status is not None:
                 if self._kill_at is None or self._is_ending:
-                    return _end_like(status)
+                    return _exit_like(status)
                 self._start()
-            if time.monotonic() >= next_look:
-                self._look()
-                next_look = time.monotonic() + self._job.poll_seconds
+            if time.monotonic() >= next_poll:
+                self._poll()
+                next_poll = time.monotonic() + self._job.poll_seconds
 
     def _wait(self, until: float) -> int | None:
         """Take one signal, if there is one before `until`; the status of the command when it has ended."""
@@ -152,7 +152,7 @@ class _Supervisor:
         info = signal.sigtimedwait(_WAITED_FOR, max(0.0, deadline - time.monotonic()))
         if info is None:
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
-                _tell(f"{self._name} did not end in {self._job.grace_seconds:g} s: killing it")
+                _log(f"{self._name} did not end in {self._job.grace_seconds:g} s: killing it")
                 self._send(signal.SIGKILL)
                 self._kill_at = float("inf")
             return None
@@ -183,18 +183,18 @@ class _Supervisor:
                 self._child.returncode = os.waitstatus_to_exitcode(status)
                 ended = self._child.returncode
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         if self._is_ending:
             return
-        for watch in self._watches:
+        for file in self._files:
             try:
-                token = watch.look()
+                token = file.poll()
             except click.ClickException as error:
-                _tell(f"{error.message}; {self._name} keeps the token it has")
+                _log(f"{error.message}; {self._name} keeps the token it has")
                 continue
             if token is not None:
-                self._tokens[watch.variable] = token
-                _tell(f"{watch.path} holds another token: restarting {self._name}")
+                self._tokens[file.variable] = token
+                _log(f"{file.path} holds another token: restarting {self._name}")
                 self._stop()
 
     def _stop(self) -> None:
@@ -216,7 +216,7 @@ class _Supervisor:
         try:
             self._child = subprocess.Popen(  # noqa: S603 - running what the caller names is the purpose
                 self._job.command,
-                env=with_tokens(self._tokens),
+                env=env_with_tokens(self._tokens),
                 close_fds=False,  # what we inherited is for the command
                 preexec_fn=prepare,  # noqa: PLW1509 - we have no threads
             )
@@ -229,14 +229,14 @@ class _Supervisor:
         try:
             os.kill(self._child.pid, number)  # until it is reaped the id is its own
         except PermissionError:  # it is another user by now, as sudo is
-            _tell(f"{self._name} may not be sent {number.name}")
+            _log(f"{self._name} may not be sent {number.name}")
 
     @property
     def _name(self) -> str:
         return self._job.command[0]
 
 
-def _end_like(code: int) -> int:
+def _exit_like(code: int) -> int:
     """End as the command did: by the same signal, for a script's shell goes by that when Ctrl-C is pressed."""
     if code >= 0:
         return code
@@ -249,6 +249,6 @@ def _end_like(code: int) -> int:
     return 128 + number  # process 1 of a container is not killed by itself
 
 
-def _tell(line: str) -> None:
+def _log(line: str) -> None:
     with suppress(OSError):  # whoever read this may have left; the command goes on
         click.echo(f"dapr-token-injector: {line}", err=True)

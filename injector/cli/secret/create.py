@@ -18,9 +18,8 @@ from injector.cli import explicit_options, kubeconfig
 from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
 from injector.cli.secret import secret_refs
-from injector.cli.token import options as minting_options
-from injector.cli.token.options import Minter, MintOption
-from injector.cli.token.source import TokenOption, given_token, token_options
+from injector.cli.token.options import Minter, MintOption, minting_options
+from injector.cli.token.source import TokenOption, given_token, given_token_options
 from injector.core import names
 from injector.core.ownership import owner_of
 from injector.core.request import is_secret_name, shown
@@ -46,10 +45,10 @@ class ManifestOption(click.Option):
 @click.argument("secrets", nargs=-1, metavar="[NAMESPACE/NAME]...")
 @click.option("--namespace-selector", metavar="SELECTOR", help="In each namespace with these labels; then NAME alone.")
 @secret_refs.KEY
-@token_options
+@given_token_options
 @click.option("--same", cls=TokenOption, is_flag=True, help="Make one token for all of them. Default: one each.")
 @click.option("--app-token", cls=ManifestOption, is_flag=True, help="For calls of daprd to the app (APP_API_TOKEN).")
-@minting_options.options
+@minting_options
 @click.option(
     "--dry-run", type=click.Choice(["client", "server"]), help="Write nothing; server: let the API server check."
 )
@@ -83,7 +82,7 @@ def create(  # noqa: PLR0913 - one parameter per option
     store: str | None,
     remote_key: str | None,
     output: str,
-    **options: Any,  # noqa: ANN401 - those of `minting_options.options` and `kubeconfig.options`
+    **options: Any,  # noqa: ANN401 - those of `minting_options` and `kubeconfig.options`
 ) -> int:
     """Create token Secrets; never over one that is there.
 
@@ -113,7 +112,7 @@ def create(  # noqa: PLR0913 - one parameter per option
     if value is not None:
         explicit_options.reject("the token is there already, and none is made", MintOption)
     supplied = None if value is None else minting.describe_given(value, now=int(time.time()))
-    run = _Run(key, direction, namespace_selector)
+    run = _Creation(key, direction, namespace_selector)
     minter = Minter.of(options)
     connect = Connect.of(options)
     if dry_run == "client":
@@ -121,31 +120,33 @@ def create(  # noqa: PLR0913 - one parameter per option
         _report(dict.fromkeys(resolved, "would-create"), {}, key, output)
         return Exit.FINE
 
-    async def work(api: Api) -> tuple[dict[SecretRef, str], dict[SecretRef, _There | None]]:
-        there = await run.look(api, refs)
-        tried = await run.write(api, {ref: _PLACEHOLDER for ref, found in there.items() if found is None}, dry_run=True)
+    async def work(api: Api) -> tuple[dict[SecretRef, str], dict[SecretRef, _ExistingSecret | None]]:
+        existing = await run.look(api, refs)
+        tried = await run.write(
+            api, {ref: _PLACEHOLDER for ref, found in existing.items() if found is None}, dry_run=True
+        )
         missing = [ref for ref, outcome in tried.items() if outcome != _EXISTS]
         outcomes = {**tried, **dict.fromkeys(missing, "would-create")}
         if dry_run is None and missing:
-            known = [found for found in there.values() if found is not None]
-            maker = _Maker(supplied, minter if supplied else await minter.with_keys(options, api), known, key)
-            made = {ref: maker(ref.namespace, same=same) for ref in missing}
-            outcomes |= await run.write(api, made, dry_run=False)
-            if maker.has_made and maker.note is not None:
-                click.echo(f"note: {maker.note}", err=True)
+            known = [found for found in existing.values() if found is not None]
+            source = _TokenSource(supplied, minter if supplied else await minter.with_keys(options, api), known, key)
+            tokens_by_secret = {ref: source(ref.namespace, same=same) for ref in missing}
+            outcomes |= await run.write(api, tokens_by_secret, dry_run=False)
+            if source.has_minted and source.note is not None:
+                click.echo(f"note: {source.note}", err=True)
         # Created by another process in the meantime.
-        there |= {ref: await _read(api, ref) for ref, outcome in outcomes.items() if outcome == _EXISTS}
-        return outcomes, there
+        existing |= {ref: await _read(api, ref) for ref, outcome in outcomes.items() if outcome == _EXISTS}
+        return outcomes, existing
 
     try:
-        outcomes, there = kubeconfig.run(connect, work)
+        outcomes, existing = kubeconfig.run(connect, work)
     except click.ClickException as error:
         if not run.created:
             raise
         done = f"{run.created} of {run.wanted} Secrets were created before, and stay"
         raise click.ClickException(f"{error.message}; {done}") from None
-    _report(outcomes, {ref: found.secret for ref, found in there.items() if found is not None}, key, output)
-    return Exit.FINDINGS if any(there.values()) or _EXISTS in outcomes.values() else Exit.FINE
+    _report(outcomes, {ref: found.secret for ref, found in existing.items() if found is not None}, key, output)
+    return Exit.FINDINGS if any(existing.values()) or _EXISTS in outcomes.values() else Exit.FINE
 
 
 # What the dry run sends.
@@ -154,7 +155,7 @@ _EXISTS: Final = "exists"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _There:
+class _ExistingSecret:
     """A Secret that is there; `object` holds its values."""
 
     secret: TokenSecret
@@ -162,7 +163,7 @@ class _There:
 
 
 @dataclass(slots=True)
-class _Run:
+class _Creation:
     """What to create; `created` of `wanted` Secrets were, also when an error ended it."""
 
     key: str
@@ -175,7 +176,7 @@ class _Run:
         """The Secrets by namespace."""
         return await secret_refs.resolve(api, refs, self.selector)
 
-    async def look(self, api: Api, refs: Sequence[SecretRef]) -> dict[SecretRef, _There | None]:
+    async def look(self, api: Api, refs: Sequence[SecretRef]) -> dict[SecretRef, _ExistingSecret | None]:
         """What exists already, Secret by Secret.
 
         Raises:
@@ -205,7 +206,7 @@ class _Run:
             except AlreadyExistsError:
                 outcome[ref] = _EXISTS
             except NotFoundError:  # the first to say so to a user who may not see namespaces
-                raise secret_refs.no_namespace(ref.namespace) from None
+                raise secret_refs.namespace_not_found(ref.namespace) from None
         return outcome
 
 
@@ -213,57 +214,59 @@ async def _check_namespace(api: Api, name: str) -> None:
     try:
         found = await api.get(NAMESPACES, name)
     except NotFoundError:
-        raise secret_refs.no_namespace(name) from None
+        raise secret_refs.namespace_not_found(name) from None
     except ForbiddenError:
         return  # who may create a Secret need not see the namespace
     if "deletionTimestamp" in found["metadata"]:
         raise click.ClickException(f"namespace {name} is being deleted; wait, and create it anew")
 
 
-async def _read(api: Api, ref: SecretRef) -> _There | None:
+async def _read(api: Api, ref: SecretRef) -> _ExistingSecret | None:
     try:
         found = await api.get(SECRETS, ref.name, ref.namespace)
     except NotFoundError:
         return None
     except ForbiddenError:
         return None  # who may create need not read; the create itself says if one is there
-    return _There(decode.token_secret(found), found)
+    return _ExistingSecret(decode.token_secret(found), found)
 
 
-class _Maker:
+class _TokenSource:
     """One token for all, or one each."""
 
-    def __init__(self, supplied: MintedToken | None, minter: Minter, there: Sequence[_There], key: str) -> None:
-        self.has_made = False
+    def __init__(
+        self, supplied: MintedToken | None, minter: Minter, existing: Sequence[_ExistingSecret], key: str
+    ) -> None:
+        self.has_minted = False
         self.note = minter.note
         self._supplied = supplied
         self._minter = minter
         self._shared: MintedToken | None = None
-        self._there = there
+        self._existing = existing
         self._key = key
 
     def __call__(self, namespace: str, *, same: bool) -> MintedToken:
         if self._supplied is not None:
             return self._supplied
         if not same:
-            return self._make(namespace)
+            return self._mint(namespace)
         if self._shared is None:
-            self._shared = self._begun() or self._make(None)
+            self._shared = self._token_of_earlier_run() or self._mint(None)
         return self._shared
 
-    def _make(self, namespace: str | None) -> MintedToken:
-        self.has_made = True
+    def _mint(self, namespace: str | None) -> MintedToken:
+        self.has_minted = True
         return self._minter(namespace)
 
-    def _begun(self) -> MintedToken | None:
+    def _token_of_earlier_run(self) -> MintedToken | None:
         """The token of an earlier run that was ended half-way: the one that all of ours which are there have."""
-        ours = [
-            one for one in self._there if owner_of(one.secret, self._key) is None and one.secret.token_id is not None
+        managed = [
+            one for one in self._existing if owner_of(one.secret, self._key) is None and one.secret.token_id is not None
         ]
-        if len({one.secret.token_id for one in ours}) != 1 or self._key not in ours[0].secret.keys:
+        if len({one.secret.token_id for one in managed}) != 1 or self._key not in managed[0].secret.keys:
             return None
-        secret = ours[0].secret
-        value = parse_token(base64.b64decode(ours[0].object["data"][self._key]))
+        secret = managed[0].secret
+        value = parse_token(base64.b64decode(managed[0].object["data"][self._key]))
         return MintedToken(
             value,
             str(secret.token_id),
@@ -307,27 +310,27 @@ def _print_manifests(
     return Exit.FINE
 
 
-def _report(outcome: Mapping[SecretRef, str], there: Mapping[SecretRef, TokenSecret], key: str, output: str) -> None:
+def _report(outcome: Mapping[SecretRef, str], existing: Mapping[SecretRef, TokenSecret], key: str, output: str) -> None:
     rows = []
-    for ref in sorted({*outcome, *there}):
-        secret = there.get(ref)
+    for ref in sorted({*outcome, *existing}):
+        secret = existing.get(ref)
         rows.append(
             {
                 "namespace": ref.namespace,
                 "name": ref.name,
                 "outcome": outcome.get(ref, _EXISTS),
-                "told": _left(secret, key) if secret is not None else "",
+                "told": _kept_message(secret, key) if secret is not None else "",
             }
         )
     if output == "json":
         click.echo(json.dumps({"secrets": rows}))
         return
     for row in rows:
-        told = f" ({row['told']})" if row["told"] else ""
-        click.echo(f"{row['namespace']}/{row['name']}: {row['outcome']}{told}")
+        suffix = f" ({row['told']})" if row["told"] else ""
+        click.echo(f"{row['namespace']}/{row['name']}: {row['outcome']}{suffix}")
 
 
-def _left(secret: TokenSecret, key: str) -> str:
+def _kept_message(secret: TokenSecret, key: str) -> str:
     """Why a Secret that is there was left alone."""
     owner = owner_of(secret, key)
     whose = f"written by {owner.name}: {owner.sign}" if owner else "it is ours"

@@ -63,7 +63,7 @@ def command(*, namespace: str | None, fail_on: str, expiring_within: int, output
     error.
     """
     wanted = _words(fail_on)
-    rows = kubeconfig.run(Connect.of(options), lambda api: _rows_of(api, namespace))
+    rows = kubeconfig.run(Connect.of(options), lambda api: _list(api, namespace))
     now = int(time.time())
     if output == "json":
         click.echo(json.dumps({"secrets": [_as_json(row) for row in rows]}))
@@ -116,7 +116,7 @@ _HEADINGS: Final = (
 )
 
 
-async def _rows_of(api: Api, namespace: str | None) -> list[SecretUsage]:
+async def _list(api: Api, namespace: str | None) -> list[SecretUsage]:
     """All rows.
 
     Raises:
@@ -136,8 +136,8 @@ def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:
     owner = "MISSING"
     if secret is not None:
         issued = decode.unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key.key)
-        foreign = owner_of(secret, row.key.key)
-        owner = foreign.name if foreign is not None else "ours"
+        owner_tool = owner_of(secret, row.key.key)
+        owner = owner_tool.name if owner_tool is not None else "ours"
         if not row.has_key:
             owner = "NO SUCH KEY"
     expires = row.expires

@@ -17,10 +17,9 @@ from injector.cli.output import counted
 from injector.cli.param_types import Duration
 from injector.cli.secret import secret_refs
 from injector.cli.secret.progress import Table, lines
-from injector.cli.signals import interruptible
-from injector.cli.token import options as minting_options
-from injector.cli.token.options import Minter, MintOption
-from injector.cli.token.source import TokenOption, given_token, token_options
+from injector.cli.signals import terminate_as_interrupt
+from injector.cli.token.options import Minter, MintOption, minting_options
+from injector.cli.token.source import TokenOption, given_token, given_token_options
 from injector.core import names
 from injector.rotation.rotator import Pace, RotationError, RotationOptions, Rotator, SupersededError
 from injector.tokens import minting
@@ -50,9 +49,9 @@ def _options(command: _CommandT) -> _CommandT:
 _OPTIONS: Final = (
     click.argument("secrets", nargs=-1, metavar="NAMESPACE/NAME..."),
     secret_refs.KEY,
-    token_options,
+    given_token_options,
     click.option("--same", cls=TokenOption, is_flag=True, help="Make one token for all of them. Default: one each."),
-    minting_options.options,
+    minting_options,
     click.option("--resume", is_flag=True, help="Make no new token; restart what runs an outdated one or none."),
     click.option("--force", is_flag=True, help="Also write a Secret that another tool manages; show what changes."),
     click.option(
@@ -199,7 +198,7 @@ class _Rotation:
 
     def run(self) -> int:
         """Rotate and report."""
-        with interruptible():
+        with terminate_as_interrupt():
             return self._run()
 
     def _run(self) -> int:
@@ -217,24 +216,24 @@ class _Rotation:
             raise click.ClickException(str(error)) from None
         except click.ClickException as error:
             written = started[0].written if started else []
-            advice = f"; {self._next(written)}" if written else ""
+            advice = f"; {self._continuation(written)}" if written else ""
             raise click.ClickException(f"{error.message}{advice}") from None
         except KeyboardInterrupt:
             if not self.options.dry_run:
-                click.echo(f"interrupted; {self._next(started[0].written if started else [])}", err=True)
+                click.echo(f"interrupted; {self._continuation(started[0].written if started else [])}", err=True)
             raise
         self._report(outcome)
         is_fine = not outcome.is_blocked if self.options.dry_run else outcome.is_complete
         return Exit.FINE if is_fine else Exit.FINDINGS
 
-    def _next(self, written: Sequence[SecretRef]) -> str:
+    def _continuation(self, written: Sequence[SecretRef]) -> str:
         """How to continue. A write without an answer may have been done: then only repeating all of it is sure."""
         if self.options.resume or len(written) == len(self.options.secrets):
-            return f"continue with: {self._again()}"
+            return f"continue with: {self._resume_command()}"
         done = ", ".join(map(str, written)) or "none for sure"
         return f"Secrets with a new token: {done}; run the same command again, which gives each a new one"
 
-    def _again(self, *more: str) -> str:
+    def _resume_command(self, *more: str) -> str:
         options = self.options
         what = "revoke" if options.revoke else "rotate --restart"
         key = "" if options.key == names.DAPR_FIXED_KEY else f" --key {options.key}"
@@ -256,19 +255,19 @@ class _Rotation:
         elif self.options.revoke:
             click.echo(_revoked(outcome))
         else:
-            self._report_left(outcome)
+            self._report_remaining(outcome)
 
-    def _report_left(self, outcome: Outcome) -> None:
-        left = (
+    def _report_remaining(self, outcome: Outcome) -> None:
+        remaining = (
             ("runs an outdated token", "run an outdated token", outcome.outdated, ()),
             ("may run an outdated token", "may run an outdated token", outcome.uncertain, ("--include-uncertain",)),
             ("requests a token and has none", "request a token and have none", outcome.missing, ()),
         )
         verb = "wait for them with" if self.options.restart else "restart with"
-        for one, many, pods, flags in left:
+        for one, many, pods, flags in remaining:
             if pods:
                 what = one if len(pods) == 1 else many
-                click.echo(f"{counted(len(pods), 'Pod')} that {what}; {verb}: {self._again(*flags)}")
+                click.echo(f"{counted(len(pods), 'Pod')} that {what}; {verb}: {self._resume_command(*flags)}")
 
 
 def _mint_of(options: Mapping[str, Any], supplied: MintedToken | None) -> Mint:

@@ -54,7 +54,7 @@ def _parse(text: str, selector: str | None) -> SecretRef:
     return SecretRef(namespace, name)
 
 
-def no_namespace(name: str) -> click.ClickException:
+def namespace_not_found(name: str) -> click.ClickException:
     """What to say where a namespace is not there."""
     return click.ClickException(f"there is no namespace {name}; create it first, or look at --context")
 

@@ -16,8 +16,8 @@ from injector.cli.kubeconfig import Connect
 from injector.cli.main import Exit
 from injector.cli.output import wants_colour
 from injector.cli.param_types import Duration
-from injector.cli.token import options as minting_options
 from injector.cli.token import source as token_source
+from injector.cli.token.options import Minter, minting_options, read_keys, run_with_key
 from injector.core import claims
 from injector.core.claims import ExpectedClaims
 from injector.core.token import parse_token
@@ -34,7 +34,7 @@ def command() -> None:
 
 
 @command.command(short_help="Make a token.")
-@minting_options.options
+@minting_options
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to FILE, mode 0600."
 )
@@ -55,9 +55,9 @@ def generate(out: Path | None, *, force: bool, **options: Any) -> int:  # noqa: 
     if force and out is None:
         raise click.UsageError("--force goes with --out")
     if out is not None and not force and private_files.exists(out):
-        raise click.UsageError(_THERE.format(out))
-    begun = minting_options.Minter.of(options)
-    minter = minting_options.run(options["signing_key"], Connect.of(options), lambda api: begun.with_keys(options, api))
+        raise click.UsageError(_EXISTS.format(out))
+    draft = Minter.of(options)
+    minter = run_with_key(options["signing_key"], Connect.of(options), lambda api: draft.with_keys(options, api))
     value = minter().value.reveal()
     if minter.note is not None:
         click.echo(f"note: {minter.note}", err=True)
@@ -68,11 +68,11 @@ def generate(out: Path | None, *, force: bool, **options: Any) -> int:  # noqa: 
     elif force:
         private_files.replace(out, value.encode())
     elif not private_files.create(out, value.encode()):
-        raise click.UsageError(_THERE.format(out))
+        raise click.UsageError(_EXISTS.format(out))
     return Exit.FINE
 
 
-_THERE: Final = "--out {}: it is there already and was left as it is; --force replaces it"
+_EXISTS: Final = "--out {}: it is there already and was left as it is; --force replaces it"
 
 
 @command.command(short_help="Say what a token claims, and whether it is true.")
@@ -112,20 +112,18 @@ def verify(  # noqa: PLR0913 - one parameter per option
     input, 3 our own fault.
     """
     value = parse_token(token_source.read_input(file, "a token" if file == token_source.STDIN else "token file"))
-    keys = (
-        minting_options.read_keys(signing_key, alg, Connect(kubeconfig, context)) if signing_key is not None else None
-    )
+    keys = read_keys(signing_key, alg, Connect(kubeconfig, context)) if signing_key is not None else None
     expected = ExpectedClaims(audience=audience, issuer=issuer, leeway=leeway)
-    findings = minting.verify(value, keys, expected, now=int(time.time()))
+    checks = minting.verify(value, keys, expected, now=int(time.time()))
     if output == "json":
-        told = {"findings": [{"what": one.what, "fine": one.fine, "told": one.message} for one in findings]}
-        click.echo(json.dumps({**told, "dapr": {"checks": _DAPR_CHECKS, "checksNot": _DAPR_CHECKS_NOT}}))
+        document = {"findings": [{"what": check.what, "fine": check.fine, "told": check.message} for check in checks]}
+        click.echo(json.dumps({**document, "dapr": {"checks": _DAPR_CHECKS, "checksNot": _DAPR_CHECKS_NOT}}))
     else:
-        for one in findings:
-            _tell(one)
+        for check in checks:
+            _print_check(check)
         click.echo(f"daprd      checks: {_DAPR_CHECKS}")
         click.echo(f"           does not check: {', '.join(_DAPR_CHECKS_NOT)}")
-    return Exit.FINDINGS if any(one.fine is False for one in findings) else Exit.FINE
+    return Exit.FINDINGS if any(check.fine is False for check in checks) else Exit.FINE
 
 
 _DAPR_CHECKS: Final = "that the string sent is, byte by byte, its own DAPR_API_TOKEN"
@@ -134,10 +132,10 @@ _WORDS: Final = {True: "fine", False: "WRONG", None: "-"}
 _COLOURS: Final = {True: "green", False: "red", None: None}
 
 
-def _tell(one: TokenCheck) -> None:
-    word = f"{_WORDS[one.fine]:<6}"
-    styled = click.style(word, fg=_COLOURS[one.fine]) if wants_colour(sys.stdout, os.environ) else word
-    click.echo(f"{one.what:<10} {styled} {one.message}", color=True)
+def _print_check(check: TokenCheck) -> None:
+    word = f"{_WORDS[check.fine]:<6}"
+    styled = click.style(word, fg=_COLOURS[check.fine]) if wants_colour(sys.stdout, os.environ) else word
+    click.echo(f"{check.what:<10} {styled} {check.message}", color=True)
 
 
 @command.command(short_help="Print the public half of a signing key.")
@@ -150,7 +148,7 @@ def jwks(*, signing_key: str, kubeconfig: str | None, context: str | None) -> in
 
     Exit codes: 0 fine, 2 wrong use or bad input, 3 our own fault.
     """
-    keys = minting_options.read_keys(signing_key, None, Connect(kubeconfig, context))
+    keys = read_keys(signing_key, None, Connect(kubeconfig, context))
     try:
         click.echo(json.dumps(keys.public(), indent=2))
     except BadKeyError as error:

@@ -46,7 +46,7 @@ class MintOption(TokenOption):
 _mint_option = partial(click.option, cls=MintOption)
 
 
-def options(command: _CommandT) -> _CommandT:
+def minting_options(command: _CommandT) -> _CommandT:
     """What a new token is like."""
     for option in reversed(_OPTIONS):
         command = option(command)
@@ -56,7 +56,7 @@ def options(command: _CommandT) -> _CommandT:
 _OPTIONS: Final = (
     _mint_option(
         "--format",
-        "form",
+        "token_format",
         type=click.Choice([JWT, OPAQUE]),
         default=JWT,
         show_default=True,
@@ -105,7 +105,7 @@ _OPTIONS: Final = (
 class Minter:
     """Makes tokens as the options say."""
 
-    form: str
+    token_format: str
     issuer: str
     subject: str | None
     audience: Sequence[str]
@@ -121,12 +121,12 @@ class Minter:
             click.UsageError: They do not go together.
             BadClaimError: Something is asked for that no token should say.
         """
-        if options["form"] == OPAQUE:
+        if options["token_format"] == OPAQUE:
             _refuse_jwt_options(options)
         if options["signing_key"] is not None:
-            _secret_of(options["signing_key"])
+            _secret_ref(options["signing_key"])
         minter = cls(
-            form=options["form"],
+            token_format=options["token_format"],
             issuer=options["issuer"],
             subject=options["subject"],
             audience=options["audience"],
@@ -134,8 +134,8 @@ class Minter:
             extra=_extra(options["extra"]),
             keys=None,
         )
-        if minter.form == JWT:
-            claims.build(minter.wanted(claims.SUBJECT), now=0, jti="")  # refused before a key is made for it
+        if minter.token_format == JWT:
+            claims.build(minter.spec(claims.SUBJECT), now=0, jti="")  # refused before a key is made for it
         return minter
 
     async def with_keys(self, options: Mapping[str, Any], api: Api | None) -> Minter:
@@ -149,7 +149,7 @@ class Minter:
             click.UsageError: It cannot be used.
             KubeError: The API server refuses.
         """
-        return replace(self, keys=await _keys(options, api))
+        return replace(self, keys=await _signing_keys(options, api))
 
     def __call__(self, namespace: str | None = None) -> MintedToken:
         """A new token, for a namespace if there is one.
@@ -159,18 +159,18 @@ class Minter:
             TokenError: The claims make it too long.
         """
         now = int(time.time())
-        if self.form == OPAQUE:
+        if self.token_format == OPAQUE:
             return minting.mint_opaque(now=now, lifetime=self.lifetime)
-        return minting.mint_jwt(self.wanted(f"ns:{namespace}" if namespace else claims.SUBJECT), self.keys, now=now)
+        return minting.mint_jwt(self.spec(f"ns:{namespace}" if namespace else claims.SUBJECT), self.keys, now=now)
 
     @property
     def note(self) -> str | None:
         """What a person should know of the tokens."""
-        if self.form == JWT and self.keys is None:
+        if self.token_format == JWT and self.keys is None:
             return "signed with a key that was made for it alone and forgotten; --signing-key keeps one"
         return None
 
-    def wanted(self, subject: str) -> TokenSpec:
+    def spec(self, subject: str) -> TokenSpec:
         """What a JWT is to say; `subject` where none was given."""
         return TokenSpec(
             issuer=self.issuer,
@@ -184,13 +184,13 @@ class Minter:
 SECRET_PREFIX: Final = "secret:"
 
 
-def run(text: str | None, connect: Connect, work: Callable[[Api | None], Awaitable[_T]]) -> _T:
+def run_with_key(text: str | None, connect: Connect, work: Callable[[Api | None], Awaitable[_T]]) -> _T:
     """Do work that reads the signing key `text`, with an API server only if the key is in one.
 
     Raises:
         click.ClickException: The API server refuses or gives no answer.
     """
-    if text is not None and _secret_of(text) is not None:
+    if text is not None and _secret_ref(text) is not None:
         return kubeconfig.run(connect, work)
 
     async def alone() -> _T:
@@ -207,16 +207,16 @@ def read_keys(text: str, algorithm: str | None, connect: Connect) -> SigningKeys
     """
 
     async def work(api: Api | None) -> SigningKeys:
-        store = _store_of(text, api)
+        store = _key_store(text, api)
         try:
             return _parsed(store, await _read(store), algorithm)
         except KeyStoreError as error:
             raise click.ClickException(f"--signing-key {error}") from None
 
-    return run(text, connect, work)
+    return run_with_key(text, connect, work)
 
 
-def _secret_of(text: str) -> SecretRef | None:
+def _secret_ref(text: str) -> SecretRef | None:
     """The Secret that `secret:NAMESPACE/NAME` means; None: it is a file."""
     if not text.startswith(SECRET_PREFIX):
         return None
@@ -226,8 +226,8 @@ def _secret_of(text: str) -> SecretRef | None:
     return SecretRef(namespace, name)
 
 
-def _store_of(text: str, api: Api | None) -> KeyStore:
-    secret = _secret_of(text)
+def _key_store(text: str, api: Api | None) -> KeyStore:
+    secret = _secret_ref(text)
     if secret is None:
         return FileKeyStore(Path(text))
     from injector.tokens.secret_key_store import SecretKeyStore  # noqa: PLC0415 - the client is slow to import
@@ -257,10 +257,10 @@ def _refuse_jwt_options(options: Mapping[str, Any]) -> None:
         raise click.UsageError(f"{', '.join(wrong)}: an opaque token says nothing and is not signed")
 
 
-def _extra(told: Sequence[str]) -> dict[str, str]:
+def _extra(texts: Sequence[str]) -> dict[str, str]:
     extra: dict[str, str] = {}
-    for one in told:
-        name, equals, value = one.partition("=")
+    for text in texts:
+        name, equals, value = text.partition("=")
         if not equals:
             raise click.UsageError("--claim: a name, = and a value are needed: --claim team=payments")
         if name in extra:
@@ -269,7 +269,7 @@ def _extra(told: Sequence[str]) -> dict[str, str]:
     return extra
 
 
-async def _keys(options: Mapping[str, Any], api: Api | None) -> SigningKeys | None:
+async def _signing_keys(options: Mapping[str, Any], api: Api | None) -> SigningKeys | None:
     text, algorithm = options["signing_key"], options["alg"]
     create, rotate = options["create_key"], options["rotate_key"]
     if text is None:
@@ -280,29 +280,31 @@ async def _keys(options: Mapping[str, Any], api: Api | None) -> SigningKeys | No
         return (
             None
             if algorithm in {None, Algorithm.ED25519}
-            else _attempt("--alg", lambda: signing_keys.generate(algorithm))
+            else _as_usage_error("--alg", lambda: signing_keys.generate(algorithm))
         )
-    store = _store_of(text, api)
+    store = _key_store(text, api)
     try:
         with store.locked() if create or rotate else nullcontext():
-            return await _kept_keys(store, algorithm, create=create, rotate=rotate)
+            return await _stored_keys(store, algorithm, create=create, rotate=rotate)
     except KeyStoreError as error:
         raise click.ClickException(f"--signing-key {error}") from None
 
 
-async def _kept_keys(store: KeyStore, algorithm: str | None, *, create: bool, rotate: bool) -> SigningKeys:
+async def _stored_keys(store: KeyStore, algorithm: str | None, *, create: bool, rotate: bool) -> SigningKeys:
     found = await _read(store)
     if found is None and create:
-        made = _attempt("--create-key", lambda: signing_keys.generate(Algorithm(algorithm or Algorithm.ED25519)))
-        if await store.create(made.dump()):
+        created = _as_usage_error(
+            "--create-key", lambda: signing_keys.generate(Algorithm(algorithm or Algorithm.ED25519))
+        )
+        if await store.create(created.dump()):
             click.echo(f"made a signing key: {store.name}", err=True)
-            return made
+            return created
         found = await store.read()  # another process was faster: one key is enough
     keys = _parsed(store, found, algorithm)
-    _attempt(f"--signing-key {store.name}", lambda: keys.signing)
+    _as_usage_error(f"--signing-key {store.name}", lambda: keys.signing)
     if not rotate or found is None:
         return keys
-    rotated = _attempt(f"--signing-key {store.name}", keys.rotated)
+    rotated = _as_usage_error(f"--signing-key {store.name}", keys.rotated)
     await store.replace(rotated.dump(), found)
     click.echo(f"made a new signing key: {store.name}", err=True)
     return rotated
@@ -312,10 +314,10 @@ def _parsed(store: KeyStore, found: StoredKeys | None, algorithm: str | None) ->
     if found is None:
         raise click.UsageError(f"--signing-key {store.name}: there is none; `token generate --create-key` makes one")
     wanted = Algorithm(algorithm) if algorithm else None
-    return _attempt(f"--signing-key {store.name}", lambda: signing_keys.parse(found.content, wanted))
+    return _as_usage_error(f"--signing-key {store.name}", lambda: signing_keys.parse(found.content, wanted))
 
 
-def _attempt(where: str, work: Callable[[], _T]) -> _T:
+def _as_usage_error(where: str, work: Callable[[], _T]) -> _T:
     try:
         return work()
     except BadKeyError as error:

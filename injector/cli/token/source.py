@@ -20,7 +20,7 @@ _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 STDIN: Final = "-"
 _STDIN: Final = "standard input"
 # Bytes: enough to report of a token that it is too long.
-_MOST: Final = 64 * MAX_TOKEN
+_MAX_BYTES: Final = 64 * MAX_TOKEN
 # Linux keeps no more of a line that is being typed (N_TTY_BUF_SIZE, with the line's end):
 # https://github.com/torvalds/linux/blob/master/drivers/tty/n_tty.c
 _LONGEST_LINE: Final = 4095
@@ -30,7 +30,7 @@ class TokenOption(click.Option):
     """Gives or describes a new token."""
 
 
-def token_options(command: _CommandT) -> _CommandT:
+def given_token_options(command: _CommandT) -> _CommandT:
     """The two ways in; which of them is needed is each command's own rule."""
     command = click.option(
         "--token-stdin",
@@ -47,7 +47,7 @@ def token_options(command: _CommandT) -> _CommandT:
     )(command)
 
 
-def token_of_file(path: Path) -> Token:
+def read_token_file(path: Path) -> Token:
     """The token in a file.
 
     Raises:
@@ -55,7 +55,7 @@ def token_of_file(path: Path) -> Token:
     """
     if private_files.is_readable_by_others(path):
         click.echo(f"note: {path} can be read by users other than its owner; chmod 600 it", err=True)
-    return _checked(str(path), read_input(str(path), "token file"))
+    return _parse(str(path), read_input(str(path), "token file"))
 
 
 def read_input(name: str, what: str) -> bytes:
@@ -67,25 +67,25 @@ def read_input(name: str, what: str) -> bytes:
     if name == STDIN:
         if sys.stdin.isatty():
             raise click.UsageError(f"{what} is wanted from standard input: pipe it in, or name a file")
-        return sys.stdin.buffer.read(_MOST)
+        return sys.stdin.buffer.read(_MAX_BYTES)
     try:
-        return private_files.read(Path(name), max_bytes=_MOST)
+        return private_files.read(Path(name), max_bytes=_MAX_BYTES)
     except OSError as error:
         raise click.UsageError(f"{what} {name}: {private_files.error_text(error)}") from None
 
 
-def token_of_stdin() -> Token:
+def read_token_stdin() -> Token:
     """The token on standard input; at a terminal it is asked for and not echoed.
 
     Raises:
         click.ClickException: It cannot be one.
     """
     if sys.stdin.isatty():
-        return _checked(_STDIN, _asked())
-    return _checked(_STDIN, read_input(STDIN, "the token"))
+        return _parse(_STDIN, _prompt())
+    return _parse(_STDIN, read_input(STDIN, "the token"))
 
 
-def _asked() -> bytes:
+def _prompt() -> bytes:
     """What is typed or pasted at a terminal, as it came."""
     try:
         line = str(click.prompt("Token", hide_input=True, err=True)).encode("utf-8", "surrogateescape")
@@ -99,7 +99,7 @@ def _asked() -> bytes:
     return line
 
 
-def _checked(where: str, value: bytes) -> Token:
+def _parse(where: str, value: bytes) -> Token:
     try:
         return parse_token(value)
     except TokenError as error:
@@ -115,5 +115,5 @@ def given_token(token_file: Path | None, *, token_stdin: bool) -> Token | None:
     if token_file is not None and token_stdin:
         raise click.UsageError("--token-file and --token-stdin exclude each other; give one")
     if token_file is not None:
-        return token_of_file(token_file)
-    return token_of_stdin() if token_stdin else None
+        return read_token_file(token_file)
+    return read_token_stdin() if token_stdin else None
