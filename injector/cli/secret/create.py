@@ -319,14 +319,14 @@ def _report(outcome: Mapping[SecretRef, str], existing: Mapping[SecretRef, Token
                 "namespace": ref.namespace,
                 "name": ref.name,
                 "outcome": outcome.get(ref, _EXISTS),
-                "told": _kept_message(secret, key) if secret is not None else "",
+                "message": _kept_message(secret, key) if secret is not None else "",
             }
         )
     if output == "json":
         click.echo(json.dumps({"secrets": rows}))
         return
     for row in rows:
-        suffix = f" ({row['told']})" if row["told"] else ""
+        suffix = f" ({row['message']})" if row["message"] else ""
         click.echo(f"{row['namespace']}/{row['name']}: {row['outcome']}{suffix}")
 
 

@@ -116,7 +116,9 @@ def verify(  # noqa: PLR0913 - one parameter per option
     expected = ExpectedClaims(audience=audience, issuer=issuer, leeway=leeway)
     checks = minting.verify(value, keys, expected, now=int(time.time()))
     if output == "json":
-        document = {"findings": [{"what": check.what, "fine": check.fine, "told": check.message} for check in checks]}
+        document = {
+            "findings": [{"what": check.what, "fine": check.fine, "message": check.message} for check in checks]
+        }
         click.echo(json.dumps({**document, "dapr": {"checks": _DAPR_CHECKS, "checksNot": _DAPR_CHECKS_NOT}}))
     else:
         for check in checks:
