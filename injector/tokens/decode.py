@@ -11,7 +11,7 @@ Object = dict[str, Any]
 
 
 def unix_time(text: str | None) -> int | None:
-    """A time of the API server (RFC 3339) in seconds since 1970."""
+    """Return an RFC 3339 time as seconds since 1970; None if there is none."""
     if not text:
         return None
     try:
@@ -21,15 +21,12 @@ def unix_time(text: str | None) -> int | None:
 
 
 def rfc3339(time: int) -> str:
-    """Seconds since 1970 in RFC 3339."""
+    """Return seconds since 1970 as RFC 3339 in UTC."""
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-# --- Secrets ---
-
-
 def token_secret(secret: Object) -> TokenSecret:
-    """A Secret without its values."""
+    """Return a Secret without its values."""
     meta = secret["metadata"]
     return TokenSecret(
         ref=SecretRef(meta["namespace"], meta["name"]),
@@ -48,6 +45,6 @@ def token_secret(secret: Object) -> TokenSecret:
 
 
 def _owned_keys(entry: Object) -> frozenset[str]:
-    """The keys of the data that an entry of managedFields names."""
+    """Return the data keys that an entry of managedFields names."""
     fields = (entry.get("fieldsV1") or {}).get("f:data") or ()
     return frozenset(name.removeprefix("f:") for name in fields if name.startswith("f:"))

@@ -1,4 +1,4 @@
-"""Secrets as we write them. The only place where a token's value enters an object."""
+"""Builds the Secrets and ExternalSecrets that commands write. No other module puts a token's value into an object."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ APP: Final = "app"
 
 
 def new_secret(ref: SecretRef, key: str, minted: MintedToken, direction: str) -> Object:
-    """A new Secret."""
+    """Return a new Secret."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -36,7 +36,7 @@ def new_secret(ref: SecretRef, key: str, minted: MintedToken, direction: str) ->
 
 
 def updated_secret(secret: Object, key: str, minted: MintedToken) -> Object:
-    """A Secret with another value under `key`, under the resource version that it was read with."""
+    """Return the Secret with a new value under `key`; its resource version is kept, so that a conflict is detected."""
     meta = secret["metadata"]
     labels = {**(meta.get("labels") or {}), names.MANAGED_BY: names.MANAGER}
     labels.setdefault(names.TOKEN_LABEL, API)
@@ -50,7 +50,7 @@ def updated_secret(secret: Object, key: str, minted: MintedToken) -> Object:
     }
 
 
-# The second holds the value in clear text when somebody once ran `kubectl apply` on the Secret.
+# The last one holds the value in clear text if the Secret was ever applied with `kubectl apply`.
 _REPLACED: Final = frozenset(
     {names.TOKEN_ID, names.TOKEN_ISSUED, names.TOKEN_EXPIRES, "kubectl.kubernetes.io/last-applied-configuration"}
 )
@@ -69,7 +69,7 @@ class StoreRef:
 
 
 def external_secret(ref: SecretRef, key: str, direction: str, store: StoreRef, remote_key: str) -> Object:
-    """An ExternalSecret that fills the Secret from a store of the caller's; it holds no value."""
+    """Return an ExternalSecret that fills the Secret from a store; it holds no value."""
     return {
         "apiVersion": "external-secrets.io/v1",
         "kind": "ExternalSecret",

@@ -175,7 +175,7 @@ def test_signing_key_of_somebody_else_is_used_and_not_rotated(commands: Commands
     assert commands.run("token", "generate", "--signing-key", place).code == 0
     done = commands.run("token", "generate", "--signing-key", place, "--rotate-key")
     assert (done.code, done.out) == (2, "")
-    assert f"Secret {namespace}/signing is managed by Helm (it has the label app.kubernetes.io/managed-by)" in done.err
+    assert f"Secret {namespace}/signing: managed by Helm (it has the label app.kubernetes.io/managed-by)" in done.err
     assert commands.kubectl.get("secret", "signing")["data"]["jwks.json"] == value
     commands.said.clear()
 

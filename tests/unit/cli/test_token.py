@@ -77,7 +77,7 @@ def test_what_is_no_file_is_never_replaced(tmp_path: Path, capsys: Capture) -> N
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     assert main(["token", "generate", "--out", str(pipe), "--force"]) == 2
-    assert "is no regular file" in capsys.readouterr().err
+    assert "not a regular file, so it is not overwritten" in capsys.readouterr().err
     assert pipe.is_fifo()
 
 
@@ -153,14 +153,17 @@ def test_callers_secret_signs_by_hs256(tmp_path: Path, capsys: Capture) -> None:
     [
         (["--expires-in", "90"], '--expires-in: "90" has no unit; use 90s, 90m or 1h'),
         (["--expires-in", "59s"], '--expires-in: "59s" is out of range; use 60s to 520w'),
-        (["--claim", "exp=1"], "claim exp is not free: --expires-in sets it"),
+        (["--claim", "exp=1"], "--claim exp: already set by --expires-in; use another name"),
         (["--claim", "team"], "a name, = and a value"),
         (["--claim", "a=1", "--claim", "a=2"], "given twice"),
-        (["--iss", ""], "iss: printable ASCII"),
+        (["--iss", ""], "--iss: not valid; use printable ASCII"),
         (["--format", "opaque", "--sub", "x", "--alg", "ES256"], "--alg, --sub: an opaque token says nothing"),
         (["--create-key"], "where is it to be kept?"),
         (["--alg", "HS256"], "a secret of yours, 32 bytes or more"),
-        (["--alg", "HS256", "--signing-key", "no", "--create-key"], "takes a secret of yours"),
+        (
+            ["--alg", "HS256", "--signing-key", "no", "--create-key"],
+            "--create-key: HS256 keys are not generated; supply a secret of 32 random bytes",
+        ),
         (["--signing-key", "secret:shop"], "needs a namespace and a name"),
         (["--signing-key", "secret:Shop/x"], "needs a namespace and a name"),
         (["--signing-key", "/"], "is a directory"),

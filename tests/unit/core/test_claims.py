@@ -38,20 +38,20 @@ def test_several_audiences_are_a_list() -> None:
 @pytest.mark.parametrize(
     ("wanted", "why"),
     [
-        (TokenSpec(issuer=""), "iss: printable ASCII"),
-        (TokenSpec(issuer="über"), "iss: printable ASCII"),
-        (TokenSpec(issuer="a\nb"), "iss: printable ASCII"),
-        (TokenSpec(issuer=" a"), "iss: printable ASCII"),
-        (TokenSpec(issuer=":x"), "iss: with a colon it has to be a URI"),
-        (TokenSpec(subject=7), "sub: text is needed, not int"),  # type: ignore[arg-type] # what is refused
-        (TokenSpec(audience=()), "aud: at least one"),
-        (TokenSpec(audience=("a", "")), "aud: printable ASCII"),
-        (TokenSpec(extra={"exp": "tomorrow"}), "claim exp is not free: --expires-in sets it"),
-        (TokenSpec(extra={"jti": "x"}), "claim jti is not free: chance sets it"),
-        (TokenSpec(extra={"": "x"}), "the name of a claim"),
-        (TokenSpec(extra={"a b": "x"}), "the name of a claim"),
-        (TokenSpec(extra={"a": ""}), "claim a: printable ASCII"),
-        (TokenSpec(extra={"a": 1}), "claim a: text is needed, not int"),  # type: ignore[dict-item] # what is refused
+        (TokenSpec(issuer=""), "--iss: not valid; use printable ASCII"),
+        (TokenSpec(issuer="über"), "--iss: not valid; use printable ASCII"),
+        (TokenSpec(issuer="a\nb"), "--iss: not valid; use printable ASCII"),
+        (TokenSpec(issuer=" a"), "--iss: not valid; use printable ASCII"),
+        (TokenSpec(issuer=":x"), "--iss: not a URI; with a colon it must be one"),
+        (TokenSpec(subject=7), "--sub: not a string but int"),  # type: ignore[arg-type] # what is refused
+        (TokenSpec(audience=()), "--aud: no audience; give at least one"),
+        (TokenSpec(audience=("a", "")), "--aud: not valid; use printable ASCII"),
+        (TokenSpec(extra={"exp": "tomorrow"}), "--claim exp: already set by --expires-in; use another name"),
+        (TokenSpec(extra={"jti": "x"}), "--claim jti: already set by the token's id; use another name"),
+        (TokenSpec(extra={"": "x"}), "--claim: not a valid name; use 1 to 64"),
+        (TokenSpec(extra={"a b": "x"}), "--claim: not a valid name; use 1 to 64"),
+        (TokenSpec(extra={"a": ""}), "--claim a: not valid; use printable ASCII, not empty"),
+        (TokenSpec(extra={"a": 1}), "--claim a: not a string but int"),  # type: ignore[dict-item] # what is refused
     ],
 )
 def test_bad_claims_are_refused_with_the_reason(wanted: TokenSpec, why: str) -> None:
@@ -82,7 +82,7 @@ def test_sound_claims_are_fine() -> None:
 def test_what_is_not_asked_for_gets_no_verdict() -> None:
     told = found(SOUND, ExpectedClaims(audience=None))
 
-    assert (told["audience"], told["issuer"]) == ((None, "not asked for"), (None, "not asked for"))
+    assert (told["audience"], told["issuer"]) == ((None, "not checked"), (None, "not checked"))
 
 
 @pytest.mark.parametrize(
@@ -90,18 +90,18 @@ def test_what_is_not_asked_for_gets_no_verdict() -> None:
     [
         ({"exp": NOW - 61}, "times", "expired 61 seconds ago"),
         ({"exp": NOW - 3 * 3600}, "times", "expired 3 hours ago"),
-        ({"nbf": NOW + 300}, "times", "not valid yet: begins in 5 minutes"),
-        ({"exp": None}, "times", "never expires"),
-        ({"exp": "tomorrow"}, "times", "exp is no time"),
-        ({"exp": True}, "times", "exp is no time"),
-        ({"exp": float("nan")}, "times", "exp is no time"),
-        ({"exp": float("inf")}, "times", "exp is no time"),
-        ({"exp": -1}, "times", "exp is no time"),
-        ({"iat": []}, "times", "iat is no time"),
-        ({"aud": "other"}, "audience", "is not meant for dapr-api"),
-        ({"aud": ["other"]}, "audience", "is not meant for dapr-api"),
-        ({"aud": 7}, "audience", "no aud"),
-        ({"iss": None}, "issuer", "no iss"),
+        ({"nbf": NOW + 300}, "times", "not valid yet: starts in 5 minutes"),
+        ({"exp": None}, "times", "exp is missing: the token never expires"),
+        ({"exp": "tomorrow"}, "times", "exp is not a time"),
+        ({"exp": True}, "times", "exp is not a time"),
+        ({"exp": float("nan")}, "times", "exp is not a time"),
+        ({"exp": float("inf")}, "times", "exp is not a time"),
+        ({"exp": -1}, "times", "exp is not a time"),
+        ({"iat": []}, "times", "iat is not a time"),
+        ({"aud": "other"}, "audience", "aud does not contain dapr-api"),
+        ({"aud": ["other"]}, "audience", "aud does not contain dapr-api"),
+        ({"aud": 7}, "audience", "aud is missing or not a string"),
+        ({"iss": None}, "issuer", "iss is missing or not a string"),
         ({"iss": "other"}, "issuer", "is not dapr-token-injector"),
     ],
 )
