@@ -1,4 +1,4 @@
-"""Sidecars of Pods: which Pods a workload has, where their daprd listens, which token it should demand."""
+"""Probes sidecars of Pods: finds the Pods of a workload, the ports of daprd, and the token that it should require."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from injector.kube.client import Api, Object
     from injector.kube.resources import Resource
 
-# What people write before the slash, as kubectl takes it.
+# Names of kinds before the slash, as in kubectl.
 KINDS: Final[Mapping[str, Resource]] = {
     **dict.fromkeys(("pod", "pods", "po"), resources.PODS),
     **dict.fromkeys(("deployment", "deployments", "deploy"), resources.DEPLOYMENTS),
@@ -37,16 +37,16 @@ KINDS: Final[Mapping[str, Resource]] = {
     **dict.fromkeys(("job", "jobs"), resources.JOBS),
     **dict.fromkeys(("cronjob", "cronjobs", "cj"), resources.CRONJOBS),
 }
-# What stands between a workload and its Pods.
+# Kinds between a workload and its Pods.
 _BETWEEN: Final = {resources.DEPLOYMENTS: resources.REPLICASETS, resources.CRONJOBS: resources.JOBS}
 _ENDED_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
 
 async def pods_of(api: Api, kind: Resource, name: str, namespace: str) -> list[Object]:
-    """The Pods that a workload controls, those that are over or going left out; a Pod itself in any state.
+    """Return the Pods that a workload controls, without ended and terminating ones; a Pod by name in any state.
 
     Raises:
-        KubeError: It is not there, or may not be read.
+        KubeError: The object does not exist or cannot be read.
     """
     owner = await api.get(kind, name, namespace)
     if kind is resources.PODS:
@@ -71,7 +71,7 @@ def _has_ended(pod: Object) -> bool:
 
 @dataclass(slots=True)
 class Prober:
-    """Probes Pods of one namespace. `given` is the caller's own right token, which wins over what Secrets hold."""
+    """Probes Pods of one namespace. `given`: the token from the command line, which takes precedence over Secrets."""
 
     api: Api
     namespace: str
@@ -80,7 +80,7 @@ class Prober:
     _secrets: dict[str, asyncio.Task[Object]] = field(default_factory=dict)
 
     async def probe(self, pod: Object) -> Report:
-        """Ask every port of one Pod's daprd."""
+        """Probe every port of one Pod's daprd."""
         name = str(pod["metadata"]["name"])
         target = f"pod/{name}"
         container = _sidecar(pod)
@@ -92,10 +92,10 @@ class Prober:
         try:
             where = listening([*(container.get("command") or ()), *(container.get("args") or ())])
         except ValueError as error:
-            return Report(target, failure=f"daprd cannot be asked: {error}")
+            return Report(target, failure=f"cannot probe daprd: {error}")
         if where.socket:
             return Report(
-                target, failure="daprd listens on Unix sockets (--unix-domain-socket): there is no port to ask"
+                target, failure="daprd listens on Unix sockets (--unix-domain-socket); there is no port to probe"
             )
         return await self._ask(target, name, container, where)
 
@@ -136,7 +136,7 @@ class Prober:
             return await ask_other_port(target, purpose, timeout_seconds=self.timeout_seconds)
 
     async def _expected_token(self, container: Object) -> tuple[ExpectedToken, str]:
-        """The token that daprd should demand, and what to say if it demands none."""
+        """Return the token that daprd should require, and the likely cause if it requires none."""
         entry = next((one for one in reversed(container.get("env") or ()) if one["name"] == names.API_TOKEN_ENV), None)
         if entry is None:
             reason = _ENV_FROM if container.get("envFrom") else _NO_VARIABLE
@@ -159,7 +159,7 @@ class Prober:
 
     async def _read(self, selector: Mapping[str, Any], reference: str) -> ExpectedToken:
         name, key = str(selector.get("name")), str(selector.get("key"))
-        if name not in self._secrets:  # alike Pods ask at the same time: one request serves them all
+        if name not in self._secrets:  # Pods of one workload share one request
             self._secrets[name] = asyncio.ensure_future(self.api.get(resources.SECRETS, name, self.namespace))
         try:
             secret = await self._secrets[name]
@@ -171,34 +171,34 @@ class Prober:
         try:
             return ExpectedToken(parse_token(base64.b64decode(encoded)))
         except TokenError as error:
-            return ExpectedToken(skipped_reason=f"{reference} holds no token: {error}")
+            return ExpectedToken(skipped_reason=f"{reference} is not a token: {error}")
         except (binascii.Error, ValueError):
-            return ExpectedToken(skipped_reason=f"{reference} cannot be read")
+            return ExpectedToken(skipped_reason=f"{reference} is not base64")
 
 
 _NO_VARIABLE: Final = "daprd has no DAPR_API_TOKEN"
 _ENV_FROM: Final = "DAPR_API_TOKEN can only come from daprd's envFrom"
-_ELSEWHERE: Final = "it listens on an address of the Pod that no forwarded port reaches"
-_UNCERTAIN: Final = "daprd's flags stand in a line for a shell: what it opens beside these ports is not known"
+_ELSEWHERE: Final = "listens on an address of the Pod that port forwarding does not reach"
+_UNCERTAIN: Final = "daprd's flags are in a shell command line, so ports other than these are unknown"
 
-# What addresses look like. A Pod's author may have written anything there, and a terminal obeys what it is shown.
+# Addresses only: a Pod's author can write anything, and a terminal interprets control characters.
 _ADDRESSES: Final = re.compile(r"[0-9A-Za-z.:,\[\]%-]{1,100}")
 
 
 def _redact_addresses(addresses: tuple[str, ...]) -> str:
     joined = ",".join(addresses)
     if not any(addresses):
-        return "no --dapr-listen-addresses, so all of them"
+        return "no --dapr-listen-addresses, so daprd listens on all addresses"
     return f"--dapr-listen-addresses {joined if _ADDRESSES.fullmatch(joined) else '(not addresses)'}"
 
 
 def _literal(value: str) -> ExpectedToken:
     if "$(" in value:
-        return ExpectedToken(skipped_reason="DAPR_API_TOKEN is put together from other variables")
+        return ExpectedToken(skipped_reason="DAPR_API_TOKEN is composed from other variables")
     try:
         return ExpectedToken(parse_token(value.encode()))
     except TokenError as error:
-        return ExpectedToken(skipped_reason=f"DAPR_API_TOKEN holds no token: {error}")
+        return ExpectedToken(skipped_reason=f"DAPR_API_TOKEN is not a token: {error}")
 
 
 def _sidecar(pod: Object) -> Object | None:
@@ -211,12 +211,12 @@ def _sidecar(pod: Object) -> Object | None:
 def _why_no_sidecar(pod: Object) -> str:
     enabled = (pod["metadata"].get("annotations") or {}).get(names.ENABLED, "")
     if enabled.strip().lower() in names.TRUE_WORDS:
-        return "it has no container daprd, though dapr.io/enabled asks for one: Dapr's injector did not see this Pod"
-    return "it has no container daprd"
+        return "no container daprd although dapr.io/enabled requests one: Dapr's injector did not process this Pod"
+    return "no container daprd"
 
 
 def _why_not_running(pod: Object) -> str:
-    """Why its daprd cannot be asked; empty when it runs."""
+    """Return why daprd is not running; empty if it is."""
     status = pod.get("status", {})
     phase = status.get("phase", "Unknown")
     states = (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ()))
@@ -228,4 +228,4 @@ def _why_not_running(pod: Object) -> str:
         f", daprd is {kind}" + (f": {details['reason']}" if details.get("reason") else "")
         for kind, details in state.items()
     )
-    return f"it is not running (phase {phase}{reason})"
+    return f"not running (phase {phase}{reason})"

@@ -1,4 +1,4 @@
-"""Questions put together: three to each port of the API, one to each other port, and what their answers come to."""
+"""Probes ports: three calls to each API port, one to each other port, and the findings from the answers."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ NO_TOKEN_GIVEN: Final = "no token was given"
 
 @dataclass(frozen=True, slots=True)
 class ExpectedToken:
-    """The token that should be served, or why there is none to try."""
+    """The token that a sidecar should accept, or why none is tried."""
 
     token: Token | None = None
     skipped_reason: str = NO_TOKEN_GIVEN
 
 
 async def ask_api(target: ProbeTarget, purpose: Purpose, expected: ExpectedToken, *, timeout_seconds: float) -> Asked:
-    """Ask one port of the API without a token, with a wrong one, and with the right one.
+    """Call one API port without a token, with a wrong one, and with the expected one.
 
-    The right token is sent only to what has refused the other two calls in daprd's own words: not to a stranger, and
-    not where it would prove nothing.
+    The expected token is sent only to a server that refused the other two calls as daprd does. Other servers never see
+    it, and neither do sidecars that would accept any token.
     """
     asker = over_grpc.ask if purpose is Purpose.GRPC else over_http.ask
     asked = Asked(purpose, target.port)
@@ -55,7 +55,7 @@ def _wrong() -> Token:
 
 
 async def ask_other_port(target: ProbeTarget, purpose: Purpose, *, timeout_seconds: float) -> Asked | None:
-    """Ask a port beside the API; None when it serves nothing to who has no token, or nothing listens."""
+    """Call a port other than the API; None if it does not serve callers without a token, or nothing listens."""
     path = _PATHS.get(purpose, over_http.METADATA)
     asked = Asked(purpose, target.port)
     try:
@@ -68,16 +68,20 @@ async def ask_other_port(target: ProbeTarget, purpose: Purpose, *, timeout_secon
 async def probe_address(
     label: str, target: ProbeTarget, purpose: Purpose, expected: ExpectedToken, *, timeout_seconds: float
 ) -> list[Report]:
-    """Ask what is at a target whose address is still open: at each of those that its host's name stands for.
+    """Probe a target at every address that its host name resolves to.
 
-    Addresses at which nothing listens are left out, unless there are no others.
+    Addresses where nothing listens are skipped, unless nothing listens at any of them.
     """
     try:
         found = await resolve(target.host, target.port, timeout_seconds=timeout_seconds)
     except NoAnswerError as error:
         return [Report(label, failure=str(error))]
-    if len(found) > _MOST_ADDRESSES:
-        return [Report(label, failure=f"its name stands for {len(found)} addresses; ask them one by one")]
+    if len(found) > _MAX_ADDRESSES:
+        return [
+            Report(
+                label, failure=f"the name has {len(found)} addresses, more than {_MAX_ADDRESSES}; probe them one by one"
+            )
+        ]
     targets = [replace(target, address=address) for address in found]
     asked = await asyncio.gather(*(_ask(one, purpose, expected, timeout_seconds=timeout_seconds) for one in targets))
     both = list(zip(found, asked, strict=True))
@@ -88,8 +92,8 @@ async def probe_address(
     ]
 
 
-# Ours: two are common, a name with a hundred is a whole application's, to be asked Pod by Pod.
-_MOST_ADDRESSES: Final = 32
+# Our choice: two are common; a name with more than this is that of a whole application, to be probed Pod by Pod.
+_MAX_ADDRESSES: Final = 32
 
 
 async def _ask(target: ProbeTarget, purpose: Purpose, expected: ExpectedToken, *, timeout_seconds: float) -> Asked:
@@ -106,12 +110,12 @@ async def _ask(target: ProbeTarget, purpose: Purpose, expected: ExpectedToken, *
 def _reported(label: str, target: ProbeTarget, address: Address, asked: Asked) -> Report:
     found = list(findings([asked]))
     has_answered = asked.without is not Answer.NOT_ASKED
-    # A connection to no address in particular goes to loopback.
+    # A connection to the unspecified address reaches loopback.
     if asked.purpose.is_api and has_answered and not (is_loopback(address) or address.is_unspecified):
         found.append(Found(Exposure.LISTEN_ADDRESS, target.authority))
     return Report(label, (asked,), tuple(found))
 
 
 def findings(asked: Iterable[Asked], cause: str = "") -> Iterable[Found]:
-    """What is open about each of the ports."""
+    """Return the findings about the ports."""
     return (found for one in asked if (found := judge(one, cause)) is not None)

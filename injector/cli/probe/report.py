@@ -1,4 +1,4 @@
-"""What `probe` shows: a row for each port, and below them what is open, what that means, and what takes it away."""
+"""Prints the result of `probe`: a row for each port, then each finding with its meaning and remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def show(reports: Sequence[Report], accepted: Collection[Exposure], output: str) -> None:
-    """Write the reports to stdout, as a table with advice below or as JSON, and what it came to to stderr."""
+    """Write the reports to stdout, as a table with advice or as JSON, and a summary to stderr."""
     if output == "json":
         documents = [_as_json(report, accepted) for report in reports]
         click.echo(msgspec.json.format(msgspec.json.encode({"targets": documents})))
@@ -73,7 +73,7 @@ def _details(report: Report, accepted: Collection[Exposure]) -> Iterable[str]:
 
 
 def _notes(asked: Iterable[Asked]) -> Iterable[str]:
-    """What kept a question from being asked or judged; once, where it holds for both protocols."""
+    """Return why calls were not made or not evaluated; once if the reason is the same for both protocols."""
     notes: dict[str, list[str]] = {}
     for one in asked:
         for words in filter(

@@ -54,7 +54,7 @@ def test_pods_that_end_are_left_out_and_those_that_come_are_asked(api: ApiServer
     assert code == 2
     assert {target["target"] for target in targets} == {f"pod/{name}" for _, _, name in api.objects if "web-1-" in name}
     assert len(targets) == PODS
-    assert said == [f"note: pod/web-1-{number} has ended meanwhile, and is left out" for number in (49, 7, 8)]
+    assert said == [f"note: pod/web-1-{number} ended during the probe and is not reported" for number in (49, 7, 8)]
     assert all("cannot reach the ports of pods/" in target["failure"] for target in targets)
 
 
@@ -68,7 +68,7 @@ def test_pods_that_change_faster_than_they_are_asked_are_not_waited_for(api: Api
     code, targets, _ = probed(api, capsys, "deployment/web")
 
     assert code == 2
-    assert targets[0]["failure"] == "Pods come and go faster than they can be asked"
+    assert targets[0]["failure"] == "Pods are replaced faster than they can be probed; run it again"
 
 
 def test_pod_that_was_named_and_ends_is_told(api: ApiServer, capsys: Capture) -> None:

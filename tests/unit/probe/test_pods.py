@@ -11,7 +11,7 @@ from tests.unit.probe.servers import MARKER
 @pytest.mark.parametrize(
     ("addresses", "text"),
     [
-        ((), "no --dapr-listen-addresses, so all of them"),
+        ((), "no --dapr-listen-addresses, so daprd listens on all addresses"),
         (("0.0.0.0", "[::]"), "--dapr-listen-addresses 0.0.0.0,[::]"),  # noqa: S104 - as people write it
         (("\x1b[2J",), "--dapr-listen-addresses (not addresses)"),
         (("x" * 101,), "--dapr-listen-addresses (not addresses)"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
 
-NOT_DAPRD = "what answers there is not daprd"
+NOT_DAPRD = "not daprd"
 
 
 def probed(
@@ -47,7 +47,7 @@ def test_nothing_listens(scheme: str, capsys: pytest.CaptureFixture[str]) -> Non
 def test_no_such_host(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
     (port,) = probed(capsys, f"{scheme}://no-such-host.invalid:3500")
 
-    assert port["failure"] == "there is no host of that name"
+    assert port["failure"] == "host not found"
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
@@ -69,8 +69,8 @@ def test_silence_has_an_end(scheme: str, capsys: pytest.CaptureFixture[str]) -> 
             "the server redirects without naming a target (status 302), and no redirect is followed",
         ),
         ((page("502 Bad Gateway", b""),), f"{NOT_DAPRD} (status 502 for /v1.0/metadata)"),
-        ((b"SSH-2.0-x\r\n",), "what answers there does not speak HTTP"),
-        ((b"\0" * 100,), "what answers there does not speak HTTP"),
+        ((b"SSH-2.0-x\r\n",), "the server does not speak HTTP"),
+        ((b"\0" * 100,), "the server does not speak HTTP"),
         ((), "the connection was closed without an answer"),
         ((b"HTTP/1.1 ",), "the connection was closed without an answer"),
     ],
@@ -93,7 +93,7 @@ def test_grpc_of_another_kind(answer: bytes, token: str, capsys: pytest.CaptureF
     with serving(saying(answer, received=received)) as at:
         (port,) = probed(capsys, f"grpc://127.0.0.1:{at}", "--token-file", token)
 
-    assert port["failure"] == "what answers there does not speak gRPC"
+    assert port["failure"] == "the server does not speak gRPC"
     assert not any(MARKER.encode() in request for request in received)
 
 
@@ -137,21 +137,21 @@ def test_token_goes_only_to_what_refused_in_daprds_words(token: str, capsys: pyt
     ("arguments", "said"),
     [
         ([], "Missing argument"),
-        (["nonsense"], "is no target"),
-        (["http://127.0.0.1"], "is no target"),
-        (["ftp://127.0.0.1:1"], "is no target"),
-        (["http://:1"], "is no target"),
-        (["http://127.0.0.1:1/v1.0"], "is no target"),
-        (["http://127.0.0.1:99999"], "address or port is malformed"),
-        (["http://[::1:1"], "address or port is malformed"),
-        (["http://user:marker@127.0.0.1:1"], "holds a user or password"),
-        (["pod/"], "is no target"),
-        (["pod/a/b"], "is no target"),
-        (["secret/x"], "is no target"),
+        (["nonsense"], "invalid target '"),
+        (["http://127.0.0.1"], "invalid target '"),
+        (["ftp://127.0.0.1:1"], "invalid target '"),
+        (["http://:1"], "invalid target '"),
+        (["http://127.0.0.1:1/v1.0"], "invalid target '"),
+        (["http://127.0.0.1:99999"], "invalid target: malformed address or port"),
+        (["http://[::1:1"], "invalid target: malformed address or port"),
+        (["http://user:marker@127.0.0.1:1"], "invalid target: contains a user or password"),
+        (["pod/"], "invalid target '"),
+        (["pod/a/b"], "invalid target '"),
+        (["secret/x"], "invalid target '"),
         (["http://127.0.0.1:1", "--token-file", "x", "--token-stdin"], "give one"),
         (["http://127.0.0.1:1", "--token-file", "/no/such"], "no such file"),
         (["http://127.0.0.1:1", "--accept", "everything"], "is not one of"),
-        (["https://127.0.0.1:1", "--ca-file", "/dev/null"], "no certificates"),
+        (["https://127.0.0.1:1", "--ca-file", "/dev/null"], "--ca-file: no PEM certificates in the file"),
         (["http://127.0.0.1:1", "--timeout", "0"], "0.1<=x"),
         (["pod/x", "--kubeconfig", "/no/such"], "kubeconfig"),
     ],
