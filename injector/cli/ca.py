@@ -1,4 +1,4 @@
-"""`ca`: the authority that the webhook's replicas keep in a Secret, asked for a successor."""
+"""`ca`: rotate the certificate authority that the webhook's replicas keep in a Secret."""
 
 from __future__ import annotations
 
@@ -28,25 +28,39 @@ if TYPE_CHECKING:
     from injector.webhook.certs.rotation import Outlook
 
 _SECRET: Final[str] = Settings.model_fields["ca_secret_name"].default
-# Seconds between two looks of --wait.
+# Interval of --wait in seconds.
 _POLL_SECONDS: Final = 1.0
 
 
-@click.group(short_help="Rotate the authority of the webhook's certificates.")
+@click.group(short_help="Rotate the CA of the webhook's certificates.")
 def command() -> None:
-    """Look after the authority of the webhook's certificates (--tls-mode self)."""
+    """Manage the CA of the webhook's certificates (--tls-mode self)."""
 
 
-@command.command(short_help="Ask the replicas for a new authority.")
+@command.command(short_help="Request a new CA from the replicas.")
 @click.option(
-    "-n", "--namespace", default="dapr-token-injector", show_default=True, metavar="NAME", help="Of the webhook."
+    "-n",
+    "--namespace",
+    default="dapr-token-injector",
+    show_default=True,
+    metavar="NAME",
+    help="Set the webhook's namespace.",
 )
-@click.option("--ca-secret-name", default=_SECRET, show_default=True, metavar="NAME", help="Secret with the authority.")
-@click.option("--wait", is_flag=True, help="Wait until the new authority signs.")
 @click.option(
-    "--timeout", type=Duration(), default="15m", show_default=True, metavar="TIME", help="How long to wait at most."
+    "--ca-secret-name", default=_SECRET, show_default=True, metavar="NAME", help="Set the Secret that holds the CA."
 )
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format.")
+@click.option("--wait", is_flag=True, help="Wait until the new CA signs.")
+@click.option(
+    "--timeout", type=Duration(), default="15m", show_default=True, metavar="TIME", help="Wait at most this long."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Set the output format.",
+)
 @kubeconfig.options
 def rotate(  # noqa: PLR0913 - one parameter per option
     *,
@@ -58,16 +72,21 @@ def rotate(  # noqa: PLR0913 - one parameter per option
     kubeconfig: str | None,
     context: str | None,
 ) -> int:
-    """Ask the replicas for a new authority.
+    """Request a new CA from the replicas.
 
-    Marks the Secret; the replicas do the rest: the new authority is trusted
-    before it signs, and the old one until nothing that it signed can be
-    valid. Nothing fails meanwhile. A rotation that is under way is told and
-    not begun again.
+    An annotation on the Secret requests it; the replicas do the rest. The new
+    CA is trusted before it signs, and the previous one until all its
+    certificates have expired, so no call fails during the rotation. A rotation
+    in progress is reported and not started again.
 
-    Exit codes: 0 fine, 1 the new authority does not sign within --timeout,
-    2 wrong use or bad input, 3 our own fault.
-    """
+    \b
+    Examples:
+      dapr-token-injector ca rotate
+      dapr-token-injector ca rotate --wait --timeout 30m
+
+    Exit codes: 0 fine, 1 the new CA does not sign within --timeout, 2 usage
+    error or request rejected, 3 internal error.
+    """  # noqa: D301 - \b tells click not to wrap a paragraph
     ref = SecretRef(namespace, ca_secret_name)
     result = run(Connect(kubeconfig, context), lambda api: request_rotation(api, ref, timeout if wait else None))
     click.echo(json.dumps(result.document()) if output == "json" else result.text())
@@ -76,16 +95,16 @@ def rotate(  # noqa: PLR0913 - one parameter per option
 
 @dataclass(frozen=True, slots=True)
 class CaRotation:
-    """What a person wants to know of it."""
+    """State of a rotation. `signs`: the new CA signs. `asked`: this call requested it."""
 
     secret: SecretRef
     phase: Phase
-    signs: bool  # the new authority
+    signs: bool
     outlook: Outlook
-    asked: bool  # by this call
+    asked: bool
 
     def document(self) -> dict[str, object]:
-        """For programs."""
+        """Return the JSON output."""
         return {
             "secret": str(self.secret),
             "asked": self.asked,
@@ -96,14 +115,14 @@ class CaRotation:
         }
 
     def text(self) -> str:
-        """For people."""
-        first = "Asked for a new authority." if self.asked else "A rotation is under way; nothing was asked for."
+        """Return the text output."""
+        first = "Requested a new CA." if self.asked else "A rotation is in progress; no new one was requested."
         signs = "has signed since" if self.signs else "will sign from about"
         return "\n".join(
             (
                 f"{first} Phase: {self.phase.value}.",
-                f"The new authority {signs} {_time(self.outlook.signs)}.",
-                f"The one before is trusted until about {_time(self.outlook.ends)}.",
+                f"The new CA {signs} {_time(self.outlook.signs)}.",
+                f"The previous CA is trusted until about {_time(self.outlook.ends)}.",
             )
         )
 
@@ -113,11 +132,11 @@ def _time(at: datetime) -> str:
 
 
 async def request_rotation(api: Api, ref: SecretRef, timeout_seconds: float | None) -> CaRotation:
-    """Mark the Secret unless a rotation is under way, and wait for so many seconds at most if asked to.
+    """Request a rotation unless one is in progress; with a timeout, wait until the new CA signs.
 
     Raises:
-        click.ClickException: There is no authority of ours in the Secret.
-        KubeError: As the API server answered.
+        click.ClickException: The Secret holds no CA of the webhook.
+        KubeError: The API server rejects a request.
     """
     secret = await api.get(SECRETS, ref.name, ref.namespace)
     ring = _keyring(secret, ref)
@@ -130,13 +149,13 @@ async def request_rotation(api: Api, ref: SecretRef, timeout_seconds: float | No
 
 
 def _request_patch(secret: Object) -> Object:
-    """The annotation that asks; with the version that was looked at, so that nothing new is asked for twice."""
+    """Return the annotation that requests a rotation; the resource version prevents a second request."""
     version = secret["metadata"]["resourceVersion"]
     return {"metadata": {"resourceVersion": version, "annotations": {names.ROTATE_CA: _time(datetime.now(UTC))}}}
 
 
 async def _wait(api: Api, ref: SecretRef, before: Keyring, timeout_seconds: float) -> CaRotation:
-    """Look until the new authority signs or timeout ends, and tell each phase as it comes."""
+    """Poll until the new CA signs or the timeout ends, and report each new phase."""
     is_new, until, phase = rotation.phase(before) is Phase.STEADY, time.monotonic() + timeout_seconds, None
     while True:
         ring = _keyring(await api.get(SECRETS, ref.name, ref.namespace), ref)
@@ -150,11 +169,11 @@ async def _wait(api: Api, ref: SecretRef, before: Keyring, timeout_seconds: floa
 
 
 _MEANINGS: Final = {
-    Phase.NONE: "there is no authority yet",
-    Phase.STEADY: "the replicas have not begun, or all is done",
-    Phase.PUBLISHING: "the new authority is on its way into every bundle",
-    Phase.SETTLING: "it is in every bundle; API servers take notice",
-    Phase.RETIRING: "it signs; the one before is trusted until nothing that it signed can be valid",
+    Phase.NONE: "there is no CA yet",
+    Phase.STEADY: "the replicas have not started, or the rotation is complete",
+    Phase.PUBLISHING: "the new CA is being added to every CA bundle",
+    Phase.SETTLING: "the new CA is in every CA bundle; waiting for the API servers",
+    Phase.RETIRING: "the new CA signs; the previous one is trusted until its certificates have expired",
 }
 
 
@@ -168,9 +187,11 @@ def _keyring(secret: Object, ref: SecretRef) -> Keyring:
     try:
         ring = keyring.read(secret)
     except ForeignSecretError as error:
-        raise click.ClickException(f"{_where(ref)}: {error}; it was left alone") from None
+        raise click.ClickException(f"{_where(ref)}: {error}; it was not modified") from None
     if ring is None:
-        raise click.ClickException(f"{_where(ref)} is empty: a replica with --tls-mode self fills it when it starts")
+        raise click.ClickException(
+            f"{_where(ref)} is empty; a replica with --tls-mode self creates the CA when it starts"
+        )
     return ring
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def reject(why: str, *kinds: type[click.Option]) -> None:
-    """Reject options of these classes.
+    """Reject options of these classes that are set on the command line.
 
     Raises:
         click.UsageError: Some are set; names them.
@@ -21,7 +21,7 @@ def reject(why: str, *kinds: type[click.Option]) -> None:
 
 
 def reject_all_but(why: str, *kinds: type[click.Option]) -> None:
-    """Reject options of all other classes.
+    """Reject options of all other classes that are set on the command line.
 
     Raises:
         click.UsageError: Some are set; names them.
@@ -30,7 +30,7 @@ def reject_all_but(why: str, *kinds: type[click.Option]) -> None:
 
 
 def _set() -> Iterator[tuple[str, click.Option]]:
-    """The options on the command line with their flags, in the order of the help."""
+    """Yield the options set on the command line with their flags, in the order of the help."""
     context = click.get_current_context()
     for option in context.command.params:
         is_set = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
@@ -39,5 +39,6 @@ def _set() -> Iterator[tuple[str, click.Option]]:
 
 
 def _reject(why: str, flags: Iterator[str]) -> None:
-    if found := ", ".join(flags):
-        raise click.UsageError(f"{why}: leave {found} out")
+    found = list(flags)
+    if found:
+        raise click.UsageError(f"{', '.join(found)}: {why}; remove {'it' if len(found) == 1 else 'them'}")

@@ -1,4 +1,4 @@
-"""`version`: what is installed."""
+"""`version`: print the installed version."""
 
 from __future__ import annotations
 
@@ -11,9 +11,19 @@ from injector import __version__
 
 
 @click.command(short_help="Print the version.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Set the output format.",
+)
 def command(output: str) -> None:
-    """Print the version of the injector and of its Python."""
+    """Print the version of the injector and of Python.
+
+    Exit codes: 0 fine, 2 usage error, 3 internal error.
+    """
     if output == "json":
         document = {"version": __version__, "python": platform.python_version()}
         click.echo(msgspec.json.encode(document))

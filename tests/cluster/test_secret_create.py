@@ -74,7 +74,7 @@ def test_what_is_there_is_told_with_its_owner_and_left(commands: Commands, secon
     done = commands.run("secret", "create", commands.secret, f"{second.namespace}/{SECRET}")
 
     assert done.code == 1
-    assert f"{commands.secret}: exists (left as it is; written by kubectl-create" in done.out
+    assert f"{commands.secret}: exists (not modified; managed by kubectl-create" in done.out
     assert f"{second.namespace}/{SECRET}: created" in done.out
     assert commands.kubectl.get("secret", SECRET) == before
 
@@ -128,7 +128,7 @@ def test_two_at_once_make_one_secret(commands: Commands) -> None:
 
     assert sorted(done.code for done in ended) == [0, 1, 1]
     assert sum("created" in done.out for done in ended) == 1
-    assert sum("exists (left as it is; it is ours)" in done.out for done in ended) == 2
+    assert sum("exists (not modified; no other tool manages it)" in done.out for done in ended) == 2
 
 
 @pytest.mark.parametrize("how", ["client", "server"])
@@ -301,7 +301,7 @@ def test_who_may_list_in_one_namespace_is_pointed_to_it(commands: Commands, tmp_
     few = limited(commands, tmp_path, "list pods", "list secrets", "get replicasets.apps,deployments.apps")
     told = one_line(few, "secret", "list")
     assert "cannot list pods in all namespaces: not allowed" in told
-    assert told.endswith("; name one namespace with -n NAMESPACE, or ask for that right\n")
+    assert told.endswith("; list one namespace with -n NAMESPACE, or request that permission\n")
     (row,) = few.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
     assert (row["exists"], row["workloads"]) == (True, ["Deployment/web"])
 

@@ -173,7 +173,7 @@ def test_new_token_restarts_the_command(token: Path, tmp_path: Path) -> None:
 
         assert child.wait() == 5
 
-    assert child.stderr.count(f"{token} holds another token: restarting {sys.executable}") == 2
+    assert child.stderr.count(f"{token}: new token; restarting {sys.executable}") == 2
 
 
 def test_new_app_token_restarts_the_command(token: Path, tmp_path: Path) -> None:
@@ -216,19 +216,19 @@ def test_bad_new_file_keeps_the_old_command_running_and_is_told_once(
     with running(tmp_path, ["--token-file", token, *SUPERVISED]) as child:
         child.wait_for_words("started with cdef and none")
         secret(token, value)
-        child.wait_for_stderr("keeps the token it has")
-        assert f"{token} holds no token: {why}" in child.stderr
+        child.wait_for_stderr("keeps its token")
+        assert f"{token}: not a token: {why}" in child.stderr
         secret(token, THIRD)  # and a good one counts again
         child.wait_for_words("started with cdef and none", "SIGTERM", "started with nmlk and none")
 
-    assert child.stderr.count("keeps the token it has") == 1
+    assert child.stderr.count("keeps its token") == 1
 
 
 def test_missing_file_keeps_the_old_command_running(token: Path, tmp_path: Path) -> None:
     with running(tmp_path, ["--token-file", token, *SUPERVISED]) as child:
         child.wait_for_words("started with cdef and none")
         token.unlink()
-        child.wait_for_stderr(f"token file {token}: no such file or directory; {sys.executable} keeps the token it has")
+        child.wait_for_stderr(f"token file {token}: no such file or directory; {sys.executable} keeps its token")
         secret(token, OTHER)
         child.wait_for_words("started with cdef and none", "SIGTERM", "started with 6789 and none")
 
@@ -251,7 +251,7 @@ def test_deaf_command_is_killed_after_the_grace(token: Path, tmp_path: Path) -> 
         secret(token, OTHER)
         child.wait_for_words("started with cdef and none", "started with 6789 and none")
 
-    assert "did not end in 0.2 s: killing it" in child.stderr
+    assert "did not end within 0.2 s: sending SIGKILL" in child.stderr
 
 
 def test_end_asked_for_during_a_restart_is_an_end(token: Path, tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_file_that_becomes_a_pipe_is_told_and_not_waited_for(token: Path, tmp_pa
         child.wait_for_words("started with cdef and none")
         token.unlink()
         os.mkfifo(token)
-        child.wait_for_stderr(f"{token} is no regular file any more")
+        child.wait_for_stderr(f"{token}: no longer a regular file")
         token.unlink()
         secret(token, OTHER)
         child.wait_for_words("started with cdef and none", "SIGTERM", "started with 6789 and none")
@@ -387,20 +387,26 @@ def test_file_that_becomes_a_pipe_is_told_and_not_waited_for(token: Path, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--", "true"], "one of --token-file and --token-stdin is needed"),
-        (["--token-file", "T", "--token-stdin", "--", "true"], "and not both"),
+        (["--", "true"], "use either --token-file or --token-stdin"),
+        (["--token-file", "T", "--token-stdin", "--", "true"], "use either --token-file or --token-stdin"),
         (["--token-stdin", "--restart-on-change", "--", "true"], "standard input does not change"),
-        (["--token-file", "/dev/null", "--restart-on-change", "--", "true"], "needs a regular file"),
-        (["--token-file", "-", "--restart-on-change", "--", "true"], "needs a regular file"),
+        (
+            ["--token-file", "/dev/null", "--restart-on-change", "--", "true"],
+            "not a regular file, which --restart-on-change requires",
+        ),
+        (
+            ["--token-file", "-", "--restart-on-change", "--", "true"],
+            "not a regular file, which --restart-on-change requires",
+        ),
         (["--token-file", "T"], "Missing argument"),
-        (["--token-file", "T", "--", "no-such-command"], "no-such-command: no such command"),
-        (["--token-file", "T", "--restart-on-change", "--", "no-such-command"], "no-such-command: no such command"),
-        (["--token-file", "T", "--", "/"], "/: cannot be started: permission denied"),
-        (["--token-file", "T", "--restart-on-change", "--", "/"], "/: cannot be started: permission denied"),
-        (["--token-file", "T", "--", ""], "the name of the command is empty"),
+        (["--token-file", "T", "--", "no-such-command"], "no-such-command: command not found"),
+        (["--token-file", "T", "--restart-on-change", "--", "no-such-command"], "no-such-command: command not found"),
+        (["--token-file", "T", "--", "/"], "/: cannot start: permission denied"),
+        (["--token-file", "T", "--restart-on-change", "--", "/"], "/: cannot start: permission denied"),
+        (["--token-file", "T", "--", ""], "COMMAND: empty; give the command to run"),
         (["--token-file", "/no/such", "--", "true"], "token file /no/such: no such file or directory"),
-        (["--token-file", "/dev/null", "--", "true"], "/dev/null holds no token: it is empty"),
-        (["--token-file", "/dev/zero", "--", "true"], "/dev/zero holds no token: byte 1 is a control character"),
+        (["--token-file", "/dev/null", "--", "true"], "/dev/null: not a token: it is empty"),
+        (["--token-file", "/dev/zero", "--", "true"], "/dev/zero: not a token: byte 1 is a control character"),
         (["--token-file", "/", "--", "true"], "is a directory"),
         (
             ["--token-file", "T", "--app-token-file", "/no/such", "--", "true"],
@@ -423,7 +429,7 @@ def test_file_open_to_others_is_noted(token: Path) -> None:
     done = run("--token-file", token, "--", "true")
 
     assert done.returncode == 0
-    assert done.stderr == f"note: {token} can be read by users other than its owner; chmod 600 it\n"
+    assert done.stderr == f"note: {token}: other users can read it; run chmod 600\n"
 
 
 # --- secrecy ---

@@ -48,7 +48,7 @@ class Options:
 @click.command(short_help="Check that sidecars require the token.")
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option(
-    "-n", "--namespace", metavar="NAME", help="Namespace of Pods and workloads. [default: that of the context]"
+    "-n", "--namespace", metavar="NAME", help="Set the namespace of Pods and workloads. [default: that of the context]"
 )
 @kubeconfig.options
 @given_token_options

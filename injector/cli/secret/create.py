@@ -1,6 +1,6 @@
-"""`secret create`: token Secrets where they are needed, and never over one that is there.
+"""`secret create`: create token Secrets; existing ones are never overwritten.
 
-First everything is looked at and every write is tried as a dry run; only then the first Secret is written.
+All checks and a dry run of every write come before the first write.
 """
 
 from __future__ import annotations
@@ -41,31 +41,44 @@ class ManifestOption(click.Option):
     """Has an effect on the manifest that --print-manifest prints."""
 
 
-@click.command(short_help="Create token Secrets; never over one that is there.")
+@click.command(short_help="Create token Secrets; existing ones are kept.")
 @click.argument("secrets", nargs=-1, metavar="[NAMESPACE/NAME]...")
-@click.option("--namespace-selector", metavar="SELECTOR", help="In each namespace with these labels; then NAME alone.")
+@click.option("--namespace-selector", metavar="SELECTOR", help="Create NAME in each namespace with these labels.")
 @secret_refs.KEY
 @given_token_options
-@click.option("--same", cls=TokenOption, is_flag=True, help="Make one token for all of them. Default: one each.")
-@click.option("--app-token", cls=ManifestOption, is_flag=True, help="For calls of daprd to the app (APP_API_TOKEN).")
+@click.option("--same", cls=TokenOption, is_flag=True, help="Use one token for all Secrets. [default: one for each]")
+@click.option(
+    "--app-token",
+    cls=ManifestOption,
+    is_flag=True,
+    help="Create tokens for calls from daprd to the app (APP_API_TOKEN).",
+)
 @minting_options
 @click.option(
-    "--dry-run", type=click.Choice(["client", "server"]), help="Write nothing; server: let the API server check."
+    "--dry-run", type=click.Choice(["client", "server"]), help="Write nothing; server: let the API server validate."
 )
 @click.option(
-    "--print-manifest", cls=ManifestOption, is_flag=True, help="Print an ExternalSecret without a value instead."
+    "--print-manifest", cls=ManifestOption, is_flag=True, help="Print an ExternalSecret instead; it holds no value."
 )
 @click.option(
-    "--store", cls=ManifestOption, metavar="[KIND/]NAME", help="Its store; KIND: ClusterSecretStore or SecretStore."
+    "--store",
+    cls=ManifestOption,
+    metavar="[KIND/]NAME",
+    help="Set its store. KIND: SecretStore or ClusterSecretStore [default].",
 )
 @click.option(
     "--remote-key",
     cls=ManifestOption,
     metavar="KEY",
-    help="Where the store has the token; default: dapr/NAMESPACE/NAME.",
+    help="Set the token's key in the store. [default: dapr/NAMESPACE/NAME]",
 )
 @click.option(
-    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Set the output format.",
 )
 @kubeconfig.options
 def create(  # noqa: PLR0913 - one parameter per option
@@ -84,33 +97,37 @@ def create(  # noqa: PLR0913 - one parameter per option
     output: str,
     **options: Any,  # noqa: ANN401 - those of `minting_options` and `kubeconfig.options`
 ) -> int:
-    """Create token Secrets; never over one that is there.
+    """Create token Secrets. Existing Secrets are never overwritten.
 
-    Made are Secrets of type Opaque with the key `token`, our label, and
-    annotations with the token's id and times, never its value. What is there
-    already is told with its owner and left as it is.
+    The Secrets get the label dapr-token-injector/token, type Opaque, the key
+    `token`, and annotations with the token's id and times, never its value.
+    Existing Secrets are reported with the tool that manages them.
 
     \b
-      secret create shop/dapr-api-token
-      secret create --namespace-selector dapr=on dapr-api-token
-      secret create shop/dapr-api-token --print-manifest --store vault
+    Examples:
+      dapr-token-injector secret create shop/dapr-api-token
+      dapr-token-injector secret create token --namespace-selector dapr=on
+      dapr-token-injector secret create shop/token --print-manifest --store vault
 
-    Exit codes: 0 all created, 1 one was there already, 2 wrong use or refused
-    (nothing is written then), 3 our own fault.
-    """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
+    Exit codes: 0 all created, 1 a Secret existed, 2 usage error or request
+    rejected, 3 internal error. If a check or dry run fails, nothing is
+    written.
+    """  # noqa: D301 - \b tells click not to wrap a paragraph
     refs = secret_refs.parse(secrets, namespace_selector)
     secret_refs.check_key(key)
     direction = manifests.APP if app_token else manifests.API
     if print_manifest:
         explicit_options.reject_all_but(
-            "--print-manifest makes no token and asks no cluster", ManifestOption, secret_refs.KeyOption
+            "no effect with --print-manifest, which creates no token and does not access the cluster",
+            ManifestOption,
+            secret_refs.KeyOption,
         )
         return _print_manifests(refs, key, direction, _store(store), remote_key)
     if store is not None or remote_key is not None:
-        raise click.UsageError("--store and --remote-key go with --print-manifest")
+        raise click.UsageError("--store and --remote-key require --print-manifest")
     value = given_token(token_file, token_stdin=token_stdin)
     if value is not None:
-        explicit_options.reject("the token is there already, and none is made", MintOption)
+        explicit_options.reject("no effect on a token that is given by --token-file or --token-stdin", MintOption)
     supplied = None if value is None else minting.describe_given(value, now=int(time.time()))
     run = _Creation(key, direction, namespace_selector)
     minter = Minter.of(options)
@@ -143,20 +160,20 @@ def create(  # noqa: PLR0913 - one parameter per option
     except click.ClickException as error:
         if not run.created:
             raise
-        done = f"{run.created} of {run.wanted} Secrets were created before, and stay"
+        done = f"{run.created} of {run.wanted} Secrets were already created and are kept"
         raise click.ClickException(f"{error.message}; {done}") from None
     _report(outcomes, {ref: found.secret for ref, found in existing.items() if found is not None}, key, output)
     return Exit.FINDINGS if any(existing.values()) or _EXISTS in outcomes.values() else Exit.FINE
 
 
-# What the dry run sends.
+# Value for dry runs.
 _PLACEHOLDER: Final = minting.mint_opaque(now=0, lifetime=None)
 _EXISTS: Final = "exists"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _ExistingSecret:
-    """A Secret that is there; `object` holds its values."""
+    """An existing Secret; `object` holds its values."""
 
     secret: TokenSecret
     object: dict[str, Any]
@@ -164,7 +181,7 @@ class _ExistingSecret:
 
 @dataclass(slots=True)
 class _Creation:
-    """What to create; `created` of `wanted` Secrets were, also when an error ended it."""
+    """Creates Secrets. `created` of `wanted` were created, also if an error ended the run."""
 
     key: str
     direction: str
@@ -173,11 +190,11 @@ class _Creation:
     wanted: int = 0
 
     async def resolve(self, api: Api, refs: Sequence[SecretRef]) -> Sequence[SecretRef]:
-        """The Secrets by namespace."""
+        """Return the Secrets of all selected namespaces."""
         return await secret_refs.resolve(api, refs, self.selector)
 
     async def look(self, api: Api, refs: Sequence[SecretRef]) -> dict[SecretRef, _ExistingSecret | None]:
-        """What exists already, Secret by Secret.
+        """Return the existing Secret, or None, for each Secret to create.
 
         Raises:
             click.ClickException: A namespace does not exist.
@@ -190,7 +207,7 @@ class _Creation:
     async def write(
         self, api: Api, tokens_by_secret: Mapping[SecretRef, MintedToken], *, dry_run: bool
     ) -> dict[SecretRef, str]:
-        """Create them; one that another process created a moment ago is left as it is.
+        """Create the Secrets; one that another process has created in the meantime is kept.
 
         Raises:
             click.ClickException: A namespace does not exist.
@@ -205,7 +222,7 @@ class _Creation:
                 self.created += not dry_run
             except AlreadyExistsError:
                 outcome[ref] = _EXISTS
-            except NotFoundError:  # the first to say so to a user who may not see namespaces
+            except NotFoundError:  # for users who cannot read namespaces, the first check that the namespace exists
                 raise secret_refs.namespace_not_found(ref.namespace) from None
         return outcome
 
@@ -216,9 +233,9 @@ async def _check_namespace(api: Api, name: str) -> None:
     except NotFoundError:
         raise secret_refs.namespace_not_found(name) from None
     except ForbiddenError:
-        return  # who may create a Secret need not see the namespace
+        return  # creating a Secret does not require permission to read the namespace
     if "deletionTimestamp" in found["metadata"]:
-        raise click.ClickException(f"namespace {name} is being deleted; wait, and create it anew")
+        raise click.ClickException(f"namespace {name} is being deleted; wait until it is gone and create it again")
 
 
 async def _read(api: Api, ref: SecretRef) -> _ExistingSecret | None:
@@ -227,12 +244,12 @@ async def _read(api: Api, ref: SecretRef) -> _ExistingSecret | None:
     except NotFoundError:
         return None
     except ForbiddenError:
-        return None  # who may create need not read; the create itself says if one is there
+        return None  # creating does not require permission to read; the create fails if the Secret exists
     return _ExistingSecret(decode.token_secret(found), found)
 
 
 class _TokenSource:
-    """One token for all, or one each."""
+    """Returns one token for all Secrets, or one for each."""
 
     def __init__(
         self, supplied: MintedToken | None, minter: Minter, existing: Sequence[_ExistingSecret], key: str
@@ -259,7 +276,7 @@ class _TokenSource:
         return self._minter(namespace)
 
     def _token_of_earlier_run(self) -> MintedToken | None:
-        """The token of an earlier run that was ended half-way: the one that all of ours which are there have."""
+        """The token of an earlier, interrupted run: the one that all existing Secrets without another owner hold."""
         managed = [
             one for one in self._existing if owner_of(one.secret, self._key) is None and one.secret.token_id is not None
         ]
@@ -276,21 +293,21 @@ class _TokenSource:
 
 
 def _store(text: str | None) -> manifests.StoreRef:
-    """The store that `[KIND/]NAME` means.
+    """Return the store that `[KIND/]NAME` refers to.
 
     Raises:
-        click.UsageError: It means none.
+        click.UsageError: It is missing or not valid.
     """
     if not text:
-        raise click.UsageError("--print-manifest needs --store: which store has the value?")
+        raise click.UsageError("--print-manifest requires --store, the store that holds the token")
     kind, slash, name = text.rpartition("/")
     if slash and kind not in manifests.STORE_KINDS:
         raise click.UsageError(
-            f"--store: {shown(kind)} is no kind of store; allowed are {', '.join(manifests.STORE_KINDS)}"
+            f"--store: {shown(kind)} is not a kind of store; use {' or '.join(manifests.STORE_KINDS)}"
         )
     if not is_secret_name(name):
         raise click.UsageError(
-            f"--store: {shown(name)} is no name; allowed are lower-case letters, digits, '-' and '.'"
+            f"--store: {shown(name)} is not a valid name; use lower-case letters, digits, '-' and '.'"
         )
     return manifests.StoreRef(kind if slash else manifests.STORE_KINDS[0], name)
 
@@ -299,9 +316,9 @@ def _print_manifests(
     refs: Sequence[SecretRef], key: str, direction: str, store: manifests.StoreRef, remote: str | None
 ) -> int:
     if remote is not None and len(refs) > 1:
-        raise click.UsageError("--remote-key is one key; print one manifest at a time")
+        raise click.UsageError("--remote-key: one key for several Secrets; print one manifest at a time")
     if remote is not None and not remote.strip():
-        raise click.UsageError("--remote-key is empty")
+        raise click.UsageError("--remote-key: empty; use the token's key in the store")
     for number, ref in enumerate(refs):
         remote_key = remote or f"dapr/{ref.namespace}/{ref.name}"
         manifest = manifests.external_secret(ref, key, direction, store, remote_key)
@@ -331,7 +348,7 @@ def _report(outcome: Mapping[SecretRef, str], existing: Mapping[SecretRef, Token
 
 
 def _kept_message(secret: TokenSecret, key: str) -> str:
-    """Why a Secret that is there was left alone."""
+    """Return why an existing Secret was not modified, and which tool manages it."""
     owner = owner_of(secret, key)
-    whose = f"written by {owner.name}: {owner.sign}" if owner else "it is ours"
-    return f"left as it is; {whose}" + ("" if key in secret.keys else f"; it has no key {key}")
+    manager = f"managed by {owner.name}: {owner.sign}" if owner else "no other tool manages it"
+    return f"not modified; {manager}" + ("" if key in secret.keys else f"; no key {key}")

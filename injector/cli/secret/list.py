@@ -1,4 +1,4 @@
-"""`secret list`: which token Secrets exist, how old they are, and which Pods use them."""
+"""`secret list`: list token Secrets, their age, and the Pods that use them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _FAIL_ON: Final = ("outdated", "open", "expiring")
 
 
 @click.command(name="list", short_help="List token Secrets and the Pods that use them.")
-@click.option("-n", "--namespace", metavar="NAME", help="Default: all namespaces.")
+@click.option("-n", "--namespace", metavar="NAME", help="List one namespace. [default: all]")
 @click.option(
     "--fail-on",
     metavar="WORDS",
     default="",
-    help=f"Exit with 1 if a Pod or token is so: {', '.join(_FAIL_ON)}; separated by commas.",
+    help=f"Exit with 1 on these states, comma-separated: {', '.join(_FAIL_ON)}.",
 )
 @click.option(
     "--expiring-within",
@@ -43,25 +43,34 @@ _FAIL_ON: Final = ("outdated", "open", "expiring")
     default="7d",
     show_default=True,
     metavar="TIME",
-    help="What counts as expiring.",
+    help="Count tokens as expiring that expire within this time.",
 )
 @click.option(
-    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Set the output format.",
 )
 @kubeconfig.options
 def command(*, namespace: str | None, fail_on: str, expiring_within: int, output: str, **options: Any) -> int:  # noqa: ANN401 - those of `kubeconfig.options`
     """List token Secrets and the Pods that use them.
 
-    Listed is every Secret with our label, and every one that a Pod reads or
-    requests as its token. OUTDATED: Pods whose containers started before the
-    Secret's data last changed. UNCERTAIN: so close to the change that they may
-    run either value. OPEN: Pods that request the token and have none, so their
-    Dapr API is open. No value is shown.
+    Every Secret with the label dapr-token-injector/token is listed, and every
+    one that a Pod reads or requests as its token. OUTDATED: Pods whose
+    containers started before the Secret's data last changed. UNCERTAIN: so
+    close to the change that they may run either value. OPEN: Pods that request
+    the token and have none, so their Dapr API is open. No value is shown.
 
-    Exit codes: 0 fine, 1 something that --fail-on names was found, 2 usage
-    error, request rejected, or --fail-on could not be determined, 3 internal
-    error.
-    """
+    \b
+    Examples:
+      dapr-token-injector secret list -n shop
+      dapr-token-injector secret list --fail-on outdated,open,expiring
+
+    Exit codes: 0 no state that --fail-on names, 1 such a state, 2 usage error,
+    request rejected, or a state could not be determined, 3 internal error.
+    """  # noqa: D301 - \b tells click not to wrap a paragraph
     wanted = _words(fail_on)
     rows = kubeconfig.run(Connect.of(options), lambda api: _list(api, namespace))
     now = int(time.time())
@@ -117,17 +126,19 @@ _HEADINGS: Final = (
 
 
 async def _list(api: Api, namespace: str | None) -> list[SecretUsage]:
-    """All rows.
+    """Return all rows.
 
     Raises:
-        click.ClickException: All namespaces may not be listed; one may.
+        click.ClickException: The user cannot list all namespaces.
     """
     try:
         return await list_usage(api, namespace)
     except ForbiddenError as error:
         if namespace is not None:
             raise
-        raise click.ClickException(f"{error}; name one namespace with -n NAMESPACE, or ask for that right") from None
+        raise click.ClickException(
+            f"{error}; list one namespace with -n NAMESPACE, or request that permission"
+        ) from None
 
 
 def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`secret rotate` and `secret revoke`: a new token, and a restart of everything that runs the previous one."""
+"""`secret rotate` and `secret revoke`: write a new token and restart the workloads that run the previous one."""
 
 from __future__ import annotations
 
@@ -50,10 +50,14 @@ _OPTIONS: Final = (
     click.argument("secrets", nargs=-1, metavar="NAMESPACE/NAME..."),
     secret_refs.KEY,
     given_token_options,
-    click.option("--same", cls=TokenOption, is_flag=True, help="Make one token for all of them. Default: one each."),
+    click.option(
+        "--same", cls=TokenOption, is_flag=True, help="Use one token for all Secrets. [default: one for each]"
+    ),
     minting_options,
-    click.option("--resume", is_flag=True, help="Make no new token; restart what runs an outdated one or none."),
-    click.option("--force", is_flag=True, help="Also write a Secret that another tool manages; show what changes."),
+    click.option(
+        "--resume", is_flag=True, help="Write no new token; restart workloads with an outdated token or none."
+    ),
+    click.option("--force", is_flag=True, help="Also write a Secret that another tool manages; show the changes."),
     click.option(
         "--include-uncertain", cls=RestartOption, is_flag=True, help="Also restart Pods that may run an outdated token."
     ),
@@ -61,16 +65,17 @@ _OPTIONS: Final = (
         "--skip-admission-check",
         cls=RestartOption,
         is_flag=True,
-        help="Do not check with a dry run that new Pods get the token.",
+        help="Skip the dry run that checks that new Pods get the token.",
     ),
-    click.option("--dry-run", is_flag=True, help="Change nothing; show what would be restarted and what would not."),
+    click.option("--dry-run", is_flag=True, help="Change nothing; show which workloads would be restarted."),
     click.option(
         "--max-concurrent-per-namespace",
         cls=RestartOption,
         type=click.IntRange(1, 100),
         default=2,
+        show_default=True,
         metavar="N",
-        help="Restart N workloads of a namespace at a time. Default: 2.",
+        help="Restart at most N workloads of a namespace at a time.",
     ),
     click.option(
         "--timeout",
@@ -79,7 +84,7 @@ _OPTIONS: Final = (
         default="10m",
         show_default=True,
         metavar="TIME",
-        help="Time for each batch to get ready.",
+        help="Wait this long for each batch to become ready.",
     ),
     click.option(
         "--propagation-delay",
@@ -88,16 +93,21 @@ _OPTIONS: Final = (
         default="2s",
         show_default=True,
         metavar="TIME",
-        help="Wait between the Secret's change and the first restart.",
+        help="Wait this long between the Secret's change and the first restart.",
     ),
     click.option(
-        "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="Set the output format.",
     ),
     kubeconfig.options,
 )
 
 
-@click.command(short_help="Give Secrets a new token, and restart what uses them.")
+@click.command(short_help="Write new tokens and restart the workloads that use them.")
 @click.option("--restart", is_flag=True, help="Restart the workloads that use them, batch by batch.")
 @click.option(
     "--wait",
@@ -105,11 +115,11 @@ _OPTIONS: Final = (
     type=bool,
     default=True,
     metavar="true|false",
-    help="false: start all restarts and wait for none. Default: true.",
+    help="false: start all restarts and do not wait. [default: true]",
 )
 @_options
-def rotate(**options: Any) -> int:  # noqa: ANN401 - those above
-    """Give Secrets a new token, and restart what uses them.
+def rotate(**options: Any) -> int:  # noqa: ANN401 - the options above
+    """Write new tokens to Secrets and restart the workloads that use them.
 
     The containers of running Pods show which workloads use a Secret. Before
     anything is written, a dry run of a new Pod of each workload must come back
@@ -118,19 +128,20 @@ def rotate(**options: Any) -> int:  # noqa: ANN401 - those above
     without an owner, other controllers.
 
     \b
-      secret rotate shop/dapr-api-token --dry-run
-      secret rotate shop/dapr-api-token --restart
-      secret rotate shop/dapr-api-token --restart --resume
+    Examples:
+      dapr-token-injector secret rotate shop/dapr-api-token --dry-run
+      dapr-token-injector secret rotate shop/dapr-api-token --restart
+      dapr-token-injector secret rotate shop/dapr-api-token --restart --resume
 
     Exit codes: 0 every Pod runs the new token, 1 a Pod does not or may not,
     or a check failed, 2 usage error or request rejected, 3 internal error.
-    """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
+    """  # noqa: D301 - \b tells click not to wrap a paragraph
     return _Rotation.of(options, restart=options["restart"], wait=options["wait"], revoke=False).run()
 
 
 @click.command(short_help="Rotate, and wait until no Pod holds the previous token.")
 @_options
-def revoke(**options: Any) -> int:  # noqa: ANN401 - those above
+def revoke(**options: Any) -> int:  # noqa: ANN401 - the options above
     """Rotate, and wait until no Pod holds the previous token.
 
     A token is revoked only when the last process that read it has ended: a
@@ -139,9 +150,14 @@ def revoke(**options: Any) -> int:  # noqa: ANN401 - those above
     still hold the previous token. A Pod whose sidecar has no token is open and
     is reported.
 
+    \b
+    Examples:
+      dapr-token-injector secret revoke shop/dapr-api-token --dry-run
+      dapr-token-injector secret revoke shop/dapr-api-token
+
     Exit codes: 0 revoked, 1 not yet (the Pods are named) or a check failed,
     2 usage error or request rejected, 3 internal error.
-    """
+    """  # noqa: D301 - \b tells click not to wrap a paragraph
     return _Rotation.of(options, restart=True, wait=True, revoke=True).run()
 
 
@@ -156,21 +172,21 @@ class _Rotation:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], *, restart: bool, wait: bool, revoke: bool) -> _Rotation:
-        """From the command's options; nothing is read yet but the token's file.
+        """Return the run that the options describe; only the token file is read.
 
         Raises:
-            click.UsageError: They contradict each other.
+            click.UsageError: Options contradict each other.
         """
         if options["resume"]:
-            explicit_options.reject("--resume writes no token", TokenOption)
+            explicit_options.reject("no effect with --resume, which writes no token", TokenOption)
             if not restart:
-                raise click.UsageError("--resume needs --restart")
+                raise click.UsageError("--resume requires --restart")
         if not restart:
-            explicit_options.reject("nothing is restarted without --restart", RestartOption)
+            explicit_options.reject("no effect without --restart", RestartOption)
         secret_refs.check_key(options["key"])
         value = given_token(options["token_file"], token_stdin=options["token_stdin"])
         if value is not None:
-            explicit_options.reject("the token is there already, and none is made", MintOption)
+            explicit_options.reject("no effect on a token that is given by --token-file or --token-stdin", MintOption)
         pace = Pace(
             max_concurrent=options["max_concurrent_per_namespace"],
             timeout=options["timeout"],
@@ -227,11 +243,11 @@ class _Rotation:
         return Exit.FINE if is_fine else Exit.FINDINGS
 
     def _continuation(self, written: Sequence[SecretRef]) -> str:
-        """How to continue. A write without an answer may have been done: then only repeating all of it is sure."""
+        """How to continue. A write without an answer may have succeeded, so only repeating the whole run is safe."""
         if self.options.resume or len(written) == len(self.options.secrets):
             return f"continue with: {self._resume_command()}"
-        done = ", ".join(map(str, written)) or "none for sure"
-        return f"Secrets with a new token: {done}; run the same command again, which gives each a new one"
+        done = ", ".join(map(str, written)) or "none confirmed"
+        return f"Secrets with a new token: {done}; run the same command again, which writes a new token to each"
 
     def _resume_command(self, *more: str) -> str:
         options = self.options

@@ -60,9 +60,9 @@ def test_a_steady_authority_is_asked_to_be_followed() -> None:
     assert patch["metadata"]["resourceVersion"] == "7"
     assert list(patch["metadata"]["annotations"]) == [names.ROTATE_CA]
     first, second, third = result.text().splitlines()
-    assert first == "Asked for a new authority. Phase: steady."
-    assert second.startswith("The new authority will sign from about 20")
-    assert third.startswith("The one before is trusted until about 20")
+    assert first == "Requested a new CA. Phase: steady."
+    assert second.startswith("The new CA will sign from about 20")
+    assert third.startswith("The previous CA is trusted until about 20")
 
 
 @pytest.mark.parametrize("ring", [PUBLISHING, SETTLING, RETIRING])
@@ -70,7 +70,7 @@ def test_a_rotation_that_is_under_way_is_told_and_not_begun_again(ring: Keyring)
     cluster = Cluster(ring)
     result = request(cluster)
     assert cluster.patches == []
-    assert result.text().startswith("A rotation is under way; nothing was asked for.")
+    assert result.text().startswith("A rotation is in progress; no new one was requested.")
     assert result.signs is (ring is RETIRING)
     assert result.document()["secret"] == "dapr/ca"
 
@@ -105,7 +105,7 @@ def test_waiting_ends() -> None:
 
 @pytest.mark.parametrize(
     ("cluster", "words"),
-    [(Cluster(None), "is empty"), (Cluster(None, data={"tls.crt": "eA=="}), "it was left alone")],
+    [(Cluster(None), "is empty"), (Cluster(None, data={"tls.crt": "eA=="}), "it was not modified")],
 )
 def test_a_secret_without_an_authority_of_ours_is_told(cluster: Cluster, words: str) -> None:
     with pytest.raises(click.ClickException, match=words):

@@ -115,7 +115,7 @@ def test_name_of_the_api_server_that_nobody_knows(tmp_path: Path, capsys: Captur
 
 
 def test_namespace_that_is_not_there_also_for_who_may_not_look(server: ApiServer, capsys: Capture) -> None:
-    wanted = "Error: there is no namespace away; create it first, or look at --context\n"
+    wanted = "Error: namespace away not found; create it, or check --context\n"
     flags = ("--kubeconfig", str(server.kubeconfig))
     assert one_line(capsys, "secret", "create", "away/s", *flags) == wanted
     message = 'namespaces "away" is forbidden: User "jane" cannot get resource "namespaces" in API group ""'
@@ -169,17 +169,20 @@ def test_option_that_says_nothing_of_a_manifest_is_refused_beside_it(
     assert main(["secret", "create", name, "--print-manifest", "--store", "v", *flags]) == 2
     told = capsys.readouterr()
     assert told.out == ""
-    assert f"--print-manifest makes no token and asks no cluster: leave {wrong} out" in told.err
+    assert (
+        f"{wrong}: no effect with --print-manifest, which creates no token and does not access the cluster; remove "
+        in told.err
+    )
 
 
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        (("--store", "Vault/v"), '--store: "Vault" is no kind of store; allowed are ClusterSecretStore, SecretStore'),
-        (("--store", "SecretStore/"), '--store: "" is no name'),
-        (("--store", "My_Store"), '--store: "My_Store" is no name'),
-        (("--store", ""), "needs --store"),
-        (("--store", "v", "--remote-key", " "), "--remote-key is empty"),
+        (("--store", "Vault/v"), '--store: "Vault" is not a kind of store; use ClusterSecretStore or SecretStore'),
+        (("--store", "SecretStore/"), '--store: "" is not a valid name'),
+        (("--store", "My_Store"), '--store: "My_Store" is not a valid name'),
+        (("--store", ""), "--print-manifest requires --store"),
+        (("--store", "v", "--remote-key", " "), "--remote-key: empty"),
     ],
 )
 def test_store_that_cannot_be_is_refused(flags: tuple[str, ...], why: str, capsys: Capture) -> None:
@@ -196,8 +199,14 @@ def test_manifest_labels_the_secret_for_its_direction(flag: tuple[str, ...], dir
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("create", "shop/s", "--format", "opaque"), "the token is there already, and none is made: leave --format"),
-        (("rotate", "shop/s", "--signing-key", "k"), "the token is there already, and none is made: leave --signing"),
+        (
+            ("create", "shop/s", "--format", "opaque"),
+            "--format: no effect on a token that is given by --token-file or --token-stdin",
+        ),
+        (
+            ("rotate", "shop/s", "--signing-key", "k"),
+            "--signing-key: no effect on a token that is given by --token-file or --token-stdin",
+        ),
     ],
 )
 def test_option_that_makes_a_token_is_refused_beside_a_given_one(
@@ -246,7 +255,7 @@ def test_list_that_is_forgotten_again_and_again_says_what_to_do(server: ApiServe
     [
         (b"\xff\xfe-abcdefghijklmnop", "byte 1 is not ASCII"),
         ("pässword-abcdefghijkl".encode(), "byte 2 is not ASCII"),
-        (b"a" * 4096, "a terminal cuts a line after 4,095 bytes; use --token-file"),
+        (b"a" * 4096, "a terminal cuts lines after 4,095 bytes; use --token-file"),
     ],
     ids=["no-text", "no-ascii", "too-long"],
 )
@@ -265,7 +274,7 @@ def test_what_is_pasted_at_the_prompt_and_is_no_token_is_told(typed: bytes, why:
             shown += block
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 2
-    assert f"standard input holds no token: {why}" in shown.decode()
+    assert f"standard input: not a token: {why}" in shown.decode()
     assert typed[-8:] not in shown
 
 

@@ -21,7 +21,7 @@ Capture = pytest.CaptureFixture[str]
 def key(tmp_path: Path, capsys: Capture) -> Path:
     path = tmp_path / "key.json"
     assert main(["token", "generate", "--signing-key", str(path), "--create-key"]) == 0
-    assert "made a signing key" in capsys.readouterr().err
+    assert "created a signing key" in capsys.readouterr().err
     return path
 
 
@@ -34,7 +34,7 @@ def test_token_goes_to_a_pipe_without_a_newline(capsys: Capture) -> None:
     told = capsys.readouterr()
     assert told.out.startswith("eyJ")
     assert "\n" not in told.out
-    assert "made for it alone and forgotten" in told.err
+    assert "signed with a new key that was not kept; use --signing-key to keep one" in told.err
 
 
 def test_on_a_terminal_there_is_a_note_and_a_newline() -> None:
@@ -53,7 +53,7 @@ def test_on_a_terminal_there_is_a_note_and_a_newline() -> None:
         os.close(controller)
     assert shown.endswith(b"\r\n")
     assert len(shown) == 45
-    assert "--out FILE keeps it off the screen" in done.stderr
+    assert "the token is a secret and stays in the terminal's history; use --out FILE" in done.stderr
 
 
 def test_file_is_for_its_owner_alone_and_never_overwritten(tmp_path: Path, capsys: Capture) -> None:
@@ -63,7 +63,7 @@ def test_file_is_for_its_owner_alone_and_never_overwritten(tmp_path: Path, capsy
     assert (mode(out), len(first)) == (0o600, 43)
 
     assert main(["token", "generate", "--format", "opaque", "--out", str(out)]) == 2
-    assert "is there already and was left as it is; --force replaces it" in capsys.readouterr().err
+    assert "file exists and was not modified; use --force to replace it" in capsys.readouterr().err
     assert out.read_bytes() == first
 
     out.chmod(0o644)
@@ -96,7 +96,7 @@ def test_folder_that_is_not_there_is_told(tmp_path: Path, capsys: Capture) -> No
 def test_signing_key_is_made_only_when_asked_for(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "key.json"
     assert main(["token", "generate", "--signing-key", str(path)]) == 2
-    assert "there is none; `token generate --create-key` makes one" in capsys.readouterr().err
+    assert "not found; create it with `token generate --create-key`" in capsys.readouterr().err
     assert not path.exists()
 
 
@@ -135,7 +135,7 @@ def test_verify_says_what_is_wrong_and_exits_with_1(key: Path, tmp_path: Path, c
 def test_key_that_others_can_read_is_told(key: Path, capsys: Capture) -> None:
     key.chmod(0o640)
     assert main(["token", "generate", "--signing-key", str(key)]) == 0
-    assert f"note: {key} can be read by users other than its owner" in capsys.readouterr().err
+    assert f"note: {key}: other users can read it" in capsys.readouterr().err
 
 
 def test_callers_secret_signs_by_hs256(tmp_path: Path, capsys: Capture) -> None:
@@ -154,20 +154,23 @@ def test_callers_secret_signs_by_hs256(tmp_path: Path, capsys: Capture) -> None:
         (["--expires-in", "90"], '--expires-in: "90" has no unit; use 90s, 90m or 1h'),
         (["--expires-in", "59s"], '--expires-in: "59s" is out of range; use 60s to 520w'),
         (["--claim", "exp=1"], "--claim exp: already set by --expires-in; use another name"),
-        (["--claim", "team"], "a name, = and a value"),
-        (["--claim", "a=1", "--claim", "a=2"], "given twice"),
+        (["--claim", "team"], "--claim: no value; use NAME=VALUE"),
+        (["--claim", "a=1", "--claim", "a=2"], "--claim: the same name twice"),
         (["--iss", ""], "--iss: not valid; use printable ASCII"),
-        (["--format", "opaque", "--sub", "x", "--alg", "ES256"], "--alg, --sub: an opaque token says nothing"),
-        (["--create-key"], "where is it to be kept?"),
-        (["--alg", "HS256"], "a secret of yours, 32 bytes or more"),
+        (
+            ["--format", "opaque", "--sub", "x", "--alg", "ES256"],
+            "--alg, --sub cannot be combined with --format opaque: opaque tokens have no claims and no signature",
+        ),
+        (["--create-key"], "require --signing-key, where the key is kept"),
+        (["--alg", "HS256"], "--alg HS256 requires --signing-key, a secret of 32 bytes or more"),
         (
             ["--alg", "HS256", "--signing-key", "no", "--create-key"],
             "--create-key: HS256 keys are not generated; supply a secret of 32 random bytes",
         ),
-        (["--signing-key", "secret:shop"], "needs a namespace and a name"),
-        (["--signing-key", "secret:Shop/x"], "needs a namespace and a name"),
+        (["--signing-key", "secret:shop"], "--signing-key: invalid Secret; use secret:NAMESPACE/NAME"),
+        (["--signing-key", "secret:Shop/x"], "--signing-key: invalid Secret; use secret:NAMESPACE/NAME"),
         (["--signing-key", "/"], "is a directory"),
-        (["--force"], "--force goes with --out"),
+        (["--force"], "--force requires --out"),
         (["--claim", f"long={'x' * 4096}"], "16 to 4,096"),
     ],
 )

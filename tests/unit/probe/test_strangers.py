@@ -148,7 +148,10 @@ def test_token_goes_only_to_what_refused_in_daprds_words(token: str, capsys: pyt
         (["pod/"], "invalid target '"),
         (["pod/a/b"], "invalid target '"),
         (["secret/x"], "invalid target '"),
-        (["http://127.0.0.1:1", "--token-file", "x", "--token-stdin"], "give one"),
+        (
+            ["http://127.0.0.1:1", "--token-file", "x", "--token-stdin"],
+            "--token-file and --token-stdin cannot be combined; use one of them",
+        ),
         (["http://127.0.0.1:1", "--token-file", "/no/such"], "no such file"),
         (["http://127.0.0.1:1", "--accept", "everything"], "is not one of"),
         (["https://127.0.0.1:1", "--ca-file", "/dev/null"], "--ca-file: no PEM certificates in the file"),
