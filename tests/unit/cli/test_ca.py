@@ -52,7 +52,7 @@ def request(cluster: Cluster, timeout_seconds: float | None = None) -> ca.CaRota
     return run_warped(ca.request_rotation(cluster, REF, timeout_seconds))  # type: ignore[arg-type] # the two calls that it makes
 
 
-def test_a_steady_authority_is_asked_to_be_followed() -> None:
+def test_rotate_requests_successor_of_steady_ca() -> None:
     cluster = Cluster(STEADY)
     result = request(cluster)
     assert (result.asked, result.signs, result.phase) == (True, False, "steady")
@@ -66,7 +66,7 @@ def test_a_steady_authority_is_asked_to_be_followed() -> None:
 
 
 @pytest.mark.parametrize("ring", [PUBLISHING, SETTLING, RETIRING])
-def test_a_rotation_that_is_under_way_is_told_and_not_begun_again(ring: Keyring) -> None:
+def test_rotation_in_progress_is_reported_not_restarted(ring: Keyring) -> None:
     cluster = Cluster(ring)
     result = request(cluster)
     assert cluster.patches == []
@@ -75,13 +75,13 @@ def test_a_rotation_that_is_under_way_is_told_and_not_begun_again(ring: Keyring)
     assert result.document()["secret"] == "dapr/ca"
 
 
-def test_what_was_asked_for_already_is_not_asked_for_again() -> None:
+def test_pending_request_is_not_repeated() -> None:
     cluster = Cluster(STEADY, asked=True)
     assert request(cluster).asked
     assert cluster.patches == []
 
 
-def test_waiting_tells_each_phase_once_and_ends_when_the_new_authority_signs(
+def test_wait_reports_each_phase_once_until_new_ca_signs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     cluster = Cluster(STEADY, STEADY, PUBLISHING, PUBLISHING, SETTLING, RETIRING)
@@ -94,12 +94,12 @@ def test_waiting_tells_each_phase_once_and_ends_when_the_new_authority_signs(
     ]
 
 
-def test_waiting_sees_a_rotation_that_was_over_between_two_looks() -> None:
+def test_wait_detects_rotation_completed_between_polls() -> None:
     done = dataclasses.replace(STEADY, signing=SECOND)
     assert request(Cluster(STEADY, done), timeout_seconds=60).signs
 
 
-def test_waiting_ends() -> None:
+def test_wait_ends_at_the_timeout() -> None:
     assert not request(Cluster(STEADY), timeout_seconds=0).signs
 
 
@@ -107,7 +107,7 @@ def test_waiting_ends() -> None:
     ("cluster", "words"),
     [(Cluster(None), "is empty"), (Cluster(None, data={"tls.crt": "eA=="}), "it was not modified")],
 )
-def test_a_secret_without_an_authority_of_ours_is_told(cluster: Cluster, words: str) -> None:
+def test_secret_without_our_ca_is_rejected(cluster: Cluster, words: str) -> None:
     with pytest.raises(click.ClickException, match=words):
         request(cluster)
     assert cluster.patches == []
@@ -120,6 +120,6 @@ def test_a_secret_without_an_authority_of_ours_is_told(cluster: Cluster, words: 
         (["--kubeconfig", "/nowhere/config"], "cannot read the kubeconfig /nowhere/config"),
     ],
 )
-def test_wrong_use_is_told(flags: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_error_is_reported(flags: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ca", "rotate", *flags]) == 2
     assert words in capsys.readouterr().err
