@@ -41,11 +41,11 @@ def answers(target: dict[str, Any]) -> list[str]:
 
 
 def test_closed_sidecar_refuses_two_calls_and_serves_one(closed: Sidecar) -> None:
-    code, targets, said = probed(*closed.ports.targets, token=MARKER)
+    code, targets, message = probed(*closed.ports.targets, token=MARKER)
 
     assert [answers(target) for target in targets] == [["refused", "refused", "served"]] * 2
     assert [(target["verdict"], target["findings"]) for target in targets] == [("closed", [])] * 2
-    assert (code, said) == (0, "")
+    assert (code, message) == (0, "")
 
 
 def test_closed_sidecar_is_closed_without_a_token_to_try(closed: Sidecar) -> None:
@@ -167,11 +167,11 @@ def test_probe_ignores_proxy_variables(closed: Sidecar) -> None:
 
 
 def test_grpc_tracing_does_not_log_the_token(closed: Sidecar) -> None:
-    code, _, said = probed(
+    code, _, message = probed(
         *closed.ports.targets, token=MARKER, env={"GRPC_TRACE": "all,http", "GRPC_VERBOSITY": "debug"}
     )
 
-    assert (code, said) == (0, "")
+    assert (code, message) == (0, "")
 
 
 def test_table_is_what_a_person_sees(closed: Sidecar) -> None:

@@ -113,7 +113,7 @@ def test_signals_are_forwarded(options: list[str | Path], tmp_path: Path, number
 @pytest.mark.parametrize("supervised", [(), SUPERVISED], ids=["plain", "restart-on-change"])
 def test_ctrl_c_on_terminal_reaches_command_once(supervised: tuple[str, ...], token: Path, tmp_path: Path) -> None:
     leader, follower = pty.openpty()
-    told = tmp_path / "told"
+    output = tmp_path / "output"
     script = tmp_path / "child.py"
     script.write_text(
         "import os, signal, sys, time\n"
@@ -125,7 +125,7 @@ def test_ctrl_c_on_terminal_reaches_command_once(supervised: tuple[str, ...], to
         "tell(sys.stdin.readline().strip())\n"
         "while True: time.sleep(0.01)\n"
     )
-    command = [*COMMAND, "run", "--token-file", str(token), *supervised, "--", sys.executable, str(script), str(told)]
+    command = [*COMMAND, "run", "--token-file", str(token), *supervised, "--", sys.executable, str(script), str(output)]
     process = subprocess.Popen(
         [sys.executable, "-c", LEADER, *command],
         stdin=follower,
@@ -133,7 +133,7 @@ def test_ctrl_c_on_terminal_reaches_command_once(supervised: tuple[str, ...], to
         stderr=follower,
         start_new_session=True,
     )
-    child = Child(process, told, told)
+    child = Child(process, output, output)
     try:
         child.wait_for_words("True True")
         os.write(leader, b"typed\n")
@@ -193,9 +193,9 @@ def test_swapped_link_is_a_change(tmp_path: Path) -> None:
 
     with running(tmp_path, ["--token-file", link / "token", *SUPERVISED]) as child:
         child.wait_for_words("started with cdef and none")
-        beside = tmp_path / "data.new"
-        beside.symlink_to("two")
-        beside.replace(link)
+        temporary = tmp_path / "data.new"
+        temporary.symlink_to("two")
+        temporary.replace(link)
         child.wait_for_words("started with cdef and none", "SIGTERM", "started with 6789 and none")
 
 
@@ -276,7 +276,7 @@ def test_command_that_exits_is_not_restarted(token: Path, tmp_path: Path) -> Non
 
 
 def test_orphans_are_reaped(token: Path, tmp_path: Path) -> None:
-    """As process 1 of a container: whoever loses its parent becomes ours."""
+    """As process 1 of a container, which becomes the parent of orphans."""
     code = (
         "import ctypes, os, sys\n"
         "ctypes.CDLL(None).prctl(36, 1)\n"  # PR_SET_CHILD_SUBREAPER survives exec
@@ -349,13 +349,13 @@ def test_inherited_files_are_the_commands(options: list[str | Path]) -> None:
 
 
 def test_closed_stderr_does_not_end_the_command(token: Path, tmp_path: Path) -> None:
-    told = tmp_path / "told"
+    output = tmp_path / "output"
     read, write = os.pipe()
-    command = [*COMMAND, "run", "--token-file", str(token), *SUPERVISED, "--", sys.executable, "-c", CHILD, str(told)]
+    command = [*COMMAND, "run", "--token-file", str(token), *SUPERVISED, "--", sys.executable, "-c", CHILD, str(output)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=write)
     os.close(write)
     os.close(read)
-    child = Child(process, told, Path(os.devnull))
+    child = Child(process, output, Path(os.devnull))
     try:
         child.wait_for_words("started with cdef and none")
         secret(token, OTHER)
@@ -383,7 +383,7 @@ def test_file_replaced_by_pipe_is_reported_without_blocking(token: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--", "true"], "use either --token-file or --token-stdin"),
         (["--token-file", "T", "--token-stdin", "--", "true"], "use either --token-file or --token-stdin"),
@@ -413,11 +413,11 @@ def test_file_replaced_by_pipe_is_reported_without_blocking(token: Path, tmp_pat
         (["--token-file", "T", "--check-every", "0", "--", "true"], "0.05<=x"),
     ],
 )
-def test_usage_error_is_reported_in_one_line(arguments: list[str], said: str, token: Path) -> None:
+def test_usage_error_is_reported_in_one_line(arguments: list[str], message: str, token: Path) -> None:
     done = run(*(str(token) if word == "T" else word for word in arguments))
 
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stdout == ""
 
 
@@ -446,7 +446,7 @@ def test_run_shows_no_token_in_arguments_or_output(tmp_path: Path) -> None:
                 try:
                     shown = (entry / name).read_bytes()
                 except OSError:
-                    continue  # it has ended meanwhile
+                    continue  # it has ended
                 assert first.encode() not in shown
                 assert second.encode() not in shown
         supervisor = Path(f"/proc/{child.process.pid}/environ").read_bytes()

@@ -65,7 +65,7 @@ def test_daprd_serves_right_token_and_refuses_wrong_one(name: str, daprd: Sideca
 
 
 def _command(snippet: Snippet, folder: Path) -> list[str]:
-    """What runs an example, after everything it needs has been put beside it."""
+    """Return the command of an example, with its dependencies installed next to it."""
     match snippet.language:
         case "bash":
             if snippet.name == "grpcurl":

@@ -31,7 +31,7 @@ _RESOURCES = {one.plural: one for one in vars(resources).values() if isinstance(
 
 @dataclass(slots=True)
 class Refusal:
-    """An answer that is no success, for requests whose method and path match."""
+    """An error response for requests whose method and path match."""
 
     pattern: str  # as in `POST .*/secrets`
     status: int
@@ -47,7 +47,7 @@ class ApiServer:
     objects: dict[tuple[str, str, str], Json] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
-    called: Callable[[str], None] = lambda _: None  # before a call is answered: what controllers did meanwhile
+    called: Callable[[str], None] = lambda _: None  # called before each response; simulates controllers
     patched: Callable[[Json], None] = lambda _: None
     admitted: Callable[[Json], Json] = lambda pod: pod  # what admission makes of a Pod that is created
     warnings: list[str] = field(default_factory=list)  # of admission, sent with each Pod that is created
@@ -93,14 +93,14 @@ class ApiServer:
         return self.folder / "kubeconfig"
 
     def counted(self) -> Counter[str]:
-        """Calls by method and kind; one object's `get` and a `list` are told apart."""
-        told: Counter[str] = Counter()
+        """Calls by method and kind; the `get` of one object and a `list` are distinguished."""
+        output: Counter[str] = Counter()
         for call in self.calls:
             method, _, path = call.partition(" ")
             found = _ITEM.match(urlsplit(path).path)
             assert found is not None
-            told[f"{method if found['name'] or method != 'GET' else 'LIST'} {found['plural']}"] += 1
-        return told
+            output[f"{method if found['name'] or method != 'GET' else 'LIST'} {found['plural']}"] += 1
+        return output
 
     def put(self, plural: str, item: Json) -> Json:
         """Keep an object, as if it had been created."""

@@ -27,8 +27,8 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    told = capsys.readouterr().out
-    assert all(command in told for command in COMMANDS)
+    output = capsys.readouterr().out
+    assert all(command in output for command in COMMANDS)
 
 
 def test_missing_command_is_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,11 +46,11 @@ def test_usage_error_is_exit_code_2_on_stderr(argv: list[str], capsys: pytest.Ca
 
 def test_help_of_serve_has_every_flag_grouped_within_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--help"]) == 0
-    told = capsys.readouterr().out
-    assert all(f"{flag(name)} " in told.replace("\n", " \n") for name in Settings.model_fields)
-    assert all(heading in told for heading in ("Listening:", "TLS:", "Limits:", "Deadlines (seconds):"))
-    assert "default: 10250" in told
-    assert max(map(len, told.splitlines())) <= 80
+    output = capsys.readouterr().out
+    assert all(f"{flag(name)} " in output.replace("\n", " \n") for name in Settings.model_fields)
+    assert all(heading in output for heading in ("Listening:", "TLS:", "Limits:", "Deadlines (seconds):"))
+    assert "default: 10250" in output
+    assert max(map(len, output.splitlines())) <= 80
 
 
 def test_version_in_both_formats(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,9 +63,9 @@ def test_version_in_both_formats(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_a_script_for_the_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
-    told = capsys.readouterr().out
-    assert "dapr-token-injector" in told
-    assert f"{shell}_complete" in told
+    output = capsys.readouterr().out
+    assert "dapr-token-injector" in output
+    assert f"{shell}_complete" in output
 
 
 def test_all_errors_are_reported_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,8 +75,8 @@ def test_all_errors_are_reported_at_once(tmp_path: Path, capsys: pytest.CaptureF
     files = Files.write(tmp_path, Issuer().issue(key, hosts=(), until=NOW + DAY), key_pem(new_key()))
     flags = ["--tls-mode", "files", "--tls-cert-file", str(files.chain), "--tls-private-key-file", str(files.key)]
     assert main(["serve", *flags, "--policy-file", str(policy), "--port", "x", "--max-lag", "0"]) == 2
-    told = capsys.readouterr().err.splitlines()
-    assert all(line.startswith("Error: ") for line in told)
+    output = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("Error: ") for line in output)
     for part in (
         "--port",
         "--max-lag",
@@ -85,8 +85,8 @@ def test_all_errors_are_reported_at_once(tmp_path: Path, capsys: pytest.CaptureF
         "no subject alternative name",
         "does not belong",
     ):
-        assert any(part in line for line in told), part
-    assert len(told) == 6
+        assert any(part in line for line in output), part
+    assert len(output) == 6
 
 
 def test_missing_policy_and_files_are_reported_together(capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,8 +100,8 @@ def test_all_missing_settings_are_reported_outside_a_cluster(
     for name in ("POD_NAMESPACE", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
     assert main(["serve"]) == 2
-    told = capsys.readouterr().err.splitlines()
-    assert [line.split(": ")[1] for line in told] == ["--namespace", "--kubeconfig"]
+    output = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in output] == ["--namespace", "--kubeconfig"]
 
 
 def test_missing_kubeconfig_file_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,10 +122,10 @@ def test_internal_error_is_exit_code_3_without_values(
 
     monkeypatch.setattr(cli.commands, "main", failing)
     assert main([]) == 3
-    told = capsys.readouterr().err
-    assert "ValueError" in told
-    assert "hunter2" not in told
-    assert "failing" in told
+    output = capsys.readouterr().err
+    assert "ValueError" in output
+    assert "hunter2" not in output
+    assert "failing" in output
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,10 @@ def test_token_verify_prints_the_fields_of_the_page(tmp_path: Path, capsys: Capt
     assert main(["token", "generate", "--signing-key", str(key), "--create-key", "--out", str(token)]) == 0
     capsys.readouterr()
     assert main(["token", "verify", str(token), "--signing-key", str(key), "-o", "json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    output = json.loads(capsys.readouterr().out)
 
-    PAGE.check("token verify", told)
-    assert {one["what"] for one in told["findings"]} == PAGE.words("token verify", "findings[].what")
+    PAGE.check("token verify", output)
+    assert {one["what"] for one in output["findings"]} == PAGE.words("token verify", "findings[].what")
 
 
 def test_version_prints_the_fields_of_the_page(capsys: Capture) -> None:
@@ -72,6 +72,6 @@ def test_verify_with_key_rejects_malformed_jwt(tmp_path: Path, capsys: Capture) 
 
     assert main(["token", "verify", str(token), "--signing-key", str(key)]) == 1
 
-    told = capsys.readouterr().out
-    assert "signature  WRONG  missing: an opaque token is not signed" in told
-    assert "marker" not in told
+    output = capsys.readouterr().out
+    assert "signature  WRONG  missing: an opaque token is not signed" in output
+    assert "marker" not in output

@@ -34,9 +34,13 @@ def api(tmp_path: Path) -> Iterator[ApiServer]:
 
 def probed(api: ApiServer, capsys: Capture, *targets: str) -> tuple[int, list[dict[str, Any]], list[str]]:
     code = main(["probe", "-o", "json", "-n", SHOP, "--kubeconfig", str(api.kubeconfig), *targets])
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     # The server's own words, of connections that were left, are not ours.
-    return code, json.loads(told.out)["targets"], [line for line in told.err.splitlines() if line.startswith("note:")]
+    return (
+        code,
+        json.loads(output.out)["targets"],
+        [line for line in output.err.splitlines() if line.startswith("note:")],
+    )
 
 
 def test_probe_follows_pods_created_during_the_run(api: ApiServer, capsys: Capture) -> None:
@@ -49,12 +53,12 @@ def test_probe_follows_pods_created_during_the_run(api: ApiServer, capsys: Captu
 
     api.called = churn
 
-    code, targets, said = probed(api, capsys, "deployment/web")
+    code, targets, message = probed(api, capsys, "deployment/web")
 
     assert code == 2
     assert {target["target"] for target in targets} == {f"pod/{name}" for _, _, name in api.objects if "web-1-" in name}
     assert len(targets) == PODS
-    assert said == [f"note: pod/web-1-{number} ended during the probe and is not reported" for number in (49, 7, 8)]
+    assert message == [f"note: pod/web-1-{number} ended during the probe and is not reported" for number in (49, 7, 8)]
     assert all("cannot reach the ports of pods/" in target["failure"] for target in targets)
 
 
@@ -78,7 +82,7 @@ def test_pod_by_name_that_ends_is_reported(api: ApiServer, capsys: Capture) -> N
 
     api.called = end
 
-    code, (target,), said = probed(api, capsys, "pod/web-1-1")
+    code, (target,), message = probed(api, capsys, "pod/web-1-1")
 
-    assert (code, said) == (2, [])
+    assert (code, message) == (2, [])
     assert target["failure"].startswith("cannot get pods/web-1-1 in namespace shop: not found")

@@ -25,9 +25,9 @@ def _no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["create", "rotate", "revoke", "list"])
 def test_help_fits_80_columns_and_names_exit_codes(name: str, capsys: Capture) -> None:
     assert main(["secret", name, "--help"]) == 0
-    told = capsys.readouterr().out
-    assert max(map(len, told.splitlines())) <= 80
-    assert "Exit codes: 0" in told
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    assert "Exit codes: 0" in output
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_help_fits_80_columns_and_names_exit_codes(name: str, capsys: Capture) -
 )
 def test_usage_error_is_reported_before_any_request(arguments: list[str], why: str, capsys: Capture) -> None:
     assert main(["secret", *arguments]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert why in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert why in output.err
 
 
 @pytest.mark.parametrize("name", ["create", "rotate", "revoke"])
@@ -104,15 +104,15 @@ def test_invalid_token_is_rejected_before_any_request(tmp_path: Path, capsys: Ca
     path.write_text("marker-0123456789abcdef\n")
     for name in ("create", "rotate"):
         assert main(["secret", name, "shop/s", "--token-file", str(path)]) == 2
-        told = capsys.readouterr().err
-        assert "ends with a newline" in told
-        assert "marker" not in told
+        output = capsys.readouterr().err
+        assert "ends with a newline" in output
+        assert "marker" not in output
 
 
 def test_client_dry_run_needs_no_cluster(capsys: Capture) -> None:
     assert main(["secret", "create", "shop/s", "shop/s", "b/t", "--dry-run=client", "-o", "json"]) == 0
-    told = json.loads(capsys.readouterr().out)["secrets"]
-    assert [(row["namespace"], row["name"], row["outcome"]) for row in told] == [
+    output = json.loads(capsys.readouterr().out)["secrets"]
+    assert [(row["namespace"], row["name"], row["outcome"]) for row in output] == [
         ("b", "t", "would-create"),
         ("shop", "s", "would-create"),
     ]
@@ -132,10 +132,10 @@ def test_manifests_for_git_hold_no_value(capsys: Capture) -> None:
 @pytest.mark.parametrize("arguments", [["list"], ["create", "shop/s"], ["rotate", "shop/s"], ["revoke", "shop/s"]])
 def test_missing_kubeconfig_is_one_line_with_advice(arguments: list[str], capsys: Capture) -> None:
     assert main(["secret", *arguments]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert "there is no file" in told
-    assert "name one with --kubeconfig or the variable KUBECONFIG" in told
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert "there is no file" in output
+    assert "name one with --kubeconfig or the variable KUBECONFIG" in output
 
 
 def test_report_is_a_line_for_each_workload() -> None:

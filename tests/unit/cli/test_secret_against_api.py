@@ -46,10 +46,10 @@ FIRST: Final = ("secret", "create", "shop/dapr-api-token")
 def one_line(capsys: Capture, *arguments: str) -> str:
     """What a refused command says."""
     assert main(arguments) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1, told.err
-    return told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1, output.err
+    return output.err
 
 
 def test_missing_kubeconfig_is_reported(tmp_path: Path, capsys: Capture) -> None:
@@ -61,8 +61,8 @@ def test_missing_kubeconfig_is_reported(tmp_path: Path, capsys: Capture) -> None
 
 
 def test_unknown_context_is_reported(server: ApiServer, capsys: Capture) -> None:
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig), "--context", "prod")
-    assert told == (
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig), "--context", "prod")
+    assert output == (
         f"Error: cannot read the kubeconfig {server.kubeconfig}: it has no context prod; known are: c; "
         "take one of them with --context\n"
     )
@@ -71,8 +71,8 @@ def test_unknown_context_is_reported(server: ApiServer, capsys: Capture) -> None
 def test_kubeconfig_without_current_context_is_reported(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps({**kubeconfig("http://127.0.0.1:1"), "current-context": ""}))
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(path))
-    assert told.endswith(": it names no current context; known are: c; take one of them with --context\n")
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(path))
+    assert output.endswith(": it names no current context; known are: c; take one of them with --context\n")
 
 
 @pytest.mark.parametrize("content", ["", "{{{", "<html>"])
@@ -95,23 +95,23 @@ def test_failing_credential_plugin_is_reported(command: str, tmp_path: Path, cap
 def test_address_without_tls_is_reported(server: ApiServer, capsys: Capture) -> None:
     text = server.kubeconfig.read_text()
     server.kubeconfig.write_text(text.replace("http://", "https://"))
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
-    assert "cannot speak TLS with 127.0.0.1:" in told
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
+    assert "cannot speak TLS with 127.0.0.1:" in output
 
 
 def test_unreachable_api_server_is_reported(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps(kubeconfig("http://127.0.0.1:1")))
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(path))
-    assert "cannot connect to 127.0.0.1:1 (connection refused); " in told
-    assert told.endswith("run it again when it is back, or look at --context\n")
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(path))
+    assert "cannot connect to 127.0.0.1:1 (connection refused); " in output
+    assert output.endswith("run it again when it is back, or look at --context\n")
 
 
 def test_unknown_api_server_name_is_reported(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps(kubeconfig("http://nowhere.invalid:6443")))
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(path))
-    assert "cannot connect to nowhere.invalid:6443 (" in told
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(path))
+    assert "cannot connect to nowhere.invalid:6443 (" in output
 
 
 def test_missing_namespace_without_permission_to_read_it(server: ApiServer, capsys: Capture) -> None:
@@ -124,25 +124,27 @@ def test_missing_namespace_without_permission_to_read_it(server: ApiServer, caps
 
 
 def test_missing_permission_is_reported(server: ApiServer, capsys: Capture) -> None:
-    said = 'secrets is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "shop"'
-    server.refusals = [Refusal("POST .*/secrets", 403, said, "Forbidden")]
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
-    assert told == (
-        f"Error: cannot create secrets/dapr-api-token in namespace shop: not allowed: {said}; "
+    message = (
+        'secrets is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "shop"'
+    )
+    server.refusals = [Refusal("POST .*/secrets", 403, message, "Forbidden")]
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
+    assert output == (
+        f"Error: cannot create secrets/dapr-api-token in namespace shop: not allowed: {message}; "
         "ask for that right, or take another --context\n"
     )
 
 
 def test_expired_credentials_are_reported(server: ApiServer, capsys: Capture) -> None:
     server.refusals = [Refusal("GET", 401, "Unauthorized", "Unauthorized")]
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
-    assert told.endswith("; log in again, or take another --context\n")
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
+    assert output.endswith("; log in again, or take another --context\n")
 
 
 def test_failing_cluster_webhook_is_named(server: ApiServer, capsys: Capture) -> None:
-    said = 'Internal error occurred: failed calling webhook "w.example": failed to call webhook: connection refused'
-    server.refusals = [Refusal("POST .*/secrets", 500, said, "InternalError")]
-    assert said in one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
+    message = 'Internal error occurred: failed calling webhook "w.example": failed to call webhook: connection refused'
+    server.refusals = [Refusal("POST .*/secrets", 500, message, "InternalError")]
+    assert message in one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
 
 
 # --- options that would do nothing ---
@@ -165,11 +167,11 @@ def test_failing_cluster_webhook_is_named(server: ApiServer, capsys: Capture) ->
 def test_print_manifest_rejects_options_without_effect(flags: tuple[str, ...], wrong: str, capsys: Capture) -> None:
     name = "s" if "--namespace-selector" in flags else "shop/s"
     assert main(["secret", "create", name, "--print-manifest", "--store", "v", *flags]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
+    output = capsys.readouterr()
+    assert output.out == ""
     assert (
         f"{wrong}: no effect with --print-manifest, which creates no token and does not access the cluster; remove "
-        in told.err
+        in output.err
     )
 
 
@@ -240,9 +242,9 @@ def test_list_fails_when_continue_token_keeps_expiring(server: ApiServer, capsys
     for number in range(501):
         server.put("pods", pod("web", number))
     server.expires = 99
-    told = one_line(capsys, "secret", "list", "--kubeconfig", str(server.kubeconfig))
-    assert told.startswith("Error: cannot list pods in all namespaces: the resource version is too old")
-    assert told.endswith("; run it again\n")
+    output = one_line(capsys, "secret", "list", "--kubeconfig", str(server.kubeconfig))
+    assert output.startswith("Error: cannot list pods in all namespaces: the resource version is too old")
+    assert output.endswith("; run it again\n")
 
 
 # --- at a terminal ---

@@ -31,10 +31,10 @@ def mode(path: Path) -> int:
 
 def test_token_goes_to_a_pipe_without_a_newline(capsys: Capture) -> None:
     assert main(["token", "generate"]) == 0
-    told = capsys.readouterr()
-    assert told.out.startswith("eyJ")
-    assert "\n" not in told.out
-    assert "signed with a new key that was not kept; use --signing-key to keep one" in told.err
+    output = capsys.readouterr()
+    assert output.out.startswith("eyJ")
+    assert "\n" not in output.out
+    assert "signed with a new key that was not kept; use --signing-key to keep one" in output.err
 
 
 def test_terminal_output_has_note_and_newline() -> None:
@@ -117,9 +117,9 @@ def test_token_verifies_by_public_half_after_rotation(key: Path, tmp_path: Path,
     assert len(json.loads(public.read_text())["keys"]) == 2
     assert mode(key) == 0o600
     assert main(["token", "verify", str(out), "--signing-key", str(public)]) == 0
-    told = capsys.readouterr().out
-    assert "signature  fine   Ed25519" in told
-    assert "does not check: signature, exp and nbf" in told
+    output = capsys.readouterr().out
+    assert "signature  fine   Ed25519" in output
+    assert "does not check: signature, exp and nbf" in output
 
 
 def test_verify_reports_failed_check_and_exits_with_1(key: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -127,9 +127,9 @@ def test_verify_reports_failed_check_and_exits_with_1(key: Path, tmp_path: Path,
     assert main(["token", "generate", "--aud", "other", "--out", str(out)]) == 0
     capsys.readouterr()
     assert main(["token", "verify", str(out), "--signing-key", str(key), "-o", "json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert {one["what"] for one in told["findings"] if one["fine"] is False} == {"signature", "audience"}
-    assert told["dapr"]["checksNot"]
+    output = json.loads(capsys.readouterr().out)
+    assert {one["what"] for one in output["findings"] if one["fine"] is False} == {"signature", "audience"}
+    assert output["dapr"]["checksNot"]
 
 
 def test_key_readable_by_others_is_noted(key: Path, capsys: Capture) -> None:
@@ -179,9 +179,9 @@ def test_usage_error_of_generate_is_reported(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["token", "generate", *flags]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert why in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert why in output.err
     assert not list(tmp_path.iterdir())
 
 
@@ -199,9 +199,9 @@ def test_invalid_token_is_rejected_with_the_reason(content: bytes, why: str, tmp
     path = tmp_path / "token"
     path.write_bytes(content)
     assert main(["token", "verify", str(path)]) == 2
-    told = capsys.readouterr()
-    assert why in told.err
-    assert "marker" not in told.out + told.err
+    output = capsys.readouterr()
+    assert why in output.err
+    assert "marker" not in output.out + output.err
 
 
 def test_invalid_claims_create_no_key(tmp_path: Path) -> None:

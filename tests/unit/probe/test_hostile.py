@@ -50,9 +50,9 @@ def failure(targets: list[dict[str, Any]]) -> str:
     (target,) = targets
     assert target["verdict"] == "unknown"
     ports = target["ports"]
-    told = ports[0]["failure"] if ports else target["failure"]
-    assert "\n" not in told
-    return str(told)
+    output = ports[0]["failure"] if ports else target["failure"]
+    assert "\n" not in output
+    return str(output)
 
 
 def answers(target: dict[str, Any]) -> list[str]:
@@ -153,8 +153,8 @@ def test_http_redirect_is_not_followed(status: str, ask: Ask) -> None:
             code, targets = ask(f"http://127.0.0.1:{at}")
 
     assert code == 2
-    told = f"the server redirects to http://127.0.0.1:{other}/v1.0/metadata (status {status[:3]})"
-    assert failure(targets) == f"{told}, and no redirect is followed"
+    output = f"the server redirects to http://127.0.0.1:{other}/v1.0/metadata (status {status[:3]})"
+    assert failure(targets) == f"{output}, and no redirect is followed"
     assert elsewhere == []
 
 

@@ -1,4 +1,4 @@
-"""What is said of things that are not a daprd, and that they never get the token."""
+"""Servers other than daprd are reported and never get the token."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_token_is_sent_only_after_refusal_by_daprd(token: str, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "Missing argument"),
         (["nonsense"], "invalid target '"),
@@ -159,12 +159,12 @@ def test_token_is_sent_only_after_refusal_by_daprd(token: str, capsys: pytest.Ca
         (["pod/x", "--kubeconfig", "/no/such"], "kubeconfig"),
     ],
 )
-def test_usage_error_is_reported(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_error_is_reported(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["probe", *arguments]) == 2
 
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert said in captured.err
+    assert message in captured.err
     assert "marker" not in captured.err
 
 
@@ -176,9 +176,9 @@ def test_missing_kubeconfig_is_reported_in_one_line(
 
     assert main(["probe", "pod/x"]) == 2
 
-    told = capsys.readouterr().err
-    assert f"there is no file {tmp_path}/.kube/config" in told
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert f"there is no file {tmp_path}/.kube/config" in output
+    assert output.count("\n") == 1
 
 
 def test_probe_shows_no_token_in_arguments_or_environment(token: str) -> None:

@@ -1,4 +1,4 @@
-"""Files for secrets, where the file system or somebody else stands in the way."""
+"""Files for secrets on unusual file systems and next to other writers."""
 
 from __future__ import annotations
 
@@ -156,9 +156,9 @@ def test_concurrent_rotations_lose_no_key(tmp_path: Path) -> None:
         subprocess.Popen([*command, str(one)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for one in (key, link, key, link)
     ]
-    told = [process.communicate()[1] for process in many]
+    output = [process.communicate()[1] for process in many]
 
-    assert [process.returncode for process in many] == [0] * 4, told
+    assert [process.returncode for process in many] == [0] * 4, output
     after = key_of(key)
     assert len(after) == len(set(after)) == 5
     assert after[-1:] == before

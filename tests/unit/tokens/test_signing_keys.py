@@ -32,11 +32,11 @@ def test_made_key_is_read_again(algorithm: Algorithm) -> None:
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
 def test_public_half_has_no_private_member(algorithm: Algorithm) -> None:
-    (told,) = generate(algorithm).public()["keys"]
+    (output,) = generate(algorithm).public()["keys"]
 
-    assert not {"d", "k"} & set(told)
-    assert told["alg"] == algorithm
-    assert told["kid"]
+    assert not {"d", "k"} & set(output)
+    assert output["alg"] == algorithm
+    assert output["kid"]
 
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
