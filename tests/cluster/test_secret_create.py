@@ -158,10 +158,7 @@ def test_namespace_that_is_not_there_is_one_line_and_nothing_is_written(commands
     done = commands.run("secret", "create", commands.secret, f"{commands.kubectl.namespace}-no/x")
 
     assert done.code == 2
-    assert (
-        done.err
-        == f"Error: there is no namespace {commands.kubectl.namespace}-no; create it first, or look at --context\n"
-    )
+    assert done.err == f"Error: namespace {commands.kubectl.namespace}-no not found; create it, or check --context\n"
     assert commands.kubectl.list("secrets") == ()
 
 
@@ -187,7 +184,7 @@ def test_signing_key_in_a_secret_is_refused_like_any_other_secret(commands: Comm
     assert one_line(few, "token", "generate", *flags).endswith("ask for that right, or take another --context\n")
     away = ("--signing-key", f"secret:{namespace}-no/signing", "--create-key")
     assert one_line(commands, "token", "generate", *away) == (
-        f"Error: --signing-key namespace {namespace}-no does not exist; create it first, or check --context\n"
+        f"Error: --signing-key namespace {namespace}-no not found; create it, or check --context\n"
     )
     commands.kubectl.run("create", "quota", "none", "--hard=secrets=0")
     wait_for("the quota", lambda: commands.kubectl.get("quota", "none").get("status", {}).get("used"))

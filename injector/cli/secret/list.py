@@ -88,7 +88,7 @@ def command(*, namespace: str | None, fail_on: str, expiring_within: int, output
 def _words(fail_on: str) -> frozenset[str]:
     words = frozenset(word.strip() for word in fail_on.split(",") if word.strip())
     if unknown := sorted(words - set(_FAIL_ON)):
-        raise click.UsageError(f"--fail-on: unknown: {', '.join(unknown)}; allowed: {', '.join(_FAIL_ON)}")
+        raise click.UsageError(f"--fail-on: unknown state: {', '.join(unknown)}; use {', '.join(_FAIL_ON)}")
     return words
 
 
