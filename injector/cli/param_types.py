@@ -15,14 +15,12 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it wi
     def __init__(self, *, shortest: int = 0) -> None:
         self._shortest = shortest
 
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the seconds.
 
         Raises:
             click.UsageError: It is not a duration, or shorter than allowed; the message names the option.
         """
-        if isinstance(value, int):
-            return value
         try:
             return durations.parse(value, shortest=self._shortest)
         except ValueError as error:
