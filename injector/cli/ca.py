@@ -1,4 +1,4 @@
-"""`ca`: the authority that the webhook's replicas keep in a Secret, asked for a successor."""
+"""`ca`: rotate the certificate authority that the webhook's replicas keep in a Secret."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import click
 from injector.cli import connection
 from injector.cli.connection import Connect, run
 from injector.cli.main import Exit
+from injector.cli.param_types import Duration
 from injector.config.settings import Settings
-from injector.config.shapes import duration
 from injector.core import names
+from injector.core.ownership import SecretRef
 from injector.kube.resources import SECRETS
 from injector.webhook.certs import keyring, rotation
 from injector.webhook.certs.keyring import ForeignSecretError, Keyring
@@ -28,79 +29,85 @@ if TYPE_CHECKING:
     from injector.webhook.certs.rotation import Outlook
 
 _SECRET: Final[str] = Settings.model_fields["ca_secret_name"].default
-# Seconds between two looks of --wait.
-_LOOK: Final = 1.0
+# Interval of --wait in seconds.
+_POLL_SECONDS: Final = 1.0
 
 
-@click.group(short_help="Rotate the authority of the webhook's certificates.")
+@click.group(short_help="Rotate the CA of the webhook's certificates.")
 def command() -> None:
-    """Look after the authority of the webhook's certificates (--tls-mode self)."""
+    """Manage the CA of the webhook's certificates (--tls-mode self)."""
 
 
-@command.command(short_help="Ask the replicas for a new authority.")
+@command.command(short_help="Request a new CA from the replicas.")
 @click.option(
-    "-n", "--namespace", default="dapr-token-injector", show_default=True, metavar="NAME", help="Of the webhook."
+    "-n",
+    "--namespace",
+    default="dapr-token-injector",
+    show_default=True,
+    metavar="NAME",
+    help="Set the webhook's namespace.",
 )
-@click.option("--ca-secret-name", default=_SECRET, show_default=True, metavar="NAME", help="Secret with the authority.")
-@click.option("--wait", is_flag=True, help="Wait until the new authority signs.")
-@click.option("--timeout", default="15m", show_default=True, metavar="TIME", help="How long to wait at most.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format.")
+@click.option(
+    "--ca-secret-name", default=_SECRET, show_default=True, metavar="NAME", help="Set the Secret that holds the CA."
+)
+@click.option("--wait", is_flag=True, help="Wait until the new CA signs.")
+@click.option(
+    "--timeout", type=Duration(), default="15m", show_default=True, metavar="TIME", help="Wait at most this long."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Set the output format.",
+)
 @connection.options
 def rotate(  # noqa: PLR0913 - one parameter per option
     *,
     namespace: str,
     ca_secret_name: str,
     wait: bool,
-    timeout: str,
+    timeout: int,
     output: str,
     kubeconfig: str | None,
     context: str | None,
 ) -> int:
-    """Ask the replicas for a new authority.
+    """Request a new CA from the replicas.
 
-    Marks the Secret; the replicas do the rest: the new authority is trusted
-    before it signs, and the old one until nothing that it signed can be
-    valid. Nothing fails meanwhile. A rotation that is under way is told and
-    not begun again.
+    An annotation on the Secret requests it; the replicas do the rest. The new
+    CA is trusted before it signs, and the previous one until all its
+    certificates have expired, so no call fails during the rotation. A rotation
+    in progress is reported and not started again.
 
-    Exit codes: 0 fine, 1 the new authority does not sign within --timeout,
-    2 wrong use or bad input, 3 our own fault.
-    """
-    try:
-        patience = duration(timeout).total_seconds()
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--timeout") from None
-    place = Place(namespace, ca_secret_name)
-    told = run(Connect(kubeconfig, context), lambda api: ask(api, place, patience if wait else None))
-    click.echo(json.dumps(told.document()) if output == "json" else told.text())
-    return Exit.FINDINGS if wait and not told.signs else Exit.FINE
+    \b
+    Examples:
+      dapr-token-injector ca rotate
+      dapr-token-injector ca rotate --wait --timeout 30m
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the Secret is."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"secrets/{self.name} in namespace {self.namespace}"
+    Exit codes: 0 fine, 1 the new CA does not sign within --timeout, 2 usage
+    error or request rejected, 3 internal error.
+    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    ref = SecretRef(namespace, ca_secret_name)
+    result = run(Connect(kubeconfig, context), lambda api: request_rotation(api, ref, timeout if wait else None))
+    click.echo(json.dumps(result.document()) if output == "json" else result.text())
+    return Exit.FINDINGS if wait and not result.signs else Exit.FINE
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a person wants to know of it."""
+class CaRotation:
+    """State of a rotation. `signs`: the new CA signs. `asked`: this call requested it."""
 
-    place: Place
+    secret: SecretRef
     phase: Phase
-    signs: bool  # the new authority
+    signs: bool
     outlook: Outlook
-    asked: bool  # by this call
+    asked: bool
 
     def document(self) -> dict[str, object]:
-        """For programs."""
+        """Return the JSON output."""
         return {
-            "secret": f"{self.place.namespace}/{self.place.name}",
+            "secret": str(self.secret),
             "asked": self.asked,
             "phase": self.phase.value,
             "newAuthoritySigns": self.signs,
@@ -109,14 +116,14 @@ class Told:
         }
 
     def text(self) -> str:
-        """For people."""
-        first = "Asked for a new authority." if self.asked else "A rotation is under way; nothing was asked for."
+        """Return the text output."""
+        first = "Requested a new CA." if self.asked else "A rotation is in progress; no new one was requested."
         signs = "has signed since" if self.signs else "will sign from about"
         return "\n".join(
             (
                 f"{first} Phase: {self.phase.value}.",
-                f"The new authority {signs} {_time(self.outlook.signs)}.",
-                f"The one before is trusted until about {_time(self.outlook.ends)}.",
+                f"The new CA {signs} {_time(self.outlook.signs)}.",
+                f"The previous CA is trusted until about {_time(self.outlook.ends)}.",
             )
         )
 
@@ -125,63 +132,69 @@ def _time(at: datetime) -> str:
     return at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
-async def ask(api: Api, place: Place, patience: float | None) -> Told:
-    """Mark the Secret unless a rotation is under way, and wait for so many seconds at most if asked to.
+async def request_rotation(api: Api, ref: SecretRef, timeout_seconds: float | None) -> CaRotation:
+    """Request a rotation unless one is in progress; with a timeout, wait until the new CA signs.
 
     Raises:
-        click.ClickException: There is no authority of ours in the Secret.
-        KubeError: As the API server answered.
+        click.ClickException: The Secret holds no CA of the webhook.
+        KubeError: The API server rejects a request.
     """
-    secret = await api.get(SECRETS, place.name, place.namespace)
-    ring = _keyring(secret, place)
-    asks = rotation.phase(ring) is Phase.STEADY
-    if asks and not keyring.rotation_request(secret):
-        await api.patch(SECRETS, place.name, _mark(secret), place.namespace)
-    if patience is None:
-        return _told(place, ring, asks=asks)
-    return await _wait(api, place, ring, patience)
+    secret = await api.get(SECRETS, ref.name, ref.namespace)
+    ring = _keyring(secret, ref)
+    is_new = rotation.phase(ring) is Phase.STEADY
+    if is_new and not keyring.rotation_request(secret):
+        await api.patch(SECRETS, ref.name, _request_patch(secret), ref.namespace)
+    if timeout_seconds is None:
+        return _status(ref, ring, is_new=is_new)
+    return await _wait(api, ref, ring, timeout_seconds)
 
 
-def _mark(secret: Object) -> Object:
-    """The annotation that asks; with the version that was looked at, so that nothing new is asked for twice."""
+def _request_patch(secret: Object) -> Object:
+    """Return the annotation that requests a rotation; the resource version prevents a second request."""
     version = secret["metadata"]["resourceVersion"]
     return {"metadata": {"resourceVersion": version, "annotations": {names.ROTATE_CA: _time(datetime.now(UTC))}}}
 
 
-async def _wait(api: Api, place: Place, before: Keyring, patience: float) -> Told:
-    """Look until the new authority signs or patience ends, and tell each phase as it comes."""
-    asks, until, phase = rotation.phase(before) is Phase.STEADY, time.monotonic() + patience, None
+async def _wait(api: Api, ref: SecretRef, before: Keyring, timeout_seconds: float) -> CaRotation:
+    """Poll until the new CA signs or the timeout ends, and report each new phase."""
+    is_new, until, phase = rotation.phase(before) is Phase.STEADY, time.monotonic() + timeout_seconds, None
     while True:
-        ring = _keyring(await api.get(SECRETS, place.name, place.namespace), place)
-        told = _told(place, ring, asks=asks, before=before)
-        if told.phase is not phase:
-            phase = told.phase
+        ring = _keyring(await api.get(SECRETS, ref.name, ref.namespace), ref)
+        result = _status(ref, ring, is_new=is_new, before=before)
+        if result.phase is not phase:
+            phase = result.phase
             click.echo(f"{phase.value}: {_MEANINGS[phase]}", err=True)
-        if told.signs or time.monotonic() >= until:
-            return told
-        await asyncio.sleep(_LOOK)
+        if result.signs or time.monotonic() >= until:
+            return result
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 _MEANINGS: Final = {
-    Phase.NONE: "there is no authority yet",
-    Phase.STEADY: "the replicas have not begun, or all is done",
-    Phase.PUBLISHING: "the new authority is on its way into every bundle",
-    Phase.SETTLING: "it is in every bundle; API servers take notice",
-    Phase.RETIRING: "it signs; the one before is trusted until nothing that it signed can be valid",
+    Phase.NONE: "there is no CA yet",
+    Phase.STEADY: "the replicas have not started, or the rotation is complete",
+    Phase.PUBLISHING: "the new CA is being added to every CA bundle",
+    Phase.SETTLING: "the new CA is in every CA bundle; waiting for the API servers",
+    Phase.RETIRING: "the new CA signs; the previous one is trusted until its certificates have expired",
 }
 
 
-def _told(place: Place, ring: Keyring, *, asks: bool, before: Keyring | None = None) -> Told:
+def _status(ref: SecretRef, ring: Keyring, *, is_new: bool, before: Keyring | None = None) -> CaRotation:
     now, phase = datetime.now(UTC), rotation.phase(ring)
     signs = phase is Phase.RETIRING or (before is not None and before.signing.anchor != ring.signing.anchor)
-    return Told(place, phase, signs, rotation.outlook(ring, now), asks)
+    return CaRotation(ref, phase, signs, rotation.outlook(ring, now), is_new)
 
 
-def _keyring(secret: Object, place: Place) -> Keyring:
+def _keyring(secret: Object, ref: SecretRef) -> Keyring:
     try:
         ring = keyring.read(secret)
     except ForeignSecretError as error:
-        raise click.ClickException(f"{place}: {error}; it was left alone") from None
+        raise click.ClickException(f"{_where(ref)}: {error}; it was not modified") from None
     if ring is None:
-        raise click.ClickException(f"{place} is empty: a replica with --tls-mode self fills it when it starts")
+        raise click.ClickException(
+            f"{_where(ref)} is empty; a replica with --tls-mode self creates the CA when it starts"
+        )
     return ring
+
+
+def _where(ref: SecretRef) -> str:
+    return f"secrets/{ref.name} in namespace {ref.namespace}"

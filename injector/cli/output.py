@@ -1,4 +1,4 @@
-"""What commands on files write: results on stdout, notes and progress on stderr, colours where a person sees them."""
+"""Writes the output of commands: results to stdout, notes and progress to stderr, colours on terminals."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import click
 from injector.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-# Moves to the beginning of a terminal's line and empties it.
+# Moves the cursor to the start of the line and clears the line.
 _CLEAR: Final = "\r\x1b[K"
-# Files between two updates of the line: often enough to be seen, seldom enough to cost nothing.
+# Files between two updates of the progress line: frequent enough to be seen, rare enough to be cheap.
 _EVERY: Final = 10
 
 
 def wants_colour(stream: IO[str], env: Mapping[str, str]) -> bool:
-    """Whether output may be coloured: on a terminal that can, unless NO_COLOR (https://no-color.org) says otherwise."""
+    """Return whether to colour output: on a terminal with colours, unless NO_COLOR (https://no-color.org) is set."""
     return stream.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
 
 
@@ -30,7 +30,7 @@ _DIFF_COLOURS: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def coloured(line: str) -> str:
-    """A line of a diff as terminals show it."""
+    """Return a line of a diff with colours."""
     text = line.removesuffix("\n")
     end = line[len(text) :]
     if line.startswith(("+++", "---")):
@@ -40,7 +40,7 @@ def coloured(line: str) -> str:
 
 
 class Teller:
-    """Everything that goes to stderr: notes, errors, progress for people who wait, and the end."""
+    """Writes notes, errors and progress to stderr."""
 
     def __init__(self, total: int, *, quiet: bool) -> None:
         self._total = total
@@ -50,33 +50,33 @@ class Teller:
         self._is_shown = False
 
     def passed(self) -> None:
-        """One more file is done."""
+        """Count a finished file and update the progress line."""
         self._passed += 1
         if self._shows_progress and self._passed % _EVERY == 0:
             click.echo(f"{_CLEAR}{self._passed} of {self._total} files", err=True, nl=False, color=True)
             self._is_shown = True
 
     def clear(self) -> None:
-        """Take the progress line away, because something else is about to be written."""
+        """Remove the progress line before other output."""
         if self._is_shown:
             click.echo(_CLEAR, err=True, nl=False, color=True)
             self._is_shown = False
 
     def note(self, line: str) -> None:
-        """Something worth knowing."""
+        """Write a note, unless quiet."""
         if not self._quiet:
             self.clear()
             click.echo(line, err=True)
 
     def error(self, line: str) -> None:
-        """Something wrong with the input."""
+        """Write an error."""
         self.clear()
         click.echo(f"Error: {line}", err=True)
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a run came to; `decisions` counts Pod templates by words such as `("skip", "no-sidecar")`."""
+    """Counts of a run; `decisions` counts Pod templates by verdict and reason, such as `("skip", "no-sidecar")`."""
 
     files: int = 0
     documents: int = 0
@@ -85,7 +85,7 @@ class Tally:
     decisions: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
-        """Count another run as well."""
+        """Add the counts of another run."""
         self.files += other.files
         self.documents += other.documents
         self.changed += other.changed
@@ -93,12 +93,19 @@ class Tally:
         self.decisions.update(other.decisions)
 
     def lines(self, verb: str) -> list[str]:
-        """The end of a run in words; `verb` says what happened to files that are not as they were."""
+        """Return the summary of a run; `verb`: the past participle for changed files."""
         templates = sum(self.decisions.values())
         head = [counted(self.files, "file"), counted(self.documents, "document"), counted(templates, "Pod template")]
-        told = f"{', '.join(head)}; {counted(self.changed, 'file')} {verb}"
+        summary = f"{', '.join(head)}; {counted(self.changed, 'file')} {verb}"
         if self.failed:
-            told += f"; {counted(self.failed, 'file')} not done"
+            summary += f"; {counted(self.failed, 'file')} not done"
         width = max((len(reason) for _, reason in self.decisions), default=0)
         rows = sorted(self.decisions.items())
-        return [told, *(f"  {verdict:<8} {reason:<{width}} {count:>7,}" for (verdict, reason), count in rows)]
+        return [summary, *(f"  {verdict:<8} {reason:<{width}} {count:>7,}" for (verdict, reason), count in rows)]
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the rows as lines with aligned columns; the first row may be headings."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

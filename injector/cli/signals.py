@@ -1,4 +1,4 @@
-"""Ended by others than the keyboard: a command that has something to put right, or to say, ends as after Ctrl-C."""
+"""Handles termination signals like Ctrl-C, for commands that clean up or report before they end."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-# What job runners, shells and terminals send to whom they end. Without a handler it would end us at once: the cursor
-# hidden, and nothing said of how to go on.
+# Sent by job runners, shells and terminals. Without a handler the process would end at once, with the cursor hidden and
+# without a message on how to continue.
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Take the signals that end a process for Ctrl-C; those that are ignored, as under nohup, stay ignored."""
+def terminate_as_interrupt() -> Iterator[None]:
+    """Treat signals that end a process as Ctrl-C; ignored ones, as under nohup, stay ignored."""
     before = {number: signal.getsignal(number) for number in _ENDING}
     taken = [number for number, handler in before.items() if handler is signal.SIG_DFL]
     for number in taken:
@@ -30,9 +30,9 @@ def interruptible() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """What Ctrl-C would do now: an event loop has a handler of its own for it, and cancels its work in order."""
+    """Call the handler of Ctrl-C: an event loop has its own, which cancels its tasks."""
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
         handler(number, frame)
-    else:  # ignored, as in the background of a shell's script
+    else:  # ignored, as in background jobs of a shell script
         raise KeyboardInterrupt

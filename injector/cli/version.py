@@ -1,8 +1,7 @@
-"""`version`: what is installed."""
+"""`version`: print the installed version."""
 
 from __future__ import annotations
 
-import json
 import platform
 
 import click
@@ -11,11 +10,21 @@ from injector import __version__
 
 
 @click.command(short_help="Print the version.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Set the output format.",
+)
 def command(output: str) -> None:
-    """Print the version of the injector and of its Python."""
+    """Print the version of the injector and of Python.
+
+    Exit codes: 0 fine, 2 usage error, 3 internal error.
+    """
     if output == "json":
-        told = {"version": __version__, "python": platform.python_version()}
-        click.echo(json.dumps(told, separators=(",", ":")))
+        document = {"version": __version__, "python": platform.python_version()}
+        click.echo(json.dumps(document, separators=(",", ":")))
     else:
         click.echo(f"dapr-token-injector {__version__} (Python {platform.python_version()})")

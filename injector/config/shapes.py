@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator
 
-from injector.core.claims import BadClaimError, lifetime
+from injector.core.durations import parse
 
 
 class TlsMode(StrEnum):
@@ -58,10 +58,7 @@ def duration(text: str) -> timedelta:
     Raises:
         ValueError: No number, no unit, or out of bounds.
     """
-    try:
-        return timedelta(seconds=lifetime(text, shortest=0))
-    except BadClaimError as error:
-        raise ValueError(str(error)) from None
+    return timedelta(seconds=parse(text))
 
 
 def _duration(value: object) -> object:

@@ -1,11 +1,11 @@
-"""What a token of ours says about itself, before anybody signs it: lifetimes, claims, and what may not be claimed.
+"""Builds and evaluates the claims of a JWT.
 
-Neither PyJWT nor joserfc checks the types of what it signs, so this does. Claims are those of RFC 7519:
-https://www.rfc-editor.org/rfc/rfc7519#section-4.1. Nothing personal belongs into one.
+Claims are those of RFC 7519: https://www.rfc-editor.org/rfc/rfc7519#section-4.1. Neither PyJWT nor joserfc checks the
+types of the claims that it signs, so `build` does. Tokens hold no personal data.
 
-A token's id is public: it stands in annotations, so that people can tell tokens apart without reading one. The `jti` is
-the id and 128 secret random bits behind it: whoever has a signing key and every annotation still cannot make a token
-that exists.
+The id of a token is public: annotations hold it, so that people can distinguish tokens without reading them. The `jti`
+is the id followed by 128 secret random bits: an attacker with a signing key and every annotation still cannot sign a
+token that is already in use.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from injector.core.durations import DAY, MINUTE, span
 from injector.core.errors import InjectorError
 
 if TYPE_CHECKING:
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 ISSUER: Final = "dapr-token-injector"
 AUDIENCE: Final = "dapr-api"
 SUBJECT: Final = "dapr"
-LIFETIME: Final = "90d"
+LIFETIME: Final = 90 * DAY  # seconds
+# A rollout takes longer than that.
+SHORTEST_LIFETIME: Final = MINUTE
 
-# Claims that an option of its own sets.
+# What sets each registered claim.
 OPTION_OF: Final = {
     "iss": "--iss",
     "sub": "--sub",
@@ -32,70 +35,45 @@ OPTION_OF: Final = {
     "exp": "--expires-in",
     "iat": "the time of issue",
     "nbf": "the time of issue",
-    "jti": "chance",
+    "jti": "the token's id",
 }
-# What Kubernetes itself makes random names of: no vowels, so no words, and nothing that looks like another character.
+# As in generated names of Kubernetes: no vowels, so no words, and no characters that are easily confused.
 ID_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 ID_LENGTH: Final = 10
 
-_LONGEST_LIFE: Final = 520 * 7 * 86_400  # seconds
-_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}  # seconds
-_LIFETIME: Final = re.compile(r"(\d{1,12})([smhdw]?)", re.ASCII)
 _CLAIM_NAME: Final = re.compile(r"[!-~]{1,64}")
 _PRINTABLE: Final = re.compile(r"[ -~]+")
-# A name with a colon is a URI by the RFC: a scheme stands before it.
+# By the RFC, a name with a colon is a URI, so it starts with a scheme.
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.+")
 
 
 class BadClaimError(InjectorError):
-    """Something is asked for that no token should say; the message shows no value."""
+    """A claim is not valid; the message shows no value."""
 
     reason = "bad-claim"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a token is to say; `lifetime` in seconds, `extra` are claims of the caller's own."""
+class TokenSpec:
+    """Claims of a token to create; `lifetime` in seconds, `extra`: the caller's own claims."""
 
     issuer: str = ISSUER
     subject: str = SUBJECT
     audience: Sequence[str] = (AUDIENCE,)
-    lifetime: int = 90 * 86_400
+    lifetime: int = LIFETIME
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-def lifetime(text: str, *, shortest: int = 60) -> int:
-    """Seconds in "90d", "12h", "30m", "3600s" or "2w"; `shortest` is the least that is allowed.
-
-    Below a minute no token can be rolled out; above ten years nobody has meant it.
+def build(wanted: TokenSpec, *, now: int, jti: str) -> dict[str, object]:
+    """Return the claims of a token issued at `now` (seconds since 1970).
 
     Raises:
-        BadClaimError: No unit, no number, or out of bounds.
-    """
-    found = _LIFETIME.fullmatch(text.strip())
-    if found is None:
-        raise BadClaimError("a lifetime is a whole number and a unit: 3600s, 30m, 12h, 90d or 2w")
-    number, unit = found.groups()
-    if not unit:
-        raise BadClaimError(
-            f"lifetime {number} has no unit; write {number}s, {number}m, {number}h, {number}d or {number}w"
-        )
-    seconds = int(number) * _UNITS[unit]
-    if not shortest <= seconds <= _LONGEST_LIFE:
-        raise BadClaimError(f"lifetime {number}{unit} is out of bounds; allowed are {shortest}s to 520w")
-    return seconds
-
-
-def build(wanted: Wanted, *, now: int, jti: str) -> dict[str, object]:
-    """The claims of a token that is issued at `now` (seconds since 1970).
-
-    Raises:
-        BadClaimError: With the first claim that cannot be.
+        BadClaimError: A claim is not valid; names the first one.
     """
     _check_name("iss", wanted.issuer)
     _check_name("sub", wanted.subject)
     if not wanted.audience:
-        raise BadClaimError("aud: at least one audience is needed")
+        raise BadClaimError("--aud: no audience; give at least one")
     for audience in wanted.audience:
         _check_name("aud", audience)
     for name, value in wanted.extra.items():
@@ -113,7 +91,7 @@ def build(wanted: Wanted, *, now: int, jti: str) -> dict[str, object]:
 
 
 def id_of(jti: object) -> str | None:
-    """The public id in a `jti` of ours; None in any other."""
+    """Return the public id in a `jti` that this project created; None for any other."""
     if not isinstance(jti, str):
         return None
     head, dot, _ = jti.partition(".")
@@ -121,54 +99,59 @@ def id_of(jti: object) -> str | None:
 
 
 def is_id(text: str) -> bool:
-    """Whether the text is a token's id."""
+    """Return whether the text has the form of a token's id."""
     return len(text) == ID_LENGTH and set(text) <= set(ID_ALPHABET)
 
 
 def _check_name(claim: str, value: object) -> None:
-    """A StringOrURI: https://www.rfc-editor.org/rfc/rfc7519#section-2."""
+    """Check a StringOrURI: https://www.rfc-editor.org/rfc/rfc7519#section-2."""
     if not isinstance(value, str):
-        raise BadClaimError(f"{claim}: text is needed, not {type(value).__name__}")
+        raise BadClaimError(f"{OPTION_OF[claim]}: not a string but {type(value).__name__}")
     if not _PRINTABLE.fullmatch(value) or value != value.strip():
-        raise BadClaimError(f"{claim}: printable ASCII is needed, without blanks at its ends, and not empty")
+        raise BadClaimError(f"{OPTION_OF[claim]}: not valid; use printable ASCII without spaces at its ends")
     if ":" in value and not _URI.fullmatch(value):
-        raise BadClaimError(f"{claim}: with a colon it has to be a URI, such as https://issuer.example or ns:shop")
+        raise BadClaimError(
+            f"{OPTION_OF[claim]}: not a URI; with a colon it must be one, such as https://issuer.example or ns:shop"
+        )
 
 
 def _check_extra(name: str, value: object) -> None:
     if name in OPTION_OF:
-        raise BadClaimError(f"claim {name} is not free: {OPTION_OF[name]} sets it")
+        raise BadClaimError(f"--claim {name}: already set by {OPTION_OF[name]}; use another name")
     if not _CLAIM_NAME.fullmatch(name):
-        raise BadClaimError("the name of a claim is 1 to 64 characters of printable ASCII without spaces")
+        raise BadClaimError("--claim: not a valid name; use 1 to 64 characters of printable ASCII without spaces")
     if not isinstance(value, str):
-        raise BadClaimError(f"claim {name}: text is needed, not {type(value).__name__}")
+        raise BadClaimError(f"--claim {name}: not a string but {type(value).__name__}")
     if not _PRINTABLE.fullmatch(value):
-        raise BadClaimError(f"claim {name}: printable ASCII is needed, and not empty")
+        raise BadClaimError(f"--claim {name}: not valid; use printable ASCII, not empty")
 
 
-# --- what a token that was read says ---
+# --- evaluation ---
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One look at a token: what was looked at, whether it is as it should be (None: could not be told), and words."""
+class TokenCheck:
+    """Result of one check of a token.
+
+    `what`: the part that was checked. `fine`: None if it was not checked. `message`: for people.
+    """
 
     what: str
     fine: bool | None
-    told: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """What a verifier asks for; `leeway` in seconds, for clocks that differ."""
+class ExpectedClaims:
+    """Claims that a verifier requires; `leeway`: allowed clock skew in seconds."""
 
     audience: str | None = AUDIENCE
     issuer: str | None = None
     leeway: int = 60
 
 
-def judge(claims: Mapping[str, object], expected: Expected, *, now: int) -> tuple[Finding, ...]:
-    """Times, audience and issuer of a token's claims at `now` (seconds since 1970)."""
+def evaluate(claims: Mapping[str, object], expected: ExpectedClaims, *, now: int) -> tuple[TokenCheck, ...]:
+    """Check times, audience and issuer of a token's claims at `now` (seconds since 1970)."""
     return (
         _times(claims, expected.leeway, now),
         _audience(claims, expected.audience),
@@ -177,54 +160,46 @@ def judge(claims: Mapping[str, object], expected: Expected, *, now: int) -> tupl
 
 
 def time_of(claims: Mapping[str, object], name: str) -> int | None:
-    """A claim that is a time, in seconds since 1970; None when it is absent or none."""
+    """Return a claim as seconds since 1970; None if it is absent or not a time."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _END_OF_TIME:
         return None
     return int(value)
 
 
-# 9999-12-31, the last day that RFC 3339 can write.
+# After 9999-12-31, the last day that RFC 3339 can represent.
 _END_OF_TIME: Final = 253_402_300_800
 
 
-def _times(claims: Mapping[str, object], leeway: int, now: int) -> Finding:
+def _times(claims: Mapping[str, object], leeway: int, now: int) -> TokenCheck:
     for name in ("exp", "iat", "nbf"):
         if claims.get(name) is not None and time_of(claims, name) is None:
-            return Finding("times", False, f"{name} is no time: a number of seconds since 1970 is needed")
+            return TokenCheck("times", False, f"{name} is not a time: it must be a number of seconds since 1970")
     expires, begins = time_of(claims, "exp"), time_of(claims, "nbf")
     if expires is None:
-        return Finding("times", False, "there is no exp: it never expires")
+        return TokenCheck("times", False, "exp is missing: the token never expires")
     if begins is not None and now + leeway < begins:
-        return Finding("times", False, f"not valid yet: begins in {span(begins - now)}")
+        return TokenCheck("times", False, f"not valid yet: starts in {span(begins - now)}")
     if now - leeway >= expires:
-        return Finding("times", False, f"expired {span(now - expires)} ago")
-    return Finding("times", True, f"expires in {span(expires - now)}")
+        return TokenCheck("times", False, f"expired {span(now - expires)} ago")
+    return TokenCheck("times", True, f"expires in {span(expires - now)}")
 
 
-def _audience(claims: Mapping[str, object], wanted: str | None) -> Finding:
+def _audience(claims: Mapping[str, object], wanted: str | None) -> TokenCheck:
     value = claims.get("aud")
-    told = value if isinstance(value, list) else [value]
-    if not all(isinstance(one, str) for one in told):
-        return Finding("audience", False, "there is no aud, or it is no text")
+    audiences = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, str) for one in audiences):
+        return TokenCheck("audience", False, "aud is missing or not a string")
     if wanted is None:
-        return Finding("audience", None, "not asked for")
-    fine = wanted in told
-    return Finding("audience", fine, wanted if fine else f"is not meant for {wanted}")
+        return TokenCheck("audience", None, "not checked")
+    fine = wanted in audiences
+    return TokenCheck("audience", fine, wanted if fine else f"aud does not contain {wanted}")
 
 
-def _issuer(claims: Mapping[str, object], wanted: str | None) -> Finding:
+def _issuer(claims: Mapping[str, object], wanted: str | None) -> TokenCheck:
     value = claims.get("iss")
     if not isinstance(value, str):
-        return Finding("issuer", False, "there is no iss, or it is no text")
+        return TokenCheck("issuer", False, "iss is missing or not a string")
     if wanted is None:
-        return Finding("issuer", None, "not asked for")
-    return Finding("issuer", value == wanted, wanted if value == wanted else f"is not {wanted}")
-
-
-def span(seconds: float) -> str:
-    """A stretch of time in the largest unit that fits twice: "89 days", "3 hours"."""
-    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{int(seconds // length)} {unit}"
-    return f"{max(int(seconds), 0)} seconds"
+        return TokenCheck("issuer", None, "not checked")
+    return TokenCheck("issuer", value == wanted, wanted if value == wanted else f"is not {wanted}")

@@ -1,1 +1,1 @@
-"""Asking sidecars whether they demand a token: over HTTP, over gRPC, by address or through the Kubernetes API."""
+"""Checks whether sidecars require a token: over HTTP and gRPC, by address or through the Kubernetes API."""

@@ -1,4 +1,4 @@
-"""Questions over gRPC: `GetMetadata` as bytes, for which no generated code is needed."""
+"""Calls `GetMetadata` over gRPC. The empty request needs no generated code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-# The library writes to stderr by itself: of failures, which are told better here, and of every header if asked to.
+# The library logs to stderr: failures, which this module reports, and with GRPC_TRACE every header, tokens included.
 os.environ.pop("GRPC_TRACE", None)
 os.environ["GRPC_VERBOSITY"] = "NONE"
 
@@ -16,79 +16,83 @@ import grpc  # type: ignore[import-untyped] # it brings no types
 
 from injector.core import names
 from injector.core.exposure import NOTHING_LISTENS, Answer
-from injector.probe.place import NoAnswerError
+from injector.probe.target import NoAnswerError
 
 if TYPE_CHECKING:
     from injector.core.token import Token
-    from injector.probe.place import Place
+    from injector.probe.target import ProbeTarget
 
 _METHOD: Final = "/dapr.proto.runtime.v1.Dapr/GetMetadata"
 _OPTIONS: Final = (
-    ("grpc.enable_http_proxy", 0),  # a token must not go to a proxy that a variable of the environment names
+    ("grpc.enable_http_proxy", 0),  # a token must not reach a proxy from an environment variable
     ("grpc.enable_retries", 0),
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
-    ("grpc.per_message_decompression", 0),  # nobody reads the message, and the bound above is for what is compressed
+    (
+        "grpc.per_message_decompression",
+        0,
+    ),  # the message is not read, and the limit above applies to its compressed size
 )
-# The status says "Unauthorized"; daprd's own words are in its details, a message of google.rpc.
+# The status message is "Unauthorized"; daprd's own text is in its details, a google.rpc message.
 _DETAILS: Final = "grpc-status-details-bin"
 _REDIRECT: Final = re.compile(r"received http2 header with status: (3\d\d)")
 _REFUSALS: Final = (b"missing api token", b"api token mismatch", b"missing metadata in request")
 
 
-async def ask(place: Place, token: Token | None, *, timeout_seconds: float) -> Answer:
-    """Ask for the metadata.
+async def ask(target: ProbeTarget, token: Token | None, *, timeout_seconds: float) -> Answer:
+    """Request the metadata.
 
     Raises:
-        NoAnswerError: There was no answer, or none of daprd's.
+        NoAnswerError: There was no answer, or not from daprd.
     """
     metadata = () if token is None else ((names.API_TOKEN_HEADER, token.reveal()),)
-    async with _channel(place) as channel:
+    async with _channel(target) as channel:
         call = channel.unary_unary(_METHOD, request_serializer=bytes, response_deserializer=bytes)
         try:
             await call(b"", metadata=metadata, timeout=timeout_seconds, wait_for_ready=False)
         except grpc.aio.AioRpcError as error:
-            return _judged(place, error, timeout_seconds)
+            return _evaluate(target, error, timeout_seconds)
     return Answer.SERVED
 
 
-def _channel(place: Place) -> grpc.aio.Channel:
-    options = (*_OPTIONS, ("grpc.default_authority", place.authority))
-    if place.tls is None:
-        return grpc.aio.insecure_channel(_target(place), options)
-    named = (*options, ("grpc.ssl_target_name_override", place.name))  # the certificate is for a name, not an address
-    return grpc.aio.secure_channel(_target(place), grpc.ssl_channel_credentials(place.authorities), named)
+def _channel(target: ProbeTarget) -> grpc.aio.Channel:
+    options = (*_OPTIONS, ("grpc.default_authority", target.authority))
+    if target.tls is None:
+        return grpc.aio.insecure_channel(_address(target), options)
+    # The certificate is issued for a name, not for an address.
+    overridden = (*options, ("grpc.ssl_target_name_override", target.name))
+    return grpc.aio.secure_channel(_address(target), grpc.ssl_channel_credentials(target.ca_certificates), overridden)
 
 
-def _target(place: Place) -> str:
-    """https://github.com/grpc/grpc/blob/master/doc/naming.md."""
-    if place.socket:
-        return f"unix:{place.socket}"
-    if isinstance(place.address, IPv6Address):
-        return f"ipv6:[{quote(str(place.address), safe=':')}]:{place.port}"
-    return f"ipv4:{place.address}:{place.port}"
+def _address(target: ProbeTarget) -> str:
+    """Return the address in gRPC's syntax: https://github.com/grpc/grpc/blob/master/doc/naming.md."""
+    if target.socket:
+        return f"unix:{target.socket}"
+    if isinstance(target.address, IPv6Address):
+        return f"ipv6:[{quote(str(target.address), safe=':')}]:{target.port}"
+    return f"ipv4:{target.address}:{target.port}"
 
 
-def _judged(place: Place, error: grpc.aio.AioRpcError, timeout_seconds: float) -> Answer:
+def _evaluate(target: ProbeTarget, error: grpc.aio.AioRpcError, timeout_seconds: float) -> Answer:
     code, details = error.code(), (error.details() or "").lower()
-    said = dict(error.trailing_metadata() or ()).get(_DETAILS, b"")
+    reported = dict(error.trailing_metadata() or ()).get(_DETAILS, b"")
     redirect = _REDIRECT.fullmatch(details)
-    if redirect:  # the library follows none, and keeps the target to itself
+    if redirect:  # the library neither follows redirects nor reports their target
         raise NoAnswerError(f"the server redirects (status {redirect[1]}), and no redirect is followed")
-    if code is grpc.StatusCode.UNAUTHENTICATED and any(words in said for words in _REFUSALS):
+    if code is grpc.StatusCode.UNAUTHENTICATED and any(words in reported for words in _REFUSALS):
         return Answer.REFUSED
     match code:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             raise NoAnswerError(f"no answer within {timeout_seconds:g} s")
         case grpc.StatusCode.UNIMPLEMENTED:
-            raise NoAnswerError("what answers there is not daprd, or its list of allowed APIs leaves out metadata")
+            raise NoAnswerError("not daprd, or its list of allowed APIs does not include metadata")
         case grpc.StatusCode.UNAVAILABLE:
-            raise NoAnswerError(place.trouble() or _unavailable(details, with_tls=place.tls is not None))
+            raise NoAnswerError(target.trouble() or _unavailable(details, with_tls=target.tls is not None))
         case _:
-            raise NoAnswerError(f"what answers there is not daprd (gRPC status {code.name})")
+            raise NoAnswerError(f"not daprd (gRPC status {code.name})")
 
 
 def _unavailable(details: str, *, with_tls: bool) -> str:
-    """The library's words of a failed connection, sorted into ours."""
+    """Return the reason for a failed connection from the library's message."""
     if "connection refused" in details:
         return NOTHING_LISTENS
     if "certificate_verify_failed" in details or "hostname verification" in details:
@@ -96,5 +100,5 @@ def _unavailable(details: str, *, with_tls: bool) -> str:
     if with_tls and ("ssl" in details or "tls" in details or "handshake" in details):
         return "TLS: the handshake failed; is this a port without TLS?"
     if "no route" in details or "unreachable" in details:
-        return "there is no route to that host"
-    return "what answers there does not speak gRPC"
+        return "no route to host"
+    return "the server does not speak gRPC"

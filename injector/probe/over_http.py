@@ -1,4 +1,4 @@
-"""Questions over HTTP: one request on a connection of its own, its answer read with bounds on size and time."""
+"""Sends HTTP requests: each on its own connection, with limits on the size and time of the response."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import httptools
 from injector.core import names
 from injector.core.exposure import Answer
 from injector.kube import redirects
-from injector.probe.place import NoAnswerError, why
+from injector.probe.target import NoAnswerError, failure_text
 
 if TYPE_CHECKING:
     from injector.core.token import Token
-    from injector.probe.place import Place
+    from injector.probe.target import ProbeTarget
 
 METADATA: Final = "/v1.0/metadata"
 METRICS: Final = "/metrics"
 PROFILES: Final = "/debug/pprof/cmdline"
-# What the public port has not, for it has nothing but health and metadata. The API hands the first, which is no route,
-# to service invocation, which misses an app id. Where a list of allowed APIs leaves that out, one of the others is
-# there still, if only for another method. Nothing is changed by any.
+# Paths that the API port serves and the public port does not: it has only health and metadata. The API passes the first
+# one, which is not a route, to service invocation, which reports a missing app id. If a list of allowed APIs excludes
+# service invocation, one of the others still exists, if only for another method. None of these requests changes
+# anything.
 _ONLY_API: Final = (
     "/v1.0/dapr-token-injector-probe",
     "/v1.0/state/dapr-token-injector-probe",
@@ -31,9 +32,9 @@ _ONLY_API: Final = (
     "/v1.0/secrets/dapr-token-injector-probe/probe",
     "/v1.0/actors/dapr-token-injector-probe/probe/state",
 )
-_MOST: Final = 1024 * 1024  # bytes of an answer, headers and all; metadata of a thousand components is less
-_PIECE: Final = 65536  # bytes
-_FINAL: Final = 200  # of the answers with a lesser status, another one follows
+_MAX_BYTES: Final = 1024 * 1024  # of a response with its headers; metadata of a thousand components is smaller
+_CHUNK_BYTES: Final = 65536  # bytes
+_FINAL: Final = 200  # responses with a lower status are followed by another one
 _OK: Final = 200
 _UNAUTHORIZED: Final = 401
 _NOT_FOUND: Final = 404
@@ -43,7 +44,7 @@ _TLS_ALERT: Final = b"\x15\x03"
 
 
 class _Response:
-    """What httptools tells of an answer."""
+    """Collects a response from httptools."""
 
     def __init__(self) -> None:
         self.parser = httptools.HttpResponseParser(self)
@@ -58,8 +59,8 @@ class _Response:
         if name.lower() == b"location" and self.location is None:
             self.location = value.decode("latin-1")
 
-    def on_body(self, piece: bytes) -> None:
-        self.body += piece
+    def on_body(self, chunk: bytes) -> None:
+        self.body += chunk
 
     def on_message_complete(self) -> None:
         self.is_complete = self.status >= _FINAL
@@ -70,100 +71,100 @@ class _Response:
         return code
 
 
-async def ask(place: Place, token: Token | None, *, timeout_seconds: float) -> Answer:
-    """Ask for the metadata, which needs the token (health does not).
+async def ask(target: ProbeTarget, token: Token | None, *, timeout_seconds: float) -> Answer:
+    """Request the metadata, which requires the token (health does not).
 
     Raises:
-        NoAnswerError: There was no answer, or none of daprd's.
+        NoAnswerError: There was no answer, or not from daprd.
     """
-    response = await get(place, METADATA, token, timeout_seconds=timeout_seconds)
+    response = await get(target, METADATA, token, timeout_seconds=timeout_seconds)
     body = bytes(response.body)
     if response.status == _UNAUTHORIZED and body.startswith(_REFUSAL):
         return Answer.REFUSED
-    # An API that an allow list has cut down answers with an error of its own: the token was taken all the same.
+    # If a list of allowed APIs excludes metadata, the API accepts the token and answers with an error of its own.
     if (response.status == _OK and b"runtimeversion" in body.lower()) or b'"errorCode":"ERR_' in body:
         return Answer.SERVED
-    raise NoAnswerError(f"what answers there is not daprd (status {response.status} for {METADATA})")
+    raise NoAnswerError(f"not daprd (status {response.status} for {METADATA})")
 
 
-async def is_public(place: Place, *, timeout_seconds: float) -> bool:
-    """Whether a port that serves metadata to everyone is daprd's public one, and not its API.
+async def is_public(target: ProbeTarget, *, timeout_seconds: float) -> bool:
+    """Return whether a port that serves metadata without a token is daprd's public port and not its API.
 
-    The public port knows no path but two, and nothing of other origins.
+    The public port serves only two paths and no CORS headers.
 
     Raises:
-        NoAnswerError: A question got no answer.
+        NoAnswerError: A request got no answer.
     """
     for path in _ONLY_API:
-        response = await get(place, path, None, timeout_seconds=timeout_seconds)
+        response = await get(target, path, None, timeout_seconds=timeout_seconds)
         if response.status != _NOT_FOUND or response.is_shared_across_origins or b"errorCode" in response.body:
             return False
     return True
 
 
-async def is_served(place: Place, path: str, *, timeout_seconds: float) -> bool:
-    """Whether a path is served to a caller without a token.
+async def is_served(target: ProbeTarget, path: str, *, timeout_seconds: float) -> bool:
+    """Return whether a path is served without a token.
 
     Raises:
-        NoAnswerError: There was no answer, or one that says neither.
+        NoAnswerError: There was no answer, or it is neither a success nor a rejection.
     """
-    response = await get(place, path, None, timeout_seconds=timeout_seconds)
+    response = await get(target, path, None, timeout_seconds=timeout_seconds)
     if response.status != _OK and response.status not in _NOT_FOR_ALL:
         raise NoAnswerError(f"neither served nor refused (status {response.status} for {path})")
     return response.status == _OK
 
 
-async def get(place: Place, path: str, token: Token | None, *, timeout_seconds: float) -> _Response:
-    """One request. A redirect is refused: who was asked is the place, and no other server answers for it.
+async def get(target: ProbeTarget, path: str, token: Token | None, *, timeout_seconds: float) -> _Response:
+    """Send one request. Redirects are rejected: the answer must come from the target itself.
 
     Raises:
-        NoAnswerError: There was no answer of HTTP, or it is a redirect.
+        NoAnswerError: There was no HTTP response, or it is a redirect.
     """
     try:
         async with asyncio.timeout(timeout_seconds):
-            response = await _exchange(place, path, token)
+            response = await _exchange(target, path, token)
     except _TLSError:
-        raise NoAnswerError("what answers there speaks TLS; write https:// or grpcs://") from None
+        raise NoAnswerError("the server speaks TLS; use https:// or grpcs://") from None
     except _EndlessError:
-        raise NoAnswerError("what answers there does not come to an end") from None
+        raise NoAnswerError("the response does not end") from None
     except httptools.HttpParserError:
-        raise NoAnswerError("what answers there does not speak HTTP") from None
+        raise NoAnswerError("the server does not speak HTTP") from None
     except (OSError, EOFError) as error:  # asyncio's timeouts and TLS errors are OSErrors
-        raise NoAnswerError(place.trouble() or why(error, timeout_seconds=timeout_seconds)) from None
+        raise NoAnswerError(target.trouble() or failure_text(error, timeout_seconds=timeout_seconds)) from None
     if redirects.is_redirect(response.status):
-        asked = f"{'http' if place.tls is None else 'https'}://{place.authority}{path}"
+        asked = f"{'http' if target.tls is None else 'https'}://{target.authority}{path}"
         hidden = () if token is None else (base64.b64encode(token.reveal().encode()).decode(),)
         raise NoAnswerError(redirects.explain(response.status, response.location, asked, hidden))
     return response
 
 
-async def _exchange(place: Place, path: str, token: Token | None) -> _Response:
-    reader, writer = await place.open()
+async def _exchange(target: ProbeTarget, path: str, token: Token | None) -> _Response:
+    reader, writer = await target.open()
     try:
-        fields = [f"GET {path} HTTP/1.1", f"Host: {place.authority}", "Connection: close"]
+        fields = [f"GET {path} HTTP/1.1", f"Host: {target.authority}", "Connection: close"]
         if token is not None:
             fields.append(f"{names.API_TOKEN_HEADER}: {token.reveal()}")
         writer.write("\r\n".join((*fields, "", "")).encode())
         response = _Response()
         received = 0
-        while not response.is_complete and received < _MOST:
-            piece = await reader.read(_PIECE)
-            if not piece:
+        while not response.is_complete and received < _MAX_BYTES:
+            chunk = await reader.read(_CHUNK_BYTES)
+            if not chunk:
                 break
-            if not received and piece.startswith(_TLS_ALERT):
+            if not received and chunk.startswith(_TLS_ALERT):
                 raise _TLSError
-            received += len(piece)
-            response.parser.feed_data(piece)
+            received += len(chunk)
+            response.parser.feed_data(chunk)
         if response.status < _FINAL:
-            raise _EndlessError if received >= _MOST else ConnectionResetError
+            raise _EndlessError if received >= _MAX_BYTES else ConnectionResetError
         return response
     finally:
         writer.close()
 
 
 class _TLSError(Exception):
-    """The peer does not understand us, and says so in TLS."""
+    """The peer answered with a TLS alert."""
 
 
 class _EndlessError(Exception):
-    """The peer announces an answer, again and again."""
+    """The peer sends interim responses without end."""

@@ -1,4 +1,4 @@
-"""Sidecars of Pods: which Pods a workload has, where their daprd listens, which token it should demand."""
+"""Probes sidecars of Pods: finds the Pods of a workload, the ports of daprd, and the token that it should require."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from injector.core.sidecar import Listening, listening, meets_loopback
 from injector.core.token import parse_token
 from injector.kube import resources
 from injector.kube.errors import KubeError
+from injector.kube.owners import controller_of
 from injector.kube.portforward import forwarded
-from injector.probe.place import Place
-from injector.probe.prober import Right, ask_api, ask_beside, findings
+from injector.probe.prober import ExpectedToken, ask_api, ask_other_port, findings
+from injector.probe.target import ProbeTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from injector.kube.client import Api
     from injector.kube.resources import Object, Resource
 
-# What people write before the slash, as kubectl takes it.
+# Names of kinds before the slash, as in kubectl.
 KINDS: Final[Mapping[str, Resource]] = {
     **dict.fromkeys(("pod", "pods", "po"), resources.PODS),
     **dict.fromkeys(("deployment", "deployments", "deploy"), resources.DEPLOYMENTS),
@@ -36,16 +37,16 @@ KINDS: Final[Mapping[str, Resource]] = {
     **dict.fromkeys(("job", "jobs"), resources.JOBS),
     **dict.fromkeys(("cronjob", "cronjobs", "cj"), resources.CRONJOBS),
 }
-# What stands between a workload and its Pods.
+# Kinds between a workload and its Pods.
 _BETWEEN: Final = {resources.DEPLOYMENTS: resources.REPLICASETS, resources.CRONJOBS: resources.JOBS}
-_OVER: Final = frozenset({"Succeeded", "Failed"})
+_ENDED_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
 
 async def pods_of(api: Api, kind: Resource, name: str, namespace: str) -> list[Object]:
-    """The Pods that a workload controls, those that are over or going left out; a Pod itself in any state.
+    """Return the Pods that a workload controls, without ended and terminating ones; a Pod by name in any state.
 
     Raises:
-        KubeError: It is not there, or may not be read.
+        KubeError: The object does not exist or cannot be read.
     """
     owner = await api.get(kind, name, namespace)
     if kind is resources.PODS:
@@ -53,56 +54,56 @@ async def pods_of(api: Api, kind: Resource, name: str, namespace: str) -> list[O
     owners = {owner["metadata"]["uid"]}
     if kind in _BETWEEN:
         between = await api.list(_BETWEEN[kind], namespace)
-        owners = {one["metadata"]["uid"] for one in between if _controller(one) in owners}
+        owners = {one["metadata"]["uid"] for one in between if _has_controller_in(one, owners)}
     pods = await api.list(resources.PODS, namespace)
-    mine = [pod for pod in pods if _controller(pod) in owners and not _is_over(pod)]
+    mine = [pod for pod in pods if _has_controller_in(pod, owners) and not _has_ended(pod)]
     return sorted(mine, key=lambda pod: str(pod["metadata"]["name"]))
 
 
-def _controller(thing: Object) -> str:
-    owners = thing["metadata"].get("ownerReferences") or ()
-    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+def _has_controller_in(item: Object, uids: Collection[str]) -> bool:
+    controller = controller_of(item["metadata"])
+    return controller is not None and controller.uid in uids
 
 
-def _is_over(pod: Object) -> bool:
-    return bool(pod["metadata"].get("deletionTimestamp")) or pod.get("status", {}).get("phase") in _OVER
+def _has_ended(pod: Object) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp")) or pod.get("status", {}).get("phase") in _ENDED_PHASES
 
 
 @dataclass(slots=True)
 class Prober:
-    """Probes Pods of one namespace. `given` is the caller's own right token, which wins over what Secrets hold."""
+    """Probes Pods of one namespace. `given`: the token from the command line, which takes precedence over Secrets."""
 
     api: Api
     namespace: str
-    given: Right
+    given: ExpectedToken
     timeout_seconds: float
     _secrets: dict[str, asyncio.Task[Object]] = field(default_factory=dict)
 
     async def probe(self, pod: Object) -> Report:
-        """Ask every port of one Pod's daprd."""
+        """Probe every port of one Pod's daprd."""
         name = str(pod["metadata"]["name"])
         target = f"pod/{name}"
         container = _sidecar(pod)
         if container is None:
-            return Report(target, failure=_no_sidecar(pod))
-        waits = _not_running(pod)
-        if waits:
-            return Report(target, failure=waits)
+            return Report(target, failure=_why_no_sidecar(pod))
+        reason = _why_not_running(pod)
+        if reason:
+            return Report(target, failure=reason)
         try:
             where = listening([*(container.get("command") or ()), *(container.get("args") or ())])
         except ValueError as error:
-            return Report(target, failure=f"daprd cannot be asked: {error}")
+            return Report(target, failure=f"cannot probe daprd: {error}")
         if where.socket:
             return Report(
-                target, failure="daprd listens on Unix sockets (--unix-domain-socket): there is no port to ask"
+                target, failure="daprd listens on Unix sockets (--unix-domain-socket); there is no port to probe"
             )
         return await self._ask(target, name, container, where)
 
     async def _ask(self, target: str, pod: str, container: Object, where: Listening) -> Report:
-        right, cause = await self._right(container)
+        expected, cause = await self._expected_token(container)
         asked = [
-            await self._api(pod, where.http, Purpose.HTTP, right),
-            await self._api(pod, where.grpc, Purpose.GRPC, right),
+            await self._api(pod, where.http, Purpose.HTTP, expected),
+            await self._api(pod, where.grpc, Purpose.GRPC, expected),
         ]
         failures = {one.failure for one in asked}
         if len(failures) == 1 and "" not in failures and all(one.without is Answer.NOT_ASKED for one in asked):
@@ -114,32 +115,32 @@ class Prober:
         ):
             if port is None:
                 continue
-            beside = await self._beside(pod, port, purpose)
-            if beside is None and not any(map(meets_loopback, listens_at)):
-                beside = Asked(purpose, port, failure=_ELSEWHERE)
-            if beside is not None:
-                asked.append(beside)
+            other = await self._other_port(pod, port, purpose)
+            if other is None and not any(map(meets_loopback, listens_at)):
+                other = Asked(purpose, port, failure=_ELSEWHERE)
+            if other is not None:
+                asked.append(other)
         found = list(findings(asked, cause))
         if not where.is_local:
-            found.append(Found(Exposure.LISTEN_ADDRESS, _shown(where.addresses)))
+            found.append(Found(Exposure.LISTEN_ADDRESS, _redact_addresses(where.addresses)))
         return Report(target, tuple(asked), tuple(found), failure="" if where.is_certain else _UNCERTAIN)
 
-    async def _api(self, pod: str, port: int, purpose: Purpose, right: Right) -> Asked:
+    async def _api(self, pod: str, port: int, purpose: Purpose, expected: ExpectedToken) -> Asked:
         async with forwarded(self.api, self.namespace, pod, port) as (path, forward):
-            place = Place("localhost", port, socket=path, trouble=forward.trouble)
-            return await ask_api(place, purpose, right, timeout_seconds=self.timeout_seconds)
+            target = ProbeTarget("localhost", port, socket=path, trouble=forward.trouble)
+            return await ask_api(target, purpose, expected, timeout_seconds=self.timeout_seconds)
 
-    async def _beside(self, pod: str, port: int, purpose: Purpose) -> Asked | None:
+    async def _other_port(self, pod: str, port: int, purpose: Purpose) -> Asked | None:
         async with forwarded(self.api, self.namespace, pod, port) as (path, forward):
-            place = Place("localhost", port, socket=path, trouble=forward.trouble)
-            return await ask_beside(place, purpose, timeout_seconds=self.timeout_seconds)
+            target = ProbeTarget("localhost", port, socket=path, trouble=forward.trouble)
+            return await ask_other_port(target, purpose, timeout_seconds=self.timeout_seconds)
 
-    async def _right(self, container: Object) -> tuple[Right, str]:
-        """The token that daprd should demand, and what to say if it demands none."""
+    async def _expected_token(self, container: Object) -> tuple[ExpectedToken, str]:
+        """Return the token that daprd should require, and the likely cause if it requires none."""
         entry = next((one for one in reversed(container.get("env") or ()) if one["name"] == names.API_TOKEN_ENV), None)
         if entry is None:
-            named = _ENV_FROM if container.get("envFrom") else _NO_VARIABLE
-            return self._or_given(named), named
+            reason = _ENV_FROM if container.get("envFrom") else _NO_VARIABLE
+            return self._or_given(reason), reason
         source = entry.get("valueFrom") or {}
         selector = source.get("secretKeyRef")
         if selector is not None:
@@ -153,51 +154,51 @@ class Prober:
         cause = "its DAPR_API_TOKEN is empty" if not value else "its DAPR_API_TOKEN is written into the Pod"
         return self.given if self.given.token else _literal(value), cause
 
-    def _or_given(self, untried: str) -> Right:
-        return self.given if self.given.token else Right(untried=untried)
+    def _or_given(self, reason: str) -> ExpectedToken:
+        return self.given if self.given.token else ExpectedToken(skipped_reason=reason)
 
-    async def _read(self, selector: Mapping[str, Any], reference: str) -> Right:
+    async def _read(self, selector: Mapping[str, Any], reference: str) -> ExpectedToken:
         name, key = str(selector.get("name")), str(selector.get("key"))
-        if name not in self._secrets:  # alike Pods ask at the same time: one request serves them all
+        if name not in self._secrets:  # Pods of one workload share one request
             self._secrets[name] = asyncio.ensure_future(self.api.get(resources.SECRETS, name, self.namespace))
         try:
             secret = await self._secrets[name]
         except KubeError as error:
-            return Right(untried=str(error))
+            return ExpectedToken(skipped_reason=str(error))
         encoded = (secret.get("data") or {}).get(key)
         if encoded is None:
-            return Right(untried=f"Secret {name} has no key {key}")
+            return ExpectedToken(skipped_reason=f"Secret {name} has no key {key}")
         try:
-            return Right(parse_token(base64.b64decode(encoded)))
+            return ExpectedToken(parse_token(base64.b64decode(encoded)))
         except TokenError as error:
-            return Right(untried=f"{reference} holds no token: {error}")
+            return ExpectedToken(skipped_reason=f"{reference} is not a token: {error}")
         except (binascii.Error, ValueError):
-            return Right(untried=f"{reference} cannot be read")
+            return ExpectedToken(skipped_reason=f"{reference} is not base64")
 
 
 _NO_VARIABLE: Final = "daprd has no DAPR_API_TOKEN"
 _ENV_FROM: Final = "DAPR_API_TOKEN can only come from daprd's envFrom"
-_ELSEWHERE: Final = "it listens on an address of the Pod that no forwarded port reaches"
-_UNCERTAIN: Final = "daprd's flags stand in a line for a shell: what it opens beside these ports is not known"
+_ELSEWHERE: Final = "listens on an address of the Pod that port forwarding does not reach"
+_UNCERTAIN: Final = "daprd's flags are in a shell command line, so ports other than these are unknown"
 
-# What addresses look like. A Pod's author may have written anything there, and a terminal obeys what it is shown.
+# Addresses only: a Pod's author can write anything, and a terminal interprets control characters.
 _ADDRESSES: Final = re.compile(r"[0-9A-Za-z.:,\[\]%-]{1,100}")
 
 
-def _shown(addresses: tuple[str, ...]) -> str:
+def _redact_addresses(addresses: tuple[str, ...]) -> str:
     joined = ",".join(addresses)
     if not any(addresses):
-        return "no --dapr-listen-addresses, so all of them"
+        return "no --dapr-listen-addresses, so daprd listens on all addresses"
     return f"--dapr-listen-addresses {joined if _ADDRESSES.fullmatch(joined) else '(not addresses)'}"
 
 
-def _literal(value: str) -> Right:
+def _literal(value: str) -> ExpectedToken:
     if "$(" in value:
-        return Right(untried="DAPR_API_TOKEN is put together from other variables")
+        return ExpectedToken(skipped_reason="DAPR_API_TOKEN is composed from other variables")
     try:
-        return Right(parse_token(value.encode()))
+        return ExpectedToken(parse_token(value.encode()))
     except TokenError as error:
-        return Right(untried=f"DAPR_API_TOKEN holds no token: {error}")
+        return ExpectedToken(skipped_reason=f"DAPR_API_TOKEN is not a token: {error}")
 
 
 def _sidecar(pod: Object) -> Object | None:
@@ -207,15 +208,15 @@ def _sidecar(pod: Object) -> Object | None:
     return found
 
 
-def _no_sidecar(pod: Object) -> str:
+def _why_no_sidecar(pod: Object) -> str:
     enabled = (pod["metadata"].get("annotations") or {}).get(names.ENABLED, "")
     if enabled.strip().lower() in names.TRUE_WORDS:
-        return "it has no container daprd, though dapr.io/enabled asks for one: Dapr's injector did not see this Pod"
-    return "it has no container daprd"
+        return "no container daprd although dapr.io/enabled requests one: Dapr's injector did not process this Pod"
+    return "no container daprd"
 
 
-def _not_running(pod: Object) -> str:
-    """Why its daprd cannot be asked; empty when it runs."""
+def _why_not_running(pod: Object) -> str:
+    """Return why daprd is not running; empty if it is."""
     status = pod.get("status", {})
     phase = status.get("phase", "Unknown")
     states = (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ()))
@@ -224,6 +225,7 @@ def _not_running(pod: Object) -> str:
     if "running" in state:
         return ""
     reason = "".join(
-        f", daprd is {kind}" + (f": {told['reason']}" if told.get("reason") else "") for kind, told in state.items()
+        f", daprd is {kind}" + (f": {details['reason']}" if details.get("reason") else "")
+        for kind, details in state.items()
     )
-    return f"it is not running (phase {phase}{reason})"
+    return f"not running (phase {phase}{reason})"

@@ -10,7 +10,7 @@ from injector.core import names
 from injector.core.ownership import SecretKey
 from injector.core.rollout import SKEW, ContainerUsage, MissingToken, PodUsage, Ref, SkipReason, Workload
 from injector.kube.api_messages import redact_words, strip_object_name
-from injector.tokens.reading import seconds
+from injector.tokens.decode import unix_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -125,7 +125,7 @@ def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: i
         uid=meta.get("uid", ""),
         usages=tuple(usages[at] for at in sorted(usages)),
         missing=tuple(missing_tokens(pod, keys)),
-        created=seconds(meta.get("creationTimestamp")),
+        created=unix_time(meta.get("creationTimestamp")),
         clock_lead=_clock_lead(pod),
         restarted_for=dict(meta.get("annotations") or {}),
         is_ending="deletionTimestamp" in meta,
@@ -157,14 +157,14 @@ def _clock_lead(pod: Object) -> int | None:
     https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/registry/core/pod/storage/storage.go (assignPod)
     """
     status = pod.get("status") or {}
-    accepted = seconds(status.get("startTime"))
-    created = seconds(pod["metadata"].get("creationTimestamp"))
+    accepted = unix_time(status.get("startTime"))
+    created = unix_time(pod["metadata"].get("creationTimestamp"))
     if accepted is None or created is None:
         return None
     if accepted - created <= SKEW:
         return max(accepted - created, 0)
     bound = [
-        seconds(one.get("lastTransitionTime"))
+        unix_time(one.get("lastTransitionTime"))
         for one in status.get("conditions") or ()
         if one.get("type") == "PodScheduled" and one.get("status") == "True"
     ]
@@ -271,7 +271,7 @@ def _states(status: Object) -> dict[str, _State]:
 
 def _state(state: Object, *, runs_once: bool) -> _State:
     if state.get("running") is not None:
-        return _State(started=seconds(state["running"].get("startedAt")) or 0)  # without a time it counts as very old
+        return _State(started=unix_time(state["running"].get("startedAt")) or 0)  # without a time it counts as very old
     if state.get("terminated") is not None:
         return _State(has_ended=runs_once)
     return _State(is_open=(state.get("waiting") or {}).get("reason", "") in _BEFORE_ITS_START)
@@ -281,14 +281,6 @@ def _number(name: str) -> int:
     """Return the number at the end of a Pod's name in a StatefulSet."""
     tail = name.rpartition("-")[2]
     return int(tail) if tail.isdecimal() else 0
-
-
-def controller(meta: Object) -> tuple[str, str, str, str] | None:
-    """Return version, kind, name and uid of the owner that controls an object."""
-    for owner in meta.get("ownerReferences") or ():
-        if owner.get("controller"):
-            return owner.get("apiVersion", ""), owner.get("kind", ""), owner.get("name", ""), owner.get("uid", "")
-    return None
 
 
 # --- workloads ---

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.core.rollout import PodUsage, Ref, SkipReason, Workload, annotation_for
 from injector.kube.errors import ForbiddenError, NotFoundError
+from injector.kube.owners import controller_of
 from injector.kube.resources import (
     CRONJOBS,
     DAEMONSETS,
@@ -131,7 +132,7 @@ class Owners:
         """Return the object at the end of the owners, and the number of the first Pod of a StatefulSet."""
         namespace = pod["metadata"]["namespace"]
         below: dict[str, Any] = {**pod, "kind": "Pod"}
-        while (owner := decode.controller(below["metadata"])) is not None:
+        while (owner := controller_of(below["metadata"])) is not None:
             version, kind, name, uid = owner
             ref = Ref(kind, namespace, name)
             resource = RESOURCES.get(kind)

@@ -26,7 +26,7 @@ from injector.kube.errors import NotFoundError, UnavailableError
 from injector.kube.resources import SECRETS
 from injector.rotation import decode
 from injector.rotation.observe import RESOURCES, observe
-from injector.tokens import reading
+from injector.tokens.decode import token_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -182,7 +182,7 @@ class Roller:
     async def _check_secrets(self, keys: Iterable[SecretKey]) -> None:
         for key in sorted(keys):
             found = await self._api.get(SECRETS, key.name, key.namespace)
-            if revision_of(reading.token_secret(found), key.key).id != self._revisions[key].id:
+            if revision_of(token_secret(found), key.key).id != self._revisions[key].id:
                 raise SupersededError(key)
 
     def _set(self, progress: Progress) -> None:

@@ -30,17 +30,18 @@ from injector.kube.resources import SECRETS
 from injector.rotation import admission
 from injector.rotation.observe import Observed, Owners, observe
 from injector.rotation.roller import Pace, Roller, SupersededError, restart
-from injector.tokens import minting, reading, writing
+from injector.tokens import manifests, minting
+from injector.tokens.decode import token_secret
 
 if TYPE_CHECKING:
     from injector.core.ownership import Owner, TokenSecret
     from injector.core.rollout import PlannedAction, PodUsage, Ref
     from injector.kube.client import Api
     from injector.rotation.admission import Admission
-    from injector.tokens.minting import Minted
+    from injector.tokens.minting import MintedToken
 
 # Makes a token for each Secret; called once, after every check.
-Mint: TypeAlias = Callable[["Api", Sequence[SecretRef]], Awaitable[Mapping[SecretRef, "Minted"]]]
+Mint: TypeAlias = Callable[["Api", Sequence[SecretRef]], Awaitable[Mapping[SecretRef, "MintedToken"]]]
 
 __all__ = ["Listener", "Mint", "Outcome", "Pace", "RotationError", "RotationOptions", "Rotator", "SupersededError"]
 
@@ -173,7 +174,7 @@ class Rotator:
                 read = await self._api.get(SECRETS, ref.name, ref.namespace)
             except NotFoundError:
                 raise RotationError(f"Secret {ref} does not exist; create it with: secret create {ref}") from None
-            found[ref] = _Found(reading.token_secret(read), read)
+            found[ref] = _Found(token_secret(read), read)
             self._check(found[ref].secret)
         return found
 
@@ -200,13 +201,13 @@ class Rotator:
                     f"Secret {ref} is managed by {owner.name} ({owner.sign}): rotate it there, then restart with "
                     "--resume; --force writes it anyway"
                 )
-            after = writing.renewed(one.object, self._options.key, _PLACEHOLDER)
+            after = manifests.updated_secret(one.object, self._options.key, _PLACEHOLDER)
             self._listener.overrides_owner(ref, owner, _changes(one.object["metadata"], after["metadata"]))
 
     async def _try_writes(self, found: Mapping[SecretRef, _Found]) -> None:
         """Try every write of a Secret as a dry run: missing permissions and denials show before the first write."""
         for ref, one in found.items():
-            body = writing.renewed(one.object, self._options.key, _PLACEHOLDER)
+            body = manifests.updated_secret(one.object, self._options.key, _PLACEHOLDER)
             await self._api.replace(SECRETS, body, ref.namespace, dry_run=True, before=one.object)
 
     async def _try_restarts(self, actions: Sequence[PlannedAction]) -> None:
@@ -232,9 +233,9 @@ class Rotator:
         now: dict[SecretRef, _Found] = {}
         for ref, token in (await self._mint(self._api, self._options.secrets)).items():
             before = found[ref].object
-            body = writing.renewed(before, self._options.key, token)
+            body = manifests.updated_secret(before, self._options.key, token)
             answer = await self._api.replace(SECRETS, body, ref.namespace, before=before)
-            now[ref] = _Found(reading.token_secret(answer), {})
+            now[ref] = _Found(token_secret(answer), {})
             self.written.append(ref)
             self._listener.wrote(ref, token.id)
         return now
@@ -307,7 +308,7 @@ class Rotator:
             await asyncio.sleep(self._options.pace.interval)
 
 
-_PLACEHOLDER: Final = minting.opaque(now=0, lifetime=None)
+_PLACEHOLDER: Final = minting.mint_opaque(now=0, lifetime=None)
 # Later than any Pod's start.
 _FAR: Final = 1 << 40
 

@@ -12,7 +12,7 @@ from injector.core.rollout import TokenState, in_state, pod_names, revision_of, 
 from injector.kube.resources import PODS, SECRETS
 from injector.rotation import decode
 from injector.rotation.observe import Owners, among
-from injector.tokens import reading
+from injector.tokens.decode import token_secret, unix_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,8 +48,8 @@ class SecretUsage:
 
     @property
     def expires(self) -> int | None:
-        """When the token expires, in seconds since 1970; None: unknown."""
-        return reading.seconds(self.secret.annotations.get(names.TOKEN_EXPIRES)) if self.secret is not None else None
+        """When the token expires, in seconds since 1970; None: it does not say."""
+        return unix_time(self.secret.annotations.get(names.TOKEN_EXPIRES)) if self.secret is not None else None
 
     @property
     def is_dated(self) -> bool:
@@ -65,7 +65,7 @@ async def list_usage(api: Api, namespace: str | None) -> list[SecretUsage]:
     """
     pods = [pod for pod in await api.list(PODS, namespace) if not decode.has_ended(pod)]
     labelled = await api.list(SECRETS, namespace, label_selector=names.TOKEN_LABEL)
-    secrets = {secret.ref: secret for secret in map(reading.token_secret, labelled)}
+    secrets = {secret.ref: secret for secret in map(token_secret, labelled)}
     directions = _directions(pods)
     for ref, secret in secrets.items():
         for name in secret.keys:
@@ -124,4 +124,4 @@ def _directions(pods: Iterable[dict[str, Any]]) -> dict[SecretKey, str]:
 async def _read(api: Api, ref: SecretRef) -> TokenSecret | None:
     """Read a Secret without our label, by a list, because the caller may list Secrets anyway."""
     found = await api.list(SECRETS, ref.namespace, field_selector=f"metadata.name={ref.name}")
-    return reading.token_secret(found[0]) if found else None
+    return token_secret(found[0]) if found else None

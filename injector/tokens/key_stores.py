@@ -1,4 +1,4 @@
-"""Where signing keys are kept: in a file of mode 0600, or in a Secret (`secret_key_store`)."""
+"""Stores signing keys: in a file of mode 0600, or in a Secret (`secret_key_store`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from injector.core.errors import InjectorError
 from injector.files import error_text
-from injector.tokens import keyring, private_files
+from injector.tokens import private_files, signing_keys
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
 
 
 class KeyStoreError(InjectorError):
-    """Signing keys cannot be read or written; the message names the store and says why."""
+    """Signing keys cannot be read or written; the message names the store and the reason."""
 
     reason = "key-store"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StoredKeys:
-    """A key file as it was read. `version`: what the store compares before it replaces the file."""
+    """A key file as it was read; the store compares `version` before it replaces the file."""
 
     content: bytes
     version: object
 
 
 class KeyStore(Protocol):
-    """A place for one key file; `name` is what messages call it."""
+    """Stores one key file; `name` identifies the store in messages."""
 
     name: str
 
     def locked(self) -> AbstractContextManager[None]:
-        """Keep other writers out from `read` to `replace`."""
+        """Block other writers from `read` to `replace`."""
 
     async def read(self) -> StoredKeys | None:
-        """Return the keys; None: there are none.
+        """Return the keys; None if there are none.
 
         Raises:
             KeyStoreError: They cannot be read.
         """
 
     async def create(self, content: bytes) -> bool:
-        """Write keys where there are none; return False if there are some already.
+        """Write keys if there are none; return False if there are.
 
         Raises:
             KeyStoreError: They cannot be written.
@@ -54,7 +54,7 @@ class KeyStore(Protocol):
         """Replace the keys that were read.
 
         Raises:
-            KeyStoreError: Others have changed them since, or they cannot be written.
+            KeyStoreError: Another process has changed them since, or they cannot be written.
         """
 
 
@@ -66,31 +66,33 @@ class FileKeyStore:
         self._path = path
 
     def locked(self) -> AbstractContextManager[None]:
-        """Keep other writers out, so that of two rotations none loses the other's key."""
+        """Block other writers, so that two concurrent rotations both keep their key."""
         return private_files.locked(self._path)
 
     def is_readable_by_others(self) -> bool:
-        """Return whether users other than the owner may read the file; False where there is none."""
+        """Return whether users other than the owner may read the file; False if it does not exist."""
         return private_files.is_readable_by_others(self._path)
 
     async def read(self) -> StoredKeys | None:
-        """Return the file's content; None: there is no such file."""
+        """Return the file's content; None if it does not exist."""
         content = self._content()
         return None if content is None else StoredKeys(content, content)
 
     async def create(self, content: bytes) -> bool:
-        """Write a new file; return False if there is one."""
+        """Write a new file; return False if it exists."""
         return private_files.create(self._path, content)
 
     async def replace(self, content: bytes, before: StoredKeys) -> None:
-        """Replace the file in one step."""
-        if self._content() != before.version:  # by a program that takes no lock
-            raise KeyStoreError(f"{self._path}: changed by another program; the file was not modified")
+        """Replace the file atomically."""
+        if self._content() != before.version:  # by a program that does not take the lock
+            raise KeyStoreError(
+                f"{self._path}: changed by another program, so the file was not modified; run the command again"
+            )
         private_files.replace(self._path, content)
 
     def _content(self) -> bytes | None:
         try:
-            return private_files.read(self._path, most=keyring.LARGEST_FILE + 1)
+            return private_files.read(self._path, max_bytes=signing_keys.LARGEST_FILE + 1)
         except FileNotFoundError:
             return None
         except OSError as error:

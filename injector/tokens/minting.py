@@ -1,4 +1,4 @@
-"""Tokens made and read: claims from the core, signatures by joserfc, randomness from the system."""
+"""Mints and verifies tokens: claims by the core, signatures by joserfc, randomness of the operating system."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 
 from injector.core import claims
-from injector.core.claims import Finding
+from injector.core.claims import TokenCheck
 from injector.core.token import parse_token
-from injector.tokens.keyring import Algorithm, Keyring, algorithm_of, generate, thumbprint
+from injector.tokens.signing_keys import Algorithm, SigningKeys, algorithm_of, generate, thumbprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from injector.core.claims import Expected, Wanted
+    from injector.core.claims import ExpectedClaims, TokenSpec
     from injector.core.token import Token
 
 _OPAQUE_BYTES: Final = 32
@@ -27,8 +27,8 @@ _JTI_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Minted:
-    """A token and what may be said of it; times in seconds since 1970, None where it has no end."""
+class MintedToken:
+    """A token and what annotations may hold of it; times in seconds since 1970, `expires` None for no expiry."""
 
     value: Token
     id: str
@@ -37,81 +37,87 @@ class Minted:
 
 
 def new_id() -> str:
-    """An id that no other token has."""
+    """Return a new random id."""
     return "".join(secrets.choice(claims.ID_ALPHABET) for _ in range(claims.ID_LENGTH))
 
 
-def signed(wanted: Wanted, keys: Keyring | None, *, now: int) -> Minted:
-    """A JWT, signed by the ring's first key; without a ring by a key that is made for it and forgotten.
+def mint_jwt(wanted: TokenSpec, keys: SigningKeys | None, *, now: int) -> MintedToken:
+    """Return a JWT signed with the first key; without keys, with a new key that is not kept.
 
     Raises:
-        BadClaimError: It would say what no token should.
-        BadKeyError: The ring cannot sign.
-        TokenError: It would be too long.
+        BadClaimError: A claim is not valid.
+        BadKeyError: The keys cannot sign.
+        TokenError: The token would be too long.
     """
     key = (keys or generate(Algorithm.ED25519)).signing
-    name = new_id()
-    told = claims.build(wanted, now=now, jti=f"{name}.{secrets.token_urlsafe(_JTI_BYTES)}")
+    token_id = new_id()
+    payload = claims.build(wanted, now=now, jti=f"{token_id}.{secrets.token_urlsafe(_JTI_BYTES)}")
     algorithm = algorithm_of(key).value
     header = {"typ": "JWT", "alg": algorithm, "kid": thumbprint(key)}
-    value = jwt.encode(header, told, key, algorithms=[algorithm])
-    return Minted(parse_token(value.encode()), name, now, now + wanted.lifetime)
+    value = jwt.encode(header, payload, key, algorithms=[algorithm])
+    return MintedToken(parse_token(value.encode()), token_id, now, now + wanted.lifetime)
 
 
-def opaque(*, now: int, lifetime: int | None) -> Minted:
-    """32 random bytes in base64url; a lifetime is only noted beside it."""
+def mint_opaque(*, now: int, lifetime: int | None) -> MintedToken:
+    """Return 32 random bytes in base64url; the lifetime is only recorded next to them."""
     value = parse_token(secrets.token_urlsafe(_OPAQUE_BYTES).encode())
-    return Minted(value, new_id(), now, None if lifetime is None else now + lifetime)
+    return MintedToken(value, new_id(), now, None if lifetime is None else now + lifetime)
 
 
-def supplied(value: Token, *, now: int) -> Minted:
-    """A token of somebody else's; what a JWT says of its id and times is taken over."""
-    told = (peek(value) or Peeked({}, {})).claims
-    return Minted(value, claims.id_of(told.get("jti")) or new_id(), now, claims.time_of(told, "exp"))
+def describe_given(value: Token, *, now: int) -> MintedToken:
+    """Return a token that the caller supplied; id and expiry are read from its claims if it is a JWT."""
+    read = (decode_unverified(value) or UnverifiedJwt({}, {})).claims
+    return MintedToken(value, claims.id_of(read.get("jti")) or new_id(), now, claims.time_of(read, "exp"))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Peeked:
-    """A JWT's two readable parts, unverified."""
+class UnverifiedJwt:
+    """Header and claims of a JWT, not verified."""
 
     header: Mapping[str, Any]
     claims: Mapping[str, Any]
 
 
-def peek(value: Token) -> Peeked | None:
-    """What a JWT says, unverified; None when it is no JWT."""
+def decode_unverified(value: Token) -> UnverifiedJwt | None:
+    """Return header and claims of a JWT without verification; None if it is not a JWT."""
     try:
         read = jws.extract_compact(value.reveal().encode())
-        told = json.loads(read.payload)
+        payload = json.loads(read.payload)
     except (JoseError, ValueError, RecursionError):
         return None
-    return Peeked(read.headers(), told) if isinstance(told, dict) else None
+    return UnverifiedJwt(read.headers(), payload) if isinstance(payload, dict) else None
 
 
-def verify(value: Token, keys: Keyring | None, expected: Expected, *, now: int) -> tuple[Finding, ...]:
-    """Signature, times, audience and issuer of a token, at `now` in seconds since 1970."""
-    read = peek(value)
+def verify(value: Token, keys: SigningKeys | None, expected: ExpectedClaims, *, now: int) -> tuple[TokenCheck, ...]:
+    """Check format, signature, times, audience and issuer of a token at `now` (seconds since 1970)."""
+    read = decode_unverified(value)
     if read is None:
-        form = Finding("format", None, f"opaque, {len(value.reveal())} bytes: it says nothing that could be verified")
-        return (form,) if keys is None else (form, Finding("signature", False, "it is no JWT, and bears none"))
-    name = claims.id_of(read.claims.get("jti"))
-    form = Finding("format", True, f"a JWT of {len(value.reveal())} bytes" + (f", id {name}" if name else ""))
-    return (form, _signature(value, read, keys), *claims.judge(read.claims, expected, now=now))
+        form = TokenCheck("format", None, f"opaque, {len(value.reveal())} bytes: it has no claims to verify")
+        return (
+            (form,)
+            if keys is None
+            else (form, TokenCheck("signature", False, "missing: an opaque token is not signed"))
+        )
+    token_id = claims.id_of(read.claims.get("jti"))
+    form = TokenCheck("format", True, f"JWT, {len(value.reveal())} bytes" + (f", id {token_id}" if token_id else ""))
+    return (form, _signature(value, read, keys), *claims.evaluate(read.claims, expected, now=now))
 
 
-def _signature(value: Token, read: Peeked, keys: Keyring | None) -> Finding:
+def _signature(value: Token, read: UnverifiedJwt, keys: SigningKeys | None) -> TokenCheck:
     if keys is None:
-        return Finding("signature", None, "not looked at: no key was given")
+        return TokenCheck("signature", None, "not checked: no --signing-key")
     algorithm = read.header.get("alg")
-    known = [one.value for one in Algorithm]  # a list: a header may hold what has no hash
+    known = [one.value for one in Algorithm]  # a list: the value in a header may be unhashable
     if algorithm not in known:
-        return Finding("signature", False, f"its algorithm is none of {', '.join(sorted(known))}")
+        return TokenCheck("signature", False, f"unknown algorithm; supported are {', '.join(sorted(known))}")
     named = [key for key in keys.keys if thumbprint(key) == read.header.get("kid")]
     for key in named or keys.keys:
-        # A key is tried with its own algorithm only: a public key must never be taken for a secret.
+        # Use a key with its own algorithm only: a public key must never serve as an HMAC secret.
         if algorithm_of(key).value == algorithm and _is_signed_by(value, key, algorithm):
-            return Finding("signature", True, f"{algorithm}, by key {thumbprint(key)}")
-    return Finding("signature", False, "not by any of the keys given" if len(keys.keys) > 1 else "not by the key given")
+            return TokenCheck("signature", True, f"{algorithm}, key {thumbprint(key)}")
+    return TokenCheck(
+        "signature", False, "does not match any of the keys" if len(keys.keys) > 1 else "does not match the key"
+    )
 
 
 def _is_signed_by(value: Token, key: Any, algorithm: str) -> bool:  # noqa: ANN401 - the library's union of keys

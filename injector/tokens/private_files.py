@@ -1,4 +1,4 @@
-"""Files that hold secrets: read up to a bound, written whole or not at all, readable by their owner alone."""
+"""Reads and writes files that hold secrets: atomically, with mode 0600."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _OTHERS: Final = 0o077
 
 
 class PrivateFileError(InjectorError):
-    """A file cannot be read or written; the message names it and says why."""
+    """A file cannot be read or written; the message names it and the reason."""
 
     reason = "private-file"
 
 
-def read(path: Path, *, most: int) -> bytes:
-    """Return at most so many bytes of a file.
+def read(path: Path, *, max_bytes: int) -> bytes:
+    """Return at most `max_bytes` of a file.
 
     Raises:
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
-        return file.read(most)
+        return file.read(max_bytes)
 
 
 def is_readable_by_others(path: Path) -> bool:
-    """Return whether users other than the owner may read a regular file; False where it cannot be looked at."""
+    """Return whether users other than the owner may read a regular file; False if it cannot be inspected."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -45,25 +45,25 @@ def is_readable_by_others(path: Path) -> bool:
 
 
 def create(path: Path, content: bytes) -> bool:
-    """Write a new file, mode 0600, in one step; false when there is one already, which is left as it is.
+    """Write a new file with mode 0600 atomically; return False if it exists, which does not modify it.
 
     Raises:
         PrivateFileError: It cannot be written.
     """
-    return _written(path, content, _place_new)
+    return _write(path, content, _move_new)
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Give a file new content in one step, mode 0600.
+    """Write or replace a file with mode 0600 atomically.
 
     Raises:
-        PrivateFileError: It cannot be written; it is as it was.
+        PrivateFileError: It cannot be written; it is unchanged.
     """
-    _written(path, content, _place_over)
+    _write(path, content, _move_over)
 
 
-def is_there(path: Path) -> bool:
-    """Whether there is something already, as far as we may look."""
+def exists(path: Path) -> bool:
+    """Return whether the path exists; False if that cannot be determined."""
     try:
         return path.exists()
     except OSError:
@@ -72,16 +72,16 @@ def is_there(path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep others who do this out, for as long as the block lasts; those who only read are not kept out.
+    """Hold an exclusive lock against other writers. Readers are not blocked.
 
-    The lock is on the folder: the file itself is replaced, and a file beside it would have to be cleared away. It ends
-    with the process, however that ends. Where the file system has no locks, as some over a network, there is none.
+    The lock is on the folder, because the file itself is replaced and a lock file would have to be removed. It ends
+    with the process. On file systems without locks, such as some network file systems, nothing is locked.
 
     Raises:
         PrivateFileError: The folder cannot be opened.
     """
     try:
-        descriptor = os.open(resolved(path).parent, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(resolve_link(path).parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise PrivateFileError(f"{path}: {files.error_text(error)}") from None
     try:
@@ -92,65 +92,67 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def resolved(path: Path) -> Path:
-    """Where a path leads, so that what is a link stays one.
+def resolve_link(path: Path) -> Path:
+    """Return the file that a path refers to, so that replacing it keeps symbolic links.
 
-    In a folder like /tmp, where everybody may put a link, only one's own is followed. Linux has the same rule where
-    `fs.protected_symlinks` is on, but for those who open a file; we replace it.
+    In a world-writable sticky folder such as /tmp, only a link of the same user or of the folder's owner is followed.
+    Linux enforces the same with `fs.protected_symlinks`, but only for open(2), not for rename(2).
 
     Raises:
-        PrivateFileError: A link there is somebody else's.
+        PrivateFileError: Another user owns a link in such a folder, or there are too many links.
     """
     for _ in range(_MOST_LINKS):
         try:
             found = path.lstat()
         except OSError:
-            return path  # nothing is there, or what keeps us out will be told when it is written
+            return path  # it does not exist, or the write will report the error
         if not stat.S_ISLNK(found.st_mode):
             return Path(os.path.realpath(path.parent)) / path.name if path.name else path
         folder = path.parent.stat()
         is_for_all = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
         if is_for_all and found.st_uid not in {os.geteuid(), folder.st_uid}:
-            raise PrivateFileError(f"{path}: is somebody else's link in a folder for all, and is not followed")
-        # Whose link this is cannot change in such a folder: only its owner may take it away.
+            raise PrivateFileError(
+                f"{path}: a link of another user in a world-writable folder, which is not followed; use another path"
+            )
+        # No race: in such a folder only the owner can replace the link.
         path = path.parent / path.readlink()
-    raise PrivateFileError(f"{path}: too many links follow one another")
+    raise PrivateFileError(f"{path}: too many levels of symbolic links")
 
 
-_MOST_LINKS: Final = 40  # as Linux
+_MOST_LINKS: Final = 40  # as in Linux
 
 
-def _written(path: Path, content: bytes, put: Callable[[Path, Path], bool]) -> bool:
-    is_placed = False
+def _write(path: Path, content: bytes, move: Callable[[Path, Path], bool]) -> bool:
+    is_moved = False
 
-    def place(beside: Path, target: Path) -> None:
-        nonlocal is_placed
-        is_placed = put(beside, target)
+    def place(temporary: Path, target: Path) -> None:
+        nonlocal is_moved
+        is_moved = move(temporary, target)
 
     try:
-        path = resolved(path)
+        path = resolve_link(path)
         if path.exists() and not path.is_file():
-            raise PrivateFileError(f"{path}: is no regular file, and is not written over")
+            raise PrivateFileError(f"{path}: not a regular file, so it is not overwritten; use another path")
         with files.replacement(path, mode=_OWNER, put=place) as file:
             if os.fstat(file.fileno()).st_mode & _OTHERS:
                 raise PrivateFileError(
-                    f"{path}: its file system keeps no modes, so that others could read it; choose another folder"
+                    f"{path}: the file system has no file modes, so other users could read it; use another folder"
                 )
             file.write(content)
     except OSError as error:
         raise PrivateFileError(f"{path}: cannot be written: {files.error_text(error)}") from None
-    return is_placed
+    return is_moved
 
 
-def _place_over(beside: Path, path: Path) -> bool:
-    beside.replace(path)
+def _move_over(temporary: Path, path: Path) -> bool:
+    temporary.replace(path)
     return True
 
 
-def _place_new(beside: Path, path: Path) -> bool:
-    """Unlike a rename, neither way takes another's place: a link does not, nor does a file that must be new."""
+def _move_new(temporary: Path, path: Path) -> bool:
+    """Move without overwriting: a hard link and O_EXCL both fail if the path exists."""
     try:
-        path.hardlink_to(beside)
+        path.hardlink_to(temporary)
     except FileExistsError:
         return False
     except OSError:  # a file system without links, such as FAT
@@ -159,7 +161,7 @@ def _place_new(beside: Path, path: Path) -> bool:
         except FileExistsError:
             return False
         try:
-            beside.replace(path)  # the place is ours, and empty until now
+            temporary.replace(path)  # replaces the empty file that this process created
         except OSError:
             path.unlink(missing_ok=True)
             raise

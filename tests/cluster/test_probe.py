@@ -48,7 +48,7 @@ def test_pod_that_is_not_there(kubectl: Kubectl) -> None:
 def test_pod_that_waits(kubectl: Kubectl) -> None:
     kubectl.create(pod(ASKING))
 
-    assert failure(kubectl, "pod/shop") == "it is not running (phase Pending)"
+    assert failure(kubectl, "pod/shop") == "not running (phase Pending)"
 
 
 @pytest.mark.parametrize(
@@ -62,28 +62,28 @@ def test_sidecar_that_does_not_run(kubectl: Kubectl, state: Json, told: str) -> 
     kubectl.create(pod(ASKING))
     run_in_name(kubectl, "shop", {"phase": "Pending", "containerStatuses": [{"name": "daprd", "state": state}]})
 
-    assert failure(kubectl, "pod/shop") == f"it is not running (phase Pending, {told})"
+    assert failure(kubectl, "pod/shop") == f"not running (phase Pending, {told})"
 
 
 def test_pod_without_a_sidecar(kubectl: Kubectl) -> None:
     kubectl.create(pod({}, APP))
 
-    assert failure(kubectl, "pod/shop") == "it has no container daprd"
+    assert failure(kubectl, "pod/shop") == "no container daprd"
 
 
 def test_pod_that_daprs_injector_missed(kubectl: Kubectl) -> None:
     kubectl.create(pod(ASKING, APP))
 
-    assert failure(kubectl, "pod/shop").endswith("asks for one: Dapr's injector did not see this Pod")
+    assert failure(kubectl, "pod/shop").endswith("requests one: Dapr's injector did not process this Pod")
 
 
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["--dapr-http-port", "$(PORT)"], "daprd cannot be asked: its --dapr-http-port is not a port number"),
+        (["--dapr-http-port", "$(PORT)"], "cannot probe daprd: its --dapr-http-port is not a port number"),
         (
             ["--unix-domain-socket", "/var/run"],
-            "daprd listens on Unix sockets (--unix-domain-socket): there is no port to ask",
+            "daprd listens on Unix sockets (--unix-domain-socket); there is no port to probe",
         ),
     ],
 )
@@ -109,7 +109,7 @@ def test_workload_without_pods(kubectl: Kubectl) -> None:
     wanted["spec"]["replicas"] = 0
     kubectl.apply(wanted)
 
-    assert failure(kubectl, "deployment/shop") == "it has no Pods that run"
+    assert failure(kubectl, "deployment/shop") == "no running Pods"
 
 
 def test_pods_are_those_that_the_workload_controls(kubectl: Kubectl) -> None:

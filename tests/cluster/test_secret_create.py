@@ -74,7 +74,7 @@ def test_what_is_there_is_told_with_its_owner_and_left(commands: Commands, secon
     done = commands.run("secret", "create", commands.secret, f"{second.namespace}/{SECRET}")
 
     assert done.code == 1
-    assert f"{commands.secret}: exists (left as it is; written by kubectl-create" in done.out
+    assert f"{commands.secret}: exists (not modified; managed by kubectl-create" in done.out
     assert f"{second.namespace}/{SECRET}: created" in done.out
     assert commands.kubectl.get("secret", SECRET) == before
 
@@ -128,7 +128,7 @@ def test_two_at_once_make_one_secret(commands: Commands) -> None:
 
     assert sorted(done.code for done in ended) == [0, 1, 1]
     assert sum("created" in done.out for done in ended) == 1
-    assert sum("exists (left as it is; it is ours)" in done.out for done in ended) == 2
+    assert sum("exists (not modified; no other tool manages it)" in done.out for done in ended) == 2
 
 
 @pytest.mark.parametrize("how", ["client", "server"])
@@ -158,10 +158,7 @@ def test_namespace_that_is_not_there_is_one_line_and_nothing_is_written(commands
     done = commands.run("secret", "create", commands.secret, f"{commands.kubectl.namespace}-no/x")
 
     assert done.code == 2
-    assert (
-        done.err
-        == f"Error: there is no namespace {commands.kubectl.namespace}-no; create it first, or look at --context\n"
-    )
+    assert done.err == f"Error: namespace {commands.kubectl.namespace}-no not found; create it, or check --context\n"
     assert commands.kubectl.list("secrets") == ()
 
 
@@ -175,7 +172,7 @@ def test_signing_key_of_somebody_else_is_used_and_not_rotated(commands: Commands
     assert commands.run("token", "generate", "--signing-key", place).code == 0
     done = commands.run("token", "generate", "--signing-key", place, "--rotate-key")
     assert (done.code, done.out) == (2, "")
-    assert f"Secret {namespace}/signing is managed by Helm (it has the label app.kubernetes.io/managed-by)" in done.err
+    assert f"Secret {namespace}/signing: managed by Helm (it has the label app.kubernetes.io/managed-by)" in done.err
     assert commands.kubectl.get("secret", "signing")["data"]["jwks.json"] == value
     commands.said.clear()
 
@@ -187,7 +184,7 @@ def test_signing_key_in_a_secret_is_refused_like_any_other_secret(commands: Comm
     assert one_line(few, "token", "generate", *flags).endswith("ask for that right, or take another --context\n")
     away = ("--signing-key", f"secret:{namespace}-no/signing", "--create-key")
     assert one_line(commands, "token", "generate", *away) == (
-        f"Error: --signing-key namespace {namespace}-no does not exist; create it first, or check --context\n"
+        f"Error: --signing-key namespace {namespace}-no not found; create it, or check --context\n"
     )
     commands.kubectl.run("create", "quota", "none", "--hard=secrets=0")
     wait_for("the quota", lambda: commands.kubectl.get("quota", "none").get("status", {}).get("used"))
@@ -302,7 +299,7 @@ def test_who_may_list_in_one_namespace_is_pointed_to_it(commands: Commands, tmp_
     few = limited(commands, tmp_path, "list pods", "list secrets", "get replicasets.apps,deployments.apps")
     told = one_line(few, "secret", "list")
     assert "cannot list pods in all namespaces: not allowed" in told
-    assert told.endswith("; name one namespace with -n NAMESPACE, or ask for that right\n")
+    assert told.endswith("; list one namespace with -n NAMESPACE, or request that permission\n")
     (row,) = few.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
     assert (row["exists"], row["workloads"]) == (True, ["Deployment/web"])
 

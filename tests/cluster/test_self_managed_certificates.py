@@ -387,7 +387,7 @@ def test_ca_rotate_asks_tells_and_waits(installed: Installation) -> None:
     told = json.loads(done.stdout)
     assert (told["asked"], told["newAuthoritySigns"]) == (True, True)
     assert authority(installed) != before
-    assert "retiring: it signs" in done.stderr
+    assert "retiring: the new CA signs" in done.stderr
     eventually("its steps told", lambda: steps(replica) == ["create", "add", "seen", "promote"], replica)
 
     nowhere = rotate("--ca-secret-name=none")

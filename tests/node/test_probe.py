@@ -149,7 +149,7 @@ def test_listen_address_and_profiling_are_told(kubectl: Kubectl, target: Target)
 
     assert code == 1
     assert findings(told) == ["metadata-port", "metrics-port", "profiling-port", "listen-address"]
-    assert told["findings"][-1]["where"] == "no --dapr-listen-addresses, so all of them"
+    assert told["findings"][-1]["where"] == "no --dapr-listen-addresses, so daprd listens on all addresses"
     assert answers(told)["http"] == CLOSED
 
 

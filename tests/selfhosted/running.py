@@ -47,10 +47,10 @@ while True:
 
 def secret(path: Path, value: str) -> Path:
     """A file with a token in it, put in place as a whole, as `mv` does it."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_text(value)
-    beside.chmod(0o600)
-    return beside.replace(path)
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_text(value)
+    temporary.chmod(0o600)
+    return temporary.replace(path)
 
 
 def run(
@@ -80,16 +80,16 @@ def probed(*arguments: str | Path, token: str = "", env: dict[str, str] | None =
 
 
 class Child:
-    """A running `run`, whose child writes what it sees into `told`."""
+    """A running `run`, whose child writes what it sees into a file."""
 
-    def __init__(self, process: subprocess.Popen[bytes], told: Path, errors: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], output: Path, errors: Path) -> None:
         self.process = process
-        self._told = told
+        self._told = output
         self._errors = errors
 
     @property
     def words(self) -> list[str]:
-        """What the children have told so far."""
+        """What the children have written so far."""
         return self._told.read_text().splitlines() if self._told.exists() else []
 
     def let_go(self) -> None:
@@ -98,20 +98,20 @@ class Child:
 
     @property
     def stderr(self) -> str:
-        """What `run` itself has said."""
+        """What `run` itself has logged."""
         return self._errors.read_text()
 
     def wait_for_words(self, *words: str) -> None:
-        """Wait until these have been told, and nothing else."""
+        """Wait until exactly these words have been written."""
         wait_for(
             f"the words {words}",
             lambda: self.words == list(words),
             timeout_seconds=PATIENCE,
-            describe=lambda: f"told: {self.words}; said: {self.stderr}",
+            describe=lambda: f"written: {self.words}; stderr: {self.stderr}",
         )
 
     def wait_for_stderr(self, words: str) -> None:
-        """Wait until `run` has said this."""
+        """Wait until `run` has logged this."""
         wait_for(
             f"{words!r} on stderr", lambda: words in self.stderr, timeout_seconds=PATIENCE, describe=lambda: self.stderr
         )
@@ -128,11 +128,11 @@ class Child:
 @contextmanager
 def running(folder: Path, options: Sequence[str | Path], *words: str) -> Iterator[Child]:
     """Start `run OPTIONS -- CHILD`; kill what is left of it."""
-    told, errors = folder / "told", folder / "errors"
-    command = [*COMMAND, "run", *map(str, options), "--", sys.executable, "-c", CHILD, str(told), *words]
+    output, errors = folder / "output", folder / "errors"
+    command = [*COMMAND, "run", *map(str, options), "--", sys.executable, "-c", CHILD, str(output), *words]
     with errors.open("wb") as file:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
-    child = Child(process, told, errors)
+    child = Child(process, output, errors)
     try:
         yield child
     finally:

@@ -102,6 +102,6 @@ def sidecar(folder: Path, *flags: str, env: Mapping[str, str] | None = None) -> 
             except ProcessDiedError:
                 if attempt + 1 == _ATTEMPTS or "address already in use" not in process.log():
                     raise
-                continue  # somebody else took a port meanwhile
+                continue  # another process has taken a port
             yield Sidecar(ports, process)
             return

@@ -1,4 +1,4 @@
-"""`probe`: is the token demanded, and what is open besides?"""
+"""`probe`: check whether sidecars require the token, and which other ports are open."""
 
 from __future__ import annotations
 
@@ -15,53 +15,55 @@ from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.probe.report import show
 from injector.cli.token import source as token_source
-from injector.cli.token.source import given_token, token_options
+from injector.cli.token.source import given_token, given_token_options
 from injector.core.exposure import Exposure, Purpose, Report, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from injector.kube.client import Api
-    from injector.probe.place import Place
-    from injector.probe.prober import Right
+    from injector.probe.prober import ExpectedToken
+    from injector.probe.target import ProbeTarget
 
 _PURPOSES: Final = {"http": Purpose.HTTP, "https": Purpose.HTTP, "grpc": Purpose.GRPC, "grpcs": Purpose.GRPC}
 _TLS: Final = frozenset({"https", "grpcs"})
-# Pods asked at the same time; each takes a few connections to the API server.
-_AT_ONCE: Final = 8
-# How often a workload is looked at for Pods that have come meanwhile.
+# Pods probed at the same time; each needs a few connections to the API server.
+_MAX_CONCURRENT: Final = 8
+# How often to list the Pods of a workload again, to find Pods created in the meantime.
 _ROUNDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for, beside the targets."""
+    """Options of the command."""
 
     namespace: str | None
     connect: Connect
-    right: Right
-    authorities: bytes | None
+    expected: ExpectedToken
+    ca_certificates: bytes | None
     timeout_seconds: float
     accepted: frozenset[Exposure]
 
 
-@click.command(short_help="Ask sidecars whether they demand the token.")
+@click.command(short_help="Check that sidecars require the token.")
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
-@click.option("-n", "--namespace", metavar="NAME", help="Namespace of Pods and workloads. Default: the context's.")
+@click.option(
+    "-n", "--namespace", metavar="NAME", help="Set the namespace of Pods and workloads. [default: that of the context]"
+)
 @connection.options
-@token_options
+@given_token_options
 @click.option(
     "--accept",
     multiple=True,
     type=click.Choice([exposure.value for exposure in Exposure]),
     metavar="FINDING",
-    help="Show a finding, but do not fail for it. Repeatable.",
+    help="Report a finding, but do not fail because of it. Repeatable.",
 )
 @click.option(
     "--ca-file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Certificates to trust for https:// and grpcs://. Default: the system's.",
+    help="Trust these CA certificates for https:// and grpcs://. [default: those of the system]",
 )
 @click.option(
     "--timeout",
@@ -69,10 +71,15 @@ class Options:
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="For each question.",
+    help="Limit the time of each call.",
 )
 @click.option(
-    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Set the output format.",
 )
 def command(  # noqa: PLR0913 - one parameter per option, all by name
     *,
@@ -86,9 +93,10 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     output: str,
     **cluster: str | None,
 ) -> int:
-    """Ask sidecars without a token, with a wrong one and with the right one.
+    """Check that sidecars require the token.
 
-    The answers must be: refused, refused, served.
+    Each API port is called without a token, with a wrong one and with the
+    right one. The answers must be: refused, refused, served.
 
     \b
     TARGET is one of
@@ -97,19 +105,26 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
       deployment/NAME, statefulset/NAME, daemonset/NAME, replicaset/NAME,
       job/NAME, cronjob/NAME: all of its Pods
 
-    The right token is read from the Secret that the Pod's daprd gets it from,
-    if you may read that; --token-file and --token-stdin win. It is sent only
-    to a sidecar that has refused the other two calls. No token is printed.
+    The right token is read from the Secret that daprd's DAPR_API_TOKEN
+    references, if you can read it; --token-file and --token-stdin take
+    precedence. It is sent only to a sidecar that refused the other two calls.
+    No token is printed.
 
-    Exit code: 0 closed, 1 something is open, 2 something could not be asked.
-    """  # noqa: D301 - the backslash is click's sign for lines as they are
-    from injector.probe.prober import Right  # noqa: PLC0415 - gRPC is imported by probe alone
+    \b
+    Examples:
+      dapr-token-injector probe deployment/shop -n shop
+      dapr-token-injector probe http://127.0.0.1:3500 --token-file token
 
-    right = Right(given_token(token_file, token_stdin=token_stdin))
-    authorities = token_source.read_input(str(ca_file), "certificates") if ca_file is not None else None
+    Exit codes: 0 closed, 1 something is open, 2 usage error, request rejected
+    or a target could not be probed, 3 internal error.
+    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    from injector.probe.prober import ExpectedToken  # noqa: PLC0415 - only probe needs gRPC
+
+    expected = ExpectedToken(given_token(token_file, token_stdin=token_stdin))
+    ca_certificates = token_source.read_input(str(ca_file), "certificates") if ca_file is not None else None
     accepted = frozenset(map(Exposure, accept))
-    options = Options(namespace, Connect.of(cluster), right, authorities, timeout, accepted)
-    parsed = [_parsed(target, options) for target in targets]
+    options = Options(namespace, Connect.of(cluster), expected, ca_certificates, timeout, accepted)
+    parsed = [_parse(target, options) for target in targets]
     reports = asyncio.run(_probe(parsed, options))
     show(reports, accepted, output)
     verdicts = {report.verdict(accepted) for report in reports}
@@ -119,76 +134,80 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
 
 
 @dataclass(frozen=True, slots=True)
-class _Address:
-    target: str
-    place: Place
+class _AddressTarget:
+    label: str
+    target: ProbeTarget
     purpose: Purpose
 
 
 @dataclass(frozen=True, slots=True)
-class _Workload:
-    target: str
+class _WorkloadTarget:
+    label: str
     kind: str
     name: str
 
 
-def _parsed(target: str, options: Options) -> _Address | _Workload:
+def _parse(target: str, options: Options) -> _AddressTarget | _WorkloadTarget:
     if "://" in target:
-        return _address(target, options.authorities)
-    from injector.probe.pods import KINDS  # noqa: PLC0415 - the Kubernetes client is imported when it is needed
+        return _parse_address(target, options.ca_certificates)
+    from injector.probe.pods import KINDS  # noqa: PLC0415 - the Kubernetes client is slow to import
 
     kind, slash, name = target.partition("/")
     if not slash or not name or "/" in name or kind.lower() not in KINDS:
         raise click.UsageError(
-            f"{target!r} is no target: write http://HOST:PORT, grpc://HOST:PORT, pod/NAME, or deployment/NAME, "
-            "statefulset/NAME, daemonset/NAME, replicaset/NAME, job/NAME, cronjob/NAME"
+            f"invalid target {target!r}: expected http://HOST:PORT, grpc://HOST:PORT, pod/NAME, deployment/NAME, "
+            "statefulset/NAME, daemonset/NAME, replicaset/NAME, job/NAME or cronjob/NAME"
         )
-    return _Workload(target, kind.lower(), name)
+    return _WorkloadTarget(target, kind.lower(), name)
 
 
-def _address(target: str, authorities: bytes | None) -> _Address:
-    from injector.probe.place import Place, system_authorities  # noqa: PLC0415 - as above
+def _parse_address(target: str, ca_certificates: bytes | None) -> _AddressTarget:
+    from injector.probe.target import ProbeTarget, system_ca_certificates  # noqa: PLC0415 - as above
 
     try:
         url = urlsplit(target)
         port = url.port
     except ValueError:
-        raise click.UsageError("a target's address or port is malformed; write http://HOST:PORT") from None
+        raise click.UsageError("invalid target: malformed address or port; expected http://HOST:PORT") from None
     if url.username is not None or url.password is not None:
-        raise click.UsageError("a target holds a user or password; write http://HOST:PORT")
+        raise click.UsageError("invalid target: contains a user or password; expected http://HOST:PORT")
     if url.scheme not in _PURPOSES or not url.hostname or port is None or _has_more(url):
         raise click.UsageError(
-            f"{target!r} is no target: write http://HOST:PORT or grpc://HOST:PORT, and nothing behind"
+            f"invalid target {target!r}: expected http://HOST:PORT or grpc://HOST:PORT without a path"
         )
     tls = None
     if url.scheme in _TLS:
-        tls, authorities = _tls(authorities), authorities or system_authorities()
-    place = Place(url.hostname, port, tls=tls, authorities=authorities)
-    return _Address(target, place, _PURPOSES[url.scheme])
+        tls, ca_certificates = _tls(ca_certificates), ca_certificates or system_ca_certificates()
+    probe_target = ProbeTarget(url.hostname, port, tls=tls, ca_certificates=ca_certificates)
+    return _AddressTarget(target, probe_target, _PURPOSES[url.scheme])
 
 
 def _has_more(url: SplitResult) -> bool:
     return url.path not in {"", "/"} or bool(url.query) or bool(url.fragment)
 
 
-def _tls(authorities: bytes | None) -> ssl.SSLContext:
+def _tls(ca_certificates: bytes | None) -> ssl.SSLContext:
     try:
-        if authorities is not None and b"BEGIN CERTIFICATE" not in authorities:
-            raise ValueError  # noqa: TRY301 - nothing would be taken for the system's certificates
-        return ssl.create_default_context(cadata=authorities.decode("ascii") if authorities is not None else None)
+        if ca_certificates is not None and b"BEGIN CERTIFICATE" not in ca_certificates:
+            raise ValueError  # noqa: TRY301 - OpenSSL would load the certificates of the system
+        return ssl.create_default_context(
+            cadata=ca_certificates.decode("ascii") if ca_certificates is not None else None
+        )
     except (ssl.SSLError, ValueError):
-        raise click.UsageError("--ca-file holds no certificates in PEM") from None
+        raise click.UsageError("--ca-file: no PEM certificates in the file") from None
 
 
-async def _probe(targets: Sequence[_Address | _Workload], options: Options) -> list[Report]:
+async def _probe(targets: Sequence[_AddressTarget | _WorkloadTarget], options: Options) -> list[Report]:
     from injector.probe.prober import probe_address  # noqa: PLC0415 - as above
 
-    workloads = [target for target in targets if isinstance(target, _Workload)]
+    workloads = [target for target in targets if isinstance(target, _WorkloadTarget)]
     reports: list[Report] = []
     for one in targets:
-        if isinstance(one, _Address):
+        if isinstance(one, _AddressTarget):
             seconds = options.timeout_seconds
-            reports += await probe_address(one.target, one.place, one.purpose, options.right, timeout_seconds=seconds)
+            reports += await probe_address(
+                one.label, one.target, one.purpose, options.expected, timeout_seconds=seconds
+            )
     if workloads:
         from injector.kube.kubeconfig import default_namespace  # noqa: PLC0415 - as above
 
@@ -199,12 +218,14 @@ async def _probe(targets: Sequence[_Address | _Workload], options: Options) -> l
     return reports
 
 
-async def _probe_workloads(api: Api, namespace: str, workloads: Sequence[_Workload], options: Options) -> list[Report]:
-    """Ask the Pods until all those that are there have been asked: some end meanwhile, and others take their place."""
+async def _probe_workloads(
+    api: Api, namespace: str, workloads: Sequence[_WorkloadTarget], options: Options
+) -> list[Report]:
+    """Probe Pods until all that exist were probed: some end in the meantime and others replace them."""
     from injector.probe.pods import Prober  # noqa: PLC0415 - as above
 
-    prober = Prober(api, namespace, options.right, options.timeout_seconds)
-    turns = asyncio.Semaphore(_AT_ONCE)
+    prober = Prober(api, namespace, options.expected, options.timeout_seconds)
+    turns = asyncio.Semaphore(_MAX_CONCURRENT)
     asked: dict[str, Report] = {}
 
     async def ask(uid: str, pod: dict[str, object]) -> None:
@@ -219,18 +240,20 @@ async def _probe_workloads(api: Api, namespace: str, workloads: Sequence[_Worklo
         await asyncio.gather(*(ask(uid, pod) for uid, pod in new.items()))
         pods, failures = await _pods(api, namespace, workloads)
     else:
-        failures.append(Report(f"namespace {namespace}", failure="Pods come and go faster than they can be asked"))
-    told = {failure.target for failure in failures}
+        failures.append(
+            Report(f"namespace {namespace}", failure="Pods are replaced faster than they can be probed; run it again")
+        )
+    reported = {failure.target for failure in failures}
     for gone in sorted(asked[uid].target for uid in asked.keys() - pods.keys()):
-        if gone not in told:
-            click.echo(f"note: {gone} has ended meanwhile, and is left out", err=True)
+        if gone not in reported:
+            click.echo(f"note: {gone} ended during the probe and is not reported", err=True)
     return [*failures, *(asked[uid] for uid in pods if uid in asked)]
 
 
 async def _pods(
-    api: Api, namespace: str, workloads: Sequence[_Workload]
+    api: Api, namespace: str, workloads: Sequence[_WorkloadTarget]
 ) -> tuple[dict[str, dict[str, Any]], list[Report]]:
-    """The Pods of all workloads by uid, and a report for each workload that has none."""
+    """Return the Pods of all workloads by uid, and a report for each workload without Pods."""
     from injector.kube.errors import ForbiddenError, NotFoundError  # noqa: PLC0415 - as above
     from injector.probe.pods import KINDS, pods_of  # noqa: PLC0415 - as above
 
@@ -240,9 +263,9 @@ async def _pods(
         try:
             mine = await pods_of(api, KINDS[workload.kind], workload.name, namespace)
         except (ForbiddenError, NotFoundError) as error:
-            failures.append(Report(workload.target, failure=str(error)))
+            failures.append(Report(workload.label, failure=str(error)))
             continue
         if not mine:
-            failures.append(Report(workload.target, failure="it has no Pods that run"))
+            failures.append(Report(workload.label, failure="no running Pods"))
         found.update({str(pod["metadata"]["uid"]): pod for pod in mine})
     return found, failures

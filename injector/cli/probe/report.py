@@ -1,4 +1,4 @@
-"""What `probe` shows: a row for each port, and below them what is open, what that means, and what takes it away."""
+"""Prints the result of `probe`: a row for each port, then each finding with its meaning and remedy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
+from injector.cli.output import table
 from injector.core.exposure import ADVICE, Verdict
 from injector.words import counted
 
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def show(reports: Sequence[Report], accepted: Collection[Exposure], output: str) -> None:
-    """Write the reports to stdout, as a table with advice below or as JSON, and what it came to to stderr."""
+    """Write the reports to stdout, as a table with advice or as JSON, and a summary to stderr."""
     if output == "json":
-        told = [_as_json(report, accepted) for report in reports]
-        click.echo(msgspec.json.format(msgspec.json.encode({"targets": told})))
+        documents = [_as_json(report, accepted) for report in reports]
+        click.echo(msgspec.json.format(msgspec.json.encode({"targets": documents})))
         return
     for line in _table(reports, accepted):
         click.echo(line)
@@ -36,11 +37,9 @@ _HEAD: Final = ("TARGET", "PORT", "FOR", "NO TOKEN", "WRONG", "RIGHT", "VERDICT"
 
 def _table(reports: Sequence[Report], accepted: Collection[Exposure]) -> Iterable[str]:
     rows = [_HEAD, *(row for report in reports for row in _rows(report, accepted))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from table(rows)
     for report in reports:
-        yield from _told(report, accepted)
+        yield from _details(report, accepted)
 
 
 def _rows(report: Report, accepted: Collection[Exposure]) -> Iterable[tuple[str, ...]]:
@@ -59,13 +58,13 @@ def _rows(report: Report, accepted: Collection[Exposure]) -> Iterable[tuple[str,
         )
 
 
-def _told(report: Report, accepted: Collection[Exposure]) -> Iterable[str]:
+def _details(report: Report, accepted: Collection[Exposure]) -> Iterable[str]:
     lines = [*([report.failure] if report.failure else []), *_notes(report.asked)]
     for found in report.found:
         advice = ADVICE[found.exposure]
         word = "accepted " if found.exposure in accepted else ""
-        because = f" ({found.cause})" if found.cause else ""
-        lines.append(f"{word}{found.exposure.value}: {found.where}{because}: {advice.meaning}")
+        cause = f" ({found.cause})" if found.cause else ""
+        lines.append(f"{word}{found.exposure.value}: {found.where}{cause}: {advice.meaning}")
         if found.exposure not in accepted:
             lines.append(f"  {advice.remedy}")
     if lines:
@@ -75,7 +74,7 @@ def _told(report: Report, accepted: Collection[Exposure]) -> Iterable[str]:
 
 
 def _notes(asked: Iterable[Asked]) -> Iterable[str]:
-    """What kept a question from being asked or judged; once, where it holds for both protocols."""
+    """Return why calls were not made or not evaluated; once if the reason is the same for both protocols."""
     notes: dict[str, list[str]] = {}
     for one in asked:
         for words in filter(

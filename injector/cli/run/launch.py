@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from injector.core.token import Token
 
 
-def with_tokens(tokens: Mapping[str, Token]) -> dict[str, str]:
-    """Our environment and the tokens."""
+def env_with_tokens(tokens: Mapping[str, Token]) -> dict[str, str]:
+    """Return the environment of this process with the tokens added."""
     return {**os.environ, **{variable: token.reveal() for variable, token in tokens.items()}}
 
 
-def become(arguments: tuple[str, ...], env: Mapping[str, str]) -> NoReturn:
+def replace_process(arguments: tuple[str, ...], env: Mapping[str, str]) -> NoReturn:
     """Replace this process by the command.
 
     Raises:
         click.ClickException: It cannot be started.
     """
     for number in _IGNORED_BY_PYTHON:
-        signal.signal(number, signal.SIG_DFL)  # what is ignored would stay so in the command
+        signal.signal(number, signal.SIG_DFL)  # the command would inherit ignored signals
     try:
-        os.execvpe(arguments[0], arguments, env)  # noqa: S606 - running what the caller names is the purpose
+        os.execvpe(arguments[0], arguments, env)  # noqa: S606 - running the given command is the purpose
     except (OSError, ValueError) as error:
         raise cannot_start(arguments[0], error) from None
 
@@ -41,6 +41,5 @@ _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 def cannot_start(name: str, error: OSError | ValueError) -> click.ClickException:
     """The error for a command that cannot be started."""
     if isinstance(error, FileNotFoundError):
-        return click.ClickException(f"{name}: no such command")
-    why = error_text(error) if isinstance(error, OSError) else str(error)
-    return click.ClickException(f"{name}: cannot be started: {why}")
+        return click.ClickException(f"{name}: command not found")
+    return click.ClickException(f"{name}: cannot start: {error_text(error) if isinstance(error, OSError) else error}")

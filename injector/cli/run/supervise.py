@@ -1,13 +1,13 @@
-"""A command that is started anew when the file of its token holds another one.
+"""Restarts a command when its token file holds a new token.
 
-One loop waits for signals with a deadline; between two of them it looks at the files. The command shares our process
-group, so that it keeps the terminal: what the terminal sends (Ctrl-C) reaches both of us and is not passed on again,
-what another process sends us is.
+One loop waits for signals with a deadline and polls the files in between. The command shares the process group of the
+supervisor, so that it keeps the terminal: signals from the terminal (Ctrl-C) reach both and are not forwarded, signals
+from other processes are.
 
-A file may be seen while it is being written. So a change counts only once the file has stayed the same for one look,
-and a file that holds no token changes nothing but is told of, once.
+A poll can see a file that is being written. So a change counts only when the file is the same at the next poll, and a
+file without a valid token changes nothing and is reported once.
 
-Nothing but its end ends us before the command does. Where we are killed all the same, Linux sends the command SIGTERM.
+The supervisor ends only after the command. If the supervisor is killed, Linux sends SIGTERM to the command.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from injector.cli.run.launch import cannot_start, with_tokens
+from injector.cli.run.launch import cannot_start, env_with_tokens
 from injector.cli.token import source as token_source
-from injector.cli.token.source import token_of_file
+from injector.cli.token.source import read_token_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,13 +39,13 @@ _ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 _PASSED_ON: Final = _ENDING | {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
 _WAITED_FOR: Final = _PASSED_ON | {signal.SIGCHLD}
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-# Mode, device, inode, size, and both times in nanoseconds: another of them, and the file is to be read again.
-Identity = tuple[int, int, int, int, int, int]
+# Mode, device, inode, size, and both times in nanoseconds; if one differs, the file is read again.
+FileIdentity = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to run, and the file of each variable."""
+    """The command to run, and the token file of each variable."""
 
     command: tuple[str, ...]
     files: Mapping[str, Path]
@@ -54,60 +54,60 @@ class Job:
 
 
 def run(job: Job) -> int:
-    """Run until the command ends, by itself or by a signal from outside; its exit code, or its signal's end.
+    """Run until the command ends; return its exit code, or end by the same signal.
 
     Raises:
         click.ClickException: A file holds no token at the start, or the command cannot be started.
     """
     if not hasattr(signal, "sigtimedwait"):
-        raise click.UsageError("--restart-on-change needs Linux")
-    watches = [_Watch(variable, path) for variable, path in job.files.items()]
-    tokens = {watch.variable: watch.first() for watch in watches}
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it was ignored, children would vanish without a status
+        raise click.UsageError("--restart-on-change requires Linux")
+    files = [_TokenFile(variable, path) for variable, path in job.files.items()]
+    tokens = {file.variable: file.first() for file in files}
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if SIGCHLD is ignored, children leave no exit status
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
-    return _Supervisor(job, watches, tokens, {*unblocked}).run()
+    return _Supervisor(job, files, tokens, {*unblocked}).run()
 
 
-class _Watch:
-    """One file; `look` returns a token only when there is a new one."""
+class _TokenFile:
+    """A token file; `poll` returns a token only if it is new."""
 
     def __init__(self, variable: str, path: Path) -> None:
         self.variable = variable
         self.path = path
-        self._judged: Identity | None = None
-        self._last: Identity | None = None
+        self._evaluated: FileIdentity | None = None
+        self._last: FileIdentity | None = None
         self._token: Token | None = None
 
     def first(self) -> Token:
-        self._judged = self._last = self._identity()
-        if str(self.path) == token_source.STDIN or not _is_regular(self._judged):
-            raise click.ClickException(f"{self.path}: --restart-on-change needs a regular file, to be read again")
-        self._token = token_of_file(self.path)
+        self._evaluated = self._last = self._identity()
+        if str(self.path) == token_source.STDIN or not _is_regular(self._evaluated):
+            raise click.ClickException(f"{self.path}: not a regular file, which --restart-on-change requires")
+        self._token = read_token_file(self.path)
         return self._token
 
-    def look(self) -> Token | None:
-        """The token, when the file has changed, has settled, and holds another one than before.
+    def poll(self) -> Token | None:
+        """Return the token if the file has changed, is stable, and holds a new token.
 
         Raises:
-            click.ClickException: It has changed and settled and holds none; raised once.
+            click.ClickException: It has changed, is stable, and holds no token; raised once.
         """
         now, before = self._identity(), self._last
         self._last = now
-        if now == self._judged or now != before:
+        if now == self._evaluated or now != before:
             return None
-        self._judged = now
-        if not _is_regular(now):  # reading a pipe would wait for whoever writes it
-            raise click.ClickException(f"{self.path} is no regular file any more")
-        token = token_of_file(self.path)
-        if self._identity() != now:  # written while it was read: the next look will tell
-            self._judged = None
+        self._evaluated = now
+        if not _is_regular(now):  # reading a pipe would block
+            raise click.ClickException(f"{self.path}: no longer a regular file")
+        token = read_token_file(self.path)
+        if self._identity() != now:  # written while it was read; read it again at the next poll
+            self._evaluated = None
             return None
         if token == self._token:
             return None
         self._token = token
         return token
 
-    def _identity(self) -> Identity | None:
+    def _identity(self) -> FileIdentity | None:
         try:
             found = self.path.stat()
         except OSError:
@@ -115,51 +115,51 @@ class _Watch:
         return (found.st_mode, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _is_regular(identity: Identity | None) -> bool:
-    """Whether it can be read without a wait; where nothing is, reading says so."""
+def _is_regular(identity: FileIdentity | None) -> bool:
+    """Whether it can be read without blocking; if it does not exist, reading reports that."""
     return identity is None or stat.S_ISREG(identity[0])
 
 
 class _Supervisor:
-    """The loop, and the one child."""
+    """Runs the loop and the child process."""
 
-    def __init__(self, job: Job, watches: list[_Watch], tokens: dict[str, Token], unblocked: set[int]) -> None:
+    def __init__(self, job: Job, files: list[_TokenFile], tokens: dict[str, Token], unblocked: set[int]) -> None:
         self._job = job
-        self._watches = watches
+        self._files = files
         self._tokens = tokens
         self._unblocked = unblocked
         self._child: subprocess.Popen[bytes] | None = None
         self._libc = ctypes.CDLL(None)
-        self._kill_at: float | None = None  # set while the command is being stopped to be started anew
+        self._kill_at: float | None = None  # set while the command is being stopped for a restart
         self._is_ending = False
 
     def run(self) -> int:
         self._start()
-        next_look = time.monotonic() + self._job.poll_seconds
+        next_poll = time.monotonic() + self._job.poll_seconds
         while True:
-            status = self._wait(next_look)
+            status = self._wait(next_poll)
             if status is not None:
                 if self._kill_at is None or self._is_ending:
-                    return _end_like(status)
+                    return _exit_like(status)
                 self._start()
-            if time.monotonic() >= next_look:
-                self._look()
-                next_look = time.monotonic() + self._job.poll_seconds
+            if time.monotonic() >= next_poll:
+                self._poll()
+                next_poll = time.monotonic() + self._job.poll_seconds
 
     def _wait(self, until: float) -> int | None:
-        """Take one signal, if there is one before `until`; the status of the command when it has ended."""
+        """Handle one signal before `until`; return the status of the command if it has ended."""
         deadline = until if self._kill_at is None else min(until, self._kill_at)
         info = signal.sigtimedwait(_WAITED_FOR, max(0.0, deadline - time.monotonic()))
         if info is None:
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
-                _tell(f"{self._name} did not end in {self._job.grace_seconds:g} s: killing it")
+                _log(f"{self._name} did not end within {self._job.grace_seconds:g} s: sending SIGKILL")
                 self._send(signal.SIGKILL)
                 self._kill_at = float("inf")
             return None
         if info.si_signo == signal.SIGCHLD:
             return self._reap()
         number = signal.Signals(info.si_signo)
-        # Codes above zero are the kernel's: a terminal that sends to the whole group. SIGHUP it sends to one process.
+        # Codes above zero are from the kernel: a terminal signals the whole group, but SIGHUP only one process.
         if info.si_code <= 0 or number is signal.SIGHUP:
             self._send(number)
         if number in _ENDING and (number is not signal.SIGINT or self._kill_at is not None):
@@ -167,9 +167,10 @@ class _Supervisor:
         return None
 
     def _reap(self) -> int | None:
-        """Collect every child that has ended; as process 1 of a container we are given others', too.
+        """Reap every ended child; process 1 of a container also gets orphans.
 
-        How the command ended, if it did: its exit code, or the number of a signal with a minus.
+        Returns:
+            Exit code of the command, or its signal as a negative number; None if it has not ended.
         """
         ended: int | None = None
         while True:
@@ -183,18 +184,18 @@ class _Supervisor:
                 self._child.returncode = os.waitstatus_to_exitcode(status)
                 ended = self._child.returncode
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         if self._is_ending:
             return
-        for watch in self._watches:
+        for file in self._files:
             try:
-                token = watch.look()
+                token = file.poll()
             except click.ClickException as error:
-                _tell(f"{error.message}; {self._name} keeps the token it has")
+                _log(f"{error.message}; {self._name} keeps its token")
                 continue
             if token is not None:
-                self._tokens[watch.variable] = token
-                _tell(f"{watch.path} holds another token: restarting {self._name}")
+                self._tokens[file.variable] = token
+                _log(f"{file.path}: new token; restarting {self._name}")
                 self._stop()
 
     def _stop(self) -> None:
@@ -207,18 +208,18 @@ class _Supervisor:
         parent = os.getpid()
 
         def prepare() -> None:
-            """In the child, before it becomes the command."""
+            """Run in the child before exec."""
             self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() != parent:
-                os._exit(1)  # we were killed before that was heard
+                os._exit(1)  # the parent ended before prctl
             signal.pthread_sigmask(signal.SIG_SETMASK, self._unblocked)
 
         try:
-            self._child = subprocess.Popen(  # noqa: S603 - running what the caller names is the purpose
+            self._child = subprocess.Popen(  # noqa: S603 - running the given command is the purpose
                 self._job.command,
-                env=with_tokens(self._tokens),
-                close_fds=False,  # what we inherited is for the command
-                preexec_fn=prepare,  # noqa: PLW1509 - we have no threads
+                env=env_with_tokens(self._tokens),
+                close_fds=False,  # inherited descriptors are for the command
+                preexec_fn=prepare,  # noqa: PLW1509 - there are no threads
             )
         except (OSError, ValueError) as error:
             raise cannot_start(self._job.command[0], error) from None
@@ -227,28 +228,28 @@ class _Supervisor:
         if self._child is None:
             return
         try:
-            os.kill(self._child.pid, number)  # until it is reaped the id is its own
-        except PermissionError:  # it is another user by now, as sudo is
-            _tell(f"{self._name} may not be sent {number.name}")
+            os.kill(self._child.pid, number)  # the id is not reused before the child is reaped
+        except PermissionError:  # it runs as another user, such as sudo
+            _log(f"{self._name}: no permission to send {number.name}")
 
     @property
     def _name(self) -> str:
         return self._job.command[0]
 
 
-def _end_like(code: int) -> int:
-    """End as the command did: by the same signal, for a script's shell goes by that when Ctrl-C is pressed."""
+def _exit_like(code: int) -> int:
+    """End by the same signal as the command: shells abort a script on Ctrl-C only if the command died of SIGINT."""
     if code >= 0:
         return code
     number = -code
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one of the command is enough
-    with suppress(OSError, ValueError):  # of those that nobody can handle
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the command has dumped core already
+    with suppress(OSError, ValueError):  # signals that cannot be handled
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)
-    return 128 + number  # process 1 of a container is not killed by itself
+    return 128 + number  # process 1 of a container ignores its own signal
 
 
-def _tell(line: str) -> None:
-    with suppress(OSError):  # whoever read this may have left; the command goes on
+def _log(line: str) -> None:
+    with suppress(OSError):  # the reader may be gone; the command keeps running
         click.echo(f"dapr-token-injector: {line}", err=True)

@@ -1,4 +1,4 @@
-"""`secret`: token Secrets in the cluster, with the caller's own rights; nothing in the cluster gets a new one."""
+"""`secret`: manage token Secrets in the cluster with the permissions of the user's kubeconfig."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from injector.cli.secret.rotate import revoke, rotate
 
 @click.group(short_help="Create, rotate, revoke and list token Secrets.")
 def command() -> None:
-    """Create, rotate, revoke and list token Secrets, by your own kubeconfig."""
+    """Create, rotate, revoke and list token Secrets, with your own kubeconfig."""
 
 
-for each in (create, rotate, revoke, listing):
-    command.add_command(each)
+for subcommand in (create, rotate, revoke, listing):
+    command.add_command(subcommand)

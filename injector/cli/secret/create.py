@@ -1,6 +1,6 @@
-"""`secret create`: token Secrets where they are needed, and never over one that is there.
+"""`secret create`: create token Secrets; existing ones are never overwritten.
 
-First everything is looked at and every write is tried as a dry run; only then the first Secret is written.
+All checks and a dry run of every write come before the first write.
 """
 
 from __future__ import annotations
@@ -18,18 +18,16 @@ from injector.cli import connection, explicit_options
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.secret import secret_refs
-from injector.cli.token import options as minting_options
-from injector.cli.token.options import Minter
-from injector.cli.token.source import given_token, token_options
+from injector.cli.token.options import Minter, MintOption, minting_options
+from injector.cli.token.source import TokenOption, given_token, given_token_options
 from injector.core import names
 from injector.core.ownership import owner_of
 from injector.core.request import is_secret_name, shown
 from injector.core.token import parse_token
 from injector.kube.errors import AlreadyExistsError, ForbiddenError, NotFoundError
 from injector.kube.resources import NAMESPACES, SECRETS
-from injector.tokens import minting as tokens
-from injector.tokens import reading, writing
-from injector.tokens.minting import Minted
+from injector.tokens import decode, manifests, minting
+from injector.tokens.minting import MintedToken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,22 +37,48 @@ if TYPE_CHECKING:
     from injector.kube.client import Api
 
 
-@click.command(short_help="Create token Secrets; never over one that is there.")
+class ManifestOption(click.Option):
+    """Has an effect on the manifest that --print-manifest prints."""
+
+
+@click.command(short_help="Create token Secrets; existing ones are kept.")
 @click.argument("secrets", nargs=-1, metavar="[NAMESPACE/NAME]...")
-@click.option("--namespace-selector", metavar="SELECTOR", help="In each namespace with these labels; then NAME alone.")
+@click.option("--namespace-selector", metavar="SELECTOR", help="Create NAME in each namespace with these labels.")
 @secret_refs.KEY
-@token_options
-@click.option("--same", is_flag=True, help="Make one token for all of them. Default: one each.")
-@click.option("--app-token", is_flag=True, help="For calls of daprd to the app (APP_API_TOKEN).")
-@minting_options.options
+@given_token_options
+@click.option("--same", cls=TokenOption, is_flag=True, help="Use one token for all Secrets. [default: one for each]")
 @click.option(
-    "--dry-run", type=click.Choice(["client", "server"]), help="Write nothing; server: let the API server check."
+    "--app-token",
+    cls=ManifestOption,
+    is_flag=True,
+    help="Create tokens for calls from daprd to the app (APP_API_TOKEN).",
 )
-@click.option("--print-manifest", is_flag=True, help="Print an ExternalSecret without a value instead.")
-@click.option("--store", metavar="[KIND/]NAME", help="Its store; KIND: ClusterSecretStore or SecretStore.")
-@click.option("--remote-key", metavar="KEY", help="Where the store has the token; default: dapr/NAMESPACE/NAME.")
+@minting_options
 @click.option(
-    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
+    "--dry-run", type=click.Choice(["client", "server"]), help="Write nothing; server: let the API server validate."
+)
+@click.option(
+    "--print-manifest", cls=ManifestOption, is_flag=True, help="Print an ExternalSecret instead; it holds no value."
+)
+@click.option(
+    "--store",
+    cls=ManifestOption,
+    metavar="[KIND/]NAME",
+    help="Set its store. KIND: SecretStore or ClusterSecretStore [default].",
+)
+@click.option(
+    "--remote-key",
+    cls=ManifestOption,
+    metavar="KEY",
+    help="Set the token's key in the store. [default: dapr/NAMESPACE/NAME]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Set the output format.",
 )
 @connection.options
 def create(  # noqa: PLR0913 - one parameter per option
@@ -71,37 +95,41 @@ def create(  # noqa: PLR0913 - one parameter per option
     store: str | None,
     remote_key: str | None,
     output: str,
-    **options: Any,  # noqa: ANN401 - those of `minting_options.options` and `connection.options`
+    **options: Any,  # noqa: ANN401 - those of `minting_options` and `connection.options`
 ) -> int:
-    """Create token Secrets; never over one that is there.
+    """Create token Secrets. Existing Secrets are never overwritten.
 
-    Made are Secrets of type Opaque with the key `token`, our label, and
-    annotations with the token's id and times, never its value. What is there
-    already is told with its owner and left as it is.
+    The Secrets get the label dapr-token-injector/token, type Opaque, the key
+    `token`, and annotations with the token's id and times, never its value.
+    Existing Secrets are reported with the tool that manages them.
 
     \b
-      secret create shop/dapr-api-token
-      secret create --namespace-selector dapr=on dapr-api-token
-      secret create shop/dapr-api-token --print-manifest --store vault
+    Examples:
+      dapr-token-injector secret create shop/dapr-api-token
+      dapr-token-injector secret create token --namespace-selector dapr=on
+      dapr-token-injector secret create shop/token --print-manifest --store vault
 
-    Exit codes: 0 all created, 1 one was there already, 2 wrong use or refused
-    (nothing is written then), 3 our own fault.
-    """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
+    Exit codes: 0 all created, 1 a Secret existed, 2 usage error or request
+    rejected, 3 internal error. If a check or dry run fails, nothing is
+    written.
+    """  # noqa: D301 - \b tells click not to wrap a paragraph
     refs = secret_refs.parse(secrets, namespace_selector)
     secret_refs.check_key(key)
-    direction = writing.APP if app_token else writing.API
+    direction = manifests.APP if app_token else manifests.API
     if print_manifest:
-        explicit_options.refuse(
-            explicit_options.flags().keys() - _OF_A_MANIFEST, "--print-manifest makes no token and asks no cluster"
+        explicit_options.reject_all_but(
+            "no effect with --print-manifest, which creates no token and does not access the cluster",
+            ManifestOption,
+            secret_refs.KeyOption,
         )
         return _print_manifests(refs, key, direction, _store(store), remote_key)
     if store is not None or remote_key is not None:
-        raise click.UsageError("--store and --remote-key go with --print-manifest")
+        raise click.UsageError("--store and --remote-key require --print-manifest")
     value = given_token(token_file, token_stdin=token_stdin)
     if value is not None:
-        explicit_options.refuse(minting_options.NAMES, "the token is there already, and none is made")
-    supplied = None if value is None else tokens.supplied(value, now=int(time.time()))
-    run = _Run(key, direction, namespace_selector)
+        explicit_options.reject("no effect on a token that is given by --token-file or --token-stdin", MintOption)
+    supplied = None if value is None else minting.describe_given(value, now=int(time.time()))
+    run = _Creation(key, direction, namespace_selector)
     minter = Minter.of(options)
     connect = Connect.of(options)
     if dry_run == "client":
@@ -109,49 +137,51 @@ def create(  # noqa: PLR0913 - one parameter per option
         _report(dict.fromkeys(resolved, "would-create"), {}, key, output)
         return Exit.FINE
 
-    async def work(api: Api) -> tuple[dict[SecretRef, str], dict[SecretRef, _There | None]]:
-        there = await run.look(api, refs)
-        tried = await run.write(api, {ref: _PLACEHOLDER for ref, found in there.items() if found is None}, dry_run=True)
+    async def work(api: Api) -> tuple[dict[SecretRef, str], dict[SecretRef, _ExistingSecret | None]]:
+        existing = await run.look(api, refs)
+        tried = await run.write(
+            api, {ref: _PLACEHOLDER for ref, found in existing.items() if found is None}, dry_run=True
+        )
         missing = [ref for ref, outcome in tried.items() if outcome != _EXISTS]
         outcomes = {**tried, **dict.fromkeys(missing, "would-create")}
         if dry_run is None and missing:
-            known = [found for found in there.values() if found is not None]
-            maker = _Maker(supplied, minter if supplied else await minter.with_keys(options, api), known, key)
-            made = {ref: maker(ref.namespace, same=same) for ref in missing}
-            outcomes |= await run.write(api, made, dry_run=False)
-            if maker.has_made and maker.note is not None:
-                click.echo(f"note: {maker.note}", err=True)
+            known = [found for found in existing.values() if found is not None]
+            source = _TokenSource(supplied, minter if supplied else await minter.with_keys(options, api), known, key)
+            tokens_by_secret = {ref: source(ref.namespace, same=same) for ref in missing}
+            outcomes |= await run.write(api, tokens_by_secret, dry_run=False)
+            if source.has_minted and source.note is not None:
+                click.echo(f"note: {source.note}", err=True)
         # Created by another process in the meantime.
-        there |= {ref: await _read(api, ref) for ref, outcome in outcomes.items() if outcome == _EXISTS}
-        return outcomes, there
+        existing |= {ref: await _read(api, ref) for ref, outcome in outcomes.items() if outcome == _EXISTS}
+        return outcomes, existing
 
     try:
-        outcomes, there = connection.run(connect, work)
+        outcomes, existing = connection.run(connect, work)
     except click.ClickException as error:
         if not run.created:
             raise
-        done = f"{run.created} of {run.wanted} Secrets were created before, and stay"
+        done = f"{run.created} of {run.wanted} Secrets were already created and are kept"
         raise click.ClickException(f"{error.message}; {done}") from None
-    _report(outcomes, {ref: found.secret for ref, found in there.items() if found is not None}, key, output)
-    return Exit.FINDINGS if any(there.values()) or _EXISTS in outcomes.values() else Exit.FINE
+    _report(outcomes, {ref: found.secret for ref, found in existing.items() if found is not None}, key, output)
+    return Exit.FINDINGS if any(existing.values()) or _EXISTS in outcomes.values() else Exit.FINE
 
 
-# What the dry run sends.
-_PLACEHOLDER: Final = tokens.opaque(now=0, lifetime=None)
+# Value for dry runs.
+_PLACEHOLDER: Final = minting.mint_opaque(now=0, lifetime=None)
 _EXISTS: Final = "exists"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _There:
-    """A Secret that is there; `object` holds its values."""
+class _ExistingSecret:
+    """An existing Secret; `object` holds its values."""
 
     secret: TokenSecret
     object: dict[str, Any]
 
 
 @dataclass(slots=True)
-class _Run:
-    """What to create; `created` of `wanted` Secrets were, also when an error ended it."""
+class _Creation:
+    """Creates Secrets. `created` of `wanted` were created, also if an error ended the run."""
 
     key: str
     direction: str
@@ -160,11 +190,11 @@ class _Run:
     wanted: int = 0
 
     async def resolve(self, api: Api, refs: Sequence[SecretRef]) -> Sequence[SecretRef]:
-        """The Secrets by namespace."""
+        """Return the Secrets of all selected namespaces."""
         return await secret_refs.resolve(api, refs, self.selector)
 
-    async def look(self, api: Api, refs: Sequence[SecretRef]) -> dict[SecretRef, _There | None]:
-        """What exists already, Secret by Secret.
+    async def look(self, api: Api, refs: Sequence[SecretRef]) -> dict[SecretRef, _ExistingSecret | None]:
+        """Return the existing Secret, or None, for each Secret to create.
 
         Raises:
             click.ClickException: A namespace does not exist.
@@ -175,9 +205,9 @@ class _Run:
         return {ref: await _read(api, ref) for ref in found}
 
     async def write(
-        self, api: Api, tokens_by_secret: Mapping[SecretRef, Minted], *, dry_run: bool
+        self, api: Api, tokens_by_secret: Mapping[SecretRef, MintedToken], *, dry_run: bool
     ) -> dict[SecretRef, str]:
-        """Create them; one that another process created a moment ago is left as it is.
+        """Create the Secrets; one that another process has created in the meantime is kept.
 
         Raises:
             click.ClickException: A namespace does not exist.
@@ -185,15 +215,15 @@ class _Run:
         outcome: dict[SecretRef, str] = {}
         self.wanted = len(tokens_by_secret)
         for ref, minted in tokens_by_secret.items():
-            body = writing.fresh(ref, self.key, minted, self.direction)
+            body = manifests.new_secret(ref, self.key, minted, self.direction)
             try:
                 await api.create(SECRETS, body, ref.namespace, dry_run=dry_run)
                 outcome[ref] = "created"
                 self.created += not dry_run
             except AlreadyExistsError:
                 outcome[ref] = _EXISTS
-            except NotFoundError:  # the first to say so to a user who may not see namespaces
-                raise secret_refs.no_namespace(ref.namespace) from None
+            except NotFoundError:  # for users who cannot read namespaces, the first check that the namespace exists
+                raise secret_refs.namespace_not_found(ref.namespace) from None
         return outcome
 
 
@@ -201,126 +231,124 @@ async def _check_namespace(api: Api, name: str) -> None:
     try:
         found = await api.get(NAMESPACES, name)
     except NotFoundError:
-        raise secret_refs.no_namespace(name) from None
+        raise secret_refs.namespace_not_found(name) from None
     except ForbiddenError:
-        return  # who may create a Secret need not see the namespace
+        return  # creating a Secret does not require permission to read the namespace
     if "deletionTimestamp" in found["metadata"]:
-        raise click.ClickException(f"namespace {name} is being deleted; wait, and create it anew")
+        raise click.ClickException(f"namespace {name} is being deleted; wait until it is gone and create it again")
 
 
-async def _read(api: Api, ref: SecretRef) -> _There | None:
+async def _read(api: Api, ref: SecretRef) -> _ExistingSecret | None:
     try:
         found = await api.get(SECRETS, ref.name, ref.namespace)
     except NotFoundError:
         return None
     except ForbiddenError:
-        return None  # who may create need not read; the create itself says if one is there
-    return _There(reading.token_secret(found), found)
+        return None  # creating does not require permission to read; the create fails if the Secret exists
+    return _ExistingSecret(decode.token_secret(found), found)
 
 
-class _Maker:
-    """One token for all, or one each."""
+class _TokenSource:
+    """Returns one token for all Secrets, or one for each."""
 
-    def __init__(self, supplied: Minted | None, minter: Minter, there: Sequence[_There], key: str) -> None:
-        self.has_made = False
+    def __init__(
+        self, supplied: MintedToken | None, minter: Minter, existing: Sequence[_ExistingSecret], key: str
+    ) -> None:
+        self.has_minted = False
         self.note = minter.note
         self._supplied = supplied
         self._minter = minter
-        self._shared: Minted | None = None
-        self._there = there
+        self._shared: MintedToken | None = None
+        self._existing = existing
         self._key = key
 
-    def __call__(self, namespace: str, *, same: bool) -> Minted:
+    def __call__(self, namespace: str, *, same: bool) -> MintedToken:
         if self._supplied is not None:
             return self._supplied
         if not same:
-            return self._make(namespace)
+            return self._mint(namespace)
         if self._shared is None:
-            self._shared = self._begun() or self._make(None)
+            self._shared = self._token_of_earlier_run() or self._mint(None)
         return self._shared
 
-    def _make(self, namespace: str | None) -> Minted:
-        self.has_made = True
+    def _mint(self, namespace: str | None) -> MintedToken:
+        self.has_minted = True
         return self._minter(namespace)
 
-    def _begun(self) -> Minted | None:
-        """The token of an earlier run that was ended half-way: the one that all of ours which are there have."""
-        ours = [
-            one for one in self._there if owner_of(one.secret, self._key) is None and one.secret.token_id is not None
+    def _token_of_earlier_run(self) -> MintedToken | None:
+        """The token of an earlier, interrupted run: the one that all existing Secrets without another owner hold."""
+        managed = [
+            one for one in self._existing if owner_of(one.secret, self._key) is None and one.secret.token_id is not None
         ]
-        if len({one.secret.token_id for one in ours}) != 1 or self._key not in ours[0].secret.keys:
+        if len({one.secret.token_id for one in managed}) != 1 or self._key not in managed[0].secret.keys:
             return None
-        secret = ours[0].secret
-        value = parse_token(base64.b64decode(ours[0].object["data"][self._key]))
-        return Minted(
+        secret = managed[0].secret
+        value = parse_token(base64.b64decode(managed[0].object["data"][self._key]))
+        return MintedToken(
             value,
             str(secret.token_id),
-            reading.seconds(secret.annotations.get(names.TOKEN_ISSUED)) or int(time.time()),
-            reading.seconds(secret.annotations.get(names.TOKEN_EXPIRES)),
+            decode.unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or int(time.time()),
+            decode.unix_time(secret.annotations.get(names.TOKEN_EXPIRES)),
         )
 
 
-# What a manifest is made from; nothing else of the options says anything of it.
-_OF_A_MANIFEST: Final = frozenset({"secrets", "key", "app_token", "print_manifest", "store", "remote_key"})
-
-
-def _store(text: str | None) -> writing.Store:
-    """The store that `[KIND/]NAME` means.
+def _store(text: str | None) -> manifests.StoreRef:
+    """Return the store that `[KIND/]NAME` refers to.
 
     Raises:
-        click.UsageError: It means none.
+        click.UsageError: It is missing or not valid.
     """
     if not text:
-        raise click.UsageError("--print-manifest needs --store: which store has the value?")
+        raise click.UsageError("--print-manifest requires --store, the store that holds the token")
     kind, slash, name = text.rpartition("/")
-    if slash and kind not in writing.STORE_KINDS:
+    if slash and kind not in manifests.STORE_KINDS:
         raise click.UsageError(
-            f"--store: {shown(kind)} is no kind of store; allowed are {', '.join(writing.STORE_KINDS)}"
+            f"--store: {shown(kind)} is not a kind of store; use {' or '.join(manifests.STORE_KINDS)}"
         )
     if not is_secret_name(name):
         raise click.UsageError(
-            f"--store: {shown(name)} is no name; allowed are lower-case letters, digits, '-' and '.'"
+            f"--store: {shown(name)} is not a valid name; use lower-case letters, digits, '-' and '.'"
         )
-    return writing.Store(kind if slash else writing.STORE_KINDS[0], name)
+    return manifests.StoreRef(kind if slash else manifests.STORE_KINDS[0], name)
 
 
 def _print_manifests(
-    refs: Sequence[SecretRef], key: str, direction: str, store: writing.Store, remote: str | None
+    refs: Sequence[SecretRef], key: str, direction: str, store: manifests.StoreRef, remote: str | None
 ) -> int:
     if remote is not None and len(refs) > 1:
-        raise click.UsageError("--remote-key is one key; print one manifest at a time")
+        raise click.UsageError("--remote-key: one key for several Secrets; print one manifest at a time")
     if remote is not None and not remote.strip():
-        raise click.UsageError("--remote-key is empty")
+        raise click.UsageError("--remote-key: empty; use the token's key in the store")
     for number, ref in enumerate(refs):
         remote_key = remote or f"dapr/{ref.namespace}/{ref.name}"
-        manifest = writing.external_secret(ref, key, direction, store, remote_key)
+        manifest = manifests.external_secret(ref, key, direction, store, remote_key)
         click.echo("---" if number else "", nl=bool(number))
         click.echo(yaml.safe_dump(manifest, sort_keys=False), nl=False)
     return Exit.FINE
 
 
-def _report(outcome: Mapping[SecretRef, str], there: Mapping[SecretRef, TokenSecret], key: str, output: str) -> None:
+def _report(outcome: Mapping[SecretRef, str], existing: Mapping[SecretRef, TokenSecret], key: str, output: str) -> None:
     rows = []
-    for ref in sorted({*outcome, *there}):
-        secret = there.get(ref)
+    for ref in sorted({*outcome, *existing}):
+        secret = existing.get(ref)
         rows.append(
             {
                 "namespace": ref.namespace,
                 "name": ref.name,
                 "outcome": outcome.get(ref, _EXISTS),
-                "told": _left(secret, key) if secret is not None else "",
+                "message": _kept_message(secret, key) if secret is not None else "",
             }
         )
     if output == "json":
         click.echo(json.dumps({"secrets": rows}))
         return
     for row in rows:
-        told = f" ({row['told']})" if row["told"] else ""
-        click.echo(f"{row['namespace']}/{row['name']}: {row['outcome']}{told}")
+        suffix = f" ({row['message']})" if row["message"] else ""
+        click.echo(f"{row['namespace']}/{row['name']}: {row['outcome']}{suffix}")
 
 
-def _left(secret: TokenSecret, key: str) -> str:
-    """Why a Secret that is there was left alone."""
+def _kept_message(secret: TokenSecret, key: str) -> str:
+    """Return why an existing Secret was not modified, and which tool manages it."""
     owner = owner_of(secret, key)
-    whose = f"written by {owner.name}: {owner.sign}" if owner else "it is ours"
-    return f"left as it is; {whose}" + ("" if key in secret.keys else f"; it has no key {key}")
+    manager = f"managed by {owner.name}: {owner.sign}" if owner else "no other tool manages it"
+    return f"not modified; {manager}" + ("" if key in secret.keys else f"; no key {key}")

@@ -1,4 +1,4 @@
-"""`secret list`: which token Secrets exist, how old they are, and which Pods use them."""
+"""`secret list`: list token Secrets, their age, and the Pods that use them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import click
 from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
-from injector.core import claims, names
-from injector.core.claims import span
+from injector.cli.output import table
+from injector.cli.param_types import Duration
+from injector.core import names
+from injector.core.durations import span
 from injector.core.ownership import owner_of
 from injector.kube.errors import ForbiddenError
 from injector.rotation.usage import list_usage
-from injector.tokens import reading
+from injector.tokens import decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,52 +30,65 @@ _FAIL_ON: Final = ("outdated", "open", "expiring")
 
 
 @click.command(name="list", short_help="List token Secrets and the Pods that use them.")
-@click.option("-n", "--namespace", metavar="NAME", help="Default: all namespaces.")
+@click.option("-n", "--namespace", metavar="NAME", help="List one namespace. [default: all]")
 @click.option(
     "--fail-on",
     metavar="WORDS",
     default="",
-    help=f"Exit with 1 if a Pod or token is so: {', '.join(_FAIL_ON)}; separated by commas.",
+    help=f"Exit with 1 on these states, comma-separated: {', '.join(_FAIL_ON)}.",
 )
-@click.option("--expiring-within", default="7d", show_default=True, metavar="TIME", help="What counts as expiring.")
 @click.option(
-    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
+    "--expiring-within",
+    type=Duration(),
+    default="7d",
+    show_default=True,
+    metavar="TIME",
+    help="Count tokens as expiring that expire within this time.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Set the output format.",
 )
 @connection.options
-def command(*, namespace: str | None, fail_on: str, expiring_within: str, output: str, **options: Any) -> int:  # noqa: ANN401 - those of `connection.options`
+def command(*, namespace: str | None, fail_on: str, expiring_within: int, output: str, **options: Any) -> int:  # noqa: ANN401 - those of `connection.options`
     """List token Secrets and the Pods that use them.
 
-    Listed is every Secret with our label, and every one that a Pod reads or
-    requests as its token. OUTDATED: Pods whose containers started before the
-    Secret's data last changed. UNCERTAIN: so close to the change that they may
-    run either value. OPEN: Pods that request the token and have none, so their
-    Dapr API is open. No value is shown.
+    Every Secret with the label dapr-token-injector/token is listed, and every
+    one that a Pod reads or requests as its token. OUTDATED: Pods whose
+    containers started before the Secret's data last changed. UNCERTAIN: so
+    close to the change that they may run either value. OPEN: Pods that request
+    the token and have none, so their Dapr API is open. No value is shown.
 
-    Exit codes: 0 fine, 1 something that --fail-on names was found, 2 usage
-    error, request rejected, or --fail-on could not be determined, 3 internal
-    error.
-    """
+    \b
+    Examples:
+      dapr-token-injector secret list -n shop
+      dapr-token-injector secret list --fail-on outdated,open,expiring
+
+    Exit codes: 0 no state that --fail-on names, 1 such a state, 2 usage error,
+    request rejected, or a state could not be determined, 3 internal error.
+    """  # noqa: D301 - \b tells click not to wrap a paragraph
     wanted = _words(fail_on)
-    within = claims.lifetime(expiring_within, shortest=0)
-    rows = connection.run(Connect.of(options), lambda api: _rows_of(api, namespace))
+    rows = connection.run(Connect.of(options), lambda api: _list(api, namespace))
     now = int(time.time())
     if output == "json":
         click.echo(json.dumps({"secrets": [_as_json(row) for row in rows]}))
     elif rows:
-        cells = [_HEADINGS, *(_cells(row, now) for row in rows)]
-        widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADINGS))]
-        for line in cells:
-            click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        for line in table([_HEADINGS, *(_cells(row, now) for row in rows)]):
+            click.echo(line)
     else:
         label = f"no Secret has the label {names.TOKEN_LABEL} and no Pod reads or requests one"
         click.echo(f"No token Secrets found: {label}.", err=True)
-    return _exit(rows, wanted, now + within)
+    return _exit(rows, wanted, now + expiring_within)
 
 
 def _words(fail_on: str) -> frozenset[str]:
     words = frozenset(word.strip() for word in fail_on.split(",") if word.strip())
     if unknown := sorted(words - set(_FAIL_ON)):
-        raise click.UsageError(f"--fail-on: unknown: {', '.join(unknown)}; allowed: {', '.join(_FAIL_ON)}")
+        raise click.UsageError(f"--fail-on: unknown state: {', '.join(unknown)}; use {', '.join(_FAIL_ON)}")
     return words
 
 
@@ -110,18 +125,20 @@ _HEADINGS: Final = (
 )
 
 
-async def _rows_of(api: Api, namespace: str | None) -> list[SecretUsage]:
-    """All rows.
+async def _list(api: Api, namespace: str | None) -> list[SecretUsage]:
+    """Return all rows.
 
     Raises:
-        click.ClickException: All namespaces may not be listed; one may.
+        click.ClickException: The user cannot list all namespaces.
     """
     try:
         return await list_usage(api, namespace)
     except ForbiddenError as error:
         if namespace is not None:
             raise
-        raise click.ClickException(f"{error}; name one namespace with -n NAMESPACE, or ask for that right") from None
+        raise click.ClickException(
+            f"{error}; list one namespace with -n NAMESPACE, or request that permission"
+        ) from None
 
 
 def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:
@@ -129,9 +146,9 @@ def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:
     issued = None
     owner = "MISSING"
     if secret is not None:
-        issued = reading.seconds(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key.key)
-        foreign = owner_of(secret, row.key.key)
-        owner = foreign.name if foreign is not None else "ours"
+        issued = decode.unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key.key)
+        owner_tool = owner_of(secret, row.key.key)
+        owner = owner_tool.name if owner_tool is not None else "ours"
         if not row.has_key:
             owner = "NO SUCH KEY"
     expires = row.expires
@@ -176,7 +193,7 @@ def _as_json(row: SecretUsage) -> dict[str, object]:
         "id": row.secret.token_id,
         "issued": annotations.get(names.TOKEN_ISSUED),
         "expires": annotations.get(names.TOKEN_EXPIRES),
-        "changed": None if changed is None else reading.written(changed),
+        "changed": None if changed is None else decode.rfc3339(changed),
         "owner": None if owner is None else owner.name,
         "immutable": row.secret.immutable,
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import click
 
-from injector.cli.output import wants_colour
+from injector.cli.output import table, wants_colour
 from injector.core.rollout import State
 
 if TYPE_CHECKING:
@@ -90,9 +90,7 @@ def lines(progress: Iterable[Progress]) -> Iterator[str]:
     if not rows:
         yield "no running Pod uses it"
         return
-    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
-    for ref, state, rest in rows:
-        yield f"{ref:<{first}}  {state:<{second}}  {rest}".rstrip()
+    yield from table(rows)
 
 
 def _rest(one: Progress) -> str:

@@ -1,4 +1,4 @@
-"""`secret rotate` and `secret revoke`: a new token, and a restart of everything that runs the previous one."""
+"""`secret rotate` and `secret revoke`: write a new token and restart the workloads that run the previous one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import click
 from injector.cli import connection, explicit_options
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
+from injector.cli.param_types import Duration
 from injector.cli.secret import secret_refs
 from injector.cli.secret.progress import Table, lines
-from injector.cli.signals import interruptible
-from injector.cli.token import options as minting_options
-from injector.cli.token.options import Minter
-from injector.cli.token.source import given_token, token_options
-from injector.core import claims, names
+from injector.cli.signals import terminate_as_interrupt
+from injector.cli.token.options import Minter, MintOption, minting_options
+from injector.cli.token.source import TokenOption, given_token, given_token_options
+from injector.core import names
 from injector.rotation.rotator import Pace, RotationError, RotationOptions, Rotator, SupersededError
-from injector.tokens import minting as tokens
+from injector.tokens import minting
 from injector.words import counted
 
 if TYPE_CHECKING:
@@ -31,9 +31,13 @@ if TYPE_CHECKING:
     from injector.core.rollout import PodUsage, Progress
     from injector.kube.client import Api
     from injector.rotation.rotator import Mint, Outcome
-    from injector.tokens.minting import Minted
+    from injector.tokens.minting import MintedToken
 
 _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
+
+
+class RestartOption(click.Option):
+    """Describes a restart, so it has no effect without one."""
 
 
 def _options(command: _CommandT) -> _CommandT:
@@ -45,52 +49,77 @@ def _options(command: _CommandT) -> _CommandT:
 _OPTIONS: Final = (
     click.argument("secrets", nargs=-1, metavar="NAMESPACE/NAME..."),
     secret_refs.KEY,
-    token_options,
-    click.option("--same", is_flag=True, help="Make one token for all of them. Default: one each."),
-    minting_options.options,
-    click.option("--resume", is_flag=True, help="Make no new token; restart what runs an outdated one or none."),
-    click.option("--force", is_flag=True, help="Also write a Secret that another tool manages; show what changes."),
-    click.option("--include-uncertain", is_flag=True, help="Also restart Pods that may run an outdated token."),
+    given_token_options,
     click.option(
-        "--skip-admission-check", is_flag=True, help="Do not check with a dry run that new Pods get the token."
+        "--same", cls=TokenOption, is_flag=True, help="Use one token for all Secrets. [default: one for each]"
     ),
-    click.option("--dry-run", is_flag=True, help="Change nothing; show what would be restarted and what would not."),
+    minting_options,
+    click.option(
+        "--resume", is_flag=True, help="Write no new token; restart workloads with an outdated token or none."
+    ),
+    click.option("--force", is_flag=True, help="Also write a Secret that another tool manages; show the changes."),
+    click.option(
+        "--include-uncertain", cls=RestartOption, is_flag=True, help="Also restart Pods that may run an outdated token."
+    ),
+    click.option(
+        "--skip-admission-check",
+        cls=RestartOption,
+        is_flag=True,
+        help="Skip the dry run that checks that new Pods get the token.",
+    ),
+    click.option("--dry-run", is_flag=True, help="Change nothing; show which workloads would be restarted."),
     click.option(
         "--max-concurrent-per-namespace",
+        cls=RestartOption,
         type=click.IntRange(1, 100),
         default=2,
+        show_default=True,
         metavar="N",
-        help="Restart N workloads of a namespace at a time. Default: 2.",
+        help="Restart at most N workloads of a namespace at a time.",
     ),
     click.option(
-        "--timeout", default="10m", show_default=True, metavar="TIME", help="Time for each workload to get ready."
+        "--timeout",
+        cls=RestartOption,
+        type=Duration(shortest=1),
+        default="10m",
+        show_default=True,
+        metavar="TIME",
+        help="Wait this long for each workload to become ready.",
     ),
     click.option(
         "--propagation-delay",
+        cls=RestartOption,
+        type=Duration(),
         default="2s",
         show_default=True,
         metavar="TIME",
-        help="Wait between the Secret's change and the first restart.",
+        help="Wait this long between the Secret's change and the first restart.",
     ),
     click.option(
-        "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="Set the output format.",
     ),
     connection.options,
 )
 
 
-@click.command(short_help="Give Secrets a new token, and restart what uses them.")
+@click.command(short_help="Write new tokens and restart the workloads that use them.")
 @click.option("--restart", is_flag=True, help="Restart the workloads that use them, a few at a time.")
 @click.option(
     "--wait",
+    cls=RestartOption,
     type=bool,
     default=True,
     metavar="true|false",
-    help="false: start all restarts and wait for none. Default: true.",
+    help="false: start all restarts and do not wait. [default: true]",
 )
 @_options
-def rotate(**options: Any) -> int:  # noqa: ANN401 - those above
-    """Give Secrets a new token, and restart what uses them.
+def rotate(**options: Any) -> int:  # noqa: ANN401 - the options above
+    """Write new tokens to Secrets and restart the workloads that use them.
 
     The containers of running Pods show which workloads use a Secret. Before
     anything is written, a dry run of a new Pod of each workload must come back
@@ -99,19 +128,20 @@ def rotate(**options: Any) -> int:  # noqa: ANN401 - those above
     without an owner, other controllers.
 
     \b
-      secret rotate shop/dapr-api-token --dry-run
-      secret rotate shop/dapr-api-token --restart
-      secret rotate shop/dapr-api-token --restart --resume
+    Examples:
+      dapr-token-injector secret rotate shop/dapr-api-token --dry-run
+      dapr-token-injector secret rotate shop/dapr-api-token --restart
+      dapr-token-injector secret rotate shop/dapr-api-token --restart --resume
 
     Exit codes: 0 every Pod runs the new token, 1 a Pod does not or may not,
     or a check failed, 2 usage error or request rejected, 3 internal error.
-    """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
+    """  # noqa: D301 - \b tells click not to wrap a paragraph
     return _Rotation.of(options, restart=options["restart"], wait=options["wait"], revoke=False).run()
 
 
 @click.command(short_help="Rotate, and wait until no Pod holds the previous token.")
 @_options
-def revoke(**options: Any) -> int:  # noqa: ANN401 - those above
+def revoke(**options: Any) -> int:  # noqa: ANN401 - the options above
     """Rotate, and wait until no Pod holds the previous token.
 
     A token is revoked only when the last process that read it has ended: a
@@ -120,9 +150,14 @@ def revoke(**options: Any) -> int:  # noqa: ANN401 - those above
     still hold the previous token. A Pod whose sidecar has no token is open and
     is reported.
 
+    \b
+    Examples:
+      dapr-token-injector secret revoke shop/dapr-api-token --dry-run
+      dapr-token-injector secret revoke shop/dapr-api-token
+
     Exit codes: 0 revoked, 1 not yet (the Pods are named) or a check failed,
     2 usage error or request rejected, 3 internal error.
-    """
+    """  # noqa: D301 - \b tells click not to wrap a paragraph
     return _Rotation.of(options, restart=True, wait=True, revoke=True).run()
 
 
@@ -137,26 +172,24 @@ class _Rotation:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], *, restart: bool, wait: bool, revoke: bool) -> _Rotation:
-        """From the command's options; nothing is read yet but the token's file.
+        """Return the run that the options describe; only the token file is read.
 
         Raises:
-            click.UsageError: They contradict each other.
+            click.UsageError: Options contradict each other.
         """
         if options["resume"]:
-            explicit_options.refuse(
-                {"token_file", "token_stdin", "same", *minting_options.NAMES}, "--resume writes no token"
-            )
+            explicit_options.reject("no effect with --resume, which writes no token", TokenOption)
             if not restart:
-                raise click.UsageError("--resume needs --restart")
+                raise click.UsageError("--resume requires --restart")
         if not restart:
-            explicit_options.refuse(_OF_A_RESTART, "nothing is restarted without --restart")
+            explicit_options.reject("no effect without --restart", RestartOption)
         secret_refs.check_key(options["key"])
         value = given_token(options["token_file"], token_stdin=options["token_stdin"])
         if value is not None:
-            explicit_options.refuse(minting_options.NAMES, "the token is there already, and none is made")
+            explicit_options.reject("no effect on a token that is given by --token-file or --token-stdin", MintOption)
         pace = Pace(
             max_concurrent=options["max_concurrent_per_namespace"],
-            timeout=claims.lifetime(options["timeout"], shortest=1),
+            timeout=options["timeout"],
         )
         connect = Connect.of(options)
         return cls(
@@ -164,20 +197,24 @@ class _Rotation:
                 secrets=secret_refs.parse(options["secrets"], None),
                 key=options["key"],
                 pace=pace,
-                propagation_delay=claims.lifetime(options["propagation_delay"], shortest=0),
+                propagation_delay=options["propagation_delay"],
                 restart=restart,
                 wait=wait,
                 revoke=revoke,
-                **{name: options[name] for name in _FLAGS},
+                resume=options["resume"],
+                force=options["force"],
+                dry_run=options["dry_run"],
+                include_uncertain=options["include_uncertain"],
+                skip_admission_check=options["skip_admission_check"],
             ),
             connect=connect,
-            mint=_mint_of(options, None if value is None else tokens.supplied(value, now=int(time.time()))),
+            mint=_mint_of(options, None if value is None else minting.describe_given(value, now=int(time.time()))),
             output=options["output"],
         )
 
     def run(self) -> int:
         """Rotate and report."""
-        with interruptible():
+        with terminate_as_interrupt():
             return self._run()
 
     def _run(self) -> int:
@@ -195,24 +232,24 @@ class _Rotation:
             raise click.ClickException(str(error)) from None
         except click.ClickException as error:
             written = started[0].written if started else []
-            advice = f"; {self._next(written)}" if written else ""
+            advice = f"; {self._continuation(written)}" if written else ""
             raise click.ClickException(f"{error.message}{advice}") from None
         except KeyboardInterrupt:
             if not self.options.dry_run:
-                click.echo(f"interrupted; {self._next(started[0].written if started else [])}", err=True)
+                click.echo(f"interrupted; {self._continuation(started[0].written if started else [])}", err=True)
             raise
         self._report(outcome)
         is_fine = not outcome.is_blocked if self.options.dry_run else outcome.is_complete
         return Exit.FINE if is_fine else Exit.FINDINGS
 
-    def _next(self, written: Sequence[SecretRef]) -> str:
-        """How to continue. A write without an answer may have been done: then only repeating all of it is sure."""
+    def _continuation(self, written: Sequence[SecretRef]) -> str:
+        """How to continue. A write without an answer may have succeeded, so only repeating the whole run is safe."""
         if self.options.resume or len(written) == len(self.options.secrets):
-            return f"continue with: {self._again()}"
-        done = ", ".join(map(str, written)) or "none for sure"
-        return f"Secrets with a new token: {done}; run the same command again, which gives each a new one"
+            return f"continue with: {self._resume_command()}"
+        done = ", ".join(map(str, written)) or "none confirmed"
+        return f"Secrets with a new token: {done}; run the same command again, which writes a new token to each"
 
-    def _again(self, *more: str) -> str:
+    def _resume_command(self, *more: str) -> str:
         options = self.options
         what = "revoke" if options.revoke else "rotate --restart"
         key = "" if options.key == names.DAPR_FIXED_KEY else f" --key {options.key}"
@@ -234,38 +271,25 @@ class _Rotation:
         elif self.options.revoke:
             click.echo(_revoked(outcome))
         else:
-            self._report_left(outcome)
+            self._report_remaining(outcome)
 
-    def _report_left(self, outcome: Outcome) -> None:
-        left = (
+    def _report_remaining(self, outcome: Outcome) -> None:
+        remaining = (
             ("runs an outdated token", "run an outdated token", outcome.outdated, ()),
             ("may run an outdated token", "may run an outdated token", outcome.uncertain, ("--include-uncertain",)),
             ("requests a token and has none", "request a token and have none", outcome.missing, ()),
         )
         verb = "wait for them with" if self.options.restart else "restart with"
-        for one, many, pods, flags in left:
+        for one, many, pods, flags in remaining:
             if pods:
                 what = one if len(pods) == 1 else many
-                click.echo(f"{counted(len(pods), 'Pod')} that {what}; {verb}: {self._again(*flags)}")
+                click.echo(f"{counted(len(pods), 'Pod')} that {what}; {verb}: {self._resume_command(*flags)}")
 
 
-_FLAGS: Final = ("resume", "force", "dry_run", "include_uncertain", "skip_admission_check")
-_OF_A_RESTART: Final = frozenset(
-    {
-        "wait",
-        "max_concurrent_per_namespace",
-        "timeout",
-        "propagation_delay",
-        "include_uncertain",
-        "skip_admission_check",
-    }
-)
-
-
-def _mint_of(options: Mapping[str, Any], supplied: Minted | None) -> Mint:
+def _mint_of(options: Mapping[str, Any], supplied: MintedToken | None) -> Mint:
     minter = Minter.of(options)
 
-    async def mint(api: Api, refs: Sequence[SecretRef]) -> Mapping[SecretRef, Minted]:
+    async def mint(api: Api, refs: Sequence[SecretRef]) -> Mapping[SecretRef, MintedToken]:
         if supplied is not None:
             return dict.fromkeys(refs, supplied)
         ready = await minter.with_keys(options, api)

@@ -1,4 +1,4 @@
-"""Which Secrets a person means by `NAMESPACE/NAME`, and by a selector of namespaces."""
+"""Parses `NAMESPACE/NAME` arguments and resolves namespace selectors."""
 
 from __future__ import annotations
 
@@ -14,63 +14,74 @@ if TYPE_CHECKING:
 
     from injector.kube.client import Api
 
+
+class KeyOption(click.Option):
+    """Names the key of the Secret's data."""
+
+
 KEY: Final = click.option(
-    "--key", default="token", show_default=True, metavar="KEY", help="Key of the Secret's data that holds the token."
+    "--key",
+    cls=KeyOption,
+    default="token",
+    show_default=True,
+    metavar="KEY",
+    help="Set the key of the Secret's data that holds the token.",
 )
 
 
 def parse(texts: Sequence[str], selector: str | None) -> tuple[SecretRef, ...]:
-    """The Secrets that are named; with a selector the namespace is still open, and empty.
+    """Return the Secrets in arguments; with a selector, their namespace is empty until `resolve`.
 
     Raises:
-        click.UsageError: None is named, or one is malformed.
+        click.UsageError: There is none, or one is malformed.
     """
     if not texts:
-        raise click.UsageError("name a Secret: NAMESPACE/NAME, or with --namespace-selector just NAME")
+        raise click.UsageError("no Secret given; use NAMESPACE/NAME, or only NAME with --namespace-selector")
     return tuple(dict.fromkeys(_parse(text, selector) for text in texts))
 
 
 def _parse(text: str, selector: str | None) -> SecretRef:
     namespace, slash, name = text.rpartition("/")
     if selector is not None and slash:
-        raise click.UsageError(f"{shown(text)}: with --namespace-selector the name alone is needed")
+        raise click.UsageError(f"{shown(text)}: --namespace-selector selects the namespaces; give only the name")
     if selector is None and not slash:
-        raise click.UsageError(f"{shown(text)}: a namespace is needed: NAMESPACE/NAME")
+        raise click.UsageError(f"{shown(text)}: no namespace; use NAMESPACE/NAME")
     for part in (name, *((namespace,) if slash else ())):
         if not is_secret_name(part):
             raise click.UsageError(
-                f"{shown(text)}: names are lower-case letters, digits, '-' and '.', a letter or digit first and last"
+                f"{shown(text)}: invalid name; use lower-case letters, digits, '-' and '.', starting and ending "
+                "with a letter or digit"
             )
     return SecretRef(namespace, name)
 
 
-def no_namespace(name: str) -> click.ClickException:
-    """What to say where a namespace is not there."""
-    return click.ClickException(f"there is no namespace {name}; create it first, or look at --context")
+def namespace_not_found(name: str) -> click.ClickException:
+    """Return the error for a namespace that does not exist."""
+    return click.ClickException(f"namespace {name} not found; create it, or check --context")
 
 
 def check_key(key: str) -> None:
-    """Refuse what no Secret can have.
+    """Check the key of a Secret's data.
 
     Raises:
-        click.UsageError: It is no key.
+        click.UsageError: It is not valid.
     """
     if not is_secret_key(key):
-        raise click.UsageError(f"--key: {shown(key)} is no key; allowed are letters, digits, '-', '_' and '.'")
+        raise click.UsageError(f"--key: {shown(key)} is not a valid key; use letters, digits, '-', '_' and '.'")
 
 
 async def resolve(api: Api, refs: Sequence[SecretRef], selector: str | None) -> tuple[SecretRef, ...]:
-    """The Secrets in the namespaces that the selector selects, or as they are without one.
+    """Return the Secrets in each namespace that the selector matches; unchanged without a selector.
 
     Raises:
-        click.ClickException: No namespace is selected.
+        click.ClickException: No namespace matches.
     """
-    from injector.kube.resources import NAMESPACES  # noqa: PLC0415 - commands are imported for their help, too
+    from injector.kube.resources import NAMESPACES  # noqa: PLC0415 - help and completion import this module
 
     if selector is None:
         return tuple(refs)
     found = await api.list(NAMESPACES, label_selector=selector)
     alive = sorted(one["metadata"]["name"] for one in found if "deletionTimestamp" not in one["metadata"])
     if not alive:
-        raise click.ClickException("--namespace-selector selects no namespace; look at `kubectl get ns --show-labels`")
+        raise click.ClickException("--namespace-selector: no namespace matches; check `kubectl get ns --show-labels`")
     return tuple(SecretRef(namespace, ref.name) for namespace in alive for ref in refs)

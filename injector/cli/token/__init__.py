@@ -1,1 +1,1 @@
-"""`token generate`, `verify` and `jwks`, and what commands that make tokens share."""
+"""`token generate`, `verify` and `jwks`, and options shared by all commands that mint tokens."""

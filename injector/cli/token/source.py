@@ -1,4 +1,4 @@
-"""Where commands get a token from: a file, or standard input. Never an argument, which every user can list."""
+"""Reads tokens from a file or standard input. Never from an argument, which other users can see."""
 
 from __future__ import annotations
 
@@ -20,93 +20,101 @@ _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 STDIN: Final = "-"
 _STDIN: Final = "standard input"
-# Bytes: enough to report of a token that it is too long.
-_MOST: Final = 64 * MAX_TOKEN
-# Linux keeps no more of a line that is being typed (N_TTY_BUF_SIZE, with the line's end):
+# Bytes: enough to report that a token is too long.
+_MAX_BYTES: Final = 64 * MAX_TOKEN
+# The longest line of a Linux terminal (N_TTY_BUF_SIZE, with the newline):
 # https://github.com/torvalds/linux/blob/master/drivers/tty/n_tty.c
 _LONGEST_LINE: Final = 4095
 
 
-def token_options(command: _CommandT) -> _CommandT:
-    """The two ways in; which of them is needed is each command's own rule."""
+class TokenOption(click.Option):
+    """Gives or describes a new token."""
+
+
+def given_token_options(command: _CommandT) -> _CommandT:
+    """Add --token-file and --token-stdin; each command checks which of them it requires."""
     command = click.option(
-        "--token-stdin", is_flag=True, help="Read the token from standard input; asked for, unseen, at a terminal."
+        "--token-stdin",
+        cls=TokenOption,
+        is_flag=True,
+        help="Read the token from standard input; a terminal prompts without echo.",
     )(command)
     return click.option(
         "--token-file",
+        cls=TokenOption,
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="File that holds the token and nothing else.",
+        help="Read the token from FILE, which holds nothing else.",
     )(command)
 
 
-def token_of_file(path: Path) -> Token:
-    """The token in a file.
+def read_token_file(path: Path) -> Token:
+    """Return the token in a file.
 
     Raises:
-        click.ClickException: The file cannot be read, or holds no token.
+        click.ClickException: The file cannot be read or does not hold a token.
     """
     if private_files.is_readable_by_others(path):
-        click.echo(f"note: {path} can be read by users other than its owner; chmod 600 it", err=True)
-    return _checked(str(path), read_input(str(path), "token file"))
+        click.echo(f"note: {path}: other users can read it; run chmod 600", err=True)
+    return _parse(str(path), read_input(str(path), "token file"))
 
 
 def read_input(name: str, what: str) -> bytes:
-    """Return at most 256 KiB of a file, or of standard input for `-`; messages call it `what`.
+    """Return at most 256 KiB of a file, or of standard input for `-`; `what` describes it in messages.
 
     Raises:
         click.UsageError: It cannot be read.
     """
     if name == STDIN:
         if sys.stdin.isatty():
-            raise click.UsageError(f"{what} is wanted from standard input: pipe it in, or name a file")
-        return sys.stdin.buffer.read(_MOST)
+            raise click.UsageError(f"standard input is a terminal; pipe {what} or give a file")
+        return sys.stdin.buffer.read(_MAX_BYTES)
     try:
-        return private_files.read(Path(name), most=_MOST)
+        return private_files.read(Path(name), max_bytes=_MAX_BYTES)
     except OSError as error:
         raise click.UsageError(f"{what} {name}: {error_text(error)}") from None
 
 
-def token_of_stdin() -> Token:
-    """The token on standard input; at a terminal it is asked for and not echoed.
+def read_token_stdin() -> Token:
+    """Return the token on standard input; a terminal prompts without echo.
 
     Raises:
-        click.ClickException: It cannot be one.
+        click.ClickException: It is not a token.
     """
     if sys.stdin.isatty():
-        return _checked(_STDIN, _asked())
-    return _checked(_STDIN, read_input(STDIN, "the token"))
+        return _parse(_STDIN, _prompt())
+    return _parse(_STDIN, read_input(STDIN, "the token"))
 
 
-def _asked() -> bytes:
-    """What is typed or pasted at a terminal, as it came."""
+def _prompt() -> bytes:
+    """Return the bytes typed or pasted at a terminal."""
     try:
         line = str(click.prompt("Token", hide_input=True, err=True)).encode("utf-8", "surrogateescape")
     except UnicodeDecodeError as error:
-        click.echo(err=True)  # the line's end, which was not echoed
+        click.echo(err=True)  # the newline, which was not echoed
         line = bytes(error.object).removesuffix(b"\n")
     if len(line) >= _LONGEST_LINE:
         raise click.ClickException(
-            f"{_STDIN} holds no token: a terminal cuts a line after {_LONGEST_LINE:,} bytes; use --token-file"
+            f"{_STDIN}: not a token: a terminal cuts lines after {_LONGEST_LINE:,} bytes; use --token-file"
         )
     return line
 
 
-def _checked(where: str, value: bytes) -> Token:
+def _parse(where: str, value: bytes) -> Token:
     try:
         return parse_token(value)
     except TokenError as error:
-        raise click.ClickException(f"{where} holds no token: {error}") from None
+        raise click.ClickException(f"{where}: not a token: {error}") from None
 
 
 def given_token(token_file: Path | None, *, token_stdin: bool) -> Token | None:
-    """The token that the options above give; None when they give none.
+    """Return the token of the options above; None if neither is set.
 
     Raises:
-        click.ClickException: It cannot be read, or is none.
+        click.ClickException: It cannot be read or is not a token.
     """
     if token_file is not None and token_stdin:
-        raise click.UsageError("--token-file and --token-stdin exclude each other; give one")
+        raise click.UsageError("--token-file and --token-stdin cannot be combined; use one of them")
     if token_file is not None:
-        return token_of_file(token_file)
-    return token_of_stdin() if token_stdin else None
+        return read_token_file(token_file)
+    return read_token_stdin() if token_stdin else None

@@ -1,4 +1,4 @@
-"""What the controllers and the kubelet of a cluster do about a Deployment whose template has changed."""
+"""Simulates controllers and kubelet for a Deployment whose template has changed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Controllers:
         server.called = self._called
 
     def restart(self, name: str) -> None:
-        """Begin as after a change of the template, by whichever tool."""
+        """Start a rollout as after a change of the template."""
         found = self._server.objects["deployments", "shop", name]
         found["status"] = {**found["status"], "updatedReplicas": 0}
         self._pending[name] = self._looks

@@ -1,4 +1,4 @@
-"""Objects as an API server has them, for the commands that read Secrets and who uses them; all in one namespace."""
+"""Objects of an API server, for commands that read Secrets and the Pods that use them; all in one namespace."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ BEFORE: Final = "2019-01-01T00:00:00Z"
 
 
 def namespace(name: str = SHOP) -> Json:
-    """An empty one."""
+    """Return an empty namespace."""
     return {"metadata": {"name": name}}
 
 
 def secret(name: str, token: str = "0123456789abcdef", **labels: str) -> Json:
-    """A token Secret of ours."""
+    """Return a token Secret that this project manages."""
     ours = {"app.kubernetes.io/managed-by": "dapr-token-injector", "dapr-token-injector/token": "api"}
     entry = {"manager": "dapr-token-injector", "time": WRITTEN, "fieldsV1": {"f:data": {"f:token": {}}}}
     meta = {
@@ -32,7 +32,7 @@ def secret(name: str, token: str = "0123456789abcdef", **labels: str) -> Json:
 
 
 def pod(workload: str, number: int = 1, *, owner: bool = True, secret: str = "s") -> Json:
-    """A Pod that has run since long ago, of the workload's only ReplicaSet."""
+    """Return a Pod of the workload's only ReplicaSet that started long ago."""
     meta: Json = {"namespace": SHOP, "name": f"{workload}-1-{number}", "creationTimestamp": BEFORE}
     if owner:
         meta["ownerReferences"] = [controlled_by("ReplicaSet", f"{workload}-1")]
@@ -46,7 +46,7 @@ def pod(workload: str, number: int = 1, *, owner: bool = True, secret: str = "s"
 
 
 def admitted(pod: Json, secret: str = "s") -> Json:
-    """A Pod after a webhook that gives each of its sidecars the token."""
+    """Return the Pod after admission by a webhook that injects the token into each sidecar."""
     reference = {"secretKeyRef": {"name": secret, "key": "token"}}
     entry = {"name": "DAPR_API_TOKEN", "valueFrom": reference}
     spec = pod["spec"]
@@ -63,18 +63,18 @@ def admitted(pod: Json, secret: str = "s") -> Json:
 
 
 def replica_set(workload: str) -> Json:
-    """The one of a Deployment."""
+    """Return the only ReplicaSet of a Deployment."""
     owners = [controlled_by("Deployment", workload)]
     return {"metadata": {"namespace": SHOP, "name": f"{workload}-1", "ownerReferences": owners}}
 
 
 def deployment(name: str) -> Json:
-    """A Deployment whose only Pod is available."""
+    """Return a Deployment whose only Pod is available."""
     counts = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
     return {"metadata": {"namespace": SHOP, "name": name}, "spec": {"replicas": 1, "template": {}}, "status": counts}
 
 
 def controlled_by(kind: str, name: str) -> Json:
-    """As objects name the owner that controls them."""
+    """Return the owner reference of the controller."""
     uid = f"{kind.lower()}s-{name}"
     return {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": True}

@@ -1,4 +1,4 @@
-"""A reference page of JSON output, read to hold it to what commands print.
+"""Compares a reference page with the JSON output of commands.
 
 A heading per command; below it a table of fields by path, where `[]` stands for any entry of a list of objects and a
 field with `?` may be missing; then tables of words.
@@ -45,12 +45,12 @@ class OutputPage:
         return rows
 
     def words(self, command: str, field: str) -> set[str]:
-        """The words that a field's meaning names."""
+        """Return the words in the meaning of a field."""
         (meaning,) = (row[2] for row in self.table(command) if row[0].removesuffix("?") == field)
         return set(re.findall(r"`(-|[a-z][a-z-]*)`", meaning))
 
     def check(self, command: str, *documents: Any, absent: Collection[str] = ()) -> None:  # noqa: ANN401 - JSON
-        """Between them the documents have every field of the page but those `absent`, of its type, and no other."""
+        """Check that the documents have exactly the fields of the page, except `absent`, with their types."""
         types = {row[0].removesuffix("?"): row[1] for row in self.table(command)}
         seen: set[str] = set()
         for document in documents:
@@ -61,7 +61,7 @@ class OutputPage:
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - JSON
-    """Every path of a document with its value."""
+    """Yield every path of a document with its value."""
     if isinstance(value, dict):
         for name, one in value.items():
             below = f"{path}.{name}" if path else name

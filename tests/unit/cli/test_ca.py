@@ -11,6 +11,7 @@ from injector.cli import ca
 from injector.cli.main import main
 from injector.config.shapes import KeyAlgorithm
 from injector.core import names
+from injector.core.ownership import SecretRef
 from injector.webhook.certs import keyring
 from injector.webhook.certs.authority import make_authority
 from injector.webhook.certs.keyring import Keyring, RotationDelays
@@ -26,7 +27,7 @@ STEADY = Keyring(signing=FIRST, delays=RotationDelays(timedelta(minutes=5), DAY)
 PUBLISHING = dataclasses.replace(STEADY, following=SECOND)
 SETTLING = dataclasses.replace(PUBLISHING, published=NOW)
 RETIRING = dataclasses.replace(STEADY, signing=SECOND, previous=(FIRST.anchor,), promoted=NOW)
-PLACE = ca.Place("dapr", "ca")
+REF = SecretRef("dapr", "ca")
 
 
 class Cluster:
@@ -47,44 +48,44 @@ class Cluster:
         self.patches.append(body)
 
 
-def ask(cluster: Cluster, patience: float | None = None) -> ca.Told:
-    return run_warped(ca.ask(cluster, PLACE, patience))  # type: ignore[arg-type] # the two calls that it makes
+def request(cluster: Cluster, timeout_seconds: float | None = None) -> ca.CaRotation:
+    return run_warped(ca.request_rotation(cluster, REF, timeout_seconds))  # type: ignore[arg-type] # the two calls that it makes
 
 
-def test_a_steady_authority_is_asked_to_be_followed() -> None:
+def test_rotate_requests_successor_of_steady_ca() -> None:
     cluster = Cluster(STEADY)
-    told = ask(cluster)
-    assert (told.asked, told.signs, told.phase) == (True, False, "steady")
+    result = request(cluster)
+    assert (result.asked, result.signs, result.phase) == (True, False, "steady")
     (patch,) = cluster.patches
     assert patch["metadata"]["resourceVersion"] == "7"
     assert list(patch["metadata"]["annotations"]) == [names.ROTATE_CA]
-    first, second, third = told.text().splitlines()
-    assert first == "Asked for a new authority. Phase: steady."
-    assert second.startswith("The new authority will sign from about 20")
-    assert third.startswith("The one before is trusted until about 20")
+    first, second, third = result.text().splitlines()
+    assert first == "Requested a new CA. Phase: steady."
+    assert second.startswith("The new CA will sign from about 20")
+    assert third.startswith("The previous CA is trusted until about 20")
 
 
 @pytest.mark.parametrize("ring", [PUBLISHING, SETTLING, RETIRING])
-def test_a_rotation_that_is_under_way_is_told_and_not_begun_again(ring: Keyring) -> None:
+def test_rotation_in_progress_is_reported_not_restarted(ring: Keyring) -> None:
     cluster = Cluster(ring)
-    told = ask(cluster)
+    result = request(cluster)
     assert cluster.patches == []
-    assert told.text().startswith("A rotation is under way; nothing was asked for.")
-    assert told.signs is (ring is RETIRING)
-    assert told.document()["secret"] == "dapr/ca"
+    assert result.text().startswith("A rotation is in progress; no new one was requested.")
+    assert result.signs is (ring is RETIRING)
+    assert result.document()["secret"] == "dapr/ca"
 
 
-def test_what_was_asked_for_already_is_not_asked_for_again() -> None:
+def test_pending_request_is_not_repeated() -> None:
     cluster = Cluster(STEADY, asked=True)
-    assert ask(cluster).asked
+    assert request(cluster).asked
     assert cluster.patches == []
 
 
-def test_waiting_tells_each_phase_once_and_ends_when_the_new_authority_signs(
+def test_wait_reports_each_phase_once_until_new_ca_signs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     cluster = Cluster(STEADY, STEADY, PUBLISHING, PUBLISHING, SETTLING, RETIRING)
-    assert ask(cluster, patience=60).signs
+    assert request(cluster, timeout_seconds=60).signs
     assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == [
         "steady",
         "publishing",
@@ -93,32 +94,32 @@ def test_waiting_tells_each_phase_once_and_ends_when_the_new_authority_signs(
     ]
 
 
-def test_waiting_sees_a_rotation_that_was_over_between_two_looks() -> None:
+def test_wait_detects_rotation_completed_between_polls() -> None:
     done = dataclasses.replace(STEADY, signing=SECOND)
-    assert ask(Cluster(STEADY, done), patience=60).signs
+    assert request(Cluster(STEADY, done), timeout_seconds=60).signs
 
 
-def test_waiting_ends() -> None:
-    assert not ask(Cluster(STEADY), patience=0).signs
+def test_wait_ends_at_the_timeout() -> None:
+    assert not request(Cluster(STEADY), timeout_seconds=0).signs
 
 
 @pytest.mark.parametrize(
     ("cluster", "words"),
-    [(Cluster(None), "is empty"), (Cluster(None, data={"tls.crt": "eA=="}), "it was left alone")],
+    [(Cluster(None), "is empty"), (Cluster(None, data={"tls.crt": "eA=="}), "it was not modified")],
 )
-def test_a_secret_without_an_authority_of_ours_is_told(cluster: Cluster, words: str) -> None:
+def test_secret_without_our_ca_is_rejected(cluster: Cluster, words: str) -> None:
     with pytest.raises(click.ClickException, match=words):
-        ask(cluster)
+        request(cluster)
     assert cluster.patches == []
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--timeout", "soon"], "Invalid value for --timeout"),
+        (["--timeout", "soon"], 'Error: --timeout: "soon" is not a duration; use a whole number and a unit'),
         (["--kubeconfig", "/nowhere/config"], "cannot read the kubeconfig /nowhere/config"),
     ],
 )
-def test_wrong_use_is_told(flags: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_error_is_reported(flags: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ca", "rotate", *flags]) == 2
     assert words in capsys.readouterr().err

@@ -22,12 +22,12 @@ def paths(group: click.Group, before: tuple[str, ...] = ()) -> list[tuple[str, .
 def test_help_fits_80_columns_and_is_whole(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*path, "--help"]) == 0
 
-    told = capsys.readouterr()
-    lines = told.out.splitlines()
-    assert told.err == ""
+    output = capsys.readouterr()
+    lines = output.out.splitlines()
+    assert output.err == ""
     assert max(map(len, lines)) <= 80
     # Where click cuts the line of a command short.
-    assert not any(line.endswith("...") for line in told.out.partition("\nCommands:\n")[2].splitlines())
+    assert not any(line.endswith("...") for line in output.out.partition("\nCommands:\n")[2].splitlines())
 
 
 def command_at(path: tuple[str, ...]) -> click.Command:

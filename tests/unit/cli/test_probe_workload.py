@@ -34,12 +34,16 @@ def api(tmp_path: Path) -> Iterator[ApiServer]:
 
 def probed(api: ApiServer, capsys: Capture, *targets: str) -> tuple[int, list[dict[str, Any]], list[str]]:
     code = main(["probe", "-o", "json", "-n", SHOP, "--kubeconfig", str(api.kubeconfig), *targets])
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     # The server's own words, of connections that were left, are not ours.
-    return code, json.loads(told.out)["targets"], [line for line in told.err.splitlines() if line.startswith("note:")]
+    return (
+        code,
+        json.loads(output.out)["targets"],
+        [line for line in output.err.splitlines() if line.startswith("note:")],
+    )
 
 
-def test_pods_that_end_are_left_out_and_those_that_come_are_asked(api: ApiServer, capsys: Capture) -> None:
+def test_probe_follows_pods_created_during_the_run(api: ApiServer, capsys: Capture) -> None:
     def churn(call: str) -> None:
         for number in (7, 8, 49):
             key = ("pods", SHOP, f"web-1-{number}")
@@ -49,16 +53,16 @@ def test_pods_that_end_are_left_out_and_those_that_come_are_asked(api: ApiServer
 
     api.called = churn
 
-    code, targets, said = probed(api, capsys, "deployment/web")
+    code, targets, message = probed(api, capsys, "deployment/web")
 
     assert code == 2
     assert {target["target"] for target in targets} == {f"pod/{name}" for _, _, name in api.objects if "web-1-" in name}
     assert len(targets) == PODS
-    assert said == [f"note: pod/web-1-{number} has ended meanwhile, and is left out" for number in (49, 7, 8)]
+    assert message == [f"note: pod/web-1-{number} ended during the probe and is not reported" for number in (49, 7, 8)]
     assert all("cannot reach the ports of pods/" in target["failure"] for target in targets)
 
 
-def test_pods_that_change_faster_than_they_are_asked_are_not_waited_for(api: ApiServer, capsys: Capture) -> None:
+def test_probe_stops_when_pods_are_replaced_too_fast(api: ApiServer, capsys: Capture) -> None:
     def churn(call: str) -> None:
         if call.endswith("/replicasets?limit=500"):
             api.put("pods", pod("web", 1000 + len(api.calls)))
@@ -68,17 +72,17 @@ def test_pods_that_change_faster_than_they_are_asked_are_not_waited_for(api: Api
     code, targets, _ = probed(api, capsys, "deployment/web")
 
     assert code == 2
-    assert targets[0]["failure"] == "Pods come and go faster than they can be asked"
+    assert targets[0]["failure"] == "Pods are replaced faster than they can be probed; run it again"
 
 
-def test_pod_that_was_named_and_ends_is_told(api: ApiServer, capsys: Capture) -> None:
+def test_pod_by_name_that_ends_is_reported(api: ApiServer, capsys: Capture) -> None:
     def end(call: str) -> None:
         if "portforward" in call and ("pods", SHOP, "web-1-1") in api.objects:
             del api.objects["pods", SHOP, "web-1-1"]
 
     api.called = end
 
-    code, (target,), said = probed(api, capsys, "pod/web-1-1")
+    code, (target,), message = probed(api, capsys, "pod/web-1-1")
 
-    assert (code, said) == (2, [])
+    assert (code, message) == (2, [])
     assert target["failure"].startswith("cannot get pods/web-1-1 in namespace shop: not found")

@@ -27,53 +27,72 @@ def _no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["create", "rotate", "revoke", "list"])
 def test_help_fits_80_columns_and_names_exit_codes(name: str, capsys: Capture) -> None:
     assert main(["secret", name, "--help"]) == 0
-    told = capsys.readouterr().out
-    assert max(map(len, told.splitlines())) <= 80
-    assert "Exit codes: 0" in told
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    assert "Exit codes: 0" in output
 
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["create"], "name a Secret: NAMESPACE/NAME"),
-        (["create", "s"], '"s": a namespace is needed'),
-        (["create", "Shop/s"], "names are lower-case letters"),
-        (["create", "shop/"], "names are lower-case letters"),
-        (["create", "/s"], "names are lower-case letters"),
-        (["create", "a/b/c"], "names are lower-case letters"),
-        (["create", "shop/s", "--namespace-selector", "a=b"], "the name alone is needed"),
-        (["create", "shop/s", "--key", ".."], '--key: ".." is no key'),
-        (["create", "shop/s", "--store", "vault"], "go with --print-manifest"),
-        (["create", "shop/s", "--print-manifest"], "needs --store"),
-        (["create", "s", "--namespace-selector", "a", "--print-manifest", "--store", "v"], "asks no cluster"),
-        (["create", "a/s", "b/s", "--print-manifest", "--store", "v", "--remote-key", "k"], "--remote-key is one key"),
-        (["create", "shop/s", "--expires-in", "90"], "has no unit"),
-        (["rotate", "shop/s", "--resume"], "--resume needs --restart"),
-        (["rotate", "shop/s", "--resume", "--restart", "--same"], "--resume writes no token"),
-        (["rotate", "shop/s", "--restart", "--timeout", "10"], "has no unit"),
+        (["create"], "no Secret given; use NAMESPACE/NAME"),
+        (["create", "s"], '"s": no namespace; use NAMESPACE/NAME'),
+        (["create", "Shop/s"], "invalid name; use lower-case letters"),
+        (["create", "shop/"], "invalid name; use lower-case letters"),
+        (["create", "/s"], "invalid name; use lower-case letters"),
+        (["create", "a/b/c"], "invalid name; use lower-case letters"),
+        (
+            ["create", "shop/s", "--namespace-selector", "a=b"],
+            "--namespace-selector selects the namespaces; give only the name",
+        ),
+        (["create", "shop/s", "--key", ".."], '--key: ".." is not a valid key'),
+        (["create", "shop/s", "--store", "vault"], "--store and --remote-key require --print-manifest"),
+        (["create", "shop/s", "--print-manifest"], "--print-manifest requires --store"),
+        (
+            ["create", "s", "--namespace-selector", "a", "--print-manifest", "--store", "v"],
+            "--namespace-selector: no effect with --print-manifest",
+        ),
+        (
+            ["create", "a/s", "b/s", "--print-manifest", "--store", "v", "--remote-key", "k"],
+            "--remote-key: one key for several Secrets",
+        ),
+        (["create", "shop/s", "--expires-in", "90"], 'Error: --expires-in: "90" has no unit; use 90s, 90m or 1h'),
+        (["rotate", "shop/s", "--resume"], "--resume requires --restart"),
+        (
+            ["rotate", "shop/s", "--resume", "--restart", "--same"],
+            "--same: no effect with --resume, which writes no token; remove it",
+        ),
+        (["rotate", "shop/s", "--restart", "--timeout", "10"], '--timeout: "10" has no unit; use 10s, 10m or 1h'),
         (
             ["rotate", "shop/s", "--wait=false", "--max-concurrent-per-namespace", "3"],
-            "nothing is restarted without --restart: leave --wait, --max-concurrent-per-namespace out",
+            "--wait, --max-concurrent-per-namespace: no effect without --restart; remove them",
         ),
-        (["rotate", "shop/s", "--propagation-delay", "1s"], "leave --propagation-delay out"),
-        (["rotate", "shop/s", "--include-uncertain"], "leave --include-uncertain out"),
-        (["rotate", "shop/s", "--skip-admission-check"], "leave --skip-admission-check out"),
-        (["rotate", "shop/s", "--timeout", "1m"], "leave --timeout out"),
-        (["rotate", "shop/s", "--restart", "--propagation-delay", "2"], "has no unit"),
+        (
+            ["rotate", "shop/s", "--propagation-delay", "1s"],
+            "--propagation-delay: no effect without --restart; remove it",
+        ),
+        (["rotate", "shop/s", "--include-uncertain"], "--include-uncertain: no effect without --restart; remove it"),
+        (
+            ["rotate", "shop/s", "--skip-admission-check"],
+            "--skip-admission-check: no effect without --restart; remove it",
+        ),
+        (["rotate", "shop/s", "--timeout", "1m"], "--timeout: no effect without --restart; remove it"),
+        (["rotate", "shop/s", "--restart", "--propagation-delay", "2"], '--propagation-delay: "2" has no unit; use 2s'),
+        (["rotate", "shop/s", "--restart", "--timeout", "0s"], '"0s" is out of range; use 1s to 520w'),
         (["rotate", "shop/s", "--restart", "--max-concurrent-per-namespace", "0"], "0 is not in the range"),
         (["rotate", "shop/s", "--restart", "--at-once", "3"], "No such option"),
-        (["list", "--fail-on", "stale"], "--fail-on: unknown: stale; allowed: outdated, open, expiring"),
-        (["list", "--fail-on", "open,new,old"], "--fail-on: unknown: new, old; allowed"),
-        (["list", "--expiring-within", "7"], "has no unit"),
-        (["revoke"], "name a Secret"),
+        (["list", "--fail-on", "stale"], "--fail-on: unknown state: stale; use outdated, open, expiring"),
+        (["list", "--fail-on", "open,new,old"], "--fail-on: unknown state: new, old; use outdated"),
+        (["list", "--expiring-within", "7"], '--expiring-within: "7" has no unit; use 7s'),
+        (["revoke"], "no Secret given"),
         (["rotate", "shop/s", "--token-file", "nope"], "nope"),
     ],
 )
-def test_wrong_use_is_told_before_any_cluster_is_asked(arguments: list[str], why: str, capsys: Capture) -> None:
+def test_usage_error_is_reported_before_any_request(arguments: list[str], why: str, capsys: Capture) -> None:
     assert main(["secret", *arguments]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert why in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert why in output.err
 
 
 @pytest.mark.parametrize("name", ["create", "rotate", "revoke"])
@@ -82,20 +101,20 @@ def test_pasted_token_in_place_of_a_name_is_not_shown(name: str, capsys: Capture
     assert "marker" not in capsys.readouterr().err
 
 
-def test_bad_token_is_refused_before_any_cluster_is_asked(tmp_path: Path, capsys: Capture) -> None:
+def test_invalid_token_is_rejected_before_any_request(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "token"
     path.write_text("marker-0123456789abcdef\n")
     for name in ("create", "rotate"):
         assert main(["secret", name, "shop/s", "--token-file", str(path)]) == 2
-        told = capsys.readouterr().err
-        assert "ends with a newline" in told
-        assert "marker" not in told
+        output = capsys.readouterr().err
+        assert "ends with a newline" in output
+        assert "marker" not in output
 
 
-def test_clients_dry_run_needs_no_cluster(capsys: Capture) -> None:
+def test_client_dry_run_needs_no_cluster(capsys: Capture) -> None:
     assert main(["secret", "create", "shop/s", "shop/s", "b/t", "--dry-run=client", "-o", "json"]) == 0
-    told = json.loads(capsys.readouterr().out)["secrets"]
-    assert [(row["namespace"], row["name"], row["outcome"]) for row in told] == [
+    output = json.loads(capsys.readouterr().out)["secrets"]
+    assert [(row["namespace"], row["name"], row["outcome"]) for row in output] == [
         ("b", "t", "would-create"),
         ("shop", "s", "would-create"),
     ]
@@ -113,12 +132,12 @@ def test_manifests_for_git_hold_no_value(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["create", "shop/s"], ["rotate", "shop/s"], ["revoke", "shop/s"]])
-def test_without_a_kubeconfig_it_is_one_line_with_what_to_do(arguments: list[str], capsys: Capture) -> None:
+def test_missing_kubeconfig_is_one_line_with_advice(arguments: list[str], capsys: Capture) -> None:
     assert main(["secret", *arguments]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert "there is no file" in told
-    assert "name one with --kubeconfig or the variable KUBECONFIG" in told
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert "there is no file" in output
+    assert "name one with --kubeconfig or the variable KUBECONFIG" in output
 
 
 def test_report_is_a_line_for_each_workload() -> None:
@@ -142,7 +161,7 @@ def test_report_is_a_line_for_each_workload() -> None:
     assert list(lines([])) == ["no running Pod uses it"]
 
 
-def test_each_change_is_one_line_where_there_is_no_terminal(capsys: Capture) -> None:
+def test_progress_without_terminal_is_one_line_per_change(capsys: Capture) -> None:
     with Table() as table:
         for state in (State.NOT_STARTED, State.RESTARTING, State.RESTARTING, State.READY, State.READY):
             table.show(Progress(ref=WEB, state=state))

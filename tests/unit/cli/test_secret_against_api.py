@@ -47,13 +47,13 @@ FIRST: Final = ("secret", "create", "shop/dapr-api-token")
 def one_line(capsys: Capture, *arguments: str) -> str:
     """What a refused command says."""
     assert main(arguments) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1, told.err
-    return told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1, output.err
+    return output.err
 
 
-def test_no_kubeconfig(tmp_path: Path, capsys: Capture) -> None:
+def test_missing_kubeconfig_is_reported(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "none"
     assert one_line(capsys, *FIRST, "--kubeconfig", str(path)) == (
         f"Error: cannot read the kubeconfig {path}: there is no file {path}; "
@@ -61,30 +61,30 @@ def test_no_kubeconfig(tmp_path: Path, capsys: Capture) -> None:
     )
 
 
-def test_context_that_is_not_in_it(server: ApiServer, capsys: Capture) -> None:
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig), "--context", "prod")
-    assert told == (
+def test_unknown_context_is_reported(server: ApiServer, capsys: Capture) -> None:
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig), "--context", "prod")
+    assert output == (
         f"Error: cannot read the kubeconfig {server.kubeconfig}: context prod does not exist; known contexts: c; "
         "take one of them with --context\n"
     )
 
 
-def test_kubeconfig_that_names_no_current_context(tmp_path: Path, capsys: Capture) -> None:
+def test_kubeconfig_without_current_context_is_reported(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps({**kubeconfig("http://127.0.0.1:1"), "current-context": ""}))
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(path))
-    assert told.endswith(": no current context is set; known contexts: c; take one of them with --context\n")
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(path))
+    assert output.endswith(": no current context is set; known contexts: c; take one of them with --context\n")
 
 
 @pytest.mark.parametrize("content", ["", "{{{", "<html>"])
-def test_file_that_is_no_kubeconfig(content: str, tmp_path: Path, capsys: Capture) -> None:
+def test_file_that_is_not_a_kubeconfig_is_reported(content: str, tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(content)
     assert ": not a valid kubeconfig; name one" in one_line(capsys, *FIRST, "--kubeconfig", str(path))
 
 
 @pytest.mark.parametrize("command", ["no-such-plugin", "false"])
-def test_credential_plugin_that_does_not_work(command: str, tmp_path: Path, capsys: Capture) -> None:
+def test_failing_credential_plugin_is_reported(command: str, tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": command}
     path.write_text(
@@ -93,30 +93,30 @@ def test_credential_plugin_that_does_not_work(command: str, tmp_path: Path, caps
     assert ": its credential plugin failed: " in one_line(capsys, *FIRST, "--kubeconfig", str(path))
 
 
-def test_address_that_does_not_speak_tls(server: ApiServer, capsys: Capture) -> None:
+def test_address_without_tls_is_reported(server: ApiServer, capsys: Capture) -> None:
     text = server.kubeconfig.read_text()
     server.kubeconfig.write_text(text.replace("http://", "https://"))
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
-    assert "cannot speak TLS with 127.0.0.1:" in told
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
+    assert "cannot speak TLS with 127.0.0.1:" in output
 
 
-def test_api_server_that_is_away(tmp_path: Path, capsys: Capture) -> None:
+def test_unreachable_api_server_is_reported(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps(kubeconfig("http://127.0.0.1:1")))
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(path))
-    assert "cannot connect to 127.0.0.1:1 (connection refused); " in told
-    assert told.endswith("run it again when it is back, or look at --context\n")
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(path))
+    assert "cannot connect to 127.0.0.1:1 (connection refused); " in output
+    assert output.endswith("run it again when it is back, or look at --context\n")
 
 
-def test_name_of_the_api_server_that_nobody_knows(tmp_path: Path, capsys: Capture) -> None:
+def test_unknown_api_server_name_is_reported(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps(kubeconfig("http://nowhere.invalid:6443")))
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(path))
-    assert "cannot connect to nowhere.invalid:6443 (" in told
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(path))
+    assert "cannot connect to nowhere.invalid:6443 (" in output
 
 
-def test_namespace_that_is_not_there_also_for_who_may_not_look(server: ApiServer, capsys: Capture) -> None:
-    wanted = "Error: there is no namespace away; create it first, or look at --context\n"
+def test_missing_namespace_without_permission_to_read_it(server: ApiServer, capsys: Capture) -> None:
+    wanted = "Error: namespace away not found; create it, or check --context\n"
     flags = ("--kubeconfig", str(server.kubeconfig))
     assert one_line(capsys, "secret", "create", "away/s", *flags) == wanted
     message = 'namespaces "away" is forbidden: User "jane" cannot get resource "namespaces" in API group ""'
@@ -124,26 +124,28 @@ def test_namespace_that_is_not_there_also_for_who_may_not_look(server: ApiServer
     assert one_line(capsys, "secret", "create", "away/s", *flags) == wanted
 
 
-def test_right_that_is_missing(server: ApiServer, capsys: Capture) -> None:
-    said = 'secrets is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "shop"'
-    server.refusals = [Refusal("POST .*/secrets", 403, said, "Forbidden")]
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
-    assert told == (
-        f"Error: cannot create secrets/dapr-api-token in namespace shop: not allowed: {said}; "
+def test_missing_permission_is_reported(server: ApiServer, capsys: Capture) -> None:
+    message = (
+        'secrets is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "shop"'
+    )
+    server.refusals = [Refusal("POST .*/secrets", 403, message, "Forbidden")]
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
+    assert output == (
+        f"Error: cannot create secrets/dapr-api-token in namespace shop: not allowed: {message}; "
         "ask for that right, or take another --context\n"
     )
 
 
-def test_credentials_that_ran_out(server: ApiServer, capsys: Capture) -> None:
+def test_expired_credentials_are_reported(server: ApiServer, capsys: Capture) -> None:
     server.refusals = [Refusal("GET", 401, "Unauthorized", "Unauthorized")]
-    told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
-    assert told.endswith("; log in again, or take another --context\n")
+    output = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
+    assert output.endswith("; log in again, or take another --context\n")
 
 
-def test_webhook_of_the_cluster_that_does_not_answer_is_named(server: ApiServer, capsys: Capture) -> None:
-    said = 'Internal error occurred: failed calling webhook "w.example": failed to call webhook: connection refused'
-    server.refusals = [Refusal("POST .*/secrets", 500, said, "InternalError")]
-    assert said in one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
+def test_failing_cluster_webhook_is_named(server: ApiServer, capsys: Capture) -> None:
+    message = 'Internal error occurred: failed calling webhook "w.example": failed to call webhook: connection refused'
+    server.refusals = [Refusal("POST .*/secrets", 500, message, "InternalError")]
+    assert message in one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
 
 
 # --- options that would do nothing ---
@@ -163,27 +165,28 @@ def test_webhook_of_the_cluster_that_does_not_answer_is_named(server: ApiServer,
         (("--namespace-selector", "a=b"), "--namespace-selector"),
     ],
 )
-def test_option_that_says_nothing_of_a_manifest_is_refused_beside_it(
-    flags: tuple[str, ...], wrong: str, capsys: Capture
-) -> None:
+def test_print_manifest_rejects_options_without_effect(flags: tuple[str, ...], wrong: str, capsys: Capture) -> None:
     name = "s" if "--namespace-selector" in flags else "shop/s"
     assert main(["secret", "create", name, "--print-manifest", "--store", "v", *flags]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert f"--print-manifest makes no token and asks no cluster: leave {wrong} out" in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert (
+        f"{wrong}: no effect with --print-manifest, which creates no token and does not access the cluster; remove "
+        in output.err
+    )
 
 
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        (("--store", "Vault/v"), '--store: "Vault" is no kind of store; allowed are ClusterSecretStore, SecretStore'),
-        (("--store", "SecretStore/"), '--store: "" is no name'),
-        (("--store", "My_Store"), '--store: "My_Store" is no name'),
-        (("--store", ""), "needs --store"),
-        (("--store", "v", "--remote-key", " "), "--remote-key is empty"),
+        (("--store", "Vault/v"), '--store: "Vault" is not a kind of store; use ClusterSecretStore or SecretStore'),
+        (("--store", "SecretStore/"), '--store: "" is not a valid name'),
+        (("--store", "My_Store"), '--store: "My_Store" is not a valid name'),
+        (("--store", ""), "--print-manifest requires --store"),
+        (("--store", "v", "--remote-key", " "), "--remote-key: empty"),
     ],
 )
-def test_store_that_cannot_be_is_refused(flags: tuple[str, ...], why: str, capsys: Capture) -> None:
+def test_invalid_store_is_rejected(flags: tuple[str, ...], why: str, capsys: Capture) -> None:
     assert main(["secret", "create", "shop/s", "--print-manifest", *flags]) == 2
     assert why in capsys.readouterr().err
 
@@ -197,11 +200,17 @@ def test_manifest_labels_the_secret_for_its_direction(flag: tuple[str, ...], dir
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("create", "shop/s", "--format", "opaque"), "the token is there already, and none is made: leave --format"),
-        (("rotate", "shop/s", "--signing-key", "k"), "the token is there already, and none is made: leave --signing"),
+        (
+            ("create", "shop/s", "--format", "opaque"),
+            "--format: no effect on a token that is given by --token-file or --token-stdin",
+        ),
+        (
+            ("rotate", "shop/s", "--signing-key", "k"),
+            "--signing-key: no effect on a token that is given by --token-file or --token-stdin",
+        ),
     ],
 )
-def test_option_that_makes_a_token_is_refused_beside_a_given_one(
+def test_given_token_rejects_minting_options(
     arguments: tuple[str, ...], why: str, tmp_path: Path, capsys: Capture
 ) -> None:
     path = tmp_path / "token"
@@ -214,7 +223,7 @@ def test_option_that_makes_a_token_is_refused_beside_a_given_one(
 # --- many objects ---
 
 
-def test_list_of_many_goes_on_when_the_api_server_forgets_where_it_was(server: ApiServer, capsys: Capture) -> None:
+def test_list_restarts_when_continue_token_has_expired(server: ApiServer, capsys: Capture) -> None:
     for number in range(700):
         server.put("secrets", secret(f"s{number}"))
     for number in range(1100):
@@ -230,13 +239,13 @@ def test_list_of_many_goes_on_when_the_api_server_forgets_where_it_was(server: A
     assert len(server.calls) < 30, "pages, and not a call per Pod or Secret"
 
 
-def test_list_that_is_forgotten_again_and_again_says_what_to_do(server: ApiServer, capsys: Capture) -> None:
+def test_list_fails_when_continue_token_keeps_expiring(server: ApiServer, capsys: Capture) -> None:
     for number in range(501):
         server.put("pods", pod("web", number))
     server.expires = 99
-    told = one_line(capsys, "secret", "list", "--kubeconfig", str(server.kubeconfig))
-    assert told.startswith("Error: cannot list pods in all namespaces: the resource version is too old")
-    assert told.endswith("; run it again\n")
+    output = one_line(capsys, "secret", "list", "--kubeconfig", str(server.kubeconfig))
+    assert output.startswith("Error: cannot list pods in all namespaces: the resource version is too old")
+    assert output.endswith("; run it again\n")
 
 
 # --- at a terminal ---
@@ -247,11 +256,11 @@ def test_list_that_is_forgotten_again_and_again_says_what_to_do(server: ApiServe
     [
         (b"\xff\xfe-abcdefghijklmnop", "byte 1 is not ASCII"),
         ("pässword-abcdefghijkl".encode(), "byte 2 is not ASCII"),
-        (b"a" * 4096, "a terminal cuts a line after 4,095 bytes; use --token-file"),
+        (b"a" * 4096, "a terminal cuts lines after 4,095 bytes; use --token-file"),
     ],
     ids=["no-text", "no-ascii", "too-long"],
 )
-def test_what_is_pasted_at_the_prompt_and_is_no_token_is_told(typed: bytes, why: str, tmp_path: Path) -> None:
+def test_invalid_token_at_the_prompt_is_rejected(typed: bytes, why: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "injector", *FIRST, "--token-stdin", "--kubeconfig", str(tmp_path / "none")]
     process, terminal = pty.fork()
     if not process:
@@ -266,7 +275,7 @@ def test_what_is_pasted_at_the_prompt_and_is_no_token_is_told(typed: bytes, why:
             shown += block
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 2
-    assert f"standard input holds no token: {why}" in shown.decode()
+    assert f"standard input: not a token: {why}" in shown.decode()
     assert typed[-8:] not in shown
 
 
@@ -278,7 +287,7 @@ def test_what_is_pasted_at_the_prompt_and_is_no_token_is_told(typed: bytes, why:
         (signal.SIGHUP, (signal.SIGINT,)),  # as in the background of a shell's script
     ],
 )
-def test_rotation_that_is_ended_shows_the_cursor_again_and_says_how_to_go_on(
+def test_interrupted_rotation_restores_cursor_and_names_next_command(
     server: ApiServer, number: signal.Signals, ignored: tuple[signal.Signals, ...]
 ) -> None:
     server.put("secrets", secret("s"))

@@ -30,7 +30,7 @@ def server(tmp_path: Path) -> Iterator[ApiServer]:
         yield running
 
 
-def told(server: ApiServer, capsys: Capture, *arguments: str, code: int) -> dict[str, Any]:
+def output(server: ApiServer, capsys: Capture, *arguments: str, code: int) -> dict[str, Any]:
     """What a command prints as JSON: one line."""
     assert main(["secret", *arguments, "-o", "json", "--kubeconfig", str(server.kubeconfig)]) == code
     out = capsys.readouterr().out
@@ -41,11 +41,11 @@ def told(server: ApiServer, capsys: Capture, *arguments: str, code: int) -> dict
 
 def test_create_prints_what_the_page_says(server: ApiServer, capsys: Capture) -> None:
     server.put("secrets", secret("there"))
-    found = told(server, capsys, "create", "shop/there", "shop/new", code=1)
+    found = output(server, capsys, "create", "shop/there", "shop/new", code=1)
     PAGE.check("secret create", found)
     outcomes = {one["outcome"] for one in found["secrets"]}
     outcomes |= {
-        one["outcome"] for one in told(server, capsys, "create", "shop/x", "--dry-run", "server", code=0)["secrets"]
+        one["outcome"] for one in output(server, capsys, "create", "shop/x", "--dry-run", "server", code=0)["secrets"]
     }
     assert PAGE.words("secret create", "secrets[].outcome") == outcomes
 
@@ -55,7 +55,7 @@ def test_rotate_prints_what_the_page_says(server: ApiServer, capsys: Capture, fl
     server.put("secrets", secret("s"))
     for plural, item in (("pods", pod("web")), ("replicasets", replica_set("web")), ("deployments", deployment("web"))):
         server.put(plural, item)
-    found = told(server, capsys, "rotate", "shop/s", *flags, code=1)
+    found = output(server, capsys, "rotate", "shop/s", *flags, code=1)
     PAGE.check("secret rotate, secret revoke", found, absent=("revoked",))
     assert found["outdated"] == ["shop/web-1-1"]
     assert found["workloads"][0]["state"] == ("started" if flags else "not-restarted")
@@ -64,7 +64,7 @@ def test_rotate_prints_what_the_page_says(server: ApiServer, capsys: Capture, fl
 def test_revoke_prints_what_the_page_says(server: ApiServer, capsys: Capture) -> None:
     server.put("secrets", secret("s"))
     server.put("pods", pod("web", owner=False))
-    found = told(server, capsys, "revoke", "shop/s", "--propagation-delay", "0s", code=1)
+    found = output(server, capsys, "revoke", "shop/s", "--propagation-delay", "0s", code=1)
     PAGE.check("secret rotate, secret revoke", found)
     assert found["revoked"] is False
 
@@ -72,12 +72,12 @@ def test_revoke_prints_what_the_page_says(server: ApiServer, capsys: Capture) ->
 def test_list_prints_what_the_page_says(server: ApiServer, capsys: Capture) -> None:
     server.put("secrets", secret("s"))
     server.put("pods", pod("web"))
-    PAGE.check("secret list", told(server, capsys, "list", code=0))
+    PAGE.check("secret list", output(server, capsys, "list", code=0))
     del server.objects["secrets", "shop", "s"]
-    PAGE.check("secret list", told(server, capsys, "list", code=0), absent=ABSENT_WHEN_MISSING)
+    PAGE.check("secret list", output(server, capsys, "list", code=0), absent=ABSENT_WHEN_MISSING)
 
 
-def test_every_state_and_every_reason_is_on_the_page_and_no_other() -> None:
+def test_page_lists_every_state_and_skip_reason() -> None:
     part = "secret rotate, secret revoke"
     assert sorted(row[0] for row in PAGE.table(part, "State")) == sorted(State)
     assert [row[0] for row in PAGE.table(part, "Reason of `skipped`")] == list(SkipReason)

@@ -21,7 +21,7 @@ Capture = pytest.CaptureFixture[str]
 def key(tmp_path: Path, capsys: Capture) -> Path:
     path = tmp_path / "key.json"
     assert main(["token", "generate", "--signing-key", str(path), "--create-key"]) == 0
-    assert "made a signing key" in capsys.readouterr().err
+    assert "created a signing key" in capsys.readouterr().err
     return path
 
 
@@ -31,13 +31,13 @@ def mode(path: Path) -> int:
 
 def test_token_goes_to_a_pipe_without_a_newline(capsys: Capture) -> None:
     assert main(["token", "generate"]) == 0
-    told = capsys.readouterr()
-    assert told.out.startswith("eyJ")
-    assert "\n" not in told.out
-    assert "made for it alone and forgotten" in told.err
+    output = capsys.readouterr()
+    assert output.out.startswith("eyJ")
+    assert "\n" not in output.out
+    assert "signed with a new key that was not kept; use --signing-key to keep one" in output.err
 
 
-def test_on_a_terminal_there_is_a_note_and_a_newline() -> None:
+def test_terminal_output_has_note_and_newline() -> None:
     controller, terminal = pty.openpty()
     try:
         done = subprocess.run(
@@ -53,17 +53,17 @@ def test_on_a_terminal_there_is_a_note_and_a_newline() -> None:
         os.close(controller)
     assert shown.endswith(b"\r\n")
     assert len(shown) == 45
-    assert "--out FILE keeps it off the screen" in done.stderr
+    assert "the token is a secret and stays in the terminal's history; use --out FILE" in done.stderr
 
 
-def test_file_is_for_its_owner_alone_and_never_overwritten(tmp_path: Path, capsys: Capture) -> None:
+def test_out_file_has_mode_0600_and_is_not_overwritten(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "token"
     assert main(["token", "generate", "--format", "opaque", "--out", str(out)]) == 0
     first = out.read_bytes()
     assert (mode(out), len(first)) == (0o600, 43)
 
     assert main(["token", "generate", "--format", "opaque", "--out", str(out)]) == 2
-    assert "is there already and was left as it is; --force replaces it" in capsys.readouterr().err
+    assert "file exists and was not modified; use --force to replace it" in capsys.readouterr().err
     assert out.read_bytes() == first
 
     out.chmod(0o644)
@@ -73,11 +73,11 @@ def test_file_is_for_its_owner_alone_and_never_overwritten(tmp_path: Path, capsy
     assert [path.name for path in tmp_path.iterdir()] == ["token"]
 
 
-def test_what_is_no_file_is_never_replaced(tmp_path: Path, capsys: Capture) -> None:
+def test_out_that_is_not_a_file_is_never_replaced(tmp_path: Path, capsys: Capture) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     assert main(["token", "generate", "--out", str(pipe), "--force"]) == 2
-    assert "is no regular file" in capsys.readouterr().err
+    assert "not a regular file, so it is not overwritten" in capsys.readouterr().err
     assert pipe.is_fifo()
 
 
@@ -93,21 +93,21 @@ def test_folder_that_is_not_there_is_told(tmp_path: Path, capsys: Capture) -> No
     assert "no such file or directory" in capsys.readouterr().err
 
 
-def test_signing_key_is_made_only_when_asked_for(tmp_path: Path, capsys: Capture) -> None:
+def test_signing_key_is_created_only_on_request(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "key.json"
     assert main(["token", "generate", "--signing-key", str(path)]) == 2
-    assert "there is none; `token generate --create-key` makes one" in capsys.readouterr().err
+    assert "not found; create it with `token generate --create-key`" in capsys.readouterr().err
     assert not path.exists()
 
 
-def test_made_key_is_for_its_owner_alone_and_is_used_again(key: Path) -> None:
+def test_created_key_has_mode_0600_and_is_reused(key: Path) -> None:
     content = key.read_bytes()
     assert mode(key) == 0o600
     assert main(["token", "generate", "--signing-key", str(key), "--create-key"]) == 0
     assert key.read_bytes() == content
 
 
-def test_token_verifies_by_the_public_half_also_after_a_rotation(key: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_token_verifies_by_public_half_after_rotation(key: Path, tmp_path: Path, capsys: Capture) -> None:
     out, public = tmp_path / "token", tmp_path / "jwks.json"
     assert main(["token", "generate", "--signing-key", str(key), "--out", str(out)]) == 0
     assert main(["token", "generate", "--signing-key", str(key), "--rotate-key"]) == 0
@@ -117,25 +117,25 @@ def test_token_verifies_by_the_public_half_also_after_a_rotation(key: Path, tmp_
     assert len(json.loads(public.read_text())["keys"]) == 2
     assert mode(key) == 0o600
     assert main(["token", "verify", str(out), "--signing-key", str(public)]) == 0
-    told = capsys.readouterr().out
-    assert "signature  fine   Ed25519" in told
-    assert "does not check: signature, exp and nbf" in told
+    output = capsys.readouterr().out
+    assert "signature  fine   Ed25519" in output
+    assert "does not check: signature, exp and nbf" in output
 
 
-def test_verify_says_what_is_wrong_and_exits_with_1(key: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_verify_reports_failed_check_and_exits_with_1(key: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "token"
     assert main(["token", "generate", "--aud", "other", "--out", str(out)]) == 0
     capsys.readouterr()
     assert main(["token", "verify", str(out), "--signing-key", str(key), "-o", "json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert {one["what"] for one in told["findings"] if one["fine"] is False} == {"signature", "audience"}
-    assert told["dapr"]["checksNot"]
+    output = json.loads(capsys.readouterr().out)
+    assert {one["what"] for one in output["findings"] if one["fine"] is False} == {"signature", "audience"}
+    assert output["dapr"]["checksNot"]
 
 
-def test_key_that_others_can_read_is_told(key: Path, capsys: Capture) -> None:
+def test_key_readable_by_others_is_noted(key: Path, capsys: Capture) -> None:
     key.chmod(0o640)
     assert main(["token", "generate", "--signing-key", str(key)]) == 0
-    assert f"note: {key} can be read by users other than its owner" in capsys.readouterr().err
+    assert f"note: {key}: other users can read it" in capsys.readouterr().err
 
 
 def test_callers_secret_signs_by_hs256(tmp_path: Path, capsys: Capture) -> None:
@@ -151,30 +151,37 @@ def test_callers_secret_signs_by_hs256(tmp_path: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        (["--expires-in", "90"], "has no unit"),
-        (["--claim", "exp=1"], "claim exp is not free: --expires-in sets it"),
-        (["--claim", "team"], "a name, = and a value"),
-        (["--claim", "a=1", "--claim", "a=2"], "given twice"),
-        (["--iss", ""], "iss: printable ASCII"),
-        (["--format", "opaque", "--sub", "x", "--alg", "ES256"], "--alg, --sub: an opaque token says nothing"),
-        (["--create-key"], "where is it to be kept?"),
-        (["--alg", "HS256"], "a secret of yours, 32 bytes or more"),
-        (["--alg", "HS256", "--signing-key", "no", "--create-key"], "takes a secret of yours"),
-        (["--signing-key", "secret:shop"], "needs a namespace and a name"),
-        (["--signing-key", "secret:Shop/x"], "needs a namespace and a name"),
+        (["--expires-in", "90"], '--expires-in: "90" has no unit; use 90s, 90m or 1h'),
+        (["--expires-in", "59s"], '--expires-in: "59s" is out of range; use 60s to 520w'),
+        (["--claim", "exp=1"], "--claim exp: already set by --expires-in; use another name"),
+        (["--claim", "team"], "--claim: no value; use NAME=VALUE"),
+        (["--claim", "a=1", "--claim", "a=2"], "--claim: the same name twice"),
+        (["--iss", ""], "--iss: not valid; use printable ASCII"),
+        (
+            ["--format", "opaque", "--sub", "x", "--alg", "ES256"],
+            "--alg, --sub cannot be combined with --format opaque: opaque tokens have no claims and no signature",
+        ),
+        (["--create-key"], "require --signing-key, where the key is kept"),
+        (["--alg", "HS256"], "--alg HS256 requires --signing-key, a secret of 32 bytes or more"),
+        (
+            ["--alg", "HS256", "--signing-key", "no", "--create-key"],
+            "--create-key: HS256 keys are not generated; supply a secret of 32 random bytes",
+        ),
+        (["--signing-key", "secret:shop"], "--signing-key: invalid Secret; use secret:NAMESPACE/NAME"),
+        (["--signing-key", "secret:Shop/x"], "--signing-key: invalid Secret; use secret:NAMESPACE/NAME"),
         (["--signing-key", "/"], "is a directory"),
-        (["--force"], "--force goes with --out"),
+        (["--force"], "--force requires --out"),
         (["--claim", f"long={'x' * 4096}"], "16 to 4,096"),
     ],
 )
-def test_wrong_use_of_generate_is_told(
+def test_usage_error_of_generate_is_reported(
     flags: list[str], why: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["token", "generate", *flags]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert why in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert why in output.err
     assert not list(tmp_path.iterdir())
 
 
@@ -188,16 +195,16 @@ def test_wrong_use_of_generate_is_told(
         (b"x" * 5000, "it has more than 4,096 bytes"),
     ],
 )
-def test_bad_token_is_refused_with_the_reason(content: bytes, why: str, tmp_path: Path, capsys: Capture) -> None:
+def test_invalid_token_is_rejected_with_the_reason(content: bytes, why: str, tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "token"
     path.write_bytes(content)
     assert main(["token", "verify", str(path)]) == 2
-    told = capsys.readouterr()
-    assert why in told.err
-    assert "marker" not in told.out + told.err
+    output = capsys.readouterr()
+    assert why in output.err
+    assert "marker" not in output.out + output.err
 
 
-def test_bad_claims_make_no_key(tmp_path: Path) -> None:
+def test_invalid_claims_create_no_key(tmp_path: Path) -> None:
     assert main(["token", "generate", "--signing-key", str(tmp_path / "key"), "--create-key", "--sub", ""]) == 2
     assert not list(tmp_path.iterdir())
 

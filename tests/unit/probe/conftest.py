@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tls(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
-    """A server's side for localhost, and the file of who signed it."""
+    """TLS context of a server for localhost, and the file with its CA."""
     issuer, key = Issuer(), new_key()
     (tmp_path / "chain").write_bytes(issuer.issue(key))
     (tmp_path / "key").write_bytes(key_pem(key))

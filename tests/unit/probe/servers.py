@@ -1,4 +1,4 @@
-"""Servers on loopback that are not daprd, each wrong in its own way; a real daprd makes none of these faults."""
+"""Servers on loopback that are not daprd, each with one fault that daprd does not have."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
 
-MARKER: Final = "marker-0123456789abcdef"  # the token that is given, for none of these to see
+MARKER: Final = "marker-0123456789abcdef"  # the token on the command line; none of these servers may receive it
 
 
 @contextlib.contextmanager
 def serving(
     answer: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
 ) -> Iterator[int]:
-    """Answer each connection until the end; the port."""
+    """Answer each connection until the end; yield the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as listener:
         port = int(listener.getsockname()[1])
@@ -40,7 +40,7 @@ def serving(
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                handles.append(connection.dup())  # TLS takes the connection's own over
+                handles.append(connection.dup())  # wrap_socket takes over the descriptor of the connection
                 workers.append(threading.Thread(target=serve, args=(connection, handles[-1]), daemon=True))
                 workers[-1].start()
 
@@ -51,7 +51,7 @@ def serving(
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             acceptor.join(30)
-            for handle in handles:  # whoever asks may not have closed it, and would be read from for ever
+            for handle in handles:  # a client that has not closed it would block the worker
                 with contextlib.suppress(OSError):
                     handle.shutdown(socket.SHUT_RDWR)
             for worker in workers:
@@ -59,7 +59,7 @@ def serving(
 
 
 def saying(*pieces: bytes, received: list[bytes] | None = None) -> Callable[[socket.socket], None]:
-    """A server that reads one request and answers with these bytes, whatever was asked."""
+    """Return a server that reads one request and answers with these bytes."""
 
     def answer(connection: socket.socket) -> None:
         request = connection.recv(65536)
@@ -72,7 +72,7 @@ def saying(*pieces: bytes, received: list[bytes] | None = None) -> Callable[[soc
 
 
 def page(status: str, body: bytes) -> bytes:
-    """An answer of HTTP."""
+    """Return an HTTP response."""
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 

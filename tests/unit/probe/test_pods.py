@@ -9,29 +9,29 @@ from tests.unit.probe.servers import MARKER
 
 
 @pytest.mark.parametrize(
-    ("addresses", "shown"),
+    ("addresses", "text"),
     [
-        ((), "no --dapr-listen-addresses, so all of them"),
+        ((), "no --dapr-listen-addresses, so daprd listens on all addresses"),
         (("0.0.0.0", "[::]"), "--dapr-listen-addresses 0.0.0.0,[::]"),  # noqa: S104 - as people write it
         (("\x1b[2J",), "--dapr-listen-addresses (not addresses)"),
         (("x" * 101,), "--dapr-listen-addresses (not addresses)"),
     ],
 )
-def test_only_addresses_are_shown_as_addresses(addresses: tuple[str, ...], shown: str) -> None:
-    assert pods._shown(addresses) == shown
+def test_only_addresses_are_shown_as_addresses(addresses: tuple[str, ...], text: str) -> None:
+    assert pods._redact_addresses(addresses) == text
 
 
 @pytest.mark.parametrize("value", [f"{MARKER}\n", f"$(OTHER){MARKER}", f" {MARKER}", ""])
-def test_literal_that_is_no_token_is_not_tried_and_not_shown(value: str) -> None:
-    right = pods._literal(value)
+def test_invalid_literal_is_neither_sent_nor_shown(value: str) -> None:
+    expected = pods._literal(value)
 
-    assert right.token is None
-    assert right.untried
-    assert "marker" not in right.untried
+    assert expected.token is None
+    assert expected.skipped_reason
+    assert "marker" not in expected.skipped_reason
 
 
 def test_literal_is_the_token_that_is_tried() -> None:
-    right = pods._literal(MARKER)
+    expected = pods._literal(MARKER)
 
-    assert right.token is not None
-    assert "marker" not in repr(right)
+    assert expected.token is not None
+    assert "marker" not in repr(expected)

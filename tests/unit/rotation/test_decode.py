@@ -20,7 +20,6 @@ from injector.core.rollout import (
 from injector.rotation import decode
 from injector.rotation.decode import (
     Reference,
-    controller,
     has_certain_value,
     missing_requests,
     missing_tokens,
@@ -29,7 +28,7 @@ from injector.rotation.decode import (
     sidecar_frame,
     workload,
 )
-from injector.tokens.reading import written
+from injector.tokens.decode import rfc3339
 from tests.builders import asking, container, literal_env, secret_env, sidecar
 
 KEY = SecretKey("shop", "s", "token")
@@ -249,13 +248,13 @@ def test_position_in_a_stateful_set_counts_from_its_first_number() -> None:
 
 def placed_pod(*, accepted: int | None, scheduled: int | None = None, started: int | None = None) -> Json:
     """A Pod that was created at CREATED; all other times are by the clock of its node but `scheduled`."""
-    states = {} if started is None else {"daprd": {"running": {"startedAt": written(started)}}}
-    pod = running_pod(sidecar(secret_env("s")), states=states, creationTimestamp=written(CREATED))
+    states = {} if started is None else {"daprd": {"running": {"startedAt": rfc3339(started)}}}
+    pod = running_pod(sidecar(secret_env("s")), states=states, creationTimestamp=rfc3339(CREATED))
     pod["spec"]["nodeName"] = "node"
     if accepted is not None:
-        pod["status"]["startTime"] = written(accepted)
+        pod["status"]["startTime"] = rfc3339(accepted)
     if scheduled is not None:
-        condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": written(scheduled)}
+        condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": rfc3339(scheduled)}
         pod["status"]["conditions"] = [{"type": "Ready", "status": "True"}, condition]
     return pod
 
@@ -294,9 +293,9 @@ def test_clock_lead_is_bounded_by_acceptance_on_the_node(
 @pytest.mark.parametrize(
     "condition",
     [
-        {"type": "PodScheduled", "status": "False", "lastTransitionTime": written(CREATED + 495)},
+        {"type": "PodScheduled", "status": "False", "lastTransitionTime": rfc3339(CREATED + 495)},
         {"type": "PodScheduled", "status": "True"},
-        {"type": "Ready", "status": "True", "lastTransitionTime": written(CREATED + 495)},
+        {"type": "Ready", "status": "True", "lastTransitionTime": rfc3339(CREATED + 495)},
     ],
 )
 def test_clock_lead_is_unknown_without_the_time_of_scheduling(condition: Json) -> None:
@@ -511,17 +510,7 @@ def test_pod_without_a_sidecar_has_no_frame(pod: Json) -> None:
     assert sidecar_frame(pod) is None
 
 
-# --- owners and workloads ---
-
-
-def test_controlling_owner_is_found_among_others() -> None:
-    owners = [
-        {"kind": "A", "name": "a"},
-        {"apiVersion": "apps/v1", "kind": "B", "name": "b", "uid": "u", "controller": True},
-    ]
-    assert controller({"ownerReferences": owners}) == ("apps/v1", "B", "b", "u")
-    assert controller({"ownerReferences": owners[:1]}) is None
-    assert controller({}) is None
+# --- workloads ---
 
 
 def workload_object(kind: str, spec: Json | None = None, status: Json | None = None, generation: int = 1) -> Json:

@@ -16,7 +16,7 @@ from injector.kube.errors import UnavailableError
 from injector.rotation import admission
 from injector.rotation.observe import Owners, observe
 from injector.rotation.roller import Pace, Roller, SupersededError
-from injector.tokens import reading
+from injector.tokens.decode import token_secret
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Refusal
 from tests.unit.cli.controllers import Controllers
@@ -65,7 +65,7 @@ def roll(
     async def work() -> None:
         async with await Api.from_kubeconfig(str(server.kubeconfig)) as api:
             found = server.objects["secrets", "shop", "s"]
-            revisions = {KEY: revision_of(reading.token_secret(found), "token")}
+            revisions = {KEY: revision_of(token_secret(found), "token")}
             owners = Owners(api)
             seen = await observe(api, revisions.keys(), owners)
 

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from injector.core.claims import Expected, Wanted, is_id
+from injector.core.claims import ExpectedClaims, TokenSpec, is_id
 from injector.core.errors import TokenError
 from injector.core.token import Token, parse_token
-from injector.tokens.keyring import Algorithm, Keyring, generate, parse
-from injector.tokens.minting import Minted, opaque, peek, signed, supplied, verify
+from injector.tokens.minting import MintedToken, decode_unverified, describe_given, mint_jwt, mint_opaque, verify
+from injector.tokens.signing_keys import Algorithm, SigningKeys, generate, parse
 
 NOW = 1_800_000_000
 RINGS = {
@@ -19,8 +19,8 @@ RINGS = {
 }
 
 
-def verdicts(value: Token, ring: Keyring | None, now: int = NOW) -> dict[str, bool | None]:
-    return {one.what: one.fine for one in verify(value, ring, Expected(), now=now)}
+def verdicts(value: Token, ring: SigningKeys | None, now: int = NOW) -> dict[str, bool | None]:
+    return {one.what: one.fine for one in verify(value, ring, ExpectedClaims(), now=now)}
 
 
 def compact(header: dict[str, object], payload: bytes, signature: bytes = b"x" * 64) -> Token:
@@ -29,8 +29,8 @@ def compact(header: dict[str, object], payload: bytes, signature: bytes = b"x" *
 
 
 @pytest.mark.parametrize("ring", RINGS.values(), ids=RINGS)
-def test_signed_token_verifies(ring: Keyring) -> None:
-    made = signed(Wanted(), ring, now=NOW)
+def test_signed_token_verifies(ring: SigningKeys) -> None:
+    made = mint_jwt(TokenSpec(), ring, now=NOW)
 
     assert verdicts(made.value, ring) == {
         "format": True,
@@ -43,8 +43,8 @@ def test_signed_token_verifies(ring: Keyring) -> None:
 
 @pytest.mark.parametrize(("name", "length"), [("HS256", 354), ("Ed25519", 399), ("ES256", 397)])
 def test_header_is_type_algorithm_and_thumbprint(name: str, length: int) -> None:
-    made = signed(Wanted(), RINGS[name], now=NOW)
-    read = peek(made.value)
+    made = mint_jwt(TokenSpec(), RINGS[name], now=NOW)
+    read = decode_unverified(made.value)
 
     assert read is not None
     assert read.header == {"typ": "JWT", "alg": name, "kid": read.header["kid"]}
@@ -52,22 +52,22 @@ def test_header_is_type_algorithm_and_thumbprint(name: str, length: int) -> None
     assert len(made.value.reveal()) == length
 
 
-def test_id_is_public_and_the_rest_of_jti_is_not_in_what_is_told() -> None:
-    made = signed(Wanted(), RINGS["Ed25519"], now=NOW)
-    read = peek(made.value)
+def test_verify_shows_id_but_not_the_rest_of_jti() -> None:
+    made = mint_jwt(TokenSpec(), RINGS["Ed25519"], now=NOW)
+    read = decode_unverified(made.value)
 
     assert read is not None
     head, _, secret = read.claims["jti"].partition(".")
     assert head == made.id
     assert is_id(head)
     assert len(base64.urlsafe_b64decode(secret + "==")) == 16
-    assert secret not in "".join(one.told for one in verify(made.value, None, Expected(), now=NOW))
+    assert secret not in "".join(one.message for one in verify(made.value, None, ExpectedClaims(), now=NOW))
     assert (made.issued, made.expires) == (NOW, NOW + 90 * 86_400)
 
 
-def test_token_after_a_rotation_of_the_key_verifies_by_the_old_public_half() -> None:
+def test_earlier_token_verifies_by_public_half_after_key_rotation() -> None:
     before = generate(Algorithm.ES256)
-    made = signed(Wanted(), before, now=NOW)
+    made = mint_jwt(TokenSpec(), before, now=NOW)
 
     assert verdicts(made.value, before.rotated())["signature"] is True
 
@@ -75,12 +75,12 @@ def test_token_after_a_rotation_of_the_key_verifies_by_the_old_public_half() -> 
 @pytest.mark.parametrize(
     "other", [generate(Algorithm.ED25519), RINGS["ES256"], RINGS["HS256"]], ids=["same", "ec", "hs"]
 )
-def test_other_key_does_not_verify(other: Keyring) -> None:
-    assert verdicts(signed(Wanted(), RINGS["Ed25519"], now=NOW).value, other)["signature"] is False
+def test_other_key_does_not_verify(other: SigningKeys) -> None:
+    assert verdicts(mint_jwt(TokenSpec(), RINGS["Ed25519"], now=NOW).value, other)["signature"] is False
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "HS256", "EdDSA", "RS256", "", None, 7, ["HS256"]])
-def test_algorithm_of_a_forged_header_is_never_believed(algorithm: object) -> None:
+def test_algorithm_in_forged_header_is_rejected(algorithm: object) -> None:
     payload = json.dumps({"exp": NOW + 60, "aud": "dapr-api"}).encode()
 
     assert verdicts(compact({"alg": algorithm}, payload), RINGS["Ed25519"]).get("signature") is not True
@@ -88,14 +88,14 @@ def test_algorithm_of_a_forged_header_is_never_believed(algorithm: object) -> No
 
 def test_public_key_is_not_taken_for_a_secret() -> None:
     public = RINGS["Ed25519"].public()["keys"][0]["x"].encode()
-    forged = signed(Wanted(), parse(public, Algorithm.HS256), now=NOW)
+    forged = mint_jwt(TokenSpec(), parse(public, Algorithm.HS256), now=NOW)
 
     assert verdicts(forged.value, RINGS["Ed25519"])["signature"] is False
 
 
 @pytest.mark.parametrize("at", [0, 30, 150, 390])
 def test_one_changed_character_is_found(at: int) -> None:
-    made = signed(Wanted(), RINGS["Ed25519"], now=NOW).value.reveal()
+    made = mint_jwt(TokenSpec(), RINGS["Ed25519"], now=NOW).value.reveal()
     changed = made[:at] + ("A" if made[at] != "A" else "B") + made[at + 1 :]
 
     assert verdicts(parse_token(changed.encode()), RINGS["Ed25519"]).get("signature") is not True
@@ -111,30 +111,30 @@ def test_one_changed_character_is_found(at: int) -> None:
         b"e30.bm8gSlNPTg.AAAAAAAAAAAA",
     ],
 )
-def test_what_is_no_jwt_is_opaque_and_only_wrong_where_a_signature_was_wanted(value: bytes) -> None:
+def test_verify_fails_for_opaque_token_only_with_a_key(value: bytes) -> None:
     assert verdicts(parse_token(value), None) == {"format": None}
     assert verdicts(parse_token(value), RINGS["Ed25519"]) == {"format": None, "signature": False}
 
 
-def test_expired_token_is_found_whoever_signed_it() -> None:
-    made = signed(Wanted(lifetime=60), RINGS["Ed25519"], now=NOW)
+def test_expired_token_fails_the_check_of_times() -> None:
+    made = mint_jwt(TokenSpec(lifetime=60), RINGS["Ed25519"], now=NOW)
 
     assert verdicts(made.value, RINGS["Ed25519"], NOW + 3600)["times"] is False
 
 
-def test_without_a_ring_the_key_is_forgotten() -> None:
-    made = signed(Wanted(), None, now=NOW)
+def test_mint_without_keys_uses_a_temporary_key() -> None:
+    made = mint_jwt(TokenSpec(), None, now=NOW)
 
     assert verdicts(made.value, None)["signature"] is None
 
 
-def test_too_many_claims_make_no_token() -> None:
+def test_too_long_claims_create_no_token() -> None:
     with pytest.raises(TokenError, match="16 to 4,096"):
-        signed(Wanted(extra={"long": "x" * 4096}), None, now=NOW)
+        mint_jwt(TokenSpec(extra={"long": "x" * 4096}), None, now=NOW)
 
 
 def test_opaque_token_is_32_random_bytes() -> None:
-    one, other = opaque(now=NOW, lifetime=None), opaque(now=NOW, lifetime=60)
+    one, other = mint_opaque(now=NOW, lifetime=None), mint_opaque(now=NOW, lifetime=60)
 
     assert len(base64.urlsafe_b64decode(one.value.reveal() + "=")) == 32
     assert one.value != other.value
@@ -142,20 +142,20 @@ def test_opaque_token_is_32_random_bytes() -> None:
     assert (one.expires, other.expires) == (None, NOW + 60)
 
 
-def test_supplied_jwt_keeps_its_id_and_end() -> None:
-    made = signed(Wanted(), None, now=NOW)
+def test_given_jwt_keeps_its_id_and_expiry() -> None:
+    made = mint_jwt(TokenSpec(), None, now=NOW)
 
-    assert supplied(made.value, now=NOW + 5) == Minted(made.value, made.id, NOW + 5, made.expires)
+    assert describe_given(made.value, now=NOW + 5) == MintedToken(made.value, made.id, NOW + 5, made.expires)
 
 
-def test_supplied_opaque_token_gets_an_id_that_says_nothing_of_it() -> None:
-    ids = {supplied(parse_token(b"plain-opaque-token-0123456789"), now=NOW).id for _ in range(5)}
+def test_given_opaque_token_gets_a_random_id() -> None:
+    ids = {describe_given(parse_token(b"plain-opaque-token-0123456789"), now=NOW).id for _ in range(5)}
 
     assert len(ids) == 5
 
 
 @pytest.mark.parametrize("expires", ["x", True, -1, 1e400, None, []])
-def test_supplied_jwt_without_a_sound_end_has_none(expires: object) -> None:
+def test_given_jwt_with_invalid_exp_has_no_expiry(expires: object) -> None:
     value = compact({"alg": "HS256"}, json.dumps({"exp": expires}).encode())
 
-    assert supplied(value, now=NOW).expires is None
+    assert describe_given(value, now=NOW).expires is None

@@ -10,8 +10,8 @@ from injector.core.ownership import DataWriter, SecretRef, TokenSecret
 Object = dict[str, Any]
 
 
-def seconds(text: str | None) -> int | None:
-    """A time of the API server (RFC 3339) in seconds since 1970."""
+def unix_time(text: str | None) -> int | None:
+    """Return an RFC 3339 time as seconds since 1970; None if there is none."""
     if not text:
         return None
     try:
@@ -20,16 +20,13 @@ def seconds(text: str | None) -> int | None:
         return None
 
 
-def written(time: int) -> str:
-    """Seconds since 1970 in RFC 3339."""
+def rfc3339(time: int) -> str:
+    """Return seconds since 1970 as RFC 3339 in UTC."""
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-# --- Secrets ---
-
-
 def token_secret(secret: Object) -> TokenSecret:
-    """A Secret without its values."""
+    """Return a Secret without its values."""
     meta = secret["metadata"]
     return TokenSecret(
         ref=SecretRef(meta["namespace"], meta["name"]),
@@ -38,16 +35,16 @@ def token_secret(secret: Object) -> TokenSecret:
         annotations=dict(meta.get("annotations") or {}),
         owners=tuple(f"{owner.get('kind')}/{owner.get('name')}" for owner in meta.get("ownerReferences") or ()),
         writers=tuple(
-            DataWriter(entry.get("manager", ""), seconds(entry.get("time")), keys)
+            DataWriter(entry.get("manager", ""), unix_time(entry.get("time")), keys)
             for entry in meta.get("managedFields") or ()
             if (keys := _owned_keys(entry))
         ),
         immutable=bool(secret.get("immutable")),
-        created=seconds(meta.get("creationTimestamp")),
+        created=unix_time(meta.get("creationTimestamp")),
     )
 
 
 def _owned_keys(entry: Object) -> frozenset[str]:
-    """The keys of the data that an entry of managedFields names."""
+    """Return the data keys that an entry of managedFields names."""
     fields = (entry.get("fieldsV1") or {}).get("f:data") or ()
     return frozenset(name.removeprefix("f:") for name in fields if name.startswith("f:"))

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
 
-from injector.tokens.keyring import Algorithm, BadKeyError, Keyring, generate, parse, thumbprint
+from injector.tokens.signing_keys import Algorithm, BadKeyError, SigningKeys, generate, parse, thumbprint
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -32,15 +32,15 @@ def test_made_key_is_read_again(algorithm: Algorithm) -> None:
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
 def test_public_half_has_no_private_member(algorithm: Algorithm) -> None:
-    (told,) = generate(algorithm).public()["keys"]
+    (output,) = generate(algorithm).public()["keys"]
 
-    assert not {"d", "k"} & set(told)
-    assert told["alg"] == algorithm
-    assert told["kid"]
+    assert not {"d", "k"} & set(output)
+    assert output["alg"] == algorithm
+    assert output["kid"]
 
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
-def test_rotation_keeps_public_halves_and_no_private_one(algorithm: Algorithm) -> None:
+def test_rotation_keeps_only_public_halves(algorithm: Algorithm) -> None:
     before = generate(algorithm)
     after = parse(before.rotated().rotated().dump(), None)
     stored = json.loads(after.dump())["keys"]
@@ -51,7 +51,7 @@ def test_rotation_keeps_public_halves_and_no_private_one(algorithm: Algorithm) -
     assert after.algorithm is algorithm
 
 
-def test_old_public_halves_are_bounded() -> None:
+def test_number_of_public_halves_is_bounded() -> None:
     ring = generate(Algorithm.ED25519)
     for _ in range(60):
         ring = ring.rotated()
@@ -62,7 +62,7 @@ def test_old_public_halves_are_bounded() -> None:
 def test_public_halves_do_not_sign() -> None:
     public = parse(json.dumps(generate(Algorithm.ES256).public()).encode(), None)
 
-    with pytest.raises(BadKeyError, match="only public halves"):
+    with pytest.raises(BadKeyError, match="only public keys, which cannot sign"):
         _ = public.signing
 
 
@@ -78,11 +78,11 @@ def test_pem_is_read_and_never_rotated(key: PrivateKeyTypes, algorithm: Algorith
     ring = parse(pem(key), None)
 
     assert ring.algorithm is algorithm
-    with pytest.raises(BadKeyError, match="not written to"):
+    with pytest.raises(BadKeyError, match="not a JWK Set, so it is not modified"):
         ring.rotated()
 
 
-def test_plain_secret_is_for_hs256_and_its_line_end_is_no_part_of_it() -> None:
+def test_plain_hs256_secret_ignores_trailing_newline() -> None:
     secrets = [parse(b"s" * 32 + end, Algorithm.HS256) for end in (b"", b"\n", b"\r\n")]
 
     assert {thumbprint(ring.signing) for ring in secrets} == {thumbprint(secrets[0].signing)}
@@ -95,15 +95,15 @@ SHORT = b"marker-too-short-to-be-a-secret"
 @pytest.mark.parametrize(
     ("content", "algorithm", "why"),
     [
-        (b"", None, "it is empty"),
-        (b" \n", None, "it is empty"),
-        (b"x" * 300_000, None, "larger than any key"),
-        (b"s" * 32, None, "a plain secret is for --alg HS256"),
-        (SHORT, Algorithm.HS256, "its secret has 31 bytes; HS256 needs 32 or more"),
+        (b"", None, "^empty$"),
+        (b" \n", None, "^empty$"),
+        (b"x" * 300_000, None, "larger than any key file"),
+        (b"s" * 32, None, "for a plain secret, use --alg HS256"),
+        (SHORT, Algorithm.HS256, "the secret has 31 bytes; HS256 needs 32 or more"),
         (b'{"kty":"oct","k":"c2hvcnQ"}', None, "HS256 needs 32 or more"),
         (b'{"kty":"oct","k":"!!"}', None, "HS256 needs 32 or more|malformed"),
-        (b"{", None, "begins as JSON and is none"),
-        (b'{"a":' * 40_000, None, "begins as JSON and is none"),
+        (b"{", None, "not valid JSON"),
+        (b'{"a":' * 40_000, None, "not valid JSON"),
         (b"{}", None, "malformed"),
         (b'{"keys":[]}', None, "not a list of keys"),
         (b'{"keys":7}', None, "not a list of keys"),
@@ -115,10 +115,10 @@ SHORT = b"marker-too-short-to-be-a-secret"
         (pem(ed448.Ed448PrivateKey.generate()), None, "another curve"),
         (pem(x25519.X25519PrivateKey.generate()), None, "another curve"),
         (b"-----BEGIN marker-----", None, "neither an Ed25519 nor a P-256 key"),
-        (generate(Algorithm.ES256).dump(), Algorithm.ED25519, "is for ES256, and Ed25519 was asked for"),
+        (generate(Algorithm.ES256).dump(), Algorithm.ED25519, "the key is for ES256, but --alg is Ed25519"),
     ],
 )
-def test_other_content_is_refused_with_the_reason(content: bytes, algorithm: Algorithm | None, why: str) -> None:
+def test_parse_rejects_other_content_with_the_reason(content: bytes, algorithm: Algorithm | None, why: str) -> None:
     with pytest.raises(BadKeyError, match=why) as caught:
         parse(content, algorithm)
 
@@ -126,16 +126,16 @@ def test_other_content_is_refused_with_the_reason(content: bytes, algorithm: Alg
     assert caught.value.__cause__ is None
 
 
-def test_hs256_is_neither_made_nor_shown_nor_rotated() -> None:
+def test_hs256_key_is_neither_generated_exported_nor_rotated() -> None:
     ring = parse(b"s" * 32, Algorithm.HS256)
     for attempt in (lambda: generate(Algorithm.HS256), ring.public, ring.rotated):
         with pytest.raises(BadKeyError):
             attempt()
 
 
-def test_ring_does_not_show_its_keys() -> None:
+def test_repr_of_signing_keys_shows_no_key() -> None:
     ring = generate(Algorithm.ED25519)
     private = json.loads(ring.dump())["keys"][0]["d"]
 
     assert private not in repr(ring)
-    assert isinstance(ring, Keyring)
+    assert isinstance(ring, SigningKeys)

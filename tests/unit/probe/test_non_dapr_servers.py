@@ -1,4 +1,4 @@
-"""What is said of things that are not a daprd, and that they never get the token."""
+"""Servers other than daprd are reported and never get the token."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
 
-NOT_DAPRD = "what answers there is not daprd"
+NOT_DAPRD = "not daprd"
 
 
 def probed(
@@ -37,21 +37,21 @@ def probed(
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc", "https", "grpcs"])
-def test_nothing_listens(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_closed_port_is_reported(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
     (port,) = probed(capsys, f"{scheme}://127.0.0.1:{free_port()}")
 
     assert port["failure"] == "nothing listens there (connection refused)"
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_no_such_host(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_host_is_reported(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
     (port,) = probed(capsys, f"{scheme}://no-such-host.invalid:3500")
 
-    assert port["failure"] == "there is no host of that name"
+    assert port["failure"] == "host not found"
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_silence_has_an_end(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_silent_server_times_out(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(silent) as at:
         (port,) = probed(capsys, f"{scheme}://127.0.0.1:{at}", "--timeout", "0.5")
 
@@ -69,13 +69,13 @@ def test_silence_has_an_end(scheme: str, capsys: pytest.CaptureFixture[str]) -> 
             "the server redirects without naming a target (status 302), and no redirect is followed",
         ),
         ((page("502 Bad Gateway", b""),), f"{NOT_DAPRD} (status 502 for /v1.0/metadata)"),
-        ((b"SSH-2.0-x\r\n",), "what answers there does not speak HTTP"),
-        ((b"\0" * 100,), "what answers there does not speak HTTP"),
+        ((b"SSH-2.0-x\r\n",), "the server does not speak HTTP"),
+        ((b"\0" * 100,), "the server does not speak HTTP"),
         ((), "the connection was closed without an answer"),
         ((b"HTTP/1.1 ",), "the connection was closed without an answer"),
     ],
 )
-def test_http_of_another_kind(
+def test_other_http_server_is_not_daprd(
     answer: tuple[bytes, ...], why: str, token: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     received: list[bytes] = []
@@ -88,17 +88,17 @@ def test_http_of_another_kind(
 
 
 @pytest.mark.parametrize("answer", [page("200 OK", b"hello"), b"\0" * 100, b""])
-def test_grpc_of_another_kind(answer: bytes, token: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_grpc_protocol_is_not_daprd(answer: bytes, token: str, capsys: pytest.CaptureFixture[str]) -> None:
     received: list[bytes] = []
     with serving(saying(answer, received=received)) as at:
         (port,) = probed(capsys, f"grpc://127.0.0.1:{at}", "--token-file", token)
 
-    assert port["failure"] == "what answers there does not speak gRPC"
+    assert port["failure"] == "the server does not speak gRPC"
     assert not any(MARKER.encode() in request for request in received)
 
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])
-def test_port_without_tls(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_port_without_tls_is_reported(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(saying(page("400 Bad Request", b""))) as at:
         (port,) = probed(capsys, f"{scheme}://127.0.0.1:{at}")
 
@@ -106,7 +106,7 @@ def test_port_without_tls(scheme: str, capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])
-def test_certificate_of_a_stranger(
+def test_untrusted_certificate_is_rejected(
     scheme: str, tls: tuple[ssl.SSLContext, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(saying(REFUSAL), tls[0]) as at:
@@ -115,14 +115,14 @@ def test_certificate_of_a_stranger(
     assert port["failure"].startswith("TLS: the certificate is not trusted")
 
 
-def test_certificate_that_is_trusted(tls: tuple[ssl.SSLContext, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_trusted_certificate_is_accepted(tls: tuple[ssl.SSLContext, str], capsys: pytest.CaptureFixture[str]) -> None:
     with serving(saying(REFUSAL), tls[0]) as at:
         (port,) = probed(capsys, f"https://localhost:{at}", "--ca-file", tls[1], code=0, verdict="closed")
 
     assert (port["without"], port["wrong"], port["right"]) == ("refused", "refused", "-")
 
 
-def test_token_goes_only_to_what_refused_in_daprds_words(token: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_token_is_sent_only_after_refusal_by_daprd(token: str, capsys: pytest.CaptureFixture[str]) -> None:
     received: list[bytes] = []
     with serving(saying(REFUSAL, received=received)) as at:
         (port,) = probed(capsys, f"http://127.0.0.1:{at}", "--token-file", token, code=1, verdict="open")
@@ -134,38 +134,41 @@ def test_token_goes_only_to_what_refused_in_daprds_words(token: str, capsys: pyt
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "Missing argument"),
-        (["nonsense"], "is no target"),
-        (["http://127.0.0.1"], "is no target"),
-        (["ftp://127.0.0.1:1"], "is no target"),
-        (["http://:1"], "is no target"),
-        (["http://127.0.0.1:1/v1.0"], "is no target"),
-        (["http://127.0.0.1:99999"], "address or port is malformed"),
-        (["http://[::1:1"], "address or port is malformed"),
-        (["http://user:marker@127.0.0.1:1"], "holds a user or password"),
-        (["pod/"], "is no target"),
-        (["pod/a/b"], "is no target"),
-        (["secret/x"], "is no target"),
-        (["http://127.0.0.1:1", "--token-file", "x", "--token-stdin"], "give one"),
+        (["nonsense"], "invalid target '"),
+        (["http://127.0.0.1"], "invalid target '"),
+        (["ftp://127.0.0.1:1"], "invalid target '"),
+        (["http://:1"], "invalid target '"),
+        (["http://127.0.0.1:1/v1.0"], "invalid target '"),
+        (["http://127.0.0.1:99999"], "invalid target: malformed address or port"),
+        (["http://[::1:1"], "invalid target: malformed address or port"),
+        (["http://user:marker@127.0.0.1:1"], "invalid target: contains a user or password"),
+        (["pod/"], "invalid target '"),
+        (["pod/a/b"], "invalid target '"),
+        (["secret/x"], "invalid target '"),
+        (
+            ["http://127.0.0.1:1", "--token-file", "x", "--token-stdin"],
+            "--token-file and --token-stdin cannot be combined; use one of them",
+        ),
         (["http://127.0.0.1:1", "--token-file", "/no/such"], "no such file"),
         (["http://127.0.0.1:1", "--accept", "everything"], "is not one of"),
-        (["https://127.0.0.1:1", "--ca-file", "/dev/null"], "no certificates"),
+        (["https://127.0.0.1:1", "--ca-file", "/dev/null"], "--ca-file: no PEM certificates in the file"),
         (["http://127.0.0.1:1", "--timeout", "0"], "0.1<=x"),
         (["pod/x", "--kubeconfig", "/no/such"], "kubeconfig"),
     ],
 )
-def test_wrong_use_is_told(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_error_is_reported(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["probe", *arguments]) == 2
 
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert said in captured.err
+    assert message in captured.err
     assert "marker" not in captured.err
 
 
-def test_no_kubeconfig_at_all_is_told_in_a_line(
+def test_missing_kubeconfig_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("KUBECONFIG", raising=False)
@@ -173,12 +176,12 @@ def test_no_kubeconfig_at_all_is_told_in_a_line(
 
     assert main(["probe", "pod/x"]) == 2
 
-    told = capsys.readouterr().err
-    assert f"there is no file {tmp_path}/.kube/config" in told
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert f"there is no file {tmp_path}/.kube/config" in output
+    assert output.count("\n") == 1
 
 
-def test_token_is_in_no_argument_list_and_no_environment_while_questions_are_asked(token: str) -> None:
+def test_probe_shows_no_token_in_arguments_or_environment(token: str) -> None:
     asked = threading.Event()
 
     def wait(connection: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""Secrets as we write them. The only place where a token's value enters an object."""
+"""Builds the Secrets and ExternalSecrets that commands write. No other module puts a token's value into an object."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
-from injector.tokens.reading import written
+from injector.tokens.decode import rfc3339
 
 if TYPE_CHECKING:
     from injector.core.ownership import SecretRef
-    from injector.tokens.minting import Minted
+    from injector.tokens.minting import MintedToken
 
 Object = dict[str, Any]
 
@@ -19,8 +19,8 @@ API: Final = "api"
 APP: Final = "app"
 
 
-def fresh(ref: SecretRef, key: str, minted: Minted, direction: str) -> Object:
-    """A new Secret."""
+def new_secret(ref: SecretRef, key: str, minted: MintedToken, direction: str) -> Object:
+    """Return a new Secret."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -31,27 +31,27 @@ def fresh(ref: SecretRef, key: str, minted: Minted, direction: str) -> Object:
             "labels": {names.MANAGED_BY: names.MANAGER, names.TOKEN_LABEL: direction},
             "annotations": _annotations(minted),
         },
-        "data": {key: _encoded(minted)},
+        "data": {key: _encode(minted)},
     }
 
 
-def renewed(secret: Object, key: str, minted: Minted) -> Object:
-    """A Secret with another value under `key`, under the resource version that it was read with."""
+def updated_secret(secret: Object, key: str, minted: MintedToken) -> Object:
+    """Return the Secret with a new value under `key`; its resource version is kept, so that a conflict is detected."""
     meta = secret["metadata"]
     labels = {**(meta.get("labels") or {}), names.MANAGED_BY: names.MANAGER}
     labels.setdefault(names.TOKEN_LABEL, API)
-    annotations = {name: value for name, value in (meta.get("annotations") or {}).items() if name not in _OURS}
+    annotations = {name: value for name, value in (meta.get("annotations") or {}).items() if name not in _REPLACED}
     return {
         **secret,
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {**meta, "labels": labels, "annotations": {**annotations, **_annotations(minted)}},
-        "data": {**(secret.get("data") or {}), key: _encoded(minted)},
+        "data": {**(secret.get("data") or {}), key: _encode(minted)},
     }
 
 
-# The second holds the value in clear text when somebody once ran `kubectl apply` on the Secret.
-_OURS: Final = frozenset(
+# The last one holds the value in clear text if the Secret was ever applied with `kubectl apply`.
+_REPLACED: Final = frozenset(
     {names.TOKEN_ID, names.TOKEN_ISSUED, names.TOKEN_EXPIRES, "kubectl.kubernetes.io/last-applied-configuration"}
 )
 
@@ -61,15 +61,15 @@ STORE_KINDS: Final = ("ClusterSecretStore", "SecretStore")
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class StoreRef:
     """A store of the External Secrets Operator."""
 
     kind: str
     name: str
 
 
-def external_secret(ref: SecretRef, key: str, direction: str, store: Store, remote_key: str) -> Object:
-    """An ExternalSecret that fills the Secret from a store of the caller's; it holds no value."""
+def external_secret(ref: SecretRef, key: str, direction: str, store: StoreRef, remote_key: str) -> Object:
+    """Return an ExternalSecret that fills the Secret from a store; it holds no value."""
     return {
         "apiVersion": "external-secrets.io/v1",
         "kind": "ExternalSecret",
@@ -87,12 +87,12 @@ def external_secret(ref: SecretRef, key: str, direction: str, store: Store, remo
     }
 
 
-def _annotations(minted: Minted) -> dict[str, str]:
-    told = {names.TOKEN_ID: minted.id, names.TOKEN_ISSUED: written(minted.issued)}
+def _annotations(minted: MintedToken) -> dict[str, str]:
+    annotations = {names.TOKEN_ID: minted.id, names.TOKEN_ISSUED: rfc3339(minted.issued)}
     if minted.expires is not None:
-        told[names.TOKEN_EXPIRES] = written(minted.expires)
-    return told
+        annotations[names.TOKEN_EXPIRES] = rfc3339(minted.expires)
+    return annotations
 
 
-def _encoded(minted: Minted) -> str:
+def _encode(minted: MintedToken) -> str:
     return base64.b64encode(minted.value.reveal().encode()).decode()

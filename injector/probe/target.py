@@ -1,4 +1,4 @@
-"""Where a question goes, and what is said when none can be put there."""
+"""Resolves and connects to what `probe` checks, and describes failures."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class NoAnswerError(Exception):
-    """A question got no answer that could be judged; the message says why, in a few words."""
+    """A request got no answer that could be evaluated; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A port: at an address, or behind a Unix socket that leads there.
+class ProbeTarget:
+    """A port: at an address, or behind a Unix socket that forwards to it.
 
-    `host` is what requests and certificates call it. It is never looked up again: two questions that went to two
-    machines would prove nothing of either, and the token would go to one that has not refused anything. `trouble` tells
-    what whoever carries the connection knows of a failure.
+    `host`: the name in requests and certificates. It is resolved once: requests to two machines would prove nothing
+    about either, and the token could reach a server that has not refused a call. `trouble`: returns the reason for a
+    failure from the forwarder of the connection, empty if unknown.
     """
 
     host: str
@@ -39,21 +39,21 @@ class Place:
     address: Address | None = None
     socket: str = ""
     tls: ssl.SSLContext | None = None
-    authorities: bytes | None = None  # PEM; for gRPC, which takes no context
+    ca_certificates: bytes | None = None  # PEM; for gRPC, which does not accept an SSLContext
     trouble: Callable[[], str] = str
 
     @property
     def name(self) -> str:
-        """What certificates and other machines call the host: without the zone of an IPv6 address."""
+        """The host in certificates and requests: without the zone of an IPv6 address."""
         return self.host.partition("%")[0]
 
     @property
     def authority(self) -> str:
-        """Host and port as URLs have them."""
+        """Host and port as in URLs."""
         return f"[{self.name}]:{self.port}" if ":" in self.host else f"{self.name}:{self.port}"
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection."""
+        """Open a connection."""
         if self.socket:
             return await asyncio.open_unix_connection(self.socket)
         return await asyncio.open_connection(
@@ -61,8 +61,8 @@ class Place:
         )
 
 
-def why(error: BaseException, *, timeout_seconds: float) -> str:
-    """Words for a connection that failed; none of the peer's own."""
+def failure_text(error: BaseException, *, timeout_seconds: float) -> str:
+    """Return the reason for a failed connection, without text of the peer."""
     match error:
         case TimeoutError():
             return f"no answer within {timeout_seconds:g} s"
@@ -80,50 +80,50 @@ def why(error: BaseException, *, timeout_seconds: float) -> str:
             return type(error).__name__
 
 
-async def addresses(host: str, port: int, *, timeout_seconds: float) -> list[Address]:
-    """The addresses that a host's name stands for, each once.
+async def resolve(host: str, port: int, *, timeout_seconds: float) -> list[Address]:
+    """Return the addresses of a host, each once.
 
     Raises:
-        NoAnswerError: There are none, or the name servers do not answer.
+        NoAnswerError: There are none, or the name servers do not answer in time.
     """
     loop = asyncio.get_running_loop()
     found: asyncio.Future[list[Address] | None] = loop.create_future()
 
-    def settle(result: list[Address] | None) -> None:
+    def finish(result: list[Address] | None) -> None:
         if not found.done():
             found.set_result(result)
 
-    def look() -> None:
+    def look_up() -> None:
         result: list[Address] | None = None
-        with contextlib.suppress(OSError, ValueError):  # the latter: what no name server could be asked
+        with contextlib.suppress(OSError, ValueError):  # ValueError: the name cannot be encoded for DNS
             entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             result = list(dict.fromkeys(ipaddress.ip_address(str(entry[4][0])) for entry in entries))
-        with contextlib.suppress(RuntimeError):  # nobody waits any more
-            loop.call_soon_threadsafe(settle, result)
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(finish, result)
 
-    # A thread that nobody waits for: at its end the loop waits for its own, for as long as name servers are silent.
-    threading.Thread(target=look, daemon=True).start()
+    # A daemon thread: the loop would wait for a thread of its executor until the name servers answer.
+    threading.Thread(target=look_up, daemon=True).start()
     try:
         async with asyncio.timeout(timeout_seconds):
             result = await found
     except TimeoutError:
-        raise NoAnswerError(f"its name servers gave no answer within {timeout_seconds:g} s") from None
+        raise NoAnswerError(f"name servers did not answer within {timeout_seconds:g} s") from None
     if not result:
-        raise NoAnswerError("there is no host of that name")
+        raise NoAnswerError("host not found")
     return result
 
 
-def system_authorities() -> bytes | None:
-    """The certificates that Python trusts by default, in PEM; None when there are none.
+def system_ca_certificates() -> bytes | None:
+    """Return the certificates that Python trusts by default, in PEM; None if there are none.
 
-    For gRPC, which brings a list of its own, so that both protocols trust the same.
+    gRPC has its own list; with these, both protocols trust the same certificates.
     """
     paths = ssl.get_default_verify_paths()
     if paths.cafile:
         return Path(paths.cafile).read_bytes()
     parts: dict[bytes, None] = {}
     if paths.capath:
-        for file in sorted(Path(paths.capath).iterdir()):  # links to single certificates, and a bundle of them all
+        for file in sorted(Path(paths.capath).iterdir()):  # links to single certificates, and a bundle of all of them
             with contextlib.suppress(OSError):
                 content = file.read_bytes()
                 if _PEM in content:

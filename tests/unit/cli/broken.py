@@ -1,3 +1,0 @@
-"""A module of commands that has none."""
-
-command = "not a command"

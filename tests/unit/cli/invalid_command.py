@@ -1,0 +1,3 @@
+"""A module whose `command` is not a command."""
+
+command = "not a command"
