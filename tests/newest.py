@@ -1,4 +1,4 @@
-"""Run the tests that need no cluster on the newest Python of this machine.
+"""Run the tests that need no cluster on the newest Python of this machine, except laws and benchmarks.
 
 `python -m tests.newest [ARGUMENTS OF PYTEST]` finds every interpreter on the path and under pyenv, makes `.venv-X.Y`
 for the newest one, and runs there. On a machine with one Python it runs on that one.
@@ -14,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
+# Laws of pure functions and of files, and what measures: one Python is enough for them.
+ONCE = ("tests/property", "tests/offline", "tests/bench", "tests/mutation")
 # Pre-releases lack wheels of the pinned requirements.
 ASK = "import sys; v = sys.version_info; print(v[0], v[1]) if v[3] == 'final' else None"
 
@@ -34,7 +36,8 @@ def main() -> int:
         "pytest",
         "-q",
         "-m",
-        "not cluster and not node",
+        "not cluster and not node and not load",
+        *(f"--ignore={once}" for once in ONCE),
         *sys.argv[1:],
     ]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
