@@ -50,12 +50,12 @@ def test_lifetime_is_a_number_and_a_unit(text: str, seconds: int) -> None:
         ("521w", "out of bounds"),
     ],
 )
-def test_other_lifetimes_are_refused_with_the_reason(text: str, why: str) -> None:
+def test_invalid_lifetime_is_rejected_with_a_reason(text: str, why: str) -> None:
     with pytest.raises(BadClaimError, match=why):
         lifetime(text)
 
 
-def test_claims_are_the_registered_ones_and_the_callers() -> None:
+def test_claims_are_registered_and_custom_ones() -> None:
     told = build(Wanted(subject="ns:shop", lifetime=60, extra={"team": "payments"}), now=NOW, jti=JTI)
 
     assert told == {
@@ -93,7 +93,7 @@ def test_several_audiences_are_a_list() -> None:
         (Wanted(extra={"a": 1}), "claim a: text is needed, not int"),  # type: ignore[dict-item] # what is refused
     ],
 )
-def test_bad_claims_are_refused_with_the_reason(wanted: Wanted, why: str) -> None:
+def test_invalid_claims_are_rejected_with_a_reason(wanted: Wanted, why: str) -> None:
     with pytest.raises(BadClaimError, match=why):
         build(wanted, now=NOW, jti=JTI)
 
@@ -110,7 +110,7 @@ def found(told: Mapping[str, object], expected: Expected, now: int = NOW) -> dic
     return {one.what: (one.fine, one.told) for one in judge(told, expected, now=now)}
 
 
-def test_sound_claims_are_fine() -> None:
+def test_valid_claims_have_no_problem() -> None:
     assert found(SOUND, Expected(issuer="dapr-token-injector")) == {
         "times": (True, "expires in 90 days"),
         "audience": (True, "dapr-api"),
@@ -118,7 +118,7 @@ def test_sound_claims_are_fine() -> None:
     }
 
 
-def test_what_is_not_asked_for_gets_no_verdict() -> None:
+def test_unrequested_checks_have_no_verdict() -> None:
     told = found(SOUND, Expected(audience=None))
 
     assert (told["audience"], told["issuer"]) == ((None, "not asked for"), (None, "not asked for"))
@@ -144,14 +144,14 @@ def test_what_is_not_asked_for_gets_no_verdict() -> None:
         ({"iss": "other"}, "issuer", "is not dapr-token-injector"),
     ],
 )
-def test_what_is_wrong_is_found(change: dict[str, object], what: str, why: str) -> None:
+def test_invalid_claim_is_found(change: dict[str, object], what: str, why: str) -> None:
     fine, told = found({**SOUND, **change}, Expected(issuer="dapr-token-injector"))[what]
 
     assert fine is False
     assert why in told
 
 
-def test_clocks_may_differ_by_the_leeway() -> None:
+def test_clock_skew_within_the_leeway_is_accepted() -> None:
     assert found({**SOUND, "exp": NOW - 59, "nbf": NOW + 60}, Expected())["times"][0] is True
 
 

@@ -164,7 +164,7 @@ def test_container_that_waited_for_the_first_value_is_current(found: PodUsage, s
         SecretRevision(id="x", changed=None, created=None),
     ],
 )
-def test_waiting_proves_nothing_about_a_later_value(revision: SecretRevision) -> None:
+def test_waiting_does_not_make_a_later_value_current(revision: SecretRevision) -> None:
     assert not revision.is_first
     assert pod_state(waited(started=CHANGED + 1, clock_lead=0), {KEY: revision}) is TokenState.UNCERTAIN
 
@@ -603,7 +603,7 @@ def progress(
     return progress_of(action, workload, pods, REVISIONS, expected)  # type: ignore[arg-type] # a mapping
 
 
-def test_ready_is_every_expected_reference_and_no_old_pod() -> None:
+def test_ready_needs_expected_references_and_no_outdated_pod() -> None:
     assert progress(MARKED, NEW) == Progress(ref=WEB, state=State.READY)
     assert progress(MARKED) == Progress(ref=WEB, state=State.READY)
     assert progress(MARKED, pod("new", usages=(usage(None),), restarted_for=MARK)).state is State.READY
@@ -658,7 +658,7 @@ def test_old_pod_lacks_nothing_that_is_expected_of_new_ones() -> None:
     assert progress(MARKED, NEW, old).state is State.RESTARTING
 
 
-def test_expected_of_nothing_lacks_nothing() -> None:
+def test_pod_without_expected_references_lacks_nothing() -> None:
     assert progress(MARKED, pod("new", usages=(), restarted_for=MARK), expected={}).state is State.READY
 
 
@@ -702,10 +702,10 @@ def test_removed_mark_after_the_rollout_has_failed() -> None:
     assert progress(Workload(ref=WEB), pod(), action=waits).state is State.RESTARTING
 
 
-def test_rollout_that_the_cluster_gave_up_has_failed() -> None:
+def test_rollout_past_its_progress_deadline_has_failed() -> None:
     stuck = Workload(ref=WEB, restarted_for=MARK, rollout_complete=False, failure="deadline")
     assert progress(stuck, pod()) == Progress(ref=WEB, state=State.FAILED, message="deadline", outdated=("web-1",))
 
 
-def test_object_without_a_cluster_prints_as_a_person_reads_it() -> None:
+def test_object_prints_as_kind_namespace_and_name() -> None:
     assert str(WEB) == "Deployment shop/web"

@@ -12,14 +12,14 @@ from injector.core.token import MAX_TOKEN, MIN_TOKEN, Token, parse_token
 VALUE = b"marker-0123456789abcdef"
 
 
-def test_printable_ascii_is_taken_as_it_is() -> None:
+def test_printable_ascii_is_accepted_unchanged() -> None:
     every = bytes(range(0x21, 0x7F))
 
     assert parse_token(every).reveal() == every.decode()
 
 
 @pytest.mark.parametrize("size", [MIN_TOKEN, MAX_TOKEN])
-def test_bounds_belong_to_what_is_allowed(size: int) -> None:
+def test_length_bounds_are_inclusive(size: int) -> None:
     assert parse_token(b"x" * size).reveal() == "x" * size
 
 
@@ -42,7 +42,7 @@ def test_bounds_belong_to_what_is_allowed(size: int) -> None:
         (VALUE + "ü".encode(), "byte 24 is not ASCII"),
     ],
 )
-def test_anything_else_is_refused_with_the_reason(value: bytes, why: str) -> None:
+def test_invalid_value_is_rejected_with_a_reason(value: bytes, why: str) -> None:
     with pytest.raises(TokenError) as caught:
         parse_token(value)
 
@@ -52,7 +52,7 @@ def test_anything_else_is_refused_with_the_reason(value: bytes, why: str) -> Non
     assert b"marker" not in told.encode()
 
 
-def test_value_shows_nowhere_but_when_revealed() -> None:
+def test_value_is_shown_only_by_reveal() -> None:
     token = parse_token(VALUE)
 
     shown = [repr(token), str(token), f"{token}", f"{token!r:>40}", repr([token]), "%s" % token]  # noqa: UP031
