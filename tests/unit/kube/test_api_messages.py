@@ -33,17 +33,17 @@ ENDING = 'secrets "s" is forbidden: unable to create new content in namespace sh
         (404, 'namespaces "shop" not found', False),
     ],
 )
-def test_denial_is_told_from_a_missing_right_whatever_its_status(status: int, said: str, *, denial: bool) -> None:
+def test_denial_and_missing_permission_are_distinguished(status: int, said: str, *, denial: bool) -> None:
     assert is_denial(status, said) is denial
 
 
-def test_what_is_only_read_is_denied_by_no_quota_but_a_connection_may_be_by_a_webhook() -> None:
+def test_quota_denies_no_read_and_webhook_can_deny_connect() -> None:
     assert not is_denial(403, "no entry", is_read=True)
     assert is_denial(403, WEBHOOK, is_read=True)
 
 
 @pytest.mark.parametrize(("status", "said"), [(403, RIGHT), (403, QUOTA), (422, POLICY), (409, WEBHOOK), (403, ENDING)])
-def test_sentence_of_a_refusal_is_quoted_word_by_word(status: int, said: str) -> None:
+def test_message_of_a_denial_is_quoted(status: int, said: str) -> None:
     told = guarded(status, said, [VALUE], DOING)
     assert told in said
     assert told.endswith(denied(said))
@@ -63,25 +63,25 @@ def test_sentence_of_a_refusal_is_quoted_word_by_word(status: int, said: str) ->
         ('secrets "s" is forbidden: ', ""),
     ],
 )
-def test_sentence_with_a_part_of_the_secret_is_not_shown_but_whose_it_is(part: str, before: str, who: str) -> None:
+def test_message_with_secret_data_is_replaced_by_its_source(part: str, before: str, who: str) -> None:
     told = guarded(403, f"{before}token is {part}!", [VALUE], DOING)
     assert told == f"{who}what it says holds a part of the Secret, and is not shown"
 
 
-def test_short_value_counts_as_a_whole_and_one_of_two_letters_is_none() -> None:
+def test_short_value_matches_as_a_whole_above_two_letters() -> None:
     pin, short = (base64.b64encode(value).decode() for value in (b"4711", b"ok"))
     assert "4711" not in guarded(403, 'admission webhook "w" denied the request: 4711 is weak', [pin], DOING)
     assert guarded(403, WEBHOOK + " ok", [short], DOING) == WEBHOOK + " ok"
 
 
 @pytest.mark.parametrize("word", [TOKEN.encode().hex(), "eyJhbGciOiJIUzI1NiJ9", TOKEN[::-1]])
-def test_word_that_could_be_a_token_in_another_form_is_masked_and_names_are_not(word: str) -> None:
+def test_words_like_tokens_are_redacted_and_names_are_kept(word: str) -> None:
     told = guarded(422, f'admission webhook "w" denied the request: "{word}" in pr-1a2b3c4d5e', [VALUE], DOING)
     assert told == 'admission webhook "w" denied the request: "(not shown)" in pr-1a2b3c4d5e'
 
 
 @pytest.mark.parametrize(("status", "said"), [(422, f"Secret is invalid: {TOKEN}"), (400, "json: bad"), (500, "boom")])
-def test_what_is_no_sentence_of_a_refusal_is_not_quoted(status: int, said: str) -> None:
+def test_unknown_message_is_not_quoted(status: int, said: str) -> None:
     assert guarded(status, said, [], DOING) == ""
 
 
@@ -90,12 +90,12 @@ def test_webhook_that_does_not_answer_is_named() -> None:
     assert guarded(500, said, [VALUE], DOING) == said
 
 
-def test_sentence_is_one_printable_line_of_bounded_length() -> None:
+def test_message_is_one_printable_line_of_bounded_length() -> None:
     assert clean("a\n\n  b\x1b[31mc\u202e") == "a b?[31mc?"
     assert len(clean("x" * 10_000)) == 600
 
 
-def test_object_is_left_out_where_it_is_told_anyway() -> None:
+def test_object_name_is_not_repeated_in_the_message() -> None:
     assert denied(QUOTA).startswith("exceeded quota: small")
     assert denied(WEBHOOK) == WEBHOOK
 

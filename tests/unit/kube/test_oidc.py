@@ -164,7 +164,7 @@ def test_token_endpoint_without_tls_gets_no_token_of_an_issuer_with_tls(tmp_path
         ({"text": "{}"}, "answer has no id_token"),
     ],
 )
-def test_answer_that_is_no_token_is_reported_without_its_text(
+def test_answer_without_a_token_is_reported_without_its_text(
     tmp_path: Path, response: dict[str, Any], words: str
 ) -> None:
     async def work() -> None:
@@ -178,10 +178,10 @@ def test_answer_that_is_no_token_is_reported_without_its_text(
 
 
 @pytest.mark.parametrize("url", ["", "no url", "ftp://x", "http://127.0.0.1:1"])
-def test_issuer_that_is_none_is_reported(tmp_path: Path, url: str) -> None:
+def test_invalid_issuer_is_reported(tmp_path: Path, url: str) -> None:
     assert "its OIDC issuer cannot be reached (" in asyncio.run(refused(write(tmp_path / "k", url)))
 
 
-def test_without_a_refresh_token_a_person_has_to_log_in(tmp_path: Path) -> None:
+def test_missing_refresh_token_requires_a_login(tmp_path: Path) -> None:
     told = asyncio.run(refused(write(tmp_path / "k", "http://127.0.0.1:1", **{"refresh-token": ""})))
     assert "there is no refresh token: log in again" in told
