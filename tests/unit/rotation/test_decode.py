@@ -183,7 +183,7 @@ def test_pod_that_uses_nothing_is_decoded_too() -> None:
     assert usage_of(marked).uid == "u"
 
 
-def test_ended_init_container_reads_nothing_a_native_sidecar_does() -> None:
+def test_ended_init_container_has_no_usage_and_native_sidecar_has() -> None:
     init = (container("init", env=[secret_env("s")]), sidecar(secret_env("s"), restartPolicy="Always"))
     found = usage_of(running_pod(init=init, states={"init": {"terminated": {}}}))
     assert found.usages == usage("daprd", variable=API)
@@ -224,7 +224,7 @@ def test_ephemeral_container_reads_its_value_until_it_ends(state: Json, *, reads
     assert usage_of(pod).usages == (usage("debugger", started=120, variable=API) if reads else ())
 
 
-def test_running_container_without_a_time_counts_as_very_old() -> None:
+def test_running_container_without_a_start_time_counts_as_oldest() -> None:
     assert usage_of(running_pod(sidecar(secret_env("s")), states={"daprd": {"running": {}}})).usages[0].started == 0
 
 
@@ -437,7 +437,7 @@ def test_one_of_two_sidecars_without_a_token_is_missing_it() -> None:
     assert list(missing_tokens(both, KEYS)) == []
 
 
-def test_app_token_that_is_requested_and_not_there_is_missing() -> None:
+def test_requested_app_token_that_is_absent_is_missing() -> None:
     annotations = asking(None, app_token_secret="s")
     assert list(missing_tokens(requesting(sidecar(), annotations=annotations), KEYS)) == [missing(variable=APP)]
     pod = requesting(sidecar(secret_env("s")), annotations=asking(app_token_secret="s"))
@@ -497,7 +497,7 @@ def test_value_is_certain_when_the_kubelet_must_resolve_it(env: list[Json], *, c
 KEPT = {"resources": {"limits": {"cpu": "1"}}, "securityContext": {"runAsNonRoot": True}}
 
 
-def test_frame_of_a_sidecar_is_what_quotas_and_policies_read() -> None:
+def test_frame_of_a_sidecar_has_the_fields_read_by_quotas() -> None:
     found = sidecar(secret_env("s"), args=["--x"], ports=[{"containerPort": 3500}], envFrom=[], **KEPT)
     frame = {"name": "daprd", "image": "daprd:1", **KEPT}
     assert sidecar_frame(running_pod(container(), found)) == ("containers", frame)
@@ -590,7 +590,7 @@ def test_rollout_past_its_deadline_has_failed() -> None:
     assert workload(workload_object("Deployment", {"strategy": {"type": "Recreate"}})).recreates
 
 
-def test_trouble_is_what_the_deployment_reports_of_its_pods() -> None:
+def test_trouble_is_the_replica_failure_message() -> None:
     reported = 'pods "web-1" is forbidden: exceeded quota: small, requested: pods=1, used: pods=3, limited: pods=3'
     failing = {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": reported}]}
     assert workload(workload_object("Deployment", {}, failing)).trouble == reported.partition("forbidden: ")[2]

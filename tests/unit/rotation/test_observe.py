@@ -88,7 +88,7 @@ def test_sidecar_of_a_workload_is_observed_without_its_environment(server: ApiSe
         (controlled_by("ReplicaSet", "web-1"), WEB),
     ],
 )
-def test_workload_is_the_end_of_the_owners(server: ApiServer, owner: Json | None, ref: Ref) -> None:
+def test_workload_is_the_last_owner(server: ApiServer, owner: Json | None, ref: Ref) -> None:
     found = pod("web", owner=False)
     found["metadata"]["ownerReferences"] = [] if owner is None else [owner]
     server.put("pods", found)
