@@ -10,7 +10,7 @@ from injector.webhook.certs.independent import Independent
 from tests.unit.kube.warped import run_warped
 
 
-def test_a_part_that_hangs_holds_no_other_up_and_is_not_begun_twice() -> None:
+def test_hanging_task_blocks_no_other_and_is_not_started_twice() -> None:
     begun = {"slow": 0, "quick": 0}
 
     async def slow() -> None:
@@ -31,7 +31,7 @@ def test_a_part_that_hangs_holds_no_other_up_and_is_not_begun_twice() -> None:
     assert begun == {"slow": 1, "quick": 5}
 
 
-def test_a_fault_in_a_part_is_raised_also_when_it_comes_late() -> None:
+def test_late_error_of_a_task_is_raised() -> None:
     async def faulty() -> None:
         await asyncio.sleep(1.5)
         raise RuntimeError("ours")
@@ -45,7 +45,7 @@ def test_a_fault_in_a_part_is_raised_also_when_it_comes_late() -> None:
         run_warped(rounds())
 
 
-def test_what_is_under_way_ends_with_it() -> None:
+def test_running_tasks_are_cancelled_at_the_end() -> None:
     ended: list[str] = []
 
     async def slow() -> None:

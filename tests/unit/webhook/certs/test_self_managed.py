@@ -43,7 +43,7 @@ def started(count: int = 1) -> tuple[World, list[Replica]]:
     return world, replicas
 
 
-def test_one_turn_after_another_makes_a_replica_ready() -> None:
+def test_replica_becomes_ready_step_by_step() -> None:
     world, (replica,) = started()
     ready, checks = Health({"certificate": certificate_check(replica.managed)}).ready()
     assert ready
@@ -57,7 +57,7 @@ def test_one_turn_after_another_makes_a_replica_ready() -> None:
     assert replica.metrics.ca_expiry == world.ring().signing.anchor.expires.timestamp()  # type: ignore[union-attr] # there is one
 
 
-def test_before_there_is_an_authority_a_replica_is_not_ready_and_says_why() -> None:
+def test_replica_without_a_ca_is_not_ready_with_a_reason() -> None:
     world = World()
     world.delete(SECRETS)
     replica = Replica(world, 0)
@@ -73,7 +73,7 @@ def test_before_there_is_an_authority_a_replica_is_not_ready_and_says_why() -> N
 
 
 @pytest.mark.parametrize("webhooks", [None, [], [{"name": "other.example.com", "clientConfig": {}}]])
-def test_a_configuration_that_only_warns_may_be_missing_or_without_an_entry_of_ours(
+def test_replica_is_ready_without_the_validating_configuration(
     webhooks: list[Any] | None,
 ) -> None:
     world = World()
@@ -96,7 +96,7 @@ def test_a_configuration_that_only_warns_may_be_missing_or_without_an_entry_of_o
 
 
 @pytest.mark.parametrize("webhooks", [None, [], [{"name": "other.example.com", "clientConfig": {}}]])
-def test_without_an_entry_that_mutates_a_replica_is_not_ready_and_says_why(webhooks: list[Any] | None) -> None:
+def test_replica_without_a_mutating_entry_is_not_ready(webhooks: list[Any] | None) -> None:
     world = World()
     whole = world.existing(MUTATING_WEBHOOKS)
     world.change(MUTATING_WEBHOOKS, webhooks=webhooks)
@@ -114,7 +114,7 @@ def test_without_an_entry_that_mutates_a_replica_is_not_ready_and_says_why(webho
     assert (replica.managed.ready, replica.managed.problems) == (True, {})
 
 
-def test_two_replicas_that_fill_the_secret_at_once_end_with_one_authority() -> None:
+def test_replicas_that_fill_the_secret_concurrently_share_one_ca() -> None:
     world = World()
     replicas = [Replica(world, number) for number in range(2)]
     for replica in replicas:
@@ -129,7 +129,7 @@ def test_two_replicas_that_fill_the_secret_at_once_end_with_one_authority() -> N
     assert len({replica.issuer for replica in replicas}) == 1
 
 
-def test_a_replica_without_memory_leaves_an_emptied_secret_to_those_who_have_one() -> None:
+def test_new_replica_leaves_an_emptied_secret_to_older_replicas() -> None:
     world, (old,) = started()
     before = world.ring()
     new = Replica(world, 1)
@@ -141,7 +141,7 @@ def test_a_replica_without_memory_leaves_an_emptied_secret_to_those_who_have_one
     assert old.metrics.ca_steps["restore"] == 1
 
 
-def test_a_replica_without_memory_fills_an_emptied_secret_when_nobody_else_does() -> None:
+def test_new_replica_fills_an_emptied_secret_after_a_delay() -> None:
     world, (old,) = started()
     before = old.issuer
     old.close()
@@ -157,7 +157,7 @@ def test_a_replica_without_memory_fills_an_emptied_secret_when_nobody_else_does(
     assert new.issuer == ring.signing.anchor.fingerprint
 
 
-def test_without_its_secret_a_replica_adds_itself_to_a_bundle_and_takes_nobody_out() -> None:
+def test_replica_without_its_secret_only_adds_to_a_bundle() -> None:
     world, replicas = started(2)
     world.delete(SECRETS)
     world.blank(MUTATING_WEBHOOKS)
@@ -170,7 +170,7 @@ def test_without_its_secret_a_replica_adds_itself_to_a_bundle_and_takes_nobody_o
     assert all(replica.managed.trusted for replica in replicas)
 
 
-def test_a_missing_right_to_patch_is_told_and_the_rest_goes_on() -> None:
+def test_missing_patch_permission_is_reported_and_the_rest_continues() -> None:
     world, (replica,) = started()
     denied = ForbiddenError("patch mutatingwebhookconfigurations/hooks")
     world.problem = lambda verb, resource: denied if (verb, resource) == ("patch", MUTATING_WEBHOOKS) else None
@@ -191,7 +191,7 @@ def test_a_missing_right_to_patch_is_told_and_the_rest_goes_on() -> None:
     assert replica.managed.problems == {}
 
 
-def test_the_api_servers_clock_counts() -> None:
+def test_api_server_clock_is_used() -> None:
     world, (replica,) = started()
     issuer = replica.issuer
     # This replica's clock is a hundred years ahead, and that of the API server is right.
@@ -203,7 +203,7 @@ def test_the_api_servers_clock_counts() -> None:
     assert replica.metrics.kube_clock_skew == replica.api.skew_seconds
 
 
-def test_an_answer_that_was_lost_is_no_second_authority() -> None:
+def test_lost_answer_makes_no_second_ca() -> None:
     world = World()
     replica = Replica(world, 0)
     for resource in (SECRETS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
@@ -222,7 +222,7 @@ def test_an_answer_that_was_lost_is_no_second_authority() -> None:
     assert replica.issuer == written.signing.anchor.fingerprint
 
 
-def test_a_rotation_that_is_asked_for_happens_once() -> None:
+def test_requested_rotation_happens_once() -> None:
     world, replicas = started(2)
     secret = world.existing(SECRETS)
     secret["metadata"]["annotations"] = {names.ROTATE_CA: "now", "other": "stays"}
@@ -242,7 +242,7 @@ def ask_for_rotation(world: World) -> None:
     world.put(SECRETS, secret)
 
 
-def test_an_authority_that_no_bundle_holds_never_signs() -> None:
+def test_ca_outside_every_bundle_never_signs() -> None:
     world, (replica,) = started()
     before = replica.issuer
     denied = ForbiddenError("patch mutatingwebhookconfigurations/hooks")
@@ -256,7 +256,7 @@ def test_an_authority_that_no_bundle_holds_never_signs() -> None:
     assert (rotation.phase(ring), replica.issuer) == (Phase.PUBLISHING, before)
 
 
-def test_a_bundle_that_loses_the_next_authority_starts_the_wait_anew() -> None:
+def test_bundle_that_loses_the_next_ca_restarts_the_wait() -> None:
     world, (replica,) = started()
     ask_for_rotation(world)
     for _ in range(3):
@@ -274,7 +274,7 @@ def test_a_bundle_that_loses_the_next_authority_starts_the_wait_anew() -> None:
     assert replica.metrics.ca_steps["promote"] == 1
 
 
-def test_a_replica_with_an_old_copy_signs_with_what_the_secret_says_now() -> None:
+def test_replica_with_an_outdated_copy_signs_with_the_current_ca() -> None:
     world, (busy, late) = started(2)
     before = busy.issuer
     ask_for_rotation(world)
@@ -288,7 +288,7 @@ def test_a_replica_with_an_old_copy_signs_with_what_the_secret_says_now() -> Non
     assert late.managed._leaf.issuer.fingerprint == busy.issuer != before
 
 
-def test_a_replica_that_is_late_cannot_put_an_older_bundle_in_place_of_a_newer_one() -> None:
+def test_late_replica_cannot_replace_a_newer_bundle() -> None:
     world, (busy, late) = started(2)
     before = dict(late.metrics.ca_bundle_writes)
     world.blank(MUTATING_WEBHOOKS)
@@ -391,7 +391,7 @@ def run_for(
     [{("get", SECRETS)}, {("update", SECRETS)}, {("get", SECRETS), ("update", SECRETS)}],
     ids=["reads of the Secret hang", "its writes hang", "both hang"],
 )
-def test_a_bundle_is_healed_at_once_whatever_hangs_of_the_secret(hangs: set[tuple[str, Resource]]) -> None:
+def test_bundle_is_repaired_while_secret_calls_hang(hangs: set[tuple[str, Resource]]) -> None:
     world = World()
     api = Hanging(world, set())
 
@@ -414,7 +414,7 @@ def test_a_bundle_is_healed_at_once_whatever_hangs_of_the_secret(hangs: set[tupl
     assert run_for(2, world, [], api=api, story=story).ready
 
 
-def test_a_leaf_is_renewed_while_bundles_cannot_be_read() -> None:
+def test_leaf_is_renewed_while_bundles_are_unreadable() -> None:
     world = World()
     api = Hanging(world, set())
 
@@ -431,19 +431,19 @@ def test_a_leaf_is_renewed_while_bundles_cannot_be_read() -> None:
     assert managed.pair.expires >= BEGINNING + timedelta(seconds=100)
 
 
-def test_a_replica_is_ready_a_moment_after_its_start() -> None:
+def test_replica_is_ready_soon_after_its_start() -> None:
     managed = run_for(2, World(), [])
     assert managed.ready
     assert managed.problems == {}
 
 
-def test_a_replica_renews_by_itself() -> None:
+def test_replica_renews_its_leaf_on_schedule() -> None:
     managed = run_for(45, World(), [])
     assert managed.pair is not None
     assert managed.pair.expires == BEGINNING + timedelta(seconds=100)
 
 
-def test_a_cluster_that_cannot_be_reached_yet_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_unreachable_cluster_is_reported_and_retried(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "injector")
     managed = run_for(100, World(), [KubeconfigError("reach the cluster"), KubeconfigError("reach the cluster")])
     assert managed.ready
@@ -452,7 +452,7 @@ def test_a_cluster_that_cannot_be_reached_yet_is_told_and_tried_again(caplog: py
     assert [record.levelno for record in told] == [logging.ERROR, logging.INFO]
 
 
-def test_a_fault_of_ours_is_told_without_its_words_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_internal_error_is_logged_without_its_text_and_survived(caplog: pytest.LogCaptureFixture) -> None:
     managed = run_for(100, World(), [RuntimeError("secret-marker")])
     assert managed.ready
     assert "secret-marker" not in "".join(str(vars(record)) for record in caplog.records)
