@@ -89,7 +89,7 @@ def run(tmp_path: Path) -> Callable[[int], tuple[int, str]]:
     return running
 
 
-def test_pod_with_its_token_is_fine(tls: ssl.SSLContext, run: Callable[[int], tuple[int, str]]) -> None:
+def test_pod_with_its_token_passes(tls: ssl.SSLContext, run: Callable[[int], tuple[int, str]]) -> None:
     with serving(answering(page("201 Created", json.dumps(POD).encode())), tls) as at:
         code, told = run(at)
 
@@ -148,7 +148,7 @@ def test_target_of_a_redirect_is_one_short_line(
         json.dumps({**POD, "spec": {}}).encode(),
     ],
 )
-def test_answer_that_is_not_the_pod_is_reported(
+def test_answer_other_than_the_pod_is_reported(
     body: bytes, tls: ssl.SSLContext, run: Callable[[int], tuple[int, str]]
 ) -> None:
     with serving(answering(page("200 OK", body)), tls) as at:
