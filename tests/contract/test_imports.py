@@ -31,14 +31,14 @@ def test_import_contracts_are_kept() -> None:
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
-def test_core_imports_values_only(path: Path) -> None:
+def test_core_imports_allowed_modules_only(path: Path) -> None:
     allowed = VALUES | {"injector"} | ({"msgspec"} if path.name in CODEC else set())
 
     assert {name.partition(".")[0] for name in imported(ast.parse(path.read_text()))} <= allowed
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
-def test_core_imports_nothing_of_ours_but_the_core(path: Path) -> None:
+def test_core_imports_no_other_package_of_the_project(path: Path) -> None:
     ours = {name for name in imported(ast.parse(path.read_text())) if name.partition(".")[0] == "injector"}
 
     assert all(name.startswith("injector.core") for name in ours)

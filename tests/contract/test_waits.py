@@ -34,7 +34,7 @@ def short_waits(source: str) -> Iterator[int]:
                 yield call.lineno
 
 
-def test_no_wait_of_a_test_is_shorter_than_a_busy_machine_needs() -> None:
+def test_waits_of_tests_are_long_enough_for_a_busy_machine() -> None:
     found = {
         str(path.relative_to(TESTS)): lines
         for path in sorted(TESTS.rglob("*.py"))
