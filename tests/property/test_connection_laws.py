@@ -94,5 +94,5 @@ def told(pieces: Sequence[bytes], kind: type[Connection]) -> list[object]:
 
 @given(arrivals())
 @example([b"\r\n" * 5, b"\r\n" * 5, b"\r\n" * 5])
-def test_a_remembered_head_changes_no_answer(pieces: list[bytes]) -> None:
+def test_cached_head_changes_no_answer(pieces: list[bytes]) -> None:
     assert told(pieces, Connection) == told(pieces, Forgetful)

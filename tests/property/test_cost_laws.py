@@ -53,7 +53,7 @@ def test_review_costs_in_proportion_to_its_size(
     assert is_in_proportion(few[1], many[1])
 
 
-def test_warnings_and_denials_have_a_largest_size() -> None:
+def test_size_of_warnings_and_denials_is_bounded() -> None:
     sizes = {
         _admitted(shapes.as_body(shape, warn=warn)(n), Endpoint.WARN if warn else Endpoint.MUTATE, policy)
         for shape in (shapes.unknown_names, shapes.many_clear_text, shapes.many_forbidden, shapes.long_names)
@@ -66,7 +66,7 @@ def test_warnings_and_denials_have_a_largest_size() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 40, 4000])
-def test_denial_names_few_entries_of_the_policys_list(count: int) -> None:
+def test_denial_names_few_entries_of_the_allowed_secrets(count: int) -> None:
     policy = Policy(allowed_secrets=tuple(f"secret-{i}" for i in range(count)))
     body = shapes.as_body(shapes.many_forbidden)(1)
 
@@ -79,7 +79,7 @@ def test_denial_names_few_entries_of_the_policys_list(count: int) -> None:
 
 
 @pytest.mark.parametrize("glob", ["q{}*", "q{}", "*q{}"])
-def test_reference_is_looked_up_in_a_long_list_at_once(glob: str) -> None:
+def test_lookup_in_a_long_list_is_constant_time(glob: str) -> None:
     """The work for a reference does not grow with the list of names and of beginnings."""
     body = shapes.as_body(shapes.many_references)(_SMALL)
     counts: list[int] = []
@@ -95,7 +95,7 @@ def test_reference_is_looked_up_in_a_long_list_at_once(glob: str) -> None:
     st.text("ab-*", max_size=6),
     st.lists(st.text("ab-*?[]!", min_size=1, max_size=5), min_size=1, max_size=5),
 )
-def test_prepared_list_allows_what_one_of_its_globs_matches(name: str, globs: list[str]) -> None:
+def test_prepared_list_allows_names_that_match_a_glob(name: str, globs: list[str]) -> None:
     assert is_allowed(name, tuple(globs)) == any(fnmatchcase(name, glob) for glob in globs)
 
 

@@ -23,7 +23,7 @@ def rows(found: Json, policy: Policy, endpoint: Endpoint) -> tuple[Row, ...]:
 
 
 @given(some.pods | some.sound_pods, some.policies, some.mutating)
-def test_every_decision_can_be_told(found: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_every_decision_can_be_explained(found: Json, policy: Policy, endpoint: Endpoint) -> None:
     told = rows(found, policy, endpoint)
 
     assert told[0].rule is Rule.USES_DAPR
@@ -32,7 +32,9 @@ def test_every_decision_can_be_told(found: Json, policy: Policy, endpoint: Endpo
 
 
 @given(places, tokens, dressings, some.policies, some.mutating)
-def test_no_row_tells_a_token(where: list[str], token: str, dressing: str, policy: Policy, endpoint: Endpoint) -> None:
+def test_no_row_contains_a_token(
+    where: list[str], token: str, dressing: str, policy: Policy, endpoint: Endpoint
+) -> None:
     try:
         told = rows(planted(where, dressing.replace("{}", token)), policy, endpoint)
     except ReviewError:

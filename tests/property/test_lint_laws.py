@@ -96,7 +96,7 @@ def said(files: list[tuple[str, object]]) -> Report:
 
 
 @given(st.lists(damaged(), min_size=1, max_size=3))
-def test_any_json_is_looked_at_without_a_fault(values: list[object]) -> None:
+def test_any_json_is_checked_without_an_internal_error(values: list[object]) -> None:
     found = said([(f"{index}.json", value) for index, value in enumerate(values)])
     for finding in found.findings:
         assert finding.message.isascii()
@@ -108,7 +108,7 @@ def test_any_json_is_looked_at_without_a_fault(values: list[object]) -> None:
 
 
 @given(st.lists(damaged(), min_size=2, max_size=4), st.randoms(use_true_random=False))
-def test_the_order_of_files_means_nothing(values: list[object], random: Any) -> None:  # noqa: ANN401 - random.Random
+def test_order_of_files_does_not_change_findings(values: list[object], random: Any) -> None:  # noqa: ANN401 - random.Random
     files = [(f"{index}.json", value) for index, value in enumerate(values)]
     first = said(files)
     random.shuffle(files)

@@ -48,7 +48,7 @@ def test_patch_keeps_everything_else_and_its_order(pod: Json, policy: Policy, en
 
 
 @each
-def test_patch_never_makes_a_duplicate(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_patch_never_adds_a_duplicate(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     result = patched(pod, ask(review(pod), policy, endpoint))
 
     for before, after in zip(env_lists(pod), env_lists(result), strict=True):
@@ -58,7 +58,7 @@ def test_patch_never_makes_a_duplicate(pod: Json, policy: Policy, endpoint: Endp
 
 
 @each
-def test_entry_of_ours_is_exact_and_never_optional(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_injected_entry_is_exact_and_never_optional(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     for operation in operations_of(ask(review(pod), policy, endpoint)):
         value = operation["value"]
         if isinstance(value, str):
@@ -73,7 +73,7 @@ def test_entry_of_ours_is_exact_and_never_optional(pod: Json, policy: Policy, en
 
 
 @each
-def test_patch_applied_leaves_nothing_to_do(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_patched_pod_needs_no_change(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     result = patched(pod, ask(review(pod), policy, endpoint))
 
     again = ask(review(result), policy, endpoint)
@@ -82,7 +82,7 @@ def test_patch_applied_leaves_nothing_to_do(pod: Json, policy: Policy, endpoint:
 
 
 @each
-def test_input_is_left_alone(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_input_is_not_modified(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     body = bytearray(encode(review(pod)))
     before = bytes(body)
 
@@ -111,7 +111,7 @@ def test_answer_does_not_depend_on_the_order_of_members(
 
 
 @each
-def test_escaped_json_reads_like_plain_json(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_escaped_json_has_the_same_answer(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     question = review(pod)
     escaped = "".join(f"\\u{ord(c):04x}" if c.isalnum() and ord(c) < 0x10000 else c for c in "DAPR_API_TOKEN")
     body = encode(question).replace(b"DAPR_API_TOKEN", escaped.encode())
@@ -120,12 +120,12 @@ def test_escaped_json_reads_like_plain_json(pod: Json, policy: Policy, endpoint:
 
 
 @each
-def test_same_question_has_the_same_answer_twice(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_repeated_request_has_the_same_answer(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     assert ask(review(pod), policy, endpoint).body == ask(review(pod), policy, endpoint).body
 
 
 @each
-def test_shadow_mode_decides_alike_and_changes_nothing(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_shadow_mode_has_the_same_decision_and_no_patch(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     acting = ask(review(pod), as_policy(policy, shadow=False), endpoint)
     shadow = ask(review(pod), as_policy(policy, shadow=True), endpoint)
 
@@ -165,9 +165,7 @@ def test_sidecars_of_an_injected_pod_run_with_a_token(pod: Json, policy: Policy,
 
 
 @given(some.sound_pods, some.acting_policies, st.integers(-1, 1500), st.sampled_from(["x", "\u00e9", '"']))
-def test_patch_never_takes_annotations_beyond_what_an_api_server_takes(
-    pod: Json, policy: Policy, room: int, filler: str
-) -> None:
+def test_patched_annotations_stay_below_the_api_server_limit(pod: Json, policy: Policy, room: int, filler: str) -> None:
     annotations = pod["metadata"]["annotations"]
     annotations["filler"] = ""
     fill, rest = divmod(names.MAX_ANNOTATIONS - size_of(annotations) - room, len(filler.encode()))
@@ -189,7 +187,7 @@ def size_of(annotations: Json) -> int:
 
 
 @given(some.sound_pods, some.acting_policies, st.permutations(range(3)))
-def test_second_round_ends_where_one_round_would(pod: Json, policy: Policy, order: list[int]) -> None:
+def test_second_round_has_the_result_of_one_round(pod: Json, policy: Policy, order: list[int]) -> None:
     """We are called, Dapr's injector adds `daprd`, we are called again: as if `daprd` had been there at once."""
     spec = pod["spec"] = pod.get("spec") or {}
     spec["containers"] = spec.get("containers") or []

@@ -109,13 +109,13 @@ def answer(body: bytes, endpoint: Endpoint, policy: Policy = Policy()) -> Admiss
 @given(st.binary(max_size=200), some.endpoints)
 @example(b"", Endpoint.MUTATE)
 @example(b"\xef\xbb\xbf{}", Endpoint.MUTATE)
-def test_any_bytes_are_decoded_or_refused(body: bytes, endpoint: Endpoint) -> None:
+def test_any_bytes_are_decoded_or_rejected(body: bytes, endpoint: Endpoint) -> None:
     with suppress(ReviewError):
         decode(body, endpoint)
 
 
 @given(bodies, some.endpoints)
-def test_damaged_reviews_are_answered_or_refused(body: bytes, endpoint: Endpoint) -> None:
+def test_damaged_reviews_are_answered_or_rejected(body: bytes, endpoint: Endpoint) -> None:
     admission = answer(body, endpoint)
 
     if admission is not None:
@@ -123,7 +123,7 @@ def test_damaged_reviews_are_answered_or_refused(body: bytes, endpoint: Endpoint
 
 
 @given(some.reviews(), some.policies, some.endpoints)
-def test_response_bears_the_requests_uid(question: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_response_has_the_uid_of_the_request(question: Json, policy: Policy, endpoint: Endpoint) -> None:
     admission = answer(encode(question), endpoint, policy)
 
     if admission is not None:
@@ -134,12 +134,12 @@ def test_response_bears_the_requests_uid(question: Json, policy: Policy, endpoin
 
 
 @given(some.reviews(), some.policies, some.endpoints)
-def test_well_shaped_reviews_are_always_answered(question: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_valid_reviews_are_always_answered(question: Json, policy: Policy, endpoint: Endpoint) -> None:
     ask(question, policy, endpoint)
 
 
 @given(some.reviews(), some.policies, some.endpoints)
-def test_everything_told_is_plain_and_short(question: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_messages_are_printable_and_short(question: Json, policy: Policy, endpoint: Endpoint) -> None:
     response = response_of(ask(question, policy, endpoint))
 
     warnings = response.get("warnings", [])
@@ -161,7 +161,7 @@ def test_everything_told_is_plain_and_short(question: Json, policy: Policy, endp
 
 
 @given(some.reviews(), some.policies, some.endpoints)
-def test_denied_is_only_what_the_rules_deny(question: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_only_documented_reasons_deny(question: Json, policy: Policy, endpoint: Endpoint) -> None:
     admission = ask(question, policy, endpoint)
     response = response_of(admission)
 

@@ -170,7 +170,7 @@ def test_workload_with_a_skip_reason_is_never_restarted(cluster: Cluster, includ
 
 
 @given(clusters(), st.booleans())
-def test_every_pod_without_the_current_token_is_planned_and_no_other(
+def test_plan_has_exactly_the_pods_without_the_current_token(
     cluster: Cluster,
     include_uncertain: bool,  # noqa: FBT001 - drawn
 ) -> None:
@@ -206,7 +206,7 @@ def test_pod_to_replace_is_restarted_waited_for_or_skipped_with_a_reason(
 
 
 @given(clusters())
-def test_uncertain_pod_alone_restarts_nothing_and_is_reported(cluster: Cluster) -> None:
+def test_uncertain_pod_is_reported_and_restarts_nothing(cluster: Cluster) -> None:
     actions = plan(REVISIONS, *cluster)
     progress = initial_progress(actions)
     for action in actions:
@@ -292,7 +292,7 @@ def lacks(pod: PodUsage, keys: Collection[SecretKey], expected: Mapping[SecretKe
 
 
 @given(rollouts())
-def test_ready_is_said_of_complete_rollouts_alone(
+def test_only_complete_rollouts_are_ready(
     rollout: tuple[PlannedAction, Workload, list[PodUsage], dict[SecretKey, set[str]]],
 ) -> None:
     action, workload, pods, expected = rollout
@@ -319,7 +319,7 @@ def restarting(actions: Sequence[PlannedAction], namespace: str) -> set[Ref]:
 
 
 @given(clusters(), st.integers(1, 4))
-def test_next_actions_keep_the_budget_and_start_something_when_nothing_runs(cluster: Cluster, limit: int) -> None:
+def test_next_actions_keep_the_budget_and_always_progress(cluster: Cluster, limit: int) -> None:
     actions = plan(REVISIONS, *cluster)
     begun = next_actions(actions, RestartBudget(per_namespace=limit))
     assert {one.ref for one in begun} <= {one.ref for one in actions if one.action is Action.RESTART}
@@ -354,7 +354,7 @@ def unmarked_clusters(draw: st.DrawFn) -> Cluster:
 
 
 @given(unmarked_clusters(), st.integers(1, 3), st.data())
-def test_run_that_is_killed_anywhere_and_begun_again_restarts_each_workload_once(
+def test_run_killed_anywhere_and_resumed_restarts_each_workload_once(
     cluster: Cluster, limit: int, data: st.DataObject
 ) -> None:
     budget = RestartBudget(per_namespace=limit)
