@@ -34,7 +34,7 @@ HELMS_LABELS: Final = ("helm.sh/chart", "app.kubernetes.io/managed-by")
 
 
 @pytest.mark.parametrize("values", PAIRS)
-def test_chart_and_manifests_make_the_same_objects(
+def test_chart_and_manifests_render_the_same_objects(
     render: Render, kustomize: Callable[[Path], list[Json]], tmp_path: Path, values: str
 ) -> None:
     folder = PAIRS[values]
