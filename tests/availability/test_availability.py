@@ -33,12 +33,12 @@ def rows(report: Report) -> list[Row]:
 
 @pytest.mark.cluster
 @pytest.mark.timeout(900, func_only=True)
-def test_nothing_is_lost_that_the_api_server_can_ask_for_again(rows: list[Row]) -> None:
+def test_create_that_the_api_server_can_retry_is_never_lost(rows: list[Row]) -> None:
     found = problems(rows, faults.ALL)
     assert not found, "\n".join([*found, *map(str, rows)])
 
 
 @pytest.mark.cluster
-def test_every_fault_met_creates(rows: list[Row]) -> None:
+def test_every_fault_overlaps_with_creates(rows: list[Row]) -> None:
     assert [row.fault for row in rows[1:]] == [fault.name for fault in faults.ALL]
     assert all(row.met >= fault.meets_at_least for row, fault in zip(rows[1:], faults.ALL, strict=True))
