@@ -97,7 +97,7 @@ def canary(
         kubectl.delete("namespace", release)
 
 
-def test_installation_that_works_is_told(canary: Canary, injecting: Webhook) -> None:
+def test_working_installation_is_reported(canary: Canary, injecting: Webhook) -> None:
     before = injecting.requests_served()
 
     said = canary()
@@ -110,14 +110,14 @@ def test_installation_that_works_is_told(canary: Canary, injecting: Webhook) -> 
     assert canary.kubectl.list("pods") == ()
 
 
-def test_webhook_that_is_not_asked_is_told(canary: Canary) -> None:
+def test_webhook_that_is_not_called_is_reported(canary: Canary) -> None:
     said = canary()
 
     assert said.code == 1
     assert said.text.startswith("FAILED: the Pod came out of namespace")
 
 
-def test_webhook_that_is_away_is_told_in_the_api_server_s_words(canary: Canary, injecting: Webhook) -> None:
+def test_unreachable_webhook_is_reported_with_the_api_server_message(canary: Canary, injecting: Webhook) -> None:
     # The process is shared and stays; the registration points elsewhere.
     gone = registration.Endpoint("https://127.0.0.1:9", injecting.endpoint.ca_pem)
     moved = registration.token_injector(gone, namespace=canary.kubectl.namespace)
@@ -143,7 +143,7 @@ def start_registered(
     return start
 
 
-def test_shadow_mode_warns_and_that_is_what_is_wanted(
+def test_shadow_mode_passes_when_expected(
     canary: Canary, start_registered: Callable[[dict[str, object]], Webhook]
 ) -> None:
     webhook = start_registered({"shadow": True})
@@ -156,7 +156,7 @@ def test_shadow_mode_warns_and_that_is_what_is_wanted(
     assert canary().code == 1  # without the value it must inject
 
 
-def test_secret_that_is_not_allowed_is_told_in_the_webhook_s_words(
+def test_disallowed_secret_is_reported_with_the_webhook_message(
     canary: Canary, start_registered: Callable[[dict[str, object]], Webhook]
 ) -> None:
     start_registered({"allowedSecrets": ["team-*"]})
@@ -167,18 +167,18 @@ def test_secret_that_is_not_allowed_is_told_in_the_webhook_s_words(
 
 
 @pytest.mark.usefixtures("injecting")
-def test_another_key_is_looked_for(canary: Canary) -> None:
+def test_custom_key_that_the_pod_lacks_fails(canary: Canary) -> None:
     assert canary("policy.defaultKeys.api=api.key").code == 1
 
 
-def test_api_server_that_is_away_is_told(canary: Canary) -> None:
+def test_unreachable_api_server_is_reported(canary: Canary) -> None:
     said = canary(KUBERNETES_SERVICE_HOST="::1", KUBERNETES_SERVICE_PORT="9")
 
     assert said.code == 1
     assert said.text.startswith("FAILED: the API server cannot be reached: ")
 
 
-def test_account_may_do_nothing_but_create_pods_there(canary: Canary) -> None:
+def test_account_can_only_create_pods_in_its_namespace(canary: Canary) -> None:
     canary()
     account = f"--as=system:serviceaccount:{canary.release.namespace}:{CANARY}"
 

@@ -71,7 +71,7 @@ def test_issuers_and_certificates_become_ready_and_fill_the_secret(installed: Ma
     leaf_of(files).verify_directly_issued_by(authority)
 
 
-def test_the_cainjector_fills_every_entry_and_owns_nothing_else(installed: Managed) -> None:
+def test_cainjector_fills_every_entry_and_owns_no_other_field(installed: Managed) -> None:
     assert [entry["name"].partition(".")[0] for entry in installed.entries()] == ["inject", "default", "warn"]
     assert installed.trusts(installed.authority())
     for kind in CONFIGURATIONS:
@@ -100,13 +100,11 @@ def users(own_control_plane: ControlPlane, installed: Managed) -> Iterator[Kubec
         yield kubectl
 
 
-def test_pod_comes_out_injected(users: Kubectl) -> None:
+def test_pod_is_injected(users: Kubectl) -> None:
     assert tokens(users.create(pod(ASKING))) == [token_variable()]
 
 
-def test_no_create_fails_while_the_leaf_is_renewed_and_the_authority_replaced(
-    installed: Managed, users: Kubectl, tmp_path: Path
-) -> None:
+def test_creates_succeed_while_leaf_and_ca_are_replaced(installed: Managed, users: Kubectl, tmp_path: Path) -> None:
     first = installed.authority()
     assert first is not None
 
@@ -161,7 +159,7 @@ def test_no_create_fails_while_the_leaf_is_renewed_and_the_authority_replaced(
     assert len(seen.right) >= 8 * ENOUGH
 
 
-def test_the_cainjector_takes_over_from_replicas_and_keeps_trust_in_theirs(installed: Managed) -> None:
+def test_cainjector_takes_over_and_keeps_trust_in_the_replicas(installed: Managed) -> None:
     before = Authority.create("what replicas in mode self signed with").certificate
     installed.trust_as_replicas(before)
 

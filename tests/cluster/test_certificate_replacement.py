@@ -32,7 +32,7 @@ def trust(kubectl: Kubectl, *authorities: Authority) -> None:
     kubectl.run("patch", "mutatingwebhookconfiguration", NAME, "--type=json", f"--patch={json.dumps(patch)}")
 
 
-def test_no_create_fails(
+def test_creates_succeed_during_replacement(
     kubectl: Kubectl, start_webhook: StartWebhook, register: Callable[[Json], None], tmp_path: Path
 ) -> None:
     webhook = start_webhook(None, "--tls-reload-interval=0.1")

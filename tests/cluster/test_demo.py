@@ -50,7 +50,7 @@ def test_demo_shows_both_pods_and_leaves_nothing(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
-def test_demo_that_is_kept_says_how_to_look_around_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+def test_kept_demo_prints_commands_and_ends_on_ctrl_c(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with (
         log.open("wb") as output,

@@ -102,7 +102,7 @@ def with_env(env: list[Json] | None) -> Json:
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("native", [False, True], ids=["regular", "native"])
-def test_sidecar_is_judged_by_its_effective_entry(denying: Kubectl, case: str, native: bool) -> None:  # noqa: FBT001
+def test_guard_evaluates_the_effective_entry_of_the_sidecar(denying: Kubectl, case: str, native: bool) -> None:  # noqa: FBT001
     env, finding = CASES[case]
     sidecar = with_env(env)
     item = (
@@ -120,7 +120,7 @@ def test_sidecar_is_judged_by_its_effective_entry(denying: Kubectl, case: str, n
         assert MARKER not in said
 
 
-def test_sidecar_without_any_annotation_is_judged_as_well(denying: Kubectl) -> None:
+def test_guard_evaluates_sidecar_without_annotations(denying: Kubectl) -> None:
     bare = pod({})
     del bare["metadata"]["annotations"]
 
@@ -128,25 +128,25 @@ def test_sidecar_without_any_annotation_is_judged_as_well(denying: Kubectl) -> N
 
 
 @pytest.mark.parametrize("annotations", [{}, DAPR, ASKING], ids=["plain", "dapr", "asking"])
-def test_pod_without_a_sidecar_is_nobodys_business(denying: Kubectl, annotations: dict[str, str]) -> None:
+def test_guard_ignores_pod_without_sidecar(denying: Kubectl, annotations: dict[str, str]) -> None:
     assert refusal(denying, pod(annotations, APP, init_containers=({"name": "migrate", "image": "m"},))) == ""
 
 
-def test_refusal_says_what_to_do(denying: Kubectl) -> None:
+def test_guard_denial_explains_the_fix(denying: Kubectl) -> None:
     said = refusal(denying, pod(DAPR))
 
     assert "dapr.io/api-token-secret" in said
     assert "dapr-token-injector-guard" in said
 
 
-def test_mirror_pod_is_left_alone(denying: Kubectl) -> None:
+def test_guard_skips_mirror_pod(denying: Kubectl) -> None:
     mirror = pod({**DAPR, "kubernetes.io/config.mirror": "hash"})
     mirror["spec"]["nodeName"] = "n1"
 
     assert refusal(denying, mirror) == ""
 
 
-def test_huge_pod_is_judged_within_the_budget_of_a_policy(denying: Kubectl) -> None:
+def test_guard_evaluates_huge_pod_within_the_cost_budget(denying: Kubectl) -> None:
     many: list[dict[str, Any]] = [{"name": f"V{n}", "value": "x"} for n in range(500)]
     containers = [{"name": f"c{n}", "image": "i", "env": many} for n in range(60)]
 
@@ -156,7 +156,7 @@ def test_huge_pod_is_judged_within_the_budget_of_a_policy(denying: Kubectl) -> N
     )
 
 
-def test_refusal_of_a_replica_set_s_pod_reaches_its_events(guarded: Kubectl) -> None:
+def test_guard_denial_appears_in_replica_set_events(guarded: Kubectl) -> None:
     guarded.create(deployment(DAPR, APP, with_env([LITERAL])))
 
     told = wait_for("the ReplicaSet's event", lambda: failed_creations(guarded))
@@ -165,7 +165,7 @@ def test_refusal_of_a_replica_set_s_pod_reaches_its_events(guarded: Kubectl) -> 
     assert not any(MARKER in message for message in told)
 
 
-def test_pods_of_a_deployment_that_asks_pass(guarded: Kubectl, injecting: Webhook) -> None:
+def test_guard_admits_pods_of_annotated_deployment(guarded: Kubectl, injecting: Webhook) -> None:
     guarded.create(deployment(ASKING))
 
     wait_for("the Pods", lambda: pods_of(guarded, "shop"))
@@ -173,16 +173,14 @@ def test_pods_of_a_deployment_that_asks_pass(guarded: Kubectl, injecting: Webhoo
     assert injecting.requests_served() > 0
 
 
-def test_guard_looks_after_the_webhook_did_its_work(guarded: Kubectl, injecting: Webhook) -> None:
+def test_guard_runs_after_the_webhook(guarded: Kubectl, injecting: Webhook) -> None:
     before = injecting.requests_served()
 
     assert refusal(guarded, pod(ASKING)) == ""
     assert injecting.requests_served() == before + 1
 
 
-def test_pod_that_slipped_through_while_the_webhook_was_away_is_noticed(
-    guarded: Kubectl, register: Callable[[Json], None]
-) -> None:
+def test_guard_finds_pod_created_during_webhook_outage(guarded: Kubectl, register: Callable[[Json], None]) -> None:
     away = registration.token_injector(
         registration.Endpoint("https://127.0.0.1:9", b"nobody"), namespace=guarded.namespace
     )
@@ -197,7 +195,7 @@ def test_pod_that_slipped_through_while_the_webhook_was_away_is_noticed(
     assert "create it again if it has both" in said
 
 
-def test_pod_whose_annotation_came_from_a_later_webhook_is_noticed(
+def test_guard_finds_annotation_added_by_a_later_webhook(
     guarded: Kubectl, injecting: Webhook, register: Callable[[Json], None]
 ) -> None:
     annotation = "dapr.io/api-token-secret"
@@ -214,7 +212,7 @@ def test_pod_whose_annotation_came_from_a_later_webhook_is_noticed(
         assert injecting.requests_served() == before
 
 
-def test_literal_that_the_webhook_keeps_is_refused_by_the_guard(guarded: Kubectl, injecting: Webhook) -> None:
+def test_guard_denies_literal_kept_by_the_webhook(guarded: Kubectl, injecting: Webhook) -> None:
     before = injecting.requests_served()
 
     assert "as a literal" in refusal(guarded, pod(ASKING, APP, with_env([LITERAL])))
@@ -225,7 +223,7 @@ def test_literal_that_the_webhook_keeps_is_refused_by_the_guard(guarded: Kubectl
     ("choice", "warned", "noted"),
     [("warn", True, True), ("audit", False, True), (None, False, True), ("off", False, False)],
 )
-def test_namespace_chooses_by_its_label(
+def test_guard_action_follows_the_namespace_label(
     guarded: Kubectl,
     own_control_plane: ControlPlane,
     choice: str | None,
@@ -254,7 +252,7 @@ def audit_annotations(own: ControlPlane, namespace: str) -> dict[str, str]:
     return annotations
 
 
-def test_policy_has_no_warning_of_the_type_checker(denying: Kubectl) -> None:
+def test_policy_has_no_type_checking_warnings(denying: Kubectl) -> None:
     def checked() -> Json | None:
         status: Json = denying.get("validatingadmissionpolicy", "dapr-token-injector-guard").get("status", {})
         return status if "typeChecking" in status else None

@@ -50,7 +50,7 @@ def shell(own: ControlPlane, line: str, namespace: str = "default") -> str:
 
 
 @pytest.mark.usefixtures("injecting")
-def test_pod_that_is_only_asked_for_shows_its_token(own_control_plane: ControlPlane, kubectl: Kubectl) -> None:
+def test_documented_dry_run_shows_the_token_reference(own_control_plane: ControlPlane, kubectl: Kubectl) -> None:
     said = shell(own_control_plane, command("install.md", "kubectl run canary"), kubectl.namespace)
 
     assert "DAPR_API_TOKEN" in said
@@ -58,7 +58,7 @@ def test_pod_that_is_only_asked_for_shows_its_token(own_control_plane: ControlPl
     assert kubectl.list("pods") == ()
 
 
-def test_what_a_deleted_namespace_leaves_is_removed_by_the_two_commands(
+def test_documented_commands_clean_up_after_a_deleted_namespace(
     own_control_plane: ControlPlane, report: binaries.Report
 ) -> None:
     own = own_control_plane
@@ -81,7 +81,7 @@ def test_what_a_deleted_namespace_leaves_is_removed_by_the_two_commands(
     wait_for("all gone", lambda: names(own.kubectl) == before)
 
 
-def test_emergency_command_lets_pods_through_and_the_next_upgrade_brings_the_webhook_back(
+def test_emergency_command_admits_pods_until_the_next_upgrade(
     own_control_plane: ControlPlane, report: binaries.Report
 ) -> None:
     own = own_control_plane

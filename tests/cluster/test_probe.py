@@ -39,13 +39,13 @@ def run_in_name(kubectl: Kubectl, name: str, status: Json | None = None) -> None
     kubectl.run("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
 
 
-def test_pod_that_is_not_there(kubectl: Kubectl) -> None:
+def test_missing_pod_is_reported(kubectl: Kubectl) -> None:
     told = failure(kubectl, "pod/shop")
 
     assert told.startswith(f"cannot get pods/shop in namespace {kubectl.namespace}: not found")
 
 
-def test_pod_that_waits(kubectl: Kubectl) -> None:
+def test_pending_pod_is_reported(kubectl: Kubectl) -> None:
     kubectl.create(pod(ASKING))
 
     assert failure(kubectl, "pod/shop") == "it is not running (phase Pending)"
@@ -58,20 +58,20 @@ def test_pod_that_waits(kubectl: Kubectl) -> None:
         ({"terminated": {"exitCode": 1, "reason": "Error"}}, "daprd is terminated: Error"),
     ],
 )
-def test_sidecar_that_does_not_run(kubectl: Kubectl, state: Json, told: str) -> None:
+def test_sidecar_that_is_not_running_is_reported(kubectl: Kubectl, state: Json, told: str) -> None:
     kubectl.create(pod(ASKING))
     run_in_name(kubectl, "shop", {"phase": "Pending", "containerStatuses": [{"name": "daprd", "state": state}]})
 
     assert failure(kubectl, "pod/shop") == f"it is not running (phase Pending, {told})"
 
 
-def test_pod_without_a_sidecar(kubectl: Kubectl) -> None:
+def test_pod_without_sidecar_is_reported(kubectl: Kubectl) -> None:
     kubectl.create(pod({}, APP))
 
     assert failure(kubectl, "pod/shop") == "it has no container daprd"
 
 
-def test_pod_that_daprs_injector_missed(kubectl: Kubectl) -> None:
+def test_pod_missed_by_the_dapr_injector_is_reported(kubectl: Kubectl) -> None:
     kubectl.create(pod(ASKING, APP))
 
     assert failure(kubectl, "pod/shop").endswith("asks for one: Dapr's injector did not see this Pod")
@@ -87,14 +87,14 @@ def test_pod_that_daprs_injector_missed(kubectl: Kubectl) -> None:
         ),
     ],
 )
-def test_ports_that_cannot_be_known(kubectl: Kubectl, args: list[str], told: str) -> None:
+def test_unknown_ports_are_reported(kubectl: Kubectl, args: list[str], told: str) -> None:
     kubectl.create(pod(ASKING, APP, {**SIDECAR, "args": args}))
     run_in_name(kubectl, "shop")
 
     assert failure(kubectl, "pod/shop") == told
 
 
-def test_port_forward_that_the_api_server_refuses(kubectl: Kubectl) -> None:
+def test_rejected_port_forward_is_reported(kubectl: Kubectl) -> None:
     kubectl.create(pod(ASKING))
     run_in_name(kubectl, "shop")
 
@@ -104,7 +104,7 @@ def test_port_forward_that_the_api_server_refuses(kubectl: Kubectl) -> None:
     assert "does not have a host assigned" in told
 
 
-def test_workload_without_pods(kubectl: Kubectl) -> None:
+def test_workload_without_pods_is_reported(kubectl: Kubectl) -> None:
     wanted = deployment(ASKING)
     wanted["spec"]["replicas"] = 0
     kubectl.apply(wanted)
@@ -112,7 +112,7 @@ def test_workload_without_pods(kubectl: Kubectl) -> None:
     assert failure(kubectl, "deployment/shop") == "it has no Pods that run"
 
 
-def test_pods_are_those_that_the_workload_controls(kubectl: Kubectl) -> None:
+def test_pods_are_those_controlled_by_the_workload(kubectl: Kubectl) -> None:
     """Neither a Pod of the same labels, nor one that is over, nor another workload's."""
     kubectl.apply(deployment(ASKING))
     kubectl.apply(deployment(ASKING, name="other"))
@@ -182,14 +182,14 @@ def limited(kubectl: Kubectl, folder: Path, *rules: Json) -> Path:
     return path
 
 
-def test_no_right_to_see_pods(kubectl: Kubectl, tmp_path: Path) -> None:
+def test_missing_permission_to_get_pods_is_reported(kubectl: Kubectl, tmp_path: Path) -> None:
     told = failure(kubectl, "pod/shop", limited(kubectl, tmp_path))
 
     assert told.startswith(f"cannot get pods/shop in namespace {kubectl.namespace}: not allowed: ")
     assert 'cannot get resource "pods"' in told
 
 
-def test_no_right_to_forward_ports(kubectl: Kubectl, tmp_path: Path) -> None:
+def test_missing_permission_to_forward_ports_is_reported(kubectl: Kubectl, tmp_path: Path) -> None:
     kubectl.create(pod(ASKING))
     run_in_name(kubectl, "shop")
 
@@ -199,14 +199,14 @@ def test_no_right_to_forward_ports(kubectl: Kubectl, tmp_path: Path) -> None:
     assert 'resource "pods/portforward"' in told
 
 
-def test_namespace_is_the_contexts(kubectl: Kubectl, tmp_path: Path) -> None:
+def test_namespace_defaults_to_the_context(kubectl: Kubectl, tmp_path: Path) -> None:
     code, targets, _ = probed("pod/shop", "--kubeconfig", limited(kubectl, tmp_path, READ_PODS))
 
     assert code == 2
     assert f"in namespace {kubectl.namespace}: not found" in targets[0]["failure"]
 
 
-def test_context_that_is_not_there(kubectl: Kubectl) -> None:
+def test_missing_context_is_reported(kubectl: Kubectl) -> None:
     code, targets, said = probed("pod/shop", "--kubeconfig", kubectl.kubeconfig, "--context", "no-such")
 
     assert (code, targets) == (2, None)
@@ -215,7 +215,7 @@ def test_context_that_is_not_there(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.parametrize("variable", [token_variable(), {"name": "DAPR_API_TOKEN", "value": "marker-0123456789abcdef"}])
-def test_no_token_is_shown_where_nothing_can_be_asked(kubectl: Kubectl, variable: Json) -> None:
+def test_failed_probe_shows_no_token(kubectl: Kubectl, variable: Json) -> None:
     """`probed` looks for it in all that is written."""
     kubectl.run("create", "secret", "generic", "dapr-api-token", "--from-literal=token=marker-0123456789abcdef")
     kubectl.create(pod(ASKING, APP, {**SIDECAR, "env": [variable]}))

@@ -84,7 +84,7 @@ def problem(replica: Replica) -> str:
 # --- the beginning ---
 
 
-def test_the_first_replica_fills_the_secret_and_every_bundle(installed: Installation) -> None:
+def test_first_replica_fills_the_secret_and_every_bundle(installed: Installation) -> None:
     replica = installed.start()
 
     assert installed.bundles() == [authority(installed)] * 3
@@ -96,7 +96,7 @@ def test_the_first_replica_fills_the_secret_and_every_bundle(installed: Installa
         assert installed.bundle_owners(kind) == {"dapr-token-injector-ca-bundle"}
 
 
-def test_replicas_that_start_together_agree_on_one_authority(installed: Installation) -> None:
+def test_replicas_started_together_agree_on_one_ca(installed: Installation) -> None:
     replicas = [installed.start(ready=False) for _ in range(3)]
 
     for replica in replicas:
@@ -105,14 +105,14 @@ def test_replicas_that_start_together_agree_on_one_authority(installed: Installa
     eventually("one step told", lambda: steps(*replicas) == ["create"])
 
 
-def test_rsa_keys_are_made_when_asked_for(installed: Installation) -> None:
+def test_rsa_keys_are_generated_on_request(installed: Installation) -> None:
     replica = installed.start("--key-algorithm=rsa-2048")
 
     wait_until_injecting(installed.kubectl)
     assert type(served(replica).public_key()).__name__ == "RSAPublicKey"
 
 
-def test_nothing_secret_is_told(installed: Installation) -> None:
+def test_logs_and_metrics_contain_no_secret(installed: Installation) -> None:
     replica = installed.start(*FAST, "--log-level=debug")
     request_rotation(installed.kubectl)
     eventually("the whole rotation", lambda: steps(replica)[-1:] == ["prune"], replica)
@@ -131,7 +131,7 @@ def test_nothing_secret_is_told(installed: Installation) -> None:
     ["", base64.b64encode(Authority.create("somebody else").pem).decode(), base64.b64encode(b"no PEM").decode()],
     ids=["blanked", "somebody-elses", "garbage"],
 )
-def test_a_bundle_that_somebody_changes_is_healed(installed: Installation, change: str) -> None:
+def test_changed_bundle_is_repaired(installed: Installation, change: str) -> None:
     replicas = [installed.start() for _ in range(2)]
     wanted = [authority(installed)] * 3
 
@@ -149,7 +149,7 @@ def test_a_bundle_that_somebody_changes_is_healed(installed: Installation, chang
     assert all(replica.is_ready() for replica in replicas)
 
 
-def test_an_entry_that_is_not_ours_is_left_alone(installed: Installation) -> None:
+def test_foreign_webhook_entry_is_not_modified(installed: Installation) -> None:
     foreign = base64.b64encode(Authority.create("somebody else").pem).decode()
     entry = installed.kubectl.get(MUTATING, installed.name)["webhooks"][0]
     entry |= {"name": "other.example.com", "clientConfig": {**entry["clientConfig"], "caBundle": foreign}}
@@ -163,7 +163,7 @@ def test_an_entry_that_is_not_ours_is_left_alone(installed: Installation) -> Non
     assert installed.bundles()[:2] == [authority(installed)] * 2
 
 
-def test_a_configuration_that_was_deleted_is_told_and_not_made_anew(installed: Installation) -> None:
+def test_deleted_configuration_is_reported_and_not_recreated(installed: Installation) -> None:
     replica = installed.start()
     wanted = authority(installed)
     installed.kubectl.delete(MUTATING, installed.name)
@@ -184,9 +184,7 @@ def test_a_configuration_that_was_deleted_is_told_and_not_made_anew(installed: I
 
 
 @pytest.mark.timeout(400, func_only=True)
-def test_leaves_are_renewed_and_authorities_rotated_while_pods_are_created(
-    installed: Installation, tmp_path: Path
-) -> None:
+def test_creates_succeed_while_leaves_and_cas_are_rotated(installed: Installation, tmp_path: Path) -> None:
     # A third of a leaf's life is what a busy machine has to renew it in. The authority's two thirds pass soon after the
     # first rotation, so it is rotated twice: because somebody asks, and by time.
     flags = ("--leaf-lifetime=15s", "--ca-settle-time=1s", "--ca-lifetime=96s")
@@ -216,7 +214,7 @@ def test_leaves_are_renewed_and_authorities_rotated_while_pods_are_created(
         assert not replica.records("certificates need attention")
 
 
-def test_a_process_that_was_suspended_renews_right_after_it_wakes_up(installed: Installation) -> None:
+def test_suspended_process_renews_after_it_resumes(installed: Installation) -> None:
     replica = installed.start(*FAST)
     before = served(replica)
     replica.signal(signal.SIGSTOP)
@@ -231,7 +229,7 @@ def test_a_process_that_was_suspended_renews_right_after_it_wakes_up(installed: 
 # --- rights, and what the Secret may hold ---
 
 
-def test_a_right_that_is_missing_is_told_by_name_and_asked_for_again(installed: Installation) -> None:
+def test_missing_permission_is_named_and_retried(installed: Installation) -> None:
     installed.revoke("rolebinding")
     replica = installed.start(ready=False)
 
@@ -246,7 +244,7 @@ def test_a_right_that_is_missing_is_told_by_name_and_asked_for_again(installed: 
     assert replica.metric('kube_errors_total{reason="forbidden"}') <= 10
 
 
-def test_rights_that_are_taken_away_leave_the_replica_serving(installed: Installation) -> None:
+def test_replica_keeps_serving_after_permissions_are_revoked(installed: Installation) -> None:
     replica = installed.start(*LASTING)
     installed.revoke("clusterrolebinding")
     installed.set_bundle(MUTATING, 0, "")
@@ -260,7 +258,7 @@ def test_rights_that_are_taken_away_leave_the_replica_serving(installed: Install
     eventually("no problem", lambda: not problem(replica), replica)
 
 
-def test_without_the_right_to_its_secret_a_replica_still_renews(installed: Installation) -> None:
+def test_replica_renews_without_permission_to_its_secret(installed: Installation) -> None:
     replica = installed.start("--leaf-lifetime=12s", *FAST[1:])
     wait_until_injecting(installed.kubectl)
     installed.revoke("rolebinding")
@@ -292,7 +290,7 @@ def _pair(authority: Authority) -> dict[str, bytes]:
     ],
     ids=["garbage", "somebody-elses", "another-kind"],
 )
-def test_a_secret_that_is_not_ours_is_told_and_left_alone(
+def test_foreign_secret_is_reported_and_not_modified(
     installed: Installation, data: dict[str, bytes], words: str
 ) -> None:
     running = installed.start(*LASTING)
@@ -314,7 +312,7 @@ def test_a_secret_that_is_not_ours_is_told_and_left_alone(
     eventually("the step told", lambda: steps(running)[-1] == "restore", running)
 
 
-def test_a_secret_that_is_missing_is_told_and_used_when_it_comes(installed: Installation) -> None:
+def test_missing_secret_is_reported_and_used_once_created(installed: Installation) -> None:
     installed.kubectl.delete("secret", SECRET)
     replica = installed.start(ready=False)
 
@@ -326,7 +324,7 @@ def test_a_secret_that_is_missing_is_told_and_used_when_it_comes(installed: Inst
     eventually("a ready replica", replica.is_ready, replica)
 
 
-def test_a_secret_that_was_made_immutable_is_told_and_mended_by_a_new_one(installed: Installation) -> None:
+def test_immutable_secret_is_reported_until_recreated(installed: Installation) -> None:
     replica = installed.start(*LASTING)
     before = authority(installed)
     installed.kubectl.run("patch", "secret", SECRET, "--type=merge", '--patch={"immutable": true}')
@@ -342,7 +340,7 @@ def test_a_secret_that_was_made_immutable_is_told_and_mended_by_a_new_one(instal
     eventually("no problem", lambda: not problem(replica), replica)
 
 
-def test_an_emptied_secret_without_a_witness_keeps_trust_in_what_is_registered(installed: Installation) -> None:
+def test_emptied_secret_keeps_trust_in_registered_bundles(installed: Installation) -> None:
     old = installed.start(*LASTING)
     before = authority(installed)
     old.process.stop()
@@ -354,7 +352,7 @@ def test_an_emptied_secret_without_a_witness_keeps_trust_in_what_is_registered(i
     assert all(before in bundle for bundle in installed.bundles())
 
 
-def test_an_authority_whose_key_has_leaked_can_be_forgotten_at_once(installed: Installation) -> None:
+def test_leaked_ca_can_be_removed_immediately(installed: Installation) -> None:
     leaking = installed.start(*LASTING)
     before = authority(installed)
     leaking.process.stop()
@@ -371,7 +369,7 @@ def test_an_authority_whose_key_has_leaked_can_be_forgotten_at_once(installed: I
 # --- the command ---
 
 
-def test_ca_rotate_asks_tells_and_waits(installed: Installation) -> None:
+def test_ca_rotate_requests_reports_and_waits(installed: Installation) -> None:
     # The old authority retires for as long as a leaf lives: longer than a command on a busy machine looks away.
     replica = installed.start(*LASTING)
     before = authority(installed)

@@ -56,7 +56,7 @@ def cut_off() -> None:
     subprocess.run(["ip", "link", "set", "lo", "down"], check=True)
 
 
-def test_watch_of_an_api_server_that_is_gone_without_a_word_ends() -> None:
+def test_watch_of_a_silent_api_server_ends() -> None:
     require(reason_unavailable())
 
     async def follow() -> None:
@@ -74,7 +74,7 @@ def test_watch_of_an_api_server_that_is_gone_without_a_word_ends() -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="a name of Linux alone")
-def test_half_a_minute_without_a_sign_of_life_is_enough() -> None:
+def test_connection_ends_after_half_a_minute_of_silence() -> None:
     with socket.socket() as made:
         for option in LIVENESS.options():
             made.setsockopt(*option)

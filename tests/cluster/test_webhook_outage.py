@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CLEAR_ERROR = f'failed calling webhook "{INJECT_ENTRY}"'
 
 
-def test_asking_pods_wait_for_its_return_and_others_do_not_notice(
+def test_outage_delays_annotated_pods_only(
     kubectl: Kubectl, start_webhook: StartWebhook, register: Callable[[Json], None]
 ) -> None:
     webhook = start_webhook()
