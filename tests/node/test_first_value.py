@@ -30,7 +30,7 @@ def listed(commands: Commands) -> Json:
 
 
 @pytest.mark.usefixtures("release")
-def test_pods_that_waited_for_the_secret_are_current_until_it_changes(kubectl: Kubectl, target: Target) -> None:
+def test_pods_started_by_the_first_value_are_current_until_it_changes(kubectl: Kubectl, target: Target) -> None:
     commands = Commands(kubectl, kubectl.kubeconfig)
     workload = running(target, "Deployment", "web")
     workload["spec"]["replicas"] = 3

@@ -53,7 +53,7 @@ def own(target: Target) -> Target:
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
-def test_interrupted_run_leaves_nothing_and_does_not_disturb_another(
+def test_interrupted_run_cleans_up_and_does_not_affect_another(
     own: Target, tmp_path: Path, end: signal.Signals
 ) -> None:
     assert own.own is not None

@@ -110,7 +110,7 @@ def optional(entry: Json) -> Json:
     ],
     ids=["empty", "optional", "literal"],
 )
-def test_variable_that_fails_open_is_named(kubectl: Kubectl, target: Target, entry: Json, cause: str) -> None:
+def test_fail_open_variable_is_named(kubectl: Kubectl, target: Target, entry: Json, cause: str) -> None:
     kubectl.run("create", "secret", "generic", SECRET, "--from-literal=empty=")
     started(kubectl, target, local(target, env=[entry]))
 
@@ -130,7 +130,7 @@ def test_native_sidecar_with_its_token_is_closed(kubectl: Kubectl, target: Targe
 
 
 @pytest.mark.usefixtures("secret")
-def test_secret_that_changed_after_the_start_is_told(kubectl: Kubectl, target: Target) -> None:
+def test_secret_changed_after_the_start_is_reported(kubectl: Kubectl, target: Target) -> None:
     started(kubectl, target, local(target, env=[token_variable()]))
     kubectl.run("patch", "secret", SECRET, "-p", f'{{"stringData": {{"token": "{OTHER}"}}}}')
 
@@ -141,7 +141,7 @@ def test_secret_that_changed_after_the_start_is_told(kubectl: Kubectl, target: T
 
 
 @pytest.mark.usefixtures("secret")
-def test_listen_address_and_profiling_are_told(kubectl: Kubectl, target: Target) -> None:
+def test_listen_address_and_profiling_are_reported(kubectl: Kubectl, target: Target) -> None:
     made = sidecar(target, env=[token_variable()])
     started(kubectl, target, {**made, "args": [*made["args"], "--enable-profiling"]})
 
@@ -154,7 +154,7 @@ def test_listen_address_and_profiling_are_told(kubectl: Kubectl, target: Target)
 
 
 @pytest.mark.usefixtures("secret")
-def test_port_on_which_nothing_listens_is_told(kubectl: Kubectl, target: Target) -> None:
+def test_closed_port_is_reported(kubectl: Kubectl, target: Target) -> None:
     """The arguments that we read are not those that daprd got: a shell that adds its own stands between."""
     made = local(target, env=[token_variable()])
     shell = ["/daprd", *made["args"]]
@@ -167,7 +167,7 @@ def test_port_on_which_nothing_listens_is_told(kubectl: Kubectl, target: Target)
 
 
 @pytest.mark.usefixtures("secret")
-def test_without_the_right_to_read_the_secret_it_is_closed_all_the_same(
+def test_closed_sidecar_is_found_without_permission_to_get_secrets(
     kubectl: Kubectl, target: Target, tmp_path: Path
 ) -> None:
     name = started(kubectl, target, local(target, env=[token_variable()]))

@@ -79,9 +79,7 @@ def token_of(kubectl: Kubectl, name: str) -> str:
 
 
 @pytest.mark.usefixtures("release")
-def test_each_kind_is_restarted_or_held_by_its_own_rules_and_the_advice_frees_it(
-    kubectl: Kubectl, target: Target
-) -> None:
+def test_each_kind_is_restarted_or_skipped_with_working_advice(kubectl: Kubectl, target: Target) -> None:
     commands = Commands(kubectl, kubectl.kubeconfig)
     assert commands.run("secret", "create", commands.secret).code == 0
     for item in one_of_each(target):

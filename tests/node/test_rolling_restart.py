@@ -89,7 +89,7 @@ def upgrade(release: Release) -> None:
     release.call("upgrade", *values, *WAIT)
 
 
-def test_restart_and_upgrade_of_the_webhook_lose_no_create_and_let_no_pod_slip_by(
+def test_webhook_restart_and_upgrade_lose_no_create_and_no_token(
     kubectl: Kubectl, target: Target, release: Release
 ) -> None:
     with creating(kubectl, target) as creates:

@@ -231,7 +231,7 @@ def target_entered(target: Target, work: Callable[[], None]) -> None:
 
 
 @pytest.mark.usefixtures("release")
-def test_rotation_under_load_costs_no_call_where_the_sidecar_outlives_the_app(
+def test_rotate_under_load_fails_no_call_with_native_sidecars(
     kubectl: Kubectl, target: Target, record_property: Callable[[str, object], None]
 ) -> None:
     done = rotated(kubectl, target, native)
@@ -242,7 +242,7 @@ def test_rotation_under_load_costs_no_call_where_the_sidecar_outlives_the_app(
 
 
 @pytest.mark.usefixtures("release")
-def test_beside_a_regular_sidecar_only_calls_at_the_ends_of_a_pod_fail_and_none_for_its_token(
+def test_rotate_with_regular_sidecar_fails_calls_at_pod_end_only(
     kubectl: Kubectl, target: Target, record_property: Callable[[str, object], None]
 ) -> None:
     done = rotated(kubectl, target, regular)

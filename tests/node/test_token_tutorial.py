@@ -67,7 +67,7 @@ def desk(target: Target, inside: None, tmp_path: Path) -> Iterator[dict[str, str
 
 
 @pytest.mark.usefixtures("release")
-def test_tutorial_does_what_it_says(desk: dict[str, str], tmp_path: Path) -> None:
+def test_tutorial_commands_have_the_documented_output(desk: dict[str, str], tmp_path: Path) -> None:
     ran = 0
     for command, told in commands():
 
