@@ -14,7 +14,7 @@ from tests.availability import faults
 from tests.availability.replicas import ADDRESSES
 from tests.availability.report import Row, problems
 from tests.availability.run import run
-from tests.availability.scene import MIXES
+from tests.availability.scenario import MIXES
 from tests.controlplane.cluster import Programs
 from tests.controlplane.errors import HarnessError
 from tests.controlplane.netns import network_namespace

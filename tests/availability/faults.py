@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from tests.availability.certificates import bundles, write_bundle
 from tests.availability.flood import Flooded, FloodPlan
-from tests.availability.material import bundles, write_bundle
 from tests.availability.replicas import HOST, PORT
-from tests.availability.scene import registrations
+from tests.availability.scenario import registrations
 from tests.controlplane.errors import HarnessError
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.availability.replicas import Replica
-    from tests.availability.scene import Mix, Scene
+    from tests.availability.scenario import Mix, Scene
 
 # Creates between two steps of a change: far more than the API server needs to notice it, which takes it 20 ms.
 STEP: Final = 20

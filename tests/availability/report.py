@@ -16,7 +16,7 @@ import msgspec
 from tests.availability import creates
 from tests.availability.creates import Attempt, Kind, Window
 from tests.availability.replicas import HOST
-from tests.availability.scene import PODS, USERS
+from tests.availability.scenario import PODS, USERS
 from tests.cluster.objects import token_variable, tokens
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.availability.api import ApiClient
     from tests.availability.faults import Fault, Seen
-    from tests.availability.scene import Scene
+    from tests.availability.scenario import Scene
     from tests.controlplane.kubectl import Json
 
 CONTROLLER: Final = "system:serviceaccount:kube-system:replicaset-controller"

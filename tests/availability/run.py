@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 from tests.availability import report
 from tests.availability.creates import Window
 from tests.availability.faults import Fault, Seen
-from tests.availability.scene import ASKING_SET, OTHER_SET, USERS, scene
+from tests.availability.scenario import ASKING_SET, OTHER_SET, USERS, scene
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tests.availability.report import Row
-    from tests.availability.scene import Mix, Scene
+    from tests.availability.scenario import Mix, Scene
     from tests.controlplane.cluster import Programs
 
 # Creates before the first fault and after each one, so that none is met by the stream's beginning or end.

@@ -10,7 +10,7 @@ from tests.availability import faults
 from tests.availability.replicas import ADDRESSES
 from tests.availability.report import problems
 from tests.availability.run import run
-from tests.availability.scene import MIXES
+from tests.availability.scenario import MIXES
 from tests.controlplane.cluster import Programs
 from tests.controlplane.netns import network_namespace, reason_unavailable
 from tests.controlplane.requirement import require

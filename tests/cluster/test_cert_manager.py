@@ -16,7 +16,7 @@ from tests.cluster.certmanager import (
     leaf_of,
     managed,
 )
-from tests.cluster.creating import creating, proxy
+from tests.cluster.creates import creating, proxy
 from tests.cluster.objects import ASKING, pod, token_variable, tokens
 from tests.controlplane.cluster import own_namespace
 from tests.controlplane.helm import Helm

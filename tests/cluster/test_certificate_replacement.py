@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from tests.cluster.conftest import StartWebhook, wait_until_injecting
-from tests.cluster.creating import creating, proxy
+from tests.cluster.creates import creating, proxy
 from tests.controlplane.pki import Authority
 from tests.controlplane.polling import wait_for
 from tests.controlplane.registration import NAME, token_injector

@@ -16,7 +16,7 @@ import pytest
 from cryptography import x509
 
 from tests.cluster.conftest import wait_until_injecting
-from tests.cluster.creating import creating, proxy
+from tests.cluster.creates import creating, proxy
 from tests.cluster.installation import (
     MUTATING,
     SECRET,

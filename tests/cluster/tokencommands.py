@@ -55,7 +55,7 @@ class Commands:
 
     def run_mortal(self, log: Path, writes: int, *arguments: str) -> Done:
         """One command that dies after so many writes."""
-        return self._ended(["-m", "tests.cluster.dying", str(log), str(writes), *arguments], "")
+        return self._ended(["-m", "tests.cluster.crash_after_write", str(log), str(writes), *arguments], "")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """One command, still running."""

@@ -13,7 +13,7 @@ from injector.kube.resources import SECRETS
 from injector.webhook.certs import rotation
 from injector.webhook.certs.rotation import Phase
 from tests.fake_cluster.client import Outcome
-from tests.unit.webhook.certs.world import CONFIGURATIONS, SETTLE, Replica, World, settle
+from tests.unit.webhook.certs.replicas import CONFIGURATIONS, SETTLE, Replica, World, settle
 
 if TYPE_CHECKING:
     from hypothesis.stateful import MultipleResults

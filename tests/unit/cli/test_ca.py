@@ -14,7 +14,7 @@ from injector.core import names
 from injector.webhook.certs import keyring
 from injector.webhook.certs.authority import make_authority
 from injector.webhook.certs.keyring import Keyring, Waits
-from tests.unit.kube.warped import run_warped
+from tests.unit.kube.manual_clock import run_warped
 
 if TYPE_CHECKING:
     from injector.kube.resources import Resource

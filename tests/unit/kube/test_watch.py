@@ -12,7 +12,7 @@ from injector.kube.backoff import Backoff
 from injector.kube.errors import ForbiddenError, GoneError, KubeError, NotFoundError, UnavailableError
 from injector.kube.resources import SECRETS
 from injector.kube.watch import ObjectWatch
-from tests.unit.kube.warped import run_warped
+from tests.unit.kube.manual_clock import run_warped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from injector.webhook.certs.independent import Independent
-from tests.unit.kube.warped import run_warped
+from tests.unit.kube.manual_clock import run_warped
 
 
 def test_hanging_task_blocks_no_other_and_is_not_started_twice() -> None:

@@ -23,8 +23,8 @@ from injector.webhook.certs.rotation import Phase
 from injector.webhook.certs.self_managed import SelfManaged
 from injector.webhook.health import Health, certificate_check
 from tests.fake_cluster.client import Outcome, StoreApi, call_of
-from tests.unit.kube.warped import run_warped
-from tests.unit.webhook.certs.world import BEGINNING, LEAF, SETTINGS, Replica, World
+from tests.unit.kube.manual_clock import run_warped
+from tests.unit.webhook.certs.replicas import BEGINNING, LEAF, SETTINGS, Replica, World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,7 +1,8 @@
 """Runs a command of ours and kills its process right after its n-th write to the API server, as kill -9 would.
 
-`python -m tests.cluster.dying LOG N ARGUMENTS...`: each write is recorded in LOG, a line each, before the process
-dies; N of 0 kills before the first one is sent, and one larger than their number kills nothing. Dry runs write nothing.
+`python -m tests.cluster.crash_after_write LOG N ARGUMENTS...`: each write is recorded in LOG, a line each, before the
+process dies; N of 0 kills before the first one is sent, and one larger than their number kills nothing. Dry runs write
+nothing.
 """
 
 from __future__ import annotations

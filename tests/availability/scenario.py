@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from tests.availability.api import ApiClient, api_of
+from tests.availability.certificates import Files, SelfManaged
 from tests.availability.creates import AttemptLog, pods
 from tests.availability.load import Plan
-from tests.availability.material import Files, SelfManaged
 from tests.availability.replicas import CALLEE, NAMESPACE, SERVICE, Fleet, Pace
 from tests.cluster.conftest import wait_until_injecting
 from tests.cluster.objects import ASKING, DAPR, deployment, pod
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.availability.certificates import Material
     from tests.availability.creates import Attempt
-    from tests.availability.material import Material
     from tests.controlplane.kubectl import Json, Kubectl
 
 USERS: Final = "users"  # the namespace of all Pods
