@@ -27,7 +27,7 @@ CONFIGURATION: Final = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookco
 _SECRET: Final = f"/api/v1/namespaces/{NAMESPACE}/secrets/dapr-token-injector-ca"
 
 
-class Material(Protocol):
+class Certificates(Protocol):
     """Certificates of all replicas."""
 
     @property

@@ -29,7 +29,7 @@ class Attempt(msgspec.Struct, frozen=True):
     sent: float
     answered: float
     code: int  # HTTP status; 0 when there was no answer
-    said: str = ""  # the API server's sentence, when it refused
+    message: str = ""  # the API server's sentence, when it refused
 
     @property
     def is_success(self) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.availability.replicas import Replica
-    from tests.availability.scenario import Mix, Scene
+    from tests.availability.scenario import Mix, Scenario
 
 # Creates between two steps of a change: far more than the API server needs to notice it, which takes it 20 ms.
 STEP: Final = 20
@@ -41,18 +41,18 @@ class Fault:
     """One fault; it counts only when it met so many creates at least."""
 
     name: str
-    inflict: Callable[[Scene], Seen]
+    inflict: Callable[[Scenario], Seen]
     meets_at_least: int
     # Where zero failures cannot be had, what the API server says of those; docs/explanation/availability.md tells why.
     loses: tuple[str, ...] = ()
 
 
-def restart_in_turn(scene: Scene) -> Seen:
+def restart_in_turn(scenario: Scenario) -> Seen:
     """A Deployment's rolling update with one Pod more than usual: a new one is ready before an old one gets SIGTERM."""
-    old = scene.fleet.ready()
+    old = scenario.fleet.ready()
     for replica in old:
-        scene.fleet.wait_until_ready(scene.fleet.start())
-        scene.fleet.terminate(replica)
+        scenario.fleet.wait_until_ready(scenario.fleet.start())
+        scenario.fleet.terminate(replica)
     for replica in old:
         wait_for(f"{replica.name} ended", lambda r=replica: r.process.popen.poll() is not None, timeout_seconds=120)  # type: ignore[misc]
         if replica.process.popen.returncode:
@@ -61,61 +61,63 @@ def restart_in_turn(scene: Scene) -> Seen:
     return Seen(f"last review {last} after leaving")
 
 
-def kill_one(scene: Scene) -> Seen:
+def kill_one(scenario: Scenario) -> Seen:
     """SIGKILL for a replica's only process; the kubelet notices and starts it anew in its place."""
-    victim = scene.fleet.ready()[0]
+    victim = scenario.fleet.ready()[0]
     killed = time.monotonic()
     victim.process.kill()
-    left = scene.fleet.wait_until_left(victim)
-    scene.fleet.restart(victim)
-    scene.fleet.wait_until_ready(victim)
+    left = scenario.fleet.wait_until_left(victim)
+    scenario.fleet.restart(victim)
+    scenario.fleet.wait_until_ready(victim)
     return Seen(f"out of the EndpointSlice {left - killed:.2f} s after its death")
 
 
-def renew_leaf(scene: Scene) -> Seen:
+def renew_leaf(scenario: Scenario) -> Seen:
     """Every replica's serving certificate is renewed by the same authority."""
-    scene.material.renew(scene.fleet.ready(), lambda: scene.stream.wait_for_more(STEP))
+    scenario.certificates.renew(scenario.fleet.ready(), lambda: scenario.stream.wait_for_more(STEP))
     return Seen()
 
 
-def rotate_authority(scene: Scene) -> Seen:
+def rotate_authority(scenario: Scenario) -> Seen:
     """The next authority is published beside the old one, used, and then alone."""
-    scene.material.rotate(scene.api, scene.fleet.ready(), lambda: scene.stream.wait_for_more(STEP))
+    scenario.certificates.rotate(scenario.api, scenario.fleet.ready(), lambda: scenario.stream.wait_for_more(STEP))
     return Seen()
 
 
-def blank_bundle(scene: Scene) -> Seen:
+def blank_bundle(scenario: Scenario) -> Seen:
     """Somebody writes an empty caBundle into our entries."""
-    return _until_healed(scene, lambda: write_bundle(scene.api, b""))
+    return _until_healed(scenario, lambda: write_bundle(scenario.api, b""))
 
 
-def apply_again(scene: Scene) -> Seen:
+def apply_again(scenario: Scenario) -> Seen:
     """GitOps: what is shipped, which has no caBundle, is applied again and again, both ways. The bundle stays."""
-    before = bundles(scene.api)
+    before = bundles(scenario.api)
     for _ in range(3):
         for flags in ((), ("--server-side", "--force-conflicts", "--field-manager=gitops")):
-            for item in registrations(scene.material):
-                scene.kubectl.apply(item, *flags)
-        scene.stream.wait_for_more(STEP)
-        if bundles(scene.api) != before:
+            for item in registrations(scenario.certificates):
+                scenario.kubectl.apply(item, *flags)
+        scenario.stream.wait_for_more(STEP)
+        if bundles(scenario.api) != before:
             raise HarnessError("applying the shipped configuration changed its bundle")
     return Seen("bundle kept")
 
 
-def replace(scene: Scene) -> Seen:
+def replace(scenario: Scenario) -> Seen:
     """`kubectl replace` of what is shipped: the one way of writing it that takes the bundle away."""
-    item = registrations(scene.material)[0]
-    return _until_healed(scene, lambda: scene.kubectl.run("replace", "-f", "-", stdin=item))
+    item = registrations(scenario.certificates)[0]
+    return _until_healed(scenario, lambda: scenario.kubectl.run("replace", "-f", "-", stdin=item))
 
 
-def _until_healed(scene: Scene, wipe: Callable[[], object]) -> Seen:
+def _until_healed(scenario: Scenario, wipe: Callable[[], object]) -> Seen:
     """Let somebody wipe the bundle; wait until every entry has it again."""
     began = time.monotonic()
     wipe()
     wiped = time.monotonic()
-    wait_for("the bundle healed", lambda: all(bundles(scene.api)), timeout_seconds=HEALED_WITHIN, interval_seconds=0.02)
+    wait_for(
+        "the bundle healed", lambda: all(bundles(scenario.api)), timeout_seconds=HEALED_WITHIN, interval_seconds=0.02
+    )
     healed = time.monotonic()
-    scene.stream.wait_for_more(STEP)
+    scenario.stream.wait_for_more(STEP)
     remark = f"healed {healed - wiped:.2f} s after it was written, {healed - began:.2f} s after that began"
     return Seen(remark, healed - wiped)
 
@@ -124,13 +126,13 @@ def _until_healed(scene: Scene, wipe: Callable[[], object]) -> Seen:
 HEALED_WITHIN: Final = 90.0
 
 
-def overload(scene: Scene) -> Seen:
+def overload(scenario: Scenario) -> Seen:
     """Dear reviews are posted straight to both replicas, at least three times as many as they serve."""
-    ready = scene.fleet.ready()
+    ready = scenario.fleet.ready()
     before = [replica.metric("admission_shed_total") for replica in ready]
-    with _flooding(scene) as flood:
+    with _flooding(scenario) as flood:
         wait_for("overload", lambda: _lines(flood), timeout_seconds=FLOOD_SECONDS, describe=flood.log)
-        scene.stream.wait_for_more(OVERLOADED)
+        scenario.stream.wait_for_more(OVERLOADED)
     shed = sum(replica.metric("admission_shed_total") for replica in ready) - sum(before)
     seen = msgspec.json.decode(_lines(flood)[-1], type=Flooded)
     if seen.asked < OVERLOAD * seen.served:
@@ -147,12 +149,12 @@ FLOOD_CONTAINERS: Final = 2000
 
 
 @contextlib.contextmanager
-def _flooding(scene: Scene) -> Iterator[ManagedProcess]:
-    folder = scene.plane.folder
+def _flooding(scenario: Scenario) -> Iterator[ManagedProcess]:
+    folder = scenario.plane.folder
     bundle = folder / "flood-ca.crt"
-    bundle.write_bytes(b"".join(bundles(scene.api)))
+    bundle.write_bytes(b"".join(bundles(scenario.api)))
     plan = FloodPlan(
-        urls=tuple(f"https://{replica.address}:{PORT}" for replica in scene.fleet.ready()),
+        urls=tuple(f"https://{replica.address}:{PORT}" for replica in scenario.fleet.ready()),
         host=HOST,
         bundle=str(bundle),
         containers=FLOOD_CONTAINERS,
@@ -176,14 +178,14 @@ def _lines(process: ManagedProcess) -> list[str]:
     return process.log().splitlines()
 
 
-def stand_still(scene: Scene) -> Seen:
+def stand_still(scenario: Scenario) -> Seen:
     """Each replica in turn stands still for a while, as a CPU limit that is far too small makes it."""
-    ready = scene.fleet.ready()
+    ready = scenario.fleet.ready()
     before = [replica.metric("admission_shed_total") for replica in ready]
     longest = 0.0
     for replica in ready * STANDSTILLS:
         longest = max(longest, _stop_for(replica, STANDSTILL))
-        scene.stream.wait_for_more(STEP)
+        scenario.stream.wait_for_more(STEP)
     shed = sum(replica.metric("admission_shed_total") for replica in ready) - sum(before)
     return Seen(f"stood still {len(ready) * STANDSTILLS} times, for {longest:.1f} s at most; {shed:.0f} shed")
 

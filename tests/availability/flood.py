@@ -81,17 +81,17 @@ class Flood:
 
     async def _raise(self) -> None:
         """Ask more each second until it is too much, then hold; tell both."""
-        held: Counter[str] | None = None
+        at_limit: Counter[str] | None = None
         while not self._stop.is_set():
             before = self._seen.copy()
             await self._pause(1.0)
             latest = self._seen - before
             if latest["asked"] < self._plan.ratio * latest["served"] * _ROOM or not latest["served"]:
                 self._rate = min(self._rate * _RAISE, _MOST_RATE)
-            elif held is None:
-                held = self._seen.copy()
-                _tell({"overloaded": True, "rate": self._rate})
-        _tell(_counted(self._seen - (held or self._seen)))
+            elif at_limit is None:
+                at_limit = self._seen.copy()
+                _report({"overloaded": True, "rate": self._rate})
+        _report(_counted(self._seen - (at_limit or self._seen)))
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -133,7 +133,7 @@ def _counted(seen: Counter[str]) -> Flooded:
     return Flooded(seen["asked"], seen["served"], seen["shed"], seen["other"])
 
 
-def _tell(value: object) -> None:
+def _report(value: object) -> None:
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
     sys.stdout.flush()
 

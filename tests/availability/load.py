@@ -128,17 +128,17 @@ class Load:
 
     async def _send(self, kind: Kind, name: str, method: str, path: str, body: bytes) -> None:
         content = "application/json" if method == "POST" else "application/merge-patch+json"
-        sent, code, said = time.monotonic(), 0, ""
+        sent, code, message = time.monotonic(), 0, ""
         try:
             async with self._session.request(method, path, data=body, headers={"Content-Type": content}) as answer:
                 code, text = answer.status, await answer.read()
             if code >= MULTIPLE_CHOICES:
-                said = msgspec.json.decode(text).get("message", "")
+                message = msgspec.json.decode(text).get("message", "")
         except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
-            said = f"{type(error).__name__}: {error}"
+            message = f"{type(error).__name__}: {error}"
         finally:
             self._room.release()
-        self._log.write(encode(Attempt(kind, name, sent, time.monotonic(), code, said)))
+        self._log.write(encode(Attempt(kind, name, sent, time.monotonic(), code, message)))
 
 
 def _scaler(load: Load, name: str, step: int) -> Any:  # noqa: ANN401 - see _pace

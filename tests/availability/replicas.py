@@ -183,7 +183,7 @@ class Fleet:
     def _watch(self) -> None:
         try:
             with ApiClient(self.api) as client, httpx.Client(trust_env=False, timeout=1.0) as probes:
-                told: list[Json] | None = None
+                published: list[Json] | None = None
                 relisted = 0.0
                 while not self._ended.wait(_TICK):
                     now = time.monotonic()
@@ -191,7 +191,7 @@ class Fleet:
                     relisted = now if is_relist else relisted
                     for replica in self.replicas:
                         self._look(replica, probes, now, is_relist=is_relist)
-                    told = self._tell(client, told)
+                    published = self._publish(client, published)
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             self.problem = error
 
@@ -208,11 +208,11 @@ class Fleet:
                 if probes.get(f"{replica.ops_url}/readyz").status_code == httpx.codes.OK:
                     replica.seen = Phase.READY
 
-    def _tell(self, client: ApiClient, told: list[Json] | None) -> list[Json]:
+    def _publish(self, client: ApiClient, published: list[Json] | None) -> list[Json]:
         """Write the EndpointSlice if it would differ; then note who came and left by that."""
         seen = [(replica, replica.seen) for replica in self.replicas]
         endpoints = [_endpoint(replica, phase) for replica, phase in seen if phase is not Phase.GONE]
-        if endpoints != told:
+        if endpoints != published:
             client.apply(_SLICE, CALLEE.slice_of(port=PORT) | {"endpoints": endpoints})
             addresses = (replica.address for replica, phase in seen if phase is Phase.READY)
             client.apply(_ENDPOINTS, CALLEE.endpoints_of(*addresses, port=PORT))

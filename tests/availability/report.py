@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.availability.api import ApiClient
     from tests.availability.faults import Fault, Seen
-    from tests.availability.scenario import Scene
+    from tests.availability.scenario import Scenario
     from tests.controlplane.kubectl import Json
 
 CONTROLLER: Final = "system:serviceaccount:kube-system:replicaset-controller"
@@ -41,7 +41,7 @@ class Row(msgspec.Struct, frozen=True):
     retried: int  # calls of the webhook that the API server made again
     without_variable: int  # admitted though they asked and did not get it
     others_hurt: int  # other Pods and scalings that failed, and other Pods that were changed
-    said: dict[str, int]  # the API server's sentences on failures
+    messages: dict[str, int]  # the API server's sentences on failures
     remark: str
     healed: float | None = None  # seconds until a wiped bundle was whole
 
@@ -96,10 +96,10 @@ def _monotonic(timestamp: str) -> float:
     return dt.datetime.fromisoformat(timestamp).timestamp() - (time.time() - time.monotonic())
 
 
-def rows(segments: Sequence[Segment], scene: Scene) -> list[Row]:
+def rows(segments: Sequence[Segment], scenario: Scenario) -> list[Row]:
     """One row per segment, once everything has come to rest."""
     last = dataclasses.replace(segments[-1], end=float("inf"))
-    evidence = _Evidence(scene.stream.log.read(), admitted(scene.api), tuple(_refusals_to_controllers(scene)))
+    evidence = _Evidence(scenario.stream.log.read(), admitted(scenario.api), tuple(_refusals_to_controllers(scenario)))
     return [_row(segment, evidence) for segment in (*segments[:-1], last)]
 
 
@@ -132,7 +132,7 @@ def _row(segment: Segment, evidence: _Evidence) -> Row:
         retried=segment.retried,
         without_variable=sum(pod.asked for pod in wrong),
         others_hurt=sum(attempt.kind is not Kind.ASKING for attempt in failed) + sum(not pod.asked for pod in wrong),
-        said=dict(Counter(_gist(attempt.said) for attempt in failed)),
+        messages=dict(Counter(_gist(attempt.message) for attempt in failed)),
         remark=segment.seen.remark,
         healed=segment.seen.healed,
     )
@@ -145,15 +145,15 @@ def _gist(sentence: str) -> str:
     return sentence
 
 
-def _refusals_to_controllers(scene: Scene) -> Iterable[float]:
+def _refusals_to_controllers(scenario: Scenario) -> Iterable[float]:
     """When creates of the ReplicaSets' controller failed, from the audit log."""
-    for event in _audited(scene):
+    for event in _audited(scenario):
         if event["responseStatus"]["code"] >= creates.MULTIPLE_CHOICES:
             yield _monotonic(event["requestReceivedTimestamp"])
 
 
-def _audited(scene: Scene) -> Iterable[Json]:
-    with scene.plane.audit_log.open(encoding="utf-8") as lines:
+def _audited(scenario: Scenario) -> Iterable[Json]:
+    with scenario.plane.audit_log.open(encoding="utf-8") as lines:
         for line in lines:
             if CONTROLLER in line:
                 event = json.loads(line)
@@ -176,7 +176,7 @@ def _problems(row: Row, fault: Fault | None) -> Iterable[str]:
     if fault is not None and row.met < fault.meets_at_least:
         yield f"met {row.met} creates only, {fault.meets_at_least} are needed to count"
     excused = () if fault is None else fault.loses
-    for sentence, count in row.said.items():
+    for sentence, count in row.messages.items():
         if not any(part in sentence for part in excused):
             yield f"{count} failed: {sentence}"
     if row.without_variable:

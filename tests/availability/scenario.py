@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.availability.certificates import Material
+    from tests.availability.certificates import Certificates
     from tests.availability.creates import Attempt
     from tests.controlplane.kubectl import Json, Kubectl
 
@@ -109,7 +109,7 @@ class Stream:
 
 
 @dataclass(slots=True)
-class Scene:
+class Scenario:
     """Everything a fault may touch."""
 
     mix: Mix
@@ -117,13 +117,13 @@ class Scene:
     kubectl: Kubectl  # in the namespace of the Pods
     api: ApiClient
     fleet: Fleet
-    material: Material
+    certificates: Certificates
     stream: Stream
     rates: Rates
 
 
 @contextlib.contextmanager
-def scene(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: float) -> Iterator[Scene]:
+def scenario(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: float) -> Iterator[Scenario]:
     """Set it all up, with the stream running; take it all down."""
     with contextlib.ExitStack() as stack:
         chosen = mix.apiserver_flags if programs.kubernetes_version() >= _CHOOSES_PER_CALL else ()
@@ -137,12 +137,12 @@ def scene(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: float) 
         users = plane.kubectl.within(USERS)
         wait_for_service_account(users)
 
-        material: Material = SelfManaged(plane.kubeconfig) if mix.tls == "self" else Files()
-        material.prepare(client)
-        registered = registrations(material)
+        certificates: Certificates = SelfManaged(plane.kubeconfig) if mix.tls == "self" else Files()
+        certificates.prepare(client)
+        registered = registrations(certificates)
         for item in registered:
             plane.kubectl.apply(item)
-        fleet = Fleet(plane.folder, api, material.flags, mix.pace)
+        fleet = Fleet(plane.folder, api, certificates.flags, mix.pace)
         stack.enter_context(fleet.running(2))
         wait_until_injecting(users)
 
@@ -162,12 +162,12 @@ def scene(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: float) 
         )
         stream = _start_stream(plan, plane.folder)
         stack.callback(stream.process.kill)
-        yield Scene(mix, plane, users, client, fleet, material, stream, rates)
+        yield Scenario(mix, plane, users, client, fleet, certificates, stream, rates)
 
 
-def registrations(material: Material) -> tuple[Json, ...]:
+def registrations(certificates: Certificates) -> tuple[Json, ...]:
     """Our two webhook configurations, as they are shipped but for whom they serve."""
-    callee = registration.ServiceEndpoint(NAMESPACE, SERVICE, material.bundle)
+    callee = registration.ServiceEndpoint(NAMESPACE, SERVICE, certificates.bundle)
     return (
         registration.token_injector(callee, namespace=USERS),
         registration.workload_warnings(callee, namespace=USERS),

@@ -28,7 +28,7 @@ def rows(report: Report) -> list[Row]:
     require(reason_unavailable())
     mix = MIXES["endpoint per call"]
     with network_namespace(ADDRESSES) as network, network.entered():
-        return run(Programs.resolve(report), mix, faults.of(mix), creates=CREATES, tell=report)
+        return run(Programs.resolve(report), mix, faults.of(mix), creates=CREATES, progress=report)
 
 
 @pytest.mark.cluster

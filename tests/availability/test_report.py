@@ -31,12 +31,12 @@ def test_fault_with_too_few_creates_is_a_problem() -> None:
 
 
 def test_failure_is_a_problem_without_an_excuse() -> None:
-    assert problems([changed(failed=1, said={REFUSED: 1})], [FAULT]) == [f"restart: 1 failed: {REFUSED}"]
+    assert problems([changed(failed=1, messages={REFUSED: 1})], [FAULT]) == [f"restart: 1 failed: {REFUSED}"]
 
 
 def test_only_listed_messages_are_excused() -> None:
     fault = Fault("restart", lambda _: Seen(), meets_at_least=1, loses=("connection refused",))
-    row = changed(failed=3, said={REFUSED: 2, "context deadline exceeded": 1})
+    row = changed(failed=3, messages={REFUSED: 2, "context deadline exceeded": 1})
     assert problems([row], [fault]) == ["restart: 1 failed: context deadline exceeded"]
 
 
