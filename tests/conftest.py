@@ -90,11 +90,11 @@ def report(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """Tell progress past pytest's capture: a build takes minutes."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
-    def tell(line: str) -> None:
+    def write_line(line: str) -> None:
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             print(line, file=sys.stderr, flush=True)
 
-    return tell
+    return write_line
 
 
 @pytest.fixture(autouse=True)

@@ -80,7 +80,7 @@ def test_contradicting_values_are_rejected_with_a_message(render: Render, what: 
     with pytest.raises(HelmError) as refused:
         render(*(part for value in values for part in ("--set", value)))
 
-    assert sentence in refused.value.said
+    assert sentence in refused.value.message
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_value_outside_the_schema_is_rejected_by_name(render: Render, values: st
     with pytest.raises(HelmError) as refused:
         render("--set", values)
 
-    assert complaint in refused.value.said
+    assert complaint in refused.value.message
 
 
 @pytest.mark.parametrize(
@@ -168,4 +168,4 @@ def test_every_failure_of_the_templates_is_tested() -> None:
     shown = {sentence for _, sentence in CONTRADICTIONS.values()}
 
     assert len(sentences) == text.count("{{- fail ")
-    assert [told for told in sentences if not any(sentence in told for sentence in shown)] == []
+    assert [message for message in sentences if not any(sentence in message for sentence in shown)] == []

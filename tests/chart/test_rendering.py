@@ -108,8 +108,8 @@ def test_arguments_are_valid_program_options(render: Render, values: Path) -> No
     arguments = pod_spec(render("--values", str(values)))["containers"][0]["args"]
 
     assert arguments[0] == "serve"
-    given = dict(argument.removeprefix("--").split("=", 1) for argument in arguments[1:])
-    load(Given({name.replace("-", "_"): value for name, value in given.items()}, {}))  # raises if one is not
+    options = dict(argument.removeprefix("--").split("=", 1) for argument in arguments[1:])
+    load(Given({name.replace("-", "_"): value for name, value in options.items()}, {}))  # raises if one is not
 
 
 @every_values_file
@@ -277,8 +277,8 @@ def test_packed_chart_renders_the_same(helm: Helm, render: Render, tmp_path: Pat
 def test_certificate_lifetimes_of_the_chart_are_accepted_by_the_program(render: Render, leaf: str, ca: str) -> None:
     def arguments(life: str) -> dict[str, str]:
         values = sets(f"tls.self.leafLifetime={leaf}", f"tls.self.caLifetime={life}")
-        given = pod_spec(render(*values))["containers"][0]["args"][1:]
-        return dict(argument.removeprefix("--").split("=", 1) for argument in given)
+        options = pod_spec(render(*values))["containers"][0]["args"][1:]
+        return dict(argument.removeprefix("--").split("=", 1) for argument in options)
 
     taken = {name.replace("-", "_"): value for name, value in arguments(ca).items()}
     load(Given(taken, {}))
@@ -365,21 +365,21 @@ def notes(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
         f'{{{{- define "notes" }}}}{text}{{{{ end }}}}\nkind: Notes\nsaid: {{{{ include "notes" . | toJson }}}}\n'
     )
 
-    def said(*arguments: str) -> str:
+    def rendered_notes(*arguments: str) -> str:
         command = ("template", "release", str(copy), "--show-only", "templates/notes.yaml", *arguments)
         (rendered,) = documents(helm.run(*command))
         return str(rendered["said"]).strip()
 
-    return said
+    return rendered_notes
 
 
 def test_notes_end_with_one_command(notes: Callable[..., str]) -> None:
-    said = notes("--namespace", "elsewhere")
+    rendered_notes = notes("--namespace", "elsewhere")
 
-    assert said.count("helm test") == 1
-    assert said.splitlines()[-1].strip().endswith("helm test release -n elsewhere")
-    assert ":" in said
-    assert "%!" not in said
+    assert rendered_notes.count("helm test") == 1
+    assert rendered_notes.splitlines()[-1].strip().endswith("helm test release -n elsewhere")
+    assert ":" in rendered_notes
+    assert "%!" not in rendered_notes
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ KILLED = 137
 _READS = frozenset({"GET"})
 
 
-class DyingApi(client.Api):
+class CrashingApi(client.Api):
     """The real client, whose process does not live long."""
 
     log = Path()
@@ -33,18 +33,18 @@ class DyingApi(client.Api):
     async def send(self, request: Request) -> Object:
         if request.method in _READS or ("dryRun", "All") in request.query:
             return await super().send(request)
-        if DyingApi.written >= DyingApi.limit:
+        if CrashingApi.written >= CrashingApi.limit:
             os._exit(KILLED)
         answer = await super().send(request)
-        DyingApi.written += 1
-        with DyingApi.log.open("a") as log:
+        CrashingApi.written += 1
+        with CrashingApi.log.open("a") as log:
             log.write(f"{request.method} {request.path}\n")
-        if DyingApi.written >= DyingApi.limit:
+        if CrashingApi.written >= CrashingApi.limit:
             os._exit(KILLED)
         return answer
 
 
 if __name__ == "__main__":
-    DyingApi.log, DyingApi.limit = Path(sys.argv[1]), int(sys.argv[2])
-    client.Api = DyingApi  # type: ignore[misc] # the real one, but mortal
+    CrashingApi.log, CrashingApi.limit = Path(sys.argv[1]), int(sys.argv[2])
+    client.Api = CrashingApi  # type: ignore[misc] # the real one, but mortal
     sys.exit(main(sys.argv[3:]))

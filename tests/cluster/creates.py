@@ -34,7 +34,7 @@ class Creates:
 
 
 @contextlib.contextmanager
-def creating(url: str, namespace: str) -> Iterator[Creates]:
+def creating_pods(url: str, namespace: str) -> Iterator[Creates]:
     """Create Pods without a pause for as long as the block lasts."""
     seen, stop, numbers = Creates(), threading.Event(), itertools.count()
     annotations = pod(ASKING)["metadata"]["annotations"]

@@ -44,7 +44,7 @@ class Forwarder:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Forward again."""
         self._is_cut.clear()
 

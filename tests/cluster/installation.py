@@ -211,8 +211,8 @@ class Installation:
 
     def bundle_owners(self, kind: str) -> set[str]:
         """Field managers that own a bundle of a configuration."""
-        told = self.kubectl.run("get", kind, self.name, "-o", "json", "--show-managed-fields").stdout
-        managers = json.loads(told)["metadata"]["managedFields"]
+        output = self.kubectl.run("get", kind, self.name, "-o", "json", "--show-managed-fields").stdout
+        managers = json.loads(output)["metadata"]["managedFields"]
         return {manager["manager"] for manager in managers if "f:caBundle" in json.dumps(manager["fieldsV1"])}
 
     def set_bundle(self, kind: str, index: int, bundle: str) -> None:

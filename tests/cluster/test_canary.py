@@ -56,12 +56,12 @@ class Canary:
         for kind in ("ServiceAccount", "Role", "RoleBinding"):
             # Applied for the namespace that each names itself.
             self.kubectl.within(objects[kind]["metadata"]["namespace"]).apply(objects[kind])
-        told = {entry["name"]: entry["value"] for entry in objects["Pod"]["spec"]["containers"][0]["env"]}
+        variables = {entry["name"]: entry["value"] for entry in objects["Pod"]["spec"]["containers"][0]["env"]}
         script = self.folder / "canary.py"
         script.write_text(objects["ConfigMap"]["data"]["canary.py"])
         done = subprocess.run(
             [sys.executable, "-I", str(script)],
-            env={**self._as_a_pod_is_told(), **told, **env},
+            env={**self._pod_environment(), **variables, **env},
             capture_output=True,
             text=True,
             timeout=90,
@@ -70,7 +70,7 @@ class Canary:
         assert done.stderr == ""
         return Said(done.returncode, done.stdout)
 
-    def _as_a_pod_is_told(self) -> dict[str, str]:
+    def _pod_environment(self) -> dict[str, str]:
         cluster = json.loads(self.own.kubeconfig.read_text())["clusters"][0]["cluster"]
         (self.folder / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
         token = self.release.run("create", "token", CANARY).stdout
@@ -100,10 +100,10 @@ def canary(
 def test_working_installation_is_reported(canary: Canary, injecting: Webhook) -> None:
     before = injecting.requests_served()
 
-    said = canary()
+    result = canary()
 
-    assert said.code == 0
-    assert said.text == (
+    assert result.code == 0
+    assert result.text == (
         f"OK: the webhook serves namespace {canary.kubectl.namespace}. It was a dry run; no Pod was made.\n"
     )
     assert injecting.requests_served() == before + 1
@@ -111,10 +111,10 @@ def test_working_installation_is_reported(canary: Canary, injecting: Webhook) ->
 
 
 def test_webhook_that_is_not_called_is_reported(canary: Canary) -> None:
-    said = canary()
+    result = canary()
 
-    assert said.code == 1
-    assert said.text.startswith("FAILED: the Pod came out of namespace")
+    assert result.code == 1
+    assert result.text.startswith("FAILED: the Pod came out of namespace")
 
 
 def test_unreachable_webhook_is_reported_with_the_api_server_message(canary: Canary, injecting: Webhook) -> None:
@@ -125,10 +125,10 @@ def test_unreachable_webhook_is_reported_with_the_api_server_message(canary: Can
     create = ("create", "-f", "-", "--dry-run=server")
     wait_for("it away", lambda: canary.kubectl.try_run(*create, stdin=pod(ASKING)).returncode)
 
-    said = canary()
+    result = canary()
 
-    assert said.code == 1
-    assert "FAILED: the API server refused the Pod: Internal error occurred: failed calling webhook" in said.text
+    assert result.code == 1
+    assert "FAILED: the API server refused the Pod: Internal error occurred: failed calling webhook" in result.text
 
 
 @pytest.fixture
@@ -149,10 +149,10 @@ def test_shadow_mode_passes_when_expected(
     webhook = start_registered({"shadow": True})
     wait_for("it asked", lambda: canary("policy.shadow=true").code == 0 and webhook.requests_served())
 
-    said = canary("policy.shadow=true")
+    result = canary("policy.shadow=true")
 
-    assert "Warning: " in said.text
-    assert said.code == 0
+    assert "Warning: " in result.text
+    assert result.code == 0
     assert canary().code == 1  # without the value it must inject
 
 
@@ -172,10 +172,10 @@ def test_custom_key_that_the_pod_lacks_fails(canary: Canary) -> None:
 
 
 def test_unreachable_api_server_is_reported(canary: Canary) -> None:
-    said = canary(KUBERNETES_SERVICE_HOST="::1", KUBERNETES_SERVICE_PORT="9")
+    result = canary(KUBERNETES_SERVICE_HOST="::1", KUBERNETES_SERVICE_PORT="9")
 
-    assert said.code == 1
-    assert said.text.startswith("FAILED: the API server cannot be reached: ")
+    assert result.code == 1
+    assert result.text.startswith("FAILED: the API server cannot be reached: ")
 
 
 def test_account_can_only_create_pods_in_its_namespace(canary: Canary) -> None:

@@ -16,7 +16,7 @@ from tests.cluster.certmanager import (
     leaf_of,
     managed,
 )
-from tests.cluster.creates import creating, proxy
+from tests.cluster.creates import creating_pods, proxy
 from tests.cluster.objects import ASKING, pod, token_variable, tokens
 from tests.controlplane.cluster import own_namespace
 from tests.controlplane.helm import Helm
@@ -82,8 +82,8 @@ def test_cainjector_fills_every_entry_and_owns_no_other_field(installed: Managed
 
 def fields_of(installed: Managed, kind: str) -> dict[str, str]:
     """What each manager owns of a configuration."""
-    told = installed.kubectl.run("get", kind, NAME, "-o", "json", "--show-managed-fields").stdout
-    return {one["manager"]: json.dumps(one["fieldsV1"]) for one in json.loads(told)["metadata"]["managedFields"]}
+    output = installed.kubectl.run("get", kind, NAME, "-o", "json", "--show-managed-fields").stdout
+    return {one["manager"]: json.dumps(one["fieldsV1"]) for one in json.loads(output)["metadata"]["managedFields"]}
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_creates_succeed_while_leaf_and_ca_are_replaced(installed: Managed, user
     first = installed.authority()
     assert first is not None
 
-    with proxy(users, tmp_path) as url, creating(url, users.namespace) as seen:
+    with proxy(users, tmp_path) as url, creating_pods(url, users.namespace) as seen:
 
         def more_creates() -> None:
             goal = len(seen.right) + ENOUGH

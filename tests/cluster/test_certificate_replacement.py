@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from tests.cluster.conftest import StartWebhook, wait_until_injecting
-from tests.cluster.creates import creating, proxy
+from tests.cluster.creates import creating_pods, proxy
 from tests.controlplane.pki import Authority
 from tests.controlplane.polling import wait_for
 from tests.controlplane.registration import NAME, token_injector
@@ -40,7 +40,7 @@ def test_creates_succeed_during_replacement(
     wait_until_injecting(kubectl)
     old, new = webhook.settings.authority, Authority.create("next-webhook-ca")
 
-    with proxy(kubectl, tmp_path) as url, creating(url, kubectl.namespace) as seen:
+    with proxy(kubectl, tmp_path) as url, creating_pods(url, kubectl.namespace) as seen:
 
         def more_creates() -> None:
             goal = len(seen.right) + ENOUGH

@@ -260,7 +260,7 @@ def test_second_installation_is_rejected_and_the_first_is_kept(helm: Helm, kubec
     with pytest.raises(HelmError) as refused:
         helm.run("install", "other", str(CHART), "--namespace", "default")
 
-    assert "exists and cannot be imported" in refused.value.said
+    assert "exists and cannot be imported" in refused.value.message
     assert names(kubectl)["clusterroles"] >= {NAME}
 
 

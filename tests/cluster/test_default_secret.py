@@ -61,6 +61,6 @@ def test_default_endpoint_without_default_secret_fails_closed(
         output = labelled.try_run("create", "--dry-run=server", "-f", "-", stdin=pod(DAPR))
         return output.stderr if output.returncode != 0 else None
 
-    told = wait_for("a refusal", refusal)
+    message = wait_for("a refusal", refusal)
 
-    assert f'failed calling webhook "{DEFAULT_ENTRY}"' in told
+    assert f'failed calling webhook "{DEFAULT_ENTRY}"' in message

@@ -23,10 +23,10 @@ def test_replica_set_event_shows_the_denial_message(kubectl: Kubectl) -> None:
     refused = kubectl.try_run("create", "-f", "-", stdin=pod(DENIED))
     kubectl.apply(deployment(DENIED))
 
-    told = wait_for("the ReplicaSet's event", lambda: failed_creations(kubectl))
+    messages = wait_for("the ReplicaSet's event", lambda: failed_creations(kubectl))
 
     sentence = refused.stderr.strip().partition(INTRODUCTION)[2]
-    assert all(message == f"Error creating: {INTRODUCTION}{sentence}" for message in told)
+    assert all(message == f"Error creating: {INTRODUCTION}{sentence}" for message in messages)
     assert "dapr.io/api-token-secret" in sentence
     assert '"other-team/token"' in sentence
     assert "allowed" in sentence

@@ -72,7 +72,7 @@ def label(cluster: Cluster) -> Iterator[str]:
 
 
 @pytest.fixture
-def guarded(kubectl: Kubectl, label: str) -> Kubectl:
+def enforcing(kubectl: Kubectl, label: str) -> Kubectl:
     """A namespace that denies, seen denying."""
     return deny(kubectl, label)
 
@@ -109,15 +109,15 @@ def test_guard_evaluates_the_effective_entry_of_the_sidecar(denying: Kubectl, ca
         pod(DAPR, APP, init_containers=({**sidecar, "restartPolicy": "Always"},)) if native else pod(DAPR, APP, sidecar)
     )
 
-    said = refusal(denying, item)
+    message = refusal(denying, item)
 
     if finding is None:
-        assert said == ""
+        assert message == ""
     else:
-        assert 'container "daprd" has ' in said
-        assert finding in said
-        assert "Forbidden" in said
-        assert MARKER not in said
+        assert 'container "daprd" has ' in message
+        assert finding in message
+        assert "Forbidden" in message
+        assert MARKER not in message
 
 
 def test_guard_evaluates_sidecar_without_annotations(denying: Kubectl) -> None:
@@ -133,10 +133,10 @@ def test_guard_ignores_pod_without_sidecar(denying: Kubectl, annotations: dict[s
 
 
 def test_guard_denial_explains_the_fix(denying: Kubectl) -> None:
-    said = refusal(denying, pod(DAPR))
+    message = refusal(denying, pod(DAPR))
 
-    assert "dapr.io/api-token-secret" in said
-    assert "dapr-token-injector-guard" in said
+    assert "dapr.io/api-token-secret" in message
+    assert "dapr-token-injector-guard" in message
 
 
 def test_guard_skips_mirror_pod(denying: Kubectl) -> None:
@@ -156,66 +156,66 @@ def test_guard_evaluates_huge_pod_within_the_cost_budget(denying: Kubectl) -> No
     )
 
 
-def test_guard_denial_appears_in_replica_set_events(guarded: Kubectl) -> None:
-    guarded.create(deployment(DAPR, APP, with_env([LITERAL])))
+def test_guard_denial_appears_in_replica_set_events(enforcing: Kubectl) -> None:
+    enforcing.create(deployment(DAPR, APP, with_env([LITERAL])))
 
-    told = wait_for("the ReplicaSet's event", lambda: failed_creations(guarded))
+    messages = wait_for("the ReplicaSet's event", lambda: failed_creations(enforcing))
 
-    assert any("as a literal" in message for message in told)
-    assert not any(MARKER in message for message in told)
+    assert any("as a literal" in message for message in messages)
+    assert not any(MARKER in message for message in messages)
 
 
-def test_guard_admits_pods_of_annotated_deployment(guarded: Kubectl, injecting: Webhook) -> None:
-    guarded.create(deployment(ASKING))
+def test_guard_admits_pods_of_annotated_deployment(enforcing: Kubectl, injecting: Webhook) -> None:
+    enforcing.create(deployment(ASKING))
 
-    wait_for("the Pods", lambda: pods_of(guarded, "shop"))
+    wait_for("the Pods", lambda: pods_of(enforcing, "shop"))
 
     assert injecting.requests_served() > 0
 
 
-def test_guard_runs_after_the_webhook(guarded: Kubectl, injecting: Webhook) -> None:
+def test_guard_runs_after_the_webhook(enforcing: Kubectl, injecting: Webhook) -> None:
     before = injecting.requests_served()
 
-    assert refusal(guarded, pod(ASKING)) == ""
+    assert refusal(enforcing, pod(ASKING)) == ""
     assert injecting.requests_served() == before + 1
 
 
-def test_guard_finds_pod_created_during_webhook_outage(guarded: Kubectl, register: Callable[[Json], None]) -> None:
+def test_guard_finds_pod_created_during_webhook_outage(enforcing: Kubectl, register: Callable[[Json], None]) -> None:
     away = registration.token_injector(
-        registration.Endpoint("https://127.0.0.1:9", b"nobody"), namespace=guarded.namespace
+        registration.Endpoint("https://127.0.0.1:9", b"nobody"), namespace=enforcing.namespace
     )
     for entry in away["webhooks"]:
         entry["failurePolicy"] = "Ignore"
         del entry["clientConfig"]["caBundle"]
     register(away)
 
-    said = refusal(guarded, pod(ASKING))
+    message = refusal(enforcing, pod(ASKING))
 
-    assert "has no DAPR_API_TOKEN" in said
-    assert "create it again if it has both" in said
+    assert "has no DAPR_API_TOKEN" in message
+    assert "create it again if it has both" in message
 
 
 def test_guard_finds_annotation_added_by_a_later_webhook(
-    guarded: Kubectl, injecting: Webhook, register: Callable[[Json], None]
+    enforcing: Kubectl, injecting: Webhook, register: Callable[[Json], None]
 ) -> None:
     annotation = "dapr.io/api-token-secret"
-    with annotator("zz-annotator", annotation, "s", namespace=guarded.namespace) as configuration:
+    with annotator("zz-annotator", annotation, "s", namespace=enforcing.namespace) as configuration:
         register(configuration)
         before = injecting.requests_served()
 
-        said = wait_for(
+        message = wait_for(
             "the other webhook at work",
-            lambda: said if "create it again if it has both" in (said := refusal(guarded, pod(DAPR))) else "",
+            lambda: message if "create it again if it has both" in (message := refusal(enforcing, pod(DAPR))) else "",
         )
 
-        assert "has no DAPR_API_TOKEN" in said
+        assert "has no DAPR_API_TOKEN" in message
         assert injecting.requests_served() == before
 
 
-def test_guard_denies_literal_kept_by_the_webhook(guarded: Kubectl, injecting: Webhook) -> None:
+def test_guard_denies_literal_kept_by_the_webhook(enforcing: Kubectl, injecting: Webhook) -> None:
     before = injecting.requests_served()
 
-    assert "as a literal" in refusal(guarded, pod(ASKING, APP, with_env([LITERAL])))
+    assert "as a literal" in refusal(enforcing, pod(ASKING, APP, with_env([LITERAL])))
     assert injecting.requests_served() == before + 1
 
 
@@ -224,21 +224,21 @@ def test_guard_denies_literal_kept_by_the_webhook(guarded: Kubectl, injecting: W
     [("warn", True, True), ("audit", False, True), (None, False, True), ("off", False, False)],
 )
 def test_guard_action_follows_the_namespace_label(
-    guarded: Kubectl,
+    enforcing: Kubectl,
     own_control_plane: ControlPlane,
     choice: str | None,
     warned: bool,  # noqa: FBT001
     noted: bool,  # noqa: FBT001
 ) -> None:
     change = f"{GUARD_LABEL}-" if choice is None else f"{GUARD_LABEL}={choice}"
-    guarded.run("label", "--overwrite", "namespace", guarded.namespace, change)
-    wait_for("the label noticed", lambda: not refusal(guarded, pod(DAPR)))
+    enforcing.run("label", "--overwrite", "namespace", enforcing.namespace, change)
+    wait_for("the label noticed", lambda: not refusal(enforcing, pod(DAPR)))
 
-    done = guarded.run("create", "-f", "-", stdin=pod(DAPR, APP, with_env([LITERAL])))
+    done = enforcing.run("create", "-f", "-", stdin=pod(DAPR, APP, with_env([LITERAL])))
 
     assert any("as a literal" in warning for warning in done.warnings) == warned
     assert MARKER not in done.stderr
-    annotation = audit_annotations(own_control_plane, guarded.namespace).get(
+    annotation = audit_annotations(own_control_plane, enforcing.namespace).get(
         "validation.policy.admission.k8s.io/validation_failure", ""
     )
     assert ("as a literal" in annotation) == noted

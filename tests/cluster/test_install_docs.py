@@ -51,10 +51,10 @@ def shell(own: ControlPlane, line: str, namespace: str = "default") -> str:
 
 @pytest.mark.usefixtures("injecting")
 def test_documented_dry_run_shows_the_token_reference(own_control_plane: ControlPlane, kubectl: Kubectl) -> None:
-    said = shell(own_control_plane, command("install.md", "kubectl run canary"), kubectl.namespace)
+    output = shell(own_control_plane, command("install.md", "kubectl run canary"), kubectl.namespace)
 
-    assert "DAPR_API_TOKEN" in said
-    assert "name: dapr-api-token" in said
+    assert "DAPR_API_TOKEN" in output
+    assert "name: dapr-api-token" in output
     assert kubectl.list("pods") == ()
 
 

@@ -53,7 +53,7 @@ def test_create_makes_opaque_labelled_secret_and_shows_no_value(commands: Comman
     }
     managers = commands.kubectl.run("get", "secret", SECRET, "-o", "json", "--show-managed-fields").stdout
     assert [one["manager"] for one in json.loads(managers)["metadata"]["managedFields"]] == ["dapr-token-injector"]
-    assert token not in "".join(commands.said)
+    assert token not in "".join(commands.output)
 
 
 def test_create_generates_jwt_for_the_namespace_with_expiry(commands: Commands, tmp_path: Path) -> None:
@@ -142,16 +142,16 @@ def test_create_dry_run_writes_no_secret_and_no_signing_key(commands: Commands, 
 
 
 def test_signing_key_can_live_in_a_secret(commands: Commands) -> None:
-    place = f"secret:{commands.kubectl.namespace}/signing"
-    assert commands.run("secret", "create", commands.secret, "--signing-key", place, "--create-key").code == 0
-    assert commands.run("token", "verify", "--signing-key", place, stdin=commands.value()).code == 0
-    done = commands.run("token", "generate", "--signing-key", place, "--rotate-key")
+    signing_key = f"secret:{commands.kubectl.namespace}/signing"
+    assert commands.run("secret", "create", commands.secret, "--signing-key", signing_key, "--create-key").code == 0
+    assert commands.run("token", "verify", "--signing-key", signing_key, stdin=commands.value()).code == 0
+    done = commands.run("token", "generate", "--signing-key", signing_key, "--rotate-key")
     assert done.code == 0
-    public = commands.run("token", "jwks", "--signing-key", place)
+    public = commands.run("token", "jwks", "--signing-key", signing_key)
     assert len(public.json["keys"]) == 2
-    assert commands.run("token", "verify", "--signing-key", place, stdin=commands.value()).code == 0
-    assert commands.run("token", "verify", "--signing-key", place, stdin=done.out).code == 0
-    commands.said.clear()
+    assert commands.run("token", "verify", "--signing-key", signing_key, stdin=commands.value()).code == 0
+    assert commands.run("token", "verify", "--signing-key", signing_key, stdin=done.out).code == 0
+    commands.output.clear()
 
 
 def test_create_in_missing_namespace_is_one_error_and_writes_nothing(commands: Commands) -> None:
@@ -167,17 +167,17 @@ def test_create_in_missing_namespace_is_one_error_and_writes_nothing(commands: C
 
 def test_foreign_signing_key_is_used_and_not_rotated(commands: Commands) -> None:
     namespace = commands.kubectl.namespace
-    place = f"secret:{namespace}/signing"
-    assert commands.run("token", "generate", "--signing-key", place, "--create-key").code == 0
+    signing_key = f"secret:{namespace}/signing"
+    assert commands.run("token", "generate", "--signing-key", signing_key, "--create-key").code == 0
     value = commands.kubectl.get("secret", "signing")["data"]["jwks.json"]
     commands.kubectl.run("label", "secret", "signing", "app.kubernetes.io/managed-by=Helm", "--overwrite")
 
-    assert commands.run("token", "generate", "--signing-key", place).code == 0
-    done = commands.run("token", "generate", "--signing-key", place, "--rotate-key")
+    assert commands.run("token", "generate", "--signing-key", signing_key).code == 0
+    done = commands.run("token", "generate", "--signing-key", signing_key, "--rotate-key")
     assert (done.code, done.out) == (2, "")
     assert f"Secret {namespace}/signing is managed by Helm (it has the label app.kubernetes.io/managed-by)" in done.err
     assert commands.kubectl.get("secret", "signing")["data"]["jwks.json"] == value
-    commands.said.clear()
+    commands.output.clear()
 
 
 def test_generate_reports_errors_of_the_signing_key_secret(commands: Commands, tmp_path: Path) -> None:
@@ -205,9 +205,9 @@ def one_line(commands: Commands, *arguments: str, stdin: str = "") -> str:
 def test_exceeded_quota_is_not_reported_as_missing_permission(commands: Commands) -> None:
     commands.kubectl.run("create", "quota", "none", "--hard=secrets=0")
     wait_for("the quota", lambda: commands.kubectl.get("quota", "none").get("status", {}).get("used"))
-    told = one_line(commands, "secret", "create", commands.secret)
+    error = one_line(commands, "secret", "create", commands.secret)
 
-    assert told == (
+    assert error == (
         f"Error: cannot create secrets/{SECRET} in namespace {commands.kubectl.namespace}: denied by a rule of the "
         "cluster: exceeded quota: none, requested: secrets=1, used: secrets=0, limited: secrets=0; "
         "no right is missing: ask who keeps that rule\n"
@@ -230,10 +230,12 @@ def test_policy_denial_is_quoted_without_secret_values(
 
     wait_for("the policy", says_no)
     token = marker()
-    told = one_line(commands, "secret", "create", commands.secret, "--token-stdin", stdin=token)
-    assert f"ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: what it says holds a part" in told
-    assert "no right is missing" in told
-    assert token not in told
+    error = one_line(commands, "secret", "create", commands.secret, "--token-stdin", stdin=token)
+    assert (
+        f"ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: what it says holds a part" in error
+    )
+    assert "no right is missing" in error
+    assert token not in error
 
 
 def test_webhook_that_changes_the_token_is_reported_before_a_write(
@@ -244,9 +246,9 @@ def test_webhook_that_changes_the_token_is_reported_before_a_write(
     with mutator(f"changer-{namespace}", change, namespace=namespace, resource="secrets") as configuration:
         register(configuration)
         wait_for("the webhook", lambda: tried(commands.kubectl)["data"] != {"token": "eA=="})
-        told = one_line(commands, "secret", "create", commands.secret)
+        error = one_line(commands, "secret", "create", commands.secret)
 
-    assert "not confirmed: the cluster changed what was written (data.token)" in told
+    assert "not confirmed: the cluster changed what was written (data.token)" in error
     assert commands.kubectl.list("secrets") == ()
 
 
@@ -299,9 +301,9 @@ def test_list_without_cluster_permission_suggests_a_namespace(commands: Commands
     assert commands.run("secret", "create", commands.secret).code == 0
     commands.kubectl.run("label", "secret", SECRET, "dapr-token-injector/token-")
     few = limited(commands, tmp_path, "list pods", "list secrets", "get replicasets.apps,deployments.apps")
-    told = one_line(few, "secret", "list")
-    assert "cannot list pods in all namespaces: not allowed" in told
-    assert told.endswith("; name one namespace with -n NAMESPACE, or ask for that right\n")
+    error = one_line(few, "secret", "list")
+    assert "cannot list pods in all namespaces: not allowed" in error
+    assert error.endswith("; name one namespace with -n NAMESPACE, or ask for that right\n")
     (row,) = few.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
     assert (row["exists"], row["workloads"]) == (True, ["Deployment/web"])
 
@@ -323,7 +325,7 @@ def test_list_shows_age_expiry_and_owner_and_never_a_value(commands: Commands) -
     table = commands.run("secret", "list", "-n", commands.kubectl.namespace).out.splitlines()
     assert table[0].split()[:3] == ["SECRET", "KEY", "FOR"]
     assert "in 89 days  ours" in table[1]
-    assert commands.value() not in "".join(commands.said)
+    assert commands.value() not in "".join(commands.output)
 
 
 def test_list_finds_referenced_secrets_including_missing_ones(commands: Commands) -> None:

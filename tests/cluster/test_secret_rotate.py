@@ -95,7 +95,7 @@ def test_rotate_with_explicit_token_keeps_other_keys(commands: Commands) -> None
     token = marker()
     assert commands.run("secret", "rotate", commands.secret, "--token-stdin", stdin=token).code == 0
     assert (commands.value(), commands.value(key="other")) == (token, "x")
-    assert token not in "".join(commands.said)
+    assert token not in "".join(commands.output)
 
 
 def test_writer_of_another_key_neither_owns_nor_outdates(commands: Commands) -> None:
@@ -318,7 +318,7 @@ def test_rotate_survives_a_short_api_server_outage(commands: Commands, kubelet: 
         wait_for("the restart", lambda: is_marked(kubectl, "web"))
         forwarder.cut()
         wait_for("attempts while it is away", lambda: forwarder.refused >= 2)
-        forwarder.mend()
+        forwarder.restore()
         kubelet.never_ready = ""
         for one in kubectl.list("pods"):
             if RESTARTED in (one["metadata"].get("annotations") or {}):
@@ -441,9 +441,9 @@ def test_change_by_another_manager_outdates_marked_pods(commands: Commands) -> N
     assert refused.code == 2
     assert "is managed by kubectl-patch (this field manager wrote the key token)" in refused.err
     assert commands.run("secret", "rotate", commands.secret, "--restart", "--resume").code == 0
-    (told,) = restarted_for(commands.kubectl)
-    assert told is not None
-    assert changed <= int(told.removeprefix("changed-")) <= time.time()
+    (mark,) = restarted_for(commands.kubectl)
+    assert mark is not None
+    assert changed <= int(mark.removeprefix("changed-")) <= time.time()
     assert commands.value() == "changed-by-somebody-else"
 
 
@@ -485,7 +485,7 @@ def test_adopt_shows_the_change_and_no_value(commands: Commands) -> None:
     assert done.code == 0
     assert "+ labels: app.kubernetes.io/managed-by" in done.err
     assert commands.run("secret", "rotate", name).code == 0
-    assert token not in "".join(commands.said)
+    assert token not in "".join(commands.output)
 
 
 @pytest.mark.parametrize(
@@ -504,9 +504,9 @@ def test_missing_permission_is_named_and_nothing_is_written(
 ) -> None:
     commands.kubectl.create(workload("Deployment", "web"))
     running(commands.kubectl, 2)
-    told = refused(limited(commands, tmp_path, *rules), "secret", "rotate", commands.secret, "--restart")
-    assert why in told
-    assert "ask for that right, or take another --context" in told
+    error = refused(limited(commands, tmp_path, *rules), "secret", "rotate", commands.secret, "--restart")
+    assert why in error
+    assert "ask for that right, or take another --context" in error
 
 
 def test_documented_permissions_suffice(commands: Commands, tmp_path: Path) -> None:

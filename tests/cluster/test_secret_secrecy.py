@@ -74,8 +74,8 @@ def test_no_command_shows_the_marked_token(commands: Commands, tmp_path: Path) -
             (("token", "verify"), first),
         ):
             commands.run(*arguments, stdin=stdin)
-        told = commands.kubectl.run("get", "deployments,replicasets,pods,events", "-o", "json").stdout
-    everything = "".join(commands.said) + told
+        objects = commands.kubectl.run("get", "deployments,replicasets,pods,events", "-o", "json").stdout
+    everything = "".join(commands.output) + objects
     meta = json.dumps(commands.kubectl.get("secret", SECRET)["metadata"])
     assert commands.value() == second
     for form in (*forms(first), *forms(second)):
@@ -111,10 +111,10 @@ def test_process_arguments_and_environment_contain_no_token(commands: Commands) 
         assert process.stdout is not None
         assert process.stderr is not None
         with process.stdout, process.stderr:
-            said = process.stdout.read() + process.stderr.read()
+            output = process.stdout.read() + process.stderr.read()
     for form in forms(token):
         assert form.encode() not in seen
-        assert form not in said
+        assert form not in output
 
 
 def test_completion_offers_options_only(commands: Commands) -> None:

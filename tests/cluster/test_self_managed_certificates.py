@@ -16,7 +16,7 @@ import pytest
 from cryptography import x509
 
 from tests.cluster.conftest import wait_until_injecting
-from tests.cluster.creates import creating, proxy
+from tests.cluster.creates import creating_pods, proxy
 from tests.cluster.installation import (
     MUTATING,
     SECRET,
@@ -118,9 +118,9 @@ def test_logs_and_metrics_contain_no_secret(installed: Installation) -> None:
     eventually("the whole rotation", lambda: steps(replica)[-1:] == ["prune"], replica)
 
     key = installed.secret()["ca.key"].decode()
-    told = replica.process.log() + json.dumps(replica.readyz())
-    assert "PRIVATE KEY" not in told
-    assert not [line for line in key.splitlines() if len(line) > 20 and line in told]
+    reported = replica.process.log() + json.dumps(replica.readyz())
+    assert "PRIVATE KEY" not in reported
+    assert not [line for line in key.splitlines() if len(line) > 20 and line in reported]
 
 
 # --- somebody else changes a bundle ---
@@ -192,7 +192,7 @@ def test_creates_succeed_while_leaves_and_cas_are_rotated(installed: Installatio
     wait_until_injecting(installed.kubectl)
     first = authority(installed)
 
-    with proxy(installed.kubectl, tmp_path) as url, creating(url, installed.namespace) as seen:
+    with proxy(installed.kubectl, tmp_path) as url, creating_pods(url, installed.namespace) as seen:
 
         def rotations() -> int:
             return steps(*replicas).count("prune")
@@ -270,8 +270,8 @@ def test_replica_renews_without_permission_to_its_secret(installed: Installation
     before = served(replica).not_valid_after_utc
     wait_until_injecting(installed.kubectl)
     assert replica.is_ready()
-    told = [record["problem"] for record in replica.records("certificates need attention")]
-    assert len([one for one in told if 'resource "secrets"' in one]) == 1
+    reported = [record["problem"] for record in replica.records("certificates need attention")]
+    assert len([one for one in reported if 'resource "secrets"' in one]) == 1
     eventually("one more after it", lambda: len(replica.records(words)) > 1, replica)
     assert served(replica).not_valid_after_utc > before
 
@@ -382,8 +382,8 @@ def test_ca_rotate_requests_reports_and_waits(installed: Installation) -> None:
 
     done = rotate("--wait", "--timeout=2m", "-o", "json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["asked"], told["newAuthoritySigns"]) == (True, True)
+    reported = json.loads(done.stdout)
+    assert (reported["asked"], reported["newAuthoritySigns"]) == (True, True)
     assert authority(installed) != before
     assert "retiring: it signs" in done.stderr
     eventually("its steps told", lambda: steps(replica) == ["create", "add", "seen", "promote"], replica)

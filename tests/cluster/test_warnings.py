@@ -41,10 +41,10 @@ def test_create_of_a_valid_pod_has_no_warning(kubectl: Kubectl) -> None:
 def warning(kubectl: Kubectl, webhook: Webhook, register: Callable[[Json], None]) -> Webhook:
     """The registration for workloads, seen working."""
     register(workload_warnings(webhook.endpoint, namespace=kubectl.namespace))
-    broken = deployment({**ASKING, "dapr.io/api-token-secret": "not a name"}, name="probe")
+    invalid = deployment({**ASKING, "dapr.io/api-token-secret": "not a name"}, name="probe")
     wait_for(
         "the webhook called for a dry run",
-        lambda: bool(_create(kubectl, broken, "--dry-run=server").warnings),
+        lambda: bool(_create(kubectl, invalid, "--dry-run=server").warnings),
     )
     return webhook
 

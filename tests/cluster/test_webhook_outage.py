@@ -35,8 +35,8 @@ def test_outage_delays_annotated_pods_only(
     assert "connection refused" in refused.stderr
     assert tokens(admitted) == []
     wait_for("the other Deployment's Pods", lambda: pods_of(kubectl, "other"))
-    told = wait_for("the ReplicaSet's event", lambda: failed_creations(kubectl))
-    assert all(CLEAR_ERROR in message for message in told)
+    messages = wait_for("the ReplicaSet's event", lambda: failed_creations(kubectl))
+    assert all(CLEAR_ERROR in message for message in messages)
     assert pods_of(kubectl, "asking", count=1) is None
 
     with webhook.restart().process:

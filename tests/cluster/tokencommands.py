@@ -42,7 +42,7 @@ class Commands:
 
     kubectl: Kubectl
     kubeconfig: Path
-    said: list[str] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
 
     @property
     def secret(self) -> str:
@@ -72,7 +72,7 @@ class Commands:
     def ended(self, process: subprocess.Popen[str]) -> Done:
         """What a started command came to."""
         out, err = process.communicate(timeout=TIMEOUT_SECONDS)
-        self.said += [out, err]
+        self.output += [out, err]
         return Done(process.returncode, out, err)
 
     def _ended(self, arguments: list[str], stdin: str) -> Done:
@@ -86,7 +86,7 @@ class Commands:
             env=self._environment(),
             cwd=ROOT,
         )
-        self.said += [done.stdout, done.stderr]
+        self.output += [done.stdout, done.stderr]
         return Done(done.returncode, done.stdout, done.stderr)
 
     def _environment(self) -> dict[str, str]:
@@ -98,8 +98,8 @@ class Commands:
 
     def token_id(self, name: str = SECRET) -> str:
         """The id that is noted on a Secret."""
-        told: str = self.kubectl.get("secret", name)["metadata"]["annotations"]["dapr-token-injector/token-id"]
-        return told
+        token_id: str = self.kubectl.get("secret", name)["metadata"]["annotations"]["dapr-token-injector/token-id"]
+        return token_id
 
 
 def marker() -> str:

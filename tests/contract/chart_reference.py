@@ -103,16 +103,16 @@ def _documented(lines: list[str], defaults: object) -> Iterator[Value]:
 
 
 def _value(section: str, path: tuple[str, ...], comment: list[str], default: object) -> Value:
-    told, given = comment, dict[str, Any]()
+    description, declared = comment, dict[str, Any]()
     if comment[-1].startswith("schema: "):
-        told, given = comment[:-1], YAML(typ="safe").load(comment[-1])["schema"]
+        description, declared = comment[:-1], YAML(typ="safe").load(comment[-1])["schema"]
     own = {} if default is None else {"type": _TYPES[type(default)]}
-    schema = {**own, **given}
+    schema = {**own, **declared}
     if schema.get("type") == "object" and "additionalProperties" not in schema:
         raise ValuesError(f"{'.'.join(path)}: an object needs a schema that says what may be in it")
     if schema.get("type") == "array" and "items" not in schema:
         raise ValuesError(f"{'.'.join(path)}: a list needs a schema that says what its items are")
-    return Value(section, path, " ".join(told), default, schema)
+    return Value(section, path, " ".join(description), default, schema)
 
 
 def _at(tree: object, path: tuple[str, ...]) -> object:

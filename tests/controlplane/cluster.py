@@ -79,8 +79,8 @@ class Programs:
 
     def kubernetes_version(self) -> tuple[int, ...]:
         """What the API server says that it is, as in `(1, 37, 2)`."""
-        said = subprocess.run([str(self.kube_apiserver), "--version"], capture_output=True, text=True, check=True)
-        return tuple(map(int, said.stdout.strip().removeprefix("Kubernetes v").split("-")[0].split(".")))
+        version = subprocess.run([str(self.kube_apiserver), "--version"], capture_output=True, text=True, check=True)
+        return tuple(map(int, version.stdout.strip().removeprefix("Kubernetes v").split("-")[0].split(".")))
 
 
 @dataclass(frozen=True, slots=True)

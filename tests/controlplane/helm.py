@@ -21,9 +21,9 @@ TIMEOUT_SECONDS: Final = 300.0  # Helm itself waits for Pods
 class HelmError(HarnessError):
     """A call of Helm that did not end well; `said` is what it wrote to stderr."""
 
-    def __init__(self, arguments: tuple[str, ...], said: str) -> None:
-        super().__init__(f"helm {' '.join(arguments)}:\n{said}")
-        self.said = said
+    def __init__(self, arguments: tuple[str, ...], message: str) -> None:
+        super().__init__(f"helm {' '.join(arguments)}:\n{message}")
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ def read_json(handler: BaseHTTPRequestHandler) -> Any:  # noqa: ANN401 - JSON
     return json.loads(handler.rfile.read(length)) if length else None
 
 
-def send_json(handler: BaseHTTPRequestHandler, status: int, told: object, warnings: Sequence[str] = ()) -> None:
+def send_json(handler: BaseHTTPRequestHandler, status: int, content: object, warnings: Sequence[str] = ()) -> None:
     """The whole response, with warnings as an API server sends them (RFC 7234, code 299)."""
-    send_content(handler, status, json.dumps(told).encode(), warnings)
+    send_content(handler, status, json.dumps(content).encode(), warnings)
 
 
 def send_content(handler: BaseHTTPRequestHandler, status: int, content: bytes, warnings: Sequence[str] = ()) -> None:

@@ -53,17 +53,19 @@ def started(kubectl: Kubectl, target: Target, daprd: Json, annotations: dict[str
 
 def ask(kubectl: Kubectl, *arguments: str, kubeconfig: Path | None = None) -> tuple[int, Any]:
     """Exit code, and what is told of the one Pod."""
-    code, (told,), said = probed(*arguments, "-n", kubectl.namespace, "--kubeconfig", kubeconfig or kubectl.kubeconfig)
-    assert said == ""
-    return code, told
+    code, (report,), error = probed(
+        *arguments, "-n", kubectl.namespace, "--kubeconfig", kubeconfig or kubectl.kubeconfig
+    )
+    assert error == ""
+    return code, report
 
 
-def findings(told: Json) -> list[str]:
-    return [found["finding"] for found in told["findings"]]
+def findings(report: Json) -> list[str]:
+    return [found["finding"] for found in report["findings"]]
 
 
-def answers(told: Json) -> dict[str, list[str]]:
-    return {port["purpose"]: [port["without"], port["wrong"], port["right"]] for port in told["ports"]}
+def answers(report: Json) -> dict[str, list[str]]:
+    return {port["purpose"]: [port["without"], port["wrong"], port["right"]] for port in report["ports"]}
 
 
 @pytest.mark.usefixtures("release", "secret")
@@ -71,13 +73,13 @@ def test_annotated_sidecar_is_closed(kubectl: Kubectl, target: Target) -> None:
     """Create the Secret, annotate, probe: the right token comes from the Secret that the webhook put in."""
     name = started(kubectl, target, local(target), ASKING)
 
-    code, told = ask(kubectl, "deployment/shop", *BESIDE)
+    code, report = ask(kubectl, "deployment/shop", *BESIDE)
 
-    assert told["target"] == f"pod/{name}"
-    assert answers(told) == {"http": CLOSED, "grpc": CLOSED, "public": TO_ALL, "metrics": TO_ALL}
-    assert (code, told["verdict"], findings(told)) == (0, "closed", ["metadata-port", "metrics-port"])
-    code, told = ask(kubectl, f"pod/{name}")
-    assert (code, told["verdict"]) == (1, "open")
+    assert report["target"] == f"pod/{name}"
+    assert answers(report) == {"http": CLOSED, "grpc": CLOSED, "public": TO_ALL, "metrics": TO_ALL}
+    assert (code, report["verdict"], findings(report)) == (0, "closed", ["metadata-port", "metrics-port"])
+    code, report = ask(kubectl, f"pod/{name}")
+    assert (code, report["verdict"]) == (1, "open")
 
 
 @pytest.mark.parametrize("native", [{}, {"restartPolicy": "Always"}], ids=["regular", "native"])
@@ -85,12 +87,12 @@ def test_annotated_sidecar_is_closed(kubectl: Kubectl, target: Target) -> None:
 def test_sidecar_that_was_not_injected_is_open(kubectl: Kubectl, target: Target, native: dict[str, str]) -> None:
     started(kubectl, target, local(target, **native))
 
-    code, told = ask(kubectl, "deployment/shop", *BESIDE)
+    code, report = ask(kubectl, "deployment/shop", *BESIDE)
 
-    assert (code, told["verdict"]) == (1, "open")
-    assert findings(told) == ["enforcement-off", "enforcement-off", "metadata-port", "metrics-port"]
-    assert told["findings"][0]["cause"] == "daprd has no DAPR_API_TOKEN"
-    assert answers(told)["http"] == answers(told)["grpc"] == OPEN
+    assert (code, report["verdict"]) == (1, "open")
+    assert findings(report) == ["enforcement-off", "enforcement-off", "metadata-port", "metrics-port"]
+    assert report["findings"][0]["cause"] == "daprd has no DAPR_API_TOKEN"
+    assert answers(report)["http"] == answers(report)["grpc"] == OPEN
 
 
 def optional(entry: Json) -> Json:
@@ -114,19 +116,19 @@ def test_fail_open_variable_is_named(kubectl: Kubectl, target: Target, entry: Js
     kubectl.run("create", "secret", "generic", SECRET, "--from-literal=empty=")
     started(kubectl, target, local(target, env=[entry]))
 
-    code, told = ask(kubectl, "deployment/shop", *BESIDE)
+    code, report = ask(kubectl, "deployment/shop", *BESIDE)
 
-    assert (code, findings(told)[0]) == (1, "enforcement-off")
-    assert told["findings"][0]["cause"].endswith(cause)
+    assert (code, findings(report)[0]) == (1, "enforcement-off")
+    assert report["findings"][0]["cause"].endswith(cause)
 
 
 @pytest.mark.usefixtures("secret")
 def test_native_sidecar_with_its_token_is_closed(kubectl: Kubectl, target: Target) -> None:
     started(kubectl, target, local(target, env=[token_variable()], restartPolicy="Always"))
 
-    code, told = ask(kubectl, "deployment/shop", *BESIDE)
+    code, report = ask(kubectl, "deployment/shop", *BESIDE)
 
-    assert (code, answers(told)["http"], answers(told)["grpc"]) == (0, CLOSED, CLOSED)
+    assert (code, answers(report)["http"], answers(report)["grpc"]) == (0, CLOSED, CLOSED)
 
 
 @pytest.mark.usefixtures("secret")
@@ -134,10 +136,10 @@ def test_secret_changed_after_the_start_is_reported(kubectl: Kubectl, target: Ta
     started(kubectl, target, local(target, env=[token_variable()]))
     kubectl.run("patch", "secret", SECRET, "-p", f'{{"stringData": {{"token": "{OTHER}"}}}}')
 
-    code, told = ask(kubectl, "deployment/shop", *BESIDE)
+    code, report = ask(kubectl, "deployment/shop", *BESIDE)
 
-    assert (code, findings(told)[:2]) == (1, ["right-token-refused"] * 2)
-    assert answers(told)["http"] == ["refused"] * 3
+    assert (code, findings(report)[:2]) == (1, ["right-token-refused"] * 2)
+    assert answers(report)["http"] == ["refused"] * 3
 
 
 @pytest.mark.usefixtures("secret")
@@ -145,12 +147,12 @@ def test_listen_address_and_profiling_are_reported(kubectl: Kubectl, target: Tar
     made = sidecar(target, env=[token_variable()])
     started(kubectl, target, {**made, "args": [*made["args"], "--enable-profiling"]})
 
-    code, told = ask(kubectl, "deployment/shop")
+    code, report = ask(kubectl, "deployment/shop")
 
     assert code == 1
-    assert findings(told) == ["metadata-port", "metrics-port", "profiling-port", "listen-address"]
-    assert told["findings"][-1]["where"] == "no --dapr-listen-addresses, so all of them"
-    assert answers(told)["http"] == CLOSED
+    assert findings(report) == ["metadata-port", "metrics-port", "profiling-port", "listen-address"]
+    assert report["findings"][-1]["where"] == "no --dapr-listen-addresses, so all of them"
+    assert answers(report)["http"] == CLOSED
 
 
 @pytest.mark.usefixtures("secret")
@@ -160,10 +162,13 @@ def test_closed_port_is_reported(kubectl: Kubectl, target: Target) -> None:
     shell = ["/daprd", *made["args"]]
     started(kubectl, target, {**made, "command": shell, "args": ["--dapr-grpc-port=50009", "--", "--dapr-grpc-port=1"]})
 
-    code, told = ask(kubectl, "deployment/shop", *BESIDE)
+    code, report = ask(kubectl, "deployment/shop", *BESIDE)
 
     assert code == 2
-    assert [port.get("failure", "") for port in told["ports"][:2]] == ["", "nothing listens there (connection refused)"]
+    assert [port.get("failure", "") for port in report["ports"][:2]] == [
+        "",
+        "nothing listens there (connection refused)",
+    ]
 
 
 @pytest.mark.usefixtures("secret")
@@ -172,10 +177,10 @@ def test_closed_sidecar_is_found_without_permission_to_get_secrets(
 ) -> None:
     name = started(kubectl, target, local(target, env=[token_variable()]))
 
-    code, told = ask(kubectl, f"pod/{name}", *BESIDE, kubeconfig=limited(kubectl, tmp_path, *ASK_PODS))
+    code, report = ask(kubectl, f"pod/{name}", *BESIDE, kubeconfig=limited(kubectl, tmp_path, *ASK_PODS))
 
-    assert (code, told["verdict"]) == (0, "closed")
-    assert answers(told)["http"] == ["refused", "refused", "-"]
-    assert told["ports"][0]["untried"].startswith(
+    assert (code, report["verdict"]) == (0, "closed")
+    assert answers(report)["http"] == ["refused", "refused", "-"]
+    assert report["ports"][0]["untried"].startswith(
         f"cannot get secrets/{SECRET} in namespace {kubectl.namespace}: not allowed"
     )

@@ -59,7 +59,7 @@ class Creates:
 
 
 @contextlib.contextmanager
-def creating(kubectl: Kubectl, target: Target) -> Iterator[Creates]:
+def creating_pods(kubectl: Kubectl, target: Target) -> Iterator[Creates]:
     """Create Pods for the length of the block, through `kubectl proxy`, which knows how to reach any cluster."""
     log_path = target.folder / f"proxy-{kubectl.namespace}.log"
     with ManagedProcess.start("kubectl proxy", [*kubectl.command(), "proxy", "--port=0"], log_path=log_path) as proxy:
@@ -92,7 +92,7 @@ def upgrade(release: Release) -> None:
 def test_webhook_restart_and_upgrade_lose_no_create_and_no_token(
     kubectl: Kubectl, target: Target, release: Release
 ) -> None:
-    with creating(kubectl, target) as creates:
+    with creating_pods(kubectl, target) as creates:
         wait_for("creates before the first change", lambda: creates.count >= LEAST_CREATES_PER_RESTART)
         for change in (restart, upgrade):
             before = creates.count

@@ -122,7 +122,7 @@ class Clients:
 
     def are_busy(self, *, but: frozenset[str] = frozenset()) -> bool:
         """Whether as many clients as there are replicas have made their calls, leaving some out."""
-        counts = [told["calls"] for name, told in list(self.last.items()) if name not in but]
+        counts = [report["calls"] for name, report in list(self.last.items()) if name not in but]
         return len([one for one in counts if min(one.values()) >= LEAST_CALLS]) >= REPLICAS
 
 
@@ -179,12 +179,12 @@ class Rotated:
     @property
     def failures(self) -> dict[str, int]:
         """How often calls were not served, by what came instead."""
-        return dict(sum((Counter(told["failures"]) for told in self.clients.values()), Counter()))
+        return dict(sum((Counter(report["failures"]) for report in self.clients.values()), Counter()))
 
-    def tell(self, record: Callable[[str, object], None]) -> None:
+    def record_calls(self, record: Callable[[str, object], None]) -> None:
         """Note for the report what the documentation says of it."""
-        record("calls", sum(sum(told["calls"].values()) for told in self.clients.values()))
-        paces = [calls / told["seconds"] for told in self.clients.values() for calls in told["calls"].values()]
+        record("calls", sum(sum(report["calls"].values()) for report in self.clients.values()))
+        paces = [calls / report["seconds"] for report in self.clients.values() for calls in report["calls"].values()]
         record("calls a second of each client and kind", sorted(round(pace, 1) for pace in paces))
         record("not served", self.failures)
 
@@ -213,7 +213,7 @@ def rotated(kubectl: Kubectl, target: Target, make: Callable[[Target], Json]) ->
         ended = 2 * REPLICAS
         wait_for(
             "the last words of every client",
-            lambda: sum(told.get("ended", False) for told in list(clients.last.values())) >= ended,
+            lambda: sum(report.get("ended", False) for report in list(clients.last.values())) >= ended,
             timeout_seconds=120,
             describe=lambda: str(clients.last),
         )
@@ -235,7 +235,7 @@ def test_rotate_under_load_fails_no_call_with_native_sidecars(
     kubectl: Kubectl, target: Target, record_property: Callable[[str, object], None]
 ) -> None:
     done = rotated(kubectl, target, native)
-    done.tell(record_property)
+    done.record_calls(record_property)
 
     assert [one["state"] for one in done.result["workloads"]] == ["ready"]
     assert done.failures == {}
@@ -246,7 +246,7 @@ def test_rotate_with_regular_sidecar_fails_calls_at_pod_end_only(
     kubectl: Kubectl, target: Target, record_property: Callable[[str, object], None]
 ) -> None:
     done = rotated(kubectl, target, regular)
-    done.tell(record_property)
+    done.record_calls(record_property)
 
     # It starts and ends together with the app: a call before daprd listens or after it has closed finds nobody.
     assert set(done.failures) <= NOBODY_THERE

@@ -35,11 +35,11 @@ def commands() -> Iterator[tuple[str, str]]:
             yield command, output
 
 
-def pattern(told: str) -> str:
+def pattern(expected: str) -> str:
     """What the page says of an output, as a regular expression: `...` stands for anything, alone also for nothing."""
     lines = [
         "(?:.*\n)?" if line == "..." else ".*".join(map(re.escape, line.split("..."))) + "\n"
-        for line in told.splitlines()
+        for line in expected.splitlines()
     ]
     return "".join(lines) or "\n"
 
@@ -69,9 +69,9 @@ def desk(target: Target, inside: None, tmp_path: Path) -> Iterator[dict[str, str
 @pytest.mark.usefixtures("release")
 def test_tutorial_commands_have_the_documented_output(desk: dict[str, str], tmp_path: Path) -> None:
     ran = 0
-    for command, told in commands():
+    for command, expected in commands():
 
-        def says_so(command: str = command, told: str = told) -> bool:
+        def says_so(command: str = command, expected: str = expected) -> bool:
             done = subprocess.run(
                 ["/bin/bash", "-c", command],
                 cwd=tmp_path,
@@ -82,11 +82,11 @@ def test_tutorial_commands_have_the_documented_output(desk: dict[str, str], tmp_
                 check=False,
             )
             assert done.returncode == 0, (command, done)
-            fits = re.fullmatch(pattern(told), f"{done.stdout.strip()}\n", flags=re.DOTALL) is not None
+            fits = re.fullmatch(pattern(expected), f"{done.stdout.strip()}\n", flags=re.DOTALL) is not None
             # A log line may be a moment away; everything else is said at once.
-            assert fits or " logs " in command, (command, done, told)
+            assert fits or " logs " in command, (command, done, expected)
             return fits
 
-        wait_for(f"{command} to print {told}", says_so)
+        wait_for(f"{command} to print {expected}", says_so)
         ran += 1
     assert ran == len(list(commands())) > 10
