@@ -155,7 +155,7 @@ def leaks(token: str, texts: Iterable[str]) -> list[str]:
     return [text for text in texts if any(window in text for window in windows)]
 
 
-def said(admission: Admission) -> Iterator[str]:
+def messages_of(admission: Admission) -> Iterator[str]:
     """Everything that an answer tells to anybody, but for the references that the patch is there to write.
 
     A Pod's author names a Secret and a key, and the patch must repeat both: in the variable's `secretKeyRef` (or

@@ -67,7 +67,7 @@ class Forgetful(Connection):
         """Keep nothing."""
 
 
-def told(pieces: Sequence[bytes], kind: type[Connection]) -> list[object]:
+def observed(pieces: Sequence[bytes], kind: type[Connection]) -> list[object]:
     """Everything that can be seen of a connection after each piece."""
     seen: list[object] = []
 
@@ -84,7 +84,7 @@ def told(pieces: Sequence[bytes], kind: type[Connection]) -> list[object]:
         line.connection.connection_made(line.wire)
         for piece in pieces:
             line.connection.data_received(memoryview(piece))
-            line.settle()
+            line.run_tasks()
             seen.append((line.wire.written, line.wire.ended, line.connection.stage, line.metrics.in_flight))
         seen.append(line.metrics.errors)
     finally:
@@ -95,4 +95,4 @@ def told(pieces: Sequence[bytes], kind: type[Connection]) -> list[object]:
 @given(arrivals())
 @example([b"\r\n" * 5, b"\r\n" * 5, b"\r\n" * 5])
 def test_cached_head_changes_no_answer(pieces: list[bytes]) -> None:
-    assert told(pieces, Connection) == told(pieces, Forgetful)
+    assert observed(pieces, Connection) == observed(pieces, Forgetful)

@@ -34,10 +34,10 @@ from tests.property.leaks import (
     PLACES,
     dressings,
     leaks,
+    messages_of,
     places,
     planted,
     reprs,
-    said,
     token_of,
     tokens,
     told_by,
@@ -217,11 +217,11 @@ def _leaking(channel: str) -> Admission:
     ],
 )
 def test_scan_finds_a_deliberate_leak_in_an_answer(channel: str) -> None:
-    assert leaks(TOKEN, said(_leaking(channel)))
+    assert leaks(TOKEN, messages_of(_leaking(channel)))
 
 
 def test_scan_finds_nothing_without_a_leak() -> None:
-    assert not leaks(TOKEN, said(_leaking("nothing")))
+    assert not leaks(TOKEN, messages_of(_leaking("nothing")))
 
 
 def test_scan_finds_a_part_of_a_token() -> None:
@@ -262,4 +262,4 @@ def _everything(body: bytes, policy: Policy, endpoint: Endpoint) -> Iterator[str
     except (ReviewError, PolicyGapError) as error:
         yield from told_by(error)
     else:
-        yield from said(admission)
+        yield from messages_of(admission)

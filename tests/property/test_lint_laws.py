@@ -88,7 +88,7 @@ def damaged(draw: st.DrawFn) -> object:
     return whole["root"]
 
 
-def said(files: list[tuple[str, object]]) -> Report:
+def linted(files: list[tuple[str, object]]) -> Report:
     linter = Linter(Policy())
     for name, value in files:
         linter.read(name, json.dumps(value))
@@ -97,7 +97,7 @@ def said(files: list[tuple[str, object]]) -> Report:
 
 @given(st.lists(damaged(), min_size=1, max_size=3))
 def test_any_json_is_checked_without_an_internal_error(values: list[object]) -> None:
-    found = said([(f"{index}.json", value) for index, value in enumerate(values)])
+    found = linted([(f"{index}.json", value) for index, value in enumerate(values)])
     for finding in found.findings:
         assert finding.message.isascii()
         assert finding.message.isprintable()
@@ -110,6 +110,6 @@ def test_any_json_is_checked_without_an_internal_error(values: list[object]) -> 
 @given(st.lists(damaged(), min_size=2, max_size=4), st.randoms(use_true_random=False))
 def test_order_of_files_does_not_change_findings(values: list[object], random: Any) -> None:  # noqa: ANN401 - random.Random
     files = [(f"{index}.json", value) for index, value in enumerate(values)]
-    first = said(files)
+    first = linted(files)
     random.shuffle(files)
-    assert said(files).findings == first.findings
+    assert linted(files).findings == first.findings

@@ -14,7 +14,7 @@ from injector.core import names
 from injector.webhook.certs import keyring
 from injector.webhook.certs.authority import make_authority
 from injector.webhook.certs.keyring import Keyring, Waits
-from tests.unit.kube.manual_clock import run_warped
+from tests.unit.kube.manual_clock import run_with_manual_clock
 
 if TYPE_CHECKING:
     from injector.kube.resources import Resource
@@ -48,7 +48,7 @@ class Cluster:
 
 
 def ask(cluster: Cluster, patience: float | None = None) -> ca.Told:
-    return run_warped(ca.ask(cluster, PLACE, patience))  # type: ignore[arg-type] # the two calls that it makes
+    return run_with_manual_clock(ca.ask(cluster, PLACE, patience))  # type: ignore[arg-type] # the two calls that it makes
 
 
 def test_a_steady_authority_is_asked_to_be_followed() -> None:

@@ -56,9 +56,9 @@ def test_invalid_lifetime_is_rejected_with_a_reason(text: str, why: str) -> None
 
 
 def test_claims_are_registered_and_custom_ones() -> None:
-    told = build(Wanted(subject="ns:shop", lifetime=60, extra={"team": "payments"}), now=NOW, jti=JTI)
+    claims = build(Wanted(subject="ns:shop", lifetime=60, extra={"team": "payments"}), now=NOW, jti=JTI)
 
-    assert told == {
+    assert claims == {
         "iss": "dapr-token-injector",
         "sub": "ns:shop",
         "aud": "dapr-api",
@@ -106,8 +106,8 @@ def test_id_is_the_public_part_of_a_jti() -> None:
 SOUND = build(Wanted(), now=NOW, jti=JTI)
 
 
-def found(told: Mapping[str, object], expected: Expected, now: int = NOW) -> dict[str, tuple[bool | None, str]]:
-    return {one.what: (one.fine, one.told) for one in judge(told, expected, now=now)}
+def found(claims: Mapping[str, object], expected: Expected, now: int = NOW) -> dict[str, tuple[bool | None, str]]:
+    return {one.what: (one.fine, one.told) for one in judge(claims, expected, now=now)}
 
 
 def test_valid_claims_have_no_problem() -> None:
@@ -119,9 +119,9 @@ def test_valid_claims_have_no_problem() -> None:
 
 
 def test_unrequested_checks_have_no_verdict() -> None:
-    told = found(SOUND, Expected(audience=None))
+    verdicts = found(SOUND, Expected(audience=None))
 
-    assert (told["audience"], told["issuer"]) == ((None, "not asked for"), (None, "not asked for"))
+    assert (verdicts["audience"], verdicts["issuer"]) == ((None, "not asked for"), (None, "not asked for"))
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,10 @@ def test_unrequested_checks_have_no_verdict() -> None:
     ],
 )
 def test_invalid_claim_is_found(change: dict[str, object], what: str, why: str) -> None:
-    fine, told = found({**SOUND, **change}, Expected(issuer="dapr-token-injector"))[what]
+    fine, message = found({**SOUND, **change}, Expected(issuer="dapr-token-injector"))[what]
 
     assert fine is False
-    assert why in told
+    assert why in message
 
 
 def test_clock_skew_within_the_leeway_is_accepted() -> None:
@@ -161,5 +161,5 @@ def test_clock_skew_within_the_leeway_is_accepted() -> None:
         st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.lists(st.text() | st.integers()),
     )
 )
-def test_any_claims_get_a_verdict(told: dict[str, object]) -> None:
-    assert [one.what for one in judge(told, Expected(), now=NOW)] == ["times", "audience", "issuer"]
+def test_any_claims_get_a_verdict(claims: dict[str, object]) -> None:
+    assert [one.what for one in judge(claims, Expected(), now=NOW)] == ["times", "audience", "issuer"]

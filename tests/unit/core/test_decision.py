@@ -189,7 +189,7 @@ def test_kept_reference_off_the_list_is_denied_with_all_warnings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "variables"),
     [
         (f"{API}=x", [API]),
         (f" A=1 , {API} = x=y", [API]),
@@ -200,10 +200,10 @@ def test_kept_reference_off_the_list_is_denied_with_all_warnings() -> None:
         ("", []),
     ],
 )
-def test_tokens_in_dapr_env_annotation_are_warned(text: str, told: list[str]) -> None:
+def test_tokens_in_dapr_env_annotation_are_warned(text: str, variables: list[str]) -> None:
     silent = decided(pod(asking(None) | {"dapr.io/env": text}))
 
-    expected = tuple(f"dapr.io/env sets {name} in clear text; it was not changed; use a Secret" for name in told)
+    expected = tuple(f"dapr.io/env sets {name} in clear text; it was not changed; use a Secret" for name in variables)
     assert silent == Skip(Reason.NO_TOKEN_REQUESTED, expected)
 
 
@@ -366,7 +366,7 @@ def test_workload_without_a_template_has_no_warning(bare: Json) -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "below", "told"),
+    ("own", "below", "annotations"),
     [
         ({"dapr.io/api-token-secret": "s"}, asking(None), ["dapr.io/api-token-secret"]),
         ({"dapr.io/app-token-secret": "s"}, asking(None), ["dapr.io/app-token-secret"]),
@@ -381,12 +381,12 @@ def test_workload_without_a_template_has_no_warning(bare: Json) -> None:
         ({"dapr.io/api-token-key": "s"}, {}, []),
     ],
 )
-def test_misplaced_annotation_is_warned(own: Json, below: Json, told: list[str]) -> None:
+def test_misplaced_annotation_is_warned(own: Json, below: Json, annotations: list[str]) -> None:
     found = decided(workload(pod(below), "StatefulSet", annotations=own), endpoint=WARN)
 
     assert found.warnings == tuple(
         f"{annotation} is on the StatefulSet and not on its Pod template: the Pods will not have it"
-        for annotation in told
+        for annotation in annotations
     )
 
 

@@ -19,8 +19,8 @@ def secret(**more: object) -> TokenSecret:
 
 
 def owner(found: TokenSecret) -> str | None:
-    told = owner_of(found, KEY)
-    return told.name if told else None
+    tool = owner_of(found, KEY)
+    return tool.name if tool else None
 
 
 def test_secret_prints_as_namespace_and_name() -> None:
@@ -41,9 +41,9 @@ def test_labelled_secret_with_our_field_manager_is_ours() -> None:
 @pytest.mark.parametrize("where", ["labels", "annotations"])
 def test_secret_marked_by_another_tool_is_foreign(mark: object, where: str) -> None:
     key, value, name = mark.key, mark.value, mark.owner  # type: ignore[attr-defined] # a private type
-    told = {**OURS, key + ("x" if key.endswith(("/", "-")) else ""): value or "y"}
+    marks = {**OURS, key + ("x" if key.endswith(("/", "-")) else ""): value or "y"}
 
-    assert owner(secret(**{where: told})) == name
+    assert owner(secret(**{where: marks})) == name
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_other_field_manager_is_named(more: dict[str, object], name: str) -> Non
 
 
 def test_secret_that_tools_copy_from_stays_ours() -> None:
-    told = {
+    annotations = {
         "reflector.v1.k8s.emberstack.com/reflection-allowed": "true",
         "replicator.v1.mittwald.de/replicate-to": "shop",
         "kubed.appscode.com/sync": "",
     }
-    assert owner(secret(annotations=told)) is None
+    assert owner(secret(annotations=annotations)) is None
 
 
 @pytest.mark.parametrize(

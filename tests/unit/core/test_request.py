@@ -133,16 +133,16 @@ def test_annotation_key_overrides_policy_key() -> None:
     both = Annotations(api_token_secret="s", app_token_secret="t")
 
     plain = parse(both, policy, use_default=False)
-    told = parse(
+    explicit = parse(
         Annotations(api_token_secret="s", app_token_secret="t", api_token_key=" x ", app_token_key="y"),
         policy,
         use_default=False,
     )
 
     assert plain is not None
-    assert told is not None
+    assert explicit is not None
     assert [ref.key for _, ref in plain.wanted] == ["a", "b"]
-    assert [ref.key for _, ref in told.wanted] == ["x", "y"]
+    assert [ref.key for _, ref in explicit.wanted] == ["x", "y"]
 
 
 def test_pod_without_secret_requests_nothing() -> None:

@@ -46,10 +46,10 @@ def test_invalid_value_is_rejected_with_a_reason(value: bytes, why: str) -> None
     with pytest.raises(TokenError) as caught:
         parse_token(value)
 
-    told = str(caught.value)
-    assert told.startswith(why)
-    assert told.endswith("a token is 16 to 4,096 bytes of printable ASCII without spaces")
-    assert b"marker" not in told.encode()
+    message = str(caught.value)
+    assert message.startswith(why)
+    assert message.endswith("a token is 16 to 4,096 bytes of printable ASCII without spaces")
+    assert b"marker" not in message.encode()
 
 
 def test_value_is_shown_only_by_reveal() -> None:

@@ -26,7 +26,7 @@ class _Jumping(selectors.SelectSelector):
         return found
 
 
-class WarpedLoop(asyncio.SelectorEventLoop):
+class ManualClockLoop(asyncio.SelectorEventLoop):
     """The loop; its time begins at 0."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class WarpedLoop(asyncio.SelectorEventLoop):
         return self._jumping.seconds
 
 
-def run_warped(work: Coroutine[Any, Any, T]) -> T:
+def run_with_manual_clock(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in such a loop."""
-    with asyncio.Runner(loop_factory=WarpedLoop) as runner:
+    with asyncio.Runner(loop_factory=ManualClockLoop) as runner:
         return runner.run(work)

@@ -19,7 +19,7 @@ ENDING = 'secrets "s" is forbidden: unable to create new content in namespace sh
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "denial"),
+    ("status", "message", "denial"),
     [
         (403, RIGHT, False),
         (403, 'forbidden: User "jane" cannot get path "/x"', False),
@@ -27,14 +27,18 @@ ENDING = 'secrets "s" is forbidden: unable to create new content in namespace sh
         (403, QUOTA, True),
         (403, POD_SECURITY, True),
         (403, ENDING, True),
-        *((status, said, True) for status in (400, 401, 403, 409, 413, 422, 429, 500) for said in (POLICY, WEBHOOK)),
+        *(
+            (status, message, True)
+            for status in (400, 401, 403, 409, 413, 422, 429, 500)
+            for message in (POLICY, WEBHOOK)
+        ),
         (422, 'Secret "s" is invalid: data[a b]: Invalid value', False),
         (409, "the object has been modified", False),
         (404, 'namespaces "shop" not found', False),
     ],
 )
-def test_denial_and_missing_permission_are_distinguished(status: int, said: str, *, denial: bool) -> None:
-    assert is_denial(status, said) is denial
+def test_denial_and_missing_permission_are_distinguished(status: int, message: str, *, denial: bool) -> None:
+    assert is_denial(status, message) is denial
 
 
 def test_quota_denies_no_read_and_webhook_can_deny_connect() -> None:
@@ -42,11 +46,13 @@ def test_quota_denies_no_read_and_webhook_can_deny_connect() -> None:
     assert is_denial(403, WEBHOOK, is_read=True)
 
 
-@pytest.mark.parametrize(("status", "said"), [(403, RIGHT), (403, QUOTA), (422, POLICY), (409, WEBHOOK), (403, ENDING)])
-def test_message_of_a_denial_is_quoted(status: int, said: str) -> None:
-    told = guarded(status, said, [VALUE], DOING)
-    assert told in said
-    assert told.endswith(denied(said))
+@pytest.mark.parametrize(
+    ("status", "message"), [(403, RIGHT), (403, QUOTA), (422, POLICY), (409, WEBHOOK), (403, ENDING)]
+)
+def test_message_of_a_denial_is_quoted(status: int, message: str) -> None:
+    quoted = guarded(status, message, [VALUE], DOING)
+    assert quoted in message
+    assert quoted.endswith(denied(message))
 
 
 @pytest.mark.parametrize(
@@ -64,8 +70,8 @@ def test_message_of_a_denial_is_quoted(status: int, said: str) -> None:
     ],
 )
 def test_message_with_secret_data_is_replaced_by_its_source(part: str, before: str, who: str) -> None:
-    told = guarded(403, f"{before}token is {part}!", [VALUE], DOING)
-    assert told == f"{who}what it says holds a part of the Secret, and is not shown"
+    quoted = guarded(403, f"{before}token is {part}!", [VALUE], DOING)
+    assert quoted == f"{who}what it says holds a part of the Secret, and is not shown"
 
 
 def test_short_value_matches_as_a_whole_above_two_letters() -> None:
@@ -76,18 +82,20 @@ def test_short_value_matches_as_a_whole_above_two_letters() -> None:
 
 @pytest.mark.parametrize("word", [TOKEN.encode().hex(), "eyJhbGciOiJIUzI1NiJ9", TOKEN[::-1]])
 def test_words_like_tokens_are_redacted_and_names_are_kept(word: str) -> None:
-    told = guarded(422, f'admission webhook "w" denied the request: "{word}" in pr-1a2b3c4d5e', [VALUE], DOING)
-    assert told == 'admission webhook "w" denied the request: "(not shown)" in pr-1a2b3c4d5e'
+    quoted = guarded(422, f'admission webhook "w" denied the request: "{word}" in pr-1a2b3c4d5e', [VALUE], DOING)
+    assert quoted == 'admission webhook "w" denied the request: "(not shown)" in pr-1a2b3c4d5e'
 
 
-@pytest.mark.parametrize(("status", "said"), [(422, f"Secret is invalid: {TOKEN}"), (400, "json: bad"), (500, "boom")])
-def test_unknown_message_is_not_quoted(status: int, said: str) -> None:
-    assert guarded(status, said, [], DOING) == ""
+@pytest.mark.parametrize(
+    ("status", "message"), [(422, f"Secret is invalid: {TOKEN}"), (400, "json: bad"), (500, "boom")]
+)
+def test_unknown_message_is_not_quoted(status: int, message: str) -> None:
+    assert guarded(status, message, [], DOING) == ""
 
 
 def test_webhook_that_does_not_answer_is_named() -> None:
-    said = 'Internal error occurred: failed calling webhook "w": failed to call webhook: connection refused'
-    assert guarded(500, said, [VALUE], DOING) == said
+    message = 'Internal error occurred: failed calling webhook "w": failed to call webhook: connection refused'
+    assert guarded(500, message, [VALUE], DOING) == message
 
 
 def test_message_is_one_printable_line_of_bounded_length() -> None:

@@ -90,7 +90,7 @@ def test_error_status_raises_its_error_class(code: int, reason: str, error: type
 
 
 @pytest.mark.parametrize(
-    ("code", "said", "error", "told"),
+    ("code", "message", "error", "expected"),
     [
         (422, "Secret is invalid: data[token]: {}", InvalidError, "refuses the object"),
         (403, "{}", DeniedError, "what it says holds a part of the Secret, and is not shown"),
@@ -98,10 +98,10 @@ def test_error_status_raises_its_error_class(code: int, reason: str, error: type
     ],
 )
 def test_secret_data_in_the_answer_to_its_write_is_not_quoted(
-    code: int, said: str, error: type[KubeError], told: str
+    code: int, message: str, error: type[KubeError], expected: str
 ) -> None:
     async def answer(_: web.Request) -> web.Response:
-        return status(code, "Invalid", said.format(MARKER))
+        return status(code, "Invalid", message.format(MARKER))
 
     async def ask() -> None:
         body = {"metadata": {"name": "s"}, "data": {"token": MARKER}}
@@ -112,7 +112,7 @@ def test_secret_data_in_the_answer_to_its_write_is_not_quoted(
                 api.apply(SECRETS, "s", body, "n"),
                 api.patch(SECRETS, "s", body, "n"),
             ):
-                with pytest.raises(error, match=told) as caught:
+                with pytest.raises(error, match=expected) as caught:
                     await call
                 assert MARKER not in str(caught.value) + repr(caught.value) + repr(caught.value.refusal)
 
@@ -154,10 +154,12 @@ def test_webhook_rejection_with_any_status_is_a_denial(code: int) -> None:
 
 
 def test_missing_permission_for_a_secret_is_quoted() -> None:
-    said = 'secrets "s" is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "n"'
+    message = (
+        'secrets "s" is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "n"'
+    )
 
     async def answer(_: web.Request) -> web.Response:
-        return status(403, "Forbidden", said)
+        return status(403, "Forbidden", message)
 
     async def ask() -> None:
         async with served(answer) as api:

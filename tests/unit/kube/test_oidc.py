@@ -101,8 +101,8 @@ def test_redirect_of_the_issuer_is_not_followed(tmp_path: Path, path: str, statu
                 return issuer(request)
 
             async with served(answer, []) as url:
-                told = await refused(write(tmp_path / "k", url))
-            assert f"the server redirects to {other}{path} (status {status})" in told
+                message = await refused(write(tmp_path / "k", url))
+            assert f"the server redirects to {other}{path} (status {status})" in message
 
     asyncio.run(work())
     assert elsewhere == []
@@ -147,8 +147,8 @@ def test_token_endpoint_without_tls_gets_no_token_of_an_issuer_with_tls(tmp_path
 
             async with served(answer, [], tls) as url:
                 data = base64.b64encode(authority.pem).decode()
-                told = await refused(write(tmp_path / "k", url, **{"idp-certificate-authority-data": data}))
-            assert "names a token endpoint without TLS" in told
+                message = await refused(write(tmp_path / "k", url, **{"idp-certificate-authority-data": data}))
+            assert "names a token endpoint without TLS" in message
 
     asyncio.run(work())
     assert elsewhere == []
@@ -183,5 +183,5 @@ def test_invalid_issuer_is_reported(tmp_path: Path, url: str) -> None:
 
 
 def test_missing_refresh_token_requires_a_login(tmp_path: Path) -> None:
-    told = asyncio.run(refused(write(tmp_path / "k", "http://127.0.0.1:1", **{"refresh-token": ""})))
-    assert "there is no refresh token: log in again" in told
+    message = asyncio.run(refused(write(tmp_path / "k", "http://127.0.0.1:1", **{"refresh-token": ""})))
+    assert "there is no refresh token: log in again" in message

@@ -12,7 +12,7 @@ from injector.kube.backoff import Backoff
 from injector.kube.errors import ForbiddenError, GoneError, KubeError, NotFoundError, UnavailableError
 from injector.kube.resources import SECRETS
 from injector.kube.watch import ObjectWatch
-from tests.unit.kube.manual_clock import run_warped
+from tests.unit.kube.manual_clock import run_with_manual_clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -105,7 +105,7 @@ def follow(source: Source, seconds: float) -> Seen:
         await asyncio.gather(task, return_exceptions=True)
         return Seen(reflector, changes, failures)
 
-    return run_warped(work())
+    return run_with_manual_clock(work())
 
 
 def test_copy_is_read_once_and_then_follows_the_watch() -> None:

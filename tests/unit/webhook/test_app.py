@@ -69,22 +69,22 @@ def test_openapi_is_generated_once() -> None:
 
 
 def test_openapi_describes_admission_endpoints_and_routes() -> None:
-    told = document()
-    assert told["info"]["version"] == __version__
-    assert {"/livez", "/readyz", "/metrics", *(endpoint.value for endpoint in Endpoint)} == set(told["paths"])
+    openapi = document()
+    assert openapi["info"]["version"] == __version__
+    assert {"/livez", "/readyz", "/metrics", *(endpoint.value for endpoint in Endpoint)} == set(openapi["paths"])
     for endpoint in Endpoint:
-        operation = told["paths"][endpoint.value]["post"]
+        operation = openapi["paths"][endpoint.value]["post"]
         assert set(operation["responses"]) == {"200", "400", "405", "413", "415", "500", "503"}
         assert "Retry-After" in operation["responses"]["503"]["headers"]
 
 
 def test_every_reference_of_openapi_resolves() -> None:
-    told = document()
-    text = json.dumps(told)
+    openapi = document()
+    text = json.dumps(openapi)
     references = {part.partition('"')[0] for part in text.split('"$ref": "')[1:]}
     assert references
     for reference in references:
-        here: Any = told
+        here: Any = openapi
         for step in reference.removeprefix("#/").split("/"):
             here = here[step]
 

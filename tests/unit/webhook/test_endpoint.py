@@ -47,10 +47,10 @@ class Bench:
         timing: tuple[float, float, float] | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
         times = timing or (self.now, self.now, self.now)
-        return told(self.endpoint.answer(Posted(b"POST", path, query, b"application/json", body, *times)))
+        return parts_of(self.endpoint.answer(Posted(b"POST", path, query, b"application/json", body, *times)))
 
 
-def told(reply: Reply) -> tuple[int, dict[str, str], bytes]:
+def parts_of(reply: Reply) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of a reply."""
     first, *lines = reply[0].decode().splitlines()
     return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), reply[1]
@@ -85,7 +85,7 @@ def test_answer_of_the_core_is_sent_unchanged() -> None:
 def test_only_json_post_requests_are_decoded(method: bytes, content_type: bytes | None, status: int) -> None:
     bench = Bench(lambda *_, **__: ANSWER)
     posted = Posted(method, "/mutate", b"", content_type, b"", 100.0, 100.0, 100.0)
-    assert told(bench.endpoint.answer(posted))[0] == status
+    assert parts_of(bench.endpoint.answer(posted))[0] == status
     assert "Posted(...)" in repr(posted)
 
 
@@ -123,10 +123,10 @@ def test_internal_error_is_a_500_without_details(kind: type[Exception], capfd: p
     finally:
         logger.removeHandler(handler)
     assert (status, json.loads(body)["error"]) == (500, "internal")
-    told = json.loads(capfd.readouterr().err.splitlines()[0])
-    assert (told["message"], told["exception"]) == ("review failed", kind.__name__)
-    assert any("decide" in place for place in told["frames"])
-    assert "hunter2" not in json.dumps(told)
+    record = json.loads(capfd.readouterr().err.splitlines()[0])
+    assert (record["message"], record["exception"]) == ("review failed", kind.__name__)
+    assert any("decide" in frame for frame in record["frames"])
+    assert "hunter2" not in json.dumps(record)
     assert "hunter2" not in body.decode()
     assert bench.metrics.errors["internal"] == 1
 
@@ -179,7 +179,7 @@ def test_rejections_are_logged_once_a_minute_per_class(caplog: pytest.LogCapture
         bench.now += 61
         bench.post(b"{")
     fields = [record.__dict__["fields"] for record in caplog.records]
-    assert [(told["error"], told["not_logged_before"]) for told in fields] == [
+    assert [(field["error"], field["not_logged_before"]) for field in fields] == [
         ("malformed-json", 0),
         ("not-a-review", 0),
         ("malformed-json", 2),

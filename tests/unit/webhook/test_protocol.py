@@ -66,7 +66,7 @@ class Wire(asyncio.Transport):
         return [int(part[:3]) for part in self.written.decode().split("HTTP/1.1 ")[1:]]
 
 
-def at_once(_: Posted) -> Reply:
+def answer_ok(_: Posted) -> Reply:
     return b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", b"ok"
 
 
@@ -86,7 +86,7 @@ class Line:
         self,
         loop: asyncio.AbstractEventLoop,
         app: ASGIApp = answer,
-        instant: Callable[[Posted], Reply] = at_once,
+        instant: Callable[[Posted], Reply] = answer_ok,
         *,
         tls: bool = False,
     ) -> None:
@@ -103,10 +103,10 @@ class Line:
         """Deliver bytes, let tasks end, and tell the statuses written so far."""
         for piece in pieces:
             self.connection.data_received(piece)
-        self.settle()
+        self.run_tasks()
         return self.wire.statuses()
 
-    def settle(self) -> None:
+    def run_tasks(self) -> None:
         async def end() -> None:
             for _ in range(5):
                 await asyncio.sleep(0)
@@ -201,14 +201,14 @@ def test_each_stage_has_its_own_deadline(line: Line) -> None:
     assert line.connection.deadline == now + LIMITS.keep_alive_timeout
     line.connection.data_received(SLOW)
     assert line.connection.deadline == now + LIMITS.body_timeout
-    line.settle()
+    line.run_tasks()
 
 
 def test_close_if_idle_keeps_a_running_request(line: Line) -> None:
     line.connection.data_received(SLOW)
     line.connection.close_if_idle()
     assert line.wire.ended == ""
-    line.settle()
+    line.run_tasks()
     line.connection.close_if_idle()
     assert line.wire.ended == "closed"
 
@@ -284,13 +284,13 @@ def test_rejection_during_a_task_closes_the_connection(line: Line) -> None:
     line.connection.data_received(SLOW)
     line.connection.data_received(b"\x00\x01\x02")
     assert line.wire.ended == "aborted"
-    line.settle()
+    line.run_tasks()
 
 
 def test_task_that_ends_after_the_connection_is_not_an_error(line: Line) -> None:
     line.connection.data_received(SLOW)
     line.wire.close()
-    line.settle()
+    line.run_tasks()
     assert line.connection.stage is Stage.CLOSED
 
 
@@ -375,7 +375,7 @@ def test_body_in_pieces_of_any_size_is_put_together(loop: asyncio.AbstractEventL
 
     def keep(posted: Posted) -> Reply:
         seen.append(posted.body)
-        return at_once(posted)
+        return answer_ok(posted)
 
     line = Line(loop, instant=keep)
     for size in (4, 100, 16 * 1024 - 1, 16 * 1024, 50_000):
@@ -417,12 +417,12 @@ def test_answer_not_read_in_time_closes_the_connection(loop: asyncio.AbstractEve
     line = Line(loop)
     line.connection.data_received(SLOW)
     line.connection.pause_writing()
-    line.settle()
+    line.run_tasks()
     assert (line.connection.stage, line.wire.written) == (Stage.ANSWER, b"")
     line.connection.expire()
     assert (line.wire.ended, line.metrics.errors["response-timeout"]) == ("aborted", 1)
     line.connection.connection_lost(None)
-    line.settle()
+    line.run_tasks()
 
 
 @pytest.mark.parametrize(
@@ -453,7 +453,7 @@ def test_connection_is_busy_during_a_task_while_its_peer_reads(line: Line) -> No
         functools.partial(line.connection.data_received, SLOW),
         line.connection.pause_writing,
         line.connection.resume_writing,
-        line.settle,
+        line.run_tasks,
     ):
         step()
         busy.append(line.connection.is_busy)

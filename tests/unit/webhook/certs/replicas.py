@@ -48,7 +48,7 @@ class Written:
     ends: datetime
 
 
-class World:
+class SharedCluster:
     """The objects in a store, and the time that all replicas share, in seconds since BEGINNING."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class World:
         )
 
 
-async def _at_once(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what the function returns
+async def _call_directly(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what the function returns
     return function(*arguments)
 
 
@@ -166,8 +166,8 @@ SETTINGS: Final = Settings(
 class Replica:
     """One process: the real one, up to the calls that it makes."""
 
-    def __init__(self, world: World, number: int, *, interleaved: bool = False) -> None:
-        self.world = world
+    def __init__(self, cluster: SharedCluster, number: int, *, interleaved: bool = False) -> None:
+        self.cluster = cluster
         self.number = number
         # The same again and again.
         self._together = Interleaved(random.Random(number)) if interleaved else one_after_another  # noqa: S311
@@ -175,7 +175,7 @@ class Replica:
 
     def restart(self) -> None:
         """Forget everything, as a process that is killed."""
-        self.api = SteppedApi(self.world.store, self.world.problem_of)
+        self.api = SteppedApi(self.cluster.store, self.cluster.problem_of)
         self.objects = OwnObjects(
             self.api,
             namespace="dapr",
@@ -191,16 +191,16 @@ class Replica:
             lambda *_: None,  # type: ignore[arg-type] # turns are taken one by one here, never by `run`
             context=self.context,
             metrics=self.metrics,
-            now=lambda: self.world.now,
-            clock=lambda: self.world.seconds,
+            now=lambda: self.cluster.now,
+            clock=lambda: self.cluster.seconds,
             rng=random.Random(self.number),  # noqa: S311 - the same again and again
-            off_loop=_at_once,
+            off_loop=_call_directly,
         )
         self._turn: Coroutine[Any, Outcome, None] | None = None
 
     def hear(self, resource: Resource) -> None:
         """Bring one copy up to date, as a watch does."""
-        self._copy(resource).saw(self.world.get(resource))
+        self._copy(resource).saw(self.cluster.get(resource))
 
     def _copy(self, resource: Resource) -> ObjectWatch:
         copies = (self.objects.secret, *self.objects.configurations)
@@ -235,19 +235,19 @@ class Replica:
     def issuer(self) -> str | None:
         """Who signed what it serves; None when nothing valid is served to anybody."""
         leaf = self.managed._leaf
-        if leaf is None or not self.managed.ready or leaf.pair.expires <= self.world.now:
+        if leaf is None or not self.managed.ready or leaf.pair.expires <= self.cluster.now:
             return None
         return leaf.issuer.fingerprint
 
 
-def settle(world: World, replicas: list[Replica], *, is_settled: Callable[[], bool]) -> None:
+def run_until_done(cluster: SharedCluster, replicas: list[Replica], *, is_done: Callable[[], bool]) -> None:
     """Let time pass without faults until all is well; two rotations may be under way, or due."""
     for replica in replicas:
         replica.close()
     for _ in range(100):
-        world.seconds += 4 * 3600
+        cluster.seconds += 4 * 3600
         for _ in range(2):
             for replica in replicas:
                 replica.turn()
-        if is_settled():
+        if is_done():
             return

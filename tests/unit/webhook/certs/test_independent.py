@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from injector.webhook.certs.independent import Independent
-from tests.unit.kube.manual_clock import run_warped
+from tests.unit.kube.manual_clock import run_with_manual_clock
 
 
 def test_hanging_task_blocks_no_other_and_is_not_started_twice() -> None:
@@ -27,7 +27,7 @@ def test_hanging_task_blocks_no_other_and_is_not_started_twice() -> None:
                 await together({"slow": slow, "quick": quick})
         return loop.time()
 
-    assert run_warped(rounds()) < 6
+    assert run_with_manual_clock(rounds()) < 6
     assert begun == {"slow": 1, "quick": 5}
 
 
@@ -42,7 +42,7 @@ def test_late_error_of_a_task_is_raised() -> None:
             await together({"faulty": faulty})
 
     with pytest.raises(RuntimeError, match="ours"):
-        run_warped(rounds())
+        run_with_manual_clock(rounds())
 
 
 def test_running_tasks_are_cancelled_at_the_end() -> None:
@@ -58,5 +58,5 @@ def test_running_tasks_are_cancelled_at_the_end() -> None:
         async with Independent(1.0) as together:
             await together({"slow": slow})
 
-    run_warped(leave())
+    run_with_manual_clock(leave())
     assert ended == ["slow"]

@@ -23,8 +23,8 @@ from injector.webhook.certs.rotation import Phase
 from injector.webhook.certs.self_managed import SelfManaged
 from injector.webhook.health import Health, certificate_check
 from tests.fake_cluster.client import Outcome, StoreApi, call_of
-from tests.unit.kube.manual_clock import run_warped
-from tests.unit.webhook.certs.replicas import BEGINNING, LEAF, SETTINGS, Replica, World
+from tests.unit.kube.manual_clock import run_with_manual_clock
+from tests.unit.webhook.certs.replicas import BEGINNING, LEAF, SETTINGS, Replica, SharedCluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from injector.kube.transport import Request
 
 
-def started(count: int = 1) -> tuple[World, list[Replica]]:
+def started(count: int = 1) -> tuple[SharedCluster, list[Replica]]:
     """A world with replicas that have come to rest."""
-    world = World()
-    replicas = [Replica(world, number) for number in range(count)]
+    cluster = SharedCluster()
+    replicas = [Replica(cluster, number) for number in range(count)]
     for _ in range(3):
         for replica in replicas:
             replica.turn()
-    return world, replicas
+    return cluster, replicas
 
 
 def test_replica_becomes_ready_step_by_step() -> None:
-    world, (replica,) = started()
+    cluster, (replica,) = started()
     ready, checks = Health({"certificate": certificate_check(replica.managed)}).ready()
     assert ready
     assert checks["certificate"] == {
@@ -54,13 +54,13 @@ def test_replica_becomes_ready_step_by_step() -> None:
         "phase": "steady",
         "trusted": True,
     }
-    assert replica.metrics.ca_expiry == world.ring().signing.anchor.expires.timestamp()  # type: ignore[union-attr] # there is one
+    assert replica.metrics.ca_expiry == cluster.ring().signing.anchor.expires.timestamp()  # type: ignore[union-attr] # there is one
 
 
 def test_replica_without_a_ca_is_not_ready_with_a_reason() -> None:
-    world = World()
-    world.delete(SECRETS)
-    replica = Replica(world, 0)
+    cluster = SharedCluster()
+    cluster.delete(SECRETS)
+    replica = Replica(cluster, 0)
     replica.turn()
     ready, checks = Health({"certificate": certificate_check(replica.managed)}).ready()
     assert not ready
@@ -76,31 +76,31 @@ def test_replica_without_a_ca_is_not_ready_with_a_reason() -> None:
 def test_replica_is_ready_without_the_validating_configuration(
     webhooks: list[Any] | None,
 ) -> None:
-    world = World()
+    cluster = SharedCluster()
     if webhooks is None:
-        world.delete(VALIDATING_WEBHOOKS)
+        cluster.delete(VALIDATING_WEBHOOKS)
     else:
-        world.change(VALIDATING_WEBHOOKS, webhooks=webhooks)
-    before = world.get(VALIDATING_WEBHOOKS)
-    replica = Replica(world, 0)
+        cluster.change(VALIDATING_WEBHOOKS, webhooks=webhooks)
+    before = cluster.get(VALIDATING_WEBHOOKS)
+    replica = Replica(cluster, 0)
     for _ in range(3):
         replica.turn()
 
     assert (replica.managed.ready, replica.managed.facts()) == (True, {"phase": "steady", "trusted": True})
-    ask_for_rotation(world)
+    ask_for_rotation(cluster)
     for _ in range(40):
-        world.seconds += 3600
+        cluster.seconds += 3600
         replica.turn()
     assert replica.metrics.ca_steps["prune"] == 1
-    assert world.get(VALIDATING_WEBHOOKS) == before
+    assert cluster.get(VALIDATING_WEBHOOKS) == before
 
 
 @pytest.mark.parametrize("webhooks", [None, [], [{"name": "other.example.com", "clientConfig": {}}]])
 def test_replica_without_a_mutating_entry_is_not_ready(webhooks: list[Any] | None) -> None:
-    world = World()
-    whole = world.existing(MUTATING_WEBHOOKS)
-    world.change(MUTATING_WEBHOOKS, webhooks=webhooks)
-    replica = Replica(world, 0)
+    cluster = SharedCluster()
+    whole = cluster.existing(MUTATING_WEBHOOKS)
+    cluster.change(MUTATING_WEBHOOKS, webhooks=webhooks)
+    replica = Replica(cluster, 0)
     for _ in range(3):
         replica.turn()
 
@@ -108,15 +108,15 @@ def test_replica_without_a_mutating_entry_is_not_ready(webhooks: list[Any] | Non
     words = "mutatingwebhookconfigurations/hooks has no entry of ours, *.dapr-token-injector.svc"
     assert words in replica.managed.problems.values()
 
-    world.put(MUTATING_WEBHOOKS, whole)
+    cluster.put(MUTATING_WEBHOOKS, whole)
     for _ in range(3):
         replica.turn()
     assert (replica.managed.ready, replica.managed.problems) == (True, {})
 
 
 def test_replicas_that_fill_the_secret_concurrently_share_one_ca() -> None:
-    world = World()
-    replicas = [Replica(world, number) for number in range(2)]
+    cluster = SharedCluster()
+    replicas = [Replica(cluster, number) for number in range(2)]
     for replica in replicas:
         for resource in (SECRETS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
             replica.hear(resource)
@@ -130,72 +130,72 @@ def test_replicas_that_fill_the_secret_concurrently_share_one_ca() -> None:
 
 
 def test_new_replica_leaves_an_emptied_secret_to_older_replicas() -> None:
-    world, (old,) = started()
-    before = world.ring()
-    new = Replica(world, 1)
-    world.change(SECRETS, data={})
+    cluster, (old,) = started()
+    before = cluster.ring()
+    new = Replica(cluster, 1)
+    cluster.change(SECRETS, data={})
     new.turn()
-    assert world.ring() is None
+    assert cluster.ring() is None
     old.turn()
-    assert world.ring() == before
+    assert cluster.ring() == before
     assert old.metrics.ca_steps["restore"] == 1
 
 
 def test_new_replica_fills_an_emptied_secret_after_a_delay() -> None:
-    world, (old,) = started()
+    cluster, (old,) = started()
     before = old.issuer
     old.close()
-    new = Replica(world, 1)
-    world.change(SECRETS, data={})
+    new = Replica(cluster, 1)
+    cluster.change(SECRETS, data={})
     new.turn()
-    world.seconds += 4
+    cluster.seconds += 4
     for _ in range(3):
         new.turn()
-    ring = world.ring()
+    ring = cluster.ring()
     assert ring is not None
     assert [anchor.fingerprint for anchor in ring.previous] == [before]
     assert new.issuer == ring.signing.anchor.fingerprint
 
 
 def test_replica_without_its_secret_only_adds_to_a_bundle() -> None:
-    world, replicas = started(2)
-    world.delete(SECRETS)
-    world.blank(MUTATING_WEBHOOKS)
+    cluster, replicas = started(2)
+    cluster.delete(SECRETS)
+    cluster.blank(MUTATING_WEBHOOKS)
     for replica in replicas:
         replica.turn()
         replica.turn()
-    registered = world.registration(MUTATING_WEBHOOKS)
+    registered = cluster.registration(MUTATING_WEBHOOKS)
     assert all(entry.anchors for entry in registered.entries)
     assert sum(replica.metrics.ca_bundle_writes["healed"] for replica in replicas) == 1
     assert all(replica.managed.trusted for replica in replicas)
 
 
 def test_missing_patch_permission_is_reported_and_the_rest_continues() -> None:
-    world, (replica,) = started()
+    cluster, (replica,) = started()
     denied = ForbiddenError("patch mutatingwebhookconfigurations/hooks")
-    world.problem = lambda verb, resource: denied if (verb, resource) == ("patch", MUTATING_WEBHOOKS) else None
-    world.blank(MUTATING_WEBHOOKS)
-    world.blank(VALIDATING_WEBHOOKS)
+    cluster.problem = lambda verb, resource: denied if (verb, resource) == ("patch", MUTATING_WEBHOOKS) else None
+    cluster.blank(MUTATING_WEBHOOKS)
+    cluster.blank(VALIDATING_WEBHOOKS)
     replica.turn()
     assert replica.managed.problems == {
         "mutatingwebhookconfigurations/hooks": str(denied),
         "caBundle": "the registered caBundle does not trust what is served",
     }
-    assert world.registration(VALIDATING_WEBHOOKS).entries[0].anchors
+    assert cluster.registration(VALIDATING_WEBHOOKS).entries[0].anchors
     assert replica.managed.ready  # it was trusted once: out of every EndpointSlice nobody could serve at all
-    world.problem = lambda _verb, _resource: None
+    cluster.problem = lambda _verb, _resource: None
     replica.turn()
     assert replica.managed.problems != {}  # asked for again after a while only
-    world.seconds += 31
+    cluster.seconds += 31
     replica.turn()
     assert replica.managed.problems == {}
 
 
 def test_api_server_clock_is_used() -> None:
-    world, (replica,) = started()
+    cluster, (replica,) = started()
     issuer = replica.issuer
     # This replica's clock is a hundred years ahead, and that of the API server is right.
-    replica.managed._local_now = lambda: world.now + timedelta(days=36_500)
+    replica.managed._local_now = lambda: cluster.now + timedelta(days=36_500)
     replica.api.skew_seconds = -36_500 * 86_400.0
     for _ in range(3):
         replica.turn()
@@ -204,82 +204,82 @@ def test_api_server_clock_is_used() -> None:
 
 
 def test_lost_answer_makes_no_second_ca() -> None:
-    world = World()
-    replica = Replica(world, 0)
+    cluster = SharedCluster()
+    replica = Replica(cluster, 0)
     for resource in (SECRETS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
         replica.hear(resource)
     replica.go_on()
     replica.go_on()  # the Secret is read
     replica.go_on(Outcome.UNHEARD)  # and written, but nobody said so
-    written = world.ring()
+    written = cluster.ring()
     assert written is not None
     while replica.go_on():
         pass
-    world.seconds += 60
+    cluster.seconds += 60
     for _ in range(3):
         replica.turn()
-    assert world.ring() == written
+    assert cluster.ring() == written
     assert replica.issuer == written.signing.anchor.fingerprint
 
 
 def test_requested_rotation_happens_once() -> None:
-    world, replicas = started(2)
-    secret = world.existing(SECRETS)
+    cluster, replicas = started(2)
+    secret = cluster.existing(SECRETS)
     secret["metadata"]["annotations"] = {names.ROTATE_CA: "now", "other": "stays"}
-    world.put(SECRETS, secret)
+    cluster.put(SECRETS, secret)
     for _ in range(40):
-        world.seconds += 3600
+        cluster.seconds += 3600
         for replica in replicas:
             replica.turn()
-    assert world.existing(SECRETS)["metadata"]["annotations"] == {"other": "stays"}
+    assert cluster.existing(SECRETS)["metadata"]["annotations"] == {"other": "stays"}
     for step in ("add", "seen", "promote", "prune"):
         assert sum(replica.metrics.ca_steps[step] for replica in replicas) == 1
 
 
-def ask_for_rotation(world: World) -> None:
-    secret = world.existing(SECRETS)
+def ask_for_rotation(cluster: SharedCluster) -> None:
+    secret = cluster.existing(SECRETS)
     secret["metadata"]["annotations"] = {names.ROTATE_CA: "now"}
-    world.put(SECRETS, secret)
+    cluster.put(SECRETS, secret)
 
 
 def test_ca_outside_every_bundle_never_signs() -> None:
-    world, (replica,) = started()
+    cluster, (replica,) = started()
     before = replica.issuer
     denied = ForbiddenError("patch mutatingwebhookconfigurations/hooks")
-    world.problem = lambda verb, _: denied if verb == "patch" else None
-    ask_for_rotation(world)
+    cluster.problem = lambda verb, _: denied if verb == "patch" else None
+    ask_for_rotation(cluster)
     for _ in range(40):
-        world.seconds += 3600
+        cluster.seconds += 3600
         replica.turn()
-    ring = world.ring()
+    ring = cluster.ring()
     assert ring is not None
     assert (rotation.phase(ring), replica.issuer) == (Phase.PUBLISHING, before)
 
 
 def test_bundle_that_loses_the_next_ca_restarts_the_wait() -> None:
-    world, (replica,) = started()
-    ask_for_rotation(world)
+    cluster, (replica,) = started()
+    ask_for_rotation(cluster)
     for _ in range(3):
         replica.turn()
-    world.seconds += 299
-    world.blank(MUTATING_WEBHOOKS)
+    cluster.seconds += 299
+    cluster.blank(MUTATING_WEBHOOKS)
     for _ in range(3):
         replica.turn()
     assert replica.metrics.ca_steps["withdraw"] == 1
-    world.seconds += 200
+    cluster.seconds += 200
     replica.turn()
     assert replica.metrics.ca_steps["promote"] == 0
-    world.seconds += 200
+    cluster.seconds += 200
     replica.turn()
     assert replica.metrics.ca_steps["promote"] == 1
 
 
 def test_replica_with_an_outdated_copy_signs_with_the_current_ca() -> None:
-    world, (busy, late) = started(2)
+    cluster, (busy, late) = started(2)
     before = busy.issuer
-    ask_for_rotation(world)
+    ask_for_rotation(cluster)
     for _ in range(40):
-        world.seconds += 3600
+        cluster.seconds += 3600
         busy.turn()
     assert late.managed.pair is not None
     while late.go_on():  # it has heard of nothing since
@@ -289,38 +289,38 @@ def test_replica_with_an_outdated_copy_signs_with_the_current_ca() -> None:
 
 
 def test_late_replica_cannot_replace_a_newer_bundle() -> None:
-    world, (busy, late) = started(2)
+    cluster, (busy, late) = started(2)
     before = dict(late.metrics.ca_bundle_writes)
-    world.blank(MUTATING_WEBHOOKS)
+    cluster.blank(MUTATING_WEBHOOKS)
     for resource in (SECRETS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
         late.hear(resource)
     for _ in range(3):
         late.go_on()  # it has read the configuration and the Secret, and is about to write
-    ask_for_rotation(world)
+    ask_for_rotation(cluster)
     busy.turn()
     busy.turn()
-    ring = world.ring()
+    ring = cluster.ring()
     assert ring is not None
     assert ring.following is not None
-    assert world.registration(MUTATING_WEBHOOKS).is_exactly(ring.trusted)
+    assert cluster.registration(MUTATING_WEBHOOKS).is_exactly(ring.trusted)
     while late.go_on():
         pass
-    assert world.registration(MUTATING_WEBHOOKS).is_exactly(ring.trusted)
+    assert cluster.registration(MUTATING_WEBHOOKS).is_exactly(ring.trusted)
     assert late.metrics.ca_bundle_writes == before
 
 
 # --- `run` ---
 
 
-async def _at_once(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what the function returns
+async def _call_directly(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what the function returns
     return function(*arguments)
 
 
 class Hanging(StoreApi):
     """Some calls get no answer from some moment on, and end when the client gives them up."""
 
-    def __init__(self, world: World, hangs: set[tuple[str, Resource]]) -> None:
-        super().__init__(world.store, world.problem_of)
+    def __init__(self, cluster: SharedCluster, hangs: set[tuple[str, Resource]]) -> None:
+        super().__init__(cluster.store, cluster.problem_of)
         self.hangs = hangs
 
     async def send(self, request: Request) -> dict[str, Any]:
@@ -335,7 +335,7 @@ SHORT = SETTINGS.model_copy(update={"leaf_lifetime": timedelta(seconds=60)})
 
 def run_for(
     seconds: float,
-    world: World,
+    cluster: SharedCluster,
     failures: list[Exception],
     *,
     api: StoreApi | None = None,
@@ -354,7 +354,7 @@ def run_for(
             if failures:
                 raise failures.pop(0)
             objects = OwnObjects(
-                api or StoreApi(world.store, world.problem_of),
+                api or StoreApi(cluster.store, cluster.problem_of),
                 namespace="dapr",
                 secret_name="ca",
                 configuration_name="hooks",
@@ -372,7 +372,7 @@ def run_for(
             now=lambda: BEGINNING + timedelta(seconds=loop.time()),
             clock=loop.time,
             rng=random.Random(1),  # noqa: S311 - the same again and again
-            off_loop=_at_once,
+            off_loop=_call_directly,
         )
         task = asyncio.create_task(managed.run())
         await asyncio.sleep(seconds)
@@ -383,7 +383,7 @@ def run_for(
         await asyncio.gather(task, return_exceptions=True)
         return managed
 
-    return run_warped(work())
+    return run_with_manual_clock(work())
 
 
 @pytest.mark.parametrize(
@@ -392,68 +392,70 @@ def run_for(
     ids=["reads of the Secret hang", "its writes hang", "both hang"],
 )
 def test_bundle_is_repaired_while_secret_calls_hang(hangs: set[tuple[str, Resource]]) -> None:
-    world = World()
-    api = Hanging(world, set())
+    cluster = SharedCluster()
+    api = Hanging(cluster, set())
 
     async def story(objects: OwnObjects) -> None:
         api.hangs |= hangs
-        ask_for_rotation(world)  # a step of the Secret is due, too, and takes half a minute to fail
-        objects.secret.saw(world.get(SECRETS))
+        ask_for_rotation(cluster)  # a step of the Secret is due, too, and takes half a minute to fail
+        objects.secret.saw(cluster.get(SECRETS))
         await asyncio.sleep(0.5)
         for resource, reflector in zip((MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS), objects.configurations, strict=True):
-            world.blank(resource)
-            reflector.saw(world.get(resource))
+            cluster.blank(resource)
+            reflector.saw(cluster.get(resource))
         await asyncio.sleep(4.9)
         assert [
-            bool(world.registration(each).entries[0].anchors) for each in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
+            bool(cluster.registration(each).entries[0].anchors) for each in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
         ] == [
             True,
             True,
         ]
 
-    assert run_for(2, world, [], api=api, story=story).ready
+    assert run_for(2, cluster, [], api=api, story=story).ready
 
 
 def test_leaf_is_renewed_while_bundles_are_unreadable() -> None:
-    world = World()
-    api = Hanging(world, set())
+    cluster = SharedCluster()
+    api = Hanging(cluster, set())
 
     async def story(objects: OwnObjects) -> None:
         api.hangs |= {("get", MUTATING_WEBHOOKS), ("get", VALIDATING_WEBHOOKS)}
         for resource, reflector in zip((MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS), objects.configurations, strict=True):
-            world.blank(resource)
-            reflector.saw(world.get(resource))
+            cluster.blank(resource)
+            reflector.saw(cluster.get(resource))
         await asyncio.sleep(5)
 
     # Two thirds of its minute pass while the reads hang.
-    managed = run_for(38, world, [], api=api, story=story)
+    managed = run_for(38, cluster, [], api=api, story=story)
     assert managed.pair is not None
     assert managed.pair.expires >= BEGINNING + timedelta(seconds=100)
 
 
 def test_replica_is_ready_soon_after_its_start() -> None:
-    managed = run_for(2, World(), [])
+    managed = run_for(2, SharedCluster(), [])
     assert managed.ready
     assert managed.problems == {}
 
 
 def test_replica_renews_its_leaf_on_schedule() -> None:
-    managed = run_for(45, World(), [])
+    managed = run_for(45, SharedCluster(), [])
     assert managed.pair is not None
     assert managed.pair.expires == BEGINNING + timedelta(seconds=100)
 
 
 def test_unreachable_cluster_is_reported_and_retried(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "injector")
-    managed = run_for(100, World(), [KubeconfigError("reach the cluster"), KubeconfigError("reach the cluster")])
+    managed = run_for(
+        100, SharedCluster(), [KubeconfigError("reach the cluster"), KubeconfigError("reach the cluster")]
+    )
     assert managed.ready
     assert managed.problems == {}
-    told = [record for record in caplog.records if "cannot reach the cluster" in str(getattr(record, "fields", ""))]
-    assert [record.levelno for record in told] == [logging.ERROR, logging.INFO]
+    logged = [record for record in caplog.records if "cannot reach the cluster" in str(getattr(record, "fields", ""))]
+    assert [record.levelno for record in logged] == [logging.ERROR, logging.INFO]
 
 
 def test_internal_error_is_logged_without_its_text_and_survived(caplog: pytest.LogCaptureFixture) -> None:
-    managed = run_for(100, World(), [RuntimeError("secret-marker")])
+    managed = run_for(100, SharedCluster(), [RuntimeError("secret-marker")])
     assert managed.ready
     assert "secret-marker" not in "".join(str(vars(record)) for record in caplog.records)
     assert managed._metrics.errors["internal"] == 1
