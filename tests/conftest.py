@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from xdist.remote import Producer  # type: ignore[import-untyped]
 
-# Two slow cores and other tests beside us say nothing about a law: no deadlines, and slow examples are no fault.
+# The machine may be slow and busy: no deadlines, and slow examples are not an error.
 _SLOW = [HealthCheck.too_slow]
 settings.register_profile("dev", max_examples=200, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile(
@@ -68,7 +68,7 @@ def _rank(item: pytest.Item) -> int:
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """Keeps together what shares fixtures: a file, and all that shares the one node or a cluster of the user's."""
+    """Runs tests that share fixtures in one process: those of a file, and those that share a node or cluster."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
@@ -80,14 +80,14 @@ class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Tell `pytest -n` which tests belong to one process."""
+    """Return the scheduler of `pytest -n`: it keeps tests that share fixtures in one process."""
     config.option.loadscopereorder = False  # the order of collection is the one that is wanted
     return _ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
 def report(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Tell progress past pytest's capture: a build takes minutes."""
+    """Print progress past pytest's capture: a build takes minutes."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
     def write_line(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Build, before the tests begin, what they run: `python -m tests.prepare [cluster|node|test]`.
+"""Build the programs of the tests before they start: `python -m tests.prepare [cluster|node|test]`.
 
 Everything is kept under `~/.cache/dapr-token-injector`, so only the first run takes time. Without root there is no
 node: its programs are left out.

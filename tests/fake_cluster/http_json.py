@@ -1,4 +1,4 @@
-"""JSON over the server of the standard library, for stand-ins of API servers and of webhooks; and a kubeconfig."""
+"""JSON over the HTTP server of the standard library, for fake API servers and webhooks, and a kubeconfig."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def send_content(handler: BaseHTTPRequestHandler, status: int, content: bytes, w
 
 
 def kubeconfig(server: str) -> dict[str, Any]:
-    """One that leads to a server, without credentials."""
+    """A kubeconfig for a server, without credentials."""
     return {
         "apiVersion": "v1",
         "kind": "Config",

@@ -1,4 +1,4 @@
-"""Each test decides anew."""
+"""Clear the cached plans of the core before each test."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every golden case, and the laws that hold for all of them."""
+"""Every golden case, and the properties of all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of certificates that need nobody, with the real replicas interleaved call by call."""
+"""Properties of self-managed certificates, with the real replicas interleaved call by call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAUSES = (0.0, 1.0, 60.0, 301.0, 3600.0, 9 * 3600.0, 25 * 3600.0, 12 * 86_400.0)
 
 
 class Rotation(RuleBasedStateMachine):
-    """Replicas that start, go on, crash and hear late; a network that loses; somebody else who blanks bundles."""
+    """Replicas that start, continue, crash and see changes late; lost calls; another client that empties bundles."""
 
     replicas = Bundle("replicas")
 
@@ -92,10 +92,10 @@ class Rotation(RuleBasedStateMachine):
                 continue
             for resource in CONFIGURATIONS:
                 history = self.cluster.bundles[resource]
-                # The last one from before that moment may be held, and all since.
+                # An API server can have the last bundle from before that moment, and any later one.
                 first = max((at for at, written in enumerate(history) if written.since <= since), default=0)
                 for written in history[first:]:
-                    # One whose authorities all ran out while no replica was there trusts nobody, whatever is done.
+                    # A bundle whose CAs all expired while no replica ran trusts nothing.
                     if written.ends > self.cluster.now:
                         assert replica.issuer in written.trusted, (replica.number, resource.plural, written.since)
 
@@ -119,7 +119,7 @@ class Rotation(RuleBasedStateMachine):
         assert [replica.managed.problems for replica in self.members] == [{}] * len(self.members)
 
     def _agree(self) -> bool:
-        """Whether bundles and leaves are what the Secret says."""
+        """Whether bundles and leaves match the Secret."""
         ring = self.cluster.ring()
         return (
             ring is not None

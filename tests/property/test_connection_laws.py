@@ -1,4 +1,4 @@
-"""A connection that remembers the last head answers as one that does not, whatever comes in whatever pieces."""
+"""A connection that caches the last head answers like one that does not, for any input in any pieces."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Forgetful(Connection):
 
 
 def observed(pieces: Sequence[bytes], kind: type[Connection]) -> list[object]:
-    """Everything that can be seen of a connection after each piece."""
+    """The observable state of a connection after each piece."""
     seen: list[object] = []
 
     def answer(posted: Posted) -> Reply:

@@ -1,4 +1,4 @@
-"""Whatever depth an API server can send is decided, as it would be without what lies so deep."""
+"""A review of any depth has the decision of the review without its deep members."""
 
 from __future__ import annotations
 

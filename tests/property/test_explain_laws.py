@@ -1,4 +1,4 @@
-"""Every decision can be told, and telling it tells no token."""
+"""Every decision can be explained, and no explanation contains a token."""
 
 from __future__ import annotations
 

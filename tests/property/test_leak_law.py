@@ -1,4 +1,4 @@
-"""No part of a token, wherever in a review it was pasted, is said to anybody by anything but the reference itself."""
+"""No output contains a part of a token pasted anywhere in a review, except the reference itself."""
 
 from __future__ import annotations
 

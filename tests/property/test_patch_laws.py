@@ -37,7 +37,7 @@ def test_patch_keeps_everything_else_and_its_order(pod: Json, policy: Policy, en
 
     assert without_ours(result) == without_ours(pod)
     for before, after in zip(env_lists(pod), env_lists(result), strict=True):
-        # Entries stay where they are; new ones follow; an entry that changed is the last one of a name of ours.
+        # Entries keep their positions; new ones follow; a changed entry is the last one of a token variable.
         assert len(after) - len(before) in {0, 1, 2}
         for at, entry in enumerate(before):
             if after[at] != entry:
@@ -144,7 +144,7 @@ def test_dry_run_has_the_same_answer(pod: Json, policy: Policy, endpoint: Endpoi
 
 @given(some.sound_pods, some.acting_policies, some.mutating)
 def test_sidecars_of_an_injected_pod_run_with_a_token(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
-    """The promise itself: what `daprd` will read is never empty and never optional; it is ours, or told to be kept."""
+    """The guarantee: the variable of `daprd` is never empty and never optional; it is injected or reported as kept."""
     admission = ask(review(pod), policy, endpoint)
     result = patched(pod, admission)
 
@@ -224,7 +224,7 @@ def dapr_adds_a_sidecar(pod: Json, order: list[int]) -> Json:
 
 
 def recorded(pod: Json) -> set[str]:
-    """What the status annotation tells, in any order."""
+    """The entries of the status annotation, in any order."""
     text = pod["metadata"]["annotations"].get(names.STATUS)
     return {json.dumps(entry) for entry in json.loads(text)["injected"]} if text else set()
 

@@ -1,4 +1,4 @@
-"""What every body is answered with: a review, or one of our errors; and what every answer tells."""
+"""Every body is answered with a review or an InjectorError; properties of every answer."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def wrongly_typed(draw: st.DrawFn) -> bytes:
             else:
                 del parent[path[-1]]
         except (KeyError, IndexError, TypeError):
-            continue  # an earlier change took the place away
+            continue  # an earlier change removed the member
     return encode(question)
 
 
@@ -99,7 +99,7 @@ bodies = nearly_valid() | wrongly_typed()
 
 
 def answer(body: bytes, endpoint: Endpoint, policy: Policy = Policy()) -> Admission | None:  # noqa: B008 - frozen
-    """The answer, or None for a body that is told to be no review; any other exception is a bug."""
+    """The answer, or None for a body that is rejected; any other exception is a bug."""
     try:
         return ask(body, policy, endpoint)
     except (ReviewError, PolicyGapError):

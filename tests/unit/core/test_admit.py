@@ -1,4 +1,4 @@
-"""The pipeline, and what logs and metrics are told."""
+"""The pipeline, and its output for logs and metrics."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_missing_namespace_is_empty() -> None:
 
 
 def pod_with_room(size: int, annotations: Json | None = None) -> Json:
-    """A Pod whose annotations may grow by `size` bytes before an API server refuses it."""
+    """A Pod whose annotations can grow by `size` bytes before an API server rejects it."""
     found = pod(annotations or asking())
     taken = sum(len(key) + len(value.encode()) for key, value in found["metadata"]["annotations"].items())
     found["metadata"]["annotations"]["x"] = "x" * (256 * 1024 - taken - len("x") - size)

@@ -1,4 +1,4 @@
-"""Inject, Skip or Deny, and what is told, word for word."""
+"""The verdicts inject, skip and deny, with the exact messages."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_missing_pod_is_an_error() -> None:
 def test_default_endpoint_needs_a_default() -> None:
     with pytest.raises(PolicyGapError, match=r"^the policy has no defaultSecret, which the default endpoint needs$"):
         decided(pod(), endpoint=DEFAULT)
-    # Whatever is asked: the installation is at fault.
+    # For any request: this is an error of the installation.
     with pytest.raises(PolicyGapError):
         decided(pod({}), endpoint=DEFAULT, operation="UPDATE")
 

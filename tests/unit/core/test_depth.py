@@ -1,4 +1,4 @@
-"""JSON is cut at a depth in one pass, whatever its strings hold."""
+"""JSON is truncated at a depth in one pass, with any content of its strings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `explain` tells, and that it tells what the rules decided."""
+"""The output of `explain`, which agrees with the decision."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rows(
 
 
 def explained(rule: Rule, found: tuple[Row, ...]) -> list[tuple[str, str, str, Reason | None]]:
-    """What one rule says."""
+    """The rows of one rule."""
     return [(row.subject, row.value, row.outcome, row.reason) for row in found if row.rule is rule]
 
 

@@ -1,4 +1,4 @@
-"""What is read of a container's variables, of records and of workloads."""
+"""Reading the variables of a container, records and workloads."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ API, APP = "DAPR_API_TOKEN", "APP_API_TOKEN"
 
 
 def env(*entries: Json) -> EnvList:
-    """What is read of a container with these variables."""
+    """The decoded container with these variables."""
     return read(encode({"name": "c", "env": entries}))
 
 
 def read(body: bytes) -> EnvList:
-    """What is read of a container."""
+    """The decoded container."""
     return env_of(msgspec.json.decode(body, type=Container))
 
 
 def reference(source: object) -> EnvEntry:
-    """What is read of a variable with this source."""
+    """The decoded variable with this source."""
     found = env({"name": API, "valueFrom": source}).api
     assert found is not None
     return found

@@ -1,4 +1,4 @@
-"""The strings that users, Dapr and Kubernetes know us by: changing one breaks somebody."""
+"""The strings that users, Dapr and Kubernetes depend on: changing one is a breaking change."""
 
 from __future__ import annotations
 

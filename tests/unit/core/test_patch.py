@@ -25,7 +25,7 @@ def operations(*changes: Change, record: tuple[Injected, ...] = ()) -> list[Patc
 
 
 def entry(name: str = API, secret: str = "s", key: str = "token") -> dict[str, object]:
-    """A variable as it must stand in a patch."""
+    """A variable as it must be in a patch."""
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
 
 

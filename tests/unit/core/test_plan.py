@@ -1,4 +1,4 @@
-"""What goes into which container, and what is told about it, word for word: warnings are stable."""
+"""The changes of each container and their exact warnings: warnings are stable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From annotations to what a Pod asks for."""
+"""From annotations to the requested tokens."""
 
 from __future__ import annotations
 

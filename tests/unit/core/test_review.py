@@ -1,4 +1,4 @@
-"""Bytes to a review and an answer to bytes, whatever the bytes are."""
+"""Decoding a review from any bytes, and encoding the answer."""
 
 from __future__ import annotations
 

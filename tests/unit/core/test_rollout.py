@@ -75,7 +75,7 @@ def pod(name: str = "web-1", *, started: int | None = 0, **more: object) -> PodU
 
 
 def starting(created: int | None, **more: object) -> PodUsage:
-    """A Pod whose kubelet has not reported yet whether it runs."""
+    """A Pod without a report of its kubelet."""
     return pod(**{"usages": (usage(None, is_starting=True),), "created": created, **more})  # type: ignore[arg-type] # as above
 
 

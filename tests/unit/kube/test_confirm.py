@@ -200,7 +200,7 @@ def test_lost_label_or_annotation_is_reported() -> None:
 
 
 def test_annotation_outside_the_write_can_change() -> None:
-    """A policy that stamps each write: the value that was read is not the one that comes back."""
+    """A policy that stamps each write: the value in the answer differs from the one that was read."""
     before = stored(annotations={"id": "w", "stamp": "1"})
     body = stored(annotations={"id": "x", "stamp": "1"})
     answer = stored(annotations={"id": "x", "stamp": "2"})

@@ -46,7 +46,7 @@ async def served(
 
 
 def issuer(request: web.Request) -> web.Response:
-    """One that does what it should."""
+    """An issuer that follows the standard."""
     if request.path.endswith("/openid-configuration"):
         return web.json_response({"token_endpoint": f"{request.url.origin()}/token"})
     return web.json_response({"id_token": NEW})

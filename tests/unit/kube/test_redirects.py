@@ -1,4 +1,4 @@
-"""No call of ours follows a redirect: a server on loopback points to another one, which records what arrives."""
+"""No call follows a redirect: a server on loopback redirects to another one, which records requests."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def served(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @contextlib.asynccontextmanager
 async def elsewhere(arrived: list[str]) -> AsyncIterator[int]:
-    """A second server, which answers whatever is sent to it as an API server would."""
+    """A second server, which answers any request as an API server would."""
 
     async def record(request: web.Request) -> web.Response:
         arrived.append(f"{request.method} {request.path} {dict(request.headers)} {await request.text()}")

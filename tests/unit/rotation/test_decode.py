@@ -113,7 +113,7 @@ def test_reference_is_optional_as_its_entry_says(entry: Json, *, optional: bool)
 @pytest.mark.parametrize(
     ("volume", "optional"),
     [
-        ({"secret": {"secretName": "s"}}, True),  # all keys: one that is missing is no file, and stops nothing
+        ({"secret": {"secretName": "s"}}, True),  # all keys: a missing one has no file and does not block the start
         ({"secret": {"secretName": "s", "items": [{"key": "token", "path": "t"}]}}, False),
         ({"secret": {"secretName": "s", "optional": True, "items": [{"key": "token", "path": "t"}]}}, True),
         ({"projected": {"sources": [{"configMap": {"name": "c"}}, {"secret": {"name": "s"}}]}}, True),

@@ -8,7 +8,7 @@ from injector.webhook.overload import INTERVAL, SMALL_BODY, Pulse, Shedder
 
 
 class ManualClock:
-    """A clock that goes when it is told to."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -103,7 +103,7 @@ def test_small_review_is_shed_later(worked: float, size: int, cause: str | None)
 
 
 def late(shedder: Shedder, uid: str, *, now: float = 100.0, waited: float = 1.0) -> str | None:
-    """What is done with a review that waited so long for others in its turn."""
+    """The cause for shedding a review that waited behind others."""
     return shedder.cause(now=now, arrived=now - waited, turn=now - waited, timeout=5.0, body=body(uid))
 
 

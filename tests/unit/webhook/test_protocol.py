@@ -36,7 +36,7 @@ SLOW = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Wire(asyncio.Transport):
-    """A transport that keeps what is written."""
+    """A transport that records writes."""
 
     def __init__(self, *, tls: bool) -> None:
         super().__init__({"sslcontext": object()} if tls else {})
@@ -71,7 +71,7 @@ def answer_ok(_: Posted) -> Reply:
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-    """Says ok; on /slow, after a turn of the loop."""
+    """Answers ok; on /slow, after a turn of the loop."""
     if scope["path"] == "/slow":
         await asyncio.sleep(0)
     await receive()
@@ -100,7 +100,7 @@ class Line:
         self.connection.connection_made(self.wire)
 
     def send(self, *pieces: bytes) -> list[int]:
-        """Deliver bytes, let tasks end, and tell the statuses written so far."""
+        """Deliver bytes, run all tasks, and return the statuses written so far."""
         for piece in pieces:
             self.connection.data_received(piece)
         self.run_tasks()
@@ -406,7 +406,7 @@ def test_rejections_and_internal_errors_are_logged_once_a_minute(
 
 
 def test_connection_not_closed_in_time_is_aborted(line: Line) -> None:
-    line.wire.close = lambda: None  # type: ignore[method-assign] # the peer does not read what is to be sent first
+    line.wire.close = lambda: None  # type: ignore[method-assign] # the peer does not read the pending bytes
     assert line.send(b"junk\r\n\r\n") == [400]
     assert line.connection.deadline == line.port.pulse.now + GOODBYE
     line.connection.expire()

@@ -61,7 +61,7 @@ def test_port_in_use_is_an_error() -> None:
 
 
 class Failing:
-    """A listening socket whose accept fails until it is told otherwise."""
+    """A listening socket whose accept fails until the test resets it."""
 
     def __init__(self, real: socket.socket, error: OSError | None) -> None:
         self.real = real
@@ -98,7 +98,7 @@ def make_listener(real: socket.socket, error: OSError | None = None) -> tuple[Li
 
 async def until(probe: Callable[[], object]) -> None:
     async with asyncio.timeout(90):
-        while not probe():  # noqa: ASYNC110 - a counter of a plain object tells nobody when it changes
+        while not probe():  # noqa: ASYNC110 - a counter of a plain object has no change event
             await asyncio.sleep(0.005)
 
 

@@ -41,7 +41,7 @@ KEYS: Final = {SECRETS: (SECRETS.plural, "dapr", "ca")} | {
 
 @dataclass(frozen=True)
 class Written:
-    """A bundle: since when it is registered, which authorities it has, and when the last of them ends."""
+    """A registered bundle: the time of its write, its CAs, and the last expiry of them."""
 
     since: float
     trusted: frozenset[str]
@@ -49,14 +49,14 @@ class Written:
 
 
 class SharedCluster:
-    """The objects in a store, and the time that all replicas share, in seconds since BEGINNING."""
+    """The objects and the clock that all replicas share; the time is in seconds since BEGINNING."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.store = Store(patched=self._patched)
-        # Every bundle of ours, by configuration.
+        # All bundles that replicas wrote, by configuration.
         self.bundles: dict[Resource, list[Written]] = {resource: [] for resource in CONFIGURATIONS}
-        # A missing right, for example.
+        # For example a missing permission.
         self.problem: Callable[[str, Resource], KubeError | None] = lambda _verb, _resource: None
         self.put(SECRETS, {"metadata": {"name": "ca", "namespace": "dapr", "uid": "s"}, "data": {}})
         entries = {
@@ -94,7 +94,7 @@ class SharedCluster:
         return found
 
     def problem_of(self, verb: str, resource: Resource) -> KubeError | None:
-        """The fault of a call; `problem` may change while replicas run."""
+        """The error of a call; `problem` can change while replicas run."""
         return self.problem(verb, resource)
 
     def ring(self) -> Keyring | None:
@@ -121,7 +121,7 @@ async def _call_directly(function: Callable[..., Any], *arguments: object) -> An
 
 
 class Interleaved:
-    """Runs parts as tasks do, without an event loop: all begin, and whichever call ends lets its own part go on."""
+    """Runs functions concurrently without an event loop: all start, and each call that ends resumes its function."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -153,7 +153,7 @@ def _goes_on(work: Coroutine[Any, Any, None], outcome: Outcome | None) -> bool:
 
 
 async def one_after_another(parts: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
-    """Each part when the one before has ended: the order that a test can rely on."""
+    """Run functions one after another, in a fixed order."""
     for work in parts.values():
         await work()
 
@@ -164,17 +164,17 @@ SETTINGS: Final = Settings(
 
 
 class Replica:
-    """One process: the real one, up to the calls that it makes."""
+    """One replica: the real code, with fake API calls."""
 
     def __init__(self, cluster: SharedCluster, number: int, *, interleaved: bool = False) -> None:
         self.cluster = cluster
         self.number = number
-        # The same again and again.
+        # Deterministic.
         self._together = Interleaved(random.Random(number)) if interleaved else one_after_another  # noqa: S311
         self.restart()
 
     def restart(self) -> None:
-        """Forget everything, as a process that is killed."""
+        """Discard all state, like a killed process."""
         self.api = SteppedApi(self.cluster.store, self.cluster.problem_of)
         self.objects = OwnObjects(
             self.api,
@@ -188,12 +188,12 @@ class Replica:
         self.context: ssl.SSLContext = server_context(ssl.TLSVersion.TLSv1_3)
         self.managed = SelfManaged(
             SETTINGS,
-            lambda *_: None,  # type: ignore[arg-type] # turns are taken one by one here, never by `run`
+            lambda *_: None,  # type: ignore[arg-type] # tests call `turn`, never `run`
             context=self.context,
             metrics=self.metrics,
             now=lambda: self.cluster.now,
             clock=lambda: self.cluster.seconds,
-            rng=random.Random(self.number),  # noqa: S311 - the same again and again
+            rng=random.Random(self.number),  # noqa: S311 - deterministic
             off_loop=_call_directly,
         )
         self._turn: Coroutine[Any, Outcome, None] | None = None
@@ -207,7 +207,7 @@ class Replica:
         return next(each for each in copies if each.resource is resource)
 
     def go_on(self, outcome: Outcome = Outcome.ANSWERED) -> bool:
-        """Begin a turn, or end the call that it waits for and go on to the next; False when the turn is over."""
+        """Start a turn, or end its current call and continue to the next; return False when the turn is over."""
         try:
             if self._turn is None:
                 self._turn = self.managed.turn(self.objects, self._together)
@@ -219,21 +219,21 @@ class Replica:
         return self._turn is not None
 
     def turn(self) -> None:
-        """Hear of everything, and take a whole turn."""
+        """Update all copies and run a whole turn."""
         for resource in (SECRETS, *CONFIGURATIONS):
             self.hear(resource)
         while self.go_on():
             pass
 
     def close(self) -> None:
-        """End a turn that is under way."""
+        """Cancel a running turn."""
         if self._turn is not None:
             self._turn.close()
             self._turn = None
 
     @property
     def issuer(self) -> str | None:
-        """Who signed what it serves; None when nothing valid is served to anybody."""
+        """The CA of the served certificate; None without a valid one."""
         leaf = self.managed._leaf
         if leaf is None or not self.managed.ready or leaf.pair.expires <= self.cluster.now:
             return None
@@ -241,7 +241,7 @@ class Replica:
 
 
 def run_until_done(cluster: SharedCluster, replicas: list[Replica], *, is_done: Callable[[], bool]) -> None:
-    """Let time pass without faults until all is well; two rotations may be under way, or due."""
+    """Advance the clock without faults until `is_done`; up to two rotations may be running or due."""
     for replica in replicas:
         replica.close()
     for _ in range(100):

@@ -32,7 +32,7 @@ OTHER = make_authority(KeyAlgorithm.ECDSA_P256, 100 * HOUR, NOW)
 def test_leaf_is_trusted_by_clients_that_trust_its_ca(algorithm: KeyAlgorithm) -> None:
     authority = make_authority(algorithm, HOUR, NOW)
     leaf = issue_leaf(authority, ("hook.dapr.svc", "127.0.0.1"), algorithm, HOUR, NOW)
-    # A strict client of a newer Python asks for every extension that the standard demands.
+    # A strict client of a newer Python requires every extension of the standard.
     context = server_context(ssl.TLSVersion.TLSv1_3, leaf.pair)
     for name in ("hook.dapr.svc", "127.0.0.1"):
         assert handshake(context, authority.anchor.pem + OTHER.anchor.pem, name)

@@ -1,4 +1,4 @@
-"""Parts that do not wait for each other."""
+"""Tasks that do not wait for each other."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tests.unit.webhook.certs.handshaking import CHAIN, ISSUER, KEY, handshake
 if TYPE_CHECKING:
     from pathlib import Path
 
-AUTHORITY = ISSUER.pem  # signed anew each time it is asked for
+AUTHORITY = ISSUER.pem  # signed again for each call
 
 
 def problems(chain: bytes, key: bytes) -> tuple[str, ...]:

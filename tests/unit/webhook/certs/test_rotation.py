@@ -73,7 +73,7 @@ def test_expired_ca_is_replaced_by_the_next_or_a_new_one() -> None:
     fresh = make_authority(KeyAlgorithm.ECDSA_P256, 300 * DAY, LONG_AFTER)
     assert due(STEADY, 301) is Step.REPLACE
     assert due(dataclasses.replace(STEADY, following=fresh), 301) is Step.PROMOTE
-    assert due(PUBLISHING, 301) is Step.ADD  # the next one ran out, too: first another
+    assert due(PUBLISHING, 301) is Step.ADD  # the next one has expired, too: create another first
 
 
 def test_a_whole_rotation() -> None:
@@ -121,7 +121,7 @@ def test_replica_signs_without_a_leaf_and_after_two_thirds() -> None:
     assert leaf_wanted(None, STEADY)
     assert not leaf_wanted(FIRST, STEADY, FIRST)
     assert leaf_wanted(FIRST, STEADY, FIRST, hours=16)
-    # A bundle that was blanked is no reason to sign anew with the same authority.
+    # An emptied bundle is not a reason to sign again with the same CA.
     assert not leaf_wanted(FIRST, STEADY)
 
 

@@ -1,4 +1,4 @@
-"""The shell: what the laws of tests/property do not ask for."""
+"""The certificate loop: cases that the properties in tests/property do not cover."""
 
 from __future__ import annotations
 
@@ -182,10 +182,10 @@ def test_missing_patch_permission_is_reported_and_the_rest_continues() -> None:
         "caBundle": "the registered caBundle does not trust what is served",
     }
     assert cluster.registration(VALIDATING_WEBHOOKS).entries[0].anchors
-    assert replica.managed.ready  # it was trusted once: out of every EndpointSlice nobody could serve at all
+    assert replica.managed.ready  # it was trusted once: without it no replica would be in an EndpointSlice
     cluster.problem = lambda _verb, _resource: None
     replica.turn()
-    assert replica.managed.problems != {}  # asked for again after a while only
+    assert replica.managed.problems != {}  # requested again after a delay
     cluster.seconds += 31
     replica.turn()
     assert replica.managed.problems == {}
@@ -210,7 +210,7 @@ def test_lost_answer_makes_no_second_ca() -> None:
         replica.hear(resource)
     replica.go_on()
     replica.go_on()  # the Secret is read
-    replica.go_on(Outcome.UNHEARD)  # and written, but nobody said so
+    replica.go_on(Outcome.UNHEARD)  # written, but the answer was lost
     written = cluster.ring()
     assert written is not None
     while replica.go_on():
@@ -282,7 +282,7 @@ def test_replica_with_an_outdated_copy_signs_with_the_current_ca() -> None:
         cluster.seconds += 3600
         busy.turn()
     assert late.managed.pair is not None
-    while late.go_on():  # it has heard of nothing since
+    while late.go_on():  # its copies are outdated
         pass
     assert late.managed._leaf is not None
     assert late.managed._leaf.issuer.fingerprint == busy.issuer != before
@@ -341,7 +341,7 @@ def run_for(
     api: StoreApi | None = None,
     story: Callable[[OwnObjects], Awaitable[None]] | None = None,
 ) -> SelfManaged:
-    """Run a replica for so long; the first ways to the cluster fail as listed. `story` is what happens then."""
+    """Run a replica for some seconds; the first connections fail as listed. `story` changes the cluster."""
 
     async def work() -> SelfManaged:
         loop = asyncio.get_running_loop()
