@@ -43,7 +43,7 @@ class Fault:
     name: str
     inflict: Callable[[Scenario], Seen]
     meets_at_least: int
-    # Where zero failures cannot be had, what the API server says of those; docs/explanation/availability.md tells why.
+    # Messages of failures that cannot be avoided; docs/explanation/availability.md explains them.
     loses: tuple[str, ...] = ()
 
 
@@ -62,7 +62,7 @@ def restart_in_turn(scenario: Scenario) -> Seen:
 
 
 def kill_one(scenario: Scenario) -> Seen:
-    """SIGKILL for a replica's only process; the kubelet notices and starts it anew in its place."""
+    """SIGKILL for a replica's only process; the kubelet notices and restarts it."""
     victim = scenario.fleet.ready()[0]
     killed = time.monotonic()
     victim.process.kill()
@@ -79,18 +79,18 @@ def renew_leaf(scenario: Scenario) -> Seen:
 
 
 def rotate_authority(scenario: Scenario) -> Seen:
-    """The next authority is published beside the old one, used, and then alone."""
+    """The next CA is published next to the previous one, used, and then the only one."""
     scenario.certificates.rotate(scenario.api, scenario.fleet.ready(), lambda: scenario.stream.wait_for_more(STEP))
     return Seen()
 
 
 def blank_bundle(scenario: Scenario) -> Seen:
-    """Somebody writes an empty caBundle into our entries."""
+    """Another client writes an empty caBundle into our entries."""
     return _until_healed(scenario, lambda: write_bundle(scenario.api, b""))
 
 
 def apply_again(scenario: Scenario) -> Seen:
-    """GitOps: what is shipped, which has no caBundle, is applied again and again, both ways. The bundle stays."""
+    """GitOps: the manifests, without caBundle, are applied repeatedly, both ways. The bundle stays."""
     before = bundles(scenario.api)
     for _ in range(3):
         for flags in ((), ("--server-side", "--force-conflicts", "--field-manager=gitops")):
@@ -103,18 +103,18 @@ def apply_again(scenario: Scenario) -> Seen:
 
 
 def replace(scenario: Scenario) -> Seen:
-    """`kubectl replace` of what is shipped: the one way of writing it that takes the bundle away."""
+    """`kubectl replace` of the manifests: the only write that removes the bundle."""
     item = registrations(scenario.certificates)[0]
     return _until_healed(scenario, lambda: scenario.kubectl.run("replace", "-f", "-", stdin=item))
 
 
 def _until_healed(scenario: Scenario, wipe: Callable[[], object]) -> Seen:
-    """Let somebody wipe the bundle; wait until every entry has it again."""
+    """Remove the bundle; wait until every entry has it again."""
     began = time.monotonic()
     wipe()
     wiped = time.monotonic()
     wait_for(
-        "the bundle healed", lambda: all(bundles(scenario.api)), timeout_seconds=HEALED_WITHIN, interval_seconds=0.02
+        "the bundle repaired", lambda: all(bundles(scenario.api)), timeout_seconds=HEALED_WITHIN, interval_seconds=0.02
     )
     healed = time.monotonic()
     scenario.stream.wait_for_more(STEP)
@@ -122,12 +122,12 @@ def _until_healed(scenario: Scenario, wipe: Callable[[], object]) -> Seen:
     return Seen(remark, healed - wiped)
 
 
-# Seconds after which it is given up; what is promised is in the report.
+# Seconds until the wait fails; the report has the promised limit.
 HEALED_WITHIN: Final = 90.0
 
 
 def overload(scenario: Scenario) -> Seen:
-    """Dear reviews are posted straight to both replicas, at least three times as many as they serve."""
+    """Expensive reviews are posted directly to both replicas, at least three times as many as they serve."""
     ready = scenario.fleet.ready()
     before = [replica.metric("admission_shed_total") for replica in ready]
     with _flooding(scenario) as flood:
@@ -140,7 +140,7 @@ def overload(scenario: Scenario) -> Seen:
     return Seen(f"{seen.asked / max(seen.served, 1):.1f} times what was served; {shed:.0f} shed in all")
 
 
-# Reviews asked for each one that is served.
+# Reviews sent per served one.
 OVERLOAD: Final = 3
 OVERLOADED: Final = 150  # creates that an overload lasts
 FLOOD_SECONDS: Final = 120.0  # at most
@@ -179,7 +179,7 @@ def _lines(process: ManagedProcess) -> list[str]:
 
 
 def stand_still(scenario: Scenario) -> Seen:
-    """Each replica in turn stands still for a while, as a CPU limit that is far too small makes it."""
+    """Each replica in turn is stopped for a while, like one with a CPU limit that is far too small."""
     ready = scenario.fleet.ready()
     before = [replica.metric("admission_shed_total") for replica in ready]
     longest = 0.0
@@ -191,7 +191,7 @@ def stand_still(scenario: Scenario) -> Seen:
 
 
 def _stop_for(replica: Replica, seconds: float) -> float:
-    """Let a process stand still; the seconds that it really was."""
+    """Stop a process for a while; return the real seconds."""
     began = time.monotonic()
     replica.process.popen.send_signal(signal.SIGSTOP)
     try:
@@ -215,7 +215,7 @@ def _last_review(replica: Replica) -> float:
 
 # A dead process: its address is dialled until it has left the EndpointSlice, and what it had in hand is gone.
 _DEAD: Final = ("connect: connection refused", "EOF", "connection reset by peer", "broken pipe")
-# No bundle: the API server trusts nobody but the system's authorities.
+# No bundle: the API server trusts only the system's CAs.
 _UNTRUSTED: Final = ("x509: certificate signed by unknown authority",)
 
 ALL: Final = (
@@ -229,10 +229,10 @@ ALL: Final = (
     Fault("overload", overload, OVERLOADED),
     Fault("standstill", stand_still, 4 * STEP),
 )
-# Of certificates from files nobody takes care but their owner.
+# Certificates from files are managed by their owner only.
 SELF_ONLY: Final = frozenset({"caBundle blanked", "applied again", "replaced"})
 
 
 def of(mix: Mix) -> tuple[Fault, ...]:
-    """Those that make sense for a mix."""
+    """The faults that apply to a mix."""
     return tuple(fault for fault in ALL if mix.tls == "self" or fault.name not in SELF_ONLY)

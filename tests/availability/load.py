@@ -1,8 +1,8 @@
-"""The load client, a process of its own: creates Pods and scales Deployments, each thing once, at a stated rate.
+"""The load client, a separate process: creates Pods and scales Deployments, each once, at a fixed rate.
 
-It never asks twice: what the API server refuses is a failure and is written down with its sentence. The rate does not
-depend on the answers (an open loop), so whoever is slow is met by more requests at once and not by fewer. It ends by
-itself at the number or the time in its plan, and in good order on SIGTERM: with everything answered and written.
+It never retries: a rejection of the API server is a failure and is logged with its message. The rate does not depend on
+the answers (an open loop), so a slow server gets more concurrent requests, not fewer. It ends at the number or the time
+in its plan, or on SIGTERM, after all requests are answered and logged.
 
 Run as `python -m tests.availability.load PLAN LOG`, with the plan as JSON.
 """
@@ -64,7 +64,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Load:
-    """Sends what the plan says and writes down what became of it."""
+    """Sends the requests of the plan and logs their results."""
 
     def __init__(self, plan: Plan, session: aiohttp.ClientSession, log: FileIO) -> None:
         self._plan = plan
@@ -121,7 +121,7 @@ class Load:
         return kind, name, "POST", f"/api/v1/namespaces/{self._plan.namespace}/pods", msgspec.json.encode(item)
 
     def scale(self, name: str, replicas: int) -> tuple[Kind, str, str, str, bytes]:
-        """Ask for a number of replicas."""
+        """Request a number of replicas."""
         path = f"/apis/apps/v1/namespaces/{self._plan.namespace}/deployments/{name}/scale"
         wanted = min(replicas, self._plan.most_replicas)
         return Kind.SCALE, f"{name}={wanted}", "PATCH", path, msgspec.json.encode({"spec": {"replicas": wanted}})

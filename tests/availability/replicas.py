@@ -1,9 +1,9 @@
-"""Replicas of our webhook behind a Service, and what the kubelet and the endpoint controller would do about them.
+"""Replicas of the webhook behind a Service, with a fake kubelet and endpoint controller.
 
-There is no node here: a replica is a `serve` process on an address of its own, and a thread plays the two. It probes
-/readyz, notices who died at the pace of a kubelet, and writes the EndpointSlice, from which the API server itself takes
-the address to dial (`--enable-aggregator-routing`). What a Deployment's controller does (a new replica first, then
-SIGTERM for an old one) the faults do by hand.
+There is no node: a replica is a `serve` process on its own address, and a thread replaces kubelet and endpoint
+controller. It probes /readyz, notices dead processes at the pace of a kubelet, and writes the EndpointSlice, from which
+the API server takes the address to dial (`--enable-aggregator-routing`). The faults do by hand what a Deployment's
+controller does: start a new replica first, then send SIGTERM to an old one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 NAMESPACE: Final = "dapr-token-injector"
 SERVICE: Final = "dapr-token-injector"
-HOST: Final = f"{SERVICE}.{NAMESPACE}.svc"  # what the API server asks for, as SNI
+HOST: Final = f"{SERVICE}.{NAMESPACE}.svc"  # the SNI of the API server's calls
 PORT: Final = 10250
 OPS_PORT: Final = 8080
 # Of the network namespace in which all this runs; a replica takes the next one, as a new Pod does.
@@ -58,7 +58,7 @@ class Pace:
 
 
 class Phase(StrEnum):
-    """What the EndpointSlice says about a replica."""
+    """The state of a replica in the EndpointSlice."""
 
     STARTING = "starting"
     READY = "ready"
@@ -135,7 +135,7 @@ class Fleet:
         return replica
 
     def restart(self, replica: Replica) -> None:
-        """Start a dead replica's process anew in its place, as a kubelet does with a container."""
+        """Restart a dead replica's process, as a kubelet does with a container."""
         replica.process = self._serve(replica.folder, replica.address)
         replica.seen = Phase.STARTING
 
@@ -150,7 +150,7 @@ class Fleet:
         wait_for(f"{replica.name} ready", probe, describe=replica.process.log)
 
     def terminate(self, replica: Replica) -> None:
-        """SIGTERM; the EndpointSlice follows when `pace` says."""
+        """Send SIGTERM; the EndpointSlice follows after the time in `pace`."""
         replica.asked_to_stop = time.monotonic()
         replica.process.popen.send_signal(signal.SIGTERM)
 
@@ -164,7 +164,7 @@ class Fleet:
         return wait_for(f"{replica.name} out of the EndpointSlice", probe)
 
     def ready(self) -> tuple[Replica, ...]:
-        """Those that the EndpointSlice has."""
+        """The replicas in the EndpointSlice."""
         return tuple(replica for replica in self.replicas if replica.phase is Phase.READY)
 
     def check(self) -> None:
@@ -209,7 +209,7 @@ class Fleet:
                     replica.seen = Phase.READY
 
     def _publish(self, client: ApiClient, published: list[Json] | None) -> list[Json]:
-        """Write the EndpointSlice if it would differ; then note who came and left by that."""
+        """Write the EndpointSlice if it differs; then update the phase of each replica."""
         seen = [(replica, replica.seen) for replica in self.replicas]
         endpoints = [_endpoint(replica, phase) for replica, phase in seen if phase is not Phase.GONE]
         if endpoints != published:

@@ -36,12 +36,12 @@ class Row(msgspec.Struct, frozen=True):
     fault: str
     seconds: float
     met: int  # creates of the client that were under way at some moment of it
-    failed: int  # of those that ask for a token
+    failed: int  # of those that request a token
     refused_to_controllers: int  # the same, asked by the controller, which asks again
     retried: int  # calls of the webhook that the API server made again
     without_variable: int  # admitted though they asked and did not get it
     others_hurt: int  # other Pods and scalings that failed, and other Pods that were changed
-    messages: dict[str, int]  # the API server's sentences on failures
+    messages: dict[str, int]  # the API server's messages of failures
     remark: str
     healed: float | None = None  # seconds until a wiped bundle was whole
 
@@ -52,7 +52,7 @@ HEALED_WITHIN: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """From a fault's beginning to that of the next one; the fault itself is its first part."""
+    """The time from the start of a fault to the start of the next one."""
 
     name: str
     fault: Window
@@ -76,7 +76,7 @@ class Admitted:
 
     @property
     def is_right(self) -> bool:
-        """Whether it has the variable exactly if it asked for it."""
+        """Whether the Pod has the variable exactly if it requested it."""
         return self.asked == self.has_variable
 
 
@@ -110,7 +110,7 @@ class _Evidence:
     refused_to_controllers: Sequence[float]
 
     def is_done(self, attempt: Attempt) -> bool:
-        """Whether the API server said that it did it, and a Pod is really there."""
+        """Whether the API server reported success and the Pod exists."""
         return attempt.is_success and (attempt.kind is Kind.SCALE or attempt.name in self.pods)
 
 
@@ -167,7 +167,7 @@ def retries(api: ApiClient) -> int:
 
 
 def problems(rows: Sequence[Row], faults: Sequence[Fault]) -> list[str]:
-    """What breaks a promise, in words; empty when everything held."""
+    """The broken guarantees, as messages; empty when there is none."""
     known = {fault.name: fault for fault in faults}
     return [f"{row.fault}: {problem}" for row in rows for problem in _problems(row, known.get(row.fault))]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Creates before the first fault and after each one, so that none is met by the stream's beginning or end.
 LEAD: Final = 50
-# The stream ends by itself after so many seconds, whatever the faults take.
+# The stream ends after this many seconds, however long the faults take.
 MOST_SECONDS: Final = 1800.0
 # A controller asks again with growing pauses; after the last fault it may take so long until all its Pods are there.
 CONTROLLERS_PATIENCE: Final = 180.0
@@ -41,7 +41,9 @@ def run(
     """
     most = max(4 * creates, 100_000)
     with scenario(programs, mix, most_pods=most, most_seconds=MOST_SECONDS) as stage:
-        progress(f"{mix.name}: {stage.rates.asking:g} Pods that ask and {stage.rates.others:g} others each second")
+        progress(
+            f"{mix.name}: {stage.rates.asking:g} Pods with a request and {stage.rates.others:g} others each second"
+        )
         segments = [_inflict(stage, _CALM)]
         for fault in faults:
             progress(f"{mix.name}: {fault.name} ...")
@@ -70,6 +72,6 @@ def _inflict(stage: Scenario, fault: Fault) -> report.Segment:
 
 
 def _is_whole(stage: Scenario, name: str) -> bool:
-    """Whether a Deployment has as many Pods as it was last told to have."""
+    """Whether a Deployment has the number of Pods in its spec."""
     deployment = stage.api.get(f"/apis/apps/v1/namespaces/{USERS}/deployments/{name}")
     return bool(deployment["status"].get("replicas", 0) == deployment["spec"]["replicas"])

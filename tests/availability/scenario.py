@@ -1,4 +1,4 @@
-"""A control plane, replicas behind a Service, and a stream of creates that goes on while faults happen."""
+"""A control plane, replicas behind a Service, and a stream of creates that continues during the faults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.controlplane.kubectl import Json, Kubectl
 
 USERS: Final = "users"  # the namespace of all Pods
-ASKING_SET: Final = "asking-set"  # a Deployment whose Pods ask for a token
+ASKING_SET: Final = "asking-set"  # a Deployment whose Pods request a token
 OTHER_SET: Final = "other-set"
 PODS: Final = f"/api/v1/namespaces/{USERS}/pods"
 
@@ -70,13 +70,13 @@ class Rates:
 
     @classmethod
     def bearable(cls, seconds: float) -> Rates:
-        """What an API server takes beside everything else, told by how long it takes for one Pod."""
+        """The rates that an API server can serve, derived from its seconds per Pod."""
         asking = max(5.0, min(MOST_ASKING, SHARE / seconds))
         return cls(round(asking, 1), round(asking / 3, 1))
 
 
 MOST_ASKING: Final = 20.0
-# Of what one client does that waits for each answer: faults, controllers and replicas work beside it.
+# The share of the rate of a client that waits for each answer; the rest is for faults, controllers and replicas.
 SHARE: Final = 0.4
 _TRIES: Final = 40
 
@@ -110,7 +110,7 @@ class Stream:
 
 @dataclass(slots=True)
 class Scenario:
-    """Everything a fault may touch."""
+    """Everything that a fault can change."""
 
     mix: Mix
     plane: ControlPlane
@@ -124,7 +124,7 @@ class Scenario:
 
 @contextlib.contextmanager
 def scenario(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: float) -> Iterator[Scenario]:
-    """Set it all up, with the stream running; take it all down."""
+    """Set up everything with a running stream; tear it down at the end."""
     with contextlib.ExitStack() as stack:
         chosen = mix.apiserver_flags if programs.kubernetes_version() >= _CHOOSES_PER_CALL else ()
         flags = ("--enable-aggregator-routing=true", *chosen)

@@ -1,4 +1,4 @@
-"""R4, R5, R6: what is lost while things happen to the webhook; the short form of `make soak`."""
+"""R4, R5, R6: lost creates during faults of the webhook; the short form of `make soak`."""
 
 from __future__ import annotations
 
