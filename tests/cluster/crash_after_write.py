@@ -1,8 +1,7 @@
-"""Runs a command of ours and kills its process right after its n-th write to the API server, as kill -9 would.
+"""Runs a command and kills its process right after its n-th write to the API server, like kill -9.
 
 `python -m tests.cluster.crash_after_write LOG N ARGUMENTS...`: each write is recorded in LOG, a line each, before the
-process dies; N of 0 kills before the first one is sent, and one larger than their number kills nothing. Dry runs write
-nothing.
+process dies; N of 0 kills before the first write, and an N above their number kills nothing. Dry runs write nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _READS = frozenset({"GET"})
 
 
 class CrashingApi(client.Api):
-    """The real client, whose process does not live long."""
+    """The real client; ends its process after a number of writes."""
 
     log = Path()
     limit = 0
@@ -46,5 +45,5 @@ class CrashingApi(client.Api):
 
 if __name__ == "__main__":
     CrashingApi.log, CrashingApi.limit = Path(sys.argv[1]), int(sys.argv[2])
-    client.Api = CrashingApi  # type: ignore[misc] # the real one, but mortal
+    client.Api = CrashingApi  # type: ignore[misc] # the real one, which crashes
     sys.exit(main(sys.argv[3:]))

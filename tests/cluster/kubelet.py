@@ -1,7 +1,6 @@
-"""A stand-in for a kubelet, where there is no node: it says that Pods run and are ready, and lets them end.
+"""A fake kubelet for clusters without a node: it reports Pods as running and ready, and ends them.
 
-Nothing of ours is faked: the controllers and the API server are real, and they go by what is written into a Pod's
-status, here as on a node.
+Nothing else is faked: the controllers and the API server are real, and they follow the Pod status, as on a node.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("injecting")
 
 
 def _annotations(own: ControlPlane, namespace: str) -> dict[str, str]:
-    """Return ours, of the event that tells of the namespace's Pod (and not of a dry run)."""
+    """Return the webhook's annotations of the event for the namespace's Pod, not of a dry run."""
     event = wait_for(f"audit event of a Pod in {namespace}", lambda: own.creation_in(namespace))
     return {k: v for k, v in event["annotations"].items() if k.startswith(f"{INJECT_ENTRY}/")}
 

@@ -1,4 +1,4 @@
-"""How the control plane's programs are had, with a stand-in for Go: a real build takes minutes."""
+"""Building the control plane's programs, with a fake Go: a real build takes minutes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.controlplane.polling import wait_for
 
 ROOT = Path(__file__).parents[2]
 
-# Notes each build, waits for leave to finish it, and writes what it was asked for.
+# Records each build, waits for permission to finish, and writes the requested file.
 STAND_IN = """#!/bin/sh
 if [ "$1" = version ]; then echo "go version {version} linux/amd64"; exit; fi
 echo $$ >> {folder}/builds

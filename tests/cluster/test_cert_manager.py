@@ -42,7 +42,7 @@ def installed(
     report: binaries.Report,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Managed]:
-    """The chart beside cert-manager, with two replicas that serve what it issued."""
+    """The chart with cert-manager, and two replicas that serve its certificates."""
     folder = tmp_path_factory.mktemp("cert-manager")
     kubeconfig = own_control_plane.kubeconfig
     helm = Helm.find(own_control_plane.folder, kubeconfig, report=report)

@@ -24,7 +24,7 @@ ENOUGH = 100
 
 
 def trust(kubectl: Kubectl, *authorities: Authority) -> None:
-    """Set the bundle. A remark makes it differ each time: the API server then connects anew, not only when it must."""
+    """Set the bundle. A comment makes it differ each time, so that the API server reconnects."""
     remark = f"# {secrets.token_hex(4)}\n".encode()
     bundle = base64.b64encode(remark + b"".join(authority.pem for authority in authorities)).decode()
     entries = range(2)

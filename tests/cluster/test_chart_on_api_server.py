@@ -1,6 +1,6 @@
 """The chart and the manifests on a real API server: installed, changed, rolled back, removed.
 
-There is no node, so no Pod runs; what the webhook itself would write is written in its place, with its rights.
+There is no node, so no Pod runs; the test writes what the webhook would write, with its permissions.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def helm(own_control_plane: ControlPlane, report: binaries.Report) -> Helm:
 
 @pytest.fixture
 def kubectl(own_control_plane: ControlPlane) -> Iterator[Kubectl]:
-    """Kubectl in the namespace that is installed into; whatever a failed test left there goes."""
+    """Kubectl in the namespace of the installation, without leftovers of a failed test."""
     kubectl = own_control_plane.kubectl.within(NAMESPACE)
     before = names(kubectl)
     yield kubectl
@@ -163,7 +163,7 @@ def test_unknown_field_of_a_custom_resource_is_found(
 
 
 def assert_accepted(kubectl: Kubectl, item: Json) -> None:
-    """Also without a warning, in which an API server tells of fields that it is about to forget."""
+    """Also without warnings, in which an API server reports unknown fields."""
     flags = ("--server-side", "--dry-run=server", "--validate=strict")
     assert kubectl.run("apply", *flags, "-f", "-", stdin=item).warnings == ()
 

@@ -1,4 +1,4 @@
-"""The harness itself: it shares a machine, and leaves nothing behind however a run ends."""
+"""The harness itself: runs on one machine are isolated, and each cleans up in every case."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 
-# A test that stays in its body with everything running, and says what it started.
+# A test that waits with everything running, and prints what it started.
 INTERRUPTED_TEST = """
 import signal
 from pathlib import Path
@@ -76,7 +76,7 @@ def _text(path: Path) -> str:
 
 
 def _is_running(pid: int) -> bool:
-    """Whether the process exists and is more than an entry that nobody has reaped yet."""
+    """Whether the process exists and is not a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:

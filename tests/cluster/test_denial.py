@@ -1,4 +1,4 @@
-"""R8: a malformed value is refused with a sentence that reaches whoever can mend it."""
+"""R8: a malformed value is denied with a message that reaches the user who can fix it."""
 
 from __future__ import annotations
 

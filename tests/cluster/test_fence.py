@@ -1,4 +1,4 @@
-"""What the webhook's ServiceAccount may do: read and fill one Secret, and write `caBundle`. Nothing else passes."""
+"""The webhook's ServiceAccount can read and fill one Secret and write `caBundle`, and nothing else."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Fenced:
         return self.try_run("patch", kind, self.name, "--type=json", f"--patch={json.dumps(operations)}")
 
     def refuses_a_label(self, kind: str) -> bool:
-        """Whether a new one is refused; one that is there already would be no change."""
+        """Whether a new object is rejected; an existing one would be no change."""
         label = change("/metadata/labels", {"probe": secrets.token_hex(4)}, "add")
         return REFUSED in self.patch(kind, label).stderr
 

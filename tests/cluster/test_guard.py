@@ -1,4 +1,4 @@
-"""The guard sees what no webhook does: a sidecar without a token, or with one that is empty, in clear or optional."""
+"""The guard finds what no webhook does: a sidecar without a token, or with an empty, literal or optional one."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def label(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def enforcing(kubectl: Kubectl, label: str) -> Kubectl:
-    """A namespace that denies, seen denying."""
+    """A namespace where the guard is known to deny."""
     return deny(kubectl, label)
 
 
 @pytest.fixture(scope="module")
 def denying(cluster: Cluster, label: str) -> Iterator[Kubectl]:
-    """The same, for tests that leave nothing behind."""
+    """The same, shared by tests that create no object."""
     with own_namespace(cluster.kubectl) as kubectl:
         yield deny(kubectl, label)
 
@@ -91,7 +91,7 @@ def deny(kubectl: Kubectl, label: str) -> Kubectl:
 
 
 def refusal(kubectl: Kubectl, item: Json) -> str:
-    """What a dry run was refused with; empty when it was not."""
+    """The error of a dry run; empty when it was accepted."""
     done = kubectl.try_run("create", "-f", "-", "--dry-run=server", stdin=item)
     return done.stderr if done.returncode else ""
 

@@ -23,7 +23,7 @@ HOW_TO: Final = Path(__file__).parents[2] / "docs/how-to"
 
 
 def command(page: str, beginning: str) -> str:
-    """The one command of a page that begins so, with its further lines."""
+    """The only command of a page with this start, including continuation lines."""
     text = (HOW_TO / page).read_text()
     blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
     found = [
@@ -75,7 +75,7 @@ def test_documented_commands_clean_up_after_a_deleted_namespace(
 
     assert names(own.kubectl) == before
     assert "No resources found" in shell(own, command("uninstall.md", "kubectl get mutatingwebhookconfigurations"))
-    install(helm)  # the release went with its namespace, so it can be made anew at once
+    install(helm)  # the release was deleted with its namespace, so it can be installed again
     helm.run("uninstall", "dapr-token-injector", "--namespace", NAMESPACE)
     own.kubectl.run("delete", "namespace", NAMESPACE)
     wait_for("all gone", lambda: names(own.kubectl) == before)

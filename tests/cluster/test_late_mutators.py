@@ -1,4 +1,4 @@
-"""Who adds the annotation, and when: what the API server makes of it."""
+"""Annotations that other admission plugins add, before or after the webhook."""
 
 from __future__ import annotations
 

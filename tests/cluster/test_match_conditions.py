@@ -1,4 +1,4 @@
-"""R7: the match conditions keep the API server from calling us for Pods that did not ask."""
+"""R7: the match conditions keep the API server from calling the webhook for Pods without a request."""
 
 from __future__ import annotations
 

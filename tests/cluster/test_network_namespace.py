@@ -1,4 +1,4 @@
-"""A network of the tests' own: Services lead the API server to webhooks, and nobody else's network is touched."""
+"""A separate network for tests: the API server reaches webhooks by Service, and no other network changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`probe` against a real API server without a node: which Pods it takes, and what it says where it cannot ask."""
+"""`probe` against a real API server without a node: the Pods that it selects, and its errors."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_workload_without_pods_is_reported(kubectl: Kubectl) -> None:
 
 
 def test_pods_are_those_controlled_by_the_workload(kubectl: Kubectl) -> None:
-    """Neither a Pod of the same labels, nor one that is over, nor another workload's."""
+    """Pods with the same labels, ended Pods and Pods of other workloads are not selected."""
     kubectl.apply(deployment(ASKING))
     kubectl.apply(deployment(ASKING, name="other"))
     names = wait_for("four Pods", lambda: _pods_of(kubectl, 4))
@@ -216,7 +216,7 @@ def test_missing_context_is_reported(kubectl: Kubectl) -> None:
 
 @pytest.mark.parametrize("variable", [token_variable(), {"name": "DAPR_API_TOKEN", "value": "marker-0123456789abcdef"}])
 def test_failed_probe_shows_no_token(kubectl: Kubectl, variable: Json) -> None:
-    """`probed` looks for it in all that is written."""
+    """`probed` searches all output for the token."""
     kubectl.run("create", "secret", "generic", "dapr-api-token", "--from-literal=token=marker-0123456789abcdef")
     kubectl.create(pod(ASKING, APP, {**SIDECAR, "env": [variable]}))
     run_in_name(kubectl, "shop")

@@ -27,7 +27,7 @@ PERSON = ("get,update,list secrets", "list,create pods", "get,list replicasets.a
 
 
 class Injected:
-    """Two Deployments in one namespace whose sidecars got their token from our webhook, and the webhook."""
+    """Two Deployments in one namespace whose sidecars have tokens from the webhook, and the webhook."""
 
     def __init__(self, kubectl: Kubectl, start: StartWebhook) -> None:
         self.kubectl = kubectl
@@ -37,7 +37,7 @@ class Injected:
         self.registration: Json | None = None
 
     def register(self, webhook: Webhook | None = None, *, failure_policy: str = "Fail") -> None:
-        """Register a webhook in place of the one before."""
+        """Replace the registered webhook."""
         self.unregister()
         item = registration.token_injector((webhook or self.webhook).endpoint, namespace=self.kubectl.namespace)
         for entry in item["webhooks"]:

@@ -195,7 +195,7 @@ def test_generate_reports_errors_of_the_signing_key_secret(commands: Commands, t
 
 
 def one_line(commands: Commands, *arguments: str, stdin: str = "") -> str:
-    """What a refused command says: one line, and nothing of a token."""
+    """The error of a rejected command: one line, without a token."""
     done = commands.run(*arguments, stdin=stdin)
     assert (done.code, done.out) == (2, ""), done
     assert done.err.count("\n") == 1, done.err

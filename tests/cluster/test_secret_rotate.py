@@ -1,4 +1,4 @@
-"""`secret rotate` and `secret revoke` on a real API server with real controllers; a stand-in says that Pods run."""
+"""`secret rotate` and `secret revoke` on a real API server with real controllers and a fake kubelet."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def kubelet(kubectl: Kubectl) -> Iterator[Kubelet]:
 
 
 @pytest.fixture
-def commands(kubectl: Kubectl, kubelet: Kubelet) -> Commands:  # noqa: ARG001 - it runs meanwhile
+def commands(kubectl: Kubectl, kubelet: Kubelet) -> Commands:  # noqa: ARG001 - it runs during the test
     made = Commands(kubectl, kubectl.kubeconfig)
     assert made.run("secret", "create", made.secret).code == 0
     return made
@@ -405,7 +405,7 @@ def test_token_is_revoked_after_the_last_outdated_pod_ended(commands: Commands) 
     def is_ending() -> bool:
         return "deletionTimestamp" in commands.kubectl.get("pod", name)["metadata"]
 
-    wait_for("the old Pod to be told to end", is_ending)
+    wait_for("the old Pod to be terminating", is_ending)
     ready = "{.status.availableReplicas}{.status.updatedReplicas}"
     wait_for(
         "the new Pod", lambda: commands.kubectl.run("get", "deploy", "web", "-o", f"jsonpath={ready}").stdout == "11"
@@ -451,7 +451,7 @@ def test_change_by_another_manager_outdates_marked_pods(commands: Commands) -> N
 
 
 def refused(commands: Commands, *arguments: str) -> str:
-    """What a refused command says: one line."""
+    """The error of a rejected command: one line."""
     before = commands.kubectl.run("get", "secrets,deployments", "-o", "json").stdout
     done = commands.run(*arguments)
     assert done.code == 2, done

@@ -1,4 +1,4 @@
-"""Certificates that need nobody, on a real API server and with exactly the rights that the chart gives."""
+"""Self-managed certificates on a real API server, with exactly the permissions of the chart."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def authority(installed: Installation) -> bytes:
 
 
 def problem(replica: Replica) -> str:
-    """All that a replica says is wrong."""
+    """The problem that a replica reports."""
     return " ".join(replica.readyz().get("problems", []))
 
 
@@ -91,7 +91,7 @@ def test_first_replica_fills_the_secret_and_every_bundle(installed: Installation
     wait_until_injecting(installed.kubectl)
     assert replica.metric('ca_phase{phase="steady"}') == 1
     assert replica.metric("ca_bundle_trusted") == 1
-    eventually("one step told", lambda: steps(replica) == ["create"], replica)
+    eventually("one step reported", lambda: steps(replica) == ["create"], replica)
     for kind in (MUTATING, VALIDATING):
         assert installed.bundle_owners(kind) == {"dapr-token-injector-ca-bundle"}
 
@@ -102,7 +102,7 @@ def test_replicas_started_together_agree_on_one_ca(installed: Installation) -> N
     for replica in replicas:
         eventually("a ready replica", replica.is_ready, replica)
     assert installed.bundles() == [authority(installed)] * 3
-    eventually("one step told", lambda: steps(*replicas) == ["create"])
+    eventually("one step reported", lambda: steps(*replicas) == ["create"])
 
 
 def test_rsa_keys_are_generated_on_request(installed: Installation) -> None:
@@ -123,7 +123,7 @@ def test_logs_and_metrics_contain_no_secret(installed: Installation) -> None:
     assert not [line for line in key.splitlines() if len(line) > 20 and line in reported]
 
 
-# --- somebody else changes a bundle ---
+# --- another client changes a bundle ---
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_deleted_configuration_is_reported_and_not_recreated(installed: Installa
     installed.kubectl.delete(MUTATING, installed.name)
 
     words = f"mutatingwebhookconfigurations/{installed.name} does not exist"
-    eventually("the deletion told", lambda: words in problem(replica), replica)
+    eventually("the deletion reported", lambda: words in problem(replica), replica)
     assert replica.metric("ca_bundle_trusted") == 0
     assert replica.is_ready()
     assert installed.kubectl.try_run("get", MUTATING, installed.name).returncode != 0
@@ -186,7 +186,7 @@ def test_deleted_configuration_is_reported_and_not_recreated(installed: Installa
 @pytest.mark.timeout(400, func_only=True)
 def test_creates_succeed_while_leaves_and_cas_are_rotated(installed: Installation, tmp_path: Path) -> None:
     # A third of a leaf's life is what a busy machine has to renew it in. The authority's two thirds pass soon after the
-    # first rotation, so it is rotated twice: because somebody asks, and by time.
+    # first rotation, so it is rotated twice: on request, and by time.
     flags = ("--leaf-lifetime=15s", "--ca-settle-time=1s", "--ca-lifetime=96s")
     replicas = [installed.start(*flags) for _ in range(3)]
     wait_until_injecting(installed.kubectl)
@@ -233,14 +233,14 @@ def test_missing_permission_is_named_and_retried(installed: Installation) -> Non
     installed.revoke("rolebinding")
     replica = installed.start(ready=False)
 
-    eventually("the missing right told", lambda: 'cannot get resource "secrets"' in problem(replica), replica)
+    eventually("the missing permission reported", lambda: 'cannot get resource "secrets"' in problem(replica), replica)
     assert not replica.is_ready()
     assert installed.secret() == {}
 
     installed.grant()
     eventually("a ready replica", replica.is_ready, replica)
     assert problem(replica) == ""
-    # Three objects are watched, each was asked for once; nobody asks again in a loop.
+    # Three objects are watched, each was requested once, without a retry loop.
     assert replica.metric('kube_errors_total{reason="forbidden"}') <= 10
 
 
@@ -250,7 +250,7 @@ def test_replica_keeps_serving_after_permissions_are_revoked(installed: Installa
     installed.set_bundle(MUTATING, 0, "")
 
     words = 'resource "mutatingwebhookconfigurations"'
-    eventually("the missing right told", lambda: words in problem(replica), replica)
+    eventually("the missing permission reported", lambda: words in problem(replica), replica)
     assert replica.is_ready()
 
     installed.grant()
@@ -263,8 +263,8 @@ def test_replica_renews_without_permission_to_its_secret(installed: Installation
     wait_until_injecting(installed.kubectl)
     installed.revoke("rolebinding")
 
-    eventually("the missing right told", lambda: 'resource "secrets"' in problem(replica), replica)
-    # It goes on with the authority that it remembers: whoever took the right away took it from every replica.
+    eventually("the missing permission reported", lambda: 'resource "secrets"' in problem(replica), replica)
+    # It continues with the CA that it knows: every replica lost the permission.
     words = "certificate is signed without a look at the Secret"
     eventually("a certificate signed in need", lambda: replica.records(words), replica)
     before = served(replica).not_valid_after_utc
@@ -298,18 +298,18 @@ def test_foreign_secret_is_reported_and_not_modified(
     installed.set_secret(data)
     starting = installed.start(*LASTING, ready=False)
 
-    eventually("the foreign Secret told", lambda: words in problem(running), running)
-    eventually("the foreign Secret told", lambda: words in problem(starting), starting)
+    eventually("the foreign Secret reported", lambda: words in problem(running), running)
+    eventually("the foreign Secret reported", lambda: words in problem(starting), starting)
     assert not starting.is_ready()
     assert running.is_ready()
     wait_until_injecting(installed.kubectl)
     assert installed.secret() == data
 
-    # Whoever empties it has it filled with what is still in use.
+    # An emptied Secret is filled with the CA that is still in use.
     installed.set_secret(None)
     eventually("the Secret restored", lambda: installed.secret().get("ca.crt") == ours["ca.crt"], running)
     eventually("a ready replica", starting.is_ready, starting)
-    eventually("the step told", lambda: steps(running)[-1] == "restore", running)
+    eventually("the step reported", lambda: steps(running)[-1] == "restore", running)
 
 
 def test_missing_secret_is_reported_and_used_once_created(installed: Installation) -> None:
@@ -317,7 +317,7 @@ def test_missing_secret_is_reported_and_used_once_created(installed: Installatio
     replica = installed.start(ready=False)
 
     words = f"secrets/{SECRET} in namespace {installed.namespace} does not exist"
-    eventually("the missing Secret told", lambda: words in problem(replica), replica)
+    eventually("the missing Secret reported", lambda: words in problem(replica), replica)
     assert not replica.is_ready()
 
     installed.kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}})
@@ -330,7 +330,7 @@ def test_immutable_secret_is_reported_until_recreated(installed: Installation) -
     installed.kubectl.run("patch", "secret", SECRET, "--type=merge", '--patch={"immutable": true}')
     request_rotation(installed.kubectl)
 
-    eventually("the immutable Secret told", lambda: "is immutable" in problem(replica), replica)
+    eventually("the immutable Secret reported", lambda: "is immutable" in problem(replica), replica)
     assert replica.metric('kube_errors_total{reason="invalid"}') == 0
     wait_until_injecting(installed.kubectl)
 
@@ -386,7 +386,7 @@ def test_ca_rotate_requests_reports_and_waits(installed: Installation) -> None:
     assert (reported["asked"], reported["newAuthoritySigns"]) == (True, True)
     assert authority(installed) != before
     assert "retiring: it signs" in done.stderr
-    eventually("its steps told", lambda: steps(replica) == ["create", "add", "seen", "promote"], replica)
+    eventually("its steps reported", lambda: steps(replica) == ["create", "add", "seen", "promote"], replica)
 
     nowhere = rotate("--ca-secret-name=none")
     assert nowhere.returncode == 2

@@ -29,7 +29,7 @@ EVENT = {"type": "BOOKMARK", "object": {}}
 
 @contextlib.asynccontextmanager
 async def watched(liveness: Liveness) -> AsyncIterator[Api]:
-    """An API server whose watches say one thing and then nothing."""
+    """An API server whose watches send one event and then nothing."""
     application = web.Application()
 
     async def say_one_thing(request: web.Request) -> web.StreamResponse:
@@ -52,7 +52,7 @@ async def watched(liveness: Liveness) -> AsyncIterator[Api]:
 
 
 def cut_off() -> None:
-    """Let whatever is sent inside the namespace go nowhere: all of it passes `lo`."""
+    """Drop all packets inside the namespace: all of them pass `lo`."""
     subprocess.run(["ip", "link", "set", "lo", "down"], check=True)
 
 

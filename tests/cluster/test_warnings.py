@@ -82,5 +82,5 @@ def test_replica_set_of_a_deployment_is_not_reviewed_again(kubectl: Kubectl, war
     kubectl.apply(deployment(ASKING))
     wait_for("two Pods", lambda: pods_of(kubectl, "shop"))
 
-    # Status changes are a subresource's and go nowhere; the one review is the Deployment's own creation.
+    # Status changes are a subresource and cause no review; the only one is for the create of the Deployment.
     assert warning.requests_served() == before + 1

@@ -1,4 +1,4 @@
-"""R3: the webhook is away while its registration says `failurePolicy: Fail`."""
+"""R3: the webhook is unavailable and its registration has `failurePolicy: Fail`."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Done:
 
 @dataclass(slots=True)
 class Commands:
-    """Runs commands against one namespace, and remembers everything that they said."""
+    """Runs commands against one namespace, and keeps all of their output."""
 
     kubectl: Kubectl
     kubeconfig: Path
@@ -50,15 +50,15 @@ class Commands:
         return f"{self.kubectl.namespace}/{SECRET}"
 
     def run(self, *arguments: str, stdin: str = "") -> Done:
-        """One command to its end."""
+        """Run a command to its end."""
         return self._ended(["-m", "injector", *arguments], stdin)
 
     def run_mortal(self, log: Path, writes: int, *arguments: str) -> Done:
-        """One command that dies after so many writes."""
+        """Run a command that crashes after a number of writes."""
         return self._ended(["-m", "tests.cluster.crash_after_write", str(log), str(writes), *arguments], "")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """One command, still running."""
+        """Start a command."""
         return subprocess.Popen(
             [sys.executable, "-m", "injector", *arguments],
             stdin=subprocess.DEVNULL,
@@ -70,7 +70,7 @@ class Commands:
         )
 
     def ended(self, process: subprocess.Popen[str]) -> Done:
-        """What a started command came to."""
+        """The result of a started command."""
         out, err = process.communicate(timeout=TIMEOUT_SECONDS)
         self.output += [out, err]
         return Done(process.returncode, out, err)
@@ -103,7 +103,7 @@ class Commands:
 
 
 def marker() -> str:
-    """A token that is found again wherever it goes."""
+    """A token that is easy to find in any output."""
     return f"marker{secrets.token_hex(16)}"
 
 
