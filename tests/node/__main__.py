@@ -1,8 +1,8 @@
-"""`python -m tests.node [COMMAND ...]`: the node without the tests, for a person or a command to try things on.
+"""`python -m tests.node [COMMAND ...]`: the node without the tests, for experiments by hand or by a command.
 
-COMMAND runs where the cluster is reached from, with `kubectl` and `helm` on its PATH, `KUBECONFIG`, and the variables
-by which the tests find a cluster of the user's; its exit code is ours. Without one the node stays until Ctrl-C,
-and a line on stdout says how to get there from another terminal. Then everything is gone.
+COMMAND runs in the network of the cluster, with `kubectl` and `helm` on its PATH, `KUBECONFIG`, and the variables
+by which the tests find an existing cluster; its exit code is returned. Without a command the node runs until Ctrl-C,
+and a line on stdout shows how to use it from another terminal. Then everything is removed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _variables(target: Target) -> dict[str, str]:
-    """Return what is different in the environment of whoever uses the cluster."""
+    """Return the environment variables for clients of the cluster."""
     programs = target.folder / "bin"
     programs.mkdir()
     for name, binary in (("kubectl", target.kubectl.binary), ("helm", target.helm.binary)):

@@ -1,10 +1,11 @@
 """The cluster whose Pods really run.
 
-By default it is one node of our own, in a network namespace of its own (`controlplane.node`). With
+By default it is one separate node in its own network namespace (`controlplane.node`). With
 `DAPR_TOKEN_INJECTOR_TEST_CLUSTER=kubeconfig` it is the one that `KUBECONFIG` names, kind included; its nodes
 must be able to get two images: ours, by `DAPR_TOKEN_INJECTOR_TEST_IMAGE` (say, after `kind load`), and daprd's, by
 `DAPR_TOKEN_INJECTOR_TEST_DAPRD_IMAGE` (default `daprio/daprd:1.16.0`). With `DAPR_TOKEN_INJECTOR_TEST_HOST`, an address
-of this machine that the cluster's API server reaches, Dapr's own injector is tried, too. The cluster is left as it was.
+of this machine that the cluster's API server reaches, Dapr's own injector is tested, too. The tests restore the state of
+the cluster.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Target:
 
 @contextlib.contextmanager
 def open_target(report: binaries.Report) -> Iterator[Target]:
-    """Yield the cluster that the environment asks for; skip or fail where it cannot be had."""
+    """Yield the cluster that the environment selects; skip or fail if it is not available."""
     if os.environ.get(CLUSTER_VARIABLE, "own") == "own":
         require(reason_unavailable())
         with own_node(report) as target:

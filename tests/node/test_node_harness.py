@@ -1,4 +1,4 @@
-"""The node itself: it shares a machine, and leaves nothing behind however a run ends."""
+"""The node itself: runs on one machine are isolated, and each cleans up in every case."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 
-# A run that stays in its body with a Pod running, and says where everything of it is.
+# A run that waits with a running Pod, and prints its folders and processes.
 INNER = """
 import os, signal, sys
 from pathlib import Path
@@ -120,7 +120,7 @@ def name_of(pid: int) -> str:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process exists and is more than an entry that nobody has reaped yet."""
+    """Whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     except OSError:

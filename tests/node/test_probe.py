@@ -1,4 +1,4 @@
-"""`probe` of Pods that really run, through the kubelet: closed, open, on another token, and what stands open beside."""
+"""`probe` of running Pods through the kubelet: closed, open, with another token, and other open ports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TOKEN: Final = "marker-4f1c97d2a5e8-node"
 # Where Dapr's injector has the API listen.
 LOCAL: Final = "--dapr-listen-addresses=[::1],127.0.0.1"
-# What every sidecar of these tests has open beside its API.
+# The open ports of every sidecar of these tests besides its API.
 BESIDE: Final = ("--accept", "metadata-port", "--accept", "metrics-port")
 CLOSED: Final = ["refused", "refused", "served"]
 OPEN: Final = ["served", "served", "-"]
@@ -44,7 +44,7 @@ def local(target: Target, **more: Any) -> Json:  # noqa: ANN401 - a part of a co
 
 
 def started(kubectl: Kubectl, target: Target, daprd: Json, annotations: dict[str, str] = DAPR) -> str:
-    """Run an app with this sidecar; the Pod's name. Without an annotation of ours, the webhook leaves it as it is."""
+    """Run an app with this sidecar; return the Pod's name. Without an annotation the webhook skips it."""
     is_native = "restartPolicy" in daprd
     containers = [app_container(target), *([] if is_native else [daprd])]
     pod = roll_out(kubectl, deployment(containers, [daprd] if is_native else [], annotations))
@@ -52,7 +52,7 @@ def started(kubectl: Kubectl, target: Target, daprd: Json, annotations: dict[str
 
 
 def ask(kubectl: Kubectl, *arguments: str, kubeconfig: Path | None = None) -> tuple[int, Any]:
-    """Exit code, and what is told of the one Pod."""
+    """The exit code and the report about the Pod."""
     code, (report,), error = probed(
         *arguments, "-n", kubectl.namespace, "--kubeconfig", kubeconfig or kubectl.kubeconfig
     )
@@ -157,7 +157,7 @@ def test_listen_address_and_profiling_are_reported(kubectl: Kubectl, target: Tar
 
 @pytest.mark.usefixtures("secret")
 def test_closed_port_is_reported(kubectl: Kubectl, target: Target) -> None:
-    """The arguments that we read are not those that daprd got: a shell that adds its own stands between."""
+    """The arguments in the Pod differ from those of daprd: a shell adds others."""
     made = local(target, env=[token_variable()])
     shell = ["/daprd", *made["args"]]
     started(kubectl, target, {**made, "command": shell, "args": ["--dapr-grpc-port=50009", "--", "--dapr-grpc-port=1"]})

@@ -58,7 +58,7 @@ def one_of_each(target: Target) -> list[Json]:
 
 
 def ready(kubectl: Kubectl, count: int) -> list[Json]:
-    """All Pods but those that are ending, once there are so many and all are ready."""
+    """All Pods except terminating ones, once that many exist and all are ready."""
 
     def probe() -> list[Json] | None:
         found = [one for one in kubectl.list("pods") if "deletionTimestamp" not in one["metadata"]]
@@ -103,7 +103,7 @@ def test_each_kind_is_restarted_or_skipped_with_working_advice(kubectl: Kubectl,
             replaced.add(one["metadata"]["name"].partition("-")[0])
     assert replaced == {"daemon", "partition"}
 
-    # What was told: delete these Pods, end the Job, resume, lower the partition; then go on.
+    # Follow the advice: delete these Pods, end the Job, resume, lower the partition; then continue.
     kubectl.run("delete", "pods", "--selector=app in (daemon-on-delete,stateful-on-delete,bare)")
     kubectl.run("delete", "job", "job")
     kubectl.run("patch", "deployment", "paused", "-p", '{"spec":{"paused":false}}')

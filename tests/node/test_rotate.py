@@ -1,7 +1,7 @@
 """A rotation under load on a kubelet: real daprd, clients that use their own Pod's sidecar.
 
 Each Pod's app calls its sidecar over HTTP and gRPC, 50 times a second each, with the token of its own environment. It
-notes every call that was not served, and stops calling when it is told to end, as a well-made app does.
+records every failed call, and stops calling on SIGTERM, as a correct app does.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ tell(ended=True)
 
 @dataclass(slots=True)
 class Clients:
-    """Follows the log of every client, those included that end meanwhile; keeps the last line of each."""
+    """Follows the log of every client, including ones that end; keeps the last line of each."""
 
     kubectl: Kubectl
     last: dict[str, Json] = field(default_factory=dict)
@@ -138,7 +138,7 @@ def native(target: Target) -> Json:
 
 
 def local_sidecar(target: Target) -> Json:
-    """A daprd whose API is for its own Pod only, as Dapr's injector starts it."""
+    """A daprd whose API is local to its Pod, as Dapr's injector starts it."""
     made = sidecar(target)
     return {**made, "args": [*made["args"], "--dapr-listen-addresses=127.0.0.1"]}
 
@@ -182,7 +182,7 @@ class Rotated:
         return dict(sum((Counter(report["failures"]) for report in self.clients.values()), Counter()))
 
     def record_calls(self, record: Callable[[str, object], None]) -> None:
-        """Note for the report what the documentation says of it."""
+        """Record the figures of the documentation in the test report."""
         record("calls", sum(sum(report["calls"].values()) for report in self.clients.values()))
         paces = [calls / report["seconds"] for report in self.clients.values() for calls in report["calls"].values()]
         record("calls a second of each client and kind", sorted(round(pace, 1) for pace in paces))
@@ -248,7 +248,7 @@ def test_rotate_with_regular_sidecar_fails_calls_at_pod_end_only(
     done = rotated(kubectl, target, regular)
     done.record_calls(record_property)
 
-    # It starts and ends together with the app: a call before daprd listens or after it has closed finds nobody.
+    # It starts and ends together with the app: calls before daprd listens or after it has closed fail.
     assert set(done.failures) <= NOBODY_THERE
 
 

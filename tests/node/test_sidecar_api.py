@@ -1,4 +1,4 @@
-"""The promise, on a kubelet: a sidecar that asked for its token refuses who does not bring it, and serves who does."""
+"""The guarantee, on a kubelet: a sidecar with a requested token serves only calls with the token."""
 
 from __future__ import annotations
 

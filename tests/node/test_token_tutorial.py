@@ -1,4 +1,4 @@
-"""The tutorial of tokens, typed as it is written: every command runs, and says what the page says."""
+"""The tutorial of tokens: every command runs, with the documented output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fences(kind: str) -> list[str]:
 
 
 def commands() -> Iterator[tuple[str, str]]:
-    """Each command of the page, and what it is said to print."""
+    """Each command of the page with its documented output."""
     for block in fences("console"):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
@@ -36,7 +36,7 @@ def commands() -> Iterator[tuple[str, str]]:
 
 
 def pattern(expected: str) -> str:
-    """What the page says of an output, as a regular expression: `...` stands for anything, alone also for nothing."""
+    """The documented output as a regular expression: `...` matches anything, on its own line also nothing."""
     lines = [
         "(?:.*\n)?" if line == "..." else ".*".join(map(re.escape, line.split("..."))) + "\n"
         for line in expected.splitlines()
@@ -45,7 +45,7 @@ def pattern(expected: str) -> str:
 
 
 @pytest.fixture
-def desk(target: Target, inside: None, tmp_path: Path) -> Iterator[dict[str, str]]:  # noqa: ARG001 - entered meanwhile
+def desk(target: Target, inside: None, tmp_path: Path) -> Iterator[dict[str, str]]:  # noqa: ARG001 - entered during the test
     """Where a reader sits: the page's file, and the two programs."""
     (manifest,) = fences("yaml")
     images = {"python:3.13-slim": target.image, "daprio/daprd:1.16.0": target.daprd_image}
@@ -83,7 +83,7 @@ def test_tutorial_commands_have_the_documented_output(desk: dict[str, str], tmp_
             )
             assert done.returncode == 0, (command, done)
             fits = re.fullmatch(pattern(expected), f"{done.stdout.strip()}\n", flags=re.DOTALL) is not None
-            # A log line may be a moment away; everything else is said at once.
+            # A log line can be delayed; all other output is immediate.
             assert fits or " logs " in command, (command, done, expected)
             return fits
 
