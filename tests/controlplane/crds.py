@@ -31,7 +31,7 @@ WANTED: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def resolve(report: binaries.Report = binaries.report_to_stderr) -> Path:
-    """Return the folder that holds the CustomResourceDefinitions, a file each.
+    """Return the folder of the CustomResourceDefinitions, one file each.
 
     Raises:
         BuildError: there is no usable Go, or a module cannot be had.
@@ -65,7 +65,7 @@ def _fetch(target: Path) -> None:
                 raise BuildError(f"{module} has no {pattern}")
             for file in found:
                 shutil.copyfile(file, scratch / file.name)
-    scratch.replace(target)  # atomic: whoever sees the folder sees all of it
+    scratch.replace(target)  # atomic: readers see the complete folder
 
 
 def _module(name: str) -> Path:

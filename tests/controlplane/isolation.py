@@ -1,4 +1,4 @@
-"""Programs that mount, fork and group: whatever they leave behind is taken away by the kernel.
+"""Programs that mount, fork and use control groups: the kernel removes what they leave behind.
 
 `isolated` puts a command into namespaces of its own for mounts and processes. When its first process ends,
 or we do, the kernel ends all others and no mount remains. Control groups have no such end, so `control_group`
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _V2_CONTROLLERS: Final = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids")
 
-# A group can go when nobody is in it any more; the programs of a killed run need a moment to die.
+# A group can be removed when it is empty; the programs of a killed run need a moment to end.
 _REMOVE_GROUPS = """
 import os, sys, time
 while os.read(0, 1):

@@ -114,7 +114,7 @@ def free_port() -> int:
     Raises:
         HarnessError: All of them are taken.
     """
-    folder = Path(f"/tmp/dapr-token-injector-ports-{os.getuid()}")  # noqa: S108 - one for all runs, whatever their TMPDIR
+    folder = Path(f"/tmp/dapr-token-injector-ports-{os.getuid()}")  # noqa: S108 - one for all runs, with any TMPDIR
     folder.mkdir(mode=0o700, exist_ok=True)
     for port in random.sample(_PORTS, len(_PORTS)):
         descriptor = os.open(folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

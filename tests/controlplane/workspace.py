@@ -1,8 +1,8 @@
-"""A temporary folder that disappears with the process that made it, however that ends.
+"""A temporary folder that is removed when its process ends, in any way.
 
-A small helper process holds the reading end of a pipe whose only writer is us. When the pipe closes (we
-said so, or we were killed) it removes the folder and ends. What even that leaves, as after a power cut, is
-swept by the next run: the folder's name carries the process id of its owner.
+A small helper process has the reading end of a pipe whose only writer is this process. When the pipe
+closes, also because this process was killed, the helper removes the folder and ends. The next run removes
+folders that remain after a power cut: a folder's name has the process id of its owner.
 """
 
 from __future__ import annotations
