@@ -63,13 +63,13 @@ def kustomize() -> Callable[[Path], list[Json]]:
 
 
 def documents(text: str) -> list[dict[str, Any]]:
-    """The objects in a YAML stream; a list counts as what is in it."""
+    """The objects in a YAML stream; a List is replaced by its items."""
     found = (item for item in YAML(typ="safe").load_all(text) if item)
     return [each for item in found for each in (item["items"] if item["kind"].endswith("List") else [item])]
 
 
 def only(objects: list[Json], kind: str, name: str = "dapr-token-injector") -> Json:
-    """The one object of a kind and name."""
+    """The only object of a kind and name."""
     found = [item for item in objects if item["kind"] == kind and item["metadata"]["name"] == name]
     assert len(found) == 1, f"{len(found)} of {kind} {name}"
     return found[0]

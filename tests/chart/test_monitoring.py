@@ -31,7 +31,7 @@ Samples = dict[str, list["Mapping[str, str]"]]  # the labels of each sample of a
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    """What `/metrics` says right after the start: every series that there can be is there from the beginning."""
+    """The output of `/metrics` right after the start: all series exist from the start."""
     webhook = Webhook.start(WebhookSettings(tmp_path_factory.mktemp("webhook")))
     with webhook.process:
         text = httpx.get(f"{webhook.ops_url}/metrics", trust_env=False, timeout=30).raise_for_status().text
@@ -72,7 +72,7 @@ def test_alerts_are_valid_and_query_existing_series(render: Render, shown: Sampl
 
 
 def problems(selector: Mapping[str, Any], shown: Samples) -> Iterator[str]:
-    """What a selector asks for in vain: each alternative of each matcher must find a series."""
+    """The problems of a selector: each alternative of each matcher must match a series."""
     name, series = selector["metric"], shown.get(selector["metric"], [])
     if not series:
         yield f"{selector['rule']}: there is no {name}"

@@ -1,4 +1,4 @@
-"""What holds for whatever values: names, selectors, rights, and what must never be in a manifest."""
+"""Properties of the chart with any values: names, selectors, permissions, and forbidden content."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_no_null_and_no_empty_metadata_is_rendered(render: Render, values: Path)
 def test_every_object_has_the_conventional_labels_and_its_namespace(render: Render, values: Path) -> None:
     for item in render("--values", str(values), namespace="elsewhere", hooks=True):
         assert set(item["metadata"]["labels"]) >= CONVENTIONAL
-        # The hook's rights are where it asks for a Pod.
+        # The hook's permissions are in the namespace of its Pod.
         wanted = None if item["kind"] in CLUSTER_SCOPED else "elsewhere"
         if item["metadata"]["name"] == "dapr-token-injector-canary" and item["kind"] in {"Role", "RoleBinding"}:
             wanted = "default"
@@ -357,7 +357,7 @@ def test_test_hook_requests_an_allowed_secret(render: Render) -> None:
 
 @pytest.fixture(scope="module")
 def notes(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """What `helm install` would say; as a manifest of a copy, because without a cluster Helm 3 says nothing."""
+    """The notes of `helm install`, rendered as a manifest of a copy, because Helm 3 shows none without a cluster."""
     copy = shutil.copytree(CHART, tmp_path_factory.mktemp("notes") / CHART.name)
     text = (copy / "templates/NOTES.txt").rename(copy / "notes").read_text()
     template = copy / "templates/notes.yaml"

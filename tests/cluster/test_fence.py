@@ -51,7 +51,7 @@ class Fenced:
         return self.try_run("patch", kind, self.name, "--type=json", f"--patch={json.dumps(operations)}")
 
     def refuses_a_label(self, kind: str) -> bool:
-        """Whether a new object is rejected; an existing one would be no change."""
+        """Whether a new label is rejected; setting an existing one would be no change."""
         label = change("/metadata/labels", {"probe": secrets.token_hex(4)}, "add")
         return REFUSED in self.patch(kind, label).stderr
 

@@ -75,7 +75,7 @@ def read(text: str) -> tuple[Value, ...]:
 
 def _documented(lines: list[str], defaults: object) -> Iterator[Value]:
     section, comment, parents = "", list[str](), list[tuple[int, str]]()
-    inside: int | None = None  # the indentation of the documented key whose value we are in
+    inside: int | None = None  # the indentation of the current documented key
     for number, line in enumerate(lines, 1):
         if line.startswith("## "):
             section, comment = line.removeprefix("## "), []

@@ -69,7 +69,7 @@ def test_alerts_name_labels_values_that_exist() -> None:
 
 def test_chart_version_equals_program_version() -> None:
     chart = YAML(typ="safe").load(CHART / "Chart.yaml")
-    from injector import __version__  # noqa: PLC0415 - read beside what it is compared with
+    from injector import __version__  # noqa: PLC0415 - read next to its counterpart
 
     assert chart["appVersion"] == __version__
     assert f"## {chart['version']}" in (CHART / "CHANGELOG.md").read_text()

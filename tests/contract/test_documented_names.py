@@ -35,7 +35,7 @@ VERDICTS: Final = {
 
 
 def table(heading: str) -> list[list[str]]:
-    """Cells of the rows of the table whose first heading is this one."""
+    """The cells of the table with this first heading."""
     lines = REASONS.splitlines()
     start = next(at for at, line in enumerate(lines) if line.startswith(f"| {heading} |"))
     rows = []

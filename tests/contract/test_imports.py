@@ -1,4 +1,4 @@
-"""Who may import whom."""
+"""Allowed imports between packages."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_core_neither_prints_nor_opens_nor_evaluates(path: Path) -> None:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Every module that is imported, wherever it is."""
+    """Every imported module, at any level of a file."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
