@@ -98,7 +98,7 @@ def report(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
 
 @pytest.fixture(autouse=True)
-def _tracing_goes_on() -> Iterator[None]:
+def _tracing_is_active() -> Iterator[None]:
     """Fail the test after which coverage records nothing more in this process, and not the total at the end."""
     before = sys.gettrace()
     yield

@@ -33,7 +33,7 @@ class Seen(NamedTuple):
     """What a fault saw besides the creates."""
 
     remark: str = ""
-    healed: float | None = None  # seconds from the wiped bundle to the whole one
+    repaired: float | None = None  # seconds from the wiped bundle to the whole one
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def rotate_authority(scenario: Scenario) -> Seen:
 
 def blank_bundle(scenario: Scenario) -> Seen:
     """Another client writes an empty caBundle into our entries."""
-    return _until_healed(scenario, lambda: write_bundle(scenario.api, b""))
+    return _until_repaired(scenario, lambda: write_bundle(scenario.api, b""))
 
 
 def apply_again(scenario: Scenario) -> Seen:
@@ -105,25 +105,28 @@ def apply_again(scenario: Scenario) -> Seen:
 def replace(scenario: Scenario) -> Seen:
     """`kubectl replace` of the manifests: the only write that removes the bundle."""
     item = registrations(scenario.certificates)[0]
-    return _until_healed(scenario, lambda: scenario.kubectl.run("replace", "-f", "-", stdin=item))
+    return _until_repaired(scenario, lambda: scenario.kubectl.run("replace", "-f", "-", stdin=item))
 
 
-def _until_healed(scenario: Scenario, wipe: Callable[[], object]) -> Seen:
+def _until_repaired(scenario: Scenario, wipe: Callable[[], object]) -> Seen:
     """Remove the bundle; wait until every entry has it again."""
     began = time.monotonic()
     wipe()
     wiped = time.monotonic()
     wait_for(
-        "the bundle repaired", lambda: all(bundles(scenario.api)), timeout_seconds=HEALED_WITHIN, interval_seconds=0.02
+        "the bundle repaired",
+        lambda: all(bundles(scenario.api)),
+        timeout_seconds=REPAIRED_WITHIN,
+        interval_seconds=0.02,
     )
-    healed = time.monotonic()
+    repaired = time.monotonic()
     scenario.stream.wait_for_more(STEP)
-    remark = f"healed {healed - wiped:.2f} s after it was written, {healed - began:.2f} s after that began"
-    return Seen(remark, healed - wiped)
+    remark = f"healed {repaired - wiped:.2f} s after it was written, {repaired - began:.2f} s after that began"
+    return Seen(remark, repaired - wiped)
 
 
 # Seconds until the wait fails; the report has the promised limit.
-HEALED_WITHIN: Final = 90.0
+REPAIRED_WITHIN: Final = 90.0
 
 
 def overload(scenario: Scenario) -> Seen:
@@ -178,7 +181,7 @@ def _lines(process: ManagedProcess) -> list[str]:
     return process.log().splitlines()
 
 
-def stand_still(scenario: Scenario) -> Seen:
+def pause_each(scenario: Scenario) -> Seen:
     """Each replica in turn is stopped for a while, like one with a CPU limit that is far too small."""
     ready = scenario.fleet.ready()
     before = [replica.metric("admission_shed_total") for replica in ready]
@@ -227,7 +230,7 @@ ALL: Final = (
     Fault("applied again", apply_again, 3 * STEP),
     Fault("replaced", replace, STEP, loses=_UNTRUSTED),
     Fault("overload", overload, OVERLOADED),
-    Fault("standstill", stand_still, 4 * STEP),
+    Fault("standstill", pause_each, 4 * STEP),
 )
 # Certificates from files are managed by their owner only.
 SELF_ONLY: Final = frozenset({"caBundle blanked", "applied again", "replaced"})

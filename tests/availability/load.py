@@ -81,7 +81,7 @@ class Load:
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.call_later(self._plan.most_seconds, self._stop.set)
         await asyncio.gather(
-            self._pace(self._plan.asking_per_second, self._create_asking),
+            self._pace(self._plan.asking_per_second, self._create_requesting),
             self._pace(self._plan.others_per_second, self._create_other),
             *(
                 self._pace(self._plan.scalings_per_second, _scaler(self, name, step))
@@ -105,7 +105,7 @@ class Load:
             task.add_done_callback(self._tasks.discard)
             i += 1
 
-    def _create_asking(self, i: int) -> tuple[Kind, str, str, str, bytes]:
+    def _create_requesting(self, i: int) -> tuple[Kind, str, str, str, bytes]:
         return self._create(Kind.ASKING, i, ASKING)
 
     def _create_other(self, i: int) -> tuple[Kind, str, str, str, bytes]:

@@ -43,11 +43,11 @@ class Row(msgspec.Struct, frozen=True):
     others_hurt: int  # other Pods and scalings that failed, and other Pods that were changed
     messages: dict[str, int]  # the API server's messages of failures
     remark: str
-    healed: float | None = None  # seconds until a wiped bundle was whole
+    repaired: float | None = None  # seconds until a wiped bundle was whole
 
 
 # Seconds in which a wiped bundle is whole again.
-HEALED_WITHIN: Final = 5.0
+REPAIRED_WITHIN: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +132,13 @@ def _row(segment: Segment, evidence: _Evidence) -> Row:
         retried=segment.retried,
         without_variable=sum(pod.asked for pod in wrong),
         others_hurt=sum(attempt.kind is not Kind.ASKING for attempt in failed) + sum(not pod.asked for pod in wrong),
-        messages=dict(Counter(_gist(attempt.message) for attempt in failed)),
+        messages=dict(Counter(_generic(attempt.message) for attempt in failed)),
         remark=segment.seen.remark,
-        healed=segment.seen.healed,
+        repaired=segment.seen.repaired,
     )
 
 
-def _gist(sentence: str) -> str:
+def _generic(sentence: str) -> str:
     """A sentence without what differs from one create to the next."""
     for pattern, word in ((r"\d+(\.\d+){3}:\d+", "ADDRESS"), (r"timeout=\ds", "timeout"), (r"[-\d]+T[:\d]+Z", "TIME")):
         sentence = re.sub(pattern, word, sentence)
@@ -183,5 +183,5 @@ def _problems(row: Row, fault: Fault | None) -> Iterable[str]:
         yield f"{row.without_variable} Pods were admitted without their variable"
     if row.others_hurt:
         yield f"{row.others_hurt} others were hurt"
-    if row.healed is not None and row.healed > HEALED_WITHIN:
-        yield f"healed after {row.healed:.2f} s only, {HEALED_WITHIN:g} s are promised"
+    if row.repaired is not None and row.repaired > REPAIRED_WITHIN:
+        yield f"healed after {row.repaired:.2f} s only, {REPAIRED_WITHIN:g} s are promised"

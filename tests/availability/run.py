@@ -44,10 +44,10 @@ def run(
         progress(
             f"{mix.name}: {stage.rates.asking:g} Pods with a request and {stage.rates.others:g} others each second"
         )
-        segments = [_inflict(stage, _CALM)]
+        segments = [_run_fault(stage, _CALM)]
         for fault in faults:
             progress(f"{mix.name}: {fault.name} ...")
-            segments.append(_inflict(stage, fault))
+            segments.append(_run_fault(stage, fault))
         stage.stream.wait_for(creates)
         progress(f"{mix.name}: waiting for the controllers' Pods ...")
         stage.stream.process.stop(timeout_seconds=90)
@@ -60,7 +60,7 @@ def run(
 _CALM: Final = Fault("no fault", lambda _: Seen(), meets_at_least=0)
 
 
-def _inflict(stage: Scenario, fault: Fault) -> report.Segment:
+def _run_fault(stage: Scenario, fault: Fault) -> report.Segment:
     """The fault and the calm after it, in which its consequences show."""
     stage.fleet.check()
     began, retried = time.monotonic(), report.retries(stage.api)

@@ -47,8 +47,8 @@ def test_pod_without_token_and_failed_bystander_are_never_excused() -> None:
 
 
 def test_late_bundle_repair_is_a_problem() -> None:
-    assert problems([changed(healed=4.9)], [FAULT]) == []
-    assert problems([changed(healed=5.25)], [FAULT]) == ["restart: healed after 5.25 s only, 5 s are promised"]
+    assert problems([changed(repaired=4.9)], [FAULT]) == []
+    assert problems([changed(repaired=5.25)], [FAULT]) == ["restart: healed after 5.25 s only, 5 s are promised"]
 
 
 def test_create_counts_when_it_overlaps_with_the_fault() -> None:

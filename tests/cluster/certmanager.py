@@ -198,7 +198,7 @@ class Managed:
             item |= {"metadata": {"name": NAME, "uid": found["metadata"]["uid"]}, "webhooks": webhooks}
             self.kubectl.apply(item, "--server-side", "--force-conflicts", f"--field-manager={BUNDLE_MANAGER}")
 
-    def connect_anew(self) -> None:
+    def reconnect(self) -> None:
         """Let the API server see the present certificates: it keeps its connections until a bundle changes."""
         remark = f"# {secrets.token_hex(4)}\n".encode()
         self._write_bundles(lambda bundle: remark + bundle)
@@ -222,7 +222,7 @@ class Managed:
         """Bring the Secret's content to one replica after the other, and let callers see each."""
         for replica in self.replicas:
             replica.serve(files)
-            self.connect_anew()
+            self.reconnect()
 
     def start(self) -> Replica:
         """Start one more replica as the Deployment describes it, with the Secret's present content."""

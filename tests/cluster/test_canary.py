@@ -33,7 +33,7 @@ CANARY: Final = "dapr-token-injector-canary"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Result:
     """How the script ended."""
 
     code: int
@@ -46,7 +46,7 @@ class Canary:
     def __init__(self, own: ControlPlane, helm: Helm, folder: Path, kubectl: Kubectl, release: Kubectl) -> None:
         self.own, self.helm, self.folder, self.kubectl, self.release = own, helm, folder, kubectl, release
 
-    def __call__(self, *values: str, **env: str) -> Said:
+    def __call__(self, *values: str, **env: str) -> Result:
         rendered = self.helm.run(
             "template", "release", str(CHART), "--namespace", self.release.namespace,
             "--show-only", "templates/tests/canary.yaml",
@@ -68,7 +68,7 @@ class Canary:
             check=False,
         )
         assert done.stderr == ""
-        return Said(done.returncode, done.stdout)
+        return Result(done.returncode, done.stdout)
 
     def _pod_environment(self) -> dict[str, str]:
         cluster = json.loads(self.own.kubeconfig.read_text())["clusters"][0]["cluster"]

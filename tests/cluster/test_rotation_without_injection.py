@@ -157,7 +157,7 @@ def test_rotate_without_cluster_permissions_reports_open_pods(injected: Injected
 def test_new_pod_without_token_stops_rotate_until_resumed(injected: Injected, tmp_path: Path) -> None:
     secret = injected.commands.secret
     # Killed right after the Secret was written, so that the webhook can go before anything is restarted.
-    killed = injected.commands.run_mortal(tmp_path / "log", 1, *ROTATE, secret)
+    killed = injected.commands.run_and_crash(tmp_path / "log", 1, *ROTATE, secret)
     assert killed.code == 137
     injected.unregister()
     wait_for("no injection", lambda: not tokens(injected.kubectl.create(pod_of(injected), "--dry-run=server")))

@@ -91,7 +91,7 @@ def test_create_by_selector_gives_each_namespace_its_own_token(commands: Command
 
 def test_create_same_token_resumes_after_a_crash(commands: Commands, second: Kubectl, tmp_path: Path) -> None:
     names = [commands.secret, f"{second.namespace}/{SECRET}"]
-    dead = commands.run_mortal(tmp_path / "log", 1, "secret", "create", *names, "--same")
+    dead = commands.run_and_crash(tmp_path / "log", 1, "secret", "create", *names, "--same")
     assert dead.code == 137
     first = commands.value()
     again = commands.run("secret", "create", *names, "--same")
@@ -108,13 +108,13 @@ def test_command_killed_at_any_write_completes_when_run_again(
     flags = ["--same"] if same else []
     names = [f"{namespace}/{name}" for namespace in (commands.kubectl.namespace, second.namespace) for name in "ab"]
     log = tmp_path / "log"
-    assert commands.run_mortal(log, 99, "secret", "create", *names, *flags).code == 0
+    assert commands.run_and_crash(log, 99, "secret", "create", *names, *flags).code == 0
     writes = log.read_text().splitlines()
     assert len(writes) == len(names)
     for limit in range(len(writes)):
         for namespace in (commands.kubectl, second):
             namespace.run("delete", "secret", "a", "b", "--ignore-not-found")
-        assert commands.run_mortal(tmp_path / "other", limit, "secret", "create", *names, *flags).code == 137
+        assert commands.run_and_crash(tmp_path / "other", limit, "secret", "create", *names, *flags).code == 137
         assert commands.run("secret", "create", *names, *flags).code == (1 if limit else 0)
         values = [
             Commands(space, commands.kubeconfig).value(name) for space in (commands.kubectl, second) for name in "ab"
@@ -224,11 +224,11 @@ def test_policy_denial_is_quoted_without_secret_values(
     for item in policy(name, reason=reason, expression="has(object.metadata.labels.team)", words=leaky):
         register(item)
 
-    def says_no() -> bool:
+    def is_denied() -> bool:
         probe = ("create", "secret", "generic", "probe", "--from-literal=token=x", "--dry-run=server")
         return bool(commands.kubectl.try_run(*probe).returncode)
 
-    wait_for("the policy", says_no)
+    wait_for("the policy", is_denied)
     token = marker()
     error = one_line(commands, "secret", "create", commands.secret, "--token-stdin", stdin=token)
     assert (

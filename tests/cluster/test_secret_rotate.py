@@ -286,13 +286,13 @@ def test_command_killed_at_any_write_completes_when_run_again(commands: Commands
     running(commands.kubectl, 2)
     rotate = ("secret", "rotate", commands.secret, "--restart", *QUICK)
     log = tmp_path / "log"
-    assert commands.run_mortal(log, 99, *rotate).code == 0
+    assert commands.run_and_crash(log, 99, *rotate).code == 0
     writes = log.read_text().splitlines()
     assert [line.split()[0] for line in writes] == ["PUT", "PATCH", "PATCH"]
     for limit in range(len(writes)):
         for again in (rotate, (*rotate, "--resume")):
             before = commands.value()
-            assert commands.run_mortal(tmp_path / "other", limit, *rotate).code == 137
+            assert commands.run_and_crash(tmp_path / "other", limit, *rotate).code == 137
             crashed = commands.value()
             assert (crashed != before) is (limit > 0)
             done = commands.run(*again)

@@ -45,7 +45,7 @@ LASTING = ("--leaf-lifetime=5m", *FAST[1:])
 ENOUGH = 100
 # Another client's change must be undone within this many seconds, by the log of the replica that does it: kubectl, by
 # which a test sees it, takes seconds of its own on a busy machine.
-HEALED_WITHIN = 5.0
+REPAIRED_WITHIN = 5.0
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def steps(*replicas: Replica) -> list[str]:
     return [record["step"] for record in sorted(records, key=lambda record: str(record["time"]))]
 
 
-def healing(*replicas: Replica, at_least: int) -> list[dt.datetime] | None:
+def repairs(*replicas: Replica, at_least: int) -> list[dt.datetime] | None:
     """When bundles that another client had changed were written, by whichever replica; None while there are fewer."""
     records = [record for replica in replicas for record in replica.records("caBundle written")]
     found = sorted(dt.datetime.fromisoformat(record["time"]) for record in records if record["cause"] == "healed")
@@ -138,14 +138,14 @@ def test_changed_bundle_is_repaired(installed: Installation, change: str) -> Non
     for heals, (kind, index) in enumerate(((MUTATING, 0), (MUTATING, 1), (VALIDATING, 0)), 1):
         installed.set_bundle(kind, index, change)
         changed = dt.datetime.now(dt.UTC)
-        wait_for("the bundle healed", lambda: installed.bundles() == wanted)
-        logged: list[dt.datetime] = eventually("the heal in a log", partial(healing, *replicas, at_least=heals))
-        assert (logged[-1] - changed).total_seconds() < HEALED_WITHIN
+        wait_for("the bundle repaired", lambda: installed.bundles() == wanted)
+        logged: list[dt.datetime] = eventually("the repair in a log", partial(repairs, *replicas, at_least=heals))
+        assert (logged[-1] - changed).total_seconds() < REPAIRED_WITHIN
 
-    def healed() -> float:
+    def repaired() -> float:
         return sum(replica.metric('ca_bundle_writes_total{cause="healed"}') for replica in replicas)
 
-    eventually("three heals counted, each once", lambda: healed() == 3)
+    eventually("three repairs counted, each once", lambda: repaired() == 3)
     assert all(replica.is_ready() for replica in replicas)
 
 
@@ -254,7 +254,7 @@ def test_replica_keeps_serving_after_permissions_are_revoked(installed: Installa
     assert replica.is_ready()
 
     installed.grant()
-    eventually("the bundle healed", lambda: len(set(installed.bundles())) == 1, replica)
+    eventually("the bundle repaired", lambda: len(set(installed.bundles())) == 1, replica)
     eventually("no problem", lambda: not problem(replica), replica)
 
 

@@ -53,7 +53,7 @@ class Commands:
         """Run a command to its end."""
         return self._ended(["-m", "injector", *arguments], stdin)
 
-    def run_mortal(self, log: Path, writes: int, *arguments: str) -> Done:
+    def run_and_crash(self, log: Path, writes: int, *arguments: str) -> Done:
         """Run a command that crashes after a number of writes."""
         return self._ended(["-m", "tests.cluster.crash_after_write", str(log), str(writes), *arguments], "")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.controlplane.errors import HarnessError
-from tests.controlplane.workspace import PREFIX, is_dead, janitor
+from tests.controlplane.workspace import PREFIX, has_ended, janitor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,7 +87,7 @@ def _hierarchies() -> tuple[Path, ...]:
 
 def _sweep(hierarchies: Sequence[Path]) -> None:
     """Remove the groups of runs that are dead."""
-    dead = [str(folder) for place in hierarchies for folder in place.glob(f"{PREFIX}*-*") if is_dead(folder.name)]
+    dead = [str(folder) for place in hierarchies for folder in place.glob(f"{PREFIX}*-*") if has_ended(folder.name)]
     if dead:
         command = [sys.executable, "-I", "-S", "-c", _REMOVE_GROUPS, *dead]
         subprocess.run(command, stdin=subprocess.DEVNULL, check=True)

@@ -267,11 +267,11 @@ def _kube_proxy(program: Path, control: ControlPlane, layout: _Layout) -> dict[s
 
 
 def _import_images(ctr: Path, layout: _Layout, archive: Path, node: ManagedProcess) -> None:
-    def socket_is_there() -> bool:
+    def has_socket() -> bool:
         node.ensure_running()
         return layout.socket.exists()
 
-    wait_for("containerd's socket", socket_is_there, timeout_seconds=START_TIMEOUT_SECONDS)
+    wait_for("containerd's socket", has_socket, timeout_seconds=START_TIMEOUT_SECONDS)
     command = [str(ctr), f"--address={layout.socket}", "--namespace=k8s.io", "images", "import", str(archive)]
     with ManagedProcess.start("ctr", command, log_path=layout.log("import")) as importing:
         if importing.popen.wait(START_TIMEOUT_SECONDS) != 0:

@@ -113,7 +113,7 @@ def dapr_sidecar_injector(endpoint: Endpoint, *, namespace: str, name: str) -> J
     return _mutating(name, entry, namespace)
 
 
-def somebody_elses(endpoint: Endpoint, *, namespace: str, name: str) -> Json:
+def foreign_webhook(endpoint: Endpoint, *, namespace: str, name: str) -> Json:
     """Return the configuration of a webhook that is neither ours nor Dapr's and fails closed."""
     entry = {
         "name": "annotate.example.com",

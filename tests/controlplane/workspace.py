@@ -64,14 +64,14 @@ def janitor(script: str, *arguments: str) -> Iterator[None]:
 def sweep() -> None:
     """Remove the folders of runs that are dead."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        if is_dead(folder.name):
+        if has_ended(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def is_dead(name: str) -> bool:
+def has_ended(name: str) -> bool:
     """Whether the run that gave something this name has ended."""
     owner = name.removeprefix(PREFIX).split("-")[0]
-    return owner.isdecimal() and not _is_alive(int(owner))
+    return owner.isdecimal() and not _is_running(int(owner))
 
 
 def write_private(path: Path, content: bytes) -> Path:
@@ -82,7 +82,7 @@ def write_private(path: Path, content: bytes) -> Path:
     return path
 
 
-def _is_alive(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -4,8 +4,8 @@ By default it is one separate node in its own network namespace (`controlplane.n
 `DAPR_TOKEN_INJECTOR_TEST_CLUSTER=kubeconfig` it is the one that `KUBECONFIG` names, kind included; its nodes
 must be able to get two images: ours, by `DAPR_TOKEN_INJECTOR_TEST_IMAGE` (say, after `kind load`), and daprd's, by
 `DAPR_TOKEN_INJECTOR_TEST_DAPRD_IMAGE` (default `daprio/daprd:1.16.0`). With `DAPR_TOKEN_INJECTOR_TEST_HOST`, an address
-of this machine that the cluster's API server reaches, Dapr's own injector is tested, too. The tests restore the state of
-the cluster.
+of this machine that the cluster's API server reaches, Dapr's own injector is tested, too. Afterwards the cluster
+has its previous state.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def test_interrupted_run_cleans_up_and_does_not_affect_another(
     own: Target, tmp_path: Path, end: signal.Signals
 ) -> None:
     assert own.own is not None
-    host = what_a_host_has()
+    host = host_leftovers()
     note, log = tmp_path / "note", tmp_path / "log"
     with log.open("wb") as output:
         command = [sys.executable, "-c", INNER, str(note)]
@@ -79,7 +79,7 @@ def test_interrupted_run_cleans_up_and_does_not_affect_another(
     wait_for("its network gone", lambda: not in_network(Path(network)))
     wait_for("its folders gone", lambda: not any(Path(folder).exists() for folder in folders))
     wait_for("its groups gone", lambda: not groups_of(run.pid))
-    assert what_a_host_has() == host
+    assert host_leftovers() == host
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     assert [line for line in mounts if f"{PREFIX}{run.pid}-" in line] == []
     own.own.node.ensure_running()
@@ -131,7 +131,7 @@ def groups_of(pid: int) -> list[Path]:
     return list(Path("/sys/fs/cgroup").glob(f"**/{PREFIX}{pid}-*"))
 
 
-def what_a_host_has() -> dict[str, object]:
+def host_leftovers() -> dict[str, object]:
     """Return what a careless node leaves on its machine."""
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
     folders = (

@@ -71,7 +71,7 @@ def test_tutorial_commands_have_the_documented_output(desk: dict[str, str], tmp_
     ran = 0
     for command, expected in commands():
 
-        def says_so(command: str = command, expected: str = expected) -> bool:
+        def prints_expected(command: str = command, expected: str = expected) -> bool:
             done = subprocess.run(
                 ["/bin/bash", "-c", command],
                 cwd=tmp_path,
@@ -87,6 +87,6 @@ def test_tutorial_commands_have_the_documented_output(desk: dict[str, str], tmp_
             assert fits or " logs " in command, (command, done, expected)
             return fits
 
-        wait_for(f"{command} to print {expected}", says_so)
+        wait_for(f"{command} to print {expected}", prints_expected)
         ran += 1
     assert ran == len(list(commands())) > 10

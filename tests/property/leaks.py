@@ -189,7 +189,7 @@ def _without_references(value: object) -> Iterator[str]:
         yield json.dumps(entry, ensure_ascii=False)
 
 
-def told_by(error: BaseException) -> Iterator[str]:
+def texts_of_exception(error: BaseException) -> Iterator[str]:
     """All texts of an exception: printed, logged or inspected."""
     yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
     yield "".join(traceback.format_exception(error))

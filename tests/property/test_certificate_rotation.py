@@ -48,12 +48,12 @@ class Rotation(RuleBasedStateMachine):
         return replica
 
     @rule(replica=replicas, outcome=st.sampled_from(Outcome))
-    def go_on(self, replica: Replica, outcome: Outcome) -> None:
-        replica.go_on(outcome)
+    def proceed(self, replica: Replica, outcome: Outcome) -> None:
+        replica.proceed(outcome)
 
     @rule(replica=replicas, resource=st.sampled_from(RESOURCES))
-    def hear(self, replica: Replica, resource: Resource) -> None:
-        replica.hear(resource)
+    def refresh(self, replica: Replica, resource: Resource) -> None:
+        replica.refresh(resource)
 
     @rule(replica=replicas)
     def take_a_turn(self, replica: Replica) -> None:

@@ -38,9 +38,9 @@ from tests.property.leaks import (
     places,
     planted,
     reprs,
+    texts_of_exception,
     token_of,
     tokens,
-    told_by,
 )
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def test_no_error_about_annotations_contains_a_token(where: list[str], token: st
     try:
         parse(found.metadata.annotations, policy, use_default=True)
     except RequestError as error:
-        assert not leaks(token, told_by(error))  # noqa: PT017 - no error is fine, too
+        assert not leaks(token, texts_of_exception(error))  # noqa: PT017 - no error is fine, too
 
 
 @given(tokens, dressings)
@@ -246,7 +246,7 @@ def test_scan_finds_a_deliberate_leak_in_an_exception(error: Exception, cause: E
     with pytest.raises(type(error)) as caught:
         _raise(error, cause)
 
-    assert leaks(TOKEN, told_by(caught.value))
+    assert leaks(TOKEN, texts_of_exception(caught.value))
 
 
 def test_scan_finds_a_deliberate_leak_in_a_repr() -> None:
@@ -260,6 +260,6 @@ def _everything(body: bytes, policy: Policy, endpoint: Endpoint) -> Iterator[str
     try:
         admission = ask(body, policy, endpoint)
     except (ReviewError, PolicyGapError) as error:
-        yield from told_by(error)
+        yield from texts_of_exception(error)
     else:
         yield from messages_of(admission)

@@ -6,5 +6,5 @@ from tests.builders import forget
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_remembered() -> None:
+def _clear_caches() -> None:
     forget()

@@ -128,12 +128,12 @@ class Interleaved:
 
     async def __call__(self, parts: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
         running: list[Coroutine[Any, Outcome, None]] = [_awaited(work) for work in parts.values()]
-        running = [each for each in running if _goes_on(each, None)]
+        running = [each for each in running if _proceeds(each, None)]
         try:
             while running:
                 outcome = await Stop()
                 chosen = self._rng.choice(running)
-                if not _goes_on(chosen, outcome):
+                if not _proceeds(chosen, outcome):
                     running.remove(chosen)
         finally:
             for each in running:
@@ -144,7 +144,7 @@ async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
     await work()
 
 
-def _goes_on(work: Coroutine[Any, Any, None], outcome: Outcome | None) -> bool:
+def _proceeds(work: Coroutine[Any, Any, None], outcome: Outcome | None) -> bool:
     try:
         work.send(outcome)
     except StopIteration:
@@ -198,7 +198,7 @@ class Replica:
         )
         self._turn: Coroutine[Any, Outcome, None] | None = None
 
-    def hear(self, resource: Resource) -> None:
+    def refresh(self, resource: Resource) -> None:
         """Bring one copy up to date, as a watch does."""
         self._copy(resource).saw(self.cluster.get(resource))
 
@@ -206,7 +206,7 @@ class Replica:
         copies = (self.objects.secret, *self.objects.configurations)
         return next(each for each in copies if each.resource is resource)
 
-    def go_on(self, outcome: Outcome = Outcome.ANSWERED) -> bool:
+    def proceed(self, outcome: Outcome = Outcome.ANSWERED) -> bool:
         """Start a turn, or end its current call and continue to the next; return False when the turn is over."""
         try:
             if self._turn is None:
@@ -221,8 +221,8 @@ class Replica:
     def turn(self) -> None:
         """Update all copies and run a whole turn."""
         for resource in (SECRETS, *CONFIGURATIONS):
-            self.hear(resource)
-        while self.go_on():
+            self.refresh(resource)
+        while self.proceed():
             pass
 
     def close(self) -> None:

@@ -119,8 +119,8 @@ def test_replicas_that_fill_the_secret_concurrently_share_one_ca() -> None:
     replicas = [Replica(cluster, number) for number in range(2)]
     for replica in replicas:
         for resource in (SECRETS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
-            replica.hear(resource)
-    while [replica for replica in replicas if replica.go_on()]:
+            replica.refresh(resource)
+    while [replica for replica in replicas if replica.proceed()]:
         pass
     for _ in range(3):
         for replica in replicas:
@@ -207,13 +207,13 @@ def test_lost_answer_makes_no_second_ca() -> None:
     cluster = SharedCluster()
     replica = Replica(cluster, 0)
     for resource in (SECRETS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
-        replica.hear(resource)
-    replica.go_on()
-    replica.go_on()  # the Secret is read
-    replica.go_on(Outcome.UNHEARD)  # written, but the answer was lost
+        replica.refresh(resource)
+    replica.proceed()
+    replica.proceed()  # the Secret is read
+    replica.proceed(Outcome.UNHEARD)  # written, but the answer was lost
     written = cluster.ring()
     assert written is not None
-    while replica.go_on():
+    while replica.proceed():
         pass
     cluster.seconds += 60
     for _ in range(3):
@@ -282,7 +282,7 @@ def test_replica_with_an_outdated_copy_signs_with_the_current_ca() -> None:
         cluster.seconds += 3600
         busy.turn()
     assert late.managed.pair is not None
-    while late.go_on():  # its copies are outdated
+    while late.proceed():  # its copies are outdated
         pass
     assert late.managed._leaf is not None
     assert late.managed._leaf.issuer.fingerprint == busy.issuer != before
@@ -293,9 +293,9 @@ def test_late_replica_cannot_replace_a_newer_bundle() -> None:
     before = dict(late.metrics.ca_bundle_writes)
     cluster.blank(MUTATING_WEBHOOKS)
     for resource in (SECRETS, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
-        late.hear(resource)
+        late.refresh(resource)
     for _ in range(3):
-        late.go_on()  # it has read the configuration and the Secret, and is about to write
+        late.proceed()  # it has read the configuration and the Secret, and is about to write
     ask_for_rotation(cluster)
     busy.turn()
     busy.turn()
@@ -303,7 +303,7 @@ def test_late_replica_cannot_replace_a_newer_bundle() -> None:
     assert ring is not None
     assert ring.following is not None
     assert cluster.registration(MUTATING_WEBHOOKS).is_exactly(ring.trusted)
-    while late.go_on():
+    while late.proceed():
         pass
     assert cluster.registration(MUTATING_WEBHOOKS).is_exactly(ring.trusted)
     assert late.metrics.ca_bundle_writes == before
