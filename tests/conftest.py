@@ -43,7 +43,7 @@ for ignored in (signal.SIGHUP, signal.SIGQUIT):
 
 
 HERE: Final = Path(__file__).parent
-# What takes longest begins first, so that no process works alone at the end. A folder comes before what is not named.
+# The longest folders run first, so that no process works alone at the end. Named folders run before others.
 LONGEST_FIRST: Final = (
     "node",
     "availability",
@@ -57,7 +57,7 @@ LONGEST_FIRST: Final = (
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what takes longest where several processes share the work."""
+    """Run the longest tests first if several processes share the work."""
     if hasattr(config, "workerinput"):
         items.sort(key=_rank)
 
@@ -81,7 +81,7 @@ class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """Return the scheduler of `pytest -n`: it keeps tests that share fixtures in one process."""
-    config.option.loadscopereorder = False  # the order of collection is the one that is wanted
+    config.option.loadscopereorder = False  # keep the order of collection
     return _ByFile(config, log)
 
 

@@ -26,7 +26,7 @@ from tests.controlplane.netns import network_namespace
 @click.option("--fault", "names", multiple=True, help="Only the faults whose names begin so; may be repeated.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def main(creates: int, chosen: tuple[str, ...], names: tuple[str, ...], output: str) -> None:
-    """Create Pods without a pause, let things happen to the webhook, and count what was lost."""
+    """Create Pods continuously, cause faults of the webhook, and count lost creates."""
     for number in (signal.SIGTERM, signal.SIGINT):  # end in order; a shell ignores SIGINT for its background jobs
         signal.signal(number, signal.default_int_handler)
     wanted = {

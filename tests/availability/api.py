@@ -89,7 +89,7 @@ class ApiClient:
                 return
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples; a label's value may be the beginning of the real one."""
+        """The sum of a metric's samples; a label's value can be a prefix."""
         text = self._client.get("/metrics").raise_for_status().text
         wanted = "\n".join(line for line in text.splitlines() if name.removesuffix("_total") in line)
         samples = (sample for family in text_string_to_metric_families(wanted + "\n") for sample in family.samples)

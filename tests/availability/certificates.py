@@ -125,7 +125,7 @@ class Files:
 
     @property
     def bundle(self) -> bytes:
-        """What the registration begins with."""
+        """The initial bundle of the registration."""
         return self.authority.pem
 
     def prepare(self, api: ApiClient) -> None:

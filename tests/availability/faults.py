@@ -205,7 +205,7 @@ def _stop_for(replica: Replica, seconds: float) -> float:
 
 
 STANDSTILLS: Final = 2
-# Seconds: longer than the event loop may be late (--max-lag); a timeout of 5 s leaves room for a retry after it.
+# Seconds: longer than the allowed lag of the event loop (--max-lag); a timeout of 5 s leaves room for a retry after it.
 STANDSTILL: Final = 2.0
 
 
@@ -216,7 +216,7 @@ def _last_review(replica: Replica) -> float:
     return max(replica.answers(), default=0.0) - (replica.left + offset)
 
 
-# A dead process: its address is dialled until it has left the EndpointSlice, and what it had in hand is gone.
+# A dead process: its address is dialled until it has left the EndpointSlice, and its running requests are lost.
 _DEAD: Final = ("connect: connection refused", "EOF", "connection reset by peer", "broken pipe")
 # No bundle: the API server trusts only the system's CAs.
 _UNTRUSTED: Final = ("x509: certificate signed by unknown authority",)

@@ -53,7 +53,7 @@ _ANSWERED: Final = '"message":"review answered"'
 class Pace:
     """How slow a cluster is, in seconds. The defaults are a kubelet's, or slower than one where slower hurts more."""
 
-    relist: float = 1.0  # a kubelet looks for dead containers so often
+    relist: float = 1.0  # the interval at which a kubelet checks for ended containers
     leave: float = 1.0  # from SIGTERM to the EndpointSlice without the replica
 
 
@@ -103,7 +103,7 @@ class Fleet:
 
     folder: Path
     api: Api
-    flags: Callable[[Path], Sequence[str]]  # of one replica, which may put files into its folder
+    flags: Callable[[Path], Sequence[str]]  # of one replica, which can write files to its folder
     pace: Pace
     replicas: list[Replica] = field(default_factory=list)
     problem: BaseException | None = None
@@ -111,7 +111,7 @@ class Fleet:
 
     @contextlib.contextmanager
     def running(self, count: int) -> Iterator[Fleet]:
-        """Start so many replicas; stop all that live at the end."""
+        """Start a number of replicas; stop all running ones at the end."""
         watcher = threading.Thread(target=self._watch, name="kubelet", daemon=True)
         watcher.start()
         try:
@@ -168,7 +168,7 @@ class Fleet:
         return tuple(replica for replica in self.replicas if replica.phase is Phase.READY)
 
     def check(self) -> None:
-        """Raise what the watching thread died of."""
+        """Raise the error of the watching thread."""
         if self.problem is not None:
             raise self.problem
 

@@ -81,7 +81,7 @@ class Admitted:
 
 
 def admitted(api: ApiClient) -> dict[str, Admitted]:
-    """Look at every Pod that is there."""
+    """Check every existing Pod."""
     found = {}
     for item in api.every(PODS):
         meta, entries = item["metadata"], tokens(item)
@@ -97,7 +97,7 @@ def _monotonic(timestamp: str) -> float:
 
 
 def rows(segments: Sequence[Segment], scenario: Scenario) -> list[Row]:
-    """One row per segment, once everything has come to rest."""
+    """One row per segment, after all creates have ended."""
     last = dataclasses.replace(segments[-1], end=float("inf"))
     evidence = _Evidence(scenario.stream.log.read(), admitted(scenario.api), tuple(_refusals_to_controllers(scenario)))
     return [_row(segment, evidence) for segment in (*segments[:-1], last)]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LEAD: Final = 50
 # The stream ends after this many seconds, however long the faults take.
 MOST_SECONDS: Final = 1800.0
-# A controller asks again with growing pauses; after the last fault it may take so long until all its Pods are there.
+# A controller retries with growing delays; after the last fault its Pods can take this long.
 CONTROLLERS_PATIENCE: Final = 180.0
 
 

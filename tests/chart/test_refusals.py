@@ -1,4 +1,4 @@
-"""Values that hurt are refused before anything reaches a cluster, with what to write instead."""
+"""Dangerous values are rejected before anything reaches a cluster, with the fix."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_suggested_fix_of_a_rejection_is_accepted(render: Render, values: tuple[
 
 
 def test_null_removes_a_default_or_is_rejected_by_name(helm: Helm, tmp_path: Path) -> None:
-    # One rendering for all that may be taken away; the schema names all that may not.
+    # One rendering for all values that can be null; the schema names the others.
     defaults = YAML(typ="safe").load(CHART / "values.yaml")
     needed = json.loads((CHART / "values.schema.json").read_text())
 

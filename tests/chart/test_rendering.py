@@ -407,7 +407,7 @@ def test_every_template_is_used_by_some_values_file(render: Render) -> None:
 
 
 def test_object_labels_override_common_labels(render: Render) -> None:
-    # The reader of YAML here refuses a key that is there twice, which Helm lets pass.
+    # This YAML reader rejects duplicate keys, which Helm accepts.
     values = ("extraLabels.release=all", "serviceMonitor.enabled=true", "serviceMonitor.labels.release=prometheus")
     objects = render(*(part for value in values for part in ("--set", value)))
     assert only(objects, "ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"

@@ -103,7 +103,7 @@ class Replica:
             self.process.ensure_running()
             try:
                 shown = ssl.get_server_certificate(("127.0.0.1", self.port), timeout=10)
-            except OSError:  # it had no processor for so long
+            except OSError:  # the machine was busy for that time
                 return False
             return x509.load_pem_x509_certificate(shown.encode()) == expected
 
@@ -129,7 +129,7 @@ class Managed:
         return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
     def secret(self, name: str = "dapr-token-injector-tls") -> Files:
-        """What a Secret holds; nothing when it is not there."""
+        """The data of a Secret; empty if it does not exist."""
         found = self.kubectl.try_run("get", "secret", name, "-o", "json", "--ignore-not-found").stdout
         data = json.loads(found).get("data", {}) if found else {}
         return {key: base64.b64decode(value) for key, value in data.items()}
@@ -199,7 +199,7 @@ class Managed:
             self.kubectl.apply(item, "--server-side", "--force-conflicts", f"--field-manager={BUNDLE_MANAGER}")
 
     def reconnect(self) -> None:
-        """Let the API server see the present certificates: it keeps its connections until a bundle changes."""
+        """Make the API server see the current certificates: it keeps its connections until a bundle changes."""
         remark = f"# {secrets.token_hex(4)}\n".encode()
         self._write_bundles(lambda bundle: remark + bundle)
 
@@ -219,7 +219,7 @@ class Managed:
         return self.secret()
 
     def serve(self, files: Files) -> None:
-        """Bring the Secret's content to one replica after the other, and let callers see each."""
+        """Update the Secret's content in one replica after another, with calls in between."""
         for replica in self.replicas:
             replica.serve(files)
             self.reconnect()

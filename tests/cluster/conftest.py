@@ -28,7 +28,7 @@ TEST_TIMEOUT_SECONDS = 400
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder; the time limit spares the fixture that may have to build a cluster first."""
+    """Mark the tests of this folder; the time limit excludes fixtures, which may build a cluster."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.cluster)

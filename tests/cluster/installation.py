@@ -111,7 +111,7 @@ class Replica:
         return check
 
     def is_ready(self) -> bool:
-        """Whether requests may be sent to it."""
+        """Whether the replica is ready."""
         self.process.ensure_running()
         return httpx.get(f"{self.ops_url}/readyz", trust_env=False, timeout=10).is_success
 
@@ -194,12 +194,12 @@ class Installation:
     # --- state ---
 
     def secret(self) -> dict[str, bytes]:
-        """What the Secret holds."""
+        """The data of the Secret."""
         data = self.kubectl.get("secret", SECRET).get("data") or {}
         return {key: base64.b64decode(value) for key, value in data.items()}
 
     def set_secret(self, data: dict[str, bytes] | None) -> None:
-        """Replace all that the Secret holds."""
+        """Replace the data of the Secret."""
         encoded = {key: base64.b64encode(value).decode() for key, value in (data or {}).items()}
         change = [{"op": "add", "path": "/data", "value": encoded}]
         self.kubectl.run("patch", "secret", SECRET, "--type=json", f"--patch={json.dumps(change)}")

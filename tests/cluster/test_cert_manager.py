@@ -143,7 +143,7 @@ def test_creates_succeed_while_leaf_and_ca_are_replaced(installed: Managed, user
         installed.serve(files)
         more_creates()
 
-        # Nobody needs those before, and cert-manager leaves them in the bundles: a person takes them out. (It writes
+        # The previous CAs are not needed, and cert-manager leaves them in the bundles: a user removes them. (It writes
         # what it last read, so it may undo a change that it has not seen.)
         def alone() -> bool:
             if installed.trusts(third):

@@ -24,7 +24,7 @@ MUTATING: Final = "mutatingwebhookconfigurations"
 VALIDATING: Final = "validatingwebhookconfigurations"
 KINDS: Final = (MUTATING, VALIDATING)
 SECRET: Final = "dapr-token-injector-ca"
-# Base64 of anything: what a bundle holds is not the fence's affair.
+# Base64 of anything: the fence does not check the content of a bundle.
 BUNDLES: Final = ("Zmlyc3Q=", "c2Vjb25k")
 REFUSED: Final = "dapr-token-injector may "
 
@@ -285,7 +285,7 @@ def test_fence_compares_every_field_of_the_api(fenced: Fenced) -> None:
     assert missing("WebhookClientConfig", "caBundle") == set()
     for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
         assert set(schemas[kind]["properties"]) == {"apiVersion", "kind", "metadata", "webhooks"}
-    # Set by the API server, or not to be changed by anybody, or the very record of who changed what.
+    # Set by the API server, immutable, or the record of field managers.
     server = ("creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields")
     fixed = ("name", "namespace", "generateName", "resourceVersion", "selfLink", "uid")
     assert missing("ObjectMeta", *server, *fixed) == set()

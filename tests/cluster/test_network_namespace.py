@@ -55,7 +55,7 @@ def namespace_of_this_thread() -> str:
 
 
 def held_namespaces() -> set[str]:
-    """Return the network namespaces that a process is in or holds open."""
+    """Return the network namespaces that a process is in or keeps open."""
     processes = [folder for folder in Path("/proc").iterdir() if folder.name.isdecimal()]
     links = [link for folder in processes for link in (folder / "ns/net", *_descriptors(folder))]
     return {target for link in links if (target := _target(link)).startswith("net:")}

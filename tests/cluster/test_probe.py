@@ -160,7 +160,7 @@ def test_pods_of_a_cronjob_are_found_through_its_jobs(kubectl: Kubectl) -> None:
 
 
 def limited(kubectl: Kubectl, folder: Path, *rules: Json) -> Path:
-    """A kubeconfig of a ServiceAccount that may do only this."""
+    """A kubeconfig of a ServiceAccount with only these permissions."""
     kubectl.run("create", "serviceaccount", "asker")
     kubectl.create(
         {

@@ -62,7 +62,7 @@ def available(kubectl: Kubectl) -> dict[str, int]:
 
 
 def is_marked(kubectl: Kubectl, deployment: str) -> bool:
-    """Whether the restart of a Deployment was begun."""
+    """Whether the restart of a Deployment has started."""
     template = kubectl.get("deployment", deployment)["spec"]["template"]
     return RESTARTED in template["metadata"].get("annotations", {})
 
@@ -268,7 +268,7 @@ def test_rotate_without_waiting_starts_all_restarts(commands: Commands, kubelet:
     for name in ("a", "b", "c"):
         commands.kubectl.create(workload("Deployment", name))
     running(commands.kubectl, 6)
-    with kubelet.paused():  # new Pods do not become ready, so no old one ends before it is looked for
+    with kubelet.paused():  # new Pods do not become ready, so no old one ends before the check
         done = commands.run("secret", "rotate", commands.secret, "--restart", "--wait=false", "-o", "json", *QUICK)
 
     assert set(states(done).values()) == {"started"}
@@ -447,7 +447,7 @@ def test_change_by_another_manager_outdates_marked_pods(commands: Commands) -> N
     assert commands.value() == "changed-by-somebody-else"
 
 
-# --- refusals: one line, and nothing is written ---
+# --- rejections: one line, and nothing is written ---
 
 
 def refused(commands: Commands, *arguments: str) -> str:

@@ -61,7 +61,7 @@ def steps(*replicas: Replica) -> list[str]:
 
 
 def repairs(*replicas: Replica, at_least: int) -> list[dt.datetime] | None:
-    """When bundles that another client had changed were written, by whichever replica; None while there are fewer."""
+    """The times at which replicas repaired changed bundles; None while there are fewer."""
     records = [record for replica in replicas for record in replica.records("caBundle written")]
     found = sorted(dt.datetime.fromisoformat(record["time"]) for record in records if record["cause"] == "healed")
     return found if len(found) >= at_least else None
@@ -226,7 +226,7 @@ def test_suspended_process_renews_after_it_resumes(installed: Installation) -> N
     eventually("a ready replica", replica.is_ready, replica)
 
 
-# --- rights, and what the Secret may hold ---
+# --- permissions, and the content of the Secret ---
 
 
 def test_missing_permission_is_named_and_retried(installed: Installation) -> None:
@@ -370,7 +370,7 @@ def test_leaked_ca_can_be_removed_immediately(installed: Installation) -> None:
 
 
 def test_ca_rotate_requests_reports_and_waits(installed: Installation) -> None:
-    # The old authority retires for as long as a leaf lives: longer than a command on a busy machine looks away.
+    # The previous CA retires for the lifetime of a leaf: longer than a pause of a command on a busy machine.
     replica = installed.start(*LASTING)
     before = authority(installed)
 

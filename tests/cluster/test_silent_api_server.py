@@ -1,4 +1,4 @@
-"""An API server that is gone without a word: its machine lost its power, or the network drops packets."""
+"""An API server that is silent: its machine lost power, or the network drops packets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our commands as people run them: a process, a kubeconfig, what comes out; and Secrets and workloads for them."""
+"""Runs the commands as users do: a process, a kubeconfig, its output; with Secrets and workloads for them."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def workload(kind: str, name: str, *, replicas: int = 2, **spec: object) -> Json
 
 
 def limited(commands: Commands, tmp_path: Path, *rules: str) -> Commands:
-    """The same commands as a ServiceAccount that may do nothing but what the rules say."""
+    """The same commands as a ServiceAccount with only the permissions of the rules."""
     kubectl = commands.kubectl
     kubectl.run("create", "serviceaccount", "limited")
     for number, rule in enumerate(rules):

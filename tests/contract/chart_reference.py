@@ -1,7 +1,7 @@
 """The chart's README and closed schema, made from its values: `python -m tests.contract.chart_reference`.
 
 A key with a comment is documented by it; a key without one is a group, and every key in it must have one. The comment's
-last line may be `schema: {...}`, in YAML: it narrows or widens what the default's own type allows. `## TITLE` begins a
+last line may be `schema: {...}`, in YAML: it narrows or widens what the default's own type allows. `## TITLE` starts a
 section of the README.
 """
 
@@ -46,7 +46,7 @@ to the audit log. `profiles/strict.yaml` denies every sidecar without a token. U
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One documented key: where it is, what it does, what may be written."""
+    """One documented key: its position, description and allowed values."""
 
     section: str
     path: tuple[str, ...]
@@ -130,7 +130,7 @@ def _leaves(tree: object, documented: set[tuple[str, ...]], path: tuple[str, ...
 
 
 def schema(values: tuple[Value, ...]) -> str:
-    """The JSON schema of the values: closed, so that a misspelt key is refused."""
+    """The JSON schema of the values: closed, so that a misspelt key is rejected."""
     root: dict[str, Any] = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$comment": f"Made by {_COMMAND} from values.yaml; do not edit.",

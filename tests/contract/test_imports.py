@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 CORE: Final = sorted((ROOT / "injector/core").glob("*.py"))
-# Modules of the standard library that hold values and do nothing to the world.
+# Modules of the standard library without side effects.
 VALUES: Final = frozenset(
     {"__future__", "collections", "dataclasses", "enum", "fnmatch", "functools", "ipaddress", "re", "typing", "weakref"}
 )

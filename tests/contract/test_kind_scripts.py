@@ -1,4 +1,4 @@
-"""The scripts around kind: no Docker here, but their grammar and their refusals can be seen."""
+"""The scripts for kind: without Docker, their syntax and their errors are tested."""
 
 from __future__ import annotations
 

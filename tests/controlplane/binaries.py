@@ -183,7 +183,7 @@ def _named(name: str, programs: Sequence[Program]) -> list[Program]:
 
 
 def cache_folder(program: Program) -> Path:
-    """Return the folder that holds, or will hold, the built program."""
+    """Return the folder of the built program, which may not exist yet."""
     return cache_root() / f"{program.name}-{program.version}-{program.digest()}"
 
 
@@ -194,7 +194,7 @@ def cache_root() -> Path:
 
 @contextlib.contextmanager
 def cache_lock(name: str, report: Report) -> Iterator[None]:
-    """Hold the build of something; the kernel lets go of it when we die."""
+    """Lock the build of a program; the kernel releases the lock when this process ends."""
     cache_root().mkdir(parents=True, exist_ok=True)
     with (cache_root() / f"{name}.lock").open("w") as file:
         try:
@@ -267,7 +267,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
 
 
 def _compiled_packages(log: str) -> int:
-    """Count the packages that `go build -v` has named; its other lines begin with `go: `."""
+    """Count the packages that `go build -v` has named; its other lines start with `go: `."""
     return sum(not line.startswith("go: ") for line in log.splitlines())
 
 
@@ -275,7 +275,7 @@ def require_go(name: str, module: Path) -> None:
     """Pass when a Go is installed that can build the module.
 
     Raises:
-        BuildError: one sentence that says what to install.
+        BuildError: one sentence with what to install.
     """
     wanted = _version(r"^go (\S+)$", (module / "go.mod").read_text("utf-8"))
     advice = (
@@ -284,7 +284,7 @@ def require_go(name: str, module: Path) -> None:
     )
     if not go():
         raise BuildError(f"{name} must be built and there is no `go` on the PATH: {advice}")
-    # Inside the module a Go that may fetch a newer toolchain does so, and names that one.
+    # Inside the module Go may download a newer toolchain; then it reports that version.
     answer = subprocess.run(
         [go(), "version"],
         cwd=module,

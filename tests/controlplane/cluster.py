@@ -120,10 +120,10 @@ class ControlPlane:
     controller_manager: ManagedProcess
 
     def creation_in(self, namespace: str) -> dict[str, Any] | None:
-        """Return the audit event of the first Pod that was created in a namespace, dry runs left out.
+        """Return the audit event of the first Pod that was created in a namespace, without dry runs.
 
         Only lines that name it are read: those of other tests may be nested deeper than `json` reads, and the last line
-        may not be whole yet.
+        may be incomplete.
         """
         for line in self.audit_log.read_text("utf-8").splitlines(keepends=True):
             if f'"{namespace}"' in line and line.endswith("\n"):
@@ -293,7 +293,7 @@ def _kubelet_access(folder: Path, authority: Authority) -> tuple[str, ...]:
 def _reachability(network: Network) -> tuple[str, ...]:
     """Return the flags for the API server's address and for its routing of Services."""
     if network.is_loopback:
-        # Any other reconciler refuses a loopback address.
+        # Any other reconciler rejects a loopback address.
         return "--bind-address=127.0.0.1", f"--advertise-address={network.address}", "--endpoint-reconciler-type=none"
     # Without kube-proxy nothing answers at a Service's own address, hence the EndpointSlices'.
     return "--bind-address=0.0.0.0", f"--advertise-address={network.address}", "--enable-aggregator-routing=true"

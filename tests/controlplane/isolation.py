@@ -45,7 +45,7 @@ while left and time.monotonic() < deadline:
 
 
 def isolated(command: Sequence[str]) -> list[str]:
-    """Return the command that runs `command` as process 1 of its own, with mounts of its own.
+    """Return the command that runs `command` in separate process and mount namespaces.
 
     Raises:
         HarnessError: there is no `unshare`.
@@ -58,10 +58,10 @@ def isolated(command: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def control_group() -> Iterator[str]:
-    """Yield the absolute name of a new control group, in every hierarchy; it goes with the block or this process.
+    """Yield the absolute name of a new control group, in every hierarchy; it is removed with the block or process.
 
     Raises:
-        HarnessError: this user may not make one.
+        HarnessError: this user cannot create one.
     """
     hierarchies = _hierarchies()
     _sweep(hierarchies)
@@ -86,7 +86,7 @@ def _hierarchies() -> tuple[Path, ...]:
 
 
 def _sweep(hierarchies: Sequence[Path]) -> None:
-    """Remove the groups of runs that are dead."""
+    """Remove the groups of ended runs."""
     dead = [str(folder) for place in hierarchies for folder in place.glob(f"{PREFIX}*-*") if has_ended(folder.name)]
     if dead:
         command = [sys.executable, "-I", "-S", "-c", _REMOVE_GROUPS, *dead]

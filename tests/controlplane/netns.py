@@ -57,7 +57,7 @@ def network_namespace(addresses: Sequence[str] = (NODE_ADDRESS, *SPARE_ADDRESSES
     """Create a namespace with its own network only, and release it when the block ends.
 
     Raises:
-        HarnessError: this user may not make one, or there is no `ip` to give it addresses.
+        HarnessError: this user cannot create one, or the `ip` program is missing.
     """
     if shutil.which("ip") is None:
         raise HarnessError("no `ip` on the PATH to set up a network namespace: install iproute2")
@@ -101,7 +101,7 @@ def _call(function: str, *arguments: int) -> None:
     """Call the C library; Python has these two from 3.12 on.
 
     Raises:
-        HarnessError: the kernel refused.
+        HarnessError: the kernel returned an error.
     """
     library = ctypes.CDLL(None, use_errno=True)
     if getattr(library, function)(*arguments) != 0:

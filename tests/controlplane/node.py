@@ -1,4 +1,4 @@
-"""One real node in a network of its own: kubelet, containerd, kube-proxy and a scheduler.
+"""One real node in a separate network: kubelet, containerd, kube-proxy and a scheduler.
 
     with network_namespace() as network, network.entered(), one_node_cluster(programs, images) as cluster:
         ...
@@ -86,7 +86,7 @@ class NodePrograms:
 
 @dataclass(frozen=True, slots=True)
 class NodeCluster:
-    """A control plane with one node that is ready; `node` is the process that holds all of the node's."""
+    """A control plane with one ready node; `node` is the parent of all processes of the node."""
 
     control_plane: ControlPlane
     node: ManagedProcess

@@ -45,7 +45,7 @@ def open_cluster(report: binaries.Report = binaries.report_to_stderr) -> Iterato
     """Yield the cluster that the environment selects.
 
     Raises:
-        HarnessError: the environment contradicts itself, or the cluster could not be had.
+        HarnessError: the environment contradicts itself, or the cluster could not be started.
     """
     choice = os.environ.get(CLUSTER_VARIABLE, "own")
     if choice == "own":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PREFIX = "dapr-token-injector-"
 
-# The programs of a killed run die at the same moment and may still write, hence more than one round.
+# The programs of a killed run may still write while they end, hence more than one round.
 _REMOVE_FOLDER = """
 import os, shutil, sys, time
 while os.read(0, 1):
@@ -37,7 +37,7 @@ while time.monotonic() < deadline:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Yield a new folder, readable by us alone; it is gone when the block or this process ends."""
+    """Yield a new folder, readable by this user only; it is removed when the block or this process ends."""
     sweep()
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     try:
@@ -62,7 +62,7 @@ def janitor(script: str, *arguments: str) -> Iterator[None]:
 
 
 def sweep() -> None:
-    """Remove the folders of runs that are dead."""
+    """Remove the folders of ended runs."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         if has_ended(folder.name):
             shutil.rmtree(folder, ignore_errors=True)

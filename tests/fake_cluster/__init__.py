@@ -1,4 +1,4 @@
-"""The one stand-in for an API server: objects in memory, over HTTP or in the process of the test.
+"""The fake API server of all tests: objects in memory, over HTTP or in the process of the test.
 
 `store` has the rules of the API that our code relies on: resource versions, preconditions, selectors, pages, patches,
 dry runs, watches, and faults that a test requests. `server` serves a store on loopback, for commands. `client` is our

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Bring the node up and run the command; return its exit code, 130 after Ctrl-C, 3 when there can be no node."""
     command = _parser().parse_args(arguments).command
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as after Ctrl-C
     if reason := reason_unavailable():
         print(reason, file=sys.stderr)

@@ -22,7 +22,7 @@ TEST_TIMEOUT_SECONDS = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder; the time limit spares the fixture that may have to build everything first."""
+    """Mark the tests of this folder; the time limit excludes fixtures, which may build everything first."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.node)

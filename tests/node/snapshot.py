@@ -1,4 +1,4 @@
-"""Everything that a cluster holds, in a form in which two moments can be compared."""
+"""A snapshot of all objects of a cluster, for comparison with another one."""
 
 from __future__ import annotations
 

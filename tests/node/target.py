@@ -72,16 +72,16 @@ def open_target(report: binaries.Report) -> Iterator[Target]:
 
 
 def reason_unavailable() -> str | None:
-    """Return why there can be no node of our own here, None when there can."""
+    """Return why no separate node can run here, None if it can."""
     return netns.reason_unavailable() or node.reason_unavailable() or images.reason_unavailable()
 
 
 @contextlib.contextmanager
 def own_node(report: binaries.Report) -> Iterator[Target]:
-    """Yield a cluster of one node; it is reached within `Target.entered`, and gone when the block ends.
+    """Yield a cluster of one node; it is reachable within `Target.entered`, and removed when the block ends.
 
     Raises:
-        HarnessError: it could not be had.
+        HarnessError: the cluster could not be started.
     """
     # All that fetches what it is made of comes first: nothing leads out of the namespace.
     programs = node.NodePrograms.resolve(report)

@@ -38,7 +38,7 @@ def test_release_lifecycle_leaves_the_cluster_unchanged(kubectl: Kubectl, target
     finally:
         release.uninstall()
 
-    # Controllers and the garbage collector end what they have begun.
+    # Controllers and the garbage collector finish their work.
     left = functools.partial(snapshot.differences, target.kubectl, before)
     wait_for("the cluster as it was", lambda: not left(), describe=lambda: str(left()))
     assert not injected(kubectl)
@@ -74,7 +74,7 @@ def test_mode_files_pods_have_no_token_and_make_no_api_calls(
 
 def test_mode_self_pods_have_a_token_and_call_the_api_server(release: Release) -> None:
     for name in release.pods():
-        # A watch that has just ended is followed by the next one: in between there may be no connection.
+        # A watch that has just ended is followed by the next one: there may be no connection in between.
         facts = wait_for("its connections", functools.partial(calling, release, name))
         assert facts["token"]
         assert set(facts["calls"]) == {443}  # Service `kubernetes`

@@ -30,7 +30,7 @@ STATES: Final = {
 
 
 def asleep(target: Target) -> Json:
-    """A sidecar that does nothing but hold the token: what it serves is looked at elsewhere."""
+    """An idle sidecar with the token: other tests cover its API."""
     return {**app_container(target), "name": "daprd", "volumeMounts": []}
 
 

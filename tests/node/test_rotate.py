@@ -112,7 +112,7 @@ class Clients:
     def _follow(self, name: str) -> None:
         command = [*self.kubectl.command(), "logs", "--follow", name, "--container=app"]
         returncode = 0
-        # A connection to a kubelet that is busy may break: from the beginning, until the Pod is gone.
+        # A connection to a busy kubelet can break: read from the start again, until the Pod is deleted.
         while returncode == 0 and not self.last.get(name, {}).get("ended") and not self.over.is_set():
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
                 assert process.stdout is not None
@@ -127,7 +127,7 @@ class Clients:
 
 
 def regular(target: Target) -> Json:
-    """The sidecar among the app's own containers."""
+    """The sidecar in the containers of the app."""
     return deployment([client(target), local_sidecar(target)], [], FOR_APP)
 
 
@@ -163,7 +163,7 @@ def run(kubectl: Kubectl, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def assert_closed(kubectl: Kubectl) -> None:
-    """Every sidecar refuses who brings no token or a wrong one; health and metrics are open, as it is started."""
+    """Every sidecar rejects calls without the token or with a wrong one; health and metrics are open."""
     accepted = ("--accept", "metadata-port", "--accept", "metrics-port")
     probed = run(kubectl, "probe", "-n", kubectl.namespace, f"deployment/{APP_LABEL}", "--timeout", "60", *accepted)
     assert probed.returncode == 0, probed.stdout

@@ -53,7 +53,7 @@ def _deep(depth: int, *, objects: bool) -> bytes:
 
 
 def _answer(body: bytes, endpoint: Endpoint, policy: Policy) -> object:
-    """The answer; of a refusal its kind, which must be the same, too."""
+    """The answer, or the class of the error, which must be the same, too."""
     try:
         return ask(body, policy, endpoint)
     except (ReviewError, PolicyGapError) as error:

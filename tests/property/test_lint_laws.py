@@ -1,4 +1,4 @@
-"""Laws of lint: any JSON is looked at without a fault, and the order of files means nothing."""
+"""Properties of lint: any JSON is checked without an internal error, and the order of files does not matter."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _paths(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> object:
-    """An object that every rule looks at, with something else in a few places."""
+    """An object that every rule checks, with other values in a few places."""
     whole: Any = {"root": copy.deepcopy(draw(st.sampled_from(_WHOLE)))}
     for _ in range(draw(st.integers(0, 3))):
         *above, last = draw(st.sampled_from(_paths(whole)[1:]))

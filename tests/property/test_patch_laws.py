@@ -188,7 +188,7 @@ def size_of(annotations: Json) -> int:
 
 @given(some.sound_pods, some.acting_policies, st.permutations(range(3)))
 def test_second_round_has_the_result_of_one_round(pod: Json, policy: Policy, order: list[int]) -> None:
-    """We are called, Dapr's injector adds `daprd`, we are called again: as if `daprd` had been there at once."""
+    """Two rounds with `daprd` added in between have the result of one round with `daprd`."""
     spec = pod["spec"] = pod.get("spec") or {}
     spec["containers"] = spec.get("containers") or []
     for name in ("containers", "initContainers"):
@@ -249,7 +249,7 @@ def env_lists(pod: Json) -> list[list[Json]]:
 
 
 def without_ours(pod: Json) -> Json:
-    """`pod` without what a patch may touch: lists of variables and the status annotation."""
+    """`pod` without the parts that a patch can change: lists of variables and the status annotation."""
     result = copy.deepcopy(pod)
     for container in containers(result):
         container.pop("env", None)

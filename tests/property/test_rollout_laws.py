@@ -314,7 +314,7 @@ def test_only_complete_rollouts_are_ready(
 
 
 def restarting(actions: Sequence[PlannedAction], namespace: str) -> set[Ref]:
-    """The workloads of a namespace that are being restarted, by anybody."""
+    """The workloads of a namespace that are being restarted, by any client."""
     return {one.ref for one in actions if one.action is Action.WAIT and one.ref.namespace == namespace}
 
 
@@ -363,7 +363,7 @@ def test_run_killed_anywhere_and_resumed_restarts_each_workload_once(
     for _ in range(4 * len(cluster[0]) + 1):
         actions = plan(REVISIONS, *cluster)
         before = {namespace: len(restarting(actions, namespace)) for namespace in "ab"}
-        # Of the restarts to begin, the process carries out some and is killed; nothing but the cluster is kept.
+        # The process starts some of the restarts and is killed; only the cluster keeps its state.
         begun = next_actions(actions, budget)
         begun = begun[: data.draw(st.integers(0, len(begun)), label="carried out")]
         restarted += [one.ref for one in begun]

@@ -1,7 +1,7 @@
 """Counts work instead of time: lines of the project that ran, calls of C functions, characters produced.
 
-A loop inside a C function (`in` of a list, `str.count`) counts as one call, whatever its length: such a product of two
-sizes is only visible in what it produces, or to a reader.
+A loop inside a C function (`in` of a list, `str.count`) counts as one call of any length: such a product of two sizes
+is only visible in its output, or to a reader.
 """
 
 from __future__ import annotations

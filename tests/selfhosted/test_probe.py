@@ -40,7 +40,7 @@ def answers(target: dict[str, Any]) -> list[str]:
     return [port["without"], port["wrong"], port["right"]]
 
 
-def test_closed_sidecar_refuses_refuses_and_serves(closed: Sidecar) -> None:
+def test_closed_sidecar_refuses_two_calls_and_serves_one(closed: Sidecar) -> None:
     code, targets, said = probed(*closed.ports.targets, token=MARKER)
 
     assert [answers(target) for target in targets] == [["refused", "refused", "served"]] * 2
@@ -48,7 +48,7 @@ def test_closed_sidecar_refuses_refuses_and_serves(closed: Sidecar) -> None:
     assert (code, said) == (0, "")
 
 
-def test_without_the_token_a_closed_sidecar_is_closed_all_the_same(closed: Sidecar) -> None:
+def test_closed_sidecar_is_closed_without_a_token_to_try(closed: Sidecar) -> None:
     code, targets, _ = probed(*closed.ports.targets)
 
     assert [answers(target) for target in targets] == [["refused", "refused", "-"]] * 2
@@ -56,7 +56,7 @@ def test_without_the_token_a_closed_sidecar_is_closed_all_the_same(closed: Sidec
     assert code == 0
 
 
-def test_open_sidecar_is_told_with_what_it_means_and_what_to_do(unguarded: Sidecar) -> None:
+def test_open_sidecar_is_reported_with_meaning_and_remedy(unguarded: Sidecar) -> None:
     code, targets, _ = probed(*unguarded.ports.targets, token=MARKER)
 
     assert [answers(target) for target in targets] == [["served", "served", "-"]] * 2
@@ -68,7 +68,7 @@ def test_open_sidecar_is_told_with_what_it_means_and_what_to_do(unguarded: Sidec
     assert code == 1
 
 
-def test_sidecar_with_another_token_is_told(closed: Sidecar) -> None:
+def test_sidecar_with_another_token_is_reported(closed: Sidecar) -> None:
     code, targets, _ = probed(*closed.ports.targets, token=OTHER)
 
     assert [answers(target) for target in targets] == [["refused", "refused", "refused"]] * 2
@@ -76,7 +76,7 @@ def test_sidecar_with_another_token_is_told(closed: Sidecar) -> None:
     assert code == 1
 
 
-def test_public_port_is_told_from_an_open_api(closed: Sidecar) -> None:
+def test_public_port_is_distinguished_from_open_api(closed: Sidecar) -> None:
     code, targets, _ = probed(f"http://127.0.0.1:{closed.ports.public}")
 
     assert [finding["finding"] for finding in targets[0]["findings"]] == ["metadata-port"]
@@ -95,7 +95,7 @@ def test_public_port_takes_attributes_from_anyone(closed: Sidecar) -> None:
 
 
 @pytest.mark.parametrize("port", ["metrics", "profile", "internal"])
-def test_other_ports_are_no_api(closed: Sidecar, port: str) -> None:
+def test_other_ports_are_not_the_api(closed: Sidecar, port: str) -> None:
     at = getattr(closed.ports, port)
 
     code, targets, _ = probed(f"http://127.0.0.1:{at}", f"grpc://127.0.0.1:{at}", token=MARKER)
@@ -105,12 +105,12 @@ def test_other_ports_are_no_api(closed: Sidecar, port: str) -> None:
     assert all("failure" in target["ports"][0] for target in targets)
 
 
-def test_health_says_nothing(unguarded: Sidecar, closed: Sidecar) -> None:
+def test_health_endpoint_does_not_show_whether_token_is_required(unguarded: Sidecar, closed: Sidecar) -> None:
     """Which is why `probe` asks for metadata."""
     assert unguarded.get("/v1.0/healthz")[0] == closed.get("/v1.0/healthz")[0] == 204
 
 
-def test_address_beyond_loopback_is_told(tmp_path: Path) -> None:
+def test_address_beyond_loopback_is_reported(tmp_path: Path) -> None:
     require(reason_unavailable())
 
     with network_namespace([NODE_ADDRESS]) as network, network.entered():
@@ -124,7 +124,7 @@ def test_address_beyond_loopback_is_told(tmp_path: Path) -> None:
     assert [answers(target) for target in found] == [["refused", "refused", "served"]] * 4
 
 
-def test_allow_list_that_leaves_out_metadata_is_no_hole_over_http(tmp_path: Path) -> None:
+def test_http_allow_list_without_metadata_is_closed(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(
         "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata: {name: few}\n"
@@ -140,7 +140,7 @@ def test_allow_list_that_leaves_out_metadata_is_no_hole_over_http(tmp_path: Path
     assert code == 2
 
 
-def test_open_api_with_few_paths_is_not_taken_for_the_public_port(tmp_path: Path) -> None:
+def test_open_api_with_allow_list_is_not_the_public_port(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(
         "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata: {name: few}\n"
@@ -157,7 +157,7 @@ def test_open_api_with_few_paths_is_not_taken_for_the_public_port(tmp_path: Path
     assert [(found["finding"], public["verdict"]) for found in public["findings"]] == [("metadata-port", "closed")]
 
 
-def test_no_proxy_of_the_environment_sees_a_question(closed: Sidecar) -> None:
+def test_probe_ignores_proxy_variables(closed: Sidecar) -> None:
     proxy = "http://127.0.0.1:1"
     names = ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy")
 
@@ -166,7 +166,7 @@ def test_no_proxy_of_the_environment_sees_a_question(closed: Sidecar) -> None:
     assert code == 0
 
 
-def test_tracing_of_the_grpc_library_does_not_show_the_token(closed: Sidecar) -> None:
+def test_grpc_tracing_does_not_log_the_token(closed: Sidecar) -> None:
     code, _, said = probed(
         *closed.ports.targets, token=MARKER, env={"GRPC_TRACE": "all,http", "GRPC_VERBOSITY": "debug"}
     )

@@ -39,7 +39,7 @@ def test_command_has_the_token_in_its_environment(options: list[str | Path]) -> 
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{MARKER}\n", "")
 
 
-def test_token_wins_over_an_inherited_one(options: list[str | Path]) -> None:
+def test_token_overrides_inherited_variable(options: list[str | Path]) -> None:
     done = run(*options, "sh", "-c", "echo $DAPR_API_TOKEN", env={"DAPR_API_TOKEN": OTHER})
 
     assert done.stdout == f"{MARKER}\n"
@@ -98,7 +98,7 @@ def test_options_of_the_command_are_its_own(options: list[str | Path]) -> None:
 
 
 @pytest.mark.parametrize("number", FORWARDED)
-def test_signals_are_passed_on(options: list[str | Path], tmp_path: Path, number: signal.Signals) -> None:
+def test_signals_are_forwarded(options: list[str | Path], tmp_path: Path, number: signal.Signals) -> None:
     with running(tmp_path, options) as child:
         child.wait_for_words("started with cdef and none")
         child.send(number)
@@ -111,9 +111,7 @@ def test_signals_are_passed_on(options: list[str | Path], tmp_path: Path, number
 
 
 @pytest.mark.parametrize("supervised", [(), SUPERVISED], ids=["plain", "restart-on-change"])
-def test_terminal_is_the_commands_and_ctrl_c_reaches_it_once(
-    supervised: tuple[str, ...], token: Path, tmp_path: Path
-) -> None:
+def test_ctrl_c_on_terminal_reaches_command_once(supervised: tuple[str, ...], token: Path, tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     told = tmp_path / "told"
     script = tmp_path / "child.py"
@@ -210,7 +208,7 @@ def test_swapped_link_is_a_change(tmp_path: Path) -> None:
         ("x" * 5000, "it has more than 4,096 bytes"),
     ],
 )
-def test_bad_new_file_keeps_the_old_command_running_and_is_told_once(
+def test_invalid_new_token_keeps_command_and_is_reported_once(
     token: Path, tmp_path: Path, value: str, why: str
 ) -> None:
     with running(tmp_path, ["--token-file", token, *SUPERVISED]) as child:
@@ -224,7 +222,7 @@ def test_bad_new_file_keeps_the_old_command_running_and_is_told_once(
     assert child.stderr.count("keeps the token it has") == 1
 
 
-def test_missing_file_keeps_the_old_command_running(token: Path, tmp_path: Path) -> None:
+def test_missing_token_file_keeps_command_running(token: Path, tmp_path: Path) -> None:
     with running(tmp_path, ["--token-file", token, *SUPERVISED]) as child:
         child.wait_for_words("started with cdef and none")
         token.unlink()
@@ -245,7 +243,7 @@ def test_same_token_written_again_restarts_nothing(token: Path, tmp_path: Path) 
     assert str(token) not in child.stderr
 
 
-def test_deaf_command_is_killed_after_the_grace(token: Path, tmp_path: Path) -> None:
+def test_command_that_ignores_sigterm_is_killed_after_grace(token: Path, tmp_path: Path) -> None:
     with running(tmp_path, ["--token-file", token, *SUPERVISED, "--grace", "0.2"], "deaf") as child:
         child.wait_for_words("started with cdef and none")
         secret(token, OTHER)
@@ -254,7 +252,7 @@ def test_deaf_command_is_killed_after_the_grace(token: Path, tmp_path: Path) -> 
     assert "did not end in 0.2 s: killing it" in child.stderr
 
 
-def test_end_asked_for_during_a_restart_is_an_end(token: Path, tmp_path: Path) -> None:
+def test_sigterm_during_restart_ends_the_supervisor(token: Path, tmp_path: Path) -> None:
     with running(tmp_path, ["--token-file", token, *SUPERVISED, "--grace", "3600"], "slow") as child:
         child.wait_for_words("started with cdef and none")
         secret(token, OTHER)
@@ -268,7 +266,7 @@ def test_end_asked_for_during_a_restart_is_an_end(token: Path, tmp_path: Path) -
     assert child.words == ["started with cdef and none", "SIGTERM", "SIGTERM"]
 
 
-def test_command_that_ends_by_itself_is_not_started_again(token: Path, tmp_path: Path) -> None:
+def test_command_that_exits_is_not_restarted(token: Path, tmp_path: Path) -> None:
     counted = tmp_path / "count"
 
     done = run("--token-file", token, *SUPERVISED, "--", "sh", "-c", f"echo >> {counted}; exit 4")
@@ -277,7 +275,7 @@ def test_command_that_ends_by_itself_is_not_started_again(token: Path, tmp_path:
     assert counted.read_text() == "\n"
 
 
-def test_children_of_others_are_collected(token: Path, tmp_path: Path) -> None:
+def test_orphans_are_reaped(token: Path, tmp_path: Path) -> None:
     """As process 1 of a container: whoever loses its parent becomes ours."""
     code = (
         "import ctypes, os, sys\n"
@@ -316,7 +314,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_command_is_told_when_we_are_killed(token: Path, tmp_path: Path) -> None:
+def test_command_gets_sigterm_when_supervisor_is_killed(token: Path, tmp_path: Path) -> None:
     with running(tmp_path, ["--token-file", token, *SUPERVISED]) as child:
         child.wait_for_words("started with cdef and none")
         (pid,) = map(int, Path(f"/proc/{child.process.pid}/task/{child.process.pid}/children").read_text().split())
@@ -326,13 +324,13 @@ def test_command_is_told_when_we_are_killed(token: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGQUIT, signal.SIGHUP])
-def test_we_end_by_the_signal_that_ended_the_command(options: list[str | Path], number: signal.Signals) -> None:
+def test_supervisor_ends_by_the_commands_signal(options: list[str | Path], number: signal.Signals) -> None:
     done = run(*options, "--", "sh", "-c", f"kill -{int(number)} $$")
 
     assert done.returncode == -number
 
 
-def test_window_change_by_another_process_is_passed_on(token: Path, tmp_path: Path) -> None:
+def test_sigwinch_from_another_process_is_forwarded(token: Path, tmp_path: Path) -> None:
     with running(tmp_path, ["--token-file", token, *SUPERVISED]) as child:
         child.wait_for_words("started with cdef and none")
         child.send(signal.SIGWINCH)
@@ -350,7 +348,7 @@ def test_inherited_files_are_the_commands(options: list[str | Path]) -> None:
         os.close(read)
 
 
-def test_nobody_who_reads_what_is_said_is_no_reason_to_end(token: Path, tmp_path: Path) -> None:
+def test_closed_stderr_does_not_end_the_command(token: Path, tmp_path: Path) -> None:
     told = tmp_path / "told"
     read, write = os.pipe()
     command = [*COMMAND, "run", "--token-file", str(token), *SUPERVISED, "--", sys.executable, "-c", CHILD, str(told)]
@@ -370,7 +368,7 @@ def test_nobody_who_reads_what_is_said_is_no_reason_to_end(token: Path, tmp_path
             process.wait(30)
 
 
-def test_file_that_becomes_a_pipe_is_told_and_not_waited_for(token: Path, tmp_path: Path) -> None:
+def test_file_replaced_by_pipe_is_reported_without_blocking(token: Path, tmp_path: Path) -> None:
     with running(tmp_path, ["--token-file", token, *SUPERVISED]) as child:
         child.wait_for_words("started with cdef and none")
         token.unlink()
@@ -409,7 +407,7 @@ def test_file_that_becomes_a_pipe_is_told_and_not_waited_for(token: Path, tmp_pa
         (["--token-file", "T", "--check-every", "0", "--", "true"], "0.05<=x"),
     ],
 )
-def test_wrong_use_is_told_in_a_line(arguments: list[str], said: str, token: Path) -> None:
+def test_usage_error_is_reported_in_one_line(arguments: list[str], said: str, token: Path) -> None:
     done = run(*(str(token) if word == "T" else word for word in arguments))
 
     assert done.returncode == 2
@@ -429,7 +427,7 @@ def test_file_open_to_others_is_noted(token: Path) -> None:
 # --- secrecy ---
 
 
-def test_token_is_in_no_argument_list_title_or_output(tmp_path: Path) -> None:
+def test_run_shows_no_token_in_arguments_or_output(tmp_path: Path) -> None:
     # Tokens of its own: other tests at the same time may show theirs.
     first, second = (f"marker-{secrets.token_hex(12)}-{end}" for end in ("cdef", "6789"))
     token = secret(tmp_path / "token", first)

@@ -41,7 +41,7 @@ def test_no_example_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SNIPPETS if name not in APPS])
-def test_call_is_served_with_the_token_and_refused_with_another(name: str, daprd: Sidecar, tmp_path: Path) -> None:
+def test_daprd_serves_right_token_and_refuses_wrong_one(name: str, daprd: Sidecar, tmp_path: Path) -> None:
     command = _command(SNIPPETS[name], tmp_path)
 
     served, refused = (
@@ -86,7 +86,7 @@ def _command(snippet: Snippet, folder: Path) -> list[str]:
 # --- the app's own check ---
 
 
-def test_fastapi_app_serves_daprd_and_nobody_else(tmp_path: Path) -> None:
+def test_fastapi_app_serves_only_daprd(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "app.py").write_text(SNIPPETS["fastapi"].text)
     command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
@@ -108,7 +108,7 @@ def test_fastapi_app_serves_daprd_and_nobody_else(tmp_path: Path) -> None:
         assert "marker" not in app.log()
 
 
-def test_grpc_app_serves_daprd_and_nobody_else(tmp_path: Path) -> None:
+def test_grpc_app_serves_only_daprd(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "app.py").write_text(SNIPPETS["grpc-interceptor"].text)
 
@@ -129,7 +129,7 @@ def test_grpc_app_serves_daprd_and_nobody_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", APPS)
 @pytest.mark.parametrize("env", [{}, {"APP_API_TOKEN": ""}], ids=["missing", "empty"])
-def test_app_without_its_token_does_not_start(name: str, env: dict[str, str]) -> None:
+def test_app_without_token_does_not_start(name: str, env: dict[str, str]) -> None:
     clean = {key: value for key, value in os.environ.items() if key != "APP_API_TOKEN"}
 
     done = subprocess.run(

@@ -51,7 +51,7 @@ def ask(cluster: Cluster, patience: float | None = None) -> ca.Told:
     return run_with_manual_clock(ca.ask(cluster, PLACE, patience))  # type: ignore[arg-type] # the two calls that it makes
 
 
-def test_a_steady_authority_is_asked_to_be_followed() -> None:
+def test_rotate_requests_successor_of_steady_ca() -> None:
     cluster = Cluster(STEADY)
     told = ask(cluster)
     assert (told.asked, told.signs, told.phase) == (True, False, "steady")
@@ -65,7 +65,7 @@ def test_a_steady_authority_is_asked_to_be_followed() -> None:
 
 
 @pytest.mark.parametrize("ring", [PUBLISHING, SETTLING, RETIRING])
-def test_a_rotation_that_is_under_way_is_told_and_not_begun_again(ring: Keyring) -> None:
+def test_rotation_in_progress_is_reported_not_restarted(ring: Keyring) -> None:
     cluster = Cluster(ring)
     told = ask(cluster)
     assert cluster.patches == []
@@ -74,13 +74,13 @@ def test_a_rotation_that_is_under_way_is_told_and_not_begun_again(ring: Keyring)
     assert told.document()["secret"] == "dapr/ca"
 
 
-def test_what_was_asked_for_already_is_not_asked_for_again() -> None:
+def test_pending_request_is_not_repeated() -> None:
     cluster = Cluster(STEADY, asked=True)
     assert ask(cluster).asked
     assert cluster.patches == []
 
 
-def test_waiting_tells_each_phase_once_and_ends_when_the_new_authority_signs(
+def test_wait_reports_each_phase_once_until_new_ca_signs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     cluster = Cluster(STEADY, STEADY, PUBLISHING, PUBLISHING, SETTLING, RETIRING)
@@ -93,12 +93,12 @@ def test_waiting_tells_each_phase_once_and_ends_when_the_new_authority_signs(
     ]
 
 
-def test_waiting_sees_a_rotation_that_was_over_between_two_looks() -> None:
+def test_wait_detects_rotation_completed_between_polls() -> None:
     done = dataclasses.replace(STEADY, signing=SECOND)
     assert ask(Cluster(STEADY, done), patience=60).signs
 
 
-def test_waiting_ends() -> None:
+def test_wait_ends_at_the_timeout() -> None:
     assert not ask(Cluster(STEADY), patience=0).signs
 
 
@@ -106,7 +106,7 @@ def test_waiting_ends() -> None:
     ("cluster", "words"),
     [(Cluster(None), "is empty"), (Cluster(None, data={"tls.crt": "eA=="}), "it was left alone")],
 )
-def test_a_secret_without_an_authority_of_ours_is_told(cluster: Cluster, words: str) -> None:
+def test_secret_without_our_ca_is_rejected(cluster: Cluster, words: str) -> None:
     with pytest.raises(click.ClickException, match=words):
         ask(cluster)
     assert cluster.patches == []
@@ -119,6 +119,6 @@ def test_a_secret_without_an_authority_of_ours_is_told(cluster: Cluster, words: 
         (["--kubeconfig", "/nowhere/config"], "cannot read the kubeconfig /nowhere/config"),
     ],
 )
-def test_wrong_use_is_told(flags: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_error_is_reported(flags: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ca", "rotate", *flags]) == 2
     assert words in capsys.readouterr().err

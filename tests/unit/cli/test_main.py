@@ -31,13 +31,13 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(command in told for command in COMMANDS)
 
 
-def test_no_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_command_is_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "Usage:" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argv", [["nonsense"], ["serve", "--nonsense"], ["completion", "tcsh"], ["serve", "--port"]])
-def test_wrong_use_is_exit_code_2_and_a_sentence_on_stderr(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_error_is_exit_code_2_on_stderr(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -68,7 +68,7 @@ def test_completion_is_a_script_for_the_shell(shell: str, capsys: pytest.Capture
     assert f"{shell}_complete" in told
 
 
-def test_everything_wrong_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_errors_are_reported_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("colour: red\nshadow: 1\n")
     key = new_key()
@@ -89,12 +89,12 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path, capsys: pytest.Capture
     assert len(told) == 6
 
 
-def test_a_missing_policy_and_missing_files_are_told_together(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_policy_and_files_are_reported_together(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--tls-mode", "files", "--policy-file", "/nowhere/p.yaml"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 3
 
 
-def test_outside_of_a_cluster_all_that_is_missing_is_told(
+def test_all_missing_settings_are_reported_outside_a_cluster(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("POD_NAMESPACE", "KUBERNETES_SERVICE_HOST"):
@@ -104,7 +104,7 @@ def test_outside_of_a_cluster_all_that_is_missing_is_told(
     assert [line.split(": ")[1] for line in told] == ["--namespace", "--kubeconfig"]
 
 
-def test_a_kubeconfig_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_kubeconfig_file_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--namespace", "dapr", "--kubeconfig", "/nowhere/config"]) == 2
     assert capsys.readouterr().err == "Error: --kubeconfig: /nowhere/config is not a file\n"
 
@@ -114,7 +114,7 @@ def test_cert_manager_mode_reads_files_and_needs_both(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "Error: --tls-private-key-file: is needed with --tls-mode cert-manager\n"
 
 
-def test_a_fault_of_ours_is_exit_code_3_and_shows_no_value(
+def test_internal_error_is_exit_code_3_without_values(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def failing(*_: object, **__: object) -> int:
@@ -133,7 +133,7 @@ def test_a_fault_of_ours_is_exit_code_3_and_shows_no_value(
     [(KeyboardInterrupt(), 2), (click.Abort(), 2)],
     ids=["int", "abort"],
 )
-def test_other_ends(error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_line_ends_are_kept(error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object, **__: object) -> int:
         raise error
 
@@ -141,7 +141,7 @@ def test_other_ends(error: BaseException, code: int, monkeypatch: pytest.MonkeyP
     assert main([]) == code
 
 
-def test_reader_of_the_output_that_has_left_is_no_finding() -> None:
+def test_closed_output_pipe_is_exit_code_0() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -153,13 +153,13 @@ def test_reader_of_the_output_that_has_left_is_no_finding() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_module_without_a_command_is_our_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_without_command_is_internal_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(cli.COMMANDS, "broken", ("tests.unit.cli.broken", "Broken."))
     assert main(["broken"]) == 3
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["version"], ["serve", "--help"]])
-def test_kubernetes_is_imported_by_none_and_fastapi_by_no_help(argv: list[str]) -> None:
+def test_help_imports_neither_kubernetes_nor_fastapi(argv: list[str]) -> None:
     program = (
         f"import sys; from injector.cli.main import main; main({argv!r}); "
         "sys.exit(any(name in sys.modules for name in ('kubernetes', 'fastapi', 'uvicorn')))"
@@ -190,7 +190,7 @@ def test_python_dash_m_is_the_same_program() -> None:
     ],
 )
 @pytest.mark.parametrize("token", ["eyJhbGciOiJIUzI1NiJ9." + "x1" * 120, "Zk3q9vLw2Xy7Tt5Rr1Pp8Oo4Nn6Mm0"])
-def test_token_pasted_where_a_file_or_name_belongs_is_not_repeated(
+def test_pasted_token_in_place_of_a_file_is_not_shown(
     argv: list[str], token: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([part.format(token) for part in argv]) == 2
@@ -213,12 +213,12 @@ def test_closed_standard_input_holds_nothing() -> None:
     assert done.stderr.count("\n") <= 4
 
 
-def test_full_disk_below_the_output_is_told_in_one_line() -> None:
+def test_full_disk_is_reported_in_one_line() -> None:
     command = f"exec {sys.executable} -m injector version > /dev/full"
     done = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "Error: the output cannot be written: No space left on device\n")
 
 
-def test_empty_lifetime_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_lifetime_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["token", "generate", "--expires-in", ""]) == 2
     assert capsys.readouterr().out == ""

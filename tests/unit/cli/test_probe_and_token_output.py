@@ -19,7 +19,7 @@ Capture = pytest.CaptureFixture[str]
 PAGE: Final = OutputPage("probe-and-token-output.md")
 
 
-def test_fields_of_probe(capsys: Capture) -> None:
+def test_probe_prints_the_fields_of_the_page(capsys: Capture) -> None:
     refused, served = Answer.REFUSED, Answer.SERVED
     reports = [
         Report("pod/a", failure="it is not running"),
@@ -39,14 +39,14 @@ def test_fields_of_probe(capsys: Capture) -> None:
     PAGE.check("probe", json.loads(capsys.readouterr().out))
 
 
-def test_words_of_probe() -> None:
+def test_probe_uses_the_words_of_the_page() -> None:
     assert PAGE.words("probe", "targets[].verdict") == set(Verdict)
     assert PAGE.words("probe", "targets[].ports[].purpose") - {"daprd"} == set(Purpose)
     assert PAGE.words("probe", "targets[].ports[].without") == set(Answer)
     assert PAGE.words("probe", "targets[].findings[].finding") == set(Exposure)
 
 
-def test_fields_of_token_verify(tmp_path: Path, capsys: Capture) -> None:
+def test_token_verify_prints_the_fields_of_the_page(tmp_path: Path, capsys: Capture) -> None:
     key, token = tmp_path / "key", tmp_path / "token"
     assert main(["token", "generate", "--signing-key", str(key), "--create-key", "--out", str(token)]) == 0
     capsys.readouterr()
@@ -57,13 +57,13 @@ def test_fields_of_token_verify(tmp_path: Path, capsys: Capture) -> None:
     assert {one["what"] for one in told["findings"]} == PAGE.words("token verify", "findings[].what")
 
 
-def test_fields_of_version(capsys: Capture) -> None:
+def test_version_prints_the_fields_of_the_page(capsys: Capture) -> None:
     assert main(["version", "-o", "json"]) == 0
 
     PAGE.check("version", json.loads(capsys.readouterr().out))
 
 
-def test_what_is_no_jwt_is_not_signed_by_a_key_that_was_given(tmp_path: Path, capsys: Capture) -> None:
+def test_verify_with_key_rejects_malformed_jwt(tmp_path: Path, capsys: Capture) -> None:
     key, token = tmp_path / "key", tmp_path / "token"
     token.write_bytes(b"eyJhbGciOiJFZDI1NTE5In0.marker")
     assert main(["token", "generate", "--signing-key", str(key), "--create-key"]) == 0

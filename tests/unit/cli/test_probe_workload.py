@@ -39,7 +39,7 @@ def probed(api: ApiServer, capsys: Capture, *targets: str) -> tuple[int, list[di
     return code, json.loads(told.out)["targets"], [line for line in told.err.splitlines() if line.startswith("note:")]
 
 
-def test_pods_that_end_are_left_out_and_those_that_come_are_asked(api: ApiServer, capsys: Capture) -> None:
+def test_probe_follows_pods_created_during_the_run(api: ApiServer, capsys: Capture) -> None:
     def churn(call: str) -> None:
         for number in (7, 8, 49):
             key = ("pods", SHOP, f"web-1-{number}")
@@ -58,7 +58,7 @@ def test_pods_that_end_are_left_out_and_those_that_come_are_asked(api: ApiServer
     assert all("cannot reach the ports of pods/" in target["failure"] for target in targets)
 
 
-def test_pods_that_change_faster_than_they_are_asked_are_not_waited_for(api: ApiServer, capsys: Capture) -> None:
+def test_probe_stops_when_pods_are_replaced_too_fast(api: ApiServer, capsys: Capture) -> None:
     def churn(call: str) -> None:
         if call.endswith("/replicasets?limit=500"):
             api.put("pods", pod("web", 1000 + len(api.calls)))
@@ -71,7 +71,7 @@ def test_pods_that_change_faster_than_they_are_asked_are_not_waited_for(api: Api
     assert targets[0]["failure"] == "Pods come and go faster than they can be asked"
 
 
-def test_pod_that_was_named_and_ends_is_told(api: ApiServer, capsys: Capture) -> None:
+def test_pod_by_name_that_ends_is_reported(api: ApiServer, capsys: Capture) -> None:
     def end(call: str) -> None:
         if "portforward" in call and ("pods", SHOP, "web-1-1") in api.objects:
             del api.objects["pods", SHOP, "web-1-1"]

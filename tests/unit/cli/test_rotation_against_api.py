@@ -168,7 +168,7 @@ def webhook_configuration(policy: str) -> Json:
         ),
     ],
 )
-def test_registration_of_the_webhook_shows_the_cause(
+def test_webhook_registration_shows_the_cause(
     server: ApiServer, capsys: Capture, configurations: list[Json], cause: str
 ) -> None:
     put_workload(server, "web")
@@ -195,7 +195,7 @@ def test_registration_of_the_webhook_is_read_once_for_all_workloads(server: ApiS
         (500, "the webhook did not inject it (cannot list mutatingwebhookconfigurations"),
     ],
 )
-def test_registration_that_cannot_be_read_hides_the_cause_alone(
+def test_unreadable_registration_hides_only_the_cause(
     server: ApiServer, capsys: Capture, status: int, cause: str
 ) -> None:
     put_workload(server, "web")
@@ -262,7 +262,7 @@ def test_rotation_without_a_restart_needs_no_check(server: ApiServer, capsys: Ca
     assert server.counted()["POST pods"] == 0
 
 
-def test_pod_of_the_check_is_made_of_the_template_and_its_sidecar(server: ApiServer, capsys: Capture) -> None:
+def test_dry_run_pod_has_template_and_sidecar(server: ApiServer, capsys: Capture) -> None:
     put_workload(server, "web")
     server.put("deployments", requesting("web"))
     server.objects["deployments", "shop", "web"]["spec"]["template"]["spec"]["containers"] = [{"name": "web"}]
@@ -311,7 +311,7 @@ def test_new_pod_without_annotation_and_token_stops_the_rotation(server: ApiServ
     assert states(found) == {"web": "not-injected"}
 
 
-def test_resume_restarts_again_what_came_without_the_token(server: ApiServer, capsys: Capture) -> None:
+def test_resume_restarts_workload_still_without_token(server: ApiServer, capsys: Capture) -> None:
     put_workload(server, "web")
     server.put("deployments", requesting("web"))
     controllers = Controllers(server, make=open_pod)
@@ -380,7 +380,7 @@ def test_revoke_restarts_uncertain_pods(server: ApiServer, capsys: Capture) -> N
     assert capsys.readouterr().out.endswith("revoked: no process holds the previous token\n")
 
 
-def test_report_names_how_to_restart_what_is_left(server: ApiServer, capsys: Capture) -> None:
+def test_report_names_command_for_remaining_pods(server: ApiServer, capsys: Capture) -> None:
     put_workload(server, "web")
     put_workload(server, "open", open_pod("open"))
     server.put("pods", open_pod("open", 2))
@@ -410,7 +410,7 @@ def test_open_pod_is_restarted_and_gets_the_token(server: ApiServer, capsys: Cap
     assert controllers.restarted == ["web"]
 
 
-def test_revoke_is_not_done_while_a_pod_is_open(server: ApiServer, capsys: Capture) -> None:
+def test_revoke_is_incomplete_while_a_pod_is_open(server: ApiServer, capsys: Capture) -> None:
     put_workload(server, "web")
     server.put("pods", open_pod("alone", owner=False))
     Controllers(server)
@@ -442,7 +442,7 @@ def test_revoke_waits_for_a_pod_that_is_ending(server: ApiServer, capsys: Captur
     assert len(looks) == 5
 
 
-def test_revoke_is_not_done_while_a_new_pod_is_open(server: ApiServer, capsys: Capture) -> None:
+def test_revoke_is_incomplete_while_a_new_pod_is_open(server: ApiServer, capsys: Capture) -> None:
     put_workload(server, "web")
     Controllers(server, make=open_pod)
     found = decoded(server, capsys, *REVOKE, code=1)
@@ -450,7 +450,7 @@ def test_revoke_is_not_done_while_a_new_pod_is_open(server: ApiServer, capsys: C
     assert (found["revoked"], found["open"]) == (False, ["shop/web-2-1"])
 
 
-def test_revoke_is_not_done_while_a_pod_holds_the_token(server: ApiServer, capsys: Capture) -> None:
+def test_revoke_is_incomplete_while_a_pod_holds_the_token(server: ApiServer, capsys: Capture) -> None:
     server.put("pods", pod("alone", owner=False))
     assert run(server, *REVOKE) == 1
     printed = capsys.readouterr()
@@ -458,7 +458,7 @@ def test_revoke_is_not_done_while_a_pod_holds_the_token(server: ApiServer, capsy
     assert "not revoked yet, held by: shop/alone-1-1" in printed.err
 
 
-def test_revoke_as_a_dry_run_says_nothing_of_revoked(server: ApiServer, capsys: Capture) -> None:
+def test_revoke_dry_run_is_not_reported_as_revoked(server: ApiServer, capsys: Capture) -> None:
     assert run(server, *REVOKE, "--dry-run") == 0
     assert capsys.readouterr().out == "no running Pod uses it\n"
     assert decoded(server, capsys, *REVOKE, "--dry-run", code=0)["revoked"] is False
@@ -492,7 +492,7 @@ def test_list_counts_outdated_uncertain_and_open_pods(server: ApiServer, capsys:
     assert found["open"] == ["open-1-1", "open-1-2"]
 
 
-def test_list_names_owners_that_it_may_not_list(server: ApiServer, capsys: Capture) -> None:
+def test_list_names_owners_without_permission_to_list_them(server: ApiServer, capsys: Capture) -> None:
     put_workload(server, "web")
     message = 'deployments.apps is forbidden: User "jane" cannot list resource "deployments" in API group "apps"'
     server.refusals = [Refusal("GET .*/deployments[?]", 403, message, "Forbidden")]
@@ -533,7 +533,7 @@ def test_sidecar_with_an_optional_reference_to_nothing_is_open(server: ApiServer
         ("expiring", pod("web"), 0),
     ],
 )
-def test_list_fails_on_what_is_named(server: ApiServer, capsys: Capture, words: str, found: Json, code: int) -> None:
+def test_list_fails_on_named_states(server: ApiServer, capsys: Capture, words: str, found: Json, code: int) -> None:
     put_workload(server, "web", copy.deepcopy(found))
     assert run(server, "list", "--fail-on", words) == code
     assert capsys.readouterr().err == ""
@@ -562,7 +562,7 @@ def test_list_fails_on_tokens_that_expire_soon(
     assert run(server, "list", "--fail-on", "outdated,open", *flags) == 0
 
 
-def test_list_cannot_tell_outdated_without_managed_fields(server: ApiServer, capsys: Capture) -> None:
+def test_list_reports_unknown_without_managed_fields(server: ApiServer, capsys: Capture) -> None:
     server.objects["secrets", "shop", "s"]["metadata"]["managedFields"] = []
     assert run(server, "list", "--fail-on", "outdated") == 0, "no Pod uses it"
     put_workload(server, "web")
@@ -580,7 +580,7 @@ def test_list_finds_an_open_pod_although_the_change_is_unknown(server: ApiServer
     assert run(server, "list", "--fail-on", "outdated,open") == 1
 
 
-def test_list_without_anything_says_so(server: ApiServer, capsys: Capture) -> None:
+def test_empty_list_is_reported(server: ApiServer, capsys: Capture) -> None:
     del server.objects["secrets", "shop", "s"]
     assert run(server, "list", "--fail-on", "outdated,open,expiring") == 0
     printed = capsys.readouterr()
@@ -588,7 +588,7 @@ def test_list_without_anything_says_so(server: ApiServer, capsys: Capture) -> No
     assert printed.err.startswith("No token Secrets found: ")
 
 
-def test_pod_that_waited_for_the_first_value_is_not_outdated(server: ApiServer, capsys: Capture) -> None:
+def test_pod_that_waited_for_first_value_is_up_to_date(server: ApiServer, capsys: Capture) -> None:
     meta = server.objects["secrets", "shop", "s"]["metadata"]
     meta["creationTimestamp"] = WRITTEN
     waited = uncertain_pod("web")

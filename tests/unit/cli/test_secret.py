@@ -69,7 +69,7 @@ def test_help_fits_80_columns_and_names_exit_codes(name: str, capsys: Capture) -
         (["rotate", "shop/s", "--token-file", "nope"], "nope"),
     ],
 )
-def test_wrong_use_is_told_before_any_cluster_is_asked(arguments: list[str], why: str, capsys: Capture) -> None:
+def test_usage_error_is_reported_before_any_request(arguments: list[str], why: str, capsys: Capture) -> None:
     assert main(["secret", *arguments]) == 2
     told = capsys.readouterr()
     assert told.out == ""
@@ -82,7 +82,7 @@ def test_pasted_token_in_place_of_a_name_is_not_shown(name: str, capsys: Capture
     assert "marker" not in capsys.readouterr().err
 
 
-def test_bad_token_is_refused_before_any_cluster_is_asked(tmp_path: Path, capsys: Capture) -> None:
+def test_invalid_token_is_rejected_before_any_request(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "token"
     path.write_text("marker-0123456789abcdef\n")
     for name in ("create", "rotate"):
@@ -92,7 +92,7 @@ def test_bad_token_is_refused_before_any_cluster_is_asked(tmp_path: Path, capsys
         assert "marker" not in told
 
 
-def test_clients_dry_run_needs_no_cluster(capsys: Capture) -> None:
+def test_client_dry_run_needs_no_cluster(capsys: Capture) -> None:
     assert main(["secret", "create", "shop/s", "shop/s", "b/t", "--dry-run=client", "-o", "json"]) == 0
     told = json.loads(capsys.readouterr().out)["secrets"]
     assert [(row["namespace"], row["name"], row["outcome"]) for row in told] == [
@@ -113,7 +113,7 @@ def test_manifests_for_git_hold_no_value(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["create", "shop/s"], ["rotate", "shop/s"], ["revoke", "shop/s"]])
-def test_without_a_kubeconfig_it_is_one_line_with_what_to_do(arguments: list[str], capsys: Capture) -> None:
+def test_missing_kubeconfig_is_one_line_with_advice(arguments: list[str], capsys: Capture) -> None:
     assert main(["secret", *arguments]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
@@ -142,7 +142,7 @@ def test_report_is_a_line_for_each_workload() -> None:
     assert list(lines([])) == ["no running Pod uses it"]
 
 
-def test_each_change_is_one_line_where_there_is_no_terminal(capsys: Capture) -> None:
+def test_progress_without_terminal_is_one_line_per_change(capsys: Capture) -> None:
     with Table() as table:
         for state in (State.NOT_STARTED, State.RESTARTING, State.RESTARTING, State.READY, State.READY):
             table.show(Progress(ref=WEB, state=state))

@@ -53,7 +53,7 @@ def one_line(capsys: Capture, *arguments: str) -> str:
     return told.err
 
 
-def test_no_kubeconfig(tmp_path: Path, capsys: Capture) -> None:
+def test_missing_kubeconfig_is_reported(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "none"
     assert one_line(capsys, *FIRST, "--kubeconfig", str(path)) == (
         f"Error: cannot read the kubeconfig {path}: there is no file {path}; "
@@ -61,7 +61,7 @@ def test_no_kubeconfig(tmp_path: Path, capsys: Capture) -> None:
     )
 
 
-def test_context_that_is_not_in_it(server: ApiServer, capsys: Capture) -> None:
+def test_unknown_context_is_reported(server: ApiServer, capsys: Capture) -> None:
     told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig), "--context", "prod")
     assert told == (
         f"Error: cannot read the kubeconfig {server.kubeconfig}: it has no context prod; known are: c; "
@@ -69,7 +69,7 @@ def test_context_that_is_not_in_it(server: ApiServer, capsys: Capture) -> None:
     )
 
 
-def test_kubeconfig_that_names_no_current_context(tmp_path: Path, capsys: Capture) -> None:
+def test_kubeconfig_without_current_context_is_reported(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps({**kubeconfig("http://127.0.0.1:1"), "current-context": ""}))
     told = one_line(capsys, *FIRST, "--kubeconfig", str(path))
@@ -77,14 +77,14 @@ def test_kubeconfig_that_names_no_current_context(tmp_path: Path, capsys: Captur
 
 
 @pytest.mark.parametrize("content", ["", "{{{", "<html>"])
-def test_file_that_is_no_kubeconfig(content: str, tmp_path: Path, capsys: Capture) -> None:
+def test_file_that_is_not_a_kubeconfig_is_reported(content: str, tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(content)
     assert ": it is no kubeconfig; name one" in one_line(capsys, *FIRST, "--kubeconfig", str(path))
 
 
 @pytest.mark.parametrize("command", ["no-such-plugin", "false"])
-def test_credential_plugin_that_does_not_work(command: str, tmp_path: Path, capsys: Capture) -> None:
+def test_failing_credential_plugin_is_reported(command: str, tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": command}
     path.write_text(
@@ -93,14 +93,14 @@ def test_credential_plugin_that_does_not_work(command: str, tmp_path: Path, caps
     assert ": its credential plugin does not work: " in one_line(capsys, *FIRST, "--kubeconfig", str(path))
 
 
-def test_address_that_does_not_speak_tls(server: ApiServer, capsys: Capture) -> None:
+def test_address_without_tls_is_reported(server: ApiServer, capsys: Capture) -> None:
     text = server.kubeconfig.read_text()
     server.kubeconfig.write_text(text.replace("http://", "https://"))
     told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
     assert "cannot speak TLS with 127.0.0.1:" in told
 
 
-def test_api_server_that_is_away(tmp_path: Path, capsys: Capture) -> None:
+def test_unreachable_api_server_is_reported(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps(kubeconfig("http://127.0.0.1:1")))
     told = one_line(capsys, *FIRST, "--kubeconfig", str(path))
@@ -108,14 +108,14 @@ def test_api_server_that_is_away(tmp_path: Path, capsys: Capture) -> None:
     assert told.endswith("run it again when it is back, or look at --context\n")
 
 
-def test_name_of_the_api_server_that_nobody_knows(tmp_path: Path, capsys: Capture) -> None:
+def test_unknown_api_server_name_is_reported(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps(kubeconfig("http://nowhere.invalid:6443")))
     told = one_line(capsys, *FIRST, "--kubeconfig", str(path))
     assert "cannot connect to nowhere.invalid:6443 (" in told
 
 
-def test_namespace_that_is_not_there_also_for_who_may_not_look(server: ApiServer, capsys: Capture) -> None:
+def test_missing_namespace_without_permission_to_read_it(server: ApiServer, capsys: Capture) -> None:
     wanted = "Error: there is no namespace away; create it first, or look at --context\n"
     flags = ("--kubeconfig", str(server.kubeconfig))
     assert one_line(capsys, "secret", "create", "away/s", *flags) == wanted
@@ -124,7 +124,7 @@ def test_namespace_that_is_not_there_also_for_who_may_not_look(server: ApiServer
     assert one_line(capsys, "secret", "create", "away/s", *flags) == wanted
 
 
-def test_right_that_is_missing(server: ApiServer, capsys: Capture) -> None:
+def test_missing_permission_is_reported(server: ApiServer, capsys: Capture) -> None:
     said = 'secrets is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "shop"'
     server.refusals = [Refusal("POST .*/secrets", 403, said, "Forbidden")]
     told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
@@ -134,13 +134,13 @@ def test_right_that_is_missing(server: ApiServer, capsys: Capture) -> None:
     )
 
 
-def test_credentials_that_ran_out(server: ApiServer, capsys: Capture) -> None:
+def test_expired_credentials_are_reported(server: ApiServer, capsys: Capture) -> None:
     server.refusals = [Refusal("GET", 401, "Unauthorized", "Unauthorized")]
     told = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
     assert told.endswith("; log in again, or take another --context\n")
 
 
-def test_webhook_of_the_cluster_that_does_not_answer_is_named(server: ApiServer, capsys: Capture) -> None:
+def test_failing_cluster_webhook_is_named(server: ApiServer, capsys: Capture) -> None:
     said = 'Internal error occurred: failed calling webhook "w.example": failed to call webhook: connection refused'
     server.refusals = [Refusal("POST .*/secrets", 500, said, "InternalError")]
     assert said in one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
@@ -163,9 +163,7 @@ def test_webhook_of_the_cluster_that_does_not_answer_is_named(server: ApiServer,
         (("--namespace-selector", "a=b"), "--namespace-selector"),
     ],
 )
-def test_option_that_says_nothing_of_a_manifest_is_refused_beside_it(
-    flags: tuple[str, ...], wrong: str, capsys: Capture
-) -> None:
+def test_print_manifest_rejects_options_without_effect(flags: tuple[str, ...], wrong: str, capsys: Capture) -> None:
     name = "s" if "--namespace-selector" in flags else "shop/s"
     assert main(["secret", "create", name, "--print-manifest", "--store", "v", *flags]) == 2
     told = capsys.readouterr()
@@ -183,7 +181,7 @@ def test_option_that_says_nothing_of_a_manifest_is_refused_beside_it(
         (("--store", "v", "--remote-key", " "), "--remote-key is empty"),
     ],
 )
-def test_store_that_cannot_be_is_refused(flags: tuple[str, ...], why: str, capsys: Capture) -> None:
+def test_invalid_store_is_rejected(flags: tuple[str, ...], why: str, capsys: Capture) -> None:
     assert main(["secret", "create", "shop/s", "--print-manifest", *flags]) == 2
     assert why in capsys.readouterr().err
 
@@ -201,7 +199,7 @@ def test_manifest_labels_the_secret_for_its_direction(flag: tuple[str, ...], dir
         (("rotate", "shop/s", "--signing-key", "k"), "the token is there already, and none is made: leave --signing"),
     ],
 )
-def test_option_that_makes_a_token_is_refused_beside_a_given_one(
+def test_given_token_rejects_minting_options(
     arguments: tuple[str, ...], why: str, tmp_path: Path, capsys: Capture
 ) -> None:
     path = tmp_path / "token"
@@ -214,7 +212,7 @@ def test_option_that_makes_a_token_is_refused_beside_a_given_one(
 # --- many objects ---
 
 
-def test_list_of_many_goes_on_when_the_api_server_forgets_where_it_was(server: ApiServer, capsys: Capture) -> None:
+def test_list_restarts_when_continue_token_has_expired(server: ApiServer, capsys: Capture) -> None:
     for number in range(700):
         server.put("secrets", secret(f"s{number}"))
     for number in range(1100):
@@ -230,7 +228,7 @@ def test_list_of_many_goes_on_when_the_api_server_forgets_where_it_was(server: A
     assert len(server.calls) < 30, "pages, and not a call per Pod or Secret"
 
 
-def test_list_that_is_forgotten_again_and_again_says_what_to_do(server: ApiServer, capsys: Capture) -> None:
+def test_list_fails_when_continue_token_keeps_expiring(server: ApiServer, capsys: Capture) -> None:
     for number in range(501):
         server.put("pods", pod("web", number))
     server.expires = 99
@@ -251,7 +249,7 @@ def test_list_that_is_forgotten_again_and_again_says_what_to_do(server: ApiServe
     ],
     ids=["no-text", "no-ascii", "too-long"],
 )
-def test_what_is_pasted_at_the_prompt_and_is_no_token_is_told(typed: bytes, why: str, tmp_path: Path) -> None:
+def test_invalid_token_at_the_prompt_is_rejected(typed: bytes, why: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "injector", *FIRST, "--token-stdin", "--kubeconfig", str(tmp_path / "none")]
     process, terminal = pty.fork()
     if not process:
@@ -278,7 +276,7 @@ def test_what_is_pasted_at_the_prompt_and_is_no_token_is_told(typed: bytes, why:
         (signal.SIGHUP, (signal.SIGINT,)),  # as in the background of a shell's script
     ],
 )
-def test_rotation_that_is_ended_shows_the_cursor_again_and_says_how_to_go_on(
+def test_interrupted_rotation_restores_cursor_and_names_next_command(
     server: ApiServer, number: signal.Signals, ignored: tuple[signal.Signals, ...]
 ) -> None:
     server.put("secrets", secret("s"))

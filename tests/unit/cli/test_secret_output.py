@@ -77,7 +77,7 @@ def test_list_prints_what_the_page_says(server: ApiServer, capsys: Capture) -> N
     PAGE.check("secret list", told(server, capsys, "list", code=0), absent=ABSENT_WHEN_MISSING)
 
 
-def test_every_state_and_every_reason_is_on_the_page_and_no_other() -> None:
+def test_page_lists_every_state_and_skip_reason() -> None:
     part = "secret rotate, secret revoke"
     assert sorted(row[0] for row in PAGE.table(part, "State")) == sorted(State)
     assert [row[0] for row in PAGE.table(part, "Reason of `skipped`")] == list(SkipReason)

@@ -37,7 +37,7 @@ def test_token_goes_to_a_pipe_without_a_newline(capsys: Capture) -> None:
     assert "made for it alone and forgotten" in told.err
 
 
-def test_on_a_terminal_there_is_a_note_and_a_newline() -> None:
+def test_terminal_output_has_note_and_newline() -> None:
     controller, terminal = pty.openpty()
     try:
         done = subprocess.run(
@@ -56,7 +56,7 @@ def test_on_a_terminal_there_is_a_note_and_a_newline() -> None:
     assert "--out FILE keeps it off the screen" in done.stderr
 
 
-def test_file_is_for_its_owner_alone_and_never_overwritten(tmp_path: Path, capsys: Capture) -> None:
+def test_out_file_has_mode_0600_and_is_not_overwritten(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "token"
     assert main(["token", "generate", "--format", "opaque", "--out", str(out)]) == 0
     first = out.read_bytes()
@@ -73,7 +73,7 @@ def test_file_is_for_its_owner_alone_and_never_overwritten(tmp_path: Path, capsy
     assert [path.name for path in tmp_path.iterdir()] == ["token"]
 
 
-def test_what_is_no_file_is_never_replaced(tmp_path: Path, capsys: Capture) -> None:
+def test_out_that_is_not_a_file_is_never_replaced(tmp_path: Path, capsys: Capture) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     assert main(["token", "generate", "--out", str(pipe), "--force"]) == 2
@@ -93,21 +93,21 @@ def test_folder_that_is_not_there_is_told(tmp_path: Path, capsys: Capture) -> No
     assert "no such file or directory" in capsys.readouterr().err
 
 
-def test_signing_key_is_made_only_when_asked_for(tmp_path: Path, capsys: Capture) -> None:
+def test_signing_key_is_created_only_on_request(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "key.json"
     assert main(["token", "generate", "--signing-key", str(path)]) == 2
     assert "there is none; `token generate --create-key` makes one" in capsys.readouterr().err
     assert not path.exists()
 
 
-def test_made_key_is_for_its_owner_alone_and_is_used_again(key: Path) -> None:
+def test_created_key_has_mode_0600_and_is_reused(key: Path) -> None:
     content = key.read_bytes()
     assert mode(key) == 0o600
     assert main(["token", "generate", "--signing-key", str(key), "--create-key"]) == 0
     assert key.read_bytes() == content
 
 
-def test_token_verifies_by_the_public_half_also_after_a_rotation(key: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_token_verifies_by_public_half_after_rotation(key: Path, tmp_path: Path, capsys: Capture) -> None:
     out, public = tmp_path / "token", tmp_path / "jwks.json"
     assert main(["token", "generate", "--signing-key", str(key), "--out", str(out)]) == 0
     assert main(["token", "generate", "--signing-key", str(key), "--rotate-key"]) == 0
@@ -122,7 +122,7 @@ def test_token_verifies_by_the_public_half_also_after_a_rotation(key: Path, tmp_
     assert "does not check: signature, exp and nbf" in told
 
 
-def test_verify_says_what_is_wrong_and_exits_with_1(key: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_verify_reports_failed_check_and_exits_with_1(key: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "token"
     assert main(["token", "generate", "--aud", "other", "--out", str(out)]) == 0
     capsys.readouterr()
@@ -132,7 +132,7 @@ def test_verify_says_what_is_wrong_and_exits_with_1(key: Path, tmp_path: Path, c
     assert told["dapr"]["checksNot"]
 
 
-def test_key_that_others_can_read_is_told(key: Path, capsys: Capture) -> None:
+def test_key_readable_by_others_is_noted(key: Path, capsys: Capture) -> None:
     key.chmod(0o640)
     assert main(["token", "generate", "--signing-key", str(key)]) == 0
     assert f"note: {key} can be read by users other than its owner" in capsys.readouterr().err
@@ -167,7 +167,7 @@ def test_callers_secret_signs_by_hs256(tmp_path: Path, capsys: Capture) -> None:
         (["--claim", f"long={'x' * 4096}"], "16 to 4,096"),
     ],
 )
-def test_wrong_use_of_generate_is_told(
+def test_usage_error_of_generate_is_reported(
     flags: list[str], why: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -188,7 +188,7 @@ def test_wrong_use_of_generate_is_told(
         (b"x" * 5000, "it has more than 4,096 bytes"),
     ],
 )
-def test_bad_token_is_refused_with_the_reason(content: bytes, why: str, tmp_path: Path, capsys: Capture) -> None:
+def test_invalid_token_is_rejected_with_the_reason(content: bytes, why: str, tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "token"
     path.write_bytes(content)
     assert main(["token", "verify", str(path)]) == 2
@@ -197,7 +197,7 @@ def test_bad_token_is_refused_with_the_reason(content: bytes, why: str, tmp_path
     assert "marker" not in told.out + told.err
 
 
-def test_bad_claims_make_no_key(tmp_path: Path) -> None:
+def test_invalid_claims_create_no_key(tmp_path: Path) -> None:
     assert main(["token", "generate", "--signing-key", str(tmp_path / "key"), "--create-key", "--sub", ""]) == 2
     assert not list(tmp_path.iterdir())
 

@@ -82,7 +82,7 @@ def test_several_audiences_are_a_list() -> None:
         (Wanted(issuer="a\nb"), "iss: printable ASCII"),
         (Wanted(issuer=" a"), "iss: printable ASCII"),
         (Wanted(issuer=":x"), "iss: with a colon it has to be a URI"),
-        (Wanted(subject=7), "sub: text is needed, not int"),  # type: ignore[arg-type] # what is refused
+        (Wanted(subject=7), "sub: text is needed, not int"),  # type: ignore[arg-type] # a rejected value
         (Wanted(audience=()), "aud: at least one"),
         (Wanted(audience=("a", "")), "aud: printable ASCII"),
         (Wanted(extra={"exp": "tomorrow"}), "claim exp is not free: --expires-in sets it"),
@@ -90,7 +90,7 @@ def test_several_audiences_are_a_list() -> None:
         (Wanted(extra={"": "x"}), "the name of a claim"),
         (Wanted(extra={"a b": "x"}), "the name of a claim"),
         (Wanted(extra={"a": ""}), "claim a: printable ASCII"),
-        (Wanted(extra={"a": 1}), "claim a: text is needed, not int"),  # type: ignore[dict-item] # what is refused
+        (Wanted(extra={"a": 1}), "claim a: text is needed, not int"),  # type: ignore[dict-item] # a rejected value
     ],
 )
 def test_invalid_claims_are_rejected_with_a_reason(wanted: Wanted, why: str) -> None:

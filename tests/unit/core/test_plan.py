@@ -41,7 +41,7 @@ def of(*entries: Json, web: list[Json] | None = None) -> Json:
 
 
 def short(changes: tuple[Change, ...]) -> list[tuple[str, int, str, TokenRef, int | None]]:
-    """Changes without what the Pod had."""
+    """Changes without the previous entries."""
     return [(c.place.list_name, c.place.index, c.variable, c.ref, c.replaces) for c in changes]
 
 

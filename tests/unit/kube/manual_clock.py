@@ -27,7 +27,7 @@ class _Jumping(selectors.SelectSelector):
 
 
 class ManualClockLoop(asyncio.SelectorEventLoop):
-    """The loop; its time begins at 0."""
+    """An event loop whose time starts at 0 and advances without waiting."""
 
     def __init__(self) -> None:
         self._jumping = _Jumping()

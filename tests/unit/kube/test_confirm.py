@@ -47,7 +47,7 @@ def stored(**meta: object) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def answering(status: int, content: bytes, content_type: str = "application/json") -> AsyncIterator[Api]:
-    """An API server that answers every call alike."""
+    """An API server with the same answer to every call."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, body=content, content_type=content_type)

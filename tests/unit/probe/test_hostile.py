@@ -95,7 +95,7 @@ def test_endless_answer_is_cut(first: bytes, rest: bytes, why: str, ask: Ask) ->
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_answer_that_drips_has_an_end(scheme: str, ask: Ask) -> None:
+def test_slow_answer_times_out(scheme: str, ask: Ask) -> None:
     end = threading.Event()
 
     def drip(connection: socket.socket) -> None:
@@ -115,7 +115,7 @@ def test_answer_that_drips_has_an_end(scheme: str, ask: Ask) -> None:
     assert failure(targets) in {"no answer within 0.5 s", "what answers there does not speak gRPC"}
 
 
-def test_reset_in_the_middle(ask: Ask) -> None:
+def test_connection_reset_is_reported(ask: Ask) -> None:
     def reset(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 18\r\n\r\ninval")
@@ -145,7 +145,7 @@ def test_other_ways_to_refuse_are_refusals(pieces: tuple[bytes, ...], ask: Ask) 
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-def test_redirection_is_not_followed(status: str, ask: Ask) -> None:
+def test_http_redirect_is_not_followed(status: str, ask: Ask) -> None:
     elsewhere: list[bytes] = []
     with serving(saying(OPEN, received=elsewhere)) as other:
         moved = f"HTTP/1.1 {status}\r\nLocation: http://127.0.0.1:{other}/v1.0/metadata\r\nContent-Length: 0\r\n\r\n"
@@ -158,7 +158,7 @@ def test_redirection_is_not_followed(status: str, ask: Ask) -> None:
     assert elsewhere == []
 
 
-def test_redirect_that_looks_like_an_answer_of_daprd_is_none(ask: Ask) -> None:
+def test_redirect_with_daprd_body_is_not_an_answer(ask: Ask) -> None:
     moved = page("307 Temporary Redirect\r\nLocation: /x", b'{"errorCode":"ERR_X","runtimeVersion":"1.16.0"}')
     with serving(saying(moved)) as at:
         code, targets = ask(f"http://127.0.0.1:{at}")
@@ -180,7 +180,7 @@ def test_redirect_of_one_path_does_not_make_the_port_public(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("status", ["301", "302", "303", "307", "308"])
-def test_redirection_of_grpc_is_not_followed(status: str, ask: Ask) -> None:
+def test_grpc_redirect_is_not_followed(status: str, ask: Ask) -> None:
     elsewhere: list[bytes] = []
     with serving(saying(OPEN, received=elsewhere)) as other:
         moved = fields((":status", status), ("location", f"http://127.0.0.1:{other}/there"))
@@ -196,7 +196,7 @@ def test_redirection_of_grpc_is_not_followed(status: str, ask: Ask) -> None:
     assert elsewhere == []
 
 
-def test_what_refuses_first_and_moves_then_gets_no_token(ask: Ask) -> None:
+def test_redirect_after_refusal_gets_no_token(ask: Ask) -> None:
     """The second answer sends us away: then the third question, with the right token, is not put."""
     received: list[bytes] = []
     turns = iter((REFUSAL, b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"))
@@ -230,7 +230,7 @@ NOT_FOUND: Final = page("404 Not Found", b"404 page not found\n")
         (b"/v1.0/secrets/", page("500 Internal Server Error", b'{"errorCode":"ERR_SECRET_STORES_NOT_CONFIGURED"}')),
     ],
 )
-def test_api_with_few_paths_is_not_taken_for_the_public_port(path: bytes, answer: bytes, ask: Ask) -> None:
+def test_api_with_few_paths_is_not_the_public_port(path: bytes, answer: bytes, ask: Ask) -> None:
     def answering(connection: socket.socket) -> None:
         asked = connection.recv(65536).split(b" ")[1]
         connection.sendall(OPEN if asked == b"/v1.0/metadata" else answer if asked.startswith(path) else NOT_FOUND)
@@ -255,7 +255,7 @@ def two_addresses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_addresses")
-def test_open_door_behind_a_closed_one_is_found(ask: Ask) -> None:
+def test_open_port_is_found_next_to_a_closed_one(ask: Ask) -> None:
     with serving(saying(REFUSAL), port=free_port()) as at, serving(saying(OPEN), host="127.0.0.2", port=at):
         code, targets = ask(f"http://shop.example:{at}")
 
@@ -269,7 +269,7 @@ def test_open_door_behind_a_closed_one_is_found(ask: Ask) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 @pytest.mark.usefixtures("two_addresses")
-def test_address_where_nothing_listens_is_left_out(scheme: str, ask: Ask) -> None:
+def test_address_without_listener_is_skipped(scheme: str, ask: Ask) -> None:
     received: list[bytes] = []
     serve = saying(REFUSAL) if scheme == "http" else grpc(lambda stream: [head(stream), tail(stream, 0)], received)
     with serving(serve, host="127.0.0.2") as at:
@@ -280,7 +280,7 @@ def test_address_where_nothing_listens_is_left_out(scheme: str, ask: Ask) -> Non
 
 
 @pytest.mark.usefixtures("two_addresses")
-def test_name_with_no_listener_at_all_is_one_line(ask: Ask) -> None:
+def test_name_without_listener_is_one_line(ask: Ask) -> None:
     at = free_port()
     code, targets = ask(f"http://shop.example:{at}")
 
@@ -288,7 +288,7 @@ def test_name_with_no_listener_at_all_is_one_line(ask: Ask) -> None:
     assert failure(targets) == "nothing listens there (connection refused)"
 
 
-def test_name_with_too_many_addresses_is_told(monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
+def test_name_with_too_many_addresses_is_rejected(monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
     entries = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.1.{last}", 0)) for last in range(200)]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_more: entries)
 
@@ -298,7 +298,7 @@ def test_name_with_too_many_addresses_is_told(monkeypatch: pytest.MonkeyPatch, a
     assert failure(targets) == "its name stands for 200 addresses; ask them one by one"
 
 
-def test_silent_name_server_has_an_end(monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
+def test_silent_name_server_times_out(monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
     end = threading.Event()
 
     def wait(*_args: object, **_more: object) -> list[object]:
@@ -317,7 +317,7 @@ def test_silent_name_server_has_an_end(monkeypatch: pytest.MonkeyPatch, ask: Ask
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 300, "a b", "ü" * 80])
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_name_that_can_be_none_is_told(scheme: str, host: str, ask: Ask) -> None:
+def test_invalid_name_is_rejected(scheme: str, host: str, ask: Ask) -> None:
     code, targets = ask(f"{scheme}://{host}:3500")
 
     assert code == 2
@@ -328,7 +328,7 @@ def test_name_that_can_be_none_is_told(scheme: str, host: str, ask: Ask) -> None
 
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])
-def test_certificate_for_another_name(scheme: str, tls: tuple[ssl.SSLContext, str], ask: Ask) -> None:
+def test_certificate_for_another_name_is_rejected(scheme: str, tls: tuple[ssl.SSLContext, str], ask: Ask) -> None:
     tls[0].set_alpn_protocols(["h2"] if scheme == "grpcs" else ["http/1.1"])
     with serving(saying(REFUSAL), tls[0], host="127.0.0.2") as at:
         code, targets = ask(f"{scheme}://127.0.0.2:{at}", "--ca-file", tls[1])
@@ -344,7 +344,7 @@ def test_certificate_for_another_name(scheme: str, tls: tuple[ssl.SSLContext, st
         ("grpc", "what answers there does not speak gRPC"),
     ],
 )
-def test_tls_where_none_was_expected(scheme: str, why: str, tls: tuple[ssl.SSLContext, str], ask: Ask) -> None:
+def test_unexpected_tls_is_reported(scheme: str, why: str, tls: tuple[ssl.SSLContext, str], ask: Ask) -> None:
     with serving(saying(REFUSAL), tls[0]) as at:
         code, targets = ask(f"{scheme}://127.0.0.1:{at}")
 
@@ -353,7 +353,7 @@ def test_tls_where_none_was_expected(scheme: str, why: str, tls: tuple[ssl.SSLCo
 
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])
-def test_handshake_that_never_comes_has_an_end(scheme: str, ask: Ask) -> None:
+def test_missing_handshake_times_out(scheme: str, ask: Ask) -> None:
     with serving(silent) as at:
         code, targets = ask(f"{scheme}://127.0.0.1:{at}", timeout="0.5")
 
@@ -362,7 +362,7 @@ def test_handshake_that_never_comes_has_an_end(scheme: str, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])
-def test_both_protocols_trust_what_the_system_trusts(
+def test_both_protocols_trust_system_certificates(
     scheme: str, tls: tuple[ssl.SSLContext, str], monkeypatch: pytest.MonkeyPatch, ask: Ask
 ) -> None:
     received: list[bytes] = []
@@ -395,7 +395,7 @@ DETAILS: Final = ("grpc-status-details-bin", "AAAA")
     ],
     ids=["no-details", "other-details", "trailers", "headers", "message", "status", "denied", "noise"],
 )
-def test_grpc_that_is_not_daprds(pieces: Callable[[int], Iterable[bytes]], why: str, ask: Ask) -> None:
+def test_other_grpc_server_is_not_daprd(pieces: Callable[[int], Iterable[bytes]], why: str, ask: Ask) -> None:
     received: list[bytes] = []
     with serving(grpc(pieces, received)) as at:
         code, targets = ask(f"grpc://127.0.0.1:{at}")
@@ -418,7 +418,7 @@ def test_grpc_that_is_not_daprds(pieces: Callable[[int], Iterable[bytes]], why: 
     ],
     ids=["continuation", "ping", "settings", "data"],
 )
-def test_endless_grpc_has_an_end(pieces: Callable[[int], Iterable[bytes]], ask: Ask) -> None:
+def test_endless_grpc_times_out(pieces: Callable[[int], Iterable[bytes]], ask: Ask) -> None:
     with serving(grpc(pieces, [])) as at:
         code, targets = ask(f"grpc://127.0.0.1:{at}", timeout="1")
 

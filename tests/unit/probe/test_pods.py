@@ -22,7 +22,7 @@ def test_only_addresses_are_shown_as_addresses(addresses: tuple[str, ...], shown
 
 
 @pytest.mark.parametrize("value", [f"{MARKER}\n", f"$(OTHER){MARKER}", f" {MARKER}", ""])
-def test_literal_that_is_no_token_is_not_tried_and_not_shown(value: str) -> None:
+def test_invalid_literal_is_neither_sent_nor_shown(value: str) -> None:
     right = pods._literal(value)
 
     assert right.token is None

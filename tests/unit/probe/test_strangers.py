@@ -37,21 +37,21 @@ def probed(
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc", "https", "grpcs"])
-def test_nothing_listens(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_closed_port_is_reported(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
     (port,) = probed(capsys, f"{scheme}://127.0.0.1:{free_port()}")
 
     assert port["failure"] == "nothing listens there (connection refused)"
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_no_such_host(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_host_is_reported(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
     (port,) = probed(capsys, f"{scheme}://no-such-host.invalid:3500")
 
     assert port["failure"] == "there is no host of that name"
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_silence_has_an_end(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_silent_server_times_out(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(silent) as at:
         (port,) = probed(capsys, f"{scheme}://127.0.0.1:{at}", "--timeout", "0.5")
 
@@ -75,7 +75,7 @@ def test_silence_has_an_end(scheme: str, capsys: pytest.CaptureFixture[str]) -> 
         ((b"HTTP/1.1 ",), "the connection was closed without an answer"),
     ],
 )
-def test_http_of_another_kind(
+def test_other_http_server_is_not_daprd(
     answer: tuple[bytes, ...], why: str, token: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     received: list[bytes] = []
@@ -88,7 +88,7 @@ def test_http_of_another_kind(
 
 
 @pytest.mark.parametrize("answer", [page("200 OK", b"hello"), b"\0" * 100, b""])
-def test_grpc_of_another_kind(answer: bytes, token: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_grpc_protocol_is_not_daprd(answer: bytes, token: str, capsys: pytest.CaptureFixture[str]) -> None:
     received: list[bytes] = []
     with serving(saying(answer, received=received)) as at:
         (port,) = probed(capsys, f"grpc://127.0.0.1:{at}", "--token-file", token)
@@ -98,7 +98,7 @@ def test_grpc_of_another_kind(answer: bytes, token: str, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])
-def test_port_without_tls(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_port_without_tls_is_reported(scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(saying(page("400 Bad Request", b""))) as at:
         (port,) = probed(capsys, f"{scheme}://127.0.0.1:{at}")
 
@@ -106,7 +106,7 @@ def test_port_without_tls(scheme: str, capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])
-def test_certificate_of_a_stranger(
+def test_untrusted_certificate_is_rejected(
     scheme: str, tls: tuple[ssl.SSLContext, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(saying(REFUSAL), tls[0]) as at:
@@ -115,14 +115,14 @@ def test_certificate_of_a_stranger(
     assert port["failure"].startswith("TLS: the certificate is not trusted")
 
 
-def test_certificate_that_is_trusted(tls: tuple[ssl.SSLContext, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_trusted_certificate_is_accepted(tls: tuple[ssl.SSLContext, str], capsys: pytest.CaptureFixture[str]) -> None:
     with serving(saying(REFUSAL), tls[0]) as at:
         (port,) = probed(capsys, f"https://localhost:{at}", "--ca-file", tls[1], code=0, verdict="closed")
 
     assert (port["without"], port["wrong"], port["right"]) == ("refused", "refused", "-")
 
 
-def test_token_goes_only_to_what_refused_in_daprds_words(token: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_token_is_sent_only_after_refusal_by_daprd(token: str, capsys: pytest.CaptureFixture[str]) -> None:
     received: list[bytes] = []
     with serving(saying(REFUSAL, received=received)) as at:
         (port,) = probed(capsys, f"http://127.0.0.1:{at}", "--token-file", token, code=1, verdict="open")
@@ -156,7 +156,7 @@ def test_token_goes_only_to_what_refused_in_daprds_words(token: str, capsys: pyt
         (["pod/x", "--kubeconfig", "/no/such"], "kubeconfig"),
     ],
 )
-def test_wrong_use_is_told(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_error_is_reported(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["probe", *arguments]) == 2
 
     captured = capsys.readouterr()
@@ -165,7 +165,7 @@ def test_wrong_use_is_told(arguments: list[str], said: str, capsys: pytest.Captu
     assert "marker" not in captured.err
 
 
-def test_no_kubeconfig_at_all_is_told_in_a_line(
+def test_missing_kubeconfig_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("KUBECONFIG", raising=False)
@@ -178,7 +178,7 @@ def test_no_kubeconfig_at_all_is_told_in_a_line(
     assert told.count("\n") == 1
 
 
-def test_token_is_in_no_argument_list_and_no_environment_while_questions_are_asked(token: str) -> None:
+def test_probe_shows_no_token_in_arguments_or_environment(token: str) -> None:
     asked = threading.Event()
 
     def wait(connection: socket.socket) -> None:

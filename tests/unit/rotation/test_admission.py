@@ -40,7 +40,7 @@ def template(*containers: Json, annotations: Json | None = None, **spec: object)
 
 
 def answer(*containers: Json, init: tuple[Json, ...] = (), annotations: Json | None = None) -> Json:
-    """A Pod after admission; a dry run of a generated name may come back without a name."""
+    """A Pod after admission; the answer of a dry run with a generated name may have no name."""
     return {
         "metadata": {"generateName": "web-", "annotations": asking() if annotations is None else annotations},
         "spec": {"containers": list(containers), "initContainers": list(init)},

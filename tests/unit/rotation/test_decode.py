@@ -334,7 +334,7 @@ WRITTEN = CREATED + 300
     ],
 )
 def test_first_value_of_a_secret_and_containers_around_it(clock: int, real_start: int, state: TokenState) -> None:
-    # Created before the Secret; its kubelet accepted it at once, and refused to start the sidecar until there was one.
+    # Created before the Secret; its kubelet accepted it, and could not start the sidecar until the Secret existed.
     pod = placed_pod(accepted=CREATED + clock, scheduled=CREATED, started=real_start + clock)
     first = SecretRevision(id="x", changed=WRITTEN, created=WRITTEN)
     assert pod_state(usage_of(pod), {KEY: first}) is state

@@ -40,7 +40,7 @@ def test_public_half_has_no_private_member(algorithm: Algorithm) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
-def test_rotation_keeps_public_halves_and_no_private_one(algorithm: Algorithm) -> None:
+def test_rotation_keeps_only_public_halves(algorithm: Algorithm) -> None:
     before = generate(algorithm)
     after = parse(before.rotated().rotated().dump(), None)
     stored = json.loads(after.dump())["keys"]
@@ -51,7 +51,7 @@ def test_rotation_keeps_public_halves_and_no_private_one(algorithm: Algorithm) -
     assert after.algorithm is algorithm
 
 
-def test_old_public_halves_are_bounded() -> None:
+def test_number_of_public_halves_is_bounded() -> None:
     ring = generate(Algorithm.ED25519)
     for _ in range(60):
         ring = ring.rotated()
@@ -82,7 +82,7 @@ def test_pem_is_read_and_never_rotated(key: PrivateKeyTypes, algorithm: Algorith
         ring.rotated()
 
 
-def test_plain_secret_is_for_hs256_and_its_line_end_is_no_part_of_it() -> None:
+def test_plain_hs256_secret_ignores_trailing_newline() -> None:
     secrets = [parse(b"s" * 32 + end, Algorithm.HS256) for end in (b"", b"\n", b"\r\n")]
 
     assert {thumbprint(ring.signing) for ring in secrets} == {thumbprint(secrets[0].signing)}
@@ -118,7 +118,7 @@ SHORT = b"marker-too-short-to-be-a-secret"
         (generate(Algorithm.ES256).dump(), Algorithm.ED25519, "is for ES256, and Ed25519 was asked for"),
     ],
 )
-def test_other_content_is_refused_with_the_reason(content: bytes, algorithm: Algorithm | None, why: str) -> None:
+def test_parse_rejects_other_content_with_the_reason(content: bytes, algorithm: Algorithm | None, why: str) -> None:
     with pytest.raises(BadKeyError, match=why) as caught:
         parse(content, algorithm)
 
@@ -126,14 +126,14 @@ def test_other_content_is_refused_with_the_reason(content: bytes, algorithm: Alg
     assert caught.value.__cause__ is None
 
 
-def test_hs256_is_neither_made_nor_shown_nor_rotated() -> None:
+def test_hs256_key_is_neither_generated_exported_nor_rotated() -> None:
     ring = parse(b"s" * 32, Algorithm.HS256)
     for attempt in (lambda: generate(Algorithm.HS256), ring.public, ring.rotated):
         with pytest.raises(BadKeyError):
             attempt()
 
 
-def test_ring_does_not_show_its_keys() -> None:
+def test_repr_of_signing_keys_shows_no_key() -> None:
     ring = generate(Algorithm.ED25519)
     private = json.loads(ring.dump())["keys"][0]["d"]
 

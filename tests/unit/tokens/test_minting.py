@@ -52,7 +52,7 @@ def test_header_is_type_algorithm_and_thumbprint(name: str, length: int) -> None
     assert len(made.value.reveal()) == length
 
 
-def test_id_is_public_and_the_rest_of_jti_is_not_in_what_is_told() -> None:
+def test_verify_shows_id_but_not_the_rest_of_jti() -> None:
     made = signed(Wanted(), RINGS["Ed25519"], now=NOW)
     read = peek(made.value)
 
@@ -65,7 +65,7 @@ def test_id_is_public_and_the_rest_of_jti_is_not_in_what_is_told() -> None:
     assert (made.issued, made.expires) == (NOW, NOW + 90 * 86_400)
 
 
-def test_token_after_a_rotation_of_the_key_verifies_by_the_old_public_half() -> None:
+def test_earlier_token_verifies_by_public_half_after_key_rotation() -> None:
     before = generate(Algorithm.ES256)
     made = signed(Wanted(), before, now=NOW)
 
@@ -80,7 +80,7 @@ def test_other_key_does_not_verify(other: Keyring) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "HS256", "EdDSA", "RS256", "", None, 7, ["HS256"]])
-def test_algorithm_of_a_forged_header_is_never_believed(algorithm: object) -> None:
+def test_algorithm_in_forged_header_is_rejected(algorithm: object) -> None:
     payload = json.dumps({"exp": NOW + 60, "aud": "dapr-api"}).encode()
 
     assert verdicts(compact({"alg": algorithm}, payload), RINGS["Ed25519"]).get("signature") is not True
@@ -111,24 +111,24 @@ def test_one_changed_character_is_found(at: int) -> None:
         b"e30.bm8gSlNPTg.AAAAAAAAAAAA",
     ],
 )
-def test_what_is_no_jwt_is_opaque_and_only_wrong_where_a_signature_was_wanted(value: bytes) -> None:
+def test_verify_fails_for_opaque_token_only_with_a_key(value: bytes) -> None:
     assert verdicts(parse_token(value), None) == {"format": None}
     assert verdicts(parse_token(value), RINGS["Ed25519"]) == {"format": None, "signature": False}
 
 
-def test_expired_token_is_found_whoever_signed_it() -> None:
+def test_expired_token_fails_with_and_without_key() -> None:
     made = signed(Wanted(lifetime=60), RINGS["Ed25519"], now=NOW)
 
     assert verdicts(made.value, RINGS["Ed25519"], NOW + 3600)["times"] is False
 
 
-def test_without_a_ring_the_key_is_forgotten() -> None:
+def test_mint_without_keys_uses_a_temporary_key() -> None:
     made = signed(Wanted(), None, now=NOW)
 
     assert verdicts(made.value, None)["signature"] is None
 
 
-def test_too_many_claims_make_no_token() -> None:
+def test_too_long_claims_create_no_token() -> None:
     with pytest.raises(TokenError, match="16 to 4,096"):
         signed(Wanted(extra={"long": "x" * 4096}), None, now=NOW)
 
@@ -142,20 +142,20 @@ def test_opaque_token_is_32_random_bytes() -> None:
     assert (one.expires, other.expires) == (None, NOW + 60)
 
 
-def test_supplied_jwt_keeps_its_id_and_end() -> None:
+def test_given_jwt_keeps_its_id_and_expiry() -> None:
     made = signed(Wanted(), None, now=NOW)
 
     assert supplied(made.value, now=NOW + 5) == Minted(made.value, made.id, NOW + 5, made.expires)
 
 
-def test_supplied_opaque_token_gets_an_id_that_says_nothing_of_it() -> None:
+def test_given_opaque_token_gets_a_random_id() -> None:
     ids = {supplied(parse_token(b"plain-opaque-token-0123456789"), now=NOW).id for _ in range(5)}
 
     assert len(ids) == 5
 
 
 @pytest.mark.parametrize("expires", ["x", True, -1, 1e400, None, []])
-def test_supplied_jwt_without_a_sound_end_has_none(expires: object) -> None:
+def test_given_jwt_with_invalid_exp_has_no_expiry(expires: object) -> None:
     value = compact({"alg": "HS256"}, json.dumps({"exp": expires}).encode())
 
     assert supplied(value, now=NOW).expires is None

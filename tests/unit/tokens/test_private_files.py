@@ -38,7 +38,7 @@ def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_links")
-def test_without_hard_links_a_file_is_made_and_never_overwritten(tmp_path: Path) -> None:
+def test_create_without_hard_links_never_overwrites(tmp_path: Path) -> None:
     out = tmp_path / "token"
 
     assert private_files.create(out, SECRET)
@@ -48,7 +48,7 @@ def test_without_hard_links_a_file_is_made_and_never_overwritten(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("no_links")
-def test_without_hard_links_and_renames_nothing_is_left(
+def test_failed_create_without_hard_links_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     def fail(*_args: object, **_more: object) -> None:
@@ -61,7 +61,7 @@ def test_without_hard_links_and_renames_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_file_system_without_modes_gets_no_secret(
+def test_file_system_without_modes_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     """As a FAT volume shows every file: whatever is asked for, others may read it."""
@@ -79,7 +79,7 @@ def test_file_system_without_modes_gets_no_secret(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_memory_is_a_place_like_any_other() -> None:
+def test_token_file_in_memory_file_system_is_read() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         out = Path(folder) / "token"
 
@@ -101,7 +101,7 @@ def test_link_to_nothing_is_filled_and_stays(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_symlink()
 
 
-def test_links_in_a_circle_are_told(tmp_path: Path, capsys: Capture) -> None:
+def test_circular_links_are_rejected(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
 
@@ -111,9 +111,7 @@ def test_links_in_a_circle_are_told(tmp_path: Path, capsys: Capture) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's link")
 @pytest.mark.parametrize("flags", [[], ["--force"]])
-def test_link_of_somebody_else_in_a_folder_for_all_is_not_followed(
-    flags: list[str], tmp_path: Path, capsys: Capture
-) -> None:
+def test_link_of_another_user_in_sticky_folder_is_rejected(flags: list[str], tmp_path: Path, capsys: Capture) -> None:
     public, target = tmp_path / "public", tmp_path / "target"
     public.mkdir()
     public.chmod(0o1777)
@@ -128,7 +126,7 @@ def test_link_of_somebody_else_in_a_folder_for_all_is_not_followed(
     assert not (tmp_path / "new").exists()
 
 
-def test_own_link_in_a_folder_for_all_is_followed(tmp_path: Path) -> None:
+def test_own_link_in_sticky_folder_is_followed(tmp_path: Path) -> None:
     public = tmp_path / "public"
     public.mkdir()
     public.chmod(0o1777)
@@ -145,7 +143,7 @@ def key_of(path: Path) -> list[str]:
     return [key["kid"] for key in json.loads(path.read_bytes())["keys"]]
 
 
-def test_rotations_at_once_lose_no_key(tmp_path: Path) -> None:
+def test_concurrent_rotations_lose_no_key(tmp_path: Path) -> None:
     """By the file's own name and by a link to it."""
     key, link = tmp_path / "key.json", tmp_path / "other" / "link.json"
     link.parent.mkdir()
@@ -168,7 +166,7 @@ def test_rotations_at_once_lose_no_key(tmp_path: Path) -> None:
     assert mode(key) == 0o600
 
 
-def test_rotation_waits_for_whoever_holds_the_lock(tmp_path: Path) -> None:
+def test_rotation_waits_for_the_lock(tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     assert main(["token", "generate", "--signing-key", str(key), "--create-key"]) == 0
     before = key.read_bytes()
@@ -187,7 +185,7 @@ def test_rotation_waits_for_whoever_holds_the_lock(tmp_path: Path) -> None:
     assert main(["token", "generate", "--rotate-key", "--signing-key", str(key)]) == 0
 
 
-def test_change_by_somebody_who_takes_no_lock_is_told(tmp_path: Path) -> None:
+def test_change_without_lock_is_detected(tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     key.write_bytes(SECRET)
     key.chmod(0o600)
@@ -202,7 +200,7 @@ def test_change_by_somebody_who_takes_no_lock_is_told(tmp_path: Path) -> None:
     assert key.read_bytes() == b"{}"
 
 
-def test_file_system_without_locks_rotates_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rotation_works_without_file_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = tmp_path / "key.json"
     assert main(["token", "generate", "--signing-key", str(key), "--create-key"]) == 0
 

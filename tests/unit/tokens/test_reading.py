@@ -15,7 +15,7 @@ def test_times_are_written_as_they_are_read() -> None:
     assert seconds(written(1_800_000_000)) == 1_800_000_000
 
 
-def test_secret_is_read_without_its_values() -> None:
+def test_secret_is_decoded_without_its_values() -> None:
     secret = {
         "metadata": {
             "namespace": "shop",

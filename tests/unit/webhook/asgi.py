@@ -18,7 +18,7 @@ def call(
     headers: dict[str, str] | None = None,
     **scope: object,
 ) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of the answer; a list is a body that comes in pieces."""
+    """Status, headers and body of the answer; a list is a body in pieces."""
     pieces = body if isinstance(body, list) else [body]
     sent: list[Message] = []
     arriving = iter(pieces)

@@ -87,7 +87,7 @@ def test_hopeless_review_is_shed(arrived: float, turn: float, timeout: float, ca
 
 
 def body(uid: str, *, size: int = SMALL_BODY + 1) -> bytes:
-    """What begins like a review as an API server writes it."""
+    """The start of a review as an API server writes it."""
     head = b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"%b",' % uid.encode()
     return head.ljust(size)
 

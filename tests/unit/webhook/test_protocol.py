@@ -300,7 +300,7 @@ POST = b"POST /mutate HTTP/1.1\r\nHost: x\r\n"
 @pytest.mark.parametrize(
     ("length", "body", "status"),
     [
-        (b"9" * 5000, b"", 400),  # refused by the parser
+        (b"9" * 5000, b"", 400),  # rejected by the parser
         (b"9" * 18, b"", 413),
         (b"0" * 5000 + b"2", b"{}", 200),
         (b"0" * 5000 + b"999999", b"", 413),

@@ -132,7 +132,7 @@ def test_connection_that_fails_before_its_start_is_released() -> None:
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
         listener, failing = make_listener(bind("127.0.0.1", 0))
-        for greeting in ({"ssl": object()}, {}):  # nothing that a handshake can be made with; a socket that is gone
+        for greeting in ({"ssl": object()}, {}):  # no context for a handshake; a closed socket
             gone = socket.socket()
             gone.close()
             listener.open += 1

@@ -211,7 +211,7 @@ class Replica:
         try:
             if self._turn is None:
                 self._turn = self.managed.turn(self.objects, self._together)
-                self._turn.send(None)  # type: ignore[arg-type] # how every coroutine begins
+                self._turn.send(None)  # type: ignore[arg-type] # the start of any coroutine
             else:
                 self._turn.send(outcome)
         except StopIteration:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def started(count: int = 1) -> tuple[SharedCluster, list[Replica]]:
-    """A world with replicas that have come to rest."""
+    """A shared cluster with ready replicas."""
     cluster = SharedCluster()
     replicas = [Replica(cluster, number) for number in range(count)]
     for _ in range(3):
