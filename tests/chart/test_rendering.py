@@ -216,7 +216,7 @@ def test_fence_and_rules_follow_a_custom_service_account(render: Render) -> None
     assert "'system:serviceaccount:elsewhere:existing'" in fence["spec"]["matchConditions"][0]["expression"]
 
 
-def test_secret_is_shipped_without_any_data(render: Render) -> None:
+def test_secret_is_rendered_without_data(render: Render) -> None:
     assert set(only(render(), "Secret", "dapr-token-injector-ca")) == {"apiVersion", "kind", "metadata", "type"}
 
 
@@ -296,7 +296,7 @@ def test_replicas_null_leaves_the_field_to_an_autoscaler(render: Render, notes: 
     assert "as many replicas as the autoscaler sets" in notes(*sets("replicas=null"))
 
 
-def test_digest_wins_over_the_tag(render: Render) -> None:
+def test_digest_overrides_the_tag(render: Render) -> None:
     digest = "sha256:" + "0" * 64
 
     image = pod_spec(render(*sets("image.tag=1.2.3", f"image.digest={digest}")))["containers"][0]["image"]

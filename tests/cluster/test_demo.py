@@ -36,7 +36,7 @@ def left_behind(folder: Path) -> list[Path]:
     return list(folder.glob(f"{PREFIX}*"))
 
 
-def test_demo_shows_both_pods_and_leaves_nothing(tmp_path: Path) -> None:
+def test_demo_shows_both_pods_and_cleans_up(tmp_path: Path) -> None:
     done = subprocess.run(DEMO, capture_output=True, text=True, check=False, timeout=170)
 
     assert done.returncode == 0, done.stdout + done.stderr

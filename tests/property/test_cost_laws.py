@@ -39,7 +39,7 @@ def _admitted(body: bytes, endpoint: Endpoint, policy: Policy) -> int:
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 @pytest.mark.parametrize("endpoint", [Endpoint.MUTATE, Endpoint.WARN])
 @pytest.mark.parametrize("shape", shapes.BODIES.values(), ids=shapes.BODIES)
-def test_review_costs_in_proportion_to_its_size(
+def test_cost_of_a_review_is_linear(
     shape: Mapping[bool, Callable[[int], bytes]], endpoint: Endpoint, policy: Policy
 ) -> None:
     make = shape[endpoint is Endpoint.WARN]
@@ -111,9 +111,7 @@ _COMMANDS: Final = {
 
 @pytest.mark.parametrize("command", _COMMANDS.values(), ids=_COMMANDS)
 @pytest.mark.parametrize("shape", shapes.FILES.values(), ids=shapes.FILES)
-def test_file_costs_in_proportion_to_its_size(
-    shape: Callable[[int], str], command: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_cost_of_a_file_is_linear(shape: Callable[[int], str], command: tuple[str, ...], tmp_path: Path) -> None:
     counts = []
     for n in (_SMALL, TIMES * _SMALL):
         manifest = tmp_path / f"{n}.yaml"
@@ -147,7 +145,7 @@ _BRACKETS: Final = {
 
 
 @pytest.mark.parametrize("text", _BRACKETS.values(), ids=_BRACKETS)
-def test_cutting_costs_in_proportion_to_its_size(text: bytes) -> None:
+def test_cost_of_truncation_is_linear(text: bytes) -> None:
     few, many = (measured(partial(_cut, text * n))[0] for n in (_SMALL, TIMES * _SMALL))
 
     assert is_in_proportion(few, many)

@@ -224,7 +224,7 @@ def test_scan_finds_nothing_without_a_leak() -> None:
     assert not leaks(TOKEN, messages_of(_leaking("nothing")))
 
 
-def test_scan_finds_a_part_of_a_token() -> None:
+def test_scan_finds_part_of_a_token() -> None:
     assert leaks(TOKEN, [f"... {TOKEN[10:16]} ..."])
     assert not leaks(TOKEN, [f"... {TOKEN[10:15]} ..."])
 

@@ -92,7 +92,7 @@ def test_input_is_not_modified(pod: Json, policy: Policy, endpoint: Endpoint) ->
 
 
 @given(some.pods | some.sound_pods, some.policies, some.mutating, st.randoms(use_true_random=False))
-def test_answer_does_not_depend_on_the_order_of_members(
+def test_order_of_members_does_not_change_the_answer(
     pod: Json,
     policy: Policy,
     endpoint: Endpoint,

@@ -217,7 +217,7 @@ def test_uncertain_pod_is_reported_and_restarts_nothing(cluster: Cluster) -> Non
 
 
 @given(clusters(), st.booleans())
-def test_acting_on_a_plan_leaves_only_skipped_pods(cluster: Cluster, include_uncertain: bool) -> None:  # noqa: FBT001 - drawn
+def test_executed_plan_leaves_only_skipped_pods(cluster: Cluster, include_uncertain: bool) -> None:  # noqa: FBT001 - drawn
     actions = plan(REVISIONS, *cluster, include_uncertain=include_uncertain)
     skipped = {action.ref: set(action.skipped) for action in actions if action.skipped}
     again = plan(REVISIONS, *acted_on(*cluster, actions), include_uncertain=include_uncertain)
@@ -252,7 +252,7 @@ def test_restart_after_a_failed_admission_has_other_marks(cluster: Cluster, incl
 
 
 @given(st.text() | st.from_regex(r"new-api \(?[0-9]{0,9}\)?", fullmatch=True))
-def test_next_mark_is_another_value_and_a_mark(value: str) -> None:
+def test_next_mark_is_a_different_mark(value: str) -> None:
     revision = SecretRevision(id="new-api", changed=100)
     mark = next_mark(value, revision)
     assert mark != value

@@ -44,7 +44,7 @@ def reference(source: object) -> EnvEntry:
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"env":null}', b'{"env": null }'])
-def test_absent_and_null_list_do_not_exist(body: bytes) -> None:
+def test_null_list_counts_as_absent(body: bytes) -> None:
     assert read(body) == EnvList(exists=False)
 
 
@@ -60,7 +60,7 @@ def test_each_name_has_its_position() -> None:
     assert found.get(API) == found.api == EnvEntry(2, API, EntryKind.REFERENCE, TokenRef("s", "token"))
 
 
-def test_last_entry_of_a_name_counts() -> None:
+def test_last_entry_of_a_name_is_effective() -> None:
     found = env(secret_env(), literal_env("abc"), literal_env("z", "Z"), secret_env("t"), literal_env("y", "Y"))
 
     assert found.api == EnvEntry(3, API, EntryKind.REFERENCE, TokenRef("t", "token"), copies=3)

@@ -27,7 +27,7 @@ def test_secret_prints_as_namespace_and_name() -> None:
     assert str(REF) == "shop/s"
 
 
-def test_key_of_a_secret_prints_its_secret_and_itself() -> None:
+def test_key_of_a_secret_prints_with_its_secret() -> None:
     key = SecretKey.of(REF, "token")
     assert (key.secret, str(key)) == (REF, "shop/s key token")
 

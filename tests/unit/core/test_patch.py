@@ -29,7 +29,7 @@ def entry(name: str = API, secret: str = "s", key: str = "token") -> dict[str, o
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
 
 
-def test_nothing_to_change_is_no_patch() -> None:
+def test_plan_without_changes_has_no_patch() -> None:
     record = (Injected("daprd", API, "s", "token"),)
 
     assert patch.build(Plan((), (), frozenset(), record, (), (), has_target=True)) == ()

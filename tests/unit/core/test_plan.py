@@ -101,7 +101,7 @@ def test_unsafe_entry_is_replaced_with_a_warning(policy: Policy, entry: Json, wh
 
 
 @pytest.mark.parametrize("entry", [literal_env("abc"), secret_env("other"), secret_env(key="other")])
-def test_other_entry_is_replaced_when_the_policy_says_so(entry: Json) -> None:
+def test_other_entry_is_replaced_if_the_policy_allows(entry: Json) -> None:
     found = build(of(entry), policy=REPLACE)
 
     assert short(found.changes) == [("containers", 1, API, REF, 0)]
@@ -373,7 +373,7 @@ def test_cache_key_of_a_plan_has_all_its_inputs() -> None:
     assert len({id(found) for found in plans}) == len(plans)
 
 
-def test_long_container_names_do_not_make_long_texts() -> None:
+def test_long_container_names_are_shortened_in_messages() -> None:
     name = "x" * 5000
     request = InjectionRequest(((API, REF),), AppContainers((name,)))
 

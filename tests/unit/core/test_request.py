@@ -259,11 +259,11 @@ def test_readable_value_is_shown(value: str) -> None:
         "Tr0ub4dor&3",
     ],
 )
-def test_value_that_may_be_a_token_is_never_shown(value: str) -> None:
+def test_value_that_resembles_a_token_is_never_shown(value: str) -> None:
     assert shown(value) == HIDDEN.format(len(value))
 
 
-def test_at_most_forty_characters_are_shown() -> None:
+def test_shown_value_has_at_most_forty_characters() -> None:
     assert shown("a_" * 20) == '"' + "a_" * 20 + '"'
     assert shown("a_" * 20 + "b") == '"' + "a_" * 18 + 'a..."'
     assert shown("a_" * 31 + "a") == '"' + "a_" * 18 + 'a..."'

@@ -138,13 +138,13 @@ def test_object_of_another_kind_can_have_any_shape(found: Json, endpoint: Endpoi
     assert request.uid == UID
 
 
-def test_last_of_duplicate_members_counts() -> None:
+def test_last_of_duplicate_members_is_used() -> None:
     body = as_json(review(pod())).replace(b'"uid":', b'"uid":"first","uid":')
 
     assert decode(body, MUTATE).request.uid == UID
 
 
-def test_numbers_beyond_any_float_are_skipped() -> None:
+def test_numbers_beyond_the_float_range_are_skipped() -> None:
     body = as_json(review({**pod(), "more": 0})).replace(b'"more":0', b'"more":[1e999,-1E-999,' + b"9" * 5000 + b"]")
 
     assert isinstance(decode(body, MUTATE).request.object, Pod)

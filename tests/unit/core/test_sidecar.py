@@ -121,7 +121,7 @@ def test_invalid_boolean_flag_is_reported_without_its_value(name: str) -> None:
         (INJECTED, True),
     ],
 )
-def test_flags_in_a_line_for_a_shell_are_not_certain(words: list[str], *, is_certain: bool) -> None:
+def test_flags_in_a_shell_command_are_uncertain(words: list[str], *, is_certain: bool) -> None:
     assert listening(words).is_certain is is_certain
 
 

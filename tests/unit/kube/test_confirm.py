@@ -92,11 +92,11 @@ def written(status: int, content: bytes, *calls: str) -> list[str]:
 
 
 @pytest.mark.parametrize("status", [200, 201])
-def test_write_answered_with_its_object_is_done(status: int) -> None:
+def test_answer_with_the_object_confirms_a_write(status: int) -> None:
     assert written(status, json.dumps(stored()).encode()) == [""] * len(WRITES)
 
 
-def test_write_answered_with_its_nested_object_is_done() -> None:
+def test_answer_with_a_nested_object_confirms_a_write() -> None:
     content = json.dumps(stored())[:-1].encode() + b',"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}"
     assert written(200, content) == [""] * len(WRITES)
 
@@ -149,7 +149,7 @@ def test_other_uid_of_a_known_object_is_an_error() -> None:
     assert written(201, answer, "create") == [""]
 
 
-def test_answer_without_version_is_done_only_as_a_dry_run() -> None:
+def test_answer_without_version_confirms_a_dry_run_only() -> None:
     answer = json.dumps(stored(resourceVersion="")).encode()
     for error in written(200, answer, "create", "replace", "patch", "apply"):
         assert "has no resource version, so it was not stored" in error
@@ -157,7 +157,7 @@ def test_answer_without_version_is_done_only_as_a_dry_run() -> None:
 
 
 @pytest.mark.parametrize("message", ["", VALUE])
-def test_status_of_success_is_not_the_object(message: str) -> None:
+def test_success_status_does_not_confirm_a_write(message: str) -> None:
     status = {"kind": "Status", "apiVersion": "v1", "status": "Success", "message": message}
     for error in written(200, json.dumps(status).encode(), *WRITES):
         assert error.endswith("the answer is a Status, not the Secret")

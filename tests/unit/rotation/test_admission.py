@@ -229,7 +229,7 @@ def test_variable_of_another_name_is_ignored() -> None:
     ],
     ids=["literal", "another-secret", "another-key", "config-map"],
 )
-def test_value_from_elsewhere_lacks_nothing(entry: Json) -> None:
+def test_value_from_another_source_lacks_nothing(entry: Json) -> None:
     assert lacking(answer(sidecar(entry)), running()) == ()
 
 
@@ -237,7 +237,7 @@ def test_optional_reference_to_another_secret_is_lacking() -> None:
     assert lacking(answer(sidecar(secret_env("t", optional=True)), annotations={}), running()) == ("daprd",)
 
 
-def test_container_that_left_the_template_lacks_nothing() -> None:
+def test_container_removed_from_the_template_lacks_nothing() -> None:
     assert lacking(answer(sidecar(secret_env("s"))), running(name="web")) == ()
 
 
@@ -249,7 +249,7 @@ def test_key_that_is_not_rotated_lacks_nothing() -> None:
 
 
 @pytest.mark.parametrize("action", Action)
-def test_assumed_is_what_running_pods_have_or_request(action: Action) -> None:
+def test_assumed_references_are_those_of_running_pods(action: Action) -> None:
     optional = running(name="optional", is_optional=True)
     missing = MissingToken(key=APP_KEY, container="daprd", variable=APP)
     requests = PodUsage(namespace="shop", name="web-3", workload=WEB, missing=(missing,))

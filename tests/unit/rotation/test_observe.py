@@ -116,7 +116,7 @@ def test_container_is_remembered_until_it_starts_again(server: ApiServer) -> Non
     assert call(server, look) == [False, True, False, False]
 
 
-def test_pod_of_the_same_name_is_another_pod(server: ApiServer) -> None:
+def test_recreated_pod_of_the_same_name_is_another_pod(server: ApiServer) -> None:
     server.put("pods", pod("web"))
 
     async def look(api: Api) -> bool:

@@ -216,7 +216,7 @@ def test_roll_fails_when_the_api_server_is_away_at_the_deadline(server: ApiServe
 
 
 @pytest.mark.parametrize("injects", [True, False])
-def test_restart_of_another_tool_is_waited_for_and_checked(server: ApiServer, *, injects: bool) -> None:
+def test_restart_by_another_tool_is_waited_for_and_checked(server: ApiServer, *, injects: bool) -> None:
     def make(name: str) -> Json:
         found = copy.deepcopy(pod(name)) if injects else without_token(name)
         annotations = {names.ENABLED: "true", names.API_TOKEN_SECRET: "s"}
@@ -232,7 +232,7 @@ def test_restart_of_another_tool_is_waited_for_and_checked(server: ApiServer, *,
     assert controllers.restarted == []
 
 
-def test_nothing_to_restart_calls_nothing(server: ApiServer) -> None:
+def test_plan_without_restarts_makes_no_calls(server: ApiServer) -> None:
     assert roll(server) == {}
     assert server.calls == []
 
@@ -278,7 +278,7 @@ def test_killed_and_resumed_roll_restarts_each_workload_once(server: ApiServer, 
     assert set(states(progress).values()) <= {State.READY, State.UP_TO_DATE}
 
 
-def test_workload_that_was_deployed_since_the_plan_is_not_restarted(server: ApiServer) -> None:
+def test_workload_deployed_since_the_plan_is_not_restarted(server: ApiServer) -> None:
     put_workloads(server, 2)
     controllers = Controllers(server)
     patched = server.patched
@@ -292,7 +292,7 @@ def test_workload_that_was_deployed_since_the_plan_is_not_restarted(server: ApiS
     assert controllers.restarted == ["web0"]
 
 
-def test_workload_whose_pods_are_gone_is_not_restarted(server: ApiServer) -> None:
+def test_workload_without_pods_is_not_restarted(server: ApiServer) -> None:
     put_workloads(server, 2)
     controllers = Controllers(server)
     patched = server.patched
@@ -306,7 +306,7 @@ def test_workload_whose_pods_are_gone_is_not_restarted(server: ApiServer) -> Non
     assert controllers.restarted == ["web0"]
 
 
-def test_restart_of_another_run_counts_against_the_budget(server: ApiServer) -> None:
+def test_restart_by_another_run_uses_the_budget(server: ApiServer) -> None:
     put_workloads(server, 3)
     controllers = Controllers(server, looks=2)
     found = server.objects["deployments", "shop", "web2"]

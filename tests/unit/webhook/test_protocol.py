@@ -222,7 +222,7 @@ def test_draining_port_closes_after_each_answer(loop: asyncio.AbstractEventLoop)
         assert line.wire.ended == "closed"
 
 
-def test_http_1_0_is_answered_and_closed(line: Line) -> None:
+def test_http_1_0_connection_is_closed_after_the_answer(line: Line) -> None:
     assert line.send(b"GET /mutate HTTP/1.0\r\nConnection: keep-alive\r\n\r\n") == [200]
     assert line.wire.ended == "closed"
 

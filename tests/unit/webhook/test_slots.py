@@ -86,7 +86,7 @@ def test_longest_idle_connection_is_evicted(kind: str) -> None:
     assert port.evict() == (kind, ["b", "c"])
 
 
-def test_without_history_a_new_connection_outlives_an_idle_one() -> None:
+def test_idle_connection_is_evicted_first_without_history() -> None:
     port = Port(by_history=False)
     port.idle("idle")
     port.connect("silent")

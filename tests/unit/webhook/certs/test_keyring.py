@@ -44,7 +44,7 @@ def test_foreign_keys_of_the_secret_are_kept() -> None:
 
 
 @pytest.mark.parametrize("data", [None, {}, {"ca.crt": "", "ca.key": ""}])
-def test_an_empty_secret_has_no_keyring_yet(data: dict[str, str] | None) -> None:
+def test_empty_secret_has_no_keyring(data: dict[str, str] | None) -> None:
     assert keyring.read({**EMPTY, "data": data}) is None
 
 

@@ -47,7 +47,7 @@ def test_bundles_are_compared_by_trusted_cas() -> None:
 
 
 @pytest.mark.parametrize("other", [None, b"", b"junk", Issuer().pem, NEW.pem])
-def test_one_entry_that_differs_is_enough(other: bytes | None) -> None:
+def test_one_differing_entry_makes_a_configuration_differ(other: bytes | None) -> None:
     seen = registration.read(configuration(OLD.pem, other))
     assert not seen.is_exactly((OLD,))
     assert not seen.trusts(OLD)

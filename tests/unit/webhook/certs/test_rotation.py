@@ -26,7 +26,7 @@ def due(ring: Keyring, days: float = 0.0, *, published: bool = False, requested:
     return rotation.due(ring, published=published, requested=requested, now=NOW + days * DAY, waits=WAITS)
 
 
-def test_phases() -> None:
+def test_phase_follows_from_the_keyring() -> None:
     rings = (None, STEADY, PUBLISHING, SETTLING, RETIRING)
     assert [rotation.phase(ring) for ring in rings] == list(Phase)
 
@@ -76,7 +76,7 @@ def test_expired_ca_is_replaced_by_the_next_or_a_new_one() -> None:
     assert due(PUBLISHING, 301) is Step.ADD  # the next one has expired, too: create another first
 
 
-def test_a_whole_rotation() -> None:
+def test_rotation_passes_every_phase() -> None:
     ring = rotation.advance(None, Step.CREATE, now=NOW, waits=WAITS, made=FIRST)
     assert ring == STEADY
     ring = rotation.advance(ring, Step.ADD, now=NOW, waits=WAITS, made=SECOND)
