@@ -44,7 +44,7 @@ def sidecar(*env: Json, **members: object) -> Json:
 
 
 def asking(secret: str | None = "s", **more: str) -> dict[str, str]:
-    """Annotations of a Pod that uses Dapr and asks for a token; `more` is given as `app_containers="web"`."""
+    """Annotations of a Pod that uses Dapr and requests a token; `more` is given as `app_containers="web"`."""
     annotations = {names.ENABLED: "true"}
     if secret is not None:
         annotations[names.API_TOKEN_SECRET] = secret
@@ -56,7 +56,7 @@ def pod(
     containers: Sequence[Json] | None = None,
     init_containers: Sequence[Json] | None = None,
 ) -> Json:
-    """A Pod that asks for the token `s`, with an app container and a sidecar, unless told otherwise."""
+    """A Pod that requests the token `s`; by default with an app container and a sidecar."""
     spec: Json = {"containers": [container(), sidecar()] if containers is None else list(containers)}
     if init_containers is not None:
         spec["initContainers"] = list(init_containers)
@@ -96,13 +96,13 @@ DEFAULT_POLICY = Policy()
 def ask(
     question: Json | bytes | bytearray, policy: Policy = DEFAULT_POLICY, endpoint: Endpoint = Endpoint.MUTATE
 ) -> Admission:
-    """What the core answers."""
+    """The answer of the core."""
     body = encode(question) if isinstance(question, dict) else question
     return admit(body, endpoint=endpoint, policy=policy, facts=FACTS)
 
 
 def forget() -> None:
-    """Forget every plan that the core remembers, so that one test cannot answer for another."""
+    """Clear the cached plans of the core, so that no test depends on another."""
     plan._settle_all.cache_clear()
     admit_module._memo.clear()
 
@@ -125,6 +125,6 @@ def operations_of(admission: Admission) -> list[Json]:
 
 
 def patched(found: Json, admission: Admission) -> Json:
-    """`found` as it is after the answer's patch; `found` itself is left alone."""
+    """`found` after the answer's patch; `found` itself is not modified."""
     result: Json = jsonpatch.apply_patch(found, operations_of(admission))
     return result

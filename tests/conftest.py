@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from xdist.remote import Producer  # type: ignore[import-untyped]
 
-# Two slow cores and other tests beside us say nothing about a law: no deadlines, and slow examples are no fault.
+# The machine may be slow and busy: no deadlines, and slow examples are not an error.
 _SLOW = [HealthCheck.too_slow]
 settings.register_profile("dev", max_examples=200, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile(
@@ -43,7 +43,7 @@ for ignored in (signal.SIGHUP, signal.SIGQUIT):
 
 
 HERE: Final = Path(__file__).parent
-# What takes longest begins first, so that no process works alone at the end. A folder comes before what is not named.
+# The longest folders run first, so that no process works alone at the end. Named folders run before others.
 LONGEST_FIRST: Final = (
     "node",
     "availability",
@@ -57,7 +57,7 @@ LONGEST_FIRST: Final = (
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what takes longest where several processes share the work."""
+    """Run the longest tests first if several processes share the work."""
     if hasattr(config, "workerinput"):
         items.sort(key=_rank)
 
@@ -68,7 +68,7 @@ def _rank(item: pytest.Item) -> int:
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """Keeps together what shares fixtures: a file, and all that shares the one node or a cluster of the user's."""
+    """Runs tests that share fixtures in one process: those of a file, and those that share a node or cluster."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
@@ -80,25 +80,25 @@ class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Tell `pytest -n` which tests belong to one process."""
-    config.option.loadscopereorder = False  # the order of collection is the one that is wanted
+    """Return the scheduler of `pytest -n`: it keeps tests that share fixtures in one process."""
+    config.option.loadscopereorder = False  # keep the order of collection
     return _ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
 def report(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Tell progress past pytest's capture: a build takes minutes."""
+    """Print progress past pytest's capture: a build takes minutes."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
-    def tell(line: str) -> None:
+    def write_line(line: str) -> None:
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             print(line, file=sys.stderr, flush=True)
 
-    return tell
+    return write_line
 
 
 @pytest.fixture(autouse=True)
-def _tracing_goes_on() -> Iterator[None]:
+def _tracing_is_active() -> Iterator[None]:
     """Fail the test after which coverage records nothing more in this process, and not the total at the end."""
     before = sys.gettrace()
     yield

@@ -51,7 +51,7 @@ def newest() -> tuple[str, tuple[int, int]]:
 
 
 def candidates() -> list[str]:
-    """Interpreters by name on the path, then those of pyenv, whose shims need not answer."""
+    """Interpreters by name on the path, then those of pyenv; its shims may not run."""
     named = [shutil.which(f"python3.{minor}") for minor in range(OLDEST[1], 30)]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     return [sys.executable, *filter(None, named), *map(str, sorted(pyenv.glob("3.*/bin/python3")))]

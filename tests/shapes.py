@@ -49,7 +49,7 @@ def many_containers(n: int) -> Json:
 
 
 def many_init_containers(n: int) -> Json:
-    """The same among the init containers."""
+    """The same in the init containers."""
     return pod(_EVERY, [sidecar()], [{"name": f"i{i}", "restartPolicy": "Always"} for i in range(n)])
 
 
@@ -203,7 +203,7 @@ def one_line_of_json(n: int) -> str:
 
 
 def block_of_yaml(n: int) -> str:
-    """The same in block style, of which each line is one of ours."""
+    """The same in block style."""
     return _yaml(workload(many_containers(n)))
 
 

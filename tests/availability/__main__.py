@@ -14,7 +14,7 @@ from tests.availability import faults
 from tests.availability.replicas import ADDRESSES
 from tests.availability.report import Row, problems
 from tests.availability.run import run
-from tests.availability.scene import MIXES
+from tests.availability.scenario import MIXES
 from tests.controlplane.cluster import Programs
 from tests.controlplane.errors import HarnessError
 from tests.controlplane.netns import network_namespace
@@ -26,7 +26,7 @@ from tests.controlplane.netns import network_namespace
 @click.option("--fault", "names", multiple=True, help="Only the faults whose names begin so; may be repeated.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def main(creates: int, chosen: tuple[str, ...], names: tuple[str, ...], output: str) -> None:
-    """Create Pods without a pause, let things happen to the webhook, and count what was lost."""
+    """Create Pods continuously, cause faults of the webhook, and count lost creates."""
     for number in (signal.SIGTERM, signal.SIGINT):  # end in order; a shell ignores SIGINT for its background jobs
         signal.signal(number, signal.default_int_handler)
     wanted = {
@@ -35,16 +35,16 @@ def main(creates: int, chosen: tuple[str, ...], names: tuple[str, ...], output: 
     }
     if not any(wanted.values()):
         raise click.UsageError(f"no fault begins so; there are: {', '.join(fault.name for fault in faults.ALL)}")
-    told, found = Console(stderr=True, highlight=False), {}
+    console, found = Console(stderr=True, highlight=False), {}
     try:
         programs = Programs.resolve()
         with network_namespace(ADDRESSES) as network, network.entered():
             for name, inflicted in wanted.items():
-                found[name] = run(programs, MIXES[name], inflicted, creates=creates, tell=told.print)
+                found[name] = run(programs, MIXES[name], inflicted, creates=creates, progress=console.print)
                 if output == "table":
                     _show(name, found[name])
     except HarnessError as error:
-        told.print(str(error), style="red")
+        console.print(str(error), style="red")
         sys.exit(3)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -52,7 +52,7 @@ def main(creates: int, chosen: tuple[str, ...], names: tuple[str, ...], output: 
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     wrong = [f"{mix}: {problem}" for mix, rows in found.items() for problem in problems(rows, wanted[mix])]
     for problem in wrong:
-        told.print(problem, style="red", markup=False)
+        console.print(problem, style="red", markup=False)
     sys.exit(1 if wrong else 0)
 
 
@@ -66,7 +66,7 @@ def _show(mix: str, rows: list[Row]) -> None:
         table.add_row(row.fault, f"{row.seconds:g}", *map(str, numbers), row.remark)
     console.print(table)
     for row in rows:
-        for sentence, count in row.said.items():
+        for sentence, count in row.messages.items():
             console.print(f"  {row.fault}: {count} x {sentence}", markup=False)
 
 

@@ -25,7 +25,7 @@ PATIENCE: Final = 120.0  # seconds; on a machine that is busy with others an ans
 
 
 def api_of(kubeconfig: Path, folder: Path) -> Api:
-    """Who a kubeconfig with everything in it says that we are; its three PEMs go into `folder`."""
+    """The server and client certificate of an embedded kubeconfig; its three PEMs are written to `folder`."""
     content = json.loads(kubeconfig.read_text())
     cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
 
@@ -41,7 +41,7 @@ def api_of(kubeconfig: Path, folder: Path) -> Api:
 
 
 class ApiClient:
-    """Calls of the harness; an answer that is no success raises `httpx.HTTPStatusError`."""
+    """API calls of the harness; an unsuccessful answer raises `httpx.HTTPStatusError`."""
 
     def __init__(self, api: Api) -> None:
         self._client = httpx.Client(base_url=api.url, verify=api.context(), trust_env=False, timeout=PATIENCE)
@@ -89,7 +89,7 @@ class ApiClient:
                 return
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples; a label's value may be the beginning of the real one."""
+        """The sum of a metric's samples; a label's value can be a prefix."""
         text = self._client.get("/metrics").raise_for_status().text
         wanted = "\n".join(line for line in text.splitlines() if name.removesuffix("_total") in line)
         samples = (sample for family in text_string_to_metric_families(wanted + "\n") for sample in family.samples)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Kind(StrEnum):
     """What was asked of the API server."""
 
-    ASKING = "asking"  # a Pod that asks for a token, created directly
+    ASKING = "asking"  # a Pod that requests a token, created directly
     OTHER = "other"  # a Pod that does not
     SCALE = "scale"  # a Deployment's new number of replicas
 
@@ -29,7 +29,7 @@ class Attempt(msgspec.Struct, frozen=True):
     sent: float
     answered: float
     code: int  # HTTP status; 0 when there was no answer
-    said: str = ""  # the API server's sentence, when it refused
+    message: str = ""  # the API server's message of a rejection
 
     @property
     def is_success(self) -> bool:
@@ -82,5 +82,5 @@ class AttemptLog:
 
 
 def pods(attempts: Iterable[Attempt]) -> tuple[Attempt, ...]:
-    """Those that create one Pod each."""
+    """The attempts that create one Pod each."""
     return tuple(attempt for attempt in attempts if attempt.kind is not Kind.SCALE)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from tests.availability.certificates import bundles, write_bundle
 from tests.availability.flood import Flooded, FloodPlan
-from tests.availability.material import bundles, write_bundle
 from tests.availability.replicas import HOST, PORT
-from tests.availability.scene import registrations
+from tests.availability.scenario import registrations
 from tests.controlplane.errors import HarnessError
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.availability.replicas import Replica
-    from tests.availability.scene import Mix, Scene
+    from tests.availability.scenario import Mix, Scenario
 
 # Creates between two steps of a change: far more than the API server needs to notice it, which takes it 20 ms.
 STEP: Final = 20
@@ -33,7 +33,7 @@ class Seen(NamedTuple):
     """What a fault saw besides the creates."""
 
     remark: str = ""
-    healed: float | None = None  # seconds from the wiped bundle to the whole one
+    repaired: float | None = None  # seconds from the wiped bundle to the whole one
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +41,18 @@ class Fault:
     """One fault; it counts only when it met so many creates at least."""
 
     name: str
-    inflict: Callable[[Scene], Seen]
+    inflict: Callable[[Scenario], Seen]
     meets_at_least: int
-    # Where zero failures cannot be had, what the API server says of those; docs/explanation/availability.md tells why.
+    # Messages of failures that cannot be avoided; docs/explanation/availability.md explains them.
     loses: tuple[str, ...] = ()
 
 
-def restart_in_turn(scene: Scene) -> Seen:
+def restart_in_turn(scenario: Scenario) -> Seen:
     """A Deployment's rolling update with one Pod more than usual: a new one is ready before an old one gets SIGTERM."""
-    old = scene.fleet.ready()
+    old = scenario.fleet.ready()
     for replica in old:
-        scene.fleet.wait_until_ready(scene.fleet.start())
-        scene.fleet.terminate(replica)
+        scenario.fleet.wait_until_ready(scenario.fleet.start())
+        scenario.fleet.terminate(replica)
     for replica in old:
         wait_for(f"{replica.name} ended", lambda r=replica: r.process.popen.poll() is not None, timeout_seconds=120)  # type: ignore[misc]
         if replica.process.popen.returncode:
@@ -61,76 +61,81 @@ def restart_in_turn(scene: Scene) -> Seen:
     return Seen(f"last review {last} after leaving")
 
 
-def kill_one(scene: Scene) -> Seen:
-    """SIGKILL for a replica's only process; the kubelet notices and starts it anew in its place."""
-    victim = scene.fleet.ready()[0]
+def kill_one(scenario: Scenario) -> Seen:
+    """SIGKILL for a replica's only process; the kubelet notices and restarts it."""
+    victim = scenario.fleet.ready()[0]
     killed = time.monotonic()
     victim.process.kill()
-    left = scene.fleet.wait_until_left(victim)
-    scene.fleet.restart(victim)
-    scene.fleet.wait_until_ready(victim)
+    left = scenario.fleet.wait_until_left(victim)
+    scenario.fleet.restart(victim)
+    scenario.fleet.wait_until_ready(victim)
     return Seen(f"out of the EndpointSlice {left - killed:.2f} s after its death")
 
 
-def renew_leaf(scene: Scene) -> Seen:
+def renew_leaf(scenario: Scenario) -> Seen:
     """Every replica's serving certificate is renewed by the same authority."""
-    scene.material.renew(scene.fleet.ready(), lambda: scene.stream.wait_for_more(STEP))
+    scenario.certificates.renew(scenario.fleet.ready(), lambda: scenario.stream.wait_for_more(STEP))
     return Seen()
 
 
-def rotate_authority(scene: Scene) -> Seen:
-    """The next authority is published beside the old one, used, and then alone."""
-    scene.material.rotate(scene.api, scene.fleet.ready(), lambda: scene.stream.wait_for_more(STEP))
+def rotate_authority(scenario: Scenario) -> Seen:
+    """The next CA is published next to the previous one, used, and then the only one."""
+    scenario.certificates.rotate(scenario.api, scenario.fleet.ready(), lambda: scenario.stream.wait_for_more(STEP))
     return Seen()
 
 
-def blank_bundle(scene: Scene) -> Seen:
-    """Somebody writes an empty caBundle into our entries."""
-    return _until_healed(scene, lambda: write_bundle(scene.api, b""))
+def blank_bundle(scenario: Scenario) -> Seen:
+    """Another client writes an empty caBundle into our entries."""
+    return _until_repaired(scenario, lambda: write_bundle(scenario.api, b""))
 
 
-def apply_again(scene: Scene) -> Seen:
-    """GitOps: what is shipped, which has no caBundle, is applied again and again, both ways. The bundle stays."""
-    before = bundles(scene.api)
+def apply_again(scenario: Scenario) -> Seen:
+    """GitOps: the manifests, without caBundle, are applied repeatedly, both ways. The bundle stays."""
+    before = bundles(scenario.api)
     for _ in range(3):
         for flags in ((), ("--server-side", "--force-conflicts", "--field-manager=gitops")):
-            for item in registrations(scene.material):
-                scene.kubectl.apply(item, *flags)
-        scene.stream.wait_for_more(STEP)
-        if bundles(scene.api) != before:
+            for item in registrations(scenario.certificates):
+                scenario.kubectl.apply(item, *flags)
+        scenario.stream.wait_for_more(STEP)
+        if bundles(scenario.api) != before:
             raise HarnessError("applying the shipped configuration changed its bundle")
     return Seen("bundle kept")
 
 
-def replace(scene: Scene) -> Seen:
-    """`kubectl replace` of what is shipped: the one way of writing it that takes the bundle away."""
-    item = registrations(scene.material)[0]
-    return _until_healed(scene, lambda: scene.kubectl.run("replace", "-f", "-", stdin=item))
+def replace(scenario: Scenario) -> Seen:
+    """`kubectl replace` of the manifests: the only write that removes the bundle."""
+    item = registrations(scenario.certificates)[0]
+    return _until_repaired(scenario, lambda: scenario.kubectl.run("replace", "-f", "-", stdin=item))
 
 
-def _until_healed(scene: Scene, wipe: Callable[[], object]) -> Seen:
-    """Let somebody wipe the bundle; wait until every entry has it again."""
+def _until_repaired(scenario: Scenario, wipe: Callable[[], object]) -> Seen:
+    """Remove the bundle; wait until every entry has it again."""
     began = time.monotonic()
     wipe()
     wiped = time.monotonic()
-    wait_for("the bundle healed", lambda: all(bundles(scene.api)), timeout_seconds=HEALED_WITHIN, interval_seconds=0.02)
-    healed = time.monotonic()
-    scene.stream.wait_for_more(STEP)
-    remark = f"healed {healed - wiped:.2f} s after it was written, {healed - began:.2f} s after that began"
-    return Seen(remark, healed - wiped)
+    wait_for(
+        "the bundle repaired",
+        lambda: all(bundles(scenario.api)),
+        timeout_seconds=REPAIRED_WITHIN,
+        interval_seconds=0.02,
+    )
+    repaired = time.monotonic()
+    scenario.stream.wait_for_more(STEP)
+    remark = f"healed {repaired - wiped:.2f} s after it was written, {repaired - began:.2f} s after that began"
+    return Seen(remark, repaired - wiped)
 
 
-# Seconds after which it is given up; what is promised is in the report.
-HEALED_WITHIN: Final = 90.0
+# Seconds until the wait fails; the report has the promised limit.
+REPAIRED_WITHIN: Final = 90.0
 
 
-def overload(scene: Scene) -> Seen:
-    """Dear reviews are posted straight to both replicas, at least three times as many as they serve."""
-    ready = scene.fleet.ready()
+def overload(scenario: Scenario) -> Seen:
+    """Expensive reviews are posted directly to both replicas, at least three times as many as they serve."""
+    ready = scenario.fleet.ready()
     before = [replica.metric("admission_shed_total") for replica in ready]
-    with _flooding(scene) as flood:
+    with _flooding(scenario) as flood:
         wait_for("overload", lambda: _lines(flood), timeout_seconds=FLOOD_SECONDS, describe=flood.log)
-        scene.stream.wait_for_more(OVERLOADED)
+        scenario.stream.wait_for_more(OVERLOADED)
     shed = sum(replica.metric("admission_shed_total") for replica in ready) - sum(before)
     seen = msgspec.json.decode(_lines(flood)[-1], type=Flooded)
     if seen.asked < OVERLOAD * seen.served:
@@ -138,7 +143,7 @@ def overload(scene: Scene) -> Seen:
     return Seen(f"{seen.asked / max(seen.served, 1):.1f} times what was served; {shed:.0f} shed in all")
 
 
-# Reviews asked for each one that is served.
+# Reviews sent per served one.
 OVERLOAD: Final = 3
 OVERLOADED: Final = 150  # creates that an overload lasts
 FLOOD_SECONDS: Final = 120.0  # at most
@@ -147,12 +152,12 @@ FLOOD_CONTAINERS: Final = 2000
 
 
 @contextlib.contextmanager
-def _flooding(scene: Scene) -> Iterator[ManagedProcess]:
-    folder = scene.plane.folder
+def _flooding(scenario: Scenario) -> Iterator[ManagedProcess]:
+    folder = scenario.plane.folder
     bundle = folder / "flood-ca.crt"
-    bundle.write_bytes(b"".join(bundles(scene.api)))
+    bundle.write_bytes(b"".join(bundles(scenario.api)))
     plan = FloodPlan(
-        urls=tuple(f"https://{replica.address}:{PORT}" for replica in scene.fleet.ready()),
+        urls=tuple(f"https://{replica.address}:{PORT}" for replica in scenario.fleet.ready()),
         host=HOST,
         bundle=str(bundle),
         containers=FLOOD_CONTAINERS,
@@ -176,20 +181,20 @@ def _lines(process: ManagedProcess) -> list[str]:
     return process.log().splitlines()
 
 
-def stand_still(scene: Scene) -> Seen:
-    """Each replica in turn stands still for a while, as a CPU limit that is far too small makes it."""
-    ready = scene.fleet.ready()
+def pause_each(scenario: Scenario) -> Seen:
+    """Each replica in turn is stopped for a while, like one with a CPU limit that is far too small."""
+    ready = scenario.fleet.ready()
     before = [replica.metric("admission_shed_total") for replica in ready]
     longest = 0.0
     for replica in ready * STANDSTILLS:
         longest = max(longest, _stop_for(replica, STANDSTILL))
-        scene.stream.wait_for_more(STEP)
+        scenario.stream.wait_for_more(STEP)
     shed = sum(replica.metric("admission_shed_total") for replica in ready) - sum(before)
     return Seen(f"stood still {len(ready) * STANDSTILLS} times, for {longest:.1f} s at most; {shed:.0f} shed")
 
 
 def _stop_for(replica: Replica, seconds: float) -> float:
-    """Let a process stand still; the seconds that it really was."""
+    """Stop a process for a while; return the real seconds."""
     began = time.monotonic()
     replica.process.popen.send_signal(signal.SIGSTOP)
     try:
@@ -200,7 +205,7 @@ def _stop_for(replica: Replica, seconds: float) -> float:
 
 
 STANDSTILLS: Final = 2
-# Seconds: longer than the event loop may be late (--max-lag); a timeout of 5 s leaves room for a retry after it.
+# Seconds: longer than the allowed lag of the event loop (--max-lag); a timeout of 5 s leaves room for a retry after it.
 STANDSTILL: Final = 2.0
 
 
@@ -211,9 +216,9 @@ def _last_review(replica: Replica) -> float:
     return max(replica.answers(), default=0.0) - (replica.left + offset)
 
 
-# A dead process: its address is dialled until it has left the EndpointSlice, and what it had in hand is gone.
+# A dead process: its address is dialled until it has left the EndpointSlice, and its running requests are lost.
 _DEAD: Final = ("connect: connection refused", "EOF", "connection reset by peer", "broken pipe")
-# No bundle: the API server trusts nobody but the system's authorities.
+# No bundle: the API server trusts only the system's CAs.
 _UNTRUSTED: Final = ("x509: certificate signed by unknown authority",)
 
 ALL: Final = (
@@ -225,12 +230,12 @@ ALL: Final = (
     Fault("applied again", apply_again, 3 * STEP),
     Fault("replaced", replace, STEP, loses=_UNTRUSTED),
     Fault("overload", overload, OVERLOADED),
-    Fault("standstill", stand_still, 4 * STEP),
+    Fault("standstill", pause_each, 4 * STEP),
 )
-# Of certificates from files nobody takes care but their owner.
+# Certificates from files are managed by their owner only.
 SELF_ONLY: Final = frozenset({"caBundle blanked", "applied again", "replaced"})
 
 
 def of(mix: Mix) -> tuple[Fault, ...]:
-    """Those that make sense for a mix."""
+    """The faults that apply to a mix."""
     return tuple(fault for fault in ALL if mix.tls == "self" or fault.name not in SELF_ONLY)

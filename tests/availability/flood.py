@@ -1,8 +1,8 @@
-"""More reviews than are served, posted straight to the replicas: a process of its own, inside the network namespace.
+"""Posts more reviews than are served directly to the replicas: a separate process in the network namespace.
 
-It asks at a rate that does not depend on the answers, and raises it until no more than a third of what it asks is
-served. Then it says so, and holds it. It ends by itself at the time in its plan, and in good order on SIGTERM; then it
-prints its counts since it began to hold. Both lines are JSON.
+Its rate does not depend on the answers. It raises the rate until at most a third of the reviews is served, reports
+that, and keeps the rate. It ends at the time in its plan or on SIGTERM, and prints its counts since the rate is
+constant. Both lines are JSON.
 
 Run as `python -m tests.availability.flood PLAN`, with the plan as JSON.
 """
@@ -31,9 +31,9 @@ class FloodPlan(msgspec.Struct, frozen=True):
     urls: tuple[str, ...]
     host: str  # SNI, and the name in the certificates
     bundle: str  # file
-    containers: int  # in a review's Pod: what makes it dear
-    timeout: int  # seconds that each review says that it waits
-    ratio: float  # of what is asked to what is served, at least
+    containers: int  # in a review's Pod: makes it expensive
+    timeout: int  # the timeout in seconds of each review
+    ratio: float  # minimum ratio of sent to served reviews
     most_seconds: float
 
 
@@ -80,18 +80,18 @@ class Flood:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _raise(self) -> None:
-        """Ask more each second until it is too much, then hold; tell both."""
-        held: Counter[str] | None = None
+        """Raise the rate each second until the replicas are overloaded, then keep it; report both."""
+        at_limit: Counter[str] | None = None
         while not self._stop.is_set():
             before = self._seen.copy()
             await self._pause(1.0)
             latest = self._seen - before
             if latest["asked"] < self._plan.ratio * latest["served"] * _ROOM or not latest["served"]:
                 self._rate = min(self._rate * _RAISE, _MOST_RATE)
-            elif held is None:
-                held = self._seen.copy()
-                _tell({"overloaded": True, "rate": self._rate})
-        _tell(_counted(self._seen - (held or self._seen)))
+            elif at_limit is None:
+                at_limit = self._seen.copy()
+                _report({"overloaded": True, "rate": self._rate})
+        _report(_counted(self._seen - (at_limit or self._seen)))
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -133,7 +133,7 @@ def _counted(seen: Counter[str]) -> Flooded:
     return Flooded(seen["asked"], seen["served"], seen["shed"], seen["other"])
 
 
-def _tell(value: object) -> None:
+def _report(value: object) -> None:
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
     sys.stdout.flush()
 

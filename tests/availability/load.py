@@ -1,8 +1,8 @@
-"""The load client, a process of its own: creates Pods and scales Deployments, each thing once, at a stated rate.
+"""The load client, a separate process: creates Pods and scales Deployments, each once, at a fixed rate.
 
-It never asks twice: what the API server refuses is a failure and is written down with its sentence. The rate does not
-depend on the answers (an open loop), so whoever is slow is met by more requests at once and not by fewer. It ends by
-itself at the number or the time in its plan, and in good order on SIGTERM: with everything answered and written.
+It never retries: a rejection of the API server is a failure and is logged with its message. The rate does not depend on
+the answers (an open loop), so a slow server gets more concurrent requests, not fewer. It ends at the number or the time
+in its plan, or on SIGTERM, after all requests are answered and logged.
 
 Run as `python -m tests.availability.load PLAN LOG`, with the plan as JSON.
 """
@@ -64,7 +64,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Load:
-    """Sends what the plan says and writes down what became of it."""
+    """Sends the requests of the plan and logs their results."""
 
     def __init__(self, plan: Plan, session: aiohttp.ClientSession, log: FileIO) -> None:
         self._plan = plan
@@ -81,7 +81,7 @@ class Load:
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.call_later(self._plan.most_seconds, self._stop.set)
         await asyncio.gather(
-            self._pace(self._plan.asking_per_second, self._create_asking),
+            self._pace(self._plan.asking_per_second, self._create_requesting),
             self._pace(self._plan.others_per_second, self._create_other),
             *(
                 self._pace(self._plan.scalings_per_second, _scaler(self, name, step))
@@ -105,7 +105,7 @@ class Load:
             task.add_done_callback(self._tasks.discard)
             i += 1
 
-    def _create_asking(self, i: int) -> tuple[Kind, str, str, str, bytes]:
+    def _create_requesting(self, i: int) -> tuple[Kind, str, str, str, bytes]:
         return self._create(Kind.ASKING, i, ASKING)
 
     def _create_other(self, i: int) -> tuple[Kind, str, str, str, bytes]:
@@ -121,24 +121,24 @@ class Load:
         return kind, name, "POST", f"/api/v1/namespaces/{self._plan.namespace}/pods", msgspec.json.encode(item)
 
     def scale(self, name: str, replicas: int) -> tuple[Kind, str, str, str, bytes]:
-        """Ask for a number of replicas."""
+        """Request a number of replicas."""
         path = f"/apis/apps/v1/namespaces/{self._plan.namespace}/deployments/{name}/scale"
         wanted = min(replicas, self._plan.most_replicas)
         return Kind.SCALE, f"{name}={wanted}", "PATCH", path, msgspec.json.encode({"spec": {"replicas": wanted}})
 
     async def _send(self, kind: Kind, name: str, method: str, path: str, body: bytes) -> None:
         content = "application/json" if method == "POST" else "application/merge-patch+json"
-        sent, code, said = time.monotonic(), 0, ""
+        sent, code, message = time.monotonic(), 0, ""
         try:
             async with self._session.request(method, path, data=body, headers={"Content-Type": content}) as answer:
                 code, text = answer.status, await answer.read()
             if code >= MULTIPLE_CHOICES:
-                said = msgspec.json.decode(text).get("message", "")
+                message = msgspec.json.decode(text).get("message", "")
         except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
-            said = f"{type(error).__name__}: {error}"
+            message = f"{type(error).__name__}: {error}"
         finally:
             self._room.release()
-        self._log.write(encode(Attempt(kind, name, sent, time.monotonic(), code, said)))
+        self._log.write(encode(Attempt(kind, name, sent, time.monotonic(), code, message)))
 
 
 def _scaler(load: Load, name: str, step: int) -> Any:  # noqa: ANN401 - see _pace

@@ -1,9 +1,9 @@
-"""Replicas of our webhook behind a Service, and what the kubelet and the endpoint controller would do about them.
+"""Replicas of the webhook behind a Service, with a fake kubelet and endpoint controller.
 
-There is no node here: a replica is a `serve` process on an address of its own, and a thread plays the two. It probes
-/readyz, notices who died at the pace of a kubelet, and writes the EndpointSlice, from which the API server itself takes
-the address to dial (`--enable-aggregator-routing`). What a Deployment's controller does (a new replica first, then
-SIGTERM for an old one) the faults do by hand.
+There is no node: a replica is a `serve` process on its own address, and a thread replaces kubelet and endpoint
+controller. It probes /readyz, notices dead processes at the pace of a kubelet, and writes the EndpointSlice, from which
+the API server takes the address to dial (`--enable-aggregator-routing`). The faults do by hand what a Deployment's
+controller does: start a new replica first, then send SIGTERM to an old one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 NAMESPACE: Final = "dapr-token-injector"
 SERVICE: Final = "dapr-token-injector"
-HOST: Final = f"{SERVICE}.{NAMESPACE}.svc"  # what the API server asks for, as SNI
+HOST: Final = f"{SERVICE}.{NAMESPACE}.svc"  # the SNI of the API server's calls
 PORT: Final = 10250
 OPS_PORT: Final = 8080
 # Of the network namespace in which all this runs; a replica takes the next one, as a new Pod does.
@@ -54,12 +54,12 @@ _ANSWERED: Final = '"message":"review answered"'
 class Pace:
     """How slow a cluster is, in seconds. The defaults are a kubelet's, or slower than one where slower hurts more."""
 
-    relist: float = 1.0  # a kubelet looks for dead containers so often
+    relist: float = 1.0  # the interval at which a kubelet checks for ended containers
     leave: float = 1.0  # from SIGTERM to the EndpointSlice without the replica
 
 
 class Phase(StrEnum):
-    """What the EndpointSlice says about a replica."""
+    """The state of a replica in the EndpointSlice."""
 
     STARTING = "starting"
     READY = "ready"
@@ -106,7 +106,7 @@ class Fleet:
 
     folder: Path
     api: Api
-    flags: Callable[[Path], Sequence[str]]  # of one replica, which may put files into its folder
+    flags: Callable[[Path], Sequence[str]]  # of one replica, which can write files to its folder
     pace: Pace
     replicas: list[Replica] = field(default_factory=list)
     problem: BaseException | None = None
@@ -114,7 +114,7 @@ class Fleet:
 
     @contextlib.contextmanager
     def running(self, count: int) -> Iterator[Fleet]:
-        """Start so many replicas; stop all that live at the end."""
+        """Start a number of replicas; stop all running ones at the end."""
         watcher = threading.Thread(target=self._watch, name="kubelet", daemon=True)
         watcher.start()
         try:
@@ -138,7 +138,7 @@ class Fleet:
         return replica
 
     def restart(self, replica: Replica) -> None:
-        """Start a dead replica's process anew in its place, as a kubelet does with a container."""
+        """Restart a dead replica's process, as a kubelet does with a container."""
         replica.process = self._serve(replica.folder, replica.address)
         replica.seen = Phase.STARTING
 
@@ -153,7 +153,7 @@ class Fleet:
         wait_for(f"{replica.name} ready", probe, describe=replica.process.log)
 
     def terminate(self, replica: Replica) -> None:
-        """SIGTERM; the EndpointSlice follows when `pace` says."""
+        """Send SIGTERM; the EndpointSlice follows after the time in `pace`."""
         replica.asked_to_stop = time.monotonic()
         replica.process.popen.send_signal(signal.SIGTERM)
 
@@ -167,11 +167,11 @@ class Fleet:
         return wait_for(f"{replica.name} out of the EndpointSlice", probe)
 
     def ready(self) -> tuple[Replica, ...]:
-        """Those that the EndpointSlice has."""
+        """The replicas in the EndpointSlice."""
         return tuple(replica for replica in self.replicas if replica.phase is Phase.READY)
 
     def check(self) -> None:
-        """Raise what the watching thread died of."""
+        """Raise the error of the watching thread."""
         if self.problem is not None:
             raise self.problem
 
@@ -186,7 +186,7 @@ class Fleet:
     def _watch(self) -> None:
         try:
             with ApiClient(self.api) as client, httpx.Client(trust_env=False, timeout=1.0) as probes:
-                told: list[Json] | None = None
+                published: list[Json] | None = None
                 relisted = 0.0
                 while not self._ended.wait(_TICK):
                     now = time.monotonic()
@@ -194,7 +194,7 @@ class Fleet:
                     relisted = now if is_relist else relisted
                     for replica in self.replicas:
                         self._look(replica, probes, now, is_relist=is_relist)
-                    told = self._tell(client, told)
+                    published = self._publish(client, published)
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             self.problem = error
 
@@ -211,11 +211,11 @@ class Fleet:
                 if probes.get(f"{replica.ops_url}/readyz").status_code == httpx.codes.OK:
                     replica.seen = Phase.READY
 
-    def _tell(self, client: ApiClient, told: list[Json] | None) -> list[Json]:
-        """Write the EndpointSlice if it would differ; then note who came and left by that."""
+    def _publish(self, client: ApiClient, published: list[Json] | None) -> list[Json]:
+        """Write the EndpointSlice if it differs; then update the phase of each replica."""
         seen = [(replica, replica.seen) for replica in self.replicas]
         endpoints = [_endpoint(replica, phase) for replica, phase in seen if phase is not Phase.GONE]
-        if endpoints != told:
+        if endpoints != published:
             client.apply(_SLICE, CALLEE.slice_of(port=PORT) | {"endpoints": endpoints})
             addresses = (replica.address for replica, phase in seen if phase is Phase.READY)
             client.apply(_ENDPOINTS, CALLEE.endpoints_of(*addresses, port=PORT))

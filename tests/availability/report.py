@@ -16,7 +16,7 @@ import msgspec
 from tests.availability import creates
 from tests.availability.creates import Attempt, Kind, Window
 from tests.availability.replicas import HOST
-from tests.availability.scene import PODS, USERS
+from tests.availability.scenario import PODS, USERS
 from tests.cluster.objects import token_variable, tokens
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.availability.api import ApiClient
     from tests.availability.faults import Fault, Seen
-    from tests.availability.scene import Scene
+    from tests.availability.scenario import Scenario
     from tests.controlplane.kubectl import Json
 
 CONTROLLER: Final = "system:serviceaccount:kube-system:replicaset-controller"
@@ -36,23 +36,23 @@ class Row(msgspec.Struct, frozen=True):
     fault: str
     seconds: float
     met: int  # creates of the client that were under way at some moment of it
-    failed: int  # of those that ask for a token
+    failed: int  # of those that request a token
     refused_to_controllers: int  # the same, asked by the controller, which asks again
     retried: int  # calls of the webhook that the API server made again
     without_variable: int  # admitted though they asked and did not get it
     others_hurt: int  # other Pods and scalings that failed, and other Pods that were changed
-    said: dict[str, int]  # the API server's sentences on failures
+    messages: dict[str, int]  # the API server's messages of failures
     remark: str
-    healed: float | None = None  # seconds until a wiped bundle was whole
+    repaired: float | None = None  # seconds until a wiped bundle was whole
 
 
 # Seconds in which a wiped bundle is whole again.
-HEALED_WITHIN: Final = 5.0
+REPAIRED_WITHIN: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """From a fault's beginning to that of the next one; the fault itself is its first part."""
+    """The time from the start of a fault to the start of the next one."""
 
     name: str
     fault: Window
@@ -76,12 +76,12 @@ class Admitted:
 
     @property
     def is_right(self) -> bool:
-        """Whether it has the variable exactly if it asked for it."""
+        """Whether the Pod has the variable exactly if it requested it."""
         return self.asked == self.has_variable
 
 
 def admitted(api: ApiClient) -> dict[str, Admitted]:
-    """Look at every Pod that is there."""
+    """Check every existing Pod."""
     found = {}
     for item in api.every(PODS):
         meta, entries = item["metadata"], tokens(item)
@@ -96,10 +96,10 @@ def _monotonic(timestamp: str) -> float:
     return dt.datetime.fromisoformat(timestamp).timestamp() - (time.time() - time.monotonic())
 
 
-def rows(segments: Sequence[Segment], scene: Scene) -> list[Row]:
-    """One row per segment, once everything has come to rest."""
+def rows(segments: Sequence[Segment], scenario: Scenario) -> list[Row]:
+    """One row per segment, after all creates have ended."""
     last = dataclasses.replace(segments[-1], end=float("inf"))
-    evidence = _Evidence(scene.stream.log.read(), admitted(scene.api), tuple(_refusals_to_controllers(scene)))
+    evidence = _Evidence(scenario.stream.log.read(), admitted(scenario.api), tuple(_refusals_to_controllers(scenario)))
     return [_row(segment, evidence) for segment in (*segments[:-1], last)]
 
 
@@ -110,7 +110,7 @@ class _Evidence:
     refused_to_controllers: Sequence[float]
 
     def is_done(self, attempt: Attempt) -> bool:
-        """Whether the API server said that it did it, and a Pod is really there."""
+        """Whether the API server reported success and the Pod exists."""
         return attempt.is_success and (attempt.kind is Kind.SCALE or attempt.name in self.pods)
 
 
@@ -132,28 +132,28 @@ def _row(segment: Segment, evidence: _Evidence) -> Row:
         retried=segment.retried,
         without_variable=sum(pod.asked for pod in wrong),
         others_hurt=sum(attempt.kind is not Kind.ASKING for attempt in failed) + sum(not pod.asked for pod in wrong),
-        said=dict(Counter(_gist(attempt.said) for attempt in failed)),
+        messages=dict(Counter(_generic(attempt.message) for attempt in failed)),
         remark=segment.seen.remark,
-        healed=segment.seen.healed,
+        repaired=segment.seen.repaired,
     )
 
 
-def _gist(sentence: str) -> str:
+def _generic(sentence: str) -> str:
     """A sentence without what differs from one create to the next."""
     for pattern, word in ((r"\d+(\.\d+){3}:\d+", "ADDRESS"), (r"timeout=\ds", "timeout"), (r"[-\d]+T[:\d]+Z", "TIME")):
         sentence = re.sub(pattern, word, sentence)
     return sentence
 
 
-def _refusals_to_controllers(scene: Scene) -> Iterable[float]:
+def _refusals_to_controllers(scenario: Scenario) -> Iterable[float]:
     """When creates of the ReplicaSets' controller failed, from the audit log."""
-    for event in _audited(scene):
+    for event in _audited(scenario):
         if event["responseStatus"]["code"] >= creates.MULTIPLE_CHOICES:
             yield _monotonic(event["requestReceivedTimestamp"])
 
 
-def _audited(scene: Scene) -> Iterable[Json]:
-    with scene.plane.audit_log.open(encoding="utf-8") as lines:
+def _audited(scenario: Scenario) -> Iterable[Json]:
+    with scenario.plane.audit_log.open(encoding="utf-8") as lines:
         for line in lines:
             if CONTROLLER in line:
                 event = json.loads(line)
@@ -167,7 +167,7 @@ def retries(api: ApiClient) -> int:
 
 
 def problems(rows: Sequence[Row], faults: Sequence[Fault]) -> list[str]:
-    """What breaks a promise, in words; empty when everything held."""
+    """The broken guarantees, as messages; empty when there is none."""
     known = {fault.name: fault for fault in faults}
     return [f"{row.fault}: {problem}" for row in rows for problem in _problems(row, known.get(row.fault))]
 
@@ -176,12 +176,12 @@ def _problems(row: Row, fault: Fault | None) -> Iterable[str]:
     if fault is not None and row.met < fault.meets_at_least:
         yield f"met {row.met} creates only, {fault.meets_at_least} are needed to count"
     excused = () if fault is None else fault.loses
-    for sentence, count in row.said.items():
+    for sentence, count in row.messages.items():
         if not any(part in sentence for part in excused):
             yield f"{count} failed: {sentence}"
     if row.without_variable:
         yield f"{row.without_variable} Pods were admitted without their variable"
     if row.others_hurt:
         yield f"{row.others_hurt} others were hurt"
-    if row.healed is not None and row.healed > HEALED_WITHIN:
-        yield f"healed after {row.healed:.2f} s only, {HEALED_WITHIN:g} s are promised"
+    if row.repaired is not None and row.repaired > REPAIRED_WITHIN:
+        yield f"healed after {row.repaired:.2f} s only, {REPAIRED_WITHIN:g} s are promised"

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Final
 from tests.availability import report
 from tests.availability.creates import Window
 from tests.availability.faults import Fault, Seen
-from tests.availability.scene import ASKING_SET, OTHER_SET, USERS, scene
+from tests.availability.scenario import ASKING_SET, OTHER_SET, USERS, scenario
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tests.availability.report import Row
-    from tests.availability.scene import Mix, Scene
+    from tests.availability.scenario import Mix, Scenario
     from tests.controlplane.cluster import Programs
 
 # Creates before the first fault and after each one, so that none is met by the stream's beginning or end.
 LEAD: Final = 50
-# The stream ends by itself after so many seconds, whatever the faults take.
+# The stream ends after this many seconds, however long the faults take.
 MOST_SECONDS: Final = 1800.0
-# A controller asks again with growing pauses; after the last fault it may take so long until all its Pods are there.
+# A controller retries with growing delays; after the last fault its Pods can take this long.
 CONTROLLERS_PATIENCE: Final = 180.0
 
 
@@ -33,21 +33,23 @@ def run(
     faults: Sequence[Fault],
     *,
     creates: int = 0,
-    tell: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> list[Row]:
     """Inflict the faults in turn while at least so many Pods are created; one row each, and one for the calm before.
 
     Needs a network namespace of its own around it, with `ADDRESSES`.
     """
     most = max(4 * creates, 100_000)
-    with scene(programs, mix, most_pods=most, most_seconds=MOST_SECONDS) as stage:
-        tell(f"{mix.name}: {stage.rates.asking:g} Pods that ask and {stage.rates.others:g} others each second")
-        segments = [_inflict(stage, _CALM)]
+    with scenario(programs, mix, most_pods=most, most_seconds=MOST_SECONDS) as stage:
+        progress(
+            f"{mix.name}: {stage.rates.asking:g} Pods with a request and {stage.rates.others:g} others each second"
+        )
+        segments = [_run_fault(stage, _CALM)]
         for fault in faults:
-            tell(f"{mix.name}: {fault.name} ...")
-            segments.append(_inflict(stage, fault))
+            progress(f"{mix.name}: {fault.name} ...")
+            segments.append(_run_fault(stage, fault))
         stage.stream.wait_for(creates)
-        tell(f"{mix.name}: waiting for the controllers' Pods ...")
+        progress(f"{mix.name}: waiting for the controllers' Pods ...")
         stage.stream.process.stop(timeout_seconds=90)
         for name in (ASKING_SET, OTHER_SET):
             wait_for(f"all Pods of {name}", partial(_is_whole, stage, name), timeout_seconds=CONTROLLERS_PATIENCE)
@@ -58,7 +60,7 @@ def run(
 _CALM: Final = Fault("no fault", lambda _: Seen(), meets_at_least=0)
 
 
-def _inflict(stage: Scene, fault: Fault) -> report.Segment:
+def _run_fault(stage: Scenario, fault: Fault) -> report.Segment:
     """The fault and the calm after it, in which its consequences show."""
     stage.fleet.check()
     began, retried = time.monotonic(), report.retries(stage.api)
@@ -69,7 +71,7 @@ def _inflict(stage: Scene, fault: Fault) -> report.Segment:
     return report.Segment(fault.name, Window(began, ended), time.monotonic(), retried, seen)
 
 
-def _is_whole(stage: Scene, name: str) -> bool:
-    """Whether a Deployment has as many Pods as it was last told to have."""
-    told = stage.api.get(f"/apis/apps/v1/namespaces/{USERS}/deployments/{name}")
-    return bool(told["status"].get("replicas", 0) == told["spec"]["replicas"])
+def _is_whole(stage: Scenario, name: str) -> bool:
+    """Whether a Deployment has the number of Pods in its spec."""
+    deployment = stage.api.get(f"/apis/apps/v1/namespaces/{USERS}/deployments/{name}")
+    return bool(deployment["status"].get("replicas", 0) == deployment["spec"]["replicas"])

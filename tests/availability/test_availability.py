@@ -1,4 +1,4 @@
-"""R4, R5, R6: what is lost while things happen to the webhook; the short form of `make soak`."""
+"""R4, R5, R6: lost creates during faults of the webhook; the short form of `make soak`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.availability import faults
 from tests.availability.replicas import ADDRESSES
 from tests.availability.report import problems
 from tests.availability.run import run
-from tests.availability.scene import MIXES
+from tests.availability.scenario import MIXES
 from tests.controlplane.cluster import Programs
 from tests.controlplane.netns import network_namespace, reason_unavailable
 from tests.controlplane.requirement import require
@@ -28,17 +28,17 @@ def rows(report: Report) -> list[Row]:
     require(reason_unavailable())
     mix = MIXES["endpoint per call"]
     with network_namespace(ADDRESSES) as network, network.entered():
-        return run(Programs.resolve(report), mix, faults.of(mix), creates=CREATES, tell=report)
+        return run(Programs.resolve(report), mix, faults.of(mix), creates=CREATES, progress=report)
 
 
 @pytest.mark.cluster
 @pytest.mark.timeout(900, func_only=True)
-def test_nothing_is_lost_that_the_api_server_can_ask_for_again(rows: list[Row]) -> None:
+def test_create_that_the_api_server_can_retry_is_never_lost(rows: list[Row]) -> None:
     found = problems(rows, faults.ALL)
     assert not found, "\n".join([*found, *map(str, rows)])
 
 
 @pytest.mark.cluster
-def test_every_fault_met_creates(rows: list[Row]) -> None:
+def test_every_fault_overlaps_with_creates(rows: list[Row]) -> None:
     assert [row.fault for row in rows[1:]] == [fault.name for fault in faults.ALL]
     assert all(row.met >= fault.meets_at_least for row, fault in zip(rows[1:], faults.ALL, strict=True))

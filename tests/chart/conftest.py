@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder: programs may have to be built."""
+    """Mark the tests of this folder: programs may have to be built."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.cluster)
@@ -63,13 +63,13 @@ def kustomize() -> Callable[[Path], list[Json]]:
 
 
 def documents(text: str) -> list[dict[str, Any]]:
-    """The objects in a YAML stream; a list counts as what is in it."""
+    """The objects in a YAML stream; a List is replaced by its items."""
     found = (item for item in YAML(typ="safe").load_all(text) if item)
     return [each for item in found for each in (item["items"] if item["kind"].endswith("List") else [item])]
 
 
 def only(objects: list[Json], kind: str, name: str = "dapr-token-injector") -> Json:
-    """The one object of a kind and name."""
+    """The only object of a kind and name."""
     found = [item for item in objects if item["kind"] == kind and item["metadata"]["name"] == name]
     assert len(found) == 1, f"{len(found)} of {kind} {name}"
     return found[0]

@@ -1,4 +1,4 @@
-"""`deploy/` holds the same objects as the chart with the values that its folders stand for."""
+"""`deploy/` has the same objects as the chart with the values of its folders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HELMS_LABELS: Final = ("helm.sh/chart", "app.kubernetes.io/managed-by")
 
 
 @pytest.mark.parametrize("values", PAIRS)
-def test_chart_and_manifests_make_the_same_objects(
+def test_chart_and_manifests_render_the_same_objects(
     render: Render, kustomize: Callable[[Path], list[Json]], tmp_path: Path, values: str
 ) -> None:
     folder = PAIRS[values]
@@ -72,7 +72,7 @@ def by_identity(objects: list[Json]) -> dict[tuple[str, str], Json]:
 
 
 def normal(item: Json) -> Json:
-    """The object without what tells only which tool made it."""
+    """The object without the marks of the tool that rendered it."""
     labels = item["metadata"].get("labels", {})
     for label in HELMS_LABELS:
         labels.pop(label, None)

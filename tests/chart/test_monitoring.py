@@ -31,7 +31,7 @@ Samples = dict[str, list["Mapping[str, str]"]]  # the labels of each sample of a
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    """What `/metrics` says right after the start: every series that there can be is there from the beginning."""
+    """The output of `/metrics` right after the start: all series exist from the start."""
     webhook = Webhook.start(WebhookSettings(tmp_path_factory.mktemp("webhook")))
     with webhook.process:
         text = httpx.get(f"{webhook.ops_url}/metrics", trust_env=False, timeout=30).raise_for_status().text
@@ -59,7 +59,7 @@ def one(objects: list[Json], kind: str) -> Json:
     return found
 
 
-def test_every_alert_is_read_by_prometheus_and_asks_for_series_that_there_are(render: Render, shown: Samples) -> None:
+def test_alerts_are_valid_and_query_existing_series(render: Render, shown: Samples) -> None:
     rules = one(render(*MONITORED), "PrometheusRule")["spec"]
 
     done = read(rules)
@@ -72,7 +72,7 @@ def test_every_alert_is_read_by_prometheus_and_asks_for_series_that_there_are(re
 
 
 def problems(selector: Mapping[str, Any], shown: Samples) -> Iterator[str]:
-    """What a selector asks for in vain: each alternative of each matcher must find a series."""
+    """The problems of a selector: each alternative of each matcher must match a series."""
     name, series = selector["metric"], shown.get(selector["metric"], [])
     if not series:
         yield f"{selector['rule']}: there is no {name}"
@@ -98,7 +98,7 @@ def problems(selector: Mapping[str, Any], shown: Samples) -> Iterator[str]:
         ("sum by (verb) (dapr_token_injector_kube_errors_total) > 0", "has a label verb"),
     ],
 )
-def test_alert_that_could_never_fire_would_be_noticed(shown: Samples, expression: str, complaint: str) -> None:
+def test_alert_on_a_missing_series_is_found(shown: Samples, expression: str, complaint: str) -> None:
     done = read({"groups": [{"name": "wrong", "rules": [{"alert": "Wrong", "expr": expression}]}]})
 
     (problem,) = (found for selector in json.loads(done.stdout) for found in problems(selector, shown))
@@ -106,7 +106,7 @@ def test_alert_that_could_never_fire_would_be_noticed(shown: Samples, expression
     assert complaint in problem
 
 
-def test_rule_that_prometheus_cannot_read_would_be_noticed() -> None:
+def test_invalid_rule_is_found() -> None:
     done = read({"groups": [{"name": "wrong", "rules": [{"alert": "Wrong", "expr": "rate(up)"}]}]})
 
     assert done.returncode == 1
@@ -114,7 +114,7 @@ def test_rule_that_prometheus_cannot_read_would_be_noticed() -> None:
 
 
 @pytest.mark.parametrize("folder", ["docs", "charts", "deploy", "README.md"])
-def test_every_metric_that_a_page_names_is_shown(shown: Samples, folder: str) -> None:
+def test_documented_metrics_are_exported(shown: Samples, folder: str) -> None:
     families = shown.keys() | {name.removesuffix("_bucket") for name in shown}
     files = [ROOT / folder] if (ROOT / folder).is_file() else [f for f in (ROOT / folder).rglob("*") if f.is_file()]
     named = [
@@ -130,7 +130,7 @@ def test_every_metric_that_a_page_names_is_shown(shown: Samples, folder: str) ->
             assert any(labels.get(label) == value for labels in shown[name]), (name, braces)
 
 
-def test_service_monitor_finds_the_port_of_the_metrics(render: Render) -> None:
+def test_service_monitor_selects_the_metrics_port(render: Render) -> None:
     objects = render(*MONITORED)
     monitor, service = one(objects, "ServiceMonitor")["spec"], one(objects, "Service")
     (endpoint,) = monitor["endpoints"]

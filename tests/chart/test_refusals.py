@@ -1,4 +1,4 @@
-"""Values that hurt are refused before anything reaches a cluster, with what to write instead."""
+"""Dangerous values are rejected before anything reaches a cluster, with the fix."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ CONTRADICTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
 
 
 @pytest.mark.parametrize("what", CONTRADICTIONS)
-def test_contradiction_is_refused_with_a_sentence(render: Render, what: str) -> None:
+def test_contradicting_values_are_rejected_with_a_message(render: Render, what: str) -> None:
     values, sentence = CONTRADICTIONS[what]
 
     with pytest.raises(HelmError) as refused:
         render(*(part for value in values for part in ("--set", value)))
 
-    assert sentence in refused.value.said
+    assert sentence in refused.value.message
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,11 @@ def test_contradiction_is_refused_with_a_sentence(render: Render, what: str) -> 
         ("tls.self.caLifetime=1234567890d", "tls/self/caLifetime"),
     ],
 )
-def test_value_outside_of_the_schema_is_refused_by_name(render: Render, values: str, complaint: str) -> None:
+def test_value_outside_the_schema_is_rejected_by_name(render: Render, values: str, complaint: str) -> None:
     with pytest.raises(HelmError) as refused:
         render("--set", values)
 
-    assert complaint in refused.value.said
+    assert complaint in refused.value.message
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,12 @@ def test_value_outside_of_the_schema_is_refused_by_name(render: Render, values: 
     ],
     ids=" ".join,
 )
-def test_way_out_of_a_refusal_is_accepted(render: Render, values: tuple[str, ...]) -> None:
+def test_suggested_fix_of_a_rejection_is_accepted(render: Render, values: tuple[str, ...]) -> None:
     assert render(*(part for value in values for part in ("--set", value)))
 
 
-def test_null_takes_a_default_away_or_is_refused_by_name(helm: Helm, tmp_path: Path) -> None:
-    # One rendering for all that may be taken away; the schema names all that may not.
+def test_null_removes_a_default_or_is_rejected_by_name(helm: Helm, tmp_path: Path) -> None:
+    # One rendering for all values that can be null; the schema names the others.
     defaults = YAML(typ="safe").load(CHART / "values.yaml")
     needed = json.loads((CHART / "values.schema.json").read_text())
 
@@ -162,10 +162,10 @@ def test_chart_can_be_installed_into_any_namespace(render: Render, namespace: st
     assert render(namespace=namespace, hooks=True)
 
 
-def test_every_refusal_of_the_template_is_shown_here() -> None:
+def test_every_failure_of_the_templates_is_tested() -> None:
     text = (CHART / "templates/refusals.yaml").read_text()
     sentences = [found.replace('\\"', '"') for found in re.findall(r'fail (?:\(printf )?"((?:[^"\\]|\\.)*)"', text)]
     shown = {sentence for _, sentence in CONTRADICTIONS.values()}
 
     assert len(sentences) == text.count("{{- fail ")
-    assert [told for told in sentences if not any(sentence in told for sentence in shown)] == []
+    assert [message for message in sentences if not any(sentence in message for sentence in shown)] == []

@@ -1,4 +1,4 @@
-"""What holds for whatever values: names, selectors, rights, and what must never be in a manifest."""
+"""Properties of the chart with any values: names, selectors, permissions, and forbidden content."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_no_null_and_no_empty_metadata_is_rendered(render: Render, values: Path)
 def test_every_object_has_the_conventional_labels_and_its_namespace(render: Render, values: Path) -> None:
     for item in render("--values", str(values), namespace="elsewhere", hooks=True):
         assert set(item["metadata"]["labels"]) >= CONVENTIONAL
-        # The hook's rights are where it asks for a Pod.
+        # The hook's permissions are in the namespace of its Pod.
         wanted = None if item["kind"] in CLUSTER_SCOPED else "elsewhere"
         if item["metadata"]["name"] == "dapr-token-injector-canary" and item["kind"] in {"Role", "RoleBinding"}:
             wanted = "default"
@@ -96,7 +96,7 @@ def test_every_object_has_the_conventional_labels_and_its_namespace(render: Rend
 
 
 @every_values_file
-def test_only_mode_files_names_a_bundle(render: Render, values: Path) -> None:
+def test_only_mode_files_sets_a_ca_bundle(render: Render, values: Path) -> None:
     objects = render("--values", str(values))
     bundles = {entry["clientConfig"].get("caBundle") for entry in entries(objects)}
 
@@ -106,23 +106,23 @@ def test_only_mode_files_names_a_bundle(render: Render, values: Path) -> None:
 
 
 @every_values_file
-def test_arguments_are_the_program_s(render: Render, values: Path) -> None:
+def test_arguments_are_valid_program_options(render: Render, values: Path) -> None:
     arguments = pod_spec(render("--values", str(values)))["containers"][0]["args"]
 
     assert arguments[0] == "serve"
-    given = dict(argument.removeprefix("--").split("=", 1) for argument in arguments[1:])
-    load(Given({name.replace("-", "_"): value for name, value in given.items()}, {}))  # raises if one is not
+    options = dict(argument.removeprefix("--").split("=", 1) for argument in arguments[1:])
+    load(Given({name.replace("-", "_"): value for name, value in options.items()}, {}))  # raises if one is not
 
 
 @every_values_file
-def test_policy_is_one_that_the_program_reads(render: Render, values: Path) -> None:
+def test_policy_is_readable_by_the_program(render: Render, values: Path) -> None:
     text = only(render("--values", str(values)), "ConfigMap", "dapr-token-injector-policy")["data"]["policy.yaml"]
 
     parse_policy(text, "policy.yaml")  # raises if it is not
 
 
 @every_values_file
-def test_selectors_of_the_two_mutating_entries_share_no_namespace(render: Render, values: Path) -> None:
+def test_selectors_of_the_mutating_entries_are_disjoint(render: Render, values: Path) -> None:
     mutating = only(render("--values", str(values)), "MutatingWebhookConfiguration")["webhooks"]
     label = "dapr-token-injector/inject-default"
     chosen = {
@@ -144,7 +144,7 @@ def test_selectors_of_the_two_mutating_entries_share_no_namespace(render: Render
 
 
 @every_values_file
-def test_own_namespace_and_kube_system_are_left_out_everywhere(render: Render, values: Path) -> None:
+def test_own_namespace_and_kube_system_are_excluded(render: Render, values: Path) -> None:
     objects = render("--values", str(values), namespace="elsewhere")
     bindings = [item["spec"]["matchResources"] for item in objects if "guard" in item["metadata"]["name"]
                 and item["kind"] == "ValidatingAdmissionPolicyBinding"]  # fmt: skip
@@ -170,7 +170,7 @@ def test_entries_post_to_the_paths_of_the_program(render: Render) -> None:
 
 
 @pytest.mark.parametrize("mode", ["files", "cert-manager"])
-def test_only_mode_self_has_rights_a_token_and_a_ca(render: Render, mode: str) -> None:
+def test_only_mode_self_has_permissions_token_and_ca(render: Render, mode: str) -> None:
     objects = render(*ci(mode))
 
     assert pod_spec(objects)["automountServiceAccountToken"] is False
@@ -179,7 +179,7 @@ def test_only_mode_self_has_rights_a_token_and_a_ca(render: Render, mode: str) -
     assert kinds & rights == set()
 
 
-def test_rights_are_those_that_the_code_uses_and_no_other(render: Render) -> None:
+def test_rules_grant_exactly_the_used_permissions(render: Render) -> None:
     objects = render()
 
     assert only(objects, "Role")["rules"] == [
@@ -207,7 +207,7 @@ def test_rights_are_those_that_the_code_uses_and_no_other(render: Render) -> Non
     }
 
 
-def test_fence_and_rights_follow_a_service_account_of_the_user_s(render: Render) -> None:
+def test_fence_and_rules_follow_a_custom_service_account(render: Render) -> None:
     objects = render(*sets("serviceAccount.name=existing"), namespace="elsewhere")
 
     assert [item for item in objects if item["kind"] == "ServiceAccount"] == []
@@ -218,18 +218,18 @@ def test_fence_and_rights_follow_a_service_account_of_the_user_s(render: Render)
     assert "'system:serviceaccount:elsewhere:existing'" in fence["spec"]["matchConditions"][0]["expression"]
 
 
-def test_secret_is_shipped_without_any_data(render: Render) -> None:
+def test_secret_is_rendered_without_data(render: Render) -> None:
     assert set(only(render(), "Secret", "dapr-token-injector-ca")) == {"apiVersion", "kind", "metadata", "type"}
 
 
-def test_rendering_twice_makes_the_same(helm: Helm) -> None:
+def test_rendering_is_deterministic(helm: Helm) -> None:
     """No generated key, no date: nothing rolls or drifts without a reason."""
     command = ("template", "dapr-token-injector", str(CHART), *ci("everything"))
 
     assert helm.run(*command) == helm.run(*command)
 
 
-def test_change_of_the_policy_rolls_the_pods_and_of_the_chart_s_version_does_not(render: Render) -> None:
+def test_pods_roll_on_policy_change_and_not_on_chart_version(render: Render) -> None:
     def template(*arguments: str) -> Json:
         found: Json = only(render(*arguments), "Deployment")["spec"]["template"]
         return found
@@ -238,7 +238,7 @@ def test_change_of_the_policy_rolls_the_pods_and_of_the_chart_s_version_does_not
     assert "helm.sh/chart" not in template()["metadata"]["labels"]
 
 
-def test_names_that_look_like_numbers_stay_names(render: Render) -> None:
+def test_numeric_names_stay_strings(render: Render) -> None:
     """`1e3` and `007` are good names of namespaces and Secrets."""
     values = ("test.secretName=1e3", "imagePullSecrets={007}", "priorityClassName=0x1", "serviceAccount.name=1e4")
     strings = (part for value in values for part in ("--set-string", value))
@@ -276,11 +276,11 @@ def test_packed_chart_renders_the_same(helm: Helm, render: Render, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("leaf", "ca"), [("60h", "21630m"), ("1m", "2160s"), ("366d", "2197d"), ("5s", "1830s")])
-def test_lives_that_the_chart_takes_are_taken_by_the_program(render: Render, leaf: str, ca: str) -> None:
+def test_certificate_lifetimes_of_the_chart_are_accepted_by_the_program(render: Render, leaf: str, ca: str) -> None:
     def arguments(life: str) -> dict[str, str]:
         values = sets(f"tls.self.leafLifetime={leaf}", f"tls.self.caLifetime={life}")
-        given = pod_spec(render(*values))["containers"][0]["args"][1:]
-        return dict(argument.removeprefix("--").split("=", 1) for argument in given)
+        options = pod_spec(render(*values))["containers"][0]["args"][1:]
+        return dict(argument.removeprefix("--").split("=", 1) for argument in options)
 
     taken = {name.replace("-", "_"): value for name, value in arguments(ca).items()}
     load(Given(taken, {}))
@@ -293,12 +293,12 @@ def test_lives_that_the_chart_takes_are_taken_by_the_program(render: Render, lea
         arguments(too_short)
 
 
-def test_without_replicas_the_field_is_left_to_an_autoscaler(render: Render, notes: Callable[..., str]) -> None:
+def test_replicas_null_leaves_the_field_to_an_autoscaler(render: Render, notes: Callable[..., str]) -> None:
     assert "replicas" not in only(render(*sets("replicas=null")), "Deployment")["spec"]
     assert "as many replicas as the autoscaler sets" in notes(*sets("replicas=null"))
 
 
-def test_digest_wins_over_the_tag(render: Render) -> None:
+def test_digest_overrides_the_tag(render: Render) -> None:
     digest = "sha256:" + "0" * 64
 
     image = pod_spec(render(*sets("image.tag=1.2.3", f"image.digest={digest}")))["containers"][0]["image"]
@@ -312,13 +312,13 @@ def test_grace_period_is_longer_than_the_drain(render: Render) -> None:
     assert pod_spec(render())["terminationGracePeriodSeconds"] >= drain + 10
 
 
-def test_ports_are_the_program_s(render: Render) -> None:
+def test_ports_match_the_program_arguments(render: Render) -> None:
     ports = {port["name"]: port["containerPort"] for port in pod_spec(render())["containers"][0]["ports"]}
 
     assert ports == {"webhook": Settings.model_fields["port"].default, "ops": Settings.model_fields["ops_port"].default}
 
 
-def test_host_network_replaces_a_pod_before_it_makes_the_next(render: Render) -> None:
+def test_host_network_deletes_a_pod_before_creating_the_next(render: Render) -> None:
     objects = render(*ci("host-network"))
 
     rolling = only(objects, "Deployment")["spec"]["strategy"]["rollingUpdate"]
@@ -326,7 +326,7 @@ def test_host_network_replaces_a_pod_before_it_makes_the_next(render: Render) ->
     assert pod_spec(objects)["dnsPolicy"] == "ClusterFirstWithHostNet"
 
 
-def test_modes_of_the_chart_are_those_of_the_program(render: Render) -> None:
+def test_chart_and_program_have_the_same_tls_modes(render: Render) -> None:
     for mode in TlsMode:
         found = render(*(() if mode is TlsMode.SELF else ci(mode)))
         assert f"--tls-mode={mode}" in pod_spec(found)["containers"][0]["args"]
@@ -344,11 +344,11 @@ def test_label_deny_is_only_audited_in_shadow(render: Render) -> None:
     assert actions(*sets("policy.shadow=true")) == ["Audit"]
 
 
-def test_guard_can_be_left_out(render: Render) -> None:
+def test_guard_can_be_disabled(render: Render) -> None:
     assert not any("guard" in item["metadata"]["name"] for item in render(*sets("guard.action=Off")))
 
 
-def test_hook_asks_for_a_secret_that_the_policy_allows(render: Render) -> None:
+def test_test_hook_requests_an_allowed_secret(render: Render) -> None:
     pod = only(render(*sets("policy.defaultSecret=team-x", "policy.defaultKeys.api=key"), hooks=True), "Pod",
                "dapr-token-injector-canary")  # fmt: skip
 
@@ -359,7 +359,7 @@ def test_hook_asks_for_a_secret_that_the_policy_allows(render: Render) -> None:
 
 @pytest.fixture(scope="module")
 def notes(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """What `helm install` would say; as a manifest of a copy, because without a cluster Helm 3 says nothing."""
+    """The notes of `helm install`, rendered as a manifest of a copy, because Helm 3 shows none without a cluster."""
     copy = shutil.copytree(CHART, tmp_path_factory.mktemp("notes") / CHART.name)
     text = (copy / "templates/NOTES.txt").rename(copy / "notes").read_text()
     template = copy / "templates/notes.yaml"
@@ -367,21 +367,21 @@ def notes(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
         f'{{{{- define "notes" }}}}{text}{{{{ end }}}}\nkind: Notes\nsaid: {{{{ include "notes" . | toJson }}}}\n'
     )
 
-    def said(*arguments: str) -> str:
+    def rendered_notes(*arguments: str) -> str:
         command = ("template", "release", str(copy), "--show-only", "templates/notes.yaml", *arguments)
         (rendered,) = documents(helm.run(*command))
         return str(rendered["said"]).strip()
 
-    return said
+    return rendered_notes
 
 
 def test_notes_end_with_one_command(notes: Callable[..., str]) -> None:
-    said = notes("--namespace", "elsewhere")
+    rendered_notes = notes("--namespace", "elsewhere")
 
-    assert said.count("helm test") == 1
-    assert said.splitlines()[-1].strip().endswith("helm test release -n elsewhere")
-    assert ":" in said
-    assert "%!" not in said
+    assert rendered_notes.count("helm test") == 1
+    assert rendered_notes.splitlines()[-1].strip().endswith("helm test release -n elsewhere")
+    assert ":" in rendered_notes
+    assert "%!" not in rendered_notes
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_notes_end_with_one_command(notes: Callable[..., str]) -> None:
         (("guard.action=Off",), "The guard is off"),
     ],
 )
-def test_notes_warn_of_what_is_weak(notes: Callable[..., str], values: tuple[str, ...], words: str) -> None:
+def test_notes_warn_about_weak_settings(notes: Callable[..., str], values: tuple[str, ...], words: str) -> None:
     assert words in notes(*sets(*values))
 
 
@@ -408,8 +408,8 @@ def test_every_template_is_used_by_some_values_file(render: Render) -> None:
     assert kinds == written
 
 
-def test_labels_of_one_object_win_over_those_of_all(render: Render) -> None:
-    # The reader of YAML here refuses a key that is there twice, which Helm lets pass.
+def test_object_labels_override_common_labels(render: Render) -> None:
+    # This YAML reader rejects duplicate keys, which Helm accepts.
     values = ("extraLabels.release=all", "serviceMonitor.enabled=true", "serviceMonitor.labels.release=prometheus")
     objects = render(*(part for value in values for part in ("--set", value)))
     assert only(objects, "ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"

@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from tests.controlplane.pki import Authority
-from tests.controlplane.registration import Endpoint, somebody_elses
+from tests.controlplane.registration import Endpoint, foreign_webhook
 from tests.controlplane.workspace import temporary_folder
 from tests.fake_cluster.http_json import read_json, send_json
 
@@ -59,7 +59,7 @@ def mutator(name: str, operations: list[Json], *, namespace: str, resource: str 
         thread.start()
         try:
             endpoint = Endpoint(f"https://127.0.0.1:{server.server_port}", authority.pem)
-            configuration = somebody_elses(endpoint, namespace=namespace, name=name)
+            configuration = foreign_webhook(endpoint, namespace=namespace, name=name)
             for entry in configuration["webhooks"]:
                 entry["rules"] = [{**rule, "resources": [resource], "operations": _WRITES} for rule in entry["rules"]]
             yield configuration

@@ -1,8 +1,8 @@
-"""An installation whose certificates are cert-manager's: the real controllers, the real chart, replicas of ours.
+"""An installation with certificates of cert-manager: the real controllers, the real chart, local replicas.
 
-There is no node, so this plays the kubelet: it starts a replica with the arguments of the Deployment's container and
-brings the Secret into its folder as a kubelet does. Nor is there a Pod network: the Service leads to loopback, under
-its own name, so that certificates are for the names of the chart.
+There is no node, so this replaces the kubelet: it starts a replica with the arguments of the Deployment's container and
+updates the Secret in its folder as a kubelet does. There is no Pod network either: the Service points to loopback under
+its own name, so that certificates have the names of the chart.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def cert_manager(kubeconfig: Path, folder: Path, report: binaries.Report) -> Ite
 
 
 class Volume:
-    """A Secret's volume: `update` shows all of its files anew at once, by the swap of one symbolic link."""
+    """A Secret's volume: `update` replaces all of its files atomically, by one symbolic link."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -103,7 +103,7 @@ class Replica:
             self.process.ensure_running()
             try:
                 shown = ssl.get_server_certificate(("127.0.0.1", self.port), timeout=10)
-            except OSError:  # it had no processor for so long
+            except OSError:  # the machine was busy for that time
                 return False
             return x509.load_pem_x509_certificate(shown.encode()) == expected
 
@@ -121,15 +121,15 @@ class Managed:
     stack: contextlib.ExitStack
     replicas: list[Replica] = field(default_factory=list)
 
-    # --- what is there ---
+    # --- state ---
 
     def is_ready(self, kind: str, name: str) -> bool:
-        """Whether cert-manager says so."""
+        """Whether cert-manager reports the condition."""
         conditions = self.kubectl.get(kind, name).get("status", {}).get("conditions", ())
         return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
     def secret(self, name: str = "dapr-token-injector-tls") -> Files:
-        """What a Secret holds; nothing when it is not there."""
+        """The data of a Secret; empty if it does not exist."""
         found = self.kubectl.try_run("get", "secret", name, "-o", "json", "--ignore-not-found").stdout
         data = json.loads(found).get("data", {}) if found else {}
         return {key: base64.b64decode(value) for key, value in data.items()}
@@ -167,7 +167,7 @@ class Managed:
             describe=lambda: self.process.log()[-end:],
         )
 
-    # --- what a person does ---
+    # --- actions of a user ---
 
     def renew(self, name: str = NAME) -> None:
         """As `cmctl renew` does: https://cert-manager.io/docs/reference/cmctl/#renew."""
@@ -198,8 +198,8 @@ class Managed:
             item |= {"metadata": {"name": NAME, "uid": found["metadata"]["uid"]}, "webhooks": webhooks}
             self.kubectl.apply(item, "--server-side", "--force-conflicts", f"--field-manager={BUNDLE_MANAGER}")
 
-    def connect_anew(self) -> None:
-        """Let the API server see the present certificates: it keeps its connections until a bundle changes."""
+    def reconnect(self) -> None:
+        """Make the API server see the current certificates: it keeps its connections until a bundle changes."""
         remark = f"# {secrets.token_hex(4)}\n".encode()
         self._write_bundles(lambda bundle: remark + bundle)
 
@@ -219,10 +219,10 @@ class Managed:
         return self.secret()
 
     def serve(self, files: Files) -> None:
-        """Bring the Secret's content to one replica after the other, and let callers see each."""
+        """Update the Secret's content in one replica after another, with calls in between."""
         for replica in self.replicas:
             replica.serve(files)
-            self.connect_anew()
+            self.reconnect()
 
     def start(self) -> Replica:
         """Start one more replica as the Deployment describes it, with the Secret's present content."""
@@ -278,7 +278,7 @@ def leaf_of(files: Files) -> x509.Certificate:
 
 @contextlib.contextmanager
 def managed(kubectl: Kubectl, helm: Helm, kubeconfig: Path, folder: Path, report: binaries.Report) -> Iterator[Managed]:
-    """Install the chart into kubectl's namespace, beside a running cert-manager; without replicas."""
+    """Install the chart into kubectl's namespace, next to a running cert-manager, without replicas."""
     with contextlib.ExitStack() as stack:
         process = stack.enter_context(cert_manager(kubeconfig, folder, report))
         forwarder = Forwarder()
@@ -292,7 +292,7 @@ def managed(kubectl: Kubectl, helm: Helm, kubeconfig: Path, folder: Path, report
 
 
 def _lead_to_loopback(made: Managed) -> None:
-    """Let the Service stand for a port of this machine; callers still ask for its own name."""
+    """Point the Service to a port of this machine; callers still use its own name."""
     spec = {"type": "ExternalName", "externalName": "127.0.0.1", "clusterIP": None, "clusterIPs": None}
     change = json.dumps({"spec": spec})
     made.kubectl.run("patch", "service", NAME, "--type=merge", f"--patch={change}")

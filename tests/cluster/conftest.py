@@ -28,7 +28,7 @@ TEST_TIMEOUT_SECONDS = 400
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder; the time limit spares the fixture that may have to build a cluster first."""
+    """Mark the tests of this folder; the time limit excludes fixtures, which may build a cluster."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.cluster)
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(report: binaries.Report) -> Iterator[Cluster]:
-    """The cluster that the environment asks for, a control plane of our own by default."""
+    """The cluster that the environment selects; by default a separate control plane."""
     with open_cluster(report) as opened:
         yield opened
 
@@ -102,7 +102,7 @@ def webhook(cluster: Cluster) -> Iterator[Webhook]:
 
 @pytest.fixture
 def register(cluster: Cluster) -> Iterator[Callable[[Json], None]]:
-    """Create webhook configurations, never replacing one that a cluster has; they go with the test."""
+    """Create webhook configurations without replacing existing ones; delete them after the test."""
     with contextlib.ExitStack() as stack:
 
         def create(configuration: Json) -> None:

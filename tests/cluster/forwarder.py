@@ -1,4 +1,4 @@
-"""A TCP forwarder on loopback before a real API server, which can be cut and mended."""
+"""A TCP forwarder in front of a real API server, which can be cut and restored."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Forwarder:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Forward again."""
         self._is_cut.clear()
 

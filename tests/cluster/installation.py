@@ -106,13 +106,13 @@ class Replica:
         return [record for record in _records(self.process.log()) if record["message"] == message]
 
     def readyz(self) -> dict[str, Any]:
-        """What the certificate's check says; `ok` among it."""
+        """The text of the certificate's check, `ok` or a problem."""
         answer: dict[str, Any] = httpx.get(f"{self.ops_url}/readyz", trust_env=False, timeout=10).json()
         check: dict[str, Any] = answer["checks"]["certificate"]
         return check
 
     def is_ready(self) -> bool:
-        """Whether requests may be sent to it."""
+        """Whether the replica is ready."""
         self.process.ensure_running()
         return httpx.get(f"{self.ops_url}/readyz", trust_env=False, timeout=10).is_success
 
@@ -194,15 +194,15 @@ class Installation:
         """How API servers call us; the bundle is the replicas' own work."""
         return {"url": f"https://127.0.0.1:{self.forwarder.port}{path}"}
 
-    # --- what is there ---
+    # --- state ---
 
     def secret(self) -> dict[str, bytes]:
-        """What the Secret holds."""
+        """The data of the Secret."""
         data = self.kubectl.get("secret", SECRET).get("data") or {}
         return {key: base64.b64decode(value) for key, value in data.items()}
 
     def set_secret(self, data: dict[str, bytes] | None) -> None:
-        """Replace all that the Secret holds."""
+        """Replace the data of the Secret."""
         encoded = {key: base64.b64encode(value).decode() for key, value in (data or {}).items()}
         change = [{"op": "add", "path": "/data", "value": encoded}]
         self.kubectl.run("patch", "secret", SECRET, "--type=json", f"--patch={json.dumps(change)}")
@@ -214,19 +214,19 @@ class Installation:
 
     def bundle_owners(self, kind: str) -> set[str]:
         """Field managers that own a bundle of a configuration."""
-        told = self.kubectl.run("get", kind, self.name, "-o", "json", "--show-managed-fields").stdout
-        managers = json.loads(told)["metadata"]["managedFields"]
+        output = self.kubectl.run("get", kind, self.name, "-o", "json", "--show-managed-fields").stdout
+        managers = json.loads(output)["metadata"]["managedFields"]
         return {manager["manager"] for manager in managers if "f:caBundle" in json.dumps(manager["fieldsV1"])}
 
     def set_bundle(self, kind: str, index: int, bundle: str) -> None:
-        """What somebody else may do to an entry."""
+        """Change an entry, as another client could."""
         change = [{"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}]
         self.kubectl.run("patch", kind, self.name, "--type=json", f"--patch={json.dumps(change)}")
 
     # --- rights ---
 
     def grant(self) -> None:
-        """Give the replicas their rights: those that are shipped, the fence around them, and no other."""
+        """Grant the replicas exactly the permissions of the manifests, with the fence."""
         for item in rights(namespace=self.namespace, name=self.name):
             self.kubectl.apply(item)
 
@@ -270,7 +270,7 @@ def _write_kubeconfig(kubectl: Kubectl, path: Path) -> None:
 
 
 def request_rotation(kubectl: Kubectl) -> None:
-    """Ask for a new authority, as a person does by hand."""
+    """Request a new CA, as a user does by hand."""
     kubectl.run("annotate", "secret", SECRET, f"{names.ROTATE_CA}=now")
 
 

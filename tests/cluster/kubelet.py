@@ -1,7 +1,6 @@
-"""A stand-in for a kubelet, where there is no node: it says that Pods run and are ready, and lets them end.
+"""A fake kubelet for clusters without a node: it reports Pods as running and ready, and ends them.
 
-Nothing of ours is faked: the controllers and the API server are real, and they go by what is written into a Pod's
-status, here as on a node.
+Nothing else is faked: the controllers and the API server are real, and they follow the Pod status, as on a node.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Kubelet:
         self.never_ready = never_ready
         self._kubectl = kubectl
         self._stop = threading.Event()
-        self._round = threading.Lock()  # held during one look at all Pods
+        self._round = threading.Lock()  # locked during one round over all Pods
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
     def __enter__(self) -> Self:
@@ -55,7 +54,7 @@ class Kubelet:
                 with self._round:  # this thread has nothing else to do
                     for pod in await api.list(PODS, self._kubectl.namespace):
                         if "status" not in pod or not pod["status"].get("containerStatuses"):
-                            # It may be gone, or changed by a controller: the next round looks again.
+                            # The Pod may be deleted, or changed by a controller: the next round retries.
                             with contextlib.suppress(KubeError):
                                 await self._start(api, pod)
                 await asyncio.sleep(_INTERVAL_SECONDS)

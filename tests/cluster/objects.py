@@ -21,7 +21,7 @@ def pod(
     *containers: Mapping[str, Any],
     init_containers: tuple[Mapping[str, Any], ...] = (),
 ) -> Json:
-    """Return a Pod; without `containers` an app beside a sidecar."""
+    """Return a Pod; by default with an app and a sidecar."""
     spec: Json = {"containers": [dict(c) for c in containers or (APP, SIDECAR)]}
     if init_containers:
         spec["initContainers"] = [dict(c) for c in init_containers]
@@ -77,6 +77,6 @@ def pods_of(kubectl: Kubectl, app: str, *, count: int = 2) -> tuple[Json, ...] |
 
 
 def failed_creations(kubectl: Kubectl) -> tuple[str, ...]:
-    """Return what ReplicaSets said about Pods that they could not create."""
+    """Return the messages of ReplicaSets about Pods that they could not create."""
     events = kubectl.list("events", "--field-selector=reason=FailedCreate,involvedObject.kind=ReplicaSet")
     return tuple(event["message"] for event in events)

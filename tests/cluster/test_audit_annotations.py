@@ -16,39 +16,39 @@ pytestmark = pytest.mark.usefixtures("injecting")
 
 
 def _annotations(own: ControlPlane, namespace: str) -> dict[str, str]:
-    """Return ours, of the event that tells of the namespace's Pod (and not of a dry run)."""
+    """Return the webhook's annotations of the event for the namespace's Pod, not of a dry run."""
     event = wait_for(f"audit event of a Pod in {namespace}", lambda: own.creation_in(namespace))
     return {k: v for k, v in event["annotations"].items() if k.startswith(f"{INJECT_ENTRY}/")}
 
 
-def test_audit_log_tells_what_was_injected(kubectl: Kubectl, own_control_plane: ControlPlane) -> None:
+def test_audit_log_has_the_injected_variables(kubectl: Kubectl, own_control_plane: ControlPlane) -> None:
     kubectl.create(pod({**ASKING, "dapr-token-injector/app-containers": "web"}))
 
-    told = _annotations(own_control_plane, kubectl.namespace)
+    annotations = _annotations(own_control_plane, kubectl.namespace)
 
-    assert set(told) == {f"{INJECT_ENTRY}/injected-sidecar", f"{INJECT_ENTRY}/injected-app"}
-    assert "daprd" in told[f"{INJECT_ENTRY}/injected-sidecar"]
-    assert "web" in told[f"{INJECT_ENTRY}/injected-app"]
+    assert set(annotations) == {f"{INJECT_ENTRY}/injected-sidecar", f"{INJECT_ENTRY}/injected-app"}
+    assert "daprd" in annotations[f"{INJECT_ENTRY}/injected-sidecar"]
+    assert "web" in annotations[f"{INJECT_ENTRY}/injected-app"]
 
 
-def test_audit_log_tells_what_was_kept_without_its_value(kubectl: Kubectl, own_control_plane: ControlPlane) -> None:
+def test_audit_log_has_kept_variables_without_values(kubectl: Kubectl, own_control_plane: ControlPlane) -> None:
     kubectl.create(pod(ASKING, APP, {**SIDECAR, "env": [{"name": "DAPR_API_TOKEN", "value": "in-clear"}]}))
 
-    told = _annotations(own_control_plane, kubectl.namespace)
+    annotations = _annotations(own_control_plane, kubectl.namespace)
 
-    assert set(told) == {f"{INJECT_ENTRY}/kept"}
-    assert "in-clear" not in str(told)
+    assert set(annotations) == {f"{INJECT_ENTRY}/kept"}
+    assert "in-clear" not in str(annotations)
 
 
-def test_audit_log_tells_of_a_denial(kubectl: Kubectl, own_control_plane: ControlPlane) -> None:
+def test_audit_log_has_the_denial(kubectl: Kubectl, own_control_plane: ControlPlane) -> None:
     kubectl.try_run("create", "-f", "-", stdin=pod({**ASKING, "dapr.io/api-token-secret": "other-team/token"}))
 
-    told = _annotations(own_control_plane, kubectl.namespace)
+    annotations = _annotations(own_control_plane, kubectl.namespace)
 
-    assert set(told) == {f"{INJECT_ENTRY}/denied"}
+    assert set(annotations) == {f"{INJECT_ENTRY}/denied"}
 
 
-def test_audit_log_says_nothing_of_ours_about_a_pod_without_a_sidecar(
+def test_audit_log_of_a_pod_without_sidecar_has_no_annotation(
     kubectl: Kubectl, own_control_plane: ControlPlane
 ) -> None:
     kubectl.create(pod(ASKING, APP))

@@ -1,4 +1,4 @@
-"""How the control plane's programs are had, with a stand-in for Go: a real build takes minutes."""
+"""Building the control plane's programs, with a fake Go: a real build takes minutes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.controlplane.polling import wait_for
 
 ROOT = Path(__file__).parents[2]
 
-# Notes each build, waits for leave to finish it, and writes what it was asked for.
+# Records each build, waits for permission to finish, and writes the requested file.
 STAND_IN = """#!/bin/sh
 if [ "$1" = version ]; then echo "go version {version} linux/amd64"; exit; fi
 echo $$ >> {folder}/builds
@@ -56,7 +56,7 @@ def builds(home: Path) -> list[int]:
     return [int(line) for line in noted.read_text().splitlines()] if noted.exists() else []
 
 
-def test_two_runs_at_once_build_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_runs_build_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_go(home, monkeypatch)
     with start_build() as first:
         wait_for("the first build", lambda: builds(home))
@@ -71,7 +71,7 @@ def test_two_runs_at_once_build_once(home: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
-def test_interrupted_build_leaves_no_compiler_and_no_program(
+def test_interrupted_build_leaves_no_process_and_no_program(
     home: Path, monkeypatch: pytest.MonkeyPatch, end: signal.Signals
 ) -> None:
     install_go(home, monkeypatch)
@@ -87,7 +87,7 @@ def test_interrupted_build_leaves_no_compiler_and_no_program(
     assert binaries.resolve(binaries.ETCD).read_text() == "x\n"
 
 
-def test_failed_build_shows_the_end_of_gos_output(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_build_shows_the_last_lines_of_go(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_go(home, monkeypatch, end="echo main.go:1: no such thing; exit 1")
     (home / "finish").touch()
 
@@ -96,7 +96,7 @@ def test_failed_build_shows_the_end_of_gos_output(home: Path, monkeypatch: pytes
     assert not binaries.cache_folder(binaries.ETCD).exists()
 
 
-def test_nothing_is_built_within_the_time_limit_of_a_test(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resolve_inside_a_test_builds_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         install_go(home, patched)
         patched.setenv("PYTEST_CURRENT_TEST", "tests/test_x.py::test_x (call)")
@@ -106,28 +106,28 @@ def test_nothing_is_built_within_the_time_limit_of_a_test(home: Path, monkeypatc
     assert builds(home) == []
 
 
-def test_missing_go_is_told_in_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_go_is_reported_in_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(home))
 
     with pytest.raises(BuildError, match=r"etcd must be built and there is no `go` on the PATH: install Go 1\.26\.0"):
         binaries.resolve(binaries.ETCD)
 
 
-def test_old_go_is_told_in_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outdated_go_is_reported_in_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_go(home, monkeypatch, version="go1.19.8")
 
     with pytest.raises(BuildError, match=r"cannot be built with this Go \(go version go1\.19\.8 .*\): install Go"):
         binaries.resolve(binaries.ETCD)
 
 
-def test_folder_of_the_users_is_taken_before_a_build(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_supplied_folder_is_used_instead_of_a_build(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "etcd").touch()
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(home))
 
     assert binaries.resolve(binaries.ETCD) == home / "etcd"
 
 
-def test_every_program_is_named_by_everything_that_decides_about_it() -> None:
+def test_cache_key_of_a_program_has_all_its_inputs() -> None:
     digests = {program.digest() for program in binaries.ALL}
 
     assert len(digests) == len(binaries.ALL)
@@ -135,7 +135,7 @@ def test_every_program_is_named_by_everything_that_decides_about_it() -> None:
 
 
 @pytest.mark.parametrize("version", binaries.VERSIONS[binaries.KUBERNETES_VARIABLE])
-def test_version_that_the_environment_asks_for_is_built(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+def test_version_from_the_environment_is_built(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setenv(binaries.KUBERNETES_VARIABLE, version)
     monkeypatch.setenv(binaries.HELM_VARIABLE, "3")
 
@@ -148,7 +148,7 @@ def test_version_that_the_environment_asks_for_is_built(monkeypatch: pytest.Monk
     assert binaries.chosen(binaries.ETCD) is binaries.ETCD
 
 
-def test_version_that_there_is_not_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_version_is_rejected(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_go(home, monkeypatch)
     monkeypatch.setenv(binaries.KUBERNETES_VARIABLE, "1.29")
     with pytest.raises(BuildError, match=r"TEST_KUBERNETES is '1\.29'; allowed for kubectl: 1\.37, 1\.33, 1\.30$"):

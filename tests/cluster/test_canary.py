@@ -33,7 +33,7 @@ CANARY: Final = "dapr-token-injector-canary"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Result:
     """How the script ended."""
 
     code: int
@@ -46,7 +46,7 @@ class Canary:
     def __init__(self, own: ControlPlane, helm: Helm, folder: Path, kubectl: Kubectl, release: Kubectl) -> None:
         self.own, self.helm, self.folder, self.kubectl, self.release = own, helm, folder, kubectl, release
 
-    def __call__(self, *values: str, **env: str) -> Said:
+    def __call__(self, *values: str, **env: str) -> Result:
         rendered = self.helm.run(
             "template", "release", str(CHART), "--namespace", self.release.namespace,
             "--show-only", "templates/tests/canary.yaml",
@@ -56,21 +56,21 @@ class Canary:
         for kind in ("ServiceAccount", "Role", "RoleBinding"):
             # Applied for the namespace that each names itself.
             self.kubectl.within(objects[kind]["metadata"]["namespace"]).apply(objects[kind])
-        told = {entry["name"]: entry["value"] for entry in objects["Pod"]["spec"]["containers"][0]["env"]}
+        variables = {entry["name"]: entry["value"] for entry in objects["Pod"]["spec"]["containers"][0]["env"]}
         script = self.folder / "canary.py"
         script.write_text(objects["ConfigMap"]["data"]["canary.py"])
         done = subprocess.run(
             [sys.executable, "-I", str(script)],
-            env={**self._as_a_pod_is_told(), **told, **env},
+            env={**self._pod_environment(), **variables, **env},
             capture_output=True,
             text=True,
             timeout=90,
             check=False,
         )
         assert done.stderr == ""
-        return Said(done.returncode, done.stdout)
+        return Result(done.returncode, done.stdout)
 
-    def _as_a_pod_is_told(self) -> dict[str, str]:
+    def _pod_environment(self) -> dict[str, str]:
         cluster = json.loads(self.own.kubeconfig.read_text())["clusters"][0]["cluster"]
         (self.folder / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
         token = self.release.run("create", "token", CANARY).stdout
@@ -97,27 +97,27 @@ def canary(
         kubectl.delete("namespace", release)
 
 
-def test_installation_that_works_is_told(canary: Canary, injecting: Webhook) -> None:
+def test_working_installation_is_reported(canary: Canary, injecting: Webhook) -> None:
     before = injecting.requests_served()
 
-    said = canary()
+    result = canary()
 
-    assert said.code == 0
-    assert said.text == (
+    assert result.code == 0
+    assert result.text == (
         f"OK: the webhook serves namespace {canary.kubectl.namespace}. It was a dry run; no Pod was made.\n"
     )
     assert injecting.requests_served() == before + 1
     assert canary.kubectl.list("pods") == ()
 
 
-def test_webhook_that_is_not_asked_is_told(canary: Canary) -> None:
-    said = canary()
+def test_webhook_that_is_not_called_is_reported(canary: Canary) -> None:
+    result = canary()
 
-    assert said.code == 1
-    assert said.text.startswith("FAILED: the Pod came out of namespace")
+    assert result.code == 1
+    assert result.text.startswith("FAILED: the Pod came out of namespace")
 
 
-def test_webhook_that_is_away_is_told_in_the_api_server_s_words(canary: Canary, injecting: Webhook) -> None:
+def test_unreachable_webhook_is_reported_with_the_api_server_message(canary: Canary, injecting: Webhook) -> None:
     # The process is shared and stays; the registration points elsewhere.
     gone = registration.Endpoint("https://127.0.0.1:9", injecting.endpoint.ca_pem)
     moved = registration.token_injector(gone, namespace=canary.kubectl.namespace)
@@ -125,10 +125,10 @@ def test_webhook_that_is_away_is_told_in_the_api_server_s_words(canary: Canary, 
     create = ("create", "-f", "-", "--dry-run=server")
     wait_for("it away", lambda: canary.kubectl.try_run(*create, stdin=pod(ASKING)).returncode)
 
-    said = canary()
+    result = canary()
 
-    assert said.code == 1
-    assert "FAILED: the API server refused the Pod: Internal error occurred: failed calling webhook" in said.text
+    assert result.code == 1
+    assert "FAILED: the API server refused the Pod: Internal error occurred: failed calling webhook" in result.text
 
 
 @pytest.fixture
@@ -143,20 +143,20 @@ def start_registered(
     return start
 
 
-def test_shadow_mode_warns_and_that_is_what_is_wanted(
+def test_shadow_mode_passes_when_expected(
     canary: Canary, start_registered: Callable[[dict[str, object]], Webhook]
 ) -> None:
     webhook = start_registered({"shadow": True})
     wait_for("it asked", lambda: canary("policy.shadow=true").code == 0 and webhook.requests_served())
 
-    said = canary("policy.shadow=true")
+    result = canary("policy.shadow=true")
 
-    assert "Warning: " in said.text
-    assert said.code == 0
+    assert "Warning: " in result.text
+    assert result.code == 0
     assert canary().code == 1  # without the value it must inject
 
 
-def test_secret_that_is_not_allowed_is_told_in_the_webhook_s_words(
+def test_disallowed_secret_is_reported_with_the_webhook_message(
     canary: Canary, start_registered: Callable[[dict[str, object]], Webhook]
 ) -> None:
     start_registered({"allowedSecrets": ["team-*"]})
@@ -167,18 +167,18 @@ def test_secret_that_is_not_allowed_is_told_in_the_webhook_s_words(
 
 
 @pytest.mark.usefixtures("injecting")
-def test_another_key_is_looked_for(canary: Canary) -> None:
+def test_custom_key_that_the_pod_lacks_fails(canary: Canary) -> None:
     assert canary("policy.defaultKeys.api=api.key").code == 1
 
 
-def test_api_server_that_is_away_is_told(canary: Canary) -> None:
-    said = canary(KUBERNETES_SERVICE_HOST="::1", KUBERNETES_SERVICE_PORT="9")
+def test_unreachable_api_server_is_reported(canary: Canary) -> None:
+    result = canary(KUBERNETES_SERVICE_HOST="::1", KUBERNETES_SERVICE_PORT="9")
 
-    assert said.code == 1
-    assert said.text.startswith("FAILED: the API server cannot be reached: ")
+    assert result.code == 1
+    assert result.text.startswith("FAILED: the API server cannot be reached: ")
 
 
-def test_account_may_do_nothing_but_create_pods_there(canary: Canary) -> None:
+def test_account_can_only_create_pods_in_its_namespace(canary: Canary) -> None:
     canary()
     account = f"--as=system:serviceaccount:{canary.release.namespace}:{CANARY}"
 

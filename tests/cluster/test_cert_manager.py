@@ -16,7 +16,7 @@ from tests.cluster.certmanager import (
     leaf_of,
     managed,
 )
-from tests.cluster.creating import creating, proxy
+from tests.cluster.creates import creating_pods, proxy
 from tests.cluster.objects import ASKING, pod, token_variable, tokens
 from tests.controlplane.cluster import own_namespace
 from tests.controlplane.helm import Helm
@@ -42,7 +42,7 @@ def installed(
     report: binaries.Report,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Managed]:
-    """The chart beside cert-manager, with two replicas that serve what it issued."""
+    """The chart with cert-manager, and two replicas that serve its certificates."""
     folder = tmp_path_factory.mktemp("cert-manager")
     kubeconfig = own_control_plane.kubeconfig
     helm = Helm.find(own_control_plane.folder, kubeconfig, report=report)
@@ -71,7 +71,7 @@ def test_issuers_and_certificates_become_ready_and_fill_the_secret(installed: Ma
     leaf_of(files).verify_directly_issued_by(authority)
 
 
-def test_the_cainjector_fills_every_entry_and_owns_nothing_else(installed: Managed) -> None:
+def test_cainjector_fills_every_entry_and_owns_no_other_field(installed: Managed) -> None:
     assert [entry["name"].partition(".")[0] for entry in installed.entries()] == ["inject", "default", "warn"]
     assert installed.trusts(installed.authority())
     for kind in CONFIGURATIONS:
@@ -82,8 +82,8 @@ def test_the_cainjector_fills_every_entry_and_owns_nothing_else(installed: Manag
 
 def fields_of(installed: Managed, kind: str) -> dict[str, str]:
     """What each manager owns of a configuration."""
-    told = installed.kubectl.run("get", kind, NAME, "-o", "json", "--show-managed-fields").stdout
-    return {one["manager"]: json.dumps(one["fieldsV1"]) for one in json.loads(told)["metadata"]["managedFields"]}
+    output = installed.kubectl.run("get", kind, NAME, "-o", "json", "--show-managed-fields").stdout
+    return {one["manager"]: json.dumps(one["fieldsV1"]) for one in json.loads(output)["metadata"]["managedFields"]}
 
 
 @pytest.fixture
@@ -100,17 +100,15 @@ def users(own_control_plane: ControlPlane, installed: Managed) -> Iterator[Kubec
         yield kubectl
 
 
-def test_pod_comes_out_injected(users: Kubectl) -> None:
+def test_pod_is_injected(users: Kubectl) -> None:
     assert tokens(users.create(pod(ASKING))) == [token_variable()]
 
 
-def test_no_create_fails_while_the_leaf_is_renewed_and_the_authority_replaced(
-    installed: Managed, users: Kubectl, tmp_path: Path
-) -> None:
+def test_creates_succeed_while_leaf_and_ca_are_replaced(installed: Managed, users: Kubectl, tmp_path: Path) -> None:
     first = installed.authority()
     assert first is not None
 
-    with proxy(users, tmp_path) as url, creating(url, users.namespace) as seen:
+    with proxy(users, tmp_path) as url, creating_pods(url, users.namespace) as seen:
 
         def more_creates() -> None:
             goal = len(seen.right) + ENOUGH
@@ -145,7 +143,7 @@ def test_no_create_fails_while_the_leaf_is_renewed_and_the_authority_replaced(
         installed.serve(files)
         more_creates()
 
-        # Nobody needs those before, and cert-manager leaves them in the bundles: a person takes them out. (It writes
+        # The previous CAs are not needed, and cert-manager leaves them in the bundles: a user removes them. (It writes
         # what it last read, so it may undo a change that it has not seen.)
         def alone() -> bool:
             if installed.trusts(third):
@@ -161,7 +159,7 @@ def test_no_create_fails_while_the_leaf_is_renewed_and_the_authority_replaced(
     assert len(seen.right) >= 8 * ENOUGH
 
 
-def test_the_cainjector_takes_over_from_replicas_and_keeps_trust_in_theirs(installed: Managed) -> None:
+def test_cainjector_takes_over_and_keeps_trust_in_the_replicas(installed: Managed) -> None:
     before = Authority.create("what replicas in mode self signed with").certificate
     installed.trust_as_replicas(before)
 

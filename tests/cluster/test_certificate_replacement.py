@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from tests.cluster.conftest import StartWebhook, wait_until_injecting
-from tests.cluster.creating import creating, proxy
+from tests.cluster.creates import creating_pods, proxy
 from tests.controlplane.pki import Authority
 from tests.controlplane.polling import wait_for
 from tests.controlplane.registration import NAME, token_injector
@@ -24,7 +24,7 @@ ENOUGH = 100
 
 
 def trust(kubectl: Kubectl, *authorities: Authority) -> None:
-    """Set the bundle. A remark makes it differ each time: the API server then connects anew, not only when it must."""
+    """Set the bundle. A comment makes it differ each time, so that the API server reconnects."""
     remark = f"# {secrets.token_hex(4)}\n".encode()
     bundle = base64.b64encode(remark + b"".join(authority.pem for authority in authorities)).decode()
     entries = range(2)
@@ -32,7 +32,7 @@ def trust(kubectl: Kubectl, *authorities: Authority) -> None:
     kubectl.run("patch", "mutatingwebhookconfiguration", NAME, "--type=json", f"--patch={json.dumps(patch)}")
 
 
-def test_no_create_fails(
+def test_creates_succeed_during_replacement(
     kubectl: Kubectl, start_webhook: StartWebhook, register: Callable[[Json], None], tmp_path: Path
 ) -> None:
     webhook = start_webhook(None, "--tls-reload-interval=0.1")
@@ -40,7 +40,7 @@ def test_no_create_fails(
     wait_until_injecting(kubectl)
     old, new = webhook.settings.authority, Authority.create("next-webhook-ca")
 
-    with proxy(kubectl, tmp_path) as url, creating(url, kubectl.namespace) as seen:
+    with proxy(kubectl, tmp_path) as url, creating_pods(url, kubectl.namespace) as seen:
 
         def more_creates() -> None:
             goal = len(seen.right) + ENOUGH

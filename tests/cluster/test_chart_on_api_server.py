@@ -1,6 +1,6 @@
 """The chart and the manifests on a real API server: installed, changed, rolled back, removed.
 
-There is no node, so no Pod runs; what the webhook itself would write is written in its place, with its rights.
+There is no node, so no Pod runs; the test writes what the webhook would write, with its permissions.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def helm(own_control_plane: ControlPlane, report: binaries.Report) -> Helm:
 
 @pytest.fixture
 def kubectl(own_control_plane: ControlPlane) -> Iterator[Kubectl]:
-    """Kubectl in the namespace that is installed into; whatever a failed test left there goes."""
+    """Kubectl in the namespace of the installation, without leftovers of a failed test."""
     kubectl = own_control_plane.kubectl.within(NAMESPACE)
     before = names(kubectl)
     yield kubectl
@@ -126,7 +126,7 @@ def test_every_rendered_object_is_accepted(helm: Helm, own_control_plane: Contro
 
 
 @pytest.mark.usefixtures("foreign_kinds")
-def test_objects_of_other_projects_kinds_are_accepted_from_the_manifests_too(own_control_plane: ControlPlane) -> None:
+def test_custom_resources_of_the_manifests_are_accepted(own_control_plane: ControlPlane) -> None:
     files = [file for component in COMPONENTS for file in component.parent.glob("*.yaml") if file != component]
     items = [item for file in files for item in YAML(typ="safe").load_all(file) if item["kind"] in FOREIGN]
 
@@ -153,7 +153,7 @@ def test_objects_of_other_projects_kinds_are_accepted_from_the_manifests_too(own
     ],
 )
 @pytest.mark.usefixtures("foreign_kinds")
-def test_field_that_another_project_s_kind_has_not_would_be_noticed(
+def test_unknown_field_of_a_custom_resource_is_found(
     own_control_plane: ControlPlane, api: str, kind: str, spec: dict[str, object], complaint: str
 ) -> None:
     item = {"apiVersion": api, "kind": kind, "metadata": {"name": "wrong"}, "spec": spec}
@@ -163,12 +163,12 @@ def test_field_that_another_project_s_kind_has_not_would_be_noticed(
 
 
 def assert_accepted(kubectl: Kubectl, item: Json) -> None:
-    """Also without a warning, in which an API server tells of fields that it is about to forget."""
+    """Also without warnings, in which an API server reports unknown fields."""
     flags = ("--server-side", "--dry-run=server", "--validate=strict")
     assert kubectl.run("apply", *flags, "-f", "-", stdin=item).warnings == ()
 
 
-def test_life_of_an_installation(helm: Helm, kubectl: Kubectl) -> None:
+def test_chart_install_upgrade_and_uninstall(helm: Helm, kubectl: Kubectl) -> None:
     before = names(kubectl)
     kubectl.run("create", "namespace", NAMESPACE)
     kubectl.run("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
@@ -210,7 +210,7 @@ def left_in_namespace(kubectl: Kubectl) -> set[str]:
     }
 
 
-def test_autoscaler_keeps_its_number_of_replicas_through_an_upgrade(helm: Helm, kubectl: Kubectl) -> None:
+def test_upgrade_keeps_the_replicas_of_an_autoscaler(helm: Helm, kubectl: Kubectl) -> None:
     install(helm, "--set", "replicas=null")
     kubectl.run("scale", f"deployment/{NAME}", "--replicas=5")
 
@@ -219,7 +219,7 @@ def test_autoscaler_keeps_its_number_of_replicas_through_an_upgrade(helm: Helm, 
     assert kubectl.get("deployment", NAME)["spec"]["replicas"] == 5
 
 
-def test_mode_changes_leave_no_right_behind_and_come_back(helm: Helm, kubectl: Kubectl) -> None:
+def test_mode_changes_remove_unused_permissions_and_can_be_reverted(helm: Helm, kubectl: Kubectl) -> None:
     install(helm)
     write_as_the_webhook(kubectl)
 
@@ -240,9 +240,7 @@ def test_mode_changes_leave_no_right_behind_and_come_back(helm: Helm, kubectl: K
     assert_still_written(kubectl)
 
 
-def test_upgrade_from_another_version_of_the_chart_keeps_what_the_webhook_wrote(
-    helm: Helm, kubectl: Kubectl, tmp_path: Path
-) -> None:
+def test_chart_upgrade_keeps_the_data_written_by_the_webhook(helm: Helm, kubectl: Kubectl, tmp_path: Path) -> None:
     older = shutil.copytree(CHART, tmp_path / "dapr-token-injector")
     about = (older / "Chart.yaml").read_text()
     (older / "Chart.yaml").write_text(about.replace("ersion: 0.1.0", "ersion: 0.0.9"))
@@ -256,19 +254,17 @@ def test_upgrade_from_another_version_of_the_chart_keeps_what_the_webhook_wrote(
     assert kubectl.get("deployment", NAME)["metadata"]["labels"]["helm.sh/chart"] == "dapr-token-injector-0.1.0"
 
 
-def test_second_installation_is_refused_and_the_first_stays(helm: Helm, kubectl: Kubectl) -> None:
+def test_second_installation_is_rejected_and_the_first_is_kept(helm: Helm, kubectl: Kubectl) -> None:
     install(helm)
 
     with pytest.raises(HelmError) as refused:
         helm.run("install", "other", str(CHART), "--namespace", "default")
 
-    assert "exists and cannot be imported" in refused.value.said
+    assert "exists and cannot be imported" in refused.value.message
     assert names(kubectl)["clusterroles"] >= {NAME}
 
 
-def test_uninstall_never_leaves_a_configuration_that_can_refuse_pointing_at_nothing(
-    helm: Helm, kubectl: Kubectl
-) -> None:
+def test_uninstall_deletes_configurations_before_the_service(helm: Helm, kubectl: Kubectl) -> None:
     install(helm)
     start = revision(kubectl)
 
@@ -282,7 +278,7 @@ def test_uninstall_never_leaves_a_configuration_that_can_refuse_pointing_at_noth
     assert mutating < deployment or helm.major_version() == 3
 
 
-def test_uninstall_that_was_cut_short_is_finished_by_the_next(helm: Helm, kubectl: Kubectl) -> None:
+def test_interrupted_uninstall_is_completed_by_the_next_run(helm: Helm, kubectl: Kubectl) -> None:
     before = names(kubectl)
     install(helm)
     for kind in ("mutatingwebhookconfiguration", "service", "clusterrole"):
@@ -294,9 +290,7 @@ def test_uninstall_that_was_cut_short_is_finished_by_the_next(helm: Helm, kubect
     assert left_in_namespace(kubectl) == set()
 
 
-def test_service_that_an_older_chart_had_by_itself_stays_the_same_object(
-    helm: Helm, kubectl: Kubectl, tmp_path: Path
-) -> None:
+def test_upgrade_from_older_chart_keeps_the_service_object(helm: Helm, kubectl: Kubectl, tmp_path: Path) -> None:
     older = shutil.copytree(CHART, tmp_path / NAME)
     template = older / "templates/webhook/service.yaml"
     first, *_, listed = re.split("^# A list|^items:\n", template.read_text(), flags=re.MULTILINE)
@@ -315,7 +309,7 @@ def test_service_that_an_older_chart_had_by_itself_stays_the_same_object(
     assert kubectl.get("service", NAME)["metadata"]["uid"] == uid
 
 
-def test_life_of_the_manifests(kubectl: Kubectl) -> None:
+def test_manifests_apply_update_and_delete(kubectl: Kubectl) -> None:
     before = names(kubectl)
     folder = str(DEPLOY / "overlays/production")
 
@@ -332,7 +326,7 @@ def test_life_of_the_manifests(kubectl: Kubectl) -> None:
     assert_configurations_went_first(kubectl, start)
 
 
-def test_manifests_deleted_twice_and_from_the_end_leave_nothing(kubectl: Kubectl) -> None:
+def test_manifests_deleted_twice_in_reverse_order_leave_nothing(kubectl: Kubectl) -> None:
     before = names(kubectl)
     folder = str(DEPLOY / "overlays/production")
     kubectl.run("apply", "-k", folder)

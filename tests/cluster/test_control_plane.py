@@ -1,4 +1,4 @@
-"""The harness itself: it shares a machine, and leaves nothing behind however a run ends."""
+"""The harness itself: runs on one machine are isolated, and each cleans up in every case."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 
-# A test that stays in its body with everything running, and says what it started.
+# A test that waits with everything running, and prints what it started.
 INTERRUPTED_TEST = """
 import signal
 from pathlib import Path
@@ -76,7 +76,7 @@ def _text(path: Path) -> str:
 
 
 def _is_running(pid: int) -> bool:
-    """Whether the process exists and is more than an entry that nobody has reaped yet."""
+    """Whether the process exists and is not a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -84,9 +84,7 @@ def _is_running(pid: int) -> bool:
     return state not in {"Z", "X"}
 
 
-def test_two_control_planes_side_by_side_do_not_meet(
-    own_control_plane: ControlPlane, kubectl: Kubectl, programs: Programs
-) -> None:
+def test_two_control_planes_are_isolated(own_control_plane: ControlPlane, kubectl: Kubectl, programs: Programs) -> None:
     with control_plane(programs) as second:
         namespaces = {item["metadata"]["name"] for item in second.kubectl.list("namespaces")}
 
@@ -98,7 +96,7 @@ def test_two_control_planes_side_by_side_do_not_meet(
 
 
 @pytest.mark.parametrize("taken", [0, 2], ids=["etcd's", "the API server's"])
-def test_port_that_somebody_else_took_is_replaced_by_another(programs: Programs, taken: int) -> None:
+def test_port_in_use_is_replaced_by_a_free_one(programs: Programs, taken: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as squatter:
         ports = [free_port() for _ in range(3)]
         ports[taken] = squatter.getsockname()[1]
@@ -108,7 +106,7 @@ def test_port_that_somebody_else_took_is_replaced_by_another(programs: Programs,
             assert running.kubectl.list("namespaces")
 
 
-def test_program_that_ends_at_once_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_program_that_exits_early_is_reported_with_its_log(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit('no such flag')"]
     with ManagedProcess.start("etcd", command, log_path=tmp_path / "log") as process:
         process.popen.wait(90)
@@ -125,9 +123,7 @@ def test_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     assert process.stop(timeout_seconds=0.2) == -signal.SIGKILL
 
 
-def test_folder_of_a_dead_run_is_swept_and_that_of_a_living_one_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_folders_of_ended_runs_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()

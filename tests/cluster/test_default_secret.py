@@ -36,23 +36,23 @@ def defaulting(labelled: Kubectl, start_webhook: StartWebhook, register: Callabl
 
 
 @pytest.mark.usefixtures("defaulting")
-def test_dapr_pod_that_names_no_secret_gets_the_default(labelled: Kubectl) -> None:
+def test_dapr_pod_without_annotation_gets_the_default_secret(labelled: Kubectl) -> None:
     assert tokens(labelled.create(pod(DAPR))) == [token_variable("team-token")]
 
 
 @pytest.mark.usefixtures("defaulting")
-def test_pod_that_names_a_secret_keeps_its_choice(labelled: Kubectl) -> None:
+def test_annotation_overrides_the_default_secret(labelled: Kubectl) -> None:
     assert tokens(labelled.create(pod(ASKING))) == [token_variable()]
 
 
-def test_pod_without_dapr_is_not_called_for(labelled: Kubectl, defaulting: Webhook) -> None:
+def test_pod_without_dapr_does_not_reach_the_webhook(labelled: Kubectl, defaulting: Webhook) -> None:
     before = defaulting.requests_served()
 
     assert tokens(labelled.create(pod({}))) == []
     assert defaulting.requests_served() == before
 
 
-def test_policy_without_a_default_is_the_installations_fault_and_fails_closed(
+def test_default_endpoint_without_default_secret_fails_closed(
     labelled: Kubectl, webhook: Webhook, register: Callable[[Json], None]
 ) -> None:
     register(token_injector(webhook.endpoint, namespace=labelled.namespace))
@@ -61,6 +61,6 @@ def test_policy_without_a_default_is_the_installations_fault_and_fails_closed(
         output = labelled.try_run("create", "--dry-run=server", "-f", "-", stdin=pod(DAPR))
         return output.stderr if output.returncode != 0 else None
 
-    told = wait_for("a refusal", refusal)
+    message = wait_for("a refusal", refusal)
 
-    assert f'failed calling webhook "{DEFAULT_ENTRY}"' in told
+    assert f'failed calling webhook "{DEFAULT_ENTRY}"' in message

@@ -36,7 +36,7 @@ def left_behind(folder: Path) -> list[Path]:
     return list(folder.glob(f"{PREFIX}*"))
 
 
-def test_demo_shows_both_pods_and_leaves_nothing(tmp_path: Path) -> None:
+def test_demo_shows_both_pods_and_cleans_up(tmp_path: Path) -> None:
     done = subprocess.run(DEMO, capture_output=True, text=True, check=False, timeout=170)
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -50,7 +50,7 @@ def test_demo_shows_both_pods_and_leaves_nothing(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
-def test_demo_that_is_kept_says_how_to_look_around_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+def test_kept_demo_prints_commands_and_ends_on_ctrl_c(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with (
         log.open("wb") as output,

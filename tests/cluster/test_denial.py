@@ -1,4 +1,4 @@
-"""R8: a malformed value is refused with a sentence that reaches whoever can mend it."""
+"""R8: a malformed value is denied with a message that reaches the user who can fix it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ DENIED = {**ASKING, "dapr.io/api-token-secret": "other-team/token"}
 INTRODUCTION = f'admission webhook "{INJECT_ENTRY}" denied the request: '
 
 
-def test_replica_sets_event_shows_our_sentence(kubectl: Kubectl) -> None:
+def test_replica_set_event_shows_the_denial_message(kubectl: Kubectl) -> None:
     refused = kubectl.try_run("create", "-f", "-", stdin=pod(DENIED))
     kubectl.apply(deployment(DENIED))
 
-    told = wait_for("the ReplicaSet's event", lambda: failed_creations(kubectl))
+    messages = wait_for("the ReplicaSet's event", lambda: failed_creations(kubectl))
 
     sentence = refused.stderr.strip().partition(INTRODUCTION)[2]
-    assert all(message == f"Error creating: {INTRODUCTION}{sentence}" for message in told)
+    assert all(message == f"Error creating: {INTRODUCTION}{sentence}" for message in messages)
     assert "dapr.io/api-token-secret" in sentence
     assert '"other-team/token"' in sentence
     assert "allowed" in sentence
     assert pods_of(kubectl, "shop", count=1) is None
 
 
-def test_deployments_condition_shows_our_sentence(kubectl: Kubectl) -> None:
+def test_deployment_condition_shows_the_denial_message(kubectl: Kubectl) -> None:
     kubectl.apply(deployment(DENIED))
 
     def failure() -> str | None:
@@ -43,7 +43,7 @@ def test_deployments_condition_shows_our_sentence(kubectl: Kubectl) -> None:
     assert INTRODUCTION in wait_for("the Deployment's condition", failure)
 
 
-def test_pasted_token_is_refused_and_never_repeated(kubectl: Kubectl) -> None:
+def test_pasted_token_is_denied_and_never_shown(kubectl: Kubectl) -> None:
     pasted = "eyJhbGciOiJIUzI1NiJ9.bWFya2Vy.c2lnbmF0dXJl"
 
     refused = kubectl.try_run("create", "-f", "-", stdin=pod({**ASKING, "dapr.io/api-token-secret": pasted}))

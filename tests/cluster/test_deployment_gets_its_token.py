@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("injecting")
 
 
-def test_pods_of_a_deployment_carry_the_variable_and_kubectl_shows_no_error(kubectl: Kubectl) -> None:
+def test_deployment_pods_have_the_variable_and_kubectl_no_error(kubectl: Kubectl) -> None:
     """R1."""
     applied = kubectl.apply(deployment(ASKING))
 
@@ -25,7 +25,7 @@ def test_pods_of_a_deployment_carry_the_variable_and_kubectl_shows_no_error(kube
     assert [tokens(pod, "web") for pod in pods] == [[], []]
 
 
-def test_key_and_app_containers_are_those_of_the_annotations(kubectl: Kubectl) -> None:
+def test_key_and_app_containers_follow_the_annotations(kubectl: Kubectl) -> None:
     chosen = {"dapr-token-injector/api-token-key": "api.key", "dapr-token-injector/app-containers": "web"}
     kubectl.apply(deployment({**ASKING, **chosen}))
 
@@ -36,7 +36,7 @@ def test_key_and_app_containers_are_those_of_the_annotations(kubectl: Kubectl) -
         assert tokens(pod, "web") == [token_variable(key="api.key")]
 
 
-def test_everything_else_of_the_pod_stays_as_the_user_wrote_it(kubectl: Kubectl) -> None:
+def test_other_fields_of_the_pod_are_not_modified(kubectl: Kubectl) -> None:
     mine = [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
     kubectl.apply(deployment(ASKING, {**APP, "env": mine}, {**SIDECAR, "env": mine, "args": ["--log-level", "info"]}))
 

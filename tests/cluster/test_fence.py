@@ -1,4 +1,4 @@
-"""What the webhook's ServiceAccount may do: read and fill one Secret, and write `caBundle`. Nothing else passes."""
+"""The webhook's ServiceAccount can read and fill one Secret and write `caBundle`, and nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MUTATING: Final = "mutatingwebhookconfigurations"
 VALIDATING: Final = "validatingwebhookconfigurations"
 KINDS: Final = (MUTATING, VALIDATING)
 SECRET: Final = "dapr-token-injector-ca"
-# Base64 of anything: what a bundle holds is not the fence's affair.
+# Base64 of anything: the fence does not check the content of a bundle.
 BUNDLES: Final = ("Zmlyc3Q=", "c2Vjb25k")
 REFUSED: Final = "dapr-token-injector may "
 
@@ -51,7 +51,7 @@ class Fenced:
         return self.try_run("patch", kind, self.name, "--type=json", f"--patch={json.dumps(operations)}")
 
     def refuses_a_label(self, kind: str) -> bool:
-        """Whether a new one is refused; one that is there already would be no change."""
+        """Whether a new label is rejected; setting an existing one would be no change."""
         label = change("/metadata/labels", {"probe": secrets.token_hex(4)}, "add")
         return REFUSED in self.patch(kind, label).stderr
 
@@ -96,7 +96,7 @@ def fenced(cluster: Cluster) -> Iterator[Fenced]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bundle_is_written_changed_and_healed(fenced: Fenced, kind: str) -> None:
+def test_fence_allows_ca_bundle_changes(fenced: Fenced, kind: str) -> None:
     for bundle in (*BUNDLES, BUNDLES[1], BUNDLES[0]):
         done = fenced.apply_bundle(kind, bundle)
 
@@ -104,7 +104,7 @@ def test_bundle_is_written_changed_and_healed(fenced: Fenced, kind: str) -> None
         assert {entry["clientConfig"]["caBundle"] for entry in fenced.get(kind)["webhooks"]} == {bundle}
 
 
-def test_bundle_is_taken_back_from_somebody_else(fenced: Fenced) -> None:
+def test_fence_allows_repair_of_a_foreign_ca_bundle(fenced: Fenced) -> None:
     fenced.apply_bundle(MUTATING, BUNDLES[0])
     change = [{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": BUNDLES[1]}]
     fenced.kubectl.run("patch", MUTATING, fenced.name, "--type=json", f"--patch={json.dumps(change)}")
@@ -153,7 +153,7 @@ FORBIDDEN: Final[dict[str, list[dict[str, Any]]]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("what", FORBIDDEN)
-def test_any_other_change_is_refused(fenced: Fenced, kind: str, what: str) -> None:
+def test_fence_rejects_any_other_change(fenced: Fenced, kind: str, what: str) -> None:
     # The validating entry is shipped with Ignore: from Fail every change of the table is one, in both kinds.
     required = json.dumps(change(f"{ENTRY}/failurePolicy", "Fail"))
     fenced.kubectl.run("patch", kind, fenced.name, "--type=json", f"--patch={required}")
@@ -166,24 +166,24 @@ def test_any_other_change_is_refused(fenced: Fenced, kind: str, what: str) -> No
     assert fenced.get(kind) == before
 
 
-def test_reinvocation_policy_stays(fenced: Fenced) -> None:
+def test_fence_rejects_reinvocation_policy_changes(fenced: Fenced) -> None:
     assert REFUSED in fenced.patch(MUTATING, change(f"{ENTRY}/reinvocationPolicy", "Never")).stderr
 
 
-def test_entries_are_not_moved_or_removed_or_added(fenced: Fenced) -> None:
+def test_fence_rejects_moved_removed_and_added_entries(fenced: Fenced) -> None:
     first, second = fenced.get(MUTATING)["webhooks"]
 
     for entries in ([second, first], [first], [first, second, {**first, "name": "third.dapr-token-injector.svc"}]):
         assert REFUSED in fenced.patch(MUTATING, change("/webhooks", entries)).stderr
 
 
-def test_apply_by_force_is_held_as_well(fenced: Fenced) -> None:
+def test_fence_rejects_forced_apply(fenced: Fenced) -> None:
     entry = {"name": "inject.dapr-token-injector.svc", "timeoutSeconds": 30, "clientConfig": {"caBundle": BUNDLES[0]}}
 
     assert REFUSED in fenced.apply(MUTATING, {"webhooks": [entry]}, "--force-conflicts").stderr
 
 
-def test_a_new_entry_is_not_applied(fenced: Fenced) -> None:
+def test_fence_rejects_apply_of_a_new_entry(fenced: Fenced) -> None:
     found = fenced.get(MUTATING)["webhooks"][0]
     entry = found | {"name": "evil.dapr-token-injector.svc"}
 
@@ -191,14 +191,14 @@ def test_a_new_entry_is_not_applied(fenced: Fenced) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_everybody_else_may_change_what_they_like(fenced: Fenced, kind: str) -> None:
+def test_fence_does_not_restrict_other_users(fenced: Fenced, kind: str) -> None:
     changed = json.dumps(change(f"{ENTRY}/timeoutSeconds", 6))
     fenced.kubectl.run("patch", kind, fenced.name, "--type=json", f"--patch={changed}")
 
     assert fenced.get(kind)["webhooks"][0]["timeoutSeconds"] == 6
 
 
-def test_more_rights_by_mistake_are_held_by_the_fence(fenced: Fenced, register: Callable[[Json], None]) -> None:
+def test_fence_limits_an_account_with_too_many_permissions(fenced: Fenced, register: Callable[[Json], None]) -> None:
     binding = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",
@@ -229,7 +229,7 @@ def test_more_rights_by_mistake_are_held_by_the_fence(fenced: Fenced, register: 
     ],
     ids=" ".join,
 )
-def test_what_the_webhook_needs_is_granted(fenced: Fenced, arguments: tuple[str, ...]) -> None:
+def test_role_grants_required_permissions(fenced: Fenced, arguments: tuple[str, ...]) -> None:
     done = fenced.try_run(*filled(fenced, arguments))
 
     assert done.returncode == 0, done.stderr
@@ -256,7 +256,7 @@ def test_what_the_webhook_needs_is_granted(fenced: Fenced, arguments: tuple[str,
     ],
     ids=" ".join,
 )
-def test_nothing_else_is(fenced: Fenced, arguments: tuple[str, ...]) -> None:
+def test_role_grants_no_other_permission(fenced: Fenced, arguments: tuple[str, ...]) -> None:
     done = fenced.try_run(*filled(fenced, arguments))
 
     assert done.returncode == 1
@@ -270,7 +270,7 @@ def filled(fenced: Fenced, arguments: tuple[str, ...]) -> list[str]:
     return [argument.format(**names) for argument in arguments]
 
 
-def test_fence_compares_every_field_that_the_api_has(fenced: Fenced) -> None:
+def test_fence_compares_every_field_of_the_api(fenced: Fenced) -> None:
     text = fenced.kubectl.run("get", "--raw", "/openapi/v3/apis/admissionregistration.k8s.io/v1").stdout
     schemas = {name.rpartition(".")[2]: schema for name, schema in json.loads(text)["components"]["schemas"].items()}
     policy, _ = fence(namespace="n", name="n")
@@ -285,13 +285,13 @@ def test_fence_compares_every_field_that_the_api_has(fenced: Fenced) -> None:
     assert missing("WebhookClientConfig", "caBundle") == set()
     for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
         assert set(schemas[kind]["properties"]) == {"apiVersion", "kind", "metadata", "webhooks"}
-    # Set by the API server, or not to be changed by anybody, or the very record of who changed what.
+    # Set by the API server, immutable, or the record of field managers.
     server = ("creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields")
     fixed = ("name", "namespace", "generateName", "resourceVersion", "selfLink", "uid")
     assert missing("ObjectMeta", *server, *fixed) == set()
 
 
-def test_policy_has_no_warning_of_the_type_checker(fenced: Fenced) -> None:
+def test_policy_has_no_type_checking_warnings(fenced: Fenced) -> None:
     def checked() -> Json | None:
         status: Json = fenced.kubectl.get("validatingadmissionpolicy", fenced.name).get("status", {})
         return status if "typeChecking" in status else None

@@ -1,4 +1,4 @@
-"""The guard sees what no webhook does: a sidecar without a token, or with one that is empty, in clear or optional."""
+"""The guard finds what no webhook does: a sidecar without a token, or with an empty, literal or optional one."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def label(cluster: Cluster) -> Iterator[str]:
 
 
 @pytest.fixture
-def guarded(kubectl: Kubectl, label: str) -> Kubectl:
-    """A namespace that denies, seen denying."""
+def enforcing(kubectl: Kubectl, label: str) -> Kubectl:
+    """A namespace where the guard is known to deny."""
     return deny(kubectl, label)
 
 
 @pytest.fixture(scope="module")
 def denying(cluster: Cluster, label: str) -> Iterator[Kubectl]:
-    """The same, for tests that leave nothing behind."""
+    """The same, shared by tests that create no object."""
     with own_namespace(cluster.kubectl) as kubectl:
         yield deny(kubectl, label)
 
@@ -91,7 +91,7 @@ def deny(kubectl: Kubectl, label: str) -> Kubectl:
 
 
 def refusal(kubectl: Kubectl, item: Json) -> str:
-    """What a dry run was refused with; empty when it was not."""
+    """The error of a dry run; empty when it was accepted."""
     done = kubectl.try_run("create", "-f", "-", "--dry-run=server", stdin=item)
     return done.stderr if done.returncode else ""
 
@@ -102,25 +102,25 @@ def with_env(env: list[Json] | None) -> Json:
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("native", [False, True], ids=["regular", "native"])
-def test_sidecar_is_judged_by_its_effective_entry(denying: Kubectl, case: str, native: bool) -> None:  # noqa: FBT001
+def test_guard_evaluates_the_effective_entry_of_the_sidecar(denying: Kubectl, case: str, native: bool) -> None:  # noqa: FBT001
     env, finding = CASES[case]
     sidecar = with_env(env)
     item = (
         pod(DAPR, APP, init_containers=({**sidecar, "restartPolicy": "Always"},)) if native else pod(DAPR, APP, sidecar)
     )
 
-    said = refusal(denying, item)
+    message = refusal(denying, item)
 
     if finding is None:
-        assert said == ""
+        assert message == ""
     else:
-        assert 'container "daprd" has ' in said
-        assert finding in said
-        assert "Forbidden" in said
-        assert MARKER not in said
+        assert 'container "daprd" has ' in message
+        assert finding in message
+        assert "Forbidden" in message
+        assert MARKER not in message
 
 
-def test_sidecar_without_any_annotation_is_judged_as_well(denying: Kubectl) -> None:
+def test_guard_evaluates_sidecar_without_annotations(denying: Kubectl) -> None:
     bare = pod({})
     del bare["metadata"]["annotations"]
 
@@ -128,25 +128,25 @@ def test_sidecar_without_any_annotation_is_judged_as_well(denying: Kubectl) -> N
 
 
 @pytest.mark.parametrize("annotations", [{}, DAPR, ASKING], ids=["plain", "dapr", "asking"])
-def test_pod_without_a_sidecar_is_nobodys_business(denying: Kubectl, annotations: dict[str, str]) -> None:
+def test_guard_ignores_pod_without_sidecar(denying: Kubectl, annotations: dict[str, str]) -> None:
     assert refusal(denying, pod(annotations, APP, init_containers=({"name": "migrate", "image": "m"},))) == ""
 
 
-def test_refusal_says_what_to_do(denying: Kubectl) -> None:
-    said = refusal(denying, pod(DAPR))
+def test_guard_denial_explains_the_fix(denying: Kubectl) -> None:
+    message = refusal(denying, pod(DAPR))
 
-    assert "dapr.io/api-token-secret" in said
-    assert "dapr-token-injector-guard" in said
+    assert "dapr.io/api-token-secret" in message
+    assert "dapr-token-injector-guard" in message
 
 
-def test_mirror_pod_is_left_alone(denying: Kubectl) -> None:
+def test_guard_skips_mirror_pod(denying: Kubectl) -> None:
     mirror = pod({**DAPR, "kubernetes.io/config.mirror": "hash"})
     mirror["spec"]["nodeName"] = "n1"
 
     assert refusal(denying, mirror) == ""
 
 
-def test_huge_pod_is_judged_within_the_budget_of_a_policy(denying: Kubectl) -> None:
+def test_guard_evaluates_huge_pod_within_the_cost_budget(denying: Kubectl) -> None:
     many: list[dict[str, Any]] = [{"name": f"V{n}", "value": "x"} for n in range(500)]
     containers = [{"name": f"c{n}", "image": "i", "env": many} for n in range(60)]
 
@@ -156,68 +156,66 @@ def test_huge_pod_is_judged_within_the_budget_of_a_policy(denying: Kubectl) -> N
     )
 
 
-def test_refusal_of_a_replica_set_s_pod_reaches_its_events(guarded: Kubectl) -> None:
-    guarded.create(deployment(DAPR, APP, with_env([LITERAL])))
+def test_guard_denial_appears_in_replica_set_events(enforcing: Kubectl) -> None:
+    enforcing.create(deployment(DAPR, APP, with_env([LITERAL])))
 
-    told = wait_for("the ReplicaSet's event", lambda: failed_creations(guarded))
+    messages = wait_for("the ReplicaSet's event", lambda: failed_creations(enforcing))
 
-    assert any("as a literal" in message for message in told)
-    assert not any(MARKER in message for message in told)
+    assert any("as a literal" in message for message in messages)
+    assert not any(MARKER in message for message in messages)
 
 
-def test_pods_of_a_deployment_that_asks_pass(guarded: Kubectl, injecting: Webhook) -> None:
-    guarded.create(deployment(ASKING))
+def test_guard_admits_pods_of_annotated_deployment(enforcing: Kubectl, injecting: Webhook) -> None:
+    enforcing.create(deployment(ASKING))
 
-    wait_for("the Pods", lambda: pods_of(guarded, "shop"))
+    wait_for("the Pods", lambda: pods_of(enforcing, "shop"))
 
     assert injecting.requests_served() > 0
 
 
-def test_guard_looks_after_the_webhook_did_its_work(guarded: Kubectl, injecting: Webhook) -> None:
+def test_guard_runs_after_the_webhook(enforcing: Kubectl, injecting: Webhook) -> None:
     before = injecting.requests_served()
 
-    assert refusal(guarded, pod(ASKING)) == ""
+    assert refusal(enforcing, pod(ASKING)) == ""
     assert injecting.requests_served() == before + 1
 
 
-def test_pod_that_slipped_through_while_the_webhook_was_away_is_noticed(
-    guarded: Kubectl, register: Callable[[Json], None]
-) -> None:
+def test_guard_finds_pod_created_during_webhook_outage(enforcing: Kubectl, register: Callable[[Json], None]) -> None:
     away = registration.token_injector(
-        registration.Endpoint("https://127.0.0.1:9", b"nobody"), namespace=guarded.namespace
+        registration.Endpoint("https://127.0.0.1:9", b"nobody"), namespace=enforcing.namespace
     )
     for entry in away["webhooks"]:
         entry["failurePolicy"] = "Ignore"
         del entry["clientConfig"]["caBundle"]
     register(away)
 
-    said = refusal(guarded, pod(ASKING))
+    message = refusal(enforcing, pod(ASKING))
 
-    assert "has no DAPR_API_TOKEN" in said
-    assert "create it again if it has both" in said
+    assert "has no DAPR_API_TOKEN" in message
+    assert "create it again if it has both" in message
 
 
-def test_pod_whose_annotation_came_from_a_later_webhook_is_noticed(
-    guarded: Kubectl, injecting: Webhook, register: Callable[[Json], None]
+def test_guard_finds_annotation_added_by_a_later_webhook(
+    enforcing: Kubectl, injecting: Webhook, register: Callable[[Json], None]
 ) -> None:
     annotation = "dapr.io/api-token-secret"
-    with annotator("zz-annotator", annotation, "s", namespace=guarded.namespace) as configuration:
+    with annotator("zz-annotator", annotation, "s", namespace=enforcing.namespace) as configuration:
         register(configuration)
         before = injecting.requests_served()
 
-        said = wait_for(
+        message = wait_for(
             "the other webhook at work",
-            lambda: said if "create it again if it has both" in (said := refusal(guarded, pod(DAPR))) else "",
+            lambda: message if "create it again if it has both" in (message := refusal(enforcing, pod(DAPR))) else "",
         )
 
-        assert "has no DAPR_API_TOKEN" in said
+        assert "has no DAPR_API_TOKEN" in message
         assert injecting.requests_served() == before
 
 
-def test_literal_that_the_webhook_keeps_is_refused_by_the_guard(guarded: Kubectl, injecting: Webhook) -> None:
+def test_guard_denies_literal_kept_by_the_webhook(enforcing: Kubectl, injecting: Webhook) -> None:
     before = injecting.requests_served()
 
-    assert "as a literal" in refusal(guarded, pod(ASKING, APP, with_env([LITERAL])))
+    assert "as a literal" in refusal(enforcing, pod(ASKING, APP, with_env([LITERAL])))
     assert injecting.requests_served() == before + 1
 
 
@@ -225,22 +223,22 @@ def test_literal_that_the_webhook_keeps_is_refused_by_the_guard(guarded: Kubectl
     ("choice", "warned", "noted"),
     [("warn", True, True), ("audit", False, True), (None, False, True), ("off", False, False)],
 )
-def test_namespace_chooses_by_its_label(
-    guarded: Kubectl,
+def test_guard_action_follows_the_namespace_label(
+    enforcing: Kubectl,
     own_control_plane: ControlPlane,
     choice: str | None,
     warned: bool,  # noqa: FBT001
     noted: bool,  # noqa: FBT001
 ) -> None:
     change = f"{GUARD_LABEL}-" if choice is None else f"{GUARD_LABEL}={choice}"
-    guarded.run("label", "--overwrite", "namespace", guarded.namespace, change)
-    wait_for("the label noticed", lambda: not refusal(guarded, pod(DAPR)))
+    enforcing.run("label", "--overwrite", "namespace", enforcing.namespace, change)
+    wait_for("the label noticed", lambda: not refusal(enforcing, pod(DAPR)))
 
-    done = guarded.run("create", "-f", "-", stdin=pod(DAPR, APP, with_env([LITERAL])))
+    done = enforcing.run("create", "-f", "-", stdin=pod(DAPR, APP, with_env([LITERAL])))
 
     assert any("as a literal" in warning for warning in done.warnings) == warned
     assert MARKER not in done.stderr
-    annotation = audit_annotations(own_control_plane, guarded.namespace).get(
+    annotation = audit_annotations(own_control_plane, enforcing.namespace).get(
         "validation.policy.admission.k8s.io/validation_failure", ""
     )
     assert ("as a literal" in annotation) == noted
@@ -254,7 +252,7 @@ def audit_annotations(own: ControlPlane, namespace: str) -> dict[str, str]:
     return annotations
 
 
-def test_policy_has_no_warning_of_the_type_checker(denying: Kubectl) -> None:
+def test_policy_has_no_type_checking_warnings(denying: Kubectl) -> None:
     def checked() -> Json | None:
         status: Json = denying.get("validatingadmissionpolicy", "dapr-token-injector-guard").get("status", {})
         return status if "typeChecking" in status else None

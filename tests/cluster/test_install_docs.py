@@ -23,7 +23,7 @@ HOW_TO: Final = Path(__file__).parents[2] / "docs/how-to"
 
 
 def command(page: str, beginning: str) -> str:
-    """The one command of a page that begins so, with its further lines."""
+    """The only command of a page with this start, including continuation lines."""
     text = (HOW_TO / page).read_text()
     blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
     found = [
@@ -50,15 +50,15 @@ def shell(own: ControlPlane, line: str, namespace: str = "default") -> str:
 
 
 @pytest.mark.usefixtures("injecting")
-def test_pod_that_is_only_asked_for_shows_its_token(own_control_plane: ControlPlane, kubectl: Kubectl) -> None:
-    said = shell(own_control_plane, command("install.md", "kubectl run canary"), kubectl.namespace)
+def test_documented_dry_run_shows_the_token_reference(own_control_plane: ControlPlane, kubectl: Kubectl) -> None:
+    output = shell(own_control_plane, command("install.md", "kubectl run canary"), kubectl.namespace)
 
-    assert "DAPR_API_TOKEN" in said
-    assert "name: dapr-api-token" in said
+    assert "DAPR_API_TOKEN" in output
+    assert "name: dapr-api-token" in output
     assert kubectl.list("pods") == ()
 
 
-def test_what_a_deleted_namespace_leaves_is_removed_by_the_two_commands(
+def test_documented_commands_clean_up_after_a_deleted_namespace(
     own_control_plane: ControlPlane, report: binaries.Report
 ) -> None:
     own = own_control_plane
@@ -75,13 +75,13 @@ def test_what_a_deleted_namespace_leaves_is_removed_by_the_two_commands(
 
     assert names(own.kubectl) == before
     assert "No resources found" in shell(own, command("uninstall.md", "kubectl get mutatingwebhookconfigurations"))
-    install(helm)  # the release went with its namespace, so it can be made anew at once
+    install(helm)  # the release was deleted with its namespace, so it can be installed again
     helm.run("uninstall", "dapr-token-injector", "--namespace", NAMESPACE)
     own.kubectl.run("delete", "namespace", NAMESPACE)
     wait_for("all gone", lambda: names(own.kubectl) == before)
 
 
-def test_emergency_command_lets_pods_through_and_the_next_upgrade_brings_the_webhook_back(
+def test_emergency_command_admits_pods_until_the_next_upgrade(
     own_control_plane: ControlPlane, report: binaries.Report
 ) -> None:
     own = own_control_plane

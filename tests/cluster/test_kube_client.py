@@ -37,7 +37,7 @@ def secret(name: str = "s", **data: str) -> Json:
     return {"metadata": {"name": name}, "data": data}
 
 
-def test_writes_see_each_other_and_lose_to_who_was_faster(kubectl: Kubectl) -> None:
+def test_conflicting_write_is_rejected(kubectl: Kubectl) -> None:
     namespace = kubectl.namespace
 
     async def work() -> None:
@@ -59,7 +59,7 @@ def test_writes_see_each_other_and_lose_to_who_was_faster(kubectl: Kubectl) -> N
     asyncio.run(work())
 
 
-def test_dry_run_leaves_nothing(kubectl: Kubectl) -> None:
+def test_dry_run_stores_nothing(kubectl: Kubectl) -> None:
     async def work() -> None:
         async with api_of(kubectl) as api:
             await api.create(SECRETS, secret(), kubectl.namespace, dry_run=True)
@@ -68,7 +68,7 @@ def test_dry_run_leaves_nothing(kubectl: Kubectl) -> None:
     asyncio.run(work())
 
 
-def test_watch_of_one_name_tells_of_that_name_only(kubectl: Kubectl) -> None:
+def test_watch_of_one_name_yields_only_its_events(kubectl: Kubectl) -> None:
     async def work() -> None:
         async with api_of(kubectl) as api:
             only = "metadata.name=s"
@@ -85,7 +85,7 @@ def test_watch_of_one_name_tells_of_that_name_only(kubectl: Kubectl) -> None:
     asyncio.run(work())
 
 
-def test_watch_in_which_nothing_happens_is_ended_by_the_api_server_in_good_order(kubectl: Kubectl) -> None:
+def test_watch_without_events_is_ended_by_the_api_server(kubectl: Kubectl) -> None:
     quiet = kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "quiet"}})
 
     async def follow() -> list[Json]:
@@ -99,7 +99,7 @@ def test_watch_in_which_nothing_happens_is_ended_by_the_api_server_in_good_order
     assert {event["type"] for event in asyncio.run(follow())} <= {"BOOKMARK"}
 
 
-def test_refusal_of_a_secret_that_cannot_be_does_not_show_it(kubectl: Kubectl) -> None:
+def test_rejection_of_an_invalid_secret_does_not_show_it(kubectl: Kubectl) -> None:
     async def work() -> None:
         async with api_of(kubectl) as api:
             with pytest.raises(InvalidError) as caught:
@@ -109,7 +109,7 @@ def test_refusal_of_a_secret_that_cannot_be_does_not_show_it(kubectl: Kubectl) -
     asyncio.run(work())
 
 
-def test_missing_right_is_told_by_its_name(kubectl: Kubectl) -> None:
+def test_missing_permission_is_named(kubectl: Kubectl) -> None:
     token = kubectl.run("create", "token", "default").stdout.strip()
 
     async def work() -> None:

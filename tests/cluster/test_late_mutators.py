@@ -1,4 +1,4 @@
-"""Who adds the annotation, and when: what the API server makes of it."""
+"""Annotations that other admission plugins add, before or after the webhook."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def annotated(kubectl: Kubectl, item: Json) -> Json:
     return wait_for("the other mutator at work", probe)
 
 
-def test_webhook_after_ours_that_adds_the_annotation_passes_us_over(
+def test_annotation_of_a_later_webhook_does_not_trigger_ours(
     kubectl: Kubectl, injecting: Webhook, register: Callable[[Json], None]
 ) -> None:
     with annotator("zz-annotator", ANNOTATION, SECRET, namespace=kubectl.namespace) as configuration:
@@ -47,7 +47,7 @@ def test_webhook_after_ours_that_adds_the_annotation_passes_us_over(
         assert injecting.requests_served() == before
 
 
-def test_webhook_before_ours_that_adds_the_annotation_is_heard(
+def test_annotation_of_an_earlier_webhook_is_injected(
     kubectl: Kubectl, injecting: Webhook, register: Callable[[Json], None]
 ) -> None:
     with annotator("aa-annotator", ANNOTATION, SECRET, namespace=kubectl.namespace) as configuration:
@@ -57,7 +57,7 @@ def test_webhook_before_ours_that_adds_the_annotation_is_heard(
         assert injecting.requests_served() > 0
 
 
-def test_later_webhook_is_heard_where_we_were_called_already(
+def test_annotation_of_a_later_webhook_is_injected_on_reinvocation(
     kubectl: Kubectl, injecting: Webhook, register: Callable[[Json], None]
 ) -> None:
     with annotator("zz-annotator", ANNOTATION, SECRET, namespace=kubectl.namespace) as configuration:
@@ -68,9 +68,7 @@ def test_later_webhook_is_heard_where_we_were_called_already(
         assert injecting.requests_served() > 0
 
 
-def test_policy_that_adds_the_annotation_is_heard_whatever_its_name(
-    kubectl: Kubectl, injecting: Webhook, cluster: Cluster
-) -> None:
+def test_annotation_of_a_mutating_policy_is_injected(kubectl: Kubectl, injecting: Webhook, cluster: Cluster) -> None:
     if "mutatingadmissionpolicies" not in served(cluster.kubectl):
         pytest.skip(f"this API server has no MutatingAdmissionPolicy in {REGISTRATION} (1.37 has, 1.33 has not)")
     name = f"zz-annotator-{secrets.token_hex(4)}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("injecting")
 
 
-def test_sidecar_among_the_init_containers_gets_the_token(kubectl: Kubectl) -> None:
+def test_native_sidecar_gets_the_token(kubectl: Kubectl) -> None:
     native = {**SIDECAR, "restartPolicy": "Always"}
 
     created = kubectl.create(pod(ASKING, APP, init_containers=({"name": "migrate", "image": "m"}, native)))
@@ -22,7 +22,7 @@ def test_sidecar_among_the_init_containers_gets_the_token(kubectl: Kubectl) -> N
     assert tokens(created, "migrate") == tokens(created, "web") == []
 
 
-def test_sidecar_in_both_lists_is_refused_by_kubernetes_and_not_by_us(kubectl: Kubectl) -> None:
+def test_sidecar_in_both_lists_is_rejected_by_kubernetes(kubectl: Kubectl) -> None:
     native = {**SIDECAR, "restartPolicy": "Always"}
 
     refused = kubectl.try_run("create", "-f", "-", stdin=pod(ASKING, APP, SIDECAR, init_containers=(native,)))

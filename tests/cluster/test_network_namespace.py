@@ -1,4 +1,4 @@
-"""A network of the tests' own: Services lead the API server to webhooks, and nobody else's network is touched."""
+"""A separate network for tests: the API server reaches webhooks by Service, and no other network changes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def namespace_of_this_thread() -> str:
 
 
 def held_namespaces() -> set[str]:
-    """Return the network namespaces that a process is in or holds open."""
+    """Return the network namespaces that a process is in or keeps open."""
     processes = [folder for folder in Path("/proc").iterdir() if folder.name.isdecimal()]
     links = [link for folder in processes for link in (folder / "ns/net", *_descriptors(folder))]
     return {target for link in links if (target := _target(link)).startswith("net:")}
@@ -75,7 +75,7 @@ def _target(link: Path) -> str:
         return ""
 
 
-def test_only_the_thread_that_enters_is_inside_and_only_meanwhile(network: NetworkNamespace) -> None:
+def test_only_the_entering_thread_is_in_the_namespace(network: NetworkNamespace) -> None:
     outside = namespace_of_this_thread()
     seen: list[str] = []
     leave, started = threading.Event(), threading.Event()
@@ -101,7 +101,7 @@ def test_only_the_thread_that_enters_is_inside_and_only_meanwhile(network: Netwo
     assert namespace_of_this_thread() == outside
 
 
-def test_two_namespaces_have_the_same_addresses_and_ports_and_do_not_meet(network: NetworkNamespace) -> None:
+def test_namespaces_with_equal_addresses_are_isolated(network: NetworkNamespace) -> None:
     address = (NODE_ADDRESS, 4040)
     with network_namespace() as other:
         with network.entered():
@@ -114,7 +114,7 @@ def test_two_namespaces_have_the_same_addresses_and_ports_and_do_not_meet(networ
                 second.accept()
 
 
-def test_nothing_leads_out(network: NetworkNamespace) -> None:
+def test_namespace_has_no_route_outside(network: NetworkNamespace) -> None:
     outside = socket.create_server(("127.0.0.1", 0))
     with outside, network.entered(), pytest.raises(ConnectionRefusedError):
         socket.create_connection(outside.getsockname(), timeout=5)
@@ -122,7 +122,7 @@ def test_nothing_leads_out(network: NetworkNamespace) -> None:
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
 @pytest.mark.usefixtures("network")
-def test_namespace_is_gone_however_its_maker_ends(end: signal.Signals) -> None:
+def test_namespace_is_removed_when_its_creator_ends(end: signal.Signals) -> None:
     command = [sys.executable, "-c", HOLDER]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as holder:
         assert holder.stdout is not None
@@ -134,13 +134,13 @@ def test_namespace_is_gone_however_its_maker_ends(end: signal.Signals) -> None:
     wait_for("the namespace let go", lambda: namespace not in held_namespaces())
 
 
-def test_missing_ip_program_is_told_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ip_program_is_reported_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert reason_unavailable() == "no `ip` on the PATH to set up a network namespace: install iproute2"
 
 
-def test_webhook_behind_a_service_is_dialled_at_the_slices_addresses(
+def test_webhook_service_is_called_at_endpoint_slice_addresses(
     network: NetworkNamespace, tmp_path: Path, report: binaries.Report
 ) -> None:
     programs = Programs.resolve(report)

@@ -1,4 +1,4 @@
-"""`probe` against a real API server without a node: which Pods it takes, and what it says where it cannot ask."""
+"""`probe` against a real API server without a node: the Pods that it selects, and its errors."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ RUNNING = {"phase": "Running", "containerStatuses": [{"name": "daprd", "state": 
 READ_PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}
 
 
-def ask(kubectl: Kubectl, *targets: str, kubeconfig: Path | None = None) -> tuple[int, Any, str]:
-    return probed(*targets, "-n", kubectl.namespace, "--kubeconfig", kubeconfig or kubectl.kubeconfig)
+def ask(kubectl: Kubectl, *arguments: str, kubeconfig: Path | None = None) -> tuple[int, Any, str]:
+    return probed(*arguments, "-n", kubectl.namespace, "--kubeconfig", kubeconfig or kubectl.kubeconfig)
 
 
 def failure(kubectl: Kubectl, target: str, kubeconfig: Path | None = None) -> str:
     """Why a target could not be asked."""
-    code, targets, said = ask(kubectl, target, kubeconfig=kubeconfig)
-    assert (code, said) == (2, "")
-    (told,) = targets
-    assert told["verdict"] == "unknown"
-    return str(told["failure"])
+    code, reports, error = ask(kubectl, target, kubeconfig=kubeconfig)
+    assert (code, error) == (2, "")
+    (report,) = reports
+    assert report["verdict"] == "unknown"
+    return str(report["failure"])
 
 
 def run_in_name(kubectl: Kubectl, name: str, status: Json | None = None) -> None:
@@ -39,46 +39,46 @@ def run_in_name(kubectl: Kubectl, name: str, status: Json | None = None) -> None
     kubectl.run("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
 
 
-def test_pod_that_is_not_there(kubectl: Kubectl) -> None:
-    told = failure(kubectl, "pod/shop")
+def test_missing_pod_is_reported(kubectl: Kubectl) -> None:
+    message = failure(kubectl, "pod/shop")
 
-    assert told.startswith(f"cannot get pods/shop in namespace {kubectl.namespace}: not found")
+    assert message.startswith(f"cannot get pods/shop in namespace {kubectl.namespace}: not found")
 
 
-def test_pod_that_waits(kubectl: Kubectl) -> None:
+def test_pending_pod_is_reported(kubectl: Kubectl) -> None:
     kubectl.create(pod(ASKING))
 
     assert failure(kubectl, "pod/shop") == "not running (phase Pending)"
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "message"),
     [
         ({"waiting": {"reason": "CreateContainerConfigError"}}, "daprd is waiting: CreateContainerConfigError"),
         ({"terminated": {"exitCode": 1, "reason": "Error"}}, "daprd is terminated: Error"),
     ],
 )
-def test_sidecar_that_does_not_run(kubectl: Kubectl, state: Json, told: str) -> None:
+def test_sidecar_that_is_not_running_is_reported(kubectl: Kubectl, state: Json, message: str) -> None:
     kubectl.create(pod(ASKING))
     run_in_name(kubectl, "shop", {"phase": "Pending", "containerStatuses": [{"name": "daprd", "state": state}]})
 
-    assert failure(kubectl, "pod/shop") == f"not running (phase Pending, {told})"
+    assert failure(kubectl, "pod/shop") == f"not running (phase Pending, {message})"
 
 
-def test_pod_without_a_sidecar(kubectl: Kubectl) -> None:
+def test_pod_without_sidecar_is_reported(kubectl: Kubectl) -> None:
     kubectl.create(pod({}, APP))
 
     assert failure(kubectl, "pod/shop") == "no container daprd"
 
 
-def test_pod_that_daprs_injector_missed(kubectl: Kubectl) -> None:
+def test_pod_missed_by_the_dapr_injector_is_reported(kubectl: Kubectl) -> None:
     kubectl.create(pod(ASKING, APP))
 
     assert failure(kubectl, "pod/shop").endswith("requests one: Dapr's injector did not process this Pod")
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         (["--dapr-http-port", "$(PORT)"], "cannot probe daprd: its --dapr-http-port is not a port number"),
         (
@@ -87,24 +87,24 @@ def test_pod_that_daprs_injector_missed(kubectl: Kubectl) -> None:
         ),
     ],
 )
-def test_ports_that_cannot_be_known(kubectl: Kubectl, args: list[str], told: str) -> None:
+def test_unknown_ports_are_reported(kubectl: Kubectl, args: list[str], message: str) -> None:
     kubectl.create(pod(ASKING, APP, {**SIDECAR, "args": args}))
     run_in_name(kubectl, "shop")
 
-    assert failure(kubectl, "pod/shop") == told
+    assert failure(kubectl, "pod/shop") == message
 
 
-def test_port_forward_that_the_api_server_refuses(kubectl: Kubectl) -> None:
+def test_rejected_port_forward_is_reported(kubectl: Kubectl) -> None:
     kubectl.create(pod(ASKING))
     run_in_name(kubectl, "shop")
 
-    told = failure(kubectl, "pod/shop")
+    message = failure(kubectl, "pod/shop")
 
-    assert "of pods/shop in namespace" in told
-    assert "does not have a host assigned" in told
+    assert "of pods/shop in namespace" in message
+    assert "does not have a host assigned" in message
 
 
-def test_workload_without_pods(kubectl: Kubectl) -> None:
+def test_workload_without_pods_is_reported(kubectl: Kubectl) -> None:
     wanted = deployment(ASKING)
     wanted["spec"]["replicas"] = 0
     kubectl.apply(wanted)
@@ -112,8 +112,8 @@ def test_workload_without_pods(kubectl: Kubectl) -> None:
     assert failure(kubectl, "deployment/shop") == "no running Pods"
 
 
-def test_pods_are_those_that_the_workload_controls(kubectl: Kubectl) -> None:
-    """Neither a Pod of the same labels, nor one that is over, nor another workload's."""
+def test_pods_are_those_controlled_by_the_workload(kubectl: Kubectl) -> None:
+    """Pods with the same labels, ended Pods and Pods of other workloads are not selected."""
     kubectl.apply(deployment(ASKING))
     kubectl.apply(deployment(ASKING, name="other"))
     names = wait_for("four Pods", lambda: _pods_of(kubectl, 4))
@@ -121,16 +121,16 @@ def test_pods_are_those_that_the_workload_controls(kubectl: Kubectl) -> None:
     stray["metadata"]["labels"] = {"app": "shop"}
     kubectl.create(stray)
 
-    code, targets, _ = ask(kubectl, "deployment/shop", "deploy/shop")
+    code, reports, _ = ask(kubectl, "deployment/shop", "deploy/shop")
     assert code == 2
-    assert sorted(target["target"] for target in targets) == sorted(
+    assert sorted(target["target"] for target in reports) == sorted(
         f"pod/{name}" for name in names if name[:5] == "shop-"
     )
 
     over = next(name for name in names if name.startswith("shop-"))
     run_in_name(kubectl, over, {"phase": "Failed"})
-    _, targets, _ = ask(kubectl, "deployments/shop")
-    assert f"pod/{over}" not in [target["target"] for target in targets]
+    _, reports, _ = ask(kubectl, "deployments/shop")
+    assert f"pod/{over}" not in [target["target"] for target in reports]
 
 
 def _pods_of(kubectl: Kubectl, count: int) -> list[str]:
@@ -152,15 +152,15 @@ def test_pods_of_a_cronjob_are_found_through_its_jobs(kubectl: Kubectl) -> None:
     (name,) = wait_for("a Pod", lambda: _pods_of(kubectl, 1))
 
     for target in ("cronjob/shop", "job/now"):
-        _, targets, _ = ask(kubectl, target)
-        assert [told["target"] for told in targets] == [f"pod/{name}"]
+        _, reports, _ = ask(kubectl, target)
+        assert [report["target"] for report in reports] == [f"pod/{name}"]
 
 
 # --- rights ---
 
 
 def limited(kubectl: Kubectl, folder: Path, *rules: Json) -> Path:
-    """A kubeconfig of a ServiceAccount that may do only this."""
+    """A kubeconfig of a ServiceAccount with only these permissions."""
     kubectl.run("create", "serviceaccount", "asker")
     kubectl.create(
         {
@@ -182,41 +182,41 @@ def limited(kubectl: Kubectl, folder: Path, *rules: Json) -> Path:
     return path
 
 
-def test_no_right_to_see_pods(kubectl: Kubectl, tmp_path: Path) -> None:
-    told = failure(kubectl, "pod/shop", limited(kubectl, tmp_path))
+def test_missing_permission_to_get_pods_is_reported(kubectl: Kubectl, tmp_path: Path) -> None:
+    message = failure(kubectl, "pod/shop", limited(kubectl, tmp_path))
 
-    assert told.startswith(f"cannot get pods/shop in namespace {kubectl.namespace}: not allowed: ")
-    assert 'cannot get resource "pods"' in told
+    assert message.startswith(f"cannot get pods/shop in namespace {kubectl.namespace}: not allowed: ")
+    assert 'cannot get resource "pods"' in message
 
 
-def test_no_right_to_forward_ports(kubectl: Kubectl, tmp_path: Path) -> None:
+def test_missing_permission_to_forward_ports_is_reported(kubectl: Kubectl, tmp_path: Path) -> None:
     kubectl.create(pod(ASKING))
     run_in_name(kubectl, "shop")
 
-    told = failure(kubectl, "pod/shop", limited(kubectl, tmp_path, READ_PODS))
+    message = failure(kubectl, "pod/shop", limited(kubectl, tmp_path, READ_PODS))
 
-    assert "not allowed: " in told
-    assert 'resource "pods/portforward"' in told
+    assert "not allowed: " in message
+    assert 'resource "pods/portforward"' in message
 
 
-def test_namespace_is_the_contexts(kubectl: Kubectl, tmp_path: Path) -> None:
-    code, targets, _ = probed("pod/shop", "--kubeconfig", limited(kubectl, tmp_path, READ_PODS))
+def test_namespace_defaults_to_the_context(kubectl: Kubectl, tmp_path: Path) -> None:
+    code, reports, _ = probed("pod/shop", "--kubeconfig", limited(kubectl, tmp_path, READ_PODS))
 
     assert code == 2
-    assert f"in namespace {kubectl.namespace}: not found" in targets[0]["failure"]
+    assert f"in namespace {kubectl.namespace}: not found" in reports[0]["failure"]
 
 
-def test_context_that_is_not_there(kubectl: Kubectl) -> None:
-    code, targets, said = probed("pod/shop", "--kubeconfig", kubectl.kubeconfig, "--context", "no-such")
+def test_missing_context_is_reported(kubectl: Kubectl) -> None:
+    code, reports, error = probed("pod/shop", "--kubeconfig", kubectl.kubeconfig, "--context", "no-such")
 
-    assert (code, targets) == (2, None)
-    assert said.startswith("Error: cannot read the namespace of the kubeconfig")
-    assert said.count("\n") == 1
+    assert (code, reports) == (2, None)
+    assert error.startswith("Error: cannot read the namespace of the kubeconfig")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("variable", [token_variable(), {"name": "DAPR_API_TOKEN", "value": "marker-0123456789abcdef"}])
-def test_no_token_is_shown_where_nothing_can_be_asked(kubectl: Kubectl, variable: Json) -> None:
-    """`probed` looks for it in all that is written."""
+def test_failed_probe_shows_no_token(kubectl: Kubectl, variable: Json) -> None:
+    """`probed` searches all output for the token."""
     kubectl.run("create", "secret", "generic", "dapr-api-token", "--from-literal=token=marker-0123456789abcdef")
     kubectl.create(pod(ASKING, APP, {**SIDECAR, "env": [variable]}))
     run_in_name(kubectl, "shop")

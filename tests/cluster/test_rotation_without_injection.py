@@ -27,7 +27,7 @@ PERSON = ("get,update,list secrets", "list,create pods", "get,list replicasets.a
 
 
 class Injected:
-    """Two Deployments in one namespace whose sidecars got their token from our webhook, and the webhook."""
+    """Two Deployments in one namespace whose sidecars have tokens from the webhook, and the webhook."""
 
     def __init__(self, kubectl: Kubectl, start: StartWebhook) -> None:
         self.kubectl = kubectl
@@ -37,7 +37,7 @@ class Injected:
         self.registration: Json | None = None
 
     def register(self, webhook: Webhook | None = None, *, failure_policy: str = "Fail") -> None:
-        """Register a webhook in place of the one before."""
+        """Replace the registered webhook."""
         self.unregister()
         item = registration.token_injector((webhook or self.webhook).endpoint, namespace=self.kubectl.namespace)
         for entry in item["webhooks"]:
@@ -110,7 +110,7 @@ def stop_webhook_under_fail(injected: Injected) -> None:
         (stop_webhook_under_fail, "unknown", "failed calling webhook"),
     ],
 )
-def test_rotation_that_would_leave_pods_open_writes_nothing(
+def test_rotate_that_would_leave_pods_open_writes_nothing(
     injected: Injected, fault: Callable[[Injected], None], state: str, cause: str
 ) -> None:
     before = injected.commands.value()
@@ -134,7 +134,7 @@ def test_rotation_that_would_leave_pods_open_writes_nothing(
     assert injected.injected() == 4
 
 
-def test_person_without_cluster_rights_learns_that_pods_would_be_open(injected: Injected, tmp_path: Path) -> None:
+def test_rotate_without_cluster_permissions_reports_open_pods(injected: Injected, tmp_path: Path) -> None:
     person = limited(injected.commands, tmp_path, *PERSON)
     before = injected.commands.value()
     injected.unregister()
@@ -154,10 +154,10 @@ def test_person_without_cluster_rights_learns_that_pods_would_be_open(injected: 
     assert injected.rotate(commands=person).code == 0
 
 
-def test_new_pod_without_token_stops_the_rotation_until_resumed(injected: Injected, tmp_path: Path) -> None:
+def test_new_pod_without_token_stops_rotate_until_resumed(injected: Injected, tmp_path: Path) -> None:
     secret = injected.commands.secret
     # Killed right after the Secret was written, so that the webhook can go before anything is restarted.
-    killed = injected.commands.run_mortal(tmp_path / "log", 1, *ROTATE, secret)
+    killed = injected.commands.run_and_crash(tmp_path / "log", 1, *ROTATE, secret)
     assert killed.code == 137
     injected.unregister()
     wait_for("no injection", lambda: not tokens(injected.kubectl.create(pod_of(injected), "--dry-run=server")))

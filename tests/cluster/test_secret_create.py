@@ -34,7 +34,7 @@ def second(kubectl: Kubectl) -> Iterator[Kubectl]:
         kubectl.delete("namespace", name)
 
 
-def test_created_secret_is_opaque_labelled_and_says_nothing_of_the_value(commands: Commands) -> None:
+def test_create_makes_opaque_labelled_secret_and_shows_no_value(commands: Commands) -> None:
     token = marker()
     done = commands.run("secret", "create", commands.secret, "--token-stdin", stdin=token)
 
@@ -53,10 +53,10 @@ def test_created_secret_is_opaque_labelled_and_says_nothing_of_the_value(command
     }
     managers = commands.kubectl.run("get", "secret", SECRET, "-o", "json", "--show-managed-fields").stdout
     assert [one["manager"] for one in json.loads(managers)["metadata"]["managedFields"]] == ["dapr-token-injector"]
-    assert token not in "".join(commands.said)
+    assert token not in "".join(commands.output)
 
 
-def test_made_token_is_a_jwt_for_its_namespace_with_its_end_noted(commands: Commands, tmp_path: Path) -> None:
+def test_create_generates_jwt_for_the_namespace_with_expiry(commands: Commands, tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     flags = ["--signing-key", str(key), "--create-key", "--app-token", "--key", "app"]
     assert commands.run("secret", "create", commands.secret, *flags).code == 0
@@ -68,7 +68,7 @@ def test_made_token_is_a_jwt_for_its_namespace_with_its_end_noted(commands: Comm
     assert f"id {commands.token_id()}" in verified.out
 
 
-def test_what_is_there_is_told_with_its_owner_and_left(commands: Commands, second: Kubectl) -> None:
+def test_create_reports_existing_secret_with_its_owner(commands: Commands, second: Kubectl) -> None:
     commands.kubectl.run("create", "secret", "generic", SECRET, "--from-literal=token=somebody-elses-token")
     before = commands.kubectl.get("secret", SECRET)
     done = commands.run("secret", "create", commands.secret, f"{second.namespace}/{SECRET}")
@@ -79,7 +79,7 @@ def test_what_is_there_is_told_with_its_owner_and_left(commands: Commands, secon
     assert commands.kubectl.get("secret", SECRET) == before
 
 
-def test_selector_finds_namespaces_and_each_gets_its_own_token(commands: Commands, second: Kubectl) -> None:
+def test_create_by_selector_gives_each_namespace_its_own_token(commands: Commands, second: Kubectl) -> None:
     label = f"dapr={commands.kubectl.namespace}"
     for namespace in (commands.kubectl.namespace, second.namespace):
         commands.kubectl.run("label", "namespace", namespace, label)
@@ -89,9 +89,9 @@ def test_selector_finds_namespaces_and_each_gets_its_own_token(commands: Command
     assert commands.run("secret", "create", "x", "--namespace-selector", f"{label}-nope").code == 2
 
 
-def test_same_token_for_all_goes_on_after_a_crash(commands: Commands, second: Kubectl, tmp_path: Path) -> None:
+def test_create_same_token_resumes_after_a_crash(commands: Commands, second: Kubectl, tmp_path: Path) -> None:
     names = [commands.secret, f"{second.namespace}/{SECRET}"]
-    dead = commands.run_mortal(tmp_path / "log", 1, "secret", "create", *names, "--same")
+    dead = commands.run_and_crash(tmp_path / "log", 1, "secret", "create", *names, "--same")
     assert dead.code == 137
     first = commands.value()
     again = commands.run("secret", "create", *names, "--same")
@@ -102,19 +102,19 @@ def test_same_token_for_all_goes_on_after_a_crash(commands: Commands, second: Ku
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_ended_at_any_write_and_run_again_it_ends_right(
+def test_command_killed_at_any_write_completes_when_run_again(
     commands: Commands, second: Kubectl, tmp_path: Path, *, same: bool
 ) -> None:
     flags = ["--same"] if same else []
     names = [f"{namespace}/{name}" for namespace in (commands.kubectl.namespace, second.namespace) for name in "ab"]
     log = tmp_path / "log"
-    assert commands.run_mortal(log, 99, "secret", "create", *names, *flags).code == 0
+    assert commands.run_and_crash(log, 99, "secret", "create", *names, *flags).code == 0
     writes = log.read_text().splitlines()
     assert len(writes) == len(names)
     for limit in range(len(writes)):
         for namespace in (commands.kubectl, second):
             namespace.run("delete", "secret", "a", "b", "--ignore-not-found")
-        assert commands.run_mortal(tmp_path / "other", limit, "secret", "create", *names, *flags).code == 137
+        assert commands.run_and_crash(tmp_path / "other", limit, "secret", "create", *names, *flags).code == 137
         assert commands.run("secret", "create", *names, *flags).code == (1 if limit else 0)
         values = [
             Commands(space, commands.kubeconfig).value(name) for space in (commands.kubectl, second) for name in "ab"
@@ -122,7 +122,7 @@ def test_ended_at_any_write_and_run_again_it_ends_right(
         assert len(set(values)) == (1 if same else len(names))
 
 
-def test_two_at_once_make_one_secret(commands: Commands) -> None:
+def test_concurrent_creates_make_one_secret(commands: Commands) -> None:
     processes = [commands.start("secret", "create", commands.secret) for _ in range(3)]
     ended = [commands.ended(process) for process in processes]
 
@@ -132,7 +132,7 @@ def test_two_at_once_make_one_secret(commands: Commands) -> None:
 
 
 @pytest.mark.parametrize("how", ["client", "server"])
-def test_dry_run_writes_nothing_not_even_a_signing_key(commands: Commands, tmp_path: Path, how: str) -> None:
+def test_create_dry_run_writes_no_secret_and_no_signing_key(commands: Commands, tmp_path: Path, how: str) -> None:
     flags = ["--dry-run", how, "--signing-key", str(tmp_path / "key"), "--create-key"]
     done = commands.run("secret", "create", commands.secret, *flags)
 
@@ -142,19 +142,19 @@ def test_dry_run_writes_nothing_not_even_a_signing_key(commands: Commands, tmp_p
 
 
 def test_signing_key_can_live_in_a_secret(commands: Commands) -> None:
-    place = f"secret:{commands.kubectl.namespace}/signing"
-    assert commands.run("secret", "create", commands.secret, "--signing-key", place, "--create-key").code == 0
-    assert commands.run("token", "verify", "--signing-key", place, stdin=commands.value()).code == 0
-    done = commands.run("token", "generate", "--signing-key", place, "--rotate-key")
+    signing_key = f"secret:{commands.kubectl.namespace}/signing"
+    assert commands.run("secret", "create", commands.secret, "--signing-key", signing_key, "--create-key").code == 0
+    assert commands.run("token", "verify", "--signing-key", signing_key, stdin=commands.value()).code == 0
+    done = commands.run("token", "generate", "--signing-key", signing_key, "--rotate-key")
     assert done.code == 0
-    public = commands.run("token", "jwks", "--signing-key", place)
+    public = commands.run("token", "jwks", "--signing-key", signing_key)
     assert len(public.json["keys"]) == 2
-    assert commands.run("token", "verify", "--signing-key", place, stdin=commands.value()).code == 0
-    assert commands.run("token", "verify", "--signing-key", place, stdin=done.out).code == 0
-    commands.said.clear()
+    assert commands.run("token", "verify", "--signing-key", signing_key, stdin=commands.value()).code == 0
+    assert commands.run("token", "verify", "--signing-key", signing_key, stdin=done.out).code == 0
+    commands.output.clear()
 
 
-def test_namespace_that_is_not_there_is_one_line_and_nothing_is_written(commands: Commands) -> None:
+def test_create_in_missing_namespace_is_one_error_and_writes_nothing(commands: Commands) -> None:
     done = commands.run("secret", "create", commands.secret, f"{commands.kubectl.namespace}-no/x")
 
     assert done.code == 2
@@ -162,22 +162,22 @@ def test_namespace_that_is_not_there_is_one_line_and_nothing_is_written(commands
     assert commands.kubectl.list("secrets") == ()
 
 
-def test_signing_key_of_somebody_else_is_used_and_not_rotated(commands: Commands) -> None:
+def test_foreign_signing_key_is_used_and_not_rotated(commands: Commands) -> None:
     namespace = commands.kubectl.namespace
-    place = f"secret:{namespace}/signing"
-    assert commands.run("token", "generate", "--signing-key", place, "--create-key").code == 0
+    signing_key = f"secret:{namespace}/signing"
+    assert commands.run("token", "generate", "--signing-key", signing_key, "--create-key").code == 0
     value = commands.kubectl.get("secret", "signing")["data"]["jwks.json"]
     commands.kubectl.run("label", "secret", "signing", "app.kubernetes.io/managed-by=Helm", "--overwrite")
 
-    assert commands.run("token", "generate", "--signing-key", place).code == 0
-    done = commands.run("token", "generate", "--signing-key", place, "--rotate-key")
+    assert commands.run("token", "generate", "--signing-key", signing_key).code == 0
+    done = commands.run("token", "generate", "--signing-key", signing_key, "--rotate-key")
     assert (done.code, done.out) == (2, "")
     assert f"Secret {namespace}/signing: managed by Helm (it has the label app.kubernetes.io/managed-by)" in done.err
     assert commands.kubectl.get("secret", "signing")["data"]["jwks.json"] == value
-    commands.said.clear()
+    commands.output.clear()
 
 
-def test_signing_key_in_a_secret_is_refused_like_any_other_secret(commands: Commands, tmp_path: Path) -> None:
+def test_generate_reports_errors_of_the_signing_key_secret(commands: Commands, tmp_path: Path) -> None:
     namespace = commands.kubectl.namespace
     few = limited(commands, tmp_path)
     flags = ("--signing-key", f"secret:{namespace}/signing", "--create-key")
@@ -192,19 +192,19 @@ def test_signing_key_in_a_secret_is_refused_like_any_other_secret(commands: Comm
 
 
 def one_line(commands: Commands, *arguments: str, stdin: str = "") -> str:
-    """What a refused command says: one line, and nothing of a token."""
+    """The error of a rejected command: one line, without a token."""
     done = commands.run(*arguments, stdin=stdin)
     assert (done.code, done.out) == (2, ""), done
     assert done.err.count("\n") == 1, done.err
     return done.err
 
 
-def test_quota_is_told_and_no_right_asked_for(commands: Commands) -> None:
+def test_exceeded_quota_is_not_reported_as_missing_permission(commands: Commands) -> None:
     commands.kubectl.run("create", "quota", "none", "--hard=secrets=0")
     wait_for("the quota", lambda: commands.kubectl.get("quota", "none").get("status", {}).get("used"))
-    told = one_line(commands, "secret", "create", commands.secret)
+    error = one_line(commands, "secret", "create", commands.secret)
 
-    assert told == (
+    assert error == (
         f"Error: cannot create secrets/{SECRET} in namespace {commands.kubectl.namespace}: denied by a rule of the "
         "cluster: exceeded quota: none, requested: secrets=1, used: secrets=0, limited: secrets=0; "
         "your permissions are sufficient; contact the owner of that rule\n"
@@ -213,7 +213,7 @@ def test_quota_is_told_and_no_right_asked_for(commands: Commands) -> None:
 
 
 @pytest.mark.parametrize("reason", ["Forbidden", "RequestEntityTooLarge"])
-def test_policy_that_says_no_is_quoted_and_what_it_quotes_is_not(
+def test_policy_denial_is_quoted_without_secret_values(
     commands: Commands, register: Callable[[Json], None], reason: str
 ) -> None:
     name = commands.kubectl.namespace
@@ -221,11 +221,11 @@ def test_policy_that_says_no_is_quoted_and_what_it_quotes_is_not(
     for item in policy(name, reason=reason, expression="has(object.metadata.labels.team)", words=leaky):
         register(item)
 
-    def says_no() -> bool:
+    def is_denied() -> bool:
         probe = ("create", "secret", "generic", "probe", "--from-literal=token=x", "--dry-run=server")
         return bool(commands.kubectl.try_run(*probe).returncode)
 
-    wait_for("the policy", says_no)
+    wait_for("the policy", is_denied)
     token = marker()
     told = one_line(commands, "secret", "create", commands.secret, "--token-stdin", stdin=token)
     rule = f"ValidatingAdmissionPolicy '{name}' with binding '{name}'"
@@ -234,7 +234,7 @@ def test_policy_that_says_no_is_quoted_and_what_it_quotes_is_not(
     assert token not in told
 
 
-def test_webhook_that_changes_the_token_is_reported_before_anything_is_written(
+def test_webhook_that_changes_the_token_is_reported_before_a_write(
     commands: Commands, register: Callable[[Json], None]
 ) -> None:
     change = [{"op": "replace", "path": "/data/token", "value": "b3RoZXItdG9rZW4tb3RoZXI="}]
@@ -242,13 +242,13 @@ def test_webhook_that_changes_the_token_is_reported_before_anything_is_written(
     with mutator(f"changer-{namespace}", change, namespace=namespace, resource="secrets") as configuration:
         register(configuration)
         wait_for("the webhook", lambda: tried(commands.kubectl)["data"] != {"token": "eA=="})
-        told = one_line(commands, "secret", "create", commands.secret)
+        error = one_line(commands, "secret", "create", commands.secret)
 
-    assert "not confirmed: the cluster changed what was written (data.token)" in told
+    assert "not confirmed: the cluster changed what was written (data.token)" in error
     assert commands.kubectl.list("secrets") == ()
 
 
-def test_webhook_that_adds_a_label_does_no_harm(commands: Commands, register: Callable[[Json], None]) -> None:
+def test_webhook_that_adds_a_label_is_accepted(commands: Commands, register: Callable[[Json], None]) -> None:
     change = [{"op": "add", "path": "/metadata/labels/team", "value": "shop"}]
     namespace = commands.kubectl.namespace
     with mutator(f"labeller-{namespace}", change, namespace=namespace, resource="secrets") as configuration:
@@ -291,7 +291,7 @@ def policy(name: str, *, reason: str, expression: str, words: str) -> tuple[Json
     )
 
 
-def test_who_may_list_in_one_namespace_is_pointed_to_it(commands: Commands, tmp_path: Path) -> None:
+def test_list_without_cluster_permission_suggests_a_namespace(commands: Commands, tmp_path: Path) -> None:
     commands.kubectl.create(workload("Deployment", "web", replicas=1))
     wait_for("the Pod of web", lambda: commands.kubectl.list("pods"))
     assert commands.run("secret", "create", commands.secret).code == 0
@@ -313,7 +313,7 @@ def test_list_has_every_key_of_a_labelled_secret(commands: Commands) -> None:
     assert [(row["key"], row["pods"]) for row in rows] == [("app", 0), ("token", 1)]
 
 
-def test_list_says_age_end_and_owner_and_never_a_value(commands: Commands) -> None:
+def test_list_shows_age_expiry_and_owner_and_never_a_value(commands: Commands) -> None:
     assert commands.run("secret", "create", commands.secret).code == 0
     (row,) = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
     assert row["id"] == commands.token_id()
@@ -321,10 +321,10 @@ def test_list_says_age_end_and_owner_and_never_a_value(commands: Commands) -> No
     table = commands.run("secret", "list", "-n", commands.kubectl.namespace).out.splitlines()
     assert table[0].split()[:3] == ["SECRET", "KEY", "FOR"]
     assert "in 89 days  ours" in table[1]
-    assert commands.value() not in "".join(commands.said)
+    assert commands.value() not in "".join(commands.output)
 
 
-def test_list_finds_secrets_by_reference_also_missing_ones(commands: Commands) -> None:
+def test_list_finds_referenced_secrets_including_missing_ones(commands: Commands) -> None:
 
     commands.kubectl.create(workload("Deployment", "web"))
     wait_for("the Pods of web", lambda: len(commands.kubectl.list("pods")) == 2)
@@ -333,7 +333,7 @@ def test_list_finds_secrets_by_reference_also_missing_ones(commands: Commands) -
     assert "MISSING" in commands.run("secret", "list", "-n", commands.kubectl.namespace).out
 
 
-def test_list_tells_two_keys_of_one_secret_apart(commands: Commands) -> None:
+def test_list_distinguishes_two_keys_of_one_secret(commands: Commands) -> None:
     web = workload("Deployment", "web", replicas=1)
     web["spec"]["template"]["spec"]["containers"][1]["env"].append(
         {"name": "APP_API_TOKEN", "valueFrom": {"secretKeyRef": {"name": SECRET, "key": "app"}}}

@@ -1,4 +1,4 @@
-"""`secret rotate` and `secret revoke` on a real API server with real controllers; a stand-in says that Pods run."""
+"""`secret rotate` and `secret revoke` on a real API server with real controllers and a fake kubelet."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def kubelet(kubectl: Kubectl) -> Iterator[Kubelet]:
 
 
 @pytest.fixture
-def commands(kubectl: Kubectl, kubelet: Kubelet) -> Commands:  # noqa: ARG001 - it runs meanwhile
+def commands(kubectl: Kubectl, kubelet: Kubelet) -> Commands:  # noqa: ARG001 - it runs during the test
     made = Commands(kubectl, kubectl.kubeconfig)
     assert made.run("secret", "create", made.secret).code == 0
     return made
@@ -62,7 +62,7 @@ def available(kubectl: Kubectl) -> dict[str, int]:
 
 
 def is_marked(kubectl: Kubectl, deployment: str) -> bool:
-    """Whether the restart of a Deployment was begun."""
+    """Whether the restart of a Deployment has started."""
     template = kubectl.get("deployment", deployment)["spec"]["template"]
     return RESTARTED in template["metadata"].get("annotations", {})
 
@@ -71,7 +71,7 @@ def states(done: Done) -> dict[str, str]:
     return {f"{one['kind']}/{one['name']}": one["state"] for one in done.json["workloads"]}
 
 
-def test_every_workload_comes_to_run_the_new_token(commands: Commands) -> None:
+def test_rotate_restarts_every_workload_with_the_new_token(commands: Commands) -> None:
     commands.kubectl.create(workload("Deployment", "web", replicas=3, minReadySeconds=1))
     commands.kubectl.create(workload("StatefulSet", "db", minReadySeconds=1))
     running(commands.kubectl, 5)
@@ -88,17 +88,17 @@ def test_every_workload_comes_to_run_the_new_token(commands: Commands) -> None:
     assert '"manager": "dapr-token-injector"' in deployment
 
 
-def test_token_is_given_and_other_keys_stay(commands: Commands) -> None:
+def test_rotate_with_explicit_token_keeps_other_keys(commands: Commands) -> None:
     commands.kubectl.run(
         "patch", "secret", SECRET, "-p", '{"data":{"other":"eA=="}}', "--field-manager=dapr-token-injector"
     )
     token = marker()
     assert commands.run("secret", "rotate", commands.secret, "--token-stdin", stdin=token).code == 0
     assert (commands.value(), commands.value(key="other")) == (token, "x")
-    assert token not in "".join(commands.said)
+    assert token not in "".join(commands.output)
 
 
-def test_whoever_writes_another_key_is_no_owner_and_makes_no_pod_old(commands: Commands) -> None:
+def test_writer_of_another_key_neither_owns_nor_outdates(commands: Commands) -> None:
     commands.kubectl.create(workload("Deployment", "web", replicas=1))
     running(commands.kubectl, 1)
     assert commands.run("secret", "rotate", commands.secret, "--restart", *QUICK).code == 0
@@ -114,7 +114,7 @@ def test_whoever_writes_another_key_is_no_owner_and_makes_no_pod_old(commands: C
     assert restarted_for(commands.kubectl) == {commands.token_id()}
 
 
-def test_without_restart_it_says_who_still_has_the_old_token(commands: Commands) -> None:
+def test_rotate_without_restart_lists_outdated_workloads(commands: Commands) -> None:
     commands.kubectl.create(workload("Deployment", "web"))
     running(commands.kubectl, 2)
     done = commands.run("secret", "rotate", commands.secret)
@@ -162,7 +162,7 @@ SKIPPED = {
 }
 
 
-def test_what_may_not_be_restarted_is_held_and_told_and_never_touched(commands: Commands) -> None:
+def test_rotate_skips_and_reports_workloads_unsafe_to_restart(commands: Commands) -> None:
     hold_everything(commands.kubectl)
     kinds = "deployments,statefulsets,jobs,replicasets,pods"
     before = {one["metadata"]["uid"]: one["metadata"].get("generation") for one in commands.kubectl.list(kinds)}
@@ -175,7 +175,7 @@ def test_what_may_not_be_restarted_is_held_and_told_and_never_touched(commands: 
     assert {one["metadata"]["uid"]: one["metadata"].get("generation") for one in commands.kubectl.list(kinds)} == before
 
 
-def test_pods_above_a_partition_are_restarted_and_those_below_told(commands: Commands) -> None:
+def test_rotate_restarts_pods_above_the_partition_and_reports_others(commands: Commands) -> None:
     partition = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
     commands.kubectl.create(workload("StatefulSet", "db", replicas=3, updateStrategy=partition))
     running(commands.kubectl, 3)
@@ -199,7 +199,7 @@ def test_plan_writes_nothing(commands: Commands) -> None:
     assert restarted_for(commands.kubectl) == {None}
 
 
-def test_workload_that_does_not_become_ready_stops_the_waves(commands: Commands) -> None:
+def test_workload_that_does_not_become_ready_stops_the_rollout(commands: Commands) -> None:
     for name in ("a", "b", "c"):
         commands.kubectl.create(workload("Deployment", name))
     running(commands.kubectl, 6)
@@ -213,7 +213,7 @@ def test_workload_that_does_not_become_ready_stops_the_waves(commands: Commands)
     assert "not ready within 4 s" in done.json["workloads"][0]["message"]
 
 
-def test_quota_that_keeps_new_pods_out_is_told(commands: Commands) -> None:
+def test_quota_that_blocks_new_pods_is_reported(commands: Commands) -> None:
     strategy = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
     commands.kubectl.create(workload("Deployment", "web", replicas=1, strategy=strategy))
     running(commands.kubectl, 1)
@@ -248,7 +248,7 @@ def meanwhile(commands: Commands, kubelet: Kubelet, patch: str) -> Done:
     return commands.ended(process)
 
 
-def test_annotation_taken_back_is_told(commands: Commands, kubelet: Kubelet) -> None:
+def test_removed_restart_annotation_is_reported(commands: Commands, kubelet: Kubelet) -> None:
     done = meanwhile(commands, kubelet, '{"spec":{"template":{"metadata":{"annotations":null}}}}')
 
     assert done.code == 1
@@ -257,18 +257,18 @@ def test_annotation_taken_back_is_told(commands: Commands, kubelet: Kubelet) -> 
     assert len(row["outdated"]) == 1
 
 
-def test_workload_paused_meanwhile_is_told(commands: Commands, kubelet: Kubelet) -> None:
+def test_workload_paused_during_the_rollout_is_reported(commands: Commands, kubelet: Kubelet) -> None:
     done = meanwhile(commands, kubelet, '{"spec":{"paused":true}}')
 
     assert done.code == 1
     assert done.json["workloads"][0]["message"].startswith("changed during the rollout: paused: ")
 
 
-def test_not_waiting_starts_all_of_them(commands: Commands, kubelet: Kubelet) -> None:
+def test_rotate_without_waiting_starts_all_restarts(commands: Commands, kubelet: Kubelet) -> None:
     for name in ("a", "b", "c"):
         commands.kubectl.create(workload("Deployment", name))
     running(commands.kubectl, 6)
-    with kubelet.paused():  # new Pods do not become ready, so no old one ends before it is looked for
+    with kubelet.paused():  # new Pods do not become ready, so no old one ends before the check
         done = commands.run("secret", "rotate", commands.secret, "--restart", "--wait=false", "-o", "json", *QUICK)
 
     assert set(states(done).values()) == {"started"}
@@ -280,19 +280,19 @@ def test_not_waiting_starts_all_of_them(commands: Commands, kubelet: Kubelet) ->
 
 
 @pytest.mark.timeout(900, func_only=True)  # two dozen rotations, one after the other
-def test_ended_at_any_write_and_run_again_it_ends_right(commands: Commands, tmp_path: Path) -> None:
+def test_command_killed_at_any_write_completes_when_run_again(commands: Commands, tmp_path: Path) -> None:
     for name in ("a", "b"):
         commands.kubectl.create(workload("Deployment", name, replicas=1))
     running(commands.kubectl, 2)
     rotate = ("secret", "rotate", commands.secret, "--restart", *QUICK)
     log = tmp_path / "log"
-    assert commands.run_mortal(log, 99, *rotate).code == 0
+    assert commands.run_and_crash(log, 99, *rotate).code == 0
     writes = log.read_text().splitlines()
     assert [line.split()[0] for line in writes] == ["PUT", "PATCH", "PATCH"]
     for limit in range(len(writes)):
         for again in (rotate, (*rotate, "--resume")):
             before = commands.value()
-            assert commands.run_mortal(tmp_path / "other", limit, *rotate).code == 137
+            assert commands.run_and_crash(tmp_path / "other", limit, *rotate).code == 137
             crashed = commands.value()
             assert (crashed != before) is (limit > 0)
             done = commands.run(*again)
@@ -301,9 +301,7 @@ def test_ended_at_any_write_and_run_again_it_ends_right(commands: Commands, tmp_
             assert (commands.value() == crashed) is ("--resume" in again)
 
 
-def test_api_server_that_is_away_for_a_moment_ends_no_rotation(
-    commands: Commands, kubelet: Kubelet, tmp_path: Path
-) -> None:
+def test_rotate_survives_a_short_api_server_outage(commands: Commands, kubelet: Kubelet, tmp_path: Path) -> None:
     kubectl = commands.kubectl
     kubectl.create(workload("Deployment", "web", replicas=1))
     running(kubectl, 1)
@@ -320,7 +318,7 @@ def test_api_server_that_is_away_for_a_moment_ends_no_rotation(
         wait_for("the restart", lambda: is_marked(kubectl, "web"))
         forwarder.cut()
         wait_for("attempts while it is away", lambda: forwarder.refused >= 2)
-        forwarder.mend()
+        forwarder.restore()
         kubelet.never_ready = ""
         for one in kubectl.list("pods"):
             if RESTARTED in (one["metadata"].get("annotations") or {}):
@@ -330,7 +328,7 @@ def test_api_server_that_is_away_for_a_moment_ends_no_rotation(
     assert restarted_for(kubectl) == {commands.token_id()}
 
 
-def test_workload_that_is_deleted_meanwhile_ends_no_rotation(commands: Commands) -> None:
+def test_rotate_continues_when_a_workload_is_deleted(commands: Commands) -> None:
     for name in ("a", "b"):
         commands.kubectl.create(workload("Deployment", name))
     running(commands.kubectl, 4)
@@ -346,7 +344,7 @@ def test_workload_that_is_deleted_meanwhile_ends_no_rotation(commands: Commands)
     wait_for("only new Pods", lambda: restarted_for(commands.kubectl) == {commands.token_id()})
 
 
-def test_interrupted_by_ctrl_c_it_says_how_to_go_on(commands: Commands) -> None:
+def test_rotate_interrupted_by_ctrl_c_prints_how_to_resume(commands: Commands) -> None:
     commands.kubectl.create(workload("Deployment", "a"))
     running(commands.kubectl, 2)
     commands.kubectl.run(
@@ -365,7 +363,7 @@ def test_interrupted_by_ctrl_c_it_says_how_to_go_on(commands: Commands) -> None:
     )
 
 
-def test_two_rotations_at_once_end_with_one_token_that_everything_runs(commands: Commands) -> None:
+def test_concurrent_rotates_end_with_one_token_everywhere(commands: Commands) -> None:
     commands.kubectl.create(workload("Deployment", "web"))
     running(commands.kubectl, 2)
     processes = [commands.start("secret", "rotate", commands.secret, "--restart", *QUICK) for _ in range(3)]
@@ -379,7 +377,7 @@ def test_two_rotations_at_once_end_with_one_token_that_everything_runs(commands:
     assert restarted_for(commands.kubectl) == {commands.token_id()}
 
 
-def test_api_and_app_token_of_one_workload_are_one_restart(commands: Commands) -> None:
+def test_api_and_app_token_of_a_workload_need_one_restart(commands: Commands) -> None:
     assert commands.run("secret", "create", f"{commands.kubectl.namespace}/app-token", "--app-token").code == 0
     web = workload("Deployment", "web")
     web["spec"]["template"]["spec"]["containers"][1]["env"].append(
@@ -396,7 +394,7 @@ def test_api_and_app_token_of_one_workload_are_one_restart(commands: Commands) -
     }
 
 
-def test_revoked_only_when_the_last_holder_has_ended(commands: Commands) -> None:
+def test_token_is_revoked_after_the_last_outdated_pod_ended(commands: Commands) -> None:
     web = workload("Deployment", "web", replicas=1)
     web["spec"]["template"]["metadata"]["finalizers"] = ["example.invalid/still-running"]
     commands.kubectl.create(web)
@@ -407,7 +405,7 @@ def test_revoked_only_when_the_last_holder_has_ended(commands: Commands) -> None
     def is_ending() -> bool:
         return "deletionTimestamp" in commands.kubectl.get("pod", name)["metadata"]
 
-    wait_for("the old Pod to be told to end", is_ending)
+    wait_for("the old Pod to be terminating", is_ending)
     ready = "{.status.availableReplicas}{.status.updatedReplicas}"
     wait_for(
         "the new Pod", lambda: commands.kubectl.run("get", "deploy", "web", "-o", f"jsonpath={ready}").stdout == "11"
@@ -423,7 +421,7 @@ def test_revoked_only_when_the_last_holder_has_ended(commands: Commands) -> None
         )
 
 
-def test_not_revoked_while_something_is_held(commands: Commands) -> None:
+def test_token_is_not_revoked_while_a_workload_is_skipped(commands: Commands) -> None:
     bare = pod({}, APP, {**SIDECAR, "env": [token_variable()]})
     commands.kubectl.create(bare)
     running(commands.kubectl, 1)
@@ -433,7 +431,7 @@ def test_not_revoked_while_something_is_held(commands: Commands) -> None:
     assert f"NOT revoked: still held by {commands.kubectl.namespace}/shop" in done.out
 
 
-def test_change_by_somebody_else_makes_pods_old_whatever_their_annotation(commands: Commands) -> None:
+def test_change_by_another_manager_outdates_marked_pods(commands: Commands) -> None:
     commands.kubectl.create(workload("Deployment", "web", replicas=1))
     running(commands.kubectl, 1)
     assert commands.run("secret", "rotate", commands.secret, "--restart", *QUICK).code == 0
@@ -443,17 +441,17 @@ def test_change_by_somebody_else_makes_pods_old_whatever_their_annotation(comman
     assert refused.code == 2
     assert "is managed by kubectl-patch (this field manager wrote the key token)" in refused.err
     assert commands.run("secret", "rotate", commands.secret, "--restart", "--resume").code == 0
-    (told,) = restarted_for(commands.kubectl)
-    assert told is not None
-    assert changed <= int(told.removeprefix("changed-")) <= time.time()
+    (mark,) = restarted_for(commands.kubectl)
+    assert mark is not None
+    assert changed <= int(mark.removeprefix("changed-")) <= time.time()
     assert commands.value() == "changed-by-somebody-else"
 
 
-# --- refusals: one line, and nothing is written ---
+# --- rejections: one line, and nothing is written ---
 
 
 def refused(commands: Commands, *arguments: str) -> str:
-    """What a refused command says: one line."""
+    """The error of a rejected command: one line."""
     before = commands.kubectl.run("get", "secrets,deployments", "-o", "json").stdout
     done = commands.run(*arguments)
     assert done.code == 2, done
@@ -463,7 +461,7 @@ def refused(commands: Commands, *arguments: str) -> str:
     return done.err
 
 
-def test_secret_that_cannot_be_rotated_is_refused(commands: Commands) -> None:
+def test_rotate_rejects_secrets_that_cannot_be_rotated(commands: Commands) -> None:
     namespace = commands.kubectl.namespace
     immutable = {"metadata": {"name": "fixed"}, "immutable": True, "stringData": {"token": marker()}}
     commands.kubectl.create({"apiVersion": "v1", "kind": "Secret", **immutable})
@@ -478,7 +476,7 @@ def test_secret_that_cannot_be_rotated_is_refused(commands: Commands) -> None:
     assert "has no key x but 1 other key" in refused(commands, "secret", "rotate", commands.secret, "--key", "x")
 
 
-def test_taking_over_shows_what_changes_and_no_value(commands: Commands) -> None:
+def test_adopt_shows_the_change_and_no_value(commands: Commands) -> None:
     token = marker()
     commands.kubectl.run("create", "secret", "generic", "foreign", f"--from-literal=token={token}")
     name = f"{commands.kubectl.namespace}/foreign"
@@ -487,7 +485,7 @@ def test_taking_over_shows_what_changes_and_no_value(commands: Commands) -> None
     assert done.code == 0
     assert "+ labels: app.kubernetes.io/managed-by" in done.err
     assert commands.run("secret", "rotate", name).code == 0
-    assert token not in "".join(commands.said)
+    assert token not in "".join(commands.output)
 
 
 @pytest.mark.parametrize(
@@ -501,17 +499,17 @@ def test_taking_over_shows_what_changes_and_no_value(commands: Commands) -> None
     ],
     ids=["nothing", "read", "write", "pods", "owners"],
 )
-def test_without_a_right_nothing_is_written_and_the_right_is_named(
+def test_missing_permission_is_named_and_nothing_is_written(
     commands: Commands, tmp_path: Path, rules: tuple[str, ...], why: str
 ) -> None:
     commands.kubectl.create(workload("Deployment", "web"))
     running(commands.kubectl, 2)
-    told = refused(limited(commands, tmp_path, *rules), "secret", "rotate", commands.secret, "--restart")
-    assert why in told
-    assert "ask for that right, or take another --context" in told
+    error = refused(limited(commands, tmp_path, *rules), "secret", "rotate", commands.secret, "--restart")
+    assert why in error
+    assert "ask for that right, or take another --context" in error
 
 
-def test_rights_that_suffice(commands: Commands, tmp_path: Path) -> None:
+def test_documented_permissions_suffice(commands: Commands, tmp_path: Path) -> None:
     commands.kubectl.create(workload("Deployment", "web"))
     running(commands.kubectl, 2)
     rules = ("get,update secrets", "list,create pods", "get replicasets.apps", "get,patch deployments.apps")
@@ -519,7 +517,7 @@ def test_rights_that_suffice(commands: Commands, tmp_path: Path) -> None:
     assert done.code == 0, done
 
 
-def test_rotate_without_right_to_create_pods_is_blocked_as_unknown(commands: Commands, tmp_path: Path) -> None:
+def test_rotate_without_permission_to_create_pods_is_blocked(commands: Commands, tmp_path: Path) -> None:
     commands.kubectl.create(workload("Deployment", "web"))
     running(commands.kubectl, 2)
     before = commands.value()
@@ -537,7 +535,7 @@ def test_rotate_without_right_to_create_pods_is_blocked_as_unknown(commands: Com
     assert person.run(*rotate, "--skip-admission-check").code == 0
 
 
-def test_no_kubeconfig_is_one_line(commands: Commands, tmp_path: Path) -> None:
+def test_missing_kubeconfig_is_one_line(commands: Commands, tmp_path: Path) -> None:
     lost = Commands(commands.kubectl, tmp_path / "nope")
     for arguments in (("list",), ("create", commands.secret), ("rotate", commands.secret)):
         assert "name one with --kubeconfig or the variable KUBECONFIG" in refused(lost, "secret", *arguments)

@@ -37,7 +37,7 @@ def commands(kubectl: Kubectl) -> Commands:
     return Commands(kubectl, kubectl.kubeconfig)
 
 
-def test_every_command_with_a_marked_token_says_nothing_of_it(commands: Commands, tmp_path: Path) -> None:
+def test_no_command_shows_the_marked_token(commands: Commands, tmp_path: Path) -> None:
     first, second = marker(), marker()
     namespace = commands.kubectl.namespace
     file = tmp_path / "token"
@@ -74,8 +74,8 @@ def test_every_command_with_a_marked_token_says_nothing_of_it(commands: Commands
             (("token", "verify"), first),
         ):
             commands.run(*arguments, stdin=stdin)
-        told = commands.kubectl.run("get", "deployments,replicasets,pods,events", "-o", "json").stdout
-    everything = "".join(commands.said) + told
+        objects = commands.kubectl.run("get", "deployments,replicasets,pods,events", "-o", "json").stdout
+    everything = "".join(commands.output) + objects
     meta = json.dumps(commands.kubectl.get("secret", SECRET)["metadata"])
     assert commands.value() == second
     for form in (*forms(first), *forms(second)):
@@ -83,7 +83,7 @@ def test_every_command_with_a_marked_token_says_nothing_of_it(commands: Commands
         assert form not in meta
 
 
-def test_argument_list_and_environment_of_a_waiting_command_hold_no_token(commands: Commands) -> None:
+def test_process_arguments_and_environment_contain_no_token(commands: Commands) -> None:
     token = marker()
     assert commands.run("secret", "create", commands.secret).code == 0
     with Kubelet(commands.kubectl, never_ready="broken") as kubelet:
@@ -111,13 +111,13 @@ def test_argument_list_and_environment_of_a_waiting_command_hold_no_token(comman
         assert process.stdout is not None
         assert process.stderr is not None
         with process.stdout, process.stderr:
-            said = process.stdout.read() + process.stderr.read()
+            output = process.stdout.read() + process.stderr.read()
     for form in forms(token):
         assert form.encode() not in seen
-        assert form not in said
+        assert form not in output
 
 
-def test_completion_offers_options_and_no_names_or_values(commands: Commands) -> None:
+def test_completion_offers_options_only(commands: Commands) -> None:
     token = marker()
     assert commands.run("secret", "create", commands.secret, "--token-stdin", stdin=token).code == 0
     for words in ("secret rotate ", "secret rotate --", "secret list ", "token generate --signing-key "):
@@ -186,7 +186,7 @@ def echoing(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("status", [400, 403, 409, 422, 500])
-def test_api_server_that_quotes_what_it_was_sent_is_not_quoted(
+def test_api_server_echo_of_the_request_is_not_shown(
     commands: Commands, echoing: Path, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(EchoingServer, "status", status)
@@ -198,7 +198,7 @@ def test_api_server_that_quotes_what_it_was_sent_is_not_quoted(
         assert form not in done.out + done.err
 
 
-def test_answer_to_a_write_that_is_not_the_secret_is_not_quoted(
+def test_unexpected_answer_to_a_write_is_not_shown(
     commands: Commands, echoing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, token = marker(), marker()
@@ -210,7 +210,7 @@ def test_answer_to_a_write_that_is_not_the_secret_is_not_quoted(
         assert form not in done.out + done.err
 
 
-def test_fault_of_our_own_is_told_by_places_and_without_a_value(
+def test_internal_error_shows_code_locations_without_values(
     commands: Commands, echoing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that no API server gives: the value where the labels belong."""
@@ -229,7 +229,7 @@ def a_secret(token: str, **meta: str) -> Json:
     return {"metadata": {"namespace": "shop", "name": "s", "labels": labels, **meta}, "data": data}
 
 
-def test_live_table_is_for_terminals_and_leaves_the_result_alone(commands: Commands) -> None:
+def test_live_table_is_for_terminals_and_not_in_the_result(commands: Commands) -> None:
     assert commands.run("secret", "create", commands.secret).code == 0
     with Kubelet(commands.kubectl):
         commands.kubectl.create(workload("Deployment", "web", replicas=1))

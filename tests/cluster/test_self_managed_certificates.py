@@ -1,4 +1,4 @@
-"""Certificates that need nobody, on a real API server and with exactly the rights that the chart gives."""
+"""Self-managed certificates on a real API server, with exactly the permissions of the chart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from cryptography import x509
 
 from tests.cluster.conftest import wait_until_injecting
-from tests.cluster.creating import creating, proxy
+from tests.cluster.creates import creating_pods, proxy
 from tests.cluster.installation import (
     MUTATING,
     SECRET,
@@ -45,7 +45,7 @@ LASTING = ("--leaf-lifetime=5m", *FAST[1:])
 ENOUGH = 100
 # Another client's change must be undone within this many seconds, by the log of the replica that does it: kubectl, by
 # which a test sees it, takes seconds of its own on a busy machine.
-HEALED_WITHIN = 5.0
+REPAIRED_WITHIN = 5.0
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def steps(*replicas: Replica) -> list[str]:
     return [record["step"] for record in sorted(records, key=lambda record: str(record["time"]))]
 
 
-def healing(*replicas: Replica, at_least: int) -> list[dt.datetime] | None:
-    """When bundles that another client had changed were written, by whichever replica; None while there are fewer."""
+def repairs(*replicas: Replica, at_least: int) -> list[dt.datetime] | None:
+    """The times at which replicas repaired changed bundles; None while there are fewer."""
     records = [record for replica in replicas for record in replica.records("caBundle written")]
     found = sorted(dt.datetime.fromisoformat(record["time"]) for record in records if record["cause"] == "healed")
     return found if len(found) >= at_least else None
@@ -77,53 +77,53 @@ def authority(installed: Installation) -> bytes:
 
 
 def problem(replica: Replica) -> str:
-    """All that a replica says is wrong."""
+    """The problem that a replica reports."""
     return " ".join(replica.readyz().get("problems", []))
 
 
 # --- the beginning ---
 
 
-def test_the_first_replica_fills_the_secret_and_every_bundle(installed: Installation) -> None:
+def test_first_replica_fills_the_secret_and_every_bundle(installed: Installation) -> None:
     replica = installed.start()
 
     assert installed.bundles() == [authority(installed)] * 3
     wait_until_injecting(installed.kubectl)
     assert replica.metric('ca_phase{phase="steady"}') == 1
     assert replica.metric("ca_bundle_trusted") == 1
-    eventually("one step told", lambda: steps(replica) == ["create"], replica)
+    eventually("one step reported", lambda: steps(replica) == ["create"], replica)
     for kind in (MUTATING, VALIDATING):
         assert installed.bundle_owners(kind) == {"dapr-token-injector-ca-bundle"}
 
 
-def test_replicas_that_start_together_agree_on_one_authority(installed: Installation) -> None:
+def test_replicas_started_together_agree_on_one_ca(installed: Installation) -> None:
     replicas = [installed.start(ready=False) for _ in range(3)]
 
     for replica in replicas:
         eventually("a ready replica", replica.is_ready, replica)
     assert installed.bundles() == [authority(installed)] * 3
-    eventually("one step told", lambda: steps(*replicas) == ["create"])
+    eventually("one step reported", lambda: steps(*replicas) == ["create"])
 
 
-def test_rsa_keys_are_made_when_asked_for(installed: Installation) -> None:
+def test_rsa_keys_are_generated_on_request(installed: Installation) -> None:
     replica = installed.start("--key-algorithm=rsa-2048")
 
     wait_until_injecting(installed.kubectl)
     assert type(served(replica).public_key()).__name__ == "RSAPublicKey"
 
 
-def test_nothing_secret_is_told(installed: Installation) -> None:
+def test_logs_and_metrics_contain_no_secret(installed: Installation) -> None:
     replica = installed.start(*FAST, "--log-level=debug")
     request_rotation(installed.kubectl)
     eventually("the whole rotation", lambda: steps(replica)[-1:] == ["prune"], replica)
 
     key = installed.secret()["ca.key"].decode()
-    told = replica.process.log() + json.dumps(replica.readyz())
-    assert "PRIVATE KEY" not in told
-    assert not [line for line in key.splitlines() if len(line) > 20 and line in told]
+    reported = replica.process.log() + json.dumps(replica.readyz())
+    assert "PRIVATE KEY" not in reported
+    assert not [line for line in key.splitlines() if len(line) > 20 and line in reported]
 
 
-# --- somebody else changes a bundle ---
+# --- another client changes a bundle ---
 
 
 @pytest.mark.parametrize(
@@ -131,25 +131,25 @@ def test_nothing_secret_is_told(installed: Installation) -> None:
     ["", base64.b64encode(Authority.create("somebody else").pem).decode(), base64.b64encode(b"no PEM").decode()],
     ids=["blanked", "somebody-elses", "garbage"],
 )
-def test_a_bundle_that_somebody_changes_is_healed(installed: Installation, change: str) -> None:
+def test_changed_bundle_is_repaired(installed: Installation, change: str) -> None:
     replicas = [installed.start() for _ in range(2)]
     wanted = [authority(installed)] * 3
 
     for heals, (kind, index) in enumerate(((MUTATING, 0), (MUTATING, 1), (VALIDATING, 0)), 1):
         installed.set_bundle(kind, index, change)
         changed = dt.datetime.now(dt.UTC)
-        wait_for("the bundle healed", lambda: installed.bundles() == wanted)
-        logged: list[dt.datetime] = eventually("the heal in a log", partial(healing, *replicas, at_least=heals))
-        assert (logged[-1] - changed).total_seconds() < HEALED_WITHIN
+        wait_for("the bundle repaired", lambda: installed.bundles() == wanted)
+        logged: list[dt.datetime] = eventually("the repair in a log", partial(repairs, *replicas, at_least=heals))
+        assert (logged[-1] - changed).total_seconds() < REPAIRED_WITHIN
 
-    def healed() -> float:
+    def repaired() -> float:
         return sum(replica.metric('ca_bundle_writes_total{cause="healed"}') for replica in replicas)
 
-    eventually("three heals counted, each once", lambda: healed() == 3)
+    eventually("three repairs counted, each once", lambda: repaired() == 3)
     assert all(replica.is_ready() for replica in replicas)
 
 
-def test_an_entry_that_is_not_ours_is_left_alone(installed: Installation) -> None:
+def test_foreign_webhook_entry_is_not_modified(installed: Installation) -> None:
     foreign = base64.b64encode(Authority.create("somebody else").pem).decode()
     entry = installed.kubectl.get(MUTATING, installed.name)["webhooks"][0]
     entry |= {"name": "other.example.com", "clientConfig": {**entry["clientConfig"], "caBundle": foreign}}
@@ -163,13 +163,13 @@ def test_an_entry_that_is_not_ours_is_left_alone(installed: Installation) -> Non
     assert installed.bundles()[:2] == [authority(installed)] * 2
 
 
-def test_a_configuration_that_was_deleted_is_told_and_not_made_anew(installed: Installation) -> None:
+def test_deleted_configuration_is_reported_and_not_recreated(installed: Installation) -> None:
     replica = installed.start()
     wanted = authority(installed)
     installed.kubectl.delete(MUTATING, installed.name)
 
     words = f"mutatingwebhookconfigurations/{installed.name} does not exist"
-    eventually("the deletion told", lambda: words in problem(replica), replica)
+    eventually("the deletion reported", lambda: words in problem(replica), replica)
     assert replica.metric("ca_bundle_trusted") == 0
     assert replica.is_ready()
     assert installed.kubectl.try_run("get", MUTATING, installed.name).returncode != 0
@@ -184,17 +184,15 @@ def test_a_configuration_that_was_deleted_is_told_and_not_made_anew(installed: I
 
 
 @pytest.mark.timeout(400, func_only=True)
-def test_leaves_are_renewed_and_authorities_rotated_while_pods_are_created(
-    installed: Installation, tmp_path: Path
-) -> None:
+def test_creates_succeed_while_leaves_and_cas_are_rotated(installed: Installation, tmp_path: Path) -> None:
     # A third of a leaf's life is what a busy machine has to renew it in. The authority's two thirds pass soon after the
-    # first rotation, so it is rotated twice: because somebody asks, and by time.
+    # first rotation, so it is rotated twice: on request, and by time.
     flags = ("--leaf-lifetime=15s", "--ca-settle-time=1s", "--ca-lifetime=96s")
     replicas = [installed.start(*flags) for _ in range(3)]
     wait_until_injecting(installed.kubectl)
     first = authority(installed)
 
-    with proxy(installed.kubectl, tmp_path) as url, creating(url, installed.namespace) as seen:
+    with proxy(installed.kubectl, tmp_path) as url, creating_pods(url, installed.namespace) as seen:
 
         def rotations() -> int:
             return steps(*replicas).count("prune")
@@ -216,7 +214,7 @@ def test_leaves_are_renewed_and_authorities_rotated_while_pods_are_created(
         assert not replica.records("certificates need attention")
 
 
-def test_a_process_that_was_suspended_renews_right_after_it_wakes_up(installed: Installation) -> None:
+def test_suspended_process_renews_after_it_resumes(installed: Installation) -> None:
     replica = installed.start(*FAST)
     before = served(replica)
     replica.signal(signal.SIGSTOP)
@@ -228,52 +226,52 @@ def test_a_process_that_was_suspended_renews_right_after_it_wakes_up(installed: 
     eventually("a ready replica", replica.is_ready, replica)
 
 
-# --- rights, and what the Secret may hold ---
+# --- permissions, and the content of the Secret ---
 
 
-def test_a_right_that_is_missing_is_told_by_name_and_asked_for_again(installed: Installation) -> None:
+def test_missing_permission_is_named_and_retried(installed: Installation) -> None:
     installed.revoke("rolebinding")
     replica = installed.start(ready=False)
 
-    eventually("the missing right told", lambda: 'cannot get resource "secrets"' in problem(replica), replica)
+    eventually("the missing permission reported", lambda: 'cannot get resource "secrets"' in problem(replica), replica)
     assert not replica.is_ready()
     assert installed.secret() == {}
 
     installed.grant()
     eventually("a ready replica", replica.is_ready, replica)
     assert problem(replica) == ""
-    # Three objects are watched, each was asked for once; nobody asks again in a loop.
+    # Three objects are watched, each was requested once, without a retry loop.
     assert replica.metric('kube_errors_total{reason="forbidden"}') <= 10
 
 
-def test_rights_that_are_taken_away_leave_the_replica_serving(installed: Installation) -> None:
+def test_replica_keeps_serving_after_permissions_are_revoked(installed: Installation) -> None:
     replica = installed.start(*LASTING)
     installed.revoke("clusterrolebinding")
     installed.set_bundle(MUTATING, 0, "")
 
     words = 'resource "mutatingwebhookconfigurations"'
-    eventually("the missing right told", lambda: words in problem(replica), replica)
+    eventually("the missing permission reported", lambda: words in problem(replica), replica)
     assert replica.is_ready()
 
     installed.grant()
-    eventually("the bundle healed", lambda: len(set(installed.bundles())) == 1, replica)
+    eventually("the bundle repaired", lambda: len(set(installed.bundles())) == 1, replica)
     eventually("no problem", lambda: not problem(replica), replica)
 
 
-def test_without_the_right_to_its_secret_a_replica_still_renews(installed: Installation) -> None:
+def test_replica_renews_without_permission_to_its_secret(installed: Installation) -> None:
     replica = installed.start("--leaf-lifetime=12s", *FAST[1:])
     wait_until_injecting(installed.kubectl)
     installed.revoke("rolebinding")
 
-    eventually("the missing right told", lambda: 'resource "secrets"' in problem(replica), replica)
-    # It goes on with the authority that it remembers: whoever took the right away took it from every replica.
+    eventually("the missing permission reported", lambda: 'resource "secrets"' in problem(replica), replica)
+    # It continues with the CA that it knows: every replica lost the permission.
     words = "certificate is signed without a look at the Secret"
     eventually("a certificate signed in need", lambda: replica.records(words), replica)
     before = served(replica).not_valid_after_utc
     wait_until_injecting(installed.kubectl)
     assert replica.is_ready()
-    told = [record["problem"] for record in replica.records("certificates need attention")]
-    assert len([one for one in told if 'resource "secrets"' in one]) == 1
+    reported = [record["problem"] for record in replica.records("certificates need attention")]
+    assert len([one for one in reported if 'resource "secrets"' in one]) == 1
     eventually("one more after it", lambda: len(replica.records(words)) > 1, replica)
     assert served(replica).not_valid_after_utc > before
 
@@ -292,7 +290,7 @@ def _pair(authority: Authority) -> dict[str, bytes]:
     ],
     ids=["garbage", "somebody-elses", "another-kind"],
 )
-def test_a_secret_that_is_not_ours_is_told_and_left_alone(
+def test_foreign_secret_is_reported_and_not_modified(
     installed: Installation, data: dict[str, bytes], words: str
 ) -> None:
     running = installed.start(*LASTING)
@@ -300,39 +298,39 @@ def test_a_secret_that_is_not_ours_is_told_and_left_alone(
     installed.set_secret(data)
     starting = installed.start(*LASTING, ready=False)
 
-    eventually("the foreign Secret told", lambda: words in problem(running), running)
-    eventually("the foreign Secret told", lambda: words in problem(starting), starting)
+    eventually("the foreign Secret reported", lambda: words in problem(running), running)
+    eventually("the foreign Secret reported", lambda: words in problem(starting), starting)
     assert not starting.is_ready()
     assert running.is_ready()
     wait_until_injecting(installed.kubectl)
     assert installed.secret() == data
 
-    # Whoever empties it has it filled with what is still in use.
+    # An emptied Secret is filled with the CA that is still in use.
     installed.set_secret(None)
     eventually("the Secret restored", lambda: installed.secret().get("ca.crt") == ours["ca.crt"], running)
     eventually("a ready replica", starting.is_ready, starting)
-    eventually("the step told", lambda: steps(running)[-1] == "restore", running)
+    eventually("the step reported", lambda: steps(running)[-1] == "restore", running)
 
 
-def test_a_secret_that_is_missing_is_told_and_used_when_it_comes(installed: Installation) -> None:
+def test_missing_secret_is_reported_and_used_once_created(installed: Installation) -> None:
     installed.kubectl.delete("secret", SECRET)
     replica = installed.start(ready=False)
 
     words = f"secrets/{SECRET} in namespace {installed.namespace} does not exist"
-    eventually("the missing Secret told", lambda: words in problem(replica), replica)
+    eventually("the missing Secret reported", lambda: words in problem(replica), replica)
     assert not replica.is_ready()
 
     installed.kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}})
     eventually("a ready replica", replica.is_ready, replica)
 
 
-def test_a_secret_that_was_made_immutable_is_told_and_mended_by_a_new_one(installed: Installation) -> None:
+def test_immutable_secret_is_reported_until_recreated(installed: Installation) -> None:
     replica = installed.start(*LASTING)
     before = authority(installed)
     installed.kubectl.run("patch", "secret", SECRET, "--type=merge", '--patch={"immutable": true}')
     request_rotation(installed.kubectl)
 
-    eventually("the immutable Secret told", lambda: "is immutable" in problem(replica), replica)
+    eventually("the immutable Secret reported", lambda: "is immutable" in problem(replica), replica)
     assert replica.metric('kube_errors_total{reason="invalid"}') == 0
     wait_until_injecting(installed.kubectl)
 
@@ -342,7 +340,7 @@ def test_a_secret_that_was_made_immutable_is_told_and_mended_by_a_new_one(instal
     eventually("no problem", lambda: not problem(replica), replica)
 
 
-def test_an_emptied_secret_without_a_witness_keeps_trust_in_what_is_registered(installed: Installation) -> None:
+def test_emptied_secret_keeps_trust_in_registered_bundles(installed: Installation) -> None:
     old = installed.start(*LASTING)
     before = authority(installed)
     old.process.stop()
@@ -354,7 +352,7 @@ def test_an_emptied_secret_without_a_witness_keeps_trust_in_what_is_registered(i
     assert all(before in bundle for bundle in installed.bundles())
 
 
-def test_an_authority_whose_key_has_leaked_can_be_forgotten_at_once(installed: Installation) -> None:
+def test_leaked_ca_can_be_removed_immediately(installed: Installation) -> None:
     leaking = installed.start(*LASTING)
     before = authority(installed)
     leaking.process.stop()
@@ -371,8 +369,8 @@ def test_an_authority_whose_key_has_leaked_can_be_forgotten_at_once(installed: I
 # --- the command ---
 
 
-def test_ca_rotate_asks_tells_and_waits(installed: Installation) -> None:
-    # The old authority retires for as long as a leaf lives: longer than a command on a busy machine looks away.
+def test_ca_rotate_requests_reports_and_waits(installed: Installation) -> None:
+    # The previous CA retires for the lifetime of a leaf: longer than a pause of a command on a busy machine.
     replica = installed.start(*LASTING)
     before = authority(installed)
 
@@ -384,8 +382,8 @@ def test_ca_rotate_asks_tells_and_waits(installed: Installation) -> None:
 
     done = rotate("--wait", "--timeout=2m", "-o", "json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["asked"], told["newAuthoritySigns"]) == (True, True)
+    reported = json.loads(done.stdout)
+    assert (reported["asked"], reported["newAuthoritySigns"]) == (True, True)
     assert authority(installed) != before
     assert "retiring: the new CA signs" in done.stderr
     eventually("its steps told", lambda: steps(replica) == ["create", "add", "seen", "promote"], replica)

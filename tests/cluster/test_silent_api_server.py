@@ -1,4 +1,4 @@
-"""An API server that is gone without a word: its machine lost its power, or the network drops packets."""
+"""An API server that is silent: its machine lost power, or the network drops packets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EVENT = {"type": "BOOKMARK", "object": {}}
 
 @contextlib.asynccontextmanager
 async def watched(liveness: Liveness) -> AsyncIterator[Api]:
-    """An API server whose watches say one thing and then nothing."""
+    """An API server whose watches send one event and then nothing."""
     application = web.Application()
 
     async def say_one_thing(request: web.Request) -> web.StreamResponse:
@@ -52,11 +52,11 @@ async def watched(liveness: Liveness) -> AsyncIterator[Api]:
 
 
 def cut_off() -> None:
-    """Let whatever is sent inside the namespace go nowhere: all of it passes `lo`."""
+    """Drop all packets inside the namespace: all of them pass `lo`."""
     subprocess.run(["ip", "link", "set", "lo", "down"], check=True)
 
 
-def test_watch_of_an_api_server_that_is_gone_without_a_word_ends() -> None:
+def test_watch_of_a_silent_api_server_ends() -> None:
     require(reason_unavailable())
 
     async def follow() -> None:
@@ -74,7 +74,7 @@ def test_watch_of_an_api_server_that_is_gone_without_a_word_ends() -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="a name of Linux alone")
-def test_half_a_minute_without_a_sign_of_life_is_enough() -> None:
+def test_connection_ends_after_half_a_minute_of_silence() -> None:
     with socket.socket() as made:
         for option in LIVENESS.options():
             made.setsockopt(*option)

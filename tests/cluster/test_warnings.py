@@ -24,7 +24,7 @@ def _create(kubectl: Kubectl, item: Json, *flags: str) -> Output:
 
 
 @pytest.mark.usefixtures("injecting")
-def test_creator_of_a_bare_pod_sees_that_a_literal_was_kept(kubectl: Kubectl) -> None:
+def test_pod_create_warns_about_a_kept_literal(kubectl: Kubectl) -> None:
     output = _create(kubectl, pod(ASKING, APP, LITERAL))
 
     assert len(output.warnings) == 1
@@ -33,7 +33,7 @@ def test_creator_of_a_bare_pod_sees_that_a_literal_was_kept(kubectl: Kubectl) ->
 
 
 @pytest.mark.usefixtures("injecting")
-def test_creator_of_a_sound_pod_sees_nothing(kubectl: Kubectl) -> None:
+def test_create_of_a_valid_pod_has_no_warning(kubectl: Kubectl) -> None:
     assert _create(kubectl, pod(ASKING)).stderr == ""
 
 
@@ -41,16 +41,16 @@ def test_creator_of_a_sound_pod_sees_nothing(kubectl: Kubectl) -> None:
 def warning(kubectl: Kubectl, webhook: Webhook, register: Callable[[Json], None]) -> Webhook:
     """The registration for workloads, seen working."""
     register(workload_warnings(webhook.endpoint, namespace=kubectl.namespace))
-    broken = deployment({**ASKING, "dapr.io/api-token-secret": "not a name"}, name="probe")
+    invalid = deployment({**ASKING, "dapr.io/api-token-secret": "not a name"}, name="probe")
     wait_for(
         "the webhook called for a dry run",
-        lambda: bool(_create(kubectl, broken, "--dry-run=server").warnings),
+        lambda: bool(_create(kubectl, invalid, "--dry-run=server").warnings),
     )
     return webhook
 
 
 @pytest.mark.usefixtures("warning")
-def test_creator_of_a_deployment_sees_the_problems_of_its_template(kubectl: Kubectl) -> None:
+def test_deployment_create_warns_about_its_template(kubectl: Kubectl) -> None:
     output = kubectl.apply(deployment({**ASKING, "dapr.io/api-token-secret": "other-team/token"}))
 
     assert output.stdout == "deployment.apps/shop created\n"
@@ -58,7 +58,7 @@ def test_creator_of_a_deployment_sees_the_problems_of_its_template(kubectl: Kube
 
 
 @pytest.mark.usefixtures("warning")
-def test_whoever_changes_a_deployment_sees_them_too(kubectl: Kubectl) -> None:
+def test_deployment_update_warns_about_its_template(kubectl: Kubectl) -> None:
     first = kubectl.apply(deployment(ASKING))
     second = kubectl.apply(deployment({**ASKING, "dapr.io/api-token-secret": "other-team/token"}))
 
@@ -67,7 +67,7 @@ def test_whoever_changes_a_deployment_sees_them_too(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.usefixtures("warning")
-def test_annotation_on_the_workload_instead_of_its_template_is_told(kubectl: Kubectl) -> None:
+def test_annotation_outside_the_pod_template_is_warned(kubectl: Kubectl) -> None:
     misplaced = deployment({"dapr.io/enabled": "true"})
     misplaced["metadata"]["annotations"] = {"dapr.io/api-token-secret": "dapr-api-token"}
 
@@ -76,11 +76,11 @@ def test_annotation_on_the_workload_instead_of_its_template_is_told(kubectl: Kub
     assert any("dapr.io/api-token-secret" in line for line in output.warnings)
 
 
-def test_replica_set_of_a_deployment_is_not_looked_at_a_second_time(kubectl: Kubectl, warning: Webhook) -> None:
+def test_replica_set_of_a_deployment_is_not_reviewed_again(kubectl: Kubectl, warning: Webhook) -> None:
     before = warning.requests_served()
 
     kubectl.apply(deployment(ASKING))
     wait_for("two Pods", lambda: pods_of(kubectl, "shop"))
 
-    # Status changes are a subresource's and go nowhere; the one review is the Deployment's own creation.
+    # Status changes are a subresource and cause no review; the only one is for the create of the Deployment.
     assert warning.requests_served() == before + 1

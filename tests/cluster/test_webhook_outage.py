@@ -1,4 +1,4 @@
-"""R3: the webhook is away while its registration says `failurePolicy: Fail`."""
+"""R3: the webhook is unavailable and its registration has `failurePolicy: Fail`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CLEAR_ERROR = f'failed calling webhook "{INJECT_ENTRY}"'
 
 
-def test_asking_pods_wait_for_its_return_and_others_do_not_notice(
+def test_outage_delays_annotated_pods_only(
     kubectl: Kubectl, start_webhook: StartWebhook, register: Callable[[Json], None]
 ) -> None:
     webhook = start_webhook()
@@ -35,8 +35,8 @@ def test_asking_pods_wait_for_its_return_and_others_do_not_notice(
     assert "connection refused" in refused.stderr
     assert tokens(admitted) == []
     wait_for("the other Deployment's Pods", lambda: pods_of(kubectl, "other"))
-    told = wait_for("the ReplicaSet's event", lambda: failed_creations(kubectl))
-    assert all(CLEAR_ERROR in message for message in told)
+    messages = wait_for("the ReplicaSet's event", lambda: failed_creations(kubectl))
+    assert all(CLEAR_ERROR in message for message in messages)
     assert pods_of(kubectl, "asking", count=1) is None
 
     with webhook.restart().process:

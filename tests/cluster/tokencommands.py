@@ -1,4 +1,4 @@
-"""Our commands as people run them: a process, a kubeconfig, what comes out; and Secrets and workloads for them."""
+"""Runs the commands as users do: a process, a kubeconfig, its output; with Secrets and workloads for them."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Done:
 
 @dataclass(slots=True)
 class Commands:
-    """Runs commands against one namespace, and remembers everything that they said."""
+    """Runs commands against one namespace, and keeps all of their output."""
 
     kubectl: Kubectl
     kubeconfig: Path
-    said: list[str] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
 
     @property
     def secret(self) -> str:
@@ -50,15 +50,15 @@ class Commands:
         return f"{self.kubectl.namespace}/{SECRET}"
 
     def run(self, *arguments: str, stdin: str = "") -> Done:
-        """One command to its end."""
+        """Run a command to its end."""
         return self._ended(["-m", "injector", *arguments], stdin)
 
-    def run_mortal(self, log: Path, writes: int, *arguments: str) -> Done:
-        """One command that dies after so many writes."""
-        return self._ended(["-m", "tests.cluster.dying", str(log), str(writes), *arguments], "")
+    def run_and_crash(self, log: Path, writes: int, *arguments: str) -> Done:
+        """Run a command that crashes after a number of writes."""
+        return self._ended(["-m", "tests.cluster.crash_after_write", str(log), str(writes), *arguments], "")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """One command, still running."""
+        """Start a command."""
         return subprocess.Popen(
             [sys.executable, "-m", "injector", *arguments],
             stdin=subprocess.DEVNULL,
@@ -70,9 +70,9 @@ class Commands:
         )
 
     def ended(self, process: subprocess.Popen[str]) -> Done:
-        """What a started command came to."""
+        """The result of a started command."""
         out, err = process.communicate(timeout=TIMEOUT_SECONDS)
-        self.said += [out, err]
+        self.output += [out, err]
         return Done(process.returncode, out, err)
 
     def _ended(self, arguments: list[str], stdin: str) -> Done:
@@ -86,7 +86,7 @@ class Commands:
             env=self._environment(),
             cwd=ROOT,
         )
-        self.said += [done.stdout, done.stderr]
+        self.output += [done.stdout, done.stderr]
         return Done(done.returncode, done.stdout, done.stderr)
 
     def _environment(self) -> dict[str, str]:
@@ -98,12 +98,12 @@ class Commands:
 
     def token_id(self, name: str = SECRET) -> str:
         """The id that is noted on a Secret."""
-        told: str = self.kubectl.get("secret", name)["metadata"]["annotations"]["dapr-token-injector/token-id"]
-        return told
+        token_id: str = self.kubectl.get("secret", name)["metadata"]["annotations"]["dapr-token-injector/token-id"]
+        return token_id
 
 
 def marker() -> str:
-    """A token that is found again wherever it goes."""
+    """A token that is easy to find in any output."""
     return f"marker{secrets.token_hex(16)}"
 
 
@@ -125,7 +125,7 @@ def workload(kind: str, name: str, *, replicas: int = 2, **spec: object) -> Json
 
 
 def limited(commands: Commands, tmp_path: Path, *rules: str) -> Commands:
-    """The same commands as a ServiceAccount that may do nothing but what the rules say."""
+    """The same commands as a ServiceAccount with only the permissions of the rules."""
     kubectl = commands.kubectl
     kubectl.run("create", "serviceaccount", "limited")
     for number, rule in enumerate(rules):

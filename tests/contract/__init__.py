@@ -1,1 +1,1 @@
-"""What drifts unless somebody looks: imports, names in the documentation, rows without an example."""
+"""Contracts between code, documentation and tests: imports, documented names, rows with examples."""

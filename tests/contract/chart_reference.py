@@ -1,7 +1,7 @@
 """The chart's README and closed schema, made from its values: `python -m tests.contract.chart_reference`.
 
 A key with a comment is documented by it; a key without one is a group, and every key in it must have one. The comment's
-last line may be `schema: {...}`, in YAML: it narrows or widens what the default's own type allows. `## TITLE` begins a
+last line may be `schema: {...}`, in YAML: it narrows or widens what the default's own type allows. `## TITLE` starts a
 section of the README.
 """
 
@@ -46,7 +46,7 @@ to the audit log. `profiles/strict.yaml` denies every sidecar without a token. U
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One documented key: where it is, what it does, what may be written."""
+    """One documented key: its position, description and allowed values."""
 
     section: str
     path: tuple[str, ...]
@@ -75,7 +75,7 @@ def read(text: str) -> tuple[Value, ...]:
 
 def _documented(lines: list[str], defaults: object) -> Iterator[Value]:
     section, comment, parents = "", list[str](), list[tuple[int, str]]()
-    inside: int | None = None  # the indentation of the documented key whose value we are in
+    inside: int | None = None  # the indentation of the current documented key
     for number, line in enumerate(lines, 1):
         if line.startswith("## "):
             section, comment = line.removeprefix("## "), []
@@ -103,16 +103,16 @@ def _documented(lines: list[str], defaults: object) -> Iterator[Value]:
 
 
 def _value(section: str, path: tuple[str, ...], comment: list[str], default: object) -> Value:
-    told, given = comment, dict[str, Any]()
+    description, declared = comment, dict[str, Any]()
     if comment[-1].startswith("schema: "):
-        told, given = comment[:-1], YAML(typ="safe").load(comment[-1])["schema"]
+        description, declared = comment[:-1], YAML(typ="safe").load(comment[-1])["schema"]
     own = {} if default is None else {"type": _TYPES[type(default)]}
-    schema = {**own, **given}
+    schema = {**own, **declared}
     if schema.get("type") == "object" and "additionalProperties" not in schema:
         raise ValuesError(f"{'.'.join(path)}: an object needs a schema that says what may be in it")
     if schema.get("type") == "array" and "items" not in schema:
         raise ValuesError(f"{'.'.join(path)}: a list needs a schema that says what its items are")
-    return Value(section, path, " ".join(told), default, schema)
+    return Value(section, path, " ".join(description), default, schema)
 
 
 def _at(tree: object, path: tuple[str, ...]) -> object:
@@ -130,7 +130,7 @@ def _leaves(tree: object, documented: set[tuple[str, ...]], path: tuple[str, ...
 
 
 def schema(values: tuple[Value, ...]) -> str:
-    """The JSON schema of the values: closed, so that a misspelt key is refused."""
+    """The JSON schema of the values: closed, so that a misspelt key is rejected."""
     root: dict[str, Any] = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$comment": f"Made by {_COMMAND} from values.yaml; do not edit.",

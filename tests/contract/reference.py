@@ -164,7 +164,7 @@ def openapi() -> str:
         ),
         _table(("Request", "Purpose", "Responses"), rows),
         "## Responses of the admission paths",
-        _table(("Status", "Meaning"), ((status, told["description"]) for status, told in admission.items())),
+        _table(("Status", "Meaning"), ((status, response["description"]) for status, response in admission.items())),
         _folded(
             'An error is JSON: `{"error": "<stable word>", "message": "<one sentence>"}`. The words are the values of '
             "the label `error` of the error metric, and `overloaded` for a 503."

@@ -24,7 +24,7 @@ def test_pages_are_those_of_the_values(name: str) -> None:
     assert (CHART / name).read_text() == PAGES[name](read(VALUES)), "run: python -m tests.contract.chart_reference"
 
 
-def test_every_value_says_what_happens_when_it_is_unset() -> None:
+def test_every_value_documents_its_unset_behaviour() -> None:
     silent = [value.path for value in read(VALUES) if value.default in ("", [], {}, None) and "nset" not in value.text]
 
     assert [path for path in silent if path[:2] != ("tls", "files") and path[-1] != "cidrs"] == []
@@ -39,12 +39,12 @@ def test_every_value_says_what_happens_when_it_is_unset() -> None:
         ("# Said.\na: {}\n", "a: an object needs a schema"),
     ],
 )
-def test_undocumented_value_is_refused(text: str, complaint: str) -> None:
+def test_undocumented_value_is_rejected(text: str, complaint: str) -> None:
     with pytest.raises(ValuesError, match=re.escape(complaint)):
         read(text)
 
 
-def test_policy_of_the_chart_has_the_keys_of_the_webhook_s() -> None:
+def test_chart_policy_has_the_keys_of_the_webhook_policy() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["policy"]["properties"]
     keys = {field.alias: field for field in PolicyFile.model_fields.values()}
 
@@ -67,9 +67,9 @@ def test_alerts_name_labels_values_that_exist() -> None:
     assert values <= {*known, *RELOADS, "deny"}
 
 
-def test_chart_s_version_is_the_program_s() -> None:
+def test_chart_version_equals_program_version() -> None:
     chart = YAML(typ="safe").load(CHART / "Chart.yaml")
-    from injector import __version__  # noqa: PLC0415 - read beside what it is compared with
+    from injector import __version__  # noqa: PLC0415 - read next to its counterpart
 
     assert chart["appVersion"] == __version__
     assert f"## {chart['version']}" in (CHART / "CHANGELOG.md").read_text()

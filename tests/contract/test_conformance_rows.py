@@ -68,18 +68,18 @@ def test_rows_of_a_letter_have_no_gap() -> None:
 
 
 @pytest.mark.parametrize("golden", ALL, ids=lambda golden: golden.name)
-def test_example_names_its_row_and_tells_its_rule(golden: Golden) -> None:
+def test_example_has_row_and_rule(golden: Golden) -> None:
     assert golden.row in {*DOCUMENTED, "D"}
     assert re.fullmatch(r"[AWD]\d*(?:-[a-z0-9]+)+", golden.name)
     assert golden.case.rule.endswith(".")
 
 
-def test_no_folder_is_left_out() -> None:
+def test_every_folder_is_an_example() -> None:
     found = {path.name for path in FOLDER.iterdir() if path.is_dir() and path.name != "__pycache__"}
 
     assert found == {golden.name for golden in ALL}
 
 
-def test_example_that_wants_a_patch_says_inject_and_no_other_does() -> None:
+def test_example_has_a_patch_exactly_when_its_verdict_is_inject() -> None:
     for golden in ALL:
         assert (golden.want is not None) is (golden.case.verdict == "inject"), golden.name

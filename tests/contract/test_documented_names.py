@@ -35,7 +35,7 @@ VERDICTS: Final = {
 
 
 def table(heading: str) -> list[list[str]]:
-    """Cells of the rows of the table whose first heading is this one."""
+    """The cells of the table with this first heading."""
     lines = REASONS.splitlines()
     start = next(at for at, line in enumerate(lines) if line.startswith(f"| {heading} |"))
     rows = []
@@ -46,7 +46,7 @@ def table(heading: str) -> list[list[str]]:
     return rows
 
 
-def test_every_reason_is_documented_once_and_no_other() -> None:
+def test_documented_reasons_are_those_of_the_code() -> None:
     assert sorted(row[0].strip("`") for row in table("Reason")) == sorted(Reason)
 
 
@@ -54,7 +54,7 @@ def test_reasons_are_documented_with_their_verdict() -> None:
     assert {row[0].strip("`"): row[1] for row in table("Reason")} == VERDICTS
 
 
-def test_reasons_are_documented_with_a_meaning_and_with_what_to_do() -> None:
+def test_reasons_are_documented_with_meaning_and_action() -> None:
     for row in table("Reason"):
         assert len(row) == 4
         assert all(row)

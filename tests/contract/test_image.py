@@ -41,7 +41,7 @@ def build(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", str(BUILD), *arguments], capture_output=True, text=True, check=False)
 
 
-def test_allocator_is_set_as_it_was_measured() -> None:
+def test_allocator_settings_are_the_measured_ones() -> None:
     assert dict(re.findall(r"\b(MALLOC_\w+)=(\d+)", DOCKERFILE)) == dict(MALLOC)
 
 
@@ -56,7 +56,7 @@ def test_every_copied_path_passes_the_ignore_file() -> None:
     assert [path for path in (*copied, *kept) if not (ROOT / path).exists()] == []
 
 
-def test_user_is_a_number_so_that_kubernetes_can_tell_that_it_is_not_root() -> None:
+def test_user_is_numeric_and_not_root() -> None:
     assert re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE) == ["65532:65532"]
 
 
@@ -68,7 +68,7 @@ def test_user_is_a_number_so_that_kubernetes_can_tell_that_it_is_not_root() -> N
         (("buildah",), "buildah bud --format docker "),
     ],
 )
-def test_first_engine_that_is_there_builds_the_image(path: Path, engines: tuple[str, ...], command: str) -> None:
+def test_first_available_engine_builds_the_image(path: Path, engines: tuple[str, ...], command: str) -> None:
     install(path, *engines)
 
     done = build("registry.example/injector:1")
@@ -78,7 +78,7 @@ def test_first_engine_that_is_there_builds_the_image(path: Path, engines: tuple[
     assert done.stdout.endswith("Built registry.example/injector:1\n")
 
 
-def test_chosen_engine_and_base_win(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explicit_engine_and_base_are_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(path, "docker", "buildah")
     monkeypatch.setenv("ENGINE", "buildah")
     monkeypatch.setenv("BASE", "registry.example/python:3.13")
@@ -87,7 +87,7 @@ def test_chosen_engine_and_base_win(path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("path")
-def test_without_an_engine_one_sentence_says_what_to_install() -> None:
+def test_missing_engine_is_reported_with_what_to_install() -> None:
     done = build()
 
     assert done.returncode == 2
@@ -97,7 +97,7 @@ def test_without_an_engine_one_sentence_says_what_to_install() -> None:
 
 
 @pytest.mark.usefixtures("path")
-def test_unknown_engine_is_refused_with_those_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_engine_is_rejected_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGINE", "kaniko")
 
     done = build()

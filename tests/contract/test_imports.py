@@ -1,4 +1,4 @@
-"""Who may import whom."""
+"""Allowed imports between packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 CORE: Final = sorted((ROOT / "injector/core").glob("*.py"))
-# Modules of the standard library that hold values and do nothing to the world.
+# Modules of the standard library without side effects.
 VALUES: Final = frozenset(
     {"__future__", "collections", "dataclasses", "enum", "fnmatch", "functools", "ipaddress", "re", "typing", "weakref"}
 )
@@ -31,14 +31,14 @@ def test_import_contracts_are_kept() -> None:
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
-def test_core_imports_values_only(path: Path) -> None:
+def test_core_imports_allowed_modules_only(path: Path) -> None:
     allowed = VALUES | {"injector"} | ({"msgspec"} if path.name in CODEC else set())
 
     assert {name.partition(".")[0] for name in imported(ast.parse(path.read_text()))} <= allowed
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
-def test_core_imports_nothing_of_ours_but_the_core(path: Path) -> None:
+def test_core_imports_no_other_package_of_the_project(path: Path) -> None:
     ours = {name for name in imported(ast.parse(path.read_text())) if name.partition(".")[0] == "injector"}
 
     assert all(name.startswith("injector.core") for name in ours)
@@ -56,7 +56,7 @@ def test_core_neither_prints_nor_opens_nor_evaluates(path: Path) -> None:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Every module that is imported, wherever it is."""
+    """Every imported module, at any level of a file."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,4 +1,4 @@
-"""The scripts around kind: no Docker here, but their grammar and their refusals can be seen."""
+"""The scripts for kind: without Docker, their syntax and their errors are tested."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ KIND: Final = Path(__file__).parents[2] / "deploy/kind"
 
 
 @pytest.mark.parametrize("name", ["up", "down"])
-def test_script_is_valid_and_may_be_run(name: str) -> None:
+def test_script_is_valid_and_executable(name: str) -> None:
     assert subprocess.run(["bash", "-n", str(KIND / name)], check=False).returncode == 0
     assert (KIND / name).stat().st_mode & 0o111
 
 
 @pytest.mark.parametrize("name", ["up", "down"])
-def test_missing_tool_is_named_and_nothing_is_begun(name: str, tmp_path: Path) -> None:
+def test_missing_tool_is_named_before_any_action(name: str, tmp_path: Path) -> None:
     for program in ("bash", "dirname"):
         found = subprocess.run(["which", program], capture_output=True, text=True, check=True).stdout.strip()
         (tmp_path / program).symlink_to(found)
@@ -49,7 +49,7 @@ def test_values_that_the_script_sets_exist() -> None:
         assert name in values[group]
 
 
-def test_example_app_asks_for_its_token_by_annotation_alone() -> None:
+def test_example_app_requests_its_token_by_annotation_only() -> None:
     deployment = next(item for item in YAML(typ="safe").load_all(KIND / "app.yaml") if item["kind"] == "Deployment")
     template = deployment["spec"]["template"]
 

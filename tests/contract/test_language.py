@@ -199,7 +199,7 @@ def test_list_of_packages_names_packages_and_pages_that_exist() -> None:
         ("amended, besides, stand-in", []),
     ],
 )
-def test_finding_names_file_line_word_and_replacement(content: str, found: list[str]) -> None:
+def test_finding_has_file_line_word_and_replacement(content: str, found: list[str]) -> None:
     assert findings([Text("page.md", 1, content)]) == found
 
 

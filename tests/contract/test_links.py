@@ -20,18 +20,18 @@ PAGES: Final = sorted(
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
+def test_links_point_to_existing_files_and_headings(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
-    broken = []
+    unresolved = []
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if re.match(r"[a-z]+:", link):
             continue
         path, _, heading = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         if not target.exists() or (heading and heading not in headings(target)):
-            broken.append(link)
+            unresolved.append(link)
 
-    assert broken == []
+    assert unresolved == []
 
 
 def headings(page: Path) -> set[str]:

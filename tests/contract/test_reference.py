@@ -6,5 +6,5 @@ from tests.contract.reference import FOLDER, PAGES
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_reference_pages_are_those_of_the_code(name: str) -> None:
+def test_reference_pages_match_the_code(name: str) -> None:
     assert (FOLDER / name).read_text() == PAGES[name](), "run: python -m tests.contract.reference"

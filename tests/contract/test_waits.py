@@ -1,4 +1,4 @@
-"""No test waits for less time than a busy machine may need: the deadline of a wait is no assertion."""
+"""Tests wait long enough for a busy machine: the deadline of a wait is not an assertion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEAST_SECONDS: Final = 90
 
 
 def short_waits(source: str) -> Iterator[int]:
-    """Lines with a wait whose deadline, written there or in a constant of the module, is too short."""
+    """The lines with a wait whose deadline, as a literal or a constant of the module, is too short."""
     tree = ast.parse(source)
     constants = {
         target.id: node.value.value
@@ -34,7 +34,7 @@ def short_waits(source: str) -> Iterator[int]:
                 yield call.lineno
 
 
-def test_no_wait_of_a_test_is_shorter_than_a_busy_machine_needs() -> None:
+def test_waits_of_tests_are_long_enough_for_a_busy_machine() -> None:
     found = {
         str(path.relative_to(TESTS)): lines
         for path in sorted(TESTS.rglob("*.py"))

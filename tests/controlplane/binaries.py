@@ -1,12 +1,12 @@
 """The control plane's programs: from the user's folder, else built once from the modules in `gomod/`.
 
-`KUBEBUILDER_ASSETS` names a folder with etcd, kube-apiserver and kubectl, as envtest's tools fill it. What
-is not in there is built with `go build` into `~/.cache/dapr-token-injector/<name>-<version>-<hash>/`, the
-hash being that of everything that decides about the program. A build that is cut short leaves no program
-behind, and of two runs that want the same one, the second waits for the first.
+`KUBEBUILDER_ASSETS` names a folder with etcd, kube-apiserver and kubectl, as envtest's tools fill it. Other
+programs are built with `go build` into `~/.cache/dapr-token-injector/<name>-<version>-<hash>/`, with a
+hash of all inputs of the build. An interrupted build leaves no program behind, and of two concurrent
+builds of one program, the second waits for the first.
 
 `DAPR_TOKEN_INJECTOR_TEST_KUBERNETES` and `DAPR_TOKEN_INJECTOR_TEST_HELM` choose another version of what is built
-than the newest (`make cluster KUBERNETES=1.30 HELM=3`): `VERSIONS` has those that there are.
+than the newest (`make cluster KUBERNETES=1.30 HELM=3`): `VERSIONS` lists the available ones.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Program:
 
     @property
     def build_flags(self) -> tuple[str, ...]:
-        """What `go build` is told besides the package and the linker's flags."""
+        """Further arguments of `go build`, besides the package and the linker's flags."""
         return (*_GO_BUILD_FLAGS, *((f"-tags={','.join(self.tags)}",) if self.tags else ()))
 
     @property
@@ -125,7 +125,7 @@ CONTROL_PLANE = (ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBECTL)
 NODE = (KUBE_SCHEDULER, KUBELET, KUBE_PROXY, CONTAINERD, CONTAINERD_SHIM, CTR)
 WITHOUT_NODE = (*CONTROL_PLANE, DAPR_INJECTOR, HELM, DAPRD, GRPCURL, CERT_MANAGER, PROMRULES)
 ALL = (*WITHOUT_NODE, *NODE)
-# What each variable chooses from, the newest first, which is the default. Older ones are built only when asked for.
+# The versions of each variable, the newest first, which is the default. Older ones are built on request.
 VERSIONS: Mapping[str, Mapping[str, tuple[Program, ...]]] = {
     KUBERNETES_VARIABLE: {
         "1.37": (KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBECTL, KUBE_SCHEDULER, KUBELET, KUBE_PROXY),
@@ -140,7 +140,7 @@ VERSIONS: Mapping[str, Mapping[str, tuple[Program, ...]]] = {
 
 
 def report_to_stderr(line: str) -> None:
-    """Tell a person what is being waited for."""
+    """Report progress on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -148,7 +148,7 @@ def resolve(program: Program, report: Report = report_to_stderr) -> Path:
     """Return the path of `program`, building it when no finished one is at hand.
 
     Raises:
-        BuildError: there is no usable Go, the build failed, or the environment asks for a version that is not known.
+        BuildError: there is no usable Go, the build failed, or the environment selects an unknown version.
     """
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and (Path(assets) / program.name).is_file():
@@ -163,7 +163,7 @@ def resolve(program: Program, report: Report = report_to_stderr) -> Path:
 
 
 def chosen(program: Program) -> Program:
-    """Return `program` in the version that the environment asks for; an empty variable asks for nothing.
+    """Return `program` in the version that the environment selects; an empty variable selects the default.
 
     Raises:
         BuildError: there is no such version, or not of this program.
@@ -184,7 +184,7 @@ def _named(name: str, programs: Sequence[Program]) -> list[Program]:
 
 
 def cache_folder(program: Program) -> Path:
-    """Return the folder that holds, or will hold, the built program."""
+    """Return the folder of the built program, which may not exist yet."""
     return cache_root() / f"{program.name}-{program.version}-{program.digest()}"
 
 
@@ -195,7 +195,7 @@ def cache_root() -> Path:
 
 @contextlib.contextmanager
 def cache_lock(name: str, report: Report) -> Iterator[None]:
-    """Hold the build of something; the kernel lets go of it when we die."""
+    """Lock the build of a program; the kernel releases the lock when this process ends."""
     cache_root().mkdir(parents=True, exist_ok=True)
     with (cache_root() / f"{name}.lock").open("w") as file:
         try:
@@ -220,7 +220,7 @@ def _build(program: Program, target: Path, report: Report) -> None:
     try:
         _run_go_build(program, scratch / program.name, scratch / "log", report)
         target.parent.mkdir(exist_ok=True)
-        (scratch / program.name).replace(target)  # atomic: whoever sees the file sees all of it
+        (scratch / program.name).replace(target)  # atomic: readers see the complete file
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     report(f"built {program.name} in {time.monotonic() - started:.0f} s: {target}")
@@ -246,7 +246,7 @@ def run_build(
     env: Mapping[str, str] | None = None,
     progress: Callable[[str], str] = lambda _: "",
 ) -> None:
-    """Run a command that takes its time, and say every few seconds that it goes on; its output is added to `log`.
+    """Run a long command, and report every few seconds that it is running; append its output to `log`.
 
     Raises:
         BuildError: it failed; the message has the end of its output.
@@ -268,15 +268,15 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
 
 
 def _compiled_packages(log: str) -> int:
-    """Count the packages that `go build -v` has named; its other lines begin with `go: `."""
+    """Count the packages that `go build -v` has named; its other lines start with `go: `."""
     return sum(not line.startswith("go: ") for line in log.splitlines())
 
 
 def require_go(name: str, module: Path) -> None:
-    """Pass when there is a Go that can make something of the module.
+    """Pass when a Go is installed that can build the module.
 
     Raises:
-        BuildError: one sentence that says what to install.
+        BuildError: one sentence with what to install.
     """
     wanted = _version(r"^go (\S+)$", (module / "go.mod").read_text("utf-8"))
     advice = (
@@ -285,7 +285,7 @@ def require_go(name: str, module: Path) -> None:
     )
     if not go():
         raise BuildError(f"{name} must be built and there is no `go` on the PATH: {advice}")
-    # Inside the module a Go that may fetch a newer toolchain does so, and names that one.
+    # Inside the module Go may download a newer toolchain; then it reports that version.
     answer = subprocess.run(
         [go(), "version"],
         cwd=module,

@@ -2,13 +2,13 @@
 
 No root, no fixed port, no file outside one temporary folder. There is no node and no scheduler: Pods are
 created, admitted and stored, never run. The controller manager uses a ServiceAccount per controller, so a
-Deployment's Pods are created by the same user as on anybody's cluster.
+Deployment's Pods are created by the same user as on a real cluster.
 
 With a `Network` that is not loopback (see `netns`) the API server also dials the addresses of a Service's
 EndpointSlices, so that a webhook is registered as users have it, by `service`; and a node can join.
 
-Ports are chosen by us because neither etcd nor the API server tells a port that it chose itself; when
-somebody else takes one in between, everything is started anew.
+The harness chooses the ports because neither etcd nor the API server reports a port that it chose; when
+another process takes one in between, all programs are started again.
 """
 
 from __future__ import annotations
@@ -78,21 +78,21 @@ class Programs:
         )
 
     def kubernetes_version(self) -> tuple[int, ...]:
-        """What the API server says that it is, as in `(1, 37, 2)`."""
-        said = subprocess.run([str(self.kube_apiserver), "--version"], capture_output=True, text=True, check=True)
-        return tuple(map(int, said.stdout.strip().removeprefix("Kubernetes v").split("-")[0].split(".")))
+        """The version of the API server, such as `(1, 37, 2)`."""
+        version = subprocess.run([str(self.kube_apiserver), "--version"], capture_output=True, text=True, check=True)
+        return tuple(map(int, version.stdout.strip().removeprefix("Kubernetes v").split("-")[0].split(".")))
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The IP address that the API server tells others to reach it at, and where Services get theirs from."""
+    """The advertised IP address of the API server, and the range of Service addresses."""
 
     address: str = "127.0.0.1"
     service_cidr: str = "10.96.0.0/16"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether nobody but this machine's own processes reaches it."""
+        """Whether only processes of this machine can reach it."""
         return ipaddress.ip_address(self.address).is_loopback
 
     @property
@@ -120,10 +120,10 @@ class ControlPlane:
     controller_manager: ManagedProcess
 
     def creation_in(self, namespace: str) -> dict[str, Any] | None:
-        """Return the audit event of the first Pod that was created in a namespace, dry runs left out.
+        """Return the audit event of the first Pod that was created in a namespace, without dry runs.
 
         Only lines that name it are read: those of other tests may be nested deeper than `json` reads, and the last line
-        may not be whole yet.
+        may be incomplete.
         """
         for line in self.audit_log.read_text("utf-8").splitlines(keepends=True):
             if f'"{namespace}"' in line and line.endswith("\n"):
@@ -158,7 +158,7 @@ def control_plane(
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is started, whatever the ports."""
+    """The settings that do not depend on ports."""
 
     programs: Programs
     network: Network
@@ -190,7 +190,7 @@ def _start(plan: _Plan, ports: _Ports, stack: contextlib.ExitStack) -> ControlPl
     folder = stack.enter_context(temporary_folder())
     authority = Authority.create("control-plane-ca")
     url = f"https://127.0.0.1:{ports.apiserver}"
-    # All they know is in the folder, which goes with them: nobody waits for an orderly end.
+    # All their data is in the folder, which is deleted with them, so they are killed.
     etcd = _start_etcd(plan.programs.etcd, folder, ports)
     stack.callback(etcd.kill)
     apiserver = _start_apiserver(plan, folder, authority, ports)
@@ -291,9 +291,9 @@ def _kubelet_access(folder: Path, authority: Authority) -> tuple[str, ...]:
 
 
 def _reachability(network: Network) -> tuple[str, ...]:
-    """Return the flags that say where the API server listens, and how it finds what is behind a Service."""
+    """Return the flags for the API server's address and for its routing of Services."""
     if network.is_loopback:
-        # Any other reconciler refuses a loopback address.
+        # Any other reconciler rejects a loopback address.
         return "--bind-address=127.0.0.1", f"--advertise-address={network.address}", "--endpoint-reconciler-type=none"
     # Without kube-proxy nothing answers at a Service's own address, hence the EndpointSlices'.
     return "--bind-address=0.0.0.0", f"--advertise-address={network.address}", "--enable-aggregator-routing=true"
@@ -311,7 +311,7 @@ def _start_controller_manager(program: Path, folder: Path, authority: Authority,
         # The default throttles the many ServiceAccounts that it makes at its start, for four seconds.
         "--kube-api-qps=1000",
         "--kube-api-burst=1000",
-        "--secure-port=0",  # nobody reads its metrics, so it needs no port
+        "--secure-port=0",  # its metrics are not read, so it needs no port
     ]
     return ManagedProcess.start("kube-controller-manager", command, log_path=folder / "controller-manager.log")
 

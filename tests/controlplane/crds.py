@@ -30,10 +30,10 @@ WANTED: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def resolve(report: binaries.Report = binaries.report_to_stderr) -> Path:
-    """Return the folder that holds the CustomResourceDefinitions, a file each.
+    """Return the folder of the CustomResourceDefinitions, one file each.
 
     Raises:
-        BuildError: there is no usable Go, or a module cannot be had.
+        BuildError: there is no usable Go, or a module cannot be downloaded.
     """
     folder = binaries.cache_root() / f"crds-{_digest()}"
     if not folder.exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class HarnessError(Exception):
-    """Anything this package gives up on; the message says what was wrong and what to do."""
+    """An error of this package; the message has the cause and what to do."""
 
 
 class BuildError(HarnessError):
@@ -31,7 +31,7 @@ class ProcessDiedError(HarnessError):
 
 
 class KubectlError(HarnessError):
-    """kubectl ended with an error; `stderr` is what it told its user."""
+    """kubectl ended with an error; `stderr` is its error output."""
 
     def __init__(self, arguments: tuple[str, ...], returncode: int, stderr: str) -> None:
         super().__init__(f"kubectl {' '.join(arguments)} ended with status {returncode}: {stderr.strip()}")

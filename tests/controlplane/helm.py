@@ -19,11 +19,11 @@ TIMEOUT_SECONDS: Final = 300.0  # Helm itself waits for Pods
 
 
 class HelmError(HarnessError):
-    """A call of Helm that did not end well; `said` is what it wrote to stderr."""
+    """A failed call of Helm; `message` is what it wrote to stderr."""
 
-    def __init__(self, arguments: tuple[str, ...], said: str) -> None:
-        super().__init__(f"helm {' '.join(arguments)}:\n{said}")
-        self.said = said
+    def __init__(self, arguments: tuple[str, ...], message: str) -> None:
+        super().__init__(f"helm {' '.join(arguments)}:\n{message}")
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Helm:
     def find(
         cls, folder: Path, kubeconfig: Path | None = None, *, report: binaries.Report = binaries.report_to_stderr
     ) -> Helm:
-        """Build it once, in the newest version unless the environment asks for another (`binaries.VERSIONS`).
+        """Build Helm once, in the newest version unless the environment selects another (`binaries.VERSIONS`).
 
         Raises:
             BuildError: it could not be built.
@@ -65,7 +65,7 @@ class Helm:
         return done.stdout
 
     def major_version(self) -> int:
-        """4, or 3 where the environment asks for it: the two differ in what they delete first and whom they ask."""
+        """4, or 3 if the environment selects it: the two differ in the order of deletion and in their requests."""
         return int(self.run("version", "--template={{.Version}}").removeprefix("v").split(".")[0])
 
     def _environment(self) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """Container images without a registry: Debian's own packages as base, the real Dockerfile on top, one OCI folder.
 
-The base is made by debootstrap once and kept in the cache; buildah keeps its layers there, too, so that after a
-change of ours seconds are enough. Both run isolated: a build that is killed leaves no mount and no process.
+debootstrap builds the base once into the cache; buildah keeps its layers there, too, so that a rebuild after a change
+takes seconds. Both run isolated: a killed build leaves no mount and no process.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def reason_unavailable() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """An OCI archive with every image that a test's node runs, and the name of ours in it."""
+    """An OCI archive with every image that a test's node runs, and the name of the project's image in it."""
 
     archive: Path
     injector: str
 
 
 def build_images(daprd: Path, folder: Path, report: binaries.Report) -> Images:
-    """Build ours from the Dockerfile, daprd's and the sandbox's; `folder` takes what is in between.
+    """Build the project's image from the Dockerfile, daprd's and the sandbox's; `folder` is for intermediate files.
 
-    An archive is kept in the cache until some others were used after it.
+    The cache keeps the most recently used archives.
 
     Raises:
         BuildError: one could not be built.
@@ -57,10 +57,10 @@ def build_images(daprd: Path, folder: Path, report: binaries.Report) -> Images:
     with binaries.cache_lock("images", report):
         if not kept.exists():
             shutil.move(_build_archive(daprd, folder, report), kept.with_suffix(".new"))
-            kept.with_suffix(".new").replace(kept)  # atomic: whoever sees the file sees all of it
+            kept.with_suffix(".new").replace(kept)  # atomic: readers see the complete file
         kept.touch()
         archive = folder / "images.tar"
-        shutil.copyfile(kept, archive)  # nobody else's tidying takes it away
+        shutil.copyfile(kept, archive)  # the clean-up of another run does not delete it
         for old in sorted(kept.parent.glob("images-*.tar"), key=lambda file: file.stat().st_mtime)[:-_KEPT_ARCHIVES]:
             old.unlink()
     return Images(archive, INJECTOR)
@@ -107,7 +107,7 @@ def _make_base(folder: Path, report: binaries.Report) -> Path:
     excluded = ("--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*", "--exclude=./dev/*")
     _run("tar", ["tar", "-C", str(root), *excluded, "-cf", str(made), "."], folder, report)
     shutil.move(made, target.with_suffix(".new"))
-    target.with_suffix(".new").replace(target)  # atomic: whoever sees the file sees all of it
+    target.with_suffix(".new").replace(target)  # atomic: readers see the complete file
     shutil.rmtree(root)
     return target
 

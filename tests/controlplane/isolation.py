@@ -1,4 +1,4 @@
-"""Programs that mount, fork and group: whatever they leave behind is taken away by the kernel.
+"""Programs that mount, fork and use control groups: the kernel removes what they leave behind.
 
 `isolated` puts a command into namespaces of its own for mounts and processes. When its first process ends,
 or we do, the kernel ends all others and no mount remains. Control groups have no such end, so `control_group`
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.controlplane.errors import HarnessError
-from tests.controlplane.workspace import PREFIX, is_dead, janitor
+from tests.controlplane.workspace import PREFIX, has_ended, janitor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _V2_CONTROLLERS: Final = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids")
 
-# A group can go when nobody is in it any more; the programs of a killed run need a moment to die.
+# A group can be removed when it is empty; the programs of a killed run need a moment to end.
 _REMOVE_GROUPS = """
 import os, sys, time
 while os.read(0, 1):
@@ -45,7 +45,7 @@ while left and time.monotonic() < deadline:
 
 
 def isolated(command: Sequence[str]) -> list[str]:
-    """Return the command that runs `command` as process 1 of its own, with mounts of its own.
+    """Return the command that runs `command` in separate process and mount namespaces.
 
     Raises:
         HarnessError: there is no `unshare`.
@@ -58,10 +58,10 @@ def isolated(command: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def control_group() -> Iterator[str]:
-    """Yield the absolute name of a new control group, in every hierarchy; it goes with the block or this process.
+    """Yield the absolute name of a new control group, in every hierarchy; it is removed with the block or process.
 
     Raises:
-        HarnessError: this user may not make one.
+        HarnessError: this user cannot create one.
     """
     hierarchies = _hierarchies()
     _sweep(hierarchies)
@@ -86,8 +86,8 @@ def _hierarchies() -> tuple[Path, ...]:
 
 
 def _sweep(hierarchies: Sequence[Path]) -> None:
-    """Remove the groups of runs that are dead."""
-    dead = [str(folder) for place in hierarchies for folder in place.glob(f"{PREFIX}*-*") if is_dead(folder.name)]
+    """Remove the groups of ended runs."""
+    dead = [str(folder) for place in hierarchies for folder in place.glob(f"{PREFIX}*-*") if has_ended(folder.name)]
     if dead:
         command = [sys.executable, "-I", "-S", "-c", _REMOVE_GROUPS, *dead]
         subprocess.run(command, stdin=subprocess.DEVNULL, check=True)

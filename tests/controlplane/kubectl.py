@@ -51,7 +51,7 @@ class Kubectl:
         return dataclasses.replace(self, namespace=namespace)
 
     def command(self) -> tuple[str, ...]:
-        """Return the words that stand before any arguments."""
+        """Return the words before any arguments."""
         return (
             str(self.binary),
             f"--kubeconfig={self.kubeconfig}",
@@ -60,7 +60,7 @@ class Kubectl:
         )
 
     def try_run(self, *arguments: str, stdin: Mapping[str, Any] | None = None) -> Output:
-        """Run kubectl and return what came out of it, however it ended."""
+        """Run kubectl and return its result, with any exit code."""
         done = subprocess.run(
             [*self.command(), *arguments],
             input=None if stdin is None else json.dumps(stdin),
@@ -101,7 +101,7 @@ class Kubectl:
         return tuple(_object(self.run("get", kind, "-o", "json", *flags))["items"])
 
     def delete(self, kind: str, name: str) -> None:
-        """Ask for an object's end, without waiting for it; one that is gone already is fine."""
+        """Delete an object without waiting; a missing one is not an error."""
         self.run("delete", kind, name, "--ignore-not-found", "--wait=false")
 
 

@@ -1,12 +1,11 @@
-"""A network namespace of one's own: addresses that are not loopback, routes and ports that meet nobody's.
+"""A separate network namespace: addresses other than loopback, and its own routes and ports.
 
     with network_namespace() as network, network.entered(), control_plane(...) as own:
         ...
 
-Inside `entered()` the calling thread is in the namespace, and so is whatever it starts: sockets, programs,
-threads. Other threads stay where they were. The namespace is held by an open file of this process alone:
-it has no name and no mount, and the kernel takes it away, with its devices, when the last of its processes
-and that file are gone, however we end.
+Inside `entered()` the calling thread is in the namespace, and so are the sockets, programs and threads that
+it starts. Other threads are not. Only an open file of this process keeps the namespace: it has no name and
+no mount, and the kernel removes it, with its devices, when its last process and that file are gone.
 """
 
 from __future__ import annotations
@@ -55,10 +54,10 @@ class NetworkNamespace:
 
 @contextlib.contextmanager
 def network_namespace(addresses: Sequence[str] = (NODE_ADDRESS, *SPARE_ADDRESSES)) -> Iterator[NetworkNamespace]:
-    """Make a namespace whose only network is its own, and let go of it when the block ends.
+    """Create a namespace with its own network only, and release it when the block ends.
 
     Raises:
-        HarnessError: this user may not make one, or there is no `ip` to give it addresses.
+        HarnessError: this user cannot create one, or the `ip` program is missing.
     """
     if shutil.which("ip") is None:
         raise HarnessError("no `ip` on the PATH to set up a network namespace: install iproute2")
@@ -102,7 +101,7 @@ def _call(function: str, *arguments: int) -> None:
     """Call the C library; Python has these two from 3.12 on.
 
     Raises:
-        HarnessError: the kernel refused.
+        HarnessError: the kernel returned an error.
     """
     library = ctypes.CDLL(None, use_errno=True)
     if getattr(library, function)(*arguments) != 0:

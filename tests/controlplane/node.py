@@ -1,10 +1,10 @@
-"""One real node in a network of its own: kubelet, containerd, kube-proxy and a scheduler.
+"""One real node in a separate network: kubelet, containerd, kube-proxy and a scheduler.
 
     with network_namespace() as network, network.entered(), one_node_cluster(programs, images) as cluster:
         ...
 
-Pods run, Services lead to them, Deployments roll. Images come from an archive; there is no registry and no DNS.
-All that the node starts, mounts and groups is gone when the block or this process ends. Needs root.
+Pods run, Services route to them, Deployments roll out. Images come from an archive; there is no registry and no DNS.
+Processes, mounts and control groups of the node are removed when the block or this process ends. Needs root.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NAME: Final = "node"
 POD_CIDR: Final = "10.244.0.0/24"
 START_TIMEOUT_SECONDS: Final = 180.0
 _CNI_FOLDERS: Final = ("/usr/lib/cni", "/opt/cni/bin")
-# What containerd, the kubelet and the CNI plug-ins write to whatever they are told; the host's stays as it is.
+# Folders that containerd, the kubelet and the CNI plug-ins always write to; the host's are not modified.
 _OVERLAYS: Final = ("/var/lib", "/var/log")
 # Debian package by program.
 _NEEDED: Final = {
@@ -86,7 +86,7 @@ class NodePrograms:
 
 @dataclass(frozen=True, slots=True)
 class NodeCluster:
-    """A control plane with one node that is ready; `node` is the process that holds all of the node's."""
+    """A control plane with one ready node; `node` is the parent of all processes of the node."""
 
     control_plane: ControlPlane
     node: ManagedProcess
@@ -104,7 +104,7 @@ def one_node_cluster(programs: NodePrograms, archive: Path) -> Iterator[NodeClus
     with contextlib.ExitStack() as stack:
         control = stack.enter_context(control_plane(programs.control_plane, network=Network(NODE_ADDRESS)))
         layout = _Layout.create(control, stack.enter_context(control_group()))
-        # All they know is in the folder, which goes with them: nobody waits for an orderly end.
+        # All their data is in the folder, which is deleted with them, so they are killed.
         scheduler = _start_scheduler(programs.scheduler, control)
         stack.callback(scheduler.kill)
         node = _start_node(programs, control, layout)
@@ -267,11 +267,11 @@ def _kube_proxy(program: Path, control: ControlPlane, layout: _Layout) -> dict[s
 
 
 def _import_images(ctr: Path, layout: _Layout, archive: Path, node: ManagedProcess) -> None:
-    def socket_is_there() -> bool:
+    def has_socket() -> bool:
         node.ensure_running()
         return layout.socket.exists()
 
-    wait_for("containerd's socket", socket_is_there, timeout_seconds=START_TIMEOUT_SECONDS)
+    wait_for("containerd's socket", has_socket, timeout_seconds=START_TIMEOUT_SECONDS)
     command = [str(ctr), f"--address={layout.socket}", "--namespace=k8s.io", "images", "import", str(archive)]
     with ManagedProcess.start("ctr", command, log_path=layout.log("import")) as importing:
         if importing.popen.wait(START_TIMEOUT_SECONDS) != 0:

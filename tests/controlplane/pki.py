@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _LIFETIME = dt.timedelta(days=1)
 _CLOCK_SKEW = dt.timedelta(minutes=5)
-# Python 3.13 and newer verify strictly: an authority without these is refused.
+# Python 3.13 and newer verify strictly: a CA without these is rejected.
 _CA_USAGE = x509.KeyUsage(
     digital_signature=True,
     key_cert_sign=True,

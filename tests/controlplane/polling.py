@@ -1,4 +1,4 @@
-"""Waiting for something to become true: the only place of the harness that sleeps."""
+"""Waiting for a condition: the only module of the harness that sleeps."""
 
 from __future__ import annotations
 

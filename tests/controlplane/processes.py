@@ -103,18 +103,18 @@ class ManagedProcess:
         return self.popen.wait()
 
 
-# Below those that kernels give to outgoing connections (ip_local_port_range begins at 32768) and NodePorts (30000).
+# Below those that kernels give to outgoing connections (ip_local_port_range starts at 32768) and NodePorts (30000).
 _PORTS: Final = range(12_000, 30_000)
-_RESERVED: Final[list[int]] = []  # descriptors of the locks; the kernel lets go of them with the process
+_RESERVED: Final[list[int]] = []  # descriptors of the locks; the kernel releases them with the process
 
 
 def free_port() -> int:
-    """Return a loopback TCP port that is free; no other process of these tests gets it while this one lives.
+    """Return a free loopback TCP port; no other process of the tests gets it while this one runs.
 
     Raises:
-        HarnessError: All of them are taken.
+        HarnessError: all ports are in use.
     """
-    folder = Path(f"/tmp/dapr-token-injector-ports-{os.getuid()}")  # noqa: S108 - one for all runs, whatever their TMPDIR
+    folder = Path(f"/tmp/dapr-token-injector-ports-{os.getuid()}")  # noqa: S108 - one for all runs, with any TMPDIR
     folder.mkdir(mode=0o700, exist_ok=True)
     for port in random.sample(_PORTS, len(_PORTS)):
         descriptor = os.open(folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

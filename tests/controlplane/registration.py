@@ -1,7 +1,7 @@
-"""Webhook configurations as users register them, with a URL or, in a network of our own, a Service.
+"""Webhook configurations as users register them, with a URL or, in a separate network, a Service.
 
 Ours are the objects of `deploy/base/webhooks.yaml` with an address filled in. Each is narrowed to one namespace,
-so that tests beside each other, or a cluster in use, never meet.
+so that concurrent tests, or a cluster in use, are not affected.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Callee(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ServiceEndpoint:
-    """A Service in front of the webhook; without a PEM the bundle is left to whoever writes it later."""
+    """A Service in front of the webhook; without a PEM another client writes the bundle later."""
 
     namespace: str
     name: str
@@ -54,7 +54,7 @@ class ServiceEndpoint:
         }
 
     def slice_of(self, *addresses: str, port: int) -> Json:
-        """Return the EndpointSlice that says who is behind the Service, all on one port."""
+        """Return the EndpointSlice of the Service's addresses, all on one port."""
         labels = {"kubernetes.io/service-name": self.name}
         return {
             "apiVersion": "discovery.k8s.io/v1",
@@ -113,8 +113,8 @@ def dapr_sidecar_injector(endpoint: Endpoint, *, namespace: str, name: str) -> J
     return _mutating(name, entry, namespace)
 
 
-def somebody_elses(endpoint: Endpoint, *, namespace: str, name: str) -> Json:
-    """Return the configuration of a webhook that is neither ours nor Dapr's; whoever it serves depends on it."""
+def foreign_webhook(endpoint: Endpoint, *, namespace: str, name: str) -> Json:
+    """Return the configuration of a webhook that is neither ours nor Dapr's and fails closed."""
     entry = {
         "name": "annotate.example.com",
         "admissionReviewVersions": ["v1"],
@@ -125,7 +125,7 @@ def somebody_elses(endpoint: Endpoint, *, namespace: str, name: str) -> Json:
 
 
 def _mutating(name: str, entry: Json, namespace: str) -> Json:
-    """Return a configuration that asks for each new Pod of a namespace, and again when a later webhook changed it."""
+    """Return a configuration for each new Pod of a namespace, with reinvocation after a later webhook."""
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
     common = {
         "rules": [rule],

@@ -1,4 +1,4 @@
-"""What a test needs of the machine: told where it is missing, and never missed where tests must run."""
+"""Requirements of tests on the machine: missing ones are reported, and are errors where tests must run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 
 
 def require(reason: str | None) -> None:
-    """Pass when there is no `reason` against the test; for root and in continuous integration one is a failure.
+    """Pass without a `reason` to skip the test; as root and in continuous integration a reason is a failure.
 
-    Root can install what is missing, and `make test` does (`requirements/packages.sh`).
+    Root can install missing programs, and `make test` does (`requirements/packages.sh`).
     """
     if reason is None:
         return

@@ -1,11 +1,11 @@
 """The cluster that tests run against.
 
-By default it is a control plane of our own. With `DAPR_TOKEN_INJECTOR_TEST_CLUSTER=kubeconfig` it is the
+By default it is a separate control plane. With `DAPR_TOKEN_INJECTOR_TEST_CLUSTER=kubeconfig` it is the
 one that `KUBECONFIG` names (kind included), which must reach our webhook processes:
 `DAPR_TOKEN_INJECTOR_TEST_HOST` is the IP address of this machine to listen on and to register (default
 127.0.0.1, right only for an API server on this machine; for kind the gateway of its Docker network).
-Tests then leave the cluster as it was: namespaces and webhook configurations are their own and deleted.
-`KUBECONFIG` alone never selects a cluster: nobody's production shall be tested on by accident.
+Tests do not change the rest of the cluster: they create and delete their namespaces and webhook
+configurations. `KUBECONFIG` alone never selects a cluster, so that no test runs on production by accident.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Cluster:
 
 @contextlib.contextmanager
 def open_cluster(report: binaries.Report = binaries.report_to_stderr) -> Iterator[Cluster]:
-    """Yield the cluster that the environment asks for.
+    """Yield the cluster that the environment selects.
 
     Raises:
-        HarnessError: the environment contradicts itself, or the cluster could not be had.
+        HarnessError: the environment contradicts itself, or the cluster could not be started.
     """
     choice = os.environ.get(CLUSTER_VARIABLE, "own")
     if choice == "own":

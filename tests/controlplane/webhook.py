@@ -32,7 +32,7 @@ SIDECAR_IMAGE: Final = "example.invalid/daprd:from-daprs-injector"
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
-    """How our webhook is started; the host is the one that the API server dials."""
+    """The options of the webhook; the host is the one that the API server dials."""
 
     folder: Path
     host: str = "127.0.0.1"
@@ -69,7 +69,7 @@ class Webhook:
         return cls._serve(settings)
 
     def restart(self) -> Webhook:
-        """Start it anew where the API server expects it: same port, same certificate."""
+        """Restart it where the API server expects it: same port, same certificate."""
         self.process.log_path.unlink()
         return self._serve(dataclasses.replace(self.settings, port=self.port))
 
@@ -97,7 +97,7 @@ class Webhook:
         return self.settings.host, self.port
 
     def replace_certificate(self, authority: Authority) -> None:
-        """Put a new pair in place of the served one, as a Secret's update does, and wait until it is served."""
+        """Replace the served pair, as a Secret's update does, and wait until the new one is served."""
         pair = self.settings.issue_pair(authority)
         for path in pair.write(self.settings.folder, "next"):
             path.replace(path.with_stem("webhook"))
@@ -190,7 +190,7 @@ class DaprInjector:
         return cls(process, Endpoint(f"https://{host}:{port}", authority.pem))
 
     def injected(self, app_id: str) -> bool:
-        """Whether Dapr's own log says that it patched a Pod of this app."""
+        """Whether Dapr's own log reports a patched Pod of this app."""
         return f"Sidecar injector succeeded injection for app '{app_id}'" in self.process.log()
 
 

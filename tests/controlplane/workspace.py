@@ -1,8 +1,8 @@
-"""A temporary folder that disappears with the process that made it, however that ends.
+"""A temporary folder that is removed when its process ends, in any way.
 
-A small helper process holds the reading end of a pipe whose only writer is us. When the pipe closes (we
-said so, or we were killed) it removes the folder and ends. What even that leaves, as after a power cut, is
-swept by the next run: the folder's name carries the process id of its owner.
+A small helper process has the reading end of a pipe whose only writer is this process. When the pipe
+closes, also because this process was killed, the helper removes the folder and ends. The next run removes
+folders that remain after a power cut: a folder's name has the process id of its owner.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PREFIX = "dapr-token-injector-"
 
-# The programs of a killed run die at the same moment and may still write, hence more than one round.
+# The programs of a killed run may still write while they end, hence more than one round.
 _REMOVE_FOLDER = """
 import os, shutil, sys, time
 while os.read(0, 1):
@@ -37,7 +37,7 @@ while time.monotonic() < deadline:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Yield a new folder, readable by us alone; it is gone when the block or this process ends."""
+    """Yield a new folder, readable by this user only; it is removed when the block or this process ends."""
     sweep()
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     try:
@@ -62,16 +62,16 @@ def janitor(script: str, *arguments: str) -> Iterator[None]:
 
 
 def sweep() -> None:
-    """Remove the folders of runs that are dead."""
+    """Remove the folders of ended runs."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        if is_dead(folder.name):
+        if has_ended(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def is_dead(name: str) -> bool:
+def has_ended(name: str) -> bool:
     """Whether the run that gave something this name has ended."""
     owner = name.removeprefix(PREFIX).split("-")[0]
-    return owner.isdecimal() and not _is_alive(int(owner))
+    return owner.isdecimal() and not _is_running(int(owner))
 
 
 def write_private(path: Path, content: bytes) -> Path:
@@ -82,7 +82,7 @@ def write_private(path: Path, content: bytes) -> Path:
     return path
 
 
-def _is_alive(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

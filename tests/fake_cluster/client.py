@@ -1,7 +1,7 @@
 """Our own client in front of a store, without a network.
 
-The calls of `StoreApi` are answered at once. Those of `SteppedApi` stop before they take effect; `Outcome` says how
-they go on: with effect and answer, without either, or with the effect and without the answer. So a test can produce
+The calls of `StoreApi` are answered at once. Those of `SteppedApi` stop before they take effect; `Outcome` decides how
+they continue: with effect and answer, without either, or with the effect and without the answer. So a test can produce
 any interleaving of any number of replicas, always the same, without a clock and without an event loop.
 """
 
@@ -88,7 +88,7 @@ class SteppedApi(StoreApi):
     """Each call waits for its outcome."""
 
     async def send(self, request: Request) -> Object:
-        """Answer a request from the store, once the test lets it go on."""
+        """Answer a request from the store after the test has chosen its outcome."""
         outcome = await Stop()
         if outcome is Outcome.LOST:
             raise UnavailableError(request.operation)

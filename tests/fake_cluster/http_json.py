@@ -1,4 +1,4 @@
-"""JSON over the server of the standard library, for stand-ins of API servers and of webhooks; and a kubeconfig."""
+"""JSON over the HTTP server of the standard library, for fake API servers and webhooks, and a kubeconfig."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def read_json(handler: BaseHTTPRequestHandler) -> Any:  # noqa: ANN401 - JSON
     return json.loads(handler.rfile.read(length)) if length else None
 
 
-def send_json(handler: BaseHTTPRequestHandler, status: int, told: object, warnings: Sequence[str] = ()) -> None:
+def send_json(handler: BaseHTTPRequestHandler, status: int, content: object, warnings: Sequence[str] = ()) -> None:
     """The whole response, with warnings as an API server sends them (RFC 7234, code 299)."""
-    send_content(handler, status, json.dumps(told).encode(), warnings)
+    send_content(handler, status, json.dumps(content).encode(), warnings)
 
 
 def send_content(handler: BaseHTTPRequestHandler, status: int, content: bytes, warnings: Sequence[str] = ()) -> None:
@@ -33,7 +33,7 @@ def send_content(handler: BaseHTTPRequestHandler, status: int, content: bytes, w
 
 
 def kubeconfig(server: str) -> dict[str, Any]:
-    """One that leads to a server, without credentials."""
+    """A kubeconfig for a server, without credentials."""
     return {
         "apiVersion": "v1",
         "kind": "Config",

@@ -48,7 +48,7 @@ class Event:
 
 @dataclass(slots=True)
 class Store:
-    """All objects by plural, namespace and name. Hooks let a test act as admission, as controllers, or as a fault."""
+    """All objects by plural, namespace and name. With hooks a test acts as admission, as controllers, or as a fault."""
 
     objects: dict[Key, Json] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)

@@ -19,17 +19,17 @@ FOLDER: Final = Path(__file__).parent
 
 
 class Grow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Containers and variables that are added to the object and to what is wanted: files need not be megabytes."""
+    """Containers and variables to add to the object and to the expected one, so that files stay small."""
 
     containers: int
     variables: int
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`case.yaml`. Texts are given as fragments: each warning, and the denial's message, must hold all of its own."""
+    """`case.yaml`. Texts are fragments: each warning, and the denial's message, must contain all of its own."""
 
     rule: str
-    # the question
+    # the request
     endpoint: Endpoint = Endpoint.MUTATE
     operation: str = "CREATE"
     subResource: str = ""  # noqa: N815 - Kubernetes' own spelling
@@ -44,7 +44,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     code: int = 0
     warnings: tuple[tuple[str, ...], ...] = ()  # all of them, in order
     audit: dict[str, str] = {}
-    hides: tuple[str, ...] = ()  # what may not occur anywhere in the answer
+    hides: tuple[str, ...] = ()  # must not occur anywhere in the answer
 
 
 class Golden(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Each test decides anew."""
+"""Clear the cached plans of the core before each test."""
 
 import pytest
 
@@ -6,5 +6,5 @@ from tests.builders import forget
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_remembered() -> None:
+def _clear_caches() -> None:
     forget()

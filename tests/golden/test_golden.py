@@ -1,4 +1,4 @@
-"""Every golden case, and the laws that hold for all of them."""
+"""Every golden case, and the properties of all of them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ each_error = pytest.mark.parametrize("golden", [g for g in ALL if g.case.error],
 
 
 @each_error
-def test_fails_as_the_rule_says(golden: Golden) -> None:
+def test_example_fails_with_the_expected_error(golden: Golden) -> None:
     with pytest.raises(InjectorError) as failed:
         _ask(golden)
     assert failed.value.reason == golden.case.error
 
 
 @each
-def test_answers_as_the_rule_says(golden: Golden) -> None:
+def test_example_has_the_expected_answer(golden: Golden) -> None:
     case = golden.case
     found = golden.review["request"].get("object")
     before = copy.deepcopy(found)
@@ -48,7 +48,7 @@ def test_answers_as_the_rule_says(golden: Golden) -> None:
 
 
 @each
-def test_tells_what_the_rule_says(golden: Golden) -> None:
+def test_example_has_the_expected_decision(golden: Golden) -> None:
     case = golden.case
     admission = _ask(golden)
     response = response_of(admission)
@@ -72,7 +72,7 @@ def test_tells_what_the_rule_says(golden: Golden) -> None:
 
 
 @each
-def test_echoes_version_kind_and_uid(golden: Golden) -> None:
+def test_answer_echoes_version_kind_and_uid(golden: Golden) -> None:
     answer = json.loads(_ask(golden).body)
 
     assert set(answer) == {"apiVersion", "kind", "response"}
@@ -82,7 +82,7 @@ def test_echoes_version_kind_and_uid(golden: Golden) -> None:
 
 
 @each_patched
-def test_answer_applied_leaves_nothing_to_do(golden: Golden) -> None:
+def test_patched_example_needs_no_change(golden: Golden) -> None:
     again = copy.deepcopy(golden.review)
     again["request"]["object"] = golden.want
 

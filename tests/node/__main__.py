@@ -1,8 +1,8 @@
-"""`python -m tests.node [COMMAND ...]`: the node without the tests, for a person or a command to try things on.
+"""`python -m tests.node [COMMAND ...]`: the node without the tests, for experiments by hand or by a command.
 
-COMMAND runs where the cluster is reached from, with `kubectl` and `helm` on its PATH, `KUBECONFIG`, and the variables
-by which the tests find a cluster of the user's; its exit code is ours. Without one the node stays until Ctrl-C,
-and a line on stdout says how to get there from another terminal. Then everything is gone.
+COMMAND runs in the network of the cluster, with `kubectl` and `helm` on its PATH, `KUBECONFIG`, and the variables
+by which the tests find an existing cluster; its exit code is returned. Without a command the node runs until Ctrl-C,
+and a line on stdout shows how to use it from another terminal. Then everything is removed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Bring the node up and run the command; return its exit code, 130 after Ctrl-C, 3 when there can be no node."""
     command = _parser().parse_args(arguments).command
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as after Ctrl-C
     if reason := reason_unavailable():
         print(reason, file=sys.stderr)
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _variables(target: Target) -> dict[str, str]:
-    """Return what is different in the environment of whoever uses the cluster."""
+    """Return the environment variables for clients of the cluster."""
     programs = target.folder / "bin"
     programs.mkdir()
     for name, binary in (("kubectl", target.kubectl.binary), ("helm", target.helm.binary)):

@@ -42,7 +42,7 @@ print(json.dumps({"http": status, "grpc": code}))
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the sidecar said: an HTTP status and the name of a gRPC code."""
+    """The answer of the sidecar: an HTTP status and the name of a gRPC code."""
 
     http: int
     grpc: str

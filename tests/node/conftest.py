@@ -22,7 +22,7 @@ TEST_TIMEOUT_SECONDS = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder; the time limit spares the fixture that may have to build everything first."""
+    """Mark the tests of this folder; the time limit excludes fixtures, which may build everything first."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.node)
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def target(report: binaries.Report) -> Iterator[Target]:
-    """The cluster that the environment asks for, a node of our own by default."""
+    """The cluster that the environment selects; by default a separate node."""
     with open_target(report) as opened:
         yield opened
 
@@ -51,7 +51,7 @@ def kubectl(target: Target, inside: None) -> Iterator[Kubectl]:  # noqa: ARG001 
 
 
 class Installation:
-    """The chart in the cluster or not, for whatever test comes next: an installation takes half a minute."""
+    """The state of the chart in the cluster, shared by tests: an installation takes half a minute."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -69,7 +69,7 @@ class Installation:
         return self._release
 
     def install(self, *values: str) -> Release:
-        """Install it with other values; whoever wants the defaults next has it upgraded."""
+        """Install the chart with other values; the next test with defaults upgrades it."""
         self._release = Release.install(self._target, *values)
         self._has_other_values = True
         return self._release
@@ -83,7 +83,7 @@ class Installation:
 
 @pytest.fixture(scope="session")
 def installation(target: Target) -> Iterator[Installation]:
-    """What is installed now; a cluster of the user's is left without it, one of ours ends anyway."""
+    """The current installation; it is removed from an existing cluster at the end."""
     made = Installation(target)
     yield made
     if target.own is None:

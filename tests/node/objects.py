@@ -16,7 +16,7 @@ _SLEEP: Final = "import signal; signal.signal(signal.SIGTERM, lambda *_: exit())
 
 
 def app_container(target: Target) -> Json:
-    """Return an app that does nothing until it is told to; the Secret is mounted for tests that need its value."""
+    """Return an idle app; the Secret is mounted for tests that need its value."""
     return {
         "name": "app",
         "image": target.image,
@@ -27,7 +27,7 @@ def app_container(target: Target) -> Json:
 
 
 def sidecar(target: Target, **more: Any) -> Json:  # noqa: ANN401 - a part of a container
-    """Return a daprd that needs no control plane, as a Helm chart or a person writes it."""
+    """Return a daprd that needs no control plane, as written by a Helm chart or by hand."""
     return {
         "name": "daprd",
         "image": target.daprd_image,

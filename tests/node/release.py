@@ -35,7 +35,7 @@ class Release:
         """Install the chart with the image under test, and return when its Pods are ready.
 
         Raises:
-            HarnessError: Helm gave up; the message has what it said and how the Pods are.
+            HarnessError: Helm failed; the message has its output and the state of the Pods.
         """
         release = cls.of(target, *values)
         target.kubectl.apply(RESTRICTED)
@@ -60,6 +60,6 @@ class Release:
         self.kubectl.run("delete", "namespace", NAMESPACE, "--wait", "--timeout=120s")
 
     def pods(self, *, ending: bool = False) -> list[str]:
-        """Return the names of the webhook's Pods, with or without those that are about to end."""
+        """Return the names of the webhook's Pods, with or without terminating ones."""
         found = self.kubectl.list("pods", f"--selector=app.kubernetes.io/name={NAME}")
         return [pod["metadata"]["name"] for pod in found if ending or "deletionTimestamp" not in pod["metadata"]]

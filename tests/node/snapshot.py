@@ -1,4 +1,4 @@
-"""Everything that a cluster holds, in a form in which two moments can be compared."""
+"""A snapshot of all objects of a cluster, for comparison with another one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.controlplane.polling import wait_for
 if TYPE_CHECKING:
     from tests.controlplane.kubectl import Json, Kubectl
 
-# What a cluster writes about itself all the time, whatever its users do.
+# Objects that a cluster writes all the time without its users.
 _RESTLESS: Final = {
     "events",
     "events.events.k8s.io",
@@ -31,7 +31,7 @@ def take(kubectl: Kubectl) -> dict[str, str]:
 
 
 def differences(kubectl: Kubectl, before: dict[str, str]) -> list[str]:
-    """Return what is there now and was not, what is gone, and what changed."""
+    """Return the objects that were added, removed and changed."""
     after = _contents(kubectl)
     return sorted(name for name in after.keys() | before.keys() if after.get(name) != before.get(name))
 

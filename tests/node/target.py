@@ -1,10 +1,11 @@
 """The cluster whose Pods really run.
 
-By default it is one node of our own, in a network namespace of its own (`controlplane.node`). With
+By default it is one separate node in its own network namespace (`controlplane.node`). With
 `DAPR_TOKEN_INJECTOR_TEST_CLUSTER=kubeconfig` it is the one that `KUBECONFIG` names, kind included; its nodes
 must be able to get two images: ours, by `DAPR_TOKEN_INJECTOR_TEST_IMAGE` (say, after `kind load`), and daprd's, by
 `DAPR_TOKEN_INJECTOR_TEST_DAPRD_IMAGE` (default `daprio/daprd:1.16.0`). With `DAPR_TOKEN_INJECTOR_TEST_HOST`, an address
-of this machine that the cluster's API server reaches, Dapr's own injector is tried, too. The cluster is left as it was.
+of this machine that the cluster's API server reaches, Dapr's own injector is tested, too. Afterwards the cluster
+has its previous state.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Target:
 
 @contextlib.contextmanager
 def open_target(report: binaries.Report) -> Iterator[Target]:
-    """Yield the cluster that the environment asks for; skip or fail where it cannot be had."""
+    """Yield the cluster that the environment selects; skip or fail if it is not available."""
     if os.environ.get(CLUSTER_VARIABLE, "own") == "own":
         require(reason_unavailable())
         with own_node(report) as target:
@@ -71,16 +72,16 @@ def open_target(report: binaries.Report) -> Iterator[Target]:
 
 
 def reason_unavailable() -> str | None:
-    """Return why there can be no node of our own here, None when there can."""
+    """Return why no separate node can run here, None if it can."""
     return netns.reason_unavailable() or node.reason_unavailable() or images.reason_unavailable()
 
 
 @contextlib.contextmanager
 def own_node(report: binaries.Report) -> Iterator[Target]:
-    """Yield a cluster of one node; it is reached within `Target.entered`, and gone when the block ends.
+    """Yield a cluster of one node; it is reachable within `Target.entered`, and removed when the block ends.
 
     Raises:
-        HarnessError: it could not be had.
+        HarnessError: the cluster could not be started.
     """
     # All that fetches what it is made of comes first: nothing leads out of the namespace.
     programs = node.NodePrograms.resolve(report)

@@ -30,7 +30,7 @@ def listed(commands: Commands) -> Json:
 
 
 @pytest.mark.usefixtures("release")
-def test_pods_that_waited_for_the_secret_are_current_until_it_changes(kubectl: Kubectl, target: Target) -> None:
+def test_pods_started_by_the_first_value_are_current_until_it_changes(kubectl: Kubectl, target: Target) -> None:
     commands = Commands(kubectl, kubectl.kubeconfig)
     workload = running(target, "Deployment", "web")
     workload["spec"]["replicas"] = 3
@@ -45,7 +45,7 @@ def test_pods_that_waited_for_the_secret_are_current_until_it_changes(kubectl: K
     planned = commands.run("secret", "rotate", commands.secret, "--restart", "--resume", "--dry-run", "-o", "json")
     assert [one["state"] for one in planned.json["workloads"]] == ["up-to-date"]
 
-    # Deleted and created again, with another value: the running containers hold the first one.
+    # Deleted and created again, with another value: the running containers have the first one.
     kubectl.run("delete", "secret", SECRET)
     assert commands.run("secret", "create", commands.secret).code == 0
     row = listed(commands)

@@ -1,4 +1,4 @@
-"""The node itself: it shares a machine, and leaves nothing behind however a run ends."""
+"""The node itself: runs on one machine are isolated, and each cleans up in every case."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 
-# A run that stays in its body with a Pod running, and says where everything of it is.
+# A run that waits with a running Pod, and prints its folders and processes.
 INNER = """
 import os, signal, sys
 from pathlib import Path
@@ -53,11 +53,11 @@ def own(target: Target) -> Target:
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
-def test_interrupted_run_leaves_nothing_and_does_not_disturb_another(
+def test_interrupted_run_cleans_up_and_does_not_affect_another(
     own: Target, tmp_path: Path, end: signal.Signals
 ) -> None:
     assert own.own is not None
-    host = what_a_host_has()
+    host = host_leftovers()
     note, log = tmp_path / "note", tmp_path / "log"
     with log.open("wb") as output:
         command = [sys.executable, "-c", INNER, str(note)]
@@ -79,7 +79,7 @@ def test_interrupted_run_leaves_nothing_and_does_not_disturb_another(
     wait_for("its network gone", lambda: not in_network(Path(network)))
     wait_for("its folders gone", lambda: not any(Path(folder).exists() for folder in folders))
     wait_for("its groups gone", lambda: not groups_of(run.pid))
-    assert what_a_host_has() == host
+    assert host_leftovers() == host
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     assert [line for line in mounts if f"{PREFIX}{run.pid}-" in line] == []
     own.own.node.ensure_running()
@@ -120,7 +120,7 @@ def name_of(pid: int) -> str:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process exists and is more than an entry that nobody has reaped yet."""
+    """Whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     except OSError:
@@ -131,7 +131,7 @@ def groups_of(pid: int) -> list[Path]:
     return list(Path("/sys/fs/cgroup").glob(f"**/{PREFIX}{pid}-*"))
 
 
-def what_a_host_has() -> dict[str, object]:
+def host_leftovers() -> dict[str, object]:
     """Return what a careless node leaves on its machine."""
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
     folders = (

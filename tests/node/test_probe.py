@@ -1,4 +1,4 @@
-"""`probe` of Pods that really run, through the kubelet: closed, open, on another token, and what stands open beside."""
+"""`probe` of running Pods through the kubelet: closed, open, with another token, and other open ports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TOKEN: Final = "marker-4f1c97d2a5e8-node"
 # Where Dapr's injector has the API listen.
 LOCAL: Final = "--dapr-listen-addresses=[::1],127.0.0.1"
-# What every sidecar of these tests has open beside its API.
+# The open ports of every sidecar of these tests besides its API.
 BESIDE: Final = ("--accept", "metadata-port", "--accept", "metrics-port")
 CLOSED: Final = ["refused", "refused", "served"]
 OPEN: Final = ["served", "served", "-"]
@@ -44,7 +44,7 @@ def local(target: Target, **more: Any) -> Json:  # noqa: ANN401 - a part of a co
 
 
 def started(kubectl: Kubectl, target: Target, daprd: Json, annotations: dict[str, str] = DAPR) -> str:
-    """Run an app with this sidecar; the Pod's name. Without an annotation of ours, the webhook leaves it as it is."""
+    """Run an app with this sidecar; return the Pod's name. Without an annotation the webhook skips it."""
     is_native = "restartPolicy" in daprd
     containers = [app_container(target), *([] if is_native else [daprd])]
     pod = roll_out(kubectl, deployment(containers, [daprd] if is_native else [], annotations))
@@ -52,18 +52,20 @@ def started(kubectl: Kubectl, target: Target, daprd: Json, annotations: dict[str
 
 
 def ask(kubectl: Kubectl, *arguments: str, kubeconfig: Path | None = None) -> tuple[int, Any]:
-    """Exit code, and what is told of the one Pod."""
-    code, (told,), said = probed(*arguments, "-n", kubectl.namespace, "--kubeconfig", kubeconfig or kubectl.kubeconfig)
-    assert said == ""
-    return code, told
+    """The exit code and the report about the Pod."""
+    code, (report,), error = probed(
+        *arguments, "-n", kubectl.namespace, "--kubeconfig", kubeconfig or kubectl.kubeconfig
+    )
+    assert error == ""
+    return code, report
 
 
-def findings(told: Json) -> list[str]:
-    return [found["finding"] for found in told["findings"]]
+def findings(report: Json) -> list[str]:
+    return [found["finding"] for found in report["findings"]]
 
 
-def answers(told: Json) -> dict[str, list[str]]:
-    return {port["purpose"]: [port["without"], port["wrong"], port["right"]] for port in told["ports"]}
+def answers(report: Json) -> dict[str, list[str]]:
+    return {port["purpose"]: [port["without"], port["wrong"], port["right"]] for port in report["ports"]}
 
 
 @pytest.mark.usefixtures("release", "secret")
@@ -71,13 +73,13 @@ def test_annotated_sidecar_is_closed(kubectl: Kubectl, target: Target) -> None:
     """Create the Secret, annotate, probe: the right token comes from the Secret that the webhook put in."""
     name = started(kubectl, target, local(target), ASKING)
 
-    code, told = ask(kubectl, "deployment/shop", *BESIDE)
+    code, report = ask(kubectl, "deployment/shop", *BESIDE)
 
-    assert told["target"] == f"pod/{name}"
-    assert answers(told) == {"http": CLOSED, "grpc": CLOSED, "public": TO_ALL, "metrics": TO_ALL}
-    assert (code, told["verdict"], findings(told)) == (0, "closed", ["metadata-port", "metrics-port"])
-    code, told = ask(kubectl, f"pod/{name}")
-    assert (code, told["verdict"]) == (1, "open")
+    assert report["target"] == f"pod/{name}"
+    assert answers(report) == {"http": CLOSED, "grpc": CLOSED, "public": TO_ALL, "metrics": TO_ALL}
+    assert (code, report["verdict"], findings(report)) == (0, "closed", ["metadata-port", "metrics-port"])
+    code, report = ask(kubectl, f"pod/{name}")
+    assert (code, report["verdict"]) == (1, "open")
 
 
 @pytest.mark.parametrize("native", [{}, {"restartPolicy": "Always"}], ids=["regular", "native"])
@@ -85,12 +87,12 @@ def test_annotated_sidecar_is_closed(kubectl: Kubectl, target: Target) -> None:
 def test_sidecar_that_was_not_injected_is_open(kubectl: Kubectl, target: Target, native: dict[str, str]) -> None:
     started(kubectl, target, local(target, **native))
 
-    code, told = ask(kubectl, "deployment/shop", *BESIDE)
+    code, report = ask(kubectl, "deployment/shop", *BESIDE)
 
-    assert (code, told["verdict"]) == (1, "open")
-    assert findings(told) == ["enforcement-off", "enforcement-off", "metadata-port", "metrics-port"]
-    assert told["findings"][0]["cause"] == "daprd has no DAPR_API_TOKEN"
-    assert answers(told)["http"] == answers(told)["grpc"] == OPEN
+    assert (code, report["verdict"]) == (1, "open")
+    assert findings(report) == ["enforcement-off", "enforcement-off", "metadata-port", "metrics-port"]
+    assert report["findings"][0]["cause"] == "daprd has no DAPR_API_TOKEN"
+    assert answers(report)["http"] == answers(report)["grpc"] == OPEN
 
 
 def optional(entry: Json) -> Json:
@@ -110,72 +112,75 @@ def optional(entry: Json) -> Json:
     ],
     ids=["empty", "optional", "literal"],
 )
-def test_variable_that_fails_open_is_named(kubectl: Kubectl, target: Target, entry: Json, cause: str) -> None:
+def test_fail_open_variable_is_named(kubectl: Kubectl, target: Target, entry: Json, cause: str) -> None:
     kubectl.run("create", "secret", "generic", SECRET, "--from-literal=empty=")
     started(kubectl, target, local(target, env=[entry]))
 
-    code, told = ask(kubectl, "deployment/shop", *BESIDE)
+    code, report = ask(kubectl, "deployment/shop", *BESIDE)
 
-    assert (code, findings(told)[0]) == (1, "enforcement-off")
-    assert told["findings"][0]["cause"].endswith(cause)
+    assert (code, findings(report)[0]) == (1, "enforcement-off")
+    assert report["findings"][0]["cause"].endswith(cause)
 
 
 @pytest.mark.usefixtures("secret")
 def test_native_sidecar_with_its_token_is_closed(kubectl: Kubectl, target: Target) -> None:
     started(kubectl, target, local(target, env=[token_variable()], restartPolicy="Always"))
 
-    code, told = ask(kubectl, "deployment/shop", *BESIDE)
+    code, report = ask(kubectl, "deployment/shop", *BESIDE)
 
-    assert (code, answers(told)["http"], answers(told)["grpc"]) == (0, CLOSED, CLOSED)
+    assert (code, answers(report)["http"], answers(report)["grpc"]) == (0, CLOSED, CLOSED)
 
 
 @pytest.mark.usefixtures("secret")
-def test_secret_that_changed_after_the_start_is_told(kubectl: Kubectl, target: Target) -> None:
+def test_secret_changed_after_the_start_is_reported(kubectl: Kubectl, target: Target) -> None:
     started(kubectl, target, local(target, env=[token_variable()]))
     kubectl.run("patch", "secret", SECRET, "-p", f'{{"stringData": {{"token": "{OTHER}"}}}}')
 
-    code, told = ask(kubectl, "deployment/shop", *BESIDE)
+    code, report = ask(kubectl, "deployment/shop", *BESIDE)
 
-    assert (code, findings(told)[:2]) == (1, ["right-token-refused"] * 2)
-    assert answers(told)["http"] == ["refused"] * 3
+    assert (code, findings(report)[:2]) == (1, ["right-token-refused"] * 2)
+    assert answers(report)["http"] == ["refused"] * 3
 
 
 @pytest.mark.usefixtures("secret")
-def test_listen_address_and_profiling_are_told(kubectl: Kubectl, target: Target) -> None:
+def test_listen_address_and_profiling_are_reported(kubectl: Kubectl, target: Target) -> None:
     made = sidecar(target, env=[token_variable()])
     started(kubectl, target, {**made, "args": [*made["args"], "--enable-profiling"]})
 
-    code, told = ask(kubectl, "deployment/shop")
+    code, report = ask(kubectl, "deployment/shop")
 
     assert code == 1
-    assert findings(told) == ["metadata-port", "metrics-port", "profiling-port", "listen-address"]
-    assert told["findings"][-1]["where"] == "no --dapr-listen-addresses, so daprd listens on all addresses"
-    assert answers(told)["http"] == CLOSED
+    assert findings(report) == ["metadata-port", "metrics-port", "profiling-port", "listen-address"]
+    assert report["findings"][-1]["where"] == "no --dapr-listen-addresses, so daprd listens on all addresses"
+    assert answers(report)["http"] == CLOSED
 
 
 @pytest.mark.usefixtures("secret")
-def test_port_on_which_nothing_listens_is_told(kubectl: Kubectl, target: Target) -> None:
-    """The arguments that we read are not those that daprd got: a shell that adds its own stands between."""
+def test_closed_port_is_reported(kubectl: Kubectl, target: Target) -> None:
+    """The arguments in the Pod differ from those of daprd: a shell adds others."""
     made = local(target, env=[token_variable()])
     shell = ["/daprd", *made["args"]]
     started(kubectl, target, {**made, "command": shell, "args": ["--dapr-grpc-port=50009", "--", "--dapr-grpc-port=1"]})
 
-    code, told = ask(kubectl, "deployment/shop", *BESIDE)
+    code, report = ask(kubectl, "deployment/shop", *BESIDE)
 
     assert code == 2
-    assert [port.get("failure", "") for port in told["ports"][:2]] == ["", "nothing listens there (connection refused)"]
+    assert [port.get("failure", "") for port in report["ports"][:2]] == [
+        "",
+        "nothing listens there (connection refused)",
+    ]
 
 
 @pytest.mark.usefixtures("secret")
-def test_without_the_right_to_read_the_secret_it_is_closed_all_the_same(
+def test_closed_sidecar_is_found_without_permission_to_get_secrets(
     kubectl: Kubectl, target: Target, tmp_path: Path
 ) -> None:
     name = started(kubectl, target, local(target, env=[token_variable()]))
 
-    code, told = ask(kubectl, f"pod/{name}", *BESIDE, kubeconfig=limited(kubectl, tmp_path, *ASK_PODS))
+    code, report = ask(kubectl, f"pod/{name}", *BESIDE, kubeconfig=limited(kubectl, tmp_path, *ASK_PODS))
 
-    assert (code, told["verdict"]) == (0, "closed")
-    assert answers(told)["http"] == ["refused", "refused", "-"]
-    assert told["ports"][0]["untried"].startswith(
+    assert (code, report["verdict"]) == (0, "closed")
+    assert answers(report)["http"] == ["refused", "refused", "-"]
+    assert report["ports"][0]["untried"].startswith(
         f"cannot get secrets/{SECRET} in namespace {kubectl.namespace}: not allowed"
     )

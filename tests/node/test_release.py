@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.usefixtures("not_installed")
-def test_install_test_upgrade_rollback_and_uninstall_leave_the_cluster_as_it_was(
-    kubectl: Kubectl, target: Target
-) -> None:
+def test_release_lifecycle_leaves_the_cluster_unchanged(kubectl: Kubectl, target: Target) -> None:
     before = snapshot.take(target.kubectl)
 
     release = Release.install(target)
@@ -40,7 +38,7 @@ def test_install_test_upgrade_rollback_and_uninstall_leave_the_cluster_as_it_was
     finally:
         release.uninstall()
 
-    # Controllers and the garbage collector end what they have begun.
+    # Controllers and the garbage collector finish their work.
     left = functools.partial(snapshot.differences, target.kubectl, before)
     wait_for("the cluster as it was", lambda: not left(), describe=lambda: str(left()))
     assert not injected(kubectl)
@@ -51,7 +49,7 @@ def injected(kubectl: Kubectl) -> bool:
 
 
 @pytest.mark.usefixtures("not_installed")
-def test_with_a_pair_of_the_user_s_pods_have_no_token_and_call_nobody(
+def test_mode_files_pods_have_no_token_and_make_no_api_calls(
     kubectl: Kubectl, target: Target, installation: Installation
 ) -> None:
     authority = Authority.create("company-ca")
@@ -74,9 +72,9 @@ def test_with_a_pair_of_the_user_s_pods_have_no_token_and_call_nobody(
     assert [process_facts(release, name) for name in release.pods()] == [{"token": False, "calls": []}] * 2
 
 
-def test_in_mode_self_pods_have_a_token_and_call_the_api_server(release: Release) -> None:
+def test_mode_self_pods_have_a_token_and_call_the_api_server(release: Release) -> None:
     for name in release.pods():
-        # A watch that has just ended is followed by the next one: in between there may be no connection.
+        # A watch that has just ended is followed by the next one: there may be no connection in between.
         facts = wait_for("its connections", functools.partial(calling, release, name))
         assert facts["token"]
         assert set(facts["calls"]) == {443}  # Service `kubernetes`
@@ -87,7 +85,7 @@ def calling(release: Release, name: str) -> Json | None:
     return facts if facts["calls"] else None
 
 
-def test_pods_run_as_restricted_demands_with_a_root_that_nobody_can_write(release: Release) -> None:
+def test_pods_are_restricted_with_a_read_only_root(release: Release) -> None:
     labels = release.kubectl.get("namespace", NAMESPACE)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     wait_for("two Pods", lambda: len(release.pods()) == 2)

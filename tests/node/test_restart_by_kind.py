@@ -30,7 +30,7 @@ STATES: Final = {
 
 
 def asleep(target: Target) -> Json:
-    """A sidecar that does nothing but hold the token: what it serves is looked at elsewhere."""
+    """An idle sidecar with the token: other tests cover its API."""
     return {**app_container(target), "name": "daprd", "volumeMounts": []}
 
 
@@ -58,7 +58,7 @@ def one_of_each(target: Target) -> list[Json]:
 
 
 def ready(kubectl: Kubectl, count: int) -> list[Json]:
-    """All Pods but those that are ending, once there are so many and all are ready."""
+    """All Pods except terminating ones, once that many exist and all are ready."""
 
     def probe() -> list[Json] | None:
         found = [one for one in kubectl.list("pods") if "deletionTimestamp" not in one["metadata"]]
@@ -79,9 +79,7 @@ def token_of(kubectl: Kubectl, name: str) -> str:
 
 
 @pytest.mark.usefixtures("release")
-def test_each_kind_is_restarted_or_held_by_its_own_rules_and_the_advice_frees_it(
-    kubectl: Kubectl, target: Target
-) -> None:
+def test_each_kind_is_restarted_or_skipped_with_working_advice(kubectl: Kubectl, target: Target) -> None:
     commands = Commands(kubectl, kubectl.kubeconfig)
     assert commands.run("secret", "create", commands.secret).code == 0
     for item in one_of_each(target):
@@ -105,7 +103,7 @@ def test_each_kind_is_restarted_or_held_by_its_own_rules_and_the_advice_frees_it
             replaced.add(one["metadata"]["name"].partition("-")[0])
     assert replaced == {"daemon", "partition"}
 
-    # What was told: delete these Pods, end the Job, resume, lower the partition; then go on.
+    # Follow the advice: delete these Pods, end the Job, resume, lower the partition; then continue.
     kubectl.run("delete", "pods", "--selector=app in (daemon-on-delete,stateful-on-delete,bare)")
     kubectl.run("delete", "job", "job")
     kubectl.run("patch", "deployment", "paused", "-p", '{"spec":{"paused":false}}')

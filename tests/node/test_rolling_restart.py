@@ -1,4 +1,4 @@
-"""R5 on a node: the webhook's own restart and upgrade, met by Pods that are created all the time, cost none of them."""
+"""R5 on a node: no create fails during restart and upgrade of the webhook."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CREATORS = 2
 
 @dataclass(slots=True)
 class Creates:
-    """Pods created without a pause and without a second attempt, by some threads; what came of each."""
+    """Pods that some threads create continuously and without a retry, with the result of each."""
 
     url: str
     admitted: list[Json] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Creates:
         return len(self.admitted) + len(self.failures)
 
     def run(self, prefix: str) -> None:
-        """Create until `over`; nobody schedules these Pods, so none is started."""
+        """Create until `over`; these Pods are never scheduled, so none is started."""
         with httpx.Client(trust_env=False, timeout=60.0) as client:
             number = 0
             while not self.over.wait(PACE_SECONDS):
@@ -59,7 +59,7 @@ class Creates:
 
 
 @contextlib.contextmanager
-def creating(kubectl: Kubectl, target: Target) -> Iterator[Creates]:
+def creating_pods(kubectl: Kubectl, target: Target) -> Iterator[Creates]:
     """Create Pods for the length of the block, through `kubectl proxy`, which knows how to reach any cluster."""
     log_path = target.folder / f"proxy-{kubectl.namespace}.log"
     with ManagedProcess.start("kubectl proxy", [*kubectl.command(), "proxy", "--port=0"], log_path=log_path) as proxy:
@@ -89,10 +89,10 @@ def upgrade(release: Release) -> None:
     release.call("upgrade", *values, *WAIT)
 
 
-def test_restart_and_upgrade_of_the_webhook_lose_no_create_and_let_no_pod_slip_by(
+def test_webhook_restart_and_upgrade_lose_no_create_and_no_token(
     kubectl: Kubectl, target: Target, release: Release
 ) -> None:
-    with creating(kubectl, target) as creates:
+    with creating_pods(kubectl, target) as creates:
         wait_for("creates before the first change", lambda: creates.count >= LEAST_CREATES_PER_RESTART)
         for change in (restart, upgrade):
             before = creates.count
@@ -101,7 +101,7 @@ def test_restart_and_upgrade_of_the_webhook_lose_no_create_and_let_no_pod_slip_b
                 change(release)
                 wait_for("the old Pods ended", functools.partial(all_ended, release, old), timeout_seconds=120)
     assert "debug" in release.kubectl.run("get", "pods", "--output=yaml").stdout
-    release.call("upgrade")  # back to what other tests expect; they lose nothing meanwhile, as was just seen
+    release.call("upgrade")  # restore the state that other tests expect; this loses no create, as just tested
 
     assert creates.failures == []
     assert [item["metadata"]["name"] for item in creates.admitted if tokens(item) != [token_variable()]] == []

@@ -1,7 +1,7 @@
 """A rotation under load on a kubelet: real daprd, clients that use their own Pod's sidecar.
 
 Each Pod's app calls its sidecar over HTTP and gRPC, 50 times a second each, with the token of its own environment. It
-notes every call that was not served, and stops calling when it is told to end, as a well-made app does.
+records every failed call, and stops calling on SIGTERM, as a correct app does.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ tell(ended=True)
 
 @dataclass(slots=True)
 class Clients:
-    """Follows the log of every client, those included that end meanwhile; keeps the last line of each."""
+    """Follows the log of every client, including ones that end; keeps the last line of each."""
 
     kubectl: Kubectl
     last: dict[str, Json] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class Clients:
     def _follow(self, name: str) -> None:
         command = [*self.kubectl.command(), "logs", "--follow", name, "--container=app"]
         returncode = 0
-        # A connection to a kubelet that is busy may break: from the beginning, until the Pod is gone.
+        # A connection to a busy kubelet can break: read from the start again, until the Pod is deleted.
         while returncode == 0 and not self.last.get(name, {}).get("ended") and not self.over.is_set():
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
                 assert process.stdout is not None
@@ -122,12 +122,12 @@ class Clients:
 
     def are_busy(self, *, but: frozenset[str] = frozenset()) -> bool:
         """Whether as many clients as there are replicas have made their calls, leaving some out."""
-        counts = [told["calls"] for name, told in list(self.last.items()) if name not in but]
+        counts = [report["calls"] for name, report in list(self.last.items()) if name not in but]
         return len([one for one in counts if min(one.values()) >= LEAST_CALLS]) >= REPLICAS
 
 
 def regular(target: Target) -> Json:
-    """The sidecar among the app's own containers."""
+    """The sidecar in the containers of the app."""
     return deployment([client(target), local_sidecar(target)], [], FOR_APP)
 
 
@@ -138,7 +138,7 @@ def native(target: Target) -> Json:
 
 
 def local_sidecar(target: Target) -> Json:
-    """A daprd whose API is for its own Pod only, as Dapr's injector starts it."""
+    """A daprd whose API is local to its Pod, as Dapr's injector starts it."""
     made = sidecar(target)
     return {**made, "args": [*made["args"], "--dapr-listen-addresses=127.0.0.1"]}
 
@@ -163,7 +163,7 @@ def run(kubectl: Kubectl, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def assert_closed(kubectl: Kubectl) -> None:
-    """Every sidecar refuses who brings no token or a wrong one; health and metrics are open, as it is started."""
+    """Every sidecar rejects calls without the token or with a wrong one; health and metrics are open."""
     accepted = ("--accept", "metadata-port", "--accept", "metrics-port")
     probed = run(kubectl, "probe", "-n", kubectl.namespace, f"deployment/{APP_LABEL}", "--timeout", "60", *accepted)
     assert probed.returncode == 0, probed.stdout
@@ -179,12 +179,12 @@ class Rotated:
     @property
     def failures(self) -> dict[str, int]:
         """How often calls were not served, by what came instead."""
-        return dict(sum((Counter(told["failures"]) for told in self.clients.values()), Counter()))
+        return dict(sum((Counter(report["failures"]) for report in self.clients.values()), Counter()))
 
-    def tell(self, record: Callable[[str, object], None]) -> None:
-        """Note for the report what the documentation says of it."""
-        record("calls", sum(sum(told["calls"].values()) for told in self.clients.values()))
-        paces = [calls / told["seconds"] for told in self.clients.values() for calls in told["calls"].values()]
+    def record_calls(self, record: Callable[[str, object], None]) -> None:
+        """Record the figures of the documentation in the test report."""
+        record("calls", sum(sum(report["calls"].values()) for report in self.clients.values()))
+        paces = [calls / report["seconds"] for report in self.clients.values() for calls in report["calls"].values()]
         record("calls a second of each client and kind", sorted(round(pace, 1) for pace in paces))
         record("not served", self.failures)
 
@@ -213,7 +213,7 @@ def rotated(kubectl: Kubectl, target: Target, make: Callable[[Target], Json]) ->
         ended = 2 * REPLICAS
         wait_for(
             "the last words of every client",
-            lambda: sum(told.get("ended", False) for told in list(clients.last.values())) >= ended,
+            lambda: sum(report.get("ended", False) for report in list(clients.last.values())) >= ended,
             timeout_seconds=120,
             describe=lambda: str(clients.last),
         )
@@ -231,24 +231,24 @@ def target_entered(target: Target, work: Callable[[], None]) -> None:
 
 
 @pytest.mark.usefixtures("release")
-def test_rotation_under_load_costs_no_call_where_the_sidecar_outlives_the_app(
+def test_rotate_under_load_fails_no_call_with_native_sidecars(
     kubectl: Kubectl, target: Target, record_property: Callable[[str, object], None]
 ) -> None:
     done = rotated(kubectl, target, native)
-    done.tell(record_property)
+    done.record_calls(record_property)
 
     assert [one["state"] for one in done.result["workloads"]] == ["ready"]
     assert done.failures == {}
 
 
 @pytest.mark.usefixtures("release")
-def test_beside_a_regular_sidecar_only_calls_at_the_ends_of_a_pod_fail_and_none_for_its_token(
+def test_rotate_with_regular_sidecar_fails_calls_at_pod_end_only(
     kubectl: Kubectl, target: Target, record_property: Callable[[str, object], None]
 ) -> None:
     done = rotated(kubectl, target, regular)
-    done.tell(record_property)
+    done.record_calls(record_property)
 
-    # It starts and ends together with the app: a call before daprd listens or after it has closed finds nobody.
+    # It starts and ends together with the app: calls before daprd listens or after it has closed fail.
     assert set(done.failures) <= NOBODY_THERE
 
 

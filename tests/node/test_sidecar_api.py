@@ -1,4 +1,4 @@
-"""The promise, on a kubelet: a sidecar that asked for its token refuses who does not bring it, and serves who does."""
+"""The guarantee, on a kubelet: a sidecar with a requested token serves only calls with the token."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ def native(target: Target, annotations: dict[str, str]) -> Json:
 
 @pytest.mark.parametrize("make", [regular, native])
 @pytest.mark.usefixtures("release", "secret")
-def test_sidecar_refuses_calls_without_its_token_and_serves_those_with_it(
-    kubectl: Kubectl, target: Target, make: MakeDeployment
-) -> None:
+def test_sidecar_rejects_calls_without_its_token(kubectl: Kubectl, target: Target, make: MakeDeployment) -> None:
     pod = roll_out(kubectl, make(target, {**ASKING, **FOR_APP}))
     name = pod["metadata"]["name"]
 
@@ -51,7 +49,7 @@ def test_sidecar_refuses_calls_without_its_token_and_serves_those_with_it(
 
 
 @pytest.mark.usefixtures("release", "secret")
-def test_app_that_did_not_ask_for_the_token_has_none(kubectl: Kubectl, target: Target) -> None:
+def test_app_without_request_has_no_token(kubectl: Kubectl, target: Target) -> None:
     pod = roll_out(kubectl, regular(target, ASKING))
 
     assert tokens(pod) == [token_variable()]
@@ -60,7 +58,7 @@ def test_app_that_did_not_ask_for_the_token_has_none(kubectl: Kubectl, target: T
 
 
 @pytest.mark.usefixtures("release", "secret")
-def test_same_sidecar_runs_open_where_nobody_asked(kubectl: Kubectl, target: Target) -> None:
+def test_sidecar_without_annotation_runs_open(kubectl: Kubectl, target: Target) -> None:
     pod = roll_out(kubectl, regular(target, DAPR))
 
     assert tokens(pod) == []

@@ -1,4 +1,4 @@
-"""The tutorial of tokens, typed as it is written: every command runs, and says what the page says."""
+"""The tutorial of tokens: every command runs, with the documented output."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def fences(kind: str) -> list[str]:
 
 
 def commands() -> Iterator[tuple[str, str]]:
-    """Each command of the page, and what it is said to print."""
+    """Each command of the page with its documented output."""
     for block in fences("console"):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
             yield command, output
 
 
-def pattern(told: str) -> str:
-    """What the page says of an output, as a regular expression: `...` stands for anything, alone also for nothing."""
+def pattern(expected: str) -> str:
+    """The documented output as a regular expression: `...` matches anything, on its own line also nothing."""
     lines = [
         "(?:.*\n)?" if line == "..." else ".*".join(map(re.escape, line.split("..."))) + "\n"
-        for line in told.splitlines()
+        for line in expected.splitlines()
     ]
     return "".join(lines) or "\n"
 
 
 @pytest.fixture
-def desk(target: Target, inside: None, tmp_path: Path) -> Iterator[dict[str, str]]:  # noqa: ARG001 - entered meanwhile
+def desk(target: Target, inside: None, tmp_path: Path) -> Iterator[dict[str, str]]:  # noqa: ARG001 - entered during the test
     """Where a reader sits: the page's file, and the two programs."""
     (manifest,) = fences("yaml")
     images = {"python:3.13-slim": target.image, "daprio/daprd:1.16.0": target.daprd_image}
@@ -67,11 +67,11 @@ def desk(target: Target, inside: None, tmp_path: Path) -> Iterator[dict[str, str
 
 
 @pytest.mark.usefixtures("release")
-def test_tutorial_does_what_it_says(desk: dict[str, str], tmp_path: Path) -> None:
+def test_tutorial_commands_have_the_documented_output(desk: dict[str, str], tmp_path: Path) -> None:
     ran = 0
-    for command, told in commands():
+    for command, expected in commands():
 
-        def says_so(command: str = command, told: str = told) -> bool:
+        def prints_expected(command: str = command, expected: str = expected) -> bool:
             done = subprocess.run(
                 ["/bin/bash", "-c", command],
                 cwd=tmp_path,
@@ -82,11 +82,11 @@ def test_tutorial_does_what_it_says(desk: dict[str, str], tmp_path: Path) -> Non
                 check=False,
             )
             assert done.returncode == 0, (command, done)
-            fits = re.fullmatch(pattern(told), f"{done.stdout.strip()}\n", flags=re.DOTALL) is not None
-            # A log line may be a moment away; everything else is said at once.
-            assert fits or " logs " in command, (command, done, told)
+            fits = re.fullmatch(pattern(expected), f"{done.stdout.strip()}\n", flags=re.DOTALL) is not None
+            # A log line can be delayed; all other output is immediate.
+            assert fits or " logs " in command, (command, done, expected)
             return fits
 
-        wait_for(f"{command} to print {told}", says_so)
+        wait_for(f"{command} to print {expected}", prints_expected)
         ran += 1
     assert ran == len(list(commands())) > 10

@@ -1,1 +1,1 @@
-"""Laws: what holds for every Pod, policy and body, not only for those that somebody thought of."""
+"""Properties that hold for every generated Pod, policy and body."""

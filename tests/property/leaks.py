@@ -1,4 +1,4 @@
-"""Tokens to plant, places to plant them in, and the scan that looks for them in everything that is said."""
+"""Tokens to plant, places to plant them in, and a scan for them in all output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from injector.core.admit import Admission
 
-# So many characters of a token in a row are no accident.
+# The number of consecutive characters of a token that counts as a leak.
 WINDOW: Final = 6
 
 
@@ -58,7 +58,7 @@ FORMS: Final[dict[str, Callable[[Random], str]]] = {
     "JSON Web Token": _jwt,
     "base64url": _base64url,
     "base64": _base64,
-    # A valid Secret name: it becomes a reference, and is said nowhere else.
+    # A valid Secret name: it becomes a reference and is shown nowhere else.
     "hexadecimal": _hex,
     "hexadecimal in capitals": _capital_hex,
     "UUID in capitals": _capital_uuid,
@@ -66,7 +66,7 @@ FORMS: Final[dict[str, Callable[[Random], str]]] = {
 
 
 def token_of(form: str, seed: int | str) -> str:
-    """A token that nobody needs to keep secret."""
+    """A token for tests."""
     return FORMS[form](Random(seed))  # noqa: S311 - the same tokens in every run
 
 
@@ -150,13 +150,13 @@ def planted(where: Iterable[str], token: str) -> Json:
 
 
 def leaks(token: str, texts: Iterable[str]) -> list[str]:
-    """The texts that hold a part of `token`."""
+    """The texts that contain a part of `token`."""
     windows = {token[at : at + WINDOW] for at in range(len(token) - WINDOW + 1)}
     return [text for text in texts if any(window in text for window in windows)]
 
 
-def said(admission: Admission) -> Iterator[str]:
-    """Everything that an answer tells to anybody, but for the references that the patch is there to write.
+def messages_of(admission: Admission) -> Iterator[str]:
+    """All texts of an answer except the references that the patch writes.
 
     A Pod's author names a Secret and a key, and the patch must repeat both: in the variable's `secretKeyRef` (or
     `configMapKeyRef`, copied from the sidecar) and in the record of it. Both are readable in the Pod anyway.
@@ -189,8 +189,8 @@ def _without_references(value: object) -> Iterator[str]:
         yield json.dumps(entry, ensure_ascii=False)
 
 
-def told_by(error: BaseException) -> Iterator[str]:
-    """Everything that an exception tells when it is printed, logged or looked at."""
+def texts_of_exception(error: BaseException) -> Iterator[str]:
+    """All texts of an exception: printed, logged or inspected."""
     yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
     yield "".join(traceback.format_exception(error))
 

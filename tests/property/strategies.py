@@ -1,6 +1,6 @@
 """A vocabulary of odd Pods, policies and reviews.
 
-A member may be absent, null, empty or strange, and unknown members stand beside those we know. Names are drawn from
+A member can be absent, null, empty or malformed, and unknown members occur next to known ones. Names are drawn from
 small sets, so that duplicates, near misses and matches between annotations, containers and variables are common.
 """
 

@@ -1,4 +1,4 @@
-"""Laws of certificates that need nobody, with the real replicas interleaved call by call."""
+"""Properties of self-managed certificates, with the real replicas interleaved call by call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from injector.kube.resources import SECRETS
 from injector.webhook.certs import rotation
 from injector.webhook.certs.rotation import Phase
 from tests.fake_cluster.client import Outcome
-from tests.unit.webhook.certs.world import CONFIGURATIONS, SETTLE, Replica, World, settle
+from tests.unit.webhook.certs.replicas import CONFIGURATIONS, SETTLE, Replica, SharedCluster, run_until_done
 
 if TYPE_CHECKING:
     from hypothesis.stateful import MultipleResults
@@ -26,14 +26,14 @@ PAUSES = (0.0, 1.0, 60.0, 301.0, 3600.0, 9 * 3600.0, 25 * 3600.0, 12 * 86_400.0)
 
 
 class Rotation(RuleBasedStateMachine):
-    """Replicas that start, go on, crash and hear late; a network that loses; somebody else who blanks bundles."""
+    """Replicas that start, continue, crash and see changes late; lost calls; another client that empties bundles."""
 
     replicas = Bundle("replicas")
 
     @initialize(target=replicas, running=st.integers(0, 2))
     def begin(self, running: int) -> MultipleResults[Replica]:
-        self.world = World()
-        self.members = [Replica(self.world, number, interleaved=True) for number in range(running)]
+        self.cluster = SharedCluster()
+        self.members = [Replica(self.cluster, number, interleaved=True) for number in range(running)]
         for _ in range(3):
             for replica in self.members:
                 replica.turn()
@@ -43,17 +43,17 @@ class Rotation(RuleBasedStateMachine):
     def start(self) -> Replica:
         if len(self.members) >= 3:
             return self.members[-1]
-        replica = Replica(self.world, len(self.members), interleaved=True)
+        replica = Replica(self.cluster, len(self.members), interleaved=True)
         self.members.append(replica)
         return replica
 
     @rule(replica=replicas, outcome=st.sampled_from(Outcome))
-    def go_on(self, replica: Replica, outcome: Outcome) -> None:
-        replica.go_on(outcome)
+    def proceed(self, replica: Replica, outcome: Outcome) -> None:
+        replica.proceed(outcome)
 
     @rule(replica=replicas, resource=st.sampled_from(RESOURCES))
-    def hear(self, replica: Replica, resource: Resource) -> None:
-        replica.hear(resource)
+    def refresh(self, replica: Replica, resource: Resource) -> None:
+        replica.refresh(resource)
 
     @rule(replica=replicas)
     def take_a_turn(self, replica: Replica) -> None:
@@ -61,7 +61,7 @@ class Rotation(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from(PAUSES))
     def let_all_take_their_turns(self, seconds: float) -> None:
-        self.world.seconds += seconds
+        self.cluster.seconds += seconds
         for replica in self.members:
             replica.turn()
 
@@ -72,58 +72,58 @@ class Rotation(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from(PAUSES))
     def pass_time(self, seconds: float) -> None:
-        self.world.seconds += seconds
+        self.cluster.seconds += seconds
 
     @rule(resource=st.sampled_from(CONFIGURATIONS))
     def blank(self, resource: Resource) -> None:
-        self.world.blank(resource)
+        self.cluster.blank(resource)
 
     @rule()
     def ask(self) -> None:
-        secret = self.world.existing(SECRETS)
+        secret = self.cluster.existing(SECRETS)
         secret["metadata"]["annotations"] = {names.ROTATE_CA: "now"}
-        self.world.put(SECRETS, secret)
+        self.cluster.put(SECRETS, secret)
 
     @invariant()
     def every_leaf_is_trusted_by_every_bundle_that_an_api_server_may_hold(self) -> None:
-        since = self.world.seconds - SETTLE.total_seconds()
+        since = self.cluster.seconds - SETTLE.total_seconds()
         for replica in self.members:
             if replica.issuer is None:
                 continue
             for resource in CONFIGURATIONS:
-                history = self.world.bundles[resource]
-                # The last one from before that moment may be held, and all since.
+                history = self.cluster.bundles[resource]
+                # An API server can have the last bundle from before that moment, and any later one.
                 first = max((at for at, written in enumerate(history) if written.since <= since), default=0)
                 for written in history[first:]:
-                    # One whose authorities all ran out while no replica was there trusts nobody, whatever is done.
-                    if written.ends > self.world.now:
+                    # A bundle whose CAs all expired while no replica ran trusts nothing.
+                    if written.ends > self.cluster.now:
                         assert replica.issuer in written.trusted, (replica.number, resource.plural, written.since)
 
     @invariant()
     def an_authority_is_followed_by_one_at_most(self) -> None:
-        ring = self.world.ring()
+        ring = self.cluster.ring()
         assert ring is None or len(ring.trusted) <= 2
 
     def teardown(self) -> None:
-        if not hasattr(self, "world") or not self.members:
+        if not hasattr(self, "cluster") or not self.members:
             return
-        settle(
-            self.world,
+        run_until_done(
+            self.cluster,
             self.members,
-            is_settled=lambda: rotation.phase(self.world.ring()) is Phase.STEADY and self._agree(),
+            is_done=lambda: rotation.phase(self.cluster.ring()) is Phase.STEADY and self._agree(),
         )
-        ring = self.world.ring()
+        ring = self.cluster.ring()
         assert ring is not None
         assert rotation.phase(ring) is Phase.STEADY
         assert self._agree()
         assert [replica.managed.problems for replica in self.members] == [{}] * len(self.members)
 
     def _agree(self) -> bool:
-        """Whether bundles and leaves are what the Secret says."""
-        ring = self.world.ring()
+        """Whether bundles and leaves match the Secret."""
+        ring = self.cluster.ring()
         return (
             ring is not None
-            and all(self.world.registration(resource).is_exactly(ring.trusted) for resource in CONFIGURATIONS)
+            and all(self.cluster.registration(resource).is_exactly(ring.trusted) for resource in CONFIGURATIONS)
             and all(replica.issuer == ring.signing.anchor.fingerprint for replica in self.members)
         )
 

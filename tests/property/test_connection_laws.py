@@ -57,7 +57,7 @@ def arrivals(draw: st.DrawFn) -> list[bytes]:
     return [piece for piece in pieces if piece]
 
 
-def told(pieces: Sequence[bytes]) -> list[object]:
+def observed(pieces: Sequence[bytes]) -> list[object]:
     """Everything that can be seen of a connection after all pieces."""
     seen: list[object] = []
 
@@ -72,7 +72,7 @@ def told(pieces: Sequence[bytes]) -> list[object]:
         line = Line(loop, instant=answer)
         for piece in pieces:
             line.connection.data_received(memoryview(piece))
-        line.settle()
+        line.run_tasks()
         seen.append((line.wire.written, line.wire.ended, line.connection.stage, line.metrics.in_flight))
         seen.append(line.metrics.errors)
     finally:
@@ -84,6 +84,6 @@ def told(pieces: Sequence[bytes]) -> list[object]:
 @example([b"\r\n" * 5, b"\r\n" * 5, b"\r\n" * 5])
 def test_pieces_change_no_answer(pieces: list[bytes]) -> None:
     whole = b"".join(pieces)
-    expected = told([whole])
-    assert told(pieces) == expected
-    assert told([whole[i : i + 1] for i in range(len(whole))]) == expected
+    expected = observed([whole])
+    assert observed(pieces) == expected
+    assert observed([whole[i : i + 1] for i in range(len(whole))]) == expected

@@ -39,7 +39,7 @@ def _admitted(body: bytes, endpoint: Endpoint, policy: Policy) -> int:
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 @pytest.mark.parametrize("endpoint", [Endpoint.MUTATE, Endpoint.WARN])
 @pytest.mark.parametrize("shape", shapes.BODIES.values(), ids=shapes.BODIES)
-def test_review_costs_in_proportion_to_its_size(
+def test_cost_of_a_review_is_linear(
     shape: Mapping[bool, Callable[[int], bytes]], endpoint: Endpoint, policy: Policy
 ) -> None:
     make = shape[endpoint is Endpoint.WARN]
@@ -53,7 +53,7 @@ def test_review_costs_in_proportion_to_its_size(
     assert is_in_proportion(few[1], many[1])
 
 
-def test_warnings_and_denials_have_a_largest_size() -> None:
+def test_size_of_warnings_and_denials_is_bounded() -> None:
     sizes = {
         _admitted(shapes.as_body(shape, warn=warn)(n), Endpoint.WARN if warn else Endpoint.MUTATE, policy)
         for shape in (shapes.unknown_names, shapes.many_clear_text, shapes.many_forbidden, shapes.long_names)
@@ -66,7 +66,7 @@ def test_warnings_and_denials_have_a_largest_size() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 40, 4000])
-def test_denial_names_few_entries_of_the_policys_list(count: int) -> None:
+def test_denial_names_few_entries_of_the_allowed_secrets(count: int) -> None:
     policy = Policy(allowed_secrets=tuple(f"secret-{i}" for i in range(count)))
     body = shapes.as_body(shapes.many_forbidden)(1)
 
@@ -79,7 +79,7 @@ def test_denial_names_few_entries_of_the_policys_list(count: int) -> None:
 
 
 @pytest.mark.parametrize("glob", ["q{}*", "q{}", "*q{}"])
-def test_reference_is_looked_up_in_a_long_list_at_once(glob: str) -> None:
+def test_lookup_in_a_long_list_is_constant_time(glob: str) -> None:
     """The work for a reference does not grow with the list of names and of beginnings."""
     body = shapes.as_body(shapes.many_references)(_SMALL)
     counts: list[int] = []
@@ -95,7 +95,7 @@ def test_reference_is_looked_up_in_a_long_list_at_once(glob: str) -> None:
     st.text("ab-*", max_size=6),
     st.lists(st.text("ab-*?[]!", min_size=1, max_size=5), min_size=1, max_size=5),
 )
-def test_prepared_list_allows_what_one_of_its_globs_matches(name: str, globs: list[str]) -> None:
+def test_prepared_list_allows_names_that_match_a_glob(name: str, globs: list[str]) -> None:
     assert is_allowed(name, tuple(globs)) == any(fnmatchcase(name, glob) for glob in globs)
 
 
@@ -111,9 +111,7 @@ _COMMANDS: Final = {
 
 @pytest.mark.parametrize("command", _COMMANDS.values(), ids=_COMMANDS)
 @pytest.mark.parametrize("shape", shapes.FILES.values(), ids=shapes.FILES)
-def test_file_costs_in_proportion_to_its_size(
-    shape: Callable[[int], str], command: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_cost_of_a_file_is_linear(shape: Callable[[int], str], command: tuple[str, ...], tmp_path: Path) -> None:
     counts = []
     for n in (_SMALL, TIMES * _SMALL):
         manifest = tmp_path / f"{n}.yaml"
@@ -147,7 +145,7 @@ _BRACKETS: Final = {
 
 
 @pytest.mark.parametrize("text", _BRACKETS.values(), ids=_BRACKETS)
-def test_cutting_costs_in_proportion_to_its_size(text: bytes) -> None:
+def test_cost_of_truncation_is_linear(text: bytes) -> None:
     few, many = (measured(partial(_cut, text * n))[0] for n in (_SMALL, TIMES * _SMALL))
 
     assert is_in_proportion(few, many)

@@ -1,4 +1,4 @@
-"""Whatever depth an API server can send is decided, as it would be without what lies so deep."""
+"""A review of any depth has the decision of the review without its deep members."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _deep(depth: int, *, objects: bool) -> bytes:
 
 
 def _answer(body: bytes, endpoint: Endpoint, policy: Policy) -> object:
-    """The answer; of a refusal its kind, which must be the same, too."""
+    """The answer, or the class of the error, which must be the same, too."""
     try:
         return ask(body, policy, endpoint)
     except (ReviewError, PolicyGapError) as error:
@@ -61,7 +61,7 @@ def _answer(body: bytes, endpoint: Endpoint, policy: Policy) -> object:
 
 
 @given(json_texts, st.integers(1, 5), st.sampled_from((None, 1)), st.booleans())
-def test_cut_text_is_the_same_json_up_to_the_depth(value: object, depth: int, indent: int | None, ascii_: bool) -> None:  # noqa: FBT001
+def test_truncated_text_is_equal_up_to_the_depth(value: object, depth: int, indent: int | None, ascii_: bool) -> None:  # noqa: FBT001
     found = json.loads(shallow(json.dumps(value, indent=indent, ensure_ascii=ascii_).encode(), depth))
 
     assert _cut(found, depth) == _cut(value, depth)
@@ -69,7 +69,7 @@ def test_cut_text_is_the_same_json_up_to_the_depth(value: object, depth: int, in
 
 
 @given(some.reviews(), some.policies, some.endpoints)
-def test_cut_review_is_answered_as_the_whole_one(question: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_truncated_review_has_the_same_answer(question: Json, policy: Policy, endpoint: Endpoint) -> None:
     body = encode(question)
 
     assert _answer(shallow(body), endpoint, policy) == _answer(body, endpoint, policy)
@@ -77,7 +77,7 @@ def test_cut_review_is_answered_as_the_whole_one(question: Json, policy: Policy,
 
 
 @given(st.data(), some.reviews(), some.policies, some.endpoints, st.sampled_from((900, 985, 990, 995, 1010, _DEEPEST)))
-def test_depth_that_no_rule_reads_changes_no_answer(
+def test_members_below_the_read_depth_change_no_answer(
     data: st.DataObject, question: Json, policy: Policy, endpoint: Endpoint, depth: int
 ) -> None:
     place = data.draw(st.sampled_from(_places(question)))
@@ -90,7 +90,7 @@ def test_depth_that_no_rule_reads_changes_no_answer(
 
 
 @given(st.binary(max_size=200) | st.text('[]{}"\\, a1:', max_size=60).map(str.encode), st.integers(1, 4))
-def test_any_bytes_can_be_cut(text: bytes, depth: int) -> None:
+def test_any_bytes_can_be_truncated(text: bytes, depth: int) -> None:
     cut = shallow(text, depth)
 
     assert len(cut) <= len(text)

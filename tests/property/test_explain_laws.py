@@ -1,4 +1,4 @@
-"""Every decision can be told, and telling it tells no token."""
+"""Every decision can be explained, and no explanation contains a token."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ def rows(found: Json, policy: Policy, endpoint: Endpoint) -> tuple[Row, ...]:
 
 
 @given(some.pods | some.sound_pods, some.policies, some.mutating)
-def test_every_decision_can_be_told(found: Json, policy: Policy, endpoint: Endpoint) -> None:
-    told = rows(found, policy, endpoint)
+def test_every_decision_can_be_explained(found: Json, policy: Policy, endpoint: Endpoint) -> None:
+    explained = rows(found, policy, endpoint)
 
-    assert told[0].rule is Rule.USES_DAPR
-    assert told[-1].rule is Rule.DECISION
-    assert [row.rule for row in told] == sorted((row.rule for row in told), key=list(Rule).index)
+    assert explained[0].rule is Rule.USES_DAPR
+    assert explained[-1].rule is Rule.DECISION
+    assert [row.rule for row in explained] == sorted((row.rule for row in explained), key=list(Rule).index)
 
 
 @given(places, tokens, dressings, some.policies, some.mutating)
-def test_no_row_tells_a_token(where: list[str], token: str, dressing: str, policy: Policy, endpoint: Endpoint) -> None:
+def test_no_row_contains_a_token(
+    where: list[str], token: str, dressing: str, policy: Policy, endpoint: Endpoint
+) -> None:
     try:
-        told = rows(planted(where, dressing.replace("{}", token)), policy, endpoint)
+        explained = rows(planted(where, dressing.replace("{}", token)), policy, endpoint)
     except ReviewError:
         return
-    assert not leaks(token, (text for row in told for text in (row.subject, row.value, row.outcome)))
+    assert not leaks(token, (text for row in explained for text in (row.subject, row.value, row.outcome)))

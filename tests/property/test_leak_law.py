@@ -1,4 +1,4 @@
-"""No part of a token, wherever in a review it was pasted, is said to anybody by anything but the reference itself."""
+"""No output contains a part of a token pasted anywhere in a review, except the reference itself."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from tests.property.leaks import (
     PLACES,
     dressings,
     leaks,
+    messages_of,
     places,
     planted,
     reprs,
-    said,
+    texts_of_exception,
     token_of,
     tokens,
-    told_by,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ policies = (
 
 
 @given(places, tokens, dressings, policies, some.endpoints, st.booleans())
-def test_no_answer_tells_a_token(
+def test_no_answer_contains_a_token(
     where: list[str],
     token: str,
     dressing: str,
@@ -75,7 +75,7 @@ def test_no_answer_tells_a_token(
 
 @pytest.mark.parametrize("place", sorted(PLACES))
 @pytest.mark.parametrize("form", sorted(FORMS))
-def test_no_place_tells_a_token(place: str, form: str) -> None:
+def test_no_output_contains_a_token(place: str, form: str) -> None:
     token = token_of(form, place)
     found = planted([place], token)
     bodies = (encode(review(found)), encode(review(workload(found))))
@@ -88,7 +88,7 @@ def test_no_place_tells_a_token(place: str, form: str) -> None:
 
 
 @given(places, tokens, st.integers(0, 2000), st.binary(max_size=4), some.endpoints)
-def test_no_refusal_of_a_damaged_body_tells_a_token(
+def test_no_error_of_a_damaged_body_contains_a_token(
     where: list[str], token: str, at: int, damage: bytes, endpoint: Endpoint
 ) -> None:
     body = bytearray(encode(review(planted(where, token))))
@@ -99,7 +99,7 @@ def test_no_refusal_of_a_damaged_body_tells_a_token(
 
 
 @given(tokens, st.binary(max_size=20), some.endpoints)
-def test_no_refusal_of_garbage_tells_a_token(token: str, noise: bytes, endpoint: Endpoint) -> None:
+def test_no_error_of_garbage_contains_a_token(token: str, noise: bytes, endpoint: Endpoint) -> None:
     policy = Policy(default_secret="d")
     wrong: Json = {
         "apiVersion": token,
@@ -117,7 +117,7 @@ def test_no_refusal_of_garbage_tells_a_token(token: str, noise: bytes, endpoint:
 
 
 @given(places, tokens, some.endpoints)
-def test_no_repr_of_what_was_decoded_tells_a_token(where: list[str], token: str, endpoint: Endpoint) -> None:
+def test_no_repr_of_a_decoded_review_contains_a_token(where: list[str], token: str, endpoint: Endpoint) -> None:
     try:
         found = decode(encode(review(planted(where, token))), endpoint)
     except ReviewError:
@@ -126,7 +126,7 @@ def test_no_repr_of_what_was_decoded_tells_a_token(where: list[str], token: str,
 
 
 @given(tokens)
-def test_no_repr_of_variables_tells_a_literal(token: str) -> None:
+def test_no_repr_of_variables_contains_a_literal(token: str) -> None:
     env = env_of(msgspec.json.decode(encode(sidecar(literal_env(token))), type=Container))
 
     assert env.api is not None
@@ -134,7 +134,7 @@ def test_no_repr_of_variables_tells_a_literal(token: str) -> None:
 
 
 @given(tokens)
-def test_no_repr_of_a_record_tells_what_somebody_wrote_there(token: str) -> None:
+def test_no_repr_of_a_record_contains_its_text(token: str) -> None:
     text = '{"v":1,"injected":[{"container":"TOKEN","env":"TOKEN","name":"TOKEN","key":"TOKEN"}]}'.replace(
         "TOKEN", token
     )
@@ -145,7 +145,7 @@ def test_no_repr_of_a_record_tells_what_somebody_wrote_there(token: str) -> None
 
 
 @given(places, tokens, policies)
-def test_no_error_about_annotations_tells_a_token(where: list[str], token: str, policy: Policy) -> None:
+def test_no_error_about_annotations_contains_a_token(where: list[str], token: str, policy: Policy) -> None:
     try:
         found = msgspec.json.decode(encode(planted(where, token)), type=Pod)
     except msgspec.ValidationError:
@@ -155,7 +155,7 @@ def test_no_error_about_annotations_tells_a_token(where: list[str], token: str, 
     try:
         parse(found.metadata.annotations, policy, use_default=True)
     except RequestError as error:
-        assert not leaks(token, told_by(error))  # noqa: PT017 - no error is fine, too
+        assert not leaks(token, texts_of_exception(error))  # noqa: PT017 - no error is fine, too
 
 
 @given(tokens, dressings)
@@ -217,14 +217,14 @@ def _leaking(channel: str) -> Admission:
     ],
 )
 def test_scan_finds_a_deliberate_leak_in_an_answer(channel: str) -> None:
-    assert leaks(TOKEN, said(_leaking(channel)))
+    assert leaks(TOKEN, messages_of(_leaking(channel)))
 
 
-def test_scan_finds_nothing_where_nothing_leaks() -> None:
-    assert not leaks(TOKEN, said(_leaking("nothing")))
+def test_scan_finds_nothing_without_a_leak() -> None:
+    assert not leaks(TOKEN, messages_of(_leaking("nothing")))
 
 
-def test_scan_finds_a_part_of_a_token() -> None:
+def test_scan_finds_part_of_a_token() -> None:
     assert leaks(TOKEN, [f"... {TOKEN[10:16]} ..."])
     assert not leaks(TOKEN, [f"... {TOKEN[10:15]} ..."])
 
@@ -246,7 +246,7 @@ def test_scan_finds_a_deliberate_leak_in_an_exception(error: Exception, cause: E
     with pytest.raises(type(error)) as caught:
         _raise(error, cause)
 
-    assert leaks(TOKEN, told_by(caught.value))
+    assert leaks(TOKEN, texts_of_exception(caught.value))
 
 
 def test_scan_finds_a_deliberate_leak_in_a_repr() -> None:
@@ -260,6 +260,6 @@ def _everything(body: bytes, policy: Policy, endpoint: Endpoint) -> Iterator[str
     try:
         admission = ask(body, policy, endpoint)
     except (ReviewError, PolicyGapError) as error:
-        yield from told_by(error)
+        yield from texts_of_exception(error)
     else:
-        yield from said(admission)
+        yield from messages_of(admission)

@@ -1,4 +1,4 @@
-"""Laws of lint: any JSON is looked at without a fault, and the order of files means nothing."""
+"""Properties of lint: any JSON is checked without an internal error, and the order of files does not matter."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _paths(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> object:
-    """An object that every rule looks at, with something else in a few places."""
+    """An object that every rule checks, with other values in a few places."""
     whole: Any = {"root": copy.deepcopy(draw(st.sampled_from(_WHOLE)))}
     for _ in range(draw(st.integers(0, 3))):
         *above, last = draw(st.sampled_from(_paths(whole)[1:]))
@@ -88,7 +88,7 @@ def damaged(draw: st.DrawFn) -> object:
     return whole["root"]
 
 
-def said(files: list[tuple[str, object]]) -> Report:
+def linted(files: list[tuple[str, object]]) -> Report:
     linter = Linter(Policy())
     for name, value in files:
         linter.read(name, json.dumps(value))
@@ -96,8 +96,8 @@ def said(files: list[tuple[str, object]]) -> Report:
 
 
 @given(st.lists(damaged(), min_size=1, max_size=3))
-def test_any_json_is_looked_at_without_a_fault(values: list[object]) -> None:
-    found = said([(f"{index}.json", value) for index, value in enumerate(values)])
+def test_any_json_is_checked_without_an_internal_error(values: list[object]) -> None:
+    found = linted([(f"{index}.json", value) for index, value in enumerate(values)])
     for finding in found.findings:
         assert finding.message.isascii()
         assert finding.message.isprintable()
@@ -108,8 +108,8 @@ def test_any_json_is_looked_at_without_a_fault(values: list[object]) -> None:
 
 
 @given(st.lists(damaged(), min_size=2, max_size=4), st.randoms(use_true_random=False))
-def test_the_order_of_files_means_nothing(values: list[object], random: Any) -> None:  # noqa: ANN401 - random.Random
+def test_order_of_files_does_not_change_findings(values: list[object], random: Any) -> None:  # noqa: ANN401 - random.Random
     files = [(f"{index}.json", value) for index, value in enumerate(values)]
-    first = said(files)
+    first = linted(files)
     random.shuffle(files)
-    assert said(files).findings == first.findings
+    assert linted(files).findings == first.findings

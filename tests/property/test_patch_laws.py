@@ -37,7 +37,7 @@ def test_patch_keeps_everything_else_and_its_order(pod: Json, policy: Policy, en
 
     assert without_ours(result) == without_ours(pod)
     for before, after in zip(env_lists(pod), env_lists(result), strict=True):
-        # Entries stay where they are; new ones follow; an entry that changed is the last one of a name of ours.
+        # Entries keep their positions; new ones follow; a changed entry is the last one of a token variable.
         assert len(after) - len(before) in {0, 1, 2}
         for at, entry in enumerate(before):
             if after[at] != entry:
@@ -48,7 +48,7 @@ def test_patch_keeps_everything_else_and_its_order(pod: Json, policy: Policy, en
 
 
 @each
-def test_patch_never_makes_a_duplicate(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_patch_never_adds_a_duplicate(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     result = patched(pod, ask(review(pod), policy, endpoint))
 
     for before, after in zip(env_lists(pod), env_lists(result), strict=True):
@@ -58,7 +58,7 @@ def test_patch_never_makes_a_duplicate(pod: Json, policy: Policy, endpoint: Endp
 
 
 @each
-def test_entry_of_ours_is_exact_and_never_optional(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_injected_entry_is_exact_and_never_optional(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     for operation in operations_of(ask(review(pod), policy, endpoint)):
         value = operation["value"]
         if isinstance(value, str):
@@ -73,7 +73,7 @@ def test_entry_of_ours_is_exact_and_never_optional(pod: Json, policy: Policy, en
 
 
 @each
-def test_patch_applied_leaves_nothing_to_do(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_patched_pod_needs_no_change(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     result = patched(pod, ask(review(pod), policy, endpoint))
 
     again = ask(review(result), policy, endpoint)
@@ -82,7 +82,7 @@ def test_patch_applied_leaves_nothing_to_do(pod: Json, policy: Policy, endpoint:
 
 
 @each
-def test_input_is_left_alone(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_input_is_not_modified(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     body = bytearray(encode(review(pod)))
     before = bytes(body)
 
@@ -92,7 +92,7 @@ def test_input_is_left_alone(pod: Json, policy: Policy, endpoint: Endpoint) -> N
 
 
 @given(some.pods | some.sound_pods, some.policies, some.mutating, st.randoms(use_true_random=False))
-def test_answer_does_not_depend_on_the_order_of_members(
+def test_order_of_members_does_not_change_the_answer(
     pod: Json,
     policy: Policy,
     endpoint: Endpoint,
@@ -111,7 +111,7 @@ def test_answer_does_not_depend_on_the_order_of_members(
 
 
 @each
-def test_escaped_json_reads_like_plain_json(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_escaped_json_has_the_same_answer(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     question = review(pod)
     escaped = "".join(f"\\u{ord(c):04x}" if c.isalnum() and ord(c) < 0x10000 else c for c in "DAPR_API_TOKEN")
     body = encode(question).replace(b"DAPR_API_TOKEN", escaped.encode())
@@ -120,12 +120,12 @@ def test_escaped_json_reads_like_plain_json(pod: Json, policy: Policy, endpoint:
 
 
 @each
-def test_same_question_has_the_same_answer_twice(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_repeated_request_has_the_same_answer(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     assert ask(review(pod), policy, endpoint).body == ask(review(pod), policy, endpoint).body
 
 
 @each
-def test_shadow_mode_decides_alike_and_changes_nothing(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_shadow_mode_has_the_same_decision_and_no_patch(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
     acting = ask(review(pod), as_policy(policy, shadow=False), endpoint)
     shadow = ask(review(pod), as_policy(policy, shadow=True), endpoint)
 
@@ -144,7 +144,7 @@ def test_dry_run_has_the_same_answer(pod: Json, policy: Policy, endpoint: Endpoi
 
 @given(some.sound_pods, some.acting_policies, some.mutating)
 def test_sidecars_of_an_injected_pod_run_with_a_token(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
-    """The promise itself: what `daprd` will read is never empty and never optional; it is ours, or told to be kept."""
+    """The guarantee: the variable of `daprd` is never empty and never optional; it is injected or reported as kept."""
     admission = ask(review(pod), policy, endpoint)
     result = patched(pod, admission)
 
@@ -165,9 +165,7 @@ def test_sidecars_of_an_injected_pod_run_with_a_token(pod: Json, policy: Policy,
 
 
 @given(some.sound_pods, some.acting_policies, st.integers(-1, 1500), st.sampled_from(["x", "\u00e9", '"']))
-def test_patch_never_takes_annotations_beyond_what_an_api_server_takes(
-    pod: Json, policy: Policy, room: int, filler: str
-) -> None:
+def test_patched_annotations_stay_below_the_api_server_limit(pod: Json, policy: Policy, room: int, filler: str) -> None:
     annotations = pod["metadata"]["annotations"]
     annotations["filler"] = ""
     fill, rest = divmod(names.MAX_ANNOTATIONS - size_of(annotations) - room, len(filler.encode()))
@@ -189,8 +187,8 @@ def size_of(annotations: Json) -> int:
 
 
 @given(some.sound_pods, some.acting_policies, st.permutations(range(3)))
-def test_second_round_ends_where_one_round_would(pod: Json, policy: Policy, order: list[int]) -> None:
-    """We are called, Dapr's injector adds `daprd`, we are called again: as if `daprd` had been there at once."""
+def test_second_round_has_the_result_of_one_round(pod: Json, policy: Policy, order: list[int]) -> None:
+    """Two rounds with `daprd` added in between have the result of one round with `daprd`."""
     spec = pod["spec"] = pod.get("spec") or {}
     spec["containers"] = spec.get("containers") or []
     for name in ("containers", "initContainers"):
@@ -226,7 +224,7 @@ def dapr_adds_a_sidecar(pod: Json, order: list[int]) -> Json:
 
 
 def recorded(pod: Json) -> set[str]:
-    """What the status annotation tells, in any order."""
+    """The entries of the status annotation, in any order."""
     text = pod["metadata"]["annotations"].get(names.STATUS)
     return {json.dumps(entry) for entry in json.loads(text)["injected"]} if text else set()
 
@@ -251,7 +249,7 @@ def env_lists(pod: Json) -> list[list[Json]]:
 
 
 def without_ours(pod: Json) -> Json:
-    """`pod` without what a patch may touch: lists of variables and the status annotation."""
+    """`pod` without the parts that a patch can change: lists of variables and the status annotation."""
     result = copy.deepcopy(pod)
     for container in containers(result):
         container.pop("env", None)

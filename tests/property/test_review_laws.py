@@ -1,4 +1,4 @@
-"""What every body is answered with: a review, or one of our errors; and what every answer tells."""
+"""Every body is answered with a review or an InjectorError; properties of every answer."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def wrongly_typed(draw: st.DrawFn) -> bytes:
             else:
                 del parent[path[-1]]
         except (KeyError, IndexError, TypeError):
-            continue  # an earlier change took the place away
+            continue  # an earlier change removed the member
     return encode(question)
 
 
@@ -99,7 +99,7 @@ bodies = nearly_valid() | wrongly_typed()
 
 
 def answer(body: bytes, endpoint: Endpoint, policy: Policy = Policy()) -> Admission | None:  # noqa: B008 - frozen
-    """The answer, or None for a body that is told to be no review; any other exception is a bug."""
+    """The answer, or None for a body that is rejected; any other exception is a bug."""
     try:
         return ask(body, policy, endpoint)
     except (ReviewError, PolicyGapError):
@@ -109,13 +109,13 @@ def answer(body: bytes, endpoint: Endpoint, policy: Policy = Policy()) -> Admiss
 @given(st.binary(max_size=200), some.endpoints)
 @example(b"", Endpoint.MUTATE)
 @example(b"\xef\xbb\xbf{}", Endpoint.MUTATE)
-def test_any_bytes_are_decoded_or_refused(body: bytes, endpoint: Endpoint) -> None:
+def test_any_bytes_are_decoded_or_rejected(body: bytes, endpoint: Endpoint) -> None:
     with suppress(ReviewError):
         decode(body, endpoint)
 
 
 @given(bodies, some.endpoints)
-def test_damaged_reviews_are_answered_or_refused(body: bytes, endpoint: Endpoint) -> None:
+def test_damaged_reviews_are_answered_or_rejected(body: bytes, endpoint: Endpoint) -> None:
     admission = answer(body, endpoint)
 
     if admission is not None:
@@ -123,7 +123,7 @@ def test_damaged_reviews_are_answered_or_refused(body: bytes, endpoint: Endpoint
 
 
 @given(some.reviews(), some.policies, some.endpoints)
-def test_response_bears_the_requests_uid(question: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_response_has_the_uid_of_the_request(question: Json, policy: Policy, endpoint: Endpoint) -> None:
     admission = answer(encode(question), endpoint, policy)
 
     if admission is not None:
@@ -134,12 +134,12 @@ def test_response_bears_the_requests_uid(question: Json, policy: Policy, endpoin
 
 
 @given(some.reviews(), some.policies, some.endpoints)
-def test_well_shaped_reviews_are_always_answered(question: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_valid_reviews_are_always_answered(question: Json, policy: Policy, endpoint: Endpoint) -> None:
     ask(question, policy, endpoint)
 
 
 @given(some.reviews(), some.policies, some.endpoints)
-def test_everything_told_is_plain_and_short(question: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_messages_are_printable_and_short(question: Json, policy: Policy, endpoint: Endpoint) -> None:
     response = response_of(ask(question, policy, endpoint))
 
     warnings = response.get("warnings", [])
@@ -161,7 +161,7 @@ def test_everything_told_is_plain_and_short(question: Json, policy: Policy, endp
 
 
 @given(some.reviews(), some.policies, some.endpoints)
-def test_denied_is_only_what_the_rules_deny(question: Json, policy: Policy, endpoint: Endpoint) -> None:
+def test_only_documented_reasons_deny(question: Json, policy: Policy, endpoint: Endpoint) -> None:
     admission = ask(question, policy, endpoint)
     response = response_of(admission)
 

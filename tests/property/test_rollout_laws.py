@@ -170,7 +170,7 @@ def test_workload_with_a_skip_reason_is_never_restarted(cluster: Cluster, includ
 
 
 @given(clusters(), st.booleans())
-def test_every_pod_without_the_current_token_is_planned_and_no_other(
+def test_plan_has_exactly_the_pods_without_the_current_token(
     cluster: Cluster,
     include_uncertain: bool,  # noqa: FBT001 - drawn
 ) -> None:
@@ -206,7 +206,7 @@ def test_pod_to_replace_is_restarted_waited_for_or_skipped_with_a_reason(
 
 
 @given(clusters())
-def test_uncertain_pod_alone_restarts_nothing_and_is_reported(cluster: Cluster) -> None:
+def test_uncertain_pod_is_reported_and_restarts_nothing(cluster: Cluster) -> None:
     actions = plan(REVISIONS, *cluster)
     progress = initial_progress(actions)
     for action in actions:
@@ -217,7 +217,7 @@ def test_uncertain_pod_alone_restarts_nothing_and_is_reported(cluster: Cluster) 
 
 
 @given(clusters(), st.booleans())
-def test_acting_on_a_plan_leaves_only_skipped_pods(cluster: Cluster, include_uncertain: bool) -> None:  # noqa: FBT001 - drawn
+def test_executed_plan_leaves_only_skipped_pods(cluster: Cluster, include_uncertain: bool) -> None:  # noqa: FBT001 - drawn
     actions = plan(REVISIONS, *cluster, include_uncertain=include_uncertain)
     skipped = {action.ref: set(action.skipped) for action in actions if action.skipped}
     again = plan(REVISIONS, *acted_on(*cluster, actions), include_uncertain=include_uncertain)
@@ -252,7 +252,7 @@ def test_restart_after_a_failed_admission_has_other_marks(cluster: Cluster, incl
 
 
 @given(st.text() | st.from_regex(r"new-api \(?[0-9]{0,9}\)?", fullmatch=True))
-def test_next_mark_is_another_value_and_a_mark(value: str) -> None:
+def test_next_mark_is_a_different_mark(value: str) -> None:
     revision = SecretRevision(id="new-api", changed=100)
     mark = next_mark(value, revision)
     assert mark != value
@@ -292,7 +292,7 @@ def lacks(pod: PodUsage, keys: Collection[SecretKey], expected: Mapping[SecretKe
 
 
 @given(rollouts())
-def test_ready_is_said_of_complete_rollouts_alone(
+def test_only_complete_rollouts_are_ready(
     rollout: tuple[PlannedAction, Workload, list[PodUsage], dict[SecretKey, set[str]]],
 ) -> None:
     action, workload, pods, expected = rollout
@@ -314,12 +314,12 @@ def test_ready_is_said_of_complete_rollouts_alone(
 
 
 def restarting(actions: Sequence[PlannedAction], namespace: str) -> set[Ref]:
-    """The workloads of a namespace that are being restarted, by anybody."""
+    """The workloads of a namespace that are being restarted, by any client."""
     return {one.ref for one in actions if one.action is Action.WAIT and one.ref.namespace == namespace}
 
 
 @given(clusters(), st.integers(1, 4))
-def test_next_actions_keep_the_budget_and_start_something_when_nothing_runs(cluster: Cluster, limit: int) -> None:
+def test_next_actions_keep_the_budget_and_always_progress(cluster: Cluster, limit: int) -> None:
     actions = plan(REVISIONS, *cluster)
     begun = next_actions(actions, RestartBudget(per_namespace=limit))
     assert {one.ref for one in begun} <= {one.ref for one in actions if one.action is Action.RESTART}
@@ -354,7 +354,7 @@ def unmarked_clusters(draw: st.DrawFn) -> Cluster:
 
 
 @given(unmarked_clusters(), st.integers(1, 3), st.data())
-def test_run_that_is_killed_anywhere_and_begun_again_restarts_each_workload_once(
+def test_run_killed_anywhere_and_resumed_restarts_each_workload_once(
     cluster: Cluster, limit: int, data: st.DataObject
 ) -> None:
     budget = RestartBudget(per_namespace=limit)
@@ -363,7 +363,7 @@ def test_run_that_is_killed_anywhere_and_begun_again_restarts_each_workload_once
     for _ in range(4 * len(cluster[0]) + 1):
         actions = plan(REVISIONS, *cluster)
         before = {namespace: len(restarting(actions, namespace)) for namespace in "ab"}
-        # Of the restarts to begin, the process carries out some and is killed; nothing but the cluster is kept.
+        # The process starts some of the restarts and is killed; only the cluster keeps its state.
         begun = next_actions(actions, budget)
         begun = begun[: data.draw(st.integers(0, len(begun)), label="carried out")]
         restarted += [one.ref for one in begun]

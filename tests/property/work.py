@@ -1,7 +1,7 @@
-"""Work that is counted and not timed: lines of our code that ran, calls it made of C functions, characters it made.
+"""Counts work instead of time: lines of the project that ran, calls of C functions, characters produced.
 
-A loop inside a C function (`in` of a list, `str.count`) counts as one call, whatever its length: such a product of two
-sizes is only visible in what it produces, or to a reader.
+A loop inside a C function (`in` of a list, `str.count`) counts as one call of any length: such a product of two sizes
+is only visible in its output, or to a reader.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def is_in_proportion(small: int, large: int, *, times: float = TIMES) -> bool:
 
 
 def measured(work: Callable[[], int]) -> tuple[int, int]:
-    """Lines and calls of some work, and the characters that it says it produced."""
+    """Lines and calls of some work, and the characters that it reports."""
     with Meter() as meter:
         characters = work()
     return meter.count, characters

@@ -64,7 +64,7 @@ def run(tmp_path: Path) -> Callable[[int], tuple[int, str]]:
     """The script, for an API server at a port of loopback."""
 
     def running(port: int) -> tuple[int, str]:
-        told = {
+        variables = {
             "CANARY_ACCOUNT": str(tmp_path),
             "CANARY_NAMESPACE": "shop",
             "CANARY_SECRET": "s",
@@ -76,7 +76,7 @@ def run(tmp_path: Path) -> Callable[[int], tuple[int, str]]:
         script = CHART / "files/canary.py"
         done = subprocess.run(
             [sys.executable, "-I", str(script)],
-            env=told,
+            env=variables,
             capture_output=True,
             text=True,
             timeout=90,
@@ -89,12 +89,12 @@ def run(tmp_path: Path) -> Callable[[int], tuple[int, str]]:
     return running
 
 
-def test_pod_with_its_token_is_fine(tls: ssl.SSLContext, run: Callable[[int], tuple[int, str]]) -> None:
+def test_pod_with_its_token_passes(tls: ssl.SSLContext, run: Callable[[int], tuple[int, str]]) -> None:
     with serving(answering(page("201 Created", json.dumps(POD).encode())), tls) as at:
-        code, told = run(at)
+        code, output = run(at)
 
     assert code == 0
-    assert told.startswith("OK: ")
+    assert output.startswith("OK: ")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -106,10 +106,10 @@ def test_redirect_is_reported_and_not_followed(
         target = f"http://127.0.0.1:{other}/there"
         moved = page(f"{status} Moved\r\nLocation: {target}?a=b", b"")
         with serving(answering(moved), tls) as at:
-            code, told = run(at)
+            code, output = run(at)
 
     assert code == 1
-    assert f"FAILED: the API server redirects to {target} (status {status}), and no redirect is followed" in told
+    assert f"FAILED: the API server redirects to {target} (status {status}), and no redirect is followed" in output
     assert arrived == []
 
 
@@ -126,11 +126,11 @@ def test_target_of_a_redirect_is_one_short_line(
     header: str, words: str, tls: ssl.SSLContext, run: Callable[[int], tuple[int, str]]
 ) -> None:
     with serving(answering(page(f"307 Moved\r\n{header}", b"")), tls) as at:
-        code, told = run(at)
+        code, output = run(at)
 
     assert code == 1
-    assert f"redirects {words}" in told
-    assert told.count("\n") == 1
+    assert f"redirects {words}" in output
+    assert output.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -148,19 +148,19 @@ def test_target_of_a_redirect_is_one_short_line(
         json.dumps({**POD, "spec": {}}).encode(),
     ],
 )
-def test_answer_that_is_not_the_pod_is_reported(
+def test_answer_other_than_the_pod_is_reported(
     body: bytes, tls: ssl.SSLContext, run: Callable[[int], tuple[int, str]]
 ) -> None:
     with serving(answering(page("200 OK", body)), tls) as at:
-        code, told = run(at)
+        code, output = run(at)
 
     assert code == 1
-    assert told.startswith("FAILED: the answer is not the Pod that was sent")
+    assert output.startswith("FAILED: the answer is not the Pod that was sent")
 
 
 def test_answer_that_is_not_http_is_reported(tls: ssl.SSLContext, run: Callable[[int], tuple[int, str]]) -> None:
     with serving(answering(b"SSH-2.0-x\r\n"), tls) as at:
-        code, told = run(at)
+        code, output = run(at)
 
     assert code == 1
-    assert told.startswith("FAILED: the API server cannot be reached: ")
+    assert output.startswith("FAILED: the API server cannot be reached: ")

@@ -63,12 +63,12 @@ def test_missing_file_is_an_error(tmp_path: Path) -> None:
 
 # Reading a FIFO without a writer would wait for ever: the test would end by its timeout.
 @pytest.mark.parametrize("make", SPECIAL)
-def test_special_file_is_refused_without_a_wait(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+def test_special_file_is_rejected_without_blocking(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     with pytest.raises(OSError, match="not a regular file"):
         read_regular(make(tmp_path / "special"), LIMIT)
 
 
-def test_fifo_that_takes_the_place_of_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fifo_that_replaces_a_file_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, regular = fifo(tmp_path / "fifo"), tmp_path / "file"
     regular.touch()
     status = regular.stat()
@@ -78,7 +78,7 @@ def test_fifo_that_takes_the_place_of_a_file_is_refused(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("make", SPECIAL)
-def test_special_file_is_no_certificate_and_no_key(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+def test_special_file_is_rejected_as_certificate_and_key(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     key, special = new_key(), make(tmp_path / "special")
     files = Files.write(tmp_path, Issuer().issue(key), key_pem(key))
     for pair, what in (((special, files.key), "certificate"), ((files.chain, special), "private key")):
@@ -88,14 +88,14 @@ def test_special_file_is_no_certificate_and_no_key(tmp_path: Path, make: Callabl
 
 
 @pytest.mark.parametrize("make", SPECIAL)
-def test_special_file_is_no_policy(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+def test_special_file_is_rejected_as_policy(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     special = make(tmp_path / "special")
     with pytest.raises(ConfigError) as caught:
         load_policy(special)
     assert [str(problem) for problem in caught.value.problems] == [f"{special}: cannot be read: not a regular file"]
 
 
-def test_special_file_names_no_namespace(tmp_path: Path) -> None:
-    given = Given({}, {})
+def test_special_file_is_rejected_as_namespace(tmp_path: Path) -> None:
+    options = Given({}, {})
     with pytest.raises(ConfigError, match="--namespace"):
-        in_namespace(load(given), given, fifo(tmp_path / "namespace"))
+        in_namespace(load(options), options, fifo(tmp_path / "namespace"))

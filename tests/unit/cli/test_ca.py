@@ -15,7 +15,7 @@ from injector.core.ownership import SecretRef
 from injector.webhook.certs import keyring
 from injector.webhook.certs.authority import make_authority
 from injector.webhook.certs.keyring import Keyring, RotationDelays
-from tests.unit.kube.warped import run_warped
+from tests.unit.kube.manual_clock import run_with_manual_clock
 
 if TYPE_CHECKING:
     from injector.kube.resources import Resource
@@ -49,7 +49,7 @@ class Cluster:
 
 
 def request(cluster: Cluster, timeout_seconds: float | None = None) -> ca.CaRotation:
-    return run_warped(ca.request_rotation(cluster, REF, timeout_seconds))  # type: ignore[arg-type] # the two calls that it makes
+    return run_with_manual_clock(ca.request_rotation(cluster, REF, timeout_seconds))  # type: ignore[arg-type] # the two calls that it makes
 
 
 def test_rotate_requests_successor_of_steady_ca() -> None:

@@ -1,4 +1,4 @@
-"""The pipeline, and what logs and metrics are told."""
+"""The pipeline, and its output for logs and metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from injector.core.model import Endpoint, Policy, Reason, Verdict
 from tests.builders import UID, Json, ask, asking, operations_of, pod, response_of, review, workload
 
 
-def test_injection_is_told() -> None:
+def test_injection_is_reported() -> None:
     found = ask(review(pod()))
 
     assert (found.verdict, found.reason, found.uid, found.namespace) == (Verdict.INJECT, Reason.INJECTED, UID, "shop")
@@ -23,14 +23,14 @@ def test_injection_is_told() -> None:
     ]
 
 
-def test_second_of_two_alike_pods_has_the_same_patch() -> None:
+def test_equal_pods_have_the_same_patch() -> None:
     first, second = (ask(review(pod(), uid=uid)) for uid in ("1", "2"))
 
     assert operations_of(first) == operations_of(second)
     assert [response_of(found)["uid"] for found in (first, second)] == ["1", "2"]
 
 
-def test_skip_is_told() -> None:
+def test_skip_is_reported() -> None:
     found = ask(review(pod({})))
 
     assert (found.verdict, found.reason, found.warnings) == (Verdict.SKIP, Reason.DAPR_NOT_ENABLED, 0)
@@ -45,7 +45,7 @@ def test_skip_is_told() -> None:
         (asking("x"), "secret-not-allowed", 403),
     ],
 )
-def test_denial_is_told(annotations: Json, reason: str, code: int) -> None:
+def test_denial_is_reported(annotations: Json, reason: str, code: int) -> None:
     found = ask(review(pod(annotations | {"dapr.io/env": "DAPR_API_TOKEN=x"})), Policy(allowed_secrets=("s",)))
 
     response = response_of(found)
@@ -79,7 +79,7 @@ def test_denial_is_told(annotations: Json, reason: str, code: int) -> None:
         ),
     ],
 )
-def test_owner_is_who_made_the_pod(metadata: Json | None, owner: str) -> None:
+def test_owner_is_the_controller_of_the_pod(metadata: Json | None, owner: str) -> None:
     assert ask(review({**pod(), "metadata": metadata})).owner == owner
 
 
@@ -87,7 +87,7 @@ def test_owner_of_a_workload_is_its_name() -> None:
     assert ask(review(workload(pod())), endpoint=Endpoint.WARN).owner == "web"
 
 
-def test_object_that_is_not_looked_at_has_no_owner() -> None:
+def test_skipped_object_has_no_owner() -> None:
     assert ask(review({"apiVersion": "x/v1", "kind": "Widget", "metadata": 5})).owner == ""
 
 
@@ -96,7 +96,7 @@ def test_missing_namespace_is_empty() -> None:
 
 
 def pod_with_room(size: int, annotations: Json | None = None) -> Json:
-    """A Pod whose annotations may grow by `size` bytes before an API server refuses it."""
+    """A Pod whose annotations can grow by `size` bytes before an API server rejects it."""
     found = pod(annotations or asking())
     taken = sum(len(key) + len(value.encode()) for key, value in found["metadata"]["annotations"].items())
     found["metadata"]["annotations"]["x"] = "x" * (256 * 1024 - taken - len("x") - size)
@@ -108,7 +108,7 @@ NEEDED = len("dapr-token-injector/status") + len(RECORD)
 
 
 @pytest.mark.parametrize(("size", "written"), [(NEEDED, True), (NEEDED - 1, False), (0, False), (-1, False)])
-def test_record_is_written_while_the_annotations_have_room(size: int, *, written: bool) -> None:
+def test_record_is_written_while_annotations_are_below_the_limit(size: int, *, written: bool) -> None:
     found = ask(review(pod_with_room(size)))
 
     paths = [operation["path"] for operation in operations_of(found)]
@@ -117,13 +117,13 @@ def test_record_is_written_while_the_annotations_have_room(size: int, *, written
     assert found.warnings == (0 if written else 1)
 
 
-def test_room_is_counted_in_bytes() -> None:
+def test_annotation_size_is_counted_in_bytes() -> None:
     annotations = asking() | {"y": "\u00e9" * 1000}
     assert len(operations_of(ask(review(pod_with_room(NEEDED, annotations))))) == 2
     assert len(operations_of(ask(review(pod_with_room(NEEDED - 1, annotations))))) == 1
 
 
-def test_record_of_an_earlier_round_makes_room_for_the_next() -> None:
+def test_replaced_record_does_not_count_against_the_limit() -> None:
     annotations = asking() | {"dapr-token-injector/status": RECORD}
 
     assert len(operations_of(ask(review(pod_with_room(0, annotations))))) == 2
@@ -141,21 +141,21 @@ def test_thousands_of_containers_are_injected_without_a_record(count: int) -> No
 
 
 @pytest.mark.parametrize("odd", [None, 1, {"a": "x" * 300}, ["x"]])
-def test_annotation_that_is_no_text_takes_no_room(odd: object) -> None:
+def test_annotation_that_is_not_text_has_no_size(odd: object) -> None:
     found = pod_with_room(NEEDED)
     found["metadata"]["annotations"]["odd"] = odd
 
     assert len(operations_of(ask(review(found)))) == 2
 
 
-def test_annotation_nested_very_deeply_takes_no_room() -> None:
+def test_deeply_nested_annotation_has_no_size() -> None:
     deep = "[" * 100_000 + "]" * 100_000
     found = json.dumps(review(pod_with_room(NEEDED))).replace('"x": "', f'"deep": {deep}, "x": "')
 
     assert len(operations_of(ask(found.encode()))) == 2
 
 
-def test_annotation_that_is_not_unicode_cannot_be_measured() -> None:
+def test_annotation_that_is_not_unicode_has_no_measurable_size() -> None:
     found = json.dumps(review(pod_with_room(0))).encode().replace(b'"x": "', b'"odd": "\xff", "x": "')
 
     with pytest.raises(MalformedJSONError):

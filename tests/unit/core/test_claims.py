@@ -17,9 +17,9 @@ JTI = "bcdfghjklm.c2VjcmV0LXJhbmRvbS1iaXRz"
 
 
 def test_claims_are_the_registered_ones_and_the_callers() -> None:
-    told = build(TokenSpec(subject="ns:shop", lifetime=60, extra={"team": "payments"}), now=NOW, jti=JTI)
+    claims = build(TokenSpec(subject="ns:shop", lifetime=60, extra={"team": "payments"}), now=NOW, jti=JTI)
 
-    assert told == {
+    assert claims == {
         "iss": "dapr-token-injector",
         "sub": "ns:shop",
         "aud": "dapr-api",
@@ -67,8 +67,10 @@ def test_id_is_the_public_part_of_a_jti() -> None:
 SOUND = build(TokenSpec(), now=NOW, jti=JTI)
 
 
-def found(told: Mapping[str, object], expected: ExpectedClaims, now: int = NOW) -> dict[str, tuple[bool | None, str]]:
-    return {one.what: (one.fine, one.message) for one in evaluate(told, expected, now=now)}
+def found(
+    token_claims: Mapping[str, object], expected: ExpectedClaims, now: int = NOW
+) -> dict[str, tuple[bool | None, str]]:
+    return {one.what: (one.fine, one.message) for one in evaluate(token_claims, expected, now=now)}
 
 
 def test_sound_claims_are_fine() -> None:
@@ -80,9 +82,9 @@ def test_sound_claims_are_fine() -> None:
 
 
 def test_what_is_not_asked_for_gets_no_verdict() -> None:
-    told = found(SOUND, ExpectedClaims(audience=None))
+    results = found(SOUND, ExpectedClaims(audience=None))
 
-    assert (told["audience"], told["issuer"]) == ((None, "not checked"), (None, "not checked"))
+    assert (results["audience"], told["issuer"]) == ((None, "not checked"), (None, "not checked"))
 
 
 @pytest.mark.parametrize(
@@ -106,10 +108,10 @@ def test_what_is_not_asked_for_gets_no_verdict() -> None:
     ],
 )
 def test_what_is_wrong_is_found(change: dict[str, object], what: str, why: str) -> None:
-    fine, told = found({**SOUND, **change}, ExpectedClaims(issuer="dapr-token-injector"))[what]
+    fine, message = found({**SOUND, **change}, ExpectedClaims(issuer="dapr-token-injector"))[what]
 
     assert fine is False
-    assert why in told
+    assert why in message
 
 
 def test_clocks_may_differ_by_the_leeway() -> None:
@@ -122,5 +124,5 @@ def test_clocks_may_differ_by_the_leeway() -> None:
         st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.lists(st.text() | st.integers()),
     )
 )
-def test_any_claims_get_a_verdict(told: dict[str, object]) -> None:
-    assert [one.what for one in evaluate(told, ExpectedClaims(), now=NOW)] == ["times", "audience", "issuer"]
+def test_any_claims_get_a_verdict(token_claims: dict[str, object]) -> None:
+    assert [one.what for one in evaluate(token_claims, ExpectedClaims(), now=NOW)] == ["times", "audience", "issuer"]

@@ -1,4 +1,4 @@
-"""Inject, Skip or Deny, and what is told, word for word."""
+"""The verdicts inject, skip and deny, with the exact messages."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def test_pod_is_injected() -> None:
         ({"group": "", "version": "v1", "kind": "Pod"}, {"subResource": "status"}, Reason.NOT_A_CREATE),
     ],
 )
-def test_what_is_not_the_creation_of_a_pod_is_skipped(kind: Json, request_: Json, reason: Reason) -> None:
+def test_request_other_than_pod_creation_is_skipped(kind: Json, request_: Json, reason: Reason) -> None:
     assert decided(pod(), kind=kind, **request_) == Skip(reason)
 
 
-def test_pod_that_is_missing_cannot_be_judged() -> None:
+def test_missing_pod_is_an_error() -> None:
     with pytest.raises(MalformedObjectError, match=r"^the review's request has no object$"):
         decided(None)
     with pytest.raises(MalformedObjectError, match=r"^the review's request has no object$"):
@@ -76,7 +76,7 @@ def test_pod_that_is_missing_cannot_be_judged() -> None:
 def test_default_endpoint_needs_a_default() -> None:
     with pytest.raises(PolicyGapError, match=r"^the policy has no defaultSecret, which the default endpoint needs$"):
         decided(pod(), endpoint=DEFAULT)
-    # Whatever is asked: the installation is at fault.
+    # For any request: this is an error of the installation.
     with pytest.raises(PolicyGapError):
         decided(pod({}), endpoint=DEFAULT, operation="UPDATE")
 
@@ -120,7 +120,7 @@ def test_pod_without_annotations_is_skipped(found: Pod) -> None:
         ),
     ],
 )
-def test_without_dapr_nothing_is_done_and_what_was_meant_is_told(annotations: Json, warnings: tuple[str, ...]) -> None:
+def test_pod_without_dapr_is_skipped_with_a_warning(annotations: Json, warnings: tuple[str, ...]) -> None:
     assert decided(pod(annotations), Policy(default_secret="d"), DEFAULT) == Skip(Reason.DAPR_NOT_ENABLED, warnings)
 
 
@@ -139,7 +139,7 @@ def test_without_dapr_nothing_is_done_and_what_was_meant_is_told(annotations: Js
         ),
     ],
 )
-def test_what_needs_no_change_is_skipped(containers: list[Json], expected: Skip) -> None:
+def test_pod_that_needs_no_change_is_skipped(containers: list[Json], expected: Skip) -> None:
     assert decided(pod(containers=containers)) == expected
 
 
@@ -153,7 +153,7 @@ def test_what_needs_no_change_is_skipped(containers: list[Json], expected: Skip)
         (asking("x", app_token_secret="A"), Reason.SECRET_NOT_ALLOWED),
     ],
 )
-def test_bad_annotations_are_denied(annotations: Json, reason: Reason) -> None:
+def test_invalid_annotations_are_denied(annotations: Json, reason: Reason) -> None:
     found = decided(pod(annotations | {"dapr.io/env": f"{API}=x"}), Policy(allowed_secrets=("s",)))
 
     assert isinstance(found, Deny)
@@ -189,7 +189,7 @@ def test_kept_reference_off_the_list_is_denied_with_all_warnings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "variables"),
     [
         (f"{API}=x", [API]),
         (f" A=1 , {API} = x=y", [API]),
@@ -200,14 +200,14 @@ def test_kept_reference_off_the_list_is_denied_with_all_warnings() -> None:
         ("", []),
     ],
 )
-def test_tokens_in_daprs_variables_are_told(text: str, told: list[str]) -> None:
+def test_tokens_in_dapr_env_annotation_are_warned(text: str, variables: list[str]) -> None:
     silent = decided(pod(asking(None) | {"dapr.io/env": text}))
 
-    expected = tuple(f"dapr.io/env sets {name} in clear text; it was not changed; use a Secret" for name in told)
+    expected = tuple(f"dapr.io/env sets {name} in clear text; it was not changed; use a Secret" for name in variables)
     assert silent == Skip(Reason.NO_TOKEN_REQUESTED, expected)
 
 
-def test_warnings_of_an_injection_are_told_in_order() -> None:
+def test_warnings_of_an_injection_are_ordered() -> None:
     found = decided(pod(asking(app_containers="x") | {"dapr.io/env": f"{API}=x"}, [sidecar(literal_env(""))]))
 
     assert isinstance(found, Inject)
@@ -228,7 +228,7 @@ def test_very_many_warnings_are_cut(unknown: int, expected: int) -> None:
         assert found.warnings[32] == f"and {unknown - 32} more warnings"
 
 
-def test_audit_parts_targets_and_outcomes() -> None:
+def test_audit_separates_targets_and_outcomes() -> None:
     found = decided(
         pod(
             asking(app_containers="web,worker", app_token_secret="t"),
@@ -252,7 +252,7 @@ def test_very_long_audit_values_are_cut() -> None:
     assert audit(longer) == {"injected-app": "x" * 1010 + "/DAPR_API_T" + "..."}
 
 
-def test_skip_of_what_is_not_ours_has_no_audit() -> None:
+def test_skip_of_an_unrelated_object_has_no_audit() -> None:
     assert audit(Skip(Reason.NOT_A_POD)) == {}
 
 
@@ -270,17 +270,17 @@ def _problems(count: int) -> tuple[Problem, ...]:
         (20, "; ".join([*(f"m{i}" for i in range(16)), "and 4 more"])),
     ],
 )
-def test_message_tells_the_first_problems_and_how_many_more(count: int, message: str) -> None:
+def test_message_has_the_first_problems_and_the_count_of_others(count: int, message: str) -> None:
     assert Deny(Reason.INVALID_SECRET_NAME, _problems(count)).message == message
 
 
-def test_audit_of_a_denial_tells_reason_and_annotation_of_each() -> None:
+def test_audit_of_a_denial_has_reason_and_annotation_of_each() -> None:
     assert audit(Deny(Reason.INVALID_SECRET_NAME, _problems(2))) == {
         "denied": "invalid-secret-name:a0,invalid-secret-name:a1"
     }
 
 
-def test_shadow_mode_tells_what_would_be_injected() -> None:
+def test_shadow_mode_reports_the_injection() -> None:
     found = decided(
         pod(
             asking(app_containers="web") | {"dapr.io/env": f"{API}=x"},
@@ -301,13 +301,13 @@ def test_shadow_mode_tells_what_would_be_injected() -> None:
     )
 
 
-def test_shadow_mode_tells_app_containers_apart() -> None:
+def test_shadow_mode_reports_app_containers_separately() -> None:
     assert audit(decided(pod(asking(app_containers="web"), [container()]), SHADOW)) == {
         "would-inject-app": "web/DAPR_API_TOKEN"
     }
 
 
-def test_shadow_mode_tells_what_would_be_denied() -> None:
+def test_shadow_mode_reports_the_denial() -> None:
     found = decided(pod(asking("A", api_token_key="..") | {"dapr.io/env": f"{API}=x"}), SHADOW)
 
     assert found == Skip(
@@ -343,7 +343,7 @@ def test_shadow_mode_changes_no_skip(found: Json) -> None:
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"])
 @pytest.mark.parametrize("operation", ["CREATE", "UPDATE"])
-def test_sound_workload_hears_nothing(kind: str, operation: str) -> None:
+def test_valid_workload_has_no_warning(kind: str, operation: str) -> None:
     assert decided(workload(pod(), kind), endpoint=WARN, operation=operation) == Skip(Reason.REVIEWED)
 
 
@@ -356,17 +356,17 @@ def test_sound_workload_hears_nothing(kind: str, operation: str) -> None:
         (workload(pod(asking("A"))), {"subResource": "scale"}),
     ],
 )
-def test_what_is_no_workload_is_skipped(found: Json, request_: Json) -> None:
+def test_unknown_kind_is_skipped(found: Json, request_: Json) -> None:
     assert decided(found, endpoint=WARN, **request_) == Skip(Reason.NOT_A_WORKLOAD)
 
 
 @pytest.mark.parametrize("bare", [{"spec": {}}, {}, {"metadata": None, "spec": None}, {"spec": {"template": {}}}])
-def test_workload_without_a_template_hears_nothing(bare: Json) -> None:
+def test_workload_without_a_template_has_no_warning(bare: Json) -> None:
     assert decided({"apiVersion": "apps/v1", "kind": "Deployment", **bare}, endpoint=WARN) == Skip(Reason.REVIEWED)
 
 
 @pytest.mark.parametrize(
-    ("own", "below", "told"),
+    ("own", "below", "annotations"),
     [
         ({"dapr.io/api-token-secret": "s"}, asking(None), ["dapr.io/api-token-secret"]),
         ({"dapr.io/app-token-secret": "s"}, asking(None), ["dapr.io/app-token-secret"]),
@@ -381,16 +381,16 @@ def test_workload_without_a_template_hears_nothing(bare: Json) -> None:
         ({"dapr.io/api-token-key": "s"}, {}, []),
     ],
 )
-def test_annotation_in_the_wrong_place_is_told(own: Json, below: Json, told: list[str]) -> None:
+def test_misplaced_annotation_is_warned(own: Json, below: Json, annotations: list[str]) -> None:
     found = decided(workload(pod(below), "StatefulSet", annotations=own), endpoint=WARN)
 
     assert found.warnings == tuple(
         f"{annotation} is on the StatefulSet and not on its Pod template: the Pods will not have it"
-        for annotation in told
+        for annotation in annotations
     )
 
 
-def test_what_would_deny_the_pods_is_told_before_other_warnings() -> None:
+def test_denial_of_the_pods_is_the_first_warning() -> None:
     template = pod(asking("A", api_token_key="..") | {"dapr.io/env": f"{API}=x"})
 
     found = decided(workload(template, annotations={"dapr.io/app-token-secret": "s"}), endpoint=WARN)
@@ -403,7 +403,7 @@ def test_what_would_deny_the_pods_is_told_before_other_warnings() -> None:
     )
 
 
-def test_workload_hears_of_no_denial_in_shadow_mode() -> None:
+def test_workload_in_shadow_mode_has_no_denial_warning() -> None:
     found = decided(workload(pod(asking("A"))), SHADOW, WARN)
 
     assert found == Skip(
@@ -411,13 +411,13 @@ def test_workload_hears_of_no_denial_in_shadow_mode() -> None:
     )
 
 
-def test_default_secret_is_not_presumed_for_a_workload() -> None:
+def test_default_secret_is_not_assumed_for_a_workload() -> None:
     template = pod(asking(None), [sidecar(literal_env("abc"))])
 
     assert decided(workload(template), Policy(default_secret="d"), WARN) == Skip(Reason.REVIEWED)
 
 
-def test_workload_hears_few_warnings_of_very_many() -> None:
+def test_number_of_workload_warnings_is_bounded() -> None:
     template = pod(asking(app_containers=",".join(f"x{i}" for i in range(40))))
 
     found = decided(workload(template, annotations={"dapr.io/app-token-secret": "s"}), endpoint=WARN)
@@ -434,5 +434,5 @@ def test_policy_decides_about_conflicts() -> None:
     assert isinstance(decided(found, Policy(conflict=Conflict.KEEP)), Skip)
 
 
-def test_result_is_plain_json_for_everyone() -> None:
+def test_result_is_plain_json() -> None:
     assert json.loads(json.dumps(audit(decided(pod())))) == audit(decided(pod()))

@@ -1,4 +1,4 @@
-"""JSON is cut at a depth in one pass, whatever its strings hold."""
+"""JSON is truncated at a depth in one pass, with any content of its strings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         (b'{"managedFields":[[[1]]],"metadata":"managedFields"}', b'{"managedFields":[],"metadata":"managedFields"}'),
     ],
 )
-def test_what_lies_deeper_is_left_out(text: bytes, cut: bytes) -> None:
+def test_deeper_members_are_omitted(text: bytes, cut: bytes) -> None:
     assert shallow(text, 2) == cut
 
 
@@ -40,12 +40,12 @@ def test_what_lies_deeper_is_left_out(text: bytes, cut: bytes) -> None:
     "text",
     [b"[[[[", b"]]]]", b'"', b'"[[[[', b'"\\', b'["\\"', b"\\", b"[[[[]", b'{"a":[[["', b"[[[[]]]]]]]]", b'"\\"' * 20],
 )
-def test_text_that_is_no_json_stays_none(text: bytes) -> None:
+def test_truncated_invalid_json_stays_invalid(text: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         json.loads(shallow(text, 2))
 
 
-def test_deepest_that_a_rule_reads_is_kept() -> None:
+def test_deepest_member_read_by_a_rule_is_kept() -> None:
     template = {"metadata": {}, "spec": {"containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "s"}}}]}]}}
     whole = review({**pod(), "spec": {"jobTemplate": {"spec": {"template": template}}}})
 

@@ -18,7 +18,7 @@ from injector.core.model import Problem, Reason
 from injector.core.request import RequestError
 
 
-def test_base_is_never_raised_itself() -> None:
+def test_base_error_is_abstract() -> None:
     with pytest.raises(TypeError, match="raise a subclass"):
         InjectorError("x")
 
@@ -33,19 +33,17 @@ def test_base_is_never_raised_itself() -> None:
         (PolicyGapError, InjectorError, "policy-gap"),
     ],
 )
-def test_each_error_has_its_place_and_its_word(
-    error: type[InjectorError], parent: type[InjectorError], reason: str
-) -> None:
+def test_each_error_has_its_base_and_name(error: type[InjectorError], parent: type[InjectorError], reason: str) -> None:
     assert issubclass(error, parent)
     assert error.reason == reason
     assert str(error("what was wrong")) == "what was wrong"
 
 
-def test_fault_of_the_installation_is_not_the_callers() -> None:
+def test_installation_error_is_not_a_client_error() -> None:
     assert not issubclass(PolicyGapError, ReviewError)
 
 
-def test_request_error_tells_every_problem_in_order() -> None:
+def test_request_error_has_every_problem_in_order() -> None:
     problems = (
         Problem("a", Reason.INVALID_SECRET_NAME, "first", "1"),
         Problem("b", Reason.INVALID_SECRET_KEY, "second", "2"),

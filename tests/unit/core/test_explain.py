@@ -1,4 +1,4 @@
-"""What `explain` tells, and that it tells what the rules decided."""
+"""The output of `explain`, which agrees with the decision."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def rows(
     asked = review.decode(body, endpoint)
     assert isinstance(asked.request.object, Pod)
     decided = decide(asked, endpoint, policy, SecretFacts())
-    told = explain(asked.request.object, decided, policy, endpoint)
-    assert told[-1].rule is Rule.DECISION
-    assert told[-1].reason is decided.reason
-    return told
+    explanation = explain(asked.request.object, decided, policy, endpoint)
+    assert explanation[-1].rule is Rule.DECISION
+    assert explanation[-1].reason is decided.reason
+    return explanation
 
 
-def told(rule: Rule, found: tuple[Row, ...]) -> list[tuple[str, str, str, Reason | None]]:
-    """What one rule says."""
+def explained(rule: Rule, found: tuple[Row, ...]) -> list[tuple[str, str, str, Reason | None]]:
+    """The rows of one rule."""
     return [(row.subject, row.value, row.outcome, row.reason) for row in found if row.rule is rule]
 
 
@@ -59,35 +59,38 @@ def ref(name: str, key: str = "token", **more: bool) -> dict[str, Any]:
         ("enabled", '"enabled"', "neither true nor false: Dapr treats it as false"),
     ],
 )
-def test_ends_where_dapr_is_not_used(word: str | None, value: str, outcome: str) -> None:
+def test_explain_ends_at_pod_without_dapr(word: str | None, value: str, outcome: str) -> None:
     found = rows({} if word is None else {"dapr.io/enabled": word}, daprd())
-    assert told(Rule.USES_DAPR, found) == [("dapr.io/enabled", value, outcome, Reason.DAPR_NOT_ENABLED)]
-    assert told(Rule.DECISION, found) == [("skip", "", "the Pod is not changed", Reason.DAPR_NOT_ENABLED)]
+    assert explained(Rule.USES_DAPR, found) == [("dapr.io/enabled", value, outcome, Reason.DAPR_NOT_ENABLED)]
+    assert explained(Rule.DECISION, found) == [("skip", "", "the Pod is not changed", Reason.DAPR_NOT_ENABLED)]
     assert len(found) == 2
 
 
-def test_a_pod_without_anything() -> None:
-    assert told(Rule.USES_DAPR, rows(None))[0][3] is Reason.DAPR_NOT_ENABLED
+def test_explain_empty_pod() -> None:
+    assert explained(Rule.USES_DAPR, rows(None))[0][3] is Reason.DAPR_NOT_ENABLED
 
 
 def test_explain_reports_no_requested_token() -> None:
     found = rows({"dapr.io/enabled": "true", "dapr.io/api-token-secret": " "}, daprd())
-    assert told(Rule.WELL_FORMED, found) == [("dapr.io/api-token-secret", '" "', "empty: as if absent", None)]
-    assert told(Rule.REQUESTS_TOKEN, found)[0][3] is Reason.NO_TOKEN_REQUESTED
+    assert explained(Rule.WELL_FORMED, found) == [("dapr.io/api-token-secret", '" "', "empty: as if absent", None)]
+    assert explained(Rule.REQUESTS_TOKEN, found)[0][3] is Reason.NO_TOKEN_REQUESTED
 
 
-def test_tells_every_malformed_value_and_shows_no_token() -> None:
+def test_explain_reports_malformed_values_without_tokens() -> None:
     pasted = "eyJhbGciOiJIUzI1NiJ9"
     found = rows(
         {"dapr.io/enabled": "true", "dapr.io/api-token-secret": pasted, "dapr-token-injector/api-token-key": "a/b"},
         daprd(),
     )
-    assert [row[3] for row in told(Rule.WELL_FORMED, found)] == [Reason.INVALID_SECRET_NAME, Reason.INVALID_SECRET_KEY]
-    assert told(Rule.DECISION, found) == [("deny", "", "the Pod is rejected", Reason.INVALID_SECRET_NAME)]
+    assert [row[3] for row in explained(Rule.WELL_FORMED, found)] == [
+        Reason.INVALID_SECRET_NAME,
+        Reason.INVALID_SECRET_KEY,
+    ]
+    assert explained(Rule.DECISION, found) == [("deny", "", "the Pod is rejected", Reason.INVALID_SECRET_NAME)]
     assert pasted not in str(found)
 
 
-def test_tells_what_happens_to_each_variable() -> None:
+def test_explain_reports_the_action_for_each_variable() -> None:
     apps = {**ASKED, "dapr-token-injector/app-containers": "*"}
     literal = {"name": "DAPR_API_TOKEN", "value": "hidden"}
     empty = {"name": "DAPR_API_TOKEN", "value": ""}
@@ -102,7 +105,7 @@ def test_tells_what_happens_to_each_variable() -> None:
         {"name": "e", "env": [ref("o", "k", optional=True)]},
         {"name": "f", "env": [field]},
     )
-    assert told(Rule.VARIABLE, found) == [
+    assert explained(Rule.VARIABLE, found) == [
         ('"a" DAPR_API_TOKEN', "absent", 'added: Secret "s", key "token"', None),
         ('"b" DAPR_API_TOKEN', "empty", 'replaced: Secret "s", key "token"', None),
         ('"e" DAPR_API_TOKEN', 'Secret "o", key "k", optional', 'replaced: Secret "s", key "token"', None),
@@ -111,51 +114,51 @@ def test_tells_what_happens_to_each_variable() -> None:
         ('"f" DAPR_API_TOKEN', "a reference", "kept", None),
         ('"daprd" DAPR_API_TOKEN', 'Secret "s", key "token"', "already as requested", None),
     ]
-    assert told(Rule.APP_CONTAINERS, found)[0][1:3] == ('"*"', "all except infrastructure containers")
-    assert told(Rule.DECISION, found) == [("inject", "", "3 to change", Reason.INJECTED)]
+    assert explained(Rule.APP_CONTAINERS, found)[0][1:3] == ('"*"', "all except infrastructure containers")
+    assert explained(Rule.DECISION, found) == [("inject", "", "3 to change", Reason.INJECTED)]
     assert "hidden" not in str(found)
 
 
-def test_tells_a_config_map_from_a_secret() -> None:
+def test_explain_distinguishes_config_map_and_secret() -> None:
     source = {"name": "DAPR_API_TOKEN", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}
     found = rows(ASKED, daprd(source))
-    assert told(Rule.VARIABLE, found)[0][1:3] == ('ConfigMap "c", key "k"', "kept")
+    assert explained(Rule.VARIABLE, found)[0][1:3] == ('ConfigMap "c", key "k"', "kept")
 
 
-def test_tells_that_the_sidecar_is_missing() -> None:
+def test_explain_reports_a_missing_sidecar() -> None:
     found = rows(ASKED, {"name": "web"})
-    assert told(Rule.VARIABLE, found) == [
+    assert explained(Rule.VARIABLE, found) == [
         ("daprd", '"web"', "no sidecar here: Dapr adds it at admission", Reason.NO_SIDECAR)
     ]
-    assert told(Rule.VARIABLE, rows(ASKED, spec={"containers": None}))[0][1] == "no containers"
+    assert explained(Rule.VARIABLE, rows(ASKED, spec={"containers": None}))[0][1] == "no containers"
     pod_without_spec = rows({**ASKED}, spec={"initContainers": [{"name": "a"}]})
-    assert told(Rule.VARIABLE, pod_without_spec)[0][1] == '"a"'
+    assert explained(Rule.VARIABLE, pod_without_spec)[0][1] == '"a"'
 
 
-def test_tells_what_the_policy_brings() -> None:
+def test_explain_reports_policy_defaults() -> None:
     policy = Policy(
         default_secret="d", default_app_containers=AppContainers(("web",), from_pod=False), conflict=Conflict.REPLACE
     )
     found = rows({"dapr.io/enabled": "true"}, daprd(), policy=policy, endpoint=Endpoint.MUTATE_DEFAULT)
-    assert told(Rule.REQUESTS_TOKEN, found) == [
+    assert explained(Rule.REQUESTS_TOKEN, found) == [
         ("DAPR_API_TOKEN", 'Secret "d", key "token"', "will be set in the sidecar", None)
     ]
-    assert told(Rule.APP_CONTAINERS, found) == [("dapr-token-injector/app-containers", "absent", '"web"', None)]
+    assert explained(Rule.APP_CONTAINERS, found) == [("dapr-token-injector/app-containers", "absent", '"web"', None)]
 
 
-def test_tells_of_a_kept_reference_that_the_list_leaves_out() -> None:
+def test_explain_reports_a_kept_reference_off_the_list() -> None:
     found = rows(ASKED, daprd(ref("o")), policy=Policy(allowed_secrets=("s",)))
-    assert [row[3] for row in told(Rule.ALLOWED_SECRET, found)] == [Reason.SECRET_NOT_ALLOWED]
-    assert told(Rule.DECISION, found)[0][3] is Reason.SECRET_NOT_ALLOWED
+    assert [row[3] for row in explained(Rule.ALLOWED_SECRET, found)] == [Reason.SECRET_NOT_ALLOWED]
+    assert explained(Rule.DECISION, found)[0][3] is Reason.SECRET_NOT_ALLOWED
 
 
 @pytest.mark.parametrize(
     ("secret", "reason"), [("s", Reason.WOULD_INJECT), ("My_Secret", Reason.WOULD_DENY)], ids=["inject", "deny"]
 )
-def test_tells_that_shadow_mode_does_nothing(secret: str, reason: Reason) -> None:
+def test_explain_reports_shadow_mode(secret: str, reason: Reason) -> None:
     found = rows({**ASKED, "dapr.io/api-token-secret": secret}, daprd(), policy=Policy(shadow=True))
-    assert told(Rule.SHADOW_MODE, found) == [("shadow", "true", "reported, not applied", reason)]
+    assert explained(Rule.SHADOW_MODE, found) == [("shadow", "true", "reported, not applied", reason)]
 
 
-def test_shadow_mode_is_not_told_where_it_changes_nothing() -> None:
-    assert not told(Rule.SHADOW_MODE, rows({}, daprd(), policy=Policy(shadow=True)))
+def test_explain_omits_shadow_mode_without_effect() -> None:
+    assert not explained(Rule.SHADOW_MODE, rows({}, daprd(), policy=Policy(shadow=True)))

@@ -21,7 +21,7 @@ CLOSED = Asked(Purpose.HTTP, 3500, NO, NO, YES)
         ((NOT, NOT, NOT), None),
     ],
 )
-def test_answers_of_the_api(
+def test_exposure_follows_from_the_api_answers(
     purpose: Purpose, answers: tuple[Answer, Answer, Answer], exposure: Exposure | None
 ) -> None:
     found = judge(Asked(purpose, 3500, *answers), "why")
@@ -39,7 +39,7 @@ def test_answers_of_the_api(
         (Purpose.PROFILING, Exposure.PROFILING_PORT),
     ],
 )
-def test_ports_beside_the_api(purpose: Purpose, exposure: Exposure) -> None:
+def test_exposure_of_other_ports(purpose: Purpose, exposure: Exposure) -> None:
     assert judge(Asked(purpose, 1, YES)) == Found(exposure, "port 1")
 
 
@@ -47,7 +47,7 @@ def test_only_http_and_grpc_are_api_ports() -> None:
     assert [purpose for purpose in Purpose if purpose.is_api] == [Purpose.HTTP, Purpose.GRPC]
 
 
-def test_every_exposure_has_its_meaning_and_what_to_do() -> None:
+def test_every_exposure_has_meaning_and_action() -> None:
     assert set(ADVICE) == set(Exposure)
     assert all(advice.meaning and advice.remedy for advice in ADVICE.values())
 

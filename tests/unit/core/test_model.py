@@ -1,4 +1,4 @@
-"""What is read of a container's variables, of records and of workloads."""
+"""Reading the variables of a container, records and workloads."""
 
 from __future__ import annotations
 
@@ -27,46 +27,46 @@ API, APP = "DAPR_API_TOKEN", "APP_API_TOKEN"
 
 
 def env(*entries: Json) -> EnvList:
-    """What is read of a container with these variables."""
+    """The decoded container with these variables."""
     return read(encode({"name": "c", "env": entries}))
 
 
 def read(body: bytes) -> EnvList:
-    """What is read of a container."""
+    """The decoded container."""
     return env_of(msgspec.json.decode(body, type=Container))
 
 
 def reference(source: object) -> EnvEntry:
-    """What is read of a variable with this source."""
+    """The decoded variable with this source."""
     found = env({"name": API, "valueFrom": source}).api
     assert found is not None
     return found
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"env":null}', b'{"env": null }'])
-def test_absent_and_null_list_do_not_exist(body: bytes) -> None:
+def test_null_list_counts_as_absent(body: bytes) -> None:
     assert read(body) == EnvList(exists=False)
 
 
 @pytest.mark.parametrize("body", [b'{"env":[]}', b'{"env" : [ ] }', b'{"env":[{"name":"X"}]}'])
-def test_list_without_our_names_exists_and_has_nothing(body: bytes) -> None:
+def test_list_without_token_variables_is_empty(body: bytes) -> None:
     assert read(body) == EnvList(exists=True)
 
 
-def test_each_name_is_found_where_it_stands() -> None:
+def test_each_name_has_its_position() -> None:
     found = env(literal_env("x", "X"), secret_env("t", "k", APP), secret_env())
 
     assert found.get(APP) == found.app == EnvEntry(1, APP, EntryKind.REFERENCE, TokenRef("t", "k"))
     assert found.get(API) == found.api == EnvEntry(2, API, EntryKind.REFERENCE, TokenRef("s", "token"))
 
 
-def test_last_entry_of_a_name_counts() -> None:
+def test_last_entry_of_a_name_is_effective() -> None:
     found = env(secret_env(), literal_env("abc"), literal_env("z", "Z"), secret_env("t"), literal_env("y", "Y"))
 
     assert found.api == EnvEntry(3, API, EntryKind.REFERENCE, TokenRef("t", "token"), copies=3)
 
 
-def test_name_in_escapes_is_the_same_name() -> None:
+def test_escaped_name_is_the_same_name() -> None:
     escaped = b'{"env":[{"name":"\\u0044APR_API\\u005fTOKEN","value":"x"}]}'
 
     assert read(escaped).api == EnvEntry(0, API, EntryKind.LITERAL)
@@ -82,11 +82,11 @@ def test_any_other_value_is_a_literal(value: object) -> None:
     assert env({"name": API, "value": value}).api == EnvEntry(0, API, EntryKind.LITERAL)
 
 
-def test_source_wins_over_a_value() -> None:
+def test_source_has_precedence_over_value() -> None:
     assert env({**secret_env(), "value": ""}).api == EnvEntry(0, API, EntryKind.REFERENCE, TokenRef("s", "token"))
 
 
-def test_config_map_is_a_reference_of_its_own_kind() -> None:
+def test_config_map_reference_has_its_own_kind() -> None:
     found = reference({"configMapKeyRef": {"name": "c", "key": "k"}})
 
     assert found.ref == TokenRef("c", "k", SourceKind.CONFIG_MAP)
@@ -94,32 +94,32 @@ def test_config_map_is_a_reference_of_its_own_kind() -> None:
 
 
 @pytest.mark.parametrize("source", [{"fieldRef": {"fieldPath": "metadata.uid"}}, {"future": 5}, {"future": "x"}])
-def test_other_sources_are_references_that_cannot_be_repeated(source: Json) -> None:
+def test_other_sources_are_opaque_references(source: Json) -> None:
     assert reference(source) == EnvEntry(0, API, EntryKind.REFERENCE)
 
 
 @pytest.mark.parametrize("kind", ["secretKeyRef", "configMapKeyRef", "fileKeyRef", "future"])
-def test_optional_is_seen_on_every_source(kind: str) -> None:
+def test_optional_is_read_from_every_source(kind: str) -> None:
     assert reference({kind: {"name": "s", "key": "k", "optional": True}}).optional is True
     assert reference({kind: {"name": "s", "key": "k", "optional": False}}).optional is False
     assert reference({kind: {"name": "s", "key": "k", "optional": None}}).optional is False
 
 
 @pytest.mark.parametrize("order", [("secretKeyRef", "configMapKeyRef"), ("configMapKeyRef", "secretKeyRef")])
-def test_two_sources_read_alike_in_any_order(order: tuple[str, str]) -> None:
+def test_order_of_two_sources_does_not_matter(order: tuple[str, str]) -> None:
     found = reference({kind: {"name": "s", "key": "k", "optional": kind == "secretKeyRef"} for kind in order})
 
     assert found == EnvEntry(0, API, EntryKind.REFERENCE, None, optional=True)
 
 
 @pytest.mark.parametrize("order", [("future", "secretKeyRef"), ("secretKeyRef", "future")])
-def test_optional_is_seen_beside_another_source(order: tuple[str, str]) -> None:
+def test_optional_is_read_next_to_another_source(order: tuple[str, str]) -> None:
     found = reference({kind: {"name": "s", "key": "k", "optional": kind == "future"} for kind in order})
 
     assert found == EnvEntry(0, API, EntryKind.REFERENCE, None, optional=True)
 
 
-def test_null_source_beside_another_is_no_source() -> None:
+def test_null_source_next_to_another_is_ignored() -> None:
     found = reference({"configMapKeyRef": None, "secretKeyRef": {"name": "s", "key": "k"}})
 
     assert found == EnvEntry(0, API, EntryKind.REFERENCE, TokenRef("s", "k"))
@@ -140,14 +140,14 @@ def test_null_source_beside_another_is_no_source() -> None:
         b'{"env":[{"name":"DAPR_API_TOKEN","valueFrom":{"secretKeyRef":{"name":"\xff"}}}]}',
     ],
 )
-def test_what_is_no_list_of_variables_is_told_without_its_content(body: bytes) -> None:
+def test_invalid_env_list_is_reported_without_its_content(body: bytes) -> None:
     with pytest.raises(MalformedObjectError) as failed:
         read(body)
 
     assert str(failed.value) == "the env of a container is not a list of variables"
 
 
-def test_record_survives_writing_and_reading() -> None:
+def test_record_round_trip() -> None:
     record = (
         Injected("web", API, "s", "token"),
         Injected("web", APP, "c", "k", SourceKind.CONFIG_MAP, replaced=True),
@@ -178,11 +178,11 @@ def test_record_is_versioned_compact_json() -> None:
     ],
     ids=lambda text: str(text)[:20],
 )
-def test_what_is_no_record_of_ours_records_nothing(text: str | None) -> None:
+def test_foreign_record_is_empty(text: str | None) -> None:
     assert read_status(text) == ()
 
 
-def test_record_beyond_any_pod_is_not_read() -> None:
+def test_oversized_record_is_not_read() -> None:
     record = write_status(tuple(Injected(f"container-{i}", API, "s", "token") for i in range(4000)))
 
     assert len(record) > 256 * 1024
@@ -190,7 +190,7 @@ def test_record_beyond_any_pod_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"])
-def test_template_is_found_wherever_the_kind_keeps_it(kind: str) -> None:
+def test_template_is_found_for_each_kind(kind: str) -> None:
     found = msgspec.json.decode(encode(workload(pod(), kind)), type=Workload)
 
     assert isinstance(found.template, Pod)

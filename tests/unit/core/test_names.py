@@ -1,11 +1,11 @@
-"""The strings that users, Dapr and Kubernetes know us by: changing one breaks somebody."""
+"""The strings that users, Dapr and Kubernetes depend on: changing one is a breaking change."""
 
 from __future__ import annotations
 
 from injector.core import names
 
 
-def test_annotations_are_those_that_users_write() -> None:
+def test_annotations_are_the_documented_ones() -> None:
     assert {
         names.ENABLED,
         names.API_TOKEN_SECRET,
@@ -27,7 +27,7 @@ def test_annotations_are_those_that_users_write() -> None:
     }
 
 
-def test_sidecar_and_variables_are_daprs() -> None:
+def test_sidecar_and_variable_names_are_those_of_dapr() -> None:
     assert (names.SIDECAR, names.API_TOKEN_ENV, names.APP_TOKEN_ENV) == ("daprd", "DAPR_API_TOKEN", "APP_API_TOKEN")
     assert names.DAPR_FIXED_KEY == "token"
 
@@ -36,7 +36,7 @@ def test_paths_are_those_of_the_webhook_configurations() -> None:
     assert (names.MUTATE_PATH, names.MUTATE_DEFAULT_PATH, names.WARN_PATH) == ("/mutate", "/mutate/default", "/warn")
 
 
-def test_audit_keys_are_stored_by_the_api_server() -> None:
+def test_audit_keys_are_valid_for_the_api_server() -> None:
     keys = [value for name, value in vars(names).items() if name.startswith("AUDIT_")]
 
     assert len(set(keys)) == len(keys) == 8
@@ -47,10 +47,10 @@ def test_audit_keys_are_stored_by_the_api_server() -> None:
         assert " " not in key
 
 
-def test_words_of_truth_are_daprs() -> None:
+def test_true_words_are_those_of_dapr() -> None:
     assert {"y", "yes", "true", "t", "on", "1"} == names.TRUE_WORDS
     assert not names.TRUE_WORDS & names.FALSE_WORDS
 
 
-def test_well_known_infrastructure_is_named() -> None:
+def test_well_known_infrastructure_containers_are_listed() -> None:
     assert {"istio-proxy", "linkerd-proxy", "vault-agent"} <= set(names.INFRASTRUCTURE_CONTAINERS)

@@ -19,31 +19,31 @@ def secret(**more: object) -> TokenSecret:
 
 
 def owner(found: TokenSecret) -> str | None:
-    told = owner_of(found, KEY)
-    return told.name if told else None
+    tool = owner_of(found, KEY)
+    return tool.name if tool else None
 
 
-def test_secret_is_told_as_people_write_it() -> None:
+def test_secret_prints_as_namespace_and_name() -> None:
     assert str(REF) == "shop/s"
 
 
-def test_key_of_a_secret_prints_its_secret_and_itself() -> None:
+def test_key_of_a_secret_prints_with_its_secret() -> None:
     key = SecretKey.of(REF, "token")
     assert (key.secret, str(key)) == (REF, "shop/s key token")
 
 
-def test_secret_with_our_label_that_only_we_wrote_is_ours() -> None:
+def test_labelled_secret_with_our_field_manager_is_ours() -> None:
     assert owner(secret()) is None
     assert owner(secret(writers=(writer(names.MANAGER, 1),))) is None
 
 
 @pytest.mark.parametrize("mark", MARKS, ids=lambda mark: f"{mark.owner}: {mark.key}")
 @pytest.mark.parametrize("where", ["labels", "annotations"])
-def test_any_mark_of_a_tool_makes_it_foreign(mark: object, where: str) -> None:
+def test_secret_marked_by_another_tool_is_foreign(mark: object, where: str) -> None:
     key, value, name = mark.key, mark.value, mark.owner  # type: ignore[attr-defined] # a private type
-    told = {**OURS, key + ("x" if key.endswith(("/", "-")) else ""): value or "y"}
+    marks = {**OURS, key + ("x" if key.endswith(("/", "-")) else ""): value or "y"}
 
-    assert owner(secret(**{where: told})) == name
+    assert owner(secret(**{where: marks})) == name
 
 
 @pytest.mark.parametrize(
@@ -56,17 +56,17 @@ def test_any_mark_of_a_tool_makes_it_foreign(mark: object, where: str) -> None:
         ({"labels": {names.MANAGED_BY: "terraform"}}, "another tool"),
     ],
 )
-def test_whoever_else_wrote_it_is_named(more: dict[str, object], name: str) -> None:
+def test_other_field_manager_is_named(more: dict[str, object], name: str) -> None:
     assert owner(secret(**more)) == name
 
 
-def test_sources_that_tools_copy_from_stay_ours() -> None:
-    told = {
+def test_secret_that_tools_copy_from_stays_ours() -> None:
+    annotations = {
         "reflector.v1.k8s.emberstack.com/reflection-allowed": "true",
         "replicator.v1.mittwald.de/replicate-to": "shop",
         "kubed.appscode.com/sync": "",
     }
-    assert owner(secret(annotations=told)) is None
+    assert owner(secret(annotations=annotations)) is None
 
 
 @pytest.mark.parametrize(
@@ -78,17 +78,17 @@ def test_sources_that_tools_copy_from_stay_ours() -> None:
         ((writer("a", 5), writer("b", None)), None),
     ],
 )
-def test_data_changed_when_its_last_writer_wrote(writers: tuple[DataWriter, ...], changed: int | None) -> None:
+def test_change_time_is_that_of_the_last_writer(writers: tuple[DataWriter, ...], changed: int | None) -> None:
     assert secret(writers=writers).changed(KEY) == changed
 
 
-def test_whoever_writes_another_key_neither_owns_ours_nor_changes_it() -> None:
+def test_writer_of_another_key_neither_owns_nor_changes_ours() -> None:
     found = secret(writers=(writer(names.MANAGER, 5), writer("kubectl-patch", 9, "other")))
     assert owner(found) is None
     assert found.changed(KEY) == 5
     assert owner_of(found, "other") is not None
 
 
-def test_mark_of_a_tool_counts_whatever_keys_it_owns() -> None:
+def test_mark_of_a_tool_counts_for_any_keys() -> None:
     marked = secret(labels={**OURS, "app.kubernetes.io/instance": "shop"}, writers=(writer("argocd", 9, "other"),))
     assert owner(marked) == "Argo CD"

@@ -25,11 +25,11 @@ def operations(*changes: Change, record: tuple[Injected, ...] = ()) -> list[Patc
 
 
 def entry(name: str = API, secret: str = "s", key: str = "token") -> dict[str, object]:
-    """A variable as it must stand in a patch."""
+    """A variable as it must be in a patch."""
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
 
 
-def test_nothing_to_change_is_no_patch() -> None:
+def test_plan_without_changes_has_no_patch() -> None:
     record = (Injected("daprd", API, "s", "token"),)
 
     assert patch.build(Plan((), (), frozenset(), record, (), (), has_target=True)) == ()
@@ -39,11 +39,11 @@ def test_entry_is_appended_to_a_list() -> None:
     assert operations(Change(place(exists=True), API, S)) == [PatchOp("add", "/spec/containers/1/env/-", entry())]
 
 
-def test_list_is_made_where_there_is_none() -> None:
+def test_missing_list_is_created() -> None:
     assert operations(Change(place(exists=False), API, S)) == [PatchOp("add", "/spec/containers/1/env", [entry()])]
 
 
-def test_list_is_made_once() -> None:
+def test_list_is_created_once() -> None:
     missing = place(exists=False)
 
     found = operations(Change(missing, API, S), Change(missing, APP, TokenRef("t", "k")))
@@ -54,7 +54,7 @@ def test_list_is_made_once() -> None:
     ]
 
 
-def test_list_is_made_in_each_container() -> None:
+def test_list_is_created_in_each_container() -> None:
     found = operations(
         Change(place(exists=False), API, S),
         Change(place(exists=False, list_name="initContainers"), API, S),
@@ -69,13 +69,13 @@ def test_list_is_made_in_each_container() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 7])
-def test_entry_is_replaced_where_it_stands(at: int) -> None:
+def test_entry_is_replaced_in_place(at: int) -> None:
     found = operations(Change(place(exists=True), API, S, at))
 
     assert found == [PatchOp("replace", f"/spec/containers/1/env/{at}", entry())]
 
 
-def test_config_map_is_referenced_as_one() -> None:
+def test_config_map_reference_stays_a_config_map_reference() -> None:
     (found,) = operations(Change(place(exists=True), API, TokenRef("c", "k", SourceKind.CONFIG_MAP)))
 
     assert found.value == {"name": API, "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}
@@ -95,12 +95,12 @@ def test_record_comes_last_under_an_escaped_name() -> None:
     )
 
 
-def test_names_are_escaped_as_json_pointer_says() -> None:
+def test_names_are_escaped_for_json_pointer() -> None:
     # In this order: the other one would make `~01` of a slash.
     assert patch._escape("a/b~c/~d") == "a~1b~0c~1~0d"
 
 
-def test_changes_without_a_record_leave_none() -> None:
+def test_changes_without_a_record_write_none() -> None:
     plan = Plan((Change(place(exists=True), API, S),), (), frozenset(), (), (), (), has_target=True)
 
     assert patch.build(plan) == (PatchOp("add", "/spec/containers/1/env/-", entry()),)

@@ -1,4 +1,4 @@
-"""What goes into which container, and what is told about it, word for word: warnings are stable."""
+"""The changes of each container and their exact warnings: warnings are stable."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def of(*entries: Json, web: list[Json] | None = None) -> Json:
 
 
 def short(changes: tuple[Change, ...]) -> list[tuple[str, int, str, TokenRef, int | None]]:
-    """Changes without what the Pod had."""
+    """Changes without the previous entries."""
     return [(c.place.list_name, c.place.index, c.variable, c.ref, c.replaces) for c in changes]
 
 
@@ -66,7 +66,7 @@ def test_missing_variable_is_added() -> None:
     assert found.has_target is True
 
 
-def test_lists_are_counted_apart() -> None:
+def test_positions_are_counted_per_list() -> None:
     found = build(pod(containers=[container(), sidecar()], init_containers=[container("a"), container("b"), sidecar()]))
 
     assert short(found.changes) == [("containers", 1, API, REF, None), ("initContainers", 2, API, REF, None)]
@@ -91,7 +91,7 @@ def test_same_reference_is_unchanged() -> None:
         ({"name": API, "valueFrom": {"fileKeyRef": {"optional": True}}}, "was optional, which fails open"),
     ],
 )
-def test_entry_that_is_unsafe_is_replaced_with_a_warning(policy: Policy, entry: Json, why: str) -> None:
+def test_unsafe_entry_is_replaced_with_a_warning(policy: Policy, entry: Json, why: str) -> None:
     found = build(of(literal_env("x", "X"), entry), policy=policy)
 
     assert short(found.changes) == [("containers", 1, API, REF, 1)]
@@ -101,14 +101,14 @@ def test_entry_that_is_unsafe_is_replaced_with_a_warning(policy: Policy, entry: 
 
 
 @pytest.mark.parametrize("entry", [literal_env("abc"), secret_env("other"), secret_env(key="other")])
-def test_other_entry_is_replaced_when_the_policy_says_so(entry: Json) -> None:
+def test_other_entry_is_replaced_if_the_policy_allows(entry: Json) -> None:
     found = build(of(entry), policy=REPLACE)
 
     assert short(found.changes) == [("containers", 1, API, REF, 0)]
     assert found.warnings == (f"{API} of container daprd was set differently; replaced",)
 
 
-def test_literal_is_kept_and_told() -> None:
+def test_literal_is_kept_with_a_warning() -> None:
     found = build(of(literal_env("abc")), policy=Policy())
 
     assert found.changes == ()
@@ -117,7 +117,7 @@ def test_literal_is_kept_and_told() -> None:
     assert found.has_target is True
 
 
-def test_other_reference_is_kept_and_told() -> None:
+def test_other_reference_is_kept_with_a_warning() -> None:
     found = build(of(secret_env("other")), policy=Policy())
 
     assert found.changes == ()
@@ -126,14 +126,14 @@ def test_other_reference_is_kept_and_told() -> None:
     )
 
 
-def test_apps_other_reference_is_kept_and_told() -> None:
+def test_other_reference_of_an_app_is_kept_with_a_warning() -> None:
     found = build(of(secret_env(), web=[secret_env("other")]), FOR_WEB, Policy())
 
     assert [(kept.place.target, kept.place.container) for kept in found.kept] == [(Target.APP, "web")]
     assert found.warnings == (f"{API} of container web references a different Secret or key than its sidecar; kept",)
 
 
-def test_what_daprs_injector_wrote_is_re_pointed_without_a_word() -> None:
+def test_reference_of_the_dapr_injector_is_replaced_silently() -> None:
     request = InjectionRequest(((API, TokenRef("s", "api.key")),), NO_APP_CONTAINERS)
 
     found = build(of(secret_env()), request, Policy())
@@ -143,13 +143,13 @@ def test_what_daprs_injector_wrote_is_re_pointed_without_a_word() -> None:
 
 
 @pytest.mark.parametrize("entry", [secret_env("t"), secret_env(key="other")])
-def test_what_daprs_injector_cannot_have_written_is_kept(entry: Json) -> None:
+def test_reference_not_from_the_dapr_injector_is_kept(entry: Json) -> None:
     request = InjectionRequest(((API, TokenRef("s", "api.key")),), NO_APP_CONTAINERS)
 
     assert build(of(entry), request, Policy()).changes == ()
 
 
-def test_duplicates_are_counted_and_the_last_is_settled() -> None:
+def test_duplicates_are_counted_and_the_last_is_planned() -> None:
     found = build(of(secret_env(), secret_env(), literal_env("abc")), policy=REPLACE)
 
     assert short(found.changes) == [("containers", 1, API, REF, 2)]
@@ -159,14 +159,14 @@ def test_duplicates_are_counted_and_the_last_is_settled() -> None:
     )
 
 
-def test_two_are_duplicates_and_one_is_not() -> None:
+def test_two_entries_are_duplicates() -> None:
     assert build(of(secret_env(), secret_env())).warnings == (
         f"{API} of container daprd appears 2 times; the last entry is used",
     )
     assert build(of(secret_env())).warnings == ()
 
 
-def test_each_variable_is_settled_for_all_before_the_next() -> None:
+def test_variables_are_planned_one_after_another() -> None:
     request = InjectionRequest(((API, REF), (APP, TokenRef("t", "k"))), AppContainers(("web",)))
 
     found = build(of(), request)
@@ -180,14 +180,14 @@ def test_each_variable_is_settled_for_all_before_the_next() -> None:
     assert [change.place.target for change in found.changes] == ["sidecar", "app", "sidecar", "app"]
 
 
-def test_app_gets_what_the_sidecar_keeps() -> None:
+def test_app_gets_the_reference_kept_by_the_sidecar() -> None:
     found = build(of({"name": API, "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}), FOR_WEB, Policy())
 
     assert short(found.changes) == [("containers", 0, API, TokenRef("c", "k", SourceKind.CONFIG_MAP), None)]
     assert found.record == (Injected("web", API, "c", "k", SourceKind.CONFIG_MAP),)
 
 
-def test_app_gets_what_is_asked_for_when_there_is_no_sidecar() -> None:
+def test_app_without_sidecar_gets_the_requested_reference() -> None:
     found = build(pod(containers=[container()]), FOR_WEB)
 
     assert short(found.changes) == [("containers", 0, API, REF, None)]
@@ -219,7 +219,7 @@ def test_kept_reference_must_be_on_the_list() -> None:
     assert problem.message == f"{problem.brief}, which is: s, dapr-*"
 
 
-def test_kept_reference_of_the_app_token_is_told_under_its_annotation() -> None:
+def test_kept_app_token_reference_is_reported_with_its_annotation() -> None:
     request = InjectionRequest(((APP, REF),), NO_APP_CONTAINERS)
 
     (problem,) = build(of(secret_env("other", variable=APP)), request, LISTED).problems
@@ -236,11 +236,11 @@ def test_kept_reference_of_the_app_token_is_told_under_its_annotation() -> None:
         literal_env("abc"),
     ],
 )
-def test_list_is_one_of_secrets_that_are_kept(entry: Json) -> None:
+def test_allowed_list_does_not_apply_to_config_maps(entry: Json) -> None:
     assert build(of(entry), policy=LISTED).problems == ()
 
 
-def test_apps_reference_must_be_on_the_list_where_it_is_given_nothing() -> None:
+def test_kept_app_reference_must_be_on_the_list_without_injection() -> None:
     (problem,) = build(of(literal_env("abc"), web=[secret_env("other")]), FOR_WEB, LISTED).problems
 
     assert problem.brief.startswith(f'variable {API} of container web: Secret "other"')
@@ -261,7 +261,7 @@ def test_apps_reference_must_be_on_the_list_where_it_is_given_nothing() -> None:
         (WANTS_API, []),
     ],
 )
-def test_chosen_containers_are_served(request_: InjectionRequest, expected: list[tuple[str, int]]) -> None:
+def test_selected_containers_are_targets(request_: InjectionRequest, expected: list[tuple[str, int]]) -> None:
     found = build(
         pod(
             containers=[container(), sidecar(secret_env()), container("istio-proxy")],
@@ -280,7 +280,7 @@ def test_chosen_containers_are_served(request_: InjectionRequest, expected: list
     assert found.warnings == ()
 
 
-def test_unknown_names_are_told_with_those_that_exist() -> None:
+def test_unknown_names_are_reported_with_the_existing_ones() -> None:
     request = InjectionRequest(((API, REF),), AppContainers(("x", "daprd", "web", "y")))
 
     found = build(
@@ -294,7 +294,7 @@ def test_unknown_names_are_told_with_those_that_exist() -> None:
     )
 
 
-def test_unknown_names_of_the_policys_default_are_not_told() -> None:
+def test_unknown_names_of_the_policy_default_are_not_reported() -> None:
     request = InjectionRequest(((API, REF),), AppContainers(("x",), from_pod=False))
 
     assert build(of(), request).warnings == ()
@@ -318,7 +318,7 @@ def test_record_of_an_earlier_round_comes_first() -> None:
 
 
 @pytest.mark.parametrize("differs", [{"container": "x"}, {"env": APP}, {"name": "t"}, {"key": "k"}])
-def test_record_of_what_no_longer_stands_is_dropped(differs: Json) -> None:
+def test_record_of_a_removed_entry_is_dropped(differs: Json) -> None:
     entry = {"container": "web", "env": API, "name": "s", "key": "token", **differs}
     found = of(web=[secret_env()])
     found["metadata"]["annotations"] = {"dapr-token-injector/status": encode({"v": 1, "injected": [entry]}).decode()}
@@ -326,7 +326,7 @@ def test_record_of_what_no_longer_stands_is_dropped(differs: Json) -> None:
     assert build(found, FOR_WEB).record == (Injected("daprd", API, "s", "token"),)
 
 
-def test_record_is_not_read_where_nothing_stands() -> None:
+def test_record_is_not_read_without_entries() -> None:
     found = of()
     found["metadata"] = None
 
@@ -334,12 +334,12 @@ def test_record_is_not_read_where_nothing_stands() -> None:
     assert build({**of(secret_env()), "metadata": None}).record == ()
 
 
-def test_alike_pods_share_a_plan() -> None:
+def test_equal_pods_share_a_plan() -> None:
     assert build(of()) is build(of())
     assert build(of()) is not build(of(), policy=LISTED)
 
 
-def test_shared_plans_are_those_of_eight_containers_at_most() -> None:
+def test_plans_of_more_than_eight_containers_are_not_shared() -> None:
     eight = pod(containers=[sidecar() for _ in range(8)])
     nine = pod(containers=[sidecar() for _ in range(9)])
 
@@ -360,7 +360,7 @@ def test_plans_with_long_names_or_entries_are_not_shared() -> None:
     assert build(of(secret_env(variable=APP)), for_app) is not build(of(secret_env(variable=APP)), for_app)
 
 
-def test_plans_are_remembered_by_everything_that_they_depend_on() -> None:
+def test_cache_key_of_a_plan_has_all_its_inputs() -> None:
     plans = [
         build(of()),
         build(of(), policy=Policy()),
@@ -373,7 +373,7 @@ def test_plans_are_remembered_by_everything_that_they_depend_on() -> None:
     assert len({id(found) for found in plans}) == len(plans)
 
 
-def test_long_container_names_do_not_make_long_texts() -> None:
+def test_long_container_names_are_shortened_in_messages() -> None:
     name = "x" * 5000
     request = InjectionRequest(((API, REF),), AppContainers((name,)))
 
@@ -385,7 +385,7 @@ def test_long_container_names_do_not_make_long_texts() -> None:
 
 
 @pytest.mark.parametrize(("source", "stands"), [("configMapKeyRef", True), ("secretKeyRef", False)])
-def test_record_tells_kinds_of_references_apart(source: str, stands: bool) -> None:  # noqa: FBT001 - a table's column
+def test_record_distinguishes_kinds_of_references(source: str, stands: bool) -> None:  # noqa: FBT001 - a table's column
     own = {"name": API, "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}
     entry = {"container": "web", "env": API, "name": "c", "key": "k", "source": source}
     found = of(own, web=[own])

@@ -1,4 +1,4 @@
-"""From annotations to what a Pod asks for."""
+"""From annotations to the requested tokens."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_any_other_word_is_unknown(word: str) -> None:
     assert enabled(Annotations(enabled=word)) is Enabled.UNKNOWN
 
 
-def test_either_secret_asks_for_a_token() -> None:
+def test_either_secret_annotation_requests_a_token() -> None:
     assert asks_for_token(Annotations(api_token_secret="s"))
     assert asks_for_token(Annotations(app_token_secret="t"))
     assert not asks_for_token(Annotations(api_token_secret=" ", app_token_secret=""))
@@ -60,7 +60,7 @@ def test_dns_subdomain_is_a_secret_name(name: str) -> None:
     "name",
     ["", "-a", "a-", ".a", "a.", "a..b", "a-.b", "a.-b", "A", "a_b", "a/b", "a b", "ä", "a\n", "a" * 254, "\u0661"],
 )
-def test_anything_else_is_no_secret_name(name: str) -> None:
+def test_other_text_is_not_a_secret_name(name: str) -> None:
     assert not is_secret_name(name)
 
 
@@ -70,7 +70,7 @@ def test_key_of_a_config_map_is_a_secret_key(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["", ".", "..", "..data", "../x", "a/b", "a b", "ä", "a\n", "a" * 254, "a=b"])
-def test_anything_else_is_no_secret_key(key: str) -> None:
+def test_other_text_is_not_a_secret_key(key: str) -> None:
     assert not is_secret_key(key)
 
 
@@ -82,11 +82,11 @@ def test_empty_list_allows_every_name() -> None:
     ("name", "allowed"),
     [("dapr-a", True), ("dapr-", True), ("dapr-a.b", True), ("x-dapr-a", False), ("exact", True), ("exact2", False)],
 )
-def test_list_allows_what_a_pattern_matches(name: str, allowed: bool) -> None:  # noqa: FBT001 - a table's column
+def test_list_allows_names_that_match_a_pattern(name: str, allowed: bool) -> None:  # noqa: FBT001 - a table's column
     assert is_allowed(name, ("dapr-*", "exact")) is allowed
 
 
-def test_patterns_match_case_and_all() -> None:
+def test_patterns_are_case_sensitive() -> None:
     assert not is_allowed("dapr-a", ("DAPR-*",))
 
 
@@ -97,7 +97,7 @@ def test_list_allows_globs_with_a_wildcard_in_the_middle(name: str, allowed: boo
     assert is_allowed(name, ("dapr-?-x", "[a-b].*", "*eam-x")) is allowed
 
 
-def test_name_that_no_secret_can_have_is_not_on_a_list() -> None:
+def test_invalid_secret_name_is_not_on_a_list() -> None:
     assert is_allowed("a" * 253, ("a*",))
     assert not is_allowed("a" * 254, ("a*",))
 
@@ -128,29 +128,29 @@ def test_values_are_trimmed_and_defaulted() -> None:
     assert found.app_containers == AppContainers(from_pod=False)
 
 
-def test_keys_come_from_the_annotation_then_from_the_policy() -> None:
+def test_annotation_key_overrides_policy_key() -> None:
     policy = Policy(default_api_key="a", default_app_key="b")
     both = Annotations(api_token_secret="s", app_token_secret="t")
 
     plain = parse(both, policy, use_default=False)
-    told = parse(
+    explicit = parse(
         Annotations(api_token_secret="s", app_token_secret="t", api_token_key=" x ", app_token_key="y"),
         policy,
         use_default=False,
     )
 
     assert plain is not None
-    assert told is not None
+    assert explicit is not None
     assert [ref.key for _, ref in plain.wanted] == ["a", "b"]
-    assert [ref.key for _, ref in told.wanted] == ["x", "y"]
+    assert [ref.key for _, ref in explicit.wanted] == ["x", "y"]
 
 
-def test_asks_for_nothing_without_a_secret() -> None:
+def test_pod_without_secret_requests_nothing() -> None:
     assert parse(Annotations(api_token_key="k"), Policy(default_secret="d"), use_default=False) is None
     assert parse(Annotations(), Policy(), use_default=True) is None
 
 
-def test_default_secret_stands_in_for_the_api_token_only() -> None:
+def test_default_secret_applies_to_the_api_token_only() -> None:
     found = parse(Annotations(), Policy(default_secret="d"), use_default=True)
 
     assert found is not None
@@ -177,7 +177,7 @@ def test_every_problem_is_collected_in_a_fixed_order() -> None:
     ]
 
 
-def test_problem_with_the_list_names_the_list() -> None:
+def test_problem_of_the_allowed_list_names_the_list() -> None:
     problem = forbidden("here", "a", "s", ("x-*", "y"))
 
     assert problem.message == 'here: Secret "s" is not on the policy\'s list allowedSecrets, which is: x-*, y'
@@ -201,7 +201,7 @@ def test_list_of_containers_is_read_leniently(text: str, expected: AppContainers
     assert found.app_containers == expected
 
 
-def test_absent_list_means_the_policys() -> None:
+def test_absent_list_defaults_to_the_policy() -> None:
     default = app_containers(["*"], from_pod=False)
     policy = Policy(default_app_containers=default)
 
@@ -234,7 +234,7 @@ def test_absent_list_means_the_policys() -> None:
         "my-secret-name-that-is-long_",
     ],
 )
-def test_value_that_a_person_chose_is_shown(value: str) -> None:
+def test_readable_value_is_shown(value: str) -> None:
     assert shown(value) == f'"{value}"'
 
 
@@ -259,11 +259,11 @@ def test_value_that_a_person_chose_is_shown(value: str) -> None:
         "Tr0ub4dor&3",
     ],
 )
-def test_value_that_may_be_a_token_is_never_shown(value: str) -> None:
+def test_value_that_resembles_a_token_is_never_shown(value: str) -> None:
     assert shown(value) == HIDDEN.format(len(value))
 
 
-def test_at_most_forty_characters_are_shown() -> None:
+def test_shown_value_has_at_most_forty_characters() -> None:
     assert shown("a_" * 20) == '"' + "a_" * 20 + '"'
     assert shown("a_" * 20 + "b") == '"' + "a_" * 18 + 'a..."'
     assert shown("a_" * 31 + "a") == '"' + "a_" * 18 + 'a..."'

@@ -1,4 +1,4 @@
-"""Bytes to a review and an answer to bytes, whatever the bytes are."""
+"""Decoding a review from any bytes, and encoding the answer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_workload_is_decoded_at_warn() -> None:
     ids=lambda body: repr(body[:24]),
 )
 @pytest.mark.parametrize("endpoint", [MUTATE, WARN])
-def test_what_is_no_json_is_refused(body: bytes, endpoint: Endpoint) -> None:
+def test_invalid_json_is_rejected(body: bytes, endpoint: Endpoint) -> None:
     with pytest.raises((MalformedJSONError, NotAReviewError)) as failed:
         decode(body, endpoint)
 
@@ -97,12 +97,12 @@ def _without(*path: str) -> Json:
     ],
 )
 @pytest.mark.parametrize("endpoint", [MUTATE, WARN])
-def test_json_that_is_no_review_is_refused(question: object, endpoint: Endpoint) -> None:
+def test_json_other_than_a_review_is_rejected(question: object, endpoint: Endpoint) -> None:
     with pytest.raises(NotAReviewError):
         decode(as_json(question), endpoint)
 
 
-def test_wrong_at_first_and_then_no_json_is_not_json() -> None:
+def test_invalid_review_with_invalid_json_is_reported_as_json() -> None:
     with pytest.raises(MalformedJSONError, match=r"^the body is not JSON$"):
         decode(as_json(review({"kind": "Pod", "apiVersion": "v1", "spec": 5}))[:-1], MUTATE)
 
@@ -116,7 +116,7 @@ def test_wrong_at_first_and_then_no_json_is_not_json() -> None:
         ({**workload(pod()), "spec": "x"}, WARN),
     ],
 )
-def test_object_of_our_kind_and_another_shape_is_refused(found: Json, endpoint: Endpoint) -> None:
+def test_malformed_object_of_a_known_kind_is_rejected(found: Json, endpoint: Endpoint) -> None:
     with pytest.raises(MalformedObjectError, match="does not match its kind"):
         decode(as_json(review(found)), endpoint)
 
@@ -130,7 +130,7 @@ def test_object_of_our_kind_and_another_shape_is_refused(found: Json, endpoint: 
         ({"apiVersion": "apps/v2", "kind": "Deployment", "spec": 5}, WARN),
     ],
 )
-def test_object_of_another_kind_may_have_any_shape(found: Json, endpoint: Endpoint) -> None:
+def test_object_of_another_kind_can_have_any_shape(found: Json, endpoint: Endpoint) -> None:
     request = decode(as_json(review(found)), endpoint).request
 
     assert isinstance(request, OpaqueRequest)
@@ -138,13 +138,13 @@ def test_object_of_another_kind_may_have_any_shape(found: Json, endpoint: Endpoi
     assert request.uid == UID
 
 
-def test_last_of_duplicate_members_counts() -> None:
+def test_last_of_duplicate_members_is_used() -> None:
     body = as_json(review(pod())).replace(b'"uid":', b'"uid":"first","uid":')
 
     assert decode(body, MUTATE).request.uid == UID
 
 
-def test_numbers_beyond_any_float_are_skipped() -> None:
+def test_numbers_beyond_the_float_range_are_skipped() -> None:
     body = as_json(review({**pod(), "more": 0})).replace(b'"more":0', b'"more":[1e999,-1E-999,' + b"9" * 5000 + b"]")
 
     assert isinstance(decode(body, MUTATE).request.object, Pod)
@@ -157,7 +157,7 @@ def test_patch_is_compact_json() -> None:
     )
 
 
-def test_answer_echoes_the_question_and_leaves_out_what_is_empty() -> None:
+def test_answer_echoes_the_request_and_omits_empty_fields() -> None:
     question = decode(as_json(review(pod(), version="v1beta1")), MUTATE)
 
     assert json.loads(encode(question, AdmissionResponse("u", allowed=True))) == {
@@ -167,7 +167,7 @@ def test_answer_echoes_the_question_and_leaves_out_what_is_empty() -> None:
     }
 
 
-def test_answer_tells_everything_that_is_there() -> None:
+def test_answer_has_all_fields_of_the_decision() -> None:
     question = decode(as_json(review(pod())), MUTATE)
     response = AdmissionResponse("u", False, "JSONPatch", b"[]", ("w",), {"k": "v"}, Status("m", "r", 403))
 
@@ -182,7 +182,7 @@ def test_answer_tells_everything_that_is_there() -> None:
     }
 
 
-def test_deep_review_is_decoded_from_what_was_cut() -> None:
+def test_deep_review_is_decoded_after_truncation() -> None:
     deep = as_json(review(pod())).replace(b'"name":"web"', b'"managedFields":' + b"[" * 100_000 + b"]" * 100_000, 1)
 
     found, decoded = read(deep, MUTATE)
@@ -192,7 +192,7 @@ def test_deep_review_is_decoded_from_what_was_cut() -> None:
     assert annotations_size(deep) == annotations_size(decoded)
 
 
-def test_review_that_is_not_deep_is_decoded_as_it_is() -> None:
+def test_shallow_review_is_decoded_unchanged() -> None:
     body = as_json(review(pod()))
 
     assert read(body, MUTATE)[1] is body

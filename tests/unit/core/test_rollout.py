@@ -75,7 +75,7 @@ def pod(name: str = "web-1", *, started: int | None = 0, **more: object) -> PodU
 
 
 def starting(created: int | None, **more: object) -> PodUsage:
-    """A Pod whose kubelet has not reported yet whether it runs."""
+    """A Pod without a report of its kubelet."""
     return pod(**{"usages": (usage(None, is_starting=True),), "created": created, **more})  # type: ignore[arg-type] # as above
 
 
@@ -164,7 +164,7 @@ def test_container_that_waited_for_the_first_value_is_current(found: PodUsage, s
         SecretRevision(id="x", changed=None, created=None),
     ],
 )
-def test_waiting_proves_nothing_about_a_later_value(revision: SecretRevision) -> None:
+def test_waiting_does_not_make_a_later_value_current(revision: SecretRevision) -> None:
     assert not revision.is_first
     assert pod_state(waited(started=CHANGED + 1, clock_lead=0), {KEY: revision}) is TokenState.UNCERTAIN
 
@@ -172,7 +172,7 @@ def test_waiting_proves_nothing_about_a_later_value(revision: SecretRevision) ->
 @pytest.mark.parametrize(
     ("real_start", "state"), [(CHANGED - 61, TokenState.OUTDATED), (CHANGED - 30, TokenState.UNCERTAIN)]
 )
-def test_started_before_a_recreated_secret_is_never_current(real_start: int, state: TokenState) -> None:
+def test_container_older_than_a_recreated_secret_is_not_current(real_start: int, state: TokenState) -> None:
     # The Secret of the same name that it read was deleted. Its node's clock is 60 s ahead, and was measured with 60 s.
     assert pod_state(waited(started=real_start + 60, clock_lead=60), {KEY: FIRST}) is state
 
@@ -197,7 +197,7 @@ def test_oldest_container_decides_the_state_of_its_pod() -> None:
     assert pod_state(pod(usages=(usage(LATE), usage(None))), REVISIONS) is TokenState.NOT_STARTED
 
 
-def test_state_of_a_pod_regards_the_given_keys_alone() -> None:
+def test_state_of_a_pod_depends_on_the_given_keys_only() -> None:
     assert pod_state(pod(usages=(usage(0, key=OTHER_KEY),)), REVISIONS) is TokenState.CURRENT
 
 
@@ -249,7 +249,9 @@ def test_annotation_for_a_secret_is_a_valid_key(name: str) -> None:
         ),
     ],
 )
-def test_our_id_counts_until_another_manager_writes(writers: tuple[DataWriter, ...], revision: SecretRevision) -> None:
+def test_our_id_is_valid_until_another_manager_writes(
+    writers: tuple[DataWriter, ...], revision: SecretRevision
+) -> None:
     secret = TokenSecret(ref=SECRET, annotations={names.TOKEN_ID: "mine"}, writers=writers)
     assert revision_of(secret, "token") == revision
 
@@ -278,7 +280,7 @@ def test_secret_has_not_changed_before_it_was_created() -> None:
     assert revision_of(ours, "token") == SecretRevision(id="mine", changed=900, created=900)
 
 
-def test_each_restart_for_one_id_changes_the_mark_and_stays_a_mark() -> None:
+def test_each_restart_for_one_id_has_another_mark() -> None:
     seen: list[str | None] = [None, "older", "older (7)", ""]
     for before in seen:
         assert next_mark(before, REVISION) == "bcdfghjklm"
@@ -293,7 +295,7 @@ def test_each_restart_for_one_id_changes_the_mark_and_stays_a_mark() -> None:
 @pytest.mark.parametrize(
     "value", ["bcdfghjklm (x)", "bcdfghjklm ()", "bcdfghjklm ²", "bcdfghjklm ", f"bcdfghjklm ({'9' * 5000})"]
 )
-def test_mark_with_a_broken_count_starts_at_two(value: str) -> None:
+def test_mark_with_an_invalid_count_starts_at_two(value: str) -> None:
     assert is_mark(value, REVISION)
     assert next_mark(value, REVISION) == "bcdfghjklm (2)"
 
@@ -409,12 +411,12 @@ def test_pods_below_the_partition_are_skipped_others_restarted() -> None:
     assert low.marks == {}
 
 
-def test_another_tool_that_restarts_is_waited_for() -> None:
+def test_restart_by_another_tool_is_waited_for() -> None:
     action = action_for(Workload(ref=WEB, restarted_by="Reloader"), pod())
     assert (action.action, action.note, action.marks) == (Action.WAIT, "Reloader restarts it", {})
 
 
-def test_recreate_is_noted() -> None:
+def test_recreate_strategy_is_reported() -> None:
     assert "Recreate" in action_for(Workload(ref=WEB, recreates=True), pod()).note
 
 
@@ -422,7 +424,7 @@ def test_ending_pods_need_no_restart() -> None:
     assert plan(REVISIONS, {}, [pod(is_ending=True), open_pod("b", is_ending=True)]) == ()
 
 
-def test_pod_without_one_of_the_keys_is_left_out() -> None:
+def test_pod_without_one_of_the_keys_is_omitted() -> None:
     assert plan({OTHER_SECRET: REVISION, OTHER_KEY: REVISION}, {}, [pod(), open_pod("b")]) == ()
 
 
@@ -443,7 +445,7 @@ def test_new_pod_has_the_mark_or_a_later_creation(workload: Workload, found: Pod
     assert is_new(found, workload, [KEY], REVISIONS) is new
 
 
-def test_pod_is_not_new_while_no_time_is_known() -> None:
+def test_pod_without_known_times_is_not_new() -> None:
     revisions = {KEY: SecretRevision(id="x", changed=None)}
     assert not is_new(pod(created=10**9), Workload(ref=WEB), [KEY], revisions)
 
@@ -603,7 +605,7 @@ def progress(
     return progress_of(action, workload, pods, REVISIONS, expected)  # type: ignore[arg-type] # a mapping
 
 
-def test_ready_is_every_expected_reference_and_no_old_pod() -> None:
+def test_ready_needs_expected_references_and_no_outdated_pod() -> None:
     assert progress(MARKED, NEW) == Progress(ref=WEB, state=State.READY)
     assert progress(MARKED) == Progress(ref=WEB, state=State.READY)
     assert progress(MARKED, pod("new", usages=(usage(None),), restarted_for=MARK)).state is State.READY
@@ -653,16 +655,16 @@ def test_not_injected_names_every_lacking_container() -> None:
     assert "no token in api, web:" in found.message
 
 
-def test_old_pod_lacks_nothing_that_is_expected_of_new_ones() -> None:
+def test_old_pod_is_not_checked_for_expected_references() -> None:
     old = pod("old", usages=(usage(container="web"),), created=CHANGED - 1)
     assert progress(MARKED, NEW, old).state is State.RESTARTING
 
 
-def test_expected_of_nothing_lacks_nothing() -> None:
+def test_pod_without_expected_references_lacks_nothing() -> None:
     assert progress(MARKED, pod("new", usages=(), restarted_for=MARK), expected={}).state is State.READY
 
 
-def test_new_pod_of_another_tools_restart_is_checked_too() -> None:
+def test_new_pod_of_a_restart_by_another_tool_is_checked() -> None:
     waits = PlannedAction(ref=WEB, action=Action.WAIT, keys=(KEY,))
     reloaded = Workload(ref=WEB, restarted_by="Reloader")
     created = CHANGED + LAG + 1
@@ -686,7 +688,7 @@ def test_deleted_workload_is_ready() -> None:
     assert progress(None, pod()) == Progress(ref=WEB, state=State.READY, message=DELETED)
 
 
-def test_workload_that_may_no_longer_be_restarted_has_failed() -> None:
+def test_workload_that_became_unsafe_to_restart_has_failed() -> None:
     paused = Workload(ref=WEB, restarted_for=MARK, rollout_complete=False, skip_reason=SkipReason.PAUSED)
     found = progress(paused, pod())
     assert found.state is State.FAILED
@@ -702,10 +704,10 @@ def test_removed_mark_after_the_rollout_has_failed() -> None:
     assert progress(Workload(ref=WEB), pod(), action=waits).state is State.RESTARTING
 
 
-def test_rollout_that_the_cluster_gave_up_has_failed() -> None:
+def test_rollout_past_its_progress_deadline_has_failed() -> None:
     stuck = Workload(ref=WEB, restarted_for=MARK, rollout_complete=False, failure="deadline")
     assert progress(stuck, pod()) == Progress(ref=WEB, state=State.FAILED, message="deadline", outdated=("web-1",))
 
 
-def test_object_without_a_cluster_prints_as_a_person_reads_it() -> None:
+def test_object_prints_as_kind_namespace_and_name() -> None:
     assert str(WEB) == "Deployment shop/web"

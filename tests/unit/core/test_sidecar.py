@@ -15,7 +15,7 @@ INJECTED = shlex.split(
 )
 
 
-def test_what_daprs_injector_starts_is_local_but_for_health_and_metrics() -> None:
+def test_injected_sidecar_is_local_except_health_and_metrics() -> None:
     found = listening(INJECTED)
 
     assert found == Listening(3500, 50001, 3501, 9090, None, ("[::1]", "127.0.0.1"))
@@ -40,22 +40,22 @@ def test_bare_daprd_listens_everywhere() -> None:
         ["/dlv", "--listen", ":40000", "exec", "/daprd", "--", "--dapr-http-port", "4000"],
     ],
 )
-def test_flags_are_read_as_daprd_reads_them(words: list[str]) -> None:
+def test_flags_are_parsed_like_daprd(words: list[str]) -> None:
     assert listening(words).http == 4000
 
 
 @pytest.mark.parametrize("words", [["--enable-metrics=false"], ["--metrics-listen-address", "127.0.0.1"]])
-def test_metrics_that_nobody_else_reaches_are_no_port(words: list[str]) -> None:
+def test_local_metrics_are_not_an_open_port(words: list[str]) -> None:
     assert listening(words).metrics is None
 
 
-def test_switch_takes_no_word() -> None:
+def test_boolean_flag_takes_no_separate_value() -> None:
     found = listening(["--enable-profiling", "--metrics-port", "9"])
 
     assert (found.profiling, found.metrics) == (7777, 9)
 
 
-def test_profiling_listens_where_the_api_does() -> None:
+def test_profiling_has_the_listen_address_of_the_api() -> None:
     assert listening(["--enable-profiling", "--dapr-listen-addresses", "127.0.0.1"]).profiling is None
 
 
@@ -70,7 +70,7 @@ def test_public_port_on_loopback_is_not_public() -> None:
         *("127.0.0.1,", ",[::1]", "::1234", "127.example.com", "localhost.example.com", "$(ADDRESS)"),
     ],
 )
-def test_any_address_beyond_loopback_is_not_local(addresses: str) -> None:
+def test_address_other_than_loopback_is_not_local(addresses: str) -> None:
     assert not listening(["--dapr-listen-addresses", addresses]).is_local
 
 
@@ -86,28 +86,28 @@ def test_loopback_is_local(addresses: str) -> None:
         *(("10.0.0.1", False), ("[fd00::1]", False), ("$(POD_IP)", False)),
     ],
 )
-def test_forwarded_port_meets_who_listens_on_loopback_or_everywhere(address: str, *, is_met: bool) -> None:
+def test_port_forward_reaches_loopback_and_wildcard_addresses(address: str, *, is_met: bool) -> None:
     assert meets_loopback(address) is is_met
 
 
-def test_addresses_of_the_ports_beside_are_told() -> None:
+def test_addresses_of_other_ports_are_reported() -> None:
     found = listening(["--metrics-listen-address=10.0.0.1", "--dapr-public-listen-address", "10.0.0.2"])
 
     assert (found.metrics_address, found.public_address) == ("10.0.0.1", "10.0.0.2")
 
 
-def test_socket_is_told() -> None:
+def test_socket_is_reported() -> None:
     assert listening(["--unix-domain-socket", "/var/run"]).socket == "/var/run"
 
 
 @pytest.mark.parametrize("value", ["$(PORT)", "65536", "-1", "٣", "9" * 5000])
-def test_port_that_cannot_be_read_is_told_without_its_value(value: str) -> None:
+def test_invalid_port_is_reported_without_its_value(value: str) -> None:
     with pytest.raises(ValueError, match=r"^its --dapr-http-port is not a port number$"):
         listening([f"--dapr-http-port={value}"])
 
 
 @pytest.mark.parametrize("name", ["enable-metrics", "enable-profiling"])
-def test_switch_that_cannot_be_read_is_told_without_its_value(name: str) -> None:
+def test_invalid_boolean_flag_is_reported_without_its_value(name: str) -> None:
     with pytest.raises(ValueError, match=rf"^its --{name} is neither true nor false$"):
         listening([f"--{name}=$(SWITCH)"])
 
@@ -121,7 +121,7 @@ def test_switch_that_cannot_be_read_is_told_without_its_value(name: str) -> None
         (INJECTED, True),
     ],
 )
-def test_flags_in_a_line_for_a_shell_are_not_certain(words: list[str], *, is_certain: bool) -> None:
+def test_flags_in_a_shell_command_are_uncertain(words: list[str], *, is_certain: bool) -> None:
     assert listening(words).is_certain is is_certain
 
 

@@ -12,7 +12,7 @@ from injector.core.token import MAX_TOKEN, MIN_TOKEN, Token, flaw_of, parse_toke
 VALUE = b"marker-0123456789abcdef"
 
 
-def test_printable_ascii_is_taken_as_it_is() -> None:
+def test_printable_ascii_is_accepted_unchanged() -> None:
     every = bytes(range(0x21, 0x7F))
 
     assert flaw_of(every) is None
@@ -20,7 +20,7 @@ def test_printable_ascii_is_taken_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("size", [MIN_TOKEN, MAX_TOKEN])
-def test_bounds_belong_to_what_is_allowed(size: int) -> None:
+def test_length_bounds_are_inclusive(size: int) -> None:
     assert parse_token(b"x" * size).reveal() == "x" * size
 
 
@@ -48,13 +48,13 @@ def test_anything_else_is_refused_with_the_reason(value: bytes, why: str) -> Non
     with pytest.raises(TokenError) as caught:
         parse_token(value)
 
-    told = str(caught.value)
-    assert told.startswith(why)
-    assert told.endswith("a token is 16 to 4,096 bytes of printable ASCII without spaces")
-    assert b"marker" not in told.encode()
+    message = str(caught.value)
+    assert message.startswith(why)
+    assert message.endswith("a token is 16 to 4,096 bytes of printable ASCII without spaces")
+    assert b"marker" not in message.encode()
 
 
-def test_value_shows_nowhere_but_when_revealed() -> None:
+def test_value_is_shown_only_by_reveal() -> None:
     token = parse_token(VALUE)
 
     shown = [repr(token), str(token), f"{token}", f"{token!r:>40}", repr([token]), "%s" % token]  # noqa: UP031

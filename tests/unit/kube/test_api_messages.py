@@ -19,7 +19,7 @@ ENDING = 'secrets "s" is forbidden: unable to create new content in namespace sh
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "denial"),
+    ("status", "message", "denial"),
     [
         (403, RIGHT, False),
         (403, 'forbidden: User "jane" cannot get path "/x"', False),
@@ -27,17 +27,21 @@ ENDING = 'secrets "s" is forbidden: unable to create new content in namespace sh
         (403, QUOTA, True),
         (403, POD_SECURITY, True),
         (403, ENDING, True),
-        *((status, said, True) for status in (400, 401, 403, 409, 413, 422, 429, 500) for said in (POLICY, WEBHOOK)),
+        *(
+            (status, message, True)
+            for status in (400, 401, 403, 409, 413, 422, 429, 500)
+            for message in (POLICY, WEBHOOK)
+        ),
         (422, 'Secret "s" is invalid: data[a b]: Invalid value', False),
         (409, "the object has been modified", False),
         (404, 'namespaces "shop" not found', False),
     ],
 )
-def test_denial_is_told_from_a_missing_right_whatever_its_status(status: int, said: str, *, denial: bool) -> None:
-    assert is_denial(status, said) is denial
+def test_denial_and_missing_permission_are_distinguished(status: int, message: str, *, denial: bool) -> None:
+    assert is_denial(status, message) is denial
 
 
-def test_what_is_only_read_is_denied_by_no_quota_but_a_connection_may_be_by_a_webhook() -> None:
+def test_quota_denies_no_read_and_webhook_can_deny_connect() -> None:
     assert not is_denial(403, "no entry", is_read=True)
     assert is_denial(403, WEBHOOK, is_read=True)
 
@@ -68,7 +72,7 @@ def test_sentence_with_a_part_of_the_secret_is_not_shown_but_whose_it_is(part: s
     assert told == f"{who}its message contains a part of the Secret and is not shown"
 
 
-def test_short_value_counts_as_a_whole_and_one_of_two_letters_is_none() -> None:
+def test_short_value_matches_as_a_whole_above_two_letters() -> None:
     pin, short = (base64.b64encode(value).decode() for value in (b"4711", b"ok"))
     assert "4711" not in redact_secret_values(
         403, 'admission webhook "w" denied the request: 4711 is weak', [pin], OPERATION

@@ -76,7 +76,7 @@ def status(code: int, reason: str = "", message: str = "") -> web.Response:
         (503, "ServiceUnavailable", UnavailableError),
     ],
 )
-def test_answer_that_is_no_success_becomes_its_error(code: int, reason: str, error: type[KubeError]) -> None:
+def test_error_status_raises_its_error_class(code: int, reason: str, error: type[KubeError]) -> None:
     async def answer(_: web.Request) -> web.Response:
         return status(code, reason, "so said the server")
 
@@ -90,18 +90,18 @@ def test_answer_that_is_no_success_becomes_its_error(code: int, reason: str, err
 
 
 @pytest.mark.parametrize(
-    ("code", "said", "error", "told"),
+    ("code", "message", "error", "expected"),
     [
         (422, "Secret is invalid: data[token]: {}", InvalidError, "rejects the object"),
         (403, "{}", DeniedError, "its message contains a part of the Secret and is not shown"),
         (409, 'admission webhook "w" denied the request: {}', DeniedError, 'webhook "w" denied the request: its'),
     ],
 )
-def test_part_of_a_secret_is_never_quoted_from_the_answer_to_its_write(
-    code: int, said: str, error: type[KubeError], told: str
+def test_secret_data_in_the_answer_to_its_write_is_not_quoted(
+    code: int, message: str, error: type[KubeError], expected: str
 ) -> None:
     async def answer(_: web.Request) -> web.Response:
-        return status(code, "Invalid", said.format(MARKER))
+        return status(code, "Invalid", message.format(MARKER))
 
     async def ask() -> None:
         body = {"metadata": {"name": "s"}, "data": {"token": MARKER}}
@@ -112,14 +112,14 @@ def test_part_of_a_secret_is_never_quoted_from_the_answer_to_its_write(
                 api.apply(SECRETS, "s", body, "n"),
                 api.patch(SECRETS, "s", body, "n"),
             ):
-                with pytest.raises(error, match=told) as caught:
+                with pytest.raises(error, match=expected) as caught:
                     await call
                 assert MARKER not in str(caught.value) + repr(caught.value) + repr(caught.value.refusal)
 
     asyncio.run(ask())
 
 
-def test_value_that_a_secret_had_is_not_quoted_either() -> None:
+def test_previous_secret_data_is_not_quoted() -> None:
     async def answer(_: web.Request) -> web.Response:
         return status(400, "", f'admission webhook "w" denied the request: it was {MARKER}')
 
@@ -134,7 +134,7 @@ def test_value_that_a_secret_had_is_not_quoted_either() -> None:
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 410, 422, 429, 500])
-def test_no_of_a_webhook_is_a_denial_whatever_its_status(code: int) -> None:
+def test_webhook_rejection_with_any_status_is_a_denial(code: int) -> None:
     renewed: list[int] = []
 
     async def answer(_: web.Request) -> web.Response:
@@ -153,11 +153,13 @@ def test_no_of_a_webhook_is_a_denial_whatever_its_status(code: int) -> None:
     assert renewed == []
 
 
-def test_missing_right_is_quoted_for_a_secret_too() -> None:
-    said = 'secrets "s" is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "n"'
+def test_missing_permission_for_a_secret_is_quoted() -> None:
+    message = (
+        'secrets "s" is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "n"'
+    )
 
     async def answer(_: web.Request) -> web.Response:
-        return status(403, "Forbidden", said)
+        return status(403, "Forbidden", message)
 
     async def ask() -> None:
         async with served(answer) as api:
@@ -189,7 +191,7 @@ def test_list_follows_its_pages_and_fills_in_the_kind() -> None:
     assert seen == ["", "more"]
 
 
-def test_list_begins_anew_when_the_server_forgot_its_version() -> None:
+def test_list_restarts_when_its_version_has_expired() -> None:
     calls: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -208,7 +210,7 @@ def test_list_begins_anew_when_the_server_forgot_its_version() -> None:
     assert calls == ["", "old", ""]
 
 
-def test_list_gives_up_when_its_version_is_always_forgotten() -> None:
+def test_list_fails_when_its_version_always_expires() -> None:
     async def answer(_: web.Request) -> web.Response:
         return status(410, "Expired")
 
@@ -229,7 +231,7 @@ async def _streamed(request: web.Request, *chunks: bytes) -> web.StreamResponse:
     return response
 
 
-def test_watch_yields_events_of_any_size_cut_anywhere() -> None:
+def test_watch_yields_events_of_any_size_and_chunking() -> None:
     large = json.dumps({"type": "ADDED", "object": {"data": "x" * 1_400_000}}).encode() + b"\n"
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -245,7 +247,7 @@ def test_watch_yields_events_of_any_size_cut_anywhere() -> None:
     asyncio.run(ask())
 
 
-def test_watch_tells_a_forgotten_version_that_is_said_in_the_stream() -> None:
+def test_watch_raises_on_an_expired_version_in_the_stream() -> None:
     gone = json.dumps({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}).encode()
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -260,7 +262,7 @@ def test_watch_tells_a_forgotten_version_that_is_said_in_the_stream() -> None:
     asyncio.run(ask())
 
 
-def test_watch_asks_to_be_ended_soon_and_is_given_up_when_it_is_not() -> None:
+def test_watch_sets_a_server_timeout_and_enforces_it() -> None:
     asked: list[str] = []
 
     async def forget(request: web.Request) -> web.StreamResponse:
@@ -284,7 +286,7 @@ def test_watch_asks_to_be_ended_soon_and_is_given_up_when_it_is_not() -> None:
 NESTED = b'{"x":' * 5_000 + b"{}" + b"}" * 5_000
 
 
-def test_answer_that_is_nested_is_decoded_without_its_depth() -> None:
+def test_nested_answer_is_decoded_without_deep_members() -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=b'{"kind":"Pod","metadata":{"name":"p","managedFields":[%b]}}' % NESTED)
 
@@ -296,7 +298,7 @@ def test_answer_that_is_nested_is_decoded_without_its_depth() -> None:
     asyncio.run(ask())
 
 
-def test_watch_event_that_is_nested_is_decoded_without_its_depth() -> None:
+def test_nested_watch_event_is_decoded_without_deep_members() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return await _streamed(request, b'{"type":"ADDED","object":{"kind":"Pod","x":%b}}\n' % NESTED)
 
@@ -308,7 +310,7 @@ def test_watch_event_that_is_nested_is_decoded_without_its_depth() -> None:
     asyncio.run(ask())
 
 
-def test_refusal_that_is_nested_is_quoted() -> None:
+def test_nested_error_status_is_quoted() -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=404, body=b'{"message":"so said the server","details":%b}' % NESTED)
 
@@ -340,7 +342,7 @@ def test_replace_leaves_managed_fields_to_the_server() -> None:
 
 
 @pytest.mark.parametrize("answer_of", [b"<html>", b"[]", b'{"half', b"[" * 100_000, b'{"x":' * 5_000 + b"{}"])
-def test_answer_that_is_no_object_is_told_as_no_api_server(answer_of: bytes) -> None:
+def test_answer_other_than_an_object_is_not_an_api_server(answer_of: bytes) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=answer_of)
 
@@ -352,7 +354,7 @@ def test_answer_that_is_no_object_is_told_as_no_api_server(answer_of: bytes) -> 
     asyncio.run(ask())
 
 
-def test_credentials_are_read_anew_once_after_a_401() -> None:
+def test_credentials_are_reloaded_once_after_a_401() -> None:
     renewed: list[int] = []
 
     async def answer(_: web.Request) -> web.Response:
@@ -369,7 +371,7 @@ def test_credentials_are_read_anew_once_after_a_401() -> None:
     assert renewed == [1]
 
 
-def test_nobody_listening_is_told_with_the_address() -> None:
+def test_refused_connection_is_reported_with_the_address() -> None:
     async def ask() -> None:
         async with Api(Configuration(host="http://127.0.0.1:1")) as api:
             with pytest.raises(UnavailableError, match=r"cannot connect to 127\.0\.0\.1:1 \(connection refused\)"):
@@ -378,7 +380,7 @@ def test_nobody_listening_is_told_with_the_address() -> None:
     asyncio.run(ask())
 
 
-def test_kubeconfig_that_is_not_there_is_told_with_its_path(tmp_path: Path) -> None:
+def test_missing_kubeconfig_is_reported_with_its_path(tmp_path: Path) -> None:
     async def ask() -> None:
         with pytest.raises(KubeconfigError, match="none here"):
             await Api.from_kubeconfig(str(tmp_path / "none here"))
@@ -386,7 +388,7 @@ def test_kubeconfig_that_is_not_there_is_told_with_its_path(tmp_path: Path) -> N
     asyncio.run(ask())
 
 
-def test_kubeconfig_that_is_malformed_is_told_without_its_content(tmp_path: Path) -> None:
+def test_malformed_kubeconfig_is_reported_without_its_content(tmp_path: Path) -> None:
     file = tmp_path / "config"
     file.write_text(f"users: [{{token: {MARKER}}}", "utf-8")
 
@@ -398,7 +400,7 @@ def test_kubeconfig_that_is_malformed_is_told_without_its_content(tmp_path: Path
     asyncio.run(ask())
 
 
-def test_outside_a_pod_there_is_no_cluster_of_the_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_cluster_config_outside_a_pod_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
 
     async def ask() -> None:
@@ -408,7 +410,7 @@ def test_outside_a_pod_there_is_no_cluster_of_the_pod(monkeypatch: pytest.Monkey
     asyncio.run(ask())
 
 
-def test_a_pod_reads_its_token_anew_when_it_is_not_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_rejected_service_account_token_is_reloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     authority = Authority.create("cluster")
     pair = authority.issue_server(hosts=["127.0.0.1"])
     for name, content in {"ca": authority.pem, "crt": pair.certificate, "key": pair.key, "token": b"old"}.items():

@@ -47,7 +47,7 @@ def stored(**meta: object) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def answering(status: int, content: bytes, content_type: str = "application/json") -> AsyncIterator[Api]:
-    """An API server that answers every call alike."""
+    """An API server with the same answer to every call."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, body=content, content_type=content_type)
@@ -92,11 +92,11 @@ def written(status: int, content: bytes, *calls: str) -> list[str]:
 
 
 @pytest.mark.parametrize("status", [200, 201])
-def test_write_answered_with_its_object_is_done(status: int) -> None:
+def test_answer_with_the_object_confirms_a_write(status: int) -> None:
     assert written(status, json.dumps(stored()).encode()) == [""] * len(WRITES)
 
 
-def test_write_answered_with_its_nested_object_is_done() -> None:
+def test_answer_with_a_nested_object_confirms_a_write() -> None:
     content = json.dumps(stored())[:-1].encode() + b',"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}"
     assert written(200, content) == [""] * len(WRITES)
 
@@ -118,7 +118,7 @@ def test_write_answered_with_its_nested_object_is_done() -> None:
         (204, b"", "status 204 comes without the object"),
     ],
 )
-def test_answer_that_is_no_object_is_an_error_of_every_write(status: int, content: bytes, words: str) -> None:
+def test_answer_other_than_an_object_is_an_error_of_every_write(status: int, content: bytes, words: str) -> None:
     for error in written(status, content):
         assert error.startswith("cannot ")
         assert f" secrets/s in namespace n: not confirmed: {words}" in error
@@ -142,14 +142,14 @@ def test_other_object_is_an_error_of_every_write(changes: dict[str, Any], words:
         assert words in error
 
 
-def test_other_uid_is_an_error_where_the_object_was_known() -> None:
+def test_other_uid_of_a_known_object_is_an_error() -> None:
     answer = json.dumps(stored(uid="u-2")).encode()
     (error,) = written(200, answer, "replace")
     assert "of the same name with another uid" in error
     assert written(201, answer, "create") == [""]
 
 
-def test_answer_without_version_is_done_only_as_a_dry_run() -> None:
+def test_answer_without_version_confirms_a_dry_run_only() -> None:
     answer = json.dumps(stored(resourceVersion="")).encode()
     for error in written(200, answer, "create", "replace", "patch", "apply"):
         assert "has no resource version, so it was not stored" in error
@@ -157,7 +157,7 @@ def test_answer_without_version_is_done_only_as_a_dry_run() -> None:
 
 
 @pytest.mark.parametrize("message", ["", VALUE])
-def test_status_of_success_is_not_the_object(message: str) -> None:
+def test_success_status_does_not_confirm_a_write(message: str) -> None:
     status = {"kind": "Status", "apiVersion": "v1", "status": "Success", "message": message}
     for error in written(200, json.dumps(status).encode(), *WRITES):
         assert error.endswith("the answer is a Status, not the Secret")
@@ -185,13 +185,13 @@ def test_secret_that_admission_changed_is_not_written(data: object, shown: str) 
         assert ENCODED not in error
 
 
-def test_what_admission_adds_to_a_secret_is_fine() -> None:
+def test_additions_of_admission_to_a_secret_are_accepted() -> None:
     answer = stored(labels={"ours": "1", "cost-center": "7"}, annotations={"id": "x", "checked": "yes"})
     answer["data"]["more"] = "eA=="
     assert written(200, json.dumps(answer).encode()) == [""] * len(WRITES)
 
 
-def test_label_or_annotation_of_the_write_that_is_lost_is_told() -> None:
+def test_lost_label_or_annotation_is_reported() -> None:
     answer = json.dumps(stored(labels={"ours": "2"}, annotations=None)).encode()
     for error in written(200, answer, "create", "replace"):
         assert "(metadata.labels.ours, metadata.annotations.id)" in error
@@ -199,8 +199,8 @@ def test_label_or_annotation_of_the_write_that_is_lost_is_told() -> None:
     assert "(metadata.annotations.id)" in error
 
 
-def test_annotation_that_the_write_did_not_change_may_be_renewed() -> None:
-    """A policy that stamps each write: the value that was read is not the one that comes back."""
+def test_annotation_outside_the_write_can_change() -> None:
+    """A policy that stamps each write: the value in the answer differs from the one that was read."""
     before = stored(annotations={"id": "w", "stamp": "1"})
     body = stored(annotations={"id": "x", "stamp": "1"})
     answer = stored(annotations={"id": "x", "stamp": "2"})
@@ -208,14 +208,14 @@ def test_annotation_that_the_write_did_not_change_may_be_renewed() -> None:
     assert confirm.confirmed("update", expected, 200, json.dumps(answer).encode()) == answer
 
 
-def test_type_of_a_secret_and_its_immutability_come_back() -> None:
+def test_secret_type_and_immutability_are_confirmed() -> None:
     body = {**WRITTEN, "immutable": True}
     expected = confirm.of_create(SECRETS, body, "n", dry_run=False)
     with pytest.raises(UnconfirmedWriteError, match=r"\(type, immutable\)"):
         confirm.confirmed("create", expected, 201, json.dumps({**stored(), "type": "x"}).encode())
 
 
-def test_string_data_comes_back_as_data() -> None:
+def test_string_data_is_confirmed_as_data() -> None:
     body = {"metadata": {"name": "s"}, "data": {"token": "b2xk"}, "stringData": {"token": VALUE}}
     for expected in (
         confirm.of_create(SECRETS, body, "n", dry_run=False),
@@ -237,7 +237,7 @@ POD: Final[dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(("name", "is_fine"), [("canary-x7f2c", True), ("other-x7f2c", False), ("", False)])
-def test_pod_that_admission_changed_is_known_by_its_name(name: str, *, is_fine: bool) -> None:
+def test_pod_changed_by_admission_is_confirmed_by_name(name: str, *, is_fine: bool) -> None:
     """A dry run of a Pod shows what others make of it: only its identity is compared."""
     expected = confirm.of_create(PODS, POD, "n", dry_run=True)
     answer = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n"}, "spec": {}}
@@ -251,7 +251,7 @@ REVIEW: Final = Resource(
 
 
 @pytest.mark.parametrize("verb", ["create", "delete"])
-def test_review_comes_back_with_its_question_and_an_answer(verb: str) -> None:
+def test_review_is_confirmed_with_request_and_response(verb: str) -> None:
     body = {"spec": {"resourceAttributes": {"verb": "create", "resource": "secrets", "namespace": ""}}}
     expected = confirm.of_create(REVIEW, body, "n", dry_run=False)
     answer = {
@@ -287,7 +287,7 @@ def test_review_comes_back_with_its_question_and_an_answer(verb: str) -> None:
         ({str(n): n for n in range(1, 9)}, {}, "spec.1, spec.2, spec.3, spec.4, spec.5, ..."),
     ],
 )
-def test_field_that_was_patched_has_to_come_back(wanted: object, found: object, shown: str) -> None:
+def test_patched_field_is_confirmed(wanted: object, found: object, shown: str) -> None:
     expected = confirm.of_patch(DEPLOYMENTS, "d", {"spec": wanted}, "n", dry_run=False)
     meta = {"name": "d", "namespace": "n", "resourceVersion": "7"}
     answer = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": found}
@@ -299,7 +299,7 @@ def test_field_that_was_patched_has_to_come_back(wanted: object, found: object, 
     assert f"({shown});" in str(caught.value)
 
 
-def test_bundle_that_was_applied_is_looked_for_by_its_entry() -> None:
+def test_applied_bundle_is_confirmed_by_its_entry() -> None:
     body = {
         "metadata": {"uid": "u-1", "resourceVersion": "6"},
         "webhooks": [{"name": "mutate", "clientConfig": {"caBundle": "QQ=="}}],
@@ -319,13 +319,13 @@ def test_bundle_that_was_applied_is_looked_for_by_its_entry() -> None:
         confirm.confirmed("patch", expected, 200, json.dumps(answer).encode())
 
 
-def test_value_of_a_secret_is_in_no_repr_of_what_is_expected() -> None:
+def test_repr_of_expected_data_shows_no_secret_value() -> None:
     expected = confirm.of_create(SECRETS, {**WRITTEN, "stringData": {"b": VALUE}}, "n", dry_run=False)
     assert VALUE not in repr(expected) + repr(expected.content)
     assert ENCODED not in repr(expected) + repr(expected.content)
 
 
-def test_connection_that_ends_before_the_answer_stays_an_open_question() -> None:
+def test_connection_lost_before_the_answer_is_an_unknown_result() -> None:
     async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")

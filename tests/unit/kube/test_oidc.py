@@ -46,7 +46,7 @@ async def served(
 
 
 def issuer(request: web.Request) -> web.Response:
-    """One that does what it should."""
+    """An issuer that follows the standard."""
     if request.path.endswith("/openid-configuration"):
         return web.json_response({"token_endpoint": f"{request.url.origin()}/token"})
     return web.json_response({"id_token": NEW})
@@ -101,8 +101,8 @@ def test_redirect_of_the_issuer_is_not_followed(tmp_path: Path, path: str, statu
                 return issuer(request)
 
             async with served(answer, []) as url:
-                told = await refused(write(tmp_path / "k", url))
-            assert f"the server redirects to {other}{path} (status {status})" in told
+                message = await refused(write(tmp_path / "k", url))
+            assert f"the server redirects to {other}{path} (status {status})" in message
 
     asyncio.run(work())
     assert elsewhere == []
@@ -147,8 +147,8 @@ def test_token_endpoint_without_tls_gets_no_token_of_an_issuer_with_tls(tmp_path
 
             async with served(answer, [], tls) as url:
                 data = base64.b64encode(authority.pem).decode()
-                told = await refused(write(tmp_path / "k", url, **{"idp-certificate-authority-data": data}))
-            assert "names a token endpoint without TLS" in told
+                message = await refused(write(tmp_path / "k", url, **{"idp-certificate-authority-data": data}))
+            assert "names a token endpoint without TLS" in message
 
     asyncio.run(work())
     assert elsewhere == []
@@ -164,7 +164,7 @@ def test_token_endpoint_without_tls_gets_no_token_of_an_issuer_with_tls(tmp_path
         ({"text": "{}"}, "answer has no id_token"),
     ],
 )
-def test_answer_that_is_no_token_is_reported_without_its_text(
+def test_answer_without_a_token_is_reported_without_its_text(
     tmp_path: Path, response: dict[str, Any], words: str
 ) -> None:
     async def work() -> None:
@@ -178,10 +178,10 @@ def test_answer_that_is_no_token_is_reported_without_its_text(
 
 
 @pytest.mark.parametrize("url", ["", "no url", "ftp://x", "http://127.0.0.1:1"])
-def test_issuer_that_is_none_is_reported(tmp_path: Path, url: str) -> None:
+def test_invalid_issuer_is_reported(tmp_path: Path, url: str) -> None:
     assert "its OIDC issuer cannot be reached (" in asyncio.run(refused(write(tmp_path / "k", url)))
 
 
-def test_without_a_refresh_token_a_person_has_to_log_in(tmp_path: Path) -> None:
-    told = asyncio.run(refused(write(tmp_path / "k", "http://127.0.0.1:1", **{"refresh-token": ""})))
-    assert "there is no refresh token: log in again" in told
+def test_missing_refresh_token_requires_a_login(tmp_path: Path) -> None:
+    message = asyncio.run(refused(write(tmp_path / "k", "http://127.0.0.1:1", **{"refresh-token": ""})))
+    assert "there is no refresh token: log in again" in message

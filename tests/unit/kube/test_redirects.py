@@ -1,4 +1,4 @@
-"""No call of ours follows a redirect: a server on loopback points to another one, which records what arrives."""
+"""No call follows a redirect: a server on loopback redirects to another one, which records requests."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def served(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @contextlib.asynccontextmanager
 async def elsewhere(arrived: list[str]) -> AsyncIterator[int]:
-    """A second server, which answers whatever is sent to it as an API server would."""
+    """A second server, which answers any request as an API server would."""
 
     async def record(request: web.Request) -> web.Response:
         arrived.append(f"{request.method} {request.path} {dict(request.headers)} {await request.text()}")
@@ -110,7 +110,7 @@ def test_redirected_call_sends_nothing_to_the_target(status: int, call: str) -> 
 
 
 @pytest.mark.parametrize("status", [300, 304, 305, 306, 310, 399])
-def test_any_other_3xx_is_refused_too(status: int) -> None:
+def test_any_other_3xx_is_rejected(status: int) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status)
 
@@ -142,7 +142,7 @@ def test_redirected_port_forward_names_the_target() -> None:
     assert arrived == []
 
 
-def test_redirect_by_a_proxy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redirect_by_a_proxy_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     arrived: list[str] = []
 
     async def ask() -> None:
@@ -197,7 +197,7 @@ def test_redirect_by_a_proxy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         ("https://other.example/x/eyJhbGciOiJIUzI1NiJ9.e30.c2ln/y", "to https://other.example/x/(not shown)/y"),
     ],
 )
-def test_target_is_shown_as_text_of_an_untrusted_server(location: str, words: str) -> None:
+def test_redirect_target_is_shown_as_untrusted_text(location: str, words: str) -> None:
     base = "http://127.0.0.1:7/api/v1/namespaces/n/secrets/s"
 
     explained = redirects.explain(307, location, base, [ENCODED])

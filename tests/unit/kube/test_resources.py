@@ -19,7 +19,7 @@ from injector.kube.resources import DEPLOYMENTS, MUTATING_WEBHOOKS, SECRETS, Res
         (SECRETS, "a/b", "../x", "", "/api/v1/namespaces/a%2Fb/secrets/..%2Fx"),
     ],
 )
-def test_path_is_where_the_api_server_keeps_it(
+def test_path_of_each_resource(
     resource: Resource, namespace: str | None, name: str | None, subresource: str, path: str
 ) -> None:
     assert resource.path(namespace, name, subresource) == path

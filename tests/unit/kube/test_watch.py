@@ -12,7 +12,7 @@ from injector.kube.backoff import Backoff
 from injector.kube.errors import ForbiddenError, GoneError, KubeError, NotFoundError, UnavailableError
 from injector.kube.resources import SECRETS
 from injector.kube.watch import ObjectWatch
-from tests.unit.kube.warped import run_warped
+from tests.unit.kube.manual_clock import run_with_manual_clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -105,10 +105,10 @@ def follow(source: Source, seconds: float) -> Seen:
         await asyncio.gather(task, return_exceptions=True)
         return Seen(reflector, changes, failures)
 
-    return run_warped(work())
+    return run_with_manual_clock(work())
 
 
-def test_the_copy_is_read_once_and_then_follows() -> None:
+def test_copy_is_read_once_and_then_follows_the_watch() -> None:
     source = Source(
         [secret(1)], [[event("MODIFIED", secret(2, "y")), event("DELETED", secret(2)), event("ADDED", secret(3)), 1e9]]
     )
@@ -118,13 +118,13 @@ def test_the_copy_is_read_once_and_then_follows() -> None:
     assert seen.reflector.what == "secrets/ca in namespace dapr"
 
 
-def test_bookmarks_change_nothing_but_are_heard() -> None:
+def test_bookmark_counts_as_heard_and_changes_nothing() -> None:
     source = Source([secret(1)], [[50.0, event("BOOKMARK", secret(9)), 1e9]])
     seen = follow(source, 60)
     assert (len(seen.changes), seen.reflector.heard) == (1, 50.0)
 
 
-def test_an_object_that_is_not_there_is_known_to_be_missing_and_seen_when_it_comes() -> None:
+def test_missing_object_is_seen_once_created() -> None:
     source = Source([NotFoundError("get secrets/ca")], [[20.0, event("ADDED", secret(5)), 1e9]])
     seen = follow(source, 60)
     assert [(known, item) for known, item, _ in seen.changes] == [(True, None), (True, secret(5))]
@@ -132,7 +132,7 @@ def test_an_object_that_is_not_there_is_known_to_be_missing_and_seen_when_it_com
 
 
 @pytest.mark.parametrize("end", [GoneError("watch secrets"), None])
-def test_a_watch_that_ends_is_begun_anew_with_a_read_at_once(end: KubeError | None) -> None:
+def test_ended_watch_restarts_with_an_immediate_read(end: KubeError | None) -> None:
     script: Script = [100.0, *([end] if end else [])]
     source = Source([secret(1), secret(2, "y")], [script, [1e9]])
     seen = follow(source, 200)
@@ -142,7 +142,7 @@ def test_a_watch_that_ends_is_begun_anew_with_a_read_at_once(end: KubeError | No
 
 
 @pytest.mark.parametrize("end", [GoneError("watch secrets"), UnavailableError("watch secrets"), None])
-def test_watches_that_end_as_they_begin_are_no_loop(end: KubeError | None) -> None:
+def test_watches_that_end_immediately_are_delayed(end: KubeError | None) -> None:
     source = Source([secret(1)], [[end] if end else []])
     follow(source, 600)
     # The delays grow to half a minute: four requests a minute on average, once they have.
@@ -150,7 +150,7 @@ def test_watches_that_end_as_they_begin_are_no_loop(end: KubeError | None) -> No
     assert len(source.requests) <= 120
 
 
-def test_a_missing_right_is_asked_for_at_most_three_times_a_minute_and_told_once() -> None:
+def test_missing_permission_is_retried_slowly_and_reported_once() -> None:
     source = Source([FORBIDDEN])
     seen = follow(source, 600)
     for minute in range(10):
@@ -159,7 +159,7 @@ def test_a_missing_right_is_asked_for_at_most_three_times_a_minute_and_told_once
     assert seen.failures == [FORBIDDEN] * len(source.requests)
 
 
-def test_the_copy_stays_while_the_right_is_away_and_the_problem_ends_with_it() -> None:
+def test_copy_is_kept_while_the_permission_is_missing() -> None:
     reads: Iterable[Object | KubeError] = (secret(1), FORBIDDEN, FORBIDDEN, secret(2, "y"))
     source = Source(list(reads), [[100.0], [1e9]])
     seen = follow(source, 600)
@@ -171,7 +171,7 @@ def test_the_copy_stays_while_the_right_is_away_and_the_problem_ends_with_it() -
     ]
 
 
-def test_without_the_right_to_watch_the_copy_is_kept_by_reading_and_the_problem_stays_told() -> None:
+def test_copy_is_polled_without_permission_to_watch() -> None:
     source = Source([secret(1), secret(2, "y")], [[NO_WATCH]])
     seen = follow(source, 300)
     assert seen.reflector.object == secret(2, "y")
@@ -180,14 +180,14 @@ def test_without_the_right_to_watch_the_copy_is_kept_by_reading_and_the_problem_
     assert len(source.requests) <= 2 * 3 * 5
 
 
-def test_a_watch_that_says_nothing_for_a_second_ends_its_problem() -> None:
+def test_open_watch_clears_its_problem_after_a_second() -> None:
     source = Source([secret(1)], [[UnavailableError("watch secrets")], [1e9]])
     seen = follow(source, 300)
     assert seen.reflector.problem is None
     assert [bool(problem) for _, _, problem in seen.changes] == [False, True, False]
 
 
-def test_delays_grow_at_random_and_begin_anew() -> None:
+def test_delays_grow_with_jitter_and_reset() -> None:
     backoff = Backoff(random.Random(1))  # noqa: S311 - as above
     delays = [backoff.delay_seconds() for _ in range(200)]
     for number, delay in zip(itertools.count(), delays, strict=False):

@@ -40,7 +40,7 @@ def template(*containers: Json, annotations: Json | None = None, **spec: object)
 
 
 def answer(*containers: Json, init: tuple[Json, ...] = (), annotations: Json | None = None) -> Json:
-    """A Pod after admission; a dry run of a generated name may come back without a name."""
+    """A Pod after admission; the answer of a dry run with a generated name may have no name."""
     return {
         "metadata": {"generateName": "web-", "annotations": asking() if annotations is None else annotations},
         "spec": {"containers": list(containers), "initContainers": list(init)},
@@ -126,7 +126,7 @@ def test_placeholder_is_added_where_the_running_pod_has_a_sidecar() -> None:
 
 
 @pytest.mark.parametrize("annotations", [{}, {names.ENABLED: "false"}, {names.ENABLED: ""}, {names.ENABLED: None}])
-def test_pod_that_does_not_use_dapr_has_no_placeholder(annotations: Json) -> None:
+def test_pod_without_dapr_has_no_placeholder(annotations: Json) -> None:
     made = pod_of_template(workload(template(annotations=annotations)), None)
     assert made["spec"]["containers"] == [container()]
 
@@ -186,7 +186,7 @@ def test_requested_app_token_is_lacking_in_the_sidecar() -> None:
     assert lacking(whole, keys=(KEY, APP_KEY)) == ()
 
 
-def test_requested_app_token_is_lacking_also_next_to_the_other_of_its_key() -> None:
+def test_requested_app_token_is_lacking_next_to_api_token_of_its_key() -> None:
     annotations = asking(app_token_secret="s")
     assert lacking(answer(sidecar(secret_env("s")), annotations=annotations), running()) == ("daprd",)
     both = sidecar(secret_env("s"), secret_env("s", variable=APP))
@@ -202,19 +202,19 @@ def test_token_that_running_pods_have_is_lacking_in_the_answer(variable: str) ->
     assert lacking(answered, running(variable, name="web"), running(variable)) == ("daprd", "web")
 
 
-def test_optional_sidecar_reference_in_place_of_a_certain_one_is_lacking() -> None:
+def test_optional_sidecar_reference_instead_of_required_is_lacking() -> None:
     answered = answer(sidecar(secret_env("s", optional=True)), annotations={})
     assert lacking(answered, running()) == ("daprd",)
     assert lacking(answered) == ("daprd",), "no running Pod is needed to see it"
 
 
-def test_optional_reference_of_an_app_container_was_always_so() -> None:
+def test_optional_reference_of_an_app_container_is_not_lacking() -> None:
     answered = answer(sidecar(secret_env("s")), container("web", env=[secret_env("s", optional=True)]))
     assert lacking(answered, running(name="web", is_optional=True)) == ()
     assert lacking(answered, running(name="web")) == ("web",), "running Pods had a reference that must resolve"
 
 
-def test_variable_of_another_name_is_the_users_business() -> None:
+def test_variable_of_another_name_is_ignored() -> None:
     assert lacking(answer(sidecar(), annotations={}), running("TOKEN")) == ()
     assert lacking(answer(sidecar(), annotations={}), running("")) == ()
 
@@ -229,7 +229,7 @@ def test_variable_of_another_name_is_the_users_business() -> None:
     ],
     ids=["literal", "another-secret", "another-key", "config-map"],
 )
-def test_value_from_elsewhere_lacks_nothing(entry: Json) -> None:
+def test_value_from_another_source_lacks_nothing(entry: Json) -> None:
     assert lacking(answer(sidecar(entry)), running()) == ()
 
 
@@ -237,7 +237,7 @@ def test_optional_reference_to_another_secret_is_lacking() -> None:
     assert lacking(answer(sidecar(secret_env("t", optional=True)), annotations={}), running()) == ("daprd",)
 
 
-def test_container_that_left_the_template_lacks_nothing() -> None:
+def test_container_removed_from_the_template_lacks_nothing() -> None:
     assert lacking(answer(sidecar(secret_env("s"))), running(name="web")) == ()
 
 
@@ -249,7 +249,7 @@ def test_key_that_is_not_rotated_lacks_nothing() -> None:
 
 
 @pytest.mark.parametrize("action", Action)
-def test_assumed_is_what_running_pods_have_or_request(action: Action) -> None:
+def test_assumed_references_are_those_of_running_pods(action: Action) -> None:
     optional = running(name="optional", is_optional=True)
     missing = MissingToken(key=APP_KEY, container="daprd", variable=APP)
     requests = PodUsage(namespace="shop", name="web-3", workload=WEB, missing=(missing,))

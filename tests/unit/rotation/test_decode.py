@@ -112,7 +112,7 @@ def test_reference_is_optional_as_its_entry_says(entry: Json, *, optional: bool)
 @pytest.mark.parametrize(
     ("volume", "optional"),
     [
-        ({"secret": {"secretName": "s"}}, True),  # all keys: one that is missing is no file, and stops nothing
+        ({"secret": {"secretName": "s"}}, True),  # all keys: a missing one has no file and does not block the start
         ({"secret": {"secretName": "s", "items": [{"key": "token", "path": "t"}]}}, False),
         ({"secret": {"secretName": "s", "optional": True, "items": [{"key": "token", "path": "t"}]}}, True),
         ({"projected": {"sources": [{"configMap": {"name": "c"}}, {"secret": {"name": "s"}}]}}, True),
@@ -129,14 +129,14 @@ def test_container_that_mounts_the_secret_reads_it(volume: Json, *, optional: bo
     assert usage_of(pod, SecretKey("shop", "c", "token")).usages == ()
 
 
-def test_mounted_file_of_another_key_is_not_a_use() -> None:
+def test_mounted_file_of_another_key_is_not_a_usage() -> None:
     pod = running_pod(container("web", volumeMounts=[{"name": "v", "mountPath": "/t"}]))
     pod["spec"]["volumes"] = [{"name": "v", "secret": {"secretName": "s", "items": [{"key": "other", "path": "t"}]}}]
     assert usage_of(pod).usages == ()
     assert [one.key for one in usage_of(pod, OTHER_KEY).usages] == [OTHER_KEY]
 
 
-def test_required_reference_wins_over_an_optional_one_of_a_container() -> None:
+def test_required_reference_overrides_an_optional_one() -> None:
     optional, required = secret_env("s", optional=True), secret_env("s", variable=APP)
     for env in ([optional, required], [required, optional]):
         assert usage_of(running_pod(sidecar(*env))).usages == usage("daprd", variable=APP)
@@ -145,7 +145,7 @@ def test_required_reference_wins_over_an_optional_one_of_a_container() -> None:
 # --- Pods ---
 
 
-def test_usages_are_the_containers_that_read_this_key() -> None:
+def test_usages_are_containers_that_read_the_key() -> None:
     pod = running_pod(
         sidecar(secret_env("s")),
         container("other-key", env=[secret_env("s", "other")]),
@@ -160,7 +160,7 @@ def test_usages_are_the_containers_that_read_this_key() -> None:
     )
 
 
-def test_whole_secret_is_a_use_of_each_of_its_keys() -> None:
+def test_whole_secret_is_a_usage_of_each_key() -> None:
     pod = running_pod(container("all", envFrom=[{"secretRef": {"name": "s"}}]))
     assert [one.key for one in usage_of(pod, KEY, OTHER_KEY).usages] == [OTHER_KEY, KEY]
 
@@ -182,14 +182,14 @@ def test_pod_that_uses_nothing_is_decoded_too() -> None:
     assert usage_of(marked).uid == "u"
 
 
-def test_ended_init_container_reads_nothing_a_native_sidecar_does() -> None:
+def test_ended_init_container_has_no_usage_and_native_sidecar_has() -> None:
     init = (container("init", env=[secret_env("s")]), sidecar(secret_env("s"), restartPolicy="Always"))
     found = usage_of(running_pod(init=init, states={"init": {"terminated": {}}}))
     assert found.usages == usage("daprd", variable=API)
 
 
 @pytest.mark.parametrize("state", [{"waiting": {}}, {"terminated": {}}, {}])
-def test_container_that_does_not_run_has_not_started(state: Json) -> None:
+def test_container_that_is_not_running_has_not_started(state: Json) -> None:
     (found,) = usage_of(running_pod(sidecar(secret_env("s")), states={"daprd": state})).usages
     assert found.started is None
 
@@ -223,7 +223,7 @@ def test_ephemeral_container_reads_its_value_until_it_ends(state: Json, *, reads
     assert usage_of(pod).usages == (usage("debugger", started=120, variable=API) if reads else ())
 
 
-def test_running_container_without_a_time_counts_as_very_old() -> None:
+def test_running_container_without_a_start_time_counts_as_oldest() -> None:
     assert usage_of(running_pod(sidecar(secret_env("s")), states={"daprd": {"running": {}}})).usages[0].started == 0
 
 
@@ -332,14 +332,14 @@ WRITTEN = CREATED + 300
         "read-a-deleted-secret-just-before",
     ],
 )
-def test_first_value_of_a_secret_and_containers_around_it(clock: int, real_start: int, state: TokenState) -> None:
-    # Created before the Secret; its kubelet accepted it at once, and refused to start the sidecar until there was one.
+def test_state_of_containers_started_around_the_first_value(clock: int, real_start: int, state: TokenState) -> None:
+    # Created before the Secret; its kubelet accepted it, and could not start the sidecar until the Secret existed.
     pod = placed_pod(accepted=CREATED + clock, scheduled=CREATED, started=real_start + clock)
     first = SecretRevision(id="x", changed=WRITTEN, created=WRITTEN)
     assert pod_state(usage_of(pod), {KEY: first}) is state
 
 
-def test_pod_that_was_pending_for_long_waited_for_the_first_value() -> None:
+def test_long_pending_pod_waited_for_the_first_value() -> None:
     pod = placed_pod(accepted=CREATED + 250, scheduled=CREATED + 249, started=WRITTEN + 2)
     first = SecretRevision(id="x", changed=WRITTEN, created=WRITTEN)
     assert pod_state(usage_of(pod), {KEY: first}) is TokenState.CURRENT
@@ -369,7 +369,7 @@ def missing(key: SecretKey = KEY, variable: str = API) -> MissingToken:
     ],
     ids=["none", "empty", "neither", "nulls", "another", "empty-last", "app-token"],
 )
-def test_sidecar_without_the_requested_token_is_missing_it(env: list[Json]) -> None:
+def test_sidecar_without_the_requested_token_misses_it(env: list[Json]) -> None:
     found = usage_of(requesting(container(), sidecar(*env)))
     assert found.missing == (missing(),)
     assert KEY in found.keys
@@ -387,18 +387,18 @@ def test_sidecar_without_the_requested_token_is_missing_it(env: list[Json]) -> N
         [{"name": API, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
     ],
 )
-def test_sidecar_with_a_value_is_missing_nothing(env: list[Json]) -> None:
+def test_sidecar_with_a_value_misses_nothing(env: list[Json]) -> None:
     assert usage_of(requesting(sidecar(*env))).missing == ()
 
 
 @pytest.mark.parametrize("word", ["true", "True", " TRUE ", "y", "Yes", "t", "on", "1", True])
-def test_token_is_requested_in_every_word_for_true(word: object) -> None:
+def test_token_is_requested_by_every_true_word(word: object) -> None:
     pod = requesting(sidecar(), annotations=asking() | {names.ENABLED: word})
     assert list(missing_tokens(pod, KEYS)) == [missing()]
 
 
 @pytest.mark.parametrize("word", ["false", "no", "", None, "enabled", "2", False])
-def test_token_is_not_requested_without_a_word_for_true(word: object) -> None:
+def test_token_is_not_requested_without_true_enabled(word: object) -> None:
     pod = requesting(sidecar(), annotations=asking() | {names.ENABLED: word})
     assert list(missing_tokens(pod, KEYS)) == []
 
@@ -406,7 +406,7 @@ def test_token_is_not_requested_without_a_word_for_true(word: object) -> None:
 @pytest.mark.parametrize(
     "annotations", [{}, asking(None), asking("t"), asking(""), asking(" "), asking(app_token_secret="t")]
 )
-def test_pod_that_does_not_request_this_secret_is_missing_nothing(annotations: Json) -> None:
+def test_pod_that_requests_another_secret_misses_nothing(annotations: Json) -> None:
     pod = requesting(sidecar(secret_env("x")), annotations=annotations)
     assert list(missing_tokens(pod, KEYS)) == []
 
@@ -415,16 +415,16 @@ def test_name_of_the_secret_is_trimmed() -> None:
     assert list(missing_tokens(requesting(sidecar(), annotations=asking(" s ")), KEYS)) == [missing()]
 
 
-def test_pod_without_a_sidecar_is_missing_nothing() -> None:
+def test_pod_without_a_sidecar_misses_nothing() -> None:
     assert list(missing_tokens(requesting(container()), KEYS)) == []
 
 
-def test_native_sidecar_without_a_token_is_missing_it() -> None:
+def test_native_sidecar_without_a_token_misses_it() -> None:
     native = sidecar(restartPolicy="Always")
     assert list(missing_tokens(requesting(container(), init=(native,)), KEYS)) == [missing()]
 
 
-def test_one_of_two_sidecars_without_a_token_is_missing_it() -> None:
+def test_one_of_two_sidecars_without_a_token_misses_it() -> None:
     pods = [
         requesting(sidecar(secret_env("s")), init=(sidecar(),)),
         requesting(sidecar(), init=(sidecar(secret_env("s")),)),
@@ -436,7 +436,7 @@ def test_one_of_two_sidecars_without_a_token_is_missing_it() -> None:
     assert list(missing_tokens(both, KEYS)) == []
 
 
-def test_app_token_that_is_requested_and_not_there_is_missing() -> None:
+def test_requested_app_token_that_is_absent_is_missing() -> None:
     annotations = asking(None, app_token_secret="s")
     assert list(missing_tokens(requesting(sidecar(), annotations=annotations), KEYS)) == [missing(variable=APP)]
     pod = requesting(sidecar(secret_env("s")), annotations=asking(app_token_secret="s"))
@@ -466,7 +466,7 @@ def test_missing_key_is_that_of_the_annotation_or_the_default(
     assert list(missing_requests(pod)) == [(API, "s", annotation.strip())]
 
 
-def test_environment_from_the_secret_is_a_use_and_not_the_token() -> None:
+def test_env_from_the_secret_is_a_usage_and_not_the_token() -> None:
     # Its variable is named after the key, not DAPR_API_TOKEN.
     found = usage_of(requesting(sidecar(envFrom=[{"secretRef": {"name": "s"}}])))
     assert found.usages == usage("daprd", is_optional=True)
@@ -496,7 +496,7 @@ def test_value_is_certain_when_the_kubelet_must_resolve_it(env: list[Json], *, c
 KEPT = {"resources": {"limits": {"cpu": "1"}}, "securityContext": {"runAsNonRoot": True}}
 
 
-def test_frame_of_a_sidecar_is_what_quotas_and_policies_read() -> None:
+def test_frame_of_a_sidecar_has_the_fields_read_by_quotas() -> None:
     found = sidecar(secret_env("s"), args=["--x"], ports=[{"containerPort": 3500}], envFrom=[], **KEPT)
     frame = {"name": "daprd", "image": "daprd:1", **KEPT}
     assert sidecar_frame(running_pod(container(), found)) == ("containers", frame)
@@ -579,7 +579,7 @@ def test_rollout_past_its_deadline_has_failed() -> None:
     assert workload(workload_object("Deployment", {"strategy": {"type": "Recreate"}})).recreates
 
 
-def test_trouble_is_what_the_deployment_reports_of_its_pods() -> None:
+def test_trouble_is_the_replica_failure_message() -> None:
     reported = 'pods "web-1" is forbidden: exceeded quota: small, requested: pods=1, used: pods=3, limited: pods=3'
     failing = {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": reported}]}
     assert workload(workload_object("Deployment", {}, failing)).trouble == reported.partition("forbidden: ")[2]

@@ -88,7 +88,7 @@ def test_sidecar_of_a_workload_is_observed_without_its_environment(server: ApiSe
         (controlled_by("ReplicaSet", "web-1"), WEB),
     ],
 )
-def test_workload_is_the_end_of_the_owners(server: ApiServer, owner: Json | None, ref: Ref) -> None:
+def test_workload_is_the_last_owner(server: ApiServer, owner: Json | None, ref: Ref) -> None:
     found = pod("web", owner=False)
     found["metadata"]["ownerReferences"] = [] if owner is None else [owner]
     server.put("pods", found)
@@ -116,7 +116,7 @@ def test_container_is_remembered_until_it_starts_again(server: ApiServer) -> Non
     assert call(server, look) == [False, True, False, False]
 
 
-def test_pod_of_the_same_name_is_another_pod(server: ApiServer) -> None:
+def test_recreated_pod_of_the_same_name_is_another_pod(server: ApiServer) -> None:
     server.put("pods", pod("web"))
 
     async def look(api: Api) -> bool:

@@ -101,7 +101,7 @@ def without_token(name: str) -> Json:
     return new
 
 
-def test_owners_are_read_once_however_many_looks_it_takes(tmp_path: Path) -> None:
+def test_owners_are_read_once_per_roll(tmp_path: Path) -> None:
     count = 8
 
     def calls(looks: int) -> Counter[str]:
@@ -193,7 +193,7 @@ def test_secret_rotated_again_stops_the_roll(server: ApiServer) -> None:
     assert server.counted()["PATCH deployments"] == 1
 
 
-def test_api_server_that_is_away_for_one_look_ends_nothing(server: ApiServer) -> None:
+def test_roll_survives_one_failed_observation(server: ApiServer) -> None:
     put_workloads(server, 1)
     controllers = Controllers(server, looks=2)
     called = server.called
@@ -208,7 +208,7 @@ def test_api_server_that_is_away_for_one_look_ends_nothing(server: ApiServer) ->
     assert server.counted()["LIST pods"] == 2
 
 
-def test_api_server_that_is_away_at_the_deadline_ends_the_roll(server: ApiServer) -> None:
+def test_roll_fails_when_the_api_server_is_away_at_the_deadline(server: ApiServer) -> None:
     put_workloads(server, 1)
     server.patched = lambda _: server.refusals.append(Refusal("GET .*/pods", 503, "away"))
     with pytest.raises(UnavailableError, match="cannot list pods"):
@@ -216,7 +216,7 @@ def test_api_server_that_is_away_at_the_deadline_ends_the_roll(server: ApiServer
 
 
 @pytest.mark.parametrize("injects", [True, False])
-def test_restart_of_another_tool_is_waited_for_and_checked(server: ApiServer, *, injects: bool) -> None:
+def test_restart_by_another_tool_is_waited_for_and_checked(server: ApiServer, *, injects: bool) -> None:
     def make(name: str) -> Json:
         found = copy.deepcopy(pod(name)) if injects else without_token(name)
         annotations = {names.ENABLED: "true", names.API_TOKEN_SECRET: "s"}
@@ -232,7 +232,7 @@ def test_restart_of_another_tool_is_waited_for_and_checked(server: ApiServer, *,
     assert controllers.restarted == []
 
 
-def test_nothing_to_restart_calls_nothing(server: ApiServer) -> None:
+def test_plan_without_restarts_makes_no_calls(server: ApiServer) -> None:
     assert roll(server) == {}
     assert server.calls == []
 
@@ -259,7 +259,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("reports", range(5, 15))
-def test_roll_that_is_killed_and_begun_again_restarts_each_workload_once(server: ApiServer, reports: int) -> None:
+def test_killed_and_resumed_roll_restarts_each_workload_once(server: ApiServer, reports: int) -> None:
     count = 5
     put_workloads(server, count)
     controllers = Controllers(server, looks=2)
@@ -278,7 +278,7 @@ def test_roll_that_is_killed_and_begun_again_restarts_each_workload_once(server:
     assert set(states(progress).values()) <= {State.READY, State.UP_TO_DATE}
 
 
-def test_workload_that_was_deployed_since_the_plan_is_not_restarted(server: ApiServer) -> None:
+def test_workload_deployed_since_the_plan_is_not_restarted(server: ApiServer) -> None:
     put_workloads(server, 2)
     controllers = Controllers(server)
     patched = server.patched
@@ -292,7 +292,7 @@ def test_workload_that_was_deployed_since_the_plan_is_not_restarted(server: ApiS
     assert controllers.restarted == ["web0"]
 
 
-def test_workload_whose_pods_are_gone_is_not_restarted(server: ApiServer) -> None:
+def test_workload_without_pods_is_not_restarted(server: ApiServer) -> None:
     put_workloads(server, 2)
     controllers = Controllers(server)
     patched = server.patched
@@ -306,7 +306,7 @@ def test_workload_whose_pods_are_gone_is_not_restarted(server: ApiServer) -> Non
     assert controllers.restarted == ["web0"]
 
 
-def test_restart_of_another_run_counts_against_the_budget(server: ApiServer) -> None:
+def test_restart_by_another_run_uses_the_budget(server: ApiServer) -> None:
     put_workloads(server, 3)
     controllers = Controllers(server, looks=2)
     found = server.objects["deployments", "shop", "web2"]

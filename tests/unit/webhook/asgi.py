@@ -18,7 +18,7 @@ def call(
     headers: dict[str, str] | None = None,
     **scope: object,
 ) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of the answer; a list is a body that comes in pieces."""
+    """Status, headers and body of the answer; a list is a body in pieces."""
     pieces = body if isinstance(body, list) else [body]
     sent: list[Message] = []
     arriving = iter(pieces)
@@ -52,5 +52,5 @@ def call(
         await app(asked, receive, send)
 
     asyncio.run(run())
-    told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], told, b"".join(message.get("body", b"") for message in sent[1:])
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:])

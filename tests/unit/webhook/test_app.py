@@ -22,11 +22,11 @@ def app(*, docs: bool = False, **checks: bool) -> Any:  # noqa: ANN401 - an ASGI
     return create_app(Health({name: fixed(ok) for name, ok in checks.items()}), registry, docs=docs)
 
 
-def test_alive_depends_on_nothing() -> None:
+def test_liveness_has_no_dependencies() -> None:
     assert call(app(certificate=False), "/livez")[0] == 200
 
 
-def test_ready_when_every_check_is_fine() -> None:
+def test_ready_when_every_check_passes() -> None:
     status, _, body = call(app(certificate=True, other=True), "/readyz")
     assert status == 200
     assert json.loads(body) == {
@@ -39,7 +39,7 @@ def test_ready_when_every_check_is_fine() -> None:
     }
 
 
-def test_one_failed_check_is_enough_to_be_unready() -> None:
+def test_not_ready_when_one_check_fails() -> None:
     status, _, body = call(app(certificate=False, other=True), "/readyz")
     assert (status, json.loads(body)["status"]) == (503, "failed")
 
@@ -48,7 +48,7 @@ def test_one_failed_check_is_enough_to_be_unready() -> None:
     ("accept", "expected"),
     [("", "text/plain"), ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text")],
 )
-def test_metrics_in_the_format_that_is_asked_for(accept: str, expected: str) -> None:
+def test_metrics_have_the_accepted_format(accept: str, expected: str) -> None:
     status, headers, body = call(app(), "/metrics", headers={"Accept": accept})
     assert status == 200
     assert headers["content-type"].startswith(expected)
@@ -56,7 +56,7 @@ def test_metrics_in_the_format_that_is_asked_for(accept: str, expected: str) -> 
 
 
 @pytest.mark.parametrize(("docs", "status"), [(True, 200), (False, 404)])
-def test_the_page_for_people_is_behind_a_flag(docs: bool, status: int) -> None:  # noqa: FBT001 - a case
+def test_docs_page_is_behind_a_flag(docs: bool, status: int) -> None:  # noqa: FBT001 - a case
     assert call(app(docs=docs), "/docs")[0] == status
 
 
@@ -65,33 +65,33 @@ def document() -> dict[str, Any]:
     return found
 
 
-def test_openapi_is_made_once() -> None:
+def test_openapi_is_generated_once() -> None:
     made = app()
     assert made.openapi() is made.openapi()
 
 
-def test_openapi_describes_the_admission_endpoints_beside_the_routes() -> None:
-    told = document()
-    assert told["info"]["version"] == __version__
-    assert {"/livez", "/readyz", "/metrics", *(endpoint.value for endpoint in Endpoint)} == set(told["paths"])
+def test_openapi_describes_admission_endpoints_and_routes() -> None:
+    openapi = document()
+    assert openapi["info"]["version"] == __version__
+    assert {"/livez", "/readyz", "/metrics", *(endpoint.value for endpoint in Endpoint)} == set(openapi["paths"])
     for endpoint in Endpoint:
-        operation = told["paths"][endpoint.value]["post"]
+        operation = openapi["paths"][endpoint.value]["post"]
         assert set(operation["responses"]) == {"200", "400", "405", "413", "415", "500", "503"}
         assert "Retry-After" in operation["responses"]["503"]["headers"]
 
 
-def test_every_reference_of_openapi_leads_somewhere() -> None:
-    told = document()
-    text = json.dumps(told)
+def test_every_reference_of_openapi_resolves() -> None:
+    openapi = document()
+    text = json.dumps(openapi)
     references = {part.partition('"')[0] for part in text.split('"$ref": "')[1:]}
     assert references
     for reference in references:
-        here: Any = told
+        here: Any = openapi
         for step in reference.removeprefix("#/").split("/"):
             here = here[step]
 
 
-def test_openapi_says_what_the_decoder_takes() -> None:
+def test_openapi_matches_the_decoder() -> None:
     schemas = document()["components"]["schemas"]
     review = next(schema for name, schema in schemas.items() if name.startswith("AdmissionReview") and "Pod" in name)
     assert set(review["required"]) == {"apiVersion", "kind", "request"}

@@ -35,7 +35,7 @@ def problems(chosen: Settings, serving: ServingPair) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_ports_that_cannot_be_opened_are_all_told() -> None:
+def test_all_unavailable_ports_are_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         found = problems(settings(port=port, ops_port="0", ops_host="203.0.113.1"), pair())
@@ -43,13 +43,13 @@ def test_ports_that_cannot_be_opened_are_all_told() -> None:
     assert f"cannot listen on 127.0.0.1:{port}: address already in use" in found[0]
 
 
-def test_a_port_that_was_opened_is_closed_again_when_the_other_fails() -> None:
+def test_opened_port_is_closed_when_the_other_fails() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         found = problems(settings(port="0", ops_port=str(taken.getsockname()[1])), pair())
     assert [problem.partition(":")[0] for problem in found] == ["--ops-port"]
 
 
-def test_a_pair_that_openssl_refuses_is_told_as_a_problem_of_the_file() -> None:
+def test_pair_rejected_by_openssl_is_reported_with_its_file() -> None:
     small = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the point
     chain = Issuer().issue(small)  # type: ignore[arg-type] # any key can be signed
     weak = parse_pair(chain, key_pem(small), NOW)  # type: ignore[arg-type] # as above
@@ -66,7 +66,7 @@ def test_a_pair_that_openssl_refuses_is_told_as_a_problem_of_the_file() -> None:
         (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None),
     ],
 )
-def test_descriptors_are_raised_as_far_as_the_system_lets_us(
+def test_descriptor_limit_is_raised_to_the_hard_limit(
     soft: int, hard: int, expected: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, int]] = []
@@ -76,6 +76,6 @@ def test_descriptors_are_raised_as_far_as_the_system_lets_us(
     assert asked == ([] if expected is None else [(expected, hard)])
 
 
-def test_files_that_settings_should_have_asked_for_are_a_fault() -> None:
+def test_files_missing_in_settings_are_an_internal_error() -> None:
     with pytest.raises(ValueError, match="has both of them"):
         compose._needed(None)

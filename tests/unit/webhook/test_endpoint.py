@@ -48,16 +48,16 @@ class Bench:
         timing: tuple[float, float, float] | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
         times = timing or (self.now, self.now, self.now)
-        return told(self.endpoint.answer(Posted(b"POST", path, query, b"application/json", body, *times)))
+        return parts_of(self.endpoint.answer(Posted(b"POST", path, query, b"application/json", body, *times)))
 
 
-def told(reply: Reply) -> tuple[int, dict[str, str], bytes]:
+def parts_of(reply: Reply) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of a reply."""
     first, *lines = reply[0].decode().splitlines()
     return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), reply[1]
 
 
-def test_the_answer_of_the_core_is_sent_as_it_is() -> None:
+def test_answer_of_the_core_is_sent_unchanged() -> None:
     asked: list[tuple[bytes, Endpoint, Policy, SecretFacts]] = []
 
     def decide(body: bytes, *, endpoint: Endpoint, policy: Policy, facts: SecretFacts) -> Admission:
@@ -83,34 +83,34 @@ def test_the_answer_of_the_core_is_sent_as_it_is() -> None:
         (b"POST", b"Application/JSON; charset=utf-8", 200),
     ],
 )
-def test_only_json_sent_with_post_is_looked_at(method: bytes, content_type: bytes | None, status: int) -> None:
+def test_only_json_post_requests_are_decoded(method: bytes, content_type: bytes | None, status: int) -> None:
     bench = Bench(lambda *_, **__: ANSWER)
     posted = Posted(method, "/mutate", b"", content_type, b"", 100.0, 100.0, 100.0)
-    assert told(bench.endpoint.answer(posted))[0] == status
+    assert parts_of(bench.endpoint.answer(posted))[0] == status
     assert "Posted(...)" in repr(posted)
 
 
-def test_what_the_core_finds_no_review_is_a_400() -> None:
+def test_invalid_review_is_a_400() -> None:
     bench = Bench()
     status, _, body = bench.post(b"{")
     assert (status, json.loads(body)) == (400, {"error": "malformed-json", "message": "The body is not JSON."})
     assert bench.metrics.errors["malformed-json"] == 1
 
 
-def test_a_new_kind_of_review_error_is_a_400_too() -> None:
+def test_unknown_review_error_is_a_400() -> None:
     def decide(*_: object, **__: object) -> Admission:
         raise ReviewError("words of ours")
 
     assert Bench(decide).post(b"")[0] == 400
 
 
-def test_a_default_endpoint_without_a_default_is_a_500() -> None:
+def test_default_endpoint_without_a_default_is_a_500() -> None:
     status, _, body = Bench().post(review(), "/mutate/default")
     assert (status, json.loads(body)["error"]) == (500, "policy-gap")
 
 
 @pytest.mark.parametrize("kind", [ValueError, RecursionError, MemoryError, KeyError])
-def test_a_fault_of_ours_is_a_500_and_shows_nothing(kind: type[Exception], capfd: pytest.CaptureFixture[str]) -> None:
+def test_internal_error_is_a_500_without_details(kind: type[Exception], capfd: pytest.CaptureFixture[str]) -> None:
     def decide(*_: object, **__: object) -> Admission:
         raise kind("hunter2")
 
@@ -124,15 +124,15 @@ def test_a_fault_of_ours_is_a_500_and_shows_nothing(kind: type[Exception], capfd
     finally:
         logger.removeHandler(handler)
     assert (status, json.loads(body)["error"]) == (500, "internal")
-    told = json.loads(capfd.readouterr().err.splitlines()[0])
-    assert (told["message"], told["exception"]) == ("review failed", kind.__name__)
-    assert any("decide" in place for place in told["frames"])
-    assert "hunter2" not in json.dumps(told)
+    record = json.loads(capfd.readouterr().err.splitlines()[0])
+    assert (record["message"], record["exception"]) == ("review failed", kind.__name__)
+    assert any("decide" in frame for frame in record["frames"])
+    assert "hunter2" not in json.dumps(record)
     assert "hunter2" not in body.decode()
     assert bench.metrics.errors["internal"] == 1
 
 
-def test_what_came_too_late_is_shed_without_a_look() -> None:
+def test_late_request_is_shed_without_decoding() -> None:
     def decide(*_: object, **__: object) -> Admission:
         raise AssertionError("nobody may look at it")
 
@@ -143,7 +143,7 @@ def test_what_came_too_late_is_shed_without_a_look() -> None:
         assert bench.metrics.shed[cause] == 1
 
 
-def test_the_time_told_begins_with_the_first_byte() -> None:
+def test_duration_starts_with_the_first_byte() -> None:
     bench = Bench()
     bench.post(review(), timing=(99.0, 100.0, 100.0))
     assert bench.metrics._duration_sum == pytest.approx(1.0)
@@ -167,11 +167,11 @@ def test_the_time_told_begins_with_the_first_byte() -> None:
         (b"xtimeout=5s", 10.0),
     ],
 )
-def test_the_callers_timeout_is_read_as_go_writes_it(query: bytes, seconds: float) -> None:
+def test_caller_timeout_is_parsed_as_go_duration(query: bytes, seconds: float) -> None:
     assert caller_timeout(query) == pytest.approx(seconds)
 
 
-def test_refusals_are_logged_once_a_minute_per_class(caplog: pytest.LogCaptureFixture) -> None:
+def test_rejections_are_logged_once_a_minute_per_class(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     with caplog.at_level(logging.WARNING, "injector.webhook"):
         for _ in range(3):
@@ -180,14 +180,14 @@ def test_refusals_are_logged_once_a_minute_per_class(caplog: pytest.LogCaptureFi
         bench.now += 61
         bench.post(b"{")
     fields = [record.__dict__["fields"] for record in caplog.records]
-    assert [(told["error"], told["not_logged_before"]) for told in fields] == [
+    assert [(field["error"], field["not_logged_before"]) for field in fields] == [
         ("malformed-json", 0),
         ("not-a-review", 0),
         ("malformed-json", 2),
     ]
 
 
-def test_the_front_hands_on_public_paths_and_nothing_else() -> None:
+def test_front_forwards_public_paths_only() -> None:
     handed_on: list[str] = []
 
     async def rest(scope: Scope, _: Receive, send: Send) -> None:

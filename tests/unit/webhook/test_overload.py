@@ -8,7 +8,7 @@ from injector.webhook.overload import INTERVAL, SMALL_BODY, LoopMonitor, Shedder
 
 
 class ManualClock:
-    """A clock that goes when it is told to."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -17,7 +17,7 @@ class ManualClock:
         return self.now
 
 
-def test_marks_remember_the_one_before() -> None:
+def test_marks_keep_the_previous_one() -> None:
     clock = ManualClock()
     monitor = LoopMonitor(clock)
     clock.now = 101.0
@@ -29,7 +29,7 @@ def test_marks_remember_the_one_before() -> None:
     assert monitor.lag == pytest.approx(0.0)
 
 
-def test_chores_are_done_when_they_are_due() -> None:
+def test_chores_run_when_due() -> None:
     clock = ManualClock()
     monitor = LoopMonitor(clock)
     done: list[float] = []
@@ -40,7 +40,7 @@ def test_chores_are_done_when_they_are_due() -> None:
     assert done == pytest.approx([101.2, 102.4])
 
 
-def test_it_beats_in_a_loop_until_it_is_stopped() -> None:
+def test_monitor_beats_until_stopped() -> None:
     async def beats() -> None:
         monitor = LoopMonitor()
         beaten = asyncio.Event()
@@ -82,12 +82,12 @@ def test_it_beats_in_a_loop_until_it_is_stopped() -> None:
         "too-late-for-a-retry",
     ],
 )
-def test_what_is_not_worth_an_answer_is_shed(arrived: float, turn: float, timeout: float, cause: str | None) -> None:
+def test_hopeless_review_is_shed(arrived: float, turn: float, timeout: float, cause: str | None) -> None:
     assert Shedder(0.25).cause(now=100.0, arrived=arrived, turn=turn, timeout=timeout, body=body("a")) == cause
 
 
 def body(uid: str, *, size: int = SMALL_BODY + 1) -> bytes:
-    """What begins like a review as an API server writes it."""
+    """The start of a review as an API server writes it."""
     head = b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"%b",' % uid.encode()
     return head.ljust(size)
 
@@ -97,17 +97,17 @@ def body(uid: str, *, size: int = SMALL_BODY + 1) -> bytes:
     (0.5, SMALL_BODY, None),
     (0.8, SMALL_BODY, "lag"),
 ])  # fmt: skip
-def test_a_small_review_is_shed_later(worked: float, size: int, cause: str | None) -> None:
+def test_small_review_is_shed_later(worked: float, size: int, cause: str | None) -> None:
     turn = 100.0 - worked
     assert Shedder(0.25).cause(now=100.0, arrived=turn, turn=turn, timeout=10.0, body=body("a", size=size)) == cause
 
 
 def late(shedder: Shedder, uid: str, *, now: float = 100.0, waited: float = 1.0) -> str | None:
-    """What is done with a review that waited so long for others in its turn."""
+    """The cause for shedding a review that waited behind others."""
     return shedder.cause(now=now, arrived=now - waited, turn=now - waited, timeout=5.0, body=body(uid))
 
 
-def test_a_review_that_comes_again_is_answered() -> None:
+def test_retried_review_is_answered() -> None:
     shedder = Shedder(0.25)
     assert late(shedder, "a") == "lag"
     assert late(shedder, "b") == "lag"
@@ -115,18 +115,18 @@ def test_a_review_that_comes_again_is_answered() -> None:
     assert late(shedder, "b", now=102.0) is None
 
 
-def test_it_is_not_answered_when_its_caller_has_given_up_since() -> None:
+def test_retried_review_past_its_timeout_is_shed() -> None:
     shedder = Shedder(0.25)
     assert late(shedder, "a") == "lag"  # arrived at 99
     assert late(shedder, "a", now=104.5) == "timeout"
 
 
-def test_who_sends_the_same_uid_for_ever_is_turned_away_as_often_as_others() -> None:
+def test_client_that_repeats_a_uid_is_shed_like_others() -> None:
     shedder = Shedder(0.25)
     assert [late(shedder, "a", now=100.0 + i) for i in range(4)] == ["lag", None, "lag", None]
 
 
-def test_memory_for_those_turned_away_is_bounded() -> None:
+def test_memory_of_shed_reviews_is_bounded() -> None:
     shedder = Shedder(0.25)
     many = [str(i) for i in range(5000)]
     assert all(late(shedder, uid) == "lag" for uid in many)

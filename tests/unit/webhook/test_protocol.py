@@ -39,7 +39,7 @@ SLOW = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Wire(asyncio.Transport):
-    """A transport that keeps what is written."""
+    """A transport that records writes."""
 
     def __init__(self, *, tls: bool) -> None:
         super().__init__({"sslcontext": object()} if tls else {})
@@ -77,12 +77,12 @@ class Wire(asyncio.Transport):
         return [int(part[:3]) for part in self.written.decode().split("HTTP/1.1 ")[1:]]
 
 
-def at_once(_: Posted) -> Reply:
+def answer_ok(_: Posted) -> Reply:
     return b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", b"ok"
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-    """Says ok; on /slow, after a turn of the loop."""
+    """Answers ok; on /slow, after a turn of the loop."""
     if scope["path"] == "/slow":
         await asyncio.sleep(0)
     await receive()
@@ -97,7 +97,7 @@ class Line:
         self,
         loop: asyncio.AbstractEventLoop,
         app: ASGIApp = answer,
-        instant: Callable[[Posted], Reply] = at_once,
+        instant: Callable[[Posted], Reply] = answer_ok,
         *,
         tls: bool = False,
     ) -> None:
@@ -111,13 +111,13 @@ class Line:
         self.connection.connection_made(self.wire)
 
     def send(self, *pieces: bytes) -> list[int]:
-        """Deliver bytes, let tasks end, and tell the statuses written so far."""
+        """Deliver bytes, run all tasks, and return the statuses written so far."""
         for piece in pieces:
             self.connection.data_received(piece)
-        self.settle()
+        self.run_tasks()
         return self.wire.statuses()
 
-    def settle(self) -> None:
+    def run_tasks(self) -> None:
         async def end() -> None:
             for _ in range(5):
                 await asyncio.sleep(0)
@@ -143,7 +143,7 @@ def test_an_instant_path_is_answered_before_the_callback_returns(line: Line) -> 
     assert (line.connection.stage, line.metrics.in_flight) == (Stage.IDLE, 0)
 
 
-def test_byte_by_byte_is_the_same_as_at_once(line: Line) -> None:
+def test_request_in_single_bytes_has_the_same_answer(line: Line) -> None:
     assert line.send(*(GET[i : i + 1] for i in range(len(GET)))) == [200]
 
 
@@ -155,14 +155,14 @@ def test_other_paths_are_answered_in_a_task(line: Line) -> None:
     assert line.send(GET) == [200, 200]
 
 
-def test_what_is_sent_before_the_last_answer_is_dropped_and_the_connection_ended(line: Line) -> None:
+def test_pipelined_request_is_dropped_and_the_connection_closed(line: Line) -> None:
     assert line.send(SLOW + GET + GET) == [200]
     assert line.wire.ended == "closed"
     assert line.connection.stage is Stage.CLOSED
     assert line.send(GET) == [200]
 
 
-def test_an_upgrade_during_a_task_ends_the_connection_after_it(line: Line) -> None:
+def test_upgrade_during_a_task_closes_the_connection_after_it(line: Line) -> None:
     assert line.send(SLOW + b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n") == [200]
     assert line.wire.ended == "closed"
 
@@ -177,7 +177,9 @@ def test_an_upgrade_during_a_task_ends_the_connection_after_it(line: Line) -> No
     ],
     ids=["silent", "headers", "body", "idle"],
 )
-def test_a_deadline_ends_it(line: Line, received: bytes, statuses: list[int], ended: str, error: str | None) -> None:
+def test_deadline_closes_the_connection(
+    line: Line, received: bytes, statuses: list[int], ended: str, error: str | None
+) -> None:
     if received:
         line.connection.data_received(received)
     assert line.connection.deadline < float("inf")
@@ -186,7 +188,7 @@ def test_a_deadline_ends_it(line: Line, received: bytes, statuses: list[int], en
     assert [name for name, count in line.metrics.errors.items() if count] == ([error] if error else [])
 
 
-def test_behind_tls_silence_is_no_error(loop: asyncio.AbstractEventLoop) -> None:
+def test_silent_tls_connection_is_not_an_error(loop: asyncio.AbstractEventLoop) -> None:
     line = Line(loop, tls=True)
     assert line.connection.deadline == line.port.monitor.now + LIMITS.keep_alive_timeout
     line.connection.expire()
@@ -202,19 +204,19 @@ def test_each_stage_has_its_own_deadline(line: Line) -> None:
     assert line.connection.deadline == now + LIMITS.keep_alive_timeout
     line.connection.data_received(SLOW)
     assert line.connection.deadline == now + LIMITS.body_timeout
-    line.settle()
+    line.run_tasks()
 
 
-def test_closing_spares_a_request_under_way(line: Line) -> None:
+def test_close_if_idle_keeps_a_running_request(line: Line) -> None:
     line.connection.data_received(SLOW)
     line.connection.close_if_idle()
     assert line.wire.ended == ""
-    line.settle()
+    line.run_tasks()
     line.connection.close_if_idle()
     assert line.wire.ended == "closed"
 
 
-def test_a_draining_port_closes_after_each_answer(loop: asyncio.AbstractEventLoop) -> None:
+def test_draining_port_closes_after_each_answer(loop: asyncio.AbstractEventLoop) -> None:
     for request in (GET, SLOW):
         line = Line(loop)
         line.port.draining = True
@@ -223,12 +225,12 @@ def test_a_draining_port_closes_after_each_answer(loop: asyncio.AbstractEventLoo
         assert line.wire.ended == "closed"
 
 
-def test_http_1_0_is_answered_and_closed(line: Line) -> None:
+def test_http_1_0_connection_is_closed_after_the_answer(line: Line) -> None:
     assert line.send(b"GET /mutate HTTP/1.0\r\nConnection: keep-alive\r\n\r\n") == [200]
     assert line.wire.ended == "closed"
 
 
-def test_a_body_with_more_framing_than_content_is_refused(line: Line) -> None:
+def test_body_with_more_framing_than_content_is_rejected(line: Line) -> None:
     frame = b"1;" + b"x" * 200 + b"\r\na\r\n"
     head = b"POST /mutate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
     statuses = line.send(head, *([frame * 100] * 20))
@@ -236,7 +238,7 @@ def test_a_body_with_more_framing_than_content_is_refused(line: Line) -> None:
     assert line.metrics.errors["body-too-large"] == 1
 
 
-def test_a_limit_below_a_small_body_holds(loop: asyncio.AbstractEventLoop) -> None:
+def test_limit_below_a_small_body_is_enforced(loop: asyncio.AbstractEventLoop) -> None:
     line = Line(loop)
     line.port.small = 10
     line.port.limits = dataclasses.replace(LIMITS, max_body_bytes=10)
@@ -248,12 +250,12 @@ def test_trailers_are_not_headers(line: Line) -> None:
     assert line.send(head + b"0\r\nx-a: b\r\n\r\n") == [200]
 
 
-def test_headers_over_the_limit_in_pieces_are_refused(line: Line) -> None:
+def test_headers_over_the_limit_in_pieces_are_rejected(line: Line) -> None:
     pieces = [b"x-a: " + b"b" * 1000 + b"\r\n"] * (MAX_HEAD // 1000 + 1)
     assert line.send(b"GET /mutate HTTP/1.1\r\n", *pieces) == [431]
 
 
-def test_a_reader_that_does_not_read_is_not_read_from(line: Line) -> None:
+def test_reading_pauses_while_the_peer_does_not_read(line: Line) -> None:
     line.connection.pause_writing()
     assert not line.wire.reading
     line.connection.resume_writing()
@@ -366,9 +368,9 @@ def test_answer_of_a_task_that_is_not_read_is_kept_to_the_deadline(line: Line) -
         line.connection.pause_writing()
 
     line.wire.write = pausing  # type: ignore[method-assign] # a wire that pauses
-    line.settle()
+    line.run_tasks()
     line.connection.resume_writing()
-    line.settle()
+    line.run_tasks()
     assert (line.wire.statuses(), line.connection.stage) == ([200], Stage.UNREAD)
     line.connection.resume_writing()
     assert line.connection.stage is Stage.IDLE
@@ -381,7 +383,7 @@ def test_a_peer_that_leaves_gives_back_what_it_held(line: Line) -> None:
     assert (line.metrics.in_flight, line.port.large_bodies) == (0, 0)
 
 
-def test_a_fault_on_an_instant_path_ends_the_connection(
+def test_internal_error_on_an_instant_path_closes_the_connection(
     loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     def failing(_: Posted) -> Reply:
@@ -395,17 +397,17 @@ def test_a_fault_on_an_instant_path_ends_the_connection(
     assert "hunter2" not in str(caplog.records[0].__dict__["fields"])
 
 
-def test_a_refusal_during_a_task_ends_the_connection(line: Line) -> None:
+def test_rejection_during_a_task_closes_the_connection(line: Line) -> None:
     line.connection.data_received(SLOW)
     line.connection.data_received(b"\x00\x01\x02")
     assert line.wire.ended == "aborted"
-    line.settle()
+    line.run_tasks()
 
 
-def test_a_task_that_ends_on_a_closed_wire_is_no_fault(line: Line) -> None:
+def test_task_that_ends_after_the_connection_is_not_an_error(line: Line) -> None:
     line.connection.data_received(SLOW)
     line.wire.close()
-    line.settle()
+    line.run_tasks()
     assert line.connection.stage is Stage.CLOSED
 
 
@@ -415,7 +417,7 @@ POST = b"POST /mutate HTTP/1.1\r\nHost: x\r\n"
 @pytest.mark.parametrize(
     ("length", "body", "status"),
     [
-        (b"9" * 5000, b"", 400),  # refused by the parser
+        (b"9" * 5000, b"", 400),  # rejected by the parser
         (b"9" * 18, b"", 413),
         (b"0" * 5000 + b"2", b"{}", 200),
         (b"0" * 5000 + b"999999", b"", 413),
@@ -431,12 +433,12 @@ def test_content_length_of_any_number_of_digits_is_a_client_error(
 
 @pytest.mark.parametrize("version", [b"0.9", b"2.0", b"1.2", b"3.0"])
 @pytest.mark.parametrize("path", [b"/mutate", b"/slow"])
-def test_other_versions_of_http_are_refused(line: Line, path: bytes, version: bytes) -> None:
+def test_other_versions_of_http_are_rejected(line: Line, path: bytes, version: bytes) -> None:
     assert line.send(b"POST " + path + b" HTTP/" + version + b"\r\nHost: x\r\n\r\n") == [400]
     assert line.wire.ended == "closed"
 
 
-def test_http2_preface_is_answered_by_no_route(line: Line) -> None:
+def test_http2_preface_matches_no_route(line: Line) -> None:
     assert 200 not in line.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     assert line.wire.ended == "closed"
 
@@ -447,19 +449,19 @@ def head_of(size: int) -> bytes:
 
 
 @pytest.mark.parametrize("before", [b"", GET, GET * 100])
-def test_head_over_the_limit_in_one_read_is_refused(line: Line, before: bytes) -> None:
+def test_head_over_the_limit_in_one_read_is_rejected(line: Line, before: bytes) -> None:
     answers = [200] * (len(before) // len(GET))
     assert line.send(before + head_of(MAX_HEAD)) == [*answers, 200]
     assert line.send(before + head_of(MAX_HEAD + 1)) == [*answers, 200, *answers, 431]
     assert line.metrics.errors["headers-too-large"] == 1
 
 
-def test_small_requests_that_fill_a_read_are_all_answered(line: Line) -> None:
+def test_all_small_requests_of_a_full_read_are_answered(line: Line) -> None:
     number = 3 * MAX_HEAD // len(GET)
     assert line.send(GET * number + GET[:-1], GET[-1:]) == [200] * (number + 1)
 
 
-def test_head_that_begins_in_a_full_read_is_refused_in_the_end(line: Line) -> None:
+def test_oversized_head_that_starts_in_a_full_read_is_rejected(line: Line) -> None:
     number = MAX_HEAD // len(GET)
     statuses = line.send(GET * number + POST + b"X: ", *[b"y" * 1000] * (2 * MAX_HEAD // 1000 + 2))
     assert statuses == [200] * number + [431]
@@ -470,7 +472,7 @@ def test_number_of_headers_is_bounded(line: Line) -> None:
     assert line.send(POST + headers + b"\r\n", POST + b"a: b\r\n" + headers + b"\r\n") == [200, 431]
 
 
-def test_long_target_is_refused_before_its_head_is_complete(line: Line) -> None:
+def test_long_target_is_rejected_before_its_head_is_complete(line: Line) -> None:
     at_limit = b"GET /mutate?" + b"a" * (MAX_TARGET - len(b"/mutate?")) + b" HTTP/1.1\r\nHost: x\r\n\r\n"
     assert line.send(at_limit) == [200]
     assert line.send(b"GET /mutate?" + b"a" * MAX_TARGET) == [200, 431]
@@ -478,7 +480,7 @@ def test_long_target_is_refused_before_its_head_is_complete(line: Line) -> None:
 
 @pytest.mark.parametrize("end", [b"0\r\nx: ", b"1;"])
 @pytest.mark.parametrize("length", [0, LARGE_BODY + 1], ids=["small body", "shed body"])
-def test_framing_without_end_is_refused(line: Line, end: bytes, length: int) -> None:
+def test_endless_framing_is_rejected(line: Line, end: bytes, length: int) -> None:
     line.port.large_bodies = line.port.limits.max_bodies
     body = b"%x\r\n%b\r\n" % (length, b"x" * length) if length else b""
     head = b"POST /mutate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -490,7 +492,7 @@ def test_body_in_pieces_of_any_size_is_put_together(loop: asyncio.AbstractEventL
 
     def keep(posted: Posted) -> Reply:
         seen.append(posted.body)
-        return at_once(posted)
+        return answer_ok(posted)
 
     line = Line(loop, instant=keep)
     for size in (4, 100, 16 * 1024 - 1, 16 * 1024, 50_000):
@@ -505,7 +507,7 @@ def test_body_in_pieces_of_any_size_is_put_together(loop: asyncio.AbstractEventL
     assert not line.connection._tail
 
 
-def test_refusals_and_internal_errors_are_logged_once_a_minute(
+def test_rejections_and_internal_errors_are_logged_once_a_minute(
     loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     def failing(_: Posted) -> Reply:
@@ -520,24 +522,24 @@ def test_refusals_and_internal_errors_are_logged_once_a_minute(
     assert [record.message for record in caplog.records] == ["request refused", "connection failed"]
 
 
-def test_connection_that_is_not_closed_in_time_is_aborted(line: Line) -> None:
-    line.wire.close = lambda: None  # type: ignore[method-assign] # the peer does not read what is to be sent first
+def test_connection_not_closed_in_time_is_aborted(line: Line) -> None:
+    line.wire.close = lambda: None  # type: ignore[method-assign] # the peer does not read the pending bytes
     assert line.send(b"junk\r\n\r\n") == [400]
     assert line.connection.deadline == line.port.monitor.now + GOODBYE
     line.connection.expire()
     assert line.wire.ended == "aborted"
 
 
-def test_answer_that_is_not_read_in_time_ends_the_connection(loop: asyncio.AbstractEventLoop) -> None:
+def test_answer_not_read_in_time_closes_the_connection(loop: asyncio.AbstractEventLoop) -> None:
     line = Line(loop)
     line.connection.data_received(SLOW)
     line.connection.pause_writing()
-    line.settle()
+    line.run_tasks()
     assert (line.connection.stage, line.wire.written) == (Stage.ANSWER, b"")
     line.connection.expire()
     assert (line.wire.ended, line.metrics.errors["response-timeout"]) == ("aborted", 1)
     line.connection.connection_lost(None)
-    line.settle()
+    line.run_tasks()
 
 
 @pytest.mark.parametrize(
@@ -545,7 +547,7 @@ def test_answer_that_is_not_read_in_time_ends_the_connection(loop: asyncio.Abstr
                        (GET, "closed")],
     ids=["silent", "head", "body", "idle"],
 )  # fmt: skip
-def test_evicted_connection_ends_whatever_it_does(loop: asyncio.AbstractEventLoop, sent: bytes, ended: str) -> None:
+def test_evicted_connection_closes_in_any_state(loop: asyncio.AbstractEventLoop, sent: bytes, ended: str) -> None:
     line = Line(loop, tls=True)
     line.port.slots.enter(line.connection, 0.0)
     if sent:
@@ -562,20 +564,20 @@ def test_evicted_connection_ends_whatever_it_does(loop: asyncio.AbstractEventLoo
     assert (line.port.slots.count, line.metrics.in_flight) == (0, 0)
 
 
-def test_connection_is_busy_while_a_task_answers_and_its_peer_reads(line: Line) -> None:
+def test_connection_is_busy_during_a_task_while_its_peer_reads(line: Line) -> None:
     busy: list[bool] = []
     for step in (
         functools.partial(line.connection.data_received, SLOW),
         line.connection.pause_writing,
         line.connection.resume_writing,
-        line.settle,
+        line.run_tasks,
     ):
         step()
         busy.append(line.connection.is_busy)
     assert busy == [True, False, True, False]
 
 
-def test_half_a_request_is_busy_only_where_reviews_were_served(loop: asyncio.AbstractEventLoop) -> None:
+def test_incomplete_request_is_busy_only_after_a_served_review(loop: asyncio.AbstractEventLoop) -> None:
     for by_history, first, busy in ((True, GET, True), (True, SLOW, False), (False, GET, False)):
         line = Line(loop)
         line.port.slots = Slots(by_history=by_history)

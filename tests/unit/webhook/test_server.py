@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 LIMITS = Limits(headers_timeout=30, body_timeout=30, keep_alive_timeout=30, max_body_bytes=1000, max_bodies=1)
 
 
-def test_an_empty_host_listens_on_both_families() -> None:
+def test_empty_host_listens_on_both_families() -> None:
     with bind("", 0) as listening:
         port = listening.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port), 30) as connection:
             assert connection.getpeername()[1] == port
 
 
-def test_without_ipv6_an_empty_host_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_host_without_ipv6_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
     make = socket.create_server
 
     def no_ipv6(address: tuple[str, int], *, family: int, **rest: Any) -> socket.socket:  # noqa: ANN401 - passed on
@@ -55,13 +55,13 @@ def test_without_ipv6_an_empty_host_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> 
         assert listening.family == socket.AF_INET
 
 
-def test_a_port_that_is_taken_is_an_error() -> None:
+def test_port_in_use_is_an_error() -> None:
     with bind("", 0) as listening, pytest.raises(OSError, match="in use"):
         bind("", listening.getsockname()[1])
 
 
 class Failing:
-    """A listening socket whose accept fails until it is told otherwise."""
+    """A listening socket whose accept fails until the test resets it."""
 
     def __init__(self, real: socket.socket, error: OSError | None) -> None:
         self.real = real
@@ -98,11 +98,11 @@ def make_listener(real: socket.socket, error: OSError | None = None) -> tuple[Li
 
 async def until(probe: Callable[[], object]) -> None:
     async with asyncio.timeout(90):
-        while not probe():  # noqa: ASYNC110 - a counter of a plain object tells nobody when it changes
+        while not probe():  # noqa: ASYNC110 - a counter of a plain object has no change event
             await asyncio.sleep(0.005)
 
 
-def test_no_descriptors_left_pauses_and_goes_on(
+def test_accept_pauses_without_descriptors_and_resumes(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "_ACCEPT_PAUSE", 0.01)
@@ -128,11 +128,11 @@ def test_no_descriptors_left_pauses_and_goes_on(
     assert {record.message for record in caplog.records} == {"cannot accept connections"}
 
 
-def test_a_connection_that_fails_before_it_began_is_given_back() -> None:
+def test_connection_that_fails_before_its_start_is_released() -> None:
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
         listener, failing = make_listener(bind("127.0.0.1", 0))
-        for greeting in ({"ssl": object()}, {}):  # nothing that a handshake can be made with; a socket that is gone
+        for greeting in ({"ssl": object()}, {}):  # no context for a handshake; a closed socket
             gone = socket.socket()
             gone.close()
             listener.open += 1
@@ -158,7 +158,7 @@ def no_collector() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("is_tls", [True, False])
-def test_a_connection_is_freed_when_it_ends(tmp_path: Path, *, is_tls: bool) -> None:
+def test_ended_connection_is_released(tmp_path: Path, *, is_tls: bool) -> None:
     issuer, key = Issuer(), new_key()
     files = Files.write(tmp_path, issuer.issue(key), key_pem(key))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -187,7 +187,7 @@ def test_a_connection_is_freed_when_it_ends(tmp_path: Path, *, is_tls: bool) -> 
     uvloop.run(scenario())
 
 
-def test_what_nobody_caught_is_told_without_its_words(caplog: pytest.LogCaptureFixture) -> None:
+def test_uncaught_exception_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(module._tell_exception)

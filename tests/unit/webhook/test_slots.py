@@ -78,7 +78,7 @@ def test_new_connections_keep_the_reserved_slots_for_a_moment() -> None:
 
 
 @pytest.mark.parametrize("kind", ["idle", "served"])
-def test_the_connection_that_was_idle_longest_is_evicted(kind: str) -> None:
+def test_longest_idle_connection_is_evicted(kind: str) -> None:
     port = Port()
     connections = [getattr(port, kind)(name) for name in "abc"]
     port.slots.rest(connections[0], getattr(port.slots, kind), port.now)
@@ -86,7 +86,7 @@ def test_the_connection_that_was_idle_longest_is_evicted(kind: str) -> None:
     assert port.evict() == (kind, ["b", "c"])
 
 
-def test_without_history_a_new_connection_outlives_an_idle_one() -> None:
+def test_idle_connection_is_evicted_first_without_history() -> None:
     port = Port(by_history=False)
     port.idle("idle")
     port.connect("silent")
@@ -95,7 +95,7 @@ def test_without_history_a_new_connection_outlives_an_idle_one() -> None:
     assert port.evict() == ("idle", ["idle", "silent"])
 
 
-def test_no_connection_is_closed_right_after_its_accept_or_answer() -> None:
+def test_connection_is_not_evicted_right_after_accept_or_answer() -> None:
     port = Port()
     port.connect("silent")
     victim = port.slots.victim(port.now, LIMIT)
@@ -108,7 +108,7 @@ def test_no_connection_is_closed_right_after_its_accept_or_answer() -> None:
     assert (victim.kind, victim.ready) == ("served", port.now + LEAST)
 
 
-def test_a_connection_that_is_being_closed_is_evicted_before_all_others() -> None:
+def test_closing_connection_is_evicted_first() -> None:
     for by_history in (True, False):
         port = Port(by_history=by_history)
         port.connect("silent")
@@ -131,7 +131,7 @@ def test_busy_connections_are_not_evicted() -> None:
     assert port.evict() == ("served", ["a"])
 
 
-def test_a_busy_connection_whose_peer_does_not_read_can_be_evicted() -> None:
+def test_busy_connection_with_a_stalled_peer_can_be_evicted() -> None:
     port = Port()
     busy = port.idle("a")
     busy.is_busy = True
@@ -141,7 +141,7 @@ def test_a_busy_connection_whose_peer_does_not_read_can_be_evicted() -> None:
     assert port.evict() == ("idle", ["a"])
 
 
-def test_an_evicted_connection_holds_no_slot_whatever_it_does() -> None:
+def test_evicted_connection_has_no_slot_in_any_state() -> None:
     port = Port()
     connection = port.idle("a")
     assert port.evict() == ("idle", ["a"])
@@ -152,7 +152,7 @@ def test_an_evicted_connection_holds_no_slot_whatever_it_does() -> None:
     assert (port.slots.count, connection.queue, port.evict()[0]) == (0, None, None)
 
 
-def test_busy_connections_are_looked_at_once_per_request() -> None:
+def test_busy_connections_are_checked_once_per_request() -> None:
     class Watched(Fake):
         @property
         def is_busy(self) -> bool:

@@ -12,7 +12,7 @@ CHAIN = ISSUER.issue(KEY)
 
 
 def handshake(context: ssl.SSLContext, trusted: bytes | None = None, name: str = "localhost") -> bytes:
-    """The leaf that a handshake with `context` shows; the client trusts ISSUER unless told whom."""
+    """The leaf that a handshake with `context` shows; by default the client trusts ISSUER."""
     trusting = ssl.create_default_context(cadata=(trusted or ISSUER.pem).decode())
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = trusting.wrap_bio(to_client, to_server, server_hostname=name)

@@ -29,10 +29,10 @@ OTHER = make_authority(KeyAlgorithm.ECDSA_P256, 100 * HOUR, NOW)
 
 
 @pytest.mark.parametrize("algorithm", list(KeyAlgorithm))
-def test_a_leaf_is_trusted_by_whoever_trusts_its_authority(algorithm: KeyAlgorithm) -> None:
+def test_leaf_is_trusted_by_clients_that_trust_its_ca(algorithm: KeyAlgorithm) -> None:
     authority = make_authority(algorithm, HOUR, NOW)
     leaf = issue_leaf(authority, ("hook.dapr.svc", "127.0.0.1"), algorithm, HOUR, NOW)
-    # A strict client of a newer Python asks for every extension that the standard demands.
+    # A strict client of a newer Python requires every extension of the standard.
     context = server_context(ssl.TLSVersion.TLSv1_3, leaf.pair)
     for name in ("hook.dapr.svc", "127.0.0.1"):
         assert handshake(context, authority.anchor.pem + OTHER.anchor.pem, name)
@@ -42,7 +42,7 @@ def test_a_leaf_is_trusted_by_whoever_trusts_its_authority(algorithm: KeyAlgorit
         handshake(context, authority.anchor.pem, "other.dapr.svc")
 
 
-def test_a_leaf_is_a_pair_that_files_mode_would_serve() -> None:
+def test_leaf_is_valid_as_a_pair_of_files_mode() -> None:
     leaf = issue_leaf(AUTHORITY, ("a.b.svc", "::1"), KeyAlgorithm.ECDSA_P256, HOUR, NOW)
     assert parse_pair(leaf.pair.chain, leaf.pair.key, NOW) == leaf.pair
     found = x509.load_pem_x509_certificate(leaf.pair.chain)
@@ -51,12 +51,12 @@ def test_a_leaf_is_a_pair_that_files_mode_would_serve() -> None:
     assert names.get_values_for_type(x509.IPAddress) == [ipaddress.ip_address("::1")]
 
 
-def test_a_leaf_never_outlives_its_authority() -> None:
+def test_leaf_never_outlives_its_ca() -> None:
     leaf = issue_leaf(AUTHORITY, ("a",), KeyAlgorithm.ECDSA_P256, 10 * HOUR, NOW + 95 * HOUR)
     assert leaf.pair.expires == AUTHORITY.anchor.expires == NOW + 100 * HOUR
 
 
-def test_a_leaf_is_renewed_at_two_thirds_of_its_life_and_when_the_clock_was_set_back() -> None:
+def test_leaf_is_renewed_at_two_thirds_and_after_clock_set_back() -> None:
     leaf = issue_leaf(AUTHORITY, ("a",), KeyAlgorithm.ECDSA_P256, 30 * HOUR, NOW)
     due = {hours: leaf.is_due(NOW + hours * HOUR) for hours in (-1, 0, 19, 20, 1000)}
     assert due == {-1: True, 0: False, 19: False, 20: True, 1000: True}
@@ -65,7 +65,7 @@ def test_a_leaf_is_renewed_at_two_thirds_of_its_life_and_when_the_clock_was_set_
     assert ending == {-1: True, 20: False, 26: False, 27: True}
 
 
-def test_an_authority_is_read_as_it_was_written() -> None:
+def test_ca_round_trip() -> None:
     assert parse_authority(AUTHORITY.anchor.pem, AUTHORITY.key) == AUTHORITY
     assert parse_anchors(AUTHORITY.anchor.pem + OTHER.anchor.pem) == (AUTHORITY.anchor, OTHER.anchor)
     assert AUTHORITY.anchor.issued == NOW
@@ -73,7 +73,7 @@ def test_an_authority_is_read_as_it_was_written() -> None:
     assert parse_authority(WITH_RSA.anchor.pem, WITH_RSA.key) == WITH_RSA
 
 
-def test_a_key_with_wrong_numbers_is_refused() -> None:
+def test_key_with_wrong_numbers_is_rejected() -> None:
     good = load_pem_private_key(WITH_RSA.key, None)
     assert isinstance(good, rsa.RSAPrivateKey)
     numbers = good.private_numbers()
@@ -105,15 +105,13 @@ LEAF = issue_leaf(AUTHORITY, ("a",), KeyAlgorithm.ECDSA_P256, HOUR, NOW)
         (LEAF.pair.chain, LEAF.pair.key, "not ours"),
     ],
 )
-def test_what_is_no_authority_of_ours_is_refused_in_words_without_a_value(
-    certificate: bytes, key: bytes, words: str
-) -> None:
+def test_invalid_ca_is_rejected_without_showing_a_value(certificate: bytes, key: bytes, words: str) -> None:
     with pytest.raises(CertificateError, match=words) as caught:
         parse_authority(certificate, key)
     assert "BEGIN" not in str(caught.value)
 
 
-def test_who_only_bears_our_name_is_not_ours() -> None:
+def test_foreign_ca_with_our_name_is_not_ours() -> None:
     ours = x509.load_pem_x509_certificate(AUTHORITY.anchor.pem)
     issuer = Issuer()
     forged = x509.load_pem_x509_certificate(issuer.issue(new_key()))
@@ -122,7 +120,7 @@ def test_who_only_bears_our_name_is_not_ours() -> None:
     assert not is_ours(x509.load_pem_x509_certificate(LEAF.pair.chain))
 
 
-def test_a_bundle_tells_ours_from_others() -> None:
+def test_bundle_separates_own_and_foreign_cas() -> None:
     assert known_anchors(AUTHORITY.anchor.pem) == ((AUTHORITY.anchor,), True)
     assert known_anchors(AUTHORITY.anchor.pem + Issuer().pem) == ((AUTHORITY.anchor,), False)
     assert known_anchors(key_pem(new_key())) == ((), False)

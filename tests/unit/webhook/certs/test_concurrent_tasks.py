@@ -1,4 +1,4 @@
-"""Parts that do not wait for each other."""
+"""Tasks that do not wait for each other."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from injector.webhook.certs.concurrent_tasks import ConcurrentTasks
-from tests.unit.kube.warped import run_warped
+from tests.unit.kube.manual_clock import run_with_manual_clock
 
 
-def test_a_part_that_hangs_holds_no_other_up_and_is_not_begun_twice() -> None:
+def test_hanging_task_blocks_no_other_and_is_not_started_twice() -> None:
     begun = {"slow": 0, "quick": 0}
 
     async def slow() -> None:
@@ -27,11 +27,11 @@ def test_a_part_that_hangs_holds_no_other_up_and_is_not_begun_twice() -> None:
                 await together({"slow": slow, "quick": quick})
         return loop.time()
 
-    assert run_warped(rounds()) < 6
+    assert run_with_manual_clock(rounds()) < 6
     assert begun == {"slow": 1, "quick": 5}
 
 
-def test_a_fault_in_a_part_is_raised_also_when_it_comes_late() -> None:
+def test_late_error_of_a_task_is_raised() -> None:
     async def faulty() -> None:
         await asyncio.sleep(1.5)
         raise RuntimeError("ours")
@@ -42,10 +42,10 @@ def test_a_fault_in_a_part_is_raised_also_when_it_comes_late() -> None:
             await together({"faulty": faulty})
 
     with pytest.raises(RuntimeError, match="ours"):
-        run_warped(rounds())
+        run_with_manual_clock(rounds())
 
 
-def test_what_is_under_way_ends_with_it() -> None:
+def test_running_tasks_are_cancelled_at_the_end() -> None:
     ended: list[str] = []
 
     async def slow() -> None:
@@ -58,5 +58,5 @@ def test_what_is_under_way_ends_with_it() -> None:
         async with ConcurrentTasks(1.0) as together:
             await together({"slow": slow})
 
-    run_warped(leave())
+    run_with_manual_clock(leave())
     assert ended == ["slow"]

@@ -31,7 +31,7 @@ class Watched:
         return ssl.DER_cert_to_PEM_cert(handshake(self.context)).encode()
 
 
-def test_files_that_stay_are_not_read_again(tmp_path: Path) -> None:
+def test_unchanged_files_are_not_read_again(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     for _ in range(2):
         watched.watcher.wake()
@@ -39,14 +39,14 @@ def test_files_that_stay_are_not_read_again(tmp_path: Path) -> None:
     assert watched.metrics.certificate_expiry == (NOW + DAY).timestamp()
 
 
-def test_the_same_pair_under_new_inodes_is_no_reload(tmp_path: Path) -> None:
+def test_same_pair_under_new_inodes_is_not_reloaded(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.files.replace(CHAIN, key_pem(KEY))
     watched.watcher.wake()
     assert watched.metrics.reloads["loaded"] == 0
 
 
-def test_a_bad_pair_is_told_once_and_a_good_one_after_it_is_taken(tmp_path: Path) -> None:
+def test_invalid_pair_is_reported_once_and_the_next_valid_one_loaded(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     key = new_key()
     watched.files.replace(ISSUER.issue(key), key_pem(KEY))
@@ -63,7 +63,7 @@ def test_a_bad_pair_is_told_once_and_a_good_one_after_it_is_taken(tmp_path: Path
     assert watched.served() == chain
 
 
-def test_a_pair_of_tomorrow_is_taken_when_its_time_has_come(tmp_path: Path) -> None:
+def test_pair_is_loaded_once_it_becomes_valid(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     key = new_key()
     watched.files.replace(ISSUER.issue(key, since=NOW + DAY / 2, until=NOW + 2 * DAY), key_pem(key))
@@ -75,7 +75,7 @@ def test_a_pair_of_tomorrow_is_taken_when_its_time_has_come(tmp_path: Path) -> N
     assert watched.watcher.pair.expires == NOW + 2 * DAY
 
 
-def test_files_that_change_while_they_are_read_are_left_for_the_next_look(tmp_path: Path) -> None:
+def test_files_changed_during_the_read_are_read_at_the_next_check(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     key = new_key()
     chain = ISSUER.issue(key)
@@ -89,7 +89,7 @@ def test_files_that_change_while_they_are_read_are_left_for_the_next_look(tmp_pa
     assert watched.served() == chain
 
 
-def test_a_replica_is_ready_until_its_certificate_runs_out(tmp_path: Path) -> None:
+def test_replica_is_ready_until_its_certificate_expires(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     health = Health({"certificate": certificate_check(watched.watcher)})
     ready, checks = health.ready()

@@ -26,7 +26,7 @@ RINGS = [
 
 
 @pytest.mark.parametrize("ring", RINGS)
-def test_a_keyring_is_read_as_it_was_written(ring: Keyring) -> None:
+def test_keyring_round_trip(ring: Keyring) -> None:
     assert keyring.read(keyring.write(EMPTY, ring)) == ring
 
 
@@ -36,7 +36,7 @@ def test_nothing_of_the_keyring_before_stays(ring: Keyring) -> None:
     assert keyring.read(keyring.write(full, ring)) == ring
 
 
-def test_what_is_not_ours_in_the_secret_stays() -> None:
+def test_foreign_keys_of_the_secret_are_kept() -> None:
     written = keyring.write({**EMPTY, "data": {"note": "aGk="}}, RINGS[0])
     assert written["data"]["note"] == "aGk="
     assert (written["metadata"], written["type"]) == (EMPTY["metadata"], "Opaque")
@@ -44,7 +44,7 @@ def test_what_is_not_ours_in_the_secret_stays() -> None:
 
 
 @pytest.mark.parametrize("data", [None, {}, {"ca.crt": "", "ca.key": ""}])
-def test_an_empty_secret_has_no_keyring_yet(data: dict[str, str] | None) -> None:
+def test_empty_secret_has_no_keyring(data: dict[str, str] | None) -> None:
     assert keyring.read({**EMPTY, "data": data}) is None
 
 
@@ -74,19 +74,19 @@ GOOD = {key: base64.b64decode(value) for key, value in keyring.write(EMPTY, RING
         ({"state.json": b'{"settleSeconds": 1e99, "leafLifetimeSeconds": 1}'}, "state.json cannot be read"),
     ],
 )
-def test_what_cannot_be_understood_is_somebody_elses(change: dict[str, bytes], words: str) -> None:
+def test_unreadable_secret_is_foreign(change: dict[str, bytes], words: str) -> None:
     with pytest.raises(ForeignSecretError, match=words) as caught:
         keyring.read({**EMPTY, "data": _encoded({**GOOD, **change})})
     assert "BEGIN" not in str(caught.value)
 
 
 @pytest.mark.parametrize("data", [{"tls.crt": "eA=="}, {"ca.crt": "?"}, {"ca.crt": 7}])
-def test_other_kinds_of_secrets_are_somebody_elses(data: dict[str, Any]) -> None:
+def test_secret_of_another_type_is_foreign(data: dict[str, Any]) -> None:
     with pytest.raises(ForeignSecretError):
         keyring.read({**EMPTY, "data": data})
 
 
-def test_a_request_to_rotate_is_heard_and_taken_away() -> None:
+def test_rotation_request_is_read_and_removed() -> None:
     asked = {**EMPTY, "metadata": {"name": "ca", "annotations": {"a": "b", names.ROTATE_CA: "now"}}}
     assert keyring.rotation_request(asked) == "now"
     assert keyring.without_request(asked) == EMPTY

@@ -21,7 +21,7 @@ from tests.unit.webhook.certs.handshaking import CHAIN, ISSUER, KEY, handshake
 if TYPE_CHECKING:
     from pathlib import Path
 
-AUTHORITY = ISSUER.pem  # signed anew each time it is asked for
+AUTHORITY = ISSUER.pem  # signed again for each call
 
 
 def problems(chain: bytes, key: bytes) -> tuple[str, ...]:
@@ -30,24 +30,24 @@ def problems(chain: bytes, key: bytes) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_a_good_pair_knows_its_names_and_its_end() -> None:
+def test_valid_pair_has_names_and_expiry() -> None:
     pair = parse_pair(CHAIN, key_pem(KEY), NOW)
     assert (pair.names, pair.expires) == (("localhost", "127.0.0.1"), NOW + DAY)
     assert pair.is_valid(NOW + DAY - DAY / 100)
     assert not pair.is_valid(NOW + DAY)
 
 
-def test_the_key_is_not_in_the_repr() -> None:
+def test_repr_does_not_show_the_key() -> None:
     assert "PRIVATE" not in repr(parse_pair(CHAIN, key_pem(KEY), NOW))
 
 
-def test_a_chain_is_kept_whole_and_in_order() -> None:
+def test_chain_is_kept_in_order() -> None:
     pair = parse_pair(b"some words\n" + CHAIN + AUTHORITY, b"words\n" + key_pem(KEY) + CHAIN, NOW)
     assert pair.chain == CHAIN + AUTHORITY
     assert pair.key == key_pem(KEY)
 
 
-def test_every_problem_of_a_pair_is_told() -> None:
+def test_every_problem_of_a_pair_is_reported() -> None:
     other = ISSUER.issue(new_key(), hosts=(), since=NOW - 2 * DAY, until=NOW - DAY)
     found = problems(other, key_pem(KEY))
     assert [problem.split(" at ")[0] for problem in found] == [
@@ -57,38 +57,38 @@ def test_every_problem_of_a_pair_is_told() -> None:
     ]
 
 
-def test_a_certificate_of_tomorrow_is_a_problem_today() -> None:
+def test_certificate_that_is_not_yet_valid_is_a_problem() -> None:
     assert "not valid before" in problems(ISSUER.issue(KEY, since=NOW + DAY / 2), key_pem(KEY))[0]
 
 
 @pytest.mark.parametrize("junk", [b"", b"junk", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
-def test_junk_is_told_for_both_files(junk: bytes) -> None:
+def test_invalid_content_is_reported_for_both_files(junk: bytes) -> None:
     assert problems(junk, b"junk") == (
         "the certificate file holds no readable PEM certificate",
         "the private key file holds no readable PEM key",
     )
 
 
-def test_an_encrypted_key_is_told() -> None:
+def test_encrypted_key_is_reported() -> None:
     assert problems(CHAIN, key_pem(KEY, BestAvailableEncryption(b"x"))) == (
         "the private key is encrypted; it must be plain PEM",
     )
 
 
-def test_files_that_are_missing_are_both_told(tmp_path: Path) -> None:
+def test_missing_files_are_both_reported(tmp_path: Path) -> None:
     with pytest.raises(CertificateError) as caught:
         read_pair(tmp_path / "a", tmp_path / "b", NOW)
     assert ["cannot be read: no such file" in problem for problem in caught.value.problems] == [True, True]
 
 
-def test_a_context_serves_the_pair() -> None:
+def test_context_serves_the_pair() -> None:
     context = server_context(ssl.TLSVersion.TLSv1_3, parse_pair(CHAIN, key_pem(KEY), NOW))
     assert context.minimum_version == ssl.TLSVersion.TLSv1_3
     assert context.num_tickets == 0
     assert ssl.DER_cert_to_PEM_cert(handshake(context)).encode() == CHAIN
 
 
-def test_a_context_without_a_pair_refuses_handshakes_until_one_is_loaded() -> None:
+def test_context_without_a_pair_rejects_handshakes() -> None:
     context = server_context(ssl.TLSVersion.TLSv1_3)
     with pytest.raises(ssl.SSLError):
         handshake(context)
@@ -96,7 +96,7 @@ def test_a_context_without_a_pair_refuses_handshakes_until_one_is_loaded() -> No
     assert ssl.DER_cert_to_PEM_cert(handshake(context)).encode() == CHAIN
 
 
-def test_a_pair_that_openssl_refuses_leaves_the_context_serving() -> None:
+def test_pair_rejected_by_openssl_keeps_the_previous_one() -> None:
     context = server_context(ssl.TLSVersion.TLSv1_3, parse_pair(CHAIN, key_pem(KEY), NOW))
     foreign = ServingPair(CHAIN, key_pem(new_key()), NOW + DAY, ("localhost",))
     with pytest.raises(CertificateError, match="OpenSSL refuses the pair"):
@@ -104,7 +104,7 @@ def test_a_pair_that_openssl_refuses_leaves_the_context_serving() -> None:
     assert ssl.DER_cert_to_PEM_cert(handshake(context)).encode() == CHAIN
 
 
-def test_a_key_too_small_for_openssl_is_refused() -> None:
+def test_key_too_small_for_openssl_is_rejected() -> None:
     small = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the point
     chain = ISSUER.issue(small)  # type: ignore[arg-type] # any key can be signed
     pair = parse_pair(chain, key_pem(small), NOW)  # type: ignore[arg-type] # as above

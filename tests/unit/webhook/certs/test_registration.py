@@ -27,7 +27,7 @@ def configuration(*bundles: bytes | None, names: tuple[str, ...] = ("inject", "d
     return {"metadata": {"uid": "u", "resourceVersion": "7"}, "webhooks": [*webhooks, foreign]}
 
 
-def test_the_body_names_our_entries_and_nothing_else_of_them() -> None:
+def test_apply_body_has_only_the_bundles_of_our_entries() -> None:
     seen = registration.read(configuration(None, b""))
     bundle = base64.b64encode(NEW.pem + OLD.pem).decode()
     assert registration.body(seen, (NEW, OLD)) == {
@@ -39,7 +39,7 @@ def test_the_body_names_our_entries_and_nothing_else_of_them() -> None:
     }
 
 
-def test_a_bundle_is_judged_by_whom_it_trusts_not_by_its_text() -> None:
+def test_bundles_are_compared_by_trusted_cas() -> None:
     seen = registration.read(configuration(OLD.pem + NEW.pem, b"# words\n" + NEW.pem + OLD.pem + NEW.pem))
     assert seen.is_exactly((NEW, OLD))
     assert seen.trusts(NEW)
@@ -47,20 +47,20 @@ def test_a_bundle_is_judged_by_whom_it_trusts_not_by_its_text() -> None:
 
 
 @pytest.mark.parametrize("other", [None, b"", b"junk", Issuer().pem, NEW.pem])
-def test_one_entry_that_differs_is_enough(other: bytes | None) -> None:
+def test_one_differing_entry_makes_a_configuration_differ(other: bytes | None) -> None:
     seen = registration.read(configuration(OLD.pem, other))
     assert not seen.is_exactly((OLD,))
     assert not seen.trusts(OLD)
 
 
-def test_somebody_elses_authority_beside_ours_is_not_what_was_written() -> None:
+def test_foreign_ca_next_to_ours_differs() -> None:
     seen = registration.read(configuration(OLD.pem, OLD.pem + Issuer().pem))
     assert seen.trusts(OLD)
     assert not seen.is_exactly((OLD,))
 
 
 @pytest.mark.parametrize("webhooks", [None, [], [{"name": "other.example.com"}]])
-def test_without_an_entry_of_ours_there_is_nobody_to_be_told(webhooks: list[Any] | None) -> None:
+def test_configuration_without_our_entry_needs_no_write(webhooks: list[Any] | None) -> None:
     seen = registration.read({"metadata": {"uid": "u", "resourceVersion": "7"}, "webhooks": webhooks})
     assert seen.entries == ()
     assert seen.trusts(OLD)
@@ -68,7 +68,7 @@ def test_without_an_entry_of_ours_there_is_nobody_to_be_told(webhooks: list[Any]
 
 
 @pytest.mark.parametrize("entry", [{}, {"clientConfig": None}, {"clientConfig": {"caBundle": "?"}}])
-def test_malformed_entries_trust_nobody(entry: dict[str, Any]) -> None:
+def test_malformed_entries_trust_no_ca(entry: dict[str, Any]) -> None:
     seen = registration.read(
         {
             "metadata": {"uid": "u", "resourceVersion": "7"},

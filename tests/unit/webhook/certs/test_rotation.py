@@ -26,33 +26,33 @@ def due(ring: Keyring, days: float = 0.0, *, published: bool = False, requested:
     return rotation.due(ring, published=published, requested=requested, now=NOW + days * DAY, delays=DELAYS)
 
 
-def test_phases() -> None:
+def test_phase_follows_from_the_keyring() -> None:
     rings = (None, STEADY, PUBLISHING, SETTLING, RETIRING)
     assert [rotation.phase(ring) for ring in rings] == list(Phase)
 
 
-def test_nothing_is_due_in_the_first_two_thirds_of_an_authority() -> None:
+def test_no_step_is_due_in_the_first_two_thirds_of_a_ca() -> None:
     assert (due(STEADY), due(STEADY, 199.9), due(STEADY, 200)) == (None, None, Step.ADD)
 
 
-def test_a_request_brings_the_next_one_at_once_but_never_a_second_one() -> None:
+def test_request_creates_one_next_ca_immediately() -> None:
     assert due(STEADY, requested=True) is Step.ADD
     for ring in (PUBLISHING, SETTLING, RETIRING):
         assert due(ring, requested=True, published=ring is not PUBLISHING) is None
 
 
-def test_the_next_one_signs_when_every_bundle_has_held_it_for_the_wait() -> None:
+def test_next_ca_signs_after_every_bundle_had_it_for_the_wait() -> None:
     assert due(PUBLISHING) is None
     assert due(PUBLISHING, published=True) is Step.SEEN
     assert due(SETTLING, published=True) is None
     assert due(SETTLING, SETTLE / DAY, published=True) is Step.PROMOTE
 
 
-def test_a_bundle_that_lost_it_starts_the_wait_anew() -> None:
+def test_bundle_without_the_next_ca_restarts_the_wait() -> None:
     assert due(SETTLING, 1, published=False) is Step.WITHDRAW
 
 
-def test_the_old_one_is_trusted_until_nothing_that_it_signed_can_live() -> None:
+def test_previous_ca_is_trusted_until_its_last_leaf_expires() -> None:
     until = 1 + SETTLE / DAY
     assert due(RETIRING, until - 0.001) is None
     assert due(RETIRING, until) is Step.PRUNE
@@ -63,17 +63,17 @@ def test_the_longer_wait_of_two_versions_holds() -> None:
     assert (due(patient, 9), due(patient, 10.1)) == (None, Step.PRUNE)
 
 
-def test_previous_ones_without_a_time_stay_until_they_end() -> None:
+def test_previous_cas_without_a_time_stay_until_they_expire() -> None:
     timeless = dataclasses.replace(RETIRING, promoted=None)
     assert due(timeless, 100) is None
     assert rotation.pruned_at(timeless, DELAYS) == FIRST.anchor.expires
 
 
-def test_an_authority_that_ran_out_is_replaced_by_whatever_there_is() -> None:
+def test_expired_ca_is_replaced_by_the_next_or_a_new_one() -> None:
     fresh = make_authority(KeyAlgorithm.ECDSA_P256, 300 * DAY, LONG_AFTER)
     assert due(STEADY, 301) is Step.REPLACE
     assert due(dataclasses.replace(STEADY, following=fresh), 301) is Step.PROMOTE
-    assert due(PUBLISHING, 301) is Step.ADD  # the next one ran out, too: first another
+    assert due(PUBLISHING, 301) is Step.ADD  # the next one has expired, too: create another first
 
 
 def test_a_whole_rotation() -> None:
@@ -91,7 +91,7 @@ def test_a_whole_rotation() -> None:
     assert rotation.advance(ring, Step.PRUNE, now=NOW, delays=DELAYS) == Keyring(signing=SECOND, delays=DELAYS)
 
 
-def test_what_bundles_hold_stays_trusted_when_the_secret_forgot_it() -> None:
+def test_ca_in_bundles_stays_trusted_without_the_secret() -> None:
     registered = (FIRST.anchor, SECOND.anchor, FIRST.anchor)
     made = rotation.advance(None, Step.CREATE, now=NOW, delays=DELAYS, made=THIRD, registered=registered)
     assert made == Keyring(signing=THIRD, delays=DELAYS, previous=(FIRST.anchor, SECOND.anchor), promoted=NOW)
@@ -104,7 +104,7 @@ def test_what_bundles_hold_stays_trusted_when_the_secret_forgot_it() -> None:
 @pytest.mark.parametrize(
     ("ring", "step"), [(None, Step.CREATE), (STEADY, Step.ADD), (STEADY, Step.REPLACE), (STEADY, Step.PROMOTE)]
 )
-def test_a_step_without_what_it_needs_is_a_fault(ring: Keyring | None, step: Step) -> None:
+def test_step_without_its_input_is_an_internal_error(ring: Keyring | None, step: Step) -> None:
     with pytest.raises(ValueError, match=r"needs an authority|nothing to promote"):
         rotation.advance(ring, step, now=NOW, delays=DELAYS)
 
@@ -117,30 +117,30 @@ def leaf_wanted(signer: Authority | None, ring: Keyring, *trusted: Authority, ho
     )
 
 
-def test_a_replica_signs_when_it_has_nothing_and_when_two_thirds_have_passed() -> None:
+def test_replica_signs_without_a_leaf_and_after_two_thirds() -> None:
     assert leaf_wanted(None, STEADY)
     assert not leaf_wanted(FIRST, STEADY, FIRST)
     assert leaf_wanted(FIRST, STEADY, FIRST, hours=16)
-    # A bundle that was blanked is no reason to sign anew with the same authority.
+    # An emptied bundle is not a reason to sign again with the same CA.
     assert not leaf_wanted(FIRST, STEADY)
 
 
-def test_a_replica_goes_over_to_the_new_authority_once_it_has_settled() -> None:
+def test_replica_changes_to_the_new_ca_after_the_wait() -> None:
     assert not leaf_wanted(FIRST, RETIRING, FIRST, SECOND, hours=0.05)
     assert leaf_wanted(FIRST, RETIRING, FIRST, SECOND, hours=0.1)
 
 
-def test_a_replica_keeps_what_is_trusted_until_the_new_authority_is() -> None:
+def test_replica_keeps_a_trusted_leaf_until_the_new_ca_is_trusted() -> None:
     assert not leaf_wanted(FIRST, RETIRING, FIRST, hours=20)
     assert leaf_wanted(FIRST, RETIRING, FIRST, hours=22)
 
 
-def test_a_replica_whose_authority_is_trusted_no_more_leaves_it_at_once() -> None:
+def test_replica_replaces_an_untrusted_leaf_immediately() -> None:
     assert leaf_wanted(FIRST, RETIRING, SECOND, hours=0)
     assert leaf_wanted(FIRST, RETIRING, hours=0)
 
 
-def test_the_outlook_tells_both_ends_of_a_rotation() -> None:
+def test_outlook_has_start_and_end_of_a_rotation() -> None:
     signs = NOW + SETTLE
     ends = signs + DAY + SETTLE
     for ring in (STEADY, PUBLISHING, SETTLING):

@@ -1,4 +1,4 @@
-"""A control plane, replicas behind a Service, and a stream of creates that goes on while faults happen."""
+"""A control plane, replicas behind a Service, and a stream of creates that continues during the faults."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from tests.availability.api import ApiClient, api_of
+from tests.availability.certificates import Files, SelfManaged
 from tests.availability.creates import AttemptLog, pods
 from tests.availability.load import Plan
-from tests.availability.material import Files, SelfManaged
 from tests.availability.replicas import CALLEE, NAMESPACE, SERVICE, Fleet, Pace
 from tests.cluster.conftest import wait_until_injecting
 from tests.cluster.objects import ASKING, DAPR, deployment, pod
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.availability.certificates import Certificates
     from tests.availability.creates import Attempt
-    from tests.availability.material import Material
     from tests.controlplane.kubectl import Json, Kubectl
 
 USERS: Final = "users"  # the namespace of all Pods
-ASKING_SET: Final = "asking-set"  # a Deployment whose Pods ask for a token
+ASKING_SET: Final = "asking-set"  # a Deployment whose Pods request a token
 OTHER_SET: Final = "other-set"
 PODS: Final = f"/api/v1/namespaces/{USERS}/pods"
 
@@ -70,13 +70,13 @@ class Rates:
 
     @classmethod
     def bearable(cls, seconds: float) -> Rates:
-        """What an API server takes beside everything else, told by how long it takes for one Pod."""
+        """The rates that an API server can serve, derived from its seconds per Pod."""
         asking = max(5.0, min(MOST_ASKING, SHARE / seconds))
         return cls(round(asking, 1), round(asking / 3, 1))
 
 
 MOST_ASKING: Final = 20.0
-# Of what one client does that waits for each answer: faults, controllers and replicas work beside it.
+# The share of the rate of a client that waits for each answer; the rest is for faults, controllers and replicas.
 SHARE: Final = 0.4
 _TRIES: Final = 40
 
@@ -109,22 +109,22 @@ class Stream:
 
 
 @dataclass(slots=True)
-class Scene:
-    """Everything a fault may touch."""
+class Scenario:
+    """Everything that a fault can change."""
 
     mix: Mix
     plane: ControlPlane
     kubectl: Kubectl  # in the namespace of the Pods
     api: ApiClient
     fleet: Fleet
-    material: Material
+    certificates: Certificates
     stream: Stream
     rates: Rates
 
 
 @contextlib.contextmanager
-def scene(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: float) -> Iterator[Scene]:
-    """Set it all up, with the stream running; take it all down."""
+def scenario(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: float) -> Iterator[Scenario]:
+    """Set up everything with a running stream; tear it down at the end."""
     with contextlib.ExitStack() as stack:
         chosen = mix.apiserver_flags if programs.kubernetes_version() >= _CHOOSES_PER_CALL else ()
         flags = ("--enable-aggregator-routing=true", *chosen)
@@ -137,12 +137,12 @@ def scene(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: float) 
         users = plane.kubectl.within(USERS)
         wait_for_service_account(users)
 
-        material: Material = SelfManaged(plane.kubeconfig) if mix.tls == "self" else Files()
-        material.prepare(client)
-        registered = registrations(material)
+        certificates: Certificates = SelfManaged(plane.kubeconfig) if mix.tls == "self" else Files()
+        certificates.prepare(client)
+        registered = registrations(certificates)
         for item in registered:
             plane.kubectl.apply(item)
-        fleet = Fleet(plane.folder, api, material.flags, mix.pace)
+        fleet = Fleet(plane.folder, api, certificates.flags, mix.pace)
         stack.enter_context(fleet.running(2))
         wait_until_injecting(users)
 
@@ -162,12 +162,12 @@ def scene(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: float) 
         )
         stream = _start_stream(plan, plane.folder)
         stack.callback(stream.process.kill)
-        yield Scene(mix, plane, users, client, fleet, material, stream, rates)
+        yield Scenario(mix, plane, users, client, fleet, certificates, stream, rates)
 
 
-def registrations(material: Material) -> tuple[Json, ...]:
+def registrations(certificates: Certificates) -> tuple[Json, ...]:
     """Our two webhook configurations, as they are shipped but for whom they serve."""
-    callee = registration.ServiceEndpoint(NAMESPACE, SERVICE, material.bundle)
+    callee = registration.ServiceEndpoint(NAMESPACE, SERVICE, certificates.bundle)
     return (
         registration.token_injector(callee, namespace=USERS),
         registration.workload_warnings(callee, namespace=USERS),

@@ -61,7 +61,7 @@ def _has_sidecar(kubectl: Kubectl) -> bool:
 @pytest.mark.parametrize(
     ("annotations", "key"), [({}, "token"), (WITH_KEY, "api.key")], ids=["dapr's key", "a key of its own"]
 )
-def test_final_pod_is_right_whichever_injector_comes_first(
+def test_final_pod_does_not_depend_on_the_order_of_injectors(
     kubectl: Kubectl, daprs_injector: DaprInjector, dapr_name: str, annotations: dict[str, str], key: str
 ) -> None:
     assert (dapr_name < NAME) == (dapr_name == DAPR_FIRST)
@@ -79,7 +79,7 @@ def test_final_pod_is_right_whichever_injector_comes_first(
     assert daprs_injector.injected(app_id), "Dapr's own log does not tell of this app"
 
 
-def test_app_container_has_what_the_sidecar_demands(
+def test_app_container_has_the_token_of_its_sidecar(
     kubectl: Kubectl, daprs_injector: DaprInjector, dapr_name: str
 ) -> None:
     app_id = f"both-{dapr_name}"
@@ -91,7 +91,7 @@ def test_app_container_has_what_the_sidecar_demands(
 
 
 @pytest.mark.usefixtures("dapr_name")
-def test_rotation_by_person_whom_daprs_injector_does_not_serve(kubectl: Kubectl, tmp_path: Path) -> None:
+def test_rotate_by_user_whom_dapr_injector_ignores(kubectl: Kubectl, tmp_path: Path) -> None:
     commands = Commands(kubectl, kubectl.kubeconfig)
     assert commands.run("secret", "create", commands.secret).code == 0
     kubectl.create(deployment({**ASKING, "dapr.io/app-id": "rotated"}, APP, name="rotated"))

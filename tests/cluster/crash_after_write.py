@@ -1,7 +1,7 @@
-"""Runs a command of ours and kills its process right after its n-th write to the API server, as kill -9 would.
+"""Runs a command and kills its process right after its n-th write to the API server, like kill -9.
 
-`python -m tests.cluster.dying LOG N ARGUMENTS...`: each write is recorded in LOG, a line each, before the process
-dies; N of 0 kills before the first one is sent, and one larger than their number kills nothing. Dry runs write nothing.
+`python -m tests.cluster.crash_after_write LOG N ARGUMENTS...`: each write is recorded in LOG, a line each, before the
+process dies; N of 0 kills before the first write, and an N above their number kills nothing. Dry runs write nothing.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ KILLED = 137
 _READS = frozenset({"GET"})
 
 
-class DyingApi(client.Api):
-    """The real client, whose process does not live long."""
+class CrashingApi(client.Api):
+    """The real client; ends its process after a number of writes."""
 
     log = Path()
     limit = 0
@@ -32,18 +32,18 @@ class DyingApi(client.Api):
     async def send(self, request: Request) -> Object:
         if request.method in _READS or ("dryRun", "All") in request.query:
             return await super().send(request)
-        if DyingApi.written >= DyingApi.limit:
+        if CrashingApi.written >= CrashingApi.limit:
             os._exit(KILLED)
         answer = await super().send(request)
-        DyingApi.written += 1
-        with DyingApi.log.open("a") as log:
+        CrashingApi.written += 1
+        with CrashingApi.log.open("a") as log:
             log.write(f"{request.method} {request.path}\n")
-        if DyingApi.written >= DyingApi.limit:
+        if CrashingApi.written >= CrashingApi.limit:
             os._exit(KILLED)
         return answer
 
 
 if __name__ == "__main__":
-    DyingApi.log, DyingApi.limit = Path(sys.argv[1]), int(sys.argv[2])
-    client.Api = DyingApi  # type: ignore[misc] # the real one, but mortal
+    CrashingApi.log, CrashingApi.limit = Path(sys.argv[1]), int(sys.argv[2])
+    client.Api = CrashingApi  # type: ignore[misc] # the real one, which crashes
     sys.exit(main(sys.argv[3:]))

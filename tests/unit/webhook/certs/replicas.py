@@ -43,22 +43,22 @@ KEYS: Final = {SECRETS: (SECRETS.plural, "dapr", "ca")} | {
 
 @dataclass(frozen=True)
 class Written:
-    """A bundle: since when it is registered, which authorities it has, and when the last of them ends."""
+    """A registered bundle: the time of its write, its CAs, and the last expiry of them."""
 
     since: float
     trusted: frozenset[str]
     ends: datetime
 
 
-class World:
-    """The objects in a store, and the time that all replicas share, in seconds since BEGINNING."""
+class SharedCluster:
+    """The objects and the clock that all replicas share; the time is in seconds since BEGINNING."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.store = Store(patched=self._patched)
-        # Every bundle of ours, by configuration.
+        # All bundles that replicas wrote, by configuration.
         self.bundles: dict[Resource, list[Written]] = {resource: [] for resource in CONFIGURATIONS}
-        # A missing right, for example.
+        # For example a missing permission.
         self.problem: Callable[[str, Resource], KubeError | None] = lambda _verb, _resource: None
         self.put(SECRETS, {"metadata": {"name": "ca", "namespace": "dapr", "uid": "s"}, "data": {}})
         entries = {
@@ -96,7 +96,7 @@ class World:
         return found
 
     def problem_of(self, verb: str, resource: Resource) -> KubeError | None:
-        """The fault of a call; `problem` may change while replicas run."""
+        """The error of a call; `problem` can change while replicas run."""
         return self.problem(verb, resource)
 
     def ring(self) -> Keyring | None:
@@ -118,24 +118,24 @@ class World:
         )
 
 
-async def _at_once(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what the function returns
+async def _call_directly(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what the function returns
     return function(*arguments)
 
 
 class Interleaved:
-    """Runs parts as tasks do, without an event loop: all begin, and whichever call ends lets its own part go on."""
+    """Runs functions concurrently without an event loop: all start, and each call that ends resumes its function."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
 
     async def __call__(self, parts: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
         running: list[Coroutine[Any, Outcome, None]] = [_awaited(work) for work in parts.values()]
-        running = [each for each in running if _goes_on(each, None)]
+        running = [each for each in running if _proceeds(each, None)]
         try:
             while running:
                 outcome = await Stop()
                 chosen = self._rng.choice(running)
-                if not _goes_on(chosen, outcome):
+                if not _proceeds(chosen, outcome):
                     running.remove(chosen)
         finally:
             for each in running:
@@ -146,7 +146,7 @@ async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
     await work()
 
 
-def _goes_on(work: Coroutine[Any, Any, None], outcome: Outcome | None) -> bool:
+def _proceeds(work: Coroutine[Any, Any, None], outcome: Outcome | None) -> bool:
     try:
         work.send(outcome)
     except StopIteration:
@@ -155,7 +155,7 @@ def _goes_on(work: Coroutine[Any, Any, None], outcome: Outcome | None) -> bool:
 
 
 async def one_after_another(parts: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
-    """Each part when the one before has ended: the order that a test can rely on."""
+    """Run functions one after another, in a fixed order."""
     for work in parts.values():
         await work()
 
@@ -166,18 +166,18 @@ SETTINGS: Final = Settings(
 
 
 class Replica:
-    """One process: the real one, up to the calls that it makes."""
+    """One replica: the real code, with fake API calls."""
 
-    def __init__(self, world: World, number: int, *, interleaved: bool = False) -> None:
-        self.world = world
+    def __init__(self, cluster: SharedCluster, number: int, *, interleaved: bool = False) -> None:
+        self.cluster = cluster
         self.number = number
-        # The same again and again.
+        # Deterministic.
         self._together = Interleaved(random.Random(number)) if interleaved else one_after_another  # noqa: S311
         self.restart()
 
     def restart(self) -> None:
-        """Forget everything, as a process that is killed."""
-        self.api = SteppedApi(self.world.store, self.world.problem_of)
+        """Discard all state, like a killed process."""
+        self.api = SteppedApi(self.cluster.store, self.cluster.problem_of)
         self.objects = OwnObjects(
             self.api,
             namespace="dapr",
@@ -191,32 +191,32 @@ class Replica:
         self.context: ssl.SSLContext = server_context(ssl.TLSVersion.TLSv1_3)
         self.managed = SelfManaged(
             SETTINGS,
-            lambda *_: None,  # type: ignore[arg-type] # turns are taken one by one here, never by `run`
+            lambda *_: None,  # type: ignore[arg-type] # tests call `turn`, never `run`
             context=self.context,
             metrics=self.metrics,
             kube=self.kube,
             requests=RequestMetrics(),
-            now=lambda: self.world.now,
-            clock=lambda: self.world.seconds,
+            now=lambda: self.cluster.now,
+            clock=lambda: self.cluster.seconds,
             rng=random.Random(self.number),  # noqa: S311 - the same again and again
-            off_loop=_at_once,
+            off_loop=_call_directly,
         )
         self._turn: Coroutine[Any, Outcome, None] | None = None
 
-    def hear(self, resource: Resource) -> None:
+    def refresh(self, resource: Resource) -> None:
         """Bring one copy up to date, as a watch does."""
-        self._copy(resource).saw(self.world.get(resource))
+        self._copy(resource).saw(self.cluster.get(resource))
 
     def _copy(self, resource: Resource) -> ObjectWatch:
         copies = (self.objects.secret, *self.objects.configurations)
         return next(each for each in copies if each.resource is resource)
 
-    def go_on(self, outcome: Outcome = Outcome.ANSWERED) -> bool:
-        """Begin a turn, or end the call that it waits for and go on to the next; False when the turn is over."""
+    def proceed(self, outcome: Outcome = Outcome.ANSWERED) -> bool:
+        """Start a turn, or end its current call and continue to the next; return False when the turn is over."""
         try:
             if self._turn is None:
                 self._turn = self.managed.turn(self.objects, self._together)
-                self._turn.send(None)  # type: ignore[arg-type] # how every coroutine begins
+                self._turn.send(None)  # type: ignore[arg-type] # the start of any coroutine
             else:
                 self._turn.send(outcome)
         except StopIteration:
@@ -224,35 +224,35 @@ class Replica:
         return self._turn is not None
 
     def turn(self) -> None:
-        """Hear of everything, and take a whole turn."""
+        """Update all copies and run a whole turn."""
         for resource in (SECRETS, *CONFIGURATIONS):
-            self.hear(resource)
-        while self.go_on():
+            self.refresh(resource)
+        while self.proceed():
             pass
 
     def close(self) -> None:
-        """End a turn that is under way."""
+        """Cancel a running turn."""
         if self._turn is not None:
             self._turn.close()
             self._turn = None
 
     @property
     def issuer(self) -> str | None:
-        """Who signed what it serves; None when nothing valid is served to anybody."""
+        """The CA of the served certificate; None without a valid one."""
         leaf = self.managed._leaf
-        if leaf is None or not self.managed.ready or leaf.pair.expires <= self.world.now:
+        if leaf is None or not self.managed.ready or leaf.pair.expires <= self.cluster.now:
             return None
         return leaf.issuer.fingerprint
 
 
-def settle(world: World, replicas: list[Replica], *, is_settled: Callable[[], bool]) -> None:
-    """Let time pass without faults until all is well; two rotations may be under way, or due."""
+def run_until_done(cluster: SharedCluster, replicas: list[Replica], *, is_done: Callable[[], bool]) -> None:
+    """Advance the clock without faults until `is_done`; up to two rotations may be running or due."""
     for replica in replicas:
         replica.close()
     for _ in range(100):
-        world.seconds += 4 * 3600
+        cluster.seconds += 4 * 3600
         for _ in range(2):
             for replica in replicas:
                 replica.turn()
-        if is_settled():
+        if is_done():
             return

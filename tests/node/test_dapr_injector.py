@@ -52,7 +52,7 @@ def sidecars(item: Json) -> list[Json]:
 
 
 @pytest.mark.usefixtures("release")
-def test_final_pod_is_right_whichever_injector_comes_first(kubectl: Kubectl, dapr_name: str) -> None:
+def test_final_pod_does_not_depend_on_the_order_of_injectors(kubectl: Kubectl, dapr_name: str) -> None:
     assert (dapr_name < NAME) == (dapr_name == DAPR_FIRST)
 
     item = admitted(kubectl)

@@ -1,4 +1,4 @@
-"""An event loop in which waiting takes no time: its clock jumps to whatever is due next."""
+"""An event loop in which waiting takes no time: its clock jumps to the next deadline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class _Jumping(selectors.SelectSelector):
-    """Never waits; tells how long it would have."""
+    """Never waits; adds up the time that it would have waited."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,8 +26,8 @@ class _Jumping(selectors.SelectSelector):
         return found
 
 
-class WarpedLoop(asyncio.SelectorEventLoop):
-    """The loop; its time begins at 0."""
+class ManualClockLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time starts at 0 and advances without waiting."""
 
     def __init__(self) -> None:
         self._jumping = _Jumping()
@@ -38,7 +38,7 @@ class WarpedLoop(asyncio.SelectorEventLoop):
         return self._jumping.seconds
 
 
-def run_warped(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in such a loop."""
-    with asyncio.Runner(loop_factory=WarpedLoop) as runner:
+def run_with_manual_clock(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a loop with a manual clock."""
+    with asyncio.Runner(loop_factory=ManualClockLoop) as runner:
         return runner.run(work)

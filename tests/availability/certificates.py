@@ -1,4 +1,4 @@
-"""Where the replicas' certificates come from, and how a person or a program changes them."""
+"""The sources of the replicas' certificates, and how users or programs change them."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ CONFIGURATION: Final = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookco
 _SECRET: Final = f"/api/v1/namespaces/{NAMESPACE}/secrets/dapr-token-injector-ca"
 
 
-class Material(Protocol):
-    """Certificates of all replicas."""
+class Certificates(Protocol):
+    """The certificates of all replicas."""
 
     @property
     def bundle(self) -> bytes | None:
-        """What the registration begins with; None leaves it to the replicas."""
+        """The initial bundle of the registration; None leaves it to the replicas."""
         ...
 
     def prepare(self, api: ApiClient) -> None:
-        """Make what has to be there before the first replica."""
+        """Create the objects that the first replica needs."""
         ...
 
     def flags(self, folder: Path) -> Sequence[str]:
-        """How a new replica is told; what it needs goes into its folder."""
+        """The options of a new replica; its files are written to `folder`."""
         ...
 
     def renew(self, replicas: Sequence[Replica], between: Callable[[], None]) -> None:
-        """Have each replica serve another certificate of the same authority."""
+        """Make each replica serve another certificate of the same CA."""
         ...
 
     def rotate(self, api: ApiClient, replicas: Sequence[Replica], between: Callable[[], None]) -> None:
-        """Have them serve certificates of another authority, and nobody trust the old one."""
+        """Make the replicas serve certificates of another CA, and remove trust in the previous one."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SelfManaged:
-    """`--tls-mode self`: the replicas do it all. Short lives, so that it happens while somebody looks."""
+    """`--tls-mode self`: the replicas manage them. Lifetimes are short, so that renewals happen during the test."""
 
     kubeconfig: Path
 
@@ -77,7 +77,7 @@ class SelfManaged:
         )
 
     def flags(self, folder: Path) -> Sequence[str]:  # noqa: ARG002 - others write into it
-        """How a new replica is told."""
+        """The options of a new replica."""
         return (
             *("--tls-mode", "self", "--kubeconfig", str(self.kubeconfig), "--namespace", NAMESPACE),
             *("--leaf-lifetime", LEAF_LIFETIME, "--ca-settle-time", SETTLE_TIME),
@@ -96,7 +96,7 @@ class SelfManaged:
         replicas: Sequence[Replica],
         between: Callable[[], None],
     ) -> None:
-        """Ask for a new authority with the command, and wait until the old one is trusted no more."""
+        """Request a new CA with the command, and wait until the previous one is no longer trusted."""
 
         def pruned() -> float:
             return sum(replica.metric("ca_steps_total", step="prune") for replica in replicas)
@@ -125,7 +125,7 @@ class Files:
 
     @property
     def bundle(self) -> bytes:
-        """What the registration begins with."""
+        """The initial bundle of the registration."""
         return self.authority.pem
 
     def prepare(self, api: ApiClient) -> None:
@@ -148,7 +148,7 @@ class Files:
             between()
 
     def rotate(self, api: ApiClient, replicas: Sequence[Replica], between: Callable[[], None]) -> None:
-        """Publish the next authority beside the old one, use it, and leave it alone there."""
+        """Publish the next CA next to the previous one, use it, then remove the previous one."""
         old, new = self.authority, Authority.create("next-webhook-ca")
         self._trust(api, old, new)
         between()
@@ -158,7 +158,7 @@ class Files:
         between()
 
     def _trust(self, api: ApiClient, *authorities: Authority) -> None:
-        """Write the bundle. A remark makes it differ each time, so that the API server connects anew."""
+        """Write the bundle. A comment makes it differ each time, so that the API server reconnects."""
         remark = f"# {secrets.token_hex(4)}\n".encode()
         write_bundle(api, remark + b"".join(authority.pem for authority in authorities))
 
@@ -168,12 +168,12 @@ def _wait(what: str, probe: Callable[[], bool]) -> None:
 
 
 def served(replica: Replica) -> str:
-    """The PEM that a replica shows to whoever connects now."""
+    """The PEM that a replica serves to new connections."""
     return ssl.get_server_certificate((replica.address, PORT))
 
 
 def write_bundle(api: ApiClient, bundle: bytes) -> None:
-    """Set the bundle of our entries, as somebody who is not us would."""
+    """Set the bundle of our entries, as another client would."""
     value = base64.b64encode(bundle).decode()
     entries = range(len(bundles(api)))
     api.json_patch(

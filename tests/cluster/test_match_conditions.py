@@ -1,4 +1,4 @@
-"""R7: the match conditions keep the API server from calling us for Pods that did not ask."""
+"""R7: the match conditions keep the API server from calling the webhook for Pods without a request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     [{}, {"a": "b"}, DAPR, {**DAPR, "dapr.io/api-token-secret": ""}],
     ids=["no annotations", "another annotation", "dapr without a secret", "an empty secret"],
 )
-def test_pod_that_did_not_ask_never_reaches_the_webhook(
+def test_pod_without_request_never_reaches_the_webhook(
     kubectl: Kubectl, injecting: Webhook, annotations: dict[str, str]
 ) -> None:
     before = injecting.requests_served()
@@ -29,7 +29,7 @@ def test_pod_that_did_not_ask_never_reaches_the_webhook(
     assert injecting.requests_served() == before
 
 
-def test_pod_without_any_annotations_key_is_created(kubectl: Kubectl, injecting: Webhook) -> None:
+def test_pod_without_annotations_is_created(kubectl: Kubectl, injecting: Webhook) -> None:
     before = injecting.requests_served()
     bare = pod({})
     del bare["metadata"]["annotations"]
@@ -39,7 +39,7 @@ def test_pod_without_any_annotations_key_is_created(kubectl: Kubectl, injecting:
     assert injecting.requests_served() == before
 
 
-def test_mirror_pod_of_a_kubelet_is_left_alone(kubectl: Kubectl, injecting: Webhook) -> None:
+def test_mirror_pod_of_a_kubelet_is_skipped(kubectl: Kubectl, injecting: Webhook) -> None:
     before = injecting.requests_served()
     mirror = pod({**ASKING, "kubernetes.io/config.mirror": "hash"})
     mirror["spec"]["nodeName"] = "n1"
@@ -50,7 +50,7 @@ def test_mirror_pod_of_a_kubelet_is_left_alone(kubectl: Kubectl, injecting: Webh
     assert injecting.requests_served() == before
 
 
-def test_pod_that_asks_is_counted_so_the_counter_can_be_trusted(kubectl: Kubectl, injecting: Webhook) -> None:
+def test_requesting_pod_is_counted(kubectl: Kubectl, injecting: Webhook) -> None:
     before = injecting.requests_served()
 
     created = kubectl.create(pod(ASKING))
@@ -59,7 +59,7 @@ def test_pod_that_asks_is_counted_so_the_counter_can_be_trusted(kubectl: Kubectl
     assert injecting.requests_served() == before + 1
 
 
-def test_pod_that_asks_before_it_has_a_sidecar_is_admitted_untouched(kubectl: Kubectl, injecting: Webhook) -> None:
+def test_requesting_pod_without_sidecar_is_not_modified(kubectl: Kubectl, injecting: Webhook) -> None:
     before = injecting.requests_served()
 
     created = kubectl.create(pod(ASKING, APP))

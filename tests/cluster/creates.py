@@ -1,4 +1,4 @@
-"""Pods created without a pause, and what became of each."""
+"""Pods created continuously, and the result of each."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ WORKERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Creates:
-    """What became of every Pod that was asked for."""
+    """The result of each create."""
 
     right: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
 
 @contextlib.contextmanager
-def creating(url: str, namespace: str) -> Iterator[Creates]:
-    """Create Pods without a pause for as long as the block lasts."""
+def creating_pods(url: str, namespace: str) -> Iterator[Creates]:
+    """Create Pods continuously while the block runs."""
     seen, stop, numbers = Creates(), threading.Event(), itertools.count()
     annotations = pod(ASKING)["metadata"]["annotations"]
 
     def work() -> None:
         with httpx.Client(base_url=url, trust_env=False, timeout=30.0) as client:
             while not stop.is_set():
-                # Without a name, as Deployments' Pods. API servers before 1.31 refuse a generated name that is taken
-                # (409): among thousands it happens, so no two share what theirs begins with.
+                # Without a name, as Deployments' Pods. API servers before 1.31 reject a generated name that exists
+                # (409): among thousands it happens, so all prefixes differ.
                 item = pod(ASKING)
                 item["metadata"] = {"generateName": f"shop-{next(numbers)}-", "annotations": annotations}
                 answer = client.post(f"/api/v1/namespaces/{namespace}/pods", json=item)
@@ -62,7 +62,7 @@ def creating(url: str, namespace: str) -> Iterator[Creates]:
 
 @contextlib.contextmanager
 def proxy(kubectl: Kubectl, folder: Path) -> Iterator[str]:
-    """Yield a plain HTTP address of the API server: kubectl itself is too slow to be started for each Pod."""
+    """Yield a plain HTTP address of the API server: starting kubectl for each Pod is too slow."""
     command = [str(kubectl.binary), f"--kubeconfig={kubectl.kubeconfig}", "proxy", "--port=0"]
     with ManagedProcess.start("kubectl proxy", command, log_path=folder / "proxy.log") as process:
 
