@@ -103,7 +103,7 @@ def ask(
 
 def forget() -> None:
     """Clear the cached plans of the core, so that no test depends on another."""
-    plan._settle_all.cache_clear()
+    plan._resolve_all.cache_clear()
     admit_module._memo.clear()
 
 

@@ -107,9 +107,9 @@ def build(pod: Pod, request: InjectionRequest, policy: Policy) -> Plan:
         return _NOTHING
     places = _places(spec, request, policy)
     unknown = _unknown_containers(spec, request) if request.app_containers.names else None
-    settle = _settle_all if _is_small(places) else _settle_all.__wrapped__
-    plan = settle(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets)
-    return _with_standing(plan, pod, unknown)
+    resolve = _resolve_all if _is_small(places) else _resolve_all.__wrapped__
+    plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets)
+    return _with_existing_record(plan, pod, unknown)
 
 
 def _is_small(places: Sequence[Place]) -> bool:
@@ -127,29 +127,29 @@ _LONGEST_NAME: Final = 63  # characters; a DNS label, as the API server demands
 
 
 @lru_cache(maxsize=1024)
-def _settle_all(
+def _resolve_all(
     places: tuple[Place, ...],
     wanted: tuple[tuple[str, TokenRef], ...],
     conflict: Conflict,
     allowed_secrets: tuple[str, ...],
 ) -> Plan:
-    draft = _Draft(conflict, allowed_secrets)
+    builder = _PlanBuilder(conflict, allowed_secrets)
     sidecars = [place for place in places if place.target is _SIDECAR]
     apps = [place for place in places if place.target is not _SIDECAR]
     for variable, ref in wanted:
-        demanded = draft.settle_sidecars(sidecars, variable, ref)
+        demanded = builder.resolve_sidecars(sidecars, variable, ref)
         for place in apps:
             if demanded is None:
-                draft.withhold(place, variable)
+                builder.skip(place, variable)
             elif place.env.api is None and place.env.app is None:
                 # The common case, without a look at the entries: a Pod may have thousands of containers.
-                draft.changes.append(Change(place, variable, demanded))
+                builder.changes.append(Change(place, variable, demanded))
             else:
-                draft.settle(place, variable, demanded)
-    return draft.finish(has_target=bool(places))
+                builder.resolve(place, variable, demanded)
+    return builder.finish(has_target=bool(places))
 
 
-class _Draft:
+class _PlanBuilder:
     """Collects the parts of a plan."""
 
     def __init__(self, conflict: Conflict, allowed_secrets: tuple[str, ...]) -> None:
@@ -162,14 +162,14 @@ class _Draft:
         self.more_problems = 0
         self.warnings = WarningList()
 
-    def settle_sidecars(self, sidecars: Sequence[Place], variable: str, wanted: TokenRef) -> TokenRef | None:
+    def resolve_sidecars(self, sidecars: Sequence[Place], variable: str, wanted: TokenRef) -> TokenRef | None:
         """The reference that the sidecars will use; None if it cannot be repeated in an app container."""
-        demands = {self.settle(place, variable, wanted) for place in sidecars}
+        demands = {self.resolve(place, variable, wanted) for place in sidecars}
         if not demands:
             return wanted
         return demands.pop() if len(demands) == 1 else None
 
-    def settle(self, place: Place, variable: str, wanted: TokenRef) -> TokenRef | None:
+    def resolve(self, place: Place, variable: str, wanted: TokenRef) -> TokenRef | None:
         """Resolve one variable of one container; return its reference, None if it will not be a reference."""
         last = place.env.get(variable)
         if last is None:
@@ -189,7 +189,7 @@ class _Draft:
             self._warn(place, variable, f"{why}; replaced")
         return wanted
 
-    def withhold(self, place: Place, variable: str) -> None:
+    def skip(self, place: Place, variable: str) -> None:
         """Skip an app container. Its existing reference is still checked against allowedSecrets."""
         self.warnings.add(
             variable, " not given to container ", place.container, ": its sidecar's value cannot be referenced"
@@ -262,13 +262,13 @@ def without_record(plan: Plan) -> Plan:
     )
 
 
-_NOTHING: Final = _Draft(Conflict.KEEP, ()).finish(has_target=False)
+_NOTHING: Final = _PlanBuilder(Conflict.KEEP, ()).finish(has_target=False)
 
 
-def _with_standing(plan: Plan, pod: Pod, warnings: WarningList | None) -> Plan:
+def _with_existing_record(plan: Plan, pod: Pod, warnings: WarningList | None) -> Plan:
     """The plan with the warnings of this Pod, and with the entries of an earlier record that still apply."""
-    standing = _standing(pod, plan.unchanged) if plan.unchanged else ()
-    if not standing and warnings is None:
+    recorded = _still_recorded(pod, plan.unchanged) if plan.unchanged else ()
+    if not recorded and warnings is None:
         return plan
     all_warnings = warnings or WarningList()
     all_warnings.extend(plan.warnings, plan.more_warnings)
@@ -276,7 +276,7 @@ def _with_standing(plan: Plan, pod: Pod, warnings: WarningList | None) -> Plan:
         changes=plan.changes,
         kept=plan.kept,
         unchanged=plan.unchanged,
-        record=(*standing, *plan.record),
+        record=(*recorded, *plan.record),
         problems=plan.problems,
         warnings=tuple(all_warnings.lines),
         has_target=plan.has_target,
@@ -285,7 +285,7 @@ def _with_standing(plan: Plan, pod: Pod, warnings: WarningList | None) -> Plan:
     )
 
 
-def _standing(pod: Pod, unchanged: frozenset[Injected]) -> tuple[Injected, ...]:
+def _still_recorded(pod: Pod, unchanged: frozenset[Injected]) -> tuple[Injected, ...]:
     annotations = pod.metadata.annotations if pod.metadata is not None else None
     before = read_status(annotations.status) if annotations is not None else ()
     return tuple(dict.fromkeys(entry for entry in before if _plain(entry) in unchanged))

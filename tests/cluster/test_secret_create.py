@@ -227,11 +227,11 @@ def test_policy_denial_is_quoted_without_secret_values(
 
     wait_for("the policy", is_denied)
     token = marker()
-    told = one_line(commands, "secret", "create", commands.secret, "--token-stdin", stdin=token)
+    error = one_line(commands, "secret", "create", commands.secret, "--token-stdin", stdin=token)
     rule = f"ValidatingAdmissionPolicy '{name}' with binding '{name}'"
-    assert f"{rule} denied request: its message contains a part" in told
-    assert "your permissions are sufficient" in told
-    assert token not in told
+    assert f"{rule} denied request: its message contains a part" in error
+    assert "your permissions are sufficient" in error
+    assert token not in error
 
 
 def test_webhook_that_changes_the_token_is_reported_before_a_write(
@@ -297,9 +297,9 @@ def test_list_without_cluster_permission_suggests_a_namespace(commands: Commands
     assert commands.run("secret", "create", commands.secret).code == 0
     commands.kubectl.run("label", "secret", SECRET, "dapr-token-injector/token-")
     few = limited(commands, tmp_path, "list pods", "list secrets", "get replicasets.apps,deployments.apps")
-    told = one_line(few, "secret", "list")
-    assert "cannot list pods in all namespaces: not allowed" in told
-    assert told.endswith("; list one namespace with -n NAMESPACE, or request that permission\n")
+    error = one_line(few, "secret", "list")
+    assert "cannot list pods in all namespaces: not allowed" in error
+    assert error.endswith("; list one namespace with -n NAMESPACE, or request that permission\n")
     (row,) = few.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
     assert (row["exists"], row["workloads"]) == (True, ["Deployment/web"])
 

@@ -64,19 +64,11 @@ MODULES: Final = {
 NOT_SWEPT: Final = {
     "injector.cli",
     "injector.cli.manifests",
-    "injector.cli.probe",
-    "injector.cli.run",
-    "injector.cli.secret",
-    "injector.cli.token",
     "injector.config",
-    "injector.core",
-    "injector.kube",
     "injector.lint",
     "injector.lint.rules",
     "injector.manifests",
-    "injector.probe",
     "injector.telemetry",
-    "injector.tokens",
     "injector.webhook",
     "injector.webhook.certs",
     "tests.bench",
@@ -88,8 +80,6 @@ NOT_SWEPT: Final = {
     "tests.unit.cli",
     "tests.unit.lint",
     "tests.unit.manifests",
-    "tests.unit.probe",
-    "tests.unit.tokens",
 }
 
 

@@ -46,11 +46,13 @@ def test_quota_denies_no_read_and_webhook_can_deny_connect() -> None:
     assert is_denial(403, WEBHOOK, is_read=True)
 
 
-@pytest.mark.parametrize(("status", "said"), [(403, RIGHT), (403, QUOTA), (422, POLICY), (409, WEBHOOK), (403, ENDING)])
-def test_sentence_of_a_refusal_is_quoted_word_by_word(status: int, said: str) -> None:
-    told = redact_secret_values(status, said, [VALUE], OPERATION)
-    assert told in said
-    assert told.endswith(strip_object_name(said))
+@pytest.mark.parametrize(
+    ("status", "message"), [(403, RIGHT), (403, QUOTA), (422, POLICY), (409, WEBHOOK), (403, ENDING)]
+)
+def test_message_of_a_denial_is_quoted(status: int, message: str) -> None:
+    quoted = redact_secret_values(status, message, [VALUE], OPERATION)
+    assert quoted in message
+    assert quoted.endswith(strip_object_name(message))
 
 
 @pytest.mark.parametrize(
@@ -67,9 +69,9 @@ def test_sentence_of_a_refusal_is_quoted_word_by_word(status: int, said: str) ->
         ('secrets "s" is forbidden: ', ""),
     ],
 )
-def test_sentence_with_a_part_of_the_secret_is_not_shown_but_whose_it_is(part: str, before: str, who: str) -> None:
-    told = redact_secret_values(403, f"{before}token is {part}!", [VALUE], OPERATION)
-    assert told == f"{who}its message contains a part of the Secret and is not shown"
+def test_message_with_secret_data_is_replaced_by_its_source(part: str, before: str, who: str) -> None:
+    quoted = redact_secret_values(403, f"{before}token is {part}!", [VALUE], OPERATION)
+    assert quoted == f"{who}its message contains a part of the Secret and is not shown"
 
 
 def test_short_value_matches_as_a_whole_above_two_letters() -> None:
@@ -81,29 +83,31 @@ def test_short_value_matches_as_a_whole_above_two_letters() -> None:
 
 
 @pytest.mark.parametrize("word", [TOKEN.encode().hex(), "eyJhbGciOiJIUzI1NiJ9", TOKEN[::-1]])
-def test_word_that_could_be_a_token_in_another_form_is_masked_and_names_are_not(word: str) -> None:
-    told = redact_secret_values(
+def test_words_like_tokens_are_redacted_and_names_are_kept(word: str) -> None:
+    quoted = redact_secret_values(
         422, f'admission webhook "w" denied the request: "{word}" in pr-1a2b3c4d5e', [VALUE], OPERATION
     )
-    assert told == 'admission webhook "w" denied the request: "(not shown)" in pr-1a2b3c4d5e'
+    assert quoted == 'admission webhook "w" denied the request: "(not shown)" in pr-1a2b3c4d5e'
 
 
-@pytest.mark.parametrize(("status", "said"), [(422, f"Secret is invalid: {TOKEN}"), (400, "json: bad"), (500, "boom")])
-def test_what_is_no_sentence_of_a_refusal_is_not_quoted(status: int, said: str) -> None:
-    assert redact_secret_values(status, said, [], OPERATION) == ""
+@pytest.mark.parametrize(
+    ("status", "message"), [(422, f"Secret is invalid: {TOKEN}"), (400, "json: bad"), (500, "boom")]
+)
+def test_unknown_message_is_not_quoted(status: int, message: str) -> None:
+    assert redact_secret_values(status, message, [], OPERATION) == ""
 
 
 def test_webhook_that_does_not_answer_is_named() -> None:
-    said = 'Internal error occurred: failed calling webhook "w": failed to call webhook: connection refused'
-    assert redact_secret_values(500, said, [VALUE], OPERATION) == said
+    message = 'Internal error occurred: failed calling webhook "w": failed to call webhook: connection refused'
+    assert redact_secret_values(500, message, [VALUE], OPERATION) == message
 
 
-def test_sentence_is_one_printable_line_of_bounded_length() -> None:
+def test_message_is_one_printable_line_of_bounded_length() -> None:
     assert single_line("a\n\n  b\x1b[31mc\u202e") == "a b?[31mc?"
     assert len(single_line("x" * 10_000)) == 600
 
 
-def test_object_is_left_out_where_it_is_told_anyway() -> None:
+def test_object_name_is_not_repeated_in_the_message() -> None:
     assert strip_object_name(QUOTA).startswith("exceeded quota: small")
     assert strip_object_name(WEBHOOK) == WEBHOOK
 
