@@ -31,17 +31,17 @@ def replacement(
     Raises:
         OSError: The file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    new = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(descriptor)
-        put(beside, path)
+        put(new, path)
         _sync(path.parent)
     finally:
-        beside.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

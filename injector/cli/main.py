@@ -88,9 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show()
         return Exit.USAGE
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(told)
-        click.echo(_without_tokens(told.getvalue(), sys.argv[1:] if argv is None else argv), err=True, nl=False)
+        message = io.StringIO()
+        error.show(message)
+        click.echo(_without_tokens(message.getvalue(), sys.argv[1:] if argv is None else argv), err=True, nl=False)
         return Exit.USAGE
     except ConfigError as error:
         for problem in error.problems:

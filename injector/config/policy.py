@@ -181,8 +181,8 @@ def _policy_problem(detail: ErrorDetails, document: Document, source: str) -> Co
         allowed = ", ".join(to_camel(name) for name in model.model_fields)
         return ConfigProblem(f"{source}:{line}", f"{key}: no such key; there are: {allowed}")
     value = detail["input"]
-    told = f"{quoted(value)} " if isinstance(value, str) else ""
-    return ConfigProblem(f"{source}:{line}", f"{key}: {told}{explained(detail)}")
+    prefix = f"{quoted(value)} " if isinstance(value, str) else ""
+    return ConfigProblem(f"{source}:{line}", f"{key}: {prefix}{explained(detail)}")
 
 
 def policy_schema() -> dict[str, Any]:

@@ -53,7 +53,7 @@ class SecretSeen:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Use:
+class SecretUse:
     """A Pod template wants a key of a Secret as a token; `where` names in words what requests it."""
 
     place: Place
@@ -84,8 +84,10 @@ class SecretGroup:
     def keys_in_words(self) -> str:
         """Some of the keys, for a message."""
         known = sorted({label(key) for key in self.by_key})
-        told = known[:_MOST_KEYS]
-        return ", ".join([*told, f"and {len(known) - len(told)} more"] if len(known) > len(told) else told) or "none"
+        first = known[:_MOST_KEYS]
+        return (
+            ", ".join([*first, f"and {len(known) - len(first)} more"] if len(known) > len(first) else first) or "none"
+        )
 
     @cached_property
     def namespaces_in_words(self) -> str:
@@ -101,7 +103,7 @@ _NO_SECRETS: Final = SecretGroup()
 class FileSet:
     """Everything above, of all files."""
 
-    uses: list[Use] = field(default_factory=list)
+    uses: list[SecretUse] = field(default_factory=list)
     _named: dict[str, SecretGroup] = field(default_factory=dict)
     _exact: dict[tuple[str, str], SecretGroup] = field(default_factory=dict)  # by name and namespace
 
@@ -110,7 +112,7 @@ class FileSet:
         self._named.setdefault(secret.name, SecretGroup()).secrets.append(secret)
         self._exact.setdefault((secret.name, secret.namespace), SecretGroup()).secrets.append(secret)
 
-    def found(self, use: Use) -> SecretGroup:
+    def found(self, use: SecretUse) -> SecretGroup:
         """Secrets that `use` could mean. A file that names no namespace may be meant for any."""
         exact = self._exact.get((use.ref.name, use.namespace))
         if exact is not None:
@@ -118,22 +120,22 @@ class FileSet:
         any_ = self._exact.get((use.ref.name, "")) if use.namespace else self._named.get(use.ref.name)
         return any_ or _NO_SECRETS
 
-    def elsewhere(self, use: Use) -> SecretGroup:
+    def elsewhere(self, use: SecretUse) -> SecretGroup:
         """Secrets of the wanted name that are all in other namespaces; empty when one is in the right place."""
         return _NO_SECRETS if self.found(use).secrets else self._named.get(use.ref.name, _NO_SECRETS)
 
     def used_keys(self) -> Iterator[tuple[SecretSeen, str, KeySeen]]:
         """Every key of a Secret in the files that some template uses as a token, once."""
-        asked: set[tuple[int, str]] = set()
-        told: set[tuple[int, str]] = set()
+        looked_up: set[tuple[int, str]] = set()
+        yielded: set[tuple[int, str]] = set()
         for use in self.uses:
             group, key = self.found(use), use.ref.key
-            if (id(group), key) in asked:
+            if (id(group), key) in looked_up:
                 continue
-            asked.add((id(group), key))
+            looked_up.add((id(group), key))
             for secret in group.by_key.get(key, ()):
-                if (id(secret), key) not in told:
-                    told.add((id(secret), key))
+                if (id(secret), key) not in yielded:
+                    yielded.add((id(secret), key))
                     yield secret, key, secret.keys[key]
 
 
@@ -151,19 +153,19 @@ def evaluate(value: Mapping[str, object], path: tuple[str, str], place: Place) -
     """What one key's value of a Secret is like."""
     part, key = path
     held = value.get(part)
-    told = held.get(key) if isinstance(held, Mapping) else None
-    if "sops" in value and _ENCRYPTED.fullmatch(text(told)):
+    content = held.get(key) if isinstance(held, Mapping) else None
+    if "sops" in value and _ENCRYPTED.fullmatch(text(content)):
         return KeySeen(place, None, is_secret=False)
-    if told is None:
+    if content is None:
         return KeySeen(place, TokenFlaw.EMPTY, is_secret=False)
-    if not isinstance(told, str):
+    if not isinstance(content, str):
         return KeySeen(place, Malformed.NOT_TEXT, is_secret=True)
-    if _PLACEHOLDER.fullmatch(told):
+    if _PLACEHOLDER.fullmatch(content):
         return KeySeen(place, None, is_secret=False)
     if part == "stringData":
-        token = told.encode(errors="replace")
+        token = content.encode(errors="replace")
     else:
-        joined = _FOLDS.sub("", told)
+        joined = _FOLDS.sub("", content)
         if not _BASE64.fullmatch(joined):
             return KeySeen(place, Malformed.NOT_BASE64, is_secret=True)
         token = base64.b64decode(joined)

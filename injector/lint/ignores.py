@@ -59,8 +59,8 @@ _PARTS: Final = re.compile(r"[,\s]+")
 
 
 def _ignore(document: int, line: int, column: int, rest: str, *, covers: int) -> Ignore:
-    told, _, reason = rest.partition("--")
-    words = [word for word in _PARTS.split(told) if word]
+    rules, _, reason = rest.partition("--")
+    words = [word for word in _PARTS.split(rules) if word]
     known = {word: find(word) for word in words}
     strange = next((word for word, rule in known.items() if rule is None), None)
     if not words:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names
 from injector.core.model import SourceKind
 from injector.lint import baseline, catalogue, ignores, template
-from injector.lint.files import FileSet, SecretSeen, Use, evaluate, is_secret, key_paths
+from injector.lint.files import FileSet, SecretSeen, SecretUse, evaluate, is_secret, key_paths
 from injector.lint.location import Identity, Ordinals, Place, kind_label, label, spelled
 from injector.lint.model import Finding, Unreadable
 from injector.lint.rules.comments import BAD_IGNORE, UNUSED_IGNORE
@@ -42,10 +42,10 @@ class Report:
     gone: int = 0  # findings of the baseline that are no more
     files: int = 0
 
-    def beside(self, known: Mapping[Key, int]) -> Report:
+    def compared_with(self, known: Mapping[Key, int]) -> Report:
         """The same compared with a baseline."""
-        parted = baseline.sort(self.findings, known)
-        return Report(parted.new, self.ignored, parted.known, self.unreadable, parted.gone, self.files)
+        compared = baseline.sort(self.findings, known)
+        return Report(compared.new, self.ignored, compared.known, self.unreadable, compared.gone, self.files)
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ class Linter:
         """Everything that was found in all files. To be called once, at the end."""
         for rule in self._rules:
             if rule.files is not None:
-                self._findings.extend(Finding(rule, *told) for told in rule.files(self._set))
+                self._findings.extend(Finding(rule, *hit) for hit in rule.files(self._set))
         found = [*self._findings, *self._bad_comments()]
         shown, ignored, used = self._by_comments(found)
         return Report(
@@ -206,29 +206,29 @@ def _secret(each: Object, identity: Identity, ordinals: Ordinals, *, in_file: bo
     return SecretSeen(each.namespace, each.name, keys, in_file)
 
 
-def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: Ordinals) -> Iterator[Use]:
+def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: Ordinals) -> Iterator[SecretUse]:
     """Which keys of Secrets the templates of an object want as tokens, each once per template."""
     for view in seen.templates:
-        told = set()
+        seen_refs = set()
         for ref, path, where in _wanted(view):
-            if ref not in told:
-                told.add(ref)
-                yield Use(_place(each, identity, path, ordinals), each.namespace, ref, where)
+            if ref not in seen_refs:
+                seen_refs.add(ref)
+                yield SecretUse(_place(each, identity, path, ordinals), each.namespace, ref, where)
 
 
 def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str]]:
     for variable, wanted in view.request.wanted if view.request is not None else ():
-        name, key = _ASKS[variable]
+        name, key = _ANNOTATIONS[variable]
         yield wanted, view.annotation(key if key in view.raw_annotations else name), name
     for container in view.containers:
         for entry in container.entries:
-            ref = entry.said.ref
+            ref = entry.decoded.ref
             if ref is not None and ref.kind is SourceKind.SECRET:
                 yield ref, entry.path, f"{entry.variable} of container {label(container.name)}"
 
 
 # The annotations that ask for a variable: the Secret's name, and its key.
-_ASKS: Final = {
+_ANNOTATIONS: Final = {
     names.API_TOKEN_ENV: (names.API_TOKEN_SECRET, names.API_TOKEN_KEY),
     names.APP_TOKEN_ENV: (names.APP_TOKEN_SECRET, names.APP_TOKEN_KEY),
 }

@@ -42,8 +42,8 @@ _KIND: Final = re.compile(r"[A-Z][A-Za-z]{0,62}")
 
 def label(text: str) -> str:
     """A name from a file as an identity or a path may show it: printable ASCII, hidden where it could be a token."""
-    told = shown(text)
-    return told[1:-1] if told.startswith('"') else f"({told})"
+    text_shown = shown(text)
+    return text_shown[1:-1] if text_shown.startswith('"') else f"({text_shown})"
 
 
 def kind_label(kind: object) -> str:

@@ -50,7 +50,7 @@ def text(report: Report, *, colour: bool = False) -> Iterator[str]:
 def summary(report: Report) -> str:
     """The last line, for stderr."""
     by_level = {level: sum(finding.rule.level is level for finding in report.findings) for level in Level}
-    told = [counted(count, level.value) for level, count in by_level.items() if level is not Level.INFO or count]
+    counts = [counted(count, level.value) for level, count in by_level.items() if level is not Level.INFO or count]
     aside = [
         f"{count} {words}"
         for count, words in (
@@ -61,7 +61,9 @@ def summary(report: Report) -> str:
         if count
     ]
     unread = [f"{counted(len(report.unreadable), 'document')} could not be read"] if report.unreadable else []
-    return f"{', '.join(told)} in {counted(report.files, 'file')}" + "".join(f"; {each}" for each in (*aside, *unread))
+    return f"{', '.join(counts)} in {counted(report.files, 'file')}" + "".join(
+        f"; {each}" for each in (*aside, *unread)
+    )
 
 
 def _printable(name: str) -> str:
@@ -206,8 +208,8 @@ def github(report: Report) -> Iterator[str]:
 
 
 def _command(name: str, properties: Iterable[tuple[str, str | int]], message: str) -> str:
-    told = ",".join(f"{key}={_escaped(str(value), in_property=True)}" for key, value in properties)
-    return f"::{name} {told}::{_escaped(message)}"
+    parameters = ",".join(f"{key}={_escaped(str(value), in_property=True)}" for key, value in properties)
+    return f"::{name} {parameters}::{_escaped(message)}"
 
 
 def _escaped(value: str, *, in_property: bool = False) -> str:

@@ -47,7 +47,7 @@ class Entry:
 
     path: Path
     variable: str
-    said: EnvEntry
+    decoded: EnvEntry
     is_last: bool  # the one that the kubelet uses
 
 
@@ -201,8 +201,8 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
 
 def _annotations(raw: Mapping[str, object]) -> Annotations:
     """What a person meant: an unquoted `true` is reported by a rule of its own, and then taken for "true"."""
-    told = {name: _meant(raw[name]) for name in names.REQUEST_ANNOTATIONS if name in raw}
-    return msgspec.convert(told, Annotations)
+    annotations = {name: _meant(raw[name]) for name in names.REQUEST_ANNOTATIONS if name in raw}
+    return msgspec.convert(annotations, Annotations)
 
 
 def _meant(value: object) -> str | None:
@@ -229,8 +229,8 @@ def _token_names(request: InjectionRequest | None, containers: Sequence[Containe
         yield from (ref for _, ref in request.wanted)
     for container in containers:
         for entry in container.entries:
-            if entry.said.ref is not None and entry.said.ref.kind is SourceKind.SECRET:
-                yield entry.said.ref
+            if entry.decoded.ref is not None and entry.decoded.ref.kind is SourceKind.SECRET:
+                yield entry.decoded.ref
 
 
 # --- the core's view, made from plain values ---
@@ -320,11 +320,11 @@ def _entries(env: Sequence[object], path: Path) -> Iterator[Entry]:
     last = {name: index for index, _, name in managed}
     for index, item, name in managed:
         try:
-            said = env_of(Container(env=msgspec.Raw(_encoder.encode([item])))).get(name)
+            decoded = env_of(Container(env=msgspec.Raw(_encoder.encode([item])))).get(name)
         except MalformedObjectError:
             raise _BadShapeError("not a variable", (*path, index)) from None
-        if said is not None:
-            yield Entry((*path, index), name, said, is_last=last[name] == index)
+        if decoded is not None:
+            yield Entry((*path, index), name, decoded, is_last=last[name] == index)
 
 
 def _env_from(env_from: Sequence[object], path: Path) -> Iterator[EnvFrom]:

@@ -68,10 +68,10 @@ def evaluate(document: Document, question: Question) -> list[Finding]:
     """
     findings: list[Finding] = []
     for each in document.objects():
-        told = Advice(each, question)
+        advice = Advice(each, question)
         for template in each.templates():
             _, decided = decide(document, each, template, question)
-            findings.append(found(document, each, template, decided, told))
+            findings.append(found(document, each, template, decided, advice))
     return findings
 
 
@@ -210,7 +210,7 @@ def _review(kind: dict[str, str], value: Json, namespace: str) -> bytes:
 
 def found(document: Document, each: Object, template: Template, decided: Decision, advice: Advice) -> Finding:
     """A decision with everything that is reported about it."""
-    told = (*advice.warnings, *decided.warnings) if template.path != each.path else decided.warnings
+    warnings = (*advice.warnings, *decided.warnings) if template.path != each.path else decided.warnings
     hidden = (_DENIED,) if isinstance(decided, Deny) else ()
     return Finding(
         source=document.source,
@@ -221,7 +221,7 @@ def found(document: Document, each: Object, template: Template, decided: Decisio
         verdict=_VERDICTS[type(decided)],
         reason=decided.reason,
         message=decided.message if isinstance(decided, Deny) else "",
-        warnings=tuple(dict.fromkeys(one for one in told if not one.startswith(hidden))),
+        warnings=tuple(dict.fromkeys(one for one in warnings if not one.startswith(hidden))),
         operations=patch.build(decided.plan) if isinstance(decided, Inject) else (),
         has_sidecar=_has_sidecar(template),
     )

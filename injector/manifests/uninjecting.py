@@ -37,7 +37,7 @@ class Outcome(StrEnum):
     BAD_RECORD = "bad-record"
 
 
-class Fate(StrEnum):
+class EntryOutcome(StrEnum):
     """What became of one entry of the record."""
 
     REMOVED = "removed"
@@ -47,7 +47,7 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TemplateResult:
     """What became of one Pod template and of each entry that its record lists."""
 
     source: str
@@ -56,10 +56,10 @@ class Taken:
     object: str
     path: Path
     outcome: Outcome
-    entries: tuple[tuple[Injected, Fate], ...]
+    entries: tuple[tuple[Injected, EntryOutcome], ...]
 
 
-def evaluate(document: Document) -> list[Taken]:
+def evaluate(document: Document) -> list[TemplateResult]:
     """What is to be taken out of each Pod template of a document."""
     return [_evaluated(document, each, template) for each in document.objects() for template in each.templates()]
 
@@ -157,19 +157,19 @@ class _Work:
         return copy
 
 
-def _evaluated(document: Document, each: Object, template: Template) -> Taken:
+def _evaluated(document: Document, each: Object, template: Template) -> TemplateResult:
     recorded = _Recorded(template)
     outcome = Outcome.REMOVED
     if not recorded.record:
         outcome = Outcome.NO_RECORD if _status(template) is None else Outcome.BAD_RECORD
-    return Taken(
+    return TemplateResult(
         document.source,
         document.index,
         document.position(template.path).line,
         f"{each.kind}/{each.name}" if each.name else each.kind,
         template.path,
         outcome,
-        tuple((entry, recorded.fate(entry)) for entry in recorded.record),
+        tuple((entry, recorded.outcome(entry)) for entry in recorded.record),
     )
 
 
@@ -201,12 +201,12 @@ class _Recorded:
                 found.setdefault(path, set()).add(index)
         return found
 
-    def fate(self, entry: Injected) -> Fate:
+    def outcome(self, entry: Injected) -> EntryOutcome:
         """What becomes of an entry of the record."""
         is_identical = _plain(entry) in self._identical
         if is_identical:
-            return Fate.REPLACED if entry.replaced else Fate.REMOVED
-        return Fate.CHANGED if (entry.container, entry.env) in self._there else Fate.GONE
+            return EntryOutcome.REPLACED if entry.replaced else EntryOutcome.REMOVED
+        return EntryOutcome.CHANGED if (entry.container, entry.env) in self._there else EntryOutcome.GONE
 
 
 def _plain(entry: Injected) -> Injected:

@@ -195,8 +195,8 @@ class SinkHandler(logging.Handler):
         # Arguments are not merged in: a library could hand us anything.
         message = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
         if self._as_json:
-            told = {"time": self._stamp(), "level": level, "message": message.strip(), **fields}
-            self._sink.put(msgspec.json.encode(told) + b"\n")
+            content = {"time": self._stamp(), "level": level, "message": message.strip(), **fields}
+            self._sink.put(msgspec.json.encode(content) + b"\n")
         else:
             words = " ".join(f"{key}={_word(value)}" for key, value in fields.items())
             self._sink.put(f"{self._stamp()} {level.upper():7} {message.strip()} {words}".rstrip().encode() + b"\n")

@@ -118,10 +118,10 @@ def linter() -> Linter:
     return made
 
 
-def told(made: Linter) -> Iterator[str]:
+def outputs(made: Linter) -> Iterator[str]:
     """Everything that can leave the process."""
     found = made.report()
-    for view in (found, found.beside(baseline.read(baseline.write(found.findings)))):
+    for view in (found, found.compared_with(baseline.read(baseline.write(found.findings)))):
         for form in report.FORMATS.values():
             yield from form(view)
         yield report.summary(view)
@@ -140,7 +140,7 @@ def test_no_form_of_a_report_shows_a_value() -> None:
         finding.rule.id for finding in found.findings
     }
     assert len(found.unreadable) >= 4
-    assert not leaks(told(linter()))
+    assert not leaks(outputs(linter()))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_deliberate_leak_would_be_noticed(careless: str, monkeypatch: pytest.M
     else:
         leaking = replace(BAD_SECRET_NAME, workload=_leaking)
         monkeypatch.setattr("injector.lint.catalogue.RULES", (leaking,))
-    assert leaks(told(linter()))
+    assert leaks(outputs(linter()))
 
 
 def _leaking(workload: Workload) -> Iterator[Hit]:

@@ -57,7 +57,7 @@ class Explained(msgspec.Struct, frozen=True):
     show_default=True,
     help="table for people; json for tools, a Pod template a line.",
 )
-@options.judging
+@options.policy_options
 def command(*, filenames: Sequence[str], output: str, policy_file: Path | None, use_default_secret: bool) -> int:
     """Explain why a Pod would or would not be patched, rule by rule.
 
@@ -73,7 +73,7 @@ def command(*, filenames: Sequence[str], output: str, policy_file: Path | None, 
     explainer = _Explainer(question, run, as_json=output == "json")
     run.each(explainer.file)
     if not explainer.found and not run.failed:
-        run.teller.note("no Pod template found")
+        run.reporter.note("no Pod template found")
     return Exit.USAGE if run.failed else Exit.FINE
 
 
@@ -98,14 +98,14 @@ class _Explainer:
 
     def _fail(self, error: ManifestError | str) -> None:
         self._run.failed = True
-        self._run.teller.error(str(error))
+        self._run.reporter.error(str(error))
 
     def _document(self, document: Document) -> None:
         for each in document.objects():
             advice = injecting.Advice(each, self._question)
             for template in each.templates():
                 try:
-                    self._tell(self._explained(document, each, template, advice))
+                    self._print_result(self._explained(document, each, template, advice))
                 except ManifestError as error:
                     self._fail(error)
 
@@ -124,7 +124,7 @@ class _Explainer:
             warnings=found.warnings,
         )
 
-    def _tell(self, one: Explained) -> None:
+    def _print_result(self, one: Explained) -> None:
         self.found += 1
         if self._as_json:
             click.echo(msgspec.json.encode(one))

@@ -40,19 +40,19 @@ class UnreadableError(Exception):
     """A file has no text that could be manifests; the message gives the reason and nothing of the text."""
 
 
-def find(arguments: Sequence[str], exclude: Sequence[str], tell: Callable[[str, str], None]) -> Iterator[Source]:
+def find(arguments: Sequence[str], exclude: Sequence[str], report: Callable[[str, str], None]) -> Iterator[Source]:
     """Every file meant by `arguments`, each once.
 
     Args:
         arguments: Files, folders, and `-` for standard input.
         exclude: Shell-style patterns of paths, or of their last part, that are left out of folders.
-        tell: Takes a name and what is wrong with it.
+        report: Takes a name and what is wrong with it.
     """
-    told: set[str] = set()
+    seen: set[str] = set()
     for argument in arguments:
-        for source in _of(argument, exclude, tell):
-            if source.name not in told:
-                told.add(source.name)
+        for source in _of(argument, exclude, report):
+            if source.name not in seen:
+                seen.add(source.name)
                 yield source
 
 
@@ -95,7 +95,7 @@ def _blocks(file: TextIO) -> Iterator[str]:
         yield block
 
 
-def _of(argument: str, exclude: Sequence[str], tell: Callable[[str, str], None]) -> Iterator[Source]:
+def _of(argument: str, exclude: Sequence[str], report: Callable[[str, str], None]) -> Iterator[Source]:
     path = Path(argument)
     if argument == STDIN:
         yield Source("<stdin>", None)
@@ -103,11 +103,11 @@ def _of(argument: str, exclude: Sequence[str], tell: Callable[[str, str], None])
         yield Source(_name(path), path)
     else:
         found = False
-        for source in _Walk(exclude, tell).below(path, frozenset()):
+        for source in _Walk(exclude, report).below(path, frozenset()):
             found = True
             yield source
         if not found:
-            tell(_name(path), f"no file in this folder ends with {', '.join(SUFFIXES)}")
+            report(_name(path), f"no file in this folder ends with {', '.join(SUFFIXES)}")
 
 
 def _name(path: str | Path) -> str:
@@ -118,9 +118,9 @@ def _name(path: str | Path) -> str:
 class _Walk:
     """One walk through a folder, links included; each folder is entered once, by whatever name comes first."""
 
-    def __init__(self, exclude: Sequence[str], tell: Callable[[str, str], None]) -> None:
+    def __init__(self, exclude: Sequence[str], report: Callable[[str, str], None]) -> None:
         self._exclude = exclude
-        self._tell = tell
+        self._report = report
         self._entered: set[tuple[int, int]] = set()
 
     def below(self, folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Source]:
@@ -129,11 +129,11 @@ class _Walk:
             here = folder.stat()
             names = sorted(entry.name for entry in os.scandir(folder))
         except OSError as error:
-            self._tell(_name(folder), error_text(error))
+            self._report(_name(folder), error_text(error))
             return
         me = (here.st_dev, here.st_ino)
         if me in above:
-            self._tell(_name(folder), "a link that leads back to a folder above it; not followed")
+            self._report(_name(folder), "a link that leads back to a folder above it; not followed")
         if me in self._entered:
             return
         self._entered.add(me)
@@ -154,5 +154,5 @@ class _Walk:
         try:
             return stat.S_ISREG(path.stat().st_mode)
         except OSError as error:
-            self._tell(_name(path), error_text(error))
+            self._report(_name(path), error_text(error))
             return False

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from injector.cli.output import Tally, Teller
+    from injector.cli.output import Reporter, Tally
     from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
     from injector.manifests.nodes import Json
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Write the tokens' references into manifests, as the webhook would.")
 @options.filenames
-@options.rewriting
-@options.judging
+@options.output_options
+@options.policy_options
 def command(
     *,
     filenames: Sequence[str],
@@ -52,8 +52,8 @@ def command(
     """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
     question = options.question(policy_file, use_default_secret=use_default_secret)
     run = options.Run.of(filenames, output, in_place=in_place, quiet=quiet)
-    inject = _Inject(question, run.teller)
-    rewriter = Rewriter(inject, run.output, in_place=in_place, teller=run.teller)
+    inject = _Inject(question, run.reporter)
+    rewriter = Rewriter(inject, run.output, in_place=in_place, reporter=run.reporter)
     run.each(rewriter.file)
     run.end(rewriter.tally.lines("changed" if in_place else "to change"))
     if rewriter.tally.failed or run.failed:
@@ -65,9 +65,9 @@ def command(
 class _Inject:
     """The change, and its report."""
 
-    def __init__(self, question: injecting.Question, teller: Teller) -> None:
+    def __init__(self, question: injecting.Question, reporter: Reporter) -> None:
         self._question = question
-        self._teller = teller
+        self._reporter = reporter
 
     def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
         """The piece's text with the entries in it."""
@@ -88,17 +88,17 @@ class _Inject:
     def _count(self, findings: Sequence[Sequence[injecting.Finding]], tally: Tally) -> None:
         for found in (one for document in findings for one in document):
             tally.decisions[found.verdict.value, found.reason.value] += 1
-            self._tell(found)
+            self._report(found)
 
-    def _tell(self, found: injecting.Finding) -> None:
+    def _report(self, found: injecting.Finding) -> None:
         where = f"{found.source}:{found.line}: {found.object}"
         if found.message:
-            self._teller.note(f"{where}: denied: {found.message}")
+            self._reporter.note(f"{where}: denied: {found.message}")
         for warning in found.warnings:
-            self._teller.note(f"{where}: warning: {warning}")
+            self._reporter.note(f"{where}: warning: {warning}")
         wants_sidecar = found.verdict is Verdict.INJECT or found.reason in {Reason.NO_SIDECAR, Reason.WOULD_INJECT}
         if wants_sidecar and not found.has_sidecar:
-            self._teller.note(f"{where}: {_NO_SIDECAR}")
+            self._reporter.note(f"{where}: {_NO_SIDECAR}")
 
 
 _NO_SIDECAR: Final = "no container daprd in the template: Dapr adds it at admission, and the webhook does the rest then"

@@ -11,7 +11,7 @@ import click
 
 from injector.cli.main import Exit
 from injector.cli.manifests import files
-from injector.cli.output import Teller, wants_colour
+from injector.cli.output import Reporter, wants_colour
 from injector.config.policy import load_policy
 from injector.core.model import Policy
 from injector.files import error_text, replacement
@@ -95,7 +95,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     Exit codes: 0 fine, 1 findings, 2 usage error or bad input, 3 internal error.
     """  # noqa: D301 - click wants the backspace character itself before a paragraph to keep
     if list_rules or show_rule is not None:
-        return _tell_rules(show_rule)
+        return _print_rules(show_rule)
     if known_in is not None and write_to is not None:
         raise click.UsageError("--baseline and --write-baseline exclude each other")
     if not (paths or more):
@@ -108,12 +108,12 @@ def command(  # noqa: PLR0913 - one parameter per option
     found = linter.report()
     if write_to is not None:
         return _write_baseline(write_to, found)
-    found = found.beside(known)
-    _tell(found, output)
+    found = found.compared_with(known)
+    _print_report(found, output)
     return _exit(found, Level(fail_on))
 
 
-def _tell_rules(rule: Rule | None) -> int:
+def _print_rules(rule: Rule | None) -> int:
     lines = report.rules_table() if rule is None else pages.page(rule).splitlines()
     for line in lines:
         click.echo(line)
@@ -132,26 +132,26 @@ def _known(path: Path) -> Mapping[baseline.Key, int]:
 def _read(linter: Linter, arguments: Sequence[str], exclude: Sequence[str]) -> None:
     """Read every file, and report at once which cannot be read."""
     sources = list(files.find(arguments, exclude, linter.cannot_read))
-    teller = Teller(len(sources), quiet=False)
-    told = _tell_unreadable(linter, teller, 0)
+    reporter = Reporter(len(sources), quiet=False)
+    reported = _report_unreadable(linter, reporter, 0)
     for source in sources:
         try:
             linter.read(source.name, files.blocks(source), in_file=source.path is not None)
         except files.UnreadableError as error:
             linter.cannot_read(source.name, str(error))
-        told = _tell_unreadable(linter, teller, told)
-        teller.passed()
-    teller.clear()
+        reported = _report_unreadable(linter, reporter, reported)
+        reporter.passed()
+    reporter.clear()
 
 
-def _tell_unreadable(linter: Linter, teller: Teller, told: int) -> int:
-    """Report what could not be read, except the first `told`; return the new number."""
-    for each in linter.unreadable[told:]:
-        teller.error(str(each))
+def _report_unreadable(linter: Linter, reporter: Reporter, reported: int) -> int:
+    """Report what could not be read, except the first `reported`; return the new number."""
+    for each in linter.unreadable[reported:]:
+        reporter.error(str(each))
     return len(linter.unreadable)
 
 
-def _tell(found: Report, output: str) -> None:
+def _print_report(found: Report, output: str) -> None:
     lines = (
         report.text(found, colour=wants_colour(sys.stdout, os.environ))
         if output == "text"

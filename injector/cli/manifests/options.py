@@ -10,7 +10,7 @@ import click
 
 from injector.cli.manifests import files
 from injector.cli.manifests.rewrite import Format
-from injector.cli.output import Teller
+from injector.cli.output import Reporter
 from injector.config.policy import load_policy
 from injector.core.model import Endpoint, Policy
 from injector.manifests.injecting import Question
@@ -34,7 +34,7 @@ def filenames(command: _CommandT) -> _CommandT:
     )(command)
 
 
-def rewriting(command: _CommandT) -> _CommandT:
+def output_options(command: _CommandT) -> _CommandT:
     """Where the result goes."""
     command = click.option("-q", "--quiet", is_flag=True, help="Report errors only.")(command)
     command = click.option(
@@ -48,7 +48,7 @@ def rewriting(command: _CommandT) -> _CommandT:
     )(command)
 
 
-def judging(command: _CommandT) -> _CommandT:
+def policy_options(command: _CommandT) -> _CommandT:
     """What the rules are given."""
     command = click.option(
         "--use-default-secret",
@@ -84,10 +84,10 @@ class Run:
         self.failed = False
         early: list[str] = []
         self._sources = list(files.find(arguments, (), lambda name, why: early.append(f"{name}: {why}")))
-        self.teller = Teller(len(self._sources), quiet=quiet)
+        self.reporter = Reporter(len(self._sources), quiet=quiet)
         for line in early:
             self.failed = True
-            self.teller.error(line)
+            self.reporter.error(line)
 
     @classmethod
     def of(cls, arguments: Sequence[str], output: str | None, *, in_place: bool, quiet: bool) -> Run:
@@ -120,9 +120,9 @@ class Run:
 
     def end(self, lines: Sequence[str]) -> None:
         """Say what it came to."""
-        self.teller.clear()
+        self.reporter.clear()
         for line in lines:
-            self.teller.note(line)
+            self.reporter.note(line)
 
 
 def _checked(arguments: Sequence[str]) -> Sequence[str]:

@@ -168,8 +168,8 @@ def _written(workload: Workload) -> Iterator[tuple[Entry, TokenRef]]:
     for template in workload.templates:
         for container in template.containers:
             for entry in container.entries:
-                if entry.said.ref is not None and entry.said.ref.kind is SourceKind.SECRET:
-                    yield entry, entry.said.ref
+                if entry.decoded.ref is not None and entry.decoded.ref.kind is SourceKind.SECRET:
+                    yield entry, entry.decoded.ref
 
 
 def _invalid(

@@ -24,7 +24,7 @@ spec:
 def test_findings_of_a_baseline_are_known() -> None:
     first = lint(POD)
     known = baseline.read(baseline.write(first.findings))
-    again = lint(POD).beside(known)
+    again = lint(POD).compared_with(known)
     assert not again.findings
     assert again.known == first.findings
     assert again.gone == 0
@@ -33,27 +33,27 @@ def test_findings_of_a_baseline_are_known() -> None:
 def test_moving_renaming_and_changing_the_value_brings_nothing_back() -> None:
     known = baseline.read(baseline.write(lint(POD).findings))
     moved = POD.replace("    - name: web", "    - name: first\n    - name: web").replace("VALUE", "another")
-    report = lint("a: 1\n", "# moved\n" + moved).beside(known)
+    report = lint("a: 1\n", "# moved\n" + moved).compared_with(known)
     assert not report.findings
     assert len(report.known) == 3
 
 
 def test_a_second_one_of_the_same_kind_is_new() -> None:
     known = baseline.read(baseline.write(lint(POD).findings))
-    report = lint(POD, POD).beside(known)
+    report = lint(POD, POD).compared_with(known)
     assert len(report.known) == len(report.findings) == 3
 
 
 def test_another_object_container_or_rule_is_new() -> None:
     known = baseline.read(baseline.write(lint(POD).findings))
     for change in (("orders", "other"), ("shop", "other"), ("web", "other")):
-        assert len(lint(POD.replace(*change)).beside(known).findings) == 3
+        assert len(lint(POD.replace(*change)).compared_with(known).findings) == 3
 
 
 def test_what_is_gone_is_counted() -> None:
     known = baseline.read(baseline.write(lint(POD, POD).findings))
-    assert lint(POD).beside(known).gone == 3
-    assert lint("a: 1").beside(known).gone == 6
+    assert lint(POD).compared_with(known).gone == 3
+    assert lint("a: 1").compared_with(known).gone == 6
 
 
 def test_the_file_is_sorted_and_the_same_for_any_order_of_findings() -> None:

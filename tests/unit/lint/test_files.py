@@ -6,7 +6,7 @@ import pytest
 
 from injector.core.model import TokenRef
 from injector.core.token import TokenFlaw, flaw_of
-from injector.lint.files import FileSet, KeySeen, Malformed, SecretSeen, Use, evaluate, is_secret, key_paths
+from injector.lint.files import FileSet, KeySeen, Malformed, SecretSeen, SecretUse, evaluate, is_secret, key_paths
 from injector.lint.location import Place
 
 PLACE = Place("a.yaml", 1, 1)
@@ -123,12 +123,12 @@ def test_a_file_without_a_namespace_may_be_meant_for_any(
     files = FileSet()
     for namespace in secrets:
         files.add(secret(namespace))
-    use = Use(PLACE, pod, TokenRef("s", "token"), "here")
+    use = SecretUse(PLACE, pod, TokenRef("s", "token"), "here")
     assert [each.namespace for each in files.found(use).secrets] == found
     assert [each.namespace for each in files.elsewhere(use).secrets] == elsewhere
 
 
 def test_a_key_that_many_use_is_told_once() -> None:
-    files = FileSet([Use(PLACE, "a", TokenRef("s", key), "here") for key in ("token", "token", "absent")])
+    files = FileSet([SecretUse(PLACE, "a", TokenRef("s", key), "here") for key in ("token", "token", "absent")])
     files.add(secret("a"))
     assert [name for _, name, _ in files.used_keys()] == ["token"]

@@ -35,7 +35,7 @@ spec:
 def found() -> Report:
     """One finding, one that is ignored, one that is known, one document that cannot be read."""
     first = lint(POD.replace("orders", "known")).findings
-    return lint(POD, POD.replace("orders", "known"), "a: b: c").beside(read(write(first)))
+    return lint(POD, POD.replace("orders", "known"), "a: b: c").compared_with(read(write(first)))
 
 
 def test_text_is_one_line_per_finding() -> None:
@@ -53,15 +53,15 @@ def test_the_summary_counts_everything_once() -> None:
         "1 error, 0 warnings in 3 files; 2 ignored by comments; 1 known by the baseline; 1 document could not be read"
     )
     assert report.summary(lint("a: 1")) == "0 errors, 0 warnings in 1 file"
-    gone = lint("a: 1 " + SAYS + " DTI007 -- x").beside({("DTI007", "a", "b"): 2})
+    gone = lint("a: 1 " + SAYS + " DTI007 -- x").compared_with({("DTI007", "a", "b"): 2})
     assert report.summary(gone) == "0 errors, 0 warnings, 1 info in 1 file; 2 of the baseline are gone: write it again"
 
 
 def test_json_has_everything_a_tool_needs() -> None:
-    said = found()
-    (text,) = report.json(said)
-    told = json.loads(text)
-    assert told == {
+    reported = found()
+    (text,) = report.json(reported)
+    document = json.loads(text)
+    assert document == {
         "version": 1,
         "findings": [
             {
@@ -75,7 +75,7 @@ def test_json_has_everything_a_tool_needs() -> None:
                 "document": 1,
                 "object": {"kind": "Pod", "namespace": "shop", "name": "orders"},
                 "path": "spec.containers[web].env[DAPR_API_TOKEN].value",
-                "fingerprint": fingerprint(said.findings[0]),
+                "fingerprint": fingerprint(reported.findings[0]),
             }
         ],
         "ignored": 2,

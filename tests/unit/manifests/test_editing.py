@@ -7,7 +7,7 @@ import pytest
 from injector.core.model import Conflict, Policy
 from injector.manifests.documents import read
 from injector.manifests.errors import ManifestError
-from injector.manifests.uninjecting import Fate, Outcome, evaluate
+from injector.manifests.uninjecting import EntryOutcome, Outcome, evaluate
 from tests.unit.manifests.working import HEAD, inject, pod, uninject
 
 _EMPTY = "the env is empty, and uninject could not restore it; remove it here"
@@ -161,32 +161,32 @@ def test_a_template_of_another_shape_is_told() -> None:
 # --- the other way round ---
 
 
-def fates(text: str) -> list[Fate]:
-    return [fate for document in read(text, "f") for taken in evaluate(document) for _, fate in taken.entries]
+def entry_outcomes(text: str) -> list[EntryOutcome]:
+    return [outcome for document in read(text, "f") for result in evaluate(document) for _, outcome in result.entries]
 
 
 def test_only_what_is_still_identical_is_taken_out() -> None:
     text = inject(pod("containers:\n- name: daprd\n- name: web\n  env:\n  - name: DAPR_API_TOKEN\n"))
     edited = text.replace("key: token", "key: other")
-    assert fates(text) == [Fate.REMOVED]
-    assert fates(edited) == [Fate.CHANGED]
+    assert entry_outcomes(text) == [EntryOutcome.REMOVED]
+    assert entry_outcomes(edited) == [EntryOutcome.CHANGED]
     assert "key: other" in uninject(edited)
     assert "status" not in uninject(edited)
     gone = text.replace("- name: DAPR_API_TOKEN", "- name: ANOTHER", 1)
-    assert fates(gone) == [Fate.GONE]
+    assert entry_outcomes(gone) == [EntryOutcome.GONE]
 
 
 def test_what_took_the_place_of_another_stays() -> None:
     text = inject(pod("containers:\n- name: daprd\n  env:\n  - name: DAPR_API_TOKEN\n"))
-    assert fates(text) == [Fate.REPLACED]
+    assert entry_outcomes(text) == [EntryOutcome.REPLACED]
     assert uninject(text) == "".join(line for line in text.splitlines(keepends=True) if "/status" not in line)
 
 
 def test_a_record_that_is_none_is_left_alone() -> None:
     text = pod("containers: [{name: daprd}]\n").replace("spec:\n", "    dapr-token-injector/status: x\nspec:\n", 1)
     assert uninject(text) == text
-    assert [taken.outcome for document in read(text, "f") for taken in evaluate(document)] == [Outcome.BAD_RECORD]
-    assert [taken.outcome for document in read(pod("containers: []\n"), "f") for taken in evaluate(document)] == [
+    assert [result.outcome for document in read(text, "f") for result in evaluate(document)] == [Outcome.BAD_RECORD]
+    assert [result.outcome for document in read(pod("containers: []\n"), "f") for result in evaluate(document)] == [
         Outcome.NO_RECORD
     ]
 

@@ -10,7 +10,7 @@ import pytest
 import yaml  # type: ignore[import-untyped] # it brings no types
 
 from injector.manifests.documents import read
-from injector.manifests.uninjecting import Fate, evaluate
+from injector.manifests.uninjecting import EntryOutcome, evaluate
 from tests.builders import pod, secret_env
 from tests.unit.manifests.working import uninject
 
@@ -70,10 +70,10 @@ def test_what_is_taken_out_is_what_was_reported() -> None:
     found = _recorded([first, last], [_entry("DAPR_API_TOKEN", "b"), _entry("DAPR_API_TOKEN", "a")])
     (document,) = read(json.dumps(found), "f")
 
-    (taken,) = evaluate(document)
+    (result,) = evaluate(document)
     (after,) = read(uninject(json.dumps(found)), "f")
 
-    assert [fate for _, fate in taken.entries] == [Fate.REMOVED, Fate.CHANGED]
+    assert [outcome for _, outcome in result.entries] == [EntryOutcome.REMOVED, EntryOutcome.CHANGED]
     left: Any = after.value
     assert left["spec"]["containers"][0]["env"] == [first]
 
