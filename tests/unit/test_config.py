@@ -247,8 +247,8 @@ def test_a_default_that_the_list_leaves_out_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("shadow: true\nshadow: false\n", "p.yaml:2: not valid YAML: a key stands twice in one mapping"),
-        ("defaultKeys:\n  api: a\n  api: b\n", "p.yaml:3: not valid YAML: a key stands twice in one mapping"),
+        ("shadow: true\nshadow: false\n", "p.yaml:2: not valid YAML: duplicate key in a mapping"),
+        ("defaultKeys:\n  api: a\n  api: b\n", "p.yaml:3: not valid YAML: duplicate key in a mapping"),
         ("allowedSecrets: [\n", "not valid YAML"),
         ("a: b: c\n", "p.yaml:1: not valid YAML"),
         ("- x\n", "p.yaml:1: must be a mapping"),
