@@ -1,7 +1,7 @@
-"""What a whole set of files has about token Secrets: which templates use which key, and which Secrets exist.
+"""Facts about token Secrets in a set of files: which templates use which key, and which Secrets exist.
 
-Kept for every file until the last one was read, so these are small values: names, places, and verdicts. The value of a
-Secret is evaluated the moment it is seen and dropped.
+They are kept until the last file was read, so they are small: names, places, and results. The value of a Secret is
+evaluated as soon as it is read, and dropped.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class SecretSeen:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SecretUse:
-    """A Pod template wants a key of a Secret as a token; `where` names in words what requests it."""
+    """A Pod template uses a key of a Secret as a token; `where` describes what requests it."""
 
     place: Place
     namespace: str
@@ -101,14 +101,14 @@ _NO_SECRETS: Final = SecretGroup()
 
 @dataclass(slots=True, repr=False)
 class FileSet:
-    """Everything above, of all files."""
+    """The Secrets and their uses in all files."""
 
     uses: list[SecretUse] = field(default_factory=list)
     _named: dict[str, SecretGroup] = field(default_factory=dict)
     _exact: dict[tuple[str, str], SecretGroup] = field(default_factory=dict)  # by name and namespace
 
     def add(self, secret: SecretSeen) -> None:
-        """Remember a Secret."""
+        """Add a Secret."""
         self._named.setdefault(secret.name, SecretGroup()).secrets.append(secret)
         self._exact.setdefault((secret.name, secret.namespace), SecretGroup()).secrets.append(secret)
 
@@ -140,7 +140,7 @@ class FileSet:
 
 
 def is_secret(value: Mapping[str, object]) -> bool:
-    """Whether an object is a core/v1 Secret. A SealedSecret or ExternalSecret is none: it holds no value."""
+    """True for a core/v1 Secret; a SealedSecret or ExternalSecret has no value."""
     return value.get("kind") == "Secret" and value.get("apiVersion") == "v1"
 
 
@@ -150,7 +150,7 @@ def key_paths(value: Mapping[str, object]) -> dict[str, tuple[str, str]]:
 
 
 def evaluate(value: Mapping[str, object], path: tuple[str, str], place: Place) -> KeySeen:
-    """What one key's value of a Secret is like."""
+    """Evaluate the value of one key of a Secret."""
     part, key = path
     held = value.get(part)
     content = held.get(key) if isinstance(held, Mapping) else None

@@ -1,4 +1,4 @@
-"""A rule's page, and the index of all: made from the rules, so that documents and behaviour cannot part."""
+"""Generates the page of each rule, and their index, from the rules."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class TemplateView:
     pod: Pod | None
     flaw: Flaw | None
     containers: tuple[ContainerView, ...]
-    request: InjectionRequest | None  # None when no token is asked for, or badly
+    request: InjectionRequest | None  # None if no token is requested, or the request is not valid
     problems: tuple[Problem, ...]  # why the webhook would deny the Pods; the first ones
     more_problems: int
     token_names: frozenset[TokenRef]  # every key of a Secret that is used as a token
@@ -107,14 +107,14 @@ class TemplateView:
         return (*self.path, "metadata", "annotations", name)
 
     def planned(self, app_containers: AppContainers) -> Plan | None:
-        """What the webhook would do to the Pods if `app_containers` was asked for; None when there is no token."""
+        """Return the webhook's decision if `app_containers` were requested; None if there is no token."""
         request = self.request or self._from_sidecar()
         if self.pod is None or request is None:
             return None
         return plan.build(self.pod, InjectionRequest(request.wanted, app_containers), self.policy)
 
     def _from_sidecar(self) -> InjectionRequest | None:
-        """What a sidecar that brings its own token asks of its callers, as if the annotation had said so."""
+        """Return the request that matches the token of a hand-written sidecar, as if an annotation had made it."""
         for container in self.containers:
             entry = container.env.get(names.API_TOKEN_ENV)
             if container.is_sidecar and entry is not None and entry.ref is not None:
@@ -200,7 +200,7 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
 
 
 def _annotations(raw: Mapping[str, object]) -> Annotations:
-    """What a person meant: an unquoted `true` is reported by a rule of its own, and then taken for "true"."""
+    """Return the intended value: an unquoted `true`, which another rule reports, counts as "true"."""
     annotations = {name: _meant(raw[name]) for name in names.REQUEST_ANNOTATIONS if name in raw}
     return msgspec.convert(annotations, Annotations)
 

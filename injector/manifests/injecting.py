@@ -1,4 +1,4 @@
-"""A document's Pod templates through the core, and what the core answers written into the document's text.
+"""Evaluates a document's Pod templates with the core, and writes the patch into the document's text.
 
 Each template becomes the review of a Pod that is created, as the API server would send it; decision and patch are the
 webhook's. jsonpatch applies the patch to the template's value. What an edit made is read back and compared with that:
@@ -119,7 +119,7 @@ def _advice(each: Object, question: Question) -> tuple[str, ...]:
 
 
 def inject(chunk: Chunk, read: Sequence[Document], findings: Sequence[Sequence[Finding]]) -> str:
-    """The text of a piece of a file with everything done that `findings` say of its documents.
+    """Return the text of a chunk with the changes of `findings`.
 
     Raises:
         ManifestError: An entry cannot be put where it belongs without changing something else.

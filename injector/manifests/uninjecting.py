@@ -30,7 +30,7 @@ _LISTS: Final = ("containers", "initContainers")
 
 
 class Outcome(StrEnum):
-    """What became of one Pod template."""
+    """The outcome for a Pod template."""
 
     REMOVED = "removed"
     NO_RECORD = "no-record"
@@ -38,7 +38,7 @@ class Outcome(StrEnum):
 
 
 class EntryOutcome(StrEnum):
-    """What became of one entry of the record."""
+    """The outcome for an entry of the record."""
 
     REMOVED = "removed"
     REPLACED = "replaced"  # the previous value is not recorded
@@ -48,7 +48,7 @@ class EntryOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TemplateResult:
-    """What became of one Pod template and of each entry that its record lists."""
+    """The outcome for a Pod template and for each entry of its record."""
 
     source: str
     document: int
@@ -60,12 +60,12 @@ class TemplateResult:
 
 
 def evaluate(document: Document) -> list[TemplateResult]:
-    """What is to be taken out of each Pod template of a document."""
+    """Return what `uninject` removes from each Pod template of a document."""
     return [_evaluated(document, each, template) for each in document.objects() for template in each.templates()]
 
 
 def uninject(chunk: Chunk, source: str, before: int) -> str:
-    """The text of a piece of a file without what its records list.
+    """Return the text of a chunk without the entries of its records.
 
     Raises:
         ManifestError: It is not YAML, or an entry cannot be taken out without changing something else.
@@ -202,7 +202,7 @@ class _Recorded:
         return found
 
     def outcome(self, entry: Injected) -> EntryOutcome:
-        """What becomes of an entry of the record."""
+        """Return the outcome for an entry of the record."""
         is_identical = _plain(entry) in self._identical
         if is_identical:
             return EntryOutcome.REPLACED if entry.replaced else EntryOutcome.REMOVED

@@ -508,7 +508,7 @@ def test_without_a_right_nothing_is_written_and_the_right_is_named(
     running(commands.kubectl, 2)
     told = refused(limited(commands, tmp_path, *rules), "secret", "rotate", commands.secret, "--restart")
     assert why in told
-    assert "ask for that right, or take another --context" in told
+    assert "request that permission, or use another --context" in told
 
 
 def test_rights_that_suffice(commands: Commands, tmp_path: Path) -> None:

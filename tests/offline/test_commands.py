@@ -211,7 +211,7 @@ def test_in_place_never_leaves_half_a_file(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (("inject", "--in-place"), "standard input cannot be changed in place"),
-        (("inject", "--in-place", "-f", "x", "-o", "yaml"), "only -o diff goes with it"),
+        (("inject", "--in-place", "-f", "x", "-o", "yaml"), "--in-place cannot be combined with -o yaml; use -o diff"),
         (("inject", "-o", "text"), "is not one of"),
         (("inject", "--use-default-secret"), "needs a --policy-file with defaultSecret"),
         (("inject", "--policy-file", "/nowhere"), "cannot be read"),

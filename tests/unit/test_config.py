@@ -85,16 +85,16 @@ def test_a_value_that_stands_for_a_bad_one_is_not_judged() -> None:
 @pytest.mark.parametrize("mode", ["files", "cert-manager"])
 def test_modes_with_files_need_both_of_them(mode: str) -> None:
     assert problems({"tls_mode": mode}) == [
-        f"--tls-cert-file: is needed with --tls-mode {mode}",
-        f"--tls-private-key-file: is needed with --tls-mode {mode}",
+        f"--tls-cert-file: is required with --tls-mode {mode}",
+        f"--tls-private-key-file: is required with --tls-mode {mode}",
     ]
 
 
 def test_the_default_mode_makes_its_own_certificate_and_takes_no_files() -> None:
     assert load(Given({}, {})).tls_mode is TlsMode.SELF
     assert problems({"tls_cert_file": "a", "tls_private_key_file": "b"}) == [
-        "--tls-mode: self makes a certificate of its own; leave --tls-cert-file out, or write files",
-        "--tls-mode: self makes a certificate of its own; leave --tls-private-key-file out, or write files",
+        "--tls-mode: self creates its own certificate; remove --tls-cert-file, or use files",
+        "--tls-mode: self creates its own certificate; remove --tls-private-key-file, or use files",
     ]
 
 
@@ -119,7 +119,8 @@ def test_lifetimes_have_bounds(text: str) -> None:
 
 def test_an_authority_outlives_its_leaves_by_far() -> None:
     (problem,) = problems({"ca_lifetime": "6d", "leaf_lifetime": "1d"})
-    assert problem.startswith("--ca-lifetime: must be at least six times --leaf-lifetime and --ca-settle-time together")
+    expected = "--ca-lifetime: must be at least six times the sum of --leaf-lifetime and --ca-settle-time"
+    assert problem.startswith(expected)
 
 
 def test_names_of_the_certificate_are_names_and_addresses() -> None:
@@ -129,7 +130,7 @@ def test_names_of_the_certificate_are_names_and_addresses() -> None:
         "::1",
     )
     assert problems({"certificate_names": "a,no name"})[0].endswith(
-        "write DNS names and IP addresses, with commas between them"
+        "use DNS names and IP addresses, separated by commas"
     )
 
 
@@ -165,8 +166,8 @@ def test_times_are_real_numbers(text: str) -> None:
 
 
 def test_an_unknown_name_is_a_problem_beside_the_others() -> None:
-    assert problems({**FILES, "colour": "red"}) == ["--colour: no such flag"]
-    assert problems({**FILES, "colour": "red", "port": "x"})[0] == "--colour: no such flag"
+    assert problems({**FILES, "colour": "red"}) == ["--colour: unknown flag"]
+    assert problems({**FILES, "colour": "red", "port": "x"})[0] == "--colour: unknown flag"
 
 
 def test_names_of_flags_and_variables() -> None:
@@ -232,15 +233,15 @@ def test_every_bad_key_of_a_policy_is_told_with_its_line() -> None:
         "p.yaml:1", "p.yaml:5", "p.yaml:8", "p.yaml:8", "p.yaml:9", "p.yaml:10", "p.yaml:7", "p.yaml:6", "p.yaml:2",
     ]  # fmt: skip
     joined = "\n".join(found)
-    assert "colour: no such key; there are: defaultSecret, allowedSecrets" in joined
-    assert "defaultKeys.x: no such key; there are: api, app" in joined
+    assert "colour: unknown key; known keys: defaultSecret, allowedSecrets" in joined
+    assert "defaultKeys.x: unknown key; known keys: api, app" in joined
     assert "write 'keep' or 'replace'" in joined
     assert "'A_B' is not allowed; not a Secret name" in joined
 
 
 def test_a_default_that_the_list_leaves_out_is_refused() -> None:
     assert policy_problems("defaultSecret: x\nallowedSecrets: [dapr-*]\n") == [
-        "p.yaml:2: allowedSecrets: is not allowed; leaves out defaultSecret 'x'; add a pattern that fits it"
+        "p.yaml:2: allowedSecrets: is not allowed; does not allow defaultSecret 'x'; add a pattern that matches it"
     ]
 
 
@@ -256,7 +257,7 @@ def test_a_default_that_the_list_leaves_out_is_refused() -> None:
         ("text", "p.yaml:1: must be a mapping"),
         ("defaultSecret: !!python/object:os.system X\n", "p.yaml:1: defaultSecret: 'X' is not allowed"),
         ("\x00", "p.yaml:1: not valid YAML: it holds a control character"),
-        ("shadow: true\n---\nshadow: false\n", "p.yaml:3: a second document; a Policy is one"),
+        ("shadow: true\n---\nshadow: false\n", "p.yaml:3: the policy must be a single document; remove the second one"),
         ("[" * 5000, "not valid YAML"),
     ],
 )

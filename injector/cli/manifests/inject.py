@@ -1,4 +1,4 @@
-"""`inject`: what the webhook would do, done to manifests."""
+"""`inject`: apply the webhook's patch to manifests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from injector.manifests.nodes import Json
 
 
-@click.command(short_help="Write the tokens' references into manifests, as the webhook would.")
+@click.command(short_help="Inject token references into manifests, as the webhook would.")
 @options.filenames
 @options.output_options
 @options.policy_options
@@ -35,20 +35,21 @@ def command(
     policy_file: Path | None,
     use_default_secret: bool,
 ) -> int:
-    """Write the tokens' references into manifests, as the webhook would.
+    """Inject token references into manifests, as the webhook would.
 
-    Reads files, folders (every .yaml, .yml and .json below) and standard input.
-    Whatever has a Pod template is looked at; everything else passes as it is.
-    Only the lines of an entry are inserted or replaced: comments, order,
-    quotes and line ends stay. No cluster is asked.
+    Reads files, folders (every .yaml, .yml and .json file in them) and standard
+    input. Objects without a Pod template are not modified. Only the lines of an
+    entry are inserted or replaced: comments, order, quotes and line ends stay.
+    It needs no cluster.
 
     \b
-      inject -f deploy/ -o diff          what would change
-      inject -f deploy/ --in-place       change it
+    Examples:
+      inject -f deploy/ -o diff          show the changes
+      inject -f deploy/ --in-place       change the files
       helm template . | inject | kubectl apply -f -
 
-    Exit codes: 0 fine, 1 a Pod would be denied, 2 usage error or bad input (of
-    such a file nothing is written; the others go on), 3 internal error.
+    Exit codes: 0 fine, 1 a Pod would be denied, 2 usage error or bad input, 3
+    internal error. A file with an error is not written; the others are.
     """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
     question = options.question(policy_file, use_default_secret=use_default_secret)
     run = options.Run.of(filenames, output, in_place=in_place, quiet=quiet)
@@ -63,21 +64,21 @@ def command(
 
 
 class _Inject:
-    """The change, and its report."""
+    """Injects and reports."""
 
     def __init__(self, question: injecting.Question, reporter: Reporter) -> None:
         self._question = question
         self._reporter = reporter
 
     def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
-        """The piece's text with the entries in it."""
+        """Return the chunk's text with the entries."""
         findings = self._evaluated(read)
         text = injecting.inject(chunk, read, findings)
         self._count(findings, tally)
         return text
 
     def values(self, _: Chunk, read: Sequence[Document], tally: Tally) -> Sequence[Json]:
-        """The documents with the webhook's patch applied; no text is edited, so no layout is in the way."""
+        """Return the documents with the webhook's patch; no text is edited, so every layout is accepted."""
         findings = self._evaluated(read)
         self._count(findings, tally)
         return [injecting.patched(document, found) for document, found in zip(read, findings, strict=True)]
@@ -101,4 +102,6 @@ class _Inject:
             self._reporter.note(f"{where}: {_NO_SIDECAR}")
 
 
-_NO_SIDECAR: Final = "no container daprd in the template: Dapr adds it at admission, and the webhook does the rest then"
+_NO_SIDECAR: Final = (
+    "no container daprd in the template: Dapr adds it at admission, and the webhook injects the token then"
+)

@@ -1,4 +1,4 @@
-"""`lint`: what is wrong with manifests, in a form for people, tools or GitHub."""
+"""`lint`: find problems in manifests, and report them for people, tools or GitHub."""
 
 from __future__ import annotations
 
@@ -34,26 +34,34 @@ class _RuleType(click.ParamType[Rule]):
         """Look the rule up."""
         rule = catalogue.find(str(value))
         if rule is None:
-            self.fail("no such rule; --list-rules names them all", param, ctx)
+            self.fail("no such rule; --list-rules lists all rules", param, ctx)
         return rule
 
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command(short_help="Find what is wrong with manifests, before a cluster does.")
+@click.command(short_help="Find problems in manifests before they reach a cluster.")
 @click.argument("paths", nargs=-1, metavar="[FILE|DIR|-]...")
 @click.option(
-    "-f", "--filename", "more", multiple=True, type=click.Path(), metavar="FILE|DIR|-", help="The same as an argument."
+    "-f",
+    "--filename",
+    "more",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE|DIR|-",
+    help="Read this, as an argument. Repeatable.",
 )
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave files or folders out of a folder. Repeatable.")
+@click.option(
+    "--exclude", multiple=True, metavar="GLOB", help="Skip matching files and folders in folders. Repeatable."
+)
 @click.option(
     "-o",
     "--output",
     type=click.Choice(list(report.FORMATS)),
     default="text",
     show_default=True,
-    help="Format of findings.",
+    help="Set the output format.",
 )
 @click.option(
     "--fail-on",
@@ -62,12 +70,14 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="Exit with 1 for findings of this level or worse.",
 )
-@click.option("--disable", multiple=True, type=_RuleType(), metavar="RULE", help="Switch a rule off. Repeatable.")
-@click.option("--policy-file", type=_FILE, metavar="FILE", help="The webhook's policy: allowed Secrets, defaults.")
-@click.option("--baseline", "known_in", type=_FILE, metavar="FILE", help="Do not report the findings that are in FILE.")
-@click.option("--write-baseline", "write_to", type=_FILE, metavar="FILE", help="Write today's findings to FILE.")
-@click.option("--list-rules", is_flag=True, help="List the rules and do nothing else.")
-@click.option("--show-rule", type=_RuleType(), metavar="RULE", help="Print a rule's page and do nothing else.")
+@click.option("--disable", multiple=True, type=_RuleType(), metavar="RULE", help="Disable a rule. Repeatable.")
+@click.option(
+    "--policy-file", type=_FILE, metavar="FILE", help="Use this policy of the webhook: allowed Secrets, defaults."
+)
+@click.option("--baseline", "known_in", type=_FILE, metavar="FILE", help="Do not report the findings in FILE.")
+@click.option("--write-baseline", "write_to", type=_FILE, metavar="FILE", help="Write the current findings to FILE.")
+@click.option("--list-rules", is_flag=True, help="List the rules and exit.")
+@click.option("--show-rule", type=_RuleType(), metavar="RULE", help="Print the page of a rule and exit.")
 def command(  # noqa: PLR0913 - one parameter per option
     *,
     paths: Sequence[str],
@@ -82,12 +92,12 @@ def command(  # noqa: PLR0913 - one parameter per option
     list_rules: bool,
     show_rule: Rule | None,
 ) -> int:
-    """Find what is wrong with manifests, before a cluster does.
+    """Find problems in manifests before they reach a cluster.
 
-    Reads files, folders (every .yaml, .yml and .json below) and standard input
-    ("-"). A Secret is looked up in what is read; no cluster is asked.
+    Reads files, folders (every .yaml, .yml and .json file in them) and standard
+    input ("-"). Secrets are looked up in these files; it needs no cluster.
 
-    One line of a file is left alone with a comment that gives a reason:
+    To ignore a rule in one line, add a comment with a reason:
 
     \b
       # dapr-token-injector: ignore RULE -- REASON
@@ -97,9 +107,9 @@ def command(  # noqa: PLR0913 - one parameter per option
     if list_rules or show_rule is not None:
         return _print_rules(show_rule)
     if known_in is not None and write_to is not None:
-        raise click.UsageError("--baseline and --write-baseline exclude each other")
+        raise click.UsageError("--baseline and --write-baseline cannot be combined")
     if not (paths or more):
-        # Neither the current folder nor standard input is guessed: to read the wrong one would look like success.
+        # There is no default: reading the wrong folder or an empty input would look like success.
         raise click.UsageError("nothing to read: name files or folders, or - for standard input")
     known = _known(known_in) if known_in is not None else {}
     policy = load_policy(policy_file) if policy_file is not None else Policy()
@@ -130,7 +140,7 @@ def _known(path: Path) -> Mapping[baseline.Key, int]:
 
 
 def _read(linter: Linter, arguments: Sequence[str], exclude: Sequence[str]) -> None:
-    """Read every file, and report at once which cannot be read."""
+    """Read every file, and report those that cannot be read at once."""
     sources = list(files.find(arguments, exclude, linter.cannot_read))
     reporter = Reporter(len(sources), quiet=False)
     reported = _report_unreadable(linter, reporter, 0)
@@ -169,7 +179,7 @@ def _exit(found: Report, fail_on: Level) -> int:
 
 
 def _write_baseline(path: Path, found: Report) -> int:
-    """Write the file whole or not at all; what could not be read is not known to be fine."""
+    """Write the baseline in one step, unless a file could not be read."""
     if found.unreadable:
         click.echo(f"Error: {path} was not written", err=True)
         return Exit.USAGE

@@ -1,7 +1,7 @@
-"""Files through a change, one document in memory at a time; what `inject` and `uninject` have in common.
+"""Changes files, one document in memory at a time; shared by `inject` and `uninject`.
 
-A file's result is collected (in memory while it is small, else in a temporary file) and leaves only when the
-whole file is sound: neither stdout nor a file in place ever sees half of one.
+The result of a file is collected in memory, or in a temporary file if it is large. It is written to stdout or to the
+file only if the whole file is valid, so no output is ever incomplete.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from injector.manifests.documents import Document
     from injector.manifests.nodes import Json
 
-# Ours: what is kept in memory of a file's result, in bytes; more goes to a temporary file.
+# Bytes of a file's result that are kept in memory; a larger result goes to a temporary file.
 _IN_MEMORY: Final = 4 * 1024 * 1024
 _BLOCK: Final = 256 * 1024  # bytes
 _BOM: Final = "\ufeff"
-# Of a new file, until it has the mode of the one that it replaces.
+# Mode of a new file until it gets the mode of the file that it replaces.
 _OWNER: Final = 0o600
 
 
 class Format(StrEnum):
-    """What goes to stdout."""
+    """Output formats of stdout."""
 
     YAML = "yaml"
     JSON = "json"
@@ -52,26 +52,26 @@ class Format(StrEnum):
 
 
 class Change(Protocol):
-    """What is done to a piece of a file. Both methods count the piece's Pod templates in `tally`."""
+    """A change of a chunk of a file. Both methods count the chunk's Pod templates in `tally`."""
 
     def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> str:
-        """The piece's new text.
+        """Return the chunk's new text.
 
         Raises:
-            ManifestError: The piece cannot be changed.
+            ManifestError: The chunk cannot be changed.
         """
 
     def values(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> Sequence[Json]:
-        """The new value of each document of the piece.
+        """Return the new value of each document of the chunk.
 
         Raises:
-            ManifestError: The piece cannot be changed.
+            ManifestError: The chunk cannot be changed.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class RewrittenChunk:
-    """A piece of a file, before and after; with `-o json` the values of its documents, and else its text."""
+    """A chunk of a file before and after; `values` with `-o json`, otherwise `new`."""
 
     old: Chunk
     new: str
@@ -80,7 +80,7 @@ class RewrittenChunk:
 
 
 class Rewriter:
-    """Takes files through a change and its result to where it was asked for."""
+    """Changes files and writes the results."""
 
     def __init__(self, change: Change, output: Format, *, in_place: bool, reporter: Reporter) -> None:
         self.tally = Tally()
@@ -94,7 +94,7 @@ class Rewriter:
         self._ends_line = True
 
     def file(self, source: files.Source) -> None:
-        """Take one file through; problems are reported, and nothing of a file with a problem is written."""
+        """Change one file; a file with a problem is reported and not written."""
         tally = Tally(files=1)
         errors: list[str] = []
         try:
@@ -122,7 +122,7 @@ class Rewriter:
         self._reporter.passed()
 
     def _rewritten_chunks(self, source: files.Source, tally: Tally, errors: list[str]) -> Iterator[RewrittenChunk]:
-        """The pieces of a file; after an error only further errors are looked for."""
+        """Yield the changed chunks of a file; after an error, only further errors are collected."""
 
         def fail(error: ManifestError) -> None:
             errors.append(str(error))
@@ -151,7 +151,7 @@ class Rewriter:
     # --- stdout ---
 
     def _writer(self, source: files.Source, into: IO[bytes]) -> Callable[[RewrittenChunk | None], None]:
-        """What takes pieces, and None at the end, to their form on stdout."""
+        """Return a function that writes chunks in the output format; it is called with None at the end."""
         match self._output:
             case Format.YAML:
                 return _YamlWriter(into)
@@ -163,7 +163,7 @@ class Rewriter:
                 return lambda _: None
 
     def _out(self, output: IO[bytes]) -> None:
-        """Copy one file's result to stdout, apart from the one before by a document marker."""
+        """Copy one file's result to stdout, after a document marker if it is not the first."""
         output.seek(0)
         block = output.read(_BLOCK)
         if not block:
@@ -183,7 +183,7 @@ class Rewriter:
 
 
 class _YamlWriter:
-    """The text itself."""
+    """Writes the text unchanged."""
 
     def __init__(self, into: IO[bytes]) -> None:
         self._into = into
@@ -194,7 +194,7 @@ class _YamlWriter:
 
 
 class _JsonWriter:
-    """Each document as JSON on a line of its own, as kubectl reads it; empty documents are left out."""
+    """Writes each document as JSON on its own line, which kubectl can read; skips empty documents."""
 
     def __init__(self, into: IO[bytes]) -> None:
         self._into = into
@@ -206,7 +206,7 @@ class _JsonWriter:
 
 
 class _DiffWriter:
-    """A unified diff that `patch -p1` and `git apply` take."""
+    """Writes a unified diff for `patch -p1` and `git apply`."""
 
     def __init__(self, name: str, into: IO[bytes], *, colour: bool) -> None:
         self._into = into
@@ -229,17 +229,17 @@ class _DiffWriter:
 
 @dataclass(frozen=True, slots=True)
 class TargetFile:
-    """A file that is to get new content in one step, and what it was when it was read. A link stays a link."""
+    """A file that is replaced in one step, and its state when it was read. A link stays a link."""
 
     path: Path
     before: os.stat_result
 
     @classmethod
     def of(cls, source: files.Source) -> TargetFile | None:
-        """Where a file really is.
+        """Return the file behind all links.
 
         Raises:
-            UnreadableError: It is not there, or no file.
+            UnreadableError: It does not exist, or is not a regular file.
         """
         if source.path is None:
             return None
@@ -253,10 +253,10 @@ class TargetFile:
         return cls(path, before)
 
     def replace(self, content: IO[bytes]) -> None:
-        """Give the file its new content: written next to it, with its mode and owner, then moved to its place.
+        """Replace the file's content: write a new file next to it, with its mode and owner, and rename it.
 
         Raises:
-            UnreadableError: It cannot be written, or was changed since it was read; it is as it was.
+            UnreadableError: It cannot be written, or has changed since it was read; it is not modified.
         """
         try:
             with replacement(self.path, mode=_OWNER, put=self._put) as file:

@@ -1,4 +1,4 @@
-"""`uninject`: what was written into manifests, taken out again."""
+"""`uninject`: remove from manifests what `inject` wrote into them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from injector.manifests.nodes import Json
 
 
-@click.command(short_help="Take out of manifests what inject wrote into them.")
+@click.command(short_help="Remove from manifests what inject wrote into them.")
 @options.filenames
 @options.output_options
 def command(*, filenames: Sequence[str], output: str | None, in_place: bool, quiet: bool) -> int:
-    """Take out of manifests what inject wrote into them.
+    """Remove from manifests what inject wrote into them.
 
     Removes every entry that the annotation dapr-token-injector/status lists and
     that is unchanged, and then the annotation. A file that inject changed is
     restored byte for byte. An entry that replaced another one stays: the
     previous value is not recorded.
 
-    Exit codes: 0 fine, 2 usage error or bad input (of such a file nothing is
-    written; the others go on), 3 internal error.
+    Exit codes: 0 fine, 2 usage error or bad input, 3 internal error. A file with
+    an error is not written; the others are.
     """
     run = options.Run.of(filenames, output, in_place=in_place, quiet=quiet)
     rewriter = Rewriter(_Uninject(run.reporter), run.output, in_place=in_place, reporter=run.reporter)
@@ -44,13 +44,13 @@ def command(*, filenames: Sequence[str], output: str | None, in_place: bool, qui
 
 
 class _Uninject:
-    """The change, and its report."""
+    """Removes and reports."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
 
     def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
-        """The piece's text without the entries."""
+        """Return the chunk's text without the entries."""
         if not read:
             return chunk.text
         evaluated = [result for document in read for result in uninjecting.evaluate(document)]
@@ -62,7 +62,7 @@ class _Uninject:
         return text
 
     def values(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> Sequence[Json]:
-        """The documents as the text without the entries has them."""
+        """Return the documents without the entries."""
         text = self.text(chunk, read, tally)
         if text != chunk.text:
             read = list(documents(Chunk(text, chunk.line), read[0].source, read[0].index - 1))
