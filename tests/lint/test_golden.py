@@ -17,7 +17,7 @@ NOT_LINTED = {"want.txt", "policy.yml"}
 
 
 @pytest.mark.parametrize("case", sorted(path.name for path in CASES.iterdir()))
-def test_says_what_is_wanted(case: str) -> None:
+def test_case_gets_expected_report(case: str) -> None:
     folder = CASES / case
     policy = folder / "policy.yml"
     linter = Linter(load_policy(policy) if policy.exists() else Policy())

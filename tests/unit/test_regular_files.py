@@ -78,7 +78,7 @@ def test_fifo_that_takes_the_place_of_a_file_is_refused(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("make", SPECIAL)
-def test_special_file_is_no_certificate_and_no_key(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+def test_special_file_is_rejected_as_certificate_or_key(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     key, special = new_key(), make(tmp_path / "special")
     files = Files.write(tmp_path, Issuer().issue(key), key_pem(key))
     for pair, what in (((special, files.key), "certificate"), ((files.chain, special), "private key")):
@@ -88,14 +88,14 @@ def test_special_file_is_no_certificate_and_no_key(tmp_path: Path, make: Callabl
 
 
 @pytest.mark.parametrize("make", SPECIAL)
-def test_special_file_is_no_policy(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+def test_special_file_is_rejected_as_policy(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     special = make(tmp_path / "special")
     with pytest.raises(ConfigError) as caught:
         load_policy(special)
     assert [str(problem) for problem in caught.value.problems] == [f"{special}: cannot be read: not a regular file"]
 
 
-def test_special_file_names_no_namespace(tmp_path: Path) -> None:
+def test_special_file_is_rejected_as_namespace_file(tmp_path: Path) -> None:
     given = Given({}, {})
     with pytest.raises(ConfigError, match="--namespace"):
         in_namespace(load(given), given, fifo(tmp_path / "namespace"))

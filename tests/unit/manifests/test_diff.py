@@ -37,7 +37,7 @@ def applied(old: str, diff: list[str]) -> str:
 
 
 @given(pieces, st.tuples(st.booleans(), st.booleans()))
-def test_a_diff_in_pieces_makes_the_new_text_of_the_old(
+def test_diff_of_chunks_turns_old_text_into_new(
     given_pieces: list[tuple[list[str], list[str] | None]], ends: tuple[bool, bool]
 ) -> None:
     sides = [["".join(old), "".join(old if new is None else new)] for old, new in given_pieces]
@@ -57,7 +57,7 @@ def test_a_diff_in_pieces_makes_the_new_text_of_the_old(
         assert applied(before, lines) == after
 
 
-def test_far_apart_texts_are_still_a_diff() -> None:
+def test_very_different_texts_have_a_valid_diff() -> None:
     lines: list[str] = []
     diff = Diff("a", "b", lines.append)
     before, after = "".join(f"{i}\n" for i in range(700)), "".join(f"x{i}\n" for i in range(700))
