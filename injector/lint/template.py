@@ -1,7 +1,7 @@
 """A Pod template as rules look at it: the core's own view of it next to the plain values of the file.
 
-What the core decides about a Pod is asked from the core here, once, and handed to the rules. A template that Kubernetes
-could not read has `flaw` set and no Pod; only the rules about annotations look at it.
+The core decides about each Pod once, and rules get the result. A template that Kubernetes cannot read has a `flaw` and
+no Pod; only the rules about annotations check it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TOKEN_VARIABLES: Final = (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Entry:
-    """One entry of an `env` list that bears a managed name."""
+    """An entry of an `env` list with a managed name."""
 
     path: Path
     variable: str
@@ -53,7 +53,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EnvFrom:
-    """One entry of an `envFrom` list that takes a whole Secret."""
+    """An entry of an `envFrom` list that references a Secret."""
 
     path: Path
     secret: str
@@ -73,13 +73,13 @@ class ContainerView:
 
     @property
     def is_sidecar(self) -> bool:
-        """Whether it is Dapr's."""
+        """True for the container of Dapr's sidecar."""
         return self.name == names.SIDECAR
 
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """Why a template cannot be read as one: where, and what belongs there."""
+    """The reason why a template is malformed: its path and the expected value."""
 
     path: Path
     message: str
@@ -237,7 +237,7 @@ def _token_names(request: InjectionRequest | None, containers: Sequence[Containe
 
 
 class _BadShapeError(Exception):
-    """A template that Kubernetes could not read either."""
+    """The template is malformed; Kubernetes cannot read it either."""
 
     def __init__(self, message: str, path: Path) -> None:
         super().__init__(message)
@@ -311,7 +311,7 @@ def _containers(value: object, pod: Pod, path: Path) -> Iterator[ContainerView]:
 
 
 def _entries(env: Sequence[object], path: Path) -> Iterator[Entry]:
-    """Every entry with a managed name, read by the core one at a time: the core itself keeps only the last."""
+    """Yield every entry with a managed name; the core decodes them one at a time, because it keeps only the last."""
     managed = [
         (index, item, name)
         for index, item in enumerate(env)

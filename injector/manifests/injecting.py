@@ -1,8 +1,8 @@
 """Evaluates a document's Pod templates with the core, and writes the patch into the document's text.
 
-Each template becomes the review of a Pod that is created, as the API server would send it; decision and patch are the
-webhook's. jsonpatch applies the patch to the template's value. What an edit made is read back and compared with that:
-text that does not say the same is an error, never a result.
+Each template is evaluated as the review of a new Pod, as the API server would send it; decision and patch are those of
+the webhook. jsonpatch applies the patch to the template's value. The edited text is read again and compared with that
+value; a difference is an error.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def patched(document: Document, findings: Sequence[Finding]) -> Json:
 
 
 def _copied(value: object) -> Any:  # noqa: ANN401 - JSON
-    """A copy that shares nothing, not even what aliases shared."""
+    """Return a deep copy without shared parts, also for aliases."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 

@@ -35,7 +35,7 @@ def _on_workload(workload: Workload) -> Iterator[Hit]:
 
 
 def _has(value: object) -> bool:
-    """Whether an annotation has a value: the core trims values and takes an empty one for none."""
+    """True if an annotation has a value: the core trims values and ignores empty ones."""
     return bool(value.strip()) if isinstance(value, str) else value is not None
 
 
@@ -156,7 +156,7 @@ UNQUOTED_ANNOTATION: Final = Rule(
 
 
 def _problems(workload: Workload, reason: Reason) -> Iterator[Hit]:
-    """What the core would deny for `reason`, in its own words."""
+    """Yield the problems that the core would deny for `reason`, with its messages."""
     for template in workload.templates:
         for problem in template.problems:
             if problem.reason is reason:
@@ -164,7 +164,7 @@ def _problems(workload: Workload, reason: Reason) -> Iterator[Hit]:
 
 
 def _written(workload: Workload) -> Iterator[tuple[Entry, TokenRef]]:
-    """References to Secrets that people wrote into variables themselves."""
+    """Yield the references to Secrets in hand-written variables."""
     for template in workload.templates:
         for container in template.containers:
             for entry in container.entries:
@@ -280,7 +280,7 @@ UNKNOWN_APP_CONTAINER: Final = Rule(
 
 def _malformed(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
-        # Custom resources have templates of their own making: only those that speak of Dapr are ours to judge.
+        # Custom resources may have templates of another form: only those with annotations of Dapr are checked.
         if template.flaw is not None and any(name in template.raw_annotations for name in names.REQUEST_ANNOTATIONS):
             yield Hit(template.flaw.path, template.flaw.message)
 

@@ -31,7 +31,7 @@ def _without_token(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
         if _has_chosen(template):
             continue
-        # What `*` would change is what these containers lack.
+        # The changes of `*` are the variables that these containers lack.
         for change in _missing(template):
             yield Hit(
                 _path(template, change.place),

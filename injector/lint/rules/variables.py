@@ -1,4 +1,4 @@
-"""Rules about variables: what a container is given as a token."""
+"""Rules about variables with tokens."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _clear_text(workload: Workload) -> Iterator[Hit]:
 
 
 def _in_dapr_env(template: TemplateView) -> tuple[str, ...]:
-    """The core's own warnings about `dapr.io/env`, which it gives for Pods that use Dapr."""
+    """Yield the core's warnings about `dapr.io/env`."""
     alone = Annotations(enabled="true", dapr_env=template.annotations.dapr_env)
     return decision.decide_pod(Pod(metadata=ObjectMeta(annotations=alone)), Policy(), use_default=False).warnings
 
