@@ -266,7 +266,7 @@ UNKNOWN_APP_CONTAINER: Final = Rule(
     id="DTI014",
     name="unknown-app-container",
     level=Level.WARNING,
-    summary="dapr-token-injector/app-containers names a container that is not there.",
+    summary="dapr-token-injector/app-containers names a container that does not exist.",
     why=(
         "The name is probably misspelt, and the container that was meant gets no token: its calls to Dapr end in "
         "401. If another webhook adds the container, ignore the line with a reason."
@@ -289,7 +289,7 @@ MALFORMED_TEMPLATE: Final = Rule(
     id="DTI016",
     name="malformed-template",
     level=Level.ERROR,
-    summary="The Pod template is not shaped as Kubernetes wants it.",
+    summary="The Pod template is malformed.",
     why=(
         "`containers` is a list of containers, `env` a list of variables with a `name` that is text. The API "
         "server refuses anything else, and no other rule about containers can be checked."

@@ -38,7 +38,7 @@ SECRET_IN_OTHER_NAMESPACE: Final = Rule(
     id="DTI021",
     name="secret-in-other-namespace",
     level=Level.ERROR,
-    summary="The Secret is in another namespace than the Pod.",
+    summary="The Secret is in a different namespace than the Pod.",
     why=(
         "A `secretKeyRef` has no namespace: the kubelet looks in the Pod's own. The container waits in "
         "`CreateContainerConfigError` until a Secret of that name appears there. Reported when the files hold a "
