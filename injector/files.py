@@ -1,4 +1,4 @@
-"""Files: written in one step, and the text of an error about one."""
+"""Writes files in one step, and describes file errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# As `open` has it: the umask takes away what a user does not want to give.
+# As for `open`: the umask removes permissions.
 _DEFAULT_MODE: Final = 0o666
 
 
@@ -18,34 +18,34 @@ _DEFAULT_MODE: Final = 0o666
 def replacement(
     path: Path, *, mode: int = _DEFAULT_MODE, put: Callable[[Path, Path], object] = Path.replace
 ) -> Iterator[IO[bytes]]:
-    """Yield a new file next to `path`, which takes its place when the block ends.
+    """Yield a new file next to `path`, which replaces it when the block ends.
 
-    A block that fails leaves everything as it was. When it has ended, content and name are on the disk, where the file
-    system can report that.
+    If the block fails, nothing changes. After the block, content and name are on disk, if the file system supports
+    fsync.
 
     Args:
-        path: The file; it need not exist. A link is replaced, and not followed.
+        path: The file; it need not exist. A link is replaced, not followed.
         mode: Permissions of the new file, less the umask.
-        put: Gives the new file, its first argument, the name that is the second.
+        put: Renames the new file, its first argument, to its second argument.
 
     Raises:
         OSError: The file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    new = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(descriptor)
-        put(beside, path)
+        put(new, path)
         _sync(path.parent)
     finally:
-        beside.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:
-    """Make a name outlast a power failure, where the file system can do so."""
+    """Write a folder's names to disk, if the file system supports it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -55,5 +55,5 @@ def _sync(folder: Path) -> None:
 
 
 def error_text(error: OSError) -> str:
-    """Return what the system reports, in lower case and without a path."""
+    """Return the system's error message in lower case, without a path."""
     return (error.strerror or "input or output failed").lower()

@@ -1,7 +1,7 @@
-"""Files that a process reads by name: regular ones only, never with a wait, never without a bound.
+"""Reads regular files without blocking, up to a limit.
 
 Opening a FIFO waits for a writer, and reading a terminal or a device waits or never ends. A process that serves
-requests in one thread must do neither.
+requests in one thread must not wait.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """Returns at most `limit` bytes of a regular file; links are followed.
+    """Return at most `limit` bytes of a regular file; links are followed.
 
     Raises:
         OSError: The file cannot be read, or is not a regular file (a FIFO, a directory, a device, a socket).

@@ -1,4 +1,4 @@
-"""Numbers in words."""
+"""Formats numbers with their nouns."""
 
 from __future__ import annotations
 

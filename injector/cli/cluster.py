@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 def connect(settings: Settings) -> Connect:
-    """Return what connects to the objects of self-managed certificates.
+    """Return a function that connects to the objects of self-managed certificates.
 
     Raises:
-        ConfigError: The process does not run in a Pod, and no kubeconfig is named, or it does not exist.
+        ConfigError: The process does not run in a Pod and no kubeconfig is set, or the kubeconfig does not exist.
     """
     kubeconfig = settings.kubeconfig
     if kubeconfig is not None and not kubeconfig.is_file():
         raise ConfigError([ConfigProblem(flag("kubeconfig"), f"{kubeconfig} is not a file")])
     if kubeconfig is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
-        raise ConfigError([ConfigProblem(flag("kubeconfig"), "is needed with --tls-mode self outside of a cluster")])
+        raise ConfigError([ConfigProblem(flag("kubeconfig"), "is required with --tls-mode self outside of a cluster")])
 
     @contextlib.asynccontextmanager
     async def connected(changed: Callable[[], None], failed: Callable[[KubeError], None]) -> AsyncIterator[OwnObjects]:

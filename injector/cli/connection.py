@@ -42,14 +42,14 @@ class Connect:
 
 def options(command: _CommandT) -> _CommandT:
     """Add the options `--kubeconfig` and `--context` to a command."""
-    command = click.option("--context", metavar="NAME", help="The kubeconfig's context; default: the current one.")(
-        command
-    )
+    command = click.option(
+        "--context", metavar="NAME", help="Use this context of the kubeconfig. [default: the current one]"
+    )(command)
     return click.option(
         "--kubeconfig",
         type=click.Path(dir_okay=False),
         metavar="FILE",
-        help="Default: the variable KUBECONFIG, then ~/.kube/config.",
+        help="Use this kubeconfig. [default: $KUBECONFIG, then ~/.kube/config]",
     )(command)
 
 
@@ -69,19 +69,19 @@ def run(connect: Connect, work: Callable[[Api], Awaitable[_T]]) -> _T:
         return asyncio.run(within())
     except KubeError as error:
         is_named_wrong = isinstance(error, UnknownContextError)
-        advice = "take one of them with --context" if is_named_wrong else _ADVICE.get(error.reason)
+        advice = "select one of them with --context" if is_named_wrong else _ADVICE.get(error.reason)
         raise click.ClickException(f"{error}; {advice}" if advice else str(error)) from None
 
 
 _ADVICE: Final = {
     "bad-kubeconfig": "name one with --kubeconfig or the variable KUBECONFIG",
-    "unauthorized": "log in again, or take another --context",
-    "forbidden": "ask for that right, or take another --context",
+    "unauthorized": "log in again, or use another --context",
+    "forbidden": "request that permission, or use another --context",
     "denied": "your permissions are sufficient; contact the owner of that rule",
     "gone": "run it again",
-    "not-found": "look at the spelling, and at --context",
+    "not-found": "check the spelling, and --context",
     "conflict": "run it again",
     "redirected": "set the kubeconfig's server to the API server's own address, and check the proxy variables",
-    "unconfirmed": "look at the object with kubectl before running this again",
-    "unavailable": "run it again when it is back, or look at --context",
+    "unconfirmed": "check the object with kubectl before you run this again",
+    "unavailable": "run it again when the API server is back, or check --context",
 }

@@ -1,7 +1,7 @@
-"""The command line, and the one place where an exception becomes an exit code.
+"""The command line, and the only place that turns exceptions into exit codes.
 
-0 fine · 1 findings · 2 wrong use or bad input · 3 our own fault. Results go to stdout, everything else to stderr.
-Commands are imported when they are called: `version` must not pay for `serve`.
+0 fine · 1 findings · 2 usage error or request rejected · 3 internal error. Results go to stdout, everything else to
+stderr. Commands are imported when they run, so that `version` does not load `serve`.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Exit(IntEnum):
     FAULT = 3
 
 
-# Command -> the module that has it as `command`, and its line in the list (so that listing imports nothing).
+# Command -> the module whose `command` it is, and its line in the list, so that listing imports nothing.
 COMMANDS: Final = {
     "serve": ("injector.cli.serve", "Run the admission webhook."),
-    "inject": ("injector.cli.manifests.inject", "Write the tokens' references into manifests, as the webhook would."),
-    "uninject": ("injector.cli.manifests.uninject", "Take out of manifests what inject wrote into them."),
-    "explain": ("injector.cli.manifests.explain", "Tell why a Pod would or would not be patched, rule by rule."),
-    "lint": ("injector.cli.manifests.lint", "Find what is wrong with manifests, before a cluster does."),
+    "inject": ("injector.cli.manifests.inject", "Inject token references into manifests, as the webhook would."),
+    "uninject": ("injector.cli.manifests.uninject", "Remove from manifests what inject wrote into them."),
+    "explain": ("injector.cli.manifests.explain", "Explain why a Pod would or would not be patched, rule by rule."),
+    "lint": ("injector.cli.manifests.lint", "Find problems in manifests before they reach a cluster."),
     "token": ("injector.cli.token.command", "Generate and verify tokens."),
     "probe": ("injector.cli.probe.command", "Check that sidecars require the token."),
     "run": ("injector.cli.run.command", "Run a command with the token in its environment."),
@@ -51,14 +51,14 @@ COMMANDS: Final = {
 
 
 class Commands(click.Group):
-    """The commands, each imported when it is asked for."""
+    """The group of commands; imports each of them when it runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """All names, in the order in which people meet them."""
+        """Return all names, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        """Import one command; None when there is no such."""
+        """Import a command; return None if it does not exist."""
         if cmd_name not in COMMANDS:
             return None
         found = importlib.import_module(COMMANDS[cmd_name][0]).command
@@ -74,12 +74,12 @@ class Commands(click.Group):
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 def commands() -> None:
-    """Gives every Dapr sidecar on Kubernetes its API token."""
+    """Give every Dapr sidecar on Kubernetes its API token."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    # Closed, as `<&-` does: then there is nothing to read.
+    # Standard input may be closed, as by `<&-`: then it is empty.
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115,PTH123 - for the rest of the process
     stdout = sys.stdout
     try:
@@ -88,9 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show()
         return Exit.USAGE
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(told)
-        click.echo(_without_tokens(told.getvalue(), sys.argv[1:] if argv is None else argv), err=True, nl=False)
+        message = io.StringIO()
+        error.show(message)
+        click.echo(_without_tokens(message.getvalue(), sys.argv[1:] if argv is None else argv), err=True, nl=False)
         return Exit.USAGE
     except ConfigError as error:
         for problem in error.problems:
@@ -105,9 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit:
         if sys.stdout is stdout:
             raise
-        # The reader of our output has left, as in `... | head`: click has put something else in its place, and would
-        # have us end with 1. Nothing more can be said on stdout, not even at exit.
-        sys.stdout = None  # the interpreter knows how to end without it
+        # The reader of stdout has closed it, as in `... | head`: click replaces it and exits with 1. Nothing more can
+        # be written to stdout, not even at exit.
+        sys.stdout = None  # the interpreter accepts this at exit
         return Exit.FINE
     except Exception as error:  # noqa: BLE001 - the boundary
         return _unexpected(error)
@@ -115,12 +115,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _unexpected(error: Exception) -> Exit:
-    """Tell what nobody has told yet, without any value."""
+    """Report an unexpected exception without any value, and return the exit code."""
     if isinstance(error, OSError) and error.errno in _FULL:
-        sys.stdout = None  # what is left of the output cannot be written at exit either
+        sys.stdout = None  # the rest of the output cannot be written at exit either
         click.echo(f"Error: the output cannot be written: {error_text(error)}", err=True)
         return Exit.USAGE
-    click.echo(f"Error: internal fault ({type(error).__qualname__}); please report it with these places:", err=True)
+    click.echo(f"Error: internal error ({type(error).__qualname__}); please report it with these locations:", err=True)
     for place in frames(error.__traceback__):
         click.echo(f"  {place}", err=True)
     return Exit.FAULT
@@ -130,9 +130,9 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def _without_tokens(message: str, arguments: Sequence[str]) -> str:
-    """A message that quotes no argument which looks like a token: people paste one where a file or name belongs.
+    """Redact arguments that look like tokens in a message: users paste tokens in place of a file or a name.
 
-    The path of something that is there, or in a folder that is, is no token.
+    A path that exists, or whose folder exists, is not a token.
     """
     from injector.core.request import could_be_token  # noqa: PLC0415 - only messages pay for the decoder behind it
 

@@ -39,7 +39,7 @@ def coloured(line: str) -> str:
     return click.style(text, fg=colour) + end if colour else line
 
 
-class Teller:
+class Reporter:
     """Writes notes, errors and progress to stderr."""
 
     def __init__(self, total: int, *, quiet: bool) -> None:

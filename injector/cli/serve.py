@@ -1,7 +1,7 @@
-"""`serve`: where settings, files, certificate and ports become one running webhook.
+"""`serve`: run the webhook.
 
-Flags are made from `config.settings.Settings`. All that can be wrong with them, with the Policy file and with the
-certificate is found before the first port is opened, and reported together.
+The flags come from `config.settings.Settings`. Problems with flags, the policy file and the certificate are reported
+together, before the first port is opened.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _group(field: FieldInfo) -> str:
 
 
 def _options(command: Callable[..., int]) -> Callable[..., int]:
-    """One option per setting, all of them plain text: `config.settings.load` checks them, and reports every bad one."""
+    """Add one option per setting, as plain text: `config.settings.load` checks them, and reports every invalid one."""
     for name, field in reversed(Settings.model_fields.items()):
         command = click.option(
             flag(name), name, is_flag=field.annotation is bool, **_look(name, field), help=_help(name, field)
@@ -73,7 +73,7 @@ def _look(name: str, field: FieldInfo) -> dict[str, Any]:
 
 
 def metavar(name: str, field: FieldInfo) -> str:
-    """What a flag's value looks like, for the help."""
+    """Return the placeholder for a flag's value in the help."""
     choices = getattr(field.annotation, "__members__", None)
     if choices:
         return "|".join(str(choice.value) for choice in choices.values())
@@ -101,8 +101,10 @@ def _help(name: str, field: FieldInfo) -> str:
 def command(**flags: str | bool | None) -> int:
     """Run the admission webhook.
 
-    Every flag can be given as an environment variable, too; the flag wins.
-    With --tls-mode files or cert-manager no cluster and no kubeconfig is needed.
+    Every flag can also be set by an environment variable; the flag takes
+    precedence. --tls-mode files and cert-manager need no access to the API.
+
+    Exit codes: 0 stopped by a signal, 2 usage error, 3 internal error.
     """
     given = Given(
         {
@@ -116,10 +118,10 @@ def command(**flags: str | bool | None) -> int:
 
 
 def prepare(given: Given) -> tuple[Settings, Policy, Certificates]:
-    """Settings, Policy, and the serving pair or the way to one.
+    """Return settings, Policy, and the serving pair or a function that connects to its objects.
 
     Raises:
-        ConfigError: With everything that is wrong with any of them.
+        ConfigError: Some are not valid; it has every problem.
     """
     problems: list[ConfigProblem] = []
 
@@ -142,14 +144,14 @@ def prepare(given: Given) -> tuple[Settings, Policy, Certificates]:
 
 
 def _certificates(settings: Settings | None, given: Given) -> Certificates | None:
-    """Where the pair comes from; None when `load` has already said what is wrong with that."""
+    """Return the source of the pair; None if `load` has already reported the problem."""
     if given.raw("tls_mode") in {TlsMode.FILES, TlsMode.CERT_MANAGER}:
         return _pair(given)
     return None if settings is None else _connect(settings)
 
 
 def _pair(given: Given) -> ServingPair | None:
-    """The pair in the two files; None when `load` has already said that one is not named."""
+    """Return the pair in the two files; None if `load` has already reported a missing flag."""
     from injector.webhook.certs.pair import CertificateError, read_pair, utc_now  # noqa: PLC0415 - only serve pays
 
     chain, key = given.raw("tls_cert_file"), given.raw("tls_private_key_file")
@@ -163,14 +165,14 @@ def _pair(given: Given) -> ServingPair | None:
 
 
 def _connect(settings: Settings) -> Connect:
-    """The way to the cluster; the client is imported here, for this mode alone."""
+    """Return a function that connects to the cluster; only this mode imports the client."""
     from injector.cli.cluster import connect  # noqa: PLC0415 - as above
 
     return connect(settings)
 
 
 def run(settings: Settings, policy: Policy, certificates: Certificates) -> int:
-    """Serve until a signal ends it."""
+    """Serve until a signal stops the process."""
     from injector.webhook.compose import serve  # noqa: PLC0415 - FastAPI and uvicorn are imported by serve alone
 
     return serve(settings, policy, certificates, terminal=sys.stderr.isatty())

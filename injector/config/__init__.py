@@ -1,1 +1,1 @@
-"""Settings of the process and the cluster owner's Policy, each checked in whole before anything starts."""
+"""Settings of the process and the cluster owner's Policy; both are validated before anything starts."""

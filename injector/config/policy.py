@@ -1,4 +1,4 @@
-"""The cluster owner's Policy: a YAML file, checked in whole. Every bad key is reported at once, with its line."""
+"""Reads and validates the Policy, a YAML file; an error reports every invalid key with its line."""
 
 from __future__ import annotations
 
@@ -79,41 +79,41 @@ class _PolicyModel(BaseModel):
 
 
 class DefaultKeys(_PolicyModel):
-    """Keys inside the Secrets when a Pod names none."""
+    """Default keys of the Secrets."""
 
     api: SecretKey = Field(names.DAPR_FIXED_KEY, description="Key of the API token.")
     app: SecretKey = Field(names.DAPR_FIXED_KEY, description="Key of the app token.")
 
 
 class PolicyFile(_PolicyModel):
-    """What the cluster owner allows and defaults, as written in the Policy's YAML file. Every key may be left out."""
+    """The policy of the cluster owner. Every key is optional."""
 
     default_secret: SecretName | None = Field(
-        None, description="Secret of Pods in namespaces with inject-default that name none; /mutate/default needs it."
+        None, description="Default Secret of Pods in namespaces with inject-default; required by /mutate/default."
     )
     allowed_secrets: tuple[SecretGlob, ...] = Field(
-        (), description="Patterns of Secret names that Pods may use; an empty list allows every name."
+        (), description="Patterns of the Secret names that Pods may use; an empty list allows all names."
     )
-    default_keys: DefaultKeys = Field(DefaultKeys(), description="Keys inside the Secrets when a Pod names none.")
+    default_keys: DefaultKeys = Field(DefaultKeys(), description="Keys of the Secrets for Pods that set none.")
     default_app_containers: tuple[ContainerChoice, ...] = Field(
-        (), description="App containers that get the tokens when a Pod says nothing: names, or '*' for all."
+        (), description="App containers that get the tokens by default: names, or '*' for all."
     )
     infrastructure_containers: tuple[ContainerName, ...] = Field(
-        names.INFRASTRUCTURE_CONTAINERS, description="Containers that '*' leaves out; replaces the built-in list."
+        names.INFRASTRUCTURE_CONTAINERS, description="Containers that '*' does not include; replaces the built-in list."
     )
-    conflict: Conflict = Field(Conflict.KEEP, description="What happens to a variable that a Pod already has.")
-    shadow: StrictBool = Field(False, description="Decide and report, but patch and deny nothing.")
+    conflict: Conflict = Field(Conflict.KEEP, description="How to handle a variable that a Pod already has.")
+    shadow: StrictBool = Field(False, description="Decide and report only; patch and deny no Pods.")
 
     @field_validator("allowed_secrets")
     @classmethod
     def _lets_the_default_pass(cls, patterns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         default = info.data.get("default_secret")
         if default is not None and not is_allowed(default, patterns):
-            raise ValueError(f"leaves out defaultSecret '{default}'; add a pattern that fits it")
+            raise ValueError(f"does not allow defaultSecret '{default}'; add a pattern that matches it")
         return patterns
 
     def policy(self) -> Policy:
-        """The same for the core."""
+        """Return the Policy for the core."""
         return Policy(
             default_secret=self.default_secret,
             allowed_secrets=self.allowed_secrets,
@@ -126,15 +126,15 @@ class PolicyFile(_PolicyModel):
         )
 
 
-# More than any list of names needs; keeps a wrong path (a disk image, a device) from filling memory.
+# More than any list of names needs, so that a wrong path, such as a disk image, does not fill the memory.
 MAX_POLICY_BYTES: Final = 1024 * 1024
 
 
 def load_policy(path: Path) -> Policy:
-    """The Policy in a YAML file.
+    """Return the Policy in a YAML file.
 
     Raises:
-        ConfigError: The file cannot be read, is no YAML, or has bad keys: every one, with its line.
+        ConfigError: The file cannot be read, is not YAML, or has invalid keys; it lists every problem with its line.
     """
     try:
         content = read_regular(path, MAX_POLICY_BYTES + 1)
@@ -149,10 +149,10 @@ def load_policy(path: Path) -> Policy:
 
 
 def parse_policy(text: str, source: str) -> Policy:
-    """The Policy in YAML text; `source` names it in problems.
+    """Return the Policy in YAML text; problems use the name `source`.
 
     Raises:
-        ConfigError: Not YAML, a duplicate key, or bad keys: every one, with its line.
+        ConfigError: It is not YAML, or has duplicate or invalid keys; it has every problem with its line.
     """
     try:
         found = list(documents.read(text, source))
@@ -160,7 +160,9 @@ def parse_policy(text: str, source: str) -> Policy:
         problem = f"not valid YAML: {error.message.removeprefix('not YAML: ')}"
         raise ConfigError([ConfigProblem(f"{source}:{error.line}", problem)]) from None
     if len(found) > 1:
-        raise ConfigError([ConfigProblem(f"{source}:{found[1].line}", "a second document; a Policy is one")])
+        raise ConfigError(
+            [ConfigProblem(f"{source}:{found[1].line}", "the policy must be a single document; remove the second one")]
+        )
     if not found or found[0].value is None:
         return PolicyFile().policy()
     document = found[0]
@@ -179,13 +181,13 @@ def _policy_problem(detail: ErrorDetails, document: Document, source: str) -> Co
     if detail["type"] == "extra_forbidden":
         model = DefaultKeys if len(detail["loc"]) > 1 else PolicyFile
         allowed = ", ".join(to_camel(name) for name in model.model_fields)
-        return ConfigProblem(f"{source}:{line}", f"{key}: no such key; there are: {allowed}")
+        return ConfigProblem(f"{source}:{line}", f"{key}: unknown key; known keys: {allowed}")
     value = detail["input"]
-    told = f"{quoted(value)} " if isinstance(value, str) else ""
-    return ConfigProblem(f"{source}:{line}", f"{key}: {told}{explained(detail)}")
+    prefix = f"{quoted(value)} " if isinstance(value, str) else ""
+    return ConfigProblem(f"{source}:{line}", f"{key}: {prefix}{explained(detail)}")
 
 
 def policy_schema() -> dict[str, Any]:
-    """The JSON schema of a Policy file."""
+    """Return the JSON schema of a policy file."""
     schema = PolicyFile.model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

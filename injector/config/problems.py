@@ -1,4 +1,4 @@
-"""Errors of pydantic as the second half of a sentence that begins with the value."""
+"""Describes validation errors of pydantic; the text follows the value in a message."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 def quoted(text: str) -> str:
-    """Return a value as a message shows it: its first characters, and only those that can be printed."""
+    """Return a quoted value for a message: its first characters, without unprintable ones."""
     clipped = text if len(text) <= names.MAX_SHOWN_VALUE else text[: names.MAX_SHOWN_VALUE - 3] + "..."
     return "'" + "".join(c if " " <= c <= "~" else "?" for c in clipped) + "'"
 
 
 def _sentence(detail: ErrorDetails) -> str:
-    """Return what a validator of ours raised, or else what pydantic says."""
+    """Return the message of the raised error, or else that of pydantic."""
     context = detail.get("ctx", {}).get("error")
     return str(context) if context is not None else detail["msg"]
 
 
 def explained(detail: ErrorDetails) -> str:
-    """The words of pydantic as the second half of a sentence that began with the value."""
+    """Return the error as text that follows the value."""
     message = _sentence(detail)
     wanted = message.removeprefix("Input should be ")
     return f"is not allowed; {message}" if wanted == message else f"is not allowed; write {wanted}"

@@ -1,4 +1,4 @@
-"""Values of flags that have a shape of their own: choices, durations, names of objects."""
+"""Types of flag values: choices, durations, object names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from injector.core.durations import parse
 
 
 class TlsMode(StrEnum):
-    """Where the serving certificate comes from."""
+    """Sources of the serving certificate."""
 
     SELF = "self"
     CERT_MANAGER = "cert-manager"
@@ -22,21 +22,21 @@ class TlsMode(StrEnum):
 
 
 class TlsVersion(StrEnum):
-    """Oldest TLS version that a caller may speak."""
+    """Minimum TLS versions."""
 
     V1_3 = "1.3"
     V1_2 = "1.2"
 
 
 class KeyAlgorithm(StrEnum):
-    """Kind of the keys that `--tls-mode self` makes."""
+    """Algorithms of the keys that `--tls-mode self` creates."""
 
     ECDSA_P256 = "ecdsa-p256"
     RSA_2048 = "rsa-2048"
 
 
 class LogFormat(StrEnum):
-    """Shape of a log line."""
+    """Formats of log lines."""
 
     AUTO = "auto"
     JSON = "json"
@@ -44,7 +44,7 @@ class LogFormat(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """Least severe level that is logged."""
+    """Minimum levels of log lines."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -53,10 +53,10 @@ class LogLevel(StrEnum):
 
 
 def duration(text: str) -> timedelta:
-    """A duration such as 90s, 10m, 24h or 365d.
+    """Parse a duration such as 90s, 10m, 24h or 365d.
 
     Raises:
-        ValueError: No number, no unit, or out of bounds.
+        ValueError: It has no number or unit, or is out of bounds.
     """
     return timedelta(seconds=parse(text))
 
@@ -66,7 +66,7 @@ def _duration(value: object) -> object:
 
 
 def duration_text(value: timedelta) -> str:
-    """A duration as a flag takes it, in the largest unit that makes it a whole number."""
+    """Return a duration as a flag accepts it, in the largest unit that gives a whole number."""
     seconds = int(value.total_seconds())
     return next((f"{seconds // size}{unit}" for unit, size in _UNITS if seconds and not seconds % size), "0s")
 
@@ -74,7 +74,7 @@ def duration_text(value: timedelta) -> str:
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
-# RFC 1123, as Kubernetes asks of Namespaces, Services and objects:
+# RFC 1123, as Kubernetes requires for names of namespaces, Services and other objects:
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
 LABEL: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){LABEL.pattern}(?:\.{LABEL.pattern})*")
@@ -98,7 +98,7 @@ def _certificate_names(value: object) -> object:
     found = tuple(name for part in value.split(",") if (name := part.strip()))
     for name in found:
         if not _DNS_NAME.fullmatch(name) and not _is_address(name):
-            raise ValueError("write DNS names and IP addresses, with commas between them")
+            raise ValueError("use DNS names and IP addresses, separated by commas")
     return found
 
 

@@ -152,7 +152,7 @@ class UnconfirmedWriteError(KubeError):
 
 
 class UnavailableError(KubeError):
-    """The API server did not answer in time, or asks for a later retry."""
+    """The API server did not answer in time, or requests a later retry."""
 
     reason = "unavailable"
     because = "the API server does not answer"

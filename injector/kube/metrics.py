@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from injector.telemetry.metrics import Family
 
 KUBE_ERRORS: Final[Mapping[str, str]] = {
-    errors.KubeconfigError.reason: "there is no usable way to the cluster",
-    errors.UnauthorizedError.reason: "the API server does not know who asks",
-    errors.ForbiddenError.reason: "a right is missing",
-    errors.DeniedError.reason: "a quota, a policy, a webhook or another rule of admission said no",
-    errors.NotFoundError.reason: "an object does not exist",
-    errors.AlreadyExistsError.reason: "an object exists already",
-    errors.ConflictError.reason: "another replica, or somebody else, was faster",
-    errors.GoneError.reason: "a version was too old to be watched from",
-    errors.InvalidError.reason: "the API server does not take an object",
-    errors.RedirectedError.reason: "the answer was a redirect, which is never followed",
+    errors.KubeconfigError.reason: "no usable kubeconfig or ServiceAccount",
+    errors.UnauthorizedError.reason: "the API server does not accept the credentials",
+    errors.ForbiddenError.reason: "a permission is missing",
+    errors.DeniedError.reason: "a quota, a policy, a webhook or another admission rule denied the request",
+    errors.NotFoundError.reason: "the object does not exist",
+    errors.AlreadyExistsError.reason: "an object with that name exists",
+    errors.ConflictError.reason: "another replica or client changed the object",
+    errors.GoneError.reason: "the resource version is too old for a watch",
+    errors.InvalidError.reason: "the API server rejects the object",
+    errors.RedirectedError.reason: "the answer was a redirect, which is not followed",
     errors.UnconfirmedWriteError.reason: "the answer to a write was not the object that was written",
     errors.UnavailableError.reason: "no answer in time, or a connection broke",
     errors.KubeError.reason: "anything else",
@@ -33,7 +33,7 @@ KUBE_ERRORS: Final[Mapping[str, str]] = {
 
 
 class Watched(Protocol):
-    """An object that is watched."""
+    """A watched object."""
 
     heard: float  # when the API server last sent anything about it, in seconds of a monotonic clock
 
@@ -52,7 +52,7 @@ class KubeMetrics(Collector):
         self.errors[reason if reason in self.errors else errors.KubeError.reason] += 1
 
     def watch(self, watched: Sequence[Watched]) -> None:
-        """Show from now on for how long the API server has sent nothing about these objects."""
+        """Start to report the time since the last event for these objects."""
         self._watched = watched
 
     def collect(self) -> Iterator[Family]:

@@ -1,9 +1,9 @@
-"""`lint`: what is wrong with manifests before anything reaches a cluster.
+"""`lint`: finds problems in manifests before they reach a cluster.
 
-A rule is data and a pure function. It gets plain values and says what is wrong at which path; it never sees a file, a
-position or an option. `linter` reads documents one at a time, keeps findings and small facts about Secrets, and drops
-the rest: a folder of thousands of files needs little more memory than its largest document.
+A rule is data and a pure function. It gets plain values and returns problems with their paths, without files, positions
+or options. `linter` reads documents one at a time and keeps only findings and small facts about Secrets, so a folder of
+thousands of files needs little more memory than its largest document.
 
-No value of a variable, an annotation of Dapr's or a Secret gets into a finding: what people wrote enters a message only
-through `core.request.shown`, and of a Secret's value only the verdict is kept.
+No finding contains a value of a variable, an annotation of Dapr or a Secret: messages show text of a file only through
+`core.request.shown`, and only the result of evaluating a Secret's value is kept.
 """

@@ -23,7 +23,7 @@ Key = tuple[str, str, str]
 
 
 class BaselineError(Exception):
-    """The file is not a baseline of ours; the message holds nothing of it."""
+    """The file is not a baseline of lint; the message has no part of it."""
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,12 +48,12 @@ class Sorted:
 
 
 def key(finding: Finding) -> Key:
-    """What a finding is recognised by."""
+    """Return the key that identifies a finding in a baseline."""
     return finding.rule.id, str(finding.place.identity), finding.place.path
 
 
 def fingerprint(finding: Finding) -> str:
-    """The same as one word of fixed length, for formats that want one."""
+    """Return the key as one word of fixed length."""
     return hashlib.sha256("\0".join(key(finding)).encode()).hexdigest()[:32]
 
 
@@ -65,7 +65,7 @@ def write(findings: Iterable[Finding]) -> bytes:
 
 
 def read(content: bytes) -> Mapping[Key, int]:
-    """How often each finding is known.
+    """Return how often the baseline contains each finding.
 
     Raises:
         BaselineError: `content` is not a baseline, or of another version.
@@ -83,7 +83,7 @@ def read(content: bytes) -> Mapping[Key, int]:
 
 
 def sort(findings: Sequence[Finding], known: Mapping[Key, int]) -> Sorted:
-    """Part `findings` into new and known ones; of several alike, as many are known as were counted."""
+    """Separate new and known findings; of equal ones, as many are known as the baseline has."""
     left = Counter(known)
     new: list[Finding] = []
     old: list[Finding] = []

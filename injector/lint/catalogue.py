@@ -1,4 +1,4 @@
-"""All rules, by id. An id is given once and never again, also when its rule is gone."""
+"""All rules, by id. The id of a removed rule is never used again."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ BY_WORD: Final[Mapping[str, Rule]] = {word.lower(): rule for rule in RULES for w
 
 
 def find(word: str) -> Rule | None:
-    """The rule that a person means by an id or a name, in any case."""
+    """Return the rule with an id or name, in any case."""
     return BY_WORD.get(word.strip().lower())

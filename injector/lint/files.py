@@ -1,7 +1,7 @@
-"""What a whole set of files has about token Secrets: which templates use which key, and which Secrets exist.
+"""Facts about token Secrets in a set of files: which templates use which key, and which Secrets exist.
 
-Kept for every file until the last one was read, so these are small values: names, places, and verdicts. The value of a
-Secret is evaluated the moment it is seen and dropped.
+They are kept until the last file was read, so they are small: names, places, and results. The value of a Secret is
+evaluated as soon as it is read, and dropped.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class SecretSeen:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Use:
-    """A Pod template wants a key of a Secret as a token; `where` names in words what requests it."""
+class SecretUse:
+    """A Pod template uses a key of a Secret as a token; `where` describes what requests it."""
 
     place: Place
     namespace: str
@@ -84,8 +84,10 @@ class SecretGroup:
     def keys_in_words(self) -> str:
         """Some of the keys, for a message."""
         known = sorted({label(key) for key in self.by_key})
-        told = known[:_MOST_KEYS]
-        return ", ".join([*told, f"and {len(known) - len(told)} more"] if len(known) > len(told) else told) or "none"
+        first = known[:_MOST_KEYS]
+        return (
+            ", ".join([*first, f"and {len(known) - len(first)} more"] if len(known) > len(first) else first) or "none"
+        )
 
     @cached_property
     def namespaces_in_words(self) -> str:
@@ -99,18 +101,18 @@ _NO_SECRETS: Final = SecretGroup()
 
 @dataclass(slots=True, repr=False)
 class FileSet:
-    """Everything above, of all files."""
+    """The Secrets and their uses in all files."""
 
-    uses: list[Use] = field(default_factory=list)
+    uses: list[SecretUse] = field(default_factory=list)
     _named: dict[str, SecretGroup] = field(default_factory=dict)
     _exact: dict[tuple[str, str], SecretGroup] = field(default_factory=dict)  # by name and namespace
 
     def add(self, secret: SecretSeen) -> None:
-        """Remember a Secret."""
+        """Add a Secret."""
         self._named.setdefault(secret.name, SecretGroup()).secrets.append(secret)
         self._exact.setdefault((secret.name, secret.namespace), SecretGroup()).secrets.append(secret)
 
-    def found(self, use: Use) -> SecretGroup:
+    def found(self, use: SecretUse) -> SecretGroup:
         """Secrets that `use` could mean. A file that names no namespace may be meant for any."""
         exact = self._exact.get((use.ref.name, use.namespace))
         if exact is not None:
@@ -118,27 +120,27 @@ class FileSet:
         any_ = self._exact.get((use.ref.name, "")) if use.namespace else self._named.get(use.ref.name)
         return any_ or _NO_SECRETS
 
-    def elsewhere(self, use: Use) -> SecretGroup:
+    def elsewhere(self, use: SecretUse) -> SecretGroup:
         """Secrets of the wanted name that are all in other namespaces; empty when one is in the right place."""
         return _NO_SECRETS if self.found(use).secrets else self._named.get(use.ref.name, _NO_SECRETS)
 
     def used_keys(self) -> Iterator[tuple[SecretSeen, str, KeySeen]]:
         """Every key of a Secret in the files that some template uses as a token, once."""
-        asked: set[tuple[int, str]] = set()
-        told: set[tuple[int, str]] = set()
+        looked_up: set[tuple[int, str]] = set()
+        yielded: set[tuple[int, str]] = set()
         for use in self.uses:
             group, key = self.found(use), use.ref.key
-            if (id(group), key) in asked:
+            if (id(group), key) in looked_up:
                 continue
-            asked.add((id(group), key))
+            looked_up.add((id(group), key))
             for secret in group.by_key.get(key, ()):
-                if (id(secret), key) not in told:
-                    told.add((id(secret), key))
+                if (id(secret), key) not in yielded:
+                    yielded.add((id(secret), key))
                     yield secret, key, secret.keys[key]
 
 
 def is_secret(value: Mapping[str, object]) -> bool:
-    """Whether an object is a core/v1 Secret. A SealedSecret or ExternalSecret is none: it holds no value."""
+    """True for a core/v1 Secret; a SealedSecret or ExternalSecret has no value."""
     return value.get("kind") == "Secret" and value.get("apiVersion") == "v1"
 
 
@@ -148,22 +150,22 @@ def key_paths(value: Mapping[str, object]) -> dict[str, tuple[str, str]]:
 
 
 def evaluate(value: Mapping[str, object], path: tuple[str, str], place: Place) -> KeySeen:
-    """What one key's value of a Secret is like."""
+    """Evaluate the value of one key of a Secret."""
     part, key = path
     held = value.get(part)
-    told = held.get(key) if isinstance(held, Mapping) else None
-    if "sops" in value and _ENCRYPTED.fullmatch(text(told)):
+    content = held.get(key) if isinstance(held, Mapping) else None
+    if "sops" in value and _ENCRYPTED.fullmatch(text(content)):
         return KeySeen(place, None, is_secret=False)
-    if told is None:
+    if content is None:
         return KeySeen(place, TokenFlaw.EMPTY, is_secret=False)
-    if not isinstance(told, str):
+    if not isinstance(content, str):
         return KeySeen(place, Malformed.NOT_TEXT, is_secret=True)
-    if _PLACEHOLDER.fullmatch(told):
+    if _PLACEHOLDER.fullmatch(content):
         return KeySeen(place, None, is_secret=False)
     if part == "stringData":
-        token = told.encode(errors="replace")
+        token = content.encode(errors="replace")
     else:
-        joined = _FOLDS.sub("", told)
+        joined = _FOLDS.sub("", content)
         if not _BASE64.fullmatch(joined):
             return KeySeen(place, Malformed.NOT_BASE64, is_secret=True)
         token = base64.b64decode(joined)

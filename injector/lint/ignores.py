@@ -1,7 +1,7 @@
 """Comments that switch rules off for one line: `# dapr-token-injector: ignore DTI007 -- the demo's token is public`.
 
-At the end of a line a comment speaks of that line; alone on a line it speaks of the next one that is neither blank nor
-a comment. The reason is for people who read the file; it is looked for and not kept.
+At the end of a line, a comment applies to that line; alone on a line, it applies to the next line that is neither blank
+nor a comment. The reason is required, and not kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Ignore:
 
 
 def parse(text: str, first: int, document: int) -> Iterator[Ignore]:
-    """Every ignore comment of a piece of a file whose first line is number `first`."""
+    """Yield every ignore comment of a part of a file whose first line is number `first`."""
     if _MARK not in text:
         return
     waiting: list[tuple[int, int, str]] = []
@@ -59,8 +59,8 @@ _PARTS: Final = re.compile(r"[,\s]+")
 
 
 def _ignore(document: int, line: int, column: int, rest: str, *, covers: int) -> Ignore:
-    told, _, reason = rest.partition("--")
-    words = [word for word in _PARTS.split(told) if word]
+    rules, _, reason = rest.partition("--")
+    words = [word for word in _PARTS.split(rules) if word]
     known = {word: find(word) for word in words}
     strange = next((word for word, rule in known.items() if rule is None), None)
     if not words:

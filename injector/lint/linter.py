@@ -1,7 +1,6 @@
-"""Reads files one document at a time, runs every rule, and reports in the end what was found.
+"""Reads files one document at a time, runs every rule, and reports the findings.
 
-What is kept while reading: findings, facts about Secrets, and ignore comments. Documents are dropped as soon as they
-were looked at.
+Only findings, facts about Secrets and ignore comments are kept; documents are dropped as soon as they are checked.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names
 from injector.core.model import SourceKind
 from injector.lint import baseline, catalogue, ignores, template
-from injector.lint.files import FileSet, SecretSeen, Use, evaluate, is_secret, key_paths
+from injector.lint.files import FileSet, SecretSeen, SecretUse, evaluate, is_secret, key_paths
 from injector.lint.location import Identity, Ordinals, Place, kind_label, label, spelled
 from injector.lint.model import Finding, Unreadable
 from injector.lint.rules.comments import BAD_IGNORE, UNUSED_IGNORE
@@ -33,34 +32,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found, in the order of the files."""
+    """The result of a run, in the order of the files."""
 
     findings: tuple[Finding, ...]
     ignored: tuple[Finding, ...]  # by a comment
     known: tuple[Finding, ...]  # by the baseline
     unreadable: tuple[Unreadable, ...]
-    gone: int = 0  # findings of the baseline that are no more
+    gone: int = 0  # findings of the baseline that no longer exist
     files: int = 0
 
-    def beside(self, known: Mapping[Key, int]) -> Report:
-        """The same compared with a baseline."""
-        parted = baseline.sort(self.findings, known)
-        return Report(parted.new, self.ignored, parted.known, self.unreadable, parted.gone, self.files)
+    def compared_with(self, known: Mapping[Key, int]) -> Report:
+        """Return the report compared with a baseline."""
+        compared = baseline.sort(self.findings, known)
+        return Report(compared.new, self.ignored, compared.known, self.unreadable, compared.gone, self.files)
 
 
 @dataclass(slots=True)
 class _File:
-    """What is remembered of a file."""
+    """The state of a file."""
 
     ignores: list[Ignore] = field(default_factory=list)
-    is_whole: bool = True  # every document was looked at
+    is_whole: bool = True  # every document was read
 
 
 class Linter:
     """One run over a set of files."""
 
     def __init__(self, policy: Policy, disabled: frozenset[str] = frozenset()) -> None:
-        """`disabled` are ids of rules that say nothing."""
+        """`disabled`: ids of disabled rules."""
         self._policy = policy
         self._rules = tuple(rule for rule in catalogue.RULES if rule.id not in disabled)
         self._disabled = disabled
@@ -90,18 +89,18 @@ class Linter:
 
     @property
     def unreadable(self) -> Sequence[Unreadable]:
-        """What could not be read so far."""
+        """The documents and files that could not be read so far."""
         return self._unreadable
 
     def cannot_read(self, source: str, message: str) -> None:
-        """Remember a file that could not be opened at all."""
+        """Record a file that could not be opened."""
         self._unreadable.append(Unreadable(source, None, None, message))
 
     def report(self) -> Report:
-        """Everything that was found in all files. To be called once, at the end."""
+        """Return the report of all files; call it once, at the end."""
         for rule in self._rules:
             if rule.files is not None:
-                self._findings.extend(Finding(rule, *told) for told in rule.files(self._set))
+                self._findings.extend(Finding(rule, *hit) for hit in rule.files(self._set))
         found = [*self._findings, *self._bad_comments()]
         shown, ignored, used = self._by_comments(found)
         return Report(
@@ -206,29 +205,29 @@ def _secret(each: Object, identity: Identity, ordinals: Ordinals, *, in_file: bo
     return SecretSeen(each.namespace, each.name, keys, in_file)
 
 
-def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: Ordinals) -> Iterator[Use]:
-    """Which keys of Secrets the templates of an object want as tokens, each once per template."""
+def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: Ordinals) -> Iterator[SecretUse]:
+    """Yield the keys of Secrets that the templates of an object use as tokens, once per template."""
     for view in seen.templates:
-        told = set()
+        seen_refs = set()
         for ref, path, where in _wanted(view):
-            if ref not in told:
-                told.add(ref)
-                yield Use(_place(each, identity, path, ordinals), each.namespace, ref, where)
+            if ref not in seen_refs:
+                seen_refs.add(ref)
+                yield SecretUse(_place(each, identity, path, ordinals), each.namespace, ref, where)
 
 
 def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str]]:
     for variable, wanted in view.request.wanted if view.request is not None else ():
-        name, key = _ASKS[variable]
+        name, key = _ANNOTATIONS[variable]
         yield wanted, view.annotation(key if key in view.raw_annotations else name), name
     for container in view.containers:
         for entry in container.entries:
-            ref = entry.said.ref
+            ref = entry.decoded.ref
             if ref is not None and ref.kind is SourceKind.SECRET:
                 yield ref, entry.path, f"{entry.variable} of container {label(container.name)}"
 
 
-# The annotations that ask for a variable: the Secret's name, and its key.
-_ASKS: Final = {
+# The annotations that request a variable: the Secret's name, and its key.
+_ANNOTATIONS: Final = {
     names.API_TOKEN_ENV: (names.API_TOKEN_SECRET, names.API_TOKEN_KEY),
     names.APP_TOKEN_ENV: (names.APP_TOKEN_SECRET, names.APP_TOKEN_KEY),
 }

@@ -1,4 +1,4 @@
-"""Where something is in a file: paths, objects and their labels in messages."""
+"""Places in files: paths, objects, and their labels in messages."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _KIND: Final = re.compile(r"[A-Z][A-Za-z]{0,62}")
 
 
 def label(text: str) -> str:
-    """A name from a file as an identity or a path may show it: printable ASCII, hidden where it could be a token."""
-    told = shown(text)
-    return told[1:-1] if told.startswith('"') else f"({told})"
+    """Return a name for messages: printable ASCII, redacted if it could be a token."""
+    text_shown = shown(text)
+    return text_shown[1:-1] if text_shown.startswith('"') else f"({text_shown})"
 
 
 def kind_label(kind: object) -> str:
-    """A kind as a message may show it. Kinds are long words of mixed case, which `label` would take for a token."""
+    """Return a kind for messages. Kinds are long words of mixed case, which `label` could redact."""
     return kind if isinstance(kind, str) and _KIND.fullmatch(kind) else "Object"
 
 

@@ -1,4 +1,4 @@
-"""Nouns of the linter: a rule, what it found, and where."""
+"""The linter's data model: rules, findings and their places."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Level(StrEnum):
-    """How bad a finding is."""
+    """Severity levels of findings."""
 
     ERROR = "error"  # a Pod is refused, its calls fail, or it runs open
     WARNING = "warning"  # it works by luck, or leaks
@@ -73,7 +73,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A part of a file that could not be looked at, and why; the other files were."""
+    """A part of a file that could not be read, with the reason."""
 
     source: str
     document: int | None

@@ -1,4 +1,4 @@
-"""A rule's page, and the index of all: made from the rules, so that documents and behaviour cannot part."""
+"""Generates the page of each rule, and their index, from the rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WIDTH: Final = 118
 
 
 def page(rule: Rule) -> str:
-    """One rule in Markdown: what, why, how to fix, and a file before and after."""
+    """Return the page of a rule in Markdown: problem, reason, fix, and an example before and after."""
     return f"""\
 # {rule.id} {rule.name}
 
@@ -48,7 +48,7 @@ def _switching_off(rule: Rule) -> str:
     if rule.workload is None and rule.files is None:
         return ""
     return f"""
-## To switch it off
+## How to disable it
 
 For one line: `# dapr-token-injector: ignore {rule.id} -- the reason`, at its end or on the line before.
 Everywhere: `--disable {rule.id}`.
@@ -56,25 +56,25 @@ Everywhere: `--disable {rule.id}`.
 
 
 def index(rules: Iterable[Rule]) -> str:
-    """The list of all rules."""
+    """Return the index of all rules in Markdown."""
     rows = "\n".join(
         f"| [{rule.id}]({rule.name}.md) | `{rule.name}` | {rule.level.value} | {rule.summary} |" for rule in rules
     )
     return f"""\
 # Rules of lint
 
-What `dapr-token-injector lint` reports. An id never changes its meaning. Each page is also printed by
-`dapr-token-injector lint --show-rule ID`.
+Look up what `dapr-token-injector lint` reports. The meaning of an id never changes.
+`dapr-token-injector lint --show-rule ID` prints the page of a rule.
 
-| Id | Name | Level | Says |
+| Id | Name | Level | Problem |
 | --- | --- | --- | --- |
 {rows}
 
-An **error** means that a Pod is refused, that its calls fail, or that it runs open. A **warning** works by luck, or
-leaks. An **info** never changes the exit code unless `--fail-on info` is given.
+An **error** means that a Pod is rejected, that its calls fail, or that its API is open. A **warning** means that it
+works only by chance, or that a token leaks. An **info** changes the exit code only with `--fail-on info`.
 
-What a rule looks at is what kubectl would send: values are read as YAML 1.1. Secrets are looked up in the files given
-and nowhere else. What the webhook itself decides is asked from the webhook's own code. No finding shows a value.
+Rules check the values that kubectl would send, so files are read as YAML 1.1. Secrets are looked up only in the given
+files. Decisions of the webhook come from the webhook's code. No finding shows a value.
 """
 
 

@@ -38,7 +38,7 @@ _COLOURS: Final = {Level.ERROR: "31", Level.WARNING: "33", Level.INFO: "36"}
 
 
 def text(report: Report, *, colour: bool = False) -> Iterator[str]:
-    """One line per finding, as compilers write them: editors and terminals jump to the place."""
+    """Yield one line per finding in the format of compilers, which editors can open."""
     for finding in report.findings:
         place, level = finding.place, finding.rule.level.value
         if colour:
@@ -48,9 +48,9 @@ def text(report: Report, *, colour: bool = False) -> Iterator[str]:
 
 
 def summary(report: Report) -> str:
-    """The last line, for stderr."""
+    """Return the summary, for stderr."""
     by_level = {level: sum(finding.rule.level is level for finding in report.findings) for level in Level}
-    told = [counted(count, level.value) for level, count in by_level.items() if level is not Level.INFO or count]
+    counts = [counted(count, level.value) for level, count in by_level.items() if level is not Level.INFO or count]
     aside = [
         f"{count} {words}"
         for count, words in (
@@ -61,11 +61,13 @@ def summary(report: Report) -> str:
         if count
     ]
     unread = [f"{counted(len(report.unreadable), 'document')} could not be read"] if report.unreadable else []
-    return f"{', '.join(told)} in {counted(report.files, 'file')}" + "".join(f"; {each}" for each in (*aside, *unread))
+    return f"{', '.join(counts)} in {counted(report.files, 'file')}" + "".join(
+        f"; {each}" for each in (*aside, *unread)
+    )
 
 
 def _printable(name: str) -> str:
-    """A file's name may hold anything, also what would steer a terminal."""
+    """Return a file name without control characters, which could affect a terminal."""
     return "".join(c if c.isprintable() else "?" for c in name)
 
 
@@ -194,7 +196,7 @@ _COMMANDS: Final = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: 
 
 
 def github(report: Report) -> Iterator[str]:
-    """Workflow commands, which GitHub shows next to the lines of a pull request."""
+    """Yield workflow commands, which GitHub shows at the lines of a pull request."""
     for finding in report.findings:
         place, rule = finding.place, finding.rule
         title = f"{rule.id} {rule.name}"
@@ -206,8 +208,8 @@ def github(report: Report) -> Iterator[str]:
 
 
 def _command(name: str, properties: Iterable[tuple[str, str | int]], message: str) -> str:
-    told = ",".join(f"{key}={_escaped(str(value), in_property=True)}" for key, value in properties)
-    return f"::{name} {told}::{_escaped(message)}"
+    parameters = ",".join(f"{key}={_escaped(str(value), in_property=True)}" for key, value in properties)
+    return f"::{name} {parameters}::{_escaped(message)}"
 
 
 def _escaped(value: str, *, in_property: bool = False) -> str:
@@ -231,7 +233,7 @@ FORMATS: Final[Mapping[str, Callable[[Report], Iterator[str]]]] = {
 
 
 def rules_table(width: int = 80) -> Iterator[str]:
-    """All rules for a terminal."""
+    """Yield the table of all rules, for a terminal."""
     for rule in RULES:
         head = f"{rule.id}  {rule.level.value:<8}"
         yield from textwrap.wrap(

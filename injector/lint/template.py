@@ -1,7 +1,7 @@
 """A Pod template as rules look at it: the core's own view of it next to the plain values of the file.
 
-What the core decides about a Pod is asked from the core here, once, and handed to the rules. A template that Kubernetes
-could not read has `flaw` set and no Pod; only the rules about annotations look at it.
+The core decides about each Pod once, and rules get the result. A template that Kubernetes cannot read has a `flaw` and
+no Pod; only the rules about annotations check it.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ TOKEN_VARIABLES: Final = (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Entry:
-    """One entry of an `env` list that bears a managed name."""
+    """An entry of an `env` list with a managed name."""
 
     path: Path
     variable: str
-    said: EnvEntry
+    decoded: EnvEntry
     is_last: bool  # the one that the kubelet uses
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EnvFrom:
-    """One entry of an `envFrom` list that takes a whole Secret."""
+    """An entry of an `envFrom` list that references a Secret."""
 
     path: Path
     secret: str
@@ -73,13 +73,13 @@ class ContainerView:
 
     @property
     def is_sidecar(self) -> bool:
-        """Whether it is Dapr's."""
+        """True for the container of Dapr's sidecar."""
         return self.name == names.SIDECAR
 
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """Why a template cannot be read as one: where, and what belongs there."""
+    """The reason why a template is malformed: its path and the expected value."""
 
     path: Path
     message: str
@@ -96,7 +96,7 @@ class TemplateView:
     pod: Pod | None
     flaw: Flaw | None
     containers: tuple[ContainerView, ...]
-    request: InjectionRequest | None  # None when no token is asked for, or badly
+    request: InjectionRequest | None  # None if no token is requested, or the request is not valid
     problems: tuple[Problem, ...]  # why the webhook would deny the Pods; the first ones
     more_problems: int
     token_names: frozenset[TokenRef]  # every key of a Secret that is used as a token
@@ -107,14 +107,14 @@ class TemplateView:
         return (*self.path, "metadata", "annotations", name)
 
     def planned(self, app_containers: AppContainers) -> Plan | None:
-        """What the webhook would do to the Pods if `app_containers` was asked for; None when there is no token."""
+        """Return the webhook's decision if `app_containers` were requested; None if there is no token."""
         request = self.request or self._from_sidecar()
         if self.pod is None or request is None:
             return None
         return plan.build(self.pod, InjectionRequest(request.wanted, app_containers), self.policy)
 
     def _from_sidecar(self) -> InjectionRequest | None:
-        """What a sidecar that brings its own token asks of its callers, as if the annotation had said so."""
+        """Return the request that matches the token of a hand-written sidecar, as if an annotation had made it."""
         for container in self.containers:
             entry = container.env.get(names.API_TOKEN_ENV)
             if container.is_sidecar and entry is not None and entry.ref is not None:
@@ -200,9 +200,9 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
 
 
 def _annotations(raw: Mapping[str, object]) -> Annotations:
-    """What a person meant: an unquoted `true` is reported by a rule of its own, and then taken for "true"."""
-    told = {name: _meant(raw[name]) for name in names.REQUEST_ANNOTATIONS if name in raw}
-    return msgspec.convert(told, Annotations)
+    """Return the intended value: an unquoted `true`, which another rule reports, counts as "true"."""
+    annotations = {name: _meant(raw[name]) for name in names.REQUEST_ANNOTATIONS if name in raw}
+    return msgspec.convert(annotations, Annotations)
 
 
 def _meant(value: object) -> str | None:
@@ -229,15 +229,15 @@ def _token_names(request: InjectionRequest | None, containers: Sequence[Containe
         yield from (ref for _, ref in request.wanted)
     for container in containers:
         for entry in container.entries:
-            if entry.said.ref is not None and entry.said.ref.kind is SourceKind.SECRET:
-                yield entry.said.ref
+            if entry.decoded.ref is not None and entry.decoded.ref.kind is SourceKind.SECRET:
+                yield entry.decoded.ref
 
 
 # --- the core's view, made from plain values ---
 
 
 class _BadShapeError(Exception):
-    """A template that Kubernetes could not read either."""
+    """The template is malformed; Kubernetes cannot read it either."""
 
     def __init__(self, message: str, path: Path) -> None:
         super().__init__(message)
@@ -311,7 +311,7 @@ def _containers(value: object, pod: Pod, path: Path) -> Iterator[ContainerView]:
 
 
 def _entries(env: Sequence[object], path: Path) -> Iterator[Entry]:
-    """Every entry with a managed name, read by the core one at a time: the core itself keeps only the last."""
+    """Yield every entry with a managed name; the core decodes them one at a time, because it keeps only the last."""
     managed = [
         (index, item, name)
         for index, item in enumerate(env)
@@ -320,11 +320,11 @@ def _entries(env: Sequence[object], path: Path) -> Iterator[Entry]:
     last = {name: index for index, _, name in managed}
     for index, item, name in managed:
         try:
-            said = env_of(Container(env=msgspec.Raw(_encoder.encode([item])))).get(name)
+            decoded = env_of(Container(env=msgspec.Raw(_encoder.encode([item])))).get(name)
         except MalformedObjectError:
             raise _BadShapeError("not a variable", (*path, index)) from None
-        if said is not None:
-            yield Entry((*path, index), name, said, is_last=last[name] == index)
+        if decoded is not None:
+            yield Entry((*path, index), name, decoded, is_last=last[name] == index)
 
 
 def _env_from(env_from: Sequence[object], path: Path) -> Iterator[EnvFrom]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def at(value: object, path: Path) -> object:
-    """The node at `path`; None when there is none."""
+    """Return the node at `path`; None if it does not exist."""
     for step in path:
         if isinstance(step, str) and isinstance(value, Mapping):
             value = value.get(step)
@@ -22,15 +22,15 @@ def at(value: object, path: Path) -> object:
 
 
 def mapping(value: object) -> Mapping[str, object]:
-    """`value` if it is a mapping, else an empty one; keys that are no text are left out."""
+    """Return `value` if it is a mapping, otherwise an empty one; keys that are not text are skipped."""
     return {key: item for key, item in value.items() if isinstance(key, str)} if isinstance(value, Mapping) else {}
 
 
 def items(value: object) -> Sequence[object]:
-    """`value` if it is a list, else an empty one."""
+    """Return `value` if it is a list, otherwise an empty one."""
     return value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else ()
 
 
 def text(value: object) -> str:
-    """`value` if it is text, else an empty one."""
+    """Return `value` if it is text, otherwise an empty text."""
     return value if isinstance(value, str) else ""

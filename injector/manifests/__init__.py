@@ -1,5 +1,4 @@
-"""Manifests as people wrote them: read with positions, changed by splices, never serialized again.
+"""Reads manifests with positions, and changes their text without serializing them again.
 
-`documents` reads text into values with their positions; `edit` changes the text around them. The rules are the
-core's alone.
+`documents` reads text into values with positions; `edit` changes the text. All rules are in the core.
 """

@@ -1,7 +1,7 @@
-"""A stream of text in pieces of one document each, cut where a line begins with `---`, as kubectl cuts it.
+"""Splits a stream of text into chunks of one document each, at lines that begin with `---`, as kubectl does.
 
-Such a line is a marker wherever it is: inside a literal it ends the literal, inside quotes it is an error. A piece
-holds its own marker, the directives before it and all comments after it; the pieces joined are the stream.
+Such a line is always a marker: in a literal it ends the literal, in quotes it is an error. A chunk has its own marker,
+the directives before it and all comments after it; the joined chunks are the stream.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _OVERLAP: Final = 4096
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of a stream, and its first line, from 1."""
+    """A part of a stream, and the number of its first line, from 1."""
 
     text: str
     line: int
 
     def line_at(self, offset: int) -> int:
-        """The line, from 1, of a character of the piece."""
+        """Return the line, from 1, of a character of the chunk."""
         return self.line + self._index(offset)
 
     def column_at(self, offset: int) -> int:
-        """The column, from 1, of a character of the piece."""
+        """Return the column, from 1, of a character of the chunk."""
         return offset - self.line_start(offset) + 1
 
     def line_start(self, offset: int) -> int:

@@ -1,7 +1,7 @@
-"""A unified diff of a file that is changed piece by piece: hunks leave as soon as they are complete.
+"""Writes the unified diff of a file chunk by chunk; each hunk is written as soon as it is complete.
 
-Edits are few and local, so the two sides are aligned by looking a little way ahead, in time that grows with the text
-and not with its square, as that of `difflib` does (docs/decisions/0027-a-diff-of-our-own.md).
+Edits are few and local, so the two sides are aligned by looking a few lines ahead. The time grows with the text, not
+with its square, as that of `difflib` does (docs/decisions/0027-a-diff-of-our-own.md).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REACH: Final = 512
 
 
 class Diff:
-    """One file's diff; `write` takes its lines, headings first."""
+    """The diff of one file; `write` is called with each line, headings first."""
 
     def __init__(self, old_name: str, new_name: str, write: Callable[[str], None]) -> None:
         self._names: tuple[str, str] | None = (old_name, new_name)
@@ -33,7 +33,7 @@ class Diff:
         self._old = self._new = 0  # lines passed on each side
 
     def feed(self, old: str, new: str) -> None:
-        """The next piece of the file, before and after; pieces end where lines end."""
+        """Add the next chunk of the file, before and after; chunks end with a line."""
         if old == new:
             self._alike(old)
             return
@@ -44,11 +44,11 @@ class Diff:
                 self._changed(mark, line)
 
     def finish(self) -> None:
-        """There is no more of the file."""
+        """End the file."""
         self._flush()
 
     def _alike(self, text: str) -> None:
-        """A piece without a change: only its first and last lines can be context."""
+        """Add an unchanged chunk: only its first and last lines can be context."""
         at = 0
         while self._hunk and at < len(text):
             end = text.find("\n", at) + 1 or len(text)

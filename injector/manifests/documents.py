@@ -52,17 +52,17 @@ class Object:
 
     @property
     def api_version(self) -> str:
-        """Its group and version."""
+        """Return the group and version."""
         return str(self.value["apiVersion"])
 
     @property
     def name(self) -> str:
-        """Its name, or the prefix that one is generated from; "" when it has neither."""
+        """Return the name, or the prefix of a generated name; "" if there is none."""
         return self._metadata("name") or self._metadata("generateName")
 
     @property
     def namespace(self) -> str:
-        """The namespace that it names; "" when it names none."""
+        """Return the namespace; "" if none is set."""
         return self._metadata("namespace")
 
     def templates(self) -> tuple[Template, ...]:
@@ -102,14 +102,14 @@ class Document:
         yield from _objects(self, self.value, ())
 
     def error(self, path: Path, message: str) -> ManifestError:
-        """An error about the value at `path`."""
+        """Return an error about the value at `path`."""
         return ManifestError(self.source, self.index, self.position(path).line, message)
 
 
 def read(
     text: str | Iterable[str], source: str, *, on_error: Callable[[ManifestError], None] | None = None
 ) -> Iterator[Document]:
-    """The documents of a file, one after another.
+    """Yield the documents of a file.
 
     Args:
         text: The whole file, or blocks of it in order; of blocks only the current document is kept.
@@ -136,7 +136,7 @@ def read(
 def documents(
     chunk: Chunk, source: str, before: int, on_error: Callable[[ManifestError], None] | None = None
 ) -> Iterator[Document]:
-    """The documents of one piece of a file; `before` is the number of documents before it.
+    """Yield the documents of a chunk of a file; `before`: the number of documents before it.
 
     Raises:
         ManifestError: One is not YAML or JSON, and there is no `on_error`.
@@ -157,7 +157,7 @@ def documents(
 
 
 def fault_at(chunk: Chunk, source: str, index: int, fault: TextError) -> ManifestError:
-    """A fault with the names of file, document and line."""
+    """Return the error with file, document and line."""
     message = fault.message
     if "{{" in chunk.text and message.startswith(_UNREADABLE):
         message += "; if it is a Helm template, render it first (helm template)"

@@ -1,7 +1,7 @@
-"""Entries put into a document's text, by splices and in the document's own style.
+"""Inserts entries into a document's text, by splices and in the document's own style.
 
-An anchor that is used again is never changed: its other users would change with it. Refused as well is an `env` that
-`uninject` could not restore: an alias, a list that comes by a merge key, and a list without an entry.
+A shared anchor is never changed, because its other users would change, too. An `env` that `uninject` could not restore
+is rejected: an alias, a list from a merge key, and an empty list.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ENV: Final = "env"
 _ANNOTATIONS: Final = ("metadata", "annotations")
-# Ours: four and two are what people use; this is for texts without any example.
+# The default, for a document without nested mappings.
 _STEP: Final = 2
 
 # Writes a child of a flow collection, given the blanks that its further lines begin with.

@@ -1,4 +1,4 @@
-"""What can be wrong with a file of manifests."""
+"""Errors of manifest files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from injector.core.errors import InjectorError
 class ManifestError(InjectorError):
     """A document cannot be read or changed. `document` and `line` count from 1; `document` 0 means the whole file.
 
-    The message holds fixed words and names of fields, never a value of the file.
+    The message has fixed words and field names, never a value of the file.
     """
 
     reason = "bad-manifest"
@@ -27,7 +27,7 @@ class ManifestError(InjectorError):
 
 
 class TextError(Exception):
-    """Something wrong at `offset`, in characters of the text. The caller adds file and document."""
+    """An error at `offset`, in characters of the text. The caller adds file and document."""
 
     def __init__(self, offset: int, message: str) -> None:
         super().__init__(message)

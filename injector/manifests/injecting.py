@@ -1,8 +1,8 @@
-"""A document's Pod templates through the core, and what the core answers written into the document's text.
+"""Evaluates a document's Pod templates with the core, and writes the patch into the document's text.
 
-Each template becomes the review of a Pod that is created, as the API server would send it; decision and patch are the
-webhook's. jsonpatch applies the patch to the template's value. What an edit made is read back and compared with that:
-text that does not say the same is an error, never a result.
+Each template is evaluated as the review of a new Pod, as the API server would send it; decision and patch are those of
+the webhook. jsonpatch applies the patch to the template's value. The edited text is read again and compared with that
+value; a difference is an error.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ def evaluate(document: Document, question: Question) -> list[Finding]:
     """
     findings: list[Finding] = []
     for each in document.objects():
-        told = Advice(each, question)
+        advice = Advice(each, question)
         for template in each.templates():
             _, decided = decide(document, each, template, question)
-            findings.append(found(document, each, template, decided, told))
+            findings.append(found(document, each, template, decided, advice))
     return findings
 
 
@@ -119,7 +119,7 @@ def _advice(each: Object, question: Question) -> tuple[str, ...]:
 
 
 def inject(chunk: Chunk, read: Sequence[Document], findings: Sequence[Sequence[Finding]]) -> str:
-    """The text of a piece of a file with everything done that `findings` say of its documents.
+    """Return the text of a chunk with the changes of `findings`.
 
     Raises:
         ManifestError: An entry cannot be put where it belongs without changing something else.
@@ -146,7 +146,7 @@ def patched(document: Document, findings: Sequence[Finding]) -> Json:
 
 
 def _copied(value: object) -> Any:  # noqa: ANN401 - JSON
-    """A copy that shares nothing, not even what aliases shared."""
+    """Return a deep copy without shared parts, also for aliases."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
@@ -210,7 +210,7 @@ def _review(kind: dict[str, str], value: Json, namespace: str) -> bytes:
 
 def found(document: Document, each: Object, template: Template, decided: Decision, advice: Advice) -> Finding:
     """A decision with everything that is reported about it."""
-    told = (*advice.warnings, *decided.warnings) if template.path != each.path else decided.warnings
+    warnings = (*advice.warnings, *decided.warnings) if template.path != each.path else decided.warnings
     hidden = (_DENIED,) if isinstance(decided, Deny) else ()
     return Finding(
         source=document.source,
@@ -221,7 +221,7 @@ def found(document: Document, each: Object, template: Template, decided: Decisio
         verdict=_VERDICTS[type(decided)],
         reason=decided.reason,
         message=decided.message if isinstance(decided, Deny) else "",
-        warnings=tuple(dict.fromkeys(one for one in told if not one.startswith(hidden))),
+        warnings=tuple(dict.fromkeys(one for one in warnings if not one.startswith(hidden))),
         operations=patch.build(decided.plan) if isinstance(decided, Inject) else (),
         has_sidecar=_has_sidecar(template),
     )

@@ -1,4 +1,4 @@
-"""Values with their places: what the parsers make, and what positions and edits are read from.
+"""Values with their positions, as the parsers return them; edits use the positions.
 
 Offsets count characters of the chunk. A node's `value` is plain JSON data; aliases share it, so it is never changed.
 `size` is about the characters that the value takes as JSON, and `height` the levels of lists and mappings in it, both

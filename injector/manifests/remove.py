@@ -1,4 +1,4 @@
-"""The other way round: entries and annotations taken out of a document's text, as `edit` put them in."""
+"""Removes entries and annotations that `edit` inserted from a document's text."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Takes out of a document what the status record lists and what is still as it was put in, and then the record.
+"""Removes the entries that the status record lists and that are unchanged, and then the record.
 
-What goes is settled before anything is changed. Then it goes in rounds, and the text is read again after each: every
-step sees true places. A round takes something out of every list, but never two neighbours, so that the number of rounds
-does not grow with that of the entries. An entry that replaced something stays, because the previous value is not
-recorded; so does an entry that was changed since.
+The entries to remove are determined first. They are removed in rounds, and the text is read again after each round, so
+that positions are correct. A round removes entries of every list, but never two neighbours, so that the number of
+rounds does not grow with the number of entries. An entry that replaced something stays, because the previous value is
+not recorded; so does an entry that was changed since.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _LISTS: Final = ("containers", "initContainers")
 
 
 class Outcome(StrEnum):
-    """What became of one Pod template."""
+    """The outcome for a Pod template."""
 
     REMOVED = "removed"
     NO_RECORD = "no-record"
     BAD_RECORD = "bad-record"
 
 
-class Fate(StrEnum):
-    """What became of one entry of the record."""
+class EntryOutcome(StrEnum):
+    """The outcome for an entry of the record."""
 
     REMOVED = "removed"
     REPLACED = "replaced"  # the previous value is not recorded
@@ -47,8 +47,8 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What became of one Pod template and of each entry that its record lists."""
+class TemplateResult:
+    """The outcome for a Pod template and for each entry of its record."""
 
     source: str
     document: int
@@ -56,16 +56,16 @@ class Taken:
     object: str
     path: Path
     outcome: Outcome
-    entries: tuple[tuple[Injected, Fate], ...]
+    entries: tuple[tuple[Injected, EntryOutcome], ...]
 
 
-def evaluate(document: Document) -> list[Taken]:
-    """What is to be taken out of each Pod template of a document."""
+def evaluate(document: Document) -> list[TemplateResult]:
+    """Return what `uninject` removes from each Pod template of a document."""
     return [_evaluated(document, each, template) for each in document.objects() for template in each.templates()]
 
 
 def uninject(chunk: Chunk, source: str, before: int) -> str:
-    """The text of a piece of a file without what its records list.
+    """Return the text of a chunk without the entries of its records.
 
     Raises:
         ManifestError: It is not YAML, or an entry cannot be taken out without changing something else.
@@ -98,7 +98,7 @@ def _verify(chunk: Chunk, text: str, source: str, before: int, wanted: list[Any]
 def _round(
     chunk: Chunk, source: str, before: int, work: list[_Work], step: Callable[[_Work, Remover], list[Splice]]
 ) -> str:
-    """The text after one step for each of its documents."""
+    """Return the text after one step for each document."""
     splices: list[Splice] = []
     for document, each in zip(documents(chunk, source, before), work, strict=True):
         try:
@@ -109,7 +109,7 @@ def _round(
 
 
 class _Work:
-    """What is to be taken out of one document, and how much of it is left to do."""
+    """The entries to remove from a document, and those not yet removed."""
 
     def __init__(self, document: Document) -> None:
         found = (_Recorded(template) for each in document.objects() for template in each.templates())
@@ -121,7 +121,7 @@ class _Work:
                 self.entries[path] = sorted(indexes)
 
     def take_entries(self, remover: Remover) -> list[Splice]:
-        """Take out every other entry of those that are left, the last ones first."""
+        """Remove every other remaining entry, from the end."""
         splices: list[Splice] = []
         left: dict[Path, list[int]] = {}
         for path, indexes in self.entries.items():
@@ -140,11 +140,11 @@ class _Work:
         return splices
 
     def take_records(self, remover: Remover) -> list[Splice]:
-        """Take the records themselves out."""
+        """Remove the records."""
         return [splice for each in self.recorded for splice in remover.annotation(each.template.path, names.STATUS)]
 
     def left(self, document: Document) -> Any:  # noqa: ANN401 - JSON
-        """A copy of the document's value with the entries and the records gone."""
+        """Return a copy of the document's value without the entries and the records."""
         if not self.recorded:
             return document.value
         copy: Any = _copied(document.value)
@@ -157,19 +157,19 @@ class _Work:
         return copy
 
 
-def _evaluated(document: Document, each: Object, template: Template) -> Taken:
+def _evaluated(document: Document, each: Object, template: Template) -> TemplateResult:
     recorded = _Recorded(template)
     outcome = Outcome.REMOVED
     if not recorded.record:
         outcome = Outcome.NO_RECORD if _status(template) is None else Outcome.BAD_RECORD
-    return Taken(
+    return TemplateResult(
         document.source,
         document.index,
         document.position(template.path).line,
         f"{each.kind}/{each.name}" if each.name else each.kind,
         template.path,
         outcome,
-        tuple((entry, recorded.fate(entry)) for entry in recorded.record),
+        tuple((entry, recorded.outcome(entry)) for entry in recorded.record),
     )
 
 
@@ -195,18 +195,18 @@ class _Recorded:
     def removable(self) -> dict[Path, set[int]]:
         """Where entries are unchanged, by the path of their container; not those that replaced another."""
         found: dict[Path, set[int]] = {}
-        # Entries that say the same are one.
+        # Equal entries count once.
         for entry in {_plain(entry) for entry in self.record if not entry.replaced}:
             for path, index in self._identical.get(entry, ()):
                 found.setdefault(path, set()).add(index)
         return found
 
-    def fate(self, entry: Injected) -> Fate:
-        """What becomes of an entry of the record."""
+    def outcome(self, entry: Injected) -> EntryOutcome:
+        """Return the outcome for an entry of the record."""
         is_identical = _plain(entry) in self._identical
         if is_identical:
-            return Fate.REPLACED if entry.replaced else Fate.REMOVED
-        return Fate.CHANGED if (entry.container, entry.env) in self._there else Fate.GONE
+            return EntryOutcome.REPLACED if entry.replaced else EntryOutcome.REMOVED
+        return EntryOutcome.CHANGED if (entry.container, entry.env) in self._there else EntryOutcome.GONE
 
 
 def _plain(entry: Injected) -> Injected:
@@ -236,7 +236,7 @@ def _containers(template: Template, wanted: set[str]) -> Iterator[tuple[Path, st
 
 
 def _as_injected(container: str, variable: dict[str, Any]) -> Injected | None:
-    """What a record would say of an entry that is just as we write it; None for any other."""
+    """Return the record of an entry that has the form written by `inject`; None for any other."""
     source: Any = variable.get("valueFrom")
     if len(variable) != _NAME_AND_SOURCE or not isinstance(source, dict) or len(source) != 1:
         return None
@@ -283,7 +283,7 @@ _EMPTIED: Final = frozenset({"env", "annotations"})
 
 
 def _copied(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """A copy that shares nothing, not even what aliases shared."""
+    """Return a deep copy without shared parts, also for aliases."""
     if isinstance(value, dict):
         return {key: _copied(child) for key, child in value.items()}
     return [_copied(child) for child in value] if isinstance(value, list) else value

@@ -1,8 +1,7 @@
-"""Log lines, in a bounded buffer that never holds the event loop up.
+"""Log lines in a bounded buffer that never blocks the event loop.
 
-Lines are written in pieces that a pipe takes without blocking, and are dropped and counted when nobody reads them.
-Names out of a review are logged only when they look like names; a traceback is told by types and places, never by an
-exception's words.
+Lines are written in parts that a pipe accepts without blocking, and dropped and counted if they are not read. Names in
+a review are logged only if they are valid names. Exceptions are logged by type and code locations, without message.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ Clock = Callable[[], float]
 
 LOGGER: Final = "injector"
 
-# A pipe that polls as writable has room for this much (POSIX: PIPE_BUF), so a write of it does not block.
+# Bytes that a writable pipe accepts without blocking (POSIX: PIPE_BUF).
 _PIECE: Final = 4096
-# Bytes that are put together before they are written piece by piece.
+# Bytes of lines that are joined before they are written in parts.
 _TOGETHER: Final = 32 * 1024
 
 
 class LogSink:
     """A bounded buffer in front of a file descriptor; `flush` writes what fits without blocking.
 
-    The descriptor stays in blocking mode: it is shared with whoever started us, and their terminal must not change.
+    The descriptor stays in blocking mode: the parent process shares it, and its terminal must not change.
     """
 
     def __init__(self, descriptor: int, *, limit: int = 1024 * 1024) -> None:
@@ -47,17 +46,17 @@ class LogSink:
         self._limit = limit  # bytes
         self._lines: deque[bytes] = deque()
         self._size = 0
-        self._piece = memoryview(b"")  # what is left of the lines that were last put together
+        self._piece = memoryview(b"")  # the unwritten rest of the joined lines
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
 
     @property
     def pending(self) -> bool:
-        """Whether there is something to write."""
+        """True if there is something to write."""
         return bool(self._size)
 
     def put(self, line: bytes) -> None:
-        """Take a line (with its newline); drop and count it when the buffer is full."""
+        """Add a line (with its newline); drop and count it if the buffer is full."""
         if self._size + len(line) > self._limit:
             self.dropped += 1
             return
@@ -65,27 +64,27 @@ class LogSink:
         self._lines.append(line)
 
     def flush(self) -> None:
-        """Write as much as the reader takes now."""
+        """Write as much as possible without blocking."""
         while self._size and self._writable(0):
             if not self._piece:
                 self._piece = memoryview(self._taken())
             try:
                 written = os.write(self._descriptor, self._piece[:_PIECE])
             except OSError:
-                # The reader is gone: there is nobody to tell.
+                # The reader has closed its end: the line is lost.
                 written = len(self._piece)
             self._piece = self._piece[written:]
             self._size -= written
 
     def close(self, patience: float = 1.0) -> None:
-        """Write the rest, waiting at most `patience` seconds for a slow reader."""
+        """Write the rest; wait at most `patience` seconds for a slow reader."""
         until = time.monotonic() + patience
         self.flush()
         while self._size and self._writable(max(0.0, until - time.monotonic())):
             self.flush()
 
     def _taken(self) -> bytes:
-        """The next lines, together; of a long queue only some, so that a slow reader does not cost large blocks."""
+        """Return the next lines, joined, up to a limit, so that a slow reader does not need large blocks."""
         taken: list[bytes] = []
         size = 0
         while self._lines and size < _TOGETHER:
@@ -98,19 +97,18 @@ class LogSink:
         return any(event & (select.POLLOUT | select.POLLERR) for _, event in self._poll.poll(seconds * 1000))
 
 
-# A uid, a namespace, a Pod's name or generateName, an owner as `Kind/name`: lower-case names, as Kubernetes has them.
-# Anything else is not shown. It could be whatever its sender likes: a line break, or a token that was pasted into the
-# wrong place.
+# A uid, a namespace, a Pod's name or generateName, an owner as `Kind/name`: lower-case names, as in Kubernetes.
+# Anything else is not shown: it could contain a line break, or a token that was pasted into the wrong field.
 _NAME: Final = re.compile(r"(?:[A-Z][A-Za-z]{0,62}/)?[a-z0-9][-a-z0-9.]{0,252}")
 _UNSHOWN: Final = "(not a name)"
 
 
 def shown_name(text: str) -> str:
-    """`text` as a log line may show it: itself when it looks like a name, a fixed phrase otherwise."""
+    """Return a text for a log line: unchanged if it is a valid name, otherwise a placeholder."""
     return text if not text or _NAME.fullmatch(text) else _UNSHOWN
 
 
-# Namespaces and owners come again and again, uids never do.
+# Namespaces and owners repeat, uids do not.
 _remembered: Final = functools.lru_cache(maxsize=1024)(shown_name)
 _LONGEST_REMEMBERED: Final = 128  # characters
 
@@ -120,7 +118,7 @@ def _often(text: str) -> str:
 
 
 class _Stamp:
-    """Times of log lines; formatted once a millisecond, and the part up to the second once a second."""
+    """Formats the time of log lines, once per millisecond; the part up to the second once per second."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -152,10 +150,10 @@ class AdmissionLog:
         self._skips = debug
 
     def __call__(self, admission: Admission, seconds: float) -> None:
-        """Tell of one answered review."""
+        """Log one answered review."""
         if admission.verdict is _SKIP and not self._skips:
             return
-        # Every value is a name, a word of ours or a number, so nothing needs escaping in either format.
+        # Every value is a valid name, a constant or a number, so nothing needs to be escaped.
         uid, namespace, owner = shown_name(admission.uid), _often(admission.namespace), _often(admission.owner)
         if self._as_json:
             line = (
@@ -174,9 +172,9 @@ class AdmissionLog:
 
 
 class SinkHandler(logging.Handler):
-    """Takes the standard library's records; fields come in `extra={"fields": {...}}`.
+    """Handles records of the standard library; fields are in `extra={"fields": {...}}`.
 
-    An exception is told by type and places only: its words may quote a body.
+    Exceptions are logged by type and code locations only: their messages may quote a body.
     """
 
     def __init__(self, sink: LogSink, *, as_json: bool, clock: Clock = time.time) -> None:
@@ -192,11 +190,11 @@ class SinkHandler(logging.Handler):
             kind, _, trace = record.exc_info
             fields |= {"exception": kind.__qualname__, "frames": frames(trace)}
         level = record.levelname.lower()
-        # Arguments are not merged in: a library could hand us anything.
+        # Arguments are not merged in: those of a library may contain any value.
         message = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
         if self._as_json:
-            told = {"time": self._stamp(), "level": level, "message": message.strip(), **fields}
-            self._sink.put(msgspec.json.encode(told) + b"\n")
+            content = {"time": self._stamp(), "level": level, "message": message.strip(), **fields}
+            self._sink.put(msgspec.json.encode(content) + b"\n")
         else:
             words = " ".join(f"{key}={_word(value)}" for key, value in fields.items())
             self._sink.put(f"{self._stamp()} {level.upper():7} {message.strip()} {words}".rstrip().encode() + b"\n")
@@ -209,7 +207,7 @@ def _word(value: object) -> str:
 
 
 def set_up_logging(sink: LogSink, level: str, *, as_json: bool) -> logging.Logger:
-    """Send every logger of the process to `sink`; the only place that touches the library's global state."""
+    """Send all loggers of the process to `sink`; the only change of the library's global state."""
     root = logging.getLogger()
     root.handlers[:] = [SinkHandler(sink, as_json=as_json)]
     root.setLevel(logging.WARNING)

@@ -1,7 +1,7 @@
-"""The registry of metrics, and what is needed to write a collector.
+"""The registry of metrics, and helpers for collectors.
 
-Each package has a collector of its own. Counters are plain integers that it turns into samples at each scrape,
-and every label is one of a set fixed in that package.
+Each package has its own collector. It turns plain integers into samples at each scrape; the values of a label are a
+fixed set of the package.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ PREFIX: Final = "dapr_token_injector"
 
 
 class ProcessMetrics(Collector):
-    """What there is to know of the process itself."""
+    """Collects the metrics of the process."""
 
     def __init__(self, sink: LogSink) -> None:
         self._sink = sink
 
     def collect(self) -> Iterator[Family]:
-        """All samples."""
+        """Yield all samples."""
         yield counter(
             "logs_dropped", "Log lines dropped because the log was not read in time.", (), {(): self._sink.dropped}
         )
@@ -44,7 +44,7 @@ class ProcessMetrics(Collector):
 
 
 def new_registry(*collectors: Collector) -> CollectorRegistry:
-    """A registry with these collectors, and with CPU, memory and descriptors of the process."""
+    """Return a registry with these collectors, and with CPU, memory and descriptors of the process."""
     registry = CollectorRegistry()
     for each in collectors:
         registry.register(each)
@@ -53,12 +53,12 @@ def new_registry(*collectors: Collector) -> CollectorRegistry:
 
 
 def keyed(counts: Mapping[str, int]) -> dict[tuple[str, ...], int]:
-    """Counts by the values of their labels, from counts by the value of the only one."""
+    """Return counts by a tuple of label values, for a metric with one label."""
     return {(key,): count for key, count in counts.items()}
 
 
 def counter(name: str, help_: str, labels: tuple[str, ...], counts: Mapping[Any, int]) -> CounterMetricFamily:
-    """A counter with a sample for each combination of values of its labels."""
+    """Return a counter with a sample for each combination of label values."""
     family = CounterMetricFamily(f"{PREFIX}_{name}", help_, labels=labels)
     for values, count in counts.items():
         family.add_metric(values, count)
@@ -66,12 +66,12 @@ def counter(name: str, help_: str, labels: tuple[str, ...], counts: Mapping[Any,
 
 
 def gauge(name: str, help_: str, value: float) -> GaugeMetricFamily:
-    """A gauge without labels."""
+    """Return a gauge without labels."""
     return GaugeMetricFamily(f"{PREFIX}_{name}", help_, value=value)
 
 
 def info(name: str, help_: str, labels: Mapping[str, str]) -> GaugeMetricFamily:
-    """A gauge that is always 1, for what its labels say."""
+    """Return a gauge that is always 1 and has information in its labels."""
     family = GaugeMetricFamily(f"{PREFIX}_{name}", help_, labels=tuple(labels))
     family.add_metric(tuple(labels.values()), 1)
     return family

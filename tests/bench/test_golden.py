@@ -20,7 +20,7 @@ def _case(name: str) -> golden.Case:
 
 
 @pytest.mark.parametrize("case", _CASES, ids=lambda case: case.name)
-def test_our_core_passes_what_is_asked_of_every_peer(case: golden.Case) -> None:
+def test_core_passes_check_of_every_peer(case: golden.Case) -> None:
     answer = admit(case.body, endpoint=Endpoint.MUTATE, policy=Policy(), facts=SecretFacts())
     assert golden.problems(case, 200, answer.body) == []
 

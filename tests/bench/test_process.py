@@ -17,7 +17,7 @@ def test_usage_is_read_from_proc() -> None:
     assert seen.rss_bytes > 1 << 20
 
 
-def test_server_that_ends_early_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_server_that_ends_early_is_reported_with_output(tmp_path: Path) -> None:
     pair = make_pair(tmp_path, now=dt.datetime.now(dt.UTC))
     argv = [sys.executable, "-c", "raise SystemExit('no port for me')"]
     cores = str(min(os.sched_getaffinity(0)))

@@ -181,7 +181,7 @@ def test_generate_reports_errors_of_the_signing_key_secret(commands: Commands, t
     namespace = commands.kubectl.namespace
     few = limited(commands, tmp_path)
     flags = ("--signing-key", f"secret:{namespace}/signing", "--create-key")
-    assert one_line(few, "token", "generate", *flags).endswith("ask for that right, or take another --context\n")
+    assert one_line(few, "token", "generate", *flags).endswith("request that permission, or use another --context\n")
     away = ("--signing-key", f"secret:{namespace}-no/signing", "--create-key")
     assert one_line(commands, "token", "generate", *away) == (
         f"Error: --signing-key namespace {namespace}-no not found; create it, or check --context\n"

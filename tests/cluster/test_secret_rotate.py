@@ -506,7 +506,7 @@ def test_missing_permission_is_named_and_nothing_is_written(
     running(commands.kubectl, 2)
     error = refused(limited(commands, tmp_path, *rules), "secret", "rotate", commands.secret, "--restart")
     assert why in error
-    assert "ask for that right, or take another --context" in error
+    assert "request that permission, or use another --context" in error
 
 
 def test_documented_permissions_suffice(commands: Commands, tmp_path: Path) -> None:

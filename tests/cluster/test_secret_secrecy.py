@@ -218,7 +218,7 @@ def test_internal_error_shows_code_locations_without_values(
     monkeypatch.setattr(EchoingServer, "secret", a_secret(old, labels=old))
     done = Commands(commands.kubectl, echoing).run("secret", "rotate", "shop/s", "--token-stdin", stdin=token)
     assert done.code == 3
-    assert "internal fault (ValueError)" in done.err
+    assert "internal error (ValueError)" in done.err
     for form in (*forms(old), *forms(token)):
         assert form not in done.out + done.err
 

@@ -44,16 +44,7 @@ WORDS: Final = {
     "whose a Secret is, whose the Secret is, whose it is": "which tool manages the Secret",
 }
 
-_CLI: Final = "docs/reference/cli.md"
-_LINT: Final = "docs/reference/lint/*.md"
 NOT_SWEPT: Final = {
-    "injector.cli": (_CLI,),
-    "injector.cli.manifests": (_CLI,),
-    "injector.config": ("docs/reference/configuration.md",),
-    "injector.kube": (),
-    "injector.lint": (_LINT,),
-    "injector.lint.rules": (_LINT,),
-    "injector.telemetry": ("docs/reference/metrics.md",),
     "injector.webhook": ("docs/reference/openapi.md",),
     "injector.webhook.certs": (),
 }

@@ -44,7 +44,7 @@ def often(tmp_path: Path) -> Iterator[Serving]:
         yield server
 
 
-def test_a_new_pair_is_served_without_a_restart(tmp_path: Path) -> None:
+def test_new_pair_is_served_without_a_restart(tmp_path: Path) -> None:
     with often(tmp_path) as server:
         before = serial(server)
         with server.connect() as old:
@@ -97,7 +97,7 @@ def _garbage(_: Issuer) -> tuple[bytes, bytes]:
         (_garbage, "no readable PEM"),
     ],
 )
-def test_a_bad_new_pair_keeps_the_old_one_serving(
+def test_invalid_new_pair_keeps_previous_pair(
     tmp_path: Path, bad: Callable[[Issuer], tuple[bytes, bytes]], words: str
 ) -> None:
     with often(tmp_path) as server:
@@ -122,7 +122,7 @@ def test_a_bad_new_pair_keeps_the_old_one_serving(
         wait_for("no refusal", lambda: "refused" not in server.ops("/readyz").json()["checks"]["certificate"])
 
 
-def test_files_that_vanish_keep_the_pair_serving(tmp_path: Path) -> None:
+def test_missing_files_keep_previous_pair(tmp_path: Path) -> None:
     with often(tmp_path) as server:
         before = serial(server)
         server.files.chain.unlink()
@@ -170,7 +170,7 @@ def test_tls_1_2_is_refused_by_default(server: Serving) -> None:
         pass
 
 
-def test_tls_1_2_is_accepted_when_asked_for(tmp_path: Path) -> None:
+def test_tls_1_2_is_accepted_if_configured(tmp_path: Path) -> None:
     with serving(tmp_path, "--tls-min-version", "1.2") as server:
         with server.connect(_limited(server, ssl.TLSVersion.TLSv1_2)) as connection:
             assert connection.request(review()).status == 200

@@ -49,12 +49,12 @@ def drip(server: Serving, connection: Connection, data: bytes) -> bool:
 
 
 @hurried("keep-alive")
-def test_h9_a_silent_connection_is_closed(hasty: Serving) -> None:
+def test_h9_silent_connection_is_closed(hasty: Serving) -> None:
     with hasty.connect() as connection:
         assert connection.is_ended()
 
 
-def test_a_connection_made_in_advance_is_kept_as_long_as_an_idle_one(tmp_path: Path) -> None:
+def test_connection_made_in_advance_is_kept_as_long_as_an_idle_one(tmp_path: Path) -> None:
     with serving(tmp_path, "--headers-timeout", "0.1") as server, server.connect() as spare:
         with server.connect() as dripping:
             dripping.socket.sendall(b"POST /mutate")
@@ -63,14 +63,14 @@ def test_a_connection_made_in_advance_is_kept_as_long_as_an_idle_one(tmp_path: P
 
 
 @hurried("handshake")
-def test_h9_a_handshake_that_never_begins_is_ended(hasty: Serving) -> None:
+def test_h9_silent_handshake_is_ended(hasty: Serving) -> None:
     with socket.create_connection(("127.0.0.1", hasty.port), PATIENCE) as plain:
         assert Connection(plain).is_ended()
     wait_for("refusal counted", lambda: hasty.sample('connections_refused_total{cause="handshake"}') >= 1)
 
 
 @hurried("handshake")
-def test_h9_a_handshake_that_drips_is_ended(hasty: Serving) -> None:
+def test_h9_handshake_that_drips_is_ended(hasty: Serving) -> None:
     with socket.create_connection(("127.0.0.1", hasty.port), PATIENCE) as plain:
         assert drip(hasty, Connection(plain), b"\x16\x03\x01\x02\x00\x01" + b"\x00" * 500)
 
@@ -82,7 +82,7 @@ def test_h9_headers_that_drip_are_ended(hasty: Serving) -> None:
 
 
 @hurried("body")
-def test_h9_a_body_that_drips_is_ended_with_408(hasty: Serving) -> None:
+def test_h9_body_that_drips_is_ended_with_408(hasty: Serving) -> None:
     body = review()
     with hasty.connect() as connection:
         connection.socket.sendall(head("/mutate?timeout=30s", headers={**JSON, "Content-Length": str(len(body))}))
@@ -93,7 +93,7 @@ def test_h9_a_body_that_drips_is_ended_with_408(hasty: Serving) -> None:
 
 
 @hurried("keep-alive")
-def test_h9_an_idle_connection_is_closed_when_its_time_is_over(hasty: Serving) -> None:
+def test_h9_idle_connection_is_closed_at_deadline(hasty: Serving) -> None:
     def attempt() -> bool:
         with contextlib.suppress(OSError), hasty.connect() as connection:  # it ends before a request that is late
             return connection.request(review()).status == 200 and connection.is_ended()
@@ -102,7 +102,7 @@ def test_h9_an_idle_connection_is_closed_when_its_time_is_over(hasty: Serving) -
     wait_for("a connection that is served and then ended", attempt)
 
 
-def test_h10_a_body_later_than_the_callers_timeout_is_shed(tmp_path: Path) -> None:
+def test_h10_body_later_than_the_callers_timeout_is_shed(tmp_path: Path) -> None:
     body = review()
     with serving(tmp_path) as server, server.connect() as connection:
         length = {**JSON, "Content-Length": str(len(body))}
@@ -137,7 +137,7 @@ def test_large_bodies_over_the_number_allowed_are_shed(tmp_path: Path) -> None:
         assert server.sample('admission_shed_total{cause="bodies"}') == 1
 
 
-def test_a_caller_that_leaves_is_forgotten(tmp_path: Path) -> None:
+def test_caller_that_leaves_is_forgotten(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         with server.connect() as connection:
             connection.socket.sendall(head("/mutate", headers={**JSON, "Content-Length": "200000"}) + b"x" * 100_000)

@@ -54,7 +54,7 @@ def test_probes_are_answered_whatever_holds_the_ops_port(server: Serving, sends:
             assert server.ops(path).status == 200
 
 
-def test_an_idle_ops_connection_is_closed_soon(server: Serving) -> None:
+def test_idle_ops_connection_is_closed_soon(server: Serving) -> None:
     with socket.create_connection(("127.0.0.1", server.ops_port), PATIENCE) as plain:
         connection = Connection(plain)
         assert connection.request(b"", path="/livez", method="GET", headers={}).status == 200
@@ -79,7 +79,7 @@ def test_peers_that_read_no_answer_do_not_keep_the_ops_port(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("number", [1024])
 @pytest.mark.parametrize("kind", ["no handshake", "silent", "half a review"])
-def test_an_api_server_gets_in_while_others_hold_the_admission_port(server: Serving, number: int, kind: str) -> None:
+def test_api_server_gets_in_while_others_hold_the_admission_port(server: Serving, number: int, kind: str) -> None:
     context = None if kind == "no handshake" else server.context
     with held(server.port, number, b"POST /mut" if kind == "half a review" else b"", context) as holders:
         for _ in range(5):
@@ -113,7 +113,7 @@ def test_connections_that_served_reviews_outlive_those_that_sent_nothing(small: 
         silent.close()
 
 
-def test_the_oldest_silent_connection_is_closed_first(small: Serving) -> None:
+def test_oldest_silent_connection_is_closed_first(small: Serving) -> None:
     with ExitStack() as stack:
         first, *others = [stack.enter_context(small.connect()) for _ in range(32)]
         wait_for("a full port", lambda: small.sample("connections") == 32)
@@ -125,7 +125,7 @@ def test_the_oldest_silent_connection_is_closed_first(small: Serving) -> None:
         assert small.sample('connections_evicted_total{kind="silent"}') >= 1
 
 
-def test_a_connection_without_reviews_is_closed_before_one_with(small: Serving) -> None:
+def test_connection_without_reviews_is_closed_before_one_with(small: Serving) -> None:
     with ExitStack() as stack:
         api_server = [stack.enter_context(small.connect()) for _ in range(20)]
         assert all(map(serves, api_server))
@@ -138,7 +138,7 @@ def test_a_connection_without_reviews_is_closed_before_one_with(small: Serving) 
         assert all(each.request(b"", path="/nothing").status == 404 for each in others[1:])
 
 
-def test_a_connection_in_use_survives_clients_that_post_reviews(small: Serving) -> None:
+def test_connection_in_use_survives_clients_that_post_reviews(small: Serving) -> None:
     """The API server's connections where a client of the network posts reviews first, and so looks like one."""
     with small.connect() as used, small.connect() as idle, ExitStack() as stack:
         assert serves(used)
@@ -153,7 +153,7 @@ def test_a_connection_in_use_survives_clients_that_post_reviews(small: Serving) 
         assert small.post(review()).status == 200
 
 
-def test_a_new_connection_is_refused_while_every_other_is_in_a_review(tmp_path: Path) -> None:
+def test_new_connection_is_refused_while_every_other_is_in_a_review(tmp_path: Path) -> None:
     body = review()
     with serving(tmp_path, "--max-connections", "4") as server, ExitStack() as stack:
         busy = [stack.enter_context(server.connect()) for _ in range(4)]

@@ -84,7 +84,7 @@ def is_taken(connection: Connection) -> bool:
         "empty lines",
     ],
 )
-def test_hostile_framing_costs_no_more_than_the_bound(
+def test_hostile_framing_takes_bounded_memory(
     tmp_path: Path, connections: int, sent: tuple[bytes, ...], bodies: int
 ) -> None:
     flags = ("--max-body-bytes", str(LIMIT), "--max-bodies", str(bodies or 1))
@@ -104,7 +104,7 @@ def test_hostile_framing_costs_no_more_than_the_bound(
 
 
 @pytest.mark.parametrize("at_once", [1, 4], ids=["one by one", "pipelined"])
-def test_answers_that_are_not_read_cost_no_more_than_the_bound(tmp_path: Path, at_once: int) -> None:
+def test_unread_answers_take_bounded_memory(tmp_path: Path, at_once: int) -> None:
     body = dear_review(1000)
     request = head("/mutate", headers={**JSON, "Content-Length": str(len(body))}) + body
     with serving(tmp_path, *PATIENT, "--max-lag", "30") as server, ExitStack() as stack:
@@ -136,7 +136,7 @@ def _send(connection: Connection, pieces: tuple[bytes, ...]) -> None:
             return
 
 
-def test_a_body_in_tiny_chunks_is_read_whole(tmp_path: Path) -> None:
+def test_body_in_tiny_chunks_is_read_whole(tmp_path: Path) -> None:
     body = review() + b" " * (300 * KIB)
     with serving(tmp_path) as server, server.connect() as connection:
         for chunk in (3, 40, 20_000):

@@ -37,7 +37,7 @@ def test_every_decision_is_counted_once(server: Serving) -> None:
     assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 2]
 
 
-def test_every_metric_bears_our_prefix(server: Serving) -> None:
+def test_every_metric_has_the_prefix(server: Serving) -> None:
     families = list(text_string_to_metric_families(server.ops("/metrics").body.decode()))
     assert families
     assert all(family.name.startswith("dapr_token_injector_") for family in families)
@@ -54,14 +54,14 @@ def test_openapi_describes_every_path_on_both_ports(server: Serving) -> None:
         assert connection.request(b"", path="/openapi.json", method="GET", headers={}).json() == told
 
 
-def test_the_page_for_people_is_there_when_asked_for(tmp_path: Path) -> None:
+def test_docs_page_is_served_if_enabled(tmp_path: Path) -> None:
     with serving(tmp_path, "--docs") as server:
         assert b"openapi.json" in server.ops("/docs").body
         with server.connect() as connection:
             assert connection.request(b"", path="/docs", method="GET", headers={}).status == 200
 
 
-def test_a_request_sent_before_the_last_answer_ends_the_connection_after_it(server: Serving) -> None:
+def test_request_sent_before_the_last_answer_ends_the_connection_after_it(server: Serving) -> None:
     # Only routes that run in a task can be overtaken; an admission is answered before the next byte is looked at.
     with server.connect() as connection:
         connection.socket.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
@@ -69,7 +69,7 @@ def test_a_request_sent_before_the_last_answer_ends_the_connection_after_it(serv
         assert connection.is_ended()
 
 
-def test_a_refused_request_is_logged_once_a_minute_by_its_class(tmp_path: Path) -> None:
+def test_refused_request_is_logged_once_a_minute_by_its_class(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         for _ in range(20):
             assert server.post(b"").status == 400
@@ -80,7 +80,7 @@ def test_a_refused_request_is_logged_once_a_minute_by_its_class(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
-def test_probes_are_asked_with_get_or_head(server: Serving, path: str) -> None:
+def test_probes_accept_get_and_head(server: Serving, path: str) -> None:
     with socket.create_connection(("127.0.0.1", server.ops_port), PATIENCE) as plain:
         connection = Connection(plain)
         answer = connection.request(b"", path=path, method="HEAD", headers={})

@@ -67,7 +67,7 @@ async def overload(server: Serving) -> Counter[str]:
 
 
 @pytest.mark.load
-def test_h11_what_is_too_much_is_shed_once_and_served_in_time(tmp_path: Path) -> None:
+def test_h11_excess_is_shed_once_and_served_on_retry(tmp_path: Path) -> None:
     with serving(tmp_path, "--max-lag", "0.05") as server, ExitStack() as stack:
         idle = [stack.enter_context(server.connect()) for _ in range(IDLE)]
         assert all(map(is_served, idle))

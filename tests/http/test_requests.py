@@ -47,7 +47,7 @@ def test_h2_other_methods_are_refused(server: Serving, method: str) -> None:
         assert answer.headers["allow"] == "POST"
 
 
-def test_h2_an_answer_to_head_has_no_body(server: Serving) -> None:
+def test_h2_answer_to_head_has_no_body(server: Serving) -> None:
     with server.connect() as connection:
         answer = connection.request(b"", method="HEAD")
         assert (answer.status, answer.body) == (405, b"")
@@ -79,7 +79,7 @@ def test_h5_malformed_json_is_refused_and_counted_apart(server: Serving) -> None
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b'{"kind":"AdmissionReview"}', review(uid="")])
-def test_h5_json_that_is_no_review_is_refused(server: Serving, body: bytes) -> None:
+def test_h5_json_that_is_not_a_review_is_refused(server: Serving, body: bytes) -> None:
     refused(server.post(body), 400, "not-a-review")
 
 
@@ -107,7 +107,7 @@ def _send_until_answered(connection: Connection, pieces: int, framed: bool) -> A
 
 
 @pytest.mark.parametrize("framed", [True, False], ids=["streamed", "announced"])
-def test_h8_a_body_of_50_mib_is_refused_with_flat_memory(server: Serving, framed: bool) -> None:  # noqa: FBT001 - a case
+def test_h8_body_of_50_mib_is_refused_with_flat_memory(server: Serving, framed: bool) -> None:  # noqa: FBT001 - a case
     healthy(server)
     before = server.peak_memory()
     length = {"Transfer-Encoding": "chunked"} if framed else {"Content-Length": str(50 * MIB)}
@@ -121,7 +121,7 @@ def test_h8_a_body_of_50_mib_is_refused_with_flat_memory(server: Serving, framed
     healthy(server)
 
 
-def test_h8_a_body_at_the_limit_is_read(server: Serving) -> None:
+def test_h8_body_at_the_limit_is_read(server: Serving) -> None:
     body = review()
     largest = body + b" " * (8 * MIB - len(body))
     answer = server.post(largest)
@@ -172,7 +172,7 @@ def test_deep_nesting_outside_what_a_rule_reads_never_crashes(server: Serving) -
 
 
 @pytest.mark.parametrize("path", ["/", "/mutate/", "/Mutate", "/livez", "/readyz", "/metrics", "/docs", "/%ff"])
-def test_the_admission_port_serves_nothing_else(server: Serving, path: str) -> None:
+def test_admission_port_serves_nothing_else(server: Serving, path: str) -> None:
     with server.connect() as connection:
         assert connection.request(b"", path=path, method="GET").status == 404
 
@@ -258,7 +258,7 @@ def test_endless_headers_are_refused(server: Serving) -> None:
         assert connection.is_ended()
 
 
-def test_a_target_that_is_no_url_is_refused(server: Serving) -> None:
+def test_target_that_is_not_a_url_is_refused(server: Serving) -> None:
     with server.connect() as connection:
         connection.socket.sendall(b"POST http://[x HTTP/1.1\r\nHost: x\r\n\r\n")
         assert connection.answer().status == 400
@@ -272,7 +272,7 @@ def test_connections_are_kept(server: Serving) -> None:
             assert "connection" not in answer.headers
 
 
-def test_a_caller_that_asks_to_close_is_heard(server: Serving) -> None:
+def test_connection_close_of_client_is_honoured(server: Serving) -> None:
     with server.connect() as connection:
         answer = connection.request(review(), headers={"Content-Type": "application/json", "Connection": "close"})
         assert answer.headers["connection"] == "close"
@@ -290,7 +290,7 @@ def test_requests_sent_in_one_piece_are_answered_in_order(server: Serving) -> No
         assert connection.answer().json()["response"]["uid"] == "second"
 
 
-def test_a_caller_that_waits_for_100_continue_is_told_to_go_on(server: Serving) -> None:
+def test_client_that_expects_100_continue_gets_it(server: Serving) -> None:
     body = review()
     with server.connect() as connection:
         length = {"Content-Length": str(len(body)), "Expect": "100-continue"}
@@ -300,7 +300,7 @@ def test_a_caller_that_waits_for_100_continue_is_told_to_go_on(server: Serving) 
         assert connection.answer().status == 200
 
 
-def test_an_upgrade_is_not_followed(server: Serving) -> None:
+def test_upgrade_is_not_followed(server: Serving) -> None:
     headers = {"Content-Type": "application/json", "Connection": "Upgrade", "Upgrade": "websocket"}
     with server.connect() as connection:
         assert connection.request(b"", headers=headers).status == 400
@@ -308,7 +308,7 @@ def test_an_upgrade_is_not_followed(server: Serving) -> None:
     healthy(server)
 
 
-def test_a_chunked_body_is_read(server: Serving) -> None:
+def test_chunked_body_is_read(server: Serving) -> None:
     body = review()
     with server.connect() as connection:
         headers = {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.http.serving import Serving
 
 
-def test_a_log_that_nobody_reads_costs_lines_and_no_request(tmp_path: Path) -> None:
+def test_unread_log_loses_lines_and_no_request(tmp_path: Path) -> None:
     owner = {"apiVersion": "v1", "kind": "Job", "name": "o" * 253, "uid": "x", "controller": True}
     body = review(pod(ownerReferences=[owner]), namespace="n" * 253)
     with serving(tmp_path, deaf=True) as server:
@@ -41,7 +41,7 @@ def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         yield running
 
 
-def test_a_mutation_is_one_line_with_who_and_why(tmp_path: Path) -> None:
+def test_mutation_is_one_line_with_owner_and_reason(tmp_path: Path) -> None:
     owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-7d9f", "uid": "x", "controller": True}
     refused = pod(annotations={"dapr.io/enabled": "true", "dapr.io/api-token-secret": "NO"})
     untouched = pod(annotations={})
@@ -59,7 +59,7 @@ def test_a_mutation_is_one_line_with_who_and_why(tmp_path: Path) -> None:
     assert all(0 <= line["duration_ms"] < 60_000 for line in lines)
 
 
-def test_debug_tells_of_skips_too(talkative: Serving) -> None:
+def test_debug_level_logs_skips(talkative: Serving) -> None:
     assert talkative.post(review(pod(annotations={}), uid="skipped")).status == 200
     found = wait_for(
         "the line", lambda: [line for line in talkative.logged("review answered") if line["uid"] == "skipped"]
@@ -108,7 +108,7 @@ def _replaced(whole: Any, part: Any, path: str) -> Iterator[tuple[str, bytes]]: 
 _ECHOED = ("/request/uid", "/apiVersion", "/kind")
 
 
-def test_nothing_of_a_body_comes_out_anywhere(talkative: Serving) -> None:
+def test_no_output_contains_parts_of_a_body(talkative: Serving) -> None:
     with talkative.connect() as connection:
         for endpoint in ("/mutate", "/warn", "/mutate/default"):
             for place, body in _planted():

@@ -37,7 +37,7 @@ def test_sigterm_serves_on_with_connection_close_and_is_not_ready(tmp_path: Path
         assert server.logged("stopped")[0]["connections"] == 0
 
 
-def test_it_serves_on_while_somebody_still_comes(tmp_path: Path) -> None:
+def test_server_keeps_serving_while_clients_connect(tmp_path: Path) -> None:
     def attempt() -> bool:
         """Whether callers came often enough to find out: a busy machine may make one late."""
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
@@ -62,7 +62,7 @@ def test_it_serves_on_while_somebody_still_comes(tmp_path: Path) -> None:
     wait_for("callers that come without a pause", attempt, timeout_seconds=240)
 
 
-def test_idle_connections_are_closed_at_the_latest_moment(tmp_path: Path) -> None:
+def test_idle_connections_are_closed_at_drain_end(tmp_path: Path) -> None:
     with serving(tmp_path, "--drain-min-seconds", "0", "--drain-max-seconds", "1") as server, server.connect() as idle:
         assert idle.request(review()).status == 200
         server.terminate()
@@ -71,7 +71,7 @@ def test_idle_connections_are_closed_at_the_latest_moment(tmp_path: Path) -> Non
         assert server.exit_code() == 0
 
 
-def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
+def test_second_sigterm_ends_server_at_once(tmp_path: Path) -> None:
     with (
         serving(tmp_path, "--drain-min-seconds", "3000", "--drain-max-seconds", "3000") as server,
         server.connect() as idle,
@@ -90,7 +90,7 @@ def test_sigint_skips_the_wait(tmp_path: Path) -> None:
         assert server.exit_code() == 0
 
 
-def test_the_ports_are_free_again(tmp_path: Path) -> None:
+def test_ports_are_free_again(tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
     port = free_port()

@@ -17,14 +17,14 @@ NOT_LINTED = {"want.txt", "policy.yml"}
 
 
 @pytest.mark.parametrize("case", sorted(path.name for path in CASES.iterdir()))
-def test_says_what_is_wanted(case: str) -> None:
+def test_case_gets_expected_report(case: str) -> None:
     folder = CASES / case
     policy = folder / "policy.yml"
     linter = Linter(load_policy(policy) if policy.exists() else Policy())
     for path in sorted(path for path in folder.iterdir() if path.name not in NOT_LINTED):
         linter.read(path.name, path.read_text())
-    said = linter.report()
-    lines = [*report.text(said), *(f"unreadable: {each}" for each in said.unreadable), report.summary(said)]
+    found = linter.report()
+    lines = [*report.text(found), *(f"unreadable: {each}" for each in found.unreadable), report.summary(found)]
     want = folder / "want.txt"
     if os.environ.get("UPDATE_GOLDEN"):
         want.write_text("\n".join([*lines, ""]))

@@ -80,7 +80,7 @@ def steps(workflow: dict[str, Any]) -> list[str]:
     return [step["run"] for step in job["steps"] if "run" in step]
 
 
-def test_the_hook_starts_a_program_of_ours() -> None:
+def test_hook_starts_the_injector() -> None:
     (hook,) = HOOKS
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert hook["entry"].split()[0] in scripts
@@ -90,7 +90,7 @@ def test_the_hook_starts_a_program_of_ours() -> None:
     assert hook["pass_filenames"] is False
 
 
-def test_the_hook_finds_what_is_wrong(folder: Path) -> None:
+def test_hook_reports_findings(folder: Path) -> None:
     (hook,) = HOOKS
     line = shlex.join([*shlex.split(hook["entry"]), *hook["args"]])
     assert shell(line, folder).returncode == 1
@@ -98,7 +98,7 @@ def test_the_hook_finds_what_is_wrong(folder: Path) -> None:
     assert shell(line, folder).returncode == 0
 
 
-def test_the_how_to_configures_the_hook_that_there_is(folder: Path) -> None:
+def test_how_to_configures_existing_hook(folder: Path) -> None:
     (config,) = (block for block in YAML if "repos" in block)
     (repo,) = config["repos"]
     (used,) = repo["hooks"]
@@ -109,7 +109,7 @@ def test_the_how_to_configures_the_hook_that_there_is(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=["annotations", "sarif"])
-def test_a_workflow_has_no_more_rights_than_it_needs(workflow: dict[str, Any]) -> None:
+def test_workflow_has_only_required_permissions(workflow: dict[str, Any]) -> None:
     assert workflow["permissions"] == {}
     (job,) = workflow["jobs"].values()
     assert job["permissions"].pop("contents") == "read"
@@ -118,7 +118,7 @@ def test_a_workflow_has_no_more_rights_than_it_needs(workflow: dict[str, Any]) -
     assert steps(workflow)[0] == "pipx install dapr-token-injector"
 
 
-def test_the_first_workflow_annotates_and_fails(folder: Path) -> None:
+def test_first_workflow_annotates_and_fails(folder: Path) -> None:
     install, run = steps(WORKFLOWS[0])
     assert shell(install, folder).returncode == 0
     assert (folder.parent / "installed").read_text() == "install dapr-token-injector\n"
@@ -127,7 +127,7 @@ def test_the_first_workflow_annotates_and_fails(folder: Path) -> None:
     assert done.stdout.startswith("::error file=deploy/orders.yaml,line=9,col=5,title=DTI001 ")
 
 
-def test_the_second_workflow_writes_sarif_and_fails_only_for_bad_input(folder: Path) -> None:
+def test_second_workflow_writes_sarif_and_fails_only_for_bad_input(folder: Path) -> None:
     _, run = steps(WORKFLOWS[1])
     assert shell(run, folder).returncode == 0
     log = json.loads((folder / "lint.sarif").read_text())
@@ -141,14 +141,14 @@ def test_the_second_workflow_writes_sarif_and_fails_only_for_bad_input(folder: P
     assert shell(run, folder).returncode == 1
 
 
-def test_the_first_example_shows_what_is_printed(folder: Path) -> None:
+def test_first_example_shows_actual_output(folder: Path) -> None:
     example = BLOCKS[0][1].splitlines()
     assert example[0] == "$ dapr-token-injector lint deploy/"
     done = shell(example[0].removeprefix("$ "), folder)
     assert [*done.stdout.splitlines(), *done.stderr.splitlines()] == example[1:3]
 
 
-def test_the_commands_for_a_baseline_work(folder: Path) -> None:
+def test_commands_for_a_baseline_work(folder: Path) -> None:
     (block,) = (text for kind, text in BLOCKS.values() if kind == "console" and "--write-baseline" in text)
     write, read = (line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ "))
     assert shell(write, folder).returncode == 0
@@ -157,14 +157,14 @@ def test_the_commands_for_a_baseline_work(folder: Path) -> None:
     assert "known by the baseline" in done.stderr
 
 
-def test_the_ignore_comment_is_one_that_is_followed() -> None:
+def test_ignore_comment_of_how_to_is_followed() -> None:
     (block,) = (text for kind, text in BLOCKS.values() if kind == "yaml" and "ignore" in text)
     report = lint(f"apiVersion: v1\nkind: Pod\n{block}spec:\n  containers: [{{name: web}}]\n")
     assert "DTI002" not in ids(report)
     assert [finding.rule.id for finding in report.ignored] == ["DTI002"]
 
 
-def test_links_of_the_how_to_lead_somewhere() -> None:
+def test_links_of_how_to_exist() -> None:
     links = re.findall(r"\]\((\.\./[^)]+)\)", HOW_TO)
     assert len(links) >= 3
     assert all((ROOT / "docs/how-to" / link).is_file() for link in links)

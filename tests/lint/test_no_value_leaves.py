@@ -118,10 +118,10 @@ def linter() -> Linter:
     return made
 
 
-def told(made: Linter) -> Iterator[str]:
+def outputs(made: Linter) -> Iterator[str]:
     """Everything that can leave the process."""
     found = made.report()
-    for view in (found, found.beside(baseline.read(baseline.write(found.findings)))):
+    for view in (found, found.compared_with(baseline.read(baseline.write(found.findings)))):
         for form in report.FORMATS.values():
             yield from form(view)
         yield report.summary(view)
@@ -140,7 +140,7 @@ def test_no_form_of_a_report_shows_a_value() -> None:
         finding.rule.id for finding in found.findings
     }
     assert len(found.unreadable) >= 4
-    assert not leaks(told(linter()))
+    assert not leaks(outputs(linter()))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_no_form_of_a_report_shows_a_value() -> None:
     [*([".", "-o", output] for output in report.FORMATS), ["--write-baseline", "known.json", "pods.yaml"]],
     ids=" ".join,
 )
-def test_the_command_shows_no_value(argv: list[str], tmp_path: Path) -> None:
+def test_command_shows_no_value(argv: list[str], tmp_path: Path) -> None:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -172,14 +172,14 @@ def test_no_exception_of_the_reader_shows_a_value(name: str) -> None:
 
 
 @pytest.mark.parametrize("careless", ["message", "name"])
-def test_a_deliberate_leak_would_be_noticed(careless: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deliberate_leak_is_detected(careless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The scan can fail: with a rule that shows what it looks at, or a label that hides nothing, it does."""
     if careless == "name":
         monkeypatch.setattr("injector.lint.linter.label", lambda text: text)
     else:
         leaking = replace(BAD_SECRET_NAME, workload=_leaking)
         monkeypatch.setattr("injector.lint.catalogue.RULES", (leaking,))
-    assert leaks(told(linter()))
+    assert leaks(outputs(linter()))
 
 
 def _leaking(workload: Workload) -> Iterator[Hit]:
@@ -187,7 +187,7 @@ def _leaking(workload: Workload) -> Iterator[Hit]:
         yield Hit(template.path, f"{template.annotations.api_token_secret} is not a Secret name")
 
 
-def test_a_fingerprint_is_made_of_names_alone() -> None:
+def test_fingerprint_contains_names_only() -> None:
     """Whoever has a baseline or a SARIF log can try values against it: none may matter."""
     other = "Yp8AnotherYp8Token11AbC"
     first, second = Linter(Policy()), Linter(Policy())

@@ -20,7 +20,7 @@ WANTED = {"README.md": pages.index(RULES), **{f"{rule.name}.md": pages.page(rule
 
 
 @pytest.mark.parametrize("name", sorted(WANTED))
-def test_a_page_is_what_its_rule_says(name: str) -> None:
+def test_page_matches_its_rule(name: str) -> None:
     page = FOLDER / name
     if os.environ.get("UPDATE_GOLDEN"):
         FOLDER.mkdir(parents=True, exist_ok=True)
@@ -28,17 +28,17 @@ def test_a_page_is_what_its_rule_says(name: str) -> None:
     assert page.read_text() == WANTED[name]
 
 
-def test_there_is_no_page_without_a_rule() -> None:
+def test_every_page_has_a_rule() -> None:
     assert {page.name for page in FOLDER.iterdir()} == set(WANTED)
 
 
-def test_every_link_of_the_index_leads_to_a_page() -> None:
+def test_every_link_of_index_has_a_page() -> None:
     links = re.findall(r"\]\(([^)]+)\)", WANTED["README.md"])
     assert sorted(links) == sorted(WANTED.keys() - {"README.md"})
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_a_page_says_what_why_and_how(rule: Rule) -> None:
+def test_page_has_problem_reason_and_fix(rule: Rule) -> None:
     page = WANTED[f"{rule.name}.md"]
     for part in (rule.id, rule.name, rule.summary, "## Why", "## How to fix it", "Reported:", "Not reported:"):
         assert part in page

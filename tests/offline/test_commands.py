@@ -48,7 +48,7 @@ CHANGED = DEPLOYMENT.replace(
 )
 
 
-def test_stdin_to_stdout_is_what_a_pipe_wants() -> None:
+def test_inject_reads_stdin_and_writes_stdout() -> None:
     told = run("inject", stdin=DEPLOYMENT.encode())
     assert (told.code, told.out.decode()) == (0, CHANGED)
     assert told.err == "1 file, 1 document, 1 Pod template; 1 file to change\n  inject   injected       1\n"
@@ -56,7 +56,7 @@ def test_stdin_to_stdout_is_what_a_pipe_wants() -> None:
     assert run("uninject", "-q", stdin=told.out).out.decode() == DEPLOYMENT
 
 
-def test_what_is_not_ours_passes_through_untouched() -> None:
+def test_object_without_template_is_not_modified() -> None:
     text = b"\xef\xbb\xbf# c\r\n---\r\na:   [ 1 ,2]   # c\r\n...\r\n---\r\n" + PLAIN.encode()
     assert run("inject", stdin=text).out == text
     assert run("uninject", stdin=text).out == text
@@ -72,7 +72,7 @@ def test_several_files_become_one_stream(tmp_path: Path) -> None:
     assert run("inject", "-f", tmp_path).out.decode() == expected
 
 
-def test_json_is_a_document_a_line() -> None:
+def test_json_has_one_document_per_line() -> None:
     told = run("inject", "-o", "json", stdin=(DEPLOYMENT + "---\n# none\n---\n" + PLAIN).encode())
     first, second = map(json.loads, told.out.splitlines())
     assert first["spec"]["template"]["spec"]["containers"][0]["env"][0]["name"] == "DAPR_API_TOKEN"
@@ -123,19 +123,19 @@ def on_terminal(*arguments: str, cwd: Path, **env: str) -> str:
     return seen.decode()
 
 
-def test_a_terminal_gets_colours_unless_it_says_no(tmp_path: Path) -> None:
+def test_terminal_gets_colours_unless_no_color_is_set(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(DEPLOYMENT)
     assert "\x1b[32m+" in on_terminal("inject", "-f", "a.yaml", "-o", "diff", cwd=tmp_path)
     assert "\x1b[" not in on_terminal("inject", "-f", "a.yaml", "-o", "diff", cwd=tmp_path, NO_COLOR="1")
     assert "\x1b[1m" in on_terminal("explain", "-f", "a.yaml", cwd=tmp_path)
 
 
-def test_a_terminal_with_nothing_to_read_is_told_so(tmp_path: Path) -> None:
+def test_terminal_without_files_is_a_usage_error(tmp_path: Path) -> None:
     for command in ("inject", "uninject", "explain"):
         assert "nothing to read" in on_terminal(command, cwd=tmp_path)
 
 
-def test_a_folder_shows_progress_on_a_terminal_and_ends_with_a_summary(tmp_path: Path) -> None:
+def test_folder_shows_progress_on_a_terminal_and_ends_with_a_summary(tmp_path: Path) -> None:
     for i in range(40):
         (tmp_path / f"{i:02}.yaml").write_text((DEPLOYMENT, WITHOUT, PLAIN, DENIED)[i % 4])
     seen = on_terminal("inject", "-f", ".", "--in-place", cwd=tmp_path)
@@ -144,19 +144,19 @@ def test_a_folder_shows_progress_on_a_terminal_and_ends_with_a_summary(tmp_path:
     assert ["deny", "invalid-secret-name", "10"] in [line.split() for line in seen.splitlines()]
 
 
-def test_a_workload_without_sidecar_is_told_so() -> None:
+def test_workload_without_sidecar_gets_a_note() -> None:
     told = run("inject", stdin=WITHOUT.encode())
     assert (told.code, told.out.decode()) == (0, WITHOUT)
     assert "<stdin>:7: Deployment/orders: no container daprd in the template: Dapr adds it at admission" in told.err
 
 
-def test_a_denial_is_a_finding() -> None:
+def test_denial_is_a_finding() -> None:
     told = run("inject", stdin=DENIED.encode())
     assert (told.code, told.out.decode()) == (1, DENIED)
     assert "Deployment/orders: denied: annotation dapr.io/api-token-secret" in told.err
 
 
-def test_warnings_are_told_with_their_place() -> None:
+def test_warnings_have_a_place() -> None:
     text = DEPLOYMENT.replace("metadata:\n  name", "metadata:\n  annotations: {dapr.io/api-token-secret: s}\n  name", 1)
     text = text.replace("        dapr.io/api-token-secret: dapr-api-token\n", "")
     told = run("inject", stdin=text.encode())
@@ -211,21 +211,21 @@ def test_in_place_never_leaves_half_a_file(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (("inject", "--in-place"), "standard input cannot be changed in place"),
-        (("inject", "--in-place", "-f", "x", "-o", "yaml"), "only -o diff goes with it"),
+        (("inject", "--in-place", "-f", "x", "-o", "yaml"), "--in-place cannot be combined with -o yaml; use -o diff"),
         (("inject", "-o", "text"), "is not one of"),
         (("inject", "--use-default-secret"), "needs a --policy-file with defaultSecret"),
         (("inject", "--policy-file", "/nowhere"), "cannot be read"),
         (("explain", "-f", "/nowhere"), "no such file"),
     ],
 )
-def test_wrong_use_is_told_in_one_line(arguments: tuple[str, ...], words: str) -> None:
+def test_usage_error_is_one_line(arguments: tuple[str, ...], words: str) -> None:
     told = run(*arguments)
     assert (told.code, told.out) == (2, b"")
     assert words in told.err
     assert "Traceback" not in told.err
 
 
-def test_bad_input_ends_in_one_line_each(tmp_path: Path) -> None:
+def test_each_invalid_input_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"a: \x00\x01")
     (tmp_path / "latin.yaml").write_bytes(b"a: \xe9")
     (tmp_path / "good.yaml").write_text(DEPLOYMENT)
@@ -240,7 +240,7 @@ def test_bad_input_ends_in_one_line_each(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in errors] == ["binary.yaml", "large.yaml", "latin.yaml", "loop.yaml", "up"]
 
 
-def test_the_policy_is_that_of_the_webhook(tmp_path: Path) -> None:
+def test_policy_is_that_of_the_webhook(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("defaultSecret: d\n")
     text = DEPLOYMENT.replace("        dapr.io/api-token-secret: dapr-api-token\n", "")
@@ -256,7 +256,7 @@ def test_the_policy_is_that_of_the_webhook(tmp_path: Path) -> None:
 # --- uninject and explain ---
 
 
-def test_uninject_tells_what_it_leaves() -> None:
+def test_uninject_reports_entries_that_stay() -> None:
     changed = CHANGED.replace("key: token\n", "key: other\n")
     assert (
         "DAPR_API_TOKEN of container daprd stays: it was changed since" in run("uninject", stdin=changed.encode()).err
@@ -267,7 +267,7 @@ def test_uninject_tells_what_it_leaves() -> None:
     assert "not a record of inject" in told.err
 
 
-def test_explain_is_a_table_for_people() -> None:
+def test_explain_prints_a_table() -> None:
     told = run("explain", stdin=(DEPLOYMENT + "---\n" + DENIED).encode())
     lines = told.out.decode().splitlines()
     assert told.code == 0
@@ -278,14 +278,14 @@ def test_explain_is_a_table_for_people() -> None:
     assert max(map(len, lines)) <= 80
 
 
-def test_explain_is_json_for_tools() -> None:
+def test_explain_prints_json() -> None:
     (told,) = map(json.loads, run("explain", "-o", "json", stdin=DEPLOYMENT.encode()).out.splitlines())
     assert (told["object"], told["path"], told["line"]) == ("Deployment/orders", "spec.template", 7)
     assert (told["decision"], told["reason"]) == ("inject", "injected")
     assert told["rules"][0]["rule"] == "uses-dapr"
 
 
-def test_explain_goes_on_after_a_bad_document() -> None:
+def test_explain_continues_after_invalid_document() -> None:
     bad = DEPLOYMENT.replace('"true"', "true")
     told = run("explain", stdin=f"[\n---\n{bad}---\n{DEPLOYMENT}".encode())
     assert told.code == 2
@@ -294,7 +294,7 @@ def test_explain_goes_on_after_a_bad_document() -> None:
     assert "no Pod template found" in run("explain", stdin=PLAIN.encode()).err
 
 
-def test_warnings_stand_below_the_table() -> None:
+def test_warnings_are_below_the_table() -> None:
     text = DEPLOYMENT.replace(
         "        dapr.io/enabled", "        dapr.io/env: DAPR_API_TOKEN=x\n        dapr.io/enabled"
     )
@@ -305,7 +305,7 @@ def test_warnings_stand_below_the_table() -> None:
 
 
 @pytest.mark.parametrize("command", ["inject", "uninject", "explain"])
-def test_help_reads_well_at_80_columns(command: str) -> None:
+def test_help_fits_80_columns(command: str) -> None:
     told = run(command, "--help")
     lines = told.out.decode().splitlines()
     assert told.code == 0

@@ -65,12 +65,12 @@ def public_texts(module: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_a_change_holds_nothing_but_our_entries(path: Path) -> None:
+def test_change_contains_only_injected_entries(path: Path) -> None:
     assert not list(foreign_lines(text_of(path), run(inject, path).decode()))
 
 
 @PUBLIC
-def test_a_change_of_a_public_manifest_holds_nothing_but_our_entries(module: str) -> None:
+def test_change_of_public_manifest_contains_only_injected_entries(module: str) -> None:
     assert not [
         (path, line)
         for path, text in public_texts(module).items()
@@ -110,20 +110,20 @@ def _is_grown(old: str, new: str) -> bool:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_uninject_gives_the_file_back_byte_for_byte(path: Path, tmp_path: Path) -> None:
+def test_uninject_restores_file_byte_for_byte(path: Path, tmp_path: Path) -> None:
     changed = tmp_path / path.name
     changed.write_bytes(run(inject, path))
     assert run(uninject, changed) == path.read_bytes()
 
 
 @PUBLIC
-def test_uninject_gives_a_public_manifest_back_byte_for_byte(module: str) -> None:
+def test_uninject_restores_public_manifest_byte_for_byte(module: str) -> None:
     texts = public_texts(module)
     assert [path for path, text in texts.items() if working.uninject(working.inject(text)) != text] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_a_second_time_changes_nothing(path: Path, tmp_path: Path) -> None:
+def test_second_inject_of_corpus_changes_nothing(path: Path, tmp_path: Path) -> None:
     changed = tmp_path / path.name
     changed.write_bytes(run(inject, path))
     assert run(inject, changed) == changed.read_bytes()
@@ -131,13 +131,13 @@ def test_a_second_time_changes_nothing(path: Path, tmp_path: Path) -> None:
 
 
 @PUBLIC
-def test_a_second_time_changes_no_public_manifest(module: str) -> None:
+def test_second_inject_changes_no_public_manifest(module: str) -> None:
     texts = {path: working.inject(text) for path, text in public_texts(module).items()}
     assert [path for path, text in texts.items() if working.inject(text) != text] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_the_text_says_what_json_output_says(path: Path) -> None:
+def test_text_output_equals_json_output(path: Path) -> None:
     edited = read(run(inject, path).decode(), path.name)
     assert [document.value for document in edited if document.value is not None] == [
         json.loads(line) for line in run(inject, path, "-o", "json").splitlines()
@@ -145,7 +145,7 @@ def test_the_text_says_what_json_output_says(path: Path) -> None:
 
 
 @PUBLIC
-def test_the_text_of_a_public_manifest_says_what_the_webhooks_patch_makes(module: str) -> None:
+def test_text_of_public_manifest_equals_patched_value(module: str) -> None:
     assert [
         path
         for path, text in public_texts(module).items()
@@ -166,7 +166,7 @@ def test_missing_public_manifests_are_an_error_that_names_the_command(
         public.manifests("k8s.io/kubernetes")
 
 
-def test_the_corpus_holds_every_kind_that_the_reader_promises() -> None:
+def test_corpus_has_every_documented_kind() -> None:
     kinds = {each.kind for path in FILES for document in read(text_of(path), path.name) for each in document.objects()}
     promised = "Pod PodTemplate ReplicationController ReplicaSet Deployment StatefulSet DaemonSet Job CronJob Rollout"
     assert kinds >= {*promised.split(), "Service", "JobSet"}

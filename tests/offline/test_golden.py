@@ -15,7 +15,7 @@ REFUSED = sorted(path.parent for path in GOLDEN.glob("*/error.txt"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_inject_writes_what_the_case_wants(case: Path) -> None:
+def test_inject_writes_expected_text(case: Path) -> None:
     before, after = ((case / name).read_bytes().decode() for name in ("before.yaml", "after.yaml"))
     assert inject(before) == after
     assert inject(after) == after

@@ -136,7 +136,7 @@ def containers_of(template: dict[str, Any]) -> list[dict[str, Any]]:
 
 @settings(deadline=None)
 @given(templates, styles)
-def test_uninject_gives_back_what_inject_took(template: dict[str, Any], style: str) -> None:
+def test_uninject_restores_the_injected_file(template: dict[str, Any], style: str) -> None:
     texts = injected(template, "Pod", style)
     if texts is None:
         return
@@ -151,7 +151,7 @@ def test_uninject_gives_back_what_inject_took(template: dict[str, Any], style: s
 
 @settings(deadline=None)
 @given(templates, styles, policies)
-def test_a_second_inject_changes_nothing(template: dict[str, Any], style: str, policy: Policy) -> None:
+def test_second_inject_changes_nothing(template: dict[str, Any], style: str, policy: Policy) -> None:
     texts = injected(template, "Pod", style, policy)
     if texts is not None:
         assert inject(texts[1], policy) == texts[1]
@@ -175,7 +175,7 @@ def test_json_reads_back_as_itself(value: object) -> None:
 
 @settings(deadline=None)
 @given(st.lists(templates, max_size=4), styles)
-def test_pieces_joined_are_the_text_and_positions_are_true(several: list[dict[str, Any]], style: str) -> None:
+def test_joined_chunks_are_the_text_and_positions_match(several: list[dict[str, Any]], style: str) -> None:
     text = "---\n".join(written(wrapped(template, "Pod"), style).rstrip() + "\n" for template in several)
     assert "".join(piece.text for piece in split([text])) == text
     lines = text.split("\n")
@@ -188,7 +188,7 @@ def test_pieces_joined_are_the_text_and_positions_are_true(several: list[dict[st
 
 @settings(deadline=None)
 @given(st.text(max_size=60) | st.text(alphabet="ab:-#[]{}&*!|>'\"\n\r\t ?,%<", max_size=40))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_read_or_rejected(text: str) -> None:
     errors: list[ManifestError] = []
     list(read(text, "f", on_error=errors.append))
     assert all(error.line >= 1 for error in errors)

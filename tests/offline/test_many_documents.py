@@ -49,7 +49,7 @@ def test_memory_is_flat_over_10_000_documents(tmp_path: Path) -> None:
     assert held_for_diff - base < _MAX_GROWTH
 
 
-def test_documents_per_second_beside_a_round_trip(capsys: pytest.CaptureFixture[str]) -> None:
+def test_documents_per_second_compared_with_round_trip(capsys: pytest.CaptureFixture[str]) -> None:
     """Both read the same text and write it changed, one after the other in one process; the ratio is printed."""
     from tests.unit.manifests.working import inject  # noqa: PLC0415 - not measured
 

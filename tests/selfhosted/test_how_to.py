@@ -22,7 +22,7 @@ pytestmark = pytest.mark.cluster
 STEPS: Final = snippets("self-hosted.md")
 
 
-def test_steps_lead_where_they_say(tmp_path: Path) -> None:
+def test_steps_have_the_described_result(tmp_path: Path) -> None:
     (tmp_path / "daprd").symlink_to(binaries.resolve(binaries.DAPRD))
     path = os.pathsep.join((str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]))
     ports, token = Ports(), tmp_path / "token"

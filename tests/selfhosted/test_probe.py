@@ -174,7 +174,7 @@ def test_grpc_tracing_does_not_log_the_token(closed: Sidecar) -> None:
     assert (code, message) == (0, "")
 
 
-def test_table_is_what_a_person_sees(closed: Sidecar) -> None:
+def test_table_shows_findings(closed: Sidecar) -> None:
     done = subprocess.run(
         [*COMMAND, "probe", *closed.ports.targets, f"http://127.0.0.1:{closed.ports.public}", "--token-stdin"],
         input=MARKER,

@@ -39,7 +39,7 @@ def test_defaults_are_those_of_the_design() -> None:
     assert settings.docs is False
 
 
-def test_a_flag_wins_over_its_variable_and_both_over_the_default() -> None:
+def test_flag_precedes_variable_and_default() -> None:
     env = {
         "DAPR_TOKEN_INJECTOR_PORT": "1000",
         "DAPR_TOKEN_INJECTOR_OPS_PORT": "2000",
@@ -49,16 +49,16 @@ def test_a_flag_wins_over_its_variable_and_both_over_the_default() -> None:
     assert (settings.port, settings.ops_port, settings.docs) == (3000, 2000, True)
 
 
-def test_an_empty_variable_is_none_at_all() -> None:
+def test_empty_variable_counts_as_unset() -> None:
     assert load(Given(FILES, {"DAPR_TOKEN_INJECTOR_PORT": ""})).port == 10250
 
 
 @pytest.mark.parametrize("link", ["tcp://10.96.0.7:443", "udp://10.96.0.7:53"])
-def test_the_kubelets_service_link_is_not_taken_for_a_port(link: str) -> None:
+def test_service_link_variable_is_not_a_port(link: str) -> None:
     assert load(Given(FILES, {"DAPR_TOKEN_INJECTOR_PORT": link})).port == 10250
 
 
-def test_every_bad_key_is_told_with_where_it_came_from() -> None:
+def test_every_invalid_value_is_reported_with_source() -> None:
     found = problems(
         {**FILES, "port": "70000", "max_lag": "soon", "log_format": "xml", "drain_min_seconds": "30"},
         {"DAPR_TOKEN_INJECTOR_OPS_PORT": "x" * 100},
@@ -75,7 +75,7 @@ def test_every_bad_key_is_told_with_where_it_came_from() -> None:
     assert "x" * 50 not in found[1]
 
 
-def test_a_value_that_stands_for_a_bad_one_is_not_judged() -> None:
+def test_default_of_invalid_value_is_not_reported() -> None:
     # tls_mode falls back to its default here, which takes no files: only what the user wrote may be told.
     assert problems({**FILES, "tls_mode": "none"}) == [
         "--tls-mode: 'none' is not allowed; write 'self', 'cert-manager' or 'files'"
@@ -83,32 +83,32 @@ def test_a_value_that_stands_for_a_bad_one_is_not_judged() -> None:
 
 
 @pytest.mark.parametrize("mode", ["files", "cert-manager"])
-def test_modes_with_files_need_both_of_them(mode: str) -> None:
+def test_modes_with_files_require_both_files(mode: str) -> None:
     assert problems({"tls_mode": mode}) == [
-        f"--tls-cert-file: is needed with --tls-mode {mode}",
-        f"--tls-private-key-file: is needed with --tls-mode {mode}",
+        f"--tls-cert-file: is required with --tls-mode {mode}",
+        f"--tls-private-key-file: is required with --tls-mode {mode}",
     ]
 
 
-def test_the_default_mode_makes_its_own_certificate_and_takes_no_files() -> None:
+def test_mode_self_rejects_certificate_files() -> None:
     assert load(Given({}, {})).tls_mode is TlsMode.SELF
     assert problems({"tls_cert_file": "a", "tls_private_key_file": "b"}) == [
-        "--tls-mode: self makes a certificate of its own; leave --tls-cert-file out, or write files",
-        "--tls-mode: self makes a certificate of its own; leave --tls-private-key-file out, or write files",
+        "--tls-mode: self creates its own certificate; remove --tls-cert-file, or use files",
+        "--tls-mode: self creates its own certificate; remove --tls-private-key-file, or use files",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("10m", 600), ("24h", 86_400), ("365d", 31_536_000), ("8w", 4_838_400)]
 )
-def test_durations_have_a_unit(text: str, seconds: float) -> None:
+def test_duration_requires_a_unit(text: str, seconds: float) -> None:
     settings = load(Given({"ca_lifetime": text, "leaf_lifetime": "1s", "ca_settle_time": "0s"}, {}))
     assert settings.ca_lifetime.total_seconds() == seconds
     assert load(Given({**SHORT, "ca_lifetime": duration_text(settings.ca_lifetime)}, {})) == settings
 
 
 @pytest.mark.parametrize("text", ["24", "1.5h", "-1h", "h", "1e3s", "1h30m", "9" * 10 + "d", "soon"])
-def test_other_durations_are_refused(text: str) -> None:
+def test_invalid_durations_are_rejected(text: str) -> None:
     assert problems({"ca_lifetime": text})[0].startswith(f"--ca-lifetime: '{text}' is not allowed; ")
 
 
@@ -117,9 +117,10 @@ def test_lifetimes_have_bounds(text: str) -> None:
     assert problems({**SHORT, "ca_lifetime": text})[0].startswith(f"--ca-lifetime: '{text}' is not allowed")
 
 
-def test_an_authority_outlives_its_leaves_by_far() -> None:
+def test_ca_lifetime_is_at_least_six_times_leaf_lifetime() -> None:
     (problem,) = problems({"ca_lifetime": "6d", "leaf_lifetime": "1d"})
-    assert problem.startswith("--ca-lifetime: must be at least six times --leaf-lifetime and --ca-settle-time together")
+    expected = "--ca-lifetime: must be at least six times the sum of --leaf-lifetime and --ca-settle-time"
+    assert problem.startswith(expected)
 
 
 def test_names_of_the_certificate_are_names_and_addresses() -> None:
@@ -129,7 +130,7 @@ def test_names_of_the_certificate_are_names_and_addresses() -> None:
         "::1",
     )
     assert problems({"certificate_names": "a,no name"})[0].endswith(
-        "write DNS names and IP addresses, with commas between them"
+        "use DNS names and IP addresses, separated by commas"
     )
 
 
@@ -138,7 +139,7 @@ def test_names_of_objects_are_checked(name: str) -> None:
     assert problems({name: "Not_a_name"})[0].startswith(f"{flag(name)}: 'Not_a_name' is not allowed; ")
 
 
-def test_our_namespace_is_the_flags_the_variables_or_the_pods(tmp_path: Path) -> None:
+def test_namespace_comes_from_flag_variable_or_service_account(tmp_path: Path) -> None:
     file = tmp_path / "namespace"
     file.write_text("from-file\n")
 
@@ -152,7 +153,7 @@ def test_our_namespace_is_the_flags_the_variables_or_the_pods(tmp_path: Path) ->
     assert found(FILES, {}) == ""
 
 
-def test_a_namespace_that_nobody_tells_or_that_is_none_is_a_problem(tmp_path: Path) -> None:
+def test_unknown_or_invalid_namespace_is_a_problem(tmp_path: Path) -> None:
     for env, where in ({}, "--namespace"), ({"POD_NAMESPACE": "No"}, "POD_NAMESPACE"):
         with pytest.raises(ConfigError) as caught:
             in_namespace(load(Given({}, env)), Given({}, env), tmp_path / "none")
@@ -164,9 +165,9 @@ def test_times_are_real_numbers(text: str) -> None:
     assert problems({**FILES, "body_timeout": text})[0].startswith("--body-timeout: ")
 
 
-def test_an_unknown_name_is_a_problem_beside_the_others() -> None:
-    assert problems({**FILES, "colour": "red"}) == ["--colour: no such flag"]
-    assert problems({**FILES, "colour": "red", "port": "x"})[0] == "--colour: no such flag"
+def test_unknown_flag_is_reported_with_other_problems() -> None:
+    assert problems({**FILES, "colour": "red"}) == ["--colour: unknown flag"]
+    assert problems({**FILES, "colour": "red", "port": "x"})[0] == "--colour: unknown flag"
 
 
 def test_names_of_flags_and_variables() -> None:
@@ -176,7 +177,7 @@ def test_names_of_flags_and_variables() -> None:
     )
 
 
-def test_every_setting_says_what_it_is_for() -> None:
+def test_every_setting_has_a_description() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
@@ -184,11 +185,11 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "---\n", "null\n"])
-def test_an_empty_policy_is_the_default_one(text: str) -> None:
+def test_empty_policy_is_the_default_one(text: str) -> None:
     assert parse_policy(text, "p.yaml") == Policy()
 
 
-def test_every_key_of_a_policy_is_heard() -> None:
+def test_every_policy_key_is_applied() -> None:
     text = """
         defaultSecret: dapr-api-token
         allowedSecrets: ["dapr-*", "team-[ab]-?"]
@@ -215,7 +216,7 @@ def test_policy_is_read_as_kubectl_reads_yaml_and_json(text: str) -> None:
     assert parse_policy(text, "p.yaml") == Policy(shadow=True)
 
 
-def test_every_bad_key_of_a_policy_is_told_with_its_line() -> None:
+def test_every_invalid_policy_key_is_reported_with_line() -> None:
     found = policy_problems(
         "defaultSecret: A_B\n"
         "colour: red\n"
@@ -232,15 +233,15 @@ def test_every_bad_key_of_a_policy_is_told_with_its_line() -> None:
         "p.yaml:1", "p.yaml:5", "p.yaml:8", "p.yaml:8", "p.yaml:9", "p.yaml:10", "p.yaml:7", "p.yaml:6", "p.yaml:2",
     ]  # fmt: skip
     joined = "\n".join(found)
-    assert "colour: no such key; there are: defaultSecret, allowedSecrets" in joined
-    assert "defaultKeys.x: no such key; there are: api, app" in joined
+    assert "colour: unknown key; known keys: defaultSecret, allowedSecrets" in joined
+    assert "defaultKeys.x: unknown key; known keys: api, app" in joined
     assert "write 'keep' or 'replace'" in joined
     assert "'A_B' is not allowed; not a Secret name" in joined
 
 
-def test_a_default_that_the_list_leaves_out_is_refused() -> None:
+def test_default_secret_that_is_not_allowed_is_rejected() -> None:
     assert policy_problems("defaultSecret: x\nallowedSecrets: [dapr-*]\n") == [
-        "p.yaml:2: allowedSecrets: is not allowed; leaves out defaultSecret 'x'; add a pattern that fits it"
+        "p.yaml:2: allowedSecrets: is not allowed; does not allow defaultSecret 'x'; add a pattern that matches it"
     ]
 
 
@@ -256,21 +257,21 @@ def test_a_default_that_the_list_leaves_out_is_refused() -> None:
         ("text", "p.yaml:1: must be a mapping"),
         ("defaultSecret: !!python/object:os.system X\n", "p.yaml:1: defaultSecret: 'X' is not allowed"),
         ("\x00", "p.yaml:1: not valid YAML: it holds a control character"),
-        ("shadow: true\n---\nshadow: false\n", "p.yaml:3: a second document; a Policy is one"),
+        ("shadow: true\n---\nshadow: false\n", "p.yaml:3: the policy must be a single document; remove the second one"),
         ("[" * 5000, "not valid YAML"),
     ],
 )
-def test_what_is_no_policy_is_told(text: str, told: str) -> None:
+def test_invalid_policy_is_reported(text: str, told: str) -> None:
     assert told in policy_problems(text)[0]
 
 
-def test_a_policy_is_read_from_a_file(tmp_path: Path) -> None:
+def test_policy_is_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text("shadow: true\n")
     assert load_policy(path).shadow is True
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_policy_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     for content, words in ((b"\xff\xfe", "is not UTF-8 text"), (b" " * (MAX_POLICY_BYTES + 1), "is larger than")):
         path = tmp_path / "policy.yaml"
         path.write_bytes(content)
@@ -280,5 +281,5 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
         load_policy(tmp_path / "missing.yaml")
 
 
-def test_the_built_in_list_is_the_default() -> None:
+def test_built_in_list_is_the_default() -> None:
     assert parse_policy("", "p").infrastructure_containers == frozenset(names.INFRASTRUCTURE_CONTAINERS)

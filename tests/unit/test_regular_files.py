@@ -78,7 +78,7 @@ def test_fifo_that_replaces_a_file_is_rejected(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("make", SPECIAL)
-def test_special_file_is_rejected_as_certificate_and_key(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+def test_special_file_is_rejected_as_certificate_or_key(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     key, special = new_key(), make(tmp_path / "special")
     files = Files.write(tmp_path, Issuer().issue(key), key_pem(key))
     for pair, what in (((special, files.key), "certificate"), ((files.chain, special), "private key")):
@@ -95,7 +95,7 @@ def test_special_file_is_rejected_as_policy(tmp_path: Path, make: Callable[[Path
     assert [str(problem) for problem in caught.value.problems] == [f"{special}: cannot be read: not a regular file"]
 
 
-def test_special_file_is_rejected_as_namespace(tmp_path: Path) -> None:
-    options = Given({}, {})
+def test_special_file_is_rejected_as_namespace_file(tmp_path: Path) -> None:
+    given = Given({}, {})
     with pytest.raises(ConfigError, match="--namespace"):
         in_namespace(load(options), options, fifo(tmp_path / "namespace"))

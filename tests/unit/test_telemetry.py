@@ -92,7 +92,7 @@ def test_lines_are_written_when_flushed(pipe: Pipe) -> None:
     assert not sink.pending
 
 
-def test_a_reader_that_does_not_read_costs_lines_and_never_time(pipe: Pipe) -> None:
+def test_slow_reader_loses_lines_and_does_not_block(pipe: Pipe) -> None:
     sink = LogSink(pipe.writing, limit=200_000)
     line = b"x" * 99 + b"\n"
     for _ in range(4000):
@@ -108,7 +108,7 @@ def test_a_reader_that_does_not_read_costs_lines_and_never_time(pipe: Pipe) -> N
     assert found == line * (4000 - sink.dropped)
 
 
-def test_a_reader_that_has_left_is_no_error(pipe: Pipe) -> None:
+def test_closed_reader_is_not_an_error(pipe: Pipe) -> None:
     sink = LogSink(pipe.writing)
     os.close(pipe.reading)
     sink.put(b"one\n")
@@ -116,7 +116,7 @@ def test_a_reader_that_has_left_is_no_error(pipe: Pipe) -> None:
     assert not sink.pending
 
 
-def test_the_end_waits_for_a_slow_reader_only_so_long(pipe: Pipe) -> None:
+def test_close_waits_for_slow_reader_up_to_limit(pipe: Pipe) -> None:
     sink = LogSink(pipe.writing, limit=500_000)
     for _ in range(4000):
         sink.put(b"x" * 99 + b"\n")
@@ -126,7 +126,7 @@ def test_the_end_waits_for_a_slow_reader_only_so_long(pipe: Pipe) -> None:
     sink.close()
 
 
-def test_a_mutation_as_json(lines: Lines) -> None:
+def test_mutation_as_json(lines: Lines) -> None:
     AdmissionLog(lines.sink, as_json=True, debug=False, clock=lambda: AT)(INJECTED, 0.000123)
     assert lines.json() == [
         {
@@ -144,7 +144,7 @@ def test_a_mutation_as_json(lines: Lines) -> None:
     ]
 
 
-def test_a_mutation_as_text(lines: Lines) -> None:
+def test_mutation_as_text(lines: Lines) -> None:
     AdmissionLog(lines.sink, as_json=False, debug=False, clock=lambda: AT)(INJECTED, 0.000123)
     assert lines.text() == (
         "2026-05-28T20:26:40.250Z INFO    review answered uid=0df28fbd namespace=shop owner=ReplicaSet/web "
@@ -153,7 +153,7 @@ def test_a_mutation_as_text(lines: Lines) -> None:
 
 
 @pytest.mark.parametrize(("debug", "count"), [(False, 0), (True, 1)])
-def test_skips_are_told_at_debug_level_only(lines: Lines, debug: bool, count: int) -> None:  # noqa: FBT001 - a case
+def test_skips_are_logged_at_debug_level_only(lines: Lines, debug: bool, count: int) -> None:  # noqa: FBT001 - a case
     AdmissionLog(lines.sink, as_json=True, debug=debug)(SKIPPED, 0.0)
     assert len(lines.json()) == count
 
@@ -167,7 +167,7 @@ def test_names_are_shown(name: str) -> None:
     "text",
     ['a"b', "a\nb", "a b", "\x1b[31m", "eyJhbGciOi", "A1b2C3", "ä", "a" * 400, "/web", "Kind/", "K2/x", "{}", "a/b"],
 )
-def test_what_is_no_name_is_not_shown(text: str) -> None:
+def test_invalid_name_is_not_shown(text: str) -> None:
     assert shown_name(text) == "(not a name)"
 
 
@@ -176,7 +176,7 @@ def failing(secret: str) -> None:
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_an_exception_is_told_by_type_and_place_and_not_by_its_words(lines: Lines, as_json: bool) -> None:  # noqa: FBT001
+def test_exception_is_logged_by_type_and_location_only(lines: Lines, as_json: bool) -> None:  # noqa: FBT001
     handler = SinkHandler(lines.sink, as_json=as_json)
     try:
         failing("hunter2")
@@ -189,7 +189,7 @@ def test_an_exception_is_told_by_type_and_place_and_not_by_its_words(lines: Line
     assert "hunter2" not in told
 
 
-def test_fields_are_told_in_both_formats(lines: Lines) -> None:
+def test_fields_are_logged_in_both_formats(lines: Lines) -> None:
     record = logging.LogRecord("x", logging.WARNING, __file__, 1, "bad pair", (), None)
     record.fields = {"problem": "two words\n", "port": 1, "names": ["a"]}
     SinkHandler(lines.sink, as_json=False, clock=lambda: AT).emit(record)
@@ -198,13 +198,13 @@ def test_fields_are_told_in_both_formats(lines: Lines) -> None:
     assert lines.json()[0]["problem"] == "two words\n"
 
 
-def test_a_message_that_is_an_object_is_told_by_its_type(lines: Lines) -> None:
+def test_message_that_is_an_object_is_logged_by_type(lines: Lines) -> None:
     record = logging.LogRecord("x", logging.ERROR, __file__, 1, ValueError("hunter2"), (), (None, None, None))
     SinkHandler(lines.sink, as_json=True).emit(record)
     assert lines.json()[0]["message"] == "ValueError"
 
 
-def test_frames_of_nothing_are_none() -> None:
+def test_missing_traceback_has_no_frames() -> None:
     assert frames(None) == []
 
 
@@ -235,7 +235,7 @@ def test_every_reason_goes_with_one_decision() -> None:
     assert (Verdict.SKIP, Reason.WOULD_DENY) in DECISIONS
 
 
-def test_an_answer_counts_in_requests_and_in_the_histogram() -> None:
+def test_answer_counts_in_requests_and_in_the_histogram() -> None:
     metrics = RequestMetrics()
     metrics.answered(Verdict.INJECT, Reason.INJECTED, BUCKETS[1])
     metrics.answered(Verdict.INJECT, Reason.INJECTED, 100.0)
@@ -259,7 +259,7 @@ def test_labels_are_bounded() -> None:
     assert found['admission_errors_total{error="internal"}'] == 1
 
 
-def test_every_series_is_there_before_anything_happened() -> None:
+def test_every_series_exists_at_start() -> None:
     found = samples(
         RequestMetrics(), ServerMetrics(int, float), CertificateMetrics(), KubeMetrics(), ProcessMetrics(LogSink(2))
     )

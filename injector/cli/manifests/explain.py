@@ -1,4 +1,4 @@
-"""`explain`: why a Pod would or would not be patched, rule by rule."""
+"""`explain`: explain why a Pod would or would not be patched, rule by rule."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from injector.manifests.documents import Document, Object, Template
 
-# Columns of the table for the rule's name; the rest is for what it looked at and what came of it.
+# Columns for the rule's name; the rest is for the value and the outcome.
 _RULE_WIDTH: Final = 14
 _INDENT: Final = "  "
 _MIN_WIDTH: Final = 60
@@ -34,7 +34,7 @@ _MAX_WIDTH: Final = 120
 
 
 class Explained(msgspec.Struct, frozen=True):
-    """One Pod template and how its decision came about; `line` counts from 1."""
+    """The decision about one Pod template, with its rules; `line` counts from 1."""
 
     source: str
     document: int
@@ -55,16 +55,16 @@ class Explained(msgspec.Struct, frozen=True):
     type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
-    help="table for people; json for tools, a Pod template a line.",
+    help="Set the output format; json: one Pod template per line.",
 )
-@options.judging
+@options.policy_options
 def command(*, filenames: Sequence[str], output: str, policy_file: Path | None, use_default_secret: bool) -> int:
     """Explain why a Pod would or would not be patched, rule by rule.
 
-    Reads files, folders (every .yaml, .yml and .json below) and standard input.
-    For each Pod template: each rule, the value that it looked at, and what came
-    of it; at the end the decision with its reason, as the webhook would give
-    them. No cluster is asked, and no value that may be a token is shown.
+    Reads files, folders (every .yaml, .yml and .json file in them) and standard
+    input. For each Pod template it shows every rule with its input and outcome,
+    and the decision of the webhook with its reason. It needs no cluster, and
+    shows no value that may be a token.
 
     Exit codes: 0 fine, 2 usage error or bad input, 3 internal error.
     """
@@ -73,7 +73,7 @@ def command(*, filenames: Sequence[str], output: str, policy_file: Path | None, 
     explainer = _Explainer(question, run, as_json=output == "json")
     run.each(explainer.file)
     if not explainer.found and not run.failed:
-        run.teller.note("no Pod template found")
+        run.reporter.note("no Pod template found")
     return Exit.USAGE if run.failed else Exit.FINE
 
 
@@ -89,7 +89,7 @@ class _Explainer:
         self._width = max(_MIN_WIDTH, min(shutil.get_terminal_size((80, 24)).columns, _MAX_WIDTH))
 
     def file(self, source: files.Source) -> None:
-        """Explain every template of a file; what is wrong with a document is reported, and the others go on."""
+        """Explain every template of a file; a document with an error is reported and skipped."""
         try:
             for document in read(files.blocks(source), source.name, on_error=self._fail):
                 self._document(document)
@@ -98,14 +98,14 @@ class _Explainer:
 
     def _fail(self, error: ManifestError | str) -> None:
         self._run.failed = True
-        self._run.teller.error(str(error))
+        self._run.reporter.error(str(error))
 
     def _document(self, document: Document) -> None:
         for each in document.objects():
             advice = injecting.Advice(each, self._question)
             for template in each.templates():
                 try:
-                    self._tell(self._explained(document, each, template, advice))
+                    self._print_result(self._explained(document, each, template, advice))
                 except ManifestError as error:
                     self._fail(error)
 
@@ -124,7 +124,7 @@ class _Explainer:
             warnings=found.warnings,
         )
 
-    def _tell(self, one: Explained) -> None:
+    def _print_result(self, one: Explained) -> None:
         self.found += 1
         if self._as_json:
             click.echo(msgspec.json.encode(one))
@@ -149,7 +149,7 @@ class _Explainer:
         return (self._styled(line, bold=row.rule is Rule.DECISION, fg="cyan" if settles else None) for line in lines)
 
     def _cells(self, rule: str, looked: str, outcome: str) -> Iterator[str]:
-        """One row of the table, its cells wrapped."""
+        """Yield the lines of one row, with wrapped cells."""
         rest = self._width - len(_INDENT) - _RULE_WIDTH - 2
         left = rest // 2
         cells = ([rule], textwrap.wrap(looked, left), textwrap.wrap(outcome, rest - left - 1, break_on_hyphens=False))

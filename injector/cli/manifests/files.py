@@ -1,7 +1,7 @@
-"""Which files a person means by a name, a folder or `-`, and their text.
+"""Finds and reads the files that the arguments name: files, folders and `-`.
 
-A problem with one file is reported in one line and ends only that file. Folders are walked in the order of
-their names; each link that leads back to a folder above it is reported once and not followed.
+A problem with a file is reported in one line, and the other files are still read. Folders are read in the order of
+their names; a link that leads back to a parent folder is reported once and not followed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import TextIO
 
-# What a folder is searched for; a file that is named itself may be called anything.
+# Files that are read from a folder. A file that is named as an argument may have any suffix.
 SUFFIXES: Final = (".yaml", ".yml", ".json")
-# Ours: the API server takes objects of 3 MiB, so this is no manifest that anybody wrote.
+# Our own limit. The API server accepts objects of 3 MiB, so a larger file is not a manifest.
 MAX_FILE: Final = 64 * 1024 * 1024  # bytes
 _BLOCK: Final = 64 * 1024  # characters
 STDIN: Final = "-"
@@ -30,37 +30,37 @@ STDIN: Final = "-"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file, or standard input; `name` is what messages call it."""
+    """A file, or standard input; messages use `name`."""
 
     name: str
     path: Path | None
 
 
 class UnreadableError(Exception):
-    """A file has no text that could be manifests; the message gives the reason and nothing of the text."""
+    """A file cannot be read as manifests; the message has the reason and no part of the text."""
 
 
-def find(arguments: Sequence[str], exclude: Sequence[str], tell: Callable[[str, str], None]) -> Iterator[Source]:
-    """Every file meant by `arguments`, each once.
+def find(arguments: Sequence[str], exclude: Sequence[str], report: Callable[[str, str], None]) -> Iterator[Source]:
+    """Yield every file that `arguments` name, each once.
 
     Args:
         arguments: Files, folders, and `-` for standard input.
-        exclude: Shell-style patterns of paths, or of their last part, that are left out of folders.
-        tell: Takes a name and what is wrong with it.
+        exclude: Shell-style patterns of paths, or of their last part, that are skipped in folders.
+        report: Called with the name and the problem of a file or folder.
     """
-    told: set[str] = set()
+    seen: set[str] = set()
     for argument in arguments:
-        for source in _of(argument, exclude, tell):
-            if source.name not in told:
-                told.add(source.name)
+        for source in _of(argument, exclude, report):
+            if source.name not in seen:
+                seen.add(source.name)
                 yield source
 
 
 def blocks(source: Source) -> Iterator[str]:
-    """The text of a file, piece by piece; line ends as they are.
+    """Yield the text of a file in blocks, with its line ends unchanged.
 
     Raises:
-        UnreadableError: It cannot be opened, is too large, or is no text.
+        UnreadableError: It cannot be opened, is too large, or is not text.
     """
     try:
         if source.path is None:
@@ -91,11 +91,11 @@ def _blocks(file: TextIO) -> Iterator[str]:
         if size > MAX_FILE:
             raise UnreadableError(_TOO_LARGE)
         if "\0" in block:
-            raise UnreadableError("binary, and not YAML or JSON")
+            raise UnreadableError("binary, not YAML or JSON")
         yield block
 
 
-def _of(argument: str, exclude: Sequence[str], tell: Callable[[str, str], None]) -> Iterator[Source]:
+def _of(argument: str, exclude: Sequence[str], report: Callable[[str, str], None]) -> Iterator[Source]:
     path = Path(argument)
     if argument == STDIN:
         yield Source("<stdin>", None)
@@ -103,43 +103,43 @@ def _of(argument: str, exclude: Sequence[str], tell: Callable[[str, str], None])
         yield Source(_name(path), path)
     else:
         found = False
-        for source in _Walk(exclude, tell).below(path, frozenset()):
+        for source in _Walk(exclude, report).below(path, frozenset()):
             found = True
             yield source
         if not found:
-            tell(_name(path), f"no file in this folder ends with {', '.join(SUFFIXES)}")
+            report(_name(path), f"no file in this folder ends with {', '.join(SUFFIXES)}")
 
 
 def _name(path: str | Path) -> str:
-    """A path as text: names of files are bytes, and not all of them are."""
+    """Return a path as text; file names are bytes and may not be valid text."""
     return os.fsencode(path).decode(errors="replace")
 
 
 class _Walk:
-    """One walk through a folder, links included; each folder is entered once, by whatever name comes first."""
+    """Walks a folder and follows links; each folder is read once, by its first name."""
 
-    def __init__(self, exclude: Sequence[str], tell: Callable[[str, str], None]) -> None:
+    def __init__(self, exclude: Sequence[str], report: Callable[[str, str], None]) -> None:
         self._exclude = exclude
-        self._tell = tell
+        self._report = report
         self._entered: set[tuple[int, int]] = set()
 
     def below(self, folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Source]:
-        """Files of a folder, depth first; `above` are the folders that lead here, by device and inode."""
+        """Yield the files of a folder, depth first; `above`: device and inode of its parent folders."""
         try:
             here = folder.stat()
             names = sorted(entry.name for entry in os.scandir(folder))
         except OSError as error:
-            self._tell(_name(folder), error_text(error))
+            self._report(_name(folder), error_text(error))
             return
         me = (here.st_dev, here.st_ino)
         if me in above:
-            self._tell(_name(folder), "a link that leads back to a folder above it; not followed")
+            self._report(_name(folder), "a link to a parent folder; not followed")
         if me in self._entered:
             return
         self._entered.add(me)
         for name in names:
             path = folder / name
-            # Hidden folders hold other programs' data, `.git` above all.
+            # Hidden folders such as `.git` contain data of other programs.
             if name.startswith(".") or self._is_excluded(path):
                 continue
             if path.is_dir():
@@ -154,5 +154,5 @@ class _Walk:
         try:
             return stat.S_ISREG(path.stat().st_mode)
         except OSError as error:
-            self._tell(_name(path), error_text(error))
+            self._report(_name(path), error_text(error))
             return False

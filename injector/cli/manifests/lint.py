@@ -1,4 +1,4 @@
-"""`lint`: what is wrong with manifests, in a form for people, tools or GitHub."""
+"""`lint`: find problems in manifests, and report them for people, tools or GitHub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from injector.cli.main import Exit
 from injector.cli.manifests import files
-from injector.cli.output import Teller, wants_colour
+from injector.cli.output import Reporter, wants_colour
 from injector.config.policy import load_policy
 from injector.core.model import Policy
 from injector.files import error_text, replacement
@@ -34,26 +34,34 @@ class _RuleType(click.ParamType[Rule]):
         """Look the rule up."""
         rule = catalogue.find(str(value))
         if rule is None:
-            self.fail("no such rule; --list-rules names them all", param, ctx)
+            self.fail("no such rule; --list-rules lists all rules", param, ctx)
         return rule
 
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command(short_help="Find what is wrong with manifests, before a cluster does.")
+@click.command(short_help="Find problems in manifests before they reach a cluster.")
 @click.argument("paths", nargs=-1, metavar="[FILE|DIR|-]...")
 @click.option(
-    "-f", "--filename", "more", multiple=True, type=click.Path(), metavar="FILE|DIR|-", help="The same as an argument."
+    "-f",
+    "--filename",
+    "more",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE|DIR|-",
+    help="Read this, as an argument. Repeatable.",
 )
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave files or folders out of a folder. Repeatable.")
+@click.option(
+    "--exclude", multiple=True, metavar="GLOB", help="Skip matching files and folders in folders. Repeatable."
+)
 @click.option(
     "-o",
     "--output",
     type=click.Choice(list(report.FORMATS)),
     default="text",
     show_default=True,
-    help="Format of findings.",
+    help="Set the output format.",
 )
 @click.option(
     "--fail-on",
@@ -62,12 +70,14 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="Exit with 1 for findings of this level or worse.",
 )
-@click.option("--disable", multiple=True, type=_RuleType(), metavar="RULE", help="Switch a rule off. Repeatable.")
-@click.option("--policy-file", type=_FILE, metavar="FILE", help="The webhook's policy: allowed Secrets, defaults.")
-@click.option("--baseline", "known_in", type=_FILE, metavar="FILE", help="Do not report the findings that are in FILE.")
-@click.option("--write-baseline", "write_to", type=_FILE, metavar="FILE", help="Write today's findings to FILE.")
-@click.option("--list-rules", is_flag=True, help="List the rules and do nothing else.")
-@click.option("--show-rule", type=_RuleType(), metavar="RULE", help="Print a rule's page and do nothing else.")
+@click.option("--disable", multiple=True, type=_RuleType(), metavar="RULE", help="Disable a rule. Repeatable.")
+@click.option(
+    "--policy-file", type=_FILE, metavar="FILE", help="Use this policy of the webhook: allowed Secrets, defaults."
+)
+@click.option("--baseline", "known_in", type=_FILE, metavar="FILE", help="Do not report the findings in FILE.")
+@click.option("--write-baseline", "write_to", type=_FILE, metavar="FILE", help="Write the current findings to FILE.")
+@click.option("--list-rules", is_flag=True, help="List the rules and exit.")
+@click.option("--show-rule", type=_RuleType(), metavar="RULE", help="Print the page of a rule and exit.")
 def command(  # noqa: PLR0913 - one parameter per option
     *,
     paths: Sequence[str],
@@ -82,12 +92,12 @@ def command(  # noqa: PLR0913 - one parameter per option
     list_rules: bool,
     show_rule: Rule | None,
 ) -> int:
-    """Find what is wrong with manifests, before a cluster does.
+    """Find problems in manifests before they reach a cluster.
 
-    Reads files, folders (every .yaml, .yml and .json below) and standard input
-    ("-"). A Secret is looked up in what is read; no cluster is asked.
+    Reads files, folders (every .yaml, .yml and .json file in them) and standard
+    input ("-"). Secrets are looked up in these files; it needs no cluster.
 
-    One line of a file is left alone with a comment that gives a reason:
+    To ignore a rule in one line, add a comment with a reason:
 
     \b
       # dapr-token-injector: ignore RULE -- REASON
@@ -95,11 +105,11 @@ def command(  # noqa: PLR0913 - one parameter per option
     Exit codes: 0 fine, 1 findings, 2 usage error or bad input, 3 internal error.
     """  # noqa: D301 - click wants the backspace character itself before a paragraph to keep
     if list_rules or show_rule is not None:
-        return _tell_rules(show_rule)
+        return _print_rules(show_rule)
     if known_in is not None and write_to is not None:
-        raise click.UsageError("--baseline and --write-baseline exclude each other")
+        raise click.UsageError("--baseline and --write-baseline cannot be combined")
     if not (paths or more):
-        # Neither the current folder nor standard input is guessed: to read the wrong one would look like success.
+        # There is no default: reading the wrong folder or an empty input would look like success.
         raise click.UsageError("nothing to read: name files or folders, or - for standard input")
     known = _known(known_in) if known_in is not None else {}
     policy = load_policy(policy_file) if policy_file is not None else Policy()
@@ -108,12 +118,12 @@ def command(  # noqa: PLR0913 - one parameter per option
     found = linter.report()
     if write_to is not None:
         return _write_baseline(write_to, found)
-    found = found.beside(known)
-    _tell(found, output)
+    found = found.compared_with(known)
+    _print_report(found, output)
     return _exit(found, Level(fail_on))
 
 
-def _tell_rules(rule: Rule | None) -> int:
+def _print_rules(rule: Rule | None) -> int:
     lines = report.rules_table() if rule is None else pages.page(rule).splitlines()
     for line in lines:
         click.echo(line)
@@ -130,28 +140,28 @@ def _known(path: Path) -> Mapping[baseline.Key, int]:
 
 
 def _read(linter: Linter, arguments: Sequence[str], exclude: Sequence[str]) -> None:
-    """Read every file, and report at once which cannot be read."""
+    """Read every file, and report those that cannot be read at once."""
     sources = list(files.find(arguments, exclude, linter.cannot_read))
-    teller = Teller(len(sources), quiet=False)
-    told = _tell_unreadable(linter, teller, 0)
+    reporter = Reporter(len(sources), quiet=False)
+    reported = _report_unreadable(linter, reporter, 0)
     for source in sources:
         try:
             linter.read(source.name, files.blocks(source), in_file=source.path is not None)
         except files.UnreadableError as error:
             linter.cannot_read(source.name, str(error))
-        told = _tell_unreadable(linter, teller, told)
-        teller.passed()
-    teller.clear()
+        reported = _report_unreadable(linter, reporter, reported)
+        reporter.passed()
+    reporter.clear()
 
 
-def _tell_unreadable(linter: Linter, teller: Teller, told: int) -> int:
-    """Report what could not be read, except the first `told`; return the new number."""
-    for each in linter.unreadable[told:]:
-        teller.error(str(each))
+def _report_unreadable(linter: Linter, reporter: Reporter, reported: int) -> int:
+    """Report what could not be read, except the first `reported`; return the new number."""
+    for each in linter.unreadable[reported:]:
+        reporter.error(str(each))
     return len(linter.unreadable)
 
 
-def _tell(found: Report, output: str) -> None:
+def _print_report(found: Report, output: str) -> None:
     lines = (
         report.text(found, colour=wants_colour(sys.stdout, os.environ))
         if output == "text"
@@ -169,7 +179,7 @@ def _exit(found: Report, fail_on: Level) -> int:
 
 
 def _write_baseline(path: Path, found: Report) -> int:
-    """Write the file whole or not at all; what could not be read is not known to be fine."""
+    """Write the baseline in one step, unless a file could not be read."""
     if found.unreadable:
         click.echo(f"Error: {path} was not written", err=True)
         return Exit.USAGE

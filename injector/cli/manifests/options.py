@@ -1,4 +1,4 @@
-"""Options and the run that `inject`, `uninject` and `explain` have in common."""
+"""Options and file handling shared by `inject`, `uninject` and `explain`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from injector.cli.manifests import files
 from injector.cli.manifests.rewrite import Format
-from injector.cli.output import Teller
+from injector.cli.output import Reporter
 from injector.config.policy import load_policy
 from injector.core.model import Endpoint, Policy
 from injector.manifests.injecting import Question
@@ -22,7 +22,7 @@ _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 
 def filenames(command: _CommandT) -> _CommandT:
-    """What to read."""
+    """Add the option for input files."""
     return click.option(
         "-f",
         "--filename",
@@ -30,44 +30,44 @@ def filenames(command: _CommandT) -> _CommandT:
         multiple=True,
         type=click.Path(),  # shells complete paths
         metavar="FILE|DIR|-",
-        help="File, folder, or - for standard input. Repeatable. Default: standard input.",
+        help="Read a file, a folder, or - for standard input. Repeatable. [default: -]",
     )(command)
 
 
-def rewriting(command: _CommandT) -> _CommandT:
-    """Where the result goes."""
+def output_options(command: _CommandT) -> _CommandT:
+    """Add the options for the output."""
     command = click.option("-q", "--quiet", is_flag=True, help="Report errors only.")(command)
     command = click.option(
-        "--in-place", is_flag=True, help="Change the files themselves: each whole or not at all, mode and owner kept."
+        "--in-place", is_flag=True, help="Change the files, each in one step; mode and owner are kept."
     )(command)
     return click.option(
         "-o",
         "--output",
         type=click.Choice([Format.YAML.value, Format.JSON.value, Format.DIFF.value]),
-        help="yaml: the files' text (the default). json: a document a line. diff: what changes.",
+        help="Set the output format; json: one document per line. [default: yaml]",
     )(command)
 
 
-def judging(command: _CommandT) -> _CommandT:
-    """What the rules are given."""
+def policy_options(command: _CommandT) -> _CommandT:
+    """Add the options for the policy."""
     command = click.option(
         "--use-default-secret",
         is_flag=True,
-        help="Decide as in a namespace where the policy's defaultSecret applies.",
+        help="Decide as in a namespace to which the policy's defaultSecret applies.",
     )(command)
     return click.option(
         "--policy-file",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="The webhook's policy: allowed Secrets, defaults, conflicts.",
+        help="Use this policy of the webhook: allowed Secrets, defaults, conflicts.",
     )(command)
 
 
 def question(policy_file: Path | None, *, use_default_secret: bool) -> Question:
-    """The question that each template is asked with.
+    """Return the policy and endpoint by which templates are evaluated.
 
     Raises:
-        ConfigError: The policy file is bad.
+        ConfigError: The policy file is not valid.
         click.UsageError: The policy has no default Secret, and one is needed.
     """
     policy = load_policy(policy_file) if policy_file is not None else Policy()
@@ -77,36 +77,36 @@ def question(policy_file: Path | None, *, use_default_secret: bool) -> Question:
 
 
 class Run:
-    """One run over the files that were named."""
+    """One run over the files of the command line."""
 
     def __init__(self, arguments: Sequence[str], output: Format, *, quiet: bool) -> None:
         self.output = output
         self.failed = False
         early: list[str] = []
         self._sources = list(files.find(arguments, (), lambda name, why: early.append(f"{name}: {why}")))
-        self.teller = Teller(len(self._sources), quiet=quiet)
+        self.reporter = Reporter(len(self._sources), quiet=quiet)
         for line in early:
             self.failed = True
-            self.teller.error(line)
+            self.reporter.error(line)
 
     @classmethod
     def of(cls, arguments: Sequence[str], output: str | None, *, in_place: bool, quiet: bool) -> Run:
-        """A run of a command that changes files.
+        """Return a run of a command that changes files.
 
         Raises:
-            click.UsageError: The options do not go together.
+            click.UsageError: The options cannot be combined.
         """
         named = tuple(arguments) or (files.STDIN,)
         if in_place and files.STDIN in named:
             raise click.UsageError("--in-place needs files; standard input cannot be changed in place")
         if in_place and output not in {None, Format.DIFF}:
-            raise click.UsageError(f"--in-place writes no {output} to standard output; only -o diff goes with it")
+            raise click.UsageError(f"--in-place cannot be combined with -o {output}; use -o diff")
         default = Format.NOTHING if in_place else Format.YAML
         return cls(_checked(arguments), Format(output) if output else default, quiet=quiet)
 
     @classmethod
     def reading(cls, arguments: Sequence[str]) -> Run:
-        """A run of a command that only reads.
+        """Return a run of a command that only reads.
 
         Raises:
             click.UsageError: There is nothing to read.
@@ -114,18 +114,18 @@ class Run:
         return cls(_checked(arguments), Format.NOTHING, quiet=False)
 
     def each(self, work: Callable[[files.Source], None]) -> None:
-        """Do the work for each file."""
+        """Call `work` with each file."""
         for source in self._sources:
             work(source)
 
     def end(self, lines: Sequence[str]) -> None:
-        """Say what it came to."""
-        self.teller.clear()
+        """Write the summary."""
+        self.reporter.clear()
         for line in lines:
-            self.teller.note(line)
+            self.reporter.note(line)
 
 
 def _checked(arguments: Sequence[str]) -> Sequence[str]:
     if not arguments and sys.stdin.isatty():
-        raise click.UsageError("nothing to read: name files with -f, or pipe manifests in")
+        raise click.UsageError("nothing to read: name files with -f, or pipe manifests to standard input")
     return arguments or (files.STDIN,)

@@ -1,7 +1,7 @@
-"""Files through a change, one document in memory at a time; what `inject` and `uninject` have in common.
+"""Changes files, one document in memory at a time; shared by `inject` and `uninject`.
 
-A file's result is collected (in memory while it is small, else in a temporary file) and leaves only when the
-whole file is sound: neither stdout nor a file in place ever sees half of one.
+The result of a file is collected in memory, or in a temporary file if it is large. It is written to stdout or to the
+file only if the whole file is valid, so no output is ever incomplete.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from injector.manifests.errors import ManifestError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from injector.cli.output import Teller
+    from injector.cli.output import Reporter
     from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
     from injector.manifests.nodes import Json
 
-# Ours: what is kept in memory of a file's result, in bytes; more goes to a temporary file.
+# Bytes of a file's result that are kept in memory; a larger result goes to a temporary file.
 _IN_MEMORY: Final = 4 * 1024 * 1024
 _BLOCK: Final = 256 * 1024  # bytes
 _BOM: Final = "\ufeff"
-# Of a new file, until it has the mode of the one that it replaces.
+# Mode of a new file until it gets the mode of the file that it replaces.
 _OWNER: Final = 0o600
 
 
 class Format(StrEnum):
-    """What goes to stdout."""
+    """Output formats of stdout."""
 
     YAML = "yaml"
     JSON = "json"
@@ -52,26 +52,26 @@ class Format(StrEnum):
 
 
 class Change(Protocol):
-    """What is done to a piece of a file. Both methods count the piece's Pod templates in `tally`."""
+    """A change of a chunk of a file. Both methods count the chunk's Pod templates in `tally`."""
 
     def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> str:
-        """The piece's new text.
+        """Return the chunk's new text.
 
         Raises:
-            ManifestError: The piece cannot be changed.
+            ManifestError: The chunk cannot be changed.
         """
 
     def values(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> Sequence[Json]:
-        """The new value of each document of the piece.
+        """Return the new value of each document of the chunk.
 
         Raises:
-            ManifestError: The piece cannot be changed.
+            ManifestError: The chunk cannot be changed.
         """
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A piece of a file, before and after; with `-o json` the values of its documents, and else its text."""
+class RewrittenChunk:
+    """A chunk of a file before and after; `values` with `-o json`, otherwise `new`."""
 
     old: Chunk
     new: str
@@ -80,46 +80,49 @@ class Piece:
 
 
 class Rewriter:
-    """Takes files through a change and its result to where it was asked for."""
+    """Changes files and writes the results."""
 
-    def __init__(self, change: Change, output: Format, *, in_place: bool, teller: Teller) -> None:
+    def __init__(self, change: Change, output: Format, *, in_place: bool, reporter: Reporter) -> None:
         self.tally = Tally()
         self._change: Final = change
         self._output = output
         self._in_place = in_place
-        self._teller = teller
+        self._reporter = reporter
         self._stdout = sys.stdout.buffer
         self._colour = output is Format.DIFF and wants_colour(sys.stdout, os.environ)
         self._needs_marker = False
         self._ends_line = True
 
     def file(self, source: files.Source) -> None:
-        """Take one file through; problems are reported, and nothing of a file with a problem is written."""
+        """Change one file; a file with a problem is reported and not written."""
         tally = Tally(files=1)
         errors: list[str] = []
         try:
-            with tempfile.SpooledTemporaryFile(_IN_MEMORY) as shown, tempfile.SpooledTemporaryFile(_IN_MEMORY) as fresh:
+            with (
+                tempfile.SpooledTemporaryFile(_IN_MEMORY) as output,
+                tempfile.SpooledTemporaryFile(_IN_MEMORY) as content,
+            ):
                 target = TargetFile.of(source) if self._in_place else None
-                show = self._shower(source, shown)
-                for piece in self._pieces(source, tally, errors):
-                    tally.changed = tally.changed or int(piece.is_changed)
+                write = self._writer(source, output)
+                for rewritten in self._rewritten_chunks(source, tally, errors):
+                    tally.changed = tally.changed or int(rewritten.is_changed)
                     if target is not None:
-                        fresh.write(piece.new.encode())
-                    show(piece)
-                show(None)
+                        content.write(rewritten.new.encode())
+                    write(rewritten)
+                write(None)
                 if not errors:
                     if target is not None and tally.changed:
-                        target.replace(fresh)
-                    self._out(shown)
+                        target.replace(content)
+                    self._out(output)
         except files.UnreadableError as unreadable:
             errors.append(f"{source.name}: {unreadable}")
         for line in errors:
-            self._teller.error(line)
+            self._reporter.error(line)
         self.tally.add(Tally(files=1, failed=1) if errors else tally)
-        self._teller.passed()
+        self._reporter.passed()
 
-    def _pieces(self, source: files.Source, tally: Tally, errors: list[str]) -> Iterator[Piece]:
-        """The pieces of a file; after an error only further errors are looked for."""
+    def _rewritten_chunks(self, source: files.Source, tally: Tally, errors: list[str]) -> Iterator[RewrittenChunk]:
+        """Yield the changed chunks of a file; after an error, only further errors are collected."""
 
         def fail(error: ManifestError) -> None:
             errors.append(str(error))
@@ -131,41 +134,41 @@ class Rewriter:
             if len(errors) > failed:
                 continue
             try:
-                piece = self._changed(chunk, read, tally)
+                rewritten = self._changed(chunk, read, tally)
             except ManifestError as error:
                 fail(error)
                 continue
             if not errors:
-                yield piece
+                yield rewritten
 
-    def _changed(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> Piece:
+    def _changed(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> RewrittenChunk:
         if self._output is Format.JSON:
             values = self._change.values(chunk, read, tally)
-            return Piece(chunk, "", values, values != [document.value for document in read])
+            return RewrittenChunk(chunk, "", values, values != [document.value for document in read])
         text = self._change.text(chunk, read, tally)
-        return Piece(chunk, text, (), text != chunk.text)
+        return RewrittenChunk(chunk, text, (), text != chunk.text)
 
     # --- stdout ---
 
-    def _shower(self, source: files.Source, into: IO[bytes]) -> Callable[[Piece | None], None]:
-        """What takes pieces, and None at the end, to their form on stdout."""
+    def _writer(self, source: files.Source, into: IO[bytes]) -> Callable[[RewrittenChunk | None], None]:
+        """Return a function that writes chunks in the output format; it is called with None at the end."""
         match self._output:
             case Format.YAML:
-                return _YamlShower(into)
+                return _YamlWriter(into)
             case Format.JSON:
-                return _JsonShower(into)
+                return _JsonWriter(into)
             case Format.DIFF:
-                return _DiffShower(source.name, into, colour=self._colour)
+                return _DiffWriter(source.name, into, colour=self._colour)
             case Format.NOTHING:
                 return lambda _: None
 
-    def _out(self, shown: IO[bytes]) -> None:
-        """Copy one file's result to stdout, apart from the one before by a document marker."""
-        shown.seek(0)
-        block = shown.read(_BLOCK)
+    def _out(self, output: IO[bytes]) -> None:
+        """Copy one file's result to stdout, after a document marker if it is not the first."""
+        output.seek(0)
+        block = output.read(_BLOCK)
         if not block:
             return
-        self._teller.clear()
+        self._reporter.clear()
         if self._output is Format.YAML and self._needs_marker:
             block = block.removeprefix(_BOM.encode())
             self._stdout.write(b"" if self._ends_line else b"\n")
@@ -174,36 +177,36 @@ class Rewriter:
         while block:
             self._stdout.write(block)
             self._ends_line = block.endswith(b"\n")
-            block = shown.read(_BLOCK)
+            block = output.read(_BLOCK)
         self._needs_marker = True
         self._stdout.flush()
 
 
-class _YamlShower:
-    """The text itself."""
+class _YamlWriter:
+    """Writes the text unchanged."""
 
     def __init__(self, into: IO[bytes]) -> None:
         self._into = into
 
-    def __call__(self, piece: Piece | None) -> None:
-        if piece is not None:
-            self._into.write(piece.new.encode())
+    def __call__(self, rewritten: RewrittenChunk | None) -> None:
+        if rewritten is not None:
+            self._into.write(rewritten.new.encode())
 
 
-class _JsonShower:
-    """Each document as JSON on a line of its own, as kubectl reads it; empty documents are left out."""
+class _JsonWriter:
+    """Writes each document as JSON on its own line, which kubectl can read; skips empty documents."""
 
     def __init__(self, into: IO[bytes]) -> None:
         self._into = into
 
-    def __call__(self, piece: Piece | None) -> None:
-        for value in piece.values if piece is not None else ():
+    def __call__(self, rewritten: RewrittenChunk | None) -> None:
+        for value in rewritten.values if rewritten is not None else ():
             if value is not None:
                 self._into.write(msgspec.json.encode(value) + b"\n")
 
 
-class _DiffShower:
-    """A unified diff that `patch -p1` and `git apply` take."""
+class _DiffWriter:
+    """Writes a unified diff for `patch -p1` and `git apply`."""
 
     def __init__(self, name: str, into: IO[bytes], *, colour: bool) -> None:
         self._into = into
@@ -211,11 +214,11 @@ class _DiffShower:
         path = name.lstrip("/").removeprefix("./").strip("<>")
         self._diff = Diff(f"a/{path}", f"b/{path}", self._write)
 
-    def __call__(self, piece: Piece | None) -> None:
-        if piece is None:
+    def __call__(self, rewritten: RewrittenChunk | None) -> None:
+        if rewritten is None:
             self._diff.finish()
         else:
-            self._diff.feed(piece.old.text, piece.new)
+            self._diff.feed(rewritten.old.text, rewritten.new)
 
     def _write(self, line: str) -> None:
         self._into.write((coloured(line) if self._colour else line).encode())
@@ -226,17 +229,17 @@ class _DiffShower:
 
 @dataclass(frozen=True, slots=True)
 class TargetFile:
-    """A file that is to get new content in one step, and what it was when it was read. A link stays a link."""
+    """A file that is replaced in one step, and its state when it was read. A link stays a link."""
 
     path: Path
     before: os.stat_result
 
     @classmethod
     def of(cls, source: files.Source) -> TargetFile | None:
-        """Where a file really is.
+        """Return the file behind all links.
 
         Raises:
-            UnreadableError: It is not there, or no file.
+            UnreadableError: It does not exist, or is not a regular file.
         """
         if source.path is None:
             return None
@@ -250,10 +253,10 @@ class TargetFile:
         return cls(path, before)
 
     def replace(self, content: IO[bytes]) -> None:
-        """Give the file its new content: written next to it, with its mode and owner, then moved to its place.
+        """Replace the file's content: write a new file next to it, with its mode and owner, and rename it.
 
         Raises:
-            UnreadableError: It cannot be written, or was changed since it was read; it is as it was.
+            UnreadableError: It cannot be written, or has changed since it was read; it is not modified.
         """
         try:
             with replacement(self.path, mode=_OWNER, put=self._put) as file:
@@ -263,11 +266,11 @@ class TargetFile:
         except OSError as error:
             raise files.UnreadableError(f"cannot be changed: {error_text(error)}") from None
 
-    def _put(self, beside: Path, path: Path) -> None:
+    def _put(self, new: Path, path: Path) -> None:
         now = path.stat()
         if (now.st_mtime_ns, now.st_size, now.st_ino) != self._stamp():
             raise files.UnreadableError("another process changed it in the meantime; it was not modified")
-        beside.replace(path)
+        new.replace(path)
 
     def _keep_mode_and_owner(self, descriptor: int) -> None:
         made = os.fstat(descriptor)

@@ -1,4 +1,4 @@
-"""`uninject`: what was written into manifests, taken out again."""
+"""`uninject`: remove from manifests what `inject` wrote into them."""
 
 from __future__ import annotations
 
@@ -12,73 +12,73 @@ from injector.cli.manifests.rewrite import Rewriter
 from injector.manifests import uninjecting
 from injector.manifests.chunks import Chunk
 from injector.manifests.documents import documents
-from injector.manifests.uninjecting import Fate, Outcome
+from injector.manifests.uninjecting import EntryOutcome, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from injector.cli.output import Tally, Teller
+    from injector.cli.output import Reporter, Tally
     from injector.manifests.documents import Document
     from injector.manifests.nodes import Json
 
 
-@click.command(short_help="Take out of manifests what inject wrote into them.")
+@click.command(short_help="Remove from manifests what inject wrote into them.")
 @options.filenames
-@options.rewriting
+@options.output_options
 def command(*, filenames: Sequence[str], output: str | None, in_place: bool, quiet: bool) -> int:
-    """Take out of manifests what inject wrote into them.
+    """Remove from manifests what inject wrote into them.
 
     Removes every entry that the annotation dapr-token-injector/status lists and
     that is unchanged, and then the annotation. A file that inject changed is
     restored byte for byte. An entry that replaced another one stays: the
     previous value is not recorded.
 
-    Exit codes: 0 fine, 2 usage error or bad input (of such a file nothing is
-    written; the others go on), 3 internal error.
+    Exit codes: 0 fine, 2 usage error or bad input, 3 internal error. A file with
+    an error is not written; the others are.
     """
     run = options.Run.of(filenames, output, in_place=in_place, quiet=quiet)
-    rewriter = Rewriter(_Uninject(run.teller), run.output, in_place=in_place, teller=run.teller)
+    rewriter = Rewriter(_Uninject(run.reporter), run.output, in_place=in_place, reporter=run.reporter)
     run.each(rewriter.file)
     run.end(rewriter.tally.lines("changed" if in_place else "to change"))
     return Exit.USAGE if rewriter.tally.failed or run.failed else Exit.FINE
 
 
 class _Uninject:
-    """The change, and its report."""
+    """Removes and reports."""
 
-    def __init__(self, teller: Teller) -> None:
-        self._teller = teller
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
 
     def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
-        """The piece's text without the entries."""
+        """Return the chunk's text without the entries."""
         if not read:
             return chunk.text
-        evaluated = [taken for document in read for taken in uninjecting.evaluate(document)]
+        evaluated = [result for document in read for result in uninjecting.evaluate(document)]
         text = uninjecting.uninject(chunk, read[0].source, read[0].index - 1)
-        for taken in evaluated:
-            verdict = "remove" if taken.outcome is Outcome.REMOVED else "skip"
-            tally.decisions[verdict, taken.outcome.value] += 1
-            self._tell(taken)
+        for result in evaluated:
+            verdict = "remove" if result.outcome is Outcome.REMOVED else "skip"
+            tally.decisions[verdict, result.outcome.value] += 1
+            self._report(result)
         return text
 
     def values(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> Sequence[Json]:
-        """The documents as the text without the entries has them."""
+        """Return the documents without the entries."""
         text = self.text(chunk, read, tally)
         if text != chunk.text:
             read = list(documents(Chunk(text, chunk.line), read[0].source, read[0].index - 1))
         return [document.value for document in read]
 
-    def _tell(self, taken: uninjecting.Taken) -> None:
-        where = f"{taken.source}:{taken.line}: {taken.object}"
-        if taken.outcome is Outcome.BAD_RECORD:
-            self._teller.note(f"{where}: its status annotation is not a record of inject and was not modified")
-        for entry, fate in taken.entries:
-            if fate in _LEFT:
-                self._teller.note(f"{where}: {entry.env} of container {entry.container} {_LEFT[fate]}")
+    def _report(self, result: uninjecting.TemplateResult) -> None:
+        where = f"{result.source}:{result.line}: {result.object}"
+        if result.outcome is Outcome.BAD_RECORD:
+            self._reporter.note(f"{where}: its status annotation is not a record of inject and was not modified")
+        for entry, outcome in result.entries:
+            if outcome in _LEFT:
+                self._reporter.note(f"{where}: {entry.env} of container {entry.container} {_LEFT[outcome]}")
 
 
 _LEFT: Final = {
-    Fate.REPLACED: "stays: it replaced another entry, which was not recorded",
-    Fate.CHANGED: "stays: it was changed since",
-    Fate.GONE: "no longer exists",
+    EntryOutcome.REPLACED: "stays: it replaced another entry, which was not recorded",
+    EntryOutcome.CHANGED: "stays: it was changed since",
+    EntryOutcome.GONE: "no longer exists",
 }

@@ -35,7 +35,7 @@ def _on_workload(workload: Workload) -> Iterator[Hit]:
 
 
 def _has(value: object) -> bool:
-    """Whether an annotation has a value: the core trims values and takes an empty one for none."""
+    """True if an annotation has a value: the core trims values and ignores empty ones."""
     return bool(value.strip()) if isinstance(value, str) else value is not None
 
 
@@ -156,7 +156,7 @@ UNQUOTED_ANNOTATION: Final = Rule(
 
 
 def _problems(workload: Workload, reason: Reason) -> Iterator[Hit]:
-    """What the core would deny for `reason`, in its own words."""
+    """Yield the problems that the core would deny for `reason`, with its messages."""
     for template in workload.templates:
         for problem in template.problems:
             if problem.reason is reason:
@@ -164,12 +164,12 @@ def _problems(workload: Workload, reason: Reason) -> Iterator[Hit]:
 
 
 def _written(workload: Workload) -> Iterator[tuple[Entry, TokenRef]]:
-    """References to Secrets that people wrote into variables themselves."""
+    """Yield the references to Secrets in hand-written variables."""
     for template in workload.templates:
         for container in template.containers:
             for entry in container.entries:
-                if entry.said.ref is not None and entry.said.ref.kind is SourceKind.SECRET:
-                    yield entry, entry.said.ref
+                if entry.decoded.ref is not None and entry.decoded.ref.kind is SourceKind.SECRET:
+                    yield entry, entry.decoded.ref
 
 
 def _invalid(
@@ -266,7 +266,7 @@ UNKNOWN_APP_CONTAINER: Final = Rule(
     id="DTI014",
     name="unknown-app-container",
     level=Level.WARNING,
-    summary="dapr-token-injector/app-containers names a container that is not there.",
+    summary="dapr-token-injector/app-containers names a container that does not exist.",
     why=(
         "The name is probably misspelt, and the container that was meant gets no token: its calls to Dapr end in "
         "401. If another webhook adds the container, ignore the line with a reason."
@@ -280,7 +280,7 @@ UNKNOWN_APP_CONTAINER: Final = Rule(
 
 def _malformed(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
-        # Custom resources have templates of their own making: only those that speak of Dapr are ours to judge.
+        # Custom resources may have templates of another form: only those with annotations of Dapr are checked.
         if template.flaw is not None and any(name in template.raw_annotations for name in names.REQUEST_ANNOTATIONS):
             yield Hit(template.flaw.path, template.flaw.message)
 
@@ -289,7 +289,7 @@ MALFORMED_TEMPLATE: Final = Rule(
     id="DTI016",
     name="malformed-template",
     level=Level.ERROR,
-    summary="The Pod template is not shaped as Kubernetes wants it.",
+    summary="The Pod template is malformed.",
     why=(
         "`containers` is a list of containers, `env` a list of variables with a `name` that is text. The API "
         "server refuses anything else, and no other rule about containers can be checked."

@@ -15,8 +15,8 @@ BAD_IGNORE: Final = Rule(
     level=Level.WARNING,
     summary="An ignore comment has no reason, or names no rule that exists.",
     why=(
-        "A comment that switches a rule off is read by the next person, who wants to know whether it is still "
-        "true. Without a reason, or with a misspelt rule, it does nothing."
+        "A comment that disables a rule needs a reason, so that readers can check whether it still applies. "
+        "Without a reason, or with a misspelt rule, it does nothing."
     ),
     fix="Write `# dapr-token-injector: ignore RULE -- REASON`, with ids or names of rules, separated by commas.",
     bad=pod("# dapr-token-injector: ignore DTI002", SECRET, _EMPTY),
@@ -27,8 +27,8 @@ UNUSED_IGNORE: Final = Rule(
     id="DTI092",
     name="unused-ignore",
     level=Level.INFO,
-    summary="An ignore comment that nothing needs.",
-    why="What it spoke of is gone. Left alone, it hides the next finding in this place.",
+    summary="An ignore comment that is not needed.",
+    why="The finding no longer exists. The comment would hide the next finding in this place.",
     fix="Remove the comment.",
     bad=pod("# dapr-token-injector: ignore DTI002 -- enabled by an overlay", DAPR, SECRET, _EMPTY),
     good=pod(DAPR, SECRET, _EMPTY),

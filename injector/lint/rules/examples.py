@@ -1,4 +1,4 @@
-"""Building stones of the rules' examples."""
+"""Parts of the rules' examples."""
 
 from __future__ import annotations
 

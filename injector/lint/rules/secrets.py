@@ -30,15 +30,15 @@ def _elsewhere(files: FileSet) -> Iterator[tuple[Place, str]]:
         others = files.elsewhere(use)
         if others.secrets:
             there = others.namespaces_in_words
-            said = f"Secret {label(use.ref.name)} is in namespace {there} and the Pod in {label(use.namespace)}"
-            yield use.place, f"{use.where}: {said}; a Pod can only use Secrets of its own namespace"
+            message = f"Secret {label(use.ref.name)} is in namespace {there} and the Pod in {label(use.namespace)}"
+            yield use.place, f"{use.where}: {message}; a Pod can only use Secrets of its own namespace"
 
 
 SECRET_IN_OTHER_NAMESPACE: Final = Rule(
     id="DTI021",
     name="secret-in-other-namespace",
     level=Level.ERROR,
-    summary="The Secret is in another namespace than the Pod.",
+    summary="The Secret is in a different namespace than the Pod.",
     why=(
         "A `secretKeyRef` has no namespace: the kubelet looks in the Pod's own. The container waits in "
         "`CreateContainerConfigError` until a Secret of that name appears there. Reported when the files hold a "
@@ -56,8 +56,8 @@ def _without_key(files: FileSet) -> Iterator[tuple[Place, str]]:
         found = files.found(use)
         if found.secrets and use.ref.key not in found.by_key:
             keys = found.keys_in_words
-            said = f"Secret {label(use.ref.name)} has no key {label(use.ref.key)}; its keys are: {keys}"
-            yield use.place, f"{use.where}: {said}"
+            message = f"Secret {label(use.ref.name)} has no key {label(use.ref.key)}; its keys are: {keys}"
+            yield use.place, f"{use.where}: {message}"
 
 
 SECRET_WITHOUT_KEY: Final = Rule(
@@ -76,13 +76,13 @@ SECRET_WITHOUT_KEY: Final = Rule(
 )
 
 
-def _with(flaw: TokenFlaw | Malformed, said: str) -> Callable[[FileSet], Iterator[tuple[Place, str]]]:
+def _with(flaw: TokenFlaw | Malformed, message: str) -> Callable[[FileSet], Iterator[tuple[Place, str]]]:
     """A rule that reports every used key whose value has `flaw`."""
 
     def check(files: FileSet) -> Iterator[tuple[Place, str]]:
         for seen, name, key in files.used_keys():
             if key.flaw is flaw:
-                yield key.place, f"key {label(name)} of Secret {label(seen.name)} {said}"
+                yield key.place, f"key {label(name)} of Secret {label(seen.name)} {message}"
 
     return check
 

@@ -31,7 +31,7 @@ def _without_token(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
         if _has_chosen(template):
             continue
-        # What `*` would change is what these containers lack.
+        # The changes of `*` are the variables that these containers lack.
         for change in _missing(template):
             yield Hit(
                 _path(template, change.place),
@@ -59,7 +59,7 @@ APP_WITHOUT_TOKEN: Final = Rule(
     id="DTI012",
     name="app-without-token",
     level=Level.WARNING,
-    summary="An app container was not given the token that its sidecar will demand.",
+    summary="An app container does not get the token that its sidecar requires.",
     why=(
         "Once `daprd` has a token it refuses every call without it. Dapr's SDKs read `DAPR_API_TOKEN` in the "
         "app's own container; no tool sets it there unless requested. Infrastructure containers such as "
@@ -96,7 +96,7 @@ APP_WITH_OTHER_TOKEN: Final = Rule(
     id="DTI013",
     name="app-with-other-token",
     level=Level.ERROR,
-    summary="An app container has another token than its sidecar.",
+    summary="An app container has a different token than its sidecar.",
     why=(
         "`daprd` compares the token that it has with the one that the app sends. From two Secrets, or two keys, come "
         "two tokens: every call ends in 401."

@@ -1,4 +1,4 @@
-"""Rules about variables: what a container is given as a token."""
+"""Rules about variables with tokens."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def _of(container: ContainerView, entry: Entry) -> str:
 
 def _clear_text(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
-        for told in _in_dapr_env(template):
-            yield Hit(template.annotation(names.DAPR_ENV), told)
+        for message in _in_dapr_env(template):
+            yield Hit(template.annotation(names.DAPR_ENV), message)
     for container, entry in _entries(workload):
-        if entry.said.kind is EntryKind.LITERAL:
+        if entry.decoded.kind is EntryKind.LITERAL:
             yield Hit((*entry.path, "value"), f"{_of(container, entry)} is a value in clear text; use a Secret")
-        elif entry.said.ref is not None and entry.said.ref.kind is SourceKind.CONFIG_MAP:
+        elif entry.decoded.ref is not None and entry.decoded.ref.kind is SourceKind.CONFIG_MAP:
             yield Hit(entry.path, f"{_of(container, entry)} comes from a ConfigMap, which is clear text; use a Secret")
 
 
 def _in_dapr_env(template: TemplateView) -> tuple[str, ...]:
-    """The core's own warnings about `dapr.io/env`, which it gives for Pods that use Dapr."""
+    """Yield the core's warnings about `dapr.io/env`."""
     alone = Annotations(enabled="true", dapr_env=template.annotations.dapr_env)
     return decision.decide_pod(Pod(metadata=ObjectMeta(annotations=alone)), Policy(), use_default=False).warnings
 
@@ -68,8 +68,8 @@ CLEAR_TEXT_TOKEN: Final = Rule(
 
 def _optional(workload: Workload) -> Iterator[Hit]:
     for container, entry in _entries(workload):
-        if entry.said.optional:
-            source = entry.said.ref.kind.value if entry.said.ref is not None else ""
+        if entry.decoded.optional:
+            source = entry.decoded.ref.kind.value if entry.decoded.ref is not None else ""
             yield Hit(
                 (*entry.path, "valueFrom", source, "optional"),
                 f"{_of(container, entry)} is optional: without the Secret it is silently left out",
@@ -94,7 +94,7 @@ OPTIONAL_REFERENCE: Final = Rule(
 
 def _empty(workload: Workload) -> Iterator[Hit]:
     for container, entry in _entries(workload):
-        if entry.is_last and entry.said.kind is EntryKind.EMPTY:
+        if entry.is_last and entry.decoded.kind is EntryKind.EMPTY:
             is_guard = container.is_sidecar and entry.variable == names.API_TOKEN_ENV
             what = "which turns authentication off" if is_guard else "which is no token at all"
             yield Hit(entry.path, f"{_of(container, entry)} is empty, {what}")

@@ -68,9 +68,7 @@ def test_a_link_that_leads_back_is_told_and_not_followed(folder: Path) -> None:
     (folder / "linked").symlink_to("a/b")
     names, told = found(".")
     assert names == ["a/b/c.yaml"]
-    assert told == [
-        (name, "a link that leads back to a folder above it; not followed") for name in ("a/b/up", "a/here")
-    ]
+    assert told == [(name, "a link to a parent folder; not followed") for name in ("a/b/up", "a/here")]
 
 
 def test_what_is_no_file_is_passed_over_in_a_folder(folder: Path) -> None:
@@ -118,7 +116,7 @@ def test_what_cannot_be_read_is_told_in_a_line(folder: Path) -> None:
     (folder / "latin").write_bytes(b"a: \xe4")
     assert why_not(Source("x", folder / "absent")) == "no such file or directory"
     assert why_not(Source("x", folder)) == "is a directory"
-    assert why_not(Source("x", folder / "binary")) == "binary, and not YAML or JSON"
+    assert why_not(Source("x", folder / "binary")) == "binary, not YAML or JSON"
     assert why_not(Source("x", folder / "latin")) == "not UTF-8 text"
 
 

@@ -111,7 +111,7 @@ def test_missing_kubeconfig_file_is_reported(capsys: pytest.CaptureFixture[str])
 
 def test_cert_manager_mode_reads_files_and_needs_both(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--tls-mode", "cert-manager", "--tls-cert-file", "/nowhere/tls.crt"]) == 2
-    assert capsys.readouterr().err == "Error: --tls-private-key-file: is needed with --tls-mode cert-manager\n"
+    assert capsys.readouterr().err == "Error: --tls-private-key-file: is required with --tls-mode cert-manager\n"
 
 
 def test_internal_error_is_exit_code_3_without_values(
@@ -209,7 +209,7 @@ def test_closed_standard_input_holds_nothing() -> None:
     command = f"exec {sys.executable} -m injector token verify <&-"
     done = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "internal fault" not in done.stderr
+    assert "internal error" not in done.stderr
     assert done.stderr.count("\n") <= 4
 
 

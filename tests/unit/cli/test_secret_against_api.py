@@ -65,7 +65,7 @@ def test_unknown_context_is_reported(server: ApiServer, capsys: Capture) -> None
     output = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig), "--context", "prod")
     assert output == (
         f"Error: cannot read the kubeconfig {server.kubeconfig}: context prod does not exist; known contexts: c; "
-        "take one of them with --context\n"
+        "select one of them with --context\n"
     )
 
 
@@ -73,7 +73,7 @@ def test_kubeconfig_without_current_context_is_reported(tmp_path: Path, capsys: 
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps({**kubeconfig("http://127.0.0.1:1"), "current-context": ""}))
     output = one_line(capsys, *FIRST, "--kubeconfig", str(path))
-    assert output.endswith(": no current context is set; known contexts: c; take one of them with --context\n")
+    assert output.endswith(": no current context is set; known contexts: c; select one of them with --context\n")
 
 
 @pytest.mark.parametrize("content", ["", "{{{", "<html>"])
@@ -105,7 +105,7 @@ def test_unreachable_api_server_is_reported(tmp_path: Path, capsys: Capture) -> 
     path.write_text(json.dumps(kubeconfig("http://127.0.0.1:1")))
     output = one_line(capsys, *FIRST, "--kubeconfig", str(path))
     assert "cannot connect to 127.0.0.1:1 (connection refused); " in output
-    assert output.endswith("run it again when it is back, or look at --context\n")
+    assert output.endswith("run it again when the API server is back, or check --context\n")
 
 
 def test_unknown_api_server_name_is_reported(tmp_path: Path, capsys: Capture) -> None:
@@ -132,14 +132,14 @@ def test_missing_permission_is_reported(server: ApiServer, capsys: Capture) -> N
     output = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
     assert output == (
         f"Error: cannot create secrets/dapr-api-token in namespace shop: not allowed: {message}; "
-        "ask for that right, or take another --context\n"
+        "request that permission, or use another --context\n"
     )
 
 
 def test_expired_credentials_are_reported(server: ApiServer, capsys: Capture) -> None:
     server.refusals = [Refusal("GET", 401, "Unauthorized", "Unauthorized")]
     output = one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
-    assert output.endswith("; log in again, or take another --context\n")
+    assert output.endswith("; log in again, or use another --context\n")
 
 
 def test_failing_cluster_webhook_is_named(server: ApiServer, capsys: Capture) -> None:

@@ -24,39 +24,39 @@ spec:
 def test_findings_of_a_baseline_are_known() -> None:
     first = lint(POD)
     known = baseline.read(baseline.write(first.findings))
-    again = lint(POD).beside(known)
+    again = lint(POD).compared_with(known)
     assert not again.findings
     assert again.known == first.findings
     assert again.gone == 0
 
 
-def test_moving_renaming_and_changing_the_value_brings_nothing_back() -> None:
+def test_moved_renamed_or_changed_value_stays_known() -> None:
     known = baseline.read(baseline.write(lint(POD).findings))
     moved = POD.replace("    - name: web", "    - name: first\n    - name: web").replace("VALUE", "another")
-    report = lint("a: 1\n", "# moved\n" + moved).beside(known)
+    report = lint("a: 1\n", "# moved\n" + moved).compared_with(known)
     assert not report.findings
     assert len(report.known) == 3
 
 
-def test_a_second_one_of_the_same_kind_is_new() -> None:
+def test_second_equal_finding_is_new() -> None:
     known = baseline.read(baseline.write(lint(POD).findings))
-    report = lint(POD, POD).beside(known)
+    report = lint(POD, POD).compared_with(known)
     assert len(report.known) == len(report.findings) == 3
 
 
 def test_another_object_container_or_rule_is_new() -> None:
     known = baseline.read(baseline.write(lint(POD).findings))
     for change in (("orders", "other"), ("shop", "other"), ("web", "other")):
-        assert len(lint(POD.replace(*change)).beside(known).findings) == 3
+        assert len(lint(POD.replace(*change)).compared_with(known).findings) == 3
 
 
-def test_what_is_gone_is_counted() -> None:
+def test_fixed_findings_of_baseline_are_counted() -> None:
     known = baseline.read(baseline.write(lint(POD, POD).findings))
-    assert lint(POD).beside(known).gone == 3
-    assert lint("a: 1").beside(known).gone == 6
+    assert lint(POD).compared_with(known).gone == 3
+    assert lint("a: 1").compared_with(known).gone == 6
 
 
-def test_the_file_is_sorted_and_the_same_for_any_order_of_findings() -> None:
+def test_baseline_file_is_sorted_for_any_order_of_findings() -> None:
     findings = lint(POD, POD.replace("orders", "b")).findings
     written = baseline.write(findings)
     assert written == baseline.write(findings[::-1])
@@ -66,7 +66,7 @@ def test_the_file_is_sorted_and_the_same_for_any_order_of_findings() -> None:
     assert set(entries[0]) == {"rule", "object", "path", "count"}
 
 
-def test_an_empty_baseline_can_be_read() -> None:
+def test_empty_baseline_can_be_read() -> None:
     assert baseline.read(baseline.write(())) == {}
 
 
@@ -85,14 +85,14 @@ def test_an_empty_baseline_can_be_read() -> None:
         b"[" * 100_000,
     ],
 )
-def test_another_file_is_no_baseline(content: bytes) -> None:
+def test_other_file_is_rejected_as_baseline(content: bytes) -> None:
     with pytest.raises(BaselineError) as caught:
         baseline.read(content)
     assert str(caught.value)
     assert caught.value.__cause__ is None
 
 
-def test_a_fingerprint_does_not_depend_on_the_value() -> None:
+def test_fingerprint_does_not_depend_on_the_value() -> None:
     first, other = lint(POD).findings, lint(POD.replace("VALUE", "another")).findings
     assert [baseline.fingerprint(finding) for finding in first] == [baseline.fingerprint(finding) for finding in other]
     assert len({baseline.fingerprint(finding) for finding in first}) == 3

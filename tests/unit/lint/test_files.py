@@ -6,7 +6,7 @@ import pytest
 
 from injector.core.model import TokenRef
 from injector.core.token import TokenFlaw, flaw_of
-from injector.lint.files import FileSet, KeySeen, Malformed, SecretSeen, Use, evaluate, is_secret, key_paths
+from injector.lint.files import FileSet, KeySeen, Malformed, SecretSeen, SecretUse, evaluate, is_secret, key_paths
 from injector.lint.location import Place
 
 PLACE = Place("a.yaml", 1, 1)
@@ -55,7 +55,7 @@ def test_base64_may_be_folded_over_lines() -> None:
 
 
 @pytest.mark.parametrize("value", [12345, 1.5, True, ["a"], {"a": "b"}])
-def test_a_value_must_be_text(value: object) -> None:
+def test_value_must_be_text(value: object) -> None:
     assert seen(value) == KeySeen(PLACE, Malformed.NOT_TEXT, is_secret=True)
 
 
@@ -67,20 +67,20 @@ def test_null_is_an_empty_value() -> None:
     "value",
     ["${TOKEN}", "${TOKEN:=x}", "<path:secret/data/dapr#token>", "ref+vault://dapr/token", "{{ .token }}", "$(TOKEN)"],
 )
-def test_a_placeholder_is_no_value(value: str) -> None:
+def test_placeholder_does_not_count_as_value(value: str) -> None:
     nothing = KeySeen(PLACE, None, is_secret=False)
     assert seen(value) == seen(value, "data") == nothing
     assert seen(base64.b64encode(value.encode()).decode(), "data") == nothing
     assert seen(f"prefix-and-{value}").is_secret
 
 
-def test_what_sops_encrypted_is_no_value() -> None:
+def test_value_encrypted_by_sops_does_not_count_as_value() -> None:
     value = "ENC[AES256_GCM,data:abc,type:str]"
     assert seen(value, sops={"version": "3"}) == KeySeen(PLACE, None, is_secret=False)
     assert seen(value).is_secret
 
 
-def test_an_empty_value_is_no_secret_and_a_value_is() -> None:
+def test_only_non_empty_value_counts_as_secret() -> None:
     assert not seen("").is_secret
     assert seen(SOUND) == KeySeen(PLACE, None, is_secret=True)
 
@@ -94,7 +94,7 @@ def test_string_data_wins_over_data() -> None:
     assert key_paths({"data": None}) == {}
 
 
-def test_only_a_core_secret_is_one() -> None:
+def test_only_core_v1_secret_is_a_secret() -> None:
     assert is_secret({"kind": "Secret", "apiVersion": "v1"})
     assert not is_secret({"kind": "Secret", "apiVersion": "example.com/v1"})
     assert not is_secret({"kind": "SealedSecret", "apiVersion": "bitnami.com/v1alpha1"})
@@ -117,18 +117,18 @@ def secret(namespace: str) -> SecretSeen:
         ([], "a", [], []),
     ],
 )
-def test_a_file_without_a_namespace_may_be_meant_for_any(
+def test_file_without_namespace_matches_any_namespace(
     secrets: list[str], pod: str, found: list[str], elsewhere: list[str]
 ) -> None:
     files = FileSet()
     for namespace in secrets:
         files.add(secret(namespace))
-    use = Use(PLACE, pod, TokenRef("s", "token"), "here")
+    use = SecretUse(PLACE, pod, TokenRef("s", "token"), "here")
     assert [each.namespace for each in files.found(use).secrets] == found
     assert [each.namespace for each in files.elsewhere(use).secrets] == elsewhere
 
 
-def test_a_key_that_many_use_is_told_once() -> None:
-    files = FileSet([Use(PLACE, "a", TokenRef("s", key), "here") for key in ("token", "token", "absent")])
+def test_key_with_many_uses_is_reported_once() -> None:
+    files = FileSet([SecretUse(PLACE, "a", TokenRef("s", key), "here") for key in ("token", "token", "absent")])
     files.add(secret("a"))
     assert [name for _, name, _ in files.used_keys()] == ["token"]

@@ -19,14 +19,14 @@ spec:
 SAYS = "# dapr-token-injector: ignore"
 
 
-def test_at_the_end_of_a_line_it_speaks_of_that_line() -> None:
+def test_ignore_comment_at_line_end_applies_to_that_line() -> None:
     (comment,) = parse(f"a: 1\nb: 2 {SAYS} DTI007 -- because\n", 10, 3)
     assert (comment.document, comment.line, comment.column, comment.covers) == (3, 11, 6, 11)
     assert comment.rules == {"DTI007"}
     assert comment.flaw is None
 
 
-def test_alone_it_speaks_of_the_next_line_with_content() -> None:
+def test_ignore_comment_alone_applies_to_next_line_with_content() -> None:
     text = f"  {SAYS} clear-text-token,DTI011 -- because\n\n# another comment\n{SAYS} DTI012 -- too\nb: 2\n"
     first, second = parse(text, 1, 1)
     assert (first.line, first.column, first.covers) == (1, 3, 5)
@@ -34,7 +34,7 @@ def test_alone_it_speaks_of_the_next_line_with_content() -> None:
     assert (second.line, second.covers) == (4, 5)
 
 
-def test_at_the_end_of_the_file_it_speaks_of_nothing() -> None:
+def test_ignore_comment_at_file_end_applies_to_no_line() -> None:
     (comment,) = parse(f"a: 1\n{SAYS} DTI007 -- because", 1, 1)
     assert comment.covers == comment.line == 2
 
@@ -51,7 +51,7 @@ def test_at_the_end_of_the_file_it_speaks_of_nothing() -> None:
         (" DTI007 DTI7 -- because", 'names "DTI7"'),
     ],
 )
-def test_one_that_is_not_understood_is_told_and_not_followed(rest: str, flaw: str) -> None:
+def test_malformed_ignore_comment_is_reported_and_not_followed(rest: str, flaw: str) -> None:
     (comment,) = parse(f"a: 1 {SAYS}{rest}", 1, 1)
     assert flaw in (comment.flaw or "")
     assert not comment.rules
@@ -68,32 +68,32 @@ def test_one_that_is_not_understood_is_told_and_not_followed(rest: str, flaw: st
         'a: "x# dapr-token-injector: ignore DTI007 -- x"',
     ],
 )
-def test_other_text_is_no_ignore_comment(text: str) -> None:
+def test_other_comment_is_not_an_ignore_comment(text: str) -> None:
     assert not list(parse(text, 1, 1))
 
 
-def test_what_is_ignored_is_counted_and_not_reported() -> None:
+def test_ignored_finding_is_counted_and_not_reported() -> None:
     report = lint(POD % f" {SAYS} DTI007 -- because")
     assert not report.findings
     assert [finding.rule.id for finding in report.ignored] == ["DTI007"]
 
 
-def test_it_speaks_of_its_own_file_line_and_rule_alone() -> None:
+def test_ignore_comment_applies_only_to_its_file_line_and_rule() -> None:
     report = lint(POD % f" {SAYS} DTI011 -- because", POD % "")
     assert ids(report) == ["DTI007", "DTI092", "DTI007"]
 
 
-def test_one_that_nothing_needs_is_told_unless_its_file_could_not_be_read_to_the_end() -> None:
+def test_unused_ignore_comment_is_reported_if_file_was_read_completely() -> None:
     useless = f"a: 1 {SAYS} DTI007 -- because\n"
     assert ids(lint(useless)) == ["DTI092"]
     assert ids(lint(useless + "---\nnot: yaml: at all\n")) == []
 
 
-def test_one_for_a_rule_that_is_switched_off_is_not_called_useless() -> None:
+def test_ignore_comment_for_disabled_rule_is_not_reported_as_unused() -> None:
     assert ids(lint(POD % f" {SAYS} DTI007 -- because", disabled=frozenset({"DTI007"}))) == []
 
 
-def test_rules_about_comments_can_be_switched_off() -> None:
+def test_rules_about_comments_can_be_disabled() -> None:
     text = f"a: 1 {SAYS}\nb: 2 {SAYS} DTI007 -- because\n"
     assert ids(lint(text)) == ["DTI091", "DTI092"]
     assert ids(lint(text, disabled=frozenset({"DTI091", "DTI092"}))) == []

@@ -28,19 +28,19 @@ stringData: {token: a-token-in-the-file}
 """
 
 
-def test_a_secret_is_found_in_any_file_in_any_order() -> None:
+def test_secret_is_found_in_any_file_in_any_order() -> None:
     assert ids(lint(ASKS, SECRET)) == ids(lint(SECRET, ASKS)) == ["DTI028"]
 
 
-def test_a_secret_that_no_pod_uses_as_a_token_is_not_our_subject() -> None:
+def test_secret_without_token_use_is_not_checked() -> None:
     assert ids(lint(SECRET)) == []
 
 
-def test_what_came_through_a_pipe_is_not_in_git() -> None:
+def test_secret_from_pipe_is_not_reported_as_in_git() -> None:
     assert ids(lint(ASKS, SECRET, in_file=False)) == []
 
 
-def test_the_key_that_is_asked_for_is_told_at_the_annotation_that_asks_for_it() -> None:
+def test_missing_key_is_reported_at_annotation_that_requests_it() -> None:
     asks = ASKS.replace("annotations: {", "annotations: {dapr-token-injector/api-token-key: other,\n    ")
     (finding,) = lint(asks, SECRET).findings
     assert finding.rule.id == "DTI022"
@@ -55,14 +55,14 @@ def test_findings_read_from_top_to_bottom() -> None:
     assert len(places) == 3
 
 
-def test_a_broken_document_does_not_hide_the_others() -> None:
+def test_broken_document_does_not_hide_the_others() -> None:
     report = lint(f"a: b: c\n---\n{ASKS.replace('dapr-api-token', 'Bad_Name')}")
     assert ids(report) == ["DTI004"]
     assert [(each.source, each.document, each.line) for each in report.unreadable] == [("a.yaml", 1, 1)]
     assert report.files == 1
 
 
-def test_a_file_may_come_in_blocks() -> None:
+def test_file_may_come_in_blocks() -> None:
     linter = Linter(Policy())
     linter.read("a.yaml", iter(ASKS.replace("dapr-api-token", "Bad_Name")))
     assert ids(linter.report()) == ["DTI004"]

@@ -41,23 +41,23 @@ def test_levels_have_an_order(level: Level, other: Level, *, answer: bool) -> No
     assert level.at_least(other) is answer
 
 
-def test_what_could_be_a_token_is_hidden_in_labels() -> None:
+def test_label_hides_possible_token() -> None:
     assert label("orders") == "orders"
     assert label("a\x1b[31m") == "a?[31m"
     assert label("eyJhbGciOiJub25lIn0") == "(a value of 19 characters (not shown: it may be a token))"
 
 
-def test_a_kind_is_shown_if_it_is_one() -> None:
+def test_kind_is_shown_if_it_is_valid() -> None:
     assert kind_label("ReplicationController") == "ReplicationController"
     assert kind_label("a\nb") == kind_label(5) == kind_label("x" * 99) == "Object"
 
 
-def test_objects_are_told_as_kubectl_does() -> None:
+def test_object_is_named_as_by_kubectl() -> None:
     assert str(Identity("Pod", "shop", "orders")) == "Pod shop/orders"
     assert str(Identity("Pod", "", "orders")) == "Pod orders"
     assert str(Identity("Pod")) == "Pod"
 
 
-def test_what_cannot_be_read_is_told_with_what_is_known_of_its_place() -> None:
+def test_unreadable_document_is_reported_with_known_place() -> None:
     assert str(Unreadable("a.yaml", 2, 7, "not YAML")) == "a.yaml:7: document 2: not YAML"
     assert str(Unreadable("a.yaml", None, None, "permission denied")) == "a.yaml: permission denied"

@@ -35,7 +35,7 @@ spec:
 def found() -> Report:
     """One finding, one that is ignored, one that is known, one document that cannot be read."""
     first = lint(POD.replace("orders", "known")).findings
-    return lint(POD, POD.replace("orders", "known"), "a: b: c").beside(read(write(first)))
+    return lint(POD, POD.replace("orders", "known"), "a: b: c").compared_with(read(write(first)))
 
 
 def test_text_is_one_line_per_finding() -> None:
@@ -43,25 +43,25 @@ def test_text_is_one_line_per_finding() -> None:
     assert line == f"a.yaml:9:11: error DTI007 clear-text-token: {SENTENCE} (Pod shop/orders)"
 
 
-def test_text_is_coloured_when_asked() -> None:
+def test_text_is_coloured_on_request() -> None:
     (line,) = report.text(found(), colour=True)
     assert ": \x1b[31merror\x1b[0m DTI007" in line
 
 
-def test_the_summary_counts_everything_once() -> None:
+def test_summary_counts_everything_once() -> None:
     assert report.summary(found()) == (
         "1 error, 0 warnings in 3 files; 2 ignored by comments; 1 known by the baseline; 1 document could not be read"
     )
     assert report.summary(lint("a: 1")) == "0 errors, 0 warnings in 1 file"
-    gone = lint("a: 1 " + SAYS + " DTI007 -- x").beside({("DTI007", "a", "b"): 2})
+    gone = lint("a: 1 " + SAYS + " DTI007 -- x").compared_with({("DTI007", "a", "b"): 2})
     assert report.summary(gone) == "0 errors, 0 warnings, 1 info in 1 file; 2 of the baseline are gone: write it again"
 
 
 def test_json_has_everything_a_tool_needs() -> None:
-    said = found()
-    (text,) = report.json(said)
-    told = json.loads(text)
-    assert told == {
+    reported = found()
+    (text,) = report.json(reported)
+    document = json.loads(text)
+    assert document == {
         "version": 1,
         "findings": [
             {
@@ -75,7 +75,7 @@ def test_json_has_everything_a_tool_needs() -> None:
                 "document": 1,
                 "object": {"kind": "Pod", "namespace": "shop", "name": "orders"},
                 "path": "spec.containers[web].env[DAPR_API_TOKEN].value",
-                "fingerprint": fingerprint(said.findings[0]),
+                "fingerprint": fingerprint(reported.findings[0]),
             }
         ],
         "ignored": 2,
@@ -93,7 +93,7 @@ def test_json_has_everything_a_tool_needs() -> None:
     }
 
 
-def test_sarif_is_valid_and_tells_what_was_left_out() -> None:
+def test_sarif_is_valid_and_has_ignored_findings() -> None:
     (text,) = report.sarif(found())
     log = json.loads(text)
     jsonschema.Draft4Validator(SCHEMA).validate(log)
@@ -116,7 +116,7 @@ def test_sarif_is_valid_and_tells_what_was_left_out() -> None:
     assert len(invocation["toolExecutionNotifications"]) == 1
 
 
-def test_an_invalid_log_would_be_noticed() -> None:
+def test_invalid_sarif_is_detected() -> None:
     (text,) = report.sarif(found())
     log = json.loads(text)
     log["runs"][0]["results"][0]["level"] = "info"
@@ -144,7 +144,7 @@ def test_github_gets_workflow_commands() -> None:
     assert second == f"::error file=c.yaml,line=1,title=not readable::{NOT_YAML}"
 
 
-def test_no_name_ends_a_workflow_command() -> None:
+def test_name_cannot_end_workflow_command() -> None:
     linter = Linter(Policy())
     linter.read("a,b:c%\r\n::error ::x.yaml", POD.replace("orders", '"or%ders\\n::error::"'))
     linter.cannot_read("x", "one\ntwo")
@@ -154,14 +154,14 @@ def test_no_name_ends_a_workflow_command() -> None:
     assert second == "::error file=x,line=1,title=not readable::one%0Atwo"
 
 
-def test_a_file_name_cannot_steer_a_terminal() -> None:
+def test_file_name_cannot_steer_a_terminal() -> None:
     linter = Linter(Policy())
     linter.read("a\x1b[2J\n.yaml", POD)
     (line,) = report.text(linter.report())
     assert line.startswith("a?[2J?.yaml:9:11: ")
 
 
-def test_the_table_of_rules_fits_a_terminal() -> None:
+def test_table_of_rules_fits_a_terminal() -> None:
     lines = list(report.rules_table())
     assert max(map(len, lines)) <= 80
     assert [line.split()[0] for line in lines if line.startswith("DTI")] == [rule.id for rule in RULES]

@@ -56,14 +56,14 @@ def test_ids_and_names_never_change() -> None:
 
 
 @every_rule
-def test_the_bad_example_is_reported(rule: Rule) -> None:
+def test_bad_example_is_reported(rule: Rule) -> None:
     found = lint(rule.bad, policy=policy_for(rule))
     assert rule.id in ids(found)
     assert not found.unreadable
 
 
 @every_rule
-def test_the_good_example_is_not_reported(rule: Rule) -> None:
+def test_good_example_is_not_reported(rule: Rule) -> None:
     found = lint(rule.good, policy=policy_for(rule))
     assert rule.id not in ids(found)
     assert not found.unreadable
@@ -72,12 +72,12 @@ def test_the_good_example_is_not_reported(rule: Rule) -> None:
 
 
 @every_rule
-def test_a_rule_can_be_switched_off(rule: Rule) -> None:
+def test_rule_can_be_disabled(rule: Rule) -> None:
     assert rule.id not in ids(lint(rule.bad, policy=policy_for(rule), disabled=frozenset({rule.id})))
 
 
 @every_rule
-def test_a_rule_says_what_why_and_how_in_sentences(rule: Rule) -> None:
+def test_rule_has_sentences_for_problem_reason_and_fix(rule: Rule) -> None:
     for words in (rule.summary, rule.why, rule.fix):
         assert words.endswith(".")
         assert words.isascii()
@@ -88,7 +88,7 @@ def test_a_rule_says_what_why_and_how_in_sentences(rule: Rule) -> None:
 
 
 @every_rule
-def test_a_finding_has_a_place_an_object_and_a_sentence(rule: Rule) -> None:
+def test_finding_has_a_place_an_object_and_a_sentence(rule: Rule) -> None:
     for finding in lint(rule.bad, policy=policy_for(rule)).findings:
         assert finding.place.source == "a.yaml"
         assert finding.place.line > 1
@@ -99,6 +99,6 @@ def test_a_finding_has_a_place_an_object_and_a_sentence(rule: Rule) -> None:
         assert finding.message.isascii()
 
 
-def test_a_rule_is_found_by_id_and_name_in_any_case() -> None:
+def test_rule_is_found_by_id_and_name_in_any_case() -> None:
     assert find("dti007") is find(" Clear-Text-Token ") is find("DTI007") is not None
     assert find("DTI000") is None

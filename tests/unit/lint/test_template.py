@@ -25,7 +25,7 @@ def flaw(spec: object) -> tuple[Path, str] | None:
 @pytest.mark.parametrize(
     "spec", [None, {}, {"containers": None}, {"containers": []}, {"containers": [{"name": "a", "env": None}]}]
 )
-def test_what_is_absent_or_null_is_fine(spec: object) -> None:
+def test_absent_or_null_fields_are_valid(spec: object) -> None:
     assert flaw(spec) is None
 
 
@@ -53,13 +53,13 @@ def test_what_is_absent_or_null_is_fine(spec: object) -> None:
         ),
     ],
 )
-def test_what_kubernetes_cannot_read_is_a_flaw_at_its_place(spec: object, path: Path) -> None:
+def test_malformed_field_is_a_flaw_with_its_path(spec: object, path: Path) -> None:
     found = flaw(spec)
     assert found is not None
     assert found[0] == path
 
 
-def test_a_flaw_is_reported_where_it_stands_also_in_a_list() -> None:
+def test_flaw_in_list_item_has_path_of_item() -> None:
     pod = '{"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": {"dapr.io/enabled": "true"}}, "spec": %s}'
     report = lint(
         '{"apiVersion": "v1", "kind": "List", "items": [\n' + pod % "{}" + ",\n" + pod % '{"containers": 1}' + "]}"
@@ -69,7 +69,7 @@ def test_a_flaw_is_reported_where_it_stands_also_in_a_list() -> None:
     ]
 
 
-def test_entries_that_the_kubelet_does_not_use_are_seen_too() -> None:
+def test_overridden_entries_are_checked_too() -> None:
     env = [
         {"name": "DAPR_API_TOKEN", "value": "x"},
         5,
@@ -96,7 +96,7 @@ def test_no_view_shows_values() -> None:
     assert "secret" not in repr(seen) + repr(seen.templates[0]) + repr(seen.templates[0].containers)
 
 
-def test_plain_values_are_walked_without_surprise() -> None:
+def test_malformed_values_are_walked_without_error() -> None:
     assert at({"a": [{"b": 1}]}, ("a", 0, "b")) == 1
     assert at({"a": [1]}, ("a", 1)) is at({"a": "text"}, ("a", 0)) is at(None, ("a",)) is None
     assert mapping(["a"]) == {}

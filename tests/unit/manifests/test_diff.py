@@ -37,30 +37,30 @@ def applied(old: str, diff: list[str]) -> str:
 
 
 @given(pieces, st.tuples(st.booleans(), st.booleans()))
-def test_a_diff_in_pieces_makes_the_new_text_of_the_old(
+def test_diff_of_chunks_turns_old_text_into_new(
     given_pieces: list[tuple[list[str], list[str] | None]], ends: tuple[bool, bool]
 ) -> None:
     sides = [["".join(old), "".join(old if new is None else new)] for old, new in given_pieces]
     if sides:
         sides[-1][0] = sides[-1][0] if ends[0] else sides[-1][0].removesuffix("\n")
         sides[-1][1] = sides[-1][1] if ends[1] else sides[-1][1].removesuffix("\n")
-    told: list[str] = []
-    diff = Diff("a/f", "b/f", told.append)
+    lines: list[str] = []
+    diff = Diff("a/f", "b/f", lines.append)
     for old, new in sides:
         diff.feed(old, new)
     diff.finish()
     before, after = ("".join(side[i] for side in sides) for i in (0, 1))
     if before == after and all(old == new for old, new in sides):
-        assert told == []
-    elif told:
-        assert told[:2] == ["--- a/f\n", "+++ b/f\n"]
-        assert applied(before, told) == after
+        assert lines == []
+    elif lines:
+        assert lines[:2] == ["--- a/f\n", "+++ b/f\n"]
+        assert applied(before, lines) == after
 
 
-def test_far_apart_texts_are_still_a_diff() -> None:
-    told: list[str] = []
-    diff = Diff("a", "b", told.append)
+def test_very_different_texts_have_a_valid_diff() -> None:
+    lines: list[str] = []
+    diff = Diff("a", "b", lines.append)
     before, after = "".join(f"{i}\n" for i in range(700)), "".join(f"x{i}\n" for i in range(700))
     diff.feed(before, after)
     diff.finish()
-    assert applied(before, told) == after
+    assert applied(before, lines) == after

@@ -18,7 +18,7 @@ _STREAM = "%YAML 1.1\n# c\n--- # one\na: 1\n...\n---\n# none\n---\nb: |\n  --- x
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 1000])
-def test_blocks_of_any_size_make_the_same_pieces(size: int) -> None:
+def test_blocks_of_any_size_give_same_chunks(size: int) -> None:
     pieces = list(split(_STREAM[i : i + size] for i in range(0, len(_STREAM), size)))
     assert pieces == list(split([_STREAM]))
     assert "".join(piece.text for piece in pieces) == _STREAM
@@ -29,7 +29,7 @@ def test_counts_documents_and_lines_from_one() -> None:
     assert found == [(1, 4, {"a": 1}), (2, 8, None), (3, 9, {"b": "--- x\n", "c": " ---"}), (4, 14, {"d": 1})]
 
 
-def test_a_marker_at_the_very_end_and_alone() -> None:
+def test_marker_at_the_very_end_and_alone() -> None:
     assert [piece.text for piece in split(["a: 1\n---"])] == ["a: 1\n", "---"]
     assert [piece.text for piece in split(["---"])] == ["---"]
     assert list(split([])) == []
@@ -61,13 +61,13 @@ def test_json_is_read_as_json_one_object_after_another() -> None:
     assert second.position(("b", 2)) == Position(2, 19)
 
 
-def test_flow_text_that_is_no_json_is_read_as_yaml() -> None:
+def test_flow_text_that_is_not_json_is_read_as_yaml() -> None:
     for text in ("{a: 1}", '{"a": 1,}', '{"a" 1}', '{"a": [1 2]}', '{"a": [1,]}', '{"a": x}', '{"a": "\\q"}', "{"):
         found: list[ManifestError] = []
         assert all(not document.is_json for document in read(text, "f", on_error=found.append))
 
 
-def test_a_byte_order_mark_is_no_content() -> None:
+def test_byte_order_mark_is_not_content() -> None:
     assert one("\ufeffa: 1\nb: 2\n").value == {"a": 1, "b": 2}
     assert one('\ufeff{"a": 1}').value == {"a": 1}
 
@@ -94,7 +94,7 @@ def test_a_byte_order_mark_is_no_content() -> None:
         ('{"a":' * 1000, 1, f"nested more than {MAX_DEPTH} levels deep"),
     ],
 )
-def test_what_is_wrong_is_told_with_file_document_and_line(text: str, line: int, words: str) -> None:
+def test_error_has_file_document_and_line(text: str, line: int, words: str) -> None:
     with pytest.raises(ManifestError, match=words) as caught:
         list(read(text, "some.yaml"))
     # Where a text ends too early, the line is the last one or the one after it.
@@ -102,7 +102,7 @@ def test_what_is_wrong_is_told_with_file_document_and_line(text: str, line: int,
     assert str(caught.value).startswith(f"some.yaml:{caught.value.line}: document {caught.value.document}: ")
 
 
-def test_other_documents_go_on_after_a_bad_one() -> None:
+def test_documents_after_invalid_one_are_read() -> None:
     errors: list[ManifestError] = []
     found = [document.value for document in read("a: 1\n---\n[\n---\nb: 1\n", "f", on_error=errors.append)]
     assert found == [{"a": 1}, {"b": 1}]
@@ -151,11 +151,11 @@ def test_templates_are_found_by_shape() -> None:
     ]
 
 
-def test_what_is_no_object_has_none() -> None:
+def test_value_that_is_not_an_object_has_no_templates() -> None:
     assert list(one("- 1\n").objects()) == []
     assert [template.path for each in one(pod("containers: []\n")).objects() for template in each.templates()] == [()]
 
 
-def test_one_template_is_its_own_whatever_its_metadata() -> None:
+def test_pod_is_its_own_template_whatever_its_metadata() -> None:
     (each,) = one("{apiVersion: v1, kind: Pod, metadata: [], spec: {}}").objects()
     assert each.name == ""

@@ -7,7 +7,7 @@ import pytest
 from injector.core.model import Conflict, Policy
 from injector.manifests.documents import read
 from injector.manifests.errors import ManifestError
-from injector.manifests.uninjecting import Fate, Outcome, evaluate
+from injector.manifests.uninjecting import EntryOutcome, Outcome, evaluate
 from tests.unit.manifests.working import HEAD, inject, pod, uninject
 
 _EMPTY = "the env is empty, and uninject could not restore it; remove it here"
@@ -43,7 +43,7 @@ def test_flow_text_stays_on_its_line(before: str, after: str) -> None:
     assert uninject(inject(pod(before))) == pod(before)
 
 
-def test_an_entry_over_an_empty_one_takes_its_place_only() -> None:
+def test_entry_replaces_empty_entry_only() -> None:
     before = 'containers:\n- name: daprd\n  env:\n  - name: DAPR_API_TOKEN # c\n    value: ""   # empty\n  - name: B\n'
     assert changed(before) == (
         "containers:\n- name: daprd\n  env:\n  - name: DAPR_API_TOKEN\n    valueFrom:\n      secretKeyRef:\n"
@@ -104,12 +104,12 @@ def test_replacing_in_json_keeps_its_lines() -> None:
         ("x: &s {containers: [{name: daprd}]}\n<<: *s\n", "comes by a merge key"),
     ],
 )
-def test_what_others_would_change_with_is_refused(spec: str, words: str) -> None:
+def test_change_of_shared_anchor_is_refused(spec: str, words: str) -> None:
     with pytest.raises(ManifestError, match=words):
         inject(pod(spec))
 
 
-def test_annotations_that_others_use_are_refused_or_merged() -> None:
+def test_shared_annotations_are_refused_or_merged() -> None:
     head = "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations: {}\nspec:\n  containers: [{name: daprd}]\n"
     own = 'dapr.io/enabled: "true", dapr.io/api-token-secret: s'
     shared = head.replace("annotations: {}", f"annotations: &a {{{own}}}\n  labels: *a")
@@ -123,7 +123,7 @@ def test_annotations_that_others_use_are_refused_or_merged() -> None:
         inject(by_merge)
 
 
-def test_a_record_that_is_there_is_replaced() -> None:
+def test_existing_record_is_replaced() -> None:
     for stood in ("old", "", "|\n      two\n      lines", "*x"):
         text = (
             pod("containers: [{name: daprd}]\n")
@@ -140,20 +140,20 @@ def test_a_record_that_is_there_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("value", ["true", "1", "[a]", "{}"])
-def test_an_annotation_that_is_no_text_is_told_with_its_line(value: str) -> None:
+def test_annotation_that_is_not_text_is_reported_with_line(value: str) -> None:
     with pytest.raises(ManifestError, match=r"the annotation dapr.io/enabled is a .*; put it into quotes") as caught:
         inject(pod("containers: [{name: daprd}]").replace('"true"', value))
     assert caught.value.line == 6
 
 
 @pytest.mark.parametrize("env", ["1", "{}", "text"])
-def test_an_env_that_is_no_list_of_variables_is_told_with_its_line(env: str) -> None:
+def test_env_that_is_not_a_list_is_reported_with_line(env: str) -> None:
     with pytest.raises(ManifestError, match="not a list of variables") as caught:
         inject(pod(f"initContainers: [{{name: a}}]\ncontainers:\n- name: daprd\n  env: {env}\n"))
     assert caught.value.line == 12
 
 
-def test_a_template_of_another_shape_is_told() -> None:
+def test_malformed_template_is_reported() -> None:
     with pytest.raises(ManifestError, match="does not match its kind"):
         inject(pod("containers: [{name: 5}]\n"))
 
@@ -161,32 +161,32 @@ def test_a_template_of_another_shape_is_told() -> None:
 # --- the other way round ---
 
 
-def fates(text: str) -> list[Fate]:
-    return [fate for document in read(text, "f") for taken in evaluate(document) for _, fate in taken.entries]
+def entry_outcomes(text: str) -> list[EntryOutcome]:
+    return [outcome for document in read(text, "f") for result in evaluate(document) for _, outcome in result.entries]
 
 
-def test_only_what_is_still_identical_is_taken_out() -> None:
+def test_uninject_removes_only_identical_entries() -> None:
     text = inject(pod("containers:\n- name: daprd\n- name: web\n  env:\n  - name: DAPR_API_TOKEN\n"))
     edited = text.replace("key: token", "key: other")
-    assert fates(text) == [Fate.REMOVED]
-    assert fates(edited) == [Fate.CHANGED]
+    assert entry_outcomes(text) == [EntryOutcome.REMOVED]
+    assert entry_outcomes(edited) == [EntryOutcome.CHANGED]
     assert "key: other" in uninject(edited)
     assert "status" not in uninject(edited)
     gone = text.replace("- name: DAPR_API_TOKEN", "- name: ANOTHER", 1)
-    assert fates(gone) == [Fate.GONE]
+    assert entry_outcomes(gone) == [EntryOutcome.GONE]
 
 
-def test_what_took_the_place_of_another_stays() -> None:
+def test_uninject_keeps_entry_that_replaced_another() -> None:
     text = inject(pod("containers:\n- name: daprd\n  env:\n  - name: DAPR_API_TOKEN\n"))
-    assert fates(text) == [Fate.REPLACED]
+    assert entry_outcomes(text) == [EntryOutcome.REPLACED]
     assert uninject(text) == "".join(line for line in text.splitlines(keepends=True) if "/status" not in line)
 
 
-def test_a_record_that_is_none_is_left_alone() -> None:
+def test_invalid_record_is_not_modified() -> None:
     text = pod("containers: [{name: daprd}]\n").replace("spec:\n", "    dapr-token-injector/status: x\nspec:\n", 1)
     assert uninject(text) == text
-    assert [taken.outcome for document in read(text, "f") for taken in evaluate(document)] == [Outcome.BAD_RECORD]
-    assert [taken.outcome for document in read(pod("containers: []\n"), "f") for taken in evaluate(document)] == [
+    assert [result.outcome for document in read(text, "f") for result in evaluate(document)] == [Outcome.BAD_RECORD]
+    assert [result.outcome for document in read(pod("containers: []\n"), "f") for result in evaluate(document)] == [
         Outcome.NO_RECORD
     ]
 
@@ -219,7 +219,7 @@ def recorded(spec: str) -> str:
         ),
     ],
 )
-def test_what_people_moved_is_taken_out_where_it_is(spec: str, left: str) -> None:
+def test_uninject_removes_moved_entry(spec: str, left: str) -> None:
     assert uninject(recorded(spec)) == pod(left)
 
 
@@ -231,6 +231,6 @@ def test_what_people_moved_is_taken_out_where_it_is(spec: str, left: str) -> Non
         (f"containers:\n- name: daprd\n  env: &e\n  - {ENTRY}\n- {{name: b, env: *e}}\n", "is in the anchor &e"),
     ],
 )
-def test_taking_out_refuses_what_others_would_change_with(spec: str, words: str) -> None:
+def test_uninject_refuses_change_of_shared_anchor(spec: str, words: str) -> None:
     with pytest.raises(ManifestError, match=words):
         uninject(recorded(spec))

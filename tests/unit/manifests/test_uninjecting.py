@@ -10,7 +10,7 @@ import pytest
 import yaml  # type: ignore[import-untyped] # it brings no types
 
 from injector.manifests.documents import read
-from injector.manifests.uninjecting import Fate, evaluate
+from injector.manifests.uninjecting import EntryOutcome, evaluate
 from tests.builders import pod, secret_env
 from tests.unit.manifests.working import uninject
 
@@ -40,7 +40,7 @@ _WRITERS: Final[Mapping[str, Callable[[Any], str]]] = {
 
 @pytest.mark.parametrize("style", _WRITERS)
 @pytest.mark.parametrize("ours", list(product([True, False], repeat=4)), ids=str)
-def test_recorded_entries_go_and_others_stay(ours: tuple[bool, ...], style: str) -> None:
+def test_uninject_removes_only_recorded_entries(ours: tuple[bool, ...], style: str) -> None:
     env = [secret_env(variable=f"{'OURS' if mine else 'OWN'}_{i}") for i, mine in enumerate(ours)]
     record = [_entry(f"OURS_{i}") for i, mine in enumerate(ours) if mine] or [_entry("GONE")]
     text = _WRITERS[style](_recorded(env, record))
@@ -54,7 +54,7 @@ def test_recorded_entries_go_and_others_stay(ours: tuple[bool, ...], style: str)
 
 
 @pytest.mark.parametrize("style", _WRITERS)
-def test_hundreds_of_entries_of_one_list_go(style: str) -> None:
+def test_uninject_removes_hundreds_of_entries_of_one_list(style: str) -> None:
     variables = [f"E{i}" for i in range(300)]
     text = _WRITERS[style](_recorded([secret_env(variable=v) for v in variables], [_entry(v) for v in variables]))
 
@@ -64,16 +64,16 @@ def test_hundreds_of_entries_of_one_list_go(style: str) -> None:
     assert not left["spec"]["containers"][0].get("env")
 
 
-def test_what_is_taken_out_is_what_was_reported() -> None:
+def test_uninject_removes_what_it_reports() -> None:
     """Of a name that is there twice only the last entry counts; the one before it is not ours to take."""
     first, last = secret_env("a"), secret_env("b")
     found = _recorded([first, last], [_entry("DAPR_API_TOKEN", "b"), _entry("DAPR_API_TOKEN", "a")])
     (document,) = read(json.dumps(found), "f")
 
-    (taken,) = evaluate(document)
+    (result,) = evaluate(document)
     (after,) = read(uninject(json.dumps(found)), "f")
 
-    assert [fate for _, fate in taken.entries] == [Fate.REMOVED, Fate.CHANGED]
+    assert [outcome for _, outcome in result.entries] == [EntryOutcome.REMOVED, EntryOutcome.CHANGED]
     left: Any = after.value
     assert left["spec"]["containers"][0]["env"] == [first]
 
@@ -90,7 +90,7 @@ def test_what_is_taken_out_is_what_was_reported() -> None:
         {**secret_env(), "value": ""},
     ],
 )
-def test_entry_that_is_not_as_we_write_it_stays(variable: dict[str, Any]) -> None:
+def test_uninject_keeps_entry_that_differs(variable: dict[str, Any]) -> None:
     found = _recorded([variable], [_entry("DAPR_API_TOKEN")])
 
     (document,) = read(uninject(json.dumps(found)), "f")

@@ -41,7 +41,7 @@ def _plain(value: object) -> object:
 
 
 @pytest.mark.parametrize("row", _ROWS, ids=[repr(row[0])[:60] for row in _ROWS])
-def test_reads_what_kubectl_reads(row: list[Any]) -> None:
+def test_value_is_read_as_by_kubectl(row: list[Any]) -> None:
     text = row[0]
     try:
         found: Any = [document.value for document in read(text, "f")]
@@ -56,12 +56,12 @@ def test_reads_what_kubectl_reads(row: list[Any]) -> None:
         assert _plain(found[0]) == _plain(row[1])
 
 
-def test_refuses_a_key_that_stands_twice() -> None:
+def test_duplicate_key_is_rejected() -> None:
     with pytest.raises(ManifestError, match="duplicate key in a mapping") as caught:
         list(read("a: 1\nb: {c: 1, 'c': 2}\n", "f"))
     assert (caught.value.document, caught.value.line) == (1, 2)
 
 
-def test_refuses_what_kubectl_would_drop() -> None:
+def test_value_that_kubectl_drops_is_rejected() -> None:
     with pytest.raises(ManifestError, match="did not find expected <document start>"):
         list(read("a: 1\n...\nb: 2\n", "f"))
