@@ -380,7 +380,7 @@ class Connection(HttpToolsProtocol):
     def refuse(self, refusal: Refusal) -> None:
         """Answer what is no request to serve, and close. Reading goes on for a moment, so that the answer is seen."""
         self.port.metrics.failed(refusal.error)
-        self.port.limited(logging.WARNING, "request refused", refusal.error, {"error": refusal.error})
+        self.port.limited(logging.WARNING, "request rejected", refusal.error, {"error": refusal.error})
         self._keep_alive = False
         if self.stage is _ANSWER or self.stage is _UNREAD:
             self._abort()

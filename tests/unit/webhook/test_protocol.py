@@ -517,7 +517,7 @@ def test_refusals_and_internal_errors_are_logged_once_a_minute(
             line.connection = Connection(line.port, loop)
             line.connection.connection_made(line.wire)
             line.connection.data_received(request)
-    assert [record.message for record in caplog.records] == ["request refused", "connection failed"]
+    assert [record.message for record in caplog.records] == ["request rejected", "connection failed"]
 
 
 def test_connection_that_is_not_closed_in_time_is_aborted(line: Line) -> None:
