@@ -77,5 +77,5 @@ def test_descriptors_are_raised_as_far_as_the_system_lets_us(
 
 
 def test_files_that_settings_should_have_asked_for_are_a_fault() -> None:
-    with pytest.raises(ValueError, match="has both of them"):
+    with pytest.raises(ValueError, match="both TLS files must be set"):
         compose._needed(None)
