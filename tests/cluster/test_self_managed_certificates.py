@@ -56,7 +56,7 @@ def installed(kubectl: Kubectl, tmp_path: Path) -> Iterator[Installation]:
 
 def steps(*replicas: Replica) -> list[str]:
     """Steps of the authority's life, by whichever replica."""
-    records = [record for replica in replicas for record in replica.records("authority changed")]
+    records = [record for replica in replicas for record in replica.records("CA changed")]
     return [record["step"] for record in sorted(records, key=lambda record: str(record["time"]))]
 
 
@@ -212,7 +212,7 @@ def test_leaves_are_renewed_and_authorities_rotated_while_pods_are_created(
     assert len({first, second, authority(installed)}) == 3
     # Every leaf was renewed, by each replica, many times; and each saw every authority.
     for replica in replicas:
-        assert len({record["authority"] for record in replica.records("certificate signed")}) >= 3
+        assert len({record["ca"] for record in replica.records("certificate signed")}) >= 3
         assert not replica.records("certificates need attention")
 
 
@@ -267,7 +267,7 @@ def test_without_the_right_to_its_secret_a_replica_still_renews(installed: Insta
 
     eventually("the missing right told", lambda: 'resource "secrets"' in problem(replica), replica)
     # It goes on with the authority that it remembers: whoever took the right away took it from every replica.
-    words = "certificate is signed without a look at the Secret"
+    words = "certificate is signed without reading the Secret"
     eventually("a certificate signed in need", lambda: replica.records(words), replica)
     before = served(replica).not_valid_after_utc
     wait_until_injecting(installed.kubectl)
@@ -286,9 +286,9 @@ def _pair(authority: Authority) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ({"ca.crt": b"junk", "ca.key": b"junk"}, "holds no readable PEM certificate"),
-        (_pair(Authority.create("somebody else")), "an authority that is not ours"),
-        ({"tls.crt": b"x", "tls.key": b"x"}, "it holds other keys, so it belongs to somebody else"),
+        ({"ca.crt": b"junk", "ca.key": b"junk"}, "contains no readable PEM certificate"),
+        (_pair(Authority.create("somebody else")), "not from a CA of the injector"),
+        ({"tls.crt": b"x", "tls.key": b"x"}, "it only has keys that the injector does not write"),
     ],
     ids=["garbage", "somebody-elses", "another-kind"],
 )

@@ -62,8 +62,6 @@ NOT_SWEPT: Final = {
     "injector.probe": (),
     "injector.telemetry": ("docs/reference/metrics.md",),
     "injector.tokens": (),
-    "injector.webhook": ("docs/reference/openapi.md",),
-    "injector.webhook.certs": (),
 }
 
 

@@ -53,7 +53,7 @@ def test_a_pair_that_openssl_refuses_is_told_as_a_problem_of_the_file() -> None:
     small = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the point
     chain = Issuer().issue(small)  # type: ignore[arg-type] # any key can be signed
     weak = parse_pair(chain, key_pem(small), NOW)  # type: ignore[arg-type] # as above
-    assert problems(settings(), weak)[0].startswith("--tls-cert-file: OpenSSL refuses the pair")
+    assert problems(settings(), weak)[0].startswith("--tls-cert-file: OpenSSL rejects the pair")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_bad_pair_is_told_once_and_a_good_one_after_it_is_taken(tmp_path: Path
     for _ in range(3):
         watched.watcher.wake()
     assert watched.metrics.reloads == {"loaded": 0, "rejected": 1}
-    assert "does not belong" in watched.watcher.problem
+    assert "does not match" in watched.watcher.problem
     assert watched.served() == CHAIN
     chain = ISSUER.issue(key)
     watched.files.replace(chain, key_pem(key))

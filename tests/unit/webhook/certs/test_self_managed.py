@@ -107,7 +107,7 @@ def test_without_an_entry_that_mutates_a_replica_is_not_ready_and_says_why(webho
         replica.turn()
 
     assert not replica.managed.ready
-    words = "mutatingwebhookconfigurations/hooks has no entry of ours, *.dapr-token-injector.svc"
+    words = "mutatingwebhookconfigurations/hooks has no entry with a name *.dapr-token-injector.svc"
     assert words in replica.managed.problems.values()
 
     world.put(MUTATING_WEBHOOKS, whole)
@@ -181,7 +181,7 @@ def test_a_missing_right_to_patch_is_told_and_the_rest_goes_on() -> None:
     replica.turn()
     assert replica.managed.problems == {
         "mutatingwebhookconfigurations/hooks": str(denied),
-        "caBundle": "the registered caBundle does not trust what is served",
+        "caBundle": "the registered caBundle does not trust the active certificate",
     }
     assert world.registration(VALIDATING_WEBHOOKS).entries[0].anchors
     assert replica.managed.ready  # it was trusted once: out of every EndpointSlice nobody could serve at all
