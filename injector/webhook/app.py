@@ -1,7 +1,7 @@
 """The FastAPI app: all routes except the admission paths. Collaborators are arguments; the module has no state.
 
-The ops port serves the app, except for probes: `instant_probes` answers them directly. The admission port serves
-`endpoint.AdmissionFront`, which passes the paths in `PUBLIC_PATHS` to the app.
+The ops port serves the app, except for probes: `probe_routes` answers them directly. The admission port serves
+`endpoint.AdmissionPortApp`, which passes the paths in `PUBLIC_PATHS` to the app.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from injector import __version__
 from injector.webhook import openapi
-from injector.webhook.endpoint import Refusal
+from injector.webhook.endpoint import ErrorResponse
 from injector.webhook.exposition import Exposition
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from injector.webhook.endpoint import Posted, Reply
+    from injector.webhook.endpoint import HTTPRequest, HTTPResponse
     from injector.webhook.health import Health
 
     _Probe = Callable[[], tuple[dict[str, object], int]]
@@ -37,7 +37,7 @@ OPENAPI_PATH: Final = "/openapi.json"
 PUBLIC_PATHS: Final = frozenset({DOCS_PATH, OPENAPI_PATH})
 
 
-def instant_probes(health: Health) -> dict[str, Callable[[Posted], Reply]]:
+def probe_routes(health: Health) -> dict[str, Callable[[HTTPRequest], HTTPResponse]]:
     """Return the probes as plain functions that the connection calls directly, without a task or a router.
 
     A kubelet restarts a container whose probes time out. So the cost of a probe limits how many connections per second
@@ -56,16 +56,16 @@ def _readyz(health: Health) -> tuple[dict[str, object], int]:
     return {"status": "ok" if ready else "failed", "checks": checks}, 200 if ready else 503
 
 
-def _answer(probe: _Probe, posted: Posted) -> Reply:
-    if posted.method not in _READING:
-        return _GET_ONLY.reply
+def _answer(probe: _Probe, request: HTTPRequest) -> HTTPResponse:
+    if request.method not in _READING:
+        return _GET_ONLY.response
     content, status = probe()
     body = msgspec.json.encode(content)
     return STATUS_LINE[status] + b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body), body
 
 
 _READING: Final = (b"GET", b"HEAD")
-_GET_ONLY: Final = Refusal.of(405, "method-not-allowed", "Use GET.", (b"allow", b"GET"))
+_GET_ONLY: Final = ErrorResponse.of(405, "method-not-allowed", "Use GET.", (b"allow", b"GET"))
 
 
 def create_app(health: Health, registry: CollectorRegistry, *, docs: bool) -> FastAPI:

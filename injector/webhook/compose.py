@@ -20,15 +20,15 @@ from injector.files import error_text
 from injector.kube.metrics import KubeMetrics
 from injector.telemetry.logs import AdmissionLog, LogSink, set_up_logging
 from injector.telemetry.metrics import ProcessMetrics, new_registry
-from injector.webhook.app import PUBLIC_PATHS, create_app, instant_probes
+from injector.webhook.app import PUBLIC_PATHS, create_app, probe_routes
 from injector.webhook.certs.files import CertificateWatcher
 from injector.webhook.certs.metrics import CertificateMetrics
 from injector.webhook.certs.pair import CertificateError, ServingPair, server_context
 from injector.webhook.certs.self_managed import SelfManaged
-from injector.webhook.endpoint import ENDPOINTS, AdmissionEndpoint, AdmissionFront
+from injector.webhook.endpoint import ENDPOINTS, AdmissionEndpoint, AdmissionPortApp
 from injector.webhook.health import Health, certificate_check
 from injector.webhook.metrics import RequestMetrics, ServerMetrics
-from injector.webhook.overload import LoopMonitor, Shedder
+from injector.webhook.overload import LoadShedder, LoopMonitor
 from injector.webhook.protocol import Limits, Port
 from injector.webhook.server import MAX_OPS_CONNECTIONS, OPS_KEEP_ALIVE, Drain, Listener, Server, bind
 from injector.webhook.slots import Slots
@@ -99,7 +99,7 @@ def build(  # noqa: PLR0913 - everything that the process was started with
     endpoint = AdmissionEndpoint(
         admit,
         policy=policy,
-        shedder=Shedder(settings.max_lag),
+        shedder=LoadShedder(settings.max_lag),
         metrics=metrics,
         log=AdmissionLog(sink, as_json=as_json, debug=debug),
     )
@@ -110,12 +110,12 @@ def build(  # noqa: PLR0913 - everything that the process was started with
         max_body_bytes=settings.max_body_bytes,
         max_bodies=settings.max_bodies,
     )
-    front = AdmissionFront(app, PUBLIC_PATHS, metrics)
-    instant = dict.fromkeys(ENDPOINTS, endpoint.answer)
+    port_app = AdmissionPortApp(app, PUBLIC_PATHS, metrics)
+    sync_routes = dict.fromkeys(ENDPOINTS, endpoint.answer)
     unread = UnreadAnswers()
     admission = Listener(
         sockets[0],
-        Port(instant, limits, monitor, metrics, _uvicorn(front), slots=Slots(by_history=True), unread=unread),
+        Port(sync_routes, limits, monitor, metrics, _uvicorn(port_app), slots=Slots(by_history=True), unread=unread),
         max_connections=settings.max_connections,
         context=context,
         handshake_timeout=settings.handshake_timeout,
@@ -123,7 +123,7 @@ def build(  # noqa: PLR0913 - everything that the process was started with
     ops_limits = replace(limits, keep_alive_timeout=min(limits.keep_alive_timeout, OPS_KEEP_ALIVE))
     ops = Listener(
         sockets[1],
-        Port(instant_probes(health), ops_limits, monitor, metrics, _uvicorn(app), unread=unread),
+        Port(probe_routes(health), ops_limits, monitor, metrics, _uvicorn(app), unread=unread),
         max_connections=MAX_OPS_CONNECTIONS,
     )
     registry.register(ServerMetrics(lambda: admission.open, lambda: monitor.lag))

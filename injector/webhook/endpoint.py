@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from injector.core.model import Policy
     from injector.telemetry.logs import AdmissionLog
     from injector.webhook.metrics import RequestMetrics
-    from injector.webhook.overload import Clock, Shedder
+    from injector.webhook.overload import Clock, LoadShedder
 
 logger = logging.getLogger(f"{LOGGER}.webhook")
 
@@ -51,7 +51,7 @@ class Admit(Protocol):
         ...
 
 
-class Posted(msgspec.Struct, frozen=True, gc=False):
+class HTTPRequest(msgspec.Struct, frozen=True, gc=False):
     """A complete request on an admission path. Times are in seconds of the endpoint's clock."""
 
     method: bytes
@@ -64,25 +64,25 @@ class Posted(msgspec.Struct, frozen=True, gc=False):
     turn: float  # start of the event loop iteration that read the last byte, or shortly before it
 
     def __repr__(self) -> str:
-        return "Posted(...)"
+        return "HTTPRequest(...)"
 
 
 # First the status line and headers, each with its line end, without the connection's headers and the empty line. Then
 # the body.
-Reply = tuple[bytes, bytes]
+HTTPResponse = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorResponse:
     """A constant response to a request that is not decided."""
 
     status: int
     error: str
     headers: Headers
-    reply: Reply
+    response: HTTPResponse
 
     @classmethod
-    def of(cls, status: int, error: str, message: str, *extra: tuple[bytes, bytes]) -> Refusal:
+    def of(cls, status: int, error: str, message: str, *extra: tuple[bytes, bytes]) -> ErrorResponse:
         """Return the response with the error class `error` and the sentence `message`."""
         body = msgspec.json.encode({"error": error, "message": message})
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *extra]
@@ -90,12 +90,12 @@ class Refusal:
         return cls(status, error, headers, (head, body))
 
 
-NOT_FOUND: Final = Refusal.of(404, "not-found", "This path does not exist.")
-METHOD_NOT_ALLOWED: Final = Refusal.of(405, "method-not-allowed", "Send reviews with POST.", (b"allow", b"POST"))
-BODY_TOO_LARGE: Final = Refusal.of(413, "body-too-large", "The body exceeds the size limit.")
-UNSUPPORTED: Final = Refusal.of(415, "unsupported-media-type", "Send reviews as application/json.")
-INTERNAL: Final = Refusal.of(500, "internal", "Internal error: the webhook could not decide the review.")
-OVERLOADED: Final = Refusal.of(
+NOT_FOUND: Final = ErrorResponse.of(404, "not-found", "This path does not exist.")
+METHOD_NOT_ALLOWED: Final = ErrorResponse.of(405, "method-not-allowed", "Send reviews with POST.", (b"allow", b"POST"))
+BODY_TOO_LARGE: Final = ErrorResponse.of(413, "body-too-large", "The body exceeds the size limit.")
+UNSUPPORTED: Final = ErrorResponse.of(415, "unsupported-media-type", "Send reviews as application/json.")
+INTERNAL: Final = ErrorResponse.of(500, "internal", "Internal error: the webhook could not decide the review.")
+OVERLOADED: Final = ErrorResponse.of(
     503, "overloaded", "The webhook is too busy to respond in time; retry.", (b"retry-after", b"%d" % RETRY_AFTER)
 )
 
@@ -108,7 +108,7 @@ class AdmissionEndpoint:
         admit: Admit,
         *,
         policy: Policy,
-        shedder: Shedder,
+        shedder: LoadShedder,
         metrics: RequestMetrics,
         log: AdmissionLog,
         clock: Clock = time.monotonic,
@@ -122,56 +122,56 @@ class AdmissionEndpoint:
         self._clock = clock
         self._limited = RateLimitedLog(logger, clock)
 
-    def answer(self, posted: Posted) -> Reply:
+    def answer(self, request: HTTPRequest) -> HTTPResponse:
         """Return the response to one request on an admission path."""
-        if posted.method != b"POST":
+        if request.method != b"POST":
             return self._refuse(METHOD_NOT_ALLOWED)
-        if posted.content_type != b"application/json" and not _is_json(posted.content_type):
+        if request.content_type != b"application/json" and not _is_json(request.content_type):
             return self._refuse(UNSUPPORTED)
-        cause = self._shedder.cause(
+        reason = self._shedder.reject_reason(
             now=self._clock(),
-            arrived=posted.arrived,
-            turn=posted.turn,
-            timeout=caller_timeout(posted.query),
-            body=posted.body,
+            arrived=request.arrived,
+            turn=request.turn,
+            timeout=caller_timeout(request.query),
+            body=request.body,
         )
-        if cause is not None:
-            self._metrics.shed[cause] += 1
-            return OVERLOADED.reply
+        if reason is not None:
+            self._metrics.shed[reason] += 1
+            return OVERLOADED.response
         try:
             admission = self._admit(
-                posted.body, endpoint=ENDPOINTS[posted.path], policy=self._policy, facts=self._facts
+                request.body, endpoint=ENDPOINTS[request.path], policy=self._policy, facts=self._facts
             )
         except ReviewError as error:
-            return self._refuse(_of_error(400, error))
+            return self._refuse(_error_response(400, error))
         except PolicyGapError as error:
             # A configuration error: a 5xx, so that the `failurePolicy` applies; counted separately from `internal`.
-            return self._refuse(_of_error(500, error))
+            return self._refuse(_error_response(500, error))
         except Exception as error:  # noqa: BLE001 - the only place that handles internal errors
             return self._internal(error)
-        seconds = self._clock() - posted.began
+        seconds = self._clock() - request.began
         self._metrics.answered(admission.verdict, admission.reason, seconds)
         self._log(admission, seconds)
         return _ADMITTED % len(admission.body), admission.body
 
-    def _refuse(self, refusal: Refusal) -> Reply:
-        self._metrics.failed(refusal.error)
-        self._limited(logging.WARNING, "request rejected", refusal.error, {"error": refusal.error})
-        return refusal.reply
+    def _refuse(self, error: ErrorResponse) -> HTTPResponse:
+        self._metrics.failed(error.error)
+        self._limited(logging.WARNING, "request rejected", error.error, {"error": error.error})
+        return error.response
 
-    def _internal(self, error: Exception) -> Reply:
+    def _internal(self, error: Exception) -> HTTPResponse:
         """Return a 500. Only types and locations are logged, because the exception's message may quote the body."""
         places = frames(error.__traceback__)
         kind = type(error).__qualname__
         self._metrics.failed(INTERNAL.error)
         self._limited(logging.ERROR, "review failed", f"{kind} {places[-1]}", {"exception": kind, "frames": places})
-        return INTERNAL.reply
+        return INTERNAL.response
 
 
 _ADMITTED: Final = STATUS_LINE[200] + b"content-type: application/json\r\ncontent-length: %d\r\n"
 
 
-class AdmissionFront:
+class AdmissionPortApp:
     """Serves the other paths of the admission port: passes those in `public` to `rest`, answers all others with 404.
 
     Health and metrics are not served on this port: clients that can reach the webhook do not need them.
@@ -189,7 +189,7 @@ class AdmissionFront:
             return
         self._metrics.failed(NOT_FOUND.error)
         await send({"type": "http.response.start", "status": NOT_FOUND.status, "headers": NOT_FOUND.headers})
-        await send({"type": "http.response.body", "body": NOT_FOUND.reply[1]})
+        await send({"type": "http.response.body", "body": NOT_FOUND.response[1]})
 
 
 @functools.lru_cache(maxsize=64)
@@ -197,9 +197,9 @@ def _is_json(content_type: bytes | None) -> bool:
     return content_type is not None and content_type.partition(b";")[0].strip().lower() == b"application/json"
 
 
-def _of_error(status: int, error: InjectorError) -> Refusal:
+def _error_response(status: int, error: InjectorError) -> ErrorResponse:
     sentence = str(error)
-    return Refusal.of(status, error.reason, f"{sentence[:1].upper()}{sentence[1:]}.")
+    return ErrorResponse.of(status, error.reason, f"{sentence[:1].upper()}{sentence[1:]}.")
 
 
 # The API server sends a duration in the format of https://pkg.go.dev/time#ParseDuration.

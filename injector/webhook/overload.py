@@ -37,7 +37,7 @@ class LoopMonitor:
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
-        self._chores: list[_Chore] = []
+        self._tasks: list[_PeriodicTask] = []
         self._timer: asyncio.TimerHandle | None = None
         self.now = self.before = clock()
 
@@ -48,7 +48,7 @@ class LoopMonitor:
 
     def every(self, seconds: float, work: Callable[[], None]) -> None:
         """Call `work` about every `seconds` seconds; `work` must be short and must not raise."""
-        self._chores.append(_Chore(seconds, work, self.now + seconds))
+        self._tasks.append(_PeriodicTask(seconds, work, self.now + seconds))
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start to record iterations of `loop`."""
@@ -61,20 +61,20 @@ class LoopMonitor:
             self._timer.cancel()
             self._timer = None
 
-    def mark(self) -> None:
+    def tick(self) -> None:
         """Record the time, and run the tasks that are due."""
         self.before, self.now = self.now, self._clock()
-        for chore in self._chores:
-            if chore.due <= self.now:
-                chore.due = self.now + chore.seconds
-                chore.work()
+        for task in self._tasks:
+            if task.due <= self.now:
+                task.due = self.now + task.seconds
+                task.work()
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = loop.call_later(INTERVAL, self._beat, loop)
-        self.mark()
+        self.tick()
 
 
-class _Chore:
+class _PeriodicTask:
     __slots__ = ("due", "seconds", "work")
 
     def __init__(self, seconds: float, work: Callable[[], None], due: float) -> None:
@@ -83,7 +83,7 @@ class _Chore:
         self.due = due
 
 
-class Shedder:
+class LoadShedder:
     """Decides which requests to reject. Times are in seconds of one monotonic clock.
 
     An API server retries one second after a rejection, with the same uid, until the webhook's timeout has passed. So a
@@ -96,7 +96,7 @@ class Shedder:
         self._max_lag = max_lag
         self._turned_away: dict[bytes, float] = {}  # uid -> arrival of the first request about it
 
-    def cause(self, *, now: float, arrived: float, turn: float, timeout: float, body: bytes) -> str | None:
+    def reject_reason(self, *, now: float, arrived: float, turn: float, timeout: float, body: bytes) -> str | None:
         """Return why to reject a complete request; None to decide it.
 
         Args:

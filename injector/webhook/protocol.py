@@ -1,9 +1,9 @@
 """One connection: uvicorn's HTTP protocol with the deadlines, limits and fast path that an admission webhook needs.
 
 uvicorn has no timer before the first response, reads bodies only as fast as the app receives them, and starts a task
-per request. Here a request is first read completely, up to a limit and a deadline. A path that never waits (`instant`)
-is then answered by a plain function, in the callback that received the last byte. uvicorn answers all other paths in a
-task, with an empty body: no other route reads a body.
+per request. Here a request is first read completely, up to a limit and a deadline. A path that never waits (in
+`sync_routes`) is then answered by a plain function, in the callback that received the last byte. uvicorn answers all
+other paths in a task, with an empty body: no other route reads a body.
 
 A deadline costs one attribute per request: every connection has the time of its next deadline, and the listener checks
 all connections ten times per second.
@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 
 from injector.frames import frames
 from injector.telemetry.logs import LOGGER, RateLimitedLog
-from injector.webhook.endpoint import BODY_TOO_LARGE, OVERLOADED, Posted, Refusal
+from injector.webhook.endpoint import BODY_TOO_LARGE, OVERLOADED, ErrorResponse, HTTPRequest
 from injector.webhook.slots import Slots
 from injector.webhook.unread import UnreadAnswers
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from uvicorn._types import HTTPScope
     from uvicorn.config import Config
 
-    from injector.webhook.endpoint import Reply
+    from injector.webhook.endpoint import HTTPResponse
     from injector.webhook.metrics import RequestMetrics
     from injector.webhook.overload import LoopMonitor
     from injector.webhook.slots import Queue
@@ -74,9 +74,9 @@ GOODBYE: Final = 2.0
 # Seconds between the TLS close notification to an evicted idle connection and its end.
 _LAST_WORDS: Final = 0.01
 
-MALFORMED: Final = Refusal.of(400, "malformed-http", "The request is not HTTP/1.0 or HTTP/1.1.")
-HEAD_TOO_LARGE: Final = Refusal.of(431, "headers-too-large", "The request line or headers exceed the size limit.")
-BODY_LATE: Final = Refusal.of(408, "body-timeout", "The body did not arrive in time.")
+MALFORMED: Final = ErrorResponse.of(400, "malformed-http", "The request is not HTTP/1.0 or HTTP/1.1.")
+HEAD_TOO_LARGE: Final = ErrorResponse.of(431, "headers-too-large", "The request line or headers exceed the size limit.")
+BODY_LATE: Final = ErrorResponse.of(408, "body-timeout", "The body did not arrive in time.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,9 @@ class Limits:
 class Port:
     """State that all connections of one port share."""
 
-    instant: Mapping[str, Callable[[Posted], Reply]]  # paths with a synchronous function; the app serves all others
+    sync_routes: Mapping[
+        str, Callable[[HTTPRequest], HTTPResponse]
+    ]  # paths with a synchronous function; the app serves all others
     limits: Limits
     monitor: LoopMonitor
     metrics: RequestMetrics
@@ -161,7 +163,7 @@ class Connection(HttpToolsProtocol):
         self._path = ""
         self._target = self._query = b""
         self._content_type: bytes | None = None
-        self._answer: Callable[[Posted], Reply] | None = None
+        self._answer: Callable[[HTTPRequest], HTTPResponse] | None = None
         self._began = self._arrived = 0.0
         self._keep_alive = True
         self._unsent = memoryview(b"")  # rest of a response that the client reads slowly or not at all
@@ -325,7 +327,7 @@ class Connection(HttpToolsProtocol):
             else:
                 self._serve(self._answer)
         elif self.stage is _EXCESS:
-            self._write(OVERLOADED.reply)
+            self._write(OVERLOADED.response)
 
     def on_response_complete(self) -> None:
         """Continue after a task has written its response (called by uvicorn's cycle)."""
@@ -380,15 +382,15 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.abort()
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, error: ErrorResponse) -> None:
         """Reject a request and close. Reading continues for a short time, so that the client receives the response."""
-        self.port.metrics.failed(refusal.error)
-        self.port.limited(logging.WARNING, "request rejected", refusal.error, {"error": refusal.error})
+        self.port.metrics.failed(error.error)
+        self.port.limited(logging.WARNING, "request rejected", error.error, {"error": error.error})
         self._keep_alive = False
         if self.stage is _ANSWER or self.stage is _UNREAD:
             self._abort()
         else:
-            self._write(refusal.reply)
+            self._write(error.response)
 
     def abort_unread(self) -> None:
         """End the connection, because the responses that clients do not read take too much memory."""
@@ -413,7 +415,7 @@ class Connection(HttpToolsProtocol):
             self._path = self._target.decode("ascii")
         except UnicodeDecodeError:
             self._path = ""
-        self._answer = self.port.instant.get(self._path)
+        self._answer = self.port.sync_routes.get(self._path)
         if self._answer is not None:
             return True
         try:
@@ -422,7 +424,7 @@ class Connection(HttpToolsProtocol):
             return False
         self._target, self._query = parsed.path or b"/", parsed.query or b""
         self._path = unquote_to_bytes(self._target).decode("utf-8", "replace")
-        self._answer = self.port.instant.get(self._path)
+        self._answer = self.port.sync_routes.get(self._path)
         return True
 
     def _head_size(self) -> int:
@@ -460,8 +462,8 @@ class Connection(HttpToolsProtocol):
         self._drop_body()
         return whole
 
-    def _posted(self) -> Posted:
-        return Posted(
+    def _http_request(self) -> HTTPRequest:
+        return HTTPRequest(
             self._method,
             self._path,
             self._query,
@@ -539,17 +541,17 @@ class Connection(HttpToolsProtocol):
         self.cycle.message_event.set()
         self._start_asgi_task(self.cycle, self.config.loaded_app)
 
-    def _serve(self, answer: Callable[[Posted], Reply]) -> None:
-        """Answer a request on a path in `instant`."""
-        reply = answer(self._posted())
-        self._write(reply)
+    def _serve(self, answer: Callable[[HTTPRequest], HTTPResponse]) -> None:
+        """Answer a request on a path in `sync_routes`."""
+        response = answer(self._http_request())
+        self._write(response)
         served = self.port.slots.served
-        if self.queue is not served and self.stage is _IDLE and reply[0].startswith(_OK):
+        if self.queue is not served and self.stage is _IDLE and response[0].startswith(_OK):
             self.port.slots.rest(self, served, self.port.monitor.now)
 
-    def _write(self, reply: Reply) -> None:
+    def _write(self, response: HTTPResponse) -> None:
         """Send a complete response, then continue with the next request or close."""
-        head, body = reply
+        head, body = response
         self._keep_alive = keep = self._keep_alive and not self.port.draining
         end = b"\r\n" if keep else b"connection: close\r\n\r\n"
         answer = b"%b%b%b" % (head, end, b"" if self._method == b"HEAD" else body)

@@ -31,7 +31,7 @@ from tests.unit.webhook.test_unread import Client
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from injector.webhook.endpoint import ASGIApp, Posted, Receive, Reply, Scope, Send
+    from injector.webhook.endpoint import ASGIApp, HTTPRequest, HTTPResponse, Receive, Scope, Send
 
 LIMITS = Limits(headers_timeout=1, body_timeout=2, keep_alive_timeout=3, max_body_bytes=LARGE_BODY * 2, max_bodies=1)
 GET = b"GET /mutate HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -77,7 +77,7 @@ class Wire(asyncio.Transport):
         return [int(part[:3]) for part in self.written.decode().split("HTTP/1.1 ")[1:]]
 
 
-def at_once(_: Posted) -> Reply:
+def at_once(_: HTTPRequest) -> HTTPResponse:
     return b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", b"ok"
 
 
@@ -97,7 +97,7 @@ class Line:
         self,
         loop: asyncio.AbstractEventLoop,
         app: ASGIApp = answer,
-        instant: Callable[[Posted], Reply] = at_once,
+        instant: Callable[[HTTPRequest], HTTPResponse] = at_once,
         *,
         tls: bool = False,
     ) -> None:
@@ -384,7 +384,7 @@ def test_a_peer_that_leaves_gives_back_what_it_held(line: Line) -> None:
 def test_a_fault_on_an_instant_path_ends_the_connection(
     loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def failing(_: Posted) -> Reply:
+    def failing(_: HTTPRequest) -> HTTPResponse:
         raise ValueError("hunter2")
 
     line = Line(loop, instant=failing)
@@ -488,9 +488,9 @@ def test_framing_without_end_is_refused(line: Line, end: bytes, length: int) -> 
 def test_body_in_pieces_of_any_size_is_put_together(loop: asyncio.AbstractEventLoop) -> None:
     seen: list[bytes] = []
 
-    def keep(posted: Posted) -> Reply:
-        seen.append(posted.body)
-        return at_once(posted)
+    def keep(request: HTTPRequest) -> HTTPResponse:
+        seen.append(request.body)
+        return at_once(request)
 
     line = Line(loop, instant=keep)
     for size in (4, 100, 16 * 1024 - 1, 16 * 1024, 50_000):
@@ -508,7 +508,7 @@ def test_body_in_pieces_of_any_size_is_put_together(loop: asyncio.AbstractEventL
 def test_refusals_and_internal_errors_are_logged_once_a_minute(
     loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def failing(_: Posted) -> Reply:
+    def failing(_: HTTPRequest) -> HTTPResponse:
         raise ValueError("hunter2")
 
     line = Line(loop, instant=failing)
