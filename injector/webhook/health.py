@@ -30,8 +30,8 @@ class Health:
         """Return whether this replica can serve requests, and the result of each check by name."""
         found = {"serving": Check(not self.draining, {"draining": self.draining})}
         found |= {name: check() for name, check in self._checks.items()}
-        told = {name: {"ok": check.ok, **check.facts} for name, check in found.items()}
-        return all(check.ok for check in found.values()), told
+        details = {name: {"ok": check.ok, **check.facts} for name, check in found.items()}
+        return all(check.ok for check in found.values()), details
 
 
 def certificate_check(source: CertificateSource) -> Callable[[], Check]:

@@ -70,9 +70,9 @@ _WRITE_AHEAD: Final = 4 * 1024
 # Bytes that TLS reads from a client that does not read its response.
 _READ_AHEAD: Final = 16 * 1024
 # Seconds for closing a connection: to send the remaining bytes, and to wait until the client has closed its side.
-GOODBYE: Final = 2.0
+CLOSE_TIMEOUT: Final = 2.0
 # Seconds between the TLS close notification to an evicted idle connection and its end.
-_LAST_WORDS: Final = 0.01
+_CLOSE_NOTIFY_DELAY: Final = 0.01
 
 MALFORMED: Final = ErrorResponse.of(400, "malformed-http", "The request is not HTTP/1.0 or HTTP/1.1.")
 HEAD_TOO_LARGE: Final = ErrorResponse.of(431, "headers-too-large", "The request line or headers exceed the size limit.")
@@ -378,7 +378,7 @@ class Connection(HttpToolsProtocol):
         elif is_idle and self._is_tls:
             # Notifies a client that keeps the connection for later use.
             self.transport.close()
-            self.loop.call_later(_LAST_WORDS, self.transport.abort)
+            self.loop.call_later(_CLOSE_NOTIFY_DELAY, self.transport.abort)
         else:
             self.transport.abort()
 
@@ -627,7 +627,7 @@ class Connection(HttpToolsProtocol):
 
     def _closing(self) -> None:
         self.stage = _CLOSED
-        self.deadline = self.port.monitor.now + GOODBYE
+        self.deadline = self.port.monitor.now + CLOSE_TIMEOUT
         self._drop_body()
         self.port.slots.close(self)
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.frames import frames
 from injector.telemetry.logs import LOGGER
-from injector.webhook.protocol import GOODBYE, Connection, Port
+from injector.webhook.protocol import CLOSE_TIMEOUT, Connection, Port
 
 if TYPE_CHECKING:
     import ssl
@@ -112,7 +112,7 @@ class Listener:
             self._tls = {
                 "ssl": context,
                 "ssl_handshake_timeout": handshake_timeout,
-                "ssl_shutdown_timeout": GOODBYE,
+                "ssl_shutdown_timeout": CLOSE_TIMEOUT,
             }
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -293,12 +293,12 @@ class Server:
         self._sink = sink
         self._certificates = certificates
         self._stopping = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._immediate = asyncio.Event()
 
     async def serve(self) -> None:
         """Serve until a signal arrives, then drain."""
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_tell_exception)
+        loop.set_exception_handler(_log_exception)
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop_now)
         loop.add_signal_handler(signal.SIGHUP, self._certificates.wake)
@@ -321,12 +321,12 @@ class Server:
     def stop(self) -> None:
         """Drain and stop; a second call stops immediately."""
         if self._stopping.is_set():
-            self._hurry.set()
+            self._immediate.set()
         self._stopping.set()
 
     def stop_now(self) -> None:
         """Stop without draining: SIGINT comes from a user at a terminal, not from a cluster."""
-        self._hurry.set()
+        self._immediate.set()
         self._stopping.set()
 
     @property
@@ -337,18 +337,18 @@ class Server:
         self._health.draining = True
         for listener in self._listeners:
             listener.port.draining = True
-        if self._hurry.is_set():
+        if self._immediate.is_set():
             return
         fields = {"connections": self._admission.open, "at_most_seconds": self._drain.at_most}
         logger.info("draining", extra={"fields": fields})
         began = loop.time()
         while (elapsed := loop.time() - began) < self._drain.at_most:
-            if elapsed >= self._drain.at_least and self._is_left_alone():
+            if elapsed >= self._drain.at_least and self._is_unused():
                 break
-            if await _is_set(self._hurry, min(_DRAIN_LOOK, self._drain.at_most - elapsed)):
+            if await _is_set(self._immediate, min(_DRAIN_LOOK, self._drain.at_most - elapsed)):
                 break
 
-    def _is_left_alone(self) -> bool:
+    def _is_unused(self) -> bool:
         """Whether no connection is open and no new ones arrive.
 
         Each response of a draining port closes its connection, so there is often none between two requests. Clients
@@ -361,9 +361,9 @@ class Server:
             listener.stop(loop)
             for connection in listener.connections():
                 connection.close_if_idle()
-        until = loop.time() + GOODBYE
+        until = loop.time() + CLOSE_TIMEOUT
         while any(listener.open for listener in self._listeners) and loop.time() < until:
-            if await _is_set(self._hurry, _DRAIN_LOOK):
+            if await _is_set(self._immediate, _DRAIN_LOOK):
                 break
         fields = {"connections": self._admission.open}
         logger.info("stopped", extra={"fields": fields})
@@ -383,7 +383,7 @@ async def _is_set(event: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-def _tell_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def _log_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log type and location of an unhandled exception; its message may quote a body."""
     exception = context.get("exception")
     fields: dict[str, object] = {}

@@ -56,16 +56,16 @@ class Keyring:
 
     signing: Authority
     delays: RotationDelays
-    following: Authority | None = None
+    next_ca: Authority | None = None
     previous: tuple[Anchor, ...] = ()
-    published: datetime | None = None  # when every bundle was first seen to contain `following`
+    published: datetime | None = None  # when every bundle was first seen to contain `next_ca`
     promoted: datetime | None = None  # when `signing` replaced `previous`
 
     @property
     def trusted(self) -> tuple[Anchor, ...]:
         """Return the exact content of each bundle."""
-        following = () if self.following is None else (self.following.anchor,)
-        return (self.signing.anchor, *following, *self.previous)
+        next_ca = () if self.next_ca is None else (self.next_ca.anchor,)
+        return (self.signing.anchor, *next_ca, *self.previous)
 
 
 class _State(msgspec.Struct, frozen=True, rename="camel"):
@@ -106,7 +106,7 @@ def read(secret: Mapping[str, Any]) -> Keyring | None:
         raise ForeignSecretError(f"{_PREVIOUS} {error}") from None
     return Keyring(
         signing=signing,
-        following=_authority(content, _NEXT),
+        next_ca=_authority(content, _NEXT),
         previous=retired,
         delays=RotationDelays(timedelta(seconds=state.settle_seconds), timedelta(seconds=state.leaf_lifetime_seconds)),
         published=state.published,
@@ -127,8 +127,8 @@ def write(secret: Mapping[str, Any], ring: Keyring) -> Object:
         _CA[1]: ring.signing.key,
         _STATE: msgspec.json.encode(state),
     }
-    if ring.following is not None:
-        content |= {_NEXT[0]: ring.following.anchor.pem, _NEXT[1]: ring.following.key}
+    if ring.next_ca is not None:
+        content |= {_NEXT[0]: ring.next_ca.anchor.pem, _NEXT[1]: ring.next_ca.key}
     if ring.previous:
         content[_PREVIOUS] = b"".join(anchor.pem for anchor in ring.previous)
     kept = {key: value for key, value in (secret.get("data") or {}).items() if key not in _OURS}

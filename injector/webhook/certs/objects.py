@@ -87,22 +87,20 @@ class OwnObjects:
     async def run(self) -> None:
         """Keep the copies up to date until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for reflector in (self.secret, *self.configurations):
-                tasks.create_task(reflector.run())
+            for watch in (self.secret, *self.configurations):
+                tasks.create_task(watch.run())
 
-    async def read(self, reflector: ObjectWatch, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> Object | None:
+    async def read(self, watch: ObjectWatch, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> Object | None:
         """Return the current state of one of the objects; None if it does not exist.
 
         Raises:
             KubeError: The call failed.
         """
         try:
-            found = await self._api.get(
-                reflector.resource, reflector.name, reflector.namespace, timeout_seconds=timeout_seconds
-            )
+            found = await self._api.get(watch.resource, watch.name, watch.namespace, timeout_seconds=timeout_seconds)
         except NotFoundError:
             found = None
-        reflector.saw(found)
+        watch.saw(found)
         return found
 
     async def replace_secret(self, secret: Object) -> None:
@@ -114,7 +112,7 @@ class OwnObjects:
         self.secret.saw(await self._api.replace(SECRETS, secret, self.secret.namespace))
 
     async def apply_bundle(
-        self, reflector: ObjectWatch, body: Object, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
+        self, watch: ObjectWatch, body: Object, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
     ) -> None:
         """Set the caBundles in `body`, and become their field manager.
 
@@ -122,6 +120,6 @@ class OwnObjects:
             KubeError: The call failed; ConflictError if the configuration changed or was deleted.
         """
         written = await self._api.apply(
-            reflector.resource, reflector.name, body, manager=BUNDLE_MANAGER, timeout_seconds=timeout_seconds
+            watch.resource, watch.name, body, manager=BUNDLE_MANAGER, timeout_seconds=timeout_seconds
         )
-        reflector.saw(written)
+        watch.saw(written)

@@ -61,7 +61,7 @@ def phase(ring: Keyring | None) -> Phase:
     """Return the phase of a keyring."""
     if ring is None:
         return Phase.NONE
-    if ring.following is not None:
+    if ring.next_ca is not None:
         return Phase.PUBLISHING if ring.published is None else Phase.SETTLING
     return Phase.RETIRING if ring.previous else Phase.STEADY
 
@@ -77,28 +77,28 @@ def due(ring: Keyring, *, published: bool, requested: bool, now: datetime, delay
         delays: The settings of this replica; longer delays in the Secret take precedence.
     """
     delays = delays.at_least(ring.delays)
-    if ring.following is not None and ring.following.anchor.expires <= now:
+    if ring.next_ca is not None and ring.next_ca.anchor.expires <= now:
         return Step.ADD
     if ring.signing.anchor.expires <= now:
-        return Step.REPLACE if ring.following is None else Step.PROMOTE
-    if ring.following is not None:
+        return Step.REPLACE if ring.next_ca is None else Step.PROMOTE
+    if ring.next_ca is not None:
         if not published:
             return None if ring.published is None else Step.WITHDRAW
         if ring.published is None:
             return Step.SEEN
         return Step.PROMOTE if now >= ring.published + delays.settle else None
     if ring.previous:
-        return Step.PRUNE if now >= pruned_at(ring, delays) else None
-    return Step.ADD if requested or now >= rotated_at(ring) else None
+        return Step.PRUNE if now >= retire_at(ring, delays) else None
+    return Step.ADD if requested or now >= rotate_at(ring) else None
 
 
-def rotated_at(ring: Keyring) -> datetime:
+def rotate_at(ring: Keyring) -> datetime:
     """Return when the next CA is due without a request: after two thirds of the signing CA's lifetime."""
     anchor = ring.signing.anchor
     return anchor.issued + (anchor.expires - anchor.issued) * 2 / 3
 
 
-def pruned_at(ring: Keyring, delays: RotationDelays) -> datetime:
+def retire_at(ring: Keyring, delays: RotationDelays) -> datetime:
     """Return when all leaves that the previous CAs signed have expired.
 
     A replica reads the Secret before it signs, so no replica signs with a CA long after its replacement. The settle
@@ -121,8 +121,8 @@ class Outlook:
 def outlook(ring: Keyring, now: datetime) -> Outlook:
     """Return the outlook of the current rotation, or of one that is requested now."""
     delays = ring.delays
-    if ring.previous and ring.following is None:
-        return Outlook(ring.promoted or now, max(now, pruned_at(ring, delays)))
+    if ring.previous and ring.next_ca is None:
+        return Outlook(ring.promoted or now, max(now, retire_at(ring, delays)))
     signs = max(now, (ring.published or now) + delays.settle)
     return Outlook(signs, signs + delays.leaf_lifetime + delays.settle)
 
@@ -157,18 +157,18 @@ def advance(
     if step is Step.ADD:
         if made is None:
             raise ValueError(f"{step} needs a CA")
-        return dataclasses.replace(ring, following=made, published=None, delays=delays)
+        return dataclasses.replace(ring, next_ca=made, published=None, delays=delays)
     if step is Step.SEEN:
         return dataclasses.replace(ring, published=now)
     if step is Step.WITHDRAW:
         return dataclasses.replace(ring, published=None)
     if step is Step.PROMOTE:
-        if ring.following is None:
+        if ring.next_ca is None:
             raise ValueError("there is no next CA to promote")
         return dataclasses.replace(
             ring,
-            signing=ring.following,
-            following=None,
+            signing=ring.next_ca,
+            next_ca=None,
             previous=(ring.signing.anchor, *ring.previous),
             published=None,
             promoted=now,

@@ -73,7 +73,7 @@ _LOOK: Final = 1.0
 # Replicas that see the same change start their work at random times within this number of seconds.
 _JITTER: Final = 0.1
 # Timeout in seconds of the first call while the active certificate is not trusted or about to expire.
-_HURRY: Final = 1.5
+_URGENT_TIMEOUT_SECONDS: Final = 1.5
 # Seconds that a new replica waits for others that may have the previous content of an emptied Secret in memory.
 _WITNESS_SECONDS: Final = 3.0
 
@@ -122,7 +122,7 @@ class SelfManaged:
             None,
         )  # data of the Secret, and its result
         self._registered: dict[str, tuple[Object, Registration]] = {}
-        self._in_need = False  # whether the leaf was signed without reading the Secret
+        self._is_fallback = False  # whether the leaf was signed without reading the Secret
         self._empty_since: float | None = (
             None  # when the Secret was first seen without a keyring, in seconds of `clock`
         )
@@ -154,11 +154,11 @@ class SelfManaged:
         while True:
             try:
                 async with self._connect(self._wake.set, self._failed) as objects:
-                    self._told("cluster", "")
+                    self._report("cluster", "")
                     await self._keep(objects)
             except KubeError as error:
                 self._failed(error)
-                self._told("cluster", str(error))
+                self._report("cluster", str(error))
                 await asyncio.sleep(backoff.delay_seconds(error))
             except Exception as error:  # noqa: BLE001 - an internal error must not stop the server; logged without values
                 fields = {"exception": type(error).__qualname__, "frames": frames(error.__traceback__)}
@@ -198,7 +198,7 @@ class SelfManaged:
         """Do the work that is due; `together` runs the tasks by name."""
         self._set_clock(objects)
         await together(self._parts(objects))
-        self._judge(objects)
+        self._update_status(objects)
 
     def _parts(self, objects: OwnObjects) -> Parts:
         """Return the tasks of a turn, in the order that makes a new installation ready fastest."""
@@ -208,7 +208,7 @@ class SelfManaged:
 
         async def leaf() -> None:
             await self._attempt("leaf", lambda: self._tend_leaf(objects))
-            await self._sign_in_need(objects)
+            await self._sign_fallback(objects)
 
         async def bundle(copy: ObjectWatch) -> None:
             await self._attempt(copy.what, lambda: self._tend_bundle(objects, copy))
@@ -255,10 +255,10 @@ class SelfManaged:
         if secret is None or isinstance(ring, ForeignSecretError) or secret.get("immutable"):
             return None
         if ring is not None:
-            following = ring.following
+            next_ca = ring.next_ca
             return rotation.due(
                 ring,
-                published=following is not None and self._trusts(objects, following.anchor),
+                published=next_ca is not None and self._trusts(objects, next_ca.anchor),
                 requested=bool(keyring.rotation_request(secret)),
                 now=self.now(),
                 delays=self._delays,
@@ -309,20 +309,22 @@ class SelfManaged:
     # --- the leaf ---
 
     async def _tend_leaf(self, objects: OwnObjects) -> None:
-        if self._remembered is None or not (self._in_need or self._needs_leaf(objects, self._remembered)):
+        if self._remembered is None or not (self._is_fallback or self._needs_leaf(objects, self._remembered)):
             return
         is_ending = self._leaf is not None and self._leaf.is_ending(self.now())
         try:
-            ring = await self._confirmed(objects, within_seconds=_HURRY if is_ending else REQUEST_TIMEOUT_SECONDS)
+            ring = await self._confirmed(
+                objects, within_seconds=_URGENT_TIMEOUT_SECONDS if is_ending else REQUEST_TIMEOUT_SECONDS
+            )
         except KubeError:
             if self._leaf is None and self._needs_leaf(objects, self._remembered):
                 await self._sign(self._remembered)  # the keyring was read shortly before
             raise
-        self._in_need = False
+        self._is_fallback = False
         if ring is not None and self._needs_leaf(objects, ring):
             await self._sign(ring)
 
-    async def _sign_in_need(self, objects: OwnObjects) -> None:
+    async def _sign_fallback(self, objects: OwnObjects) -> None:
         """Sign with the CA in memory before the leaf expires, although the Secret cannot be read.
 
         Another replica may have retired this CA in the meantime. But the reason why the Secret cannot be read for so
@@ -331,7 +333,7 @@ class SelfManaged:
         ring, leaf = self._remembered, self._leaf
         if ring is not None and leaf is not None and leaf.is_ending(self.now()) and self._needs_leaf(objects, ring):
             logger.warning("certificate is signed without reading the Secret")
-            self._in_need = True
+            self._is_fallback = True
             await self._sign(ring)
 
     def _needs_leaf(self, objects: OwnObjects, ring: Keyring) -> bool:
@@ -371,15 +373,20 @@ class SelfManaged:
             return
         # The timeout grows with each failure, in case that the API server is only slow. If the Secret cannot be read,
         # its CAs are taken from memory.
-        hurry = min(_HURRY * 2.0 ** min(self._attempts[copy.what].backoff.failures, 16), REQUEST_TIMEOUT_SECONDS)
-        within = hurry if is_cut_off else REQUEST_TIMEOUT_SECONDS
+        urgent = min(
+            _URGENT_TIMEOUT_SECONDS * 2.0 ** min(self._attempts[copy.what].backoff.failures, 16),
+            REQUEST_TIMEOUT_SECONDS,
+        )
+        within = urgent if is_cut_off else REQUEST_TIMEOUT_SECONDS
         # The order of the calls matters: see the docstring of this module.
         found = await objects.read(copy, timeout_seconds=within)
         if found is None:
             return
         seen, problem = self._registration(copy, found), None
         try:
-            confirmed = await self._confirmed(objects, within_seconds=_HURRY if is_cut_off else REQUEST_TIMEOUT_SECONDS)
+            confirmed = await self._confirmed(
+                objects, within_seconds=_URGENT_TIMEOUT_SECONDS if is_cut_off else REQUEST_TIMEOUT_SECONDS
+            )
         except KubeError as error:
             confirmed, problem = None, error
         wanted: tuple[Anchor, ...] = ()
@@ -433,7 +440,7 @@ class SelfManaged:
 
     # --- problems ---
 
-    def _judge(self, objects: OwnObjects) -> None:
+    def _update_status(self, objects: OwnObjects) -> None:
         """Update readiness, metrics and the list of problems."""
         ring = self._ring(objects.secret.object)
         mutating, *others = objects.configurations
@@ -445,11 +452,11 @@ class SelfManaged:
                 problem = f"{copy.what} does not exist"
             if copy is mutating and copy.object and not self._registration(copy, copy.object).entries:
                 problem = problem or f"{copy.what} has no entry with a name *{registration.OURS}"
-            self._told(f"copy of {copy.what}", problem)
+            self._report(f"copy of {copy.what}", problem)
         foreign = f"{objects.secret.what} is not modified: {ring}" if isinstance(ring, ForeignSecretError) else ""
         if (objects.secret.object or {}).get("immutable"):
             foreign = f"{objects.secret.what} is immutable, so no CA can be stored in it; delete it and create it again"
-        self._told("CA", foreign)
+        self._report("CA", foreign)
         phase = rotation.phase(ring if isinstance(ring, Keyring) else self._remembered)
         for each in Phase:
             self._metrics.ca_phase[each.value] = int(each is phase)
@@ -462,10 +469,10 @@ class SelfManaged:
             if self.trusted or self._leaf is None
             else "the registered caBundle does not trust the active certificate"
         )
-        self._told("caBundle", broken)
+        self._report("caBundle", broken)
         self.ready = self.ready or self.trusted
 
-    def _told(self, part: str, problem: str) -> None:
+    def _report(self, part: str, problem: str) -> None:
         """Log when a problem begins or ends."""
         before = self.problems.get(part, "")
         if problem == before:
@@ -493,11 +500,11 @@ class SelfManaged:
             attempt.not_before = self._clock() + self._rng.uniform(0.0, _JITTER)
         except KubeError as error:
             self._failed(error)
-            self._told(part, str(error))
+            self._report(part, str(error))
             attempt.not_before = self._clock() + attempt.backoff.delay_seconds(error)
         else:
             attempt.backoff.succeeded()
-            self._told(part, "")
+            self._report(part, "")
 
 
 class _Attempt:

@@ -13,7 +13,7 @@ from uvicorn.config import Config
 from injector.webhook.metrics import RequestMetrics
 from injector.webhook.overload import LoopMonitor
 from injector.webhook.protocol import (
-    GOODBYE,
+    CLOSE_TIMEOUT,
     LARGE_BODY,
     MALFORMED,
     MAX_HEAD,
@@ -523,7 +523,7 @@ def test_refusals_and_internal_errors_are_logged_once_a_minute(
 def test_connection_that_is_not_closed_in_time_is_aborted(line: Line) -> None:
     line.wire.close = lambda: None  # type: ignore[method-assign] # the peer does not read what is to be sent first
     assert line.send(b"junk\r\n\r\n") == [400]
-    assert line.connection.deadline == line.port.monitor.now + GOODBYE
+    assert line.connection.deadline == line.port.monitor.now + CLOSE_TIMEOUT
     line.connection.expire()
     assert line.wire.ended == "aborted"
 

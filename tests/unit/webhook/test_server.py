@@ -190,7 +190,7 @@ def test_a_connection_is_freed_when_it_ends(tmp_path: Path, *, is_tls: bool) -> 
 def test_what_nobody_caught_is_told_without_its_words(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         loop = asyncio.new_event_loop()
-        loop.set_exception_handler(module._tell_exception)
+        loop.set_exception_handler(module._log_exception)
         loop.call_exception_handler({"message": "hunter2", "exception": ValueError("hunter2")})
         loop.call_exception_handler({"message": "hunter2"})
         loop.close()

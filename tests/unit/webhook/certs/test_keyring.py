@@ -19,8 +19,8 @@ FIRST, SECOND, THIRD = (make_authority(KeyAlgorithm.ECDSA_P256, 100 * DAY, NOW) 
 EMPTY: dict[str, Any] = {"kind": "Secret", "metadata": {"name": "ca", "annotations": {"a": "b"}}, "type": "Opaque"}
 RINGS = [
     Keyring(signing=FIRST, delays=DELAYS),
-    Keyring(signing=FIRST, delays=DELAYS, following=SECOND),
-    Keyring(signing=FIRST, delays=DELAYS, following=SECOND, published=NOW),
+    Keyring(signing=FIRST, delays=DELAYS, next_ca=SECOND),
+    Keyring(signing=FIRST, delays=DELAYS, next_ca=SECOND, published=NOW),
     Keyring(signing=SECOND, delays=DELAYS, previous=(FIRST.anchor, THIRD.anchor), promoted=NOW),
 ]
 
@@ -32,7 +32,7 @@ def test_a_keyring_is_read_as_it_was_written(ring: Keyring) -> None:
 
 @pytest.mark.parametrize("ring", RINGS)
 def test_nothing_of_the_keyring_before_stays(ring: Keyring) -> None:
-    full = keyring.write(EMPTY, Keyring(signing=THIRD, delays=DELAYS, following=SECOND, previous=(FIRST.anchor,)))
+    full = keyring.write(EMPTY, Keyring(signing=THIRD, delays=DELAYS, next_ca=SECOND, previous=(FIRST.anchor,)))
     assert keyring.read(keyring.write(full, ring)) == ring
 
 

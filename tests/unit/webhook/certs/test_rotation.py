@@ -16,7 +16,7 @@ SETTLE = timedelta(minutes=5)
 DELAYS = RotationDelays(settle=SETTLE, leaf_lifetime=DAY)
 FIRST, SECOND, THIRD = (make_authority(KeyAlgorithm.ECDSA_P256, 300 * DAY, NOW) for _ in range(3))
 STEADY = Keyring(signing=FIRST, delays=DELAYS)
-PUBLISHING = dataclasses.replace(STEADY, following=SECOND)
+PUBLISHING = dataclasses.replace(STEADY, next_ca=SECOND)
 SETTLING = dataclasses.replace(PUBLISHING, published=NOW)
 RETIRING = Keyring(signing=SECOND, delays=DELAYS, previous=(FIRST.anchor,), promoted=NOW)
 LONG_AFTER = NOW + 301 * DAY
@@ -66,13 +66,13 @@ def test_the_longer_wait_of_two_versions_holds() -> None:
 def test_previous_ones_without_a_time_stay_until_they_end() -> None:
     timeless = dataclasses.replace(RETIRING, promoted=None)
     assert due(timeless, 100) is None
-    assert rotation.pruned_at(timeless, DELAYS) == FIRST.anchor.expires
+    assert rotation.retire_at(timeless, DELAYS) == FIRST.anchor.expires
 
 
 def test_an_authority_that_ran_out_is_replaced_by_whatever_there_is() -> None:
     fresh = make_authority(KeyAlgorithm.ECDSA_P256, 300 * DAY, LONG_AFTER)
     assert due(STEADY, 301) is Step.REPLACE
-    assert due(dataclasses.replace(STEADY, following=fresh), 301) is Step.PROMOTE
+    assert due(dataclasses.replace(STEADY, next_ca=fresh), 301) is Step.PROMOTE
     assert due(PUBLISHING, 301) is Step.ADD  # the next one ran out, too: first another
 
 

@@ -303,7 +303,7 @@ def test_a_replica_that_is_late_cannot_put_an_older_bundle_in_place_of_a_newer_o
     busy.turn()
     ring = world.ring()
     assert ring is not None
-    assert ring.following is not None
+    assert ring.next_ca is not None
     assert world.registration(MUTATING_WEBHOOKS).is_exactly(ring.trusted)
     while late.go_on():
         pass
