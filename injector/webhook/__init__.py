@@ -1,4 +1,4 @@
-"""The HTTP shell around the core: TLS, limits, routes, health.
+"""The HTTP server around the core: TLS, limits, routes, health.
 
-Holds no rule about Pods and never calls an API server.
+It has no rules about Pods. Only the self-managed certificates in `certs` call an API server.
 """

@@ -1,7 +1,7 @@
-"""The FastAPI app: every route but the hot path. Collaborators are arguments; nothing lives in this module.
+"""The FastAPI app: all routes except the admission paths. Collaborators are arguments; the module has no state.
 
-The ops port serves the app, but for probes: `instant_probes` answers them without it. The admission port serves
-`endpoint.AdmissionFront`, which hands on what it does not answer itself.
+The ops port serves the app, except for probes: `probe_routes` answers them directly. The admission port serves
+`endpoint.AdmissionPortApp`, which passes the paths in `PUBLIC_PATHS` to the app.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from injector import __version__
 from injector.webhook import openapi
-from injector.webhook.endpoint import Refusal
+from injector.webhook.endpoint import ErrorResponse
 from injector.webhook.exposition import Exposition
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from injector.webhook.endpoint import Posted, Reply
+    from injector.webhook.endpoint import HTTPRequest, HTTPResponse
     from injector.webhook.health import Health
 
     _Probe = Callable[[], tuple[dict[str, object], int]]
@@ -33,15 +33,15 @@ LIVEZ_PATH: Final = "/livez"
 READYZ_PATH: Final = "/readyz"
 DOCS_PATH: Final = "/docs"
 OPENAPI_PATH: Final = "/openapi.json"
-# What the admission port shows of the app; /docs is a 404 of the app's own unless it was asked for.
+# Paths of the app that the admission port serves. Without `--docs` the app answers /docs with 404.
 PUBLIC_PATHS: Final = frozenset({DOCS_PATH, OPENAPI_PATH})
 
 
-def instant_probes(health: Health) -> dict[str, Callable[[Posted], Reply]]:
-    """Probes as plain functions, for the connection to call: no task, no router.
+def probe_routes(health: Health) -> dict[str, Callable[[HTTPRequest], HTTPResponse]]:
+    """Return the probes as plain functions that the connection calls directly, without a task or a router.
 
-    A kubelet restarts a container whose probes are late, so their cost bounds how many connections per second the ops
-    port withstands. The routes of the app are the same and describe them in /openapi.json.
+    A kubelet restarts a container whose probes time out. So the cost of a probe limits how many connections per second
+    the ops port can handle. The app has the same routes, for their description in /openapi.json.
     """
     probes: dict[str, _Probe] = {LIVEZ_PATH: _livez, READYZ_PATH: functools.partial(_readyz, health)}
     return {path: functools.partial(_answer, probe) for path, probe in probes.items()}
@@ -56,20 +56,20 @@ def _readyz(health: Health) -> tuple[dict[str, object], int]:
     return {"status": "ok" if ready else "failed", "checks": checks}, 200 if ready else 503
 
 
-def _answer(probe: _Probe, posted: Posted) -> Reply:
-    if posted.method not in _READING:
-        return _GET_ONLY.reply
+def _answer(probe: _Probe, request: HTTPRequest) -> HTTPResponse:
+    if request.method not in _READING:
+        return _GET_ONLY.response
     content, status = probe()
     body = msgspec.json.encode(content)
     return STATUS_LINE[status] + b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body), body
 
 
 _READING: Final = (b"GET", b"HEAD")
-_GET_ONLY: Final = Refusal.of(405, "method-not-allowed", "Ask with GET.", (b"allow", b"GET"))
+_GET_ONLY: Final = ErrorResponse.of(405, "method-not-allowed", "Use GET.", (b"allow", b"GET"))
 
 
 def create_app(health: Health, registry: CollectorRegistry, *, docs: bool) -> FastAPI:
-    """The app with health, metrics and its own description; `docs` adds a page for people."""
+    """Return the app with health, metrics and OpenAPI description; `docs` adds the HTML documentation."""
     app = FastAPI(
         title="dapr-token-injector",
         version=__version__,
@@ -79,7 +79,7 @@ def create_app(health: Health, registry: CollectorRegistry, *, docs: bool) -> Fa
         openapi_url=OPENAPI_PATH,
     )
 
-    @app.get(LIVEZ_PATH, tags=["health"], summary="The process runs; depends on nothing.")
+    @app.get(LIVEZ_PATH, tags=["health"], summary="Whether the process is running; has no dependencies.")
     async def livez() -> JSONResponse:
         return JSONResponse(*_livez())
 
@@ -88,7 +88,7 @@ def create_app(health: Health, registry: CollectorRegistry, *, docs: bool) -> Fa
     @app.get(
         READYZ_PATH,
         tags=["health"],
-        summary="Whether to send reviews here, with each check by name.",
+        summary="Whether this replica can serve reviews, with the result of each check.",
         responses=not_ready,
     )
     async def readyz() -> JSONResponse:
@@ -96,7 +96,7 @@ def create_app(health: Health, registry: CollectorRegistry, *, docs: bool) -> Fa
 
     exposition = Exposition(registry)
 
-    @app.get("/metrics", tags=["metrics"], summary="Samples for Prometheus.", response_class=Response)
+    @app.get("/metrics", tags=["metrics"], summary="Metrics in a format of Prometheus.", response_class=Response)
     async def samples(request: Request) -> Response:
         rendered = exposition.render(request.headers.get("accept", ""))
         return Response(rendered.text, media_type=rendered.media_type)

@@ -1,4 +1,4 @@
-"""From settings to a running server: every object is made here, once, and handed to those who need it."""
+"""Build the server from the settings. Each object is created here once and passed to the objects that use it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from injector.files import error_text
 from injector.kube.metrics import KubeMetrics
 from injector.telemetry.logs import AdmissionLog, LogSink, set_up_logging
 from injector.telemetry.metrics import ProcessMetrics, new_registry
-from injector.webhook.app import PUBLIC_PATHS, create_app, instant_probes
+from injector.webhook.app import PUBLIC_PATHS, create_app, probe_routes
 from injector.webhook.certs.files import CertificateWatcher
 from injector.webhook.certs.metrics import CertificateMetrics
 from injector.webhook.certs.pair import CertificateError, ServingPair, server_context
 from injector.webhook.certs.self_managed import SelfManaged
-from injector.webhook.endpoint import ENDPOINTS, AdmissionEndpoint, AdmissionFront
+from injector.webhook.endpoint import ENDPOINTS, AdmissionEndpoint, AdmissionPortApp
 from injector.webhook.health import Health, certificate_check
 from injector.webhook.metrics import RequestMetrics, ServerMetrics
-from injector.webhook.overload import LoopMonitor, Shedder
+from injector.webhook.overload import LoadShedder, LoopMonitor
 from injector.webhook.protocol import Limits, Port
 from injector.webhook.server import MAX_OPS_CONNECTIONS, OPS_KEEP_ALIVE, Drain, Listener, Server, bind
 from injector.webhook.slots import Slots
@@ -46,15 +46,15 @@ if TYPE_CHECKING:
 _VERSIONS: Final = {TlsVersion.V1_2: ssl.TLSVersion.TLSv1_2, TlsVersion.V1_3: ssl.TLSVersion.TLSv1_3}
 _STDERR: Final = 2
 
-# A pair out of files, or the way to the cluster that a pair of our own comes by.
+# The pair that was read from files, or the function that connects to the cluster for self-managed certificates.
 Certificates: TypeAlias = "ServingPair | Connect"
 
 
 def serve(settings: Settings, policy: Policy, certificates: Certificates, *, terminal: bool) -> int:
-    """Run until a signal ends it; returns the exit code.
+    """Run until a signal arrives, and return the exit code.
 
     Raises:
-        ConfigError: A port cannot be opened, or OpenSSL refuses the pair.
+        ConfigError: A port cannot be opened, or OpenSSL rejects the pair.
     """
     context = _context(certificates, settings)
     sockets = _bind(settings)
@@ -63,7 +63,7 @@ def serve(settings: Settings, policy: Policy, certificates: Certificates, *, ter
         _raise_descriptors(settings.max_connections)
         as_json = settings.log_format is LogFormat.JSON or (settings.log_format is LogFormat.AUTO and not terminal)
         server = build(settings, policy, certificates, context=context, sockets=sockets, sink=sink, as_json=as_json)
-        # What exists now lives until the end: the collector need not look at it again.
+        # The objects that exist now live as long as the process, so the garbage collector can skip them.
         gc.collect()
         gc.freeze()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -73,7 +73,7 @@ def serve(settings: Settings, policy: Policy, certificates: Certificates, *, ter
     return 0
 
 
-def build(  # noqa: PLR0913 - what the process was started with, all of it
+def build(  # noqa: PLR0913 - everything that the process was started with
     settings: Settings,
     policy: Policy,
     certificates: Certificates,
@@ -83,7 +83,7 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     sink: LogSink,
     as_json: bool,
 ) -> Server:
-    """The server with everything in it, ready to run in an event loop of its caller's."""
+    """Return the complete server, ready to run in the caller's event loop."""
     set_up_logging(sink, settings.log_level, as_json=as_json)
     metrics, certificate_metrics, kube_metrics, monitor = (
         RequestMetrics(),
@@ -99,7 +99,7 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     endpoint = AdmissionEndpoint(
         admit,
         policy=policy,
-        shedder=Shedder(settings.max_lag),
+        shedder=LoadShedder(settings.max_lag),
         metrics=metrics,
         log=AdmissionLog(sink, as_json=as_json, debug=debug),
     )
@@ -110,12 +110,12 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
         max_body_bytes=settings.max_body_bytes,
         max_bodies=settings.max_bodies,
     )
-    front = AdmissionFront(app, PUBLIC_PATHS, metrics)
-    instant = dict.fromkeys(ENDPOINTS, endpoint.answer)
+    port_app = AdmissionPortApp(app, PUBLIC_PATHS, metrics)
+    sync_routes = dict.fromkeys(ENDPOINTS, endpoint.answer)
     unread = UnreadAnswers()
     admission = Listener(
         sockets[0],
-        Port(instant, limits, monitor, metrics, _uvicorn(front), slots=Slots(by_history=True), unread=unread),
+        Port(sync_routes, limits, monitor, metrics, _uvicorn(port_app), slots=Slots(by_history=True), unread=unread),
         max_connections=settings.max_connections,
         context=context,
         handshake_timeout=settings.handshake_timeout,
@@ -123,7 +123,7 @@ def build(  # noqa: PLR0913 - what the process was started with, all of it
     ops_limits = replace(limits, keep_alive_timeout=min(limits.keep_alive_timeout, OPS_KEEP_ALIVE))
     ops = Listener(
         sockets[1],
-        Port(instant_probes(health), ops_limits, monitor, metrics, _uvicorn(app), unread=unread),
+        Port(probe_routes(health), ops_limits, monitor, metrics, _uvicorn(app), unread=unread),
         max_connections=MAX_OPS_CONNECTIONS,
     )
     registry.register(ServerMetrics(lambda: admission.open, lambda: monitor.lag))
@@ -173,7 +173,7 @@ def _bind(settings: Settings) -> tuple[socket.socket, socket.socket]:
 
 
 def _uvicorn(app: ASGIApp) -> Config:
-    """What uvicorn's protocol class reads of its configuration; its server, logs and timers are not used."""
+    """Return the configuration for uvicorn's protocol class; uvicorn's server, logs and timers are not used."""
     config = Config(
         app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
     )
@@ -182,7 +182,7 @@ def _uvicorn(app: ASGIApp) -> Config:
 
 
 def _raise_descriptors(connections: int) -> None:
-    """Let the process have a descriptor per connection, as far as the system lets it."""
+    """Raise the limit of file descriptors to one per connection, up to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + _OTHER_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -191,11 +191,12 @@ def _raise_descriptors(connections: int) -> None:
         )
 
 
-# Descriptors besides the connections of the admission port; evicted connections have theirs for some milliseconds more.
+# Descriptors in addition to the connections of the admission port. An evicted connection keeps its descriptor for some
+# milliseconds.
 _OTHER_DESCRIPTORS: Final = MAX_OPS_CONNECTIONS + 256
 
 
 def _needed(path: Path | None) -> Path:
     if path is None:
-        raise ValueError("a mode with files has both of them; Settings has checked that")
+        raise ValueError("both TLS files must be set; Settings checks this")
     return path

@@ -1,4 +1,4 @@
-"""Whether this replica can serve: each check by name, and what the answer rests on."""
+"""Readiness of this replica: the result of each named check, with its details."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Outcome of one check; `facts` go into the answer beside it."""
+    """Outcome of one check; the response includes `facts`."""
 
     ok: bool
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
 class Health:
-    """Answers /readyz. Ready means: every check is fine, and the process is not stopping."""
+    """Answers /readyz. A replica is ready if all checks pass and the process is not stopping."""
 
     def __init__(self, checks: Mapping[str, Callable[[], Check]]) -> None:
         self.draining = False
         self._checks = checks
 
     def ready(self) -> tuple[bool, dict[str, dict[str, object]]]:
-        """Whether to send requests here, and every check by name."""
+        """Return whether this replica can serve requests, and the result of each check by name."""
         found = {"serving": Check(not self.draining, {"draining": self.draining})}
         found |= {name: check() for name, check in self._checks.items()}
-        told = {name: {"ok": check.ok, **check.facts} for name, check in found.items()}
-        return all(check.ok for check in found.values()), told
+        details = {name: {"ok": check.ok, **check.facts} for name, check in found.items()}
+        return all(check.ok for check in found.values()), details
 
 
 def certificate_check(source: CertificateSource) -> Callable[[], Check]:
-    """Fine while the serving pair has not run out; problems of its source are shown, and do not make it fail."""
+    """Return a check that passes while the serving pair is valid; it shows problems of the source without failing."""
 
     def check() -> Check:
         at, pair = source.now(), source.pair

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from injector.telemetry.metrics import Family
 
-# Seconds. A decision takes about 50 us; the largest timeout that people use is 5 s.
+# Seconds. A decision takes about 50 us; the largest common timeout is 5 s.
 BUCKETS: Final = (
     0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 )  # fmt: skip
 
-# Reasons that go with each decision: the bounded set of label values.
+# Reasons of each decision: the fixed set of label values.
 _DENIALS: Final = (
     Reason.INVALID_SECRET_NAME,
     Reason.INVALID_SECRET_KEY,
@@ -38,25 +38,25 @@ DECISIONS: Final = tuple(
 
 ERRORS: Final[Mapping[str, str]] = {
     "malformed-json": "the body is not JSON",
-    "not-a-review": "the body is no AdmissionReview that can be answered",
-    "malformed-object": "the object under review is not shaped as its kind is",
-    "bad-review": "another fault of a review",
+    "not-a-review": "the body is not a valid AdmissionReview",
+    "malformed-object": "the object under review does not match the schema of its kind",
+    "bad-review": "another error in a review",
     "policy-gap": "a configuration error: /mutate/default was called and the Policy has no default Secret",
     "internal": "an internal error of the webhook",
-    "not-found": "no such path on the admission port",
-    "method-not-allowed": "anything but POST",
-    "unsupported-media-type": "anything but JSON",
-    "body-too-large": "a body above the limit",
-    "headers-too-large": "a request line, headers or number of headers above the limit",
-    "malformed-http": "not HTTP/1.0 or HTTP/1.1",
-    "headers-timeout": "headers came too slowly",
-    "body-timeout": "the body came too slowly",
-    "response-timeout": "the caller did not read its answer in time",
+    "not-found": "the admission port does not serve this path",
+    "method-not-allowed": "the method is not POST",
+    "unsupported-media-type": "the content type is not JSON",
+    "body-too-large": "the body exceeds the limit",
+    "headers-too-large": "the request line, the headers or the number of headers exceed the limit",
+    "malformed-http": "the request is not HTTP/1.0 or HTTP/1.1",
+    "headers-timeout": "the headers did not arrive in time",
+    "body-timeout": "the body did not arrive in time",
+    "response-timeout": "the client did not read the response in time",
 }
 INTERNAL_ERROR: Final = "internal"
 SHED_CAUSES: Final[Mapping[str, str]] = {
-    "lag": "the event loop had worked on others for too long",
-    "timeout": "the request's own timeout had passed",
+    "lag": "the event loop was busy with other requests for too long",
+    "timeout": "the timeout of the request had passed",
     "bodies": "too many large bodies were being read",
 }
 REFUSALS: Final[Mapping[str, str]] = {
@@ -65,11 +65,11 @@ REFUSALS: Final[Mapping[str, str]] = {
 }
 # Kinds of `injector.webhook.slots`, and of `injector.webhook.unread`.
 EVICTIONS: Final[Mapping[str, str]] = {
-    "closing": "was being closed, and its peer took its time",
+    "closing": "was being closed, and the client had not closed its side yet",
     "silent": "had not completed a request (admission port)",
     "idle": "was idle and had served no review, or any idle connection of the ops port",
     "served": "was idle and had served reviews (admission port)",
-    "unread": "did not read its answer, and unread answers took 32 MiB",
+    "unread": "did not read its response, and unread responses took 32 MiB",
 }
 
 
@@ -93,7 +93,7 @@ class RequestMetrics(Collector):
         self._duration_sum += seconds
 
     def failed(self, error: str) -> None:
-        """Count one error; an unregistered class counts as `internal`, so that labels stay bounded."""
+        """Count one error. An unknown class counts as `internal`, so that the set of labels stays fixed."""
         self.errors[error if error in self.errors else INTERNAL_ERROR] += 1
 
     def collect(self) -> Iterator[Family]:
@@ -118,12 +118,12 @@ class RequestMetrics(Collector):
             total += count
             buckets.append((bound, total))
         name = f"{PREFIX}_admission_duration_seconds"
-        help_ = "From a review's first byte read to its answer written."
+        help_ = "Time from the first byte of a review to its response."
         return HistogramMetricFamily(name, help_, buckets=buckets, sum_value=self._duration_sum)
 
 
 class ServerMetrics(Collector):
-    """What the server shows at the moment of a scrape."""
+    """Gauges of the server, read at each scrape."""
 
     def __init__(self, connections: Callable[[], int], loop_lag: Callable[[], float]) -> None:
         self._connections = connections
@@ -132,4 +132,4 @@ class ServerMetrics(Collector):
     def collect(self) -> Iterator[Family]:
         """All samples."""
         yield gauge("connections", "Open connections of the admission port.", self._connections())
-        yield gauge("event_loop_lag_seconds", "How late the event loop was at its last turn.", self._loop_lag())
+        yield gauge("event_loop_lag_seconds", "Delay of the last iteration of the event loop.", self._loop_lag())

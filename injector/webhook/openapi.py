@@ -1,6 +1,6 @@
-"""The admission endpoints in OpenAPI: their schemas are made from the very types that decode and encode.
+"""OpenAPI description of the admission endpoints. Schemas are generated from the types that decode and encode reviews.
 
-The endpoints stand in front of FastAPI's router, which therefore knows nothing of them.
+FastAPI's router does not serve these endpoints, so FastAPI cannot describe them.
 """
 
 from __future__ import annotations
@@ -18,30 +18,33 @@ if TYPE_CHECKING:
 _REF: Final = "#/components/schemas/{name}"
 
 _SUMMARIES: Final = {
-    Endpoint.MUTATE: "Puts token references into a Pod that asks for them.",
-    Endpoint.MUTATE_DEFAULT: "The same; the Policy's default Secret stands in for a missing annotation.",
-    Endpoint.WARN: "Warns of a workload's Pod template; allows always, patches never.",
+    Endpoint.MUTATE: "Adds token references to a Pod that requests them.",
+    Endpoint.MUTATE_DEFAULT: "Like /mutate; uses the Policy's default Secret if the annotation is missing.",
+    Endpoint.WARN: "Returns warnings about a workload's Pod template; always allows and never patches.",
 }
 _ERRORS: Final = {
-    "400": "The body is not a review that can be answered.",
-    "405": "Not a POST.",
+    "400": "The body is not a valid review.",
+    "405": "The method is not POST.",
     "413": "The body is too large; the connection is closed.",
     "415": "The content type is not application/json.",
-    "500": "The review could not be decided; the registration's failurePolicy decides.",
-    "503": "Too busy to answer in time; Retry-After says when to come again.",
+    "500": "The webhook could not decide the review; the failurePolicy of its registration applies.",
+    "503": "The webhook is too busy to respond in time; retry after the seconds in Retry-After.",
 }
 _ERROR: Final = {
     "type": "object",
     "required": ["error", "message"],
     "properties": {
-        "error": {"type": "string", "description": "Stable word, also a label of the metric of errors."},
-        "message": {"type": "string", "description": "One sentence for people."},
+        "error": {
+            "type": "string",
+            "description": "Error class, stable; also the value of the label `error` of the error metric.",
+        },
+        "message": {"type": "string", "description": "Description of the error, one sentence."},
     },
 }
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The app's OpenAPI document with the admission endpoints in it."""
+    """Return the app's OpenAPI document, with the admission endpoints added."""
     schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     (pod, workload, answer), components = msgspec.json.schema_components(
         (AdmissionReview[Pod | None], AdmissionReview[Workload | None], AnsweredReview), ref_template=_REF
@@ -68,12 +71,12 @@ def _operation(endpoint: Endpoint, question: dict[str, Any], answer: dict[str, A
             {
                 "name": "timeout",
                 "in": "query",
-                "description": "How long the caller waits, as a Go duration such as 5s; the API server sets it.",
+                "description": "Time that the client waits, as a Go duration such as 5s; the API server sets it.",
                 "schema": {"type": "string", "default": "10s"},
             }
         ],
         "requestBody": {"required": True, "content": _json(question)},
-        "responses": {"200": {"description": "The review, answered.", "content": _json(answer)}, **errors},
+        "responses": {"200": {"description": "The review with its response.", "content": _json(answer)}, **errors},
     }
 
 

@@ -1,14 +1,15 @@
-"""How late the event loop is, and which requests are not worth an answer now.
+"""Measures the lag of the event loop, and decides which requests to reject because of overload.
 
-In one thread, overload is waiting: a request lies in the kernel while the loop is busy with others. The kernel does
-not say for how long, but the loop's turns bound it: what a turn reads had not arrived before the turn before it
-looked. So a timer marks the turns, a request remembers the mark before last of the moment its first bytes were read,
-and the difference to "now" is the longest that it can have waited. So it shows which callers have given up.
+Under overload, requests wait in the kernel while the only thread works on others. The kernel does not report for how
+long, but the iterations of the event loop give an upper bound: data that an iteration reads arrived after the previous
+iteration had polled. So a timer records the time of iterations, and each request keeps the second to last recorded time
+before its first bytes were read. The difference to the current time is the longest time that the request can have
+waited. If it exceeds the timeout of the client, the client has given up.
 
-Who is turned away is told by the turn itself: once it has worked for a while, the rest of what it reads is shed, so
-that the next turn comes soon. Everything that is new takes turns: a connection, its handshake, its first request. That
-a request has waited is no reason: after a standstill the queue is long and done in no time. Connections are never
-counted: an API server keeps two dozen idle ones.
+Requests are rejected because of the current iteration: when it has worked for a while, the rest of its requests are
+rejected, so that the next iteration starts soon. New connections, their handshakes and their first requests each need
+an iteration. A long wait alone is not a reason to reject: after a pause the queue is long, but it takes little time to
+process. The number of connections is not a criterion: an API server keeps about 24 idle ones.
 """
 
 from __future__ import annotations
@@ -23,57 +24,57 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 
-# Seconds between two marks when the loop is not busy. Short against every limit, long against the cost of a timer.
+# Seconds between two ticks when the loop is not busy. Much shorter than all limits, much longer than a timer takes.
 INTERVAL: Final = 0.01
 
 
 class LoopMonitor:
-    """Marks turns of the event loop and does small chores between requests.
+    """Records when the event loop iterates, and runs short periodic tasks between requests.
 
-    `now` and `before` are the last mark and the one before it, in the seconds of `clock`. Reading them costs nothing,
-    and `now` is a clock that is good enough for deadlines.
+    `now` and `before` are the times of the last tick and of the previous one, in seconds of `clock`. They are plain
+    attributes, and `now` is precise enough for deadlines.
     """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
-        self._chores: list[_Chore] = []
+        self._tasks: list[_PeriodicTask] = []
         self._timer: asyncio.TimerHandle | None = None
         self.now = self.before = clock()
 
     @property
     def lag(self) -> float:
-        """How late the last mark was, in seconds."""
+        """Delay of the last tick, in seconds."""
         return max(0.0, self.now - self.before - INTERVAL)
 
     def every(self, seconds: float, work: Callable[[], None]) -> None:
-        """Do `work` about every so many seconds; `work` must be short and must not raise."""
-        self._chores.append(_Chore(seconds, work, self.now + seconds))
+        """Call `work` about every `seconds` seconds; `work` must be short and must not raise."""
+        self._tasks.append(_PeriodicTask(seconds, work, self.now + seconds))
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to mark turns of `loop`."""
+        """Start to record iterations of `loop`."""
         self.now = self.before = self._clock()
         self._timer = loop.call_later(INTERVAL, self._beat, loop)
 
     def stop(self) -> None:
-        """Mark no more turns."""
+        """Stop recording."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def mark(self) -> None:
-        """One turn."""
+    def tick(self) -> None:
+        """Record the time, and run the tasks that are due."""
         self.before, self.now = self.now, self._clock()
-        for chore in self._chores:
-            if chore.due <= self.now:
-                chore.due = self.now + chore.seconds
-                chore.work()
+        for task in self._tasks:
+            if task.due <= self.now:
+                task.due = self.now + task.seconds
+                task.work()
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = loop.call_later(INTERVAL, self._beat, loop)
-        self.mark()
+        self.tick()
 
 
-class _Chore:
+class _PeriodicTask:
     __slots__ = ("due", "seconds", "work")
 
     def __init__(self, seconds: float, work: Callable[[], None], due: float) -> None:
@@ -82,33 +83,33 @@ class _Chore:
         self.due = due
 
 
-class Shedder:
-    """Says which requests to turn away. Times are in seconds of one monotonic clock.
+class LoadShedder:
+    """Decides which requests to reject. Times are in seconds of one monotonic clock.
 
-    An API server asks again a second after it was turned away, with the same uid, until its webhook's timeout is over.
-    So a review is shed for lag once: when it comes again it is answered, unless its caller has given up by then.
-    Otherwise a lasting overload would turn the same review away each time. Small ones are shed later than others: they
-    cost about as much to turn away as to answer, and are what ordinary Pods look like.
+    An API server retries one second after a rejection, with the same uid, until the webhook's timeout has passed. So a
+    review is rejected because of lag only once. Its retry is decided, unless the client has given up by then. Otherwise
+    the same review would be rejected each time during a long overload. Small reviews are rejected later than others:
+    rejecting one costs about as much as deciding it, and the reviews of ordinary Pods are small.
     """
 
     def __init__(self, max_lag: float) -> None:
         self._max_lag = max_lag
         self._turned_away: dict[bytes, float] = {}  # uid -> arrival of the first request about it
 
-    def cause(self, *, now: float, arrived: float, turn: float, timeout: float, body: bytes) -> str | None:
-        """Why a request whose body is complete is not worth answering; None when it is.
+    def reject_reason(self, *, now: float, arrived: float, turn: float, timeout: float, body: bytes) -> str | None:
+        """Return why to reject a complete request; None to decide it.
 
         Args:
-            now: The moment of decision.
-            arrived: The earliest moment at which the request's first byte can have reached us.
-            turn: The last mark: when this turn of the event loop began, or up to `INTERVAL` before.
-            timeout: What the caller allows from sending to answer.
-            body: A review, not decoded.
+            now: The time of this call.
+            arrived: The earliest time at which the first byte of the request can have arrived.
+            turn: The last tick: the start of this event loop iteration, or up to `INTERVAL` before it.
+            timeout: How long the client waits, from sending the request to the response.
+            body: The review, not decoded.
         """
         if now - arrived > timeout:
             return "timeout"
         max_lag = self._max_lag if len(body) > SMALL_BODY else SMALL_BODY_LAG * self._max_lag
-        # A quarter of a short timeout leaves room for the way back.
+        # With a short timeout the limit is a quarter of it, so that enough time remains for the response.
         if now - turn - INTERVAL <= min(max_lag, timeout / 4):
             return None
         uid = _uid(body)
@@ -116,7 +117,7 @@ class Shedder:
         if first is not None:
             return "timeout" if now - first > timeout else None
         if now - arrived + RETRY_AFTER > timeout:
-            return None  # asked again it would be too late; there is only this chance
+            return None  # a retry would exceed the timeout
         self._remember(uid, arrived)
         return "lag"
 
@@ -128,18 +129,18 @@ class Shedder:
 
 
 def _uid(body: bytes) -> bytes:
-    """The review's uid, which an API server writes near the beginning; empty when it is not there."""
+    """Return the uid of a review, which an API server writes near its start; empty if it is not there."""
     found = _UID.search(body, 0, _NEAR)
     return found[1] if found else b""
 
 
-# Seconds after which a caller should retry. 1 and not 0: an API server makes at most ten retries, at this pace.
+# Seconds after which a client should retry. 1 and not 0: an API server retries at most ten times, at this interval.
 RETRY_AFTER: Final = 1
-# Bytes. A Pod that a Deployment makes is a review of 6 to 9 KB, sidecar included.
+# Bytes. The review of a Pod of a Deployment has 6 to 9 KB, including the sidecar.
 SMALL_BODY: Final = 16 * 1024
-# How much longer a turn may have worked before it sheds a small one.
+# Factor by which the limit is higher for small reviews.
 SMALL_BODY_LAG: Final = 3
-# Reviews that were turned away and may come again; an API server has at most some hundreds under way.
+# Maximum number of rejected reviews to remember for their retry. An API server has at most a few hundred in progress.
 _REMEMBERED: Final = 4096
 _NEAR: Final = 512  # bytes
 _UID: Final = re.compile(rb'"uid": ?"([^"]{1,64})"')

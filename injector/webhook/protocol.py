@@ -1,12 +1,12 @@
-"""One connection: uvicorn's HTTP protocol with the deadlines, limits and short cut that an admission webhook needs.
+"""One connection: uvicorn's HTTP protocol with the deadlines, limits and fast path that an admission webhook needs.
 
-uvicorn has no timer before the first response, reads bodies only as fast as the app asks, and starts a task per
-request. Here a request is read whole first, up to a limit and by a deadline. Then a path that never waits (`instant`)
-is answered by a plain function within the very callback that brought its last byte. Everything else goes uvicorn's
-way, in a task, and with an empty body: no other route reads one.
+uvicorn has no timer before the first response, reads bodies only as fast as the app receives them, and starts a task
+per request. Here a request is first read completely, up to a limit and a deadline. A path that never waits (in
+`sync_routes`) is then answered by a plain function, in the callback that received the last byte. uvicorn answers all
+other paths in a task, with an empty body: no other route reads a body.
 
-Deadlines cost an attribute per request: every connection carries the time by which it must have moved on, and the
-listener looks over all of them ten times a second.
+A deadline costs one attribute per request: every connection has the time of its next deadline, and the listener checks
+all connections ten times per second.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 
 from injector.frames import frames
 from injector.telemetry.logs import LOGGER, RateLimitedLog
-from injector.webhook.endpoint import BODY_TOO_LARGE, OVERLOADED, Posted, Refusal
+from injector.webhook.endpoint import BODY_TOO_LARGE, OVERLOADED, ErrorResponse, HTTPRequest
 from injector.webhook.slots import Slots
 from injector.webhook.unread import UnreadAnswers
 
@@ -35,47 +35,48 @@ if TYPE_CHECKING:
     from uvicorn._types import HTTPScope
     from uvicorn.config import Config
 
-    from injector.webhook.endpoint import Reply
+    from injector.webhook.endpoint import HTTPResponse
     from injector.webhook.metrics import RequestMetrics
     from injector.webhook.overload import LoopMonitor
     from injector.webhook.slots import Queue
 
 logger = logging.getLogger(f"{LOGGER}.http")
 
-# Bytes of a request before its body. An API server sends a few hundred; the parser itself would take any number. The
-# same bound holds for the framing between two pieces of a body, and for what follows its last piece.
+# Maximum bytes of a request before its body. An API server sends a few hundred; the parser itself has no limit. The
+# same limit applies to the framing between two parts of a body, and to the bytes after its last part.
 MAX_HEAD: Final = 64 * 1024
-# Ours: an API server sends about eight, and each costs some 150 bytes more than its text.
+# Not a limit of Kubernetes: an API server sends about 8 headers. A header takes about 150 bytes more than its text.
 MAX_HEADERS: Final = 100
-# Ours, in bytes; an API server sends about thirty. The target is kept in parts for as long as the connection is open.
+# Bytes. Not a limit of Kubernetes: an API server sends about 30. Parts of the target are kept as long as the connection
+# is open.
 MAX_TARGET: Final = 8 * 1024
-# Bodies up to this size are bounded by the cap on connections, larger ones by `max_bodies`.
+# The limit of connections bounds the memory of bodies up to this size, `max_bodies` that of larger ones.
 LARGE_BODY: Final = 64 * 1024
-# A chunked body may be framed wastefully, but not without end.
+# Maximum size of a chunked body including its framing, as a multiple of the limit for bodies.
 _FRAMING: Final = 2
-# Bytes that are parsed in one go: a small request in whole, and not much more.
+# Bytes that are parsed at once: enough for a complete small request.
 _SLICE: Final = LARGE_BODY + 1024
-# Pieces of a body below this size are put together in blocks: each Python object costs some 50 bytes besides.
+# Parts of a body below this size are joined to blocks, because each Python object takes about 50 additional bytes.
 _PIECE: Final = 16 * 1024
 _BLOCK: Final = 64 * 1024
-# Bytes of an answer that are handed to the transport at once. The rest is kept here until the client has read these.
+# Bytes of a response that are passed to the transport at once. The rest is kept here until the client has read these.
 _ANSWER_PIECE: Final = 16 * 1024
-# Further bytes that count for a client which does not read: what the transport has taken of its answers (up to 64 KiB
-# and this piece) and of requests that it sent in the meantime.
+# Additional bytes that count for a client that does not read: the bytes of its responses in the transport (up to 64 KiB
+# and one part), and the requests that the client sent in the meantime.
 _IN_TRANSPORT: Final = 128 * 1024
-# Bytes that the transport keeps before it calls `pause_writing`. More than TLS sends by itself after a handshake: if it
-# were paused by that, it would never send it.
+# Bytes that the transport keeps before it calls `pause_writing`. This is more than TLS itself sends after a handshake:
+# if these bytes paused the transport, it would never send them.
 _WRITE_AHEAD: Final = 4 * 1024
-# Bytes that TLS reads from a client which does not read its answer.
+# Bytes that TLS reads from a client that does not read its response.
 _READ_AHEAD: Final = 16 * 1024
-# Seconds that a connection may take to be closed: to send what is written, and to hear that the peer closes, too.
-GOODBYE: Final = 2.0
-# Seconds between the last words to an idle connection that is evicted and its end.
-_LAST_WORDS: Final = 0.01
+# Seconds for closing a connection: to send the remaining bytes, and to wait until the client has closed its side.
+CLOSE_TIMEOUT: Final = 2.0
+# Seconds between the TLS close notification to an evicted idle connection and its end.
+_CLOSE_NOTIFY_DELAY: Final = 0.01
 
-MALFORMED: Final = Refusal.of(400, "malformed-http", "The request is not HTTP/1.0 or HTTP/1.1.")
-HEAD_TOO_LARGE: Final = Refusal.of(431, "headers-too-large", "The request's headers are larger than this server takes.")
-BODY_LATE: Final = Refusal.of(408, "body-timeout", "The body came too slowly.")
+MALFORMED: Final = ErrorResponse.of(400, "malformed-http", "The request is not HTTP/1.0 or HTTP/1.1.")
+HEAD_TOO_LARGE: Final = ErrorResponse.of(431, "headers-too-large", "The request line or headers exceed the size limit.")
+BODY_LATE: Final = ErrorResponse.of(408, "body-timeout", "The body did not arrive in time.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,11 @@ class Limits:
 
 @dataclass(slots=True, eq=False)
 class Port:
-    """What all connections of one port share."""
+    """State that all connections of one port share."""
 
-    instant: Mapping[str, Callable[[Posted], Reply]]  # paths that are answered at once; all others go to the app
+    sync_routes: Mapping[
+        str, Callable[[HTTPRequest], HTTPResponse]
+    ]  # paths with a synchronous function; the app serves all others
     limits: Limits
     monitor: LoopMonitor
     metrics: RequestMetrics
@@ -104,33 +107,34 @@ class Port:
     draining: bool = False
     large_bodies: int = 0
     limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(logger))
-    small: int = field(init=False)  # bytes of a body that are read without a look at any limit
+    small: int = field(init=False)  # bytes of a body up to which no limit is checked
 
     def __post_init__(self) -> None:
         self.small = min(LARGE_BODY, self.limits.max_body_bytes)
 
 
 class Stage(Enum):
-    """Where a connection stands."""
+    """State of a connection."""
 
     FRESH = "nothing has arrived yet"
     IDLE = "between requests"
     HEAD = "headers are arriving"
     BODY = "a body is arriving"
-    EXCESS = "a body is arriving that will be answered with 503"
-    ANSWER = "a task makes the answer"
-    UNREAD = "the client has not read its answer; nothing more is read from it"
-    CLOSED = "it is being closed; whatever arrives is dropped"
+    EXCESS = "a body is arriving; its response will be 503"
+    ANSWER = "a task creates the response"
+    UNREAD = "the client has not read its response; nothing more is read from it"
+    CLOSED = "the connection is being closed; incoming data is dropped"
 
 
-# Python 3.11 takes a quarter of a microsecond to find a member in its class, and a request asks twenty times.
+# Python 3.11 takes 0.25 us to look up an enum member in its class, and each request needs 20 of these look-ups.
 _FRESH, _IDLE, _HEAD, _BODY, _EXCESS, _ANSWER, _UNREAD, _CLOSED = Stage
 
 
 class Connection(HttpToolsProtocol):
-    """One connection, with or without TLS. The listener calls `expire` when `deadline` has passed."""
+    """One connection, with or without TLS. The listener calls `expire` after `deadline`."""
 
-    # Found by position: with its base's, a connection has more attributes than the interpreter finds quickly by name.
+    # Slots are faster: together with those of its base class, the connection has too many attributes for a fast look-up
+    # by name.
     __slots__ = (
         "_answer", "_arrived", "_began", "_content_type", "_in_request", "_is_large", "_keep_alive",
         "_length", "_method", "_parts", "_path", "_progress", "_query", "_read", "_size", "_tail", "_target",
@@ -142,15 +146,15 @@ class Connection(HttpToolsProtocol):
         self.port = port
         self.stage = _FRESH
         self.deadline = _NEVER  # in the monitor's time
-        self.opened = False  # from then on `connection_lost` is certain to be called
-        self.handshake: asyncio.Task[None] | None = None  # what opens it
+        self.opened = False  # if true, the event loop will call `connection_lost`
+        self.handshake: asyncio.Task[None] | None = None  # the task that opens the connection
         self.queue: Queue | None = None  # see `slots`
-        # Bytes of the current head or body as they arrived. Where another request ended in the same slice, up to
-        # `_uncertain` of a head's bytes may have been that one's.
+        # Bytes received of the current head or body. If another request ended in the same slice, up to `_uncertain` of
+        # a head's bytes may belong to that request.
         self._size = self._uncertain = 0
-        self._read = 0  # bytes of the slice that is being parsed
-        self._progress = 0  # `_size` when the last piece of the body came
-        # The body: pieces, and small ones put together.
+        self._read = 0  # bytes of the current slice
+        self._progress = 0  # `_size` when the last part of the body arrived
+        # The body: its parts, and a block of joined small parts.
         self._parts: list[bytes] = []
         self._tail = bytearray()
         self._length = 0
@@ -159,30 +163,30 @@ class Connection(HttpToolsProtocol):
         self._path = ""
         self._target = self._query = b""
         self._content_type: bytes | None = None
-        self._answer: Callable[[Posted], Reply] | None = None
+        self._answer: Callable[[HTTPRequest], HTTPResponse] | None = None
         self._began = self._arrived = 0.0
         self._keep_alive = True
-        self._unsent = memoryview(b"")  # what is left of an answer that the client reads slowly, or not at all
+        self._unsent = memoryview(b"")  # rest of a response that the client reads slowly or not at all
 
-    # --- what the transport calls ---
+    # --- called by the transport ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The handshake is through; without TLS there was none, and a deadline for the first request stands for it.
+        """Start the first deadline, after the TLS handshake if there is one.
 
-        An API server opens connections that it then has no use for, and keeps them to use them later. Closed in the
-        meantime, each would be a request lost when both happen at once.
+        With TLS it is the keep-alive timeout, because an API server opens spare connections and uses them later.
+        Closing one while the API server sends on it would lose the request. Without TLS it is the timeout for headers.
         """
-        super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows it, too
+        super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows the type, too
         self.opened = True
         self.transport.set_write_buffer_limits(high=_WRITE_AHEAD)
         if self._is_tls:
-            # While reading is paused, TLS takes no more than this from the socket.
-            self.transport.set_read_buffer_limits(high=_READ_AHEAD)  # type: ignore[attr-defined] # a method of TLS only
+            # Maximum that TLS reads from the socket while reading is paused.
+            self.transport.set_read_buffer_limits(high=_READ_AHEAD)  # type: ignore[attr-defined] # only transports with TLS have this method
         limits = self.port.limits
         self.deadline = self.port.monitor.now + (limits.keep_alive_timeout if self._is_tls else limits.headers_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The peer or we have ended it."""
+        """Release everything after the client or this process has closed the connection."""
         self._leave_request()
         self._drop_answer()
         self.stage = _CLOSED
@@ -190,21 +194,21 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes | memoryview) -> None:
-        """Parse what arrived; the callbacks below do the rest."""
+        """Parse the received data; the parser calls the methods below."""
         if self.stage is _CLOSED:
             return
         if len(data) <= _SLICE:
             self._parse(data)
             return
-        # The parser keeps an unfinished header, however long. So limits are checked between slices.
+        # The parser keeps an incomplete header of any length. So limits are checked between slices.
         for start in range(0, len(data), _SLICE):
             if not self._parse(data[start : start + _SLICE]):
                 return
 
     def _parse(self, data: bytes | memoryview) -> bool:
-        """Parse a slice; False when what follows must not be."""
+        """Parse a slice; return False if the following slices must not be parsed."""
         if self.stage is _UNREAD:
-            self._keep_alive = False  # what was sent before the last answer was read is dropped: see `on_message_begin`
+            self._keep_alive = False  # drop data that arrived before the last response was read: see `on_message_begin`
             return False
         self._read = len(data)
         if self.stage is _IDLE or self.stage is _FRESH:
@@ -215,7 +219,7 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserCallbackError as error:
             self._fail(error.__context__)
         except httptools.HttpParserUpgrade:
-            # Answered like any request; what follows would be of a protocol that we do not speak.
+            # The request is answered as usual. The data after it would be of a protocol that is not supported.
             self._end()
             return False
         except httptools.HttpParserError:
@@ -225,13 +229,13 @@ class Connection(HttpToolsProtocol):
         return self.stage is not _CLOSED
 
     def pause_writing(self) -> None:
-        """The peer does not read its answers: take nothing more from it."""
+        """Stop reading from a client that does not read its responses."""
         super().pause_writing()
         self.flow.pause_reading()
         self.port.slots.stall(self)
 
     def resume_writing(self) -> None:
-        """It has read what was written: send the rest, and go on to the next request when there is none."""
+        """Send the rest of the response; continue with the next request when all of it is sent."""
         super().resume_writing()
         self._send_rest()
         if not self.flow.write_paused:
@@ -239,12 +243,13 @@ class Connection(HttpToolsProtocol):
         if self.stage is _UNREAD:
             self._answered()
 
-    # --- what the parser calls; in a stage of another kind each of them drops what it is given ---
+    # --- called by the parser; each method ignores its data in other stages than its own ---
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """Handle the first byte of a request."""
         if self.stage is _ANSWER:
-            # Sent before the last answer. No client of ours does that; it has to come again on another connection.
+            # The client did not wait for the last response. API servers always wait; other clients must retry on a new
+            # connection.
             self.cycle.keep_alive = False
         elif self.stage is _UNREAD:
             self._keep_alive = False
@@ -257,21 +262,21 @@ class Connection(HttpToolsProtocol):
             self.headers = []
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the request's target."""
+        """Keep a part of the request target."""
         if self.stage is _HEAD:
             self.url += url
             if len(self.url) > MAX_TARGET:
                 self.refuse(HEAD_TOO_LARGE)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, or a trailer of a chunked body."""
+        """Keep a header; ignore trailers of a chunked body."""
         if self.stage is _HEAD:
             self.headers.append((name.lower(), value))
             if len(self.headers) > MAX_HEADERS:
                 self.refuse(HEAD_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
-        """The head is there: refuse what is certain to be too large, make room for the rest."""
+        """Check the complete head, reject a request that is too large, and prepare for the body."""
         if self.stage is not _HEAD:
             return
         parser, port = self.parser, self.port
@@ -302,7 +307,7 @@ class Connection(HttpToolsProtocol):
             self.headers = []  # nothing reads them any more
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Keep a part of the body."""
         self._progress = self._size
         if self.stage is not _BODY:
             return
@@ -315,27 +320,27 @@ class Connection(HttpToolsProtocol):
             self._parts.append(body)
 
     def on_message_complete(self) -> None:
-        """The request is there in whole."""
+        """Answer the complete request."""
         if self.stage is _BODY:
             if self._answer is None:
                 self._answer_in_task()
             else:
                 self._serve(self._answer)
         elif self.stage is _EXCESS:
-            self._write(OVERLOADED.reply)
+            self._write(OVERLOADED.response)
 
     def on_response_complete(self) -> None:
-        """A task has written its answer (called by uvicorn's cycle)."""
+        """Continue after a task has written its response (called by uvicorn's cycle)."""
         self._leave_request()
         if self.transport.is_closing():
             self._closing()
         elif self.stage is _ANSWER:
             self._answered()
 
-    # --- what the listener calls ---
+    # --- called by the listener ---
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """End the request or the connection, because its deadline has passed."""
         stage, self.deadline = self.stage, _NEVER
         if stage is _IDLE or (stage is _FRESH and self._is_tls):
             self._end()
@@ -350,10 +355,10 @@ class Connection(HttpToolsProtocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is in flight that eviction would lose.
+        """Whether eviction would lose a request in progress.
 
-        A request that has not arrived in whole counts only on a connection that has served reviews before: whoever
-        sends half of a first one could hold its slot otherwise.
+        An incomplete request counts only if the connection has served reviews before. Otherwise a client could keep a
+        slot by sending half of its first request.
         """
         stage, slots = self.stage, self.port.slots
         if stage is _ANSWER:
@@ -362,7 +367,7 @@ class Connection(HttpToolsProtocol):
         return is_partial and self.queue is slots.served and slots.served is not slots.silent
 
     def evict(self) -> None:
-        """Make room for another connection. Does not wait for the peer, whatever it does."""
+        """Close to make room for another connection, without waiting for the client."""
         is_idle, self.stage = self.stage is _IDLE, _CLOSED
         self.deadline = _NEVER
         self._drop_body()
@@ -371,46 +376,46 @@ class Connection(HttpToolsProtocol):
             if self.handshake is not None:
                 self.handshake.cancel()
         elif is_idle and self._is_tls:
-            # A client that keeps the connection for later hears that it ended in good order.
+            # Notifies a client that keeps the connection for later use.
             self.transport.close()
-            self.loop.call_later(_LAST_WORDS, self.transport.abort)
+            self.loop.call_later(_CLOSE_NOTIFY_DELAY, self.transport.abort)
         else:
             self.transport.abort()
 
-    def refuse(self, refusal: Refusal) -> None:
-        """Answer what is no request to serve, and close. Reading goes on for a moment, so that the answer is seen."""
-        self.port.metrics.failed(refusal.error)
-        self.port.limited(logging.WARNING, "request refused", refusal.error, {"error": refusal.error})
+    def refuse(self, error: ErrorResponse) -> None:
+        """Reject a request and close. Reading continues for a short time, so that the client receives the response."""
+        self.port.metrics.failed(error.error)
+        self.port.limited(logging.WARNING, "request rejected", error.error, {"error": error.error})
         self._keep_alive = False
         if self.stage is _ANSWER or self.stage is _UNREAD:
             self._abort()
         else:
-            self._write(refusal.reply)
+            self._write(error.response)
 
     def abort_unread(self) -> None:
-        """End the connection: the answers that clients do not read take too much memory."""
+        """End the connection, because the responses that clients do not read take too much memory."""
         self.port.metrics.evicted["unread"] += 1
         self._abort()
 
     def close_if_idle(self) -> None:
-        """End the connection unless a request is under way."""
+        """End the connection unless a request is in progress."""
         if self.stage is _IDLE or self.stage is _FRESH:
             self._end()
 
-    # --- our own ---
+    # --- internal ---
 
     @property
     def _is_tls(self) -> bool:
         return self.scheme == "https"
 
     def _find_path(self) -> bool:
-        """Take the target apart and see who answers; False when it makes no sense."""
+        """Split the target and find the function for its path; return False if the target is invalid."""
         self._target, _, self._query = self.url.partition(b"?")
         try:
             self._path = self._target.decode("ascii")
         except UnicodeDecodeError:
             self._path = ""
-        self._answer = self.port.instant.get(self._path)
+        self._answer = self.port.sync_routes.get(self._path)
         if self._answer is not None:
             return True
         try:
@@ -419,18 +424,18 @@ class Connection(HttpToolsProtocol):
             return False
         self._target, self._query = parsed.path or b"/", parsed.query or b""
         self._path = unquote_to_bytes(self._target).decode("utf-8", "replace")
-        self._answer = self.port.instant.get(self._path)
+        self._answer = self.port.sync_routes.get(self._path)
         return True
 
     def _head_size(self) -> int:
-        """Bytes of the head that was parsed, white space that means nothing left out."""
+        """Return the bytes of the parsed head, without optional white space."""
         request_line = len(self._method) + len(self.url) + len(b"  HTTP/1.1\r\n")
         return (
             request_line + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers) + len(b"\r\n")
         )
 
     def _add(self, body: bytes) -> None:
-        """Keep another piece of the body in about as many bytes as it has, however small it is."""
+        """Keep a part of the body, with little memory in addition to its own bytes even if it is small."""
         tail = self._tail
         if len(body) < _PIECE:
             tail += body
@@ -449,7 +454,7 @@ class Connection(HttpToolsProtocol):
             self._tail.clear()
 
     def _take_body(self) -> bytes:
-        """The body in one piece; nothing else is kept of it."""
+        """Return the complete body, and drop its parts."""
         parts = self._parts
         if len(parts) == 1 and not self._tail:
             return parts[0]
@@ -457,8 +462,8 @@ class Connection(HttpToolsProtocol):
         self._drop_body()
         return whole
 
-    def _posted(self) -> Posted:
-        return Posted(
+    def _http_request(self) -> HTTPRequest:
+        return HTTPRequest(
             self._method,
             self._path,
             self._query,
@@ -487,7 +492,7 @@ class Connection(HttpToolsProtocol):
         }
 
     def _check_size(self) -> None:
-        """Bound what never becomes a body: endless headers, and framing that outweighs what it carries."""
+        """Reject requests whose headers, or whose framing of the body, exceed the limits."""
         size, stage = self._size, self.stage
         if size <= MAX_HEAD:
             return
@@ -500,7 +505,7 @@ class Connection(HttpToolsProtocol):
             self.refuse(BODY_TOO_LARGE)
 
     def _may_go_on(self) -> bool:
-        """Whether a body that is no longer small is read on: not beyond the limit, and not beside too many others."""
+        """Whether to continue reading a large body: it and the number of large bodies must be within the limits."""
         port = self.port
         if self._length > port.limits.max_body_bytes:
             self.refuse(BODY_TOO_LARGE)
@@ -517,7 +522,7 @@ class Connection(HttpToolsProtocol):
 
     def _answer_in_task(self) -> None:
         self.stage = _ANSWER
-        # Routes never wait, but a peer that does not read its answers makes them.
+        # Routes never wait themselves, but a client that does not read its responses makes them wait.
         self.deadline = self.port.monitor.now + self.port.limits.body_timeout
         self.cycle = RequestResponseCycle(
             scope=cast("HTTPScope", self._scope()),
@@ -536,17 +541,17 @@ class Connection(HttpToolsProtocol):
         self.cycle.message_event.set()
         self._start_asgi_task(self.cycle, self.config.loaded_app)
 
-    def _serve(self, answer: Callable[[Posted], Reply]) -> None:
-        """Answer a request on an instant path."""
-        reply = answer(self._posted())
-        self._write(reply)
+    def _serve(self, answer: Callable[[HTTPRequest], HTTPResponse]) -> None:
+        """Answer a request on a path in `sync_routes`."""
+        response = answer(self._http_request())
+        self._write(response)
         served = self.port.slots.served
-        if self.queue is not served and self.stage is _IDLE and reply[0].startswith(_OK):
+        if self.queue is not served and self.stage is _IDLE and response[0].startswith(_OK):
             self.port.slots.rest(self, served, self.port.monitor.now)
 
-    def _write(self, reply: Reply) -> None:
-        """Send one whole answer and go on to the next request, or to the end."""
-        head, body = reply
+    def _write(self, response: HTTPResponse) -> None:
+        """Send a complete response, then continue with the next request or close."""
+        head, body = response
         self._keep_alive = keep = self._keep_alive and not self.port.draining
         end = b"\r\n" if keep else b"connection: close\r\n\r\n"
         answer = b"%b%b%b" % (head, end, b"" if self._method == b"HEAD" else body)
@@ -559,7 +564,7 @@ class Connection(HttpToolsProtocol):
         self._answered()
 
     def _send_rest(self) -> None:
-        """Send as much of a long answer as the client reads now."""
+        """Send as much of a long response as the client reads now."""
         while self._unsent and not self.flow.write_paused and not self.transport.is_closing():
             self.transport.write(self._unsent[:_ANSWER_PIECE])
             self._unsent = self._unsent[_ANSWER_PIECE:]
@@ -569,7 +574,7 @@ class Connection(HttpToolsProtocol):
         self.port.unread.drop(self)
 
     def _answered(self) -> None:
-        """An answer is written: go on to the next request, or to the end, once the client has read it."""
+        """After a response is written and read by the client, continue with the next request or close."""
         port = self.port
         if self.flow.write_paused:
             if self.stage is _UNREAD:
@@ -577,7 +582,7 @@ class Connection(HttpToolsProtocol):
                 return
             self.stage = _UNREAD
             self.deadline = port.monitor.now + port.limits.body_timeout
-            self._unsent = memoryview(bytes(self._unsent))  # a copy, so that what was sent is not kept
+            self._unsent = memoryview(bytes(self._unsent))  # a copy, so that the sent part is released
             port.unread.keep(self, _IN_TRANSPORT + len(self._unsent))
             return
         if self.stage is _UNREAD:
@@ -588,12 +593,12 @@ class Connection(HttpToolsProtocol):
             self._close()
 
     def _rest(self) -> None:
-        """Between requests."""
+        """Wait for the next request."""
         port = self.port
         self.stage = _IDLE
         now = port.monitor.now
         self.deadline = now + port.limits.keep_alive_timeout
-        # Another request may follow in the same slice.
+        # The same slice may contain the start of another request.
         self._size = self._uncertain = self._read
         self._drop_body()
         slots = port.slots
@@ -608,7 +613,7 @@ class Connection(HttpToolsProtocol):
             self.port.large_bodies -= 1
 
     def _end(self) -> None:
-        """Close in good order: what is written is sent first, what still arrives is dropped."""
+        """Close gracefully: send the rest of the response, and drop incoming data."""
         if self.stage is _ANSWER:
             self.cycle.keep_alive = False
         elif self.stage is _UNREAD:
@@ -622,7 +627,7 @@ class Connection(HttpToolsProtocol):
 
     def _closing(self) -> None:
         self.stage = _CLOSED
-        self.deadline = self.port.monitor.now + GOODBYE
+        self.deadline = self.port.monitor.now + CLOSE_TIMEOUT
         self._drop_body()
         self.port.slots.close(self)
 
@@ -633,7 +638,7 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def _fail(self, cause: BaseException | None) -> None:
-        """Log an internal error in a callback by its type and place, and end the connection."""
+        """Log type and location of an internal error in a callback, and end the connection."""
         kind, places = type(cause).__qualname__, frames(cause.__traceback__ if cause else None)
         fields = {"exception": kind, "frames": places}
         self.port.limited(logging.ERROR, "connection failed", f"{kind} {places[-1:]}", fields)
@@ -642,7 +647,7 @@ class Connection(HttpToolsProtocol):
 
 
 def _is_above(digits: bytes, limit: int) -> bool:
-    """Whether a `Content-Length` is above the limit. It may have any number of digits, leading zeros included."""
+    """Whether a `Content-Length` exceeds the limit. It may have any number of digits and leading zeros."""
     digits = digits.strip().lstrip(b"0")
     return len(digits) > _MOST_DIGITS or int(digits or b"0") > limit
 

@@ -1,12 +1,11 @@
-"""Two ports in one event loop, from the first bind to the last close.
+"""Runs both ports in one event loop, from bind to close.
 
-The listening sockets are ours: uvicorn's server has no cap on connections that idle ones do not count against, no
-deadline for a handshake of its own, and one set of signal handlers per server. So connections are accepted here, over
-the cap they are closed at once, and everybody else is handed to `loop.connect_accepted_socket` with a deadline for the
-handshake.
+This module accepts connections itself. uvicorn's server has no limit of connections that does not count idle ones, no
+deadline for handshakes, and one set of signal handlers per server. Connections above the limit are closed immediately.
+All others are passed to `loop.connect_accepted_socket`, with a deadline for the handshake.
 
-Stopping follows from how Kubernetes takes a replica away: requests keep coming until every EndpointSlice and every API
-server has noticed, and there is no failover. So after SIGTERM we are not ready but serve on, with `Connection: close`.
+When Kubernetes removes a replica, requests continue to arrive until all EndpointSlices and API servers are updated, and
+there is no failover. So after SIGTERM the replica is not ready, but keeps serving, with `Connection: close`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.frames import frames
 from injector.telemetry.logs import LOGGER
-from injector.webhook.protocol import GOODBYE, Connection, Port
+from injector.webhook.protocol import CLOSE_TIMEOUT, Connection, Port
 
 if TYPE_CHECKING:
     import ssl
@@ -36,33 +35,34 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(f"{LOGGER}.server")
 
-# Connections that the kernel keeps for us while the loop is busy.
+# Connections that the kernel queues while the event loop is busy.
 _BACKLOG: Final = 2048
-# Accepted in one turn, so that a storm of connections leaves room for requests: one for each so many slots, so that a
-# new connection has dozens of turns for its first request before as many others have come as there are slots.
+# Limits of the connections that are accepted in one iteration, so that many new connections do not block requests. One
+# connection is accepted per this number of slots, so that a new connection has dozens of iterations for its first
+# request before as many others arrive as there are slots.
 _SLOTS_PER_ACCEPT: Final = 64
 _MOST_AT_ONCE: Final = 64
-# Bytes that the kernel keeps of what a connection sent and the loop has not read, and of answers that the client has
-# not read; Linux doubles it, and would let an unread answer grow to 4 MB by itself. The kernel's memory counts for the
-# container, too. And uvloop keeps a buffer of 256 KiB for each connection with TLS, of which only as much becomes real
-# memory as one read has brought. Ordinary reviews and their answers fit.
+# Bytes that the kernel keeps per connection: of requests that the event loop has not read, and of responses that the
+# client has not read. Linux doubles the value. Without it, Linux would keep up to 4 MB of an unread response. Memory of
+# the kernel counts for the container, too. In addition, uvloop keeps a buffer of 256 KiB per TLS connection, which
+# takes only as much memory as the largest read. Ordinary reviews and their responses fit.
 _KERNEL_BUFFER: Final = 32 * 1024
-# Seconds to leave the kernel alone when it has no descriptors or memory for another connection.
+# Seconds without accepting when the kernel has no descriptors or memory for another connection.
 _ACCEPT_PAUSE: Final = 0.1
-# Seconds between two looks at the deadlines of all connections.
+# Seconds between two checks of the deadlines of all connections.
 SWEEP: Final = 0.1
-# Connections of probes and scrapers.
+# Maximum number of connections of probes and metrics scrapers.
 MAX_OPS_CONNECTIONS: Final = 256
-# Seconds that an idle connection of the ops port is kept. A kubelet's probe is a new connection each time, and a
-# scraper opens one again where it has to.
+# Seconds that an idle connection of the ops port is kept. A kubelet opens a new connection for each probe, a scraper
+# when it needs one.
 OPS_KEEP_ALIVE: Final = 5.0
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; an empty host means every address, IPv6 included where there is any.
+    """Return a listening socket; an empty host means all addresses, including IPv6 if available.
 
     Raises:
-        OSError: The address is taken, unknown or not ours.
+        OSError: The address is in use, unknown or not an address of this host.
     """
     if not host and socket.has_dualstack_ipv6():
         try:
@@ -78,19 +78,19 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _listening(address: tuple[Any, ...], family: int, *, dual: bool) -> socket.socket:
     listening = socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
-    # Accepted sockets inherit both.
+    # Accepted sockets inherit both options.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BUFFER)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
     listening.setblocking(False)
     return listening
 
 
-# Switched off in this kernel or network namespace.
+# Errors if IPv6 is disabled in this kernel or network namespace.
 _NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class Listener:
-    """Accepts connections of one port and keeps them to their deadlines."""
+    """Accepts connections of one port and enforces their deadlines."""
 
     def __init__(
         self,
@@ -102,8 +102,8 @@ class Listener:
         handshake_timeout: float = 5.0,
     ) -> None:
         self.port = port
-        self.open = 0  # connections, those in a handshake included
-        self.last_accepted = 0.0  # when somebody connected the last time, in the monitor's time
+        self.open = 0  # connections, including those in a handshake
+        self.last_accepted = 0.0  # time of the last accepted connection, in the monitor's time
         self._listening = listening
         self._max_connections = max_connections
         self._accept_at_once = max(1, min(max_connections // _SLOTS_PER_ACCEPT, _MOST_AT_ONCE))
@@ -112,7 +112,7 @@ class Listener:
             self._tls = {
                 "ssl": context,
                 "ssl_handshake_timeout": handshake_timeout,
-                "ssl_shutdown_timeout": GOODBYE,
+                "ssl_shutdown_timeout": CLOSE_TIMEOUT,
             }
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -122,17 +122,17 @@ class Listener:
         return int(self._listening.getsockname()[1])
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to accept."""
+        """Start accepting connections."""
         loop.add_reader(self._listening, self._accept, loop)
         self.port.monitor.every(SWEEP, self._sweep)
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Accept no more."""
+        """Stop accepting connections."""
         loop.remove_reader(self._listening)
         self._listening.close()
 
     def connections(self) -> tuple[Connection, ...]:
-        """Connections whose handshake is through."""
+        """Return the connections that have completed their handshake."""
         return tuple(each for each in self.port.state.connections if isinstance(each, Connection))
 
     def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -169,7 +169,7 @@ class Listener:
             self.port.metrics.evicted[victim.kind] += 1
 
     def _pause(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        """Accept nothing for a moment; the kernel keeps what comes."""
+        """Stop accepting for some seconds; the kernel queues new connections."""
         loop.remove_reader(self._listening)
         loop.call_later(seconds, self._resume, loop)
 
@@ -178,7 +178,7 @@ class Listener:
             loop.add_reader(self._listening, self._accept, loop)
 
     def _greet(self, connection: _Counted, accepted: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        """Open a connection in a task that eviction can end at any time, even before it began."""
+        """Open a connection in a task, which eviction can cancel at any time, even before it starts."""
         self.port.slots.enter(connection, self.port.monitor.now)
 
         def done(task: asyncio.Task[None]) -> None:
@@ -196,7 +196,7 @@ class Listener:
         task.add_done_callback(done)
 
     async def _open(self, connection: Connection, accepted: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        # Strangers and port scanners fail here: counted, not logged one by one.
+        # Failed handshakes, such as those of port scanners, are counted but not logged.
         with contextlib.suppress(OSError):
             await loop.connect_accepted_socket(lambda: _Reader(connection), accepted, **self._tls)
 
@@ -208,9 +208,9 @@ class Listener:
 
 
 class _Reader(asyncio.BufferedProtocol):
-    """Reads for one connection into a buffer that all of them share: it is emptied before the next one is read.
+    """Reads for one connection into a buffer shared by all connections: each read is processed before the next one.
 
-    For a protocol without a buffer of its own uvloop makes a quarter of a megabyte anew for each read of TLS.
+    For a protocol that provides no buffer, uvloop allocates 256 KiB for each read of TLS.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -222,20 +222,20 @@ class _Reader(asyncio.BufferedProtocol):
         self._feed = connection.data_received
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end: let go of the connection, which holds the transport, which holds on to `buffer_updated`.
+        """Release the connection, which references the transport, which references `buffer_updated`.
 
-        In a ring they would wait for the cycle collector, a third of a megabyte each, and it hardly ever runs here.
+        Otherwise this reference cycle, about 330 KB, would stay until the garbage collector runs, which is rare here.
         """
         connection = self._connection
         vars(self).clear()
         connection.connection_lost(exc)
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the event loop's signature
-        """The shared buffer."""
+        """Return the shared buffer."""
         return _BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand on what was read; whoever keeps a part of it copies it."""
+        """Pass the read bytes to the connection, which must copy the parts that it keeps."""
         self._feed(_VIEW[:nbytes])
 
 
@@ -256,7 +256,7 @@ class _Counted(Connection):
         super().connection_lost(exc)
 
     def release(self) -> None:
-        """Give slot and count back, once."""
+        """Release the slot and decrease the count, once."""
         self.port.slots.leave(self)
         if self._is_counted:
             self._is_counted = False
@@ -265,16 +265,16 @@ class _Counted(Connection):
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """How long to serve on after SIGTERM, in seconds: at least, and at most."""
+    """Minimum and maximum seconds to keep serving after SIGTERM."""
 
     at_least: float
     at_most: float
 
 
 class Server:
-    """Runs the admission port and the ops port until a signal ends them."""
+    """Runs the admission port and the ops port until a signal arrives."""
 
-    def __init__(  # noqa: PLR0913 - collaborators, all of them named at the one call
+    def __init__(  # noqa: PLR0913 - collaborators, all passed by name
         self,
         admission: Listener,
         ops: Listener,
@@ -293,12 +293,12 @@ class Server:
         self._sink = sink
         self._certificates = certificates
         self._stopping = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._immediate = asyncio.Event()
 
     async def serve(self) -> None:
-        """Serve until a signal says otherwise, then drain."""
+        """Serve until a signal arrives, then drain."""
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_tell_exception)
+        loop.set_exception_handler(_log_exception)
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop_now)
         loop.add_signal_handler(signal.SIGHUP, self._certificates.wake)
@@ -319,14 +319,14 @@ class Server:
             await asyncio.gather(certificates, return_exceptions=True)
 
     def stop(self) -> None:
-        """Drain and end; asked a second time, end at once."""
+        """Drain and stop; a second call stops immediately."""
         if self._stopping.is_set():
-            self._hurry.set()
+            self._immediate.set()
         self._stopping.set()
 
     def stop_now(self) -> None:
-        """End without waiting: somebody at a terminal asks, not a cluster."""
-        self._hurry.set()
+        """Stop without draining: SIGINT comes from a user at a terminal, not from a cluster."""
+        self._immediate.set()
         self._stopping.set()
 
     @property
@@ -337,22 +337,22 @@ class Server:
         self._health.draining = True
         for listener in self._listeners:
             listener.port.draining = True
-        if self._hurry.is_set():
+        if self._immediate.is_set():
             return
         fields = {"connections": self._admission.open, "at_most_seconds": self._drain.at_most}
         logger.info("draining", extra={"fields": fields})
         began = loop.time()
         while (elapsed := loop.time() - began) < self._drain.at_most:
-            if elapsed >= self._drain.at_least and self._is_left_alone():
+            if elapsed >= self._drain.at_least and self._is_unused():
                 break
-            if await _is_set(self._hurry, min(_DRAIN_LOOK, self._drain.at_most - elapsed)):
+            if await _is_set(self._immediate, min(_DRAIN_LOOK, self._drain.at_most - elapsed)):
                 break
 
-    def _is_left_alone(self) -> bool:
-        """Whether nobody is connected and nobody comes any more.
+    def _is_unused(self) -> bool:
+        """Whether no connection is open and no new ones arrive.
 
-        Every answer of a draining port ends its connection, so between two requests there is often none. Whoever still
-        comes has not heard that this replica leaves.
+        Each response of a draining port closes its connection, so there is often none between two requests. Clients
+        that still connect have not noticed that this replica is stopping.
         """
         return not self._admission.open and self._monitor.now - self._admission.last_accepted >= _QUIET
 
@@ -361,17 +361,17 @@ class Server:
             listener.stop(loop)
             for connection in listener.connections():
                 connection.close_if_idle()
-        until = loop.time() + GOODBYE
+        until = loop.time() + CLOSE_TIMEOUT
         while any(listener.open for listener in self._listeners) and loop.time() < until:
-            if await _is_set(self._hurry, _DRAIN_LOOK):
+            if await _is_set(self._immediate, _DRAIN_LOOK):
                 break
         fields = {"connections": self._admission.open}
         logger.info("stopped", extra={"fields": fields})
 
 
-# Seconds without a new connection after which nobody is expected to come.
+# Seconds without a new connection after which no more are expected.
 _QUIET: Final = 3.0
-# Seconds between two looks at whether connections are left.
+# Seconds between two checks of whether connections remain.
 _DRAIN_LOOK: Final = 0.05
 
 
@@ -383,10 +383,10 @@ async def _is_set(event: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-def _tell_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what nobody caught; by type and place only, for its words may quote a body."""
+def _log_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log type and location of an unhandled exception; its message may quote a body."""
     exception = context.get("exception")
     fields: dict[str, object] = {}
     if isinstance(exception, BaseException):
         fields = {"exception": type(exception).__qualname__, "frames": frames(exception.__traceback__)}
-    logger.error("unhandled in the event loop", extra={"fields": fields})
+    logger.error("unhandled exception in the event loop", extra={"fields": fields})

@@ -1,7 +1,7 @@
-"""Which connection of a full port is closed to make room for a new one.
+"""Selects the connection to close when a new one arrives at a full port.
 
-Connections wait in queues, in the order in which they give way. Each event moves one connection, so an accept costs
-the same however many connections there are.
+Connections are in queues, in the order of eviction. Each event moves one connection, so the cost of an accept does not
+depend on the number of connections.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 class Evictable(Protocol):
     """A connection as the queues see it."""
 
-    queue: Queue | None  # where it waits, or returns to after its request; None when it holds no slot
+    queue: Queue | None  # the queue that it is in, or returns to after its request; None if it has no slot
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is in flight that closing the connection would lose."""
+        """Whether closing the connection would lose a request in progress."""
         ...
 
     def evict(self) -> None:
@@ -28,12 +28,12 @@ class Evictable(Protocol):
         ...
 
 
-# To the time of accept or of the last answer, in seconds of the port's clock.
+# Maps a connection to the time of its accept or of its last response, in seconds of the port's clock.
 Queue: TypeAlias = "OrderedDict[Evictable, float]"
 
 
 class Victim(NamedTuple):
-    """The connection that gives way next: its kind, and the time before which it should not."""
+    """The connection to evict next: its kind, and the time from which it may be evicted."""
 
     kind: str  # a key of `injector.webhook.metrics.EVICTIONS`
     connection: Evictable
@@ -43,15 +43,15 @@ class Victim(NamedTuple):
 class Slots:
     """The connections of one port.
 
-    With `by_history`, connections that never completed a request give way first, oldest first; then those that
-    completed requests but served no review, then those that served reviews, each time the one that has been idle
-    longest. Without, the connection that has been idle longest gives way, whatever it did before. Connections that are
-    being closed already always come first.
+    Connections that are already being closed are evicted first. With `by_history`, the next are connections that never
+    completed a request, oldest first; then connections that completed requests but served no review; then connections
+    that served reviews. Among those two kinds, the connection that has been idle longest is evicted first. Without
+    `by_history`, the connection that has been idle longest is evicted, regardless of its requests.
 
-    New connections need some time for their first request. So a share of the slots is theirs, each for at most `GRACE`
-    seconds: otherwise a port that is full of connections with a history would close every new one before its first
-    request. And no connection is closed within `LEAST` seconds of its accept or its last answer, however many others
-    wait to be accepted.
+    New connections need some time for their first request. So a share of the slots is reserved for them, each for at
+    most `GRACE` seconds. Otherwise a port that is full of connections with a history would close each new one before
+    its first request. No connection is closed within `LEAST` seconds of its accept or its last response, regardless of
+    how many others wait to be accepted.
     """
 
     def __init__(self, *, by_history: bool) -> None:
@@ -69,7 +69,7 @@ class Slots:
         self.silent[connection] = now
 
     def rest(self, connection: Evictable, queue: Queue, now: float) -> None:
-        """Note that a connection has answered a request, and let it wait in `queue` from now on."""
+        """Record that a connection has answered a request, and move it to `queue`."""
         before = connection.queue
         if before is not queue:
             if before is None:
@@ -80,38 +80,38 @@ class Slots:
         queue.move_to_end(connection)
 
     def close(self, connection: Evictable) -> None:
-        """Note that a connection is being closed; its peer may take its time."""
+        """Record that a connection is being closed; the client may not have closed its side yet."""
         if connection.queue is not None:
             connection.queue.pop(connection, None)
             connection.queue = self.closing
             self.closing[connection] = _LONG_AGO
 
     def stall(self, connection: Evictable) -> None:
-        """Note that a peer does not read its answer: the connection is no longer busy."""
+        """Record that a client does not read its response: the connection is no longer busy."""
         if connection.queue is not None:
             connection.queue.setdefault(connection, _LONG_AGO)
 
     def leave(self, connection: Evictable) -> None:
-        """Give the slot back, unless that was done before."""
+        """Release the slot, unless it was already released."""
         if connection.queue is not None:
             connection.queue.pop(connection, None)
             connection.queue = None
             self.count -= 1
 
     def victim(self, now: float, limit: int) -> Victim | None:
-        """Returns the connection that gives way next on a port with `limit` slots; None when every one is busy."""
+        """Return the connection to evict next on a port with `limit` slots; None if all connections are busy."""
         for kind, queue in self._candidates(now, limit):
             while queue:
                 first, since = next(iter(queue.items()))
                 if first.is_busy:
-                    # It comes back when its request is over: so each request costs one such step at most.
+                    # It returns to a queue after its request, so each request causes this step at most once.
                     del queue[first]
                     continue
                 return Victim(kind, first, since + LEAST)
         return None
 
     def evict(self, victim: Victim) -> None:
-        """Close a connection, and take its slot back at once."""
+        """Close a connection, and release its slot immediately."""
         self.leave(victim.connection)
         victim.connection.evict()
 
@@ -129,9 +129,9 @@ class Slots:
 
 
 _LONG_AGO: Final = float("-inf")
-# Seconds for which each connection is kept at least: two round trips within a cluster, and room for a busy machine.
+# Minimum seconds that a connection is kept: two round trips within a cluster, with a margin for a busy machine.
 LEAST: Final = 0.1
-# Seconds for which a new connection may keep a reserved slot without a request.
+# Maximum seconds that a new connection keeps a reserved slot without a request.
 GRACE: Final = 1.0
-# One slot in so many is reserved for new connections.
+# One in this number of slots is reserved for new connections.
 _RESERVED: Final = 8

@@ -1,27 +1,27 @@
-"""The memory that answers take which clients do not read, bounded over all connections."""
+"""Limits the memory for responses that clients do not read, over all connections."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from typing import Final, Protocol
 
-# Bytes. With the connections, the bodies and the process itself this stays below the 512 MiB that the chart allows.
+# Bytes. Together with connections, bodies and the process itself this is below the memory limit of the chart, 512 MiB.
 MAX_UNREAD: Final = 32 * 1024 * 1024
 
 
 class Reader(Protocol):
-    """A connection whose client has not read its answer."""
+    """A connection whose client has not read its response."""
 
     def abort_unread(self) -> None:
-        """Close the connection now, and drop its answer."""
+        """Close the connection now, and drop its response."""
         ...
 
 
 class UnreadAnswers:
-    """Counts the bytes that are kept for each reader, and aborts readers when the sum is above a limit.
+    """Counts the bytes that are kept for each reader, and aborts readers when the total exceeds a limit.
 
-    The reader that has taken nothing for the longest time is aborted first. A client that reads takes its answer within
-    a round trip or two, so it is rarely the one.
+    The reader that has read nothing for the longest time is aborted first. A client that reads gets its response within
+    one or two round trips, so it is rarely aborted.
     """
 
     def __init__(self, limit: int = MAX_UNREAD) -> None:
@@ -30,7 +30,7 @@ class UnreadAnswers:
         self._sizes: OrderedDict[Reader, int] = OrderedDict()
 
     def keep(self, reader: Reader, size: int) -> None:
-        """Note that `size` bytes are kept for a reader, until it is dropped."""
+        """Record that `size` bytes are kept for a reader, until `drop` is called."""
         self._sizes[reader] = size
         self.total += size
         while self.total > self._limit:
@@ -39,9 +39,9 @@ class UnreadAnswers:
             oldest.abort_unread()
 
     def progressed(self, reader: Reader) -> None:
-        """Note that a reader has taken a part of its answer. The whole of it still counts."""
+        """Record that a reader has read a part of its response. All of its bytes still count."""
         self._sizes.move_to_end(reader)
 
     def drop(self, reader: Reader) -> None:
-        """Note that nothing is kept for a reader any more, if anything was."""
+        """Record that nothing is kept for a reader; does nothing for an unknown reader."""
         self.total -= self._sizes.pop(reader, 0)

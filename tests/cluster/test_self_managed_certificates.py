@@ -56,7 +56,7 @@ def installed(kubectl: Kubectl, tmp_path: Path) -> Iterator[Installation]:
 
 def steps(*replicas: Replica) -> list[str]:
     """Steps of the authority's life, by whichever replica."""
-    records = [record for replica in replicas for record in replica.records("authority changed")]
+    records = [record for replica in replicas for record in replica.records("CA changed")]
     return [record["step"] for record in sorted(records, key=lambda record: str(record["time"]))]
 
 
@@ -210,7 +210,7 @@ def test_creates_succeed_while_leaves_and_cas_are_rotated(installed: Installatio
     assert len({first, second, authority(installed)}) == 3
     # Every leaf was renewed, by each replica, many times; and each saw every authority.
     for replica in replicas:
-        assert len({record["authority"] for record in replica.records("certificate signed")}) >= 3
+        assert len({record["ca"] for record in replica.records("certificate signed")}) >= 3
         assert not replica.records("certificates need attention")
 
 
@@ -265,7 +265,7 @@ def test_replica_renews_without_permission_to_its_secret(installed: Installation
 
     eventually("the missing permission reported", lambda: 'resource "secrets"' in problem(replica), replica)
     # It continues with the CA that it knows: every replica lost the permission.
-    words = "certificate is signed without a look at the Secret"
+    words = "certificate is signed without reading the Secret"
     eventually("a certificate signed in need", lambda: replica.records(words), replica)
     before = served(replica).not_valid_after_utc
     wait_until_injecting(installed.kubectl)
@@ -284,9 +284,9 @@ def _pair(authority: Authority) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ({"ca.crt": b"junk", "ca.key": b"junk"}, "holds no readable PEM certificate"),
-        (_pair(Authority.create("somebody else")), "an authority that is not ours"),
-        ({"tls.crt": b"x", "tls.key": b"x"}, "it holds other keys, so it belongs to somebody else"),
+        ({"ca.crt": b"junk", "ca.key": b"junk"}, "contains no readable PEM certificate"),
+        (_pair(Authority.create("somebody else")), "not from a CA of the injector"),
+        ({"tls.crt": b"x", "tls.key": b"x"}, "it only has keys that the injector does not write"),
     ],
     ids=["garbage", "somebody-elses", "another-kind"],
 )

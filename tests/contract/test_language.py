@@ -1,14 +1,11 @@
 """Prose uses the terms of Kubernetes: documentation, charts, manifests, help texts, messages and docstrings.
 
-`WORDS` lists the expressions to avoid, each with its replacement. `NOT_SWEPT` lists the packages whose texts still
-contain some of them, each with the pages that quote its texts. A package without findings has to leave the list. While
-the list has entries, code in pages is not checked, because it quotes the output of these packages.
+`WORDS` lists the expressions to avoid, each with its replacement.
 """
 
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +41,7 @@ WORDS: Final = {
     "whose a Secret is, whose the Secret is, whose it is": "which tool manages the Secret",
 }
 
-NOT_SWEPT: Final = {
-    "injector.webhook": ("docs/reference/openapi.md",),
-    "injector.webhook.certs": (),
-}
+NOT_SWEPT: Final = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +58,6 @@ _REPLACEMENTS: Final = {
     expression.lower(): better for expressions, better in WORDS.items() for expression in expressions.split(", ")
 }
 _AVOIDED: Final = re.compile(rf"\b({'|'.join(_REPLACEMENTS).replace(' ', _GAP.pattern)})\b", re.IGNORECASE)
-_CODE: Final = re.compile(r"^ *```.*?^ *```$|(`+)(?!`).+?(?<!`)\1(?!`)", re.MULTILINE | re.DOTALL)
 
 
 def findings(texts: Iterable[Text]) -> list[str]:
@@ -82,16 +75,6 @@ def _whole(path: Path) -> Text:
     return Text(str(path.relative_to(ROOT)), 1, path.read_text())
 
 
-def _blank(match: re.Match[str]) -> str:
-    return "\n" * match[0].count("\n")
-
-
-def _page(path: Path) -> Text:
-    """A page of Markdown, without code while programs still print expressions to avoid."""
-    text = _whole(path)
-    return Text(text.where, 1, _CODE.sub(_blank, text.content)) if NOT_SWEPT else text
-
-
 def _strings(path: Path) -> Iterator[Text]:
     """The string literals of a module, docstrings among them."""
     for node in ast.walk(ast.parse(path.read_text())):
@@ -107,12 +90,8 @@ def _package(path: Path) -> str:
 
 _MODULES: Final = sorted((ROOT / "injector").rglob("*.py"))
 _PACKAGES: Final = sorted(set(map(_package, _MODULES)))
-_LATER: Final = {page for patterns in NOT_SWEPT.values() for pattern in patterns for page in ROOT.glob(pattern)}
 _PAGES: Final = sorted(
-    page
-    for pattern in ("*.md", ".github/*.md", "docs/**/*.md", "charts/**/*.md")
-    for page in ROOT.glob(pattern)
-    if page not in _LATER
+    page for pattern in ("*.md", ".github/*.md", "docs/**/*.md", "charts/**/*.md") for page in ROOT.glob(pattern)
 )
 _MANIFESTS: Final = sorted(
     path
@@ -144,14 +123,9 @@ def _help(name: str, command: click.Command) -> Iterator[Text]:
         yield Text(f"{name} {'/'.join(parameter.opts)}", 0, getattr(parameter, "help", None) or "")
 
 
-def _is_swept(command: click.Command) -> bool:
-    callback = inspect.unwrap(command.callback) if command.callback else None
-    return callback is None or callback.__module__.rpartition(".")[0] not in NOT_SWEPT
-
-
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page_uses_the_terms_of_kubernetes(page: Path) -> None:
-    assert findings([_page(page)]) == []
+    assert findings([_whole(page)]) == []
 
 
 @pytest.mark.parametrize("path", [*_MANIFESTS, *_SCRIPTS], ids=lambda path: str(path.relative_to(ROOT)))
@@ -163,21 +137,11 @@ def test_manifest_uses_the_terms_of_kubernetes(path: Path) -> None:
 def test_package_uses_the_terms_of_kubernetes(package: str) -> None:
     found = findings(text for path in _MODULES if _package(path) == package for text in _strings(path))
 
-    if package in NOT_SWEPT:
-        assert found, f"{package} has no findings any more: remove it from NOT_SWEPT"
-    else:
-        assert found == []
+    assert found == []
 
 
 def test_help_uses_the_terms_of_kubernetes() -> None:
-    commands = ((name, command) for name, command in _COMMANDS.items() if _is_swept(command))
-
-    assert findings(text for name, command in commands for text in _help(name, command)) == []
-
-
-def test_list_of_packages_names_packages_and_pages_that_exist() -> None:
-    assert set(NOT_SWEPT) <= set(_PACKAGES)
-    assert all(any(ROOT.glob(pattern)) for patterns in NOT_SWEPT.values() for pattern in patterns)
+    assert findings(text for name, command in _COMMANDS.items() for text in _help(name, command)) == []
 
 
 @pytest.mark.parametrize(
@@ -192,9 +156,3 @@ def test_list_of_packages_names_packages_and_pages_that_exist() -> None:
 )
 def test_finding_has_file_line_word_and_replacement(content: str, found: list[str]) -> None:
     assert findings([Text("page.md", 1, content)]) == found
-
-
-def test_code_of_a_page_keeps_its_lines() -> None:
-    page = "`told`\n```console\n$ told\n```\nbeside\n"
-
-    assert _CODE.sub(_blank, page).splitlines() == ["", "", "", "", "beside"]

@@ -91,8 +91,8 @@ def _garbage(_: Issuer) -> tuple[bytes, bytes]:
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (_mismatch, "does not belong"),
-        (_run_out, "ran out"),
+        (_mismatch, "does not match"),
+        (_run_out, "expired at"),
         (_nameless, "no subject alternative name"),
         (_garbage, "no readable PEM"),
     ],
@@ -107,7 +107,8 @@ def test_invalid_new_pair_keeps_previous_pair(
         wait_for(
             "the refusal",
             lambda: any(
-                words in line["problem"] for line in server.logged("new certificate refused, the old one is kept")
+                words in line["problem"]
+                for line in server.logged("new certificate rejected, the previous one stays in use")
             ),
             describe=lambda: server.log,
         )
@@ -126,7 +127,10 @@ def test_missing_files_keep_previous_pair(tmp_path: Path) -> None:
     with often(tmp_path) as server:
         before = serial(server)
         server.files.chain.unlink()
-        assert "cannot be read" in server.wait_for_line("new certificate refused, the old one is kept")["problem"]
+        assert (
+            "cannot be read"
+            in server.wait_for_line("new certificate rejected, the previous one stays in use")["problem"]
+        )
         assert serial(server) == before
 
 
@@ -137,7 +141,7 @@ def test_fifo_in_place_of_a_file_does_not_stop_the_process(tmp_path: Path, which
         path = getattr(server.files, which)
         path.unlink()
         os.mkfifo(path)
-        refused = server.wait_for_line("new certificate refused, the old one is kept")
+        refused = server.wait_for_line("new certificate rejected, the previous one stays in use")
         # Between the two steps the file was missing.
         if "not a regular file" not in refused["problem"]:
             wait_for("the FIFO to be refused", lambda: "not a regular file" in server.log, describe=lambda: server.log)

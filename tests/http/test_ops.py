@@ -76,7 +76,7 @@ def test_refused_request_is_logged_once_a_minute_by_its_class(tmp_path: Path) ->
         assert server.sample('admission_errors_total{error="malformed-json"}') == 20
         server.process.terminate()
         server.wait_for_line("draining")
-        assert [line["error"] for line in server.logged("request refused")] == ["malformed-json"]
+        assert [line["error"] for line in server.logged("request rejected")] == ["malformed-json"]
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])

@@ -190,7 +190,7 @@ def test_default_endpoint_without_a_default_is_a_configuration_error(tmp_path: P
         assert server.sample('admission_errors_total{error="internal"}') == 0
         server.terminate()
         server.wait_for_line("draining")
-        assert [line["error"] for line in server.logged("request refused")] == ["policy-gap"]
+        assert [line["error"] for line in server.logged("request rejected")] == ["policy-gap"]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_client_errors_are_4xx_and_logged_once(tmp_path: Path, request_: bytes, 
         server.terminate()
         server.wait_for_line("draining")
         warnings = [json.loads(line) for line in server.lines if '"level":"info"' not in line]
-        assert [(line["message"], line["error"]) for line in warnings] == [("request refused", error)]
+        assert [(line["message"], line["error"]) for line in warnings] == [("request rejected", error)]
 
 
 def test_warn_allows_and_never_patches(server: Serving) -> None:

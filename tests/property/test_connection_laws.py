@@ -13,7 +13,7 @@ from tests.unit.webhook.test_protocol import Line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from injector.webhook.endpoint import Posted, Reply
+    from injector.webhook.endpoint import HTTPRequest, HTTPResponse
 
 END: Final = b"\r\n\r\n"
 BODIES: Final = (b"", b"{}", b"[]", END, b"a" + END, b"POST /mutate HTTP/1.1\r\nHost: x" + END)
@@ -61,9 +61,9 @@ def observed(pieces: Sequence[bytes]) -> list[object]:
     """Everything that can be seen of a connection after all pieces."""
     seen: list[object] = []
 
-    def answer(posted: Posted) -> Reply:
-        seen.append((posted.method, posted.path, posted.query, posted.content_type, posted.body))
-        if posted.body == b"[]":
+    def answer(request: HTTPRequest) -> HTTPResponse:
+        seen.append((request.method, request.path, request.query, request.content_type, request.body))
+        if request.body == b"[]":
             raise ValueError
         return b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", b"ok"
 

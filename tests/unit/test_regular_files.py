@@ -98,4 +98,4 @@ def test_special_file_is_rejected_as_policy(tmp_path: Path, make: Callable[[Path
 def test_special_file_is_rejected_as_namespace_file(tmp_path: Path) -> None:
     given = Given({}, {})
     with pytest.raises(ConfigError, match="--namespace"):
-        in_namespace(load(options), options, fifo(tmp_path / "namespace"))
+        in_namespace(load(given), given, fifo(tmp_path / "namespace"))

@@ -1,1 +1,1 @@
-"""Where the serving certificate comes from, and how it is replaced while serving."""
+"""Sources of the serving certificate, and its replacement while the server runs."""

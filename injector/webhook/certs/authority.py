@@ -1,7 +1,7 @@
-"""Certificate authorities of our own and the leaves that they sign: X.509 made from values, the time an argument.
+"""The injector's CAs and the leaf certificates that they sign. The time is an argument of all functions.
 
-An authority is recognised by what it says of itself, so that nothing beside the Secret needs to be remembered: it is
-self-signed, it may sign, and its organization is ours. Whatever is not so belongs to somebody else.
+A CA is recognised by its certificate, so only the Secret needs to be stored: a CA of the injector is self-signed, is
+allowed to sign, and has the organization `dapr-token-injector`. All other certificates belong to other owners.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 ORGANIZATION: Final = "dapr-token-injector"
-# Clocks of nodes differ; whoever is behind must not see a certificate of the future.
+# Clocks of nodes differ; a client whose clock is behind must not see a certificate that is not valid yet.
 BACKDATE: Final = timedelta(minutes=5)
-# A clock that was set back by more than this makes certificates anew; less is what NTP does all day.
+# If the clock was set back by more than this, certificates are created again. NTP regularly sets it back by less.
 STEPPED_BACK: Final = timedelta(minutes=1)
 
 PrivateKey: TypeAlias = "ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey"
@@ -41,7 +41,7 @@ PrivateKey: TypeAlias = "ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey"
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """The certificate of an authority of ours, as a caBundle holds it."""
+    """The certificate of a CA of the injector, as in a caBundle."""
 
     pem: bytes
     fingerprint: str  # SHA-256 of the DER, in hexadecimal
@@ -51,7 +51,7 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """An authority that can sign."""
+    """A CA with its private key."""
 
     anchor: Anchor
     key: bytes = field(repr=False)  # PEM
@@ -59,18 +59,18 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A serving pair that an authority of ours signed."""
+    """A serving pair that a CA of the injector signed."""
 
     pair: ServingPair
     issuer: Anchor
     issued: datetime
 
     def is_due(self, at: datetime) -> bool:
-        """Whether two thirds of its life have passed, or the clock was set back to before its life."""
+        """Whether two thirds of its lifetime have passed, or the clock was set back to before its start."""
         return not self.issued - STEPPED_BACK <= at < self.issued + self._life * 2 / 3
 
     def is_ending(self, at: datetime) -> bool:
-        """Whether only the last tenth of its life is left, or the clock was set back to before its life."""
+        """Whether at most a tenth of its lifetime is left, or the clock was set back to before its start."""
         return not self.issued - STEPPED_BACK <= at < self.issued + self._life * 9 / 10
 
     @property
@@ -79,10 +79,10 @@ class Leaf:
 
 
 def make_authority(algorithm: KeyAlgorithm, lifetime: timedelta, at: datetime) -> Authority:
-    """A new authority; an RSA key takes a tenth of a second and more, so call it off the event loop."""
+    """Return a new CA. Call it in a thread: generating an RSA key takes 0.1 s and more."""
     key, at = _new_key(algorithm), at.replace(microsecond=0)
     serial = x509.random_serial_number()
-    # Every authority has a name of its own: a chain is then built one way only.
+    # Each CA has a unique name, so that only one chain can be built for each leaf.
     name = _name(f"{ORGANIZATION} CA {at:%Y-%m-%d} {serial % 2**32:08x}")
     builder = _builder(name, name, key, at, at + lifetime).serial_number(serial)
     certificate = (
@@ -96,7 +96,7 @@ def make_authority(algorithm: KeyAlgorithm, lifetime: timedelta, at: datetime) -
 def issue_leaf(
     authority: Authority, names: Sequence[str], algorithm: KeyAlgorithm, lifetime: timedelta, at: datetime
 ) -> Leaf:
-    """A leaf for DNS names and IP addresses; it never outlives its authority."""
+    """Return a leaf for DNS names and IP addresses; it expires no later than its CA."""
     key, at = _new_key(algorithm), at.replace(microsecond=0)
     issuer_key = _read_key(authority.key)
     issuer = x509.load_pem_x509_certificate(authority.anchor.pem)
@@ -121,37 +121,37 @@ def issue_leaf(
 
 
 def parse_anchors(pem: bytes) -> tuple[Anchor, ...]:
-    """The certificates in a PEM text.
+    """Return the certificates in a PEM text.
 
     Raises:
-        CertificateError: It holds none, one that cannot be read, or one that is no authority of ours.
+        CertificateError: It has no certificate, one that cannot be read, or one that is not a CA of the injector.
     """
     try:
         certificates = x509.load_pem_x509_certificates(pem)
     except ValueError:
-        raise CertificateError(["holds no readable PEM certificate"]) from None
+        raise CertificateError(["contains no readable PEM certificate"]) from None
     if not all(map(is_ours, certificates)):
-        raise CertificateError(["holds the certificate of an authority that is not ours"])
+        raise CertificateError(["contains a certificate that is not from a CA of the injector"])
     return tuple(map(_anchor, certificates))
 
 
 def parse_authority(certificate: bytes, key: bytes) -> Authority:
-    """The authority in two PEM texts.
+    """Return the CA in two PEM texts.
 
     Raises:
-        CertificateError: One of them cannot be read, they do not belong together, or the authority is not ours.
+        CertificateError: One of them cannot be read, they do not match, or the CA is not one of the injector.
     """
     anchors = parse_anchors(certificate)
     if len(anchors) != 1:
-        raise CertificateError(["holds more than one certificate"])
+        raise CertificateError(["contains more than one certificate"])
     secret = _read_key(key)
     if not _signs_for(secret, x509.load_pem_x509_certificate(anchors[0].pem)):
-        raise CertificateError(["holds a certificate that its private key does not belong to"])
+        raise CertificateError(["contains a certificate that does not match the private key"])
     return Authority(anchors[0], _pem(secret))
 
 
 def known_anchors(pem: bytes) -> tuple[tuple[Anchor, ...], bool]:
-    """Authorities of ours in a bundle, whoever wrote it, and whether it holds nothing else."""
+    """Return the CAs of the injector in a bundle, and whether it contains nothing else."""
     try:
         certificates = x509.load_pem_x509_certificates(pem)
     except ValueError:
@@ -161,7 +161,7 @@ def known_anchors(pem: bytes) -> tuple[tuple[Anchor, ...], bool]:
 
 
 def is_ours(certificate: x509.Certificate) -> bool:
-    """Whether an authority of ours says so of itself."""
+    """Whether a certificate is a CA of the injector."""
     organizations = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     if [attribute.value for attribute in organizations] != [ORGANIZATION]:
         return False
@@ -203,7 +203,7 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
         key_cert_sign=signs,
         crl_sign=signs,
         content_commitment=False,
-        # TLS 1.2 with an RSA key may ask for it; TLS 1.3 never does.
+        # TLS 1.2 with an RSA key may require it; TLS 1.3 never does.
         key_encipherment=not signs,
         data_encipherment=False,
         key_agreement=False,
@@ -219,18 +219,18 @@ def _new_key(algorithm: KeyAlgorithm) -> PrivateKey:
 
 
 def _read_key(pem: bytes) -> PrivateKey:
-    """A key that is yet to be tried: the library's own checks of an RSA key hold everything up for 40 ms."""
+    """Return a key without checking it: the library's own checks of an RSA key block the process for 40 ms."""
     try:
         key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
-    except Exception:  # noqa: BLE001 - the library raises several kinds; none may show the key's bytes
+    except Exception:  # noqa: BLE001 - the library raises several types; none may show the bytes of the key
         key = None
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
-        raise CertificateError(["holds no readable ECDSA or RSA key in PEM"])
+        raise CertificateError(["contains no readable ECDSA or RSA key in PEM"])
     return key
 
 
 def _signs_for(key: PrivateKey, certificate: x509.Certificate) -> bool:
-    """Whether what a key signs is accepted in the name of a certificate: tried, which takes 2 ms at most."""
+    """Whether a key belongs to a certificate: signs and verifies a short text, which takes up to 2 ms."""
     public = certificate.public_key()
     try:
         if isinstance(key, rsa.RSAPrivateKey) and isinstance(public, rsa.RSAPublicKey):
@@ -241,7 +241,7 @@ def _signs_for(key: PrivateKey, certificate: x509.Certificate) -> bool:
         if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(public, ec.EllipticCurvePublicKey):
             public.verify(key.sign(_TRIAL, ec.ECDSA(hashes.SHA256())), _TRIAL, ec.ECDSA(hashes.SHA256()))
             return True
-    except Exception:  # noqa: BLE001 - a key that was not checked may fail in any way; none may show its bytes
+    except Exception:  # noqa: BLE001 - an unchecked key may raise any error; none may show its bytes
         return False
     return False
 

@@ -1,7 +1,7 @@
 """Run named tasks concurrently, at most one instance of each.
 
-A call to an API server may hang for half a minute (a write that passes a slow webhook, an instance that died
-without a word). Whatever waits for it must not keep the rest from its turn.
+A call to an API server may hang for 30 s: a write that calls a slow webhook, or an instance that stopped without
+closing its connections. Other tasks must not wait for it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class ConcurrentTasks:
-    """Runs each part at most once at a time, and gives a round of them no more than a moment.
+    """Runs at most one instance of each task, and limits the time of a round.
 
-    As a context manager it ends what is still under way.
+    As a context manager it cancels the running tasks on exit.
     """
 
     def __init__(self, moment_seconds: float) -> None:
@@ -33,10 +33,10 @@ class ConcurrentTasks:
         self._busy.clear()
 
     async def __call__(self, parts: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
-        """Begin each part that is not under way, and wait for all of them, but not for long.
+        """Start each task that is not running, and wait for all tasks, but no longer than `moment_seconds`.
 
         Raises:
-            Exception: What a part raised, in this round or since the last one.
+            Exception: A task raised it in this round or since the last one.
         """
         for part, work in parts.items():
             if part not in self._busy:

@@ -1,4 +1,4 @@
-"""A serving pair in two files that another program writes: cert-manager, a mounted Secret, a person."""
+"""A serving pair in two files that another program writes, such as cert-manager or the kubelet."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ logger = logging.getLogger(f"{LOGGER}.certs")
 
 
 class CertificateWatcher:
-    """Looks at the two files and reloads them into the live context; the last good pair is kept when a new one is bad.
+    """Polls two files and loads changes into the live context. An invalid pair is rejected, the last valid one stays.
 
-    `wake` is called every few seconds. Asking the files' identity is enough to see a Secret volume's update: the
-    kubelet swaps a symbolic link, which brings new inodes.
+    `wake` is called every few seconds. It compares the identity of the files, which is enough to detect the update of a
+    Secret volume: the kubelet replaces a symbolic link, so the files have new inodes.
     """
 
     def __init__(
@@ -43,33 +43,32 @@ class CertificateWatcher:
         self._context = context
         self._metrics = metrics
         self._interval_seconds = interval_seconds
-        self._seen: tuple[
-            object, ...
-        ] = ()  # reads once more at the first look: the files may have changed since the start
+        # Empty, so that the first poll reads the files: they may have changed since the start.
+        self._seen: tuple[object, ...] = ()
         metrics.certificate_expiry = pair.expires.timestamp()
 
-    ready = True  # the writer of the files has registered their CA with the callers
+    ready = True  # another program has registered the CA of the files
 
     def facts(self) -> dict[str, object]:
-        """For health: why the newest files are not served."""
+        """Return why the current files are not served, for /readyz."""
         return {"refused": self.problem} if self.problem else {}
 
     async def run(self) -> None:
-        """Look at the files again and again. The loop makes the call, so that it logs an error and goes on."""
+        """Poll the files until cancelled. The event loop calls `wake`, so it logs errors and polling continues."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._interval_seconds)
             loop.call_soon(self.wake)
 
     def wake(self) -> None:
-        """Reload if the files changed. A bad pair is tried again each time; its problem is logged when it changes."""
+        """Reload changed files. An invalid pair is read again each time; its problem is logged when it changes."""
         identity = self._identity()
         if identity == self._seen and not self.problem:
             return
         try:
             pair = read_pair(*self._files, self.now())
             if self._identity() != identity:
-                return  # changed while it was read: half of it may be old, so the next poll decides
+                return  # the files changed during the read and may not match; the next poll reads them again
             if (pair.chain, pair.key) != (self.pair.chain, self.pair.key):
                 load(self._context, pair)
                 self._took(pair)
@@ -92,7 +91,7 @@ class CertificateWatcher:
         self.problem = problem
         self._metrics.reloads["rejected"] += 1
         fields = {"problem": problem, "serving_until": self.pair.expires.isoformat()}
-        logger.error("new certificate refused, the old one is kept", extra={"fields": fields})
+        logger.error("new certificate rejected, the previous one stays in use", extra={"fields": fields})
 
     def _identity(self) -> tuple[object, ...]:
         found: list[object] = []

@@ -1,14 +1,14 @@
-"""What the Secret of the authority holds, as a value: who signs, who signs next, who is still trusted, and since when.
+"""The content of the CA Secret as a value: the signing, the next and the previous CAs, and the times of the changes.
 
-The Secret is the only memory that replicas share. Everything that a decision rests on is in it, so a restart loses
-nothing and no replica needs to lead. It is shipped empty and filled under optimistic locking.
+The Secret is the only state that replicas share. It contains everything that a decision needs, so a restart loses
+nothing, and there is no leader. It is installed empty and filled with optimistic locking.
 
-| Key of the Secret | Holds |
+| Key of the Secret | Content |
 | --- | --- |
-| `ca.crt`, `ca.key` | the authority that signs |
-| `next.crt`, `next.key` | the authority that will sign once every API server trusts it |
-| `previous.crt` | authorities that sign nothing more but are trusted until no leaf of theirs can live |
-| `state.json` | when `next` was seen in every bundle, when `ca` took over, and the delays that were asked for |
+| `ca.crt`, `ca.key` | the signing CA |
+| `next.crt`, `next.key` | the next CA, which signs after every API server trusts it |
+| `previous.crt` | CAs that no longer sign, but are trusted until all leaves that they signed have expired |
+| `state.json` | when `next` was seen in every bundle, when `ca` began to sign, and the configured delays |
 """
 
 from __future__ import annotations
@@ -33,39 +33,39 @@ Object = dict[str, Any]
 
 
 class ForeignSecretError(InjectorError):
-    """The Secret holds something that is not ours, or that we cannot read: it is left alone. No value is quoted."""
+    """The Secret has unknown or unreadable data, so it is not modified. The message quotes no value."""
 
     reason = "foreign-secret"
 
 
 @dataclass(frozen=True, slots=True)
 class RotationDelays:
-    """How long a change of authority waits: for every API server, and for every leaf that was signed before it."""
+    """The delays of a CA rotation: until API servers have read a bundle, and until leaves have expired."""
 
     settle: timedelta
     leaf_lifetime: timedelta
 
     def at_least(self, other: RotationDelays) -> RotationDelays:
-        """The longer of both: replicas of two versions may be told differently."""
+        """Return the longer value of each delay: replicas of two versions may have different settings."""
         return RotationDelays(max(self.settle, other.settle), max(self.leaf_lifetime, other.leaf_lifetime))
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """The authorities of an installation."""
+    """The CAs of an installation."""
 
     signing: Authority
     delays: RotationDelays
-    following: Authority | None = None
+    next_ca: Authority | None = None
     previous: tuple[Anchor, ...] = ()
-    published: datetime | None = None  # since when every bundle was seen to hold `following`
-    promoted: datetime | None = None  # since when `signing` signs in place of `previous`
+    published: datetime | None = None  # when every bundle was first seen to contain `next_ca`
+    promoted: datetime | None = None  # when `signing` replaced `previous`
 
     @property
     def trusted(self) -> tuple[Anchor, ...]:
-        """What every bundle has to hold, and nothing else."""
-        following = () if self.following is None else (self.following.anchor,)
-        return (self.signing.anchor, *following, *self.previous)
+        """Return the exact content of each bundle."""
+        next_ca = () if self.next_ca is None else (self.next_ca.anchor,)
+        return (self.signing.anchor, *next_ca, *self.previous)
 
 
 class _State(msgspec.Struct, frozen=True, rename="camel"):
@@ -85,16 +85,16 @@ _OURS: Final = frozenset({*_CA, *_NEXT, _PREVIOUS, _STATE})
 
 
 def read(secret: Mapping[str, Any]) -> Keyring | None:
-    """The keyring in a Secret; None when it is still empty.
+    """Return the keyring in a Secret; None if the Secret is still empty.
 
     Raises:
-        ForeignSecretError: It holds anything else.
+        ForeignSecretError: It has other data.
     """
     content = _content(secret)
     if not any(content.values()):
         return None
     if not any(content.get(key) for key in _OURS):
-        raise ForeignSecretError("it holds other keys, so it belongs to somebody else")
+        raise ForeignSecretError("it only has keys that the injector does not write")
     signing = _authority(content, _CA)
     if signing is None:
         raise ForeignSecretError(f"it has no {_CA[0]}")
@@ -106,7 +106,7 @@ def read(secret: Mapping[str, Any]) -> Keyring | None:
         raise ForeignSecretError(f"{_PREVIOUS} {error}") from None
     return Keyring(
         signing=signing,
-        following=_authority(content, _NEXT),
+        next_ca=_authority(content, _NEXT),
         previous=retired,
         delays=RotationDelays(timedelta(seconds=state.settle_seconds), timedelta(seconds=state.leaf_lifetime_seconds)),
         published=state.published,
@@ -115,7 +115,7 @@ def read(secret: Mapping[str, Any]) -> Keyring | None:
 
 
 def write(secret: Mapping[str, Any], ring: Keyring) -> Object:
-    """The Secret with `ring` in it and everything that is not ours as it was; a request to rotate stays, too."""
+    """Return the Secret with `ring`. All other keys and metadata stay, including a request to rotate."""
     state = _State(
         settle_seconds=ring.delays.settle.total_seconds(),
         leaf_lifetime_seconds=ring.delays.leaf_lifetime.total_seconds(),
@@ -127,8 +127,8 @@ def write(secret: Mapping[str, Any], ring: Keyring) -> Object:
         _CA[1]: ring.signing.key,
         _STATE: msgspec.json.encode(state),
     }
-    if ring.following is not None:
-        content |= {_NEXT[0]: ring.following.anchor.pem, _NEXT[1]: ring.following.key}
+    if ring.next_ca is not None:
+        content |= {_NEXT[0]: ring.next_ca.anchor.pem, _NEXT[1]: ring.next_ca.key}
     if ring.previous:
         content[_PREVIOUS] = b"".join(anchor.pem for anchor in ring.previous)
     kept = {key: value for key, value in (secret.get("data") or {}).items() if key not in _OURS}
@@ -136,13 +136,13 @@ def write(secret: Mapping[str, Any], ring: Keyring) -> Object:
 
 
 def rotation_request(secret: Mapping[str, Any]) -> str:
-    """What somebody wrote into the annotation that asks for a new authority; empty when nobody did."""
+    """Return the annotation that requests a new CA; empty if it is not set."""
     annotations = secret.get("metadata", {}).get("annotations") or {}
     return str(annotations.get(names.ROTATE_CA, ""))
 
 
 def without_request(secret: Mapping[str, Any]) -> Object:
-    """The Secret once the request is being served."""
+    """Return the Secret without the request for a new CA."""
     metadata = dict(secret["metadata"])
     annotations = metadata.get("annotations") or {}
     metadata["annotations"] = {key: value for key, value in annotations.items() if key != names.ROTATE_CA}
@@ -153,7 +153,7 @@ def _content(secret: Mapping[str, Any]) -> dict[str, bytes]:
     try:
         return {key: base64.b64decode(value, validate=True) for key, value in (secret.get("data") or {}).items()}
     except (binascii.Error, ValueError, TypeError):
-        raise ForeignSecretError("a value in it is not base64") from None
+        raise ForeignSecretError("one of its values is not base64") from None
 
 
 def _authority(content: Mapping[str, bytes], keys: tuple[str, str]) -> Authority | None:

@@ -1,4 +1,4 @@
-"""Metrics of the serving certificate, and of the authority that `--tls-mode self` keeps."""
+"""Metrics of the serving certificate, and of the CA in `--tls-mode self`."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 RELOADS: Final = ("loaded", "rejected")
 PHASES: Final[Mapping[Phase, str]] = {
-    Phase.NONE: "there is no authority yet, or none that can be read",
-    Phase.STEADY: "one authority signs, and no other is trusted",
-    Phase.PUBLISHING: "the next authority is on its way into the bundles",
-    Phase.SETTLING: "it is in every bundle, and API servers take notice",
-    Phase.RETIRING: "it signs; the one before is trusted until nothing that it signed can live",
+    Phase.NONE: "there is no CA yet, or the CA cannot be read",
+    Phase.STEADY: "one CA signs, and no other is trusted",
+    Phase.PUBLISHING: "the next CA is being written to the caBundles",
+    Phase.SETTLING: "every caBundle contains the next CA, and API servers are reading it",
+    Phase.RETIRING: "the new CA signs; the previous one is trusted until all certificates that it signed have expired",
 }
 STEPS: Final[Mapping[Step, str]] = {
-    Step.CREATE: "the first authority was made",
+    Step.CREATE: "the first CA was created",
     Step.RESTORE: "the Secret was emptied, and the CA was restored from memory",
-    Step.REPLACE: "the authority had run out, and another took its place",
-    Step.ADD: "the next authority was made",
-    Step.SEEN: "every bundle was seen to hold it",
-    Step.WITHDRAW: "a caBundle lost it again, and the wait started again",
-    Step.PROMOTE: "it began to sign",
-    Step.PRUNE: "the one before is trusted no more",
+    Step.REPLACE: "the CA had expired and was replaced",
+    Step.ADD: "the next CA was created",
+    Step.SEEN: "every caBundle was seen to contain the next CA",
+    Step.WITHDRAW: "a caBundle no longer contained the next CA, and the wait started again",
+    Step.PROMOTE: "the next CA began to sign",
+    Step.PRUNE: "the previous CA is no longer trusted",
 }
 BUNDLE_WRITES: Final[Mapping[str, str]] = {
-    "published": "the Secret's authorities had changed",
+    "published": "the CAs in the Secret had changed",
     "healed": "another client had changed a caBundle",
 }
 
 
 class CertificateMetrics(Collector):
-    """Counters of certificates. What is about the authority is zero unless the certificates are our own."""
+    """Counters of certificates. Metrics of the CA are zero unless `--tls-mode self` is set."""
 
     def __init__(self) -> None:
         self.reloads: dict[str, int] = dict.fromkeys(RELOADS, 0)

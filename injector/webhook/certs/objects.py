@@ -1,7 +1,7 @@
-"""The three objects that a webhook with certificates of its own lives from: a Secret and two webhook configurations.
+"""The Secret and the two webhook configurations that `--tls-mode self` manages.
 
-What is asked of the API is exactly what the shipped roles grant: get, watch and update of the one Secret, get, watch
-and patch of the two configurations.
+The calls need exactly the permissions of the installed roles: get, watch and update on the Secret; get, watch and patch
+on the two configurations.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 Object: TypeAlias = dict[str, Any]
 
-# Owns the bundles, and nothing else of the configurations.
+# Field manager of the caBundles, and of no other field of the configurations.
 BUNDLE_MANAGER: Final = "dapr-token-injector-ca-bundle"
 
 
 class Calls(Source, Protocol):
-    """What is asked of the API; `client.Api` has it."""
+    """The required methods of an API client; `client.Api` has them."""
 
     skew_seconds: float
 
@@ -38,11 +38,11 @@ class Calls(Source, Protocol):
         *,
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
-        """One object."""
+        """Return an object."""
         ...
 
     async def replace(self, resource: Resource, body: Object, namespace: str | None = None) -> Object:
-        """Replace an object as a whole, if it is still of the version that it carries."""
+        """Replace an object if its resourceVersion is still the one in `body`."""
         ...
 
     async def apply(
@@ -55,12 +55,12 @@ class Calls(Source, Protocol):
         manager: str = "",
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
-        """Server-side apply."""
+        """Apply `body` with server-side apply."""
         ...
 
 
 class OwnObjects:
-    """Copies of the three, kept while `run` runs; and the calls that change them."""
+    """Copies of the three objects, kept up to date by `run`, and the calls that change the objects."""
 
     def __init__(
         self,
@@ -81,47 +81,45 @@ class OwnObjects:
 
     @property
     def skew_seconds(self) -> float:
-        """How far the API server's clock was ahead of ours at its last answer."""
+        """Seconds that the API server's clock was ahead of the local clock at its last response."""
         return self._api.skew_seconds
 
     async def run(self) -> None:
-        """Keep the copies until cancelled."""
+        """Keep the copies up to date until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for reflector in (self.secret, *self.configurations):
-                tasks.create_task(reflector.run())
+            for watch in (self.secret, *self.configurations):
+                tasks.create_task(watch.run())
 
-    async def read(self, reflector: ObjectWatch, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> Object | None:
-        """One of the three as it is now; None when it does not exist.
+    async def read(self, watch: ObjectWatch, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> Object | None:
+        """Return the current state of one of the objects; None if it does not exist.
 
         Raises:
-            KubeError: As the API server answered.
+            KubeError: The call failed.
         """
         try:
-            found = await self._api.get(
-                reflector.resource, reflector.name, reflector.namespace, timeout_seconds=timeout_seconds
-            )
+            found = await self._api.get(watch.resource, watch.name, watch.namespace, timeout_seconds=timeout_seconds)
         except NotFoundError:
             found = None
-        reflector.saw(found)
+        watch.saw(found)
         return found
 
     async def replace_secret(self, secret: Object) -> None:
-        """Write the Secret, if nobody did since it was read.
+        """Replace the Secret, if it has not changed since it was read.
 
         Raises:
-            KubeError: As the API server answered; ConflictError when somebody was faster.
+            KubeError: The call failed; ConflictError if another client has changed the Secret.
         """
         self.secret.saw(await self._api.replace(SECRETS, secret, self.secret.namespace))
 
     async def apply_bundle(
-        self, reflector: ObjectWatch, body: Object, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
+        self, watch: ObjectWatch, body: Object, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
     ) -> None:
-        """Own the bundles in `body`.
+        """Set the caBundles in `body`, and become their field manager.
 
         Raises:
-            KubeError: As the API server answered; ConflictError when the configuration changed or was deleted.
+            KubeError: The call failed; ConflictError if the configuration changed or was deleted.
         """
         written = await self._api.apply(
-            reflector.resource, reflector.name, body, manager=BUNDLE_MANAGER, timeout_seconds=timeout_seconds
+            watch.resource, watch.name, body, manager=BUNDLE_MANAGER, timeout_seconds=timeout_seconds
         )
-        reflector.saw(written)
+        watch.saw(written)

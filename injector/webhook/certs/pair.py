@@ -1,9 +1,8 @@
-"""The serving pair: checked before it is trusted, loaded from the very bytes that were checked, replaced while serving.
+"""The serving pair: validated before use, loaded from the validated bytes, replaced while the server runs.
 
-`ssl.SSLContext.load_cert_chain` with a key that does not match raises *and* leaves the context refusing every
-handshake. So a new pair is read once, judged by `parse_pair` (a pure function of bytes and a time), tried in a scratch
-context, and only then loaded into the live one. Connections that are open keep their session; new handshakes use the
-new pair.
+If the key does not match, `ssl.SSLContext.load_cert_chain` raises, and the context then rejects all handshakes. So a
+new pair is read once, validated by `parse_pair` (a pure function of bytes and a time), tested in a temporary context,
+and only then loaded into the live context. Open connections keep their session; new handshakes use the new pair.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ Now = Callable[[], datetime]
 
 
 class CertificateError(InjectorError):
-    """A pair that must not be served; `problems` holds every reason, none of which quotes the key."""
+    """A pair is invalid. `problems` lists all reasons; none of them quotes the key."""
 
     reason = "bad-certificate"
 
@@ -50,7 +49,7 @@ class CertificateError(InjectorError):
 
 @dataclass(frozen=True, slots=True)
 class ServingPair:
-    """A certificate chain and its key, fit to be served at the time when it was parsed."""
+    """A certificate chain and its key, valid at the time when they were parsed."""
 
     chain: bytes  # PEM, leaf first
     key: bytes = field(repr=False)  # PEM
@@ -58,15 +57,15 @@ class ServingPair:
     names: tuple[str, ...]  # subject alternative names
 
     def is_valid(self, at: datetime) -> bool:
-        """Whether the leaf has not run out."""
+        """Whether the leaf has not expired."""
         return at < self.expires
 
 
 def parse_pair(chain: bytes, key: bytes, at: datetime) -> ServingPair:
-    """The pair in two PEM texts, if it can be served at `at`.
+    """Return the pair in two PEM texts, if it is valid at `at`.
 
     Raises:
-        CertificateError: With every problem: unreadable, key of another certificate, run out, not yet valid, no names.
+        CertificateError: With all problems: unreadable, key of another certificate, expired, not yet valid, no names.
     """
     problems: list[str] = []
     certificates = _certificates(chain, problems)
@@ -78,11 +77,11 @@ def parse_pair(chain: bytes, key: bytes, at: datetime) -> ServingPair:
         if secret is not None and _public(secret) != leaf.public_key().public_bytes(
             Encoding.DER, PublicFormat.SubjectPublicKeyInfo
         ):
-            problems.append("the private key does not belong to the certificate")
+            problems.append("the private key does not match the certificate")
     if problems or secret is None:
         raise CertificateError(problems)
-    # Written anew from what was understood: a file may hold other things beside, and OpenSSL would take the first it
-    # finds.
+    # Encoded again from the parsed values: a file may have other contents in addition, and OpenSSL would use the first
+    # that it finds.
     return ServingPair(
         chain=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates),
         key=secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
@@ -92,10 +91,10 @@ def parse_pair(chain: bytes, key: bytes, at: datetime) -> ServingPair:
 
 
 def read_pair(chain_file: Path, key_file: Path, at: datetime) -> ServingPair:
-    """The pair in two files.
+    """Return the pair in two files.
 
     Raises:
-        CertificateError: A file cannot be read, or as `parse_pair`.
+        CertificateError: A file cannot be read, or the pair is invalid; see `parse_pair`.
     """
     problems: list[str] = []
     chain = _read(chain_file, "certificate", problems)
@@ -106,15 +105,15 @@ def read_pair(chain_file: Path, key_file: Path, at: datetime) -> ServingPair:
 
 
 def server_context(minimum: ssl.TLSVersion, pair: ServingPair | None = None) -> ssl.SSLContext:
-    """A context that serves `pair`; without one it refuses every handshake until a pair is loaded.
+    """Return a context that serves `pair`. Without a pair it rejects all handshakes until one is loaded.
 
     Raises:
-        CertificateError: OpenSSL refuses the pair.
+        CertificateError: OpenSSL rejects the pair.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = minimum
     context.set_alpn_protocols(["http/1.1"])
-    # An API server never resumes a session, so tickets are work and bytes for nothing.
+    # An API server never resumes a session, so session tickets would be of no use.
     context.num_tickets = 0
     if pair is not None:
         load(context, pair)
@@ -122,21 +121,21 @@ def server_context(minimum: ssl.TLSVersion, pair: ServingPair | None = None) -> 
 
 
 def load(context: ssl.SSLContext, pair: ServingPair) -> None:
-    """Make `context` serve `pair` from its next handshake on; a pair that OpenSSL refuses leaves it as it was.
+    """Serve `pair` in `context` from the next handshake. If OpenSSL rejects the pair, the context does not change.
 
     Raises:
-        CertificateError: OpenSSL refuses the pair (a key too small for its security level, say).
+        CertificateError: OpenSSL rejects the pair, for example because the key is too small for its security level.
     """
     with _in_memory(pair) as path:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path)
         except ssl.SSLError as error:
-            raise CertificateError([f"OpenSSL refuses the pair: {error.reason or 'unknown reason'}"]) from None
+            raise CertificateError([f"OpenSSL rejects the pair: {error.reason or 'unknown reason'}"]) from None
         context.load_cert_chain(path)
 
 
 def utc_now() -> datetime:
-    """The wall clock; the only one that certificates know."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
@@ -144,7 +143,7 @@ def _certificates(chain: bytes, problems: list[str]) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(chain)
     except ValueError:
-        problems.append("the certificate file holds no readable PEM certificate")
+        problems.append("the certificate file contains no readable PEM certificate")
         return []
 
 
@@ -152,9 +151,9 @@ def _key(key: bytes, problems: list[str]) -> PrivateKeyTypes | None:
     try:
         return load_pem_private_key(key, password=None)
     except TypeError:
-        problems.append("the private key is encrypted; it must be plain PEM")
-    except Exception:  # noqa: BLE001 - the library raises several kinds; none may show the key's bytes
-        problems.append("the private key file holds no readable PEM key")
+        problems.append("the private key is encrypted; use an unencrypted PEM key")
+    except Exception:  # noqa: BLE001 - the library raises several types; none may show the bytes of the key
+        problems.append("the private key file contains no readable PEM key")
     return None
 
 
@@ -168,18 +167,18 @@ def _names(leaf: x509.Certificate) -> tuple[str, ...]:
 
 def _faults(leaf: x509.Certificate, names: tuple[str, ...], at: datetime) -> Iterator[str]:
     if at >= leaf.not_valid_after_utc:
-        yield f"the certificate ran out at {leaf.not_valid_after_utc.isoformat()}"
+        yield f"the certificate expired at {leaf.not_valid_after_utc.isoformat()}"
     if at < leaf.not_valid_before_utc:
         yield f"the certificate is not valid before {leaf.not_valid_before_utc.isoformat()}"
     if not names:
-        yield "the certificate has no subject alternative name, which API servers ask for"
+        yield "the certificate has no subject alternative name, which API servers require"
 
 
 def _public(key: PrivateKeyTypes) -> bytes:
     return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-# Far more than a chain and a key; keeps a wrong path from filling memory.
+# Bytes. Much more than a chain and a key; limits the memory if a path is wrong.
 _MAX_PEM: Final = 1024 * 1024
 
 
@@ -193,7 +192,7 @@ def _read(path: Path, what: str, problems: list[str]) -> bytes:
 
 @contextlib.contextmanager
 def _in_memory(pair: ServingPair) -> Iterator[str]:
-    """A path under which OpenSSL, which reads files only, finds the bytes that were checked; gone at the end."""
+    """Provide the validated bytes as a temporary file in memory, because OpenSSL can only read files."""
     descriptor = os.memfd_create("serving-pair", os.MFD_CLOEXEC)
     try:
         os.fchmod(descriptor, 0o400)

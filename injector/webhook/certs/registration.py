@@ -1,8 +1,8 @@
-"""What a webhook configuration holds of ours, and the smallest body that sets its bundles.
+"""The injector's entries in a webhook configuration, and the smallest body for setting their caBundles.
 
-Only our own entries count, by their names, which never change. The body names them and nothing else of them, so that
-server-side apply owns one field per entry. It carries the object's uid and version: a configuration that was deleted is
-not made anew, and one that changed since it was read is read again first.
+The injector's entries are recognised by their names, which never change. The body has their names and caBundles only,
+so that server-side apply owns one field per entry. It has the object's uid and resourceVersion. So a deleted
+configuration is not created again, and a configuration that changed since it was read must first be read again.
 """
 
 from __future__ import annotations
@@ -19,54 +19,54 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
-# Entries are called `<purpose>.dapr-token-injector.svc`.
+# Entries have the name `<purpose>.dapr-token-injector.svc`.
 OURS: Final = ".dapr-token-injector.svc"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One webhook of a configuration and whom it trusts."""
+    """An entry (webhook) of a configuration, and the CAs in its caBundle."""
 
     name: str
-    anchors: tuple[Anchor, ...]  # authorities of ours
-    pure: bool  # nothing else is in the bundle, and all of it can be read
+    anchors: tuple[Anchor, ...]  # CAs of the injector
+    pure: bool  # whether the bundle is readable and contains no other CA
 
     def trusts(self, anchor: Anchor) -> bool:
-        """Whether a leaf of this authority is accepted."""
+        """Whether the entry trusts leaves of this CA."""
         return any(each.fingerprint == anchor.fingerprint for each in self.anchors)
 
     def is_exactly(self, anchors: Iterable[Anchor]) -> bool:
-        """Whether the bundle is these authorities and no other."""
+        """Whether the bundle contains exactly these CAs."""
         return self.pure and {each.fingerprint for each in self.anchors} == {each.fingerprint for each in anchors}
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A webhook configuration, as far as it is about certificates."""
+    """A webhook configuration, with the fields that certificates need."""
 
     uid: str
     version: str  # metadata.resourceVersion
     entries: tuple[Entry, ...]
 
     def trusts(self, anchor: Anchor) -> bool:
-        """Whether every entry does; where there is none, nobody calls and nobody has to."""
+        """Whether all entries trust this CA; true without entries, because the API server then never calls."""
         return all(entry.trusts(anchor) for entry in self.entries)
 
     def is_exactly(self, anchors: Iterable[Anchor]) -> bool:
-        """Whether every entry's bundle is these authorities and no other."""
+        """Whether the bundle of each entry contains exactly these CAs."""
         wanted = tuple(anchors)
         return all(entry.is_exactly(wanted) for entry in self.entries)
 
 
 def read(configuration: Mapping[str, Any]) -> Registration:
-    """The registration in a webhook configuration."""
+    """Return the registration in a webhook configuration."""
     metadata = configuration["metadata"]
     entries = (entry for entry in configuration.get("webhooks") or () if str(entry.get("name", "")).endswith(OURS))
     return Registration(str(metadata["uid"]), str(metadata["resourceVersion"]), tuple(map(_entry, entries)))
 
 
 def body(registration: Registration, anchors: Iterable[Anchor]) -> Object:
-    """What to apply so that every entry trusts these authorities and no other."""
+    """Return the body to apply so that each entry trusts exactly these CAs."""
     bundle = base64.b64encode(b"".join(anchor.pem for anchor in anchors)).decode()
     return {
         "metadata": {"uid": registration.uid, "resourceVersion": registration.version},

@@ -1,14 +1,14 @@
-"""The life of an authority, as pure decisions: from what is known now to the next step.
+"""The lifecycle of a CA, as pure functions: from the current state to the next step.
 
-                 ┌──────────── two thirds of its life, or asked for ───────────┐
+                 ┌──────────── two thirds of its life, or requested ───────────┐
                  │                                                             ▼
     (empty) ─CREATE─▶ steady ◀──PRUNE── retiring ◀──PROMOTE── settling ◀──SEEN── publishing
-                        no leaf of the old       every API server      every bundle holds
-                        one can live             must know it          the next one
+                        all leaves of the        every API server      every bundle contains
+                        previous CA expired      has read it           the next CA
 
-The next authority is trusted before it signs, and the old one is trusted until nothing that it signed can live. So at
-every moment every leaf is trusted by every bundle that an API server may still hold. Times are written into the Secret
-at the step that they count from; nothing is remembered elsewhere.
+The next CA is trusted before it signs. The previous CA is trusted until all leaves that it signed have expired. So at
+any time, each bundle that an API server may still use trusts each leaf. A step stores its time in the Secret; there is
+no other state.
 """
 
 from __future__ import annotations
@@ -30,79 +30,79 @@ Trusts: TypeAlias = "Callable[[Anchor], bool]"
 
 
 class Phase(StrEnum):
-    """Where an authority's life is."""
+    """Phase of the CA lifecycle."""
 
-    NONE = "none"  # no authority yet, or none that we can read
-    STEADY = "steady"  # one signs, and nothing else is trusted
-    PUBLISHING = "publishing"  # the next one is on its way into the bundles
-    SETTLING = "settling"  # it is in all of them; API servers take notice
-    RETIRING = "retiring"  # it signs; the old one is trusted until its last leaf has ended
+    NONE = "none"  # no CA yet, or the CA cannot be read
+    STEADY = "steady"  # one CA signs, and no other is trusted
+    PUBLISHING = "publishing"  # the next CA is being written to the bundles
+    SETTLING = "settling"  # all bundles contain the next CA; API servers are reading them
+    RETIRING = "retiring"  # the new CA signs; the previous one is trusted until its last leaf has expired
 
 
 class Step(StrEnum):
-    """A change of the Secret."""
+    """A change of the CA Secret."""
 
-    CREATE = "create"  # the first authority
-    RESTORE = "restore"  # somebody emptied the Secret; what a replica remembers goes back into it
-    REPLACE = "replace"  # the authority ran out unnoticed: nothing of it is worth keeping
-    ADD = "add"  # the next authority begins to be trusted
-    SEEN = "seen"  # every bundle holds it
-    WITHDRAW = "withdraw"  # a bundle lost it again: the wait begins anew
-    PROMOTE = "promote"  # it signs
-    PRUNE = "prune"  # the old one is trusted no more
+    CREATE = "create"  # create the first CA
+    RESTORE = "restore"  # write the CA of a replica's memory to a Secret that was emptied
+    REPLACE = "replace"  # replace a CA that has already expired
+    ADD = "add"  # create the next CA, which is trusted from now on
+    SEEN = "seen"  # record that every bundle contains the next CA
+    WITHDRAW = "withdraw"  # a bundle no longer contains the next CA: start the wait again
+    PROMOTE = "promote"  # make the next CA the signing CA
+    PRUNE = "prune"  # remove the previous CA
 
     @property
     def needs_authority(self) -> bool:
-        """Whether a new authority has to be made for it."""
+        """Whether the step needs a new CA."""
         return self in {Step.CREATE, Step.REPLACE, Step.ADD}
 
 
 def phase(ring: Keyring | None) -> Phase:
-    """Where this keyring is in its life."""
+    """Return the phase of a keyring."""
     if ring is None:
         return Phase.NONE
-    if ring.following is not None:
+    if ring.next_ca is not None:
         return Phase.PUBLISHING if ring.published is None else Phase.SETTLING
     return Phase.RETIRING if ring.previous else Phase.STEADY
 
 
 def due(ring: Keyring, *, published: bool, requested: bool, now: datetime, delays: RotationDelays) -> Step | None:
-    """The step that is due; None when there is none yet.
+    """Return the step that is due; None if no step is due.
 
     Args:
-        ring: What the Secret holds.
-        published: Every bundle of ours is seen to trust the next authority.
-        requested: Somebody asked for a new authority.
-        now: The time.
-        delays: What this replica was told; the Secret's are kept, too, when they are longer.
+        ring: The keyring in the Secret.
+        published: Whether every bundle of the injector was seen to trust the next CA.
+        requested: Whether a user has requested a new CA.
+        now: The current time.
+        delays: The settings of this replica; longer delays in the Secret take precedence.
     """
     delays = delays.at_least(ring.delays)
-    if ring.following is not None and ring.following.anchor.expires <= now:
+    if ring.next_ca is not None and ring.next_ca.anchor.expires <= now:
         return Step.ADD
     if ring.signing.anchor.expires <= now:
-        return Step.REPLACE if ring.following is None else Step.PROMOTE
-    if ring.following is not None:
+        return Step.REPLACE if ring.next_ca is None else Step.PROMOTE
+    if ring.next_ca is not None:
         if not published:
             return None if ring.published is None else Step.WITHDRAW
         if ring.published is None:
             return Step.SEEN
         return Step.PROMOTE if now >= ring.published + delays.settle else None
     if ring.previous:
-        return Step.PRUNE if now >= pruned_at(ring, delays) else None
-    return Step.ADD if requested or now >= rotated_at(ring) else None
+        return Step.PRUNE if now >= retire_at(ring, delays) else None
+    return Step.ADD if requested or now >= rotate_at(ring) else None
 
 
-def rotated_at(ring: Keyring) -> datetime:
-    """When the next authority is due by itself: at two thirds of the signing one's life."""
+def rotate_at(ring: Keyring) -> datetime:
+    """Return when the next CA is due without a request: after two thirds of the signing CA's lifetime."""
     anchor = ring.signing.anchor
     return anchor.issued + (anchor.expires - anchor.issued) * 2 / 3
 
 
-def pruned_at(ring: Keyring, delays: RotationDelays) -> datetime:
-    """When nothing that the previous authorities signed can live any more.
+def retire_at(ring: Keyring, delays: RotationDelays) -> datetime:
+    """Return when all leaves that the previous CAs signed have expired.
 
-    A replica reads the Secret before it signs, so nobody signs with an authority long after it was replaced; the time
-    to settle covers a read that was under way, and clocks that differ.
+    A replica reads the Secret before it signs, so no replica signs with a CA long after its replacement. The settle
+    time covers a read that was in progress, and differences between clocks.
     """
     last = max(anchor.expires for anchor in ring.previous)
     if ring.promoted is None:
@@ -112,17 +112,17 @@ def pruned_at(ring: Keyring, delays: RotationDelays) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """When the new authority signs, and when the one before is trusted no more; at the earliest."""
+    """The earliest times at which the new CA signs, and at which the previous CA is removed."""
 
     signs: datetime
     ends: datetime
 
 
 def outlook(ring: Keyring, now: datetime) -> Outlook:
-    """What will become of the rotation that is under way, or of one that is asked for now."""
+    """Return the outlook of the current rotation, or of one that is requested now."""
     delays = ring.delays
-    if ring.previous and ring.following is None:
-        return Outlook(ring.promoted or now, max(now, pruned_at(ring, delays)))
+    if ring.previous and ring.next_ca is None:
+        return Outlook(ring.promoted or now, max(now, retire_at(ring, delays)))
     signs = max(now, (ring.published or now) + delays.settle)
     return Outlook(signs, signs + delays.leaf_lifetime + delays.settle)
 
@@ -136,39 +136,39 @@ def advance(
     made: Authority | None = None,
     registered: Iterable[Anchor] = (),
 ) -> Keyring:
-    """The keyring after a step.
+    """Return the keyring after a step.
 
     Args:
-        ring: What the Secret holds; for RESTORE what is remembered, for CREATE nothing.
-        step: What is due.
-        now: The time.
-        delays: As `due` has them.
-        made: The new authority, for the steps that need one.
-        registered: Authorities of ours that bundles hold now. A Secret that was emptied forgets them, but replicas
-            may still serve what they signed.
+        ring: The keyring in the Secret; for RESTORE the one in memory, for CREATE None.
+        step: The step that is due.
+        now: The current time.
+        delays: As for `due`.
+        made: The new CA, for the steps that need one.
+        registered: CAs of the injector in the current bundles. An emptied Secret no longer contains them, but replicas
+            may still serve leaves that they signed.
     """
     if step in {Step.CREATE, Step.REPLACE} or ring is None:
         if made is None:
-            raise ValueError(f"{step} needs an authority")
+            raise ValueError(f"{step} needs a CA")
         fresh = Keyring(signing=made, delays=delays)
         return _trusting(fresh, registered, now)
     if step is Step.RESTORE:
         return _trusting(ring, registered, now)
     if step is Step.ADD:
         if made is None:
-            raise ValueError(f"{step} needs an authority")
-        return dataclasses.replace(ring, following=made, published=None, delays=delays)
+            raise ValueError(f"{step} needs a CA")
+        return dataclasses.replace(ring, next_ca=made, published=None, delays=delays)
     if step is Step.SEEN:
         return dataclasses.replace(ring, published=now)
     if step is Step.WITHDRAW:
         return dataclasses.replace(ring, published=None)
     if step is Step.PROMOTE:
-        if ring.following is None:
-            raise ValueError("there is nothing to promote")
+        if ring.next_ca is None:
+            raise ValueError("there is no next CA to promote")
         return dataclasses.replace(
             ring,
-            signing=ring.following,
-            following=None,
+            signing=ring.next_ca,
+            next_ca=None,
             previous=(ring.signing.anchor, *ring.previous),
             published=None,
             promoted=now,
@@ -178,7 +178,7 @@ def advance(
 
 
 def _trusting(ring: Keyring, registered: Iterable[Anchor], now: datetime) -> Keyring:
-    """The same, trusting also what bundles hold already."""
+    """Return the keyring with the CAs in the current bundles added to the trusted ones."""
     known = {anchor.fingerprint for anchor in ring.trusted}
     others = {anchor.fingerprint: anchor for anchor in registered if anchor.expires > now}
     added = tuple(anchor for fingerprint, anchor in others.items() if fingerprint not in known)
@@ -188,14 +188,14 @@ def _trusting(ring: Keyring, registered: Iterable[Anchor], now: datetime) -> Key
 
 
 def needs_leaf(leaf: Leaf | None, ring: Keyring, *, trusts: Trusts, now: datetime, delays: RotationDelays) -> bool:
-    """Whether a replica has to sign a new leaf for itself now, with the authority that signs.
+    """Return whether a replica must now sign a new leaf with the signing CA.
 
     Args:
-        leaf: What it serves.
-        ring: What the Secret holds.
-        trusts: Whether every bundle of ours is seen to trust an authority.
-        now: The time.
-        delays: As `due` has them.
+        leaf: The leaf that the replica serves.
+        ring: The keyring in the Secret.
+        trusts: Whether every bundle of the injector was seen to trust a CA.
+        now: The current time.
+        delays: As for `due`.
     """
     if leaf is None:
         return True
@@ -205,6 +205,6 @@ def needs_leaf(leaf: Leaf | None, ring: Keyring, *, trusts: Trusts, now: datetim
         return leaf.issuer != ring.signing.anchor or leaf.is_due(now)
     if leaf.issuer == ring.signing.anchor:
         return False
-    # Nobody is in a hurry to leave an authority that is still trusted. Waiting once more lets API servers take notice
-    # also where the new one did not come by promotion: after somebody emptied the Secret.
+    # The CA of the leaf is still trusted, so the replacement can wait. The settle time lets API servers read the new CA
+    # also if it did not come by promotion, but because the Secret was emptied.
     return ring.promoted is None or now >= ring.promoted + delays.at_least(ring.delays).settle

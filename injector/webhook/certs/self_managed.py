@@ -1,18 +1,19 @@
 """Self-managed certificates: the loop around `rotation`. Every replica runs it; there is no leader.
 
-A turn looks at the copies of three objects and does what is due: a step of the authority's life, a leaf, a bundle.
-Nothing is acted on that was only remembered. The Secret is replaced only if it is still of the version that was looked
-at. Before a leaf is signed the Secret is read. A bundle is applied in this order: read the configuration, read the
-Secret, apply what the Secret says if the configuration is still the one that was read. So bundles follow the Secret's
-history and never go back in it, however many replicas do this at once and however old their copies are.
+Each turn compares the copies of three objects and does the work that is due: a step of the CA rotation, a new leaf, an
+update of a caBundle. The copies only show that work may be due; before a change the current objects are read. The
+Secret is replaced only if its version has not changed. The Secret is read before a leaf is signed. A bundle is applied
+in this order: read the configuration, read the Secret, then apply the CAs of the Secret if the configuration has not
+changed. So bundles follow the history of the Secret and never go back to an earlier state, regardless of how many
+replicas do this at the same time and how outdated their copies are.
 
-The clock that counts is that of the API server, for it is who judges a certificate. What is due by the time is judged
-once more after the Secret was read, when that clock is known.
+Times are those of the API server's clock, because the API server checks certificates. Each time that is due is checked
+a second time after the Secret was read, when that clock is known.
 
-The parts of a turn do not wait for each other, for a call of one may hang: a Secret that cannot be read or written must
-not keep a bundle from being healed. Where it matters, calls are given up early and made again.
+The tasks of a turn do not wait for each other, because a call may hang: a Secret that cannot be read or written must
+not block the repair of a bundle. In urgent cases, calls have a short timeout and are repeated.
 
-A failed operation is logged, counted and tried again later; the pair that is served stays.
+A failed operation is logged, counted and retried later. The active pair stays in use.
 """
 
 from __future__ import annotations
@@ -66,21 +67,21 @@ logger = logging.getLogger(f"{LOGGER}.certs")
 
 Object = dict[str, Any]
 
-# Seconds between two turns in which nothing happens: the clock is looked at so often, so that a renewal is not missed
-# by a machine that was suspended or whose clock was set.
+# Seconds between two turns without events. The clock is checked this often, so that no renewal is missed after the
+# machine was suspended or its clock was set.
 _LOOK: Final = 1.0
-# Seconds over which replicas that saw the same change spread what they do about it.
+# Replicas that see the same change start their work at random times within this number of seconds.
 _JITTER: Final = 0.1
-# Seconds that a call may take while nobody trusts what is served; a first one that hangs is given up for another.
-_HURRY: Final = 1.5
-# Seconds that a replica which has just started leaves to others, who may remember what a Secret held that was emptied.
+# Timeout in seconds of the first call while the active certificate is not trusted or about to expire.
+_URGENT_TIMEOUT_SECONDS: Final = 1.5
+# Seconds that a new replica waits for others that may have the previous content of an emptied Secret in memory.
 _WITNESS_SECONDS: Final = 3.0
 
 
 class SelfManaged:
-    """The serving pair of a replica, and its part in the installation's authority."""
+    """The serving pair of a replica, and its share of managing the installation's CA."""
 
-    def __init__(  # noqa: PLR0913 - collaborators, all of them named at the one call
+    def __init__(  # noqa: PLR0913 - collaborators, all passed by name
         self,
         settings: Settings,
         connect: Connect,
@@ -94,8 +95,8 @@ class SelfManaged:
         rng: random.Random | None = None,
         off_loop: OffLoop = asyncio.to_thread,
     ) -> None:
-        self.ready = False  # has been trusted by every bundle once
-        self.trusted = False  # is so now
+        self.ready = False  # whether every bundle has ever trusted the leaf
+        self.trusted = False  # whether every bundle trusts the leaf now
         self._settings = settings
         self._connect = connect
         self._context = context
@@ -105,7 +106,7 @@ class SelfManaged:
         self._local_now = now
         self._skew = timedelta(0)
         self._clock = clock
-        self._rng = rng or random.Random()  # noqa: S311 - spreads requests, guards nothing
+        self._rng = rng or random.Random()  # noqa: S311 - spreads requests, not used for security
         self._off_loop = off_loop
         self._delays = RotationDelays(settings.ca_settle_time, settings.leaf_lifetime)
         self._names = (
@@ -115,48 +116,53 @@ class SelfManaged:
         )
         self._wake = asyncio.Event()
         self._leaf: Leaf | None = None
-        self._remembered: Keyring | None = None  # the last one that was read
-        self._read: tuple[object, Keyring | ForeignSecretError | None] = (None, None)  # a Secret's data, and what it is
+        self._remembered: Keyring | None = None  # the keyring that was read last
+        self._read: tuple[object, Keyring | ForeignSecretError | None] = (
+            None,
+            None,
+        )  # data of the Secret, and its result
         self._registered: dict[str, tuple[Object, Registration]] = {}
-        self._in_need = False  # the leaf was signed without a look at the Secret
-        self._empty_since: float | None = None  # when the Secret was first seen without a keyring, in `clock`'s seconds
-        self._in_sync: dict[str, frozenset[str]] = {}  # what each configuration was last seen to hold as it should
+        self._is_fallback = False  # whether the leaf was signed without reading the Secret
+        self._empty_since: float | None = (
+            None  # when the Secret was first seen without a keyring, in seconds of `clock`
+        )
+        self._in_sync: dict[str, frozenset[str]] = {}  # correct CAs last seen in each configuration
         self._attempts: dict[str, _Attempt] = {}
-        self.problems: dict[str, str] = {}  # what is wrong now, by the part it is about
+        self.problems: dict[str, str] = {}  # current problems by topic
 
     @property
     def pair(self) -> ServingPair | None:
-        """What is served; None before there is an authority."""
+        """The active pair; None before there is a CA."""
         return None if self._leaf is None else self._leaf.pair
 
     def now(self) -> datetime:
-        """The API server's time, as far as it is known."""
+        """Return the time of the API server's clock; the local time while it is not known."""
         return self._local_now() + self._skew
 
     def facts(self) -> dict[str, object]:
-        """For health: where the authority is in its life, and what is wrong."""
+        """Return the phase of the CA rotation and the current problems, for /readyz."""
         facts: dict[str, object] = {"phase": rotation.phase(self._remembered).value, "trusted": self.trusted}
         return facts | ({"problems": list(self.problems.values())} if self.problems else {})
 
     def wake(self) -> None:
-        """Have a turn soon."""
+        """Start the next turn soon."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Keep the pair until cancelled. Errors are logged, and the work is tried again."""
+        """Keep the pair up to date until cancelled. Errors are logged, and the work is retried."""
         backoff = Backoff(self._rng)
         while True:
             try:
                 async with self._connect(self._wake.set, self._failed) as objects:
-                    self._told("cluster", "")
+                    self._report("cluster", "")
                     await self._keep(objects)
             except KubeError as error:
                 self._failed(error)
-                self._told("cluster", str(error))
+                self._report("cluster", str(error))
                 await asyncio.sleep(backoff.delay_seconds(error))
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end what serves; told without values
+            except Exception as error:  # noqa: BLE001 - an internal error must not stop the server; logged without values
                 fields = {"exception": type(error).__qualname__, "frames": frames(error.__traceback__)}
-                logger.error("fault in keeping certificates", extra={"fields": fields})  # noqa: TRY400 - words may quote
+                logger.error("internal error in certificate management", extra={"fields": fields})  # noqa: TRY400 - no message
                 self._requests.failed(INTERNAL_ERROR)
                 await asyncio.sleep(backoff.delay_seconds())
 
@@ -183,26 +189,26 @@ class SelfManaged:
         self._kube.clock_skew = objects.skew_seconds
 
     def _pause(self) -> float:
-        """Seconds until something may be due that no change of a copy tells of."""
+        """Return the seconds until work may be due that no event announces."""
         now = self._clock()
         waiting = (attempt.not_before - now for attempt in self._attempts.values() if attempt.not_before > now)
         return min(_LOOK, *waiting, _LOOK)
 
     async def turn(self, objects: OwnObjects, together: Together) -> None:
-        """Do what is due; `together` runs the parts, each by its name."""
+        """Do the work that is due; `together` runs the tasks by name."""
         self._set_clock(objects)
         await together(self._parts(objects))
-        self._judge(objects)
+        self._update_status(objects)
 
     def _parts(self, objects: OwnObjects) -> Parts:
-        """What there is to do, in the order in which a beginning goes fastest."""
+        """Return the tasks of a turn, in the order that makes a new installation ready fastest."""
 
         async def secret() -> None:
             await self._attempt("secret", lambda: self._tend_secret(objects))
 
         async def leaf() -> None:
             await self._attempt("leaf", lambda: self._tend_leaf(objects))
-            await self._sign_in_need(objects)
+            await self._sign_fallback(objects)
 
         async def bundle(copy: ObjectWatch) -> None:
             await self._attempt(copy.what, lambda: self._tend_bundle(objects, copy))
@@ -238,10 +244,10 @@ class SelfManaged:
         fields = {
             "step": step.value,
             "phase": rotation.phase(changed).value,
-            "authority": changed.signing.anchor.fingerprint,
+            "ca": changed.signing.anchor.fingerprint,
             "expires": changed.signing.anchor.expires.isoformat(),
         }
-        logger.info("authority changed", extra={"fields": fields})
+        logger.info("CA changed", extra={"fields": fields})
 
     def _step(self, objects: OwnObjects) -> Step | None:
         secret = objects.secret.object
@@ -249,22 +255,22 @@ class SelfManaged:
         if secret is None or isinstance(ring, ForeignSecretError) or secret.get("immutable"):
             return None
         if ring is not None:
-            following = ring.following
+            next_ca = ring.next_ca
             return rotation.due(
                 ring,
-                published=following is not None and self._trusts(objects, following.anchor),
+                published=next_ca is not None and self._trusts(objects, next_ca.anchor),
                 requested=bool(keyring.rotation_request(secret)),
                 now=self.now(),
                 delays=self._delays,
             )
         if not all(copy.known or copy.problem for copy in objects.configurations):
-            return None  # what bundles hold now decides what a new keyring has to trust
+            return None  # a new keyring must trust the CAs in the current bundles
         if self._remembered is not None:
             return Step.RESTORE
         return Step.CREATE if self._may_create(objects) else None
 
     def _may_create(self, objects: OwnObjects) -> bool:
-        """Whether nobody is left who could restore a Secret that was emptied: replicas that can do so at once."""
+        """Whether no other replica can restore an emptied Secret; one that can does so at once."""
         now = self._clock()
         if self._empty_since is None:
             self._empty_since = now
@@ -272,10 +278,10 @@ class SelfManaged:
         return not is_registered or now >= self._empty_since + _WITNESS_SECONDS
 
     def _ring(self, secret: Object | None) -> Keyring | ForeignSecretError | None:
-        """What is in a Secret; one that holds a keyring is remembered."""
+        """Return the content of a Secret, and keep a keyring in memory."""
         if secret is None:
             return None
-        # Reading an RSA key takes its checks tens of milliseconds, so the same content is read once.
+        # Checking an RSA key takes tens of milliseconds, so the same content is read only once.
         content = secret.get("data") or {}
         if self._read[0] != content:
             try:
@@ -291,7 +297,7 @@ class SelfManaged:
     async def _confirmed(
         self, objects: OwnObjects, *, within_seconds: float = REQUEST_TIMEOUT_SECONDS
     ) -> Keyring | None:
-        """The keyring as the Secret has it now; None when it has none.
+        """Return the current keyring of the Secret; None if it has none.
 
         Raises:
             KubeError: The Secret cannot be read.
@@ -303,30 +309,31 @@ class SelfManaged:
     # --- the leaf ---
 
     async def _tend_leaf(self, objects: OwnObjects) -> None:
-        if self._remembered is None or not (self._in_need or self._needs_leaf(objects, self._remembered)):
+        if self._remembered is None or not (self._is_fallback or self._needs_leaf(objects, self._remembered)):
             return
         is_ending = self._leaf is not None and self._leaf.is_ending(self.now())
         try:
-            ring = await self._confirmed(objects, within_seconds=_HURRY if is_ending else REQUEST_TIMEOUT_SECONDS)
+            ring = await self._confirmed(
+                objects, within_seconds=_URGENT_TIMEOUT_SECONDS if is_ending else REQUEST_TIMEOUT_SECONDS
+            )
         except KubeError:
             if self._leaf is None and self._needs_leaf(objects, self._remembered):
-                await self._sign(self._remembered)  # it was read a moment ago
+                await self._sign(self._remembered)  # the keyring was read shortly before
             raise
-        self._in_need = False
+        self._is_fallback = False
         if ring is not None and self._needs_leaf(objects, ring):
             await self._sign(ring)
 
-    async def _sign_in_need(self, objects: OwnObjects) -> None:
-        """Sign with the authority that is remembered, before nothing valid is left.
+    async def _sign_fallback(self, objects: OwnObjects) -> None:
+        """Sign with the CA in memory before the leaf expires, although the Secret cannot be read.
 
-        Another replica may have retired it in the meantime. But what keeps this replica from the Secret for so long (a
-        right that is gone, the Secret itself, a network policy) most likely keeps all replicas from it, and then none
-        has.
+        Another replica may have retired this CA in the meantime. But the reason why the Secret cannot be read for so
+        long (a missing permission or Secret, a network policy) most likely affects all replicas, so that none has.
         """
         ring, leaf = self._remembered, self._leaf
         if ring is not None and leaf is not None and leaf.is_ending(self.now()) and self._needs_leaf(objects, ring):
-            logger.warning("certificate is signed without a look at the Secret")
-            self._in_need = True
+            logger.warning("certificate is signed without reading the Secret")
+            self._is_fallback = True
             await self._sign(ring)
 
     def _needs_leaf(self, objects: OwnObjects, ring: Keyring) -> bool:
@@ -347,7 +354,7 @@ class SelfManaged:
         fields = {
             "expires": leaf.pair.expires.isoformat(),
             "names": list(leaf.pair.names),
-            "authority": leaf.issuer.fingerprint,
+            "ca": leaf.issuer.fingerprint,
         }
         logger.info("certificate signed", extra={"fields": fields})
 
@@ -364,16 +371,22 @@ class SelfManaged:
         is_cut_off = self._is_cut_off(seen)
         if not isinstance(ring, Keyring) and not is_cut_off:
             return
-        # Each time longer, for an API server that is merely slow. A Secret that is late can be done without.
-        hurry = min(_HURRY * 2.0 ** min(self._attempts[copy.what].backoff.failures, 16), REQUEST_TIMEOUT_SECONDS)
-        within = hurry if is_cut_off else REQUEST_TIMEOUT_SECONDS
-        # The order matters: see the head of this module.
+        # The timeout grows with each failure, in case that the API server is only slow. If the Secret cannot be read,
+        # its CAs are taken from memory.
+        urgent = min(
+            _URGENT_TIMEOUT_SECONDS * 2.0 ** min(self._attempts[copy.what].backoff.failures, 16),
+            REQUEST_TIMEOUT_SECONDS,
+        )
+        within = urgent if is_cut_off else REQUEST_TIMEOUT_SECONDS
+        # The order of the calls matters: see the docstring of this module.
         found = await objects.read(copy, timeout_seconds=within)
         if found is None:
             return
         seen, problem = self._registration(copy, found), None
         try:
-            confirmed = await self._confirmed(objects, within_seconds=_HURRY if is_cut_off else REQUEST_TIMEOUT_SECONDS)
+            confirmed = await self._confirmed(
+                objects, within_seconds=_URGENT_TIMEOUT_SECONDS if is_cut_off else REQUEST_TIMEOUT_SECONDS
+            )
         except KubeError as error:
             confirmed, problem = None, error
         wanted: tuple[Anchor, ...] = ()
@@ -390,7 +403,7 @@ class SelfManaged:
             raise problem
 
     def _is_cut_off(self, seen: Registration) -> bool:
-        """Whether an entry does not trust what is served; our part is then added even while there is no Secret."""
+        """Whether an entry does not trust the leaf; then the CAs in memory are added, even if there is no Secret."""
         return self._leaf is not None and not all(entry.trusts(self._leaf.issuer) for entry in seen.entries)
 
     def _wrote(self, copy: ObjectWatch, wanted: tuple[Anchor, ...]) -> None:
@@ -398,7 +411,7 @@ class SelfManaged:
         cause = "healed" if self._in_sync.get(copy.what) == fingerprints else "published"
         self._in_sync[copy.what] = fingerprints
         self._metrics.ca_bundle_writes[cause] += 1
-        fields = {"configuration": copy.what, "cause": cause, "authorities": len(wanted)}
+        fields = {"configuration": copy.what, "cause": cause, "certificates": len(wanted)}
         logger.info("caBundle written", extra={"fields": fields})
 
     def _registration(self, copy: ObjectWatch, configuration: Object) -> Registration:
@@ -408,10 +421,10 @@ class SelfManaged:
         return known[1]
 
     def _trusts(self, objects: OwnObjects, anchor: Anchor) -> bool:
-        """Whether every entry of ours that there is trusts an authority, as far as we can see; the first must have one.
+        """Whether all entries of the injector trust a CA, according to the copies; a mutating entry must exist.
 
-        Without an entry that mutates nobody can be served. Without one that warns nothing is lost, whether its
-        configuration is missing or empty.
+        Without a mutating entry no Pod gets a token. Entries of the validating configuration only
+        return warnings, so that this configuration may be missing or empty.
         """
         mutating, *others = objects.configurations
         if mutating.object is None or not all(copy.known for copy in others):
@@ -425,25 +438,25 @@ class SelfManaged:
                 for entry in self._registration(copy, copy.object).entries:
                     yield from entry.anchors
 
-    # --- telling ---
+    # --- problems ---
 
-    def _judge(self, objects: OwnObjects) -> None:
-        """Bring readiness, metrics and the list of problems up to date."""
+    def _update_status(self, objects: OwnObjects) -> None:
+        """Update readiness, metrics and the list of problems."""
         ring = self._ring(objects.secret.object)
         mutating, *others = objects.configurations
         for copy in (objects.secret, mutating, *others):
             problem = str(copy.problem or "")
-            if not problem and copy.known and copy.object is None and copy not in others:  # which may be left out
+            if (
+                not problem and copy.known and copy.object is None and copy not in others
+            ):  # the validating one is optional
                 problem = f"{copy.what} does not exist"
             if copy is mutating and copy.object and not self._registration(copy, copy.object).entries:
-                problem = problem or f"{copy.what} has no entry of ours, *{registration.OURS}"
-            self._told(f"copy of {copy.what}", problem)
-        foreign = f"{objects.secret.what} is left alone: {ring}" if isinstance(ring, ForeignSecretError) else ""
+                problem = problem or f"{copy.what} has no entry with a name *{registration.OURS}"
+            self._report(f"copy of {copy.what}", problem)
+        foreign = f"{objects.secret.what} is not modified: {ring}" if isinstance(ring, ForeignSecretError) else ""
         if (objects.secret.object or {}).get("immutable"):
-            foreign = (
-                f"{objects.secret.what} is immutable, so no authority can be stored in it: delete it, create it anew"
-            )
-        self._told("authority", foreign)
+            foreign = f"{objects.secret.what} is immutable, so no CA can be stored in it; delete it and create it again"
+        self._report("CA", foreign)
         phase = rotation.phase(ring if isinstance(ring, Keyring) else self._remembered)
         for each in Phase:
             self._metrics.ca_phase[each.value] = int(each is phase)
@@ -451,12 +464,16 @@ class SelfManaged:
             self._metrics.ca_expiry = self._remembered.signing.anchor.expires.timestamp()
         self.trusted = self._leaf is not None and self._trusts(objects, self._leaf.issuer)
         self._metrics.ca_bundle_trusted = int(self.trusted)
-        broken = "" if self.trusted or self._leaf is None else "the registered caBundle does not trust what is served"
-        self._told("caBundle", broken)
+        broken = (
+            ""
+            if self.trusted or self._leaf is None
+            else "the registered caBundle does not trust the active certificate"
+        )
+        self._report("caBundle", broken)
         self.ready = self.ready or self.trusted
 
-    def _told(self, part: str, problem: str) -> None:
-        """Log a problem when it is news, and its end."""
+    def _report(self, part: str, problem: str) -> None:
+        """Log when a problem begins or ends."""
         before = self.problems.get(part, "")
         if problem == before:
             return
@@ -465,29 +482,29 @@ class SelfManaged:
             logger.error("certificates need attention", extra={"fields": {"problem": problem}})
         else:
             del self.problems[part]
-            logger.info("certificates are fine again", extra={"fields": {"was": before}})
+            logger.info("certificate problem resolved", extra={"fields": {"was": before}})
 
     def _failed(self, error: KubeError) -> None:
         self._kube.failed(error.reason)
 
     async def _attempt(self, part: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do one part of a turn; what fails waits longer each time and holds nothing else up."""
+        """Run a task of a turn. After each failure it waits longer; other tasks do not wait for it."""
         attempt = self._attempts.setdefault(part, _Attempt(Backoff(self._rng)))
         if self._clock() < attempt.not_before:
             return
         try:
             await work()
         except ConflictError as error:
-            # Somebody was faster. That is how replicas agree, and the news of it is on its way.
+            # Another client was faster, which is expected with several replicas. The watch will report its change.
             self._failed(error)
             attempt.not_before = self._clock() + self._rng.uniform(0.0, _JITTER)
         except KubeError as error:
             self._failed(error)
-            self._told(part, str(error))
+            self._report(part, str(error))
             attempt.not_before = self._clock() + attempt.backoff.delay_seconds(error)
         else:
             attempt.backoff.succeeded()
-            self._told(part, "")
+            self._report(part, "")
 
 
 class _Attempt:

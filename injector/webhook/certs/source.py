@@ -1,4 +1,4 @@
-"""Where the serving pair comes from: files, or an authority of our own."""
+"""The interface of the sources of the serving pair: files, or a self-managed CA."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ if TYPE_CHECKING:
 
 
 class CertificateSource(Protocol):
-    """Keeps the serving pair, and loads it into the context of the admission port."""
+    """Keeps the serving pair up to date, and loads it into the context of the admission port."""
 
     @property
     def pair(self) -> ServingPair | None:
-        """What is served, if anything."""
+        """The pair that is served; None if there is none."""
         ...
 
     @property
     def ready(self) -> bool:
-        """Whether callers have had the chance to trust it."""
+        """Whether clients have been able to trust the pair."""
         ...
 
     def now(self) -> datetime:
-        """The time that certificates are judged by."""
+        """Return the time for checking certificates."""
         ...
 
     def facts(self) -> Mapping[str, object]:
-        """What else /readyz shows of it."""
+        """Return the details for /readyz."""
         ...
 
     def wake(self) -> None:
-        """Look for a new pair now, or as soon as the work under way is done."""
+        """Check for a new pair now, or as soon as the current work is done."""
         ...
 
     async def run(self) -> None:
-        """Keep the pair until cancelled."""
+        """Keep the pair up to date until cancelled."""
         ...

@@ -53,7 +53,7 @@ def test_pair_rejected_by_openssl_is_reported_with_its_file() -> None:
     small = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the point
     chain = Issuer().issue(small)  # type: ignore[arg-type] # any key can be signed
     weak = parse_pair(chain, key_pem(small), NOW)  # type: ignore[arg-type] # as above
-    assert problems(settings(), weak)[0].startswith("--tls-cert-file: OpenSSL refuses the pair")
+    assert problems(settings(), weak)[0].startswith("--tls-cert-file: OpenSSL rejects the pair")
 
 
 @pytest.mark.parametrize(
@@ -77,5 +77,5 @@ def test_descriptor_limit_is_raised_to_the_hard_limit(
 
 
 def test_files_missing_in_settings_are_an_internal_error() -> None:
-    with pytest.raises(ValueError, match="has both of them"):
+    with pytest.raises(ValueError, match="both TLS files must be set"):
         compose._needed(None)

@@ -11,14 +11,14 @@ from injector.core.admit import Admission, admit
 from injector.core.errors import ReviewError
 from injector.core.model import Endpoint, Policy, Reason, SecretFacts, Verdict
 from injector.telemetry.logs import AdmissionLog, LogSink, SinkHandler
-from injector.webhook.endpoint import AdmissionEndpoint, AdmissionFront, Posted, caller_timeout
+from injector.webhook.endpoint import AdmissionEndpoint, AdmissionPortApp, HTTPRequest, caller_timeout
 from injector.webhook.metrics import RequestMetrics
-from injector.webhook.overload import Shedder
+from injector.webhook.overload import LoadShedder
 from tests.http.reviews import review
 from tests.unit.webhook.asgi import call
 
 if TYPE_CHECKING:
-    from injector.webhook.endpoint import Admit, Receive, Reply, Scope, Send
+    from injector.webhook.endpoint import Admit, HTTPResponse, Receive, Scope, Send
 
 ANSWER = Admission(b"{}", Verdict.INJECT, Reason.INJECTED, "uid", "shop", "web", 0)
 
@@ -33,7 +33,7 @@ class Bench:
         self.endpoint = AdmissionEndpoint(
             decide,
             policy=policy or Policy(),
-            shedder=Shedder(0.25),
+            shedder=LoadShedder(0.25),
             metrics=self.metrics,
             log=AdmissionLog(self.sink, as_json=True, debug=False),
             clock=lambda: self.now,
@@ -48,10 +48,10 @@ class Bench:
         timing: tuple[float, float, float] | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
         times = timing or (self.now, self.now, self.now)
-        return parts_of(self.endpoint.answer(Posted(b"POST", path, query, b"application/json", body, *times)))
+        return parts_of(self.endpoint.answer(HTTPRequest(b"POST", path, query, b"application/json", body, *times)))
 
 
-def parts_of(reply: Reply) -> tuple[int, dict[str, str], bytes]:
+def parts_of(reply: HTTPResponse) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of a reply."""
     first, *lines = reply[0].decode().splitlines()
     return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), reply[1]
@@ -85,9 +85,9 @@ def test_answer_of_the_core_is_sent_unchanged() -> None:
 )
 def test_only_json_post_requests_are_decoded(method: bytes, content_type: bytes | None, status: int) -> None:
     bench = Bench(lambda *_, **__: ANSWER)
-    posted = Posted(method, "/mutate", b"", content_type, b"", 100.0, 100.0, 100.0)
+    posted = HTTPRequest(method, "/mutate", b"", content_type, b"", 100.0, 100.0, 100.0)
     assert parts_of(bench.endpoint.answer(posted))[0] == status
-    assert "Posted(...)" in repr(posted)
+    assert "HTTPRequest(...)" in repr(posted)
 
 
 def test_invalid_review_is_a_400() -> None:
@@ -196,7 +196,7 @@ def test_front_forwards_public_paths_only() -> None:
         await send({"type": "http.response.body", "body": b""})
 
     bench = Bench()
-    front = AdmissionFront(rest, frozenset({"/docs"}), bench.metrics)
+    front = AdmissionPortApp(rest, frozenset({"/docs"}), bench.metrics)
     assert call(front, "/docs")[0] == 204
     assert call(front, "/metrics")[0] == 404
     assert handed_on == ["/docs"]

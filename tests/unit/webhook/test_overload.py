@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from injector.webhook.overload import INTERVAL, SMALL_BODY, LoopMonitor, Shedder
+from injector.webhook.overload import INTERVAL, SMALL_BODY, LoadShedder, LoopMonitor
 
 
 class ManualClock:
@@ -21,11 +21,11 @@ def test_marks_keep_the_previous_one() -> None:
     clock = ManualClock()
     monitor = LoopMonitor(clock)
     clock.now = 101.0
-    monitor.mark()
+    monitor.tick()
     assert (monitor.before, monitor.now) == (100.0, 101.0)
     assert monitor.lag == pytest.approx(1.0 - INTERVAL)
     clock.now += INTERVAL
-    monitor.mark()
+    monitor.tick()
     assert monitor.lag == pytest.approx(0.0)
 
 
@@ -36,7 +36,7 @@ def test_chores_run_when_due() -> None:
     monitor.every(1.0, lambda: done.append(clock.now))
     for _ in range(5):
         clock.now += 0.6
-        monitor.mark()
+        monitor.tick()
     assert done == pytest.approx([101.2, 102.4])
 
 
@@ -83,7 +83,9 @@ def test_monitor_beats_until_stopped() -> None:
     ],
 )
 def test_hopeless_review_is_shed(arrived: float, turn: float, timeout: float, cause: str | None) -> None:
-    assert Shedder(0.25).cause(now=100.0, arrived=arrived, turn=turn, timeout=timeout, body=body("a")) == cause
+    assert (
+        LoadShedder(0.25).reject_reason(now=100.0, arrived=arrived, turn=turn, timeout=timeout, body=body("a")) == cause
+    )
 
 
 def body(uid: str, *, size: int = SMALL_BODY + 1) -> bytes:
@@ -99,16 +101,19 @@ def body(uid: str, *, size: int = SMALL_BODY + 1) -> bytes:
 ])  # fmt: skip
 def test_small_review_is_shed_later(worked: float, size: int, cause: str | None) -> None:
     turn = 100.0 - worked
-    assert Shedder(0.25).cause(now=100.0, arrived=turn, turn=turn, timeout=10.0, body=body("a", size=size)) == cause
+    assert (
+        LoadShedder(0.25).reject_reason(now=100.0, arrived=turn, turn=turn, timeout=10.0, body=body("a", size=size))
+        == cause
+    )
 
 
-def late(shedder: Shedder, uid: str, *, now: float = 100.0, waited: float = 1.0) -> str | None:
+def late(shedder: LoadShedder, uid: str, *, now: float = 100.0, waited: float = 1.0) -> str | None:
     """The cause for shedding a review that waited behind others."""
-    return shedder.cause(now=now, arrived=now - waited, turn=now - waited, timeout=5.0, body=body(uid))
+    return shedder.reject_reason(now=now, arrived=now - waited, turn=now - waited, timeout=5.0, body=body(uid))
 
 
 def test_retried_review_is_answered() -> None:
-    shedder = Shedder(0.25)
+    shedder = LoadShedder(0.25)
     assert late(shedder, "a") == "lag"
     assert late(shedder, "b") == "lag"
     assert late(shedder, "a", now=102.0) is None
@@ -116,18 +121,18 @@ def test_retried_review_is_answered() -> None:
 
 
 def test_retried_review_past_its_timeout_is_shed() -> None:
-    shedder = Shedder(0.25)
+    shedder = LoadShedder(0.25)
     assert late(shedder, "a") == "lag"  # arrived at 99
     assert late(shedder, "a", now=104.5) == "timeout"
 
 
 def test_client_that_repeats_a_uid_is_shed_like_others() -> None:
-    shedder = Shedder(0.25)
+    shedder = LoadShedder(0.25)
     assert [late(shedder, "a", now=100.0 + i) for i in range(4)] == ["lag", None, "lag", None]
 
 
 def test_memory_of_shed_reviews_is_bounded() -> None:
-    shedder = Shedder(0.25)
+    shedder = LoadShedder(0.25)
     many = [str(i) for i in range(5000)]
     assert all(late(shedder, uid) == "lag" for uid in many)
     again = [late(shedder, uid, now=102.0) for uid in reversed(many)]

@@ -13,7 +13,7 @@ from uvicorn.config import Config
 from injector.webhook.metrics import RequestMetrics
 from injector.webhook.overload import LoopMonitor
 from injector.webhook.protocol import (
-    GOODBYE,
+    CLOSE_TIMEOUT,
     LARGE_BODY,
     MALFORMED,
     MAX_HEAD,
@@ -31,7 +31,7 @@ from tests.unit.webhook.test_unread import Client
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from injector.webhook.endpoint import ASGIApp, Posted, Receive, Reply, Scope, Send
+    from injector.webhook.endpoint import ASGIApp, HTTPRequest, HTTPResponse, Receive, Scope, Send
 
 LIMITS = Limits(headers_timeout=1, body_timeout=2, keep_alive_timeout=3, max_body_bytes=LARGE_BODY * 2, max_bodies=1)
 GET = b"GET /mutate HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -77,7 +77,7 @@ class Wire(asyncio.Transport):
         return [int(part[:3]) for part in self.written.decode().split("HTTP/1.1 ")[1:]]
 
 
-def answer_ok(_: Posted) -> Reply:
+def answer_ok(_: HTTPRequest) -> HTTPResponse:
     return b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", b"ok"
 
 
@@ -97,7 +97,7 @@ class Line:
         self,
         loop: asyncio.AbstractEventLoop,
         app: ASGIApp = answer,
-        instant: Callable[[Posted], Reply] = answer_ok,
+        instant: Callable[[HTTPRequest], HTTPResponse] = answer_ok,
         *,
         tls: bool = False,
     ) -> None:
@@ -386,7 +386,7 @@ def test_a_peer_that_leaves_gives_back_what_it_held(line: Line) -> None:
 def test_internal_error_on_an_instant_path_closes_the_connection(
     loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def failing(_: Posted) -> Reply:
+    def failing(_: HTTPRequest) -> HTTPResponse:
         raise ValueError("hunter2")
 
     line = Line(loop, instant=failing)
@@ -490,7 +490,7 @@ def test_endless_framing_is_rejected(line: Line, end: bytes, length: int) -> Non
 def test_body_in_pieces_of_any_size_is_put_together(loop: asyncio.AbstractEventLoop) -> None:
     seen: list[bytes] = []
 
-    def keep(posted: Posted) -> Reply:
+    def keep(posted: HTTPRequest) -> HTTPResponse:
         seen.append(posted.body)
         return answer_ok(posted)
 
@@ -510,7 +510,7 @@ def test_body_in_pieces_of_any_size_is_put_together(loop: asyncio.AbstractEventL
 def test_rejections_and_internal_errors_are_logged_once_a_minute(
     loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def failing(_: Posted) -> Reply:
+    def failing(_: HTTPRequest) -> HTTPResponse:
         raise ValueError("hunter2")
 
     line = Line(loop, instant=failing)
@@ -519,13 +519,13 @@ def test_rejections_and_internal_errors_are_logged_once_a_minute(
             line.connection = Connection(line.port, loop)
             line.connection.connection_made(line.wire)
             line.connection.data_received(request)
-    assert [record.message for record in caplog.records] == ["request refused", "connection failed"]
+    assert [record.message for record in caplog.records] == ["request rejected", "connection failed"]
 
 
 def test_connection_not_closed_in_time_is_aborted(line: Line) -> None:
     line.wire.close = lambda: None  # type: ignore[method-assign] # the peer does not read the pending bytes
     assert line.send(b"junk\r\n\r\n") == [400]
-    assert line.connection.deadline == line.port.monitor.now + GOODBYE
+    assert line.connection.deadline == line.port.monitor.now + CLOSE_TIMEOUT
     line.connection.expire()
     assert line.wire.ended == "aborted"
 

@@ -190,7 +190,7 @@ def test_ended_connection_is_released(tmp_path: Path, *, is_tls: bool) -> None:
 def test_uncaught_exception_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         loop = asyncio.new_event_loop()
-        loop.set_exception_handler(module._tell_exception)
+        loop.set_exception_handler(module._log_exception)
         loop.call_exception_handler({"message": "hunter2", "exception": ValueError("hunter2")})
         loop.call_exception_handler({"message": "hunter2"})
         loop.close()

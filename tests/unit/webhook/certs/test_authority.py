@@ -82,7 +82,7 @@ def test_key_with_wrong_numbers_is_rejected() -> None:
     )
     key = bent.private_key(unsafe_skip_rsa_key_validation=True)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with pytest.raises(CertificateError, match="does not belong to"):
+    with pytest.raises(CertificateError, match="does not match the private key"):
         parse_authority(WITH_RSA.anchor.pem, pem)
 
 
@@ -96,13 +96,13 @@ LEAF = issue_leaf(AUTHORITY, ("a",), KeyAlgorithm.ECDSA_P256, HOUR, NOW)
         (b"", AUTHORITY.key, "no readable PEM certificate"),
         (b"junk", AUTHORITY.key, "no readable PEM certificate"),
         (AUTHORITY.anchor.pem, b"junk", "no readable ECDSA or RSA key"),
-        (AUTHORITY.anchor.pem, OTHER.key, "does not belong to"),
-        (AUTHORITY.anchor.pem, WITH_RSA.key, "does not belong to"),
-        (WITH_RSA.anchor.pem, OTHER_WITH_RSA.key, "does not belong to"),
-        (WITH_RSA.anchor.pem, AUTHORITY.key, "does not belong to"),
+        (AUTHORITY.anchor.pem, OTHER.key, "does not match the private key"),
+        (AUTHORITY.anchor.pem, WITH_RSA.key, "does not match the private key"),
+        (WITH_RSA.anchor.pem, OTHER_WITH_RSA.key, "does not match the private key"),
+        (WITH_RSA.anchor.pem, AUTHORITY.key, "does not match the private key"),
         (AUTHORITY.anchor.pem + OTHER.anchor.pem, AUTHORITY.key, "more than one certificate"),
-        (Issuer().pem, AUTHORITY.key, "not ours"),
-        (LEAF.pair.chain, LEAF.pair.key, "not ours"),
+        (Issuer().pem, AUTHORITY.key, "not from a CA of the injector"),
+        (LEAF.pair.chain, LEAF.pair.key, "not from a CA of the injector"),
     ],
 )
 def test_invalid_ca_is_rejected_without_showing_a_value(certificate: bytes, key: bytes, words: str) -> None:

@@ -53,7 +53,7 @@ def test_invalid_pair_is_reported_once_and_the_next_valid_one_loaded(tmp_path: P
     for _ in range(3):
         watched.watcher.wake()
     assert watched.metrics.reloads == {"loaded": 0, "rejected": 1}
-    assert "does not belong" in watched.watcher.problem
+    assert "does not match" in watched.watcher.problem
     assert watched.served() == CHAIN
     chain = ISSUER.issue(key)
     watched.files.replace(chain, key_pem(key))

@@ -19,8 +19,8 @@ FIRST, SECOND, THIRD = (make_authority(KeyAlgorithm.ECDSA_P256, 100 * DAY, NOW) 
 EMPTY: dict[str, Any] = {"kind": "Secret", "metadata": {"name": "ca", "annotations": {"a": "b"}}, "type": "Opaque"}
 RINGS = [
     Keyring(signing=FIRST, delays=DELAYS),
-    Keyring(signing=FIRST, delays=DELAYS, following=SECOND),
-    Keyring(signing=FIRST, delays=DELAYS, following=SECOND, published=NOW),
+    Keyring(signing=FIRST, delays=DELAYS, next_ca=SECOND),
+    Keyring(signing=FIRST, delays=DELAYS, next_ca=SECOND, published=NOW),
     Keyring(signing=SECOND, delays=DELAYS, previous=(FIRST.anchor, THIRD.anchor), promoted=NOW),
 ]
 
@@ -32,7 +32,7 @@ def test_keyring_round_trip(ring: Keyring) -> None:
 
 @pytest.mark.parametrize("ring", RINGS)
 def test_nothing_of_the_keyring_before_stays(ring: Keyring) -> None:
-    full = keyring.write(EMPTY, Keyring(signing=THIRD, delays=DELAYS, following=SECOND, previous=(FIRST.anchor,)))
+    full = keyring.write(EMPTY, Keyring(signing=THIRD, delays=DELAYS, next_ca=SECOND, previous=(FIRST.anchor,)))
     assert keyring.read(keyring.write(full, ring)) == ring
 
 
@@ -58,15 +58,15 @@ GOOD = {key: base64.b64decode(value) for key, value in keyring.write(EMPTY, RING
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"ca.crt": b""}, "ca.crt with ca.key holds no readable PEM certificate"),
-        ({"ca.key": b""}, "ca.crt with ca.key holds no readable ECDSA or RSA key"),
+        ({"ca.crt": b""}, "ca.crt with ca.key contains no readable PEM certificate"),
+        ({"ca.key": b""}, "ca.crt with ca.key contains no readable ECDSA or RSA key"),
         ({"ca.crt": b"", "ca.key": b""}, "it has no ca.crt"),
-        ({"ca.key": SECOND.key[:-40]}, "ca.crt with ca.key holds no readable ECDSA or RSA key"),
-        ({"ca.crt": Issuer().pem}, "not ours"),
-        ({"next.crt": FIRST.anchor.pem}, "next.crt with next.key holds no readable"),
-        ({"next.crt": FIRST.anchor.pem, "next.key": key_pem(new_key())}, "does not belong to"),
-        ({"previous.crt": b"junk"}, "previous.crt holds no readable"),
-        ({"previous.crt": Issuer().pem}, "previous.crt holds the certificate of an authority that is not ours"),
+        ({"ca.key": SECOND.key[:-40]}, "ca.crt with ca.key contains no readable ECDSA or RSA key"),
+        ({"ca.crt": Issuer().pem}, "not from a CA of the injector"),
+        ({"next.crt": FIRST.anchor.pem}, "next.crt with next.key contains no readable"),
+        ({"next.crt": FIRST.anchor.pem, "next.key": key_pem(new_key())}, "does not match the private key"),
+        ({"previous.crt": b"junk"}, "previous.crt contains no readable"),
+        ({"previous.crt": Issuer().pem}, "previous.crt contains a certificate that is not from a CA of the injector"),
         ({"state.json": b""}, "state.json cannot be read"),
         ({"state.json": b"{}"}, "state.json cannot be read"),
         ({"state.json": b'{"x":' * 100_000}, "state.json cannot be read"),

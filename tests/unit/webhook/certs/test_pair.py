@@ -51,9 +51,9 @@ def test_every_problem_of_a_pair_is_reported() -> None:
     other = ISSUER.issue(new_key(), hosts=(), since=NOW - 2 * DAY, until=NOW - DAY)
     found = problems(other, key_pem(KEY))
     assert [problem.split(" at ")[0] for problem in found] == [
-        "the certificate ran out",
-        "the certificate has no subject alternative name, which API servers ask for",
-        "the private key does not belong to the certificate",
+        "the certificate expired",
+        "the certificate has no subject alternative name, which API servers require",
+        "the private key does not match the certificate",
     ]
 
 
@@ -64,14 +64,14 @@ def test_certificate_that_is_not_yet_valid_is_a_problem() -> None:
 @pytest.mark.parametrize("junk", [b"", b"junk", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
 def test_invalid_content_is_reported_for_both_files(junk: bytes) -> None:
     assert problems(junk, b"junk") == (
-        "the certificate file holds no readable PEM certificate",
-        "the private key file holds no readable PEM key",
+        "the certificate file contains no readable PEM certificate",
+        "the private key file contains no readable PEM key",
     )
 
 
 def test_encrypted_key_is_reported() -> None:
     assert problems(CHAIN, key_pem(KEY, BestAvailableEncryption(b"x"))) == (
-        "the private key is encrypted; it must be plain PEM",
+        "the private key is encrypted; use an unencrypted PEM key",
     )
 
 
@@ -99,7 +99,7 @@ def test_context_without_a_pair_rejects_handshakes() -> None:
 def test_pair_rejected_by_openssl_keeps_the_previous_one() -> None:
     context = server_context(ssl.TLSVersion.TLSv1_3, parse_pair(CHAIN, key_pem(KEY), NOW))
     foreign = ServingPair(CHAIN, key_pem(new_key()), NOW + DAY, ("localhost",))
-    with pytest.raises(CertificateError, match="OpenSSL refuses the pair"):
+    with pytest.raises(CertificateError, match="OpenSSL rejects the pair"):
         load(context, foreign)
     assert ssl.DER_cert_to_PEM_cert(handshake(context)).encode() == CHAIN
 
@@ -108,5 +108,5 @@ def test_key_too_small_for_openssl_is_rejected() -> None:
     small = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the point
     chain = ISSUER.issue(small)  # type: ignore[arg-type] # any key can be signed
     pair = parse_pair(chain, key_pem(small), NOW)  # type: ignore[arg-type] # as above
-    with pytest.raises(CertificateError, match="OpenSSL refuses the pair"):
+    with pytest.raises(CertificateError, match="OpenSSL rejects the pair"):
         server_context(ssl.TLSVersion.TLSv1_3, pair)

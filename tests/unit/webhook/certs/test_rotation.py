@@ -16,7 +16,7 @@ SETTLE = timedelta(minutes=5)
 DELAYS = RotationDelays(settle=SETTLE, leaf_lifetime=DAY)
 FIRST, SECOND, THIRD = (make_authority(KeyAlgorithm.ECDSA_P256, 300 * DAY, NOW) for _ in range(3))
 STEADY = Keyring(signing=FIRST, delays=DELAYS)
-PUBLISHING = dataclasses.replace(STEADY, following=SECOND)
+PUBLISHING = dataclasses.replace(STEADY, next_ca=SECOND)
 SETTLING = dataclasses.replace(PUBLISHING, published=NOW)
 RETIRING = Keyring(signing=SECOND, delays=DELAYS, previous=(FIRST.anchor,), promoted=NOW)
 LONG_AFTER = NOW + 301 * DAY
@@ -66,13 +66,13 @@ def test_the_longer_wait_of_two_versions_holds() -> None:
 def test_previous_cas_without_a_time_stay_until_they_expire() -> None:
     timeless = dataclasses.replace(RETIRING, promoted=None)
     assert due(timeless, 100) is None
-    assert rotation.pruned_at(timeless, DELAYS) == FIRST.anchor.expires
+    assert rotation.retire_at(timeless, DELAYS) == FIRST.anchor.expires
 
 
 def test_expired_ca_is_replaced_by_the_next_or_a_new_one() -> None:
     fresh = make_authority(KeyAlgorithm.ECDSA_P256, 300 * DAY, LONG_AFTER)
     assert due(STEADY, 301) is Step.REPLACE
-    assert due(dataclasses.replace(STEADY, following=fresh), 301) is Step.PROMOTE
+    assert due(dataclasses.replace(STEADY, next_ca=fresh), 301) is Step.PROMOTE
     assert due(PUBLISHING, 301) is Step.ADD  # the next one has expired, too: create another first
 
 
@@ -105,7 +105,7 @@ def test_ca_in_bundles_stays_trusted_without_the_secret() -> None:
     ("ring", "step"), [(None, Step.CREATE), (STEADY, Step.ADD), (STEADY, Step.REPLACE), (STEADY, Step.PROMOTE)]
 )
 def test_step_without_its_input_is_an_internal_error(ring: Keyring | None, step: Step) -> None:
-    with pytest.raises(ValueError, match=r"needs an authority|nothing to promote"):
+    with pytest.raises(ValueError, match=r"needs a CA|no next CA to promote"):
         rotation.advance(ring, step, now=NOW, delays=DELAYS)
 
 

@@ -107,7 +107,7 @@ def test_replica_without_a_mutating_entry_is_not_ready(webhooks: list[Any] | Non
         replica.turn()
 
     assert not replica.managed.ready
-    words = "mutatingwebhookconfigurations/hooks has no entry of ours, *.dapr-token-injector.svc"
+    words = "mutatingwebhookconfigurations/hooks has no entry with a name *.dapr-token-injector.svc"
     assert words in replica.managed.problems.values()
 
     cluster.put(MUTATING_WEBHOOKS, whole)
@@ -181,7 +181,7 @@ def test_missing_patch_permission_is_reported_and_the_rest_continues() -> None:
     replica.turn()
     assert replica.managed.problems == {
         "mutatingwebhookconfigurations/hooks": str(denied),
-        "caBundle": "the registered caBundle does not trust what is served",
+        "caBundle": "the registered caBundle does not trust the active certificate",
     }
     assert cluster.registration(VALIDATING_WEBHOOKS).entries[0].anchors
     assert replica.managed.ready  # it was trusted once: without it no replica would be in an EndpointSlice
@@ -303,7 +303,7 @@ def test_late_replica_cannot_replace_a_newer_bundle() -> None:
     busy.turn()
     ring = cluster.ring()
     assert ring is not None
-    assert ring.following is not None
+    assert ring.next_ca is not None
     assert cluster.registration(MUTATING_WEBHOOKS).is_exactly(ring.trusted)
     while late.proceed():
         pass
