@@ -69,14 +69,14 @@ _QUICK: Final = Plan(rounds=(3, 1), seconds=(1, 1), starts=1, connections=(JUDGE
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What all runs share: two cores, the serving pair, a folder, and where to tell progress."""
+    """What all runs share: two cores, the serving pair, a folder, and where to report progress."""
 
     server_core: int
     pair: Pair
     folder: Path
     progress: Console
 
-    def tell(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """One line of progress."""
         self.progress.print(f"[{time.strftime('%H:%M:%S')}] {text}", markup=False, highlight=False)
 
@@ -109,7 +109,7 @@ class Bench:
                     self._cell(live, Cell(connections, size))
             self.results.memory = {name: (started[name], server.usage().rss_bytes) for name, server in live.items()}
         self._untuned()
-        self._place.tell("the worst shapes of reviews and files that we know")
+        self._place.report("the worst shapes of reviews and files that we know")
         self.results.costs = [*worst.reviews(), *worst.files()]
         if long:
             self._long()
@@ -136,7 +136,7 @@ class Bench:
 
     def _check(self, peer: Peer, server: Server) -> None:
         if peer.exempt:
-            self._place.tell(f"{peer.name}: golden cases not asked, because {peer.exempt}")
+            self._place.report(f"{peer.name}: golden cases not asked, because {peer.exempt}")
             return
         cases = golden.cases()
         wrong = [
@@ -146,12 +146,12 @@ class Bench:
         ]
         if wrong:
             raise BenchError("golden cases failed, so nothing is timed:\n" + "\n".join(wrong))
-        self._place.tell(f"{peer.name}: {len(cases)} golden cases passed")
+        self._place.report(f"{peer.name}: {len(cases)} golden cases passed")
 
     def _warm(self, live: dict[str, Server]) -> None:
         """Every body on one connection, which tells how long a request takes, and on the most connections."""
         for name, server in live.items():
-            self._place.tell(f"warming {name}")
+            self._place.report(f"warming {name}")
             for size in self._plan.sizes:
                 alone = self._meter.sample(server, Cell(1, size), seconds=1)
                 self._service[name, size] = 1 / alone.requests_per_second
@@ -160,7 +160,7 @@ class Bench:
                 self._meter.sample(server, cell, seconds=max(1, seconds // 2))
 
     def _cell(self, live: dict[str, Server], cell: Cell) -> None:
-        self._place.tell(f"{cell.size}, {cell.connections} connections")
+        self._place.report(f"{cell.size}, {cell.connections} connections")
         most, _ = self._plan.of(cell)
         for turn in range(most):
             for peer in self._servers[1:]:
@@ -176,7 +176,7 @@ class Bench:
 
     def _untuned(self) -> None:
         """Both fresh: the age of a heap shows in its speed, too."""
-        self._place.tell("our server once more, with and without the allocator's settings")
+        self._place.report("our server once more, with and without the allocator's settings")
         with ExitStack() as stack:
             tuned, plain = (
                 self._start(peer, stack, note=False) for peer in (peers.us(), peers.us(name=_UNTUNED, env={}))
@@ -191,7 +191,7 @@ class Bench:
         return judge(self.results.pairs, self.results.startup[peers.US], self.results.curve, self.results.costs)
 
     def _profile(self) -> None:
-        self._place.tell("a goal is missed: profiling our server")
+        self._place.report("a goal is missed: profiling our server")
         target = self._place.folder / "profile"
         with ExitStack() as stack:
             server = self._start(profiling.profiled(target), stack, note=False)
@@ -200,7 +200,7 @@ class Bench:
         self.results.profile = profiling.lines(target, served)
 
     def _long(self) -> None:
-        self._place.tell(f"{ENOUGH_REQUESTS:,} requests to a fresh server of ours, for its memory")
+        self._place.report(f"{ENOUGH_REQUESTS:,} requests to a fresh server of ours, for its memory")
         with ExitStack() as stack:
             server = self._start(self._servers[0], stack, note=False)
             self.results.curve = self._meter.flat(server, JUDGED, requests=ENOUGH_REQUESTS, seconds=_LONG_SECONDS)
@@ -232,7 +232,7 @@ def _run(
         folder = Path(name)
         place = Place(server_core, make_pair(folder, now=dt.datetime.now(dt.UTC)), folder, progress)
         wrk = Wrk(load_core, folder)
-        site = outside.Site(place.pair, folder, wrk, f"{server_core},{load_core}", place.tell)
+        site = outside.Site(place.pair, folder, wrk, f"{server_core},{load_core}", place.report)
         seen = outside.look(servers, site, rounds=outside_rounds) if cluster else {}
         os.sched_setaffinity(0, {load_core})
         bench = Bench(place, servers, plan, wrk)

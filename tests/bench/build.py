@@ -40,7 +40,7 @@ def go_version() -> str:
     return done.stdout.strip().removeprefix("go version ")
 
 
-def build(source: Path, tell: Callable[[str], None]) -> Path:
+def build(source: Path, report: Callable[[str], None]) -> Path:
     """The server's binary, built when it is not in the cache.
 
     Raises:
@@ -51,7 +51,7 @@ def build(source: Path, tell: Callable[[str], None]) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_suffix(f".{os.getpid()}")
-    tell(f"building {source.name} (once; about a minute or more)")
+    report(f"building {source.name} (once; about a minute or more)")
     argv = ["go", "build", "-v", *FLAGS, "-o", str(unfinished), "."]
     process = subprocess.Popen(
         argv,
@@ -61,23 +61,23 @@ def build(source: Path, tell: Callable[[str], None]) -> Path:
         stderr=subprocess.PIPE,
         text=True,
     )
-    words = _follow(process, source.name, tell)
+    words = _follow(process, source.name, report)
     if process.wait(_BUILD_SECONDS) != 0:
         raise BenchError(f"building {source.name} failed:\n{words}")
     unfinished.rename(target)
     return target
 
 
-def _follow(process: subprocess.Popen[str], name: str, tell: Callable[[str], None]) -> str:
+def _follow(process: subprocess.Popen[str], name: str, report: Callable[[str], None]) -> str:
     """Tell how many packages are done; return the last lines, which hold the errors if there are any."""
     assert process.stderr is not None
     last: list[str] = []
-    told = time.monotonic()
+    message = time.monotonic()
     for count, line in enumerate(process.stderr, 1):
         last = [*last[-19:], line]
-        if time.monotonic() - told > _PROGRESS_SECONDS:
-            told = time.monotonic()
-            tell(f"building {name}: {count} packages, now {line.strip()}")
+        if time.monotonic() - message > _PROGRESS_SECONDS:
+            message = time.monotonic()
+            report(f"building {name}: {count} packages, now {line.strip()}")
     return "".join(last)
 
 

@@ -53,7 +53,7 @@ class Site:
     folder: Path
     wrk: Wrk
     cores: str  # of the webhooks: as many as the API server may use
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
 
 
 def look(servers: Sequence[Peer], site: Site, *, rounds: int) -> dict[str, Row]:
@@ -64,7 +64,7 @@ def look(servers: Sequence[Peer], site: Site, *, rounds: int) -> dict[str, Row]:
     """
     compared = [server for server in servers if server.name in _COMPARED]
     try:
-        with control_plane(Programs.resolve(site.tell)) as plane, ExitStack() as stack:
+        with control_plane(Programs.resolve(site.report)) as plane, ExitStack() as stack:
             for server in compared:
                 _register(plane, server, site, stack)
             return _measure(plane, [NONE, *(server.name for server in compared)], site, rounds)
@@ -146,7 +146,7 @@ def _register(plane: ControlPlane, server: Peer, site: Site, stack: ExitStack) -
     )
     endpoint = Endpoint(f"https://127.0.0.1:{port}", site.pair.certificate.read_bytes())
     configuration = token_injector(endpoint, namespace=_namespace(server.name))
-    # The first entry is `/mutate`; names of its own tell it apart, in the cluster and in the API server's metrics.
+    # The first entry is `/mutate`; names of its own report it apart, in the cluster and in the API server's metrics.
     entry = {**configuration["webhooks"][0], "name": _entry(server.name)}
     plane.kubectl.create({**configuration, "metadata": {"name": f"bench-{server.name}"}, "webhooks": [entry]})
 
@@ -156,12 +156,12 @@ def _measure(plane: ControlPlane, names: list[str], site: Site, rounds: int) -> 
         plane.kubectl.run("create", "namespace", _namespace(name))
         wait_for_service_account(plane.kubectl.within(_namespace(name)))
     headers = _credentials(plane.kubectl, site.folder)
-    site.tell("creating Pods, to warm up")
+    site.report("creating Pods, to warm up")
     for name in names:
         _create(plane, _namespace(name), site, headers, connections=BUSY)
     rows: dict[str, Row] = {name: {} for name in names}
     for connections, label in ((ALONE, "alone"), (BUSY, "busy")):
-        site.tell(f"creating Pods over {connections} connections, {rounds} rounds")
+        site.report(f"creating Pods over {connections} connections, {rounds} rounds")
         before = _histograms(plane.kubectl, names)
         runs: dict[str, list[Run]] = {name: [] for name in names}
         for _ in range(rounds):

@@ -102,7 +102,7 @@ def us(*, name: str = US, env: Mapping[str, str] = MALLOC, argv: tuple[str, ...]
     )
 
 
-def others(tell: Callable[[str], None]) -> tuple[Peer, ...]:
+def others(report: Callable[[str], None]) -> tuple[Peer, ...]:
     """Every peer of ours that this machine can run; nginx only where it is installed."""
     go = {"GOMAXPROCS": "1"}
     go_flags = f"{build.flags()}; GOMAXPROCS=1, GOGC and GOAMD64 at their defaults"
@@ -112,7 +112,7 @@ def others(tell: Callable[[str], None]) -> tuple[Peer, ...]:
             name=GO,
             what="net/http and encoding/json, typed structs of the needed fields; no logs, metrics or limits",
             argv=(
-                str(build.build(minimal, tell)),
+                str(build.build(minimal, report)),
                 "-addr",
                 "127.0.0.1:{port}",
                 "-cert",
@@ -127,7 +127,7 @@ def others(tell: Callable[[str], None]) -> tuple[Peer, ...]:
         Peer(
             name=CONTROLLER_RUNTIME,
             what=f"controller-runtime {_required(runtime)}, whole Pod decoded, PatchResponseFromRaw",
-            argv=(str(build.build(runtime, tell)), "-port", "{port}", "-certs", "{certs}"),
+            argv=(str(build.build(runtime, report)), "-port", "{port}", "-certs", "{certs}"),
             sources=(runtime / "main.go", runtime / "go.mod"),
             flags=go_flags,
             env=go,

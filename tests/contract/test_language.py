@@ -41,8 +41,6 @@ WORDS: Final = {
     "whose a Secret is, whose the Secret is, whose it is": "which tool manages the Secret",
 }
 
-NOT_SWEPT: Final = {}
-
 
 @dataclass(frozen=True, slots=True)
 class Text:

@@ -2,8 +2,7 @@
 
 `CLASSES`, `VALUES` and `MODULES` list the names to avoid, each with its replacement. They are compared as whole names,
 without leading underscores: `ca_settle_time`, the name of a setting, is not `settle`. Only definitions count, because a
-caller cannot choose the name of what it calls. `NOT_SWEPT` lists the packages that still define some of them. A package
-without findings has to leave the list.
+caller cannot choose the name of what it calls.
 """
 
 from __future__ import annotations
@@ -61,26 +60,6 @@ MODULES: Final = {
     "scene": "scenario",
     "material": "fixtures",
 }
-NOT_SWEPT: Final = {
-    "injector.cli",
-    "injector.cli.manifests",
-    "injector.config",
-    "injector.lint",
-    "injector.lint.rules",
-    "injector.manifests",
-    "injector.telemetry",
-    "injector.webhook",
-    "injector.webhook.certs",
-    "tests.bench",
-    "tests.http",
-    "tests.lint",
-    "tests.offline",
-    "tests.selfhosted",
-    "tests.unit",
-    "tests.unit.cli",
-    "tests.unit.lint",
-    "tests.unit.manifests",
-}
 
 
 def findings(where: str, source: str) -> list[str]:
@@ -129,14 +108,7 @@ def test_package_defines_no_name_to_avoid(package: str) -> None:
         finding for path in _PACKAGES[package] for finding in findings(str(path.relative_to(ROOT)), path.read_text())
     ]
 
-    if package in NOT_SWEPT:
-        assert found, f"{package} has no findings any more: remove it from NOT_SWEPT"
-    else:
-        assert found == []
-
-
-def test_list_of_packages_names_existing_packages() -> None:
-    assert set(_PACKAGES) >= NOT_SWEPT
+    assert found == []
 
 
 @pytest.mark.parametrize(

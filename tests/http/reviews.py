@@ -37,8 +37,8 @@ def review(
         "object": pod() if obj is None else obj,
         **request,
     }
-    told = {"apiVersion": f"admission.k8s.io/{version}", "kind": "AdmissionReview", "request": question}
-    return json.dumps(told).encode()
+    reported = {"apiVersion": f"admission.k8s.io/{version}", "kind": "AdmissionReview", "request": question}
+    return json.dumps(reported).encode()
 
 
 def dear_review(containers: int, *, uid: str = UID) -> bytes:

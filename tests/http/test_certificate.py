@@ -114,9 +114,9 @@ def test_invalid_new_pair_keeps_previous_pair(
         )
         assert serial(server) == before
         assert server.sample('certificate_reloads_total{outcome="rejected"}') >= 1
-        told = server.ops("/readyz")
-        assert told.status == 200
-        assert words in told.json()["checks"]["certificate"]["refused"]
+        reported = server.ops("/readyz")
+        assert reported.status == 200
+        assert words in reported.json()["checks"]["certificate"]["refused"]
         key = new_key()
         server.files.replace(server.issuer.issue(key), key_pem(key))
         wait_for("the good pair", lambda: serial(server) != before)

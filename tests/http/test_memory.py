@@ -42,10 +42,10 @@ def _descriptors() -> Iterator[None]:
 def chunks(size: int, chunk: int) -> Iterator[bytes]:
     """A body of `size` bytes in chunks of so many, without the last one."""
     framed = b"%x\r\n%b\r\n" % (chunk, b"x" * chunk)
-    left, at_once = size // chunk, MIB // len(framed)
+    left, parallel = size // chunk, MIB // len(framed)
     while left:
-        yield framed * min(left, at_once)
-        left -= min(left, at_once)
+        yield framed * min(left, parallel)
+        left -= min(left, parallel)
 
 
 def is_taken(connection: Connection) -> bool:
@@ -103,8 +103,8 @@ def test_hostile_framing_takes_bounded_memory(
         assert server.peak_memory() - before <= connections * PER_CONNECTION + bodies * LIMIT
 
 
-@pytest.mark.parametrize("at_once", [1, 4], ids=["one by one", "pipelined"])
-def test_unread_answers_take_bounded_memory(tmp_path: Path, at_once: int) -> None:
+@pytest.mark.parametrize("parallel", [1, 4], ids=["one by one", "pipelined"])
+def test_unread_answers_take_bounded_memory(tmp_path: Path, parallel: int) -> None:
     body = dear_review(1000)
     request = head("/mutate", headers={**JSON, "Content-Length": str(len(body))}) + body
     with serving(tmp_path, *PATIENT, "--max-lag", "30") as server, ExitStack() as stack:
@@ -114,9 +114,9 @@ def test_unread_answers_take_bounded_memory(tmp_path: Path, at_once: int) -> Non
         hostile = [stack.enter_context(server.connect()) for _ in range(200)]
         for connection in hostile:
             connection.socket.setblocking(False)
-        for _ in range(32 // at_once):
+        for _ in range(32 // parallel):
             for connection in hostile:
-                _send_what_fits(connection, request * at_once)
+                _send_what_fits(connection, request * parallel)
             wait_for("others to be served", server.is_serving, timeout_seconds=PATIENCE)
         assert server.peak_memory() - before <= 200 * PER_CONNECTION + UNREAD
         assert server.sample('connections_evicted_total{kind="unread"}') > 0

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 def test_probes_answer_in_json(server: Serving) -> None:
     assert server.ops("/livez").json() == {"status": "ok"}
-    told = server.ops("/readyz").json()
-    assert told["status"] == "ok"
-    assert set(told["checks"]) == {"serving", "certificate"}
-    assert told["checks"]["certificate"]["seconds_left"] > 0
+    reported = server.ops("/readyz").json()
+    assert reported["status"] == "ok"
+    assert set(reported["checks"]) == {"serving", "certificate"}
+    assert reported["checks"]["certificate"]["seconds_left"] > 0
 
 
 def test_every_decision_is_counted_once(server: Serving) -> None:
@@ -48,10 +48,10 @@ def test_admission_is_not_answered_without_tls(server: Serving) -> None:
 
 
 def test_openapi_describes_every_path_on_both_ports(server: Serving) -> None:
-    told = server.ops("/openapi.json").json()
-    assert {"/mutate", "/mutate/default", "/warn", "/livez", "/readyz", "/metrics"} <= set(told["paths"])
+    reported = server.ops("/openapi.json").json()
+    assert {"/mutate", "/mutate/default", "/warn", "/livez", "/readyz", "/metrics"} <= set(reported["paths"])
     with server.connect() as connection:
-        assert connection.request(b"", path="/openapi.json", method="GET", headers={}).json() == told
+        assert connection.request(b"", path="/openapi.json", method="GET", headers={}).json() == reported
 
 
 def test_docs_page_is_served_if_enabled(tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ MIB = 1024 * 1024
 
 
 def refused(answer: Answer, status: int, error: str) -> None:
-    told = answer.json()
-    assert (answer.status, told["error"]) == (status, error)
-    assert set(told) == {"error", "message"}
-    assert told["message"].endswith(".")
-    assert "Traceback" not in told["message"]
+    reported = answer.json()
+    assert (answer.status, reported["error"]) == (status, error)
+    assert set(reported) == {"error", "message"}
+    assert reported["message"].endswith(".")
+    assert "Traceback" not in reported["message"]
 
 
 def healthy(server: Serving) -> None:
@@ -89,10 +89,10 @@ def test_h6_yaml_sent_as_json_is_refused(server: Serving) -> None:
 
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
 def test_h7_both_versions_are_answered_in_kind(server: Serving, version: str) -> None:
-    told = server.post(review(version=version)).json()
-    assert (told["apiVersion"], told["kind"]) == (f"admission.k8s.io/{version}", "AdmissionReview")
-    assert told["response"]["uid"] == UID
-    operations = json.loads(base64.b64decode(told["response"]["patch"]))
+    reported = server.post(review(version=version)).json()
+    assert (reported["apiVersion"], reported["kind"]) == (f"admission.k8s.io/{version}", "AdmissionReview")
+    assert reported["response"]["uid"] == UID
+    operations = json.loads(base64.b64decode(reported["response"]["patch"]))
     assert operations[0]["path"].startswith("/spec/containers/1/env")
 
 
@@ -227,10 +227,10 @@ def test_warn_allows_and_never_patches(server: Serving) -> None:
     template = pod()
     template["metadata"]["annotations"]["dapr.io/api-token-secret"] = "NOT A NAME"
     body = review({"spec": {"template": template}}, kind=("apps", "v1", "Deployment"))
-    told = server.post(body, "/warn?timeout=5s").json()["response"]
-    assert told["allowed"] is True
-    assert "patch" not in told
-    assert "not a Secret name" in told["warnings"][0]
+    reported = server.post(body, "/warn?timeout=5s").json()["response"]
+    assert reported["allowed"] is True
+    assert "patch" not in reported
+    assert "not a Secret name" in reported["warnings"][0]
 
 
 @pytest.mark.parametrize(

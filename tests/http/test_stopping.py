@@ -24,8 +24,8 @@ def test_sigterm_serves_on_with_connection_close_and_is_not_ready(tmp_path: Path
             assert server.ops("/readyz").status == 200
             server.terminate()
             server.wait_for_line("draining")
-            told = server.ops("/readyz")
-            assert (told.status, told.json()["checks"]["serving"]["ok"]) == (503, False)
+            reported = server.ops("/readyz")
+            assert (reported.status, reported.json()["checks"]["serving"]["ok"]) == (503, False)
             assert server.ops("/livez").status == 200
             answer = old.request(review())
             assert (answer.status, answer.headers["connection"]) == (200, "close")

@@ -49,11 +49,11 @@ CHANGED = DEPLOYMENT.replace(
 
 
 def test_inject_reads_stdin_and_writes_stdout() -> None:
-    told = run("inject", stdin=DEPLOYMENT.encode())
-    assert (told.code, told.out.decode()) == (0, CHANGED)
-    assert told.err == "1 file, 1 document, 1 Pod template; 1 file to change\n  inject   injected       1\n"
+    output = run("inject", stdin=DEPLOYMENT.encode())
+    assert (output.code, output.out.decode()) == (0, CHANGED)
+    assert output.err == "1 file, 1 document, 1 Pod template; 1 file to change\n  inject   injected       1\n"
     assert run("inject", "-q", "-f", "-", stdin=DEPLOYMENT.encode()).err == ""
-    assert run("uninject", "-q", stdin=told.out).out.decode() == DEPLOYMENT
+    assert run("uninject", "-q", stdin=output.out).out.decode() == DEPLOYMENT
 
 
 def test_object_without_template_is_not_modified() -> None:
@@ -73,8 +73,8 @@ def test_several_files_become_one_stream(tmp_path: Path) -> None:
 
 
 def test_json_has_one_document_per_line() -> None:
-    told = run("inject", "-o", "json", stdin=(DEPLOYMENT + "---\n# none\n---\n" + PLAIN).encode())
-    first, second = map(json.loads, told.out.splitlines())
+    output = run("inject", "-o", "json", stdin=(DEPLOYMENT + "---\n# none\n---\n" + PLAIN).encode())
+    first, second = map(json.loads, output.out.splitlines())
     assert first["spec"]["template"]["spec"]["containers"][0]["env"][0]["name"] == "DAPR_API_TOKEN"
     assert second == {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x"}}
 
@@ -84,20 +84,20 @@ def test_json_output_takes_layout_that_text_output_refuses() -> None:
     refused = run("inject", stdin=text.encode())
     assert (refused.code, refused.out) == (2, b"")
     assert "<stdin>:16: document 1: the env is empty, and uninject could not restore it; remove it here" in refused.err
-    told = run("inject", "-o", "json", stdin=text.encode())
-    assert told.code == 0
-    (container,) = json.loads(told.out)["spec"]["template"]["spec"]["containers"]
+    output = run("inject", "-o", "json", stdin=text.encode())
+    assert output.code == 0
+    (container,) = json.loads(output.out)["spec"]["template"]["spec"]["containers"]
     assert [entry["name"] for entry in container["env"]] == ["DAPR_API_TOKEN"]
 
 
 def test_diff_is_plain_in_a_pipe_and_applies(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(f"---\n{PLAIN}\n---\n{DEPLOYMENT}---\n{PLAIN}\n")
     (tmp_path / "b.yaml").write_text(PLAIN)
-    told = run("inject", "-f", "a.yaml", "-f", "b.yaml", "-o", "diff", cwd=tmp_path)
-    assert told.out.startswith(b"--- a/a.yaml\n+++ b/a.yaml\n@@ ")
-    assert b"\x1b" not in told.out
-    assert b"b.yaml" not in told.out.replace(b"b/a.yaml", b"")
-    subprocess.run(["git", "apply", "-"], input=told.out, cwd=tmp_path, check=True)
+    output = run("inject", "-f", "a.yaml", "-f", "b.yaml", "-o", "diff", cwd=tmp_path)
+    assert output.out.startswith(b"--- a/a.yaml\n+++ b/a.yaml\n@@ ")
+    assert b"\x1b" not in output.out
+    assert b"b.yaml" not in output.out.replace(b"b/a.yaml", b"")
+    subprocess.run(["git", "apply", "-"], input=output.out, cwd=tmp_path, check=True)
     assert (tmp_path / "a.yaml").read_text() == f"---\n{PLAIN}\n---\n{CHANGED}---\n{PLAIN}\n"
 
 
@@ -145,22 +145,24 @@ def test_folder_shows_progress_on_a_terminal_and_ends_with_a_summary(tmp_path: P
 
 
 def test_workload_without_sidecar_gets_a_note() -> None:
-    told = run("inject", stdin=WITHOUT.encode())
-    assert (told.code, told.out.decode()) == (0, WITHOUT)
-    assert "<stdin>:7: Deployment/orders: no container daprd in the template: Dapr adds it at admission" in told.err
+    output = run("inject", stdin=WITHOUT.encode())
+    assert (output.code, output.out.decode()) == (0, WITHOUT)
+    assert "<stdin>:7: Deployment/orders: no container daprd in the template: Dapr adds it at admission" in output.err
 
 
 def test_denial_is_a_finding() -> None:
-    told = run("inject", stdin=DENIED.encode())
-    assert (told.code, told.out.decode()) == (1, DENIED)
-    assert "Deployment/orders: denied: annotation dapr.io/api-token-secret" in told.err
+    output = run("inject", stdin=DENIED.encode())
+    assert (output.code, output.out.decode()) == (1, DENIED)
+    assert "Deployment/orders: denied: annotation dapr.io/api-token-secret" in output.err
 
 
 def test_warnings_have_a_place() -> None:
     text = DEPLOYMENT.replace("metadata:\n  name", "metadata:\n  annotations: {dapr.io/api-token-secret: s}\n  name", 1)
     text = text.replace("        dapr.io/api-token-secret: dapr-api-token\n", "")
-    told = run("inject", stdin=text.encode())
-    assert "<stdin>:8: Deployment/orders: warning: dapr.io/api-token-secret is on the Deployment and not on" in told.err
+    output = run("inject", stdin=text.encode())
+    assert (
+        "<stdin>:8: Deployment/orders: warning: dapr.io/api-token-secret is on the Deployment and not on" in output.err
+    )
 
 
 # --- in place ---
@@ -173,9 +175,9 @@ def test_in_place_keeps_mode_links_and_untouched_files(tmp_path: Path) -> None:
     file.chmod(0o640)
     (tmp_path / "link.yaml").symlink_to("a.yaml")
     before = (plain.stat().st_ino, plain.stat().st_mtime_ns)
-    told = run("inject", "-f", tmp_path / "link.yaml", "-f", plain, "--in-place", "-o", "diff")
-    assert (told.code, file.read_text()) == (0, CHANGED)
-    assert told.out.startswith(b"--- a/")
+    output = run("inject", "-f", tmp_path / "link.yaml", "-f", plain, "--in-place", "-o", "diff")
+    assert (output.code, file.read_text()) == (0, CHANGED)
+    assert output.out.startswith(b"--- a/")
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert (tmp_path / "link.yaml").is_symlink()
     assert (plain.stat().st_ino, plain.stat().st_mtime_ns) == before
@@ -198,13 +200,13 @@ def test_in_place_never_leaves_half_a_file(tmp_path: Path) -> None:
     file.write_text(f"{DEPLOYMENT}---\na: {{{{ .x }}}}\n---\n{DEPLOYMENT}---\n[\n")
     good.write_text(DEPLOYMENT)
     before = file.read_bytes()
-    told = run("inject", "-f", tmp_path, "--in-place")
-    assert told.code == 2
+    output = run("inject", "-f", tmp_path, "--in-place")
+    assert output.code == 2
     assert file.read_bytes() == before
     assert good.read_text() == CHANGED
-    errors = [line for line in told.err.splitlines() if line.startswith("Error")]
+    errors = [line for line in output.err.splitlines() if line.startswith("Error")]
     assert [line.split(": ")[1:3] for line in errors] == [[f"{file}:17", "document 2"], [f"{file}:35", "document 4"]]
-    assert "1 file changed; 1 file not done" in told.err
+    assert "1 file changed; 1 file not done" in output.err
 
 
 @pytest.mark.parametrize(
@@ -219,10 +221,10 @@ def test_in_place_never_leaves_half_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_usage_error_is_one_line(arguments: tuple[str, ...], words: str) -> None:
-    told = run(*arguments)
-    assert (told.code, told.out) == (2, b"")
-    assert words in told.err
-    assert "Traceback" not in told.err
+    output = run(*arguments)
+    assert (output.code, output.out) == (2, b"")
+    assert words in output.err
+    assert "Traceback" not in output.err
 
 
 def test_each_invalid_input_is_one_line(tmp_path: Path) -> None:
@@ -234,9 +236,9 @@ def test_each_invalid_input_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "sub" / "up").symlink_to("..")
     with (tmp_path / "large.yaml").open("wb") as file:
         file.truncate(200 * 1024 * 1024)
-    told = run("inject", "-f", tmp_path)
-    assert (told.code, told.out.decode()) == (2, CHANGED)
-    errors = sorted(line.split("/")[-1] for line in told.err.splitlines() if line.startswith("Error"))
+    output = run("inject", "-f", tmp_path)
+    assert (output.code, output.out.decode()) == (2, CHANGED)
+    errors = sorted(line.split("/")[-1] for line in output.err.splitlines() if line.startswith("Error"))
     assert [line.split(":")[0] for line in errors] == ["binary.yaml", "large.yaml", "latin.yaml", "loop.yaml", "up"]
 
 
@@ -245,8 +247,8 @@ def test_policy_is_that_of_the_webhook(tmp_path: Path) -> None:
     policy.write_text("defaultSecret: d\n")
     text = DEPLOYMENT.replace("        dapr.io/api-token-secret: dapr-api-token\n", "")
     assert run("inject", "--policy-file", policy, stdin=text.encode()).out == text.encode()
-    told = run("inject", "--policy-file", policy, "--use-default-secret", stdin=text.encode())
-    assert b"name: d\n" in told.out
+    output = run("inject", "--policy-file", policy, "--use-default-secret", stdin=text.encode())
+    assert b"name: d\n" in output.out
     policy.write_text("shadow: true\n")
     shadow = run("inject", "--policy-file", policy, stdin=DEPLOYMENT.encode())
     assert (shadow.code, shadow.out.decode()) == (0, DEPLOYMENT)
@@ -262,35 +264,35 @@ def test_uninject_reports_entries_that_stay() -> None:
         "DAPR_API_TOKEN of container daprd stays: it was changed since" in run("uninject", stdin=changed.encode()).err
     )
     bad = CHANGED.replace('{"v":1', '{"v":9')
-    told = run("uninject", stdin=bad.encode())
-    assert (told.code, told.out.decode()) == (0, bad)
-    assert "not a record of inject" in told.err
+    output = run("uninject", stdin=bad.encode())
+    assert (output.code, output.out.decode()) == (0, bad)
+    assert "not a record of inject" in output.err
 
 
 def test_explain_prints_a_table() -> None:
-    told = run("explain", stdin=(DEPLOYMENT + "---\n" + DENIED).encode())
-    lines = told.out.decode().splitlines()
-    assert told.code == 0
+    output = run("explain", stdin=(DEPLOYMENT + "---\n" + DENIED).encode())
+    lines = output.out.decode().splitlines()
+    assert output.code == 0
     assert lines[0] == "<stdin>:7: Deployment/orders, spec.template"
     assert lines[1].split() == ["RULE", "LOOKED", "AT", "OUTCOME"]
     assert any(line.startswith("  decision") and "(injected)" in line for line in lines)
-    assert "(invalid-secret-name)" in told.out.decode()
+    assert "(invalid-secret-name)" in output.out.decode()
     assert max(map(len, lines)) <= 80
 
 
 def test_explain_prints_json() -> None:
-    (told,) = map(json.loads, run("explain", "-o", "json", stdin=DEPLOYMENT.encode()).out.splitlines())
-    assert (told["object"], told["path"], told["line"]) == ("Deployment/orders", "spec.template", 7)
-    assert (told["decision"], told["reason"]) == ("inject", "injected")
-    assert told["rules"][0]["rule"] == "uses-dapr"
+    (output,) = map(json.loads, run("explain", "-o", "json", stdin=DEPLOYMENT.encode()).out.splitlines())
+    assert (output["object"], output["path"], output["line"]) == ("Deployment/orders", "spec.template", 7)
+    assert (output["decision"], output["reason"]) == ("inject", "injected")
+    assert output["rules"][0]["rule"] == "uses-dapr"
 
 
 def test_explain_continues_after_invalid_document() -> None:
     bad = DEPLOYMENT.replace('"true"', "true")
-    told = run("explain", stdin=f"[\n---\n{bad}---\n{DEPLOYMENT}".encode())
-    assert told.code == 2
-    assert "document 2: the annotation dapr.io/enabled is a boolean" in told.err
-    assert b"(injected)" in told.out
+    output = run("explain", stdin=f"[\n---\n{bad}---\n{DEPLOYMENT}".encode())
+    assert output.code == 2
+    assert "document 2: the annotation dapr.io/enabled is a boolean" in output.err
+    assert b"(injected)" in output.out
     assert "no Pod template found" in run("explain", stdin=PLAIN.encode()).err
 
 
@@ -306,11 +308,11 @@ def test_warnings_are_below_the_table() -> None:
 
 @pytest.mark.parametrize("command", ["inject", "uninject", "explain"])
 def test_help_fits_80_columns(command: str) -> None:
-    told = run(command, "--help")
-    lines = told.out.decode().splitlines()
-    assert told.code == 0
+    output = run(command, "--help")
+    lines = output.out.decode().splitlines()
+    assert output.code == 0
     assert max(map(len, lines)) <= 80
-    assert "\\b" not in told.out.decode()
+    assert "\\b" not in output.out.decode()
     assert any(line.strip().startswith("Exit codes: 0 fine") for line in lines)
     assert command in run("--help").out.decode()
 

@@ -84,17 +84,17 @@ class Child:
 
     def __init__(self, process: subprocess.Popen[bytes], output: Path, errors: Path) -> None:
         self.process = process
-        self._told = output
+        self._output = output
         self._errors = errors
 
     @property
     def words(self) -> list[str]:
         """What the children have written so far."""
-        return self._told.read_text().splitlines() if self._told.exists() else []
+        return self._output.read_text().splitlines() if self._output.exists() else []
 
     def let_go(self) -> None:
         """Let a slow child end."""
-        self._told.with_name(f"{self._told.name}.go").touch()
+        self._output.with_name(f"{self._output.name}.go").touch()
 
     @property
     def stderr(self) -> str:

@@ -76,7 +76,7 @@ def test_every_invalid_value_is_reported_with_source() -> None:
 
 
 def test_default_of_invalid_value_is_not_reported() -> None:
-    # tls_mode falls back to its default here, which takes no files: only what the user wrote may be told.
+    # tls_mode falls back to its default here, which takes no files: only what the user wrote may be message.
     assert problems({**FILES, "tls_mode": "none"}) == [
         "--tls-mode: 'none' is not allowed; write 'self', 'cert-manager' or 'files'"
     ]
@@ -246,7 +246,7 @@ def test_default_secret_that_is_not_allowed_is_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("shadow: true\nshadow: false\n", "p.yaml:2: not valid YAML: duplicate key in a mapping"),
         ("defaultKeys:\n  api: a\n  api: b\n", "p.yaml:3: not valid YAML: duplicate key in a mapping"),
@@ -261,8 +261,8 @@ def test_default_secret_that_is_not_allowed_is_rejected() -> None:
         ("[" * 5000, "not valid YAML"),
     ],
 )
-def test_invalid_policy_is_reported(text: str, told: str) -> None:
-    assert told in policy_problems(text)[0]
+def test_invalid_policy_is_reported(text: str, message: str) -> None:
+    assert message in policy_problems(text)[0]
 
 
 def test_policy_is_read_from_a_file(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ SKIPPED = Admission(b"", Verdict.SKIP, Reason.UP_TO_DATE, "0df28fbd", "shop", "w
 
 
 class Pipe:
-    """A pipe whose reader reads when it is told to."""
+    """A pipe whose reader reads when it is message to."""
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()
@@ -182,11 +182,11 @@ def test_exception_is_logged_by_type_and_location_only(lines: Lines, as_json: bo
         failing("hunter2")
     except ValueError:
         handler.emit(logging.LogRecord("x", logging.ERROR, __file__, 1, "it failed: %s", ("hunter2",), sys.exc_info()))
-    told = lines.text()
-    assert "ValueError" in told
-    assert "test_telemetry.py" in told
-    assert "failing" in told
-    assert "hunter2" not in told
+    message = lines.text()
+    assert "ValueError" in message
+    assert "test_telemetry.py" in message
+    assert "failing" in message
+    assert "hunter2" not in message
 
 
 def test_fields_are_logged_in_both_formats(lines: Lines) -> None:

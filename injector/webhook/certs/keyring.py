@@ -42,12 +42,12 @@ class ForeignSecretError(InjectorError):
 class RotationDelays:
     """The delays of a CA rotation: until API servers have read a bundle, and until leaves have expired."""
 
-    settle: timedelta
+    settle_time: timedelta
     leaf_lifetime: timedelta
 
     def at_least(self, other: RotationDelays) -> RotationDelays:
         """Return the longer value of each delay: replicas of two versions may have different settings."""
-        return RotationDelays(max(self.settle, other.settle), max(self.leaf_lifetime, other.leaf_lifetime))
+        return RotationDelays(max(self.settle_time, other.settle_time), max(self.leaf_lifetime, other.leaf_lifetime))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def read(secret: Mapping[str, Any]) -> Keyring | None:
 def write(secret: Mapping[str, Any], ring: Keyring) -> Object:
     """Return the Secret with `ring`. All other keys and metadata stay, including a request to rotate."""
     state = _State(
-        settle_seconds=ring.delays.settle.total_seconds(),
+        settle_seconds=ring.delays.settle_time.total_seconds(),
         leaf_lifetime_seconds=ring.delays.leaf_lifetime.total_seconds(),
         published=ring.published,
         promoted=ring.promoted,

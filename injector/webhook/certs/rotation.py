@@ -86,7 +86,7 @@ def due(ring: Keyring, *, published: bool, requested: bool, now: datetime, delay
             return None if ring.published is None else Step.WITHDRAW
         if ring.published is None:
             return Step.SEEN
-        return Step.PROMOTE if now >= ring.published + delays.settle else None
+        return Step.PROMOTE if now >= ring.published + delays.settle_time else None
     if ring.previous:
         return Step.PRUNE if now >= retire_at(ring, delays) else None
     return Step.ADD if requested or now >= rotate_at(ring) else None
@@ -107,7 +107,7 @@ def retire_at(ring: Keyring, delays: RotationDelays) -> datetime:
     last = max(anchor.expires for anchor in ring.previous)
     if ring.promoted is None:
         return last
-    return min(last, ring.promoted + delays.leaf_lifetime + delays.settle)
+    return min(last, ring.promoted + delays.leaf_lifetime + delays.settle_time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +123,8 @@ def outlook(ring: Keyring, now: datetime) -> Outlook:
     delays = ring.delays
     if ring.previous and ring.next_ca is None:
         return Outlook(ring.promoted or now, max(now, retire_at(ring, delays)))
-    signs = max(now, (ring.published or now) + delays.settle)
-    return Outlook(signs, signs + delays.leaf_lifetime + delays.settle)
+    signs = max(now, (ring.published or now) + delays.settle_time)
+    return Outlook(signs, signs + delays.leaf_lifetime + delays.settle_time)
 
 
 def advance(
@@ -207,4 +207,4 @@ def needs_leaf(leaf: Leaf | None, ring: Keyring, *, trusts: Trusts, now: datetim
         return False
     # The CA of the leaf is still trusted, so the replacement can wait. The settle time lets API servers read the new CA
     # also if it did not come by promotion, but because the Secret was emptied.
-    return ring.promoted is None or now >= ring.promoted + delays.at_least(ring.delays).settle
+    return ring.promoted is None or now >= ring.promoted + delays.at_least(ring.delays).settle_time

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def found(*arguments: str, exclude: tuple[str, ...] = ()) -> tuple[list[str], list[tuple[str, str]]]:
-    """Names of the files that are meant, and what was told about others."""
-    told: list[tuple[str, str]] = []
-    names = [source.name for source in find(arguments, exclude, lambda name, why: told.append((name, why)))]
-    return names, told
+    """Names of the files that are meant, and what was message about others."""
+    message: list[tuple[str, str]] = []
+    names = [source.name for source in find(arguments, exclude, lambda name, why: message.append((name, why)))]
+    return names, message
 
 
 def why_not(source: Source) -> str:
@@ -66,9 +66,9 @@ def test_a_link_that_leads_back_is_told_and_not_followed(folder: Path) -> None:
     (folder / "a/b/up").symlink_to("..")
     (folder / "a/here").symlink_to(".")
     (folder / "linked").symlink_to("a/b")
-    names, told = found(".")
+    names, message = found(".")
     assert names == ["a/b/c.yaml"]
-    assert told == [(name, "a link to a parent folder; not followed") for name in ("a/b/up", "a/here")]
+    assert message == [(name, "a link to a parent folder; not followed") for name in ("a/b/up", "a/here")]
 
 
 def test_what_is_no_file_is_passed_over_in_a_folder(folder: Path) -> None:

@@ -38,8 +38,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of `lint`."""
     code = main(["lint", *argv])
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    message = capsys.readouterr()
+    return code, message.out, message.err
 
 
 def test_nothing_found_is_exit_code_0_and_silence_on_stdout(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from injector.webhook.certs.keyring import ForeignSecretError, Keyring, Rotation
 from tests.http.certificates import NOW, Issuer, key_pem, new_key
 
 DAY = timedelta(days=1)
-DELAYS = RotationDelays(settle=timedelta(seconds=1.5), leaf_lifetime=DAY)
+DELAYS = RotationDelays(settle_time=timedelta(seconds=1.5), leaf_lifetime=DAY)
 FIRST, SECOND, THIRD = (make_authority(KeyAlgorithm.ECDSA_P256, 100 * DAY, NOW) for _ in range(3))
 EMPTY: dict[str, Any] = {"kind": "Secret", "metadata": {"name": "ca", "annotations": {"a": "b"}}, "type": "Opaque"}
 RINGS = [
@@ -96,4 +96,4 @@ def test_rotation_request_is_read_and_removed() -> None:
 
 def test_of_two_waits_the_longer_holds() -> None:
     longer = RotationDelays(timedelta(seconds=1), 2 * DAY)
-    assert longer.at_least(DELAYS) == DELAYS.at_least(longer) == RotationDelays(DELAYS.settle, 2 * DAY)
+    assert longer.at_least(DELAYS) == DELAYS.at_least(longer) == RotationDelays(DELAYS.settle_time, 2 * DAY)

@@ -13,7 +13,7 @@ from injector.webhook.certs.rotation import Phase, Step
 from tests.http.certificates import DAY, NOW
 
 SETTLE = timedelta(minutes=5)
-DELAYS = RotationDelays(settle=SETTLE, leaf_lifetime=DAY)
+DELAYS = RotationDelays(settle_time=SETTLE, leaf_lifetime=DAY)
 FIRST, SECOND, THIRD = (make_authority(KeyAlgorithm.ECDSA_P256, 300 * DAY, NOW) for _ in range(3))
 STEADY = Keyring(signing=FIRST, delays=DELAYS)
 PUBLISHING = dataclasses.replace(STEADY, next_ca=SECOND)
