@@ -11,7 +11,7 @@ import jsonpatch
 from injector.core import admit as admit_module
 from injector.core import names, plan
 from injector.core.admit import Admission, admit
-from injector.core.model import Endpoint, Policy, SecretFacts
+from injector.core.model import Endpoint, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,6 @@ Json = dict[str, Any]
 
 # One review's uid, as an API server makes them.
 UID = "705ab4f5-6393-11e8-b7cc-42010a800002"
-FACTS = SecretFacts()
 
 
 def secret_env(name: str = "s", key: str = "token", variable: str = names.API_TOKEN_ENV, **more: object) -> Json:
@@ -98,7 +97,7 @@ def ask(
 ) -> Admission:
     """The answer of the core."""
     body = encode(question) if isinstance(question, dict) else question
-    return admit(body, endpoint=endpoint, policy=policy, facts=FACTS)
+    return admit(body, endpoint=endpoint, policy=policy)
 
 
 def forget() -> None:

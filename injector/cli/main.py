@@ -134,11 +134,11 @@ def _without_tokens(message: str, arguments: Sequence[str]) -> str:
 
     A path that exists, or whose folder exists, is not a token.
     """
-    from injector.core.request import could_be_token  # noqa: PLC0415 - only messages pay for the decoder behind it
+    from injector.core.request import looks_like_token  # noqa: PLC0415 - only messages pay for the decoder behind it
 
     for argument in arguments:
         for part in {argument, argument.partition("=")[2]} - {""}:
             is_path = os.path.exists(part) or os.path.isdir(os.path.dirname(part))  # noqa: PTH110,PTH112,PTH120 - pathlib raises for what is too long
-            if not is_path and any(map(could_be_token, part.split("/"))):
+            if not is_path and any(map(looks_like_token, part.split("/"))):
                 message = message.replace(part, f"({len(part)} characters, not shown: it may be a token)")
     return message

@@ -23,7 +23,7 @@ from injector.core.request import warning
 
 if TYPE_CHECKING:
     from injector.core.decision import Decision
-    from injector.core.model import Endpoint, Policy, SecretFacts
+    from injector.core.model import Endpoint, Policy
     from injector.core.plan import Plan
 
 
@@ -39,7 +39,7 @@ class Admission(Value, frozen=True, gc=False):
     warnings: int
 
 
-def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy, facts: SecretFacts) -> Admission:
+def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy) -> Admission:
     """Answer one review.
 
     Raises:
@@ -48,7 +48,7 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy, facts:
     """
     question, decoded = review.read(body, endpoint)
     request = question.request
-    decided = fitted(decision.decide(question, endpoint, policy, facts), decoded)
+    decided = fit_annotation_limit(decision.decide(question, endpoint, policy), decoded)
     return Admission(
         body=review.encode(question, respond(request.uid, decided)),
         verdict=_VERDICTS[type(decided)],
@@ -60,7 +60,7 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy, facts:
     )
 
 
-def fitted(decided: Decision, body: bytes | bytearray) -> Decision:
+def fit_annotation_limit(decided: Decision, body: bytes | bytearray) -> Decision:
     """The decision, without the record if the annotations of the Pod in `body` would exceed the API server's limit.
 
     The variables matter more than the record, and a Pod that the API server accepts must not be rejected because of

@@ -1,7 +1,7 @@
 """Decide one review: Inject, Skip or Deny, each with a Reason and the warnings for its sender.
 
-A pure function of the review, the endpoint, the Policy and the facts about Secrets. A denial is a value; an exception
-means that no decision was possible.
+A pure function of the review, the endpoint and the Policy. A denial is a value; an exception means that no decision was
+possible.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from injector.core.model import (
     Workload,
 )
 from injector.core.plan import Change, Kept, Plan, Target
-from injector.core.request import Enabled, RequestError, WarningList, asks_for_token, enabled, parse, warning
+from injector.core.request import Enabled, RequestError, WarningList, enabled, parse, requests_token, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from injector.core.model import Policy, Review, SecretFacts
+    from injector.core.model import Policy, Review
 
 
 class Inject(Value, frozen=True, gc=False):
@@ -78,7 +78,6 @@ def decide(
     review: Review,
     endpoint: Endpoint,
     policy: Policy,
-    facts: SecretFacts,  # noqa: ARG001 - empty at level 0; later levels keep the signature
 ) -> Decision:
     """Decide one review.
 
@@ -207,7 +206,7 @@ def _limited(warnings: Iterable[str], more: int = 0) -> tuple[str, ...]:
 def _without_dapr(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
     """Warnings for a Pod that requests a token but does not enable Dapr: probably a mistake."""
     found: list[str] = []
-    if asks_for_token(annotations):
+    if requests_token(annotations):
         match enabled(annotations):
             case Enabled.ABSENT:
                 found.append(f'a token is requested but {names.ENABLED} is missing; set it to "true"')

@@ -1,7 +1,7 @@
 """Explain a decision rule by rule: the value that each rule read, and its outcome.
 
 This module decides nothing. Every row comes from what the real rules return for the same Pod: `request.enabled`,
-`request.parse`, `plan.build`, and the decision itself. Values are redacted as in messages (`request.shown`).
+`request.parse`, `plan.build`, and the decision itself. Values are redacted as in messages (`request.redact`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names, plan
 from injector.core.decision import Inject, Skip
 from injector.core.model import Annotations, Endpoint, EntryKind, Reason, SourceKind, Value
-from injector.core.request import Enabled, RequestError, enabled, parse, shown
+from injector.core.request import Enabled, RequestError, enabled, parse, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +118,7 @@ def _asked(annotations: Annotations, request: InjectionRequest) -> Iterator[Row]
         yield Row(Rule.REQUESTS_TOKEN, variable, _reference(ref), "will be set in the sidecar")
     apps = request.app_containers
     chosen = ["all except infrastructure containers"] if apps.every else []
-    chosen += map(shown, apps.names)
+    chosen += map(redact, apps.names)
     origin = _value(annotations.app_containers) if annotations.app_containers is not None else "absent"
     yield Row(Rule.APP_CONTAINERS, names.APP_CONTAINERS, origin, ", ".join(chosen) or "none")
 
@@ -132,7 +132,7 @@ def _planned(planned: Plan, pod: Pod) -> Iterator[Row]:
         yield _variable(kept.place, kept.variable, kept.place.env.get(kept.variable), "kept")
     for entry in sorted(planned.unchanged, key=lambda one: (one.container, one.env)):
         value = _referenced(entry.source, entry.name, entry.key)
-        yield Row(Rule.VARIABLE, f"{shown(entry.container)} {entry.env}", value, "already as requested")
+        yield Row(Rule.VARIABLE, f"{redact(entry.container)} {entry.env}", value, "already as requested")
     if not planned.has_target:
         there = _container_names(pod)
         yield Row(Rule.VARIABLE, names.SIDECAR, there, "no sidecar here: Dapr adds it at admission", Reason.NO_SIDECAR)
@@ -143,11 +143,11 @@ def _planned(planned: Plan, pod: Pod) -> Iterator[Row]:
 def _container_names(pod: Pod) -> str:
     spec = pod.spec
     found = () if spec is None else (*(spec.containers or ()), *(spec.initContainers or ()))
-    return ", ".join(shown(container.name) for container in found) or "no containers"
+    return ", ".join(redact(container.name) for container in found) or "no containers"
 
 
 def _variable(place: Place, variable: str, stood: EnvEntry | None, outcome: str) -> Row:
-    return Row(Rule.VARIABLE, f"{shown(place.container)} {variable}", _stood(stood), outcome)
+    return Row(Rule.VARIABLE, f"{redact(place.container)} {variable}", _stood(stood), outcome)
 
 
 def _stood(entry: EnvEntry | None) -> str:
@@ -174,7 +174,7 @@ def _decision(decided: Decision) -> Row:
 
 
 def _value(text: str | None) -> str:
-    return "absent" if text is None else shown(text)
+    return "absent" if text is None else redact(text)
 
 
 def _reference(ref: TokenRef) -> str:
@@ -183,4 +183,4 @@ def _reference(ref: TokenRef) -> str:
 
 def _referenced(kind: SourceKind, name: str, key: str) -> str:
     what = "Secret" if kind is SourceKind.SECRET else "ConfigMap"
-    return f"{what} {shown(name)}, key {shown(key)}"
+    return f"{what} {redact(name)}, key {redact(key)}"

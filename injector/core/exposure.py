@@ -103,7 +103,7 @@ ADVICE: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PortResult:
     """One port and its answers.
 
     `failure` is the reason why they cannot be evaluated, `untried` the reason why the right token was not sent.
@@ -119,7 +119,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ExposureFinding:
     """An exposure, its location, and its cause if known."""
 
     exposure: Exposure
@@ -134,20 +134,20 @@ _WITHOUT_TOKEN: Final = {
 }
 
 
-def judge(asked: Asked, cause: str = "") -> Found | None:
+def evaluate(asked: PortResult, cause: str = "") -> ExposureFinding | None:
     """The exposure of one port, if any; `cause` is the known reason for a missing token."""
     where = f"port {asked.port}"
     if asked.without is Answer.SERVED:
         exposure = _WITHOUT_TOKEN.get(asked.purpose)
-        return Found(exposure, where) if exposure else Found(Exposure.ENFORCEMENT_OFF, where, cause)
+        return ExposureFinding(exposure, where) if exposure else ExposureFinding(Exposure.ENFORCEMENT_OFF, where, cause)
     if asked.wrong is Answer.SERVED:
-        return Found(Exposure.WRONG_TOKEN_SERVED, where)
+        return ExposureFinding(Exposure.WRONG_TOKEN_SERVED, where)
     if asked.right is Answer.REFUSED:
-        return Found(Exposure.RIGHT_TOKEN_REFUSED, where)
+        return ExposureFinding(Exposure.RIGHT_TOKEN_REFUSED, where)
     return None
 
 
-class Verdict(StrEnum):
+class ProbeVerdict(StrEnum):
     """The verdict about one target."""
 
     CLOSED = "closed"
@@ -156,17 +156,17 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ProbeReport:
     """The results for one target; `failure` is the reason if there are none."""
 
     target: str
-    asked: tuple[Asked, ...] = ()
-    found: tuple[Found, ...] = ()
+    asked: tuple[PortResult, ...] = ()
+    found: tuple[ExposureFinding, ...] = ()
     failure: str = ""
 
-    def verdict(self, accepted: Collection[Exposure] = ()) -> Verdict:
+    def verdict(self, accepted: Collection[Exposure] = ()) -> ProbeVerdict:
         """Closed means that every API port was called and enforced the token."""
         if any(found.exposure not in accepted for found in self.found):
-            return Verdict.OPEN
+            return ProbeVerdict.OPEN
         unjudged = any(asked.failure or asked.without is Answer.NOT_ASKED for asked in self.asked)
-        return Verdict.UNKNOWN if self.failure or not self.asked or unjudged else Verdict.CLOSED
+        return ProbeVerdict.UNKNOWN if self.failure or not self.asked or unjudged else ProbeVerdict.CLOSED

@@ -130,11 +130,6 @@ class Policy:
     shadow: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SecretFacts:
-    """Facts about the Secrets of the Pod's namespace at the time of a decision. Empty at level 0."""
-
-
 # --- request ---
 
 

@@ -89,7 +89,7 @@ class TokenSecret:
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class SecretManager:
     """The tool that manages a Secret, and the sign that shows it."""
 
     name: str
@@ -127,29 +127,31 @@ MARKS: Final = (
 )
 
 
-def owner_of(secret: TokenSecret, key: str) -> Owner | None:
+def managed_by(secret: TokenSecret, key: str) -> SecretManager | None:
     """The other tool that manages a key of a Secret; None if the key is ours.
 
     Other keys may have any manager, because it does not change ours. Tools that write a whole Secret, or that restore a
     changed key, are recognized by their marks, whichever fields they own at the moment.
     """
     if secret.owners:
-        return Owner(secret.owners[0], "it is in ownerReferences")
+        return SecretManager(secret.owners[0], "it is in ownerReferences")
     marked = _marked(secret)
     if marked is not None:
         return marked
     others = sorted({writer.manager for writer in secret.writers_of(key)} - {names.MANAGER})
     if secret.labels.get(names.MANAGED_BY) != names.MANAGER:
-        return Owner(others[0] if others else "another tool", f"it has no label {names.MANAGED_BY}={names.MANAGER}")
+        return SecretManager(
+            others[0] if others else "another tool", f"it has no label {names.MANAGED_BY}={names.MANAGER}"
+        )
     if others:
-        return Owner(others[0], f"this field manager wrote the key {key}")
+        return SecretManager(others[0], f"this field manager wrote the key {key}")
     return None
 
 
-def _marked(secret: TokenSecret) -> Owner | None:
+def _marked(secret: TokenSecret) -> SecretManager | None:
     for kind, entries in (("label", secret.labels), ("annotation", secret.annotations)):
         for key, value in sorted(entries.items()):
             for mark in MARKS:
                 if key.startswith(mark.key) and mark.value in {"", value}:
-                    return Owner(mark.owner, f"it has the {kind} {key}")
+                    return SecretManager(mark.owner, f"it has the {kind} {key}")
     return None

@@ -34,7 +34,7 @@ from injector.core.model import (
     env_of,
     read_status,
 )
-from injector.core.request import WarningList, forbidden, is_allowed, shown, warning
+from injector.core.request import WarningList, forbidden, is_allowed, redact, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -336,7 +336,7 @@ def _unknown_containers(spec: PodSpec, request: InjectionRequest) -> WarningList
     there = ", ".join(sorted(present - {names.SIDECAR})[: names.MAX_WARNING // 2])[: names.MAX_WARNING]
     warnings = WarningList()
     for name in unknown[: names.MAX_WARNINGS]:
-        warnings.add("no container is named ", shown(name), "; the Pod has: ", there)
+        warnings.add("no container is named ", redact(name), "; the Pod has: ", there)
     warnings.more = len(unknown) - len(warnings.lines)
     return warnings
 

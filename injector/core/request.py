@@ -1,7 +1,7 @@
 """Parse the annotations of a Pod into the tokens that it requests: trimmed, defaulted, and checked once.
 
 All problems are reported together. Any value may be a token that was pasted into the wrong place, so a message contains
-a value only after `shown`, which hides everything that may be a token.
+a value only after `redact`, which hides everything that may be a token.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def enabled(annotations: Annotations) -> Enabled:
     return Enabled.FALSE if word in names.FALSE_WORDS else Enabled.UNKNOWN
 
 
-def asks_for_token(annotations: Annotations) -> bool:
+def requests_token(annotations: Annotations) -> bool:
     """Whether either secret annotation has a value."""
     return bool(_trim(annotations.api_token_secret) or _trim(annotations.app_token_secret))
 
@@ -177,9 +177,9 @@ _MOST_ODDITIES: Final = 3
 _JWT: Final = "eyJ"
 
 
-def shown(value: str) -> str:
+def redact(value: str) -> str:
     """A user's value for a message: quoted printable ASCII of at most 40 characters, or only its length."""
-    if could_be_token(value):
+    if looks_like_token(value):
         return f"a value of {len(value)} characters (not shown: it may be a token)"
     clipped = value if len(value) <= names.MAX_SHOWN_VALUE else value[: names.MAX_SHOWN_VALUE - 3] + "..."
     return f'"{_plain(clipped)}"'
@@ -240,7 +240,7 @@ def listed(words: Sequence[str]) -> str:
     return ", ".join([*shown_words, f"and {more} more"] if more else shown_words)
 
 
-def could_be_token(value: str) -> bool:
+def looks_like_token(value: str) -> bool:
     """Whether a value looks like a token, which no message may show."""
     if len(value) > names.MAX_SHOWABLE_LENGTH or _JWT in value or _LONG_NUMBER.search(value) or _UUID.search(value):
         return True
@@ -266,10 +266,10 @@ def _name(annotation: str, value: str | None, policy: Policy, problems: list[Pro
             Problem(
                 annotation,
                 Reason.INVALID_SECRET_NAME,
-                f"annotation {annotation}: {shown(name)} is not a Secret name; allowed are lower-case letters, "
+                f"annotation {annotation}: {redact(name)} is not a Secret name; allowed are lower-case letters, "
                 f"digits, '-' and '.', at most {names.MAX_SECRET_NAME} characters, a letter or digit first and last; "
                 "the Secret is always in the Pod's own namespace",
-                f"{annotation}: {shown(name)} is not a Secret name",
+                f"{annotation}: {redact(name)} is not a Secret name",
             )
         )
     elif not is_allowed(name, policy.allowed_secrets):
@@ -286,9 +286,9 @@ def _key(annotation: str, value: str | None, problems: list[Problem]) -> str | N
             Problem(
                 annotation,
                 Reason.INVALID_SECRET_KEY,
-                f"annotation {annotation}: {shown(key)} is not a key of a Secret; allowed are letters, digits, "
+                f"annotation {annotation}: {redact(key)} is not a key of a Secret; allowed are letters, digits, "
                 f"'-', '_' and '.', at most {names.MAX_SECRET_KEY} characters, not '.' and not beginning with '..'",
-                f"{annotation}: {shown(key)} is not a key of a Secret",
+                f"{annotation}: {redact(key)} is not a key of a Secret",
             )
         )
     return key
@@ -296,7 +296,7 @@ def _key(annotation: str, value: str | None, problems: list[Problem]) -> str | N
 
 def forbidden(where: str, annotation: str, secret: str, allowed_secrets: tuple[str, ...]) -> Problem:
     """The problem of a Secret that allowedSecrets does not permit; `where` is the object that names it."""
-    brief = f"{where}: Secret {shown(secret)} is not on the policy's list allowedSecrets"
+    brief = f"{where}: Secret {redact(secret)} is not on the policy's list allowedSecrets"
     return Problem(annotation, Reason.SECRET_NOT_ALLOWED, f"{brief}, which is: {listed(allowed_secrets)}", brief)
 
 

@@ -13,7 +13,7 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from injector.core.request import could_be_token
+from injector.core.request import looks_like_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -124,4 +124,4 @@ def _forms(value: str) -> Iterator[str]:
 
 def _redact_word(word: str, operation: str) -> str:
     """Return a word, or a placeholder if it could be a token in another form."""
-    return "(not shown)" if could_be_token(word) and word.strip(".:") not in operation else word
+    return "(not shown)" if looks_like_token(word) and word.strip(".:") not in operation else word

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urljoin, urlsplit
 
-from injector.core.request import could_be_token
+from injector.core.request import looks_like_token
 from injector.kube import api_messages
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _target(location: str | None, base: str, hidden: tuple[str, ...]) -> str:
 
 def _segment(segment: str) -> str:
     """Return a part of a path, or a placeholder if it could be a token."""
-    is_token = could_be_token(segment) or could_be_token(unquote(segment))
+    is_token = looks_like_token(segment) or looks_like_token(unquote(segment))
     return _NOT_SHOWN if is_token else _printable(segment)
 
 

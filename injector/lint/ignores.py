@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from injector.core.request import shown
+from injector.core.request import redact
 from injector.lint.catalogue import find
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _ignore(document: int, line: int, column: int, rest: str, *, covers: int) ->
     if not words:
         flaw = "names no rule"
     elif strange is not None:
-        flaw = f"names {shown(strange)}, which is no rule"
+        flaw = f"names {redact(strange)}, which is no rule"
     elif not reason.strip():
         flaw = "has no reason; write it after --"
     else:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from injector.core.request import shown
+from injector.core.request import redact
 
 # Members and indexes from a document's root to a node.
 Path = tuple[str | int, ...]
@@ -42,7 +42,7 @@ _KIND: Final = re.compile(r"[A-Z][A-Za-z]{0,62}")
 
 def label(text: str) -> str:
     """Return a name for messages: printable ASCII, redacted if it could be a token."""
-    text_shown = shown(text)
+    text_shown = redact(text)
     return text_shown[1:-1] if text_shown.startswith('"') else f"({text_shown})"
 
 

@@ -17,7 +17,7 @@ from jsonpatch import JsonPatch
 from injector.core import admit, decision, names, patch, review
 from injector.core.decision import Deny, Inject, Skip
 from injector.core.errors import ReviewError
-from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, SecretFacts, Verdict
+from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, Verdict
 from injector.manifests.documents import documents
 from injector.manifests.edit import Editor
 from injector.manifests.errors import ManifestError, TextError
@@ -85,7 +85,7 @@ def decide(document: Document, each: Object, template: Template, question: Quest
     body = _review({"group": "", "version": "v1", "kind": "Pod"}, template.value, each.namespace)
     try:
         asked = review.decode(body, question.endpoint)
-        decided = admit.fitted(decision.decide(asked, question.endpoint, question.policy, _NO_FACTS), body)
+        decided = admit.fit_annotation_limit(decision.decide(asked, question.endpoint, question.policy), body)
     except ReviewError as error:
         path, message = misshapen(template) or ((), str(error))
         raise document.error((*template.path, *path), message) from None
@@ -113,7 +113,7 @@ def _advice(each: Object, question: Question) -> tuple[str, ...]:
         return ()
     body = _review({"group": group, "version": version, "kind": each.kind}, each.value, each.namespace)
     try:
-        return decision.decide(review.decode(body, Endpoint.WARN), Endpoint.WARN, question.policy, _NO_FACTS).warnings
+        return decision.decide(review.decode(body, Endpoint.WARN), Endpoint.WARN, question.policy).warnings
     except ReviewError:
         return ()  # the template's own review has the error
 
@@ -192,7 +192,6 @@ def misshapen(template: Template) -> tuple[Path, str] | None:
 
 
 _READ: Final = frozenset({*names.REQUEST_ANNOTATIONS, names.STATUS})
-_NO_FACTS: Final = SecretFacts()
 _VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DENY}
 # The core wants an identity and never looks at it.
 _UID: Final = "offline"

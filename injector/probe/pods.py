@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
 from injector.core.errors import TokenError
-from injector.core.exposure import Answer, Asked, Exposure, Found, Purpose, Report
+from injector.core.exposure import Answer, Exposure, ExposureFinding, PortResult, ProbeReport, Purpose
 from injector.core.sidecar import Listening, listening, meets_loopback
 from injector.core.token import parse_token
 from injector.kube import resources
@@ -79,27 +79,27 @@ class Prober:
     timeout_seconds: float
     _secrets: dict[str, asyncio.Task[Object]] = field(default_factory=dict)
 
-    async def probe(self, pod: Object) -> Report:
+    async def probe(self, pod: Object) -> ProbeReport:
         """Probe every port of one Pod's daprd."""
         name = str(pod["metadata"]["name"])
         target = f"pod/{name}"
         container = _sidecar(pod)
         if container is None:
-            return Report(target, failure=_why_no_sidecar(pod))
+            return ProbeReport(target, failure=_why_no_sidecar(pod))
         reason = _why_not_running(pod)
         if reason:
-            return Report(target, failure=reason)
+            return ProbeReport(target, failure=reason)
         try:
             where = listening([*(container.get("command") or ()), *(container.get("args") or ())])
         except ValueError as error:
-            return Report(target, failure=f"cannot probe daprd: {error}")
+            return ProbeReport(target, failure=f"cannot probe daprd: {error}")
         if where.socket:
-            return Report(
+            return ProbeReport(
                 target, failure="daprd listens on Unix sockets (--unix-domain-socket); there is no port to probe"
             )
         return await self._ask(target, name, container, where)
 
-    async def _ask(self, target: str, pod: str, container: Object, where: Listening) -> Report:
+    async def _ask(self, target: str, pod: str, container: Object, where: Listening) -> ProbeReport:
         expected, cause = await self._expected_token(container)
         asked = [
             await self._api(pod, where.http, Purpose.HTTP, expected),
@@ -107,7 +107,7 @@ class Prober:
         ]
         failures = {one.failure for one in asked}
         if len(failures) == 1 and "" not in failures and all(one.without is Answer.NOT_ASKED for one in asked):
-            return Report(target, failure=failures.pop())
+            return ProbeReport(target, failure=failures.pop())
         for port, purpose, listens_at in (
             (where.public, Purpose.PUBLIC, (where.public_address,)),
             (where.metrics, Purpose.METRICS, (where.metrics_address,)),
@@ -117,20 +117,20 @@ class Prober:
                 continue
             other = await self._other_port(pod, port, purpose)
             if other is None and not any(map(meets_loopback, listens_at)):
-                other = Asked(purpose, port, failure=_ELSEWHERE)
+                other = PortResult(purpose, port, failure=_ELSEWHERE)
             if other is not None:
                 asked.append(other)
         found = list(findings(asked, cause))
         if not where.is_local:
-            found.append(Found(Exposure.LISTEN_ADDRESS, _redact_addresses(where.addresses)))
-        return Report(target, tuple(asked), tuple(found), failure="" if where.is_certain else _UNCERTAIN)
+            found.append(ExposureFinding(Exposure.LISTEN_ADDRESS, _redact_addresses(where.addresses)))
+        return ProbeReport(target, tuple(asked), tuple(found), failure="" if where.is_certain else _UNCERTAIN)
 
-    async def _api(self, pod: str, port: int, purpose: Purpose, expected: ExpectedToken) -> Asked:
+    async def _api(self, pod: str, port: int, purpose: Purpose, expected: ExpectedToken) -> PortResult:
         async with forwarded(self.api, self.namespace, pod, port) as (path, forward):
             target = ProbeTarget("localhost", port, socket=path, trouble=forward.trouble)
             return await ask_api(target, purpose, expected, timeout_seconds=self.timeout_seconds)
 
-    async def _other_port(self, pod: str, port: int, purpose: Purpose) -> Asked | None:
+    async def _other_port(self, pod: str, port: int, purpose: Purpose) -> PortResult | None:
         async with forwarded(self.api, self.namespace, pod, port) as (path, forward):
             target = ProbeTarget("localhost", port, socket=path, trouble=forward.trouble)
             return await ask_other_port(target, purpose, timeout_seconds=self.timeout_seconds)

@@ -7,7 +7,16 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from injector.core.exposure import NOTHING_LISTENS, Answer, Asked, Exposure, Found, Purpose, Report, judge
+from injector.core.exposure import (
+    NOTHING_LISTENS,
+    Answer,
+    Exposure,
+    ExposureFinding,
+    PortResult,
+    ProbeReport,
+    Purpose,
+    evaluate,
+)
 from injector.core.sidecar import is_loopback
 from injector.core.token import Token
 from injector.probe import over_grpc, over_http
@@ -30,14 +39,16 @@ class ExpectedToken:
     skipped_reason: str = NO_TOKEN_GIVEN
 
 
-async def ask_api(target: ProbeTarget, purpose: Purpose, expected: ExpectedToken, *, timeout_seconds: float) -> Asked:
+async def ask_api(
+    target: ProbeTarget, purpose: Purpose, expected: ExpectedToken, *, timeout_seconds: float
+) -> PortResult:
     """Call one API port without a token, with a wrong one, and with the expected one.
 
     The expected token is sent only to a server that refused the other two calls as daprd does. Other servers never see
     it, and neither do sidecars that would accept any token.
     """
     asker = over_grpc.ask if purpose is Purpose.GRPC else over_http.ask
-    asked = Asked(purpose, target.port)
+    asked = PortResult(purpose, target.port)
     try:
         asked = replace(asked, without=await asker(target, None, timeout_seconds=timeout_seconds))
         asked = replace(asked, wrong=await asker(target, _wrong(), timeout_seconds=timeout_seconds))
@@ -54,10 +65,10 @@ def _wrong() -> Token:
     return Token(secrets.token_urlsafe(32).encode())
 
 
-async def ask_other_port(target: ProbeTarget, purpose: Purpose, *, timeout_seconds: float) -> Asked | None:
+async def ask_other_port(target: ProbeTarget, purpose: Purpose, *, timeout_seconds: float) -> PortResult | None:
     """Call a port other than the API; None if it does not serve callers without a token, or nothing listens."""
     path = _PATHS.get(purpose, over_http.METADATA)
-    asked = Asked(purpose, target.port)
+    asked = PortResult(purpose, target.port)
     try:
         is_served = await over_http.is_served(target, path, timeout_seconds=timeout_seconds)
     except NoAnswerError as error:
@@ -67,7 +78,7 @@ async def ask_other_port(target: ProbeTarget, purpose: Purpose, *, timeout_secon
 
 async def probe_address(
     label: str, target: ProbeTarget, purpose: Purpose, expected: ExpectedToken, *, timeout_seconds: float
-) -> list[Report]:
+) -> list[ProbeReport]:
     """Probe a target at every address that its host name resolves to.
 
     Addresses where nothing listens are skipped, unless nothing listens at any of them.
@@ -75,10 +86,10 @@ async def probe_address(
     try:
         found = await resolve(target.host, target.port, timeout_seconds=timeout_seconds)
     except NoAnswerError as error:
-        return [Report(label, failure=str(error))]
+        return [ProbeReport(label, failure=str(error))]
     if len(found) > _MAX_ADDRESSES:
         return [
-            Report(
+            ProbeReport(
                 label, failure=f"the name has {len(found)} addresses, more than {_MAX_ADDRESSES}; probe them one by one"
             )
         ]
@@ -96,7 +107,7 @@ async def probe_address(
 _MAX_ADDRESSES: Final = 32
 
 
-async def _ask(target: ProbeTarget, purpose: Purpose, expected: ExpectedToken, *, timeout_seconds: float) -> Asked:
+async def _ask(target: ProbeTarget, purpose: Purpose, expected: ExpectedToken, *, timeout_seconds: float) -> PortResult:
     asked = await ask_api(target, purpose, expected, timeout_seconds=timeout_seconds)
     if purpose is Purpose.HTTP and asked.without is Answer.SERVED:
         try:
@@ -107,15 +118,15 @@ async def _ask(target: ProbeTarget, purpose: Purpose, expected: ExpectedToken, *
     return asked
 
 
-def _reported(label: str, target: ProbeTarget, address: Address, asked: Asked) -> Report:
+def _reported(label: str, target: ProbeTarget, address: Address, asked: PortResult) -> ProbeReport:
     found = list(findings([asked]))
     has_answered = asked.without is not Answer.NOT_ASKED
     # A connection to the unspecified address reaches loopback.
     if asked.purpose.is_api and has_answered and not (is_loopback(address) or address.is_unspecified):
-        found.append(Found(Exposure.LISTEN_ADDRESS, target.authority))
-    return Report(label, (asked,), tuple(found))
+        found.append(ExposureFinding(Exposure.LISTEN_ADDRESS, target.authority))
+    return ProbeReport(label, (asked,), tuple(found))
 
 
-def findings(asked: Iterable[Asked], cause: str = "") -> Iterable[Found]:
+def findings(asked: Iterable[PortResult], cause: str = "") -> Iterable[ExposureFinding]:
     """Return the findings about the ports."""
-    return (found for one in asked if (found := judge(one, cause)) is not None)
+    return (found for one in asked if (found := evaluate(one, cause)) is not None)

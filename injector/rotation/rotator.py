@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from injector.core.ownership import SecretKey, SecretRef, owner_of
+from injector.core.ownership import SecretKey, SecretRef, managed_by
 from injector.core.rollout import (
     Action,
     Progress,
@@ -34,7 +34,7 @@ from injector.tokens import manifests, minting
 from injector.tokens.decode import token_secret
 
 if TYPE_CHECKING:
-    from injector.core.ownership import Owner, TokenSecret
+    from injector.core.ownership import SecretManager, TokenSecret
     from injector.core.rollout import PlannedAction, PodUsage, Ref
     from injector.kube.client import Api
     from injector.rotation.admission import Admission
@@ -81,7 +81,7 @@ class RotationOptions:
 class Listener(Protocol):
     """Receives the events of a rotation."""
 
-    def overrides_owner(self, ref: SecretRef, owner: Owner, changes: Sequence[str]) -> None:
+    def overrides_owner(self, ref: SecretRef, owner: SecretManager, changes: Sequence[str]) -> None:
         """`force` writes a Secret that another tool manages; `changes` are its labels and annotations that change."""
 
     def wrote(self, ref: SecretRef, token_id: str) -> None:
@@ -193,7 +193,7 @@ class Rotator:
 
     def _check_owners(self, found: Mapping[SecretRef, _Found]) -> None:
         for ref, one in found.items():
-            owner = owner_of(one.secret, self._options.key)
+            owner = managed_by(one.secret, self._options.key)
             if owner is None:
                 continue
             if not self._options.force:

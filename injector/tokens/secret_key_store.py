@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
-from injector.core.ownership import owner_of
+from injector.core.ownership import managed_by
 from injector.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
 from injector.kube.resources import SECRETS
 from injector.tokens import decode
@@ -87,7 +87,7 @@ class SecretKeyStore:
     def _check_owner(self, found: dict[str, Any]) -> None:
         """Reject a Secret that another tool manages, or that is immutable."""
         secret = decode.token_secret(found)
-        owner = owner_of(secret, DATA_KEY)
+        owner = managed_by(secret, DATA_KEY)
         if owner is not None:
             raise KeyStoreError(
                 f"{self.name}: managed by {owner.name} ({owner.sign}), which may overwrite it; rotate the key there"

@@ -19,7 +19,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from injector.core.errors import InjectorError, PolicyGapError, ReviewError
-from injector.core.model import Endpoint, SecretFacts
+from injector.core.model import Endpoint
 from injector.frames import frames
 from injector.telemetry.logs import LOGGER, RateLimitedLog
 from injector.webhook.overload import RETRY_AFTER
@@ -46,7 +46,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {endpoint.value: endpoint for endpoint i
 class Admit(Protocol):
     """`injector.core.admit.admit`."""
 
-    def __call__(self, body: bytes, *, endpoint: Endpoint, policy: Policy, facts: SecretFacts) -> Admission:
+    def __call__(self, body: bytes, *, endpoint: Endpoint, policy: Policy) -> Admission:
         """Decide one review."""
         ...
 
@@ -115,7 +115,6 @@ class AdmissionEndpoint:
     ) -> None:
         self._admit = admit
         self._policy = policy
-        self._facts = SecretFacts()
         self._shedder = shedder
         self._metrics = metrics
         self._log = log
@@ -139,9 +138,7 @@ class AdmissionEndpoint:
             self._metrics.shed[reason] += 1
             return OVERLOADED.response
         try:
-            admission = self._admit(
-                request.body, endpoint=ENDPOINTS[request.path], policy=self._policy, facts=self._facts
-            )
+            admission = self._admit(request.body, endpoint=ENDPOINTS[request.path], policy=self._policy)
         except ReviewError as error:
             return self._refuse(_error_response(400, error))
         except PolicyGapError as error:

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from injector.core.admit import admit
-from injector.core.model import Endpoint, Policy, SecretFacts
+from injector.core.model import Endpoint, Policy
 from tests.bench import bodies, golden, peers
 
 _CASES = golden.cases()
@@ -21,7 +21,7 @@ def _case(name: str) -> golden.Case:
 
 @pytest.mark.parametrize("case", _CASES, ids=lambda case: case.name)
 def test_core_passes_check_of_every_peer(case: golden.Case) -> None:
-    answer = admit(case.body, endpoint=Endpoint.MUTATE, policy=Policy(), facts=SecretFacts())
+    answer = admit(case.body, endpoint=Endpoint.MUTATE, policy=Policy())
     assert golden.problems(case, 200, answer.body) == []
 
 

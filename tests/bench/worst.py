@@ -19,7 +19,7 @@ from injector.core.model import Endpoint, Policy
 from tests import shapes
 from tests.bench.errors import BenchError
 from tests.bench.measure import Spread, spread
-from tests.builders import FACTS, forget
+from tests.builders import forget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +92,7 @@ def _timed(kind: str, shape: str, content: bytes, work: Callable[[], int], round
 
 
 def _admitted(body: bytes, endpoint: Endpoint, policy: Policy) -> int:
-    return len(admit(body, endpoint=endpoint, policy=policy, facts=FACTS).body)
+    return len(admit(body, endpoint=endpoint, policy=policy).body)
 
 
 def _run(arguments: list[str], folder: Path) -> int:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from injector.core.admit import admit
-from injector.core.model import Conflict, Endpoint, Policy, SecretFacts
+from injector.core.model import Conflict, Endpoint, Policy
 from injector.manifests.chunks import split
 from injector.manifests.documents import read
 from injector.manifests.errors import ManifestError
@@ -98,7 +98,7 @@ def patched_by_the_webhook(template: dict[str, Any], policy: Policy) -> dict[str
         "object": template,
     }
     body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).encode()
-    answer = admit(body, endpoint=Endpoint.MUTATE, policy=policy, facts=SecretFacts())
+    answer = admit(body, endpoint=Endpoint.MUTATE, policy=policy)
     patch = json.loads(answer.body)["response"].get("patch")
     if patch is None:
         return template

@@ -17,7 +17,7 @@ from injector.core.depth import shallow
 from injector.core.model import Endpoint, Policy
 from injector.core.request import is_allowed
 from tests import shapes
-from tests.builders import FACTS, forget
+from tests.builders import forget
 from tests.property.work import TIMES, Meter, is_in_proportion, measured
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ POLICIES: Final = {
 
 
 def _admitted(body: bytes, endpoint: Endpoint, policy: Policy) -> int:
-    return len(admit(body, endpoint=endpoint, policy=policy, facts=FACTS).body)
+    return len(admit(body, endpoint=endpoint, policy=policy).body)
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
@@ -70,7 +70,7 @@ def test_denial_names_few_entries_of_the_allowed_secrets(count: int) -> None:
     policy = Policy(allowed_secrets=tuple(f"secret-{i}" for i in range(count)))
     body = shapes.as_body(shapes.many_forbidden)(1)
 
-    answer = admit(body, endpoint=Endpoint.MUTATE, policy=policy, facts=FACTS).body.decode()
+    answer = admit(body, endpoint=Endpoint.MUTATE, policy=policy).body.decode()
 
     assert answer.count("is not on the policy's list") <= 6
     assert len(answer) < 4096

@@ -9,7 +9,7 @@ from injector.core.errors import ReviewError
 from injector.core.explain import Row, Rule, explain
 from injector.core.model import Endpoint, Pod, Policy
 from injector.core.review import decode
-from tests.builders import FACTS, Json, encode, review
+from tests.builders import Json, encode, review
 from tests.property import strategies as some
 from tests.property.leaks import dressings, leaks, places, planted, tokens
 
@@ -17,7 +17,7 @@ from tests.property.leaks import dressings, leaks, places, planted, tokens
 def rows(found: Json, policy: Policy, endpoint: Endpoint) -> tuple[Row, ...]:
     """How the decision about a Pod came about."""
     question = decode(encode(review(found)), endpoint)
-    decided = decide(question, endpoint, policy, FACTS)
+    decided = decide(question, endpoint, policy)
     assert isinstance(question.request.object, Pod)
     return explain(question.request.object, decided, policy, endpoint)
 

@@ -25,7 +25,7 @@ from injector.core.model import (
     env_of,
     read_status,
 )
-from injector.core.request import RequestError, parse, shown
+from injector.core.request import RequestError, parse, redact
 from injector.core.review import decode
 from tests.builders import Json, ask, encode, literal_env, review, sidecar, workload
 from tests.property import strategies as some
@@ -160,7 +160,7 @@ def test_no_error_about_annotations_contains_a_token(where: list[str], token: st
 
 @given(tokens, dressings)
 def test_no_pasted_token_is_shown(token: str, dressing: str) -> None:
-    assert not leaks(token, [shown(dressing.replace("{}", token))])
+    assert not leaks(token, [redact(dressing.replace("{}", token))])
 
 
 # --- the scan itself ---

@@ -16,7 +16,7 @@ from injector.cli.connection import Connect
 from injector.cli.probe.report import show
 from injector.cli.token import source as token_source
 from injector.cli.token.source import given_token, given_token_options
-from injector.core.exposure import Exposure, Purpose, Report, Verdict
+from injector.core.exposure import Exposure, ProbeReport, ProbeVerdict, Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,9 +128,9 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     reports = asyncio.run(_probe(parsed, options))
     show(reports, accepted, output)
     verdicts = {report.verdict(accepted) for report in reports}
-    if Verdict.OPEN in verdicts:
+    if ProbeVerdict.OPEN in verdicts:
         return 1
-    return 2 if Verdict.UNKNOWN in verdicts else 0
+    return 2 if ProbeVerdict.UNKNOWN in verdicts else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +197,11 @@ def _tls(ca_certificates: bytes | None) -> ssl.SSLContext:
         raise click.UsageError("--ca-file: no PEM certificates in the file") from None
 
 
-async def _probe(targets: Sequence[_AddressTarget | _WorkloadTarget], options: Options) -> list[Report]:
+async def _probe(targets: Sequence[_AddressTarget | _WorkloadTarget], options: Options) -> list[ProbeReport]:
     from injector.probe.prober import probe_address  # noqa: PLC0415 - as above
 
     workloads = [target for target in targets if isinstance(target, _WorkloadTarget)]
-    reports: list[Report] = []
+    reports: list[ProbeReport] = []
     for one in targets:
         if isinstance(one, _AddressTarget):
             seconds = options.timeout_seconds
@@ -220,13 +220,13 @@ async def _probe(targets: Sequence[_AddressTarget | _WorkloadTarget], options: O
 
 async def _probe_workloads(
     api: Api, namespace: str, workloads: Sequence[_WorkloadTarget], options: Options
-) -> list[Report]:
+) -> list[ProbeReport]:
     """Probe Pods until all that exist were probed: some end in the meantime and others replace them."""
     from injector.probe.pods import Prober  # noqa: PLC0415 - as above
 
     prober = Prober(api, namespace, options.expected, options.timeout_seconds)
     turns = asyncio.Semaphore(_MAX_CONCURRENT)
-    asked: dict[str, Report] = {}
+    asked: dict[str, ProbeReport] = {}
 
     async def ask(uid: str, pod: dict[str, object]) -> None:
         async with turns:
@@ -241,7 +241,9 @@ async def _probe_workloads(
         pods, failures = await _pods(api, namespace, workloads)
     else:
         failures.append(
-            Report(f"namespace {namespace}", failure="Pods are replaced faster than they can be probed; run it again")
+            ProbeReport(
+                f"namespace {namespace}", failure="Pods are replaced faster than they can be probed; run it again"
+            )
         )
     reported = {failure.target for failure in failures}
     for gone in sorted(asked[uid].target for uid in asked.keys() - pods.keys()):
@@ -252,20 +254,20 @@ async def _probe_workloads(
 
 async def _pods(
     api: Api, namespace: str, workloads: Sequence[_WorkloadTarget]
-) -> tuple[dict[str, dict[str, Any]], list[Report]]:
+) -> tuple[dict[str, dict[str, Any]], list[ProbeReport]]:
     """Return the Pods of all workloads by uid, and a report for each workload without Pods."""
     from injector.kube.errors import ForbiddenError, NotFoundError  # noqa: PLC0415 - as above
     from injector.probe.pods import KINDS, pods_of  # noqa: PLC0415 - as above
 
     found: dict[str, dict[str, Any]] = {}
-    failures: list[Report] = []
+    failures: list[ProbeReport] = []
     for workload in workloads:
         try:
             mine = await pods_of(api, KINDS[workload.kind], workload.name, namespace)
         except (ForbiddenError, NotFoundError) as error:
-            failures.append(Report(workload.label, failure=str(error)))
+            failures.append(ProbeReport(workload.label, failure=str(error)))
             continue
         if not mine:
-            failures.append(Report(workload.label, failure="no running Pods"))
+            failures.append(ProbeReport(workload.label, failure="no running Pods"))
         found.update({str(pod["metadata"]["uid"]): pod for pod in mine})
     return found, failures

@@ -8,16 +8,16 @@ import click
 import msgspec
 
 from injector.cli.output import table
-from injector.core.exposure import ADVICE, Verdict
+from injector.core.exposure import ADVICE, ProbeVerdict
 from injector.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from injector.core.exposure import Asked, Exposure, Report
+    from injector.core.exposure import Exposure, PortResult, ProbeReport
 
 
-def show(reports: Sequence[Report], accepted: Collection[Exposure], output: str) -> None:
+def show(reports: Sequence[ProbeReport], accepted: Collection[Exposure], output: str) -> None:
     """Write the reports to stdout, as a table with advice or as JSON, and a summary to stderr."""
     if output == "json":
         documents = [_as_json(report, accepted) for report in reports]
@@ -27,7 +27,7 @@ def show(reports: Sequence[Report], accepted: Collection[Exposure], output: str)
         click.echo(line)
     counts = [
         f"{sum(report.verdict(accepted) is verdict for report in reports)} {verdict}"
-        for verdict in (Verdict.CLOSED, Verdict.OPEN, Verdict.UNKNOWN)
+        for verdict in (ProbeVerdict.CLOSED, ProbeVerdict.OPEN, ProbeVerdict.UNKNOWN)
     ]
     click.echo(f"{counted(len(reports), 'target')}: {', '.join(counts)}", err=True)
 
@@ -35,14 +35,14 @@ def show(reports: Sequence[Report], accepted: Collection[Exposure], output: str)
 _HEAD: Final = ("TARGET", "PORT", "FOR", "NO TOKEN", "WRONG", "RIGHT", "VERDICT")
 
 
-def _table(reports: Sequence[Report], accepted: Collection[Exposure]) -> Iterable[str]:
+def _table(reports: Sequence[ProbeReport], accepted: Collection[Exposure]) -> Iterable[str]:
     rows = [_HEAD, *(row for report in reports for row in _rows(report, accepted))]
     yield from table(rows)
     for report in reports:
         yield from _details(report, accepted)
 
 
-def _rows(report: Report, accepted: Collection[Exposure]) -> Iterable[tuple[str, ...]]:
+def _rows(report: ProbeReport, accepted: Collection[Exposure]) -> Iterable[tuple[str, ...]]:
     verdict = report.verdict(accepted).value
     if not report.asked:
         yield report.target, "-", "-", "-", "-", "-", verdict
@@ -58,7 +58,7 @@ def _rows(report: Report, accepted: Collection[Exposure]) -> Iterable[tuple[str,
         )
 
 
-def _details(report: Report, accepted: Collection[Exposure]) -> Iterable[str]:
+def _details(report: ProbeReport, accepted: Collection[Exposure]) -> Iterable[str]:
     lines = [*([report.failure] if report.failure else []), *_notes(report.asked)]
     for found in report.found:
         advice = ADVICE[found.exposure]
@@ -73,7 +73,7 @@ def _details(report: Report, accepted: Collection[Exposure]) -> Iterable[str]:
         yield from (f"  {line}" for line in lines)
 
 
-def _notes(asked: Iterable[Asked]) -> Iterable[str]:
+def _notes(asked: Iterable[PortResult]) -> Iterable[str]:
     """Return why calls were not made or not evaluated; once if the reason is the same for both protocols."""
     notes: dict[str, list[str]] = {}
     for one in asked:
@@ -84,7 +84,7 @@ def _notes(asked: Iterable[Asked]) -> Iterable[str]:
     return (f"port {' and '.join(ports)}: {words}" for words, ports in notes.items())
 
 
-def _as_json(report: Report, accepted: Collection[Exposure]) -> dict[str, object]:
+def _as_json(report: ProbeReport, accepted: Collection[Exposure]) -> dict[str, object]:
     return {
         "target": report.target,
         "verdict": report.verdict(accepted),

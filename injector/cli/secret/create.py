@@ -21,8 +21,8 @@ from injector.cli.secret import secret_refs
 from injector.cli.token.options import Minter, MintOption, minting_options
 from injector.cli.token.source import TokenOption, given_token, given_token_options
 from injector.core import names
-from injector.core.ownership import owner_of
-from injector.core.request import is_secret_name, shown
+from injector.core.ownership import managed_by
+from injector.core.request import is_secret_name, redact
 from injector.core.token import parse_token
 from injector.kube.errors import AlreadyExistsError, ForbiddenError, NotFoundError
 from injector.kube.resources import NAMESPACES, SECRETS
@@ -278,7 +278,9 @@ class _TokenSource:
     def _token_of_earlier_run(self) -> MintedToken | None:
         """The token of an earlier, interrupted run: the one that all existing Secrets without another owner hold."""
         managed = [
-            one for one in self._existing if owner_of(one.secret, self._key) is None and one.secret.token_id is not None
+            one
+            for one in self._existing
+            if managed_by(one.secret, self._key) is None and one.secret.token_id is not None
         ]
         if len({one.secret.token_id for one in managed}) != 1 or self._key not in managed[0].secret.keys:
             return None
@@ -303,11 +305,11 @@ def _store(text: str | None) -> manifests.StoreRef:
     kind, slash, name = text.rpartition("/")
     if slash and kind not in manifests.STORE_KINDS:
         raise click.UsageError(
-            f"--store: {shown(kind)} is not a kind of store; use {' or '.join(manifests.STORE_KINDS)}"
+            f"--store: {redact(kind)} is not a kind of store; use {' or '.join(manifests.STORE_KINDS)}"
         )
     if not is_secret_name(name):
         raise click.UsageError(
-            f"--store: {shown(name)} is not a valid name; use lower-case letters, digits, '-' and '.'"
+            f"--store: {redact(name)} is not a valid name; use lower-case letters, digits, '-' and '.'"
         )
     return manifests.StoreRef(kind if slash else manifests.STORE_KINDS[0], name)
 
@@ -349,6 +351,6 @@ def _report(outcome: Mapping[SecretRef, str], existing: Mapping[SecretRef, Token
 
 def _kept_message(secret: TokenSecret, key: str) -> str:
     """Return why an existing Secret was not modified, and which tool manages it."""
-    owner = owner_of(secret, key)
+    owner = managed_by(secret, key)
     manager = f"managed by {owner.name}: {owner.sign}" if owner else "no other tool manages it"
     return f"not modified; {manager}" + ("" if key in secret.keys else f"; no key {key}")

@@ -15,7 +15,7 @@ from injector.cli.output import table
 from injector.cli.param_types import Duration
 from injector.core import names
 from injector.core.durations import span
-from injector.core.ownership import owner_of
+from injector.core.ownership import managed_by
 from injector.kube.errors import ForbiddenError
 from injector.rotation.usage import list_usage
 from injector.tokens import decode
@@ -147,7 +147,7 @@ def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:
     owner = "MISSING"
     if secret is not None:
         issued = decode.unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key.key)
-        owner_tool = owner_of(secret, row.key.key)
+        owner_tool = managed_by(secret, row.key.key)
         owner = owner_tool.name if owner_tool is not None else "ours"
         if not row.has_key:
             owner = "NO SUCH KEY"
@@ -184,7 +184,7 @@ def _as_json(row: SecretUsage) -> dict[str, object]:
     }
     if row.secret is None:
         return fields
-    owner = owner_of(row.secret, row.key.key)
+    owner = managed_by(row.secret, row.key.key)
     changed = row.secret.changed(row.key.key)
     annotations = row.secret.annotations
     return {

@@ -27,7 +27,7 @@ from injector.words import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from injector.core.ownership import Owner, SecretRef
+    from injector.core.ownership import SecretManager, SecretRef
     from injector.core.rollout import PodUsage, Progress
     from injector.kube.client import Api
     from injector.rotation.rotator import Mint, Outcome
@@ -308,7 +308,7 @@ class _Printer:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def overrides_owner(self, ref: SecretRef, owner: Owner, changes: Sequence[str]) -> None:
+    def overrides_owner(self, ref: SecretRef, owner: SecretManager, changes: Sequence[str]) -> None:
         self._table.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}), which may overwrite it")
         for line in changes:
             self._table.note(f"  {line}")

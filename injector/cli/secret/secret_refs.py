@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from injector.core.ownership import SecretRef
-from injector.core.request import is_secret_key, is_secret_name, shown
+from injector.core.request import is_secret_key, is_secret_name, redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,13 +43,13 @@ def parse(texts: Sequence[str], selector: str | None) -> tuple[SecretRef, ...]:
 def _parse(text: str, selector: str | None) -> SecretRef:
     namespace, slash, name = text.rpartition("/")
     if selector is not None and slash:
-        raise click.UsageError(f"{shown(text)}: --namespace-selector selects the namespaces; give only the name")
+        raise click.UsageError(f"{redact(text)}: --namespace-selector selects the namespaces; give only the name")
     if selector is None and not slash:
-        raise click.UsageError(f"{shown(text)}: no namespace; use NAMESPACE/NAME")
+        raise click.UsageError(f"{redact(text)}: no namespace; use NAMESPACE/NAME")
     for part in (name, *((namespace,) if slash else ())):
         if not is_secret_name(part):
             raise click.UsageError(
-                f"{shown(text)}: invalid name; use lower-case letters, digits, '-' and '.', starting and ending "
+                f"{redact(text)}: invalid name; use lower-case letters, digits, '-' and '.', starting and ending "
                 "with a letter or digit"
             )
     return SecretRef(namespace, name)
@@ -67,7 +67,7 @@ def check_key(key: str) -> None:
         click.UsageError: It is not valid.
     """
     if not is_secret_key(key):
-        raise click.UsageError(f"--key: {shown(key)} is not a valid key; use letters, digits, '-', '_' and '.'")
+        raise click.UsageError(f"--key: {redact(key)} is not a valid key; use letters, digits, '-', '_' and '.'")
 
 
 async def resolve(api: Api, refs: Sequence[SecretRef], selector: str | None) -> tuple[SecretRef, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.model import Reason, SourceKind
-from injector.core.request import Enabled, asks_for_token, enabled, is_secret_key, is_secret_name, listed, shown
+from injector.core.request import Enabled, enabled, is_secret_key, is_secret_name, listed, redact, requests_token
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod
@@ -90,7 +90,7 @@ spec:
 
 def _not_enabled(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
-        if not asks_for_token(template.annotations):
+        if not requests_token(template.annotations):
             continue
         name = names.API_TOKEN_SECRET if template.annotations.api_token_secret else names.APP_TOKEN_SECRET
         match enabled(template.annotations):
@@ -183,7 +183,7 @@ def _invalid(
             value: str = getattr(ref, field)
             if not is_valid(value):
                 path = (*entry.path, "valueFrom", SourceKind.SECRET.value, field)
-                yield Hit(path, f"{entry.variable}: {shown(value)} is not {what}")
+                yield Hit(path, f"{entry.variable}: {redact(value)} is not {what}")
 
     return check
 
@@ -256,7 +256,7 @@ def _unknown_containers(workload: Workload) -> Iterator[Hit]:
         known = listed(sorted(label(name) for name in there - {names.SIDECAR}) if unknown else ()) or "none"
         place = template.annotation(names.APP_CONTAINERS)
         for name in unknown[: names.MAX_WARNINGS]:
-            yield Hit(place, f"no container is named {shown(name)}; the Pod has: {known}")
+            yield Hit(place, f"no container is named {redact(name)}; the Pod has: {known}")
         more = len(unknown) - names.MAX_WARNINGS
         if more > 0:
             yield Hit(place, f"{more} more names that no container has")

@@ -9,7 +9,7 @@ import pytest
 
 from injector.cli.main import main
 from injector.cli.probe import report as probe_report
-from injector.core.exposure import Answer, Asked, Exposure, Found, Purpose, Report, Verdict
+from injector.core.exposure import Answer, Exposure, ExposureFinding, PortResult, ProbeReport, ProbeVerdict, Purpose
 from tests.unit.cli.output_page import OutputPage
 
 if TYPE_CHECKING:
@@ -22,15 +22,15 @@ PAGE: Final = OutputPage("probe-and-token-output.md")
 def test_probe_prints_the_fields_of_the_page(capsys: Capture) -> None:
     refused, served = Answer.REFUSED, Answer.SERVED
     reports = [
-        Report("pod/a", failure="it is not running"),
-        Report(
+        ProbeReport("pod/a", failure="it is not running"),
+        ProbeReport(
             "pod/b",
             (
-                Asked(Purpose.HTTP, 3500, refused, refused, served),
-                Asked(Purpose.GRPC, 50001, failure="no answer within 5 s"),
-                Asked(Purpose.HTTP, 3501, refused, refused, untried="no token was given"),
+                PortResult(Purpose.HTTP, 3500, refused, refused, served),
+                PortResult(Purpose.GRPC, 50001, failure="no answer within 5 s"),
+                PortResult(Purpose.HTTP, 3501, refused, refused, untried="no token was given"),
             ),
-            (Found(Exposure.ENFORCEMENT_OFF, "port 1", "daprd has no DAPR_API_TOKEN"),),
+            (ExposureFinding(Exposure.ENFORCEMENT_OFF, "port 1", "daprd has no DAPR_API_TOKEN"),),
         ),
     ]
 
@@ -40,7 +40,7 @@ def test_probe_prints_the_fields_of_the_page(capsys: Capture) -> None:
 
 
 def test_probe_uses_the_words_of_the_page() -> None:
-    assert PAGE.words("probe", "targets[].verdict") == set(Verdict)
+    assert PAGE.words("probe", "targets[].verdict") == set(ProbeVerdict)
     assert PAGE.words("probe", "targets[].ports[].purpose") - {"daprd"} == set(Purpose)
     assert PAGE.words("probe", "targets[].ports[].without") == set(Answer)
     assert PAGE.words("probe", "targets[].findings[].finding") == set(Exposure)

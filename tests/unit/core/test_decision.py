@@ -14,7 +14,6 @@ from injector.core.model import Annotations, Conflict, Endpoint, ObjectMeta, Pod
 from injector.core.review import decode
 from tests.builders import (
     DEFAULT_POLICY,
-    FACTS,
     Json,
     asking,
     container,
@@ -39,7 +38,7 @@ def decided(
     **request: Any,  # noqa: ANN401 - JSON of any shape
 ) -> Decision:
     """What becomes of a review of `found`."""
-    return decide(decode(encode(review(found, **request)), endpoint), endpoint, policy, FACTS)
+    return decide(decode(encode(review(found, **request)), endpoint), endpoint, policy)
 
 
 def test_pod_is_injected() -> None:

@@ -10,7 +10,7 @@ import pytest
 from injector.core import review
 from injector.core.decision import decide
 from injector.core.explain import Row, Rule, explain
-from injector.core.model import AppContainers, Conflict, Endpoint, Pod, Policy, Reason, SecretFacts
+from injector.core.model import AppContainers, Conflict, Endpoint, Pod, Policy, Reason
 
 ASKED = {"dapr.io/enabled": "true", "dapr.io/api-token-secret": "s"}
 
@@ -31,7 +31,7 @@ def rows(
     body = msgspec.json.encode({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request})
     asked = review.decode(body, endpoint)
     assert isinstance(asked.request.object, Pod)
-    decided = decide(asked, endpoint, policy, SecretFacts())
+    decided = decide(asked, endpoint, policy)
     explanation = explain(asked.request.object, decided, policy, endpoint)
     assert explanation[-1].rule is Rule.DECISION
     assert explanation[-1].reason is decided.reason

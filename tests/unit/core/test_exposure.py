@@ -2,10 +2,20 @@ from __future__ import annotations
 
 import pytest
 
-from injector.core.exposure import ADVICE, Answer, Asked, Exposure, Found, Purpose, Report, Verdict, judge
+from injector.core.exposure import (
+    ADVICE,
+    Answer,
+    Exposure,
+    ExposureFinding,
+    PortResult,
+    ProbeReport,
+    ProbeVerdict,
+    Purpose,
+    evaluate,
+)
 
 NO, YES, NOT = Answer.REFUSED, Answer.SERVED, Answer.NOT_ASKED
-CLOSED = Asked(Purpose.HTTP, 3500, NO, NO, YES)
+CLOSED = PortResult(Purpose.HTTP, 3500, NO, NO, YES)
 
 
 @pytest.mark.parametrize("purpose", [Purpose.HTTP, Purpose.GRPC])
@@ -24,11 +34,11 @@ CLOSED = Asked(Purpose.HTTP, 3500, NO, NO, YES)
 def test_exposure_follows_from_the_api_answers(
     purpose: Purpose, answers: tuple[Answer, Answer, Answer], exposure: Exposure | None
 ) -> None:
-    found = judge(Asked(purpose, 3500, *answers), "why")
+    found = evaluate(PortResult(purpose, 3500, *answers), "why")
 
     assert (found.exposure if found else None) is exposure
     if exposure is Exposure.ENFORCEMENT_OFF:
-        assert found == Found(exposure, "port 3500", "why")
+        assert found == ExposureFinding(exposure, "port 3500", "why")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +50,7 @@ def test_exposure_follows_from_the_api_answers(
     ],
 )
 def test_exposure_of_other_ports(purpose: Purpose, exposure: Exposure) -> None:
-    assert judge(Asked(purpose, 1, YES)) == Found(exposure, "port 1")
+    assert evaluate(PortResult(purpose, 1, YES)) == ExposureFinding(exposure, "port 1")
 
 
 def test_only_http_and_grpc_are_api_ports() -> None:
@@ -55,20 +65,22 @@ def test_every_exposure_has_meaning_and_action() -> None:
 @pytest.mark.parametrize(
     ("report", "verdict"),
     [
-        (Report("x", (CLOSED,)), Verdict.CLOSED),
-        (Report("x", (CLOSED,), (Found(Exposure.METRICS_PORT, "port 1"),)), Verdict.CLOSED),
-        (Report("x", (CLOSED,), (Found(Exposure.METADATA_PORT, "port 1"),)), Verdict.OPEN),
-        (Report("x", failure="why"), Verdict.UNKNOWN),
-        (Report("x"), Verdict.UNKNOWN),
-        (Report("x", (CLOSED,), failure="why"), Verdict.UNKNOWN),
-        (Report("x", (CLOSED, Asked(Purpose.GRPC, 1))), Verdict.UNKNOWN),
-        (Report("x", (CLOSED, Asked(Purpose.METRICS, 1, failure="why"))), Verdict.UNKNOWN),
-        (Report("x", (CLOSED, Asked(Purpose.GRPC, 1, failure="why"))), Verdict.UNKNOWN),
+        (ProbeReport("x", (CLOSED,)), ProbeVerdict.CLOSED),
+        (ProbeReport("x", (CLOSED,), (ExposureFinding(Exposure.METRICS_PORT, "port 1"),)), ProbeVerdict.CLOSED),
+        (ProbeReport("x", (CLOSED,), (ExposureFinding(Exposure.METADATA_PORT, "port 1"),)), ProbeVerdict.OPEN),
+        (ProbeReport("x", failure="why"), ProbeVerdict.UNKNOWN),
+        (ProbeReport("x"), ProbeVerdict.UNKNOWN),
+        (ProbeReport("x", (CLOSED,), failure="why"), ProbeVerdict.UNKNOWN),
+        (ProbeReport("x", (CLOSED, PortResult(Purpose.GRPC, 1))), ProbeVerdict.UNKNOWN),
+        (ProbeReport("x", (CLOSED, PortResult(Purpose.METRICS, 1, failure="why"))), ProbeVerdict.UNKNOWN),
+        (ProbeReport("x", (CLOSED, PortResult(Purpose.GRPC, 1, failure="why"))), ProbeVerdict.UNKNOWN),
         (
-            Report("x", (Asked(Purpose.GRPC, 1, failure="why"),), (Found(Exposure.METADATA_PORT, "port 1"),)),
-            Verdict.OPEN,
+            ProbeReport(
+                "x", (PortResult(Purpose.GRPC, 1, failure="why"),), (ExposureFinding(Exposure.METADATA_PORT, "port 1"),)
+            ),
+            ProbeVerdict.OPEN,
         ),
     ],
 )
-def test_verdict_with_open_metrics_accepted(report: Report, verdict: Verdict) -> None:
+def test_verdict_with_open_metrics_accepted(report: ProbeReport, verdict: ProbeVerdict) -> None:
     assert report.verdict({Exposure.METRICS_PORT}) is verdict

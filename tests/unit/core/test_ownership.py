@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from injector.core import names
-from injector.core.ownership import MARKS, DataWriter, SecretKey, SecretRef, TokenSecret, owner_of
+from injector.core.ownership import MARKS, DataWriter, SecretKey, SecretRef, TokenSecret, managed_by
 
 REF = SecretRef("shop", "s")
 KEY = "token"
@@ -19,7 +19,7 @@ def secret(**more: object) -> TokenSecret:
 
 
 def owner(found: TokenSecret) -> str | None:
-    tool = owner_of(found, KEY)
+    tool = managed_by(found, KEY)
     return tool.name if tool else None
 
 
@@ -86,7 +86,7 @@ def test_writer_of_another_key_neither_owns_nor_changes_ours() -> None:
     found = secret(writers=(writer(names.MANAGER, 5), writer("kubectl-patch", 9, "other")))
     assert owner(found) is None
     assert found.changed(KEY) == 5
-    assert owner_of(found, "other") is not None
+    assert managed_by(found, "other") is not None
 
 
 def test_mark_of_a_tool_counts_for_any_keys() -> None:

@@ -9,7 +9,6 @@ from injector.core.request import (
     Enabled,
     RequestError,
     app_containers,
-    asks_for_token,
     enabled,
     forbidden,
     is_allowed,
@@ -17,7 +16,8 @@ from injector.core.request import (
     is_secret_name,
     listed,
     parse,
-    shown,
+    redact,
+    requests_token,
     warning,
 )
 
@@ -45,10 +45,10 @@ def test_any_other_word_is_unknown(word: str) -> None:
 
 
 def test_either_secret_annotation_requests_a_token() -> None:
-    assert asks_for_token(Annotations(api_token_secret="s"))
-    assert asks_for_token(Annotations(app_token_secret="t"))
-    assert not asks_for_token(Annotations(api_token_secret=" ", app_token_secret=""))
-    assert not asks_for_token(Annotations(api_token_key="k", app_containers="*"))
+    assert requests_token(Annotations(api_token_secret="s"))
+    assert requests_token(Annotations(app_token_secret="t"))
+    assert not requests_token(Annotations(api_token_secret=" ", app_token_secret=""))
+    assert not requests_token(Annotations(api_token_key="k", app_containers="*"))
 
 
 @pytest.mark.parametrize("name", ["s", "0", "a-b", "a.b", "a--b", "1.2.3", "a" * 253, "x" * 64 + ".y"])
@@ -235,7 +235,7 @@ def test_absent_list_defaults_to_the_policy() -> None:
     ],
 )
 def test_readable_value_is_shown(value: str) -> None:
-    assert shown(value) == f'"{value}"'
+    assert redact(value) == f'"{value}"'
 
 
 @pytest.mark.parametrize(
@@ -260,18 +260,18 @@ def test_readable_value_is_shown(value: str) -> None:
     ],
 )
 def test_value_that_resembles_a_token_is_never_shown(value: str) -> None:
-    assert shown(value) == HIDDEN.format(len(value))
+    assert redact(value) == HIDDEN.format(len(value))
 
 
 def test_shown_value_has_at_most_forty_characters() -> None:
-    assert shown("a_" * 20) == '"' + "a_" * 20 + '"'
-    assert shown("a_" * 20 + "b") == '"' + "a_" * 18 + 'a..."'
-    assert shown("a_" * 31 + "a") == '"' + "a_" * 18 + 'a..."'
-    assert shown("a_" * 32) == HIDDEN.format(64)
+    assert redact("a_" * 20) == '"' + "a_" * 20 + '"'
+    assert redact("a_" * 20 + "b") == '"' + "a_" * 18 + 'a..."'
+    assert redact("a_" * 31 + "a") == '"' + "a_" * 18 + 'a..."'
+    assert redact("a_" * 32) == HIDDEN.format(64)
 
 
 def test_shown_value_is_printable_ascii() -> None:
-    assert shown("ä\n\x1b") == '"???"'
+    assert redact("ä\n\x1b") == '"???"'
 
 
 def test_warning_is_printable_ascii_under_120_characters() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from injector.core.admit import Admission, admit
 from injector.core.errors import ReviewError
-from injector.core.model import Endpoint, Policy, Reason, SecretFacts, Verdict
+from injector.core.model import Endpoint, Policy, Reason, Verdict
 from injector.telemetry.logs import AdmissionLog, LogSink, SinkHandler
 from injector.webhook.endpoint import AdmissionEndpoint, AdmissionPortApp, HTTPRequest, caller_timeout
 from injector.webhook.metrics import RequestMetrics
@@ -58,10 +58,10 @@ def parts_of(reply: HTTPResponse) -> tuple[int, dict[str, str], bytes]:
 
 
 def test_answer_of_the_core_is_sent_unchanged() -> None:
-    asked: list[tuple[bytes, Endpoint, Policy, SecretFacts]] = []
+    asked: list[tuple[bytes, Endpoint, Policy]] = []
 
-    def decide(body: bytes, *, endpoint: Endpoint, policy: Policy, facts: SecretFacts) -> Admission:
-        asked.append((body, endpoint, policy, facts))
+    def decide(body: bytes, *, endpoint: Endpoint, policy: Policy) -> Admission:
+        asked.append((body, endpoint, policy))
         return ANSWER
 
     policy = Policy(shadow=True)
@@ -69,7 +69,7 @@ def test_answer_of_the_core_is_sent_unchanged() -> None:
     for path in ("/mutate", "/mutate/default", "/warn"):
         status, headers, body = bench.post(b"question", path)
         assert (status, headers, body) == (200, {"content-type": "application/json", "content-length": "2"}, b"{}")
-    assert asked == [(b"question", endpoint, policy, SecretFacts()) for endpoint in Endpoint]
+    assert asked == [(b"question", endpoint, policy) for endpoint in Endpoint]
     assert bench.metrics.requests[Verdict.INJECT, Reason.INJECTED] == 3
     assert bench.sink.pending
 
