@@ -303,11 +303,13 @@ def _places(spec: PodSpec, request: InjectionRequest, policy: Policy) -> list[Pl
         ]
     sidecars: list[Place] = []
     apps: list[Place] = []
+    sidecar_serves = False  # while the init containers that follow run
     for list_name, i, container in _containers(spec):
         name = container.name
         if name == names.SIDECAR:
             sidecars.append(Place(_SIDECAR, list_name, i, name, env_of(container)))
-        elif name in named or (every and _runs_beside(container, list_name, policy)):
+            sidecar_serves = sidecar_serves or _is_native_sidecar(container, list_name)
+        elif name in named or (every and _is_selected(container, list_name, policy, sidecar_serves)):
             apps.append(Place(_APP, list_name, i, name, env_of(container)))
     return sidecars + apps
 
@@ -341,12 +343,17 @@ def _unknown_containers(spec: PodSpec, request: InjectionRequest) -> WarningList
     return warnings
 
 
-def _runs_beside(container: Container, list_name: ListName, policy: Policy) -> bool:
-    """Whether `*` selects the container: it runs next to the sidecar, and the Policy does not exclude it."""
+def _is_selected(container: Container, list_name: ListName, policy: Policy, sidecar_serves: bool) -> bool:  # noqa: FBT001 - as in _injected
+    """Whether `*` selects the container: daprd serves while it runs, and the Policy does not exclude it."""
     if container.name in policy.infrastructure_containers:
         return False
-    # A native sidecar runs next to the app; any other init container has ended before daprd serves.
-    return list_name == "containers" or container.restartPolicy == "Always"
+    # An init container that precedes a native daprd, or runs in a Pod without one, ends before daprd serves.
+    return list_name == "containers" or container.restartPolicy == "Always" or sidecar_serves
+
+
+def _is_native_sidecar(container: Container, list_name: ListName) -> bool:
+    """https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/."""
+    return list_name == "initContainers" and container.restartPolicy == "Always"
 
 
 def _injected(place: Place, variable: str, ref: TokenRef, replaced: bool = False) -> Injected:  # noqa: FBT001, FBT002 - positional for speed: called for each variable
