@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from injector import __version__
 from injector.core.errors import ConfigError, InjectorError
 from injector.files import error_text
 from injector.frames import frames
@@ -73,6 +74,7 @@ class Commands(click.Group):
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option(__version__, message="dapr-token-injector %(version)s")
 def commands() -> None:
     """Give every Dapr sidecar on Kubernetes its API token."""
 

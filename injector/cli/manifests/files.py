@@ -26,6 +26,7 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 MAX_FILE: Final = 64 * 1024 * 1024  # bytes
 _BLOCK: Final = 64 * 1024  # characters
 STDIN: Final = "-"
+_URLS: Final = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,15 @@ def blocks(source: Source) -> Iterator[str]:
             if os.fstat(file.fileno()).st_size > MAX_FILE:
                 raise UnreadableError(_TOO_LARGE)
             yield from _blocks(file)
-    except UnicodeDecodeError:
-        raise UnreadableError("not UTF-8 text") from None
+    except UnicodeDecodeError as error:
+        is_utf_16 = error.start == 0 and error.object.startswith(_UTF_16)
+        raise UnreadableError(_NOT_UTF_8 if is_utf_16 else "not UTF-8 text") from None
     except OSError as error:
         raise UnreadableError(error_text(error)) from None
 
 
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+_NOT_UTF_8: Final = "UTF-16 text, as `>` of PowerShell writes it; save it as UTF-8 (Out-File -Encoding utf8)"
 _TOO_LARGE: Final = f"larger than {MAX_FILE >> 20} MiB, the limit for a manifest"
 
 
@@ -99,6 +103,8 @@ def _of(argument: str, exclude: Sequence[str], report: Callable[[str, str], None
     path = Path(argument)
     if argument == STDIN:
         yield Source("<stdin>", None)
+    elif argument.startswith(_URLS):
+        report(argument, "URLs are not read; use curl -fsSL URL and pipe its output to `-`")
     elif not path.is_dir():
         yield Source(_name(path), path)
     else:

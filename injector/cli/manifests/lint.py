@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from injector.cli.main import Exit
-from injector.cli.manifests import files
+from injector.cli.manifests import files, options
 from injector.cli.output import Reporter, wants_colour
 from injector.config.policy import load_policy
 from injector.core.model import Policy
@@ -42,16 +42,7 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(short_help="Find problems in manifests before they reach a cluster.")
-@click.argument("paths", nargs=-1, metavar="[FILE|DIR|-]...")
-@click.option(
-    "-f",
-    "--filename",
-    "more",
-    multiple=True,
-    type=click.Path(),
-    metavar="FILE|DIR|-",
-    help="Read this, as an argument. Repeatable.",
-)
+@options.filenames
 @click.option(
     "--exclude", multiple=True, metavar="GLOB", help="Skip matching files and folders in folders. Repeatable."
 )
@@ -80,8 +71,7 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 @click.option("--show-rule", type=_RuleType(), metavar="RULE", help="Print the page of a rule and exit.")
 def command(  # noqa: PLR0913 - one parameter per option
     *,
-    paths: Sequence[str],
-    more: Sequence[str],
+    filenames: Sequence[str],
     exclude: Sequence[str],
     output: str,
     fail_on: str,
@@ -108,13 +98,13 @@ def command(  # noqa: PLR0913 - one parameter per option
         return _print_rules(show_rule)
     if known_in is not None and write_to is not None:
         raise click.UsageError("--baseline and --write-baseline cannot be combined")
-    if not (paths or more):
+    if not filenames:
         # There is no default: reading the wrong folder or an empty input would look like success.
         raise click.UsageError("nothing to read: name files or folders, or - for standard input")
     known = _known(known_in) if known_in is not None else {}
     policy = load_policy(policy_file) if policy_file is not None else Policy()
     linter = Linter(policy, frozenset(rule.id for rule in disable))
-    _read(linter, [*paths, *more], exclude)
+    _read(linter, filenames, exclude)
     found = linter.report()
     if write_to is not None:
         return _write_baseline(write_to, found)

@@ -1,7 +1,8 @@
-"""Options and file handling shared by `inject`, `uninject` and `explain`."""
+"""Options and file handling shared by the commands on manifests."""
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,17 +22,23 @@ if TYPE_CHECKING:
 _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 
-def filenames(command: _CommandT) -> _CommandT:
-    """Add the option for input files."""
-    return click.option(
+def filenames(command: Callable[..., int]) -> Callable[..., int]:
+    """Add arguments and an option for input files; the command gets both, in this order, as `filenames`."""
+
+    @functools.wraps(command)
+    def with_all(*, paths: Sequence[str], more: Sequence[str], **options: Any) -> int:  # noqa: ANN401 - those of the command
+        return command(filenames=(*paths, *more), **options)
+
+    with_option = click.option(
         "-f",
         "--filename",
-        "filenames",
+        "more",
         multiple=True,
         type=click.Path(),  # shells complete paths
         metavar="FILE|DIR|-",
-        help="Read a file, a folder, or - for standard input. Repeatable. [default: -]",
-    )(command)
+        help="Read this file or folder, like an argument; - is standard input. Repeatable.",
+    )(with_all)
+    return click.argument("paths", nargs=-1, type=click.Path(), metavar="[FILE|DIR|-]...")(with_option)
 
 
 def output_options(command: _CommandT) -> _CommandT:

@@ -130,3 +130,19 @@ def test_standard_input_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MAX_FILE", 10)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a: 1\n" * 3)))
     assert "larger than" in why_not(Source("<stdin>", None))
+
+
+def test_url_is_not_read_and_the_error_names_curl() -> None:
+    url = "https://example.com/deploy.yaml"
+    assert found(url) == ([], [(url, "URLs are not read; use curl -fsSL URL and pipe its output to `-`")])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_file_is_named_as_such(folder: Path, encoding: str) -> None:
+    (folder / "a.yaml").write_bytes("\ufeffa: 1\n".encode(encoding))
+    assert why_not(Source("a.yaml", folder / "a.yaml")).startswith("UTF-16 text, as `>` of PowerShell writes it")
+
+
+def test_utf_16_on_standard_input_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\ufeffa: 1\n".encode("utf-16-le"))))
+    assert why_not(Source("<stdin>", None)).startswith("UTF-16 text")

@@ -248,3 +248,16 @@ def test_rules_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--show-rule", "not-enabled")
     assert code == 0
     assert out.startswith("# DTI002 not-enabled\n")
+
+
+@pytest.mark.parametrize("command", ["inject", "uninject", "explain", "lint"])
+def test_commands_take_files_as_arguments_and_by_option(
+    command: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (folder / name).write_text("kind: Gone\napiVersion: v1\n")
+    printed = set()
+    for arguments in (["a.yaml", "b.yaml"], ["-f", "a.yaml", "-f", "b.yaml"], ["a.yaml", "-f", "b.yaml"]):
+        assert main([command, *arguments]) == 0
+        printed.add(capsys.readouterr())
+    assert len(printed) == 1
