@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_REST = 2.0  # times the duration of the probe
+_LONGEST_REST = 1.0  # seconds
+
 
 def wait_for(
     what: str,
@@ -23,16 +26,19 @@ def wait_for(
 ) -> T:
     """Return the first answer of `probe` that is true, as Python has it.
 
-    `describe` is asked once, at the deadline, for the state to put into the message.
+    `describe` is asked once, at the deadline, for the state to put into the message. A probe that takes long, as one
+    that starts a process, is repeated less often: several tests that wait must not take all of the machine.
 
     Raises:
         DeadlineError: there was none within `timeout_seconds`. What `probe` raises passes through.
     """
     deadline = time.monotonic() + timeout_seconds
     while True:
+        began = time.monotonic()
         answer = probe()
         if answer:
             return answer
-        if time.monotonic() >= deadline:
+        now = time.monotonic()
+        if now >= deadline:
             raise DeadlineError(f"not within {timeout_seconds:g} s: {what}. {describe()}".rstrip(". "))
-        time.sleep(interval_seconds)
+        time.sleep(max(interval_seconds, min(_REST * (now - began), _LONGEST_REST)))
