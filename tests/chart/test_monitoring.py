@@ -30,7 +30,7 @@ Samples = dict[str, list["Mapping[str, str]"]]  # the labels of each sample of a
 
 
 @pytest.fixture(scope="module")
-def redact(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     """The output of `/metrics` right after the start: all series exist from the start."""
     webhook = Webhook.start(WebhookSettings(tmp_path_factory.mktemp("webhook")))
     with webhook.process:

@@ -136,7 +136,7 @@ def test_http_allow_list_without_metadata_is_closed(tmp_path: Path) -> None:
         code, found, _ = probed(*few.ports.targets, token=MARKER)
 
     assert answers(found[0])[:2] == ["refused", "refused"]
-    assert found[1]["ports"][0]["failure"].endswith("its list of allowed APIs leaves out metadata")
+    assert found[1]["ports"][0]["failure"].endswith("its list of allowed APIs does not include metadata")
     assert code == 2
 
 
