@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from injector.core.ownership import SecretKey
-    from injector.core.rollout import Ref, SecretRevision
+    from injector.core.rollout import PodUsage, Ref, SecretRevision, Workload
     from injector.kube.client import Api
     from injector.rotation.admission import Admission
     from injector.rotation.observe import Observed, Owners
@@ -91,12 +91,13 @@ class Roller:
             await self._begin([one for one in actions if one.action in _AWAITED], State.STARTED)
             return
         while True:
-            await self._begin(self._next(plan(seen)), State.RESTARTING)
+            await self._begin(self._next(actions), State.RESTARTING)
             restarting = self._in_state(State.RESTARTING)
             if not restarting:
                 break
             seen = await self._look(restarting, seen)
-            now = initial_progress(plan(seen))
+            actions = plan(seen)
+            now = initial_progress(actions)
             for ref in self._in_state(State.PLANNED):
                 self._set(now.get(ref) or Progress(ref=ref, state=State.UP_TO_DATE))
             if self._in_state(State.NOT_INJECTED):
@@ -144,8 +145,13 @@ class Roller:
             if late:
                 raise
             return seen  # a short outage of the API server does not end a rotation
+        pods: dict[Ref, list[PodUsage]] = {ref: [] for ref in restarting}
+        for pod in seen.pods:
+            if pod.workload in pods and not pod.is_ending:
+                pods[pod.workload].append(pod)
         for one in begun:
-            self._set(self._progress_of(one.action, seen, is_late=one.action.ref in late))
+            ref = one.action.ref
+            self._set(self._progress_of(one.action, seen.workloads.get(ref), pods[ref], is_late=ref in late))
         return seen
 
     async def _observe(self, restarting: Sequence[Ref], seen: Observed) -> Observed:
@@ -164,12 +170,14 @@ class Roller:
         here = tuple(pod for pod in now.pods if pod.workload in workloads)
         return replace(seen, workloads=workloads, pods=elsewhere + here)
 
-    def _progress_of(self, action: PlannedAction, seen: Observed, *, is_late: bool) -> Progress:
+    def _progress_of(
+        self, action: PlannedAction, workload: Workload | None, pods: Sequence[PodUsage], *, is_late: bool
+    ) -> Progress:
         admission = self._admissions.get(action.ref)
         progress = progress_of(
             action,
-            seen.workloads.get(action.ref),
-            [pod for pod in seen.pods if pod.workload == action.ref and not pod.is_ending],
+            workload,
+            pods,
             {key: self._revisions[key] for key in action.keys},
             {} if admission is None else admission.expected,
         )
