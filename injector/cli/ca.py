@@ -14,6 +14,7 @@ import click
 from injector.cli import connection
 from injector.cli.connection import Connect, run
 from injector.cli.main import Exit
+from injector.cli.output import output_option
 from injector.cli.param_types import Duration
 from injector.config.settings import Settings
 from injector.core import names
@@ -54,14 +55,7 @@ def command() -> None:
 @click.option(
     "--timeout", type=Duration(), default="15m", show_default=True, metavar="TIME", help="Wait at most this long."
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Set the output format.",
-)
+@output_option("text", "json")
 @connection.options
 def rotate(  # noqa: PLR0913 - one parameter per option
     *,

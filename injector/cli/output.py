@@ -6,19 +6,33 @@ import os
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from injector.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 # Moves the cursor to the start of the line and clears the line.
 _CLEAR: Final = "\r\x1b[K"
 # Files between two updates of the progress line: frequent enough to be seen, rare enough to be cheap.
 _EVERY: Final = 10
+
+
+def output_option(*formats: str, note: str = "") -> Callable[[_CommandT], _CommandT]:
+    """Return the option `-o`, `--output`; the first format is the default, `note` follows in the help."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help=f"Set the output format{note}.",
+    )
 
 
 def wants_colour(stream: IO[str], env: Mapping[str, str]) -> bool:

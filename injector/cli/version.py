@@ -8,17 +8,11 @@ import platform
 import click
 
 from injector import __version__
+from injector.cli.output import output_option
 
 
 @click.command(short_help="Print the version.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Set the output format.",
-)
+@output_option("text", "json")
 def command(output: str) -> None:
     """Print the version of the injector and of Python.
 

@@ -14,7 +14,7 @@ import msgspec
 
 from injector.cli.main import Exit
 from injector.cli.manifests import files, options
-from injector.cli.output import wants_colour
+from injector.cli.output import output_option, wants_colour
 from injector.core.explain import Row, Rule, explain
 from injector.manifests import injecting
 from injector.manifests.documents import read
@@ -49,14 +49,7 @@ class Explained(msgspec.Struct, frozen=True):
 
 @click.command(short_help="Explain why a Pod would or would not be patched, rule by rule.")
 @options.filenames
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Set the output format; json: one Pod template per line.",
-)
+@output_option("table", "json", note="; json: one Pod template per line")
 @options.policy_options
 def command(*, filenames: Sequence[str], output: str, policy_file: Path | None, use_default_secret: bool) -> int:
     """Explain why a Pod would or would not be patched, rule by rule.

@@ -11,7 +11,7 @@ import click
 
 from injector.cli.main import Exit
 from injector.cli.manifests import files, options
-from injector.cli.output import Reporter, wants_colour
+from injector.cli.output import Reporter, output_option, wants_colour
 from injector.config.policy import load_policy
 from injector.core.model import Policy
 from injector.files import error_text, replacement
@@ -46,14 +46,7 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--exclude", multiple=True, metavar="GLOB", help="Skip matching files and folders in folders. Repeatable."
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(list(report.FORMATS)),
-    default="text",
-    show_default=True,
-    help="Set the output format.",
-)
+@output_option(*report.FORMATS)
 @click.option(
     "--fail-on",
     type=click.Choice([level.value for level in Level]),

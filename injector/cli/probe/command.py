@@ -13,6 +13,7 @@ import click
 
 from injector.cli import connection
 from injector.cli.connection import Connect
+from injector.cli.output import output_option
 from injector.cli.probe.report import show
 from injector.cli.token import source as token_source
 from injector.cli.token.source import given_token, given_token_options
@@ -73,14 +74,7 @@ class Options:
     metavar="SECONDS",
     help="Limit the time of each call.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Set the output format.",
-)
+@output_option("table", "json")
 def command(  # noqa: PLR0913 - one parameter per option, all by name
     *,
     targets: tuple[str, ...],

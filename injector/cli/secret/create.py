@@ -17,6 +17,7 @@ import yaml  # type: ignore[import-untyped] # it brings no types
 from injector.cli import connection, explicit_options
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
+from injector.cli.output import output_option
 from injector.cli.secret import secret_refs
 from injector.cli.token.options import Minter, MintOption, minting_options
 from injector.cli.token.source import TokenOption, given_token, given_token_options
@@ -72,14 +73,7 @@ class ManifestOption(click.Option):
     metavar="KEY",
     help="Set the token's key in the store. [default: dapr/NAMESPACE/NAME]",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Set the output format.",
-)
+@output_option("table", "json")
 @connection.options
 def create(  # noqa: PLR0913 - one parameter per option
     *,

@@ -11,7 +11,7 @@ import click
 from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
-from injector.cli.output import table
+from injector.cli.output import output_option, table
 from injector.cli.param_types import Duration
 from injector.core import names
 from injector.core.durations import span
@@ -45,14 +45,7 @@ _FAIL_ON: Final = ("outdated", "open", "expiring")
     metavar="TIME",
     help="Count tokens as expiring that expire within this time.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Set the output format.",
-)
+@output_option("table", "json")
 @connection.options
 def command(*, namespace: str | None, fail_on: str, expiring_within: int, output: str, **options: Any) -> int:  # noqa: ANN401 - those of `connection.options`
     """List token Secrets and the Pods that use them.

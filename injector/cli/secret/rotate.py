@@ -13,6 +13,7 @@ import click
 from injector.cli import connection, explicit_options
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
+from injector.cli.output import output_option
 from injector.cli.param_types import Duration
 from injector.cli.secret import secret_refs
 from injector.cli.secret.progress import Table, lines
@@ -95,14 +96,7 @@ _OPTIONS: Final = (
         metavar="TIME",
         help="Wait this long between the Secret's change and the first restart.",
     ),
-    click.option(
-        "-o",
-        "--output",
-        type=click.Choice(["table", "json"]),
-        default="table",
-        show_default=True,
-        help="Set the output format.",
-    ),
+    output_option("table", "json"),
     connection.options,
 )
 

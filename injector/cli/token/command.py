@@ -14,7 +14,7 @@ import click
 from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
-from injector.cli.output import wants_colour
+from injector.cli.output import output_option, wants_colour
 from injector.cli.param_types import Duration
 from injector.cli.token import source as token_source
 from injector.cli.token.options import Minter, minting_options, read_keys, run_with_key
@@ -100,14 +100,7 @@ _EXISTS: Final = "--out {}: file exists and was not modified; use --force to rep
     metavar="TIME",
     help="Allow for this much clock skew.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Set the output format.",
-)
+@output_option("text", "json")
 @connection.options
 def verify(  # noqa: PLR0913 - one parameter per option
     *,
