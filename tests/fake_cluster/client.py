@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from injector.kube.transport import Request
     from tests.fake_cluster.store import Store
 
-_VERBS: Final = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_VERBS: Final = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch"}
 _FIRST_FAILURE: Final = 300
 
 

@@ -47,7 +47,7 @@ class ApiServer(Store):
                 is_new_pod = self.command == "POST" and answer.get("kind") == "Pod"
                 send_content(self, status, _encoded(answer), owner.warnings if is_new_pod else ())
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 - the library's names
+            do_GET = do_POST = do_PUT = do_PATCH = _answer  # noqa: N815 - the library's names
 
             def log_message(self, *_: object) -> None:
                 """Nothing."""

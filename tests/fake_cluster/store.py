@@ -14,8 +14,6 @@ from injector.kube import resources
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from injector.kube.resources import Resource
-
 Json = dict[str, Any]
 Key = tuple[str, str, str]  # plural, namespace, name
 
@@ -81,10 +79,6 @@ class Store:
         self.events.append(Event(self.version, "DELETED", (plural, namespace, name), removed))
         return removed
 
-    def get(self, resource: Resource, name: str, namespace: str = "") -> Json | None:
-        """The stored object."""
-        return self.objects.get((resource.plural, namespace, name))
-
     def counted(self) -> Counter[str]:
         """The number of calls by method and plural; `GET` of a list counts as `LIST`."""
         counts: Counter[str] = Counter()
@@ -114,8 +108,6 @@ class Store:
             return self._read(key, query)
         if method == "POST":
             return self._create(key, body or {}, dry_run="dryRun" in query)
-        if method == "DELETE":
-            return self._delete(key, (body or {}).get("preconditions") or {})
         return self._change(method, key, body or {}, content_type, dry_run="dryRun" in query)
 
     def changes(self, path: str, after: int) -> list[Event]:
@@ -164,14 +156,6 @@ class Store:
         if plural == "pods":
             created = self.admitted(created)
         return 201, created if dry_run else self.put(plural, _with_data_writer(created))
-
-    def _delete(self, key: Key, preconditions: Json) -> tuple[int, Json]:
-        known = self.objects.get(key)
-        if known is None:
-            return _not_found(key)
-        if conflict := _conflict(key, known, preconditions):
-            return conflict
-        return 200, self.remove(*key)
 
     def _change(self, method: str, key: Key, body: Json, content_type: str, *, dry_run: bool) -> tuple[int, Json]:
         known = self.objects.get(key)
