@@ -410,13 +410,19 @@ def _planned(
     has_failed = any(is_new(pod, workload, keys, revisions) for pod in missing if pod.name not in skipped)
     if is_marked and not has_failed:
         return replace(found, action=Action.WAIT)
-    marks = {
-        name: next_mark(workload.restarted_for.get(name), revisions[key])
-        for key in keys
-        for name in (annotation_for(key.name),)
-    }
+    marks = {annotation_for(key.name): _unused_mark(key, workload, missing, revisions[key]) for key in keys}
     note = "its strategy is Recreate: no Pod runs during the restart" if workload.recreates else ""
     return replace(found, action=Action.RESTART, marks=marks, note=note)
+
+
+def _unused_mark(key: SecretKey, workload: Workload, failed: Iterable[PodUsage], revision: SecretRevision) -> str:
+    """Return a mark that neither the template has, nor a Pod without its token, which would look like a new one."""
+    name = annotation_for(key.name)
+    used = {pod.restarted_for.get(name) for pod in failed}
+    mark = next_mark(workload.restarted_for.get(name), revision)
+    while mark in used and is_mark(mark, revision):
+        mark = next_mark(mark, revision)
+    return mark
 
 
 def pod_names(pods: Iterable[PodUsage]) -> tuple[str, ...]:

@@ -387,6 +387,15 @@ def test_failed_admission_is_followed_by_a_restart_with_another_mark() -> None:
     assert (again.action, again.marks) == (Action.RESTART, {MARK_NAME: "bcdfghjklm (3)"})
 
 
+def test_mark_differs_from_that_of_an_open_pod_whose_template_lost_it() -> None:
+    action = action_for(Workload(ref=WEB), open_pod(restarted_for=MARK))
+    assert (action.action, action.marks) == (Action.RESTART, SECOND_MARK)
+    action = action_for(
+        Workload(ref=WEB, restarted_for=MARK), open_pod(restarted_for=MARK), open_pod("b", restarted_for=SECOND_MARK)
+    )
+    assert action.marks == {MARK_NAME: "bcdfghjklm (3)"}
+
+
 def test_open_pod_of_the_previous_template_is_waited_for() -> None:
     assert action_for(Workload(ref=WEB, restarted_for=MARK), open_pod()).action is Action.WAIT
     assert action_for(Workload(ref=WEB, restarted_for=SECOND_MARK), open_pod(restarted_for=MARK)).action is Action.WAIT
