@@ -43,7 +43,8 @@ from tests.controlplane.workspace import temporary_folder  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 STYLES = {"+": "green", "-": "red"}
 
@@ -156,7 +157,7 @@ def registered(kubectl: Kubectl, webhook: Webhook) -> Iterator[None]:
         before = webhook.requests_served()
 
         def is_called() -> bool:
-            kubectl.create(load("pod.yaml"), "--dry-run=server")
+            kubectl.dry_run(load("pod.yaml"))
             return webhook.requests_served() > before
 
         wait_for("the webhook called", is_called, timeout_seconds=10)
@@ -169,7 +170,7 @@ def applied(kubectl: Kubectl, deployment: Json) -> Json:
     """Apply a Deployment and return its first Pod."""
     kubectl.apply(deployment)
     selector = ",".join(f"{k}={v}" for k, v in deployment["spec"]["selector"]["matchLabels"].items())
-    return wait_for("the Deployment's Pod", lambda: kubectl.list("pods", f"--selector={selector}"))[0]
+    return wait_for("the Deployment's Pod", lambda: kubectl.list("pods", labelSelector=selector))[0]
 
 
 def only_like(template: Any, actual: Any) -> Any:  # noqa: ANN401  any JSON

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.controlplane.kubectl import Json
+    from tests.controlplane.api import Json
 
 MANAGER: Final = "availability-harness"
 _PAGE: Final = 500

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.availability.load import Api
-    from tests.controlplane.kubectl import Json
+    from tests.controlplane.api import Json
 
 NAMESPACE: Final = "dapr-token-injector"
 SERVICE: Final = "dapr-token-injector"

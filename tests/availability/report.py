@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.availability.api import ApiClient
     from tests.availability.faults import Fault, Seen
     from tests.availability.scenario import Scenario
-    from tests.controlplane.kubectl import Json
+    from tests.controlplane.api import Json
 
 CONTROLLER: Final = "system:serviceaccount:kube-system:replicaset-controller"
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from tests.availability.certificates import Certificates
     from tests.availability.creates import Attempt
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 USERS: Final = "users"  # the namespace of all Pods
 ASKING_SET: Final = "asking-set"  # a Deployment whose Pods request a token

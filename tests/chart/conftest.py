@@ -15,7 +15,7 @@ from tests.controlplane.helm import CHART, Helm
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.controlplane.kubectl import Json
+    from tests.controlplane.api import Json
 
 HERE = Path(__file__).parent
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.chart.conftest import Render
-    from tests.controlplane.kubectl import Json
+    from tests.controlplane.api import Json
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 # Values, and the folder or the components on top of base that are the same.

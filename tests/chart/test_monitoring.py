@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tests.chart.conftest import Render
-    from tests.controlplane.kubectl import Json
+    from tests.controlplane.api import Json
 
 ROOT: Final = Path(__file__).parents[2]
 MONITORED: Final = ("--values", str(CHART / "ci/monitoring-values.yaml"))

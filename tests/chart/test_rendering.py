@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.chart.conftest import Render
-    from tests.controlplane.kubectl import Json
+    from tests.controlplane.api import Json
 
 VALUES: Final = sorted([*CHART.glob("ci/*.yaml"), *CHART.glob("profiles/*.yaml")])
 CLUSTER_SCOPED: Final = {

@@ -18,7 +18,7 @@ from tests.fake_cluster.http_json import read_json, send_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.controlplane.kubectl import Json
+    from tests.controlplane.api import Json
 
 _WRITES: Final = ("CREATE", "UPDATE")
 _ANNOTATIONS: Final = "/metadata/annotations"

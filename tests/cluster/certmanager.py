@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from tests.controlplane.api import Json
     from tests.controlplane.helm import Helm
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.kubectl import Kubectl
 
 NAME: Final = "dapr-token-injector"
 AUTHORITY: Final = "dapr-token-injector-ca"  # the CA's Certificate
@@ -130,8 +131,7 @@ class Managed:
 
     def secret(self, name: str = "dapr-token-injector-tls") -> Files:
         """The data of a Secret; empty if it does not exist."""
-        found = self.kubectl.try_run("get", "secret", name, "-o", "json", "--ignore-not-found").stdout
-        data = json.loads(found).get("data", {}) if found else {}
+        data = (self.kubectl.find("secret", name) or {}).get("data", {})
         return {key: base64.b64decode(value) for key, value in data.items()}
 
     def authority(self) -> x509.Certificate | None:

@@ -20,8 +20,9 @@ from tests.controlplane.webhook import Webhook, WebhookSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from tests.controlplane.api import Json
     from tests.controlplane.cluster import ControlPlane
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.kubectl import Kubectl
 
 HERE = Path(__file__).parent
 TEST_TIMEOUT_SECONDS = 400

@@ -19,7 +19,8 @@ from injector.kube.transport import Request
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 _INTERVAL_SECONDS = 0.1
 

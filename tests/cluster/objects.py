@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 SECRET = "dapr-api-token"
 DAPR = {"dapr.io/enabled": "true", "dapr.io/app-id": "shop"}
@@ -72,11 +73,11 @@ def tokens(item: Json, name: str = "daprd") -> list[Json]:
 
 def pods_of(kubectl: Kubectl, app: str, *, count: int = 2) -> tuple[Json, ...] | None:
     """Return a Deployment's Pods once there are as many as wanted."""
-    found = kubectl.list("pods", f"--selector=app={app}")
+    found = kubectl.list("pods", labelSelector=f"app={app}")
     return found if len(found) >= count else None
 
 
 def failed_creations(kubectl: Kubectl) -> tuple[str, ...]:
     """Return the messages of ReplicaSets about Pods that they could not create."""
-    events = kubectl.list("events", "--field-selector=reason=FailedCreate,involvedObject.kind=ReplicaSet")
+    events = kubectl.list("events", fieldSelector="reason=FailedCreate,involvedObject.kind=ReplicaSet")
     return tuple(event["message"] for event in events)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
-    from tests.controlplane.kubectl import Json
+    from tests.controlplane.api import Json
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 GUARD_LABEL: Final = "dapr-token-injector/guard"

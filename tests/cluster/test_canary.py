@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from tests.cluster.conftest import StartWebhook
     from tests.controlplane import binaries
+    from tests.controlplane.api import Json
     from tests.controlplane.cluster import ControlPlane
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.kubectl import Kubectl
     from tests.controlplane.webhook import Webhook
 
 CANARY: Final = "dapr-token-injector-canary"

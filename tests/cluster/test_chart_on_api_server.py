@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.controlplane import binaries
+    from tests.controlplane.api import Json
     from tests.controlplane.cluster import ControlPlane
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.kubectl import Kubectl
 
 NAME: Final = "dapr-token-injector"
 NAMESPACE: Final = "dapr-token-injector"
@@ -232,7 +233,7 @@ def test_mode_changes_remove_unused_permissions_and_can_be_reverted(helm: Helm, 
             upgrade(helm, *taking)
         upgrade(helm, *taking, "--force-conflicts")
     assert names(kubectl)["clusterroles"] & {NAME} == set()
-    assert kubectl.try_run("get", "secret", "dapr-token-injector-ca").returncode == 1
+    assert kubectl.find("secret", "dapr-token-injector-ca") is None
     assert bundles(kubectl) != {BUNDLE}
 
     upgrade(helm, "--reset-values")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.controlplane import binaries
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.controlplane.target import Cluster
     from tests.controlplane.webhook import Webhook
 
@@ -54,7 +55,7 @@ def dapr_name(
 
 
 def _has_sidecar(kubectl: Kubectl) -> bool:
-    item = kubectl.create(pod({**ASKING, "dapr.io/app-id": "probe"}, APP), "--dry-run=server")
+    item = kubectl.dry_run(pod({**ASKING, "dapr.io/app-id": "probe"}, APP))
     return any(c["name"] == "daprd" for c in item["spec"]["containers"])
 
 

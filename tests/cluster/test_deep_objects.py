@@ -13,7 +13,8 @@ from tests.cluster.objects import ASKING, pod, token_variable, tokens
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.controlplane.webhook import Webhook
 
 
@@ -34,7 +35,8 @@ def _create_pod(kubectl: Kubectl, text: str, folder: Path) -> Json:
     command = [*kubectl.command(), "create", "--raw", path, "-f", str(body)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    return kubectl.get("pod", "shop")
+    found: Json = json.loads(kubectl.run("get", "pod", "shop", "-o", "json").stdout)
+    return found
 
 
 @pytest.mark.parametrize("levels", [10, 900, 1000, 2000, 9000])

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.cluster.conftest import StartWebhook
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.controlplane.webhook import Webhook
 
 
@@ -30,7 +31,7 @@ def defaulting(labelled: Kubectl, start_webhook: StartWebhook, register: Callabl
     register(token_injector(webhook.endpoint, namespace=labelled.namespace))
     wait_for(
         "the webhook called for a dry run",
-        lambda: bool(tokens(labelled.create(pod(DAPR), "--dry-run=server"))),
+        lambda: bool(tokens(labelled.dry_run(pod(DAPR)))),
     )
     return webhook
 

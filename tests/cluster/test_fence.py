@@ -17,7 +17,8 @@ from tests.controlplane.registration import ServiceEndpoint, token_injector, wor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.controlplane.kubectl import Json, Kubectl, Output
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl, Output
     from tests.controlplane.target import Cluster
 
 MUTATING: Final = "mutatingwebhookconfigurations"

@@ -17,8 +17,9 @@ from tests.controlplane.polling import wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.controlplane.api import Json
     from tests.controlplane.cluster import ControlPlane
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.kubectl import Kubectl
     from tests.controlplane.target import Cluster
     from tests.controlplane.webhook import Webhook
 

@@ -22,7 +22,8 @@ from injector.kube.resources import NAMESPACES, SECRETS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 MARKER = "bWFya2VyLWRvLW5vdC1zaG93"
 

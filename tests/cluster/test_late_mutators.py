@@ -16,7 +16,8 @@ from tests.controlplane.polling import wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.controlplane.target import Cluster
     from tests.controlplane.webhook import Webhook
 
@@ -28,7 +29,7 @@ def annotated(kubectl: Kubectl, item: Json) -> Json:
     """What a dry run makes of a Pod once the other webhook is called, too."""
 
     def probe() -> Json | None:
-        made = kubectl.create(item, "--dry-run=server")
+        made = kubectl.dry_run(item)
         return made if made["metadata"]["annotations"].get(ANNOTATION) == SECRET else None
 
     return wait_for("the other mutator at work", probe)

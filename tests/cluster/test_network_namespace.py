@@ -154,9 +154,7 @@ def test_webhook_service_is_called_at_endpoint_slice_addresses(
             own.kubectl.create(behind.endpoints_of(settings.host, port=webhook.port))
             own.kubectl.create(registration.token_injector(behind, namespace="default"))
 
-            admitted = wait_for(
-                "a Pod with its variable", lambda: tokens(own.kubectl.create(pod(ASKING), "--dry-run=server"))
-            )
+            admitted = wait_for("a Pod with its variable", lambda: tokens(own.kubectl.dry_run(pod(ASKING))))
 
             assert admitted
             assert webhook.requests_served() >= 1

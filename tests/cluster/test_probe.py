@@ -14,7 +14,8 @@ from tests.selfhosted.running import probed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 RUNNING = {"phase": "Running", "containerStatuses": [{"name": "daprd", "state": {"running": {}}, "ready": True}]}
 READ_PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}

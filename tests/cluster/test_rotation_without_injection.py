@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cluster.conftest import StartWebhook
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.controlplane.webhook import Webhook
 
 CONFIGURATION = "mutatingwebhookconfiguration"
@@ -160,7 +161,7 @@ def test_new_pod_without_token_stops_rotate_until_resumed(injected: Injected, tm
     killed = injected.commands.run_and_crash(tmp_path / "log", 1, *ROTATE, secret)
     assert killed.code == 137
     injected.unregister()
-    wait_for("no injection", lambda: not tokens(injected.kubectl.create(pod_of(injected), "--dry-run=server")))
+    wait_for("no injection", lambda: not tokens(injected.kubectl.dry_run(pod_of(injected))))
 
     done = injected.rotate("--resume", "--skip-admission-check")
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 
 @pytest.fixture
@@ -266,7 +267,7 @@ def tried(kubectl: Kubectl) -> Json:
     """What the cluster would make of a Secret."""
     meta = {"name": "tried", "labels": {"a": "b"}}
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {"token": "eA=="}}
-    return kubectl.create(body, "--dry-run=server")
+    return kubectl.dry_run(body)
 
 
 def policy(name: str, *, reason: str, expression: str, words: str) -> tuple[Json, Json]:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 RESTARTED = f"restarted-for.dapr-token-injector/{SECRET}"
 QUICK = ("--propagation-delay", "0s")

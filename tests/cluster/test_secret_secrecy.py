@@ -24,7 +24,8 @@ from tests.fake_cluster.http_json import kubeconfig, read_json, send_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 
 def forms(token: str) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from tests.controlplane.registration import workload_warnings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.controlplane.kubectl import Json, Kubectl, Output
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl, Output
     from tests.controlplane.webhook import Webhook
 
 LITERAL = {**SIDECAR, "env": [{"name": "DAPR_API_TOKEN", "value": "in-clear"}]}

@@ -12,7 +12,8 @@ from tests.controlplane.registration import INJECT_ENTRY, token_injector
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 CLEAR_ERROR = f'failed calling webhook "{INJECT_ENTRY}"'
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from tests.cluster.objects import APP, SECRET, SIDECAR, pod, token_variable
 
 if TYPE_CHECKING:
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 120

@@ -226,7 +226,7 @@ def wait_for_service_account(kubectl: Kubectl, manager: ManagedProcess | None = 
     def probe() -> bool:
         if manager is not None:
             manager.ensure_running()
-        return kubectl.try_run("get", "serviceaccount", "default").returncode == 0
+        return kubectl.find("serviceaccount", "default") is not None
 
     wait_for(f"ServiceAccount default of namespace {kubectl.namespace}", probe, timeout_seconds=START_TIMEOUT_SECONDS)
 

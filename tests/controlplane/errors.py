@@ -37,3 +37,8 @@ class KubectlError(HarnessError):
         super().__init__(f"kubectl {' '.join(arguments)} ended with status {returncode}: {stderr.strip()}")
         self.returncode = returncode
         self.stderr = stderr
+
+    @property
+    def is_not_found(self) -> bool:
+        """Whether there is no such object."""
+        return self.stderr.startswith("Error from server (NotFound)")

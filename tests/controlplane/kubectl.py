@@ -1,4 +1,4 @@
-"""kubectl, JSON in and JSON out: what our users type, and the only client of the tests."""
+"""kubectl as users type it, and the shortest way to look at and to make one object."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from tests.controlplane.api import TIMEOUT_SECONDS, Api, Json, api_of
 from tests.controlplane.errors import KubectlError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-# An object as the API server sends it; tests know its shape better than a type could say.
-Json: TypeAlias = dict[str, Any]
-
 WARNING_PREFIX = "Warning: "
-TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,27 +81,43 @@ class Kubectl:
             raise KubectlError(arguments, output.returncode, output.stderr)
         return output
 
-    def create(self, item: Mapping[str, Any], *flags: str) -> Json:
-        """Create an object and return it as the API server made it."""
-        return _object(self.run("create", "-f", "-", "-o", "json", *flags, stdin=item))
-
     def apply(self, item: Mapping[str, Any], *flags: str) -> Output:
         """Apply an object, as users do."""
         return self.run("apply", "-f", "-", *flags, stdin=item)
 
+    def create(self, item: Mapping[str, Any]) -> Json:
+        """Create an object and return it as the API server made it."""
+        return self._api.create(item, self.namespace)
+
+    def dry_run(self, item: Mapping[str, Any]) -> Json:
+        """Return an object as the API server would make it."""
+        return self._api.create(item, self.namespace, dryRun="All")
+
     def get(self, kind: str, name: str) -> Json:
         """Return one object."""
-        return _object(self.run("get", kind, name, "-o", "json"))
+        return self._api.get(kind, name, self.namespace)
 
-    def list(self, kind: str, *flags: str) -> tuple[Json, ...]:
-        """Return the objects of a kind in the namespace."""
-        return tuple(_object(self.run("get", kind, "-o", "json", *flags))["items"])
+    def find(self, kind: str, name: str) -> Json | None:
+        """Return one object, or None when there is none."""
+        try:
+            return self.get(kind, name)
+        except KubectlError as error:
+            if error.is_not_found:
+                return None
+            raise
+
+    def list(self, kind: str, **query: str) -> tuple[Json, ...]:
+        """Return the objects of a kind in the namespace; `query` as the API has it (`labelSelector`)."""
+        return self._api.list(kind, self.namespace, **query)
 
     def delete(self, kind: str, name: str) -> None:
         """Delete an object without waiting; a missing one is not an error."""
-        self.run("delete", kind, name, "--ignore-not-found", "--wait=false")
+        try:
+            self._api.delete(kind, name, self.namespace)
+        except KubectlError as error:
+            if not error.is_not_found:
+                raise
 
-
-def _object(output: Output) -> Json:
-    decoded: Json = json.loads(output.stdout)
-    return decoded
+    @property
+    def _api(self) -> Api:
+        return api_of(self.kubeconfig, self.kubeconfig.stat().st_mtime_ns)

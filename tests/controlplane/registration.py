@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
-    from tests.controlplane.kubectl import Json
+    from tests.controlplane.api import Json
 
 SHIPPED: Final = Path(__file__).parents[2] / "deploy/base/webhooks.yaml"
 NAME: Final = "dapr-token-injector"

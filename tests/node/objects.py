@@ -8,7 +8,8 @@ from tests.cluster.objects import SECRET
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.node.target import Target
 
 APP_LABEL: Final = "shop"
@@ -74,13 +75,13 @@ def roll_out(kubectl: Kubectl, deployment: Json) -> Json:
     """Apply a Deployment and return its Pod once it is ready."""
     name = deployment["metadata"]["name"]
     kubectl.apply(deployment)
-    selector = f"--selector=app={APP_LABEL}"
+    selector = f"app={APP_LABEL}"
     status = ("rollout", "status", f"deployment/{name}", "--timeout=30s")
     wait_for(
         f"the rollout of {name}",
         lambda: kubectl.try_run(*status).returncode == 0,
         timeout_seconds=240,
-        describe=lambda: str([pod["status"] for pod in kubectl.list("pods", selector)]),
+        describe=lambda: str([pod["status"] for pod in kubectl.list("pods", labelSelector=selector)]),
     )
-    (pod,) = [pod for pod in kubectl.list("pods", selector) if "deletionTimestamp" not in pod["metadata"]]
+    (pod,) = [pod for pod in kubectl.list("pods", labelSelector=selector) if "deletionTimestamp" not in pod["metadata"]]
     return pod

@@ -61,5 +61,5 @@ class Release:
 
     def pods(self, *, ending: bool = False) -> list[str]:
         """Return the names of the webhook's Pods, with or without terminating ones."""
-        found = self.kubectl.list("pods", f"--selector=app.kubernetes.io/name={NAME}")
+        found = self.kubectl.list("pods", labelSelector=f"app.kubernetes.io/name={NAME}")
         return [pod["metadata"]["name"] for pod in found if ending or "deletionTimestamp" not in pod["metadata"]]

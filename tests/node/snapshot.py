@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 # Objects that a cluster writes all the time without its users.
 _RESTLESS: Final = {

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.controlplane import binaries
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.node.target import Target
 
 DAPR_FIRST = "dapr-sidecar-injector"
@@ -43,7 +44,7 @@ def dapr_name(
 
 def admitted(kubectl: Kubectl) -> Json:
     """Return a Pod without a sidecar of its own as the API server would make it."""
-    return kubectl.create(pod(ASKING, APP), "--dry-run=server")
+    return kubectl.dry_run(pod(ASKING, APP))
 
 
 def sidecars(item: Json) -> list[Json]:

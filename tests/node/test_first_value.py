@@ -13,7 +13,8 @@ from tests.controlplane.polling import wait_for
 from tests.node.test_restart_by_kind import ready, running
 
 if TYPE_CHECKING:
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.node.target import Target
 
 WAITING = "CreateContainerConfigError"

@@ -14,7 +14,8 @@ from tests.selfhosted.running import OTHER, probed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.node.target import Target
 
 TOKEN: Final = "marker-4f1c97d2a5e8-node"

@@ -15,7 +15,8 @@ from tests.node import snapshot
 from tests.node.release import NAME, NAMESPACE, RESTRICTED, WAIT, Release
 
 if TYPE_CHECKING:
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.node.conftest import Installation
     from tests.node.target import Target
 
@@ -45,7 +46,7 @@ def test_release_lifecycle_leaves_the_cluster_unchanged(kubectl: Kubectl, target
 
 
 def injected(kubectl: Kubectl) -> bool:
-    return bool(tokens(kubectl.create(pod(ASKING), "--dry-run=server")))
+    return bool(tokens(kubectl.dry_run(pod(ASKING))))
 
 
 @pytest.mark.usefixtures("not_installed")

@@ -12,7 +12,8 @@ from tests.controlplane.polling import wait_for
 from tests.node.objects import app_container
 
 if TYPE_CHECKING:
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.node.target import Target
 
 PARTITION: Final = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}

@@ -20,7 +20,8 @@ from tests.node.release import NAME, WAIT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.node.release import Release
     from tests.node.target import Target
 

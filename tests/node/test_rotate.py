@@ -24,7 +24,8 @@ from tests.node.objects import APP_LABEL, app_container, deployment, sidecar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.node.target import Target
 
 REPLICAS = 3
@@ -98,7 +99,7 @@ class Clients:
     def watch(self) -> None:
         """Follow each Pod that comes up, until `over`."""
         while not self.over.wait(0.5):
-            for pod in self.kubectl.list("pods", f"--selector=app={APP_LABEL}"):
+            for pod in self.kubectl.list("pods", labelSelector=f"app={APP_LABEL}"):
                 name = pod["metadata"]["name"]
                 statuses = pod["status"].get("containerStatuses") or ()
                 if name not in self._followers and any(

@@ -13,7 +13,8 @@ from tests.node.objects import app_container, deployment, roll_out, sidecar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
     from tests.node.target import Target
 
 MakeDeployment: TypeAlias = "Callable[[Target, dict[str, str]], Json]"
