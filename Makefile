@@ -13,6 +13,9 @@ WITHOUT_CORE := $(addprefix --ignore=,$(CORE))
 export DAPR_TOKEN_INJECTOR_TEST_KUBERNETES := $(KUBERNETES)
 export DAPR_TOKEN_INJECTOR_TEST_HELM := $(HELM)
 
+# Without bytecode files every process of a test compiles what it imports, and every pytest all tests.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Debian has iptables and others where only root looks for programs.
 export PATH := $(PATH):/usr/sbin:/sbin
 

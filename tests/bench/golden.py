@@ -41,11 +41,13 @@ class Case:
 
 def cases() -> tuple[Case, ...]:
     """Every golden case, and every timed body as a case of its own."""
-    timed = (
-        Case(f"timed body of {name}", bodies.body(size), allowed=True, tokens={"containers/daprd": [REFERENCE]})
-        for name, size in bodies.SIZES.items()
-    )
-    return (*_RULES, *timed)
+    return (*RULES, *map(timed, bodies.SIZES))
+
+
+def timed(size: str) -> Case:
+    """The timed body of a size by its name, such as `4 KB`, as a case."""
+    body = bodies.body(bodies.SIZES[size])
+    return Case(f"timed body of {size}", body, allowed=True, tokens={"containers/daprd": [REFERENCE]})
 
 
 def problems(case: Case, status: int, answer: bytes) -> list[str]:
@@ -119,7 +121,7 @@ _SECOND_KEY: Final[bodies.Json] = {
     "valueFrom": {"secretKeyRef": {"name": "dapr-api-token", "key": "api.key"}},
 }
 _DAPRD: Final = "containers/daprd"
-_RULES: Final[tuple[Case, ...]] = (
+RULES: Final[tuple[Case, ...]] = (
     _case("sidecar without a list of variables", _pod(sidecar={"env": None}), {_DAPRD: [REFERENCE]}),
     _case("sidecar with an empty list", _pod(sidecar={"env": []}), {_DAPRD: [REFERENCE]}),
     _case("sidecar with variables of its own", _pod(), {_DAPRD: [REFERENCE]}),

@@ -7,8 +7,6 @@ from injector.core.admit import admit
 from injector.core.model import Endpoint, Policy
 from tests.bench import bodies, golden, peers
 
-_CASES = golden.cases()
-
 
 def _answer(response: bodies.Json) -> bytes:
     response = {"uid": bodies.UID, "allowed": True, **response}
@@ -16,13 +14,18 @@ def _answer(response: bodies.Json) -> bytes:
 
 
 def _case(name: str) -> golden.Case:
-    return next(case for case in _CASES if case.name == name)
+    return next(case for case in golden.RULES if case.name == name)
 
 
-@pytest.mark.parametrize("case", _CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", golden.RULES, ids=lambda case: case.name)
 def test_core_passes_check_of_every_peer(case: golden.Case) -> None:
     answer = admit(case.body, endpoint=Endpoint.MUTATE, policy=Policy())
     assert golden.problems(case, 200, answer.body) == []
+
+
+@pytest.mark.parametrize("size", bodies.SIZES)
+def test_core_passes_check_of_every_timed_body(size: str) -> None:
+    test_core_passes_check_of_every_peer(golden.timed(size))
 
 
 def test_answer_without_the_patch_is_caught() -> None:
@@ -33,13 +36,13 @@ def test_answer_without_the_patch_is_caught() -> None:
 
 def test_patch_that_cannot_be_applied_is_caught() -> None:
     patch = base64.b64encode(b'[{"op":"add","path":"/spec/containers/9/env/-","value":1}]').decode()
-    (problem,) = golden.problems(_CASES[0], 200, _answer({"patchType": "JSONPatch", "patch": patch}))
+    (problem,) = golden.problems(golden.RULES[0], 200, _answer({"patchType": "JSONPatch", "patch": patch}))
     assert "not a usable answer" in problem
 
 
 def test_error_status_and_garbage_are_caught() -> None:
-    assert "HTTP 503" in golden.problems(_CASES[0], 503, b"")[0]
-    assert "not a usable answer" in golden.problems(_CASES[0], 200, b"{")[0]
+    assert "HTTP 503" in golden.problems(golden.RULES[0], 503, b"")[0]
+    assert "not a usable answer" in golden.problems(golden.RULES[0], 200, b"{")[0]
 
 
 def test_second_entry_of_the_same_name_is_caught() -> None:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.golden.cases import FOLDER, Golden, folders, load
+from tests.golden.cases import FOLDER, folders, is_patched, read_case, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = ROOT / "docs/reference/conformance.md"
-ALL = tuple(map(load, folders()))
+ALL: Final = folders()
 _ROW: Final = re.compile(
     r"^\| (?P<row>[A-Z]\d+) \| (?P<situation>.+) \| (?P<behaviour>.+) \| (?P<tests>.+) \|$", re.MULTILINE
 )
@@ -40,9 +40,8 @@ def _expanded(text: str) -> Iterator[str]:
 def _tested() -> dict[str, set[str]]:
     """The rows that golden folders and docstrings of tests name, each with where."""
     found: dict[str, set[str]] = {}
-    for golden in ALL:
-        if golden.row != "D":
-            found.setdefault(golden.row, set()).add(f"tests/golden/{golden.row}-*")
+    for row in {row_of(folder) for folder in ALL} - {"D"}:
+        found.setdefault(row, set()).add(f"tests/golden/{row}-*")
     for path in (path for folder in _TESTS for path in (ROOT / "tests" / folder).glob("test_*.py")):
         tree = ast.parse(path.read_text())
         texts = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, ast.Module | ast.FunctionDef)]
@@ -67,19 +66,17 @@ def test_rows_of_a_letter_have_no_gap() -> None:
         assert numbers == list(range(1, len(numbers) + 1))
 
 
-@pytest.mark.parametrize("golden", ALL, ids=lambda golden: golden.name)
-def test_example_has_row_and_rule(golden: Golden) -> None:
-    assert golden.row in {*DOCUMENTED, "D"}
-    assert re.fullmatch(r"[AWD]\d*(?:-[a-z0-9]+)+", golden.name)
-    assert golden.case.rule.endswith(".")
+@pytest.mark.parametrize("folder", ALL, ids=lambda folder: folder.name)
+def test_example_has_row_and_rule(folder: Path) -> None:
+    case = read_case(folder)
+
+    assert row_of(folder) in {*DOCUMENTED, "D"}
+    assert re.fullmatch(r"[AWD]\d*(?:-[a-z0-9]+)+", folder.name)
+    assert case.rule.endswith(".")
+    assert is_patched(folder) is (case.verdict == "inject")
 
 
 def test_every_folder_is_an_example() -> None:
     found = {path.name for path in FOLDER.iterdir() if path.is_dir() and path.name != "__pycache__"}
 
-    assert found == {golden.name for golden in ALL}
-
-
-def test_example_has_a_patch_exactly_when_its_verdict_is_inject() -> None:
-    for golden in ALL:
-        assert (golden.want is not None) is (golden.case.verdict == "inject"), golden.name
+    assert found == {folder.name for folder in ALL}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,23 +57,38 @@ class Golden(msgspec.Struct, frozen=True):
     review: builders.Json
     want: builders.Json | None
 
-    @property
-    def row(self) -> str:
-        """The row of the conformance list, or D."""
-        return self.name.partition("-")[0]
-
 
 def folders() -> list[Path]:
     """Every case's folder, in order of their names."""
     return sorted(path.parent for path in FOLDER.glob("*/case.yaml"))
 
 
+def row_of(folder: Path) -> str:
+    """The row of the conformance page that a folder belongs to, or D."""
+    return folder.name.partition("-")[0]
+
+
+def is_error(folder: Path) -> bool:
+    """Whether the case has no answer; without decoding it, since every test process collects every case."""
+    return any(line.startswith("error:") for line in (folder / "case.yaml").read_text().splitlines())
+
+
+def is_patched(folder: Path) -> bool:
+    """Whether the case has an object after the patch."""
+    return (folder / "want.yaml").exists()
+
+
+def read_case(folder: Path) -> Case:
+    """Return `case.yaml` of a folder."""
+    return msgspec.convert(_yaml(folder / "case.yaml"), Case)
+
+
+@functools.cache
 def load(folder: Path) -> Golden:
-    """The case in `folder`."""
-    case = msgspec.convert(_yaml(folder / "case.yaml"), Case)
+    """Return the case in a folder; tests must not change it."""
+    case = read_case(folder)
     policy_file = folder / "policy.yaml"
-    want_file = folder / "want.yaml"
-    want = _yaml(want_file) if want_file.exists() else None
+    want = _yaml(folder / "want.yaml") if is_patched(folder) else None
     question = _question(folder, case)
     if case.grow is not None:
         for found in filter(None, (question["request"]["object"], want)):

@@ -10,15 +10,28 @@ import pytest
 
 from injector.core.errors import InjectorError
 from tests.builders import Json, ask, encode, operations_of, patched, response_of
-from tests.golden.cases import Golden, folders, load
+from tests.golden.cases import Golden, folders, is_error, is_patched, load
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from injector.core.admit import Admission
 
-ALL = tuple(map(load, folders()))
-each = pytest.mark.parametrize("golden", [g for g in ALL if not g.case.error], ids=lambda g: g.name)
-each_patched = pytest.mark.parametrize("golden", [g for g in ALL if g.want is not None], ids=lambda g: g.name)
-each_error = pytest.mark.parametrize("golden", [g for g in ALL if g.case.error], ids=lambda g: g.name)
+ALL = folders()
+
+
+def _each(found: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("golden", found, indirect=True, ids=lambda folder: folder.name)
+
+
+each = _each([folder for folder in ALL if not is_error(folder)])
+each_patched = _each([folder for folder in ALL if is_patched(folder)])
+each_error = _each([folder for folder in ALL if is_error(folder)])
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    return load(request.param)
 
 
 @each_error
@@ -84,7 +97,7 @@ def test_answer_echoes_version_kind_and_uid(golden: Golden) -> None:
 @each_patched
 def test_patched_example_needs_no_change(golden: Golden) -> None:
     again = copy.deepcopy(golden.review)
-    again["request"]["object"] = golden.want
+    again["request"]["object"] = copy.deepcopy(golden.want)
 
     admission = ask(encode(again), golden.policy, golden.case.endpoint)
 
