@@ -23,23 +23,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 from injector.core import names
-from injector.core.model import (
-    Conflict,
-    EntryKind,
-    EnvList,
-    Injected,
-    SourceKind,
-    TokenRef,
-    Value,
-    env_of,
-    read_status,
-)
+from injector.core.env import EntryKind, EnvList, env_of
+from injector.core.model import Conflict, Injected, SourceKind, TokenRef, Value, read_status
 from injector.core.request import WarningList, forbidden, is_allowed, redact, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from injector.core.model import Container, EnvEntry, Pod, PodSpec, Policy, Problem
+    from injector.core.env import EnvEntry
+    from injector.core.model import Container, Pod, PodSpec, Policy, Problem
     from injector.core.request import InjectionRequest
 
 ListName = Literal["containers", "initContainers"]

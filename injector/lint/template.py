@@ -14,20 +14,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from injector.core import names, plan
+from injector.core.env import EnvEntry, EnvList, env_of
 from injector.core.errors import MalformedObjectError
-from injector.core.model import (
-    Annotations,
-    AppContainers,
-    Container,
-    EnvEntry,
-    EnvList,
-    ObjectMeta,
-    Pod,
-    PodSpec,
-    SourceKind,
-    TokenRef,
-    env_of,
-)
+from injector.core.model import Annotations, AppContainers, Container, ObjectMeta, Pod, PodSpec, SourceKind, TokenRef
 from injector.core.request import InjectionRequest, RequestError, parse
 from injector.lint.values import at, items, mapping, text
 

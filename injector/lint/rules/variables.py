@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from injector.core import decision, names
-from injector.core.model import Annotations, EntryKind, ObjectMeta, Pod, Policy, SourceKind, TokenRef
+from injector.core.env import EntryKind
+from injector.core.model import Annotations, ObjectMeta, Pod, Policy, SourceKind, TokenRef
 from injector.core.request import listed
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule

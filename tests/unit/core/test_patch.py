@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from injector.core import patch
-from injector.core.model import EnvList, Injected, PatchOp, SourceKind, TokenRef
+from injector.core.env import EnvList
+from injector.core.model import Injected, PatchOp, SourceKind, TokenRef
 from injector.core.plan import Change, ListName, Place, Plan, Target
 
 API, APP = "DAPR_API_TOKEN", "APP_API_TOKEN"
