@@ -1,7 +1,12 @@
-"""The variables of one container, decoded when a rule needs them. A literal value is never stored."""
+"""The variables of one container, decoded when a rule needs them. A literal value is never stored.
+
+Kubernetes expands `$(NAME)` in a value from the entries before it:
+https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
+"""
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -43,15 +48,24 @@ class EnvEntry(Value, frozen=True, gc=False):
 
 
 class EnvList(Value, frozen=True, gc=False):
-    """The entries of one container with our names; `exists` is false for an absent or null list."""
+    """The entries of one container with our names; `exists` is false for an absent or null list.
+
+    `api_use` and `app_use` are the index of the first entry that refers to the variable before any entry sets it.
+    """
 
     exists: bool
     api: EnvEntry | None = None
     app: EnvEntry | None = None
+    api_use: int | None = None
+    app_use: int | None = None
 
     def get(self, variable: str) -> EnvEntry | None:
         """The effective entry of a variable, if it exists."""
         return self.api if variable == names.API_TOKEN_ENV else self.app
+
+    def first_use(self, variable: str) -> int | None:
+        """The index of the first entry that refers to a variable before any entry sets it."""
+        return self.api_use if variable == names.API_TOKEN_ENV else self.app_use
 
 
 class _EnvName(Struct, frozen=True, gc=False):
@@ -77,6 +91,7 @@ _REPEATABLE: Final[Mapping[str, SourceKind]] = {kind.value: kind for kind in Sou
 # A managed name contains these bytes literally, or has letters written as \\u escapes: a list with neither has no such
 # name.
 _MANAGED_END: Final = b"_API_TOKEN"
+_REFERENCE_END: Final = b"_API_TOKEN)"
 _ESCAPE: Final = b"\\"
 _UNICODE_ESCAPE: Final = b"\\u"
 _NOT_A_LIST: Final = "the env of a container is not a list of variables"
@@ -86,6 +101,7 @@ _EMPTY_STRING: Final = (*_NULL, b'""')
 _env_names = msgspec.json.Decoder(list[_EnvName])
 _env_vars = msgspec.json.Decoder(list[Raw])
 _env_var = msgspec.json.Decoder(_EnvVar)
+_string = msgspec.json.Decoder(str)
 _selector = msgspec.json.Decoder(_Selector)
 _any_source = msgspec.json.Decoder(_AnySource)
 
@@ -114,7 +130,54 @@ def env_of(container: Container) -> EnvList:
 def _managed(raw: bytes | bytearray) -> EnvList:
     found = [entry.name for entry in _env_names.decode(raw)]
     entries = _env_vars.decode(raw)
-    return EnvList(True, _last(names.API_TOKEN_ENV, found, entries), _last(names.APP_TOKEN_ENV, found, entries))
+    uses = _first_uses(found, entries) if _may_refer(raw) else {}
+    return EnvList(
+        True,
+        _last(names.API_TOKEN_ENV, found, entries),
+        _last(names.APP_TOKEN_ENV, found, entries),
+        uses.get(names.API_TOKEN_ENV),
+        uses.get(names.APP_TOKEN_ENV),
+    )
+
+
+def _may_refer(raw: bytes | bytearray) -> bool:
+    return _REFERENCE_END in raw or _UNICODE_ESCAPE in raw
+
+
+def _first_uses(found: Sequence[str], entries: Sequence[Raw]) -> dict[str, int]:
+    """By managed variable: the index of the first entry that refers to it before any entry sets it."""
+    unset = {names.API_TOKEN_ENV, names.APP_TOKEN_ENV}
+    uses: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        unset.discard(found[index])
+        if not unset:
+            break
+        if _may_refer(bytes(entry)):
+            used = unset.intersection(_references(_env_var.decode(entry).value))
+            uses.update(dict.fromkeys(used, index))
+            unset -= used
+    return uses
+
+
+def _references(value: Raw) -> list[str]:
+    """The names that a value refers to. `$$` is a dollar sign, and a name ends at the first `)`.
+
+    https://github.com/kubernetes/kubernetes/blob/master/third_party/forked/golang/expansion/expand.go
+    """
+    text = _text(value)
+    # Each `$(` in this part has its `)`, so that the search takes one pass.
+    return [name for name in _REFERENCE.findall(text[: text.rfind(")") + 1]) if name]
+
+
+_REFERENCE: Final = re.compile(r"\$(?:\(([^)]*)\)|.)", re.DOTALL)
+
+
+def _text(value: Raw) -> str:
+    """A value, if it is text; no API server stores any other."""
+    try:
+        return _string.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
 
 
 def _last(name: str, found: Sequence[str], entries: Sequence[Raw]) -> EnvEntry | None:

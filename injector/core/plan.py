@@ -5,7 +5,7 @@ uses:
 
 | existing entry                            | outcome                                                         |
 | ----------------------------------------- | --------------------------------------------------------------- |
-| none                                      | added                                                           |
+| none                                      | added, before the first entry that refers to it                 |
 | the requested reference                   | unchanged                                                       |
 | an empty value, or neither value nor source | replaced, warning: daprd takes it for "no authentication"     |
 | any reference with `optional: true`       | replaced, warning: it fails open                                |
@@ -55,12 +55,17 @@ class Place(Value, frozen=True, gc=False):
 
 
 class Change(Value, frozen=True, gc=False):
-    """One variable to set in one container: appended to its list, or in place of the entry at index `replaces`."""
+    """One variable to set in one container.
+
+    It takes the place of the entry at index `replaces`, precedes that at `before`, or goes to the end of the list.
+    Kubernetes expands `$(NAME)` only if an earlier entry sets NAME.
+    """
 
     place: Place
     variable: str
     ref: TokenRef
     replaces: int | None = None
+    before: int | None = None
 
 
 class Kept(Value, frozen=True, gc=False):
@@ -135,7 +140,7 @@ def _resolve_all(
                 builder.skip(place, variable)
             elif place.env.api is None and place.env.app is None:
                 # The common case, without a look at the entries: a Pod may have thousands of containers.
-                builder.changes.append(Change(place, variable, demanded))
+                builder.add(place, variable, demanded)
             else:
                 builder.resolve(place, variable, demanded)
     return builder.finish(has_target=bool(places))
@@ -165,8 +170,10 @@ class _PlanBuilder:
         """Resolve one variable of one container; return its reference, None if it will not be a reference."""
         last = place.env.get(variable)
         if last is None:
-            self.changes.append(Change(place, variable, wanted))
+            self.add(place, variable, wanted)
             return wanted
+        if place.env.first_use(variable) is not None:
+            self._warn(place, variable, "is set after an entry that refers to it; move it before that entry")
         if last.copies > 1:
             self._warn(place, variable, f"appears {last.copies} times; the last entry is used")
         if last.ref == wanted and not last.optional:
@@ -180,6 +187,10 @@ class _PlanBuilder:
         if why:
             self._warn(place, variable, f"{why}; replaced")
         return wanted
+
+    def add(self, place: Place, variable: str, ref: TokenRef) -> None:
+        """Add a variable that a container does not have."""
+        self.changes.append(Change(place, variable, ref, before=place.env.first_use(variable)))
 
     def skip(self, place: Place, variable: str) -> None:
         """Skip an app container. Its existing reference is still checked against allowedSecrets."""

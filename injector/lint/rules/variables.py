@@ -193,4 +193,45 @@ DUPLICATE_VARIABLE: Final = Rule(
     workload=_duplicate,
 )
 
-RULES: Final = (CLEAR_TEXT_TOKEN, OPTIONAL_REFERENCE, EMPTY_TOKEN, TOKEN_BY_ENV_FROM, DUPLICATE_VARIABLE)
+
+def _after_use(workload: Workload) -> Iterator[Hit]:
+    for container, entry in _entries(workload):
+        use = container.env.first_use(entry.variable)
+        if entry.is_last and use is not None:
+            yield Hit(
+                (*container.path, "env", use),
+                f"this entry of container {label(container.name)} refers to {entry.variable}, which a later entry "
+                "sets: Kubernetes does not expand it",
+            )
+
+
+_HEADERS: Final = """\
+    - name: OTEL_EXPORTER_OTLP_HEADERS
+      value: dapr-api-token=$(DAPR_API_TOKEN)
+"""
+_LATE: Final = variable(reference())
+
+VARIABLE_AFTER_USE: Final = Rule(
+    id="DTI031",
+    name="variable-after-use",
+    level=Level.ERROR,
+    summary="An entry refers to a token variable that a later entry sets.",
+    why=(
+        "Kubernetes expands `$(NAME)` only if an earlier entry of the container, or `envFrom`, sets NAME. Otherwise "
+        "the process gets the text `$(NAME)` itself, and a call that sends it as the token ends in 401. The webhook "
+        "and `inject` add a variable before its first use; they do not move an entry that is already in the list."
+    ),
+    fix="Move the entry that sets the variable up, or remove it and let the webhook add it.",
+    bad=pod(DAPR, SECRET, containers=_LATE.replace("  env:\n", f"  env:\n{_HEADERS}")),
+    good=pod(DAPR, SECRET, containers=_LATE + _HEADERS),
+    workload=_after_use,
+)
+
+RULES: Final = (
+    CLEAR_TEXT_TOKEN,
+    OPTIONAL_REFERENCE,
+    EMPTY_TOKEN,
+    TOKEN_BY_ENV_FROM,
+    DUPLICATE_VARIABLE,
+    VARIABLE_AFTER_USE,
+)

@@ -136,3 +136,68 @@ def test_invalid_env_list_is_reported_without_its_content(body: bytes) -> None:
         read(body)
 
     assert str(failed.value) == "the env of a container is not a list of variables"
+
+
+USE = {"name": "HEADERS", "value": "dapr-api-token=$(DAPR_API_TOKEN)"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "$(DAPR_API_TOKEN)",
+        "a $(DAPR_API_TOKEN) b",
+        "$$$(DAPR_API_TOKEN)",
+        "$(OTHER)$(DAPR_API_TOKEN)",
+        "$x$(DAPR_API_TOKEN)",
+        "$(a$(DAPR_API_TOKEN))$(DAPR_API_TOKEN)",
+        "\n$(DAPR_API_TOKEN)\n$(",
+    ],
+)
+def test_first_use_is_the_first_entry_that_refers_to_the_variable(value: str) -> None:
+    found = env({"name": "A", "value": "a"}, {"name": "B", "value": value}, USE)
+
+    assert (found.first_use(API), found.first_use(APP)) == (1, None)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "$$(DAPR_API_TOKEN)",
+        "$$$$(DAPR_API_TOKEN)",
+        "$(DAPR_API_TOKEN",
+        "$(a$(DAPR_API_TOKEN)",
+        "$(dapr_api_token)",
+        "$( DAPR_API_TOKEN)",
+        "$ (DAPR_API_TOKEN)",
+        "(DAPR_API_TOKEN)",
+        "$(MY_DAPR_API_TOKEN)",
+        5,
+        None,
+        ["$(DAPR_API_TOKEN)"],
+    ],
+)
+def test_other_text_is_no_reference(value: object) -> None:
+    assert env({"name": "A", "value": value}).first_use(API) is None
+
+
+def test_each_variable_has_its_own_first_use() -> None:
+    app_use = {"name": "A", "value": "$(APP_API_TOKEN)"}
+
+    assert env(app_use, USE) == EnvList(exists=True, api_use=1, app_use=0)
+    assert env({"name": "A", "value": "$(APP_API_TOKEN)$(DAPR_API_TOKEN)"}) == EnvList(True, api_use=0, app_use=0)
+
+
+def test_use_after_the_entry_that_sets_the_variable_does_not_count() -> None:
+    assert env(secret_env(), USE).first_use(API) is None
+    assert env(USE, secret_env()).first_use(API) == 0
+    assert env(literal_env("$(DAPR_API_TOKEN)")).first_use(API) is None
+    assert env(secret_env(), secret_env(variable=APP), USE).first_use(API) is None
+
+
+@pytest.mark.parametrize("value", [b'"\\u0024(DAPR_API_TOKEN)"', b'"$(DAPR_API_TOKEN\\u0029"'])
+def test_escaped_reference_is_a_reference(value: bytes) -> None:
+    assert read(b'{"env":[{"name":"A","value":%b}]}' % value).first_use(API) == 0
+
+
+def test_value_that_is_not_unicode_refers_to_nothing() -> None:
+    assert read(b'{"env":[{"name":"A","value":"\xff$(DAPR_API_TOKEN)"}]}') == EnvList(exists=True)

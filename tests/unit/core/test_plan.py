@@ -394,3 +394,33 @@ def test_record_distinguishes_kinds_of_references(source: str, stands: bool) -> 
     record = build(found, FOR_WEB, Policy()).record
 
     assert record == ((Injected("web", API, "c", "k", SourceKind.CONFIG_MAP),) if stands else ())
+
+
+USE = {"name": "HEADERS", "value": "dapr-api-token=$(DAPR_API_TOKEN)"}
+LATE = "DAPR_API_TOKEN of container daprd is set after an entry that refers to it; move it before that entry"
+
+
+def test_missing_variable_is_added_before_its_first_use() -> None:
+    found = build(of({"name": "A"}, USE, USE, web=[USE]), FOR_WEB)
+
+    assert [(c.place.container, c.replaces, c.before) for c in found.changes] == [
+        ("daprd", None, 1),
+        ("web", None, 0),
+    ]
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("own", "policy", "more"),
+    [
+        (secret_env(), REPLACE, ()),
+        (literal_env(""), REPLACE, ("was empty, which turns authentication off; replaced",)),
+        (secret_env("t"), REPLACE, ("was set differently; replaced",)),
+        (secret_env("t"), Policy(), ("references a different Secret or key than the annotation; kept",)),
+    ],
+)
+def test_existing_variable_after_its_use_is_a_warning(own: Json, policy: Policy, more: tuple[str, ...]) -> None:
+    found = build(of(USE, own), policy=policy)
+
+    assert [(c.replaces, c.before) for c in found.changes] in ([], [(1, None)])
+    assert found.warnings == (LATE, *(f"DAPR_API_TOKEN of container daprd {one}" for one in more))
