@@ -162,6 +162,7 @@ def _stood(entry: EnvEntry | None) -> str:
             return "a value in clear text"
         case _:
             text = "a reference" if entry.ref is None else _reference(entry.ref)
+            text = f"{text}, through another variable" if entry.is_indirect else text
             return f"{text}, optional" if entry.optional else text
 
 

@@ -8,6 +8,7 @@ uses:
 | none                                      | added, before the first entry that refers to it                 |
 | the requested reference                   | unchanged                                                       |
 | an empty value, or neither value nor source | replaced, warning: daprd takes it for "no authentication"     |
+| `$(NAME)` of an entry before it           | as that entry                                                   |
 | any reference with `optional: true`       | replaced, warning: it fails open                                |
 | what Dapr's own injector wrote            | changed to the key that the Pod requests                        |
 | anything else                             | kept, warning; or replaced where the Policy says so             |
@@ -221,10 +222,11 @@ class _PlanBuilder:
     def _why_replace(self, entry: EnvEntry, place: Place, wanted: TokenRef) -> str | None:
         """The reason to replace an entry, as text for a warning; "" without a warning; None to keep the entry."""
         if entry.kind is EntryKind.EMPTY:
-            return "was empty, which turns authentication off"
+            return _MAY_BE_EMPTY if entry.is_indirect else "was empty, which turns authentication off"
         if entry.optional:
             return "was optional, which fails open"
-        if place.target is Target.SIDECAR and entry.ref == TokenRef(wanted.name, names.DAPR_FIXED_KEY):
+        fixed = TokenRef(wanted.name, names.DAPR_FIXED_KEY)
+        if place.target is Target.SIDECAR and entry.ref == fixed and not entry.is_indirect:
             return ""
         return "was set differently" if self.conflict is Conflict.REPLACE else None
 
@@ -232,6 +234,9 @@ class _PlanBuilder:
         self.kept.append(Kept(place, variable))
         if entry.kind is EntryKind.LITERAL:
             self._warn(place, variable, "is a value in clear text and was kept; use a Secret")
+            return
+        if entry.may_be_empty:
+            self._warn(place, variable, f"{_MAY_BE_EMPTY}; kept")
             return
         other = "the annotation" if place.target is Target.SIDECAR else "its sidecar"
         self._warn(place, variable, f"references a different Secret or key than {other}; kept")
@@ -248,6 +253,9 @@ class _PlanBuilder:
             annotation = names.API_TOKEN_SECRET if variable == names.API_TOKEN_ENV else names.APP_TOKEN_SECRET
             where = warning(f"variable {variable} of container {place.container}")
             self.problems.append(forbidden(where, annotation, ref.name, self.allowed_secrets))
+
+
+_MAY_BE_EMPTY: Final = "may expand to an empty token, which turns authentication off"
 
 
 def without_record(plan: Plan) -> Plan:

@@ -95,20 +95,23 @@ OPTIONAL_REFERENCE: Final = Rule(
 
 def _empty(workload: Workload) -> Iterator[Hit]:
     for container, entry in _entries(workload):
-        if entry.is_last and entry.decoded.kind is EntryKind.EMPTY:
+        decoded = entry.decoded
+        if entry.is_last and (decoded.kind is EntryKind.EMPTY or decoded.may_be_empty):
             is_guard = container.is_sidecar and entry.variable == names.API_TOKEN_ENV
             what = "which turns authentication off" if is_guard else "which is no token at all"
-            yield Hit(entry.path, f"{_of(container, entry)} is empty, {what}")
+            how = "may expand to an empty token" if decoded.is_indirect or decoded.may_be_empty else "is empty"
+            yield Hit(entry.path, f"{_of(container, entry)} {how}, {what}")
 
 
 EMPTY_TOKEN: Final = Rule(
     id="DTI009",
     name="empty-token",
     level=Level.ERROR,
-    summary="A token variable has neither a value nor a source.",
+    summary="A token variable is empty, or may expand to an empty value.",
     why=(
         "`daprd` takes an empty token for none and serves without authentication. An app with an empty token "
-        "sends none, and its calls end in 401."
+        "sends none, and its calls end in 401. A value such as `$(NAME)` is empty if NAME is, and the value of an "
+        "annotation or label (`fieldRef`) is empty if it does not exist."
     ),
     fix="Remove the entry and let the webhook add the reference, or write a `secretKeyRef`.",
     bad=pod(DAPR, SECRET, containers=variable('value: ""\n')),

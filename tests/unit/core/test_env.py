@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from injector.core.env import EntryKind, EnvEntry, EnvList, env_of
+from injector.core.env import EntryKind, EnvEntry, EnvList, entries_of, env_of
 from injector.core.errors import MalformedObjectError
 from injector.core.model import (
     Container,
@@ -201,3 +201,74 @@ def test_escaped_reference_is_a_reference(value: bytes) -> None:
 
 def test_value_that_is_not_unicode_refers_to_nothing() -> None:
     assert read(b'{"env":[{"name":"A","value":"\xff$(DAPR_API_TOKEN)"}]}') == EnvList(exists=True)
+
+
+SET = secret_env("s", "token", "X")
+OPTIONAL = secret_env("s", "token", "X", optional=True)
+NOTE = {"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['token']"}}}
+UID = {"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
+S = TokenRef("s", "token")
+
+
+def meaning(value: str, *before: Json) -> EnvEntry | None:
+    """The entry of `DAPR_API_TOKEN` with this value, after the entries `before`."""
+    return env(*before, literal_env(value), literal_env("later", "X")).api
+
+
+def entry_at(index: int, kind: EntryKind, ref: TokenRef | None = None, **more: bool) -> EnvEntry:
+    """An entry with references to others."""
+    return EnvEntry(index, API, kind, ref, is_indirect=True, **more)
+
+
+def test_reference_to_an_entry_has_the_meaning_of_the_entry() -> None:
+    assert meaning("$(X)", SET) == entry_at(1, EntryKind.REFERENCE, S)
+    assert meaning("$(X)", literal_env("", "X"), SET) == entry_at(2, EntryKind.REFERENCE, S)
+    assert meaning("$(Y)", SET, literal_env("$(X)", "Y")) == entry_at(2, EntryKind.REFERENCE, S)
+    assert meaning("$(X)", OPTIONAL) == entry_at(1, EntryKind.REFERENCE, S, optional=True)
+    assert meaning("$(X)", UID) == entry_at(1, EntryKind.REFERENCE)
+    assert meaning("$(X)", NOTE) == entry_at(1, EntryKind.REFERENCE, may_be_empty=True)
+    assert meaning("$(X)", literal_env("", "X")) == entry_at(1, EntryKind.EMPTY)
+    assert meaning("$(X)", {"name": "X"}) == entry_at(1, EntryKind.EMPTY)
+    assert meaning("$(X)", literal_env("secret", "X")) == entry_at(1, EntryKind.LITERAL)
+    assert meaning("$(APP_API_TOKEN)", secret_env("t", variable=APP)) == entry_at(
+        1, EntryKind.REFERENCE, TokenRef("t", "token")
+    )
+
+
+@pytest.mark.parametrize("value", ["$(X)", "$$(X)", "$(X", "$(Y) $(", "x$(Y)$(Z)"])
+def test_text_without_a_set_variable_is_a_literal(value: str) -> None:
+    before = [SET] if value != "$(X)" else []
+
+    assert meaning(value, *before) == EnvEntry(len(before), API, EntryKind.LITERAL)
+
+
+def test_value_of_several_references_cannot_be_repeated() -> None:
+    empty = literal_env("", "E")
+    assert meaning("Bearer $(X)", SET) == entry_at(1, EntryKind.REFERENCE)
+    assert meaning("Bearer $(X)", OPTIONAL) == entry_at(1, EntryKind.REFERENCE, optional=True)
+    assert meaning("$(X)$(Y)", SET) == entry_at(1, EntryKind.REFERENCE)
+    assert meaning("$(X)$(E)", SET, empty) == entry_at(2, EntryKind.REFERENCE)
+    assert meaning("$(X)$(E)", NOTE, empty) == entry_at(2, EntryKind.REFERENCE, may_be_empty=True)
+    assert meaning("a$(X)$(E)", NOTE, empty) == entry_at(2, EntryKind.REFERENCE)
+    assert meaning("$(E)$(E)", empty) == entry_at(1, EntryKind.EMPTY)
+    assert meaning("a$(E)", empty) == EnvEntry(1, API, EntryKind.LITERAL)
+    assert meaning("$(X)$(X)", literal_env("a", "X")) == EnvEntry(1, API, EntryKind.LITERAL)
+
+
+@pytest.mark.parametrize("path", ["metadata.annotations['a']", "metadata.labels['a']"])
+def test_annotation_or_label_may_be_empty(path: str) -> None:
+    assert reference({"fieldRef": {"fieldPath": path}}).may_be_empty
+    assert not reference({"fieldRef": {"fieldPath": "metadata.name"}}).may_be_empty
+    assert not reference({"futureRef": {"fieldPath": 5}}).may_be_empty
+
+
+def test_entries_of_has_every_managed_entry_in_order() -> None:
+    body = encode({"env": [literal_env("$(X)"), SET, literal_env("$(X)"), literal_env("", APP)]})
+
+    found = entries_of(msgspec.json.decode(body, type=Container))
+
+    assert found == (
+        EnvEntry(0, API, EntryKind.LITERAL),
+        entry_at(2, EntryKind.REFERENCE, S),
+        EnvEntry(3, APP, EntryKind.EMPTY),
+    )
