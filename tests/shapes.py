@@ -53,6 +53,13 @@ def many_init_containers(n: int) -> Json:
     return pod(_EVERY, [sidecar()], [{"name": f"i{i}", "restartPolicy": "Always"} for i in range(n)])
 
 
+def many_expansions(n: int) -> Json:
+    """Entries that refer to both variables, in values that look like the beginning of many more references."""
+    env = [literal_env("$(" * n + "_API_TOKEN)", name) for name in _words(2)]
+    env += [literal_env("$$(DAPR_API_TOKEN)$(APP_API_TOKEN", name) for name in _words(n, "y")]
+    return pod(_EVERY, [sidecar(*env), *_each(n, literal_env("$(APP_API_TOKEN)$(DAPR_API_TOKEN)", "H"))])
+
+
 def many_clear_text(n: int) -> Json:
     """A warning for each variable of each container."""
     return pod(_EVERY, _each(n, literal_env("x", _API), literal_env("x", _APP)))
@@ -146,6 +153,7 @@ PODS: Final[Mapping[str, Callable[[int], Json]]] = {
         many_sidecars,
         many_forbidden,
         many_references,
+        many_expansions,
         many_annotations,
         many_env_pairs,
         long_record,

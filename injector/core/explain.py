@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import names, plan
 from injector.core.decision import Inject, Skip
-from injector.core.model import Annotations, Endpoint, EntryKind, Reason, SourceKind, Value
+from injector.core.env import EntryKind
+from injector.core.model import Annotations, Endpoint, Reason, SourceKind, Value
 from injector.core.request import Enabled, RequestError, enabled, parse, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from injector.core.decision import Decision
-    from injector.core.model import EnvEntry, Pod, Policy, TokenRef
+    from injector.core.env import EnvEntry
+    from injector.core.model import Pod, Policy, TokenRef
     from injector.core.plan import Place, Plan
     from injector.core.request import InjectionRequest
 
@@ -160,6 +162,7 @@ def _stood(entry: EnvEntry | None) -> str:
             return "a value in clear text"
         case _:
             text = "a reference" if entry.ref is None else _reference(entry.ref)
+            text = f"{text}, through another variable" if entry.is_indirect else text
             return f"{text}, optional" if entry.optional else text
 
 

@@ -4,25 +4,20 @@ The structs decode only the fields that a rule reads. All other fields of a Pod 
 because patches name positions in the request's own JSON. Lists of variables stay raw bytes until a rule needs them.
 Field names are those of Kubernetes, so that the JSON schema of these types is the wire format.
 
-A literal value of a variable is never stored, only whether there is one. Structs that may contain users' data do not
-show it in their repr.
+Structs that may contain users' data do not show it in their repr.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final, Generic, Literal, TypeVar
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
 from injector.core import names
 from injector.core.depth import decode_any_depth
-from injector.core.errors import MalformedObjectError
 
 
 class Reason(StrEnum):
@@ -284,146 +279,6 @@ class OpaqueReview(Quiet, frozen=True, gc=False):
 PodReview = AdmissionReview[Pod]
 WorkloadReview = AdmissionReview[Workload]
 Review = PodReview | WorkloadReview | OpaqueReview
-
-
-# --- variables of one container, decoded when a rule needs them ---
-
-
-class EntryKind(StrEnum):
-    """The content of an entry of an `env` list."""
-
-    EMPTY = "empty"  # neither value nor source: daprd then disables authentication
-    LITERAL = "literal"
-    REFERENCE = "reference"
-
-
-class EnvEntry(Value, frozen=True, gc=False):
-    """The last entry of a name in an `env` list, which is the one that the kubelet uses.
-
-    `ref` is None for a literal and for sources that cannot be repeated in another container; `copies` is the number of
-    entries with the name.
-    """
-
-    index: int
-    name: str
-    kind: EntryKind
-    ref: TokenRef | None = None
-    optional: bool = False
-    copies: int = 1
-
-
-class EnvList(Value, frozen=True, gc=False):
-    """The entries of one container with our names; `exists` is false for an absent or null list."""
-
-    exists: bool
-    api: EnvEntry | None = None
-    app: EnvEntry | None = None
-
-    def get(self, variable: str) -> EnvEntry | None:
-        """The effective entry of a variable, if it exists."""
-        return self.api if variable == names.API_TOKEN_ENV else self.app
-
-
-class _EnvName(Struct, frozen=True, gc=False):
-    name: str = ""
-
-
-class _EnvVar(Quiet, frozen=True, gc=False):
-    value: Raw = Raw()
-    valueFrom: dict[str, Raw] | None = None  # noqa: N815 - Kubernetes' own spelling
-
-
-class _Selector(Quiet, frozen=True, gc=False):
-    name: str = ""
-    key: str = ""
-    optional: bool | None = None
-
-
-class _AnySource(Quiet, frozen=True, gc=False):
-    optional: bool | None = None
-
-
-_REPEATABLE: Final[Mapping[str, SourceKind]] = {kind.value: kind for kind in SourceKind}
-# A managed name contains these bytes literally, or has letters written as \\u escapes: a list with neither has no such
-# name.
-_MANAGED_END: Final = b"_API_TOKEN"
-_ESCAPE: Final = b"\\"
-_UNICODE_ESCAPE: Final = b"\\u"
-_NOT_A_LIST: Final = "the env of a container is not a list of variables"
-_NULL: Final = (b"", b"null")
-_EMPTY_STRING: Final = (*_NULL, b'""')
-
-_env_names = msgspec.json.Decoder(list[_EnvName])
-_env_vars = msgspec.json.Decoder(list[Raw])
-_env_var = msgspec.json.Decoder(_EnvVar)
-_selector = msgspec.json.Decoder(_Selector)
-_any_source = msgspec.json.Decoder(_AnySource)
-
-
-def env_of(container: Container) -> EnvList:
-    """The managed variables of `container`.
-
-    Raises:
-        MalformedObjectError: `env` is not a list of variables.
-    """
-    raw = bytes(container.env)
-    if raw in _NULL:
-        return _NO_LIST
-    if not raw.startswith(b"["):
-        raise MalformedObjectError(_NOT_A_LIST)
-    # Searching from the right, and for a single byte, is several times faster than searching a word from the left.
-    if raw.rfind(_MANAGED_END) < 0 and (_ESCAPE not in raw or _UNICODE_ESCAPE not in raw):
-        return _NO_ENTRY
-    try:
-        return decode_any_depth(_managed, raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # The codec's own message may contain parts of a value.
-        raise MalformedObjectError(_NOT_A_LIST) from None
-
-
-def _managed(raw: bytes | bytearray) -> EnvList:
-    found = [entry.name for entry in _env_names.decode(raw)]
-    entries = _env_vars.decode(raw)
-    return EnvList(True, _last(names.API_TOKEN_ENV, found, entries), _last(names.APP_TOKEN_ENV, found, entries))
-
-
-def _last(name: str, found: Sequence[str], entries: Sequence[Raw]) -> EnvEntry | None:
-    copies = found.count(name)
-    if not copies:
-        return None
-    index = len(found) - 1 - found[::-1].index(name)
-    variable = _env_var.decode(entries[index])
-    sources = {kind: raw for kind, raw in (variable.valueFrom or {}).items() if bytes(raw) not in _NULL}
-    if sources:
-        return _reference(index, name, copies, sources)
-    kind = EntryKind.EMPTY if bytes(variable.value) in _EMPTY_STRING else EntryKind.LITERAL
-    return EnvEntry(index, name, kind, copies=copies)
-
-
-def _reference(index: int, name: str, copies: int, sources: dict[str, Raw]) -> EnvEntry:
-    ref: TokenRef | None = None
-    optional = False
-    for kind, raw in sources.items():
-        if kind in _REPEATABLE:
-            selector = _selector.decode(raw)
-            optional = optional or bool(selector.optional)
-            # Kubernetes rejects two sources; the result must not depend on their order.
-            ref = TokenRef(selector.name, selector.key, _REPEATABLE[kind]) if len(sources) == 1 else None
-        else:
-            optional = optional or _fails_open(raw)
-    return EnvEntry(index, name, EntryKind.REFERENCE, ref, optional, copies)
-
-
-def _fails_open(source: Raw) -> bool:
-    """Whether a source of another kind is optional; kinds of future releases may have any shape."""
-    try:
-        return bool(_any_source.decode(source).optional)
-    except msgspec.ValidationError:
-        return False
-
-
-_NO_LIST: Final = EnvList(exists=False)
-_NO_ENTRY: Final = EnvList(exists=True)
 
 
 # --- the record in the status annotation of a Pod ---

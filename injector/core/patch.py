@@ -1,6 +1,6 @@
 """Convert a plan to RFC 6902 operations on positions in the request's object. Only this module knows JSON Pointer.
 
-The operations are `add`, and `replace` of one entry: never `test`, and never a whole list of the user's. An operation
+The operations are `add` and `replace` of one entry: never `test`, and never a whole list of the user's. An operation
 always applies, because every position was read from the object that it is meant for.
 """
 
@@ -30,6 +30,9 @@ def build(plan: Plan) -> tuple[PatchOp, ...]:
 def _operations(changes: Iterable[Change]) -> Iterator[PatchOp]:
     # Path for appending, by index of a container; its list exists after the first entry was added.
     ends: dict[ListName, dict[int, str]] = {"containers": {}, "initContainers": {}}
+    # Where the first variable was inserted, by index of a container: the entries from there on have moved by one. There
+    # are two variables, so no third one has to know about two.
+    inserted: dict[ListName, dict[int, int]] = {"containers": {}, "initContainers": {}}
     entries: list[Mapping[str, object]] = []
     of: tuple[str, TokenRef] | None = None
     for change in changes:
@@ -38,8 +41,15 @@ def _operations(changes: Iterable[Change]) -> Iterator[PatchOp]:
         if of is None or variable is not of[0] or ref is not of[1]:
             of = (variable, ref)
             entries = [_entry(variable, ref)]
-        if change.replaces is not None:
-            yield PatchOp("replace", f"/spec/{place.list_name}/{place.index}/env/{change.replaces}", entries[0])
+        at = change.replaces if change.before is None else change.before
+        if at is not None:
+            moved = inserted[place.list_name].get(place.index, at + 1) <= at
+            path = f"/spec/{place.list_name}/{place.index}/env/{at + moved}"
+            if change.before is None:
+                yield PatchOp("replace", path, entries[0])
+            else:
+                yield PatchOp("add", path, entries[0])
+                inserted[place.list_name][place.index] = at
             continue
         known = ends[place.list_name]
         end = known.get(place.index)

@@ -5,9 +5,10 @@ uses:
 
 | existing entry                            | outcome                                                         |
 | ----------------------------------------- | --------------------------------------------------------------- |
-| none                                      | added                                                           |
+| none                                      | added, before the first entry that refers to it                 |
 | the requested reference                   | unchanged                                                       |
 | an empty value, or neither value nor source | replaced, warning: daprd takes it for "no authentication"     |
+| `$(NAME)` of an entry before it           | as that entry                                                   |
 | any reference with `optional: true`       | replaced, warning: it fails open                                |
 | what Dapr's own injector wrote            | changed to the key that the Pod requests                        |
 | anything else                             | kept, warning; or replaced where the Policy says so             |
@@ -23,23 +24,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 from injector.core import names
-from injector.core.model import (
-    Conflict,
-    EntryKind,
-    EnvList,
-    Injected,
-    SourceKind,
-    TokenRef,
-    Value,
-    env_of,
-    read_status,
-)
+from injector.core.env import EntryKind, EnvList, env_of
+from injector.core.model import Conflict, Injected, SourceKind, TokenRef, Value, read_status
 from injector.core.request import WarningList, forbidden, is_allowed, redact, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from injector.core.model import Container, EnvEntry, Pod, PodSpec, Policy, Problem
+    from injector.core.env import EnvEntry
+    from injector.core.model import Container, Pod, PodSpec, Policy, Problem
     from injector.core.request import InjectionRequest
 
 ListName = Literal["containers", "initContainers"]
@@ -63,12 +56,17 @@ class Place(Value, frozen=True, gc=False):
 
 
 class Change(Value, frozen=True, gc=False):
-    """One variable to set in one container: appended to its list, or in place of the entry at index `replaces`."""
+    """One variable to set in one container.
+
+    It takes the place of the entry at index `replaces`, precedes that at `before`, or goes to the end of the list.
+    Kubernetes expands `$(NAME)` only if an earlier entry sets NAME.
+    """
 
     place: Place
     variable: str
     ref: TokenRef
     replaces: int | None = None
+    before: int | None = None
 
 
 class Kept(Value, frozen=True, gc=False):
@@ -143,7 +141,7 @@ def _resolve_all(
                 builder.skip(place, variable)
             elif place.env.api is None and place.env.app is None:
                 # The common case, without a look at the entries: a Pod may have thousands of containers.
-                builder.changes.append(Change(place, variable, demanded))
+                builder.add(place, variable, demanded)
             else:
                 builder.resolve(place, variable, demanded)
     return builder.finish(has_target=bool(places))
@@ -173,8 +171,10 @@ class _PlanBuilder:
         """Resolve one variable of one container; return its reference, None if it will not be a reference."""
         last = place.env.get(variable)
         if last is None:
-            self.changes.append(Change(place, variable, wanted))
+            self.add(place, variable, wanted)
             return wanted
+        if place.env.first_use(variable) is not None:
+            self._warn(place, variable, "is set after an entry that refers to it; move it before that entry")
         if last.copies > 1:
             self._warn(place, variable, f"appears {last.copies} times; the last entry is used")
         if last.ref == wanted and not last.optional:
@@ -188,6 +188,10 @@ class _PlanBuilder:
         if why:
             self._warn(place, variable, f"{why}; replaced")
         return wanted
+
+    def add(self, place: Place, variable: str, ref: TokenRef) -> None:
+        """Add a variable that a container does not have."""
+        self.changes.append(Change(place, variable, ref, before=place.env.first_use(variable)))
 
     def skip(self, place: Place, variable: str) -> None:
         """Skip an app container. Its existing reference is still checked against allowedSecrets."""
@@ -218,10 +222,11 @@ class _PlanBuilder:
     def _why_replace(self, entry: EnvEntry, place: Place, wanted: TokenRef) -> str | None:
         """The reason to replace an entry, as text for a warning; "" without a warning; None to keep the entry."""
         if entry.kind is EntryKind.EMPTY:
-            return "was empty, which turns authentication off"
+            return _MAY_BE_EMPTY if entry.is_indirect else "was empty, which turns authentication off"
         if entry.optional:
             return "was optional, which fails open"
-        if place.target is Target.SIDECAR and entry.ref == TokenRef(wanted.name, names.DAPR_FIXED_KEY):
+        fixed = TokenRef(wanted.name, names.DAPR_FIXED_KEY)
+        if place.target is Target.SIDECAR and entry.ref == fixed and not entry.is_indirect:
             return ""
         return "was set differently" if self.conflict is Conflict.REPLACE else None
 
@@ -229,6 +234,9 @@ class _PlanBuilder:
         self.kept.append(Kept(place, variable))
         if entry.kind is EntryKind.LITERAL:
             self._warn(place, variable, "is a value in clear text and was kept; use a Secret")
+            return
+        if entry.may_be_empty:
+            self._warn(place, variable, f"{_MAY_BE_EMPTY}; kept")
             return
         other = "the annotation" if place.target is Target.SIDECAR else "its sidecar"
         self._warn(place, variable, f"references a different Secret or key than {other}; kept")
@@ -245,6 +253,9 @@ class _PlanBuilder:
             annotation = names.API_TOKEN_SECRET if variable == names.API_TOKEN_ENV else names.APP_TOKEN_SECRET
             where = warning(f"variable {variable} of container {place.container}")
             self.problems.append(forbidden(where, annotation, ref.name, self.allowed_secrets))
+
+
+_MAY_BE_EMPTY: Final = "may expand to an empty token, which turns authentication off"
 
 
 def without_record(plan: Plan) -> Plan:

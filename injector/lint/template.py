@@ -14,20 +14,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from injector.core import names, plan
+from injector.core.env import EnvEntry, EnvList, entries_of, env_of
 from injector.core.errors import MalformedObjectError
-from injector.core.model import (
-    Annotations,
-    AppContainers,
-    Container,
-    EnvEntry,
-    EnvList,
-    ObjectMeta,
-    Pod,
-    PodSpec,
-    SourceKind,
-    TokenRef,
-    env_of,
-)
+from injector.core.model import Annotations, AppContainers, Container, ObjectMeta, Pod, PodSpec, SourceKind, TokenRef
 from injector.core.request import InjectionRequest, RequestError, parse
 from injector.lint.values import at, items, mapping, text
 
@@ -299,32 +288,38 @@ def _containers(value: object, pod: Pod, path: Path) -> Iterator[ContainerView]:
         for index, container in enumerate(decoded or ()):
             here = ("spec", list_name, index)
             plain = mapping(at(value, here))
-            entries = tuple(_entries(items(plain.get("env")), (*path, *here, "env")))
+            env = env_of(container)
             yield ContainerView(
                 name=container.name,
                 path=(*path, *here),
                 is_init=list_name == "initContainers",
-                env=env_of(container),
-                entries=entries,
+                env=env,
+                entries=tuple(_entries(container, env, (*path, *here, "env"))),
                 env_from=tuple(_env_from(items(plain.get("envFrom")), (*path, *here, "envFrom"))),
             )
 
 
-def _entries(env: Sequence[object], path: Path) -> Iterator[Entry]:
-    """Yield every entry with a managed name; the core decodes them one at a time, because it keeps only the last."""
-    managed = [
-        (index, item, name)
-        for index, item in enumerate(env)
-        if (name := text(mapping(item).get("name"))) in TOKEN_VARIABLES
-    ]
-    last = {name: index for index, _, name in managed}
-    for index, item, name in managed:
+def _entries(container: Container, env: EnvList, path: Path) -> Iterator[Entry]:
+    """Yield every entry with a managed name."""
+    if env.api is None and env.app is None:
+        return
+    try:
+        found = entries_of(container)
+    except MalformedObjectError:
+        raise _BadShapeError("not a variable", (*path, *_first_malformed(container))) from None
+    last = {entry.name: entry.index for entry in found}
+    for entry in found:
+        yield Entry((*path, entry.index), entry.name, entry, is_last=last[entry.name] == entry.index)
+
+
+def _first_malformed(container: Container) -> Iterator[int]:
+    """Yield the index of the first malformed entry with a managed name, if there is one."""
+    for index, item in enumerate(msgspec.json.decode(container.env)):
         try:
-            decoded = env_of(Container(env=msgspec.Raw(_encoder.encode([item])))).get(name)
+            env_of(Container(env=msgspec.Raw(_encoder.encode([item]))))
         except MalformedObjectError:
-            raise _BadShapeError("not a variable", (*path, index)) from None
-        if decoded is not None:
-            yield Entry((*path, index), name, decoded, is_last=last[name] == index)
+            yield index
+            return
 
 
 def _env_from(env_from: Sequence[object], path: Path) -> Iterator[EnvFrom]:

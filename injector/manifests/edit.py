@@ -64,6 +64,39 @@ class Editor:
         else:
             self.splices.append(self.layout.following(env, self._item_lines(env, entries)))
 
+    def insert(self, container: Path, index: int, entries: list[Json]) -> None:
+        """Put entries before another one of a container's `env`, and before the comment lines above that.
+
+        `remove` takes out exactly what is put in here.
+
+        Raises:
+            TextError: As for `append`, or the other entry shares its line with something before it.
+        """
+        node = self._own_mapping(container, "the container")
+        key, env = self._env(node)
+        item = env.items[index]
+        before = env.items[index - 1].end if index else key.end
+        if not env.flow:
+            dash = self.dash_before(item)
+            if not self.layout.begins_line(dash):
+                raise TextError(dash, "there is more on its line; write the env as a list of lines")
+            at = self.layout.above_comments(dash, before)
+            self.splices.append(
+                Splice(at, at, "".join(f"{self.layout.eol}{line}" for line in self._item_lines(env, entries)))
+            )
+            return
+        start, _ = children(env)[index]
+        writers = [self._flow_item(entry, env, node) for entry in entries]
+        if self.layout.begins_line(start):
+            at, indent = self.layout.above_comments(start, before), self.layout.indent(start)
+            text = "".join(f"{self.layout.eol}{indent}{write(indent)}," for write in writers)
+        else:
+            blank = "" if self._is_compact else " "
+            at = children(env)[index - 1][1] if index else start
+            written = [write(self.layout.indent(start)) for write in writers]
+            text = "".join(f",{blank}{one}" if index else f"{one},{blank}" for one in written)
+        self.splices.append(Splice(at, at, text))
+
     def replace(self, container: Path, index: int, entry: Json) -> None:
         """Put an entry in the place of another.
 

@@ -257,22 +257,31 @@ def _splices(document: Document, findings: Sequence[Finding]) -> list[Splice]:
 
 
 def _edit(editor: Editor, template: Path, operations: Sequence[PatchOp]) -> None:
-    """One template's operations; what goes to the end of one list goes there together."""
-    appended: dict[Path, list[Json]] = {}
+    """One template's operations; what goes to one place of a list goes there together."""
+    added: dict[tuple[Path, int | None], list[Json]] = {}
+    inserted: dict[Path, int] = {}
     for operation in operations:
+        entry: Any = operation.value
         match _steps(operation):
             case ["spec", list_name, index, "env"]:
-                entries: Any = operation.value
-                appended.setdefault((*template, "spec", list_name, int(index)), []).extend(entries)
+                added[(*template, "spec", list_name, int(index)), None] = list(entry)
             case ["spec", list_name, index, "env", "-"]:
-                entry: Any = operation.value
-                appended.setdefault((*template, "spec", list_name, int(index)), []).append(entry)
+                added.setdefault(((*template, "spec", list_name, int(index)), None), []).append(entry)
             case ["spec", list_name, index, "env", position]:
-                entry = operation.value
-                editor.replace((*template, "spec", list_name, int(index)), int(position), entry)
+                container = (*template, "spec", list_name, int(index))
+                # The position is one after the insertion before; the text has no insertion yet.
+                at = int(position) - (inserted.get(container, int(position)) < int(position))
+                if operation.op == "replace":
+                    editor.replace(container, at, entry)
+                else:
+                    added.setdefault((container, at), []).append(entry)
+                    inserted[container] = at
             case ["metadata", "annotations", name]:
-                editor.annotate(template, name, str(operation.value))
+                editor.annotate(template, name, str(entry))
             case _:
                 raise AssertionError("the core makes no such operation")
-    for container, entries in appended.items():
-        editor.append(container, entries)
+    for (container, before), entries in added.items():
+        if before is None:
+            editor.append(container, entries)
+        else:
+            editor.insert(container, before, entries)

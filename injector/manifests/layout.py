@@ -29,10 +29,10 @@ class Splice:
 
 
 def apply(text: str, splices: list[Splice]) -> str:
-    """`text` with every splice done. Those at one place are done in the order given; none may overlap."""
+    """`text` with every splice done. Insertions at one place are done in the order given; no splices may overlap."""
     parts: list[str] = []
     at = 0
-    for splice in sorted(splices, key=lambda one: one.start):
+    for splice in sorted(splices, key=lambda one: (one.start, one.end)):
         parts += [text[at : splice.start], splice.text]
         at = splice.end
     return "".join((*parts, text[at:]))
@@ -108,6 +108,13 @@ class Layout:
         if known is None:
             known = self._contents[start] = self._content(start)
         return known >= at
+
+    def above_comments(self, at: int, before: int) -> int:
+        """The end of the line above that of a place and above its comment lines, but not above that of `before`."""
+        end = self.previous_line_end(at)
+        while (start := self.line_start(end)) >= before and self.text[start:end].lstrip(" \t").startswith("#"):
+            end = self.previous_line_end(end)
+        return end
 
     def ends_line(self, at: int) -> bool:
         """Whether nothing but blanks and a comment follows a place on its line."""

@@ -24,9 +24,12 @@ refs = st.fixed_dictionaries(
     {"name": st.sampled_from(["s", "t", "1", "no"]), "key": st.sampled_from(["token", "k"])},
     optional={"optional": st.booleans()},
 )
+uses = st.sampled_from(
+    ["$(DAPR_API_TOKEN)", "a=$(APP_API_TOKEN),b", "$$(DAPR_API_TOKEN)", "$(APP_API_TOKEN)$(DAPR_API_TOKEN)"]
+)
 variables = st.fixed_dictionaries(
     {"name": st.sampled_from(["A", "DAPR_API_TOKEN", "APP_API_TOKEN"])},
-    optional={"value": words, "valueFrom": st.fixed_dictionaries({"secretKeyRef": refs})},
+    optional={"value": words | uses, "valueFrom": st.fixed_dictionaries({"secretKeyRef": refs})},
 )
 containers = st.fixed_dictionaries(
     {"name": st.sampled_from(["daprd", "web", "b"])},

@@ -81,10 +81,13 @@ def sources(draw: st.DrawFn) -> Json:
     return {kind: draw(kinds[kind] | st.none()) if len(chosen) > 1 else draw(kinds[kind]) for kind in chosen}
 
 
+values_with_references = st.lists(
+    st.sampled_from(("$", "$(", "$(DAPR_API_TOKEN)", "$(APP_API_TOKEN)", "(DAPR_API_TOKEN)", ")", "a"))
+).map("".join)
 variables = objects(
     {
         "name": st.sampled_from(VARIABLES),
-        "value": maybe(st.just("") | text),
+        "value": maybe(st.just("") | text | values_with_references),
         "valueFrom": maybe(sources()),
     }
 ) | st.builds(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from injector.core.admit import Admission, respond
 from injector.core.decision import Deny, Skip
+from injector.core.env import env_of
 from injector.core.errors import NotAReviewError, PolicyGapError, ReviewError
 from injector.core.model import (
     AnsweredReview,
@@ -22,7 +23,6 @@ from injector.core.model import (
     Reason,
     StatusRecord,
     Verdict,
-    env_of,
     read_status,
 )
 from injector.core.request import RequestError, parse, redact

@@ -37,14 +37,40 @@ def test_patch_keeps_everything_else_and_its_order(pod: Json, policy: Policy, en
 
     assert without_ours(result) == without_ours(pod)
     for before, after in zip(env_lists(pod), env_lists(result), strict=True):
-        # Entries keep their positions; new ones follow; a changed entry is the last one of a token variable.
-        assert len(after) - len(before) in {0, 1, 2}
-        for at, entry in enumerate(before):
-            if after[at] != entry:
-                assert after[at]["name"] == entry["name"]
+        # Entries keep their order; a changed entry is the last one of a token variable.
+        new = {name for name in MANAGED if name not in [entry["name"] for entry in before]}
+        kept = [entry for entry in after if entry["name"] not in new]
+        for at, (old, entry) in enumerate(zip(before, kept, strict=True)):
+            if old != entry:
+                assert old["name"] == entry["name"]
                 assert entry["name"] in MANAGED
                 assert entry["name"] not in [later["name"] for later in before[at + 1 :]]
-        assert {entry["name"] for entry in after[len(before) :]} <= set(MANAGED)
+
+
+@each
+def test_added_variable_precedes_its_uses_and_follows_all_others(pod: Json, policy: Policy, endpoint: Endpoint) -> None:
+    result = patched(pod, ask(review(pod), policy, endpoint))
+
+    for before, after in zip(env_lists(pod), env_lists(result), strict=True):
+        found = [entry["name"] for entry in after]
+        for name in set(MANAGED).intersection(found).difference(entry["name"] for entry in before):
+            at = found.index(name)
+            assert not any(name in expanded(entry.get("value")) for entry in after[:at])
+            following = next((entry for entry in after[at + 1 :] if entry["name"] not in MANAGED), None)
+            assert following is None or name in expanded(following.get("value"))
+
+
+def expanded(value: object) -> set[str]:
+    """The names that Kubernetes expands in a value, read one character at a time."""
+    text, found, at = value if isinstance(value, str) else "", set(), 0
+    while at < len(text) - 1:
+        if text[at : at + 2] == "$(" and ")" in text[at:]:
+            end = text.index(")", at)
+            found.add(text[at + 2 : end])
+            at = end + 1
+        else:
+            at += 2 if text[at] == "$" else 1
+    return found
 
 
 @each

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from injector.core import decision, names
-from injector.core.model import Annotations, EntryKind, ObjectMeta, Pod, Policy, SourceKind, TokenRef
+from injector.core.env import EntryKind
+from injector.core.model import Annotations, ObjectMeta, Pod, Policy, SourceKind, TokenRef
 from injector.core.request import listed
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
@@ -94,20 +95,23 @@ OPTIONAL_REFERENCE: Final = Rule(
 
 def _empty(workload: Workload) -> Iterator[Hit]:
     for container, entry in _entries(workload):
-        if entry.is_last and entry.decoded.kind is EntryKind.EMPTY:
+        decoded = entry.decoded
+        if entry.is_last and (decoded.kind is EntryKind.EMPTY or decoded.may_be_empty):
             is_guard = container.is_sidecar and entry.variable == names.API_TOKEN_ENV
             what = "which turns authentication off" if is_guard else "which is no token at all"
-            yield Hit(entry.path, f"{_of(container, entry)} is empty, {what}")
+            how = "may expand to an empty token" if decoded.is_indirect or decoded.may_be_empty else "is empty"
+            yield Hit(entry.path, f"{_of(container, entry)} {how}, {what}")
 
 
 EMPTY_TOKEN: Final = Rule(
     id="DTI009",
     name="empty-token",
     level=Level.ERROR,
-    summary="A token variable has neither a value nor a source.",
+    summary="A token variable is empty, or may expand to an empty value.",
     why=(
         "`daprd` takes an empty token for none and serves without authentication. An app with an empty token "
-        "sends none, and its calls end in 401."
+        "sends none, and its calls end in 401. A value such as `$(NAME)` is empty if NAME is, and the value of an "
+        "annotation or label (`fieldRef`) is empty if it does not exist."
     ),
     fix="Remove the entry and let the webhook add the reference, or write a `secretKeyRef`.",
     bad=pod(DAPR, SECRET, containers=variable('value: ""\n')),
@@ -192,4 +196,45 @@ DUPLICATE_VARIABLE: Final = Rule(
     workload=_duplicate,
 )
 
-RULES: Final = (CLEAR_TEXT_TOKEN, OPTIONAL_REFERENCE, EMPTY_TOKEN, TOKEN_BY_ENV_FROM, DUPLICATE_VARIABLE)
+
+def _after_use(workload: Workload) -> Iterator[Hit]:
+    for container, entry in _entries(workload):
+        use = container.env.first_use(entry.variable)
+        if entry.is_last and use is not None:
+            yield Hit(
+                (*container.path, "env", use),
+                f"this entry of container {label(container.name)} refers to {entry.variable}, which a later entry "
+                "sets: Kubernetes does not expand it",
+            )
+
+
+_HEADERS: Final = """\
+    - name: OTEL_EXPORTER_OTLP_HEADERS
+      value: dapr-api-token=$(DAPR_API_TOKEN)
+"""
+_LATE: Final = variable(reference())
+
+VARIABLE_AFTER_USE: Final = Rule(
+    id="DTI031",
+    name="variable-after-use",
+    level=Level.ERROR,
+    summary="An entry refers to a token variable that a later entry sets.",
+    why=(
+        "Kubernetes expands `$(NAME)` only if an earlier entry of the container, or `envFrom`, sets NAME. Otherwise "
+        "the process gets the text `$(NAME)` itself, and a call that sends it as the token ends in 401. The webhook "
+        "and `inject` add a variable before its first use; they do not move an entry that is already in the list."
+    ),
+    fix="Move the entry that sets the variable up, or remove it and let the webhook add it.",
+    bad=pod(DAPR, SECRET, containers=_LATE.replace("  env:\n", f"  env:\n{_HEADERS}")),
+    good=pod(DAPR, SECRET, containers=_LATE + _HEADERS),
+    workload=_after_use,
+)
+
+RULES: Final = (
+    CLEAR_TEXT_TOKEN,
+    OPTIONAL_REFERENCE,
+    EMPTY_TOKEN,
+    TOKEN_BY_ENV_FROM,
+    DUPLICATE_VARIABLE,
+    VARIABLE_AFTER_USE,
+)

@@ -8,7 +8,8 @@ import pytest
 from msgspec import Raw
 
 from injector.core.depth import MAX_DEPTH, shallow
-from injector.core.model import Container, EntryKind, env_of, read_status
+from injector.core.env import EntryKind, env_of
+from injector.core.model import Container, read_status
 from tests.builders import pod, review
 
 DEEP = b"[" * 100_000 + b"]" * 100_000

@@ -125,6 +125,14 @@ def test_explain_distinguishes_config_map_and_secret() -> None:
     assert explained(Rule.VARIABLE, found)[0][1:3] == ('ConfigMap "c", key "k"', "kept")
 
 
+def test_explain_reports_a_reference_through_another_variable() -> None:
+    other = {**ref("t"), "name": "X"}
+    found = rows(ASKED, daprd(other, {"name": "DAPR_API_TOKEN", "value": "$(X)"}))
+
+    value = 'Secret "t", key "token", through another variable'
+    assert explained(Rule.VARIABLE, found) == [('"daprd" DAPR_API_TOKEN', value, "kept", None)]
+
+
 def test_explain_reports_a_missing_sidecar() -> None:
     found = rows(ASKED, {"name": "web"})
     assert explained(Rule.VARIABLE, found) == [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from injector.core import patch
-from injector.core.model import EnvList, Injected, PatchOp, SourceKind, TokenRef
+from injector.core.env import EnvList
+from injector.core.model import Injected, PatchOp, SourceKind, TokenRef
 from injector.core.plan import Change, ListName, Place, Plan, Target
 
 API, APP = "DAPR_API_TOKEN", "APP_API_TOKEN"
@@ -104,3 +105,41 @@ def test_changes_without_a_record_write_none() -> None:
     plan = Plan((Change(place(exists=True), API, S),), (), frozenset(), (), (), (), has_target=True)
 
     assert patch.build(plan) == (PatchOp("add", "/spec/containers/1/env/-", entry()),)
+
+
+ENV = "/spec/containers/1/env"
+
+
+@pytest.mark.parametrize(
+    ("api", "app", "expected"),
+    [
+        ({"before": 2}, {"before": 4}, [("add", 2), ("add", 5)]),
+        ({"before": 2}, {"before": 2}, [("add", 2), ("add", 3)]),
+        ({"before": 2}, {"before": 1}, [("add", 2), ("add", 1)]),
+        ({"before": 2}, {}, [("add", 2), ("add", "-")]),
+        ({}, {"before": 0}, [("add", "-"), ("add", 0)]),
+        ({"before": 0}, {"replaces": 0}, [("add", 0), ("replace", 1)]),
+        ({"before": 2}, {"replaces": 1}, [("add", 2), ("replace", 1)]),
+        ({"replaces": 3}, {"before": 0}, [("replace", 3), ("add", 0)]),
+        ({"replaces": 0}, {"before": 3}, [("replace", 0), ("add", 3)]),
+    ],
+)
+def test_positions_count_the_insertion_before(
+    api: dict[str, int], app: dict[str, int], expected: list[tuple[str, object]]
+) -> None:
+    here, other = place(exists=True), place(exists=True, index=2)
+    t = TokenRef("t", "k")
+
+    found = operations(Change(here, API, S, **api), Change(other, API, S, before=0), Change(here, APP, t, **app))
+
+    values = [entry(), entry(APP, "t", "k")]
+    ours = [PatchOp(op, f"{ENV}/{at}", value) for (op, at), value in zip(expected, values, strict=True)]  # type: ignore[arg-type]
+    assert found == [ours[0], PatchOp("add", "/spec/containers/2/env/0", entry()), ours[1]]
+
+
+def test_insertions_are_counted_per_list() -> None:
+    inner, outer = place(exists=True, list_name="initContainers"), place(exists=True)
+
+    found = operations(Change(outer, API, S, before=0), Change(inner, APP, S, before=1))
+
+    assert [operation.path for operation in found] == [f"{ENV}/0", "/spec/initContainers/1/env/1"]

@@ -394,3 +394,80 @@ def test_record_distinguishes_kinds_of_references(source: str, stands: bool) -> 
     record = build(found, FOR_WEB, Policy()).record
 
     assert record == ((Injected("web", API, "c", "k", SourceKind.CONFIG_MAP),) if stands else ())
+
+
+USE = {"name": "HEADERS", "value": "dapr-api-token=$(DAPR_API_TOKEN)"}
+LATE = "DAPR_API_TOKEN of container daprd is set after an entry that refers to it; move it before that entry"
+
+
+def test_missing_variable_is_added_before_its_first_use() -> None:
+    found = build(of({"name": "A"}, USE, USE, web=[USE]), FOR_WEB)
+
+    assert [(c.place.container, c.replaces, c.before) for c in found.changes] == [
+        ("daprd", None, 1),
+        ("web", None, 0),
+    ]
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("own", "policy", "more"),
+    [
+        (secret_env(), REPLACE, ()),
+        (literal_env(""), REPLACE, ("was empty, which turns authentication off; replaced",)),
+        (secret_env("t"), REPLACE, ("was set differently; replaced",)),
+        (secret_env("t"), Policy(), ("references a different Secret or key than the annotation; kept",)),
+    ],
+)
+def test_existing_variable_after_its_use_is_a_warning(own: Json, policy: Policy, more: tuple[str, ...]) -> None:
+    found = build(of(USE, own), policy=policy)
+
+    assert [(c.replaces, c.before) for c in found.changes] in ([], [(1, None)])
+    assert found.warnings == (LATE, *(f"DAPR_API_TOKEN of container daprd {one}" for one in more))
+
+
+SET = secret_env("s", "token", "X")
+
+
+def test_reference_through_another_variable_is_unchanged() -> None:
+    found = build(of(SET, literal_env("$(X)")))
+
+    assert (found.changes, found.kept, found.warnings) == ((), (), ())
+    assert found.has_target is True
+
+
+def test_app_container_gets_what_the_sidecars_variable_refers_to() -> None:
+    other = secret_env("t", "k", "X")
+
+    found = build(of(other, literal_env("$(X)")), FOR_WEB, Policy())
+
+    assert short(found.changes) == [("containers", 0, API, TokenRef("t", "k"), None)]
+
+
+def test_reference_through_another_variable_is_checked_and_not_taken_for_daprs() -> None:
+    found = build(of(secret_env("q", "token", "X"), literal_env("$(X)")), policy=LISTED)
+    other_key = InjectionRequest(((API, TokenRef("s", "k")),), NO_APP_CONTAINERS)
+
+    assert [problem.reason for problem in found.problems] == [Reason.SECRET_NOT_ALLOWED]
+    assert build(of(SET, literal_env("$(X)")), other_key, Policy()).changes == ()
+
+
+@pytest.mark.parametrize("policy", [Policy(), REPLACE])
+def test_value_that_expands_to_nothing_is_replaced(policy: Policy) -> None:
+    found = build(of(literal_env("", "X"), literal_env("$(X)")), policy=policy)
+
+    assert short(found.changes) == [("containers", 1, API, REF, 1)]
+    assert found.warnings == (
+        "DAPR_API_TOKEN of container daprd may expand to an empty token, which turns authentication off; replaced",
+    )
+
+
+def test_annotation_as_the_token_is_kept_with_a_warning() -> None:
+    note = {"name": API, "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['token']"}}}
+
+    found = build(of(note), policy=Policy())
+
+    assert found.changes == ()
+    assert found.warnings == (
+        "DAPR_API_TOKEN of container daprd may expand to an empty token, which turns authentication off; kept",
+    )

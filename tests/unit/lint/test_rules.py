@@ -40,6 +40,7 @@ GIVEN = {
     "DTI026": "secret-value-length",
     "DTI027": "secret-value-malformed",
     "DTI028": "secret-value-in-git",
+    "DTI031": "variable-after-use",
     "DTI091": "bad-ignore",
     "DTI092": "unused-ignore",
 }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from injector.core.model import Conflict, Policy
 from injector.manifests.documents import read
 from injector.manifests.errors import ManifestError
 from injector.manifests.uninjecting import EntryOutcome, Outcome, evaluate
+from tests import builders
 from tests.unit.manifests.working import HEAD, inject, pod, uninject
 
 _EMPTY = "the env is empty, and uninject could not restore it; remove it here"
@@ -234,3 +238,104 @@ def test_uninject_removes_moved_entry(spec: str, left: str) -> None:
 def test_uninject_refuses_change_of_shared_anchor(spec: str, words: str) -> None:
     with pytest.raises(ManifestError, match=words):
         uninject(recorded(spec))
+
+
+USE = "{name: H, value: $(DAPR_API_TOKEN)}"
+H = "  - name: H\n    value: $(DAPR_API_TOKEN)\n"
+OURS = "- name: DAPR_API_TOKEN\n    valueFrom:\n      secretKeyRef:\n        name: s\n        key: token\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            f"- name: A\n{H}  - name: B\n",
+            f"- name: A\n  {OURS}{H}  - name: B\n",
+        ),
+        (
+            "- name: H # first\n    value: $(DAPR_API_TOKEN)\n",
+            f"{OURS}  - name: H # first\n    value: $(DAPR_API_TOKEN)\n",
+        ),
+        (
+            f"# a\n\n  # b\n# c\n{H}",
+            f"# a\n\n  {OURS}  # b\n# c\n{H}",
+        ),
+        (
+            f"- name: A\n    value: |+\n      a\n      # in A\n\n  # of H\n{H}",
+            f"- name: A\n    value: |+\n      a\n      # in A\n\n  {OURS}  # of H\n{H}",
+        ),
+        (
+            f"- name: A\n    value: |\n      # in A\n  - &u\n    {H[4:]}  - *u\n",
+            f"- name: A\n    value: |\n      # in A\n  {OURS}  - &u\n    {H[4:]}  - *u\n",
+        ),
+    ],
+)
+def test_entry_is_inserted_above_its_first_use_and_the_comments_of_that(before: str, after: str) -> None:
+    head = "containers:\n- name: daprd\n  env:\n  "
+    assert changed(head + before) == head + after
+    for text in (pod(head + before), pod(head + before).replace("\n", "\r\n")):
+        assert uninject(inject(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"[{USE}]", f"[{ENTRY}, {USE}]"),
+        (f"[ {USE}, {{name: B}}]", f"[ {ENTRY}, {USE}, {{name: B}}]"),
+        (f"[{{name: A}} ,{USE}]", f"[{{name: A}}, {ENTRY} ,{USE}]"),
+        (f"[{{name: A}} # a\n    , {USE}]", f"[{{name: A}}, {ENTRY} # a\n    , {USE}]"),
+        (f"[ # all\n    {USE}\n  ]", f"[ # all\n    {ENTRY},\n    {USE}\n  ]"),
+        (
+            f"[{{name: A}}, # a\n    # of H\n    {USE},\n  ]",
+            f"[{{name: A}}, # a\n    {ENTRY},\n    # of H\n    {USE},\n  ]",
+        ),
+    ],
+)
+def test_entry_is_inserted_before_its_first_use_in_flow_text(before: str, after: str) -> None:
+    head = "containers:\n- name: daprd\n  env: "
+    assert changed(head + before) == head + after
+    assert uninject(inject(pod(head + before))) == pod(head + before)
+
+
+@pytest.mark.parametrize("style", [{}, {"indent": 2}, {"separators": (",", ":")}])
+@pytest.mark.parametrize("uses", ["$(APP_API_TOKEN)$(DAPR_API_TOKEN)", "$(APP_API_TOKEN)", "$(DAPR_API_TOKEN)"])
+def test_both_entries_are_inserted_into_json_and_removed_again(style: dict[str, Any], uses: str) -> None:
+    env = [{"name": "A", "value": "$(DAPR_API_TOKEN"}, {"name": "H", "value": uses}, {"name": "I", "value": USE}]
+    text = json.dumps(
+        builders.pod(builders.asking(app_token_secret="t"), [builders.sidecar(*env)]), ensure_ascii=False, **style
+    )
+
+    changed_text = inject(text)
+
+    found = [entry["name"] for entry in json.loads(changed_text)["spec"]["containers"][0]["env"]]
+    before = ["DAPR_API_TOKEN"] if "DAPR" in uses else []
+    last = [] if before else ["DAPR_API_TOKEN"]
+    app = ["APP_API_TOKEN"] if "APP" in uses else []
+    tail = [] if app else ["APP_API_TOKEN"]
+    assert found == ["A", *before, *app, "H", *last, "I", *tail]
+    assert uninject(changed_text) == text
+
+
+def test_entry_is_inserted_before_one_that_is_replaced() -> None:
+    env = '[{name: DAPR_API_TOKEN, value: ""}, {name: H, value: $(APP_API_TOKEN)}, {name: APP_API_TOKEN}]'
+    head = HEAD.replace("api-token-secret: s", "api-token-secret: s\n    dapr.io/app-token-secret: t")
+    text = head + f"  containers: [{{name: daprd, env: {env}}}]\n"
+    own = text.replace('value: ""', "value: $(APP_API_TOKEN)").replace(", {name: APP_API_TOKEN}]", "]")
+    app = ENTRY.replace("DAPR", "APP").replace("name: s", "name: t")
+
+    assert f"env: [{ENTRY}, {{name: H, value: $(APP_API_TOKEN)}}, {app}]" in inject(text)
+    assert f"env: [{app}, {ENTRY}, {{name: H, value: $(APP_API_TOKEN)}}]" in inject(
+        own, Policy(conflict=Conflict.REPLACE)
+    )
+
+
+def test_entry_is_refused_where_the_list_begins_on_the_line_of_its_key() -> None:
+    spec = "containers:\n- name: daprd\n  ? env\n  : - name: H\n      value: $(DAPR_API_TOKEN)\n"
+    with pytest.raises(ManifestError, match="there is more on its line; write the env as a list of lines"):
+        inject(pod(spec))
+
+
+def test_open_references_and_comments_do_not_move_the_entry() -> None:
+    env = "".join(f"  # c\n  - name: A{i}\n    value: $(DAPR_API_TOKEN{'$(' * 20}\n" for i in range(300))
+    spec = f"containers:\n- name: daprd\n  env:\n{env}  - {USE}\n"
+    assert changed(spec) == spec.replace(f"  - {USE}\n", f"  {OURS}  - {USE}\n")

@@ -1,0 +1,286 @@
+"""The variables of one container, decoded when a rule needs them. A literal value is never stored.
+
+Kubernetes expands `$(NAME)` in a value from the entries before it:
+https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from injector.core import names
+from injector.core.depth import decode_any_depth
+from injector.core.errors import MalformedObjectError
+from injector.core.model import Quiet, SourceKind, TokenRef, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from injector.core.model import Container
+
+
+_T = TypeVar("_T")
+
+
+class EntryKind(StrEnum):
+    """The content of an entry of an `env` list."""
+
+    EMPTY = "empty"  # neither value nor source: daprd then disables authentication
+    LITERAL = "literal"
+    REFERENCE = "reference"
+
+
+class EnvEntry(Value, frozen=True, gc=False):
+    """The last entry of a name in an `env` list, which is the one that the kubelet uses.
+
+    `ref` is None for a literal and for sources that cannot be repeated in another container; `copies` is the number of
+    entries with the name. If the value refers to other variables (`is_indirect`), the entry has their meaning.
+    `may_be_empty` is true for the value of an annotation or label, which Kubernetes takes for "" if it does not exist.
+    """
+
+    index: int
+    name: str
+    kind: EntryKind
+    ref: TokenRef | None = None
+    optional: bool = False
+    copies: int = 1
+    is_indirect: bool = False
+    may_be_empty: bool = False
+
+
+class EnvList(Value, frozen=True, gc=False):
+    """The entries of one container with our names; `exists` is false for an absent or null list.
+
+    `api_use` and `app_use` are the index of the first entry that refers to the variable before any entry sets it.
+    """
+
+    exists: bool
+    api: EnvEntry | None = None
+    app: EnvEntry | None = None
+    api_use: int | None = None
+    app_use: int | None = None
+
+    def get(self, variable: str) -> EnvEntry | None:
+        """The effective entry of a variable, if it exists."""
+        return self.api if variable == names.API_TOKEN_ENV else self.app
+
+    def first_use(self, variable: str) -> int | None:
+        """The index of the first entry that refers to a variable before any entry sets it."""
+        return self.api_use if variable == names.API_TOKEN_ENV else self.app_use
+
+
+class _EnvName(Struct, frozen=True, gc=False):
+    name: str = ""
+
+
+class _EnvVar(Quiet, frozen=True, gc=False):
+    value: Raw = Raw()
+    valueFrom: dict[str, Raw] | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class _Selector(Quiet, frozen=True, gc=False):
+    name: str = ""
+    key: str = ""
+    optional: bool | None = None
+
+
+class _AnySource(Quiet, frozen=True, gc=False):
+    optional: bool | None = None
+    fieldPath: Raw = Raw()  # noqa: N815 - Kubernetes' own spelling
+
+
+_REPEATABLE: Final[Mapping[str, SourceKind]] = {kind.value: kind for kind in SourceKind}
+# A managed name contains these bytes literally, or has letters written as \\u escapes: a list with neither has no such
+# name.
+_MANAGED_END: Final = b"_API_TOKEN"
+_REFERENCE_END: Final = b"_API_TOKEN)"
+_ESCAPE: Final = b"\\"
+_OPENING: Final = b"$("
+_UNICODE_ESCAPE: Final = b"\\u"
+_MANAGED: Final = (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
+_NOT_A_LIST: Final = "the env of a container is not a list of variables"
+_NULL: Final = (b"", b"null")
+_EMPTY_STRING: Final = (*_NULL, b'""')
+
+_env_names = msgspec.json.Decoder(list[_EnvName])
+_env_vars = msgspec.json.Decoder(list[Raw])
+_env_var = msgspec.json.Decoder(_EnvVar)
+_string = msgspec.json.Decoder(str)
+_selector = msgspec.json.Decoder(_Selector)
+_any_source = msgspec.json.Decoder(_AnySource)
+
+
+def env_of(container: Container) -> EnvList:
+    """The managed variables of `container`.
+
+    Raises:
+        MalformedObjectError: `env` is not a list of variables.
+    """
+    raw = bytes(container.env)
+    if raw in _NULL:
+        return _NO_LIST
+    if not raw.startswith(b"["):
+        raise MalformedObjectError(_NOT_A_LIST)
+    # Searching from the right, and for a single byte, is several times faster than searching a word from the left.
+    if raw.rfind(_MANAGED_END) < 0 and (_ESCAPE not in raw or _UNICODE_ESCAPE not in raw):
+        return _NO_ENTRY
+    return _decoded(_managed, raw)
+
+
+def entries_of(container: Container) -> tuple[EnvEntry, ...]:
+    """Every managed entry of `container`, in order, for a container of which `env_of` finds one.
+
+    Raises:
+        MalformedObjectError: `env` is not a list of variables.
+    """
+    return _decoded(_every_managed, bytes(container.env))
+
+
+def _decoded(decode: Callable[[bytes | bytearray], _T], raw: bytes) -> _T:
+    try:
+        return decode_any_depth(decode, raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # The codec's own message may contain parts of a value.
+        raise MalformedObjectError(_NOT_A_LIST) from None
+
+
+def _managed(raw: bytes | bytearray) -> EnvList:
+    found, entries = _read(raw)
+    indexes = {name: _last_index(found, name) for name in _MANAGED if name in found}
+    last = {
+        entry.name: replace(entry, copies=found.count(entry.name))
+        for entry in _expanded(found, entries, frozenset(indexes.values()))
+    }
+    uses = _first_uses(found, entries) if _may_refer(raw) else {}
+    api, app = _MANAGED
+    return EnvList(True, last.get(api), last.get(app), uses.get(api), uses.get(app))
+
+
+def _every_managed(raw: bytes | bytearray) -> tuple[EnvEntry, ...]:
+    found, entries = _read(raw)
+    return tuple(_expanded(found, entries, frozenset(i for i, name in enumerate(found) if name in _MANAGED)))
+
+
+def _read(raw: bytes | bytearray) -> tuple[Sequence[str], Sequence[Raw]]:
+    return [entry.name for entry in _env_names.decode(raw)], _env_vars.decode(raw)
+
+
+def _last_index(found: Sequence[str], name: str) -> int:
+    return len(found) - 1 - found[::-1].index(name)
+
+
+# --- references between variables ---
+
+
+def _may_refer(raw: bytes | bytearray) -> bool:
+    return _REFERENCE_END in raw or _UNICODE_ESCAPE in raw
+
+
+def _first_uses(found: Sequence[str], entries: Sequence[Raw]) -> dict[str, int]:
+    """By managed variable: the index of the first entry that refers to it before any entry sets it."""
+    unset = set(_MANAGED)
+    uses: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        unset.discard(found[index])
+        if not unset:
+            break
+        if _may_refer(bytes(entry)):
+            used = unset.intersection(_references(_env_var.decode(entry).value))
+            uses.update(dict.fromkeys(used, index))
+            unset -= used
+    return uses
+
+
+def _references(value: Raw) -> list[str]:
+    """The names that a value refers to. `$$` is a dollar sign, and a name ends at the first `)`.
+
+    https://github.com/kubernetes/kubernetes/blob/master/third_party/forked/golang/expansion/expand.go
+    """
+    text = _text(value)
+    # Each `$(` in this part has its `)`, so that the search takes one pass.
+    return [name for name in _REFERENCE.findall(text[: text.rfind(")") + 1]) if name]
+
+
+_REFERENCE: Final = re.compile(r"\$(?:\(([^)]*)\)|.)", re.DOTALL)
+
+
+def _text(value: Raw) -> str:
+    """A value, if it is text; no API server stores any other."""
+    try:
+        return _string.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+
+
+def _expanded(found: Sequence[str], entries: Sequence[Raw], indexes: frozenset[int]) -> Iterator[EnvEntry]:
+    """The entries at `indexes`. Only a value with a reference needs the entries before it."""
+    is_plain = not any(_OPENING in text or _UNICODE_ESCAPE in text for text in (bytes(entries[i]) for i in indexes))
+    known: dict[str, EnvEntry] = {}
+    for index in sorted(indexes) if is_plain else range(max(indexes) + 1):
+        entry = known[found[index]] = _entry(index, found[index], _env_var.decode(entries[index]), known)
+        if index in indexes:
+            yield entry
+
+
+def _entry(index: int, name: str, variable: _EnvVar, known: Mapping[str, EnvEntry]) -> EnvEntry:
+    """An entry; `known` are those before it."""
+    sources = {kind: raw for kind, raw in (variable.valueFrom or {}).items() if bytes(raw) not in _NULL}
+    if sources:
+        return _reference(index, name, sources)
+    if bytes(variable.value) in _EMPTY_STRING:
+        return EnvEntry(index, name, EntryKind.EMPTY)
+    used = [known.get(other) for other in _references(variable.value)]
+    parts = [entry for entry in used if entry is not None]
+    is_complete = len(parts) == len(used) and _ONLY_REFERENCES.fullmatch(_text(variable.value)) is not None
+    if is_complete and len(parts) == 1:
+        return replace(parts[0], index=index, name=name, is_indirect=True)
+    if is_complete and all(entry.kind is EntryKind.EMPTY for entry in parts):
+        return EnvEntry(index, name, EntryKind.EMPTY, is_indirect=True)
+    if any(entry.kind is EntryKind.REFERENCE for entry in parts):
+        optional = any(entry.optional for entry in parts)
+        may_be_empty = is_complete and all(entry.may_be_empty or entry.kind is EntryKind.EMPTY for entry in parts)
+        return EnvEntry(
+            index, name, EntryKind.REFERENCE, optional=optional, is_indirect=True, may_be_empty=may_be_empty
+        )
+    return EnvEntry(index, name, EntryKind.LITERAL)
+
+
+_ONLY_REFERENCES: Final = re.compile(r"(?:\$\([^)]*+\))++")
+
+
+def _reference(index: int, name: str, sources: dict[str, Raw]) -> EnvEntry:
+    ref: TokenRef | None = None
+    optional = may_be_empty = False
+    for kind, raw in sources.items():
+        if kind in _REPEATABLE:
+            selector = _selector.decode(raw)
+            optional = optional or bool(selector.optional)
+            # Kubernetes rejects two sources; the result must not depend on their order.
+            ref = TokenRef(selector.name, selector.key, _REPEATABLE[kind]) if len(sources) == 1 else None
+        else:
+            source = _other_source(raw)
+            optional = optional or bool(source.optional)
+            may_be_empty = may_be_empty or bytes(source.fieldPath).startswith(_METADATA)
+    return EnvEntry(index, name, EntryKind.REFERENCE, ref, optional, may_be_empty=may_be_empty)
+
+
+# A field that is "" if the annotation or label does not exist.
+_METADATA: Final = (b'"metadata.annotations[', b'"metadata.labels[')
+
+
+def _other_source(source: Raw) -> _AnySource:
+    """A source of another kind; kinds of future releases may have any shape."""
+    try:
+        return _any_source.decode(source)
+    except msgspec.ValidationError:
+        return _AnySource()
+
+
+_NO_LIST: Final = EnvList(exists=False)
+_NO_ENTRY: Final = EnvList(exists=True)
