@@ -159,3 +159,55 @@ def test_value_that_is_not_an_object_has_no_templates() -> None:
 def test_pod_is_its_own_template_whatever_its_metadata() -> None:
     (each,) = one("{apiVersion: v1, kind: Pod, metadata: [], spec: {}}").objects()
     assert each.name == ""
+
+
+_PATCH = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: orders}
+spec:
+  template:
+    metadata: {annotations: {dapr.io/enabled: "true"}}
+    spec:
+      containers:
+        - name: daprd
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "directive"),
+    [
+        ("          env: [{name: DAPR_API_TOKEN, $patch: delete}]\n", "$patch"),
+        ("          $patch: replace\n", "$patch"),
+        ("          $setElementOrder/env: [{name: DAPR_API_TOKEN}]\n", "$setElementOrder"),
+        ("          env: []\n          $deleteFromPrimitiveList/args: [x]\n", "$deleteFromPrimitiveList"),
+        ("  strategy: {$retainKeys: [type], type: Recreate}\n", "$retainKeys"),
+        ("x: &a {$patch: delete}\ny: *a\n", "$patch"),
+        ('"\\x24patch": delete\n', "$patch"),
+    ],
+)
+def test_strategic_merge_patch_is_refused_with_its_line(lines: str, directive: str) -> None:
+    errors: list[ManifestError] = []
+    documents = list(read(f"a: 1\n---\n{_PATCH}{lines}---\nb: 1\n", "f", on_error=errors.append))
+    line = 2 + len((_PATCH + lines).splitlines()) - (directive == "$patch" and "y:" in lines)
+    assert [document.value for document in documents] == [{"a": 1}, {"b": 1}]
+    (error,) = errors
+    assert str(error) == (
+        f"f:{line}: document 2: a strategic merge patch ({directive}) is not a whole object; "
+        "render it first (kubectl kustomize)"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _PATCH,
+        _PATCH + "          env: [{name: $patch, value: $retainKeys}]\n",
+        _PATCH + "          $patched: 1\n",
+        "apiVersion: v1\nkind: ConfigMap\ndata: {$patch: delete, a: dapr.io}\n",
+        # Nothing in it concerns us, so a folder of overlays is not full of errors.
+        _PATCH.replace("dapr", "x") + "          $patch: delete\n",
+    ],
+)
+def test_document_that_is_no_patch_of_ours_is_read(text: str) -> None:
+    assert one(text).index == 1
