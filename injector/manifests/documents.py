@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from injector.manifests import json_nodes, yaml_nodes
-from injector.manifests.chunks import Chunk, split
+from injector.manifests.chunks import BOM, Chunk, split
 from injector.manifests.errors import ManifestError, TextError
 from injector.manifests.nodes import Json, Mapping, Node, Scalar, Sequence, find, merged, resolved
 
@@ -168,11 +168,12 @@ def fault_at(chunk: Chunk, source: str, index: int, fault: TextError) -> Manifes
 
 
 _UNREADABLE: Final = ("not YAML", "a mapping or a list where a key belongs")
-_BOM: Final = "\ufeff"
+# Where kubectl cuts a stream, the next piece may begin with a byte order mark, after comments and blank lines.
+_UP_TO_MARK: Final = re.compile(rf"(?:(?:---)?[ \t\r]*+(?:#[^\n]*+)?\n)*+{BOM}+")
 
 
 def _roots(text: str) -> Iterator[tuple[Node, bool]]:
-    base = 1 if text.startswith(_BOM) else 0
+    base = _after_mark(text, 0)
     at = _json_start(text, base)
     while at < len(text) and text[at] == "{":
         try:
@@ -180,10 +181,15 @@ def _roots(text: str) -> Iterator[tuple[Node, bool]]:
         except json_nodes.NotJSONError:
             break
         yield node, True
-        at = base = json_nodes.after_blanks(text, node.end)
+        at = base = json_nodes.after_blanks(text, _after_mark(text, node.end))
     if at < len(text):
         for node in yaml_nodes.parse(text, base):
             yield node, False
+
+
+def _after_mark(text: str, at: int) -> int:
+    found = _UP_TO_MARK.match(text, at)
+    return found.end() if found else at
 
 
 def _json_start(text: str, base: int) -> int:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from injector.manifests.chunks import BOM
 from injector.manifests.nodes import Alias, Full, Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
     from injector.manifests.documents import Document
 
-BOM: Final = "\ufeff"
 _BLANKS_AND_COMMENTS: Final = re.compile(r"(?:[ \t\r\n]+|(?:(?<=[ \t\r\n])|^)#[^\n]*)*", re.MULTILINE)
+_MARKS: Final = re.compile(f"{BOM}*")
 _NOT_BLANK: Final = re.compile(r"\S")
 _INDENT: Final = re.compile(r"[ \t]*")
 _HEADER: Final = re.compile(r"(?:[&!][^ \t\r\n]*[ \t]+)*[|>]([-+0-9]*)")
@@ -76,7 +77,8 @@ class Layout:
     def column(self, at: int) -> int:
         """The column of a place, from 0; a byte order mark takes none."""
         start = self.line_start(at)
-        return at - start - (1 if not start and self.text.startswith(BOM) else 0)
+        marks = _MARKS.match(self.text, start, at)
+        return at - (marks.end() if marks else start)
 
     def line_start(self, at: int) -> int:
         """Where the line of a place begins."""

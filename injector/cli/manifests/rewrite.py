@@ -21,7 +21,7 @@ import msgspec
 from injector.cli.manifests import files
 from injector.cli.output import Tally, coloured, wants_colour
 from injector.files import error_text, replacement
-from injector.manifests.chunks import split
+from injector.manifests.chunks import BOM, split
 from injector.manifests.diff import Diff
 from injector.manifests.documents import documents
 from injector.manifests.errors import ManifestError
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 # Bytes of a file's result that are kept in memory; a larger result goes to a temporary file.
 _IN_MEMORY: Final = 4 * 1024 * 1024
 _BLOCK: Final = 256 * 1024  # bytes
-_BOM: Final = "\ufeff"
 # Mode of a new file until it gets the mode of the file that it replaces.
 _OWNER: Final = 0o600
 
@@ -170,7 +169,7 @@ class Rewriter:
             return
         self._reporter.clear()
         if self._output is Format.YAML and self._needs_marker:
-            block = block.removeprefix(_BOM.encode())
+            block = block.removeprefix(BOM.encode())
             self._stdout.write(b"" if self._ends_line else b"\n")
             if not block.lstrip().startswith((b"---", b"%")):
                 self._stdout.write(b"---\n")

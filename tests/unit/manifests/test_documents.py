@@ -36,6 +36,28 @@ def test_marker_at_the_very_end_and_alone() -> None:
     assert list(read("# nothing\n", "f")) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("\ufeffa: 1\n---\n\ufeffa: 2\n", [(1, {"a": 1}), (3, {"a": 2})]),
+        ("---\n\ufeffa: 1\n--- # c\r\n# c\r\n\r\n\ufeffa: 2\n", [(2, {"a": 1}), (6, {"a": 2})]),
+        ("---\n\ufeff---\na: 1\nb: 2\n", [(3, {"a": 1, "b": 2})]),
+        ("\ufeff\ufeffa: 1\nb: 2\n", [(1, {"a": 1, "b": 2})]),
+        ('\ufeff{"a": 1}\n\ufeff{"a": 2}\n---\n\ufeff{"a": 3}\n', [(1, {"a": 1}), (2, {"a": 2}), (4, {"a": 3})]),
+        ("a: 1\n\ufeff# c\n", [(1, {"a": 1})]),
+    ],
+)
+def test_byte_order_mark_may_begin_each_document(text: str, places: list[tuple[int, object]]) -> None:
+    """As for kubectl, which cuts the stream at `---` and parses each piece."""
+    assert [(document.line, document.value) for document in read(text, "f")] == places
+
+
+@pytest.mark.parametrize("text", ["a: 1\n\ufeff---\nb: 1\n", "a: 1\n\ufeffb: 2\n", "--- \ufeff\na: 1\n"])
+def test_byte_order_mark_elsewhere_is_an_error(text: str) -> None:
+    with pytest.raises(ManifestError, match="not YAML"):
+        list(read(text, "f"))
+
+
 def test_positions_count_from_one_and_fall_back_to_the_nearest_ancestor() -> None:
     document = one("# c\na:\n  - b: 1\n    c: {d: 2}\n")
     assert document.position(()) == Position(2, 1)
