@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from injector.manifests.chunks import BOM
+from injector.manifests.chunks import BOM, Chunk
+from injector.manifests.documents import documents
+from injector.manifests.errors import ManifestError
 from injector.manifests.nodes import Alias, Full, Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
+    import collections.abc
+
     from injector.manifests.documents import Document
+    from injector.manifests.nodes import Json
 
 _BLANKS_AND_COMMENTS: Final = re.compile(r"(?:[ \t\r\n]+|(?:(?<=[ \t\r\n])|^)#[^\n]*)*", re.MULTILINE)
 _MARKS: Final = re.compile(f"{BOM}*")
@@ -37,6 +42,16 @@ def apply(text: str, splices: list[Splice]) -> str:
         parts += [text[at : splice.start], splice.text]
         at = splice.end
     return "".join((*parts, text[at:]))
+
+
+def reread(read: collections.abc.Sequence[Document], splices: list[Splice]) -> list[Json]:
+    """The values of the documents of a chunk after an edit of its text; none if that is no longer valid."""
+    first = read[0]
+    edited = Chunk(apply(first.chunk.text, splices), first.chunk.line)
+    try:
+        return [document.value for document in documents(edited, first.source, first.index - 1)]
+    except ManifestError:
+        return []
 
 
 class Layout:

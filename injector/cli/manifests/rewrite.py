@@ -25,6 +25,7 @@ from injector.manifests.chunks import BOM, split
 from injector.manifests.diff import Diff
 from injector.manifests.documents import documents
 from injector.manifests.errors import ManifestError
+from injector.manifests.layout import apply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from injector.cli.output import Reporter
     from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
+    from injector.manifests.layout import Splice
     from injector.manifests.nodes import Json
 
 # Bytes of a file's result that are kept in memory; a larger result goes to a temporary file.
@@ -51,16 +53,16 @@ class Format(StrEnum):
 
 
 class Change(Protocol):
-    """A change of a chunk of a file. Both methods count the chunk's Pod templates in `tally`."""
+    """A change of a chunk of a file, given its documents. Both methods count the Pod templates in `tally`."""
 
-    def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> str:
-        """Return the chunk's new text.
+    def splices(self, read: Sequence[Document], tally: Tally, /) -> list[Splice]:
+        """Return the changes of the chunk's text.
 
         Raises:
             ManifestError: The chunk cannot be changed.
         """
 
-    def values(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> Sequence[Json]:
+    def values(self, read: Sequence[Document], tally: Tally, /) -> Sequence[Json]:
         """Return the new value of each document of the chunk.
 
         Raises:
@@ -70,9 +72,10 @@ class Change(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RewrittenChunk:
-    """A chunk of a file before and after; `values` with `-o json`, otherwise `new`."""
+    """A chunk of a file before and after; `values` with `-o json`, otherwise `splices` and `new`."""
 
-    old: Chunk
+    old: str
+    splices: Sequence[Splice]
     new: str
     values: Sequence[Json]
     is_changed: bool
@@ -142,10 +145,11 @@ class Rewriter:
 
     def _changed(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> RewrittenChunk:
         if self._output is Format.JSON:
-            values = self._change.values(chunk, read, tally)
-            return RewrittenChunk(chunk, "", values, values != [document.value for document in read])
-        text = self._change.text(chunk, read, tally)
-        return RewrittenChunk(chunk, text, (), text != chunk.text)
+            values = self._change.values(read, tally)
+            return RewrittenChunk(chunk.text, (), "", values, values != [document.value for document in read])
+        splices = self._change.splices(read, tally)
+        text = apply(chunk.text, splices)
+        return RewrittenChunk(chunk.text, splices, text, (), text != chunk.text)
 
     # --- stdout ---
 
@@ -217,7 +221,7 @@ class _DiffWriter:
         if rewritten is None:
             self._diff.finish()
         else:
-            self._diff.feed(rewritten.old.text, rewritten.new)
+            self._diff.feed(rewritten.old, rewritten.new)
 
     def _write(self, line: str) -> None:
         self._into.write((coloured(line) if self._colour else line).encode())
