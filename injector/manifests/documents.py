@@ -6,13 +6,14 @@ is what is shaped like one, so an Argo Rollout or a Knative Service has one as a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from injector.manifests import json_nodes, yaml_nodes
-from injector.manifests.chunks import Chunk, split
+from injector.manifests.chunks import BOM, Chunk, split
 from injector.manifests.errors import ManifestError, TextError
-from injector.manifests.nodes import Json, Mapping, Node, Sequence, find, merged, resolved
+from injector.manifests.nodes import Json, Mapping, Node, Scalar, Sequence, find, merged, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -117,7 +118,7 @@ def read(
         on_error: Takes what is wrong with a document, and reading goes on with the next one.
 
     Raises:
-        ManifestError: A document is not YAML or JSON, and there is no `on_error`.
+        ManifestError: A document is not YAML or JSON, or is a patch that requests a token, and there is no `on_error`.
     """
     index = 0
 
@@ -139,16 +140,18 @@ def documents(
     """Yield the documents of a chunk of a file; `before`: the number of documents before it.
 
     Raises:
-        ManifestError: One is not YAML or JSON, and there is no `on_error`.
+        ManifestError: One is not YAML or JSON, or is a patch that requests a token, and there is no `on_error`.
     """
     index = before
     line, counted = chunk.line, 0
     try:
         for root, is_json in _roots(chunk.text):
-            index += 1
             line += chunk.text.count("\n", counted, root.start)
             counted = root.start
-            yield Document(source, index, line, root.value, chunk, root, is_json)
+            document = Document(source, index + 1, line, root.value, chunk, root, is_json)
+            _refuse_patch(document)
+            index += 1
+            yield document
     except TextError as fault:
         error = fault_at(chunk, source, index + 1, fault)
         if on_error is None:
@@ -165,11 +168,12 @@ def fault_at(chunk: Chunk, source: str, index: int, fault: TextError) -> Manifes
 
 
 _UNREADABLE: Final = ("not YAML", "a mapping or a list where a key belongs")
-_BOM: Final = "\ufeff"
+# Where kubectl cuts a stream, the next piece may begin with a byte order mark, after comments and blank lines.
+_UP_TO_MARK: Final = re.compile(rf"(?:(?:---)?[ \t\r]*+(?:#[^\n]*+)?\n)*+{BOM}+")
 
 
 def _roots(text: str) -> Iterator[tuple[Node, bool]]:
-    base = 1 if text.startswith(_BOM) else 0
+    base = _after_mark(text, 0)
     at = _json_start(text, base)
     while at < len(text) and text[at] == "{":
         try:
@@ -177,10 +181,15 @@ def _roots(text: str) -> Iterator[tuple[Node, bool]]:
         except json_nodes.NotJSONError:
             break
         yield node, True
-        at = base = json_nodes.after_blanks(text, node.end)
+        at = base = json_nodes.after_blanks(text, _after_mark(text, node.end))
     if at < len(text):
         for node in yaml_nodes.parse(text, base):
             yield node, False
+
+
+def _after_mark(text: str, at: int) -> int:
+    found = _UP_TO_MARK.match(text, at)
+    return found.end() if found else at
 
 
 def _json_start(text: str, base: int) -> int:
@@ -220,6 +229,42 @@ def _templates(value: dict[str, Json], path: Path) -> Iterator[tuple[Path, dict[
                         yield (*here, i), item
                     else:
                         yield from _templates(item, (*here, i))
+
+
+def _refuse_patch(document: Document) -> None:
+    """Refuse a strategic merge patch of a Pod template that uses Dapr: its containers are not those of the Pod.
+
+    A rule, or an entry of ours, would change what the patch does to its base.
+    """
+    directive = _directive(document.root)
+    if directive is None or _DAPR.search(document.chunk.text) is None:
+        return
+    if any(each.templates() for each in document.objects()):
+        raise TextError(
+            directive.start,
+            f"a strategic merge patch ({str(directive.value).partition('/')[0]}) is not a whole object; "
+            "render it first (kubectl kustomize)",
+        )
+
+
+_DAPR: Final = re.compile("dapr|APP_API_TOKEN", re.IGNORECASE)
+# https://github.com/kubernetes/community/blob/main/contributors/devel/sig-api-machinery/strategic-merge-patch.md
+_DIRECTIVE: Final = re.compile(r"\$(?:patch|retainKeys|setElementOrder/.+|deleteFromPrimitiveList/.+)")
+
+
+def _directive(root: Node) -> Scalar | None:
+    """A directive of a strategic merge patch among the keys below a node; None if there is none."""
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Mapping):
+            for key, child in node.pairs:
+                if _DIRECTIVE.fullmatch(str(key.value)):
+                    return key
+                pending.append(child)
+        elif isinstance(node, Sequence):
+            pending += node.items
+    return None
 
 
 def is_template(value: dict[str, Json]) -> bool:

@@ -186,8 +186,18 @@ class Editor:
         """Where the dash of a block sequence's item is."""
         known = self._dashes.get(item.start)
         if known is None:
-            known = self._dashes[item.start] = self.layout.text.rindex("-", 0, item.start)
+            known = self._dashes[item.start] = self._find_dash(item.start)
         return known
+
+    def _find_dash(self, start: int) -> int:
+        """The last dash before an item. Only comments and blank lines may be between the two."""
+        text, line = self.layout.text, self.layout.line_start(start)
+        found = text.rfind("-", line, start)
+        while found < 0:
+            end, line = line, self.layout.line_start(line - 1)
+            comment = text.find("#", line, end)
+            found = text.rfind("-", line, end if comment < 0 else comment)
+        return found
 
     # --- flow text ---
 

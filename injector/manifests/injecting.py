@@ -18,17 +18,17 @@ from injector.core import admit, decision, names, patch, review
 from injector.core.decision import Deny, Inject, Skip
 from injector.core.errors import ReviewError
 from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, Verdict
-from injector.manifests.documents import documents
+from injector.manifests.documents import fault_at
 from injector.manifests.edit import Editor
 from injector.manifests.errors import ManifestError, TextError
-from injector.manifests.layout import apply
+from injector.manifests.layout import reread
+from injector.manifests.nodes import copied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from injector.core.decision import Decision
     from injector.core.model import PatchOp, Policy
-    from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document, Object, Path, Template
     from injector.manifests.layout import Splice
     from injector.manifests.nodes import Json
@@ -118,57 +118,36 @@ def _advice(each: Object, question: Question) -> tuple[str, ...]:
         return ()  # the template's own review has the error
 
 
-def inject(chunk: Chunk, read: Sequence[Document], findings: Sequence[Sequence[Finding]]) -> str:
-    """Return the text of a chunk with the changes of `findings`.
+def inject(read: Sequence[Document], findings: Sequence[Sequence[Finding]]) -> list[Splice]:
+    """Return the splices that put the operations of `findings` into the text of a chunk's documents.
 
     Raises:
         ManifestError: An entry cannot be put where it belongs without changing something else.
     """
     splices = [splice for document, found in zip(read, findings, strict=True) for splice in _splices(document, found)]
-    if not splices:
-        return chunk.text
-    text = apply(chunk.text, splices)
-    verify(chunk, text, read, [patched(document, found) for document, found in zip(read, findings, strict=True)])
-    return text
-
-
-def patched(document: Document, findings: Sequence[Finding]) -> Json:
-    """The value of a document with each template's patch applied, as an API server applies the webhook's."""
-    if not any(found.operations for found in findings):
-        return document.value
-    copy: Json = _copied(document.value)
-    for found in findings:
-        template: Any = copy
-        for step in found.path:
-            template = template[step]
-        JsonPatch(_copied(found.operations)).apply(template, in_place=True)
-    return copy
-
-
-def _copied(value: object) -> Any:  # noqa: ANN401 - JSON
-    """Return a deep copy without shared parts, also for aliases."""
-    return msgspec.json.decode(msgspec.json.encode(value))
-
-
-def verify(chunk: Chunk, text: str, read: Sequence[Document], wanted: Sequence[Json]) -> None:
-    """Compare the values of an edited text with the wanted ones.
-
-    Raises:
-        ManifestError: They differ.
-    """
-    first = read[0]
-    edited = type(chunk)(text, chunk.line)
-    try:
-        found = [document.value for document in documents(edited, first.source, first.index - 1)]
-    except ManifestError:
-        found = []
-    if found != list(wanted):
+    wanted = (patched(document, found) for document, found in zip(read, findings, strict=True))
+    if splices and reread(read, splices) != list(wanted):
+        first = read[0]
         raise ManifestError(
             first.source,
             first.index,
             first.line,
             "its layout leaves no place for an entry; write the env in block style",
         )
+    return splices
+
+
+def patched(document: Document, findings: Sequence[Finding]) -> Json:
+    """The value of a document with each template's patch applied, as an API server applies the webhook's."""
+    if not any(found.operations for found in findings):
+        return document.value
+    copy: Json = copied(document.value)
+    for found in findings:
+        template: Any = copy
+        for step in found.path:
+            template = template[step]
+        JsonPatch(copied(found.operations)).apply(template, in_place=True)
+    return copy
 
 
 def misshapen(template: Template) -> tuple[Path, str] | None:
@@ -251,8 +230,7 @@ def _splices(document: Document, findings: Sequence[Finding]) -> list[Splice]:
         for found in findings:
             _edit(editor, found.path, found.operations)
     except TextError as error:
-        line = document.chunk.line_at(error.offset)
-        raise ManifestError(document.source, document.index, line, error.message) from None
+        raise fault_at(document.chunk, document.source, document.index, error) from None
     return editor.splices
 
 

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from injector.manifests.chunks import BOM, Chunk
+from injector.manifests.documents import documents
+from injector.manifests.errors import ManifestError
 from injector.manifests.nodes import Alias, Full, Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
-    from injector.manifests.documents import Document
+    import collections.abc
 
-BOM: Final = "\ufeff"
+    from injector.manifests.documents import Document
+    from injector.manifests.nodes import Json
+
 _BLANKS_AND_COMMENTS: Final = re.compile(r"(?:[ \t\r\n]+|(?:(?<=[ \t\r\n])|^)#[^\n]*)*", re.MULTILINE)
+_MARKS: Final = re.compile(f"{BOM}*")
 _NOT_BLANK: Final = re.compile(r"\S")
 _INDENT: Final = re.compile(r"[ \t]*")
 _HEADER: Final = re.compile(r"(?:[&!][^ \t\r\n]*[ \t]+)*[|>]([-+0-9]*)")
@@ -36,6 +42,16 @@ def apply(text: str, splices: list[Splice]) -> str:
         parts += [text[at : splice.start], splice.text]
         at = splice.end
     return "".join((*parts, text[at:]))
+
+
+def reread(read: collections.abc.Sequence[Document], splices: list[Splice]) -> list[Json]:
+    """The values of the documents of a chunk after an edit of its text; none if that is no longer valid."""
+    first = read[0]
+    edited = Chunk(apply(first.chunk.text, splices), first.chunk.line)
+    try:
+        return [document.value for document in documents(edited, first.source, first.index - 1)]
+    except ManifestError:
+        return []
 
 
 class Layout:
@@ -76,7 +92,8 @@ class Layout:
     def column(self, at: int) -> int:
         """The column of a place, from 0; a byte order mark takes none."""
         start = self.line_start(at)
-        return at - start - (1 if not start and self.text.startswith(BOM) else 0)
+        marks = _MARKS.match(self.text, start, at)
+        return at - (marks.end() if marks else start)
 
     def line_start(self, at: int) -> int:
         """Where the line of a place begins."""

@@ -7,7 +7,9 @@ with aliases written out.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import msgspec
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
@@ -75,6 +77,11 @@ class Alias:
         self.value: Json = target.value
         self.size = target.size
         self.height = target.height
+
+
+def copied(value: object) -> Any:  # noqa: ANN401 - JSON
+    """Return a deep copy of JSON data without shared parts, also for aliases."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 Node = Scalar | Mapping | Sequence | Alias

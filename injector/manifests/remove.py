@@ -10,26 +10,28 @@ from injector.manifests.layout import Splice, children, last_leaf
 from injector.manifests.nodes import Alias, Mapping, Node, Scalar, Sequence, find, is_merge
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from injector.manifests.documents import Path
 
 
 class Remover(Editor):
-    """Splices that take something out; each method returns those of one step."""
+    """Splices that take something out; each method returns its own."""
 
-    def entry(self, container: Path, index: int) -> list[Splice]:
-        """Take an entry out of a container's `env`, and the list as well if nothing else is in it.
+    def entries(self, container: Path, indexes: list[int]) -> list[Splice]:
+        """Take entries out of a container's `env`, and the list as well if nothing else is in it; indexes ascend.
 
         Raises:
-            TextError: The entry is in an anchor that others use, or comes by an alias or a merge key.
+            TextError: An entry is in an anchor that others use, or comes by an alias or a merge key.
         """
         node = self._own_mapping(container, "the container")
         key, env = self._env(node)
         # `inject` makes no flow list in a block; the brackets of such a list stay.
-        if len(env.items) == 1 and env.flow == node.flow:
+        if len(env.items) == len(indexes) and env.flow == node.flow:
             return self._pair(node, key, env)
         if env.flow:
-            return self._child(env, index)
-        return [self._lines(self.dash_before(env.items[index]), env.items[index])]
+            return [splice for first, last in _runs(indexes) for splice in self._children(env, first, last)]
+        return [self._lines(self.dash_before(env.items[index]), env.items[index]) for index in indexes]
 
     def annotation(self, template: Path, name: str) -> list[Splice]:
         """Take an annotation out of a template.
@@ -53,7 +55,7 @@ class Remover(Editor):
         """Take a key and its value out of a mapping."""
         if mapping.flow:
             index = next(i for i, (name, _) in enumerate(mapping.pairs) if name is key)
-            return self._child(mapping, index)
+            return self._children(mapping, index, index)
         if self.layout.begins_line(key.start) and len(mapping.pairs) > 1:
             return [self._lines(key.start, value)]
         # The key shares its line with a dash, or is the mapping's only one: it stays, without a value.
@@ -67,21 +69,30 @@ class Remover(Editor):
         end = self.layout.line_end(self.layout.leaf_end(last_leaf(node)))
         return Splice(self.layout.previous_line_end(start), end, "")
 
-    def _child(self, node: Mapping | Sequence, index: int) -> list[Splice]:
-        """Take a child and one comma out of a flow collection."""
+    def _children(self, node: Mapping | Sequence, first: int, last: int) -> list[Splice]:
+        """Take neighbours and their commas out of a flow collection."""
         layout = self.layout
         extents = children(node)
-        start, end = extents[index]
+        start, end = extents[first][0], extents[last][1]
         after = layout.significant(end)
         has_comma = layout.text[after : after + 1] == ","
         own_line = layout.begins_line(start)
         if has_comma and own_line:
             return [Splice(layout.previous_line_end(start), after + 1, "")]
-        if index == 0:
-            stop = extents[1][0] if len(extents) > 1 else end
+        if first == 0:
+            stop = extents[last + 1][0] if last + 1 < len(extents) else end
             return [Splice(start, stop, "")]
-        before = extents[index - 1][1]
+        before = extents[first - 1][1]
         if not own_line:
             return [Splice(before, end, "")]
         comma = layout.significant(before)
         return [Splice(comma, comma + 1, ""), Splice(max(comma + 1, layout.previous_line_end(start)), end, "")]
+
+
+def _runs(indexes: list[int]) -> Iterator[tuple[int, int]]:
+    """The first and the last index of each run of neighbours."""
+    first = 0
+    for i, index in enumerate(indexes):
+        if i + 1 == len(indexes) or indexes[i + 1] != index + 1:
+            yield indexes[first], index
+            first = i + 1

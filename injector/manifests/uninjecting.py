@@ -1,9 +1,7 @@
 """Removes the entries that the status record lists and that are unchanged, and then the record.
 
-The entries to remove are determined first. They are removed in rounds, and the text is read again after each round, so
-that positions are correct. A round removes entries of every list, but never two neighbours, so that the number of
-rounds does not grow with the number of entries. An entry that replaced something stays, because the previous value is
-not recorded; so does an entry that was changed since.
+An entry that replaced something stays, because the previous value is not recorded; so does an entry that was changed
+since. The edited text is read again and compared with the wanted values; a difference is an error.
 """
 
 from __future__ import annotations
@@ -14,17 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
 from injector.core.model import Injected, SourceKind, read_status
-from injector.manifests.chunks import Chunk
-from injector.manifests.documents import Document, Object, documents
+from injector.manifests.documents import fault_at
 from injector.manifests.errors import ManifestError, TextError
-from injector.manifests.layout import apply
+from injector.manifests.layout import reread
+from injector.manifests.nodes import copied
 from injector.manifests.remove import Remover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
-    from injector.manifests.documents import Path, Template
+    from injector.manifests.documents import Document, Object, Path, Template
     from injector.manifests.layout import Splice
+    from injector.manifests.nodes import Json
 
 _LISTS: Final = ("containers", "initContainers")
 
@@ -64,54 +63,28 @@ def evaluate(document: Document) -> list[TemplateResult]:
     return [_evaluated(document, each, template) for each in document.objects() for template in each.templates()]
 
 
-def uninject(chunk: Chunk, source: str, before: int) -> str:
-    """Return the text of a chunk without the entries of its records.
+def uninject(read: Sequence[Document]) -> list[Splice]:
+    """Return the splices that take the entries of the records, and the records, out of a chunk's documents.
 
     Raises:
-        ManifestError: It is not YAML, or an entry cannot be taken out without changing something else.
+        ManifestError: An entry cannot be taken out without changing something else.
     """
-    read = list(documents(chunk, source, before))
     work = [_Work(document) for document in read]
-    if not any(each.recorded for each in work):
-        return chunk.text
-    wanted = [each.left(document) for each, document in zip(work, read, strict=True)]
-    text = chunk.text
-    while any(each.entries for each in work):
-        text = _round(Chunk(text, chunk.line), source, before, work, _Work.take_entries)
-    text = _round(Chunk(text, chunk.line), source, before, work, _Work.take_records)
-    _verify(chunk, text, source, before, wanted)
-    return text
-
-
-def _verify(chunk: Chunk, text: str, source: str, before: int, wanted: list[Any]) -> None:
-    try:
-        read = list(documents(Chunk(text, chunk.line), source, before))
-    except ManifestError:
-        read = []
+    splices = [splice for each in work for splice in each.splices()]
     # A list that became empty may be left as nothing, as null or as it is: they mean the same.
-    if [_bare(document) for document in read] != [_bare_value(value) for value in wanted]:
+    if splices and [_bare(value) for value in reread(read, splices)] != [_bare(each.left()) for each in work]:
+        first = read[0]
         raise ManifestError(
-            source, before + 1, chunk.line, "the entries cannot be taken out of its layout; do it by hand"
+            first.source, first.index, first.chunk.line, "the entries cannot be taken out of its layout; do it by hand"
         )
-
-
-def _round(
-    chunk: Chunk, source: str, before: int, work: list[_Work], step: Callable[[_Work, Remover], list[Splice]]
-) -> str:
-    """Return the text after one step for each document."""
-    splices: list[Splice] = []
-    for document, each in zip(documents(chunk, source, before), work, strict=True):
-        try:
-            splices += step(each, Remover(document))
-        except TextError as error:
-            raise ManifestError(source, document.index, chunk.line_at(error.offset), error.message) from None
-    return apply(chunk.text, splices)
+    return splices
 
 
 class _Work:
-    """The entries to remove from a document, and those not yet removed."""
+    """What to remove from a document."""
 
     def __init__(self, document: Document) -> None:
+        self.document = document
         found = (_Recorded(template) for each in document.objects() for template in each.templates())
         self.recorded = [each for each in found if each.record]
         # By the path of a container: indexes into its env, in order.
@@ -120,34 +93,23 @@ class _Work:
             for path, indexes in recorded.removable().items():
                 self.entries[path] = sorted(indexes)
 
-    def take_entries(self, remover: Remover) -> list[Splice]:
-        """Remove every other remaining entry, from the end."""
-        splices: list[Splice] = []
-        left: dict[Path, list[int]] = {}
-        for path, indexes in self.entries.items():
-            taken: list[int] = []
-            kept: list[int] = []
-            for index in reversed(indexes):
-                if not taken or taken[-1] - index > 1:
-                    taken.append(index)
-                    splices += remover.entry(path, index)
-                else:
-                    kept.append(index)
-            if kept:
-                # Each has moved by as many places as entries before it were taken.
-                left[path] = [index - sum(1 for gone in taken if gone < index) for index in reversed(kept)]
-        self.entries = left
-        return splices
+    def splices(self) -> list[Splice]:
+        """Remove the entries and the records."""
+        remover = Remover(self.document)
+        try:
+            entries = [splice for path, indexes in self.entries.items() for splice in remover.entries(path, indexes)]
+            records = [
+                splice for each in self.recorded for splice in remover.annotation(each.template.path, names.STATUS)
+            ]
+        except TextError as error:
+            raise fault_at(self.document.chunk, self.document.source, self.document.index, error) from None
+        return entries + records
 
-    def take_records(self, remover: Remover) -> list[Splice]:
-        """Remove the records."""
-        return [splice for each in self.recorded for splice in remover.annotation(each.template.path, names.STATUS)]
-
-    def left(self, document: Document) -> Any:  # noqa: ANN401 - JSON
+    def left(self) -> Json:
         """Return a copy of the document's value without the entries and the records."""
         if not self.recorded:
-            return document.value
-        copy: Any = _copied(document.value)
+            return self.document.value
+        copy: Json = copied(self.document.value)
         for path, indexes in self.entries.items():
             gone = set(indexes)
             container = _at(copy, path)
@@ -268,22 +230,11 @@ def _at(value: Any, path: Path) -> Any:  # noqa: ANN401 - JSON
     return value
 
 
-def _bare(document: Document) -> Any:  # noqa: ANN401 - JSON
-    return _bare_value(document.value)
-
-
-def _bare_value(value: Any) -> Any:  # noqa: ANN401 - JSON
+def _bare(value: Any) -> Any:  # noqa: ANN401 - JSON
     """A value in which what is empty, under the keys that an edit can empty, is left out."""
     if isinstance(value, dict):
-        return {key: _bare_value(child) for key, child in value.items() if child or key not in _EMPTIED}
-    return [_bare_value(child) for child in value] if isinstance(value, list) else value
+        return {key: _bare(child) for key, child in value.items() if child or key not in _EMPTIED}
+    return [_bare(child) for child in value] if isinstance(value, list) else value
 
 
 _EMPTIED: Final = frozenset({"env", "annotations"})
-
-
-def _copied(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return a deep copy without shared parts, also for aliases."""
-    if isinstance(value, dict):
-        return {key: _copied(child) for key, child in value.items()}
-    return [_copied(child) for child in value] if isinstance(value, list) else value

@@ -22,7 +22,9 @@ ANNOTATIONS: Final = {
 
 
 def annotated(text: str, source: str) -> str | None:
-    """The text with `ANNOTATIONS` in each of its Pod templates; None for a text without any, or that cannot be read."""
+    """The text with `ANNOTATIONS` in each of its Pod templates; None for a text without any, or that is refused."""
+    if "$patch" in text:  # a strategic merge patch: refused as soon as it uses Dapr
+        return None
     pieces: list[str] = []
     index = count = 0
     for chunk in split([text]):

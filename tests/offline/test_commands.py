@@ -242,6 +242,21 @@ def test_each_invalid_input_is_one_line(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in errors] == ["binary.yaml", "large.yaml", "latin.yaml", "loop.yaml", "up"]
 
 
+@pytest.mark.parametrize("command", ["inject", "uninject", "explain", "lint"])
+def test_every_command_refuses_strategic_merge_patch(command: str, tmp_path: Path) -> None:
+    """Kustomize merges the entry of `inject` with that of the base, into one that the API server rejects."""
+    text = DEPLOYMENT + "          env:\n            - name: DAPR_API_TOKEN\n              $patch: delete\n"
+    patch = tmp_path / "patch.yaml"
+    patch.write_text(text)
+    output = run(command, patch, *(["--in-place"] if command.endswith("inject") else []))
+    assert (output.code, patch.read_text()) == (2, text)
+    assert (
+        f"Error: {patch}:18: document 1: a strategic merge patch ($patch) is not a whole object; render" in output.err
+    )
+    assert b"DTI" not in output.out
+    assert run(command, "-", stdin=text.encode()).code == 2
+
+
 def test_policy_is_that_of_the_webhook(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("defaultSecret: d\n")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from injector.cli.output import Reporter, Tally
-    from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
+    from injector.manifests.layout import Splice
     from injector.manifests.nodes import Json
 
 
@@ -70,14 +70,14 @@ class _Inject:
         self._question = question
         self._reporter = reporter
 
-    def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
-        """Return the chunk's text with the entries."""
+    def splices(self, read: Sequence[Document], tally: Tally) -> list[Splice]:
+        """Return the splices that put the entries into the chunk's text."""
         findings = self._evaluated(read)
-        text = injecting.inject(chunk, read, findings)
+        splices = injecting.inject(read, findings)
         self._count(findings, tally)
-        return text
+        return splices
 
-    def values(self, _: Chunk, read: Sequence[Document], tally: Tally) -> Sequence[Json]:
+    def values(self, read: Sequence[Document], tally: Tally) -> Sequence[Json]:
         """Return the documents with the webhook's patch; no text is edited, so every layout is accepted."""
         findings = self._evaluated(read)
         self._count(findings, tally)

@@ -21,10 +21,11 @@ import msgspec
 from injector.cli.manifests import files
 from injector.cli.output import Tally, coloured, wants_colour
 from injector.files import error_text, replacement
-from injector.manifests.chunks import split
+from injector.manifests.chunks import BOM, split
 from injector.manifests.diff import Diff
 from injector.manifests.documents import documents
 from injector.manifests.errors import ManifestError
+from injector.manifests.layout import apply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,12 +33,12 @@ if TYPE_CHECKING:
     from injector.cli.output import Reporter
     from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
+    from injector.manifests.layout import Splice
     from injector.manifests.nodes import Json
 
 # Bytes of a file's result that are kept in memory; a larger result goes to a temporary file.
 _IN_MEMORY: Final = 4 * 1024 * 1024
 _BLOCK: Final = 256 * 1024  # bytes
-_BOM: Final = "\ufeff"
 # Mode of a new file until it gets the mode of the file that it replaces.
 _OWNER: Final = 0o600
 
@@ -52,16 +53,16 @@ class Format(StrEnum):
 
 
 class Change(Protocol):
-    """A change of a chunk of a file. Both methods count the chunk's Pod templates in `tally`."""
+    """A change of a chunk of a file, given its documents. Both methods count the Pod templates in `tally`."""
 
-    def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> str:
-        """Return the chunk's new text.
+    def splices(self, read: Sequence[Document], tally: Tally, /) -> list[Splice]:
+        """Return the changes of the chunk's text.
 
         Raises:
             ManifestError: The chunk cannot be changed.
         """
 
-    def values(self, chunk: Chunk, read: Sequence[Document], tally: Tally, /) -> Sequence[Json]:
+    def values(self, read: Sequence[Document], tally: Tally, /) -> Sequence[Json]:
         """Return the new value of each document of the chunk.
 
         Raises:
@@ -71,9 +72,10 @@ class Change(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RewrittenChunk:
-    """A chunk of a file before and after; `values` with `-o json`, otherwise `new`."""
+    """A chunk of a file before and after; `values` with `-o json`, otherwise `splices` and `new`."""
 
-    old: Chunk
+    old: str
+    splices: Sequence[Splice]
     new: str
     values: Sequence[Json]
     is_changed: bool
@@ -143,10 +145,11 @@ class Rewriter:
 
     def _changed(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> RewrittenChunk:
         if self._output is Format.JSON:
-            values = self._change.values(chunk, read, tally)
-            return RewrittenChunk(chunk, "", values, values != [document.value for document in read])
-        text = self._change.text(chunk, read, tally)
-        return RewrittenChunk(chunk, text, (), text != chunk.text)
+            values = self._change.values(read, tally)
+            return RewrittenChunk(chunk.text, (), "", values, values != [document.value for document in read])
+        splices = self._change.splices(read, tally)
+        text = apply(chunk.text, splices)
+        return RewrittenChunk(chunk.text, splices, text, (), text != chunk.text)
 
     # --- stdout ---
 
@@ -170,7 +173,7 @@ class Rewriter:
             return
         self._reporter.clear()
         if self._output is Format.YAML and self._needs_marker:
-            block = block.removeprefix(_BOM.encode())
+            block = block.removeprefix(BOM.encode())
             self._stdout.write(b"" if self._ends_line else b"\n")
             if not block.lstrip().startswith((b"---", b"%")):
                 self._stdout.write(b"---\n")
@@ -218,7 +221,7 @@ class _DiffWriter:
         if rewritten is None:
             self._diff.finish()
         else:
-            self._diff.feed(rewritten.old.text, rewritten.new)
+            self._diff.feed(rewritten.old, rewritten.new)
 
     def _write(self, line: str) -> None:
         self._into.write((coloured(line) if self._colour else line).encode())

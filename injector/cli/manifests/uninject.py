@@ -10,8 +10,7 @@ from injector.cli.main import Exit
 from injector.cli.manifests import options
 from injector.cli.manifests.rewrite import Rewriter
 from injector.manifests import uninjecting
-from injector.manifests.chunks import Chunk
-from injector.manifests.documents import documents
+from injector.manifests.layout import reread
 from injector.manifests.uninjecting import EntryOutcome, Outcome
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from injector.cli.output import Reporter, Tally
     from injector.manifests.documents import Document
+    from injector.manifests.layout import Splice
     from injector.manifests.nodes import Json
 
 
@@ -49,24 +49,20 @@ class _Uninject:
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
 
-    def text(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> str:
-        """Return the chunk's text without the entries."""
-        if not read:
-            return chunk.text
+    def splices(self, read: Sequence[Document], tally: Tally) -> list[Splice]:
+        """Return the splices that take the entries out of the chunk's text."""
         evaluated = [result for document in read for result in uninjecting.evaluate(document)]
-        text = uninjecting.uninject(chunk, read[0].source, read[0].index - 1)
+        splices = uninjecting.uninject(read)
         for result in evaluated:
             verdict = "remove" if result.outcome is Outcome.REMOVED else "skip"
             tally.decisions[verdict, result.outcome.value] += 1
             self._report(result)
-        return text
+        return splices
 
-    def values(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> Sequence[Json]:
+    def values(self, read: Sequence[Document], tally: Tally) -> Sequence[Json]:
         """Return the documents without the entries."""
-        text = self.text(chunk, read, tally)
-        if text != chunk.text:
-            read = list(documents(Chunk(text, chunk.line), read[0].source, read[0].index - 1))
-        return [document.value for document in read]
+        splices = self.splices(read, tally)
+        return reread(read, splices) if splices else [document.value for document in read]
 
     def _report(self, result: uninjecting.TemplateResult) -> None:
         where = f"{result.source}:{result.line}: {result.object}"

@@ -36,6 +36,28 @@ def test_marker_at_the_very_end_and_alone() -> None:
     assert list(read("# nothing\n", "f")) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("\ufeffa: 1\n---\n\ufeffa: 2\n", [(1, {"a": 1}), (3, {"a": 2})]),
+        ("---\n\ufeffa: 1\n--- # c\r\n# c\r\n\r\n\ufeffa: 2\n", [(2, {"a": 1}), (6, {"a": 2})]),
+        ("---\n\ufeff---\na: 1\nb: 2\n", [(3, {"a": 1, "b": 2})]),
+        ("\ufeff\ufeffa: 1\nb: 2\n", [(1, {"a": 1, "b": 2})]),
+        ('\ufeff{"a": 1}\n\ufeff{"a": 2}\n---\n\ufeff{"a": 3}\n', [(1, {"a": 1}), (2, {"a": 2}), (4, {"a": 3})]),
+        ("a: 1\n\ufeff# c\n", [(1, {"a": 1})]),
+    ],
+)
+def test_byte_order_mark_may_begin_each_document(text: str, places: list[tuple[int, object]]) -> None:
+    """As for kubectl, which cuts the stream at `---` and parses each piece."""
+    assert [(document.line, document.value) for document in read(text, "f")] == places
+
+
+@pytest.mark.parametrize("text", ["a: 1\n\ufeff---\nb: 1\n", "a: 1\n\ufeffb: 2\n", "--- \ufeff\na: 1\n"])
+def test_byte_order_mark_elsewhere_is_an_error(text: str) -> None:
+    with pytest.raises(ManifestError, match="not YAML"):
+        list(read(text, "f"))
+
+
 def test_positions_count_from_one_and_fall_back_to_the_nearest_ancestor() -> None:
     document = one("# c\na:\n  - b: 1\n    c: {d: 2}\n")
     assert document.position(()) == Position(2, 1)
@@ -159,3 +181,55 @@ def test_value_that_is_not_an_object_has_no_templates() -> None:
 def test_pod_is_its_own_template_whatever_its_metadata() -> None:
     (each,) = one("{apiVersion: v1, kind: Pod, metadata: [], spec: {}}").objects()
     assert each.name == ""
+
+
+_PATCH = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: orders}
+spec:
+  template:
+    metadata: {annotations: {dapr.io/enabled: "true"}}
+    spec:
+      containers:
+        - name: daprd
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "directive"),
+    [
+        ("          env: [{name: DAPR_API_TOKEN, $patch: delete}]\n", "$patch"),
+        ("          $patch: replace\n", "$patch"),
+        ("          $setElementOrder/env: [{name: DAPR_API_TOKEN}]\n", "$setElementOrder"),
+        ("          env: []\n          $deleteFromPrimitiveList/args: [x]\n", "$deleteFromPrimitiveList"),
+        ("  strategy: {$retainKeys: [type], type: Recreate}\n", "$retainKeys"),
+        ("x: &a {$patch: delete}\ny: *a\n", "$patch"),
+        ('"\\x24patch": delete\n', "$patch"),
+    ],
+)
+def test_strategic_merge_patch_is_refused_with_its_line(lines: str, directive: str) -> None:
+    errors: list[ManifestError] = []
+    documents = list(read(f"a: 1\n---\n{_PATCH}{lines}---\nb: 1\n", "f", on_error=errors.append))
+    line = 2 + len((_PATCH + lines).splitlines()) - (directive == "$patch" and "y:" in lines)
+    assert [document.value for document in documents] == [{"a": 1}, {"b": 1}]
+    (error,) = errors
+    assert str(error) == (
+        f"f:{line}: document 2: a strategic merge patch ({directive}) is not a whole object; "
+        "render it first (kubectl kustomize)"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _PATCH,
+        _PATCH + "          env: [{name: $patch, value: $retainKeys}]\n",
+        _PATCH + "          $patched: 1\n",
+        "apiVersion: v1\nkind: ConfigMap\ndata: {$patch: delete, a: dapr.io}\n",
+        # Nothing in it concerns us, so a folder of overlays is not full of errors.
+        _PATCH.replace("dapr", "x") + "          $patch: delete\n",
+    ],
+)
+def test_document_that_is_no_patch_of_ours_is_read(text: str) -> None:
+    assert one(text).index == 1

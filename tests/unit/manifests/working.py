@@ -9,6 +9,7 @@ from injector.core.model import Policy
 from injector.manifests import injecting, uninjecting
 from injector.manifests.chunks import split
 from injector.manifests.documents import documents
+from injector.manifests.layout import apply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,11 +35,11 @@ def pod(spec: str) -> str:
     return HEAD + textwrap.indent(textwrap.dedent(spec), "  ")
 
 
-def _pieces(text: str, source: str = "f") -> Iterator[tuple[Chunk, list[Document], int]]:
+def _pieces(text: str, source: str = "f") -> Iterator[tuple[Chunk, list[Document]]]:
     index = 0
     for chunk in split([text]):
         read = list(documents(chunk, source, index))
-        yield chunk, read, index
+        yield chunk, read
         index += len(read)
 
 
@@ -46,8 +47,8 @@ def inject(text: str, policy: Policy | None = None, *, source: str = "f") -> str
     """The text with everything that the core asks for."""
     question = injecting.Question(policy or Policy())
     return "".join(
-        injecting.inject(chunk, read, [injecting.evaluate(document, question) for document in read])
-        for chunk, read, _ in _pieces(text, source)
+        apply(chunk.text, injecting.inject(read, [injecting.evaluate(document, question) for document in read]))
+        for chunk, read in _pieces(text, source)
     )
 
 
@@ -56,11 +57,11 @@ def patched(text: str) -> list[Json]:
     question = injecting.Question(Policy())
     return [
         injecting.patched(document, injecting.evaluate(document, question))
-        for _, read, _ in _pieces(text)
+        for _, read in _pieces(text)
         for document in read
     ]
 
 
 def uninject(text: str) -> str:
     """The text without what its records list."""
-    return "".join(uninjecting.uninject(chunk, "f", index) for chunk, _, index in _pieces(text))
+    return "".join(apply(chunk.text, uninjecting.uninject(read)) for chunk, read in _pieces(text))
