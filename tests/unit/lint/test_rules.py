@@ -32,6 +32,7 @@ GIVEN = {
     "DTI014": "unknown-app-container",
     "DTI015": "native-sidecar-under-watchdog",
     "DTI016": "malformed-template",
+    "DTI017": "sidecar-without-token",
     "DTI021": "secret-in-other-namespace",
     "DTI022": "secret-without-key",
     "DTI023": "secret-value-empty",
