@@ -33,6 +33,7 @@ GIVEN = {
     "DTI015": "native-sidecar-under-watchdog",
     "DTI016": "malformed-template",
     "DTI017": "sidecar-without-token",
+    "DTI018": "unknown-annotation",
     "DTI021": "secret-in-other-namespace",
     "DTI022": "secret-without-key",
     "DTI023": "secret-value-empty",
