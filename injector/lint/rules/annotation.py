@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.core import names, spelling
+from injector.core import names
 from injector.core.model import Reason, SourceKind
 from injector.core.request import Enabled, enabled, is_secret_key, is_secret_name, listed, redact, requests_token
 from injector.lint.location import label
@@ -278,38 +278,6 @@ UNKNOWN_APP_CONTAINER: Final = Rule(
 )
 
 
-def _unknown(workload: Workload) -> Iterator[Hit]:
-    for path, found in (
-        *((above.path, above.annotations) for above in workload.above),
-        *(((*view.path, "metadata", "annotations"), view.raw_annotations) for view in workload.templates),
-    ):
-        keys = list(spelling.unknown(found))
-        yield from (Hit((*path, key), spelling.message(key)) for key in keys[: names.MAX_WARNINGS])
-        if len(keys) > names.MAX_WARNINGS:
-            yield Hit(path, f"{len(keys) - names.MAX_WARNINGS} more unknown annotations")
-
-
-UNKNOWN_ANNOTATION: Final = Rule(
-    id="DTI018",
-    name="unknown-annotation",
-    level=Level.WARNING,
-    summary="Neither Dapr nor this webhook reads the annotation; it is probably misspelt.",
-    why=(
-        "Kubernetes accepts any key. A misspelt annotation does nothing and nothing reports it: the Pod has no "
-        "sidecar, or its sidecar has no token and serves everyone. Known are the annotations of this webhook and the "
-        "64 of Dapr 1.18. Keys with the prefixes `dapr.io/` and `dapr-token-injector/` are checked, and keys with a "
-        "misspelt prefix and a known name."
-    ),
-    fix=(
-        "Write the annotation that the message names. If your release of Dapr has an annotation that this program does "
-        "not know, ignore the line with a reason."
-    ),
-    bad=pod('dapr.io/enable: "true"', "dapr.io/apiTokenSecret: dapr-api-token"),
-    good=pod(DAPR, SECRET, FOR_WEB),
-    workload=_unknown,
-)
-
-
 def _malformed(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
         # Custom resources may have templates of another form: only those with annotations of Dapr are checked.
@@ -368,5 +336,4 @@ RULES: Final = (
     SECRET_NOT_ALLOWED,
     UNKNOWN_APP_CONTAINER,
     MALFORMED_TEMPLATE,
-    UNKNOWN_ANNOTATION,
 )

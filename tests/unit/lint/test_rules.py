@@ -34,6 +34,7 @@ GIVEN = {
     "DTI016": "malformed-template",
     "DTI017": "sidecar-without-token",
     "DTI018": "unknown-annotation",
+    "DTI019": "annotation-outside-template",
     "DTI021": "secret-in-other-namespace",
     "DTI022": "secret-without-key",
     "DTI023": "secret-value-empty",
