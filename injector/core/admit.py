@@ -9,7 +9,7 @@ from injector.core import decision, names, patch, review
 from injector.core.decision import Deny, Inject, Skip
 from injector.core.model import (
     AdmissionResponse,
-    ObjectMeta,
+    NamedMeta,
     Pod,
     Reason,
     Status,
@@ -118,7 +118,7 @@ _UNPROCESSABLE: Final = 422
 _OWNED: Final = (Pod, Workload)
 
 
-def _owner(metadata: ObjectMeta | None) -> str:
+def _owner(metadata: NamedMeta | None) -> str:
     if metadata is None:
         return ""
     for owner in metadata.ownerReferences or ():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from injector.core import names, plan
+from injector.core import names, plan, spelling
 from injector.core.errors import MalformedObjectError, PolicyGapError
 from injector.core.model import (
     POD,
@@ -17,10 +17,12 @@ from injector.core.model import (
     Annotations,
     Endpoint,
     Pod,
+    PodTemplate,
     Problem,
     Reason,
     Value,
     Workload,
+    WorkloadMeta,
 )
 from injector.core.plan import Change, Kept, Plan, Target
 from injector.core.request import Enabled, RequestError, WarningList, enabled, parse, requests_token, warning
@@ -237,10 +239,10 @@ _TOKEN_PAIR: Final = re.compile(rf"(?:^|,)\s*({names.API_TOKEN_ENV}|{names.APP_T
 
 
 def _advice(workload: Workload, kind: str, policy: Policy) -> tuple[str, ...]:
-    """Warnings for the author of a workload: the template's problems, and annotations in the wrong place."""
-    template = workload.template or Pod()
-    own = (workload.metadata.annotations if workload.metadata else None) or Annotations()
-    pod_annotations = (template.metadata.annotations if template.metadata else None) or Annotations()
+    """Warnings for the author of a workload: the template's problems, and misplaced or unknown annotations."""
+    template = workload.template or PodTemplate()
+    above, below = workload.metadata or WorkloadMeta(), template.metadata or WorkloadMeta()
+    own, pod_annotations = above.read, below.read
     misplaced = (
         warning(f"{annotation} is on the {kind} and not on its Pod template: the Pods will not have it")
         for annotation, on_workload, on_pod in (
@@ -249,10 +251,13 @@ def _advice(workload: Workload, kind: str, policy: Policy) -> tuple[str, ...]:
         )
         if on_workload and on_workload.strip() and not (on_pod and on_pod.strip())
     )
-    decision = decide_pod(template, policy, use_default=False)
+    decision = decide_pod(template.pod, policy, use_default=False)
     problems, more = (decision.problems, decision.more_problems) if isinstance(decision, Deny) else ((), 0)
     refused = (_would_deny(p) if policy.shadow else warning(f"Pods will be denied: {p.brief}") for p in problems)
-    return _limited((*misplaced, *refused, *decision.warnings), more)
+    unknown = tuple(dict.fromkeys(spelling.unknown((*(above.annotations or ()), *(below.annotations or ())))))
+    worded = map(spelling.message, unknown[: names.MAX_WARNINGS])
+    more += max(0, len(unknown) - names.MAX_WARNINGS)
+    return _limited((*misplaced, *refused, *decision.warnings, *worded), more)
 
 
 def _expect(found: object, kind: type[ExpectedT]) -> ExpectedT:

@@ -164,13 +164,29 @@ class Annotations(Quiet, frozen=True, gc=False):
     status: str | None = msgspec.field(default=None, name=names.STATUS)
 
 
-class ObjectMeta(Quiet, frozen=True, gc=False):
-    """Metadata of the object under review."""
+class NamedMeta(Quiet, frozen=True, gc=False):
+    """Names of an object under review and of its owners."""
 
     name: str | None = None
     generateName: str | None = None  # noqa: N815 - Kubernetes' own spelling
-    annotations: Annotations | None = None
     ownerReferences: list[OwnerReference] | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class ObjectMeta(NamedMeta, frozen=True, gc=False):
+    """Metadata of a Pod."""
+
+    annotations: Annotations | None = None
+
+
+class WorkloadMeta(NamedMeta, frozen=True, gc=False):
+    """Metadata of a workload or its template, with all annotations: an unknown one gets a warning."""
+
+    annotations: dict[str, str | None] | None = None
+
+    @property
+    def read(self) -> Annotations:
+        """The annotations that a rule reads."""
+        return msgspec.convert(self.annotations or {}, Annotations)
 
 
 class Container(Quiet, frozen=True, gc=False):
@@ -190,10 +206,22 @@ class PodSpec(Quiet, frozen=True, gc=False):
 
 
 class Pod(Quiet, frozen=True, gc=False):
-    """A Pod, or a Pod template: both are metadata and a spec."""
+    """A Pod."""
 
     metadata: ObjectMeta | None = None
     spec: PodSpec | None = None
+
+
+class PodTemplate(Quiet, frozen=True, gc=False):
+    """A Pod template of a workload."""
+
+    metadata: WorkloadMeta | None = None
+    spec: PodSpec | None = None
+
+    @property
+    def pod(self) -> Pod:
+        """A Pod made from it."""
+        return Pod(ObjectMeta(annotations=self.metadata.read) if self.metadata else None, self.spec)
 
 
 class JobTemplate(Quiet, frozen=True, gc=False):
@@ -205,18 +233,18 @@ class JobTemplate(Quiet, frozen=True, gc=False):
 class WorkloadSpec(Quiet, frozen=True, gc=False):
     """The part of a workload that contains its Pod template."""
 
-    template: Pod | None = None
+    template: PodTemplate | None = None
     jobTemplate: JobTemplate | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
 class Workload(Quiet, frozen=True, gc=False):
     """An object that creates Pods: Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob."""
 
-    metadata: ObjectMeta | None = None
+    metadata: WorkloadMeta | None = None
     spec: WorkloadSpec | None = None
 
     @property
-    def template(self) -> Pod | None:
+    def template(self) -> PodTemplate | None:
         """The Pod template; its position depends on the kind."""
         spec = self.spec
         if spec is not None and spec.jobTemplate is not None:

@@ -1,4 +1,4 @@
-"""Facts about token Secrets in a set of files: which templates use which key, and which Secrets exist.
+"""Facts about a set of files: which templates use which key, which Secrets exist, and where annotations are.
 
 They are kept until the last file was read, so they are small: names, places, and results. The value of a Secret is
 evaluated as soon as it is read, and dropped.
@@ -101,9 +101,13 @@ _NO_SECRETS: Final = SecretGroup()
 
 @dataclass(slots=True, repr=False)
 class FileSet:
-    """The Secrets and their uses in all files."""
+    """The Secrets and their uses in all files, and the places of annotations by file."""
 
     uses: list[SecretUse] = field(default_factory=list)
+    annotated: set[str] = field(default_factory=set)  # files with a Pod template that has annotations of Dapr
+    outside: dict[str, Place] = field(
+        default_factory=dict
+    )  # the first annotation of Dapr that is in no object with one
     _named: dict[str, SecretGroup] = field(default_factory=dict)
     _exact: dict[tuple[str, str], SecretGroup] = field(default_factory=dict)  # by name and namespace
 

@@ -15,6 +15,7 @@ from injector.lint.files import FileSet, SecretSeen, SecretUse, evaluate, is_sec
 from injector.lint.location import Identity, Ordinals, Place, kind_label, label, spelled
 from injector.lint.model import Finding, Unreadable
 from injector.lint.rules.comments import BAD_IGNORE, UNUSED_IGNORE
+from injector.lint.values import find_key
 from injector.manifests.documents import read
 
 if TYPE_CHECKING:
@@ -84,8 +85,12 @@ class Linter:
                 chunk = document.chunk
                 self._comments(document)
             ordinals = Ordinals()
-            for each in document.objects():
+            objects = list(document.objects())
+            for each in objects:
                 self._look(each, ordinals, in_file=in_file)
+            if not objects:
+                identity = Identity("File", "", label(document.source))
+                self._outside(document, identity, (), document.value, ordinals)
 
     @property
     def unreadable(self) -> Sequence[Unreadable]:
@@ -126,12 +131,24 @@ class Linter:
             return
         paths = [found.path for found in each.templates()]
         if not paths:
+            self._outside(each.document, identity, each.path, each.value, ordinals)
             return
         seen = template.workload(identity, each.value, each.path, paths, self._policy)
+        if any(_REQUESTS.intersection(view.raw_annotations) for view in seen.templates):
+            self._set.annotated.add(each.document.source)
         for rule in self._rules:
             for hit in rule.workload(seen) if rule.workload is not None else ():
                 self._findings.append(Finding(rule, _place(each, identity, hit.path, ordinals), hit.message))
         self._set.uses.extend(_uses(each, identity, seen, ordinals))
+
+    def _outside(self, document: Document, identity: Identity, path: Path, value: object, ordinals: Ordinals) -> None:
+        """Keep the first annotation of Dapr of a file in what has no Pod template."""
+        if document.source not in self._set.outside:
+            found = find_key(value, _REQUESTS)
+            if found is not None:
+                inside = spelled(value, found, ordinals)
+                place = _position(document, identity, (*path, *found), inside)
+                self._set.outside[document.source] = place
 
     # --- comments ---
 
@@ -191,9 +208,11 @@ class Linter:
 
 
 def _place(each: Object, identity: Identity, path: Path, ordinals: Ordinals) -> Place:
-    document = each.document
+    return _position(each.document, identity, path, spelled(each.value, path[len(each.path) :], ordinals))
+
+
+def _position(document: Document, identity: Identity, path: Path, inside: str) -> Place:
     position = document.position(path)
-    inside = spelled(each.value, path[len(each.path) :], ordinals)
     return Place(document.source, position.line, position.column, document.index, identity, inside)
 
 
@@ -226,6 +245,7 @@ def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str]]
                 yield ref, entry.path, f"{entry.variable} of container {label(container.name)}"
 
 
+_REQUESTS: Final = frozenset(names.REQUEST_ANNOTATIONS)
 # The annotations that request a variable: the Secret's name, and its key.
 _ANNOTATIONS: Final = {
     names.API_TOKEN_ENV: (names.API_TOKEN_SECRET, names.API_TOKEN_KEY),

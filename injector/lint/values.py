@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
     from injector.lint.location import Path
 
 
@@ -19,6 +21,27 @@ def at(value: object, path: Path) -> object:
         else:
             return None
     return value
+
+
+def find_key(value: object, keys: Container[str]) -> Path | None:
+    """Return the path of the first member, in the file's order, that has one of the keys; None if there is none."""
+    path: list[str | int] = []
+    open_nodes = [_members(value)]
+    while open_nodes:
+        for step, child in open_nodes[-1]:
+            path.append(step)
+            if step in keys:
+                return tuple(path)
+            open_nodes.append(_members(child))
+            break
+        else:
+            open_nodes.pop()
+            del path[-1:]
+    return None
+
+
+def _members(value: object) -> Iterator[tuple[str | int, object]]:
+    return iter(value.items()) if isinstance(value, Mapping) else enumerate(items(value))
 
 
 def mapping(value: object) -> Mapping[str, object]:

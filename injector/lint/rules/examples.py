@@ -9,6 +9,10 @@ WEB: Final = """\
 - name: web
   image: example/orders
 """
+DAPRD: Final = """\
+- name: daprd
+  image: daprio/daprd
+"""
 
 DAPR: Final = 'dapr.io/enabled: "true"'
 SECRET: Final = "dapr.io/api-token-secret: dapr-api-token"

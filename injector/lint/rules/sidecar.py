@@ -10,7 +10,7 @@ from injector.core.plan import Target
 from injector.core.request import Enabled, enabled
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
-from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod, reference, variable
+from injector.lint.rules.examples import DAPR, DAPRD, FOR_WEB, SECRET, WEB, pod, reference, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from injector.core.model import TokenRef
     from injector.core.plan import Change, Place
     from injector.lint.location import Path
-    from injector.lint.template import TemplateView, Workload
+    from injector.lint.template import ContainerView, TemplateView, Workload
 
 _EVERY: Final = AppContainers(every=True, from_pod=False)
 
@@ -72,6 +72,55 @@ APP_WITHOUT_TOKEN: Final = Rule(
     bad=pod(DAPR, SECRET),
     good=pod(DAPR, SECRET, FOR_WEB),
     workload=_without_token,
+)
+
+
+def _open_sidecar(workload: Workload) -> Iterator[Hit]:
+    for template in workload.templates:
+        if _is_given_token(template):
+            continue
+        for container in template.containers:
+            if container.is_sidecar and container.env.get(names.API_TOKEN_ENV) is None and not _from_secret(container):
+                yield Hit(
+                    container.path,
+                    f"{names.SIDECAR} has no {names.API_TOKEN_ENV}, so its API is open; request a token with "
+                    f"{names.API_TOKEN_SECRET}",
+                )
+
+
+def _is_given_token(template: TemplateView) -> bool:
+    """Whether the webhook sets the token, or denies the Pod, or would do so if DTI002 were fixed."""
+    uses_dapr = enabled(template.annotations)
+    if (template.annotations.api_token_secret or "").strip():
+        return uses_dapr is not Enabled.FALSE
+    return uses_dapr is Enabled.TRUE and template.policy.default_secret is not None
+
+
+def _from_secret(container: ContainerView) -> bool:
+    """Whether an `envFrom` may set the variable: only the Secret's keys decide."""
+    return any(names.API_TOKEN_ENV.startswith(source.prefix) for source in container.env_from)
+
+
+SIDECAR_WITHOUT_TOKEN: Final = Rule(
+    id="DTI017",
+    name="sidecar-without-token",
+    level=Level.ERROR,
+    summary="A hand-written sidecar has no token.",
+    why=(
+        "Without `DAPR_API_TOKEN`, `daprd` accepts every call without authentication. The webhook adds the token only "
+        "to Pods that request it, and the guard denies the others when they are created. A container named `daprd` is "
+        "checked in both lists, with and without annotations of Dapr. It is not reported if `--policy-file` names a "
+        "policy with a `defaultSecret` and the Pod uses Dapr, because the webhook adds that Secret in namespaces with "
+        "the label `dapr-token-injector/inject-default`, or if an `envFrom` may set the variable. A sidecar that Dapr "
+        "adds is in no manifest and is not reported."
+    ),
+    fix=(
+        'Add `dapr.io/api-token-secret`, and `dapr.io/enabled: "true"` if it is missing, to the Pod template, or write '
+        "the variable with a `secretKeyRef`."
+    ),
+    bad=pod(DAPR, containers=f"{WEB}{DAPRD}"),
+    good=pod(DAPR, SECRET, FOR_WEB, containers=f"{WEB}{DAPRD}"),
+    workload=_open_sidecar,
 )
 
 
@@ -158,4 +207,4 @@ NATIVE_SIDECAR_UNDER_WATCHDOG: Final = Rule(
     workload=_under_watchdog,
 )
 
-RULES: Final = (APP_WITHOUT_TOKEN, APP_WITH_OTHER_TOKEN, NATIVE_SIDECAR_UNDER_WATCHDOG)
+RULES: Final = (APP_WITHOUT_TOKEN, SIDECAR_WITHOUT_TOKEN, APP_WITH_OTHER_TOKEN, NATIVE_SIDECAR_UNDER_WATCHDOG)

@@ -377,7 +377,7 @@ def test_workload_without_a_template_has_no_warning(bare: Json) -> None:
         ({"dapr.io/api-token-secret": "s"}, asking(" "), ["dapr.io/api-token-secret"]),
         ({"dapr.io/api-token-secret": " "}, asking(None), []),
         ({"dapr.io/api-token-secret": "s"}, asking("t"), []),
-        ({"dapr.io/api-token-key": "s"}, {}, []),
+        ({"dapr-token-injector/api-token-key": "s"}, {}, []),
     ],
 )
 def test_misplaced_annotation_is_warned(own: Json, below: Json, annotations: list[str]) -> None:
@@ -387,6 +387,36 @@ def test_misplaced_annotation_is_warned(own: Json, below: Json, annotations: lis
         f"{annotation} is on the StatefulSet and not on its Pod template: the Pods will not have it"
         for annotation in annotations
     )
+
+
+def test_unknown_annotation_of_workload_and_template_is_warned_once() -> None:
+    below = asking() | {"dapr.io/enable": "true", "dapr.io/app-id": "web", "example.com/enable": "true"}
+    above = {"dapr.io/enable": "x", "dapr-token-injector/y": "x"}
+    found = decided(workload(pod(below), annotations=above), endpoint=WARN)
+
+    assert found == Skip(
+        Reason.REVIEWED,
+        (
+            'unknown annotation: "dapr.io/enable"; did you mean dapr.io/enabled?',
+            'unknown annotation: "dapr-token-injector/y"',
+        ),
+    )
+
+
+def test_many_unknown_annotations_get_a_few_warnings() -> None:
+    found = decided(workload(pod(asking() | {f"dapr.io/unknown-{i}": "x" for i in range(2000)})), endpoint=WARN)
+
+    assert len(found.warnings) == names.MAX_WARNINGS + 1
+    assert found.warnings[-1] == f"and {2000 - names.MAX_WARNINGS} more warnings"
+
+
+@pytest.mark.parametrize("where", ["workload", "template"])
+def test_annotation_of_workload_that_is_not_text_is_malformed(where: str) -> None:
+    wrong = {"dapr.io/app-port": 8080}
+    found = workload(pod(wrong)) if where == "template" else workload(pod(), annotations=wrong)
+
+    with pytest.raises(MalformedObjectError):
+        decided(found, endpoint=WARN)
 
 
 def test_denial_of_the_pods_is_the_first_warning() -> None:

@@ -8,7 +8,7 @@ import pytest
 from injector.core.model import (
     Container,
     Injected,
-    Pod,
+    PodTemplate,
     Reason,
     SourceKind,
     Workload,
@@ -66,7 +66,7 @@ def test_oversized_record_is_not_read() -> None:
 def test_template_is_found_for_each_kind(kind: str) -> None:
     found = msgspec.json.decode(encode(workload(pod(), kind)), type=Workload)
 
-    assert isinstance(found.template, Pod)
+    assert isinstance(found.template, PodTemplate)
     assert found.template.spec is not None
     assert found.template.spec.containers is not None
     assert [container.name for container in found.template.spec.containers] == ["web", "daprd"]

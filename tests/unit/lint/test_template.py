@@ -7,7 +7,7 @@ import pytest
 from injector.core.model import Policy
 from injector.lint.location import Identity
 from injector.lint.template import workload
-from injector.lint.values import at, items, mapping, text
+from injector.lint.values import at, find_key, items, mapping, text
 from tests.unit.lint.builders import lint
 
 if TYPE_CHECKING:
@@ -103,3 +103,16 @@ def test_malformed_values_are_walked_without_error() -> None:
     assert mapping({1: 2, "a": 3}) == {"a": 3}
     assert items("text") == items({"a": 1}) == ()
     assert text(5) == ""
+
+
+def test_key_is_found_at_any_depth_in_the_order_of_the_file() -> None:
+    keys = {"a", "b"}
+    assert find_key({"x": [1, {"y": {"b": 1}}, {"a": 1}], "a": 1}, keys) == ("x", 1, "y", "b")
+    assert find_key({"x": ["a", {"y": "b"}], "": None}, keys) is None
+    assert find_key(None, keys) is find_key("a", keys) is find_key([], keys) is None
+    deep: object = {"a": 1}
+    for _ in range(100_000):
+        deep = [deep]
+    found = find_key(deep, keys)
+    assert found is not None
+    assert len(found) == 100_001
