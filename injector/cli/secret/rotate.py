@@ -6,99 +6,33 @@ import json
 import shlex
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from injector.cli import connection, explicit_options
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
-from injector.cli.output import output_option
-from injector.cli.param_types import Duration
 from injector.cli.secret import secret_refs
+from injector.cli.secret.outcome import as_json, pod_path, revoked_line
 from injector.cli.secret.progress import Table, lines
+from injector.cli.secret.rotation_options import RestartOption, rotation_options
 from injector.cli.signals import terminate_as_interrupt
-from injector.cli.token.options import Minter, MintOption, minting_options
-from injector.cli.token.source import TokenOption, given_token, given_token_options
+from injector.cli.token.options import Minter, MintOption
+from injector.cli.token.source import TokenOption, given_token
 from injector.core import names
 from injector.rotation.rotator import Pace, RotationError, RotationOptions, Rotator, SupersededError
 from injector.tokens import minting
 from injector.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from injector.core.ownership import SecretManager, SecretRef
     from injector.core.rollout import PodUsage, Progress
     from injector.kube.client import Api
     from injector.rotation.rotator import Mint, Outcome
     from injector.tokens.minting import MintedToken
-
-_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
-
-
-class RestartOption(click.Option):
-    """Describes a restart, so it has no effect without one."""
-
-
-def _options(command: _CommandT) -> _CommandT:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-_OPTIONS: Final = (
-    click.argument("secrets", nargs=-1, metavar="NAMESPACE/NAME..."),
-    secret_refs.KEY,
-    given_token_options,
-    click.option(
-        "--same", cls=TokenOption, is_flag=True, help="Use one token for all Secrets. [default: one for each]"
-    ),
-    minting_options,
-    click.option(
-        "--resume", is_flag=True, help="Write no new token; restart workloads with an outdated token or none."
-    ),
-    click.option("--force", is_flag=True, help="Also write a Secret that another tool manages; show the changes."),
-    click.option(
-        "--include-uncertain", cls=RestartOption, is_flag=True, help="Also restart Pods that may run an outdated token."
-    ),
-    click.option(
-        "--skip-admission-check",
-        cls=RestartOption,
-        is_flag=True,
-        help="Skip the dry run that checks that new Pods get the token.",
-    ),
-    click.option("--dry-run", is_flag=True, help="Change nothing; show which workloads would be restarted."),
-    click.option(
-        "--max-concurrent-per-namespace",
-        cls=RestartOption,
-        type=click.IntRange(1, 100),
-        default=2,
-        show_default=True,
-        metavar="N",
-        help="Restart at most N workloads of a namespace at a time.",
-    ),
-    click.option(
-        "--timeout",
-        cls=RestartOption,
-        type=Duration(shortest=1),
-        default="10m",
-        show_default=True,
-        metavar="TIME",
-        help="Wait this long for each workload to become ready.",
-    ),
-    click.option(
-        "--propagation-delay",
-        cls=RestartOption,
-        type=Duration(),
-        default="2s",
-        show_default=True,
-        metavar="TIME",
-        help="Wait this long between the Secret's change and the first restart.",
-    ),
-    output_option("table", "json"),
-    connection.options,
-)
 
 
 @click.command(short_help="Write new tokens and restart the workloads that use them.")
@@ -111,7 +45,7 @@ _OPTIONS: Final = (
     metavar="true|false",
     help="false: start all restarts and do not wait. [default: true]",
 )
-@_options
+@rotation_options
 def rotate(**options: Any) -> int:  # noqa: ANN401 - the options above
     """Write new tokens to Secrets and restart the workloads that use them.
 
@@ -134,7 +68,7 @@ def rotate(**options: Any) -> int:  # noqa: ANN401 - the options above
 
 
 @click.command(short_help="Rotate, and wait until no Pod holds the previous token.")
-@_options
+@rotation_options
 def revoke(**options: Any) -> int:  # noqa: ANN401 - the options above
     """Rotate, and wait until no Pod holds the previous token.
 
@@ -254,7 +188,7 @@ class _Rotation:
 
     def _report(self, outcome: Outcome) -> None:
         if self.output == "json":
-            click.echo(json.dumps(_as_json(outcome, self.options)))
+            click.echo(json.dumps(as_json(outcome, self.options)))
             return
         for line in lines(outcome.progress.values()):
             click.echo(line)
@@ -263,7 +197,7 @@ class _Rotation:
         elif self.options.dry_run:
             return
         elif self.options.revoke:
-            click.echo(_revoked(outcome))
+            click.echo(revoked_line(outcome))
         else:
             self._report_remaining(outcome)
 
@@ -314,45 +248,4 @@ class _Printer:
         self._table.show(progress)
 
     def still_held(self, pods: Sequence[PodUsage]) -> None:
-        self._table.note(f"not revoked yet, held by: {', '.join(map(_name, pods))}")
-
-
-def _name(pod: PodUsage) -> str:
-    return f"{pod.namespace}/{pod.name}"
-
-
-def _revoked(outcome: Outcome) -> str:
-    reasons = []
-    if held := (*outcome.outdated, *outcome.uncertain):
-        reasons.append(f"still held by {', '.join(map(_name, held))}")
-    if outcome.missing:
-        reasons.append(f"open, without any token: {', '.join(map(_name, outcome.missing))}")
-    if not reasons and not outcome.is_complete:
-        reasons.append("see the workloads above")
-    return f"NOT revoked: {'; '.join(reasons)}" if reasons else "revoked: no process holds the previous token"
-
-
-def _as_json(outcome: Outcome, options: RotationOptions) -> dict[str, object]:
-    fields: dict[str, object] = {
-        "secrets": [
-            {"namespace": ref.namespace, "name": ref.name, "id": token_id} for ref, token_id in outcome.secrets.items()
-        ],
-        "blocked": outcome.is_blocked,
-        "workloads": [
-            {
-                "kind": one.ref.kind,
-                "namespace": one.ref.namespace,
-                "name": one.ref.name,
-                "state": one.state.value,
-                "message": one.message,
-                "outdated": list(one.outdated),
-                "uncertain": list(one.uncertain),
-                "open": list(one.missing),
-            }
-            for one in outcome.progress.values()
-        ],
-        "outdated": [_name(pod) for pod in outcome.outdated],
-        "uncertain": [_name(pod) for pod in outcome.uncertain],
-        "open": [_name(pod) for pod in outcome.missing],
-    }
-    return {**fields, "revoked": outcome.is_complete and not options.dry_run} if options.revoke else fields
+        self._table.note(f"not revoked yet, held by: {', '.join(map(pod_path, pods))}")
