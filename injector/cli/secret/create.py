@@ -45,7 +45,7 @@ class ManifestOption(click.Option):
 
 @click.command(short_help="Create token Secrets; existing ones are kept.")
 @click.argument("secrets", nargs=-1, metavar="[NAMESPACE/NAME]...")
-@click.option("--namespace-selector", metavar="SELECTOR", help="Create NAME in each namespace with these labels.")
+@secret_refs.namespace_options
 @click.option("--fail-if-exists", is_flag=True, help="Exit with 1 if a Secret exists, also with a valid token.")
 @secret_refs.KEY
 @given_token_options
@@ -80,7 +80,6 @@ class ManifestOption(click.Option):
 def create(  # noqa: PLR0913 - one parameter per option
     *,
     secrets: Sequence[str],
-    namespace_selector: str | None,
     fail_if_exists: bool,
     key: str,
     token_file: Path | None,
@@ -92,7 +91,7 @@ def create(  # noqa: PLR0913 - one parameter per option
     store: str | None,
     remote_key: str | None,
     output: str,
-    **options: Any,  # noqa: ANN401 - those of `minting_options` and `connection.options`
+    **options: Any,  # noqa: ANN401 - those of `namespace_options`, `minting_options` and `connection.options`
 ) -> int:
     """Create token Secrets. Existing Secrets are never overwritten.
 
@@ -112,6 +111,7 @@ def create(  # noqa: PLR0913 - one parameter per option
     2 usage error or request rejected, 3 internal error. If a check or dry run
     fails, nothing is written.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
+    namespace_selector = secret_refs.selector_of(options)
     refs = secret_refs.parse(secrets, namespace_selector)
     secret_refs.check_key(key)
     direction = manifests.APP if app_token else manifests.API

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from injector.words import counted
+
 if TYPE_CHECKING:
     from injector.core.rollout import PodUsage
     from injector.rotation.rotator import Outcome, RotationOptions
@@ -23,7 +25,10 @@ def revoked_line(outcome: Outcome) -> str:
         reasons.append(f"open, without any token: {', '.join(map(pod_path, outcome.missing))}")
     if not reasons and not outcome.is_complete:
         reasons.append("see the workloads above")
-    return f"NOT revoked: {'; '.join(reasons)}" if reasons else "revoked: no process holds the previous token"
+    left_out = f"; {counted(len(outcome.skipped), 'Secret')} left out" if outcome.skipped else ""
+    return (
+        f"NOT revoked: {'; '.join(reasons)}" if reasons else f"revoked: no process holds the previous token{left_out}"
+    )
 
 
 def as_json(outcome: Outcome, options: RotationOptions) -> dict[str, object]:
@@ -32,6 +37,7 @@ def as_json(outcome: Outcome, options: RotationOptions) -> dict[str, object]:
         "secrets": [
             {"namespace": ref.namespace, "name": ref.name, "id": token_id} for ref, token_id in outcome.secrets.items()
         ],
+        "skipped": [str(ref) for ref in outcome.skipped],
         "blocked": outcome.is_blocked,
         "workloads": [
             {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,8 +15,8 @@ from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.secret import secret_refs
 from injector.cli.secret.outcome import as_json, pod_path, revoked_line
-from injector.cli.secret.progress import Table, lines
-from injector.cli.secret.rotation_options import RestartOption, rotation_options
+from injector.cli.secret.progress import Table, lines, some
+from injector.cli.secret.rotation_options import ForceOption, PaceOption, RestartOption, rotation_options
 from injector.cli.signals import terminate_as_interrupt
 from injector.cli.token.options import Minter, MintOption
 from injector.cli.token.source import TokenOption, given_token
@@ -94,6 +94,7 @@ class _Rotation:
     """One run of either command."""
 
     options: RotationOptions
+    selector: str | None
     connect: Connect
     mint: Mint
     output: str
@@ -109,20 +110,28 @@ class _Rotation:
             explicit_options.reject("no effect with --resume, which writes no token", TokenOption)
             if not restart:
                 raise click.UsageError("--resume requires --restart")
+            explicit_options.reject("no effect with --resume, which writes no Secret", ForceOption)
         if not restart:
             explicit_options.reject("no effect without --restart", RestartOption)
+        if not wait:
+            explicit_options.reject("no effect with --wait=false, which begins all restarts at once", PaceOption)
+        if options["force"] and options["skip_foreign"]:
+            raise click.UsageError("--force and --skip-foreign cannot be combined; use one of them")
         secret_refs.check_key(options["key"])
+        selector = secret_refs.selector_of(options)
         value = given_token(options["token_file"], token_stdin=options["token_stdin"])
         if value is not None:
             explicit_options.reject("no effect on a token that is given by --token-file or --token-stdin", MintOption)
         pace = Pace(
-            max_concurrent=options["max_concurrent_per_namespace"],
+            max_concurrent=options["max_concurrent"],
+            max_concurrent_per_namespace=options["max_concurrent_per_namespace"],
             timeout=options["timeout"],
+            keep_going=options["keep_going"],
         )
         connect = Connect.of(options)
         return cls(
             options=RotationOptions(
-                secrets=secret_refs.parse(options["secrets"], None),
+                secrets=secret_refs.parse(options["secrets"], selector),
                 key=options["key"],
                 pace=pace,
                 propagation_delay=options["propagation_delay"],
@@ -131,10 +140,13 @@ class _Rotation:
                 revoke=revoke,
                 resume=options["resume"],
                 force=options["force"],
+                skip_foreign=options["skip_foreign"],
+                skip_missing=selector is not None,
                 dry_run=options["dry_run"],
                 include_uncertain=options["include_uncertain"],
                 skip_admission_check=options["skip_admission_check"],
             ),
+            selector=selector,
             connect=connect,
             mint=_mint_of(options, None if value is None else minting.describe_given(value, now=int(time.time()))),
             output=options["output"],
@@ -149,8 +161,9 @@ class _Rotation:
         started: list[Rotator] = []
 
         async def work(api: Api) -> Outcome:
+            secrets = await secret_refs.resolve(api, self.options.secrets, self.selector)
             with Table() as table:
-                rotator = Rotator(api, self.options, _Printer(table), self.mint)
+                rotator = Rotator(api, replace(self.options, secrets=secrets), _Printer(table), self.mint)
                 started.append(rotator)
                 return await rotator.run()
 
@@ -235,6 +248,12 @@ class _Printer:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+
+    def left_out(self, ref: SecretRef, owner: SecretManager) -> None:
+        self._table.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}) and was left out")
+
+    def missing(self, missing: Sequence[SecretRef]) -> None:
+        self._table.note(f"left out, does not exist: {some(list(map(str, missing)))}")
 
     def overrides_owner(self, ref: SecretRef, owner: SecretManager, changes: Sequence[str]) -> None:
         self._table.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}), which may overwrite it")

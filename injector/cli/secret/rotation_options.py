@@ -23,6 +23,14 @@ class RestartOption(click.Option):
     """Describes a restart, so it has no effect without one."""
 
 
+class PaceOption(RestartOption):
+    """Describes how restarts follow each other, so it has no effect if none is waited for."""
+
+
+class ForceOption(click.Option):
+    """Allows a write, so it has no effect without one."""
+
+
 def rotation_options(command: _CommandT) -> _CommandT:
     """Add the options that `secret rotate` and `secret revoke` share."""
     for option in reversed(_OPTIONS):
@@ -31,7 +39,8 @@ def rotation_options(command: _CommandT) -> _CommandT:
 
 
 _OPTIONS: Final = (
-    click.argument("secrets", nargs=-1, metavar="NAMESPACE/NAME..."),
+    click.argument("secrets", nargs=-1, metavar="[NAMESPACE/]NAME..."),
+    secret_refs.namespace_options,
     secret_refs.KEY,
     given_token_options,
     click.option(
@@ -41,7 +50,13 @@ _OPTIONS: Final = (
     click.option(
         "--resume", is_flag=True, help="Write no new token; restart workloads with an outdated token or none."
     ),
-    click.option("--force", is_flag=True, help="Also write a Secret that another tool manages; show the changes."),
+    click.option(
+        "--force",
+        cls=ForceOption,
+        is_flag=True,
+        help="Also write a Secret that another tool manages; show the changes.",
+    ),
+    click.option("--skip-foreign", is_flag=True, help="Leave out Secrets that another tool manages."),
     click.option(
         "--include-uncertain", cls=RestartOption, is_flag=True, help="Also restart Pods that may run an outdated token."
     ),
@@ -53,8 +68,17 @@ _OPTIONS: Final = (
     ),
     click.option("--dry-run", is_flag=True, help="Change nothing; show which workloads would be restarted."),
     click.option(
+        "--max-concurrent",
+        cls=PaceOption,
+        type=click.IntRange(1, 1000),
+        default=5,
+        show_default=True,
+        metavar="N",
+        help="Restart at most N workloads at a time in all namespaces.",
+    ),
+    click.option(
         "--max-concurrent-per-namespace",
-        cls=RestartOption,
+        cls=PaceOption,
         type=click.IntRange(1, 100),
         default=2,
         show_default=True,
@@ -62,8 +86,14 @@ _OPTIONS: Final = (
         help="Restart at most N workloads of a namespace at a time.",
     ),
     click.option(
+        "--keep-going",
+        cls=PaceOption,
+        is_flag=True,
+        help="After a failed workload, stop only the restarts of its namespace.",
+    ),
+    click.option(
         "--timeout",
-        cls=RestartOption,
+        cls=PaceOption,
         type=Duration(shortest=1),
         default="10m",
         show_default=True,

@@ -345,6 +345,81 @@ def test_workload_that_appeared_after_the_check_is_checked_too(server: ApiServer
     assert states(found) == {"late": "not-injected", "web": "ready"}
 
 
+# --- many namespaces ---
+
+
+def put_namespace(server: ApiServer, name: str, *, foreign: bool = False, workloads: int = 1) -> None:
+    """A namespace with the label dapr=on, the Secret and workloads that read it."""
+    server.put("namespaces", {"metadata": {"name": name, "labels": {"dapr": "on"}}})
+    found = server.put("secrets", secret("s", within=name))
+    if foreign:
+        found["metadata"]["annotations"]["reconcile.external-secrets.io/data-hash"] = "x"
+    for number in range(workloads):
+        server.put("pods", pod(f"{name}{number}", within=name))
+        server.put("replicasets", replica_set(f"{name}{number}", name))
+        server.put("deployments", deployment(f"{name}{number}", name))
+
+
+EACH: Final = ("rotate", "s", "--restart", "--propagation-delay", "0s")
+
+
+@pytest.mark.parametrize(("flags", "chosen"), [(("--namespace-selector", "dapr=on"), "ab"), (("-A",), "abs")])
+def test_rotation_in_selected_namespaces(
+    server: ApiServer, capsys: Capture, flags: tuple[str, ...], chosen: str
+) -> None:
+    for name in "ab":
+        put_namespace(server, name)
+    server.put("namespaces", {"metadata": {"name": "empty", "labels": {"dapr": "on"}}})
+    Controllers(server)
+    assert run(server, *EACH, *flags, "-o", "json") == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert [one["namespace"][0] for one in found["secrets"]] == list(chosen)
+    assert len({one["id"] for one in found["secrets"]}) == len(chosen), "a token for each"
+    assert states(found) == {"a0": "ready", "b0": "ready"}
+    assert "left out, does not exist: empty/s\n" in printed.err
+    assert run(server, "rotate", "none", *flags) == 2
+    assert "no Secret to rotate: no namespace has none" in capsys.readouterr().err
+
+
+def test_secret_of_another_tool_is_left_out_on_request(server: ApiServer, capsys: Capture) -> None:
+    put_namespace(server, "a", foreign=True)
+    put_namespace(server, "b")
+    Controllers(server)
+    assert run(server, *EACH, "--namespace-selector", "dapr=on") == 2
+    assert "Secret a/s is managed by External Secrets Operator" in capsys.readouterr().err
+    assert written_calls(server) == []
+    before = copy.deepcopy(server.objects["secrets", "a", "s"])
+    flags = ("--namespace-selector", "dapr=on", "--skip-foreign")
+    assert run(server, "revoke", "s", "--propagation-delay", "0s", *flags) == 0
+    printed = capsys.readouterr()
+    assert printed.out.endswith("\nrevoked: no process holds the previous token; 1 Secret left out\n")
+    assert "Secret a/s is managed by External Secrets Operator" in printed.err
+    assert " and was left out\n" in printed.err
+    assert server.objects["secrets", "a", "s"] == before
+    found = decoded(server, capsys, *EACH, *flags, "--resume", code=0)
+    assert (found["skipped"], [one["namespace"] for one in found["secrets"]]) == (["a/s"], ["b"])
+    assert run(server, "rotate", "a/s", "--skip-foreign") == 2
+    assert "no Secret to rotate: all are managed by another tool" in capsys.readouterr().err
+
+
+def test_failed_workload_stops_only_its_namespace_with_keep_going(server: ApiServer, capsys: Capture) -> None:
+    for name in ("a", "b"):
+        put_namespace(server, name, workloads=2)
+    Controllers(server, make=lambda name: open_pod(name) if name == "a0" else pod(name))
+    found = decoded(server, capsys, *EACH, "--namespace-selector", "dapr=on", "--keep-going", code=1)
+    assert states(found) == {"a0": "not-injected", "a1": "not-started", "b0": "ready", "b1": "ready"}
+
+
+def test_invalid_namespace_selector_is_named(server: ApiServer, capsys: Capture) -> None:
+    server.refusals = [Refusal("GET /api/v1/namespaces[?]", 400, "unable to parse requirement", "BadRequest")]
+    for command in (("create", "s"), ("rotate", "s"), ("revoke", "s")):
+        assert run(server, *command, "--namespace-selector", "a==") == 2
+        error = capsys.readouterr().err
+        assert error.startswith("Error: --namespace-selector: cannot list namespaces")
+        assert "unable to parse requirement" in error
+
+
 # --- Pods that are uncertain or open ---
 
 
