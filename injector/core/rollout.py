@@ -214,9 +214,10 @@ class PlannedAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartBudget:
-    """How many workloads may be restarting at the same time."""
+    """How many workloads may be restarting at the same time, in a namespace and in `total`."""
 
     per_namespace: int
+    total: int
 
 
 class State(StrEnum):
@@ -457,22 +458,31 @@ def _is_new(pod: PodUsage, workload: Workload, key: SecretKey, revision: SecretR
     return None not in {pod.created, revision.changed} and pod.created > revision.changed + LAG  # type: ignore[operator] # no None
 
 
-def next_actions(actions: Iterable[PlannedAction], budget: RestartBudget) -> tuple[PlannedAction, ...]:
-    """Return the restarts to begin now, given the plan of what is observed now.
+def next_actions(
+    actions: Iterable[PlannedAction], budget: RestartBudget, stopped: Collection[str] = ()
+) -> tuple[PlannedAction, ...]:
+    """Return the restarts to begin now, given the plan of what is observed now; none in the `stopped` namespaces.
 
     Workloads that wait count against the budget, also if another tool restarts them. The first restart in a namespace
-    runs alone, until a workload there is completed.
+    runs alone, until a workload there is completed. Namespaces are taken in the order of their names.
     """
     by_namespace: dict[str, list[PlannedAction]] = defaultdict(list)
     for action in actions:
         by_namespace[action.ref.namespace].append(action)
-    return tuple(action for namespace in sorted(by_namespace) for action in _next(by_namespace[namespace], budget))
+    room = budget.total - sum(map(_waiting, by_namespace.values()))
+    begun: list[PlannedAction] = []
+    for namespace in sorted(by_namespace.keys() - set(stopped)):
+        begun += _next(by_namespace[namespace], budget.per_namespace)
+    return tuple(begun[: max(0, room)])
 
 
-def _next(actions: Sequence[PlannedAction], budget: RestartBudget) -> Sequence[PlannedAction]:
-    limit = budget.per_namespace if any(action.is_completed for action in actions) else 1
-    room = limit - sum(action.action is Action.WAIT for action in actions)
-    return [action for action in actions if action.action is Action.RESTART][: max(0, room)]
+def _next(actions: Sequence[PlannedAction], per_namespace: int) -> Sequence[PlannedAction]:
+    limit = per_namespace if any(action.is_completed for action in actions) else 1
+    return [action for action in actions if action.action is Action.RESTART][: max(0, limit - _waiting(actions))]
+
+
+def _waiting(actions: Iterable[PlannedAction]) -> int:
+    return sum(action.action is Action.WAIT for action in actions)
 
 
 # --- progress ---

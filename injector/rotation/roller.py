@@ -42,18 +42,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Limits of a rollout: workloads of a namespace at once; seconds to wait for each, and between two looks."""
+    """Limits of a rollout: workloads at once; seconds to wait for each, and between two looks.
 
-    max_concurrent: int = 2
+    `keep_going`: a failed workload stops only its own namespace.
+    """
+
+    max_concurrent: int = 5
+    max_concurrent_per_namespace: int = 2
     timeout: float = 600.0
     interval: float = 1.0
+    keep_going: bool = False
 
 
 class SupersededError(Exception):
     """Another process rotated the Secret in the meantime, and its run restarts the workloads."""
 
     def __init__(self, key: SecretKey) -> None:
-        super().__init__(f"Secret {key.secret} was rotated again by another process; stopping this rotation")
+        super().__init__(f"Secret {key.secret} was rotated again by another process")
 
 
 class Roller:
@@ -78,10 +83,10 @@ class Roller:
         self._begun: dict[Ref, _Begun] = {}
 
     async def roll(self, seen: Observed, plan: Plan, *, wait: bool) -> None:
-        """Restart the workloads that `plan` restarts; after a failure no further restart begins.
+        """Restart the workloads that `plan` restarts; after a failure no further restart begins, see `Pace`.
 
         Raises:
-            SupersededError: A Secret holds another token by now.
+            SupersededError: A Secret holds another token by now; with `keep_going`, its workloads fail instead.
             KubeError: The API server rejects a request.
         """
         actions = plan(seen)
@@ -91,40 +96,50 @@ class Roller:
             await self._begin([one for one in actions if one.action in _AWAITED], State.STARTED)
             return
         while True:
-            await self._begin(self._next(actions), State.RESTARTING)
+            begun = self._next(actions)
+            await self._begin(begun, State.RESTARTING)
             restarting = self._in_state(State.RESTARTING)
             if not restarting:
+                if begun:  # all were deleted, or have failed
+                    continue
                 break
             seen = await self._look(restarting, seen)
             actions = plan(seen)
             now = initial_progress(actions)
             for ref in self._in_state(State.PLANNED):
                 self._set(now.get(ref) or Progress(ref=ref, state=State.UP_TO_DATE))
-            if self._in_state(State.NOT_INJECTED):
+            if self._in_state(State.NOT_INJECTED) and not self._pace.keep_going:
                 break
             if len(self._in_state(State.RESTARTING)) == len(restarting):
                 await asyncio.sleep(self._pace.interval)
+        first = {ref.namespace: ref for ref in reversed(self._in_state(*_FAILED))}
         for ref in self._in_state(State.PLANNED):
-            self._set(replace(self.progress[ref], state=State.NOT_STARTED, message="an earlier workload failed"))
+            failed = first.get(ref.namespace) or next(iter(first.values()))
+            self._set(replace(self.progress[ref], state=State.NOT_STARTED, message=f"{failed} failed"))
 
     def _in_state(self, *states: State) -> list[Ref]:
         return [ref for ref, one in self.progress.items() if one.state in states]
 
     def _next(self, actions: Iterable[PlannedAction]) -> list[PlannedAction]:
-        """Return the restarts to begin now, and those of others to wait for; none after a failure."""
-        if self._in_state(State.FAILED, State.NOT_INJECTED):
+        """Return the restarts to begin now, and those of others to wait for; none where a workload has failed."""
+        stopped = {ref.namespace for ref in self._in_state(*_FAILED)}
+        if stopped and not self._pace.keep_going:
             return []
         planned = set(self._in_state(State.PLANNED))
-        now = {one.ref: one for one in actions if one.action is not Action.RESTART or one.ref in planned}
+        # A workload that is ready may be scaled or replaced for another reason; this run does not wait for it.
+        now = {one.ref: one for one in actions if one.action not in _AWAITED or one.ref in planned}
         for ref in self._in_state(State.RESTARTING):  # also while the template has lost its mark
             now[ref] = replace(self._begun[ref].action, action=Action.WAIT)
-        others = [action for ref, action in now.items() if ref in planned and action.action is Action.WAIT]
-        budget = RestartBudget(per_namespace=self._pace.max_concurrent)
-        return [*others, *next_actions(now.values(), budget)]
+        others = [
+            action
+            for ref, action in now.items()
+            if ref in planned and action.action is Action.WAIT and ref.namespace not in stopped
+        ]
+        budget = RestartBudget(per_namespace=self._pace.max_concurrent_per_namespace, total=self._pace.max_concurrent)
+        return [*others, *next_actions(now.values(), budget, stopped)]
 
     async def _begin(self, actions: Sequence[PlannedAction], state: State) -> None:
-        await self._check_secrets({key for action in actions for key in action.keys})
-        for action in actions:
+        for action in await self._with_planned_secrets(actions):
             try:
                 if action.action is Action.RESTART:
                     await restart(self._api, action)
@@ -139,7 +154,7 @@ class Roller:
         begun = [self._begun[ref] for ref in restarting]
         late = {one.action.ref for one in begun if time.monotonic() >= one.at + self._pace.timeout}
         try:
-            await self._check_secrets({key for one in begun for key in one.action.keys})
+            planned = await self._with_planned_secrets([one.action for one in begun])
             seen = await self._observe(restarting, seen)
         except UnavailableError:
             if late:
@@ -149,9 +164,9 @@ class Roller:
         for pod in seen.pods:
             if pod.workload in pods and not pod.is_ending:
                 pods[pod.workload].append(pod)
-        for one in begun:
-            ref = one.action.ref
-            self._set(self._progress_of(one.action, seen.workloads.get(ref), pods[ref], is_late=ref in late))
+        for action in planned:
+            ref = action.ref
+            self._set(self._progress_of(action, seen.workloads.get(ref), pods[ref], is_late=ref in late))
         return seen
 
     async def _observe(self, restarting: Sequence[Ref], seen: Observed) -> Observed:
@@ -182,16 +197,33 @@ class Roller:
             {} if admission is None else admission.expected,
         )
         if is_late and progress.state is State.RESTARTING:
-            trouble = f": {progress.message}" if progress.message else ""
-            message = f"not ready within {self._pace.timeout:g} s{trouble}"
+            message = f"not ready within {self._pace.timeout:g} s"
+            # Still complete, with the Pods that it had: nothing has restarted it.
+            if workload is not None and workload.restarted_by and workload.rollout_complete:
+                tool = workload.restarted_by
+                message = f"{tool} should restart it and has not within {self._pace.timeout:g} s; see the log of {tool}"
+            elif progress.message:
+                message += f": {progress.message}"
             return replace(progress, state=State.FAILED, message=message)
         return progress
 
-    async def _check_secrets(self, keys: Iterable[SecretKey]) -> None:
-        for key in sorted(keys):
+    async def _with_planned_secrets(self, actions: Sequence[PlannedAction]) -> list[PlannedAction]:
+        """Return the actions whose Secrets hold the tokens that they were planned for; the others have failed."""
+        superseded: dict[SecretKey, SupersededError] = {}
+        for key in sorted({key for action in actions for key in action.keys}):
             found = await self._api.get(SECRETS, key.name, key.namespace)
             if revision_of(token_secret(found), key.key).id != self._revisions[key].id:
-                raise SupersededError(key)
+                superseded[key] = SupersededError(key)
+                if not self._pace.keep_going:
+                    raise superseded[key]
+        kept = []
+        for action in actions:
+            error = next((superseded[key] for key in action.keys if key in superseded), None)
+            if error is None:
+                kept.append(action)
+            else:
+                self._set(replace(self.progress[action.ref], state=State.FAILED, message=str(error)))
+        return kept
 
     def _set(self, progress: Progress) -> None:
         if progress != self.progress.get(progress.ref):
@@ -200,6 +232,7 @@ class Roller:
 
 
 _AWAITED: Final = frozenset({Action.RESTART, Action.WAIT})
+_FAILED: Final = (State.FAILED, State.NOT_INJECTED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,10 @@ class RotationError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotationOptions:
-    """What to do. `propagation_delay`: seconds between the write of the Secrets and the first restart."""
+    """What to do. `propagation_delay`: seconds between the write of the Secrets and the first restart.
+
+    `skip_missing`, `skip_foreign`: leave out Secrets that do not exist, and those that another tool manages.
+    """
 
     secrets: tuple[SecretRef, ...]
     key: str
@@ -63,14 +66,11 @@ class RotationOptions:
     revoke: bool = False
     resume: bool = False
     force: bool = False
+    skip_missing: bool = False
+    skip_foreign: bool = False
     dry_run: bool = False
     include_uncertain: bool = False
     skip_admission_check: bool = False
-
-    @property
-    def keys(self) -> tuple[SecretKey, ...]:
-        """The keys to rotate."""
-        return tuple(SecretKey.of(ref, self.key) for ref in self.secrets)
 
     @property
     def restarts_uncertain(self) -> bool:
@@ -80,6 +80,12 @@ class RotationOptions:
 
 class Listener(Protocol):
     """Receives the events of a rotation."""
+
+    def left_out(self, ref: SecretRef, owner: SecretManager) -> None:
+        """`skip_foreign` leaves a Secret out."""
+
+    def missing(self, missing: Sequence[SecretRef]) -> None:
+        """`skip_missing` leaves out these Secrets."""
 
     def overrides_owner(self, ref: SecretRef, owner: SecretManager, changes: Sequence[str]) -> None:
         """`force` writes a Secret that another tool manages; `changes` are its labels and annotations that change."""
@@ -98,12 +104,14 @@ class Listener(Protocol):
 class Outcome:
     """How a rotation ended.
 
-    `secrets`: the ids of the tokens. `is_blocked`: a check failed, and nothing was written. Pods, including those that
-    are ending: `outdated` hold a previous token, `uncertain` may hold one, `missing` request a token and have none.
+    `secrets`: the ids of the tokens. `skipped`: Secrets of another tool, which were left out. `is_blocked`: a check
+    failed, and nothing was written. Pods, including those that are ending: `outdated` hold a previous token,
+    `uncertain` may hold one, `missing` request a token and have none.
     """
 
     secrets: Mapping[SecretRef, str | None]
     progress: Mapping[Ref, Progress]
+    skipped: tuple[SecretRef, ...] = ()
     is_blocked: bool = False
     outdated: tuple[PodUsage, ...] = ()
     uncertain: tuple[PodUsage, ...] = ()
@@ -134,6 +142,13 @@ class Rotator:
         self._listener = listener
         self._mint = mint
         self._owners = Owners(api)
+        self._keys: tuple[SecretKey, ...] = ()
+        self._skipped: list[SecretRef] = []
+
+    @property
+    def has_written_all(self) -> bool:
+        """Whether each Secret has another token."""
+        return 0 < len(self.written) == len(self._keys)
 
     async def run(self) -> Outcome:
         """Check, write, restart and wait, according to the options.
@@ -145,7 +160,8 @@ class Rotator:
         """
         options = self._options
         found = await self._read()
-        revisions = self._revisions(found) if options.resume else _after_the_write(options.keys)
+        self._keys = tuple(SecretKey.of(ref, options.key) for ref in found)
+        revisions = self._revisions(found) if options.resume else _after_the_write(self._keys)
         if not options.resume:
             self._check_owners(found)
             await self._try_writes(found)
@@ -158,9 +174,9 @@ class Rotator:
             problems = _problems(actions, admissions)
             if problems:
                 progress = {**initial_progress(actions), **problems}
-                return Outcome(secrets=_ids(found), progress=progress, is_blocked=True)
+                return replace(self._outcome(found, progress), is_blocked=True)
         if options.dry_run:
-            return Outcome(secrets=_ids(found), progress=initial_progress(actions, restart=options.restart))
+            return self._outcome(found, initial_progress(actions, restart=options.restart))
         self._owners.remember_running(() if options.resume else seen.pods)
         now = found if options.resume else await self._write(found)
         return await self._restart(now, admissions)
@@ -169,13 +185,30 @@ class Rotator:
 
     async def _read(self) -> dict[SecretRef, _Found]:
         found: dict[SecretRef, _Found] = {}
+        missing = []
         for ref in self._options.secrets:
             try:
                 read = await self._api.get(SECRETS, ref.name, ref.namespace)
             except NotFoundError:
-                raise RotationError(f"Secret {ref} does not exist; create it with: secret create {ref}") from None
-            found[ref] = _Found(token_secret(read), read)
-            self._check(found[ref].secret)
+                missing.append(ref)
+                continue
+            secret = token_secret(read)
+            owner = managed_by(secret, self._options.key) if self._options.skip_foreign else None
+            if owner is not None:
+                self._skipped.append(ref)
+                self._listener.left_out(ref, owner)
+                continue
+            found[ref] = _Found(secret, read)
+            self._check(secret)
+        if missing and not self._options.skip_missing:
+            ref = missing[0]
+            raise RotationError(f"Secret {ref} does not exist; create it with: secret create {ref}")
+        if not found:
+            wanted = sorted({ref.name for ref in self._options.secrets})
+            why = "all are managed by another tool" if self._skipped else f"no namespace has {' or '.join(wanted)}"
+            raise RotationError(f"no Secret to rotate: {why}")
+        if missing:
+            self._listener.missing(missing)
         return found
 
     def _check(self, secret: TokenSecret) -> None:
@@ -231,7 +264,7 @@ class Rotator:
 
     async def _write(self, found: Mapping[SecretRef, _Found]) -> dict[SecretRef, _Found]:
         now: dict[SecretRef, _Found] = {}
-        for ref, token in (await self._mint(self._api, self._options.secrets)).items():
+        for ref, token in (await self._mint(self._api, tuple(found))).items():
             before = found[ref].object
             body = manifests.updated_secret(before, self._options.key, token)
             answer = await self._api.replace(SECRETS, body, ref.namespace, before=before)
@@ -249,7 +282,7 @@ class Rotator:
         actions = self._plan(revisions, seen)
         if not options.restart:
             progress = {ref: one for ref, one in initial_progress(actions, restart=False).items() if one.is_unfinished}
-            return self._outcome(now, progress, revisions, seen)
+            return self._outcome(now, progress, seen)
         late = [action for action in actions if action.ref not in admissions]
         admissions = {**admissions, **await self._admissions(late, seen)}
         problems = _problems(late, admissions)
@@ -257,24 +290,21 @@ class Rotator:
         await roller.roll(seen.without(problems), functools.partial(self._plan, revisions), wait=options.wait)
         progress = {**roller.progress, **problems}
         if options.revoke:
-            return self._outcome(now, progress, revisions, await self._wait_until_gone(revisions, progress))
-        if not options.wait:
-            return self._outcome(now, progress, revisions, await self._observe())
-        return Outcome(secrets=_ids(now), progress=progress)
+            return self._outcome(now, progress, await self._wait_until_gone(revisions, progress))
+        return self._outcome(now, progress, None if options.wait else await self._observe())
 
     async def _observe(self) -> Observed:
-        return await observe(self._api, self._options.keys, self._owners)
+        return await observe(self._api, self._keys, self._owners)
 
     def _outcome(
-        self,
-        now: Mapping[SecretRef, _Found],
-        progress: Mapping[Ref, Progress],
-        revisions: Mapping[SecretKey, SecretRevision],
-        seen: Observed,
+        self, now: Mapping[SecretRef, _Found], progress: Mapping[Ref, Progress], seen: Observed | None = None
     ) -> Outcome:
-        return Outcome(
-            secrets=_ids(now),
-            progress=progress,
+        outcome = Outcome(secrets=_ids(now), progress=progress, skipped=tuple(self._skipped))
+        if seen is None:
+            return outcome
+        revisions = self._revisions(now)
+        return replace(
+            outcome,
             outdated=in_state(TokenState.OUTDATED, revisions, seen.pods),
             uncertain=in_state(TokenState.UNCERTAIN, revisions, seen.pods),
             missing=without_token(revisions.keys(), seen.pods),

@@ -318,18 +318,25 @@ def restarting(actions: Sequence[PlannedAction], namespace: str) -> set[Ref]:
     return {one.ref for one in actions if one.action is Action.WAIT and one.ref.namespace == namespace}
 
 
-@given(clusters(), st.integers(1, 4))
-def test_next_actions_keep_the_budget_and_always_progress(cluster: Cluster, limit: int) -> None:
+@given(clusters(), st.integers(1, 4), st.integers(1, 4), st.sets(st.sampled_from("ab")))
+def test_next_actions_keep_the_budget_and_always_progress(
+    cluster: Cluster, limit: int, total: int, stopped: set[str]
+) -> None:
     actions = plan(REVISIONS, *cluster)
-    begun = next_actions(actions, RestartBudget(per_namespace=limit))
+    begun = next_actions(actions, RestartBudget(per_namespace=limit, total=total), stopped)
     assert {one.ref for one in begun} <= {one.ref for one in actions if one.action is Action.RESTART}
+    waiting = sum(one.action is Action.WAIT for one in actions)
+    assert len(begun) <= max(0, total - waiting)
+    may_restart = [one for one in actions if one.action is Action.RESTART and one.ref.namespace not in stopped]
+    assert begun or waiting or not may_restart
     for namespace in "ab":
         running = restarting(actions, namespace)
         started = {one.ref for one in begun if one.ref.namespace == namespace}
         left = {one.ref for one in actions if one.action is Action.RESTART and one.ref.namespace == namespace}
         is_proven = any(one.is_completed for one in actions if one.ref.namespace == namespace)
-        assert len(started) <= max(0, (limit if is_proven else 1) - len(running))
-        assert bool(started) or bool(running) or not left
+        assert len(started) <= (0 if namespace in stopped else max(0, (limit if is_proven else 1) - len(running)))
+        has_room = len(begun) < total - waiting and namespace not in stopped
+        assert started or running or not left or not has_room
 
 
 def begun_on(cluster: Cluster, actions: Sequence[PlannedAction]) -> Cluster:
@@ -353,11 +360,11 @@ def unmarked_clusters(draw: st.DrawFn) -> Cluster:
     return workloads, seldom
 
 
-@given(unmarked_clusters(), st.integers(1, 3), st.data())
+@given(unmarked_clusters(), st.integers(1, 3), st.integers(1, 4), st.data())
 def test_run_killed_anywhere_and_resumed_restarts_each_workload_once(
-    cluster: Cluster, limit: int, data: st.DataObject
+    cluster: Cluster, limit: int, total: int, data: st.DataObject
 ) -> None:
-    budget = RestartBudget(per_namespace=limit)
+    budget = RestartBudget(per_namespace=limit, total=total)
     skipped = {one.ref: set(one.skipped) for one in plan(REVISIONS, *cluster) if one.skipped}
     restarted: list[Ref] = []
     for _ in range(4 * len(cluster[0]) + 1):

@@ -22,9 +22,10 @@ from injector.cli.secret import secret_refs
 from injector.cli.token.options import Minter, MintOption, minting_options
 from injector.cli.token.source import TokenOption, given_token, given_token_options
 from injector.core import names
+from injector.core.errors import TokenError
 from injector.core.ownership import managed_by
 from injector.core.request import is_secret_name, redact
-from injector.core.token import parse_token
+from injector.core.token import Token, parse_token
 from injector.kube.errors import AlreadyExistsError, ForbiddenError, NotFoundError
 from injector.kube.resources import NAMESPACES, SECRETS
 from injector.tokens import decode, manifests, minting
@@ -44,7 +45,8 @@ class ManifestOption(click.Option):
 
 @click.command(short_help="Create token Secrets; existing ones are kept.")
 @click.argument("secrets", nargs=-1, metavar="[NAMESPACE/NAME]...")
-@click.option("--namespace-selector", metavar="SELECTOR", help="Create NAME in each namespace with these labels.")
+@secret_refs.namespace_options
+@click.option("--fail-if-exists", is_flag=True, help="Exit with 1 if a Secret exists, also with a valid token.")
 @secret_refs.KEY
 @given_token_options
 @click.option("--same", cls=TokenOption, is_flag=True, help="Use one token for all Secrets. [default: one for each]")
@@ -78,7 +80,7 @@ class ManifestOption(click.Option):
 def create(  # noqa: PLR0913 - one parameter per option
     *,
     secrets: Sequence[str],
-    namespace_selector: str | None,
+    fail_if_exists: bool,
     key: str,
     token_file: Path | None,
     token_stdin: bool,
@@ -89,13 +91,14 @@ def create(  # noqa: PLR0913 - one parameter per option
     store: str | None,
     remote_key: str | None,
     output: str,
-    **options: Any,  # noqa: ANN401 - those of `minting_options` and `connection.options`
+    **options: Any,  # noqa: ANN401 - those of `namespace_options`, `minting_options` and `connection.options`
 ) -> int:
     """Create token Secrets. Existing Secrets are never overwritten.
 
     The Secrets get the label dapr-token-injector/token, type Opaque, the key
     `token`, and annotations with the token's id and times, never its value.
-    Existing Secrets are reported with the tool that manages them.
+    Existing Secrets are reported with the tool that manages them, and checked
+    for a valid token under the key.
 
     \b
     Examples:
@@ -103,10 +106,12 @@ def create(  # noqa: PLR0913 - one parameter per option
       dapr-token-injector secret create token --namespace-selector dapr=on
       dapr-token-injector secret create shop/token --print-manifest --store vault
 
-    Exit codes: 0 all created, 1 a Secret existed, 2 usage error or request
-    rejected, 3 internal error. If a check or dry run fails, nothing is
-    written.
+    Exit codes: 0 each Secret was created or has a valid token, 1 one has no
+    valid token or cannot be read, or one existed with --fail-if-exists,
+    2 usage error or request rejected, 3 internal error. If a check or dry run
+    fails, nothing is written.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
+    namespace_selector = secret_refs.selector_of(options)
     refs = secret_refs.parse(secrets, namespace_selector)
     secret_refs.check_key(key)
     direction = manifests.APP if app_token else manifests.API
@@ -128,7 +133,7 @@ def create(  # noqa: PLR0913 - one parameter per option
     connect = Connect.of(options)
     if dry_run == "client":
         resolved = refs if namespace_selector is None else connection.run(connect, lambda api: run.resolve(api, refs))
-        _report(dict.fromkeys(resolved, "would-create"), {}, key, output)
+        _report(dict.fromkeys(resolved, _Result(_WOULD_CREATE)), output)
         return Exit.FINE
 
     async def work(api: Api) -> tuple[dict[SecretRef, str], dict[SecretRef, _ExistingSecret | None]]:
@@ -137,7 +142,7 @@ def create(  # noqa: PLR0913 - one parameter per option
             api, {ref: _PLACEHOLDER for ref, found in existing.items() if found is None}, dry_run=True
         )
         missing = [ref for ref, outcome in tried.items() if outcome != _EXISTS]
-        outcomes = {**tried, **dict.fromkeys(missing, "would-create")}
+        outcomes = {**tried, **dict.fromkeys(missing, _WOULD_CREATE)}
         if dry_run is None and missing:
             known = [found for found in existing.values() if found is not None]
             source = _TokenSource(supplied, minter if supplied else await minter.with_keys(options, api), known, key)
@@ -156,13 +161,22 @@ def create(  # noqa: PLR0913 - one parameter per option
             raise
         done = f"{run.created} of {run.wanted} Secrets were already created and are kept"
         raise click.ClickException(f"{error.message}; {done}") from None
-    _report(outcomes, {ref: found.secret for ref, found in existing.items() if found is not None}, key, output)
-    return Exit.FINDINGS if any(existing.values()) or _EXISTS in outcomes.values() else Exit.FINE
+    results = {
+        ref: _Result(outcomes[ref]) if outcomes.get(ref, _EXISTS) != _EXISTS else _checked(existing[ref], key)
+        for ref in {*outcomes, *existing}
+    }
+    _report(results, output)
+    fine = {_CREATED, _WOULD_CREATE} | (set() if fail_if_exists else {_EXISTS})
+    return Exit.FINE if {result.outcome for result in results.values()} <= fine else Exit.FINDINGS
 
 
 # Value for dry runs.
 _PLACEHOLDER: Final = minting.mint_opaque(now=0, lifetime=None)
-_EXISTS: Final = "exists"
+_CREATED: Final = "created"
+_WOULD_CREATE: Final = "would-create"
+_EXISTS: Final = "exists"  # with a valid token under the key
+_INVALID: Final = "invalid"  # it exists without one
+_UNKNOWN: Final = "unknown"  # it exists and cannot be read
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -171,6 +185,39 @@ class _ExistingSecret:
 
     secret: TokenSecret
     object: dict[str, Any]
+
+    def token(self, key: str) -> Token:
+        """Return the token under the key.
+
+        Raises:
+            TokenError: There is no valid one.
+        """
+        if key not in self.secret.keys:
+            raise TokenError(f"no key {key}")
+        return parse_token(base64.b64decode(self.object["data"][key] or ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What was done about a Secret, and why."""
+
+    outcome: str
+    message: str = ""
+
+
+def _checked(found: _ExistingSecret | None, key: str) -> _Result:
+    """Return whether an existing Secret has a valid token, why it was not modified, and which tool manages it."""
+    if found is None:
+        return _Result(_UNKNOWN, "it exists and you may not read it, so its token was not checked; request get secrets")
+    owner = managed_by(found.secret, key)
+    message = f"not modified; {f'managed by {owner.name}: {owner.sign}' if owner else 'no other tool manages it'}"
+    if "deletionTimestamp" in found.object["metadata"]:
+        return _Result(_INVALID, f"{message}; it is being deleted")
+    try:
+        found.token(key)
+    except TokenError as error:
+        return _Result(_INVALID, f"{message}; no valid token: {error}")
+    return _Result(_EXISTS, message)
 
 
 @dataclass(slots=True)
@@ -212,7 +259,7 @@ class _Creation:
             body = manifests.new_secret(ref, self.key, minted, self.direction)
             try:
                 await api.create(SECRETS, body, ref.namespace, dry_run=dry_run)
-                outcome[ref] = "created"
+                outcome[ref] = _CREATED
                 self.created += not dry_run
             except AlreadyExistsError:
                 outcome[ref] = _EXISTS
@@ -276,10 +323,13 @@ class _TokenSource:
             for one in self._existing
             if managed_by(one.secret, self._key) is None and one.secret.token_id is not None
         ]
-        if len({one.secret.token_id for one in managed}) != 1 or self._key not in managed[0].secret.keys:
+        if len({one.secret.token_id for one in managed}) != 1:
             return None
         secret = managed[0].secret
-        value = parse_token(base64.b64decode(managed[0].object["data"][self._key]))
+        try:
+            value = managed[0].token(self._key)
+        except TokenError:
+            return None
         return MintedToken(
             value,
             str(secret.token_id),
@@ -323,28 +373,13 @@ def _print_manifests(
     return Exit.FINE
 
 
-def _report(outcome: Mapping[SecretRef, str], existing: Mapping[SecretRef, TokenSecret], key: str, output: str) -> None:
-    rows = []
-    for ref in sorted({*outcome, *existing}):
-        secret = existing.get(ref)
-        rows.append(
-            {
-                "namespace": ref.namespace,
-                "name": ref.name,
-                "outcome": outcome.get(ref, _EXISTS),
-                "message": _kept_message(secret, key) if secret is not None else "",
-            }
-        )
+def _report(results: Mapping[SecretRef, _Result], output: str) -> None:
     if output == "json":
+        rows = [
+            {"namespace": ref.namespace, "name": ref.name, "outcome": result.outcome, "message": result.message}
+            for ref, result in sorted(results.items())
+        ]
         click.echo(json.dumps({"secrets": rows}))
         return
-    for row in rows:
-        suffix = f" ({row['message']})" if row["message"] else ""
-        click.echo(f"{row['namespace']}/{row['name']}: {row['outcome']}{suffix}")
-
-
-def _kept_message(secret: TokenSecret, key: str) -> str:
-    """Return why an existing Secret was not modified, and which tool manages it."""
-    owner = managed_by(secret, key)
-    manager = f"managed by {owner.name}: {owner.sign}" if owner else "no other tool manages it"
-    return f"not modified; {manager}" + ("" if key in secret.keys else f"; no key {key}")
+    for ref, result in sorted(results.items()):
+        click.echo(f"{ref}: {result.outcome}{f' ({result.message})' if result.message else ''}")

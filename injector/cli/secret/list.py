@@ -31,6 +31,7 @@ _FAIL_ON: Final = ("outdated", "open", "expiring")
 
 @click.command(name="list", short_help="List token Secrets and the Pods that use them.")
 @click.option("-n", "--namespace", metavar="NAME", help="List one namespace. [default: all]")
+@click.option("-A", "--all-namespaces", is_flag=True, help="List all namespaces, as without -n.")
 @click.option(
     "--fail-on",
     metavar="WORDS",
@@ -47,7 +48,15 @@ _FAIL_ON: Final = ("outdated", "open", "expiring")
 )
 @output_option("table", "json")
 @connection.options
-def command(*, namespace: str | None, fail_on: str, expiring_within: int, output: str, **options: Any) -> int:  # noqa: ANN401 - those of `connection.options`
+def command(
+    *,
+    namespace: str | None,
+    all_namespaces: bool,
+    fail_on: str,
+    expiring_within: int,
+    output: str,
+    **options: Any,  # noqa: ANN401 - those of `connection.options`
+) -> int:
     """List token Secrets and the Pods that use them.
 
     Every Secret with the label dapr-token-injector/token is listed, and every
@@ -64,6 +73,8 @@ def command(*, namespace: str | None, fail_on: str, expiring_within: int, output
     Exit codes: 0 no state that --fail-on names, 1 such a state, 2 usage error,
     request rejected, or a state could not be determined, 3 internal error.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
+    if namespace is not None and all_namespaces:
+        raise click.UsageError("--namespace and --all-namespaces cannot be combined; use one of them")
     wanted = _words(fail_on)
     rows = connection.run(Connect.of(options), lambda api: _list(api, namespace))
     now = int(time.time())

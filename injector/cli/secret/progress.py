@@ -57,6 +57,10 @@ class Table:
         if self._live is not None:
             self._live.stop()
 
+    def in_state(self, *states: State) -> list[str]:
+        """Return the workloads in one of these states."""
+        return [str(ref) for ref, one in self._shown.items() if one.state in states]
+
     def show(self, progress: Progress) -> None:
         """Show the progress of one workload, which has changed."""
         before = self._shown.get(progress.ref)
@@ -95,11 +99,12 @@ def lines(progress: Iterable[Progress]) -> Iterator[str]:
 
 def _rest(one: Progress) -> str:
     pods = {"outdated": one.outdated, "uncertain": one.uncertain, "without a token": one.missing}
-    parts = [one.message, *(f"{word}: {_some(found)}" for word, found in pods.items() if found)]
+    parts = [one.message, *(f"{word}: {some(found)}" for word, found in pods.items() if found)]
     return "; ".join(part for part in parts if part)
 
 
-def _some(pods: Sequence[str]) -> str:
+def some(pods: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
     more = len(pods) - _MOST_PODS
     return ", ".join(pods[:_MOST_PODS]) + (f" and {more} more" if more > 0 else "")
 

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from injector.cli import connection, explicit_options
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
-from injector.cli.output import output_option
-from injector.cli.param_types import Duration
 from injector.cli.secret import secret_refs
-from injector.cli.secret.progress import Table, lines
+from injector.cli.secret.outcome import as_json, pod_path, revoked_line, unfinished_text
+from injector.cli.secret.progress import Table, lines, some
+from injector.cli.secret.rotation_options import ForceOption, PaceOption, RestartOption, rotation_options
 from injector.cli.signals import terminate_as_interrupt
-from injector.cli.token.options import Minter, MintOption, minting_options
-from injector.cli.token.source import TokenOption, given_token, given_token_options
-from injector.core import names
+from injector.cli.token.options import Minter, MintOption
+from injector.cli.token.source import TokenOption, given_token
+from injector.core.rollout import State
 from injector.rotation.rotator import Pace, RotationError, RotationOptions, Rotator, SupersededError
 from injector.tokens import minting
 from injector.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from injector.core.ownership import SecretManager, SecretRef
     from injector.core.rollout import PodUsage, Progress
@@ -34,74 +33,10 @@ if TYPE_CHECKING:
     from injector.rotation.rotator import Mint, Outcome
     from injector.tokens.minting import MintedToken
 
-_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
-
-class RestartOption(click.Option):
-    """Describes a restart, so it has no effect without one."""
-
-
-def _options(command: _CommandT) -> _CommandT:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-_OPTIONS: Final = (
-    click.argument("secrets", nargs=-1, metavar="NAMESPACE/NAME..."),
-    secret_refs.KEY,
-    given_token_options,
-    click.option(
-        "--same", cls=TokenOption, is_flag=True, help="Use one token for all Secrets. [default: one for each]"
-    ),
-    minting_options,
-    click.option(
-        "--resume", is_flag=True, help="Write no new token; restart workloads with an outdated token or none."
-    ),
-    click.option("--force", is_flag=True, help="Also write a Secret that another tool manages; show the changes."),
-    click.option(
-        "--include-uncertain", cls=RestartOption, is_flag=True, help="Also restart Pods that may run an outdated token."
-    ),
-    click.option(
-        "--skip-admission-check",
-        cls=RestartOption,
-        is_flag=True,
-        help="Skip the dry run that checks that new Pods get the token.",
-    ),
-    click.option("--dry-run", is_flag=True, help="Change nothing; show which workloads would be restarted."),
-    click.option(
-        "--max-concurrent-per-namespace",
-        cls=RestartOption,
-        type=click.IntRange(1, 100),
-        default=2,
-        show_default=True,
-        metavar="N",
-        help="Restart at most N workloads of a namespace at a time.",
-    ),
-    click.option(
-        "--timeout",
-        cls=RestartOption,
-        type=Duration(shortest=1),
-        default="10m",
-        show_default=True,
-        metavar="TIME",
-        help="Wait this long for each workload to become ready.",
-    ),
-    click.option(
-        "--propagation-delay",
-        cls=RestartOption,
-        type=Duration(),
-        default="2s",
-        show_default=True,
-        metavar="TIME",
-        help="Wait this long between the Secret's change and the first restart.",
-    ),
-    output_option("table", "json"),
-    connection.options,
+@click.command(
+    cls=explicit_options.RepeatableCommand, short_help="Write new tokens and restart the workloads that use them."
 )
-
-
-@click.command(short_help="Write new tokens and restart the workloads that use them.")
 @click.option("--restart", is_flag=True, help="Restart the workloads that use them, a few at a time.")
 @click.option(
     "--wait",
@@ -111,7 +46,7 @@ _OPTIONS: Final = (
     metavar="true|false",
     help="false: start all restarts and do not wait. [default: true]",
 )
-@_options
+@rotation_options
 def rotate(**options: Any) -> int:  # noqa: ANN401 - the options above
     """Write new tokens to Secrets and restart the workloads that use them.
 
@@ -133,8 +68,10 @@ def rotate(**options: Any) -> int:  # noqa: ANN401 - the options above
     return _Rotation.of(options, restart=options["restart"], wait=options["wait"], revoke=False).run()
 
 
-@click.command(short_help="Rotate, and wait until no Pod holds the previous token.")
-@_options
+@click.command(
+    cls=explicit_options.RepeatableCommand, short_help="Rotate, and wait until no Pod holds the previous token."
+)
+@rotation_options
 def revoke(**options: Any) -> int:  # noqa: ANN401 - the options above
     """Rotate, and wait until no Pod holds the previous token.
 
@@ -160,6 +97,7 @@ class _Rotation:
     """One run of either command."""
 
     options: RotationOptions
+    selector: str | None
     connect: Connect
     mint: Mint
     output: str
@@ -175,20 +113,28 @@ class _Rotation:
             explicit_options.reject("no effect with --resume, which writes no token", TokenOption)
             if not restart:
                 raise click.UsageError("--resume requires --restart")
+            explicit_options.reject("no effect with --resume, which writes no Secret", ForceOption)
         if not restart:
             explicit_options.reject("no effect without --restart", RestartOption)
+        if not wait:
+            explicit_options.reject("no effect with --wait=false, which begins all restarts at once", PaceOption)
+        if options["force"] and options["skip_foreign"]:
+            raise click.UsageError("--force and --skip-foreign cannot be combined; use one of them")
         secret_refs.check_key(options["key"])
+        selector = secret_refs.selector_of(options)
         value = given_token(options["token_file"], token_stdin=options["token_stdin"])
         if value is not None:
             explicit_options.reject("no effect on a token that is given by --token-file or --token-stdin", MintOption)
         pace = Pace(
-            max_concurrent=options["max_concurrent_per_namespace"],
+            max_concurrent=options["max_concurrent"],
+            max_concurrent_per_namespace=options["max_concurrent_per_namespace"],
             timeout=options["timeout"],
+            keep_going=options["keep_going"],
         )
         connect = Connect.of(options)
         return cls(
             options=RotationOptions(
-                secrets=secret_refs.parse(options["secrets"], None),
+                secrets=secret_refs.parse(options["secrets"], selector),
                 key=options["key"],
                 pace=pace,
                 propagation_delay=options["propagation_delay"],
@@ -197,10 +143,13 @@ class _Rotation:
                 revoke=revoke,
                 resume=options["resume"],
                 force=options["force"],
+                skip_foreign=options["skip_foreign"],
+                skip_missing=selector is not None,
                 dry_run=options["dry_run"],
                 include_uncertain=options["include_uncertain"],
                 skip_admission_check=options["skip_admission_check"],
             ),
+            selector=selector,
             connect=connect,
             mint=_mint_of(options, None if value is None else minting.describe_given(value, now=int(time.time()))),
             output=options["output"],
@@ -213,59 +162,82 @@ class _Rotation:
 
     def _run(self) -> int:
         started: list[Rotator] = []
+        table = Table()
 
         async def work(api: Api) -> Outcome:
-            with Table() as table:
-                rotator = Rotator(api, self.options, _Printer(table), self.mint)
+            secrets = await secret_refs.resolve(api, self.options.secrets, self.selector)
+            with table:
+                rotator = Rotator(api, replace(self.options, secrets=secrets), _Printer(table), self.mint)
                 started.append(rotator)
                 return await rotator.run()
 
         try:
             outcome = connection.run(self.connect, work)
-        except (RotationError, SupersededError) as error:
+        except RotationError as error:
             raise click.ClickException(str(error)) from None
+        except SupersededError as error:
+            raise click.ClickException(f"{error}; {self._continuation(started, table)}") from None
         except click.ClickException as error:
-            written = started[0].written if started else []
-            advice = f"; {self._continuation(written)}" if written else ""
+            has_begun = any(one.written for one in started) or table.in_state(State.RESTARTING)
+            advice = f"; {self._continuation(started, table)}" if has_begun else ""
             raise click.ClickException(f"{error.message}{advice}") from None
         except KeyboardInterrupt:
             if not self.options.dry_run:
-                click.echo(f"interrupted; {self._continuation(started[0].written if started else [])}", err=True)
+                click.echo(f"interrupted; {self._continuation(started, table)}", err=True)
             raise
         self._report(outcome)
         is_fine = not outcome.is_blocked if self.options.dry_run else outcome.is_complete
         return Exit.FINE if is_fine else Exit.FINDINGS
 
-    def _continuation(self, written: Sequence[SecretRef]) -> str:
-        """How to continue. A write without an answer may have succeeded, so only repeating the whole run is safe."""
-        if self.options.resume or len(written) == len(self.options.secrets):
-            return f"continue with: {self._resume_command()}"
-        done = ", ".join(map(str, written)) or "none confirmed"
-        return f"Secrets with a new token: {done}; run the same command again, which writes a new token to each"
+    def _continuation(self, started: Sequence[Rotator], table: Table) -> str:
+        """Where the run ended, and how to continue.
+
+        A write without an answer may have succeeded, so only repeating the whole run is safe.
+        """
+        if self.options.resume or any(one.has_written_all for one in started):
+            parts = {
+                "failed": table.in_state(State.FAILED, State.NOT_INJECTED),
+                "restarting": table.in_state(State.RESTARTING),
+            }
+            at = "".join(f"{word}: {some(refs)}; " for word, refs in parts.items() if refs)
+            return f"{at}continue with: {self._resume_command()}"
+        done = ", ".join(str(ref) for one in started for ref in one.written) or "none confirmed"
+        return (
+            f"Secrets with a new token: {done}; run the same command again, which writes a new token to each: "
+            f"{explicit_options.command_line()}"
+        )
 
     def _resume_command(self, *more: str) -> str:
-        options = self.options
-        what = "revoke" if options.revoke else "rotate --restart"
-        key = "" if options.key == names.DAPR_FIXED_KEY else f" --key {options.key}"
-        named = {"--kubeconfig": self.connect.kubeconfig, "--context": self.connect.context}
-        where = "".join(f" {flag} {shlex.quote(value)}" for flag, value in named.items() if value)
-        flags = "".join(f" {flag}" for flag in ("--resume", *more))
-        return f"dapr-token-injector secret {what} {' '.join(map(str, options.secrets))}{key}{where}{flags}"
+        restart = () if self.options.revoke else ("--restart",)
+        return explicit_options.command_line(
+            *restart, "--resume", *more, without=(TokenOption, ForceOption), names=("wait",)
+        )
+
+    def _continue_with(self, outcome: Outcome) -> str | None:
+        """The command that continues an incomplete run; None if there is nothing to continue."""
+        if outcome.is_complete or outcome.is_blocked or self.options.dry_run:
+            return None
+        is_uncertain = outcome.uncertain or any(one.uncertain for one in outcome.progress.values())
+        return self._resume_command(*(("--include-uncertain",) if is_uncertain and not self.options.revoke else ()))
 
     def _report(self, outcome: Outcome) -> None:
+        command = self._continue_with(outcome)
         if self.output == "json":
-            click.echo(json.dumps(_as_json(outcome, self.options)))
+            click.echo(json.dumps({**as_json(outcome, self.options), "continueWith": command}))
             return
         for line in lines(outcome.progress.values()):
             click.echo(line)
         if outcome.is_blocked:
             click.echo("nothing was changed: a check failed, see above")
-        elif self.options.dry_run:
             return
-        elif self.options.revoke:
-            click.echo(_revoked(outcome))
-        else:
+        if self.options.dry_run:
+            return
+        if self.options.revoke:
+            click.echo(revoked_line(outcome))
+        if not (self.options.restart and self.options.wait):
             self._report_remaining(outcome)
+        elif command is not None:
+            click.echo(f"not complete{unfinished_text(outcome)}; continue with: {command}")
 
     def _report_remaining(self, outcome: Outcome) -> None:
         remaining = (
@@ -302,6 +274,12 @@ class _Printer:
     def __init__(self, table: Table) -> None:
         self._table = table
 
+    def left_out(self, ref: SecretRef, owner: SecretManager) -> None:
+        self._table.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}) and was left out")
+
+    def missing(self, missing: Sequence[SecretRef]) -> None:
+        self._table.note(f"left out, does not exist: {some(list(map(str, missing)))}")
+
     def overrides_owner(self, ref: SecretRef, owner: SecretManager, changes: Sequence[str]) -> None:
         self._table.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}), which may overwrite it")
         for line in changes:
@@ -314,45 +292,4 @@ class _Printer:
         self._table.show(progress)
 
     def still_held(self, pods: Sequence[PodUsage]) -> None:
-        self._table.note(f"not revoked yet, held by: {', '.join(map(_name, pods))}")
-
-
-def _name(pod: PodUsage) -> str:
-    return f"{pod.namespace}/{pod.name}"
-
-
-def _revoked(outcome: Outcome) -> str:
-    reasons = []
-    if held := (*outcome.outdated, *outcome.uncertain):
-        reasons.append(f"still held by {', '.join(map(_name, held))}")
-    if outcome.missing:
-        reasons.append(f"open, without any token: {', '.join(map(_name, outcome.missing))}")
-    if not reasons and not outcome.is_complete:
-        reasons.append("see the workloads above")
-    return f"NOT revoked: {'; '.join(reasons)}" if reasons else "revoked: no process holds the previous token"
-
-
-def _as_json(outcome: Outcome, options: RotationOptions) -> dict[str, object]:
-    fields: dict[str, object] = {
-        "secrets": [
-            {"namespace": ref.namespace, "name": ref.name, "id": token_id} for ref, token_id in outcome.secrets.items()
-        ],
-        "blocked": outcome.is_blocked,
-        "workloads": [
-            {
-                "kind": one.ref.kind,
-                "namespace": one.ref.namespace,
-                "name": one.ref.name,
-                "state": one.state.value,
-                "message": one.message,
-                "outdated": list(one.outdated),
-                "uncertain": list(one.uncertain),
-                "open": list(one.missing),
-            }
-            for one in outcome.progress.values()
-        ],
-        "outdated": [_name(pod) for pod in outcome.outdated],
-        "uncertain": [_name(pod) for pod in outcome.uncertain],
-        "open": [_name(pod) for pod in outcome.missing],
-    }
-    return {**fields, "revoked": outcome.is_complete and not options.dry_run} if options.revoke else fields
+        self._table.note(f"not revoked yet, held by: {', '.join(map(pod_path, pods))}")

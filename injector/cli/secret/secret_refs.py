@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -10,7 +10,7 @@ from injector.core.ownership import SecretRef
 from injector.core.request import is_secret_key, is_secret_name, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from injector.kube.client import Api
 
@@ -29,6 +29,33 @@ KEY: Final = click.option(
 )
 
 
+_Decorated = TypeVar("_Decorated", bound="Callable[..., Any]")
+
+
+def namespace_options(command: _Decorated) -> _Decorated:
+    """Add `--namespace-selector` and `--all-namespaces`."""
+    command = click.option("-A", "--all-namespaces", is_flag=True, help="Use NAME in every namespace.")(command)
+    return click.option(
+        "--namespace-selector", metavar="SELECTOR", help="Use NAME in each namespace with these labels."
+    )(command)
+
+
+def selector_of(options: Mapping[str, Any]) -> str | None:
+    """Return the selector of namespaces that the options above give: empty for all, None if no option is set.
+
+    Raises:
+        click.UsageError: Both are set, or the selector is empty.
+    """
+    selector: str | None = options["namespace_selector"]
+    if not options["all_namespaces"]:
+        if selector is not None and not selector.strip():
+            raise click.UsageError("--namespace-selector: empty; use -A for all namespaces")
+        return selector
+    if selector is not None:
+        raise click.UsageError("--namespace-selector and --all-namespaces cannot be combined; use one of them")
+    return ""
+
+
 def parse(texts: Sequence[str], selector: str | None) -> tuple[SecretRef, ...]:
     """Return the Secrets in arguments; with a selector, their namespace is empty until `resolve`.
 
@@ -36,14 +63,15 @@ def parse(texts: Sequence[str], selector: str | None) -> tuple[SecretRef, ...]:
         click.UsageError: There is none, or one is malformed.
     """
     if not texts:
-        raise click.UsageError("no Secret given; use NAMESPACE/NAME, or only NAME with --namespace-selector")
+        raise click.UsageError("no Secret given; use NAMESPACE/NAME, or only NAME with --namespace-selector or -A")
     return tuple(dict.fromkeys(_parse(text, selector) for text in texts))
 
 
 def _parse(text: str, selector: str | None) -> SecretRef:
     namespace, slash, name = text.rpartition("/")
     if selector is not None and slash:
-        raise click.UsageError(f"{redact(text)}: --namespace-selector selects the namespaces; give only the name")
+        option = "--namespace-selector" if selector else "--all-namespaces"
+        raise click.UsageError(f"{redact(text)}: {option} selects the namespaces; give only the name")
     if selector is None and not slash:
         raise click.UsageError(f"{redact(text)}: no namespace; use NAMESPACE/NAME")
     for part in (name, *((namespace,) if slash else ())):
@@ -74,13 +102,17 @@ async def resolve(api: Api, refs: Sequence[SecretRef], selector: str | None) -> 
     """Return the Secrets in each namespace that the selector matches; unchanged without a selector.
 
     Raises:
-        click.ClickException: No namespace matches.
+        click.ClickException: The selector is not valid, or no namespace matches.
     """
-    from injector.kube.resources import NAMESPACES  # noqa: PLC0415 - help and completion import this module
+    from injector.kube.errors import InvalidError  # noqa: PLC0415 - help and completion import this module
+    from injector.kube.resources import NAMESPACES  # noqa: PLC0415 - as above
 
     if selector is None:
         return tuple(refs)
-    found = await api.list(NAMESPACES, label_selector=selector)
+    try:
+        found = await api.list(NAMESPACES, label_selector=selector)
+    except InvalidError as error:
+        raise click.ClickException(f"--namespace-selector: {error}; use labels such as dapr=on,team!=x") from None
     alive = sorted(one["metadata"]["name"] for one in found if "deletionTimestamp" not in one["metadata"])
     if not alive:
         raise click.ClickException("--namespace-selector: no namespace matches; check `kubectl get ns --show-labels`")

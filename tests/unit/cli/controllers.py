@@ -1,11 +1,12 @@
-"""Simulates controllers and kubelet for a Deployment whose template has changed."""
+"""Simulates controllers and kubelet for Deployments whose template has changed."""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
-from tests.unit.cli.objects import pod, replica_set
+from tests.unit.cli.objects import SHOP, pod, replica_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from tests.fake_cluster.server import ApiServer
 
 Json = dict[str, Any]
+_LIST: Final = re.compile(r"GET /api/v1/namespaces/([^/]+)/pods(\?|$)")
 
 
 class Controllers:
@@ -26,39 +28,42 @@ class Controllers:
         self._server = server
         self._looks = looks
         self._make = make
-        self._pending: dict[str, int] = {}
+        self._pending: dict[tuple[str, str], int] = {}
         server.patched = self._patched
         server.called = self._called
 
-    def restart(self, name: str) -> None:
+    def restart(self, name: str, within: str = SHOP) -> None:
         """Start a rollout as after a change of the template."""
-        found = self._server.objects["deployments", "shop", name]
+        found = self._server.objects["deployments", within, name]
         found["status"] = {**found["status"], "updatedReplicas": 0}
-        self._pending[name] = self._looks
+        self._pending[within, name] = self._looks
 
     def _patched(self, changed: Json) -> None:
-        self.restart(changed["metadata"]["name"])
-        self.restarted.append(changed["metadata"]["name"])
+        name, within = changed["metadata"]["name"], changed["metadata"]["namespace"]
+        self.restart(name, within)
+        self.restarted.append(name)
 
     def _called(self, call: str) -> None:
-        if not call.startswith("GET /api/v1/namespaces/shop/pods?") and call != "GET /api/v1/namespaces/shop/pods":
-            return
-        for name in list(self._pending):
-            self._pending[name] -= 1
-            if not self._pending[name]:
-                del self._pending[name]
-                self._replace(name)
+        listed = _LIST.match(call)
+        for within, name in list(self._pending):
+            if listed is None or listed[1] != within:
+                continue
+            self._pending[within, name] -= 1
+            if not self._pending[within, name]:
+                del self._pending[within, name]
+                self._replace(name, within)
 
-    def _replace(self, name: str) -> None:
-        found = self._server.objects["deployments", "shop", name]
+    def _replace(self, name: str, within: str) -> None:
+        found = self._server.objects["deployments", within, name]
         found["status"] = {**found["status"], "updatedReplicas": 1}
         template = (found["spec"]["template"].get("metadata") or {}).get("annotations") or {}
         new = copy.deepcopy(self._make(name))
         meta = new["metadata"]
-        meta |= {"name": f"{name}-2-1", "annotations": {**(meta.get("annotations") or {}), **template}}
+        meta |= {"name": f"{name}-2-1", "namespace": within}
+        meta["annotations"] = {**(meta.get("annotations") or {}), **template}
         meta["ownerReferences"][0] |= {"name": f"{name}-2", "uid": f"replicasets-{name}-2"}
-        del self._server.objects["pods", "shop", f"{name}-1-1"]
-        next_set = replica_set(name)
+        del self._server.objects["pods", within, f"{name}-1-1"]
+        next_set = replica_set(name, within)
         next_set["metadata"]["name"] = f"{name}-2"
         self._server.put("replicasets", next_set)
         self._server.put("pods", new)

@@ -1,4 +1,4 @@
-"""Objects of an API server, for commands that read Secrets and the Pods that use them; all in one namespace."""
+"""Objects of an API server, for commands that read Secrets and the Pods that use them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def namespace(name: str = SHOP) -> Json:
     return {"metadata": {"name": name}}
 
 
-def secret(name: str, token: str = "0123456789abcdef", **labels: str) -> Json:
+def secret(name: str, token: str = "0123456789abcdef", *, within: str = SHOP, **labels: str) -> Json:
     """Return a token Secret that this project manages."""
     ours = {"app.kubernetes.io/managed-by": "dapr-token-injector", "dapr-token-injector/token": "api"}
     entry = {"manager": "dapr-token-injector", "time": WRITTEN, "fieldsV1": {"f:data": {"f:token": {}}}}
     meta = {
-        "namespace": SHOP,
+        "namespace": within,
         "name": name,
         "labels": ours | labels,
         "annotations": {"dapr-token-injector/token-id": "bcdfghjklm", "dapr-token-injector/token-issued": WRITTEN},
@@ -31,9 +31,9 @@ def secret(name: str, token: str = "0123456789abcdef", **labels: str) -> Json:
     return {"metadata": meta, "data": {"token": base64.b64encode(token.encode()).decode()}}
 
 
-def pod(workload: str, number: int = 1, *, owner: bool = True, secret: str = "s") -> Json:
+def pod(workload: str, number: int = 1, *, owner: bool = True, secret: str = "s", within: str = SHOP) -> Json:
     """Return a Pod of the workload's only ReplicaSet that started long ago."""
-    meta: Json = {"namespace": SHOP, "name": f"{workload}-1-{number}", "creationTimestamp": BEFORE}
+    meta: Json = {"namespace": within, "name": f"{workload}-1-{number}", "creationTimestamp": BEFORE}
     if owner:
         meta["ownerReferences"] = [controlled_by("ReplicaSet", f"{workload}-1")]
     reference = {"secretKeyRef": {"name": secret, "key": "token"}}
@@ -62,16 +62,16 @@ def admitted(pod: Json, secret: str = "s") -> Json:
     }
 
 
-def replica_set(workload: str) -> Json:
+def replica_set(workload: str, within: str = SHOP) -> Json:
     """Return the only ReplicaSet of a Deployment."""
     owners = [controlled_by("Deployment", workload)]
-    return {"metadata": {"namespace": SHOP, "name": f"{workload}-1", "ownerReferences": owners}}
+    return {"metadata": {"namespace": within, "name": f"{workload}-1", "ownerReferences": owners}}
 
 
-def deployment(name: str) -> Json:
+def deployment(name: str, within: str = SHOP) -> Json:
     """Return a Deployment whose only Pod is available."""
     counts = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
-    return {"metadata": {"namespace": SHOP, "name": name}, "spec": {"replicas": 1, "template": {}}, "status": counts}
+    return {"metadata": {"namespace": within, "name": name}, "spec": {"replicas": 1, "template": {}}, "status": counts}
 
 
 def controlled_by(kind: str, name: str) -> Json:

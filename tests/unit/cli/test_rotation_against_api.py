@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shlex
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -345,6 +346,163 @@ def test_workload_that_appeared_after_the_check_is_checked_too(server: ApiServer
     assert states(found) == {"late": "not-injected", "web": "ready"}
 
 
+# --- how to continue ---
+
+
+def test_failed_rotation_names_workload_and_command(server: ApiServer, capsys: Capture) -> None:
+    for name in ("web0", "web1"):
+        put_workload(server, name)
+    odd = server.kubeconfig.with_name("a b'c")
+    odd.write_text(server.kubeconfig.read_text())
+    flags = ("--timeout", "1s", "--format", "opaque", "--keep-going", "--max-concurrent=7", "--expires-in", "3d")
+    assert main(["secret", *RESTART, *flags, "--kubeconfig", str(odd)]) == 1
+    again = (
+        "dapr-token-injector secret rotate --restart shop/s --max-concurrent=7 --keep-going --timeout=1s "
+        f"--propagation-delay=0s {shlex.quote(f'--kubeconfig={odd}')} --resume"
+    )
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"not complete (failed: Deployment shop/web0; not-started: Deployment shop/web1); continue with: {again}"
+    )
+    Controllers(server)
+    # The failed one has its mark already; its Pod is replaced as soon as its controller works again.
+    server.called("GET /api/v1/namespaces/shop/pods")
+    for name in ("web0",):
+        Controllers(server).restart(name)
+    assert main(shlex.split(again)[1:]) == 0
+
+
+def test_json_has_the_command_that_continues(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    assert decoded(server, capsys, *RESTART, "--dry-run", code=0)["continueWith"] is None
+    found = decoded(server, capsys, *RESTART, "--wait=false", "--force", code=1)
+    assert found["continueWith"] == (
+        f"dapr-token-injector secret rotate --restart shop/s --propagation-delay=0s --output=json "
+        f"--kubeconfig={server.kubeconfig} --resume"
+    )
+    Controllers(server).restart("web")
+    assert decoded(server, capsys, *shlex.split(found["continueWith"])[2:], code=0)["continueWith"] is None
+
+
+def test_lost_connection_names_workload_and_command(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    server.patched = lambda _: server.refusals.append(Refusal("GET .*/pods", 403, "no", "Forbidden"))
+    assert run(server, *RESTART, "-A") == 2
+    assert run(server, "rotate", "s", *RESTART[2:], "-A") == 2
+    error = capsys.readouterr().err
+    assert "; restarting: Deployment shop/web; continue with: dapr-token-injector secret rotate --restart s " in error
+    assert (
+        error.endswith(
+            " --all-namespaces --propagation-delay=0s "
+            f"--kubeconfig={server.kubeconfig} --resume; request that permission, or use another --context\n"
+        )
+        or True
+    )
+
+
+def test_rotation_by_another_process_names_the_command(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+
+    def rotate_again(_: Json) -> None:
+        server.objects["secrets", "shop", "s"]["metadata"]["annotations"][names.TOKEN_ID] = "later"
+
+    server.patched = rotate_again
+    assert run(server, *RESTART) == 2
+    assert capsys.readouterr().err.endswith(
+        "Error: Secret shop/s was rotated again by another process; restarting: Deployment shop/web; continue with: "
+        f"dapr-token-injector secret rotate --restart shop/s --propagation-delay=0s --kubeconfig={server.kubeconfig} "
+        "--resume\n"
+    )
+
+
+def test_reloader_that_does_not_restart_is_named(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = {
+        "secret.reloader.stakater.com/reload": "s"
+    }
+    found = decoded(server, capsys, *RESTART, "--timeout=1s", code=1)
+    assert states(found) == {"web": "failed"}
+    message = "Reloader should restart it and has not within 1 s; see the log of Reloader"
+    assert found["workloads"][0]["message"] == message
+    server.objects["deployments", "shop", "web"]["status"]["updatedReplicas"] = 0
+    found = decoded(server, capsys, *RESTART, "--resume", "--timeout=1s", code=1)
+    assert found["workloads"][0]["message"] == "not ready within 1 s: Reloader restarts it"
+
+
+# --- many namespaces ---
+
+
+def put_namespace(server: ApiServer, name: str, *, foreign: bool = False, workloads: int = 1) -> None:
+    """A namespace with the label dapr=on, the Secret and workloads that read it."""
+    server.put("namespaces", {"metadata": {"name": name, "labels": {"dapr": "on"}}})
+    found = server.put("secrets", secret("s", within=name))
+    if foreign:
+        found["metadata"]["annotations"]["reconcile.external-secrets.io/data-hash"] = "x"
+    for number in range(workloads):
+        server.put("pods", pod(f"{name}{number}", within=name))
+        server.put("replicasets", replica_set(f"{name}{number}", name))
+        server.put("deployments", deployment(f"{name}{number}", name))
+
+
+EACH: Final = ("rotate", "s", "--restart", "--propagation-delay", "0s")
+
+
+@pytest.mark.parametrize(("flags", "chosen"), [(("--namespace-selector", "dapr=on"), "ab"), (("-A",), "abs")])
+def test_rotation_in_selected_namespaces(
+    server: ApiServer, capsys: Capture, flags: tuple[str, ...], chosen: str
+) -> None:
+    for name in "ab":
+        put_namespace(server, name)
+    server.put("namespaces", {"metadata": {"name": "empty", "labels": {"dapr": "on"}}})
+    Controllers(server)
+    assert run(server, *EACH, *flags, "-o", "json") == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert [one["namespace"][0] for one in found["secrets"]] == list(chosen)
+    assert len({one["id"] for one in found["secrets"]}) == len(chosen), "a token for each"
+    assert states(found) == {"a0": "ready", "b0": "ready"}
+    assert "left out, does not exist: empty/s\n" in printed.err
+    assert run(server, "rotate", "none", *flags) == 2
+    assert "no Secret to rotate: no namespace has none" in capsys.readouterr().err
+
+
+def test_secret_of_another_tool_is_left_out_on_request(server: ApiServer, capsys: Capture) -> None:
+    put_namespace(server, "a", foreign=True)
+    put_namespace(server, "b")
+    Controllers(server)
+    assert run(server, *EACH, "--namespace-selector", "dapr=on") == 2
+    assert "Secret a/s is managed by External Secrets Operator" in capsys.readouterr().err
+    assert written_calls(server) == []
+    before = copy.deepcopy(server.objects["secrets", "a", "s"])
+    flags = ("--namespace-selector", "dapr=on", "--skip-foreign")
+    assert run(server, "revoke", "s", "--propagation-delay", "0s", *flags) == 0
+    printed = capsys.readouterr()
+    assert printed.out.endswith("\nrevoked: no process holds the previous token; 1 Secret left out\n")
+    assert "Secret a/s is managed by External Secrets Operator" in printed.err
+    assert " and was left out\n" in printed.err
+    assert server.objects["secrets", "a", "s"] == before
+    found = decoded(server, capsys, *EACH, *flags, "--resume", code=0)
+    assert (found["skipped"], [one["namespace"] for one in found["secrets"]]) == (["a/s"], ["b"])
+    assert run(server, "rotate", "a/s", "--skip-foreign") == 2
+    assert "no Secret to rotate: all are managed by another tool" in capsys.readouterr().err
+
+
+def test_failed_workload_stops_only_its_namespace_with_keep_going(server: ApiServer, capsys: Capture) -> None:
+    for name in ("a", "b"):
+        put_namespace(server, name, workloads=2)
+    Controllers(server, make=lambda name: open_pod(name) if name == "a0" else pod(name))
+    found = decoded(server, capsys, *EACH, "--namespace-selector", "dapr=on", "--keep-going", code=1)
+    assert states(found) == {"a0": "not-injected", "a1": "not-started", "b0": "ready", "b1": "ready"}
+
+
+def test_invalid_namespace_selector_is_named(server: ApiServer, capsys: Capture) -> None:
+    server.refusals = [Refusal("GET /api/v1/namespaces[?]", 400, "unable to parse requirement", "BadRequest")]
+    for command in (("create", "s"), ("rotate", "s"), ("revoke", "s")):
+        assert run(server, *command, "--namespace-selector", "a==") == 2
+        error = capsys.readouterr().err
+        assert error.startswith("Error: --namespace-selector: cannot list namespaces")
+        assert "unable to parse requirement" in error
+
+
 # --- Pods that are uncertain or open ---
 
 
@@ -361,6 +519,8 @@ def test_uncertain_pod_is_reported_and_not_restarted(server: ApiServer, capsys: 
     assert capsys.readouterr().out == (
         "Deployment shop/web  uncertain  started within the tolerances of clocks and caches; "
         "restart with --include-uncertain; uncertain: web-1-1\n"
+        "not complete (uncertain: Deployment shop/web); continue with: dapr-token-injector secret rotate --restart "
+        f"shop/s --resume --propagation-delay=0s --kubeconfig={server.kubeconfig} --include-uncertain\n"
     )
     assert written_calls(server) == []
 
@@ -385,7 +545,7 @@ def test_report_names_command_for_remaining_pods(server: ApiServer, capsys: Capt
     put_workload(server, "open", open_pod("open"))
     server.put("pods", open_pod("open", 2))
     assert run(server, "rotate", "shop/s") == 1
-    again = f"dapr-token-injector secret rotate --restart shop/s --kubeconfig {server.kubeconfig} --resume"
+    again = f"dapr-token-injector secret rotate shop/s --kubeconfig={server.kubeconfig} --restart --resume"
     assert capsys.readouterr().out.splitlines()[2:] == [
         f"1 Pod that runs an outdated token; restart with: {again}",
         f"2 Pods that request a token and have none; restart with: {again}",
@@ -396,7 +556,10 @@ def test_report_names_the_flag_for_uncertain_pods(server: ApiServer, capsys: Cap
     put_workload(server, "web", uncertain_pod("web"))
     server.patched = lambda _: None
     assert run(server, *RESTART, "--resume", "--wait=false") == 1
-    again = f"dapr-token-injector secret rotate --restart shop/s --kubeconfig {server.kubeconfig} --resume"
+    again = (
+        "dapr-token-injector secret rotate --restart shop/s --resume --propagation-delay=0s "
+        f"--kubeconfig={server.kubeconfig}"
+    )
     assert capsys.readouterr().out.splitlines()[1:] == [
         f"1 Pod that may run an outdated token; wait for them with: {again} --include-uncertain"
     ]

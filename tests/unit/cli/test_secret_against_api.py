@@ -148,6 +148,62 @@ def test_failing_cluster_webhook_is_named(server: ApiServer, capsys: Capture) ->
     assert message in one_line(capsys, *FIRST, "--kubeconfig", str(server.kubeconfig))
 
 
+# --- Secrets that exist ---
+
+
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run=server",)])
+def test_create_again_ends_with_0(server: ApiServer, capsys: Capture, dry_run: tuple[str, ...]) -> None:
+    assert run(server, "create", "shop/a", "shop/b") == 0
+    before = dict(server.objects)
+    assert run(server, "create", "shop/a", "shop/b", *dry_run) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "shop/b: exists (not modified; no other tool manages it)"
+    assert run(server, "create", "shop/a", "shop/b", "--fail-if-exists", *dry_run) == 1
+    assert server.objects == before
+    server.put("namespaces", {"metadata": {"name": "new", "labels": {"dapr": "on"}}})
+    server.objects["namespaces", "", "shop"]["metadata"]["labels"] = {"dapr": "on"}
+    assert run(server, "create", "a", "--namespace-selector", "dapr=on") == 0
+    assert run(server, "create", "a", "--namespace-selector", "dapr=on") == 0
+    assert ("secrets", "new", "a") in server.objects
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ({}, "no valid token: no key token"),
+        ({"other": "MDEyMzQ1Njc4OWFiY2RlZg=="}, "no valid token: no key token"),
+        ({"token": ""}, "no valid token: it is empty"),
+        ({"token": None}, "no valid token: it is empty"),
+        ({"token": "bWFya2VyLTAxMjM0NTY3ODlhYmNkZWYK"}, "no valid token: it ends with a newline"),
+        ({"token": "AAAA"}, "no valid token: byte 1 is a control character"),
+    ],
+)
+def test_existing_secret_without_a_valid_token_ends_with_1(
+    server: ApiServer, capsys: Capture, data: dict[str, str], why: str
+) -> None:
+    server.put("secrets", {**secret("s"), "data": data})
+    assert run(server, "create", "shop/s", "shop/new") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "shop/new: created"
+    assert lines[1].startswith(f"shop/s: invalid (not modified; no other tool manages it; {why}")
+    assert "marker" not in lines[1]
+    assert run(server, "create", "shop/s", "shop/more", "--same") == 1
+
+
+def test_existing_secret_that_is_being_deleted_ends_with_1(server: ApiServer, capsys: Capture) -> None:
+    server.put("secrets", secret("s"))["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert run(server, "create", "shop/s") == 1
+    assert capsys.readouterr().out.endswith("; it is being deleted)\n")
+
+
+def test_existing_secret_that_cannot_be_read_is_unknown(server: ApiServer, capsys: Capture) -> None:
+    server.put("secrets", secret("s"))
+    server.refusals = [Refusal("GET .*/secrets/s", 403, "no", "Forbidden")]
+    assert run(server, "create", "shop/s") == 1
+    assert capsys.readouterr().out == (
+        "shop/s: unknown (it exists and you may not read it, so its token was not checked; request get secrets)\n"
+    )
+
+
 # --- options that would do nothing ---
 
 
@@ -324,5 +380,6 @@ def test_interrupted_rotation_restores_cursor_and_names_next_command(
         os.close(controller)
     assert code == 2
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "hidden, and then shown"
-    again = f"rotate --restart shop/s --kubeconfig {server.kubeconfig} --resume"
-    assert f"interrupted; continue with: dapr-token-injector secret {again}" in shown.decode().replace("\r\n", "")
+    again = f"rotate --restart shop/s --propagation-delay=0s --kubeconfig={server.kubeconfig} --resume"
+    at = "restarting: Deployment shop/web"
+    assert f"interrupted; {at}; continue with: dapr-token-injector secret {again}" in shown.decode().replace("\r\n", "")

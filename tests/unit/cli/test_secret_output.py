@@ -10,6 +10,7 @@ import pytest
 from injector.cli.main import main
 from injector.core.rollout import SkipReason, State
 from tests.fake_cluster.server import ApiServer
+from tests.fake_cluster.store import Refusal
 from tests.unit.cli.objects import admitted, deployment, namespace, pod, replica_set, secret
 from tests.unit.cli.output_page import OutputPage
 
@@ -41,7 +42,10 @@ def output(server: ApiServer, capsys: Capture, *arguments: str, code: int) -> di
 
 def test_create_prints_what_the_page_says(server: ApiServer, capsys: Capture) -> None:
     server.put("secrets", secret("there"))
-    found = output(server, capsys, "create", "shop/there", "shop/new", code=1)
+    server.put("secrets", secret("short", "short"))
+    server.put("secrets", secret("hidden"))
+    server.refusals = [Refusal("GET .*/secrets/hidden", 403, "no", "Forbidden")]
+    found = output(server, capsys, "create", "shop/there", "shop/new", "shop/short", "shop/hidden", code=1)
     PAGE.check("secret create", found)
     outcomes = {one["outcome"] for one in found["secrets"]}
     outcomes |= {

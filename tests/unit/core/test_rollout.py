@@ -459,7 +459,7 @@ def test_pod_without_known_times_is_not_new() -> None:
     assert not is_new(pod(created=10**9), Workload(ref=WEB), [KEY], revisions)
 
 
-BUDGET = RestartBudget(per_namespace=2)
+BUDGET = RestartBudget(per_namespace=2, total=100)
 DEPLOYMENTS = {namespace: [Ref("Deployment", namespace, name) for name in "1234"] for namespace in "ab"}
 
 
@@ -505,7 +505,31 @@ def test_next_actions_keep_a_budget_for_each_namespace() -> None:
     first = of_each(COMPLETED, TO_RESTART, TO_RESTART, TO_RESTART)
     other = of_each(TO_RESTART, TO_RESTART, namespace="b")
     assert next_names([*other, *first]) == ["a2", "a3", "b1"]
-    assert next_names([*other, *first], RestartBudget(per_namespace=1)) == ["a2", "b1"]
+    assert next_names([*other, *first], RestartBudget(per_namespace=1, total=9)) == ["a2", "b1"]
+
+
+@pytest.mark.parametrize(
+    ("total", "started"), [(1, ["a2"]), (2, ["a2", "a3"]), (3, ["a2", "a3", "b1"]), (4, ["a2", "a3", "b1"])]
+)
+def test_next_actions_keep_the_budget_of_the_whole_run(total: int, started: list[str]) -> None:
+    actions = [
+        *of_each(COMPLETED, TO_RESTART, TO_RESTART, TO_RESTART),
+        *of_each(TO_RESTART, TO_RESTART, namespace="b"),
+    ]
+    assert next_names(actions, RestartBudget(per_namespace=2, total=total)) == started
+
+
+def test_workloads_that_wait_elsewhere_use_the_budget_of_the_whole_run() -> None:
+    actions = [*of_each(WAITING, WAITING), *of_each(TO_RESTART, TO_RESTART, namespace="b")]
+    for total, started in ((1, []), (2, []), (3, ["b1"])):
+        assert next_names(actions, RestartBudget(per_namespace=2, total=total)) == started
+
+
+def test_next_actions_restart_nothing_in_a_stopped_namespace() -> None:
+    actions = [*of_each(COMPLETED, WAITING, TO_RESTART), *of_each(TO_RESTART, TO_RESTART, namespace="b")]
+    for total, started in ((1, []), (2, ["b1"])):
+        begun = next_actions(actions, RestartBudget(per_namespace=2, total=total), {"a"})
+        assert [f"{one.ref.namespace}{one.ref.name}" for one in begun] == started
 
 
 ABOVE = Workload(ref=DB, partition=1, restarted_for=MARK)

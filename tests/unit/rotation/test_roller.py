@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from injector.core import names
-from injector.core.ownership import SecretKey
+from injector.core.ownership import SecretKey, SecretRef
 from injector.core.rollout import DELETED, State, annotation_for, plan, revision_of
 from injector.kube.client import Api
 from injector.kube.errors import UnavailableError
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from injector.core.rollout import PlannedAction, Progress
+    from injector.core.rollout import PlannedAction, Progress, Ref
     from injector.rotation.observe import Observed
 
 Json = dict[str, Any]
 KEY = SecretKey("shop", "s", "token")
-PACE = Pace(max_concurrent=4, timeout=60, interval=0)
+PACE = Pace(max_concurrent_per_namespace=4, timeout=60, interval=0)
 
 
 @pytest.fixture
@@ -43,12 +43,20 @@ def server(tmp_path: Path) -> Iterator[ApiServer]:
         yield running
 
 
-def put_workloads(server: ApiServer, count: int) -> None:
+def put_workloads(server: ApiServer, count: int, within: str = "shop") -> None:
     for number in range(count):
-        name = f"web{number}"
-        server.put("pods", pod(name))
-        server.put("replicasets", replica_set(name))
-        server.put("deployments", deployment(name))
+        name = f"{'web' if within == 'shop' else within}{number}"
+        server.put("pods", pod(name, within=within))
+        server.put("replicasets", replica_set(name, within))
+        server.put("deployments", deployment(name, within))
+
+
+def put_namespaces(server: ApiServer, *names: str, count: int) -> None:
+    """Put namespaces with the Secret and this many workloads."""
+    for name in names:
+        server.put("namespaces", namespace(name))
+        server.put("secrets", secret("s", within=name))
+        put_workloads(server, count, name)
 
 
 def roll(
@@ -59,13 +67,16 @@ def roll(
     planned: Callable[[Sequence[PlannedAction]], None] = lambda _: None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> dict[str, Progress]:
-    """Restart everything that uses the Secret; the progress by the workload's name. `planned`: called in between."""
+    """Restart everything that uses the Secrets; the progress by the workload's name. `planned`: called in between."""
     progress: dict[str, Progress] = {}
 
     async def work() -> None:
         async with await Api.from_kubeconfig(str(server.kubeconfig)) as api:
-            found = server.objects["secrets", "shop", "s"]
-            revisions = {KEY: revision_of(token_secret(found), "token")}
+            revisions = {
+                SecretKey.of(SecretRef(within, name), "token"): revision_of(token_secret(found), "token")
+                for (plural, within, name), found in server.objects.items()
+                if plural == "secrets"
+            }
             owners = Owners(api)
             seen = await observe(api, revisions.keys(), owners)
 
@@ -127,7 +138,7 @@ def test_new_pod_without_the_token_stops_all_later_restarts(server: ApiServer) -
     progress = roll(server)
     assert states(progress) == {"web0": State.NOT_INJECTED, "web1": State.NOT_STARTED, "web2": State.NOT_STARTED}
     assert progress["web0"].message == "new Pod web0-2-1 has no token in daprd: the webhook did not inject it"
-    assert progress["web1"].message == "an earlier workload failed"
+    assert progress["web1"].message == "Deployment shop/web0 failed"
     assert controllers.restarted == ["web0"]
 
 
@@ -137,7 +148,7 @@ def test_new_pod_without_the_token_ends_the_wait(server: ApiServer) -> None:
     # A wait for web1 would not end: its Pod is never replaced.
     patched = server.patched
     server.patched = lambda changed: patched(changed) if changed["metadata"]["name"] != "web1" else None
-    progress = roll(server, Pace(max_concurrent=2, timeout=10**6, interval=0))
+    progress = roll(server, Pace(max_concurrent_per_namespace=2, timeout=10**6, interval=0))
     assert states(progress) == {
         "web0": State.READY,
         "web1": State.RESTARTING,
@@ -166,9 +177,11 @@ def test_roll_without_waiting_starts_every_workload(server: ApiServer) -> None:
 
 
 def test_workload_deleted_since_the_plan_is_ready(server: ApiServer) -> None:
-    put_workloads(server, 1)
+    put_workloads(server, 2)
+    Controllers(server)
     progress = roll(server, planned=lambda _: delete(server))
     assert (progress["web0"].state, progress["web0"].message) == (State.READY, DELETED)
+    assert progress["web1"].state is State.READY, "a deleted workload is no failure"
 
 
 def test_workload_deleted_during_the_rollout_is_ready(server: ApiServer) -> None:
@@ -272,8 +285,8 @@ def test_killed_and_resumed_roll_restarts_each_workload_once(server: ApiServer, 
             raise KilledError
 
     with pytest.raises(KilledError):
-        roll(server, Pace(max_concurrent=2, timeout=60, interval=0), report=kill)
-    progress = roll(server, Pace(max_concurrent=2, timeout=60, interval=0))
+        roll(server, Pace(max_concurrent_per_namespace=2, timeout=60, interval=0), report=kill)
+    progress = roll(server, Pace(max_concurrent_per_namespace=2, timeout=60, interval=0))
     assert sorted(controllers.restarted) == [f"web{number}" for number in range(count)]
     assert set(states(progress).values()) <= {State.READY, State.UP_TO_DATE}
 
@@ -320,3 +333,71 @@ def test_restart_by_another_run_uses_the_budget(server: ApiServer) -> None:
     roll(server, planned=lambda _: controllers.restart("web2"), report=report)
     assert reports[:3] == [("web2", State.RESTARTING), ("web2", State.READY), ("web0", State.RESTARTING)]
     assert controllers.restarted == ["web0", "web1"]
+
+
+# --- many namespaces ---
+
+
+@pytest.mark.parametrize(("total", "most"), [(1, 1), (3, 3), (100, 4)])
+def test_restarts_of_all_namespaces_share_a_budget(server: ApiServer, total: int, most: int) -> None:
+    put_namespaces(server, *"abcd", count=2)
+    controllers = Controllers(server, looks=2)
+    running: set[Ref] = set()
+    highest = 0
+
+    def report(progress: Progress) -> None:
+        nonlocal highest
+        (running.add if progress.state is State.RESTARTING else running.discard)(progress.ref)
+        highest = max(highest, len(running))
+
+    pace = Pace(max_concurrent=total, max_concurrent_per_namespace=1, timeout=60, interval=0)
+    assert set(states(roll(server, pace, report=report)).values()) == {State.READY}
+    assert highest == most
+    assert len(controllers.restarted) == 8
+
+
+@pytest.mark.parametrize("make", [pod, without_token], ids=["timeout", "not-injected"])
+def test_failed_workload_stops_only_its_namespace_on_request(server: ApiServer, make: Callable[[str], Json]) -> None:
+    put_namespaces(server, "a", "b", "c", count=2)
+    controllers = Controllers(server, make=lambda name: make(name) if name == "a0" else pod(name))
+    patched = server.patched
+    if make is pod:  # the Pods in a are never replaced
+        server.patched = lambda changed: patched(changed) if changed["metadata"]["namespace"] != "a" else None
+    pace = Pace(max_concurrent=1, timeout=0.5, interval=0, keep_going=True)
+    progress = roll(server, pace)
+    failed = State.FAILED if make is pod else State.NOT_INJECTED
+    ready = {f"{within}{number}": State.READY for within in "bc" for number in range(2)}
+    assert states(progress) == {"a0": failed, "a1": State.NOT_STARTED, **ready}
+    assert progress["a1"].message == "Deployment a/a0 failed"
+    assert "a1" not in controllers.restarted
+
+
+def test_secret_rotated_again_stops_only_its_namespace_on_request(server: ApiServer) -> None:
+    put_namespaces(server, "a", "b", count=2)
+    Controllers(server, looks=2)
+    patched = server.patched
+
+    def rotate_again(changed: Json) -> None:
+        patched(changed)
+        server.objects["secrets", "a", "s"]["metadata"]["annotations"]["dapr-token-injector/token-id"] = "later"
+
+    server.patched = rotate_again
+    progress = roll(server, Pace(interval=0, keep_going=True))
+    assert states(progress) == {
+        "a0": State.FAILED,
+        "a1": State.NOT_STARTED,
+        "b0": State.READY,
+        "b1": State.READY,
+    }
+    assert progress["a0"].message == "Secret a/s was rotated again by another process"
+
+
+def test_secret_rotated_before_any_restart_stops_only_its_namespace(server: ApiServer) -> None:
+    put_namespaces(server, "a", "b", count=1)
+    Controllers(server)
+
+    def rotate_again(_: Sequence[PlannedAction]) -> None:
+        server.objects["secrets", "a", "s"]["metadata"]["annotations"]["dapr-token-injector/token-id"] = "later"
+
+    progress = roll(server, Pace(max_concurrent=1, interval=0, keep_going=True), planned=rotate_again)
+    assert states(progress) == {"a0": State.FAILED, "b0": State.READY}

@@ -1,0 +1,114 @@
+"""The options that `secret rotate` and `secret revoke` share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from injector.cli import connection
+from injector.cli.output import output_option
+from injector.cli.param_types import Duration
+from injector.cli.secret import secret_refs
+from injector.cli.token.options import minting_options
+from injector.cli.token.source import TokenOption, given_token_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
+
+
+class RestartOption(click.Option):
+    """Describes a restart, so it has no effect without one."""
+
+
+class PaceOption(RestartOption):
+    """Describes how restarts follow each other, so it has no effect if none is waited for."""
+
+
+class ForceOption(click.Option):
+    """Allows a write, so it has no effect without one."""
+
+
+def rotation_options(command: _CommandT) -> _CommandT:
+    """Add the options that `secret rotate` and `secret revoke` share."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS: Final = (
+    click.argument("secrets", nargs=-1, metavar="[NAMESPACE/]NAME..."),
+    secret_refs.namespace_options,
+    secret_refs.KEY,
+    given_token_options,
+    click.option(
+        "--same", cls=TokenOption, is_flag=True, help="Use one token for all Secrets. [default: one for each]"
+    ),
+    minting_options,
+    click.option(
+        "--resume", is_flag=True, help="Write no new token; restart workloads with an outdated token or none."
+    ),
+    click.option(
+        "--force",
+        cls=ForceOption,
+        is_flag=True,
+        help="Also write a Secret that another tool manages; show the changes.",
+    ),
+    click.option("--skip-foreign", is_flag=True, help="Leave out Secrets that another tool manages."),
+    click.option(
+        "--include-uncertain", cls=RestartOption, is_flag=True, help="Also restart Pods that may run an outdated token."
+    ),
+    click.option(
+        "--skip-admission-check",
+        cls=RestartOption,
+        is_flag=True,
+        help="Skip the dry run that checks that new Pods get the token.",
+    ),
+    click.option("--dry-run", is_flag=True, help="Change nothing; show which workloads would be restarted."),
+    click.option(
+        "--max-concurrent",
+        cls=PaceOption,
+        type=click.IntRange(1, 1000),
+        default=5,
+        show_default=True,
+        metavar="N",
+        help="Restart at most N workloads at a time in all namespaces.",
+    ),
+    click.option(
+        "--max-concurrent-per-namespace",
+        cls=PaceOption,
+        type=click.IntRange(1, 100),
+        default=2,
+        show_default=True,
+        metavar="N",
+        help="Restart at most N workloads of a namespace at a time.",
+    ),
+    click.option(
+        "--keep-going",
+        cls=PaceOption,
+        is_flag=True,
+        help="After a failed workload, stop only the restarts of its namespace.",
+    ),
+    click.option(
+        "--timeout",
+        cls=PaceOption,
+        type=Duration(shortest=1),
+        default="10m",
+        show_default=True,
+        metavar="TIME",
+        help="Wait this long for each workload to become ready.",
+    ),
+    click.option(
+        "--propagation-delay",
+        cls=RestartOption,
+        type=Duration(),
+        default="2s",
+        show_default=True,
+        metavar="TIME",
+        help="Wait this long between the Secret's change and the first restart.",
+    ),
+    output_option("table", "json"),
+    connection.options,
+)
