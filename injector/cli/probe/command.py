@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 import click
@@ -22,16 +22,12 @@ from injector.core.exposure import Exposure, ProbeReport, ProbeVerdict, Purpose
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from injector.kube.client import Api
+    from injector.cli.probe.workloads import WorkloadTarget
     from injector.probe.prober import ExpectedToken
     from injector.probe.target import ProbeTarget
 
 _PURPOSES: Final = {"http": Purpose.HTTP, "https": Purpose.HTTP, "grpc": Purpose.GRPC, "grpcs": Purpose.GRPC}
 _TLS: Final = frozenset({"https", "grpcs"})
-# Pods probed at the same time; each needs a few connections to the API server.
-_MAX_CONCURRENT: Final = 8
-# How often to list the Pods of a workload again, to find Pods created in the meantime.
-_ROUNDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +130,11 @@ class _AddressTarget:
     purpose: Purpose
 
 
-@dataclass(frozen=True, slots=True)
-class _WorkloadTarget:
-    label: str
-    kind: str
-    name: str
-
-
-def _parse(target: str, options: Options) -> _AddressTarget | _WorkloadTarget:
+def _parse(target: str, options: Options) -> _AddressTarget | WorkloadTarget:
     if "://" in target:
         return _parse_address(target, options.ca_certificates)
-    from injector.probe.pods import KINDS  # noqa: PLC0415 - the Kubernetes client is slow to import
+    from injector.cli.probe.workloads import WorkloadTarget  # noqa: PLC0415 - the Kubernetes client is slow to import
+    from injector.probe.pods import KINDS  # noqa: PLC0415 - as above
 
     kind, slash, name = target.partition("/")
     if not slash or not name or "/" in name or kind.lower() not in KINDS:
@@ -152,7 +142,7 @@ def _parse(target: str, options: Options) -> _AddressTarget | _WorkloadTarget:
             f"invalid target {target!r}: expected http://HOST:PORT, grpc://HOST:PORT, pod/NAME, deployment/NAME, "
             "statefulset/NAME, daemonset/NAME, replicaset/NAME, job/NAME or cronjob/NAME"
         )
-    return _WorkloadTarget(target, kind.lower(), name)
+    return WorkloadTarget(target, kind.lower(), name)
 
 
 def _parse_address(target: str, ca_certificates: bytes | None) -> _AddressTarget:
@@ -191,10 +181,10 @@ def _tls(ca_certificates: bytes | None) -> ssl.SSLContext:
         raise click.UsageError("--ca-file: no PEM certificates in the file") from None
 
 
-async def _probe(targets: Sequence[_AddressTarget | _WorkloadTarget], options: Options) -> list[ProbeReport]:
+async def _probe(targets: Sequence[_AddressTarget | WorkloadTarget], options: Options) -> list[ProbeReport]:
     from injector.probe.prober import probe_address  # noqa: PLC0415 - as above
 
-    workloads = [target for target in targets if isinstance(target, _WorkloadTarget)]
+    workloads = [target for target in targets if not isinstance(target, _AddressTarget)]
     reports: list[ProbeReport] = []
     for one in targets:
         if isinstance(one, _AddressTarget):
@@ -203,65 +193,11 @@ async def _probe(targets: Sequence[_AddressTarget | _WorkloadTarget], options: O
                 one.label, one.target, one.purpose, options.expected, timeout_seconds=seconds
             )
     if workloads:
+        from injector.cli.probe.workloads import probe_workloads  # noqa: PLC0415 - as above
         from injector.kube.kubeconfig import default_namespace  # noqa: PLC0415 - as above
 
         connect = options.connect
         namespace = options.namespace or default_namespace(connect.kubeconfig, connect.context)
         async with await connect() as api:
-            reports += await _probe_workloads(api, namespace, workloads, options)
+            reports += await probe_workloads(api, namespace, workloads, options.expected, options.timeout_seconds)
     return reports
-
-
-async def _probe_workloads(
-    api: Api, namespace: str, workloads: Sequence[_WorkloadTarget], options: Options
-) -> list[ProbeReport]:
-    """Probe Pods until all that exist were probed: some end in the meantime and others replace them."""
-    from injector.probe.pods import Prober  # noqa: PLC0415 - as above
-
-    prober = Prober(api, namespace, options.expected, options.timeout_seconds)
-    turns = asyncio.Semaphore(_MAX_CONCURRENT)
-    asked: dict[str, ProbeReport] = {}
-
-    async def ask(uid: str, pod: dict[str, object]) -> None:
-        async with turns:
-            asked[uid] = await prober.probe(pod)
-
-    pods, failures = await _pods(api, namespace, workloads)
-    for _ in range(_ROUNDS):
-        new = {uid: pod for uid, pod in pods.items() if uid not in asked}
-        if not new:
-            break
-        await asyncio.gather(*(ask(uid, pod) for uid, pod in new.items()))
-        pods, failures = await _pods(api, namespace, workloads)
-    else:
-        failures.append(
-            ProbeReport(
-                f"namespace {namespace}", failure="Pods are replaced faster than they can be probed; run it again"
-            )
-        )
-    reported = {failure.target for failure in failures}
-    for gone in sorted(asked[uid].target for uid in asked.keys() - pods.keys()):
-        if gone not in reported:
-            click.echo(f"note: {gone} ended during the probe and is not reported", err=True)
-    return [*failures, *(asked[uid] for uid in pods if uid in asked)]
-
-
-async def _pods(
-    api: Api, namespace: str, workloads: Sequence[_WorkloadTarget]
-) -> tuple[dict[str, dict[str, Any]], list[ProbeReport]]:
-    """Return the Pods of all workloads by uid, and a report for each workload without Pods."""
-    from injector.kube.errors import ForbiddenError, NotFoundError  # noqa: PLC0415 - as above
-    from injector.probe.pods import KINDS, pods_of  # noqa: PLC0415 - as above
-
-    found: dict[str, dict[str, Any]] = {}
-    failures: list[ProbeReport] = []
-    for workload in workloads:
-        try:
-            mine = await pods_of(api, KINDS[workload.kind], workload.name, namespace)
-        except (ForbiddenError, NotFoundError) as error:
-            failures.append(ProbeReport(workload.label, failure=str(error)))
-            continue
-        if not mine:
-            failures.append(ProbeReport(workload.label, failure="no running Pods"))
-        found.update({str(pod["metadata"]["uid"]): pod for pod in mine})
-    return found, failures
