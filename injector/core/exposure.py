@@ -157,12 +157,18 @@ class ProbeVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """The results for one target; `failure` is the reason if there are none."""
+    """The results for one target; `failure` is the reason if there are none. `namespace` is empty for an address."""
 
     target: str
     asked: tuple[PortResult, ...] = ()
     found: tuple[ExposureFinding, ...] = ()
     failure: str = ""
+    namespace: str = ""
+
+    @property
+    def name(self) -> str:
+        """The target as for another run: with its namespace, if it has one."""
+        return f"{self.target} -n {self.namespace}" if self.namespace else self.target
 
     def verdict(self, accepted: Collection[Exposure] = ()) -> ProbeVerdict:
         """Closed means that every API port was called and enforced the token."""

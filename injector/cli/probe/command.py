@@ -15,9 +15,11 @@ from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.output import output_option
 from injector.cli.probe.report import show
+from injector.cli.signals import terminate_as_interrupt
 from injector.cli.token import source as token_source
 from injector.cli.token.source import given_token, given_token_options
 from injector.core.exposure import Exposure, ProbeReport, ProbeVerdict, Purpose
+from injector.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,9 +45,13 @@ class Options:
 
 
 @click.command(short_help="Check that sidecars require the token.")
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @click.option(
     "-n", "--namespace", metavar="NAME", help="Set the namespace of Pods and workloads. [default: that of the context]"
+)
+@click.option("-A", "--all-namespaces", is_flag=True, help="Probe the Pods of all namespaces that have a sidecar.")
+@click.option(
+    "-l", "--selector", metavar="SELECTOR", help="Probe the Pods with these labels that have a sidecar, as in kubectl."
 )
 @connection.options
 @given_token_options
@@ -75,6 +81,8 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     *,
     targets: tuple[str, ...],
     namespace: str | None,
+    all_namespaces: bool,
+    selector: str | None,
     token_file: Path | None,
     token_stdin: bool,
     accept: tuple[str, ...],
@@ -94,6 +102,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
       pod/NAME
       deployment/NAME, statefulset/NAME, daemonset/NAME, replicaset/NAME,
       job/NAME, cronjob/NAME: all of its Pods
+    In place of targets, -A and -l select Pods that have a sidecar.
 
     The right token is read from the Secret that daprd's DAPR_API_TOKEN
     references, if you can read it; --token-file and --token-stdin take
@@ -103,6 +112,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     \b
     Examples:
       dapr-token-injector probe deployment/shop -n shop
+      dapr-token-injector probe -A -l team=shop
       dapr-token-injector probe http://127.0.0.1:3500 --token-file token
 
     Exit codes: 0 closed, 1 something is open, 2 usage error, request rejected
@@ -114,13 +124,31 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     ca_certificates = token_source.read_input(str(ca_file), "certificates") if ca_file is not None else None
     accepted = frozenset(map(Exposure, accept))
     options = Options(namespace, Connect.of(cluster), expected, ca_certificates, timeout, accepted)
-    parsed = [_parse(target, options) for target in targets]
-    reports = asyncio.run(_probe(parsed, options))
-    show(reports, accepted, output)
+    with terminate_as_interrupt():
+        if all_namespaces or selector is not None:
+            _check_selection(targets, namespace, selector, all_namespaces=all_namespaces)
+            reports = asyncio.run(_probe_selected(selector or "", options, all_namespaces=all_namespaces))
+        elif targets:
+            reports = asyncio.run(_probe([_parse(target, options) for target in targets], options))
+        else:
+            raise click.UsageError("name a TARGET, or select Pods with -A or -l SELECTOR")
+    show(reports, accepted, output, with_namespace=all_namespaces)
     verdicts = {report.verdict(accepted) for report in reports}
     if ProbeVerdict.OPEN in verdicts:
         return 1
     return 2 if ProbeVerdict.UNKNOWN in verdicts else 0
+
+
+def _check_selection(
+    targets: tuple[str, ...], namespace: str | None, selector: str | None, *, all_namespaces: bool
+) -> None:
+    given = "-A" if all_namespaces else "-l"
+    if targets:
+        raise click.UsageError(f"{given} selects the Pods; it cannot be combined with {targets[0]!r}")
+    if all_namespaces and namespace is not None:
+        raise click.UsageError("-A probes all namespaces; it cannot be combined with -n")
+    if selector is not None and not selector.strip():
+        raise click.UsageError("-l: the selector is empty; use for example -l app=shop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +221,28 @@ async def _probe(targets: Sequence[_AddressTarget | WorkloadTarget], options: Op
                 one.label, one.target, one.purpose, options.expected, timeout_seconds=seconds
             )
     if workloads:
-        from injector.cli.probe.workloads import probe_workloads  # noqa: PLC0415 - as above
-        from injector.kube.kubeconfig import default_namespace  # noqa: PLC0415 - as above
+        from injector.cli.probe.workloads import Workloads, probe_pods  # noqa: PLC0415 - as above
+        from injector.probe.pods import Prober  # noqa: PLC0415 - as above
 
-        connect = options.connect
-        namespace = options.namespace or default_namespace(connect.kubeconfig, connect.context)
-        async with await connect() as api:
-            reports += await probe_workloads(api, namespace, workloads, options.expected, options.timeout_seconds)
+        source = Workloads(_namespace(options), workloads)
+        async with await options.connect() as api:
+            reports += await probe_pods(api, source, Prober(api, options.expected, options.timeout_seconds))
     return reports
+
+
+async def _probe_selected(selector: str, options: Options, *, all_namespaces: bool) -> list[ProbeReport]:
+    from injector.cli.probe.workloads import Selected, probe_pods  # noqa: PLC0415 - as above
+    from injector.probe.pods import Prober, Selection  # noqa: PLC0415 - as above
+
+    selection = Selection(None if all_namespaces else _namespace(options), selector)
+    async with await options.connect() as api:
+        reports = await probe_pods(api, Selected(selection), Prober(api, options.expected, options.timeout_seconds))
+    if selection.without_sidecar:
+        click.echo(f"note: {counted(selection.without_sidecar, 'Pod')} without a sidecar not probed", err=True)
+    return reports
+
+
+def _namespace(options: Options) -> str:
+    from injector.kube.kubeconfig import default_namespace  # noqa: PLC0415 - as above
+
+    return options.namespace or default_namespace(options.connect.kubeconfig, options.connect.context)
