@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from injector.core import names
 from injector.core.errors import TokenError
 from injector.core.exposure import Answer, Exposure, ExposureFinding, PortResult, ProbeReport, Purpose
-from injector.core.sidecar import Listening, listening, meets_loopback
+from injector.core.sidecar import Listening, is_dapr_shared, listening, meets_loopback
 from injector.core.token import parse_token
 from injector.kube import resources
 from injector.kube.api_messages import redact_words
@@ -168,7 +168,8 @@ class Prober:
                 asked.append(other)
         found = list(findings(asked, cause))
         if not where.is_local:
-            found.append(ExposureFinding(Exposure.LISTEN_ADDRESS, _redact_addresses(where.addresses)))
+            exposure = Exposure.DAPR_SHARED if _is_shared(pod, container) else Exposure.LISTEN_ADDRESS
+            found.append(ExposureFinding(exposure, _redact_addresses(where.addresses)))
         return ProbeReport(target, tuple(asked), tuple(found), failure="" if where.is_certain else _UNCERTAIN)
 
     async def _api(self, pod: Object, port: int, purpose: Purpose, expected: ExpectedToken) -> PortResult:
@@ -256,6 +257,12 @@ def _literal(value: str) -> ExpectedToken:
 def _entry(container: Object) -> Object | None:
     """Return the entry of the API token: the last one, which is effective."""
     return next((one for one in reversed(container.get("env") or ()) if one["name"] == names.API_TOKEN_ENV), None)
+
+
+def _is_shared(pod: Object, container: Object) -> bool:
+    entry = _entry(container)
+    selector = ((entry.get("valueFrom") or {}).get("secretKeyRef") or {}) if entry is not None else {}
+    return is_dapr_shared(is_requested=_requests_sidecar(pod), key=str(selector.get("key")))
 
 
 def _sidecar(pod: Object) -> Object | None:

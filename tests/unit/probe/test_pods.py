@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import pytest
 
+from injector.core.exposure import Answer, Exposure, PortResult, Purpose
+from injector.core.token import parse_token
+from injector.kube.client import Api
 from injector.probe import pods
+from injector.probe.prober import ExpectedToken
 from tests.unit.cli.objects import Json, pod
 from tests.unit.probe.servers import MARKER
 
@@ -88,3 +93,41 @@ def test_running_native_sidecar_is_probed() -> None:
     status = {"initContainerStatuses": [{"name": "daprd", "state": {"running": {}}}]}
 
     assert pods._why_not_running({**pod("web"), "status": status}) == ""
+
+
+# --- Dapr Shared ---
+
+
+class Open(pods.Prober):
+    """A prober whose API ports serve every call."""
+
+    async def _api(self, pod: Json, port: int, purpose: Purpose, expected: ExpectedToken) -> PortResult:
+        del pod, expected
+        return PortResult(purpose, port, without=Answer.SERVED)
+
+    async def _other_port(self, pod: Json, port: int, purpose: Purpose) -> None:
+        del pod, port, purpose
+
+
+@pytest.mark.parametrize(
+    ("key", "annotations", "expected"),
+    [
+        ("dapr-api-token", None, Exposure.DAPR_SHARED),
+        ("dapr-api-token", {"dapr.io/app-id": "shop"}, Exposure.DAPR_SHARED),
+        ("dapr-api-token", {"dapr.io/enabled": "true"}, Exposure.LISTEN_ADDRESS),
+        ("token", None, Exposure.LISTEN_ADDRESS),
+    ],
+)
+def test_dapr_shared_is_recognized(key: str, annotations: Json | None, expected: Exposure) -> None:
+    found = pod("shared")
+    found["metadata"]["annotations"] = annotations
+    container = found["spec"]["containers"][0]
+    container["env"][0]["valueFrom"]["secretKeyRef"]["key"] = key
+    container["args"] = ["/daprd", "--dapr-listen-addresses=0.0.0.0"]
+    prober = Open(Api.__new__(Api), ExpectedToken(parse_token(MARKER.encode())), 1)
+
+    report = asyncio.run(prober.probe(found))
+
+    assert [one.exposure for one in report.found] == [Exposure.ENFORCEMENT_OFF, Exposure.ENFORCEMENT_OFF, expected]
+    assert report.found[0].cause == f"its DAPR_API_TOKEN comes from key {key} of Secret s"
+    assert report.found[2].where == "--dapr-listen-addresses 0.0.0.0"
