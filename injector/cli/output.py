@@ -56,18 +56,24 @@ def coloured(line: str) -> str:
 class Reporter:
     """Writes notes, errors and progress to stderr."""
 
-    def __init__(self, total: int, *, quiet: bool) -> None:
+    def __init__(self, total: int, *, quiet: bool, noun: str = "files", every: int = _EVERY) -> None:
         self._total = total
         self._quiet = quiet
-        self._shows_progress = total > 1 and not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._noun = noun
+        self._every = every
+        self._is_terminal = not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._passed = 0
         self._is_shown = False
 
+    def expect(self, more: int) -> None:
+        """Add to the total."""
+        self._total += more
+
     def passed(self) -> None:
-        """Count a finished file and update the progress line."""
+        """Count a finished item and update the progress line."""
         self._passed += 1
-        if self._shows_progress and self._passed % _EVERY == 0:
-            click.echo(f"{_CLEAR}{self._passed} of {self._total} files", err=True, nl=False, color=True)
+        if self._is_terminal and self._total > 1 and self._passed % self._every == 0:
+            click.echo(f"{_CLEAR}{self._passed} of {self._total} {self._noun}", err=True, nl=False, color=True)
             self._is_shown = True
 
     def clear(self) -> None:

@@ -49,6 +49,7 @@ class Exposure(StrEnum):
     WRONG_TOKEN_SERVED = "wrong-token-served"
     RIGHT_TOKEN_REFUSED = "right-token-refused"
     LISTEN_ADDRESS = "listen-address"
+    DAPR_SHARED = "dapr-shared"  # in place of the one above
     METADATA_PORT = "metadata-port"
     METRICS_PORT = "metrics-port"
     PROFILING_PORT = "profiling-port"
@@ -83,6 +84,12 @@ ADVICE: Final = {
         "clear text.",
         "Start daprd with --dapr-listen-addresses [::1],127.0.0.1. Dapr's injector does so unless the Pod has "
         "dapr.io/sidecar-listen-addresses.",
+    ),
+    Exposure.DAPR_SHARED: Advice(
+        "this is Dapr Shared, one daprd for callers in other Pods: its API is reachable from outside the Pod, and only "
+        "the token protects it, which is sent in clear text.",
+        "Set shared.daprd.token of the chart dapr-shared, which is empty by default, and give its callers the same "
+        "token. Allow only these callers to reach it with a NetworkPolicy, then use --accept dapr-shared.",
     ),
     Exposure.METADATA_PORT: Advice(
         "this port demands no token: it shows app id, components, subscriptions and version, and any client can add "
@@ -157,12 +164,18 @@ class ProbeVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """The results for one target; `failure` is the reason if there are none."""
+    """The results for one target; `failure` is the reason if there are none. `namespace` is empty for an address."""
 
     target: str
     asked: tuple[PortResult, ...] = ()
     found: tuple[ExposureFinding, ...] = ()
     failure: str = ""
+    namespace: str = ""
+
+    @property
+    def name(self) -> str:
+        """The target as for another run: with its namespace, if it has one."""
+        return f"{self.target} -n {self.namespace}" if self.namespace else self.target
 
     def verdict(self, accepted: Collection[Exposure] = ()) -> ProbeVerdict:
         """Closed means that every API port was called and enforced the token."""

@@ -18,7 +18,7 @@ from injector.kube.resources import REQUEST_TIMEOUT_SECONDS, SECRETS, Object, Re
 from injector.kube.transport import JSON, Request, Transport, decode_object, error_from_event, parameters, why
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from injector.kube.confirm import Expected
     from injector.kube.resources import Objects
@@ -73,9 +73,15 @@ class Api(Transport):
         *,
         label_selector: str = "",
         field_selector: str = "",
+        keep: Callable[[Object], Object | None] = lambda item: item,
     ) -> Objects:
-        """Return all objects, read in pages, with `kind` and `apiVersion`, which the items of a list do not have."""
-        items, _ = await self.list_at(resource, namespace, label_selector=label_selector, field_selector=field_selector)
+        """Return all objects, read in pages, with `kind` and `apiVersion`, which the items of a list do not have.
+
+        `keep` returns what to keep of an item, None for nothing: the rest of a page is dropped before the next one.
+        """
+        items, _ = await self.list_at(
+            resource, namespace, label_selector=label_selector, field_selector=field_selector, keep=keep
+        )
         return items
 
     async def list_at(
@@ -85,6 +91,7 @@ class Api(Transport):
         *,
         label_selector: str = "",
         field_selector: str = "",
+        keep: Callable[[Object], Object | None] = lambda item: item,
     ) -> tuple[Objects, str]:
         """Return all objects and the resource version of the list, from which a watch can start.
 
@@ -93,7 +100,7 @@ class Api(Transport):
         selectors = parameters(labelSelector=label_selector, fieldSelector=field_selector)
         for attempt in range(_LIST_ATTEMPTS):
             try:
-                return await self._pages(resource, namespace, selectors)
+                return await self._pages(resource, namespace, selectors, keep)
             except GoneError:
                 if attempt + 1 == _LIST_ATTEMPTS:
                     raise
@@ -206,7 +213,11 @@ class Api(Transport):
             response.close()
 
     async def _pages(
-        self, resource: Resource, namespace: str | None, selectors: tuple[tuple[str, str], ...]
+        self,
+        resource: Resource,
+        namespace: str | None,
+        selectors: tuple[tuple[str, str], ...],
+        keep: Callable[[Object], Object | None],
     ) -> tuple[Objects, str]:
         operation = _operation("list", resource, "", namespace)
         items: Objects = []
@@ -214,9 +225,10 @@ class Api(Transport):
         while True:
             query = (*selectors, *parameters(limit=str(PAGE), **{"continue": after}))
             page = await self.send(Request("GET", resource.path(namespace), operation, query))
-            items.extend(
+            whole = (
                 {"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in page.get("items") or ()
             )
+            items.extend(kept for item in whole if (kept := keep(item)) is not None)
             metadata = page.get("metadata", {})
             after = metadata.get("continue", "")
             if not after:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,13 +17,14 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from injector.core.exposure import NOTHING_LISTENS
-from injector.kube.errors import KubeError
+from injector.kube.errors import ForbiddenError, InvalidError, KubeError, NotFoundError, UnavailableError
 from injector.kube.resources import PODS
 from injector.kube.transport import Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from injector.kube.resources import Object
     from injector.kube.transport import Transport
 
 _PROTOCOL: Final = "v4.channel.k8s.io"
@@ -30,14 +32,17 @@ _DATA: Final = 0
 _WORDS: Final = 1
 _PIECE: Final = 65536  # bytes
 _MOST_WORDS: Final = 160  # characters
+_SERVER_ERROR: Final = 500
+_MOST_BYTES: Final = 4096  # bytes of a message that are read
 
 
 class Forward:
     """One forwarded port. `trouble` is the last error message of the API server or kubelet for a failed connection."""
 
-    def __init__(self, api: Transport, request: Request) -> None:
+    def __init__(self, api: Transport, request: Request, node: str) -> None:
         self._api = api
         self._request = request
+        self._node = node
         self._trouble = ""
         self._carriers: set[asyncio.Task[None]] = set()
 
@@ -68,7 +73,7 @@ class Forward:
                     upward.cancel()
                     await asyncio.wait([upward])
         except KubeError as error:
-            self._trouble = str(error)
+            self._trouble = _explained(error, self._node)
         except (aiohttp.ClientError, OSError):
             pass  # the client sees its connection end
         finally:
@@ -97,24 +102,59 @@ async def _upward(reader: asyncio.StreamReader, remote: aiohttp.ClientWebSocketR
         await remote.close()
 
 
+def _explained(error: KubeError, node: str) -> str:
+    """Return why the API server does not forward a port."""
+    message = error.refusal.message if error.refusal is not None else ""
+    match error:
+        case ForbiddenError():
+            return f"you need get and create on pods/portforward: {error}"
+        case NotFoundError() if message.startswith("pods "):
+            return "the Pod no longer exists"
+        case NotFoundError() if message.startswith("nodes "):
+            return f"its node {node} no longer exists"
+        case InvalidError() if "does not have a host assigned" in message:
+            return "the Pod is not scheduled yet"
+        case UnavailableError() if error.refusal is not None and error.refusal.status >= _SERVER_ERROR:
+            # The answer to a rejected handshake has no message: the status is all that is known.
+            return (
+                f"the kubelet of node {node} does not forward the port (status {error.refusal.status}): the API server "
+                "cannot reach it, or the Pod is no longer on it"
+            )
+        case _:
+            return str(error)
+
+
+# Messages of kubelets and container runtimes, and what they mean.
+_REPORTED: Final = (
+    (re.compile(r"connection refused", re.IGNORECASE), NOTHING_LISTENS),
+    (re.compile(r"socat"), "the node cannot forward ports: its container runtime needs socat, which is not installed"),
+    (
+        re.compile(
+            r"find sandbox|sandbox (?:container )?\S+ is (?:not running|closed)|container is not running", re.IGNORECASE
+        ),
+        "the Pod's sandbox does not run: the Pod is ending, or its sandbox is created again",
+    ),
+)
+
+
 def _shortened(words: bytes) -> str:
-    text = words.decode("utf-8", "replace")
-    if "connection refused" in text.lower():  # the message of the container runtime
-        return NOTHING_LISTENS
+    text = words[:_MOST_BYTES].decode("utf-8", "replace")
+    meaning = next((meaning for pattern, meaning in _REPORTED if pattern.search(text)), "")
     shown = "".join(letter if letter.isprintable() else " " for letter in text)
-    return f"the port cannot be forwarded: {shown[:_MOST_WORDS]}"
+    return meaning or f"the port cannot be forwarded: {shown[:_MOST_WORDS]}"
 
 
 @contextlib.asynccontextmanager
-async def forwarded(api: Transport, namespace: str, pod: str, port: int) -> AsyncIterator[tuple[str, Forward]]:
+async def forwarded(api: Transport, pod: Object, port: int) -> AsyncIterator[tuple[str, Forward]]:
     """Yield the path of a Unix socket that is forwarded to the Pod's port, and its state."""
+    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     request = Request(
         "GET",
-        PODS.path(namespace, pod, "portforward"),
-        f"reach the ports of pods/{pod} in namespace {namespace}",
+        PODS.path(namespace, name, "portforward"),
+        f"reach the ports of pods/{name} in namespace {namespace}",
         (("ports", str(port)),),
     )
-    forward = Forward(api, request)
+    forward = Forward(api, request, str((pod.get("spec") or {}).get("nodeName")))
     with tempfile.TemporaryDirectory(prefix="dapr-token-injector-") as folder:
         path = str(Path(folder) / "port")
         server = await asyncio.start_unix_server(forward.accept, path)

@@ -6,15 +6,16 @@ import asyncio
 import base64
 import binascii
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
 from injector.core.errors import TokenError
 from injector.core.exposure import Answer, Exposure, ExposureFinding, PortResult, ProbeReport, Purpose
-from injector.core.sidecar import Listening, listening, meets_loopback
+from injector.core.sidecar import Listening, is_dapr_shared, listening, meets_loopback
 from injector.core.token import parse_token
 from injector.kube import resources
+from injector.kube.api_messages import redact_words
 from injector.kube.errors import KubeError
 from injector.kube.owners import controller_of
 from injector.kube.portforward import forwarded
@@ -60,6 +61,54 @@ async def pods_of(api: Api, kind: Resource, name: str, namespace: str) -> list[O
     return sorted(mine, key=lambda pod: str(pod["metadata"]["name"]))
 
 
+@dataclass(slots=True)
+class Selection:
+    """Selects Pods by namespace (None: all) and labels, and counts those without a sidecar, which are not probed."""
+
+    namespace: str | None
+    selector: str = ""
+    without_sidecar: int = 0
+
+    async def pods(self, api: Api) -> list[Object]:
+        """Return the Pods that have a sidecar or request one, without ended and terminating ones, ordered by name.
+
+        Only what a probe reads is kept of each Pod.
+
+        Raises:
+            KubeError: Pods cannot be listed.
+        """
+        self.without_sidecar = 0
+        pods = await api.list(resources.PODS, self.namespace, label_selector=self.selector, keep=self._keep)
+        return sorted(pods, key=lambda pod: (str(pod["metadata"]["namespace"]), str(pod["metadata"]["name"])))
+
+    def _keep(self, pod: Object) -> Object | None:
+        if _has_ended(pod):
+            return None
+        container = _sidecar(pod)
+        if container is None and not _requests_sidecar(pod):
+            self.without_sidecar += 1
+            return None
+        return _slim(pod, container)
+
+
+def _slim(pod: Object, container: Object | None) -> Object:
+    meta, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
+    enabled = (meta.get("annotations") or {}).get(names.ENABLED)
+    return {
+        "metadata": {
+            **{key: meta[key] for key in ("namespace", "name", "uid")},
+            "annotations": {names.ENABLED: enabled} if enabled is not None else {},
+        },
+        "spec": {"nodeName": spec.get("nodeName"), "containers": [] if container is None else [container]},
+        "status": {
+            "phase": status.get("phase"),
+            "reason": status.get("reason"),
+            "conditions": [one for one in status.get("conditions") or () if one.get("type") == _SCHEDULED],
+            "containerStatuses": [_state_of_sidecar(pod)],
+        },
+    }
+
+
 def _has_controller_in(item: Object, uids: Collection[str]) -> bool:
     controller = controller_of(item["metadata"])
     return controller is not None and controller.uid in uids
@@ -71,36 +120,33 @@ def _has_ended(pod: Object) -> bool:
 
 @dataclass(slots=True)
 class Prober:
-    """Probes Pods of one namespace. `given`: the token from the command line, which takes precedence over Secrets."""
+    """Probes Pods. `given`: the token from the command line, which takes precedence over Secrets."""
 
     api: Api
-    namespace: str
     given: ExpectedToken
     timeout_seconds: float
-    _secrets: dict[str, asyncio.Task[Object]] = field(default_factory=dict)
+    _tokens: dict[tuple[str, str, str], asyncio.Task[ExpectedToken]] = field(default_factory=dict)
 
     async def probe(self, pod: Object) -> ProbeReport:
         """Probe every port of one Pod's daprd."""
-        name = str(pod["metadata"]["name"])
-        target = f"pod/{name}"
+        target, namespace = f"pod/{pod['metadata']['name']}", str(pod["metadata"]["namespace"])
         container = _sidecar(pod)
         if container is None:
-            return ProbeReport(target, failure=_why_no_sidecar(pod))
+            return ProbeReport(target, namespace=namespace, failure=_why_no_sidecar(pod))
         reason = _why_not_running(pod)
         if reason:
-            return ProbeReport(target, failure=reason)
+            return ProbeReport(target, namespace=namespace, failure=reason)
         try:
             where = listening([*(container.get("command") or ()), *(container.get("args") or ())])
         except ValueError as error:
-            return ProbeReport(target, failure=f"cannot probe daprd: {error}")
+            return ProbeReport(target, namespace=namespace, failure=f"cannot probe daprd: {error}")
         if where.socket:
-            return ProbeReport(
-                target, failure="daprd listens on Unix sockets (--unix-domain-socket); there is no port to probe"
-            )
-        return await self._ask(target, name, container, where)
+            message = "daprd listens on Unix sockets (--unix-domain-socket); there is no port to probe"
+            return ProbeReport(target, namespace=namespace, failure=message)
+        return replace(await self._ask(target, pod, container, where), namespace=namespace)
 
-    async def _ask(self, target: str, pod: str, container: Object, where: Listening) -> ProbeReport:
-        expected, cause = await self._expected_token(container)
+    async def _ask(self, target: str, pod: Object, container: Object, where: Listening) -> ProbeReport:
+        expected, cause = await self._expected_token(container, str(pod["metadata"]["namespace"]))
         asked = [
             await self._api(pod, where.http, Purpose.HTTP, expected),
             await self._api(pod, where.grpc, Purpose.GRPC, expected),
@@ -122,22 +168,23 @@ class Prober:
                 asked.append(other)
         found = list(findings(asked, cause))
         if not where.is_local:
-            found.append(ExposureFinding(Exposure.LISTEN_ADDRESS, _redact_addresses(where.addresses)))
+            exposure = Exposure.DAPR_SHARED if _is_shared(pod, container) else Exposure.LISTEN_ADDRESS
+            found.append(ExposureFinding(exposure, _redact_addresses(where.addresses)))
         return ProbeReport(target, tuple(asked), tuple(found), failure="" if where.is_certain else _UNCERTAIN)
 
-    async def _api(self, pod: str, port: int, purpose: Purpose, expected: ExpectedToken) -> PortResult:
-        async with forwarded(self.api, self.namespace, pod, port) as (path, forward):
+    async def _api(self, pod: Object, port: int, purpose: Purpose, expected: ExpectedToken) -> PortResult:
+        async with forwarded(self.api, pod, port) as (path, forward):
             target = ProbeTarget("localhost", port, socket=path, trouble=forward.trouble)
             return await ask_api(target, purpose, expected, timeout_seconds=self.timeout_seconds)
 
-    async def _other_port(self, pod: str, port: int, purpose: Purpose) -> PortResult | None:
-        async with forwarded(self.api, self.namespace, pod, port) as (path, forward):
+    async def _other_port(self, pod: Object, port: int, purpose: Purpose) -> PortResult | None:
+        async with forwarded(self.api, pod, port) as (path, forward):
             target = ProbeTarget("localhost", port, socket=path, trouble=forward.trouble)
             return await ask_other_port(target, purpose, timeout_seconds=self.timeout_seconds)
 
-    async def _expected_token(self, container: Object) -> tuple[ExpectedToken, str]:
+    async def _expected_token(self, container: Object, namespace: str) -> tuple[ExpectedToken, str]:
         """Return the token that daprd should require, and the likely cause if it requires none."""
-        entry = next((one for one in reversed(container.get("env") or ()) if one["name"] == names.API_TOKEN_ENV), None)
+        entry = _entry(container)
         if entry is None:
             reason = _ENV_FROM if container.get("envFrom") else _NO_VARIABLE
             return self._or_given(reason), reason
@@ -147,7 +194,7 @@ class Prober:
             reference = f"key {selector.get('key')} of Secret {selector.get('name')}"
             optional = ", which may be missing (optional: true)" if selector.get("optional") else ""
             cause = f"its DAPR_API_TOKEN comes from {reference}{optional}"
-            return self.given if self.given.token else await self._read(selector, reference), cause
+            return self.given if self.given.token else await self._read(namespace, selector, reference), cause
         if source:
             return self._or_given(f"DAPR_API_TOKEN comes from a {next(iter(source))}"), "its DAPR_API_TOKEN is empty"
         value = str(entry.get("value") or "")
@@ -157,23 +204,29 @@ class Prober:
     def _or_given(self, reason: str) -> ExpectedToken:
         return self.given if self.given.token else ExpectedToken(skipped_reason=reason)
 
-    async def _read(self, selector: Mapping[str, Any], reference: str) -> ExpectedToken:
+    async def _read(self, namespace: str, selector: Mapping[str, Any], reference: str) -> ExpectedToken:
         name, key = str(selector.get("name")), str(selector.get("key"))
-        if name not in self._secrets:  # Pods of one workload share one request
-            self._secrets[name] = asyncio.ensure_future(self.api.get(resources.SECRETS, name, self.namespace))
-        try:
-            secret = await self._secrets[name]
-        except KubeError as error:
-            return ExpectedToken(skipped_reason=str(error))
-        encoded = (secret.get("data") or {}).get(key)
-        if encoded is None:
-            return ExpectedToken(skipped_reason=f"Secret {name} has no key {key}")
-        try:
-            return ExpectedToken(parse_token(base64.b64decode(encoded)))
-        except TokenError as error:
-            return ExpectedToken(skipped_reason=f"{reference} is not a token: {error}")
-        except (binascii.Error, ValueError):
-            return ExpectedToken(skipped_reason=f"{reference} is not base64")
+        at = (namespace, name, key)
+        if at not in self._tokens:  # Pods of one workload share one request
+            self._tokens[at] = asyncio.ensure_future(_token(self.api, at, reference))
+        return await self._tokens[at]
+
+
+async def _token(api: Api, at: tuple[str, str, str], reference: str) -> ExpectedToken:
+    namespace, name, key = at
+    try:
+        secret = await api.get(resources.SECRETS, name, namespace)
+    except KubeError as error:
+        return ExpectedToken(skipped_reason=str(error))
+    encoded = (secret.get("data") or {}).get(key)
+    if encoded is None:
+        return ExpectedToken(skipped_reason=f"Secret {name} has no key {key}")
+    try:
+        return ExpectedToken(parse_token(base64.b64decode(encoded)))
+    except TokenError as error:
+        return ExpectedToken(skipped_reason=f"{reference} is not a token: {error}")
+    except (binascii.Error, ValueError):
+        return ExpectedToken(skipped_reason=f"{reference} is not base64")
 
 
 _NO_VARIABLE: Final = "daprd has no DAPR_API_TOKEN"
@@ -201,31 +254,74 @@ def _literal(value: str) -> ExpectedToken:
         return ExpectedToken(skipped_reason=f"DAPR_API_TOKEN is not a token: {error}")
 
 
+def _entry(container: Object) -> Object | None:
+    """Return the entry of the API token: the last one, which is effective."""
+    return next((one for one in reversed(container.get("env") or ()) if one["name"] == names.API_TOKEN_ENV), None)
+
+
+def _is_shared(pod: Object, container: Object) -> bool:
+    entry = _entry(container)
+    selector = ((entry.get("valueFrom") or {}).get("secretKeyRef") or {}) if entry is not None else {}
+    return is_dapr_shared(is_requested=_requests_sidecar(pod), key=str(selector.get("key")))
+
+
 def _sidecar(pod: Object) -> Object | None:
-    spec = pod.get("spec", {})
+    spec = pod.get("spec") or {}
     both = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
     found: Object | None = next((one for one in both if one.get("name") == names.SIDECAR), None)
     return found
 
 
+def _requests_sidecar(pod: Object) -> bool:
+    enabled = (pod["metadata"].get("annotations") or {}).get(names.ENABLED) or ""
+    return str(enabled).strip().lower() in names.TRUE_WORDS
+
+
 def _why_no_sidecar(pod: Object) -> str:
-    enabled = (pod["metadata"].get("annotations") or {}).get(names.ENABLED, "")
-    if enabled.strip().lower() in names.TRUE_WORDS:
+    if _requests_sidecar(pod):
         return "no container daprd although dapr.io/enabled requests one: Dapr's injector did not process this Pod"
     return "no container daprd"
 
 
+_SCHEDULED: Final = "PodScheduled"
+# Reasons of the kubelet why a container waits.
+_WAITING: Final[Mapping[str, str]] = {
+    "ContainerCreating": "daprd has not started yet",
+    "PodInitializing": "daprd has not started yet: the init containers have not ended",
+    "CreateContainerConfigError": "daprd cannot start: a Secret, ConfigMap or key that it references does not exist",
+    "CrashLoopBackOff": "daprd ends again and again",
+    **dict.fromkeys(("ErrImagePull", "ImagePullBackOff", "InvalidImageName"), "the image of daprd cannot be pulled"),
+}
+
+
 def _why_not_running(pod: Object) -> str:
     """Return why daprd is not running; empty if it is."""
-    status = pod.get("status", {})
-    phase = status.get("phase", "Unknown")
-    states = (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ()))
-    states_of_daprd = (one.get("state") or {} for one in states if one.get("name") == names.SIDECAR)
-    state: Object = next(states_of_daprd, {})
-    if "running" in state:
+    status = pod.get("status") or {}
+    phase = str(status.get("phase") or "Unknown")
+    state: Object = _state_of_sidecar(pod).get("state") or {}
+    if state.get("running") is not None:
         return ""
-    reason = "".join(
-        f", daprd is {kind}" + (f": {details['reason']}" if details.get("reason") else "")
-        for kind, details in state.items()
-    )
-    return f"not running (phase {phase}{reason})"
+    if not (pod.get("spec") or {}).get("nodeName"):
+        messages = (one.get("message") for one in status.get("conditions") or () if one.get("type") == _SCHEDULED)
+        return "the Pod is not scheduled yet" + _quoted(next(messages, None))
+    if phase in _ENDED_PHASES:
+        return f"the Pod has ended (phase {phase})" + _quoted(status.get("reason"))
+    if state.get("terminated") is not None:
+        ended = state["terminated"]
+        return f"daprd has ended with exit code {ended.get('exitCode', 'unknown')}" + _quoted(ended.get("reason"))
+    if state.get("waiting") is not None:
+        waiting = state["waiting"]
+        reason = str(waiting.get("reason") or "no reason")
+        return _WAITING.get(reason, f"daprd waits ({redact_words(reason)})") + _quoted(waiting.get("message"))
+    return f"the kubelet has not reported that daprd runs (phase {redact_words(phase)})"
+
+
+def _quoted(message: object) -> str:
+    return f": {redact_words(str(message))}" if message else ""
+
+
+def _state_of_sidecar(pod: Object) -> Object:
+    status = pod.get("status") or {}
+    states = (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ()))
+    found: Object = next((one for one in states if one.get("name") == names.SIDECAR), {})
+    return found

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cluster.objects import APP, ASKING, SIDECAR, deployment, pod, token_variable
 from tests.controlplane.polling import wait_for
+from tests.controlplane.processes import free_port
 from tests.selfhosted.running import probed
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ def run_in_name(kubectl: Kubectl, name: str, status: Json | None = None) -> None
     kubectl.run("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
 
 
+def on_node(item: Json, name: str) -> Json:
+    """The Pod, bound to a node."""
+    return {**item, "spec": {**item["spec"], "nodeName": name}}
+
+
 def test_missing_pod_is_reported(kubectl: Kubectl) -> None:
     message = failure(kubectl, "pod/shop")
 
@@ -49,21 +55,24 @@ def test_missing_pod_is_reported(kubectl: Kubectl) -> None:
 def test_pending_pod_is_reported(kubectl: Kubectl) -> None:
     kubectl.create(pod(ASKING))
 
-    assert failure(kubectl, "pod/shop") == "not running (phase Pending)"
+    assert failure(kubectl, "pod/shop").startswith("the Pod is not scheduled yet")
 
 
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"waiting": {"reason": "CreateContainerConfigError"}}, "daprd is waiting: CreateContainerConfigError"),
-        ({"terminated": {"exitCode": 1, "reason": "Error"}}, "daprd is terminated: Error"),
+        (
+            {"waiting": {"reason": "CreateContainerConfigError"}},
+            "daprd cannot start: a Secret, ConfigMap or key that it references does not exist",
+        ),
+        ({"terminated": {"exitCode": 1, "reason": "Error"}}, "daprd has ended with exit code 1: Error"),
     ],
 )
 def test_sidecar_that_is_not_running_is_reported(kubectl: Kubectl, state: Json, message: str) -> None:
-    kubectl.create(pod(ASKING))
+    kubectl.create(on_node(pod(ASKING), "far"))
     run_in_name(kubectl, "shop", {"phase": "Pending", "containerStatuses": [{"name": "daprd", "state": state}]})
 
-    assert failure(kubectl, "pod/shop") == f"not running (phase Pending, {message})"
+    assert failure(kubectl, "pod/shop") == message
 
 
 def test_pod_without_sidecar_is_reported(kubectl: Kubectl) -> None:
@@ -99,10 +108,26 @@ def test_rejected_port_forward_is_reported(kubectl: Kubectl) -> None:
     kubectl.create(pod(ASKING))
     run_in_name(kubectl, "shop")
 
-    message = failure(kubectl, "pod/shop")
+    assert failure(kubectl, "pod/shop") == "the Pod is not scheduled yet"
 
-    assert "of pods/shop in namespace" in message
-    assert "does not have a host assigned" in message
+
+def test_unreachable_node_is_reported(kubectl: Kubectl) -> None:
+    name = f"far-{kubectl.namespace}"
+    kubectl.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+    status = {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": free_port()}},
+    }
+    kubectl.run("patch", "node", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+    try:
+        kubectl.create(on_node(pod(ASKING), name))
+        run_in_name(kubectl, "shop")
+
+        message = failure(kubectl, "pod/shop")
+    finally:
+        kubectl.run("delete", "node", name)
+
+    assert message.startswith(f"the kubelet of node {name} does not forward the port (status 50")
 
 
 def test_workload_without_pods_is_reported(kubectl: Kubectl) -> None:
@@ -155,6 +180,31 @@ def test_pods_of_a_cronjob_are_found_through_its_jobs(kubectl: Kubectl) -> None:
     for target in ("cronjob/shop", "job/now"):
         _, reports, _ = ask(kubectl, target)
         assert [report["target"] for report in reports] == [f"pod/{name}"]
+
+
+def test_selected_pods_are_those_with_sidecar_and_labels(kubectl: Kubectl) -> None:
+    for name, containers in (("shop-b", ()), ("shop-a", ()), ("plain", (APP,))):
+        made = pod(ASKING if not containers else {}, *containers)
+        made["metadata"] |= {"name": name, "labels": {"team": kubectl.namespace}}
+        kubectl.create(made)
+    kubectl.create(pod(ASKING))
+
+    for scope in (["-n", kubectl.namespace], ["-A"]):
+        code, reports, error = probed(*scope, "-l", f"team={kubectl.namespace}", "--kubeconfig", kubectl.kubeconfig)
+        assert code == 2
+        assert [(one["namespace"], one["target"]) for one in reports] == [
+            (kubectl.namespace, "pod/shop-a"),
+            (kubectl.namespace, "pod/shop-b"),
+        ]
+        assert error == "note: 1 Pod without a sidecar not probed\n"
+
+
+def test_invalid_selector_is_rejected_in_one_line(kubectl: Kubectl) -> None:
+    code, reports, error = probed("-A", "-l", "a in (", "--kubeconfig", kubectl.kubeconfig)
+
+    assert (code, reports) == (2, None)
+    assert error.startswith("Error: cannot list pods in all namespaces: the API server rejects the object")
+    assert error.count("\n") == 1
 
 
 # --- rights ---

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 import click
@@ -15,23 +15,21 @@ from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.output import output_option
 from injector.cli.probe.report import show
+from injector.cli.signals import terminate_as_interrupt
 from injector.cli.token import source as token_source
 from injector.cli.token.source import given_token, given_token_options
 from injector.core.exposure import Exposure, ProbeReport, ProbeVerdict, Purpose
+from injector.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from injector.kube.client import Api
+    from injector.cli.probe.workloads import WorkloadTarget
     from injector.probe.prober import ExpectedToken
     from injector.probe.target import ProbeTarget
 
 _PURPOSES: Final = {"http": Purpose.HTTP, "https": Purpose.HTTP, "grpc": Purpose.GRPC, "grpcs": Purpose.GRPC}
 _TLS: Final = frozenset({"https", "grpcs"})
-# Pods probed at the same time; each needs a few connections to the API server.
-_MAX_CONCURRENT: Final = 8
-# How often to list the Pods of a workload again, to find Pods created in the meantime.
-_ROUNDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +45,13 @@ class Options:
 
 
 @click.command(short_help="Check that sidecars require the token.")
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @click.option(
     "-n", "--namespace", metavar="NAME", help="Set the namespace of Pods and workloads. [default: that of the context]"
+)
+@click.option("-A", "--all-namespaces", is_flag=True, help="Probe the Pods of all namespaces that have a sidecar.")
+@click.option(
+    "-l", "--selector", metavar="SELECTOR", help="Probe the Pods with these labels that have a sidecar, as in kubectl."
 )
 @connection.options
 @given_token_options
@@ -79,6 +81,8 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     *,
     targets: tuple[str, ...],
     namespace: str | None,
+    all_namespaces: bool,
+    selector: str | None,
     token_file: Path | None,
     token_stdin: bool,
     accept: tuple[str, ...],
@@ -98,6 +102,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
       pod/NAME
       deployment/NAME, statefulset/NAME, daemonset/NAME, replicaset/NAME,
       job/NAME, cronjob/NAME: all of its Pods
+    In place of targets, -A and -l select Pods that have a sidecar.
 
     The right token is read from the Secret that daprd's DAPR_API_TOKEN
     references, if you can read it; --token-file and --token-stdin take
@@ -107,6 +112,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     \b
     Examples:
       dapr-token-injector probe deployment/shop -n shop
+      dapr-token-injector probe -A -l team=shop
       dapr-token-injector probe http://127.0.0.1:3500 --token-file token
 
     Exit codes: 0 closed, 1 something is open, 2 usage error, request rejected
@@ -118,13 +124,31 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     ca_certificates = token_source.read_input(str(ca_file), "certificates") if ca_file is not None else None
     accepted = frozenset(map(Exposure, accept))
     options = Options(namespace, Connect.of(cluster), expected, ca_certificates, timeout, accepted)
-    parsed = [_parse(target, options) for target in targets]
-    reports = asyncio.run(_probe(parsed, options))
-    show(reports, accepted, output)
+    with terminate_as_interrupt():
+        if all_namespaces or selector is not None:
+            _check_selection(targets, namespace, selector, all_namespaces=all_namespaces)
+            reports = asyncio.run(_probe_selected(selector or "", options, all_namespaces=all_namespaces))
+        elif targets:
+            reports = asyncio.run(_probe([_parse(target, options) for target in targets], options))
+        else:
+            raise click.UsageError("name a TARGET, or select Pods with -A or -l SELECTOR")
+    show(reports, accepted, output, with_namespace=all_namespaces)
     verdicts = {report.verdict(accepted) for report in reports}
     if ProbeVerdict.OPEN in verdicts:
         return 1
     return 2 if ProbeVerdict.UNKNOWN in verdicts else 0
+
+
+def _check_selection(
+    targets: tuple[str, ...], namespace: str | None, selector: str | None, *, all_namespaces: bool
+) -> None:
+    given = "-A" if all_namespaces else "-l"
+    if targets:
+        raise click.UsageError(f"{given} selects the Pods; it cannot be combined with {targets[0]!r}")
+    if all_namespaces and namespace is not None:
+        raise click.UsageError("-A probes all namespaces; it cannot be combined with -n")
+    if selector is not None and not selector.strip():
+        raise click.UsageError("-l: the selector is empty; use for example -l app=shop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +158,11 @@ class _AddressTarget:
     purpose: Purpose
 
 
-@dataclass(frozen=True, slots=True)
-class _WorkloadTarget:
-    label: str
-    kind: str
-    name: str
-
-
-def _parse(target: str, options: Options) -> _AddressTarget | _WorkloadTarget:
+def _parse(target: str, options: Options) -> _AddressTarget | WorkloadTarget:
     if "://" in target:
         return _parse_address(target, options.ca_certificates)
-    from injector.probe.pods import KINDS  # noqa: PLC0415 - the Kubernetes client is slow to import
+    from injector.cli.probe.workloads import WorkloadTarget  # noqa: PLC0415 - the Kubernetes client is slow to import
+    from injector.probe.pods import KINDS  # noqa: PLC0415 - as above
 
     kind, slash, name = target.partition("/")
     if not slash or not name or "/" in name or kind.lower() not in KINDS:
@@ -152,7 +170,7 @@ def _parse(target: str, options: Options) -> _AddressTarget | _WorkloadTarget:
             f"invalid target {target!r}: expected http://HOST:PORT, grpc://HOST:PORT, pod/NAME, deployment/NAME, "
             "statefulset/NAME, daemonset/NAME, replicaset/NAME, job/NAME or cronjob/NAME"
         )
-    return _WorkloadTarget(target, kind.lower(), name)
+    return WorkloadTarget(target, kind.lower(), name)
 
 
 def _parse_address(target: str, ca_certificates: bytes | None) -> _AddressTarget:
@@ -191,10 +209,10 @@ def _tls(ca_certificates: bytes | None) -> ssl.SSLContext:
         raise click.UsageError("--ca-file: no PEM certificates in the file") from None
 
 
-async def _probe(targets: Sequence[_AddressTarget | _WorkloadTarget], options: Options) -> list[ProbeReport]:
+async def _probe(targets: Sequence[_AddressTarget | WorkloadTarget], options: Options) -> list[ProbeReport]:
     from injector.probe.prober import probe_address  # noqa: PLC0415 - as above
 
-    workloads = [target for target in targets if isinstance(target, _WorkloadTarget)]
+    workloads = [target for target in targets if not isinstance(target, _AddressTarget)]
     reports: list[ProbeReport] = []
     for one in targets:
         if isinstance(one, _AddressTarget):
@@ -203,65 +221,28 @@ async def _probe(targets: Sequence[_AddressTarget | _WorkloadTarget], options: O
                 one.label, one.target, one.purpose, options.expected, timeout_seconds=seconds
             )
     if workloads:
-        from injector.kube.kubeconfig import default_namespace  # noqa: PLC0415 - as above
+        from injector.cli.probe.workloads import Workloads, probe_pods  # noqa: PLC0415 - as above
+        from injector.probe.pods import Prober  # noqa: PLC0415 - as above
 
-        connect = options.connect
-        namespace = options.namespace or default_namespace(connect.kubeconfig, connect.context)
-        async with await connect() as api:
-            reports += await _probe_workloads(api, namespace, workloads, options)
+        source = Workloads(_namespace(options), workloads)
+        async with await options.connect() as api:
+            reports += await probe_pods(api, source, Prober(api, options.expected, options.timeout_seconds))
     return reports
 
 
-async def _probe_workloads(
-    api: Api, namespace: str, workloads: Sequence[_WorkloadTarget], options: Options
-) -> list[ProbeReport]:
-    """Probe Pods until all that exist were probed: some end in the meantime and others replace them."""
-    from injector.probe.pods import Prober  # noqa: PLC0415 - as above
+async def _probe_selected(selector: str, options: Options, *, all_namespaces: bool) -> list[ProbeReport]:
+    from injector.cli.probe.workloads import Selected, probe_pods  # noqa: PLC0415 - as above
+    from injector.probe.pods import Prober, Selection  # noqa: PLC0415 - as above
 
-    prober = Prober(api, namespace, options.expected, options.timeout_seconds)
-    turns = asyncio.Semaphore(_MAX_CONCURRENT)
-    asked: dict[str, ProbeReport] = {}
-
-    async def ask(uid: str, pod: dict[str, object]) -> None:
-        async with turns:
-            asked[uid] = await prober.probe(pod)
-
-    pods, failures = await _pods(api, namespace, workloads)
-    for _ in range(_ROUNDS):
-        new = {uid: pod for uid, pod in pods.items() if uid not in asked}
-        if not new:
-            break
-        await asyncio.gather(*(ask(uid, pod) for uid, pod in new.items()))
-        pods, failures = await _pods(api, namespace, workloads)
-    else:
-        failures.append(
-            ProbeReport(
-                f"namespace {namespace}", failure="Pods are replaced faster than they can be probed; run it again"
-            )
-        )
-    reported = {failure.target for failure in failures}
-    for gone in sorted(asked[uid].target for uid in asked.keys() - pods.keys()):
-        if gone not in reported:
-            click.echo(f"note: {gone} ended during the probe and is not reported", err=True)
-    return [*failures, *(asked[uid] for uid in pods if uid in asked)]
+    selection = Selection(None if all_namespaces else _namespace(options), selector)
+    async with await options.connect() as api:
+        reports = await probe_pods(api, Selected(selection), Prober(api, options.expected, options.timeout_seconds))
+    if selection.without_sidecar:
+        click.echo(f"note: {counted(selection.without_sidecar, 'Pod')} without a sidecar not probed", err=True)
+    return reports
 
 
-async def _pods(
-    api: Api, namespace: str, workloads: Sequence[_WorkloadTarget]
-) -> tuple[dict[str, dict[str, Any]], list[ProbeReport]]:
-    """Return the Pods of all workloads by uid, and a report for each workload without Pods."""
-    from injector.kube.errors import ForbiddenError, NotFoundError  # noqa: PLC0415 - as above
-    from injector.probe.pods import KINDS, pods_of  # noqa: PLC0415 - as above
+def _namespace(options: Options) -> str:
+    from injector.kube.kubeconfig import default_namespace  # noqa: PLC0415 - as above
 
-    found: dict[str, dict[str, Any]] = {}
-    failures: list[ProbeReport] = []
-    for workload in workloads:
-        try:
-            mine = await pods_of(api, KINDS[workload.kind], workload.name, namespace)
-        except (ForbiddenError, NotFoundError) as error:
-            failures.append(ProbeReport(workload.label, failure=str(error)))
-            continue
-        if not mine:
-            failures.append(ProbeReport(workload.label, failure="no running Pods"))
-        found.update({str(pod["metadata"]["uid"]): pod for pod in mine})
-    return found, failures
+    return options.namespace or default_namespace(options.connect.kubeconfig, options.connect.context)

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from injector.core.exposure import Exposure, PortResult, ProbeReport
 
 
-def show(reports: Sequence[ProbeReport], accepted: Collection[Exposure], output: str) -> None:
+def show(
+    reports: Sequence[ProbeReport], accepted: Collection[Exposure], output: str, *, with_namespace: bool = False
+) -> None:
     """Write the reports to stdout, as a table with advice or as JSON, and a summary to stderr."""
     if output == "json":
         documents = [_as_json(report, accepted) for report in reports]
         click.echo(msgspec.json.format(msgspec.json.encode({"targets": documents})))
         return
-    for line in _table(reports, accepted):
+    for line in _table(reports, accepted, with_namespace=with_namespace):
         click.echo(line)
     counts = [
         f"{sum(report.verdict(accepted) is verdict for report in reports)} {verdict}"
@@ -35,11 +37,19 @@ def show(reports: Sequence[ProbeReport], accepted: Collection[Exposure], output:
 _HEAD: Final = ("TARGET", "PORT", "FOR", "NO TOKEN", "WRONG", "RIGHT", "VERDICT")
 
 
-def _table(reports: Sequence[ProbeReport], accepted: Collection[Exposure]) -> Iterable[str]:
-    rows = [_HEAD, *(row for report in reports for row in _rows(report, accepted))]
-    yield from table(rows)
+def _table(reports: Sequence[ProbeReport], accepted: Collection[Exposure], *, with_namespace: bool) -> Iterable[str]:
+    rows = [("NAMESPACE", _HEAD), *((report.namespace, row) for report in reports for row in _rows(report, accepted))]
+    yield from table([(namespace if row[0] else "", *row) if with_namespace else row for namespace, row in rows])
+    # Pods of a workload are alike: what applies to several is printed once.
+    same: dict[tuple[str, ...], list[str]] = {}
     for report in reports:
-        yield from _details(report, accepted)
+        same.setdefault(tuple(_details(report, accepted)), []).append(report.name if with_namespace else report.target)
+    for lines, targets in same.items():
+        if lines:
+            yield ""
+            yield from (f"{target}," for target in targets[:-1])
+            yield f"{targets[-1]}:"
+            yield from (f"  {line}" for line in lines)
 
 
 def _rows(report: ProbeReport, accepted: Collection[Exposure]) -> Iterable[tuple[str, ...]]:
@@ -59,18 +69,16 @@ def _rows(report: ProbeReport, accepted: Collection[Exposure]) -> Iterable[tuple
 
 
 def _details(report: ProbeReport, accepted: Collection[Exposure]) -> Iterable[str]:
-    lines = [*([report.failure] if report.failure else []), *_notes(report.asked)]
+    if report.failure:
+        yield report.failure
+    yield from _notes(report.asked)
     for found in report.found:
         advice = ADVICE[found.exposure]
         word = "accepted " if found.exposure in accepted else ""
         cause = f" ({found.cause})" if found.cause else ""
-        lines.append(f"{word}{found.exposure.value}: {found.where}{cause}: {advice.meaning}")
+        yield f"{word}{found.exposure.value}: {found.where}{cause}: {advice.meaning}"
         if found.exposure not in accepted:
-            lines.append(f"  {advice.remedy}")
-    if lines:
-        yield ""
-        yield f"{report.target}:"
-        yield from (f"  {line}" for line in lines)
+            yield f"  {advice.remedy}"
 
 
 def _notes(asked: Iterable[PortResult]) -> Iterable[str]:
@@ -87,6 +95,7 @@ def _notes(asked: Iterable[PortResult]) -> Iterable[str]:
 def _as_json(report: ProbeReport, accepted: Collection[Exposure]) -> dict[str, object]:
     return {
         "target": report.target,
+        **({"namespace": report.namespace} if report.namespace else {}),
         "verdict": report.verdict(accepted),
         **({"failure": report.failure} if report.failure else {}),
         "ports": [

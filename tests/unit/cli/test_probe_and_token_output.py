@@ -31,6 +31,7 @@ def test_probe_prints_the_fields_of_the_page(capsys: Capture) -> None:
                 PortResult(Purpose.HTTP, 3501, refused, refused, untried="no token was given"),
             ),
             (ExposureFinding(Exposure.ENFORCEMENT_OFF, "port 1", "daprd has no DAPR_API_TOKEN"),),
+            namespace="shop",
         ),
     ]
 

@@ -58,7 +58,9 @@ def test_probe_follows_pods_created_during_the_run(api: ApiServer, capsys: Captu
     assert code == 2
     assert {target["target"] for target in targets} == {f"pod/{name}" for _, _, name in api.objects if "web-1-" in name}
     assert len(targets) == PODS
-    assert message == [f"note: pod/web-1-{number} ended during the probe and is not reported" for number in (49, 7, 8)]
+    assert message == [
+        f"note: pod/web-1-{number} -n shop ended during the probe and is not reported" for number in (49, 7, 8)
+    ]
     assert all("cannot reach the ports of pods/" in target["failure"] for target in targets)
 
 

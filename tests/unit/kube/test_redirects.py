@@ -132,7 +132,8 @@ def test_redirected_port_forward_names_the_target() -> None:
             async def redirect(_: web.Request) -> web.Response:
                 return web.Response(status=307, headers={"Location": f"http://127.0.0.1:{other}/there"})
 
-            async with served(redirect) as port, api_at(port) as api, forwarded(api, "n", "p", 3500) as (path, forward):
+            pod = {"metadata": {"namespace": "n", "name": "p"}}
+            async with served(redirect) as port, api_at(port) as api, forwarded(api, pod, 3500) as (path, forward):
                 reader, writer = await asyncio.open_unix_connection(path)
                 assert await reader.read() == b""
                 writer.close()

@@ -136,7 +136,7 @@ def test_token_is_sent_only_after_refusal_by_daprd(token: str, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Missing argument"),
+        ([], "name a TARGET, or select Pods with -A or -l SELECTOR"),
         (["nonsense"], "invalid target '"),
         (["http://127.0.0.1"], "invalid target '"),
         (["ftp://127.0.0.1:1"], "invalid target '"),

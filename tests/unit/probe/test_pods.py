@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any, Final
+
 import pytest
 
+from injector.core.exposure import Answer, Exposure, PortResult, Purpose
+from injector.core.token import parse_token
+from injector.kube.client import Api
 from injector.probe import pods
+from injector.probe.prober import ExpectedToken
+from tests.unit.cli.objects import Json, pod
 from tests.unit.probe.servers import MARKER
 
 
@@ -35,3 +43,91 @@ def test_literal_is_the_token_that_is_tried() -> None:
 
     assert expected.token is not None
     assert "marker" not in repr(expected)
+
+
+# --- Pods that cannot be probed ---
+
+UNSCHEDULABLE: Final = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}
+
+
+def state(**of: Any) -> Json:  # noqa: ANN401 - as the kubelet reports it
+    return {"phase": "Pending", "containerStatuses": [{"name": "app"}, {"name": "daprd", "state": of}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "node", "message"),
+    [
+        ({"phase": "Pending"}, "", "the Pod is not scheduled yet"),
+        ({"phase": "Pending", "conditions": None}, "", "the Pod is not scheduled yet"),
+        (
+            {"conditions": [{"type": "Ready"}, UNSCHEDULABLE]},
+            "",
+            "the Pod is not scheduled yet: 0/3 nodes are available",
+        ),
+        ({"phase": "Failed", "reason": "Evicted"}, "n", "the Pod has ended (phase Failed): Evicted"),
+        ({"phase": "Pending"}, "n", "the kubelet has not reported that daprd runs (phase Pending)"),
+        (None, "n", "the kubelet has not reported that daprd runs (phase Unknown)"),
+        (
+            state(waiting={"reason": "CreateContainerConfigError", "message": 'secret "s" not found'}),
+            "n",
+            'daprd cannot start: a Secret, ConfigMap or key that it references does not exist: secret "s" not found',
+        ),
+        (state(waiting={"reason": "PodInitializing"}), "n", "daprd has not started yet: the init containers have not"),
+        (state(waiting={"reason": "ImagePullBackOff"}), "n", "the image of daprd cannot be pulled"),
+        (state(waiting={"reason": "CrashLoopBackOff"}), "n", "daprd ends again and again"),
+        (state(waiting={}), "n", "daprd waits (no reason)"),
+        (state(waiting={"reason": "\x1b[2J" + MARKER * 9}), "n", "daprd waits (?"),
+        (state(terminated={"exitCode": 1, "reason": "Error"}), "n", "daprd has ended with exit code 1: Error"),
+        (state(terminated={}), "n", "daprd has ended with exit code unknown"),
+    ],
+)
+def test_reason_of_a_sidecar_that_does_not_run_is_explained(status: Json | None, node: str, message: str) -> None:
+    found = {**pod("web"), "status": status}
+    found["spec"]["nodeName"] = node
+
+    assert pods._why_not_running(found).startswith(message)
+    assert "marker" not in pods._why_not_running(found)
+
+
+def test_running_native_sidecar_is_probed() -> None:
+    status = {"initContainerStatuses": [{"name": "daprd", "state": {"running": {}}}]}
+
+    assert pods._why_not_running({**pod("web"), "status": status}) == ""
+
+
+# --- Dapr Shared ---
+
+
+class Open(pods.Prober):
+    """A prober whose API ports serve every call."""
+
+    async def _api(self, pod: Json, port: int, purpose: Purpose, expected: ExpectedToken) -> PortResult:
+        del pod, expected
+        return PortResult(purpose, port, without=Answer.SERVED)
+
+    async def _other_port(self, pod: Json, port: int, purpose: Purpose) -> None:
+        del pod, port, purpose
+
+
+@pytest.mark.parametrize(
+    ("key", "annotations", "expected"),
+    [
+        ("dapr-api-token", None, Exposure.DAPR_SHARED),
+        ("dapr-api-token", {"dapr.io/app-id": "shop"}, Exposure.DAPR_SHARED),
+        ("dapr-api-token", {"dapr.io/enabled": "true"}, Exposure.LISTEN_ADDRESS),
+        ("token", None, Exposure.LISTEN_ADDRESS),
+    ],
+)
+def test_dapr_shared_is_recognized(key: str, annotations: Json | None, expected: Exposure) -> None:
+    found = pod("shared")
+    found["metadata"]["annotations"] = annotations
+    container = found["spec"]["containers"][0]
+    container["env"][0]["valueFrom"]["secretKeyRef"]["key"] = key
+    container["args"] = ["/daprd", "--dapr-listen-addresses=0.0.0.0"]
+    prober = Open(Api.__new__(Api), ExpectedToken(parse_token(MARKER.encode())), 1)
+
+    report = asyncio.run(prober.probe(found))
+
+    assert [one.exposure for one in report.found] == [Exposure.ENFORCEMENT_OFF, Exposure.ENFORCEMENT_OFF, expected]
+    assert report.found[0].cause == f"its DAPR_API_TOKEN comes from key {key} of Secret s"
+    assert report.found[2].where == "--dapr-listen-addresses 0.0.0.0"
