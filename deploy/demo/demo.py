@@ -15,6 +15,7 @@ import io
 import json
 import os
 import secrets
+import shlex
 import signal
 import ssl
 import sys
@@ -35,10 +36,10 @@ from ruamel.yaml import YAML  # noqa: E402
 from tests.controlplane.cluster import wait_for_service_account  # noqa: E402
 from tests.controlplane.errors import HarnessError  # noqa: E402
 from tests.controlplane.polling import wait_for  # noqa: E402
-from tests.controlplane.registration import token_injector  # noqa: E402
+from tests.controlplane.registration import token_injector, workload_warnings  # noqa: E402
 from tests.controlplane.target import Cluster, open_cluster, webhook_host  # noqa: E402
 from tests.controlplane.webhook import Webhook, WebhookSettings  # noqa: E402
-from tests.controlplane.workspace import temporary_folder  # noqa: E402
+from tests.controlplane.workspace import temporary_folder, write_private  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,18 +102,33 @@ def show_on_cluster(console: Console, webhook: Webhook) -> None:
         title = "The Deployment's template, and its Pod (without the defaults of Kubernetes)"
         show_diff(console, title, template, only_like(template, pod))
         if os.environ.get("KEEP") == "1":
-            keep(console, kubectl, webhook)
+            keep(console, kubectl, webhook, stack.enter_context(temporary_folder()))
 
 
-def keep(console: Console, kubectl: Kubectl, webhook: Webhook) -> None:
-    """Print commands for looking around, and wait until Ctrl-C."""
+def keep(console: Console, kubectl: Kubectl, webhook: Webhook, folder: Path) -> None:
+    """Print the command that prepares another terminal, and wait until Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt):
+        prepared = prepare_terminal(kubectl, webhook, folder)
         heading(console, "Everything runs until Ctrl-C")
-        console.print(f"  export KUBECONFIG={kubectl.kubeconfig}")
-        console.print(f"  {kubectl.binary} --namespace {kubectl.namespace} get pods -o yaml")
-        console.print(f"  {kubectl.binary} get mutatingwebhookconfigurations -o yaml")
-        console.print(f"  curl {webhook.ops_url}/metrics")
+        console.print(f"In another terminal, run:\n\n  . {prepared}\n")
+        console.print("It selects the cluster, the namespace and kubectl, and sets $METRICS.")
         signal.pause()
+
+
+def prepare_terminal(kubectl: Kubectl, webhook: Webhook, folder: Path) -> Path:
+    """Write a file that a shell reads: it selects the cluster, the namespace and kubectl, and sets METRICS."""
+    kubeconfig, programs, prepared = folder / "kubeconfig", folder / "bin", folder / "env"
+    write_private(kubeconfig, kubectl.run("config", "view", "--minify", "--flatten", "--raw").stdout.encode())
+    kubectl.run("config", f"--kubeconfig={kubeconfig}", "set-context", "--current", f"--namespace={kubectl.namespace}")
+    programs.mkdir()
+    (programs / "kubectl").symlink_to(kubectl.binary)
+    lines = [
+        f"export KUBECONFIG={shlex.quote(str(kubeconfig))}",
+        f"export PATH={shlex.quote(str(programs))}:$PATH",
+        f"export METRICS={webhook.ops_url}/metrics",
+    ]
+    write_private(prepared, "".join(f"{line}\n" for line in lines).encode())
+    return prepared
 
 
 def post_review(webhook: Webhook, pod: Json) -> Json:
@@ -151,9 +167,11 @@ def namespace(cluster: Cluster) -> Iterator[Kubectl]:
 
 @contextlib.contextmanager
 def registered(kubectl: Kubectl, webhook: Webhook) -> Iterator[None]:
-    """Register the webhook for the namespace, and wait until the API server calls it."""
-    created = kubectl.create(token_injector(webhook.endpoint, namespace=kubectl.namespace))
-    try:
+    """Register the webhook for the namespace, with its warnings, and wait until the API server calls it."""
+    with contextlib.ExitStack() as stack:
+        for configuration in (token_injector, workload_warnings):
+            created = kubectl.create(configuration(webhook.endpoint, namespace=kubectl.namespace))
+            stack.callback(kubectl.delete, created["kind"], created["metadata"]["name"])
         before = webhook.requests_served()
 
         def is_called() -> bool:
@@ -162,8 +180,6 @@ def registered(kubectl: Kubectl, webhook: Webhook) -> Iterator[None]:
 
         wait_for("the webhook called", is_called, timeout_seconds=10)
         yield
-    finally:
-        kubectl.delete(created["kind"], created["metadata"]["name"])
 
 
 def applied(kubectl: Kubectl, deployment: Json) -> Json:

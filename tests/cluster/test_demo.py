@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from tests.controlplane.cluster import Programs
 from tests.controlplane.polling import wait_for
 from tests.controlplane.target import CLUSTER_VARIABLE
 from tests.controlplane.workspace import PREFIX
+from tests.pages.families import run_by
+from tests.pages.terminal import follow_page, terminal
 
 if TYPE_CHECKING:
     from tests.controlplane import binaries
@@ -50,17 +53,25 @@ def test_demo_shows_both_pods_and_cleans_up(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
-def test_kept_demo_prints_commands_and_ends_on_ctrl_c(tmp_path: Path) -> None:
+def test_tutorial_works_as_typed_and_the_demo_ends_on_ctrl_c(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (page,) = run_by(__file__)
     log = tmp_path / "log"
     with (
         log.open("wb") as output,
         subprocess.Popen(DEMO, stdout=output, stderr=output, env={**os.environ, "KEEP": "1"}) as demo,
     ):
         try:
-            wait_for(
-                "the demo kept", lambda: "/metrics" in log.read_text(), timeout_seconds=120, describe=log.read_text
+            printed = wait_for(
+                "the demo kept",
+                lambda: re.search(r"^  \. (/.*/env)$", log.read_text(), re.MULTILINE),
+                timeout_seconds=120,
+                describe=log.read_text,
             )
-            assert "export KUBECONFIG=" in log.read_text()
+            replace = {". /tmp/dapr-token-injector-…/env": f". {printed[1]}"}
+            with terminal(tmp_path_factory.mktemp("reader"), replace=replace) as opened:
+                assert follow_page(page, opened) > 5
             assert demo.poll() is None
             demo.send_signal(signal.SIGINT)
             assert demo.wait(90) == 0

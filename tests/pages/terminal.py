@@ -1,0 +1,126 @@
+"""A reader's terminal: one shell that keeps its variables and folder from command to command."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tests.controlplane.polling import wait_for
+from tests.pages.blocks import ROOT, shell_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.pages.blocks import Command
+
+_ELLIPSIS: Final = re.compile(r"\s*(?:…|\.\.\.)\s*")
+# A Pod, its log or a count appears a moment after the command that causes it: these are repeated.
+_LOOKS: Final = re.compile(r"(kubectl( -n \S+)? (get|logs|describe)|curl) ")
+_DEADLINE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """What a command wrote, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    def fits(self, documented: str) -> bool:
+        """Whether the page shows this output: stdout, stderr or both; without any output, whether it ended with 0."""
+        if not documented.strip():
+            return self.code == 0
+        wanted = re.compile(pattern(documented), re.DOTALL)
+        texts = (self.out, self.err, self.out + self.err, self.err + self.out)
+        return any(wanted.fullmatch(" ".join(text.split())) for text in texts)
+
+
+def pattern(documented: str) -> str:
+    """The regular expression of an output: `…` and `...` match anything, white space is one blank."""
+    return ".*".join(re.escape(" ".join(part.split())) for part in _ELLIPSIS.split(documented))
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A shell in a folder of its own; `replace` has what stands in a page for what the test uses."""
+
+    shell: subprocess.Popen[str]
+    scratch: Path
+    replace: Mapping[str, str]
+
+    def type(self, text: str) -> Printed:
+        """Run a command in the shell."""
+        assert self.shell.stdin
+        assert self.shell.stdout
+        for written, used in self.replace.items():
+            text = text.replace(written, used)
+        (self.scratch / "command").write_text(text)
+        here = shlex.quote(str(self.scratch))
+        self.shell.stdin.write(f". {here}/command >{here}/out 2>{here}/err </dev/null; echo $?\n")
+        self.shell.stdin.flush()
+        code = self.shell.stdout.readline()
+        assert code, f"the shell ended at {text}"
+        return Printed(int(code), (self.scratch / "out").read_text(), (self.scratch / "err").read_text())
+
+    def follow(self, command: Command) -> None:
+        """Run a command of a page, and compare what it prints with the page."""
+        printed = self.type(command.text)
+
+        def fits() -> bool:
+            nonlocal printed
+            if printed.fits(command.output):
+                return True
+            printed = self.type(command.text)
+            return False
+
+        def describe() -> str:
+            return f"\n{printed.out}{printed.err}exit code {printed.code}; the page has:\n{command.output}"
+
+        looks = _LOOKS.match(command.text) is not None
+        wait_for(command.text, fits if looks else lambda: printed.fits(command.output),
+            timeout_seconds=_DEADLINE_SECONDS if looks else 0, describe=describe)  # fmt: skip
+
+
+def follow_page(page: str, terminal: Terminal) -> int:
+    """Run every block of a page that is not marked, in the page's order; return how many commands there were."""
+    commands = [command for block in shell_blocks(page) if not block.mark for command in block.commands()]
+    for command in commands:
+        terminal.follow(command)
+    return len(commands)
+
+
+@contextlib.contextmanager
+def terminal(
+    folder: Path, *, programs: Mapping[str, Path] | None = None, env: Mapping[str, str] | None = None,
+    replace: Mapping[str, str] | None = None,
+) -> Iterator[Terminal]:  # fmt: skip
+    """A terminal in `folder` with our command, and with other programs by the names that a reader types."""
+    scratch = folder / ".terminal"
+    path = scratch / "bin"
+    path.mkdir(parents=True)
+    ours = path / "dapr-token-injector"
+    ours.write_text(f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {sys.executable} -P -m injector "$@"\n')
+    ours.chmod(0o700)
+    for name, program in (programs or {}).items():
+        (path / name).symlink_to(program)
+    with subprocess.Popen(
+        ["/bin/bash", "--noprofile", "--norc"],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{path}:{os.environ['PATH']}", "COLUMNS": "200", "KUBERC": "off", **(env or {})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as shell:
+        try:
+            yield Terminal(shell, scratch, replace or {})
+        finally:
+            shell.stdin and shell.stdin.close()
+            shell.wait(30)
