@@ -155,7 +155,7 @@ class Settings(BaseModel):
     log_level: LogLevel = _flag(
         Group.LOGS,
         LogLevel.INFO,
-        "Set the minimum log level. info: one line per mutation or denial; debug: also skips.",
+        "Set the minimum log level. info: one line per mutation or denial, in shadow mode as well; debug: also skips.",
     )
     docs: bool = _flag(Group.LOGS, False, "Serve the API documentation at /docs; clusters do not need it.")
     max_body_bytes: int = _flag(

@@ -13,7 +13,8 @@ from injector.core import names, plan
 from injector.core.decision import Inject, Skip
 from injector.core.env import EntryKind
 from injector.core.model import Annotations, Endpoint, Reason, SourceKind, Value
-from injector.core.request import Enabled, RequestError, enabled, parse, redact
+from injector.core.plan import renamed_sidecars
+from injector.core.request import Enabled, RequestError, enabled, env_from_secret, parse, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +87,9 @@ def _rows(pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint) -> It
         yield from _asked(annotations, request)
         yield from _planned(plan.build(pod, request, policy), pod)
     elif not problems:
+        for variable, ref in env_from_secret(annotations):
+            outcome = f"{names.DAPR_ENV_FROM_SECRET}: Dapr sets it in {names.SIDECAR} only"
+            yield Row(Rule.REQUESTS_TOKEN, variable, _reference(ref), outcome)
         yield Row(
             Rule.REQUESTS_TOKEN, names.API_TOKEN_SECRET, "absent", "no token is requested", Reason.NO_TOKEN_REQUESTED
         )
@@ -138,6 +142,9 @@ def _planned(planned: Plan, pod: Pod) -> Iterator[Row]:
     if not planned.has_target:
         there = _container_names(pod)
         yield Row(Rule.VARIABLE, names.SIDECAR, there, "no sidecar here: Dapr adds it at admission", Reason.NO_SIDECAR)
+    for place in renamed_sidecars(pod.spec) if pod.spec is not None else ():
+        outcome = f"runs {names.SIDECAR} under another name: neither a sidecar nor an app"
+        yield _variable(place, names.API_TOKEN_ENV, place.env.api, outcome)
     for problem in planned.problems:
         yield Row(Rule.ALLOWED_SECRET, problem.annotation, "", problem.message, problem.reason)
 

@@ -161,6 +161,7 @@ class Annotations(Quiet, frozen=True, gc=False):
     app_token_key: str | None = msgspec.field(default=None, name=names.APP_TOKEN_KEY)
     app_containers: str | None = msgspec.field(default=None, name=names.APP_CONTAINERS)
     dapr_env: str | None = msgspec.field(default=None, name=names.DAPR_ENV)
+    dapr_env_from_secret: str | None = msgspec.field(default=None, name=names.DAPR_ENV_FROM_SECRET)
     status: str | None = msgspec.field(default=None, name=names.STATUS)
 
 
@@ -190,11 +191,13 @@ class WorkloadMeta(NamedMeta, frozen=True, gc=False):
 
 
 class Container(Quiet, frozen=True, gc=False):
-    """A container of either list."""
+    """A container of either list. Lists and the image stay JSON until a rule needs them; absent ones are empty."""
 
     name: str = ""
-    # Empty if absent. A factory, because the JSON schema of /openapi.json cannot contain a Raw as a default value.
+    # A factory, because the JSON schema of /openapi.json cannot contain a Raw as a default value.
     env: Raw = msgspec.field(default_factory=Raw)
+    image: Raw = msgspec.field(default_factory=Raw)
+    command: Raw = msgspec.field(default_factory=Raw)
     restartPolicy: str | None = None  # noqa: N815 - Kubernetes' own spelling
 
 

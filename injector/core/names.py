@@ -11,6 +11,7 @@ ENABLED: Final = "dapr.io/enabled"
 API_TOKEN_SECRET: Final = "dapr.io/api-token-secret"
 APP_TOKEN_SECRET: Final = "dapr.io/app-token-secret"
 DAPR_ENV: Final = "dapr.io/env"
+DAPR_ENV_FROM_SECRET: Final = "dapr.io/env-from-secret"  # since Dapr 1.15
 
 # --- annotations that we define ---
 API_TOKEN_KEY: Final = "dapr-token-injector/api-token-key"
@@ -27,6 +28,7 @@ REQUEST_ANNOTATIONS: Final = (
     APP_TOKEN_KEY,
     APP_CONTAINERS,
     DAPR_ENV,
+    DAPR_ENV_FROM_SECRET,
 )
 
 # --- labels and annotations of Secrets of ours, and of templates that we restart ---

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from injector.core import names
 from injector.core.env import EntryKind, EnvList, env_of
 from injector.core.model import Conflict, Injected, SourceKind, TokenRef, Value, read_status
+from injector.core.program import runs_daprd
 from injector.core.request import WarningList, forbidden, is_allowed, redact, warning
 
 if TYPE_CHECKING:
@@ -103,11 +104,19 @@ def build(pod: Pod, request: InjectionRequest, policy: Policy) -> Plan:
     spec = pod.spec
     if spec is None:
         return _NOTHING
-    places = _places(spec, request, policy)
-    unknown = _unknown_containers(spec, request) if request.app_containers.names else None
+    renamed = renamed_sidecars(spec)
+    places = _places(spec, request, policy, frozenset(place.container for place in renamed))
+    notes = WarningList()
+    if request.app_containers.names:
+        _add_unknown_containers(spec, request, notes)
+    for place in renamed:
+        if place.env.api is None:
+            notes.add(
+                "container ", place.container, f" runs {names.SIDECAR} and gets no token; name it {names.SIDECAR}"
+            )
     resolve = _resolve_all if _is_small(places) else _resolve_all.__wrapped__
     plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets)
-    return _with_existing_record(plan, pod, unknown)
+    return _with_existing_record(plan, pod, notes)
 
 
 def _is_small(places: Sequence[Place]) -> bool:
@@ -276,22 +285,21 @@ def without_record(plan: Plan) -> Plan:
 _NOTHING: Final = _PlanBuilder(Conflict.KEEP, ()).finish(has_target=False)
 
 
-def _with_existing_record(plan: Plan, pod: Pod, warnings: WarningList | None) -> Plan:
+def _with_existing_record(plan: Plan, pod: Pod, warnings: WarningList) -> Plan:
     """The plan with the warnings of this Pod, and with the entries of an earlier record that still apply."""
     recorded = _still_recorded(pod, plan.unchanged) if plan.unchanged else ()
-    if not recorded and warnings is None:
+    if not recorded and not warnings.lines:
         return plan
-    all_warnings = warnings or WarningList()
-    all_warnings.extend(plan.warnings, plan.more_warnings)
+    warnings.extend(plan.warnings, plan.more_warnings)
     return Plan(
         changes=plan.changes,
         kept=plan.kept,
         unchanged=plan.unchanged,
         record=(*recorded, *plan.record),
         problems=plan.problems,
-        warnings=tuple(all_warnings.lines),
+        warnings=tuple(warnings.lines),
         has_target=plan.has_target,
-        more_warnings=all_warnings.more,
+        more_warnings=warnings.more,
         more_problems=plan.more_problems,
     )
 
@@ -302,7 +310,16 @@ def _still_recorded(pod: Pod, unchanged: frozenset[Injected]) -> tuple[Injected,
     return tuple(dict.fromkeys(entry for entry in before if _plain(entry) in unchanged))
 
 
-def _places(spec: PodSpec, request: InjectionRequest, policy: Policy) -> list[Place]:
+def renamed_sidecars(spec: PodSpec) -> list[Place]:
+    """The containers that run daprd under another name than Dapr's. They are neither sidecars nor apps to any rule."""
+    return [
+        Place(_SIDECAR, list_name, i, container.name, env_of(container))
+        for list_name, i, container in _containers(spec)
+        if container.name != names.SIDECAR and runs_daprd(container)
+    ]
+
+
+def _places(spec: PodSpec, request: InjectionRequest, policy: Policy, renamed: frozenset[str]) -> list[Place]:
     """The sidecars, then the selected app containers, in one pass: a Pod may have thousands of containers."""
     named = frozenset(request.app_containers.names)
     every = request.app_containers.every
@@ -320,6 +337,8 @@ def _places(spec: PodSpec, request: InjectionRequest, policy: Policy) -> list[Pl
         if name == names.SIDECAR:
             sidecars.append(Place(_SIDECAR, list_name, i, name, env_of(container)))
             sidecar_serves = sidecar_serves or _is_native_sidecar(container, list_name)
+        elif name in renamed:
+            continue
         elif name in named or (every and _is_selected(container, list_name, policy, sidecar_serves)):
             apps.append(Place(_APP, list_name, i, name, env_of(container)))
     return sidecars + apps
@@ -337,21 +356,19 @@ def _containers(spec: PodSpec) -> Iterator[tuple[ListName, int, Container]]:
         yield "initContainers", i, container
 
 
-def _unknown_containers(spec: PodSpec, request: InjectionRequest) -> WarningList | None:
-    """Warnings for names in the Pod's annotation that match no container; None if there are none."""
+def _add_unknown_containers(spec: PodSpec, request: InjectionRequest, warnings: WarningList) -> None:
+    """Add warnings for names in the Pod's annotation that match no container."""
     if not request.app_containers.from_pod:
-        return None
+        return
     present = {container.name for _, _, container in _containers(spec)}
     unknown = [name for name in request.app_containers.names if name not in present and name != names.SIDECAR]
     if not unknown:
-        return None
+        return
     # A warning shows only the beginning of this list; each name adds at least a comma and a space.
     there = ", ".join(sorted(present - {names.SIDECAR})[: names.MAX_WARNING // 2])[: names.MAX_WARNING]
-    warnings = WarningList()
     for name in unknown[: names.MAX_WARNINGS]:
         warnings.add("no container is named ", redact(name), "; the Pod has: ", there)
     warnings.more = len(unknown) - len(warnings.lines)
-    return warnings
 
 
 def _is_selected(container: Container, list_name: ListName, policy: Policy, sidecar_serves: bool) -> bool:  # noqa: FBT001 - as in _injected

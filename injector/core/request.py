@@ -63,6 +63,24 @@ def requests_token(annotations: Annotations) -> bool:
     return bool(_trim(annotations.api_token_secret) or _trim(annotations.app_token_secret))
 
 
+def env_from_secret(annotations: Annotations) -> tuple[tuple[str, TokenRef], ...]:
+    """The token variables that Dapr's injector itself takes from Secrets and sets in daprd, and nowhere else.
+
+    `NAME=secret:key` or `NAME=secret`, separated by commas; the key is that of the Secret's name if it is not given:
+    https://docs.dapr.io/operations/hosting/kubernetes/kubernetes-annotations/
+    """
+    found = {
+        variable: TokenRef(secret, key or secret)
+        for variable, secret, key in _SECRET_PAIR.findall(annotations.dapr_env_from_secret or "")
+    }
+    return tuple((name, found[name]) for name in (names.API_TOKEN_ENV, names.APP_TOKEN_ENV) if name in found)
+
+
+_SECRET_PAIR: Final = re.compile(
+    rf"(?:^|,)\s*({names.API_TOKEN_ENV}|{names.APP_TOKEN_ENV})\s*=\s*([^,:\s]+)(?::([^,\s]+))?"
+)
+
+
 def parse(annotations: Annotations, policy: Policy, *, use_default: bool) -> InjectionRequest | None:
     """The tokens that the annotations request; None if they request none.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.lint.rules import annotation, comments, keys, secrets, sidecar, variables
+from injector.lint.rules import annotation, comments, keys, requests, secrets, sidecar, variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
 RULES: Final[tuple[Rule, ...]] = tuple(
     sorted(
-        (*annotation.RULES, *keys.RULES, *variables.RULES, *sidecar.RULES, *secrets.RULES, *comments.RULES),
+        (
+            *annotation.RULES,
+            *keys.RULES,
+            *variables.RULES,
+            *sidecar.RULES,
+            *requests.RULES,
+            *secrets.RULES,
+            *comments.RULES,
+        ),
         key=lambda rule: rule.id,
     )
 )

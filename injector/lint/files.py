@@ -118,10 +118,17 @@ class FileSet:
 
     def found(self, use: SecretUse) -> SecretGroup:
         """Secrets that `use` could mean. A file that names no namespace may be meant for any."""
-        exact = self._exact.get((use.ref.name, use.namespace))
+        return self._found(use.namespace, use.ref)
+
+    def has_key(self, namespace: str, ref: TokenRef) -> bool:
+        """Whether a Secret that a Pod in `namespace` could mean has the key."""
+        return ref.key in self._found(namespace, ref).by_key
+
+    def _found(self, namespace: str, ref: TokenRef) -> SecretGroup:
+        exact = self._exact.get((ref.name, namespace))
         if exact is not None:
             return exact
-        any_ = self._exact.get((use.ref.name, "")) if use.namespace else self._named.get(use.ref.name)
+        any_ = self._exact.get((ref.name, "")) if namespace else self._named.get(ref.name)
         return any_ or _NO_SECRETS
 
     def elsewhere(self, use: SecretUse) -> SecretGroup:

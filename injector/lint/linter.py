@@ -66,6 +66,8 @@ class Linter:
         self._disabled = disabled
         self._set = FileSet()
         self._findings: list[Finding] = []
+        # Findings that depend on Secrets in the files: the namespace, and the keys that make them void.
+        self._conditional: list[tuple[Finding, str, tuple[TokenRef, ...]]] = []
         self._unreadable: list[Unreadable] = []
         self._files: dict[str, _File] = {}
         self._count = 0
@@ -106,7 +108,12 @@ class Linter:
         for rule in self._rules:
             if rule.files is not None:
                 self._findings.extend(Finding(rule, *hit) for hit in rule.files(self._set))
-        found = [*self._findings, *self._bad_comments()]
+        left = (
+            finding
+            for finding, namespace, keys in self._conditional
+            if not any(self._set.has_key(namespace, key) for key in keys)
+        )
+        found = [*self._findings, *left, *self._bad_comments()]
         shown, ignored, used = self._by_comments(found)
         return Report(
             findings=tuple(sorted((*shown, *self._unused_comments(used)), key=lambda finding: finding.order)),
@@ -138,7 +145,11 @@ class Linter:
             self._set.annotated.add(each.document.source)
         for rule in self._rules:
             for hit in rule.workload(seen) if rule.workload is not None else ():
-                self._findings.append(Finding(rule, _place(each, identity, hit.path, ordinals), hit.message))
+                finding = Finding(rule, _place(each, identity, hit.path, ordinals), hit.message)
+                if hit.unless:
+                    self._conditional.append((finding, each.namespace, hit.unless))
+                else:
+                    self._findings.append(finding)
         self._set.uses.extend(_uses(each, identity, seen, ordinals))
 
     def _outside(self, document: Document, identity: Identity, path: Path, value: object, ordinals: Ordinals) -> None:
@@ -238,6 +249,8 @@ def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str]]
     for variable, wanted in view.request.wanted if view.request is not None else ():
         name, key = _ANNOTATIONS[variable]
         yield wanted, view.annotation(key if key in view.raw_annotations else name), name
+    for _, taken in view.from_dapr:
+        yield taken, view.annotation(names.DAPR_ENV_FROM_SECRET), names.DAPR_ENV_FROM_SECRET
     for container in view.containers:
         for entry in container.entries:
             ref = entry.decoded.ref

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from injector.core.model import TokenRef
     from injector.lint.files import FileSet
     from injector.lint.location import Path, Place
     from injector.lint.template import Workload
@@ -31,10 +32,14 @@ _ORDER: Final = (Level.ERROR, Level.WARNING, Level.INFO)
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One thing that a rule found wrong: at which path of the document, in a sentence that shows no value."""
+    """One thing that a rule found wrong: at which path of the document, in a sentence that shows no value.
+
+    It is dropped if a Secret in the files has one of the keys `unless`.
+    """
 
     path: Path
     message: str
+    unless: tuple[TokenRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from injector.core import names, plan
 from injector.core.env import EnvEntry, EnvList, entries_of, env_of
 from injector.core.errors import MalformedObjectError
 from injector.core.model import Annotations, AppContainers, Container, ObjectMeta, Pod, PodSpec, SourceKind, TokenRef
-from injector.core.request import InjectionRequest, RequestError, parse
+from injector.core.request import InjectionRequest, RequestError, env_from_secret, parse
 from injector.lint.values import at, items, mapping, text
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ class EnvFrom:
     secret: str
     prefix: str
 
+    def key_for(self, variable: str) -> TokenRef | None:
+        """Return the key that would become a variable; None if the prefix differs."""
+        key = variable.removeprefix(self.prefix)
+        return TokenRef(self.secret, key) if key and variable == self.prefix + key else None
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ContainerView:
@@ -59,6 +64,10 @@ class ContainerView:
     env: EnvList
     entries: tuple[Entry, ...]
     env_from: tuple[EnvFrom, ...]
+
+    def env_from_keys(self, variable: str) -> tuple[TokenRef, ...]:
+        """Return the keys of Secrets that `envFrom` would make a variable of."""
+        return tuple(key for source in self.env_from if (key := source.key_for(variable)) is not None)
 
     @property
     def is_sidecar(self) -> bool:
@@ -86,6 +95,7 @@ class TemplateView:
     flaw: Flaw | None
     containers: tuple[ContainerView, ...]
     request: InjectionRequest | None  # None if no token is requested, or the request is not valid
+    from_dapr: tuple[tuple[str, TokenRef], ...]  # what dapr.io/env-from-secret sets in daprd
     problems: tuple[Problem, ...]  # why the webhook would deny the Pods; the first ones
     more_problems: int
     token_names: frozenset[TokenRef]  # every key of a Secret that is used as a token
@@ -97,18 +107,19 @@ class TemplateView:
 
     def planned(self, app_containers: AppContainers) -> Plan | None:
         """Return the webhook's decision if `app_containers` were requested; None if there is no token."""
-        request = self.request or self._from_sidecar()
-        if self.pod is None or request is None:
+        requested = self.request.wanted if self.request is not None else ()
+        wanted = tuple({**dict(self.from_dapr), **dict(requested)}.items()) or self._from_sidecar()
+        if self.pod is None or not wanted:
             return None
-        return plan.build(self.pod, InjectionRequest(request.wanted, app_containers), self.policy)
+        return plan.build(self.pod, InjectionRequest(wanted, app_containers), self.policy)
 
-    def _from_sidecar(self) -> InjectionRequest | None:
+    def _from_sidecar(self) -> tuple[tuple[str, TokenRef], ...]:
         """Return the request that matches the token of a hand-written sidecar, as if an annotation had made it."""
         for container in self.containers:
             entry = container.env.get(names.API_TOKEN_ENV)
             if container.is_sidecar and entry is not None and entry.ref is not None:
-                return InjectionRequest(((names.API_TOKEN_ENV, entry.ref),), AppContainers())
-        return None
+                return ((names.API_TOKEN_ENV, entry.ref),)
+        return ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -172,6 +183,7 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
     except _BadShapeError as error:
         pod, flaw = None, Flaw(error.path, str(error))
     request, problems, more_problems = _request(annotations, pod, policy)
+    from_dapr = env_from_secret(annotations)
     return TemplateView(
         path=path,
         raw_annotations=raw,
@@ -181,9 +193,10 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
         flaw=flaw,
         containers=containers,
         request=request,
+        from_dapr=from_dapr,
         problems=problems,
         more_problems=more_problems,
-        token_names=frozenset(_token_names(request, containers)),
+        token_names=frozenset((*(ref for _, ref in from_dapr), *_token_names(request, containers))),
         policy=policy,
     )
 
@@ -257,7 +270,7 @@ def _decoded_container(value: object, path: Path) -> Container:
     if not isinstance(value, Mapping):
         raise _BadShapeError("not a container", path)
     # Only what the core reads: the rest of a container may be large, and is of no concern.
-    read = {key: value[key] for key in ("name", "env", "restartPolicy") if key in value}
+    read = {key: value[key] for key in ("name", "env", "image", "command", "restartPolicy") if key in value}
     try:
         container = _container.decode(_encoder.encode(read))
     except msgspec.ValidationError as error:

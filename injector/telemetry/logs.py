@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from injector.core.model import Verdict
+from injector.core.model import Reason, Verdict
 from injector.frames import frames
 
 if TYPE_CHECKING:
@@ -138,10 +138,12 @@ class _Stamp:
 
 
 _SKIP: Final = Verdict.SKIP
+_WOULD_INJECT: Final = Reason.WOULD_INJECT
+_WOULD_DENY: Final = Reason.WOULD_DENY
 
 
 class AdmissionLog:
-    """One line per mutation or denial; skips only at debug level."""
+    """One line per mutation or denial, also of shadow mode; other skips only at debug level."""
 
     def __init__(self, sink: LogSink, *, as_json: bool, debug: bool, clock: Clock = time.time) -> None:
         self._put = sink.put
@@ -152,7 +154,9 @@ class AdmissionLog:
     def __call__(self, admission: Admission, seconds: float) -> None:
         """Log one answered review."""
         if admission.verdict is _SKIP and not self._skips:
-            return
+            reason = admission.reason
+            if reason is not _WOULD_INJECT and reason is not _WOULD_DENY:
+                return
         # Every value is a valid name, a constant or a number, so nothing needs to be escaped.
         uid, namespace, owner = shown_name(admission.uid), _often(admission.namespace), _often(admission.owner)
         if self._as_json:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import generate_latest
 
 from injector.core.admit import Admission
@@ -156,6 +157,13 @@ def test_mutation_as_text(lines: Lines) -> None:
 def test_skips_are_logged_at_debug_level_only(lines: Lines, debug: bool, count: int) -> None:  # noqa: FBT001 - a case
     AdmissionLog(lines.sink, as_json=True, debug=debug)(SKIPPED, 0.0)
     assert len(lines.json()) == count
+
+
+@pytest.mark.parametrize("reason", [Reason.WOULD_INJECT, Reason.WOULD_DENY])
+def test_decisions_of_shadow_mode_are_logged_at_info_level(lines: Lines, reason: Reason) -> None:
+    AdmissionLog(lines.sink, as_json=True, debug=False)(replace(SKIPPED, reason=reason), 0.0)
+    (line,) = lines.json()
+    assert (line["level"], line["decision"], line["reason"]) == ("info", "skip", reason.value)
 
 
 @pytest.mark.parametrize("name", ["", "web", "web-7d9f-", "ReplicaSet/web-7d9f", "0df28fbd-5f5f", "a.b.c", "a" * 253])

@@ -31,19 +31,34 @@ def _without_token(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
         if _has_chosen(template):
             continue
+        views = {container.path: container for container in template.containers}
         # The changes of `*` are the variables that these containers lack.
         for change in _missing(template):
+            keys = views[_path(template, change.place)].env_from_keys(names.API_TOKEN_ENV)
+            if not template.token_names.isdisjoint(keys):
+                continue
+            first = f"use {names.API_TOKEN_SECRET} and " if _is_set_by_dapr(template) else ""
             yield Hit(
                 _path(template, change.place),
                 f"container {label(change.place.container)} has no {names.API_TOKEN_ENV}, which its sidecar will "
-                f"demand; name it in {names.APP_CONTAINERS}",
+                f"demand; {first}name it in {names.APP_CONTAINERS}",
+                unless=keys,
             )
+
+
+def _is_set_by_dapr(template: TemplateView) -> bool:
+    """Whether Dapr alone sets the API token, with dapr.io/env-from-secret: the webhook gives it to no container."""
+    requested = template.request.wanted if template.request is not None else ()
+    return names.API_TOKEN_ENV in dict(template.from_dapr) and names.API_TOKEN_ENV not in dict(requested)
 
 
 def _has_chosen(template: TemplateView) -> bool:
     """Whether the annotation or the policy names the containers that get the token, even none."""
+    chosen = template.annotations.app_containers
+    if _is_set_by_dapr(template):
+        return chosen is not None and not chosen.strip()
     by_policy = template.request is not None and template.request.app_containers
-    return template.annotations.app_containers is not None or bool(by_policy and (by_policy.every or by_policy.names))
+    return chosen is not None or bool(by_policy and (by_policy.every or by_policy.names))
 
 
 def _missing(template: TemplateView) -> Iterator[Change]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import decision, names
 from injector.core.env import EntryKind
-from injector.core.model import Annotations, ObjectMeta, Pod, Policy, SourceKind, TokenRef
+from injector.core.model import Annotations, ObjectMeta, Pod, Policy, SourceKind
 from injector.core.request import listed
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
@@ -16,7 +16,7 @@ from injector.lint.template import TOKEN_VARIABLES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from injector.lint.template import ContainerView, Entry, EnvFrom, TemplateView, Workload
+    from injector.lint.template import ContainerView, Entry, TemplateView, Workload
 
 
 def _entries(workload: Workload) -> Iterator[tuple[ContainerView, Entry]]:
@@ -128,7 +128,8 @@ def _env_from(workload: Workload) -> Iterator[Hit]:
         for container in template.containers:
             for source in container.env_from:
                 found = keys.get(source.secret)
-                if found is None or container.entries or _gives_token(source, template):
+                read = tuple(key for variable in TOKEN_VARIABLES if (key := source.key_for(variable)) is not None)
+                if found is None or container.entries or not template.token_names.isdisjoint(read):
                     continue
                 given = listed([label(source.prefix + key) for key in found[:_MOST_KEYS]])
                 more = f" and {len(found) - _MOST_KEYS} more" if len(found) > _MOST_KEYS else ""
@@ -136,16 +137,8 @@ def _env_from(workload: Workload) -> Iterator[Hit]:
                     (*source.path, "secretRef"),
                     f"envFrom gives container {label(container.name)} the token as {given}{more}, "
                     f"which neither daprd nor an SDK reads; they read {names.API_TOKEN_ENV}",
+                    unless=read,
                 )
-
-
-def _gives_token(source: EnvFrom, template: TemplateView) -> bool:
-    """Whether one of the token's keys, with the prefix before it, is the name of a variable that is read."""
-    return any(
-        variable.startswith(source.prefix)
-        and TokenRef(source.secret, variable.removeprefix(source.prefix)) in template.token_names
-        for variable in TOKEN_VARIABLES
-    )
 
 
 _MOST_KEYS: Final = 5

@@ -133,6 +133,25 @@ def test_explain_reports_a_reference_through_another_variable() -> None:
     assert explained(Rule.VARIABLE, found) == [('"daprd" DAPR_API_TOKEN', value, "kept", None)]
 
 
+def test_explain_reports_a_sidecar_by_another_name() -> None:
+    found = rows(ASKED, {"name": "dapr", "image": "daprio/daprd"})
+
+    outcome = "runs daprd under another name: neither a sidecar nor an app"
+    assert explained(Rule.VARIABLE, found)[1:] == [('"dapr" DAPR_API_TOKEN', "absent", outcome, None)]
+    assert explained(Rule.VARIABLE, rows(ASKED, spec={}))[1:] == []
+
+
+def test_explain_names_what_dapr_takes_from_secrets() -> None:
+    found = rows({"dapr.io/enabled": "true", "dapr.io/env-from-secret": "DAPR_API_TOKEN=s:k,APP_API_TOKEN=t"})
+
+    outcome = "dapr.io/env-from-secret: Dapr sets it in daprd only"
+    assert explained(Rule.REQUESTS_TOKEN, found) == [
+        ("DAPR_API_TOKEN", 'Secret "s", key "k"', outcome, None),
+        ("APP_API_TOKEN", 'Secret "t", key "t"', outcome, None),
+        ("dapr.io/api-token-secret", "absent", "no token is requested", Reason.NO_TOKEN_REQUESTED),
+    ]
+
+
 def test_explain_reports_a_missing_sidecar() -> None:
     found = rows(ASKED, {"name": "web"})
     assert explained(Rule.VARIABLE, found) == [

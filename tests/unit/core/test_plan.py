@@ -444,7 +444,7 @@ def test_app_container_gets_what_the_sidecars_variable_refers_to() -> None:
     assert short(found.changes) == [("containers", 0, API, TokenRef("t", "k"), None)]
 
 
-def test_reference_through_another_variable_is_checked_and_not_taken_for_daprs() -> None:
+def test_reference_through_another_variable_is_checked() -> None:
     found = build(of(secret_env("q", "token", "X"), literal_env("$(X)")), policy=LISTED)
     other_key = InjectionRequest(((API, TokenRef("s", "k")),), NO_APP_CONTAINERS)
 
@@ -471,3 +471,23 @@ def test_annotation_as_the_token_is_kept_with_a_warning() -> None:
     assert found.warnings == (
         "DAPR_API_TOKEN of container daprd may expand to an empty token, which turns authentication off; kept",
     )
+
+
+RENAMED = {"name": "dapr", "image": "daprio/daprd:1.18.4"}
+
+
+@pytest.mark.parametrize("request_", [FOR_ALL, InjectionRequest(((API, REF),), AppContainers(("dapr", "web")))])
+def test_sidecar_by_another_name_gets_nothing_and_a_warning(request_: InjectionRequest) -> None:
+    found = build(pod(containers=[RENAMED, container()], init_containers=[{**RENAMED, "name": "d"}]), request_)
+
+    assert [change.place.container for change in found.changes] == ["web"]
+    assert found.warnings == (
+        "container dapr runs daprd and gets no token; name it daprd",
+        "container d runs daprd and gets no token; name it daprd",
+    )
+
+
+def test_sidecar_by_another_name_with_a_token_is_no_warning() -> None:
+    found = build(pod(containers=[{**RENAMED, "env": [secret_env()]}]), FOR_ALL)
+
+    assert (found.changes, found.warnings, found.has_target) == ((), (), False)

@@ -10,6 +10,7 @@ from injector.core.request import (
     RequestError,
     app_containers,
     enabled,
+    env_from_secret,
     forbidden,
     is_allowed,
     is_secret_key,
@@ -278,3 +279,24 @@ def test_warning_is_printable_ascii_under_120_characters() -> None:
     assert warning("a\nb\x1bé~ ") == "a?b??~ "
     assert warning("x" * 119) == "x" * 119
     assert warning("x" * 120) == "x" * 116 + "..."
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, ()),
+        ("", ()),
+        ("OTHER=s:k", ()),
+        ("MY_DAPR_API_TOKEN=s:k,DAPR_API_TOKEN_2=s", ()),
+        ("DAPR_API_TOKEN=,APP_API_TOKEN", ()),
+        ("DAPR_API_TOKEN=s:k", (("DAPR_API_TOKEN", TokenRef("s", "k")),)),
+        ("DAPR_API_TOKEN=s", (("DAPR_API_TOKEN", TokenRef("s", "s")),)),
+        ("DAPR_API_TOKEN=s:", (("DAPR_API_TOKEN", TokenRef("s", "s")),)),
+        (
+            "A=1, APP_API_TOKEN = t ,DAPR_API_TOKEN=s:k",
+            (("DAPR_API_TOKEN", TokenRef("s", "k")), ("APP_API_TOKEN", TokenRef("t", "t"))),
+        ),
+    ],
+)
+def test_daprs_variables_from_secrets_are_read(text: str | None, expected: tuple[tuple[str, TokenRef], ...]) -> None:
+    assert env_from_secret(Annotations(dapr_env_from_secret=text)) == expected

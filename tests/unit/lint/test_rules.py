@@ -44,6 +44,9 @@ GIVEN = {
     "DTI027": "secret-value-malformed",
     "DTI028": "secret-value-in-git",
     "DTI031": "variable-after-use",
+    "DTI032": "blank-annotation",
+    "DTI033": "renamed-sidecar",
+    "DTI034": "env-from-secret-without-key",
     "DTI091": "bad-ignore",
     "DTI092": "unused-ignore",
 }
