@@ -92,7 +92,7 @@ class TemplateView:
     path: Path
     raw_annotations: Mapping[str, object]
     annotations: Annotations
-    labels: frozenset[str]
+    labels: Mapping[str, object]
     pod: Pod | None
     flaw: Flaw | None
     containers: tuple[ContainerView, ...]
@@ -124,10 +124,11 @@ class TemplateView:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Above:
-    """Annotations of an object that encloses a template."""
+    """Metadata of an object that encloses a template."""
 
     path: Path
     annotations: Mapping[str, object]
+    labels: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -166,9 +167,9 @@ def _above(value: object, path: Path, templates: Sequence[Path]) -> Iterator[Abo
                 break
             prefixes[template[:length]] = None
     for prefix in sorted(prefixes, key=len):
-        found = mapping(at(value, (*prefix, "metadata", "annotations")))
-        if found:
-            yield Above((*path, *prefix, "metadata", "annotations"), found)
+        annotations, labels = (mapping(at(value, (*prefix, "metadata", part))) for part in ("annotations", "labels"))
+        if annotations or labels:
+            yield Above((*path, *prefix, "metadata"), annotations, labels)
 
 
 def _template(value: object, path: Path, policy: Policy) -> TemplateView:
@@ -187,7 +188,7 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
         path=path,
         raw_annotations=raw,
         annotations=annotations,
-        labels=frozenset(mapping(at(value, ("metadata", "labels")))),
+        labels=mapping(at(value, ("metadata", "labels"))),
         pod=pod,
         flaw=flaw,
         containers=containers,

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.core import names
+from injector.core import names, spelling
 from injector.core.model import Reason, SourceKind
-from injector.core.request import Enabled, enabled, is_secret_key, is_secret_name, listed, redact, requests_token
+from injector.core.request import (
+    Enabled,
+    enabled,
+    is_secret_key,
+    is_secret_name,
+    listed,
+    redact,
+    requests_token,
+)
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod
@@ -29,7 +37,7 @@ def _on_workload(workload: Workload) -> Iterator[Hit]:
             if _has(above.annotations.get(name)):
                 kind = workload.identity.kind
                 yield Hit(
-                    (*above.path, name),
+                    (*above.path, "annotations", name),
                     f"{name} is on the {kind} and not on its Pod template: the Pods will not have it",
                 )
 
@@ -122,14 +130,23 @@ NOT_ENABLED: Final = Rule(
 
 
 def _unquoted(workload: Workload) -> Iterator[Hit]:
-    for template in workload.templates:
-        for name in names.REQUEST_ANNOTATIONS:
-            value = template.raw_annotations.get(name)
-            if value is not None and not isinstance(value, str):
-                yield Hit(
-                    template.annotation(name),
-                    f"{name} is {_type_name(value)} and not text: the API server refuses the object; put it in quotes",
-                )
+    metadata = [
+        *((above.path, above.annotations, above.labels) for above in workload.above),
+        *(((*view.path, "metadata"), view.raw_annotations, view.labels) for view in workload.templates),
+    ]
+    # Objects without Dapr are not this program's business.
+    if not any(key.startswith(spelling.PREFIXES) for _, written, _ in metadata for key in written):
+        return
+    for path, written, labels in metadata:
+        for part, values in (("annotations", written), ("labels", labels)):
+            for name, value in values.items():
+                if value is not None and not isinstance(value, str):
+                    what = label(name) if part == "annotations" else f"the label {label(name)}"
+                    yield Hit(
+                        (*path, part, name),
+                        f"{what} is {_type_name(value)} and not text: the API server refuses the object; put it in "
+                        "quotes",
+                    )
 
 
 def _type_name(value: object) -> str:
@@ -142,15 +159,16 @@ UNQUOTED_ANNOTATION: Final = Rule(
     id="DTI003",
     name="unquoted-annotation",
     level=Level.ERROR,
-    summary="An annotation is an unquoted boolean or number.",
+    summary="An annotation or label is an unquoted boolean or number.",
     why=(
-        "Annotations are text. YAML as kubectl reads it takes `true`, `yes` and `on` for booleans and `1` for a "
-        "number unless they are quoted, and the API server refuses such an object; some tools in between write "
-        "`True` or drop the annotation instead."
+        "Annotations and labels are text, those of Dapr such as `dapr.io/app-port` too. YAML as kubectl reads it takes "
+        "`true`, `yes` and `on` for booleans and `8080` for a number unless they are quoted, and the API server "
+        "refuses such an object; some tools in between write `True` or drop the annotation instead. Checked are the "
+        "Pod template and the object itself, if either has an annotation of Dapr."
     ),
     fix='Put the value in quotes: `dapr.io/enabled: "true"`.',
-    bad=pod("dapr.io/enabled: yes"),
-    good=pod('dapr.io/enabled: "yes"'),
+    bad=pod("dapr.io/enabled: yes", "dapr.io/app-port: 8080"),
+    good=pod('dapr.io/enabled: "yes"', 'dapr.io/app-port: "8080"'),
     workload=_unquoted,
 )
 
