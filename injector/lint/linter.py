@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.model import SourceKind
+from injector.core.placeholders import has_placeholder
 from injector.lint import baseline, catalogue, ignores, template
 from injector.lint.files import FileSet, SecretSeen, SecretUse, evaluate, is_secret, key_paths
 from injector.lint.location import Identity, Ordinals, Place, kind_label, label, spelled
@@ -221,7 +222,12 @@ def _secret(each: Object, identity: Identity, ordinals: Ordinals, *, in_file: bo
         key: evaluate(each.value, path, _place(each, identity, (*each.path, *path), ordinals))
         for key, path in key_paths(each.value).items()
     }
-    return SecretSeen(each.namespace, each.name, keys, in_file)
+    return SecretSeen(_namespace(each), each.name, keys, in_file)
+
+
+def _namespace(each: Object) -> str:
+    """The namespace of an object; empty if it is not known yet, because another tool sets it."""
+    return "" if has_placeholder(each.namespace) else each.namespace
 
 
 def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: Ordinals) -> Iterator[SecretUse]:
@@ -231,7 +237,7 @@ def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: O
         for ref, path, where in _wanted(view):
             if ref not in seen_refs:
                 seen_refs.add(ref)
-                yield SecretUse(_place(each, identity, path, ordinals), each.namespace, ref, where)
+                yield SecretUse(_place(each, identity, path, ordinals), _namespace(each), ref, where)
 
 
 def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import names, spelling
 from injector.core.model import Reason, SourceKind
+from injector.core.placeholders import has_placeholder
 from injector.core.request import (
     Enabled,
     enabled,
@@ -14,6 +15,7 @@ from injector.core.request import (
     listed,
     redact,
     requests_token,
+    unrendered,
 )
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
@@ -201,7 +203,7 @@ def _invalid(
             value: str = getattr(ref, field)
             if not is_valid(value):
                 path = (*entry.path, "valueFrom", SourceKind.SECRET.value, field)
-                yield Hit(path, f"{entry.variable}: {redact(value)} is not {what}")
+                yield Hit(path, f"{entry.variable}: {redact(value)} is not {what}{unrendered(value)}")
 
     return check
 
@@ -217,7 +219,10 @@ BAD_SECRET_NAME: Final = Rule(
         "message that names another field. A Secret is always in the Pod's own namespace: `namespace/name` is no "
         "name."
     ),
-    fix="Write the name of a Secret in the Pod's namespace. If a token was pasted here, it was published: replace it.",
+    fix=(
+        "Write the name of a Secret in the Pod's namespace. If it is a placeholder such as `${SECRET}`, check the "
+        "rendered file instead. If a token was pasted here, it was published: replace it."
+    ),
     bad=pod(DAPR, "dapr.io/api-token-secret: shared/dapr-token"),
     good=pod(DAPR, SECRET, FOR_WEB),
     workload=_invalid(Reason.INVALID_SECRET_NAME, "name", is_secret_name, "a Secret name"),
@@ -233,7 +238,10 @@ BAD_SECRET_KEY: Final = Rule(
         "A key is letters, digits, `-`, `_` and `.`, at most 253 characters, and neither `.` nor anything that "
         "begins with `..`. The webhook denies the Pod; without it the container never starts."
     ),
-    fix="Write the key as it is under `data` or `stringData` of the Secret.",
+    fix=(
+        "Write the key as it is under `data` or `stringData` of the Secret. If it is a placeholder such as `${KEY}`, "
+        "check the rendered file instead."
+    ),
     bad=pod(DAPR, SECRET, "dapr-token-injector/api-token-key: ../token"),
     good=pod(DAPR, SECRET, "dapr-token-injector/api-token-key: api.token", FOR_WEB),
     workload=_invalid(Reason.INVALID_SECRET_KEY, "key", is_secret_key, "a key of a Secret"),
@@ -270,7 +278,9 @@ def _unknown_containers(workload: Workload) -> Iterator[Hit]:
         if template.request is None or template.pod is None or not template.request.app_containers.from_pod:
             continue
         there = {container.name for container in template.containers} | {names.SIDECAR}
-        unknown = [name for name in template.request.app_containers.names if name not in there]
+        unknown = [
+            name for name in template.request.app_containers.names if name not in there and not has_placeholder(name)
+        ]
         known = listed(sorted(label(name) for name in there - {names.SIDECAR}) if unknown else ()) or "none"
         place = template.annotation(names.APP_CONTAINERS)
         for name in unknown[: names.MAX_WARNINGS]:

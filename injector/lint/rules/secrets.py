@@ -54,7 +54,7 @@ SECRET_IN_OTHER_NAMESPACE: Final = Rule(
 def _without_key(files: FileSet) -> Iterator[tuple[Place, str]]:
     for use in files.uses:
         found = files.found(use)
-        if found.secrets and use.ref.key not in found.by_key:
+        if found.secrets and use.ref.key not in found.by_key and not found.has_unknown_key:
             keys = found.keys_in_words
             message = f"Secret {label(use.ref.name)} has no key {label(use.ref.key)}; its keys are: {keys}"
             yield use.place, f"{use.where}: {message}"
