@@ -52,6 +52,9 @@ APP_TOKEN_ENV: Final = "APP_API_TOKEN"
 API_TOKEN_HEADER: Final = "dapr-api-token"
 # The key that Dapr's own injector always references.
 DAPR_FIXED_KEY: Final = "token"
+# The key of the chart dapr-shared, which leaves its value empty by default:
+# https://github.com/dapr/dapr-shared/blob/main/chart/dapr-shared/templates/secret.yaml
+DAPR_SHARED_KEY: Final = "dapr-api-token"
 
 # --- webhook paths ---
 MUTATE_PATH: Final = "/mutate"

@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from injector.core import names
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -57,6 +59,15 @@ class Listening:
     def is_local(self) -> bool:
         """Whether the API listens on loopback only."""
         return all(map(_is_local, self.addresses))
+
+
+def is_dapr_shared(*, is_requested: bool, key: str) -> bool:
+    """Whether a container daprd is Dapr Shared: one daprd for callers in other Pods, installed by a chart of its own.
+
+    `is_requested`: its Pod requests a sidecar of Dapr's injector, which the chart's Pods do not. `key`: that of the
+    Secret with its API token, empty without one.
+    """
+    return not is_requested and key == names.DAPR_SHARED_KEY
 
 
 def listening(words: Sequence[str]) -> Listening:

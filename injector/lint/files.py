@@ -61,6 +61,7 @@ class SecretUse:
     namespace: str
     ref: TokenRef
     where: str
+    is_dapr_shared: bool = False
 
 
 class SecretGroup:

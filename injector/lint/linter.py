@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names
 from injector.core.model import SourceKind
 from injector.core.placeholders import has_placeholder
+from injector.core.request import Enabled, enabled
+from injector.core.sidecar import is_dapr_shared
 from injector.lint import baseline, catalogue, ignores, template
 from injector.lint.files import FileSet, SecretSeen, SecretUse, evaluate, is_secret, key_paths
 from injector.lint.location import Identity, Ordinals, Place, kind_label, label, spelled
@@ -234,21 +236,23 @@ def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: O
     """Yield the keys of Secrets that the templates of an object use as tokens, once per template."""
     for view in seen.templates:
         seen_refs = set()
-        for ref, path, where in _wanted(view):
+        for ref, path, where, is_shared in _wanted(view):
             if ref not in seen_refs:
                 seen_refs.add(ref)
-                yield SecretUse(_place(each, identity, path, ordinals), _namespace(each), ref, where)
+                yield SecretUse(_place(each, identity, path, ordinals), _namespace(each), ref, where, is_shared)
 
 
-def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str]]:
+def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str, bool]]:
     for variable, wanted in view.request.wanted if view.request is not None else ():
         name, key = _ANNOTATIONS[variable]
-        yield wanted, view.annotation(key if key in view.raw_annotations else name), name
+        yield wanted, view.annotation(key if key in view.raw_annotations else name), name, False
+    is_requested = enabled(view.annotations) is Enabled.TRUE
     for container in view.containers:
         for entry in container.entries:
             ref = entry.decoded.ref
             if ref is not None and ref.kind is SourceKind.SECRET:
-                yield ref, entry.path, f"{entry.variable} of container {label(container.name)}"
+                is_shared = container.is_sidecar and is_dapr_shared(is_requested=is_requested, key=ref.key)
+                yield ref, entry.path, f"{entry.variable} of container {label(container.name)}", is_shared
 
 
 _REQUESTS: Final = frozenset(names.REQUEST_ANNOTATIONS)

@@ -43,6 +43,7 @@ GIVEN = {
     "DTI026": "secret-value-length",
     "DTI027": "secret-value-malformed",
     "DTI028": "secret-value-in-git",
+    "DTI029": "dapr-shared-token",
     "DTI091": "bad-ignore",
     "DTI092": "unused-ignore",
 }
