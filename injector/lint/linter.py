@@ -132,11 +132,11 @@ class Linter:
         if is_secret(each.value):
             self._set.add(_secret(each, identity, ordinals, in_file=in_file))
             return
-        paths = [found.path for found in each.templates()]
-        if not paths:
+        templates = each.templates()
+        if not templates:
             self._outside(each.document, identity, each.path, each.value, ordinals)
             return
-        seen = template.workload(identity, each.value, each.path, paths, self._policy)
+        seen = template.workload(identity, each.value, each.path, templates, self._policy)
         if any(_REQUESTS.intersection(view.raw_annotations) for view in seen.templates):
             self._set.annotated.add(each.document.source)
         for rule in self._rules:

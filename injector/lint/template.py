@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from injector.core.model import Policy, Problem
     from injector.core.plan import Plan
     from injector.lint.location import Identity, Path
+    from injector.manifests.documents import Template
 
 TOKEN_VARIABLES: Final = (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
 
@@ -140,21 +141,20 @@ class Workload:
     templates: tuple[TemplateView, ...]
 
 
-def workload(identity: Identity, value: object, path: Path, templates: Sequence[Path], policy: Policy) -> Workload:
+def workload(identity: Identity, value: object, path: Path, templates: Sequence[Template], policy: Policy) -> Workload:
     """Look at one object.
 
     Args:
         identity: What it is called.
         value: Its plain values.
         path: Where it is in its document.
-        templates: Paths of its Pod templates, from the document's root.
+        templates: Its Pod templates.
         policy: What the cluster owner allows and defaults.
     """
-    inner = [template[len(path) :] for template in templates]
     return Workload(
         identity,
-        above=tuple(_above(value, path, inner)),
-        templates=tuple(_template(at(value, below), (*path, *below), policy) for below in inner),
+        above=tuple(_above(value, path, [template.path[len(path) :] for template in templates])),
+        templates=tuple(_template(template.value, template.path, policy) for template in templates),
     )
 
 
