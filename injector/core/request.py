@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names
 from injector.core.errors import InjectorError
 from injector.core.model import Annotations, AppContainers, Problem, Reason, TokenRef, Value
+from injector.core.placeholders import has_placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -196,11 +197,20 @@ _JWT: Final = "eyJ"
 
 
 def redact(value: str) -> str:
-    """A user's value for a message: quoted printable ASCII of at most 40 characters, or only its length."""
+    """A user's value for a message: quoted printable ASCII of at most 40 characters, or only its length.
+
+    A placeholder is called so: what it stands for is not in the text, but its default may be a token.
+    """
+    is_template = has_placeholder(value)
     if looks_like_token(value):
-        return f"a value of {len(value)} characters (not shown: it may be a token)"
+        return "a placeholder" if is_template else f"a value of {len(value)} characters (not shown: it may be a token)"
     clipped = value if len(value) <= names.MAX_SHOWN_VALUE else value[: names.MAX_SHOWN_VALUE - 3] + "..."
-    return f'"{_plain(clipped)}"'
+    return f'{"the placeholder " if is_template else ""}"{_plain(clipped)}"'
+
+
+def unrendered(value: str) -> str:
+    """The advice for a value with a placeholder, to be added to a message; empty for other values."""
+    return "; render the manifest first" if has_placeholder(value) else ""
 
 
 def warning(text: str) -> str:
@@ -280,16 +290,12 @@ def _name(annotation: str, value: str | None, policy: Policy, problems: list[Pro
     if not name:
         return None
     if not is_secret_name(name):
-        problems.append(
-            Problem(
-                annotation,
-                Reason.INVALID_SECRET_NAME,
-                f"annotation {annotation}: {redact(name)} is not a Secret name; allowed are lower-case letters, "
-                f"digits, '-' and '.', at most {names.MAX_SECRET_NAME} characters, a letter or digit first and last; "
-                "the Secret is always in the Pod's own namespace",
-                f"{annotation}: {redact(name)} is not a Secret name",
-            )
+        wrong = f"{annotation}: {redact(name)} is not a Secret name{unrendered(name)}"
+        allowed = (
+            f"lower-case letters, digits, '-' and '.', at most {names.MAX_SECRET_NAME} characters, a letter or digit "
+            "first and last; the Secret is always in the Pod's own namespace"
         )
+        problems.append(_malformed(annotation, Reason.INVALID_SECRET_NAME, wrong, allowed))
     elif not is_allowed(name, policy.allowed_secrets):
         problems.append(forbidden(f"annotation {annotation}", annotation, name, policy.allowed_secrets))
     return name
@@ -300,16 +306,17 @@ def _key(annotation: str, value: str | None, problems: list[Problem]) -> str | N
     if not key:
         return None
     if not is_secret_key(key):
-        problems.append(
-            Problem(
-                annotation,
-                Reason.INVALID_SECRET_KEY,
-                f"annotation {annotation}: {redact(key)} is not a key of a Secret; allowed are letters, digits, "
-                f"'-', '_' and '.', at most {names.MAX_SECRET_KEY} characters, not '.' and not beginning with '..'",
-                f"{annotation}: {redact(key)} is not a key of a Secret",
-            )
+        wrong = f"{annotation}: {redact(key)} is not a key of a Secret{unrendered(key)}"
+        allowed = (
+            f"letters, digits, '-', '_' and '.', at most {names.MAX_SECRET_KEY} characters, not '.' and not beginning "
+            "with '..'"
         )
+        problems.append(_malformed(annotation, Reason.INVALID_SECRET_KEY, wrong, allowed))
     return key
+
+
+def _malformed(annotation: str, reason: Reason, wrong: str, allowed: str) -> Problem:
+    return Problem(annotation, reason, f"annotation {wrong}; allowed are {allowed}", wrong)
 
 
 def forbidden(where: str, annotation: str, secret: str, allowed_secrets: tuple[str, ...]) -> Problem:

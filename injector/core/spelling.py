@@ -35,10 +35,9 @@ _DAPR: Final = """
     sidecar-svc-annotations unix-domain-socket-path volume-mounts volume-mounts-rw
 """
 
-DAPR_PREFIX: Final = "dapr.io/"
-OWN_PREFIX: Final = "dapr-token-injector/"
+PREFIXES: Final = ("dapr.io/", "dapr-token-injector/")
 # The annotations that a person writes.
-WRITTEN: Final = tuple(dict.fromkeys((*(DAPR_PREFIX + name for name in _DAPR.split()), *names.REQUEST_ANNOTATIONS)))
+WRITTEN: Final = tuple(dict.fromkeys((*(f"dapr.io/{name}" for name in _DAPR.split()), *names.REQUEST_ANNOTATIONS)))
 _KNOWN: Final = frozenset({*WRITTEN, names.STATUS})
 # Longer keys are unknown, but resemble no annotation: the longest one has 47 characters.
 _LONGEST: Final = 64
@@ -55,7 +54,7 @@ def unknown(keys: Iterable[str]) -> Iterator[str]:
     """
     for key in keys:
         prefix, slash, _ = key.partition("/")
-        if prefix + slash in _PREFIXES:
+        if prefix + slash in PREFIXES:
             if key not in _KNOWN:
                 yield key
         elif len(key) <= _LONGEST and prefix.lower() in _misspelt_prefixes() and _plain(key) in _by_plain_name():
@@ -113,9 +112,6 @@ def _plain(key: str) -> str:
     return key.rpartition("/")[2].lower().replace("-", "").replace("_", "").replace(".", "")
 
 
-_PREFIXES: Final = (DAPR_PREFIX, OWN_PREFIX)
-
-
 @lru_cache(maxsize=1)
 def _by_plain_name() -> dict[str, str]:
     return {_plain(annotation): annotation for annotation in WRITTEN}
@@ -125,7 +121,7 @@ def _by_plain_name() -> dict[str, str]:
 def _misspelt_prefixes() -> frozenset[str]:
     """Return the prefixes in lower case with one character missing, wrong, added or exchanged, and without the dot."""
     found = {"dapr"}
-    for prefix in _PREFIXES:
+    for prefix in PREFIXES:
         right = prefix[:-1]
         for i in range(len(right) + 1):
             head, tail = right[:i], right[i:]

@@ -14,6 +14,7 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from injector.core.placeholders import has_placeholder, is_placeholder
 from injector.core.request import listed
 from injector.core.token import TokenFlaw, flaw_of
 from injector.lint.location import label
@@ -60,6 +61,7 @@ class SecretUse:
     namespace: str
     ref: TokenRef
     where: str
+    is_dapr_shared: bool = False
 
 
 class SecretGroup:
@@ -88,6 +90,11 @@ class SecretGroup:
         return (
             ", ".join([*first, f"and {len(known) - len(first)} more"] if len(known) > len(first) else first) or "none"
         )
+
+    @cached_property
+    def has_unknown_key(self) -> bool:
+        """Whether another tool replaces the name of a key."""
+        return any(map(has_placeholder, self.by_key))
 
     @cached_property
     def namespaces_in_words(self) -> str:
@@ -171,7 +178,7 @@ def evaluate(value: Mapping[str, object], path: tuple[str, str], place: Place) -
         return KeySeen(place, TokenFlaw.EMPTY, is_secret=False)
     if not isinstance(content, str):
         return KeySeen(place, Malformed.NOT_TEXT, is_secret=True)
-    if _PLACEHOLDER.fullmatch(content):
+    if is_placeholder(content):
         return KeySeen(place, None, is_secret=False)
     if part == "stringData":
         token = content.encode(errors="replace")
@@ -180,7 +187,7 @@ def evaluate(value: Mapping[str, object], path: tuple[str, str], place: Place) -
         if not _BASE64.fullmatch(joined):
             return KeySeen(place, Malformed.NOT_BASE64, is_secret=True)
         token = base64.b64decode(joined)
-    if _PLACEHOLDER.fullmatch(token.decode(errors="replace")):
+    if is_placeholder(token.decode(errors="replace")):
         return KeySeen(place, None, is_secret=False)
     return KeySeen(place, flaw_of(token), is_secret=bool(token))
 
@@ -189,5 +196,3 @@ def evaluate(value: Mapping[str, object], path: tuple[str, str], place: Place) -
 _FOLDS: Final = re.compile(r"[\r\n]")
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _ENCRYPTED: Final = re.compile(r"ENC\[.*\]", re.DOTALL)
-# What other tools replace before a Secret reaches the cluster: Flux and envsubst, argocd-vault-plugin, vals, Helm-like.
-_PLACEHOLDER: Final = re.compile(r"\$\{[^{}]+\}|<[^<>]+>|ref\+[a-z0-9]+://\S+|\{\{[^{}]+\}\}|\$\([A-Za-z_][\w.]*\)")

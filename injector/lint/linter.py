@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.model import SourceKind
+from injector.core.placeholders import has_placeholder
+from injector.core.request import Enabled, enabled
+from injector.core.sidecar import is_dapr_shared
 from injector.lint import baseline, catalogue, ignores, template
 from injector.lint.files import FileSet, SecretSeen, SecretUse, evaluate, is_secret, key_paths
 from injector.lint.location import Identity, Ordinals, Place, kind_label, label, spelled
@@ -136,11 +139,11 @@ class Linter:
         if is_secret(each.value):
             self._set.add(_secret(each, identity, ordinals, in_file=in_file))
             return
-        paths = [found.path for found in each.templates()]
-        if not paths:
+        templates = each.templates()
+        if not templates:
             self._outside(each.document, identity, each.path, each.value, ordinals)
             return
-        seen = template.workload(identity, each.value, each.path, paths, self._policy)
+        seen = template.workload(identity, each.value, each.path, templates, self._policy)
         if any(_REQUESTS.intersection(view.raw_annotations) for view in seen.templates):
             self._set.annotated.add(each.document.source)
         for rule in self._rules:
@@ -232,30 +235,37 @@ def _secret(each: Object, identity: Identity, ordinals: Ordinals, *, in_file: bo
         key: evaluate(each.value, path, _place(each, identity, (*each.path, *path), ordinals))
         for key, path in key_paths(each.value).items()
     }
-    return SecretSeen(each.namespace, each.name, keys, in_file)
+    return SecretSeen(_namespace(each), each.name, keys, in_file)
+
+
+def _namespace(each: Object) -> str:
+    """The namespace of an object; empty if it is not known yet, because another tool sets it."""
+    return "" if has_placeholder(each.namespace) else each.namespace
 
 
 def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: Ordinals) -> Iterator[SecretUse]:
     """Yield the keys of Secrets that the templates of an object use as tokens, once per template."""
     for view in seen.templates:
         seen_refs = set()
-        for ref, path, where in _wanted(view):
+        for ref, path, where, is_shared in _wanted(view):
             if ref not in seen_refs:
                 seen_refs.add(ref)
-                yield SecretUse(_place(each, identity, path, ordinals), each.namespace, ref, where)
+                yield SecretUse(_place(each, identity, path, ordinals), _namespace(each), ref, where, is_shared)
 
 
-def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str]]:
+def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str, bool]]:
     for variable, wanted in view.request.wanted if view.request is not None else ():
         name, key = _ANNOTATIONS[variable]
-        yield wanted, view.annotation(key if key in view.raw_annotations else name), name
+        yield wanted, view.annotation(key if key in view.raw_annotations else name), name, False
     for _, taken in view.from_dapr:
-        yield taken, view.annotation(names.DAPR_ENV_FROM_SECRET), names.DAPR_ENV_FROM_SECRET
+        yield taken, view.annotation(names.DAPR_ENV_FROM_SECRET), names.DAPR_ENV_FROM_SECRET, False
+    is_requested = enabled(view.annotations) is Enabled.TRUE
     for container in view.containers:
         for entry in container.entries:
             ref = entry.decoded.ref
             if ref is not None and ref.kind is SourceKind.SECRET:
-                yield ref, entry.path, f"{entry.variable} of container {label(container.name)}"
+                is_shared = container.is_sidecar and is_dapr_shared(is_requested=is_requested, key=ref.key)
+                yield ref, entry.path, f"{entry.variable} of container {label(container.name)}", is_shared
 
 
 _REQUESTS: Final = frozenset(names.REQUEST_ANNOTATIONS)

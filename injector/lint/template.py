@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from injector.core.model import Policy, Problem
     from injector.core.plan import Plan
     from injector.lint.location import Identity, Path
+    from injector.manifests.documents import Template
 
 TOKEN_VARIABLES: Final = (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
 
@@ -90,7 +91,7 @@ class TemplateView:
     path: Path
     raw_annotations: Mapping[str, object]
     annotations: Annotations
-    labels: frozenset[str]
+    labels: Mapping[str, object]
     pod: Pod | None
     flaw: Flaw | None
     containers: tuple[ContainerView, ...]
@@ -124,10 +125,11 @@ class TemplateView:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Above:
-    """Annotations of an object that encloses a template."""
+    """Metadata of an object that encloses a template."""
 
     path: Path
     annotations: Mapping[str, object]
+    labels: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -139,21 +141,20 @@ class Workload:
     templates: tuple[TemplateView, ...]
 
 
-def workload(identity: Identity, value: object, path: Path, templates: Sequence[Path], policy: Policy) -> Workload:
+def workload(identity: Identity, value: object, path: Path, templates: Sequence[Template], policy: Policy) -> Workload:
     """Look at one object.
 
     Args:
         identity: What it is called.
         value: Its plain values.
         path: Where it is in its document.
-        templates: Paths of its Pod templates, from the document's root.
+        templates: Its Pod templates.
         policy: What the cluster owner allows and defaults.
     """
-    inner = [template[len(path) :] for template in templates]
     return Workload(
         identity,
-        above=tuple(_above(value, path, inner)),
-        templates=tuple(_template(at(value, below), (*path, *below), policy) for below in inner),
+        above=tuple(_above(value, path, [template.path[len(path) :] for template in templates])),
+        templates=tuple(_template(template.value, template.path, policy) for template in templates),
     )
 
 
@@ -166,9 +167,9 @@ def _above(value: object, path: Path, templates: Sequence[Path]) -> Iterator[Abo
                 break
             prefixes[template[:length]] = None
     for prefix in sorted(prefixes, key=len):
-        found = mapping(at(value, (*prefix, "metadata", "annotations")))
-        if found:
-            yield Above((*path, *prefix, "metadata", "annotations"), found)
+        annotations, labels = (mapping(at(value, (*prefix, "metadata", part))) for part in ("annotations", "labels"))
+        if annotations or labels:
+            yield Above((*path, *prefix, "metadata"), annotations, labels)
 
 
 def _template(value: object, path: Path, policy: Policy) -> TemplateView:
@@ -188,7 +189,7 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
         path=path,
         raw_annotations=raw,
         annotations=annotations,
-        labels=frozenset(mapping(at(value, ("metadata", "labels")))),
+        labels=mapping(at(value, ("metadata", "labels"))),
         pod=pod,
         flaw=flaw,
         containers=containers,

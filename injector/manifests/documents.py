@@ -67,10 +67,16 @@ class Object:
         return self._metadata("namespace")
 
     def templates(self) -> tuple[Template, ...]:
-        """Every Pod template in it, found by shape; a Pod is its own, whatever its shape."""
+        """Every Pod template in it, found by shape; a Pod is its own, whatever its shape.
+
+        Containers of Knative that have no name get the names that Knative gives them.
+        """
         if self.kind == "Pod" and self.api_version == "v1":
             return (Template(self.path, self.value, self.kind),)
-        return tuple(Template(path, value, self.kind) for path, value in _templates(self.value, self.path))
+        if self.api_version.startswith("serving.knative.dev/"):
+            found = _templates(self.value, self.path, _is_knative_template)
+            return tuple(Template(path, _named(value), self.kind) for path, value in found)
+        return tuple(Template(path, value, self.kind) for path, value in _templates(self.value, self.path, is_template))
 
     def _metadata(self, name: str) -> str:
         metadata = self.value.get("metadata")
@@ -213,7 +219,9 @@ def _objects(document: Document, value: Json, path: Path) -> Iterator[Object]:
         yield Object(document, path, value)
 
 
-def _templates(value: dict[str, Json], path: Path) -> Iterator[tuple[Path, dict[str, Json]]]:
+def _templates(
+    value: dict[str, Json], path: Path, is_template: Callable[[dict[str, Json]], bool]
+) -> Iterator[tuple[Path, dict[str, Json]]]:
     """Depth first, in the file's order; what is inside a template is not looked at again."""
     for name, child in value.items():
         here = (*path, name)
@@ -221,14 +229,14 @@ def _templates(value: dict[str, Json], path: Path) -> Iterator[tuple[Path, dict[
             if is_template(child):
                 yield here, child
             else:
-                yield from _templates(child, here)
+                yield from _templates(child, here, is_template)
         elif isinstance(child, list):
             for i, item in enumerate(child):
                 if isinstance(item, dict):
                     if is_template(item):
                         yield (*here, i), item
                     else:
-                        yield from _templates(item, (*here, i))
+                        yield from _templates(item, (*here, i), is_template)
 
 
 def _refuse_patch(document: Document) -> None:
@@ -269,13 +277,37 @@ def _directive(root: Node) -> Scalar | None:
 
 def is_template(value: dict[str, Json]) -> bool:
     """Whether a mapping is shaped like a Pod: `spec.containers` is a list of mappings that have names."""
-    spec = value.get("spec")
-    containers = spec.get("containers") if isinstance(spec, dict) else None
-    return (
-        isinstance(containers, list)
-        and bool(containers)
-        and all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in containers)
-    )
+    containers = _containers(value, "containers")
+    return bool(containers) and all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in containers)
+
+
+def _is_knative_template(value: dict[str, Json]) -> bool:
+    """The same, with or without names."""
+    containers = _containers(value, "containers")
+    return bool(containers) and all(isinstance(each, dict) for each in containers)
+
+
+def _containers(template: dict[str, Json], name: str) -> list[Json]:
+    spec = template.get("spec")
+    containers = spec.get(name) if isinstance(spec, dict) else None
+    return containers if isinstance(containers, list) else []
+
+
+def _named(template: dict[str, Json]) -> dict[str, Json]:
+    """A template whose containers have the names of Knative's defaults: one name, numbered if there are several.
+
+    https://github.com/knative/serving/blob/main/pkg/apis/serving/v1/revision_defaults.go
+    """
+    spec: dict[str, Json] = {**template["spec"]}  # type: ignore[dict-item] # a template has a mapping there
+    for name, default in (("containers", "user-container"), ("initContainers", "init-container")):
+        containers = _containers(template, name)
+        if containers:
+            names = [default if len(containers) == 1 else f"{default}-{i}" for i in range(len(containers))]
+            spec[name] = [
+                {**each, "name": each.get("name") or added} if isinstance(each, dict) else each
+                for each, added in zip(containers, names, strict=True)
+            ]
+    return {**template, "spec": spec}
 
 
 def _walk(root: Node, path: Path) -> int:

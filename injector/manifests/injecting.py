@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from jsonpatch import JsonPatch
 
-from injector.core import admit, decision, names, patch, review
+from injector.core import admit, decision, names, patch, review, spelling
 from injector.core.decision import Deny, Inject, Skip
 from injector.core.errors import ReviewError
 from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, Verdict
+from injector.core.request import WarningList, redact
 from injector.manifests.documents import fault_at
 from injector.manifests.edit import Editor
 from injector.manifests.errors import ManifestError, TextError
@@ -25,7 +26,7 @@ from injector.manifests.layout import reread
 from injector.manifests.nodes import copied
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from injector.core.decision import Decision
     from injector.core.model import PatchOp, Policy
@@ -106,12 +107,35 @@ class Advice:
         """The warnings; none for kinds that the webhook is not asked about."""
         return _advice(self._each, self._question)
 
+    @cached_property
+    def unquoted(self) -> tuple[str, ...]:
+        """Warnings about annotations of Dapr that the API server refuses, because they are not text."""
+        found = WarningList()
+        for path, name, value in _unquoted(self._each):
+            if name.startswith(spelling.PREFIXES):
+                where = self._each.kind if path == self._each.path else "Pod template"
+                found.add(f"{redact(name)} of the {where} is a {_type_name(value)}; put it into quotes")
+        return found.result()
+
+
+def _unquoted(each: Object) -> Iterator[tuple[Path, str, Json]]:
+    """The annotations of an object and of its templates that are not text."""
+    for path in dict.fromkeys((each.path, *(template.path for template in each.templates()))):
+        for name, value in _annotations(_at(each.value, path[len(each.path) :])).items():
+            if value is not None and not isinstance(value, str):
+                yield path, name, value
+
 
 def _advice(each: Object, question: Question) -> tuple[str, ...]:
     group, _, version = each.api_version.rpartition("/")
     if GroupVersionKind(group, version, each.kind) not in WORKLOADS:
         return ()
-    body = _review({"group": group, "version": version, "kind": each.kind}, each.value, each.namespace)
+    # The API server refuses an annotation that is not text; the advice is that for the text that was meant.
+    value = each.value
+    for path, name, meant in list(_unquoted(each)):
+        value = msgspec.json.decode(msgspec.json.encode(value)) if value is each.value else value
+        _annotations(_at(value, path[len(each.path) :]))[name] = msgspec.json.encode(meant).decode()
+    body = _review({"group": group, "version": version, "kind": each.kind}, value, each.namespace)
     try:
         return decision.decide(review.decode(body, Endpoint.WARN), Endpoint.WARN, question.policy).warnings
     except ReviewError:
@@ -152,14 +176,10 @@ def patched(document: Document, findings: Sequence[Finding]) -> Json:
 
 def misshapen(template: Template) -> tuple[Path, str] | None:
     """The first place at which a template is not shaped as a Pod is, and what is wrong there; None when it is sound."""
-    metadata = template.value.get("metadata")
-    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    for name, value in annotations.items() if isinstance(annotations, dict) else ():
+    for name, value in _annotations(template.value).items():
         if name in _READ and value is not None and not isinstance(value, str):
-            kind = (
-                "boolean" if isinstance(value, bool) else "number" if isinstance(value, int | float) else "collection"
-            )
-            return ("metadata", "annotations", name), f"the annotation {name} is a {kind}; put it into quotes"
+            what = f"the annotation {name} is a {_type_name(value)}; put it into quotes"
+            return ("metadata", "annotations", name), what
     spec = template.value.get("spec")
     for list_name in ("containers", "initContainers"):
         containers = spec.get(list_name) if isinstance(spec, dict) else None
@@ -168,6 +188,25 @@ def misshapen(template: Template) -> tuple[Path, str] | None:
             if env is not None and not isinstance(env, list):
                 return ("spec", list_name, i, "env"), "the env of a container is not a list of variables"
     return None
+
+
+def _annotations(value: Json) -> dict[str, Json]:
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return annotations if isinstance(annotations, dict) else {}
+
+
+def _at(value: Any, path: Path) -> Json:  # noqa: ANN401 - JSON
+    for step in path:
+        value = value[step]
+    found: Json = value
+    return found
+
+
+def _type_name(value: Json) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    return "number" if isinstance(value, int | float) else "collection"
 
 
 _READ: Final = frozenset({*names.REQUEST_ANNOTATIONS, names.STATUS})
@@ -188,7 +227,8 @@ def _review(kind: dict[str, str], value: Json, namespace: str) -> bytes:
 
 def found(document: Document, each: Object, template: Template, decided: Decision, advice: Advice) -> Finding:
     """A decision with everything that is reported about it."""
-    warnings = (*advice.warnings, *decided.warnings) if template.path != each.path else decided.warnings
+    own = advice.warnings if template.path != each.path else ()
+    warnings = (*advice.unquoted, *own, *decided.warnings)
     hidden = (_DENIED,) if isinstance(decided, Deny) else ()
     return Finding(
         source=document.source,

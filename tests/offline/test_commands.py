@@ -311,6 +311,44 @@ def test_explain_continues_after_invalid_document() -> None:
     assert "no Pod template found" in run("explain", stdin=PLAIN.encode()).err
 
 
+UNQUOTED = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: basket
+  annotations: {dapr.io/enabled: true, dapr.io/api-token-secret: dapr-api-token, example.com/port: 1}
+spec:
+  template:
+    metadata:
+      annotations: {dapr.io/app-port: 8080, dapr.io/log-as-json: true, dapr.io/config: [a]}
+    spec:
+      containers: [{name: basket}]
+"""
+
+
+@pytest.mark.parametrize("command", ["inject", "explain"])
+def test_unquoted_annotation_is_a_warning_and_hides_no_other(command: str) -> None:
+    output = run(command, stdin=UNQUOTED.encode())
+    assert output.code == 0
+    text = output.out.decode() + output.err
+    misplaced = "dapr.io/api-token-secret is on the Deployment and not on its Pod template: the Pods will not have it"
+    assert [line.partition("warning: ")[2] for line in text.splitlines() if "warning: " in line] == [
+        '"dapr.io/enabled" of the Deployment is a boolean; put it into quotes',
+        '"dapr.io/app-port" of the Pod template is a number; put it into quotes',
+        '"dapr.io/log-as-json" of the Pod template is a boolean; put it into quotes',
+        '"dapr.io/config" of the Pod template is a collection; put it into quotes',
+        misplaced,
+    ]
+
+
+def test_unquoted_annotation_of_pod_is_a_warning() -> None:
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {annotations: {dapr.io/app-port: 8080}}\nspec: {containers: []}\n"
+    assert (
+        'warning: "dapr.io/app-port" of the Pod is a number; put it into quotes'
+        in run("explain", stdin=pod.encode()).out.decode()
+    )
+
+
 def test_warnings_are_below_the_table() -> None:
     text = DEPLOYMENT.replace(
         "        dapr.io/enabled", "        dapr.io/env: DAPR_API_TOKEN=x\n        dapr.io/enabled"

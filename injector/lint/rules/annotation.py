@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.core import names
+from injector.core import names, spelling
 from injector.core.model import Reason, SourceKind
-from injector.core.request import Enabled, enabled, is_secret_key, is_secret_name, listed, redact, requests_token
+from injector.core.placeholders import has_placeholder
+from injector.core.request import (
+    Enabled,
+    enabled,
+    is_secret_key,
+    is_secret_name,
+    listed,
+    redact,
+    requests_token,
+    unrendered,
+)
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod
@@ -29,7 +39,7 @@ def _on_workload(workload: Workload) -> Iterator[Hit]:
             if _has(above.annotations.get(name)):
                 kind = workload.identity.kind
                 yield Hit(
-                    (*above.path, name),
+                    (*above.path, "annotations", name),
                     f"{name} is on the {kind} and not on its Pod template: the Pods will not have it",
                 )
 
@@ -122,14 +132,23 @@ NOT_ENABLED: Final = Rule(
 
 
 def _unquoted(workload: Workload) -> Iterator[Hit]:
-    for template in workload.templates:
-        for name in names.REQUEST_ANNOTATIONS:
-            value = template.raw_annotations.get(name)
-            if value is not None and not isinstance(value, str):
-                yield Hit(
-                    template.annotation(name),
-                    f"{name} is {_type_name(value)} and not text: the API server refuses the object; put it in quotes",
-                )
+    metadata = [
+        *((above.path, above.annotations, above.labels) for above in workload.above),
+        *(((*view.path, "metadata"), view.raw_annotations, view.labels) for view in workload.templates),
+    ]
+    # Objects without Dapr are not this program's business.
+    if not any(key.startswith(spelling.PREFIXES) for _, written, _ in metadata for key in written):
+        return
+    for path, written, labels in metadata:
+        for part, values in (("annotations", written), ("labels", labels)):
+            for name, value in values.items():
+                if value is not None and not isinstance(value, str):
+                    what = label(name) if part == "annotations" else f"the label {label(name)}"
+                    yield Hit(
+                        (*path, part, name),
+                        f"{what} is {_type_name(value)} and not text: the API server refuses the object; put it in "
+                        "quotes",
+                    )
 
 
 def _type_name(value: object) -> str:
@@ -142,15 +161,16 @@ UNQUOTED_ANNOTATION: Final = Rule(
     id="DTI003",
     name="unquoted-annotation",
     level=Level.ERROR,
-    summary="An annotation is an unquoted boolean or number.",
+    summary="An annotation or label is an unquoted boolean or number.",
     why=(
-        "Annotations are text. YAML as kubectl reads it takes `true`, `yes` and `on` for booleans and `1` for a "
-        "number unless they are quoted, and the API server refuses such an object; some tools in between write "
-        "`True` or drop the annotation instead."
+        "Annotations and labels are text, those of Dapr such as `dapr.io/app-port` too. YAML as kubectl reads it takes "
+        "`true`, `yes` and `on` for booleans and `8080` for a number unless they are quoted, and the API server "
+        "refuses such an object; some tools in between write `True` or drop the annotation instead. Checked are the "
+        "Pod template and the object itself, if either has an annotation of Dapr."
     ),
     fix='Put the value in quotes: `dapr.io/enabled: "true"`.',
-    bad=pod("dapr.io/enabled: yes"),
-    good=pod('dapr.io/enabled: "yes"'),
+    bad=pod("dapr.io/enabled: yes", "dapr.io/app-port: 8080"),
+    good=pod('dapr.io/enabled: "yes"', 'dapr.io/app-port: "8080"'),
     workload=_unquoted,
 )
 
@@ -183,7 +203,7 @@ def _invalid(
             value: str = getattr(ref, field)
             if not is_valid(value):
                 path = (*entry.path, "valueFrom", SourceKind.SECRET.value, field)
-                yield Hit(path, f"{entry.variable}: {redact(value)} is not {what}")
+                yield Hit(path, f"{entry.variable}: {redact(value)} is not {what}{unrendered(value)}")
 
     return check
 
@@ -199,7 +219,10 @@ BAD_SECRET_NAME: Final = Rule(
         "message that names another field. A Secret is always in the Pod's own namespace: `namespace/name` is no "
         "name."
     ),
-    fix="Write the name of a Secret in the Pod's namespace. If a token was pasted here, it was published: replace it.",
+    fix=(
+        "Write the name of a Secret in the Pod's namespace. If it is a placeholder such as `${SECRET}`, check the "
+        "rendered file instead. If a token was pasted here, it was published: replace it."
+    ),
     bad=pod(DAPR, "dapr.io/api-token-secret: shared/dapr-token"),
     good=pod(DAPR, SECRET, FOR_WEB),
     workload=_invalid(Reason.INVALID_SECRET_NAME, "name", is_secret_name, "a Secret name"),
@@ -215,7 +238,10 @@ BAD_SECRET_KEY: Final = Rule(
         "A key is letters, digits, `-`, `_` and `.`, at most 253 characters, and neither `.` nor anything that "
         "begins with `..`. The webhook denies the Pod; without it the container never starts."
     ),
-    fix="Write the key as it is under `data` or `stringData` of the Secret.",
+    fix=(
+        "Write the key as it is under `data` or `stringData` of the Secret. If it is a placeholder such as `${KEY}`, "
+        "check the rendered file instead."
+    ),
     bad=pod(DAPR, SECRET, "dapr-token-injector/api-token-key: ../token"),
     good=pod(DAPR, SECRET, "dapr-token-injector/api-token-key: api.token", FOR_WEB),
     workload=_invalid(Reason.INVALID_SECRET_KEY, "key", is_secret_key, "a key of a Secret"),
@@ -252,7 +278,9 @@ def _unknown_containers(workload: Workload) -> Iterator[Hit]:
         if template.request is None or template.pod is None or not template.request.app_containers.from_pod:
             continue
         there = {container.name for container in template.containers} | {names.SIDECAR}
-        unknown = [name for name in template.request.app_containers.names if name not in there]
+        unknown = [
+            name for name in template.request.app_containers.names if name not in there and not has_placeholder(name)
+        ]
         known = listed(sorted(label(name) for name in there - {names.SIDECAR}) if unknown else ()) or "none"
         place = template.annotation(names.APP_CONTAINERS)
         for name in unknown[: names.MAX_WARNINGS]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def _unknown(workload: Workload) -> Iterator[Hit]:
     for path, found in (
-        *((above.path, above.annotations) for above in workload.above),
+        *(((*above.path, "annotations"), above.annotations) for above in workload.above),
         *(((*view.path, "metadata", "annotations"), view.raw_annotations) for view in workload.templates),
     ):
         keys = list(spelling.unknown(found))

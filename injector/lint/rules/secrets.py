@@ -54,7 +54,7 @@ SECRET_IN_OTHER_NAMESPACE: Final = Rule(
 def _without_key(files: FileSet) -> Iterator[tuple[Place, str]]:
     for use in files.uses:
         found = files.found(use)
-        if found.secrets and use.ref.key not in found.by_key:
+        if found.secrets and use.ref.key not in found.by_key and not found.has_unknown_key:
             keys = found.keys_in_words
             message = f"Secret {label(use.ref.name)} has no key {label(use.ref.key)}; its keys are: {keys}"
             yield use.place, f"{use.where}: {message}"
@@ -94,7 +94,8 @@ SECRET_VALUE_EMPTY: Final = Rule(
     summary="The token is empty.",
     why=(
         "`daprd` takes an empty `DAPR_API_TOKEN` for none and serves without authentication. The reference is "
-        "valid and the Pod becomes ready, so nothing reports it."
+        "valid and the Pod becomes ready, so nothing reports it. The chart `dapr-shared` makes such a Secret unless "
+        "`shared.daprd.token` is set."
     ),
     fix="Fill it, or leave the key out: then the container waits instead of running open.",
     bad=_both(_POD, secret('stringData:\n  token: ""\n')),
@@ -204,7 +205,58 @@ SECRET_VALUE_IN_GIT: Final = Rule(
     files=_in_git,
 )
 
+
+def _shared(files: FileSet) -> Iterator[tuple[Place, str]]:
+    for use in files.uses:
+        if use.is_dapr_shared and not files.found(use).secrets:
+            message = f"Dapr Shared has an empty token by default, and Secret {label(use.ref.name)} is not in the files"
+            yield use.place, f"{use.where}: {message}; check its value"
+
+
+_SHARED: Final = """\
+apiVersion: apps/v1
+kind: DaemonSet
+metadata:
+  name: orders-dapr-shared
+spec:
+  template:
+    spec:
+      containers:
+        - name: daprd
+          image: daprio/daprd
+          args: ["--app-id=orders", "--dapr-listen-addresses=0.0.0.0"]
+          env:
+            - name: DAPR_API_TOKEN
+              valueFrom:
+                secretKeyRef:
+                  name: orders-dapr-shared
+                  key: dapr-api-token
+"""
+
+DAPR_SHARED_TOKEN: Final = Rule(
+    id="DTI029",
+    name="dapr-shared-token",
+    level=Level.WARNING,
+    summary="Dapr Shared may have an empty token.",
+    why=(
+        "The chart `dapr-shared` runs one `daprd` for other Pods, as a DaemonSet or Deployment. It listens on "
+        "`0.0.0.0`, so every Pod that reaches it can call it, and only the token protects it. The token is the key "
+        "`dapr-api-token` of a Secret of the chart, and its value `shared.daprd.token` is empty by default: `daprd` "
+        "then serves without authentication, although the reference is valid. Its Pods do not request a token, so the "
+        "webhook does not change them, and the guard accepts the reference. Such a Pod is recognised by this key and "
+        "by a missing `dapr.io/enabled`. If the Secret is in the files, its value is checked instead."
+    ),
+    fix=(
+        "Set `shared.daprd.token` and check the output of `helm template` with its Secret, or ignore the line with a "
+        "reason. `probe` shows whether a running Pod demands its token."
+    ),
+    bad=_SHARED,
+    good=_both(_SHARED, secret("stringData:\n  dapr-api-token: ${DAPR_API_TOKEN}\n", name="orders-dapr-shared")),
+    files=_shared,
+)
+
 RULES: Final = (
+    DAPR_SHARED_TOKEN,
     SECRET_IN_OTHER_NAMESPACE,
     SECRET_WITHOUT_KEY,
     SECRET_VALUE_EMPTY,

@@ -180,7 +180,7 @@ def _under_watchdog(workload: Workload) -> Iterator[Hit]:
         sidecars = [container for container in template.containers if container.is_sidecar]
         if enabled(template.annotations) is not Enabled.TRUE or not all(found.is_init for found in sidecars):
             continue
-        if not template.labels.isdisjoint(_SPARED):
+        if not _SPARED.isdisjoint(template.labels):
             continue
         for sidecar in sidecars:
             yield Hit(

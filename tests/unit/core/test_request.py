@@ -226,9 +226,6 @@ def test_absent_list_defaults_to_the_policy() -> None:
         "MyAppSecret",
         "my-app-secret-v2-2024",
         "dapr-api-token-20240101",
-        "{{ .Values.secret }}",
-        "$(SECRET)",
-        "<your-secret>",
         "s:token",
         "K8s_Secret",
         "DAPR_API_TOKEN_SECRET_NAME",
@@ -262,6 +259,52 @@ def test_readable_value_is_shown(value: str) -> None:
 )
 def test_value_that_resembles_a_token_is_never_shown(value: str) -> None:
     assert redact(value) == HIDDEN.format(len(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("{{ .Values.secret }}", 'the placeholder "{{ .Values.secret }}"'),
+        ("$(SECRET)", 'the placeholder "$(SECRET)"'),
+        ("<your-secret>", 'the placeholder "<your-secret>"'),
+        ("${SECRET}", 'the placeholder "${SECRET}"'),
+        ("orders-${ENV}", 'the placeholder "orders-${ENV}"'),
+        ("#{SECRET}#", 'the placeholder "#{SECRET}#"'),
+        ("%SECRET%", 'the placeholder "%SECRET%"'),
+        ("@@SECRET@@", 'the placeholder "@@SECRET@@"'),
+        # The default of a placeholder may be a token.
+        ("${DAPR_SECRET:=dapr-api-token}", "a placeholder"),
+        ("${TOKEN:=q3Zx7LmP0v-d9RtY2wNs5}", "a placeholder"),
+        ("<path:secret/data/dapr#token-of-the-application-in-production-1>", "a placeholder"),
+    ],
+)
+def test_placeholder_is_named(value: str, shown: str) -> None:
+    assert redact(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("annotations", "wrong"),
+    [
+        (
+            Annotations(api_token_secret="${DAPR_SECRET:=dapr-api-token}"),
+            "dapr.io/api-token-secret: a placeholder is not a Secret name; render the manifest first",
+        ),
+        (
+            Annotations(app_token_secret="<s>"),
+            'dapr.io/app-token-secret: the placeholder "<s>" is not a Secret name; render the manifest first',
+        ),
+        (
+            Annotations(api_token_secret="s", api_token_key="${KEY:=api-token.v1}"),
+            "dapr-token-injector/api-token-key: a placeholder is not a key of a Secret; render the manifest first",
+        ),
+    ],
+)
+def test_placeholder_in_annotation_gets_advice(annotations: Annotations, wrong: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse(annotations, Policy(), use_default=False)
+    (problem,) = caught.value.problems
+    assert problem.brief == wrong
+    assert problem.message.startswith(f"annotation {wrong}; allowed are ")
 
 
 def test_shown_value_has_at_most_forty_characters() -> None:

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from injector.core.sidecar import Listening, listening, meets_loopback
+from injector.core.sidecar import Listening, is_dapr_shared, listening, meets_loopback
 
 # As Dapr's injector starts it (pkg/injector/patcher/sidecar_container.go of 1.16).
 INJECTED = shlex.split(
@@ -127,3 +127,10 @@ def test_flags_in_a_shell_command_are_uncertain(words: list[str], *, is_certain:
 
 def test_flag_without_its_value_is_the_default() -> None:
     assert listening(["--dapr-http-port"]).http == 3500
+
+
+def test_dapr_shared_is_recognised_by_its_key_and_a_missing_request() -> None:
+    assert is_dapr_shared(is_requested=False, key="dapr-api-token")
+    assert not is_dapr_shared(is_requested=True, key="dapr-api-token")
+    assert not is_dapr_shared(is_requested=False, key="token")
+    assert not is_dapr_shared(is_requested=False, key="")

@@ -43,6 +43,7 @@ GIVEN = {
     "DTI026": "secret-value-length",
     "DTI027": "secret-value-malformed",
     "DTI028": "secret-value-in-git",
+    "DTI029": "dapr-shared-token",
     "DTI031": "variable-after-use",
     "DTI032": "blank-annotation",
     "DTI033": "renamed-sidecar",

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from injector.core.model import Policy
 from injector.lint.location import Identity
-from injector.lint.template import workload
+from injector.lint.template import Workload, workload
 from injector.lint.values import at, find_key, items, mapping, text
+from injector.manifests.documents import Template
 from tests.unit.lint.builders import lint
 
 if TYPE_CHECKING:
@@ -16,9 +17,14 @@ if TYPE_CHECKING:
 ENABLED = {"annotations": {"dapr.io/enabled": "true"}}
 
 
+def view(pod: dict[str, Any]) -> Workload:
+    """What rules see of a Pod."""
+    return workload(Identity("Pod"), pod, (), [Template((), pod, "Pod")], Policy())
+
+
 def flaw(spec: object) -> tuple[Path, str] | None:
     """What is wrong with a Pod's `spec`, and where below it."""
-    (template,) = workload(Identity("Pod"), {"metadata": ENABLED, "spec": spec}, (), [()], Policy()).templates
+    (template,) = view({"metadata": ENABLED, "spec": spec}).templates
     return None if template.flaw is None else (template.flaw.path[1:], template.flaw.message)
 
 
@@ -78,7 +84,7 @@ def test_overridden_entries_are_checked_too() -> None:
         {"name": "APP_API_TOKEN"},
     ]
     pod = {"spec": {"containers": [{"name": "web", "env": [entry for entry in env if entry != 5]}]}}
-    (template,) = workload(Identity("Pod"), pod, (), [()], Policy()).templates
+    (template,) = view(pod).templates
     (container,) = template.containers
     assert [(entry.path[-1], entry.variable, entry.is_last) for entry in container.entries] == [
         (0, "DAPR_API_TOKEN", False),
@@ -92,7 +98,7 @@ def test_no_view_shows_values() -> None:
         "metadata": {"annotations": {"dapr.io/env": "secret"}},
         "spec": {"containers": [{"name": "secret", "env": []}]},
     }
-    seen = workload(Identity("Pod"), pod, (), [()], Policy())
+    seen = view(pod)
     assert "secret" not in repr(seen) + repr(seen.templates[0]) + repr(seen.templates[0].containers)
 
 

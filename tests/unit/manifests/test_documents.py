@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from injector.manifests.chunks import split
@@ -171,6 +174,32 @@ def test_templates_are_found_by_shape() -> None:
         [("items", 0, "template")],
         [],
     ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        ("containers: [{image: a}]", [["user-container"], []]),
+        ("containers: [{name: web}]", [["web"], []]),
+        (
+            "containers: [{image: a}, {name: b}, {name: }, {name: ''}]",
+            [["user-container-0", "b", "user-container-2", "user-container-3"], []],
+        ),
+        ("containers: [{}], initContainers: [{image: a}, text]", [["user-container"], ["init-container-0", None]]),
+        ("containers: []", None),
+        ("containers: [text]", None),
+    ],
+)
+def test_unnamed_containers_of_knative_get_its_names(spec: str, names: list[list[str | None]] | None) -> None:
+    (each,) = one(
+        f"{{apiVersion: serving.knative.dev/v1, kind: Service, spec: {{template: {{spec: {{{spec}}}}}}}}}"
+    ).objects()
+    before = msgspec.json.encode(each.value)
+    found: list[Any] = [template.value["spec"] for template in each.templates()]
+    assert msgspec.json.encode(each.value) == before
+    parts = [[spec["containers"], spec.get("initContainers", [])] for spec in found]
+    named = [[[each["name"] if isinstance(each, dict) else None for each in part] for part in two] for two in parts]
+    assert named == ([] if names is None else [names])
 
 
 def test_value_that_is_not_an_object_has_no_templates() -> None:
