@@ -221,7 +221,7 @@ class _DiffWriter:
         if rewritten is None:
             self._diff.finish()
         else:
-            self._diff.feed(rewritten.old, rewritten.new)
+            self._diff.feed(rewritten.old, rewritten.splices)
 
     def _write(self, line: str) -> None:
         self._into.write((coloured(line) if self._colour else line).encode())
