@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from injector.files import error_text
+from injector.words import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -117,8 +118,8 @@ def _of(argument: str, exclude: Sequence[str], report: Callable[[str, str], None
 
 
 def _name(path: str | Path) -> str:
-    """Return a path as text; file names are bytes and may not be valid text."""
-    return os.fsencode(path).decode(errors="replace")
+    """Return a path as a line; file names are bytes, and may have line ends or not be valid text."""
+    return escaped(os.fsencode(path).decode(errors="replace"))
 
 
 class _Walk:

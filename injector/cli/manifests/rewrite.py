@@ -13,6 +13,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
@@ -26,6 +27,7 @@ from injector.manifests.diff import Diff
 from injector.manifests.documents import documents
 from injector.manifests.errors import ManifestError
 from injector.manifests.layout import apply
+from injector.words import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -92,6 +94,8 @@ class Rewriter:
         self._reporter = reporter
         self._stdout = sys.stdout.buffer
         self._colour = output is Format.DIFF and wants_colour(sys.stdout, os.environ)
+        # Files and pipes get a user's text as it is; a terminal would act on it.
+        self._shown: Callable[[str], str] = partial(escaped, is_line=False) if sys.stdout.isatty() else str
         self._needs_marker = False
         self._ends_line = True
 
@@ -157,11 +161,11 @@ class Rewriter:
         """Return a function that writes chunks in the output format; it is called with None at the end."""
         match self._output:
             case Format.YAML:
-                return _YamlWriter(into)
+                return _YamlWriter(into, self._shown)
             case Format.JSON:
                 return _JsonWriter(into)
             case Format.DIFF:
-                return _DiffWriter(source.name, into, colour=self._colour)
+                return _DiffWriter(source.name, into, self._shown, colour=self._colour)
             case Format.NOTHING:
                 return lambda _: None
 
@@ -186,14 +190,15 @@ class Rewriter:
 
 
 class _YamlWriter:
-    """Writes the text unchanged."""
+    """Writes the text."""
 
-    def __init__(self, into: IO[bytes]) -> None:
+    def __init__(self, into: IO[bytes], shown: Callable[[str], str]) -> None:
         self._into = into
+        self._shown = shown
 
     def __call__(self, rewritten: RewrittenChunk | None) -> None:
         if rewritten is not None:
-            self._into.write(rewritten.new.encode())
+            self._into.write(self._shown(rewritten.new).encode())
 
 
 class _JsonWriter:
@@ -205,14 +210,15 @@ class _JsonWriter:
     def __call__(self, rewritten: RewrittenChunk | None) -> None:
         for value in rewritten.values if rewritten is not None else ():
             if value is not None:
-                self._into.write(msgspec.json.encode(value) + b"\n")
+                self._into.write(escaped(msgspec.json.encode(value).decode()).encode() + b"\n")
 
 
 class _DiffWriter:
     """Writes a unified diff for `patch -p1` and `git apply`."""
 
-    def __init__(self, name: str, into: IO[bytes], *, colour: bool) -> None:
+    def __init__(self, name: str, into: IO[bytes], shown: Callable[[str], str], *, colour: bool) -> None:
         self._into = into
+        self._shown = shown
         self._colour = colour
         path = name.lstrip("/").removeprefix("./").strip("<>")
         self._diff = Diff(f"a/{path}", f"b/{path}", self._write)
@@ -224,6 +230,7 @@ class _DiffWriter:
             self._diff.feed(rewritten.old, rewritten.splices)
 
     def _write(self, line: str) -> None:
+        line = self._shown(line)
         self._into.write((coloured(line) if self._colour else line).encode())
 
 

@@ -55,6 +55,11 @@ def test_each_file_is_read_once(folder: Path) -> None:
     assert found("a", "a/b.yaml", "./a", "-", "-") == (["a/b.yaml", "<stdin>"], [])
 
 
+def test_name_with_control_characters_is_escaped(folder: Path) -> None:
+    write(folder, "a\n\x1b[31m.yaml")
+    assert found(".") == (["a\\u000a\\u001b[31m.yaml"], [])
+
+
 def test_patterns_leave_out_files_and_folders(folder: Path) -> None:
     write(folder, "charts/a.yaml", "deploy/charts/b.yaml", "deploy/c.yaml", "deploy/values.yaml")
     assert found(".", exclude=("charts", "*/values.yaml")) == (["deploy/c.yaml"], [])
