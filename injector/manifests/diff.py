@@ -1,4 +1,4 @@
-"""Writes the unified diff of a file chunk by chunk, made from the splices of its edits.
+"""Makes the unified diff of a file chunk by chunk, made from the splices of its edits.
 
 Only lines with a splice in them are compared, so the time grows with the text
 (docs/decisions/0027-a-diff-of-our-own.md).
@@ -7,12 +7,13 @@ Only lines with a splice in them are compared, so the time grows with the text
 from __future__ import annotations
 
 import io
+from itertools import chain, starmap
 from typing import TYPE_CHECKING, Final
 
 from injector.manifests.layout import Splice, apply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 # Lines of context around a hunk, as diff and git have it.
 CONTEXT: Final = 3
@@ -20,45 +21,43 @@ CONTEXT: Final = 3
 _MOST_PAIRS: Final = 10_000
 
 
-class Diff:
-    """The diff of one file; `write` is called with each line, headings first."""
+def unified(old_name: str, new_name: str, edits: Iterable[tuple[str, Sequence[Splice]]]) -> Iterator[str]:
+    """Yield the lines of the unified diff of a file; each hunk as soon as it is complete.
 
-    def __init__(self, old_name: str, new_name: str, write: Callable[[str], None]) -> None:
-        self._heading = [f"--- {old_name}\n", f"+++ {new_name}\n"]
-        self._write = write
-        self._lines: list[tuple[str, str]] = []  # not yet written, with their marks
-        self._unchanged = 0  # of them, those after the last change
-        self._passed = (0, 0)  # lines before them, in the old and in the new text
+    Args:
+        old_name: What the diff calls the file before.
+        new_name: And after.
+        edits: The text of each chunk of the file, which ends with a line, and the splices of its edit.
+    """
+    heading = [f"--- {old_name}\n", f"+++ {new_name}\n"]
+    lines: list[tuple[str, str]] = []  # not yet in a hunk, with their marks
+    unchanged = 0  # of them, those after the last change
+    old = new = 0  # lines before them on each side
+    for change in chain.from_iterable(starmap(changes, edits)):
+        lines.append(change)
+        unchanged = unchanged + 1 if change[0] == " " else 0
+        if len(lines) > unchanged > 2 * CONTEXT:
+            hunk, lines = lines[: CONTEXT - unchanged], lines[CONTEXT - unchanged :]
+            yield from (*heading, *_hunk(hunk, old, new))
+            heading = []
+            unchanged = len(lines)
+            old, new = old + _count(hunk, "+"), new + _count(hunk, "-")
+        if unchanged == len(lines) > CONTEXT:
+            del lines[0]
+            unchanged, old, new = unchanged - 1, old + 1, new + 1
+    if len(lines) > unchanged:
+        yield from (*heading, *_hunk(lines[: len(lines) - max(0, unchanged - CONTEXT)], old, new))
 
-    def feed(self, text: str, splices: Sequence[Splice]) -> None:
-        """Add the next chunk of the file and the splices of its edit; chunks end with a line."""
-        for change in changes(text, splices):
-            self._lines.append(change)
-            self._unchanged = self._unchanged + 1 if change[0] == " " else 0
-            if self._unchanged > 2 * CONTEXT:
-                self._write_hunk()
-            if self._unchanged == len(self._lines) > CONTEXT:
-                del self._lines[0]
-                self._unchanged -= 1
-                self._passed = (self._passed[0] + 1, self._passed[1] + 1)
 
-    def finish(self) -> None:
-        """End the file."""
-        self._write_hunk()
+def _hunk(lines: list[tuple[str, str]], old: int, new: int) -> Iterator[str]:
+    yield f"@@ -{_extent(old, _count(lines, '+'))} +{_extent(new, _count(lines, '-'))} @@\n"
+    for line in map("".join, lines):
+        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
-    def _write_hunk(self) -> None:
-        """Write the changes with the lines around them, and keep the lines behind these."""
-        if self._unchanged == len(self._lines):
-            return
-        count = len(self._lines) - max(0, self._unchanged - CONTEXT)
-        hunk, self._lines = self._lines[:count], self._lines[count:]
-        self._unchanged = len(self._lines)
-        old, new = (sum(mark != other for mark, _ in hunk) for other in "+-")
-        extents = f"-{_extent(self._passed[0], old)} +{_extent(self._passed[1], new)}"
-        self._passed = (self._passed[0] + old, self._passed[1] + new)
-        for line in (*self._heading, f"@@ {extents} @@\n", *map("".join, hunk)):
-            self._write(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
-        self._heading = []
+
+def _count(lines: list[tuple[str, str]], other: str) -> int:
+    """The lines of one side: those without the mark of the other."""
+    return sum(mark != other for mark, _ in lines)
 
 
 def _extent(start: int, count: int) -> str:

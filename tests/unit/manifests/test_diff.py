@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from injector.manifests.diff import Diff
+from injector.manifests.diff import unified
 from injector.manifests.layout import Splice, apply
 from tests.unit.manifests.working import diff_u
 
@@ -52,11 +52,8 @@ def test_diff_of_chunks_turns_old_text_into_new(
     if sides:
         sides[-1][0] = sides[-1][0] if ends[0] else sides[-1][0].removesuffix("\n")
         sides[-1][1] = sides[-1][1] if ends[1] else sides[-1][1].removesuffix("\n")
-    lines: list[str] = []
-    diff = Diff("a/f", "b/f", lines.append)
-    for old, new in sides:
-        diff.feed(old, [Splice(0, len(old), new)] if old != new else [])
-    diff.finish()
+    edits = [(old, [Splice(0, len(old), new)] if old != new else []) for old, new in sides]
+    lines = list(unified("a/f", "b/f", edits))
     before, after = ("".join(side[i] for side in sides) for i in (0, 1))
     if before == after and all(old == new for old, new in sides):
         assert lines == []
@@ -66,20 +63,12 @@ def test_diff_of_chunks_turns_old_text_into_new(
 
 
 def test_very_different_texts_have_a_valid_diff() -> None:
-    lines: list[str] = []
-    diff = Diff("a", "b", lines.append)
     before, after = "".join(f"{i}\n" for i in range(700)), "".join(f"x{i}\n" for i in range(700))
-    diff.feed(before, [Splice(0, len(before), after)])
-    diff.finish()
-    assert applied(before, lines) == after
+    assert applied(before, diff_of(before, [Splice(0, len(before), after)])) == after
 
 
 def diff_of(text: str, splices: Sequence[Splice]) -> list[str]:
-    lines: list[str] = []
-    diff = Diff("a", "b", lines.append)
-    diff.feed(text, splices)
-    diff.finish()
-    return lines
+    return list(unified("a", "b", [(text, splices)]))
 
 
 @given(st.text("ab\n", max_size=60), st.lists(st.integers(0, 60), max_size=8), st.lists(st.text("ab\n"), max_size=4))
