@@ -66,7 +66,10 @@ def patched(text: str) -> list[Json]:
 
 def uninject(text: str) -> str:
     """The text without what its records list."""
-    return "".join(apply(chunk.text, uninjecting.uninject(read)) for chunk, read in _pieces(text))
+    return "".join(
+        apply(chunk.text, uninjecting.uninject(read, [uninjecting.evaluate(document) for document in read]))
+        for chunk, read in _pieces(text)
+    )
 
 
 def diff_u(old: str, new: str, folder: Path) -> list[str]:
