@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from injector import __version__
+from injector.cli.output import safe_streams
 from injector.core.errors import ConfigError, InjectorError
 from injector.files import error_text
 from injector.frames import frames
@@ -81,6 +82,11 @@ def commands() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    with safe_streams():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     # Standard input may be closed, as by `<&-`: then it is empty.
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115,PTH123 - for the rest of the process
     stdout = sys.stdout

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Final, TextIO, TypeVar, cast
 
 import click
 
-from injector.words import counted
+from injector.words import counted, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,45 @@ def output_option(*formats: str, note: str = "") -> Callable[[_CommandT], _Comma
         show_default=True,
         help=f"Set the output format{note}.",
     )
+
+
+class SafeStream:
+    """A text stream that escapes what a terminal would act on; `raw` takes our colours and cursor movements."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.raw: Final = stream
+
+    def write(self, text: str) -> int:
+        """Write a text with its control characters escaped."""
+        return self.raw.write(escaped(text, is_line=False))
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
+        return getattr(self.raw, name)
+
+
+@contextmanager
+def safe_streams() -> Iterator[None]:
+    """Escape everything that is written to stdout and stderr as text. Bytes pass: they are a user's manifests."""
+    before = sys.stdout, sys.stderr
+    safe = [stream and cast("TextIO", SafeStream(stream)) for stream in before]
+    sys.stdout, sys.stderr = safe
+    try:
+        yield
+    finally:
+        # click and `_run` replace a stream that was closed: that one stays.
+        sys.stdout, sys.stderr = (
+            old if now is new else now for now, new, old in zip((sys.stdout, sys.stderr), safe, before, strict=True)
+        )
+
+
+def echo_styled(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Write a text with styles of ours in it, in which everything else is `escaped`."""
+    click.echo(text, file=raw(sys.stderr if err else sys.stdout), nl=nl, color=True)
+
+
+def raw(stream: TextIO) -> TextIO:
+    """Return the stream itself, without the escapes of `safe_streams`."""
+    return stream.raw if isinstance(stream, SafeStream) else stream
 
 
 def wants_colour(stream: IO[str], env: Mapping[str, str]) -> bool:
@@ -73,25 +113,25 @@ class Reporter:
         """Count a finished item and update the progress line."""
         self._passed += 1
         if self._is_terminal and self._total > 1 and self._passed % self._every == 0:
-            click.echo(f"{_CLEAR}{self._passed} of {self._total} {self._noun}", err=True, nl=False, color=True)
+            echo_styled(f"{_CLEAR}{self._passed} of {self._total} {self._noun}", err=True, nl=False)
             self._is_shown = True
 
     def clear(self) -> None:
         """Remove the progress line before other output."""
         if self._is_shown:
-            click.echo(_CLEAR, err=True, nl=False, color=True)
+            echo_styled(_CLEAR, err=True, nl=False)
             self._is_shown = False
 
     def note(self, line: str) -> None:
         """Write a note, unless quiet."""
         if not self._quiet:
             self.clear()
-            click.echo(line, err=True)
+            click.echo(escaped(line), err=True)
 
     def error(self, line: str) -> None:
         """Write an error."""
         self.clear()
-        click.echo(f"Error: {line}", err=True)
+        click.echo(f"Error: {escaped(line)}", err=True)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from injector.lint.baseline import fingerprint
 from injector.lint.catalogue import RULES
 from injector.lint.model import Level
 from injector.lint.pages import page
-from injector.words import counted
+from injector.words import counted, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,7 +43,7 @@ def text(report: Report, *, colour: bool = False) -> Iterator[str]:
         place, level = finding.place, finding.rule.level.value
         if colour:
             level = f"\x1b[{_COLOURS[finding.rule.level]}m{level}\x1b[0m"
-        where = f"{_printable(place.source)}:{place.line}:{place.column}"
+        where = f"{escaped(place.source)}:{place.line}:{place.column}"
         yield f"{where}: {level} {finding.rule.id} {finding.rule.name}: {finding.message} ({place.identity})"
 
 
@@ -64,11 +64,6 @@ def summary(report: Report) -> str:
     return f"{', '.join(counts)} in {counted(report.files, 'file')}" + "".join(
         f"; {each}" for each in (*aside, *unread)
     )
-
-
-def _printable(name: str) -> str:
-    """Return a file name without control characters, which could affect a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 # --- JSON ---

@@ -1,118 +1,63 @@
-"""Writes the unified diff of a file chunk by chunk; each hunk is written as soon as it is complete.
+"""Makes the unified diff of a file chunk by chunk, made from the splices of its edits.
 
-Edits are few and local, so the two sides are aligned by looking a few lines ahead. The time grows with the text, not
-with its square, as that of `difflib` does (docs/decisions/0027-a-diff-of-our-own.md).
+Only lines with a splice in them are compared, so the time grows with the text
+(docs/decisions/0027-a-diff-of-our-own.md).
 """
 
 from __future__ import annotations
 
-from collections import deque
+import io
+from itertools import chain, starmap
 from typing import TYPE_CHECKING, Final
 
+from injector.manifests.layout import Splice, apply
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 # Lines of context around a hunk, as diff and git have it.
 CONTEXT: Final = 3
-# Lines in a row that must be alike for the two sides to be aligned again.
-_ALIKE: Final = 3
-# Ours: lines to look ahead on both sides together. An edit is shorter, unless a long list was copied.
-_REACH: Final = 512
+# Ours: pairs of lines that are compared for the smallest diff of one edit. What is larger is removed and added.
+_MOST_PAIRS: Final = 10_000
 
 
-class Diff:
-    """The diff of one file; `write` is called with each line, headings first."""
+def unified(old_name: str, new_name: str, edits: Iterable[tuple[str, Sequence[Splice]]]) -> Iterator[str]:
+    """Yield the lines of the unified diff of a file; each hunk as soon as it is complete.
 
-    def __init__(self, old_name: str, new_name: str, write: Callable[[str], None]) -> None:
-        self._names: tuple[str, str] | None = (old_name, new_name)
-        self._write = write
-        self._before: deque[str] = deque(maxlen=CONTEXT)
-        self._hunk: list[str] = []
-        self._trailing = 0
-        self._start = (0, 0)
-        self._old = self._new = 0  # lines passed on each side
+    Args:
+        old_name: What the diff calls the file before.
+        new_name: And after.
+        edits: The text of each chunk of the file, which ends with a line, and the splices of its edit.
+    """
+    heading = [f"--- {old_name}\n", f"+++ {new_name}\n"]
+    lines: list[tuple[str, str]] = []  # not yet in a hunk, with their marks
+    unchanged = 0  # of them, those after the last change
+    old = new = 0  # lines before them on each side
+    for change in chain.from_iterable(starmap(changes, edits)):
+        lines.append(change)
+        unchanged = unchanged + 1 if change[0] == " " else 0
+        if len(lines) > unchanged > 2 * CONTEXT:
+            hunk, lines = lines[: CONTEXT - unchanged], lines[CONTEXT - unchanged :]
+            yield from (*heading, *_hunk(hunk, old, new))
+            heading = []
+            unchanged = len(lines)
+            old, new = old + _count(hunk, "+"), new + _count(hunk, "-")
+        if unchanged == len(lines) > CONTEXT:
+            del lines[0]
+            unchanged, old, new = unchanged - 1, old + 1, new + 1
+    if len(lines) > unchanged:
+        yield from (*heading, *_hunk(lines[: len(lines) - max(0, unchanged - CONTEXT)], old, new))
 
-    def feed(self, old: str, new: str) -> None:
-        """Add the next chunk of the file, before and after; chunks end with a line."""
-        if old == new:
-            self._alike(old)
-            return
-        for mark, line in changes(_lines(old), _lines(new)):
-            if mark == " ":
-                self._same(line)
-            else:
-                self._changed(mark, line)
 
-    def finish(self) -> None:
-        """End the file."""
-        self._flush()
+def _hunk(lines: list[tuple[str, str]], old: int, new: int) -> Iterator[str]:
+    yield f"@@ -{_extent(old, _count(lines, '+'))} +{_extent(new, _count(lines, '-'))} @@\n"
+    for line in map("".join, lines):
+        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
-    def _alike(self, text: str) -> None:
-        """Add an unchanged chunk: only its first and last lines can be context."""
-        at = 0
-        while self._hunk and at < len(text):
-            end = text.find("\n", at) + 1 or len(text)
-            self._same(text[at:end])
-            at = end
-        if at >= len(text):
-            return
-        count = text.count("\n", at) + (not text.endswith("\n"))
-        tail = len(text)
-        for _ in range(min(CONTEXT, count)):
-            tail = text.rfind("\n", at, tail - 1) + 1 if tail > at else at
-            tail = max(tail, at)
-        self._old += count
-        self._new += count
-        self._before.extend(_lines(text[tail:]))
 
-    def _same(self, line: str) -> None:
-        self._old += 1
-        self._new += 1
-        if not self._hunk:
-            self._before.append(line)
-            return
-        self._hunk.append(" " + line)
-        self._trailing += 1
-        if self._trailing == 2 * CONTEXT:
-            rest = self._hunk[-CONTEXT:]
-            del self._hunk[-CONTEXT:]
-            self._flush(ahead=CONTEXT)
-            self._before.extend(line[1:] for line in rest)
-
-    def _changed(self, mark: str, line: str) -> None:
-        if not self._hunk:
-            context = len(self._before)
-            self._start = (self._old - context, self._new - context)
-            self._hunk = [" " + before for before in self._before]
-            self._before.clear()
-        self._hunk.append(mark + line)
-        self._trailing = 0
-        if mark == "-":
-            self._old += 1
-        else:
-            self._new += 1
-
-    def _flush(self, ahead: int = 0) -> None:
-        """Write the hunk; `ahead` lines were counted that are not in it."""
-        if not self._hunk:
-            return
-        while self._trailing - ahead > CONTEXT:
-            self._before.append(self._hunk.pop()[1:])
-            self._trailing -= 1
-            ahead += 1
-        if self._names is not None:
-            self._write(f"--- {self._names[0]}\n")
-            self._write(f"+++ {self._names[1]}\n")
-            self._names = None
-        old, new = (
-            _extent(start, passed - ahead - start)
-            for start, passed in zip(self._start, (self._old, self._new), strict=True)
-        )
-        self._write(f"@@ -{old} +{new} @@\n")
-        for line in self._hunk:
-            self._write(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
-        self._hunk = []
-        self._trailing = 0
+def _count(lines: list[tuple[str, str]], other: str) -> int:
+    """The lines of one side: those without the mark of the other."""
+    return sum(mark != other for mark, _ in lines)
 
 
 def _extent(start: int, count: int) -> str:
@@ -121,67 +66,69 @@ def _extent(start: int, count: int) -> str:
     return str(first) if count == 1 else f"{first},{count}"
 
 
-def _lines(text: str) -> list[str]:
-    lines = [line + "\n" for line in text.split("\n")]
-    last = lines.pop()[:-1]
-    return [*lines, last] if last else lines
+def changes(text: str, splices: Sequence[Splice]) -> Iterator[tuple[str, str]]:
+    """Every line of a text and of what the splices make of it, with ` `, `-` or `+`."""
+    at = 0
+    for start, end, new in _edited_lines(text, splices):
+        yield from _marked(" ", _lines(text[at:start]))
+        yield from _compared(list(_lines(text[start:end])), list(_lines(new)))
+        at = end
+    yield from _marked(" ", _lines(text[at:]))
 
 
-def changes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Every line with ` `, `-` or `+`; what goes before what comes.
-
-    Where lines were only inserted, or only removed, the diff has just those.
-    """
-    if len(old) < len(new) and (marks := _inserted(old, new)):
-        return zip(marks, new, strict=True)
-    if len(new) < len(old) and (marks := _inserted(new, old)):
-        return zip(marks.replace("+", "-"), old, strict=True)
-    return _aligned_changes(old, new)
-
-
-def _inserted(few: Sequence[str], many: Sequence[str]) -> str:
-    """A mark for each line of `many`, ` ` or `+`; empty when `few` are not all in it, in their order."""
-    marks: list[str] = []
-    i = 0
-    for line in many:
-        alike = i < len(few) and line == few[i]
-        marks.append(" " if alike else "+")
-        i += alike
-    return "".join(marks) if i == len(few) else ""
+def _edited_lines(text: str, splices: Sequence[Splice]) -> Iterator[tuple[int, int, str]]:
+    """Each run of whole lines that splices change: where it begins and ends, and what becomes of it."""
+    start = end = 0
+    inside: list[Splice] = []
+    for splice in sorted(splices, key=lambda one: one.start):
+        if splice.start >= end:
+            if inside:
+                yield start, end, apply(text[start:end], inside)
+            inside = []
+            start = max(end, text.rfind("\n", end, splice.start) + 1)
+        inside.append(Splice(splice.start - start, splice.end - start, splice.text))
+        if splice.end >= end:
+            end = text.find("\n", splice.end) + 1 or len(text) + 1
+    if inside:
+        yield start, end, apply(text[start:end], inside)
 
 
-def _aligned_changes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _lines(text: str) -> Iterator[str]:
+    return io.StringIO(text, newline="\n")
+
+
+def _marked(mark: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    return ((mark, line) for line in lines)
+
+
+def _compared(old: list[str], new: list[str]) -> Iterator[tuple[str, str]]:
+    """The lines of an edit: the smallest diff, unless it is large."""
+    most = min(len(old), len(new))
+    head = next((i for i in range(most) if old[i] != new[i]), most)
+    tail = next((i for i in range(most - head) if old[-1 - i] != new[-1 - i]), most - head)
+    yield from _marked(" ", old[:head])
+    yield from _smallest(old[head : len(old) - tail], new[head : len(new) - tail])
+    yield from _marked(" ", old[len(old) - tail :])
+
+
+def _smallest(old: list[str], new: list[str]) -> Iterator[tuple[str, str]]:
     i = j = 0
-    while i < len(old) and j < len(new):
-        if old[i] == new[j]:
-            yield " ", old[i]
-            i, j = i + 1, j + 1
-            continue
-        gone, come = _aligned(old, new, i, j)
-        yield from (("-", line) for line in old[i : i + gone])
-        yield from (("+", line) for line in new[j : j + come])
-        i, j = i + gone, j + come
-    yield from (("-", line) for line in old[i:])
-    yield from (("+", line) for line in new[j:])
-
-
-def _aligned(old: Sequence[str], new: Sequence[str], i: int, j: int) -> tuple[int, int]:
-    """How many lines to drop on each side until the two are alike again: the fewest together.
-
-    The sides are searched ever further, so that an edit costs about its own lines.
-    """
-    reach = 8
-    while reach <= _REACH:
-        first: dict[tuple[str, ...], int] = {}
-        for gone in range(min(reach, len(old) - i + 1)):
-            first.setdefault(tuple(old[i + gone : i + gone + _ALIKE]), gone)
-        best = (reach, 0)
-        for come in range(min(reach, len(new) - j + 1)):
-            found = first.get(tuple(new[j + come : j + come + _ALIKE]))
-            if found is not None:
-                best = min(best, (found + come, found))
-        # Whatever drops fewer lines than `reach` was looked at.
-        if best[0] < reach:
-            return best[1], best[0] - best[1]
-        reach *= 2
-    return len(old) - i, len(new) - j
+    if len(old) * len(new) <= _MOST_PAIRS:
+        # By the lines that are left on each side: how many of them can stay.
+        stay = [[0] * (len(new) + 1) for _ in range(len(old) + 1)]
+        for i in reversed(range(len(old))):
+            for j in reversed(range(len(new))):
+                stay[i][j] = stay[i + 1][j + 1] + 1 if old[i] == new[j] else max(stay[i + 1][j], stay[i][j + 1])
+        i = j = 0
+        while i < len(old) and j < len(new):
+            if old[i] == new[j]:
+                yield " ", old[i]
+                i, j = i + 1, j + 1
+            elif stay[i + 1][j] >= stay[i][j + 1]:
+                yield "-", old[i]
+                i += 1
+            else:
+                yield "+", new[j]
+                j += 1
+    yield from _marked("-", old[i:])
+    yield from _marked("+", new[j:])

@@ -7,6 +7,7 @@ with aliases written out.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import msgspec
@@ -14,54 +15,48 @@ import msgspec
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Scalar:
     """A scalar; `style` is None, `'`, `"`, `|` or `>`."""
 
-    __slots__ = ("anchor", "end", "height", "size", "start", "style", "value")
-
-    def __init__(self, start: int, end: int, value: Json, style: str | None = None, anchor: str | None = None) -> None:
-        self.start = start
-        self.end = end
-        self.value = value
-        self.style = style
-        self.anchor = anchor
-        self.size = 1
-        self.height = 0
+    start: int
+    end: int
+    value: Json
+    style: str | None = None
+    anchor: str | None = None
+    size: int = 1
+    height: int = 0
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Mapping:
     """A mapping; `pairs` in the file's order, merge keys included. A block's `end` is that of its last leaf."""
 
-    __slots__ = ("anchor", "by_name", "end", "flow", "from_merges", "height", "pairs", "size", "start", "value")
-
-    def __init__(self, start: int, anchor: str | None, *, flow: bool) -> None:
-        self.start = start
-        self.end = start
-        self.anchor = anchor
-        self.flow = flow
-        self.pairs: list[tuple[Scalar, Node]] = []
-        self.value: dict[str, Json] = {}
-        self.size = 1
-        self.height = 1
-        # Made when first asked for, once the mapping is complete: see `find` and `merged`.
-        self.by_name: dict[Json, tuple[Scalar, Node]] | None = None
-        self.from_merges: dict[str, Node | None] = {}
+    start: int
+    anchor: str | None
+    flow: bool
+    end: int = 0
+    pairs: list[tuple[Scalar, Node]] = field(default_factory=list)
+    value: dict[str, Json] = field(default_factory=dict)
+    size: int = 1
+    height: int = 1
+    # Made when first asked for, once the mapping is complete: see `find` and `merged`.
+    by_name: dict[Json, tuple[Scalar, Node]] | None = None
+    from_merges: dict[str, Node | None] = field(default_factory=dict)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Sequence:
     """A sequence. A block's `end` is that of its last leaf."""
 
-    __slots__ = ("anchor", "end", "flow", "height", "items", "size", "start", "value")
-
-    def __init__(self, start: int, anchor: str | None, *, flow: bool) -> None:
-        self.start = start
-        self.end = start
-        self.anchor = anchor
-        self.flow = flow
-        self.items: list[Node] = []
-        self.value: list[Json] = []
-        self.size = 1
-        self.height = 1
+    start: int
+    anchor: str | None
+    flow: bool
+    end: int = 0
+    items: list[Node] = field(default_factory=list)
+    value: list[Json] = field(default_factory=list)
+    size: int = 1
+    height: int = 1
 
 
 class Alias:
@@ -69,7 +64,7 @@ class Alias:
 
     __slots__ = ("end", "height", "name", "size", "start", "target", "value")
 
-    def __init__(self, start: int, end: int, name: str, target: Scalar | Mapping | Sequence) -> None:
+    def __init__(self, start: int, end: int, name: str, target: Full) -> None:
         self.start = start
         self.end = end
         self.name = name

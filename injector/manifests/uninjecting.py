@@ -19,7 +19,7 @@ from injector.manifests.nodes import copied
 from injector.manifests.remove import Remover
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from injector.manifests.documents import Document, Object, Path, Template
     from injector.manifests.layout import Splice
@@ -56,6 +56,7 @@ class TemplateResult:
     path: Path
     outcome: Outcome
     entries: tuple[tuple[Injected, EntryOutcome], ...]
+    removable: Mapping[Path, list[int]]  # by container: indexes into its env, in order
 
 
 def evaluate(document: Document) -> list[TemplateResult]:
@@ -63,16 +64,17 @@ def evaluate(document: Document) -> list[TemplateResult]:
     return [_evaluated(document, each, template) for each in document.objects() for template in each.templates()]
 
 
-def uninject(read: Sequence[Document]) -> list[Splice]:
-    """Return the splices that take the entries of the records, and the records, out of a chunk's documents.
+def uninject(read: Sequence[Document], results: Sequence[Sequence[TemplateResult]]) -> list[Splice]:
+    """Return the splices that take what `results` has out of the text of a chunk's documents.
 
     Raises:
         ManifestError: An entry cannot be taken out without changing something else.
     """
-    work = [_Work(document) for document in read]
-    splices = [splice for each in work for splice in each.splices()]
+    recorded = [[each for each in found if each.outcome is Outcome.REMOVED] for found in results]
+    splices = [splice for document, found in zip(read, recorded, strict=True) for splice in _splices(document, found)]
+    wanted = (_left(document.value, found) for document, found in zip(read, recorded, strict=True))
     # A list that became empty may be left as nothing, as null or as it is: they mean the same.
-    if splices and [_bare(value) for value in reread(read, splices)] != [_bare(each.left()) for each in work]:
+    if splices and [_bare(value) for value in reread(read, splices)] != [_bare(value) for value in wanted]:
         first = read[0]
         raise ManifestError(
             first.source, first.index, first.chunk.line, "the entries cannot be taken out of its layout; do it by hand"
@@ -80,43 +82,28 @@ def uninject(read: Sequence[Document]) -> list[Splice]:
     return splices
 
 
-class _Work:
-    """What to remove from a document."""
+def _splices(document: Document, recorded: Sequence[TemplateResult]) -> list[Splice]:
+    remover = Remover(document)
+    splices: list[Splice] = []
+    try:
+        for each in recorded:
+            for container, indexes in each.removable.items():
+                splices += remover.entries(container, indexes)
+            splices += remover.annotation(each.path, names.STATUS)
+    except TextError as error:
+        raise fault_at(document.chunk, document.source, document.index, error) from None
+    return splices
 
-    def __init__(self, document: Document) -> None:
-        self.document = document
-        found = (_Recorded(template) for each in document.objects() for template in each.templates())
-        self.recorded = [each for each in found if each.record]
-        # By the path of a container: indexes into its env, in order.
-        self.entries: dict[Path, list[int]] = {}
-        for recorded in self.recorded:
-            for path, indexes in recorded.removable().items():
-                self.entries[path] = sorted(indexes)
 
-    def splices(self) -> list[Splice]:
-        """Remove the entries and the records."""
-        remover = Remover(self.document)
-        try:
-            entries = [splice for path, indexes in self.entries.items() for splice in remover.entries(path, indexes)]
-            records = [
-                splice for each in self.recorded for splice in remover.annotation(each.template.path, names.STATUS)
-            ]
-        except TextError as error:
-            raise fault_at(self.document.chunk, self.document.source, self.document.index, error) from None
-        return entries + records
-
-    def left(self) -> Json:
-        """Return a copy of the document's value without the entries and the records."""
-        if not self.recorded:
-            return self.document.value
-        copy: Json = copied(self.document.value)
-        for path, indexes in self.entries.items():
-            gone = set(indexes)
-            container = _at(copy, path)
-            container["env"] = [each for i, each in enumerate(container["env"]) if i not in gone]
-        for recorded in self.recorded:
-            del _at(copy, (*recorded.template.path, "metadata", "annotations"))[names.STATUS]
-        return copy
+def _left(value: Json, recorded: Sequence[TemplateResult]) -> Json:
+    """A copy of a document's value without the entries and the records."""
+    copy: Json = copied(value) if recorded else value
+    for each in recorded:
+        for path, indexes in each.removable.items():
+            container, gone = _at(copy, path), set(indexes)
+            container["env"] = [entry for i, entry in enumerate(container["env"]) if i not in gone]
+        del _at(copy, (*each.path, "metadata", "annotations"))[names.STATUS]
+    return copy
 
 
 def _evaluated(document: Document, each: Object, template: Template) -> TemplateResult:
@@ -132,6 +119,7 @@ def _evaluated(document: Document, each: Object, template: Template) -> Template
         template.path,
         outcome,
         tuple((entry, recorded.outcome(entry)) for entry in recorded.record),
+        {path: sorted(indexes) for path, indexes in recorded.removable().items()},
     )
 
 
@@ -139,7 +127,6 @@ class _Recorded:
     """A template's record, and the entries of its containers: looked up once, however many entries there are."""
 
     def __init__(self, template: Template) -> None:
-        self.template = template
         self.record = read_status(_status(template))
         # The recorded variables that are there, by container and name.
         self._there: set[tuple[str, str]] = set()

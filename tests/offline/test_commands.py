@@ -302,6 +302,18 @@ def test_explain_prints_json() -> None:
     assert output["rules"][0]["rule"] == "uses-dapr"
 
 
+def test_explain_shows_the_namespace() -> None:
+    items = [{"metadata": {"name": "web", "namespace": namespace}} for namespace in ("shop", "bank")]
+    pods = [{"apiVersion": "v1", "kind": "Pod", **item, "spec": {"containers": [{"name": "a"}]}} for item in items]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": pods}).encode()
+    table = run("explain", stdin=text).out.decode()
+    assert "<stdin>:1: Pod/web, namespace shop, items.0\n" in table
+    assert "<stdin>:1: Pod/web, namespace bank, items.1\n" in table
+    found = map(json.loads, run("explain", "-o", "json", stdin=text).out.splitlines())
+    assert [one["namespace"] for one in found] == ["shop", "bank"]
+    assert b'"namespace":""' in run("explain", "-o", "json", stdin=DEPLOYMENT.encode()).out
+
+
 def test_explain_continues_after_invalid_document() -> None:
     bad = DEPLOYMENT.replace('"true"', "true")
     output = run("explain", stdin=f"[\n---\n{bad}---\n{DEPLOYMENT}".encode())

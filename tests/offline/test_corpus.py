@@ -116,6 +116,23 @@ def test_uninject_restores_file_byte_for_byte(path: Path, tmp_path: Path) -> Non
     assert run(uninject, changed) == path.read_bytes()
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_diff_is_as_small_as_that_of_diff_u(path: Path, tmp_path: Path) -> None:
+    changed = tmp_path / path.name
+    changed.write_bytes(run(inject, path))
+    texts = text_of(path), text_of(changed)
+    assert size(run(inject, path, "-o", "diff")) == size("\n".join(working.diff_u(*texts, tmp_path)).encode())
+    assert size(run(uninject, changed, "-o", "diff")) == size(
+        "\n".join(working.diff_u(*texts[::-1], tmp_path)).encode()
+    )
+
+
+def size(diff: bytes) -> tuple[int, int, int]:
+    """How many hunks, removed and added lines a diff has."""
+    marks = [line[:1] for line in diff.split(b"\n")[2:]]
+    return marks.count(b"@"), marks.count(b"-"), marks.count(b"+")
+
+
 @PUBLIC
 def test_uninject_restores_public_manifest_byte_for_byte(module: str) -> None:
     texts = public_texts(module)

@@ -14,11 +14,12 @@ import msgspec
 
 from injector.cli.main import Exit
 from injector.cli.manifests import files, options
-from injector.cli.output import output_option, wants_colour
+from injector.cli.output import echo_styled, output_option, wants_colour
 from injector.core.explain import Row, Rule, explain
 from injector.manifests import injecting
 from injector.manifests.documents import read
 from injector.manifests.errors import ManifestError
+from injector.words import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +41,7 @@ class Explained(msgspec.Struct, frozen=True):
     document: int
     line: int
     object: str
+    namespace: str
     path: str
     decision: str
     reason: str
@@ -110,6 +112,7 @@ class _Explainer:
             document=document.index,
             line=found.line,
             object=found.object,
+            namespace=each.namespace,
             path=".".join(map(str, template.path)),
             decision=found.verdict.value,
             reason=found.reason.value,
@@ -120,26 +123,26 @@ class _Explainer:
     def _print_result(self, one: Explained) -> None:
         self.found += 1
         if self._as_json:
-            click.echo(msgspec.json.encode(one))
+            click.echo(msgspec.json.encode(one).decode())
             return
         if self.found > 1:
             click.echo()
-        place = f", {one.path}" if one.path else ""
-        click.echo(self._styled(f"{one.source}:{one.line}: {one.object}{place}", bold=True), color=True)
+        namespace = f"namespace {one.namespace}" if one.namespace else ""
+        place = ", ".join(filter(None, (one.object, namespace, one.path)))
+        self._print(f"{one.source}:{one.line}: {place}", bold=True)
         for line in self._cells("RULE", "LOOKED AT", "OUTCOME"):
             click.echo(line)
         for row in one.rules:
+            settles = row.reason is not None or row.rule is Rule.DECISION
             for line in self._row(row):
-                click.echo(line, color=True)
+                self._print(line, bold=row.rule is Rule.DECISION, fg="cyan" if settles else None)
         for warning in one.warnings:
             click.echo(f"{_INDENT}warning: {warning}")
 
     def _row(self, row: Row) -> Iterator[str]:
         reason = f" ({row.reason.value})" if row.reason is not None else ""
         looked = f"{row.subject} = {row.value}" if row.value else row.subject
-        lines = self._cells(row.rule.value, looked, row.outcome + reason)
-        settles = row.reason is not None or row.rule is Rule.DECISION
-        return (self._styled(line, bold=row.rule is Rule.DECISION, fg="cyan" if settles else None) for line in lines)
+        return self._cells(row.rule.value, looked, row.outcome + reason)
 
     def _cells(self, rule: str, looked: str, outcome: str) -> Iterator[str]:
         """Yield the lines of one row, with wrapped cells."""
@@ -149,5 +152,5 @@ class _Explainer:
         for one, two, three in zip_longest(*cells, fillvalue=""):
             yield f"{_INDENT}{one:<{_RULE_WIDTH}} {two:<{left}} {three}".rstrip()
 
-    def _styled(self, text: str, **style: Any) -> str:  # noqa: ANN401 - click's own typing
-        return click.style(text, **style) if self._colour else text
+    def _print(self, line: str, **style: Any) -> None:  # noqa: ANN401 - click's own typing
+        echo_styled(click.style(escaped(line), **style) if self._colour else escaped(line))

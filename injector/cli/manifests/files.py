@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from injector.files import error_text
+from injector.words import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,18 +43,19 @@ class UnreadableError(Exception):
 
 
 def find(arguments: Sequence[str], exclude: Sequence[str], report: Callable[[str, str], None]) -> Iterator[Source]:
-    """Yield every file that `arguments` name, each once.
+    """Yield every file that `arguments` name, each once, by its first name.
 
     Args:
         arguments: Files, folders, and `-` for standard input.
         exclude: Shell-style patterns of paths, or of their last part, that are skipped in folders.
         report: Called with the name and the problem of a file or folder.
     """
-    seen: set[str] = set()
+    seen: set[str | None] = set()
     for argument in arguments:
         for source in _of(argument, exclude, report):
-            if source.name not in seen:
-                seen.add(source.name)
+            place = os.path.realpath(source.path) if source.path is not None else None
+            if place not in seen:
+                seen.add(place)
                 yield source
 
 
@@ -103,6 +105,9 @@ def _of(argument: str, exclude: Sequence[str], report: Callable[[str, str], None
     path = Path(argument)
     if argument == STDIN:
         yield Source("<stdin>", None)
+    elif not argument:
+        # As a path it would be the current folder; a variable that is not set becomes such an argument.
+        report("''", "the name of a file or folder is empty")
     elif argument.startswith(_URLS):
         report(argument, "URLs are not read; use curl -fsSL URL and pipe its output to `-`")
     elif not path.is_dir():
@@ -117,8 +122,8 @@ def _of(argument: str, exclude: Sequence[str], report: Callable[[str, str], None
 
 
 def _name(path: str | Path) -> str:
-    """Return a path as text; file names are bytes and may not be valid text."""
-    return os.fsencode(path).decode(errors="replace")
+    """Return a path as a line; file names are bytes, and may have line ends or not be valid text."""
+    return escaped(os.fsencode(path).decode(errors="replace"))
 
 
 class _Walk:

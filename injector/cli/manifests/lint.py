@@ -11,7 +11,7 @@ import click
 
 from injector.cli.main import Exit
 from injector.cli.manifests import files, options
-from injector.cli.output import Reporter, output_option, wants_colour
+from injector.cli.output import Reporter, echo_styled, output_option, wants_colour
 from injector.config.policy import load_policy
 from injector.core.model import Policy
 from injector.files import error_text, replacement
@@ -145,13 +145,11 @@ def _report_unreadable(linter: Linter, reporter: Reporter, reported: int) -> int
 
 
 def _print_report(found: Report, output: str) -> None:
-    lines = (
-        report.text(found, colour=wants_colour(sys.stdout, os.environ))
-        if output == "text"
-        else report.FORMATS[output](found)
-    )
+    colour = output == "text" and wants_colour(sys.stdout, os.environ)
+    lines = report.text(found, colour=True) if colour else report.FORMATS[output](found)
+    echo = echo_styled if colour else click.echo
     for line in lines:
-        click.echo(line, color=True)
+        echo(line)
     click.echo(report.summary(found), err=True)
 
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
@@ -22,10 +23,11 @@ from injector.cli.manifests import files
 from injector.cli.output import Tally, coloured, wants_colour
 from injector.files import error_text, replacement
 from injector.manifests.chunks import BOM, split
-from injector.manifests.diff import Diff
+from injector.manifests.diff import unified
 from injector.manifests.documents import documents
 from injector.manifests.errors import ManifestError
 from injector.manifests.layout import apply
+from injector.words import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -92,6 +94,8 @@ class Rewriter:
         self._reporter = reporter
         self._stdout = sys.stdout.buffer
         self._colour = output is Format.DIFF and wants_colour(sys.stdout, os.environ)
+        # Files and pipes get a user's text as it is; a terminal would act on it.
+        self._shown: Callable[[str], str] = partial(escaped, is_line=False) if sys.stdout.isatty() else str
         self._needs_marker = False
         self._ends_line = True
 
@@ -105,13 +109,8 @@ class Rewriter:
                 tempfile.SpooledTemporaryFile(_IN_MEMORY) as content,
             ):
                 target = TargetFile.of(source) if self._in_place else None
-                write = self._writer(source, output)
-                for rewritten in self._rewritten_chunks(source, tally, errors):
-                    tally.changed = tally.changed or int(rewritten.is_changed)
-                    if target is not None:
-                        content.write(rewritten.new.encode())
-                    write(rewritten)
-                write(None)
+                for text in self._text(source, self._rewritten_chunks(source, tally, errors, content)):
+                    output.write(text.encode())
                 if not errors:
                     if target is not None and tally.changed:
                         target.replace(content)
@@ -123,8 +122,13 @@ class Rewriter:
         self.tally.add(Tally(files=1, failed=1) if errors else tally)
         self._reporter.passed()
 
-    def _rewritten_chunks(self, source: files.Source, tally: Tally, errors: list[str]) -> Iterator[RewrittenChunk]:
-        """Yield the changed chunks of a file; after an error, only further errors are collected."""
+    def _rewritten_chunks(
+        self, source: files.Source, tally: Tally, errors: list[str], content: IO[bytes]
+    ) -> Iterator[RewrittenChunk]:
+        """Yield the changed chunks of a file, and write them to `content` if the file is changed in place.
+
+        After an error, only further errors are collected.
+        """
 
         def fail(error: ManifestError) -> None:
             errors.append(str(error))
@@ -141,6 +145,9 @@ class Rewriter:
                 fail(error)
                 continue
             if not errors:
+                tally.changed = tally.changed or int(rewritten.is_changed)
+                if self._in_place:
+                    content.write(rewritten.new.encode())
                 yield rewritten
 
     def _changed(self, chunk: Chunk, read: Sequence[Document], tally: Tally) -> RewrittenChunk:
@@ -153,17 +160,22 @@ class Rewriter:
 
     # --- stdout ---
 
-    def _writer(self, source: files.Source, into: IO[bytes]) -> Callable[[RewrittenChunk | None], None]:
-        """Return a function that writes chunks in the output format; it is called with None at the end."""
+    def _text(self, source: files.Source, chunks: Iterator[RewrittenChunk]) -> Iterator[str]:
+        """Yield a file's result in the output format."""
         match self._output:
             case Format.YAML:
-                return _YamlWriter(into)
+                yield from (self._shown(chunk.new) for chunk in chunks)
             case Format.JSON:
-                return _JsonWriter(into)
+                # Each document on its own line, which kubectl can read; empty ones are skipped.
+                for value in (value for chunk in chunks for value in chunk.values if value is not None):
+                    yield escaped(msgspec.json.encode(value).decode()) + "\n"
             case Format.DIFF:
-                return _DiffWriter(source.name, into, colour=self._colour)
+                # For `patch -p1` and `git apply`.
+                path = source.name.lstrip("/").removeprefix("./").strip("<>")
+                lines = unified(f"a/{path}", f"b/{path}", ((chunk.old, chunk.splices) for chunk in chunks))
+                yield from (coloured(line) if self._colour else line for line in map(self._shown, lines))
             case Format.NOTHING:
-                return lambda _: None
+                yield from ("" for _ in chunks)
 
     def _out(self, output: IO[bytes]) -> None:
         """Copy one file's result to stdout, after a document marker if it is not the first."""
@@ -183,48 +195,6 @@ class Rewriter:
             block = output.read(_BLOCK)
         self._needs_marker = True
         self._stdout.flush()
-
-
-class _YamlWriter:
-    """Writes the text unchanged."""
-
-    def __init__(self, into: IO[bytes]) -> None:
-        self._into = into
-
-    def __call__(self, rewritten: RewrittenChunk | None) -> None:
-        if rewritten is not None:
-            self._into.write(rewritten.new.encode())
-
-
-class _JsonWriter:
-    """Writes each document as JSON on its own line, which kubectl can read; skips empty documents."""
-
-    def __init__(self, into: IO[bytes]) -> None:
-        self._into = into
-
-    def __call__(self, rewritten: RewrittenChunk | None) -> None:
-        for value in rewritten.values if rewritten is not None else ():
-            if value is not None:
-                self._into.write(msgspec.json.encode(value) + b"\n")
-
-
-class _DiffWriter:
-    """Writes a unified diff for `patch -p1` and `git apply`."""
-
-    def __init__(self, name: str, into: IO[bytes], *, colour: bool) -> None:
-        self._into = into
-        self._colour = colour
-        path = name.lstrip("/").removeprefix("./").strip("<>")
-        self._diff = Diff(f"a/{path}", f"b/{path}", self._write)
-
-    def __call__(self, rewritten: RewrittenChunk | None) -> None:
-        if rewritten is None:
-            self._diff.finish()
-        else:
-            self._diff.feed(rewritten.old, rewritten.new)
-
-    def _write(self, line: str) -> None:
-        self._into.write((coloured(line) if self._colour else line).encode())
 
 
 # --- in place ---

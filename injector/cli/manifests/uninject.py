@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -51,9 +52,9 @@ class _Uninject:
 
     def splices(self, read: Sequence[Document], tally: Tally) -> list[Splice]:
         """Return the splices that take the entries out of the chunk's text."""
-        evaluated = [result for document in read for result in uninjecting.evaluate(document)]
-        splices = uninjecting.uninject(read)
-        for result in evaluated:
+        evaluated = [uninjecting.evaluate(document) for document in read]
+        splices = uninjecting.uninject(read, evaluated)
+        for result in chain.from_iterable(evaluated):
             verdict = "remove" if result.outcome is Outcome.REMOVED else "skip"
             tally.decisions[verdict, result.outcome.value] += 1
             self._report(result)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 import click
 
-from injector.cli.output import table, wants_colour
+from injector.cli.output import raw, table, wants_colour
 from injector.core.rollout import State
+from injector.words import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,7 +48,7 @@ class Table:
             from rich.console import Console  # noqa: PLC0415 - only who watches pays for it
             from rich.live import Live  # noqa: PLC0415 - as above
 
-            console = Console(stderr=True, no_color=not wants_colour(sys.stderr, os.environ))
+            console = Console(file=raw(sys.stderr), no_color=not wants_colour(sys.stderr, os.environ))
             # Rows are made at each refresh, not at each change: that would be quadratic in the number of workloads.
             self._live = Live(console=console, transient=True, refresh_per_second=4, get_renderable=self._rows)
             self._live.start()
@@ -72,7 +73,7 @@ class Table:
     def note(self, line: str) -> None:
         """Print a line above the table."""
         if self._live is not None:
-            self._live.console.print(line, markup=False, highlight=False)
+            self._live.console.print(escaped(line), markup=False, highlight=False)
         else:
             click.echo(line, err=True)
 
@@ -117,5 +118,6 @@ def _table(progress: Sequence[Progress]) -> RichTable:
     for heading in ("WORKLOAD", "STATE", ""):
         table.add_column(heading, overflow="fold")
     for one in progress:
-        table.add_row(Text(str(one.ref)), Text(one.state, style=_COLOURS.get(one.state, "")), Text(_rest(one)))
+        style = _COLOURS.get(one.state, "")
+        table.add_row(Text(escaped(str(one.ref))), Text(one.state, style=style), Text(escaped(_rest(one))))
     return table

@@ -14,7 +14,7 @@ import click
 from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
-from injector.cli.output import output_option, wants_colour
+from injector.cli.output import echo_styled, output_option, wants_colour
 from injector.cli.param_types import Duration
 from injector.cli.token import source as token_source
 from injector.cli.token.options import Minter, minting_options, read_keys, run_with_key
@@ -23,6 +23,7 @@ from injector.core.claims import ExpectedClaims
 from injector.core.token import parse_token
 from injector.tokens import minting, private_files
 from injector.tokens.signing_keys import Algorithm, BadKeyError
+from injector.words import escaped
 
 if TYPE_CHECKING:
     from injector.core.claims import TokenCheck
@@ -153,7 +154,7 @@ _COLOURS: Final = {True: "green", False: "red", None: None}
 def _print_check(check: TokenCheck) -> None:
     word = f"{_WORDS[check.fine]:<6}"
     styled = click.style(word, fg=_COLOURS[check.fine]) if wants_colour(sys.stdout, os.environ) else word
-    click.echo(f"{check.what:<10} {styled} {check.message}", color=True)
+    echo_styled(f"{check.what:<10} {styled} {escaped(check.message)}")
 
 
 @command.command(short_help="Print the public half of a signing key.")

@@ -55,6 +55,22 @@ def test_each_file_is_read_once(folder: Path) -> None:
     assert found("a", "a/b.yaml", "./a", "-", "-") == (["a/b.yaml", "<stdin>"], [])
 
 
+def test_file_with_several_names_is_read_once_by_its_first(folder: Path) -> None:
+    write(folder, "a/b.yaml", "z.yaml")
+    (folder / "link.yaml").symlink_to("a/b.yaml")
+    assert found("a/../a/b.yaml", str(folder / "a" / "b.yaml"), ".") == (["a/../a/b.yaml", "z.yaml"], [])
+
+
+def test_empty_argument_is_not_the_current_folder(folder: Path) -> None:
+    write(folder, "a.yaml")
+    assert found("") == ([], [("''", "the name of a file or folder is empty")])
+
+
+def test_name_with_control_characters_is_escaped(folder: Path) -> None:
+    write(folder, "a\n\x1b[31m.yaml")
+    assert found(".") == (["a\\u000a\\u001b[31m.yaml"], [])
+
+
 def test_patterns_leave_out_files_and_folders(folder: Path) -> None:
     write(folder, "charts/a.yaml", "deploy/charts/b.yaml", "deploy/c.yaml", "deploy/values.yaml")
     assert found(".", exclude=("charts", "*/values.yaml")) == (["deploy/c.yaml"], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from injector.manifests.layout import apply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document
@@ -64,4 +66,16 @@ def patched(text: str) -> list[Json]:
 
 def uninject(text: str) -> str:
     """The text without what its records list."""
-    return "".join(apply(chunk.text, uninjecting.uninject(read)) for chunk, read in _pieces(text))
+    return "".join(
+        apply(chunk.text, uninjecting.uninject(read, [uninjecting.evaluate(document) for document in read]))
+        for chunk, read in _pieces(text)
+    )
+
+
+def diff_u(old: str, new: str, folder: Path) -> list[str]:
+    """The lines that `diff -u` prints."""
+    sides = [folder / "old", folder / "new"]
+    for side, text in zip(sides, (old, new), strict=True):
+        side.write_bytes(text.encode())
+    done = subprocess.run(["diff", "-u", *sides], capture_output=True, check=False)
+    return done.stdout.decode().removesuffix("\n").split("\n")
