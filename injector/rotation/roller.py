@@ -197,8 +197,13 @@ class Roller:
             {} if admission is None else admission.expected,
         )
         if is_late and progress.state is State.RESTARTING:
-            trouble = f": {progress.message}" if progress.message else ""
-            message = f"not ready within {self._pace.timeout:g} s{trouble}"
+            message = f"not ready within {self._pace.timeout:g} s"
+            # Still complete, with the Pods that it had: nothing has restarted it.
+            if workload is not None and workload.restarted_by and workload.rollout_complete:
+                tool = workload.restarted_by
+                message = f"{tool} should restart it and has not within {self._pace.timeout:g} s; see the log of {tool}"
+            elif progress.message:
+                message += f": {progress.message}"
             return replace(progress, state=State.FAILED, message=message)
         return progress
 

@@ -145,6 +145,11 @@ class Rotator:
         self._keys: tuple[SecretKey, ...] = ()
         self._skipped: list[SecretRef] = []
 
+    @property
+    def has_written_all(self) -> bool:
+        """Whether each Secret has another token."""
+        return 0 < len(self.written) == len(self._keys)
+
     async def run(self) -> Outcome:
         """Check, write, restart and wait, according to the options.
 

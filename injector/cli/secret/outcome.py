@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from injector.cli.secret.progress import some
+from injector.core.rollout import State
 from injector.words import counted
 
 if TYPE_CHECKING:
@@ -14,6 +16,19 @@ if TYPE_CHECKING:
 def pod_path(pod: PodUsage) -> str:
     """Return `NAMESPACE/POD`."""
     return f"{pod.namespace}/{pod.name}"
+
+
+def unfinished_text(outcome: Outcome) -> str:
+    """Return the workloads that are not complete, by state, in brackets; empty if there are none."""
+    found: dict[State, list[str]] = {}
+    for one in outcome.progress.values():
+        if one.is_unfinished:
+            found.setdefault(one.state, []).append(str(one.ref))
+    parts = [f"{_INCOMPLETE.get(state, state.value)}: {some(refs)}" for state, refs in sorted(found.items())]
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+_INCOMPLETE: Final = {State.READY: "with outdated Pods"}
 
 
 def revoked_line(outcome: Outcome) -> str:

@@ -57,6 +57,10 @@ class Table:
         if self._live is not None:
             self._live.stop()
 
+    def in_state(self, *states: State) -> list[str]:
+        """Return the workloads in one of these states."""
+        return [str(ref) for ref, one in self._shown.items() if one.state in states]
+
     def show(self, progress: Progress) -> None:
         """Show the progress of one workload, which has changed."""
         before = self._shown.get(progress.ref)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,13 @@ from injector.cli import connection, explicit_options
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.secret import secret_refs
-from injector.cli.secret.outcome import as_json, pod_path, revoked_line
+from injector.cli.secret.outcome import as_json, pod_path, revoked_line, unfinished_text
 from injector.cli.secret.progress import Table, lines, some
 from injector.cli.secret.rotation_options import ForceOption, PaceOption, RestartOption, rotation_options
 from injector.cli.signals import terminate_as_interrupt
 from injector.cli.token.options import Minter, MintOption
 from injector.cli.token.source import TokenOption, given_token
-from injector.core import names
+from injector.core.rollout import State
 from injector.rotation.rotator import Pace, RotationError, RotationOptions, Rotator, SupersededError
 from injector.tokens import minting
 from injector.words import counted
@@ -35,7 +34,9 @@ if TYPE_CHECKING:
     from injector.tokens.minting import MintedToken
 
 
-@click.command(short_help="Write new tokens and restart the workloads that use them.")
+@click.command(
+    cls=explicit_options.RepeatableCommand, short_help="Write new tokens and restart the workloads that use them."
+)
 @click.option("--restart", is_flag=True, help="Restart the workloads that use them, a few at a time.")
 @click.option(
     "--wait",
@@ -67,7 +68,9 @@ def rotate(**options: Any) -> int:  # noqa: ANN401 - the options above
     return _Rotation.of(options, restart=options["restart"], wait=options["wait"], revoke=False).run()
 
 
-@click.command(short_help="Rotate, and wait until no Pod holds the previous token.")
+@click.command(
+    cls=explicit_options.RepeatableCommand, short_help="Rotate, and wait until no Pod holds the previous token."
+)
 @rotation_options
 def revoke(**options: Any) -> int:  # noqa: ANN401 - the options above
     """Rotate, and wait until no Pod holds the previous token.
@@ -159,60 +162,82 @@ class _Rotation:
 
     def _run(self) -> int:
         started: list[Rotator] = []
+        table = Table()
 
         async def work(api: Api) -> Outcome:
             secrets = await secret_refs.resolve(api, self.options.secrets, self.selector)
-            with Table() as table:
+            with table:
                 rotator = Rotator(api, replace(self.options, secrets=secrets), _Printer(table), self.mint)
                 started.append(rotator)
                 return await rotator.run()
 
         try:
             outcome = connection.run(self.connect, work)
-        except (RotationError, SupersededError) as error:
+        except RotationError as error:
             raise click.ClickException(str(error)) from None
+        except SupersededError as error:
+            raise click.ClickException(f"{error}; {self._continuation(started, table)}") from None
         except click.ClickException as error:
-            written = started[0].written if started else []
-            advice = f"; {self._continuation(written)}" if written else ""
+            has_begun = any(one.written for one in started) or table.in_state(State.RESTARTING)
+            advice = f"; {self._continuation(started, table)}" if has_begun else ""
             raise click.ClickException(f"{error.message}{advice}") from None
         except KeyboardInterrupt:
             if not self.options.dry_run:
-                click.echo(f"interrupted; {self._continuation(started[0].written if started else [])}", err=True)
+                click.echo(f"interrupted; {self._continuation(started, table)}", err=True)
             raise
         self._report(outcome)
         is_fine = not outcome.is_blocked if self.options.dry_run else outcome.is_complete
         return Exit.FINE if is_fine else Exit.FINDINGS
 
-    def _continuation(self, written: Sequence[SecretRef]) -> str:
-        """How to continue. A write without an answer may have succeeded, so only repeating the whole run is safe."""
-        if self.options.resume or len(written) == len(self.options.secrets):
-            return f"continue with: {self._resume_command()}"
-        done = ", ".join(map(str, written)) or "none confirmed"
-        return f"Secrets with a new token: {done}; run the same command again, which writes a new token to each"
+    def _continuation(self, started: Sequence[Rotator], table: Table) -> str:
+        """Where the run ended, and how to continue.
+
+        A write without an answer may have succeeded, so only repeating the whole run is safe.
+        """
+        if self.options.resume or any(one.has_written_all for one in started):
+            parts = {
+                "failed": table.in_state(State.FAILED, State.NOT_INJECTED),
+                "restarting": table.in_state(State.RESTARTING),
+            }
+            at = "".join(f"{word}: {some(refs)}; " for word, refs in parts.items() if refs)
+            return f"{at}continue with: {self._resume_command()}"
+        done = ", ".join(str(ref) for one in started for ref in one.written) or "none confirmed"
+        return (
+            f"Secrets with a new token: {done}; run the same command again, which writes a new token to each: "
+            f"{explicit_options.command_line()}"
+        )
 
     def _resume_command(self, *more: str) -> str:
-        options = self.options
-        what = "revoke" if options.revoke else "rotate --restart"
-        key = "" if options.key == names.DAPR_FIXED_KEY else f" --key {options.key}"
-        named = {"--kubeconfig": self.connect.kubeconfig, "--context": self.connect.context}
-        where = "".join(f" {flag} {shlex.quote(value)}" for flag, value in named.items() if value)
-        flags = "".join(f" {flag}" for flag in ("--resume", *more))
-        return f"dapr-token-injector secret {what} {' '.join(map(str, options.secrets))}{key}{where}{flags}"
+        restart = () if self.options.revoke else ("--restart",)
+        return explicit_options.command_line(
+            *restart, "--resume", *more, without=(TokenOption, ForceOption), names=("wait",)
+        )
+
+    def _continue_with(self, outcome: Outcome) -> str | None:
+        """The command that continues an incomplete run; None if there is nothing to continue."""
+        if outcome.is_complete or outcome.is_blocked or self.options.dry_run:
+            return None
+        is_uncertain = outcome.uncertain or any(one.uncertain for one in outcome.progress.values())
+        return self._resume_command(*(("--include-uncertain",) if is_uncertain and not self.options.revoke else ()))
 
     def _report(self, outcome: Outcome) -> None:
+        command = self._continue_with(outcome)
         if self.output == "json":
-            click.echo(json.dumps(as_json(outcome, self.options)))
+            click.echo(json.dumps({**as_json(outcome, self.options), "continueWith": command}))
             return
         for line in lines(outcome.progress.values()):
             click.echo(line)
         if outcome.is_blocked:
             click.echo("nothing was changed: a check failed, see above")
-        elif self.options.dry_run:
             return
-        elif self.options.revoke:
+        if self.options.dry_run:
+            return
+        if self.options.revoke:
             click.echo(revoked_line(outcome))
-        else:
+        if not (self.options.restart and self.options.wait):
             self._report_remaining(outcome)
+        elif command is not None:
+            click.echo(f"not complete{unfinished_text(outcome)}; continue with: {command}")
 
     def _report_remaining(self, outcome: Outcome) -> None:
         remaining = (

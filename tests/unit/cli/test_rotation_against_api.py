@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shlex
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Capture = pytest.CaptureFixture[str]
 Json = dict[str, Any]
 RESTART: Final = ("rotate", "shop/s", "--restart", "--propagation-delay", "0s")
+EACH: Final = ("rotate", "s", "--restart", "--propagation-delay", "0s")
 REVOKE: Final = ("revoke", "shop/s", "--propagation-delay", "0s")
 REQUEST: Final = {names.ENABLED: "true", names.API_TOKEN_SECRET: "s"}
 
@@ -345,6 +347,78 @@ def test_workload_that_appeared_after_the_check_is_checked_too(server: ApiServer
     assert states(found) == {"late": "not-injected", "web": "ready"}
 
 
+# --- how to continue ---
+
+
+def test_failed_rotation_names_workload_and_command(server: ApiServer, capsys: Capture) -> None:
+    for name in ("web0", "web1"):
+        put_workload(server, name)
+    odd = server.kubeconfig.with_name("a b'c")
+    odd.write_text(server.kubeconfig.read_text())
+    flags = ("--timeout", "1s", "--format", "opaque", "--keep-going", "--max-concurrent=7", "--expires-in", "3d")
+    assert main(["secret", *RESTART, *flags, "--kubeconfig", str(odd)]) == 1
+    again = (
+        "dapr-token-injector secret rotate --restart shop/s --max-concurrent=7 --keep-going --timeout=1s "
+        f"--propagation-delay=0s {shlex.quote(f'--kubeconfig={odd}')} --resume"
+    )
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"not complete (failed: Deployment shop/web0; not-started: Deployment shop/web1); continue with: {again}"
+    )
+    Controllers(server).restart("web0")  # now its controller works
+    assert main(shlex.split(again)[1:]) == 0
+
+
+def test_json_has_the_command_that_continues(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    assert decoded(server, capsys, *RESTART, "--dry-run", code=0)["continueWith"] is None
+    found = decoded(server, capsys, *RESTART, "--wait=false", "--force", code=1)
+    assert found["continueWith"] == (
+        f"dapr-token-injector secret rotate --restart shop/s --propagation-delay=0s --output=json "
+        f"--kubeconfig={server.kubeconfig} --resume"
+    )
+    Controllers(server).restart("web")
+    assert decoded(server, capsys, *shlex.split(found["continueWith"])[2:], code=0)["continueWith"] is None
+
+
+def test_lost_connection_names_workload_and_command(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    server.patched = lambda _: server.refusals.append(Refusal("GET .*/pods", 403, "no", "Forbidden"))
+    assert run(server, *EACH, "-A") == 2
+    assert capsys.readouterr().err.endswith(
+        "; restarting: Deployment shop/web; continue with: dapr-token-injector secret rotate --restart s "
+        f"--all-namespaces --propagation-delay=0s --kubeconfig={server.kubeconfig} --resume\n"
+    )
+
+
+def test_rotation_by_another_process_names_the_command(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+
+    def rotate_again(_: Json) -> None:
+        server.objects["secrets", "shop", "s"]["metadata"]["annotations"][names.TOKEN_ID] = "later"
+
+    server.patched = rotate_again
+    assert run(server, *RESTART) == 2
+    assert capsys.readouterr().err.endswith(
+        "Error: Secret shop/s was rotated again by another process; restarting: Deployment shop/web; continue with: "
+        f"dapr-token-injector secret rotate --restart shop/s --propagation-delay=0s --kubeconfig={server.kubeconfig} "
+        "--resume\n"
+    )
+
+
+def test_reloader_that_does_not_restart_is_named(server: ApiServer, capsys: Capture) -> None:
+    put_workload(server, "web")
+    server.objects["deployments", "shop", "web"]["metadata"]["annotations"] = {
+        "secret.reloader.stakater.com/reload": "s"
+    }
+    found = decoded(server, capsys, *RESTART, "--timeout=1s", code=1)
+    assert states(found) == {"web": "failed"}
+    message = "Reloader should restart it and has not within 1 s; see the log of Reloader"
+    assert found["workloads"][0]["message"] == message
+    server.objects["deployments", "shop", "web"]["status"]["updatedReplicas"] = 0
+    found = decoded(server, capsys, *RESTART, "--resume", "--timeout=1s", code=1)
+    assert found["workloads"][0]["message"] == "not ready within 1 s: Reloader restarts it"
+
+
 # --- many namespaces ---
 
 
@@ -358,9 +432,6 @@ def put_namespace(server: ApiServer, name: str, *, foreign: bool = False, worklo
         server.put("pods", pod(f"{name}{number}", within=name))
         server.put("replicasets", replica_set(f"{name}{number}", name))
         server.put("deployments", deployment(f"{name}{number}", name))
-
-
-EACH: Final = ("rotate", "s", "--restart", "--propagation-delay", "0s")
 
 
 @pytest.mark.parametrize(("flags", "chosen"), [(("--namespace-selector", "dapr=on"), "ab"), (("-A",), "abs")])
@@ -436,6 +507,8 @@ def test_uncertain_pod_is_reported_and_not_restarted(server: ApiServer, capsys: 
     assert capsys.readouterr().out == (
         "Deployment shop/web  uncertain  started within the tolerances of clocks and caches; "
         "restart with --include-uncertain; uncertain: web-1-1\n"
+        "not complete (uncertain: Deployment shop/web); continue with: dapr-token-injector secret rotate --restart "
+        f"shop/s --resume --propagation-delay=0s --kubeconfig={server.kubeconfig} --include-uncertain\n"
     )
     assert written_calls(server) == []
 
@@ -460,7 +533,7 @@ def test_report_names_command_for_remaining_pods(server: ApiServer, capsys: Capt
     put_workload(server, "open", open_pod("open"))
     server.put("pods", open_pod("open", 2))
     assert run(server, "rotate", "shop/s") == 1
-    again = f"dapr-token-injector secret rotate --restart shop/s --kubeconfig {server.kubeconfig} --resume"
+    again = f"dapr-token-injector secret rotate shop/s --kubeconfig={server.kubeconfig} --restart --resume"
     assert capsys.readouterr().out.splitlines()[2:] == [
         f"1 Pod that runs an outdated token; restart with: {again}",
         f"2 Pods that request a token and have none; restart with: {again}",
@@ -471,7 +544,10 @@ def test_report_names_the_flag_for_uncertain_pods(server: ApiServer, capsys: Cap
     put_workload(server, "web", uncertain_pod("web"))
     server.patched = lambda _: None
     assert run(server, *RESTART, "--resume", "--wait=false") == 1
-    again = f"dapr-token-injector secret rotate --restart shop/s --kubeconfig {server.kubeconfig} --resume"
+    again = (
+        "dapr-token-injector secret rotate --restart shop/s --resume --propagation-delay=0s "
+        f"--kubeconfig={server.kubeconfig}"
+    )
     assert capsys.readouterr().out.splitlines()[1:] == [
         f"1 Pod that may run an outdated token; wait for them with: {again} --include-uncertain"
     ]

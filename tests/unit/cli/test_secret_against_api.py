@@ -380,5 +380,6 @@ def test_interrupted_rotation_restores_cursor_and_names_next_command(
         os.close(controller)
     assert code == 2
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "hidden, and then shown"
-    again = f"rotate --restart shop/s --kubeconfig {server.kubeconfig} --resume"
-    assert f"interrupted; continue with: dapr-token-injector secret {again}" in shown.decode().replace("\r\n", "")
+    again = f"rotate --restart shop/s --propagation-delay=0s --kubeconfig={server.kubeconfig} --resume"
+    at = "restarting: Deployment shop/web"
+    assert f"interrupted; {at}; continue with: dapr-token-injector secret {again}" in shown.decode().replace("\r\n", "")
