@@ -625,22 +625,37 @@ def test_list_counts_outdated_uncertain_and_open_pods(server: ApiServer, capsys:
     for found in (pod("web", 2), open_pod("open", 2)):
         server.put("pods", found)
     assert run(server, "list") == 0
-    head, row = capsys.readouterr().out.splitlines()
-    assert " ".join(head.split()) == "SECRET KEY FOR ID AGE EXPIRES OWNER PODS OUTDATED UNCERTAIN OPEN USED BY"
-    assert row[row.index("ours") :].split() == [
-        "ours",
-        "5",
-        "2",
-        "1",
-        "2",
-        "Deployment/open,",
-        "Deployment/unsure,",
-        "Deployment/web",
-    ]
+    head, row, *details = capsys.readouterr().out.splitlines()
+    assert " ".join(head.split()) == "SECRET AGE EXPIRES PODS OUTDATED UNCERTAIN OPEN"
+    assert row.split()[-5:] == ["-", "5", "2", "1", "2"]
+    used = "Deployment/open, Deployment/unsure, Deployment/web"
+    assert " ".join(" ".join(details).split()) == f"token (api), id bcdfghjklm, ours; used by {used}"
     (found,) = decoded(server, capsys, "list", code=0)["secrets"]
     assert found["outdated"] == ["web-1-1", "web-1-2"]
     assert found["uncertain"] == ["unsure-1-1"]
     assert found["open"] == ["open-1-1", "open-1-2"]
+
+
+def test_list_fits_80_columns(server: ApiServer, capsys: Capture) -> None:
+    long = "a-namespace-with-a-long-name/a-secret-with-a-name-that-is-long-as-well"
+    within, _, name = long.partition("/")
+    server.put("secrets", secret(name, within=within))
+    external = server.put("secrets", secret("t"))
+    external["metadata"]["annotations"] |= {"reconcile.external-secrets.io/x": "", names.TOKEN_EXPIRES: WRITTEN}
+    for number in range(9):
+        put_workload(server, f"a-workload-with-a-long-name-{number}")
+    server.put("pods", pod("lost", owner=False, secret="not-there"))
+    server.objects["secrets", "shop", "s"]["data"] = {"other": "eA=="}
+    assert run(server, "list") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert max(map(len, printed)) <= 80
+    assert long in printed, "a name is never cut"
+    text = " ".join(" ".join(printed).split())
+    for number in range(9):
+        assert f"Deployment/a-workload-with-a-long-name-{number}" in text
+    assert "token (api), MISSING; used by Pod/lost-1-1" in text
+    assert "token (api), id bcdfghjklm, NO SUCH KEY; used by Deployment/" in text
+    assert "EXPIRED 0 0 0 0 token (api), id bcdfghjklm, managed by External Secrets Operator; not used" in text
 
 
 def test_list_names_owners_without_permission_to_list_them(server: ApiServer, capsys: Capture) -> None:
