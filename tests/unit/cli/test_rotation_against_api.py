@@ -14,6 +14,7 @@ from injector.cli.main import main
 from injector.core import names
 from injector.core.rollout import annotation_for
 from injector.tokens.decode import rfc3339
+from tests.fake_cluster.argo import ArgoController, put_rollout
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Refusal
 from tests.unit.cli.controllers import Controllers
@@ -345,6 +346,89 @@ def test_workload_that_appeared_after_the_check_is_checked_too(server: ApiServer
     found = decoded(server, capsys, *RESTART, code=1)
     assert found["blocked"] is False
     assert states(found) == {"late": "not-injected", "web": "ready"}
+
+
+# --- Argo Rollouts ---
+
+
+def argo_pods(count: int) -> list[Json]:
+    return [pod("web", number + 1) for number in range(count)]
+
+
+def test_rotate_restarts_an_argo_rollout_by_time(server: ApiServer, capsys: Capture) -> None:
+    put_rollout(server, "web", argo_pods(2))
+    argo = ArgoController(server, pod)
+    assert run(server, *RESTART, "--dry-run") == 0
+    assert capsys.readouterr().out == "Rollout shop/web  planned  outdated: web-1-1, web-1-2\n"
+    assert "restartAt" not in server.objects["rollouts", "shop", "web"]["spec"]
+    found = decoded(server, capsys, *RESTART, code=0)
+    assert states(found) == {"web": "ready"}
+    assert argo.replaced == ["web-1-1", "web-1-2"]
+    spec = server.objects["rollouts", "shop", "web"]["spec"]
+    assert spec["template"] == {}, "no new template, so no canary steps"
+    changed = server.objects["secrets", "shop", "s"]["metadata"]["managedFields"][0]["time"]
+    assert spec["restartAt"] == changed.replace("00Z", "03Z")
+    assert states(decoded(server, capsys, *RESTART, "--resume", code=0)) == {"web": "up-to-date"}
+    assert len(argo.replaced) == 2
+
+
+@pytest.mark.parametrize("requests", [True, False])
+def test_new_pod_of_a_rollout_without_the_token_stops_the_rotation(
+    server: ApiServer, capsys: Capture, *, requests: bool
+) -> None:
+    def bare(name: str) -> Json:
+        found = open_pod(name)
+        if not requests:
+            del found["metadata"]["annotations"]
+        return found
+
+    put_rollout(server, "web", argo_pods(3))
+    argo = ArgoController(server, bare)
+    found = decoded(server, capsys, *RESTART, code=1)
+    assert states(found) == {"web": "not-injected"}
+    assert found["workloads"][0]["message"].endswith("has no token in daprd: the webhook did not inject it")
+    assert len(argo.replaced) < 3
+    if requests:
+        ArgoController(server, pod)
+        time.sleep(1)  # the API server's times have a resolution of a second
+        assert states(decoded(server, capsys, *RESTART, "--resume", code=0)) == {"web": "ready"}
+
+
+def test_cancelled_restart_of_a_rollout_is_reported_and_resumed(server: ApiServer, capsys: Capture) -> None:
+    put_rollout(server, "web", argo_pods(2))
+    ArgoController(server, pod).is_cancelling = True
+    found = decoded(server, capsys, *RESTART, "--timeout=1s", code=1)
+    assert states(found) == {"web": "failed"}
+    assert "its template changed, which cancels the restart" in found["workloads"][0]["message"]
+    ArgoController(server, pod)
+    assert states(decoded(server, capsys, *RESTART, "--resume", code=0)) == {"web": "ready"}
+
+
+def test_rollout_with_the_template_of_a_deployment_is_checked(server: ApiServer, capsys: Capture) -> None:
+    put_rollout(server, "web", argo_pods(1))
+    server.put("deployments", requesting("source"))
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "source"}
+    server.objects["rollouts", "shop", "web"]["spec"] = {"replicas": 1, "workloadRef": reference}
+    sent: list[Json] = []
+
+    def keep(found: Json) -> Json:
+        sent.append(found)
+        return admitted(found)
+
+    server.admitted = keep
+    assert run(server, *RESTART, "--dry-run") == 0
+    assert [one["metadata"]["annotations"] for one in sent] == [REQUEST]
+    assert "its only Pod is replaced: no Pod runs during the restart" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_list_works_without_argo_rollouts(server: ApiServer, capsys: Capture, status: int) -> None:
+    put_workload(server, "web")
+    server.refusals = [Refusal("GET .*/rollouts", status, "no", "Forbidden" if status == 403 else "NotFound")]
+    assert decoded(server, capsys, "list", code=0)["secrets"][0]["workloads"] == ["Deployment/web"]
+    put_rollout(server, "other", [pod("other")])
+    (found,) = decoded(server, capsys, "list", code=0)["secrets"]
+    assert "Rollout/other" in found["workloads"]
 
 
 # --- how to continue ---
