@@ -241,7 +241,7 @@ class WorkloadSpec(Quiet, frozen=True, gc=False):
 
 
 class Workload(Quiet, frozen=True, gc=False):
-    """An object that creates Pods: Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob."""
+    """An object that creates Pods: Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob, Argo's Rollout."""
 
     metadata: WorkloadMeta | None = None
     spec: WorkloadSpec | None = None
@@ -263,6 +263,7 @@ WORKLOADS: Final = frozenset(
     {
         *(GroupVersionKind("apps", "v1", kind) for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")),
         *(GroupVersionKind("batch", "v1", kind) for kind in ("Job", "CronJob")),
+        GroupVersionKind("argoproj.io", "v1alpha1", "Rollout"),
     }
 )
 

@@ -56,6 +56,7 @@ class SkipReason(StrEnum):
     BARE_POD = "bare-pod"
     NO_ROLLOUT = "no-rollout"
     OTHER_CONTROLLER = "other-controller"
+    UNKNOWN_CHANGE = "unknown-change"
     UNKNOWN_OWNER = "unknown-owner"
 
 
@@ -67,6 +68,8 @@ ADVICE: Final[Mapping[SkipReason, str]] = {
     SkipReason.BARE_POD: "no controller owns this Pod; replace it yourself",
     SkipReason.NO_ROLLOUT: "a change of its template reaches no running Pod; delete its Pods yourself",
     SkipReason.OTHER_CONTROLLER: "another controller writes its template and would revert a change; restart it there",
+    SkipReason.UNKNOWN_CHANGE: "a Rollout is restarted by time, and nothing shows when the Secret changed; restart it "
+    "yourself",
     SkipReason.UNKNOWN_OWNER: "its owner cannot be found; restart it yourself",
 }
 
@@ -78,7 +81,10 @@ class Workload:
     `partition`: Pods of a StatefulSet below this position are not updated. `restarted_for`: the annotations of its
     template. `rollout_complete`: the last change of its template has reached every Pod, and all are available.
     `failure`: why the cluster gave the rollout up; `trouble`: why it may not proceed. `restarted_by`: the tool that
-    restarts it by itself when the Secret changes.
+    restarts it by itself when the Secret changes. `recreates`: no Pod runs during a restart.
+
+    `restarts_by_time`: it is an Argo Rollout. A restart replaces the Pods that were created before `restart_at`, in
+    seconds since 1970, and leaves the template as it is (docs/decisions/0030).
     """
 
     ref: Ref
@@ -90,6 +96,8 @@ class Workload:
     trouble: str = ""
     restarted_by: str = ""
     recreates: bool = False
+    restarts_by_time: bool = False
+    restart_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +204,7 @@ class PlannedAction:
         skipped: Names of Pods that no restart reaches.
         note: What a user should know of it.
         marks: Annotations that a restart writes to its template.
+        restart_at: For an Argo Rollout, in place of marks: the time before which its Pods were created.
         is_completed: A Pod created since the change runs the current value, and nothing is left to do.
     """
 
@@ -209,6 +218,7 @@ class PlannedAction:
     skipped: tuple[str, ...] = ()
     note: str = ""
     marks: Mapping[str, str] = field(default_factory=dict)
+    restart_at: int | None = None
     is_completed: bool = False
 
 
@@ -409,11 +419,40 @@ def _planned(
         return replace(found, action=Action.WAIT, note=f"{workload.restarted_by} restarts it")
     # A Pod of the marked template without a token: admission failed, so only another restart gives it one.
     has_failed = any(is_new(pod, workload, keys, revisions) for pod in missing if pod.name not in skipped)
-    if is_marked and not has_failed:
+    # Argo cancels a restart when the template changes, and then reports that it is complete.
+    is_cancelled = workload.restarts_by_time and workload.rollout_complete
+    if is_marked and not has_failed and not is_cancelled:
         return replace(found, action=Action.WAIT)
+    if workload.restarts_by_time:
+        return _planned_by_time(found, workload, missing, revisions)
     marks = {annotation_for(key.name): _unused_mark(key, workload, missing, revisions[key]) for key in keys}
     note = "its strategy is Recreate: no Pod runs during the restart" if workload.recreates else ""
     return replace(found, action=Action.RESTART, marks=marks, note=note)
+
+
+def _planned_by_time(
+    found: PlannedAction,
+    workload: Workload,
+    failed: Iterable[PodUsage],
+    revisions: Mapping[SecretKey, SecretRevision],
+) -> PlannedAction:
+    """Plan the restart of an Argo Rollout at a time that follows from what is observed, so that a resumed run agrees.
+
+    It is after every change and after the creation of every Pod that failed admission, and another one than it has.
+    """
+    changes = [revisions[key].changed for key in found.keys]
+    if None in changes:
+        return replace(
+            found,
+            action=Action.SKIP,
+            skip_reason=SkipReason.UNKNOWN_CHANGE,
+            skipped=tuple(sorted({*found.outdated, *found.uncertain, *found.missing})),
+        )
+    times = [change + LAG for change in changes if change is not None]
+    times += [pod.created for pod in failed if pod.created is not None]
+    times += [workload.restart_at] if workload.restart_at is not None else []
+    note = "its only Pod is replaced: no Pod runs during the restart" if workload.recreates else ""
+    return replace(found, action=Action.RESTART, restart_at=max(times) + 1, note=note)
 
 
 def _unused_mark(key: SecretKey, workload: Workload, failed: Iterable[PodUsage], revision: SecretRevision) -> str:
@@ -437,8 +476,15 @@ def is_below_partition(pod: PodUsage, workload: Workload) -> bool:
 
 
 def _is_marked(workload: Workload, keys: Iterable[SecretKey], revisions: Mapping[SecretKey, SecretRevision]) -> bool:
-    """Whether the template is marked as restarted for the current values."""
+    """Whether the template is marked as restarted for the current values, or the time of a restart is after them."""
+    if workload.restarts_by_time:
+        return all(_is_after(workload.restart_at, revisions[key]) for key in keys)
     return all(is_mark(workload.restarted_for.get(annotation_for(key.name)), revisions[key]) for key in keys)
+
+
+def _is_after(time: int | None, revision: SecretRevision) -> bool:
+    """Whether no kubelet uses the previous value any more for a Pod that the API server created at this time."""
+    return time is not None and revision.changed is not None and time > revision.changed + LAG
 
 
 def is_new(
@@ -447,7 +493,12 @@ def is_new(
     keys: Iterable[SecretKey],
     revisions: Mapping[SecretKey, SecretRevision],
 ) -> bool:
-    """Return whether the Pod was created by the restart: from the marked template, or else after the change."""
+    """Return whether the Pod was created by the restart: from the marked template, or else after the change.
+
+    For an Argo Rollout: not before the time of the restart, if there was one after the change.
+    """
+    if workload.restart_at is not None and pod.created is not None and _is_marked(workload, keys, revisions):
+        return pod.created >= workload.restart_at
     return all(_is_new(pod, workload, key, revisions[key]) for key in keys)
 
 
@@ -455,7 +506,7 @@ def _is_new(pod: PodUsage, workload: Workload, key: SecretKey, revision: SecretR
     name = annotation_for(key.name)
     if is_mark(workload.restarted_for.get(name), revision):
         return pod.restarted_for.get(name) == workload.restarted_for[name]
-    return None not in {pod.created, revision.changed} and pod.created > revision.changed + LAG  # type: ignore[operator] # no None
+    return _is_after(pod.created, revision)
 
 
 def next_actions(
@@ -564,17 +615,27 @@ def progress_of(
     is_moving = any(not is_below_partition(pod, workload) for pod in old)
     if not is_moving and workload.rollout_complete:
         return replace(now, state=State.READY, message=_advice(action.skip_reason) if old else "")
+    failure = _failure_of(action, workload)
+    if failure:
+        return replace(now, state=State.FAILED, message=failure)
+    is_cancelled = action.restart_at is not None and workload.rollout_complete
+    return replace(now, message=CANCELLED) if is_cancelled else now
+
+
+def _failure_of(action: PlannedAction, workload: Workload) -> str:
+    """Return why the restart cannot become complete; empty if it may."""
     if workload.skip_reason is not None:
-        return replace(now, state=State.FAILED, message=f"changed during the rollout: {_advice(workload.skip_reason)}")
+        return f"changed during the rollout: {_advice(workload.skip_reason)}"
     is_marked = all(workload.restarted_for.get(name) == value for name, value in action.marks.items())
     if action.action is Action.RESTART and workload.rollout_complete and not is_marked:
         # The owner of the template removed the annotation, and the rollout went back to the old Pods.
-        return replace(now, state=State.FAILED, message="another manager removed our annotation from its template")
-    if workload.failure:
-        return replace(now, state=State.FAILED, message=workload.failure)
-    return now
+        return "another manager removed our annotation from its template"
+    if action.restart_at is not None and (workload.restart_at or 0) < action.restart_at:
+        return "another manager changed our spec.restartAt"
+    return workload.failure
 
 
+CANCELLED: Final = "its template changed, which cancels the restart; continue with --resume"
 DELETED: Final = "it was deleted"
 
 

@@ -37,9 +37,14 @@ KINDS: Final[Mapping[str, Resource]] = {
     **dict.fromkeys(("replicaset", "replicasets", "rs"), resources.REPLICASETS),
     **dict.fromkeys(("job", "jobs"), resources.JOBS),
     **dict.fromkeys(("cronjob", "cronjobs", "cj"), resources.CRONJOBS),
+    **dict.fromkeys(("rollout", "rollouts"), resources.ROLLOUTS),
 }
 # Kinds between a workload and its Pods.
-_BETWEEN: Final = {resources.DEPLOYMENTS: resources.REPLICASETS, resources.CRONJOBS: resources.JOBS}
+_BETWEEN: Final = {
+    resources.DEPLOYMENTS: resources.REPLICASETS,
+    resources.ROLLOUTS: resources.REPLICASETS,
+    resources.CRONJOBS: resources.JOBS,
+}
 _ENDED_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
 

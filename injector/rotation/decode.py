@@ -10,6 +10,7 @@ from injector.core import names
 from injector.core.ownership import SecretKey
 from injector.core.rollout import SKEW, ContainerUsage, MissingToken, PodUsage, Ref, SkipReason, Workload
 from injector.kube.api_messages import redact_words, strip_object_name
+from injector.kube.resources import ROLLOUTS
 from injector.tokens.decode import unix_time
 
 if TYPE_CHECKING:
@@ -292,7 +293,8 @@ def workload(found: Object) -> Workload:
     kind = found["kind"]
     skip_reason, is_complete = _RULES.get(kind, (_unknown, _always))
     template = ((spec.get("template") or {}).get("metadata") or {}).get("annotations") or {}
-    is_seen = int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0)
+    is_seen = _is_seen(meta, status)
+    is_rollout = kind == ROLLOUTS.kind
     return Workload(
         ref=Ref(kind, meta["namespace"], meta["name"]),
         skip_reason=skip_reason(spec),
@@ -303,8 +305,27 @@ def workload(found: Object) -> Workload:
         rollout_complete=is_seen and is_complete(spec, status),
         failure=_failure(status) if is_seen else "",
         trouble=_trouble(status),
-        recreates=(spec.get("strategy") or {}).get("type") == "Recreate",
+        recreates=_count(spec, "replicas", 1) == 1
+        if is_rollout
+        else (spec.get("strategy") or {}).get("type") == "Recreate",
+        restarts_by_time=is_rollout,
+        restart_at=_time(spec.get("restartAt")) if is_rollout else None,
     )
+
+
+# Digits of an int64.
+_GENERATION_DIGITS: Final = 19
+
+
+def _is_seen(meta: Object, status: Object) -> bool:
+    """Return whether the status is that of the current spec. Argo Rollouts writes a text, which older ones hash."""
+    text = str(status.get("observedGeneration") or 0)
+    is_number = text.isdecimal() and len(text) <= _GENERATION_DIGITS
+    return not is_number or int(text) >= int(meta.get("generation") or 0)
+
+
+def _time(text: object) -> int | None:
+    return unix_time(text) if isinstance(text, str) else None
 
 
 # Reloader restarts a workload whose annotation names the Secret, whether or not the template references it; its `auto`
@@ -366,6 +387,17 @@ def _daemon_set_complete(_spec: Object, status: Object) -> bool:
     return _count(status, "updatedNumberScheduled") >= wanted and _count(status, "numberAvailable") >= wanted
 
 
+def _rollout_complete(spec: Object, status: Object) -> bool:
+    """Return whether an Argo Rollout has done its last restart, and enough of its Pods are available."""
+    restart_at = _time(spec.get("restartAt"))
+    is_restarted = restart_at is None or _time(status.get("restartedAt")) == restart_at
+    return is_restarted and _count(status, "availableReplicas") >= _count(spec, "replicas", 1)
+
+
+def _restarts(_spec: Object) -> SkipReason | None:
+    return None  # a paused Rollout is restarted, too
+
+
 def _always(_spec: Object, _status: Object) -> bool:
     return True
 
@@ -374,6 +406,7 @@ _RULES: Final[Mapping[str, tuple[Callable[[Object], SkipReason | None], Callable
     "Deployment": (_deployment, _deployment_complete),
     "StatefulSet": (_set, _stateful_set_complete),
     "DaemonSet": (_set, _daemon_set_complete),
+    "Rollout": (_restarts, _rollout_complete),
     "Job": (_job, _always),
     "CronJob": (_job, _always),
     "ReplicaSet": (_template_reaches_nothing, _always),

@@ -15,6 +15,7 @@ from injector.kube.resources import (
     JOBS,
     PODS,
     REPLICASETS,
+    ROLLOUTS,
     STATEFULSETS,
     Resource,
 )
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     _Identity: TypeAlias = tuple[Ref, str]
 
 RESOURCES: Final[Mapping[str, Resource]] = {
-    resource.kind: resource for resource in (DEPLOYMENTS, REPLICASETS, STATEFULSETS, DAEMONSETS, JOBS, CRONJOBS)
+    resource.kind: resource
+    for resource in (DEPLOYMENTS, REPLICASETS, STATEFULSETS, DAEMONSETS, JOBS, CRONJOBS, ROLLOUTS)
 }
 
 
@@ -71,7 +73,9 @@ async def among(pods: Collection[dict[str, Any]], keys: Collection[SecretKey], o
     sidecars: dict[Ref, tuple[str, dict[str, Any]]] = {}
     for pod in pods:
         namespace = pod["metadata"]["namespace"]
-        secrets = _secrets_of(pod, index.get(namespace, {}), marks.get(namespace, {}))
+        secrets = _secrets_of(pod, index.get(namespace, {}), marks.get(namespace, {})) or owners.secrets_of_siblings(
+            pod
+        )
         if not secrets or decode.has_ended(pod):
             continue
         top, first_position = await owners.of(pod, secrets)
@@ -100,6 +104,8 @@ class Owners:
         self._api = api
         self._seen: dict[_Identity, dict[str, Any] | None] = {}
         self._running: frozenset[tuple[str, str, int | None]] = frozenset()
+        # By the uid of a ReplicaSet of an Argo Rollout: the Secrets that its Pods use.
+        self._of_rollouts: dict[str, Collection[str]] = {}
 
     def remember_running(self, pods: Iterable[PodUsage]) -> None:
         """Remember these containers: those that still run after the Secret changed have the previous value."""
@@ -113,6 +119,14 @@ class Owners:
         ]
         return replace(pod, usages=tuple(usages))
 
+    def secrets_of_siblings(self, pod: dict[str, Any]) -> Collection[str]:
+        """Return the Secrets that other Pods of the same ReplicaSet of an Argo Rollout use, as far as observed.
+
+        A restart leaves its template as it is, so a new Pod without its token has no mark to be recognized by.
+        """
+        owner = controller_of(pod["metadata"])
+        return self._of_rollouts.get(owner.uid, ()) if owner is not None else ()
+
     def forget(self, workloads: Collection[Ref]) -> None:
         """Read these workloads again when they are needed; the objects between them and their Pods are kept."""
         self._seen = {known: found for known, found in self._seen.items() if known[0] not in workloads}
@@ -122,7 +136,7 @@ class Owners:
         for resource in RESOURCES.values():
             try:
                 found = await self._api.list(resource, namespace)
-            except ForbiddenError:
+            except (ForbiddenError, NotFoundError):  # Argo Rollouts may not be installed
                 continue
             for one in found:
                 meta = one["metadata"]
@@ -141,12 +155,19 @@ class Owners:
             if resource is None or resource.api_version != version:
                 # Below it, what it writes: a ReplicaSet of another tool, or a Deployment that would be taken back.
                 return Workload(ref=ref, skip_reason=SkipReason.OTHER_CONTROLLER), 0
-            found = await self._get((ref, uid), resource)
+            try:
+                found = await self._get((ref, uid), resource)
+            except ForbiddenError:
+                if resource is not ROLLOUTS:
+                    raise
+                return Workload(ref=ref, skip_reason=SkipReason.OTHER_CONTROLLER), 0
             if found is None:
                 return Workload(ref=ref, skip_reason=SkipReason.UNKNOWN_OWNER), 0
             below = found
         if below["kind"] == "Pod":
             return Workload(ref=Ref("Pod", namespace, pod["metadata"]["name"]), skip_reason=SkipReason.BARE_POD), 0
+        if below["kind"] == ROLLOUTS.kind and (direct := controller_of(pod["metadata"])) is not None:
+            self._of_rollouts[direct.uid] = {*self._of_rollouts.get(direct.uid, ()), *secrets}
         start = ((below.get("spec") or {}).get("ordinals") or {}).get("start") or 0
         top = replace(decode.workload(below), restarted_by=decode.restarted_by(below, secrets))
         return top, int(start)
@@ -154,9 +175,17 @@ class Owners:
     async def read(self, ref: Ref) -> dict[str, Any] | None:
         """Return a workload as it is now, with its template; None if it was deleted."""
         try:
-            return {"kind": ref.kind, **await self._api.get(RESOURCES[ref.kind], ref.name, ref.namespace)}
+            found = {"kind": ref.kind, **await self._api.get(RESOURCES[ref.kind], ref.name, ref.namespace)}
         except NotFoundError:
             return None
+        spec = found.get("spec") or {}
+        # An Argo Rollout may use the template of another object: https://argoproj.github.io/argo-rollouts/migrating/
+        source = (spec.get("workloadRef") or {}) if ref.kind == ROLLOUTS.kind else {}
+        if source.get("kind") in RESOURCES:
+            other = await self.read(Ref(source["kind"], ref.namespace, source.get("name", "")))
+            spec = {**spec, "template": ((other or {}).get("spec") or {}).get("template") or {}}
+            return {**found, "spec": spec}
+        return found
 
     async def _get(self, owner: _Identity, resource: Resource) -> dict[str, Any] | None:
         ref, _ = owner

@@ -26,7 +26,7 @@ from injector.kube.errors import NotFoundError, UnavailableError
 from injector.kube.resources import SECRETS
 from injector.rotation import decode
 from injector.rotation.observe import RESOURCES, observe
-from injector.tokens.decode import token_secret
+from injector.tokens.decode import rfc3339, token_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -246,7 +246,11 @@ class _Begun:
 async def restart(api: Api, action: PlannedAction, *, dry_run: bool = False) -> None:
     """Annotate a workload's template, so that its controller replaces its Pods by its own rules.
 
-    A merge patch: other annotations, and those of other rotations at the same time, are kept.
+    A merge patch: other annotations, and those of other rotations at the same time, are kept. An Argo Rollout gets the
+    time of its restart instead: https://argoproj.github.io/argo-rollouts/features/restart/
     """
-    body: Final = {"spec": {"template": {"metadata": {"annotations": dict(action.marks)}}}}
+    spec: dict[str, object] = {"template": {"metadata": {"annotations": dict(action.marks)}}}
+    if action.restart_at is not None:
+        spec = {"restartAt": rfc3339(action.restart_at)}
+    body: Final = {"spec": spec}
     await api.patch(RESOURCES[action.ref.kind], action.ref.name, body, action.ref.namespace, dry_run=dry_run)

@@ -339,8 +339,8 @@ class Rotator:
 
 
 _PLACEHOLDER: Final = minting.mint_opaque(now=0, lifetime=None)
-# Later than any Pod's start.
-_FAR: Final = 1 << 40
+# Later than any Pod's start, and before the last year that a time can have.
+_FAR: Final = 1 << 37
 
 
 def _after_the_write(keys: Sequence[SecretKey]) -> dict[SecretKey, SecretRevision]:

@@ -358,7 +358,8 @@ def test_rotate_interrupted_by_ctrl_c_prints_how_to_resume(commands: Commands) -
     done = commands.ended(process)
 
     assert done.code == 2
-    assert f"continue with: dapr-token-injector secret rotate --restart {commands.secret} --timeout" in done.err
+    assert "interrupted; restarting: Deployment " in done.err
+    assert f"; continue with: dapr-token-injector secret rotate --restart {commands.secret} " in done.err
 
 
 def test_concurrent_rotates_end_with_one_token_everywhere(commands: Commands) -> None:

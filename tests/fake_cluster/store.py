@@ -18,7 +18,7 @@ Json = dict[str, Any]
 Key = tuple[str, str, str]  # plural, namespace, name
 
 _PATH: Final = re.compile(
-    r"^/(?:api/v1|apis/[^/]+/v1)/(?:namespaces/(?P<namespace>[^/]+)/)?(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?$"
+    r"^/(?:api/v1|apis/[^/]+/v1(?:alpha1)?)/(?:namespaces/(?P<namespace>[^/]+)/)?(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?$"
 )
 RESOURCES: Final = {one.plural: one for one in vars(resources).values() if isinstance(one, resources.Resource)}
 _APPLY: Final = "application/apply-patch+yaml"

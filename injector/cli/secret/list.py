@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from injector.rotation.usage import list_usage
 from injector.tokens import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from injector.kube.client import Api
     from injector.rotation.usage import SecretUsage
@@ -81,7 +82,7 @@ def command(
     if output == "json":
         click.echo(json.dumps({"secrets": [_as_json(row) for row in rows]}))
     elif rows:
-        for line in table([_HEADINGS, *(_cells(row, now) for row in rows)]):
+        for line in _lines(rows, now):
             click.echo(line)
     else:
         label = f"no Secret has the label {names.TOKEN_LABEL} and no Pod reads or requests one"
@@ -113,20 +114,24 @@ def _exit(rows: Sequence[SecretUsage], wanted: frozenset[str], expiring_at: int)
     return Exit.FINE
 
 
-_HEADINGS: Final = (
-    "SECRET",
-    "KEY",
-    "FOR",
-    "ID",
-    "AGE",
-    "EXPIRES",
-    "OWNER",
-    "PODS",
-    "OUTDATED",
-    "UNCERTAIN",
-    "OPEN",
-    "USED BY",
-)
+_HEADINGS: Final = ("SECRET", "AGE", "EXPIRES", "PODS", "OUTDATED", "UNCERTAIN", "OPEN")
+_WIDTH: Final = 80
+
+
+def _lines(rows: Sequence[SecretUsage], now: int) -> Iterator[str]:
+    """Yield a table of 80 columns; a name that does not fit, and what has no column, have lines of their own."""
+    secrets = [_HEADINGS[0], *(str(row.key.secret) for row in rows)]
+    others = list(table([_HEADINGS[1:], *(_cells(row, now) for row in rows)]))
+    room = _WIDTH - max(map(len, others)) - 2
+    width = max(len(name) for name in secrets if len(name) <= room)
+    details = ["", *map(_details, rows)]
+    for name, other, detail in zip(secrets, others, details, strict=True):
+        if len(name) > width:
+            yield name
+        yield f"{name if len(name) <= width else '':<{width}}  {other}"
+        yield from textwrap.wrap(
+            detail, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
 
 
 async def _list(api: Api, namespace: str | None) -> list[SecretUsage]:
@@ -148,29 +153,28 @@ async def _list(api: Api, namespace: str | None) -> list[SecretUsage]:
 def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:
     secret = row.secret
     issued = None
-    owner = "MISSING"
     if secret is not None:
         issued = decode.unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key.key)
-        owner_tool = managed_by(secret, row.key.key)
-        owner = owner_tool.name if owner_tool is not None else "ours"
-        if not row.has_key:
-            owner = "NO SUCH KEY"
     expires = row.expires
     until = "-" if expires is None else f"in {span(expires - now)}" if expires > now else "EXPIRED"
-    return (
-        str(row.key.secret),
-        row.key.key,
-        row.direction,
-        (secret.token_id if secret is not None else None) or "-",
-        span(now - issued) if issued is not None else "-",
-        until,
-        owner,
-        str(row.pods),
-        str(len(row.outdated)),
-        str(len(row.uncertain)),
-        str(len(row.open)),
-        ", ".join(row.workloads) or "-",
-    )
+    numbers = (row.pods, len(row.outdated), len(row.uncertain), len(row.open))
+    return (span(now - issued) if issued is not None else "-", until, *map(str, numbers))
+
+
+def _details(row: SecretUsage) -> str:
+    """Return key, direction, id, owner and workloads."""
+    secret = row.secret
+    if secret is None:
+        owner = "MISSING"
+    elif not row.has_key:
+        owner = "NO SUCH KEY"
+    else:
+        tool = managed_by(secret, row.key.key)
+        owner = f"managed by {tool.name}" if tool is not None else "ours"
+    token_id = secret.token_id if secret is not None else None
+    parts = (f"{row.key.key} ({row.direction})", f"id {token_id}" if token_id else "", owner)
+    used = f"used by {', '.join(row.workloads)}" if row.workloads else "not used"
+    return f"{', '.join(part for part in parts if part)}; {used}"
 
 
 def _as_json(row: SecretUsage) -> dict[str, object]:

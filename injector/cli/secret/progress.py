@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Final, Self
 
 import click
@@ -49,8 +50,14 @@ class Table:
             from rich.live import Live  # noqa: PLC0415 - as above
 
             console = Console(file=raw(sys.stderr), no_color=not wants_colour(sys.stderr, os.environ))
-            # Rows are made at each refresh, not at each change: that would be quadratic in the number of workloads.
-            self._live = Live(console=console, transient=True, refresh_per_second=4, get_renderable=self._rows)
+            # Rows are made at each refresh, not at each change: that would be quadratic in the number of workloads. A
+            # display that is higher than the terminal could not be erased.
+            self._live = Live(
+                console=console,
+                transient=True,
+                refresh_per_second=4,
+                get_renderable=lambda: live_rows(list(self._shown.values()), console.height - 1),
+            )
             self._live.start()
         return self
 
@@ -76,10 +83,6 @@ class Table:
             self._live.console.print(escaped(line), markup=False, highlight=False)
         else:
             click.echo(line, err=True)
-
-    def _rows(self) -> RichTable:
-        """The table as it is now; called by the thread that refreshes it."""
-        return _table(list(self._shown.values()))
 
 
 def _in_brackets(message: str) -> str:
@@ -110,14 +113,28 @@ def some(pods: Sequence[str]) -> str:
     return ", ".join(pods[:_MOST_PODS]) + (f" and {more} more" if more > 0 else "")
 
 
-def _table(progress: Sequence[Progress]) -> RichTable:
+def live_rows(progress: Sequence[Progress], height: int) -> RichTable:
+    """A table of at most `height` lines: if not all rows fit, those in progress and a count of the others."""
     from rich.table import Table as RichTable  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
     table = RichTable(box=None, pad_edge=False, show_header=bool(progress))
-    for heading in ("WORKLOAD", "STATE", ""):
-        table.add_column(heading, overflow="fold")
-    for one in progress:
-        style = _COLOURS.get(one.state, "")
-        table.add_row(Text(escaped(str(one.ref))), Text(one.state, style=style), Text(escaped(_rest(one))))
+    for heading in ("WORKLOAD", "STATE"):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+    table.add_column()  # gives way first: of its texts, which do not wrap, the beginning is shown
+    shown = progress
+    if len(progress) + 1 > height:
+        shown = [one for one in progress if one.state is State.RESTARTING][: max(height - 2, 0)]
+    for one in shown:
+        table.add_row(
+            Text(escaped(str(one.ref))),
+            Text(one.state, style=_COLOURS.get(one.state, "")),
+            Text(escaped(_rest(one)), no_wrap=True, overflow="ellipsis"),
+        )
+    counts = Counter(one.state.value for one in progress)
+    counts.subtract(one.state.value for one in shown)
+    if others := [f"{count:,} {state}" for state, count in counts.items() if count]:
+        table.add_row(
+            Text(f"and {counts.total():,} more"), Text(""), Text(", ".join(others), no_wrap=True, overflow="ellipsis")
+        )
     return table

@@ -14,6 +14,7 @@ from injector.cli.main import main
 from injector.core import names
 from injector.core.rollout import annotation_for
 from injector.tokens.decode import rfc3339
+from tests.fake_cluster.argo import ArgoController, put_rollout
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Refusal
 from tests.unit.cli.controllers import Controllers
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Capture = pytest.CaptureFixture[str]
 Json = dict[str, Any]
 RESTART: Final = ("rotate", "shop/s", "--restart", "--propagation-delay", "0s")
+EACH: Final = ("rotate", "s", "--restart", "--propagation-delay", "0s")
 REVOKE: Final = ("revoke", "shop/s", "--propagation-delay", "0s")
 REQUEST: Final = {names.ENABLED: "true", names.API_TOKEN_SECRET: "s"}
 
@@ -346,6 +348,89 @@ def test_workload_that_appeared_after_the_check_is_checked_too(server: ApiServer
     assert states(found) == {"late": "not-injected", "web": "ready"}
 
 
+# --- Argo Rollouts ---
+
+
+def argo_pods(count: int) -> list[Json]:
+    return [pod("web", number + 1) for number in range(count)]
+
+
+def test_rotate_restarts_an_argo_rollout_by_time(server: ApiServer, capsys: Capture) -> None:
+    put_rollout(server, "web", argo_pods(2))
+    argo = ArgoController(server, pod)
+    assert run(server, *RESTART, "--dry-run") == 0
+    assert capsys.readouterr().out == "Rollout shop/web  planned  outdated: web-1-1, web-1-2\n"
+    assert "restartAt" not in server.objects["rollouts", "shop", "web"]["spec"]
+    found = decoded(server, capsys, *RESTART, code=0)
+    assert states(found) == {"web": "ready"}
+    assert argo.replaced == ["web-1-1", "web-1-2"]
+    spec = server.objects["rollouts", "shop", "web"]["spec"]
+    assert spec["template"] == {}, "no new template, so no canary steps"
+    changed = server.objects["secrets", "shop", "s"]["metadata"]["managedFields"][0]["time"]
+    assert spec["restartAt"] == changed.replace("00Z", "03Z")
+    assert states(decoded(server, capsys, *RESTART, "--resume", code=0)) == {"web": "up-to-date"}
+    assert len(argo.replaced) == 2
+
+
+@pytest.mark.parametrize("requests", [True, False])
+def test_new_pod_of_a_rollout_without_the_token_stops_the_rotation(
+    server: ApiServer, capsys: Capture, *, requests: bool
+) -> None:
+    def bare(name: str) -> Json:
+        found = open_pod(name)
+        if not requests:
+            del found["metadata"]["annotations"]
+        return found
+
+    put_rollout(server, "web", argo_pods(3))
+    argo = ArgoController(server, bare)
+    found = decoded(server, capsys, *RESTART, code=1)
+    assert states(found) == {"web": "not-injected"}
+    assert found["workloads"][0]["message"].endswith("has no token in daprd: the webhook did not inject it")
+    assert len(argo.replaced) < 3
+    if requests:
+        ArgoController(server, pod)
+        time.sleep(1)  # the API server's times have a resolution of a second
+        assert states(decoded(server, capsys, *RESTART, "--resume", code=0)) == {"web": "ready"}
+
+
+def test_cancelled_restart_of_a_rollout_is_reported_and_resumed(server: ApiServer, capsys: Capture) -> None:
+    put_rollout(server, "web", argo_pods(2))
+    ArgoController(server, pod).is_cancelling = True
+    found = decoded(server, capsys, *RESTART, "--timeout=1s", code=1)
+    assert states(found) == {"web": "failed"}
+    assert "its template changed, which cancels the restart" in found["workloads"][0]["message"]
+    ArgoController(server, pod)
+    assert states(decoded(server, capsys, *RESTART, "--resume", code=0)) == {"web": "ready"}
+
+
+def test_rollout_with_the_template_of_a_deployment_is_checked(server: ApiServer, capsys: Capture) -> None:
+    put_rollout(server, "web", argo_pods(1))
+    server.put("deployments", requesting("source"))
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "source"}
+    server.objects["rollouts", "shop", "web"]["spec"] = {"replicas": 1, "workloadRef": reference}
+    sent: list[Json] = []
+
+    def keep(found: Json) -> Json:
+        sent.append(found)
+        return admitted(found)
+
+    server.admitted = keep
+    assert run(server, *RESTART, "--dry-run") == 0
+    assert [one["metadata"]["annotations"] for one in sent] == [REQUEST]
+    assert "its only Pod is replaced: no Pod runs during the restart" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_list_works_without_argo_rollouts(server: ApiServer, capsys: Capture, status: int) -> None:
+    put_workload(server, "web")
+    server.refusals = [Refusal("GET .*/rollouts", status, "no", "Forbidden" if status == 403 else "NotFound")]
+    assert decoded(server, capsys, "list", code=0)["secrets"][0]["workloads"] == ["Deployment/web"]
+    put_rollout(server, "other", [pod("other")])
+    (found,) = decoded(server, capsys, "list", code=0)["secrets"]
+    assert "Rollout/other" in found["workloads"]
+
+
 # --- how to continue ---
 
 
@@ -363,11 +448,7 @@ def test_failed_rotation_names_workload_and_command(server: ApiServer, capsys: C
     assert capsys.readouterr().out.splitlines()[-1] == (
         f"not complete (failed: Deployment shop/web0; not-started: Deployment shop/web1); continue with: {again}"
     )
-    Controllers(server)
-    # The failed one has its mark already; its Pod is replaced as soon as its controller works again.
-    server.called("GET /api/v1/namespaces/shop/pods")
-    for name in ("web0",):
-        Controllers(server).restart(name)
+    Controllers(server).restart("web0")  # now its controller works
     assert main(shlex.split(again)[1:]) == 0
 
 
@@ -386,16 +467,10 @@ def test_json_has_the_command_that_continues(server: ApiServer, capsys: Capture)
 def test_lost_connection_names_workload_and_command(server: ApiServer, capsys: Capture) -> None:
     put_workload(server, "web")
     server.patched = lambda _: server.refusals.append(Refusal("GET .*/pods", 403, "no", "Forbidden"))
-    assert run(server, *RESTART, "-A") == 2
-    assert run(server, "rotate", "s", *RESTART[2:], "-A") == 2
-    error = capsys.readouterr().err
-    assert "; restarting: Deployment shop/web; continue with: dapr-token-injector secret rotate --restart s " in error
-    assert (
-        error.endswith(
-            " --all-namespaces --propagation-delay=0s "
-            f"--kubeconfig={server.kubeconfig} --resume; request that permission, or use another --context\n"
-        )
-        or True
+    assert run(server, *EACH, "-A") == 2
+    assert capsys.readouterr().err.endswith(
+        "; restarting: Deployment shop/web; continue with: dapr-token-injector secret rotate --restart s "
+        f"--all-namespaces --propagation-delay=0s --kubeconfig={server.kubeconfig} --resume\n"
     )
 
 
@@ -441,9 +516,6 @@ def put_namespace(server: ApiServer, name: str, *, foreign: bool = False, worklo
         server.put("pods", pod(f"{name}{number}", within=name))
         server.put("replicasets", replica_set(f"{name}{number}", name))
         server.put("deployments", deployment(f"{name}{number}", name))
-
-
-EACH: Final = ("rotate", "s", "--restart", "--propagation-delay", "0s")
 
 
 @pytest.mark.parametrize(("flags", "chosen"), [(("--namespace-selector", "dapr=on"), "ab"), (("-A",), "abs")])
@@ -637,22 +709,37 @@ def test_list_counts_outdated_uncertain_and_open_pods(server: ApiServer, capsys:
     for found in (pod("web", 2), open_pod("open", 2)):
         server.put("pods", found)
     assert run(server, "list") == 0
-    head, row = capsys.readouterr().out.splitlines()
-    assert " ".join(head.split()) == "SECRET KEY FOR ID AGE EXPIRES OWNER PODS OUTDATED UNCERTAIN OPEN USED BY"
-    assert row[row.index("ours") :].split() == [
-        "ours",
-        "5",
-        "2",
-        "1",
-        "2",
-        "Deployment/open,",
-        "Deployment/unsure,",
-        "Deployment/web",
-    ]
+    head, row, *details = capsys.readouterr().out.splitlines()
+    assert " ".join(head.split()) == "SECRET AGE EXPIRES PODS OUTDATED UNCERTAIN OPEN"
+    assert row.split()[-5:] == ["-", "5", "2", "1", "2"]
+    used = "Deployment/open, Deployment/unsure, Deployment/web"
+    assert " ".join(" ".join(details).split()) == f"token (api), id bcdfghjklm, ours; used by {used}"
     (found,) = decoded(server, capsys, "list", code=0)["secrets"]
     assert found["outdated"] == ["web-1-1", "web-1-2"]
     assert found["uncertain"] == ["unsure-1-1"]
     assert found["open"] == ["open-1-1", "open-1-2"]
+
+
+def test_list_fits_80_columns(server: ApiServer, capsys: Capture) -> None:
+    long = "a-namespace-with-a-long-name/a-secret-with-a-name-that-is-long-as-well"
+    within, _, name = long.partition("/")
+    server.put("secrets", secret(name, within=within))
+    external = server.put("secrets", secret("t"))
+    external["metadata"]["annotations"] |= {"reconcile.external-secrets.io/x": "", names.TOKEN_EXPIRES: WRITTEN}
+    for number in range(9):
+        put_workload(server, f"a-workload-with-a-long-name-{number}")
+    server.put("pods", pod("lost", owner=False, secret="not-there"))
+    server.objects["secrets", "shop", "s"]["data"] = {"other": "eA=="}
+    assert run(server, "list") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert max(map(len, printed)) <= 80
+    assert long in printed, "a name is never cut"
+    text = " ".join(" ".join(printed).split())
+    for number in range(9):
+        assert f"Deployment/a-workload-with-a-long-name-{number}" in text
+    assert "token (api), MISSING; used by Pod/lost-1-1" in text
+    assert "token (api), id bcdfghjklm, NO SUCH KEY; used by Deployment/" in text
+    assert "EXPIRED 0 0 0 0 token (api), id bcdfghjklm, managed by External Secrets Operator; not used" in text
 
 
 def test_list_names_owners_without_permission_to_list_them(server: ApiServer, capsys: Capture) -> None:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml  # type: ignore[import-untyped] # it brings no types
+from rich.console import Console
 
 from injector.cli.main import main
-from injector.cli.secret.progress import Table, lines
+from injector.cli.secret.progress import Table, lines, live_rows
 from injector.core.rollout import Progress, Ref, State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 Capture = pytest.CaptureFixture[str]
@@ -207,9 +209,41 @@ class Terminal(io.StringIO):
         return True
 
 
+def shown_on(height: int, states: Sequence[State]) -> list[str]:
+    """The lines of the live table on a terminal with 80 columns, for one workload in each state."""
+    message = "a long message " * 20
+    progress = [
+        Progress(ref=Ref("Deployment", "shop", f"w{number}"), state=state, message=message)
+        for number, state in enumerate(states)
+    ]
+    file = io.StringIO()
+    Console(width=80, file=file).print(live_rows(progress, height - 1))
+    return file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("height", [1, 2, 3, 10, 24])
+@pytest.mark.parametrize("running", [0, 2, 100])
+def test_live_table_fits_the_terminal(height: int, running: int) -> None:
+    states = [State.READY] * 30 + [State.RESTARTING] * running + [State.PLANNED] * 50
+    lines = shown_on(height, states)
+    assert len(lines) <= max(height - 1, 2)
+    rows = [line for line in lines if "restarting " in line and line.startswith("Deployment")]
+    assert len(rows) == min(running, max(height - 3, 0))
+    last = f"and {80 + running - len(rows)} more"
+    assert lines[-1].startswith(last)
+    assert "30 ready, " in lines[-1]
+
+
+def test_live_table_shows_all_rows_that_fit() -> None:
+    lines = shown_on(24, [State.READY, State.RESTARTING, State.PLANNED] * 7)
+    assert len(lines) == 22
+    assert not any(line.startswith("and ") for line in lines)
+
+
 def test_rows_of_the_live_table_are_not_made_at_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("LINES", "1000")
     count = 300
     with Table() as table:
         for state in (State.PLANNED, State.RESTARTING, State.READY):

@@ -9,6 +9,7 @@ from injector.core import names
 from injector.core.ownership import DataWriter, SecretKey, SecretRef, TokenSecret
 from injector.core.rollout import (
     ADVICE,
+    CANCELLED,
     DELETED,
     LAG,
     SKEW,
@@ -569,6 +570,97 @@ def test_workload_is_completed_when_its_new_pods_run_the_current_value(
 ) -> None:
     (action,) = plan(REVISIONS, {workload.ref: workload}, found)
     assert action.is_completed is completed
+
+
+# --- Argo Rollouts, which are restarted by time ---
+
+ROLLOUT = Ref("Rollout", "shop", "web")
+AFTER = CHANGED + LAG + 1
+
+
+def rollout(restart_at: int | None = None, **more: object) -> Workload:
+    fields: dict[str, object] = {"restarts_by_time": True, "restart_at": restart_at, **more}
+    return Workload(ref=ROLLOUT, **fields)  # type: ignore[arg-type] # fields by name
+
+
+def rollout_pod(created: int | None, name: str = "web-1", **more: object) -> PodUsage:
+    return pod(name, **{"workload": ROLLOUT, "created": created, **more})  # type: ignore[arg-type] # as above
+
+
+OLD = rollout_pod(0)
+NEW = rollout_pod(AFTER, "web-2", started=AFTER)
+BARE = rollout_pod(AFTER + 60, "web-2", usages=(), missing=(MISSING,))
+
+
+@pytest.mark.parametrize(
+    ("workload", "pods", "action", "restart_at", "completed"),
+    [
+        (rollout(), [OLD], Action.RESTART, AFTER, False),
+        (rollout(CHANGED + LAG), [OLD], Action.RESTART, AFTER, False),
+        (rollout(CHANGED + LAG, rollout_complete=False), [OLD], Action.RESTART, AFTER, False),
+        (rollout(AFTER, rollout_complete=False), [OLD], Action.WAIT, None, False),
+        (rollout(AFTER, rollout_complete=False), [NEW], Action.WAIT, None, False),
+        (rollout(AFTER), [NEW], Action.NOTHING, None, True),
+        (rollout(), [NEW], Action.NOTHING, None, True),
+        (rollout(AFTER + 1), [NEW], Action.NOTHING, None, False),
+        # Cancelled by a change of the template: another time, so that Argo restarts it again.
+        (rollout(AFTER), [OLD, NEW], Action.RESTART, AFTER + 1, False),
+        # Admission failed: only Pods created after the failed one can have the token.
+        (rollout(AFTER, rollout_complete=False), [BARE], Action.RESTART, AFTER + 61, False),
+        (rollout(), [rollout_pod(None, usages=(), missing=(MISSING,))], Action.RESTART, AFTER, False),
+    ],
+)
+def test_rollout_is_restarted_at_a_time_after_every_change(
+    workload: Workload, pods: list[PodUsage], action: Action, restart_at: int | None, *, completed: bool
+) -> None:
+    planned = action_for(workload, *pods)
+    assert (planned.action, planned.restart_at, planned.is_completed) == (action, restart_at, completed)
+    assert planned.marks == {}
+
+
+def test_rollout_is_skipped_when_the_change_is_unknown() -> None:
+    unknown = SecretRevision(id="x", changed=None)
+    planned = action_for(rollout(), rollout_pod(0, usages=(), missing=(MISSING,)), revision=unknown)
+    assert (planned.action, planned.skip_reason) == (Action.SKIP, SkipReason.UNKNOWN_CHANGE)
+    assert planned.skipped == ("web-1",)
+
+
+def test_rollout_of_one_pod_is_reported() -> None:
+    assert "no Pod runs during the restart" in action_for(rollout(recreates=True), OLD).note
+
+
+RESTARTED = PlannedAction(ref=ROLLOUT, action=Action.RESTART, keys=(KEY,), restart_at=AFTER)
+
+
+@pytest.mark.parametrize(
+    ("workload", "pods", "state", "message"),
+    [
+        (rollout(AFTER, rollout_complete=False), [OLD, NEW], State.RESTARTING, ""),
+        (rollout(AFTER, rollout_complete=False), [NEW], State.RESTARTING, ""),
+        (rollout(AFTER), [NEW], State.READY, ""),
+        (rollout(AFTER + 9), [rollout_pod(AFTER + 9)], State.READY, ""),
+        (rollout(AFTER), [OLD, NEW], State.RESTARTING, CANCELLED),
+        (rollout(), [OLD], State.FAILED, "another manager changed our spec.restartAt"),
+        (rollout(0), [OLD], State.FAILED, "another manager changed our spec.restartAt"),
+        (
+            rollout(AFTER),
+            [BARE],
+            State.NOT_INJECTED,
+            "new Pod web-2 has no token in daprd: the webhook did not inject it",
+        ),
+        # Without any mark and request: the Policy's default Secret gave the token.
+        (
+            rollout(AFTER),
+            [rollout_pod(AFTER, "web-2", usages=())],
+            State.NOT_INJECTED,
+            "new Pod web-2 has no token in daprd: the webhook did not inject it",
+        ),
+        (rollout(AFTER, failure="why"), [OLD], State.FAILED, "why"),
+    ],
+)
+def test_progress_of_a_rollout(workload: Workload, pods: list[PodUsage], state: State, message: str) -> None:
+    progress = progress_of(RESTARTED, workload, pods, REVISIONS, EXPECTED)
+    assert (progress.state, progress.message) == (state, message)
 
 
 # --- progress ---

@@ -530,7 +530,9 @@ def workload_object(kind: str, spec: Json | None = None, status: Json | None = N
         ("Job", {}, SkipReason.JOB),
         ("CronJob", {}, SkipReason.JOB),
         ("ReplicaSet", {}, SkipReason.NO_ROLLOUT),
-        ("Rollout", {}, SkipReason.OTHER_CONTROLLER),
+        ("Rollout", {}, None),
+        ("Rollout", {"paused": True}, None),
+        ("Application", {}, SkipReason.OTHER_CONTROLLER),
     ],
 )
 def test_skip_reason_follows_from_kind_and_spec(kind: str, spec: Json, reason: SkipReason | None) -> None:
@@ -538,6 +540,7 @@ def test_skip_reason_follows_from_kind_and_spec(kind: str, spec: Json, reason: S
 
 
 FULL = {"replicas": 3, "updatedReplicas": 3, "availableReplicas": 3, "readyReplicas": 3}
+SCHEDULED = "2026-01-02T00:00:00Z"
 DAEMONS = {"desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 3}
 
 
@@ -564,12 +567,29 @@ DAEMONS = {"desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvai
         ("DaemonSet", {}, DAEMONS, 1, True),
         ("DaemonSet", {}, {**DAEMONS, "updatedNumberScheduled": 2}, 1, False),
         ("DaemonSet", {}, {**DAEMONS, "numberAvailable": 2}, 1, False),
+        ("Rollout", {"replicas": 3}, FULL, 1, True),
+        ("Rollout", {"replicas": 3}, {"availableReplicas": 2}, 1, False),
+        ("Rollout", {"replicas": 3}, {**FULL, "observedGeneration": "1"}, 2, False),
+        ("Rollout", {"replicas": 3}, {**FULL, "observedGeneration": "2"}, 2, True),
+        ("Rollout", {"replicas": 3}, {**FULL, "observedGeneration": "6bd9f7c4d8"}, 2, True),
+        ("Rollout", {"replicas": 3}, {**FULL, "observedGeneration": "9" * 5000}, 2, True),
+        ("Rollout", {"replicas": 3, "restartAt": SCHEDULED}, FULL, 1, False),
+        ("Rollout", {"replicas": 3, "restartAt": SCHEDULED}, {**FULL, "restartedAt": "2026-01-01T00:00:00Z"}, 1, False),
+        ("Rollout", {"replicas": 3, "restartAt": SCHEDULED}, {**FULL, "restartedAt": SCHEDULED}, 1, True),
+        ("Rollout", {"replicas": 3, "restartAt": 5}, FULL, 1, True),
     ],
 )
 def test_rollout_is_complete_when_seen_updated_and_available(
     kind: str, spec: Json, status: Json, generation: int, *, complete: bool
 ) -> None:
     assert workload(workload_object(kind, spec, status, generation)).rollout_complete is complete
+
+
+def test_time_of_the_last_restart_is_read_from_argo_rollouts_only() -> None:
+    assert workload(workload_object("Rollout", {"restartAt": SCHEDULED})).restart_at == 1767312000
+    assert workload(workload_object("Rollout", {})).restarts_by_time
+    other = workload(workload_object("Deployment", {"restartAt": SCHEDULED}))
+    assert (other.restart_at, other.restarts_by_time) == (None, False)
 
 
 def test_rollout_past_its_deadline_has_failed() -> None:
