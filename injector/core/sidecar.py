@@ -61,6 +61,12 @@ class Listening:
         return all(map(_is_local, self.addresses))
 
 
+def runs_daprd(image: str, words: Sequence[str]) -> bool:
+    """Whether a container runs daprd: by the last part of its image's path, or by the program that it starts."""
+    name = image.rpartition("/")[2].partition("@")[0].partition(":")[0]
+    return name == names.SIDECAR or (bool(words) and words[0].rpartition("/")[2] == names.SIDECAR)
+
+
 def is_dapr_shared(*, is_requested: bool, key: str) -> bool:
     """Whether a container daprd is Dapr Shared: one daprd for callers in other Pods, installed by a chart of its own.
 
