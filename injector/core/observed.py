@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,9 @@ from injector.core.model import Annotations, Container, ObjectMeta, Pod, PodSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# The fields to keep, and those to keep below them; None: all.
+_Fields: TypeAlias = "Mapping[str, _Fields | None]"
 
 _NOT_A_POD: Final = "the object is not a Pod"
 
@@ -122,13 +125,29 @@ def observed_pod(pod: Mapping[str, Any]) -> ObservedPod:
         MalformedObjectError: A field has another type than in Kubernetes.
     """
     try:
-        meta = pod["metadata"]
-        # `managedFields` can be nested too deeply for the codec.
-        known = {**pod, "metadata": {key: meta[key] for key in _META if key in meta}}
-        return decode_any_depth(_pod.decode, msgspec.json.encode(known))
-    except (msgspec.DecodeError, KeyError, TypeError, OverflowError, UnicodeError, RecursionError):
+        return decode_any_depth(_pod.decode, msgspec.json.encode(_only(pod, _POD)))
+    except (msgspec.DecodeError, TypeError, OverflowError, UnicodeError, RecursionError):
         # The codec's own message may contain parts of a value.
         raise MalformedObjectError(_NOT_A_POD) from None
 
 
-_META: Final = ("namespace", "name", "annotations", "deletionTimestamp")
+# Nothing else is encoded: `managedFields` can be nested too deeply for the codec, and lists of variables, which are
+# not decoded before a rule reads them, keep in memory what was encoded with them.
+_CONTAINER: Final[_Fields] = dict.fromkeys(("name", "image", "command", "args", "env", "envFrom", "restartPolicy"))
+_ANNOTATIONS: Final[_Fields] = dict.fromkeys((*names.REQUEST_ANNOTATIONS, names.EXEMPT))
+_POD: Final[_Fields] = {
+    "metadata": {"namespace": None, "name": None, "deletionTimestamp": None, "annotations": _ANNOTATIONS},
+    "spec": dict.fromkeys(("containers", "initContainers", "ephemeralContainers"), _CONTAINER),
+    "status": {"phase": None, "containerStatuses": None, "initContainerStatuses": None},
+}
+
+
+def _only(value: object, fields: _Fields | None) -> object:
+    """Return a value without the fields that are not named; a list, with its items so."""
+    if fields is None:
+        return value
+    if isinstance(value, list):
+        return [_only(one, fields) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: _only(value[name], below) for name, below in fields.items() if name in value}

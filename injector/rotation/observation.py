@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
@@ -27,6 +28,9 @@ def observation(pod: dict[str, Any], workload: Ref, first_position: int = 0) -> 
         found = observed_pod(pod)
         keys = decode.index(token_keys(pod)).get(namespace, {})
         usage = decode.pod_usage(pod, keys, workload, first_position)
+        if usage is not None:  # other annotations may be large
+            marks = {key: value for key, value in usage.restarted_for.items() if key.startswith(names.RESTARTED_FOR)}
+            usage = replace(usage, restarted_for=marks)
         since = _waits_since(pod)
     except (MalformedObjectError, KeyError, TypeError, AttributeError):
         return Observation(namespace=namespace, name=name, pod=None)
