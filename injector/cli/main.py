@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "lint": ("injector.cli.manifests.lint", "Find problems in manifests before they reach a cluster."),
     "token": ("injector.cli.token.command", "Generate and verify tokens."),
     "probe": ("injector.cli.probe.command", "Check that sidecars require the token."),
+    "status": ("injector.cli.status.command", "Show which Pods are protected by a token."),
     "run": ("injector.cli.run.command", "Run a command with the token in its environment."),
     "secret": ("injector.cli.secret.command", "Create, rotate, revoke and list token Secrets."),
     "ca": ("injector.cli.ca", "Rotate the CA of the webhook's certificates."),

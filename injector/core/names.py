@@ -18,6 +18,8 @@ API_TOKEN_KEY: Final = "dapr-token-injector/api-token-key"
 APP_TOKEN_KEY: Final = "dapr-token-injector/app-token-key"
 APP_CONTAINERS: Final = "dapr-token-injector/app-containers"
 STATUS: Final = "dapr-token-injector/status"
+# Why a Pod needs no token: the assessment of a Pod reads it.
+EXEMPT: Final = "dapr-token-injector/exempt"
 
 # What a person writes for Dapr or for us; `STATUS` is ours to write.
 REQUEST_ANNOTATIONS: Final = (

@@ -1,4 +1,4 @@
-"""Recognize the program that a container runs, whatever its name is."""
+"""Recognize the program that a container of a review runs, whatever its name is."""
 
 from __future__ import annotations
 
@@ -7,39 +7,36 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from injector.core import names
+from injector.core.sidecar import is_daprd
 
 if TYPE_CHECKING:
     from injector.core.model import Container
 
-_DAPRD: Final = names.SIDECAR.encode()
-# Dapr's image with all of its programs; `command` selects one.
-_ALL_PROGRAMS: Final = b"daprio/dapr"
 _DAPR: Final = b"dapr"
+_DAPRD: Final = names.SIDECAR.encode()
 
-_first_word = msgspec.json.Decoder(list[str])
+_string = msgspec.json.Decoder(str)
+_words = msgspec.json.Decoder(list[str])
 
 
 def runs_daprd(container: Container) -> bool:
-    """Whether a container runs daprd: by its image, of any registry, tag or digest, or by its command."""
-    image = bytes(container.image)
-    command = bytes(container.command)
-    if _DAPR not in image and _DAPRD not in command:
+    """Whether a container runs daprd: by its image or its command, decoded only if one of them may be Dapr's."""
+    if _DAPR not in bytes(container.image) and _DAPRD not in bytes(container.command):
         return False
-    repository = _repository(image)
-    if repository.rpartition(b"/")[2] == _DAPRD or _is_daprd(command):
-        return True
-    return not command and (repository == _ALL_PROGRAMS or repository.endswith(b"/" + _ALL_PROGRAMS))
+    return is_daprd(image_of(container), command_of(container))
 
 
-def _repository(image: bytes) -> bytes:
-    """The image without tag and digest: https://pkg.go.dev/github.com/distribution/reference."""
-    path, slash, last = image.strip(b'"').partition(b"@")[0].rpartition(b"/")
-    return path + slash + last.partition(b":")[0]
-
-
-def _is_daprd(command: bytes) -> bool:
+def image_of(container: Container) -> str:
+    """The image; empty if there is none, or no text."""
     try:
-        words = _first_word.decode(command)
+        return _string.decode(container.image)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return bool(words) and words[0].rpartition("/")[2] == names.SIDECAR
+        return ""
+
+
+def command_of(container: Container) -> list[str]:
+    """The command; empty if there is none, or no list of texts."""
+    try:
+        return _words.decode(container.command)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return []

@@ -61,6 +61,20 @@ class Listening:
         return all(map(_is_local, self.addresses))
 
 
+def is_daprd(image: str, words: Sequence[str]) -> bool:
+    """Whether a container runs daprd: by its image, of any registry, tag or digest, or by its first word.
+
+    `words`: command and arguments. The image `daprio/dapr` has all of Dapr's programs; the first word selects one.
+    """
+    path, slash, last = image.partition("@")[0].rpartition("/")
+    repository = path + slash + last.partition(":")[0]
+    if repository.rpartition("/")[2] == names.SIDECAR:
+        return True
+    if words and not words[0].startswith("-"):
+        return words[0].rpartition("/")[2] == names.SIDECAR
+    return f"/{repository}".endswith("/daprio/dapr")
+
+
 def is_dapr_shared(*, is_requested: bool, key: str) -> bool:
     """Whether a container daprd is Dapr Shared: one daprd for callers in other Pods, installed by a chart of its own.
 

@@ -27,6 +27,8 @@ FIELD_MANAGER: Final = "dapr-token-injector"
 # Objects of a list in one answer, as in client-go.
 PAGE: Final = 500
 _LIST_ATTEMPTS: Final = 3
+# https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
+_METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 # The lifetime of a watch. If the API server has dropped a watch silently, this is when the client notices.
 WATCH_SECONDS: Final = 45
 
@@ -74,13 +76,20 @@ class Api(Transport):
         label_selector: str = "",
         field_selector: str = "",
         keep: Callable[[Object], Object | None] = lambda item: item,
+        metadata_only: bool = False,
     ) -> Objects:
         """Return all objects, read in pages, with `kind` and `apiVersion`, which the items of a list do not have.
 
         `keep` returns what to keep of an item, None for nothing: the rest of a page is dropped before the next one.
+        With `metadata_only`, the API server sends no more than `metadata`: nothing of the data of a Secret.
         """
         items, _ = await self.list_at(
-            resource, namespace, label_selector=label_selector, field_selector=field_selector, keep=keep
+            resource,
+            namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            keep=keep,
+            metadata_only=metadata_only,
         )
         return items
 
@@ -92,15 +101,17 @@ class Api(Transport):
         label_selector: str = "",
         field_selector: str = "",
         keep: Callable[[Object], Object | None] = lambda item: item,
+        metadata_only: bool = False,
     ) -> tuple[Objects, str]:
         """Return all objects and the resource version of the list, from which a watch can start.
 
         The pages of a list have one resource version. If it expires between two pages, the list starts again.
         """
         selectors = parameters(labelSelector=label_selector, fieldSelector=field_selector)
+        accept = _METADATA if metadata_only else JSON
         for attempt in range(_LIST_ATTEMPTS):
             try:
-                return await self._pages(resource, namespace, selectors, keep)
+                return await self._pages(resource, namespace, selectors, keep, accept)
             except GoneError:
                 if attempt + 1 == _LIST_ATTEMPTS:
                     raise
@@ -218,13 +229,14 @@ class Api(Transport):
         namespace: str | None,
         selectors: tuple[tuple[str, str], ...],
         keep: Callable[[Object], Object | None],
+        accept: str,
     ) -> tuple[Objects, str]:
         operation = _operation("list", resource, "", namespace)
         items: Objects = []
         after = ""
         while True:
             query = (*selectors, *parameters(limit=str(PAGE), **{"continue": after}))
-            page = await self.send(Request("GET", resource.path(namespace), operation, query))
+            page = await self.send(Request("GET", resource.path(namespace), operation, query, accept=accept))
             whole = (
                 {"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in page.get("items") or ()
             )

@@ -60,6 +60,7 @@ class Request:
     query: tuple[tuple[str, str], ...] = ()
     body: object = field(default=None, repr=False)
     content_type: str = JSON
+    accept: str = JSON
     timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
     hidden: tuple[str, ...] | None = field(default=None, repr=False)
     expected: Expected | None = field(default=None, repr=False)
@@ -167,7 +168,7 @@ class Transport:
                 request.method,
                 request.path,
                 query_params=list(request.query),
-                header_params={"Accept": JSON, "Content-Type": request.content_type},
+                header_params={"Accept": request.accept, "Content-Type": request.content_type},
                 body=request.body,
                 auth_settings=["BearerToken"],
             )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from injector.core import names
 from injector.core.errors import TokenError
 from injector.core.exposure import Answer, Exposure, ExposureFinding, PortResult, ProbeReport, Purpose
-from injector.core.sidecar import Listening, is_dapr_shared, listening, meets_loopback
+from injector.core.sidecar import Listening, is_dapr_shared, is_daprd, listening, meets_loopback
 from injector.core.token import parse_token
 from injector.kube import resources
 from injector.kube.api_messages import redact_words
@@ -142,7 +142,7 @@ class Prober:
         if reason:
             return ProbeReport(target, namespace=namespace, failure=reason)
         try:
-            where = listening([*(container.get("command") or ()), *(container.get("args") or ())])
+            where = listening(_words(container))
         except ValueError as error:
             return ProbeReport(target, namespace=namespace, failure=f"cannot probe daprd: {error}")
         if where.socket:
@@ -271,10 +271,16 @@ def _is_shared(pod: Object, container: Object) -> bool:
 
 
 def _sidecar(pod: Object) -> Object | None:
+    """Return the container named daprd, else the first that runs daprd under another name."""
     spec = pod.get("spec") or {}
     both = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
-    found: Object | None = next((one for one in both if one.get("name") == names.SIDECAR), None)
-    return found
+    running = (one for one in both if is_daprd(str(one.get("image") or ""), _words(one)))
+    named: Object | None = next((one for one in both if one.get("name") == names.SIDECAR), None)
+    return named if named is not None else next(running, None)
+
+
+def _words(container: Object) -> tuple[str, ...]:
+    return (*(container.get("command") or ()), *(container.get("args") or ()))
 
 
 def _requests_sidecar(pod: Object) -> bool:
@@ -328,5 +334,6 @@ def _quoted(message: object) -> str:
 def _state_of_sidecar(pod: Object) -> Object:
     status = pod.get("status") or {}
     states = (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ()))
-    found: Object = next((one for one in states if one.get("name") == names.SIDECAR), {})
+    name = (_sidecar(pod) or {}).get("name")
+    found: Object = next((one for one in states if one.get("name") == name), {})
     return found

@@ -19,7 +19,8 @@ from tests.controlplane.polling import wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 _ANY: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 CRD: Final = {

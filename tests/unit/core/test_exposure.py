@@ -84,3 +84,8 @@ def test_every_exposure_has_meaning_and_action() -> None:
 )
 def test_verdict_with_open_metrics_accepted(report: ProbeReport, verdict: ProbeVerdict) -> None:
     assert report.verdict({Exposure.METRICS_PORT}) is verdict
+
+
+def test_target_is_named_with_its_namespace() -> None:
+    assert ProbeReport("pod/a", namespace="shop").name == "pod/a -n shop"
+    assert ProbeReport("http://127.0.0.1:3500").name == "http://127.0.0.1:3500"

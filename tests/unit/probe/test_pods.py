@@ -95,6 +95,18 @@ def test_running_native_sidecar_is_probed() -> None:
     assert pods._why_not_running({**pod("web"), "status": status}) == ""
 
 
+def test_sidecar_under_another_name_is_probed() -> None:
+    found = pod("web")
+    found["spec"]["containers"] = [{"name": "app"}, {"name": "dapr", "image": "daprio/daprd:1.9.5"}]
+    found["status"] = {"containerStatuses": [{"name": "dapr", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}
+
+    assert pods._why_not_running(found) == "daprd ends again and again"
+
+    found["status"]["containerStatuses"][0]["state"] = {"running": {}}
+    report = asyncio.run(Open(Api.__new__(Api), ExpectedToken(), 1).probe(found))
+    assert {one.exposure for one in report.found} == {Exposure.ENFORCEMENT_OFF, Exposure.LISTEN_ADDRESS}
+
+
 # --- Dapr Shared ---
 
 

@@ -1,0 +1,464 @@
+"""Assess a Pod in a cluster: whether its sidecars demand a token, and whether all containers run the current one.
+
+A pure function of the Pod, of the metadata of Secrets and of what is known of the installation. `Protection` needs the
+Pod only. `Currency` needs the metadata of its Secrets. docs/reference/status.md explains each word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from injector.core import names
+from injector.core.advisories import advisories
+from injector.core.decision import Inject, decide_pod
+from injector.core.env import EntryKind, env_of
+from injector.core.errors import MalformedObjectError
+from injector.core.model import Annotations, Policy, SourceKind
+from injector.core.ownership import SecretKey, SecretRef
+from injector.core.plan import Target
+from injector.core.program import image_of
+from injector.core.request import Enabled, enabled
+from injector.core.rollout import TokenState, revision_of, state_of
+from injector.core.sidecar import is_dapr_shared, is_daprd, listening
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from injector.core.env import EnvEntry
+    from injector.core.observed import ObservedContainer, ObservedPod
+    from injector.core.ownership import TokenSecret
+    from injector.core.rollout import PodUsage
+
+
+class Severity(StrEnum):
+    """How urgent a state is."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    OK = "ok"
+    NONE = "-"
+
+
+class Protection(StrEnum):
+    """Whether the sidecars of a Pod demand a token."""
+
+    EXEMPT = "exempt"
+    OPEN = "open"
+    WAITING = "waiting"
+    CUSTOM = "custom"
+    NOT_APPLICABLE = "not-applicable"
+    NO_SIDECAR = "no-sidecar"
+    UNKNOWN = "unknown"
+    PROTECTED = "protected"
+
+
+class ProtectionReason(StrEnum):
+    """Why a Pod has its protection."""
+
+    # exempt
+    ANNOTATION = "annotation"
+    NAMESPACE = "namespace"
+    # open
+    NO_VARIABLE = "no-variable"
+    EMPTY_VALUE = "empty-value"
+    OPTIONAL_REFERENCE = "optional-reference"
+    NOT_INJECTED = "not-injected"
+    MAY_EXPAND_TO_EMPTY = "may-expand-to-empty"
+    # waiting
+    NO_SECRET = "no-secret"
+    NO_KEY = "no-key"
+    # custom
+    LITERAL = "literal"
+    OTHER_REFERENCE = "other-reference"
+    # not applicable
+    NO_DAPR = "no-dapr"
+    ENDED = "ended"
+    ENDING = "ending"
+    # no sidecar
+    NOT_ADDED = "not-added"
+    # unknown
+    MALFORMED = "malformed"
+    ENV_FROM = "env-from"
+    DAPR_SHARED = "dapr-shared"
+    # protected
+    REFERENCE = "reference"
+
+
+_OPEN: Final = frozenset(
+    {
+        ProtectionReason.NO_VARIABLE,
+        ProtectionReason.EMPTY_VALUE,
+        ProtectionReason.OPTIONAL_REFERENCE,
+        ProtectionReason.NOT_INJECTED,
+        ProtectionReason.MAY_EXPAND_TO_EMPTY,
+    }
+)
+_PROTECTIONS: Final[Mapping[ProtectionReason, Protection]] = {
+    **dict.fromkeys((ProtectionReason.ANNOTATION, ProtectionReason.NAMESPACE), Protection.EXEMPT),
+    **dict.fromkeys(_OPEN, Protection.OPEN),
+    **dict.fromkeys((ProtectionReason.NO_SECRET, ProtectionReason.NO_KEY), Protection.WAITING),
+    **dict.fromkeys((ProtectionReason.LITERAL, ProtectionReason.OTHER_REFERENCE), Protection.CUSTOM),
+    **dict.fromkeys(
+        (ProtectionReason.NO_DAPR, ProtectionReason.ENDED, ProtectionReason.ENDING), Protection.NOT_APPLICABLE
+    ),
+    ProtectionReason.NOT_ADDED: Protection.NO_SIDECAR,
+    **dict.fromkeys(
+        (ProtectionReason.MALFORMED, ProtectionReason.ENV_FROM, ProtectionReason.DAPR_SHARED), Protection.UNKNOWN
+    ),
+    ProtectionReason.REFERENCE: Protection.PROTECTED,
+}
+_SEVERITIES: Final[Mapping[Protection, Severity]] = {
+    Protection.EXEMPT: Severity.NONE,
+    Protection.OPEN: Severity.ERROR,
+    Protection.WAITING: Severity.WARNING,
+    Protection.CUSTOM: Severity.INFO,
+    Protection.NOT_APPLICABLE: Severity.NONE,
+    Protection.NO_SIDECAR: Severity.WARNING,
+    Protection.UNKNOWN: Severity.WARNING,
+    Protection.PROTECTED: Severity.OK,
+}
+# Of several containers, the first of these counts. What cannot be determined precedes what is merely different.
+_WORST_FIRST: Final = (
+    Protection.OPEN,
+    Protection.WAITING,
+    Protection.UNKNOWN,
+    Protection.CUSTOM,
+    Protection.PROTECTED,
+)
+# Seconds. A kubelet looks again for a missing Secret, and its cache may lag: shorter waits are normal.
+WAITS_NORMALLY: Final = 120
+
+
+class Currency(StrEnum):
+    """Whether the containers of a Pod run the current value under a key."""
+
+    CURRENT = "current"
+    SKEWED = "skewed"
+    OUTDATED = "outdated"
+    UNCERTAIN = "uncertain"
+    UNKNOWN = "unknown"
+
+
+CURRENCY_SEVERITIES: Final[Mapping[Currency, Severity]] = {
+    Currency.CURRENT: Severity.OK,
+    Currency.SKEWED: Severity.ERROR,
+    Currency.OUTDATED: Severity.WARNING,
+    Currency.UNCERTAIN: Severity.INFO,
+    Currency.UNKNOWN: Severity.NONE,
+}
+
+
+class PodFinding(StrEnum):
+    """What else should be known of a Pod; each is a warning."""
+
+    RENAMED_SIDECAR = "renamed-sidecar"
+    EXPOSED = "exposed"
+    APP_WITHOUT_TOKEN = "app-without-token"
+    DAPRD_ADVISORY = "daprd-advisory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A Pod as observed.
+
+    `pod` is None if it is malformed. `usage`: its containers that read a token; None after it has ended. `waits_since`:
+    when it was scheduled or initialized, whichever was later; None: unknown.
+    """
+
+    namespace: str
+    name: str
+    pod: ObservedPod | None
+    usage: PodUsage | None = None
+    waits_since: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known besides the Pod.
+
+    `now` is in seconds since 1970. `secrets`: metadata, None for a Secret that does not exist; those that are not in it
+    could not be read. `policy`: None if unknown. `injects_default`: the namespace requests the Policy's default Secret.
+    `guard`: the namespace's guard label. `allows_exemptions`: the annotation of a Pod exempts it.
+    """
+
+    now: int
+    secrets: Mapping[SecretRef, TokenSecret | None] = field(default_factory=dict)
+    policy: Policy | None = None
+    injects_default: bool = False
+    guard: str = ""
+    allows_exemptions: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyCurrency:
+    """The currency of one key, and the containers that do not surely run its current value."""
+
+    key: SecretKey
+    currency: Currency
+    containers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A finding about a container; `detail` is an id or an address, empty if there is none."""
+
+    finding: PodFinding
+    container: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """The assessment of one Pod. `container` is the one that decides its protection, if one does."""
+
+    namespace: str
+    name: str
+    protection: Protection
+    reason: ProtectionReason
+    severity: Severity
+    container: str = ""
+    currencies: tuple[KeyCurrency, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def assess(observed: Observation, known: Known) -> Assessment:
+    """Return the assessment of a Pod."""
+    pod = observed.pod
+    if pod is None:
+        return _assessment(observed, known, ProtectionReason.MALFORMED)
+    containers = sorted(pod.spec.every if pod.spec is not None else (), key=is_sidecar, reverse=True)
+    sidecars = [one for one in containers if is_sidecar(one)]
+    reason = _without_containers(pod, known, has_sidecar=bool(sidecars))
+    if reason is not None:
+        return _assessment(observed, known, reason)
+    found = [(_reason(one, pod, observed, known), one.name) for one in sidecars]
+    found += ((wait, one.name) for one in containers if (wait := _wait(one, pod, observed, known)) is not None)
+    reason, container = min(found, key=lambda one: _WORST_FIRST.index(_PROTECTIONS[one[0]]))
+    findings = tuple(_findings(pod, sidecars, known, is_open=reason in _OPEN))
+    return _assessment(observed, known, reason, container, findings)
+
+
+def _assessment(
+    observed: Observation,
+    known: Known,
+    reason: ProtectionReason,
+    container: str = "",
+    findings: tuple[Finding, ...] = (),
+) -> Assessment:
+    protection = _PROTECTIONS[reason]
+    severity = _SEVERITIES[protection]
+    since = observed.waits_since
+    if protection is Protection.WAITING and since is not None and known.now - since < WAITS_NORMALLY:
+        severity = Severity.INFO
+    is_dated = protection in {Protection.PROTECTED, Protection.CUSTOM, Protection.UNKNOWN}
+    currencies = tuple(_currencies(observed.usage, known)) if is_dated and observed.usage is not None else ()
+    return Assessment(
+        namespace=observed.namespace,
+        name=observed.name,
+        protection=protection,
+        reason=reason,
+        severity=severity,
+        container=container,
+        currencies=currencies,
+        findings=findings,
+    )
+
+
+# --- protection ---
+
+
+def is_sidecar(container: ObservedContainer) -> bool:
+    """Return whether a container is a sidecar: by its name, or because it runs daprd."""
+    return container.name == names.SIDECAR or is_daprd(image_of(container), container.words)
+
+
+def _without_containers(pod: ObservedPod, known: Known, *, has_sidecar: bool) -> ProtectionReason | None:
+    """Return the reason that does not depend on a container, if there is one."""
+    if pod.status is not None and pod.status.phase in {"Succeeded", "Failed"}:
+        return ProtectionReason.ENDED
+    if pod.metadata is not None and pod.metadata.deletionTimestamp is not None:
+        return ProtectionReason.ENDING
+    is_requested = enabled(_annotations(pod)) is Enabled.TRUE
+    if not has_sidecar and not is_requested:
+        return ProtectionReason.NO_DAPR
+    exempt = pod.metadata.annotations.exempt if pod.metadata is not None and pod.metadata.annotations else None
+    if known.allows_exemptions and exempt and exempt.strip():
+        return ProtectionReason.ANNOTATION
+    if known.guard == "off":
+        return ProtectionReason.NAMESPACE
+    return None if has_sidecar else ProtectionReason.NOT_ADDED
+
+
+def _annotations(pod: ObservedPod) -> Annotations:
+    return (pod.metadata.annotations if pod.metadata is not None else None) or Annotations()
+
+
+def _reason(container: ObservedContainer, pod: ObservedPod, observed: Observation, known: Known) -> ProtectionReason:
+    """Return why a sidecar demands a token or not."""
+    try:
+        entry = env_of(container).api
+    except MalformedObjectError:
+        return ProtectionReason.MALFORMED
+    annotations = _annotations(pod)
+    wanted = (annotations.api_token_secret or "").strip()
+    is_requested = enabled(annotations) is Enabled.TRUE
+    if entry is None:
+        if _may_come_from(container, observed.namespace, known):
+            return ProtectionReason.ENV_FROM
+        asks = is_requested and (wanted or known.injects_default)
+        return ProtectionReason.NOT_INJECTED if asks else ProtectionReason.NO_VARIABLE
+    reason = _reason_of(entry)
+    if reason is not ProtectionReason.REFERENCE or entry.ref is None:
+        return reason
+    if is_dapr_shared(is_requested=is_requested, key=entry.ref.key):
+        return ProtectionReason.DAPR_SHARED
+    default = known.policy.default_api_key if known.policy is not None else entry.ref.key
+    key = (annotations.api_token_key or "").strip() or default
+    if is_requested and wanted and (entry.ref.name, entry.ref.key) != (wanted, key):
+        return ProtectionReason.OTHER_REFERENCE
+    return reason
+
+
+def _reason_of(entry: EnvEntry) -> ProtectionReason:
+    if entry.kind is EntryKind.EMPTY:
+        return ProtectionReason.MAY_EXPAND_TO_EMPTY if entry.is_indirect else ProtectionReason.EMPTY_VALUE
+    if entry.kind is EntryKind.LITERAL:
+        return ProtectionReason.LITERAL
+    if entry.optional:
+        return ProtectionReason.OPTIONAL_REFERENCE
+    if entry.ref is None:
+        return ProtectionReason.MAY_EXPAND_TO_EMPTY
+    return ProtectionReason.REFERENCE if entry.ref.kind is SourceKind.SECRET else ProtectionReason.OTHER_REFERENCE
+
+
+def _may_come_from(container: ObservedContainer, namespace: str, known: Known) -> bool:
+    """Return whether the variable may come from `envFrom`: not if all of its Secrets are known not to have the key."""
+    for source in container.envFrom or ():
+        prefix = source.prefix or ""
+        if not names.API_TOKEN_ENV.startswith(prefix):
+            continue
+        ref = SecretRef(namespace, source.secretRef.name) if source.secretRef is not None else None
+        if ref is None or ref not in known.secrets:
+            return True
+        if _may_have(known.secrets[ref], names.API_TOKEN_ENV.removeprefix(prefix)):
+            return True
+    return False
+
+
+def _may_have(secret: TokenSecret | None, key: str) -> bool:
+    """Return whether a Secret may have a key; metadata shows the keys only if it has managed fields."""
+    if secret is None:
+        return False
+    keys = secret.keys.union(*(writer.keys for writer in secret.writers))
+    return not keys or key in keys
+
+
+# The kubelet's messages: https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/kubelet/kubelet_pods.go
+_NO_SECRET: Final = re.compile(r'secret "([^"]*)" not found')
+_NO_KEY: Final = re.compile(r"couldn't find key (\S+) in Secret [^/\s]+/(\S+)")
+
+
+def _wait(
+    container: ObservedContainer, pod: ObservedPod, observed: Observation, known: Known
+) -> ProtectionReason | None:
+    """Return why a container waits for its token; None if it does not."""
+    try:
+        env = env_of(container)
+    except MalformedObjectError:
+        return None
+    entries = (entry for entry in (env.api, env.app) if entry is not None)
+    wanted = {
+        (entry.ref.name, entry.ref.key)
+        for entry in entries
+        if entry.ref is not None and entry.ref.kind is SourceKind.SECRET and not entry.optional
+    }
+    waiting = pod.status.waiting(container.name) if pod.status is not None else None
+    message = (waiting.message or "") if waiting is not None else ""
+    missing, keyless = _NO_SECRET.search(message), _NO_KEY.search(message)
+    if missing and missing[1] in {name for name, _ in wanted}:
+        return ProtectionReason.NO_SECRET
+    if keyless and (keyless[2], keyless[1]) in wanted:
+        return ProtectionReason.NO_KEY
+    usages = observed.usage.usages if observed.usage is not None else ()
+    mine = [one for one in usages if one.container == container.name]
+    if not mine or any(one.started is not None for one in mine):
+        return None  # it has ended, or what it reads at its next start decides nothing now
+    for name, key in sorted(wanted):
+        ref = SecretRef(observed.namespace, name)
+        if ref in known.secrets:
+            secret = known.secrets[ref]
+            if secret is None:
+                return ProtectionReason.NO_SECRET
+            if not _may_have(secret, key):
+                return ProtectionReason.NO_KEY
+    return None
+
+
+# --- currency ---
+
+
+def _currencies(usage: PodUsage, known: Known) -> Iterator[KeyCurrency]:
+    states: dict[SecretKey, dict[str, TokenState | None]] = defaultdict(dict)
+    for one in usage.usages:
+        secret = known.secrets.get(one.key.secret)
+        revision = revision_of(secret, one.key.key) if secret is not None else None
+        state = state_of(one, usage, revision) if revision is not None else None
+        is_undated = revision is not None and revision.changed is None and state is TokenState.UNCERTAIN
+        states[one.key][one.container] = None if is_undated else state
+    for key in sorted(states):
+        currency = _currency(frozenset(states[key].values()))
+        others = tuple(sorted(name for name, state in states[key].items() if state not in _FRESH))
+        yield KeyCurrency(key=key, currency=currency, containers=() if currency is Currency.UNKNOWN else others)
+
+
+_FRESH: Final = frozenset({TokenState.CURRENT, TokenState.NOT_STARTED})
+
+
+def _currency(states: frozenset[TokenState | None]) -> Currency:
+    if None in states:
+        return Currency.UNKNOWN
+    if TokenState.OUTDATED in states:
+        return Currency.SKEWED if TokenState.CURRENT in states else Currency.OUTDATED
+    return Currency.UNCERTAIN if TokenState.UNCERTAIN in states else Currency.CURRENT
+
+
+# --- findings ---
+
+
+def _findings(pod: ObservedPod, sidecars: list[ObservedContainer], known: Known, *, is_open: bool) -> Iterator[Finding]:
+    for one in sidecars:
+        if one.name != names.SIDECAR:
+            yield Finding(finding=PodFinding.RENAMED_SIDECAR, container=one.name)
+        if _listens_beyond_the_pod(one):
+            yield Finding(finding=PodFinding.EXPOSED, container=one.name)
+        for advisory in advisories(image_of(one)):
+            yield Finding(finding=PodFinding.DAPRD_ADVISORY, container=one.name, detail=advisory)
+    if not is_open:
+        yield from (Finding(finding=PodFinding.APP_WITHOUT_TOKEN, container=name) for name in _apps_without(pod, known))
+
+
+def _listens_beyond_the_pod(container: ObservedContainer) -> bool:
+    try:
+        where = listening(container.words)
+    except ValueError:
+        return False  # what it listens on depends on variables
+    return where.is_certain and not where.is_local and not where.socket
+
+
+def _apps_without(pod: ObservedPod, known: Known) -> tuple[str, ...]:
+    """Return the app containers that the webhook would give the API token now."""
+    try:
+        decision = decide_pod(pod, known.policy or Policy(), use_default=known.injects_default)
+    except MalformedObjectError:
+        return ()
+    changes = decision.plan.changes if isinstance(decision, Inject) else ()
+    return tuple(
+        change.place.container
+        for change in changes
+        if change.place.target is Target.APP and change.variable == names.API_TOKEN_ENV
+    )

@@ -1,0 +1,152 @@
+"""The fields of a Pod in a cluster that an assessment reads, decoded as those of a review are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import msgspec
+
+from injector.core import names
+from injector.core.depth import decode_any_depth
+from injector.core.errors import MalformedObjectError
+from injector.core.model import Annotations, Container, ObjectMeta, Pod, PodSpec, Quiet
+from injector.core.program import command_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# The fields to keep, and those to keep below them; None: all.
+_Fields: TypeAlias = "Mapping[str, _Fields | None]"
+
+_NOT_A_POD: Final = "the object is not a Pod"
+
+
+class NamedSource(Quiet, frozen=True, gc=False):
+    """The Secret or ConfigMap of all variables of a container."""
+
+    name: str = ""
+
+
+class EnvFrom(Quiet, frozen=True, gc=False):
+    """All keys of an object as variables, each after the prefix."""
+
+    prefix: str | None = None
+    secretRef: NamedSource | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class ObservedContainer(Container, frozen=True, gc=False):
+    """A container of any list."""
+
+    args: list[str] | None = None
+    envFrom: list[EnvFrom] | None = None  # noqa: N815 - Kubernetes' own spelling
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Command and arguments."""
+        return (*command_of(self), *(self.args or ()))
+
+
+class ObservedSpec(PodSpec, frozen=True, gc=False):
+    """The containers that a kubelet runs."""
+
+    containers: list[ObservedContainer] | None = None  # type: ignore[assignment] # nothing writes the list
+    initContainers: list[ObservedContainer] | None = None  # type: ignore[assignment] # noqa: N815 - as above
+    ephemeralContainers: list[ObservedContainer] | None = None  # noqa: N815 - Kubernetes' own spelling
+
+    @property
+    def every(self) -> tuple[ObservedContainer, ...]:
+        """The containers of all lists."""
+        return (*(self.initContainers or ()), *(self.containers or ()), *(self.ephemeralContainers or ()))
+
+
+class Waiting(Quiet, frozen=True, gc=False):
+    """Why a container waits, by the kubelet."""
+
+    reason: str | None = None
+    message: str | None = None
+
+
+class ContainerState(Quiet, frozen=True, gc=False):
+    """The part of a container's state that shows why it waits."""
+
+    waiting: Waiting | None = None
+
+
+class ContainerStatus(Quiet, frozen=True, gc=False):
+    """The kubelet's report of a container."""
+
+    name: str = ""
+    state: ContainerState | None = None
+
+
+class PodStatus(Quiet, frozen=True, gc=False):
+    """The kubelet's report of a Pod."""
+
+    phase: str | None = None
+    containerStatuses: list[ContainerStatus] | None = None  # noqa: N815 - Kubernetes' own spelling
+    initContainerStatuses: list[ContainerStatus] | None = None  # noqa: N815 - Kubernetes' own spelling
+
+    def waiting(self, container: str) -> Waiting | None:
+        """Why a container waits, if it does."""
+        states = (*(self.initContainerStatuses or ()), *(self.containerStatuses or ()))
+        return next((one.state.waiting for one in states if one.name == container and one.state is not None), None)
+
+
+class ObservedAnnotations(Annotations, frozen=True, gc=False):
+    """The annotations that an assessment reads besides those of a review."""
+
+    exempt: str | None = msgspec.field(default=None, name=names.EXEMPT)
+
+
+class ObservedMeta(ObjectMeta, frozen=True, gc=False):
+    """Metadata of a Pod."""
+
+    namespace: str = ""
+    deletionTimestamp: str | None = None  # noqa: N815 - Kubernetes' own spelling
+    annotations: ObservedAnnotations | None = None
+
+
+class ObservedPod(Pod, frozen=True, gc=False):
+    """A Pod in a cluster."""
+
+    metadata: ObservedMeta | None = None
+    spec: ObservedSpec | None = None
+    status: PodStatus | None = None
+
+
+_pod: Final = msgspec.json.Decoder(ObservedPod)
+
+
+def observed_pod(pod: Mapping[str, Any]) -> ObservedPod:
+    """Return what an assessment reads of a Pod of the API server.
+
+    Raises:
+        MalformedObjectError: A field has another type than in Kubernetes.
+    """
+    try:
+        return decode_any_depth(_pod.decode, msgspec.json.encode(_only(pod, _POD)))
+    except (msgspec.DecodeError, TypeError, OverflowError, UnicodeError, RecursionError):
+        # The codec's own message may contain parts of a value.
+        raise MalformedObjectError(_NOT_A_POD) from None
+
+
+# Nothing else is encoded: `managedFields` can be nested too deeply for the codec, and lists of variables, which are
+# not decoded before a rule reads them, keep in memory what was encoded with them.
+_CONTAINER: Final[_Fields] = dict.fromkeys(("name", "image", "command", "args", "env", "envFrom", "restartPolicy"))
+_ANNOTATIONS: Final[_Fields] = dict.fromkeys((*names.REQUEST_ANNOTATIONS, names.EXEMPT))
+_POD: Final[_Fields] = {
+    "metadata": {"namespace": None, "name": None, "deletionTimestamp": None, "annotations": _ANNOTATIONS},
+    "spec": dict.fromkeys(("containers", "initContainers", "ephemeralContainers"), _CONTAINER),
+    "status": {"phase": None, "containerStatuses": None, "initContainerStatuses": None},
+}
+
+
+def _only(value: object, fields: _Fields | None) -> object:
+    """Return a value without the fields that are not named; a list, with its items so."""
+    if fields is None:
+        return value
+    if isinstance(value, list):
+        return [_only(one, fields) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: _only(value[name], below) for name, below in fields.items() if name in value}

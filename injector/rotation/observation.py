@@ -1,0 +1,51 @@
+"""Decodes a Pod of the API server into what `core.assess` assesses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from injector.core import names
+from injector.core.assess import Observation
+from injector.core.errors import MalformedObjectError
+from injector.core.observed import observed_pod
+from injector.core.ownership import SecretKey
+from injector.rotation import decode
+from injector.tokens.decode import unix_time
+
+if TYPE_CHECKING:
+    from injector.core.rollout import Ref
+
+_STARTS: Final = frozenset({"PodScheduled", "Initialized"})
+_TOKENS: Final = frozenset({names.API_TOKEN_ENV, names.APP_TOKEN_ENV})
+
+
+def observation(pod: dict[str, Any], workload: Ref, first_position: int = 0) -> Observation:
+    """Return a Pod as observed; `workload` and `first_position` as for `decode.pod_usage`."""
+    meta = pod["metadata"]
+    namespace, name = str(meta["namespace"]), str(meta["name"])
+    try:
+        found = observed_pod(pod)
+        keys = decode.index(token_keys(pod)).get(namespace, {})
+        usage = decode.pod_usage(pod, keys, workload, first_position)
+        if usage is not None:  # other annotations may be large
+            marks = {key: value for key, value in usage.restarted_for.items() if key.startswith(names.RESTARTED_FOR)}
+            usage = replace(usage, restarted_for=marks)
+        since = _waits_since(pod)
+    except (MalformedObjectError, KeyError, TypeError, AttributeError):
+        return Observation(namespace=namespace, name=name, pod=None)
+    return Observation(namespace=namespace, name=name, pod=found, usage=usage, waits_since=since)
+
+
+def token_keys(pod: dict[str, Any]) -> frozenset[SecretKey]:
+    """Return the keys of Secrets that containers of a Pod read as a token."""
+    namespace = pod["metadata"]["namespace"]
+    return frozenset(
+        SecretKey(namespace, one.secret, one.key) for one in decode.references(pod) if one.variable in _TOKENS
+    )
+
+
+def _waits_since(pod: dict[str, Any]) -> int | None:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    times = (unix_time(one.get("lastTransitionTime")) for one in conditions if one.get("type") in _STARTS)
+    return max((time for time in times if time is not None), default=None)

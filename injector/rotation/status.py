@@ -1,0 +1,147 @@
+"""Assesses the Pods of a namespace or a cluster. It only reads, and never a value of a Secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from injector.core.assess import Assessment, Known, ProtectionReason, assess
+from injector.core.ownership import SecretRef, TokenSecret
+from injector.core.rollout import Ref
+from injector.kube.errors import ForbiddenError
+from injector.kube.owners import controller_of
+from injector.kube.resources import JOBS, NAMESPACES, PODS, REPLICASETS, SECRETS, Resource
+from injector.rotation.observation import observation
+from injector.tokens.decode import token_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from injector.kube.client import Api
+
+Object = dict[str, Any]
+_INJECT_DEFAULT: Final = "dapr-token-injector/inject-default"
+_GUARD: Final = "dapr-token-injector/guard"
+# Kinds between a workload and its Pods.
+_BETWEEN: Final = {resource.kind: resource for resource in (REPLICASETS, JOBS)}
+
+
+@dataclass(frozen=True, slots=True)
+class PodStatus:
+    """A Pod's assessment and the workload that it belongs to."""
+
+    workload: Ref
+    assessment: Assessment
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All Pods that use Dapr, and why a part of the answer is missing, one line for each missing permission."""
+
+    pods: tuple[PodStatus, ...]
+    limits: tuple[str, ...]
+
+
+async def read_status(api: Api, namespace: str | None, now: int) -> Status:
+    """Return the assessment of every Pod that uses Dapr, in a namespace or (None) in all.
+
+    Raises:
+        KubeError: Pods cannot be listed, or the API server does not answer.
+    """
+    found = [one["observed"] for one in await api.list(PODS, namespace, keep=_observed)]
+    reader = _Reader(api, namespace)
+    kinds = {owner.kind for _, owner in found}
+    between = {
+        (kind, meta["namespace"], meta["name"]): meta
+        for kind, resource in _BETWEEN.items()
+        if kind in kinds
+        for meta in await reader.metadata(resource, "workloads are shown by their ReplicaSets and Jobs")
+    }
+    needed = {one.key.secret for pod, _ in found if pod.usage is not None for one in pod.usage.usages}
+    secrets = await reader.secrets(needed)
+    labels = {
+        meta["name"]: meta.get("labels") or {}
+        for meta in await reader.namespaces("defaults and exemptions of namespaces are not known")
+    }
+    pods = [
+        PodStatus(_workload(owner, between), assess(pod, _known(now, secrets, labels.get(pod.namespace) or {})))
+        for pod, owner in found
+    ]
+    shown = (one for one in pods if one.assessment.reason is not ProtectionReason.NO_DAPR)
+    return Status(
+        tuple(sorted(shown, key=lambda one: (one.assessment.namespace, one.assessment.name))), tuple(reader.limits)
+    )
+
+
+def _observed(pod: Object) -> Object | None:
+    meta = pod["metadata"]
+    controller = controller_of(meta)
+    kind, name = (controller.kind, controller.name) if controller is not None else ("Pod", str(meta["name"]))
+    owner = Ref(kind, str(meta["namespace"]), name)
+    found = observation(pod, owner)
+    # Without Secrets and labels, whether it uses Dapr is certain.
+    return None if assess(found, Known(now=0)).reason is ProtectionReason.NO_DAPR else {"observed": (found, owner)}
+
+
+def _workload(owner: Ref, between: Mapping[tuple[str, str, str], Object]) -> Ref:
+    meta = between.get((owner.kind, owner.namespace, owner.name))
+    controller = controller_of(meta) if meta is not None else None
+    return owner if controller is None else Ref(controller.kind, owner.namespace, controller.name)
+
+
+def _known(now: int, secrets: Mapping[SecretRef, TokenSecret | None], labels: Mapping[str, str]) -> Known:
+    return Known(
+        now=now,
+        secrets=secrets,
+        injects_default=labels.get(_INJECT_DEFAULT) == "enabled",
+        guard=labels.get(_GUARD, ""),
+    )
+
+
+class _Reader:
+    """Reads metadata; `limits` are the permissions that are missing, and what is missing without them."""
+
+    def __init__(self, api: Api, namespace: str | None) -> None:
+        self._api = api
+        self._namespace = namespace
+        self.limits: list[str] = []
+
+    async def metadata(
+        self, resource: Resource, without: str, keep: Callable[[Object], Object | None] = lambda item: item
+    ) -> list[Object]:
+        """Return the metadata of all objects of a kind; none without the permission."""
+        try:
+            items = await self._api.list(resource, self._namespace, keep=keep, metadata_only=True)
+        except ForbiddenError as error:
+            self.limits.append(f"{without}: {error}")
+            return []
+        return [item["metadata"] for item in items]
+
+    async def namespaces(self, without: str) -> list[Object]:
+        """Return the metadata of the namespaces."""
+        if self._namespace is None:
+            return await self.metadata(NAMESPACES, without)
+        try:
+            return [(await self._api.get(NAMESPACES, self._namespace))["metadata"]]
+        except ForbiddenError as error:
+            self.limits.append(f"{without}: {error}")
+            return []
+
+    async def secrets(self, needed: Collection[SecretRef]) -> dict[SecretRef, TokenSecret | None]:
+        """Return the metadata of Secrets, None for one that does not exist; nothing without the permission."""
+        if not needed:
+            return {}
+        before = len(self.limits)
+        found = await self.metadata(
+            SECRETS,
+            "whether Pods run the current token is unknown",
+            lambda item: item if _ref(item) in needed else None,
+        )
+        if len(self.limits) > before:
+            return {}
+        secrets = (token_secret({"metadata": meta}) for meta in found)
+        return {**dict.fromkeys(needed), **{one.ref: one for one in secrets}}
+
+
+def _ref(item: Object) -> SecretRef:
+    return SecretRef(item["metadata"]["namespace"], item["metadata"]["name"])

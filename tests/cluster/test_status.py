@@ -1,0 +1,85 @@
+"""`status` against a real API server: with the ClusterRole `view`, with more, and with less."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from injector.cli.main import main
+from tests.cluster.objects import APP, ASKING, SIDECAR, pod, token_variable
+from tests.cluster.test_probe import READ_PODS, limited
+from tests.controlplane.polling import wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
+
+Capture = pytest.CaptureFixture[str]
+SECRET = "dapr-api-token"
+
+
+@pytest.fixture
+def two_pods(kubectl: Kubectl) -> None:
+    """A Pod with its token, and one that admission has missed."""
+    kubectl.run("create", "secret", "generic", SECRET, "--from-literal=token=marker-0123456789abcdef")
+    for name, sidecar in (("sound", {**SIDECAR, "env": [token_variable(SECRET)]}), ("missed", SIDECAR)):
+        made = pod(ASKING, APP, sidecar)
+        made["metadata"]["name"] = name
+        kubectl.create(made)
+
+
+def status(capsys: Capture, kubeconfig: Path, *arguments: str) -> tuple[int, Any, str]:
+    code = main(["status", "-o", "json", "--kubeconfig", str(kubeconfig), *arguments])
+    output = capsys.readouterr()
+    assert "marker" not in output.out + output.err
+    return code, json.loads(output.out) if output.out else None, output.err
+
+
+def protections(found: Json) -> dict[str, str]:
+    return {one["name"]: f"{one['protection']} {one['reason']}" for one in found["pods"]}
+
+
+EXPECTED = {"missed": "open not-injected", "sound": "protected reference"}
+
+
+@pytest.mark.usefixtures("two_pods")
+def test_currency_is_read_from_metadata(kubectl: Kubectl, capsys: Capture) -> None:
+    code, found, error = status(capsys, kubectl.kubeconfig, "-n", kubectl.namespace)
+
+    assert (code, error, found["limits"]) == (1, "", [])
+    assert protections(found) == EXPECTED
+    (sound,) = (one for one in found["pods"] if one["name"] == "sound")
+    assert [(one["secret"], one["currency"]) for one in sound["currencies"]] == [(SECRET, "current")]
+    assert [(one["workload"], one["findings"]) for one in found["pods"]][1][0] == "Pod/sound"
+
+
+@pytest.mark.usefixtures("two_pods")
+def test_role_view_is_enough_for_the_protection(kubectl: Kubectl, tmp_path: Path, capsys: Capture) -> None:
+    kubeconfig = limited(kubectl, tmp_path, READ_PODS)
+    account = f"--serviceaccount={kubectl.namespace}:asker"
+    binding = f"viewer-{kubectl.namespace}"
+    kubectl.run("create", "clusterrolebinding", binding, "--clusterrole=view", account)
+    try:
+        wait_for("the binding", lambda: status(capsys, kubeconfig, "-A")[0] == 1)
+        for scope in (["-A"], ["-n", kubectl.namespace]):
+            _, found, _ = status(capsys, kubeconfig, *scope)
+            mine = {**found, "pods": [one for one in found["pods"] if one["namespace"] == kubectl.namespace]}
+            assert protections(mine) == EXPECTED
+            assert [one["currencies"][0]["currency"] for one in mine["pods"] if one["name"] == "sound"] == ["unknown"]
+            (limit,) = found["limits"]
+            assert limit.startswith("whether Pods run the current token is unknown: cannot list secrets in")
+    finally:
+        kubectl.run("delete", "clusterrolebinding", binding)
+
+
+@pytest.mark.usefixtures("two_pods")
+def test_right_to_list_pods_is_enough_for_an_answer(kubectl: Kubectl, tmp_path: Path, capsys: Capture) -> None:
+    code, found, _ = status(capsys, limited(kubectl, tmp_path, READ_PODS), "-n", kubectl.namespace)
+
+    assert (code, protections(found)) == (1, EXPECTED)
+    assert len(found["limits"]) == 2
+    assert found["limits"][1].startswith("defaults and exemptions of namespaces are not known: cannot get namespaces/")

@@ -1,0 +1,219 @@
+"""`status` against a stand-in for an API server: what it shows, what it needs, and how it exits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tracemalloc
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from aiohttp import web
+
+from injector.cli.main import main
+from injector.cli.status.report import REMEDIES
+from injector.core.assess import ProtectionReason, Severity
+from injector.rotation.status import read_status
+from tests.fake_cluster.server import ApiServer
+from tests.fake_cluster.store import Refusal
+from tests.unit.cli.objects import SHOP, deployment, namespace, pod, replica_set, secret
+from tests.unit.cli.output_page import OutputPage
+from tests.unit.cli.test_probe_selection import LargeCluster
+from tests.unit.kube.test_redirects import api_at, served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Capture = pytest.CaptureFixture[str]
+PAGE: Final = OutputPage("status-output.md")
+OPEN: Final = {"containers": [{"name": "daprd", "image": "daprio/daprd:1.13.1"}]}
+PLAIN: Final = {"containers": [{"name": "app"}]}
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[ApiServer]:
+    """One outdated workload of two Pods, one open Pod, and one that does not use Dapr."""
+    with ApiServer(folder=tmp_path) as server:
+        server.put("namespaces", namespace())
+        server.put("secrets", secret("s"))
+        server.put("deployments", deployment("web"))
+        server.put("replicasets", replica_set("web"))
+        for number in (1, 2):
+            server.put("pods", pod("web", number))
+        for name, spec in (("open", OPEN), ("plain", PLAIN)):
+            made = pod(name, owner=False)
+            made["spec"] = spec
+            server.put("pods", made)
+        yield server
+
+
+def shown(api: ApiServer, capsys: Capture, *arguments: str) -> tuple[int, str, str]:
+    code = main(["status", "--kubeconfig", str(api.kubeconfig), *arguments])
+    output = capsys.readouterr()
+    return code, output.out, output.err
+
+
+def test_table_has_a_line_for_each_workload_worst_first(api: ApiServer, capsys: Capture) -> None:
+    code, out, error = shown(api, capsys, "-n", SHOP)
+
+    assert (code, error) == (1, "")
+    lines = out.splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["WORKLOAD", "PROTECTION", "REASON", "PODS", "CURRENCY"],
+        ["pod/open-1-1", "open", "no-variable", "1/1", "-"],
+        ["deployment/web", "protected", "reference", "2/2", "outdated"],
+    ]
+    assert lines[3:] == [
+        "  shop/open-1-1, container daprd: no-variable: set dapr.io/api-token-secret on the Pod template",
+        "3 Dapr Pods in 1 namespace: 2 protected (2 outdated), 1 open",
+    ]
+    assert max(map(len, lines[:3])) <= 80
+
+
+def test_wide_table_adds_namespace_container_and_findings(api: ApiServer, capsys: Capture) -> None:
+    _, out, _ = shown(api, capsys, "-A", "-o", "wide")
+
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == [
+        *("NAMESPACE", "WORKLOAD", "PROTECTION", "REASON", "PODS", "CURRENCY", "CONTAINER", "FINDINGS"),
+    ]
+    assert lines[1][:2] == ["shop", "pod/open-1-1"]
+    assert lines[1][6:] == ["daprd", "exposed,", "daprd-advisory"]
+
+
+def test_json_has_the_fields_of_the_page(api: ApiServer, capsys: Capture) -> None:
+    code, out, _ = shown(api, capsys, "-A", "-o", "json")
+
+    found = json.loads(out)
+    assert code == 1
+    PAGE.check("status", found)
+    assert found["summary"]["protection"] == {"open": 1, "protected": 2}
+    assert found["summary"]["currency"] == {"outdated": 2}
+    assert [one["workload"] for one in found["pods"]] == ["Pod/open-1-1", "Deployment/web", "Deployment/web"]
+
+
+def test_page_has_the_words_of_the_code() -> None:
+    assert PAGE.words("status", "pods[].severity") == set(Severity)
+    assert set(REMEDIES) < set(ProtectionReason)
+
+
+def test_cluster_without_dapr_is_one_line(tmp_path: Path, capsys: Capture) -> None:
+    with ApiServer(folder=tmp_path) as server:
+        assert shown(server, capsys, "-A") == (0, "No Pod uses Dapr.\n", "")
+
+
+@pytest.mark.parametrize(
+    ("plural", "limit"),
+    [
+        (
+            "secrets",
+            "whether Pods run the current token is unknown: cannot list secrets in all namespaces: not allowed",
+        ),
+        ("replicasets", "workloads are shown by their ReplicaSets and Jobs: cannot list replicasets in all namespaces"),
+        ("namespaces", "defaults and exemptions of namespaces are not known: cannot list namespaces"),
+    ],
+)
+def test_missing_permission_is_named_and_the_rest_is_answered(
+    plural: str, limit: str, api: ApiServer, capsys: Capture
+) -> None:
+    message = f'{plural} is forbidden: User "x" cannot list resource "{plural}" in API group ""'
+    api.refusals.append(Refusal(f"GET .*/{plural}(\\?|$)", 403, message, "Forbidden"))
+
+    code, out, error = shown(api, capsys, "-A")
+
+    assert code == 1
+    assert "pod/open-1-1" in out
+    assert error.startswith(f"note: {limit}")
+    assert error.count("\n") == 1
+    assert ("outdated" in out) == (plural != "secrets")
+    assert ("replicaset/web-1" in out) == (plural == "replicasets")
+
+
+def test_missing_permission_to_list_pods_names_the_smaller_scope(api: ApiServer, capsys: Capture) -> None:
+    message = 'pods is forbidden: User "x" cannot list resource "pods" in API group "" at the cluster scope'
+    api.refusals.append(Refusal("GET .*/pods", 403, message, "Forbidden"))
+
+    code, out, error = shown(api, capsys, "-A")
+
+    assert (code, out) == (2, "")
+    assert "; show one namespace with -n NAMESPACE, or request that permission" in error
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "code"),
+    [("open", 1), ("outdated", 1), ("skewed", 0), ("waiting,no-sidecar", 0), ("custom, outdated", 1)],
+)
+def test_exit_code_is_that_of_the_states(fail_on: str, code: int, api: ApiServer, capsys: Capture) -> None:
+    assert shown(api, capsys, "-A", "--fail-on", fail_on)[0] == code
+
+
+def test_unknown_state_is_never_fine(api: ApiServer, capsys: Capture) -> None:
+    api.refusals.append(Refusal("GET .*/secrets", 403, 'secrets is forbidden: User "x" cannot list', "Forbidden"))
+    del api.objects["pods", SHOP, "open-1-1"]
+
+    assert shown(api, capsys, "-A")[0] == 0
+    code, _, error = shown(api, capsys, "-A", "--fail-on", "outdated")
+    assert code == 2
+    assert "unknown: the currency of some Pods could not be determined" in error
+
+    made = pod("shared", owner=False)
+    made["spec"]["containers"][0]["env"] = []
+    made["spec"]["containers"][0]["envFrom"] = [{"configMapRef": {"name": "c"}}]
+    api.put("pods", made)
+    code, _, error = shown(api, capsys, "-A")
+    assert code == 2
+    assert "unknown: the protection of some Pods could not be determined" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-A", "-n", "x"], "-A shows all namespaces; it cannot be combined with -n"),
+        (["--fail-on", "opened"], "--fail-on: unknown state: opened; use open, waiting,"),
+    ],
+)
+def test_invalid_options_are_a_usage_error(arguments: list[str], message: str, capsys: Capture) -> None:
+    assert main(["status", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_namespace_labels_are_read(api: ApiServer, capsys: Capture) -> None:
+    api.put("namespaces", {"metadata": {"name": SHOP, "labels": {"dapr-token-injector/guard": "off"}}})
+
+    for scope in (["-A"], ["-n", SHOP]):
+        assert "3 exempt" in shown(api, capsys, *scope)[1]
+
+
+def test_little_is_kept_of_each_pod() -> None:
+    tracemalloc.start()
+    try:
+        status = asyncio.run(read_status(LargeCluster(), None, 0))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(status.pods) == 1000
+    assert most < 15_000_000  # of 40 MB
+
+
+def test_secrets_are_requested_as_metadata_only() -> None:
+    accepted: dict[str, str] = {}
+
+    async def answer(request: web.Request) -> web.Response:
+        plural = request.path.rpartition("/")[2]
+        accepted[plural] = request.headers["Accept"]
+        items: list[Any] = [pod("web")] if plural == "pods" else []
+        return web.json_response({"items": items, "metadata": {}})
+
+    async def read() -> None:
+        async with served(answer) as port, api_at(port) as api:
+            await read_status(api, None, 0)
+
+    asyncio.run(read())
+
+    metadata = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+    assert {plural for plural, accept in accepted.items() if accept == metadata} == {
+        *("secrets", "replicasets", "namespaces"),
+    }
+    assert set(accepted) == {"pods", "secrets", "replicasets", "namespaces"}

@@ -1,0 +1,151 @@
+"""Golden assessments: a folder for each case, with the Pod, what is known besides it, and the expected assessment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import pytest
+from ruamel.yaml import YAML
+
+from injector.config.policy import load_policy
+from injector.core.advisories import advisories
+from injector.core.assess import (
+    CURRENCY_SEVERITIES,
+    Assessment,
+    Currency,
+    Known,
+    PodFinding,
+    Protection,
+    ProtectionReason,
+    assess,
+)
+from injector.core.ownership import SecretRef
+from injector.core.rollout import Ref
+from injector.core.sidecar import is_daprd
+from injector.rotation.observation import observation
+from injector.tokens.decode import token_secret, unix_time
+
+if TYPE_CHECKING:
+    from injector.core.ownership import TokenSecret
+
+FOLDER: Final = Path(__file__).parent / "assessments"
+CASES: Final = sorted(path.parent.name for path in FOLDER.glob("*/pod.yaml"))
+WORKLOAD: Final = Ref("Deployment", "shop", "web")
+NOW: Final = "2026-01-01T01:00:00Z"
+
+
+class KnownFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`known.yaml`. `secrets` are metadata; `absent` are the names of Secrets that do not exist."""
+
+    now: str = NOW
+    secrets: tuple[dict[str, Any], ...] = ()
+    absent: tuple[str, ...] = ()
+    policy: bool = False
+    injectsDefault: bool = False  # noqa: N815 - as in the files
+    guard: str = ""
+    allowsExemptions: bool = False  # noqa: N815 - as in the files
+
+
+def _yaml(path: Path) -> Any:  # noqa: ANN401 - YAML of any shape
+    return YAML(typ="safe", pure=True).load(path.read_text())
+
+
+def _known(folder: Path) -> Known:
+    path = folder / "known.yaml"
+    file = msgspec.convert(_yaml(path) if path.exists() else {}, KnownFile)
+    secrets: dict[SecretRef, TokenSecret | None] = {SecretRef("shop", name): None for name in file.absent}
+    secrets |= {one.ref: one for one in map(token_secret, file.secrets)}
+    return Known(
+        now=unix_time(file.now) or 0,
+        secrets=secrets,
+        policy=load_policy(folder / "policy.yaml") if file.policy else None,
+        injects_default=file.injectsDefault,
+        guard=file.guard,
+        allows_exemptions=file.allowsExemptions,
+    )
+
+
+def assessed(folder: Path) -> Assessment:
+    return assess(observation(_yaml(folder / "pod.yaml"), WORKLOAD), _known(folder))
+
+
+def as_yaml(found: Assessment) -> dict[str, Any]:
+    return {
+        "protection": found.protection.value,
+        "reason": found.reason.value,
+        "severity": found.severity.value,
+        "container": found.container,
+        "currencies": [
+            " ".join((f"{one.key.name}/{one.key.key}", one.currency, *one.containers)) for one in found.currencies
+        ],
+        "findings": [f"{one.finding} {one.container} {one.detail}".strip() for one in found.findings],
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case_has_the_expected_assessment(name: str) -> None:
+    assert as_yaml(assessed(FOLDER / name)) == _yaml(FOLDER / name / "assessment.yaml")
+
+
+def test_every_word_has_a_case() -> None:
+    expected = [_yaml(FOLDER / name / "assessment.yaml") for name in CASES]
+
+    assert {one["protection"] for one in expected} == set(Protection)
+    assert {one["reason"] for one in expected} == set(ProtectionReason)
+    assert {text.split()[1] for one in expected for text in one["currencies"]} == set(Currency)
+    assert {text.split()[0] for one in expected for text in one["findings"]} == set(PodFinding)
+    assert set(CURRENCY_SEVERITIES) == set(Currency)
+
+
+@pytest.mark.parametrize(
+    ("image", "ids"),
+    [
+        ("daprio/daprd:1.10.8", ["GO-2023-1955", "GO-2026-5242"]),
+        ("daprio/daprd:1.10.9", ["GO-2026-5242"]),
+        ("daprio/daprd:1.11.1", ["GO-2023-1955", "GO-2026-5242"]),
+        ("daprio/daprd:1.13.2", ["GO-2024-2879", "GO-2026-5242"]),
+        ("localhost:5000/daprd:v1.13.3-mariner@sha256:00", ["GO-2026-5242"]),
+        ("daprd:1.16.0-rc.1", ["GO-2026-5242"]),
+        ("daprd:1.16.14-rc.1", ["GO-2026-5242"]),
+        ("daprd:1.16.14", []),
+        ("daprd:1.17.4-linux-amd64", ["GO-2026-5242"]),
+        ("daprd:1.18.0", []),
+        ("daprd:edge", []),
+        ("daprd@sha256:00", []),
+        ("localhost:1.2.3/daprd", []),
+        ("daprd:" + "9" * 100_000 + ".1.1", []),
+        ("", []),
+    ],
+)
+def test_advisories_are_those_of_the_version_in_the_tag(image: str, ids: list[str]) -> None:
+    assert list(advisories(image)) == ids
+
+
+@pytest.mark.parametrize(
+    ("image", "words", "expected"),
+    [
+        ("daprio/daprd:1.9.5-mariner", (), True),
+        ("localhost:5000/x/daprd@sha256:00", (), True),
+        ("daprd", (), True),
+        ("example/runtime", ("./daprd", "-app-id", "x"), True),
+        ("example/daprd-tools:1", (), False),
+        ("daprd/app:1", (), False),
+        ("app", ("sh", "-c", "daprd"), False),
+        ("", (), False),
+    ],
+)
+def test_daprd_is_recognized_by_image_and_program(
+    image: str,
+    words: tuple[str, ...],
+    expected: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    assert is_daprd(image, words) is expected
+
+
+@pytest.mark.parametrize("pod", [{"spec": {"containers": 1}}, {"spec": []}, {"status": 1}, {"spec": {"volumes": [{}]}}])
+def test_malformed_pod_is_unknown(pod: dict[str, Any]) -> None:
+    found = assess(observation({"metadata": {"namespace": "shop", "name": "web"}, **pod}, WORKLOAD), Known(now=0))
+
+    assert found.reason is ProtectionReason.MALFORMED
