@@ -1,4 +1,4 @@
-"""Makes the unified diff of a file chunk by chunk, made from the splices of its edits.
+"""Makes the unified diff of a file from the splices of its edits, chunk by chunk.
 
 Only lines with a splice in them are compared, so the time grows with the text
 (docs/decisions/0027-a-diff-of-our-own.md).

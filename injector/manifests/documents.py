@@ -37,6 +37,22 @@ class Template:
     value: dict[str, Json]
     kind: str
 
+    @property
+    def annotations(self) -> dict[str, Json]:
+        """Its annotations; empty if it has none."""
+        metadata = self.value.get("metadata")
+        found = metadata.get("annotations") if isinstance(metadata, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def containers(self) -> Iterator[tuple[Path, dict[str, Json]]]:
+        """Yield the containers of both lists, with their paths from the document's top."""
+        spec = self.value.get("spec")
+        for name in ("containers", "initContainers"):
+            items = spec.get(name) if isinstance(spec, dict) else None
+            for i, item in enumerate(items if isinstance(items, list) else ()):
+                if isinstance(item, dict):
+                    yield (*self.path, "spec", name, i), item
+
 
 @dataclass(frozen=True, slots=True)
 class Object:
@@ -65,6 +81,9 @@ class Object:
     def namespace(self) -> str:
         """Return the namespace; "" if none is set."""
         return self._metadata("namespace")
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}" if self.name else self.kind
 
     def templates(self) -> tuple[Template, ...]:
         """Every Pod template in it, found by shape; a Pod is its own, whatever its shape.
@@ -124,7 +143,7 @@ def read(
         on_error: Takes what is wrong with a document, and reading goes on with the next one.
 
     Raises:
-        ManifestError: A document is not YAML or JSON, or is a patch that requests a token, and there is no `on_error`.
+        ManifestError: A document is not YAML or JSON, or is a patch of a Pod with Dapr, and there is no `on_error`.
     """
     index = 0
 
@@ -146,7 +165,7 @@ def documents(
     """Yield the documents of a chunk of a file; `before`: the number of documents before it.
 
     Raises:
-        ManifestError: One is not YAML or JSON, or is a patch that requests a token, and there is no `on_error`.
+        ManifestError: One is not YAML or JSON, or is a patch of a Pod with Dapr, and there is no `on_error`.
     """
     index = before
     line, counted = chunk.line, 0

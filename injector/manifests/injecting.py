@@ -234,30 +234,19 @@ def found(document: Document, each: Object, template: Template, decided: Decisio
         source=document.source,
         document=document.index,
         line=document.position(template.path).line,
-        object=f"{each.kind}/{each.name}" if each.name else each.kind,
+        object=str(each),
         path=template.path,
         verdict=_VERDICTS[type(decided)],
         reason=decided.reason,
         message=decided.message if isinstance(decided, Deny) else "",
         warnings=tuple(dict.fromkeys(one for one in warnings if not one.startswith(hidden))),
         operations=patch.build(decided.plan) if isinstance(decided, Inject) else (),
-        has_sidecar=_has_sidecar(template),
+        has_sidecar=any(container.get("name") == names.SIDECAR for _, container in template.containers()),
     )
 
 
 # How the webhook warns about a workload whose Pods it will deny; offline, the denial itself is reported.
 _DENIED: Final = "Pods will be denied:"
-
-
-def _has_sidecar(template: Template) -> bool:
-    spec = template.value.get("spec")
-    lists = [spec.get(name) for name in ("containers", "initContainers")] if isinstance(spec, dict) else []
-    return any(
-        isinstance(container, dict) and container.get("name") == names.SIDECAR
-        for containers in lists
-        if isinstance(containers, list)
-        for container in containers
-    )
 
 
 def _steps(operation: PatchOp) -> list[str]:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from injector.manifests.layout import Splice
     from injector.manifests.nodes import Json
 
-_LISTS: Final = ("containers", "initContainers")
-
 
 class Outcome(StrEnum):
     """The outcome for a Pod template."""
@@ -115,7 +113,7 @@ def _evaluated(document: Document, each: Object, template: Template) -> Template
         document.source,
         document.index,
         document.position(template.path).line,
-        f"{each.kind}/{each.name}" if each.name else each.kind,
+        str(each),
         template.path,
         outcome,
         tuple((entry, recorded.outcome(entry)) for entry in recorded.record),
@@ -133,7 +131,11 @@ class _Recorded:
         # Where an entry that counts is just as we write it.
         self._identical: dict[Injected, list[tuple[Path, int]]] = {}
         recorded = {(entry.container, entry.env) for entry in self.record}
-        for path, name, container in _containers(template, {container for container, _ in recorded}):
+        named = {container for container, _ in recorded}
+        for path, container in template.containers():
+            name = container.get("name")
+            if not isinstance(name, str) or name not in named:
+                continue
             for variable, index, entry in _last_entries(container.get("env")):
                 if (name, variable) in recorded:
                     self._there.add((name, variable))
@@ -174,16 +176,6 @@ def _last_entries(env: object) -> Iterator[tuple[str, int, Any]]:
         yield name, index, entries[index]
 
 
-def _containers(template: Template, wanted: set[str]) -> Iterator[tuple[Path, str, dict[str, Any]]]:
-    spec: Any = template.value.get("spec")
-    for list_name in _LISTS:
-        containers = spec.get(list_name) if isinstance(spec, dict) else None
-        for i, container in enumerate(containers if isinstance(containers, list) else ()):
-            name = container.get("name") if isinstance(container, dict) else None
-            if isinstance(name, str) and name in wanted:
-                yield (*template.path, "spec", list_name, i), name, container
-
-
 def _as_injected(container: str, variable: dict[str, Any]) -> Injected | None:
     """Return the record of an entry that has the form written by `inject`; None for any other."""
     source: Any = variable.get("valueFrom")
@@ -202,9 +194,7 @@ _SOURCES: Final = {kind.value: kind for kind in SourceKind}
 
 
 def _status(template: Template) -> str | None:
-    metadata: Any = template.value.get("metadata")
-    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    status = annotations.get(names.STATUS) if isinstance(annotations, dict) else None
+    status = template.annotations.get(names.STATUS)
     return None if status is None else str(status)
 
 
