@@ -101,6 +101,11 @@ def many_annotations(n: int) -> Json:
     return pod({**_EVERY, **dict.fromkeys(_words(n), "v")})
 
 
+def many_misspelt_annotations(n: int) -> Json:
+    """Annotations that are nearly ours, each another one."""
+    return pod({**_EVERY, **{f"dapr.io/enable{i}": "v" for i in range(n)}})
+
+
 def many_env_pairs(n: int) -> Json:
     """`dapr.io/env` with very many pairs."""
     return pod({**_EVERY, names.DAPR_ENV: ",".join(f"{name}=1" for name in [*_words(n), _API])})
@@ -155,6 +160,7 @@ PODS: Final[Mapping[str, Callable[[int], Json]]] = {
         many_references,
         many_expansions,
         many_annotations,
+        many_misspelt_annotations,
         many_env_pairs,
         long_record,
         many_sources,
@@ -308,6 +314,17 @@ def long_lines(n: int) -> str:
     return _yaml(pod({**_BOTH, "x": "y" * n}))
 
 
+def many_unquoted_annotations(n: int) -> str:
+    """Numbers that belong in quotes, on a workload and on its template."""
+    numbers: Json = {f"dapr.io/x{i}": i for i in range(n)}
+    return _yaml(workload(pod({**_BOTH, **numbers}), annotations=numbers))
+
+
+def many_annotations_outside_templates(n: int) -> str:
+    """Documents without a Pod template."""
+    return "---\n".join(f"{{a: [{{b: {i}}}, {{{names.ENABLED}: 'true'}}]}}\n" for i in range(n))
+
+
 def injected(n: int) -> str:
     """What `inject` writes, for `uninject`: an entry in each container."""
     record = [{"container": f"c{i}", "env": _API, "name": "s", "key": "token"} for i in range(n)]
@@ -343,6 +360,8 @@ FILES: Final[Mapping[str, Callable[[int], str]]] = {
         many_aliases,
         many_merges,
         long_lines,
+        many_unquoted_annotations,
+        many_annotations_outside_templates,
         injected,
         injected_into_one,
     )

@@ -182,12 +182,19 @@ class ObjectMeta(NamedMeta, frozen=True, gc=False):
 class WorkloadMeta(NamedMeta, frozen=True, gc=False):
     """Metadata of a workload or its template, with all annotations: an unknown one gets a warning."""
 
-    annotations: dict[str, str | None] | None = None
+    annotations: dict[str, object] | None = None
 
     @property
     def read(self) -> Annotations:
-        """The annotations that a rule reads."""
-        return msgspec.convert(self.annotations or {}, Annotations)
+        """The annotations that a rule reads.
+
+        Raises:
+            MalformedObjectError: One of them is not text.
+        """
+        try:
+            return msgspec.convert(self.annotations or {}, Annotations)
+        except msgspec.ValidationError:
+            raise MalformedObjectError("an annotation is not text") from None
 
 
 class Container(Quiet, frozen=True, gc=False):

@@ -77,6 +77,13 @@ def test_annotation_outside_the_pod_template_is_warned(kubectl: Kubectl) -> None
     assert any("dapr.io/api-token-secret" in line for line in output.warnings)
 
 
+@pytest.mark.usefixtures("warning")
+def test_misspelt_annotation_is_warned_with_the_likely_one(kubectl: Kubectl) -> None:
+    output = kubectl.apply(deployment({"dapr.io/enabled": "true", "dapr.io/apiTokenSecret": "dapr-api-token"}))
+
+    assert output.warnings == ('unknown annotation: "dapr.io/apiTokenSecret"; did you mean dapr.io/api-token-secret?',)
+
+
 def test_replica_set_of_a_deployment_is_not_reviewed_again(kubectl: Kubectl, warning: Webhook) -> None:
     before = warning.requests_served()
 

@@ -100,7 +100,7 @@ spec:
 
 def _not_enabled(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
-        if not requests_token(template.annotations):
+        if not requests_token(template.annotations) or has_placeholder(template.annotations.enabled or ""):
             continue
         name = names.API_TOKEN_SECRET if template.annotations.api_token_secret else names.APP_TOKEN_SECRET
         match enabled(template.annotations):
@@ -165,8 +165,9 @@ UNQUOTED_ANNOTATION: Final = Rule(
     why=(
         "Annotations and labels are text, those of Dapr such as `dapr.io/app-port` too. YAML as kubectl reads it takes "
         "`true`, `yes` and `on` for booleans and `8080` for a number unless they are quoted, and the API server "
-        "refuses such an object; some tools in between write `True` or drop the annotation instead. Checked are the "
-        "Pod template and the object itself, if either has an annotation of Dapr."
+        "refuses such an object; some tools in between write `True` or drop the annotation instead. It reads a missing "
+        "value as an empty text. Checked are the Pod template and the object itself, if either has an annotation of "
+        "Dapr."
     ),
     fix='Put the value in quotes: `dapr.io/enabled: "true"`.',
     bad=pod("dapr.io/enabled: yes", "dapr.io/app-port: 8080"),
