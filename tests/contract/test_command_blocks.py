@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.pages.blocks import FILE, NOT_RUN, ROOT, RUN_IN, SHELL, TESTED, blocks, pages, shell_blocks
+from tests.pages.blocks import FILE, NOT_RUN, ROOT, RUN_IN, SHELL, TESTED, Command, blocks, pages, parse, shell_blocks
 from tests.pages.families import FAMILIES
 from tests.pages.terminal import Printed
 
@@ -57,7 +57,7 @@ def test_commands_are_in_blocks_that_are_found(page: str) -> None:
 
     assert len(re.findall(r"^ *```", text, re.MULTILINE)) == 2 * len(found)
     assert [name(block) for block in found if block.language not in SHELL and "\n$ " in f"\n{block.text}"] == []
-    marks = re.findall(rf"<!-- (?:{NOT_RUN}|{RUN_IN}|{TESTED}|{FILE}):", text)
+    marks = re.findall(rf"^ *<!-- (?:{NOT_RUN}|{RUN_IN}|{TESTED}|{FILE}):", text, re.MULTILINE)
     assert len(marks) == sum(bool(block.mark) for block in found), "a comment is not on the line before its block"
 
 
@@ -65,6 +65,50 @@ def test_commands_are_in_blocks_that_are_found(page: str) -> None:
 def test_page_is_run_by_its_module(page: str, module: str) -> None:
     assert "run_by(__file__)" in (ROOT / module).read_text()
     assert any(block.mark in {"", TESTED} for block in shell_blocks(page)), "no block of it is run"
+
+
+PAGE = """\
+Text with `code`.
+
+<!-- not run: needs a registry -->
+```console
+$ push
+```
+
+1. A step:
+
+   ```console
+   $ first \\
+       second       # it's a comment
+   out $ 1
+     indented
+   $ python3 -c 'a
+   b' | cat
+   ```
+
+<!-- file: a.yaml -->
+```yaml
+a: 1
+```
+
+<!-- not run: a comment that is not on the line before -->
+
+```console
+$ last
+```
+"""
+
+
+def test_blocks_have_commands_outputs_and_marks() -> None:
+    pushed, step, file, last = parse("page.md", PAGE)
+
+    assert (pushed.mark, pushed.about, pushed.line) == ("not run", "needs a registry", 4)
+    assert list(step.commands()) == [
+        Command("first \\\n    second       # it's a comment\n", "out $ 1\n  indented\n"),
+        Command("python3 -c 'a\nb' | cat\n", ""),
+    ]
+    assert (file.mark, file.about, file.text) == ("file", "a.yaml", "a: 1\n")
+    assert last.mark == ""
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,11 @@ def _is_complete(text: str) -> bool:
 
 def blocks(page: str) -> tuple[Block, ...]:
     """The blocks of a page, which is named from the top of the repository."""
-    text = (ROOT / page).read_text()
+    return parse(page, (ROOT / page).read_text())
+
+
+def parse(page: str, text: str) -> tuple[Block, ...]:
+    """The blocks of a text."""
     return tuple(
         Block(
             page,
