@@ -304,7 +304,7 @@ def failed_open(desk: Desk) -> Iterator[Scene]:
             return [dict(LABEL.findall(labels)) for labels in re.findall(rf"^{name}{{(.*)}} [1-9]", text, re.MULTILINE)]
 
         def are_counted() -> bool:
-            kubectl.create(pod(ASKING), "--dry-run=server")
+            kubectl.apply(pod(ASKING), "--dry-run=server")
             return all(map(samples, API_SERVER))
 
         wait_for("both counters", are_counted)

@@ -60,7 +60,7 @@ def without_release(desk: Desk) -> Iterator[Before]:
             for secret in ("dapr-api-token", "My_Secret"):
                 asking = pod({**ASKING, "dapr.io/api-token-secret": secret})
                 for _ in range(8):  # the port-forward leads to one of two replicas
-                    desk.target.kubectl.create(asking, "--dry-run=server")
+                    desk.target.kubectl.apply(asking, "--dry-run=server")
 
     try:
         yield before
