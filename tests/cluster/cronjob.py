@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ruamel.yaml import YAML
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.controlplane.cluster import ControlPlane
-    from tests.controlplane.kubectl import Json
 
 _ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 TIMEOUT_SECONDS = 120
@@ -30,7 +29,7 @@ class CronJob:
     """The objects of a manifest, and the folder that stands for the file system of its Pod."""
 
     own: ControlPlane
-    objects: tuple[Json, ...]
+    objects: tuple[dict[str, Any], ...]
     folder: Path
 
     @classmethod
@@ -40,7 +39,7 @@ class CronJob:
         folder.mkdir()
         return cls(own, tuple(YAML(typ="safe").load_all(manifest)), folder)
 
-    def object(self, *kinds: str) -> Json:
+    def object(self, *kinds: str) -> dict[str, Any]:
         """The only object of one of the kinds."""
         (found,) = (item for item in self.objects if item["kind"] in kinds)
         return found
@@ -68,7 +67,7 @@ class CronJob:
             check=False,
         )
 
-    def lesser_roles(self) -> Iterator[tuple[str, Json]]:
+    def lesser_roles(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The role without one verb on one kind of object, for each that it has."""
         role = self.object("Role", "ClusterRole")
         for number, rule in enumerate(role["rules"]):

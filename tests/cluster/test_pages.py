@@ -8,7 +8,7 @@ import functools
 import re
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from tests.controlplane import binaries
     from tests.controlplane.cluster import ControlPlane
-    from tests.controlplane.kubectl import Json, Kubectl
+    from tests.controlplane.kubectl import Kubectl
     from tests.controlplane.webhook import Webhook
     from tests.pages.blocks import Block
 
@@ -52,7 +52,7 @@ class Desk:
     helm: Helm
     folder: Path
     webhook: Webhook
-    register: Callable[[Json], None]
+    register: Callable[[dict[str, Any]], None]
 
     def inject(self, kubectl: Kubectl) -> None:
         """Let the webhook serve kubectl's namespace."""
@@ -334,7 +334,7 @@ def test_commands_of_the_page_print_what_it_shows(
     page: str,
     own_control_plane: ControlPlane,
     webhook: Webhook,
-    register: Callable[[Json], None],
+    register: Callable[[dict[str, Any]], None],
     report: binaries.Report,
     tmp_path: Path,
 ) -> None:
