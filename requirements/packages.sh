@@ -12,6 +12,8 @@ need unshare util-linux
 need curl curl
 need node nodejs
 need npm npm
+need jq jq
+need openssl openssl
 # Only root can run a node: without it its tests are skipped, and its packages would be of no use.
 if [ "${1:-}" = --node ] && [ "$(id -u)" = 0 ]; then
   need ip iproute2

@@ -118,8 +118,7 @@ def keep(console: Console, kubectl: Kubectl, webhook: Webhook, folder: Path) -> 
 def prepare_terminal(kubectl: Kubectl, webhook: Webhook, folder: Path) -> Path:
     """Write a file that a shell reads: it selects the cluster, the namespace and kubectl, and sets METRICS."""
     kubeconfig, programs, prepared = folder / "kubeconfig", folder / "bin", folder / "env"
-    write_private(kubeconfig, kubectl.run("config", "view", "--minify", "--flatten", "--raw").stdout.encode())
-    kubectl.run("config", f"--kubeconfig={kubeconfig}", "set-context", "--current", f"--namespace={kubectl.namespace}")
+    kubectl.write_kubeconfig(kubeconfig)
     programs.mkdir()
     (programs / "kubectl").symlink_to(kubectl.binary)
     lines = [

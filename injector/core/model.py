@@ -18,6 +18,7 @@ from msgspec import Meta, Raw, Struct
 
 from injector.core import names
 from injector.core.depth import decode_any_depth
+from injector.core.errors import MalformedObjectError
 
 
 class Reason(StrEnum):

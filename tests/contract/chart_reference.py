@@ -30,8 +30,12 @@ gives every Dapr sidecar its API token. It needs Kubernetes 1.30 or newer and do
 cert-manager. [Install](../../docs/how-to/install.md) describes the installation and the values for
 different clusters.
 
+No image is published yet: build it, push it, and set `image.repository`, as that page shows.
+
+<!-- run in: docs/how-to/install.md -->
 ```console
-$ helm install dapr-token-injector charts/dapr-token-injector -n dapr-token-injector --create-namespace
+$ helm install dapr-token-injector charts/dapr-token-injector -n dapr-token-injector --create-namespace \\
+    --set image.repository=registry.example/dapr-token-injector
 ```
 
 Names are fixed: a cluster has one installation, and documentation, alerts and the permissions on two

@@ -76,7 +76,7 @@ def test_annotation_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_annotations_in_the_documentation_exist(page: Path) -> None:
-    ours = set(re.findall(r"(?<![\w/.-])dapr-token-injector/[a-z][a-z-]*(?![\w.:/-])", page.read_text()))
+    ours = set(re.findall(r"(?<![\w/.-])dapr-token-injector/[a-z-]*[a-z](?![\w.:/]|-[\w])", page.read_text()))
     daprs = set(re.findall(r"(?<![\w/.-])dapr\.io/[a-z-]*token[a-z-]*", page.read_text()))
 
     assert ours | daprs <= DEFINED | LABELS

@@ -58,7 +58,7 @@ class Helm:
             text=True,
             timeout=TIMEOUT_SECONDS,
             check=False,
-            env=self._environment(),
+            env=self.environment(),
         )
         if done.returncode != 0:
             raise HelmError(arguments, done.stderr)
@@ -68,6 +68,7 @@ class Helm:
         """4, or 3 if the environment selects it: the two differ in the order of deletion and in their requests."""
         return int(self.run("version", "--template={{.Version}}").removeprefix("v").split(".")[0])
 
-    def _environment(self) -> Mapping[str, str]:
+    def environment(self) -> Mapping[str, str]:
+        """The variables that a Helm of the tests runs with."""
         own = {f"HELM_{kind}_HOME": str(self.folder / f"helm-{kind.lower()}") for kind in ("CACHE", "CONFIG", "DATA")}
         return {**os.environ, **own, "KUBECONFIG": str(self.kubeconfig or os.devnull)}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.controlplane.api import TIMEOUT_SECONDS, Api, Json, api_of
 from tests.controlplane.errors import KubectlError
+from tests.controlplane.workspace import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,13 @@ class Kubectl:
             f"--kubeconfig={self.kubeconfig}",
             f"--cache-dir={self.cache_folder}",
             f"--namespace={self.namespace}",
+        )
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """Write a kubeconfig that selects the cluster and the namespace."""
+        write_private(path, self.run("config", "view", "--minify", "--flatten", "--raw").stdout.encode())
+        dataclasses.replace(self, kubeconfig=path).run(
+            "config", "set-context", "--current", f"--namespace={self.namespace}"
         )
 
     def try_run(self, *arguments: str, stdin: Mapping[str, Any] | None = None) -> Output:

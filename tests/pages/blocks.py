@@ -3,6 +3,7 @@
 `<!-- not run: REASON -->`: no test runs the block.
 `<!-- run in: PAGE, ... -->`: its commands are those of other pages, where they are run.
 `<!-- tested: NAME -->`: a test of its own refers to it by name.
+`<!-- file: NAME -->`: a file that the reader saves; later commands use it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).parents[2]
+NOT_RUN: Final = "not run"
+RUN_IN: Final = "run in"
+TESTED: Final = "tested"
+FILE: Final = "file"
 SHELL: Final = frozenset({"console", "sh", "bash", "shell"})
 _BLOCK: Final = re.compile(
     r"^(?: *<!-- (?P<mark>[a-z ]+): (?P<about>[^\n]+) -->\n)?"
-    r"(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^ *```$",
+    r"(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -69,7 +74,11 @@ def _is_complete(text: str) -> bool:
 
 def blocks(page: str) -> tuple[Block, ...]:
     """The blocks of a page, which is named from the top of the repository."""
-    text = (ROOT / page).read_text()
+    return parse(page, (ROOT / page).read_text())
+
+
+def parse(page: str, text: str) -> tuple[Block, ...]:
+    """The blocks of a text."""
     return tuple(
         Block(
             page,
@@ -86,6 +95,11 @@ def blocks(page: str) -> tuple[Block, ...]:
 def shell_blocks(page: str) -> tuple[Block, ...]:
     """The blocks of a page that a reader types."""
     return tuple(block for block in blocks(page) if block.language in SHELL)
+
+
+def tested(page: str) -> dict[str, Block]:
+    """The blocks of a page that have a test of their own, by name."""
+    return {block.about: block for block in blocks(page) if block.mark == TESTED}
 
 
 def pages() -> tuple[str, ...]:

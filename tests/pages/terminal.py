@@ -6,24 +6,25 @@ import contextlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tests.controlplane.errors import DeadlineError
 from tests.controlplane.polling import wait_for
-from tests.pages.blocks import ROOT, shell_blocks
+from tests.pages.blocks import FILE, ROOT, SHELL, blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from tests.pages.blocks import Command
+    from tests.pages.blocks import Block, Command
 
 _ELLIPSIS: Final = re.compile(r"\s*(?:…|\.\.\.)\s*")
 # A Pod, its log or a count appears a moment after the command that causes it: these are repeated.
 _LOOKS: Final = re.compile(r"(kubectl( -n \S+)? (get|logs|describe)|curl) ")
-_DEADLINE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,7 @@ class Terminal:
         """Run a command in the shell."""
         assert self.shell.stdin
         assert self.shell.stdout
-        for written, used in self.replace.items():
-            text = text.replace(written, used)
-        (self.scratch / "command").write_text(text)
+        (self.scratch / "command").write_text(self._replaced(text))
         here = shlex.quote(str(self.scratch))
         self.shell.stdin.write(f". {here}/command >{here}/out 2>{here}/err </dev/null; echo $?\n")
         self.shell.stdin.flush()
@@ -72,29 +71,43 @@ class Terminal:
 
     def follow(self, command: Command) -> None:
         """Run a command of a page, and compare what it prints with the page."""
-        printed = self.type(command.text)
+        printed, wanted = self.type(command.text), self._replaced(command.output)
+        if _LOOKS.match(command.text) and not printed.fits(wanted):
 
-        def fits() -> bool:
-            nonlocal printed
-            if printed.fits(command.output):
-                return True
-            printed = self.type(command.text)
-            return False
+            def fits() -> bool:
+                nonlocal printed
+                printed = self.type(command.text)
+                return printed.fits(wanted)
 
-        def describe() -> str:
-            return f"\n{printed.out}{printed.err}exit code {printed.code}; the page has:\n{command.output}"
+            with contextlib.suppress(DeadlineError):
+                wait_for(command.text, fits)
+        assert printed.fits(wanted), f"{command}\n{printed}"
 
-        looks = _LOOKS.match(command.text) is not None
-        wait_for(command.text, fits if looks else lambda: printed.fits(command.output),
-            timeout_seconds=_DEADLINE_SECONDS if looks else 0, describe=describe)  # fmt: skip
+    def save(self, name: str, text: str) -> None:
+        """Save a block as a file of the folder."""
+        (self.scratch.parent / name).write_text(self._replaced(text))
+
+    def _replaced(self, text: str) -> str:
+        for written, used in self.replace.items():
+            text = text.replace(written, used)
+        return text
 
 
-def follow_page(page: str, terminal: Terminal) -> int:
-    """Run every block of a page that is not marked, in the page's order; return how many commands there were."""
-    commands = [command for block in shell_blocks(page) if not block.mark for command in block.commands()]
-    for command in commands:
-        terminal.follow(command)
-    return len(commands)
+def follow_page(page: str, terminal: Terminal, before: Callable[[Block], object] = lambda _: None) -> int:
+    """Run every block of a page that is not marked, in the page's order; return how many commands there were.
+
+    `before` is called with each block first.
+    """
+    count = 0
+    for block in blocks(page):
+        if block.mark == FILE:
+            terminal.save(block.about, block.text)
+        elif block.language in SHELL and not block.mark:
+            before(block)
+            for command in block.commands():
+                terminal.follow(command)
+                count += 1
+    return count
 
 
 @contextlib.contextmanager
@@ -114,13 +127,14 @@ def terminal(
     with subprocess.Popen(
         ["/bin/bash", "--noprofile", "--norc"],
         cwd=folder,
-        env={**os.environ, "PATH": f"{path}:{os.environ['PATH']}", "COLUMNS": "200", "KUBERC": "off", **(env or {})},
+        env={**os.environ, **(env or {}), "PATH": f"{path}:{os.environ['PATH']}", "COLUMNS": "200", "KUBERC": "off"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     ) as shell:
         try:
             yield Terminal(shell, scratch, replace or {})
         finally:
-            shell.stdin and shell.stdin.close()
-            shell.wait(30)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)  # also what a page leaves in the background

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from tests.controlplane import binaries
 from tests.controlplane.errors import BuildError
-from tests.selfhosted.snippets import Snippet, snippets
+from tests.pages.blocks import Block, tested
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HERE: Final = Path(__file__).parent
-PAGE: Final = "call-with-the-token.md"
+PAGE: Final = "docs/how-to/call-with-the-token.md"
 _GO_ENVIRONMENT: Final = {"GOWORK": "off", "GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0"}
 
 
@@ -29,13 +29,13 @@ def fetch(report: binaries.Report) -> None:
         BuildError: a package manager failed; the message has its output.
     """
     node_modules(report)
-    for snippet in snippets(PAGE).values():
+    for snippet in tested(PAGE).values():
         if snippet.language == "go":  # Go's own cache keeps what it imports
             with tempfile.TemporaryDirectory() as folder:
                 go_program(Path(folder), snippet)
 
 
-def go_program(folder: Path, snippet: Snippet) -> Path:
+def go_program(folder: Path, snippet: Block) -> Path:
     """Build an example in `folder`; return the program.
 
     Raises:

@@ -14,12 +14,18 @@ import pytest
 from tests.controlplane import binaries
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
+from tests.pages.blocks import tested
+from tests.pages.families import run_by
 from tests.selfhosted.sidecar import Ports, is_up
-from tests.selfhosted.snippets import snippets
 
 pytestmark = pytest.mark.cluster
 
-STEPS: Final = snippets("self-hosted.md")
+(PAGE,) = run_by(__file__)
+STEPS: Final = tested(PAGE)
+
+
+def test_no_step_is_left_out() -> None:
+    assert set(STEPS) == {"make", "start", "prove", "change"}
 
 
 def test_steps_have_the_described_result(tmp_path: Path) -> None:

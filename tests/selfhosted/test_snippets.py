@@ -13,17 +13,18 @@ import pytest
 from tests.controlplane import binaries
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess, free_port
+from tests.pages.blocks import Block, blocks, tested
+from tests.pages.families import run_by
 from tests.selfhosted import dependencies
 from tests.selfhosted.running import MARKER, OTHER
 from tests.selfhosted.sidecar import Sidecar, get, sidecar
-from tests.selfhosted.snippets import Snippet, fences, snippets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-SNIPPETS: Final = snippets(dependencies.PAGE)
+SNIPPETS: Final = tested(dependencies.PAGE)
 APPS: Final = ("fastapi", "grpc-interceptor")
 HERE: Final = Path(__file__).parent
 REFUSED: Final = ("401", "nauthenticated", "UNAUTHENTICATED")
@@ -36,7 +37,8 @@ def daprd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
 
 
 def test_no_example_is_left_out() -> None:
-    assert len(SNIPPETS) == fences(dependencies.PAGE)
+    assert run_by(__file__) == (dependencies.PAGE,)
+    assert len(SNIPPETS) == len(blocks(dependencies.PAGE))
     assert set(APPS) < set(SNIPPETS)
 
 
@@ -64,11 +66,11 @@ def test_daprd_serves_right_token_and_refuses_wrong_one(name: str, daprd: Sideca
     assert "marker" not in served.stdout + served.stderr + refused.stdout + refused.stderr
 
 
-def _command(snippet: Snippet, folder: Path) -> list[str]:
+def _command(snippet: Block, folder: Path) -> list[str]:
     """Return the command of an example, with its dependencies installed next to it."""
     match snippet.language:
         case "bash":
-            if snippet.name == "grpcurl":
+            if snippet.about == "grpcurl":
                 (folder / "grpcurl").symlink_to(binaries.resolve(binaries.GRPCURL))
             return ["bash", "-euc", f'PATH="$PWD:$PATH"\n{snippet.text}']
         case "python":

@@ -158,7 +158,7 @@ def test_file_name_cannot_steer_a_terminal() -> None:
     linter = Linter(Policy())
     linter.read("a\x1b[2J\n.yaml", POD)
     (line,) = report.text(linter.report())
-    assert line.startswith("a?[2J?.yaml:9:11: ")
+    assert line.startswith("a\\u001b[2J\\u000a.yaml:9:11: ")
 
 
 def test_table_of_rules_fits_a_terminal() -> None:

@@ -1,0 +1,81 @@
+"""What a CronJob of a page would run: its command, as its ServiceAccount, with its kubeconfig."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from ruamel.yaml import YAML
+
+from tests.controlplane.workspace import write_private
+from tests.pages.blocks import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.controlplane.cluster import ControlPlane
+
+_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+TIMEOUT_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class CronJob:
+    """The objects of a manifest, and the folder that stands for the file system of its Pod."""
+
+    own: ControlPlane
+    objects: tuple[dict[str, Any], ...]
+    folder: Path
+
+    @classmethod
+    def of(cls, own: ControlPlane, manifest: Path) -> Self:
+        """Read a manifest."""
+        folder = manifest.with_suffix(".pod")
+        folder.mkdir()
+        return cls(own, tuple(YAML(typ="safe").load_all(manifest)), folder)
+
+    def object(self, *kinds: str) -> dict[str, Any]:
+        """The only object of one of the kinds."""
+        (found,) = (item for item in self.objects if item["kind"] in kinds)
+        return found
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        """Run the command as the Pod does; Pod Security and the mounts are the node's business."""
+        template = self.object("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        (container,) = template["containers"]
+        account = self.object("ServiceAccount")["metadata"]
+        assert template["serviceAccountName"] == account["name"]
+        assert {variable["name"] for variable in container["env"]} == {"KUBECONFIG"}
+        kubectl = self.own.kubectl.within(account["namespace"])
+        write_private(self.folder / "token", kubectl.run("create", "token", account["name"]).stdout.strip().encode())
+        write_private(self.folder / "ca.crt", self.own.authority.pem)
+        text = self.object("ConfigMap")["data"]["kubeconfig"]
+        kubeconfig = text.replace(_ACCOUNT, str(self.folder)).replace("https://kubernetes.default.svc", self.own.url)
+        write_private(self.folder / "kubeconfig", kubeconfig.encode())
+        return subprocess.run(
+            [sys.executable, "-m", "injector", *container["args"]],
+            cwd=ROOT,
+            env={**os.environ, "KUBECONFIG": str(self.folder / "kubeconfig")},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+
+    def lesser_roles(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The role without one verb on one kind of object, for each that it has."""
+        role = self.object("Role", "ClusterRole")
+        for number, rule in enumerate(role["rules"]):
+            for resource in set(rule["resources"]) - {"daemonsets"}:  # without a node, it has no Pods
+                for verb in rule["verbs"]:
+                    lesser = copy.deepcopy(role)
+                    others = [one for one in rule["resources"] if one != resource]
+                    without = [one for one in rule["verbs"] if one != verb]
+                    parts = [{**rule, "resources": others}, {**rule, "resources": [resource], "verbs": without}]
+                    lesser["rules"][number : number + 1] = [p for p in parts if p["resources"] and p["verbs"]]
+                    yield f"{verb} {resource}", lesser
