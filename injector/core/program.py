@@ -4,42 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from injector.core import names
 
 if TYPE_CHECKING:
     from injector.core.model import Container
 
-_DAPRD: Final = names.SIDECAR.encode()
 # Dapr's image with all of its programs; `command` selects one.
-_ALL_PROGRAMS: Final = b"daprio/dapr"
-_DAPR: Final = b"dapr"
-
-_first_word = msgspec.json.Decoder(list[str])
+_ALL_PROGRAMS: Final = "daprio/dapr"
+_DAPR: Final = "dapr"
 
 
 def runs_daprd(container: Container) -> bool:
     """Whether a container runs daprd: by its image, of any registry, tag or digest, or by its command."""
-    image = bytes(container.image)
-    command = bytes(container.command)
-    if _DAPR not in image and _DAPRD not in command:
+    command = container.command
+    if command and command[0].rpartition("/")[2] == names.SIDECAR:
+        return True
+    image = container.image
+    if not image or _DAPR not in image:
         return False
     repository = _repository(image)
-    if repository.rpartition(b"/")[2] == _DAPRD or _is_daprd(command):
+    if repository.rpartition("/")[2] == names.SIDECAR:
         return True
-    return not command and (repository == _ALL_PROGRAMS or repository.endswith(b"/" + _ALL_PROGRAMS))
+    return not command and (repository == _ALL_PROGRAMS or repository.endswith(f"/{_ALL_PROGRAMS}"))
 
 
-def _repository(image: bytes) -> bytes:
+def _repository(image: str) -> str:
     """The image without tag and digest: https://pkg.go.dev/github.com/distribution/reference."""
-    path, slash, last = image.strip(b'"').partition(b"@")[0].rpartition(b"/")
-    return path + slash + last.partition(b":")[0]
-
-
-def _is_daprd(command: bytes) -> bool:
-    try:
-        words = _first_word.decode(command)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return bool(words) and words[0].rpartition("/")[2] == names.SIDECAR
+    path, slash, last = image.partition("@")[0].rpartition("/")
+    return path + slash + last.partition(":")[0]
