@@ -20,7 +20,6 @@ from injector.core.errors import MalformedObjectError
 from injector.core.model import Annotations, Policy, SourceKind
 from injector.core.ownership import SecretKey, SecretRef
 from injector.core.plan import Target
-from injector.core.program import image_of
 from injector.core.request import Enabled, enabled
 from injector.core.rollout import TokenState, revision_of, state_of
 from injector.core.sidecar import is_dapr_shared, is_daprd, listening
@@ -274,7 +273,7 @@ def _assessment(
 
 def is_sidecar(container: ObservedContainer) -> bool:
     """Return whether a container is a sidecar: by its name, or because it runs daprd."""
-    return container.name == names.SIDECAR or is_daprd(image_of(container), container.words)
+    return container.name == names.SIDECAR or is_daprd(container.image or "", container.words)
 
 
 def _without_containers(pod: ObservedPod, known: Known, *, has_sidecar: bool) -> ProtectionReason | None:
@@ -436,7 +435,7 @@ def _findings(pod: ObservedPod, sidecars: list[ObservedContainer], known: Known,
             yield Finding(finding=PodFinding.RENAMED_SIDECAR, container=one.name)
         if _listens_beyond_the_pod(one):
             yield Finding(finding=PodFinding.EXPOSED, container=one.name)
-        for advisory in advisories(image_of(one)):
+        for advisory in advisories(one.image or ""):
             yield Finding(finding=PodFinding.DAPRD_ADVISORY, container=one.name, detail=advisory)
     if not is_open:
         yield from (Finding(finding=PodFinding.APP_WITHOUT_TOKEN, container=name) for name in _apps_without(pod, known))

@@ -112,7 +112,7 @@ def decide_pod(pod: Pod, policy: Policy, *, use_default: bool) -> Decision:
     annotations = (pod.metadata.annotations if pod.metadata else None) or Annotations()
     if enabled(annotations) is not _TRUE:
         return Skip(Reason.DAPR_NOT_ENABLED, _without_dapr(annotations, policy))
-    warnings = (*_blank(annotations), *_clear_text(annotations))
+    warnings = _blank(annotations) + _clear_text(annotations)
     try:
         request = parse(annotations, policy, use_default=use_default)
     except RequestError as error:
@@ -225,14 +225,14 @@ def _without_dapr(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
 
 def _blank(annotations: Annotations) -> tuple[str, ...]:
     """Warnings for Secret annotations without a value, for example from a template whose value is not set."""
-    return tuple(
-        warning(f"{name} is blank, which counts as absent; name a Secret or remove it")
-        for name, value in (
-            (names.API_TOKEN_SECRET, annotations.api_token_secret),
-            (names.APP_TOKEN_SECRET, annotations.app_token_secret),
-        )
-        if value is not None and not value.strip()
-    )
+    found: tuple[str, ...] = ()
+    for name, value in (
+        (names.API_TOKEN_SECRET, annotations.api_token_secret),
+        (names.APP_TOKEN_SECRET, annotations.app_token_secret),
+    ):
+        if value is not None and not value.strip():
+            found += (warning(f"{name} is blank, which counts as absent; name a Secret or remove it"),)
+    return found
 
 
 def _clear_text(annotations: Annotations) -> tuple[str, ...]:

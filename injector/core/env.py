@@ -57,14 +57,13 @@ class EnvEntry(Value, frozen=True, gc=False):
 class EnvList(Value, frozen=True, gc=False):
     """The entries of one container with our names; `exists` is false for an absent or null list.
 
-    `api_use` and `app_use` are the index of the first entry that refers to the variable before any entry sets it.
+    `uses` has the index of the first entry that refers to a variable before any entry sets it, by variable.
     """
 
     exists: bool
     api: EnvEntry | None = None
     app: EnvEntry | None = None
-    api_use: int | None = None
-    app_use: int | None = None
+    uses: tuple[tuple[str, int], ...] = ()
 
     def get(self, variable: str) -> EnvEntry | None:
         """The effective entry of a variable, if it exists."""
@@ -72,7 +71,7 @@ class EnvList(Value, frozen=True, gc=False):
 
     def first_use(self, variable: str) -> int | None:
         """The index of the first entry that refers to a variable before any entry sets it."""
-        return self.api_use if variable == names.API_TOKEN_ENV else self.app_use
+        return dict(self.uses).get(variable) if self.uses else None
 
 
 class _EnvName(Struct, frozen=True, gc=False):
@@ -159,7 +158,7 @@ def _managed(raw: bytes | bytearray) -> EnvList:
     }
     uses = _first_uses(found, entries) if _may_refer(raw) else {}
     api, app = _MANAGED
-    return EnvList(True, last.get(api), last.get(app), uses.get(api), uses.get(app))
+    return EnvList(True, last.get(api), last.get(app), tuple(uses.items()))
 
 
 def _every_managed(raw: bytes | bytearray) -> tuple[EnvEntry, ...]:

@@ -199,13 +199,13 @@ class WorkloadMeta(NamedMeta, frozen=True, gc=False):
 
 
 class Container(Quiet, frozen=True, gc=False):
-    """A container of either list. Lists and the image stay JSON until a rule needs them; absent ones are empty."""
+    """A container of either list."""
 
     name: str = ""
-    # A factory, because the JSON schema of /openapi.json cannot contain a Raw as a default value.
+    # Empty if absent. A factory, because the JSON schema of /openapi.json cannot contain a Raw as a default value.
     env: Raw = msgspec.field(default_factory=Raw)
-    image: Raw = msgspec.field(default_factory=Raw)
-    command: Raw = msgspec.field(default_factory=Raw)
+    image: str | None = None
+    command: list[str] | None = None
     restartPolicy: str | None = None  # noqa: N815 - Kubernetes' own spelling
 
 

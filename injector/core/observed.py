@@ -10,7 +10,6 @@ from injector.core import names
 from injector.core.depth import decode_any_depth
 from injector.core.errors import MalformedObjectError
 from injector.core.model import Annotations, Container, ObjectMeta, Pod, PodSpec, Quiet
-from injector.core.program import command_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +42,7 @@ class ObservedContainer(Container, frozen=True, gc=False):
     @property
     def words(self) -> tuple[str, ...]:
         """Command and arguments."""
-        return (*command_of(self), *(self.args or ()))
+        return (*(self.command or ()), *(self.args or ()))
 
 
 class ObservedSpec(PodSpec, frozen=True, gc=False):

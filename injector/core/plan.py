@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from injector.core import names
 from injector.core.env import EntryKind, EnvList, env_of
 from injector.core.model import Conflict, Injected, SourceKind, TokenRef, Value, read_status
-from injector.core.program import runs_daprd
 from injector.core.request import WarningList, forbidden, is_allowed, redact, warning
+from injector.core.sidecar import is_daprd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,16 +104,9 @@ def build(pod: Pod, request: InjectionRequest, policy: Policy) -> Plan:
     spec = pod.spec
     if spec is None:
         return _NOTHING
-    renamed = renamed_sidecars(spec)
-    places = _places(spec, request, policy, frozenset(place.container for place in renamed))
-    notes = WarningList()
-    if request.app_containers.names:
-        _add_unknown_containers(spec, request, notes)
-    for place in renamed:
-        if place.env.api is None:
-            notes.add(
-                "container ", place.container, f" runs {names.SIDECAR} and gets no token; name it {names.SIDECAR}"
-            )
+    renamed: list[Place] = []
+    places = _places(spec, request, policy, renamed)
+    notes = _notes(spec, request, renamed) if renamed or request.app_containers.names else None
     resolve = _resolve_all if _is_small(places) else _resolve_all.__wrapped__
     plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets)
     return _with_existing_record(plan, pod, notes)
@@ -285,11 +278,12 @@ def without_record(plan: Plan) -> Plan:
 _NOTHING: Final = _PlanBuilder(Conflict.KEEP, ()).finish(has_target=False)
 
 
-def _with_existing_record(plan: Plan, pod: Pod, warnings: WarningList) -> Plan:
+def _with_existing_record(plan: Plan, pod: Pod, warnings: WarningList | None) -> Plan:
     """The plan with the warnings of this Pod, and with the entries of an earlier record that still apply."""
     recorded = _still_recorded(pod, plan.unchanged) if plan.unchanged else ()
-    if not recorded and not warnings.lines:
+    if not recorded and warnings is None:
         return plan
+    warnings = warnings or WarningList()
     warnings.extend(plan.warnings, plan.more_warnings)
     return Plan(
         changes=plan.changes,
@@ -315,20 +309,21 @@ def renamed_sidecars(spec: PodSpec) -> list[Place]:
     return [
         Place(_SIDECAR, list_name, i, container.name, env_of(container))
         for list_name, i, container in _containers(spec)
-        if container.name != names.SIDECAR and runs_daprd(container)
+        if container.name != names.SIDECAR and _runs_daprd(container)
     ]
 
 
-def _places(spec: PodSpec, request: InjectionRequest, policy: Policy, renamed: frozenset[str]) -> list[Place]:
-    """The sidecars, then the selected app containers, in one pass: a Pod may have thousands of containers."""
+def _runs_daprd(container: Container) -> bool:
+    return is_daprd(container.image or "", container.command or ())
+
+
+def _places(spec: PodSpec, request: InjectionRequest, policy: Policy, renamed: list[Place]) -> list[Place]:
+    """The sidecars, then the selected app containers, in one pass: a Pod may have thousands of containers.
+
+    The containers that run daprd under another name are added to `renamed`.
+    """
     named = frozenset(request.app_containers.names)
     every = request.app_containers.every
-    if not (named or every):
-        return [
-            Place(_SIDECAR, list_name, i, names.SIDECAR, env_of(container))
-            for list_name, i, container in _containers(spec)
-            if container.name == names.SIDECAR
-        ]
     sidecars: list[Place] = []
     apps: list[Place] = []
     sidecar_serves = False  # while the init containers that follow run
@@ -337,8 +332,8 @@ def _places(spec: PodSpec, request: InjectionRequest, policy: Policy, renamed: f
         if name == names.SIDECAR:
             sidecars.append(Place(_SIDECAR, list_name, i, name, env_of(container)))
             sidecar_serves = sidecar_serves or _is_native_sidecar(container, list_name)
-        elif name in renamed:
-            continue
+        elif _runs_daprd(container):
+            renamed.append(Place(_SIDECAR, list_name, i, name, env_of(container)))
         elif name in named or (every and _is_selected(container, list_name, policy, sidecar_serves)):
             apps.append(Place(_APP, list_name, i, name, env_of(container)))
     return sidecars + apps
@@ -356,10 +351,21 @@ def _containers(spec: PodSpec) -> Iterator[tuple[ListName, int, Container]]:
         yield "initContainers", i, container
 
 
+def _notes(spec: PodSpec, request: InjectionRequest, renamed: Sequence[Place]) -> WarningList | None:
+    """Warnings about containers of this Pod; None if there are none."""
+    warnings = WarningList()
+    if request.app_containers.from_pod:
+        _add_unknown_containers(spec, request, warnings)
+    for place in renamed:
+        if place.env.api is None:
+            warnings.add(
+                "container ", place.container, f" runs {names.SIDECAR} and has no token; name it {names.SIDECAR}"
+            )
+    return warnings if warnings.lines else None
+
+
 def _add_unknown_containers(spec: PodSpec, request: InjectionRequest, warnings: WarningList) -> None:
     """Add warnings for names in the Pod's annotation that match no container."""
-    if not request.app_containers.from_pod:
-        return
     present = {container.name for _, _, container in _containers(spec)}
     unknown = [name for name in request.app_containers.names if name not in present and name != names.SIDECAR]
     if not unknown:

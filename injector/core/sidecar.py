@@ -66,13 +66,16 @@ def is_daprd(image: str, words: Sequence[str]) -> bool:
 
     `words`: command and arguments. The image `daprio/dapr` has all of Dapr's programs; the first word selects one.
     """
+    program = words[0] if words and not words[0].startswith("-") else ""
+    if program.rpartition("/")[2] == names.SIDECAR:
+        return True
+    if "dapr" not in image:
+        return False
     path, slash, last = image.partition("@")[0].rpartition("/")
     repository = path + slash + last.partition(":")[0]
-    if repository.rpartition("/")[2] == names.SIDECAR:
-        return True
-    if words and not words[0].startswith("-"):
-        return words[0].rpartition("/")[2] == names.SIDECAR
-    return f"/{repository}".endswith("/daprio/dapr")
+    return repository.rpartition("/")[2] == names.SIDECAR or (
+        not program and f"/{repository}".endswith("/daprio/dapr")
+    )
 
 
 def is_dapr_shared(*, is_requested: bool, key: str) -> bool:

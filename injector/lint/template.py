@@ -271,7 +271,13 @@ def _decoded_container(value: object, path: Path) -> Container:
     if not isinstance(value, Mapping):
         raise _BadShapeError("not a container", path)
     # Only what the core reads: the rest of a container may be large, and is of no concern.
-    read = {key: value[key] for key in ("name", "env", "image", "command", "restartPolicy") if key in value}
+    read = {key: value[key] for key in ("name", "env", "restartPolicy") if key in value}
+    # Templates of other kinds may have an image of another form.
+    if isinstance(value.get("image"), str):
+        read["image"] = value["image"]
+    command = value.get("command")
+    if isinstance(command, list) and all(isinstance(word, str) for word in command):
+        read["command"] = command
     try:
         container = _container.decode(_encoder.encode(read))
     except msgspec.ValidationError as error:

@@ -47,3 +47,20 @@ def test_other_fields_of_the_pod_are_not_modified(kubectl: Kubectl) -> None:
     assert names == ["A", "B", "DAPR_API_TOKEN"]
     assert sidecar["args"] == ["--log-level", "info"]
     assert [entry["name"] for entry in container(pod, "web")["env"]] == ["A", "B"]
+
+
+def test_variable_precedes_the_entry_that_refers_to_it(kubectl: Kubectl) -> None:
+    mine = [
+        {"name": "A", "value": "$$(DAPR_API_TOKEN)"},
+        {"name": "HEADERS", "value": "dapr-api-token=$(DAPR_API_TOKEN)"},
+        {"name": "BOTH", "value": "$(APP_API_TOKEN) $(DAPR_API_TOKEN)"},
+    ]
+    chosen = {"dapr.io/app-token-secret": "app-token", "dapr-token-injector/app-containers": "web"}
+    kubectl.apply(deployment({**ASKING, **chosen}, {**APP, "env": mine}, SIDECAR))
+
+    pod = wait_for("two Pods", lambda: pods_of(kubectl, "shop"))[0]
+
+    web = container(pod, "web")["env"]
+    assert [entry["name"] for entry in web] == ["A", "DAPR_API_TOKEN", "HEADERS", "APP_API_TOKEN", "BOTH"]
+    assert [entry for entry in web if "value" in entry] == mine
+    assert tokens(pod, "web") == [token_variable()]

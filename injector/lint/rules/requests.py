@@ -48,7 +48,7 @@ def _renamed(workload: Workload) -> Iterator[Hit]:
             if place.env.api is None:
                 yield Hit(
                     (*template.path, "spec", place.list_name, place.index, "name"),
-                    f"container {label(place.container)} runs {names.SIDECAR} and gets no token; "
+                    f"container {label(place.container)} runs {names.SIDECAR} and has no token; "
                     f"name it {names.SIDECAR}",
                 )
 
@@ -79,10 +79,10 @@ RENAMED_SIDECAR: Final = Rule(
 def _keyless(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
         for variable, ref in template.from_dapr:
-            if ref.key == ref.name:
+            if ref.key == ref.name and f"{ref.name}:" not in (template.annotations.dapr_env_from_secret or ""):
                 yield Hit(
                     template.annotation(names.DAPR_ENV_FROM_SECRET),
-                    f"Dapr takes key {label(ref.key)} of Secret {label(ref.name)} for {variable}",
+                    f"no key is given: Dapr takes key {label(ref.key)} of Secret {label(ref.name)} for {variable}",
                 )
 
 

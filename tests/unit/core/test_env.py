@@ -183,8 +183,9 @@ def test_other_text_is_no_reference(value: object) -> None:
 def test_each_variable_has_its_own_first_use() -> None:
     app_use = {"name": "A", "value": "$(APP_API_TOKEN)"}
 
-    assert env(app_use, USE) == EnvList(exists=True, api_use=1, app_use=0)
-    assert env({"name": "A", "value": "$(APP_API_TOKEN)$(DAPR_API_TOKEN)"}) == EnvList(True, api_use=0, app_use=0)
+    assert env(app_use, USE) == EnvList(exists=True, uses=((APP, 0), (API, 1)))
+    both = env({"name": "A", "value": "$(APP_API_TOKEN)$(DAPR_API_TOKEN)"})
+    assert (both.first_use(API), both.first_use(APP)) == (0, 0)
 
 
 def test_use_after_the_entry_that_sets_the_variable_does_not_count() -> None:

@@ -482,8 +482,8 @@ def test_sidecar_by_another_name_gets_nothing_and_a_warning(request_: InjectionR
 
     assert [change.place.container for change in found.changes] == ["web"]
     assert found.warnings == (
-        "container dapr runs daprd and gets no token; name it daprd",
-        "container d runs daprd and gets no token; name it daprd",
+        "container dapr runs daprd and has no token; name it daprd",
+        "container d runs daprd and has no token; name it daprd",
     )
 
 
