@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from injector.cli import connection
+from injector.cli import cluster_completion, connection
 from injector.cli.connection import Connect, run
 from injector.cli.main import Exit
 from injector.cli.output import output_option
-from injector.cli.param_types import Duration
+from injector.cli.param_types import Duration, ObjectName
 from injector.config.settings import Settings
 from injector.core import names
 from injector.core.ownership import SecretRef
@@ -43,13 +43,20 @@ def command() -> None:
 @click.option(
     "-n",
     "--namespace",
+    type=ObjectName(),
+    shell_complete=cluster_completion.namespaces,
     default="dapr-token-injector",
     show_default=True,
     metavar="NAME",
     help="Set the webhook's namespace.",
 )
 @click.option(
-    "--ca-secret-name", default=_SECRET, show_default=True, metavar="NAME", help="Set the Secret that holds the CA."
+    "--ca-secret-name",
+    type=ObjectName(),
+    default=_SECRET,
+    show_default=True,
+    metavar="NAME",
+    help="Set the Secret that holds the CA.",
 )
 @click.option("--wait", is_flag=True, help="Wait until the new CA signs.")
 @click.option(

@@ -12,6 +12,9 @@ from click.shell_completion import get_completion_class
 def command(ctx: click.Context, shell: str) -> None:
     """Print a completion script for a shell.
 
+    It completes commands, options, files, rule ids and, with your kubeconfig,
+    the names of namespaces and Secrets.
+
     \b
     Examples:
       bash:  eval "$(dapr-token-injector completion bash)"

@@ -1,10 +1,11 @@
-"""Types of option values that click does not have."""
+"""Types of option values that click does not have. Their errors name the option."""
 
 from __future__ import annotations
 
 import click
 
 from injector.core import durations
+from injector.core.request import is_secret_name, redact
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it without a parameter
@@ -24,5 +25,28 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it wi
         try:
             return durations.parse(value, shortest=self._shortest)
         except ValueError as error:
-            option = max(param.opts, key=len) if param is not None else self.name
-            raise click.UsageError(f"{option}: {error}", ctx) from None
+            raise click.UsageError(f"{_flag(param, self.name)}: {error}", ctx) from None
+
+
+class ObjectName(click.ParamType):  # type: ignore[type-arg] # as above
+    """The name of an object of Kubernetes."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name.
+
+        Raises:
+            click.UsageError: It is not valid.
+        """
+        if not is_secret_name(value):
+            raise click.UsageError(
+                f"{_flag(param, self.name)}: {redact(value)} is not a valid name; use lower-case letters, digits, '-' "
+                "and '.'",
+                ctx,
+            )
+        return value
+
+
+def _flag(param: click.Parameter | None, name: str) -> str:
+    return max(param.opts, key=len) if param is not None else name

@@ -28,6 +28,8 @@ SKEW: Final = 120
 # Seconds: upper bound for container start-up. If the kubelet has reported nothing by then, assume that the container is
 # not running.
 STARTS_WITHIN: Final = 600
+# The last second of the year 9999, after which no time can be written.
+_LAST_TIME: Final = 253_402_300_799
 # The longest name part of an annotation's key.
 _MAX_NAME_PART: Final = 63
 # Digits of a count in a mark. Longer ones are not ours: users can write any annotation into a template.
@@ -441,18 +443,19 @@ def _planned_by_time(
     It is after every change and after the creation of every Pod that failed admission, and another one than it has.
     """
     changes = [revisions[key].changed for key in found.keys]
-    if None in changes:
+    times = [change + LAG for change in changes if change is not None]
+    times += [pod.created for pod in failed if pod.created is not None]
+    restart_at = max(times, default=0) + 1
+    restart_at += restart_at == workload.restart_at
+    if None in changes or restart_at > _LAST_TIME:
         return replace(
             found,
             action=Action.SKIP,
             skip_reason=SkipReason.UNKNOWN_CHANGE,
             skipped=tuple(sorted({*found.outdated, *found.uncertain, *found.missing})),
         )
-    times = [change + LAG for change in changes if change is not None]
-    times += [pod.created for pod in failed if pod.created is not None]
-    times += [workload.restart_at] if workload.restart_at is not None else []
     note = "its only Pod is replaced: no Pod runs during the restart" if workload.recreates else ""
-    return replace(found, action=Action.RESTART, restart_at=max(times) + 1, note=note)
+    return replace(found, action=Action.RESTART, restart_at=restart_at, note=note)
 
 
 def _unused_mark(key: SecretKey, workload: Workload, failed: Iterable[PodUsage], revision: SecretRevision) -> str:

@@ -321,8 +321,10 @@ def test_list_shows_age_expiry_and_owner_and_never_a_value(commands: Commands) -
     assert row["id"] == commands.token_id()
     assert (row["owner"], row["exists"], row["hasKey"], row["for"]) == (None, True, True, "api")
     table = commands.run("secret", "list", "-n", commands.kubectl.namespace).out.splitlines()
-    assert table[0].split()[:3] == ["SECRET", "KEY", "FOR"]
-    assert "in 89 days  ours" in table[1]
+    assert table[0].split()[:3] == ["SECRET", "AGE", "EXPIRES"]
+    assert "  in 89 days  0     0         0          0" in "\n".join(table)
+    assert f"  token (api), id {commands.token_id()}, ours; not used" in table
+    assert max(map(len, table)) <= 80
     assert commands.value() not in "".join(commands.output)
 
 

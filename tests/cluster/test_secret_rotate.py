@@ -121,7 +121,7 @@ def test_rotate_without_restart_lists_outdated_workloads(commands: Commands) -> 
     done = commands.run("secret", "rotate", commands.secret)
 
     assert done.code == 1
-    again = f"dapr-token-injector secret rotate --restart {commands.secret} --resume"
+    again = f"dapr-token-injector secret rotate {commands.secret} --restart --resume"
     assert f"2 Pods that run an outdated token; restart with: {again}" in done.out
     assert restarted_for(commands.kubectl) == {None}
     (row,) = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]

@@ -226,7 +226,7 @@ def test_missing_token_file_keeps_command_running(token: Path, tmp_path: Path) -
     with running(tmp_path, ["--token-file", token, *SUPERVISED]) as child:
         child.wait_for_words("started with cdef and none")
         token.unlink()
-        child.wait_for_stderr(f"token file {token}: no such file or directory; {sys.executable} keeps its token")
+        child.wait_for_stderr(f"--token-file {token}: no such file or directory; {sys.executable} keeps its token")
         secret(token, OTHER)
         child.wait_for_words("started with cdef and none", "SIGTERM", "started with 6789 and none")
 
@@ -402,13 +402,13 @@ def test_file_replaced_by_pipe_is_reported_without_blocking(token: Path, tmp_pat
         (["--token-file", "T", "--", "/"], "/: cannot start: permission denied"),
         (["--token-file", "T", "--restart-on-change", "--", "/"], "/: cannot start: permission denied"),
         (["--token-file", "T", "--", ""], "COMMAND: empty; give the command to run"),
-        (["--token-file", "/no/such", "--", "true"], "token file /no/such: no such file or directory"),
+        (["--token-file", "/no/such", "--", "true"], "--token-file /no/such: no such file or directory"),
         (["--token-file", "/dev/null", "--", "true"], "/dev/null: not a token: it is empty"),
         (["--token-file", "/dev/zero", "--", "true"], "/dev/zero: not a token: byte 1 is a control character"),
         (["--token-file", "/", "--", "true"], "is a directory"),
         (
             ["--token-file", "T", "--app-token-file", "/no/such", "--", "true"],
-            "token file /no/such: no such file or directory",
+            "--token-file /no/such: no such file or directory",
         ),
         (["--token-file", "T", "--check-every", "0", "--", "true"], "0.05<=x"),
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from injector.cli.main import Exit
 from injector.cli.manifests import files, options
@@ -36,6 +37,14 @@ class _RuleType(click.ParamType[Rule]):
         if rule is None:
             self.fail("no such rule; --list-rules lists all rules", param, ctx)
         return rule
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
+        """Return the ids of rules that begin with the text; shells that show help show the name."""
+        return [
+            CompletionItem(rule.id, help=rule.name)
+            for rule in catalogue.RULES
+            if rule.id.lower().startswith(incomplete.lower())
+        ]
 
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)

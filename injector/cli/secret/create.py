@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import yaml  # type: ignore[import-untyped] # it brings no types
 
-from injector.cli import connection, explicit_options
+from injector.cli import cluster_completion, connection, explicit_options
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.output import output_option
@@ -44,7 +44,7 @@ class ManifestOption(click.Option):
 
 
 @click.command(short_help="Create token Secrets; existing ones are kept.")
-@click.argument("secrets", nargs=-1, metavar="[NAMESPACE/NAME]...")
+@click.argument("secrets", nargs=-1, metavar="[NAMESPACE/NAME]...", shell_complete=cluster_completion.new_secrets)
 @secret_refs.namespace_options
 @click.option("--fail-if-exists", is_flag=True, help="Exit with 1 if a Secret exists, also with a valid token.")
 @secret_refs.KEY

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from injector.cli import connection
+from injector.cli import cluster_completion, connection
 from injector.cli.output import output_option
 from injector.cli.param_types import Duration
 from injector.cli.secret import secret_refs
@@ -39,7 +39,7 @@ def rotation_options(command: _CommandT) -> _CommandT:
 
 
 _OPTIONS: Final = (
-    click.argument("secrets", nargs=-1, metavar="[NAMESPACE/]NAME..."),
+    click.argument("secrets", nargs=-1, metavar="[NAMESPACE/]NAME...", shell_complete=cluster_completion.secrets),
     secret_refs.namespace_options,
     secret_refs.KEY,
     given_token_options,

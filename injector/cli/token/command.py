@@ -70,11 +70,19 @@ def generate(out: Path | None, *, force: bool, **options: Any) -> int:  # noqa: 
         if sys.stdout.isatty():
             click.echo("note: the token is a secret and stays in the terminal's history; use --out FILE", err=True)
         click.echo(value, nl=sys.stdout.isatty())
-    elif force:
-        private_files.replace(out, value.encode())
-    elif not private_files.create(out, value.encode()):
-        raise click.UsageError(_EXISTS.format(out))
+    else:
+        _write(out, value.encode(), force=force)
     return Exit.FINE
+
+
+def _write(out: Path, value: bytes, *, force: bool) -> None:
+    try:
+        if force:
+            private_files.replace(out, value)
+        elif not private_files.create(out, value):
+            raise click.UsageError(_EXISTS.format(out))
+    except private_files.PrivateFileError as error:
+        raise click.ClickException(f"--out {error}") from None
 
 
 _EXISTS: Final = "--out {}: file exists and was not modified; use --force to replace it"

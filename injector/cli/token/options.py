@@ -17,6 +17,7 @@ from injector.cli.param_types import Duration
 from injector.cli.token.source import TokenOption
 from injector.core import claims
 from injector.core.claims import TokenSpec
+from injector.core.errors import TokenError
 from injector.core.ownership import SecretRef
 from injector.core.request import is_secret_name
 from injector.tokens import minting, signing_keys
@@ -159,12 +160,15 @@ class Minter:
 
         Raises:
             BadKeyError: The keys cannot sign.
-            TokenError: The token would be too long.
+            click.ClickException: The token would be too long.
         """
         now = int(time.time())
         if self.token_format == OPAQUE:
             return minting.mint_opaque(now=now, lifetime=self.lifetime)
-        return minting.mint_jwt(self.spec(f"ns:{namespace}" if namespace else claims.SUBJECT), self.keys, now=now)
+        try:
+            return minting.mint_jwt(self.spec(f"ns:{namespace}" if namespace else claims.SUBJECT), self.keys, now=now)
+        except TokenError as error:
+            raise click.ClickException(f"--claim, --aud: not a token: {error}; use fewer or shorter values") from None
 
     @property
     def note(self) -> str | None:

@@ -56,7 +56,7 @@ def read_token_file(path: Path) -> Token:
     """
     if private_files.is_readable_by_others(path):
         click.echo(f"note: {path}: other users can read it; run chmod 600", err=True)
-    return _parse(str(path), read_input(str(path), "token file"))
+    return _parse(f"--token-file {path}", read_input(str(path), "--token-file"))
 
 
 def read_input(name: str, what: str) -> bytes:

@@ -102,6 +102,12 @@ def test_help_fits_80_columns_and_names_exit_codes(name: str, capsys: Capture) -
             "--max-concurrent, --keep-going, --timeout: no effect with --wait=false, which begins all restarts at once",
         ),
         (["rotate", "a/s", "--keep-going"], "--keep-going: no effect without --restart; remove it"),
+        (
+            ["list", "-n", "A B"],
+            "--namespace: \"A B\" is not a valid name; use lower-case letters, digits, '-' and '.'",
+        ),
+        (["list", "-n", ""], '--namespace: "" is not a valid name'),
+        (["create", "a/s", "--token-file", "/no/such"], "--token-file /no/such: no such file or directory"),
         (["list", "--fail-on", "stale"], "--fail-on: unknown state: stale; use outdated, open, expiring"),
         (["list", "--fail-on", "open,new,old"], "--fail-on: unknown state: new, old; use outdated"),
         (["list", "--expiring-within", "7"], '--expiring-within: "7" has no unit; use 7s'),

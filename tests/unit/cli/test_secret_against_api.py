@@ -304,6 +304,56 @@ def test_list_fails_when_continue_token_keeps_expiring(server: ApiServer, capsys
     assert output.endswith("; run it again\n")
 
 
+# --- completion ---
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("secret list -n ", ["b", "shop"]),
+        ("secret list --namespace s", ["shop"]),
+        ("ca rotate -n ", ["b", "shop"]),
+        ("secret create ", ["b/dapr-api-token", "shop/dapr-api-token"]),
+        ("secret create sh", ["shop/dapr-api-token"]),
+        ("secret create -A ", ["dapr-api-token"]),
+        ("secret rotate ", ["shop/other", "shop/s"]),
+        ("secret rotate shop/s ", ["shop/other", "shop/s"]),
+        ("secret revoke shop/o", ["shop/other"]),
+        ("secret rotate b/", []),
+        ("secret rotate -A ", ["other", "s"]),
+        ("secret rotate --namespace-selector a=b o", ["other"]),
+    ],
+)
+@pytest.mark.parametrize("answers", [True, False])
+def test_shells_complete_names_of_the_cluster(
+    server: ApiServer,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    typed: str,
+    offered: list[str],
+    *,
+    answers: bool,
+) -> None:
+    server.put("namespaces", namespace("b"))
+    server.put("secrets", secret("s"))
+    server.put("secrets", secret("other"))
+    server.put("secrets", {**secret("unlabelled"), "metadata": {"namespace": "shop", "name": "unlabelled"}})
+    if not answers:
+        server.refusals = [Refusal(".*", 403, "no", "Forbidden")]
+    group, command, rest = typed.split(" ", 2)
+    words = f"dapr-token-injector {group} {command} --kubeconfig {server.kubeconfig} {rest}"
+    monkeypatch.setenv("_DAPR_TOKEN_INJECTOR_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(f"{words}x".split()) - 1))
+    with pytest.raises(SystemExit):
+        main([])
+    printed = capsys.readouterr()
+    is_offline = typed == "secret create -A "
+    lines = [line for line in printed.out.splitlines() if line]
+    assert lines == [f"plain,{name}" for name in offered if answers or is_offline]
+    assert printed.err == ""
+
+
 # --- at a terminal ---
 
 

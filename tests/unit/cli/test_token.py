@@ -88,9 +88,16 @@ def test_link_stays_a_link(tmp_path: Path) -> None:
     assert mode(tmp_path / "token") == 0o600
 
 
-def test_folder_that_is_not_there_is_told(tmp_path: Path, capsys: Capture) -> None:
+def test_out_in_a_missing_folder_is_named(tmp_path: Path, capsys: Capture) -> None:
     assert main(["token", "generate", "--out", str(tmp_path / "no" / "token")]) == 2
-    assert "no such file or directory" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "\nError: --out " in error
+    assert error.endswith(": cannot be written: no such file or directory\n")
+
+
+def test_options_that_make_a_token_too_long_are_named(capsys: Capture) -> None:
+    assert main(["token", "generate", *(f"--claim={name}={'x' * 900}" for name in "abcd")]) == 2
+    assert "Error: --claim, --aud: not a token: it has more than 4,096 bytes" in capsys.readouterr().err
 
 
 def test_signing_key_is_created_only_on_request(tmp_path: Path, capsys: Capture) -> None:

@@ -605,6 +605,8 @@ BARE = rollout_pod(AFTER + 60, "web-2", usages=(), missing=(MISSING,))
         (rollout(AFTER + 1), [NEW], Action.NOTHING, None, False),
         # Cancelled by a change of the template: another time, so that Argo restarts it again.
         (rollout(AFTER), [OLD, NEW], Action.RESTART, AFTER + 1, False),
+        (rollout(AFTER + 1), [OLD, NEW], Action.RESTART, AFTER, False),
+        (rollout(10**9), [OLD, NEW], Action.RESTART, AFTER, False),
         # Admission failed: only Pods created after the failed one can have the token.
         (rollout(AFTER, rollout_complete=False), [BARE], Action.RESTART, AFTER + 61, False),
         (rollout(), [rollout_pod(None, usages=(), missing=(MISSING,))], Action.RESTART, AFTER, False),
@@ -623,6 +625,8 @@ def test_rollout_is_skipped_when_the_change_is_unknown() -> None:
     planned = action_for(rollout(), rollout_pod(0, usages=(), missing=(MISSING,)), revision=unknown)
     assert (planned.action, planned.skip_reason) == (Action.SKIP, SkipReason.UNKNOWN_CHANGE)
     assert planned.skipped == ("web-1",)
+    last = SecretRevision(id="x", changed=253_402_300_799)
+    assert action_for(rollout(), OLD, revision=last).skip_reason is SkipReason.UNKNOWN_CHANGE
 
 
 def test_rollout_of_one_pod_is_reported() -> None:
