@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from injector.core import names
-from injector.core.assess import Known, Protection, assess
+from injector.core.assess import assess
+from injector.core.assessment import Known, Protection
 from injector.core.ownership import SecretRef, TokenSecret
 from injector.core.rollout import Ref
 from injector.rotation.observation import observation
