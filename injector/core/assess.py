@@ -35,7 +35,7 @@ from injector.core.rollout import TokenState, revision_of, state_of
 from injector.core.sidecar import is_dapr_shared, listening, runs_daprd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from injector.core.assessment import Known, Observation
     from injector.core.model import EnvEntry
@@ -67,7 +67,7 @@ def assess(observed: Observation, known: Known) -> Assessment:
     if reason is not None:
         return _assessment(observed, known, reason)
     found = [(_reason(one, pod, observed, known), one.name) for one in sidecars]
-    found += ((wait, one.name) for one in containers if (wait := _wait(one, pod, observed, known)) is not None)
+    found += _waits(containers, pod, observed, known)
     reason, container = min(found, key=lambda one: _WORST_FIRST.index(PROTECTIONS[one[0]]))
     findings = tuple(_findings(pod, sidecars, known, is_open=reason in OPEN))
     return _assessment(observed, known, reason, container, findings)
@@ -193,39 +193,50 @@ _NO_SECRET: Final = re.compile(r'secret "([^"]*)" not found')
 _NO_KEY: Final = re.compile(r"couldn't find key (\S+) in Secret [^/\s]+/(\S+)")
 
 
-def _wait(
-    container: ObservedContainer, pod: ObservedPod, observed: Observation, known: Known
-) -> ProtectionReason | None:
-    """Return why a container waits for its token; None if it does not."""
+def _waits(
+    containers: Iterable[ObservedContainer], pod: ObservedPod, observed: Observation, known: Known
+) -> Iterator[tuple[ProtectionReason, str]]:
+    """Yield why containers wait for a token, and their names."""
+    messages = pod.status.waiting if pod.status is not None else {}
+    runs: dict[str, bool] = {}
+    for one in observed.usage.usages if observed.usage is not None else ():
+        runs[one.container] = runs.get(one.container, False) or one.started is not None
+    for container in containers:
+        wanted = _wanted(container)
+        reason = _reported(messages.get(container.name, ""), wanted)
+        # What a running container will read at its next start decides nothing now; one that has ended is not in `runs`.
+        if reason is None and runs.get(container.name) is False:
+            reason = _missing(wanted, observed.namespace, known)
+        if reason is not None:
+            yield reason, container.name
+
+
+def _wanted(container: ObservedContainer) -> frozenset[tuple[str, str]]:
+    """Return the Secrets and keys of tokens that the kubelet must find to start a container."""
     try:
         env = env_of(container)
     except MalformedObjectError:
-        return None
-    entries = (entry for entry in (env.api, env.app) if entry is not None)
-    wanted = {
+        return frozenset()
+    return frozenset(
         (entry.ref.name, entry.ref.key)
-        for entry in entries
-        if entry.ref is not None and entry.ref.kind is SourceKind.SECRET and not entry.optional
-    }
-    waiting = pod.status.waiting(container.name) if pod.status is not None else None
-    message = (waiting.message or "") if waiting is not None else ""
+        for entry in (env.api, env.app)
+        if entry is not None and entry.ref is not None and entry.ref.kind is SourceKind.SECRET and not entry.optional
+    )
+
+
+def _reported(message: str, wanted: Collection[tuple[str, str]]) -> ProtectionReason | None:
     missing, keyless = _NO_SECRET.search(message), _NO_KEY.search(message)
     if missing and missing[1] in {name for name, _ in wanted}:
         return ProtectionReason.NO_SECRET
-    if keyless and (keyless[2], keyless[1]) in wanted:
-        return ProtectionReason.NO_KEY
-    usages = observed.usage.usages if observed.usage is not None else ()
-    mine = [one for one in usages if one.container == container.name]
-    if not mine or any(one.started is not None for one in mine):
-        return None  # it has ended, or what it reads at its next start decides nothing now
+    return ProtectionReason.NO_KEY if keyless and (keyless[2], keyless[1]) in wanted else None
+
+
+def _missing(wanted: Iterable[tuple[str, str]], namespace: str, known: Known) -> ProtectionReason | None:
+    """Return why a container that has not started will wait, by the metadata of Secrets."""
     for name, key in sorted(wanted):
-        ref = SecretRef(observed.namespace, name)
-        if ref in known.secrets:
-            secret = known.secrets[ref]
-            if secret is None:
-                return ProtectionReason.NO_SECRET
-            if not _may_have(secret, key):
-                return ProtectionReason.NO_KEY
+        ref = SecretRef(namespace, name)
+        if ref in known.secrets and not _may_have(known.secrets[ref], key):
+            return ProtectionReason.NO_SECRET if known.secrets[ref] is None else ProtectionReason.NO_KEY
     return None
 
 
