@@ -8,119 +8,43 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.advisories import advisories
+from injector.core.assessment import (
+    OPEN,
+    PROTECTIONS,
+    SEVERITIES,
+    Assessment,
+    Currency,
+    Finding,
+    KeyCurrency,
+    PodFinding,
+    Protection,
+    ProtectionReason,
+    Severity,
+)
 from injector.core.decision import Inject, decide_pod
 from injector.core.env import EntryKind, env_of
 from injector.core.errors import MalformedObjectError
 from injector.core.model import Annotations, Policy, SourceKind
-from injector.core.ownership import SecretKey, SecretRef
+from injector.core.ownership import SecretRef
 from injector.core.plan import Target
 from injector.core.request import Enabled, enabled
 from injector.core.rollout import TokenState, revision_of, state_of
 from injector.core.sidecar import is_dapr_shared, is_daprd, listening
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator
 
+    from injector.core.assessment import Known, Observation
     from injector.core.env import EnvEntry
     from injector.core.observed import ObservedContainer, ObservedPod
-    from injector.core.ownership import TokenSecret
+    from injector.core.ownership import SecretKey, TokenSecret
     from injector.core.rollout import PodUsage
 
 
-class Severity(StrEnum):
-    """How urgent a state is."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    INFO = "info"
-    OK = "ok"
-    NONE = "-"
-
-
-class Protection(StrEnum):
-    """Whether the sidecars of a Pod demand a token."""
-
-    EXEMPT = "exempt"
-    OPEN = "open"
-    WAITING = "waiting"
-    CUSTOM = "custom"
-    NOT_APPLICABLE = "not-applicable"
-    NO_SIDECAR = "no-sidecar"
-    UNKNOWN = "unknown"
-    PROTECTED = "protected"
-
-
-class ProtectionReason(StrEnum):
-    """Why a Pod has its protection."""
-
-    # exempt
-    ANNOTATION = "annotation"
-    NAMESPACE = "namespace"
-    # open
-    NO_VARIABLE = "no-variable"
-    EMPTY_VALUE = "empty-value"
-    OPTIONAL_REFERENCE = "optional-reference"
-    NOT_INJECTED = "not-injected"
-    MAY_EXPAND_TO_EMPTY = "may-expand-to-empty"
-    # waiting
-    NO_SECRET = "no-secret"
-    NO_KEY = "no-key"
-    # custom
-    LITERAL = "literal"
-    OTHER_REFERENCE = "other-reference"
-    # not applicable
-    NO_DAPR = "no-dapr"
-    ENDED = "ended"
-    ENDING = "ending"
-    # no sidecar
-    NOT_ADDED = "not-added"
-    # unknown
-    MALFORMED = "malformed"
-    ENV_FROM = "env-from"
-    DAPR_SHARED = "dapr-shared"
-    # protected
-    REFERENCE = "reference"
-
-
-_OPEN: Final = frozenset(
-    {
-        ProtectionReason.NO_VARIABLE,
-        ProtectionReason.EMPTY_VALUE,
-        ProtectionReason.OPTIONAL_REFERENCE,
-        ProtectionReason.NOT_INJECTED,
-        ProtectionReason.MAY_EXPAND_TO_EMPTY,
-    }
-)
-_PROTECTIONS: Final[Mapping[ProtectionReason, Protection]] = {
-    **dict.fromkeys((ProtectionReason.ANNOTATION, ProtectionReason.NAMESPACE), Protection.EXEMPT),
-    **dict.fromkeys(_OPEN, Protection.OPEN),
-    **dict.fromkeys((ProtectionReason.NO_SECRET, ProtectionReason.NO_KEY), Protection.WAITING),
-    **dict.fromkeys((ProtectionReason.LITERAL, ProtectionReason.OTHER_REFERENCE), Protection.CUSTOM),
-    **dict.fromkeys(
-        (ProtectionReason.NO_DAPR, ProtectionReason.ENDED, ProtectionReason.ENDING), Protection.NOT_APPLICABLE
-    ),
-    ProtectionReason.NOT_ADDED: Protection.NO_SIDECAR,
-    **dict.fromkeys(
-        (ProtectionReason.MALFORMED, ProtectionReason.ENV_FROM, ProtectionReason.DAPR_SHARED), Protection.UNKNOWN
-    ),
-    ProtectionReason.REFERENCE: Protection.PROTECTED,
-}
-_SEVERITIES: Final[Mapping[Protection, Severity]] = {
-    Protection.EXEMPT: Severity.NONE,
-    Protection.OPEN: Severity.ERROR,
-    Protection.WAITING: Severity.WARNING,
-    Protection.CUSTOM: Severity.INFO,
-    Protection.NOT_APPLICABLE: Severity.NONE,
-    Protection.NO_SIDECAR: Severity.WARNING,
-    Protection.UNKNOWN: Severity.WARNING,
-    Protection.PROTECTED: Severity.OK,
-}
 # Of several containers, the first of these counts. What cannot be determined precedes what is merely different.
 _WORST_FIRST: Final = (
     Protection.OPEN,
@@ -131,98 +55,6 @@ _WORST_FIRST: Final = (
 )
 # Seconds. A kubelet looks again for a missing Secret, and its cache may lag: shorter waits are normal.
 WAITS_NORMALLY: Final = 120
-
-
-class Currency(StrEnum):
-    """Whether the containers of a Pod run the current value under a key."""
-
-    CURRENT = "current"
-    SKEWED = "skewed"
-    OUTDATED = "outdated"
-    UNCERTAIN = "uncertain"
-    UNKNOWN = "unknown"
-
-
-CURRENCY_SEVERITIES: Final[Mapping[Currency, Severity]] = {
-    Currency.CURRENT: Severity.OK,
-    Currency.SKEWED: Severity.ERROR,
-    Currency.OUTDATED: Severity.WARNING,
-    Currency.UNCERTAIN: Severity.INFO,
-    Currency.UNKNOWN: Severity.NONE,
-}
-
-
-class PodFinding(StrEnum):
-    """What else should be known of a Pod; each is a warning."""
-
-    RENAMED_SIDECAR = "renamed-sidecar"
-    EXPOSED = "exposed"
-    APP_WITHOUT_TOKEN = "app-without-token"
-    DAPRD_ADVISORY = "daprd-advisory"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """A Pod as observed.
-
-    `pod` is None if it is malformed. `usage`: its containers that read a token; None after it has ended. `waits_since`:
-    when it was scheduled or initialized, whichever was later; None: unknown.
-    """
-
-    namespace: str
-    name: str
-    pod: ObservedPod | None
-    usage: PodUsage | None = None
-    waits_since: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What is known besides the Pod.
-
-    `now` is in seconds since 1970. `secrets`: metadata, None for a Secret that does not exist; those that are not in it
-    could not be read. `policy`: None if unknown. `injects_default`: the namespace requests the Policy's default Secret.
-    `guard`: the namespace's guard label. `allows_exemptions`: the annotation of a Pod exempts it.
-    """
-
-    now: int
-    secrets: Mapping[SecretRef, TokenSecret | None] = field(default_factory=dict)
-    policy: Policy | None = None
-    injects_default: bool = False
-    guard: str = ""
-    allows_exemptions: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyCurrency:
-    """The currency of one key, and the containers that do not surely run its current value."""
-
-    key: SecretKey
-    currency: Currency
-    containers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """A finding about a container; `detail` is an id or an address, empty if there is none."""
-
-    finding: PodFinding
-    container: str
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assessment:
-    """The assessment of one Pod. `container` is the one that decides its protection, if one does."""
-
-    namespace: str
-    name: str
-    protection: Protection
-    reason: ProtectionReason
-    severity: Severity
-    container: str = ""
-    currencies: tuple[KeyCurrency, ...] = ()
-    findings: tuple[Finding, ...] = ()
 
 
 def assess(observed: Observation, known: Known) -> Assessment:
@@ -236,9 +68,9 @@ def assess(observed: Observation, known: Known) -> Assessment:
     if reason is not None:
         return _assessment(observed, known, reason)
     found = [(_reason(one, pod, observed, known), one.name) for one in sidecars]
-    found += ((wait, one.name) for one in containers if (wait := _wait(one, pod, observed, known)) is not None)
-    reason, container = min(found, key=lambda one: _WORST_FIRST.index(_PROTECTIONS[one[0]]))
-    findings = tuple(_findings(pod, sidecars, known, is_open=reason in _OPEN))
+    found += _waits(containers, pod, observed, known)
+    reason, container = min(found, key=lambda one: _WORST_FIRST.index(PROTECTIONS[one[0]]))
+    findings = tuple(_findings(pod, sidecars, known, is_open=reason in OPEN))
     return _assessment(observed, known, reason, container, findings)
 
 
@@ -249,8 +81,8 @@ def _assessment(
     container: str = "",
     findings: tuple[Finding, ...] = (),
 ) -> Assessment:
-    protection = _PROTECTIONS[reason]
-    severity = _SEVERITIES[protection]
+    protection = PROTECTIONS[reason]
+    severity = SEVERITIES[protection]
     since = observed.waits_since
     if protection is Protection.WAITING and since is not None and known.now - since < WAITS_NORMALLY:
         severity = Severity.INFO
@@ -362,39 +194,50 @@ _NO_SECRET: Final = re.compile(r'secret "([^"]*)" not found')
 _NO_KEY: Final = re.compile(r"couldn't find key (\S+) in Secret [^/\s]+/(\S+)")
 
 
-def _wait(
-    container: ObservedContainer, pod: ObservedPod, observed: Observation, known: Known
-) -> ProtectionReason | None:
-    """Return why a container waits for its token; None if it does not."""
+def _waits(
+    containers: Iterable[ObservedContainer], pod: ObservedPod, observed: Observation, known: Known
+) -> Iterator[tuple[ProtectionReason, str]]:
+    """Yield why containers wait for a token, and their names."""
+    messages = pod.status.waiting if pod.status is not None else {}
+    runs: dict[str, bool] = {}
+    for one in observed.usage.usages if observed.usage is not None else ():
+        runs[one.container] = runs.get(one.container, False) or one.started is not None
+    for container in containers:
+        wanted = _wanted(container)
+        reason = _reported(messages.get(container.name, ""), wanted)
+        # What a running container will read at its next start decides nothing now; one that has ended is not in `runs`.
+        if reason is None and runs.get(container.name) is False:
+            reason = _missing(wanted, observed.namespace, known)
+        if reason is not None:
+            yield reason, container.name
+
+
+def _wanted(container: ObservedContainer) -> frozenset[tuple[str, str]]:
+    """Return the Secrets and keys of tokens that the kubelet must find to start a container."""
     try:
         env = env_of(container)
     except MalformedObjectError:
-        return None
-    entries = (entry for entry in (env.api, env.app) if entry is not None)
-    wanted = {
+        return frozenset()
+    return frozenset(
         (entry.ref.name, entry.ref.key)
-        for entry in entries
-        if entry.ref is not None and entry.ref.kind is SourceKind.SECRET and not entry.optional
-    }
-    waiting = pod.status.waiting(container.name) if pod.status is not None else None
-    message = (waiting.message or "") if waiting is not None else ""
+        for entry in (env.api, env.app)
+        if entry is not None and entry.ref is not None and entry.ref.kind is SourceKind.SECRET and not entry.optional
+    )
+
+
+def _reported(message: str, wanted: Collection[tuple[str, str]]) -> ProtectionReason | None:
     missing, keyless = _NO_SECRET.search(message), _NO_KEY.search(message)
     if missing and missing[1] in {name for name, _ in wanted}:
         return ProtectionReason.NO_SECRET
-    if keyless and (keyless[2], keyless[1]) in wanted:
-        return ProtectionReason.NO_KEY
-    usages = observed.usage.usages if observed.usage is not None else ()
-    mine = [one for one in usages if one.container == container.name]
-    if not mine or any(one.started is not None for one in mine):
-        return None  # it has ended, or what it reads at its next start decides nothing now
+    return ProtectionReason.NO_KEY if keyless and (keyless[2], keyless[1]) in wanted else None
+
+
+def _missing(wanted: Iterable[tuple[str, str]], namespace: str, known: Known) -> ProtectionReason | None:
+    """Return why a container that has not started will wait, by the metadata of Secrets."""
     for name, key in sorted(wanted):
-        ref = SecretRef(observed.namespace, name)
-        if ref in known.secrets:
-            secret = known.secrets[ref]
-            if secret is None:
-                return ProtectionReason.NO_SECRET
-            if not _may_have(secret, key):
-                return ProtectionReason.NO_KEY
+        ref = SecretRef(namespace, name)
+        if ref in known.secrets and not _may_have(known.secrets[ref], key):
+            return ProtectionReason.NO_SECRET if known.secrets[ref] is None else ProtectionReason.NO_KEY
     return None
 
 

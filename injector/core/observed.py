@@ -61,7 +61,6 @@ class ObservedSpec(PodSpec, frozen=True, gc=False):
 class Waiting(Quiet, frozen=True, gc=False):
     """Why a container waits, by the kubelet."""
 
-    reason: str | None = None
     message: str | None = None
 
 
@@ -85,10 +84,14 @@ class PodStatus(Quiet, frozen=True, gc=False):
     containerStatuses: list[ContainerStatus] | None = None  # noqa: N815 - Kubernetes' own spelling
     initContainerStatuses: list[ContainerStatus] | None = None  # noqa: N815 - Kubernetes' own spelling
 
-    def waiting(self, container: str) -> Waiting | None:
-        """Why a container waits, if it does."""
-        states = (*(self.initContainerStatuses or ()), *(self.containerStatuses or ()))
-        return next((one.state.waiting for one in states if one.name == container and one.state is not None), None)
+    @property
+    def waiting(self) -> dict[str, str]:
+        """The kubelet's messages why containers wait, by container."""
+        return {
+            one.name: one.state.waiting.message or ""
+            for one in (*(self.initContainerStatuses or ()), *(self.containerStatuses or ()))
+            if one.state is not None and one.state.waiting is not None
+        }
 
 
 class ObservedAnnotations(Annotations, frozen=True, gc=False):

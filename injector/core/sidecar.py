@@ -73,9 +73,7 @@ def is_daprd(image: str, words: Sequence[str]) -> bool:
         return False
     path, slash, last = image.partition("@")[0].rpartition("/")
     repository = path + slash + last.partition(":")[0]
-    return repository.rpartition("/")[2] == names.SIDECAR or (
-        not program and f"/{repository}".endswith("/daprio/dapr")
-    )
+    return repository.rpartition("/")[2] == names.SIDECAR or (not program and f"/{repository}".endswith("/daprio/dapr"))
 
 
 def is_dapr_shared(*, is_requested: bool, key: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
-from injector.core.assess import Observation
+from injector.core.assessment import Observation
 from injector.core.errors import MalformedObjectError
 from injector.core.observed import observed_pod
 from injector.core.ownership import SecretKey

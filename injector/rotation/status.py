@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from injector.core.assess import Assessment, Known, ProtectionReason, assess
+from injector.core.assess import assess
+from injector.core.assessment import Assessment, Known, ProtectionReason
 from injector.core.ownership import SecretRef, TokenSecret
 from injector.core.rollout import Ref
 from injector.kube.errors import ForbiddenError

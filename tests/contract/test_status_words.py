@@ -7,9 +7,16 @@ from typing import Final
 
 import pytest
 
-from injector.core import assess
 from injector.core.advisories import _AFFECTED
-from injector.core.assess import CURRENCY_SEVERITIES, Currency, PodFinding, Protection, ProtectionReason
+from injector.core.assessment import (
+    CURRENCY_SEVERITIES,
+    PROTECTIONS,
+    SEVERITIES,
+    Currency,
+    PodFinding,
+    Protection,
+    ProtectionReason,
+)
 
 PAGE: Final = (Path(__file__).resolve().parent.parent.parent / "docs/reference/status.md").read_text()
 
@@ -45,8 +52,8 @@ def test_words_are_documented_with_meaning_and_action(heading: str, words: type[
 
 
 def test_protection_and_severity_are_those_of_the_code() -> None:
-    assert {reason: cells[0] for reason, cells in table("Reason").items()} == assess._PROTECTIONS
-    assert {word: cells[0].split("`")[0] for word, cells in table("Protection").items()} == assess._SEVERITIES
+    assert {reason: cells[0] for reason, cells in table("Reason").items()} == PROTECTIONS
+    assert {word: cells[0].split("`")[0] for word, cells in table("Protection").items()} == SEVERITIES
     assert {word: cells[0] for word, cells in table("Currency").items()} == CURRENCY_SEVERITIES
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from injector.core import names
-from injector.core.assess import Known, Protection, assess
+from injector.core.assess import assess
+from injector.core.assessment import Known, Protection
 from injector.core.ownership import SecretRef, TokenSecret
 from injector.core.rollout import Ref
 from injector.rotation.observation import observation
 from tests.property import strategies as some
 from tests.property.kubelet import Kubelet, runs_open
+from tests.property.work import TIMES, is_in_proportion, measured
 
 if TYPE_CHECKING:
+    from injector.core.assessment import Assessment
     from injector.core.model import Policy
     from tests.builders import Json
 
@@ -125,3 +128,31 @@ def test_every_pod_has_an_assessment(
     found = assess(observation({**pod, "metadata": meta}, WORKLOAD), known)
 
     assert (found.namespace, found.name) == ("shop", "web")
+
+
+@given(st.sampled_from(["sidecars", "entries", "sources", "ephemeral"]), st.booleans())
+@settings(max_examples=8)
+def test_cost_of_an_assessment_is_linear(shape: str, waits: bool) -> None:  # noqa: FBT001 - drawn
+    few, many = (measured(lambda n=n: len(_assessed(shape, n, waits=waits).findings)) for n in (48, TIMES * 48))  # type: ignore[misc] # the default
+
+    assert is_in_proportion(few[0], many[0])
+    assert is_in_proportion(few[1], many[1])
+
+
+def _assessed(shape: str, count: int, *, waits: bool) -> Assessment:
+    """The assessment of a Pod with many of one kind of part."""
+    entry = {"name": names.API_TOKEN_ENV, "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}
+    sidecar = {"name": "daprd", "image": "daprd:1.13.1", "env": [entry]}
+    every = [{**sidecar, "name": f"daprd-{number}"} for number in range(count)]
+    spec: Json = {
+        "sidecars": {"containers": every},
+        "ephemeral": {"containers": [sidecar], "ephemeralContainers": every},
+        "entries": {"containers": [{**sidecar, "env": [entry] * count}]},
+        "sources": {"containers": [{**sidecar, "env": [], "envFrom": [{"secretRef": {"name": "s"}}] * count}]},
+    }[shape]
+    waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": "couldn't find key x in Secret shop/s"}}
+    statuses = [{"name": one["name"], "state": waiting} for one in spec["containers"]] if waits else []
+    meta = {"namespace": "shop", "name": "web", "annotations": {names.ENABLED: "true", names.API_TOKEN_SECRET: "s"}}
+    pod = {"metadata": meta, "spec": spec, "status": {"containerStatuses": statuses}}
+    secrets = {SecretRef("shop", "s"): TokenSecret(ref=SecretRef("shop", "s"), keys=frozenset({"token"}))}
+    return assess(observation(pod, WORKLOAD), Known(now=0, secrets=secrets))

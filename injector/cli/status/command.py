@@ -12,7 +12,7 @@ from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.output import output_option
 from injector.cli.status.report import show
-from injector.core.assess import Currency, Protection
+from injector.core.assessment import Currency, Protection
 from injector.kube.errors import ForbiddenError
 from injector.kube.kubeconfig import default_namespace
 from injector.rotation.status import read_status

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from injector.cli.output import table
-from injector.core.assess import CURRENCY_SEVERITIES, Currency, Protection, ProtectionReason, Severity
+from injector.core.assessment import CURRENCY_SEVERITIES, Currency, Protection, ProtectionReason, Severity
 from injector.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from injector.core.assess import Assessment
+    from injector.core.assessment import Assessment
     from injector.core.rollout import Ref
     from injector.rotation.status import PodStatus, Status
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from injector.cli.main import main
 from injector.cli.status.report import REMEDIES
-from injector.core.assess import ProtectionReason, Severity
+from injector.core.assessment import ProtectionReason, Severity
 from injector.rotation.status import read_status
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Refusal

@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 
 from injector.config.policy import load_policy
 from injector.core.advisories import advisories
-from injector.core.assess import (
+from injector.core.assess import assess
+from injector.core.assessment import (
     CURRENCY_SEVERITIES,
     Assessment,
     Currency,
@@ -19,7 +20,6 @@ from injector.core.assess import (
     PodFinding,
     Protection,
     ProtectionReason,
-    assess,
 )
 from injector.core.ownership import SecretRef
 from injector.core.rollout import Ref

@@ -1,0 +1,197 @@
+"""The words of an assessment of a Pod, and what it is made from. docs/reference/status.md explains each word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from injector.core.model import Policy
+    from injector.core.observed import ObservedPod
+    from injector.core.ownership import SecretKey, SecretRef, TokenSecret
+    from injector.core.rollout import PodUsage
+
+
+class Severity(StrEnum):
+    """How urgent a state is."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    OK = "ok"
+    NONE = "-"
+
+
+class Protection(StrEnum):
+    """Whether the sidecars of a Pod demand a token."""
+
+    EXEMPT = "exempt"
+    OPEN = "open"
+    WAITING = "waiting"
+    CUSTOM = "custom"
+    NOT_APPLICABLE = "not-applicable"
+    NO_SIDECAR = "no-sidecar"
+    UNKNOWN = "unknown"
+    PROTECTED = "protected"
+
+
+class ProtectionReason(StrEnum):
+    """Why a Pod has its protection."""
+
+    # exempt
+    ANNOTATION = "annotation"
+    NAMESPACE = "namespace"
+    # open
+    NO_VARIABLE = "no-variable"
+    EMPTY_VALUE = "empty-value"
+    OPTIONAL_REFERENCE = "optional-reference"
+    NOT_INJECTED = "not-injected"
+    MAY_EXPAND_TO_EMPTY = "may-expand-to-empty"
+    # waiting
+    NO_SECRET = "no-secret"
+    NO_KEY = "no-key"
+    # custom
+    LITERAL = "literal"
+    OTHER_REFERENCE = "other-reference"
+    # not applicable
+    NO_DAPR = "no-dapr"
+    ENDED = "ended"
+    ENDING = "ending"
+    # no sidecar
+    NOT_ADDED = "not-added"
+    # unknown
+    MALFORMED = "malformed"
+    ENV_FROM = "env-from"
+    DAPR_SHARED = "dapr-shared"
+    # protected
+    REFERENCE = "reference"
+
+
+OPEN: Final = frozenset(
+    {
+        ProtectionReason.NO_VARIABLE,
+        ProtectionReason.EMPTY_VALUE,
+        ProtectionReason.OPTIONAL_REFERENCE,
+        ProtectionReason.NOT_INJECTED,
+        ProtectionReason.MAY_EXPAND_TO_EMPTY,
+    }
+)
+PROTECTIONS: Final[Mapping[ProtectionReason, Protection]] = {
+    **dict.fromkeys((ProtectionReason.ANNOTATION, ProtectionReason.NAMESPACE), Protection.EXEMPT),
+    **dict.fromkeys(OPEN, Protection.OPEN),
+    **dict.fromkeys((ProtectionReason.NO_SECRET, ProtectionReason.NO_KEY), Protection.WAITING),
+    **dict.fromkeys((ProtectionReason.LITERAL, ProtectionReason.OTHER_REFERENCE), Protection.CUSTOM),
+    **dict.fromkeys(
+        (ProtectionReason.NO_DAPR, ProtectionReason.ENDED, ProtectionReason.ENDING), Protection.NOT_APPLICABLE
+    ),
+    ProtectionReason.NOT_ADDED: Protection.NO_SIDECAR,
+    **dict.fromkeys(
+        (ProtectionReason.MALFORMED, ProtectionReason.ENV_FROM, ProtectionReason.DAPR_SHARED), Protection.UNKNOWN
+    ),
+    ProtectionReason.REFERENCE: Protection.PROTECTED,
+}
+SEVERITIES: Final[Mapping[Protection, Severity]] = {
+    Protection.EXEMPT: Severity.NONE,
+    Protection.OPEN: Severity.ERROR,
+    Protection.WAITING: Severity.WARNING,
+    Protection.CUSTOM: Severity.INFO,
+    Protection.NOT_APPLICABLE: Severity.NONE,
+    Protection.NO_SIDECAR: Severity.WARNING,
+    Protection.UNKNOWN: Severity.WARNING,
+    Protection.PROTECTED: Severity.OK,
+}
+
+
+class Currency(StrEnum):
+    """Whether the containers of a Pod run the current value under a key."""
+
+    CURRENT = "current"
+    SKEWED = "skewed"
+    OUTDATED = "outdated"
+    UNCERTAIN = "uncertain"
+    UNKNOWN = "unknown"
+
+
+CURRENCY_SEVERITIES: Final[Mapping[Currency, Severity]] = {
+    Currency.CURRENT: Severity.OK,
+    Currency.SKEWED: Severity.ERROR,
+    Currency.OUTDATED: Severity.WARNING,
+    Currency.UNCERTAIN: Severity.INFO,
+    Currency.UNKNOWN: Severity.NONE,
+}
+
+
+class PodFinding(StrEnum):
+    """What else should be known of a Pod; each is a warning."""
+
+    RENAMED_SIDECAR = "renamed-sidecar"
+    EXPOSED = "exposed"
+    APP_WITHOUT_TOKEN = "app-without-token"
+    DAPRD_ADVISORY = "daprd-advisory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A Pod as observed.
+
+    `pod` is None if it is malformed. `usage`: its containers that read a token; None after it has ended. `waits_since`:
+    when it was scheduled or initialized, whichever was later; None: unknown.
+    """
+
+    namespace: str
+    name: str
+    pod: ObservedPod | None
+    usage: PodUsage | None = None
+    waits_since: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known besides the Pod.
+
+    `now` is in seconds since 1970. `secrets`: metadata, None for a Secret that does not exist; those that are not in it
+    could not be read. `policy`: None if unknown. `injects_default`: the namespace requests the Policy's default Secret.
+    `guard`: the namespace's guard label. `allows_exemptions`: the annotation of a Pod exempts it.
+    """
+
+    now: int
+    secrets: Mapping[SecretRef, TokenSecret | None] = field(default_factory=dict)
+    policy: Policy | None = None
+    injects_default: bool = False
+    guard: str = ""
+    allows_exemptions: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyCurrency:
+    """The currency of one key, and the containers that do not surely run its current value."""
+
+    key: SecretKey
+    currency: Currency
+    containers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A finding about a container; `detail` is an id or an address, empty if there is none."""
+
+    finding: PodFinding
+    container: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """The assessment of one Pod. `container` is the one that decides its protection, if one does."""
+
+    namespace: str
+    name: str
+    protection: Protection
+    reason: ProtectionReason
+    severity: Severity
+    container: str = ""
+    currencies: tuple[KeyCurrency, ...] = ()
+    findings: tuple[Finding, ...] = ()
