@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -186,12 +186,19 @@ class ObjectMeta(NamedMeta, frozen=True, gc=False):
 class WorkloadMeta(NamedMeta, frozen=True, gc=False):
     """Metadata of a workload or its template, with all annotations: an unknown one gets a warning."""
 
-    annotations: dict[str, str | None] | None = None
+    annotations: dict[str, Any] | None = None
 
     @property
     def read(self) -> Annotations:
-        """The annotations that a rule reads."""
-        return msgspec.convert(self.annotations or {}, Annotations)
+        """The annotations that a rule reads.
+
+        Raises:
+            MalformedObjectError: One of them is not text.
+        """
+        try:
+            return msgspec.convert(self.annotations or {}, Annotations)
+        except msgspec.ValidationError:
+            raise MalformedObjectError("an annotation is not text") from None
 
 
 class Container(Quiet, frozen=True, gc=False):
