@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -183,7 +183,7 @@ class ObjectMeta(NamedMeta, frozen=True, gc=False):
 class WorkloadMeta(NamedMeta, frozen=True, gc=False):
     """Metadata of a workload or its template, with all annotations: an unknown one gets a warning."""
 
-    annotations: dict[str, object] | None = None
+    annotations: dict[str, Any] | None = None
 
     @property
     def read(self) -> Annotations:
