@@ -14,6 +14,7 @@ from injector.cli.main import main
 from injector.core import names
 from injector.core.rollout import annotation_for
 from injector.tokens.decode import rfc3339
+from tests.controlplane.polling import wait_for
 from tests.fake_cluster.argo import ArgoController, put_rollout
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Refusal
@@ -390,7 +391,8 @@ def test_new_pod_of_a_rollout_without_the_token_stops_the_rotation(
     assert len(argo.replaced) < 3
     if requests:
         ArgoController(server, pod)
-        time.sleep(1)  # the API server's times have a resolution of a second
+        began = int(time.time())  # the API server's times have a resolution of a second
+        wait_for("another second", lambda: int(time.time()) > began)
         assert states(decoded(server, capsys, *RESTART, "--resume", code=0)) == {"web": "ready"}
 
 
