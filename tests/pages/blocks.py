@@ -97,7 +97,7 @@ def shell_blocks(page: str) -> tuple[Block, ...]:
     return tuple(block for block in blocks(page) if block.language in SHELL)
 
 
-def tested(page: str) -> dict[str, Block]:
+def named_blocks(page: str) -> dict[str, Block]:
     """The blocks of a page that have a test of their own, by name."""
     return {block.about: block for block in blocks(page) if block.mark == TESTED}
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.controlplane import binaries
 from tests.controlplane.errors import BuildError
-from tests.pages.blocks import Block, tested
+from tests.pages.blocks import Block, named_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ def fetch(report: binaries.Report) -> None:
         BuildError: a package manager failed; the message has its output.
     """
     node_modules(report)
-    for snippet in tested(PAGE).values():
+    for snippet in named_blocks(PAGE).values():
         if snippet.language == "go":  # Go's own cache keeps what it imports
             with tempfile.TemporaryDirectory() as folder:
                 go_program(Path(folder), snippet)

@@ -14,14 +14,14 @@ import pytest
 from tests.controlplane import binaries
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
-from tests.pages.blocks import tested
+from tests.pages.blocks import named_blocks
 from tests.pages.families import run_by
 from tests.selfhosted.sidecar import Ports, is_up
 
 pytestmark = pytest.mark.cluster
 
 (PAGE,) = run_by(__file__)
-STEPS: Final = tested(PAGE)
+STEPS: Final = named_blocks(PAGE)
 
 
 def test_no_step_is_left_out() -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.controlplane import binaries
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess, free_port
-from tests.pages.blocks import Block, blocks, tested
+from tests.pages.blocks import Block, blocks, named_blocks
 from tests.pages.families import run_by
 from tests.selfhosted import dependencies
 from tests.selfhosted.running import MARKER, OTHER
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-SNIPPETS: Final = tested(dependencies.PAGE)
+SNIPPETS: Final = named_blocks(dependencies.PAGE)
 APPS: Final = ("fastapi", "grpc-interceptor")
 HERE: Final = Path(__file__).parent
 REFUSED: Final = ("401", "nauthenticated", "UNAUTHENTICATED")

@@ -414,7 +414,7 @@ def test_many_unknown_annotations_get_a_few_warnings() -> None:
 
 
 @pytest.mark.parametrize("where", ["workload", "template"])
-def test_annotation_of_workload_that_is_not_text_is_malformed_if_a_rule_reads_it(where: str) -> None:
+def test_read_annotation_of_workload_must_be_text(where: str) -> None:
     def review_of(wrong: Json) -> Decision:
         above = wrong if where == "workload" else {}
         below = wrong if where == "template" else {}
