@@ -48,5 +48,26 @@ class ObjectName(click.ParamType):  # type: ignore[type-arg] # as above
         return value
 
 
+class States(click.ParamType):  # type: ignore[type-arg] # as above
+    """States, comma-separated; the command gets a set."""
+
+    name = "states"
+
+    def __init__(self, *allowed: str) -> None:
+        self.allowed = allowed
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[str]:
+        """Return the states.
+
+        Raises:
+            click.UsageError: One of them is not allowed.
+        """
+        states = frozenset(word.strip() for word in value.split(",") if word.strip())
+        if unknown := sorted(states - set(self.allowed)):
+            found, allowed = ", ".join(unknown), ", ".join(self.allowed)
+            raise click.UsageError(f"{_flag(param, self.name)}: unknown state: {found}; use {allowed}", ctx)
+        return states
+
+
 def _flag(param: click.Parameter | None, name: str) -> str:
     return max(param.opts, key=len) if param is not None else name

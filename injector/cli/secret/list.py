@@ -13,7 +13,7 @@ from injector.cli import cluster_completion, connection
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.output import output_option, table
-from injector.cli.param_types import Duration, ObjectName
+from injector.cli.param_types import Duration, ObjectName, States
 from injector.core import names
 from injector.core.durations import span
 from injector.core.ownership import managed_by
@@ -42,6 +42,7 @@ _FAIL_ON: Final = ("outdated", "open", "expiring")
 @click.option("-A", "--all-namespaces", is_flag=True, help="List all namespaces, as without -n.")
 @click.option(
     "--fail-on",
+    type=States(*_FAIL_ON),
     metavar="WORDS",
     default="",
     help=f"Exit with 1 on these states, comma-separated: {', '.join(_FAIL_ON)}.",
@@ -60,7 +61,7 @@ def command(
     *,
     namespace: str | None,
     all_namespaces: bool,
-    fail_on: str,
+    fail_on: frozenset[str],
     expiring_within: int,
     output: str,
     **options: Any,  # noqa: ANN401 - those of `connection.options`
@@ -83,7 +84,6 @@ def command(
     """  # noqa: D301 - \b tells click not to wrap a paragraph
     if namespace is not None and all_namespaces:
         raise click.UsageError("--namespace and --all-namespaces cannot be combined; use one of them")
-    wanted = _words(fail_on)
     rows = connection.run(Connect.of(options), lambda api: _list(api, namespace))
     now = int(time.time())
     if output == "json":
@@ -94,14 +94,7 @@ def command(
     else:
         label = f"no Secret has the label {names.TOKEN_LABEL} and no Pod reads or requests one"
         click.echo(f"No token Secrets found: {label}.", err=True)
-    return _exit(rows, wanted, now + expiring_within)
-
-
-def _words(fail_on: str) -> frozenset[str]:
-    words = frozenset(word.strip() for word in fail_on.split(",") if word.strip())
-    if unknown := sorted(words - set(_FAIL_ON)):
-        raise click.UsageError(f"--fail-on: unknown state: {', '.join(unknown)}; use {', '.join(_FAIL_ON)}")
-    return words
+    return _exit(rows, fail_on, now + expiring_within)
 
 
 def _exit(rows: Sequence[SecretUsage], wanted: frozenset[str], expiring_at: int) -> Exit:

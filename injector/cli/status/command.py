@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from injector.cli import connection
+from injector.cli import cluster_completion, connection
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.output import output_option
+from injector.cli.param_types import ObjectName, States
 from injector.cli.status.report import show
 from injector.core.assessment import Currency, Protection
 from injector.kube.errors import ForbiddenError
@@ -29,10 +30,18 @@ _FAIL_ON: Final = (
 
 
 @click.command(short_help="Show which Pods are protected by a token.")
-@click.option("-n", "--namespace", metavar="NAME", help="Show one namespace. [default: that of the context]")
+@click.option(
+    "-n",
+    "--namespace",
+    type=ObjectName(),
+    metavar="NAME",
+    help="Show one namespace. [default: that of the context]",
+    shell_complete=cluster_completion.namespaces,
+)
 @click.option("-A", "--all-namespaces", is_flag=True, help="Show all namespaces.")
 @click.option(
     "--fail-on",
+    type=States(*_FAIL_ON),
     metavar="WORDS",
     default=Protection.OPEN.value,
     show_default=True,
@@ -44,7 +53,7 @@ def command(
     *,
     namespace: str | None,
     all_namespaces: bool,
-    fail_on: str,
+    fail_on: frozenset[str],
     output: str,
     **options: Any,  # noqa: ANN401 - those of `connection.options`
 ) -> int:
@@ -65,21 +74,13 @@ def command(
     Exit codes: 0 no state that --fail-on names, 1 such a state, 2 usage error,
     request rejected, or a state could not be determined, 3 internal error.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
-    wanted = _words(fail_on)
     if all_namespaces and namespace is not None:
         raise click.UsageError("-A shows all namespaces; it cannot be combined with -n")
     connect = Connect.of(options)
     scope = None if all_namespaces else namespace or default_namespace(connect.kubeconfig, connect.context)
     status = connection.run(connect, lambda api: _status(api, scope))
     show(status, output, with_namespace=scope is None)
-    return _exit(status, wanted)
-
-
-def _words(fail_on: str) -> frozenset[str]:
-    words = frozenset(word.strip() for word in fail_on.split(",") if word.strip())
-    if unknown := sorted(words - set(_FAIL_ON)):
-        raise click.UsageError(f"--fail-on: unknown state: {', '.join(unknown)}; use {', '.join(_FAIL_ON)}")
-    return words
+    return _exit(status, fail_on)
 
 
 async def _status(api: Api, namespace: str | None) -> Status:
