@@ -29,6 +29,13 @@ class Position:
     column: int
 
 
+def annotations_of(value: Json) -> dict[str, Json]:
+    """Return the annotations in the metadata of a value; empty if it has none."""
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    found = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """A Pod template, or a Pod, which is its own; `path` leads there from the document's top."""
@@ -40,9 +47,7 @@ class Template:
     @property
     def annotations(self) -> dict[str, Json]:
         """Its annotations; empty if it has none."""
-        metadata = self.value.get("metadata")
-        found = metadata.get("annotations") if isinstance(metadata, dict) else None
-        return found if isinstance(found, dict) else {}
+        return annotations_of(self.value)
 
     def containers(self) -> Iterator[tuple[Path, dict[str, Json]]]:
         """Yield the containers of both lists, with their paths from the document's top."""

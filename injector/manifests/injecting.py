@@ -19,7 +19,7 @@ from injector.core.decision import Deny, Inject, Skip
 from injector.core.errors import ReviewError
 from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, Verdict
 from injector.core.request import WarningList, redact
-from injector.manifests.documents import fault_at
+from injector.manifests.documents import annotations_of, fault_at
 from injector.manifests.edit import Editor
 from injector.manifests.errors import ManifestError, TextError
 from injector.manifests.layout import reread
@@ -88,8 +88,8 @@ def decide(document: Document, each: Object, template: Template, question: Quest
         asked = review.decode(body, question.endpoint)
         decided = admit.fit_annotation_limit(decision.decide(asked, question.endpoint, question.policy), body)
     except ReviewError as error:
-        path, message = misshapen(template) or ((), str(error))
-        raise document.error((*template.path, *path), message) from None
+        path, message = misshapen(template) or (template.path, str(error))
+        raise document.error(path, message) from None
     if not isinstance(asked.request.object, Pod):
         raise TypeError("a review of a Pod holds one")
     return asked.request.object, decided
@@ -121,7 +121,7 @@ class Advice:
 def _unquoted(each: Object) -> Iterator[tuple[Path, str, Json]]:
     """The annotations of an object and of its templates that are not text."""
     for path in dict.fromkeys((each.path, *(template.path for template in each.templates()))):
-        for name, value in _annotations(_at(each.value, path[len(each.path) :])).items():
+        for name, value in annotations_of(_at(each.value, path[len(each.path) :])).items():
             if value is not None and not isinstance(value, str):
                 yield path, name, value
 
@@ -133,8 +133,8 @@ def _advice(each: Object, question: Question) -> tuple[str, ...]:
     # The API server refuses an annotation that is not text; the advice is that for the text that was meant.
     value = each.value
     for path, name, meant in list(_unquoted(each)):
-        value = msgspec.json.decode(msgspec.json.encode(value)) if value is each.value else value
-        _annotations(_at(value, path[len(each.path) :]))[name] = msgspec.json.encode(meant).decode()
+        value = copied(value) if value is each.value else value
+        annotations_of(_at(value, path[len(each.path) :]))[name] = msgspec.json.encode(meant).decode()
     body = _review({"group": group, "version": version, "kind": each.kind}, value, each.namespace)
     try:
         return decision.decide(review.decode(body, Endpoint.WARN), Endpoint.WARN, question.policy).warnings
@@ -176,24 +176,15 @@ def patched(document: Document, findings: Sequence[Finding]) -> Json:
 
 def misshapen(template: Template) -> tuple[Path, str] | None:
     """The first place at which a template is not shaped as a Pod is, and what is wrong there; None when it is sound."""
-    for name, value in _annotations(template.value).items():
+    for name, value in template.annotations.items():
         if name in _READ and value is not None and not isinstance(value, str):
             what = f"the annotation {name} is a {_type_name(value)}; put it into quotes"
-            return ("metadata", "annotations", name), what
-    spec = template.value.get("spec")
-    for list_name in ("containers", "initContainers"):
-        containers = spec.get(list_name) if isinstance(spec, dict) else None
-        for i, container in enumerate(containers if isinstance(containers, list) else ()):
-            env = container.get("env") if isinstance(container, dict) else None
-            if env is not None and not isinstance(env, list):
-                return ("spec", list_name, i, "env"), "the env of a container is not a list of variables"
+            return (*template.path, "metadata", "annotations", name), what
+    for path, container in template.containers():
+        env = container.get("env")
+        if env is not None and not isinstance(env, list):
+            return (*path, "env"), "the env of a container is not a list of variables"
     return None
-
-
-def _annotations(value: Json) -> dict[str, Json]:
-    metadata = value.get("metadata") if isinstance(value, dict) else None
-    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    return annotations if isinstance(annotations, dict) else {}
 
 
 def _at(value: Any, path: Path) -> Json:  # noqa: ANN401 - JSON
