@@ -35,7 +35,9 @@ def secrets(ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
         from injector.kube.resources import SECRETS  # noqa: PLC0415 - only completion in a cluster pays for the client
 
         namespace, slash, _ = incomplete.partition("/")
-        listed = await api.list(SECRETS, namespace if slash else None, label_selector=names.TOKEN_LABEL)
+        listed = await api.list(
+            SECRETS, namespace if slash else None, label_selector=names.TOKEN_LABEL, metadata_only=True
+        )
         if _selects_namespaces(ctx):
             return [one["metadata"]["name"] for one in listed]
         return [f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in listed]

@@ -11,10 +11,10 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from injector.cli import cluster_completion, connection
+from injector.cli import connection
 from injector.cli.connection import Connect
+from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option
-from injector.cli.param_types import ObjectName
 from injector.cli.probe.report import show
 from injector.cli.signals import terminate_as_interrupt
 from injector.cli.token import source as token_source
@@ -47,14 +47,7 @@ class Options:
 
 @click.command(short_help="Check that sidecars require the token.")
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
-@click.option(
-    "-n",
-    "--namespace",
-    type=ObjectName(),
-    metavar="NAME",
-    help="Set the namespace of Pods and workloads. [default: that of the context]",
-    shell_complete=cluster_completion.namespaces,
-)
+@namespace_option("Set the namespace of Pods and workloads. [default: that of the context]")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Probe the Pods of all namespaces that have a sidecar.")
 @click.option(
     "-l", "--selector", metavar="SELECTOR", help="Probe the Pods with these labels that have a sidecar, as in kubectl."

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from injector.cli import cluster_completion, connection
+from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
+from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option, table
-from injector.cli.param_types import Duration, ObjectName, States
+from injector.cli.param_types import Duration, States
 from injector.core import names
 from injector.core.durations import span
 from injector.core.ownership import managed_by
@@ -31,14 +32,7 @@ _FAIL_ON: Final = ("outdated", "open", "expiring")
 
 
 @click.command(name="list", short_help="List token Secrets and the Pods that use them.")
-@click.option(
-    "-n",
-    "--namespace",
-    type=ObjectName(),
-    metavar="NAME",
-    help="List one namespace. [default: all]",
-    shell_complete=cluster_completion.namespaces,
-)
+@namespace_option("List one namespace. [default: all]")
 @click.option("-A", "--all-namespaces", is_flag=True, help="List all namespaces, as without -n.")
 @click.option(
     "--fail-on",

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from injector.cli import cluster_completion, connection
+from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
+from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option
-from injector.cli.param_types import ObjectName, States
+from injector.cli.param_types import States
 from injector.cli.status.report import show
 from injector.core.assessment import Currency, Protection
 from injector.kube.errors import ForbiddenError
@@ -30,14 +31,7 @@ _FAIL_ON: Final = (
 
 
 @click.command(short_help="Show which Pods are protected by a token.")
-@click.option(
-    "-n",
-    "--namespace",
-    type=ObjectName(),
-    metavar="NAME",
-    help="Show one namespace. [default: that of the context]",
-    shell_complete=cluster_completion.namespaces,
-)
+@namespace_option("Show one namespace. [default: that of the context]")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Show all namespaces.")
 @click.option(
     "--fail-on",

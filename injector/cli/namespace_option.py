@@ -1,0 +1,27 @@
+"""The option `-n`, `--namespace` of commands that read one namespace or all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from injector.cli import cluster_completion
+from injector.cli.param_types import ObjectName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
+
+
+def namespace_option(text: str) -> Callable[[_CommandT], _CommandT]:
+    """Return the option; `text` is its help."""
+    return click.option(
+        "-n",
+        "--namespace",
+        type=ObjectName(),
+        metavar="NAME",
+        help=text,
+        shell_complete=cluster_completion.namespaces,
+    )
