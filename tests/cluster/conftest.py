@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +12,7 @@ import pytest
 from tests.cluster.objects import ASKING, pod, tokens
 from tests.controlplane import binaries, crds, registration
 from tests.controlplane.cluster import own_namespace
+from tests.controlplane.errors import KubectlError
 from tests.controlplane.polling import wait_for
 from tests.controlplane.target import CLUSTER_VARIABLE, Cluster, open_cluster
 from tests.controlplane.webhook import Webhook, WebhookSettings
@@ -126,7 +126,9 @@ def wait_until_injecting(kubectl: Kubectl) -> None:
     """Wait until the API server has taken notice of our registration; a dry run leaves nothing."""
 
     def probe() -> bool:
-        asked = kubectl.try_run("create", "--dry-run=server", "-f", "-", "-o", "json", stdin=pod(ASKING))
-        return asked.returncode == 0 and bool(tokens(json.loads(asked.stdout)))
+        try:
+            return bool(tokens(kubectl.dry_run(pod(ASKING))))
+        except KubectlError:
+            return False
 
     wait_for("the webhook called for a dry run", probe)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kubernetes.config import new_client_from_config
 from urllib3.exceptions import HTTPError
 
+from injector.kube.resources import Resource
 from tests.controlplane.errors import KubectlError
 
 if TYPE_CHECKING:
@@ -31,43 +31,21 @@ _DISCOVERY: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDisc
 _CREATE: Final = {"fieldManager": "kubectl-create", "fieldValidation": "Strict"}
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """One kind of objects, as discovery has it."""
-
-    group: str
-    version: str
-    plural: str
-    kind: str
-    is_namespaced: bool
-    names: frozenset[str]
-
-    @property
-    def api_version(self) -> str:
-        """As an object has it."""
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    def path(self, namespace: str, name: str = "") -> str:
-        """Return the path of one object, or of their list without a name."""
-        root = f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
-        within = f"/namespaces/{namespace}" if self.is_namespaced else ""
-        return f"{root}{within}/{self.plural}" + (f"/{name}" if name else "")
-
-
 class Api:
     """The API server of a kubeconfig. Every method raises `KubectlError` for an answer that is an error, or none."""
 
     def __init__(self, kubeconfig: Path) -> None:
         self._client: ApiClient = new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
-        self._resources: tuple[Resource, ...] = ()
+        self._resources: dict[str, Resource] = {}
 
     def resource(self, name: str) -> Resource:
         """Return the resource of a kind, its plural, singular or short name, with or without its group."""
-        for resources in (self._resources, self._discover()):
-            for one in resources:
-                if name.lower() in one.names:
-                    return one
-        raise KubectlError(("get", name), 1, f'error: the server doesn\'t have a resource type "{name}"')
+        key = name.lower()
+        if key not in self._resources:
+            self._resources = self._discover()
+        if key not in self._resources:
+            raise KubectlError(("get", name), 1, f'error: the server doesn\'t have a resource type "{name}"')
+        return self._resources[key]
 
     def get(self, resource: str, name: str, namespace: str) -> Json:
         """Return one object, without the records of who manages its fields."""
@@ -93,14 +71,14 @@ class Api:
         """Delete an object without waiting."""
         self._call("DELETE", self.resource(resource).path(namespace, name), query={"propagationPolicy": "Background"})
 
-    def _discover(self) -> tuple[Resource, ...]:
-        self._resources = tuple(
-            resource
-            for root in ("/api", "/apis")
-            for group in self._call("GET", root, accept=_DISCOVERY)["items"]
-            for resource in _resources(group)
-        )
-        return self._resources
+    def _discover(self) -> dict[str, Resource]:
+        """Return the resources by all of their names; of several with a name, the API server's first."""
+        found: dict[str, Resource] = {}
+        for root in ("/api", "/apis"):
+            for group in self._call("GET", root, accept=_DISCOVERY)["items"]:
+                for name, resource in _resources(group):
+                    found.setdefault(name, resource)
+        return found
 
     def _call(
         self,
@@ -136,20 +114,16 @@ def api_of(kubeconfig: Path, _changed: int) -> Api:
     return Api(kubeconfig)
 
 
-def _resources(group: Json) -> Iterable[Resource]:
-    name = group["metadata"].get("name", "")
+def _resources(group: Json) -> Iterable[tuple[str, Resource]]:
+    suffix = group["metadata"].get("name", "")
     for version in group["versions"]:
         for found in version["resources"]:
             kind = found["responseKind"]["kind"]
-            names = {found["resource"], found["singularResource"], kind.lower(), *found.get("shortNames", ())}
-            yield Resource(
-                group=name,
-                version=version["version"],
-                plural=found["resource"],
-                kind=kind,
-                is_namespaced=found["scope"] == "Namespaced",
-                names=frozenset(names | {f"{one}.{name}" for one in names if name}),
-            )
+            is_namespaced = found["scope"] == "Namespaced"
+            resource = Resource(suffix, version["version"], found["resource"], kind, namespaced=is_namespaced)
+            for name in (found["resource"], found["singularResource"], kind.lower(), *found.get("shortNames", ())):
+                yield name, resource
+                yield f"{name}.{suffix}", resource
 
 
 def _shown(item: Json) -> Json:
