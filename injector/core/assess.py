@@ -20,6 +20,7 @@ from injector.core.assessment import (
     Currency,
     Finding,
     KeyCurrency,
+    Known,
     PodFinding,
     Protection,
     ProtectionReason,
@@ -38,7 +39,7 @@ from injector.core.sidecar import is_dapr_shared, is_daprd, listening
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from injector.core.assessment import Known, Observation
+    from injector.core.assessment import Observation
     from injector.core.env import EnvEntry
     from injector.core.observed import ObservedContainer, ObservedPod
     from injector.core.ownership import SecretKey, TokenSecret
@@ -101,6 +102,15 @@ def _assessment(
 
 
 # --- protection ---
+
+
+def has_no_dapr(observed: Observation) -> bool:
+    """Return whether the assessment of a Pod is `no-dapr`, which needs nothing but the Pod."""
+    pod = observed.pod
+    if pod is None:
+        return False
+    has_sidecar = any(map(is_sidecar, pod.spec.every if pod.spec is not None else ()))
+    return _without_containers(pod, Known(now=0), has_sidecar=has_sidecar) is ProtectionReason.NO_DAPR
 
 
 def is_sidecar(container: ObservedContainer) -> bool:

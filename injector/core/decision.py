@@ -25,7 +25,16 @@ from injector.core.model import (
     WorkloadMeta,
 )
 from injector.core.plan import Change, Kept, Plan, Target
-from injector.core.request import Enabled, RequestError, WarningList, enabled, parse, requests_token, warning
+from injector.core.request import (
+    Enabled,
+    RequestError,
+    WarningList,
+    blank_secrets,
+    enabled,
+    parse,
+    requests_token,
+    warning,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -224,15 +233,10 @@ def _without_dapr(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
 
 
 def _blank(annotations: Annotations) -> tuple[str, ...]:
-    """Warnings for Secret annotations without a value, for example from a template whose value is not set."""
-    found: tuple[str, ...] = ()
-    for name, value in (
-        (names.API_TOKEN_SECRET, annotations.api_token_secret),
-        (names.APP_TOKEN_SECRET, annotations.app_token_secret),
-    ):
-        if value is not None and not value.strip():
-            found += (warning(f"{name} is blank, which counts as absent; name a Secret or remove it"),)
-    return found
+    return tuple(
+        warning(f"{name} is blank, which counts as absent; name a Secret or remove it")
+        for name in blank_secrets(annotations)
+    )
 
 
 def _clear_text(annotations: Annotations) -> tuple[str, ...]:
@@ -242,7 +246,7 @@ def _clear_text(annotations: Annotations) -> tuple[str, ...]:
     given = set(_TOKEN_PAIR.findall(annotations.dapr_env))
     return tuple(
         warning(f"{names.DAPR_ENV} sets {variable} in clear text; it was not changed; use a Secret")
-        for variable in (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
+        for variable in names.TOKEN_VARIABLES
         if variable in given
     )
 

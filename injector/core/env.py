@@ -102,7 +102,6 @@ _REFERENCE_END: Final = b"_API_TOKEN)"
 _ESCAPE: Final = b"\\"
 _OPENING: Final = b"$("
 _UNICODE_ESCAPE: Final = b"\\u"
-_MANAGED: Final = (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
 _NOT_A_LIST: Final = "the env of a container is not a list of variables"
 _NULL: Final = (b"", b"null")
 _EMPTY_STRING: Final = (*_NULL, b'""')
@@ -151,19 +150,21 @@ def _decoded(decode: Callable[[bytes | bytearray], _T], raw: bytes) -> _T:
 
 def _managed(raw: bytes | bytearray) -> EnvList:
     found, entries = _read(raw)
-    indexes = {name: _last_index(found, name) for name in _MANAGED if name in found}
+    indexes = {name: _last_index(found, name) for name in names.TOKEN_VARIABLES if name in found}
     last = {
         entry.name: replace(entry, copies=found.count(entry.name))
         for entry in _expanded(found, entries, frozenset(indexes.values()))
     }
     uses = _first_uses(found, entries) if _may_refer(raw) else {}
-    api, app = _MANAGED
+    api, app = names.TOKEN_VARIABLES
     return EnvList(True, last.get(api), last.get(app), tuple(uses.items()))
 
 
 def _every_managed(raw: bytes | bytearray) -> tuple[EnvEntry, ...]:
     found, entries = _read(raw)
-    return tuple(_expanded(found, entries, frozenset(i for i, name in enumerate(found) if name in _MANAGED)))
+    return tuple(
+        _expanded(found, entries, frozenset(i for i, name in enumerate(found) if name in names.TOKEN_VARIABLES))
+    )
 
 
 def _read(raw: bytes | bytearray) -> tuple[Sequence[str], Sequence[Raw]]:
@@ -183,7 +184,7 @@ def _may_refer(raw: bytes | bytearray) -> bool:
 
 def _first_uses(found: Sequence[str], entries: Sequence[Raw]) -> dict[str, int]:
     """By managed variable: the index of the first entry that refers to it before any entry sets it."""
-    unset = set(_MANAGED)
+    unset = set(names.TOKEN_VARIABLES)
     uses: dict[str, int] = {}
     for index, entry in enumerate(entries):
         unset.discard(found[index])

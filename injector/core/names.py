@@ -44,6 +44,9 @@ TOKEN_ISSUED: Final = "dapr-token-injector/token-issued"
 TOKEN_EXPIRES: Final = "dapr-token-injector/token-expires"
 # On a Pod template: the id of the token for which it was restarted, one annotation per Secret, named after it.
 RESTARTED_FOR: Final = "restarted-for.dapr-token-injector/"
+# --- on namespaces: the Policy's default Secret, and the mode of the guard ---
+INJECT_DEFAULT_LABEL: Final = "dapr-token-injector/inject-default"
+GUARD_LABEL: Final = "dapr-token-injector/guard"
 # --- on the Secret of the webhook's own CA: requests a new CA ---
 ROTATE_CA: Final = "dapr-token-injector/rotate-ca"
 
@@ -51,6 +54,7 @@ ROTATE_CA: Final = "dapr-token-injector/rotate-ca"
 SIDECAR: Final = "daprd"
 API_TOKEN_ENV: Final = "DAPR_API_TOKEN"
 APP_TOKEN_ENV: Final = "APP_API_TOKEN"
+TOKEN_VARIABLES: Final = (API_TOKEN_ENV, APP_TOKEN_ENV)
 # The HTTP header and gRPC metadata that carries either token:
 # https://github.com/dapr/dapr/blob/v1.16.0/pkg/security/consts/consts.go
 API_TOKEN_HEADER: Final = "dapr-api-token"

@@ -64,6 +64,15 @@ def requests_token(annotations: Annotations) -> bool:
     return bool(_trim(annotations.api_token_secret) or _trim(annotations.app_token_secret))
 
 
+def blank_secrets(annotations: Annotations) -> tuple[str, ...]:
+    """The annotations that should name a Secret and have no value, for example from a template without one."""
+    named = (
+        (names.API_TOKEN_SECRET, annotations.api_token_secret),
+        (names.APP_TOKEN_SECRET, annotations.app_token_secret),
+    )
+    return tuple(name for name, value in named if value is not None and not value.strip())
+
+
 def env_from_secret(annotations: Annotations) -> tuple[tuple[str, TokenRef], ...]:
     """The token variables that Dapr's injector itself takes from Secrets and sets in daprd, and nowhere else.
 
@@ -74,7 +83,7 @@ def env_from_secret(annotations: Annotations) -> tuple[tuple[str, TokenRef], ...
         variable: TokenRef(secret, key or secret)
         for variable, secret, key in _SECRET_PAIR.findall(annotations.dapr_env_from_secret or "")
     }
-    return tuple((name, found[name]) for name in (names.API_TOKEN_ENV, names.APP_TOKEN_ENV) if name in found)
+    return tuple((name, found[name]) for name in names.TOKEN_VARIABLES if name in found)
 
 
 _SECRET_PAIR: Final = re.compile(

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from injector.lint.location import Identity, Path
     from injector.manifests.documents import Template
 
-TOKEN_VARIABLES: Final = (names.API_TOKEN_ENV, names.APP_TOKEN_ENV)
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Entry:

@@ -29,7 +29,6 @@ Object = dict[str, Any]
 
 # The beginning of the webhook's warnings in shadow mode (`core.decision`).
 _SHADOW: Final = "shadow mode: "
-_TOKENS: Final = frozenset({names.API_TOKEN_ENV, names.APP_TOKEN_ENV})
 # Only for a template whose running Pods have no sidecar to take the image from; a dry run never pulls it.
 _PLACEHOLDER_IMAGE: Final = "daprio/daprd"
 
@@ -213,7 +212,7 @@ def lacking_of(
         (one.key, one.container, one.variable)
         for pod in running
         for one in pod.usages
-        if one.variable in _TOKENS and (not one.is_optional or one.container == names.SIDECAR)
+        if one.variable in names.TOKEN_VARIABLES and (not one.is_optional or one.container == names.SIDECAR)
     }
     if usage is not None:
         wanted |= {(one.key, one.container, one.variable) for one in usage.usages if _is_optional_sidecar(one)}
@@ -233,4 +232,4 @@ def lacking_of(
 
 
 def _is_optional_sidecar(usage: ContainerUsage) -> bool:
-    return bool(usage.is_optional and usage.container == names.SIDECAR and usage.variable in _TOKENS)
+    return bool(usage.is_optional and usage.container == names.SIDECAR and usage.variable in names.TOKEN_VARIABLES)

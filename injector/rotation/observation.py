@@ -17,17 +17,16 @@ if TYPE_CHECKING:
     from injector.core.rollout import Ref
 
 _STARTS: Final = frozenset({"PodScheduled", "Initialized"})
-_TOKENS: Final = frozenset({names.API_TOKEN_ENV, names.APP_TOKEN_ENV})
 
 
-def observation(pod: dict[str, Any], workload: Ref, first_position: int = 0) -> Observation:
-    """Return a Pod as observed; `workload` and `first_position` as for `decode.pod_usage`."""
+def observation(pod: dict[str, Any], workload: Ref) -> Observation:
+    """Return a Pod as observed; `workload` as for `decode.pod_usage`."""
     meta = pod["metadata"]
     namespace, name = str(meta["namespace"]), str(meta["name"])
     try:
         found = observed_pod(pod)
         keys = decode.index(token_keys(pod)).get(namespace, {})
-        usage = decode.pod_usage(pod, keys, workload, first_position)
+        usage = decode.pod_usage(pod, keys, workload, 0)
         if usage is not None:  # other annotations may be large
             marks = {key: value for key, value in usage.restarted_for.items() if key.startswith(names.RESTARTED_FOR)}
             usage = replace(usage, restarted_for=marks)
@@ -41,7 +40,9 @@ def token_keys(pod: dict[str, Any]) -> frozenset[SecretKey]:
     """Return the keys of Secrets that containers of a Pod read as a token."""
     namespace = pod["metadata"]["namespace"]
     return frozenset(
-        SecretKey(namespace, one.secret, one.key) for one in decode.references(pod) if one.variable in _TOKENS
+        SecretKey(namespace, one.secret, one.key)
+        for one in decode.references(pod)
+        if one.variable in names.TOKEN_VARIABLES
     )
 
 

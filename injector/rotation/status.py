@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from injector.core.assess import assess
-from injector.core.assessment import Assessment, Known, ProtectionReason
+from injector.core import names
+from injector.core.assess import assess, has_no_dapr
+from injector.core.assessment import Assessment, Known
 from injector.core.ownership import SecretRef, TokenSecret
 from injector.core.rollout import Ref
 from injector.kube.errors import ForbiddenError
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from injector.kube.client import Api
 
 Object = dict[str, Any]
-_INJECT_DEFAULT: Final = "dapr-token-injector/inject-default"
-_GUARD: Final = "dapr-token-injector/guard"
 # Kinds between a workload and its Pods.
 _BETWEEN: Final = {resource.kind: resource for resource in (REPLICASETS, JOBS)}
 
@@ -68,9 +67,8 @@ async def read_status(api: Api, namespace: str | None, now: int) -> Status:
         PodStatus(_workload(owner, between), assess(pod, _known(now, secrets, labels.get(pod.namespace) or {})))
         for pod, owner in found
     ]
-    shown = (one for one in pods if one.assessment.reason is not ProtectionReason.NO_DAPR)
     return Status(
-        tuple(sorted(shown, key=lambda one: (one.assessment.namespace, one.assessment.name))), tuple(reader.limits)
+        tuple(sorted(pods, key=lambda one: (one.assessment.namespace, one.assessment.name))), tuple(reader.limits)
     )
 
 
@@ -80,8 +78,7 @@ def _observed(pod: Object) -> Object | None:
     kind, name = (controller.kind, controller.name) if controller is not None else ("Pod", str(meta["name"]))
     owner = Ref(kind, str(meta["namespace"]), name)
     found = observation(pod, owner)
-    # Without Secrets and labels, whether it uses Dapr is certain.
-    return None if assess(found, Known(now=0)).reason is ProtectionReason.NO_DAPR else {"observed": (found, owner)}
+    return None if has_no_dapr(found) else {"observed": (found, owner)}
 
 
 def _workload(owner: Ref, between: Mapping[tuple[str, str, str], Object]) -> Ref:
@@ -94,8 +91,8 @@ def _known(now: int, secrets: Mapping[SecretRef, TokenSecret | None], labels: Ma
     return Known(
         now=now,
         secrets=secrets,
-        injects_default=labels.get(_INJECT_DEFAULT) == "enabled",
-        guard=labels.get(_GUARD, ""),
+        injects_default=labels.get(names.INJECT_DEFAULT_LABEL) == "enabled",
+        guard=labels.get(names.GUARD_LABEL, ""),
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.plan import renamed_sidecars
-from injector.core.request import Enabled, enabled
+from injector.core.request import Enabled, blank_secrets, enabled
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
 def _blank(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
-        for name in (names.API_TOKEN_SECRET, names.APP_TOKEN_SECRET):
-            value = template.raw_annotations.get(name)
-            if isinstance(value, str) and not value.strip() and enabled(template.annotations) is Enabled.TRUE:
-                yield Hit(template.annotation(name), f"{name} is blank, which counts as absent: no token is requested")
+        for name in blank_secrets(template.annotations) if enabled(template.annotations) is Enabled.TRUE else ():
+            yield Hit(template.annotation(name), f"{name} is blank, which counts as absent: no token is requested")
 
 
 BLANK_ANNOTATION: Final = Rule(

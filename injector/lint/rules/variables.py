@@ -11,7 +11,6 @@ from injector.core.request import listed
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod, reference, variable
-from injector.lint.template import TOKEN_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +127,7 @@ def _env_from(workload: Workload) -> Iterator[Hit]:
         for container in template.containers:
             for source in container.env_from:
                 found = keys.get(source.secret)
-                read = tuple(key for variable in TOKEN_VARIABLES if (key := source.key_for(variable)) is not None)
+                read = tuple(key for variable in names.TOKEN_VARIABLES if (key := source.key_for(variable)) is not None)
                 if found is None or container.entries or not template.token_names.isdisjoint(read):
                     continue
                 given = listed([label(source.prefix + key) for key in found[:_MOST_KEYS]])

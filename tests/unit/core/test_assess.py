@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from injector.config.policy import load_policy
 from injector.core.advisories import advisories
-from injector.core.assess import assess
+from injector.core.assess import assess, has_no_dapr
 from injector.core.assessment import (
     CURRENCY_SEVERITIES,
     Assessment,
@@ -87,6 +87,13 @@ def as_yaml(found: Assessment) -> dict[str, Any]:
 @pytest.mark.parametrize("name", CASES)
 def test_case_has_the_expected_assessment(name: str) -> None:
     assert as_yaml(assessed(FOLDER / name)) == _yaml(FOLDER / name / "assessment.yaml")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_dapr_is_known_from_the_pod_alone(name: str) -> None:
+    found = observation(_yaml(FOLDER / name / "pod.yaml"), WORKLOAD)
+
+    assert has_no_dapr(found) is (assessed(FOLDER / name).reason is ProtectionReason.NO_DAPR)
 
 
 def test_every_word_has_a_case() -> None:
