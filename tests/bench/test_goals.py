@@ -63,8 +63,9 @@ def test_goal_that_was_not_measured_is_neither_met_nor_missed() -> None:
 
 def test_slope_is_compared_between_the_two_large_bodies() -> None:
     small, large = (Cell(goals.JUDGED.connections, size) for size in goals.SLOPE)
+    pair = Pair(replace(_SAMPLE, cpu_us=100), replace(_SAMPLE, cpu_us=400))
     cells = {
-        small: [Pair(replace(_SAMPLE, cpu_us=100), replace(_SAMPLE, cpu_us=400))],
+        small: [pair, pair],  # a slow machine measures a large body in fewer rounds
         large: [Pair(replace(_SAMPLE, cpu_us=1100), replace(_SAMPLE, cpu_us=4400))],
     }
     goal = _goal(goals.judge({peers.GO: cells}, [], []), "CPU per body byte")
