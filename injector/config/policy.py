@@ -104,6 +104,10 @@ class PolicyFile(_PolicyModel):
     conflict: Conflict = Field(Conflict.KEEP, description="How to handle a variable that a Pod already has.")
     shadow: StrictBool = Field(False, description="Decide and report only; patch and deny no Pods.")
 
+    allow_exemptions: StrictBool = Field(
+        False, description="Whether the annotation dapr-token-injector/exempt exempts a Pod from findings of status."
+    )
+
     @field_validator("allowed_secrets")
     @classmethod
     def _lets_the_default_pass(cls, patterns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -123,6 +127,7 @@ class PolicyFile(_PolicyModel):
             infrastructure_containers=frozenset(self.infrastructure_containers),
             conflict=self.conflict,
             shadow=self.shadow,
+            allow_exemptions=self.allow_exemptions,
         )
 
 

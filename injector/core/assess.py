@@ -128,7 +128,8 @@ def _without_containers(pod: ObservedPod, known: Known, *, has_sidecar: bool) ->
     if not has_sidecar and not is_requested:
         return ProtectionReason.NO_DAPR
     exempt = pod.metadata.annotations.exempt if pod.metadata is not None and pod.metadata.annotations else None
-    if known.allows_exemptions and exempt and exempt.strip():
+    is_allowed = known.policy is not None and known.policy.allow_exemptions
+    if is_allowed and exempt and exempt.strip():
         return ProtectionReason.ANNOTATION
     if known.guard == "off":
         return ProtectionReason.NAMESPACE

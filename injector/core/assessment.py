@@ -154,7 +154,7 @@ class Known:
 
     `now` is in seconds since 1970. `secrets`: metadata, None for a Secret that does not exist; those that are not in it
     could not be read. `policy`: None if unknown. `injects_default`: the namespace requests the Policy's default Secret.
-    `guard`: the namespace's guard label. `allows_exemptions`: the annotation of a Pod exempts it.
+    `guard`: the namespace's guard label.
     """
 
     now: int
@@ -162,7 +162,6 @@ class Known:
     policy: Policy | None = None
     injects_default: bool = False
     guard: str = ""
-    allows_exemptions: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

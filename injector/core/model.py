@@ -124,6 +124,7 @@ class Policy:
     infrastructure_containers: frozenset[str] = frozenset(names.INFRASTRUCTURE_CONTAINERS)
     conflict: Conflict = Conflict.KEEP
     shadow: bool = False
+    allow_exemptions: bool = False  # the annotation exempts a Pod from `status`; admission does not read it
 
 
 # --- request ---

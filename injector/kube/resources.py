@@ -50,6 +50,7 @@ STATEFULSETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
 DAEMONSETS: Final = Resource("apps", "v1", "daemonsets", "DaemonSet")
 JOBS: Final = Resource("batch", "v1", "jobs", "Job")
 CRONJOBS: Final = Resource("batch", "v1", "cronjobs", "CronJob")
+CONFIGMAPS: Final = Resource("", "v1", "configmaps", "ConfigMap")
 # Argo Rollouts: https://argoproj.github.io/argo-rollouts/
 ROLLOUTS: Final = Resource("argoproj.io", "v1alpha1", "rollouts", "Rollout")
 _ADMISSION: Final = "admissionregistration.k8s.io"

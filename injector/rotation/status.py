@@ -5,25 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.config.policy import parse_policy
 from injector.core import names
 from injector.core.assess import assess, has_no_dapr
 from injector.core.assessment import Assessment, Known
+from injector.core.errors import ConfigError
 from injector.core.ownership import SecretRef, TokenSecret
 from injector.core.rollout import Ref
-from injector.kube.errors import ForbiddenError
+from injector.kube.errors import ForbiddenError, NotFoundError
 from injector.kube.owners import controller_of
-from injector.kube.resources import JOBS, NAMESPACES, PODS, REPLICASETS, SECRETS, Resource
+from injector.kube.resources import CONFIGMAPS, DEPLOYMENTS, JOBS, NAMESPACES, PODS, REPLICASETS, SECRETS, Resource
 from injector.rotation.observation import observation
 from injector.tokens.decode import token_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
+    from injector.core.model import Policy
     from injector.kube.client import Api
 
 Object = dict[str, Any]
 # Kinds between a workload and its Pods.
 _BETWEEN: Final = {resource.kind: resource for resource in (REPLICASETS, JOBS)}
+# The webhook's Deployment, and where it mounts its Policy from: charts/.../templates/webhook/deployment.yaml.
+_WEBHOOK: Final = f"app.kubernetes.io/name={names.MANAGER}"
+_POLICY_VOLUME: Final = "policy"
+_POLICY_KEY: Final = "policy.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +70,9 @@ async def read_status(api: Api, namespace: str | None, now: int) -> Status:
         meta["name"]: meta.get("labels") or {}
         for meta in await reader.namespaces("defaults and exemptions of namespaces are not known")
     }
+    policy = await reader.policy() if found else None
     pods = [
-        PodStatus(_workload(owner, between), assess(pod, _known(now, secrets, labels.get(pod.namespace) or {})))
+        PodStatus(_workload(owner, between), assess(pod, _known(now, secrets, policy, labels.get(pod.namespace) or {})))
         for pod, owner in found
     ]
     return Status(
@@ -87,13 +95,24 @@ def _workload(owner: Ref, between: Mapping[tuple[str, str, str], Object]) -> Ref
     return owner if controller is None else Ref(controller.kind, owner.namespace, controller.name)
 
 
-def _known(now: int, secrets: Mapping[SecretRef, TokenSecret | None], labels: Mapping[str, str]) -> Known:
+def _known(
+    now: int, secrets: Mapping[SecretRef, TokenSecret | None], policy: Policy | None, labels: Mapping[str, str]
+) -> Known:
     return Known(
         now=now,
         secrets=secrets,
+        policy=policy,
         injects_default=labels.get(names.INJECT_DEFAULT_LABEL) == "enabled",
         guard=labels.get(names.GUARD_LABEL, ""),
     )
+
+
+def _policies(deployment: Object) -> Iterator[tuple[str, str]]:
+    """Yield namespace and name of the ConfigMaps that are mounted as the Policy."""
+    for volume in deployment["spec"]["template"]["spec"].get("volumes") or ():
+        name = (volume.get("configMap") or {}).get("name")
+        if volume.get("name") == _POLICY_VOLUME and name:
+            yield deployment["metadata"]["namespace"], name
 
 
 class _Reader:
@@ -124,6 +143,24 @@ class _Reader:
         except ForbiddenError as error:
             self.limits.append(f"{without}: {error}")
             return []
+
+    async def policy(self) -> Policy | None:
+        """Return the Policy in the ConfigMap that the webhook's Deployment mounts, None if that cannot be read."""
+        without = "the webhook's Policy is not known"
+        try:
+            deployments = await self._api.list(DEPLOYMENTS, label_selector=_WEBHOOK)
+            mounted = {ref for one in deployments for ref in _policies(one)}
+            if len(mounted) != 1:
+                self.limits.append(
+                    f"{without}: {len(mounted)} ConfigMaps are volumes {_POLICY_VOLUME} of Deployments with {_WEBHOOK}"
+                )
+                return None
+            namespace, name = mounted.pop()
+            found = await self._api.get(CONFIGMAPS, name, namespace)
+            return parse_policy(str((found.get("data") or {}).get(_POLICY_KEY) or ""), name)
+        except (ForbiddenError, NotFoundError, ConfigError) as error:
+            self.limits.append(f"{without}: {error}")
+            return None
 
     async def secrets(self, needed: Collection[SecretRef]) -> dict[SecretRef, TokenSecret | None]:
         """Return the metadata of Secrets, None for one that does not exist; nothing without the permission."""

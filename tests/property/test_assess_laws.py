@@ -115,15 +115,14 @@ def test_protected_pod_never_runs_open(
         assert not runs_open(pod, kubelet)
 
 
-@given(some.pods | some.sound_pods, some.policies, st.booleans(), st.booleans())
+@given(some.pods | some.sound_pods, some.policies, st.booleans())
 def test_every_pod_has_an_assessment(
     pod: Json,
     policy: Policy,
     is_default: bool,  # noqa: FBT001 - drawn
-    is_allowed: bool,  # noqa: FBT001 - drawn
 ) -> None:
     meta = {**(pod.get("metadata") or {}), "namespace": "shop", "name": "web"}
-    known = Known(now=0, policy=policy, injects_default=is_default, allows_exemptions=is_allowed)
+    known = Known(now=0, policy=policy, injects_default=is_default)
 
     found = assess(observation({**pod, "metadata": meta}, WORKLOAD), known)
 

@@ -35,6 +35,7 @@ PLAIN: Final = {"containers": [{"name": "app"}]}
 def api(tmp_path: Path) -> Iterator[ApiServer]:
     """One outdated workload of two Pods, one open Pod, and one that does not use Dapr."""
     with ApiServer(folder=tmp_path) as server:
+        install(server, "{}")
         server.put("namespaces", namespace())
         server.put("secrets", secret("s"))
         server.put("deployments", deployment("web"))
@@ -46,6 +47,16 @@ def api(tmp_path: Path) -> Iterator[ApiServer]:
             made["spec"] = spec
             server.put("pods", made)
         yield server
+
+
+def install(api: ApiServer, policy: str) -> None:
+    """Put the webhook's Deployment and its Policy."""
+    volume = {"name": "policy", "configMap": {"name": "dapr-token-injector-policy-h1"}}
+    labels = {"app.kubernetes.io/name": "dapr-token-injector"}
+    meta = {"namespace": "injector", "name": "dapr-token-injector", "labels": labels}
+    api.put("deployments", {"metadata": meta, "spec": {"template": {"spec": {"volumes": [{"name": "tls"}, volume]}}}})
+    named = {"namespace": "injector", "name": "dapr-token-injector-policy-h1"}
+    api.put("configmaps", {"metadata": named, "data": {"policy.yaml": policy}})
 
 
 def shown(api: ApiServer, capsys: Capture, *arguments: str) -> tuple[int, str, str]:
@@ -111,6 +122,7 @@ def test_cluster_without_dapr_is_one_line(tmp_path: Path, capsys: Capture) -> No
             "whether Pods run the current token is unknown: cannot list secrets in all namespaces: not allowed",
         ),
         ("replicasets", "workloads are shown by their ReplicaSets and Jobs: cannot list replicasets in all namespaces"),
+        ("deployments", "the webhook's Policy is not known: cannot list deployments in all namespaces: not allowed"),
         ("namespaces", "defaults and exemptions of namespaces are not known: cannot list namespaces"),
     ],
 )
@@ -138,6 +150,37 @@ def test_missing_permission_to_list_pods_names_the_smaller_scope(api: ApiServer,
 
     assert (code, out) == (2, "")
     assert "; show one namespace with -n NAMESPACE, or request that permission" in error
+
+
+@pytest.mark.parametrize(
+    ("policy", "protection"),
+    [("{}", "open"), ("allowExemptions: true", "exempt"), ("allowExemptions: yes please", "open"), ("[", "open")],
+)
+def test_exemption_needs_a_policy_that_allows_it(policy: str, protection: str, api: ApiServer, capsys: Capture) -> None:
+    install(api, policy)
+    made = pod("left", owner=False)
+    made["spec"] = OPEN
+    made["metadata"]["annotations"] = {"dapr-token-injector/exempt": "a test"}
+    api.put("pods", made)
+
+    _, out, _ = shown(api, capsys, "-A", "-o", "json")
+
+    found = json.loads(out)
+    assert {one["protection"] for one in found["pods"] if one["name"].startswith("left")} == {protection}
+    assert [limit.partition(": ")[0] for limit in found["limits"]] == (
+        [] if policy in {"{}", "allowExemptions: true"} else ["the webhook's Policy is not known"]
+    )
+
+
+@pytest.mark.parametrize("remove", ["deployments", "configmaps"])
+def test_unknown_policy_is_said(remove: str, api: ApiServer, capsys: Capture) -> None:
+    for key in [key for key in api.objects if key[0] == remove and key[1] == "injector"]:
+        del api.objects[key]
+
+    _, _, error = shown(api, capsys, "-A")
+
+    assert error.startswith("note: the webhook's Policy is not known: ")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -216,4 +259,4 @@ def test_secrets_are_requested_as_metadata_only() -> None:
     assert {plural for plural, accept in accepted.items() if accept == metadata} == {
         *("secrets", "replicasets", "namespaces"),
     }
-    assert set(accepted) == {"pods", "secrets", "replicasets", "namespaces"}
+    assert set(accepted) == {"pods", "secrets", "replicasets", "namespaces", "deployments"}

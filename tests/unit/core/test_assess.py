@@ -45,7 +45,6 @@ class KnownFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     policy: bool = False
     injectsDefault: bool = False  # noqa: N815 - as in the files
     guard: str = ""
-    allowsExemptions: bool = False  # noqa: N815 - as in the files
 
 
 def _yaml(path: Path) -> Any:  # noqa: ANN401 - YAML of any shape
@@ -63,7 +62,6 @@ def _known(folder: Path) -> Known:
         policy=load_policy(folder / "policy.yaml") if file.policy else None,
         injects_default=file.injectsDefault,
         guard=file.guard,
-        allows_exemptions=file.allowsExemptions,
     )
 
 
