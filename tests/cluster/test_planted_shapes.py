@@ -1,0 +1,133 @@
+"""Every shape that we know of in which a sidecar can run open, planted on a real API server, is found by `status`.
+
+Beside each shape stand the words of its assessment. The sound Pods next to them have no finding.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from injector.cli.main import main
+from tests.cluster.objects import APP, ASKING, DAPR, SECRET, SIDECAR, token_variable
+
+if TYPE_CHECKING:
+    from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
+
+Capture = pytest.CaptureFixture[str]
+API_TOKEN: Final = "DAPR_API_TOKEN"
+TOKEN: Final = token_variable(SECRET)
+
+
+def entry(**source: Any) -> Json:  # noqa: ANN401 - JSON
+    return {"name": API_TOKEN, **source}
+
+
+def sidecar(*env: Json, **more: Any) -> Json:  # noqa: ANN401 - JSON
+    return {**SIDECAR, "args": ["--dapr-listen-addresses=[::1],127.0.0.1"], "env": list(env), **more}
+
+
+def planted(annotations: dict[str, str], *containers: Json, init: tuple[Json, ...] = (), **spec: Any) -> Json:  # noqa: ANN401 - JSON
+    parts = {"containers": [APP, *containers], **({"initContainers": list(init)} if init else {}), **spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": annotations}, "spec": parts}
+
+
+ABSENT_FIELD: Final = {"fieldRef": {"fieldPath": "metadata.annotations['absent']"}}
+FILE: Final = {"fileKeyRef": {"volumeName": "v", "path": "env", "key": "T"}}
+SHAPES: Final = {
+    "admission-bypassed": ("open not-injected", planted(ASKING, sidecar())),
+    "nothing-requested": ("open no-variable", planted(DAPR, sidecar())),
+    "written-by-hand": ("open no-variable", planted({}, sidecar())),
+    "empty-value": ("open empty-value", planted(ASKING, sidecar(entry(value="")))),
+    "emptied-by-the-last-entry": ("open empty-value", planted(ASKING, sidecar(TOKEN, entry()))),
+    "optional": (
+        "open optional-reference",
+        planted(ASKING, sidecar(entry(valueFrom={"secretKeyRef": {"name": SECRET, "key": "token", "optional": True}}))),
+    ),
+    "absent-field": ("open may-expand-to-empty", planted(ASKING, sidecar(entry(valueFrom=ABSENT_FIELD)))),
+    "other-variable": (
+        "open may-expand-to-empty",
+        planted(ASKING, sidecar({"name": "X", "valueFrom": ABSENT_FIELD}, entry(value="$(X)"))),
+    ),
+    "env-file": (
+        "open may-expand-to-empty",
+        planted(ASKING, sidecar(entry(valueFrom=FILE)), volumes=[{"name": "v", "emptyDir": {}}]),
+    ),
+    "env-from": ("unknown env-from", planted(ASKING, sidecar(envFrom=[{"configMapRef": {"name": "c"}}]))),
+    "renamed": ("open not-injected", planted(ASKING, sidecar(name="dapr", image="registry.example/daprd:1.18.4"))),
+    "native": ("open not-injected", planted(ASKING, init=(sidecar(restartPolicy="Always"),))),
+    "second-sidecar": (
+        "open not-injected",
+        planted(ASKING, sidecar(TOKEN), sidecar(name="other", image="registry.example/daprd:1.18.4")),
+    ),
+    "dapr-shared": (
+        "unknown dapr-shared",
+        planted({}, sidecar(entry(valueFrom={"secretKeyRef": {"name": "dapr-shared", "key": "dapr-api-token"}}))),
+    ),
+    "config-map": (
+        "custom other-reference",
+        planted(ASKING, sidecar(entry(valueFrom={"configMapKeyRef": {"name": "c", "key": "t"}}))),
+    ),
+    "no-sidecar": ("no-sidecar not-added", planted(ASKING)),
+    "restarted-in-place": (
+        "protected reference",
+        planted(ASKING, sidecar(TOKEN), {**APP, "name": "w", "env": [TOKEN]}),
+    ),
+}
+
+
+def sound_pods() -> list[Json]:
+    """Return Pods whose sidecars and apps have the token, in all combinations of what may differ."""
+    found = []
+    for is_native, before, other_key, has_app_token, is_asking in itertools.product((False, True), repeat=5):
+        key = "other" if other_key else "token"
+        annotations = {**(ASKING if is_asking else {}), "dapr-token-injector/api-token-key": key}
+        env = [token_variable(SECRET, key)]
+        env = [{"name": "A", "value": "$(B)"}, *env] if before else [*env, {"name": "A", "value": f"$({API_TOKEN})"}]
+        if has_app_token:
+            env.append({"name": "APP_API_TOKEN", "valueFrom": {"secretKeyRef": {"name": SECRET, "key": "app"}}})
+        one = sidecar(*env, image="registry.example/daprd:1.18.4")
+        if is_native:
+            found.append(planted(annotations, init=({**one, "restartPolicy": "Always"},)))
+        else:
+            found.append(planted(annotations, one))
+    return found
+
+
+def create(kubectl: Kubectl, name: str, made: Json) -> None:
+    kubectl.create({**made, "metadata": {**made["metadata"], "name": name}})
+
+
+def test_every_planted_shape_is_found_and_nothing_else(kubectl: Kubectl, capsys: Capture) -> None:
+    literals = [f"--from-literal={key}=marker-0123456789abcdef" for key in ("token", "other", "app")]
+    kubectl.run("create", "secret", "generic", SECRET, *literals)
+    kubectl.run("create", "secret", "generic", "dapr-shared", "--from-literal=dapr-api-token=")
+    for name, (_, made) in SHAPES.items():
+        create(kubectl, name, made)
+    sound = sound_pods()
+    for number, made in enumerate(sound):
+        create(kubectl, f"sound-{number}", made)
+    running = {"restartCount": 0, "image": "", "imageID": "", "ready": True}
+    starts = {"web": "2020-01-01T00:00:00Z", "w": "2020-01-01T00:00:00Z", "daprd": "2099-01-01T00:00:00Z"}
+    statuses = [{**running, "name": one, "state": {"running": {"startedAt": at}}} for one, at in starts.items()]
+    status = json.dumps({"status": {"phase": "Running", "containerStatuses": statuses}})
+    kubectl.run("patch", "pod", "restarted-in-place", "--subresource=status", "--type=merge", f"--patch={status}")
+
+    code = main(["status", "-o", "json", "--kubeconfig", str(kubectl.kubeconfig), "-n", kubectl.namespace])
+    output = capsys.readouterr()
+
+    pods = {one["name"]: one for one in json.loads(output.out)["pods"]}
+    assert code == 1
+    assert "marker" not in output.out + output.err
+    assert {name: f"{pods[name]['protection']} {pods[name]['reason']}" for name in SHAPES} == {
+        name: words for name, (words, _) in SHAPES.items()
+    }
+    assert [one["currency"] for one in pods["restarted-in-place"]["currencies"]] == ["skewed"]
+    assert [one["finding"] for one in pods["renamed"]["findings"]] == ["renamed-sidecar"]
+    found = [one for name, one in pods.items() if name.startswith("sound-")]
+    assert len(found) == len(sound)
+    assert {(one["protection"], one["severity"], len(one["findings"])) for one in found} == {("protected", "ok", 0)}
