@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -34,6 +35,8 @@ _PIECE: Final = 65536  # bytes
 _MOST_WORDS: Final = 160  # characters
 _SERVER_ERROR: Final = 500
 _MOST_BYTES: Final = 4096  # bytes of a message that are read
+# Bytes of the folder of a socket; its path may have 107, on some systems 103: https://man7.org/linux/man-pages/man7/unix.7.html
+_LONGEST_FOLDER: Final = 64
 
 
 class Forward:
@@ -155,7 +158,9 @@ async def forwarded(api: Transport, pod: Object, port: int) -> AsyncIterator[tup
         (("ports", str(port)),),
     )
     forward = Forward(api, request, str((pod.get("spec") or {}).get("nodeName")))
-    with tempfile.TemporaryDirectory(prefix="dapr-token-injector-") as folder:
+    usual = tempfile.gettempdir()
+    parent = usual if len(os.fsencode(usual)) <= _LONGEST_FOLDER else "/tmp"  # noqa: S108 - only a new folder in it is used
+    with tempfile.TemporaryDirectory(prefix="dapr-token-injector-", dir=parent) as folder:
         path = str(Path(folder) / "port")
         server = await asyncio.start_unix_server(forward.accept, path)
         try:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+import tempfile
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from aiohttp import web
 
 from injector.kube.portforward import forwarded
 from tests.unit.kube.test_redirects import api_at, served
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 POD: Final = {"metadata": {"namespace": "n", "name": "p"}, "spec": {"nodeName": "worker-1"}}
 UPGRADE: Final = "Upgrade request required"
@@ -90,3 +94,13 @@ def test_message_of_the_kubelet_is_explained(message: str, expected: str) -> Non
 
     assert found.startswith(expected)
     assert len(found) < 300
+
+
+def test_path_of_the_socket_is_short_in_a_deep_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+
+    assert trouble(b"x") == "the port cannot be forwarded: x"
