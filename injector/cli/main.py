@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "token": ("injector.cli.token.command", "Generate and verify tokens."),
     "probe": ("injector.cli.probe.command", "Check that sidecars require the token."),
     "status": ("injector.cli.status.command", "Show which Pods are protected by a token."),
+    "check": ("injector.cli.check.command", "Check that the installation works."),
     "run": ("injector.cli.run.command", "Run a command with the token in its environment."),
     "secret": ("injector.cli.secret.command", "Create, rotate, revoke and list token Secrets."),
     "ca": ("injector.cli.ca", "Rotate the CA of the webhook's certificates."),

@@ -1,0 +1,110 @@
+"""Reads a cluster for the checks: every object once, and of Secrets only the metadata."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from injector.core import names
+from injector.kube.errors import NotFoundError
+from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, Resource
+from injector.kube.transport import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable
+
+    from injector.kube.client import Api
+    from injector.kube.resources import Object, Objects
+
+_T = TypeVar("_T")
+# https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/self-subject-access-review-v1/
+_ACCESS_REVIEWS: Final = Resource(
+    "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False
+)
+
+
+class Reader:
+    """A cluster as the checks see it. `namespace` is that of the installation; None: that of the registration."""
+
+    def __init__(self, api: Api, namespace: str | None, now: int) -> None:
+        self.api: Final = api
+        self.now: Final = now
+        self._namespace = namespace
+        self._read: dict[Hashable, asyncio.Task[Any]] = {}
+
+    async def once(self, key: Hashable, read: Callable[[], Awaitable[_T]]) -> _T:
+        """Return what `read` returned or raise what it raised, when it was called for the first time with this key."""
+        if key not in self._read:
+            self._read[key] = asyncio.ensure_future(read())
+        return await asyncio.shield(self._read[key])
+
+    async def list(self, resource: Resource, namespace: str | None = None, label_selector: str = "") -> Objects:
+        """Return all objects, of Secrets their metadata.
+
+        Raises:
+            KubeError: They cannot be listed.
+        """
+        return await self.once(
+            ("list", resource, namespace, label_selector),
+            lambda: self.api.list(
+                resource, namespace, label_selector=label_selector, metadata_only=resource == SECRETS
+            ),
+        )
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
+        """Return an object, None if it does not exist.
+
+        Raises:
+            KubeError: It cannot be read.
+        """
+
+        async def read() -> Object | None:
+            try:
+                return await self.api.get(resource, name, namespace)
+            except NotFoundError:
+                return None
+
+        return await self.once(("get", resource, namespace, name), read)
+
+    async def may(self, verb: str, resource: Resource, namespace: str | None = None, name: str = "") -> bool:
+        """Return whether the caller has a permission; no namespace means all namespaces.
+
+        Raises:
+            KubeError: The API server does not answer.
+        """
+        attributes = {"verb": verb, "group": resource.group, "resource": resource.plural}
+        attributes |= {"namespace": namespace} if namespace else {}
+        attributes |= {"name": name} if name else {}
+        body = {
+            "apiVersion": _ACCESS_REVIEWS.api_version,
+            "kind": _ACCESS_REVIEWS.kind,
+            "spec": {"resourceAttributes": attributes},
+        }
+
+        async def review() -> bool:
+            request = Request("POST", _ACCESS_REVIEWS.path(), "review your permissions", body=body)
+            answer = await self.api.send(request)
+            return bool((answer.get("status") or {}).get("allowed"))
+
+        return await self.once(("may", verb, resource, namespace, name), review)
+
+    async def registration(self) -> Object | None:
+        """Return the MutatingWebhookConfiguration of the installation, None if there is none.
+
+        Raises:
+            KubeError: It cannot be read.
+        """
+        return await self.get(MUTATING_WEBHOOKS, names.MANAGER)
+
+    async def namespace(self) -> str:
+        """Return the namespace of the installation: the given one, that of the registered Service, or the default one.
+
+        Raises:
+            KubeError: The registration cannot be read.
+        """
+        if self._namespace is not None:
+            return self._namespace
+        found = await self.registration()
+        entries = (found or {}).get("webhooks") or ()
+        services = [(entry.get("clientConfig") or {}).get("service") or {} for entry in entries]
+        return next((str(one["namespace"]) for one in services if one.get("namespace")), names.MANAGER)

@@ -1,0 +1,60 @@
+"""Runs checks at the same time and returns what each found."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from injector.check.model import Outcome, Result, unknown
+from injector.core.errors import MalformedObjectError
+from injector.kube.errors import KubeError, UnauthorizedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from injector.check.model import Check
+    from injector.check.reader import Reader
+
+# Checks that run at the same time; reads are shared, so this bounds the requests at once.
+_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A check and what it found."""
+
+    check: Check
+    outcome: Outcome
+
+    @property
+    def result(self) -> Result:
+        """The result of the check."""
+        return self.outcome.result
+
+
+async def run(checks: Sequence[Check], reader: Reader) -> tuple[Finding, ...]:
+    """Return what each check found, in the same order.
+
+    Raises:
+        UnauthorizedError: The API server does not accept the credentials, so no check means anything.
+    """
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(check: Check) -> Finding:
+        async with limit:
+            return Finding(check, await _outcome(check, reader))
+
+    return tuple(await asyncio.gather(*map(one, checks)))
+
+
+async def _outcome(check: Check, reader: Reader) -> Outcome:
+    try:
+        return await check.run(reader)
+    except UnauthorizedError:
+        raise
+    except KubeError as error:
+        return Outcome(seen=check.summary, problems=(unknown(str(error)),))
+    except (MalformedObjectError, KeyError, TypeError, AttributeError, ValueError):
+        # An object of another shape than Kubernetes documents: what it means cannot be determined.
+        return Outcome(seen=check.summary, problems=(unknown("an object has another shape than in Kubernetes"),))

@@ -1,0 +1,102 @@
+"""`check`: whether the installation is sound."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from injector.check.catalogue import BY_WORD, CHECKS
+from injector.check.model import Result
+from injector.check.pages import page
+from injector.check.reader import Reader
+from injector.check.runner import run
+from injector.cli import connection
+from injector.cli.check.report import show
+from injector.cli.connection import Connect
+from injector.cli.main import Exit
+from injector.cli.namespace_option import namespace_option
+from injector.cli.output import output_option
+
+if TYPE_CHECKING:
+    from injector.check.model import Check
+    from injector.check.runner import Finding
+
+
+class _Check(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it without a parameter
+    """The id or name of a check."""
+
+    name = "check"
+
+    def convert(self, value: str | Check, param: click.Parameter | None, ctx: click.Context | None) -> Check:
+        """Return the check.
+
+        Raises:
+            click.UsageError: There is none.
+        """
+        if not isinstance(value, str):
+            return value
+        found = BY_WORD.get(value.strip().lower())
+        if found is None:
+            known = ", ".join(f"{one.id} ({one.name})" for one in CHECKS)
+            raise click.UsageError(f"{max(param.opts, key=len) if param else ''}: no such check: use {known}", ctx)
+        return found
+
+    def shell_complete(
+        self, _ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Return the ids and names that begin with the text."""
+        words = (word for one in CHECKS for word in (one.id, one.name))
+        return [click.shell_completion.CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+@click.command(short_help="Check that the installation works.")
+@namespace_option("Set the namespace of the installation. [default: that of the registered Service]")
+@click.option("--pre", is_flag=True, help="Check the cluster before the installation.")
+@click.option("--only", type=_Check(), multiple=True, metavar="CHECK", help="Run this check only. Repeatable.")
+@click.option("--skip", type=_Check(), multiple=True, metavar="CHECK", help="Leave out this check. Repeatable.")
+@click.option("--show-check", type=_Check(), metavar="CHECK", help="Print the page of a check and exit.")
+@output_option("table", "json")
+@connection.options
+def command(
+    *,
+    namespace: str | None,
+    pre: bool,
+    only: tuple[Check, ...],
+    skip: tuple[Check, ...],
+    show_check: Check | None,
+    output: str,
+    **options: Any,  # noqa: ANN401 - those of `connection.options`
+) -> int:
+    """Check that the installation works.
+
+    It only reads, except that it sends Pods as server-side dry runs, which are
+    never stored. It reads no value of a Secret. What it could not see is
+    unknown.
+
+    \b
+    Examples:
+      dapr-token-injector check --pre
+      dapr-token-injector check
+      dapr-token-injector check --skip DTC010 -o json
+
+    Exit codes: 0 no check failed, 1 a check failed, 2 usage error, or a result
+    is unknown and none failed, 3 internal error.
+    """  # noqa: D301 - \b tells click not to wrap a paragraph
+    if show_check is not None:
+        click.echo(page(show_check), nl=False)
+        return Exit.FINE
+    chosen = [one for one in only or CHECKS if one not in skip and (one.is_pre or not pre)]
+    if not chosen:
+        raise click.UsageError("no check is left to run")
+    found = connection.run(Connect.of(options), lambda api: run(chosen, Reader(api, namespace, int(time.time()))))
+    show(found, output)
+    return _exit(found)
+
+
+def _exit(found: tuple[Finding, ...]) -> Exit:
+    results = {one.result for one in found}
+    if Result.FAILED in results:
+        return Exit.FINDINGS
+    return Exit.USAGE if Result.UNKNOWN in results else Exit.FINE

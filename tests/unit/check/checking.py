@@ -1,0 +1,26 @@
+"""Runs one check."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from injector.check.catalogue import BY_WORD
+from injector.check.reader import Reader
+from injector.check.runner import run
+
+if TYPE_CHECKING:
+    from injector.check.model import Outcome
+    from injector.kube.client import Api
+
+NOW = 1_700_000_000
+
+
+def outcome(name: str, api: Api, *, namespace: str | None = None, now: int = NOW) -> Outcome:
+    """Return what a check finds, as the command runs it."""
+
+    async def within() -> Outcome:
+        (found,) = await run([BY_WORD[name]], Reader(api, namespace, now))
+        return found.outcome
+
+    return asyncio.run(within())
