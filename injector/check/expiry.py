@@ -6,6 +6,7 @@ less than three tenths left, the renewal is overdue; with less than a tenth left
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import TYPE_CHECKING, Final
 
@@ -40,20 +41,27 @@ async def serving(reader: Reader, service: CalledService) -> Outcome:
     problems = await _cert_manager_problems(reader, service.namespace, pods)
     ready = [pod for pod in pods if condition(pod, "Ready").get("status") == "True"]
     left: list[int] = []
-    for pod in ready[:_MOST_HANDSHAKES]:
-        try:
-            certificate = (await served_certificates(reader, pod))[0]
-        except KubeError as error:
-            problems.append(unknown(str(error)))
-            continue
-        now = now_of(reader)
-        left.append(_ends(certificate) - now)
-        problems += _problems(f"the certificate of Pod {pod['metadata']['name']}", certificate, now)
+    asked = ready[:_MOST_HANDSHAKES]
+    answers = await asyncio.gather(*(_served(reader, pod) for pod in asked))
+    now = now_of(reader)
+    for pod, answer in zip(asked, answers, strict=True):
+        if isinstance(answer, KubeError):
+            problems.append(unknown(str(answer)))
+        else:
+            left.append(_ends(answer) - now)
+            problems += _problems(f"the certificate of Pod {pod['metadata']['name']}", answer, now)
     if not ready and not problems:
         return Outcome(seen=f"no Pod of {service} is ready", is_skipped=True)
     seen = f"{counted(len(left), 'certificate')} of {counted(len(ready), 'ready Pod')}"
     until = f", valid for at least {span(min(left))}" if left and min(left) > 0 else ""
     return Outcome(seen=seen + until, problems=tuple(problems))
+
+
+async def _served(reader: Reader, pod: Object) -> x509.Certificate | KubeError:
+    try:
+        return (await served_certificates(reader, pod))[0]
+    except KubeError as error:
+        return error
 
 
 async def ca_bundle(reader: Reader) -> Outcome:
