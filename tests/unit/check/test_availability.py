@@ -165,6 +165,16 @@ def test_one_endpoint_is_a_warning() -> None:
     ]
 
 
+@pytest.mark.parametrize("order", [(True, False), (False, True)])
+def test_endpoint_in_two_slices_is_ready_if_one_says_so(order: tuple[bool, bool]) -> None:
+    store = installed()
+    for number, ready in enumerate(order):
+        put_endpoints(store, [endpoint("1", conditions={"ready": ready}), endpoint("2")], f"slice-{number}")
+    store.remove("endpointslices", NAME, NAME)
+
+    assert outcome("endpoints", StoreApi(store)).seen == f"2 of 2 endpoints of Service {NAME}/{NAME} ready"
+
+
 def test_thousand_endpoints_in_two_families_are_counted_once() -> None:
     store = installed()
     addresses = [endpoint(str(number), conditions=None) for number in range(1000)]
