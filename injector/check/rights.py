@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from injector.check.installation import called_services, for_each_service, pods_of
-from injector.check.model import Category, Check, Outcome, Problem, Result, failed
+from injector.check.model import Category, Check, Outcome, Problem, Result, failed, unknown
 from injector.core import names
 from injector.kube import resources
+from injector.kube.errors import ForbiddenError
 from injector.kube.resources import Resource
 from injector.kube.transport import Request
 from injector.words import counted
@@ -156,18 +157,26 @@ def _of_command(command: str, *needs: Need) -> Callable[[Reader], Awaitable[Outc
 
 async def _of_check(reader: Reader) -> Outcome:
     problems = await _problems(reader, _CHECK_CLUSTER, None)
-    for namespace in dict.fromkeys(service.namespace for service in await called_services(reader)):
+    try:
+        namespaces = dict.fromkeys(service.namespace for service in await called_services(reader))
+    except ForbiddenError as error:
+        problems.append(unknown(f"the namespace of the installation is not known; set it with -n: {error}"))
+        namespaces = {}
+    for namespace in namespaces:
         problems += await _problems(reader, _CHECK_NAMESPACE, namespace)
     return Outcome(seen="your permissions for check", problems=tuple(problems))
 
 
 async def _of_installation(reader: Reader) -> Outcome:
-    if await reader.registration() is not None:
-        return Outcome(seen="the webhook is installed", is_skipped=True)
-    namespace = await reader.namespace()
+    namespace, result = await reader.namespace(), Result.FAILED
+    try:
+        if await reader.registration() is not None:
+            return Outcome(seen="the webhook is installed", is_skipped=True)
+    except ForbiddenError:
+        result = Result.UNKNOWN  # if it is installed, no permission is needed
     without = "the installation fails half-way"
     needs = [Need(("get", "create"), one, without) for one in INSTALLED_KINDS]
-    problems = await _problems(reader, needs, namespace, Result.FAILED)
+    problems = await _problems(reader, needs, namespace, result)
     # https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping
     can_escalate = [
         await reader.may(verb, resource, namespace if resource.namespaced else None)
@@ -177,7 +186,7 @@ async def _of_installation(reader: Reader) -> Outcome:
     if not all(can_escalate):
         granted = "RBAC rejects the Role of the webhook: you can grant only permissions that you have"
         needs = [Need(need.verbs, need.resource, granted, name=need.name) for need in _own_needs({})]
-        problems += await _problems(reader, needs, namespace, Result.FAILED)
+        problems += await _problems(reader, needs, namespace, result)
     return Outcome(
         seen=f"your permissions for the objects of the chart in namespace {namespace}", problems=tuple(problems)
     )
@@ -348,9 +357,9 @@ CHECKS: Final = (
         "under `failurePolicy: Fail` possibly with a registration that points to nothing.",
         how="Asks the API server with a SelfSubjectAccessReview whether you may get and create each kind that the "
         "chart creates with its default values, and whether RBAC lets you grant the permissions of the webhook: you "
-        "need them yourself, or `escalate` and `bind` on roles. It is skipped if the webhook is installed. Set the "
-        "namespace with `-n`. Kinds that only other values create (NetworkPolicy, ServiceMonitor, PrometheusRule, and "
-        "those of cert-manager) are not checked.",
+        "need them yourself, or `escalate` and `bind` on roles. It is skipped if the webhook is installed, and unknown "
+        "if you may not see whether it is. Set the namespace with `-n`. Kinds that only other values create "
+        "(NetworkPolicy, ServiceMonitor, PrometheusRule, and those of cert-manager) are not checked.",
         fix="Let a cluster administrator install the chart, or request the rules that the problems show.",
         run=_of_installation,
         is_pre=True,

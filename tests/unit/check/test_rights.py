@@ -15,7 +15,7 @@ from injector.kube.errors import ForbiddenError, Refusal
 from tests.fake_cluster.client import StoreApi
 from tests.fake_cluster.store import Store
 from tests.unit.check.checking import outcome
-from tests.unit.check.installed import NAME, installed, messages, pod
+from tests.unit.check.installed import NAME, forbidding, installed, messages, pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 TEMPLATES = Path(__file__).parents[3] / "charts/dapr-token-injector/templates"
 RIGHTS = [one for one in CHECKS if one.category is Category.RIGHTS]
+FORBIDDEN = ("mutatingwebhookconfigurations",)
 IN_NAMESPACE = f"in namespace {NAME}"
 NAMED_RULE = (
     "{apiGroups: [admissionregistration.k8s.io], resources: [mutatingwebhookconfigurations], "
@@ -36,8 +37,15 @@ OF_COMMANDS = [one.name for one in RIGHTS if one.name not in {"webhook-rights", 
 class ReviewingApi(StoreApi):
     """A store whose access reviews are answered by a function of user (empty: the caller) and attributes."""
 
-    def __init__(self, store: Store, allows: Callable[[str, str], bool], *, can_review_others: bool = True) -> None:
-        super().__init__(store)
+    def __init__(
+        self,
+        store: Store,
+        allows: Callable[[str, str], bool],
+        *,
+        can_review_others: bool = True,
+        forbidden: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(store, forbidding(*forbidden))
         self.reviewed: list[Json] = []
         self._allows = allows
         self._can_review_others = can_review_others
@@ -247,6 +255,24 @@ def test_installer_must_have_what_is_granted(verb: str) -> None:
     granted = "RBAC rejects the Role of the webhook: you can grant only permissions that you have"
     assert messages(found) == [("failed", f"you may not watch, update secrets in namespace default: {granted}")]
     assert outcome("install-rights", ReviewingApi(Store(), allowing(lacking[0]))).result is Result.PASSED
+
+
+def test_installer_who_cannot_see_the_registration_gets_the_rules() -> None:
+    api = ReviewingApi(Store(), allowing("create secrets .*", "create secrets in .*"), forbidden=FORBIDDEN)
+
+    assert messages(outcome("install-rights", api, namespace="hooks")) == [
+        ("unknown", "you may not create secrets in namespace hooks: the installation fails half-way")
+    ]
+
+
+def test_check_rights_without_the_registration_name_what_is_known() -> None:
+    api = ReviewingApi(Store(), allowing("list nodes"), forbidden=FORBIDDEN)
+
+    first, second = messages(outcome("check-rights", api))
+
+    assert first == ("warning", "you may not list nodes: check does not know the zones of the cluster")
+    assert second[0] == "unknown"
+    assert second[1].startswith("the namespace of the installation is not known; set it with -n: cannot get ")
 
 
 def test_installed_webhook_is_skipped() -> None:
