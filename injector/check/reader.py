@@ -66,7 +66,9 @@ class Reader:
 
         return await self.once(("get", resource, namespace, name), read)
 
-    async def may(self, verb: str, resource: Resource, namespace: str | None = None, name: str = "") -> bool:
+    async def may(
+        self, verb: str, resource: Resource, namespace: str | None = None, name: str = "", *, subresource: str = ""
+    ) -> bool:
         """Return whether the caller has a permission; no namespace means all namespaces.
 
         Raises:
@@ -75,6 +77,7 @@ class Reader:
         attributes = {"verb": verb, "group": resource.group, "resource": resource.plural}
         attributes |= {"namespace": namespace} if namespace else {}
         attributes |= {"name": name} if name else {}
+        attributes |= {"subresource": subresource} if subresource else {}
         body = {
             "apiVersion": _ACCESS_REVIEWS.api_version,
             "kind": _ACCESS_REVIEWS.kind,
@@ -86,7 +89,7 @@ class Reader:
             answer = await self.api.send(request)
             return bool((answer.get("status") or {}).get("allowed"))
 
-        return await self.once(("may", verb, resource, namespace, name), review)
+        return await self.once(("may", verb, resource, namespace, name, subresource), review)
 
     async def registration(self) -> Object | None:
         """Return the MutatingWebhookConfiguration of the installation, None if there is none.

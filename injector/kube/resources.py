@@ -55,6 +55,9 @@ CONFIGMAPS: Final = Resource("", "v1", "configmaps", "ConfigMap")
 EVENTS: Final = Resource("", "v1", "events", "Event")
 ENDPOINTSLICES: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+NODES: Final = Resource("", "v1", "nodes", "Node", namespaced=False)
+# cert-manager: https://cert-manager.io/docs/reference/api-docs/#cert-manager.io/v1.Certificate
+CERTIFICATES: Final = Resource("cert-manager.io", "v1", "certificates", "Certificate")
 # Argo Rollouts: https://argoproj.github.io/argo-rollouts/
 ROLLOUTS: Final = Resource("argoproj.io", "v1alpha1", "rollouts", "Rollout")
 _ADMISSION: Final = "admissionregistration.k8s.io"

@@ -179,11 +179,11 @@ class Store:
 
 
 def _is_selected(item: Json, key: Key, plural: str, namespace: str | None, query: dict[str, str]) -> bool:
-    label, _, value = query.get("labelSelector", "").partition("=")
+    wanted = [one.partition("=") for one in query.get("labelSelector", "").split(",") if one]
     name = query.get("fieldSelector", "").partition("=")[2]
     labels = item["metadata"].get("labels") or {}
-    has_label = not label or (labels.get(label) == value if value else label in labels)
-    return key[0] == plural and namespace in {None, key[1]} and name in {"", key[2]} and has_label
+    has_labels = all(labels.get(label) == value if value else label in labels for label, _, value in wanted)
+    return key[0] == plural and namespace in {None, key[1]} and name in {"", key[2]} and has_labels
 
 
 def _conflict(key: Key, known: Json, wanted: Json) -> tuple[int, Json] | None:

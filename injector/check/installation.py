@@ -1,0 +1,157 @@
+"""Finds the Services that the API server calls, their endpoints, and the Pods behind them, whatever their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from injector.check.model import Outcome
+from injector.core import names
+from injector.kube.errors import ForbiddenError
+from injector.kube.resources import ENDPOINTSLICES, PODS, SERVICES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from injector.check.reader import Reader
+    from injector.kube.resources import Object, Objects
+
+_NAME_LABEL: Final = "app.kubernetes.io/name"
+_SLICES_OF: Final = "kubernetes.io/service-name"
+_PORT: Final = 443  # if the registration names none
+_ENDED: Final = frozenset({"Succeeded", "Failed"})
+_CONSEQUENCES: Final = {
+    "Fail": "the API server rejects Pods that request a token (failurePolicy Fail)",
+    "Ignore": "Pods that request a token are created without it (failurePolicy Ignore)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CalledService:
+    """A Service that entries of the registration name. `policies`: their failure policies, none if they are unknown."""
+
+    namespace: str
+    name: str
+    port: int = _PORT
+    policies: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return f"Service {self.namespace}/{self.name}"
+
+    @property
+    def consequence(self) -> str:
+        """What happens while no endpoint answers."""
+        known = [words for policy, words in _CONSEQUENCES.items() if policy in self.policies]
+        return " or ".join(known) or "Pods that request a token are rejected or created without it"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The endpoints of a Service with the port that is called, each once."""
+
+    ready: tuple[Object, ...]
+    known: int
+
+
+async def called_services(reader: Reader) -> tuple[CalledService, ...]:
+    """Return the registered Services; that of the chart if nothing is registered; none if only a URL is registered.
+
+    Raises:
+        KubeError: The registration cannot be read, and no namespace was given.
+    """
+    namespace = await reader.namespace()
+    try:
+        registration = await reader.registration()
+    except ForbiddenError:
+        registration = None
+    entries = (registration or {}).get("webhooks") or ()
+    found: dict[tuple[str, str, int], set[str]] = {}
+    for entry in entries:
+        service = entry["clientConfig"].get("service")
+        if service is not None:
+            key = (str(service["namespace"]), str(service["name"]), int(service.get("port") or _PORT))
+            found.setdefault(key, set()).add(str(entry.get("failurePolicy") or "Fail"))
+    if entries and not found:
+        return ()
+    services = tuple(CalledService(*key, frozenset(policies)) for key, policies in found.items())
+    return services or (CalledService(namespace, names.MANAGER),)
+
+
+async def selector_of(reader: Reader, service: CalledService) -> str:
+    """Return the label selector of a Service; that of the chart if the Service has none or cannot be read."""
+    try:
+        found = await reader.get(SERVICES, service.name, service.namespace)
+    except ForbiddenError:
+        found = None
+    labels = ((found or {}).get("spec") or {}).get("selector") or {_NAME_LABEL: names.MANAGER}
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+async def pods_of(reader: Reader, service: CalledService) -> Objects:
+    """Return the Pods behind a Service by name, without ended and terminating ones and those of Jobs and `helm test`.
+
+    Raises:
+        KubeError: Pods cannot be listed.
+    """
+    found = await reader.list(PODS, service.namespace, await selector_of(reader, service))
+    return sorted((pod for pod in found if _serves(pod)), key=lambda pod: str(pod["metadata"]["name"]))
+
+
+def _serves(pod: Object) -> bool:
+    has_ended = pod["metadata"].get("deletionTimestamp") or (pod.get("status") or {}).get("phase") in _ENDED
+    return not has_ended and (pod.get("spec") or {}).get("restartPolicy") in {None, "Always"}
+
+
+def condition(item: Object, kind: str) -> Object:
+    """Return a condition of an object's status; empty if there is none."""
+    conditions = (item.get("status") or {}).get("conditions") or ()
+    return next((one for one in conditions if one.get("type") == kind), {})
+
+
+def now_of(reader: Reader) -> int:
+    """Return the time of the API server's clock: the clock here may be wrong."""
+    return reader.now + int(reader.api.skew_seconds)
+
+
+async def endpoints_of(reader: Reader, service: CalledService, port: str | None) -> Endpoints:
+    """Return the endpoints of a Service that have the named port; None: with any port.
+
+    A dual-stack Service has each Pod in two slices, and a Pod may be in two slices of one family for a while:
+    https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#duplicate-endpoints
+
+    Raises:
+        KubeError: EndpointSlices cannot be listed.
+    """
+    families: dict[str, dict[str, Object]] = {}
+    for one in await reader.list(ENDPOINTSLICES, service.namespace, f"{_SLICES_OF}={service.name}"):
+        ports = one.get("ports") or ()
+        if not any(port is None or (each.get("name") or "") == port for each in ports):
+            continue
+        family = families.setdefault(str(one.get("addressType")), {})
+        for endpoint in one.get("endpoints") or ():
+            key = str((endpoint.get("targetRef") or {}).get("name") or endpoint["addresses"])
+            if key not in family or _is_ready(endpoint):
+                family[key] = endpoint
+    of_family = [Endpoints(tuple(filter(_is_ready, found.values())), len(found)) for found in families.values()]
+    return max(of_family, key=lambda one: (len(one.ready), one.known), default=Endpoints((), 0))
+
+
+def _is_ready(endpoint: Object) -> bool:
+    return (endpoint.get("conditions") or {}).get("ready") is not False  # not reported counts as ready
+
+
+def for_each_service(
+    check: Callable[[Reader, CalledService], Awaitable[Outcome]],
+) -> Callable[[Reader], Awaitable[Outcome]]:
+    """Return a check of all registered Services from a check of one; skipped if only a URL is registered."""
+
+    async def run(reader: Reader) -> Outcome:
+        found = [await check(reader, service) for service in await called_services(reader)]
+        if not found:
+            return Outcome(seen="the webhook is registered by its URL, without a Service", is_skipped=True)
+        # Two Services may have the same Pods.
+        problems = dict.fromkeys(problem for one in found for problem in one.problems)
+        seen = "; ".join(dict.fromkeys(one.seen for one in found))
+        return Outcome(seen=seen, problems=tuple(problems), is_skipped=all(one.is_skipped for one in found))
+
+    return run

@@ -1,0 +1,55 @@
+"""Reads the certificates that a Pod of the webhook serves, by a TLS handshake through the API server."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+
+from injector.kube.errors import UnavailableError
+from injector.kube.portforward import forwarded
+
+if TYPE_CHECKING:
+    from injector.check.reader import Reader
+    from injector.kube.client import Api
+    from injector.kube.resources import Object
+
+# The port of the container that the API server calls: charts/dapr-token-injector/templates/webhook/deployment.yaml.
+_PORT: Final = "webhook"
+_HANDSHAKE_SECONDS: Final = 10.0
+
+
+async def served_certificates(reader: Reader, pod: Object) -> list[x509.Certificate]:
+    """Return the chain that a Pod serves, its own certificate first; not verified. There is one handshake for each Pod.
+
+    Raises:
+        UnavailableError: The Pod has no port named `webhook`, it cannot be reached, or what answers does not use TLS.
+    """
+    meta = pod["metadata"]
+    key = ("served certificates", meta["namespace"], meta["name"])
+    return await reader.once(key, lambda: _handshake(reader.api, pod))
+
+
+async def _handshake(api: Api, pod: Object) -> list[x509.Certificate]:
+    operation = f"read the certificate that pods/{pod['metadata']['name']} serves"
+    ports = (port for container in pod["spec"]["containers"] for port in container.get("ports") or ())
+    port = next((int(one["containerPort"]) for one in ports if one.get("name") == _PORT), None)
+    if port is None:
+        raise UnavailableError(operation, why=f"it has no port named {_PORT}")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # an untrusted certificate must be returned, too, and nothing is sent
+    async with forwarded(api, pod, port) as (path, forward):
+        try:
+            _, writer = await asyncio.open_unix_connection(
+                path, ssl=context, server_hostname="", ssl_handshake_timeout=_HANDSHAKE_SECONDS
+            )
+            # Public since Python 3.13, as SSLObject.get_unverified_chain().
+            chain = writer.get_extra_info("ssl_object")._sslobj.get_unverified_chain()  # noqa: SLF001
+            writer.transport.abort()
+            return [x509.load_pem_x509_certificate(one.public_bytes().encode()) for one in chain]
+        except (OSError, ValueError) as error:
+            why = forward.trouble() or f"no TLS on port {port} ({type(error).__name__})"
+            raise UnavailableError(operation, why=why) from None

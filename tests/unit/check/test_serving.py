@@ -1,0 +1,74 @@
+"""The certificates that a Pod serves, read through a forwarded port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+
+from injector.check.reader import Reader
+from injector.check.serving import served_certificates
+from injector.kube.errors import UnavailableError
+from tests.unit.check.certificates import forwarding, self_signed
+from tests.unit.kube.test_redirects import api_at, served
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PORTS = [{"name": "ops", "containerPort": 8080}, {"name": "webhook", "containerPort": 10250}]
+
+
+def pod(*containers: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "n", "name": "webhook-1"},
+        "spec": {"nodeName": "worker-1", "containers": list(containers)},
+    }
+
+
+async def certificates(context: ssl.SSLContext | None, pod: dict[str, Any]) -> list[x509.Certificate]:
+    """Read them twice from a server with this context; None: a server that answers without TLS."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if context is None:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    async with server, served(forwarding(port)) as api_port, api_at(api_port) as api:
+        reader = Reader(api, None, 0)
+        first = await served_certificates(reader, pod)
+        assert await served_certificates(reader, pod) is first
+        return first
+
+
+def test_chain_is_returned_unverified_from_one_handshake(tmp_path: Path) -> None:
+    pair, other = (self_signed(begins=0, ends=1, name=name) for name in ("leaf", "intermediate"))
+    pair.write(tmp_path, "leaf")
+    (tmp_path / "leaf.crt").write_bytes(pair.certificate + other.certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "leaf.crt", tmp_path / "leaf.key")
+    found = asyncio.run(certificates(context, pod({"name": "a", "ports": None}, {"ports": PORTS})))
+
+    assert found == [x509.load_pem_x509_certificate(one.certificate) for one in (pair, other)]
+
+
+@pytest.mark.parametrize(
+    ("ports", "why"),
+    [
+        ([], "it has no port named webhook"),
+        (None, "it has no port named webhook"),
+        ([PORTS[0]], "it has no port named webhook"),
+        (PORTS, "no TLS on port 10250 (SSLError)"),
+    ],
+)
+def test_no_certificate_says_why(ports: list[dict[str, Any]] | None, why: str) -> None:
+    with pytest.raises(UnavailableError) as raised:
+        asyncio.run(certificates(None, pod({"ports": ports})))
+    assert str(raised.value) == f"cannot read the certificate that pods/webhook-1 serves: {why}"
