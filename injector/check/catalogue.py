@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.check import dapr, registration, tokens
+from injector.check import dapr, neighbours, registration, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,7 @@ CHECKS: Final[tuple[Check, ...]] = tuple(
             *registration.CHECKS,
             *dapr.CHECKS,
             *tokens.CHECKS,
+            *neighbours.CHECKS,
         ),
         key=lambda check: check.id,
     )
