@@ -14,6 +14,7 @@ from injector.core.rollout import Ref
 from injector.kube.errors import NotFoundError
 from injector.kube.resources import DAEMONSETS, DEPLOYMENTS, ROLLOUTS, STATEFULSETS, Resource
 from injector.rotation import decode
+from injector.rotation.reloader import RELOADER
 from injector.words import counted, escaped
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ Object = dict[str, Any]
 
 # https://github.com/stakater/Reloader/blob/v1.4.21/internal/pkg/options/flags.go
 _PREFIX: Final = "reloader.stakater.com/"
-_NAMED: Final = decode.RELOADER
+_NAMED: Final = RELOADER
 _AUTO: Final = (_PREFIX + "auto", "secret." + _PREFIX + "auto")
 _SEARCH: Final = _PREFIX + "search"
 _EXCLUDED: Final = "secrets.exclude." + _PREFIX + "reload"
