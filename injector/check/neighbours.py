@@ -14,7 +14,7 @@ from injector.core.rollout import Ref
 from injector.kube.errors import NotFoundError
 from injector.kube.resources import DAEMONSETS, DEPLOYMENTS, ROLLOUTS, STATEFULSETS, Resource
 from injector.rotation import decode
-from injector.rotation.reloader import RELOADER
+from injector.rotation.reloader import AUTO, NAMED, SEARCH, names_in, reloader_annotations
 from injector.words import counted, escaped
 
 if TYPE_CHECKING:
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
-# https://github.com/stakater/Reloader/blob/v1.4.21/internal/pkg/options/flags.go
-_PREFIX: Final = "reloader.stakater.com/"
-_NAMED: Final = RELOADER
-_AUTO: Final = (_PREFIX + "auto", "secret." + _PREFIX + "auto")
-_SEARCH: Final = _PREFIX + "search"
-_EXCLUDED: Final = "secrets.exclude." + _PREFIX + "reload"
-_READ: Final = (_NAMED, *_AUTO, _SEARCH)
+_EXCLUDED: Final = "secrets.exclude.reloader.stakater.com/reload"
 _ALL: Final = "--auto-reload-all=true"
 _TRUE: Final = frozenset({"1", "t", "true"})
 _KINDS: Final = (DEPLOYMENTS, STATEFULSETS, DAEMONSETS, ROLLOUTS)
@@ -84,30 +78,21 @@ async def _workloads(reader: Reader, resource: Resource) -> list[WorkloadFacts]:
 
 
 def workload_facts(workload: Object) -> WorkloadFacts:
-    """Return what Reloader sees of a workload: of its annotations those of the template only if it has none itself.
-
-    https://github.com/stakater/Reloader/blob/v1.4.21/pkg/common/common.go (ShouldReload)
-    """
+    """Return what Reloader sees of a workload."""
     meta = workload["metadata"]
     template = (workload.get("spec") or {}).get("template") or {}
-    own = _reloader_annotations(meta)
-    of_template = _reloader_annotations(template.get("metadata") or {})
+    found, in_template = reloader_annotations(workload)
     containers = (template.get("spec") or {}).get("containers") or ()
     is_reloader = workload["kind"] == DEPLOYMENTS.kind and any(map(_runs_reloader, containers))
     return WorkloadFacts(
         ref=Ref(workload["kind"], meta["namespace"], meta["name"]),
-        annotations=own or of_template,
-        in_template=not own and bool(of_template),
-        excluded=_split((meta.get("annotations") or {}).get(_EXCLUDED, "")),
+        annotations=found,
+        in_template=in_template,
+        excluded=names_in((meta.get("annotations") or {}).get(_EXCLUDED, "")),
         visible=frozenset(one.secret for one in decode.references(template)),
         is_reloader=is_reloader,
         reloads_all=is_reloader and any(_ALL in (one.get("args") or ()) for one in containers),
     )
-
-
-def _reloader_annotations(meta: Object) -> dict[str, str]:
-    annotations = meta.get("annotations") or {}
-    return {name: annotations[name] for name in _READ if name in annotations}
 
 
 def _runs_reloader(container: Object) -> bool:
@@ -116,15 +101,11 @@ def _runs_reloader(container: Object) -> bool:
     return last.partition(":")[0] == "reloader"
 
 
-def _split(value: str) -> frozenset[str]:
-    return frozenset(part.strip() for part in value.split(",")) - {""}
-
-
 def is_watched(workload: WorkloadFacts, *, reloads_all: bool) -> bool:
     """Return whether Reloader restarts a workload for the Secrets in its template."""
-    automatic = [workload.annotations[name] for name in _AUTO if workload.annotations.get(name)]
+    automatic = [workload.annotations[name] for name in AUTO if workload.annotations.get(name)]
     return (
-        workload.annotations.get(_SEARCH) == "true"
+        workload.annotations.get(SEARCH) == "true"
         or any(value.lower() in _TRUE for value in automatic)
         or (reloads_all and not automatic)
     )
@@ -135,14 +116,14 @@ def unseen_problems(workload: WorkloadFacts, used: Iterable[str]) -> Iterator[Pr
 
     An annotation may name Secrets by regular expressions: then none is reported.
     """
-    named = _split(workload.annotations.get(_NAMED, ""))
+    named = names_in(workload.annotations.get(NAMED, ""))
     unseen = sorted(set(used) - workload.visible - workload.excluded - named)
     if not unseen or not all(map(is_secret_name, named)):
         return
     ref = workload.ref
     # An annotation of the workload makes Reloader ignore those of the template.
-    kept = {name: value for name, value in workload.annotations.items() if workload.in_template and name != _NAMED}
-    wanted = {**kept, _NAMED: ",".join(sorted({*named, *unseen}))}
+    kept = {name: value for name, value in workload.annotations.items() if workload.in_template and name != NAMED}
+    wanted = {**kept, NAMED: ",".join(sorted({*named, *unseen}))}
     pairs = " ".join(quote(escaped(f"{name}={value}")) for name, value in wanted.items())
     target = quote(escaped(f"{ref.kind.lower()}/{ref.name}"))
     yield warning(
@@ -186,7 +167,7 @@ CHECKS: Final = (
         why="Reloader finds the Secrets of a workload in its Pod template. A reference that the webhook injects is in "
         "the Pods only, so the annotations `reloader.stakater.com/auto` and `reloader.stakater.com/search` and the "
         "flag `--auto-reload-all` do not cover it: after a rotation, Pods keep the previous token without a sign. The "
-        f"annotation `{_NAMED}` names Secrets, and Reloader then restarts the workload whether or not its template "
+        f"annotation `{NAMED}` names Secrets, and Reloader then restarts the workload whether or not its template "
         "contains them: https://github.com/stakater/Reloader.",
         how="Reloader is a Deployment with an image whose last part is `reloader`. Of Deployments, StatefulSets, "
         "DaemonSets and Argo Rollouts that it watches automatically, the check compares the token Secrets that their "
@@ -194,7 +175,7 @@ CHECKS: Final = (
         "Reloader rename, the namespaces that Reloader watches, workloads without Pods, or which Secrets a regular "
         "expression in the annotation matches: of such a workload nothing is reported.",
         fix="Name the Secret on the workload: `kubectl --namespace NAMESPACE annotate --overwrite deployment/NAME "
-        f'{_NAMED}=SECRET`, or `{_NAMED}: "SECRET"` under `metadata.annotations` of its manifest. Keep the other '
+        f'{NAMED}=SECRET`, or `{NAMED}: "SECRET"` under `metadata.annotations` of its manifest. Keep the other '
         "annotations of Reloader in the same place: it does not read those of the Pod template if the workload has "
         "one. Or remove Reloader from the workload and use `dapr-token-injector secret rotate --restart`.",
         run=_reloader,
