@@ -250,9 +250,14 @@ def image_problems(users: Mapping[str, list[PodFacts]], namespace: str) -> Itera
                 f"update to {fixed_in(images[0])} or newer, then restart them",
                 _update(namespace, images[0]),
             )
-    for image in sorted(by_version[""]):
-        pods = users[image]
-        yield unknown(f"{counted(len(pods), 'Pod')} with {_shown(image)}, whose tag has no version: {workloads(pods)}")
+    nameless = sorted(by_version[""])
+    if nameless:
+        pods = [pod for image in nameless for pod in users[image]]
+        others = f" and {len(nameless) - 1:,} more" if nameless[1:] else ""
+        yield unknown(
+            f"{counted(len(pods), 'Pod')} with {_shown(nameless[0])}{others}, without a version in its tag: "
+            f"{workloads(pods)}"
+        )
 
 
 def added_image_problems(image: str, namespace: str) -> Iterator[Problem]:
@@ -264,7 +269,7 @@ def added_image_problems(image: str, namespace: str) -> Iterator[Problem]:
             _update(namespace, image),
         )
     elif image and not daprd_version(image):
-        yield unknown(f"Dapr's injector adds {_shown(image)} to new Pods, whose tag has no version")
+        yield unknown(f"Dapr's injector adds {_shown(image)} to new Pods, without a version in its tag")
 
 
 def _update(namespace: str, image: str) -> str:

@@ -281,8 +281,20 @@ def test_daprd_without_version_is_unknown(image: str) -> None:
     result, found = messages("daprd-advisories", store)
 
     assert result is Result.UNKNOWN
-    assert found[0].startswith(f"30 Pods with image {image}, whose tag has no version: Deployment shop/web-00, ")
+    assert found[0].startswith(f"30 Pods with image {image}, without a version in its tag: Deployment shop/web-00, ")
     assert found[0].endswith("and 10 more")
+
+
+def test_images_without_a_version_are_one_problem() -> None:
+    store = cluster()
+    for number in range(300):
+        store.put("pods", pod(image=f"daprd@sha256:{number:064}", number=number))
+
+    (message,) = messages("daprd-advisories", store)[1]
+
+    assert message == (
+        f"300 Pods with image daprd@sha256:{0:064} and 299 more, without a version in its tag: Deployment shop/web"
+    )
 
 
 def test_image_of_any_text_is_shown_in_part_and_escaped() -> None:
@@ -318,7 +330,7 @@ def test_daprd_by_its_program_without_an_image_is_unknown() -> None:
             Result.WARNING,
             "Dapr's injector adds daprd 1.13.0 to new Pods, which has GO-2024-2879, GO-2026-5242",
         ),
-        ("edge", Result.UNKNOWN, "Dapr's injector adds image ghcr.io/dapr/daprd:edge to new Pods, whose tag has no"),
+        ("edge", Result.UNKNOWN, "Dapr's injector adds image ghcr.io/dapr/daprd:edge to new Pods, without a"),
     ],
 )
 def test_image_of_new_pods_is_checked_without_any_pod(tag: str, result: Result, message: str) -> None:
