@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.check import availability, registration, rights
+from injector.check import availability, dapr, neighbours, registration, rights, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from injector.check.model import Check
 
 CHECKS: Final[tuple[Check, ...]] = tuple(
-    sorted((*registration.CHECKS, *availability.CHECKS, *rights.CHECKS), key=lambda check: check.id)
+    sorted(
+        (
+            *registration.CHECKS,
+            *availability.CHECKS,
+            *rights.CHECKS,
+            *dapr.CHECKS,
+            *tokens.CHECKS,
+            *neighbours.CHECKS,
+        ),
+        key=lambda check: check.id,
+    )
 )
 
 # A check by its id or its name, in lower case: what people may write in options.

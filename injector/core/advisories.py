@@ -27,17 +27,43 @@ _AFFECTED: Final[Mapping[str, tuple[tuple[_Version, _Version], ...]]] = {
         ((1, 17, 0, 0), (1, 17, 5, 1)),
     ),
 }
-_TAG: Final = re.compile(r":v?(\d{1,5})\.(\d{1,5})\.(\d{1,5})(-rc\.\d{1,5})?(?:[-_.][-_.0-9A-Za-z]*)?(?:@.*)?")
+_TAG: Final = re.compile(
+    r":v?(\d{1,5})\.(\d{1,5})\.(\d{1,5})(-rc\.\d{1,5})?(?:[-_.][-_.0-9A-Za-z]*)?(?:@.*)?", re.ASCII
+)
 
 
 def advisories(image: str) -> tuple[str, ...]:
     """The ids of the advisories about the version in an image's tag; none for an image without a version."""
-    found = _TAG.fullmatch(image, image.rfind("/") + 1 + _name_length(image))
-    if found is None:
-        return ()
-    major, minor, patch = (int(found[group]) for group in (1, 2, 3))
-    version = (major, minor, patch, 0 if found[4] else 1)
-    return tuple(name for name, ranges in _AFFECTED.items() if any(low <= version < high for low, high in ranges))
+    version = _version(image)
+    return tuple(name for name, _ in _affecting(version)) if version is not None else ()
+
+
+def daprd_version(image: str) -> str:
+    """The version in an image's tag, such as `1.15.0`; empty for an image without one."""
+    found = _tag(image)
+    return f"{found[1]}.{found[2]}.{found[3]}{found[4] or ''}" if found is not None else ""
+
+
+def fixed_in(image: str) -> str:
+    """The first version after that of an image that no advisory is about; empty if none is about the image."""
+    version = fixed = _version(image)
+    while fixed is not None and (affecting := _affecting(fixed)):
+        fixed = max(high for _, high in affecting)
+    return ".".join(map(str, fixed[:3])) if fixed is not None and fixed != version else ""
+
+
+def _affecting(version: _Version) -> list[tuple[str, _Version]]:
+    """Return the id of each advisory about a version, and the version that fixes it."""
+    return [(name, high) for name, ranges in _AFFECTED.items() for low, high in ranges if low <= version < high]
+
+
+def _version(image: str) -> _Version | None:
+    found = _tag(image)
+    return (int(found[1]), int(found[2]), int(found[3]), 0 if found[4] else 1) if found is not None else None
+
+
+def _tag(image: str) -> re.Match[str] | None:
+    return _TAG.fullmatch(image, image.rfind("/") + 1 + _name_length(image))
 
 
 def _name_length(image: str) -> int:

@@ -30,7 +30,7 @@ from injector.core.decision import Inject, decide_pod
 from injector.core.env import EntryKind, env_of
 from injector.core.errors import MalformedObjectError
 from injector.core.model import Annotations, Policy, SourceKind
-from injector.core.ownership import SecretRef
+from injector.core.ownership import SecretRef, may_have
 from injector.core.plan import Target
 from injector.core.request import Enabled, enabled
 from injector.core.rollout import TokenState, revision_of, state_of
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from injector.core.assessment import Observation
     from injector.core.env import EnvEntry
     from injector.core.observed import ObservedContainer, ObservedPod
-    from injector.core.ownership import SecretKey, TokenSecret
+    from injector.core.ownership import SecretKey
     from injector.core.rollout import PodUsage
 
 
@@ -187,17 +187,9 @@ def _may_come_from(container: ObservedContainer, namespace: str, known: Known) -
         ref = SecretRef(namespace, source.secretRef.name) if source.secretRef is not None else None
         if ref is None or ref not in known.secrets:
             return True
-        if _may_have(known.secrets[ref], names.API_TOKEN_ENV.removeprefix(prefix)):
+        if may_have(known.secrets[ref], names.API_TOKEN_ENV.removeprefix(prefix)):
             return True
     return False
-
-
-def _may_have(secret: TokenSecret | None, key: str) -> bool:
-    """Return whether a Secret may have a key; metadata shows the keys only if it has managed fields."""
-    if secret is None:
-        return False
-    keys = secret.keys.union(*(writer.keys for writer in secret.writers))
-    return not keys or key in keys
 
 
 # The kubelet's messages: https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/kubelet/kubelet_pods.go
@@ -247,7 +239,7 @@ def _missing(wanted: Iterable[tuple[str, str]], namespace: str, known: Known) ->
     """Return why a container that has not started will wait, by the metadata of Secrets."""
     for name, key in sorted(wanted):
         ref = SecretRef(namespace, name)
-        if ref in known.secrets and not _may_have(known.secrets[ref], key):
+        if ref in known.secrets and not may_have(known.secrets[ref], key):
             return ProtectionReason.NO_SECRET if known.secrets[ref] is None else ProtectionReason.NO_KEY
     return None
 

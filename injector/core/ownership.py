@@ -88,6 +88,14 @@ class TokenSecret:
         return max((time for time in times if time is not None), default=None) if all(times) else None
 
 
+def may_have(secret: TokenSecret | None, key: str) -> bool:
+    """Whether a Secret may have a key; metadata shows the keys only if it has managed fields."""
+    if secret is None:
+        return False
+    keys = secret.keys.union(*(writer.keys for writer in secret.writers))
+    return not keys or key in keys
+
+
 @dataclass(frozen=True, slots=True)
 class SecretManager:
     """The tool that manages a Secret, and the sign that shows it."""

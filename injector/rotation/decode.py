@@ -14,7 +14,7 @@ from injector.kube.resources import ROLLOUTS
 from injector.tokens.decode import unix_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Object = dict[str, Any]
 # The keys of one namespace: by Secret, then by key.
@@ -326,21 +326,6 @@ def _is_seen(meta: Object, status: Object) -> bool:
 
 def _time(text: object) -> int | None:
     return unix_time(text) if isinstance(text, str) else None
-
-
-# Reloader restarts a workload whose annotation names the Secret, whether or not the template references it; its `auto`
-# reads templates, which do not contain injected references: https://github.com/stakater/Reloader
-_RELOADER: Final = "secret.reloader.stakater.com/reload"
-
-
-def restarted_by(found: Object, secrets: Collection[str]) -> str:
-    """Return the tool that restarts a workload when one of the Secrets changes; empty if there is none."""
-    template = ((found.get("spec") or {}).get("template") or {}).get("metadata") or {}
-    for meta in (found["metadata"], template):
-        named = (meta.get("annotations") or {}).get(_RELOADER, "")
-        if {name.strip() for name in named.split(",")} & set(secrets):
-            return "Reloader"
-    return ""
 
 
 def _deployment(spec: Object) -> SkipReason | None:

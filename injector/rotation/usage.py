@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
+from injector.core.durations import WEEK
 from injector.core.ownership import SecretKey
 from injector.core.rollout import TokenState, in_state, pod_names, revision_of, without_token
 from injector.kube.resources import PODS, SECRETS
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from injector.kube.client import Api
 
 DIRECTIONS: Final[Mapping[str, str]] = {names.API_TOKEN_ENV: "api", names.APP_TOKEN_ENV: "app"}
+# Seconds: a token that ends so soon is expiring.
+EXPIRING_WITHIN: Final = WEEK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

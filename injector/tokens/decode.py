@@ -45,6 +45,7 @@ def token_secret(secret: Object) -> TokenSecret:
 
 
 def _owned_keys(entry: Object) -> frozenset[str]:
-    """Return the data keys that an entry of managedFields names."""
-    fields = (entry.get("fieldsV1") or {}).get("f:data") or ()
+    """Return the data keys that an entry of managedFields names; server-side apply names those of `stringData` so."""
+    owned = entry.get("fieldsV1") or {}
+    fields = (*(owned.get("f:data") or ()), *(owned.get("f:stringData") or ()))
     return frozenset(name.removeprefix("f:") for name in fields if name.startswith("f:"))

@@ -16,10 +16,10 @@ from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option, table
 from injector.cli.param_types import Duration, States
 from injector.core import names
-from injector.core.durations import span
+from injector.core.durations import DAY, span
 from injector.core.ownership import managed_by
 from injector.kube.errors import ForbiddenError
-from injector.rotation.usage import list_usage
+from injector.rotation.usage import EXPIRING_WITHIN, list_usage
 from injector.tokens import decode
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _FAIL_ON: Final = ("outdated", "open", "expiring")
 @click.option(
     "--expiring-within",
     type=Duration(),
-    default="7d",
+    default=f"{EXPIRING_WITHIN // DAY}d",
     show_default=True,
     metavar="TIME",
     help="Count tokens as expiring that expire within this time.",

@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from injector.config.policy import load_policy
-from injector.core.advisories import advisories
+from injector.core.advisories import advisories, daprd_version, fixed_in
 from injector.core.assess import assess, has_no_dapr
 from injector.core.assessment import (
     CURRENCY_SEVERITIES,
@@ -126,6 +126,27 @@ def test_every_word_has_a_case() -> None:
 )
 def test_advisories_are_those_of_the_version_in_the_tag(image: str, ids: list[str]) -> None:
     assert list(advisories(image)) == ids
+    assert bool(fixed_in(image)) is bool(ids)
+
+
+@pytest.mark.parametrize(
+    ("image", "version", "fixed"),
+    [
+        ("daprio/daprd:1.13.1", "1.13.1", "1.15.14"),
+        ("registry:5000/x/daprd:v1.16.3-linux-amd64@sha256:00", "1.16.3", "1.16.14"),
+        ("daprd:1.10.9-rc.1", "1.10.9-rc.1", "1.15.14"),
+        ("daprd:1.2.0", "1.2.0", "1.15.14"),
+        ("daprd:1.18.3", "1.18.3", ""),
+        ("daprd:latest", "", ""),
+        ("daprd:EDGE", "", ""),
+        ("daprd:1.15", "", ""),
+        ("daprd:\u0661.15.0", "", ""),
+        ("registry:5000/daprd@sha256:00", "", ""),
+    ],
+)
+def test_version_of_image_and_the_one_that_fixes_it(image: str, version: str, fixed: str) -> None:
+    assert (daprd_version(image), fixed_in(image)) == (version, fixed)
+    assert advisories(f"daprd:{fixed}") == ()
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ from injector.rotation.decode import (
     missing_requests,
     missing_tokens,
     references,
-    restarted_by,
     sidecar_frame,
     workload,
 )
@@ -605,12 +604,3 @@ def test_trouble_is_the_replica_failure_message() -> None:
     assert workload(workload_object("Deployment", {}, failing)).trouble == reported.partition("forbidden: ")[2]
     failing["conditions"][0]["status"] = "False"
     assert workload(workload_object("Deployment", {}, failing)).trouble == ""
-
-
-def test_reloader_is_found_by_its_annotation_with_names() -> None:
-    named = {"secret.reloader.stakater.com/reload": "t, s"}
-    assert restarted_by({"metadata": {"annotations": named}}, {"s"}) == "Reloader"
-    template = {"spec": {"template": {"metadata": {"annotations": named}}}, "metadata": {}}
-    assert restarted_by(template, {"s"}) == "Reloader"
-    assert restarted_by({"metadata": {"annotations": {"reloader.stakater.com/auto": "true"}}}, {"s"}) == ""
-    assert restarted_by({"metadata": {"annotations": named}}, {"x"}) == ""

@@ -41,3 +41,16 @@ def test_secret_is_decoded_without_its_values() -> None:
 
 def test_secret_without_a_creation_time_is_read() -> None:
     assert token_secret({"metadata": {"namespace": "shop", "name": "s"}}).created is None
+
+
+def test_key_that_was_applied_as_string_data_is_owned() -> None:
+    fields = [
+        {"f:stringData": {"f:token": {}}},
+        {"f:data": {"f:other": {}}, "f:stringData": None},
+        {"f:stringData": {}},
+    ]
+    entries = [{"manager": str(number), "fieldsV1": one} for number, one in enumerate(fields)]
+
+    read = token_secret({"metadata": {"namespace": "shop", "name": "s", "managedFields": entries}})
+
+    assert [writer.keys for writer in read.writers] == [{"token"}, {"other"}]

@@ -1,0 +1,116 @@
+"""The Pods that run daprd or read Secrets: one walk for all checks, of which few fields are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from injector.core import names
+from injector.core.ownership import SecretKey
+from injector.core.request import listed
+from injector.core.rollout import Ref
+from injector.core.sidecar import is_dapr_shared, is_daprd
+from injector.kube.owners import controller_of
+from injector.kube.resources import PODS
+from injector.rotation import decode
+from injector.words import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from injector.check.reader import Reader
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodFacts:
+    """What checks need of a Pod.
+
+    `images`: of its containers that run daprd. `secrets`: names of all Secrets that its containers read, or that it
+    requests. `tokens`: variables and the keys that its containers read for them; also those that it requests by
+    annotation and its sidecar has no value for, then with an empty key for the default one of the Policy.
+    """
+
+    workload: Ref
+    images: frozenset[str]
+    secrets: frozenset[str]
+    tokens: frozenset[tuple[str, SecretKey]]
+    is_shared: bool
+
+
+async def all_pods(reader: Reader) -> tuple[PodFacts, ...]:
+    """Return the Pods of all namespaces that run daprd, or that read or request a Secret, without those that ended.
+
+    Raises:
+        KubeError: They cannot be listed.
+    """
+    found = await reader.once(all_pods, lambda: reader.api.list(PODS, keep=_kept))
+    return tuple(one["facts"] for one in found)
+
+
+def workloads(pods: Iterable[PodFacts]) -> str:
+    """Return the workloads of Pods as text; of many, the first ones and the number of the others."""
+    return listed([escaped(str(ref)) for ref in sorted({pod.workload for pod in pods})])
+
+
+def _kept(pod: Object) -> Object | None:
+    facts = pod_facts(pod)
+    return {"facts": facts} if facts is not None else None
+
+
+def pod_facts(pod: Object) -> PodFacts | None:
+    """Return what checks need of a Pod; None if it has ended, or neither runs daprd nor reads or requests a Secret."""
+    if decode.has_ended(pod):
+        return None
+    namespace = pod["metadata"]["namespace"]
+    references = tuple(decode.references(pod))
+    daprds = {one["name"]: one.get("image") or "" for one in _containers(pod) if _is_daprd(one)}
+    tokens = {
+        (one.variable, SecretKey(namespace, one.secret, one.key))
+        for one in references
+        if one.variable in names.TOKEN_VARIABLES
+    }
+    tokens |= {(variable, SecretKey(namespace, name, key)) for variable, name, key in decode.missing_requests(pod)}
+    secrets = {one.secret for one in references} | {key.name for _, key in tokens}
+    if not secrets and not daprds:
+        return None
+    annotations = pod["metadata"].get("annotations") or {}
+    is_requested = (annotations.get(names.ENABLED) or "").strip().lower() in names.TRUE_WORDS
+    return PodFacts(
+        workload=workload_of(pod["metadata"]),
+        images=frozenset(daprds.values()),
+        secrets=frozenset(secrets),
+        tokens=frozenset(tokens),
+        is_shared=any(
+            is_dapr_shared(is_requested=is_requested, key=one.key)
+            for one in references
+            if one.container in daprds and one.variable == names.API_TOKEN_ENV
+        ),
+    )
+
+
+def _containers(pod: Object) -> Iterable[Object]:
+    spec = pod.get("spec") or {}
+    return (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+
+
+def _is_daprd(container: Object) -> bool:
+    return is_daprd(container.get("image") or "", (*(container.get("command") or ()), *(container.get("args") or ())))
+
+
+def workload_of(metadata: Mapping[str, Any]) -> Ref:
+    """Return the workload of a Pod without reading its ReplicaSet, whose name is that of its owner and the hash.
+
+    https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#pod-template-hash-label
+    """
+    namespace = metadata["namespace"]
+    owner = controller_of(dict(metadata))
+    if owner is None:
+        return Ref("Pod", namespace, metadata["name"])
+    labels = metadata.get("labels") or {}
+    for label, kind in (("pod-template-hash", "Deployment"), ("rollouts-pod-template-hash", "Rollout")):
+        name = owner.name.removesuffix(f"-{labels.get(label)}")
+        if owner.kind == "ReplicaSet" and name != owner.name:
+            return Ref(kind, namespace, name)
+    return Ref(owner.kind, namespace, owner.name)
