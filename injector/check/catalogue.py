@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.check import registration
+from injector.check import cluster, coverage, guard, registration, trust, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from injector.check.model import Check
 
-CHECKS: Final[tuple[Check, ...]] = tuple(sorted((*registration.CHECKS,), key=lambda check: check.id))
+_MODULES: Final = (cluster, coverage, guard, registration, trust, versions)
+CHECKS: Final[tuple[Check, ...]] = tuple(
+    sorted((check for module in _MODULES for check in module.CHECKS), key=lambda check: check.id)
+)
 
 # A check by its id or its name, in lower case: what people may write in options.
 BY_WORD: Final[Mapping[str, Check]] = {word.lower(): check for check in CHECKS for word in (check.id, check.name)}

@@ -85,6 +85,6 @@ async def _outcome(check: Check, reader: Reader) -> Outcome:
         raise
     except KubeError as error:
         return Outcome(seen=check.summary, problems=(unknown(str(error)),))
-    except (MalformedObjectError, KeyError, TypeError, AttributeError, ValueError):
+    except (MalformedObjectError, LookupError, TypeError, AttributeError, ValueError):
         # An object of another shape than Kubernetes documents: what it means cannot be determined.
         return Outcome(seen=check.summary, problems=(unknown("an object has another shape than in Kubernetes"),))
