@@ -4,25 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.check import availability, dapr, neighbours, registration, rights, tokens
+from injector.check import (
+    availability,
+    cluster,
+    coverage,
+    dapr,
+    guard,
+    neighbours,
+    registration,
+    rights,
+    tokens,
+    trust,
+    versions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from injector.check.model import Check
 
+_MODULES: Final = (
+    availability,
+    cluster,
+    coverage,
+    dapr,
+    guard,
+    neighbours,
+    registration,
+    rights,
+    tokens,
+    trust,
+    versions,
+)
 CHECKS: Final[tuple[Check, ...]] = tuple(
-    sorted(
-        (
-            *registration.CHECKS,
-            *availability.CHECKS,
-            *rights.CHECKS,
-            *dapr.CHECKS,
-            *tokens.CHECKS,
-            *neighbours.CHECKS,
-        ),
-        key=lambda check: check.id,
-    )
+    sorted((check for module in _MODULES for check in module.CHECKS), key=lambda check: check.id)
 )
 
 # A check by its id or its name, in lower case: what people may write in options.

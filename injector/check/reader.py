@@ -21,6 +21,17 @@ _T = TypeVar("_T")
 _ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False
 )
+# https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
+_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+
+
+def _same(item: Object) -> Object:
+    return item
+
+
+def _without_managed_fields(item: Object) -> Object:
+    item["metadata"].pop("managedFields", None)
+    return item
 
 
 class Reader:
@@ -35,24 +46,40 @@ class Reader:
     async def once(self, key: Hashable, read: Callable[[], Awaitable[_T]]) -> _T:
         """Return what `read` returned or raise what it raised, when it was called for the first time with this key."""
         if key not in self._read:
-            self._read[key] = asyncio.ensure_future(read())
+            task = asyncio.ensure_future(read())
+            # Its error is known to all who wait for it. If all were cancelled, asyncio would log it with its trace.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._read[key] = task
         return await asyncio.shield(self._read[key])
 
+    async def raw(self, path: str) -> Object:
+        """Return the answer to a GET of a path that is not an object, such as `/version`.
+
+        Raises:
+            KubeError: The API server rejects the request or does not answer.
+        """
+        return await self.once(("raw", path), lambda: self.api.send(Request("GET", path, f"get {path}")))
+
     async def list(self, resource: Resource, namespace: str | None = None, label_selector: str = "") -> Objects:
-        """Return all objects, of Secrets their metadata.
+        """Return all objects, of Secrets their metadata, of others all but `managedFields`: half of most Pods.
 
         Raises:
             KubeError: They cannot be listed.
         """
+        is_secret = resource == SECRETS
         return await self.once(
             ("list", resource, namespace, label_selector),
             lambda: self.api.list(
-                resource, namespace, label_selector=label_selector, metadata_only=resource == SECRETS
+                resource,
+                namespace,
+                label_selector=label_selector,
+                metadata_only=is_secret,
+                keep=_same if is_secret else _without_managed_fields,
             ),
         )
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
-        """Return an object, None if it does not exist.
+        """Return an object, of a Secret its metadata; None if it does not exist.
 
         Raises:
             KubeError: It cannot be read.
@@ -60,6 +87,10 @@ class Reader:
 
         async def read() -> Object | None:
             try:
+                if resource == SECRETS:
+                    operation = f"get secrets/{name} in namespace {namespace}"
+                    path = resource.path(namespace, name)
+                    return await self.api.send(Request("GET", path, operation, accept=_METADATA))
                 return await self.api.get(resource, name, namespace)
             except NotFoundError:
                 return None

@@ -11,13 +11,15 @@ from injector.core.errors import MalformedObjectError
 from injector.kube.errors import KubeError, UnauthorizedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from injector.check.model import Check
     from injector.check.reader import Reader
 
 # Checks that run at the same time; reads are shared, so this bounds the requests at once.
 _AT_ONCE: Final = 8
+# Seconds between two rounds of `run_until_sound`.
+INTERVAL_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,34 @@ async def run(checks: Sequence[Check], reader: Reader) -> tuple[Finding, ...]:
     return tuple(await asyncio.gather(*map(one, checks)))
 
 
+async def run_until_sound(
+    checks: Sequence[Check],
+    reader: Callable[[], Reader],
+    *,
+    wait_seconds: float,
+    waiting: Callable[[Sequence[Finding], float], None],
+) -> tuple[Finding, ...]:
+    """Run the checks until none is failed or unknown, or the time is over; return what the last round found.
+
+    Each round reads everything again, with a new reader. `waiting` gets what a round found and the seconds left.
+
+    Raises:
+        UnauthorizedError: The API server does not accept the credentials.
+    """
+    clock = asyncio.get_running_loop().time
+    end = clock() + wait_seconds
+    while True:
+        found = await run(checks, reader())
+        left = end - clock()
+        if left <= 0 or not any(one.result in _NOT_SOUND for one in found):
+            return found
+        waiting(found, left)
+        await asyncio.sleep(min(INTERVAL_SECONDS, left))
+
+
+_NOT_SOUND: Final = (Result.FAILED, Result.UNKNOWN)
+
+
 async def _outcome(check: Check, reader: Reader) -> Outcome:
     try:
         return await check.run(reader)
@@ -55,6 +85,6 @@ async def _outcome(check: Check, reader: Reader) -> Outcome:
         raise
     except KubeError as error:
         return Outcome(seen=check.summary, problems=(unknown(str(error)),))
-    except (MalformedObjectError, KeyError, TypeError, AttributeError, ValueError):
+    except (MalformedObjectError, LookupError, TypeError, AttributeError, ValueError):
         # An object of another shape than Kubernetes documents: what it means cannot be determined.
         return Outcome(seen=check.summary, problems=(unknown("an object has another shape than in Kubernetes"),))

@@ -105,17 +105,29 @@ class Transport:
         Raises:
             KubeError: The API server rejects the request or does not answer.
         """
-        response = await self.open(request)
-        try:
-            content = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _failure(request, error) from None
-        finally:
-            response.release()
+        response, content = await self._whole(request)
         warnings = tuple(_warnings(response.headers.getall("Warning", [])))
         if request.expected is not None:
             return confirm.confirmed(request.operation, request.expected, response.status, content), warnings
         return decode_object(request.operation, content), warnings
+
+    async def text(self, request: Request) -> str:
+        """Send a request and return its answer, which is text and not an object.
+
+        Raises:
+            KubeError: The API server rejects the request or does not answer.
+        """
+        _, content = await self._whole(request)
+        return content.decode("utf-8", "replace")
+
+    async def _whole(self, request: Request) -> tuple[aiohttp.ClientResponse, bytes]:
+        response = await self.open(request)
+        try:
+            return response, await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _failure(request, error) from None
+        finally:
+            response.release()
 
     async def connect(self, request: Request, protocol: str) -> aiohttp.ClientWebSocketResponse:
         """Open a websocket at a request's path.

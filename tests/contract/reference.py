@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
 
+from injector.check.model import Category, Result
 from injector.cli.serve import metavar
 from injector.config.policy import policy_schema
 from injector.config.settings import Group, Settings, default_text, flag, variable
@@ -183,7 +184,38 @@ def policy() -> str:
     return json.dumps(policy_schema(), indent=2) + "\n"
 
 
+def check_output() -> str:
+    """The JSON schema of the output of `check -o json`; docs/reference/check-output.md explains the fields."""
+    text = {"type": "string"}
+    problem = {"result": _one_of("warning", "failed", "unknown"), "message": text, "fix": {"type": ["string", "null"]}}
+    check = {
+        "id": {"type": "string", "pattern": "^DTC[0-9]{3}$"},
+        "name": text,
+        "category": _one_of(*Category),
+        "result": _one_of(*Result),
+        "seen": text,
+        "problems": {"type": "array", "items": _object(problem)},
+    }
+    summary = {result.value: {"type": "integer", "minimum": 0} for result in Result}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Output of dapr-token-injector check -o json",
+        **_object({"summary": _object(summary), "checks": {"type": "array", "items": _object(check)}}),
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _one_of(*words: str) -> dict[str, object]:
+    return {"enum": [str(word) for word in words]}
+
+
+def _object(properties: Mapping[str, object]) -> dict[str, object]:
+    """An object with these fields; a minor version may add others."""
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
 PAGES: Final = {
+    "check.schema.json": check_output,
     "configuration.md": configuration,
     "metrics.md": metrics,
     "openapi.md": openapi,

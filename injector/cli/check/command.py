@@ -11,17 +11,22 @@ from injector.check.catalogue import BY_WORD, CHECKS
 from injector.check.model import Result
 from injector.check.pages import page
 from injector.check.reader import Reader
-from injector.check.runner import run
+from injector.check.runner import run_until_sound
 from injector.cli import connection
-from injector.cli.check.report import show
+from injector.cli.check.report import counts, show, show_progress
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option
+from injector.cli.param_types import Duration
+from injector.core.durations import span
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from injector.check.model import Check
     from injector.check.runner import Finding
+    from injector.kube.client import Api
 
 
 class _Check(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it without a parameter
@@ -57,15 +62,23 @@ class _Check(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it with
 @click.option("--only", type=_Check(), multiple=True, metavar="CHECK", help="Run this check only. Repeatable.")
 @click.option("--skip", type=_Check(), multiple=True, metavar="CHECK", help="Leave out this check. Repeatable.")
 @click.option("--show-check", type=_Check(), metavar="CHECK", help="Print the page of a check and exit.")
+@click.option(
+    "--wait",
+    type=Duration(),
+    metavar="DURATION",
+    default="0s",
+    help="Repeat for at most this long, until no check is failed or unknown.",
+)
 @output_option("table", "json")
 @connection.options
-def command(
+def command(  # noqa: PLR0913 - its options
     *,
     namespace: str | None,
     pre: bool,
     only: tuple[Check, ...],
     skip: tuple[Check, ...],
     show_check: Check | None,
+    wait: int,
     output: str,
     **options: Any,  # noqa: ANN401 - those of `connection.options`
 ) -> int:
@@ -73,12 +86,12 @@ def command(
 
     It only reads, except that it sends Pods as server-side dry runs, which are
     never stored. It reads no value of a Secret. What it could not see is
-    unknown.
+    unknown. With --wait it checks every 5 seconds and reports the last round.
 
     \b
     Examples:
       dapr-token-injector check --pre
-      dapr-token-injector check
+      dapr-token-injector check --wait 2m
       dapr-token-injector check --skip DTC010 -o json
 
     Exit codes: 0 no check failed, 1 a check failed, 2 usage error, or a result
@@ -90,12 +103,24 @@ def command(
     chosen = [one for one in only or CHECKS if one not in skip and (one.is_pre or not pre)]
     if not chosen:
         raise click.UsageError("no check is left to run")
-    found = connection.run(Connect.of(options), lambda api: run(chosen, Reader(api, namespace, int(time.time()))))
+
+    async def work(api: Api) -> Sequence[Finding]:
+        return await run_until_sound(
+            chosen,
+            lambda: Reader(api, namespace, int(time.time())),
+            wait_seconds=wait,
+            waiting=lambda found, left: show_progress(f"{counts(found)}; {span(left)} left"),
+        )
+
+    try:
+        found = connection.run(Connect.of(options), work)
+    finally:
+        show_progress("")
     show(found, output)
     return _exit(found)
 
 
-def _exit(found: tuple[Finding, ...]) -> Exit:
+def _exit(found: Sequence[Finding]) -> Exit:
     results = {one.result for one in found}
     if Result.FAILED in results:
         return Exit.FINDINGS

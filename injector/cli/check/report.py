@@ -3,49 +3,91 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+import textwrap
 from collections import Counter
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from injector.check.model import Result
-from injector.words import counted
+from injector.cli.output import echo_styled, wants_colour
+from injector.words import counted, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from injector.check.runner import Finding
 
+_WIDTH: Final = 80
+# Columns of a result and an id.
+_HEAD: Final = 19
+_COLOURS: Final = {
+    Result.PASSED: "green",
+    Result.WARNING: "yellow",
+    Result.FAILED: "red",
+    Result.UNKNOWN: "magenta",
+    Result.SKIPPED: None,
+}
+
 
 def show(found: Sequence[Finding], output: str) -> None:
     """Write what checks found to stdout."""
     if output == "json":
-        click.echo(json.dumps({"summary": _counts(found), "checks": [_as_json(one) for one in found]}))
+        click.echo(json.dumps({"summary": _numbers(found), "checks": [_as_json(one) for one in found]}))
         return
-    for line in _lines(found):
-        click.echo(line)
+    for line in _lines(found, is_coloured=wants_colour(sys.stdout, os.environ)):
+        echo_styled(line)
 
 
-def _lines(found: Sequence[Finding]) -> Iterator[str]:
+def show_progress(line: str) -> None:
+    """Replace the progress line on stderr, if that is a terminal; empty removes it."""
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        echo_styled(f"\r\x1b[K{line}", err=True, nl=False)
+
+
+def counts(found: Sequence[Finding]) -> str:
+    """Return how many checks there are, and how many ended in which way."""
+    numbers = ", ".join(f"{number} {word}" for word, number in _numbers(found).items() if number)
+    return f"{counted(len(found), 'check')}: {numbers}"
+
+
+def _lines(found: Sequence[Finding], *, is_coloured: bool) -> Iterator[str]:
+    """Yield the lines of the report: messages wrapped, commands whole."""
     for category, group in groupby(found, key=lambda one: one.check.category):
-        yield category.value
+        yield click.style(category.value, bold=True) if is_coloured else category.value
         for one in group:
-            yield f"  {one.result.value:<8}{one.check.id}  {one.check.name}: {one.outcome.seen}"
+            result, check = one.result, one.check
+            first, *others = _wrapped(f"{check.name}: {one.outcome.seen}", " " * _HEAD)
+            word = f"{result.value:<9}"
+            yield f"  {click.style(word, fg=_COLOURS[result]) if is_coloured else word}{check.id}  {first.lstrip()}"
+            yield from others
             for problem in one.outcome.problems:
-                yield f"          {problem.result.value}: {problem.message}"
+                yield from _wrapped(f"{problem.result.value}: {problem.message}", "    ")
                 if problem.fix:
-                    yield f"            {problem.fix}"
+                    yield f"      {escaped(problem.fix)}"
+            if result is Result.FAILED:
+                yield f"    more: dapr-token-injector check --show-check {check.id}"
         yield ""
-    counts = _counts(found)
-    yield f"{counted(len(found), 'check')}: " + ", ".join(
-        f"{number} {word}" for word, number in counts.items() if number
+    yield counts(found)
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        escaped(text),
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
-def _counts(found: Sequence[Finding]) -> dict[str, int]:
-    counts = Counter(one.result for one in found)
-    return {result.value: counts[result] for result in Result}
+def _numbers(found: Sequence[Finding]) -> dict[str, int]:
+    numbers = Counter(one.result for one in found)
+    return {result.value: numbers[result] for result in Result}
 
 
 def _as_json(one: Finding) -> dict[str, object]:

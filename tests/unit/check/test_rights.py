@@ -15,7 +15,7 @@ from injector.kube.errors import ForbiddenError, Refusal
 from tests.fake_cluster.client import StoreApi
 from tests.fake_cluster.store import Store
 from tests.unit.check.checking import outcome
-from tests.unit.check.installed import NAME, forbidding, installed, messages, pod
+from tests.unit.check.sound import NAME, forbidding, installed, messages, pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable

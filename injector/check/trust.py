@@ -1,0 +1,258 @@
+"""Checks of the way from the API server to the webhook: Service, caBundle, and the certificate that is served."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from injector.check.certificates import readable, seconds_valid, verifying_context
+from injector.check.model import Category, Check, Outcome, failed, unknown
+from injector.check.registration import MUTATING
+from injector.core import names
+from injector.files import error_text
+from injector.kube.portforward import forwarded
+from injector.kube.resources import ENDPOINTSLICES, SERVICES, VALIDATING_WEBHOOKS
+from injector.words import counted, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+    from injector.check.model import Problem
+    from injector.check.reader import Reader
+    from injector.kube.resources import Object
+
+_PORT: Final = 443  # of a Service or a URL without one
+_TIMEOUT_SECONDS: Final = 10.0  # of a TLS handshake
+# Replicas whose certificate is verified.
+_MOST_REPLICAS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where an API server sends reviews: a Service, or the host and port of a URL, for which `service` is empty."""
+
+    namespace: str
+    service: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        if self.service:
+            return f"Service {self.service} in namespace {self.namespace}"
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A target, the bundle that verifies it, and the entries that have both."""
+
+    target: _Target
+    bundle: bytes
+    entries: str
+
+
+async def _calls(reader: Reader) -> list[_Call]:
+    """Return the targets of both configurations with their bundles, each pair once."""
+    both = await asyncio.gather(reader.registration(), reader.get(VALIDATING_WEBHOOKS, names.MANAGER))
+    found: dict[tuple[_Target, bytes], list[str]] = {}
+    for one in both:
+        for entry in (one or {}).get("webhooks") or ():
+            config = entry.get("clientConfig") or {}
+            bundle = base64.b64decode(config.get("caBundle") or "", validate=True)
+            found.setdefault((_target(config), bundle), []).append(entry["name"])
+    return [_Call(target, bundle, ", ".join(entries)) for (target, bundle), entries in found.items()]
+
+
+def _target(config: Mapping[str, Any]) -> _Target:
+    service = config.get("service")
+    if service is None:
+        url = urlsplit(config["url"])
+        return _Target("", "", str(url.hostname), url.port or _PORT)
+    namespace, name = service["namespace"], service["name"]
+    return _Target(namespace, name, f"{name}.{namespace}.svc", service.get("port") or _PORT)
+
+
+async def _ca_bundle(reader: Reader) -> Outcome:
+    calls = await _calls(reader)
+    if not calls:
+        return Outcome(seen=f"{MUTATING} has no entry", is_skipped=True)
+    problems = [problem for call in calls for problem in _of_bundle(call, reader.now)]
+    return Outcome(seen="; ".join(call.entries for call in calls), problems=tuple(problems))
+
+
+def _of_bundle(call: _Call, now: int) -> Iterator[Problem]:
+    if not call.bundle and not call.target.service:
+        return  # verified with the certificates of the API server's system
+    if not call.bundle:
+        logs = f"kubectl logs --namespace {call.target.namespace} deployment/{names.MANAGER}"
+        yield failed(f"{call.entries}: caBundle is empty, so the API server does not trust the webhook", logs)
+        return
+    times = list(map(seconds_valid, readable(call.bundle)))
+    if not times:
+        yield failed(f"{call.entries}: caBundle has no readable certificate: every call fails")
+    elif not any(start <= now <= end for start, end in times):
+        state = "has expired" if all(end < now for _, end in times) else "is valid at this time"
+        yield failed(f"{call.entries}: {'every' if 'expired' in state else 'no'} certificate in caBundle {state}")
+
+
+async def _service(reader: Reader) -> Outcome:
+    targets = list(dict.fromkeys(call.target for call in await _calls(reader) if call.target.service))
+    if not targets:
+        return Outcome(seen="no entry has a Service", is_skipped=True)
+    problems = []
+    for target in targets:
+        found = await reader.get(SERVICES, target.service, target.namespace)
+        show = f"kubectl get services --namespace {target.namespace}"
+        if found is None:
+            problems.append(failed(f"{target} does not exist: every call fails", show))
+        elif target.port not in [port["port"] for port in (found.get("spec") or {}).get("ports") or ()]:
+            problems.append(failed(f"{target} has no port {target.port}: every call fails", show))
+    if len({(target.namespace, target.service) for target in targets}) > 1:
+        problems.append(failed("the entries have several Services; an installation has one"))
+    return Outcome(seen=listed([f"{one}, port {one.port}" for one in targets]), problems=tuple(problems))
+
+
+async def _served_certificate(reader: Reader) -> Outcome:
+    calls = [call for call in await _calls(reader) if readable(call.bundle) or not call.target.service]
+    if not calls:
+        return Outcome(seen="no entry has a caBundle that can verify a certificate", is_skipped=True)
+    results = await asyncio.gather(*(_of_call(reader, call) for call in calls))
+    seen = ", ".join(dict.fromkeys(where for where, _ in results))
+    return Outcome(seen=seen, problems=tuple(problem for _, problems in results for problem in problems))
+
+
+async def _of_call(reader: Reader, call: _Call) -> tuple[str, list[Problem]]:
+    """Return what was connected to, and the problems of the certificates that it serves."""
+    target = call.target
+    if not target.service:
+        return str(target), await _handshake(
+            call, str(target), partial(asyncio.open_connection, target.host, target.port)
+        )
+    pods, others = await _replicas(reader, target)
+    if not pods:
+        others.append(unknown(f"{target} has no ready Pod whose certificate could be verified"))
+    found = await asyncio.gather(*(_of_pod(reader, call, pod, port) for pod, port in pods[:_MOST_REPLICAS]))
+    verified = counted(min(len(pods), _MOST_REPLICAS), "ready Pod")
+    return f"{verified} of {target}", others + [problem for problems in found for problem in problems]
+
+
+async def _replicas(reader: Reader, target: _Target) -> tuple[list[tuple[Object, int]], list[Problem]]:
+    """Return the ready Pods behind a Service, each with the port to connect to, and problems with its endpoints."""
+    service = await reader.get(SERVICES, target.service, target.namespace) or {}
+    ports = (service.get("spec") or {}).get("ports") or ()
+    wanted = {port.get("name") or "" for port in ports if port["port"] == target.port}
+    found: dict[str, tuple[Object, int]] = {}
+    strange = []
+    for one in await reader.list(ENDPOINTSLICES, target.namespace, f"kubernetes.io/service-name={target.service}"):
+        numbers = [port["port"] for port in one.get("ports") or () if (port.get("name") or "") in wanted]
+        for endpoint in one.get("endpoints") or ():
+            # An absent condition means ready: https://kubernetes.io/docs/concepts/services-networking/endpoint-slices
+            if (endpoint.get("conditions") or {}).get("ready") is False or not numbers:
+                continue
+            reference = endpoint.get("targetRef") or {}
+            if reference.get("kind") != "Pod":
+                strange.append(", ".join(endpoint.get("addresses") or ()))
+                continue
+            pod = {
+                "metadata": {"namespace": target.namespace, "name": reference["name"]},
+                "spec": {"nodeName": endpoint.get("nodeName")},
+            }
+            found[reference["name"]] = pod, numbers[0]
+    problems = [unknown(f"{target} has endpoints that are not Pods: {listed(strange)}")] if strange else []
+    return [found[name] for name in sorted(found)], problems
+
+
+async def _of_pod(reader: Reader, call: _Call, pod: Object, port: int) -> list[Problem]:
+    async with forwarded(reader.api, pod, port) as (path, forward):
+        where = f"Pod {pod['metadata']['name']}"
+        return await _handshake(call, where, partial(asyncio.open_unix_connection, path), forward.trouble)
+
+
+async def _handshake(
+    call: _Call,
+    where: str,
+    connect: Callable[..., Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]],
+    trouble: Callable[[], str] = str,
+) -> list[Problem]:
+    """Return the problem of a TLS handshake, if any; nothing is sent after it."""
+    context = verifying_context(readable(call.bundle))
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            _, writer = await connect(ssl=context, server_hostname=call.target.host)
+    except ssl.SSLCertVerificationError as error:
+        return [
+            failed(
+                f"{where} serves a certificate that caBundle of {call.entries} does not verify for {call.target.host} "
+                f"({error.verify_message}): every call to it fails"
+            )
+        ]
+    except TimeoutError:
+        reason = trouble() or f"no answer within {_TIMEOUT_SECONDS:g} s"
+    except OSError as error:
+        reason = trouble() or ("the connection was closed" if isinstance(error, ConnectionError) else error_text(error))
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError) and not trouble():
+            return [failed(f"{where} does not speak TLS on the registered port: every call to it fails")]
+    else:
+        writer.transport.abort()
+        return []
+    return [unknown(f"{where} cannot be connected to: {reason}")]
+
+
+_RESTART: Final = "`kubectl rollout restart --namespace dapr-token-injector deployment/dapr-token-injector`"
+
+CHECKS: Final = (
+    Check(
+        id="DTC014",
+        name="ca-bundle",
+        category=Category.REGISTRATION,
+        summary="Every entry has a caBundle with a valid certificate.",
+        why="The API server verifies the webhook with `caBundle` alone. If it is empty, unreadable or expired, every "
+        "call fails: with `failurePolicy: Fail` no Pod that requests a token is created, with `Ignore` each is created "
+        "without it.",
+        how="Decodes `caBundle` of the entries of both configurations. It fails if an entry with a Service has none, "
+        "if no certificate in it can be read, or if none is valid at this time. An entry with a `url` may have none: "
+        "then the API server trusts the certificates of its system. Whether it verifies what the webhook serves is "
+        "the subject of `served-certificate`.",
+        fix="With `tls.mode=self` the webhook writes the field within seconds: read its log with `kubectl logs "
+        f"--namespace dapr-token-injector deployment/dapr-token-injector`, and restart it with {_RESTART}. With "
+        "cert-manager the cainjector writes it; with files it is the value `tls.files.caBundle`.",
+        run=_ca_bundle,
+    ),
+    Check(
+        id="DTC015",
+        name="served-certificate",
+        category=Category.REGISTRATION,
+        summary="The caBundle verifies the certificate that each replica serves.",
+        why="A caBundle of another CA looks complete, and every call fails. If only one replica serves another "
+        "certificate, only some Pods are affected.",
+        how="Performs a TLS handshake for the name that the API server uses with every ready Pod of the Service (at "
+        "most 20), through the API server's port forwarding, and verifies the certificate with the caBundle of each "
+        "entry. Nothing is sent. It requires `get` and `create` on `pods/portforward` in the namespace of the "
+        "installation; without them the result is unknown. For an entry with a `url` it connects to that address from "
+        "here, where the name can have another meaning than for the API server. It cannot see a proxy or a network "
+        "policy between API server and Pod.",
+        fix=f"Restart the webhook with {_RESTART}; with `tls.mode=self` it publishes its CA again. If another tool "
+        "writes `caBundle`, such as the cainjector or a GitOps tool, correct its source: "
+        "[Troubleshoot](../../how-to/troubleshoot.md).",
+        run=_served_certificate,
+    ),
+    Check(
+        id="DTC016",
+        name="registered-service",
+        category=Category.REGISTRATION,
+        summary="The Service of every entry exists and has the registered port.",
+        why="The API server resolves the Service itself. If it is missing, or has another port, every call fails.",
+        how="Reads the Service that each entry names, and its ports. Entries of one installation have the same "
+        "Service. It is skipped if the entries have a `url`. Whether the Service has ready endpoints is the subject of "
+        "the checks of availability.",
+        fix="Run `helm upgrade dapr-token-injector CHART --reset-then-reuse-values`, or `kubectl apply -k` again. If "
+        "the chart was uninstalled, delete the registration with `kubectl delete mutatingwebhookconfiguration "
+        "dapr-token-injector`.",
+        run=_service,
+    ),
+)
