@@ -47,7 +47,13 @@ async def run(checks: Sequence[Check], reader: Reader) -> tuple[Finding, ...]:
         async with limit:
             return Finding(check, await _outcome(check, reader))
 
-    return tuple(await asyncio.gather(*map(one, checks)))
+    tasks = [asyncio.ensure_future(one(check)) for check in checks]
+    try:
+        return tuple(await asyncio.gather(*tasks))
+    finally:  # after the first error, the others end before the event loop does
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def run_until_sound(
