@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.check import registration
+from injector.check import admission, registration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from injector.check.model import Check
 
-CHECKS: Final[tuple[Check, ...]] = tuple(sorted((*registration.CHECKS,), key=lambda check: check.id))
+CHECKS: Final[tuple[Check, ...]] = tuple(sorted((*registration.CHECKS, *admission.CHECKS), key=lambda check: check.id))
 
 # A check by its id or its name, in lower case: what people may write in options.
 BY_WORD: Final[Mapping[str, Check]] = {word.lower(): check for check in CHECKS for word in (check.id, check.name)}

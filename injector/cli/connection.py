@@ -43,13 +43,21 @@ class Connect:
         return await Api.from_kubeconfig(self.kubeconfig, self.context)
 
 
+class ConnectionOption(click.Option):
+    """An option that selects a cluster."""
+
+
 def options(command: _CommandT) -> _CommandT:
     """Add the options `--kubeconfig` and `--context` to a command."""
     command = click.option(
-        "--context", metavar="NAME", help="Use this context of the kubeconfig. [default: the current one]"
+        "--context",
+        cls=ConnectionOption,
+        metavar="NAME",
+        help="Use this context of the kubeconfig. [default: the current one]",
     )(command)
     return click.option(
         "--kubeconfig",
+        cls=ConnectionOption,
         type=click.Path(dir_okay=False),
         metavar="FILE",
         help="Use this kubeconfig. [default: $KUBECONFIG, then ~/.kube/config, then the Pod's ServiceAccount]",

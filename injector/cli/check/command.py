@@ -13,6 +13,7 @@ from injector.check.pages import page
 from injector.check.reader import Reader
 from injector.check.runner import run
 from injector.cli import connection
+from injector.cli.check import canary
 from injector.cli.check.report import show
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
@@ -57,6 +58,7 @@ class _Check(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it with
 @click.option("--only", type=_Check(), multiple=True, metavar="CHECK", help="Run this check only. Repeatable.")
 @click.option("--skip", type=_Check(), multiple=True, metavar="CHECK", help="Leave out this check. Repeatable.")
 @click.option("--show-check", type=_Check(), metavar="CHECK", help="Print the page of a check and exit.")
+@canary.options
 @output_option("table", "json")
 @connection.options
 def command(
@@ -67,7 +69,7 @@ def command(
     skip: tuple[Check, ...],
     show_check: Check | None,
     output: str,
-    **options: Any,  # noqa: ANN401 - those of `connection.options`
+    **options: Any,  # noqa: ANN401 - those of `canary.options` and `connection.options`
 ) -> int:
     """Check that the installation works.
 
@@ -80,6 +82,7 @@ def command(
       dapr-token-injector check --pre
       dapr-token-injector check
       dapr-token-injector check --skip DTC010 -o json
+      dapr-token-injector check --canary --canary-namespace shop
 
     Exit codes: 0 no check failed, 1 a check failed, 2 usage error, or a result
     is unknown and none failed, 3 internal error.
@@ -87,10 +90,13 @@ def command(
     if show_check is not None:
         click.echo(page(show_check), nl=False)
         return Exit.FINE
+    pod = canary.canary_of(options)
+    if options["canary"]:
+        return canary.run_canary(Connect.of(options), pod)
     chosen = [one for one in only or CHECKS if one not in skip and (one.is_pre or not pre)]
     if not chosen:
         raise click.UsageError("no check is left to run")
-    found = connection.run(Connect.of(options), lambda api: run(chosen, Reader(api, namespace, int(time.time()))))
+    found = connection.run(Connect.of(options), lambda api: run(chosen, Reader(api, namespace, int(time.time()), pod)))
     show(found, output)
     return _exit(found)
 
