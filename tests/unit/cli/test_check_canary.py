@@ -133,7 +133,7 @@ def test_redirect_is_reported_and_not_followed(
         ("X: y", "without naming a target (status 307)"),
         ("Location: https://[x", "to a target that is not a URL (status 307)"),
         ("Location: https://u:p@h:99/a b?c#d", "to https://h:99/a?b (status 307)"),
-        (f"Location: https://h/{'x' * 7000}", f"to https://h/{'x' * 187}... (status 307)"),
+        (f"Location: https://h/{'x' * 7000}", "to https://h/(not shown) (status 307)"),
     ],
 )
 def test_target_of_a_redirect_is_one_short_line(
