@@ -391,7 +391,7 @@ def test_no_selector_of_the_webhook_selects_the_canary(render: Render, values: P
         assert not any(selector.items() <= pod["metadata"]["labels"].items() for selector in selectors)
 
 
-def test_canary_is_off_by_default_and_its_permissions_come_after_its_fence(render: Render) -> None:
+def test_canary_is_off_by_default_and_fenced_when_enabled(render: Render) -> None:
     name = "dapr-token-injector-canary"
     assert [item for item in render() if item["metadata"]["name"] == name] == []
 

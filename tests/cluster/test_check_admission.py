@@ -158,7 +158,7 @@ def test_default_without_labelled_namespace_is_skipped(checks: Checks) -> None:
 
 
 @pytest.fixture
-def guarded(checks: Checks) -> Iterator[Checks]:
+def with_guard(checks: Checks) -> Iterator[Checks]:
     """The guard for the test's namespace, which has the label `deny`."""
     label = f"guarded-by-test-{secrets.token_hex(4)}"
     items = guard(label=label)
@@ -181,37 +181,37 @@ def test_guard_is_skipped_where_it_is_not_installed(checks: Checks) -> None:
     ("label", "words"),
     [("warn", "let through with a warning"), ("audit", "is let through"), ("off", "is let through"), (None, "is let")],
 )
-def test_guard_answers_as_the_label_says(guarded: Checks, label: str | None, words: str) -> None:
+def test_guard_answers_as_the_label_says(with_guard: Checks, label: str | None, words: str) -> None:
     change = f"{GUARD_LABEL}-" if label is None else f"{GUARD_LABEL}={label}"
-    guarded.kubectl.run("label", "--overwrite", "namespace", guarded.kubectl.namespace, change)
+    with_guard.kubectl.run("label", "--overwrite", "namespace", with_guard.kubectl.namespace, change)
 
-    guarded.wait("guard-answers", "passed", words)
-
-
-def test_deleted_policy_of_the_guard_fails(guarded: Checks) -> None:
-    guarded.kubectl.delete("validatingadmissionpolicy", GUARD)
-
-    guarded.wait("guard-answers", "failed", f"ValidatingAdmissionPolicy {GUARD} does not exist")
+    with_guard.wait("guard-answers", "passed", words)
 
 
-def test_changed_binding_of_the_guard_is_a_warning(guarded: Checks) -> None:
+def test_deleted_policy_of_the_guard_fails(with_guard: Checks) -> None:
+    with_guard.kubectl.delete("validatingadmissionpolicy", GUARD)
+
+    with_guard.wait("guard-answers", "failed", f"ValidatingAdmissionPolicy {GUARD} does not exist")
+
+
+def test_changed_binding_of_the_guard_is_a_warning(with_guard: Checks) -> None:
     patch = '{"spec": {"validationActions": ["Audit"]}}'
-    guarded.kubectl.run(
+    with_guard.kubectl.run(
         "patch", "validatingadmissionpolicybinding", f"{GUARD}-deny", "--type=merge", f"--patch={patch}"
     )
 
-    guarded.wait("guard-answers", "warning", "the bindings that match it do not do that (Audit)")
+    with_guard.wait("guard-answers", "warning", "the bindings that match it do not do that (Audit)")
 
 
-def test_deleted_binding_of_the_guard_fails(guarded: Checks) -> None:
-    guarded.kubectl.delete("validatingadmissionpolicybinding", f"{GUARD}-deny")
+def test_deleted_binding_of_the_guard_fails(with_guard: Checks) -> None:
+    with_guard.kubectl.delete("validatingadmissionpolicybinding", f"{GUARD}-deny")
 
-    guarded.wait("guard-answers", "failed", "do not do that (none matches)")
+    with_guard.wait("guard-answers", "failed", "do not do that (none matches)")
 
 
-def test_guard_that_denies_what_the_webhook_missed_fails_injects(guarded: Checks) -> None:
-    result, message = guarded("injects")
+def test_guard_that_denies_what_the_webhook_missed_fails_injects(with_guard: Checks) -> None:
+    result, message = with_guard("injects")
 
     assert result == "failed"
     assert "did not inject the token, and the guard denied the Pod" in message
-    assert guarded.kubectl.try_run("create", "-f", "-", stdin=pod({**DAPR, **ASKING})).returncode != 0
+    assert with_guard.kubectl.try_run("create", "-f", "-", stdin=pod({**DAPR, **ASKING})).returncode != 0
