@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +38,7 @@ async def _injects_default(reader: Reader) -> Outcome:
         return Outcome(seen=seen, is_skipped=True)
     wanted = reader.canary.namespace
     chosen = wanted if wanted in labelled else labelled[0]
-    return await _send(reader, canary.of_default(reader.canary), chosen)
+    return await _send(reader, dataclasses.replace(reader.canary, secret=""), chosen)
 
 
 async def _send(reader: Reader, wanted: Canary, namespace: str) -> Outcome:

@@ -5,7 +5,6 @@ Nothing is stored, and nothing is read. It needs the permission to create Pods i
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -141,8 +140,3 @@ def own_rule(error: KubeError) -> str:
     """Return which rule of ours refused a Pod: `silent`, `denied`, `guarded`, or empty."""
     found = _OWN.search(error.refusal.message) if error.refusal is not None else None
     return found.lastgroup or "" if found else ""
-
-
-def of_default(canary: Canary) -> Canary:
-    """Return the canary for a Pod that names no Secret and gets the Policy's default one."""
-    return dataclasses.replace(canary, secret="")

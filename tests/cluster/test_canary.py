@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -145,7 +146,7 @@ def test_shadow_mode_passes_when_expected(
 
     result = canary("policy.shadow=true")
 
-    assert "shadow mode: would inject DAPR_API_TOKEN" in result.stdout
+    assert "shadow mode: would inject daprd/DAPR_API_TOKEN" in result.stdout
     assert result.returncode == 0
     assert canary().returncode == 1  # without the value it must inject
 
@@ -205,12 +206,11 @@ def created(canary: Canary, namespace: str = "", query: str = "") -> str:
     """Create a Pod with the account's own token; return the API server's message, empty if it did."""
     namespace = namespace or canary.kubectl.namespace
     item = {**pod(ASKING), "metadata": {"generateName": "real-", "annotations": ASKING}}
-    (canary.folder / "ca.pem").write_bytes(canary.own.authority.pem)
     answer = httpx.post(
         f"{canary.own.url}/api/v1/namespaces/{namespace}/pods{query}",
         json=item,
         headers={"Authorization": f"Bearer {canary.token(CANARY)}"},
-        verify=str(canary.folder / "ca.pem"),
+        verify=ssl.create_default_context(cadata=canary.own.authority.pem.decode()),
         trust_env=False,
     )
     return "" if answer.is_success else str(answer.json()["message"])

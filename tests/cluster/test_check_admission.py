@@ -138,8 +138,11 @@ def test_policy_of_others_is_unknown(checks: Checks, register: Callable[[Json], 
 # --- injects-default ---
 
 
-@pytest.mark.usefixtures("injecting")
-def test_default_entry_injects_until_it_is_removed(checks: Checks) -> None:
+def test_default_entry_injects_until_it_is_removed(
+    checks: Checks, start_webhook: StartWebhook, register: Callable[[Json], None]
+) -> None:
+    webhook = start_webhook({"defaultSecret": "of-the-policy"})
+    register(registration.token_injector(webhook.endpoint, namespace=checks.kubectl.namespace))
     checks.kubectl.run("label", "namespace", checks.kubectl.namespace, f"{DEFAULT}=enabled")
     checks.wait("injects-default", "passed", f"in namespace {checks.kubectl.namespace} comes back with its token")
     found: dict[str, Any] = checks.kubectl.get("mutatingwebhookconfiguration", registration.NAME)

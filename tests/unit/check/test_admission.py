@@ -129,9 +129,15 @@ def test_registration_shows_why_the_webhook_did_not_inject(policy: str, words: s
 @pytest.mark.parametrize(
     ("warnings", "entry", "is_expected", "result", "words"),
     [
-        (("shadow mode: would inject DAPR_API_TOKEN into daprd",), None, False, Result.FAILED, "is in shadow mode"),
-        (("shadow mode: would inject DAPR_API_TOKEN into daprd",), None, True, Result.PASSED, ""),
-        (("other", "shadow mode: would inject DAPR_API_TOKEN"), reference(), True, Result.FAILED, "came back with"),
+        (("shadow mode: would inject daprd/DAPR_API_TOKEN",), None, False, Result.FAILED, "is in shadow mode"),
+        (("shadow mode: would inject daprd/DAPR_API_TOKEN",), None, True, Result.PASSED, ""),
+        (
+            ("other", "shadow mode: would inject daprd/DAPR_API_TOKEN"),
+            reference(),
+            True,
+            Result.FAILED,
+            "came back with",
+        ),
         ((), None, True, Result.FAILED, "did not: no warning"),
         ((), reference(), True, Result.FAILED, "did not: no warning"),
         (("shadow mode: would deny: x",), None, True, Result.FAILED, "did not: shadow mode: would deny: x"),

@@ -248,11 +248,11 @@ def test_default_namespace_and_secret(api: ApiServer, capsys: pytest.CaptureFixt
 
 
 def test_shadow_mode_passes_only_when_expected(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
-    api.warnings.append("shadow mode: would inject DAPR_API_TOKEN into daprd")
+    api.warnings.append("shadow mode: would inject daprd/DAPR_API_TOKEN")
 
     assert sent(api, capsys, "--canary")[0] == 1
     code, out, _ = sent(api, capsys, "--canary", "--canary-shadow")
-    assert (code, "would inject DAPR_API_TOKEN" in out) == (0, True)
+    assert (code, "would inject daprd/DAPR_API_TOKEN" in out) == (0, True)
 
 
 def test_words_of_the_cluster_are_escaped(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
