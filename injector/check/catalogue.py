@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from injector.check import (
+    admission,
     availability,
     cluster,
     coverage,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from injector.check.model import Check
 
 _MODULES: Final = (
+    admission,
     availability,
     cluster,
     coverage,

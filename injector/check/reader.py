@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from injector.core import names
@@ -34,12 +35,31 @@ def _without_managed_fields(item: Object) -> Object:
     return item
 
 
+# The Secret that the chart names by default (`policy.defaultSecret`).
+_SECRET: Final = "dapr-api-token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """Where dry-run Pods are sent, and the reference that they must come back with.
+
+    `namespace`: None: one that a default installation serves. `secret`: empty: the Policy's default Secret. `key`:
+    empty: any. `is_shadow`: the webhook must only report.
+    """
+
+    namespace: str | None = None
+    secret: str = _SECRET
+    key: str = ""
+    is_shadow: bool = False
+
+
 class Reader:
     """A cluster as the checks see it. `namespace` is that of the installation; None: that of the registration."""
 
-    def __init__(self, api: Api, namespace: str | None, now: int) -> None:
+    def __init__(self, api: Api, namespace: str | None, now: int, canary: Canary | None = None) -> None:
         self.api: Final = api
         self.now: Final = now
+        self.canary: Final = canary or Canary()
         self._namespace = namespace
         self._read: dict[Hashable, asyncio.Task[Any]] = {}
 

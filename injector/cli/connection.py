@@ -1,4 +1,4 @@
-"""Connects commands to a cluster with the caller's kubeconfig, as kubectl does."""
+"""Connects commands to a cluster with the caller's kubeconfig or the Pod's ServiceAccount, as kubectl does."""
 
 from __future__ import annotations
 
@@ -33,23 +33,34 @@ class Connect:
         """Return a client, which is an asynchronous context manager.
 
         Raises:
-            KubeconfigError: There is no usable kubeconfig.
+            KubeconfigError: There is no usable kubeconfig or ServiceAccount.
         """
         from injector.kube.client import Api  # noqa: PLC0415 - only commands that reach a cluster pay for the client
+        from injector.kube.kubeconfig import uses_service_account  # noqa: PLC0415 - as above
 
+        if uses_service_account(self.kubeconfig, self.context):
+            return await Api.in_cluster()
         return await Api.from_kubeconfig(self.kubeconfig, self.context)
+
+
+class ConnectionOption(click.Option):
+    """An option that selects a cluster."""
 
 
 def options(command: _CommandT) -> _CommandT:
     """Add the options `--kubeconfig` and `--context` to a command."""
     command = click.option(
-        "--context", metavar="NAME", help="Use this context of the kubeconfig. [default: the current one]"
+        "--context",
+        cls=ConnectionOption,
+        metavar="NAME",
+        help="Use this context of the kubeconfig. [default: the current one]",
     )(command)
     return click.option(
         "--kubeconfig",
+        cls=ConnectionOption,
         type=click.Path(dir_okay=False),
         metavar="FILE",
-        help="Use this kubeconfig. [default: $KUBECONFIG, then ~/.kube/config]",
+        help="Use this kubeconfig. [default: $KUBECONFIG, then ~/.kube/config, then the Pod's ServiceAccount]",
     )(command)
 
 

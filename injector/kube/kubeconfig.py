@@ -78,12 +78,29 @@ async def from_file(path: str | None = None, context: str | None = None) -> Acce
     return configuration, load
 
 
+def uses_service_account(path: str | None = None, context: str | None = None) -> bool:
+    """Return whether commands use the Pod's ServiceAccount: in a Pod, if no kubeconfig is named and none exists.
+
+    As kubectl, but not if the variable KUBECONFIG names a missing file: that may have been another cluster's.
+    """
+    if path is not None or context is not None or os.environ.get("KUBECONFIG") or not _missing(None):
+        return False
+    address = (os.environ.get(name) for name in ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"))
+    return all(address) and Path(config.incluster_config.SERVICE_TOKEN_FILENAME).is_file()
+
+
 def default_namespace(path: str | None = None, context: str | None = None) -> str:
-    """Return the namespace of a kubeconfig's context; `default` if the context has none.
+    """Return the namespace of a kubeconfig's context, `default` if the context has none; or that of the Pod.
 
     Raises:
-        KubeconfigError: The kubeconfig or the context does not exist.
+        KubeconfigError: The kubeconfig or the context does not exist, or the ServiceAccount cannot be read.
     """
+    if uses_service_account(path, context):
+        file = Path(config.incluster_config.SERVICE_TOKEN_FILENAME).with_name("namespace")
+        try:
+            return file.read_text().strip()
+        except (OSError, UnicodeError):
+            raise KubeconfigError(f"read the Pod's namespace from {file}") from None
     operation = f"read the namespace of the kubeconfig{f' {path}' if path else ''}"
     if missing := _missing(path):
         raise KubeconfigError(operation, why=f"there is no file {missing}")
@@ -122,11 +139,15 @@ def _contexts(path: str | None) -> tuple[dict[str, Object], str]:
 
 def _place(path: str | None) -> str:
     """Return the path of a kubeconfig for the official client; several files are separated as in KUBECONFIG."""
-    return str(Path(path or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser())
+    return _expanded(path or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
 
 
 def _missing(path: str | None) -> str:
     """Return the files where kubectl looks for a kubeconfig, if none of them exists; otherwise an empty text."""
     named = path or os.environ.get("KUBECONFIG") or "~/.kube/config"
-    places = [Path(place).expanduser() for place in named.split(os.pathsep) if place]
-    return "" if any(place.is_file() for place in places) else " or ".join(map(str, places))
+    places = [_expanded(place) for place in named.split(os.pathsep) if place]
+    return "" if any(Path(place).is_file() for place in places) else " or ".join(places)
+
+
+def _expanded(place: str) -> str:
+    return os.path.expanduser(place)  # noqa: PTH111 - pathlib raises for a user without a home, as in a Pod

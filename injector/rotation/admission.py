@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 # The beginning of the webhook's warnings in shadow mode (`core.decision`).
-_SHADOW: Final = "shadow mode: "
+SHADOW_WARNING: Final = "shadow mode: "
 # Only for a template whose running Pods have no sidecar to take the image from; a dry run never pulls it.
 _PLACEHOLDER_IMAGE: Final = "daprio/daprd"
 
@@ -96,7 +96,7 @@ async def _check_one(
     lacking = lacking_of(answer, action.ref, running, expected)
     if not lacking:
         return Admission(ref=action.ref, expected=expected)
-    if any(one.startswith(_SHADOW) for one in warnings):
+    if any(one.startswith(SHADOW_WARNING) for one in warnings):
         why = "the webhook's Policy is in shadow mode"
     else:
         why = await registration.cause()
@@ -113,11 +113,12 @@ class _Registration:
 
     async def cause(self) -> str:
         """Return why the webhook did not inject, as far as its registration shows."""
-        self._cause = self._cause or await _cause(self._api)
+        self._cause = self._cause or await registration_cause(self._api)
         return self._cause
 
 
-async def _cause(api: Api) -> str:
+async def registration_cause(api: Api) -> str:
+    """Return why the webhook did not inject, as far as its registration shows."""
     try:
         found = await api.list(MUTATING_WEBHOOKS)
     except ForbiddenError:

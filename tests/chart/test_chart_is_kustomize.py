@@ -27,6 +27,7 @@ PAIRS: Final[dict[str, str | tuple[str, ...]]] = {
     "dev": "overlays/dev",
     "default": "overlays/production",
     "cert-manager": ("cert-manager",),
+    "canary": ("canary",),
     "monitoring": ("monitoring", "network-policy"),
 }
 # Only the chart's: they say that Helm made it.

@@ -54,8 +54,9 @@ CONTRADICTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "a selector of one's own": (
         ("topologySpreadConstraints[0].labelSelector.matchLabels.a=b",), "take labelSelector out of the constraint",
     ),
-    "a test that is not allowed": (
-        ("policy.allowedSecrets={dapr-*}", "test.secretName=other"), "write test.secretName: a name that is allowed",
+    "a canary that is not allowed": (
+        ("policy.allowedSecrets={dapr-*}", "canary.secretName=other"),
+        "write canary.secretName: a name that is allowed",
     ),
     "one port for both": (("webhook.opsPort=10250",), "write two different ports"),
     "no default Secret": (("policy.defaultSecret=",), "write webhook.default.enabled: false"),
@@ -69,7 +70,7 @@ CONTRADICTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "the same for Pods": (
         ("podLabels.app\\.kubernetes\\.io/instance=other",), "is the chart's own, and selectors rely on it",
     ),
-    "a test that cannot pass": (("test.namespace=kube-system",), "name one that it serves"),
+    "a canary that cannot pass": (("canary.namespace=kube-system",), "name one that it serves"),
 }  # fmt: skip
 
 
@@ -128,7 +129,7 @@ def test_value_outside_the_schema_is_rejected_by_name(render: Render, values: st
         ("hostNetwork=true", "webhook.port=10260"),
         ("global.anything=1",),
         ("networkPolicy.enabled=true", "networkPolicy.egress.enabled=true", *FILES),
-        ("test.namespace=team-a",),
+        ("canary.namespace=team-a",),
     ],
     ids=" ".join,
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from injector.cli.main import Exit, main
 from injector.config.policy import parse_policy
 from injector.config.settings import Given, Settings, load
 from injector.config.shapes import TlsMode
@@ -40,6 +41,7 @@ CONVENTIONAL: Final = {
     "app.kubernetes.io/managed-by",
     "helm.sh/chart",
 }
+CANARIES: Final = {"dapr-token-injector-canary", "dapr-token-injector-test"}
 every_values_file: Final = pytest.mark.parametrize("values", VALUES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
 
@@ -88,10 +90,10 @@ def test_no_null_and_no_empty_metadata_is_rendered(render: Render, values: Path)
 def test_every_object_has_the_conventional_labels_and_its_namespace(render: Render, values: Path) -> None:
     for item in render("--values", str(values), namespace="elsewhere", hooks=True):
         assert set(item["metadata"]["labels"]) >= CONVENTIONAL
-        # The hook's permissions are in the namespace of its Pod.
+        # The canary's permissions are in the namespace of its Pod.
         wanted = None if item["kind"] in CLUSTER_SCOPED else "elsewhere"
-        if item["metadata"]["name"] == "dapr-token-injector-canary" and item["kind"] in {"Role", "RoleBinding"}:
-            wanted = "default"
+        if item["metadata"]["name"] in CANARIES and item["kind"] in {"Role", "RoleBinding"}:
+            wanted = "kube-public" if "everything" in values.name else "default"
         assert item["metadata"].get("namespace") == wanted, (item["kind"], item["metadata"]["name"])
 
 
@@ -240,7 +242,7 @@ def test_pods_roll_on_policy_change_and_not_on_chart_version(render: Render) -> 
 
 def test_numeric_names_stay_strings(render: Render) -> None:
     """`1e3` and `007` are good names of namespaces and Secrets."""
-    values = ("test.secretName=1e3", "imagePullSecrets={007}", "priorityClassName=0x1", "serviceAccount.name=1e4")
+    values = ("canary.secretName=1e3", "imagePullSecrets={007}", "priorityClassName=0x1", "serviceAccount.name=1e4")
     strings = (part for value in values for part in ("--set-string", value))
 
     def numbers(tree: Any, path: str) -> Iterator[str]:  # noqa: ANN401 - any YAML
@@ -348,13 +350,57 @@ def test_guard_can_be_disabled(render: Render) -> None:
     assert not any("guard" in item["metadata"]["name"] for item in render(*sets("guard.action=Off")))
 
 
-def test_test_hook_requests_an_allowed_secret(render: Render) -> None:
-    pod = only(render(*sets("policy.defaultSecret=team-x", "policy.defaultKeys.api=key"), hooks=True), "Pod",
-               "dapr-token-injector-canary")  # fmt: skip
+def canary_pods(objects: list[Json]) -> list[Json]:
+    """The Pod of `helm test`, and the template of the CronJob if there is one."""
+    jobs = [item["spec"]["jobTemplate"]["spec"]["template"] for item in objects if item["kind"] == "CronJob"]
+    return [only(objects, "Pod", "dapr-token-injector-test"), *jobs]
 
-    asked = {entry["name"]: entry["value"] for entry in pod["spec"]["containers"][0]["env"]}
-    assert asked["CANARY_SECRET"] == "team-x"
-    assert asked["CANARY_KEY"] == "key"
+
+def test_canary_requests_an_allowed_secret(render: Render) -> None:
+    values = sets("policy.defaultSecret=team-x", "policy.defaultKeys.api=key", "canary.enabled=true")
+    hook, job = canary_pods(render(*values, hooks=True))
+
+    arguments = hook["spec"]["containers"][0]["args"]
+    assert arguments == ["check", "--canary", "--canary-namespace=default", "--canary-secret=team-x:key"]
+    assert job["spec"]["containers"] == hook["spec"]["containers"]
+
+
+@every_values_file
+def test_canary_arguments_are_valid_program_options(
+    render: Render, values: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for pod in canary_pods(render("--values", str(values), hooks=True)):
+        arguments = pod["spec"]["containers"][0]["args"]
+        assert ("--canary-shadow" in arguments) is ("shadow" in values.name or "safe" in values.name)
+
+        assert main([*arguments, f"--kubeconfig={tmp_path / 'none'}"]) == Exit.USAGE
+        assert "there is no file" in capsys.readouterr().err
+
+
+@every_values_file
+def test_no_selector_of_the_webhook_selects_the_canary(render: Render, values: Path) -> None:
+    objects = render("--values", str(values), hooks=True)
+    selectors = [
+        only(objects, "Service")["spec"]["selector"],
+        only(objects, "Deployment")["spec"]["selector"]["matchLabels"],
+    ]
+    selectors += [one["spec"]["selector"]["matchLabels"] for one in objects if one["kind"] == "PodDisruptionBudget"]
+    selectors += [one["spec"]["podSelector"]["matchLabels"] for one in objects if one["kind"] == "NetworkPolicy"]
+
+    for pod in canary_pods(objects):
+        assert not any(selector.items() <= pod["metadata"]["labels"].items() for selector in selectors)
+
+
+def test_canary_is_off_by_default_and_fenced_when_enabled(render: Render) -> None:
+    name = "dapr-token-injector-canary"
+    assert [item for item in render() if item["metadata"]["name"] == name] == []
+
+    objects = render(*sets("canary.enabled=true"))
+    role = only(objects, "Role", name)
+    fence = only(objects, "ValidatingAdmissionPolicy", name)
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]
+    assert [one["expression"] for one in fence["spec"]["validations"]] == ["request.?dryRun.orValue(false)"]
+    assert only(objects, "ValidatingAdmissionPolicyBinding", name)["spec"]["validationActions"] == ["Deny"]
 
 
 @pytest.fixture(scope="module")

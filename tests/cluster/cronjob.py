@@ -1,32 +1,27 @@
-"""What a CronJob of a page would run: its command, as its ServiceAccount, with its kubeconfig."""
+"""What a CronJob of a page would run: its command, as its ServiceAccount."""
 
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from ruamel.yaml import YAML
 
+from tests.as_pod import Pod
 from tests.controlplane.workspace import write_private
-from tests.pages.blocks import ROOT
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.controlplane.cluster import ControlPlane
 
-_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-TIMEOUT_SECONDS = 120
-
 
 @dataclass(frozen=True, slots=True)
 class CronJob:
-    """The objects of a manifest, and the folder that stands for the file system of its Pod."""
+    """The objects of a manifest, and the folder with the files of its ServiceAccount."""
 
     own: ControlPlane
     objects: tuple[dict[str, Any], ...]
@@ -50,22 +45,11 @@ class CronJob:
         (container,) = template["containers"]
         account = self.object("ServiceAccount")["metadata"]
         assert template["serviceAccountName"] == account["name"]
-        assert {variable["name"] for variable in container["env"]} == {"KUBECONFIG"}
+        assert container.keys().isdisjoint({"command", "env", "volumeMounts"})
         kubectl = self.own.kubectl.within(account["namespace"])
         write_private(self.folder / "token", kubectl.run("create", "token", account["name"]).stdout.strip().encode())
         write_private(self.folder / "ca.crt", self.own.authority.pem)
-        text = self.object("ConfigMap")["data"]["kubeconfig"]
-        kubeconfig = text.replace(_ACCOUNT, str(self.folder)).replace("https://kubernetes.default.svc", self.own.url)
-        write_private(self.folder / "kubeconfig", kubeconfig.encode())
-        return subprocess.run(
-            [sys.executable, "-m", "injector", *container["args"]],
-            cwd=ROOT,
-            env={**os.environ, "KUBECONFIG": str(self.folder / "kubeconfig")},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
+        return Pod(self.folder, self.own.url).run(*container["args"])
 
     def lesser_roles(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The role without one verb on one kind of object, for each that it has."""

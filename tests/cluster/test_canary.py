@@ -1,25 +1,24 @@
-"""`helm test`, as its Pod does it: the chart's script, with the token of the account that the chart makes for it."""
+"""The canary of the chart: that of `helm test` and that of the CronJob, each with the token of its own account."""
 
 from __future__ import annotations
 
-import base64
-import json
-import subprocess
-import sys
-from dataclasses import dataclass
+import ssl
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from ruamel.yaml import YAML
 
+from tests.as_pod import Pod
 from tests.cluster.objects import ASKING, pod
 from tests.controlplane import registration
 from tests.controlplane.cluster import wait_for_service_account
 from tests.controlplane.helm import CHART, Helm
 from tests.controlplane.polling import wait_for
+from tests.controlplane.workspace import write_private
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -30,58 +29,52 @@ if TYPE_CHECKING:
     from tests.controlplane.kubectl import Kubectl
     from tests.controlplane.webhook import Webhook
 
+TEST: Final = "dapr-token-injector-test"
 CANARY: Final = "dapr-token-injector-canary"
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How the script ended."""
-
-    code: int
-    text: str
-
-
 class Canary:
-    """The hook's objects in a release's namespace, asking in another one."""
+    """The objects of a canary in a release's namespace, which sends Pods in another one."""
 
     def __init__(self, own: ControlPlane, helm: Helm, folder: Path, kubectl: Kubectl, release: Kubectl) -> None:
         self.own, self.helm, self.folder, self.kubectl, self.release = own, helm, folder, kubectl, release
 
-    def __call__(self, *values: str, **env: str) -> Result:
+    def __call__(self, *values: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run `helm test`, as its Pod does."""
+        objects = self.rendered("tests/canary.yaml", *values)
+        self.grant(objects)
+        return self.run(TEST, objects["Pod"]["spec"], **env)
+
+    def rendered(self, template: str, *values: str) -> dict[str, Json]:
+        """The objects of a template by kind."""
         rendered = self.helm.run(
             "template", "release", str(CHART), "--namespace", self.release.namespace,
-            "--show-only", "templates/tests/canary.yaml",
-            *(part for value in (f"test.namespace={self.kubectl.namespace}", *values) for part in ("--set", value)),
+            "--show-only", f"templates/{template}",
+            *(part for value in (f"canary.namespace={self.kubectl.namespace}", *values) for part in ("--set", value)),
         )  # fmt: skip
-        objects = {item["kind"]: item for item in YAML(typ="safe").load_all(rendered)}
+        return {item["kind"]: item for item in YAML(typ="safe").load_all(rendered)}
+
+    def grant(self, objects: dict[str, Json]) -> None:
+        """Create the account and its permissions."""
         for kind in ("ServiceAccount", "Role", "RoleBinding"):
             # Applied for the namespace that each names itself.
             self.kubectl.within(objects[kind]["metadata"]["namespace"]).apply(objects[kind])
-        variables = {entry["name"]: entry["value"] for entry in objects["Pod"]["spec"]["containers"][0]["env"]}
-        script = self.folder / "canary.py"
-        script.write_text(objects["ConfigMap"]["data"]["canary.py"])
-        done = subprocess.run(
-            [sys.executable, "-I", str(script)],
-            env={**self._pod_environment(), **variables, **env},
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert done.stderr == ""
-        return Result(done.returncode, done.stdout)
 
-    def _pod_environment(self) -> dict[str, str]:
-        cluster = json.loads(self.own.kubeconfig.read_text())["clusters"][0]["cluster"]
-        (self.folder / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
-        token = self.release.run("create", "token", CANARY).stdout
-        (self.folder / "token").write_text(token)
-        server = urlsplit(cluster["server"])
-        return {
-            "CANARY_ACCOUNT": str(self.folder),
-            "KUBERNETES_SERVICE_HOST": str(server.hostname),
-            "KUBERNETES_SERVICE_PORT": str(server.port),
-        }
+    def run(self, account: str, spec: Json, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run the command of a Pod as its account."""
+        (container,) = spec["containers"]
+        assert spec["serviceAccountName"] == account
+        assert container.keys().isdisjoint({"command", "env", "volumeMounts"})
+        write_private(self.folder / "ca.crt", self.own.authority.pem)
+        write_private(self.folder / "token", self.token(account).encode())
+        done = Pod(self.folder, self.own.url).run(*container["args"], **env)
+        assert done.stderr == ""
+        assert done.stdout.count("\n") == 1
+        return done
+
+    def token(self, account: str) -> str:
+        """A token of an account of the release."""
+        return self.release.run("create", "token", account).stdout.strip()
 
 
 @pytest.fixture
@@ -103,9 +96,9 @@ def test_working_installation_is_reported(canary: Canary, injecting: Webhook) ->
 
     result = canary()
 
-    assert result.code == 0
-    assert result.text == (
-        f"OK: the webhook serves namespace {canary.kubectl.namespace}. It was a dry run; no Pod was made.\n"
+    assert result.returncode == 0
+    assert result.stdout == (
+        f"passed: a Pod as a dry run in namespace {canary.kubectl.namespace} comes back with its token\n"
     )
     assert injecting.requests_served() == before + 1
     assert canary.kubectl.list("pods") == ()
@@ -114,8 +107,8 @@ def test_working_installation_is_reported(canary: Canary, injecting: Webhook) ->
 def test_webhook_that_is_not_called_is_reported(canary: Canary) -> None:
     result = canary()
 
-    assert result.code == 1
-    assert result.text.startswith("FAILED: the Pod came out of namespace")
+    assert result.returncode == 1
+    assert result.stdout.startswith("failed: the Pod came back without its token: ")
 
 
 def test_unreachable_webhook_is_reported_with_the_api_server_message(canary: Canary, injecting: Webhook) -> None:
@@ -128,8 +121,9 @@ def test_unreachable_webhook_is_reported_with_the_api_server_message(canary: Can
 
     result = canary()
 
-    assert result.code == 1
-    assert "FAILED: the API server refused the Pod: Internal error occurred: failed calling webhook" in result.text
+    assert result.returncode == 1
+    assert result.stdout.startswith("failed: the webhook does not answer, and such Pods cannot be created: ")
+    assert "Internal error occurred: failed calling webhook" in result.stdout
 
 
 @pytest.fixture
@@ -148,42 +142,129 @@ def test_shadow_mode_passes_when_expected(
     canary: Canary, start_registered: Callable[[dict[str, object]], Webhook]
 ) -> None:
     webhook = start_registered({"shadow": True})
-    wait_for("it asked", lambda: canary("policy.shadow=true").code == 0 and webhook.requests_served())
+    wait_for("it asked", lambda: canary("policy.shadow=true").returncode == 0 and webhook.requests_served())
 
     result = canary("policy.shadow=true")
 
-    assert "Warning: " in result.text
-    assert result.code == 0
-    assert canary().code == 1  # without the value it must inject
+    assert "shadow mode: would inject daprd/DAPR_API_TOKEN" in result.stdout
+    assert result.returncode == 0
+    assert canary().returncode == 1  # without the value it must inject
 
 
 def test_disallowed_secret_is_reported_with_the_webhook_message(
     canary: Canary, start_registered: Callable[[dict[str, object]], Webhook]
 ) -> None:
     start_registered({"allowedSecrets": ["team-*"]})
-    wait_for("it denying", lambda: "denied the request" in canary().text)
+    wait_for("it denying", lambda: "denied the request" in canary().stdout)
 
-    assert "dapr.io/api-token-secret" in canary().text
-    assert canary("test.secretName=team-x").code == 0
+    assert "dapr.io/api-token-secret" in canary().stdout
+    assert canary("canary.secretName=team-x").returncode == 0
 
 
 @pytest.mark.usefixtures("injecting")
 def test_custom_key_that_the_pod_lacks_fails(canary: Canary) -> None:
-    assert canary("policy.defaultKeys.api=api.key").code == 1
+    assert canary("policy.defaultKeys.api=api.key").returncode == 1
 
 
 def test_unreachable_api_server_is_reported(canary: Canary) -> None:
     result = canary(KUBERNETES_SERVICE_HOST="::1", KUBERNETES_SERVICE_PORT="9")
 
-    assert result.code == 1
-    assert result.text.startswith("FAILED: the API server cannot be reached: ")
+    assert result.returncode == 2
+    assert result.stdout.startswith("unknown: ")
+    assert "cannot connect to ::1:9" in result.stdout
 
 
 def test_account_can_only_create_pods_in_its_namespace(canary: Canary) -> None:
     canary()
-    account = f"--as=system:serviceaccount:{canary.release.namespace}:{CANARY}"
+    account = f"--as=system:serviceaccount:{canary.release.namespace}:{TEST}"
 
     for arguments in (("get", "pods"), ("get", "secrets"), ("delete", "pod", "x")):
         assert "orbidden" in canary.kubectl.try_run(*arguments, account).stderr
     refused = canary.release.try_run("create", "-f", "-", "--dry-run=server", account, stdin=pod({}))
     assert "orbidden" in refused.stderr
+
+
+# --- the CronJob ---
+
+
+@pytest.fixture
+def fenced(canary: Canary) -> Iterator[Canary]:
+    """The account of the CronJob, in force: its permissions, and the policy that limits them to dry runs."""
+    fence = canary.rendered("canary/fence.yaml", "canary.enabled=true")
+    try:
+        for item in fence.values():
+            canary.kubectl.create(item)
+        canary.grant(canary.rendered("canary/rbac.yaml", "canary.enabled=true"))
+        wait_for("the fence in force", lambda: "only as dry runs" in created(canary))
+        yield canary
+    finally:
+        for kind, item in fence.items():
+            canary.kubectl.delete(kind, item["metadata"]["name"])
+
+
+def created(canary: Canary, namespace: str = "", query: str = "") -> str:
+    """Create a Pod with the account's own token; return the API server's message, empty if it did."""
+    namespace = namespace or canary.kubectl.namespace
+    item = {**pod(ASKING), "metadata": {"generateName": "real-", "annotations": ASKING}}
+    answer = httpx.post(
+        f"{canary.own.url}/api/v1/namespaces/{namespace}/pods{query}",
+        json=item,
+        headers={"Authorization": f"Bearer {canary.token(CANARY)}"},
+        verify=ssl.create_default_context(cadata=canary.own.authority.pem.decode()),
+        trust_env=False,
+    )
+    return "" if answer.is_success else str(answer.json()["message"])
+
+
+def test_cron_job_passes_and_creates_no_pod(fenced: Canary, injecting: Webhook) -> None:
+    job = fenced.rendered("canary/cronjob.yaml", "canary.enabled=true")["CronJob"]
+    before = injecting.requests_served()
+
+    done = fenced.run(CANARY, job["spec"]["jobTemplate"]["spec"]["template"]["spec"])
+
+    assert (done.returncode, done.stdout[:8]) == (0, "passed: ")
+    assert injecting.requests_served() == before + 1
+    assert fenced.kubectl.list("pods") == ()
+
+
+def test_account_of_the_cron_job_can_only_create_dry_runs(fenced: Canary) -> None:
+    assert created(fenced, query="?dryRun=All") == ""
+    assert "dapr-token-injector-canary may create Pods only as dry runs" in created(fenced)
+    assert "forbidden: User" in created(fenced, fenced.release.namespace, "?dryRun=All")
+    assert fenced.kubectl.list("pods") == ()
+
+    account = f"--as=system:serviceaccount:{fenced.release.namespace}:{CANARY}"
+    for arguments in (
+        ("get", "pods"),
+        ("get", "secrets"),
+        ("delete", "pod", "x"),
+        ("get", "mutatingwebhookconfigurations"),
+    ):
+        assert "orbidden" in fenced.kubectl.try_run(*arguments, account).stderr
+
+
+def test_fence_limits_no_other_account(fenced: Canary) -> None:
+    fenced.kubectl.create(pod(ASKING))
+
+    assert len(fenced.kubectl.list("pods")) == 1
+
+
+def test_fence_has_no_type_checking_warnings(fenced: Canary) -> None:
+    def checked() -> Json | None:
+        status: Json = fenced.kubectl.get("validatingadmissionpolicy", CANARY).get("status", {})
+        return status if "typeChecking" in status else None
+
+    assert wait_for("the policy type checked", checked)["typeChecking"] == {}
+
+
+def test_account_without_its_role_is_unknown(canary: Canary) -> None:
+    canary()
+    canary.kubectl.delete("rolebinding", TEST)
+
+    def result() -> subprocess.CompletedProcess[str]:
+        spec = canary.rendered("tests/canary.yaml")["Pod"]["spec"]
+        return canary.run(TEST, spec)
+
+    done = wait_for("the permission gone", lambda: found if (found := result()).returncode == 2 else None)
+
+    assert f"needs the permission to create pods in namespace {canary.kubectl.namespace}" in done.stdout

@@ -314,7 +314,16 @@ def failed_open(desk: Desk) -> Iterator[Scene]:
         yield Scene(kubectl)
 
 
+@contextlib.contextmanager
+def served(desk: Desk) -> Iterator[Scene]:
+    """The webhook serves the namespace."""
+    with shop(desk) as kubectl:
+        desk.inject(kubectl)
+        yield Scene(kubectl)
+
+
 SCENES: Final[Mapping[str, Callable[[Desk], AbstractContextManager[Scene]]]] = {
+    "docs/how-to/canary.md": served,
     "docs/how-to/choose-a-failure-policy.md": emergency,
     "docs/how-to/create-and-rotate-tokens.md": tokens,
     "docs/how-to/debug-a-pod.md": one_pod,

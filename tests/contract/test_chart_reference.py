@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from injector.config.policy import PolicyFile
 from injector.webhook.certs.metrics import RELOADS
-from tests.chart.test_monitoring import API_SERVER
+from tests.chart.test_monitoring import API_SERVER, KUBE_STATE_METRICS
 from tests.contract.chart_reference import CHART, PAGES, ValuesError, read
 
 VALUES: Final = (CHART / "values.yaml").read_text()
@@ -65,8 +65,9 @@ def test_alerts_name_labels_values_that_exist() -> None:
     values = {value for group in re.findall(r'=~?"([^"]+)"', ALERTS) for value in group.split("|")}
 
     known = set(re.findall(r"^\| `([a-z-]+)` \|", METRICS, re.MULTILINE))
-    of_api_server = {value for series in API_SERVER.values() for labels in series for value in labels.values()}
-    assert values <= {*known, *RELOADS, *of_api_server, "deny"}
+    scraped = (*API_SERVER.values(), *KUBE_STATE_METRICS.values())
+    of_others = {value for series in scraped for labels in series for value in labels.values()}
+    assert values <= {*known, *RELOADS, *of_others, "deny"}
 
 
 def test_chart_version_equals_program_version() -> None:

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
-from injector.kube import confirm
+from injector.kube import api_messages, confirm
 from injector.kube.client import Api
 from injector.kube.errors import Refusal, UnavailableError, error_from_status
 from tests.fake_cluster.store import RESOURCES
@@ -54,6 +54,7 @@ class StoreApi(Api):
     ) -> None:
         """`fault` returns the error of a call, by verb and kind, or None to answer it."""
         self.skew_seconds = 0.0
+        self.warnings: tuple[str, ...] = ()
         self._store = store
         self._fault = fault
 
@@ -67,10 +68,16 @@ class StoreApi(Api):
         body = copy.deepcopy(request.body) if isinstance(request.body, dict) else None
         status, answer = self._store.answer(request.method, path, body, request.content_type)
         if status >= _FIRST_FAILURE:
-            raise error_from_status(request.operation, Refusal(status, answer["reason"], answer["message"]))
+            is_denial = api_messages.is_denial(status, answer["message"], is_read=request.method == "GET")
+            refusal = Refusal(status, answer["reason"], answer["message"], is_denial=is_denial)
+            raise error_from_status(request.operation, refusal)
         if request.expected is not None:
             return confirm.confirmed(request.operation, request.expected, status, json.dumps(answer).encode())
         return copy.deepcopy(answer)
+
+    async def send_for_warnings(self, request: Request) -> tuple[Object, tuple[str, ...]]:
+        """Answer a request, with the warnings of admission for a new Pod."""
+        return await self.send(request), self.warnings
 
     async def watch(  # type: ignore[override] # only what an `ObjectWatch` needs
         self, resource: Resource, namespace: str | None = None, *, resource_version: str, field_selector: str = ""

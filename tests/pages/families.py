@@ -16,6 +16,7 @@ FAMILIES: Final[Mapping[str, str]] = {
     "docs/how-to/inject-manifests-in-git.md": "tests/offline/test_pages.py",
     "docs/how-to/install-the-command.md": "tests/offline/test_pages.py",
     "docs/how-to/lint-in-ci.md": "tests/offline/test_pages.py",
+    "docs/how-to/canary.md": "tests/cluster/test_pages.py",
     "docs/how-to/choose-a-failure-policy.md": "tests/cluster/test_pages.py",
     "docs/how-to/create-and-rotate-tokens.md": "tests/cluster/test_pages.py",
     "docs/how-to/debug-a-pod.md": "tests/cluster/test_pages.py",

@@ -90,9 +90,59 @@ cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/dapr-token-injector{{ i
 {{ mul (regexFind "[0-9]+" .) (get (dict "s" 1 "m" 60 "h" 3600 "d" 86400) (regexFind "[smhd]" .)) }}
 {{- end }}
 
-{{/* The namespace in which `helm test` sends a Pod. */}}
-{{- define "dapr-token-injector.testNamespace" -}}
-{{ .Values.test.namespace | default (eq .Release.Namespace "default" | ternary "kube-public" "default") }}
+{{/* The namespace in which the canary sends a Pod, and the Secret that the Pod references. */}}
+{{- define "dapr-token-injector.canaryNamespace" -}}
+{{ .Values.canary.namespace | default (eq .Release.Namespace "default" | ternary "kube-public" "default") }}
+{{- end }}
+
+{{- define "dapr-token-injector.canarySecret" -}}
+{{ .Values.canary.secretName | default .Values.policy.defaultSecret | default "dapr-api-token" }}
+{{- end }}
+
+{{/* The spec of a Pod that runs the canary: `dict "root" $ "account" NAME`. */}}
+{{- define "dapr-token-injector.canaryPod" -}}
+serviceAccountName: {{ .account }}
+automountServiceAccountToken: true
+enableServiceLinks: false
+restartPolicy: Never
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . | quote }}
+  {{- end }}
+{{- end }}
+{{- with .root.Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+containers:
+  - name: canary
+    image: {{ include "dapr-token-injector.image" .root | quote }}
+    imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+    args:
+      - check
+      - --canary
+      - --canary-namespace={{ include "dapr-token-injector.canaryNamespace" .root }}
+      - --canary-secret={{ include "dapr-token-injector.canarySecret" .root }}:{{ .root.Values.policy.defaultKeys.api }}
+      {{- if .root.Values.policy.shadow }}
+      - --canary-shadow
+      {{- end }}
+    terminationMessagePolicy: FallbackToLogsOnError
+    resources:
+      requests: {cpu: 10m, memory: 64Mi}
+      limits: {memory: 128Mi}
+    securityContext:
+      allowPrivilegeEscalation: false
+      capabilities: {drop: [ALL]}
+      readOnlyRootFilesystem: true
 {{- end }}
 
 {{/* Whether the policy allows a Secret's name: `list $ NAME`; empty if not. */}}

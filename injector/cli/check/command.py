@@ -14,6 +14,8 @@ from injector.check.reader import Reader
 from injector.check.runner import run_until_sound
 from injector.cli import connection
 from injector.cli.check.report import counts, show, show_progress
+from injector.cli.check import canary
+from injector.cli.check.report import show
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.namespace_option import namespace_option
@@ -69,6 +71,7 @@ class _Check(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it with
     default="0s",
     help="Repeat for at most this long, until no check is failed or unknown.",
 )
+@canary.options
 @output_option("table", "json")
 @connection.options
 def command(  # noqa: PLR0913 - its options
@@ -80,7 +83,7 @@ def command(  # noqa: PLR0913 - its options
     show_check: Check | None,
     wait: int,
     output: str,
-    **options: Any,  # noqa: ANN401 - those of `connection.options`
+    **options: Any,  # noqa: ANN401 - those of `canary.options` and `connection.options`
 ) -> int:
     """Check that the installation works.
 
@@ -93,6 +96,7 @@ def command(  # noqa: PLR0913 - its options
       dapr-token-injector check --pre
       dapr-token-injector check --wait 2m
       dapr-token-injector check --skip DTC010 -o json
+      dapr-token-injector check --canary --canary-namespace shop
 
     Exit codes: 0 no check failed, 1 a check failed, 2 usage error, or a result
     is unknown and none failed, 3 internal error.
@@ -100,6 +104,9 @@ def command(  # noqa: PLR0913 - its options
     if show_check is not None:
         click.echo(page(show_check), nl=False)
         return Exit.FINE
+    pod = canary.canary_of(options)
+    if options["canary"]:
+        return canary.run_canary(Connect.of(options), pod)
     chosen = [one for one in only or CHECKS if one not in skip and (one.is_pre or not pre)]
     if not chosen:
         raise click.UsageError("no check is left to run")
@@ -107,7 +114,7 @@ def command(  # noqa: PLR0913 - its options
     async def work(api: Api) -> Sequence[Finding]:
         return await run_until_sound(
             chosen,
-            lambda: Reader(api, namespace, int(time.time())),
+            lambda: Reader(api, namespace, int(time.time()), pod),
             wait_seconds=wait,
             waiting=lambda found, left: show_progress(f"{counts(found)}; {span(left)} left"),
         )

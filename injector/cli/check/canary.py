@@ -1,0 +1,119 @@
+"""`check --canary`: sends one Pod as a dry run, reads nothing, and prints one line."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from injector.check.canary import send, served_namespace
+from injector.check.model import Outcome, Result, unknown
+from injector.check.reader import Canary
+from injector.cli import cluster_completion, connection, explicit_options
+from injector.cli.connection import ConnectionOption
+from injector.cli.main import Exit
+from injector.cli.param_types import ObjectName
+from injector.core.request import is_secret_key, is_secret_name, redact
+from injector.words import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from injector.cli.connection import Connect
+    from injector.kube.client import Api
+
+_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
+# Shorter than the minute between two runs of the CronJob, longer than two calls with the default timeout of webhooks.
+DEADLINE_SECONDS: Final = 20.0
+
+
+class CanaryOption(click.Option):
+    """An option of the dry-run Pod."""
+
+
+class _SecretAndKey(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it without a parameter
+    """`NAME` or `NAME:KEY`."""
+
+    name = "secret"
+
+    def convert(
+        self, value: str | tuple[str, str], _param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Return the name and the key, which may be empty.
+
+        Raises:
+            click.UsageError: It is not valid.
+        """
+        if not isinstance(value, str):
+            return value
+        name, colon, key = value.partition(":")
+        if not is_secret_name(name) or (colon and not is_secret_key(key)):
+            raise click.UsageError(f"--canary-secret: {redact(value)} is not NAME or NAME:KEY of a Secret", ctx)
+        return name, key
+
+
+def options(command: _CommandT) -> _CommandT:
+    """Add the options of the dry-run Pod to a command."""
+    for option in (
+        click.option("--canary-shadow", cls=CanaryOption, is_flag=True, help="Expect a Policy in shadow mode."),
+        click.option(
+            "--canary-secret",
+            cls=CanaryOption,
+            type=_SecretAndKey(),
+            default=Canary().secret,
+            show_default=True,
+            metavar="NAME[:KEY]",
+            help="Let the Pod request this Secret, which need not exist, and expect this key.",
+        ),
+        click.option(
+            "--canary-namespace",
+            cls=CanaryOption,
+            type=ObjectName(),
+            metavar="NAME",
+            help="Send dry-run Pods in this namespace. [default: default, which the webhook must serve]",
+            shell_complete=cluster_completion.namespaces,
+        ),
+        click.option("--canary", cls=CanaryOption, is_flag=True, help="Only send a dry-run Pod, and print one line."),
+    ):
+        command = option(command)
+    return command
+
+
+def canary_of(options: Mapping[str, Any]) -> Canary:
+    """Return the values of the options."""
+    secret, key = options["canary_secret"]
+    return Canary(namespace=options["canary_namespace"], secret=secret, key=key, is_shadow=options["canary_shadow"])
+
+
+def run_canary(connect: Connect, canary: Canary) -> Exit:
+    """Send the Pod, print the result, and return the exit code.
+
+    Raises:
+        click.UsageError: An option is set that has no effect.
+    """
+    explicit_options.reject_all_but("no effect with --canary, which only sends a Pod", CanaryOption, ConnectionOption)
+    outcome = connection.run(connect, lambda api: _send(api, canary))
+    texts = [problem.message for problem in outcome.problems] or [outcome.seen]
+    click.echo(escaped(f"{outcome.result.value}: {'; '.join(texts)}"))
+    return _EXITS.get(outcome.result, Exit.USAGE)
+
+
+_EXITS: Final = {Result.PASSED: Exit.FINE, Result.FAILED: Exit.FINDINGS}
+
+
+async def _send(api: Api, canary: Canary) -> Outcome:
+    namespace = canary.namespace or served_namespace(None)
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await send(api, canary, namespace, _cause)
+    except TimeoutError:
+        late = unknown(f"no answer within {DEADLINE_SECONDS:.0f}s to a Pod as a dry run in namespace {namespace}")
+        return Outcome(seen="", problems=(late,))
+
+
+async def _cause() -> str:
+    return (
+        "the webhook is not registered for such a Pod in this namespace, or did not answer under failurePolicy Ignore; "
+        "`dapr-token-injector check` shows which"
+    )
