@@ -193,7 +193,7 @@ CHECKS: Final = (
         "Values of Secrets are not read, so the result is unknown as long as Dapr Shared runs. Once `probe` has shown "
         "that it demands a token, leave out this check with `--skip DTC071`.",
         fix="Find out whether it demands a token: `dapr-token-injector probe --namespace NAMESPACE daemonset/NAME`. To "
-        "set one, give its chart a file with the token alone: `helm upgrade NAME "
+        "set one, give its chart a file with the token and no line end: `helm upgrade NAME "
         "oci://registry-1.docker.io/daprio/dapr-shared-chart --namespace NAMESPACE --reuse-values --set-file "
         "shared.daprd.token=FILE`.",
         run=_dapr_shared,

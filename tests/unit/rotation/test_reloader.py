@@ -19,7 +19,7 @@ def test_reloader_is_found_by_its_annotation_with_names() -> None:
 @pytest.mark.parametrize(
     "own", [{"reloader.stakater.com/auto": "true"}, {"reloader.stakater.com/search": "true"}, {NAMED: "other"}]
 )
-def test_annotations_of_the_template_do_not_count_next_to_those_of_the_workload(own: dict[str, str]) -> None:
+def test_annotations_of_the_workload_hide_those_of_the_template(own: dict[str, str]) -> None:
     found = {"metadata": {"annotations": own}, "spec": {"template": {"metadata": {"annotations": {NAMED: "s"}}}}}
 
     assert reloader_annotations(found) == (own, False)
