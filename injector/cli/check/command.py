@@ -13,9 +13,8 @@ from injector.check.pages import page
 from injector.check.reader import Reader
 from injector.check.runner import run_until_sound
 from injector.cli import connection
-from injector.cli.check.report import counts, show, show_progress
 from injector.cli.check import canary
-from injector.cli.check.report import show
+from injector.cli.check.report import counts, show, show_progress
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.namespace_option import namespace_option
