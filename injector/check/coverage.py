@@ -79,7 +79,7 @@ async def _namespaces_covered(reader: Reader) -> Outcome:
         return Outcome(seen=f"{MUTATING} has no entry of ours", is_skipped=True)
     namespaces, pods = await asyncio.gather(reader.list(NAMESPACES), reader.list(PODS))
     coverage = _coverage(entries, namespaces, _by_namespace(pods))
-    seen = f"the selectors match {counted(coverage.covered, 'namespace')} that use Dapr"
+    seen = f"{counted(coverage.covered, 'namespace')} with Dapr matched by an entry"
     if coverage.excluded:
         seen += f"; excluded by name: {listed(coverage.excluded)}"
     return Outcome(seen=seen, problems=coverage.problems())

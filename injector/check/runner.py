@@ -84,13 +84,16 @@ async def run_until_sound(
 _NOT_SOUND: Final = (Result.FAILED, Result.UNKNOWN)
 
 
+_NOTHING: Final = "not determined"
+
+
 async def _outcome(check: Check, reader: Reader) -> Outcome:
     try:
         return await check.run(reader)
     except UnauthorizedError:
         raise
     except KubeError as error:
-        return Outcome(seen=check.summary, problems=(unknown(str(error)),))
+        return Outcome(seen=_NOTHING, problems=(unknown(str(error)),))
     except (MalformedObjectError, LookupError, TypeError, AttributeError, ValueError):
         # An object of another shape than Kubernetes documents: what it means cannot be determined.
-        return Outcome(seen=check.summary, problems=(unknown("an object has another shape than in Kubernetes"),))
+        return Outcome(seen=_NOTHING, problems=(unknown("an object has another shape than in Kubernetes"),))

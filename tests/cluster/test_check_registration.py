@@ -15,16 +15,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.cluster.objects import ASKING, pod
+from tests.cluster.kubelet_ports import forwarding_node
+from tests.cluster.objects import APP, ASKING, pod
 from tests.cluster.test_check import check
+from tests.cluster.test_probe import limited
 from tests.controlplane.cluster import own_namespace
 from tests.controlplane.errors import KubectlError
 from tests.controlplane.helm import CHART, Helm
 from tests.controlplane.pki import Authority
 from tests.controlplane.polling import wait_for
+from tests.unit.check.installed import replica
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.controlplane import binaries
     from tests.controlplane.api import Json
@@ -194,16 +198,72 @@ def test_foreign_bundle(installed: Kubectl, capsys: Capture) -> None:
         assert "caBundle of inject.dapr-token-injector.svc does not verify" in message
 
 
-def test_service_without_ready_pods_is_unknown(installed: Kubectl, capsys: Capture) -> None:
-    service = {"name": NAME, "namespace": NAME, "path": "/mutate"}
-
-    def to_service(item: Json) -> None:
-        for entry in item["webhooks"]:
-            entry["clientConfig"] = {"service": service, "caBundle": entry["clientConfig"]["caBundle"]}
-
-    with changed(installed, MUTATING, NAME, to_service):
+def test_service_without_ready_pods_is_unknown(installed: Kubectl, capsys: Capture, webhook: Webhook) -> None:
+    with changed(installed, MUTATING, NAME, to_service(webhook.endpoint.ca_pem)):
         assert "has no ready Pod" in problem(capsys, installed, "served-certificate", "unknown")
         assert check(capsys, installed.kubeconfig, "--only", "registered-service")[0] == 0
+
+
+def to_service(bundle: bytes) -> Callable[[Json], None]:
+    def change(item: Json) -> None:
+        for entry in item["webhooks"]:
+            service = {"name": NAME, "namespace": NAME, "path": "/mutate"}
+            entry["clientConfig"] = {"service": service, "caBundle": base64.b64encode(bundle).decode()}
+
+    return change
+
+
+def test_one_replica_with_a_foreign_certificate(
+    installed: Kubectl, own_control_plane: ControlPlane, capsys: Capture, tmp_path: Path
+) -> None:
+    """Through the port forwarding of the API server, to the Pods behind the Service."""
+    right, foreign = Authority.create("webhook-ca"), Authority.create("webhook-ca")
+    node = "check-node"
+    endpoints = []
+    for name in ("right", "foreign"):
+        created_pod = {**pod({}, APP), "metadata": {"name": name}}
+        created_pod["spec"] = {**created_pod["spec"], "nodeName": node}
+        endpoints.append({"addresses": ["10.9.9.9"], "targetRef": {"kind": "Pod", "name": name}, "nodeName": node})
+        installed.create(created_pod)
+    labels = {"kubernetes.io/service-name": NAME}
+    with contextlib.ExitStack() as stack:
+        ports = {}
+        for name, authority in (("right", right), ("foreign", foreign)):
+            (tmp_path / name).mkdir()
+            pair = authority.issue_server(hosts=[f"{NAME}.{NAME}.svc"])
+            ports[name] = stack.enter_context(replica(pair, tmp_path / name))
+        stack.enter_context(forwarding_node(own_control_plane, node, ports, tmp_path))
+        installed.create(
+            {
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": {"name": "check", "labels": labels},
+                "addressType": "IPv4",
+                "endpoints": endpoints,
+                "ports": [{"name": "https", "port": 10250}],
+            }
+        )
+        stack.callback(installed.delete, "endpointslice", "check")
+        with changed(installed, MUTATING, NAME, to_service(right.pem)):
+            _, found = check(capsys, installed.kubeconfig, "--only", "served-certificate")
+
+    messages = [one["message"] for one in found["served-certificate"]["problems"] if one["result"] == "failed"]
+    assert len(messages) == 1, json.dumps(found)
+    assert messages[0].startswith("Pod foreign serves a certificate that caBundle of ")
+    assert "2 ready Pods of Service" in found["served-certificate"]["seen"]
+    assert found["served-certificate"]["result"] == "failed"
+
+
+def test_missing_permissions_are_unknown(installed: Kubectl, capsys: Capture, tmp_path: Path) -> None:
+    with own_namespace(installed) as elsewhere:
+        only = [word for name in CHECKS for word in ("--only", name)]
+        code, found = check(capsys, limited(elsewhere, tmp_path), *only, "-n", NAME)
+
+    public = {"kubernetes-version", "admission-apis", "clock-skew"}  # every user may read these
+    results = {name: one["result"] for name, one in found.items()}
+    assert results == dict.fromkeys(CHECKS, "unknown") | dict.fromkeys(public, "passed")
+    assert code == 2
+    assert all("not allowed" in one["problems"][0]["message"] for name, one in found.items() if name not in public)
 
 
 def test_dapr_called_later(installed: Kubectl, capsys: Capture) -> None:

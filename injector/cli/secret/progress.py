@@ -11,7 +11,7 @@ import click
 
 from injector.cli.output import raw, table, wants_colour
 from injector.core.rollout import State
-from injector.words import escaped
+from injector.words import escaped, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -109,8 +109,7 @@ def _rest(one: Progress) -> str:
 
 def some(pods: Sequence[str]) -> str:
     """Return the first names, and how many more there are."""
-    more = len(pods) - _MOST_PODS
-    return ", ".join(pods[:_MOST_PODS]) + (f" and {more} more" if more > 0 else "")
+    return listed(pods, _MOST_PODS)
 
 
 def live_rows(progress: Sequence[Progress], height: int) -> RichTable:

@@ -28,6 +28,7 @@ from injector.kube.errors import (
     UnavailableError,
 )
 from injector.kube.resources import PODS, REQUEST_TIMEOUT_SECONDS, SECRETS
+from injector.kube.transport import Request
 from tests.controlplane.pki import Authority
 
 if TYPE_CHECKING:
@@ -441,3 +442,19 @@ def test_rejected_service_account_token_is_reloaded(monkeypatch: pytest.MonkeyPa
             await runner.cleanup()
 
     asyncio.run(ask())
+
+
+@pytest.mark.parametrize(("code", "expected"), [(200, "x \ufffd 1\n"), (403, ForbiddenError), (503, UnavailableError)])
+def test_answer_as_text(code: int, expected: str | type[KubeError]) -> None:
+    async def handle(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=code, body=b"x \xff 1\n")
+
+    async def read() -> str:
+        async with served(handle) as api:
+            return await api.text(Request("GET", "/metrics", "get metrics", accept="*/*"))
+
+    if isinstance(expected, str):
+        assert asyncio.run(read()) == expected
+    else:
+        with pytest.raises(expected):
+            asyncio.run(read())
