@@ -20,7 +20,7 @@ from tests.fake_cluster.client import StoreApi
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Store
 from tests.unit.check.checking import outcome
-from tests.unit.check.installed import NAME, forbidding, installed, messages, pod
+from tests.unit.check.sound_webhook import NAME, forbidding, installed, messages, pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
