@@ -20,7 +20,13 @@ Key = tuple[str, str, str]  # plural, namespace, name
 _PATH: Final = re.compile(
     r"^/(?:api/v1|apis/[^/]+/v1(?:alpha1)?)/(?:namespaces/(?P<namespace>[^/]+)/)?(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?$"
 )
-RESOURCES: Final = {one.plural: one for one in vars(resources).values() if isinstance(one, resources.Resource)}
+_REVIEWS: Final = {
+    kind.lower() + "s": resources.Resource("authorization.k8s.io", "v1", kind.lower() + "s", kind, namespaced=False)
+    for kind in ("SelfSubjectAccessReview", "SubjectAccessReview")
+}
+RESOURCES: Final = _REVIEWS | {
+    one.plural: one for one in vars(resources).values() if isinstance(one, resources.Resource)
+}
 _APPLY: Final = "application/apply-patch+yaml"
 
 
@@ -146,6 +152,8 @@ class Store:
 
     def _create(self, key: Key, body: Json, *, dry_run: bool) -> tuple[int, Json]:
         plural, namespace, _ = key
+        if plural in _REVIEWS:  # everything is allowed, and nothing is stored
+            return 201, {**body, "status": {"allowed": True}}
         if namespace and ("namespaces", "", namespace) not in self.objects:
             return _status(404, "NotFound", f'namespaces "{namespace}" not found')
         meta = body["metadata"]

@@ -12,7 +12,7 @@ from injector.check.model import Category, Result
 from tests.fake_cluster.client import StoreApi
 from tests.fake_cluster.store import Store
 from tests.unit.check.checking import outcome
-from tests.unit.check.sound import (
+from tests.unit.check.sound_webhook import (
     FAIL,
     NAME,
     REGISTRATION,

@@ -14,7 +14,7 @@ from injector.kube.errors import UnavailableError
 from tests.fake_cluster.client import StoreApi
 from tests.unit.check.certificates import self_signed
 from tests.unit.check.checking import NOW, outcome
-from tests.unit.check.sound import NAME, READY, forbidding, installed, messages, pod
+from tests.unit.check.sound_webhook import NAME, READY, forbidding, installed, messages, pod
 
 if TYPE_CHECKING:
     from injector.check.reader import Reader

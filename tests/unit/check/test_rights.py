@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,16 @@ import pytest
 
 from injector.check.catalogue import CHECKS
 from injector.check.model import Category, Result
+from injector.check.reader import Reader
 from injector.check.rights import INSTALLED_KINDS
+from injector.check.runner import run
+from injector.kube.client import Api
 from injector.kube.errors import ForbiddenError, Refusal
 from tests.fake_cluster.client import StoreApi
+from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Store
 from tests.unit.check.checking import outcome
-from tests.unit.check.sound import NAME, forbidding, installed, messages, pod
+from tests.unit.check.sound_webhook import NAME, forbidding, installed, messages, pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,6 +172,18 @@ def test_answer_without_status_is_no_permission(answer: Json, monkeypatch: pytes
     monkeypatch.setattr(ReviewingApi, "send", send)
 
     assert outcome("currency-rights", ReviewingApi(Store(), allowing())).result is Result.WARNING
+
+
+def test_all_permissions_pass_over_http(tmp_path: Path) -> None:
+    async def checked(kubeconfig: Path) -> list[Result]:
+        async with await Api.from_kubeconfig(str(kubeconfig)) as api:
+            return [
+                one.result
+                for one in await run([one for one in RIGHTS if one.name in OF_COMMANDS], Reader(api, None, 0))
+            ]
+
+    with ApiServer(folder=tmp_path) as server:
+        assert set(asyncio.run(checked(server.kubeconfig))) == {Result.PASSED}
 
 
 # --- webhook-rights ---

@@ -10,7 +10,7 @@ from injector.check.model import Result
 from tests.fake_cluster.client import StoreApi
 from tests.fake_cluster.store import Store
 from tests.unit.check.checking import outcome
-from tests.unit.check.sound import FAIL, LABELS, NAME, deployment, installed, messages, pod, registered
+from tests.unit.check.sound_webhook import FAIL, LABELS, NAME, deployment, installed, messages, pod, registered
 
 Json = dict[str, Any]
 
