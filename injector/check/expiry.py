@@ -14,7 +14,7 @@ from cryptography import x509
 
 from injector.check.installation import condition, now_of, pods_of
 from injector.check.model import Outcome, failed, unknown, warning
-from injector.check.serving import served_certificates
+from injector.check.serving import served_certificate
 from injector.core import names
 from injector.core.durations import span
 from injector.kube.api_messages import single_line
@@ -59,7 +59,7 @@ async def serving(reader: Reader, service: CalledService) -> Outcome:
 
 async def _served(reader: Reader, pod: Object) -> x509.Certificate | KubeError:
     try:
-        return (await served_certificates(reader, pod))[0]
+        return await served_certificate(reader, pod)
     except KubeError as error:
         return error
 

@@ -1,4 +1,4 @@
-"""Reads the certificates that a Pod of the webhook serves, by a TLS handshake through the API server."""
+"""Reads the certificate that a Pod of the webhook serves, by a TLS handshake through the API server."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _PORT: Final = "webhook"
 _HANDSHAKE_SECONDS: Final = 10.0
 
 
-async def served_certificates(reader: Reader, pod: Object) -> list[x509.Certificate]:
-    """Return the chain that a Pod serves, its own certificate first; not verified. There is one handshake for each Pod.
+async def served_certificate(reader: Reader, pod: Object) -> x509.Certificate:
+    """Return the certificate that a Pod serves; not verified. There is one handshake for each Pod.
 
     Raises:
         UnavailableError: The Pod has no port named `webhook`, it cannot be reached, or what answers does not use TLS.
     """
     meta = pod["metadata"]
-    key = ("served certificates", meta["namespace"], meta["name"])
+    key = ("served certificate", meta["namespace"], meta["name"])
     return await reader.once(key, lambda: _handshake(reader.api, pod))
 
 
-async def _handshake(api: Api, pod: Object) -> list[x509.Certificate]:
+async def _handshake(api: Api, pod: Object) -> x509.Certificate:
     operation = f"read the certificate that pods/{pod['metadata']['name']} serves"
     ports = (port for container in pod["spec"]["containers"] for port in container.get("ports") or ())
     port = next((int(one["containerPort"]) for one in ports if one.get("name") == _PORT), None)
@@ -46,10 +46,9 @@ async def _handshake(api: Api, pod: Object) -> list[x509.Certificate]:
             _, writer = await asyncio.open_unix_connection(
                 path, ssl=context, server_hostname="", ssl_handshake_timeout=_HANDSHAKE_SECONDS
             )
-            # Public since Python 3.13, as SSLObject.get_unverified_chain().
-            chain = writer.get_extra_info("ssl_object")._sslobj.get_unverified_chain()  # noqa: SLF001
+            certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             writer.transport.abort()
-            return [x509.load_pem_x509_certificate(one.public_bytes().encode()) for one in chain]
+            return x509.load_der_x509_certificate(certificate)
         except (OSError, ValueError) as error:
             why = forward.trouble() or f"no TLS on port {port} ({type(error).__name__})"
             raise UnavailableError(operation, why=why) from None

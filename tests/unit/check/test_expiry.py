@@ -35,13 +35,13 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes | str]:
     """The certificate of each Pod by its name, or why it cannot be read."""
     by_pod: dict[str, bytes | str] = {}
 
-    async def certificates(_: Reader, pod: Json) -> list[x509.Certificate]:
+    async def certificate(_: Reader, pod: Json) -> x509.Certificate:
         answer = by_pod[pod["metadata"]["name"]]
         if isinstance(answer, str):
             raise UnavailableError("read the certificate", why=answer)
-        return [x509.load_pem_x509_certificate(answer)]
+        return x509.load_pem_x509_certificate(answer)
 
-    monkeypatch.setattr(expiry, "served_certificates", certificates)
+    monkeypatch.setattr(expiry, "served_certificate", certificate)
     return by_pod
 
 

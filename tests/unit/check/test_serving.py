@@ -1,4 +1,4 @@
-"""The certificates that a Pod serves, read through a forwarded port."""
+"""The certificate that a Pod serves, read through a forwarded port."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from injector.check.reader import Reader
-from injector.check.serving import served_certificates
+from injector.check.serving import served_certificate
 from injector.kube.errors import UnavailableError
 from tests.unit.check.certificates import forwarding, self_signed
 from tests.unit.kube.test_redirects import api_at, served
@@ -29,8 +29,8 @@ def pod(*containers: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def certificates(context: ssl.SSLContext | None, pod: dict[str, Any]) -> list[x509.Certificate]:
-    """Read them twice from a server with this context; None: a server that answers without TLS."""
+async def certificate(context: ssl.SSLContext | None, pod: dict[str, Any]) -> x509.Certificate:
+    """Read it twice from a server with this context; None: a server that answers without TLS."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if context is None:
@@ -43,20 +43,19 @@ async def certificates(context: ssl.SSLContext | None, pod: dict[str, Any]) -> l
     port = server.sockets[0].getsockname()[1]
     async with server, served(forwarding(port)) as api_port, api_at(api_port) as api:
         reader = Reader(api, None, 0)
-        first = await served_certificates(reader, pod)
-        assert await served_certificates(reader, pod) is first
+        first = await served_certificate(reader, pod)
+        assert await served_certificate(reader, pod) is first
         return first
 
 
-def test_chain_is_returned_unverified_from_one_handshake(tmp_path: Path) -> None:
-    pair, other = (self_signed(begins=0, ends=1, name=name) for name in ("leaf", "intermediate"))
+def test_certificate_is_returned_unverified_from_one_handshake(tmp_path: Path) -> None:
+    pair = self_signed(begins=0, ends=1, name="leaf")
     pair.write(tmp_path, "leaf")
-    (tmp_path / "leaf.crt").write_bytes(pair.certificate + other.certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "leaf.crt", tmp_path / "leaf.key")
-    found = asyncio.run(certificates(context, pod({"name": "a", "ports": None}, {"ports": PORTS})))
+    found = asyncio.run(certificate(context, pod({"name": "a", "ports": None}, {"ports": PORTS})))
 
-    assert found == [x509.load_pem_x509_certificate(one.certificate) for one in (pair, other)]
+    assert found == x509.load_pem_x509_certificate(pair.certificate)
 
 
 @pytest.mark.parametrize(
@@ -70,5 +69,5 @@ def test_chain_is_returned_unverified_from_one_handshake(tmp_path: Path) -> None
 )
 def test_no_certificate_says_why(ports: list[dict[str, Any]] | None, why: str) -> None:
     with pytest.raises(UnavailableError) as raised:
-        asyncio.run(certificates(None, pod({"ports": ports})))
+        asyncio.run(certificate(None, pod({"ports": ports})))
     assert str(raised.value) == f"cannot read the certificate that pods/webhook-1 serves: {why}"
