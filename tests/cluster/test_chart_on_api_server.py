@@ -166,7 +166,8 @@ def test_unknown_field_of_a_custom_resource_is_found(
 def assert_accepted(kubectl: Kubectl, item: Json) -> None:
     """Also without warnings, in which an API server reports unknown fields."""
     flags = ("--server-side", "--dry-run=server", "--validate=strict")
-    assert kubectl.run("apply", *flags, "-f", "-", stdin=item).warnings == ()
+    within = kubectl.within(item.get("metadata", {}).get("namespace", "default"))
+    assert within.run("apply", *flags, "-f", "-", stdin=item).warnings == ()
 
 
 def test_chart_install_upgrade_and_uninstall(helm: Helm, kubectl: Kubectl) -> None:
