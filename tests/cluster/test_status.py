@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import jsonschema  # type: ignore[import-untyped] # it has no types to offer
 import pytest
 
 from injector.cli.main import main
+from injector.cli.status.documents import status_schema
 from tests.cluster.objects import APP, ASKING, SIDECAR, pod, token_variable
 from tests.cluster.test_probe import READ_PODS, limited
 from tests.controlplane.polling import wait_for
@@ -36,7 +38,10 @@ def status(capsys: Capture, kubeconfig: Path, *arguments: str) -> tuple[int, Any
     code = main(["status", "-o", "json", "--kubeconfig", str(kubeconfig), *arguments])
     output = capsys.readouterr()
     assert "marker" not in output.out + output.err
-    return code, json.loads(output.out) if output.out else None, output.err
+    found = json.loads(output.out) if output.out else None
+    if found is not None:
+        jsonschema.validate(found, status_schema())
+    return code, found, output.err
 
 
 def protections(found: Json) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import CollectorRegistry
 
 from injector.cli.serve import metavar
+from injector.cli.status.documents import status_schema
 from injector.config.policy import policy_schema
 from injector.config.settings import Group, Settings, default_text, flag, variable
 from injector.kube.metrics import KUBE_ERRORS, KubeMetrics
@@ -183,11 +184,17 @@ def policy() -> str:
     return json.dumps(policy_schema(), indent=2) + "\n"
 
 
+def status() -> str:
+    """The JSON schema of `status -o json`."""
+    return json.dumps(status_schema(), indent=2) + "\n"
+
+
 PAGES: Final = {
     "configuration.md": configuration,
     "metrics.md": metrics,
     "openapi.md": openapi,
     "policy.schema.json": policy,
+    "status.schema.json": status,
 }
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -15,7 +16,8 @@ from injector.words import counted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from injector.core.assessment import Assessment
+    from injector.cli.status.documents import FindingDocument, PodDocument, StatusDocument, SummaryDocument
+    from injector.core.assessment import Assessment, Finding
     from injector.core.rollout import Ref
     from injector.rotation.status import PodStatus, Status
 
@@ -27,34 +29,76 @@ _MOST_PODS: Final = 5
 def show(status: Status, output: str, *, with_namespace: bool) -> None:
     """Write the status to stdout, and what limits it to stderr."""
     if output == "json":
-        documents = [_as_json(one) for one in status.pods]
-        click.echo(json.dumps({"summary": _counts(status.pods), "limits": status.limits, "pods": documents}))
+        click.echo(json.dumps(document(status)))
         return
-    workloads: dict[Ref, list[Assessment]] = defaultdict(list)
-    for one in status.pods:
-        workloads[one.workload].append(one.assessment)
-    rows = [(ref, sorted(pods, key=_urgency)) for ref, pods in workloads.items()]
-    rows.sort(key=lambda row: (_urgency(row[1][0])[0], row[0].namespace, row[0].kind, row[0].name))
-    is_wide = output == "wide"
-    head = ("NAMESPACE", "WORKLOAD", "PROTECTION", "REASON", "PODS", "CURRENCY", "CONTAINER", "FINDINGS")
-    cells = [_cells(ref, pods) for ref, pods in rows]
+    rows = rows_of(status)
     if rows:
-        first, last = 0 if with_namespace else 1, len(head) if is_wide else 6
-        for line in table([row[first:last] for row in (head, *cells)]):
+        first, last = 0 if with_namespace else 1, len(HEAD) if output == "wide" else 6
+        for line in table([row[first:last] for row in (HEAD, *(row.cells for row in rows))]):
             click.echo(line)
-        for _, pods in rows:
-            for line in _advice(pods):
+        for row in rows:
+            for line in _advice(one.assessment for one in row.pods):
                 click.echo(line)
-    click.echo(_summary(status.pods))
+    click.echo(summary(status.pods))
     for limit in status.limits:
         click.echo(f"note: {limit}", err=True)
 
 
+HEAD: Final = ("NAMESPACE", "WORKLOAD", "PROTECTION", "REASON", "PODS", "CURRENCY", "CONTAINER", "FINDINGS")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A workload and its Pods, the worst first."""
+
+    ref: Ref
+    pods: Sequence[PodStatus]
+
+    @property
+    def worst(self) -> Assessment:
+        """The assessment of the worst Pod."""
+        return self.pods[0].assessment
+
+    @property
+    def urgency(self) -> int:
+        """The place of its severity: 0 is the most urgent."""
+        return _urgency(self.worst)[0]
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What is shown below `HEAD`."""
+        worst, found = self.worst, [one.assessment for one in self.pods]
+        alike = sum((one.protection, one.reason) == (worst.protection, worst.reason) for one in found)
+        currencies = [worst_currency(one) for one in found if one.currencies]
+        findings = dict.fromkeys(one.finding.value for each in found for one in each.findings)
+        return (
+            self.ref.namespace,
+            f"{self.ref.kind.lower()}/{self.ref.name}",
+            worst.protection.value,
+            worst.reason.value,
+            f"{alike}/{len(found)}",
+            min(currencies, key=_WORST_FIRST.index).value if currencies else "-",
+            worst.container or "-",
+            ", ".join(findings) or "-",
+        )
+
+
+def rows_of(status: Status) -> list[Row]:
+    """Return a row for each workload, the worst first."""
+    workloads: dict[Ref, list[PodStatus]] = defaultdict(list)
+    for one in status.pods:
+        workloads[one.workload].append(one)
+    rows = [Row(ref, sorted(pods, key=lambda one: _urgency(one.assessment))) for ref, pods in workloads.items()]
+    return sorted(rows, key=lambda row: (row.urgency, row.ref.namespace, row.ref.kind, row.ref.name))
+
+
 def _urgency(found: Assessment) -> tuple[int, str, str]:
-    return min(map(_URGENCY.index, (found.severity, CURRENCY_SEVERITIES[_worst(found)]))), found.protection, found.name
+    severities = (found.severity, CURRENCY_SEVERITIES[worst_currency(found)])
+    return min(map(_URGENCY.index, severities)), found.protection, found.name
 
 
-def _worst(found: Assessment) -> Currency:
+def worst_currency(found: Assessment) -> Currency:
+    """Return the worst currency of a Pod's keys."""
     currencies = [one.currency for one in found.currencies]
     return min(currencies, key=_WORST_FIRST.index, default=Currency.CURRENT)
 
@@ -66,23 +110,6 @@ _WORST_FIRST: Final = (
     Currency.UNCERTAIN,
     Currency.CURRENT,
 )
-
-
-def _cells(ref: Ref, pods: Sequence[Assessment]) -> tuple[str, ...]:
-    worst = pods[0]
-    alike = sum((one.protection, one.reason) == (worst.protection, worst.reason) for one in pods)
-    currencies = [_worst(one) for one in pods if one.currencies]
-    findings = dict.fromkeys(found.finding.value for one in pods for found in one.findings)
-    return (
-        ref.namespace,
-        f"{ref.kind.lower()}/{ref.name}",
-        worst.protection.value,
-        worst.reason.value,
-        f"{alike}/{len(pods)}",
-        min(currencies, key=_WORST_FIRST.index).value if currencies else "-",
-        worst.container or "-",
-        ", ".join(findings) or "-",
-    )
 
 
 def _advice(pods: Iterable[Assessment]) -> Iterator[str]:
@@ -114,10 +141,16 @@ REMEDIES: Final = {
 }
 
 
-def _counts(pods: Sequence[PodStatus]) -> dict[str, object]:
+def document(status: Status) -> StatusDocument:
+    """Return the status as JSON; docs/reference/status-output.md explains the fields."""
+    pods = [pod_document(one) for one in status.pods]
+    return {"summary": _counts(status.pods), "limits": list(status.limits), "pods": pods}
+
+
+def _counts(pods: Sequence[PodStatus]) -> SummaryDocument:
     found = [one.assessment for one in pods]
-    protections = Counter(one.protection.value for one in found)
-    currencies = Counter(_worst(one).value for one in found if one.currencies)
+    protections = Counter(one.protection for one in found)
+    currencies = Counter(worst_currency(one) for one in found if one.currencies)
     return {
         "pods": len(found),
         "namespaces": len({one.namespace for one in found}),
@@ -126,7 +159,7 @@ def _counts(pods: Sequence[PodStatus]) -> dict[str, object]:
     }
 
 
-def _summary(pods: Sequence[PodStatus]) -> str:
+def summary(pods: Sequence[PodStatus]) -> str:
     """Return the whole in one line."""
     found = [one.assessment for one in pods]
     if not found:
@@ -134,7 +167,9 @@ def _summary(pods: Sequence[PodStatus]) -> str:
     head = f"{counted(len(found), 'Dapr Pod')} in {counted(len({one.namespace for one in found}), 'namespace')}"
     protections = Counter(one.protection for one in found)
     others = Counter(
-        worst for one in found if one.protection is Protection.PROTECTED and (worst := _worst(one)) in _NOT_CURRENT
+        worst
+        for one in found
+        if one.protection is Protection.PROTECTED and (worst := worst_currency(one)) in _NOT_CURRENT
     )
     parts = []
     for word, number in sorted(protections.items(), key=lambda item: (item[0] is not Protection.PROTECTED, -item[1])):
@@ -147,7 +182,8 @@ def _summary(pods: Sequence[PodStatus]) -> str:
 _NOT_CURRENT: Final = (Currency.SKEWED, Currency.OUTDATED, Currency.UNCERTAIN)
 
 
-def _as_json(one: PodStatus) -> dict[str, object]:
+def pod_document(one: PodStatus) -> PodDocument:
+    """Return a Pod as JSON."""
     found = one.assessment
     return {
         "namespace": found.namespace,
@@ -167,8 +203,10 @@ def _as_json(one: PodStatus) -> dict[str, object]:
             }
             for key in found.currencies
         ],
-        "findings": [
-            {"finding": one.finding, "container": one.container, **({"detail": one.detail} if one.detail else {})}
-            for one in found.findings
-        ],
+        "findings": [_finding_document(one) for one in found.findings],
     }
+
+
+def _finding_document(one: Finding) -> FindingDocument:
+    found: FindingDocument = {"finding": one.finding, "container": one.container}
+    return {**found, "detail": one.detail} if one.detail else found

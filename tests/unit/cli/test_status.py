@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import tracemalloc
 from typing import TYPE_CHECKING, Any, Final
 
+import jsonschema  # type: ignore[import-untyped] # it has no types to offer
 import pytest
 from aiohttp import web
 
 from injector.cli.main import main
+from injector.cli.status.documents import status_schema
 from injector.cli.status.report import REMEDIES
 from injector.core.assessment import ProtectionReason, Severity
 from injector.rotation.status import read_status
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 Capture = pytest.CaptureFixture[str]
 PAGE: Final = OutputPage("status-output.md")
+SCHEMA: Final = status_schema()
 OPEN: Final = {"containers": [{"name": "daprd", "image": "daprio/daprd:1.13.1"}]}
 PLAIN: Final = {"containers": [{"name": "app"}]}
 
@@ -88,9 +92,44 @@ def test_json_has_the_fields_of_the_page(api: ApiServer, capsys: Capture) -> Non
     found = json.loads(out)
     assert code == 1
     PAGE.check("status", found)
+    jsonschema.validate(found, SCHEMA)
     assert found["summary"]["protection"] == {"open": 1, "protected": 2}
     assert found["summary"]["currency"] == {"outdated": 2}
     assert [one["workload"] for one in found["pods"]] == ["Pod/open-1-1", "Deployment/web", "Deployment/web"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("summary", "pods"), -1),
+        (("summary", "protection"), {"opened": 1}),
+        (("limits",), None),
+        (("pods", 0, "protection"), "opened"),
+        (("pods", 0, "reason"), ""),
+        (("pods", 0, "severity"), "fatal"),
+        (("pods", 0, "workload"), "web"),
+        (("pods", 0, "currencies"), [{"secret": "s"}]),
+        (("pods", 0, "findings"), [{"finding": "x", "container": "daprd"}]),
+    ],
+)
+def test_schema_rejects_other_words_and_types(
+    path: tuple[str | int, ...], value: object, api: ApiServer, capsys: Capture
+) -> None:
+    document = json.loads(shown(api, capsys, "-A", "-o", "json")[1])
+    *above, last = path
+    functools.reduce(lambda found, key: found[key], above, document)[last] = value
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, SCHEMA)
+
+
+def test_schema_allows_fields_of_later_versions(api: ApiServer, capsys: Capture) -> None:
+    document = json.loads(shown(api, capsys, "-A", "-o", "json")[1])
+    for found in (document, document["summary"], document["pods"][0], document["pods"][0]["findings"][0]):
+        found["later"] = True
+
+    jsonschema.validate(document, SCHEMA)
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
 def test_page_has_the_words_of_the_code() -> None:
