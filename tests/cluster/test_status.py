@@ -63,6 +63,16 @@ def test_currency_is_read_from_metadata(kubectl: Kubectl, capsys: Capture) -> No
 
 
 @pytest.mark.usefixtures("two_pods")
+def test_report_has_no_token_and_all_pods(kubectl: Kubectl, capsys: Capture) -> None:
+    code = main(["status", "-o", "html", "--kubeconfig", str(kubectl.kubeconfig), "-n", kubectl.namespace])
+
+    report = capsys.readouterr().out
+    assert code == 1
+    assert "marker" not in report
+    assert all(text in report for text in ("pod/missed", "pod/sound", "not-injected", kubectl.namespace))
+
+
+@pytest.mark.usefixtures("two_pods")
 def test_role_view_is_enough_for_the_protection(kubectl: Kubectl, tmp_path: Path, capsys: Capture) -> None:
     kubeconfig = limited(kubectl, tmp_path, READ_PODS)
     account = f"--serviceaccount={kubectl.namespace}:asker"

@@ -13,10 +13,11 @@ from injector.cli.main import Exit
 from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option
 from injector.cli.param_types import States
+from injector.cli.status.html import Scope, show_html
 from injector.cli.status.report import show
 from injector.core.assessment import Currency, Protection
 from injector.kube.errors import ForbiddenError
-from injector.kube.kubeconfig import default_namespace
+from injector.kube.kubeconfig import context_name, default_namespace
 from injector.rotation.status import read_status
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ _FAIL_ON: Final = (
     show_default=True,
     help=f"Exit with 1 on these states, comma-separated: {', '.join(_FAIL_ON)}.",
 )
-@output_option("table", "wide", "json")
+@output_option("table", "wide", "json", "html")
 @connection.options
 def command(
     *,
@@ -64,6 +65,7 @@ def command(
       dapr-token-injector status -n shop
       dapr-token-injector status -A --fail-on open,outdated,skewed
       dapr-token-injector status -A -o json
+      dapr-token-injector status -A -o html >report.html
 
     Exit codes: 0 no state that --fail-on names, 1 such a state, 2 usage error,
     request rejected, or a state could not be determined, 3 internal error.
@@ -72,14 +74,19 @@ def command(
         raise click.UsageError("-A shows all namespaces; it cannot be combined with -n")
     connect = Connect.of(options)
     scope = None if all_namespaces else namespace or default_namespace(connect.kubeconfig, connect.context)
-    status = connection.run(connect, lambda api: _status(api, scope))
-    show(status, output, with_namespace=scope is None)
+    now = int(time.time())
+    status = connection.run(connect, lambda api: _status(api, scope, now))
+    if output == "html":
+        context = context_name(connect.kubeconfig, connect.context)
+        show_html(status, Scope(context=context, namespace=scope, at=now))
+    else:
+        show(status, output, with_namespace=scope is None)
     return _exit(status, fail_on)
 
 
-async def _status(api: Api, namespace: str | None) -> Status:
+async def _status(api: Api, namespace: str | None, now: int) -> Status:
     try:
-        return await read_status(api, namespace, int(time.time()))
+        return await read_status(api, namespace, now)
     except ForbiddenError as error:
         if namespace is not None:
             raise
