@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
-_PATIENCE: Final = 60.0  # seconds; the machine may be busy
+_PATIENCE: Final = 240.0  # seconds; the machine may be busy
 Json = dict[str, Any]
 
 

@@ -114,13 +114,13 @@ def test_filters_hide_workloads_and_count_the_rest(opened: Open) -> None:
 
     type_text(page, "C  00002")
     assert page.run(SHOWN) == ["deployment/web-100"]
-    assert page.run("shown.textContent") == "1 of 3 workloads"
+    assert page.run("shown.textContent") == "1 of 3 workloads with c 00002"
 
     type_text(page, "")
     page.run("document.querySelector('input[value=ok]').click()")
     assert page.run(SHOWN) == ["deployment/web-10"]
     type_text(page, "no such name")
-    assert page.run("shown.textContent") == "0 of 3 workloads"
+    assert page.run("shown.textContent") == "0 of 3 workloads with no such name"
 
 
 def test_row_opens_to_its_pods(opened: Open) -> None:
@@ -135,7 +135,7 @@ def test_row_opens_to_its_pods(opened: Open) -> None:
 
 
 def test_printed_report_has_every_pod_and_repeats_its_head(opened: Open, tmp_path: Path) -> None:
-    status = cluster(workloads=60)
+    status = cluster(workloads=30)
     page = opened(status)
 
     (tmp_path / "report.pdf").write_bytes(page.pdf())
@@ -164,6 +164,15 @@ def test_report_without_script_is_complete(browser: Browser, tmp_path: Path) -> 
     (text,) = texts(tmp_path / "report.pdf")
     assert all(one.assessment.name in text for one in three().pods)
     assert "ofworkloads" not in text  # nothing that only a script could do is shown
+
+
+def test_narrow_window_needs_no_sideways_scrolling(opened: Open) -> None:
+    page = opened(cluster(workloads=30))
+    page.call("Emulation.setDeviceMetricsOverride", width=360, height=800, deviceScaleFactor=1, mobile=True)
+
+    page.run("document.getElementById('open').click()")
+
+    assert page.run("document.documentElement.scrollWidth") == 360
 
 
 def test_hostile_names_do_nothing(opened: Open) -> None:

@@ -122,8 +122,9 @@ def _element(name: str, *content: str, **attributes: str) -> Markup:
     return Markup(f"<{name}{pairs}>{''.join(map(_text, content))}</{name}>")
 
 
-def _mark(severity: Severity) -> Markup:
-    return _element("span", severity.value, class_=f"mark {severity.name.lower()}")
+def _mark(severity: Severity, *, occurs: bool = True) -> Markup:
+    """Return the word of a severity, in its colour if it occurs."""
+    return _element("span", severity.value, class_=f"mark {(severity if occurs else Severity.NONE).name.lower()}")
 
 
 # --- numbers ---
@@ -149,7 +150,7 @@ def _count_table(
     rows = [
         _element(
             "tr",
-            _element("td", _mark(severities[word])),
+            _element("td", _mark(severities[word], occurs=bool(numbers.get(word)))),
             _element("th", word.value, scope="row"),
             _element("td", f"{numbers.get(word, 0):,}"),
             _element("td", meanings[word]),

@@ -187,6 +187,26 @@ def test_policy_of_the_document_allows_its_own_script_only(capsys: Capture) -> N
     assert not re.search(r"https?:|//[a-z]|url\(|@import|\b(src|href|on[a-z]+|style)=", shown)
 
 
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour, as WCAG 2 defines it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_text_is_readable_in_each_scheme_and_on_paper(capsys: Capture) -> None:
+    schemes = re.findall(r":root \{(.*?)\}", report(capsys, Status((), ())), re.DOTALL)
+
+    assert len(schemes) == 3  # light, dark, paper
+    pairs = [("text", "page"), ("muted", "page"), ("text", "raised"), ("muted", "raised")]
+    pairs += [(severity.name.lower(), f"{severity.name.lower()}-page") for severity in Severity]
+    for scheme in schemes:
+        colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", scheme))
+        for text, page in pairs:
+            dark, light = sorted(luminance(colours[name]) for name in (text, page))
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, page)
+
+
 def test_cost_is_in_proportion_to_the_pods(capsys: Capture) -> None:
     def cost(workloads: int) -> tuple[float, int]:
         status = cluster(workloads=workloads, namespaces=40, replicas=5)
