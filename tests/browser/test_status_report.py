@@ -173,6 +173,8 @@ def test_narrow_window_needs_no_sideways_scrolling(opened: Open) -> None:
     page.run("document.getElementById('open').click()")
 
     assert page.run("document.documentElement.scrollWidth") == 360
+    heights = "Array.from(document.querySelectorAll('#workloads th')).map((cell) => cell.offsetHeight)"
+    assert max(page.run(heights)) < 120  # a few lines, and not a letter on each
 
 
 def test_hostile_names_do_nothing(opened: Open) -> None:
