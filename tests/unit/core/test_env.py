@@ -68,7 +68,7 @@ def test_neither_value_nor_source_is_empty(value: Json) -> None:
     assert env({"name": API, **value}).api == EnvEntry(0, API, EntryKind.EMPTY)
 
 
-@pytest.mark.parametrize("value", ["abc", " ", "$(OTHER)", 5, True])
+@pytest.mark.parametrize("value", ["abc", " ", "a$(OTHER)", 5, True])
 def test_any_other_value_is_a_literal(value: object) -> None:
     assert env({"name": API, "value": value}).api == EnvEntry(0, API, EntryKind.LITERAL)
 
@@ -236,11 +236,18 @@ def test_reference_to_an_entry_has_the_meaning_of_the_entry() -> None:
     )
 
 
-@pytest.mark.parametrize("value", ["$(X)", "$$(X)", "$(X", "$(Y) $(", "x$(Y)$(Z)"])
+@pytest.mark.parametrize("value", ["$$(X)", "$(X", "$(Y) $(", "x$(Y)$(Z)", "$()"])
 def test_text_without_a_set_variable_is_a_literal(value: str) -> None:
-    before = [SET] if value != "$(X)" else []
+    assert meaning(value, SET) == EnvEntry(1, API, EntryKind.LITERAL)
 
-    assert meaning(value, *before) == EnvEntry(len(before), API, EntryKind.LITERAL)
+
+@pytest.mark.parametrize("value", ["$(Y)", "$(Y)$(Z)", "$(E)$(Y)"])
+def test_text_of_nothing_but_unset_variables_may_be_empty(value: str) -> None:
+    empty = literal_env("", "E")
+
+    assert meaning(value, empty) == EnvEntry(1, API, EntryKind.LITERAL, may_be_empty=True)
+    assert meaning("$(Y)$(X)", literal_env("a", "X")) == EnvEntry(1, API, EntryKind.LITERAL)
+    assert meaning("$(X)", literal_env("$(Y)", "X")) == entry_at(1, EntryKind.LITERAL, may_be_empty=True)
 
 
 def test_value_of_several_references_cannot_be_repeated() -> None:
@@ -269,7 +276,7 @@ def test_entries_of_has_every_managed_entry_in_order() -> None:
     found = entries_of(msgspec.json.decode(body, type=Container))
 
     assert found == (
-        EnvEntry(0, API, EntryKind.LITERAL),
+        EnvEntry(0, API, EntryKind.LITERAL, may_be_empty=True),
         entry_at(2, EntryKind.REFERENCE, S),
         EnvEntry(3, APP, EntryKind.EMPTY),
     )
