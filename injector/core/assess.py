@@ -183,9 +183,10 @@ def _reason_of(entry: EnvEntry) -> ProtectionReason:
         return ProtectionReason.MAY_EXPAND_TO_EMPTY if entry.may_be_empty else ProtectionReason.LITERAL
     if entry.optional:
         return ProtectionReason.OPTIONAL_REFERENCE
-    if entry.ref is None:
+    if entry.may_be_empty:
         return ProtectionReason.MAY_EXPAND_TO_EMPTY
-    return ProtectionReason.REFERENCE if entry.ref.kind is SourceKind.SECRET else ProtectionReason.OTHER_REFERENCE
+    is_secret = entry.ref is not None and entry.ref.kind is SourceKind.SECRET
+    return ProtectionReason.REFERENCE if is_secret else ProtectionReason.OTHER_REFERENCE
 
 
 def _may_come_from(container: ObservedContainer, namespace: str, known: Known) -> bool:

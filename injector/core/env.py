@@ -42,7 +42,8 @@ class EnvEntry(Value, frozen=True, gc=False):
     `ref` is None for a literal and for sources that cannot be repeated in another container; `copies` is the number of
     entries with the name. If the value refers to other variables (`is_indirect`), the entry has their meaning.
     `may_be_empty` is true for the value of an annotation or label, which Kubernetes takes for "" if it does not exist,
-    and for a text of nothing but references, of which no earlier entry sets one: `envFrom` may set it to "".
+    for that of a file or a source of a future kind, which are "" in a kubelet that does not know them, and for a text
+    of nothing but references, of which no earlier entry sets one: `envFrom` may set it to "".
     """
 
     index: int
@@ -268,10 +269,13 @@ def _reference(index: int, name: str, sources: dict[str, Raw]) -> EnvEntry:
         else:
             source = _other_source(raw)
             optional = optional or bool(source.optional)
-            may_be_empty = may_be_empty or bytes(source.fieldPath).startswith(_METADATA)
+            is_known = kind in _NEVER_EMPTY and not bytes(source.fieldPath).startswith(_METADATA)
+            may_be_empty = may_be_empty or not is_known
     return EnvEntry(index, name, EntryKind.REFERENCE, ref, optional, may_be_empty=may_be_empty)
 
 
+# Sources of other kinds may be "": a file, and whatever a kubelet does not know.
+_NEVER_EMPTY: Final = frozenset({"fieldRef", "resourceFieldRef"})
 # A field that is "" if the annotation or label does not exist.
 _METADATA: Final = (b'"metadata.annotations[', b'"metadata.labels[')
 

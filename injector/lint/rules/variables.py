@@ -110,7 +110,8 @@ EMPTY_TOKEN: Final = Rule(
     why=(
         "`daprd` takes an empty token for none and serves without authentication. An app with an empty token "
         "sends none, and its calls end in 401. A value such as `$(NAME)` is empty if NAME is; if no earlier entry sets "
-        "NAME, `envFrom` may. The value of an annotation or label (`fieldRef`) is empty if it does not exist."
+        "NAME, `envFrom` may. The value of an annotation or label (`fieldRef`) is empty if it does not exist, and that "
+        "of a file (`fileKeyRef`) in a kubelet that does not know such sources."
     ),
     fix="Remove the entry and let the webhook add the reference, or write a `secretKeyRef`.",
     bad=pod(DAPR, SECRET, containers=variable('value: ""\n')),

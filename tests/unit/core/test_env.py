@@ -86,7 +86,7 @@ def test_config_map_reference_has_its_own_kind() -> None:
 
 @pytest.mark.parametrize("source", [{"fieldRef": {"fieldPath": "metadata.uid"}}, {"future": 5}, {"future": "x"}])
 def test_other_sources_are_opaque_references(source: Json) -> None:
-    assert reference(source) == EnvEntry(0, API, EntryKind.REFERENCE)
+    assert reference(source) == EnvEntry(0, API, EntryKind.REFERENCE, may_be_empty="future" in source)
 
 
 @pytest.mark.parametrize("kind", ["secretKeyRef", "configMapKeyRef", "fileKeyRef", "future"])
@@ -107,7 +107,7 @@ def test_order_of_two_sources_does_not_matter(order: tuple[str, str]) -> None:
 def test_optional_is_read_next_to_another_source(order: tuple[str, str]) -> None:
     found = reference({kind: {"name": "s", "key": "k", "optional": kind == "future"} for kind in order})
 
-    assert found == EnvEntry(0, API, EntryKind.REFERENCE, None, optional=True)
+    assert found == EnvEntry(0, API, EntryKind.REFERENCE, None, optional=True, may_be_empty=True)
 
 
 def test_null_source_next_to_another_is_ignored() -> None:
@@ -267,7 +267,12 @@ def test_value_of_several_references_cannot_be_repeated() -> None:
 def test_annotation_or_label_may_be_empty(path: str) -> None:
     assert reference({"fieldRef": {"fieldPath": path}}).may_be_empty
     assert not reference({"fieldRef": {"fieldPath": "metadata.name"}}).may_be_empty
-    assert not reference({"futureRef": {"fieldPath": 5}}).may_be_empty
+    assert not reference({"resourceFieldRef": {"resource": "limits.cpu"}}).may_be_empty
+
+
+@pytest.mark.parametrize("source", [{"fileKeyRef": {"key": "T"}}, {"futureRef": {"fieldPath": 5}}, {"futureRef": 5}])
+def test_source_that_a_kubelet_may_not_know_may_be_empty(source: Json) -> None:
+    assert reference(source).may_be_empty
 
 
 def test_entries_of_has_every_managed_entry_in_order() -> None:
