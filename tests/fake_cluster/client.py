@@ -99,6 +99,6 @@ class SteppedApi(StoreApi):
 
 
 def call_of(request: Request) -> tuple[str, Resource]:
-    """Verb and kind of a request for one object."""
-    plural = request.path.rsplit("/", 2)[-2] if request.method != "POST" else request.path.rsplit("/", 1)[-1]
+    """Verb and kind of a request; that of a list is `get`, too."""
+    plural = next(part for part in reversed(request.path.split("/")) if part in RESOURCES)
     return _VERBS[request.method], RESOURCES[plural]

@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 
 from injector import __version__
+from injector.cli.status.advice import REMEDIES
 from injector.cli.status.meanings import (
     CURRENCY_MEANINGS,
-    CURRENCY_REMEDIES,
     FINDING_MEANINGS,
-    FINDING_REMEDIES,
     PROTECTION_MEANINGS,
     REASON_MEANINGS,
 )
-from injector.cli.status.report import HEAD, REMEDIES, rows_of, summary, worst_currency
+from injector.cli.status.report import HEAD, rows_of, summary, worst_currency
 from injector.core.assessment import CURRENCY_SEVERITIES, SEVERITIES, Severity
 from injector.words import counted, escaped
 
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from enum import StrEnum
 
     from injector.cli.status.report import Row
-    from injector.core.assessment import Assessment
+    from injector.core.assessment import Assessment, Currency, PodFinding, ProtectionReason
     from injector.rotation.status import Status
 
 _WordT = TypeVar("_WordT", bound="StrEnum")
@@ -57,11 +56,12 @@ _ALWAYS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What was read: a namespace or (None) all of them. `at` is in seconds since 1970."""
+    """What was read: a namespace or (None) all of them, or one object `of` it. `at` is in seconds since 1970."""
 
     context: str
     namespace: str | None
     at: int
+    of: str = ""
 
 
 def show_html(status: Status, scope: Scope) -> None:
@@ -81,9 +81,9 @@ def _pieces(status: Status, scope: Scope) -> Iterator[str]:
         script_hash=_hash(template, "script"),
         context=_text(scope.context),
         created=_text(created),
-        namespaces=_text("all" if scope.namespace is None else scope.namespace),
+        namespaces=_text(", ".join(filter(None, (scope.namespace or "all", scope.of)))),
         version=_text(f"dapr-token-injector {__version__}"),
-        summary=_text(summary(status.pods)),
+        summary=_text(summary(status.pods, scope.of)),
         limits=Markup("\n".join(_element("li", limit) for limit in (*status.limits, *_ALWAYS))),
         counts=Markup("\n".join(_counts(pods))),
         if_any="" if pods else " hidden",
@@ -181,17 +181,20 @@ class _Fact:
 
 def _facts(pod: Assessment) -> Iterator[_Fact]:
     meaning = f"{PROTECTION_MEANINGS[pod.protection]}: {REASON_MEANINGS[pod.reason]}"
-    remedy = REMEDIES.get(pod.reason, "")
-    yield _Fact(pod.severity, f"{pod.protection}: {pod.reason}", pod.container, meaning, remedy)
+    yield _Fact(pod.severity, f"{pod.protection}: {pod.reason}", pod.container, meaning, _remedy(pod.reason))
     for key in pod.currencies:
         word = key.currency
         state = f"{word}: Secret {key.key.name}, key {key.key.key}"
-        meaning, remedy = CURRENCY_MEANINGS[word], CURRENCY_REMEDIES.get(word, "")
-        yield _Fact(CURRENCY_SEVERITIES[word], state, ", ".join(key.containers), meaning, remedy)
+        containers = ", ".join(key.containers)
+        yield _Fact(CURRENCY_SEVERITIES[word], state, containers, CURRENCY_MEANINGS[word], _remedy(word))
     for one in pod.findings:
         state = f"{one.finding}: {one.detail}" if one.detail else one.finding.value
-        meaning, remedy = FINDING_MEANINGS[one.finding], FINDING_REMEDIES[one.finding]
-        yield _Fact(_FINDING_SEVERITY, state, one.container, meaning, remedy)
+        meaning = FINDING_MEANINGS[one.finding]
+        yield _Fact(_FINDING_SEVERITY, state, one.container, meaning, _remedy(one.finding))
+
+
+def _remedy(word: ProtectionReason | Currency | PodFinding) -> str:
+    return REMEDIES[word][0] if word in REMEDIES else ""
 
 
 def _rank(row: Row) -> int:

@@ -1,4 +1,4 @@
-"""What the words of an assessment mean, and what to do. docs/reference/status.md has the same texts."""
+"""What the words of an assessment mean. docs/reference/status.md has the same texts."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ PROTECTION_MEANINGS: Final[Mapping[Protection, str]] = {
 }
 REASON_MEANINGS: Final[Mapping[ProtectionReason, str]] = {
     ProtectionReason.NO_DAPR: "no sidecar, and dapr.io/enabled is not true",
-    ProtectionReason.ENDED: "the phase is Succeeded or Failed",
-    ProtectionReason.ENDING: "the Pod is being deleted. Its sidecar serves until it ends",
+    ProtectionReason.ENDED: "the Pod used Dapr, and its phase is Succeeded or Failed",
+    ProtectionReason.ENDING: "the Pod uses Dapr and is being deleted. Its sidecar serves until it ends",
     ProtectionReason.ANNOTATION: (
         "the annotation dapr-token-injector/exempt has a text, and exemptions are allowed. The webhook and the guard "
         "do not read it"
@@ -37,8 +37,8 @@ REASON_MEANINGS: Final[Mapping[ProtectionReason, str]] = {
         "the last entry has optional: true: without the Secret or key, the sidecar starts open"
     ),
     ProtectionReason.MAY_EXPAND_TO_EMPTY: (
-        "the last entry is a field or a file, which may be empty. A kubelet without env files sets a fileKeyRef to an "
-        "empty value"
+        "the last entry is an annotation or label (fieldRef) or a file, which may be empty, or a value of nothing but "
+        "references such as $(X). A kubelet without env files sets a fileKeyRef to an empty value"
     ),
     ProtectionReason.NO_SECRET: (
         "the kubelet reports secret … not found; or the container has not started, and the Secret does not exist"
@@ -57,7 +57,8 @@ REASON_MEANINGS: Final[Mapping[ProtectionReason, str]] = {
     ),
     ProtectionReason.LITERAL: "the last entry has a value",
     ProtectionReason.OTHER_REFERENCE: (
-        "the last entry references another Secret or key than the annotations, or a ConfigMap, whose value may be empty"
+        "the last entry references another Secret or key than the annotations, or a ConfigMap, whose value may be "
+        "empty; or it is a text with references in it, or another field of the Pod"
     ),
     ProtectionReason.NOT_ADDED: "dapr.io/enabled is true, and no container is a sidecar",
     ProtectionReason.REFERENCE: (
@@ -71,12 +72,6 @@ CURRENCY_MEANINGS: Final[Mapping[Currency, str]] = {
     Currency.UNCERTAIN: "started within the tolerances of clocks and caches",
     Currency.UNKNOWN: ("the Secret's metadata cannot be read, the Secret does not exist, or it has no managed fields"),
 }
-CURRENCY_REMEDIES: Final[Mapping[Currency, str]] = {
-    Currency.SKEWED: "restart the workload",
-    Currency.OUTDATED: "restart the workload",
-    Currency.UNCERTAIN: "restart it if calls are refused",
-    Currency.UNKNOWN: "request get on the Secret",
-}
 FINDING_MEANINGS: Final[Mapping[PodFinding, str]] = {
     PodFinding.RENAMED_SIDECAR: ("a container runs daprd under another name, so the webhook does not serve it"),
     PodFinding.EXPOSED: "the API listens beyond loopback, so callers in other Pods exist or are possible",
@@ -84,10 +79,4 @@ FINDING_MEANINGS: Final[Mapping[PodFinding, str]] = {
         "the webhook would give the app container the token, and it has none: its calls are refused"
     ),
     PodFinding.DAPRD_ADVISORY: "a published advisory affects this version of daprd",
-}
-FINDING_REMEDIES: Final[Mapping[PodFinding, str]] = {
-    PodFinding.RENAMED_SIDECAR: "name it daprd, or give it the variable",
-    PodFinding.EXPOSED: "listen on loopback, or restrict callers by a NetworkPolicy",
-    PodFinding.APP_WITHOUT_TOKEN: "restart the workload",
-    PodFinding.DAPRD_ADVISORY: "update Dapr",
 }

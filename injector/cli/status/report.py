@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from injector.cli.output import table
-from injector.core.assessment import CURRENCY_SEVERITIES, Currency, Protection, ProtectionReason, Severity
-from injector.words import counted
+from injector.cli.status.advice import advice
+from injector.core.assessment import CURRENCY_SEVERITIES, Currency, Protection, Severity
+from injector.words import counted, escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from injector.cli.status.documents import FindingDocument, PodDocument, StatusDocument, SummaryDocument
     from injector.core.assessment import Assessment, Finding
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from injector.rotation.status import PodStatus, Status
 
 _URGENCY: Final = tuple(Severity)
-# Pods that a line names.
-_MOST_PODS: Final = 5
 
 
 def show(status: Status, output: str, *, with_namespace: bool) -> None:
@@ -36,10 +35,14 @@ def show(status: Status, output: str, *, with_namespace: bool) -> None:
         first, last = 0 if with_namespace else 1, len(HEAD) if output == "wide" else 6
         for line in table([row[first:last] for row in (HEAD, *(row.cells for row in rows))]):
             click.echo(line)
-        for row in rows:
-            for line in _advice(one.assessment for one in row.pods):
-                click.echo(line)
-    click.echo(summary(status.pods))
+    show_rest(status, rows)
+
+
+def show_rest(status: Status, rows: Iterable[Row], *, of: str = "") -> None:
+    """Write what is below a table: what to do, the summary (`of` an object), and to stderr what limits it."""
+    for line in advice(one for row in rows for one in row.pods):
+        click.echo(line)
+    click.echo(summary(status.pods, of))
     for limit in status.limits:
         click.echo(f"note: {limit}", err=True)
 
@@ -72,13 +75,13 @@ class Row:
         currencies = [worst_currency(one) for one in found if one.currencies]
         findings = dict.fromkeys(one.finding.value for each in found for one in each.findings)
         return (
-            self.ref.namespace,
-            f"{self.ref.kind.lower()}/{self.ref.name}",
+            escaped(self.ref.namespace),
+            escaped(f"{self.ref.kind.lower()}/{self.ref.name}"),
             worst.protection.value,
             worst.reason.value,
             f"{alike}/{len(found)}",
-            min(currencies, key=_WORST_FIRST.index).value if currencies else "-",
-            worst.container or "-",
+            min(currencies, key=WORST_FIRST.index).value if currencies else "-",
+            escaped(worst.container) or "-",
             ", ".join(findings) or "-",
         )
 
@@ -100,45 +103,16 @@ def _urgency(found: Assessment) -> tuple[int, str, str]:
 def worst_currency(found: Assessment) -> Currency:
     """Return the worst currency of a Pod's keys."""
     currencies = [one.currency for one in found.currencies]
-    return min(currencies, key=_WORST_FIRST.index, default=Currency.CURRENT)
+    return min(currencies, key=WORST_FIRST.index, default=Currency.CURRENT)
 
 
-_WORST_FIRST: Final = (
+WORST_FIRST: Final = (
     Currency.SKEWED,
     Currency.OUTDATED,
     Currency.UNKNOWN,
     Currency.UNCERTAIN,
     Currency.CURRENT,
 )
-
-
-def _advice(pods: Iterable[Assessment]) -> Iterator[str]:
-    """Yield what to do about the Pods of a workload that need it."""
-    groups: dict[tuple[ProtectionReason, str], list[Assessment]] = defaultdict(list)
-    for one in pods:
-        if one.reason in REMEDIES:
-            groups[one.reason, one.container].append(one)
-    for (reason, container), found in groups.items():
-        names = ", ".join(one.name for one in found[:_MOST_PODS])
-        more = f" and {len(found) - _MOST_PODS} more" if len(found) > _MOST_PODS else ""
-        where = f", container {container}" if container else ""
-        yield f"  {found[0].namespace}/{names}{more}{where}: {reason}: {REMEDIES[reason]}"
-
-
-# What to do, for the reasons that need it.
-REMEDIES: Final = {
-    ProtectionReason.NOT_INJECTED: "check that the webhook answers, then restart the workload",
-    ProtectionReason.NO_VARIABLE: "set dapr.io/api-token-secret on the Pod template",
-    ProtectionReason.EMPTY_VALUE: "remove the empty DAPR_API_TOKEN from the Pod template",
-    ProtectionReason.OPTIONAL_REFERENCE: "remove optional: true from DAPR_API_TOKEN in the Pod template",
-    ProtectionReason.MAY_EXPAND_TO_EMPTY: "reference a Secret in DAPR_API_TOKEN",
-    ProtectionReason.NO_SECRET: "create the Secret with: dapr-token-injector secret create NAMESPACE/NAME",
-    ProtectionReason.NO_KEY: "add the key to the Secret, or correct the annotation",
-    ProtectionReason.MALFORMED: "read the Pod with kubectl get pod -o yaml",
-    ProtectionReason.ENV_FROM: "write DAPR_API_TOKEN as an entry of env",
-    ProtectionReason.DAPR_SHARED: "set shared.daprd.token of the chart dapr-shared, then use probe",
-    ProtectionReason.NOT_ADDED: "check Dapr's injector, then restart the workload",
-}
 
 
 def document(status: Status) -> StatusDocument:
@@ -159,11 +133,11 @@ def _counts(pods: Sequence[PodStatus]) -> SummaryDocument:
     }
 
 
-def summary(pods: Sequence[PodStatus]) -> str:
-    """Return the whole in one line."""
+def summary(pods: Sequence[PodStatus], of: str = "") -> str:
+    """Return the whole in one line; `of`: the workload or Secret, if it is not all."""
     found = [one.assessment for one in pods]
     if not found:
-        return "No Pod uses Dapr."
+        return f"No Pod of {escaped(of)} uses Dapr." if of else "No Pod uses Dapr."
     head = f"{counted(len(found), 'Dapr Pod')} in {counted(len({one.namespace for one in found}), 'namespace')}"
     protections = Counter(one.protection for one in found)
     others = Counter(

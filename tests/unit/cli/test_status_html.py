@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from injector.cli.main import main
+from injector.cli.status.advice import REMEDIES
 from injector.cli.status.html import Scope, show_html
-from injector.cli.status.report import REMEDIES
 from injector.core.assessment import (
     PROTECTIONS,
     SEVERITIES,
@@ -89,7 +89,7 @@ def test_reason_has_container_meaning_and_remedy(reason: ProtectionReason, capsy
 
     row = found.texts[found.texts.index(f"{PROTECTIONS[reason]}: {reason}") :]
     assert row[1] == "daprd"
-    assert row[3] == REMEDIES.get(reason, "-")
+    assert row[3] == (REMEDIES[reason][0] if reason in REMEDIES else "-")
     if SEVERITIES[PROTECTIONS[reason]] in {Severity.ERROR, Severity.WARNING}:
         assert row[3] != "-"
 
@@ -100,6 +100,7 @@ def test_currency_has_secret_and_key(currency: Currency, capsys: Capture) -> Non
 
     row = found.texts[found.texts.index(f"{currency}: Secret dapr-api-token, key token") :]
     assert (row[1] == "-") == (currency is Currency.CURRENT)
+    assert row[3] == (REMEDIES[currency][0] if currency in REMEDIES else "-")
 
 
 @pytest.mark.parametrize("finding", PodFinding)
