@@ -34,8 +34,8 @@ demo: .venv/.ready ## Show what the webhook answers, then a Deployment's Pod mad
 kind-demo: ## The same in a kind cluster, with the image, the chart and a real sidecar (needs Docker, kind, kubectl, Helm)
 	@deploy/kind/up
 
-test: .venv/.ready ## All tests, with a real API server and a real node; then what needs neither on the newest Python here
-	@requirements/packages.sh --node
+test: .venv/.ready ## All tests, with a real API server, node and browser; then what needs none on the newest Python here
+	@requirements/packages.sh --node --browser
 	@$(PY) -m tests.prepare test
 	@$(CORE_COVERED)
 	@$(PY) -m tests.newest $(PARALLEL)
@@ -43,16 +43,16 @@ test: .venv/.ready ## All tests, with a real API server and a real node; then wh
 
 quick: .venv/.ready ## The inner loop: one Python, no cluster, no laws; under a minute on two idle cores
 	@$(PY) -m tests.prepare unit
-	@$(PY) -m pytest -q -m "not cluster and not node and not load" $(QUICK) -n 2
+	@$(PY) -m pytest -q -m "not cluster and not node and not browser and not load" $(QUICK) -n 2
 
 unit: .venv/.ready ## The tests that need no cluster, on this Python and on the newest one here
 	@$(PY) -m tests.prepare unit
 	@$(CORE_COVERED)
 	@$(PY) -m tests.newest $(PARALLEL)
-	@$(PY) -m pytest -m "not cluster and not node" $(WITHOUT_CORE) $(PARALLEL)
+	@$(PY) -m pytest -m "not cluster and not node and not browser" $(WITHOUT_CORE) $(PARALLEL)
 
 coverage: .venv/.ready ## All tests, traced: at least 95 % of all lines and branches (twice the time of `make test`)
-	@requirements/packages.sh --node
+	@requirements/packages.sh --node --browser
 	@$(PY) -m tests.prepare test
 	@$(PY) -m pytest --cov $(PARALLEL)
 

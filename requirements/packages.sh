@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the system's packages that the tests need: packages.sh [--node]
+# Install the system's packages that the tests need: packages.sh [--node] [--browser]
 # Ends at once with the command to type where this user or this system cannot install them.
 set -eu
 PATH="$PATH:/usr/sbin:/sbin"
@@ -14,8 +14,18 @@ need node nodejs
 need npm npm
 need jq jq
 need openssl openssl
+for option; do
+  case $option in
+  --node) has_node=yes ;;
+  --browser) has_browser=yes ;;
+  esac
+done
+if [ "${has_browser:-}" ]; then
+  command -v google-chrome >/dev/null 2>&1 || need chromium chromium
+  need pdftotext poppler-utils
+fi
 # Only root can run a node: without it its tests are skipped, and its packages would be of no use.
-if [ "${1:-}" = --node ] && [ "$(id -u)" = 0 ]; then
+if [ "${has_node:-}" ] && [ "$(id -u)" = 0 ]; then
   need ip iproute2
   need mount mount
   need iptables iptables

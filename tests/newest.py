@@ -36,7 +36,7 @@ def main() -> int:
         "pytest",
         "-q",
         "-m",
-        "not cluster and not node and not load",
+        "not cluster and not node and not browser and not load",
         *(f"--ignore={once}" for once in ONCE),
         *sys.argv[1:],
     ]

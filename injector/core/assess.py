@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
@@ -17,6 +18,7 @@ from injector.core.assessment import (
     PROTECTIONS,
     SEVERITIES,
     Assessment,
+    ContainerReason,
     Currency,
     Finding,
     KeyCurrency,
@@ -30,7 +32,7 @@ from injector.core.decision import Inject, decide_pod
 from injector.core.env import EntryKind, env_of
 from injector.core.errors import MalformedObjectError
 from injector.core.model import Annotations, Policy, SourceKind
-from injector.core.ownership import SecretRef, may_have
+from injector.core.ownership import SecretKey, SecretRef, may_have
 from injector.core.plan import Target
 from injector.core.request import Enabled, enabled
 from injector.core.rollout import TokenState, revision_of, state_of
@@ -38,13 +40,15 @@ from injector.core.sidecar import is_dapr_shared, is_daprd, listening
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+    from typing import TypeAlias
 
     from injector.core.assessment import Observation
     from injector.core.env import EnvEntry
     from injector.core.observed import ObservedContainer, ObservedPod
-    from injector.core.ownership import SecretKey
     from injector.core.rollout import PodUsage
 
+    # Why a container waits, and the Secret and key.
+    _Missing: TypeAlias = tuple[ProtectionReason, str, str]
 
 # Of several containers, the first of these counts. What cannot be determined precedes what is merely different.
 _WORST_FIRST: Final = (
@@ -68,20 +72,21 @@ def assess(observed: Observation, known: Known) -> Assessment:
     reason = _without_containers(pod, known, has_sidecar=bool(sidecars))
     if reason is not None:
         return _assessment(observed, known, reason)
-    found = [(_reason(one, pod, observed, known), one.name) for one in sidecars]
+    found = [ContainerReason(container=one.name, reason=_reason(one, pod, observed, known)) for one in sidecars]
     found += _waits(containers, pod, observed, known)
-    reason, container = min(found, key=lambda one: _WORST_FIRST.index(PROTECTIONS[one[0]]))
-    findings = tuple(_findings(pod, sidecars, known, is_open=reason in OPEN))
-    return _assessment(observed, known, reason, container, findings)
+    found.sort(key=lambda one: _WORST_FIRST.index(PROTECTIONS[one.reason]))
+    worst = found[0]
+    findings = tuple(_findings(pod, sidecars, known, is_open=worst.reason in OPEN))
+    return replace(
+        _assessment(observed, known, worst.reason),
+        container=worst.container,
+        missing=worst.missing,
+        containers=tuple({one.container: one for one in reversed(found)}.values())[::-1],
+        findings=findings,
+    )
 
 
-def _assessment(
-    observed: Observation,
-    known: Known,
-    reason: ProtectionReason,
-    container: str = "",
-    findings: tuple[Finding, ...] = (),
-) -> Assessment:
+def _assessment(observed: Observation, known: Known, reason: ProtectionReason) -> Assessment:
     protection = PROTECTIONS[reason]
     severity = SEVERITIES[protection]
     since = observed.waits_since
@@ -95,22 +100,20 @@ def _assessment(
         protection=protection,
         reason=reason,
         severity=severity,
-        container=container,
         currencies=currencies,
-        findings=findings,
     )
 
 
 # --- protection ---
 
 
-def has_no_dapr(observed: Observation) -> bool:
-    """Return whether the assessment of a Pod is `no-dapr`, which needs nothing but the Pod."""
+def not_applicable(observed: Observation) -> ProtectionReason | None:
+    """Return why a Pod is `not-applicable`, which needs nothing but the Pod; None if it is not."""
     pod = observed.pod
     if pod is None:
-        return False
+        return None
     has_sidecar = any(map(is_sidecar, pod.spec.every if pod.spec is not None else ()))
-    return _without_containers(pod, Known(now=0), has_sidecar=has_sidecar) is ProtectionReason.NO_DAPR
+    return _not_applicable(pod, has_sidecar=has_sidecar)
 
 
 def is_sidecar(container: ObservedContainer) -> bool:
@@ -120,13 +123,9 @@ def is_sidecar(container: ObservedContainer) -> bool:
 
 def _without_containers(pod: ObservedPod, known: Known, *, has_sidecar: bool) -> ProtectionReason | None:
     """Return the reason that does not depend on a container, if there is one."""
-    if pod.status is not None and pod.status.phase in {"Succeeded", "Failed"}:
-        return ProtectionReason.ENDED
-    if pod.metadata is not None and pod.metadata.deletionTimestamp is not None:
-        return ProtectionReason.ENDING
-    is_requested = enabled(_annotations(pod)) is Enabled.TRUE
-    if not has_sidecar and not is_requested:
-        return ProtectionReason.NO_DAPR
+    reason = _not_applicable(pod, has_sidecar=has_sidecar)
+    if reason is not None:
+        return reason
     exempt = pod.metadata.annotations.exempt if pod.metadata is not None and pod.metadata.annotations else None
     is_allowed = known.policy is not None and known.policy.allow_exemptions
     if is_allowed and exempt and exempt.strip():
@@ -134,6 +133,17 @@ def _without_containers(pod: ObservedPod, known: Known, *, has_sidecar: bool) ->
     if known.guard == "off":
         return ProtectionReason.NAMESPACE
     return None if has_sidecar else ProtectionReason.NOT_ADDED
+
+
+def _not_applicable(pod: ObservedPod, *, has_sidecar: bool) -> ProtectionReason | None:
+    # First: a Pod that has ended without Dapr says nothing about Dapr.
+    if not has_sidecar and enabled(_annotations(pod)) is not Enabled.TRUE:
+        return ProtectionReason.NO_DAPR
+    if pod.status is not None and pod.status.phase in {"Succeeded", "Failed"}:
+        return ProtectionReason.ENDED
+    if pod.metadata is not None and pod.metadata.deletionTimestamp is not None:
+        return ProtectionReason.ENDING
+    return None
 
 
 def _annotations(pod: ObservedPod) -> Annotations:
@@ -170,12 +180,13 @@ def _reason_of(entry: EnvEntry) -> ProtectionReason:
     if entry.kind is EntryKind.EMPTY:
         return ProtectionReason.MAY_EXPAND_TO_EMPTY if entry.is_indirect else ProtectionReason.EMPTY_VALUE
     if entry.kind is EntryKind.LITERAL:
-        return ProtectionReason.LITERAL
+        return ProtectionReason.MAY_EXPAND_TO_EMPTY if entry.may_be_empty else ProtectionReason.LITERAL
     if entry.optional:
         return ProtectionReason.OPTIONAL_REFERENCE
-    if entry.ref is None:
+    if entry.may_be_empty:
         return ProtectionReason.MAY_EXPAND_TO_EMPTY
-    return ProtectionReason.REFERENCE if entry.ref.kind is SourceKind.SECRET else ProtectionReason.OTHER_REFERENCE
+    is_secret = entry.ref is not None and entry.ref.kind is SourceKind.SECRET
+    return ProtectionReason.REFERENCE if is_secret else ProtectionReason.OTHER_REFERENCE
 
 
 def _may_come_from(container: ObservedContainer, namespace: str, known: Known) -> bool:
@@ -199,20 +210,22 @@ _NO_KEY: Final = re.compile(r"couldn't find key (\S+) in Secret [^/\s]+/(\S+)")
 
 def _waits(
     containers: Iterable[ObservedContainer], pod: ObservedPod, observed: Observation, known: Known
-) -> Iterator[tuple[ProtectionReason, str]]:
-    """Yield why containers wait for a token, and their names."""
+) -> Iterator[ContainerReason]:
+    """Yield why containers wait for a token."""
     messages = pod.status.waiting if pod.status is not None else {}
     runs: dict[str, bool] = {}
     for one in observed.usage.usages if observed.usage is not None else ():
         runs[one.container] = runs.get(one.container, False) or one.started is not None
     for container in containers:
         wanted = _wanted(container)
-        reason = _reported(messages.get(container.name, ""), wanted)
+        found = _reported(messages.get(container.name, ""), wanted)
         # What a running container will read at its next start decides nothing now; one that has ended is not in `runs`.
-        if reason is None and runs.get(container.name) is False:
-            reason = _missing(wanted, observed.namespace, known)
-        if reason is not None:
-            yield reason, container.name
+        if found is None and runs.get(container.name) is False:
+            found = _missing(wanted, observed.namespace, known)
+        if found is not None:
+            reason, name, key = found
+            missing = SecretKey(observed.namespace, name, key)
+            yield ContainerReason(container=container.name, reason=reason, missing=missing)
 
 
 def _wanted(container: ObservedContainer) -> frozenset[tuple[str, str]]:
@@ -228,19 +241,23 @@ def _wanted(container: ObservedContainer) -> frozenset[tuple[str, str]]:
     )
 
 
-def _reported(message: str, wanted: Collection[tuple[str, str]]) -> ProtectionReason | None:
-    missing, keyless = _NO_SECRET.search(message), _NO_KEY.search(message)
-    if missing and missing[1] in {name for name, _ in wanted}:
-        return ProtectionReason.NO_SECRET
-    return ProtectionReason.NO_KEY if keyless and (keyless[2], keyless[1]) in wanted else None
+def _reported(message: str, wanted: Collection[tuple[str, str]]) -> _Missing | None:
+    absent, keyless = _NO_SECRET.search(message), _NO_KEY.search(message)
+    for name, key in sorted(wanted):
+        if absent and absent[1] == name:
+            return ProtectionReason.NO_SECRET, name, key
+        if keyless and keyless.groups() == (key, name):
+            return ProtectionReason.NO_KEY, name, key
+    return None
 
 
-def _missing(wanted: Iterable[tuple[str, str]], namespace: str, known: Known) -> ProtectionReason | None:
+def _missing(wanted: Iterable[tuple[str, str]], namespace: str, known: Known) -> _Missing | None:
     """Return why a container that has not started will wait, by the metadata of Secrets."""
     for name, key in sorted(wanted):
         ref = SecretRef(namespace, name)
         if ref in known.secrets and not may_have(known.secrets[ref], key):
-            return ProtectionReason.NO_SECRET if known.secrets[ref] is None else ProtectionReason.NO_KEY
+            reason = ProtectionReason.NO_SECRET if known.secrets[ref] is None else ProtectionReason.NO_KEY
+            return reason, name, key
     return None
 
 
@@ -258,7 +275,12 @@ def _currencies(usage: PodUsage, known: Known) -> Iterator[KeyCurrency]:
     for key in sorted(states):
         currency = _currency(frozenset(states[key].values()))
         others = tuple(sorted(name for name, state in states[key].items() if state not in _FRESH))
-        yield KeyCurrency(key=key, currency=currency, containers=() if currency is Currency.UNKNOWN else others)
+        yield KeyCurrency(
+            key=key,
+            currency=currency,
+            containers=() if currency is Currency.UNKNOWN else others,
+            by_container=tuple((name, _currency(frozenset({states[key][name]}))) for name in sorted(states[key])),
+        )
 
 
 _FRESH: Final = frozenset({TokenState.CURRENT, TokenState.NOT_STARTED})

@@ -166,11 +166,12 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyCurrency:
-    """The currency of one key, and the containers that do not surely run its current value."""
+    """The currency of one key, the containers that do not surely run its current value, and that of each container."""
 
     key: SecretKey
     currency: Currency
     containers: tuple[str, ...] = ()
+    by_container: tuple[tuple[str, Currency], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,8 +184,21 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerReason:
+    """Why a container has its protection; `missing` is the key of a Secret that it waits for."""
+
+    container: str
+    reason: ProtectionReason
+    missing: SecretKey | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
-    """The assessment of one Pod. `container` is the one that decides its protection, if one does."""
+    """The assessment of one Pod.
+
+    `container` is the one that decides its protection, if one does, and `missing` the key that it waits for.
+    `containers`: the sidecars, and the containers that wait, the worst first.
+    """
 
     namespace: str
     name: str
@@ -192,5 +206,7 @@ class Assessment:
     reason: ProtectionReason
     severity: Severity
     container: str = ""
+    missing: SecretKey | None = None
+    containers: tuple[ContainerReason, ...] = ()
     currencies: tuple[KeyCurrency, ...] = ()
     findings: tuple[Finding, ...] = ()

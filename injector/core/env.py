@@ -41,7 +41,9 @@ class EnvEntry(Value, frozen=True, gc=False):
 
     `ref` is None for a literal and for sources that cannot be repeated in another container; `copies` is the number of
     entries with the name. If the value refers to other variables (`is_indirect`), the entry has their meaning.
-    `may_be_empty` is true for the value of an annotation or label, which Kubernetes takes for "" if it does not exist.
+    `may_be_empty` is true for the value of an annotation or label, which Kubernetes takes for "" if it does not exist,
+    for that of a file or a source of a future kind, which are "" in a kubelet that does not know them, and for a text
+    of nothing but references, of which no earlier entry sets one: `envFrom` may set it to "".
     """
 
     index: int
@@ -237,18 +239,19 @@ def _entry(index: int, name: str, variable: _EnvVar, known: Mapping[str, EnvEntr
         return EnvEntry(index, name, EntryKind.EMPTY)
     used = [known.get(other) for other in _references(variable.value)]
     parts = [entry for entry in used if entry is not None]
-    is_complete = len(parts) == len(used) and _ONLY_REFERENCES.fullmatch(_text(variable.value)) is not None
+    is_only_references = bool(used) and _ONLY_REFERENCES.fullmatch(_text(variable.value)) is not None
+    is_complete = is_only_references and len(parts) == len(used)
     if is_complete and len(parts) == 1:
         return replace(parts[0], index=index, name=name, is_indirect=True)
     if is_complete and all(entry.kind is EntryKind.EMPTY for entry in parts):
         return EnvEntry(index, name, EntryKind.EMPTY, is_indirect=True)
+    may_be_empty = is_only_references and all(entry.may_be_empty or entry.kind is EntryKind.EMPTY for entry in parts)
     if any(entry.kind is EntryKind.REFERENCE for entry in parts):
         optional = any(entry.optional for entry in parts)
-        may_be_empty = is_complete and all(entry.may_be_empty or entry.kind is EntryKind.EMPTY for entry in parts)
         return EnvEntry(
             index, name, EntryKind.REFERENCE, optional=optional, is_indirect=True, may_be_empty=may_be_empty
         )
-    return EnvEntry(index, name, EntryKind.LITERAL)
+    return EnvEntry(index, name, EntryKind.LITERAL, may_be_empty=may_be_empty)
 
 
 _ONLY_REFERENCES: Final = re.compile(r"(?:\$\([^)]*+\))++")
@@ -266,10 +269,13 @@ def _reference(index: int, name: str, sources: dict[str, Raw]) -> EnvEntry:
         else:
             source = _other_source(raw)
             optional = optional or bool(source.optional)
-            may_be_empty = may_be_empty or bytes(source.fieldPath).startswith(_METADATA)
+            is_known = kind in _NEVER_EMPTY and not bytes(source.fieldPath).startswith(_METADATA)
+            may_be_empty = may_be_empty or not is_known
     return EnvEntry(index, name, EntryKind.REFERENCE, ref, optional, may_be_empty=may_be_empty)
 
 
+# Sources of other kinds may be "": a file, and whatever a kubelet does not know.
+_NEVER_EMPTY: Final = frozenset({"fieldRef", "resourceFieldRef"})
 # A field that is "" if the annotation or label does not exist.
 _METADATA: Final = (b'"metadata.annotations[', b'"metadata.labels[')
 

@@ -166,7 +166,7 @@ def _stood(entry: EnvEntry | None) -> str:
         case EntryKind.EMPTY:
             return "empty"
         case EntryKind.LITERAL:
-            return "a value in clear text"
+            return "a reference to an unset variable" if entry.may_be_empty else "a value in clear text"
         case _:
             text = "a reference" if entry.ref is None else _reference(entry.ref)
             text = f"{text}, through another variable" if entry.is_indirect else text

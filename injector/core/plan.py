@@ -234,11 +234,11 @@ class _PlanBuilder:
 
     def _keep(self, place: Place, variable: str, entry: EnvEntry) -> None:
         self.kept.append(Kept(place, variable))
-        if entry.kind is EntryKind.LITERAL:
-            self._warn(place, variable, "is a value in clear text and was kept; use a Secret")
-            return
         if entry.may_be_empty:
             self._warn(place, variable, f"{_MAY_BE_EMPTY}; kept")
+            return
+        if entry.kind is EntryKind.LITERAL:
+            self._warn(place, variable, "is a value in clear text and was kept; use a Secret")
             return
         other = "the annotation" if place.target is Target.SIDECAR else "its sidecar"
         self._warn(place, variable, f"references a different Secret or key than {other}; kept")

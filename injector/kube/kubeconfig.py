@@ -111,6 +111,11 @@ def default_namespace(path: str | None = None, context: str | None = None) -> st
         raise KubeconfigError(operation) from None
 
 
+def context_name(path: str | None = None, context: str | None = None) -> str:
+    """Return the name of the context that is used; empty if the kubeconfig cannot be read."""
+    return context or _contexts(path)[1]
+
+
 @contextlib.contextmanager
 def _complaints() -> Iterator[list[str]]:
     """Collect the errors that the official client only logs: those of a credential plugin."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Object: TypeAlias = dict[str, Any]
 Objects: TypeAlias = list[Object]
@@ -44,6 +47,7 @@ class Resource:
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 PODS: Final = Resource("", "v1", "pods", "Pod")
 SECRETS: Final = Resource("", "v1", "secrets", "Secret")
+EVENTS: Final = Resource("", "v1", "events", "Event")
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment")
 REPLICASETS: Final = Resource("apps", "v1", "replicasets", "ReplicaSet")
 STATEFULSETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
@@ -52,7 +56,6 @@ JOBS: Final = Resource("batch", "v1", "jobs", "Job")
 CRONJOBS: Final = Resource("batch", "v1", "cronjobs", "CronJob")
 SERVICES: Final = Resource("", "v1", "services", "Service")
 CONFIGMAPS: Final = Resource("", "v1", "configmaps", "ConfigMap")
-EVENTS: Final = Resource("", "v1", "events", "Event")
 ENDPOINTSLICES: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 NODES: Final = Resource("", "v1", "nodes", "Node", namespaced=False)
@@ -60,6 +63,17 @@ NODES: Final = Resource("", "v1", "nodes", "Node", namespaced=False)
 CERTIFICATES: Final = Resource("cert-manager.io", "v1", "certificates", "Certificate")
 # Argo Rollouts: https://argoproj.github.io/argo-rollouts/
 ROLLOUTS: Final = Resource("argoproj.io", "v1alpha1", "rollouts", "Rollout")
+# Names of kinds before the slash, as in kubectl.
+KINDS: Final[Mapping[str, Resource]] = {
+    **dict.fromkeys(("pod", "pods", "po"), PODS),
+    **dict.fromkeys(("deployment", "deployments", "deploy"), DEPLOYMENTS),
+    **dict.fromkeys(("statefulset", "statefulsets", "sts"), STATEFULSETS),
+    **dict.fromkeys(("daemonset", "daemonsets", "ds"), DAEMONSETS),
+    **dict.fromkeys(("replicaset", "replicasets", "rs"), REPLICASETS),
+    **dict.fromkeys(("job", "jobs"), JOBS),
+    **dict.fromkeys(("cronjob", "cronjobs", "cj"), CRONJOBS),
+    **dict.fromkeys(("rollout", "rollouts"), ROLLOUTS),
+}
 _ADMISSION: Final = "admissionregistration.k8s.io"
 MUTATING_WEBHOOKS: Final = Resource(
     _ADMISSION, "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", namespaced=False

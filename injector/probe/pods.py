@@ -28,17 +28,6 @@ if TYPE_CHECKING:
     from injector.kube.client import Api
     from injector.kube.resources import Object, Resource
 
-# Names of kinds before the slash, as in kubectl.
-KINDS: Final[Mapping[str, Resource]] = {
-    **dict.fromkeys(("pod", "pods", "po"), resources.PODS),
-    **dict.fromkeys(("deployment", "deployments", "deploy"), resources.DEPLOYMENTS),
-    **dict.fromkeys(("statefulset", "statefulsets", "sts"), resources.STATEFULSETS),
-    **dict.fromkeys(("daemonset", "daemonsets", "ds"), resources.DAEMONSETS),
-    **dict.fromkeys(("replicaset", "replicasets", "rs"), resources.REPLICASETS),
-    **dict.fromkeys(("job", "jobs"), resources.JOBS),
-    **dict.fromkeys(("cronjob", "cronjobs", "cj"), resources.CRONJOBS),
-    **dict.fromkeys(("rollout", "rollouts"), resources.ROLLOUTS),
-}
 # Kinds between a workload and its Pods.
 _BETWEEN: Final = {
     resources.DEPLOYMENTS: resources.REPLICASETS,

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.config.policy import parse_policy
 from injector.core import names
-from injector.core.assess import assess, has_no_dapr
-from injector.core.assessment import Assessment, Known
+from injector.core.assess import assess, not_applicable
+from injector.core.assessment import Assessment, Known, ProtectionReason
 from injector.core.errors import ConfigError
 from injector.core.ownership import SecretRef, TokenSecret
 from injector.core.rollout import Ref
 from injector.kube.errors import ForbiddenError, NotFoundError
 from injector.kube.owners import controller_of
-from injector.kube.resources import CONFIGMAPS, DEPLOYMENTS, JOBS, NAMESPACES, PODS, REPLICASETS, SECRETS, Resource
+from injector.kube.resources import (
+    CONFIGMAPS,
+    DEPLOYMENTS,
+    JOBS,
+    KINDS,
+    NAMESPACES,
+    PODS,
+    REPLICASETS,
+    SECRETS,
+    Resource,
+)
 from injector.rotation.observation import observation
+from injector.rotation.usage import token_uses
 from injector.tokens.decode import token_secret
 
 if TYPE_CHECKING:
@@ -31,68 +42,137 @@ _BETWEEN: Final = {resource.kind: resource for resource in (REPLICASETS, JOBS)}
 _WEBHOOK: Final = f"app.kubernetes.io/name={names.MANAGER}"
 _POLICY_VOLUME: Final = "policy"
 _POLICY_KEY: Final = "policy.yaml"
+_GROUPS: Final = {resource.kind: resource.group for resource in KINDS.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which Pods to read.
+
+    `workload`: those of this workload, ReplicaSet or Job, or this Pod, which may also have ended or not use Dapr.
+    `secret`: those that read or request the Secret of this name. `ended`: also those that have ended or are ending.
+    """
+
+    workload: Ref | None = None
+    secret: str = ""
+    ended: bool = False
+
+    @property
+    def pod(self) -> str:
+        """The name of the Pod, if it is one."""
+        return self.workload.name if self.workload is not None and self.workload.kind == PODS.kind else ""
+
+    def has(self, pod: str, owner: Ref, workload: Ref) -> bool:
+        """Return whether a Pod is one of `workload`."""
+        if self.pod or self.workload is None:
+            return self.pod in {"", pod}
+        return _same_case(self.workload) in {_same_case(owner), _same_case(workload)}
+
+
+def _same_case(ref: Ref) -> Ref:
+    """Return an object whose kind is in lower case: users write `statefulset.apps.kruise.io`."""
+    return replace(ref, kind=ref.kind.lower())
 
 
 @dataclass(frozen=True, slots=True)
 class PodStatus:
-    """A Pod's assessment and the workload that it belongs to."""
+    """A Pod's assessment and the workload that it belongs to; `uses` is empty unless a Secret is selected.
+
+    `uses`: the keys of the Secret that it reads or requests, each with `api` or `app`, and `""` for other uses. The
+    key is empty if all are used.
+    """
 
     workload: Ref
     assessment: Assessment
+    uses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All Pods that use Dapr, and why a part of the answer is missing, one line for each missing permission."""
+    """All Pods that use Dapr, and why a part of the answer is missing, one line for each missing permission.
+
+    `secrets`: metadata of the Secrets that the Pods use, None for one that does not exist.
+    """
 
     pods: tuple[PodStatus, ...]
     limits: tuple[str, ...]
+    secrets: Mapping[SecretRef, TokenSecret | None] = field(default_factory=dict)
 
 
-async def read_status(api: Api, namespace: str | None, now: int) -> Status:
-    """Return the assessment of every Pod that uses Dapr, in a namespace or (None) in all.
+async def read_status(api: Api, namespace: str | None, now: int, selected: Selection = Selection()) -> Status:
+    """Return the assessment of every selected Pod that uses Dapr, in a namespace or (None) in all.
 
     Raises:
         KubeError: Pods cannot be listed, or the API server does not answer.
     """
-    found = [one["observed"] for one in await api.list(PODS, namespace, keep=_observed)]
+    listed = await api.list(
+        PODS,
+        namespace,
+        field_selector=f"metadata.name={selected.pod}" if selected.pod else "",
+        keep=lambda pod: _observed(pod, selected),
+    )
+    found = [one["observed"] for one in listed]
     reader = _Reader(api, namespace)
-    kinds = {owner.kind for _, owner in found}
+    kinds = {owner.kind for _, owner, _ in found}
     between = {
         (kind, meta["namespace"], meta["name"]): meta
         for kind, resource in _BETWEEN.items()
         if kind in kinds
         for meta in await reader.metadata(resource, "workloads are shown by their ReplicaSets and Jobs")
     }
-    needed = {one.key.secret for pod, _ in found if pod.usage is not None for one in pod.usage.usages}
+    owned = [
+        (pod, top, uses)
+        for pod, owner, uses in found
+        if selected.has(pod.name, owner, top := _workload(owner, between))
+    ]
+    needed = {one.key.secret for pod, _, _ in owned if pod.usage is not None for one in pod.usage.usages}
+    if selected.secret and namespace is not None:
+        needed.add(SecretRef(namespace, selected.secret))
     secrets = await reader.secrets(needed)
     labels = {
         meta["name"]: meta.get("labels") or {}
-        for meta in await reader.namespaces("defaults and exemptions of namespaces are not known")
+        for meta in await reader.namespaces("defaults and exemptions of namespaces are not known", exists=bool(found))
     }
     policy = await reader.policy() if found else None
     pods = [
-        PodStatus(_workload(owner, between), assess(pod, _known(now, secrets, policy, labels.get(pod.namespace) or {})))
-        for pod, owner in found
+        PodStatus(top, assess(pod, _known(now, secrets, policy, labels.get(pod.namespace) or {})), uses)
+        for pod, top, uses in owned
     ]
-    return Status(
-        tuple(sorted(pods, key=lambda one: (one.assessment.namespace, one.assessment.name))), tuple(reader.limits)
-    )
+    ordered = tuple(sorted(pods, key=lambda one: (one.assessment.namespace, one.assessment.name)))
+    return Status(ordered, tuple(reader.limits), secrets)
 
 
-def _observed(pod: Object) -> Object | None:
+def _observed(pod: Object, selected: Selection) -> Object | None:
+    uses: Mapping[str, str] = {}
+    if selected.secret:
+        uses = token_uses(pod, selected.secret)
+        if not uses:
+            return None
     meta = pod["metadata"]
-    controller = controller_of(meta)
-    kind, name = (controller.kind, controller.name) if controller is not None else ("Pod", str(meta["name"]))
-    owner = Ref(kind, str(meta["namespace"]), name)
+    owner = _owner(meta) or Ref(PODS.kind, str(meta["namespace"]), str(meta["name"]))
     found = observation(pod, owner)
-    return None if has_no_dapr(found) else {"observed": (found, owner)}
+    reason = None if selected.pod else not_applicable(found)
+    is_shown = reason is None or (selected.ended and reason is not ProtectionReason.NO_DAPR)
+    return {"observed": (found, owner, uses)} if is_shown else None
 
 
 def _workload(owner: Ref, between: Mapping[tuple[str, str, str], Object]) -> Ref:
     meta = between.get((owner.kind, owner.namespace, owner.name))
-    controller = controller_of(meta) if meta is not None else None
-    return owner if controller is None else Ref(controller.kind, owner.namespace, controller.name)
+    return owner if meta is None else _owner(meta) or owner
+
+
+def _owner(meta: Object) -> Ref | None:
+    """Return the owner that controls an object; its kind with the group, as in kubectl, if it is another one of ours.
+
+    The owner of a static Pod is its node.
+    """
+    controller = controller_of(meta)
+    if controller is None or controller.kind == "Node":
+        return None
+    group = controller.api_version.rpartition("/")[0]
+    is_known = group in {"", _GROUPS.get(controller.kind, "")}
+    kind = controller.kind if is_known else f"{controller.kind}.{group}"
+    return Ref(kind, str(meta["namespace"]), controller.name)
 
 
 def _known(
@@ -134,12 +214,20 @@ class _Reader:
             return []
         return [item["metadata"] for item in items]
 
-    async def namespaces(self, without: str) -> list[Object]:
-        """Return the metadata of the namespaces."""
+    async def namespaces(self, without: str, *, exists: bool) -> list[Object]:
+        """Return the metadata of the namespaces.
+
+        Raises:
+            NotFoundError: The namespace does not exist. One that `exists` was deleted in the meantime.
+        """
         if self._namespace is None:
             return await self.metadata(NAMESPACES, without)
         try:
             return [(await self._api.get(NAMESPACES, self._namespace))["metadata"]]
+        except NotFoundError:
+            if not exists:
+                raise
+            return []
         except ForbiddenError as error:
             self.limits.append(f"{without}: {error}")
             return []

@@ -31,8 +31,9 @@ EXPIRING_WITHIN: Final = WEEK
 class SecretUsage:
     """One key of one Secret, and the Pods that read or request it.
 
-    `direction`: `api` or `app`. `secret`: None if Pods use it and it does not exist. `outdated`, `uncertain`: Pods that
-    run or may run a previous value. `open`: Pods whose sidecar has no token, although they request this one.
+    `direction`: `api` or `app`. `secret`: None if Pods use it and it does not exist, or is not `is_readable`.
+    `outdated`, `uncertain`: Pods that run or may run a previous value. `open`: Pods whose sidecar has no token,
+    although they request this one.
     """
 
     key: SecretKey
@@ -43,6 +44,7 @@ class SecretUsage:
     outdated: tuple[str, ...]
     uncertain: tuple[str, ...]
     open: tuple[str, ...]
+    is_readable: bool = True
 
     @property
     def has_key(self) -> bool:
@@ -109,6 +111,20 @@ def _has_started_without(pod: PodUsage, key: SecretKey) -> bool:
         one.key == key and one.is_optional and one.container == names.SIDECAR and one.variable in DIRECTIONS
         for one in pod.usages
     )
+
+
+def token_uses(pod: dict[str, Any], secret: str) -> dict[str, str]:
+    """Return the keys of a Secret that a Pod reads or requests, and the direction of each.
+
+    The direction of other uses than as a token is empty, and so is the key if all keys are used. Nothing for a
+    malformed Pod.
+    """
+    try:
+        others = {one.key: "" for one in decode.references(pod) if one.secret == secret}
+        tokens = {key.key: direction for key, direction in _directions([pod]).items() if key.name == secret}
+    except (KeyError, TypeError, AttributeError):
+        return {}
+    return others | tokens
 
 
 def _directions(pods: Iterable[dict[str, Any]]) -> dict[SecretKey, str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import jsonschema  # type: ignore[import-untyped] # it has no types to offer
 import pytest
 
 from injector.cli.main import main
+from injector.cli.status.documents import status_schema
 from tests.cluster.objects import APP, ASKING, SIDECAR, pod, token_variable
 from tests.cluster.test_probe import READ_PODS, limited
 from tests.controlplane.polling import wait_for
@@ -56,7 +58,10 @@ def status(capsys: Capture, kubeconfig: Path, *arguments: str) -> tuple[int, Any
     code = main(["status", "-o", "json", "--kubeconfig", str(kubeconfig), *arguments])
     output = capsys.readouterr()
     assert "marker" not in output.out + output.err
-    return code, json.loads(output.out) if output.out else None, output.err
+    found = json.loads(output.out) if output.out else None
+    if found is not None:
+        jsonschema.validate(found, status_schema())
+    return code, found, output.err
 
 
 def protections(found: Json) -> dict[str, str]:
@@ -80,6 +85,16 @@ def test_currency_is_read_from_metadata(kubectl: Kubectl, capsys: Capture) -> No
     (sound,) = (one for one in found["pods"] if one["name"] == "sound")
     assert [(one["secret"], one["currency"]) for one in sound["currencies"]] == [(SECRET, "current")]
     assert [(one["workload"], one["findings"]) for one in found["pods"]][1][0] == "Pod/sound"
+
+
+@pytest.mark.usefixtures("two_pods")
+def test_report_has_no_token_and_all_pods(kubectl: Kubectl, capsys: Capture) -> None:
+    code = main(["status", "-o", "html", "--kubeconfig", str(kubectl.kubeconfig), "-n", kubectl.namespace])
+
+    report = capsys.readouterr().out
+    assert code == 1
+    assert "marker" not in report
+    assert all(text in report for text in ("pod/missed", "pod/sound", "not-injected", kubectl.namespace))
 
 
 @pytest.mark.usefixtures("two_pods")

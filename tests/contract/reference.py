@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from injector.check.model import Category, Result
 from injector.cli.serve import metavar
+from injector.cli.status.documents import status_schema
 from injector.config.policy import policy_schema
 from injector.config.settings import Group, Settings, default_text, flag, variable
 from injector.kube.metrics import KUBE_ERRORS, KubeMetrics
@@ -214,12 +215,18 @@ def _object(properties: Mapping[str, object]) -> dict[str, object]:
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
+def status() -> str:
+    """The JSON schema of `status -o json`."""
+    return json.dumps(status_schema(), indent=2) + "\n"
+
+
 PAGES: Final = {
     "check.schema.json": check_output,
     "configuration.md": configuration,
     "metrics.md": metrics,
     "openapi.md": openapi,
     "policy.schema.json": policy,
+    "status.schema.json": status,
 }
 
 if __name__ == "__main__":

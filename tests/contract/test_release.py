@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,6 +70,7 @@ def test_wheel_runs_the_command(tmp_path: Path) -> None:
         check=True,
     )
 
+    assert "injector/cli/status/report.html" in zipfile.ZipFile(wheel).namelist()
     assert wheel.name == f"dapr_token_injector-{__version__}-py3-none-any.whl"
     assert done.stdout.startswith("# DTI001 ")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from injector.cli.status import meanings
 from injector.core.advisories import _AFFECTED
 from injector.core.assessment import (
     CURRENCY_SEVERITIES,
@@ -17,6 +19,9 @@ from injector.core.assessment import (
     Protection,
     ProtectionReason,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PAGE: Final = (Path(__file__).resolve().parent.parent.parent / "docs/reference/status.md").read_text()
 
@@ -59,3 +64,19 @@ def test_protection_and_severity_are_those_of_the_code() -> None:
 
 def test_advisories_are_documented() -> None:
     assert all(name in table("Finding")["daprd-advisory"][1] for name in _AFFECTED)
+
+
+@pytest.mark.parametrize(
+    ("heading", "column", "texts"),
+    [
+        ("Protection", "Meaning", meanings.PROTECTION_MEANINGS),
+        ("Reason", "How it is determined", meanings.REASON_MEANINGS),
+        ("Currency", "Meaning", meanings.CURRENCY_MEANINGS),
+        ("Finding", "Meaning", meanings.FINDING_MEANINGS),
+    ],
+)
+def test_meanings_of_the_report_are_those_of_the_page(heading: str, column: str, texts: Mapping[str, str]) -> None:
+    (head,) = re.findall(rf"^\| {heading} \| (.*) \|$", PAGE, re.MULTILINE)
+    place = head.split(" | ").index(column)
+
+    assert {word: cells[place].replace("`", "") for word, cells in table(heading).items()} == texts

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from injector.cli import connection
+from injector.cli import connection, workload_target
 from injector.cli.connection import Connect
 from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option
@@ -25,7 +25,7 @@ from injector.words import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from injector.cli.probe.workloads import WorkloadTarget
+    from injector.cli.workload_target import WorkloadTarget
     from injector.probe.prober import ExpectedToken
     from injector.probe.target import ProbeTarget
 
@@ -100,7 +100,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
       http://HOST:PORT   grpc://HOST:PORT   (or https://, grpcs://)
       pod/NAME
       deployment/NAME, statefulset/NAME, daemonset/NAME, replicaset/NAME,
-      job/NAME, cronjob/NAME: all of its Pods
+      job/NAME, cronjob/NAME, rollout/NAME: all of its Pods
     In place of targets, -A and -l select Pods that have a sidecar.
 
     The right token is read from the Secret that daprd's DAPR_API_TOKEN
@@ -160,20 +160,15 @@ class _AddressTarget:
 def _parse(target: str, options: Options) -> _AddressTarget | WorkloadTarget:
     if "://" in target:
         return _parse_address(target, options.ca_certificates)
-    from injector.cli.probe.workloads import WorkloadTarget  # noqa: PLC0415 - the Kubernetes client is slow to import
-    from injector.probe.pods import KINDS  # noqa: PLC0415 - as above
-
-    kind, slash, name = target.partition("/")
-    if not slash or not name or "/" in name or kind.lower() not in KINDS:
-        raise click.UsageError(
-            f"invalid target {target!r}: expected http://HOST:PORT, grpc://HOST:PORT, pod/NAME, deployment/NAME, "
-            "statefulset/NAME, daemonset/NAME, replicaset/NAME, job/NAME or cronjob/NAME"
-        )
-    return WorkloadTarget(target, kind.lower(), name)
+    workload = workload_target.parse(target)
+    if workload is None:
+        expected = f"http://HOST:PORT, grpc://HOST:PORT, {workload_target.EXPECTED}"
+        raise click.UsageError(f"invalid target {target!r}: expected {expected}")
+    return workload
 
 
 def _parse_address(target: str, ca_certificates: bytes | None) -> _AddressTarget:
-    from injector.probe.target import ProbeTarget, system_ca_certificates  # noqa: PLC0415 - as above
+    from injector.probe.target import ProbeTarget, system_ca_certificates  # noqa: PLC0415 - only probe needs gRPC
 
     try:
         url = urlsplit(target)

@@ -11,12 +11,13 @@ import click
 from injector.cli.output import Reporter
 from injector.core.exposure import ProbeReport
 from injector.kube.errors import ForbiddenError, NotFoundError
-from injector.probe.pods import KINDS, Selection, pods_of
+from injector.probe.pods import Selection, pods_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TypeAlias
 
+    from injector.cli.workload_target import WorkloadTarget
     from injector.kube.client import Api
     from injector.probe.pods import Prober
 
@@ -41,15 +42,6 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkloadTarget:
-    """A workload, or a Pod, as given on the command line."""
-
-    label: str
-    kind: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class Workloads:
     """The Pods of workloads in one namespace."""
 
@@ -67,7 +59,7 @@ class Workloads:
         failures: list[ProbeReport] = []
         for target in self.targets:
             try:
-                mine = await pods_of(api, KINDS[target.kind], target.name, self.namespace)
+                mine = await pods_of(api, target.resource, target.name, self.namespace)
             except (ForbiddenError, NotFoundError) as error:
                 failures.append(ProbeReport(target.label, failure=str(error), namespace=self.namespace))
                 continue

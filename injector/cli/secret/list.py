@@ -18,6 +18,7 @@ from injector.cli.param_types import Duration, States
 from injector.core import names
 from injector.core.durations import DAY, span
 from injector.core.ownership import managed_by
+from injector.kube.api_messages import redact_words
 from injector.kube.errors import ForbiddenError
 from injector.rotation.usage import EXPIRING_WITHIN, list_usage
 from injector.tokens import decode
@@ -81,9 +82,11 @@ def command(
     rows = connection.run(Connect.of(options), lambda api: _list(api, namespace))
     now = int(time.time())
     if output == "json":
-        click.echo(json.dumps({"secrets": [_as_json(row) for row in rows]}))
+        immutable = [{} if row.secret is None else {"immutable": row.secret.immutable} for row in rows]
+        secrets = [{**as_json(row), **more} for row, more in zip(rows, immutable, strict=True)]
+        click.echo(json.dumps({"secrets": secrets}))
     elif rows:
-        for line in _lines(rows, now):
+        for line in lines(rows, now):
             click.echo(line)
     else:
         label = f"no Secret has the label {names.TOKEN_LABEL} and no Pod reads or requests one"
@@ -112,7 +115,7 @@ _HEADINGS: Final = ("SECRET", "AGE", "EXPIRES", "PODS", "OUTDATED", "UNCERTAIN",
 _WIDTH: Final = 80
 
 
-def _lines(rows: Sequence[SecretUsage], now: int) -> Iterator[str]:
+def lines(rows: Sequence[SecretUsage], now: int) -> Iterator[str]:
     """Yield a table of 80 columns; a name that does not fit, and what has no column, have lines of their own."""
     secrets = [_HEADINGS[0], *(str(row.key.secret) for row in rows)]
     others = list(table([_HEADINGS[1:], *(_cells(row, now) for row in rows)]))
@@ -159,25 +162,26 @@ def _details(row: SecretUsage) -> str:
     """Return key, direction, id, owner and workloads."""
     secret = row.secret
     if secret is None:
-        owner = "MISSING"
+        owner = "MISSING" if row.is_readable else "its metadata cannot be read"
     elif not row.has_key:
         owner = "NO SUCH KEY"
     else:
         tool = managed_by(secret, row.key.key)
         owner = f"managed by {tool.name}" if tool is not None else "ours"
     token_id = secret.token_id if secret is not None else None
-    parts = (f"{row.key.key} ({row.direction})", f"id {token_id}" if token_id else "", owner)
+    parts = (f"{row.key.key} ({row.direction})", f"id {redact_words(token_id)}" if token_id else "", owner)
     used = f"used by {', '.join(row.workloads)}" if row.workloads else "not used"
     return f"{', '.join(part for part in parts if part)}; {used}"
 
 
-def _as_json(row: SecretUsage) -> dict[str, object]:
+def as_json(row: SecretUsage) -> dict[str, object]:
+    """Return a key of a Secret as JSON, with what the metadata shows."""
     fields: dict[str, object] = {
         "namespace": row.key.namespace,
         "name": row.key.name,
         "key": row.key.key,
         "for": row.direction,
-        "exists": row.secret is not None,
+        "exists": row.secret is not None if row.is_readable else None,
         "workloads": list(row.workloads),
         "pods": row.pods,
         "outdated": list(row.outdated),
@@ -197,5 +201,4 @@ def _as_json(row: SecretUsage) -> dict[str, object]:
         "expires": annotations.get(names.TOKEN_EXPIRES),
         "changed": None if changed is None else decode.rfc3339(changed),
         "owner": None if owner is None else owner.name,
-        "immutable": row.secret.immutable,
     }

@@ -12,16 +12,17 @@ from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option
-from injector.cli.param_types import States
-from injector.cli.status.report import show
+from injector.cli.param_types import Duration, States
+from injector.cli.status.html import Scope, show_html
+from injector.cli.status.views import View, parse
+from injector.cli.status.watch import watch
 from injector.core.assessment import Currency, Protection
 from injector.kube.errors import ForbiddenError
-from injector.kube.kubeconfig import default_namespace
-from injector.rotation.status import read_status
+from injector.kube.kubeconfig import context_name, default_namespace
 
 if TYPE_CHECKING:
+    from injector.cli.status.views import Answer
     from injector.kube.client import Api
-    from injector.rotation.status import Status
 
 # States that a caller may want to fail on.
 _FAIL_ON: Final = (
@@ -31,8 +32,19 @@ _FAIL_ON: Final = (
 
 
 @click.command(short_help="Show which Pods are protected by a token.")
+@click.argument("target", required=False, metavar="[KIND/NAME | secret/NAME]")
 @namespace_option("Show one namespace. [default: that of the context]")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Show all namespaces.")
+@click.option("--all", "ended", is_flag=True, help="Show also Pods that have ended or are ending.")
+@click.option("-w", "--watch", "watches", is_flag=True, help="Show changes until Ctrl-C.")
+@click.option(
+    "--interval",
+    type=Duration(shortest=1),
+    default="5s",
+    show_default=True,
+    metavar="TIME",
+    help="Wait this long before --watch lists again.",
+)
 @click.option(
     "--fail-on",
     type=States(*_FAIL_ON),
@@ -41,12 +53,16 @@ _FAIL_ON: Final = (
     show_default=True,
     help=f"Exit with 1 on these states, comma-separated: {', '.join(_FAIL_ON)}.",
 )
-@output_option("table", "wide", "json")
+@output_option("table", "wide", "json", "html")
 @connection.options
-def command(
+def command(  # noqa: PLR0913 - one parameter per option, all by name
     *,
+    target: str | None,
     namespace: str | None,
     all_namespaces: bool,
+    ended: bool,
+    watches: bool,
+    interval: int,
     fail_on: frozenset[str],
     output: str,
     **options: Any,  # noqa: ANN401 - those of `connection.options`
@@ -59,44 +75,63 @@ def command(
     without the right to list Secrets, CURRENCY is unknown. A sidecar with an
     empty token counts as protected: only probe calls it.
 
+    KIND/NAME shows each container of one workload or Pod, secret/NAME one
+    Secret with the Pods that use it and recent Events.
+
     \b
     Examples:
       dapr-token-injector status -n shop
+      dapr-token-injector status deployment/cart -n shop
+      dapr-token-injector status secret/dapr-api-token -n shop
       dapr-token-injector status -A --fail-on open,outdated,skewed
-      dapr-token-injector status -A -o json
+      dapr-token-injector status -A -o html >report.html
+      dapr-token-injector status -A --watch
 
     Exit codes: 0 no state that --fail-on names, 1 such a state, 2 usage error,
     request rejected, or a state could not be determined, 3 internal error.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
     if all_namespaces and namespace is not None:
         raise click.UsageError("-A shows all namespaces; it cannot be combined with -n")
+    found = parse(target) if target is not None else None
+    if found is not None and all_namespaces:
+        raise click.UsageError(f"-A shows all namespaces; for {found.label}, set its namespace with -n")
+    if watches and output not in {"table", "wide"}:
+        raise click.UsageError(f"--watch shows a table; it cannot be combined with -o {output}")
     connect = Connect.of(options)
     scope = None if all_namespaces else namespace or default_namespace(connect.kubeconfig, connect.context)
-    status = connection.run(connect, lambda api: _status(api, scope))
-    show(status, output, with_namespace=scope is None)
-    return _exit(status, fail_on)
+    view = View(scope, found, ended)
+    if watches:
+        return _exit(watch(connect, view, output, interval), fail_on)
+    answer = connection.run(connect, lambda api: _read(api, view))
+    if output == "html":
+        context = context_name(connect.kubeconfig, connect.context)
+        of = found.label if found is not None else ""
+        show_html(answer.status, Scope(context=context, namespace=scope, at=int(time.time()), of=of))
+    else:
+        answer.show(output)
+    return _exit(answer, fail_on)
 
 
-async def _status(api: Api, namespace: str | None) -> Status:
+async def _read(api: Api, view: View) -> Answer:
     try:
-        return await read_status(api, namespace, int(time.time()))
+        return await view.read(api)
     except ForbiddenError as error:
-        if namespace is not None:
+        if view.namespace is not None:
             raise
         raise click.ClickException(
             f"{error}; show one namespace with -n NAMESPACE, or request that permission"
         ) from None
 
 
-def _exit(status: Status, wanted: frozenset[str]) -> Exit:
-    found = [one.assessment for one in status.pods]
+def _exit(answer: Answer, wanted: frozenset[str]) -> Exit:
+    found = [one.assessment for one in answer.status.pods]
     protections = {one.protection.value for one in found}
     currencies = {key.currency.value for one in found for key in one.currencies}
     if wanted & (protections | currencies):
         return Exit.FINDINGS
     # What is not known may be any of these.
-    is_open_unknown = Protection.UNKNOWN in protections and Protection.OPEN in wanted
-    is_age_unknown = Currency.UNKNOWN in currencies and bool(wanted & set(Currency))
+    is_open_unknown = (Protection.UNKNOWN in protections or answer.is_unknown) and Protection.OPEN in wanted
+    is_age_unknown = (Currency.UNKNOWN in currencies or answer.is_unknown) and bool(wanted & set(Currency))
     if is_open_unknown or is_age_unknown:
         which = "protection" if is_open_unknown else "currency"
         click.echo(f"unknown: the {which} of some Pods could not be determined", err=True)

@@ -4,62 +4,109 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from injector.cli.output import table
-from injector.core.assessment import CURRENCY_SEVERITIES, Currency, Protection, ProtectionReason, Severity
-from injector.words import counted
+from injector.cli.status.advice import advice
+from injector.core.assessment import CURRENCY_SEVERITIES, Currency, Protection, Severity
+from injector.words import counted, escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from injector.core.assessment import Assessment
+    from injector.cli.status.documents import FindingDocument, PodDocument, StatusDocument, SummaryDocument
+    from injector.core.assessment import Assessment, Finding
     from injector.core.rollout import Ref
     from injector.rotation.status import PodStatus, Status
 
 _URGENCY: Final = tuple(Severity)
-# Pods that a line names.
-_MOST_PODS: Final = 5
 
 
 def show(status: Status, output: str, *, with_namespace: bool) -> None:
     """Write the status to stdout, and what limits it to stderr."""
     if output == "json":
-        documents = [_as_json(one) for one in status.pods]
-        click.echo(json.dumps({"summary": _counts(status.pods), "limits": status.limits, "pods": documents}))
+        click.echo(json.dumps(document(status)))
         return
-    workloads: dict[Ref, list[Assessment]] = defaultdict(list)
-    for one in status.pods:
-        workloads[one.workload].append(one.assessment)
-    rows = [(ref, sorted(pods, key=_urgency)) for ref, pods in workloads.items()]
-    rows.sort(key=lambda row: (_urgency(row[1][0])[0], row[0].namespace, row[0].kind, row[0].name))
-    is_wide = output == "wide"
-    head = ("NAMESPACE", "WORKLOAD", "PROTECTION", "REASON", "PODS", "CURRENCY", "CONTAINER", "FINDINGS")
-    cells = [_cells(ref, pods) for ref, pods in rows]
+    rows = rows_of(status)
     if rows:
-        first, last = 0 if with_namespace else 1, len(head) if is_wide else 6
-        for line in table([row[first:last] for row in (head, *cells)]):
+        first, last = 0 if with_namespace else 1, len(HEAD) if output == "wide" else 6
+        for line in table([row[first:last] for row in (HEAD, *(row.cells for row in rows))]):
             click.echo(line)
-        for _, pods in rows:
-            for line in _advice(pods):
-                click.echo(line)
-    click.echo(_summary(status.pods))
+    show_rest(status, rows)
+
+
+def show_rest(status: Status, rows: Iterable[Row], *, of: str = "") -> None:
+    """Write what is below a table: what to do, the summary (`of` an object), and to stderr what limits it."""
+    for line in advice(one for row in rows for one in row.pods):
+        click.echo(line)
+    click.echo(summary(status.pods, of))
     for limit in status.limits:
         click.echo(f"note: {limit}", err=True)
 
 
+HEAD: Final = ("NAMESPACE", "WORKLOAD", "PROTECTION", "REASON", "PODS", "CURRENCY", "CONTAINER", "FINDINGS")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A workload and its Pods, the worst first."""
+
+    ref: Ref
+    pods: Sequence[PodStatus]
+
+    @property
+    def worst(self) -> Assessment:
+        """The assessment of the worst Pod."""
+        return self.pods[0].assessment
+
+    @property
+    def urgency(self) -> int:
+        """The place of its severity: 0 is the most urgent."""
+        return _urgency(self.worst)[0]
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What is shown below `HEAD`."""
+        worst, found = self.worst, [one.assessment for one in self.pods]
+        alike = sum((one.protection, one.reason) == (worst.protection, worst.reason) for one in found)
+        currencies = [worst_currency(one) for one in found if one.currencies]
+        findings = dict.fromkeys(one.finding.value for each in found for one in each.findings)
+        return (
+            escaped(self.ref.namespace),
+            escaped(f"{self.ref.kind.lower()}/{self.ref.name}"),
+            worst.protection.value,
+            worst.reason.value,
+            f"{alike}/{len(found)}",
+            min(currencies, key=WORST_FIRST.index).value if currencies else "-",
+            escaped(worst.container) or "-",
+            ", ".join(findings) or "-",
+        )
+
+
+def rows_of(status: Status) -> list[Row]:
+    """Return a row for each workload, the worst first."""
+    workloads: dict[Ref, list[PodStatus]] = defaultdict(list)
+    for one in status.pods:
+        workloads[one.workload].append(one)
+    rows = [Row(ref, sorted(pods, key=lambda one: _urgency(one.assessment))) for ref, pods in workloads.items()]
+    return sorted(rows, key=lambda row: (row.urgency, row.ref.namespace, row.ref.kind, row.ref.name))
+
+
 def _urgency(found: Assessment) -> tuple[int, str, str]:
-    return min(map(_URGENCY.index, (found.severity, CURRENCY_SEVERITIES[_worst(found)]))), found.protection, found.name
+    severities = (found.severity, CURRENCY_SEVERITIES[worst_currency(found)])
+    return min(map(_URGENCY.index, severities)), found.protection, found.name
 
 
-def _worst(found: Assessment) -> Currency:
+def worst_currency(found: Assessment) -> Currency:
+    """Return the worst currency of a Pod's keys."""
     currencies = [one.currency for one in found.currencies]
-    return min(currencies, key=_WORST_FIRST.index, default=Currency.CURRENT)
+    return min(currencies, key=WORST_FIRST.index, default=Currency.CURRENT)
 
 
-_WORST_FIRST: Final = (
+WORST_FIRST: Final = (
     Currency.SKEWED,
     Currency.OUTDATED,
     Currency.UNKNOWN,
@@ -68,56 +115,16 @@ _WORST_FIRST: Final = (
 )
 
 
-def _cells(ref: Ref, pods: Sequence[Assessment]) -> tuple[str, ...]:
-    worst = pods[0]
-    alike = sum((one.protection, one.reason) == (worst.protection, worst.reason) for one in pods)
-    currencies = [_worst(one) for one in pods if one.currencies]
-    findings = dict.fromkeys(found.finding.value for one in pods for found in one.findings)
-    return (
-        ref.namespace,
-        f"{ref.kind.lower()}/{ref.name}",
-        worst.protection.value,
-        worst.reason.value,
-        f"{alike}/{len(pods)}",
-        min(currencies, key=_WORST_FIRST.index).value if currencies else "-",
-        worst.container or "-",
-        ", ".join(findings) or "-",
-    )
+def document(status: Status) -> StatusDocument:
+    """Return the status as JSON; docs/reference/status-output.md explains the fields."""
+    pods = [pod_document(one) for one in status.pods]
+    return {"summary": _counts(status.pods), "limits": list(status.limits), "pods": pods}
 
 
-def _advice(pods: Iterable[Assessment]) -> Iterator[str]:
-    """Yield what to do about the Pods of a workload that need it."""
-    groups: dict[tuple[ProtectionReason, str], list[Assessment]] = defaultdict(list)
-    for one in pods:
-        if one.reason in REMEDIES:
-            groups[one.reason, one.container].append(one)
-    for (reason, container), found in groups.items():
-        names = ", ".join(one.name for one in found[:_MOST_PODS])
-        more = f" and {len(found) - _MOST_PODS} more" if len(found) > _MOST_PODS else ""
-        where = f", container {container}" if container else ""
-        yield f"  {found[0].namespace}/{names}{more}{where}: {reason}: {REMEDIES[reason]}"
-
-
-# What to do, for the reasons that need it.
-REMEDIES: Final = {
-    ProtectionReason.NOT_INJECTED: "check that the webhook answers, then restart the workload",
-    ProtectionReason.NO_VARIABLE: "set dapr.io/api-token-secret on the Pod template",
-    ProtectionReason.EMPTY_VALUE: "remove the empty DAPR_API_TOKEN from the Pod template",
-    ProtectionReason.OPTIONAL_REFERENCE: "remove optional: true from DAPR_API_TOKEN in the Pod template",
-    ProtectionReason.MAY_EXPAND_TO_EMPTY: "reference a Secret in DAPR_API_TOKEN",
-    ProtectionReason.NO_SECRET: "create the Secret with: dapr-token-injector secret create NAMESPACE/NAME",
-    ProtectionReason.NO_KEY: "add the key to the Secret, or correct the annotation",
-    ProtectionReason.MALFORMED: "read the Pod with kubectl get pod -o yaml",
-    ProtectionReason.ENV_FROM: "write DAPR_API_TOKEN as an entry of env",
-    ProtectionReason.DAPR_SHARED: "set shared.daprd.token of the chart dapr-shared, then use probe",
-    ProtectionReason.NOT_ADDED: "check Dapr's injector, then restart the workload",
-}
-
-
-def _counts(pods: Sequence[PodStatus]) -> dict[str, object]:
+def _counts(pods: Sequence[PodStatus]) -> SummaryDocument:
     found = [one.assessment for one in pods]
-    protections = Counter(one.protection.value for one in found)
-    currencies = Counter(_worst(one).value for one in found if one.currencies)
+    protections = Counter(one.protection for one in found)
+    currencies = Counter(worst_currency(one) for one in found if one.currencies)
     return {
         "pods": len(found),
         "namespaces": len({one.namespace for one in found}),
@@ -126,15 +133,17 @@ def _counts(pods: Sequence[PodStatus]) -> dict[str, object]:
     }
 
 
-def _summary(pods: Sequence[PodStatus]) -> str:
-    """Return the whole in one line."""
+def summary(pods: Sequence[PodStatus], of: str = "") -> str:
+    """Return the whole in one line; `of`: the workload or Secret, if it is not all."""
     found = [one.assessment for one in pods]
     if not found:
-        return "No Pod uses Dapr."
+        return f"No Pod of {escaped(of)} uses Dapr." if of else "No Pod uses Dapr."
     head = f"{counted(len(found), 'Dapr Pod')} in {counted(len({one.namespace for one in found}), 'namespace')}"
     protections = Counter(one.protection for one in found)
     others = Counter(
-        worst for one in found if one.protection is Protection.PROTECTED and (worst := _worst(one)) in _NOT_CURRENT
+        worst
+        for one in found
+        if one.protection is Protection.PROTECTED and (worst := worst_currency(one)) in _NOT_CURRENT
     )
     parts = []
     for word, number in sorted(protections.items(), key=lambda item: (item[0] is not Protection.PROTECTED, -item[1])):
@@ -147,7 +156,8 @@ def _summary(pods: Sequence[PodStatus]) -> str:
 _NOT_CURRENT: Final = (Currency.SKEWED, Currency.OUTDATED, Currency.UNCERTAIN)
 
 
-def _as_json(one: PodStatus) -> dict[str, object]:
+def pod_document(one: PodStatus) -> PodDocument:
+    """Return a Pod as JSON."""
     found = one.assessment
     return {
         "namespace": found.namespace,
@@ -167,8 +177,10 @@ def _as_json(one: PodStatus) -> dict[str, object]:
             }
             for key in found.currencies
         ],
-        "findings": [
-            {"finding": one.finding, "container": one.container, **({"detail": one.detail} if one.detail else {})}
-            for one in found.findings
-        ],
+        "findings": [_finding_document(one) for one in found.findings],
     }
+
+
+def _finding_document(one: Finding) -> FindingDocument:
+    found: FindingDocument = {"finding": one.finding, "container": one.container}
+    return {**found, "detail": one.detail} if one.detail else found

@@ -34,7 +34,7 @@ def _clear_text(workload: Workload) -> Iterator[Hit]:
         for message in _in_dapr_env(template):
             yield Hit(template.annotation(names.DAPR_ENV), message)
     for container, entry in _entries(workload):
-        if entry.decoded.kind is EntryKind.LITERAL:
+        if entry.decoded.kind is EntryKind.LITERAL and not entry.decoded.may_be_empty:
             yield Hit((*entry.path, "value"), f"{_of(container, entry)} is a value in clear text; use a Secret")
         elif entry.decoded.ref is not None and entry.decoded.ref.kind is SourceKind.CONFIG_MAP:
             yield Hit(entry.path, f"{_of(container, entry)} comes from a ConfigMap, which is clear text; use a Secret")
@@ -109,8 +109,9 @@ EMPTY_TOKEN: Final = Rule(
     summary="A token variable is empty, or may expand to an empty value.",
     why=(
         "`daprd` takes an empty token for none and serves without authentication. An app with an empty token "
-        "sends none, and its calls end in 401. A value such as `$(NAME)` is empty if NAME is, and the value of an "
-        "annotation or label (`fieldRef`) is empty if it does not exist."
+        "sends none, and its calls end in 401. A value such as `$(NAME)` is empty if NAME is; if no earlier entry sets "
+        "NAME, `envFrom` may. The value of an annotation or label (`fieldRef`) is empty if it does not exist, and that "
+        "of a file (`fileKeyRef`) in a kubelet that does not know such sources."
     ),
     fix="Remove the entry and let the webhook add the reference, or write a `secretKeyRef`.",
     bad=pod(DAPR, SECRET, containers=variable('value: ""\n')),

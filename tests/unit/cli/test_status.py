@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import tracemalloc
 from typing import TYPE_CHECKING, Any, Final
 
+import jsonschema  # type: ignore[import-untyped] # it has no types to offer
 import pytest
 from aiohttp import web
 
 from injector.cli.main import main
-from injector.cli.status.report import REMEDIES
-from injector.core.assessment import ProtectionReason, Severity
+from injector.cli.status.advice import REMEDIES
+from injector.cli.status.documents import status_schema
+from injector.core.assessment import (
+    CURRENCY_SEVERITIES,
+    PROTECTIONS,
+    SEVERITIES,
+    Currency,
+    PodFinding,
+    ProtectionReason,
+    Severity,
+)
 from injector.rotation.status import read_status
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Refusal
@@ -27,7 +38,9 @@ if TYPE_CHECKING:
 
 Capture = pytest.CaptureFixture[str]
 PAGE: Final = OutputPage("status-output.md")
+SCHEMA: Final = status_schema()
 OPEN: Final = {"containers": [{"name": "daprd", "image": "daprio/daprd:1.13.1"}]}
+URGENT: Final = {Severity.ERROR, Severity.WARNING}
 PLAIN: Final = {"containers": [{"name": "app"}]}
 
 
@@ -62,6 +75,8 @@ def install(api: ApiServer, policy: str) -> None:
 def shown(api: ApiServer, capsys: Capture, *arguments: str) -> tuple[int, str, str]:
     code = main(["status", "--kubeconfig", str(api.kubeconfig), *arguments])
     output = capsys.readouterr()
+    if output.out and "json" in arguments:
+        jsonschema.validate(json.loads(output.out), SCHEMA)
     return code, output.out, output.err
 
 
@@ -75,10 +90,10 @@ def test_table_has_a_line_for_each_workload_worst_first(api: ApiServer, capsys: 
         ["pod/open-1-1", "open", "no-variable", "1/1", "-"],
         ["deployment/web", "protected", "reference", "2/2", "outdated"],
     ]
-    assert lines[3:] == [
-        "  shop/open-1-1, container daprd: no-variable: set dapr.io/api-token-secret on the Pod template",
-        "3 Dapr Pods in 1 namespace: 2 protected (2 outdated), 1 open",
-    ]
+    assert lines[3] == "  shop/open-1-1, container daprd: no-variable: set dapr.io/api-token-secret on the Pod template"
+    assert "  shop/web-1-1, shop/web-1-2: outdated (Secret s, key token): it has a previous token; restart it" in lines
+    assert "    kubectl rollout restart deployment/web -n shop" in lines
+    assert lines[-1] == "3 Dapr Pods in 1 namespace: 2 protected (2 outdated), 1 open"
     assert max(map(len, lines[:3])) <= 80
 
 
@@ -104,9 +119,49 @@ def test_json_has_the_fields_of_the_page(api: ApiServer, capsys: Capture) -> Non
     assert [one["workload"] for one in found["pods"]] == ["Pod/open-1-1", "Deployment/web", "Deployment/web"]
 
 
-def test_page_has_the_words_of_the_code() -> None:
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("summary", "pods"), -1),
+        (("summary", "protection"), {"opened": 1}),
+        (("limits",), None),
+        (("pods", 0, "protection"), "opened"),
+        (("pods", 0, "reason"), ""),
+        (("pods", 0, "severity"), "fatal"),
+        (("pods", 0, "workload"), "web"),
+        (("pods", 0, "currencies"), [{"secret": "s"}]),
+        (("pods", 0, "findings"), [{"finding": "x", "container": "daprd"}]),
+    ],
+)
+def test_schema_rejects_other_words_and_types(
+    path: tuple[str | int, ...], value: object, api: ApiServer, capsys: Capture
+) -> None:
+    document = json.loads(shown(api, capsys, "-A", "-o", "json")[1])
+    *above, last = path
+    functools.reduce(lambda found, key: found[key], above, document)[last] = value
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, SCHEMA)
+
+
+def test_schema_allows_fields_of_later_versions(api: ApiServer, capsys: Capture) -> None:
+    document = json.loads(shown(api, capsys, "-A", "-o", "json")[1])
+    for found in (document, document["summary"], document["pods"][0], document["pods"][0]["findings"][0]):
+        found["later"] = True
+
+    jsonschema.validate(document, SCHEMA)
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_page_has_the_severities_of_the_code() -> None:
     assert PAGE.words("status", "pods[].severity") == set(Severity)
-    assert set(REMEDIES) < set(ProtectionReason)
+
+
+def test_urgent_words_have_a_remedy() -> None:
+    assert set(REMEDIES) <= {*ProtectionReason, *Currency, *PodFinding}
+    assert {reason for reason, protection in PROTECTIONS.items() if SEVERITIES[protection] in URGENT} <= set(REMEDIES)
+    assert {currency for currency, severity in CURRENCY_SEVERITIES.items() if severity in URGENT} <= set(REMEDIES)
+    assert set(PodFinding) <= set(REMEDIES)
 
 
 def test_cluster_without_dapr_is_one_line(tmp_path: Path, capsys: Capture) -> None:
@@ -260,3 +315,30 @@ def test_secrets_are_requested_as_metadata_only() -> None:
         *("secrets", "replicasets", "namespaces"),
     }
     assert set(accepted) == {"pods", "secrets", "replicasets", "namespaces", "deployments"}
+
+
+def ended(name: str, *, spec: Any = None, is_ending: bool = False) -> dict[str, Any]:  # noqa: ANN401 - of a Pod
+    made = pod(name, owner=False)
+    made["spec"] = spec or made["spec"]
+    if is_ending:
+        made["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    else:
+        made["status"] = {"phase": "Succeeded"}
+    return made
+
+
+def test_ended_pods_are_listed_only_with_all_and_only_with_dapr(api: ApiServer, capsys: Capture) -> None:
+    for is_ending in (False, True):
+        api.put("pods", ended(f"dapr-{is_ending}".lower(), is_ending=is_ending))
+        api.put("pods", ended(f"plain-{is_ending}".lower(), spec=PLAIN, is_ending=is_ending))
+
+    assert not {"ended", "ending"} & set(shown(api, capsys, "-A")[1].split())
+    code, out, _ = shown(api, capsys, "-A", "--all")
+
+    lines = [line.split()[1:4] for line in out.splitlines() if "not-applicable" in line][:2]
+    assert (code, lines) == (
+        1,
+        [["pod/dapr-false-1-1", "not-applicable", "ended"], ["pod/dapr-true-1-1", "not-applicable", "ending"]],
+    )
+    assert out.endswith("5 Dapr Pods in 1 namespace: 2 protected (2 outdated), 2 not-applicable, 1 open\n")
+    assert "plain" not in out

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from injector.config.policy import load_policy
 from injector.core.advisories import advisories, daprd_version, fixed_in
-from injector.core.assess import assess, has_no_dapr
+from injector.core.assess import assess, not_applicable
 from injector.core.assessment import (
     CURRENCY_SEVERITIES,
     Assessment,
@@ -88,10 +88,11 @@ def test_case_has_the_expected_assessment(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_no_dapr_is_known_from_the_pod_alone(name: str) -> None:
-    found = observation(_yaml(FOLDER / name / "pod.yaml"), WORKLOAD)
+def test_not_applicable_is_known_from_the_pod_alone(name: str) -> None:
+    found = assessed(FOLDER / name)
+    expected = found.reason if found.protection is Protection.NOT_APPLICABLE else None
 
-    assert has_no_dapr(found) is (assessed(FOLDER / name).reason is ProtectionReason.NO_DAPR)
+    assert not_applicable(observation(_yaml(FOLDER / name / "pod.yaml"), WORKLOAD)) is expected
 
 
 def test_every_word_has_a_case() -> None:

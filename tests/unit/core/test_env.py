@@ -68,7 +68,7 @@ def test_neither_value_nor_source_is_empty(value: Json) -> None:
     assert env({"name": API, **value}).api == EnvEntry(0, API, EntryKind.EMPTY)
 
 
-@pytest.mark.parametrize("value", ["abc", " ", "$(OTHER)", 5, True])
+@pytest.mark.parametrize("value", ["abc", " ", "a$(OTHER)", 5, True])
 def test_any_other_value_is_a_literal(value: object) -> None:
     assert env({"name": API, "value": value}).api == EnvEntry(0, API, EntryKind.LITERAL)
 
@@ -86,7 +86,7 @@ def test_config_map_reference_has_its_own_kind() -> None:
 
 @pytest.mark.parametrize("source", [{"fieldRef": {"fieldPath": "metadata.uid"}}, {"future": 5}, {"future": "x"}])
 def test_other_sources_are_opaque_references(source: Json) -> None:
-    assert reference(source) == EnvEntry(0, API, EntryKind.REFERENCE)
+    assert reference(source) == EnvEntry(0, API, EntryKind.REFERENCE, may_be_empty="future" in source)
 
 
 @pytest.mark.parametrize("kind", ["secretKeyRef", "configMapKeyRef", "fileKeyRef", "future"])
@@ -107,7 +107,7 @@ def test_order_of_two_sources_does_not_matter(order: tuple[str, str]) -> None:
 def test_optional_is_read_next_to_another_source(order: tuple[str, str]) -> None:
     found = reference({kind: {"name": "s", "key": "k", "optional": kind == "future"} for kind in order})
 
-    assert found == EnvEntry(0, API, EntryKind.REFERENCE, None, optional=True)
+    assert found == EnvEntry(0, API, EntryKind.REFERENCE, None, optional=True, may_be_empty=True)
 
 
 def test_null_source_next_to_another_is_ignored() -> None:
@@ -236,11 +236,18 @@ def test_reference_to_an_entry_has_the_meaning_of_the_entry() -> None:
     )
 
 
-@pytest.mark.parametrize("value", ["$(X)", "$$(X)", "$(X", "$(Y) $(", "x$(Y)$(Z)"])
+@pytest.mark.parametrize("value", ["$$(X)", "$(X", "$(Y) $(", "x$(Y)$(Z)", "$()"])
 def test_text_without_a_set_variable_is_a_literal(value: str) -> None:
-    before = [SET] if value != "$(X)" else []
+    assert meaning(value, SET) == EnvEntry(1, API, EntryKind.LITERAL)
 
-    assert meaning(value, *before) == EnvEntry(len(before), API, EntryKind.LITERAL)
+
+@pytest.mark.parametrize("value", ["$(Y)", "$(Y)$(Z)", "$(E)$(Y)"])
+def test_text_of_nothing_but_unset_variables_may_be_empty(value: str) -> None:
+    empty = literal_env("", "E")
+
+    assert meaning(value, empty) == EnvEntry(1, API, EntryKind.LITERAL, may_be_empty=True)
+    assert meaning("$(Y)$(X)", literal_env("a", "X")) == EnvEntry(1, API, EntryKind.LITERAL)
+    assert meaning("$(X)", literal_env("$(Y)", "X")) == entry_at(1, EntryKind.LITERAL, may_be_empty=True)
 
 
 def test_value_of_several_references_cannot_be_repeated() -> None:
@@ -260,7 +267,12 @@ def test_value_of_several_references_cannot_be_repeated() -> None:
 def test_annotation_or_label_may_be_empty(path: str) -> None:
     assert reference({"fieldRef": {"fieldPath": path}}).may_be_empty
     assert not reference({"fieldRef": {"fieldPath": "metadata.name"}}).may_be_empty
-    assert not reference({"futureRef": {"fieldPath": 5}}).may_be_empty
+    assert not reference({"resourceFieldRef": {"resource": "limits.cpu"}}).may_be_empty
+
+
+@pytest.mark.parametrize("source", [{"fileKeyRef": {"key": "T"}}, {"futureRef": {"fieldPath": 5}}, {"futureRef": 5}])
+def test_source_that_a_kubelet_may_not_know_may_be_empty(source: Json) -> None:
+    assert reference(source).may_be_empty
 
 
 def test_entries_of_has_every_managed_entry_in_order() -> None:
@@ -269,7 +281,7 @@ def test_entries_of_has_every_managed_entry_in_order() -> None:
     found = entries_of(msgspec.json.decode(body, type=Container))
 
     assert found == (
-        EnvEntry(0, API, EntryKind.LITERAL),
+        EnvEntry(0, API, EntryKind.LITERAL, may_be_empty=True),
         entry_at(2, EntryKind.REFERENCE, S),
         EnvEntry(3, APP, EntryKind.EMPTY),
     )

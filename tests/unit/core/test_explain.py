@@ -104,6 +104,7 @@ def test_explain_reports_the_action_for_each_variable() -> None:
         {"name": "d", "env": [ref("o", "k")]},
         {"name": "e", "env": [ref("o", "k", optional=True)]},
         {"name": "f", "env": [field]},
+        {"name": "g", "env": [{**literal, "value": "$(UNSET)"}]},
     )
     assert explained(Rule.VARIABLE, found) == [
         ('"a" DAPR_API_TOKEN', "absent", 'added: Secret "s", key "token"', None),
@@ -112,6 +113,7 @@ def test_explain_reports_the_action_for_each_variable() -> None:
         ('"c" DAPR_API_TOKEN', "a value in clear text", "kept", None),
         ('"d" DAPR_API_TOKEN', 'Secret "o", key "k"', "kept", None),
         ('"f" DAPR_API_TOKEN', "a reference", "kept", None),
+        ('"g" DAPR_API_TOKEN', "a reference to an unset variable", "kept", None),
         ('"daprd" DAPR_API_TOKEN', 'Secret "s", key "token"', "already as requested", None),
     ]
     assert explained(Rule.APP_CONTAINERS, found)[0][1:3] == ('"*"', "all except infrastructure containers")

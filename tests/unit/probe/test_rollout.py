@@ -4,7 +4,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from injector.kube.client import Api
-from injector.probe.pods import KINDS, pods_of
+from injector.kube.resources import ROLLOUTS
+from injector.probe.pods import pods_of
 from tests.fake_cluster.argo import put_rollout
 from tests.fake_cluster.server import ApiServer
 from tests.unit.cli.objects import pod
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def test_pods_of_an_argo_rollout_are_those_of_its_replica_sets(tmp_path: Path) -> None:
     async def names(server: ApiServer) -> list[str]:
         async with await Api.from_kubeconfig(str(server.kubeconfig)) as api:
-            return [one["metadata"]["name"] for one in await pods_of(api, KINDS["rollout"], "web", "shop")]
+            return [one["metadata"]["name"] for one in await pods_of(api, ROLLOUTS, "web", "shop")]
 
     with ApiServer(folder=tmp_path) as server:
         put_rollout(server, "web", [pod("web", 1), pod("web", 2)])
