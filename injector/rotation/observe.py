@@ -133,15 +133,19 @@ class Owners:
         self._seen = {known: found for known, found in self._seen.items() if known[0] not in workloads}
 
     async def read_all(self, namespace: str | None) -> None:
-        """Read every possible owner with a few lists; kinds that may not be listed are left out."""
+        """Read the metadata of every possible owner with a few lists; kinds that may not be listed are left out."""
         for resource in RESOURCES.values():
             try:
-                found = await self._api.list(resource, namespace)
+                found = await self._api.list(resource, namespace, metadata_only=True)
             except (ForbiddenError, NotFoundError):  # Argo Rollouts may not be installed
                 continue
             for one in found:
                 meta = one["metadata"]
-                self._seen[Ref(resource.kind, meta["namespace"], meta["name"]), meta["uid"]] = one
+                # The API server calls it a PartialObjectMetadata.
+                self._seen[Ref(resource.kind, meta["namespace"], meta["name"]), meta["uid"]] = {
+                    "kind": resource.kind,
+                    "metadata": meta,
+                }
 
     async def of(self, pod: dict[str, Any], secrets: Collection[str]) -> tuple[Workload, int]:
         """Return the object at the end of the owners, and the number of the first Pod of a StatefulSet."""

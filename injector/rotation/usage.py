@@ -68,9 +68,8 @@ async def list_usage(api: Api, namespace: str | None) -> list[SecretUsage]:
     Raises:
         KubeError: The API server rejects a request or does not answer.
     """
-    pods = [pod for pod in await api.list(PODS, namespace) if not decode.has_ended(pod)]
-    labelled = await api.list(SECRETS, namespace, label_selector=names.TOKEN_LABEL)
-    secrets = {secret.ref: secret for secret in map(token_secret, labelled)}
+    pods = await api.list(PODS, namespace, keep=_without_managed_fields)
+    secrets = {one.ref: one for one in await _secrets(api, namespace, label_selector=names.TOKEN_LABEL)}
     directions = _directions(pods)
     for ref, secret in secrets.items():
         for name in secret.keys:
@@ -142,5 +141,28 @@ def _directions(pods: Iterable[dict[str, Any]]) -> dict[SecretKey, str]:
 
 async def _read(api: Api, ref: SecretRef) -> TokenSecret | None:
     """Read a Secret without our label, by a list, because the caller may list Secrets anyway."""
-    found = await api.list(SECRETS, ref.namespace, field_selector=f"metadata.name={ref.name}")
-    return token_secret(found[0]) if found else None
+    return next(iter(await _secrets(api, ref.namespace, field_selector=f"metadata.name={ref.name}")), None)
+
+
+async def _secrets(
+    api: Api, namespace: str | None, *, label_selector: str = "", field_selector: str = ""
+) -> list[TokenSecret]:
+    """Return Secrets without their values, which are dropped page by page.
+
+    Metadata would not be enough: it does not show whether a Secret is immutable, nor its keys without managed fields.
+    """
+    found = await api.list(
+        SECRETS,
+        namespace,
+        label_selector=label_selector,
+        field_selector=field_selector,
+        keep=lambda secret: {"secret": token_secret(secret)},
+    )
+    return [one["secret"] for one in found]
+
+
+def _without_managed_fields(pod: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a Pod without its largest part, which is not used; nothing for one that has ended."""
+    if decode.has_ended(pod):
+        return None
+    return {**pod, "metadata": {name: value for name, value in pod["metadata"].items() if name != "managedFields"}}

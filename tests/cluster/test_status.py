@@ -55,13 +55,18 @@ def two_pods(kubectl: Kubectl) -> None:
 
 
 def status(capsys: Capture, kubeconfig: Path, *arguments: str) -> tuple[int, Any, str]:
-    code = main(["status", "-o", "json", "--kubeconfig", str(kubeconfig), *arguments])
-    output = capsys.readouterr()
-    assert "marker" not in output.out + output.err
-    found = json.loads(output.out) if output.out else None
+    code, out, error = shown(capsys, kubeconfig, "-o", "json", *arguments)
+    found = json.loads(out) if out else None
     if found is not None:
         jsonschema.validate(found, status_schema())
-    return code, found, output.err
+    return code, found, error
+
+
+def shown(capsys: Capture, kubeconfig: Path, *arguments: str) -> tuple[int, str, str]:
+    code = main(["status", "--kubeconfig", str(kubeconfig), *arguments])
+    output = capsys.readouterr()
+    assert "marker" not in output.out + output.err
+    return code, output.out, output.err
 
 
 def protections(found: Json) -> dict[str, str]:
@@ -126,3 +131,40 @@ def test_right_to_list_pods_is_enough_for_an_answer(kubectl: Kubectl, tmp_path: 
         "defaults and exemptions of namespaces are not known",
         "the webhook's Policy is not known",
     ]
+
+
+@pytest.mark.usefixtures("two_pods")
+def test_one_pod_has_a_line_for_each_container(kubectl: Kubectl, capsys: Capture) -> None:
+    code, out, error = shown(capsys, kubectl.kubeconfig, "pod/missed", "-n", kubectl.namespace)
+
+    assert (code, error) == (1, "")
+    assert out.splitlines()[1].split()[:4] == ["missed", "daprd", "open", "not-injected"]
+    assert any(line.startswith(f"    kubectl get pod/missed -n {kubectl.namespace}") for line in out.splitlines())
+    code, out, error = shown(capsys, kubectl.kubeconfig, "deployment/none", "-n", kubectl.namespace)
+    assert (code, out) == (2, "")
+    assert "not found" in error
+
+
+@pytest.mark.usefixtures("two_pods")
+def test_secret_is_shown_from_its_metadata_with_its_events(kubectl: Kubectl, capsys: Capture) -> None:
+    kubectl.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": "one"},
+            "involvedObject": {"kind": "Pod", "name": "sound", "namespace": kubectl.namespace},
+            "type": "Warning",
+            "reason": "FailedMount",
+            "message": f'secret "{SECRET}" not found',
+        }
+    )
+    code, found, error = status(capsys, kubectl.kubeconfig, f"secret/{SECRET}", "-n", kubectl.namespace)
+
+    assert (code, error, without_policy(found)) == (1, "", [])
+    (row,) = found["secrets"]
+    assert (row["key"], row["exists"], row["hasKey"], row["pods"]) == ("token", True, True, 2)
+    assert (row["open"], row["owner"]) == (["missed"], "kubectl-create")
+    assert row["changed"]
+    assert [one["object"] for one in found["events"]] == ["Pod/sound"]
+    _, out, _ = shown(capsys, kubectl.kubeconfig, f"secret/{SECRET}", "-n", kubectl.namespace)
+    assert "  token (api), managed by kubectl-create; used by Pod/missed, Pod/sound" in out.splitlines()

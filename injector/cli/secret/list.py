@@ -16,9 +16,9 @@ from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option, table
 from injector.cli.param_types import Duration, States
 from injector.core import names
+from injector.core.claims import is_id
 from injector.core.durations import DAY, span
 from injector.core.ownership import managed_by
-from injector.kube.api_messages import redact_words
 from injector.kube.errors import ForbiddenError
 from injector.rotation.usage import EXPIRING_WITHIN, list_usage
 from injector.tokens import decode
@@ -168,8 +168,12 @@ def _details(row: SecretUsage) -> str:
     else:
         tool = managed_by(secret, row.key.key)
         owner = f"managed by {tool.name}" if tool is not None else "ours"
-    token_id = secret.token_id if secret is not None else None
-    parts = (f"{row.key.key} ({row.direction})", f"id {redact_words(token_id)}" if token_id else "", owner)
+    token_id = secret.token_id if secret is not None else None  # users can write any annotation
+    parts = (
+        f"{row.key.key} ({row.direction})",
+        f"id {token_id if is_id(token_id) else '(not shown)'}" if token_id else "",
+        owner,
+    )
     used = f"used by {', '.join(row.workloads)}" if row.workloads else "not used"
     return f"{', '.join(part for part in parts if part)}; {used}"
 

@@ -52,19 +52,23 @@ class Screen(Protocol):
 
 
 def watch(connect: Connect, view: View, output: str, interval: float) -> Answer:
-    """Show the state of a view until Ctrl-C, and return the last one.
+    """Show the state of a view until Ctrl-C, and return the last one, which stays on a terminal.
 
     Raises:
         click.ClickException: The first state cannot be read.
         KeyboardInterrupt: There is no state yet.
     """
     last: list[Answer] = []
+    is_live = sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    screen = Table(with_namespace=view.namespace is None, is_wide=output == "wide") if is_live else Lines(output)
     try:
-        with terminate_as_interrupt(), _screen(output, with_namespace=view.namespace is None) as screen:
+        with terminate_as_interrupt(), _live(screen):
             connection.run(connect, lambda api: _poll(api, view, screen, interval, last))
     except KeyboardInterrupt:
         if not last:
             raise
+    if is_live:
+        last[0].show(output)
     return last[0]
 
 
@@ -89,23 +93,23 @@ async def _poll(api: Api, view: View, screen: Screen, interval: float, last: lis
 
 
 @contextmanager
-def _screen(output: str, *, with_namespace: bool) -> Iterator[Screen]:
-    if sys.stdout is None or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        yield Lines(output)
+def _live(screen: Screen) -> Iterator[None]:
+    """Show a table for as long as it is entered."""
+    if not isinstance(screen, Table):
+        yield
         return
     from rich.console import Console  # noqa: PLC0415 - only who watches pays for it
     from rich.live import Live  # noqa: PLC0415 - as above
 
-    table = Table(with_namespace=with_namespace, is_wide=output == "wide")
     console = Console(file=raw(sys.stdout), no_color=not wants_colour(sys.stdout, os.environ))
     # A display that is higher than the terminal could not be erased.
     with Live(
         console=console,
         transient=True,
         refresh_per_second=4,
-        get_renderable=lambda: table.rendered(console.height - 1),
+        get_renderable=lambda: screen.rendered(console.height - 1),
     ):
-        yield table
+        yield
 
 
 class Lines:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from tests.fake_cluster.store import Store
 
 Json = dict[str, Any]
 
@@ -78,3 +81,13 @@ def controlled_by(kind: str, name: str) -> Json:
     """Return the owner reference of the controller."""
     uid = f"{kind.lower()}s-{name}"
     return {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": True}
+
+
+def install_webhook(api: Store, policy: str = "{}") -> None:
+    """Put the webhook's Deployment and its Policy."""
+    volume = {"name": "policy", "configMap": {"name": "dapr-token-injector-policy-h1"}}
+    labels = {"app.kubernetes.io/name": "dapr-token-injector"}
+    meta = {"namespace": "injector", "name": "dapr-token-injector", "labels": labels}
+    api.put("deployments", {"metadata": meta, "spec": {"template": {"spec": {"volumes": [{"name": "tls"}, volume]}}}})
+    named = {"namespace": "injector", "name": "dapr-token-injector-policy-h1"}
+    api.put("configmaps", {"metadata": named, "data": {"policy.yaml": policy}})

@@ -27,7 +27,7 @@ from injector.core.assessment import (
 from injector.rotation.status import read_status
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Refusal
-from tests.unit.cli.objects import SHOP, deployment, namespace, pod, replica_set, secret
+from tests.unit.cli.objects import SHOP, deployment, install_webhook, namespace, pod, replica_set, secret
 from tests.unit.cli.output_page import OutputPage
 from tests.unit.cli.test_probe_selection import LargeCluster
 from tests.unit.kube.test_redirects import api_at, served
@@ -48,7 +48,7 @@ PLAIN: Final = {"containers": [{"name": "app"}]}
 def api(tmp_path: Path) -> Iterator[ApiServer]:
     """One outdated workload of two Pods, one open Pod, and one that does not use Dapr."""
     with ApiServer(folder=tmp_path) as server:
-        install(server, "{}")
+        install_webhook(server)
         server.put("namespaces", namespace())
         server.put("secrets", secret("s"))
         server.put("deployments", deployment("web"))
@@ -60,16 +60,6 @@ def api(tmp_path: Path) -> Iterator[ApiServer]:
             made["spec"] = spec
             server.put("pods", made)
         yield server
-
-
-def install(api: ApiServer, policy: str) -> None:
-    """Put the webhook's Deployment and its Policy."""
-    volume = {"name": "policy", "configMap": {"name": "dapr-token-injector-policy-h1"}}
-    labels = {"app.kubernetes.io/name": "dapr-token-injector"}
-    meta = {"namespace": "injector", "name": "dapr-token-injector", "labels": labels}
-    api.put("deployments", {"metadata": meta, "spec": {"template": {"spec": {"volumes": [{"name": "tls"}, volume]}}}})
-    named = {"namespace": "injector", "name": "dapr-token-injector-policy-h1"}
-    api.put("configmaps", {"metadata": named, "data": {"policy.yaml": policy}})
 
 
 def shown(api: ApiServer, capsys: Capture, *arguments: str) -> tuple[int, str, str]:
@@ -212,7 +202,7 @@ def test_missing_permission_to_list_pods_names_the_smaller_scope(api: ApiServer,
     [("{}", "open"), ("allowExemptions: true", "exempt"), ("allowExemptions: yes please", "open"), ("[", "open")],
 )
 def test_exemption_needs_a_policy_that_allows_it(policy: str, protection: str, api: ApiServer, capsys: Capture) -> None:
-    install(api, policy)
+    install_webhook(api, policy)
     made = pod("left", owner=False)
     made["spec"] = OPEN
     made["metadata"]["annotations"] = {"dapr-token-injector/exempt": "a test"}

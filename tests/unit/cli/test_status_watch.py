@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import io
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +29,7 @@ from tests.controlplane.polling import wait_for
 from tests.fake_cluster.client import StoreApi
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Store
-from tests.unit.cli.objects import SHOP, deployment, namespace, pod, replica_set, secret
+from tests.unit.cli.objects import SHOP, deployment, install_webhook, namespace, pod, replica_set, secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +43,7 @@ OPEN: Final = {"containers": [{"name": "daprd"}]}
 
 
 def filled(store: Store) -> Store:
+    install_webhook(store)
     store.put("namespaces", namespace())
     store.put("secrets", secret("s"))
     store.put("deployments", deployment("web"))
@@ -259,3 +265,27 @@ def test_table_fits_a_small_terminal(height: int) -> None:
 
     assert len(lines) <= max(height, 3)
     assert all(len(line) <= 20 for line in lines)
+
+
+def test_live_table_of_a_terminal_ends_with_the_last_state(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 5, 20, 0, 0))
+    with ApiServer(folder=tmp_path) as server:
+        filled(server)
+        words = ["status", "-n", SHOP, "-w", "--interval", "1s", "--kubeconfig", str(server.kubeconfig)]
+        environment = {**os.environ, "TERM": "xterm"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "injector", *words], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        )
+        os.close(theirs)
+        wait_for("the second list", lambda: sum("/pods" in call for call in server.calls) > 1)
+        process.send_signal(signal.SIGINT)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while part := os.read(ours, 65536):
+                shown += part
+        os.close(ours)
+        assert process.wait(60) == 0
+    assert b"\x1b[?25l" in shown  # the cursor was hidden, and comes back
+    assert b"\x1b[?25h" in shown
+    assert shown.decode().splitlines()[-1] == "1 Dapr Pod in 1 namespace: 1 protected (1 outdated)"
