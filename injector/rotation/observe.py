@@ -19,7 +19,7 @@ from injector.kube.resources import (
     STATEFULSETS,
     Resource,
 )
-from injector.rotation import decode
+from injector.rotation import decode, fields
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -60,7 +60,9 @@ async def observe(api: Api, keys: Collection[SecretKey], owners: Owners) -> Obse
     Raises:
         KubeError: The API server rejects a request or does not answer.
     """
-    pods = [pod for namespace in sorted({key.namespace for key in keys}) for pod in await api.list(PODS, namespace)]
+    namespaces = sorted({key.namespace for key in keys})
+    lists = [(await api.read_list(PODS, namespace, fields.read_pod))[0] for namespace in namespaces]
+    pods = [pod for found in lists for pod in found]
     return await among(pods, keys, owners)
 
 
@@ -135,12 +137,15 @@ class Owners:
         """Read every possible owner with a few lists; kinds that may not be listed are left out."""
         for resource in RESOURCES.values():
             try:
-                found = await self._api.list(resource, namespace)
+                found, _ = await self._api.read_list(resource, namespace, fields.read_workload)
             except (ForbiddenError, NotFoundError):  # Argo Rollouts may not be installed
                 continue
             for one in found:
                 meta = one["metadata"]
-                self._seen[Ref(resource.kind, meta["namespace"], meta["name"]), meta["uid"]] = one
+                self._seen[Ref(resource.kind, meta["namespace"], meta["name"]), meta["uid"]] = {
+                    "kind": resource.kind,
+                    **one,
+                }
 
     async def of(self, pod: dict[str, Any], secrets: Collection[str]) -> tuple[Workload, int]:
         """Return the object at the end of the owners, and the number of the first Pod of a StatefulSet."""

@@ -10,7 +10,7 @@ from injector.core import names
 from injector.core.ownership import SecretKey
 from injector.core.rollout import TokenState, in_state, pod_names, revision_of, without_token
 from injector.kube.resources import PODS, SECRETS
-from injector.rotation import decode
+from injector.rotation import decode, fields
 from injector.rotation.observe import Owners, among
 from injector.tokens.decode import token_secret, unix_time
 
@@ -63,9 +63,9 @@ async def list_usage(api: Api, namespace: str | None) -> list[SecretUsage]:
     Raises:
         KubeError: The API server rejects a request or does not answer.
     """
-    pods = [pod for pod in await api.list(PODS, namespace) if not decode.has_ended(pod)]
-    labelled = await api.list(SECRETS, namespace, label_selector=names.TOKEN_LABEL)
-    secrets = {secret.ref: secret for secret in map(token_secret, labelled)}
+    pods, _ = await api.read_list(PODS, namespace, _slim_pod)
+    labelled, _ = await api.read_list(SECRETS, namespace, _secret, selectors=(("labelSelector", names.TOKEN_LABEL),))
+    secrets = {secret.ref: secret for secret in labelled}
     directions = _directions(pods)
     for ref, secret in secrets.items():
         for name in secret.keys:
@@ -123,5 +123,15 @@ def _directions(pods: Iterable[dict[str, Any]]) -> dict[SecretKey, str]:
 
 async def _read(api: Api, ref: SecretRef) -> TokenSecret | None:
     """Read a Secret without our label, by a list, because the caller may list Secrets anyway."""
-    found = await api.list(SECRETS, ref.namespace, field_selector=f"metadata.name={ref.name}")
-    return token_secret(found[0]) if found else None
+    selector = ("fieldSelector", f"metadata.name={ref.name}")
+    found, _ = await api.read_list(SECRETS, ref.namespace, _secret, selectors=(selector,))
+    return found[0] if found else None
+
+
+def _secret(text: bytes | bytearray) -> TokenSecret:
+    return token_secret(fields.read_secret(text))
+
+
+def _slim_pod(text: bytes | bytearray) -> dict[str, Any] | None:
+    pod = fields.read_pod(text)
+    return None if decode.has_ended(pod) else decode.slim(pod)

@@ -72,6 +72,10 @@ class StoreApi(Api):
             return confirm.confirmed(request.operation, request.expected, status, json.dumps(answer).encode())
         return copy.deepcopy(answer)
 
+    async def fetch(self, request: Request) -> bytes:
+        """Answer a read from the store at once."""
+        return json.dumps(await self.send(request)).encode()
+
     async def watch(  # type: ignore[override] # only what an `ObjectWatch` needs
         self, resource: Resource, namespace: str | None = None, *, resource_version: str, field_selector: str = ""
     ) -> AsyncGenerator[Object, None]:

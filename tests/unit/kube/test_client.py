@@ -177,9 +177,13 @@ def test_list_follows_its_pages_and_fills_in_the_kind() -> None:
         seen.append(request.query.get("continue", ""))
         if not request.query.get("continue"):
             return web.json_response(
-                {"items": [{"metadata": {"name": "a"}}], "metadata": {"continue": "more", "resourceVersion": "7"}}
+                {
+                    "items": [{"metadata": {"namespace": "n", "name": "a"}}],
+                    "metadata": {"continue": "more", "resourceVersion": "7"},
+                }
             )
-        return web.json_response({"items": [{"metadata": {"name": "b"}}], "metadata": {"resourceVersion": "7"}})
+        last = {"metadata": {"namespace": "n", "name": "b"}}
+        return web.json_response({"items": [last], "metadata": {"resourceVersion": "7"}})
 
     async def ask() -> None:
         async with served(answer) as api:
@@ -197,7 +201,8 @@ def test_list_restarts_when_its_version_has_expired() -> None:
     async def answer(request: web.Request) -> web.Response:
         calls.append(request.query.get("continue", ""))
         if len(calls) == 1:
-            return web.json_response({"items": [{}], "metadata": {"continue": "old"}})
+            first = {"metadata": {"namespace": "n", "name": "a"}}
+            return web.json_response({"items": [first], "metadata": {"continue": "old"}})
         if len(calls) == 2:
             return status(410, "Expired")
         return web.json_response({"items": None, "metadata": {"resourceVersion": "9"}})
