@@ -85,7 +85,8 @@ def _assessment(
     protection = PROTECTIONS[reason]
     severity = SEVERITIES[protection]
     since = observed.waits_since
-    if protection is Protection.WAITING and since is not None and known.now - since < WAITS_NORMALLY:
+    # A time far ahead is of a node whose clock is wrong, and shows nothing.
+    if protection is Protection.WAITING and since is not None and abs(known.now - since) < WAITS_NORMALLY:
         severity = Severity.INFO
     is_dated = protection in {Protection.PROTECTED, Protection.CUSTOM, Protection.UNKNOWN}
     currencies = tuple(_currencies(observed.usage, known)) if is_dated and observed.usage is not None else ()
