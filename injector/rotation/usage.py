@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,7 @@ from injector.rotation.observe import Owners, among
 from injector.tokens.decode import token_secret, unix_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from injector.core.ownership import SecretRef, TokenSecret
     from injector.core.rollout import PodUsage
@@ -76,9 +77,9 @@ async def list_usage(api: Api, namespace: str | None) -> list[SecretUsage]:
     for pod in (await among(pods, directions.keys(), owners)).pods:
         for key in pod.keys:
             users[key].append(pod)
+    secrets |= await _read(api, {key.secret for key in directions} - secrets.keys())
     return [
-        _usage(key, direction, secrets.get(key.secret) or await _read(api, key.secret), users[key])
-        for key, direction in sorted(directions.items())
+        _usage(key, direction, secrets.get(key.secret), users[key]) for key, direction in sorted(directions.items())
     ]
 
 
@@ -121,11 +122,21 @@ def _directions(pods: Iterable[dict[str, Any]]) -> dict[SecretKey, str]:
     return found
 
 
-async def _read(api: Api, ref: SecretRef) -> TokenSecret | None:
-    """Read a Secret without our label, by a list, because the caller may list Secrets anyway."""
-    selector = ("fieldSelector", f"metadata.name={ref.name}")
-    found, _ = await api.read_list(SECRETS, ref.namespace, _secret, selectors=(selector,))
-    return found[0] if found else None
+async def _read(api: Api, refs: Collection[SecretRef]) -> dict[SecretRef, TokenSecret]:
+    """Return Secrets without our label, read by lists of one, because the caller may list Secrets anyway."""
+    free = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    async def read(ref: SecretRef) -> list[TokenSecret]:
+        async with free:
+            selector = ("fieldSelector", f"metadata.name={ref.name}")
+            found, _ = await api.read_list(SECRETS, ref.namespace, _secret, selectors=(selector,))
+            return found
+
+    lists = await asyncio.gather(*map(read, refs))
+    return {secret.ref: secret for found in lists for secret in found}
+
+
+_MOST_AT_ONCE: Final = 8
 
 
 def _secret(text: bytes | bytearray) -> TokenSecret:
