@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from injector.core import names
 from injector.core.advisories import advisories
@@ -58,8 +58,15 @@ _WORST_FIRST: Final = (
 WAITS_NORMALLY: Final = 120
 
 
-def assess(observed: Observation, known: Known) -> Assessment:
-    """Return the assessment of a Pod."""
+# By all that they depend on.
+Seen: TypeAlias = "dict[tuple[object, ...], tuple[Finding, ...]]"
+
+
+def assess(observed: Observation, known: Known, seen: Seen | None = None) -> Assessment:
+    """Return the assessment of a Pod.
+
+    `seen` has the findings of earlier Pods, as long as their specs exist: those with the same spec share them.
+    """
     pod = observed.pod
     if pod is None:
         return _assessment(observed, known, ProtectionReason.MALFORMED)
@@ -71,8 +78,11 @@ def assess(observed: Observation, known: Known) -> Assessment:
     found = [(_reason(one, pod, observed, known), one.name) for one in sidecars]
     found += _waits(containers, pod, observed, known)
     reason, container = min(found, key=lambda one: _WORST_FIRST.index(PROTECTIONS[one[0]]))
-    findings = tuple(_findings(pod, sidecars, known, is_open=reason in OPEN))
-    return _assessment(observed, known, reason, container, findings)
+    seen = {} if seen is None else seen
+    key = (id(pod.spec), _annotations(pod), known.policy, known.injects_default, reason in OPEN)
+    if key not in seen:
+        seen[key] = tuple(_findings(pod, sidecars, known, is_open=reason in OPEN))
+    return _assessment(observed, known, reason, container, seen[key])
 
 
 def _assessment(
@@ -214,10 +224,14 @@ def _waits(
     for one in observed.usage.usages if observed.usage is not None else ():
         runs[one.container] = runs.get(one.container, False) or one.started is not None
     for container in containers:
-        wanted = _wanted(container)
-        reason = _reported(messages.get(container.name, ""), wanted)
         # What a running container will read at its next start decides nothing now; one that has ended is not in `runs`.
-        if reason is None and runs.get(container.name) is False:
+        is_waiting = runs.get(container.name) is False
+        message = messages.get(container.name, "")
+        if not message and not is_waiting:
+            continue
+        wanted = _wanted(container)
+        reason = _reported(message, wanted)
+        if reason is None and is_waiting:
             reason = _missing(wanted, observed.namespace, known)
         if reason is not None:
             yield reason, container.name

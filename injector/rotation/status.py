@@ -22,6 +22,7 @@ from injector.tokens.decode import token_secret
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from injector.core.assess import Seen
     from injector.core.observed import Specs
     from injector.kube.client import Api
     from injector.kube.lists import Read, T
@@ -72,8 +73,9 @@ async def read_status(api: Api, namespace: str | None, now: int) -> Status:
         meta["name"]: meta.get("labels") or {}
         for meta in await reader.namespaces("defaults and exemptions of namespaces are not known")
     }
+    seen: Seen = {}
     pods = [
-        PodStatus(_workload(owner, between), assess(pod, _known(now, secrets, labels.get(pod.namespace) or {})))
+        PodStatus(_workload(owner, between), assess(pod, _known(now, secrets, labels.get(pod.namespace) or {}), seen))
         for pod, owner in found
     ]
     return Status(

@@ -21,6 +21,7 @@ from tests.property import strategies as some
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from injector.core.assessment import Assessment
     from tests.builders import Json
 
 FORMATS: Final = ("table", "wide", "json")
@@ -101,11 +102,11 @@ def test_every_pod_has_its_assessment_in_every_format(
 ) -> None:
     api.objects.clear()
     api.events.clear()
-    expected: dict[str, Protection] = {}
+    expected: dict[str, Assessment] = {}
     for number, pod in enumerate(found):
         name = f"p-{number}"
         pod["metadata"] |= {"namespace": SHOP, "name": name}
-        expected[name] = assess(observation(pod, Ref("Pod", SHOP, name)), Known(now=0)).protection
+        expected[name] = assess(observation(pod, Ref("Pod", SHOP, name)), Known(now=0))
         api.put("pods", pod)
 
     document: Any = json.loads(shown(api, capsys, "json"))
@@ -113,9 +114,14 @@ def test_every_pod_has_its_assessment_in_every_format(
         assert "Dapr" in shown(api, capsys, output)
 
     for one in document["pods"]:
+        whole = expected[one["name"]]
         if one["protection"] == Protection.PROTECTED:
-            assert expected[one["name"]] is Protection.PROTECTED
-        if expected[one["name"]] is Protection.OPEN:
+            assert whole.protection is Protection.PROTECTED
+        if whole.protection is Protection.OPEN:
             assert one["protection"] in {Protection.OPEN, Protection.UNKNOWN}
+        if one["protection"] == whole.protection:
+            assert [(found["finding"], found["container"]) for found in one["findings"]] == [
+                (found.finding, found.container) for found in whole.findings
+            ]
     missing = set(expected) - {one["name"] for one in document["pods"]}
-    assert {expected[name] for name in missing} <= {Protection.NOT_APPLICABLE}
+    assert {expected[name].protection for name in missing} <= {Protection.NOT_APPLICABLE}
