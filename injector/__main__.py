@@ -1,10 +1,19 @@
-"""`python -m injector`."""
+"""`python -m injector`, and the program `dapr-token-injector`."""
 
 from __future__ import annotations
 
+import signal
 import sys
 
-from injector.cli.main import main
+
+def main() -> int:
+    """Run the command line. While modules are imported, and at exit, Ctrl-C ends the process without a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from injector.cli.main import main as run  # noqa: PLC0415 - after the lines above
+
+    return run()
+
 
 if __name__ == "__main__":
     sys.exit(main())

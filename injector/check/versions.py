@@ -74,7 +74,7 @@ async def _running_version(reader: Reader, namespace: str) -> str:
     """
     path = f"{SERVICES.path(namespace, f'http:{names.MANAGER}:ops')}/proxy/metrics"
     request = Request("GET", path, f"get services/proxy of {names.MANAGER} in namespace {namespace}", accept="*/*")
-    found = _BUILD.search(await reader.api.text(request))
+    found = _BUILD.search((await reader.api.fetch(request)).decode("utf-8", "replace"))
     return found[1] if found else ""
 
 

@@ -1,9 +1,14 @@
-"""`completion`: print completion scripts for shells."""
+"""`completion`: print completion scripts for shells; and what kubectl calls to complete `kubectl dapr-token`."""
 
 from __future__ import annotations
 
+import sys
+
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import ShellComplete, get_completion_class
+
+from injector.cli.main import COMPLETE_VARIABLE, PLUGIN_COMMAND, commands
+from injector.words import escaped
 
 
 @click.command(short_help="Print a completion script for a shell.")
@@ -27,5 +32,25 @@ def command(ctx: click.Context, shell: str) -> None:
     if maker is None:
         raise click.UsageError(f"SHELL: no completion for {shell}")
     root = ctx.find_root()
-    name = root.info_name or "dapr-token-injector"
-    click.echo(maker(root.command, {}, name, f"_{name.replace('-', '_').upper()}_COMPLETE").source())
+    if root.info_name == PLUGIN_COMMAND:
+        raise click.UsageError("kubectl completes its plug-ins itself; load the script of kubectl completion")
+    click.echo(maker(root.command, {}, str(root.info_name), COMPLETE_VARIABLE).source())
+
+
+# What kubectl does after the last name: complete files, or nothing.
+# https://github.com/spf13/cobra/blob/v1.10.1/completions.go (ShellCompDirective)
+_FILES, _NOTHING = ":0", ":4"
+
+
+def complete_plugin() -> int:
+    """Print what completes the last argument: the program `kubectl_complete-dapr_token`.
+
+    https://kubernetes.io/docs/tasks/extend-kubectl/kubectl-plugins/
+    """
+    *words, incomplete = sys.argv[1:] or [""]
+    found = ShellComplete(commands, {}, PLUGIN_COMMAND, COMPLETE_VARIABLE).get_completions(words, incomplete)
+    for item in found:
+        if item.type == "plain":
+            click.echo(escaped(f"{item.value}") + (f"\t{item.help}" if item.help else ""))
+    click.echo(_FILES if any(item.type != "plain" for item in found) else _NOTHING)
+    return 0

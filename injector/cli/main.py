@@ -6,10 +6,12 @@ stderr. Commands are imported when they run, so that `version` does not load `se
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import io
 import os
+import signal
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
@@ -23,7 +25,7 @@ from injector.files import error_text
 from injector.frames import frames
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 class Exit(IntEnum):
@@ -82,10 +84,22 @@ def commands() -> None:
     """Give every Dapr sidecar on Kubernetes its API token."""
 
 
+# Completion scripts set it.
+COMPLETE_VARIABLE: Final = "_DAPR_TOKEN_INJECTOR_COMPLETE"
+# The file name by which kubectl finds `kubectl dapr-token`.
+_PLUGIN: Final = "kubectl-dapr_token"
+PLUGIN_COMMAND: Final = "kubectl dapr-token"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     with safe_streams():
         return _run(argv)
+
+
+def program() -> str:
+    """Return the words with which the user started the program."""
+    return PLUGIN_COMMAND if os.path.basename(sys.argv[0]) == _PLUGIN else "dapr-token-injector"  # noqa: PTH119 - a name of any form
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -93,7 +107,8 @@ def _run(argv: Sequence[str] | None) -> int:
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115,PTH123 - for the rest of the process
     stdout = sys.stdout
     try:
-        result = commands.main(argv, prog_name="dapr-token-injector", standalone_mode=False)
+        with _interruptible():
+            result = commands.main(argv, prog_name=program(), complete_var=COMPLETE_VARIABLE, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return Exit.USAGE
@@ -122,6 +137,19 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception as error:  # noqa: BLE001 - the boundary
         return _unexpected(error)
     return result if isinstance(result, int) else Exit.FINE
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt, if it would end the process (`injector.__main__`)."""
+    is_ending = signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    try:
+        if is_ending:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    finally:
+        if is_ending:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _unexpected(error: Exception) -> Exit:

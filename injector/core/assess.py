@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from injector.core import names
 from injector.core.advisories import advisories
@@ -62,8 +62,15 @@ _WORST_FIRST: Final = (
 WAITS_NORMALLY: Final = 120
 
 
-def assess(observed: Observation, known: Known) -> Assessment:
-    """Return the assessment of a Pod."""
+# By all that they depend on.
+Seen: TypeAlias = "dict[tuple[object, ...], tuple[Finding, ...]]"
+
+
+def assess(observed: Observation, known: Known, seen: Seen | None = None) -> Assessment:
+    """Return the assessment of a Pod.
+
+    `seen` has the findings of earlier Pods, as long as their specs exist: those with the same spec share them.
+    """
     pod = observed.pod
     if pod is None:
         return _assessment(observed, known, ProtectionReason.MALFORMED)
@@ -76,13 +83,16 @@ def assess(observed: Observation, known: Known) -> Assessment:
     found += _waits(containers, pod, observed, known)
     found.sort(key=lambda one: _WORST_FIRST.index(PROTECTIONS[one.reason]))
     worst = found[0]
-    findings = tuple(_findings(pod, sidecars, known, is_open=worst.reason in OPEN))
+    seen = {} if seen is None else seen
+    key = (id(pod.spec), _annotations(pod), known.policy, known.injects_default, worst.reason in OPEN)
+    if key not in seen:
+        seen[key] = tuple(_findings(pod, sidecars, known, is_open=worst.reason in OPEN))
     return replace(
         _assessment(observed, known, worst.reason),
         container=worst.container,
         missing=worst.missing,
         containers=tuple({one.container: one for one in reversed(found)}.values())[::-1],
-        findings=findings,
+        findings=seen[key],
     )
 
 
@@ -90,7 +100,8 @@ def _assessment(observed: Observation, known: Known, reason: ProtectionReason) -
     protection = PROTECTIONS[reason]
     severity = SEVERITIES[protection]
     since = observed.waits_since
-    if protection is Protection.WAITING and since is not None and known.now - since < WAITS_NORMALLY:
+    # A time far ahead is of a node whose clock is wrong, and shows nothing.
+    if protection is Protection.WAITING and since is not None and abs(known.now - since) < WAITS_NORMALLY:
         severity = Severity.INFO
     is_dated = protection in {Protection.PROTECTED, Protection.CUSTOM, Protection.UNKNOWN}
     currencies = tuple(_currencies(observed.usage, known)) if is_dated and observed.usage is not None else ()
@@ -217,10 +228,14 @@ def _waits(
     for one in observed.usage.usages if observed.usage is not None else ():
         runs[one.container] = runs.get(one.container, False) or one.started is not None
     for container in containers:
-        wanted = _wanted(container)
-        found = _reported(messages.get(container.name, ""), wanted)
         # What a running container will read at its next start decides nothing now; one that has ended is not in `runs`.
-        if found is None and runs.get(container.name) is False:
+        is_waiting = runs.get(container.name) is False
+        message = messages.get(container.name, "")
+        if not message and not is_waiting:
+            continue
+        wanted = _wanted(container)
+        found = _reported(message, wanted)
+        if found is None and is_waiting:
             found = _missing(wanted, observed.namespace, known)
         if found is not None:
             reason, name, key = found

@@ -12,7 +12,7 @@ from injector.core.errors import MalformedObjectError
 from injector.core.model import Annotations, Container, ObjectMeta, Pod, PodSpec, Quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping
 
 # The fields to keep, and those to keep below them; None: all.
 _Fields: TypeAlias = "Mapping[str, _Fields | None]"
@@ -116,29 +116,39 @@ class ObservedPod(Pod, frozen=True, gc=False):
     status: PodStatus | None = None
 
 
-_pod: Final = msgspec.json.Decoder(ObservedPod)
+# By what was encoded of it.
+Specs: TypeAlias = "MutableMapping[bytes, ObservedSpec | None]"
+
+_spec: Final = msgspec.json.Decoder(ObservedSpec | None)
+_rest: Final = msgspec.json.Decoder(ObservedPod)
 
 
-def observed_pod(pod: Mapping[str, Any]) -> ObservedPod:
+def observed_pod(pod: Mapping[str, Any], specs: Specs) -> ObservedPod:
     """Return what an assessment reads of a Pod of the API server.
+
+    `specs` has those of earlier Pods: the Pods of a workload have equal ones, and share one.
 
     Raises:
         MalformedObjectError: A field has another type than in Kubernetes.
     """
     try:
-        return decode_any_depth(_pod.decode, msgspec.json.encode(_only(pod, _POD)))
+        encoded = msgspec.json.encode(_only(pod.get("spec"), _SPEC))
+        if encoded not in specs:
+            specs[encoded] = decode_any_depth(_spec.decode, encoded)
+        rest = decode_any_depth(_rest.decode, msgspec.json.encode(_only(pod, _REST)))
     except (msgspec.DecodeError, TypeError, OverflowError, UnicodeError, RecursionError):
         # The codec's own message may contain parts of a value.
         raise MalformedObjectError(_NOT_A_POD) from None
+    return msgspec.structs.replace(rest, spec=specs[encoded])
 
 
 # Nothing else is encoded: `managedFields` can be nested too deeply for the codec, and lists of variables, which are
 # not decoded before a rule reads them, keep in memory what was encoded with them.
 _CONTAINER: Final[_Fields] = dict.fromkeys(("name", "image", "command", "args", "env", "envFrom", "restartPolicy"))
 _ANNOTATIONS: Final[_Fields] = dict.fromkeys((*names.REQUEST_ANNOTATIONS, names.EXEMPT))
-_POD: Final[_Fields] = {
+_SPEC: Final[_Fields] = dict.fromkeys(("containers", "initContainers", "ephemeralContainers"), _CONTAINER)
+_REST: Final[_Fields] = {
     "metadata": {"namespace": None, "name": None, "deletionTimestamp": None, "annotations": _ANNOTATIONS},
-    "spec": dict.fromkeys(("containers", "initContainers", "ephemeralContainers"), _CONTAINER),
     "status": {"phase": None, "containerStatuses": None, "initContainerStatuses": None},
 }
 

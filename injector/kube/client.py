@@ -6,13 +6,17 @@ ten times the memory, and drop the fields of newer servers.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
+import msgspec
 
-from injector.kube import api_messages, confirm, kubeconfig
+from injector.kube import api_messages, confirm, kubeconfig, lists
+from injector.kube.backoff import Backoff, retry_seconds
 from injector.kube.errors import GoneError, UnavailableError
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS, SECRETS, Object, Resource
 from injector.kube.transport import JSON, Request, Transport, decode_object, error_from_event, parameters, why
@@ -21,14 +25,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from injector.kube.confirm import Expected
+    from injector.kube.lists import Kept, Read, T
     from injector.kube.resources import Objects
 
 FIELD_MANAGER: Final = "dapr-token-injector"
 # Objects of a list in one answer, as in client-go.
 PAGE: Final = 500
+# A million objects. The API server supports 150,000 Pods.
+_MOST_PAGES: Final = 2_000
 _LIST_ATTEMPTS: Final = 3
+# Of one page, while the API server requests a later retry.
+_PAGE_ATTEMPTS: Final = 5
 # https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_object: Final = msgspec.json.Decoder(Object)
 # The lifetime of a watch. If the API server has dropped a watch silently, this is when the client notices.
 WATCH_SECONDS: Final = 45
 
@@ -103,15 +113,44 @@ class Api(Transport):
         keep: Callable[[Object], Object | None] = lambda item: item,
         metadata_only: bool = False,
     ) -> tuple[Objects, str]:
-        """Return all objects and the resource version of the list, from which a watch can start.
+        """Return all objects and the resource version of the list, from which a watch can start."""
+        kind = {"apiVersion": resource.api_version, "kind": resource.kind}
+        return await self.read_list(
+            resource,
+            namespace,
+            lambda text: keep({**kind, **_object.decode(text)}),
+            selectors=parameters(labelSelector=label_selector, fieldSelector=field_selector),
+            metadata_only=metadata_only,
+        )
 
-        The pages of a list have one resource version. If it expires between two pages, the list starts again.
+    async def read_list(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        read: Read[T],
+        *,
+        selectors: tuple[tuple[str, str], ...] = (),
+        metadata_only: bool = False,
+    ) -> tuple[Kept[T], str]:
+        """Return what `read` keeps of the text of each object, and the resource version of the list.
+
+        For large lists: members that `read` does not decode cost next to nothing. The pages of a list have one resource
+        version. If it expires between two pages, the list starts again.
+
+        Raises:
+            UnavailableError: An answer is not a list of named objects, or the list does not end.
+            KubeError: The API server rejects the request or does not answer.
         """
-        selectors = parameters(labelSelector=label_selector, fieldSelector=field_selector)
-        accept = _METADATA if metadata_only else JSON
+        request = Request(
+            "GET",
+            resource.path(namespace),
+            _operation("list", resource, "", namespace),
+            (*selectors, *parameters(limit=str(PAGE))),
+            accept=_METADATA if metadata_only else JSON,
+        )
         for attempt in range(_LIST_ATTEMPTS):
             try:
-                return await self._pages(resource, namespace, selectors, keep, accept)
+                return await self._pages(request, read, namespaced=resource.namespaced)
             except GoneError:
                 if attempt + 1 == _LIST_ATTEMPTS:
                     raise
@@ -223,28 +262,35 @@ class Api(Transport):
         finally:
             response.close()
 
-    async def _pages(
-        self,
-        resource: Resource,
-        namespace: str | None,
-        selectors: tuple[tuple[str, str], ...],
-        keep: Callable[[Object], Object | None],
-        accept: str,
-    ) -> tuple[Objects, str]:
-        operation = _operation("list", resource, "", namespace)
-        items: Objects = []
+    async def _pages(self, request: Request, read: Read[T], *, namespaced: bool) -> tuple[Kept[T], str]:
+        found: list[T] = []
         after = ""
-        while True:
-            query = (*selectors, *parameters(limit=str(PAGE), **{"continue": after}))
-            page = await self.send(Request("GET", resource.path(namespace), operation, query, accept=accept))
-            whole = (
-                {"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in page.get("items") or ()
+        for _ in range(_MOST_PAGES):
+            query = (*request.query, *parameters(**{"continue": after}))
+            page = lists.page(
+                request.operation,
+                await self._page(dataclasses.replace(request, query=query)),  # not kept in a variable
+                read,
+                namespaced=namespaced,
             )
-            items.extend(kept for item in whole if (kept := keep(item)) is not None)
-            metadata = page.get("metadata", {})
-            after = metadata.get("continue", "")
+            found += page.items
+            after = page.after
             if not after:
-                return items, str(metadata.get("resourceVersion", ""))
+                return found, page.version
+        raise UnavailableError(request.operation, why=f"the list does not end after {_MOST_PAGES:,} pages")
+
+    async def _page(self, request: Request) -> bytes:
+        """Return a page; wait and try again if the API server requests that."""
+        backoff = Backoff(random.Random())  # noqa: S311 - spreads load
+        for _ in range(_PAGE_ATTEMPTS - 1):
+            try:
+                return await self.fetch(request)
+            except UnavailableError as error:
+                wait = retry_seconds(error, backoff)
+                if wait is None:
+                    raise
+            await asyncio.sleep(wait)
+        return await self.fetch(request)
 
 
 @dataclass(frozen=True, slots=True)

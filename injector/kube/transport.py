@@ -105,29 +105,20 @@ class Transport:
         Raises:
             KubeError: The API server rejects the request or does not answer.
         """
-        response, content = await self._whole(request)
+        response = await self.open(request)
+        content = await _content(request, response)
         warnings = tuple(_warnings(response.headers.getall("Warning", [])))
         if request.expected is not None:
             return confirm.confirmed(request.operation, request.expected, response.status, content), warnings
         return decode_object(request.operation, content), warnings
 
-    async def text(self, request: Request) -> str:
-        """Send a request and return its answer, which is text and not an object.
+    async def fetch(self, request: Request) -> bytes:
+        """Send a request that reads, and return its answer as it is.
 
         Raises:
             KubeError: The API server rejects the request or does not answer.
         """
-        _, content = await self._whole(request)
-        return content.decode("utf-8", "replace")
-
-    async def _whole(self, request: Request) -> tuple[aiohttp.ClientResponse, bytes]:
-        response = await self.open(request)
-        try:
-            return response, await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _failure(request, error) from None
-        finally:
-            response.release()
+        return await _content(request, await self.open(request))
 
     async def connect(self, request: Request, protocol: str) -> aiohttp.ClientWebSocketResponse:
         """Open a websocket at a request's path.
@@ -186,19 +177,40 @@ class Transport:
             )
             answer = await self._client.call_api(method, url, headers, body, _request_timeout=timeout)
             response: aiohttp.ClientResponse = answer.response
-            self.skew_seconds = _skew(response.headers.get("Date", ""), time.time())
-            if response.status < _FIRST_FAILURE:
-                return response
-            try:
-                content = await response.read()
-            finally:
-                response.release()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _failure(request, error) from None
-        raise error_from_status(request.operation, _refusal(request, response, content))
+        self.skew_seconds = _skew(response.headers.get("Date", ""), time.time())
+        if response.status < _FIRST_FAILURE:
+            return response
+        raise error_from_status(request.operation, _refusal(request, response, await _content(request, response)))
 
 
 _FIRST_FAILURE: Final = 300
+# Bytes: more than a page of the largest objects that clusters have.
+_LONGEST_ANSWER: Final = 256 * 1024 * 1024
+
+
+async def _content(request: Request, response: aiohttp.ClientResponse) -> bytes:
+    """Return the body of a response, and release its connection.
+
+    Raises:
+        UnavailableError: The body breaks off, is not complete in time, or is too long.
+    """
+    parts: list[bytes] = []
+    length = 0
+    try:
+        async for part in response.content.iter_any():
+            parts.append(part)
+            length += len(part)
+            if length > _LONGEST_ANSWER:
+                raise UnavailableError(
+                    request.operation, why="the answer is too long; is this a Kubernetes API server?"
+                )
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _failure(request, error) from None
+    finally:
+        response.release()
+    return b"".join(parts)
 
 
 def _skew(date: str, now: float) -> float:

@@ -14,7 +14,7 @@ from injector.kube.resources import ROLLOUTS
 from injector.tokens.decode import unix_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 Object = dict[str, Any]
 # The keys of one namespace: by Secret, then by key.
@@ -85,6 +85,38 @@ def _files(volume: Object) -> Iterator[tuple[str, str, bool]]:
         keys = [item.get("key", "") for item in source.get("items") or ()]
         for key in keys or [""]:
             yield source.get(name, ""), key, bool(source.get("optional")) or not keys
+
+
+def slim(pod: Object) -> Object:
+    """Return a Pod with no more than what the functions of this module read, except for `sidecar_frame`."""
+    meta, spec = pod["metadata"], pod.get("spec") or {}
+    annotations = {
+        key: value
+        for key, value in (meta.get("annotations") or {}).items()
+        if key in names.REQUEST_ANNOTATIONS or key.startswith(names.RESTARTED_FOR)
+    }
+    volumes = [volume for volume in spec.get("volumes") or () if any(_files(volume))]
+    mounted = {volume["name"] for volume in volumes}
+    slim_spec = {part: [_slim_container(one, mounted) for one in spec.get(part) or ()] for part in _CONTAINERS}
+    return {
+        **pod,
+        "metadata": {**meta, "annotations": annotations},
+        "spec": {"nodeName": spec.get("nodeName"), "volumes": volumes, **slim_spec},
+    }
+
+
+def _slim_container(container: Object, mounted: Collection[str]) -> Object:
+    effective = {entry["name"]: entry for entry in container.get("env") or ()}
+    return {
+        "name": container["name"],
+        "env": [
+            entry
+            for name, entry in effective.items()
+            if name in names.TOKEN_VARIABLES or (entry.get("valueFrom") or {}).get("secretKeyRef")
+        ],
+        "envFrom": [source for source in container.get("envFrom") or () if source.get("secretRef")],
+        "volumeMounts": [one for one in container.get("volumeMounts") or () if one["name"] in mounted],
+    }
 
 
 def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: int) -> PodUsage | None:

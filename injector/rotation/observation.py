@@ -14,17 +14,18 @@ from injector.rotation import decode
 from injector.tokens.decode import unix_time
 
 if TYPE_CHECKING:
+    from injector.core.observed import Specs
     from injector.core.rollout import Ref
 
 _STARTS: Final = frozenset({"PodScheduled", "Initialized"})
 
 
-def observation(pod: dict[str, Any], workload: Ref) -> Observation:
-    """Return a Pod as observed; `workload` as for `decode.pod_usage`."""
+def observation(pod: dict[str, Any], workload: Ref, specs: Specs | None = None) -> Observation:
+    """Return a Pod as observed; `workload` as for `decode.pod_usage`, `specs` as for `observed_pod`."""
     meta = pod["metadata"]
     namespace, name = str(meta["namespace"]), str(meta["name"])
     try:
-        found = observed_pod(pod)
+        found = observed_pod(pod, {} if specs is None else specs)
         keys = decode.index(token_keys(pod)).get(namespace, {})
         usage = decode.pod_usage(pod, keys, workload, 0)
         if usage is not None:  # other annotations may be large

@@ -19,7 +19,7 @@ from injector.kube.resources import (
     STATEFULSETS,
     Resource,
 )
-from injector.rotation import decode
+from injector.rotation import decode, fields
 from injector.rotation.reloader import restarted_by
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ async def observe(api: Api, keys: Collection[SecretKey], owners: Owners) -> Obse
     Raises:
         KubeError: The API server rejects a request or does not answer.
     """
-    pods = [pod for namespace in sorted({key.namespace for key in keys}) for pod in await api.list(PODS, namespace)]
+    namespaces = sorted({key.namespace for key in keys})
+    lists = [(await api.read_list(PODS, namespace, fields.read_pod))[0] for namespace in namespaces]
+    pods = [pod for found in lists for pod in found]
     return await among(pods, keys, owners)
 
 
@@ -136,7 +138,7 @@ class Owners:
         """Read the metadata of every possible owner with a few lists; kinds that may not be listed are left out."""
         for resource in RESOURCES.values():
             try:
-                found = await self._api.list(resource, namespace, metadata_only=True)
+                found, _ = await self._api.read_list(resource, namespace, fields.read_object, metadata_only=True)
             except (ForbiddenError, NotFoundError):  # Argo Rollouts may not be installed
                 continue
             for one in found:

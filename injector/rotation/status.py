@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import msgspec
 
 from injector.config.policy import parse_policy
 from injector.core import names
 from injector.core.assess import assess, not_applicable
-from injector.core.assessment import Assessment, Known, ProtectionReason
+from injector.core.assessment import Assessment, Known, Observation, ProtectionReason
 from injector.core.errors import ConfigError
 from injector.core.ownership import SecretRef, TokenSecret
 from injector.core.rollout import Ref
@@ -25,15 +27,19 @@ from injector.kube.resources import (
     SECRETS,
     Resource,
 )
+from injector.rotation import fields
 from injector.rotation.observation import observation
 from injector.rotation.usage import token_uses
 from injector.tokens.decode import token_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
+    from injector.core.assess import Seen
     from injector.core.model import Policy
+    from injector.core.observed import Specs
     from injector.kube.client import Api
+    from injector.kube.lists import Read, T
 
 Object = dict[str, Any]
 # Kinds between a workload and its Pods.
@@ -102,23 +108,22 @@ class Status:
 async def read_status(api: Api, namespace: str | None, now: int, selected: Selection = Selection()) -> Status:
     """Return the assessment of every selected Pod that uses Dapr, in a namespace or (None) in all.
 
+    `now` is by the local clock. Waits count by that of the API server, which may differ.
+
     Raises:
         KubeError: Pods cannot be listed, or the API server does not answer.
     """
-    listed = await api.list(
-        PODS,
-        namespace,
-        field_selector=f"metadata.name={selected.pod}" if selected.pod else "",
-        keep=lambda pod: _observed(pod, selected),
-    )
-    found = [one["observed"] for one in listed]
+    specs: Specs = {}
+    selectors = (("fieldSelector", f"metadata.name={selected.pod}"),) if selected.pod else ()
+    found, _ = await api.read_list(PODS, namespace, lambda text: _observed(text, selected, specs), selectors=selectors)
+    now += round(api.skew_seconds)
     reader = _Reader(api, namespace)
     kinds = {owner.kind for _, owner, _ in found}
     between = {
         (kind, meta["namespace"], meta["name"]): meta
         for kind, resource in _BETWEEN.items()
         if kind in kinds
-        for meta in await reader.metadata(resource, "workloads are shown by their ReplicaSets and Jobs")
+        for meta in await reader.metadata(resource, "workloads are shown by their ReplicaSets and Jobs", _metadata)
     }
     owned = [
         (pod, top, uses)
@@ -134,15 +139,27 @@ async def read_status(api: Api, namespace: str | None, now: int, selected: Selec
         for meta in await reader.namespaces("defaults and exemptions of namespaces are not known", exists=bool(found))
     }
     policy = await reader.policy() if found else None
+    seen: Seen = {}
     pods = [
-        PodStatus(top, assess(pod, _known(now, secrets, policy, labels.get(pod.namespace) or {})), uses)
+        PodStatus(top, assess(pod, _known(now, secrets, policy, labels.get(pod.namespace) or {}), seen), uses)
         for pod, top, uses in owned
     ]
     ordered = tuple(sorted(pods, key=lambda one: (one.assessment.namespace, one.assessment.name)))
     return Status(ordered, tuple(reader.limits), secrets)
 
 
-def _observed(pod: Object, selected: Selection) -> Object | None:
+_Owned: TypeAlias = "tuple[Observation, Ref, Mapping[str, str]]"
+
+
+def _observed(text: bytes | bytearray, selected: Selection, specs: Specs) -> _Owned | None:
+    """Return a Pod, the owner that its metadata shows, and its uses of the Secret; None for one that is not shown."""
+    try:
+        pod = fields.read_pod(text)
+    except msgspec.ValidationError:
+        meta = fields.read_name(text)["metadata"]
+        namespace, name = str(meta["namespace"]), str(meta["name"])
+        malformed = Observation(namespace=namespace, name=name, pod=None)
+        return None if selected.secret else (malformed, Ref(PODS.kind, namespace, name), {})
     uses: Mapping[str, str] = {}
     if selected.secret:
         uses = token_uses(pod, selected.secret)
@@ -150,10 +167,10 @@ def _observed(pod: Object, selected: Selection) -> Object | None:
             return None
     meta = pod["metadata"]
     owner = _owner(meta) or Ref(PODS.kind, str(meta["namespace"]), str(meta["name"]))
-    found = observation(pod, owner)
+    found = observation(pod, owner, specs)
     reason = None if selected.pod else not_applicable(found)
     is_shown = reason is None or (selected.ended and reason is not ProtectionReason.NO_DAPR)
-    return {"observed": (found, owner, uses)} if is_shown else None
+    return (found, owner, uses) if is_shown else None
 
 
 def _workload(owner: Ref, between: Mapping[tuple[str, str, str], Object]) -> Ref:
@@ -203,16 +220,14 @@ class _Reader:
         self._namespace = namespace
         self.limits: list[str] = []
 
-    async def metadata(
-        self, resource: Resource, without: str, keep: Callable[[Object], Object | None] = lambda item: item
-    ) -> list[Object]:
-        """Return the metadata of all objects of a kind; none without the permission."""
+    async def metadata(self, resource: Resource, without: str, read: Read[T]) -> list[T]:
+        """Return what `read` keeps of the metadata of all objects of a kind; none without the permission."""
         try:
-            items = await self._api.list(resource, self._namespace, keep=keep, metadata_only=True)
+            found, _ = await self._api.read_list(resource, self._namespace, read, metadata_only=True)
         except ForbiddenError as error:
             self.limits.append(f"{without}: {error}")
             return []
-        return [item["metadata"] for item in items]
+        return found
 
     async def namespaces(self, without: str, *, exists: bool) -> list[Object]:
         """Return the metadata of the namespaces.
@@ -221,7 +236,7 @@ class _Reader:
             NotFoundError: The namespace does not exist. One that `exists` was deleted in the meantime.
         """
         if self._namespace is None:
-            return await self.metadata(NAMESPACES, without)
+            return await self.metadata(NAMESPACES, without, _metadata)
         try:
             return [(await self._api.get(NAMESPACES, self._namespace))["metadata"]]
         except NotFoundError:
@@ -254,17 +269,20 @@ class _Reader:
         """Return the metadata of Secrets, None for one that does not exist; nothing without the permission."""
         if not needed:
             return {}
+
+        def read(text: bytes | bytearray) -> TokenSecret | None:
+            found = fields.read_secret(text)
+            meta = found["metadata"]
+            is_needed = SecretRef(meta["namespace"], meta["name"]) in needed
+            return token_secret({"metadata": meta}) if is_needed else None
+
         before = len(self.limits)
-        found = await self.metadata(
-            SECRETS,
-            "whether Pods run the current token is unknown",
-            lambda item: item if _ref(item) in needed else None,
-        )
+        found = await self.metadata(SECRETS, "whether Pods run the current token is unknown", read)
         if len(self.limits) > before:
             return {}
-        secrets = (token_secret({"metadata": meta}) for meta in found)
-        return {**dict.fromkeys(needed), **{one.ref: one for one in secrets}}
+        return {**dict.fromkeys(needed), **{one.ref: one for one in found}}
 
 
-def _ref(item: Object) -> SecretRef:
-    return SecretRef(item["metadata"]["namespace"], item["metadata"]["name"])
+def _metadata(text: bytes | bytearray) -> Object:
+    meta: Object = fields.read_object(text)["metadata"]
+    return meta

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -11,12 +12,12 @@ from injector.core.durations import WEEK
 from injector.core.ownership import SecretKey
 from injector.core.rollout import TokenState, in_state, pod_names, revision_of, without_token
 from injector.kube.resources import PODS, SECRETS
-from injector.rotation import decode
+from injector.rotation import decode, fields
 from injector.rotation.observe import Owners, among
 from injector.tokens.decode import token_secret, unix_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from injector.core.ownership import SecretRef, TokenSecret
     from injector.core.rollout import PodUsage
@@ -68,8 +69,9 @@ async def list_usage(api: Api, namespace: str | None) -> list[SecretUsage]:
     Raises:
         KubeError: The API server rejects a request or does not answer.
     """
-    pods = await api.list(PODS, namespace, keep=_without_managed_fields)
-    secrets = {one.ref: one for one in await _secrets(api, namespace, label_selector=names.TOKEN_LABEL)}
+    pods, _ = await api.read_list(PODS, namespace, _slim_pod)
+    labelled, _ = await api.read_list(SECRETS, namespace, _secret, selectors=(("labelSelector", names.TOKEN_LABEL),))
+    secrets = {secret.ref: secret for secret in labelled}
     directions = _directions(pods)
     for ref, secret in secrets.items():
         for name in secret.keys:
@@ -80,9 +82,9 @@ async def list_usage(api: Api, namespace: str | None) -> list[SecretUsage]:
     for pod in (await among(pods, directions.keys(), owners)).pods:
         for key in pod.keys:
             users[key].append(pod)
+    secrets |= await _read(api, {key.secret for key in directions} - secrets.keys())
     return [
-        _usage(key, direction, secrets.get(key.secret) or await _read(api, key.secret), users[key])
-        for key, direction in sorted(directions.items())
+        _usage(key, direction, secrets.get(key.secret), users[key]) for key, direction in sorted(directions.items())
     ]
 
 
@@ -139,30 +141,27 @@ def _directions(pods: Iterable[dict[str, Any]]) -> dict[SecretKey, str]:
     return found
 
 
-async def _read(api: Api, ref: SecretRef) -> TokenSecret | None:
-    """Read a Secret without our label, by a list, because the caller may list Secrets anyway."""
-    return next(iter(await _secrets(api, ref.namespace, field_selector=f"metadata.name={ref.name}")), None)
+async def _read(api: Api, refs: Collection[SecretRef]) -> dict[SecretRef, TokenSecret]:
+    """Return Secrets without our label, read by lists of one, because the caller may list Secrets anyway."""
+    free = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    async def read(ref: SecretRef) -> list[TokenSecret]:
+        async with free:
+            selector = ("fieldSelector", f"metadata.name={ref.name}")
+            found, _ = await api.read_list(SECRETS, ref.namespace, _secret, selectors=(selector,))
+            return found
+
+    lists = await asyncio.gather(*map(read, refs))
+    return {secret.ref: secret for found in lists for secret in found}
 
 
-async def _secrets(
-    api: Api, namespace: str | None, *, label_selector: str = "", field_selector: str = ""
-) -> list[TokenSecret]:
-    """Return Secrets without their values, which are dropped page by page.
-
-    Metadata would not be enough: it does not show whether a Secret is immutable, nor its keys without managed fields.
-    """
-    found = await api.list(
-        SECRETS,
-        namespace,
-        label_selector=label_selector,
-        field_selector=field_selector,
-        keep=lambda secret: {"secret": token_secret(secret)},
-    )
-    return [one["secret"] for one in found]
+_MOST_AT_ONCE: Final = 8
 
 
-def _without_managed_fields(pod: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a Pod without its largest part, which is not used; nothing for one that has ended."""
-    if decode.has_ended(pod):
-        return None
-    return {**pod, "metadata": {name: value for name, value in pod["metadata"].items() if name != "managedFields"}}
+def _secret(text: bytes | bytearray) -> TokenSecret:
+    return token_secret(fields.read_secret(text))
+
+
+def _slim_pod(text: bytes | bytearray) -> dict[str, Any] | None:
+    pod = fields.read_pod(text)
+    return None if decode.has_ended(pod) else decode.slim(pod)

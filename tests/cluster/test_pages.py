@@ -16,7 +16,7 @@ from tests.chart.test_monitoring import API_SERVER
 from tests.cluster.conftest import wait_until_injecting
 from tests.cluster.cronjob import CronJob
 from tests.cluster.kubelet import Kubelet
-from tests.cluster.objects import APP, ASKING, DAPR, SECRET, SIDECAR, deployment, pod
+from tests.cluster.objects import APP, ASKING, DAPR, SECRET, SIDECAR, deployment, pod, token_variable
 from tests.cluster.policies import guard
 from tests.cluster.test_chart_on_api_server import NAME, NAMESPACE, install, names
 from tests.cluster.tokencommands import workload
@@ -150,6 +150,15 @@ def one_pod(desk: Desk) -> Iterator[Scene]:
         asking = {key: value for key, value in ASKING.items() if key != "dapr.io/app-id"}
         kubectl.create({**pod(asking), "metadata": {"name": "orders", "annotations": asking}})
         yield Scene(kubectl)
+
+
+@contextlib.contextmanager
+def protected_pod(desk: Desk) -> Iterator[Scene]:
+    """A Pod with its token; the context of the kubeconfig is called `test`."""
+    with shop(desk) as kubectl:
+        kubectl.run("create", "secret", "generic", SECRET, "--from-literal=token=0123456789abcdef")
+        kubectl.create(pod(ASKING, APP, {**SIDECAR, "env": [token_variable()]}))
+        yield Scene(kubectl, {"--context production": "--context test"})
 
 
 @contextlib.contextmanager
@@ -327,6 +336,7 @@ SCENES: Final[Mapping[str, Callable[[Desk], AbstractContextManager[Scene]]]] = {
     "docs/how-to/choose-a-failure-policy.md": emergency,
     "docs/how-to/create-and-rotate-tokens.md": tokens,
     "docs/how-to/debug-a-pod.md": one_pod,
+    "docs/how-to/install-the-command.md": protected_pod,
     "docs/how-to/managed-clusters.md": released,
     "docs/how-to/register-by-hand.md": process_outside,
     "docs/how-to/troubleshoot.md": failed_open,

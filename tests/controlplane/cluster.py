@@ -42,12 +42,15 @@ if TYPE_CHECKING:
 START_TIMEOUT_SECONDS = 120.0
 _ATTEMPTS = 5
 
+# The user whose requests the audit log has whole, with their answers.
+_AUDITED: Final = "audited"
 # Level Request shows the patches; everything but the creation of Pods would only be noise.
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "rules": [
+        {"level": "RequestResponse", "users": [_AUDITED]},
         {"level": "Request", "verbs": ["create"], "resources": [{"group": "", "resources": ["pods"]}]},
         {"level": "None"},
     ],
@@ -106,7 +109,10 @@ LOOPBACK: Final = Network()
 
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
-    """A running control plane; `audit_log` has one JSON event per line for every Pod's creation."""
+    """A running control plane; `audit_log` has one JSON event per line for every Pod's creation.
+
+    It also has every request with `audited_kubeconfig`.
+    """
 
     folder: Path
     url: str
@@ -118,6 +124,16 @@ class ControlPlane:
     etcd: ManagedProcess
     apiserver: ManagedProcess
     controller_manager: ManagedProcess
+
+    def audited_kubeconfig(self) -> Path:
+        """Write the kubeconfig of an administrator whose requests are in the audit log, and return its path."""
+        client = self.authority.issue_client(user=_AUDITED, group="system:masters")
+        return write_kubeconfig(self.folder, _AUDITED, self.url, self.authority, client)
+
+    def audited_requests(self) -> list[dict[str, Any]]:
+        """Return the audit events of these requests, with the answers."""
+        lines = self.audit_log.read_text("utf-8").splitlines()
+        return [json.loads(line) for line in lines if f'"username":"{_AUDITED}"' in line]
 
     def creation_in(self, namespace: str) -> dict[str, Any] | None:
         """Return the audit event of the first Pod that was created in a namespace, without dry runs.

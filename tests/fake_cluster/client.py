@@ -79,6 +79,10 @@ class StoreApi(Api):
         """Answer a request, with the warnings of admission for a new Pod."""
         return await self.send(request), self.warnings
 
+    async def fetch(self, request: Request) -> bytes:
+        """Answer a read from the store at once."""
+        return json.dumps(await self.send(request)).encode()
+
     async def watch(  # type: ignore[override] # only what an `ObjectWatch` needs
         self, resource: Resource, namespace: str | None = None, *, resource_version: str, field_selector: str = ""
     ) -> AsyncGenerator[Object, None]:

@@ -21,13 +21,17 @@ def send_json(handler: BaseHTTPRequestHandler, status: int, content: object, war
     send_content(handler, status, json.dumps(content).encode(), warnings)
 
 
-def send_content(handler: BaseHTTPRequestHandler, status: int, content: bytes, warnings: Sequence[str] = ()) -> None:
+def send_content(
+    handler: BaseHTTPRequestHandler, status: int, content: bytes, warnings: Sequence[str] = (), retry_after: str = ""
+) -> None:
     """The same for JSON that is already encoded."""
     handler.send_response(status)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", str(len(content)))
     for warning in warnings:
         handler.send_header("Warning", f'299 - "{warning}"')
+    if retry_after:
+        handler.send_header("Retry-After", retry_after)
     handler.end_headers()
     handler.wfile.write(content)
 

@@ -17,6 +17,7 @@ from tests.fake_cluster.store import Store
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.fake_cluster.faults import Fault
     from tests.fake_cluster.store import Json
 
 _NESTED: Final = re.compile(rb'"nested (\d+)"')
@@ -28,6 +29,8 @@ class ApiServer(Store):
 
     folder: Path = field(kw_only=True)
     warnings: list[str] = field(default_factory=list)  # of admission, sent with each Pod that is created
+    faults: list[Fault] = field(default_factory=list)
+    ahead_seconds: float = 0.0  # of its clock
     _server: http.server.ThreadingHTTPServer | None = None
     _thread: threading.Thread | None = None
 
@@ -44,10 +47,19 @@ class ApiServer(Store):
                     owner.serve_watch(self)
                     return
                 status, answer = owner.answer(self.command, self.path, body, self.headers.get("Content-Type") or "")
+                fault = next((one for one in owner.faults if one.applies(f"{self.command} {self.path}")), None)
+                if fault is not None:
+                    fault.send(self, _encoded(answer))
+                    return
                 is_new_pod = self.command == "POST" and answer.get("kind") == "Pod"
-                send_content(self, status, _encoded(answer), owner.warnings if is_new_pod else ())
+                retry_after = str((answer.get("details") or {}).get("retryAfterSeconds", ""))
+                send_content(self, status, _encoded(answer), owner.warnings if is_new_pod else (), retry_after)
 
             do_GET = do_POST = do_PUT = do_PATCH = _answer  # noqa: N815 - the library's names
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                """The `Date` header, by the clock of this server."""
+                return super().date_time_string((time.time() if timestamp is None else timestamp) + owner.ahead_seconds)
 
             def log_message(self, *_: object) -> None:
                 """Nothing."""

@@ -38,6 +38,8 @@ class Refusal:
     status: int
     message: str = ""
     reason: str = ""
+    times: int = 1 << 30
+    retry_after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Store:
     patched: Callable[[Json], None] = lambda _: None
     admitted: Callable[[Json], Json] = lambda pod: pod  # admission of a Pod that is created
     expires: int = 0  # the number of continued lists that are answered with 410
+    is_endless: bool = False  # each page of a list names another one
     version: int = 1
 
     # --- what tests do ---
@@ -102,8 +105,12 @@ class Store:
         self.calls.append(f"{method} {path}")
         self.called(f"{method} {path}")
         for refusal in self.refusals:
-            if re.match(refusal.pattern, f"{method} {path}"):
-                return _status(refusal.status, refusal.reason, refusal.message)
+            if refusal.times and re.match(refusal.pattern, f"{method} {path}"):
+                refusal.times -= 1
+                code, answer = _status(refusal.status, refusal.reason, refusal.message)
+                return code, answer | (
+                    {"details": {"retryAfterSeconds": refusal.retry_after}} if refusal.retry_after else {}
+                )
         address = urlsplit(path)
         query = {key: values[-1] for key, values in parse_qs(address.query).items()}
         found = _PATH.match(address.path)
@@ -147,7 +154,8 @@ class Store:
             if _is_selected(item, key, plural, namespace or None, query)
         ]
         end = start + int(query.get("limit", "0") or len(items))
-        metadata = {"resourceVersion": str(self.version)} | ({"continue": str(end)} if end < len(items) else {})
+        has_more = end < len(items) or self.is_endless
+        metadata = {"resourceVersion": str(self.version)} | ({"continue": str(max(end, start + 1))} if has_more else {})
         return 200, {"items": items[start:end], "metadata": metadata}
 
     def _create(self, key: Key, body: Json, *, dry_run: bool) -> tuple[int, Json]:

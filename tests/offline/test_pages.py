@@ -61,7 +61,6 @@ FILES = {
         "deploy/orders.yaml": misplaced("orders"),
         **{f"manifests/{n}.yaml": (misplaced if n < 7 else right)(f"app-{n}") for n in range(12)},
     },
-    "docs/how-to/install-the-command.md": {},
     "docs/how-to/inject-manifests-in-git.md": {"deploy/orders.yaml": right("orders")},
 }
 

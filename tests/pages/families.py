@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 FAMILIES: Final[Mapping[str, str]] = {
     "docs/tutorial.md": "tests/cluster/test_demo.py",
     "docs/how-to/inject-manifests-in-git.md": "tests/offline/test_pages.py",
-    "docs/how-to/install-the-command.md": "tests/offline/test_pages.py",
+    "docs/how-to/install-the-command.md": "tests/cluster/test_pages.py",
     "docs/how-to/lint-in-ci.md": "tests/offline/test_pages.py",
     "docs/how-to/canary.md": "tests/cluster/test_pages.py",
     "docs/how-to/choose-a-failure-policy.md": "tests/cluster/test_pages.py",

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -110,18 +111,29 @@ def follow_page(page: str, terminal: Terminal, before: Callable[[Block], object]
     return count
 
 
+def write_programs(folder: Path) -> None:
+    """Write the programs of the wheel, as an installer writes them, for this tree."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for name, target in project["scripts"].items():
+        module, _, function = target.partition(":")
+        path = folder / name
+        path.write_text(
+            f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+            f"from {module} import {function}\nsys.exit({function}())\n"
+        )
+        path.chmod(0o700)
+
+
 @contextlib.contextmanager
 def terminal(
     folder: Path, *, programs: Mapping[str, Path] | None = None, env: Mapping[str, str] | None = None,
     replace: Mapping[str, str] | None = None,
 ) -> Iterator[Terminal]:  # fmt: skip
-    """A terminal in `folder` with our command, and with other programs by the names that a reader types."""
+    """A terminal in `folder` with our programs, and with other programs by the names that a reader types."""
     scratch = folder / ".terminal"
     path = scratch / "bin"
     path.mkdir(parents=True)
-    ours = path / "dapr-token-injector"
-    ours.write_text(f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {sys.executable} -P -m injector "$@"\n')
-    ours.chmod(0o700)
+    write_programs(path)
     for name, program in (programs or {}).items():
         (path / name).symlink_to(program)
     with subprocess.Popen(

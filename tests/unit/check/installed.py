@@ -175,10 +175,13 @@ class InstalledApi(StoreApi):
             raise error_from_status(request.operation, Refusal(status, answer["reason"], answer["message"]))
         return copy.deepcopy(answer)
 
-    async def text(self, request: Request) -> str:
+    async def fetch(self, request: Request) -> bytes:
+        """Answer `/metrics` of the Service, and lists."""
+        if "/proxy/" not in request.path:
+            return await super().fetch(request)
         self._refuse(request)
         assert request.path.endswith(f"/services/http:{NAME}:ops/proxy/metrics".replace(":", "%3A"))
-        return self.metrics
+        return self.metrics.encode()
 
     async def connect(self, request: Request, protocol: str) -> Any:  # noqa: ANN401 - stands for a websocket
         del protocol

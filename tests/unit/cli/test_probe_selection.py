@@ -159,15 +159,17 @@ class LargeCluster(Api):
 
     def __init__(self) -> None:
         """Connect to nothing."""
+        self.skew_seconds = 0.0
 
-    async def send(self, request: Request) -> Json:
+    async def fetch(self, request: Request) -> bytes:
         """Return the next page; there are no other objects."""
         query = dict(request.query)
         if not request.path.endswith("/pods"):
-            return {"items": []}
+            return b'{"metadata":{},"items":[]}'
         size, at = int(query["limit"]) // 10, int(query.get("continue", "0"))
         after = {"continue": str(at + 1)} if at + 1 < self.pages else {}
-        return {"metadata": after, "items": [_large(at * size + number) for number in range(size)]}
+        items = [_large(at * size + number) for number in range(size)]
+        return json.dumps({"metadata": after, "items": items}).encode()
 
 
 def _large(number: int) -> Json:

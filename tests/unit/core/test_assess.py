@@ -28,6 +28,8 @@ from injector.rotation.observation import observation
 from injector.tokens.decode import token_secret, unix_time
 
 if TYPE_CHECKING:
+    from injector.core.assess import Seen
+    from injector.core.observed import Specs
     from injector.core.ownership import TokenSecret
 
 FOLDER: Final = Path(__file__).parent / "assessments"
@@ -176,3 +178,29 @@ def test_malformed_pod_is_unknown(pod: dict[str, Any]) -> None:
     found = assess(observation({"metadata": {"namespace": "shop", "name": "web"}, **pod}, WORKLOAD), Known(now=0))
 
     assert found.reason is ProtectionReason.MALFORMED
+
+
+def test_waiting_container_with_malformed_environment_is_unknown() -> None:
+    sidecar = {"name": "daprd", "env": [{"name": "DAPR_API_TOKEN", "value": "x", "valueFrom": []}]}
+    state = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "s" not found'}}
+    pod = {
+        "metadata": {"namespace": "shop", "name": "web"},
+        "spec": {"containers": [sidecar]},
+        "status": {"containerStatuses": [{"name": "daprd", "state": state}]},
+    }
+
+    found = assess(observation(pod, WORKLOAD), Known(now=0))
+
+    assert (found.reason, found.container) == (ProtectionReason.MALFORMED, "daprd")
+
+
+def test_what_pods_share_changes_no_assessment() -> None:
+    specs: Specs = {}
+    seen: Seen = {}
+    for folder in (FOLDER / name for name in CASES * 2):
+        observed = observation(_yaml(folder / "pod.yaml"), WORKLOAD, specs)
+
+        assert assess(observed, _known(folder), seen) == assessed(folder)
+
+    assert 0 < len(specs) <= len(CASES)
+    assert 0 < len(seen) <= len(CASES)

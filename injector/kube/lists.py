@@ -1,0 +1,82 @@
+"""Decodes lists of objects, page by page: a page may have megabytes, of which a caller reads a few members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from injector.core.depth import decode_any_depth
+from injector.kube.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+T = TypeVar("T")
+Kept: TypeAlias = list[T]
+# From the JSON text of an item to what is kept of it; None: nothing. It may raise `msgspec.DecodeError`.
+Read: TypeAlias = Callable[[bytes | bytearray], T | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list, where the next one starts (empty: it is the last), and the resource version of the list."""
+
+    items: list[T]
+    after: str
+    version: str
+
+
+class _ListMeta(msgspec.Struct, frozen=True):
+    after: str | None = msgspec.field(default=None, name="continue")
+    version: str | None = msgspec.field(default=None, name="resourceVersion")
+
+
+class _List(msgspec.Struct, frozen=True):
+    """A list of any kind. The items may be null, but both members are always there: `{}` is not an empty list."""
+
+    items: list[msgspec.Raw] | None
+    metadata: _ListMeta
+
+
+class _ItemMeta(msgspec.Struct, frozen=True):
+    name: str
+    namespace: str = ""
+
+
+class _Item(msgspec.Struct, frozen=True):
+    metadata: _ItemMeta
+
+
+_list: Final = msgspec.json.Decoder(_List)
+_item: Final = msgspec.json.Decoder(_Item)
+_NOT_A_LIST: Final = "the answer is not a list of objects; is this a Kubernetes API server?"
+
+
+def page(operation: str, content: bytes, read: Read[T], *, namespaced: bool) -> Page[T]:
+    """Return a page with what is kept of its items.
+
+    Raises:
+        UnavailableError: It is not a list of objects with a name, and a namespace if their kind has one.
+    """
+    try:
+        found = decode_any_depth(_list.decode, content)
+        items = list(_kept(found.items or (), read, namespaced=namespaced))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise UnavailableError(operation, why=_NOT_A_LIST) from None
+    return Page(items, found.metadata.after or "", found.metadata.version or "")
+
+
+def _kept(items: Iterable[msgspec.Raw], read: Read[T], *, namespaced: bool) -> Iterator[T]:
+    def decoded(text: bytes | bytearray) -> T | None:
+        if not _item.decode(text).metadata.namespace and namespaced:
+            raise msgspec.ValidationError
+        return read(text)
+
+    for raw in items:
+        # A copy: what keeps a part of its text must not keep the page.
+        kept = decode_any_depth(decoded, bytes(raw))
+        if kept is not None:
+            yield kept

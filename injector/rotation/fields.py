@@ -1,0 +1,210 @@
+"""The members of objects that the rules read, for lists of thousands of objects: all others are skipped as bytes.
+
+Every member may be absent or null, as in the API. Their values are plain dictionaries and lists. A member of another
+type than in Kubernetes raises `msgspec.ValidationError`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypedDict
+
+import msgspec
+
+
+class OwnerFields(TypedDict, total=False):
+    """An owner of an object."""
+
+    apiVersion: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool | None
+
+
+class ManagerFields(TypedDict, total=False):
+    """Who wrote which fields, and when."""
+
+    manager: str
+    time: str | None
+    fieldsV1: dict[str, Any] | None
+
+
+class MetaFields(TypedDict, total=False):
+    """Metadata of any object."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int | None
+    creationTimestamp: str | None
+    deletionTimestamp: str | None
+    labels: dict[str, str] | None
+    annotations: dict[str, str | None] | None
+    ownerReferences: list[OwnerFields] | None
+
+
+class SecretMetaFields(MetaFields, total=False):
+    """Metadata of a Secret."""
+
+    managedFields: list[ManagerFields] | None
+
+
+class NamedFields(TypedDict, total=False):
+    """A part of a Pod with a name."""
+
+    name: str
+
+
+class VolumeFields(NamedFields, total=False):
+    """A volume, with what it takes from Secrets."""
+
+    secret: dict[str, Any] | None
+    projected: dict[str, Any] | None
+
+
+class ContainerFields(NamedFields, total=False):
+    """A container."""
+
+    image: str | None
+    command: list[str] | None
+    args: list[str] | None
+    env: list[dict[str, Any]] | None
+    envFrom: list[dict[str, Any]] | None
+    volumeMounts: list[NamedFields] | None
+    restartPolicy: str | None
+    resources: Any
+    securityContext: Any
+
+
+class PodSpecFields(TypedDict, total=False):
+    """What a Pod consists of."""
+
+    nodeName: str | None
+    initContainers: list[ContainerFields] | None
+    containers: list[ContainerFields] | None
+    ephemeralContainers: list[ContainerFields] | None
+    volumes: list[VolumeFields] | None
+
+
+class ConditionFields(TypedDict, total=False):
+    """A condition of a Pod."""
+
+    type: str
+    status: str
+    lastTransitionTime: str | None
+
+
+class ContainerStatusFields(NamedFields, total=False):
+    """The kubelet's report of a container."""
+
+    state: dict[str, Any] | None
+
+
+class PodStatusFields(TypedDict, total=False):
+    """The kubelet's report of a Pod."""
+
+    phase: str | None
+    startTime: str | None
+    conditions: list[ConditionFields] | None
+    initContainerStatuses: list[ContainerStatusFields] | None
+    containerStatuses: list[ContainerStatusFields] | None
+    ephemeralContainerStatuses: list[ContainerStatusFields] | None
+
+
+class PodFields(TypedDict, total=False):
+    """A Pod."""
+
+    metadata: MetaFields
+    spec: PodSpecFields | None
+    status: PodStatusFields | None
+
+
+class TemplateMetaFields(TypedDict, total=False):
+    """Metadata of a Pod template."""
+
+    annotations: dict[str, str | None] | None
+
+
+class TemplateFields(TypedDict, total=False):
+    """A Pod template, without the Pod."""
+
+    metadata: TemplateMetaFields | None
+
+
+class WorkloadSpecFields(TypedDict, total=False):
+    """How a workload makes and replaces Pods."""
+
+    replicas: int | None
+    paused: bool | None
+    ordinals: dict[str, Any] | None
+    restartAt: str | None
+    strategy: dict[str, Any] | None
+    updateStrategy: dict[str, Any] | None
+    template: TemplateFields | None
+
+
+class WorkloadFields(TypedDict, total=False):
+    """A workload."""
+
+    metadata: MetaFields
+    spec: WorkloadSpecFields | None
+    status: dict[str, Any] | None
+
+
+class SecretFields(TypedDict, total=False):
+    """A Secret; its values are skipped."""
+
+    metadata: SecretMetaFields
+    data: dict[str, msgspec.Raw] | None
+    immutable: bool | None
+
+
+class NameFields(TypedDict, total=False):
+    """Where an object is."""
+
+    namespace: str
+    name: str
+
+
+class NamedObjectFields(TypedDict, total=False):
+    """An object of any kind, without all but its name."""
+
+    metadata: NameFields
+
+
+class ObjectFields(TypedDict, total=False):
+    """An object of any kind."""
+
+    metadata: MetaFields
+
+
+_pod: Final = msgspec.json.Decoder(PodFields)
+_workload: Final = msgspec.json.Decoder(WorkloadFields)
+_secret: Final = msgspec.json.Decoder(SecretFields)
+_named: Final = msgspec.json.Decoder(NamedObjectFields)
+_object: Final = msgspec.json.Decoder(ObjectFields)
+
+
+def read_pod(text: bytes | bytearray) -> dict[str, Any]:
+    """Return a Pod."""
+    return {**_pod.decode(text)}
+
+
+def read_workload(text: bytes | bytearray) -> dict[str, Any]:
+    """Return a workload."""
+    return {**_workload.decode(text)}
+
+
+def read_secret(text: bytes | bytearray) -> dict[str, Any]:
+    """Return a Secret with its keys; not with its values."""
+    return {**_secret.decode(text)}
+
+
+def read_name(text: bytes | bytearray) -> dict[str, Any]:
+    """Return an object of any kind with its namespace and name alone."""
+    return {**_named.decode(text)}
+
+
+def read_object(text: bytes | bytearray) -> dict[str, Any]:
+    """Return an object of any kind with its metadata."""
+    return {**_object.decode(text)}
