@@ -122,11 +122,15 @@ def _contexts(path: str | None) -> tuple[dict[str, Object], str]:
 
 def _place(path: str | None) -> str:
     """Return the path of a kubeconfig for the official client; several files are separated as in KUBECONFIG."""
-    return str(Path(path or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser())
+    return str(Path(_named(path)).expanduser())
 
 
 def _missing(path: str | None) -> str:
     """Return the files where kubectl looks for a kubeconfig, if none of them exists; otherwise an empty text."""
-    named = path or os.environ.get("KUBECONFIG") or "~/.kube/config"
-    places = [Path(place).expanduser() for place in named.split(os.pathsep) if place]
+    places = [Path(place).expanduser() for place in _named(path).split(os.pathsep) if place]
     return "" if any(place.is_file() for place in places) else " or ".join(map(str, places))
+
+
+def _named(path: str | None) -> str:
+    """Return where kubectl looks for a kubeconfig."""
+    return path or os.environ.get("KUBECONFIG") or "~/.kube/config"
