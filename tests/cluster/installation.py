@@ -228,8 +228,7 @@ class Installation:
 
     def grant(self) -> None:
         """Grant the replicas exactly the permissions of the manifests, with the fence."""
-        for item in rights(namespace=self.namespace, name=self.name):
-            self.kubectl.apply(item)
+        self.kubectl.apply(rights(namespace=self.namespace, name=self.name))
 
     def revoke(self, kind: str) -> None:
         """Take the rights of a RoleBinding or a ClusterRoleBinding away."""

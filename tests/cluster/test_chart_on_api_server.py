@@ -21,7 +21,7 @@ from tests.controlplane.helm import CHART, Helm, HelmError
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tests.controlplane import binaries
     from tests.controlplane.api import Json
@@ -121,8 +121,7 @@ def test_every_rendered_object_is_accepted(helm: Helm, own_control_plane: Contro
     rendered = helm.run("template", NAME, str(CHART), "--namespace", "default", "--values", str(values), "--no-hooks")
     objects = [item for item in YAML(typ="safe").load_all(rendered) if item]
 
-    for item in objects:
-        assert_accepted(own_control_plane.kubectl, item)
+    assert_accepted(own_control_plane.kubectl, objects)
     assert len(objects) > 5
 
 
@@ -131,8 +130,8 @@ def test_custom_resources_of_the_manifests_are_accepted(own_control_plane: Contr
     files = [file for component in COMPONENTS for file in component.parent.glob("*.yaml") if file != component]
     items = [item for file in files for item in YAML(typ="safe").load_all(file) if item["kind"] in FOREIGN]
 
-    for item in items:
-        assert_accepted(own_control_plane.kubectl, item | {"metadata": item["metadata"] | {"namespace": "default"}})
+    placed = [item | {"metadata": item["metadata"] | {"namespace": "default"}} for item in items]
+    assert_accepted(own_control_plane.kubectl, placed)
     assert {item["kind"] for item in items} == FOREIGN
 
 
@@ -160,13 +159,14 @@ def test_unknown_field_of_a_custom_resource_is_found(
     item = {"apiVersion": api, "kind": kind, "metadata": {"name": "wrong"}, "spec": spec}
 
     with pytest.raises(KubectlError, match=re.escape(complaint)):
-        assert_accepted(own_control_plane.kubectl, item)
+        assert_accepted(own_control_plane.kubectl, [item])
 
 
-def assert_accepted(kubectl: Kubectl, item: Json) -> None:
+def assert_accepted(kubectl: Kubectl, items: Sequence[Json]) -> None:
     """Also without warnings, in which an API server reports unknown fields."""
     flags = ("--server-side", "--dry-run=server", "--validate=strict")
-    assert kubectl.run("apply", *flags, "-f", "-", stdin=item).warnings == ()
+    output = kubectl.apply(items, *flags)
+    assert (len(output.stdout.splitlines()), output.warnings) == (len(items), ())
 
 
 def test_chart_install_upgrade_and_uninstall(helm: Helm, kubectl: Kubectl) -> None:
