@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from ruamel.yaml import YAML
 
+from tests import forkserver
 from tests.controlplane.workspace import write_private
 from tests.pages.blocks import ROOT
 
@@ -58,7 +58,7 @@ class CronJob:
         kubeconfig = text.replace(_ACCOUNT, str(self.folder)).replace("https://kubernetes.default.svc", self.own.url)
         write_private(self.folder / "kubeconfig", kubeconfig.encode())
         return subprocess.run(
-            [sys.executable, "-m", "injector", *container["args"]],
+            [*forkserver.command(), *container["args"]],
             cwd=ROOT,
             env={**os.environ, "KUBECONFIG": str(self.folder / "kubeconfig")},
             capture_output=True,

@@ -13,7 +13,6 @@ import json
 import secrets
 import select
 import socket
-import sys
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +21,7 @@ import httpx
 from ruamel.yaml import YAML
 
 from injector.core import names
+from tests import forkserver
 from tests.cluster.policies import rights
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
@@ -31,7 +31,7 @@ from tests.controlplane.workspace import write_private
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tests.controlplane.api import Json
@@ -154,12 +154,18 @@ class Installation:
         """Where it is installed, and which namespace it serves."""
         return self.kubectl.namespace
 
-    def start(self, *flags: str, ready: bool = True) -> Replica:
-        """Start one more replica; behind the forwarder once it is ready."""
+    def start(self, *flags: str, ready: bool = True, command: Sequence[str] = ()) -> Replica:
+        """Start one more replica; behind the forwarder once it is ready. `command`: in place of a fork."""
         number = len(self.replicas)
         process = ManagedProcess.start(
             "injector serve",
-            [*_COMMAND, f"--kubeconfig={self.folder / 'replica.kubeconfig'}", *self._names(), *flags],
+            [
+                *(command or forkserver.command()),
+                *_SERVE,
+                f"--kubeconfig={self.folder / 'replica.kubeconfig'}",
+                *self._names(),
+                *flags,
+            ],
             log_path=self.folder / f"replica-{number}.log",
         )
         self.stack.callback(process.stop)
@@ -235,8 +241,8 @@ class Installation:
         self.kubectl.run("delete", kind, self.name)
 
 
-_COMMAND: Final = (
-    *(sys.executable, "-m", "injector", "serve", "--tls-mode=self"),
+_SERVE: Final = (
+    *("serve", "--tls-mode=self"),
     *("--host=127.0.0.1", "--port=0", "--ops-host=127.0.0.1", "--ops-port=0"),
     *("--drain-min-seconds=0", "--drain-max-seconds=0", "--log-format=json"),
 )

@@ -6,13 +6,13 @@ import dataclasses
 import json
 import re
 import ssl
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests import forkserver
 from tests.controlplane import binaries
 from tests.controlplane.pki import Authority, Pair
 from tests.controlplane.polling import wait_for
@@ -116,7 +116,7 @@ class Webhook:
 
 def _command(settings: WebhookSettings) -> list[str]:
     command = [
-        *(sys.executable, "-m", "injector", "serve"),
+        *(*forkserver.command(), "serve"),
         *("--host", settings.host, "--port", str(settings.port)),
         *("--ops-host", settings.host, "--ops-port", "0"),
         *("--tls-mode", "files"),

@@ -8,13 +8,13 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tests import forkserver
 from tests.controlplane.errors import DeadlineError
 from tests.controlplane.polling import wait_for
-from tests.pages.blocks import FILE, ROOT, SHELL, blocks
+from tests.pages.blocks import FILE, SHELL, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -120,7 +120,7 @@ def terminal(
     path = scratch / "bin"
     path.mkdir(parents=True)
     ours = path / "dapr-token-injector"
-    ours.write_text(f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {sys.executable} -P -m injector "$@"\n')
+    ours.write_text(f'#!/bin/sh\nexec {shlex.join(forkserver.command())} "$@"\n')
     ours.chmod(0o700)
     for name, program in (programs or {}).items():
         (path / name).symlink_to(program)
