@@ -17,7 +17,6 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx
 from ruamel.yaml import YAML
 
 from injector.core import names
@@ -26,7 +25,7 @@ from tests.cluster.policies import rights
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
 from tests.controlplane.registration import token_injector, workload_warnings
-from tests.controlplane.scrape import current
+from tests.controlplane.scrape import current, get
 from tests.controlplane.workspace import write_private
 
 if TYPE_CHECKING:
@@ -108,20 +107,18 @@ class Replica:
 
     def readyz(self) -> dict[str, Any]:
         """The text of the certificate's check, `ok` or a problem."""
-        answer: dict[str, Any] = httpx.get(f"{self.ops_url}/readyz", trust_env=False, timeout=10).json()
+        answer: dict[str, Any] = get(f"{self.ops_url}/readyz").json()
         check: dict[str, Any] = answer["checks"]["certificate"]
         return check
 
     def is_ready(self) -> bool:
         """Whether the replica is ready."""
         self.process.ensure_running()
-        return httpx.get(f"{self.ops_url}/readyz", trust_env=False, timeout=10).is_success
+        return get(f"{self.ops_url}/readyz").is_success
 
     def metric(self, series: str) -> float:
         """One sample; `series` without our prefix."""
-        text = current(
-            lambda: httpx.get(f"{self.ops_url}/metrics", trust_env=False, timeout=10).raise_for_status().text
-        )
+        text = current(lambda: get(f"{self.ops_url}/metrics").raise_for_status().text)
         start = f"dapr_token_injector_{series} "
         return next(float(line.removeprefix(start)) for line in text.splitlines() if line.startswith(start))
 
