@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-from ruamel.yaml import YAML
 
 from tests.controlplane import binaries
 from tests.controlplane.helm import CHART, Helm
+from tests.documents import documents as yaml_documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ def kustomize() -> Callable[[Path], list[Json]]:
 
 def documents(text: str) -> list[dict[str, Any]]:
     """The objects in a YAML stream; a List is replaced by its items."""
-    found = (item for item in YAML(typ="safe").load_all(text) if item)
+    found = yaml_documents(text)
     return [each for item in found for each in (item["items"] if item["kind"].endswith("List") else [item])]
 
 

@@ -8,10 +8,9 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from ruamel.yaml import YAML
-
 from tests import forkserver
 from tests.controlplane.workspace import write_private
+from tests.documents import documents
 from tests.pages.blocks import ROOT
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class CronJob:
         """Read a manifest."""
         folder = manifest.with_suffix(".pod")
         folder.mkdir()
-        return cls(own, tuple(YAML(typ="safe").load_all(manifest)), folder)
+        return cls(own, tuple(documents(manifest)), folder)
 
     def object(self, *kinds: str) -> dict[str, Any]:
         """The only object of one of the kinds."""

@@ -17,8 +17,6 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ruamel.yaml import YAML
-
 from injector.core import names
 from tests import forkserver
 from tests.cluster.policies import rights
@@ -27,6 +25,7 @@ from tests.controlplane.processes import ManagedProcess
 from tests.controlplane.registration import token_injector, workload_warnings
 from tests.controlplane.scrape import current, get
 from tests.controlplane.workspace import write_private
+from tests.documents import document
 
 if TYPE_CHECKING:
     import signal
@@ -265,7 +264,7 @@ def installation(kubectl: Kubectl, folder: Path) -> Iterator[Installation]:
 
 def _write_kubeconfig(kubectl: Kubectl, path: Path) -> None:
     """A kubeconfig with the ServiceAccount's token in place of the administrator's certificate."""
-    config: Json = YAML(typ="safe").load(kubectl.kubeconfig)
+    config: Json = document(kubectl.kubeconfig)
     token = kubectl.run("create", "token", ACCOUNT, "--duration=1h").stdout.strip()
     context = next(each for each in config["contexts"] if each["name"] == config["current-context"])
     config["users"] = [{"name": context["context"]["user"], "user": {"token": token}}]

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import pytest
-from ruamel.yaml import YAML
 
 from tests.cluster.objects import ASKING, pod
 from tests.controlplane import registration
 from tests.controlplane.cluster import wait_for_service_account
 from tests.controlplane.helm import CHART, Helm
 from tests.controlplane.polling import wait_for
+from tests.documents import documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ class Canary:
             "--show-only", "templates/tests/canary.yaml",
             *(part for value in (f"test.namespace={self.kubectl.namespace}", *values) for part in ("--set", value)),
         )  # fmt: skip
-        objects = {item["kind"]: item for item in YAML(typ="safe").load_all(rendered)}
+        objects = {item["kind"]: item for item in documents(rendered)}
         for kind in ("ServiceAccount", "Role", "RoleBinding"):
             # Applied for the namespace that each names itself.
             self.kubectl.within(objects[kind]["metadata"]["namespace"]).apply(objects[kind])

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from ruamel.yaml import YAML
 
 from tests.controlplane.errors import KubectlError
 from tests.controlplane.helm import CHART, Helm, HelmError
 from tests.controlplane.polling import wait_for
+from tests.documents import documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -119,7 +119,7 @@ def bundles(kubectl: Kubectl) -> set[str]:
 @pytest.mark.usefixtures("foreign_kinds")
 def test_every_rendered_object_is_accepted(helm: Helm, own_control_plane: ControlPlane, values: Path) -> None:
     rendered = helm.run("template", NAME, str(CHART), "--namespace", "default", "--values", str(values), "--no-hooks")
-    objects = [item for item in YAML(typ="safe").load_all(rendered) if item]
+    objects = documents(rendered)
 
     assert_accepted(own_control_plane.kubectl, objects)
     assert len(objects) > 5
@@ -128,7 +128,7 @@ def test_every_rendered_object_is_accepted(helm: Helm, own_control_plane: Contro
 @pytest.mark.usefixtures("foreign_kinds")
 def test_custom_resources_of_the_manifests_are_accepted(own_control_plane: ControlPlane) -> None:
     files = [file for component in COMPONENTS for file in component.parent.glob("*.yaml") if file != component]
-    items = [item for file in files for item in YAML(typ="safe").load_all(file) if item["kind"] in FOREIGN]
+    items = [item for file in files for item in documents(file) if item["kind"] in FOREIGN]
 
     placed = [item | {"metadata": item["metadata"] | {"namespace": "default"}} for item in items]
     assert_accepted(own_control_plane.kubectl, placed)
@@ -331,7 +331,7 @@ def test_manifests_deleted_twice_in_reverse_order_leave_nothing(kubectl: Kubectl
     before = names(kubectl)
     folder = str(DEPLOY / "overlays/production")
     kubectl.run("apply", "-k", folder)
-    objects = [item for item in YAML(typ="safe").load_all(kubectl.run("kustomize", folder).stdout) if item]
+    objects = documents(kubectl.run("kustomize", folder).stdout)
 
     for item in reversed(objects):
         kubectl.run("delete", "--ignore-not-found", "-f", "-", stdin=item)
