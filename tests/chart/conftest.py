@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -41,9 +42,11 @@ class Render(Protocol):
 
 @pytest.fixture(scope="session")
 def render(helm: Helm) -> Render:
+    run = functools.cache(helm.run)  # many tests read what the same values render
+
     def objects(*arguments: str, namespace: str = "dapr-token-injector", hooks: bool = False) -> list[Json]:
         command = ["template", "dapr-token-injector", str(CHART), "--namespace", namespace, *arguments]
-        return documents(helm.run(*command, *([] if hooks else ["--no-hooks"])))
+        return documents(run(*command, *([] if hooks else ["--no-hooks"])))
 
     return objects
 
