@@ -24,10 +24,10 @@ def main(word: str) -> None:
         case "show":
             print(sys.argv[1:], Path.cwd(), os.environ["WORD"], sys.stdin.read(), sys.stdin.isatty())
             print("to stderr", file=sys.stderr)
-        case "exit":
-            sys.exit(CODE)
-        case "text":
-            sys.exit("a message")
+        case "network":
+            print(Path("/proc/self/ns/net").readlink())
+        case "exit" | "text":
+            sys.exit(CODE if word == "exit" else "a message")
         case "raise":
             raise ValueError("unexpected")
         case "hard":

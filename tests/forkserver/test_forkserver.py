@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests import forkserver
+from tests.controlplane.netns import network_namespace, reason_unavailable
 from tests.controlplane.polling import wait_for
+from tests.controlplane.requirement import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,6 +72,19 @@ def test_program_without_handler_ends_by_the_signal(command: Callable[[], Sequen
         process.terminate()
 
         assert process.wait(60) == -signal.SIGTERM
+
+
+def test_program_is_in_the_network_namespace_of_the_test() -> None:
+    require(reason_unavailable())
+    outside = run(lambda: forkserver.command(PROGRAM), "network").stdout
+
+    with network_namespace(["192.0.2.1"]) as network, network.entered():
+        inside = run(lambda: forkserver.command(PROGRAM), "network").stdout
+        expected = Path("/proc/thread-self/ns/net").readlink()
+
+    assert inside.decode() == f"{expected}\n"
+    assert inside != outside
+    assert run(lambda: forkserver.command(PROGRAM), "network").stdout == outside
 
 
 def test_killed_client_takes_program_and_its_children_along() -> None:
