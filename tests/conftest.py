@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # it has no types to offer
 
+from tests import forkserver
 from tests.controlplane.target import CLUSTER_VARIABLE
 
 if TYPE_CHECKING:
@@ -95,6 +96,13 @@ def report(pytestconfig: pytest.Config) -> Callable[[str], None]:
             print(line, file=sys.stderr, flush=True)
 
     return write_line
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forkserver() -> Iterator[None]:
+    """End the fork server before coverage combines what processes have recorded."""
+    yield
+    forkserver.close()
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
-# Laws of pure functions and of files, and what measures: one Python is enough for them.
-ONCE = ("tests/property", "tests/offline", "tests/bench", "tests/mutation")
+# Laws of pure functions and of files, what documents and charts promise, and what measures: one Python is enough.
+ONCE = ("tests/property", "tests/offline", "tests/contract", "tests/bench", "tests/mutation")
 # Pre-releases lack wheels of the pinned requirements.
 ASK = "import sys; v = sys.version_info; print(v[0], v[1]) if v[3] == 'final' else None"
 

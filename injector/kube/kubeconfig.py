@@ -144,14 +144,18 @@ def _contexts(path: str | None) -> tuple[dict[str, Object], str]:
 
 def _place(path: str | None) -> str:
     """Return the path of a kubeconfig for the official client; several files are separated as in KUBECONFIG."""
-    return _expanded(path or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
+    return _expanded(_named(path))
 
 
 def _missing(path: str | None) -> str:
     """Return the files where kubectl looks for a kubeconfig, if none of them exists; otherwise an empty text."""
-    named = path or os.environ.get("KUBECONFIG") or "~/.kube/config"
-    places = [_expanded(place) for place in named.split(os.pathsep) if place]
+    places = [_expanded(place) for place in _named(path).split(os.pathsep) if place]
     return "" if any(Path(place).is_file() for place in places) else " or ".join(places)
+
+
+def _named(path: str | None) -> str:
+    """Return where kubectl looks for a kubeconfig."""
+    return path or os.environ.get("KUBECONFIG") or "~/.kube/config"
 
 
 def _expanded(place: str) -> str:

@@ -94,8 +94,7 @@ def apply_again(scenario: Scenario) -> Seen:
     before = bundles(scenario.api)
     for _ in range(3):
         for flags in ((), ("--server-side", "--force-conflicts", "--field-manager=gitops")):
-            for item in registrations(scenario.certificates):
-                scenario.kubectl.apply(item, *flags)
+            scenario.kubectl.apply(registrations(scenario.certificates), *flags)
         scenario.stream.wait_for_more(STEP)
         if bundles(scenario.api) != before:
             raise HarnessError("applying the shipped configuration changed its bundle")

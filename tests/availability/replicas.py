@@ -26,7 +26,7 @@ from tests.availability.api import ApiClient
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
 from tests.controlplane.registration import ServiceEndpoint
-from tests.controlplane.scrape import current
+from tests.controlplane.scrape import current, get
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -92,9 +92,7 @@ class Replica:
 
     def metric(self, name: str, **labels: str) -> float:
         """One of its metrics, without our prefix; the sum over all samples that have the labels."""
-        text = current(
-            lambda: httpx.get(f"{self.ops_url}/metrics", trust_env=False, timeout=60.0).raise_for_status().text
-        )
+        text = current(lambda: get(f"{self.ops_url}/metrics").raise_for_status().text)
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
         full, wanted = f"dapr_token_injector_{name}", labels.items()
         return sum(s.value for s in samples if s.name == full and wanted <= s.labels.items())

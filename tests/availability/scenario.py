@@ -141,8 +141,7 @@ def scenario(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: floa
         certificates: Certificates = SelfManaged(plane.kubeconfig) if mix.tls == "self" else Files()
         certificates.prepare(client)
         registered = registrations(certificates)
-        for item in registered:
-            plane.kubectl.apply(item)
+        plane.kubectl.apply(registered)
         fleet = Fleet(plane.folder, api, certificates.flags, mix.pace)
         stack.enter_context(fleet.running(2))
         wait_until_injecting(users)

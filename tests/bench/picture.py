@@ -5,8 +5,6 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-import matplotlib as mpl
-
 from tests.bench import bodies, peers
 from tests.bench.measure import Cell, Sample
 
@@ -26,6 +24,8 @@ _GROUP_WIDTH: Final = 0.84
 
 def draw(results: Results, target: Path) -> None:
     """Write the picture to `target`; its suffix chooses the format."""
+    import matplotlib as mpl  # noqa: PLC0415 - tests of the bench draw nothing
+
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415 - needs the backend that was just chosen
 

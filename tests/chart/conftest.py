@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-from ruamel.yaml import YAML
 
 from tests.controlplane import binaries
 from tests.controlplane.helm import CHART, Helm
+from tests.documents import documents as yaml_documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,9 +42,11 @@ class Render(Protocol):
 
 @pytest.fixture(scope="session")
 def render(helm: Helm) -> Render:
+    run = functools.cache(helm.run)  # many tests read what the same values render
+
     def objects(*arguments: str, namespace: str = "dapr-token-injector", hooks: bool = False) -> list[Json]:
         command = ["template", "dapr-token-injector", str(CHART), "--namespace", namespace, *arguments]
-        return documents(helm.run(*command, *([] if hooks else ["--no-hooks"])))
+        return documents(run(*command, *([] if hooks else ["--no-hooks"])))
 
     return objects
 
@@ -64,7 +67,7 @@ def kustomize() -> Callable[[Path], list[Json]]:
 
 def documents(text: str) -> list[dict[str, Any]]:
     """The objects in a YAML stream; a List is replaced by its items."""
-    found = (item for item in YAML(typ="safe").load_all(text) if item)
+    found = yaml_documents(text)
     return [each for item in found for each in (item["items"] if item["kind"].endswith("List") else [item])]
 
 

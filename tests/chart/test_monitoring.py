@@ -8,12 +8,12 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.controlplane import binaries
 from tests.controlplane.helm import CHART
+from tests.controlplane.scrape import get
 from tests.controlplane.webhook import Webhook, WebhookSettings
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     """The output of `/metrics` right after the start: all series exist from the start."""
     webhook = Webhook.start(WebhookSettings(tmp_path_factory.mktemp("webhook")))
     with webhook.process:
-        text = httpx.get(f"{webhook.ops_url}/metrics", trust_env=False, timeout=30).raise_for_status().text
+        text = get(f"{webhook.ops_url}/metrics").raise_for_status().text
     samples: Samples = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from ruamel.yaml import YAML
 
 from tests.chart.conftest import documents
 from tests.controlplane.helm import CHART, HelmError
+from tests.documents import document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,7 +139,7 @@ def test_suggested_fix_of_a_rejection_is_accepted(render: Render, values: tuple[
 
 def test_null_removes_a_default_or_is_rejected_by_name(helm: Helm, tmp_path: Path) -> None:
     # One rendering for all values that can be null; the schema names the others.
-    defaults = YAML(typ="safe").load(CHART / "values.yaml")
+    defaults = document(CHART / "values.yaml")
     needed = json.loads((CHART / "values.schema.json").read_text())
 
     def taken_away(values: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

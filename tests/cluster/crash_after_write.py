@@ -9,41 +9,47 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from injector.cli.main import main
 from injector.kube import client
 
 if TYPE_CHECKING:
     from injector.kube.resources import Object
-    from injector.kube.transport import Request
+    from injector.kube.transport import Request, Transport
 
 KILLED = 137
 _READS = frozenset({"GET"})
 
 
-class CrashingApi(client.Api):
-    """The real client; ends its process after a number of writes."""
+_SEND: Final = client.Api.send
 
-    log = Path()
-    limit = 0
-    written = 0
 
-    async def send(self, request: Request) -> Object:
+class Crash:
+    """Ends its process after a number of writes of the real client."""
+
+    def __init__(self, log: Path, limit: int) -> None:
+        self._log, self._left = log, limit
+
+    async def send(self, api: Transport, request: Request) -> Object:
+        """Send a request, and end the process if it was the last one."""
         if request.method in _READS or ("dryRun", "All") in request.query:
-            return await super().send(request)
-        if CrashingApi.written >= CrashingApi.limit:
-            os._exit(KILLED)
-        answer = await super().send(request)
-        CrashingApi.written += 1
-        with CrashingApi.log.open("a") as log:
+            return await _SEND(api, request)
+        self._end()
+        answer = await _SEND(api, request)
+        self._left -= 1
+        with self._log.open("a") as log:
             log.write(f"{request.method} {request.path}\n")
-        if CrashingApi.written >= CrashingApi.limit:
-            os._exit(KILLED)
+        self._end()
         return answer
+
+    def _end(self) -> None:
+        if self._left <= 0:
+            os._exit(KILLED)
 
 
 if __name__ == "__main__":
-    CrashingApi.log, CrashingApi.limit = Path(sys.argv[1]), int(sys.argv[2])
-    client.Api = CrashingApi  # type: ignore[misc] # the real one, which crashes
+    crash = Crash(Path(sys.argv[1]), int(sys.argv[2]))
+    # The method and not the class: others have imported the class.
+    client.Api.send = lambda api, request: crash.send(api, request)  # type: ignore[assignment,method-assign] # noqa: PLW0108 - a bound method would not get the client
     sys.exit(main(sys.argv[3:]))

@@ -6,10 +6,9 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from ruamel.yaml import YAML
-
 from tests.as_pod import Pod
 from tests.controlplane.workspace import write_private
+from tests.documents import documents
 
 if TYPE_CHECKING:
     import subprocess
@@ -32,7 +31,7 @@ class CronJob:
         """Read a manifest."""
         folder = manifest.with_suffix(".pod")
         folder.mkdir()
-        return cls(own, tuple(YAML(typ="safe").load_all(manifest)), folder)
+        return cls(own, tuple(documents(manifest)), folder)
 
     def object(self, *kinds: str) -> dict[str, Any]:
         """The only object of one of the kinds."""

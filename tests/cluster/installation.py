@@ -13,25 +13,23 @@ import json
 import secrets
 import select
 import socket
-import sys
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx
-from ruamel.yaml import YAML
-
 from injector.core import names
+from tests import forkserver
 from tests.cluster.policies import rights
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
 from tests.controlplane.registration import token_injector, workload_warnings
-from tests.controlplane.scrape import current
+from tests.controlplane.scrape import current, get
 from tests.controlplane.workspace import write_private
+from tests.documents import document
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tests.controlplane.api import Json
@@ -108,20 +106,18 @@ class Replica:
 
     def readyz(self) -> dict[str, Any]:
         """The text of the certificate's check, `ok` or a problem."""
-        answer: dict[str, Any] = httpx.get(f"{self.ops_url}/readyz", trust_env=False, timeout=10).json()
+        answer: dict[str, Any] = get(f"{self.ops_url}/readyz").json()
         check: dict[str, Any] = answer["checks"]["certificate"]
         return check
 
     def is_ready(self) -> bool:
         """Whether the replica is ready."""
         self.process.ensure_running()
-        return httpx.get(f"{self.ops_url}/readyz", trust_env=False, timeout=10).is_success
+        return get(f"{self.ops_url}/readyz").is_success
 
     def metric(self, series: str) -> float:
         """One sample; `series` without our prefix."""
-        text = current(
-            lambda: httpx.get(f"{self.ops_url}/metrics", trust_env=False, timeout=10).raise_for_status().text
-        )
+        text = current(lambda: get(f"{self.ops_url}/metrics").raise_for_status().text)
         start = f"dapr_token_injector_{series} "
         return next(float(line.removeprefix(start)) for line in text.splitlines() if line.startswith(start))
 
@@ -154,12 +150,18 @@ class Installation:
         """Where it is installed, and which namespace it serves."""
         return self.kubectl.namespace
 
-    def start(self, *flags: str, ready: bool = True) -> Replica:
-        """Start one more replica; behind the forwarder once it is ready."""
+    def start(self, *flags: str, ready: bool = True, command: Sequence[str] = ()) -> Replica:
+        """Start one more replica; behind the forwarder once it is ready. `command`: in place of a fork."""
         number = len(self.replicas)
         process = ManagedProcess.start(
             "injector serve",
-            [*_COMMAND, f"--kubeconfig={self.folder / 'replica.kubeconfig'}", *self._names(), *flags],
+            [
+                *(command or forkserver.command()),
+                *_SERVE,
+                f"--kubeconfig={self.folder / 'replica.kubeconfig'}",
+                *self._names(),
+                *flags,
+            ],
             log_path=self.folder / f"replica-{number}.log",
         )
         self.stack.callback(process.stop)
@@ -228,16 +230,15 @@ class Installation:
 
     def grant(self) -> None:
         """Grant the replicas exactly the permissions of the manifests, with the fence."""
-        for item in rights(namespace=self.namespace, name=self.name):
-            self.kubectl.apply(item)
+        self.kubectl.apply(rights(namespace=self.namespace, name=self.name))
 
     def revoke(self, kind: str) -> None:
         """Take the rights of a RoleBinding or a ClusterRoleBinding away."""
         self.kubectl.run("delete", kind, self.name)
 
 
-_COMMAND: Final = (
-    *(sys.executable, "-m", "injector", "serve", "--tls-mode=self"),
+_SERVE: Final = (
+    *("serve", "--tls-mode=self"),
     *("--host=127.0.0.1", "--port=0", "--ops-host=127.0.0.1", "--ops-port=0"),
     *("--drain-min-seconds=0", "--drain-max-seconds=0", "--log-format=json"),
 )
@@ -263,7 +264,7 @@ def installation(kubectl: Kubectl, folder: Path) -> Iterator[Installation]:
 
 def _write_kubeconfig(kubectl: Kubectl, path: Path) -> None:
     """A kubeconfig with the ServiceAccount's token in place of the administrator's certificate."""
-    config: Json = YAML(typ="safe").load(kubectl.kubeconfig)
+    config: Json = document(kubectl.kubeconfig)
     token = kubectl.run("create", "token", ACCOUNT, "--duration=1h").stdout.strip()
     context = next(each for each in config["contexts"] if each["name"] == config["current-context"])
     config["users"] = [{"name": context["context"]["user"], "user": {"token": token}}]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ruamel.yaml import YAML
+from tests.documents import documents
 
 if TYPE_CHECKING:
     from tests.controlplane.api import Json
@@ -52,4 +52,4 @@ def fence(*, namespace: str, name: str) -> tuple[Json, ...]:
 
 
 def _documents(path: str) -> list[Json]:
-    return list(YAML(typ="safe").load_all(DEPLOY / path))
+    return documents(DEPLOY / path)

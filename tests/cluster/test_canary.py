@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 import pytest
-from ruamel.yaml import YAML
 
 from tests.as_pod import Pod
 from tests.cluster.objects import ASKING, pod
@@ -16,6 +15,7 @@ from tests.controlplane.cluster import wait_for_service_account
 from tests.controlplane.helm import CHART, Helm
 from tests.controlplane.polling import wait_for
 from tests.controlplane.workspace import write_private
+from tests.documents import documents
 
 if TYPE_CHECKING:
     import subprocess
@@ -52,7 +52,7 @@ class Canary:
             "--show-only", f"templates/{template}",
             *(part for value in (f"canary.namespace={self.kubectl.namespace}", *values) for part in ("--set", value)),
         )  # fmt: skip
-        return {item["kind"]: item for item in YAML(typ="safe").load_all(rendered)}
+        return {item["kind"]: item for item in documents(rendered)}
 
     def grant(self, objects: dict[str, Json]) -> None:
         """Create the account and its permissions."""

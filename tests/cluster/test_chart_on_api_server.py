@@ -10,18 +10,19 @@ import json
 import re
 import shutil
 import textwrap
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from ruamel.yaml import YAML
 
 from tests.controlplane.errors import KubectlError
 from tests.controlplane.helm import CHART, Helm, HelmError
 from tests.controlplane.polling import wait_for
+from tests.documents import documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tests.controlplane import binaries
     from tests.controlplane.api import Json
@@ -119,20 +120,19 @@ def bundles(kubectl: Kubectl) -> set[str]:
 @pytest.mark.usefixtures("foreign_kinds")
 def test_every_rendered_object_is_accepted(helm: Helm, own_control_plane: ControlPlane, values: Path) -> None:
     rendered = helm.run("template", NAME, str(CHART), "--namespace", "default", "--values", str(values), "--no-hooks")
-    objects = [item for item in YAML(typ="safe").load_all(rendered) if item]
+    objects = documents(rendered)
 
-    for item in objects:
-        assert_accepted(own_control_plane.kubectl, item)
+    assert_accepted(own_control_plane.kubectl, objects)
     assert len(objects) > 5
 
 
 @pytest.mark.usefixtures("foreign_kinds")
 def test_custom_resources_of_the_manifests_are_accepted(own_control_plane: ControlPlane) -> None:
     files = [file for component in COMPONENTS for file in component.parent.glob("*.yaml") if file != component]
-    items = [item for file in files for item in YAML(typ="safe").load_all(file) if item["kind"] in FOREIGN]
+    items = [item for file in files for item in documents(file) if item["kind"] in FOREIGN]
 
-    for item in items:
-        assert_accepted(own_control_plane.kubectl, item | {"metadata": item["metadata"] | {"namespace": "default"}})
+    placed = [item | {"metadata": item["metadata"] | {"namespace": "default"}} for item in items]
+    assert_accepted(own_control_plane.kubectl, placed)
     assert {item["kind"] for item in items} == FOREIGN
 
 
@@ -160,14 +160,16 @@ def test_unknown_field_of_a_custom_resource_is_found(
     item = {"apiVersion": api, "kind": kind, "metadata": {"name": "wrong"}, "spec": spec}
 
     with pytest.raises(KubectlError, match=re.escape(complaint)):
-        assert_accepted(own_control_plane.kubectl, item)
+        assert_accepted(own_control_plane.kubectl, [item])
 
 
-def assert_accepted(kubectl: Kubectl, item: Json) -> None:
+def assert_accepted(kubectl: Kubectl, items: Sequence[Json]) -> None:
     """Also without warnings, in which an API server reports unknown fields."""
     flags = ("--server-side", "--dry-run=server", "--validate=strict")
-    within = kubectl.within(item.get("metadata", {}).get("namespace", "default"))
-    assert within.run("apply", *flags, "-f", "-", stdin=item).warnings == ()
+    for namespace, group in groupby(items, key=lambda item: item.get("metadata", {}).get("namespace", "default")):
+        those = list(group)
+        output = kubectl.within(namespace).apply(those, *flags)
+        assert (len(output.stdout.splitlines()), output.warnings) == (len(those), ())
 
 
 def test_chart_install_upgrade_and_uninstall(helm: Helm, kubectl: Kubectl) -> None:
@@ -332,7 +334,7 @@ def test_manifests_deleted_twice_in_reverse_order_leave_nothing(kubectl: Kubectl
     before = names(kubectl)
     folder = str(DEPLOY / "overlays/production")
     kubectl.run("apply", "-k", folder)
-    objects = [item for item in YAML(typ="safe").load_all(kubectl.run("kustomize", folder).stdout) if item]
+    objects = documents(kubectl.run("kustomize", folder).stdout)
 
     for item in reversed(objects):
         kubectl.run("delete", "--ignore-not-found", "-f", "-", stdin=item)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 
+from tests import forkserver
 from tests.cluster.conftest import wait_until_injecting
 from tests.cluster.creates import creating_pods, proxy
 from tests.cluster.installation import (
@@ -215,7 +216,7 @@ def test_creates_succeed_while_leaves_and_cas_are_rotated(installed: Installatio
 
 
 def test_suspended_process_renews_after_it_resumes(installed: Installation) -> None:
-    replica = installed.start(*FAST)
+    replica = installed.start(*FAST, command=(sys.executable, "-m", "injector"))  # the signal reaches it alone
     before = served(replica)
     replica.signal(signal.SIGSTOP)
     wait_for("its certificate's end", lambda: dt.datetime.now(dt.UTC) > before.not_valid_after_utc)
@@ -375,7 +376,7 @@ def test_ca_rotate_requests_reports_and_waits(installed: Installation) -> None:
     before = authority(installed)
 
     def rotate(*flags: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "injector", "ca", "rotate", f"--kubeconfig={installed.kubectl.kubeconfig}"]
+        command = [*forkserver.command(), "ca", "rotate", f"--kubeconfig={installed.kubectl.kubeconfig}"]
         return subprocess.run(
             [*command, f"--namespace={installed.namespace}", *flags], capture_output=True, text=True, check=False
         )

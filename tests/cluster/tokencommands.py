@@ -7,11 +7,11 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests import forkserver
 from tests.cluster.objects import APP, SECRET, SIDECAR, pod, token_variable
 
 if TYPE_CHECKING:
@@ -52,16 +52,17 @@ class Commands:
 
     def run(self, *arguments: str, stdin: str = "") -> Done:
         """Run a command to its end."""
-        return self._ended(["-m", "injector", *arguments], stdin)
+        return self._ended([*forkserver.command(), *arguments], stdin)
 
     def run_and_crash(self, log: Path, writes: int, *arguments: str) -> Done:
         """Run a command that crashes after a number of writes."""
-        return self._ended(["-m", "tests.cluster.crash_after_write", str(log), str(writes), *arguments], "")
+        crashing = forkserver.command("tests.cluster.crash_after_write")
+        return self._ended([*crashing, str(log), str(writes), *arguments], "")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command."""
         return subprocess.Popen(
-            [sys.executable, "-m", "injector", *arguments],
+            [*forkserver.command(), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -76,9 +77,9 @@ class Commands:
         self.output += [out, err]
         return Done(process.returncode, out, err)
 
-    def _ended(self, arguments: list[str], stdin: str) -> Done:
+    def _ended(self, command: list[str], stdin: str) -> Done:
         done = subprocess.run(
-            [sys.executable, *arguments],
+            command,
             input=stdin,
             capture_output=True,
             text=True,

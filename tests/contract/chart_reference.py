@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ruamel.yaml import YAML
+from tests.documents import document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ def read(text: str) -> tuple[Value, ...]:
     Raises:
         ValuesError: A key has neither a comment nor documented keys in it, or a comment belongs to no key.
     """
-    defaults = YAML(typ="safe").load(text)
+    defaults = document(text)
     values = tuple(_documented(text.splitlines(), defaults))
     missing = sorted(set(_leaves(defaults, {value.path for value in values})) - {value.path for value in values})
     if missing:
@@ -109,7 +109,7 @@ def _documented(lines: list[str], defaults: object) -> Iterator[Value]:
 def _value(section: str, path: tuple[str, ...], comment: list[str], default: object) -> Value:
     description, declared = comment, dict[str, Any]()
     if comment[-1].startswith("schema: "):
-        description, declared = comment[:-1], YAML(typ="safe").load(comment[-1])["schema"]
+        description, declared = comment[:-1], document(comment[-1])["schema"]
     own = {} if default is None else {"type": _TYPES[type(default)]}
     schema = {**own, **declared}
     if schema.get("type") == "object" and "additionalProperties" not in schema:
@@ -199,7 +199,7 @@ def _table(rows: list[Value]) -> str:
 
 
 def _alerts() -> Iterator[str]:
-    for group in YAML(typ="safe").load(CHART / "files/alerts.yaml"):
+    for group in document(CHART / "files/alerts.yaml"):
         for rule in group["rules"]:
             yield f"| `{rule['alert']}` | {rule['annotations']['summary']} | {rule['labels']['severity']} |"
 

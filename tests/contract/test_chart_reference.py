@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from ruamel.yaml import YAML
 
 from injector.config.policy import PolicyFile
 from injector.webhook.certs.metrics import RELOADS
 from tests.chart.test_monitoring import API_SERVER, KUBE_STATE_METRICS
 from tests.contract.chart_reference import CHART, PAGES, ValuesError, read
+from tests.documents import document
 
 VALUES: Final = (CHART / "values.yaml").read_text()
 ALERTS: Final = (CHART / "files/alerts.yaml").read_text()
@@ -71,7 +71,7 @@ def test_alerts_name_labels_values_that_exist() -> None:
 
 
 def test_chart_version_equals_program_version() -> None:
-    chart = YAML(typ="safe").load(CHART / "Chart.yaml")
+    chart = document(CHART / "Chart.yaml")
     from injector import __version__  # noqa: PLC0415 - read next to its counterpart
 
     assert chart["appVersion"] == __version__

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from ruamel.yaml import YAML
 
 from tests.controlplane.helm import CHART
+from tests.documents import document, documents
 
 KIND: Final = Path(__file__).parents[2] / "deploy/kind"
 
@@ -41,7 +41,7 @@ def test_missing_tool_is_named_before_any_action(name: str, tmp_path: Path) -> N
 
 def test_values_that_the_script_sets_exist() -> None:
     script = (KIND / "up").read_text()
-    values = YAML(typ="safe").load(CHART / "values.yaml")
+    values = document(CHART / "values.yaml")
 
     for key in ("image.repository", "image.tag"):
         assert f"--set {key}=" in script
@@ -50,7 +50,7 @@ def test_values_that_the_script_sets_exist() -> None:
 
 
 def test_example_app_requests_its_token_by_annotation_only() -> None:
-    deployment = next(item for item in YAML(typ="safe").load_all(KIND / "app.yaml") if item["kind"] == "Deployment")
+    deployment = next(item for item in documents(KIND / "app.yaml") if item["kind"] == "Deployment")
     template = deployment["spec"]["template"]
 
     assert template["metadata"]["annotations"]["dapr.io/api-token-secret"] == "dapr-api-token"

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from ruamel.yaml import YAML
 
 from injector import __version__
 from tests.contract.chart_reference import CHART
+from tests.documents import document
 
 ROOT: Final = Path(__file__).parents[2]
 WORKFLOWS: Final = sorted((ROOT / ".github/workflows").glob("*.yaml"))
-RELEASE: Final[dict[str, Any]] = YAML(typ="safe").load(ROOT / ".github/workflows/release.yaml")
-ABOUT: Final[dict[str, Any]] = YAML(typ="safe").load(CHART / "Chart.yaml")
-IMAGE: Final[str] = YAML(typ="safe").load(CHART / "values.yaml")["image"]["repository"]
+RELEASE: Final[dict[str, Any]] = document(ROOT / ".github/workflows/release.yaml")
+ABOUT: Final[dict[str, Any]] = document(CHART / "Chart.yaml")
+IMAGE: Final[str] = document(CHART / "values.yaml")["image"]["repository"]
 
 
 def annotation(name: str) -> Any:  # noqa: ANN401 - any YAML
-    return YAML(typ="safe").load(ABOUT["annotations"][f"artifacthub.io/{name}"])
+    return document(ABOUT["annotations"][f"artifacthub.io/{name}"])
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)

@@ -14,8 +14,12 @@ from tests.controlplane.errors import KubectlError
 from tests.controlplane.workspace import write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from typing import TypeAlias
+
+    # One object, or several for one process of kubectl.
+    Manifest: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 WARNING_PREFIX = "Warning: "
 
@@ -64,11 +68,11 @@ class Kubectl:
             "config", "set-context", "--current", f"--namespace={self.namespace}"
         )
 
-    def try_run(self, *arguments: str, stdin: Mapping[str, Any] | None = None) -> Output:
+    def try_run(self, *arguments: str, stdin: Manifest | None = None) -> Output:
         """Run kubectl and return its result, with any exit code."""
         done = subprocess.run(
             [*self.command(), *arguments],
-            input=None if stdin is None else json.dumps(stdin),
+            input=None if stdin is None else _stream(stdin),
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             text=True,
@@ -78,7 +82,7 @@ class Kubectl:
         )
         return Output(done.returncode, done.stdout, done.stderr)
 
-    def run(self, *arguments: str, stdin: Mapping[str, Any] | None = None) -> Output:
+    def run(self, *arguments: str, stdin: Manifest | None = None) -> Output:
         """Run kubectl.
 
         Raises:
@@ -89,9 +93,9 @@ class Kubectl:
             raise KubectlError(arguments, output.returncode, output.stderr)
         return output
 
-    def apply(self, item: Mapping[str, Any], *flags: str) -> Output:
-        """Apply an object, as users do."""
-        return self.run("apply", "-f", "-", *flags, stdin=item)
+    def apply(self, manifest: Manifest, *flags: str) -> Output:
+        """Apply an object or several, as users do."""
+        return self.run("apply", "-f", "-", *flags, stdin=manifest)
 
     def create(self, item: Mapping[str, Any]) -> Json:
         """Create an object and return it as the API server made it."""
@@ -129,3 +133,8 @@ class Kubectl:
     @property
     def _api(self) -> Api:
         return api_of(self.kubeconfig, self.kubeconfig.stat().st_mtime_ns)
+
+
+def _stream(manifest: Manifest) -> str:
+    items = [manifest] if isinstance(manifest, dict) else manifest
+    return "\n".join(map(json.dumps, items))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ruamel.yaml import YAML
+from tests.documents import documents
 
 if TYPE_CHECKING:
     from tests.controlplane.api import Json
@@ -142,7 +142,7 @@ def _mutating(name: str, entry: Json, namespace: str) -> Json:
 
 
 def _shipped(kind: str, endpoint: Callee, namespace: str) -> Json:
-    configuration: Json = next(item for item in YAML(typ="safe").load_all(SHIPPED) if item["kind"] == kind)
+    configuration: Json = next(item for item in documents(SHIPPED) if item["kind"] == kind)
     for entry in configuration["webhooks"]:
         entry["clientConfig"] = endpoint.client_config(entry["clientConfig"]["service"]["path"])
         entry["namespaceSelector"]["matchExpressions"].append(_only(namespace))

@@ -6,19 +6,18 @@ import dataclasses
 import json
 import re
 import ssl
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests import forkserver
 from tests.controlplane import binaries
 from tests.controlplane.pki import Authority, Pair
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
 from tests.controlplane.registration import Endpoint
-from tests.controlplane.scrape import current
+from tests.controlplane.scrape import current, get
 from tests.controlplane.workspace import write_private
 
 if TYPE_CHECKING:
@@ -106,9 +105,7 @@ class Webhook:
 
     def requests_served(self, **labels: str) -> float:
         """Return how many reviews were answered, all of them or those with these labels."""
-        text = current(
-            lambda: httpx.get(f"{self.ops_url}/metrics", trust_env=False, timeout=5.0).raise_for_status().text
-        )
+        text = current(lambda: get(f"{self.ops_url}/metrics").raise_for_status().text)
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
         wanted = labels.items()
         return sum(s.value for s in samples if s.name == REQUESTS_METRIC and wanted <= s.labels.items())
@@ -116,7 +113,7 @@ class Webhook:
 
 def _command(settings: WebhookSettings) -> list[str]:
     command = [
-        *(sys.executable, "-m", "injector", "serve"),
+        *(*forkserver.command(), "serve"),
         *("--host", settings.host, "--port", str(settings.port)),
         *("--ops-host", settings.host, "--ops-port", "0"),
         *("--tls-mode", "files"),

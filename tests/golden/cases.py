@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from ruamel.yaml import YAML
 
 from injector.config.policy import load_policy
 from injector.core.model import Endpoint, Policy
 from tests import builders
+from tests.documents import document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,7 @@ def is_patched(folder: Path) -> bool:
 
 def read_case(folder: Path) -> Case:
     """Return `case.yaml` of a folder."""
-    return msgspec.convert(_yaml(folder / "case.yaml"), Case)
+    return msgspec.convert(document(folder / "case.yaml"), Case)
 
 
 @functools.cache
@@ -88,7 +88,7 @@ def load(folder: Path) -> Golden:
     """Return the case in a folder; tests must not change it."""
     case = read_case(folder)
     policy_file = folder / "policy.yaml"
-    want = _yaml(folder / "want.yaml") if is_patched(folder) else None
+    want = document(folder / "want.yaml") if is_patched(folder) else None
     question = _question(folder, case)
     if case.grow is not None:
         for found in filter(None, (question["request"]["object"], want)):
@@ -100,8 +100,8 @@ def load(folder: Path) -> Golden:
 def _question(folder: Path, case: Case) -> builders.Json:
     whole = folder / "review.yaml"
     if whole.exists():
-        return dict(_yaml(whole))
-    found = next(_yaml(folder / name) for name in ("pod.yaml", "workload.yaml") if (folder / name).exists())
+        return dict(document(whole))
+    found = next(document(folder / name) for name in ("pod.yaml", "workload.yaml") if (folder / name).exists())
     return builders.review(
         found,
         version=case.apiVersion.rpartition("/")[2],
@@ -109,10 +109,6 @@ def _question(folder: Path, case: Case) -> builders.Json:
         subResource=case.subResource,
         dryRun=case.dryRun,
     )
-
-
-def _yaml(path: Path) -> Any:  # noqa: ANN401 - YAML of any shape
-    return YAML(typ="safe", pure=True).load(path.read_text())
 
 
 def _more_containers(grow: Grow) -> Iterator[builders.Json]:

@@ -1,12 +1,13 @@
-"""The commands as a person calls them, in this process."""
+"""The commands as a person calls them."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from tests import forkserver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ class Told:
 def run(*arguments: str | Path, stdin: bytes = b"", cwd: Path | None = None, env: dict[str, str] | None = None) -> Told:
     """Run a command in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "injector", *map(str, arguments)],
+        [*forkserver.command(), *map(str, arguments)],
         input=stdin,
         capture_output=True,
         cwd=cwd,

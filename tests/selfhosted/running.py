@@ -9,6 +9,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from tests import forkserver
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """`run` to its end."""
     done = subprocess.run(
-        [*COMMAND, "run", *map(str, arguments)],
+        [*forkserver.command(), "run", *map(str, arguments)],
         input=stdin,
         capture_output=True,
         env={**os.environ, **(env or {})},
@@ -69,7 +70,7 @@ def run(
 
 def probed(*arguments: str | Path, token: str = "", env: dict[str, str] | None = None) -> tuple[int, Any, str]:
     """Exit code, targets, and all that was written."""
-    command = [*COMMAND, "probe", "-o", "json", "--timeout", "60", *map(str, arguments)]
+    command = [*forkserver.command(), "probe", "-o", "json", "--timeout", "60", *map(str, arguments)]
     if token:
         command.append("--token-stdin")
     done = subprocess.run(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import pytest
-from ruamel.yaml import YAML
 
 from injector.config.policy import load_policy
 from injector.core.advisories import advisories, daprd_version, fixed_in
@@ -26,6 +25,7 @@ from injector.core.rollout import Ref
 from injector.core.sidecar import is_daprd
 from injector.rotation.observation import observation
 from injector.tokens.decode import token_secret, unix_time
+from tests.documents import document
 
 if TYPE_CHECKING:
     from injector.core.assess import Seen
@@ -49,13 +49,9 @@ class KnownFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     guard: str = ""
 
 
-def _yaml(path: Path) -> Any:  # noqa: ANN401 - YAML of any shape
-    return YAML(typ="safe", pure=True).load(path.read_text())
-
-
 def _known(folder: Path) -> Known:
     path = folder / "known.yaml"
-    file = msgspec.convert(_yaml(path) if path.exists() else {}, KnownFile)
+    file = msgspec.convert(document(path) if path.exists() else {}, KnownFile)
     secrets: dict[SecretRef, TokenSecret | None] = {SecretRef("shop", name): None for name in file.absent}
     secrets |= {one.ref: one for one in map(token_secret, file.secrets)}
     return Known(
@@ -68,10 +64,10 @@ def _known(folder: Path) -> Known:
 
 
 def assessed(folder: Path) -> Assessment:
-    return assess(observation(_yaml(folder / "pod.yaml"), WORKLOAD), _known(folder))
+    return assess(observation(document(folder / "pod.yaml"), WORKLOAD), _known(folder))
 
 
-def as_yaml(found: Assessment) -> dict[str, Any]:
+def asdocument(found: Assessment) -> dict[str, Any]:
     return {
         "protection": found.protection.value,
         "reason": found.reason.value,
@@ -86,7 +82,7 @@ def as_yaml(found: Assessment) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_case_has_the_expected_assessment(name: str) -> None:
-    assert as_yaml(assessed(FOLDER / name)) == _yaml(FOLDER / name / "assessment.yaml")
+    assert asdocument(assessed(FOLDER / name)) == document(FOLDER / name / "assessment.yaml")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -94,11 +90,11 @@ def test_not_applicable_is_known_from_the_pod_alone(name: str) -> None:
     found = assessed(FOLDER / name)
     expected = found.reason if found.protection is Protection.NOT_APPLICABLE else None
 
-    assert not_applicable(observation(_yaml(FOLDER / name / "pod.yaml"), WORKLOAD)) is expected
+    assert not_applicable(observation(document(FOLDER / name / "pod.yaml"), WORKLOAD)) is expected
 
 
 def test_every_word_has_a_case() -> None:
-    expected = [_yaml(FOLDER / name / "assessment.yaml") for name in CASES]
+    expected = [document(FOLDER / name / "assessment.yaml") for name in CASES]
 
     assert {one["protection"] for one in expected} == set(Protection)
     assert {one["reason"] for one in expected} == set(ProtectionReason)
@@ -198,7 +194,7 @@ def test_what_pods_share_changes_no_assessment() -> None:
     specs: Specs = {}
     seen: Seen = {}
     for folder in (FOLDER / name for name in CASES * 2):
-        observed = observation(_yaml(folder / "pod.yaml"), WORKLOAD, specs)
+        observed = observation(document(folder / "pod.yaml"), WORKLOAD, specs)
 
         assert assess(observed, _known(folder), seen) == assessed(folder)
 

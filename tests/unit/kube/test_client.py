@@ -27,6 +27,7 @@ from injector.kube.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from injector.kube.kubeconfig import default_namespace
 from injector.kube.resources import PODS, REQUEST_TIMEOUT_SECONDS, SECRETS
 from tests.controlplane.pki import Authority
 
@@ -446,3 +447,13 @@ def test_rejected_service_account_token_is_reloaded(monkeypatch: pytest.MonkeyPa
             await runner.cleanup()
 
     asyncio.run(ask())
+
+
+def test_kubeconfig_variable_is_read_at_each_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for namespace in ("shop", "bank"):
+        context = {"name": "here", "context": {"cluster": "here", "user": "me", "namespace": namespace}}
+        path = tmp_path / namespace
+        path.write_text(json.dumps({"contexts": [context], "current-context": "here"}))
+        monkeypatch.setenv("KUBECONFIG", str(path))
+
+        assert default_namespace() == namespace

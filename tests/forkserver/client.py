@@ -1,0 +1,44 @@
+"""Stands for a program of the fork server: `python -I -S client.py SOCKET MODULE ARGUMENTS...`.
+
+It imports little, since it is started often.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import sys
+from typing import Final
+
+# A process id, then an exit code: negative for a signal.
+NUMBER: Final = struct.Struct("i")
+_FORWARDED: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def main() -> int:
+    """Be the program for the process that started this one."""
+    address, *words = sys.argv[1:]
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    server.connect(address)
+    job = os.memfd_create("job")
+    parts = [os.getcwd(), str(len(words)), *words]  # noqa: PTH109 - pathlib costs more than all the rest
+    os.write(job, b"\0".join([*map(os.fsencode, parts), *(b"=".join(pair) for pair in os.environb.items())]))
+    network = os.open("/proc/self/ns/net", os.O_RDONLY)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+    socket.send_fds(server, [b"\0"], [0, 1, 2, job, network])
+    pid = NUMBER.unpack(server.recv(NUMBER.size))[0]
+    for number in _FORWARDED:
+        signal.signal(number, lambda received, _: os.kill(pid, received))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+    code: int = NUMBER.unpack(server.recv(NUMBER.size))[0]
+    if code < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
