@@ -239,11 +239,9 @@ class _Reader:
             return await self.metadata(NAMESPACES, without, _metadata)
         try:
             return [(await self._api.get(NAMESPACES, self._namespace))["metadata"]]
-        except NotFoundError:
-            if not exists:
+        except (ForbiddenError, NotFoundError) as error:
+            if isinstance(error, NotFoundError) and not exists:
                 raise
-            return []
-        except ForbiddenError as error:
             self.limits.append(f"{without}: {error}")
             return []
 

@@ -24,8 +24,8 @@ REASON_MEANINGS: Final[Mapping[ProtectionReason, str]] = {
     ProtectionReason.ENDED: "the Pod used Dapr, and its phase is Succeeded or Failed",
     ProtectionReason.ENDING: "the Pod uses Dapr and is being deleted. Its sidecar serves until it ends",
     ProtectionReason.ANNOTATION: (
-        "the annotation dapr-token-injector/exempt has a text, and exemptions are allowed. The webhook and the guard "
-        "do not read it"
+        "the annotation dapr-token-injector/exempt has a text, and the Policy has allowExemptions: true. The webhook "
+        "and the guard do not read it"
     ),
     ProtectionReason.NAMESPACE: "the namespace's label dapr-token-injector/guard is off",
     ProtectionReason.NOT_INJECTED: (
