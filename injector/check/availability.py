@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from injector.check import expiry, startup
 from injector.check.installation import condition, endpoints_of, for_each_service, pods_of
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
+from injector.check.selectors import Selector
 from injector.kube.api_messages import single_line
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import DISRUPTION_BUDGETS, NODES, SERVICES
@@ -77,20 +78,7 @@ async def _budget(reader: Reader, service: CalledService) -> Outcome:
 
 def _selects(budget: Object, labels: Mapping[str, str]) -> bool:
     selector = (budget.get("spec") or {}).get("selector")
-    if selector is None:
-        return False
-    wanted = (selector.get("matchLabels") or {}).items()
-    return wanted <= labels.items() and all(_meets(one, labels) for one in selector.get("matchExpressions") or ())
-
-
-def _meets(requirement: Object, labels: Mapping[str, str]) -> bool:
-    value, values = labels.get(requirement["key"]), requirement.get("values") or ()
-    return {
-        "In": value in values,
-        "NotIn": value not in values,
-        "Exists": value is not None,
-        "DoesNotExist": value is None,
-    }[requirement["operator"]]
+    return selector is not None and Selector(selector).matches(labels)  # of a budget, none selects nothing
 
 
 def _budget_problems(budget: Object) -> Iterator[Problem]:
