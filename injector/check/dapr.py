@@ -6,12 +6,13 @@ from collections import defaultdict
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.check.installation import CalledService, endpoints_of
 from injector.check.model import Category, Check, Outcome, Problem, failed, unknown, warning
 from injector.check.pods import all_pods, workloads
 from injector.core import names
 from injector.core.advisories import advisories, daprd_version, fixed_in
 from injector.kube.errors import ForbiddenError
-from injector.kube.resources import DEPLOYMENTS, ENDPOINTSLICES, MUTATING_WEBHOOKS, STATEFULSETS, Resource
+from injector.kube.resources import DEPLOYMENTS, MUTATING_WEBHOOKS, STATEFULSETS, Resource
 from injector.words import counted, escaped
 
 if TYPE_CHECKING:
@@ -178,8 +179,7 @@ async def _injector_available(reader: Reader) -> Outcome:
         by_url = unknown("Dapr's sidecar injector is registered by URL: whether it answers cannot be determined")
         return Outcome(seen="Dapr's sidecar injector", problems=(by_url,))
     namespace, name = str(service["namespace"]), str(service["name"])
-    slices = await reader.list(ENDPOINTSLICES, namespace, f"kubernetes.io/service-name={name}")
-    ready = sum(map(_ready_endpoints, slices))
+    ready = len((await endpoints_of(reader, CalledService(namespace, name), None)).ready)
     where = f"Service {escaped(namespace)}/{escaped(name)}"
     seen = f"{where} has {counted(ready, 'ready endpoint')}"
     if ready:
@@ -194,15 +194,6 @@ async def _injector_available(reader: Reader) -> Outcome:
         f"kubectl --namespace {quote(escaped(namespace))} get pods --selector app={INJECTOR}",
     )
     return Outcome(seen=seen, problems=(gone,))
-
-
-def _ready_endpoints(endpoint_slice: Object) -> int:
-    """Return how many endpoints are ready; one whose readiness is unknown counts as ready.
-
-    https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/
-    """
-    endpoints = endpoint_slice.get("endpoints") or ()
-    return sum((one.get("conditions") or {}).get("ready") is not False for one in endpoints)
 
 
 # --- versions of daprd ---

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from injector.check.certificates import readable, seconds_valid, verifying_context
+from injector.check.installation import is_ready
 from injector.check.model import Category, Check, Outcome, failed, unknown
 from injector.check.registration import MUTATING
 from injector.core import names
@@ -151,8 +152,7 @@ async def _replicas(reader: Reader, target: _Target) -> tuple[list[tuple[Object,
     for one in await reader.list(ENDPOINTSLICES, target.namespace, f"kubernetes.io/service-name={target.service}"):
         numbers = [port["port"] for port in one.get("ports") or () if (port.get("name") or "") in wanted]
         for endpoint in one.get("endpoints") or ():
-            # An absent condition means ready: https://kubernetes.io/docs/concepts/services-networking/endpoint-slices
-            if (endpoint.get("conditions") or {}).get("ready") is False or not numbers:
+            if not is_ready(endpoint) or not numbers:
                 continue
             reference = endpoint.get("targetRef") or {}
             if reference.get("kind") != "Pod":
