@@ -45,7 +45,7 @@ _SHOWN_IMAGE: Final = 128
 
 
 async def _control_plane(reader: Reader) -> Outcome:
-    namespace = await _namespace(reader)
+    namespace = await namespace_of(reader)
     components = await _components(reader, namespace)
     shown = escaped(namespace)
     if not any(components.values()):
@@ -92,8 +92,12 @@ def version_of(name: str, component: Object) -> str:
     return next(filter(None, map(daprd_version, (*images, f"{name}:{label}"))), "")
 
 
-async def _namespace(reader: Reader) -> str:
-    """Return the namespace of Dapr's control plane: that of its registered Service, or the default one."""
+async def namespace_of(reader: Reader) -> str:
+    """Return the namespace of Dapr's control plane: that of its registered Service, or the default one.
+
+    Raises:
+        KubeError: Dapr's registration cannot be read.
+    """
     found = await reader.get(MUTATING_WEBHOOKS, INJECTOR)
     entry = injector_entry(found or {}) or {}
     return str(((entry.get("clientConfig") or {}).get("service") or {}).get("namespace") or NAMESPACE)
@@ -132,7 +136,7 @@ async def _injector_failure_policy(reader: Reader) -> Outcome:
     entry = injector_entry(await reader.get(MUTATING_WEBHOOKS, INJECTOR) or {})
     if entry is None:
         return Outcome(seen="Dapr's sidecar injector is not registered", is_skipped=True)
-    namespace = escaped(await _namespace(reader))
+    namespace = escaped(await namespace_of(reader))
     policy = _failure_policy(entry)
     return Outcome(
         seen=f"the failure policy of Dapr's sidecar injector is {policy}",
@@ -206,7 +210,7 @@ async def _daprd_advisories(reader: Reader) -> Outcome:
             users[image].append(pod)
     namespace, added, problems = NAMESPACE, "", []
     try:
-        namespace = escaped(await _namespace(reader))
+        namespace = escaped(await namespace_of(reader))
         injector = await reader.get(DEPLOYMENTS, INJECTOR, namespace)
         added = sidecar_image(injector) if injector is not None else ""
     except ForbiddenError as error:
