@@ -228,7 +228,7 @@ CHECKS: Final = (
         summary="The serving certificates are renewed in time.",
         why="When its certificate expires, the API server no longer accepts the answers of a Pod. The certificate is "
         "renewed long before; if it is not, this is the only sign.",
-        how="Makes a TLS handshake with up to ten ready Pods through the API server, and reads the status of "
+        how="Makes a TLS handshake with at most 20 ready Pods through the API server, and reads the status of "
         "Certificates of cert-manager whose Secrets the Pods mount. Certificates are renewed after two thirds of their "
         "lifetime. With less than three tenths of it left, the renewal is overdue: a warning. With less than a tenth "
         "left, or if it has expired or is not valid yet, the check fails. The clock of the API server counts. It "
