@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def _injects(reader: Reader) -> Outcome:
-    return await _send(reader, reader.canary, await _namespace(reader))
+    return await _send(reader, reader.canary, await namespace_of_canary(reader))
 
 
 async def _injects_default(reader: Reader) -> Outcome:
@@ -45,7 +45,12 @@ async def _send(reader: Reader, wanted: Canary, namespace: str) -> Outcome:
     return await canary.send(reader.api, wanted, namespace, lambda: registration_cause(reader.api))
 
 
-async def _namespace(reader: Reader) -> str:
+async def namespace_of_canary(reader: Reader) -> str:
+    """Return the namespace that dry-run Pods are sent to.
+
+    Raises:
+        KubeError: The registration cannot be read, and no namespace was given.
+    """
     return reader.canary.namespace or canary.served_namespace(await reader.namespace())
 
 
@@ -71,7 +76,7 @@ async def _guard_answers(reader: Reader) -> Outcome:
     bindings = [one["spec"] for one in found if one["spec"].get("policyName") == GUARD]
     if policy is None and not bindings:
         return Outcome(seen="the guard is not installed", is_skipped=True)
-    name = await _namespace(reader)
+    name = await namespace_of_canary(reader)
     namespace = await reader.get(NAMESPACES, name)
     if namespace is None:
         return Outcome(seen="the guard", problems=(unknown(f"namespace {name} does not exist"),))

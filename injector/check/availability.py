@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from injector.check import expiry, startup
 from injector.check.installation import condition, endpoints_of, for_each_service, pods_of
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
+from injector.check.selectors import Selector
 from injector.kube.api_messages import single_line
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import DISRUPTION_BUDGETS, NODES, SERVICES
@@ -77,20 +78,7 @@ async def _budget(reader: Reader, service: CalledService) -> Outcome:
 
 def _selects(budget: Object, labels: Mapping[str, str]) -> bool:
     selector = (budget.get("spec") or {}).get("selector")
-    if selector is None:
-        return False
-    wanted = (selector.get("matchLabels") or {}).items()
-    return wanted <= labels.items() and all(_meets(one, labels) for one in selector.get("matchExpressions") or ())
-
-
-def _meets(requirement: Object, labels: Mapping[str, str]) -> bool:
-    value, values = labels.get(requirement["key"]), requirement.get("values") or ()
-    return {
-        "In": value in values,
-        "NotIn": value not in values,
-        "Exists": value is not None,
-        "DoesNotExist": value is None,
-    }[requirement["operator"]]
+    return selector is not None and Selector(selector).matches(labels)  # of a budget, none selects nothing
 
 
 def _budget_problems(budget: Object) -> Iterator[Problem]:
@@ -240,7 +228,7 @@ CHECKS: Final = (
         summary="The serving certificates are renewed in time.",
         why="When its certificate expires, the API server no longer accepts the answers of a Pod. The certificate is "
         "renewed long before; if it is not, this is the only sign.",
-        how="Makes a TLS handshake with up to ten ready Pods through the API server, and reads the status of "
+        how="Makes a TLS handshake with at most 20 ready Pods through the API server, and reads the status of "
         "Certificates of cert-manager whose Secrets the Pods mount. Certificates are renewed after two thirds of their "
         "lifetime. With less than three tenths of it left, the renewal is overdue: a warning. With less than a tenth "
         "left, or if it has expired or is not valid yet, the check fails. The clock of the API server counts. It "

@@ -6,12 +6,13 @@ from collections import defaultdict
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.check.installation import CalledService, endpoints_of
 from injector.check.model import Category, Check, Outcome, Problem, failed, unknown, warning
 from injector.check.pods import all_pods, workloads
 from injector.core import names
 from injector.core.advisories import advisories, daprd_version, fixed_in
 from injector.kube.errors import ForbiddenError
-from injector.kube.resources import DEPLOYMENTS, ENDPOINTSLICES, MUTATING_WEBHOOKS, STATEFULSETS, Resource
+from injector.kube.resources import DEPLOYMENTS, MUTATING_WEBHOOKS, STATEFULSETS, Resource
 from injector.words import counted, escaped
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _SHOWN_IMAGE: Final = 128
 
 
 async def _control_plane(reader: Reader) -> Outcome:
-    namespace = await _namespace(reader)
+    namespace = await namespace_of(reader)
     components = await _components(reader, namespace)
     shown = escaped(namespace)
     if not any(components.values()):
@@ -91,8 +92,12 @@ def version_of(name: str, component: Object) -> str:
     return next(filter(None, map(daprd_version, (*images, f"{name}:{label}"))), "")
 
 
-async def _namespace(reader: Reader) -> str:
-    """Return the namespace of Dapr's control plane: that of its registered Service, or the default one."""
+async def namespace_of(reader: Reader) -> str:
+    """Return the namespace of Dapr's control plane: that of its registered Service, or the default one.
+
+    Raises:
+        KubeError: Dapr's registration cannot be read.
+    """
     found = await reader.get(MUTATING_WEBHOOKS, INJECTOR)
     entry = injector_entry(found or {}) or {}
     return str(((entry.get("clientConfig") or {}).get("service") or {}).get("namespace") or NAMESPACE)
@@ -131,7 +136,7 @@ async def _injector_failure_policy(reader: Reader) -> Outcome:
     entry = injector_entry(await reader.get(MUTATING_WEBHOOKS, INJECTOR) or {})
     if entry is None:
         return Outcome(seen="Dapr's sidecar injector is not registered", is_skipped=True)
-    namespace = escaped(await _namespace(reader))
+    namespace = escaped(await namespace_of(reader))
     policy = _failure_policy(entry)
     return Outcome(
         seen=f"the failure policy of Dapr's sidecar injector is {policy}",
@@ -178,8 +183,7 @@ async def _injector_available(reader: Reader) -> Outcome:
         by_url = unknown("Dapr's sidecar injector is registered by URL: whether it answers cannot be determined")
         return Outcome(seen="Dapr's sidecar injector", problems=(by_url,))
     namespace, name = str(service["namespace"]), str(service["name"])
-    slices = await reader.list(ENDPOINTSLICES, namespace, f"kubernetes.io/service-name={name}")
-    ready = sum(map(_ready_endpoints, slices))
+    ready = len((await endpoints_of(reader, CalledService(namespace, name), None)).ready)
     where = f"Service {escaped(namespace)}/{escaped(name)}"
     seen = f"{where} has {counted(ready, 'ready endpoint')}"
     if ready:
@@ -196,15 +200,6 @@ async def _injector_available(reader: Reader) -> Outcome:
     return Outcome(seen=seen, problems=(gone,))
 
 
-def _ready_endpoints(endpoint_slice: Object) -> int:
-    """Return how many endpoints are ready; one whose readiness is unknown counts as ready.
-
-    https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/
-    """
-    endpoints = endpoint_slice.get("endpoints") or ()
-    return sum((one.get("conditions") or {}).get("ready") is not False for one in endpoints)
-
-
 # --- versions of daprd ---
 
 
@@ -215,7 +210,7 @@ async def _daprd_advisories(reader: Reader) -> Outcome:
             users[image].append(pod)
     namespace, added, problems = NAMESPACE, "", []
     try:
-        namespace = escaped(await _namespace(reader))
+        namespace = escaped(await namespace_of(reader))
         injector = await reader.get(DEPLOYMENTS, INJECTOR, namespace)
         added = sidecar_image(injector) if injector is not None else ""
     except ForbiddenError as error:

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from injector.check.installation import condition, now_of, pods_of
 from injector.check.model import Outcome, failed, unknown, warning
-from injector.check.serving import served_certificate
+from injector.check.serving import MOST_HANDSHAKES, served_certificate
 from injector.core import names
 from injector.core.durations import span
 from injector.kube.api_messages import single_line
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _OVERDUE: Final = 0.3  # of the lifetime is left
 _CLOSE: Final = 0.1
-_MOST_HANDSHAKES: Final = 10  # one for each Pod
 # Seconds. Certificates of the webhook begin earlier than they are created, so only a wrong clock is further away.
 _CLOCK_TOLERANCE: Final = 60
 
@@ -41,7 +40,7 @@ async def serving(reader: Reader, service: CalledService) -> Outcome:
     problems = await _cert_manager_problems(reader, service.namespace, pods)
     ready = [pod for pod in pods if condition(pod, "Ready").get("status") == "True"]
     left: list[int] = []
-    asked = ready[:_MOST_HANDSHAKES]
+    asked = ready[:MOST_HANDSHAKES]
     answers = await asyncio.gather(*(_served(reader, pod) for pod in asked))
     now = now_of(reader)
     for pod, answer in zip(asked, answers, strict=True):

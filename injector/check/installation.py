@@ -125,19 +125,23 @@ async def endpoints_of(reader: Reader, service: CalledService, port: str | None)
     families: dict[str, dict[str, Object]] = {}
     for one in await reader.list(ENDPOINTSLICES, service.namespace, f"{_SLICES_OF}={service.name}"):
         ports = one.get("ports") or ()
-        if not any(port is None or (each.get("name") or "") == port for each in ports):
+        if port is not None and not any((each.get("name") or "") == port for each in ports):
             continue
         family = families.setdefault(str(one.get("addressType")), {})
         for endpoint in one.get("endpoints") or ():
             key = str((endpoint.get("targetRef") or {}).get("name") or endpoint["addresses"])
-            if key not in family or _is_ready(endpoint):
+            if key not in family or is_ready(endpoint):
                 family[key] = endpoint
-    of_family = [Endpoints(tuple(filter(_is_ready, found.values())), len(found)) for found in families.values()]
+    of_family = [Endpoints(tuple(filter(is_ready, found.values())), len(found)) for found in families.values()]
     return max(of_family, key=lambda one: (len(one.ready), one.known), default=Endpoints((), 0))
 
 
-def _is_ready(endpoint: Object) -> bool:
-    return (endpoint.get("conditions") or {}).get("ready") is not False  # not reported counts as ready
+def is_ready(endpoint: Object) -> bool:
+    """Return whether an endpoint is ready; one whose readiness is not reported counts as ready.
+
+    https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/
+    """
+    return (endpoint.get("conditions") or {}).get("ready") is not False
 
 
 def for_each_service(

@@ -22,8 +22,6 @@ _T = TypeVar("_T")
 _ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False
 )
-# https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
-_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
 def _same(item: Object) -> Object:
@@ -107,11 +105,7 @@ class Reader:
 
         async def read() -> Object | None:
             try:
-                if resource == SECRETS:
-                    operation = f"get secrets/{name} in namespace {namespace}"
-                    path = resource.path(namespace, name)
-                    return await self.api.send(Request("GET", path, operation, accept=_METADATA))
-                return await self.api.get(resource, name, namespace)
+                return await self.api.get(resource, name, namespace, metadata_only=resource == SECRETS)
             except NotFoundError:
                 return None
 

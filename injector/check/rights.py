@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from injector.check import admission, dapr
 from injector.check.installation import called_services, for_each_service, pods_of
 from injector.check.model import Category, Check, Outcome, Problem, Result, failed, unknown
 from injector.core import names
@@ -29,6 +30,7 @@ _WORKLOADS: Final = (resources.DEPLOYMENTS, resources.STATEFULSETS, resources.DA
 _RBAC: Final = "rbac.authorization.k8s.io"
 _ROLES: Final = Resource(_RBAC, "v1", "roles", "Role")
 _CLUSTER_ROLES: Final = Resource(_RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False)
+_CLUSTER_ROLE_BINDINGS: Final = Resource(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False)
 # https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/subject-access-review-v1/
 _ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
@@ -44,7 +46,7 @@ INSTALLED_KINDS: Final = (
     _ROLES,
     Resource(_RBAC, "v1", "rolebindings", "RoleBinding"),
     _CLUSTER_ROLES,
-    Resource(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False),
+    _CLUSTER_ROLE_BINDINGS,
     resources.MUTATING_WEBHOOKS,
     resources.VALIDATING_WEBHOOKS,
     resources.POLICIES,
@@ -106,18 +108,44 @@ _PROBE: Final = (
     Need(("get", "create"), resources.PODS, "probe reaches no sidecar", subresource="portforward"),
     Need(("get",), resources.SECRETS, "probe does not send the right token, so it shows only what is open"),
 )
-_CHECK_CLUSTER: Final = (
-    Need(("get",), resources.MUTATING_WEBHOOKS, "check does not see the registration", name=names.MANAGER),
-    Need(("get",), resources.VALIDATING_WEBHOOKS, "check does not see the registration", name=names.MANAGER),
+_SEES: Final = "check does not see"
+CHECK_CLUSTER: Final = (
+    *(
+        Need(("get",), one, f"{_SEES} the registration", name=names.MANAGER)
+        for one in (resources.MUTATING_WEBHOOKS, resources.VALIDATING_WEBHOOKS)
+    ),
+    Need(("get", "list"), resources.MUTATING_WEBHOOKS, f"{_SEES} Dapr's injector and other webhooks"),
+    Need(("get",), resources.POLICIES, f"{_SEES} the guard"),
+    Need(("get", "list"), resources.POLICY_BINDINGS, f"{_SEES} what the guard does"),
+    *(
+        Need(("get",), one, f"{_SEES} whether another installation exists", name=names.MANAGER)
+        for one in (_CLUSTER_ROLES, _CLUSTER_ROLE_BINDINGS)
+    ),
+    Need(("get", "list"), resources.NAMESPACES, f"{_SEES} the labels of namespaces"),
+    Need(("list",), resources.PODS, f"{_SEES} which Pods run daprd or read a token"),
+    Need(("list",), resources.SECRETS, f"{_SEES} the token Secrets (it requests only their metadata)"),
+    *(
+        Need(("list",), one, f"{_SEES} which {one.kind}s Reloader restarts")
+        for one in (*_WORKLOADS, resources.ROLLOUTS)
+    ),
     Need(("list",), resources.NODES, "check does not know the zones of the cluster"),
+    Need(("create",), _ACCESS_REVIEWS, f"{_SEES} the permissions of the webhook"),
 )
-_CHECK_NAMESPACE: Final = (
-    Need(("get",), resources.SERVICES, "check does not see which port and Pods the Service selects"),
+CHECK_NAMESPACE: Final = (
+    Need(("get",), resources.SERVICES, f"{_SEES} which port and Pods the Service selects"),
     *(
         Need(("list",), one, f"check sees no {one.kind} of the webhook")
-        for one in (resources.ENDPOINTSLICES, resources.PODS, resources.DEPLOYMENTS, resources.DISRUPTION_BUDGETS)
+        for one in (resources.ENDPOINTSLICES, resources.PODS, resources.DISRUPTION_BUDGETS)
     ),
+    Need(("get", "list"), resources.DEPLOYMENTS, "check sees no Deployment of the webhook"),
+    Need(("get",), resources.SERVICES, f"{_SEES} which version the Pods run", subresource="proxy"),
     Need(("get", "create"), resources.PODS, "check sees no serving certificate", subresource="portforward"),
+)
+CHECK_DAPR: Final = tuple(
+    Need(("get",), one, f"{_SEES} Dapr's control plane") for one in (resources.DEPLOYMENTS, resources.STATEFULSETS)
+)
+CHECK_CANARY: Final = (
+    Need(("create",), resources.PODS, "check does not know whether new Pods are injected (a dry run)"),
 )
 
 
@@ -156,14 +184,20 @@ def _of_command(command: str, *needs: Need) -> Callable[[Reader], Awaitable[Outc
 
 
 async def _of_check(reader: Reader) -> Outcome:
-    problems = await _problems(reader, _CHECK_CLUSTER, None)
+    problems = await _problems(reader, CHECK_CLUSTER, None)
+    try:
+        of_dapr = await dapr.namespace_of(reader)
+    except ForbiddenError:
+        of_dapr = dapr.NAMESPACE
+    problems += await _problems(reader, CHECK_DAPR, of_dapr)
     try:
         namespaces = dict.fromkeys(service.namespace for service in await called_services(reader))
+        problems += await _problems(reader, CHECK_CANARY, await admission.namespace_of_canary(reader))
     except ForbiddenError as error:
         problems.append(unknown(f"the namespace of the installation is not known; set it with -n: {error}"))
         namespaces = {}
     for namespace in namespaces:
-        problems += await _problems(reader, _CHECK_NAMESPACE, namespace)
+        problems += await _problems(reader, CHECK_NAMESPACE, namespace)
     return Outcome(seen="your permissions for check", problems=tuple(problems))
 
 
@@ -327,9 +361,10 @@ CHECKS: Final = (
         category=Category.RIGHTS,
         summary="You have the permissions for `check`.",
         why="A check without its permission is unknown. This one names all of them at once.",
-        how="Asks the API server with a SelfSubjectAccessReview for each verb: on the webhook configurations by name, "
-        "on nodes, and on what is in the namespace of the Service. A missing permission is a warning, with the rule to "
-        "request.",
+        how="Asks the API server with a SelfSubjectAccessReview for each verb, on all kinds that the checks read: in "
+        "the whole cluster, in the namespaces of the installation and of Dapr, and to create Pods where the dry run is "
+        "sent. A missing permission is a warning, with the rule to request. Certificates of cert-manager are left "
+        "out: without them, `check` reads the certificate that is served.",
         fix=_REQUEST,
         run=_of_check,
     ),

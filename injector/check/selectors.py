@@ -1,4 +1,4 @@
-"""Evaluates label selectors of webhook configurations and policies as the API server does."""
+"""Evaluates label selectors as the API server does."""
 
 from __future__ import annotations
 

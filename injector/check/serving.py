@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # The port of the container that the API server calls: charts/dapr-token-injector/templates/webhook/deployment.yaml.
 _PORT: Final = "webhook"
 _HANDSHAKE_SECONDS: Final = 10.0
+MOST_HANDSHAKES: Final = 20  # of a check, one for each Pod
 
 
 async def served_certificate(reader: Reader, pod: Object) -> x509.Certificate:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from injector.check.certificates import readable, seconds_valid, verifying_context
+from injector.check.installation import is_ready
 from injector.check.model import Category, Check, Outcome, failed, unknown
 from injector.check.registration import MUTATING
+from injector.check.serving import MOST_HANDSHAKES
 from injector.core import names
 from injector.files import error_text
 from injector.kube.portforward import forwarded
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 
 _PORT: Final = 443  # of a Service or a URL without one
 _TIMEOUT_SECONDS: Final = 10.0  # of a TLS handshake
-# Replicas whose certificate is verified.
-_MOST_REPLICAS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,8 @@ async def _of_call(reader: Reader, call: _Call) -> tuple[str, list[Problem]]:
     pods, others = await _replicas(reader, target)
     if not pods:
         others.append(unknown(f"{target} has no ready Pod whose certificate could be verified"))
-    found = await asyncio.gather(*(_of_pod(reader, call, pod, port) for pod, port in pods[:_MOST_REPLICAS]))
-    verified = counted(min(len(pods), _MOST_REPLICAS), "ready Pod")
+    found = await asyncio.gather(*(_of_pod(reader, call, pod, port) for pod, port in pods[:MOST_HANDSHAKES]))
+    verified = counted(min(len(pods), MOST_HANDSHAKES), "ready Pod")
     return f"{verified} of {target}", others + [problem for problems in found for problem in problems]
 
 
@@ -151,8 +151,7 @@ async def _replicas(reader: Reader, target: _Target) -> tuple[list[tuple[Object,
     for one in await reader.list(ENDPOINTSLICES, target.namespace, f"kubernetes.io/service-name={target.service}"):
         numbers = [port["port"] for port in one.get("ports") or () if (port.get("name") or "") in wanted]
         for endpoint in one.get("endpoints") or ():
-            # An absent condition means ready: https://kubernetes.io/docs/concepts/services-networking/endpoint-slices
-            if (endpoint.get("conditions") or {}).get("ready") is False or not numbers:
+            if not is_ready(endpoint) or not numbers:
                 continue
             reference = endpoint.get("targetRef") or {}
             if reference.get("kind") != "Pod":

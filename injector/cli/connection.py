@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from injector.kube.client import Api
+    from injector.kube.errors import KubeError
 
 _T = TypeVar("_T")
 _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
@@ -82,6 +83,11 @@ def run(connect: Connect, work: Callable[[Api], Awaitable[_T]]) -> _T:
         is_named_wrong = isinstance(error, UnknownContextError)
         advice = "select one of them with --context" if is_named_wrong else _ADVICE.get(error.reason)
         raise click.ClickException(f"{error}; {advice}" if advice else str(error)) from None
+
+
+def forbidden_everywhere(error: KubeError, action: str) -> click.ClickException:
+    """Return the error of a command that may not list objects in all namespaces; `action` is what it does with one."""
+    return click.ClickException(f"{error}; {action} one namespace with -n NAMESPACE, or request that permission")
 
 
 _ADVICE: Final = {

@@ -37,7 +37,8 @@ _LIST_ATTEMPTS: Final = 3
 # Of one page, while the API server requests a later retry.
 _PAGE_ATTEMPTS: Final = 5
 # https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
-_METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _object: Final = msgspec.json.Decoder(Object)
 # The lifetime of a watch. If the API server has dropped a watch silently, this is when the client notices.
 WATCH_SECONDS: Final = 45
@@ -71,12 +72,31 @@ class Api(Transport):
         namespace: str | None = None,
         *,
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+        metadata_only: bool = False,
     ) -> Object:
-        """Return one object."""
-        operation = _operation("get", resource, name, namespace)
-        return await self.send(
-            Request("GET", resource.path(namespace, name), operation, timeout_seconds=timeout_seconds)
+        """Return one object; with `metadata_only`, the API server sends nothing of the data of a Secret.
+
+        Raises:
+            UnavailableError: The answer is not that object.
+            KubeError: The API server rejects the request or does not answer.
+        """
+        request = Request(
+            "GET",
+            resource.path(namespace, name),
+            _operation("get", resource, name, namespace),
+            timeout_seconds=timeout_seconds,
+            accept=_METADATA if metadata_only else JSON,
         )
+        found = await self.send(request)
+        meta = found.get("metadata")
+        if (
+            not isinstance(meta, dict)
+            or meta.get("name") != name
+            or (resource.namespaced and meta.get("namespace") != namespace)
+        ):
+            reason = "the answer is not that object; is this a Kubernetes API server?"
+            raise UnavailableError(request.operation, why=reason)
+        return found
 
     async def list(
         self,
@@ -146,7 +166,7 @@ class Api(Transport):
             resource.path(namespace),
             _operation("list", resource, "", namespace),
             (*selectors, *parameters(limit=str(PAGE))),
-            accept=_METADATA if metadata_only else JSON,
+            accept=_METADATA_LIST if metadata_only else JSON,
         )
         for attempt in range(_LIST_ATTEMPTS):
             try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
+from injector.cli import connection
 from injector.cli.output import Reporter
 from injector.core.exposure import ProbeReport
 from injector.kube.errors import ForbiddenError, NotFoundError
@@ -91,8 +92,9 @@ class Selected:
         try:
             pods = await self.selection.pods(api)
         except ForbiddenError as error:
-            advice = "probe one namespace with -n NAMESPACE, or " if self.selection.namespace is None else ""
-            raise click.ClickException(f"{error}; {advice}request that permission") from None
+            if self.selection.namespace is None:
+                raise connection.forbidden_everywhere(error, "probe") from None
+            raise click.ClickException(f"{error}; request that permission") from None
         failures = [] if pods else [ProbeReport(self.label, failure="no running Pods with a sidecar")]
         return {str(pod["metadata"]["uid"]): pod for pod in pods}, failures
 

@@ -142,9 +142,7 @@ async def _list(api: Api, namespace: str | None) -> list[SecretUsage]:
     except ForbiddenError as error:
         if namespace is not None:
             raise
-        raise click.ClickException(
-            f"{error}; list one namespace with -n NAMESPACE, or request that permission"
-        ) from None
+        raise connection.forbidden_everywhere(error, "list") from None
 
 
 def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:

@@ -118,9 +118,7 @@ async def _read(api: Api, view: View) -> Answer:
     except ForbiddenError as error:
         if view.namespace is not None:
             raise
-        raise click.ClickException(
-            f"{error}; show one namespace with -n NAMESPACE, or request that permission"
-        ) from None
+        raise connection.forbidden_everywhere(error, "show") from None
 
 
 def _exit(answer: Answer, wanted: frozenset[str]) -> Exit:

@@ -155,17 +155,17 @@ def test_unreadable_certificate_is_unknown_and_the_others_count(served: dict[str
     assert found.seen == "1 certificate of 2 ready Pods, valid for at least 72 minutes"
 
 
-def test_thousand_pods_get_ten_handshakes(served: dict[str, bytes | str]) -> None:
+def test_thousand_pods_get_twenty_handshakes(served: dict[str, bytes | str]) -> None:
     store = installed()
     for number in range(1000):
         store.put("pods", pod(f"p{number:03}"))
-    served |= dict.fromkeys(["1", "2", *(f"p{number:03}" for number in range(8))], certificate(0.1))
+    served |= dict.fromkeys(["1", "2", *(f"p{number:03}" for number in range(18))], certificate(0.1))
 
     found = outcome("serving-certificate", StoreApi(store))
 
     assert (found.result, found.seen) == (
         Result.PASSED,
-        "10 certificates of 1,002 ready Pods, valid for at least 21 hours",
+        "20 certificates of 1,002 ready Pods, valid for at least 21 hours",
     )
 
 

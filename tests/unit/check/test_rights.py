@@ -138,7 +138,7 @@ def test_no_permission_is_a_warning_with_the_rule(name: str) -> None:
         ),
         (
             "check-rights",
-            ".*/mutatingwebhookconfigurations .*",
+            f".*/mutatingwebhookconfigurations {NAME}",
             f"you may not get mutatingwebhookconfigurations {NAME}: check does not see the registration",
             NAMED_RULE,
         ),

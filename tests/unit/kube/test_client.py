@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARKER = "bWFya2Vy-do-not-show"
+POD = {"kind": "Pod", "metadata": {"name": "p", "namespace": "n"}}
 
 
 @contextlib.asynccontextmanager
@@ -294,7 +295,9 @@ NESTED = b'{"x":' * 5_000 + b"{}" + b"}" * 5_000
 
 def test_nested_answer_is_decoded_without_deep_members() -> None:
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=b'{"kind":"Pod","metadata":{"name":"p","managedFields":[%b]}}' % NESTED)
+        return web.Response(
+            body=b'{"kind":"Pod","metadata":{"name":"p","namespace":"n","managedFields":[%b]}}' % NESTED
+        )
 
     async def ask() -> None:
         async with served(answer) as api:
@@ -347,6 +350,31 @@ def test_replace_leaves_managed_fields_to_the_server() -> None:
     assert sent == [{"metadata": {"name": "p", "resourceVersion": "1"}}]
 
 
+@pytest.mark.parametrize(
+    "answer_of",
+    [
+        {"kind": "Pod"},
+        {"metadata": None},
+        {"metadata": "p"},
+        {"metadata": {"name": "q", "namespace": "n"}},
+        {"metadata": {"name": "p", "namespace": "other"}},
+        {"metadata": {"name": "p"}},
+    ],
+)
+def test_answer_that_is_another_object_is_not_an_api_server(answer_of: dict[str, object]) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(answer_of)
+
+    async def ask() -> None:
+        async with served(answer) as api:
+            with pytest.raises(
+                UnavailableError, match=r"pods/p in namespace n: .*; is this a Kubernetes API server\?$"
+            ):
+                await api.get(PODS, "p", "n")
+
+    asyncio.run(ask())
+
+
 @pytest.mark.parametrize("answer_of", [b"<html>", b"[]", b'{"half', b"[" * 100_000, b'{"x":' * 5_000 + b"{}"])
 def test_answer_other_than_an_object_is_not_an_api_server(answer_of: bytes) -> None:
     async def answer(_: web.Request) -> web.Response:
@@ -364,7 +392,7 @@ def test_credentials_are_reloaded_once_after_a_401() -> None:
     renewed: list[int] = []
 
     async def answer(_: web.Request) -> web.Response:
-        return status(401, "Unauthorized") if not renewed else web.json_response({"kind": "Pod"})
+        return status(401, "Unauthorized") if not renewed else web.json_response(POD)
 
     async def renew() -> None:
         renewed.append(1)
@@ -429,7 +457,7 @@ def test_rejected_service_account_token_is_reloaded(monkeypatch: pytest.MonkeyPa
     async def answer(request: web.Request) -> web.Response:
         if request.headers["Authorization"] != "bearer new":
             return status(401, "Unauthorized")
-        return web.json_response({"kind": "Pod"})
+        return web.json_response(POD)
 
     async def ask() -> None:
         application = web.Application()
