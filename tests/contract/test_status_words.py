@@ -34,7 +34,10 @@ def table(heading: str) -> dict[str, list[str]]:
     for line in lines[start + 2 :]:
         if not line.startswith("|"):
             break
-        first, *others = (cell.strip().strip("`") for cell in line.strip("|").split(" | "))
+        first, *others = (
+            re.sub(r"^\[`(.+)`\]\(status/\1\.md\)$", r"\1", cell.strip()).strip("`")
+            for cell in line.strip("|").split(" | ")
+        )
         rows[first] = others
     return rows
 
@@ -73,6 +76,7 @@ def test_advisories_are_documented() -> None:
         ("Reason", "How it is determined", meanings.REASON_MEANINGS),
         ("Currency", "Meaning", meanings.CURRENCY_MEANINGS),
         ("Finding", "Meaning", meanings.FINDING_MEANINGS),
+        ("Finding", "How it is determined", meanings.FINDING_METHODS),
     ],
 )
 def test_meanings_of_the_report_are_those_of_the_page(heading: str, column: str, texts: Mapping[str, str]) -> None:

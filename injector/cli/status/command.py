@@ -14,6 +14,7 @@ from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option
 from injector.cli.param_types import Duration, States
 from injector.cli.status.html import Scope, show_html
+from injector.cli.status.pages import WORDS, page
 from injector.cli.status.views import View, parse
 from injector.cli.status.watch import watch
 from injector.core.assessment import Currency, Protection
@@ -53,6 +54,12 @@ _FAIL_ON: Final = (
     show_default=True,
     help=f"Exit with 1 on these states, comma-separated: {', '.join(_FAIL_ON)}.",
 )
+@click.option(
+    "--show-word",
+    type=click.Choice(sorted(WORDS)),
+    metavar="WORD",
+    help="Print the page of a reason, currency or finding, and exit.",
+)
 @output_option("table", "wide", "json", "html")
 @connection.options
 def command(  # noqa: PLR0913 - one parameter per option, all by name
@@ -64,6 +71,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     watches: bool,
     interval: int,
     fail_on: frozenset[str],
+    show_word: str | None,
     output: str,
     **options: Any,  # noqa: ANN401 - those of `connection.options`
 ) -> int:
@@ -90,6 +98,9 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     Exit codes: 0 no state that --fail-on names, 1 such a state, 2 usage error,
     request rejected, or a state could not be determined, 3 internal error.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
+    if show_word is not None:
+        click.echo(page(WORDS[show_word]), nl=False)
+        return Exit.FINE
     if all_namespaces and namespace is not None:
         raise click.UsageError("-A shows all namespaces; it cannot be combined with -n")
     found = parse(target) if target is not None else None

@@ -80,3 +80,14 @@ FINDING_MEANINGS: Final[Mapping[PodFinding, str]] = {
     ),
     PodFinding.DAPRD_ADVISORY: "a published advisory affects this version of daprd",
 }
+FINDING_METHODS: Final[Mapping[PodFinding, str]] = {
+    PodFinding.RENAMED_SIDECAR: "image or program",
+    PodFinding.EXPOSED: "--dapr-listen-addresses. Flags with variables, or in a shell command line, are not evaluated",
+    PodFinding.APP_WITHOUT_TOKEN: (
+        "annotations, policy and containers, by the rules of the webhook. Not evaluated while the Pod is open"
+    ),
+    PodFinding.DAPRD_ADVISORY: (
+        "the version in the image's tag: GO-2023-1955, GO-2024-2879, GO-2026-5242. An image without a version is not "
+        "checked"
+    ),
+}
