@@ -120,9 +120,9 @@ def injector_entry(configuration: Object) -> Object | None:
 async def _injector_registered(reader: Reader) -> Outcome:
     found = await reader.get(MUTATING_WEBHOOKS, INJECTOR)
     seen = f"MutatingWebhookConfiguration {INJECTOR}"
-    fix = (
-        "helm upgrade dapr dapr --repo https://dapr.github.io/helm-charts/ "
-        f"--namespace {NAMESPACE} --reuse-values --wait"
+    fix = (  # with --install: there may be no release yet
+        "helm upgrade --install dapr dapr --repo https://dapr.github.io/helm-charts/ "
+        f"--namespace {NAMESPACE} --create-namespace --reuse-values --wait"
     )
     result = f"Pods with {names.ENABLED} are created without a sidecar"
     if found is None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import pytest
 
 from tests.cluster.objects import ASKING, pod
+from tests.controlplane.polling import wait_for
 from tests.node.release import NAME, NAMESPACE
 from tests.pages.blocks import ROOT, blocks
 from tests.pages.families import run_by
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from tests.pages.blocks import Block
 
 IMAGE: Final = "registry.example/dapr-token-injector"
+UNCERTAIN_SECONDS: Final = 10  # a reader is slower than the tolerances of clocks and caches
 TUTORIAL: Final = "docs/tutorial-tokens.md"
 
 
@@ -66,6 +69,22 @@ def without_release(desk: Desk) -> Iterator[Before]:
         yield before
     finally:
         uninstall()
+
+
+@contextlib.contextmanager
+def without_release_or_shop(desk: Desk) -> Iterator[Before]:
+    """Nothing is installed, and the namespace of the page is deleted, even if the page fails half-way."""
+
+    def before(block: Block) -> None:
+        if block.text.startswith("$ kubectl rollout restart"):
+            certain = time.monotonic() + UNCERTAIN_SECONDS
+            wait_for("a start that is certainly after the change", lambda: time.monotonic() > certain)
+
+    with without_release(desk):
+        try:
+            yield before
+        finally:
+            desk.target.kubectl.run("delete", "namespace", "shop", "--ignore-not-found")
 
 
 @contextlib.contextmanager
@@ -123,6 +142,7 @@ SCENES: Final[Mapping[str, Callable[[Desk], AbstractContextManager[Before]]]] = 
     "docs/how-to/rotate-the-ca.md": with_release,
     "docs/how-to/shadow-mode.md": without_release,
     "docs/how-to/upgrade.md": with_release,
+    "docs/tutorial-status.md": without_release_or_shop,
     TUTORIAL: with_release,
 }
 
@@ -135,7 +155,7 @@ def images(target: Target) -> dict[str, str]:
         f"--set image.repository={IMAGE}": f"--set image.repository={repository} --set image.tag={tag}",
         f"newName: {IMAGE}": f"newName: {repository}\n    newTag: {tag}",
         "image: python:3.13-slim": f"image: {target.image}{present}",
-        "image: daprio/daprd:1.16.0": f"image: {target.daprd_image}{present}",
+        **{f"image: daprio/daprd:{tag}": f"image: {target.daprd_image}{present}" for tag in ("1.16.14", "1.16.0")},
     }
 
 

@@ -1,4 +1,4 @@
-"""What Helm users do from the first day to the last, and what stays behind: nothing."""
+"""What Helm users do from the first day to the last, and what stays behind: nothing. And the canary, every minute."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.cluster.objects import ASKING, pod, tokens
+from tests.controlplane.helm import HelmError
 from tests.controlplane.pki import Authority
 from tests.controlplane.polling import wait_for
 from tests.node import snapshot
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from tests.controlplane.kubectl import Kubectl
     from tests.node.conftest import Installation
     from tests.node.target import Target
+
+CANARY: Final = "dapr-token-injector-canary"
+BACKOFF: Final = "BackoffLimitExceeded"
+WITHOUT_TOKEN: Final = "failed: the Pod came back without its token: "
 
 
 @pytest.mark.usefixtures("not_installed")
@@ -47,6 +52,49 @@ def test_release_lifecycle_leaves_the_cluster_unchanged(kubectl: Kubectl, target
 
 def injected(kubectl: Kubectl) -> bool:
     return bool(tokens(kubectl.dry_run(pod(ASKING))))
+
+
+@pytest.mark.usefixtures("not_installed")
+def test_canary_job_succeeds_then_fails_without_the_registration(installation: Installation) -> None:
+    release = installation.install("canary.enabled=true")
+    wait_for("a run that succeeds", lambda: ended(release, "Complete"), timeout_seconds=100)
+
+    release.kubectl.run("delete", "mutatingwebhookconfiguration", NAME)
+    failed = wait_for("a run that fails", lambda: ended(release, "Failed"), timeout_seconds=130)
+
+    name = failed["metadata"]["name"]
+    assert [one["reason"] for one in failed["status"]["conditions"] if one["type"] == "Failed"] == [BACKOFF]
+    (pod,) = release.kubectl.list("pods", labelSelector=f"batch.kubernetes.io/job-name={name}")
+    (status,) = pod["status"]["containerStatuses"]
+    assert status["state"]["terminated"]["exitCode"] == 1
+    assert status["state"]["terminated"]["message"].startswith(WITHOUT_TOKEN)
+    wait_for(
+        "the Job's Event", lambda: (BACKOFF, "Job has reached the specified backoff limit") in events(release, name)
+    )
+    seen = ("SawCompletedJob", f"Saw completed job: {name}, condition: Failed")
+    wait_for("the CronJob's Event", lambda: seen in events(release, CANARY))
+
+    # `helm test` fails, and its Pod is kept with the reason; the upgrade that `check` advises repairs both.
+    with pytest.raises(HelmError):
+        release.helm.run("test", NAME, f"--namespace={NAMESPACE}", "--timeout=1m")
+    assert release.kubectl.run("logs", "dapr-token-injector-test").stdout.startswith(WITHOUT_TOKEN)
+    release.call("upgrade", *WAIT)
+    assert "Phase:" in release.helm.run("test", NAME, f"--namespace={NAMESPACE}", "--timeout=3m")
+
+
+def ended(release: Release, condition: str) -> Json | None:
+    """Return a Job of the canary with this condition."""
+    for job in release.kubectl.list("jobs"):
+        states = {one["type"] for one in job["status"].get("conditions") or () if one["status"] == "True"}
+        if job["metadata"]["name"].startswith(f"{CANARY}-") and condition in states:
+            return job
+    return None
+
+
+def events(release: Release, name: str) -> set[tuple[str, str]]:
+    """Return the Events about a Job or CronJob: reason and message."""
+    found = release.kubectl.list("events", fieldSelector=f"involvedObject.name={name}")
+    return {(event["reason"], event["message"]) for event in found}
 
 
 @pytest.mark.usefixtures("not_installed")

@@ -31,6 +31,7 @@ FAMILIES: Final[Mapping[str, str]] = {
     "docs/how-to/rotate-the-ca.md": "tests/node/test_pages.py",
     "docs/how-to/shadow-mode.md": "tests/node/test_pages.py",
     "docs/how-to/upgrade.md": "tests/node/test_pages.py",
+    "docs/tutorial-status.md": "tests/node/test_pages.py",
     "docs/tutorial-tokens.md": "tests/node/test_pages.py",
     "docs/how-to/self-hosted.md": "tests/selfhosted/test_how_to.py",
     "docs/how-to/call-with-the-token.md": "tests/selfhosted/test_snippets.py",

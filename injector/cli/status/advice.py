@@ -116,12 +116,13 @@ def _remove_variable(problem: Problem) -> str:
     return _run("kubectl", "set", "env", *_object(problem), "-c", problem.container, f"{names.API_TOKEN_ENV}-")
 
 
-def _annotate(name: str, value: str) -> _Command:
-    patch = json.dumps({"spec": {"template": {"metadata": {"annotations": {name: value}}}}}, separators=(",", ":"))
+def _annotate(annotations: Mapping[str, str]) -> _Command:
+    patch = json.dumps({"spec": {"template": {"metadata": {"annotations": annotations}}}}, separators=(",", ":"))
+    assigned = [f"{name}={value}" for name, value in annotations.items()]
 
     def command(problem: Problem) -> str:
         if problem.workload.kind == "Pod":
-            annotate = _run("kubectl", "annotate", *_object(problem), "--overwrite", f"{name}={value}")
+            annotate = _run("kubectl", "annotate", *_object(problem), "--overwrite", *assigned)
             return f"{annotate} && {_restart(problem)}"
         if problem.workload.kind not in _WITH_TEMPLATE | {"Rollout"}:
             return _edit(problem)
@@ -149,16 +150,23 @@ def _probe(problem: Problem) -> str:
     return _run("dapr-token-injector", "probe", f"pod/{problem.pod}", "-n", problem.workload.namespace)
 
 
+def _canary(problem: Problem) -> str:
+    return _run("dapr-token-injector", "check", "--canary", "--canary-namespace", problem.workload.namespace)
+
+
 def _always(command: str) -> _Command:
     return lambda _: command
 
 
 # What to do, for the states that need it; docs/reference/status.md has the same in more words.
 REMEDIES: Final[Mapping[str, tuple[str, tuple[_Command, ...]]]] = {
-    ProtectionReason.NOT_INJECTED: ("the webhook did not process it; restart it", (_restart,)),
+    ProtectionReason.NOT_INJECTED: (
+        "the webhook did not process it; check the webhook, then restart it",
+        (_canary, _restart),
+    ),
     ProtectionReason.NO_VARIABLE: (
-        "set dapr.io/api-token-secret on the Pod template",
-        (_annotate(names.API_TOKEN_SECRET, _USUAL_SECRET),),
+        "request a token on the Pod template, for the sidecar and its app",
+        (_annotate({names.API_TOKEN_SECRET: _USUAL_SECRET, names.APP_CONTAINERS: "*"}),),
     ),
     ProtectionReason.EMPTY_VALUE: ("remove the empty DAPR_API_TOKEN from the Pod template", (_remove_variable,)),
     ProtectionReason.OPTIONAL_REFERENCE: (
@@ -183,11 +191,11 @@ REMEDIES: Final[Mapping[str, tuple[str, tuple[_Command, ...]]]] = {
     PodFinding.RENAMED_SIDECAR: ("name it daprd, or give it DAPR_API_TOKEN", (_edit,)),
     PodFinding.EXPOSED: (
         "listen on loopback, or restrict callers by a NetworkPolicy",
-        (_annotate("dapr.io/sidecar-listen-addresses", "[::1],127.0.0.1"),),
+        (_annotate({"dapr.io/sidecar-listen-addresses": "[::1],127.0.0.1"}),),
     ),
     PodFinding.APP_WITHOUT_TOKEN: ("the app has no token; restart it", (_restart,)),
     PodFinding.DAPRD_ADVISORY: (
-        "update Dapr, then restart the workloads",
-        (_always("helm upgrade dapr dapr/dapr -n dapr-system --reuse-values"),),
+        "update Dapr to the version that the check names, then restart the workloads",
+        (_always("dapr-token-injector check --only daprd-advisories"),),
     ),
 }

@@ -80,7 +80,8 @@ def test_table_has_a_line_for_each_workload_worst_first(api: ApiServer, capsys: 
         ["pod/open-1-1", "open", "no-variable", "1/1", "-"],
         ["deployment/web", "protected", "reference", "2/2", "outdated"],
     ]
-    assert lines[3] == "  shop/open-1-1, container daprd: no-variable: set dapr.io/api-token-secret on the Pod template"
+    request = "request a token on the Pod template, for the sidecar and its app"
+    assert lines[3] == f"  shop/open-1-1, container daprd: no-variable: {request}"
     assert "  shop/web-1-1, shop/web-1-2: outdated (Secret s, key token): it has a previous token; restart it" in lines
     assert "    kubectl rollout restart deployment/web -n shop" in lines
     assert lines[-1] == "3 Dapr Pods in 1 namespace: 2 protected (2 outdated), 1 open"

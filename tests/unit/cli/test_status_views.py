@@ -353,7 +353,8 @@ def test_restart_is_that_of_the_kind(kind: str, command: str) -> None:
     lines = list(advice([status_of(kind, ProtectionReason.NOT_INJECTED)]))
 
     assert lines == [
-        "  shop/web-1, container daprd: not-injected: the webhook did not process it; restart it",
+        f"  shop/web-1, container daprd: not-injected: {REMEDIES['not-injected'][0]}",
+        "    dapr-token-injector check --canary --canary-namespace shop",
         f"    {command}",
     ]
 
@@ -392,5 +393,5 @@ def test_pods_with_one_command_are_named_together_and_counted() -> None:
 
     assert first.startswith("  shop/web-00, shop/web-01, ")
     assert "and 15 more, container daprd: daprd-advisory GO-1: update Dapr" in first
-    assert second == "    helm upgrade dapr dapr/dapr -n dapr-system --reuse-values"
+    assert second == "    dapr-token-injector check --only daprd-advisories"
     assert Currency.UNCERTAIN not in REMEDIES
