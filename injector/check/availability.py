@@ -64,7 +64,7 @@ async def _budget(reader: Reader, service: CalledService) -> Outcome:
     if not budgets and len(pods) > 1:
         missing = warning(
             f"no PodDisruptionBudget selects the Pods of {service}: drains of several nodes may evict all at once",
-            "helm upgrade dapr-token-injector CHART --reuse-values --set podDisruptionBudget.enabled=true",
+            "helm upgrade dapr-token-injector CHART --reset-then-reuse-values --set podDisruptionBudget.enabled=true",
         )
         return Outcome(seen=seen, problems=(missing,))
     if any(len(of_pod) > 1 for of_pod in of_pods):
