@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
+from injector.core import names
 from injector.core.ownership import DataWriter, SecretRef, TokenSecret
 
 Object = dict[str, Any]
+# What we write about a token.
+_FACTS: Final = (names.TOKEN_ID, names.TOKEN_ISSUED, names.TOKEN_EXPIRES)
 
 
 def unix_time(text: str | None) -> int | None:
@@ -26,13 +29,16 @@ def rfc3339(time: int) -> str:
 
 
 def token_secret(secret: Object) -> TokenSecret:
-    """Return a Secret without its values."""
+    """Return a Secret without its values; without the annotations about its token if a key has another writer."""
     meta = secret["metadata"]
+    annotations = dict(meta.get("annotations") or {})
+    if not _facts_hold(meta):
+        annotations = {name: value for name, value in annotations.items() if name not in _FACTS}
     return TokenSecret(
         ref=SecretRef(meta["namespace"], meta["name"]),
         keys=frozenset(secret.get("data") or {}),
         labels=dict(meta.get("labels") or {}),
-        annotations=dict(meta.get("annotations") or {}),
+        annotations=annotations,
         owners=tuple(f"{owner.get('kind')}/{owner.get('name')}" for owner in meta.get("ownerReferences") or ()),
         writers=tuple(
             DataWriter(entry.get("manager", ""), unix_time(entry.get("time")), keys)
@@ -42,6 +48,22 @@ def token_secret(secret: Object) -> TokenSecret:
         immutable=bool(secret.get("immutable")),
         created=unix_time(meta.get("creationTimestamp")),
     )
+
+
+def _facts_hold(meta: Object) -> bool:
+    """Return whether the annotations about a token are those of the value: one manager owns both.
+
+    Another tool that writes the value takes its key over, and leaves our annotations. Without managed fields of a key
+    nothing shows that.
+    https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
+    """
+    writers = [entry for entry in meta.get("managedFields") or () if _owned_keys(entry)]
+    return not writers or any(map(_owns_facts, writers))
+
+
+def _owns_facts(entry: Object) -> bool:
+    fields = ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:annotations") or {}
+    return any(f"f:{name}" in fields for name in _FACTS)
 
 
 def _owned_keys(entry: Object) -> frozenset[str]:

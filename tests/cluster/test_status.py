@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -168,3 +169,18 @@ def test_secret_is_shown_from_its_metadata_with_its_events(kubectl: Kubectl, cap
     assert [one["object"] for one in found["events"]] == ["Pod/sound"]
     _, out, _ = shown(capsys, kubectl.kubeconfig, f"secret/{SECRET}", "-n", kubectl.namespace)
     assert "  token (api), managed by kubectl-create; used by Pod/missed, Pod/sound" in out.splitlines()
+
+
+def test_facts_about_our_token_end_when_another_tool_writes_it(kubectl: Kubectl, capsys: Capture) -> None:
+    assert main(["secret", "create", f"{kubectl.namespace}/ours", "--kubeconfig", str(kubectl.kubeconfig)]) == 0
+    capsys.readouterr()
+
+    def row() -> Json:
+        _, found, _ = status(capsys, kubectl.kubeconfig, "secret/ours", "-n", kubectl.namespace)
+        (row,) = found["secrets"]
+        return {name: row[name] for name in ("id", "issued")}
+
+    assert all(row().values())
+    other = base64.b64encode(b"marker-fedcba9876543210").decode()
+    kubectl.run("patch", "secret", "ours", "--type=merge", f'--patch={{"data": {{"token": "{other}"}}}}')
+    assert not any(row().values())

@@ -219,7 +219,11 @@ def _with_data_writer(body: Json) -> Json:
     """With the manager and time of the last change of its data, as the API server records them."""
     if "data" not in body:
         return body
-    fields: Json = {"f:data": {f"f:{key}": {} for key in body.get("data") or {}}}
+    annotations = {f"f:{key}": {} for key in body["metadata"].get("annotations") or {}}
+    fields: Json = {
+        "f:data": {f"f:{key}": {} for key in body.get("data") or {}},
+        "f:metadata": {"f:annotations": annotations},
+    }
     entry = {"manager": "dapr-token-injector", "time": "2020-01-01T00:00:00Z", "fieldsV1": fields}
     return {**body, "metadata": {**body["metadata"], "managedFields": [entry]}}
 

@@ -39,14 +39,18 @@ def pod(
 
 def secret(name: str = "token", *keys: str, namespace: str = "shop", **annotations: str) -> Json:
     """Return the metadata of a token Secret of ours with these keys."""
-    fields: Json = {f"f:{key}": {} for key in keys or ("token",)}
-    entry = {"manager": "dapr-token-injector", "time": "2023-01-01T00:00:00Z", "fieldsV1": {"f:data": fields}}
+    written = {f"dapr-token-injector/{key.replace('_', '-')}": text for key, text in annotations.items()}
+    fields: Json = {
+        "f:data": {f"f:{key}": {} for key in keys or ("token",)},
+        "f:metadata": {"f:annotations": {f"f:{name}": {} for name in written}},
+    }
+    entry = {"manager": "dapr-token-injector", "time": "2023-01-01T00:00:00Z", "fieldsV1": fields}
     return {
         "metadata": {
             "namespace": namespace,
             "name": name,
             "labels": {"dapr-token-injector/token": "api", "app.kubernetes.io/managed-by": "dapr-token-injector"},
-            "annotations": {f"dapr-token-injector/{key.replace('_', '-')}": text for key, text in annotations.items()},
+            "annotations": written,
             "managedFields": [entry],
         }
     }

@@ -23,7 +23,8 @@ def namespace(name: str = SHOP) -> Json:
 def secret(name: str, token: str = "0123456789abcdef", *, within: str = SHOP, **labels: str) -> Json:
     """Return a token Secret that this project manages."""
     ours = {"app.kubernetes.io/managed-by": "dapr-token-injector", "dapr-token-injector/token": "api"}
-    entry = {"manager": "dapr-token-injector", "time": WRITTEN, "fieldsV1": {"f:data": {"f:token": {}}}}
+    fields = {"f:data": {"f:token": {}}, "f:metadata": {"f:annotations": {"f:dapr-token-injector/token-id": {}}}}
+    entry = {"manager": "dapr-token-injector", "time": WRITTEN, "fieldsV1": fields}
     meta = {
         "namespace": within,
         "name": name,

@@ -54,3 +54,33 @@ def test_key_that_was_applied_as_string_data_is_owned() -> None:
     read = token_secret({"metadata": {"namespace": "shop", "name": "s", "managedFields": entries}})
 
     assert [writer.keys for writer in read.writers] == [{"token"}, {"other"}]
+
+
+@pytest.mark.parametrize(
+    ("entries", "holds"),
+    [
+        ([], True),  # stripped
+        ([("ours", ("token",), ("dapr-token-injector/token-id",))], True),
+        ([("ours", (), ("dapr-token-injector/token-id",)), ("other", ("token",), ())], False),
+        ([("ours", (), ("dapr-token-injector/token-id",)), ("other", ("token",), ("a",))], False),
+        ([("other", (), ("a",))], True),
+    ],
+)
+def test_facts_about_a_token_end_with_another_writer_of_the_value(
+    entries: list[tuple[str, tuple[str, ...], tuple[str, ...]]],
+    holds: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    annotations = {f"dapr-token-injector/token-{word}": "x" for word in ("id", "issued", "expires")} | {"a": "b"}
+    fields = [
+        {
+            "manager": manager,
+            "fieldsV1": {
+                "f:data": {f"f:{key}": {} for key in keys},
+                "f:metadata": {"f:annotations": {f"f:{name}": {} for name in owned}},
+            },
+        }
+        for manager, keys, owned in entries
+    ]
+    meta = {"namespace": "shop", "name": "s", "annotations": annotations, "managedFields": fields}
+
+    assert token_secret({"metadata": meta}).annotations == (annotations if holds else {"a": "b"})
