@@ -307,7 +307,7 @@ def test_permissions_that_the_caller_lacks(kubectl: Kubectl, capsys: Capture, tm
     assert problem["fix"] == 'request the rule {apiGroups: [""], resources: [secrets], verbs: [list]}'
     in_namespace = [one["message"] for one in found["check-rights"]["problems"]]
     assert any(f"list deployments in namespace {kubectl.namespace}" in message for message in in_namespace)
-    assert not any("list pods" in message for message in in_namespace)
+    assert not any(f"list pods in namespace {kubectl.namespace}" in message for message in in_namespace)
 
 
 def test_permissions_that_an_installer_lacks(

@@ -157,7 +157,8 @@ def protected_pod(desk: Desk) -> Iterator[Scene]:
     """A Pod with its token; the context of the kubeconfig is called `test`."""
     with shop(desk) as kubectl:
         kubectl.run("create", "secret", "generic", SECRET, "--from-literal=token=0123456789abcdef")
-        kubectl.create(pod(ASKING, APP, {**SIDECAR, "env": [token_variable()]}))
+        sidecar = {**SIDECAR, "args": ["--dapr-listen-addresses=127.0.0.1"], "env": [token_variable()]}
+        kubectl.create(pod(ASKING, APP, sidecar))
         yield Scene(kubectl, {"--context production": "--context test"})
 
 

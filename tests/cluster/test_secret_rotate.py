@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from injector.tokens.decode import unix_time
 from tests.cluster.forwarder import Forwarder
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.objects import APP, SECRET, SIDECAR, pod, token_variable
@@ -47,7 +48,12 @@ def running(kubectl: Kubectl, count: int) -> list[Json]:
         is_up = all(one["status"].get("containerStatuses") for one in found)
         return found if len(found) == count and is_up else None
 
-    return wait_for(f"{count} running Pods", probe)
+    found = wait_for(f"{count} running Pods", probe)
+    # The API has whole seconds: a Secret that changes within that of a start leaves the Pod uncertain.
+    starts = [one["state"]["running"]["startedAt"] for pod in found for one in pod["status"]["containerStatuses"]]
+    after = max(unix_time(start) or 0 for start in starts) + 1
+    wait_for("the second after the start", lambda: time.time() >= after)
+    return found
 
 
 def restarted_for(kubectl: Kubectl) -> set[str | None]:

