@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +16,8 @@ from injector.kube.client import Api
 from injector.kube.errors import KubeError
 from injector.kube.resources import PODS
 from injector.kube.transport import Request
+from injector.tokens.decode import unix_time
+from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +26,17 @@ if TYPE_CHECKING:
     from tests.controlplane.kubectl import Kubectl
 
 _INTERVAL_SECONDS = 0.1
+
+
+def wait_until_starts_are_past(kubectl: Kubectl) -> None:
+    """Wait for the second after the last start of a container.
+
+    The API has whole seconds: a Secret that changes within that second leaves those that read it uncertain.
+    """
+    statuses = [one for pod in kubectl.list("pods") for one in pod["status"].get("containerStatuses") or ()]
+    starts = [unix_time(one["state"]["running"]["startedAt"]) or 0 for one in statuses if "running" in one["state"]]
+    after = max(starts, default=0) + 1
+    wait_for("the second after the last start", lambda: time.time() >= after)
 
 
 class Kubelet:

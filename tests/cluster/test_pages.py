@@ -15,7 +15,7 @@ import pytest
 from tests.chart.test_monitoring import API_SERVER
 from tests.cluster.conftest import wait_until_injecting
 from tests.cluster.cronjob import CronJob
-from tests.cluster.kubelet import Kubelet
+from tests.cluster.kubelet import Kubelet, wait_until_starts_are_past
 from tests.cluster.objects import APP, ASKING, DAPR, SECRET, SIDECAR, deployment, pod, token_variable
 from tests.cluster.policies import guard
 from tests.cluster.test_chart_on_api_server import NAME, NAMESPACE, install, names
@@ -131,6 +131,7 @@ def tokens(desk: Desk) -> Iterator[Scene]:
                 kubectl.run("rollout", "pause", "deployment/web")
                 kubectl.create(workload("Job", "import"))
                 wait_for("all Pods running", functools.partial(are_running, kubectl, 5))
+                wait_until_starts_are_past(kubectl)
             elif "secret revoke" in block.text:
                 kubectl.run("rollout", "resume", "deployment/web")
                 kubectl.delete("job", "import")
@@ -271,6 +272,7 @@ def written_by_another_tool(desk: Desk) -> Iterator[Scene]:
             for kind in ("Deployment", "StatefulSet"):
                 each.create(workload(kind, "checkout", replicas=1))
             wait_for("all Pods running", functools.partial(are_running, each, 2))
+            wait_until_starts_are_past(each)
         change_token(first)
         yield Scene(first)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster.conftest import wait_until_injecting
-from tests.cluster.kubelet import Kubelet
+from tests.cluster.kubelet import Kubelet, wait_until_starts_are_past
 from tests.cluster.objects import ASKING, SECRET, deployment, tokens
 from tests.cluster.tokencommands import Commands, Done, limited
 from tests.controlplane import registration
@@ -60,6 +60,7 @@ class Injected:
         for name in ("a", "b"):
             self.kubectl.create(deployment(ASKING, name=name))
         wait_for("four running Pods", lambda: self.injected() == 4)
+        wait_until_starts_are_past(self.kubectl)
 
     def injected(self) -> int:
         """How many running Pods have the token."""

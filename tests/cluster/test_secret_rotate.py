@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from injector.tokens.decode import unix_time
 from tests.cluster.forwarder import Forwarder
-from tests.cluster.kubelet import Kubelet
+from tests.cluster.kubelet import Kubelet, wait_until_starts_are_past
 from tests.cluster.objects import APP, SECRET, SIDECAR, pod, token_variable
 from tests.cluster.tokencommands import Commands, Done, limited, marker, workload
 from tests.controlplane.polling import wait_for
@@ -49,10 +48,7 @@ def running(kubectl: Kubectl, count: int) -> list[Json]:
         return found if len(found) == count and is_up else None
 
     found = wait_for(f"{count} running Pods", probe)
-    # The API has whole seconds: a Secret that changes within that of a start leaves the Pod uncertain.
-    starts = [one["state"]["running"]["startedAt"] for pod in found for one in pod["status"]["containerStatuses"]]
-    after = max(unix_time(start) or 0 for start in starts) + 1
-    wait_for("the second after the start", lambda: time.time() >= after)
+    wait_until_starts_are_past(kubectl)
     return found
 
 

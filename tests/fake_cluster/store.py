@@ -219,7 +219,7 @@ def _with_data_writer(body: Json) -> Json:
     """With the manager and time of the last change of its data, as the API server records them."""
     if "data" not in body:
         return body
-    annotations = {f"f:{key}": {} for key in body["metadata"].get("annotations") or {}}
+    annotations: Json = {f"f:{key}": {} for key in body["metadata"].get("annotations") or {}}
     fields: Json = {
         "f:data": {f"f:{key}": {} for key in body.get("data") or {}},
         "f:metadata": {"f:annotations": annotations},
