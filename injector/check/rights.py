@@ -82,6 +82,8 @@ _STATUS: Final = (
     Need(("list",), resources.REPLICASETS, "status shows ReplicaSets in place of Deployments"),
     Need(("list",), resources.JOBS, "status shows Jobs in place of CronJobs"),
     Need(("list",), resources.NAMESPACES, "status does not know the defaults and exemptions of namespaces"),
+    Need(("list",), resources.DEPLOYMENTS, "status does not know the webhook's Policy"),
+    Need(("get",), resources.CONFIGMAPS, "status does not know the webhook's Policy"),
 )
 _CURRENCY: Final = (Need(("list",), resources.SECRETS, "status does not know which Pods run an outdated token"),)
 _LIST: Final = (

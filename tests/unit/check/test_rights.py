@@ -107,6 +107,12 @@ def test_no_permission_is_a_warning_with_the_rule(name: str) -> None:
             '{apiGroups: [""], resources: [pods], verbs: [list]}',
         ),
         (
+            "status-rights",
+            "get configmaps",
+            "you may not get configmaps in all namespaces: status does not know the webhook's Policy",
+            '{apiGroups: [""], resources: [configmaps], verbs: [get]}',
+        ),
+        (
             "currency-rights",
             "list secrets",
             "you may not list secrets in all namespaces: status does not know which Pods run an outdated token",
