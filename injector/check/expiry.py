@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
-from injector.check.installation import condition, now_of, pods_of
+from injector.check.installation import condition, pods_of
 from injector.check.model import Outcome, failed, unknown, warning
 from injector.check.serving import MOST_HANDSHAKES, served_certificate
 from injector.core import names
@@ -42,7 +42,7 @@ async def serving(reader: Reader, service: CalledService) -> Outcome:
     left: list[int] = []
     asked = ready[:MOST_HANDSHAKES]
     answers = await asyncio.gather(*(_served(reader, pod) for pod in asked))
-    now = now_of(reader)
+    now = reader.now
     for pod, answer in zip(asked, answers, strict=True):
         if isinstance(answer, KubeError):
             problems.append(unknown(str(answer)))
@@ -81,7 +81,7 @@ async def ca_bundle(reader: Reader) -> Outcome:
                 continue
             # A new CA is added before the previous one ends, so the last one to end counts.
             last = max(authorities, key=_ends)
-            problems |= dict.fromkeys(_problems(f"the CA in the caBundle of {entry['name']}", last, now_of(reader)))
+            problems |= dict.fromkeys(_problems(f"the CA in the caBundle of {entry['name']}", last, reader.now))
     if not seen:
         return Outcome(seen="no entry has a caBundle", is_skipped=True)
     return Outcome(seen=counted(seen, "caBundle"), problems=tuple(problems))

@@ -108,11 +108,6 @@ def condition(item: Object, kind: str) -> Object:
     return next((one for one in conditions if one.get("type") == kind), {})
 
 
-def now_of(reader: Reader) -> int:
-    """Return the time of the API server's clock: the clock here may be wrong."""
-    return reader.now + int(reader.api.skew_seconds)
-
-
 async def endpoints_of(reader: Reader, service: CalledService, port: str | None) -> Endpoints:
     """Return the endpoints of a Service that have the named port; None: with any port.
 

@@ -56,10 +56,15 @@ class Reader:
 
     def __init__(self, api: Api, namespace: str | None, now: int, canary: Canary | None = None) -> None:
         self.api: Final = api
-        self.now: Final = now
         self.canary: Final = canary or Canary()
+        self._now = now
         self._namespace = namespace
         self._read: dict[Hashable, asyncio.Task[Any]] = {}
+
+    @property
+    def now(self) -> int:
+        """The time of the API server's clock: the one here may be wrong. Known from the first answer on."""
+        return self._now + int(self.api.skew_seconds)
 
     async def once(self, key: Hashable, read: Callable[[], Awaitable[_T]]) -> _T:
         """Return what `read` returned or raise what it raised, when it was called for the first time with this key."""

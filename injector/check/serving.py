@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # The port of the container that the API server calls: charts/dapr-token-injector/templates/webhook/deployment.yaml.
 _PORT: Final = "webhook"
-_HANDSHAKE_SECONDS: Final = 10.0
+HANDSHAKE_SECONDS: Final = 10.0
 MOST_HANDSHAKES: Final = 20  # of a check, one for each Pod
 
 
@@ -45,7 +45,7 @@ async def _handshake(api: Api, pod: Object) -> x509.Certificate:
     async with forwarded(api, pod, port) as (path, forward):
         try:
             _, writer = await asyncio.open_unix_connection(
-                path, ssl=context, server_hostname="", ssl_handshake_timeout=_HANDSHAKE_SECONDS
+                path, ssl=context, server_hostname="", ssl_handshake_timeout=HANDSHAKE_SECONDS
             )
             certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             writer.transport.abort()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.check.installation import condition, now_of, pods_of, selector_of
+from injector.check.installation import condition, pods_of, selector_of
 from injector.check.model import Outcome, Problem, failed, warning
 from injector.core.assess import WAITS_NORMALLY
 from injector.core.durations import span
@@ -37,7 +37,7 @@ async def pods_start(reader: Reader, service: CalledService) -> Outcome:
             f"kubectl get deployments --namespace {service.namespace} --selector {selector}",
         )
         return Outcome(seen=seen, problems=(missing,))
-    now = now_of(reader)
+    now = reader.now
     # Replicas usually have the same problem: it is shown once, with the words that the first one has.
     groups: dict[tuple[str, ...], tuple[Problem, list[str]]] = {}
     for pod in pods:

@@ -14,7 +14,7 @@ from injector.check.certificates import readable, seconds_valid, verifying_conte
 from injector.check.installation import is_ready
 from injector.check.model import Category, Check, Outcome, failed, unknown
 from injector.check.registration import MUTATING
-from injector.check.serving import MOST_HANDSHAKES
+from injector.check.serving import HANDSHAKE_SECONDS, MOST_HANDSHAKES
 from injector.core import names
 from injector.files import error_text
 from injector.kube.portforward import forwarded
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from injector.kube.resources import Object
 
 _PORT: Final = 443  # of a Service or a URL without one
-_TIMEOUT_SECONDS: Final = 10.0  # of a TLS handshake
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +180,7 @@ async def _handshake(
     """Return the problem of a TLS handshake, if any; nothing is sent after it."""
     context = verifying_context(readable(call.bundle))
     try:
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
             _, writer = await connect(ssl=context, server_hostname=call.target.host)
     except ssl.SSLCertVerificationError as error:
         return [
@@ -191,7 +190,7 @@ async def _handshake(
             )
         ]
     except TimeoutError:
-        reason = trouble() or f"no answer within {_TIMEOUT_SECONDS:g} s"
+        reason = trouble() or f"no answer within {HANDSHAKE_SECONDS:g} s"
     except OSError as error:
         reason = trouble() or ("the connection was closed" if isinstance(error, ConnectionError) else error_text(error))
         if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError) and not trouble():

@@ -124,6 +124,16 @@ def test_bundle_outside_its_time_fails(at: int, message: str) -> None:
     assert message in words(found)
 
 
+def test_bundle_is_judged_by_the_clock_of_the_api_server() -> None:
+    api = InstalledApi(installed())
+    api.skew_seconds = 2 * DAY  # the clock here is late
+
+    found = outcome("ca-bundle", api, now=now())
+
+    assert found.result is Result.FAILED
+    assert "every certificate in caBundle has expired" in words(found)
+
+
 def test_large_bundle_with_garbage_is_read() -> None:
     store = installed()
     set_bundle(store, b"x" * 500_000 + authority().pem * 700 + b"-----BEGIN CERTIFICATE-----\nx")
@@ -235,7 +245,7 @@ def test_replica_that_closes_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_silent_replica_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("injector.check.trust._TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("injector.check.trust.HANDSHAKE_SECONDS", 0.2)
     monkeypatch.setattr("tests.unit.check.installed.ssl.SSLContext.wrap_socket", close_after(1))
 
     found = served(installed(), tmp_path, replica_a=good(), replica_b=good())
