@@ -8,21 +8,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.check.model import Category, Check, Outcome, failed, warning
+from injector.check.pods import all_pods
 from injector.check.registration import DEFAULT_ENTRY, INJECT_ENTRY, MUTATING
 from injector.check.selectors import Selector, labels_of
 from injector.core import names
-from injector.kube.resources import NAMESPACES, PODS
+from injector.kube.resources import NAMESPACES
 from injector.words import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from injector.check.model import Problem
+    from injector.check.pods import PodFacts
     from injector.check.reader import Reader
     from injector.kube.resources import Object
 
 _SHOW: Final = f"kubectl get mutatingwebhookconfiguration {names.MANAGER} -o yaml"
-_ENDED: Final = ("Succeeded", "Failed")
 
 
 class _Entry:
@@ -77,7 +78,7 @@ async def _namespaces_covered(reader: Reader) -> Outcome:
     ]
     if not entries:
         return Outcome(seen=f"{MUTATING} has no entry of ours", is_skipped=True)
-    namespaces, pods = await asyncio.gather(reader.list(NAMESPACES), reader.list(PODS))
+    namespaces, pods = await asyncio.gather(reader.list(NAMESPACES), all_pods(reader))
     coverage = _coverage(entries, namespaces, _by_namespace(pods))
     seen = f"{counted(coverage.covered, 'namespace')} with Dapr matched by an entry"
     if coverage.excluded:
@@ -85,18 +86,14 @@ async def _namespaces_covered(reader: Reader) -> Outcome:
     return Outcome(seen=seen, problems=coverage.problems())
 
 
-def _by_namespace(pods: Iterable[Object]) -> dict[str, _Pods]:
+def _by_namespace(pods: Iterable[PodFacts]) -> dict[str, _Pods]:
     found: dict[str, _Pods] = defaultdict(_Pods)
     for pod in pods:
-        meta = pod["metadata"]
-        annotations = meta.get("annotations") or {}
-        is_dapr = str(annotations.get(names.ENABLED, "")).strip().lower() in names.TRUE_WORDS
-        is_requesting = bool(annotations.get(names.API_TOKEN_SECRET) or annotations.get(names.APP_TOKEN_SECRET))
-        if (is_dapr or is_requesting) and (pod.get("status") or {}).get("phase") not in _ENDED:
-            here = found[meta["namespace"]]
-            here.uses_dapr |= is_dapr
-            if is_requesting:
-                here.requesting.append(meta.get("labels") or {})
+        if pod.uses_dapr or pod.requests_token:
+            here = found[pod.workload.namespace]
+            here.uses_dapr |= pod.uses_dapr
+            if pod.requests_token:
+                here.requesting.append(pod.labels)
     return found
 
 

@@ -29,7 +29,8 @@ class PodFacts:
 
     `images`: of its containers that run daprd. `secrets`: names of all Secrets that its containers read, or that it
     requests. `tokens`: variables and the keys that its containers read for them; also those that it requests by
-    annotation and its sidecar has no value for, then with an empty key for the default one of the Policy.
+    annotation and its sidecar has no value for, then with an empty key for the default one of the Policy. `uses_dapr`:
+    `dapr.io/enabled` is true. `requests_token`: by annotation. `labels`: only of those that request one.
     """
 
     workload: Ref
@@ -37,10 +38,13 @@ class PodFacts:
     secrets: frozenset[str]
     tokens: frozenset[tuple[str, SecretKey]]
     is_shared: bool
+    uses_dapr: bool
+    requests_token: bool
+    labels: Mapping[str, str]
 
 
 async def all_pods(reader: Reader) -> tuple[PodFacts, ...]:
-    """Return the Pods of all namespaces that run daprd, or that read or request a Secret, without those that ended.
+    """Return the Pods of all namespaces that use Dapr or a Secret, without those that have ended.
 
     Raises:
         KubeError: They cannot be listed.
@@ -60,7 +64,7 @@ def _kept(pod: Object) -> Object | None:
 
 
 def pod_facts(pod: Object) -> PodFacts | None:
-    """Return what checks need of a Pod; None if it has ended, or neither runs daprd nor reads or requests a Secret."""
+    """Return what checks need of a Pod; None if it has ended, or uses neither Dapr nor a Secret."""
     if decode.has_ended(pod):
         return None
     namespace = pod["metadata"]["namespace"]
@@ -73,20 +77,24 @@ def pod_facts(pod: Object) -> PodFacts | None:
     }
     tokens |= {(variable, SecretKey(namespace, name, key)) for variable, name, key in decode.missing_requests(pod)}
     secrets = {one.secret for one in references} | {key.name for _, key in tokens}
-    if not secrets and not daprds:
-        return None
     annotations = pod["metadata"].get("annotations") or {}
-    is_requested = (annotations.get(names.ENABLED) or "").strip().lower() in names.TRUE_WORDS
+    uses_dapr = (annotations.get(names.ENABLED) or "").strip().lower() in names.TRUE_WORDS
+    requests_token = bool(annotations.get(names.API_TOKEN_SECRET) or annotations.get(names.APP_TOKEN_SECRET))
+    if not (secrets or daprds or uses_dapr or requests_token):
+        return None
     return PodFacts(
         workload=workload_of(pod["metadata"]),
         images=frozenset(daprds.values()),
         secrets=frozenset(secrets),
         tokens=frozenset(tokens),
         is_shared=any(
-            is_dapr_shared(is_requested=is_requested, key=one.key)
+            is_dapr_shared(is_requested=uses_dapr, key=one.key)
             for one in references
             if one.container in daprds and one.variable == names.API_TOKEN_ENV
         ),
+        uses_dapr=uses_dapr,
+        requests_token=requests_token,
+        labels=(pod["metadata"].get("labels") or {}) if requests_token else {},
     )
 
 
