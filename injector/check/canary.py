@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from injector.check.guard import GUARD
 from injector.check.model import Outcome, Problem, failed, unknown
 from injector.core import names
 from injector.core.assess import assess
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from injector.kube.resources import Object
 
 NAME: Final = "dapr-token-injector-canary"
-GUARD: Final = f"{names.MANAGER}-guard"
 
 
 def served_namespace(installation: str | None) -> str:

@@ -40,7 +40,6 @@ from injector.core.sidecar import is_dapr_shared, is_daprd, listening
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
-    from typing import TypeAlias
 
     from injector.core.assessment import Observation
     from injector.core.env import EnvEntry

@@ -132,10 +132,10 @@ def show(console: Console, found: dict[str, Found]) -> bool:
     """Print the costs and the goals; return whether they are met."""
     console.print(_table(found))
     cost = found[STATUS].large
-    beside = found[KUBECTL].large
+    theirs = found[KUBECTL].large
     console.print(
-        f"{STATUS} / {KUBECTL}: seconds {cost.wall_seconds / beside.wall_seconds:.2f}, "
-        f"CPU {cost.cpu_seconds / beside.cpu_seconds:.2f}, memory {cost.rss_mib / beside.rss_mib:.2f}",
+        f"{STATUS} / {KUBECTL}: seconds {cost.wall_seconds / theirs.wall_seconds:.2f}, "
+        f"CPU {cost.cpu_seconds / theirs.cpu_seconds:.2f}, memory {cost.rss_mib / theirs.rss_mib:.2f}",
         highlight=False,
     )
     goals = (("seconds", cost.wall_seconds, MOST_SECONDS), ("MiB", cost.rss_mib, MOST_MIB))

@@ -32,10 +32,19 @@ def show(status: Status, output: str, *, with_namespace: bool) -> None:
         return
     rows = rows_of(status)
     if rows:
-        first, last = 0 if with_namespace else 1, len(HEAD) if output == "wide" else 6
-        for line in table([row[first:last] for row in (HEAD, *(row.cells for row in rows))]):
-            click.echo(line)
+        show_table(rows, columns(with_namespace=with_namespace, is_wide=output == "wide"))
     show_rest(status, rows)
+
+
+def columns(*, with_namespace: bool, is_wide: bool) -> slice:
+    """Return the columns of `HEAD` that a table has."""
+    return slice(0 if with_namespace else 1, len(HEAD) if is_wide else 6)
+
+
+def show_table(rows: Iterable[Row], shown: slice) -> None:
+    """Write the columns `shown` of the rows to stdout."""
+    for line in table([cells[shown] for cells in (HEAD, *(row.cells for row in rows))]):
+        click.echo(line)
 
 
 def show_rest(status: Status, rows: Iterable[Row], *, of: str = "") -> None:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from injector.cli.output import table
 from injector.cli.secret.list import as_json, lines
-from injector.cli.status.report import HEAD, document, rows_of, show_rest
+from injector.cli.status.report import columns, document, rows_of, show_rest, show_table
 from injector.core import names
 from injector.core.durations import span
 from injector.tokens.decode import rfc3339, unix_time
@@ -34,10 +33,7 @@ def show(story: SecretStory, output: str, now: int) -> None:
         click.echo(escaped(line))
     rows = rows_of(story.status)
     if rows:
-        for line in table(
-            [row[1 : len(HEAD) if output == "wide" else 6] for row in (HEAD, *(row.cells for row in rows))]
-        ):
-            click.echo(line)
+        show_table(rows, columns(with_namespace=False, is_wide=output == "wide"))
     show_rest(story.status, rows, of=f"secret/{story.ref.name}")
 
 

@@ -20,7 +20,7 @@ import click
 from injector.cli import connection
 from injector.cli.output import raw, wants_colour
 from injector.cli.signals import terminate_as_interrupt
-from injector.cli.status.report import HEAD, rows_of, summary
+from injector.cli.status.report import HEAD, columns, rows_of, summary
 from injector.cli.status.views import nothing
 from injector.core.assessment import Severity
 from injector.kube.backoff import Backoff
@@ -147,7 +147,7 @@ class Table:
     """Shows the worst workloads, as many as fit."""
 
     def __init__(self, *, with_namespace: bool, is_wide: bool) -> None:
-        self._columns = slice(0 if with_namespace else 1, len(HEAD) if is_wide else 6)
+        self._columns = columns(with_namespace=with_namespace, is_wide=is_wide)
         self._rows: Sequence[tuple[Severity, str, tuple[str, ...]]] = ()
         self._summary = "reading"
         self._note = ""
