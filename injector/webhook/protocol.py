@@ -629,6 +629,8 @@ class Connection(HttpToolsProtocol):
         self.stage = _CLOSED
         self.deadline = self.port.monitor.now + CLOSE_TIMEOUT
         self._drop_body()
+        # The parser keeps an unfinished header or trailer, and nothing is parsed any more.
+        self.parser = None  # type: ignore[assignment] # as in uvicorn
         self.port.slots.close(self)
 
     def _abort(self) -> None:
