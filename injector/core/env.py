@@ -36,11 +36,20 @@ class EntryKind(StrEnum):
     REFERENCE = "reference"
 
 
+class FileRef(Value, frozen=True, gc=False):
+    """The location of a value in an env file of a volume: https://kep.k8s.io/3721."""
+
+    volume: str
+    path: str
+    key: str
+
+
 class EnvEntry(Value, frozen=True, gc=False):
     """The last entry of a name in an `env` list, which is the one that the kubelet uses.
 
     `ref` is None for a literal and for sources that cannot be repeated in another container; `copies` is the number of
     entries with the name. If the value refers to other variables (`is_indirect`), the entry has their meaning.
+    `file` is the source of a value from an env file.
     `may_be_empty` is true for the value of an annotation or label, which Kubernetes takes for "" if it does not exist,
     for that of a file or a source of a future kind, which are "" in a kubelet that does not know them, and for a text
     of nothing but references, of which no earlier entry sets one: `envFrom` may set it to "".
@@ -54,6 +63,7 @@ class EnvEntry(Value, frozen=True, gc=False):
     copies: int = 1
     is_indirect: bool = False
     may_be_empty: bool = False
+    file: FileRef | None = None
 
 
 class EnvList(Value, frozen=True, gc=False):
@@ -96,6 +106,12 @@ class _AnySource(Quiet, frozen=True, gc=False):
     fieldPath: Raw = Raw()  # noqa: N815 - Kubernetes' own spelling
 
 
+class _FileSelector(Quiet, frozen=True, gc=False):
+    volumeName: str = ""  # noqa: N815 - Kubernetes' own spelling
+    path: str = ""
+    key: str = ""
+
+
 _REPEATABLE: Final[Mapping[str, SourceKind]] = {kind.value: kind for kind in SourceKind}
 # A managed name contains these bytes literally, or has letters written as \\u escapes: a list with neither has no such
 # name.
@@ -114,6 +130,7 @@ _env_var = msgspec.json.Decoder(_EnvVar)
 _string = msgspec.json.Decoder(str)
 _selector = msgspec.json.Decoder(_Selector)
 _any_source = msgspec.json.Decoder(_AnySource)
+_file_selector = msgspec.json.Decoder(_FileSelector)
 
 
 def env_of(container: Container) -> EnvList:
@@ -259,6 +276,7 @@ _ONLY_REFERENCES: Final = re.compile(r"(?:\$\([^)]*+\))++")
 
 def _reference(index: int, name: str, sources: dict[str, Raw]) -> EnvEntry:
     ref: TokenRef | None = None
+    file: FileRef | None = None
     optional = may_be_empty = False
     for kind, raw in sources.items():
         if kind in _REPEATABLE:
@@ -271,7 +289,8 @@ def _reference(index: int, name: str, sources: dict[str, Raw]) -> EnvEntry:
             optional = optional or bool(source.optional)
             is_known = kind in _NEVER_EMPTY and not bytes(source.fieldPath).startswith(_METADATA)
             may_be_empty = may_be_empty or not is_known
-    return EnvEntry(index, name, EntryKind.REFERENCE, ref, optional, may_be_empty=may_be_empty)
+            file = _file(raw) if kind == _FILE and len(sources) == 1 else None
+    return EnvEntry(index, name, EntryKind.REFERENCE, ref, optional, may_be_empty=may_be_empty, file=file)
 
 
 # Sources of other kinds may be "": a file, and whatever a kubelet does not know.
@@ -288,5 +307,14 @@ def _other_source(source: Raw) -> _AnySource:
         return _AnySource()
 
 
+def _file(source: Raw) -> FileRef | None:
+    try:
+        found = _file_selector.decode(source)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return FileRef(found.volumeName, found.path, found.key)
+
+
+_FILE: Final = "fileKeyRef"
 _NO_LIST: Final = EnvList(exists=False)
 _NO_ENTRY: Final = EnvList(exists=True)

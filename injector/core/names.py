@@ -64,6 +64,16 @@ DAPR_FIXED_KEY: Final = "token"
 # https://github.com/dapr/dapr-shared/blob/main/chart/dapr-shared/templates/secret.yaml
 DAPR_SHARED_KEY: Final = "dapr-api-token"
 
+# --- the two init containers and the volume of a sealed Pod: docs/decisions/0035-sealed-pods.md ---
+SEAL_CONTAINER: Final = "dapr-token-injector-seal"
+SEAL_CHECK_CONTAINER: Final = "dapr-token-injector-seal-check"
+SEAL_VOLUME: Final = "dapr-token-injector-seal"
+SEAL_DIRECTORY: Final = "/dapr-token-injector/seal"
+SEAL_FILE: Final = "tokens.env"
+# Followed by the variables, in this order, as `args`.
+SEAL_COMMAND: Final = ("dapr-token-injector", "seal")
+SEAL_CHECK_COMMAND: Final = ("dapr-token-injector", "seal", "--check")
+
 # --- webhook paths ---
 MUTATE_PATH: Final = "/mutate"
 MUTATE_DEFAULT_PATH: Final = "/mutate/default"

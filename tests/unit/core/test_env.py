@@ -216,9 +216,11 @@ def meaning(value: str, *before: Json) -> EnvEntry | None:
     return env(*before, literal_env(value), literal_env("later", "X")).api
 
 
-def entry_at(index: int, kind: EntryKind, ref: TokenRef | None = None, **more: bool) -> EnvEntry:
+def entry_at(
+    index: int, kind: EntryKind, ref: TokenRef | None = None, *, optional: bool = False, may_be_empty: bool = False
+) -> EnvEntry:
     """An entry with references to others."""
-    return EnvEntry(index, API, kind, ref, is_indirect=True, **more)
+    return EnvEntry(index, API, kind, ref, optional, is_indirect=True, may_be_empty=may_be_empty)
 
 
 def test_reference_to_an_entry_has_the_meaning_of_the_entry() -> None:

@@ -1,0 +1,134 @@
+"""Recognize a sealed Pod: its containers read their tokens from a file that an init container wrote once.
+
+The rules are those of docs/decisions/0035-sealed-pods.md, and the same as in the guard.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from injector.core import names
+from injector.core.env import FileRef, env_of
+from injector.core.model import Container, PodSpec, Quiet, SourceKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from injector.core.env import EnvEntry
+    from injector.core.model import TokenRef
+
+
+class EmptyDir(Quiet, frozen=True, gc=False):
+    """A volume that begins empty with each Pod."""
+
+    medium: str | None = None
+
+
+class Volume(Quiet, frozen=True, gc=False):
+    """A volume of a Pod."""
+
+    name: str = ""
+    emptyDir: EmptyDir | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class VolumeMount(Quiet, frozen=True, gc=False):
+    """A volume in a container."""
+
+    name: str = ""
+    mountPath: str = ""  # noqa: N815 - Kubernetes' own spelling
+    subPath: str | None = None  # noqa: N815 - Kubernetes' own spelling
+    subPathExpr: str | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class SealableContainer(Container, frozen=True, gc=False):
+    """The fields of a container that decide whether a Pod is sealed."""
+
+    args: list[str] | None = None
+    volumeMounts: list[VolumeMount] | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class SealableSpec(PodSpec, frozen=True, gc=False):
+    """The fields of a Pod that decide whether it is sealed."""
+
+    containers: list[SealableContainer] | None = None  # type: ignore[assignment] # nothing writes the list
+    initContainers: list[SealableContainer] | None = None  # type: ignore[assignment] # noqa: N815 - as above
+    volumes: list[Volume] | None = None
+
+
+def file_ref(variable: str) -> FileRef:
+    """Return where the containers of a sealed Pod find a variable."""
+    return FileRef(names.SEAL_VOLUME, names.SEAL_FILE, variable)
+
+
+def sealed_tokens(spec: SealableSpec) -> Mapping[str, TokenRef]:
+    """Return the Secret and key of each variable that the Pod's seal containers provide; empty if they are not ours.
+
+    Containers before the check container cannot use them: `first_reader` has its end.
+
+    Raises:
+        MalformedObjectError: The `env` of a seal container is not a list of variables.
+    """
+    init = spec.initContainers or []
+    seal, check = _position(init, names.SEAL_CONTAINER), _position(init, names.SEAL_CHECK_CONTAINER)
+    if seal is None or check is None or seal > check or not _has_own_volume(spec):
+        return {}
+    tokens = _provided(init[seal])
+    return tokens if _checks(init[check], tokens) else {}
+
+
+def first_reader(spec: SealableSpec) -> int:
+    """Return the index of the first init container that runs after the check container; of all, if there is none."""
+    check = _position(spec.initContainers or [], names.SEAL_CHECK_CONTAINER)
+    return 0 if check is None else check + 1
+
+
+def _position(containers: Sequence[Container], name: str) -> int | None:
+    return next((i for i, one in enumerate(containers) if one.name == name), None)
+
+
+def _has_own_volume(spec: SealableSpec) -> bool:
+    """Whether the volume is in memory, and nothing but the seal container mounts it."""
+    volumes = [one for one in spec.volumes or () if one.name == names.SEAL_VOLUME]
+    if len(volumes) != 1 or volumes[0].emptyDir is None or volumes[0].emptyDir.medium != _MEMORY:
+        return False
+    users = [
+        (one.name, mount)
+        for one in (*(spec.initContainers or ()), *(spec.containers or ()))
+        for mount in one.volumeMounts or ()
+        if mount.name == names.SEAL_VOLUME
+    ]
+    return users == [(names.SEAL_CONTAINER, VolumeMount(names.SEAL_VOLUME, names.SEAL_DIRECTORY))]
+
+
+_MEMORY: Final = "Memory"
+
+
+def _provided(seal: SealableContainer) -> Mapping[str, TokenRef]:
+    """The tokens that the seal container writes; empty unless it is as we make it."""
+    env = env_of(seal)
+    entries = [entry for entry in (env.api, env.app) if entry is not None]
+    tokens = {
+        entry.name: entry.ref
+        for entry in entries
+        if entry.ref is not None and entry.ref.kind is SourceKind.SECRET and not entry.optional
+    }
+    is_ours = (
+        len(tokens) == len(entries)
+        and seal.restartPolicy is None
+        and (*(seal.command or ()), *(seal.args or ())) == (*names.SEAL_COMMAND, *tokens)
+    )
+    return tokens if is_ours else {}
+
+
+def _checks(check: SealableContainer, tokens: Mapping[str, TokenRef]) -> bool:
+    """Whether the check container fails if one of the variables is empty."""
+    env = env_of(check)
+    return (
+        check.restartPolicy is None
+        and (*(check.command or ()), *(check.args or ())) == (*names.SEAL_CHECK_COMMAND, *tokens)
+        and all(_reads(env.get(variable)) for variable in tokens)
+    )
+
+
+def _reads(entry: EnvEntry | None) -> bool:
+    return entry is not None and not entry.optional and entry.file == file_ref(entry.name)
