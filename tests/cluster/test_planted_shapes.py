@@ -80,22 +80,42 @@ SHAPES: Final = {
 }
 
 
+TRAITS: Final = (
+    "native", "an entry before", "other key", "app token", "requested", "image by digest", "app has it", "mesh",
+    "enabled in capitals", "an empty entry before",
+)  # fmt: skip
+
+
 def sound_pods() -> list[Json]:
-    """Return Pods whose sidecars and apps have the token, in all combinations of what may differ."""
-    found = []
-    for is_native, before, other_key, has_app_token, is_asking in itertools.product((False, True), repeat=5):
-        key = "other" if other_key else "token"
-        annotations = {**(ASKING if is_asking else {}), "dapr-token-injector/api-token-key": key}
-        env = [token_variable(SECRET, key)]
-        env = [{"name": "A", "value": "$(B)"}, *env] if before else [*env, {"name": "A", "value": f"$({API_TOKEN})"}]
-        if has_app_token:
-            env.append({"name": "APP_API_TOKEN", "valueFrom": {"secretKeyRef": {"name": SECRET, "key": "app"}}})
-        one = sidecar(*env, image="registry.example/daprd:1.18.4")
-        if is_native:
-            found.append(planted(annotations, init=({**one, "restartPolicy": "Always"},)))
-        else:
-            found.append(planted(annotations, one))
-    return found
+    """Return 1,024 Pods whose sidecars and apps have the token, in all combinations of what may differ."""
+    return [
+        _sound(frozenset(itertools.compress(TRAITS, chosen)))
+        for chosen in itertools.product((False, True), repeat=len(TRAITS))
+    ]
+
+
+def _sound(traits: frozenset[str]) -> Json:
+    key = "other" if "other key" in traits else "token"
+    annotations = {**(ASKING if "requested" in traits else {}), "dapr-token-injector/api-token-key": key}
+    if {"requested", "enabled in capitals"} <= traits:
+        annotations["dapr.io/enabled"] = " TRUE "
+    env, later = [token_variable(SECRET, key)], {"name": "A", "value": f"$({API_TOKEN})"}
+    env = [{"name": "A", "value": "$(B)"}, *env] if "an entry before" in traits else [*env, later]
+    if "app token" in traits:
+        env.append({"name": "APP_API_TOKEN", "valueFrom": {"secretKeyRef": {"name": SECRET, "key": "app"}}})
+    if "an empty entry before" in traits:
+        env.insert(0, entry(value=""))
+    image = f"daprd@sha256:{'0' * 64}" if "image by digest" in traits else "daprd:1.18.4"
+    one = sidecar(*env, image=f"registry.example/{image}")
+    others: list[Json] = []
+    if "app has it" in traits:
+        annotations["dapr-token-injector/app-containers"] = "w"
+        others.append({**APP, "name": "w", "env": [token_variable(SECRET, key)]})
+    if "mesh" in traits:
+        others.append({**APP, "name": "istio-proxy"})
+    if "native" in traits:
+        return planted(annotations, *others, init=({**one, "restartPolicy": "Always"},))
+    return planted(annotations, *others, one)
 
 
 def create(kubectl: Kubectl, name: str, made: Json) -> None:
