@@ -77,7 +77,7 @@ class Need:
 
 
 # What each command reads and writes. Without a permission, it works without that part, or not at all.
-_STATUS: Final = (
+STATUS: Final = (
     Need(("list",), resources.PODS, "status finds no Pods"),
     Need(("list",), resources.REPLICASETS, "status shows ReplicaSets in place of Deployments"),
     Need(("list",), resources.JOBS, "status shows Jobs in place of CronJobs"),
@@ -85,8 +85,8 @@ _STATUS: Final = (
     Need(("list",), resources.DEPLOYMENTS, "status does not know the webhook's Policy"),
     Need(("get",), resources.CONFIGMAPS, "status does not know the webhook's Policy"),
 )
-_CURRENCY: Final = (Need(("list",), resources.SECRETS, "status does not know which Pods run an outdated token"),)
-_LIST: Final = (
+CURRENCY: Final = (Need(("list",), resources.SECRETS, "status does not know which Pods run an outdated token"),)
+LIST: Final = (
     Need(("list",), resources.PODS, "secret list does not work"),
     Need(("list",), resources.SECRETS, "secret list does not work"),
     *(
@@ -94,18 +94,18 @@ _LIST: Final = (
         for one in (*_WORKLOADS, resources.REPLICASETS, resources.JOBS, resources.CRONJOBS)
     ),
 )
-_CREATE: Final = (
+CREATE: Final = (
     Need(("create",), resources.SECRETS, "secret create creates no Secret"),
     Need(("get",), resources.SECRETS, "secret create notices an existing Secret only when it creates it"),
 )
-_ROTATE: Final = (
+ROTATE: Final = (
     Need(("get", "update"), resources.SECRETS, "secret rotate writes no new token"),
     Need(("list",), resources.PODS, "secret rotate does not find the Pods that use a Secret"),
     Need(("create",), resources.PODS, "secret rotate does not know whether new Pods would be injected (a dry run)"),
     Need(("get",), resources.REPLICASETS, "secret rotate does not find the Deployments that use a Secret"),
     *(Need(("get", "patch"), one, f"secret rotate --restart restarts no {one.kind}") for one in _WORKLOADS),
 )
-_PROBE: Final = (
+PROBE: Final = (
     Need(("list", "get"), resources.PODS, "probe finds no Pods"),
     Need(("get", "create"), resources.PODS, "probe reaches no sidecar", subresource="portforward"),
     Need(("get",), resources.SECRETS, "probe does not send the right token, so it shows only what is open"),
@@ -318,7 +318,7 @@ CHECKS: Final = (
         "status -A",
         "`status` finds the Pods without a token. It shows as much as your permissions allow. The ClusterRole `view` "
         "is enough for protection.",
-        *_STATUS,
+        *STATUS,
     ),
     _command_check(
         41,
@@ -326,21 +326,21 @@ CHECKS: Final = (
         "status -A (currency)",
         "Whether a Pod runs the current token is visible only to those who may list Secrets, which `view` does not "
         "include. `status` requests only their metadata, but RBAC knows no such distinction.",
-        *_CURRENCY,
+        *CURRENCY,
     ),
     _command_check(
         42,
         "secret-list-rights",
         "secret list -A",
         "`secret list` shows all token Secrets and the workloads that use them.",
-        *_LIST,
+        *LIST,
     ),
     _command_check(
         43,
         "secret-create-rights",
         "secret create",
         "`secret create` creates the Secret of a namespace with your permissions; the webhook has none on Secrets.",
-        *_CREATE,
+        *CREATE,
     ),
     _command_check(
         44,
@@ -348,14 +348,14 @@ CHECKS: Final = (
         "secret rotate --restart",
         "`secret rotate --restart` needs most: it writes Secrets, restarts workloads and tests the injection first. It "
         "stops before the first write if a permission is missing; this check names all of them before that.",
-        *_ROTATE,
+        *ROTATE,
     ),
     _command_check(
         45,
         "probe-rights",
         "probe",
         "`probe` proves that sidecars reject calls without a token. It reaches them through the API server.",
-        *_PROBE,
+        *PROBE,
     ),
     Check(
         id="DTC046",
