@@ -71,7 +71,7 @@ class _Check(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it with
     help="Repeat for at most this long, until no check is failed or unknown.",
 )
 @canary.options
-@output_option("table", "json")
+@output_option("table", "wide", "json")
 @connection.options
 def command(  # noqa: PLR0913 - its options
     *,

@@ -31,6 +31,7 @@ _COLOURS: Final = {
     Result.UNKNOWN: "magenta",
     Result.SKIPPED: None,
 }
+_QUIET: Final = {Result.PASSED, Result.SKIPPED}
 
 
 def show(found: Sequence[Finding], output: str) -> None:
@@ -38,7 +39,7 @@ def show(found: Sequence[Finding], output: str) -> None:
     if output == "json":
         click.echo(json.dumps({"summary": _numbers(found), "checks": [_as_json(one) for one in found]}))
         return
-    for line in _lines(found, is_coloured=wants_colour(sys.stdout, os.environ)):
+    for line in _lines(found, is_wide=output == "wide", is_coloured=wants_colour(sys.stdout, os.environ)):
         echo_styled(line)
 
 
@@ -54,13 +55,19 @@ def counts(found: Sequence[Finding]) -> str:
     return f"{counted(len(found), 'check')}: {numbers}"
 
 
-def _lines(found: Sequence[Finding], *, is_coloured: bool) -> Iterator[str]:
-    """Yield the lines of the report: messages wrapped, commands whole."""
+def _lines(found: Sequence[Finding], *, is_wide: bool, is_coloured: bool) -> Iterator[str]:
+    """Yield the lines of the report: messages wrapped, commands whole.
+
+    Unless it `is_wide`, what needs no attention has one line each.
+    """
     for category, group in groupby(found, key=lambda one: one.check.category):
         yield click.style(category.value, bold=True) if is_coloured else category.value
         for one in group:
             result, check = one.result, one.check
-            first, *others = _wrapped(f"{check.name}: {one.outcome.seen}", " " * _HEAD)
+            text = f"{check.name}: {one.outcome.seen}"
+            if result in _QUIET and not is_wide:
+                text = textwrap.shorten(escaped(text), _WIDTH - _HEAD, placeholder=" ...")
+            first, *others = _wrapped(text, " " * _HEAD)
             word = f"{result.value:<9}"
             yield f"  {click.style(word, fg=_COLOURS[result]) if is_coloured else word}{check.id}  {first.lstrip()}"
             yield from others

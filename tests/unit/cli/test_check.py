@@ -68,11 +68,25 @@ def test_table_has_colours_on_terminal_only(api: ApiServer, capsys: Capture, mon
     assert "  \x1b[31mfailed   \x1b[0mDTC010  registered" in out
 
 
+def test_table_has_one_line_for_each_passed_check(api: ApiServer, capsys: Capture) -> None:
+    entries = [{"name": "inject.dapr-token-injector.svc"}, *({"name": f"e{number}.svc"} for number in range(100))]
+    api.put("mutatingwebhookconfigurations", {**REGISTERED, "webhooks": entries})
+
+    code, out, _ = shown(api, capsys, "--only", "registered")
+    _, wide, _ = shown(api, capsys, "--only", "registered", "-o", "wide")
+
+    assert code == 0
+    assert len(out.splitlines()) == 4
+    assert max(map(len, out.splitlines())) <= 80
+    assert "e99.svc" in wide
+    assert "e99.svc" not in out
+
+
 def test_table_escapes_what_a_terminal_would_act_on(api: ApiServer, capsys: Capture) -> None:
     entries = [{"name": "inject.dapr-token-injector.svc"}, {"name": "\x1b[2Jx\u202ey"}]
     api.put("mutatingwebhookconfigurations", {**REGISTERED, "webhooks": entries})
 
-    code, out, _ = shown(api, capsys, "--only", "registered")
+    code, out, _ = shown(api, capsys, "--only", "registered", "-o", "wide")
 
     assert code == 0
     assert "\\u001b[2Jx\\u202ey" in out
