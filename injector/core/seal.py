@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from injector.core import names
 from injector.core.env import secret_entries
 from injector.core.model import Quiet, SourceKind, TokenRef, Value
-from injector.core.request import warning
+from injector.core.request import redact, warning
 from injector.core.sealed import SealableContainer, SealableSpec, Volume
 from injector.core.sidecar import is_daprd
 
@@ -298,7 +298,7 @@ class Reader(Value, frozen=True, gc=False):
             case ReaderKind.ENV_FROM:
                 return f"envFrom reads the same Secret; list single keys in container {self.name}"
             case _:
-                return f"a volume has the same key; remove it from volume {self.name}"
+                return f"a volume has the same key; remove it from volume {redact(self.name)}"
 
 
 def other_readers(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], targets: Targets) -> Iterator[Reader]:
