@@ -190,7 +190,7 @@ def readers_before_the_seal(n: int) -> Json:
     seal = {"command": [*names.SEAL_COMMAND], "args": [_API, _APP], "env": both, "volumeMounts": [mount]}
     check = {"command": [*names.SEAL_CHECK_COMMAND], "args": [_API, _APP], "env": env}
     before = [{"name": f"i{i}", "restartPolicy": "Always", "env": env} for i in range(n)]
-    init = [*before, {"name": names.SEAL_CONTAINER, **seal}, {"name": names.SEAL_CHECK_CONTAINER, **check}]
+    init: list[Json] = [*before, {"name": names.SEAL_CONTAINER, **seal}, {"name": names.SEAL_CHECK_CONTAINER, **check}]
     volume = {"name": names.SEAL_VOLUME, "emptyDir": {"medium": "Memory"}}
     return _sealing(pod(_SEAL, [sidecar(*env), *_named(n)], init), volumes=[volume])
 

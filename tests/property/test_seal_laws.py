@@ -154,7 +154,7 @@ def test_pod_is_sealed_as_a_whole_or_not_at_all(pod: Json, policy: Policy) -> No
 
 def without_env(pod: Json) -> Json:
     """The spec without variables."""
-    result = copy.deepcopy(pod["spec"])
+    result: Json = copy.deepcopy(pod["spec"])
     for container in containers({"spec": result}):
         container.pop("env", None)
     return result
