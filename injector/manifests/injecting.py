@@ -26,7 +26,7 @@ from injector.manifests.layout import reread
 from injector.manifests.nodes import copied
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from injector.core.decision import Decision
     from injector.core.model import PatchOp, Policy
@@ -240,8 +240,9 @@ def found(document: Document, each: Object, template: Template, decided: Decisio
 _DENIED: Final = "Pods will be denied:"
 
 
-def _steps(operation: PatchOp) -> list[str]:
-    return [step.replace("~1", "/").replace("~0", "~") for step in operation.path.split("/")[1:]]
+def _steps(operation: PatchOp) -> Path:
+    steps = (step.replace("~1", "/").replace("~0", "~") for step in operation.path.split("/")[1:])
+    return tuple(int(step) if step.isdecimal() else step for step in steps)
 
 
 def _splices(document: Document, findings: Sequence[Finding]) -> list[Splice]:
@@ -255,31 +256,36 @@ def _splices(document: Document, findings: Sequence[Finding]) -> list[Splice]:
 
 
 def _edit(editor: Editor, template: Path, operations: Sequence[PatchOp]) -> None:
-    """One template's operations; what goes to one place of a list goes there together."""
-    added: dict[tuple[Path, int | None], list[Json]] = {}
-    inserted: dict[Path, int] = {}
+    """One template's operations; what goes to one place of a list, or to new lists of one mapping, goes there together.
+
+    Splices at one place are done in the order of the calls: those in a container before those after it.
+    """
+    added: dict[Path, dict[tuple[str, int | None], list[Json]]] = {}
     for operation in operations:
-        entry: Any = operation.value
-        match _steps(operation):
-            case ["spec", list_name, index, "env"]:
-                added[(*template, "spec", list_name, int(index)), None] = list(entry)
-            case ["spec", list_name, index, "env", "-"]:
-                added.setdefault(((*template, "spec", list_name, int(index)), None), []).append(entry)
-            case ["spec", list_name, index, "env", position]:
-                container = (*template, "spec", list_name, int(index))
-                # The position is one after the insertion before; the text has no insertion yet.
-                at = int(position) - (inserted.get(container, int(position)) < int(position))
-                if operation.op == "replace":
-                    editor.replace(container, at, entry)
-                else:
-                    added.setdefault((container, at), []).append(entry)
-                    inserted[container] = at
-            case ["metadata", "annotations", name]:
-                editor.annotate(template, name, str(entry))
-            case _:
-                raise AssertionError("the core makes no such operation")
-    for (container, before), entries in added.items():
-        if before is None:
-            editor.append(container, entries)
+        value = copied(operation.value)
+        *above, last = _steps(operation)
+        if above[0] == "metadata":
+            editor.annotate(template, str(last), value)
+            continue
+        *to_holder, key = (*above, last) if isinstance(last, str) and last != "-" else above
+        holder = (*template, *to_holder)
+        lists = added.setdefault(holder, {})
+        if not isinstance(last, int):
+            lists.setdefault((str(key), None), []).extend(value if last == key else [value])
+        elif operation.op == "replace":
+            editor.replace(holder, _in_text(lists, str(key), last), value)
         else:
-            editor.insert(container, before, entries)
+            lists.setdefault((str(key), _in_text(lists, str(key), last)), []).append(value)
+    for holder, lists in added.items():
+        for (key, at), items in lists.items():
+            if at is not None:
+                editor.insert(holder, key, at, items)
+        editor.append(holder, {key: items for (key, at), items in lists.items() if at is None})
+
+
+def _in_text(lists: Mapping[tuple[str, int | None], Sequence[Json]], key: str, position: int) -> int:
+    """Where a position of a list is in the text, which does not have the insertions of earlier operations yet."""
+    for (other, at), items in lists.items():
+        if other == key and at is not None and at < position:
+            position -= len(items)
+    return position

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from injector.core import names
 from injector.core.model import Injected, SourceKind, read_status
 from injector.manifests.documents import fault_at
+from injector.manifests.edit import ENV
 from injector.manifests.errors import ManifestError, TextError
 from injector.manifests.layout import reread
 from injector.manifests.nodes import copied
@@ -86,7 +87,7 @@ def _splices(document: Document, recorded: Sequence[TemplateResult]) -> list[Spl
     try:
         for each in recorded:
             for container, indexes in each.removable.items():
-                splices += remover.entries(container, indexes)
+                splices += remover.items(container, {ENV: indexes})
             splices += remover.annotation(each.path, names.STATUS)
     except TextError as error:
         raise fault_at(document.chunk, document.source, document.index, error) from None
