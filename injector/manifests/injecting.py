@@ -8,7 +8,7 @@ value; a difference is an error.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,7 +16,7 @@ from jsonpatch import JsonPatch
 
 from injector.core import admit, decision, names, patch, review, spelling
 from injector.core.decision import Deny, Inject, Skip
-from injector.core.errors import ReviewError
+from injector.core.errors import MalformedObjectError, ReviewError
 from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, Verdict
 from injector.core.request import WarningList, redact
 from injector.manifests.documents import annotations_of, fault_at
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from injector.core.decision import Decision
     from injector.core.model import PatchOp, Policy
+    from injector.core.plan import ReadSpec
+    from injector.core.seal import SealingSpec
     from injector.manifests.documents import Document, Object, Path, Template
     from injector.manifests.layout import Splice
     from injector.manifests.nodes import Json
@@ -71,28 +73,38 @@ def evaluate(document: Document, question: Question) -> list[Finding]:
     for each in document.objects():
         advice = Advice(each, question)
         for template in each.templates():
-            _, decided = decide(document, each, template, question)
+            _, decided, _ = decide(document, each, template, question)
             findings.append(found(document, each, template, decided, advice))
     return findings
 
 
-def decide(document: Document, each: Object, template: Template, question: Question) -> tuple[Pod, Decision]:
+def decide(document: Document, each: Object, template: Template, question: Question) -> tuple[Pod, Decision, ReadSpec]:
     """The Pod that a template would make, as the webhook sees it, and the webhook's decision about it.
+
+    The function decodes the Pod's spec with the fields for sealing, as `plan.build` takes it.
 
     Raises:
         ManifestError: The template is not shaped as a Pod is.
         PolicyGapError: The endpoint needs a default Secret and the Policy has none.
     """
     body = _review({"group": "", "version": "v1", "kind": "Pod"}, template.value, each.namespace)
+
+    def read_spec() -> SealingSpec:
+        try:
+            return review.sealing_spec(body, question.endpoint)
+        except MalformedObjectError as error:
+            raise document.error((*template.path, "spec"), str(error)) from None
+
     try:
         asked = review.decode(body, question.endpoint)
-        decided = admit.fit_annotation_limit(decision.decide(asked, question.endpoint, question.policy), body)
+        decided = decision.decide(asked, question.endpoint, question.policy, read_spec)
+        decided = admit.fit_annotation_limit(decided, body)
     except ReviewError as error:
         path, message = misshapen(template) or (template.path, str(error))
         raise document.error(path, message) from None
     if not isinstance(asked.request.object, Pod):
         raise TypeError("a review of a Pod holds one")
-    return asked.request.object, decided
+    return asked.request.object, decided, read_spec
 
 
 class Advice:
@@ -136,8 +148,9 @@ def _advice(each: Object, question: Question) -> tuple[str, ...]:
         value = copied(value) if value is each.value else value
         annotations_of(_at(value, path[len(each.path) :]))[name] = msgspec.json.encode(meant).decode()
     body = _review({"group": group, "version": version, "kind": each.kind}, value, each.namespace)
+    read_spec = partial(review.sealing_spec, body, Endpoint.WARN)
     try:
-        return decision.decide(review.decode(body, Endpoint.WARN), Endpoint.WARN, question.policy).warnings
+        return decision.decide(review.decode(body, Endpoint.WARN), Endpoint.WARN, question.policy, read_spec).warnings
     except ReviewError:
         return ()  # the template's own review has the error
 
