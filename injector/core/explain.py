@@ -9,12 +9,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from injector.core import names, plan
+from injector.core import names, plan, seal
 from injector.core.decision import Inject, Skip
 from injector.core.env import EntryKind
 from injector.core.model import Annotations, Endpoint, Reason, SourceKind, Value
 from injector.core.plan import renamed_sidecars
-from injector.core.request import Enabled, RequestError, enabled, env_from_secret, parse, redact
+from injector.core.request import Enabled, RequestError, enabled, env_from_secret, parse, redact, unsealed_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from injector.core.decision import Decision
     from injector.core.env import EnvEntry
     from injector.core.model import Pod, Policy, TokenRef
-    from injector.core.plan import Place, Plan
+    from injector.core.plan import Place, Plan, ReadSpec
     from injector.core.request import InjectionRequest
 
 
@@ -33,6 +33,7 @@ class Rule(StrEnum):
     WELL_FORMED = "well-formed"
     REQUESTS_TOKEN = "requests-token"
     APP_CONTAINERS = "app-containers"
+    SEAL = "seal"
     VARIABLE = "variable"
     ALLOWED_SECRET = "allowed-secret"
     SHADOW_MODE = "shadow-mode"
@@ -52,7 +53,9 @@ class Row(Value, frozen=True, gc=False):
     reason: Reason | None = None
 
 
-def explain(pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint) -> tuple[Row, ...]:
+def explain(
+    pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint, read_spec: ReadSpec | None = None
+) -> tuple[Row, ...]:
     """The rows that lead to a decision.
 
     Args:
@@ -60,11 +63,12 @@ def explain(pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint) -> 
         decided: The result of `decision.decide` for the Pod.
         policy: The Policy of the decision.
         endpoint: The endpoint of the decision, `MUTATE` or `MUTATE_DEFAULT`.
+        read_spec: That of `plan.build`.
     """
-    return tuple(_rows(pod, decided, policy, endpoint))
+    return tuple(_rows(pod, decided, policy, endpoint, read_spec))
 
 
-def _rows(pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint) -> Iterator[Row]:
+def _rows(pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint, read_spec: ReadSpec | None) -> Iterator[Row]:
     annotations = (pod.metadata.annotations if pod.metadata else None) or Annotations()
     word = enabled(annotations)
     value = _value(annotations.enabled)
@@ -84,8 +88,10 @@ def _rows(pod: Pod, decided: Decision, policy: Policy, endpoint: Endpoint) -> It
         }
     yield from _well_formed(annotations, problems)
     if request is not None:
+        planned = plan.build(pod, request, policy, read_spec)
         yield from _asked(annotations, request)
-        yield from _planned(plan.build(pod, request, policy), pod)
+        yield _sealed(annotations, request, policy, planned)
+        yield from _planned(planned, pod)
     elif not problems:
         for variable, ref in env_from_secret(annotations):
             outcome = f"{names.DAPR_ENV_FROM_SECRET}: Dapr sets it in {names.SIDECAR} only"
@@ -129,15 +135,38 @@ def _asked(annotations: Annotations, request: InjectionRequest) -> Iterator[Row]
     yield Row(Rule.APP_CONTAINERS, names.APP_CONTAINERS, origin, ", ".join(chosen) or "none")
 
 
+def _sealed(annotations: Annotations, request: InjectionRequest, policy: Policy, planned: Plan) -> Row:
+    """Whether the Pod will be sealed, or why not."""
+    refusals = [
+        line for line in (*unsealed_requests(annotations, policy), *planned.warnings) if line.startswith(_NOT_SEALED)
+    ]
+    if planned.seal is not None:
+        outcome = "sealed: a volume and two init containers are added"
+    elif any(entry.sealed for entry in planned.unchanged):
+        outcome = "sealed already"
+    elif refusals:
+        outcome = refusals[0]
+    elif request.seal:
+        outcome = "not sealed until the sidecar is there: Dapr adds it at admission"
+    else:
+        outcome = f"not requested (the policy has seal: {policy.seal.value})"
+    return Row(Rule.SEAL, names.SEAL, _value(annotations.seal), outcome)
+
+
+_NOT_SEALED: Final = seal.refusal("")
+
+
 def _planned(planned: Plan, pod: Pod) -> Iterator[Row]:
     for change in planned.changes:
         stood = change.place.env.get(change.variable)
         done = "added" if stood is None else "replaced"
-        yield _variable(change.place, change.variable, stood, f"{done}: {_reference(change.ref)}")
+        yield _variable(
+            change.place, change.variable, stood, f"{done}: {_given(_reference(change.ref), change.sealed)}"
+        )
     for kept in planned.kept:
         yield _variable(kept.place, kept.variable, kept.place.env.get(kept.variable), "kept")
     for entry in sorted(planned.unchanged, key=lambda one: (one.container, one.env)):
-        value = _referenced(entry.source, entry.name, entry.key)
+        value = _given(_referenced(entry.source, entry.name, entry.key), entry.sealed)
         yield Row(Rule.VARIABLE, f"{redact(entry.container)} {entry.env}", value, "already as requested")
     if not planned.has_target:
         there = _container_names(pod)
@@ -168,7 +197,7 @@ def _stood(entry: EnvEntry | None) -> str:
         case EntryKind.LITERAL:
             return "a reference to an unset variable" if entry.may_be_empty else "a value in clear text"
         case _:
-            text = "a reference" if entry.ref is None else _reference(entry.ref)
+            text = _reference(entry.ref) if entry.ref is not None else "a reference" if entry.file is None else "a file"
             text = f"{text}, through another variable" if entry.is_indirect else text
             return f"{text}, optional" if entry.optional else text
 
@@ -185,6 +214,10 @@ def _decision(decided: Decision) -> Row:
 
 def _value(text: str | None) -> str:
     return "absent" if text is None else redact(text)
+
+
+def _given(reference: str, sealed: bool) -> str:  # noqa: FBT001 - a fact about the reference
+    return f"{reference}, sealed" if sealed else reference
 
 
 def _reference(ref: TokenRef) -> str:

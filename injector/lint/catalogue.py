@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.lint.rules import annotation, comments, keys, requests, secrets, sidecar, variables
+from injector.lint.rules import annotation, comments, keys, requests, seal, secrets, sidecar, variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,7 @@ RULES: Final[tuple[Rule, ...]] = tuple(
             *sidecar.RULES,
             *requests.RULES,
             *secrets.RULES,
+            *seal.RULES,
             *comments.RULES,
         ),
         key=lambda rule: rule.id,

@@ -7,18 +7,21 @@ no Pod; only the rules about annotations check it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from injector.core import names, plan
-from injector.core.env import EnvEntry, EnvList, entries_of, env_of
+from injector.core.env import EnvEntry, EnvList, entries_of, env_of, secret_entries
 from injector.core.errors import MalformedObjectError
 from injector.core.model import Annotations, AppContainers, Container, ObjectMeta, Pod, PodSpec, SourceKind, TokenRef
 from injector.core.request import InjectionRequest, RequestError, env_from_secret, parse
+from injector.core.seal import SealingSpec
+from injector.core.sealed import file_ref, first_reader, sealed_tokens
 from injector.lint.values import at, items, mapping, text
+from injector.manifests.sealing import SEAL_CONTAINERS, sealing_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +40,7 @@ class Entry:
     variable: str
     decoded: EnvEntry
     is_last: bool  # the one that the kubelet uses
+    is_sealed: bool  # has a value from the file of a sealed Pod
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -99,6 +103,9 @@ class TemplateView:
     more_problems: int
     token_names: frozenset[TokenRef]  # every key of a Secret that is used as a token
     policy: Policy
+    plan: Plan | None  # None if there is no request or no Pod
+    sealing: SealingSpec | None  # None if the Pod does not request sealing and has no seal
+    sealed: Mapping[str, TokenRef]  # what the Pod's seal provides; empty without one
 
     def annotation(self, name: str) -> Path:
         """Path of an annotation."""
@@ -110,7 +117,11 @@ class TemplateView:
         wanted = tuple({**dict(self.from_dapr), **dict(requested)}.items()) or self._from_sidecar()
         if self.pod is None or not wanted:
             return None
-        return plan.build(self.pod, InjectionRequest(wanted, app_containers), self.policy)
+        return plan.build(self.pod, InjectionRequest(wanted, app_containers), self.policy, self.read_spec)
+
+    def read_spec(self) -> SealingSpec:
+        """Return the spec with the fields for sealing; an empty one if nothing is about it."""
+        return self.sealing or SealingSpec()
 
     def _from_sidecar(self) -> tuple[tuple[str, TokenRef], ...]:
         """Return the request that matches the token of a hand-written sidecar, as if an annotation had made it."""
@@ -173,15 +184,21 @@ def _above(value: object, path: Path, templates: Sequence[Path]) -> Iterator[Abo
 def _template(value: object, path: Path, policy: Policy) -> TemplateView:
     raw = mapping(at(value, ("metadata", "annotations")))
     annotations = _annotations(raw)
+    request, problems = _request(annotations, policy)
     pod: Pod | None = None
     flaw: Flaw | None = None
     containers: tuple[ContainerView, ...] = ()
+    sealing: SealingSpec | None = None
+    planned: Plan | None = None
     try:
         pod = _pod(value, annotations, path)
-        containers = tuple(_containers(value, pod, path))
+        sealing = _sealing(value, pod, request, path)
+        containers = tuple(_containers(value, pod, path, sealing))
     except _BadShapeError as error:
         pod, flaw = None, Flaw(error.path, str(error))
-    request, problems, more_problems = _request(annotations, pod, policy)
+    if pod is not None and request is not None:
+        planned = plan.build(pod, request, policy, lambda: sealing or SealingSpec())
+        problems = planned.problems
     from_dapr = env_from_secret(annotations)
     return TemplateView(
         path=path,
@@ -194,9 +211,12 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
         request=request,
         from_dapr=from_dapr,
         problems=problems,
-        more_problems=more_problems,
+        more_problems=planned.more_problems if planned is not None else 0,
         token_names=frozenset((*(ref for _, ref in from_dapr), *_token_names(request, containers))),
         policy=policy,
+        plan=planned,
+        sealing=sealing,
+        sealed=_sealed(sealing),
     )
 
 
@@ -212,17 +232,11 @@ def _meant(value: object) -> str | None:
     return str(value) if isinstance(value, str | int | float) else None
 
 
-def _request(
-    annotations: Annotations, pod: Pod | None, policy: Policy
-) -> tuple[InjectionRequest | None, tuple[Problem, ...], int]:
+def _request(annotations: Annotations, policy: Policy) -> tuple[InjectionRequest | None, tuple[Problem, ...]]:
     try:
-        request = parse(annotations, policy, use_default=False)
+        return parse(annotations, policy, use_default=False), ()
     except RequestError as error:
-        return None, error.problems, 0
-    if request is None or pod is None:
-        return request, (), 0
-    planned = plan.build(pod, request, policy)
-    return request, planned.problems, planned.more_problems
+        return None, error.problems
 
 
 def _token_names(request: InjectionRequest | None, containers: Sequence[ContainerView]) -> Iterator[TokenRef]:
@@ -300,25 +314,47 @@ def _steps(message: str) -> Iterator[str | int]:
         yield step["member"] if step["index"] is None else int(step["index"])
 
 
-def _containers(value: object, pod: Pod, path: Path) -> Iterator[ContainerView]:
+def _sealing(value: object, pod: Pod, request: InjectionRequest | None, path: Path) -> SealingSpec | None:
+    """Return the spec with the fields for sealing, if the Pod requests it or has containers of a seal."""
+    init = pod.spec.initContainers if pod.spec is not None else None
+    has_seal = any(container.name in SEAL_CONTAINERS for container in init or ())
+    if not has_seal and not (request is not None and request.seal):
+        return None
+    try:
+        spec = sealing_spec(at(value, ("spec",)))
+        for container in (*(spec.initContainers or ()), *(spec.containers or ())):
+            secret_entries(container)
+    except MalformedObjectError:
+        raise _BadShapeError("not what Kubernetes wants here", (*path, "spec")) from None
+    return spec
+
+
+def _sealed(sealing: SealingSpec | None) -> Mapping[str, TokenRef]:
+    return sealed_tokens(sealing) if sealing is not None else {}
+
+
+def _containers(value: object, pod: Pod, path: Path, sealing: SealingSpec | None) -> Iterator[ContainerView]:
     spec = pod.spec or PodSpec()
+    variables = _sealed(sealing)
+    first = first_reader(sealing) if sealing is not None else 0
     for list_name, decoded in zip(_LISTS, (spec.containers, spec.initContainers), strict=True):
         for index, container in enumerate(decoded or ()):
             here = ("spec", list_name, index)
             plain = mapping(at(value, here))
             env = env_of(container)
+            is_reader = list_name == "containers" or index >= first or container.name == names.SEAL_CHECK_CONTAINER
             yield ContainerView(
                 name=container.name,
                 path=(*path, *here),
                 is_init=list_name == "initContainers",
                 env=env,
-                entries=tuple(_entries(container, env, (*path, *here, "env"))),
+                entries=tuple(_entries(container, env, (*path, *here, "env"), variables if is_reader else ())),
                 env_from=tuple(_env_from(items(plain.get("envFrom")), (*path, *here, "envFrom"))),
             )
 
 
-def _entries(container: Container, env: EnvList, path: Path) -> Iterator[Entry]:
-    """Yield every entry with a managed name."""
+def _entries(container: Container, env: EnvList, path: Path, sealed: Collection[str]) -> Iterator[Entry]:
+    """Yield every entry with a managed name; `sealed`: the variables that the container can read from a seal."""
     if env.api is None and env.app is None:
         return
     try:
@@ -327,7 +363,8 @@ def _entries(container: Container, env: EnvList, path: Path) -> Iterator[Entry]:
         raise _BadShapeError("not a variable", (*path, *_first_malformed(container))) from None
     last = {entry.name: entry.index for entry in found}
     for entry in found:
-        yield Entry((*path, entry.index), entry.name, entry, is_last=last[entry.name] == entry.index)
+        is_sealed = entry.name in sealed and entry.file == file_ref(entry.name)
+        yield Entry((*path, entry.index), entry.name, entry, last[entry.name] == entry.index, is_sealed)
 
 
 def _first_malformed(container: Container) -> Iterator[int]:

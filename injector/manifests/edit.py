@@ -1,7 +1,7 @@
-"""Inserts entries into a document's text, by splices and in the document's own style.
+"""Inserts items into lists of a document's text, by splices and in the document's own style.
 
-A shared anchor is never changed, because its other users would change, too. An `env` that `uninject` could not restore
-is rejected: an alias, a list from a merge key, and an empty list.
+A shared anchor is never changed, because its other users would change, too. A list that `uninject` could not restore is
+rejected: an alias, a list from a merge key, and an empty list.
 """
 
 from __future__ import annotations
@@ -48,51 +48,55 @@ class Editor:
         self.splices: list[Splice] = []
         self._dashes: dict[int, int] = {}
 
-    def append(self, container: Path, entries: list[Json]) -> None:
-        """Put entries at the end of a container's `env`, which is made if there is none.
+    def append(self, holder: Path, lists: dict[str, list[Json]]) -> None:
+        """Put items at the end of lists of a container or of a Pod's `spec`, by key. Missing lists are made.
 
         Raises:
-            TextError: The container or its `env` is shared, comes by an alias or a merge key, or the `env` is empty.
+            TextError: The container, `spec` or list is shared, comes by an alias or a merge key, or the list is empty.
         """
-        node = self._own_mapping(container, "the container")
-        if ENV not in node.value:
-            self._add_list(node, container, entries)
-            return
-        _, env = self._env(node)
-        if env.flow:
-            self._append_flow(env, *(self._flow_item(entry, env, node) for entry in entries))
-        else:
-            self.splices.append(self.layout.following(env, self._item_lines(env, entries)))
+        node = self._holder(holder)
+        for key, items in lists.items():
+            if key in node.value:
+                name, found = self._list(node, key)
+                if found.flow:
+                    self._append_flow(found, *(self._flow_item(item, found, node) for item in items))
+                else:
+                    self.splices.append(self.layout.following(found, self._item_lines(name, found, items)))
+        missing = {key: items for key, items in lists.items() if key not in node.value}
+        if missing:
+            self._add_lists(node, holder, missing)
 
-    def insert(self, container: Path, index: int, entries: list[Json]) -> None:
-        """Put entries before another one of a container's `env`, and before the comment lines above that.
+    def insert(self, holder: Path, key: str, index: int, items: list[Json]) -> None:
+        """Put items before another one of a list of a container or `spec`, and before the comment lines above that.
 
         `remove` takes out exactly what is put in here.
 
         Raises:
-            TextError: As for `append`, or the other entry shares its line with something before it.
+            TextError: As for `append`, or the other item shares its line with something before it.
         """
-        node = self._own_mapping(container, "the container")
-        key, env = self._env(node)
-        item = env.items[index]
-        before = env.items[index - 1].end if index else key.end
-        if not env.flow:
+        node = self._holder(holder)
+        name, found = self._list(node, key)
+        if index == len(found.items):
+            self.append(holder, {key: items})
+            return
+        item = found.items[index]
+        before = found.items[index - 1].end if index else name.end
+        if not found.flow:
             dash = self.dash_before(item)
             if not self.layout.begins_line(dash):
-                raise TextError(dash, "there is more on its line; write the env as a list of lines")
+                raise TextError(dash, f"there is more on its line; write {key} as a list of lines")
             at = self.layout.above_comments(dash, before)
-            self.splices.append(
-                Splice(at, at, "".join(f"{self.layout.eol}{line}" for line in self._item_lines(env, entries)))
-            )
+            lines = self._item_lines(name, found, items)
+            self.splices.append(Splice(at, at, "".join(f"{self.layout.eol}{line}" for line in lines)))
             return
-        start, _ = children(env)[index]
-        writers = [self._flow_item(entry, env, node) for entry in entries]
+        start, _ = children(found)[index]
+        writers = [self._flow_item(item, found, node) for item in items]
         if self.layout.begins_line(start):
             at, indent = self.layout.above_comments(start, before), self.layout.indent(start)
             text = "".join(f"{self.layout.eol}{indent}{write(indent)}," for write in writers)
         else:
             blank = "" if self._is_compact else " "
-            at = children(env)[index - 1][1] if index else start
+            at = children(found)[index - 1][1] if index else start
             written = [write(self.layout.indent(start)) for write in writers]
             text = "".join(f",{blank}{one}" if index else f"{one},{blank}" for one in written)
         self.splices.append(Splice(at, at, text))
@@ -103,8 +107,8 @@ class Editor:
         Raises:
             TextError: The entry is shared, or as for `append`.
         """
-        node = self._own_mapping(container, "the container")
-        _, env = self._env(node)
+        node = self._holder(container)
+        _, env = self._list(node, ENV)
         old = env.items[index]
         self._refuse_shared(old, "the variable")
         if env.flow or (isinstance(old, Mapping) and old.flow):
@@ -144,43 +148,46 @@ class Editor:
 
     # --- lists ---
 
-    def _env(self, container: Mapping) -> tuple[Scalar, Sequence]:
-        """The key and the list of a container's variables, if changing them changes nothing else."""
-        pair = find(container, ENV)
+    def _list(self, holder: Mapping, key: str) -> tuple[Scalar, Sequence]:
+        """A key and its list, if changing the list changes nothing else."""
+        pair = find(holder, key)
         if pair is None:
-            raise TextError(container.start, "the env comes by a merge key (<<); write it out here instead")
-        key, value = pair
+            raise TextError(holder.start, f"{key} comes by a merge key (<<); write it out here instead")
+        name, value = pair
         if not resolved(value).value:
-            raise TextError(key.start, "the env is empty, and uninject could not restore it; remove it here")
-        return key, self._own(value, Sequence, "the env list")
+            raise TextError(name.start, f"{key} is empty, and uninject could not restore it; remove it here")
+        return name, self._own(value, Sequence, key)
 
-    def _add_list(self, container: Mapping, path: Path, entries: list[Json]) -> None:
-        """The key `env` with its list, in a container that has none."""
-        if container.flow:
-            self._append_flow(container, self._flow_pair(entries, container))
+    def _add_lists(self, holder: Mapping, path: Path, lists: dict[str, list[Json]]) -> None:
+        """Keys with their lists, in a container or `spec` that does not have them."""
+        if holder.flow:
+            self._append_flow(holder, *(self._flow_pair(key, items, holder) for key, items in lists.items()))
             return
-        indent = self.layout.column(container.pairs[0][0].start)
-        dash, gap, step = indent + self._dash(path), self._gap(container), self._step
-        lines = [f"{' ' * indent}{ENV}:"]
-        lines += [line for entry in entries for line in render.item(entry, dash, gap, step)]
-        self.splices.append(self.layout.following(self._neighbour(container), lines))
+        indent = self.layout.column(holder.pairs[0][0].start)
+        offset, gap = self._list_style(path)
+        lines: list[str] = []
+        for key, items in lists.items():
+            lines.append(f"{' ' * indent}{key}:")
+            lines += [line for item in items for line in render.item(item, indent + offset, gap, self._step, offset)]
+        self.splices.append(self.layout.following(self._neighbour(holder), lines))
 
-    def _neighbour(self, container: Mapping) -> Node:
+    def _neighbour(self, holder: Mapping) -> Node:
         """The value after which a new key fits best: the image, the name, or else the last one."""
         for name in ("image", "name"):
-            pair = find(container, name)
+            pair = find(holder, name)
             if pair is not None and not is_literal(pair[1]) and self.layout.ends_line(pair[1].end):
                 return pair[1]
-        return container
+        return holder
 
-    def _item_lines(self, sequence: Sequence, entries: list[Json]) -> list[str]:
+    def _item_lines(self, key: Scalar, sequence: Sequence, items: list[Json]) -> list[str]:
         """New items in the style of the last one."""
         last = sequence.items[-1]
         dash = self.layout.column(self.dash_before(last))
         gap = self.layout.column(last.start) - dash
         if gap <= 0 or self.layout.line_start(last.start) > self.dash_before(last):
             gap = _STEP
-        return [line for entry in entries for line in render.item(entry, dash, gap, self._step)]
+        offset = max(0, dash - self.layout.column(key.start))
+        return [line for item in items for line in render.item(item, dash, gap, self._step, offset)]
 
     def dash_before(self, item: Node) -> int:
         """Where the dash of a block sequence's item is."""
@@ -231,15 +238,15 @@ class Editor:
             return lambda indent: render.pretty(entry, indent, unit, self.layout.eol)
         return lambda _: self._written(entry, container)
 
-    def _flow_pair(self, entries: list[Json], container: Mapping) -> _Writer:
-        if not self._is_quoted(container):
-            return lambda _: f"{ENV}: {render.flow(entries)}"
-        key = f'"{ENV}"{self._colon}'
-        start, _ = children(container)[-1]
+    def _flow_pair(self, key: str, items: list[Json], holder: Mapping) -> _Writer:
+        if not self._is_quoted(holder):
+            return lambda _: f"{key}: {render.flow(items)}"
+        name = f'"{key}"{self._colon}'
+        start, _ = children(holder)[-1]
         if not self.layout.begins_line(start):
-            return lambda _: key + render.as_json(entries, compact=self._is_compact)
-        unit = self._unit(container)
-        return lambda indent: key + render.pretty(entries, indent, unit, self.layout.eol)
+            return lambda _: name + render.as_json(items, compact=self._is_compact)
+        unit = self._unit(holder)
+        return lambda indent: name + render.pretty(items, indent, unit, self.layout.eol)
 
     def _written(self, value: Json, container: Mapping) -> str:
         """A value on one line, as flow text of the document is written."""
@@ -299,20 +306,29 @@ class Editor:
                 pending.extend(node.items)
         return _STEP
 
-    def _dash(self, container: Path) -> int:
-        """How much further in than its key a block sequence's dashes are: as those of the container's own list."""
-        *spec, name, _ = container
-        key, value = next(pair for pair in self._own_mapping(tuple(spec), "the spec").pairs if pair[0].value == name)
-        containers = self._own(value, Sequence, "the list of containers")
-        return max(0, self.layout.column(self.dash_before(containers.items[0])) - self.layout.column(key.start))
+    def _list_style(self, holder: Path) -> tuple[int, int]:
+        """How much further in than its key a list's dashes are, and its contents than these: as in that of containers.
 
-    def _gap(self, container: Mapping) -> int:
-        """How much further in than the dash an item's content is, as the container itself shows it."""
-        dash = self.dash_before(container)
-        column = self.layout.column(container.pairs[0][0].start)
-        return max(_STEP, column - self.layout.column(dash))
+        That is the list that holds the container, or the list `containers` of a `spec`.
+        """
+        *spec, name, index = holder if isinstance(holder[-1], int) else (*holder, "containers", 0)
+        pair = find(self._own_mapping(tuple(spec), "the spec"), str(name))
+        if pair is None:
+            return 0, _STEP
+        key, containers = pair[0], resolved(pair[1])
+        if not isinstance(containers, Sequence) or containers.flow or not containers.items:
+            return 0, _STEP
+        offset = self.layout.column(self.dash_before(containers.items[0])) - self.layout.column(key.start)
+        item = containers.items[int(index)]
+        content = item.pairs[0][0] if isinstance(item, Mapping) and not item.flow else item
+        gap = self.layout.column(content.start) - self.layout.column(self.dash_before(item))
+        return max(0, offset), max(_STEP, gap)
 
     # --- what may be changed ---
+
+    def _holder(self, path: Path) -> Mapping:
+        """The container or `spec` at `path`, if changing it changes nothing else."""
+        return self._own_mapping(path, "the container" if isinstance(path[-1], int) else "the spec")
 
     def _own_mapping(self, path: Path, what: str) -> Mapping:
         """The mapping at `path`, if changing it changes nothing else."""

@@ -8,7 +8,7 @@ value; a difference is an error.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,7 +16,7 @@ from jsonpatch import JsonPatch
 
 from injector.core import admit, decision, names, patch, review, spelling
 from injector.core.decision import Deny, Inject, Skip
-from injector.core.errors import ReviewError
+from injector.core.errors import MalformedObjectError, ReviewError
 from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, Verdict
 from injector.core.request import WarningList, redact
 from injector.manifests.documents import annotations_of, fault_at
@@ -26,10 +26,12 @@ from injector.manifests.layout import reread
 from injector.manifests.nodes import copied
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from injector.core.decision import Decision
     from injector.core.model import PatchOp, Policy
+    from injector.core.plan import ReadSpec
+    from injector.core.seal import SealingSpec
     from injector.manifests.documents import Document, Object, Path, Template
     from injector.manifests.layout import Splice
     from injector.manifests.nodes import Json
@@ -71,28 +73,38 @@ def evaluate(document: Document, question: Question) -> list[Finding]:
     for each in document.objects():
         advice = Advice(each, question)
         for template in each.templates():
-            _, decided = decide(document, each, template, question)
+            _, decided, _ = decide(document, each, template, question)
             findings.append(found(document, each, template, decided, advice))
     return findings
 
 
-def decide(document: Document, each: Object, template: Template, question: Question) -> tuple[Pod, Decision]:
+def decide(document: Document, each: Object, template: Template, question: Question) -> tuple[Pod, Decision, ReadSpec]:
     """The Pod that a template would make, as the webhook sees it, and the webhook's decision about it.
+
+    The function decodes the Pod's spec with the fields for sealing, as `plan.build` takes it.
 
     Raises:
         ManifestError: The template is not shaped as a Pod is.
         PolicyGapError: The endpoint needs a default Secret and the Policy has none.
     """
     body = _review({"group": "", "version": "v1", "kind": "Pod"}, template.value, each.namespace)
+
+    def read_spec() -> SealingSpec:
+        try:
+            return review.sealing_spec(body, question.endpoint)
+        except MalformedObjectError as error:
+            raise document.error((*template.path, "spec"), str(error)) from None
+
     try:
         asked = review.decode(body, question.endpoint)
-        decided = admit.fit_annotation_limit(decision.decide(asked, question.endpoint, question.policy), body)
+        decided = decision.decide(asked, question.endpoint, question.policy, read_spec)
+        decided = admit.fit_annotation_limit(decided, body)
     except ReviewError as error:
         path, message = misshapen(template) or (template.path, str(error))
         raise document.error(path, message) from None
     if not isinstance(asked.request.object, Pod):
         raise TypeError("a review of a Pod holds one")
-    return asked.request.object, decided
+    return asked.request.object, decided, read_spec
 
 
 class Advice:
@@ -136,8 +148,9 @@ def _advice(each: Object, question: Question) -> tuple[str, ...]:
         value = copied(value) if value is each.value else value
         annotations_of(_at(value, path[len(each.path) :]))[name] = msgspec.json.encode(meant).decode()
     body = _review({"group": group, "version": version, "kind": each.kind}, value, each.namespace)
+    read_spec = partial(review.sealing_spec, body, Endpoint.WARN)
     try:
-        return decision.decide(review.decode(body, Endpoint.WARN), Endpoint.WARN, question.policy).warnings
+        return decision.decide(review.decode(body, Endpoint.WARN), Endpoint.WARN, question.policy, read_spec).warnings
     except ReviewError:
         return ()  # the template's own review has the error
 
@@ -240,8 +253,9 @@ def found(document: Document, each: Object, template: Template, decided: Decisio
 _DENIED: Final = "Pods will be denied:"
 
 
-def _steps(operation: PatchOp) -> list[str]:
-    return [step.replace("~1", "/").replace("~0", "~") for step in operation.path.split("/")[1:]]
+def _steps(operation: PatchOp) -> Path:
+    steps = (step.replace("~1", "/").replace("~0", "~") for step in operation.path.split("/")[1:])
+    return tuple(int(step) if step.isdecimal() else step for step in steps)
 
 
 def _splices(document: Document, findings: Sequence[Finding]) -> list[Splice]:
@@ -255,31 +269,36 @@ def _splices(document: Document, findings: Sequence[Finding]) -> list[Splice]:
 
 
 def _edit(editor: Editor, template: Path, operations: Sequence[PatchOp]) -> None:
-    """One template's operations; what goes to one place of a list goes there together."""
-    added: dict[tuple[Path, int | None], list[Json]] = {}
-    inserted: dict[Path, int] = {}
+    """One template's operations; what goes to one place of a list, or to new lists of one mapping, goes there together.
+
+    Splices at one place are done in the order of the calls: those in a container before those after it.
+    """
+    added: dict[Path, dict[tuple[str, int | None], list[Json]]] = {}
     for operation in operations:
-        entry: Any = operation.value
-        match _steps(operation):
-            case ["spec", list_name, index, "env"]:
-                added[(*template, "spec", list_name, int(index)), None] = list(entry)
-            case ["spec", list_name, index, "env", "-"]:
-                added.setdefault(((*template, "spec", list_name, int(index)), None), []).append(entry)
-            case ["spec", list_name, index, "env", position]:
-                container = (*template, "spec", list_name, int(index))
-                # The position is one after the insertion before; the text has no insertion yet.
-                at = int(position) - (inserted.get(container, int(position)) < int(position))
-                if operation.op == "replace":
-                    editor.replace(container, at, entry)
-                else:
-                    added.setdefault((container, at), []).append(entry)
-                    inserted[container] = at
-            case ["metadata", "annotations", name]:
-                editor.annotate(template, name, str(entry))
-            case _:
-                raise AssertionError("the core makes no such operation")
-    for (container, before), entries in added.items():
-        if before is None:
-            editor.append(container, entries)
+        value = copied(operation.value)
+        *above, last = _steps(operation)
+        if above[0] == "metadata":
+            editor.annotate(template, str(last), value)
+            continue
+        *to_holder, key = (*above, last) if isinstance(last, str) and last != "-" else above
+        holder = (*template, *to_holder)
+        lists = added.setdefault(holder, {})
+        if not isinstance(last, int):
+            lists.setdefault((str(key), None), []).extend(value if last == key else [value])
+        elif operation.op == "replace":
+            editor.replace(holder, _in_text(lists, str(key), last), value)
         else:
-            editor.insert(container, before, entries)
+            lists.setdefault((str(key), _in_text(lists, str(key), last)), []).append(value)
+    for holder, lists in added.items():
+        for (key, at), items in lists.items():
+            if at is not None:
+                editor.insert(holder, key, at, items)
+        editor.append(holder, {key: items for (key, at), items in lists.items() if at is None})
+
+
+def _in_text(lists: Mapping[tuple[str, int | None], Sequence[Json]], key: str, position: int) -> int:
+    """Where a position of a list is in the text, which does not have the insertions of earlier operations yet."""
+    for (other, at), items in lists.items():
+        if other == key and at is not None and at < position:
+            position -= len(items)
+    return position

@@ -18,20 +18,29 @@ if TYPE_CHECKING:
 class Remover(Editor):
     """Splices that take something out; each method returns its own."""
 
-    def entries(self, container: Path, indexes: list[int]) -> list[Splice]:
-        """Take entries out of a container's `env`, and the list as well if nothing else is in it; indexes ascend.
+    def items(self, holder: Path, lists: dict[str, list[int]]) -> list[Splice]:
+        """Take items out of lists of a container or `spec`, and a list as well if nothing else is in it.
+
+        Args:
+            holder: Where the container or `spec` is.
+            lists: By key of a list, the indexes of the items, which ascend.
 
         Raises:
-            TextError: An entry is in an anchor that others use, or comes by an alias or a merge key.
+            TextError: An item is in an anchor that others use, or comes by an alias or a merge key.
         """
-        node = self._own_mapping(container, "the container")
-        key, env = self._env(node)
-        # `inject` makes no flow list in a block; the brackets of such a list stay.
-        if len(env.items) == len(indexes) and env.flow == node.flow:
-            return self._pair(node, key, env)
-        if env.flow:
-            return [splice for first, last in _runs(indexes) for splice in self._children(env, first, last)]
-        return [self._lines(self.dash_before(env.items[index]), env.items[index]) for index in indexes]
+        node = self._holder(holder)
+        splices: list[Splice] = []
+        emptied: list[int] = []
+        for key, indexes in lists.items():
+            name, found = self._list(node, key)
+            # `inject` makes no flow list in a block; the brackets of such a list stay.
+            if len(found.items) == len(indexes) and found.flow == node.flow:
+                emptied.append(next(i for i, (other, _) in enumerate(node.pairs) if other is name))
+            elif found.flow:
+                splices += self._runs(found, indexes)
+            else:
+                splices += [self._lines(self.dash_before(found.items[i]), found.items[i]) for i in indexes]
+        return splices + self._pairs(node, sorted(emptied))
 
     def annotation(self, template: Path, name: str) -> list[Splice]:
         """Take an annotation out of a template.
@@ -47,20 +56,23 @@ class Remover(Editor):
             first, kept = node.pairs[0]
             if is_merge(first) and isinstance(kept, Alias) and len(node.pairs) > 1 and node.pairs[1] == pair:
                 return [Splice(node.start, node.end, self.layout.text[kept.start : kept.end])]
-        return self._pair(node, *pair)
+        return self._pairs(node, [node.pairs.index(pair)])
 
     # --- parts ---
 
-    def _pair(self, mapping: Mapping, key: Scalar, value: Node) -> list[Splice]:
-        """Take a key and its value out of a mapping."""
+    def _pairs(self, mapping: Mapping, indexes: list[int]) -> list[Splice]:
+        """Take keys and their values out of a mapping."""
         if mapping.flow:
-            index = next(i for i, (name, _) in enumerate(mapping.pairs) if name is key)
-            return self._children(mapping, index, index)
+            return self._runs(mapping, indexes)
+        return [self._pair(mapping, *mapping.pairs[index]) for index in indexes]
+
+    def _pair(self, mapping: Mapping, key: Scalar, value: Node) -> Splice:
+        """Take a key and its value out of a block mapping."""
         if self.layout.begins_line(key.start) and len(mapping.pairs) > 1:
-            return [self._lines(key.start, value)]
+            return self._lines(key.start, value)
         # The key shares its line with a dash, or is the mapping's only one: it stays, without a value.
         colon = self.layout.text.index(":", key.end) + 1
-        return [Splice(colon, self.layout.leaf_end(last_leaf(value)), " []" if isinstance(value, Sequence) else "")]
+        return Splice(colon, self.layout.leaf_end(last_leaf(value)), " []" if isinstance(value, Sequence) else "")
 
     def _lines(self, start: int, node: Node) -> Splice:
         """The lines from that of `start` to the end of a node, with the line break before them."""
@@ -68,6 +80,10 @@ class Remover(Editor):
             raise TextError(start, "there is more on its line; take it out by hand")
         end = self.layout.line_end(self.layout.leaf_end(last_leaf(node)))
         return Splice(self.layout.previous_line_end(start), end, "")
+
+    def _runs(self, node: Mapping | Sequence, indexes: list[int]) -> list[Splice]:
+        """Take children out of a flow collection, neighbours together."""
+        return [splice for first, last in _runs(indexes) for splice in self._children(node, first, last)]
 
     def _children(self, node: Mapping | Sequence, first: int, last: int) -> list[Splice]:
         """Take neighbours and their commas out of a flow collection."""

@@ -13,23 +13,32 @@ if TYPE_CHECKING:
     from injector.manifests.nodes import Json
 
 
-def block(value: Mapping[str, object], indent: int, step: int) -> list[str]:
-    """The lines of a block mapping whose keys are at column `indent`; nested ones `step` further in."""
+def block(value: Mapping[str, object], indent: int, step: int, offset: int = 0) -> list[str]:
+    """The lines of a block mapping whose keys are at column `indent`.
+
+    Nested mappings are `step` further in, dashes of lists of mappings `offset`. Other lists take one line.
+    """
     pad = " " * indent
     lines: list[str] = []
     for name, child in value.items():
         if isinstance(child, dict) and child:
-            lines += [f"{pad}{scalar(name)}:", *block(child, indent + step, step)]
+            lines += [f"{pad}{scalar(name)}:", *block(child, indent + step, step, offset)]
+        elif isinstance(child, list) and child and all(isinstance(each, dict) for each in child):
+            lines.append(f"{pad}{scalar(name)}:")
+            lines += [line for each in child for line in item(each, indent + offset, _GAP, step, offset)]
         else:
             lines.append(f"{pad}{scalar(name)}: {flow(child)}")
     return lines
 
 
-def item(value: Json, dash: int, gap: int, step: int) -> list[str]:
+_GAP: Final = 2
+
+
+def item(value: Json, dash: int, gap: int, step: int, offset: int) -> list[str]:
     """The lines of a block sequence's item: the dash at column `dash`, its content `gap` further in."""
     if not isinstance(value, dict) or not value:
         return [" " * dash + "-" + " " * (gap - 1) + flow(value)]
-    first, *rest = block(value, dash + gap, step)
+    first, *rest = block(value, dash + gap, step, offset)
     return [" " * dash + "-" + " " * (gap - 1) + first.lstrip(" "), *rest]
 
 

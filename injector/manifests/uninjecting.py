@@ -1,7 +1,8 @@
-"""Removes the entries that the status record lists and that are unchanged, and then the record.
+"""Removes the entries that the status record lists and that are unchanged, the seal, and then the record.
 
 An entry that replaced something stays, because the previous value is not recorded; so does an entry that was changed
-since. The edited text is read again and compared with the wanted values; a difference is an error.
+since. The seal stays if another entry reads from it. The edited text is read again and compared with the wanted values;
+a difference is an error.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
-from injector.core.model import Injected, SourceKind, read_status
+from injector.core.model import Injected, SourceKind, TokenRef, read_record
+from injector.core.seal import file_entry, secret_entry
 from injector.manifests.documents import fault_at
+from injector.manifests.edit import ENV
 from injector.manifests.errors import ManifestError, TextError
 from injector.manifests.layout import reread
 from injector.manifests.nodes import copied
 from injector.manifests.remove import Remover
+from injector.manifests.sealing import SEAL_CONTAINERS, items_of, reader_of, tokens_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +58,11 @@ class TemplateResult:
     path: Path
     outcome: Outcome
     entries: tuple[tuple[Injected, EntryOutcome], ...]
-    removable: Mapping[Path, list[int]]  # by container: indexes into its env, in order
+    # By container, and then `spec`: by key of a list, the indexes of items, in order.
+    removable: Mapping[Path, dict[str, list[int]]]
+    # Entries that stay and read from a seal that does not: by container, index and new value.
+    unsealed: Sequence[tuple[Path, int, Json]]
+    seal_reader: str  # the container for which the seal stays, if any
 
 
 def evaluate(document: Document) -> list[TemplateResult]:
@@ -85,21 +93,26 @@ def _splices(document: Document, recorded: Sequence[TemplateResult]) -> list[Spl
     splices: list[Splice] = []
     try:
         for each in recorded:
-            for container, indexes in each.removable.items():
-                splices += remover.entries(container, indexes)
+            for container, index, value in each.unsealed:
+                remover.replace(container, index, value)
+            for holder, lists in each.removable.items():
+                splices += remover.items(holder, lists)
             splices += remover.annotation(each.path, names.STATUS)
     except TextError as error:
         raise fault_at(document.chunk, document.source, document.index, error) from None
-    return splices
+    return splices + remover.splices
 
 
 def _left(value: Json, recorded: Sequence[TemplateResult]) -> Json:
     """A copy of a document's value without the entries and the records."""
     copy: Json = copied(value) if recorded else value
     for each in recorded:
-        for path, indexes in each.removable.items():
-            container, gone = _at(copy, path), set(indexes)
-            container["env"] = [entry for i, entry in enumerate(container["env"]) if i not in gone]
+        for path, index, entry in each.unsealed:
+            _at(copy, path)[ENV][index] = entry
+        for path, lists in each.removable.items():
+            for key, indexes in lists.items():
+                holder, gone = _at(copy, path), set(indexes)
+                holder[key] = [item for i, item in enumerate(holder[key]) if i not in gone]
         del _at(copy, (*each.path, "metadata", "annotations"))[names.STATUS]
     return copy
 
@@ -109,6 +122,14 @@ def _evaluated(document: Document, each: Object, template: Template) -> Template
     outcome = Outcome.REMOVED
     if not recorded.record:
         outcome = Outcome.NO_RECORD if _status(template) is None else Outcome.BAD_RECORD
+    removable = {path: {ENV: sorted(indexes)} for path, indexes in recorded.removable().items()}
+    unsealed = recorded.unsealed()
+    reader = ""
+    if recorded.is_sealed:
+        leaving = {(path, index) for path, lists in removable.items() for index in lists[ENV]}
+        reader = reader_of(template, leaving.union((path, index) for path, index, _ in unsealed))
+        if not reader:
+            removable[*template.path, "spec"] = items_of(template.value["spec"], recorded.pull_secrets)
     return TemplateResult(
         document.source,
         document.index,
@@ -117,7 +138,9 @@ def _evaluated(document: Document, each: Object, template: Template) -> Template
         template.path,
         outcome,
         tuple((entry, recorded.outcome(entry)) for entry in recorded.record),
-        {path: sorted(indexes) for path, indexes in recorded.removable().items()},
+        removable,
+        () if reader else unsealed,
+        reader,
     )
 
 
@@ -125,13 +148,18 @@ class _Recorded:
     """A template's record, and the entries of its containers: looked up once, however many entries there are."""
 
     def __init__(self, template: Template) -> None:
-        self.record = read_status(_status(template))
+        record = read_record(_status(template))
+        self.record = record.injected
+        self.pull_secrets = record.pullSecrets
+        is_sealed = any(entry.sealed for entry in self.record)
+        tokens = tokens_of(template.value.get("spec")) if is_sealed else {}
+        self.is_sealed = bool(tokens)
         # The recorded variables that are there, by container and name.
         self._there: set[tuple[str, str]] = set()
         # Where an entry that counts is just as we write it.
         self._identical: dict[Injected, list[tuple[Path, int]]] = {}
         recorded = {(entry.container, entry.env) for entry in self.record}
-        named = {container for container, _ in recorded}
+        named = {container for container, _ in recorded}.difference(SEAL_CONTAINERS)
         for path, container in template.containers():
             name = container.get("name")
             if not isinstance(name, str) or name not in named:
@@ -139,7 +167,7 @@ class _Recorded:
             for variable, index, entry in _last_entries(container.get("env")):
                 if (name, variable) in recorded:
                     self._there.add((name, variable))
-                    found = _as_injected(name, entry)
+                    found = _as_injected(name, entry, tokens)
                     if found is not None:
                         self._identical.setdefault(found, []).append((path, index))
 
@@ -152,6 +180,14 @@ class _Recorded:
                 found.setdefault(path, set()).add(index)
         return found
 
+    def unsealed(self) -> list[tuple[Path, int, Json]]:
+        """The entries that replaced another and read from the seal, with the reference that they have without it."""
+        return [
+            (path, index, copied(secret_entry(entry.env, TokenRef(entry.name, entry.key, entry.source))))
+            for entry in dict.fromkeys(entry for entry in self.record if entry.replaced and entry.sealed)
+            for path, index in self._identical.get(_plain(entry), ())
+        ]
+
     def outcome(self, entry: Injected) -> EntryOutcome:
         """Return the outcome for an entry of the record."""
         is_identical = _plain(entry) in self._identical
@@ -161,7 +197,7 @@ class _Recorded:
 
 
 def _plain(entry: Injected) -> Injected:
-    return Injected(entry.container, entry.env, entry.name, entry.key, entry.source)
+    return Injected(entry.container, entry.env, entry.name, entry.key, entry.source, sealed=entry.sealed)
 
 
 def _last_entries(env: object) -> Iterator[tuple[str, int, Any]]:
@@ -176,8 +212,18 @@ def _last_entries(env: object) -> Iterator[tuple[str, int, Any]]:
         yield name, index, entries[index]
 
 
-def _as_injected(container: str, variable: dict[str, Any]) -> Injected | None:
-    """Return the record of an entry that has the form written by `inject`; None for any other."""
+def _as_injected(container: str, variable: dict[str, Any], sealed: Mapping[str, TokenRef]) -> Injected | None:
+    """Return the record of an entry that has the form written by `inject`; None for any other.
+
+    `sealed` has the variables that the Pod's seal provides.
+    """
+    ref = sealed.get(variable["name"])
+    if ref is not None and variable == file_entry(variable["name"]):
+        return Injected(container, variable["name"], ref.name, ref.key, ref.kind, sealed=True)
+    return _as_reference(container, variable)
+
+
+def _as_reference(container: str, variable: dict[str, Any]) -> Injected | None:
     source: Any = variable.get("valueFrom")
     if len(variable) != _NAME_AND_SOURCE or not isinstance(source, dict) or len(source) != 1:
         return None
@@ -214,4 +260,4 @@ def _bare(value: Any) -> Any:  # noqa: ANN401 - JSON
     return [_bare(child) for child in value] if isinstance(value, list) else value
 
 
-_EMPTIED: Final = frozenset({"env", "annotations"})
+_EMPTIED: Final = frozenset({"env", "annotations", "volumes", "initContainers", "imagePullSecrets"})

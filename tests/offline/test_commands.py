@@ -83,7 +83,7 @@ def test_json_output_takes_layout_that_text_output_refuses() -> None:
     text = DEPLOYMENT + "          env: []\n"
     refused = run("inject", stdin=text.encode())
     assert (refused.code, refused.out) == (2, b"")
-    assert "<stdin>:16: document 1: the env is empty, and uninject could not restore it; remove it here" in refused.err
+    assert "<stdin>:16: document 1: env is empty, and uninject could not restore it; remove it here" in refused.err
     output = run("inject", "-o", "json", stdin=text.encode())
     assert output.code == 0
     (container,) = json.loads(output.out)["spec"]["template"]["spec"]["containers"]

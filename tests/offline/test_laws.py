@@ -115,7 +115,7 @@ def injected(template: dict[str, Any], kind: str, style: str, policy: Policy | N
     patched = patched_by_the_webhook(template, policy or Policy())
     pairs = zip(containers_of(template), containers_of(patched), strict=True)
     if any("env" in old and not old["env"] and new["env"] for old, new in pairs):
-        with pytest.raises(ManifestError, match="the env is empty, and uninject could not restore it; remove it here"):
+        with pytest.raises(ManifestError, match="env is empty, and uninject could not restore it; remove it here"):
             inject(before, policy)
         return None
     return before, inject(before, policy)

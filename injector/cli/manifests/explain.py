@@ -105,7 +105,7 @@ class _Explainer:
                     self._fail(error)
 
     def _explained(self, document: Document, each: Object, template: Template, advice: injecting.Advice) -> Explained:
-        pod, decided = injecting.decide(document, each, template, self._question)
+        pod, decided, read_spec = injecting.decide(document, each, template, self._question)
         found = injecting.found(document, each, template, decided, advice)
         return Explained(
             source=document.source,
@@ -116,7 +116,7 @@ class _Explainer:
             path=".".join(map(str, template.path)),
             decision=found.verdict.value,
             reason=found.reason.value,
-            rules=explain(pod, decided, self._question.policy, self._question.endpoint),
+            rules=explain(pod, decided, self._question.policy, self._question.endpoint, read_spec),
             warnings=found.warnings,
         )
 

@@ -30,9 +30,9 @@ def command(*, filenames: Sequence[str], output: str | None, in_place: bool, qui
     """Remove from manifests what inject wrote into them.
 
     Removes every entry that the annotation dapr-token-injector/status lists and
-    that is unchanged, and then the annotation. A file that inject changed is
-    restored byte for byte. An entry that replaced another one stays: the
-    previous value is not recorded.
+    that is unchanged, the seal of a sealed Pod, and then the annotation. A file
+    that inject changed is restored byte for byte. An entry that replaced another
+    one stays: the previous value is not recorded.
 
     Exit codes: 0 fine, 2 usage error or bad input, 3 internal error. A file with
     an error is not written; the others are.
@@ -69,6 +69,8 @@ class _Uninject:
         where = f"{result.source}:{result.line}: {result.object}"
         if result.outcome is Outcome.BAD_RECORD:
             self._reporter.note(f"{where}: its status annotation is not a record of inject and was not modified")
+        if result.seal_reader:
+            self._reporter.note(f"{where}: its seal stays: container {result.seal_reader} reads from it")
         for entry, outcome in result.entries:
             if outcome in _LEFT:
                 self._reporter.note(f"{where}: {entry.env} of container {entry.container} {_LEFT[outcome]}")

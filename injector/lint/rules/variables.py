@@ -95,7 +95,8 @@ OPTIONAL_REFERENCE: Final = Rule(
 def _empty(workload: Workload) -> Iterator[Hit]:
     for container, entry in _entries(workload):
         decoded = entry.decoded
-        if entry.is_last and (decoded.kind is EntryKind.EMPTY or decoded.may_be_empty):
+        may_be_empty = decoded.may_be_empty and not entry.is_sealed
+        if entry.is_last and (decoded.kind is EntryKind.EMPTY or may_be_empty):
             is_guard = container.is_sidecar and entry.variable == names.API_TOKEN_ENV
             what = "which turns authentication off" if is_guard else "which is no token at all"
             how = "may expand to an empty token" if decoded.is_indirect or decoded.may_be_empty else "is empty"
@@ -111,7 +112,7 @@ EMPTY_TOKEN: Final = Rule(
         "`daprd` takes an empty token for none and serves without authentication. An app with an empty token "
         "sends none, and its calls end in 401. A value such as `$(NAME)` is empty if NAME is; if no earlier entry sets "
         "NAME, `envFrom` may. The value of an annotation or label (`fieldRef`) is empty if it does not exist, and that "
-        "of a file (`fileKeyRef`) in a kubelet that does not know such sources."
+        "of a file (`fileKeyRef`) in a kubelet that does not know such sources, unless the Pod is sealed."
     ),
     fix="Remove the entry and let the webhook add the reference, or write a `secretKeyRef`.",
     bad=pod(DAPR, SECRET, containers=variable('value: ""\n')),

@@ -48,6 +48,9 @@ GIVEN = {
     "DTI032": "blank-annotation",
     "DTI033": "renamed-sidecar",
     "DTI034": "env-from-secret-without-key",
+    "DTI035": "other-reader-of-sealed-key",
+    "DTI036": "seal-without-effect",
+    "DTI037": "broken-seal",
     "DTI091": "bad-ignore",
     "DTI092": "unused-ignore",
 }

@@ -14,9 +14,9 @@ from injector.manifests.uninjecting import EntryOutcome, Outcome, evaluate
 from tests import builders
 from tests.unit.manifests.working import HEAD, inject, pod, uninject
 
-_EMPTY = "the env is empty, and uninject could not restore it; remove it here"
-_BY_MERGE = r"the env comes by a merge key \(<<\); write it out here instead"
-_BY_ALIAS = r"the env list comes by the alias \*l; write it out here instead"
+_EMPTY = "env is empty, and uninject could not restore it; remove it here"
+_BY_MERGE = r"env comes by a merge key \(<<\); write it out here instead"
+_BY_ALIAS = r"env comes by the alias \*l; write it out here instead"
 ENTRY = "{name: DAPR_API_TOKEN, valueFrom: {secretKeyRef: {name: s, key: token}}}"
 
 
@@ -230,8 +230,8 @@ def test_uninject_removes_moved_entry(spec: str, left: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (f"volumes: [&l [{ENTRY}]]\ncontainers:\n- name: daprd\n  env: *l\n", "the env list comes by the alias \\*l"),
-        (f"containers:\n- name: daprd\n  <<: {{env: [{ENTRY}]}}\n", "the env comes by a merge key"),
+        (f"volumes: [&l [{ENTRY}]]\ncontainers:\n- name: daprd\n  env: *l\n", "env comes by the alias \\*l"),
+        (f"containers:\n- name: daprd\n  <<: {{env: [{ENTRY}]}}\n", "env comes by a merge key"),
         (f"containers:\n- name: daprd\n  env: &e\n  - {ENTRY}\n- {{name: b, env: *e}}\n", "is in the anchor &e"),
     ],
 )
@@ -331,7 +331,7 @@ def test_entry_is_inserted_before_one_that_is_replaced() -> None:
 
 def test_entry_is_refused_where_the_list_begins_on_the_line_of_its_key() -> None:
     spec = "containers:\n- name: daprd\n  ? env\n  : - name: H\n      value: $(DAPR_API_TOKEN)\n"
-    with pytest.raises(ManifestError, match="there is more on its line; write the env as a list of lines"):
+    with pytest.raises(ManifestError, match="there is more on its line; write env as a list of lines"):
         inject(pod(spec))
 
 

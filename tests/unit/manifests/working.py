@@ -54,9 +54,9 @@ def inject(text: str, policy: Policy | None = None, *, source: str = "f") -> str
     )
 
 
-def patched(text: str) -> list[Json]:
+def patched(text: str, policy: Policy | None = None) -> list[Json]:
     """The values of the text's documents with the webhook's patches applied, as `-o json` has them."""
-    question = injecting.Question(Policy())
+    question = injecting.Question(policy or Policy())
     return [
         injecting.patched(document, injecting.evaluate(document, question))
         for _, read in _pieces(text)
