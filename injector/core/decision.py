@@ -149,7 +149,7 @@ def decide_pod(
     warnings = _limited((*warnings, *planned.warnings), planned.more_warnings)
     if planned.problems:
         return Deny(planned.problems[0].reason, planned.problems, warnings, planned.more_problems)
-    if planned.changes:
+    if planned.changes or planned.seal is not None:
         return Inject(planned, warnings=warnings)
     if planned.kept:
         return Skip(Reason.KEPT, warnings, _kept(planned))

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def build(plan: Plan) -> tuple[PatchOp, ...]:
-    """The operations for all changes of a plan, and for its record if it has one; empty without changes."""
-    if not plan.changes:
+    """The operations for all changes of a plan, and for its record if it has one; empty if nothing changes."""
+    if not plan.changes and plan.seal is None:
         return ()
     operations = list(_operations(plan.changes))
     if plan.seal is not None:

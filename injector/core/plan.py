@@ -183,6 +183,8 @@ def _sealing(spec: SealingSpec, places: Sequence[Place], request: InjectionReque
         return _Sealing(first_reader(spec), warning="" if reader is None else seal.loophole(reader))
     if not request.seal:
         return _NOT_SEALED
+    if tokens:
+        return _Sealing(warning=seal.refusal("its seal has another Secret or key; render the manifest again"))
     found = seal.prepare(spec, wanted, targets, policy)
     return _Sealing(warning=found) if isinstance(found, str) else _Sealing(found.index, found)
 

@@ -66,7 +66,7 @@ def unsealed_requests(annotations: Annotations, policy: Policy) -> tuple[str, ..
     """The warning for an annotation that should seal the Pod and does not, if there is one."""
     word = Enabled.FALSE if annotations.seal is None else _meaning(annotations.seal)
     if word is Enabled.TRUE and policy.seal is SealMode.OFF:
-        return (warning("not sealed: the policy does not allow it (seal: off)"),)
+        return (warning(f"{names.SEAL} was ignored: the policy does not allow sealing (seal: off)"),)
     if word in {Enabled.ABSENT, Enabled.UNKNOWN}:
         return (warning(f'not sealed: {names.SEAL} is neither true nor false; set it to "true" or "false"'),)
     return ()

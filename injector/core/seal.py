@@ -15,6 +15,7 @@ from injector.core.env import secret_entries
 from injector.core.model import Quiet, SourceKind, TokenRef, Value
 from injector.core.request import warning
 from injector.core.sealed import SealableContainer, SealableSpec, Volume
+from injector.core.sidecar import is_daprd
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -265,7 +266,9 @@ def _containers(spec: SealingSpec) -> Iterator[tuple[ListName, int, SealingConta
 class ReaderKind(StrEnum):
     """How a Pod reads a key of a Secret."""
 
-    VARIABLE = "env"
+    ENTRY = "entry"
+    UNLISTED = "unlisted"  # a token variable of a container that is not to get the token
+    RENAMED = "renamed"  # the same of a sidecar under another name
     ENV_FROM = "envFrom"
     VOLUME = "volume"
 
@@ -280,17 +283,18 @@ class Reader(Value, frozen=True, gc=False):
     name: str
     list_name: Literal["containers", "initContainers", "volumes"]
     index: int
-    entry: int = -1
-    variable: str = ""
+    entry: int | None = None
 
     @property
     def advice(self) -> str:
         """The change to the Pod with which it can be sealed."""
         match self.kind:
-            case ReaderKind.VARIABLE if self.variable in names.TOKEN_VARIABLES:
+            case ReaderKind.ENTRY:
+                return f"another entry reads the same key; remove it from container {self.name}"
+            case ReaderKind.UNLISTED:
                 return f"list in {names.APP_CONTAINERS} the container that reads the key, too: {self.name}"
-            case ReaderKind.VARIABLE:
-                return f"another variable reads the same key; remove it from container {self.name}"
+            case ReaderKind.RENAMED:
+                return f"a container that runs {names.SIDECAR} has another name; rename it: {self.name}"
             case ReaderKind.ENV_FROM:
                 return f"envFrom reads the same Secret; list single keys in container {self.name}"
             case _:
@@ -308,16 +312,23 @@ def other_readers(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], tar
     for list_name, index, container in _containers(spec):
         if container.name == names.SEAL_CONTAINER:
             continue
-        own = targets.get((list_name, index), ())
+        own = targets.get((list_name, index))
         for entry, variable, ref in secret_entries(container):
-            if ref in refs and entry not in own:
-                yield Reader(ReaderKind.VARIABLE, container.name, list_name, index, entry, variable)
+            if ref in refs and entry not in (own or ()):
+                is_unlisted = own is None and variable in names.TOKEN_VARIABLES
+                kind = _unlisted(container) if is_unlisted else ReaderKind.ENTRY
+                yield Reader(kind, container.name, list_name, index, entry)
         for entry, source in enumerate(container.envFrom or ()):
             if source.secretRef is not None and source.secretRef.name in secrets:
                 yield Reader(ReaderKind.ENV_FROM, container.name, list_name, index, entry)
     for index, volume in enumerate(spec.volumes or ()):
         if any(_has_key(files, refs) for files in _files(volume)):
             yield Reader(ReaderKind.VOLUME, volume.name, "volumes", index)
+
+
+def _unlisted(container: SealingContainer) -> ReaderKind:
+    is_sidecar = is_daprd(container.image or "", container.command or ())
+    return ReaderKind.RENAMED if is_sidecar else ReaderKind.UNLISTED
 
 
 def _files(volume: SealingVolume) -> Iterator[SecretFiles]:
