@@ -9,6 +9,7 @@ from tests.documents import documents
 
 if TYPE_CHECKING:
     from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 GUARD_LABEL: Final = "dapr-token-injector/guard"
@@ -23,6 +24,12 @@ def guard(*, label: str) -> tuple[Json, ...]:
         only = {"key": label, "operator": "Exists"}
         binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"].append(only)
     return (*policy, *bindings)
+
+
+def refusal(kubectl: Kubectl, item: Json) -> str:
+    """The error of a dry run; empty when it was accepted."""
+    done = kubectl.try_run("create", "-f", "-", "--dry-run=server", stdin=item)
+    return done.stderr if done.returncode else ""
 
 
 def rights(*, namespace: str, name: str) -> tuple[Json, ...]:
