@@ -25,6 +25,15 @@ def guard(*, label: str) -> tuple[Json, ...]:
     return (*policy, *bindings)
 
 
+def requested(*, label: str) -> tuple[Json, ...]:
+    """Return the policy `requested` and its binding, for namespaces that have this label alone."""
+    (policy,) = _documents("components/requested/policy.yaml")
+    (binding,) = _documents("components/requested/binding.yaml")
+    only = {"key": label, "operator": "Exists"}
+    policy["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"].append(only)
+    return policy, binding
+
+
 def rights(*, namespace: str, name: str) -> tuple[Json, ...]:
     """Return roles, bindings and fence for a namespace and for webhook configurations of another name."""
     items = [item for item in _documents("base/rbac.yaml") if item["kind"] != "ServiceAccount"]

@@ -153,3 +153,16 @@ containers:
 {{- if regexMatch (printf "^%s$" $pattern) $name }}yes{{ end }}
 {{- end }}
 {{- end }}
+
+{{/* The action of the policy `requested`; empty if it is not installed. While the replicas of shadow mode are replaced, they still patch nothing, so the upgrade that ends shadow mode does not deny yet. */}}
+{{- define "dapr-token-injector.requestedAction" -}}
+{{- if and (ne .Values.requested.action "Off") (not .Values.policy.shadow) (eq .Values.webhook.failurePolicy "Fail") }}
+{{- $live := dig "data" "policy.yaml" "" (lookup "v1" "ConfigMap" .Release.Namespace "dapr-token-injector-policy") | fromYaml }}
+{{- if and (eq .Values.requested.action "Deny") $live.shadow }}Audit{{ else }}{{ .Values.requested.action }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* The command that takes the webhook out of the admission path: docs/how-to/choose-a-failure-policy.md. */}}
+{{- define "dapr-token-injector.emergency" -}}
+kubectl delete --ignore-not-found validatingadmissionpolicybinding/dapr-token-injector-requested mutatingwebhookconfiguration/dapr-token-injector validatingwebhookconfiguration/dapr-token-injector
+{{- end }}
