@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -21,7 +22,7 @@ from pydantic.alias_generators import to_camel
 from injector.config.problems import explained, quoted
 from injector.core import names
 from injector.core.errors import ConfigError, ConfigProblem
-from injector.core.model import Conflict, Policy
+from injector.core.model import Conflict, Policy, SealMode
 from injector.core.request import app_containers, is_allowed, is_secret_key, is_secret_name
 from injector.files import error_text
 from injector.manifests import documents
@@ -60,16 +61,32 @@ def _container_name(text: str) -> str:
     return text
 
 
+def _mode(value: object) -> object:
+    # `off` is false in YAML 1.1.
+    return SealMode.OFF if value is False else value
+
+
+def _image(text: str) -> str:
+    if not _IMAGE.fullmatch(text):
+        raise ValueError("not an image: letters, digits and '.', '_', '-', '/', ':', '@', at most 512 characters")
+    return text
+
+
 def _container_choice(text: str) -> str:
     return text if text == "*" else _container_name(text)
 
 
 _GLOB: Final = re.compile(r"[a-z0-9.*?\[\]!-]{1,253}")
 _CONTAINER: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}")
+# More than any registry needs; each is written into the record of every sealed Pod.
+MAX_PULL_SECRETS: Final = 8
 
 SecretName = Annotated[StrictStr, AfterValidator(_secret_name)]
 SecretGlob = Annotated[StrictStr, AfterValidator(_secret_glob)]
 SecretKey = Annotated[StrictStr, AfterValidator(_secret_key)]
+Mode = Annotated[SealMode, BeforeValidator(_mode)]
+Image = Annotated[StrictStr, AfterValidator(_image)]
 ContainerName = Annotated[StrictStr, AfterValidator(_container_name)]
 ContainerChoice = Annotated[StrictStr, AfterValidator(_container_choice)]
 
@@ -103,7 +120,16 @@ class PolicyFile(_PolicyModel):
     )
     conflict: Conflict = Field(Conflict.KEEP, description="How to handle a variable that a Pod already has.")
     shadow: StrictBool = Field(False, description="Decide and report only; patch and deny no Pods.")
-
+    seal: Mode = Field(
+        SealMode.ON_REQUEST,
+        description="Which Pods are sealed: none, those with dapr-token-injector/seal, or all but those that decline.",
+    )
+    seal_image: Image | None = Field(
+        None, description="Image of the two init containers of sealed Pods; without it, no Pod is sealed."
+    )
+    seal_image_pull_secrets: tuple[SecretName, ...] = Field(
+        (), max_length=MAX_PULL_SECRETS, description="Image pull secrets that are added to sealed Pods."
+    )
     allow_exemptions: StrictBool = Field(
         False, description="Whether the annotation dapr-token-injector/exempt exempts a Pod from findings of status."
     )
@@ -127,6 +153,9 @@ class PolicyFile(_PolicyModel):
             infrastructure_containers=frozenset(self.infrastructure_containers),
             conflict=self.conflict,
             shadow=self.shadow,
+            seal=self.seal,
+            seal_image=self.seal_image,
+            seal_image_pull_secrets=tuple(dict.fromkeys(self.seal_image_pull_secrets)),
             allow_exemptions=self.allow_exemptions,
         )
 

@@ -23,7 +23,7 @@ from injector.core.request import warning
 
 if TYPE_CHECKING:
     from injector.core.decision import Decision
-    from injector.core.model import Endpoint, Policy
+    from injector.core.model import Endpoint, Policy, Review
     from injector.core.plan import Plan
 
 
@@ -48,7 +48,7 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy) -> Adm
     """
     question, decoded = review.read(body, endpoint)
     request = question.request
-    decided = fit_annotation_limit(decision.decide(question, endpoint, policy), decoded)
+    decided = fit_annotation_limit(_decided(question, endpoint, policy, decoded), decoded)
     return Admission(
         body=review.encode(question, respond(request.uid, decided)),
         verdict=_VERDICTS[type(decided)],
@@ -60,6 +60,10 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy) -> Adm
     )
 
 
+def _decided(question: Review, endpoint: Endpoint, policy: Policy, decoded: bytes | bytearray) -> Decision:
+    return decision.decide(question, endpoint, policy, lambda: review.sealing_spec(decoded, endpoint))
+
+
 def fit_annotation_limit(decided: Decision, body: bytes | bytearray) -> Decision:
     """The decision, without the record if the annotations of the Pod in `body` would exceed the API server's limit.
 
@@ -68,12 +72,12 @@ def fit_annotation_limit(decided: Decision, body: bytes | bytearray) -> Decision
     """
     if not isinstance(decided, Inject):
         return decided
-    record = decided.plan.record
-    if len(body) + len(record) * names.MAX_RECORD_ENTRY <= names.MAX_ANNOTATIONS:
+    record, pull_secrets = decided.plan.record, decided.plan.pull_secrets
+    if len(body) + (len(record) + len(pull_secrets)) * names.MAX_RECORD_ENTRY <= names.MAX_ANNOTATIONS:
         return decided
     # The text of a very long record is not built: this is its minimum length.
     if len(record) * names.MIN_RECORD_ENTRY <= names.MAX_ANNOTATIONS:
-        size = review.annotations_size(body) + len(names.STATUS) + len(write_status(record).encode())
+        size = review.annotations_size(body) + len(names.STATUS) + len(write_status(record, pull_secrets).encode())
         if size <= names.MAX_ANNOTATIONS:
             return decided
     omitted = warning(f"{names.STATUS} was not written: annotations would exceed {names.MAX_ANNOTATIONS} bytes")

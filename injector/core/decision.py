@@ -33,6 +33,7 @@ from injector.core.request import (
     enabled,
     parse,
     requests_token,
+    unsealed_requests,
     warning,
 )
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from injector.core.model import Policy, Review
+    from injector.core.plan import ReadSpec
 
 
 class Inject(Value, frozen=True, gc=False):
@@ -89,8 +91,12 @@ def decide(
     review: Review,
     endpoint: Endpoint,
     policy: Policy,
+    read_spec: ReadSpec | None = None,
 ) -> Decision:
     """Decide one review.
+
+    `read_spec` decodes the spec of its Pod or template again, with the fields for sealing: `plan.build` calls it if it
+    needs them.
 
     Raises:
         MalformedObjectError: The object under review is missing or malformed.
@@ -100,7 +106,7 @@ def decide(
     if endpoint is _WARN:
         if request.kind not in WORKLOADS or request.subResource or request.operation not in {"CREATE", "UPDATE"}:
             return Skip(Reason.NOT_A_WORKLOAD)
-        return Skip(Reason.REVIEWED, _advice(_expect(request.object, Workload), request.kind.kind, policy))
+        return Skip(Reason.REVIEWED, _advice(_expect(request.object, Workload), request.kind.kind, policy, read_spec))
     if endpoint is _DEFAULT and policy.default_secret is None:
         raise PolicyGapError("the policy has no defaultSecret, which the default endpoint needs")
     if request.kind != POD:
@@ -108,12 +114,21 @@ def decide(
     if request.operation != "CREATE" or request.subResource:
         return Skip(Reason.NOT_A_CREATE)
     pod = _expect(request.object, Pod)
-    decision = decide_pod(pod, policy, use_default=endpoint is _DEFAULT)
+    decision = decide_pod(pod, policy, use_default=endpoint is _DEFAULT, read_spec=read_spec)
     return _shadowed(decision) if policy.shadow else decision
 
 
-def decide_pod(pod: Pod, policy: Policy, *, use_default: bool) -> Decision:
+def decide_pod(
+    pod: Pod,
+    policy: Policy,
+    *,
+    use_default: bool,
+    read_spec: ReadSpec | None = None,
+    expects_sidecar: bool = False,
+) -> Decision:
     """Decide about a Pod, or about the Pods of a template, without regard to shadow mode.
+
+    `read_spec` and `expects_sidecar` are those of `plan.build`.
 
     Raises:
         MalformedObjectError: A container's `env` is not a list of variables.
@@ -121,7 +136,7 @@ def decide_pod(pod: Pod, policy: Policy, *, use_default: bool) -> Decision:
     annotations = (pod.metadata.annotations if pod.metadata else None) or Annotations()
     if enabled(annotations) is not _TRUE:
         return Skip(Reason.DAPR_NOT_ENABLED, _without_dapr(annotations, policy))
-    warnings = _blank(annotations) + _clear_text(annotations)
+    warnings = _blank(annotations) + _clear_text(annotations) + unsealed_requests(annotations, policy)
     try:
         request = parse(annotations, policy, use_default=use_default)
     except RequestError as error:
@@ -130,11 +145,11 @@ def decide_pod(pod: Pod, policy: Policy, *, use_default: bool) -> Decision:
         return Skip(Reason.NO_TOKEN_REQUESTED, warnings)
     if _containers(pod) > names.MAX_CONTAINERS:
         return Deny(Reason.TOO_MANY_CONTAINERS, (_TOO_MANY,), warnings)
-    planned = plan.build(pod, request, policy)
+    planned = plan.build(pod, request, policy, read_spec, expects_sidecar=expects_sidecar)
     warnings = _limited((*warnings, *planned.warnings), planned.more_warnings)
     if planned.problems:
         return Deny(planned.problems[0].reason, planned.problems, warnings, planned.more_problems)
-    if planned.changes:
+    if planned.changes or planned.seal is not None:
         return Inject(planned, warnings=warnings)
     if planned.kept:
         return Skip(Reason.KEPT, warnings, _kept(planned))
@@ -254,7 +269,7 @@ def _clear_text(annotations: Annotations) -> tuple[str, ...]:
 _TOKEN_PAIR: Final = re.compile(rf"(?:^|,)\s*({names.API_TOKEN_ENV}|{names.APP_TOKEN_ENV})\s*=")
 
 
-def _advice(workload: Workload, kind: str, policy: Policy) -> tuple[str, ...]:
+def _advice(workload: Workload, kind: str, policy: Policy, read_spec: ReadSpec | None) -> tuple[str, ...]:
     """Warnings for the author of a workload: the template's problems, and misplaced or unknown annotations."""
     template = workload.template or PodTemplate()
     above, below = workload.metadata or WorkloadMeta(), template.metadata or WorkloadMeta()
@@ -267,7 +282,7 @@ def _advice(workload: Workload, kind: str, policy: Policy) -> tuple[str, ...]:
         )
         if on_workload and on_workload.strip() and not (on_pod and on_pod.strip())
     )
-    decision = decide_pod(template.pod, policy, use_default=False)
+    decision = decide_pod(template.pod, policy, use_default=False, read_spec=read_spec, expects_sidecar=True)
     problems, more = (decision.problems, decision.more_problems) if isinstance(decision, Deny) else ((), 0)
     refused = (_would_deny(p) if policy.shadow else warning(f"Pods will be denied: {p.brief}") for p in problems)
     unknown = tuple(dict.fromkeys(spelling.unknown((*(above.annotations or ()), *(below.annotations or ())))))

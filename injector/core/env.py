@@ -101,6 +101,15 @@ class _Selector(Quiet, frozen=True, gc=False):
     optional: bool | None = None
 
 
+class _SecretSource(Quiet, frozen=True, gc=False):
+    secretKeyRef: _Selector | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class _SecretVar(Quiet, frozen=True, gc=False):
+    name: str = ""
+    valueFrom: _SecretSource | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
 class _AnySource(Quiet, frozen=True, gc=False):
     optional: bool | None = None
     fieldPath: Raw = Raw()  # noqa: N815 - Kubernetes' own spelling
@@ -117,6 +126,7 @@ _REPEATABLE: Final[Mapping[str, SourceKind]] = {kind.value: kind for kind in Sou
 # name.
 _MANAGED_END: Final = b"_API_TOKEN"
 _REFERENCE_END: Final = b"_API_TOKEN)"
+_SECRET: Final = b"secretKeyRef"
 _ESCAPE: Final = b"\\"
 _OPENING: Final = b"$("
 _UNICODE_ESCAPE: Final = b"\\u"
@@ -127,6 +137,7 @@ _EMPTY_STRING: Final = (*_NULL, b'""')
 _env_names = msgspec.json.Decoder(list[_EnvName])
 _env_vars = msgspec.json.Decoder(list[Raw])
 _env_var = msgspec.json.Decoder(_EnvVar)
+_secret_vars = msgspec.json.Decoder(list[_SecretVar])
 _string = msgspec.json.Decoder(str)
 _selector = msgspec.json.Decoder(_Selector)
 _any_source = msgspec.json.Decoder(_AnySource)
@@ -157,6 +168,22 @@ def entries_of(container: Container) -> tuple[EnvEntry, ...]:
         MalformedObjectError: `env` is not a list of variables.
     """
     return _decoded(_every_managed, bytes(container.env))
+
+
+def secret_entries(container: Container) -> tuple[tuple[int, str, TokenRef], ...]:
+    """Every entry with a value from a Secret: its index, its name, and the reference.
+
+    Raises:
+        MalformedObjectError: `env` is not a list of variables.
+    """
+    raw = bytes(container.env)
+    if raw.find(_SECRET) < 0 and (_ESCAPE not in raw or _UNICODE_ESCAPE not in raw):
+        return ()
+    return tuple(
+        (index, entry.name, TokenRef(entry.valueFrom.secretKeyRef.name, entry.valueFrom.secretKeyRef.key))
+        for index, entry in enumerate(_decoded(_secret_vars.decode, raw))
+        if entry.valueFrom is not None and entry.valueFrom.secretKeyRef is not None
+    )
 
 
 def _decoded(decode: Callable[[bytes | bytearray], _T], raw: bytes) -> _T:

@@ -81,6 +81,14 @@ class Conflict(StrEnum):
     REPLACE = "replace"
 
 
+class SealMode(StrEnum):
+    """Which Pods are sealed."""
+
+    OFF = "off"
+    ON_REQUEST = "on-request"
+    ALWAYS = "always"
+
+
 class SourceKind(StrEnum):
     """The two sources of a variable that have the same value in every container of a Pod."""
 
@@ -124,6 +132,9 @@ class Policy:
     infrastructure_containers: frozenset[str] = frozenset(names.INFRASTRUCTURE_CONTAINERS)
     conflict: Conflict = Conflict.KEEP
     shadow: bool = False
+    seal: SealMode = SealMode.ON_REQUEST
+    seal_image: str | None = None  # without it, no Pod is sealed
+    seal_image_pull_secrets: tuple[str, ...] = ()
     allow_exemptions: bool = False  # the annotation exempts a Pod from `status`; admission does not read it
 
 
@@ -162,6 +173,7 @@ class Annotations(Quiet, frozen=True, gc=False):
     api_token_key: str | None = msgspec.field(default=None, name=names.API_TOKEN_KEY)
     app_token_key: str | None = msgspec.field(default=None, name=names.APP_TOKEN_KEY)
     app_containers: str | None = msgspec.field(default=None, name=names.APP_CONTAINERS)
+    seal: str | None = msgspec.field(default=None, name=names.SEAL)
     dapr_env: str | None = msgspec.field(default=None, name=names.DAPR_ENV)
     dapr_env_from_secret: str | None = msgspec.field(default=None, name=names.DAPR_ENV_FROM_SECRET)
     status: str | None = msgspec.field(default=None, name=names.STATUS)
@@ -326,7 +338,11 @@ Review = PodReview | WorkloadReview | OpaqueReview
 
 
 class Injected(Quiet, frozen=True, gc=False, omit_defaults=True):
-    """One variable that was set in one container; `replaced` if it took the place of an existing entry."""
+    """One variable that was set in one container; `replaced` if it took the place of an existing entry.
+
+    `sealed` if the entry is a `fileKeyRef`, with which the container reads the value that the seal container has from
+    this reference.
+    """
 
     container: str
     env: str
@@ -334,31 +350,42 @@ class Injected(Quiet, frozen=True, gc=False, omit_defaults=True):
     key: str
     source: SourceKind = SourceKind.SECRET
     replaced: bool = False
+    sealed: bool = False
 
 
-class StatusRecord(Quiet, frozen=True, gc=False):
-    """The value of the status annotation: the changes, for `uninject`. Never an input of a decision."""
+class StatusRecord(Quiet, frozen=True, gc=False, omit_defaults=True):
+    """The value of the status annotation: the changes, for `uninject`. Never an input of a decision.
+
+    `pullSecrets` are the image pull secrets that were added to the Pod for the containers that seal it.
+    """
 
     v: Literal[1]
     injected: tuple[Injected, ...]
+    pullSecrets: tuple[str, ...] = ()  # noqa: N815 - as the names of Kubernetes around it
 
 
 _status = msgspec.json.Decoder(StatusRecord)
+NO_RECORD: Final = StatusRecord(1, ())
+
+
+def read_record(text: str | None) -> StatusRecord:
+    """The record of an earlier round; an empty one if the text is absent or not a valid record."""
+    if not text or len(text) > names.MAX_ANNOTATIONS:
+        return NO_RECORD
+    try:
+        return decode_any_depth(_status.decode, text.encode(errors="replace"))
+    except (msgspec.DecodeError, RecursionError):
+        return NO_RECORD
 
 
 def read_status(text: str | None) -> tuple[Injected, ...]:
-    """The record of an earlier round; empty if the text is absent or not a valid record."""
-    if not text or len(text) > names.MAX_ANNOTATIONS:
-        return ()
-    try:
-        return decode_any_depth(_status.decode, text.encode(errors="replace")).injected
-    except (msgspec.DecodeError, RecursionError):
-        return ()
+    """The variables in the record of an earlier round; empty if the text is absent or not a valid record."""
+    return read_record(text).injected
 
 
-def write_status(injected: tuple[Injected, ...]) -> str:
+def write_status(injected: tuple[Injected, ...], pull_secrets: tuple[str, ...] = ()) -> str:
     """The value of the annotation: compact JSON in a fixed order."""
-    return msgspec.json.encode(StatusRecord(1, injected)).decode()
+    return msgspec.json.encode(StatusRecord(1, injected, pull_secrets)).decode()
 
 
 # --- response ---

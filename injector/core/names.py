@@ -17,6 +17,7 @@ DAPR_ENV_FROM_SECRET: Final = "dapr.io/env-from-secret"  # since Dapr 1.15
 API_TOKEN_KEY: Final = "dapr-token-injector/api-token-key"
 APP_TOKEN_KEY: Final = "dapr-token-injector/app-token-key"
 APP_CONTAINERS: Final = "dapr-token-injector/app-containers"
+SEAL: Final = "dapr-token-injector/seal"
 STATUS: Final = "dapr-token-injector/status"
 # Why a Pod needs no token: the assessment of a Pod reads it.
 EXEMPT: Final = "dapr-token-injector/exempt"
@@ -29,6 +30,7 @@ REQUEST_ANNOTATIONS: Final = (
     API_TOKEN_KEY,
     APP_TOKEN_KEY,
     APP_CONTAINERS,
+    SEAL,
     DAPR_ENV,
     DAPR_ENV_FROM_SECRET,
 )
@@ -73,6 +75,10 @@ SEAL_FILE: Final = "tokens.env"
 # Followed by the variables, in this order, as `args`.
 SEAL_COMMAND: Final = ("dapr-token-injector", "seal")
 SEAL_CHECK_COMMAND: Final = ("dapr-token-injector", "seal", "--check")
+# Two files with two of the longest tokens, while one replaces the other; the largest page of Linux is 64 KiB.
+SEAL_SIZE_LIMIT: Final = "256Ki"
+# The user of our image, for Pods whose own user is root.
+SEAL_USER: Final = 65532
 
 # --- webhook paths ---
 MUTATE_PATH: Final = "/mutate"

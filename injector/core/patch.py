@@ -9,22 +9,49 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from injector.core import names
-from injector.core.model import Injected, PatchOp, TokenRef, write_status
+from injector.core.model import PatchOp, write_status
+from injector.core.seal import file_entry, secret_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from injector.core.plan import Change, ListName, Plan
+    from injector.core.model import TokenRef
+    from injector.core.plan import Change, Plan
+    from injector.core.seal import ListName, SealPlan
 
 
 def build(plan: Plan) -> tuple[PatchOp, ...]:
-    """The operations for all changes of a plan, and for its record if it has one; empty without changes."""
-    if not plan.changes:
+    """The operations for all changes of a plan, and for its record if it has one; empty if nothing changes."""
+    if not plan.changes and plan.seal is None:
         return ()
     operations = list(_operations(plan.changes))
+    if plan.seal is not None:
+        # The last ones of the spec: they move no list that another operation refers to.
+        operations += _additions(plan.seal)
     if plan.record:
-        operations.append(_status(plan.record))
+        operations.append(_status(plan))
     return tuple(operations)
+
+
+def _additions(plan: SealPlan) -> Iterator[PatchOp]:
+    yield from _appended("volumes", [plan.volume], has_list=plan.has_volumes)
+    yield from _appended(
+        "imagePullSecrets", [{"name": name} for name in plan.pull_secrets], has_list=plan.has_pull_secrets
+    )
+    if plan.has_init_containers:
+        for index, container in enumerate(plan.containers, plan.index):
+            yield PatchOp("add", f"/spec/initContainers/{index}", container)
+    else:
+        yield PatchOp("add", "/spec/initContainers", plan.containers)
+
+
+def _appended(member: str, values: Sequence[object], *, has_list: bool) -> Iterator[PatchOp]:
+    if not has_list and values:
+        # The list is absent or null: `add` creates the member or replaces the null.
+        yield PatchOp("add", f"/spec/{member}", values)
+        return
+    for value in values:
+        yield PatchOp("add", f"/spec/{member}/-", value)
 
 
 def _operations(changes: Iterable[Change]) -> Iterator[PatchOp]:
@@ -34,13 +61,13 @@ def _operations(changes: Iterable[Change]) -> Iterator[PatchOp]:
     # are two variables, so no third one has to know about two.
     inserted: dict[ListName, dict[int, int]] = {"containers": {}, "initContainers": {}}
     entries: list[Mapping[str, object]] = []
-    of: tuple[str, TokenRef] | None = None
+    of: tuple[str, TokenRef, bool] | None = None
     for change in changes:
-        place, variable, ref = change.place, change.variable, change.ref
+        place, variable, ref, sealed = change.place, change.variable, change.ref, change.sealed
         # A plan lists the containers of one variable in sequence: they share one value.
-        if of is None or variable is not of[0] or ref is not of[1]:
-            of = (variable, ref)
-            entries = [_entry(variable, ref)]
+        if of is None or variable is not of[0] or ref is not of[1] or sealed is not of[2]:
+            of = (variable, ref, sealed)
+            entries = [file_entry(variable) if sealed else secret_entry(variable, ref)]
         at = change.replaces if change.before is None else change.before
         if at is not None:
             moved = inserted[place.list_name].get(place.index, at + 1) <= at
@@ -62,13 +89,9 @@ def _operations(changes: Iterable[Change]) -> Iterator[PatchOp]:
         yield PatchOp("add", end, entries[0])
 
 
-def _entry(variable: str, ref: TokenRef) -> Mapping[str, object]:
-    return {"name": variable, "valueFrom": {ref.kind.value: {"name": ref.name, "key": ref.key}}}
-
-
-def _status(record: tuple[Injected, ...]) -> PatchOp:
+def _status(plan: Plan) -> PatchOp:
     # The annotations exist: a Pod without annotations requests no token and gets no patch.
-    return PatchOp("add", _STATUS_PATH, write_status(record))
+    return PatchOp("add", _STATUS_PATH, write_status(plan.record, plan.pull_secrets))
 
 
 def _escape(token: str) -> str:

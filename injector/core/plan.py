@@ -21,22 +21,25 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from injector.core import names
+from injector.core import names, seal
 from injector.core.env import EntryKind, EnvList, env_of
-from injector.core.model import Conflict, Injected, SourceKind, TokenRef, Value, read_status
+from injector.core.model import NO_RECORD, Conflict, Injected, SourceKind, TokenRef, Value, read_record
 from injector.core.request import WarningList, forbidden, is_allowed, redact, warning
+from injector.core.sealed import file_ref, first_reader, sealed_tokens
 from injector.core.sidecar import is_daprd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from injector.core.env import EnvEntry
-    from injector.core.model import Container, Pod, PodSpec, Policy, Problem
+    from injector.core.model import Container, Pod, PodSpec, Policy, Problem, StatusRecord
     from injector.core.request import InjectionRequest
+    from injector.core.seal import ListName, SealingSpec, SealPlan
 
-ListName = Literal["containers", "initContainers"]
+    ReadSpec = Callable[[], SealingSpec]
 
 
 class Target(StrEnum):
@@ -60,7 +63,8 @@ class Change(Value, frozen=True, gc=False):
     """One variable to set in one container.
 
     It takes the place of the entry at index `replaces`, precedes that at `before`, or goes to the end of the list.
-    Kubernetes expands `$(NAME)` only if an earlier entry sets NAME.
+    Kubernetes expands `$(NAME)` only if an earlier entry sets NAME. If `sealed`, the entry is a `fileKeyRef`, with
+    which the container reads the value that the seal container has from `ref`.
     """
 
     place: Place
@@ -68,6 +72,7 @@ class Change(Value, frozen=True, gc=False):
     ref: TokenRef
     replaces: int | None = None
     before: int | None = None
+    sealed: bool = False
 
 
 class Kept(Value, frozen=True, gc=False):
@@ -80,8 +85,10 @@ class Kept(Value, frozen=True, gc=False):
 class Plan(Value, frozen=True, gc=True, eq=False, weakref=True):
     """All changes of one Pod. `record` is the value of the status annotation, if any; `problems` reject the whole plan.
 
-    Only the first warnings and problems have a text; `more_warnings` and `more_problems` count the others. Plans are
-    compared by identity: equal Pods share one plan, and a cache can use it as its key.
+    `seal` has the additions that seal the Pod; it is None for a Pod that is not sealed, or is sealed already.
+    `pull_secrets` belong to the record, and `converted` are the requested references that are replaced in order to
+    seal. Only the first warnings and problems have a text; `more_warnings` and `more_problems` count the others. Plans
+    are compared by identity: equal Pods share one plan, and a cache can use it as its key.
     """
 
     changes: tuple[Change, ...]
@@ -93,10 +100,28 @@ class Plan(Value, frozen=True, gc=True, eq=False, weakref=True):
     has_target: bool
     more_warnings: int = 0
     more_problems: int = 0
+    seal: SealPlan | None = None
+    pull_secrets: tuple[str, ...] = ()
+    converted: frozenset[Injected] = frozenset()
 
 
-def build(pod: Pod, request: InjectionRequest, policy: Policy) -> Plan:
+def build(
+    pod: Pod,
+    request: InjectionRequest,
+    policy: Policy,
+    read_spec: ReadSpec | None = None,
+    *,
+    expects_sidecar: bool = False,
+) -> Plan:
     """Resolve every requested variable in every sidecar and selected app container.
+
+    Args:
+        pod: The Pod.
+        request: The tokens that it requests.
+        policy: The Policy.
+        read_spec: Decodes all fields that sealing needs; called only for a Pod that is to be sealed or may be sealed
+            already. None: the plan has ordinary references.
+        expects_sidecar: Whether to plan for a Pod as if it had a sidecar: a template has none yet.
 
     Raises:
         MalformedObjectError: A container's `env` is not a list of variables.
@@ -107,9 +132,66 @@ def build(pod: Pod, request: InjectionRequest, policy: Policy) -> Plan:
     renamed: list[Place] = []
     places = _places(spec, request, policy, renamed)
     notes = _notes(spec, request, renamed) if renamed or request.app_containers.names else None
-    resolve = _resolve_all if _is_small(places) else _resolve_all.__wrapped__
-    plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets)
+    sealing = _NOT_SEALED
+    if read_spec is not None and _may_be_sealed(places, request, expects_sidecar):
+        sealing = _sealing(read_spec(), places, request, policy)
+    plan = _resolved(places, request, policy, sealing)
+    if plan.kept and sealing.plan is not None:
+        kept = plan.kept[0]
+        problem = f"a value of its own is kept; remove {kept.variable} from container {kept.place.container}"
+        plan = _resolved(places, request, policy, _Sealing(warning=seal.refusal(problem)))
     return _with_existing_record(plan, pod, notes)
+
+
+class _Sealing(Value, frozen=True, gc=False):
+    """How the containers of a Pod are sealed.
+
+    Regular containers and init containers from index `first` on read the file; None: no container does. `plan` has the
+    additions, None for a Pod that is sealed already.
+    """
+
+    first: int | None = None
+    plan: SealPlan | None = None
+    warning: str = ""
+
+
+_NOT_SEALED: Final = _Sealing()
+
+
+def _may_be_sealed(places: Sequence[Place], request: InjectionRequest, expects_sidecar: bool) -> bool:  # noqa: FBT001 - as in _injected
+    """Whether the Pod is to be sealed in this round, or has an entry that only a sealed Pod has."""
+    if request.seal and (expects_sidecar or (places and places[0].target is _SIDECAR)):
+        return True
+    return any(
+        entry is not None and entry.file == file_ref(variable)
+        for place in places
+        for variable, entry in ((names.API_TOKEN_ENV, place.env.api), (names.APP_TOKEN_ENV, place.env.app))
+    )
+
+
+def _sealing(spec: SealingSpec, places: Sequence[Place], request: InjectionRequest, policy: Policy) -> _Sealing:
+    wanted = request.wanted
+    targets = {
+        (place.list_name, place.index): [
+            entry.index for variable, _ in wanted if (entry := place.env.get(variable)) is not None
+        ]
+        for place in places
+    }
+    tokens = sealed_tokens(spec)
+    if tokens and all(tokens.get(variable) == ref for variable, ref in wanted):
+        reader = next(seal.other_readers(spec, wanted, targets), None)
+        return _Sealing(first_reader(spec), warning="" if reader is None else seal.loophole(reader))
+    if not request.seal:
+        return _NOT_SEALED
+    if tokens:
+        return _Sealing(warning=seal.refusal("its seal has another Secret or key; render the manifest again"))
+    found = seal.prepare(spec, wanted, targets, policy)
+    return _Sealing(warning=found) if isinstance(found, str) else _Sealing(found.index, found)
+
+
+def _resolved(places: Sequence[Place], request: InjectionRequest, policy: Policy, sealing: _Sealing) -> Plan:
+    resolve = _resolve_all if _is_small(places) else _resolve_all.__wrapped__
+    return resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, sealing)
 
 
 def _is_small(places: Sequence[Place]) -> bool:
@@ -132,8 +214,9 @@ def _resolve_all(
     wanted: tuple[tuple[str, TokenRef], ...],
     conflict: Conflict,
     allowed_secrets: tuple[str, ...],
+    sealing: _Sealing,
 ) -> Plan:
-    builder = _PlanBuilder(conflict, allowed_secrets)
+    builder = _PlanBuilder(conflict, allowed_secrets, wanted, sealing)
     sidecars = [place for place in places if place.target is _SIDECAR]
     apps = [place for place in places if place.target is not _SIDECAR]
     for variable, ref in wanted:
@@ -152,15 +235,26 @@ def _resolve_all(
 class _PlanBuilder:
     """Collects the parts of a plan."""
 
-    def __init__(self, conflict: Conflict, allowed_secrets: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        conflict: Conflict,
+        allowed_secrets: tuple[str, ...],
+        wanted: tuple[tuple[str, TokenRef], ...] = (),
+        sealing: _Sealing = _NOT_SEALED,
+    ) -> None:
         self.conflict = conflict
         self.allowed_secrets = allowed_secrets
+        self.wanted = wanted
+        self.sealing = sealing
+        self.converted: list[Injected] = []
         self.changes: list[Change] = []
         self.kept: list[Kept] = []
         self.unchanged: list[Injected] = []
         self.problems: list[Problem] = []
         self.more_problems = 0
         self.warnings = WarningList()
+        if sealing.warning:
+            self.warnings.add(sealing.warning)
 
     def resolve_sidecars(self, sidecars: Sequence[Place], variable: str, wanted: TokenRef) -> TokenRef | None:
         """The reference that the sidecars will use; None if it cannot be repeated in an app container."""
@@ -179,21 +273,30 @@ class _PlanBuilder:
             self._warn(place, variable, "is set after an entry that refers to it; move it before that entry")
         if last.copies > 1:
             self._warn(place, variable, f"appears {last.copies} times; the last entry is used")
+        is_sealed = self._reads_file(place, variable, wanted)
         if last.ref == wanted and not last.optional:
-            self.unchanged.append(_injected(place, variable, wanted))
+            if is_sealed:
+                self.changes.append(Change(place, variable, wanted, last.index, sealed=True))
+                self.converted.append(_injected(place, variable, wanted))
+            else:
+                self.unchanged.append(_injected(place, variable, wanted))
             return wanted
-        why = self._why_replace(last, place, wanted)
+        if is_sealed and last.file == file_ref(variable) and not last.optional:
+            self.unchanged.append(_injected(place, variable, wanted, sealed=True))
+            return wanted
+        why = self._why_replace(last, place, variable, wanted)
         if why is None:
             self._keep(place, variable, last)
             return last.ref
-        self.changes.append(Change(place, variable, wanted, last.index))
+        self.changes.append(Change(place, variable, wanted, last.index, sealed=is_sealed))
         if why:
             self._warn(place, variable, f"{why}; replaced")
         return wanted
 
     def add(self, place: Place, variable: str, ref: TokenRef) -> None:
         """Add a variable that a container does not have."""
-        self.changes.append(Change(place, variable, ref, before=place.env.first_use(variable)))
+        is_sealed = self._reads_file(place, variable, ref)
+        self.changes.append(Change(place, variable, ref, before=place.env.first_use(variable), sealed=is_sealed))
 
     def skip(self, place: Place, variable: str) -> None:
         """Skip an app container. Its existing reference is still checked against allowedSecrets."""
@@ -204,29 +307,47 @@ class _PlanBuilder:
         if own is not None:
             self._check_list(own, place, variable)
 
+    def _reads_file(self, place: Place, variable: str, ref: TokenRef) -> bool:
+        """Whether the container reads the variable from the file of a sealed Pod, which has the requested values."""
+        if self.sealing.first is None or (variable, ref) not in self.wanted:
+            return False
+        if not self._precedes_seal(place):
+            return True
+        self._warn(place, variable, f"is not sealed: it runs before {names.SEAL_CHECK_CONTAINER}")
+        return False
+
+    def _precedes_seal(self, place: Place) -> bool:
+        first = self.sealing.first
+        return first is not None and place.list_name == "initContainers" and place.index < first
+
     def finish(self, *, has_target: bool) -> Plan:
         """The finished plan."""
         return Plan(
             changes=tuple(self.changes),
             kept=tuple(self.kept),
             unchanged=frozenset(self.unchanged),
-            record=tuple(_injected(c.place, c.variable, c.ref, c.replaces is not None) for c in self.changes),
+            record=tuple(_injected(c.place, c.variable, c.ref, c.replaces is not None, c.sealed) for c in self.changes),
             problems=tuple(self.problems),
             warnings=tuple(self.warnings.lines),
             has_target=has_target,
             more_warnings=self.warnings.more,
             more_problems=self.more_problems,
+            seal=self.sealing.plan,
+            pull_secrets=self.sealing.plan.pull_secrets if self.sealing.plan is not None else (),
+            converted=frozenset(self.converted),
         )
 
     def _warn(self, place: Place, variable: str, what: str) -> None:
         self.warnings.add(variable, " of container ", place.container, " ", what)
 
-    def _why_replace(self, entry: EnvEntry, place: Place, wanted: TokenRef) -> str | None:
+    def _why_replace(self, entry: EnvEntry, place: Place, variable: str, wanted: TokenRef) -> str | None:
         """The reason to replace an entry, as text for a warning; "" without a warning; None to keep the entry."""
         if entry.kind is EntryKind.EMPTY:
             return _MAY_BE_EMPTY if entry.is_indirect else "was empty, which turns authentication off"
         if entry.optional:
             return "was optional, which fails open"
+        if self._precedes_seal(place) and entry.file == file_ref(variable):
+            return ""
         fixed = TokenRef(wanted.name, names.DAPR_FIXED_KEY)
         if place.target is Target.SIDECAR and entry.ref == fixed and not entry.is_indirect:
             return ""
@@ -272,6 +393,7 @@ def without_record(plan: Plan) -> Plan:
         has_target=plan.has_target,
         more_warnings=plan.more_warnings,
         more_problems=plan.more_problems,
+        seal=plan.seal,
     )
 
 
@@ -280,28 +402,38 @@ _NOTHING: Final = _PlanBuilder(Conflict.KEEP, ()).finish(has_target=False)
 
 def _with_existing_record(plan: Plan, pod: Pod, warnings: WarningList | None) -> Plan:
     """The plan with the warnings of this Pod, and with the entries of an earlier record that still apply."""
-    recorded = _still_recorded(pod, plan.unchanged) if plan.unchanged else ()
-    if not recorded and warnings is None:
+    before = _recorded(pod) if plan.unchanged or plan.converted else NO_RECORD
+    if not before.injected and warnings is None:
         return plan
+    recorded = tuple(dict.fromkeys(entry for entry in before.injected if _plain(entry) in plan.unchanged))
+    added = {_plain(entry) for entry in before.injected if not entry.replaced} & plan.converted
     warnings = warnings or WarningList()
     warnings.extend(plan.warnings, plan.more_warnings)
     return Plan(
         changes=plan.changes,
         kept=plan.kept,
         unchanged=plan.unchanged,
-        record=(*recorded, *plan.record),
+        record=(*recorded, *(_as_added(entry, added) for entry in plan.record)),
         problems=plan.problems,
         warnings=tuple(warnings.lines),
         has_target=plan.has_target,
         more_warnings=warnings.more,
         more_problems=plan.more_problems,
+        seal=plan.seal,
+        pull_secrets=tuple(dict.fromkeys((*before.pullSecrets, *plan.pull_secrets))),
     )
 
 
-def _still_recorded(pod: Pod, unchanged: frozenset[Injected]) -> tuple[Injected, ...]:
+def _recorded(pod: Pod) -> StatusRecord:
     annotations = pod.metadata.annotations if pod.metadata is not None else None
-    before = read_status(annotations.status) if annotations is not None else ()
-    return tuple(dict.fromkeys(entry for entry in before if _plain(entry) in unchanged))
+    return read_record(annotations.status if annotations is not None else None)
+
+
+def _as_added(entry: Injected, added: AbstractSet[Injected]) -> Injected:
+    """An entry of the record: one that took the place of an entry that an earlier round had added counts as added."""
+    if entry.sealed and Injected(entry.container, entry.env, entry.name, entry.key, entry.source) in added:
+        return _plain(entry)
+    return entry
 
 
 def renamed_sidecars(spec: PodSpec) -> list[Place]:
@@ -390,9 +522,9 @@ def _is_native_sidecar(container: Container, list_name: ListName) -> bool:
     return list_name == "initContainers" and container.restartPolicy == "Always"
 
 
-def _injected(place: Place, variable: str, ref: TokenRef, replaced: bool = False) -> Injected:  # noqa: FBT001, FBT002 - positional for speed: called for each variable
-    return Injected(place.container, variable, ref.name, ref.key, ref.kind, replaced)
+def _injected(place: Place, variable: str, ref: TokenRef, replaced: bool = False, sealed: bool = False) -> Injected:  # noqa: FBT001, FBT002 - positional for speed: called for each variable
+    return Injected(place.container, variable, ref.name, ref.key, ref.kind, replaced, sealed)
 
 
 def _plain(entry: Injected) -> Injected:
-    return Injected(entry.container, entry.env, entry.name, entry.key, entry.source)
+    return Injected(entry.container, entry.env, entry.name, entry.key, entry.source, sealed=entry.sealed)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.errors import InjectorError
-from injector.core.model import Annotations, AppContainers, Problem, Reason, TokenRef, Value
+from injector.core.model import Annotations, AppContainers, Problem, Reason, SealMode, TokenRef, Value
 from injector.core.placeholders import has_placeholder
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Enabled(Enum):
-    """The meaning of `dapr.io/enabled`."""
+    """The meaning of `dapr.io/enabled`, and of other annotations that are true or false."""
 
     TRUE = "true"
     FALSE = "false"
@@ -47,11 +47,33 @@ class InjectionRequest(Value, frozen=True, gc=False):
 
     wanted: tuple[tuple[str, TokenRef], ...]
     app_containers: AppContainers
+    seal: bool = False
 
 
 def enabled(annotations: Annotations) -> Enabled:
     """Whether the Pod uses Dapr, by Dapr's own words (any case, trimmed)."""
-    word = _trim(annotations.enabled).lower()
+    return _meaning(annotations.enabled)
+
+
+def seals(annotations: Annotations, policy: Policy) -> bool:
+    """Whether the Pod is to be sealed."""
+    if annotations.seal is None:
+        return policy.seal is SealMode.ALWAYS
+    return policy.seal is not SealMode.OFF and _meaning(annotations.seal) is Enabled.TRUE
+
+
+def unsealed_requests(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
+    """The warning for an annotation that should seal the Pod and does not, if there is one."""
+    word = Enabled.FALSE if annotations.seal is None else _meaning(annotations.seal)
+    if word is Enabled.TRUE and policy.seal is SealMode.OFF:
+        return (warning(f"{names.SEAL} was ignored: the policy does not allow sealing (seal: off)"),)
+    if word in {Enabled.ABSENT, Enabled.UNKNOWN}:
+        return (warning(f'not sealed: {names.SEAL} is neither true nor false; set it to "true" or "false"'),)
+    return ()
+
+
+def _meaning(value: str | None) -> Enabled:
+    word = _trim(value).lower()
     if not word:
         return Enabled.ABSENT
     if word in names.TRUE_WORDS:
@@ -117,7 +139,9 @@ def parse(annotations: Annotations, policy: Policy, *, use_default: bool) -> Inj
         wanted.append((names.APP_TOKEN_ENV, TokenRef(app_name, app_key)))
     if not wanted:
         return None
-    return InjectionRequest(tuple(wanted), _app_containers(annotations.app_containers, policy))
+    return InjectionRequest(
+        tuple(wanted), _app_containers(annotations.app_containers, policy), seals(annotations, policy)
+    )
 
 
 # Labels of letters, digits and dashes, which begin and end with a letter or digit, separated by dots.

@@ -25,6 +25,7 @@ from injector.core.model import (
     Quiet,
     WorkloadReview,
 )
+from injector.core.seal import SealingSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,35 @@ class _AllAnnotations(Quiet, frozen=True, gc=False):
     metadata: _AnyMeta | None = None
 
 
+class _SealingPod(Quiet, frozen=True, gc=False):
+    spec: SealingSpec | None = None
+
+
+class _SealingJob(Quiet, frozen=True, gc=False):
+    spec: _SealingJobSpec | None = None
+
+
+class _SealingJobSpec(Quiet, frozen=True, gc=False):
+    template: _SealingPod | None = None
+
+
+class _SealingWorkloadSpec(_SealingJobSpec, frozen=True, gc=False):
+    jobTemplate: _SealingJob | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class _SealingWorkload(Quiet, frozen=True, gc=False):
+    spec: _SealingWorkloadSpec | None = None
+
+    @property
+    def template(self) -> _SealingPod | None:
+        spec: _SealingJobSpec | None = self.spec
+        if self.spec is not None and self.spec.jobTemplate is not None:
+            spec = self.spec.jobTemplate.spec
+        return None if spec is None else spec.template
+
+
+_sealing_pod: Final = msgspec.json.Decoder(AdmissionReview[_SealingPod])
+_sealing_workload: Final = msgspec.json.Decoder(AdmissionReview[_SealingWorkload])
 _pod_review: Final = msgspec.json.Decoder(PodReview)
 _workload_review: Final = msgspec.json.Decoder(WorkloadReview)
 _opaque_review: Final = msgspec.json.Decoder(OpaqueReview)
@@ -89,6 +119,23 @@ def annotations_size(body: bytes | bytearray) -> int:
         for key, value in annotations.items()
         if key != names.STATUS and isinstance(value, str)
     )
+
+
+def sealing_spec(body: bytes | bytearray, endpoint: Endpoint) -> SealingSpec:
+    """The spec of the Pod or Pod template in `body`, a review that was read before, with all fields for sealing.
+
+    Raises:
+        MalformedObjectError: A field that only sealing reads is malformed.
+    """
+    try:
+        if endpoint is Endpoint.WARN:
+            workload = decode_any_depth(_sealing_workload.decode, body).request.object
+            pod = workload.template if workload is not None else None
+        else:
+            pod = decode_any_depth(_sealing_pod.decode, body).request.object
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedObjectError("a field of the Pod that is to be sealed does not match its kind") from None
+    return (pod.spec if pod is not None else None) or SealingSpec()
 
 
 def encode_patch(operations: Sequence[PatchOp]) -> bytes:

@@ -12,7 +12,7 @@ from injector.core.env import FileRef, env_of
 from injector.core.model import Container, PodSpec, Quiet, SourceKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from injector.core.env import EnvEntry
     from injector.core.model import TokenRef
@@ -52,6 +52,7 @@ class SealableSpec(PodSpec, frozen=True, gc=False):
 
     containers: list[SealableContainer] | None = None  # type: ignore[assignment] # nothing writes the list
     initContainers: list[SealableContainer] | None = None  # type: ignore[assignment] # noqa: N815 - as above
+    ephemeralContainers: list[SealableContainer] | None = None  # noqa: N815 - Kubernetes' own spelling
     volumes: list[Volume] | None = None
 
 
@@ -68,22 +69,30 @@ def sealed_tokens(spec: SealableSpec) -> Mapping[str, TokenRef]:
     Raises:
         MalformedObjectError: The `env` of a seal container is not a list of variables.
     """
-    init = spec.initContainers or []
-    seal, check = _position(init, names.SEAL_CONTAINER), _position(init, names.SEAL_CHECK_CONTAINER)
-    if seal is None or check is None or seal > check or not _has_own_volume(spec):
+    if not _has_own_volume(spec):
         return {}
-    tokens = _provided(init[seal])
-    return tokens if _checks(init[check], tokens) else {}
+    seal, check = _only(spec, names.SEAL_CONTAINER), _only(spec, names.SEAL_CHECK_CONTAINER)
+    if seal is None or check is None or seal[0] > check[0]:
+        return {}
+    tokens = _provided(seal[1])
+    return tokens if _checks(check[1], tokens) else {}
 
 
 def first_reader(spec: SealableSpec) -> int:
     """Return the index of the first init container that runs after the check container; of all, if there is none."""
-    check = _position(spec.initContainers or [], names.SEAL_CHECK_CONTAINER)
-    return 0 if check is None else check + 1
+    check = _only(spec, names.SEAL_CHECK_CONTAINER)
+    return 0 if check is None else check[0] + 1
 
 
-def _position(containers: Sequence[Container], name: str) -> int | None:
-    return next((i for i, one in enumerate(containers) if one.name == name), None)
+def _every(spec: SealableSpec) -> tuple[SealableContainer, ...]:
+    """The containers of all lists, init containers first."""
+    return (*(spec.initContainers or ()), *(spec.containers or ()), *(spec.ephemeralContainers or ()))
+
+
+def _only(spec: SealableSpec, name: str) -> tuple[int, SealableContainer] | None:
+    """The init container of a name with its index, if no other container has the name."""
+    found = [(index, one) for index, one in enumerate(_every(spec)) if one.name == name]
+    return found[0] if len(found) == 1 and found[0][0] < len(spec.initContainers or ()) else None
 
 
 def _has_own_volume(spec: SealableSpec) -> bool:
@@ -92,10 +101,7 @@ def _has_own_volume(spec: SealableSpec) -> bool:
     if len(volumes) != 1 or volumes[0].emptyDir is None or volumes[0].emptyDir.medium != _MEMORY:
         return False
     users = [
-        (one.name, mount)
-        for one in (*(spec.initContainers or ()), *(spec.containers or ()))
-        for mount in one.volumeMounts or ()
-        if mount.name == names.SEAL_VOLUME
+        (one.name, mount) for one in _every(spec) for mount in one.volumeMounts or () if mount.name == names.SEAL_VOLUME
     ]
     return users == [(names.SEAL_CONTAINER, VolumeMount(names.SEAL_VOLUME, names.SEAL_DIRECTORY))]
 
@@ -110,25 +116,23 @@ def _provided(seal: SealableContainer) -> Mapping[str, TokenRef]:
     tokens = {
         entry.name: entry.ref
         for entry in entries
-        if entry.ref is not None and entry.ref.kind is SourceKind.SECRET and not entry.optional
+        if entry.ref is not None and entry.ref.kind is SourceKind.SECRET and not (entry.optional or entry.is_indirect)
     }
-    is_ours = (
-        len(tokens) == len(entries)
-        and seal.restartPolicy is None
-        and (*(seal.command or ()), *(seal.args or ())) == (*names.SEAL_COMMAND, *tokens)
-    )
+    is_ours = len(tokens) == len(entries) and _runs(seal, names.SEAL_COMMAND, tokens)
     return tokens if is_ours else {}
 
 
 def _checks(check: SealableContainer, tokens: Mapping[str, TokenRef]) -> bool:
     """Whether the check container fails if one of the variables is empty."""
     env = env_of(check)
-    return (
-        check.restartPolicy is None
-        and (*(check.command or ()), *(check.args or ())) == (*names.SEAL_CHECK_COMMAND, *tokens)
-        and all(_reads(env.get(variable)) for variable in tokens)
-    )
+    return _runs(check, names.SEAL_CHECK_COMMAND, tokens) and all(_reads(env.get(variable)) for variable in tokens)
+
+
+def _runs(container: SealableContainer, command: Sequence[str], arguments: Iterable[str]) -> bool:
+    """Whether an init container runs exactly this, and ends before the next one starts."""
+    is_exact = tuple(container.command or ()) == command and tuple(container.args or ()) == tuple(arguments)
+    return is_exact and container.restartPolicy is None
 
 
 def _reads(entry: EnvEntry | None) -> bool:
-    return entry is not None and not entry.optional and entry.file == file_ref(entry.name)
+    return entry is not None and entry.file == file_ref(entry.name) and not (entry.optional or entry.is_indirect)

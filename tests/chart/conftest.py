@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -76,3 +77,21 @@ def only(objects: list[Json], kind: str, name: str = "dapr-token-injector") -> J
     found = [item for item in objects if item["kind"] == kind and item["metadata"]["name"] == name]
     assert len(found) == 1, f"{len(found)} of {kind} {name}"
     return found[0]
+
+
+@pytest.fixture(scope="session")
+def notes(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """The notes of `helm install`, rendered as a manifest of a copy, because Helm 3 shows none without a cluster."""
+    copy = shutil.copytree(CHART, tmp_path_factory.mktemp("notes") / CHART.name)
+    text = (copy / "templates/NOTES.txt").rename(copy / "notes").read_text()
+    template = copy / "templates/notes.yaml"
+    template.write_text(
+        f'{{{{- define "notes" }}}}{text}{{{{ end }}}}\nkind: Notes\nsaid: {{{{ include "notes" . | toJson }}}}\n'
+    )
+
+    def rendered_notes(*arguments: str) -> str:
+        command = ("template", "release", str(copy), "--show-only", "templates/notes.yaml", *arguments)
+        (rendered,) = documents(helm.run(*command))
+        return str(rendered["said"]).strip()
+
+    return rendered_notes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -444,24 +443,6 @@ def test_canary_is_off_by_default_and_fenced_when_enabled(render: Render) -> Non
     assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]
     assert [one["expression"] for one in fence["spec"]["validations"]] == ["request.?dryRun.orValue(false)"]
     assert only(objects, "ValidatingAdmissionPolicyBinding", name)["spec"]["validationActions"] == ["Deny"]
-
-
-@pytest.fixture(scope="module")
-def notes(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """The notes of `helm install`, rendered as a manifest of a copy, because Helm 3 shows none without a cluster."""
-    copy = shutil.copytree(CHART, tmp_path_factory.mktemp("notes") / CHART.name)
-    text = (copy / "templates/NOTES.txt").rename(copy / "notes").read_text()
-    template = copy / "templates/notes.yaml"
-    template.write_text(
-        f'{{{{- define "notes" }}}}{text}{{{{ end }}}}\nkind: Notes\nsaid: {{{{ include "notes" . | toJson }}}}\n'
-    )
-
-    def rendered_notes(*arguments: str) -> str:
-        command = ("template", "release", str(copy), "--show-only", "templates/notes.yaml", *arguments)
-        (rendered,) = documents(helm.run(*command))
-        return str(rendered["said"]).strip()
-
-    return rendered_notes
 
 
 def test_notes_end_with_one_command(notes: Callable[..., str]) -> None:

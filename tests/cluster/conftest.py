@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.cluster.objects import ASKING, pod, tokens
+from tests.cluster.objects import ASKING, DAPR, pod, tokens
+from tests.cluster.policies import GUARD_LABEL, guard, refusal
 from tests.controlplane import binaries, crds, registration
 from tests.controlplane.cluster import own_namespace
 from tests.controlplane.errors import KubectlError
@@ -132,3 +133,36 @@ def wait_until_injecting(kubectl: Kubectl) -> None:
             return False
 
     wait_for("the webhook called for a dry run", probe)
+
+
+@pytest.fixture(scope="module")
+def label(cluster: Cluster) -> Iterator[str]:
+    """The guard, for namespaces with a label of this run."""
+    label = f"guarded-by-test-{secrets.token_hex(4)}"
+    items = guard(label=label)
+    try:
+        for item in items:
+            cluster.kubectl.create(item)
+        yield label
+    finally:
+        for item in items:
+            cluster.kubectl.delete(item["kind"], item["metadata"]["name"])
+
+
+@pytest.fixture
+def enforcing(kubectl: Kubectl, label: str) -> Kubectl:
+    """A namespace where the guard is known to deny."""
+    return _deny(kubectl, label)
+
+
+@pytest.fixture(scope="module")
+def denying(cluster: Cluster, label: str) -> Iterator[Kubectl]:
+    """The same, shared by tests that create no object."""
+    with own_namespace(cluster.kubectl) as kubectl:
+        yield _deny(kubectl, label)
+
+
+def _deny(kubectl: Kubectl, label: str) -> Kubectl:
+    kubectl.run("label", "namespace", kubectl.namespace, f"{label}=", f"{GUARD_LABEL}=deny")
+    wait_for("the guard in force", lambda: refusal(kubectl, pod(DAPR)))
+    return kubectl

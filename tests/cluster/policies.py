@@ -9,6 +9,7 @@ from tests.documents import documents
 
 if TYPE_CHECKING:
     from tests.controlplane.api import Json
+    from tests.controlplane.kubectl import Kubectl
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 GUARD_LABEL: Final = "dapr-token-injector/guard"
@@ -32,6 +33,12 @@ def requested(*, label: str) -> tuple[Json, ...]:
     only = {"key": label, "operator": "Exists"}
     policy["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"].append(only)
     return policy, binding
+
+
+def refusal(kubectl: Kubectl, item: Json, *flags: str) -> str:
+    """The error of a dry run; empty when it was accepted."""
+    done = kubectl.try_run("create", "-f", "-", "--dry-run=server", *flags, stdin=item)
+    return done.stderr if done.returncode else ""
 
 
 def rights(*, namespace: str, name: str) -> tuple[Json, ...]:

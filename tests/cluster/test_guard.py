@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.cluster.annotator import annotator
 from tests.cluster.objects import APP, ASKING, DAPR, SIDECAR, deployment, failed_creations, pod, pods_of
-from tests.cluster.policies import GUARD_LABEL, guard
+from tests.cluster.policies import GUARD_LABEL, refusal
 from tests.controlplane import registration
-from tests.controlplane.cluster import own_namespace
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.controlplane.api import Json
     from tests.controlplane.cluster import ControlPlane
     from tests.controlplane.kubectl import Kubectl
-    from tests.controlplane.target import Cluster
     from tests.controlplane.webhook import Webhook
 
 NAME: Final = "DAPR_API_TOKEN"
@@ -56,45 +53,6 @@ CASES: Final[dict[str, tuple[list[Json] | None, str | None]]] = {
     "a good one after an optional one": ([reference(optional=True), reference()], None),
     "an empty one after a good one": ([reference(), EMPTY], "an empty DAPR_API_TOKEN"),
 }
-
-
-@pytest.fixture(scope="module")
-def label(cluster: Cluster) -> Iterator[str]:
-    """The guard, for namespaces with a label of this run."""
-    label = f"guarded-by-test-{secrets.token_hex(4)}"
-    items = guard(label=label)
-    try:
-        for item in items:
-            cluster.kubectl.create(item)
-        yield label
-    finally:
-        for item in items:
-            cluster.kubectl.delete(item["kind"], item["metadata"]["name"])
-
-
-@pytest.fixture
-def enforcing(kubectl: Kubectl, label: str) -> Kubectl:
-    """A namespace where the guard is known to deny."""
-    return deny(kubectl, label)
-
-
-@pytest.fixture(scope="module")
-def denying(cluster: Cluster, label: str) -> Iterator[Kubectl]:
-    """The same, shared by tests that create no object."""
-    with own_namespace(cluster.kubectl) as kubectl:
-        yield deny(kubectl, label)
-
-
-def deny(kubectl: Kubectl, label: str) -> Kubectl:
-    kubectl.run("label", "namespace", kubectl.namespace, f"{label}=", f"{GUARD_LABEL}=deny")
-    wait_for("the guard in force", lambda: refusal(kubectl, pod(DAPR)))
-    return kubectl
-
-
-def refusal(kubectl: Kubectl, item: Json) -> str:
-    """The error of a dry run; empty when it was accepted."""
-    done = kubectl.try_run("create", "-f", "-", "--dry-run=server", stdin=item)
-    return done.stderr if done.returncode else ""
 
 
 def with_env(env: list[Json] | None) -> Json:

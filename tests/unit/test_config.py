@@ -9,7 +9,7 @@ from injector.config.settings import Given, Settings, flag, in_namespace, load, 
 from injector.config.shapes import LogFormat, TlsMode, duration_text
 from injector.core import names
 from injector.core.errors import ConfigError
-from injector.core.model import AppContainers, Conflict, Policy
+from injector.core.model import AppContainers, Conflict, Policy, SealMode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -198,6 +198,10 @@ def test_every_policy_key_is_applied() -> None:
         infrastructureContainers: [mesh]
         conflict: replace
         shadow: true
+        seal: off
+        sealImage: registry.example:5000/team/image_1:v1.0@sha256:0a
+        sealImagePullSecrets: [pull, other, pull]
+        allowExemptions: true
     """
     assert parse_policy(text, "p.yaml") == Policy(
         default_secret="dapr-api-token",
@@ -208,7 +212,16 @@ def test_every_policy_key_is_applied() -> None:
         infrastructure_containers=frozenset({"mesh"}),
         conflict=Conflict.REPLACE,
         shadow=True,
+        seal=SealMode.OFF,
+        seal_image="registry.example:5000/team/image_1:v1.0@sha256:0a",
+        seal_image_pull_secrets=("pull", "other"),
+        allow_exemptions=True,
     )
+
+
+@pytest.mark.parametrize("mode", ["off", "on-request", "always"])
+def test_policy_names_the_pods_that_are_sealed(mode: str) -> None:
+    assert parse_policy(f"seal: {mode}\n", "p").seal is SealMode(mode)
 
 
 @pytest.mark.parametrize("text", ['{"shadow": true}', "shadow: yes\n", "---\nshadow: on\n"])
@@ -259,6 +272,11 @@ def test_default_secret_that_is_not_allowed_is_rejected() -> None:
         ("\x00", "p.yaml:1: not valid YAML: it holds a control character"),
         ("shadow: true\n---\nshadow: false\n", "p.yaml:3: the policy must be a single document; remove the second one"),
         ("[" * 5000, "not valid YAML"),
+        ("seal: on\n", "p.yaml:1: seal: is not allowed; write 'off', 'on-request' or 'always'"),
+        ("sealImage: ''\n", "p.yaml:1: sealImage: '' is not allowed; not an image"),
+        ("sealImage: a b\n", "p.yaml:1: sealImage: 'a b' is not allowed; not an image"),
+        ("sealImagePullSecrets: [A]\n", "p.yaml:1: sealImagePullSecrets.0: 'A' is not allowed; not a Secret name"),
+        (f"sealImagePullSecrets: [{'a, ' * 9}]\n", "p.yaml:1: sealImagePullSecrets: is not allowed; "),
     ],
 )
 def test_invalid_policy_is_reported(text: str, message: str) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from injector.core import patch
 from injector.core.env import EnvList
 from injector.core.model import Injected, PatchOp, SourceKind, TokenRef
-from injector.core.plan import Change, ListName, Place, Plan, Target
+from injector.core.plan import Change, Place, Plan, Target
+
+if TYPE_CHECKING:
+    from injector.core.seal import ListName
 
 API, APP = "DAPR_API_TOKEN", "APP_API_TOKEN"
 S = TokenRef("s", "token")
@@ -125,7 +130,7 @@ ENV = "/spec/containers/1/env"
     ],
 )
 def test_positions_count_the_insertion_before(
-    api: dict[str, int], app: dict[str, int], expected: list[tuple[str, object]]
+    api: dict[str, Any], app: dict[str, Any], expected: list[tuple[str, object]]
 ) -> None:
     here, other = place(exists=True), place(exists=True, index=2)
     t = TokenRef("t", "k")

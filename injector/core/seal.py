@@ -1,0 +1,402 @@
+"""Build the additions of a sealed Pod, or find the reason why a Pod cannot be sealed.
+
+The shape is that of docs/decisions/0035-sealed-pods.md; `sealed` recognizes it.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from injector.core import names
+from injector.core.env import secret_entries
+from injector.core.model import Quiet, SourceKind, TokenRef, Value
+from injector.core.request import warning
+from injector.core.sealed import SealableContainer, SealableSpec, Volume
+from injector.core.sidecar import is_daprd
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from injector.core.model import Policy
+
+    # The containers that get the file, and the indexes of their entries that will read it.
+    Targets = Mapping[tuple["ListName", int], Collection[int]]
+
+ListName = Literal["containers", "initContainers"]
+# Requests and limits, by part and by resource.
+Amounts = tuple[tuple[str, tuple[tuple[str, str | int | float], ...]], ...]
+
+
+# --- the fields of a Pod that decide whether it can be sealed ---
+
+
+class KeyToPath(Quiet, frozen=True, gc=False):
+    """One key of a Secret in a volume."""
+
+    key: str = ""
+
+
+class SecretFiles(Quiet, frozen=True, gc=False):
+    """A Secret in a volume: all its keys, or the listed ones. The two names are those of the two kinds of volumes."""
+
+    name: str | None = None
+    secretName: str | None = None  # noqa: N815 - Kubernetes' own spelling
+    items: list[KeyToPath] | None = None
+
+
+class ProjectedSource(Quiet, frozen=True, gc=False):
+    """A part of a projected volume."""
+
+    secret: SecretFiles | None = None
+
+
+class Projected(Quiet, frozen=True, gc=False):
+    """A projected volume."""
+
+    sources: list[ProjectedSource] | None = None
+
+
+class SealingVolume(Volume, frozen=True, gc=False):
+    """A volume, with the Secrets in it."""
+
+    secret: SecretFiles | None = None
+    projected: Projected | None = None
+
+
+class Named(Quiet, frozen=True, gc=False):
+    """Anything with a name."""
+
+    name: str = ""
+
+
+class EnvFrom(Quiet, frozen=True, gc=False):
+    """An object whose keys are variables."""
+
+    secretRef: Named | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class Resources(Quiet, frozen=True, gc=False):
+    """Requests and limits: strings, or numbers in manifests."""
+
+    limits: dict[str, Any] | None = None
+    requests: dict[str, Any] | None = None
+
+
+class SealingContainer(SealableContainer, frozen=True, gc=False):
+    """A container of a Pod that is to be sealed."""
+
+    envFrom: list[EnvFrom] | None = None  # noqa: N815 - Kubernetes' own spelling
+    resources: Resources | None = None
+
+
+class PodSecurityContext(Quiet, frozen=True, gc=False):
+    """The user of the containers that set none."""
+
+    runAsUser: Any = None  # noqa: N815 - Kubernetes' own spelling
+
+
+class SealingSpec(SealableSpec, frozen=True, gc=False):
+    """A Pod that is to be sealed."""
+
+    containers: list[SealingContainer] | None = None  # type: ignore[assignment] # nothing writes the list
+    initContainers: list[SealingContainer] | None = None  # type: ignore[assignment] # noqa: N815 - as above
+    volumes: list[SealingVolume] | None = None  # type: ignore[assignment] # as above
+    os: Named | None = None
+    nodeSelector: dict[str, Any] | None = None  # noqa: N815 - Kubernetes' own spelling
+    securityContext: PodSecurityContext | None = None  # noqa: N815 - Kubernetes' own spelling
+    imagePullSecrets: list[Named] | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+# --- the additions ---
+
+
+class SealPlan(Value, frozen=True, gc=False):
+    """The additions of a sealed Pod besides its references.
+
+    The two init containers are inserted at `index` of the Pod's own list. `pull_secrets` are those that the Pod does
+    not have. The `has_` facts are whether the Pod has the list: it is absent or null otherwise.
+    """
+
+    index: int
+    tokens: tuple[tuple[str, TokenRef], ...]
+    image: str
+    resources: Amounts
+    overrides_user: bool
+    pull_secrets: tuple[str, ...]
+    has_volumes: bool
+    has_init_containers: bool
+    has_pull_secrets: bool
+
+    @property
+    def volume(self) -> Mapping[str, object]:
+        """The volume with the file."""
+        return {"name": names.SEAL_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": names.SEAL_SIZE_LIMIT}}
+
+    @property
+    def containers(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
+        """The seal container, and the check container after it."""
+        mount = {"name": names.SEAL_VOLUME, "mountPath": names.SEAL_DIRECTORY}
+        env = [secret_entry(variable, ref) for variable, ref in self.tokens]
+        checked = [file_entry(variable) for variable, _ in self.tokens]
+        return (
+            self._container(names.SEAL_CONTAINER, names.SEAL_COMMAND, env, {"volumeMounts": [mount]}),
+            self._container(names.SEAL_CHECK_CONTAINER, names.SEAL_CHECK_COMMAND, checked, {}),
+        )
+
+    def _container(
+        self, name: str, command: Sequence[str], env: Sequence[object], mounts: Mapping[str, object]
+    ) -> Mapping[str, object]:
+        resources = {part: dict(amounts) for part, amounts in self.resources}
+        return {
+            "name": name,
+            "image": self.image,
+            "imagePullPolicy": "IfNotPresent",
+            "command": command,
+            "args": [variable for variable, _ in self.tokens],
+            "env": env,
+            **mounts,
+            **({"resources": resources} if resources else {}),
+            "securityContext": _ROOT if self.overrides_user else _RESTRICTED,
+        }
+
+
+# Pod Security `restricted`: https://kubernetes.io/docs/concepts/security/pod-security-standards/
+_RESTRICTED: Final = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_ROOT: Final = {**_RESTRICTED, "runAsUser": names.SEAL_USER}
+
+
+def secret_entry(variable: str, ref: TokenRef) -> Mapping[str, object]:
+    """A variable with an ordinary reference."""
+    return {"name": variable, "valueFrom": {ref.kind.value: {"name": ref.name, "key": ref.key}}}
+
+
+def file_entry(variable: str) -> Mapping[str, object]:
+    """A variable of a container of a sealed Pod."""
+    source = {"volumeName": names.SEAL_VOLUME, "path": names.SEAL_FILE, "key": variable}
+    return {"name": variable, "valueFrom": {"fileKeyRef": source}}
+
+
+def prepare(
+    spec: SealingSpec, wanted: tuple[tuple[str, TokenRef], ...], targets: Targets, policy: Policy
+) -> SealPlan | str:
+    """The additions that seal a Pod; or a warning with the reason why it cannot be sealed.
+
+    Raises:
+        MalformedObjectError: A container's `env` is not a list of variables.
+    """
+    problem = _problem(spec, wanted, targets, policy)
+    if problem is not None:
+        return refusal(problem)
+    init = spec.initContainers or []
+    present = {one.name for one in spec.imagePullSecrets or ()}
+    return SealPlan(
+        index=min((index for list_name, index in targets if list_name == "initContainers"), default=len(init)),
+        tokens=wanted,
+        image=policy.seal_image or "",
+        resources=_resources(spec.containers or ()),
+        overrides_user=spec.securityContext is not None and spec.securityContext.runAsUser == 0,
+        pull_secrets=tuple(name for name in policy.seal_image_pull_secrets if name not in present),
+        has_volumes=spec.volumes is not None,
+        has_init_containers=spec.initContainers is not None,
+        has_pull_secrets=spec.imagePullSecrets is not None,
+    )
+
+
+def refusal(problem: str) -> str:
+    """The warning for a Pod that cannot be sealed."""
+    return warning(f"not sealed: {problem}")
+
+
+def loophole(reader: Reader) -> str:
+    """The warning for a Pod that is sealed and has another reader of a key."""
+    return warning(f"sealed, but {reader.advice}")
+
+
+def _problem(
+    spec: SealingSpec, wanted: tuple[tuple[str, TokenRef], ...], targets: Targets, policy: Policy
+) -> str | None:
+    if policy.seal_image is None:
+        return "the policy has no sealImage; ask the owner of the cluster to set it"
+    if (spec.os is not None and spec.os.name == _WINDOWS) or (spec.nodeSelector or {}).get(_OS_LABEL) == _WINDOWS:
+        return f'Windows has no env files in memory; set {names.SEAL} to "false"'
+    if any(ref.kind is not SourceKind.SECRET for _, ref in wanted):
+        return "only keys of Secrets can be sealed"
+    taken = _taken_name(spec)
+    if taken is not None:
+        return taken
+    reader = next(other_readers(spec, wanted, targets), None)
+    return None if reader is None else reader.advice
+
+
+_WINDOWS: Final = "windows"
+_OS_LABEL: Final = "kubernetes.io/os"
+
+
+def _taken_name(spec: SealingSpec) -> str | None:
+    """The problem of a Pod that uses our names for something that is not our seal."""
+    for _, _, container in _containers(spec):
+        if container.name in {names.SEAL_CONTAINER, names.SEAL_CHECK_CONTAINER}:
+            return f"container {container.name} is not as the webhook makes it; remove or rename it"
+        if any(mount.name == names.SEAL_VOLUME for mount in container.volumeMounts or ()):
+            return f"remove the mount of {names.SEAL_VOLUME} from container {container.name}"
+    if any(volume.name == names.SEAL_VOLUME for volume in spec.volumes or ()):
+        return f"volume {names.SEAL_VOLUME} is not as the webhook makes it; remove or rename it"
+    return None
+
+
+def _containers(spec: SealingSpec) -> Iterator[tuple[ListName, int, SealingContainer]]:
+    for index, container in enumerate(spec.containers or ()):
+        yield "containers", index, container
+    for index, container in enumerate(spec.initContainers or ()):
+        yield "initContainers", index, container
+
+
+# --- other readers of the same keys ---
+
+
+class ReaderKind(StrEnum):
+    """How a Pod reads a key of a Secret."""
+
+    ENTRY = "entry"
+    UNLISTED = "unlisted"  # a token variable of a container that is not to get the token
+    RENAMED = "renamed"  # the same of a sidecar under another name
+    ENV_FROM = "envFrom"
+    VOLUME = "volume"
+
+
+class Reader(Value, frozen=True, gc=False):
+    """A reader of a requested key that would keep following the Secret while the containers of the Pod do not.
+
+    `index` is that of the container, or of the volume; `entry` that in the container's `env` or `envFrom`.
+    """
+
+    kind: ReaderKind
+    name: str
+    list_name: Literal["containers", "initContainers", "volumes"]
+    index: int
+    entry: int | None = None
+
+    @property
+    def advice(self) -> str:
+        """The change to the Pod with which it can be sealed."""
+        match self.kind:
+            case ReaderKind.ENTRY:
+                return f"another entry reads the same key; remove it from container {self.name}"
+            case ReaderKind.UNLISTED:
+                return f"list in {names.APP_CONTAINERS} the container that reads the key, too: {self.name}"
+            case ReaderKind.RENAMED:
+                return f"a container that runs {names.SIDECAR} has another name; rename it: {self.name}"
+            case ReaderKind.ENV_FROM:
+                return f"envFrom reads the same Secret; list single keys in container {self.name}"
+            case _:
+                return f"a volume has the same key; remove it from volume {self.name}"
+
+
+def other_readers(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], targets: Targets) -> Iterator[Reader]:
+    """Everything in a Pod that reads a requested key, except the entries of `targets` and the seal container.
+
+    Raises:
+        MalformedObjectError: A container's `env` is not a list of variables.
+    """
+    refs = frozenset(ref for _, ref in wanted)
+    secrets = frozenset(ref.name for ref in refs)
+    for list_name, index, container in _containers(spec):
+        if container.name == names.SEAL_CONTAINER:
+            continue
+        own = targets.get((list_name, index))
+        for entry, variable, ref in secret_entries(container):
+            if ref in refs and entry not in (own or ()):
+                is_unlisted = own is None and variable in names.TOKEN_VARIABLES
+                kind = _unlisted(container) if is_unlisted else ReaderKind.ENTRY
+                yield Reader(kind, container.name, list_name, index, entry)
+        for entry, source in enumerate(container.envFrom or ()):
+            if source.secretRef is not None and source.secretRef.name in secrets:
+                yield Reader(ReaderKind.ENV_FROM, container.name, list_name, index, entry)
+    for index, volume in enumerate(spec.volumes or ()):
+        if any(_has_key(files, refs) for files in _files(volume)):
+            yield Reader(ReaderKind.VOLUME, volume.name, "volumes", index)
+
+
+def _unlisted(container: SealingContainer) -> ReaderKind:
+    is_sidecar = is_daprd(container.image or "", container.command or ())
+    return ReaderKind.RENAMED if is_sidecar else ReaderKind.UNLISTED
+
+
+def _files(volume: SealingVolume) -> Iterator[SecretFiles]:
+    if volume.secret is not None:
+        yield volume.secret
+    for source in (volume.projected.sources if volume.projected is not None else None) or ():
+        if source.secret is not None:
+            yield source.secret
+
+
+def _has_key(files: SecretFiles, refs: frozenset[TokenRef]) -> bool:
+    keys = {item.key for item in files.items or ()}
+    secrets = {files.name, files.secretName}
+    return any(ref.name in secrets and (not keys or ref.key in keys) for ref in refs)
+
+
+# --- the resources of our containers ---
+
+
+def _resources(
+    containers: Sequence[SealingContainer],
+) -> Amounts:
+    """The requests and limits of the container with the largest memory limit; of equal ones, the first.
+
+    With those of one regular container, no QoS class, quota, LimitRange or effective request changes. A container
+    without any is not considered: a quota demands them of all containers or of none.
+    """
+    found = [_amounts(one.resources) for one in containers if one.resources is not None]
+    return max((one for one in found if one), key=_memory_limit, default=())
+
+
+def _amounts(resources: Resources) -> Amounts:
+    parts = (("limits", resources.limits), ("requests", resources.requests))
+    amounts = ((part, tuple(_standard(given or {}))) for part, given in parts)
+    return tuple((part, values) for part, values in amounts if values)
+
+
+def _standard(given: Mapping[str, object]) -> Iterator[tuple[str, str | int | float]]:
+    for name in ("cpu", "memory", "ephemeral-storage"):
+        amount = given.get(name)
+        if isinstance(amount, str | int | float):
+            yield name, amount
+
+
+def _memory_limit(amounts: Amounts) -> Decimal:
+    limit = dict(dict(amounts).get("limits", ())).get("memory")
+    return Decimal(-1) if limit is None else quantity(str(limit))
+
+
+def quantity(text: str) -> Decimal:
+    """The number that a quantity of Kubernetes stands for; -1 if it is none.
+
+    https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+    """
+    found = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST_QUANTITY else None
+    if found is None:
+        return Decimal(-1)
+    number, suffix, exponent = found.groups()
+    return Decimal(number).scaleb(int(exponent)) if exponent else Decimal(number) * _SUFFIXES[suffix or ""]
+
+
+_QUANTITY: Final = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,3}))?")
+_LONGEST_QUANTITY: Final = 64
+_SUFFIXES: Final[Mapping[str, Decimal]] = {
+    "": Decimal(1),
+    **{
+        suffix: Decimal(10) ** power
+        for suffix, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)
+    },
+    **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", 1)},
+}
