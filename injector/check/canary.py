@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.check.guard import GUARD
 from injector.check.model import Outcome, Problem, failed, unknown
+from injector.check.requested import REQUESTED
 from injector.core import names
 from injector.core.assess import assess
 from injector.core.assessment import Known, Protection, ProtectionReason
@@ -116,13 +117,15 @@ async def _problem(
 _OWN: Final = re.compile(
     rf"""(?P<silent>failed\ calling\ webhook\ "[^"]+\.{names.MANAGER}\.svc")
     |(?P<denied>admission\ webhook\ "[^"]+\.{names.MANAGER}\.svc"\ denied)
-    |(?P<guarded>ValidatingAdmissionPolicy\ '{GUARD}'\ with\ binding)""",
+    |(?P<guarded>ValidatingAdmissionPolicy\ '{GUARD}'\ with\ binding)
+    |(?P<requested>ValidatingAdmissionPolicy\ '{REQUESTED}'\ with\ binding)""",
     re.VERBOSE,
 )
 _REASONS: Final = {
     "silent": "the webhook does not answer, and such Pods cannot be created",
     "denied": "the webhook denies the Pod; name a Secret that its Policy allows with --canary-secret",
     "guarded": "the webhook did not inject the token, and the guard denied the Pod",
+    "requested": "the webhook did not inject the token, and the policy requested denied the Pod",
 }
 
 
@@ -137,6 +140,6 @@ def refusal(error: KubeError, namespace: str) -> Problem:
 
 
 def own_rule(error: KubeError) -> str:
-    """Return which rule of ours refused a Pod: `silent`, `denied`, `guarded`, or empty."""
+    """Return which rule of ours refused a Pod: `silent`, `denied`, `guarded`, `requested`, or empty."""
     found = _OWN.search(error.refusal.message) if error.refusal is not None else None
     return found.lastgroup or "" if found else ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from injector.check.guard import GUARD
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
 from injector.check.registration import DEFAULT_ENTRY, INJECT_ENTRY, MUTATING
+from injector.check.requested import REQUESTED
 from injector.core import names
 from injector.core.durations import span
 from injector.kube.errors import ForbiddenError, NotFoundError
@@ -39,6 +40,7 @@ _FIXED: Final = (
     (Resource(_RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False), names.MANAGER),
     (Resource(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False), names.MANAGER),
     (POLICIES, GUARD),
+    *((kind, REQUESTED) for kind in (POLICIES, POLICY_BINDINGS)),
     *((POLICY_BINDINGS, name) for name in (GUARD, f"{GUARD}-audit", f"{GUARD}-warn", f"{GUARD}-deny")),
 )
 # https://github.com/helm/helm/blob/main/pkg/action/validate.go

@@ -10,6 +10,7 @@ from injector import __version__
 from injector.check.guard import GUARD
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
 from injector.check.registration import UPGRADE
+from injector.check.requested import REQUESTED
 from injector.core import names
 from injector.kube.errors import ForbiddenError, KubeError
 from injector.kube.resources import DEPLOYMENTS, MUTATING_WEBHOOKS, POLICIES, SERVICES, VALIDATING_WEBHOOKS
@@ -85,12 +86,14 @@ async def _objects_of_one_version(reader: Reader) -> Outcome:
         reader.registration(),
         reader.get(VALIDATING_WEBHOOKS, names.MANAGER),
         reader.get(POLICIES, GUARD),
+        reader.get(POLICIES, REQUESTED),
     )
     words = (
         f"Deployment {names.MANAGER}",
         f"{MUTATING_WEBHOOKS.kind} {names.MANAGER}",
         f"{VALIDATING_WEBHOOKS.kind} {names.MANAGER}",
         f"{POLICIES.kind} {GUARD}",
+        f"{POLICIES.kind} {REQUESTED}",
     )
     versions: dict[str, list[str]] = {}
     for word, item in zip(words, found, strict=True):
@@ -130,10 +133,10 @@ CHECKS: Final = (
         category=Category.VERSIONS,
         summary="All installed objects come from one version of the chart.",
         why="After an upgrade that was interrupted, or one with manifests that leaves out an object, the webhook, its "
-        "registration and the guard follow different rules.",
+        "registration and the policies follow different rules.",
         how="Compares the labels `helm.sh/chart` and `app.kubernetes.io/version` of the Deployment, both webhook "
-        "configurations and the guard. It is skipped if no object has them. It cannot see changes of an object under "
-        "the same label.",
+        "configurations and both policies. It is skipped if no object has them. It cannot see changes of an object "
+        "under the same label.",
         fix="Run `helm upgrade dapr-token-injector CHART --reset-then-reuse-values` or `kubectl apply -k` again, with "
         "all objects of one version: [Upgrade](../../how-to/upgrade.md).",
         run=_objects_of_one_version,

@@ -28,6 +28,7 @@ PAIRS: Final[dict[str, str | tuple[str, ...]]] = {
     "default": "overlays/production",
     "cert-manager": ("cert-manager",),
     "canary": ("canary",),
+    "requested": ("requested",),
     "monitoring": ("monitoring", "network-policy"),
 }
 # Only the chart's: they say that Helm made it.

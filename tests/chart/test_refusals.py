@@ -99,6 +99,7 @@ def test_contradicting_values_are_rejected_with_a_message(render: Render, what: 
         ("webhook.timeoutSeconds=5s", "webhook/timeoutSeconds"),
         ("replicas=0", "replicas"),
         ("guard.action=deny", "guard/action"),
+        ("requested.action=deny", "requested/action"),
         ("image.digest=latest", "image/digest"),
         ("imagePullSecrets[0].name=registry", "imagePullSecrets/0"),
         ("policy.conflict=drop", "policy/conflict"),

@@ -345,6 +345,49 @@ def test_label_deny_is_only_audited_in_shadow(render: Render) -> None:
     assert actions(*sets("policy.shadow=true")) == ["Audit"]
 
 
+def requested(objects: list[Json]) -> list[Json]:
+    return [item for item in objects if item["metadata"]["name"] == "dapr-token-injector-requested"]
+
+
+@pytest.mark.parametrize(
+    ("action", "actions"),
+    [("Audit", ["Audit"]), ("Warn", ["Warn", "Audit"]), ("Deny", ["Deny", "Audit"])],
+)
+def test_requested_action_is_the_only_difference(render: Render, action: str, actions: list[str]) -> None:
+    policy, binding = sorted(requested(render(*sets(f"requested.action={action}"))), key=lambda item: len(item["kind"]))
+
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    assert (binding["kind"], binding["spec"]["validationActions"]) == ("ValidatingAdmissionPolicyBinding", actions)
+    assert policy == requested(render(*sets("requested.action=Deny")))[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(), ("requested.action=Deny", "policy.shadow=true"), ("requested.action=Deny", "webhook.failurePolicy=Ignore")],
+    ids=" ".join,
+)
+def test_requested_is_absent_by_default_in_shadow_and_with_ignore(render: Render, values: tuple[str, ...]) -> None:
+    assert requested(render(*sets(*values))) == []
+
+
+def test_requested_has_the_exclusions_of_the_webhook(render: Render) -> None:
+    objects = render(*ci("everything"))
+    policy = requested(objects)[0]
+    selector = policy["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"]
+    labels = "dapr-token-injector/inject-default"
+
+    for entry in only(objects, "MutatingWebhookConfiguration")["webhooks"]:
+        assert selector == [one for one in entry["namespaceSelector"]["matchExpressions"] if one["key"] != labels]
+
+
+def test_requested_knows_the_default_secret_only_with_its_entry(render: Render) -> None:
+    def text(*values: str) -> str:
+        return str(requested(render(*sets("requested.action=Deny", *values)))[0]["spec"]["variables"])
+
+    assert "inject-default" in text()
+    assert "inject-default" not in text("webhook.default.enabled=false")
+
+
 def test_guard_can_be_disabled(render: Render) -> None:
     assert not any("guard" in item["metadata"]["name"] for item in render(*sets("guard.action=Off")))
 
@@ -417,6 +460,7 @@ def test_notes_end_with_one_command(notes: Callable[..., str]) -> None:
         (("replicas=1", "webhook.failurePolicy=Ignore"), "are created without it"),
         (("policy.shadow=true",), "Shadow mode"),
         (("guard.action=Off",), "The guard is off"),
+        (("requested.action=Deny", "policy.shadow=true"), "requested.action: Deny has no effect"),
     ],
 )
 def test_notes_warn_about_weak_settings(notes: Callable[..., str], values: tuple[str, ...], words: str) -> None:

@@ -26,9 +26,18 @@ def guard(*, label: str) -> tuple[Json, ...]:
     return (*policy, *bindings)
 
 
-def refusal(kubectl: Kubectl, item: Json) -> str:
+def requested(*, label: str) -> tuple[Json, ...]:
+    """Return the policy `requested` and its binding, for namespaces that have this label alone."""
+    (policy,) = _documents("components/requested/policy.yaml")
+    (binding,) = _documents("components/requested/binding.yaml")
+    only = {"key": label, "operator": "Exists"}
+    policy["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"].append(only)
+    return policy, binding
+
+
+def refusal(kubectl: Kubectl, item: Json, *flags: str) -> str:
     """The error of a dry run; empty when it was accepted."""
-    done = kubectl.try_run("create", "-f", "-", "--dry-run=server", stdin=item)
+    done = kubectl.try_run("create", "-f", "-", "--dry-run=server", *flags, stdin=item)
     return done.stderr if done.returncode else ""
 
 

@@ -180,3 +180,70 @@ containers:
 {{- if regexMatch (printf "^%s$" $pattern) $name }}yes{{ end }}
 {{- end }}
 {{- end }}
+
+{{/* The action of the policy `requested`; empty if it is not installed. While the replicas of shadow mode are replaced, they still patch nothing, so the upgrade that ends shadow mode does not deny yet. */}}
+{{- define "dapr-token-injector.requestedAction" -}}
+{{- if and (ne .Values.requested.action "Off") (not .Values.policy.shadow) (eq .Values.webhook.failurePolicy "Fail") }}
+{{- $live := dig "data" "policy.yaml" "" (lookup "v1" "ConfigMap" .Release.Namespace "dapr-token-injector-policy") | fromYaml }}
+{{- if and (eq .Values.requested.action "Deny") $live.shadow }}Audit{{ else }}{{ .Values.requested.action }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* The command that takes the webhook out of the admission path: docs/how-to/choose-a-failure-policy.md. */}}
+{{- define "dapr-token-injector.emergency" -}}
+kubectl delete --ignore-not-found validatingadmissionpolicybinding/dapr-token-injector-requested mutatingwebhookconfiguration/dapr-token-injector validatingwebhookconfiguration/dapr-token-injector
+{{- end }}
+
+{{/* Variables of an admission policy that has `init`: whether the Pod is sealed. */}}
+{{- define "dapr-token-injector.sealVariables" -}}
+# The two init containers of a sealed Pod, which give the sidecar its token in a file: docs/decisions/0035-sealed-pods.md,
+# and the same rules as in injector/core/sealed.py. Only evaluated for a sidecar that reads a file.
+- name: order
+  expression: variables.init.map(c, c.name)
+- name: seal
+  expression: variables.init.filter(c, c.name == 'dapr-token-injector-seal')
+- name: check
+  expression: variables.init.filter(c, c.name == 'dapr-token-injector-seal-check')
+- name: mounts
+  expression: variables.seal[0].?volumeMounts.orValue([]).filter(m, m.name == 'dapr-token-injector-seal')
+# The variables that the seal container writes, in the order of its arguments.
+- name: tokens
+  expression: >-
+    ['DAPR_API_TOKEN', 'APP_API_TOKEN'].filter(v, variables.seal[0].?env.orValue([]).exists(e, e.name == v))
+# The effective entries of these variables in the two containers; an empty one if the check container has none. `dyn`:
+# API servers below 1.34 do not know the field fileKeyRef.
+- name: written
+  expression: variables.tokens.map(v, variables.seal[0].env.filter(e, e.name == v)).map(all, all[all.size() - 1])
+- name: checked
+  expression: >-
+    variables.tokens.map(v, variables.check[0].?env.orValue([]).filter(e, e.name == v))
+    .map(all, all.size() == 0 ? dyn({}) : dyn(all[all.size() - 1]))
+# The problem of the seal, or an empty text.
+- name: unsealed
+  expression: >-
+    variables.seal.size() == 0
+    ? 'there is no init container dapr-token-injector-seal'
+    : variables.check.size() == 0
+    ? 'there is no init container dapr-token-injector-seal-check'
+    : variables.order.indexOf('dapr-token-injector-seal-check') < variables.order.indexOf('dapr-token-injector-seal')
+    ? 'dapr-token-injector-seal-check runs before dapr-token-injector-seal'
+    : variables.order.indexOf('daprd') >= 0 && variables.order.indexOf('daprd') < variables.order.indexOf('dapr-token-injector-seal-check')
+    ? 'daprd starts before dapr-token-injector-seal-check'
+    : variables.seal[0].?restartPolicy.hasValue() || variables.check[0].?restartPolicy.hasValue()
+    ? 'dapr-token-injector-seal or dapr-token-injector-seal-check has a restartPolicy'
+    : !object.spec.?volumes.orValue([]).exists(v, v.name == 'dapr-token-injector-seal' && v.?emptyDir.?medium.orValue('') == 'Memory')
+    ? 'the volume dapr-token-injector-seal is not an emptyDir with medium: Memory'
+    : (object.spec.containers + variables.init).exists(c, c.name != 'dapr-token-injector-seal' && c.?volumeMounts.orValue([]).exists(m, m.name == 'dapr-token-injector-seal'))
+    ? 'a container other than dapr-token-injector-seal mounts the volume dapr-token-injector-seal'
+    : variables.mounts.size() != 1 || variables.mounts[0].mountPath != '/dapr-token-injector/seal' || variables.mounts[0].?subPath.hasValue() || variables.mounts[0].?subPathExpr.hasValue()
+    ? 'dapr-token-injector-seal does not mount the volume once, at /dapr-token-injector/seal, without subPath'
+    : !('DAPR_API_TOKEN' in variables.tokens) || !variables.written.all(e, e.?valueFrom.?secretKeyRef.hasValue() && !e.valueFrom.secretKeyRef.?optional.orValue(false))
+    ? 'dapr-token-injector-seal does not get each token from a secretKeyRef without optional'
+    : variables.seal[0].?command.orValue([]) != ['dapr-token-injector', 'seal'] || variables.seal[0].?args.orValue([]) != variables.tokens
+    ? 'dapr-token-injector-seal has a different command or arguments'
+    : variables.check[0].?command.orValue([]) != ['dapr-token-injector', 'seal', '--check'] || variables.check[0].?args.orValue([]) != variables.tokens
+    ? 'dapr-token-injector-seal-check has a different command or arguments'
+    : !variables.checked.all(e, e.?valueFrom.?fileKeyRef.hasValue() && [e.valueFrom.fileKeyRef].all(f, f.volumeName == 'dapr-token-injector-seal' && f.path == 'tokens.env' && f.key == e.name && !f.?optional.orValue(false)))
+    ? 'dapr-token-injector-seal-check does not read each token from the same file, without optional'
+    : ''
+{{- end }}

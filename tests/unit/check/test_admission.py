@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 TOKEN: Final = "DAPR_API_TOKEN"
 GUARD: Final = "dapr-token-injector-guard"
+REQUESTED: Final = "dapr-token-injector-requested"
 LABEL: Final = "dapr-token-injector/guard"
 ENTRY: Final = "inject.dapr-token-injector.svc"
 
@@ -170,6 +171,8 @@ def test_shadow_mode(
         (403, 'admission webhook "other.example" denied the request: x', Result.UNKNOWN, "other.example"),
         (403, f"pods \"c\" is forbidden: ValidatingAdmissionPolicy '{GUARD}' with binding 'b' denied request: x",
          Result.FAILED, "did not inject the token, and the guard denied"),
+        (403, f"pods \"c\" is forbidden: ValidatingAdmissionPolicy '{REQUESTED}' with binding 'b' denied request: x",
+         Result.FAILED, "did not inject the token, and the policy requested denied"),
         (403, "pods \"c\" is forbidden: ValidatingAdmissionPolicy 'other' with binding 'b' denied request: x",
          Result.UNKNOWN, "'other'"),
         (403, 'pods "c" is forbidden: exceeded quota: q', Result.UNKNOWN, "exceeded quota: q"),

@@ -1,0 +1,165 @@
+"""The check of the policy `requested`, against the store of the fake API server."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from injector.check import requested
+from injector.check.model import Result
+from tests.documents import document
+from tests.fake_cluster.store import Store
+from tests.unit.check.checking import outcome
+from tests.unit.check.installed import DEPLOY, InstalledApi, entries, installed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from injector.check.model import Outcome
+    from injector.kube.resources import Object
+
+NAME: Final = "dapr-token-injector-requested"
+POLICIES: Final = "validatingadmissionpolicies"
+BINDINGS: Final = "validatingadmissionpolicybindings"
+WITHOUT_DEFAULT: Final = (
+    " || v == 'DAPR_API_TOKEN' && "
+    "namespaceObject.metadata.?labels[?'dapr-token-injector/inject-default'].orValue('') == 'enabled'"
+)
+
+
+def shipped(name: str) -> Object:
+    return copy.deepcopy(document(DEPLOY / f"components/requested/{name}.yaml"))
+
+
+def with_policy() -> Store:
+    """An installation with the policy, as an API server returns it."""
+    store = installed()
+    policy, binding = shipped("policy"), shipped("binding")
+    policy["spec"]["matchConstraints"] |= {"matchPolicy": "Equivalent", "objectSelector": {}}
+    store.put(POLICIES, policy)
+    store.put(BINDINGS, binding)
+    return store
+
+
+def found(store: Store, *, forbidden: str = "") -> Outcome:
+    return outcome("requested-bound", InstalledApi(store, forbidden=forbidden))
+
+
+def message(result: Outcome) -> str:
+    (problem,) = result.problems
+    return problem.message
+
+
+def test_sound_policy_passes() -> None:
+    result = found(with_policy())
+
+    assert (result.result, result.seen) == (
+        Result.PASSED,
+        f"ValidatingAdmissionPolicy {NAME}, bound with Deny, Audit",
+    )
+
+
+def test_policy_without_the_default_entry_passes() -> None:
+    store = with_policy()
+    for one in store.objects[POLICIES, "", NAME]["spec"]["variables"]:
+        if one["name"] == "requested":
+            before = " ".join(one["expression"].split())
+            one["expression"] = before.replace(WITHOUT_DEFAULT, "")
+            assert one["expression"] != before
+
+    assert found(store).result is Result.PASSED
+
+
+def test_known_digests_are_those_of_the_chart() -> None:
+    assert requested._digest(shipped("policy")["spec"]) in requested._DIGESTS
+
+
+def test_policy_that_is_not_installed_is_skipped() -> None:
+    assert found(installed()).result is found(Store()).result is Result.SKIPPED
+
+
+def test_policy_without_registration_passes() -> None:
+    store = with_policy()
+    del store.objects["mutatingwebhookconfigurations", "", "dapr-token-injector"]
+
+    assert found(store).result is Result.PASSED
+
+
+def test_missing_permission_is_unknown() -> None:
+    result = found(with_policy(), forbidden="admissionregistration")
+
+    assert result.result is Result.UNKNOWN
+    assert "not allowed" in message(result)
+
+
+def spec(store: Store, plural: str = POLICIES) -> dict[str, Any]:
+    found: dict[str, Any] = store.objects[plural, "", NAME]["spec"]
+    return found
+
+
+def lose(plural: str) -> Callable[[Store], None]:
+    def change(store: Store) -> None:
+        del store.objects[plural, "", NAME]
+
+    return change
+
+
+CHANGES: Final[dict[str, tuple[Callable[[Store], Any], Result, str]]] = {
+    "no policy": (lose(POLICIES), Result.FAILED, "does not exist, and its binding has no effect"),
+    "no binding": (lose(BINDINGS), Result.FAILED, "does not exist: the policy has no effect"),
+    "another validation": (
+        lambda store: spec(store)["validations"][0].update(expression="true"), Result.FAILED, "is not that of this",
+    ),
+    "another variable": (lambda store: spec(store)["variables"].pop(), Result.FAILED, "is not that of this version"),
+    "another match condition": (
+        lambda store: spec(store)["matchConditions"].append({"name": "never", "expression": "false"}),
+        Result.FAILED, "is not that of this version",
+    ),
+    "errors pass": (lambda store: spec(store).update(failurePolicy="Ignore"), Result.FAILED, "is not that of this"),
+    "a parameter": (lambda store: spec(store).update(paramKind={"kind": "X"}), Result.FAILED, "is not that of this"),
+    "other operations": (
+        lambda store: spec(store)["matchConstraints"]["resourceRules"][0].update(operations=["UPDATE"]),
+        Result.FAILED, "is not that of this version",
+    ),
+    "other namespaces": (
+        lambda store: spec(store)["matchConstraints"]["namespaceSelector"].update(matchLabels={"team": "a"}),
+        Result.FAILED, "is not for the namespaces of the webhook",
+    ),
+    "other namespaces of the webhook": (
+        lambda store: entries(store)[0]["namespaceSelector"]["matchExpressions"].append({"key": "team"}),
+        Result.FAILED, "is not for the namespaces of the webhook",
+    ),
+    "another bound policy": (
+        lambda store: spec(store, BINDINGS).update(policyName="other"), Result.FAILED, "is bound to another policy",
+    ),
+    "a narrowed binding": (
+        lambda store: spec(store, BINDINGS).update(matchResources={"objectSelector": {"matchLabels": {"a": "b"}}}),
+        Result.FAILED, "excludes Pods by matchResources or paramRef",
+    ),
+    "a binding with a parameter": (
+        lambda store: spec(store, BINDINGS).update(paramRef={"name": "x"}), Result.FAILED, "excludes Pods by",
+    ),
+    "a binding that audits": (
+        lambda store: spec(store, BINDINGS).update(validationActions=["Audit"]), Result.WARNING, "does not deny",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_changed_policy_or_binding_is_reported(case: str) -> None:
+    change, result, words = CHANGES[case]
+    store = with_policy()
+    change(store)
+
+    outcome = found(store)
+
+    assert (outcome.result, words in message(outcome)) == (result, True), message(outcome)
+
+
+def test_defaults_of_the_api_server_are_no_difference() -> None:
+    store = with_policy()
+    spec(store, BINDINGS)["matchResources"] = {"matchPolicy": "Equivalent", "namespaceSelector": {}}
+
+    assert found(store).result is Result.PASSED
