@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 from msgspec.structs import replace
 
 from injector.core import names
@@ -20,7 +20,7 @@ from injector.core.errors import MalformedObjectError
 from injector.core.model import Quiet, SourceKind, TokenRef, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from injector.core.model import Container
 
@@ -86,13 +86,11 @@ class EnvList(Value, frozen=True, gc=False):
         return dict(self.uses).get(variable) if self.uses else None
 
 
-class _EnvName(Struct, frozen=True, gc=False):
-    name: str = ""
-
-
 class _EnvVar(Quiet, frozen=True, gc=False):
+    name: str = ""
+    # The rest of most entries is never decoded.
     value: Raw = Raw()
-    valueFrom: dict[str, Raw] | None = None  # noqa: N815 - Kubernetes' own spelling
+    valueFrom: Raw = Raw()  # noqa: N815 - Kubernetes' own spelling
 
 
 class _Selector(Quiet, frozen=True, gc=False):
@@ -121,7 +119,10 @@ class _FileSelector(Quiet, frozen=True, gc=False):
     key: str = ""
 
 
+# Looking up an enum member in its class is slow in Python 3.11.
+_EMPTY, _LITERAL, _IS_REFERENCE = EntryKind
 _REPEATABLE: Final[Mapping[str, SourceKind]] = {kind.value: kind for kind in SourceKind}
+_MANAGED: Final = frozenset(names.TOKEN_VARIABLES)
 # A managed name contains these bytes literally, or has letters written as \\u escapes: a list with neither has no such
 # name.
 _MANAGED_END: Final = b"_API_TOKEN"
@@ -134,9 +135,8 @@ _NOT_A_LIST: Final = "the env of a container is not a list of variables"
 _NULL: Final = (b"", b"null")
 _EMPTY_STRING: Final = (*_NULL, b'""')
 
-_env_names = msgspec.json.Decoder(list[_EnvName])
-_env_vars = msgspec.json.Decoder(list[Raw])
-_env_var = msgspec.json.Decoder(_EnvVar)
+_env_vars = msgspec.json.Decoder(list[_EnvVar])
+_sources = msgspec.json.Decoder(dict[str, Raw])
 _secret_vars = msgspec.json.Decoder(list[_SecretVar])
 _string = msgspec.json.Decoder(str)
 _selector = msgspec.json.Decoder(_Selector)
@@ -195,30 +195,21 @@ def _decoded(decode: Callable[[bytes | bytearray], _T], raw: bytes) -> _T:
 
 
 def _managed(raw: bytes | bytearray) -> EnvList:
-    found, entries = _read(raw)
-    indexes = {name: _last_index(found, name) for name in names.TOKEN_VARIABLES if name in found}
-    last = {
-        entry.name: replace(entry, copies=found.count(entry.name))
-        for entry in _expanded(found, entries, frozenset(indexes.values()))
-    }
-    uses = _first_uses(found, entries) if _may_refer(raw) else {}
-    api, app = names.TOKEN_VARIABLES
-    return EnvList(True, last.get(api), last.get(app), tuple(uses.items()))
+    entries = _env_vars.decode(raw)
+    managed = [(entry.name, index) for index, entry in enumerate(entries) if entry.name in _MANAGED]
+    last = dict(managed)
+    found = {entry.name: entry for entry in _resolved(entries, last.values())}
+    if len(found) < len(managed):
+        copies = [name for name, _ in managed]
+        found = {name: replace(entry, copies=copies.count(name)) for name, entry in found.items()}
+    uses = tuple(_first_uses(entries).items()) if _may_refer(raw) else ()
+    return EnvList(True, found.get(names.API_TOKEN_ENV), found.get(names.APP_TOKEN_ENV), uses)
 
 
 def _every_managed(raw: bytes | bytearray) -> tuple[EnvEntry, ...]:
-    found, entries = _read(raw)
-    return tuple(
-        _expanded(found, entries, frozenset(i for i, name in enumerate(found) if name in names.TOKEN_VARIABLES))
-    )
-
-
-def _read(raw: bytes | bytearray) -> tuple[Sequence[str], Sequence[Raw]]:
-    return [entry.name for entry in _env_names.decode(raw)], _env_vars.decode(raw)
-
-
-def _last_index(found: Sequence[str], name: str) -> int:
-    return len(found) - 1 - found[::-1].index(name)
+    entries = _env_vars.decode(raw)
+    managed = dict.fromkeys(index for index, entry in enumerate(entries) if entry.name in _MANAGED)
+    return tuple(_resolved(entries, managed))
 
 
 # --- references between variables ---
@@ -228,16 +219,16 @@ def _may_refer(raw: bytes | bytearray) -> bool:
     return _REFERENCE_END in raw or _UNICODE_ESCAPE in raw
 
 
-def _first_uses(found: Sequence[str], entries: Sequence[Raw]) -> dict[str, int]:
+def _first_uses(entries: Sequence[_EnvVar]) -> dict[str, int]:
     """By managed variable: the index of the first entry that refers to it before any entry sets it."""
     unset = set(names.TOKEN_VARIABLES)
     uses: dict[str, int] = {}
     for index, entry in enumerate(entries):
-        unset.discard(found[index])
+        unset.discard(entry.name)
         if not unset:
             break
-        if _may_refer(bytes(entry)):
-            used = unset.intersection(_references(_env_var.decode(entry).value))
+        if _may_refer(bytes(entry.value)):
+            used = unset.intersection(_references(entry.value))
             uses.update(dict.fromkeys(used, index))
             unset -= used
     return uses
@@ -264,44 +255,58 @@ def _text(value: Raw) -> str:
         return ""
 
 
-def _expanded(found: Sequence[str], entries: Sequence[Raw], indexes: frozenset[int]) -> Iterator[EnvEntry]:
+def _resolved(entries: Sequence[_EnvVar], indexes: Collection[int]) -> list[EnvEntry]:
     """The entries at `indexes`. Only a value with a reference needs the entries before it."""
-    is_plain = not any(_OPENING in text or _UNICODE_ESCAPE in text for text in (bytes(entries[i]) for i in indexes))
+    plain = [entry for index in indexes if (entry := _plain(index, entries[index])) is not None]
+    if len(plain) == len(indexes):
+        return plain
     known: dict[str, EnvEntry] = {}
-    for index in sorted(indexes) if is_plain else range(max(indexes) + 1):
-        entry = known[found[index]] = _entry(index, found[index], _env_var.decode(entries[index]), known)
+    found = []
+    for index in range(max(indexes) + 1):
+        variable = entries[index]
+        entry = known[variable.name] = _plain(index, variable) or _indirect(index, variable, known)
         if index in indexes:
-            yield entry
+            found.append(entry)
+    return found
 
 
-def _entry(index: int, name: str, variable: _EnvVar, known: Mapping[str, EnvEntry]) -> EnvEntry:
-    """An entry; `known` are those before it."""
-    sources = {kind: raw for kind, raw in (variable.valueFrom or {}).items() if bytes(raw) not in _NULL}
-    if sources:
-        return _reference(index, name, sources)
-    if bytes(variable.value) in _EMPTY_STRING:
-        return EnvEntry(index, name, EntryKind.EMPTY)
+def _plain(index: int, variable: _EnvVar) -> EnvEntry | None:
+    """An entry without references to other variables; None for any other."""
+    sources = bytes(variable.valueFrom)
+    if sources not in _NULL:
+        given = {kind: raw for kind, raw in _sources.decode(sources).items() if bytes(raw) not in _NULL}
+        if given:
+            return _reference(index, variable.name, given)
+    text = bytes(variable.value)
+    if text in _EMPTY_STRING:
+        return EnvEntry(index, variable.name, _EMPTY)
+    if _OPENING in text or _UNICODE_ESCAPE in text:
+        return None
+    return EnvEntry(index, variable.name, _LITERAL)
+
+
+def _indirect(index: int, variable: _EnvVar, known: Mapping[str, EnvEntry]) -> EnvEntry:
+    """An entry whose value may have references; `known` are the entries before it."""
+    name = variable.name
     used = [known.get(other) for other in _references(variable.value)]
     parts = [entry for entry in used if entry is not None]
     is_only_references = bool(used) and _ONLY_REFERENCES.fullmatch(_text(variable.value)) is not None
     is_complete = is_only_references and len(parts) == len(used)
     if is_complete and len(parts) == 1:
         return replace(parts[0], index=index, name=name, is_indirect=True)
-    if is_complete and all(entry.kind is EntryKind.EMPTY for entry in parts):
-        return EnvEntry(index, name, EntryKind.EMPTY, is_indirect=True)
-    may_be_empty = is_only_references and all(entry.may_be_empty or entry.kind is EntryKind.EMPTY for entry in parts)
-    if any(entry.kind is EntryKind.REFERENCE for entry in parts):
+    if is_complete and all(entry.kind is _EMPTY for entry in parts):
+        return EnvEntry(index, name, _EMPTY, is_indirect=True)
+    may_be_empty = is_only_references and all(entry.may_be_empty or entry.kind is _EMPTY for entry in parts)
+    if any(entry.kind is _IS_REFERENCE for entry in parts):
         optional = any(entry.optional for entry in parts)
-        return EnvEntry(
-            index, name, EntryKind.REFERENCE, optional=optional, is_indirect=True, may_be_empty=may_be_empty
-        )
-    return EnvEntry(index, name, EntryKind.LITERAL, may_be_empty=may_be_empty)
+        return EnvEntry(index, name, _IS_REFERENCE, optional=optional, is_indirect=True, may_be_empty=may_be_empty)
+    return EnvEntry(index, name, _LITERAL, may_be_empty=may_be_empty)
 
 
 _ONLY_REFERENCES: Final = re.compile(r"(?:\$\([^)]*+\))++")
 
 
-def _reference(index: int, name: str, sources: dict[str, Raw]) -> EnvEntry:
+def _reference(index: int, name: str, sources: Mapping[str, Raw]) -> EnvEntry:
     ref: TokenRef | None = None
     file: FileRef | None = None
     optional = may_be_empty = False
@@ -317,7 +322,7 @@ def _reference(index: int, name: str, sources: dict[str, Raw]) -> EnvEntry:
             is_known = kind in _NEVER_EMPTY and not bytes(source.fieldPath).startswith(_METADATA)
             may_be_empty = may_be_empty or not is_known
             file = _file(raw) if kind == _FILE and len(sources) == 1 else None
-    return EnvEntry(index, name, EntryKind.REFERENCE, ref, optional, may_be_empty=may_be_empty, file=file)
+    return EnvEntry(index, name, _IS_REFERENCE, ref, optional, may_be_empty=may_be_empty, file=file)
 
 
 # Sources of other kinds may be "": a file, and whatever a kubelet does not know.

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names, seal
 from injector.core.env import EntryKind, EnvList, env_of
 from injector.core.model import NO_RECORD, Conflict, Injected, SourceKind, TokenRef, Value, read_record
-from injector.core.request import WarningList, forbidden, is_allowed, redact, warning
+from injector.core.request import WarningList, allow_list, forbidden, redact, warning
 from injector.core.sealed import file_ref, first_reader, sealed_tokens
 from injector.core.sidecar import is_daprd
 
@@ -247,6 +247,7 @@ class _PlanBuilder:
         self.wanted = wanted
         self.sealing = sealing
         self.converted: list[Injected] = []
+        self.allow_list = allow_list(allowed_secrets)
         self.changes: list[Change] = []
         self.kept: list[Kept] = []
         self.unchanged: list[Injected] = []
@@ -342,33 +343,33 @@ class _PlanBuilder:
 
     def _why_replace(self, entry: EnvEntry, place: Place, variable: str, wanted: TokenRef) -> str | None:
         """The reason to replace an entry, as text for a warning; "" without a warning; None to keep the entry."""
-        if entry.kind is EntryKind.EMPTY:
+        if entry.kind is _EMPTY:
             return _MAY_BE_EMPTY if entry.is_indirect else "was empty, which turns authentication off"
         if entry.optional:
             return "was optional, which fails open"
         if self._precedes_seal(place) and entry.file == file_ref(variable):
             return ""
-        fixed = TokenRef(wanted.name, names.DAPR_FIXED_KEY)
-        if place.target is Target.SIDECAR and entry.ref == fixed and not entry.is_indirect:
+        is_changeable = place.target is _SIDECAR and not entry.is_indirect
+        if is_changeable and entry.ref == TokenRef(wanted.name, names.DAPR_FIXED_KEY):
             return ""
-        return "was set differently" if self.conflict is Conflict.REPLACE else None
+        return "was set differently" if self.conflict is _REPLACE else None
 
     def _keep(self, place: Place, variable: str, entry: EnvEntry) -> None:
         self.kept.append(Kept(place, variable))
         if entry.may_be_empty:
             self._warn(place, variable, f"{_MAY_BE_EMPTY}; kept")
             return
-        if entry.kind is EntryKind.LITERAL:
+        if entry.kind is _LITERAL:
             self._warn(place, variable, "is a value in clear text and was kept; use a Secret")
             return
-        other = "the annotation" if place.target is Target.SIDECAR else "its sidecar"
+        other = "the annotation" if place.target is _SIDECAR else "its sidecar"
         self._warn(place, variable, f"references a different Secret or key than {other}; kept")
         self._check_list(entry, place, variable)
 
     def _check_list(self, entry: EnvEntry, place: Place, variable: str) -> None:
         """Check a reference that is kept against allowedSecrets."""
         ref = entry.ref
-        if ref is None or ref.kind is not SourceKind.SECRET or is_allowed(ref.name, self.allowed_secrets):
+        if ref is None or ref.kind is not _SECRET or self.allow_list.has(ref.name):
             return
         if len(self.problems) == names.MAX_WORDED_PROBLEMS:
             self.more_problems += 1
@@ -473,6 +474,10 @@ def _places(spec: PodSpec, request: InjectionRequest, policy: Policy, renamed: l
 
 # Looking up an enum member in its class is slow in Python 3.11.
 _SIDECAR: Final = Target.SIDECAR
+_EMPTY: Final = EntryKind.EMPTY
+_LITERAL: Final = EntryKind.LITERAL
+_REPLACE: Final = Conflict.REPLACE
+_SECRET: Final = SourceKind.SECRET
 _APP: Final = Target.APP
 
 

@@ -171,10 +171,10 @@ def is_secret_key(text: str) -> bool:
 
 def is_allowed(secret: str, allowed_secrets: tuple[str, ...]) -> bool:
     """Whether allowedSecrets permits the Secret; an empty list permits every name."""
-    return not allowed_secrets or _allow_list(allowed_secrets).has(secret)
+    return allow_list(allowed_secrets).has(secret)
 
 
-class _AllowList:
+class AllowList:
     """The compiled allowedSecrets: a Pod may refer to thousands of Secrets, and the list may have thousands of globs.
 
     Names are looked up in a set, and so are the prefixes of globs such as `dapr-*`. Globs of other forms are combined
@@ -182,6 +182,7 @@ class _AllowList:
     """
 
     def __init__(self, globs: tuple[str, ...]) -> None:
+        self._is_empty = not globs
         names_: set[str] = set()
         prefixes: set[str] = set()
         others: list[str] = []
@@ -199,10 +200,15 @@ class _AllowList:
 
     def has(self, secret: str) -> bool:
         """Whether the list permits the name. A text longer than any Secret name never matches."""
+        if self._is_empty:
+            return True
         if len(secret) > names.MAX_SECRET_NAME:
             return False
-        if secret in self._names or any(secret[:length] in self._prefixes for length in self._lengths):
+        if secret in self._names:
             return True
+        for length in self._lengths:
+            if secret[:length] in self._prefixes:
+                return True
         return self._others is not None and self._others.match(secret) is not None
 
 
@@ -211,8 +217,9 @@ _WILDCARD: Final = re.compile(r"[*?[]")
 
 
 @lru_cache(maxsize=8)
-def _allow_list(globs: tuple[str, ...]) -> _AllowList:
-    return _AllowList(globs)
+def allow_list(globs: tuple[str, ...]) -> AllowList:
+    """The compiled list; an empty one permits every name. Finding it again takes as long as the list."""
+    return AllowList(globs)
 
 
 # A random token has long runs of letters and digits that mix cases or letters with digits; a name that a person chose

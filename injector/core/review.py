@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import Raw
 
 from injector.core import names
 from injector.core.depth import decode_any_depth, shallow
@@ -17,11 +18,17 @@ from injector.core.errors import MalformedJSONError, MalformedObjectError, NotAR
 from injector.core.model import (
     POD,
     WORKLOADS,
+    AdmissionRequest,
     AdmissionReview,
+    Annotations,
     AnsweredReview,
     Endpoint,
+    NamedMeta,
+    ObjectMeta,
     OpaqueReview,
+    Pod,
     PodReview,
+    PodSpec,
     Quiet,
     WorkloadReview,
 )
@@ -68,9 +75,20 @@ class _SealingWorkload(Quiet, frozen=True, gc=False):
         return None if spec is None else spec.template
 
 
+class _LargeMeta(NamedMeta, frozen=True, gc=False):
+    annotations: Raw = Raw()
+
+
+class _LargePod(Quiet, frozen=True, gc=False):
+    metadata: _LargeMeta | None = None
+    spec: PodSpec | None = None
+
+
 _sealing_pod: Final = msgspec.json.Decoder(AdmissionReview[_SealingPod])
 _sealing_workload: Final = msgspec.json.Decoder(AdmissionReview[_SealingWorkload])
 _pod_review: Final = msgspec.json.Decoder(PodReview)
+_large_review: Final = msgspec.json.Decoder(AdmissionReview[_LargePod])
+_annotations: Final = msgspec.json.Decoder(Annotations | None)
 _workload_review: Final = msgspec.json.Decoder(WorkloadReview)
 _opaque_review: Final = msgspec.json.Decoder(OpaqueReview)
 _sizing_review: Final = msgspec.json.Decoder(AdmissionReview[_AllAnnotations])
@@ -83,7 +101,7 @@ def decode(body: bytes | bytearray, endpoint: Endpoint) -> Review:
 
 
 def read(body: bytes | bytearray, endpoint: Endpoint) -> tuple[Review, bytes | bytearray]:
-    """The review in `body`, and the bytes that it was decoded from: `body`, or the cut text.
+    """The review in `body`, and a text for `annotations_size`: `body`, its cut text, or a review of annotations alone.
 
     Raises:
         MalformedJSONError: `body` is not JSON.
@@ -91,7 +109,7 @@ def read(body: bytes | bytearray, endpoint: Endpoint) -> tuple[Review, bytes | b
         MalformedObjectError: Its object does not match its kind.
     """
     try:
-        return _decode(body, endpoint), body
+        return _decode(body, endpoint)
     except (msgspec.DecodeError, UnicodeDecodeError):
         # The codec's own message may contain parts of the body.
         raise MalformedJSONError(_NOT_JSON) from None
@@ -151,17 +169,47 @@ def encode(question: Review, response: AdmissionResponse) -> bytes:
 _NOT_JSON: Final = "the body is not JSON"
 
 
-def _decode(body: bytes | bytearray, endpoint: Endpoint) -> Review:
+def _decode(body: bytes | bytearray, endpoint: Endpoint) -> tuple[Review, bytes | bytearray]:
     try:
-        return _workload_review.decode(body) if endpoint is Endpoint.WARN else _pod_review.decode(body)
+        if endpoint is _WARN:
+            return _workload_review.decode(body), body
+        return _decode_large(body) if len(body) > _LARGE else (_pod_review.decode(body), body)
     except msgspec.ValidationError:
-        return _decode_opaque(body, endpoint)
+        return _decode_opaque(body, endpoint), body
 
 
-def _read_deep(body: bytes | bytearray, endpoint: Endpoint) -> tuple[Review, bytes]:
+# Looking up an enum member in its class is slow in Python 3.11.
+_WARN: Final = Endpoint.WARN
+# Bytes. The annotations of smaller reviews are rarely measured.
+_LARGE: Final = names.MAX_ANNOTATIONS // 2
+
+
+def _decode_large(body: bytes | bytearray) -> tuple[PodReview, bytes]:
+    """A review and its annotations, in one pass: most of the cost of a large review is to pass over its bytes."""
+    large = _large_review.decode(body)
+    request, annotations, pod = large.request, b"null", None
+    if request.object is not None:
+        own, meta = request.object.metadata, None
+        if own is not None:
+            annotations = bytes(own.annotations) or annotations
+            meta = ObjectMeta(own.name, own.generateName, own.ownerReferences, _annotations.decode(annotations))
+        pod = Pod(meta, request.object.spec)
+    question = AdmissionRequest(
+        request.uid, request.kind, request.operation, request.subResource, request.namespace, pod
+    )
+    return AdmissionReview(large.apiVersion, large.kind, question), _ONLY_ANNOTATIONS % annotations
+
+
+_ONLY_ANNOTATIONS: Final = (
+    b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview",'
+    b'"request":{"uid":"u","kind":{},"operation":"CREATE","object":{"metadata":{"annotations":%b}}}}'
+)
+
+
+def _read_deep(body: bytes | bytearray, endpoint: Endpoint) -> tuple[Review, bytes | bytearray]:
     cut = shallow(body)
     try:
-        return _decode(cut, endpoint), cut
+        return _decode(cut, endpoint)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedJSONError(_NOT_JSON) from None
 

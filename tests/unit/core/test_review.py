@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from injector.core import names
 from injector.core.errors import MalformedJSONError, MalformedObjectError, NotAReviewError
 from injector.core.model import AdmissionResponse, Endpoint, OpaqueRequest, PatchOp, Pod, Status, Workload
 from injector.core.review import annotations_size, decode, encode, encode_patch, read
@@ -190,6 +191,36 @@ def test_deep_review_is_decoded_after_truncation() -> None:
     assert isinstance(found.request.object, Pod)
     assert len(decoded) < 1000
     assert annotations_size(deep) == annotations_size(decoded)
+
+
+BLANKS = b" " * names.MAX_ANNOTATIONS
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        as_json(review(pod({"a": "é", "dapr.io/enabled": "true"}))),
+        as_json(review(pod(None))),
+        as_json(review({"metadata": {"name": "p"}, "spec": {}})),
+        as_json(review({"metadata": None})),
+        as_json(review(None)),
+    ],
+)
+def test_large_review_is_decoded_as_a_small_one(body: bytes) -> None:
+    small, text = read(body, MUTATE)
+    large, annotations = read(body + BLANKS, MUTATE)
+
+    assert large == small
+    assert len(annotations) < len(text)
+    assert annotations_size(annotations) == annotations_size(text)
+
+
+@pytest.mark.parametrize("annotations", [5, "x", {"dapr.io/enabled": True}])
+def test_large_review_with_malformed_annotations_is_rejected(annotations: object) -> None:
+    body = as_json(review({"metadata": {"annotations": annotations}})) + BLANKS
+
+    with pytest.raises(MalformedObjectError):
+        read(body, MUTATE)
 
 
 def test_shallow_review_is_decoded_unchanged() -> None:
