@@ -9,6 +9,7 @@ an API server sends none.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ _FLAT: Final = rb'(?:[^"\[\]{}]++|%b)*+' % _STRING
 # escapes) or of closing ones. Every part is possessive, and an unterminated string extends to the end of the text: the
 # matcher never backtracks, so the time is linear.
 _NEXT_BRACKETS: Final = re.compile(
-    rb'(?:[^"\[\]{}]++|%b|[\[{]%b[\]}])*+(?:([\[{]++)((?:"[^"\\\[\]{}]*+":[\[{]++)*+)|([\]}]++)|\Z)' % (_STRING, _FLAT),
+    rb'(?:[^"\[\]{}]++|%b|[\[{]%b[\]}])*+(?:([\[{]++)((?:"[^"\\\[\]{}]*+":[\[{]++)++)?+|([\]}]++)|\Z)'
+    % (_STRING, _FLAT),
     re.DOTALL,
 )
 _OPENING: Final = re.compile(rb"[\[{]")
-_CLOSES: Final = 3  # the group
+_OPENS, _OPENS_THROUGH_KEYS, _CLOSES = 1, 2, 3  # the groups
 
 
 def decode_any_depth(decode: Callable[[bytes | bytearray], _T], text: bytes | bytearray) -> _T:
@@ -45,35 +47,27 @@ def shallow(text: bytes | bytearray, max_depth: int = MAX_DEPTH) -> bytes:
     depth = cut = done = 0
     parts: list[bytes | bytearray] = []
     for found in _NEXT_BRACKETS.finditer(text):
-        group = found.lastindex
+        group, before = found.lastindex, depth
         if group is None:
             continue  # the end of the text
-        before = depth
+        start, end = found.span(group)
         if group == _CLOSES:
-            start, end = found.span(_CLOSES)
             depth -= end - start
             if depth < max_depth <= before:
                 parts.append(text[done:cut])
                 # The bracket that closes the one before `cut`.
                 done = start + before - max_depth
-        else:
-            depth += _openings(text, found)
-            if before < max_depth <= depth:
-                cut = _after_openings(text, found.start(1), max_depth - before)
+            continue
+        if group == _OPENS_THROUGH_KEYS:
+            depth += text.count(b"[", start, end) + text.count(b"{", start, end)
+            start, end = found.span(_OPENS)
+        depth += end - start
+        if before < max_depth <= depth:
+            cut = _after_openings(text, start, max_depth - before)
     parts.append(text[done:])
     return b"".join(parts)
 
 
-def _openings(text: bytes | bytearray, found: re.Match[bytes]) -> int:
-    start, keys = found.span(1)
-    end = found.end()
-    plain = keys - start
-    return plain if end == keys else plain + text.count(b"[", keys, end) + text.count(b"{", keys, end)
-
-
 def _after_openings(text: bytes | bytearray, at: int, count: int) -> int:
     """The position after `count` opening brackets, which must exist."""
-    found = _OPENING.finditer(text, at)
-    for _ in range(count):
-        at = next(found).end()
-    return at
+    return next(islice(_OPENING.finditer(text, at), count - 1, None)).end()
