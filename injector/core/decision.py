@@ -157,7 +157,7 @@ def decide_pod(
 
 
 def _containers(pod: Pod) -> int:
-    return sum(len(part or ()) for part in (pod.spec.containers, pod.spec.initContainers)) if pod.spec else 0
+    return len(pod.spec.containers or ()) + len(pod.spec.initContainers or ()) if pod.spec else 0
 
 
 _TOO_MANY: Final = Problem(
@@ -223,7 +223,9 @@ def _clipped(value: str) -> str:
     return value if len(value) <= names.MAX_AUDIT_VALUE else value[: names.MAX_AUDIT_VALUE - 3] + "..."
 
 
-def _limited(warnings: Iterable[str], more: int = 0) -> tuple[str, ...]:
+def _limited(warnings: tuple[str, ...], more: int = 0) -> tuple[str, ...]:
+    if not warnings and not more:
+        return ()
     found = WarningList()
     found.extend(warnings, more)
     return found.result()

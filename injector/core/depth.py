@@ -9,6 +9,7 @@ an API server sends none.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -69,7 +70,4 @@ def shallow(text: bytes | bytearray, max_depth: int = MAX_DEPTH) -> bytes:
 
 def _after_openings(text: bytes | bytearray, at: int, count: int) -> int:
     """The position after `count` opening brackets, which must exist."""
-    found = _OPENING.finditer(text, at)
-    for _ in range(count):
-        at = next(found).end()
-    return at
+    return next(islice(_OPENING.finditer(text, at), count - 1, None)).end()

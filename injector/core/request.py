@@ -90,10 +90,10 @@ def requests_token(annotations: Annotations) -> bool:
 
 def blank_secrets(annotations: Annotations) -> tuple[str, ...]:
     """The annotations that should name a Secret and have no value, for example from a template without one."""
-    named = (
-        (names.API_TOKEN_SECRET, annotations.api_token_secret),
-        (names.APP_TOKEN_SECRET, annotations.app_token_secret),
-    )
+    api, app = annotations.api_token_secret, annotations.app_token_secret
+    if (api is None or api.strip()) and (app is None or app.strip()):
+        return ()  # most Pods
+    named = ((names.API_TOKEN_SECRET, api), (names.APP_TOKEN_SECRET, app))
     return tuple(name for name, value in named if value is not None and not value.strip())
 
 

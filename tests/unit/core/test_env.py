@@ -272,7 +272,9 @@ def test_annotation_or_label_may_be_empty(path: str) -> None:
     assert not reference({"resourceFieldRef": {"resource": "limits.cpu"}}).may_be_empty
 
 
-@pytest.mark.parametrize("source", [{"fileKeyRef": {"key": "T"}}, {"futureRef": {"fieldPath": 5}}, {"futureRef": 5}])
+@pytest.mark.parametrize(
+    "source", [{"fileKeyRef": {"key": "T"}}, {"fileKeyRef": 5}, {"futureRef": {"fieldPath": 5}}, {"futureRef": 5}]
+)
 def test_source_that_a_kubelet_may_not_know_may_be_empty(source: Json) -> None:
     assert reference(source).may_be_empty
 
