@@ -155,7 +155,7 @@ def test_foreign_webhook_entry_is_not_modified(installed: Installation) -> None:
     entry = installed.kubectl.get(MUTATING, installed.name)["webhooks"][0]
     entry |= {"name": "other.example.com", "clientConfig": {**entry["clientConfig"], "caBundle": foreign}}
     change = [{"op": "add", "path": "/webhooks/-", "value": entry}]
-    installed.kubectl.run("patch", MUTATING, installed.name, "--type=json", f"--patch={json.dumps(change)}")
+    installed.kubectl.patch(MUTATING, installed.name, change)
 
     installed.start()
 
