@@ -56,6 +56,7 @@ LONGEST_FIRST: Final = (
     "tests/http/",
     "tests/offline/",
 )
+PAGES_ON_A_NODE: Final = "tests/node/test_pages.py"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -70,14 +71,17 @@ def _rank(item: pytest.Item) -> int:
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """Runs tests that share fixtures in one process: those of a file, and those that share a node or cluster."""
+    """Runs tests that share fixtures in one process: those of a file, and those that share a node or cluster.
+
+    Tests with a node would end last by far if all shared one: the pages have a second.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         folder = path.split("/")[1]
         if folder in {"cluster", "node"} and os.environ.get(CLUSTER_VARIABLE, "own") != "own":
             return "the user's cluster"
-        return folder if folder == "node" else path
+        return folder if folder == "node" and path != PAGES_ON_A_NODE else path
 
 
 @pytest.hookimpl(optionalhook=True)
