@@ -1,7 +1,7 @@
 # Every target installs what it needs, pinned and checked by hash, into .venv; Go binaries are built once into ~/.cache.
 PYTHON ?= python3
-# Tests wait more than they work: more processes than cores. Each has a control plane of its own; the node has one process.
-JOBS ?= 4
+# Tests wait more than they work: more processes than cores. Each has a control plane of its own; two have a node.
+JOBS ?= 5
 PARALLEL := -n $(JOBS)
 PY := .venv/bin/python
 # Tracing doubles what a test costs: it is done where it is held to a number, for the core and the tests of its own.

@@ -1,4 +1,8 @@
-"""Runs a command as a Pod does: with the files of its ServiceAccount, and without a kubeconfig."""
+"""Runs a command as a Pod does: with the files of its ServiceAccount, and without a kubeconfig.
+
+`python -m tests.as_pod TOKEN CERTIFICATE ARGUMENTS...` is that command. The paths of the mounted files are constants of
+the official client.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from kubernetes.aio.config import incluster_config as mounted
+
+from injector.cli.main import main
+from tests import forkserver
 from tests.pages.blocks import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT_SECONDS: Final = 120
-# The paths of the mounted files are constants of the official client.
-_PROGRAM: Final = """
-import sys
-from kubernetes.aio.config import incluster_config as mounted
-mounted.SERVICE_TOKEN_FILENAME, mounted.SERVICE_CERT_FILENAME = sys.argv[1:3]
-from injector.cli.main import main
-sys.exit(main(sys.argv[3:]))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Pod:
         address = {"KUBERNETES_SERVICE_HOST": str(server.hostname), "KUBERNETES_SERVICE_PORT": str(server.port)}
         files = [str(self.account / name) for name in ("token", "ca.crt")]
         return subprocess.run(
-            [sys.executable, "-c", _PROGRAM, *files, *arguments],
+            [*forkserver.command("tests.as_pod"), *files, *arguments],
             cwd=ROOT,
             env={**inherited, "HOME": str(self.account), **address, **env},
             capture_output=True,
@@ -47,3 +47,8 @@ class Pod:
             timeout=TIMEOUT_SECONDS,
             check=False,
         )
+
+
+if __name__ == "__main__":
+    mounted.SERVICE_TOKEN_FILENAME, mounted.SERVICE_CERT_FILENAME = sys.argv[1:3]
+    sys.exit(main(sys.argv[3:]))

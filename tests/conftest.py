@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -35,6 +34,9 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
+# API servers, kubectl and Helm are most of what the cluster tests cost, and Go's collector is a good part of that.
+os.environ.setdefault("GOGC", "400")
+
 # A shell starts its background jobs with SIGINT and SIGQUIT ignored, nohup with SIGHUP, and so would be every program
 # that a test sends one. What has a handler is at its default in a program that is started.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -43,18 +45,18 @@ for ignored in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(ignored, lambda *_: None)
 
 
-HERE: Final = Path(__file__).parent
 # The longest folders run first, so that no process works alone at the end. Named folders run before others.
 LONGEST_FIRST: Final = (
-    "node",
-    "availability",
-    "cluster/test_self_managed_certificates.py",
-    "cluster",
-    "selfhosted",
-    "contract/test_image.py",
-    "http",
-    "offline",
+    "tests/node/",
+    "tests/availability/",
+    "tests/cluster/test_self_managed_certificates.py",
+    "tests/cluster/",
+    "tests/selfhosted/",
+    "tests/contract/test_image.py",
+    "tests/http/",
+    "tests/offline/",
 )
+PAGES_ON_A_NODE: Final = "tests/node/test_pages.py"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -64,19 +66,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _rank(item: pytest.Item) -> int:
-    ranks = (rank for rank, part in enumerate(LONGEST_FIRST) if item.path.is_relative_to(HERE / part))
+    ranks = (rank for rank, start in enumerate(LONGEST_FIRST) if item.nodeid.startswith(start))
     return next(ranks, len(LONGEST_FIRST))
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """Runs tests that share fixtures in one process: those of a file, and those that share a node or cluster."""
+    """Runs tests that share fixtures in one process: those of a file, and those that share a node or cluster.
+
+    Tests with a node would end last by far if all shared one: the pages have a second.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         folder = path.split("/")[1]
         if folder in {"cluster", "node"} and os.environ.get(CLUSTER_VARIABLE, "own") != "own":
             return "the user's cluster"
-        return folder if folder == "node" else path
+        return folder if folder == "node" and path != PAGES_ON_A_NODE else path
 
 
 @pytest.hookimpl(optionalhook=True)

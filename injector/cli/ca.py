@@ -97,28 +97,28 @@ def rotate(  # noqa: PLR0913 - one parameter per option
 
 @dataclass(frozen=True, slots=True)
 class CaRotation:
-    """State of a rotation. `signs`: the new CA signs. `asked`: this call requested it."""
+    """State of a rotation. `signs`: the new CA signs. `requested`: by this call."""
 
     secret: SecretRef
     phase: Phase
     signs: bool
     outlook: Outlook
-    asked: bool
+    requested: bool
 
     def document(self) -> dict[str, object]:
         """Return the JSON output."""
         return {
             "secret": str(self.secret),
-            "asked": self.asked,
+            "requested": self.requested,
             "phase": self.phase.value,
-            "newAuthoritySigns": self.signs,
+            "newCaSigns": self.signs,
             "signsAt": _time(self.outlook.signs),
-            "oldAuthorityTrustedUntil": _time(self.outlook.ends),
+            "previousCaTrustedUntil": _time(self.outlook.ends),
         }
 
     def text(self) -> str:
         """Return the text output."""
-        first = "Requested a new CA." if self.asked else "A rotation is in progress; no new one was requested."
+        first = "Requested a new CA." if self.requested else "A rotation is in progress; no new one was requested."
         signs = "has signed since" if self.signs else "will sign from about"
         return "\n".join(
             (

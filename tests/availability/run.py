@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Creates before the first fault and after each one, so that none is met by the stream's beginning or end.
 LEAD: Final = 50
+SHORT_LEAD: Final = 20
 # The stream ends after this many seconds, however long the faults take.
 MOST_SECONDS: Final = 1800.0
 # A controller retries with growing delays; after the last fault its Pods can take this long.
@@ -33,6 +34,7 @@ def run(
     faults: Sequence[Fault],
     *,
     creates: int = 0,
+    lead: int = LEAD,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Row]:
     """Inflict the faults in turn while at least so many Pods are created; one row each, and one for the calm before.
@@ -44,10 +46,10 @@ def run(
         progress(
             f"{mix.name}: {stage.rates.asking:g} Pods with a request and {stage.rates.others:g} others each second"
         )
-        segments = [_run_fault(stage, _CALM)]
+        segments = [_run_fault(stage, _CALM, lead)]
         for fault in faults:
             progress(f"{mix.name}: {fault.name} ...")
-            segments.append(_run_fault(stage, fault))
+            segments.append(_run_fault(stage, fault, lead))
         stage.stream.wait_for(creates)
         progress(f"{mix.name}: waiting for the controllers' Pods ...")
         stage.stream.process.stop(timeout_seconds=90)
@@ -60,13 +62,13 @@ def run(
 _CALM: Final = Fault("no fault", lambda _: Seen(), meets_at_least=0)
 
 
-def _run_fault(stage: Scenario, fault: Fault) -> report.Segment:
+def _run_fault(stage: Scenario, fault: Fault, lead: int) -> report.Segment:
     """The fault and the calm after it, in which its consequences show."""
     stage.fleet.check()
     began, retried = time.monotonic(), report.retries(stage.api)
     seen = fault.inflict(stage)
     ended = time.monotonic()
-    stage.stream.wait_for_more(LEAD)
+    stage.stream.wait_for_more(lead)
     retried = report.retries(stage.api) - retried
     return report.Segment(fault.name, Window(began, ended), time.monotonic(), retried, seen)
 

@@ -10,7 +10,7 @@ import pytest
 from tests.availability import faults
 from tests.availability.replicas import ADDRESSES
 from tests.availability.report import problems
-from tests.availability.run import run
+from tests.availability.run import SHORT_LEAD, run
 from tests.availability.scenario import MIXES
 from tests.controlplane.cluster import Programs
 from tests.controlplane.netns import network_namespace, reason_unavailable
@@ -31,7 +31,7 @@ def rows(report: Report) -> list[Row]:
     require(reason_unavailable())
     mix = MIXES["endpoint per call"]
     with network_namespace(ADDRESSES) as network, network.entered():
-        return run(Programs.resolve(report), mix, faults.of(mix), creates=CREATES, progress=report)
+        return run(Programs.resolve(report), mix, faults.of(mix), creates=CREATES, lead=SHORT_LEAD, progress=report)
 
 
 @pytest.mark.cluster

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -16,16 +15,17 @@ from tests.documents import documents as yaml_documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.controlplane.api import Json
 
-HERE = Path(__file__).parent
+HERE = "tests/chart/"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this folder: programs may have to be built."""
     for item in items:
-        if item.path.is_relative_to(HERE):
+        if item.nodeid.startswith(HERE):
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.timeout(180, func_only=True))
 

@@ -160,12 +160,7 @@ class Managed:
             return bool(probe())
 
         end = 3000  # characters of the log
-        wait_for(
-            what,
-            look,
-            interval_seconds=0.2,  # each look starts a kubectl or two
-            describe=lambda: self.process.log()[-end:],
-        )
+        wait_for(what, look, describe=lambda: self.process.log()[-end:])
 
     # --- actions of a user ---
 
@@ -209,7 +204,7 @@ class Managed:
             path = "/webhooks/{}/clientConfig/caBundle"
             changed = [base64.b64encode(change(base64.b64decode(bundle))).decode() for bundle in bundles]
             patch = [{"op": "replace", "path": path.format(i), "value": value} for i, value in enumerate(changed)]
-            self.kubectl.run("patch", kind, NAME, "--type=json", f"--patch={json.dumps(patch)}")
+            self.kubectl.patch(kind, NAME, patch)
 
     def renewed(self) -> Files:
         """Have the serving pair renewed, and return the Secret's new content."""
@@ -300,4 +295,4 @@ def _lead_to_loopback(made: Managed) -> None:
         count = len(made.kubectl.get(kind, NAME)["webhooks"])
         path = "/webhooks/{}/clientConfig/service/port"
         ports = [{"op": "replace", "path": path.format(i), "value": made.forwarder.port} for i in range(count)]
-        made.kubectl.run("patch", kind, NAME, "--type=json", f"--patch={json.dumps(ports)}")
+        made.kubectl.patch(kind, NAME, ports)

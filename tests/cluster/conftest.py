@@ -1,10 +1,9 @@
-"""One cluster for the whole session, one namespace per test, webhooks as real processes."""
+"""One cluster for all tests of this folder, one namespace per test, webhooks as real processes."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -25,26 +24,26 @@ if TYPE_CHECKING:
     from tests.controlplane.cluster import ControlPlane
     from tests.controlplane.kubectl import Kubectl
 
-HERE = Path(__file__).parent
+HERE = "tests/cluster/"
 TEST_TIMEOUT_SECONDS = 400
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this folder; the time limit excludes fixtures, which may build a cluster."""
     for item in items:
-        if item.path.is_relative_to(HERE):
+        if item.nodeid.startswith(HERE):
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_SECONDS, func_only=True))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(report: binaries.Report) -> Iterator[Cluster]:
     """The cluster that the environment selects; by default a separate control plane."""
     with open_cluster(report) as opened:
         yield opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def own_control_plane(cluster: Cluster) -> ControlPlane:
     """The control plane's own files and processes, which a user's cluster does not show."""
     if cluster.own is None:
@@ -54,7 +53,7 @@ def own_control_plane(cluster: Cluster) -> ControlPlane:
     return cluster.own
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def foreign_kinds(own_control_plane: ControlPlane, report: binaries.Report) -> None:
     """The kinds of cert-manager and prometheus-operator; they stay until the control plane ends."""
     kubectl = own_control_plane.kubectl
@@ -95,9 +94,9 @@ def start_webhook(cluster: Cluster) -> Iterator[StartWebhook]:
         yield start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def webhook(cluster: Cluster) -> Iterator[Webhook]:
-    """Our webhook with the policy it has by default, shared by the session."""
+    """Our webhook with the policy it has by default, shared by all tests of this folder."""
     with _starter(cluster) as start:
         yield start()
 

@@ -208,7 +208,7 @@ class Installation:
         """Replace the data of the Secret."""
         encoded = {key: base64.b64encode(value).decode() for key, value in (data or {}).items()}
         change = [{"op": "add", "path": "/data", "value": encoded}]
-        self.kubectl.run("patch", "secret", SECRET, "--type=json", f"--patch={json.dumps(change)}")
+        self.kubectl.patch("secret", SECRET, change)
 
     def bundles(self) -> list[bytes]:
         """Every entry's caBundle."""
@@ -224,17 +224,19 @@ class Installation:
     def set_bundle(self, kind: str, index: int, bundle: str) -> None:
         """Change an entry, as another client could."""
         change = [{"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}]
-        self.kubectl.run("patch", kind, self.name, "--type=json", f"--patch={json.dumps(change)}")
+        self.kubectl.patch(kind, self.name, change)
 
     # --- rights ---
 
     def grant(self) -> None:
-        """Grant the replicas exactly the permissions of the manifests, with the fence."""
-        self.kubectl.apply(rights(namespace=self.namespace, name=self.name))
+        """Grant the replicas exactly the permissions of the manifests, with the fence; again after `revoke`."""
+        for item in rights(namespace=self.namespace, name=self.name):
+            if self.kubectl.find(item["kind"], item["metadata"]["name"]) is None:
+                self.kubectl.create(item)
 
     def revoke(self, kind: str) -> None:
         """Take the rights of a RoleBinding or a ClusterRoleBinding away."""
-        self.kubectl.run("delete", kind, self.name)
+        self.kubectl.delete(kind, self.name)
 
 
 _SERVE: Final = (

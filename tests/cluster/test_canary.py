@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ssl
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +12,7 @@ import pytest
 from tests.as_pod import Pod
 from tests.cluster.objects import ASKING, pod
 from tests.controlplane import registration
-from tests.controlplane.cluster import wait_for_service_account
+from tests.controlplane.cluster import create_namespace, wait_for_service_account
 from tests.controlplane.helm import CHART, Helm
 from tests.controlplane.polling import wait_for
 from tests.controlplane.workspace import write_private
@@ -45,6 +46,7 @@ class Canary:
         self.grant(objects)
         return self.run(TEST, objects["Pod"]["spec"], **env)
 
+    @functools.cache  # noqa: B019 - it lives as long as its test
     def rendered(self, template: str, *values: str) -> dict[str, Json]:
         """The objects of a template by kind."""
         rendered = self.helm.run(
@@ -55,10 +57,11 @@ class Canary:
         return {item["kind"]: item for item in documents(rendered)}
 
     def grant(self, objects: dict[str, Json]) -> None:
-        """Create the account and its permissions."""
+        """Create the account and its permissions, each in the namespace that it names, if they are not there."""
         for kind in ("ServiceAccount", "Role", "RoleBinding"):
-            # Applied for the namespace that each names itself.
-            self.kubectl.within(objects[kind]["metadata"]["namespace"]).apply(objects[kind])
+            kubectl = self.kubectl.within(objects[kind]["metadata"]["namespace"])
+            if kubectl.find(kind, objects[kind]["metadata"]["name"]) is None:
+                kubectl.create(objects[kind])
 
     def run(self, account: str, spec: Json, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the command of a Pod as its account."""
@@ -82,7 +85,7 @@ def canary(
     own_control_plane: ControlPlane, kubectl: Kubectl, report: binaries.Report, tmp_path: Path
 ) -> Iterator[Canary]:
     release = f"{kubectl.namespace}-release"
-    kubectl.run("create", "namespace", release)
+    create_namespace(kubectl, release)
     try:
         wait_for_service_account(kubectl.within(release))
         helm = Helm.find(own_control_plane.folder, report=report)

@@ -16,6 +16,7 @@ from tests.cluster.certmanager import (
     leaf_of,
     managed,
 )
+from tests.cluster.conftest import wait_until_injecting
 from tests.cluster.creates import creating_pods, proxy
 from tests.cluster.objects import ASKING, pod, token_variable, tokens
 from tests.controlplane.cluster import own_namespace
@@ -91,12 +92,7 @@ def users(own_control_plane: ControlPlane, installed: Managed) -> Iterator[Kubec
     """A namespace that the installed webhook serves."""
     installed.process.ensure_running()
     with own_namespace(own_control_plane.kubectl) as kubectl:
-
-        def probe() -> bool:
-            asked = kubectl.try_run("create", "--dry-run=server", "-f", "-", "-o", "json", stdin=pod(ASKING))
-            return asked.returncode == 0 and bool(tokens(json.loads(asked.stdout)))
-
-        wait_for("the webhook called for a dry run", probe)
+        wait_until_injecting(kubectl)
         yield kubectl
 
 

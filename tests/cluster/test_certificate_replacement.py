@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import secrets
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ def trust(kubectl: Kubectl, *authorities: Authority) -> None:
     bundle = base64.b64encode(remark + b"".join(authority.pem for authority in authorities)).decode()
     entries = range(2)
     patch = [{"op": "replace", "path": f"/webhooks/{i}/clientConfig/caBundle", "value": bundle} for i in entries]
-    kubectl.run("patch", "mutatingwebhookconfiguration", NAME, "--type=json", f"--patch={json.dumps(patch)}")
+    kubectl.patch("mutatingwebhookconfiguration", NAME, patch)
 
 
 def test_creates_succeed_during_replacement(

@@ -232,7 +232,7 @@ def test_endpoints_on_one_node_and_in_one_zone(
             for number, (node, zone) in enumerate(places)
             for key, value in (("nodeName", node), ("zone", zone))
         ]
-        kubectl.run("patch", "endpointslice", "hook", "--type=json", f"--patch={json.dumps(changes)}")
+        kubectl.patch("endpointslice", "hook", changes)
 
     prefix = kubectl.namespace
     for zone in ("x", "y"):

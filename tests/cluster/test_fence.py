@@ -108,7 +108,7 @@ def test_fence_allows_ca_bundle_changes(fenced: Fenced, kind: str) -> None:
 def test_fence_allows_repair_of_a_foreign_ca_bundle(fenced: Fenced) -> None:
     fenced.apply_bundle(MUTATING, BUNDLES[0])
     change = [{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": BUNDLES[1]}]
-    fenced.kubectl.run("patch", MUTATING, fenced.name, "--type=json", f"--patch={json.dumps(change)}")
+    fenced.kubectl.patch(MUTATING, fenced.name, change)
 
     done = fenced.apply_bundle(MUTATING, BUNDLES[0], "--force-conflicts")
 
@@ -156,8 +156,7 @@ FORBIDDEN: Final[dict[str, list[dict[str, Any]]]] = {
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_fence_rejects_any_other_change(fenced: Fenced, kind: str, what: str) -> None:
     # The validating entry is shipped with Ignore: from Fail every change of the table is one, in both kinds.
-    required = json.dumps(change(f"{ENTRY}/failurePolicy", "Fail"))
-    fenced.kubectl.run("patch", kind, fenced.name, "--type=json", f"--patch={required}")
+    fenced.kubectl.patch(kind, fenced.name, change(f"{ENTRY}/failurePolicy", "Fail"))
     before = fenced.get(kind)
 
     refused = fenced.patch(kind, FORBIDDEN[what])
@@ -193,8 +192,7 @@ def test_fence_rejects_apply_of_a_new_entry(fenced: Fenced) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fence_does_not_restrict_other_users(fenced: Fenced, kind: str) -> None:
-    changed = json.dumps(change(f"{ENTRY}/timeoutSeconds", 6))
-    fenced.kubectl.run("patch", kind, fenced.name, "--type=json", f"--patch={changed}")
+    fenced.kubectl.patch(kind, fenced.name, change(f"{ENTRY}/timeoutSeconds", 6))
 
     assert fenced.get(kind)["webhooks"][0]["timeoutSeconds"] == 6
 

@@ -20,7 +20,7 @@ from tests.cluster.objects import APP, ASKING, DAPR, SECRET, SIDECAR, deployment
 from tests.cluster.policies import guard
 from tests.cluster.test_chart_on_api_server import NAME, NAMESPACE, install, names
 from tests.cluster.tokencommands import workload
-from tests.controlplane.cluster import own_namespace, wait_for_service_account
+from tests.controlplane.cluster import create_namespace, own_namespace, wait_for_service_account
 from tests.controlplane.helm import CHART, Helm
 from tests.controlplane.pki import Authority
 from tests.controlplane.polling import wait_for
@@ -77,7 +77,7 @@ class Scene:
 @contextlib.contextmanager
 def shop(desk: Desk, name: str = "shop") -> Iterator[Kubectl]:
     """The namespace that the pages speak of."""
-    desk.own.kubectl.run("create", "namespace", name)
+    create_namespace(desk.own.kubectl, name)
     try:
         kubectl = desk.own.kubectl.within(name)
         wait_for_service_account(kubectl)

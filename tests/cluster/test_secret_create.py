@@ -10,6 +10,7 @@ import pytest
 from tests.cluster.annotator import mutator
 from tests.cluster.objects import SECRET
 from tests.cluster.tokencommands import Commands, limited, marker, workload
+from tests.controlplane.cluster import create_namespace
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def commands(kubectl: Kubectl) -> Commands:
 @pytest.fixture
 def second(kubectl: Kubectl) -> Iterator[Kubectl]:
     name = f"{kubectl.namespace}-b"
-    kubectl.run("create", "namespace", name)
+    create_namespace(kubectl, name)
     try:
         yield kubectl.within(name)
     finally:

@@ -155,7 +155,7 @@ def test_foreign_webhook_entry_is_not_modified(installed: Installation) -> None:
     entry = installed.kubectl.get(MUTATING, installed.name)["webhooks"][0]
     entry |= {"name": "other.example.com", "clientConfig": {**entry["clientConfig"], "caBundle": foreign}}
     change = [{"op": "add", "path": "/webhooks/-", "value": entry}]
-    installed.kubectl.run("patch", MUTATING, installed.name, "--type=json", f"--patch={json.dumps(change)}")
+    installed.kubectl.patch(MUTATING, installed.name, change)
 
     installed.start()
 
@@ -384,7 +384,7 @@ def test_ca_rotate_requests_reports_and_waits(installed: Installation) -> None:
     done = rotate("--wait", "--timeout=2m", "-o", "json")
     assert done.returncode == 0, done.stderr
     reported = json.loads(done.stdout)
-    assert (reported["asked"], reported["newAuthoritySigns"]) == (True, True)
+    assert (reported["requested"], reported["newCaSigns"]) == (True, True)
     assert authority(installed) != before
     assert "retiring: the new CA signs" in done.stderr
     eventually("its steps told", lambda: steps(replica) == ["create", "add", "seen", "promote"], replica)

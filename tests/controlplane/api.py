@@ -18,7 +18,7 @@ from injector.kube.resources import Resource
 from tests.controlplane.errors import KubectlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from kubernetes.client import ApiClient
@@ -67,6 +67,11 @@ class Api:
         path = found.path(item["metadata"].get("namespace", namespace))
         return _shown(self._call("POST", path, query=_CREATE | query, body=item))
 
+    def patch(self, resource: str, name: str, namespace: str, operations: Sequence[Json]) -> None:
+        """Change an object by the operations of a JSON patch."""
+        path = self.resource(resource).path(namespace, name)
+        self._call("PATCH", path, body=operations, content="application/json-patch+json")
+
     def delete(self, resource: str, name: str, namespace: str) -> None:
         """Delete an object without waiting."""
         self._call("DELETE", self.resource(resource).path(namespace, name), query={"propagationPolicy": "Background"})
@@ -86,25 +91,26 @@ class Api:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Sequence[Json] | None = None,
         accept: str = "application/json",
+        content: str = "application/json",
     ) -> Json:
         request = self._client.param_serialize(
             method,
             path,
             query_params=list((query or {}).items()),
-            header_params={"Accept": accept, "Content-Type": "application/json"},
+            header_params={"Accept": accept, "Content-Type": content},
             body=body,
             auth_settings=["BearerToken"],
         )
         try:
             answer = self._client.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
-            content: bytes = answer.read() or b""  # type: ignore[no-untyped-call]
+            received: bytes = answer.read() or b""  # type: ignore[no-untyped-call]
         except HTTPError as error:
             raise KubectlError((method, path), 1, f"Unable to connect to the server: {error}") from None
         if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise KubectlError((method, path), 1, _message(answer.status, content))
-        decoded: Json = json.loads(content)
+            raise KubectlError((method, path), 1, _message(answer.status, received))
+        decoded: Json = json.loads(received)
         return decoded
 
 

@@ -227,13 +227,18 @@ def _start(plan: _Plan, ports: _Ports, stack: contextlib.ExitStack) -> ControlPl
 def own_namespace(kubectl: Kubectl) -> Iterator[Kubectl]:
     """A namespace in which Pods can be created, for as long as the block lasts; kubectl within it."""
     name = f"token-injector-{secrets.token_hex(4)}"
-    kubectl.run("create", "namespace", name)
+    create_namespace(kubectl, name)
     within = kubectl.within(name)
     try:
         wait_for_service_account(within)
         yield within
     finally:
         kubectl.delete("namespace", name)
+
+
+def create_namespace(kubectl: Kubectl, name: str) -> None:
+    """Create a namespace, which has no ServiceAccount yet."""
+    kubectl.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 
 
 def wait_for_service_account(kubectl: Kubectl, manager: ManagedProcess | None = None) -> None:

@@ -122,6 +122,10 @@ class Kubectl:
         """Return the objects of a kind in the namespace; `query` as the API has it (`labelSelector`)."""
         return self._api.list(kind, self.namespace, **query)
 
+    def patch(self, kind: str, name: str, operations: Sequence[Json]) -> None:
+        """Change an object by the operations of a JSON patch."""
+        self._api.patch(kind, name, self.namespace, operations)
+
     def delete(self, kind: str, name: str) -> None:
         """Delete an object without waiting; a missing one is not an error."""
         try:

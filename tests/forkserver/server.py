@@ -34,6 +34,8 @@ _CLONE_NEWNET: Final = 0x40000000
 _LATER: Final = (
     "injector.cli.cluster",
     "injector.cli.run.supervise",
+    "injector.cli.status.views",
+    "injector.cli.status.watch",
     "injector.tokens.secret_key_store",
     "injector.webhook.certs.pair",
     "injector.webhook.certs.self_managed",

@@ -1,8 +1,7 @@
-"""One cluster with a node for the session, one namespace per test, the chart installed where a test needs it."""
+"""One cluster with a node for the folder, one namespace per test, the chart installed where a test needs it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,19 +16,19 @@ if TYPE_CHECKING:
     from tests.controlplane import binaries
     from tests.controlplane.kubectl import Kubectl
 
-HERE = Path(__file__).parent
+HERE = "tests/node/"
 TEST_TIMEOUT_SECONDS = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this folder; the time limit excludes fixtures, which may build everything first."""
     for item in items:
-        if item.path.is_relative_to(HERE):
+        if item.nodeid.startswith(HERE):
             item.add_marker(pytest.mark.node)
             item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_SECONDS, func_only=True))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def target(report: binaries.Report) -> Iterator[Target]:
     """The cluster that the environment selects; by default a separate node."""
     with open_target(report) as opened:
@@ -81,7 +80,7 @@ class Installation:
             self._release = None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def installation(target: Target) -> Iterator[Installation]:
     """The current installation; it is removed from an existing cluster at the end."""
     made = Installation(target)

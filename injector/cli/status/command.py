@@ -15,14 +15,11 @@ from injector.cli.output import output_option
 from injector.cli.param_types import Duration, States
 from injector.cli.status.html import Scope, show_html
 from injector.cli.status.pages import WORDS, page
-from injector.cli.status.views import View, parse
-from injector.cli.status.watch import watch
 from injector.core.assessment import Currency, Protection
 from injector.kube.errors import ForbiddenError
-from injector.kube.kubeconfig import context_name, default_namespace
 
 if TYPE_CHECKING:
-    from injector.cli.status.views import Answer
+    from injector.cli.status.views import Answer, View
     from injector.kube.client import Api
 
 # States that a caller may want to fail on.
@@ -101,6 +98,10 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     if show_word is not None:
         click.echo(page(WORDS[show_word]), nl=False)
         return Exit.FINE
+    from injector.cli.status.views import View, parse  # noqa: PLC0415 - the client costs more than all of the help
+    from injector.cli.status.watch import watch  # noqa: PLC0415 - as above
+    from injector.kube.kubeconfig import context_name, default_namespace  # noqa: PLC0415 - as above
+
     if all_namespaces and namespace is not None:
         raise click.UsageError("-A shows all namespaces; it cannot be combined with -n")
     found = parse(target) if target is not None else None

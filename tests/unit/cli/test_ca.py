@@ -55,7 +55,7 @@ def request(cluster: Cluster, timeout_seconds: float | None = None) -> ca.CaRota
 def test_rotate_requests_successor_of_steady_ca() -> None:
     cluster = Cluster(STEADY)
     result = request(cluster)
-    assert (result.asked, result.signs, result.phase) == (True, False, "steady")
+    assert (result.requested, result.signs, result.phase) == (True, False, "steady")
     (patch,) = cluster.patches
     assert patch["metadata"]["resourceVersion"] == "7"
     assert list(patch["metadata"]["annotations"]) == [names.ROTATE_CA]
@@ -77,7 +77,7 @@ def test_rotation_in_progress_is_reported_not_restarted(ring: Keyring) -> None:
 
 def test_pending_request_is_not_repeated() -> None:
     cluster = Cluster(STEADY, asked=True)
-    assert request(cluster).asked
+    assert request(cluster).requested
     assert cluster.patches == []
 
 

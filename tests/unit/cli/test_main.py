@@ -163,7 +163,7 @@ def test_module_without_command_is_internal_error(monkeypatch: pytest.MonkeyPatc
     assert main(["invalid"]) == 3
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["version"], ["serve", "--help"]])
+@pytest.mark.parametrize("argv", [["--help"], ["version"], ["serve", "--help"], ["status", "--help"]])
 def test_help_imports_neither_kubernetes_nor_fastapi(argv: list[str]) -> None:
     program = (
         f"import sys; from injector.cli.main import main; main({argv!r}); "
