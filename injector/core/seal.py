@@ -6,7 +6,6 @@ The shape is that of docs/decisions/0035-sealed-pods.md; `sealed` recognizes it.
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -378,7 +377,7 @@ def _standard(given: Mapping[str, object] | None) -> Iterator[tuple[str, str | i
             yield name, amount
 
 
-def _memory_limit(amounts: Amounts) -> Decimal:
+def _memory_limit(amounts: Amounts) -> float:
     part, limits = amounts[0]
     text = str(dict(limits).get("memory", "")) if part == "limits" else ""
     # Long texts are not cached.
@@ -386,7 +385,7 @@ def _memory_limit(amounts: Amounts) -> Decimal:
 
 
 @lru_cache(maxsize=1024)
-def quantity(text: str) -> Decimal:
+def quantity(text: str) -> float:
     """The number that a quantity of Kubernetes stands for; -1 if it is none.
 
     https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
@@ -395,18 +394,15 @@ def quantity(text: str) -> Decimal:
     if found is None:
         return _NO_LIMIT
     number, suffix, exponent = found.groups()
-    return Decimal(number).scaleb(int(exponent)) if exponent else Decimal(number) * _SUFFIXES[suffix or ""]
+    return float(f"{number}e{exponent}") if exponent else float(number) * _SUFFIXES[suffix or ""]
 
 
 _STANDARD: Final = ("cpu", "memory", "ephemeral-storage")
-_NO_LIMIT: Final = Decimal(-1)
-_QUANTITY: Final = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,3}))?")
+_NO_LIMIT: Final = -1.0
 _LONGEST_QUANTITY: Final = 64
-_SUFFIXES: Final[Mapping[str, Decimal]] = {
-    "": Decimal(1),
-    **{
-        suffix: Decimal(10) ** power
-        for suffix, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)
-    },
-    **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", 1)},
+_QUANTITY: Final = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,3}))?")
+_SUFFIXES: Final[Mapping[str, float]] = {
+    "": 1,
+    **{suffix: 10.0**power for suffix, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)},
+    **{f"{suffix}i": 1024.0**power for power, suffix in enumerate("KMGTPE", 1)},
 }
