@@ -64,7 +64,9 @@ def seals(annotations: Annotations, policy: Policy) -> bool:
 
 def unsealed_requests(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
     """The warning for an annotation that should seal the Pod and does not, if there is one."""
-    word = Enabled.FALSE if annotations.seal is None else _meaning(annotations.seal)
+    if annotations.seal is None:
+        return ()
+    word = _meaning(annotations.seal)
     if word is Enabled.TRUE and policy.seal is SealMode.OFF:
         return (warning(f"{names.SEAL} was ignored: the policy does not allow sealing (seal: off)"),)
     if word in {Enabled.ABSENT, Enabled.UNKNOWN}:
