@@ -35,7 +35,7 @@ def _readers(workload: Workload) -> Iterator[Hit]:
 
 
 def _place(reader: seal.Reader) -> Path:
-    inside: Path = () if reader.kind is seal.ReaderKind.VOLUME else (reader.kind.value, reader.entry)
+    inside: Path = () if reader.entry is None else (reader.kind.value, reader.entry)
     return (reader.list_name, reader.index, *inside)
 
 
