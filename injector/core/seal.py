@@ -155,7 +155,7 @@ class SealPlan(Value, frozen=True, gc=False):
             "name": name,
             "image": self.image,
             "imagePullPolicy": "IfNotPresent",
-            "command": command,
+            "command": list(command),
             "args": [variable for variable, _ in self.tokens],
             "env": env,
             **mounts,
