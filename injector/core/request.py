@@ -66,12 +66,13 @@ def unsealed_requests(annotations: Annotations, policy: Policy) -> tuple[str, ..
     """The warning for an annotation that should seal the Pod and does not, if there is one."""
     if annotations.seal is None:
         return ()
-    word = _meaning(annotations.seal)
-    if word is Enabled.TRUE and policy.seal is SealMode.OFF:
-        return (warning(f"{names.SEAL} was ignored: the policy does not allow sealing (seal: off)"),)
-    if word in {Enabled.ABSENT, Enabled.UNKNOWN}:
-        return (warning(f'not sealed: {names.SEAL} is neither true nor false; set it to "true" or "false"'),)
-    return ()
+    match _meaning(annotations.seal):
+        case Enabled.TRUE if policy.seal is SealMode.OFF:
+            return (warning(f"{names.SEAL} was ignored: the policy does not allow sealing (seal: off)"),)
+        case Enabled.TRUE | Enabled.FALSE:
+            return ()
+        case _:
+            return (warning(f'not sealed: {names.SEAL} is neither true nor false; set it to "true" or "false"'),)
 
 
 def _meaning(value: str | None) -> Enabled:

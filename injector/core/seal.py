@@ -6,7 +6,6 @@ The shape is that of docs/decisions/0035-sealed-pods.md; `sealed` recognizes it.
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -362,31 +361,36 @@ def _resources(containers: Iterable[SealingContainer]) -> Amounts:
     With those of one regular container, no QoS class, quota, LimitRange or effective request changes. A container
     without any is not considered: a quota demands them of all containers or of none.
     """
-    found = (_amounts(one.resources) for one in containers if one.resources is not None)
-    return max(filter(None, found), key=_memory_limit, default=())
+    found: Amounts = ()
+    most = _LESS_THAN_NONE
+    for container in containers:
+        if container.resources is not None:
+            size = _memory_size(container.resources.limits)
+            if size > most and (amounts := _amounts(container.resources)):
+                found, most = amounts, size
+    return found
 
 
 def _amounts(resources: Resources) -> Amounts:
-    limits, requests = tuple(_standard(resources.limits)), tuple(_standard(resources.requests))
-    return tuple(part for part in (("limits", limits), ("requests", requests)) if part[1])
+    parts = (("limits", _standard(resources.limits)), ("requests", _standard(resources.requests)))
+    return tuple([part for part in parts if part[1]])
 
 
-def _standard(given: Mapping[str, object] | None) -> Iterator[tuple[str, str | int | float]]:
-    for name in _STANDARD:
-        amount = given.get(name) if given else None
-        if isinstance(amount, str | int | float):
-            yield name, amount
+def _standard(given: Mapping[str, Any] | None) -> tuple[tuple[str, str | int | float], ...]:
+    if not given:
+        return ()
+    return tuple([(name, amount) for name in _STANDARD if isinstance(amount := given.get(name), _AMOUNT)])
 
 
-def _memory_limit(amounts: Amounts) -> Decimal:
-    part, limits = amounts[0]
-    text = str(dict(limits).get("memory", "")) if part == "limits" else ""
+def _memory_size(limits: Mapping[str, object] | None) -> float:
+    amount = limits.get("memory") if limits else None
+    text = str(amount) if isinstance(amount, _AMOUNT) else ""
     # Long texts are not cached.
     return quantity(text) if len(text) <= _LONGEST_QUANTITY else _NO_LIMIT
 
 
 @lru_cache(maxsize=1024)
-def quantity(text: str) -> Decimal:
+def quantity(text: str) -> float:
     """The number that a quantity of Kubernetes stands for; -1 if it is none.
 
     https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
@@ -395,18 +399,17 @@ def quantity(text: str) -> Decimal:
     if found is None:
         return _NO_LIMIT
     number, suffix, exponent = found.groups()
-    return Decimal(number).scaleb(int(exponent)) if exponent else Decimal(number) * _SUFFIXES[suffix or ""]
+    return float(f"{number}e{exponent}") if exponent else float(number) * _SUFFIXES[suffix or ""]
 
 
 _STANDARD: Final = ("cpu", "memory", "ephemeral-storage")
-_NO_LIMIT: Final = Decimal(-1)
-_QUANTITY: Final = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,3}))?")
+_AMOUNT: Final = (str, int, float)
+_NO_LIMIT: Final = -1.0
+_LESS_THAN_NONE: Final = -2.0
 _LONGEST_QUANTITY: Final = 64
-_SUFFIXES: Final[Mapping[str, Decimal]] = {
-    "": Decimal(1),
-    **{
-        suffix: Decimal(10) ** power
-        for suffix, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)
-    },
-    **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", 1)},
+_QUANTITY: Final = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,3}))?")
+_SUFFIXES: Final[Mapping[str, float]] = {
+    "": 1,
+    **{suffix: 10.0**power for suffix, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)},
+    **{f"{suffix}i": 1024.0**power for power, suffix in enumerate("KMGTPE", 1)},
 }
