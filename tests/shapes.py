@@ -395,6 +395,37 @@ def injected_into_one(n: int) -> str:
     return _yaml(pod({**_BOTH, names.STATUS: status}, [{"name": "c", "env": env}]))
 
 
+def to_be_sealed(n: int) -> str:
+    """Containers and init containers that are all to be sealed."""
+    return _yaml(workload(sealed_containers(n)))
+
+
+def other_readers(n: int) -> str:
+    """A container with entries of one name without an end, and volumes and variables with other keys."""
+    found = many_secret_files(n)
+    found["spec"]["containers"] += [
+        *one_name_repeated(n)["spec"]["containers"],
+        *sealed_containers(n)["spec"]["containers"],
+    ]
+    return json.dumps(found)
+
+
+def sealed_and_recorded(n: int) -> str:
+    """A sealed Pod with a record of all its containers, and of image pull secrets without an end."""
+    found = readers_before_the_seal(0)
+    env, pulls = found["spec"]["containers"][0]["env"], [f"p{i}" for i in range(n)]
+    found["spec"]["containers"] = [{"name": f"c{i}", "env": env} for i in range(n)]
+    found["spec"]["imagePullSecrets"] = [{"name": name} for name in pulls]
+    injected = [
+        {"container": f"c{i}", "env": variable, "name": secret, "key": "token", "sealed": True, "replaced": i % 2 == 1}
+        for i in range(n)
+        for variable, secret in ((_API, "s"), (_APP, "t"))
+    ]
+    record = {"v": 1, "injected": injected, "pullSecrets": pulls}
+    found["metadata"]["annotations"] |= {names.STATUS: json.dumps(record)}
+    return json.dumps(found)
+
+
 FILES: Final[Mapping[str, Callable[[int], str]]] = {
     make.__name__: make
     for make in (
@@ -419,6 +450,9 @@ FILES: Final[Mapping[str, Callable[[int], str]]] = {
         many_annotations_outside_templates,
         injected,
         injected_into_one,
+        to_be_sealed,
+        other_readers,
+        sealed_and_recorded,
     )
 }
 

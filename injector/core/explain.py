@@ -137,9 +137,8 @@ def _asked(annotations: Annotations, request: InjectionRequest) -> Iterator[Row]
 
 def _sealed(annotations: Annotations, request: InjectionRequest, policy: Policy, planned: Plan) -> Row:
     """Whether the Pod will be sealed, or why not."""
-    refusals = [
-        line for line in (*unsealed_requests(annotations, policy), *planned.warnings) if line.startswith(_NOT_SEALED)
-    ]
+    refused = [line for line in planned.warnings if line.startswith(_NOT_SEALED)]
+    refusals = [*unsealed_requests(annotations, policy), *refused]
     if planned.seal is not None:
         outcome = "sealed: a volume and two init containers are added"
     elif any(entry.sealed for entry in planned.unchanged):

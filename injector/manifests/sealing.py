@@ -50,10 +50,14 @@ def items_of(spec: Any, pull_secrets: Iterable[str]) -> dict[str, list[int]]:  #
         "volumes": [_first(spec["volumes"], names.SEAL_VOLUME)],
         "initContainers": [_first(spec["initContainers"], name) for name in SEAL_CONTAINERS],
     }
-    secrets = spec.get("imagePullSecrets")
-    given = [{"name": name} for name in pull_secrets]
-    found = [i for i, item in enumerate(secrets if isinstance(secrets, list) else ()) if item in given]
+    added = frozenset(pull_secrets)
+    found = [
+        i for i, item in enumerate(spec.get("imagePullSecrets") or ()) if item.keys() == _NAME and item["name"] in added
+    ]
     return {**lists, "imagePullSecrets": found} if found else lists
+
+
+_NAME: Final = {"name"}
 
 
 def _first(items: Sequence[dict[str, Any]], name: str) -> int:

@@ -61,7 +61,10 @@ FILES = {
         "deploy/orders.yaml": misplaced("orders"),
         **{f"manifests/{n}.yaml": (misplaced if n < 7 else right)(f"app-{n}") for n in range(12)},
     },
-    "docs/how-to/inject-manifests-in-git.md": {"deploy/orders.yaml": right("orders")},
+    "docs/how-to/inject-manifests-in-git.md": {
+        "deploy/orders.yaml": right("orders"),
+        "seal.yaml": "seal: always\nsealImage: registry.example.com/dapr-token-injector:1.0.0\n",
+    },
 }
 
 

@@ -106,6 +106,7 @@ _COMMANDS: Final = {
     "explain": ("explain", "-f"),
     "inject": ("inject", "-f"),
     "inject-diff": ("inject", "-o", "diff", "-f"),
+    "inject-sealed": ("inject", "--policy-file", "seal.yml", "-f"),
     "uninject": ("uninject", "-f"),
 }
 
@@ -113,13 +114,15 @@ _COMMANDS: Final = {
 @pytest.mark.parametrize("command", _COMMANDS.values(), ids=_COMMANDS)
 @pytest.mark.parametrize("shape", shapes.FILES.values(), ids=shapes.FILES)
 def test_cost_of_a_file_is_linear(shape: Callable[[int], str], command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "seal.yml").write_text("sealImage: i\nsealImagePullSecrets: [p1, p]\n")
+    arguments = [str(tmp_path / word) if word == "seal.yml" else word for word in command]
     counts = []
     for n in (_SMALL, TIMES * _SMALL):
         manifest = tmp_path / f"{n}.yaml"
         manifest.write_text(shape(n))
         with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), Meter() as meter:
-                code = main([*command, str(manifest)])
+                code = main([*arguments, str(manifest)])
             assert code != Exit.FAULT
         counts.append((meter.count, sum((tmp_path / name).stat().st_size for name in ("out", "err"))))
 

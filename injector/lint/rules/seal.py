@@ -35,11 +35,11 @@ def _readers(workload: Workload) -> Iterator[Hit]:
 
 
 def _place(reader: seal.Reader) -> Path:
-    inside: Path = () if reader.kind is seal.ReaderKind.VOLUME else (reader.kind.value, reader.entry)
+    inside: Path = () if reader.entry is None else (reader.kind.value, reader.entry)
     return (reader.list_name, reader.index, *inside)
 
 
-def _targets(template: TemplateView) -> Mapping[tuple[ListName, int], list[int]]:
+def _targets(template: TemplateView) -> Mapping[tuple[ListName, int], frozenset[int]]:
     """The containers that get a token, and the indexes of their entries that do not make another reader."""
     plan = template.plan
     if plan is None:
@@ -47,11 +47,11 @@ def _targets(template: TemplateView) -> Mapping[tuple[ListName, int], list[int]]
     named = {entry.container for entry in plan.unchanged}
     places = {(change.place.list_name, change.place.index) for change in plan.changes}
     places.update((kept.place.list_name, kept.place.index) for kept in plan.kept)
-    found: dict[tuple[ListName, int], list[int]] = {}
+    found: dict[tuple[ListName, int], frozenset[int]] = {}
     for container in template.containers:
         place: tuple[ListName, int] = ("initContainers" if container.is_init else "containers", int(container.path[-1]))
         if place in places or container.name in named:
-            found[place] = [entry.decoded.index for entry in container.entries]
+            found[place] = frozenset(entry.decoded.index for entry in container.entries)
     return found
 
 

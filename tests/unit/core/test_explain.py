@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from injector.core import review
 from injector.core.decision import decide
 from injector.core.explain import Row, Rule, explain
-from injector.core.model import AppContainers, Conflict, Endpoint, Pod, Policy, Reason
+from injector.core.model import AppContainers, Conflict, Endpoint, Pod, Policy, Reason, SealMode
 
 ASKED = {"dapr.io/enabled": "true", "dapr.io/api-token-secret": "s"}
 
@@ -31,8 +32,9 @@ def rows(
     body = msgspec.json.encode({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request})
     asked = review.decode(body, endpoint)
     assert isinstance(asked.request.object, Pod)
-    decided = decide(asked, endpoint, policy)
-    explanation = explain(asked.request.object, decided, policy, endpoint)
+    read_spec = partial(review.sealing_spec, body, endpoint)
+    decided = decide(asked, endpoint, policy, read_spec)
+    explanation = explain(asked.request.object, decided, policy, endpoint, read_spec)
     assert explanation[-1].rule is Rule.DECISION
     assert explanation[-1].reason is decided.reason
     return explanation
@@ -191,3 +193,70 @@ def test_explain_reports_shadow_mode(secret: str, reason: Reason) -> None:
 
 def test_explain_omits_shadow_mode_without_effect() -> None:
     assert not explained(Rule.SHADOW_MODE, rows({}, daprd(), policy=Policy(shadow=True)))
+
+
+# --- sealing ---
+
+SEALING = Policy(seal=SealMode.ALWAYS, seal_image="registry/seal")
+
+
+def sealing(
+    *containers: dict[str, Any],
+    policy: Policy = SEALING,
+    seal: str | None = None,
+    spec: dict[str, Any] | None = None,
+) -> list[tuple[str, str, str, Reason | None]]:
+    """The row about sealing, and those about variables."""
+    annotations = ASKED if seal is None else {**ASKED, "dapr-token-injector/seal": seal}
+    found = rows(annotations, policy=policy, spec={"containers": list(containers), **(spec or {})})
+    return explained(Rule.SEAL, found) + explained(Rule.VARIABLE, found)
+
+
+def test_pod_that_will_be_sealed_says_so_for_each_container() -> None:
+    assert sealing(daprd()) == [
+        ("dapr-token-injector/seal", "absent", "sealed: a volume and two init containers are added", None),
+        ('"daprd" DAPR_API_TOKEN', "absent", 'added: Secret "s", key "token", sealed', None),
+    ]
+
+
+def test_sealed_pod_needs_no_change() -> None:
+    file = {"volumeName": "dapr-token-injector-seal", "path": "tokens.env", "key": "DAPR_API_TOKEN"}
+    read = {"name": "DAPR_API_TOKEN", "valueFrom": {"fileKeyRef": file}}
+    mount = {"name": "dapr-token-injector-seal", "mountPath": "/dapr-token-injector/seal"}
+    command = ["dapr-token-injector", "seal"]
+    first = {"name": "dapr-token-injector-seal", "command": command, "env": [ref("s")], "volumeMounts": [mount]}
+    check = {"name": "dapr-token-injector-seal-check", "command": [*command, "--check"], "env": [read]}
+    own = {
+        "initContainers": [{**one, "args": ["DAPR_API_TOKEN"]} for one in (first, check)],
+        "volumes": [{"name": "dapr-token-injector-seal", "emptyDir": {"medium": "Memory"}}],
+    }
+    assert sealing(daprd(read), policy=Policy(), spec=own) == [
+        ("dapr-token-injector/seal", "absent", "sealed already", None),
+        ('"daprd" DAPR_API_TOKEN', 'Secret "s", key "token", sealed', "already as requested", None),
+    ]
+    assert sealing(daprd(read), policy=Policy())[1][1:3] == ("a file", "kept")
+
+
+@pytest.mark.parametrize(
+    ("policy", "word", "value", "outcome"),
+    [
+        (Policy(), None, "absent", "not requested (the policy has seal: on-request)"),
+        (SEALING, "false", '"false"', "not requested (the policy has seal: always)"),
+        (Policy(), "true", '"true"', "not sealed: the policy has no sealImage; ask the owner of the cluster to set it"),
+    ],
+)
+def test_pod_that_is_not_sealed_says_why(policy: Policy, word: str | None, value: str, outcome: str) -> None:
+    assert sealing(daprd(), policy=policy, seal=word)[0][1:3] == (value, outcome)
+
+
+@pytest.mark.parametrize(
+    ("policy", "word", "words"),
+    [(Policy(seal=SealMode.OFF), "true", "(seal: off)"), (SEALING, "maybe", "is neither true nor false")],
+)
+def test_annotation_about_sealing_that_does_nothing_is_explained(policy: Policy, word: str, words: str) -> None:
+    assert words in sealing(daprd(), policy=policy, seal=word)[0][2]
+
+
+def test_pod_is_not_sealed_before_its_sidecar_is_there() -> None:
+    outcome = "not sealed until the sidecar is there: Dapr adds it at admission"
+    assert sealing({"name": "web"})[0][2] == outcome
