@@ -6,9 +6,11 @@ type than in Kubernetes raises `msgspec.ValidationError`.
 
 from __future__ import annotations
 
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Generic, TypedDict, TypeVar
 
 import msgspec
+
+from injector.core import names
 
 
 class OwnerFields(TypedDict, total=False):
@@ -62,7 +64,25 @@ class VolumeFields(NamedFields, total=False):
     projected: dict[str, Any] | None
 
 
-class ContainerFields(NamedFields, total=False):
+class SealedVolumeFields(VolumeFields, total=False):
+    """A volume of a Pod that may be sealed."""
+
+    emptyDir: dict[str, Any] | None
+
+
+class SealedMountFields(NamedFields, total=False):
+    """Where a container of a Pod that may be sealed mounts a volume."""
+
+    mountPath: str
+    subPath: str | None
+    subPathExpr: str | None
+
+
+_Volume = TypeVar("_Volume")
+_Mount = TypeVar("_Mount")
+
+
+class ContainerFields(NamedFields, Generic[_Mount], total=False):
     """A container."""
 
     image: str | None
@@ -70,20 +90,20 @@ class ContainerFields(NamedFields, total=False):
     args: list[str] | None
     env: list[dict[str, Any]] | None
     envFrom: list[dict[str, Any]] | None
-    volumeMounts: list[NamedFields] | None
+    volumeMounts: list[_Mount] | None
     restartPolicy: str | None
     resources: Any
     securityContext: Any
 
 
-class PodSpecFields(TypedDict, total=False):
+class PodSpecFields(TypedDict, Generic[_Volume, _Mount], total=False):
     """What a Pod consists of."""
 
     nodeName: str | None
-    initContainers: list[ContainerFields] | None
-    containers: list[ContainerFields] | None
-    ephemeralContainers: list[ContainerFields] | None
-    volumes: list[VolumeFields] | None
+    initContainers: list[ContainerFields[_Mount]] | None
+    containers: list[ContainerFields[_Mount]] | None
+    ephemeralContainers: list[ContainerFields[_Mount]] | None
+    volumes: list[_Volume] | None
 
 
 class ConditionFields(TypedDict, total=False):
@@ -111,11 +131,11 @@ class PodStatusFields(TypedDict, total=False):
     ephemeralContainerStatuses: list[ContainerStatusFields] | None
 
 
-class PodFields(TypedDict, total=False):
+class PodFields(TypedDict, Generic[_Volume, _Mount], total=False):
     """A Pod."""
 
     metadata: MetaFields
-    spec: PodSpecFields | None
+    spec: PodSpecFields[_Volume, _Mount] | None
     status: PodStatusFields | None
 
 
@@ -178,7 +198,9 @@ class ObjectFields(TypedDict, total=False):
     metadata: MetaFields
 
 
-_pod: Final = msgspec.json.Decoder(PodFields)
+_pod: Final = msgspec.json.Decoder(PodFields[VolumeFields, NamedFields])
+_sealed_pod: Final = msgspec.json.Decoder(PodFields[SealedVolumeFields, SealedMountFields])
+_SEAL: Final = names.SEAL_CONTAINER.encode()
 _workload: Final = msgspec.json.Decoder(WorkloadFields)
 _secret: Final = msgspec.json.Decoder(SecretFields)
 _named: Final = msgspec.json.Decoder(NamedObjectFields)
@@ -186,8 +208,8 @@ _object: Final = msgspec.json.Decoder(ObjectFields)
 
 
 def read_pod(text: bytes | bytearray) -> dict[str, Any]:
-    """Return a Pod."""
-    return {**_pod.decode(text)}
+    """Return a Pod; with the fields that only the rules about sealed Pods read if it names their containers."""
+    return {**(_sealed_pod if _SEAL in text else _pod).decode(text)}
 
 
 def read_workload(text: bytes | bytearray) -> dict[str, Any]:
