@@ -36,7 +36,7 @@ from injector.core.ownership import SecretKey, SecretRef, may_have
 from injector.core.plan import Target
 from injector.core.request import Enabled, enabled
 from injector.core.rollout import TokenState, revision_of, state_of
-from injector.core.sealed import SEAL_NAMES, file_ref, seal_of
+from injector.core.sealed import FOUND_EXIT_CODE, SEAL_NAMES, file_ref, seal_of
 from injector.core.sidecar import is_dapr_shared, is_daprd, listening
 
 if TYPE_CHECKING:
@@ -256,8 +256,7 @@ _NO_SECRET: Final = re.compile(r'secret "([^"]*)" not found')
 _NO_KEY: Final = re.compile(r"couldn't find key (\S+) in Secret [^/\s]+/(\S+)")
 
 
-# How the two init containers of a sealed Pod end if they find something wrong, and what that is.
-_FOUND: Final = 1
+# What the two init containers of a sealed Pod find.
 _FAILURES: Final = {
     names.SEAL_CONTAINER: ProtectionReason.BAD_TOKEN_VALUE,
     names.SEAL_CHECK_CONTAINER: ProtectionReason.KUBELET_WITHOUT_ENV_FILES,
@@ -269,7 +268,7 @@ def _waits(
 ) -> Iterator[ContainerReason]:
     """Yield why containers wait for a token."""
     for name, code in (pod.status.exit_codes if pod.status is not None else {}).items():
-        if code == _FOUND and name in _FAILURES:
+        if code == FOUND_EXIT_CODE and name in _FAILURES:
             yield ContainerReason(container=name, reason=_FAILURES[name])
     messages = pod.status.waiting if pod.status is not None else {}
     runs: dict[str, bool] = {}

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # The init containers of a sealed Pod.
 SEAL_NAMES: Final = frozenset({names.SEAL_CONTAINER, names.SEAL_CHECK_CONTAINER})
+# How they end if they find something wrong, and not because they cannot run.
+FOUND_EXIT_CODE: Final = 1
 
 
 class EmptyDir(Quiet, frozen=True, gc=False):

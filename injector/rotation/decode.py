@@ -237,6 +237,16 @@ def has_ended(pod: Object) -> bool:
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 
 
+def exit_code(pod: Object, init_container: str) -> int:
+    """Return how an init container ended, if it has ended, or waits for its next start; otherwise 0."""
+    for one in (pod.get("status") or {}).get("initContainerStatuses") or ():
+        if one["name"] == init_container:
+            state = one.get("state") or {}
+            state = (one.get("lastState") or {}) if state.get("waiting") is not None else state
+            return (state.get("terminated") or {}).get("exitCode") or 0
+    return 0
+
+
 def _clock_lead(pod: Object) -> int | None:
     """Return by how many seconds the clock of the Pod's node is ahead of the API server's at most; None: unknown.
 

@@ -80,6 +80,7 @@ class SealedMountFields(NamedFields, total=False):
 
 _Volume = TypeVar("_Volume")
 _Mount = TypeVar("_Mount")
+_Status = TypeVar("_Status")
 
 
 class ContainerFields(NamedFields, Generic[_Mount], total=False):
@@ -120,23 +121,29 @@ class ContainerStatusFields(NamedFields, total=False):
     state: dict[str, Any] | None
 
 
-class PodStatusFields(TypedDict, total=False):
+class SealedContainerStatusFields(ContainerStatusFields, total=False):
+    """The kubelet's report of a container of a Pod that may be sealed."""
+
+    lastState: dict[str, Any] | None
+
+
+class PodStatusFields(TypedDict, Generic[_Status], total=False):
     """The kubelet's report of a Pod."""
 
     phase: str | None
     startTime: str | None
     conditions: list[ConditionFields] | None
-    initContainerStatuses: list[ContainerStatusFields] | None
-    containerStatuses: list[ContainerStatusFields] | None
-    ephemeralContainerStatuses: list[ContainerStatusFields] | None
+    initContainerStatuses: list[_Status] | None
+    containerStatuses: list[_Status] | None
+    ephemeralContainerStatuses: list[_Status] | None
 
 
-class PodFields(TypedDict, Generic[_Volume, _Mount], total=False):
+class PodFields(TypedDict, Generic[_Volume, _Mount, _Status], total=False):
     """A Pod."""
 
     metadata: MetaFields
     spec: PodSpecFields[_Volume, _Mount] | None
-    status: PodStatusFields | None
+    status: PodStatusFields[_Status] | None
 
 
 class TemplateMetaFields(TypedDict, total=False):
@@ -198,8 +205,8 @@ class ObjectFields(TypedDict, total=False):
     metadata: MetaFields
 
 
-_pod: Final = msgspec.json.Decoder(PodFields[VolumeFields, NamedFields])
-_sealed_pod: Final = msgspec.json.Decoder(PodFields[SealedVolumeFields, SealedMountFields])
+_pod: Final = msgspec.json.Decoder(PodFields[VolumeFields, NamedFields, ContainerStatusFields])
+_sealed_pod: Final = msgspec.json.Decoder(PodFields[SealedVolumeFields, SealedMountFields, SealedContainerStatusFields])
 _SEAL: Final = names.SEAL_CONTAINER.encode()
 _workload: Final = msgspec.json.Decoder(WorkloadFields)
 _secret: Final = msgspec.json.Decoder(SecretFields)
