@@ -67,8 +67,8 @@ def foreign_kinds(own_control_plane: ControlPlane, report: binaries.Report) -> N
 @pytest.fixture(scope="session")
 def env_files(cluster: Cluster) -> None:
     """Older API servers drop the field `fileKeyRef` and refuse the Pod, whatever webhooks and policies do."""
-    version = json.loads(cluster.kubectl.run("get", "--raw", "/version").stdout)
-    if (int(version["major"]), int(version["minor"].rstrip("+"))) < FIRST_WITH_ENV_FILES:
+    version = json.loads(cluster.kubectl.run("get", "--raw", "/version").stdout)["gitVersion"]
+    if tuple(map(int, version.removeprefix("v").split(".")[:2])) < FIRST_WITH_ENV_FILES:
         pytest.skip("this API server has no env files (1.35 has)")
 
 
