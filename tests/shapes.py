@@ -145,6 +145,56 @@ def blank_names(n: int) -> Json:
     return pod({**_BOTH, names.APP_CONTAINERS: ", " * n})
 
 
+_SEAL: Final = {**_EVERY, names.SEAL: "true"}
+
+
+def _sealing(found: Json, **spec: object) -> Json:
+    found["spec"] |= spec
+    return found
+
+
+def sealed_containers(n: int) -> Json:
+    """Containers that are all to be sealed, half of them with a reference that is replaced."""
+    each = ({"name": f"c{i}", "env": [secret_env("s")][: i % 2]} for i in range(n))
+    return pod(_SEAL, [sidecar(), *each], [{"name": f"i{i}", "restartPolicy": "Always"} for i in range(n)])
+
+
+def sealed_with_resources(n: int) -> Json:
+    """Containers of which one has the largest memory limit, in numbers without an end."""
+    limits = ({"limits": {"memory": "9" * (i % 100)}, "requests": {"cpu": "9" * n}} for i in range(n // 8))
+    return pod(_SEAL, [sidecar(), *({"name": f"c{i}", "resources": one} for i, one in enumerate(limits))])
+
+
+def many_secret_entries(n: int) -> Json:
+    """References to keys of which none is the requested one, the requested one being the last."""
+    env = [secret_env("s", f"k{i}", f"E{i}") for i in range(n)]
+    return pod(_SEAL, [sidecar(*env), {"name": "c", "env": [*env, secret_env("s", "token", "LAST")]}])
+
+
+def many_secret_files(n: int) -> Json:
+    """Volumes with other keys of the Secret, and variables from other Secrets."""
+    items = [{"key": f"k{i}", "path": "p"} for i in range(n)]
+    volumes: list[Json] = [{"name": "v", "secret": {"secretName": "s", "items": items}}]
+    volumes += [{"name": f"v{i}", "projected": {"sources": [{"secret": {"name": f"s{i}"}}]}} for i in range(n)]
+    sources = [{"secretRef": {"name": f"s{i}"}} for i in range(n)]
+    pulls = [{"name": f"p{i}"} for i in range(n)]
+    return _sealing(pod(_SEAL, [sidecar(envFrom=sources)]), volumes=volumes, imagePullSecrets=pulls)
+
+
+def readers_before_the_seal(n: int) -> Json:
+    """Users of the file that run before the containers that write and check it."""
+    file: Json = {"volumeName": names.SEAL_VOLUME, "path": names.SEAL_FILE}
+    env = [{"name": name, "valueFrom": {"fileKeyRef": {**file, "key": name}}} for name in (_API, _APP)]
+    both = [secret_env("s"), secret_env("t", "token", _APP)]
+    mount = {"name": names.SEAL_VOLUME, "mountPath": names.SEAL_DIRECTORY}
+    seal = {"command": [*names.SEAL_COMMAND], "args": [_API, _APP], "env": both, "volumeMounts": [mount]}
+    check = {"command": [*names.SEAL_CHECK_COMMAND], "args": [_API, _APP], "env": env}
+    before = [{"name": f"i{i}", "restartPolicy": "Always", "env": env} for i in range(n)]
+    init: list[Json] = [*before, {"name": names.SEAL_CONTAINER, **seal}, {"name": names.SEAL_CHECK_CONTAINER, **check}]
+    volume = {"name": names.SEAL_VOLUME, "emptyDir": {"medium": "Memory"}}
+    return _sealing(pod(_SEAL, [sidecar(*env), *_named(n)], init), volumes=[volume])
+
+
 PODS: Final[Mapping[str, Callable[[int], Json]]] = {
     make.__name__: make
     for make in (
@@ -167,6 +217,11 @@ PODS: Final[Mapping[str, Callable[[int], Json]]] = {
         long_names,
         long_values,
         blank_names,
+        sealed_containers,
+        sealed_with_resources,
+        many_secret_entries,
+        many_secret_files,
+        readers_before_the_seal,
     )
 }
 

@@ -42,7 +42,7 @@ def _additions(plan: SealPlan) -> Iterator[PatchOp]:
         for index, container in enumerate(plan.containers, plan.index):
             yield PatchOp("add", f"/spec/initContainers/{index}", container)
     else:
-        yield PatchOp("add", "/spec/initContainers", plan.containers)
+        yield PatchOp("add", "/spec/initContainers", [*plan.containers])
 
 
 def _appended(member: str, values: Sequence[object], *, has_list: bool) -> Iterator[PatchOp]:

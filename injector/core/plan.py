@@ -162,11 +162,11 @@ def _may_be_sealed(places: Sequence[Place], request: InjectionRequest, expects_s
     """Whether the Pod is to be sealed in this round, or has an entry that only a sealed Pod has."""
     if request.seal and (expects_sidecar or (places and places[0].target is _SIDECAR)):
         return True
-    return any(
-        entry is not None and entry.file == file_ref(variable)
-        for place in places
-        for variable, entry in ((names.API_TOKEN_ENV, place.env.api), (names.APP_TOKEN_ENV, place.env.app))
-    )
+    return any(_reads_seal(place.env.api) or _reads_seal(place.env.app) for place in places)
+
+
+def _reads_seal(entry: EnvEntry | None) -> bool:
+    return entry is not None and entry.file is not None and entry.file == file_ref(entry.name)
 
 
 def _sealing(spec: SealingSpec, places: Sequence[Place], request: InjectionRequest, policy: Policy) -> _Sealing:

@@ -64,12 +64,15 @@ def seals(annotations: Annotations, policy: Policy) -> bool:
 
 def unsealed_requests(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
     """The warning for an annotation that should seal the Pod and does not, if there is one."""
-    word = Enabled.FALSE if annotations.seal is None else _meaning(annotations.seal)
-    if word is Enabled.TRUE and policy.seal is SealMode.OFF:
-        return (warning(f"{names.SEAL} was ignored: the policy does not allow sealing (seal: off)"),)
-    if word in {Enabled.ABSENT, Enabled.UNKNOWN}:
-        return (warning(f'not sealed: {names.SEAL} is neither true nor false; set it to "true" or "false"'),)
-    return ()
+    if annotations.seal is None:
+        return ()
+    match _meaning(annotations.seal):
+        case Enabled.TRUE if policy.seal is SealMode.OFF:
+            return (warning(f"{names.SEAL} was ignored: the policy does not allow sealing (seal: off)"),)
+        case Enabled.TRUE | Enabled.FALSE:
+            return ()
+        case _:
+            return (warning(f'not sealed: {names.SEAL} is neither true nor false; set it to "true" or "false"'),)
 
 
 def _meaning(value: str | None) -> Enabled:

@@ -6,14 +6,14 @@ The shape is that of docs/decisions/0035-sealed-pods.md; `sealed` recognizes it.
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from injector.core import names
 from injector.core.env import secret_entries
 from injector.core.model import Quiet, SourceKind, TokenRef, Value
-from injector.core.request import warning
+from injector.core.request import redact, warning
 from injector.core.sealed import SealableContainer, SealableSpec, Volume
 from injector.core.sidecar import is_daprd
 
@@ -154,7 +154,7 @@ class SealPlan(Value, frozen=True, gc=False):
             "name": name,
             "image": self.image,
             "imagePullPolicy": "IfNotPresent",
-            "command": command,
+            "command": list(command),
             "args": [variable for variable, _ in self.tokens],
             "env": env,
             **mounts,
@@ -243,14 +243,20 @@ _OS_LABEL: Final = "kubernetes.io/os"
 
 def _taken_name(spec: SealingSpec) -> str | None:
     """The problem of a Pod that uses our names for something that is not our seal."""
-    for _, _, container in _containers(spec):
-        if container.name in {names.SEAL_CONTAINER, names.SEAL_CHECK_CONTAINER}:
-            return f"container {container.name} is not as the webhook makes it; remove or rename it"
-        if any(mount.name == names.SEAL_VOLUME for mount in container.volumeMounts or ()):
-            return f"remove the mount of {names.SEAL_VOLUME} from container {container.name}"
-    if any(volume.name == names.SEAL_VOLUME for volume in spec.volumes or ()):
-        return f"volume {names.SEAL_VOLUME} is not as the webhook makes it; remove or rename it"
+    for containers in (spec.containers, spec.initContainers):
+        for container in containers or ():
+            if container.name in _OUR_CONTAINERS:
+                return f"container {container.name} is not as the webhook makes it; remove or rename it"
+            for mount in container.volumeMounts or ():
+                if mount.name == names.SEAL_VOLUME:
+                    return f"remove the mount of {names.SEAL_VOLUME} from container {container.name}"
+    for volume in spec.volumes or ():
+        if volume.name == names.SEAL_VOLUME:
+            return f"volume {names.SEAL_VOLUME} is not as the webhook makes it; remove or rename it"
     return None
+
+
+_OUR_CONTAINERS: Final = (names.SEAL_CONTAINER, names.SEAL_CHECK_CONTAINER)
 
 
 def _containers(spec: SealingSpec) -> Iterator[tuple[ListName, int, SealingContainer]]:
@@ -298,7 +304,7 @@ class Reader(Value, frozen=True, gc=False):
             case ReaderKind.ENV_FROM:
                 return f"envFrom reads the same Secret; list single keys in container {self.name}"
             case _:
-                return f"a volume has the same key; remove it from volume {self.name}"
+                return f"a volume has the same key; remove it from volume {redact(self.name)}"
 
 
 def other_readers(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], targets: Targets) -> Iterator[Reader]:
@@ -322,7 +328,7 @@ def other_readers(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], tar
             if source.secretRef is not None and source.secretRef.name in secrets:
                 yield Reader(ReaderKind.ENV_FROM, container.name, list_name, index, entry)
     for index, volume in enumerate(spec.volumes or ()):
-        if any(_has_key(files, refs) for files in _files(volume)):
+        if _has_key(volume, refs):
             yield Reader(ReaderKind.VOLUME, volume.name, "volumes", index)
 
 
@@ -331,72 +337,79 @@ def _unlisted(container: SealingContainer) -> ReaderKind:
     return ReaderKind.RENAMED if is_sidecar else ReaderKind.UNLISTED
 
 
-def _files(volume: SealingVolume) -> Iterator[SecretFiles]:
+def _has_key(volume: SealingVolume, refs: frozenset[TokenRef]) -> bool:
     if volume.secret is not None:
-        yield volume.secret
-    for source in (volume.projected.sources if volume.projected is not None else None) or ():
-        if source.secret is not None:
-            yield source.secret
+        return _is_file(volume.secret, volume.secret.secretName, refs)
+    if volume.projected is None:
+        return False
+    sources = (source.secret for source in volume.projected.sources or ())
+    return any(_is_file(files, files.name, refs) for files in sources if files is not None)
 
 
-def _has_key(files: SecretFiles, refs: frozenset[TokenRef]) -> bool:
-    keys = {item.key for item in files.items or ()}
-    secrets = {files.name, files.secretName}
-    return any(ref.name in secrets and (not keys or ref.key in keys) for ref in refs)
+def _is_file(files: SecretFiles, secret: str | None, refs: frozenset[TokenRef]) -> bool:
+    """Whether one of the keys is among the files of the Secret: all its keys, or the listed ones."""
+    keys = [item.key for item in files.items or ()]
+    return any(ref.name == secret and (not keys or ref.key in keys) for ref in refs)
 
 
 # --- the resources of our containers ---
 
 
-def _resources(
-    containers: Sequence[SealingContainer],
-) -> Amounts:
+def _resources(containers: Iterable[SealingContainer]) -> Amounts:
     """The requests and limits of the container with the largest memory limit; of equal ones, the first.
 
     With those of one regular container, no QoS class, quota, LimitRange or effective request changes. A container
     without any is not considered: a quota demands them of all containers or of none.
     """
-    found = [_amounts(one.resources) for one in containers if one.resources is not None]
-    return max((one for one in found if one), key=_memory_limit, default=())
+    found: Amounts = ()
+    most = _LESS_THAN_NONE
+    for container in containers:
+        if container.resources is not None:
+            size = _memory_size(container.resources.limits)
+            if size > most and (amounts := _amounts(container.resources)):
+                found, most = amounts, size
+    return found
 
 
 def _amounts(resources: Resources) -> Amounts:
-    parts = (("limits", resources.limits), ("requests", resources.requests))
-    amounts = ((part, tuple(_standard(given or {}))) for part, given in parts)
-    return tuple((part, values) for part, values in amounts if values)
+    parts = (("limits", _standard(resources.limits)), ("requests", _standard(resources.requests)))
+    return tuple([part for part in parts if part[1]])
 
 
-def _standard(given: Mapping[str, object]) -> Iterator[tuple[str, str | int | float]]:
-    for name in ("cpu", "memory", "ephemeral-storage"):
-        amount = given.get(name)
-        if isinstance(amount, str | int | float):
-            yield name, amount
+def _standard(given: Mapping[str, Any] | None) -> tuple[tuple[str, str | int | float], ...]:
+    if not given:
+        return ()
+    return tuple([(name, amount) for name in _STANDARD if isinstance(amount := given.get(name), _AMOUNT)])
 
 
-def _memory_limit(amounts: Amounts) -> Decimal:
-    limit = dict(dict(amounts).get("limits", ())).get("memory")
-    return Decimal(-1) if limit is None else quantity(str(limit))
+def _memory_size(limits: Mapping[str, object] | None) -> float:
+    amount = limits.get("memory") if limits else None
+    text = str(amount) if isinstance(amount, _AMOUNT) else ""
+    # Long texts are not cached.
+    return quantity(text) if len(text) <= _LONGEST_QUANTITY else _NO_LIMIT
 
 
-def quantity(text: str) -> Decimal:
+@lru_cache(maxsize=1024)
+def quantity(text: str) -> float:
     """The number that a quantity of Kubernetes stands for; -1 if it is none.
 
     https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
     """
-    found = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST_QUANTITY else None
+    found = _QUANTITY.fullmatch(text)
     if found is None:
-        return Decimal(-1)
+        return _NO_LIMIT
     number, suffix, exponent = found.groups()
-    return Decimal(number).scaleb(int(exponent)) if exponent else Decimal(number) * _SUFFIXES[suffix or ""]
+    return float(f"{number}e{exponent}") if exponent else float(number) * _SUFFIXES[suffix or ""]
 
 
-_QUANTITY: Final = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,3}))?")
+_STANDARD: Final = ("cpu", "memory", "ephemeral-storage")
+_AMOUNT: Final = (str, int, float)
+_NO_LIMIT: Final = -1.0
+_LESS_THAN_NONE: Final = -2.0
 _LONGEST_QUANTITY: Final = 64
-_SUFFIXES: Final[Mapping[str, Decimal]] = {
-    "": Decimal(1),
-    **{
-        suffix: Decimal(10) ** power
-        for suffix, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)
-    },
-    **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", 1)},
+_QUANTITY: Final = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,3}))?")
+_SUFFIXES: Final[Mapping[str, float]] = {
+    "": 1,
+    **{suffix: 10.0**power for suffix, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)},
+    **{f"{suffix}i": 1024.0**power for power, suffix in enumerate("KMGTPE", 1)},
 }

@@ -30,8 +30,8 @@ _MAX_STEPS: Final = 16_384
 
 
 @cache
-def body(size: int) -> bytes:
-    """The largest review of at most `size` bytes.
+def body(size: int, *, seal: bool = False) -> bytes:
+    """The largest review of at most `size` bytes, of a Pod that requests to be sealed or does not.
 
     Raises:
         ValueError: No body comes within `TOLERANCE` of `size`.
@@ -39,8 +39,8 @@ def body(size: int) -> bytes:
     low, high = 0, _MAX_STEPS
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if len(encode(review(pod(middle)))) <= size else (low, middle - 1)
-    made = encode(review(pod(low)))
+        low, high = (middle, high) if len(encode(review(pod(middle, seal=seal)))) <= size else (low, middle - 1)
+    made = encode(review(pod(low, seal=seal)))
     if abs(len(made) - size) > TOLERANCE * size:
         raise ValueError(f"the nearest body to {size} bytes has {len(made)}")
     return made
@@ -79,14 +79,16 @@ def review(pod_object: Json, *, uid: str = UID, operation: str = "CREATE") -> Js
     }
 
 
-def pod(steps: int) -> Json:
-    """A Pod that asks for a token, after `steps` steps of growth; 0 is the smallest."""
+def pod(steps: int, *, seal: bool = False) -> Json:
+    """A Pod that asks for a token, and perhaps to be sealed, after `steps` steps of growth; 0 is the smallest."""
     annotations = {
         "dapr.io/app-id": "orders",
         "dapr.io/app-port": "8080",
         "dapr.io/enabled": "true",
         "dapr.io/api-token-secret": "dapr-api-token",
     }
+    if seal:
+        annotations["dapr-token-injector/seal"] = "true"
     containers = [_app("orders", 8080)]
     volumes: list[Json] = []
     for step in range(steps):

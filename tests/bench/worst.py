@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.cli.main import Exit, main
 from injector.core.admit import admit
-from injector.core.model import Endpoint, Policy
+from injector.core.model import Endpoint, Policy, SealMode
 from tests import shapes
 from tests.bench.errors import BenchError
 from tests.bench.measure import Spread, spread
@@ -31,6 +31,7 @@ _ROUNDS: Final = 3
 _POLICIES: Final = {
     "": Policy(),
     "long allowedSecrets": Policy(allowed_secrets=("s", "t", *(f"q{i}*" for i in range(200)), "[m-n]*")),
+    "seal": Policy(seal=SealMode.ALWAYS, seal_image="registry.example/dapr-token-injector:1.0.0"),
 }
 _COMMANDS: Final = {
     "lint": ("lint",),
@@ -52,7 +53,7 @@ class Cost:
 
 
 def reviews() -> Iterator[Cost]:
-    """Every shape of a review of 1 MB, at `/mutate` and `/warn`, under two policies."""
+    """Every shape of a review of 1 MB, at `/mutate` and `/warn`, under each policy."""
     for name, makers in shapes.BODIES.items():
         for warn, make in makers.items():
             body = shapes.grown(make, _MB)

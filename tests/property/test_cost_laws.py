@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from injector.cli.main import Exit, main
 from injector.core.admit import admit
 from injector.core.depth import shallow
-from injector.core.model import Endpoint, Policy
+from injector.core.model import Endpoint, Policy, SealMode
 from injector.core.request import is_allowed
 from tests import shapes
 from tests.builders import forget
@@ -29,6 +29,7 @@ POLICIES: Final = {
     "default": Policy(),
     "list": Policy(allowed_secrets=("s", "t", *(f"q{i}*" for i in range(20)), "[m-n]*"), shadow=False),
     "shadow": Policy(allowed_secrets=("s",), shadow=True),
+    "seal": Policy(seal=SealMode.ALWAYS, seal_image="i", seal_image_pull_secrets=("p1", "p")),
 }
 
 
