@@ -50,15 +50,21 @@ _RELEASE_NAMESPACE: Final = "meta.helm.sh/release-namespace"
 
 async def _kubernetes_version(reader: Reader) -> Outcome:
     version = str((await reader.raw(_VERSION_PATH))["gitVersion"])[: names.MAX_SHOWN_VALUE]
-    found = _VERSION.match(version)
+    found = parse_version(version)
     if found is None:
         problem = unknown("the API server does not report a version of Kubernetes")
         return Outcome(seen=_VERSION_PATH, problems=(problem,))
     seen = f"the API server has version {version}"
-    if (int(found[1]), int(found[2])) < OLDEST:
+    if found < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         return Outcome(seen=seen, problems=(failed(f"Kubernetes {version} is older than {oldest}"),))
     return Outcome(seen=seen)
+
+
+def parse_version(version: str) -> tuple[int, int] | None:
+    """Return the major and minor version in the version of a program of Kubernetes; None if there is none."""
+    found = _VERSION.match(version)
+    return (int(found[1]), int(found[2])) if found is not None else None
 
 
 async def _admission_apis(reader: Reader) -> Outcome:

@@ -9,6 +9,7 @@ from injector.core import names
 from injector.core.ownership import SecretKey
 from injector.core.request import listed
 from injector.core.rollout import Ref
+from injector.core.sealed import FOUND_EXIT_CODE
 from injector.core.sidecar import is_dapr_shared, is_daprd
 from injector.kube.owners import controller_of
 from injector.kube.resources import PODS
@@ -30,7 +31,8 @@ class PodFacts:
     `images`: of its containers that run daprd. `secrets`: names of all Secrets that its containers read, or that it
     requests. `tokens`: variables and the keys that its containers read for them; also those that it requests by
     annotation and its sidecar has no value for, then with an empty key for the default one of the Policy. `uses_dapr`:
-    `dapr.io/enabled` is true. `requests_token`: by annotation. `labels`: only of those that request one.
+    `dapr.io/enabled` is true. `requests_token`: by annotation. `labels`: only of those that request one. `node`: of
+    sealed ones, empty before they are scheduled. `is_stuck`: its kubelet does not read env files.
     """
 
     workload: Ref
@@ -41,6 +43,9 @@ class PodFacts:
     uses_dapr: bool
     requests_token: bool
     labels: Mapping[str, str]
+    is_sealed: bool = False
+    is_stuck: bool = False
+    node: str = ""
 
 
 async def all_pods(reader: Reader) -> tuple[PodFacts, ...]:
@@ -82,6 +87,7 @@ def pod_facts(pod: Object) -> PodFacts | None:
     requests_token = bool(annotations.get(names.API_TOKEN_SECRET) or annotations.get(names.APP_TOKEN_SECRET))
     if not (secrets or daprds or uses_dapr or requests_token):
         return None
+    is_sealed = any(one.is_sealed for one in references)
     return PodFacts(
         workload=workload_of(pod["metadata"]),
         images=frozenset(daprds.values()),
@@ -95,6 +101,9 @@ def pod_facts(pod: Object) -> PodFacts | None:
         uses_dapr=uses_dapr,
         requests_token=requests_token,
         labels=(pod["metadata"].get("labels") or {}) if requests_token else {},
+        is_sealed=is_sealed,
+        is_stuck=is_sealed and decode.exit_code(pod, names.SEAL_CHECK_CONTAINER) == FOUND_EXIT_CODE,
+        node=((pod.get("spec") or {}).get("nodeName") or "") if is_sealed else "",
     )
 
 

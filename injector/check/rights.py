@@ -130,7 +130,7 @@ CHECK_CLUSTER: Final = (
         Need(("list",), one, f"{_SEES} which {one.kind}s Reloader restarts")
         for one in (*_WORKLOADS, resources.ROLLOUTS)
     ),
-    Need(("list",), resources.NODES, "check does not know the zones of the cluster"),
+    Need(("list",), resources.NODES, "check does not know the zones and kubelets of the cluster"),
     Need(("create",), _ACCESS_REVIEWS, f"{_SEES} the permissions of the webhook"),
 )
 CHECK_NAMESPACE: Final = (

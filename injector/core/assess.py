@@ -36,13 +36,15 @@ from injector.core.ownership import SecretKey, SecretRef, may_have
 from injector.core.plan import Target
 from injector.core.request import Enabled, enabled
 from injector.core.rollout import TokenState, revision_of, state_of
+from injector.core.sealed import FOUND_EXIT_CODE, SEAL_NAMES, file_ref, seal_of
 from injector.core.sidecar import is_dapr_shared, is_daprd, listening
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from injector.core.assessment import Observation
     from injector.core.env import EnvEntry
+    from injector.core.model import TokenRef
     from injector.core.observed import ObservedContainer, ObservedPod
     from injector.core.rollout import PodUsage
 
@@ -78,8 +80,12 @@ def assess(observed: Observation, known: Known, seen: Seen | None = None) -> Ass
     reason = _without_containers(pod, known, has_sidecar=bool(sidecars))
     if reason is not None:
         return _assessment(observed, known, reason)
-    found = [ContainerReason(container=one.name, reason=_reason(one, pod, observed, known)) for one in sidecars]
-    found += _waits(containers, pod, observed, known)
+    sealed = _sealed(pod)
+    found = [
+        ContainerReason(container=one.name, reason=_reason(one, pod, sealed.get(id(one), {}), observed, known))
+        for one in sidecars
+    ]
+    found += _waits(containers, pod, sealed, observed, known)
     found.sort(key=lambda one: _WORST_FIRST.index(PROTECTIONS[one.reason]))
     worst = found[0]
     seen = {} if seen is None else seen
@@ -91,7 +97,7 @@ def assess(observed: Observation, known: Known, seen: Seen | None = None) -> Ass
         container=worst.container,
         missing=worst.missing,
         containers=tuple({one.container: one for one in reversed(found)}.values())[::-1],
-        findings=seen[key],
+        findings=(*seen[key], *_partly_sealed(pod, sealed, observed.usage)),
     )
 
 
@@ -160,8 +166,39 @@ def _annotations(pod: ObservedPod) -> Annotations:
     return (pod.metadata.annotations if pod.metadata is not None else None) or Annotations()
 
 
-def _reason(container: ObservedContainer, pod: ObservedPod, observed: Observation, known: Known) -> ProtectionReason:
-    """Return why a sidecar demands a token or not."""
+# By the id of a container: the tokens that it has from the file of a sealed Pod, by variable.
+_Sealed: TypeAlias = "dict[int, dict[str, TokenRef]]"
+
+
+def _sealed(pod: ObservedPod) -> _Sealed:
+    """Return the tokens from the file of a sealed Pod that cannot be empty."""
+    spec = pod.spec
+    if spec is None or not spec.volumes:
+        return {}
+    seal, init = seal_of(spec), len(spec.initContainers or ())
+    found: _Sealed = {}
+    for index, container in enumerate(spec.every if seal.tokens else ()):
+        init_index = index if index < init else None
+        for entry in _entries(container):
+            ref = seal.ref(entry.file, init_index) if entry.file == file_ref(entry.name) else None
+            if ref is not None and not entry.optional and container.name not in SEAL_NAMES:
+                found.setdefault(id(container), {})[entry.name] = ref
+    return found
+
+
+def _entries(container: ObservedContainer) -> tuple[EnvEntry, ...]:
+    """Return the effective entries of the token variables; none of a malformed list."""
+    try:
+        env = env_of(container)
+    except MalformedObjectError:
+        return ()
+    return tuple(entry for entry in (env.api, env.app) if entry is not None)
+
+
+def _reason(
+    container: ObservedContainer, pod: ObservedPod, sealed: Mapping[str, TokenRef], observed: Observation, known: Known
+) -> ProtectionReason:
+    """Return why a sidecar demands a token or not; `sealed` are those that it has from the file of a sealed Pod."""
     try:
         entry = env_of(container).api
     except MalformedObjectError:
@@ -174,14 +211,15 @@ def _reason(container: ObservedContainer, pod: ObservedPod, observed: Observatio
             return ProtectionReason.ENV_FROM
         asks = is_requested and (wanted or known.injects_default)
         return ProtectionReason.NOT_INJECTED if asks else ProtectionReason.NO_VARIABLE
-    reason = _reason_of(entry)
-    if reason is not ProtectionReason.REFERENCE or entry.ref is None:
+    ref = sealed.get(entry.name, entry.ref)
+    reason = ProtectionReason.SEALED if entry.name in sealed else _reason_of(entry)
+    if PROTECTIONS[reason] is not Protection.PROTECTED or ref is None:
         return reason
-    if is_dapr_shared(is_requested=is_requested, key=entry.ref.key):
+    if is_dapr_shared(is_requested=is_requested, key=ref.key):
         return ProtectionReason.DAPR_SHARED
-    default = known.policy.default_api_key if known.policy is not None else entry.ref.key
+    default = known.policy.default_api_key if known.policy is not None else ref.key
     key = (annotations.api_token_key or "").strip() or default
-    if is_requested and wanted and (entry.ref.name, entry.ref.key) != (wanted, key):
+    if is_requested and wanted and (ref.name, ref.key) != (wanted, key):
         return ProtectionReason.OTHER_REFERENCE
     return reason
 
@@ -218,10 +256,20 @@ _NO_SECRET: Final = re.compile(r'secret "([^"]*)" not found')
 _NO_KEY: Final = re.compile(r"couldn't find key (\S+) in Secret [^/\s]+/(\S+)")
 
 
+# What the two init containers of a sealed Pod find.
+_FAILURES: Final = {
+    names.SEAL_CONTAINER: ProtectionReason.BAD_TOKEN_VALUE,
+    names.SEAL_CHECK_CONTAINER: ProtectionReason.KUBELET_WITHOUT_ENV_FILES,
+}
+
+
 def _waits(
-    containers: Iterable[ObservedContainer], pod: ObservedPod, observed: Observation, known: Known
+    containers: Iterable[ObservedContainer], pod: ObservedPod, sealed: _Sealed, observed: Observation, known: Known
 ) -> Iterator[ContainerReason]:
     """Yield why containers wait for a token."""
+    for name, code in (pod.status.exit_codes if pod.status is not None else {}).items():
+        if code == FOUND_EXIT_CODE and name in _FAILURES:
+            yield ContainerReason(container=name, reason=_FAILURES[name])
     messages = pod.status.waiting if pod.status is not None else {}
     runs: dict[str, bool] = {}
     for one in observed.usage.usages if observed.usage is not None else ():
@@ -232,7 +280,7 @@ def _waits(
         message = messages.get(container.name, "")
         if not message and not is_waiting:
             continue
-        wanted = _wanted(container)
+        wanted = _wanted(container, sealed.get(id(container), {}))
         found = _reported(message, wanted)
         if found is None and is_waiting:
             found = _missing(wanted, observed.namespace, known)
@@ -242,17 +290,10 @@ def _waits(
             yield ContainerReason(container=container.name, reason=reason, missing=missing)
 
 
-def _wanted(container: ObservedContainer) -> frozenset[tuple[str, str]]:
-    """Return the Secrets and keys of tokens that the kubelet must find to start a container."""
-    try:
-        env = env_of(container)
-    except MalformedObjectError:
-        return frozenset()
-    return frozenset(
-        (entry.ref.name, entry.ref.key)
-        for entry in (env.api, env.app)
-        if entry is not None and entry.ref is not None and entry.ref.kind is SourceKind.SECRET and not entry.optional
-    )
+def _wanted(container: ObservedContainer, sealed: Mapping[str, TokenRef]) -> frozenset[tuple[str, str]]:
+    """Return the Secrets and keys of tokens that the kubelet must find to start a container, or to seal its Pod."""
+    refs = [sealed.get(entry.name, entry.ref) for entry in _entries(container) if not entry.optional]
+    return frozenset((ref.name, ref.key) for ref in refs if ref is not None and ref.kind is SourceKind.SECRET)
 
 
 def _reported(message: str, wanted: Collection[tuple[str, str]]) -> _Missing | None:
@@ -279,28 +320,29 @@ def _missing(wanted: Iterable[tuple[str, str]], namespace: str, known: Known) ->
 
 
 def _currencies(usage: PodUsage, known: Known) -> Iterator[KeyCurrency]:
-    states: dict[SecretKey, dict[str, TokenState | None]] = defaultdict(dict)
+    # A container of a Pod that is partly sealed may have two values.
+    states: dict[SecretKey, dict[str, set[TokenState | None]]] = defaultdict(lambda: defaultdict(set))
     for one in usage.usages:
         secret = known.secrets.get(one.key.secret)
         revision = revision_of(secret, one.key.key) if secret is not None else None
         state = state_of(one, usage, revision) if revision is not None else None
         is_undated = revision is not None and revision.changed is None and state is TokenState.UNCERTAIN
-        states[one.key][one.container] = None if is_undated else state
+        states[one.key][one.container].add(None if is_undated else state)
     for key in sorted(states):
-        currency = _currency(frozenset(states[key].values()))
-        others = tuple(sorted(name for name, state in states[key].items() if state not in _FRESH))
+        currency = _currency(frozenset().union(*states[key].values()))
+        others = tuple(sorted(name for name, found in states[key].items() if not found <= _FRESH))
         yield KeyCurrency(
             key=key,
             currency=currency,
             containers=() if currency is Currency.UNKNOWN else others,
-            by_container=tuple((name, _currency(frozenset({states[key][name]}))) for name in sorted(states[key])),
+            by_container=tuple((name, _currency(states[key][name])) for name in sorted(states[key])),
         )
 
 
-_FRESH: Final = frozenset({TokenState.CURRENT, TokenState.NOT_STARTED})
+_FRESH: Final[frozenset[TokenState | None]] = frozenset({TokenState.CURRENT, TokenState.NOT_STARTED})
 
 
-def _currency(states: frozenset[TokenState | None]) -> Currency:
+def _currency(states: Collection[TokenState | None]) -> Currency:
     if None in states:
         return Currency.UNKNOWN
     if TokenState.OUTDATED in states:
@@ -321,6 +363,18 @@ def _findings(pod: ObservedPod, sidecars: list[ObservedContainer], known: Known,
             yield Finding(finding=PodFinding.DAPRD_ADVISORY, container=one.name, detail=advisory)
     if not is_open:
         yield from (Finding(finding=PodFinding.APP_WITHOUT_TOKEN, container=name) for name in _apps_without(pod, known))
+
+
+def _partly_sealed(pod: ObservedPod, sealed: _Sealed, usage: PodUsage | None) -> Iterator[Finding]:
+    """Yield the containers that get the same token from elsewhere, or what is left of a seal that does not count."""
+    init = pod.spec.initContainers if pod.spec is not None else ()
+    pieces = [one.name for one in init or () if one.name in SEAL_NAMES]
+    keys = {(ref.name, ref.key) for refs in sealed.values() for ref in refs.values()}
+    others = set(pieces[:1]) if pieces and not sealed else set()
+    if keys and usage is not None:
+        others = {one.container for one in usage.usages if not one.is_sealed and (one.key.name, one.key.key) in keys}
+        others |= {one.container for one in usage.missing}
+    yield from (Finding(finding=PodFinding.PARTLY_SEALED, container=name) for name in sorted(others))
 
 
 def _listens_beyond_the_pod(container: ObservedContainer) -> bool:

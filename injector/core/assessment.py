@@ -53,6 +53,8 @@ class ProtectionReason(StrEnum):
     # waiting
     NO_SECRET = "no-secret"
     NO_KEY = "no-key"
+    BAD_TOKEN_VALUE = "bad-token-value"
+    KUBELET_WITHOUT_ENV_FILES = "kubelet-without-env-files"
     # custom
     LITERAL = "literal"
     OTHER_REFERENCE = "other-reference"
@@ -68,6 +70,7 @@ class ProtectionReason(StrEnum):
     DAPR_SHARED = "dapr-shared"
     # protected
     REFERENCE = "reference"
+    SEALED = "sealed"
 
 
 OPEN: Final = frozenset(
@@ -82,7 +85,15 @@ OPEN: Final = frozenset(
 PROTECTIONS: Final[Mapping[ProtectionReason, Protection]] = {
     **dict.fromkeys((ProtectionReason.ANNOTATION, ProtectionReason.NAMESPACE), Protection.EXEMPT),
     **dict.fromkeys(OPEN, Protection.OPEN),
-    **dict.fromkeys((ProtectionReason.NO_SECRET, ProtectionReason.NO_KEY), Protection.WAITING),
+    **dict.fromkeys(
+        (
+            ProtectionReason.NO_SECRET,
+            ProtectionReason.NO_KEY,
+            ProtectionReason.BAD_TOKEN_VALUE,
+            ProtectionReason.KUBELET_WITHOUT_ENV_FILES,
+        ),
+        Protection.WAITING,
+    ),
     **dict.fromkeys((ProtectionReason.LITERAL, ProtectionReason.OTHER_REFERENCE), Protection.CUSTOM),
     **dict.fromkeys(
         (ProtectionReason.NO_DAPR, ProtectionReason.ENDED, ProtectionReason.ENDING), Protection.NOT_APPLICABLE
@@ -91,7 +102,7 @@ PROTECTIONS: Final[Mapping[ProtectionReason, Protection]] = {
     **dict.fromkeys(
         (ProtectionReason.MALFORMED, ProtectionReason.ENV_FROM, ProtectionReason.DAPR_SHARED), Protection.UNKNOWN
     ),
-    ProtectionReason.REFERENCE: Protection.PROTECTED,
+    **dict.fromkeys((ProtectionReason.REFERENCE, ProtectionReason.SEALED), Protection.PROTECTED),
 }
 SEVERITIES: Final[Mapping[Protection, Severity]] = {
     Protection.EXEMPT: Severity.NONE,
@@ -131,6 +142,7 @@ class PodFinding(StrEnum):
     EXPOSED = "exposed"
     APP_WITHOUT_TOKEN = "app-without-token"
     DAPRD_ADVISORY = "daprd-advisory"
+    PARTLY_SEALED = "partly-sealed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ import msgspec
 from injector.core import names
 from injector.core.depth import decode_any_depth
 from injector.core.errors import MalformedObjectError
-from injector.core.model import Annotations, Container, ObjectMeta, Pod, PodSpec, Quiet
+from injector.core.model import Annotations, ObjectMeta, Pod, Quiet
+from injector.core.sealed import SEAL_NAMES, SealableContainer, SealableSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
@@ -33,10 +34,9 @@ class EnvFrom(Quiet, frozen=True, gc=False):
     secretRef: NamedSource | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
-class ObservedContainer(Container, frozen=True, gc=False):
+class ObservedContainer(SealableContainer, frozen=True, gc=False):
     """A container of any list."""
 
-    args: list[str] | None = None
     envFrom: list[EnvFrom] | None = None  # noqa: N815 - Kubernetes' own spelling
 
     @property
@@ -45,12 +45,12 @@ class ObservedContainer(Container, frozen=True, gc=False):
         return (*(self.command or ()), *(self.args or ()))
 
 
-class ObservedSpec(PodSpec, frozen=True, gc=False):
+class ObservedSpec(SealableSpec, frozen=True, gc=False):
     """The containers that a kubelet runs."""
 
     containers: list[ObservedContainer] | None = None  # type: ignore[assignment] # nothing writes the list
     initContainers: list[ObservedContainer] | None = None  # type: ignore[assignment] # noqa: N815 - as above
-    ephemeralContainers: list[ObservedContainer] | None = None  # noqa: N815 - Kubernetes' own spelling
+    ephemeralContainers: list[ObservedContainer] | None = None  # type: ignore[assignment] # noqa: N815 - as above
 
     @property
     def every(self) -> tuple[ObservedContainer, ...]:
@@ -64,10 +64,17 @@ class Waiting(Quiet, frozen=True, gc=False):
     message: str | None = None
 
 
+class Terminated(Quiet, frozen=True, gc=False):
+    """How a container ended."""
+
+    exitCode: int = 0  # noqa: N815 - Kubernetes' own spelling
+
+
 class ContainerState(Quiet, frozen=True, gc=False):
-    """The part of a container's state that shows why it waits."""
+    """The part of a container's state that shows why it waits, or how it ended."""
 
     waiting: Waiting | None = None
+    terminated: Terminated | None = None
 
 
 class ContainerStatus(Quiet, frozen=True, gc=False):
@@ -75,6 +82,13 @@ class ContainerStatus(Quiet, frozen=True, gc=False):
 
     name: str = ""
     state: ContainerState | None = None
+    lastState: ContainerState | None = None  # noqa: N815 - Kubernetes' own spelling
+
+    @property
+    def exit_code(self) -> int:
+        """How the container ended, if it has ended, or waits for its next start; otherwise 0."""
+        state = self.lastState if self.state is not None and self.state.waiting is not None else self.state
+        return state.terminated.exitCode if state is not None and state.terminated is not None else 0
 
 
 class PodStatus(Quiet, frozen=True, gc=False):
@@ -83,6 +97,11 @@ class PodStatus(Quiet, frozen=True, gc=False):
     phase: str | None = None
     containerStatuses: list[ContainerStatus] | None = None  # noqa: N815 - Kubernetes' own spelling
     initContainerStatuses: list[ContainerStatus] | None = None  # noqa: N815 - Kubernetes' own spelling
+
+    @property
+    def exit_codes(self) -> dict[str, int]:
+        """How init containers ended that do not run now, by container."""
+        return {one.name: one.exit_code for one in self.initContainerStatuses or ()}
 
     @property
     def waiting(self) -> dict[str, str]:
@@ -120,6 +139,7 @@ class ObservedPod(Pod, frozen=True, gc=False):
 Specs: TypeAlias = "MutableMapping[bytes, ObservedSpec | None]"
 
 _spec: Final = msgspec.json.Decoder(ObservedSpec | None)
+_sealable: Final = msgspec.json.Decoder(SealableSpec)
 _rest: Final = msgspec.json.Decoder(ObservedPod)
 
 
@@ -132,7 +152,8 @@ def observed_pod(pod: Mapping[str, Any], specs: Specs) -> ObservedPod:
         MalformedObjectError: A field has another type than in Kubernetes.
     """
     try:
-        encoded = msgspec.json.encode(_only(pod.get("spec"), _SPEC))
+        spec = pod.get("spec")
+        encoded = msgspec.json.encode(_only(spec, _SEALED_SPEC if has_seal(spec) else _SPEC))
         if encoded not in specs:
             specs[encoded] = decode_any_depth(_spec.decode, encoded)
         rest = decode_any_depth(_rest.decode, msgspec.json.encode(_only(pod, _REST)))
@@ -142,11 +163,35 @@ def observed_pod(pod: Mapping[str, Any], specs: Specs) -> ObservedPod:
     return msgspec.structs.replace(rest, spec=specs[encoded])
 
 
+def has_seal(spec: object) -> bool:
+    """Return whether a Pod's spec has an init container with the name of one of ours. Few Pods have."""
+    init = spec.get("initContainers") if isinstance(spec, dict) else None
+    return isinstance(init, list) and any(isinstance(one, dict) and one.get("name") in SEAL_NAMES for one in init)
+
+
+def sealable_spec(spec: object) -> SealableSpec:
+    """Return the fields that decide whether a Pod of the API server is sealed.
+
+    Raises:
+        MalformedObjectError: A field has another type than in Kubernetes.
+    """
+    try:
+        return decode_any_depth(_sealable.decode, msgspec.json.encode(_only(spec, _SEALED_SPEC)))
+    except (msgspec.DecodeError, TypeError, OverflowError, UnicodeError, RecursionError):
+        raise MalformedObjectError(_NOT_A_POD) from None
+
+
 # Nothing else is encoded: `managedFields` can be nested too deeply for the codec, and lists of variables, which are
 # not decoded before a rule reads them, keep in memory what was encoded with them.
 _CONTAINER: Final[_Fields] = dict.fromkeys(("name", "image", "command", "args", "env", "envFrom", "restartPolicy"))
 _ANNOTATIONS: Final[_Fields] = dict.fromkeys((*names.REQUEST_ANNOTATIONS, names.EXEMPT))
-_SPEC: Final[_Fields] = dict.fromkeys(("containers", "initContainers", "ephemeralContainers"), _CONTAINER)
+_PARTS: Final = ("containers", "initContainers", "ephemeralContainers")
+_SPEC: Final[_Fields] = dict.fromkeys(_PARTS, _CONTAINER)
+_MOUNTS: Final[_Fields] = dict.fromkeys(("name", "mountPath", "subPath", "subPathExpr"))
+_SEALED_SPEC: Final[_Fields] = {
+    **{part: {**_CONTAINER, "volumeMounts": _MOUNTS} for part in _PARTS},
+    "volumes": dict.fromkeys(("name", "emptyDir")),
+}
 _REST: Final[_Fields] = {
     "metadata": {"namespace": None, "name": None, "deletionTimestamp": None, "annotations": _ANNOTATIONS},
     "status": {"phase": None, "containerStatuses": None, "initContainerStatuses": None},

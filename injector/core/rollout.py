@@ -104,11 +104,12 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerUsage:
-    """One container that reads a key of a Secret when it starts.
+    """One container that reads a key of a Secret when it starts, or (`is_sealed`) from the file of a sealed Pod.
 
-    `started`: seconds since 1970 by the node's clock, None if it does not run. `is_starting`: the kubelet has not yet
-    reported whether it runs. `is_optional`: it also starts while the Secret or the key is missing. `variable`: empty
-    for mounted files and `envFrom`. `ran_before`: it was seen running before the value changed.
+    `started`: seconds since 1970 by the node's clock, None if it does not run; of a sealed one, the start of the seal
+    container, which decides its value also while it does not run. `is_starting`: the kubelet has not yet reported
+    whether it runs. `is_optional`: it also starts while the Secret or the key is missing. `variable`: empty for mounted
+    files and `envFrom`. `ran_before`: it was seen running before the value changed.
     """
 
     container: str
@@ -118,11 +119,15 @@ class ContainerUsage:
     is_optional: bool = False
     variable: str = ""
     ran_before: bool = False
+    is_sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingToken:
-    """A token that a Pod requests for its sidecar, while the sidecar has no value for the variable."""
+    """A token that a container should have, and has no value for, or one that may be empty.
+
+    A Pod requests it for its sidecar, or the container reads it from a file, and the Pod is not sealed as it must be.
+    """
 
     key: SecretKey
     container: str

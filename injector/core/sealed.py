@@ -5,10 +5,12 @@ The rules are those of docs/decisions/0035-sealed-pods.md, and the same as in th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.env import FileRef, env_of
+from injector.core.errors import MalformedObjectError
 from injector.core.model import Container, PodSpec, Quiet, SourceKind
 
 if TYPE_CHECKING:
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
 
     from injector.core.env import EnvEntry
     from injector.core.model import TokenRef
+
+# The init containers of a sealed Pod.
+SEAL_NAMES: Final = frozenset({names.SEAL_CONTAINER, names.SEAL_CHECK_CONTAINER})
+# How they end if they find something wrong, and not because they cannot run.
+FOUND_EXIT_CODE: Final = 1
 
 
 class EmptyDir(Quiet, frozen=True, gc=False):
@@ -76,6 +83,34 @@ def sealed_tokens(spec: SealableSpec) -> Mapping[str, TokenRef]:
         return {}
     tokens = _provided(seal[1])
     return tokens if _checks(check[1], tokens) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What containers of a Pod get from its file: `tokens` by key, from the init container at `first_reader` on."""
+
+    tokens: Mapping[str, TokenRef]
+    first_reader: int = 0
+
+    def ref(self, file: FileRef | None, init_index: int | None) -> TokenRef | None:
+        """Return the Secret and key of a value from a file; None if it may be empty.
+
+        `init_index` is the index of the container that reads it, if it is an init container.
+        """
+        if file is None or file != file_ref(file.key) or (init_index is not None and init_index < self.first_reader):
+            return None
+        return self.tokens.get(file.key)
+
+
+NOT_SEALED: Final = Seal({})
+
+
+def seal_of(spec: SealableSpec) -> Seal:
+    """Return what containers of a Pod get from its file; nothing if an `env` of a seal container is malformed."""
+    try:
+        return Seal(sealed_tokens(spec), first_reader(spec))
+    except MalformedObjectError:
+        return NOT_SEALED
 
 
 def first_reader(spec: SealableSpec) -> int:

@@ -21,6 +21,7 @@ from injector.kube.owners import controller_of
 from injector.kube.portforward import forwarded
 from injector.probe.prober import ExpectedToken, ask_api, ask_other_port, findings
 from injector.probe.target import ProbeTarget
+from injector.rotation.decode import sealed_references
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -260,12 +261,23 @@ def _is_shared(pod: Object, container: Object) -> bool:
 
 
 def _sidecar(pod: Object) -> Object | None:
-    """Return the container named daprd, else the first that runs daprd under another name."""
+    """Return the container named daprd, else the first that runs daprd under another name.
+
+    In a sealed Pod, its variable is that of the seal container, which reads the Secret.
+    """
     spec = pod.get("spec") or {}
     both = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
     running = (one for one in both if is_daprd(str(one.get("image") or ""), _words(one)))
     named: Object | None = next((one for one in both if one.get("name") == names.SIDECAR), None)
-    return named if named is not None else next(running, None)
+    found = named if named is not None else next(running, None)
+    if found is None:
+        return None
+    sealed = sealed_references(pod).get((found["name"], names.API_TOKEN_ENV))
+    if sealed is None:
+        return found
+    selector = {"name": sealed.secret, "key": sealed.key, "optional": sealed.is_optional}
+    entry = {"name": names.API_TOKEN_ENV, "valueFrom": {"secretKeyRef": selector}}
+    return {**found, "env": [*(one for one in found["env"] if one["name"] != names.API_TOKEN_ENV), entry]}
 
 
 def _words(container: Object) -> tuple[str, ...]:

@@ -217,6 +217,7 @@ def lacking_of(
     }
     if usage is not None:
         wanted |= {(one.key, one.container, one.variable) for one in usage.usages if _is_optional_sidecar(one)}
+    sealed = decode.sealed_references(answer)
     spec = answer.get("spec") or {}
     containers = {one["name"]: one for part in ("initContainers", "containers") for one in spec.get(part) or ()}
     lacking = {
@@ -225,7 +226,7 @@ def lacking_of(
         if key in expected
         and container in containers
         and container not in expected[key]
-        and not decode.has_certain_value(containers[container], variable)
+        and not decode.has_certain_value(containers[container], variable, sealed)
     }
     # Also where the other token of the same key is there.
     requested = {one.container for one in (usage.missing if usage is not None else ())}

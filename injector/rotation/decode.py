@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
+from injector.core.env import FileRef
+from injector.core.errors import MalformedObjectError
+from injector.core.observed import has_seal, sealable_spec
 from injector.core.ownership import SecretKey
 from injector.core.rollout import SKEW, ContainerUsage, MissingToken, PodUsage, Ref, SkipReason, Workload
+from injector.core.sealed import NOT_SEALED, SEAL_NAMES, seal_of
 from injector.kube.api_messages import redact_words, strip_object_name
 from injector.kube.resources import ROLLOUTS
 from injector.tokens.decode import unix_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from injector.core.sealed import Seal
 
 Object = dict[str, Any]
 # The keys of one namespace: by Secret, then by key.
@@ -34,7 +40,7 @@ def index(keys: Iterable[SecretKey]) -> Mapping[str, NamespaceKeys]:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A value that a container reads from a Secret.
+    """A value that a container reads from a Secret, or (`is_sealed`) that the seal container has read for it.
 
     The variable is empty for mounted files and `envFrom`, the key for all keys.
     """
@@ -44,23 +50,31 @@ class Reference:
     secret: str
     key: str
     is_optional: bool = False
+    is_sealed: bool = False
 
 
 def references(pod: Object) -> Iterator[Reference]:
     """Yield every value that a container of the Pod reads from a Secret.
 
-    Of two entries with one name, the last one is effective, and `env` wins over `envFrom`.
+    Of two entries with one name, the last one is effective, and `env` wins over `envFrom`. In a sealed Pod, the tokens
+    of the seal container are those of the containers that read its file (docs/decisions/0035).
     """
     spec = pod.get("spec") or {}
+    seal = _seal(spec)
     mounted = {volume["name"]: tuple(_files(volume)) for volume in spec.get("volumes") or ()}
-    for container in (one for part in _CONTAINERS for one in spec.get(part) or ()):
+    for init_index, container in _containers(spec):
         name = container["name"]
+        sealed = seal.tokens if name == names.SEAL_CONTAINER else {}
         effective = {entry["name"]: entry.get("valueFrom") or {} for entry in container.get("env") or ()}
         for variable, source in effective.items():
             selected = source.get("secretKeyRef")
-            if selected:
+            if selected and variable not in sealed:
                 optional = bool(selected.get("optional"))
                 yield Reference(name, variable, selected.get("name", ""), selected.get("key", ""), optional)
+            ref = seal.ref(_file(source), init_index)
+            if ref is not None:
+                optional = bool(source["fileKeyRef"].get("optional"))
+                yield Reference(name, variable, ref.name, ref.key, optional, is_sealed=True)
         for source in container.get("envFrom") or ():
             whole = source.get("secretRef")
             if whole:
@@ -73,6 +87,37 @@ def references(pod: Object) -> Iterator[Reference]:
 
 # `kubectl debug` adds ephemeral containers to a running Pod.
 _CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
+
+
+def _containers(spec: Object) -> Iterator[tuple[int | None, Object]]:
+    """Yield all containers; init containers with their index."""
+    for part in _CONTAINERS:
+        for index, container in enumerate(spec.get(part) or ()):
+            yield index if part == "initContainers" else None, container
+
+
+def _seal(spec: Object) -> Seal:
+    """Return what containers get from the file of a sealed Pod; a malformed one is not sealed."""
+    if not has_seal(spec):
+        return NOT_SEALED
+    try:
+        return seal_of(sealable_spec(spec))
+    except MalformedObjectError:
+        return NOT_SEALED
+
+
+def _file(source: Object) -> FileRef | None:
+    selected = source.get("fileKeyRef")
+    if not selected:
+        return None
+    return FileRef(selected.get("volumeName", ""), selected.get("path", ""), selected.get("key", ""))
+
+
+def sealed_references(pod: Object) -> Mapping[tuple[str, str], Reference]:
+    """Return what containers read from the file of a sealed Pod, by container and variable."""
+    if not has_seal(pod.get("spec")):
+        return {}
+    return {(one.container, one.variable): one for one in references(pod) if one.is_sealed}
 
 
 def _files(volume: Object) -> Iterator[tuple[str, str, bool]]:
@@ -95,7 +140,8 @@ def slim(pod: Object) -> Object:
         for key, value in (meta.get("annotations") or {}).items()
         if key in names.REQUEST_ANNOTATIONS or key.startswith(names.RESTARTED_FOR)
     }
-    volumes = [volume for volume in spec.get("volumes") or () if any(_files(volume))]
+    is_seal = names.SEAL_VOLUME if has_seal(spec) else None
+    volumes = [one for one in spec.get("volumes") or () if one["name"] == is_seal or any(_files(one))]
     mounted = {volume["name"] for volume in volumes}
     slim_spec = {part: [_slim_container(one, mounted) for one in spec.get(part) or ()] for part in _CONTAINERS}
     return {
@@ -107,16 +153,21 @@ def slim(pod: Object) -> Object:
 
 def _slim_container(container: Object, mounted: Collection[str]) -> Object:
     effective = {entry["name"]: entry for entry in container.get("env") or ()}
+    exact = ("command", "args", "restartPolicy") if container["name"] in SEAL_NAMES else ()
     return {
+        **{key: container[key] for key in exact if key in container},
         "name": container["name"],
         "env": [
             entry
             for name, entry in effective.items()
-            if name in names.TOKEN_VARIABLES or (entry.get("valueFrom") or {}).get("secretKeyRef")
+            if name in names.TOKEN_VARIABLES or _SOURCES & (entry.get("valueFrom") or {}).keys()
         ],
         "envFrom": [source for source in container.get("envFrom") or () if source.get("secretRef")],
         "volumeMounts": [one for one in container.get("volumeMounts") or () if one["name"] in mounted],
     }
+
+
+_SOURCES: Final = frozenset({"secretKeyRef", "fileKeyRef"})
 
 
 def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: int) -> PodUsage | None:
@@ -132,10 +183,13 @@ def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: i
     if has_ended(pod):
         return None
     states = _states(status)
+    seal = _seal_state(status)
     is_placed = bool((pod.get("spec") or {}).get("nodeName"))
-    usages: dict[tuple[str, SecretKey], ContainerUsage] = {}
+    usages: dict[tuple[str, SecretKey, bool], ContainerUsage] = {}
     for one in references(pod):
         state = states.get(one.container, _NOT_REPORTED)
+        if one.is_sealed:
+            state = _sealed_state(state, seal)
         if state.has_ended:
             continue
         for key in _selected(keys.get(one.secret, {}), one.key):
@@ -146,18 +200,20 @@ def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: i
                 is_starting=is_placed and state.is_open,
                 is_optional=one.is_optional,
                 variable=one.variable,
+                is_sealed=one.is_sealed,
             )
-            known = usages.get((one.container, key))
+            at = (one.container, key, one.is_sealed)
+            known = usages.get(at)
             # One reference that the kubelet must resolve is enough to keep the container from starting.
             if known is None or (known.is_optional and not usage.is_optional):
-                usages[one.container, key] = usage
+                usages[at] = usage
     return PodUsage(
         namespace=meta["namespace"],
         name=meta["name"],
         workload=workload,
         uid=meta.get("uid", ""),
         usages=tuple(usages[at] for at in sorted(usages)),
-        missing=tuple(missing_tokens(pod, keys)),
+        missing=tuple(dict.fromkeys(missing_tokens(pod, keys))),
         created=unix_time(meta.get("creationTimestamp")),
         clock_lead=_clock_lead(pod),
         restarted_for=dict(meta.get("annotations") or {}),
@@ -179,6 +235,16 @@ def has_ended(pod: Object) -> bool:
 
 
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
+
+
+def exit_code(pod: Object, init_container: str) -> int:
+    """Return how an init container ended, if it has ended, or waits for its next start; otherwise 0."""
+    for one in (pod.get("status") or {}).get("initContainerStatuses") or ():
+        if one["name"] == init_container:
+            state = one.get("state") or {}
+            state = (one.get("lastState") or {}) if state.get("waiting") is not None else state
+            return (state.get("terminated") or {}).get("exitCode") or 0
+    return 0
 
 
 def _clock_lead(pod: Object) -> int | None:
@@ -205,29 +271,51 @@ def _clock_lead(pod: Object) -> int | None:
 
 
 def missing_tokens(pod: Object, keys: NamespaceKeys) -> Iterator[MissingToken]:
-    """Yield the tokens under `keys` that a Pod requests by annotation, and that its sidecar has no value for.
+    """Yield the tokens under `keys` that containers of a Pod should have, and have no value for that cannot be empty.
 
-    A Pod without an annotation for the key requests the Policy's default key, which it does not show: `token` if that
-    is among `keys`, else every key of the Secret.
+    These are the tokens that a Pod requests by annotation for its sidecar. A Pod without an annotation for the key
+    requests the Policy's default key, which it does not show: `token` if that is among `keys`, else every key of the
+    Secret. And those that its containers read from a file as in a sealed Pod, although it is not sealed as it must be.
     """
     for variable, name, key_name in missing_requests(pod):
         of_secret = keys.get(name, {})
         wanted = key_name or (names.DAPR_FIXED_KEY if names.DAPR_FIXED_KEY in of_secret else "")
         for key in _selected(of_secret, wanted):
             yield MissingToken(key=key, container=names.SIDECAR, variable=variable)
+    yield from _unreliable_tokens(pod, keys)
+
+
+def _unreliable_tokens(pod: Object, keys: NamespaceKeys) -> Iterator[MissingToken]:
+    """Yield the tokens that containers read from the file of a Pod that is not sealed as it must be."""
+    spec = pod.get("spec") or {}
+    if not has_seal(spec):
+        return
+    sealed = sealed_references(pod)
+    written = [one for one in spec["initContainers"] if one["name"] == names.SEAL_CONTAINER]
+    for _, container in _containers(spec):
+        name = container["name"]
+        for variable in names.TOKEN_VARIABLES if name not in SEAL_NAMES else ():
+            file = _file(_effective(container, variable).get("valueFrom") or {})
+            if file is None or file.volume != names.SEAL_VOLUME or (name, variable) in sealed:
+                continue
+            for one in written[:1]:
+                entry = _effective(one, file.key) or _effective(one, variable)
+                selected = (entry.get("valueFrom") or {}).get("secretKeyRef") or {}
+                for key in _selected(keys.get(selected.get("name", ""), {}), selected.get("key", "")):
+                    yield MissingToken(key=key, container=name, variable=variable)
 
 
 def missing_requests(pod: Object) -> Iterator[tuple[str, str, str]]:
     """Yield variable, Secret and key (empty: the default) of each token that a Pod requests and its sidecar has not.
 
-    A literal that is not empty, or a reference to another Secret, is a value.
+    A literal that is not empty, or a reference to another Secret, is a value; a file is one in a sealed Pod only.
     """
     annotations = pod["metadata"].get("annotations") or {}
     if str(annotations.get(names.ENABLED) or "").strip().lower() not in names.TRUE_WORDS:
         return
     for variable, secret_annotation, key_annotation in _REQUESTS:
         name = str(annotations.get(secret_annotation) or "").strip()
-        if name and any(not _has_value(one, variable) for one in sidecars(pod)):
+        if name and any(not _has_value(one, variable, sealed_references(pod)) for one in sidecars(pod)):
             yield variable, name, str(annotations.get(key_annotation) or "").strip()
 
 
@@ -259,18 +347,22 @@ def sidecar_frame(pod: Object) -> tuple[str, Object] | None:
 _FRAME: Final = ("name", "image", "resources", "securityContext", "restartPolicy")
 
 
-def _has_value(container: Object, variable: str) -> bool:
+def _has_value(container: Object, variable: str, sealed: Mapping[tuple[str, str], Reference]) -> bool:
     """Return whether the effective entry of a variable sets a value; values of `envFrom` are not considered."""
     entry = _effective(container, variable)
+    if _file(entry.get("valueFrom") or {}) is not None:
+        return (container["name"], variable) in sealed
     return bool(entry.get("value") or entry.get("valueFrom"))
 
 
-def has_certain_value(container: Object, variable: str) -> bool:
-    """Return whether a variable is a literal that is not empty, or a reference that the kubelet must resolve."""
+def has_certain_value(container: Object, variable: str, sealed: Mapping[tuple[str, str], Reference]) -> bool:
+    """Return whether a variable has a value that is not empty, or one without which the container does not start."""
     entry = _effective(container, variable)
     source = entry.get("valueFrom") or {}
     selected = source.get("secretKeyRef") or source.get("configMapKeyRef")
-    return bool(entry.get("value")) or (selected is not None and not selected.get("optional"))
+    reference = sealed.get((container["name"], variable))
+    is_sealed = reference is not None and not reference.is_optional
+    return bool(entry.get("value")) or is_sealed or (selected is not None and not selected.get("optional"))
 
 
 def _effective(container: Object, variable: str) -> Object:
@@ -308,6 +400,33 @@ def _state(state: Object, *, runs_once: bool) -> _State:
     if state.get("terminated") is not None:
         return _State(has_ended=runs_once)
     return _State(is_open=(state.get("waiting") or {}).get("reason", "") in _BEFORE_ITS_START)
+
+
+def _seal_state(status: Object) -> _State:
+    """Return the state of the file of a sealed Pod: as if the seal container ran since its last start.
+
+    What it wrote stays until it runs again; if it failed, it wrote nothing.
+    """
+    for one in status.get("initContainerStatuses") or ():
+        if one["name"] == names.SEAL_CONTAINER:
+            state = one.get("state") or {}
+            ended = state.get("terminated")
+            is_written = ended is not None and not ended.get("exitCode")
+            return _state({"running": ended} if is_written else state, runs_once=False)
+    return _NOT_REPORTED
+
+
+def _sealed_state(reader: _State, seal: _State) -> _State:
+    """Return the state of a container of a sealed Pod: its value is of the last start of the seal container.
+
+    That also decides what it will have when it starts. A container without such a start before its own counts as very
+    old, because nothing shows when its value was read.
+    """
+    if reader.has_ended:
+        return reader
+    if seal.started is not None and (reader.started is None or seal.started <= reader.started):
+        return seal
+    return seal if reader.is_open else _State(started=0)
 
 
 def _number(name: str) -> int:

@@ -6,9 +6,11 @@ type than in Kubernetes raises `msgspec.ValidationError`.
 
 from __future__ import annotations
 
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Generic, TypedDict, TypeVar
 
 import msgspec
+
+from injector.core import names
 
 
 class OwnerFields(TypedDict, total=False):
@@ -62,7 +64,26 @@ class VolumeFields(NamedFields, total=False):
     projected: dict[str, Any] | None
 
 
-class ContainerFields(NamedFields, total=False):
+class SealedVolumeFields(VolumeFields, total=False):
+    """A volume of a Pod that may be sealed."""
+
+    emptyDir: dict[str, Any] | None
+
+
+class SealedMountFields(NamedFields, total=False):
+    """Where a container of a Pod that may be sealed mounts a volume."""
+
+    mountPath: str
+    subPath: str | None
+    subPathExpr: str | None
+
+
+_Volume = TypeVar("_Volume")
+_Mount = TypeVar("_Mount")
+_Status = TypeVar("_Status")
+
+
+class ContainerFields(NamedFields, Generic[_Mount], total=False):
     """A container."""
 
     image: str | None
@@ -70,20 +91,20 @@ class ContainerFields(NamedFields, total=False):
     args: list[str] | None
     env: list[dict[str, Any]] | None
     envFrom: list[dict[str, Any]] | None
-    volumeMounts: list[NamedFields] | None
+    volumeMounts: list[_Mount] | None
     restartPolicy: str | None
     resources: Any
     securityContext: Any
 
 
-class PodSpecFields(TypedDict, total=False):
+class PodSpecFields(TypedDict, Generic[_Volume, _Mount], total=False):
     """What a Pod consists of."""
 
     nodeName: str | None
-    initContainers: list[ContainerFields] | None
-    containers: list[ContainerFields] | None
-    ephemeralContainers: list[ContainerFields] | None
-    volumes: list[VolumeFields] | None
+    initContainers: list[ContainerFields[_Mount]] | None
+    containers: list[ContainerFields[_Mount]] | None
+    ephemeralContainers: list[ContainerFields[_Mount]] | None
+    volumes: list[_Volume] | None
 
 
 class ConditionFields(TypedDict, total=False):
@@ -100,23 +121,29 @@ class ContainerStatusFields(NamedFields, total=False):
     state: dict[str, Any] | None
 
 
-class PodStatusFields(TypedDict, total=False):
+class SealedContainerStatusFields(ContainerStatusFields, total=False):
+    """The kubelet's report of a container of a Pod that may be sealed."""
+
+    lastState: dict[str, Any] | None
+
+
+class PodStatusFields(TypedDict, Generic[_Status], total=False):
     """The kubelet's report of a Pod."""
 
     phase: str | None
     startTime: str | None
     conditions: list[ConditionFields] | None
-    initContainerStatuses: list[ContainerStatusFields] | None
-    containerStatuses: list[ContainerStatusFields] | None
-    ephemeralContainerStatuses: list[ContainerStatusFields] | None
+    initContainerStatuses: list[_Status] | None
+    containerStatuses: list[_Status] | None
+    ephemeralContainerStatuses: list[_Status] | None
 
 
-class PodFields(TypedDict, total=False):
+class PodFields(TypedDict, Generic[_Volume, _Mount, _Status], total=False):
     """A Pod."""
 
     metadata: MetaFields
-    spec: PodSpecFields | None
-    status: PodStatusFields | None
+    spec: PodSpecFields[_Volume, _Mount] | None
+    status: PodStatusFields[_Status] | None
 
 
 class TemplateMetaFields(TypedDict, total=False):
@@ -178,7 +205,9 @@ class ObjectFields(TypedDict, total=False):
     metadata: MetaFields
 
 
-_pod: Final = msgspec.json.Decoder(PodFields)
+_pod: Final = msgspec.json.Decoder(PodFields[VolumeFields, NamedFields, ContainerStatusFields])
+_sealed_pod: Final = msgspec.json.Decoder(PodFields[SealedVolumeFields, SealedMountFields, SealedContainerStatusFields])
+_SEAL: Final = names.SEAL_CONTAINER.encode()
 _workload: Final = msgspec.json.Decoder(WorkloadFields)
 _secret: Final = msgspec.json.Decoder(SecretFields)
 _named: Final = msgspec.json.Decoder(NamedObjectFields)
@@ -186,8 +215,8 @@ _object: Final = msgspec.json.Decoder(ObjectFields)
 
 
 def read_pod(text: bytes | bytearray) -> dict[str, Any]:
-    """Return a Pod."""
-    return {**_pod.decode(text)}
+    """Return a Pod; with the fields that only the rules about sealed Pods read if it names their containers."""
+    return {**(_sealed_pod if _SEAL in text else _pod).decode(text)}
 
 
 def read_workload(text: bytes | bytearray) -> dict[str, Any]:

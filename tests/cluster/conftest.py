@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +16,7 @@ from tests.controlplane.cluster import own_namespace
 from tests.controlplane.errors import KubectlError
 from tests.controlplane.polling import wait_for
 from tests.controlplane.target import CLUSTER_VARIABLE, Cluster, open_cluster
-from tests.controlplane.webhook import Webhook, WebhookSettings
+from tests.controlplane.webhook import DaprInjector, Webhook, WebhookSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 HERE = "tests/cluster/"
 TEST_TIMEOUT_SECONDS = 400
+FIRST_WITH_ENV_FILES = (1, 35)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,6 +61,14 @@ def foreign_kinds(own_control_plane: ControlPlane, report: binaries.Report) -> N
     kubectl = own_control_plane.kubectl
     kubectl.run("apply", "--server-side", "-f", str(crds.resolve(report)))
     kubectl.run("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
+
+
+@pytest.fixture(scope="session")
+def env_files(cluster: Cluster) -> None:
+    """Older API servers drop the field `fileKeyRef` and refuse the Pod, whatever webhooks and policies do."""
+    version = json.loads(cluster.kubectl.run("get", "--raw", "/version").stdout)["gitVersion"]
+    if tuple(map(int, version.removeprefix("v").split(".")[:2])) < FIRST_WITH_ENV_FILES:
+        pytest.skip("this API server has no env files (1.35 has)")
 
 
 @pytest.fixture
@@ -99,6 +109,13 @@ def webhook(cluster: Cluster) -> Iterator[Webhook]:
     """Our webhook with the policy it has by default, shared by all tests of this folder."""
     with _starter(cluster) as start:
         yield start()
+
+
+@pytest.fixture(scope="module")
+def daprs_injector(cluster: Cluster, report: binaries.Report) -> Iterator[DaprInjector]:
+    started = DaprInjector.start(cluster.folder / "daprs-injector", host=cluster.webhook_host, report=report)
+    with started.process:
+        yield started
 
 
 @pytest.fixture

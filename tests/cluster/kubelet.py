@@ -77,22 +77,28 @@ class Kubelet:
     async def _start(self, api: Api, pod: Json) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         is_ready = self.never_ready not in (pod["metadata"].get("labels") or {}) if self.never_ready else True
-        statuses = [
-            {
-                "name": one["name"],
-                "image": one["image"],
-                "imageID": "",
-                "ready": is_ready,
-                "restartCount": 0,
-                "state": {"running": {"startedAt": now}},
-            }
-            for one in pod["spec"]["containers"]
-        ]
+        running = {"running": {"startedAt": now}}
+        ended = {"terminated": {"exitCode": 0, "startedAt": now, "finishedAt": now}}
+        init, statuses = (
+            [
+                {
+                    "name": one["name"],
+                    "image": one["image"],
+                    "imageID": "",
+                    "ready": is_ready,
+                    "restartCount": 0,
+                    "state": running if part == "containers" or one.get("restartPolicy") == "Always" else ended,
+                }
+                for one in pod["spec"].get(part) or ()
+            ]
+            for part in ("initContainers", "containers")
+        )
         word = "True" if is_ready else "False"
         conditions = [
             {"type": kind, "status": word, "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")
         ]
-        status = {"phase": "Running", "startTime": now, "conditions": conditions, "containerStatuses": statuses}
+        parts = {"containerStatuses": statuses, "initContainerStatuses": init}
+        status = {"phase": "Running", "startTime": now, "conditions": conditions, **parts}
         meta = pod["metadata"]
         path = PODS.path(meta["namespace"], meta["name"], "status")
         operation = f"patch the status of pods/{meta['name']}"

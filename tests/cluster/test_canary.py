@@ -141,6 +141,16 @@ def start_registered(
     return start
 
 
+@pytest.mark.usefixtures("env_files")
+def test_sealed_canary_has_its_token(
+    canary: Canary, kubectl: Kubectl, start_registered: Callable[[dict[str, object]], Webhook]
+) -> None:
+    start_registered({"seal": "always", "sealImage": "example.invalid/dapr-token-injector:1"})
+    wait_for("a sealed Pod", lambda: "initContainers" in kubectl.dry_run(pod(ASKING))["spec"])
+
+    assert canary().stdout.endswith("comes back with its token\n")
+
+
 def test_shadow_mode_passes_when_expected(
     canary: Canary, start_registered: Callable[[dict[str, object]], Webhook]
 ) -> None:

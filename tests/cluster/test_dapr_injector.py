@@ -15,26 +15,17 @@ from tests.controlplane.registration import NAME, dapr_sidecar_injector, token_i
 from tests.controlplane.webhook import SIDECAR_IMAGE, DaprInjector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.controlplane import binaries
     from tests.controlplane.api import Json
     from tests.controlplane.kubectl import Kubectl
-    from tests.controlplane.target import Cluster
     from tests.controlplane.webhook import Webhook
 
 # Configurations are called in the order of their names. The first is the name that Dapr's chart gives.
 DAPR_FIRST = "dapr-sidecar-injector"
 DAPR_LAST = "later-dapr-sidecar-injector"
 WITH_KEY = {"dapr-token-injector/api-token-key": "api.key"}
-
-
-@pytest.fixture(scope="module")
-def daprs_injector(cluster: Cluster, report: binaries.Report) -> Iterator[DaprInjector]:
-    started = DaprInjector.start(cluster.folder / "daprs-injector", host=cluster.webhook_host, report=report)
-    with started.process:
-        yield started
 
 
 @pytest.fixture(params=[DAPR_FIRST, DAPR_LAST])

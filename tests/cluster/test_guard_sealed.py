@@ -32,7 +32,8 @@ FOLDER: Final = "/dapr-token-injector/seal"
 MOUNT: Final = {"name": SEAL, "mountPath": FOLDER}
 IMAGE: Final = "example.invalid/injector:1"
 LITERAL: Final = {"name": API, "value": "never-show-me-3f9a"}
-FIRST_WITH_ENV_FILES: Final = (1, 35)
+
+pytestmark = pytest.mark.usefixtures("env_files")
 
 Change = "Callable[[Json], object]"
 
@@ -271,14 +272,6 @@ REFUSED: Final[dict[str, tuple[Callable[[Json], None], str]]] = {
     "sidecar with a literal after the file": (set_in("daprd", env=[in_file(), LITERAL]), "as a literal"),
     "sidecar without the variable": (set_in("daprd", env=[in_file(APP_TOKEN)]), "has no DAPR_API_TOKEN"),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _env_files(denying: Kubectl) -> None:
-    """Older API servers drop the field `fileKeyRef` and refuse the Pod, whatever the guard says."""
-    version = json.loads(denying.run("get", "--raw", "/version").stdout)
-    if (int(version["major"]), int(version["minor"])) < FIRST_WITH_ENV_FILES:
-        pytest.skip("this API server has no env files (1.35 has)")
 
 
 def denial(kubectl: Kubectl, item: Json) -> str:

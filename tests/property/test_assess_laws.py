@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 from hypothesis import given, settings
@@ -9,15 +10,19 @@ from hypothesis import strategies as st
 
 from injector.core import names
 from injector.core.assess import assess
-from injector.core.assessment import Known, Protection
+from injector.core.assessment import Currency, Known, Protection, ProtectionReason
 from injector.core.ownership import SecretRef, TokenSecret
-from injector.core.rollout import Ref
+from injector.core.rollout import SKEW, Ref
 from injector.rotation.observation import observation
+from injector.tokens.decode import rfc3339, token_secret
 from tests.property import strategies as some
 from tests.property.kubelet import Kubelet, runs_open
 from tests.property.work import TIMES, is_in_proportion, measured
+from tests.sealing import SEAL, file_env, sealed_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from injector.core.assessment import Assessment
     from injector.core.model import Policy
     from tests.builders import Json
@@ -115,6 +120,102 @@ def test_protected_pod_never_runs_open(
         assert not runs_open(pod, kubelet)
 
 
+def changes() -> st.SearchStrategy[Callable[[Json], object]]:
+    """One change of the spec of a sealed Pod; most of them break the seal."""
+    env = st.lists(entries(), max_size=2) | st.just([file_env()]) | st.just([file_env(optional=True)])
+    words = st.sampled_from(
+        [
+            {"command": ["sh"]},
+            {"command": ["dapr-token-injector", "seal"]},
+            {"command": ["dapr-token-injector", "seal", "--check"]},
+            {"args": []},
+            {"args": ["APP_API_TOKEN"]},
+            {"restartPolicy": "Always"},
+            {"name": "other"},
+            {"volumeMounts": []},
+            {"volumeMounts": [{"name": SEAL, "mountPath": "/x"}]},
+            {"volumeMounts": [{"name": SEAL, "mountPath": "/dapr-token-injector/seal", "subPath": "x"}]},
+        ]
+    )
+    at = st.integers(0, 3)
+    part = st.sampled_from(["initContainers", "containers"])
+
+    def update(part: str, at: int, fields: Json) -> Callable[[Json], object]:
+        return lambda spec: spec[part] and spec[part][at % len(spec[part])].update(fields)
+
+    def move(first: int, second: int) -> Callable[[Json], object]:
+        return lambda spec: (
+            spec["initContainers"].insert(second, spec["initContainers"].pop(first % len(spec["initContainers"])))
+            if spec["initContainers"]
+            else None
+        )
+
+    def drop(at: int) -> Callable[[Json], object]:
+        return lambda spec: spec["initContainers"] and spec["initContainers"].pop(at % len(spec["initContainers"]))
+
+    return st.one_of(
+        st.builds(update, part, at, words),
+        st.builds(update, part, at, env.map(lambda found: {"env": found})),
+        st.builds(move, at, at),
+        st.builds(drop, at),
+    )
+
+
+def _sealed(changes: Sequence[Callable[[Json], object]], *, is_native: bool) -> Json:
+    daprd = {"name": "daprd", "image": "daprio/daprd:1.18.4", "env": [file_env()]}
+    web = {"name": "web", "image": "web:1", "env": [file_env()]}
+    init = ({**daprd, "restartPolicy": "Always"},) if is_native else ()
+    spec: Json = json.loads(json.dumps(sealed_spec("s", *([web] if is_native else [web, daprd]), init=init)))
+    for change in changes:
+        change(spec)
+    return {"metadata": {"namespace": "shop", "name": "web", "annotations": {}}, "spec": spec}
+
+
+sealed_pods: Final = st.builds(_sealed, st.lists(changes(), max_size=3), is_native=st.booleans())
+
+
+SECRET_STATES: Final = st.sampled_from([{}, {"s": {"token": ""}}]) | st.just({"s": {"token": "x"}})
+
+
+@given(sealed_pods, SECRET_STATES, st.booleans())
+@settings(max_examples=200)
+def test_protected_pod_with_a_seal_never_runs_open(
+    pod: Json,
+    secrets: dict[str, dict[str, str]],
+    has_env_files: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """Also with an empty value in the Secret, and with a kubelet that knows no env files."""
+    found = assess(observation(pod, WORKLOAD), Known(now=0))
+
+    if found.reason is ProtectionReason.SEALED:
+        assert not runs_open(pod, Kubelet(secrets, has_env_files=has_env_files))
+
+
+CHANGED: Final = 1_000
+
+
+@given(st.integers(0, 3 * CHANGED), st.lists(st.none() | st.integers(0, 3 * CHANGED), min_size=2, max_size=2))
+def test_sealed_pod_is_never_skewed(sealed: int, since: list[int | None]) -> None:
+    """After any restart in place, and while containers do not run, it has the value of when it was sealed."""
+    pod = _sealed((), is_native=False)
+    ended = {"terminated": {"exitCode": 0, "startedAt": rfc3339(sealed)}}
+    waits = {"waiting": {"reason": "CrashLoopBackOff"}}
+    states = [waits if one is None else {"running": {"startedAt": rfc3339(sealed + one)}} for one in since]
+    pod["metadata"]["creationTimestamp"] = rfc3339(0)
+    pod["status"] = {
+        "initContainerStatuses": [{"name": SEAL, "state": ended}],
+        "containerStatuses": [
+            {"name": one, "state": state} for one, state in zip(("web", "daprd"), states, strict=True)
+        ],
+    }
+    managed = [{"manager": "m", "time": rfc3339(CHANGED), "fieldsV1": {"f:data": {"f:token": {}}}}]
+    secret = token_secret({"metadata": {"namespace": "shop", "name": "s", "managedFields": managed}})
+    found = assess(observation(pod, WORKLOAD), Known(now=9 * CHANGED, secrets={SecretRef("shop", "s"): secret}))
+
+    expected = Currency.UNCERTAIN if sealed <= CHANGED + SKEW else Currency.CURRENT
+    assert [one.currency for one in found.currencies] == [Currency.OUTDATED if sealed < CHANGED else expected]
+
+
 @given(some.pods | some.sound_pods, some.policies, st.booleans())
 def test_every_pod_has_an_assessment(
     pod: Json,
@@ -129,8 +230,8 @@ def test_every_pod_has_an_assessment(
     assert (found.namespace, found.name) == ("shop", "web")
 
 
-@given(st.sampled_from(["sidecars", "entries", "sources", "ephemeral"]), st.booleans())
-@settings(max_examples=8)
+@given(st.sampled_from(["sidecars", "entries", "sources", "ephemeral", "sealed", "mounts"]), st.booleans())
+@settings(max_examples=12)
 def test_cost_of_an_assessment_is_linear(shape: str, waits: bool) -> None:  # noqa: FBT001 - drawn
     few, many = (measured(lambda n=n: len(_assessed(shape, n, waits=waits).findings)) for n in (48, TIMES * 48))  # type: ignore[misc] # the default
 
@@ -147,6 +248,8 @@ def _assessed(shape: str, count: int, *, waits: bool) -> Assessment:
         "sidecars": {"containers": every},
         "ephemeral": {"containers": [sidecar], "ephemeralContainers": every},
         "entries": {"containers": [{**sidecar, "env": [entry] * count}]},
+        "sealed": sealed_spec("s", *({**one, "env": [file_env()]} for one in every)),
+        "mounts": sealed_spec("s", {**sidecar, "volumeMounts": [{"name": "v", "mountPath": "/v"}] * count}),
         "sources": {"containers": [{**sidecar, "env": [], "envFrom": [{"secretRef": {"name": "s"}}] * count}]},
     }[shape]
     waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": "couldn't find key x in Secret shop/s"}}

@@ -154,6 +154,10 @@ def _canary(problem: Problem) -> str:
     return _run("dapr-token-injector", "check", "--canary", "--canary-namespace", problem.workload.namespace)
 
 
+def _describe(problem: Problem) -> str:
+    return _run("kubectl", "describe", f"pod/{problem.pod}", "-n", problem.workload.namespace)
+
+
 def _always(command: str) -> _Command:
     return lambda _: command
 
@@ -179,6 +183,11 @@ REMEDIES: Final[Mapping[str, tuple[str, tuple[_Command, ...]]]] = {
     ),
     ProtectionReason.NO_SECRET: ("create the Secret", (_create_secret,)),
     ProtectionReason.NO_KEY: ("add the key to the Secret, or correct the annotation", (_describe_secret,)),
+    ProtectionReason.BAD_TOKEN_VALUE: ("its last message says what is wrong; correct the Secret", (_describe,)),
+    ProtectionReason.KUBELET_WITHOUT_ENV_FILES: (
+        "upgrade its node to Kubernetes 1.35 or newer, or do not seal the Pod",
+        (_describe, _always("dapr-token-injector check --only env-file-nodes")),
+    ),
     ProtectionReason.MALFORMED: ("read the Pod and report it", (_read,)),
     ProtectionReason.ENV_FROM: ("write DAPR_API_TOKEN as an entry of env; check it", (_probe,)),
     ProtectionReason.DAPR_SHARED: ("set shared.daprd.token of the chart dapr-shared, then check it", (_probe,)),
@@ -198,4 +207,5 @@ REMEDIES: Final[Mapping[str, tuple[str, tuple[_Command, ...]]]] = {
         "update Dapr to the version that the check names, then restart the workloads",
         (_always("dapr-token-injector check --only daprd-advisories"),),
     ),
+    PodFinding.PARTLY_SEALED: ("let every container read the token from the file, then restart it", (_read, _restart)),
 }

@@ -13,7 +13,7 @@ PROTECTION_MEANINGS: Final[Mapping[Protection, str]] = {
     Protection.NOT_APPLICABLE: "The Pod has no sidecar and requests none, or it has ended or is ending",
     Protection.EXEMPT: "The Pod or its namespace is exempt",
     Protection.OPEN: "A sidecar can serve callers without a token",
-    Protection.WAITING: "A container waits for the Secret or key of its token, so it serves no caller",
+    Protection.WAITING: "A container waits for its token or for the seal of its Pod, so it serves no caller",
     Protection.UNKNOWN: "The Pod does not show whether its sidecar demands a token",
     Protection.CUSTOM: "The token is a literal, or not the one that the annotations request; the webhook kept it",
     Protection.NO_SIDECAR: "dapr.io/enabled is true and there is no sidecar: Dapr did not add it",
@@ -47,6 +47,14 @@ REASON_MEANINGS: Final[Mapping[ProtectionReason, str]] = {
         "the kubelet reports couldn't find key …; or the container has not started, and the managed fields of the "
         "Secret do not name the key"
     ),
+    ProtectionReason.BAD_TOKEN_VALUE: (
+        "the container dapr-token-injector-seal ended with exit code 1: the value is no token that an env file can "
+        "hold, or the file cannot be written"
+    ),
+    ProtectionReason.KUBELET_WITHOUT_ENV_FILES: (
+        "the container dapr-token-injector-seal-check ended with exit code 1: the kubelet set the variables from the "
+        "file to empty values"
+    ),
     ProtectionReason.MALFORMED: "the Pod has fields of another type than in Kubernetes",
     ProtectionReason.ENV_FROM: (
         "the variable can come from envFrom: a ConfigMap, or a Secret whose keys are not known or include it"
@@ -64,6 +72,9 @@ REASON_MEANINGS: Final[Mapping[ProtectionReason, str]] = {
     ProtectionReason.REFERENCE: (
         "the last entry is a secretKeyRef without optional, and is the requested one if one is requested"
     ),
+    ProtectionReason.SEALED: (
+        "the last entry is a fileKeyRef to the file of a sealed Pod, with the requested token if one is requested"
+    ),
 }
 CURRENCY_MEANINGS: Final[Mapping[Currency, str]] = {
     Currency.CURRENT: "every container started after the last change of the key, or will start",
@@ -79,6 +90,9 @@ FINDING_MEANINGS: Final[Mapping[PodFinding, str]] = {
         "the webhook would give the app container the token, and it has none: its calls are refused"
     ),
     PodFinding.DAPRD_ADVISORY: "a published advisory affects this version of daprd",
+    PodFinding.PARTLY_SEALED: (
+        "a container gets the same token from elsewhere than the file, or the seal does not count, or nothing reads it"
+    ),
 }
 FINDING_METHODS: Final[Mapping[PodFinding, str]] = {
     PodFinding.RENAMED_SIDECAR: "image or program",
@@ -90,4 +104,5 @@ FINDING_METHODS: Final[Mapping[PodFinding, str]] = {
         "the version in the image's tag: GO-2023-1955, GO-2024-2879, GO-2026-5242. An image without a version is not "
         "checked"
     ),
+    PodFinding.PARTLY_SEALED: "every part of the seal, and all variables and volumes that read the key",
 }

@@ -129,6 +129,24 @@ _TEXTS: Final[Mapping[Word, _Texts]] = {
         "Compare the keys, `kubectl describe secret NAME --namespace NAMESPACE`, with the annotation "
         "`dapr-token-injector/api-token-key` of the Pod, and correct one of them.",
     ),
+    ProtectionReason.BAD_TOKEN_VALUE: _Texts(
+        "No container of the Pod starts, so it serves no caller and the app is not available. The kubelet runs the "
+        "container again until it succeeds; with `restartPolicy: Never` the Pod fails instead.",
+        "The value is never read, and the message of the container is not shown, because its image may write anything. "
+        "Other exit codes mean that the container could not run, which `kubectl describe` shows, too: they are not "
+        "reported here.",
+        "Read what is wrong under `Last State` or `State` of the container: `kubectl describe pod NAME --namespace "
+        "NAMESPACE`. It is one sentence without a part of the value. Then correct the Secret: `dapr-token-injector "
+        "secret rotate NAMESPACE/NAME`, or with the tool that manages it.",
+    ),
+    ProtectionReason.KUBELET_WITHOUT_ENV_FILES: _Texts(
+        "No container of the Pod starts: its sidecar would be open. The kubelet is older than Kubernetes 1.35, or its "
+        "feature gate `EnvFiles` is off.",
+        "Only the exit code of the container shows it. A check container that finds a value that is no token ends with "
+        "the same code; its message says so.",
+        "Upgrade the node, or let the Pod run on another one: `dapr-token-injector check --only env-file-nodes` lists "
+        'the nodes. Until then, do not seal it: set `dapr-token-injector/seal: "false"` on the Pod template.',
+    ),
     ProtectionReason.MALFORMED: _Texts(
         "The answer of the API server does not have the shape that Kubernetes documents, so nothing is concluded.",
         "Nothing of the Pod is known but its name.",
@@ -169,6 +187,16 @@ _TEXTS: Final[Mapping[Word, _Texts]] = {
     ProtectionReason.REFERENCE: _Texts(
         "The kubelet starts the sidecar only with the value of that key, and `daprd` demands it from every caller.",
         _EMPTY_SECRET + " A command that changes the variable before it starts `daprd` is not seen, either.",
+        _NOTHING,
+    ),
+    ProtectionReason.SEALED: _Texts(
+        "The container `dapr-token-injector-seal` has read the token once, when the Pod started, and written it into a "
+        "file in memory. The kubelet sets the variable from that file, so a restart of one container never gives it "
+        "another value than its neighbours have: a sealed Pod is never `skewed`. "
+        "`dapr-token-injector-seal-check` has shown that the kubelet reads the file.",
+        "If the feature is switched off on the kubelet of a running Pod, a sidecar that restarts in place has an empty "
+        "variable, and is open. The image of the two containers is not compared: users who can choose it decide what "
+        "is in the file.",
         _NOTHING,
     ),
     Currency.CURRENT: _Texts(
@@ -222,6 +250,17 @@ _TEXTS: Final[Mapping[Word, _Texts]] = {
         "If the Policy cannot be read, the default one is applied.",
         f"Replace the Pods: {_RESTART}. The webhook then gives the app the variable "
         "([Call with the token](../../how-to/call-with-the-token.md)).",
+    ),
+    PodFinding.PARTLY_SEALED: _Texts(
+        "The containers of the Pod can have different values of the same token. If one restarts in place after the "
+        "Secret changed, it has the new value while its neighbours keep the one in the file: the Pod is then `skewed`. "
+        "If the container that is named is one of the two that seal, the seal does not count, and every variable that "
+        "reads the file may be empty.",
+        "Containers that read the Secret through the API, or that get the token from a file of another tool, are not "
+        "seen.",
+        "Compare the Pod with the table of "
+        "[decision 0035](../../decisions/0035-sealed-pods.md): `kubectl get pod NAME --namespace NAMESPACE -o yaml`. "
+        "Remove other references to the key from the Pod template, then replace the Pods: " + _RESTART + ".",
     ),
     PodFinding.DAPRD_ADVISORY: _Texts(
         "A published advisory says that this version of `daprd` does not check the token everywhere, or gives it away: "

@@ -157,7 +157,7 @@ def test_no_permission_is_a_warning_with_the_rule(name: str) -> None:
         (
             "check-rights",
             "list nodes",
-            "you may not list nodes: check does not know the zones of the cluster",
+            "you may not list nodes: check does not know the zones and kubelets of the cluster",
             '{apiGroups: [""], resources: [nodes], verbs: [list]}',
         ),
     ],
@@ -293,7 +293,7 @@ def test_check_rights_without_the_registration_name_what_is_known() -> None:
 
     first, second = messages(outcome("check-rights", api))
 
-    assert first == ("warning", "you may not list nodes: check does not know the zones of the cluster")
+    assert first == ("warning", "you may not list nodes: check does not know the zones and kubelets of the cluster")
     assert second[0] == "unknown"
     assert second[1].startswith("the namespace of the installation is not known; set it with -n: cannot get ")
 

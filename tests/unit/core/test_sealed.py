@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pytest
 
+from injector.core.env import FileRef
 from injector.core.errors import MalformedObjectError
 from injector.core.model import TokenRef
-from injector.core.sealed import SealableSpec, first_reader, sealed_tokens
+from injector.core.observed import has_seal, sealable_spec
+from injector.core.sealed import NOT_SEALED, SealableSpec, file_ref, first_reader, seal_of, sealed_tokens
 from tests.property.work import TIMES, is_in_proportion, measured
 
 if TYPE_CHECKING:
@@ -211,6 +213,42 @@ def test_seal_with_one_difference_does_not_count(name: str) -> None:
 def test_malformed_env_of_a_seal_container_is_reported(container: int) -> None:
     with pytest.raises(MalformedObjectError):
         sealed_tokens(_changed(_set(container, env="x DAPR_API_TOKEN")))
+    assert seal_of(_changed(_set(container, env="x DAPR_API_TOKEN"))) == NOT_SEALED
+
+
+@pytest.mark.parametrize(
+    ("file", "init_index", "is_found"),
+    [
+        (file_ref(API), None, True),
+        (file_ref(API), 2, True),
+        (file_ref(API), 1, False),
+        (file_ref(APP), None, False),
+        (FileRef("other", "tokens.env", API), None, False),
+        (FileRef(VOLUME, "other", API), None, False),
+        (None, None, False),
+    ],
+)
+def test_value_from_the_file_is_that_of_the_seal_container(
+    file: FileRef | None,
+    init_index: int | None,
+    is_found: bool,  # noqa: FBT001 - a case
+) -> None:
+    expected = TokenRef("tokens", "api") if is_found else None
+    assert seal_of(_spec(SEALED)).ref(file, init_index) == expected
+    assert NOT_SEALED.ref(file, init_index) is None
+
+
+def test_spec_of_a_pod_is_decoded_if_it_has_a_container_of_ours() -> None:
+    assert has_seal(SEALED)
+    assert seal_of(sealable_spec(SEALED)) == seal_of(_spec(SEALED))
+    for other in (None, "x", {}, {"initContainers": "x"}, {"initContainers": ["x", {}, {"name": "other"}]}):
+        assert not has_seal(other)
+
+
+def test_malformed_spec_is_reported_without_its_content() -> None:
+    for volume in ({"name": VOLUME, "emptyDir": {"medium": 1}}, {"name": VOLUME, "emptyDir": object()}):
+        with pytest.raises(MalformedObjectError, match="not a Pod"):
+            sealable_spec({**SEALED, "volumes": [volume]})
 
 
 def test_reader_is_only_what_follows_the_check_container() -> None:

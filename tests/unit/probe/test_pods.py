@@ -12,6 +12,7 @@ from injector.core.token import parse_token
 from injector.kube.client import Api
 from injector.probe import pods
 from injector.probe.prober import ExpectedToken
+from tests.sealing import file_env, sealed_spec
 from tests.unit.cli.objects import Json, pod
 from tests.unit.probe.servers import MARKER
 
@@ -143,3 +144,25 @@ def test_dapr_shared_is_recognized(key: str, annotations: Json | None, expected:
     assert [one.exposure for one in report.found] == [Exposure.ENFORCEMENT_OFF, Exposure.ENFORCEMENT_OFF, expected]
     assert report.found[0].cause == f"its DAPR_API_TOKEN comes from key {key} of Secret s"
     assert report.found[2].where == "--dapr-listen-addresses 0.0.0.0"
+
+
+# --- sealed Pods ---
+
+
+@pytest.mark.parametrize(
+    ("volume", "cause"),
+    [
+        ({"medium": "Memory"}, "its DAPR_API_TOKEN comes from key token of Secret s"),
+        ({}, "its DAPR_API_TOKEN is empty"),
+    ],
+)
+def test_sealed_sidecar_has_the_token_of_the_seal_container(volume: Json, cause: str) -> None:
+    daprd = {"name": "daprd", "image": "daprio/daprd:1.18.4", "env": [{"name": "X"}, file_env()]}
+    found = pod("sealed")
+    found["spec"] |= sealed_spec("s", daprd)
+    found["spec"]["volumes"][0]["emptyDir"] = volume
+    prober = Open(Api.__new__(Api), ExpectedToken(parse_token(MARKER.encode())), 1)
+
+    for one in (found, pods.Selection(None)._keep({**found, "metadata": {**found["metadata"], "uid": "1"}})):
+        assert one is not None
+        assert asyncio.run(prober.probe(one)).found[0].cause == cause

@@ -487,7 +487,7 @@ def test_env_from_the_secret_is_a_usage_and_not_the_token() -> None:
     ],
 )
 def test_value_is_certain_when_the_kubelet_must_resolve_it(env: list[Json], *, certain: bool) -> None:
-    assert has_certain_value(sidecar(*env), API) is certain
+    assert has_certain_value(sidecar(*env), API, {}) is certain
 
 
 # --- the frame of a sidecar ---
