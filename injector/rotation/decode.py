@@ -186,13 +186,15 @@ def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: i
     seal = _seal_state(status)
     is_placed = bool((pod.get("spec") or {}).get("nodeName"))
     usages: dict[tuple[str, SecretKey, bool], ContainerUsage] = {}
+    ended: set[tuple[SecretKey, str]] = set()
     for one in references(pod):
         state = states.get(one.container, _NOT_REPORTED)
         if one.is_sealed:
             state = _sealed_state(state, seal)
-        if state.has_ended:
-            continue
         for key in _selected(keys.get(one.secret, {}), one.key):
+            if state.has_ended:
+                ended |= set() if one.is_optional else {(key, one.container)}
+                continue
             usage = ContainerUsage(
                 container=one.container,
                 key=key,
@@ -214,6 +216,7 @@ def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: i
         uid=meta.get("uid", ""),
         usages=tuple(usages[at] for at in sorted(usages)),
         missing=tuple(dict.fromkeys(missing_tokens(pod, keys))),
+        ended=frozenset(ended),
         created=unix_time(meta.get("creationTimestamp")),
         clock_lead=_clock_lead(pod),
         restarted_for=dict(meta.get("annotations") or {}),
