@@ -56,6 +56,7 @@ def references(pod: Object) -> Iterator[Reference]:
     """
     spec = pod.get("spec") or {}
     seal = _seal(spec)
+    is_sealed = bool(seal.tokens)
     mounted = {volume["name"]: tuple(_files(volume)) for volume in spec.get("volumes") or ()}
     for init_index, container in _containers(spec):
         name = container["name"]
@@ -66,8 +67,7 @@ def references(pod: Object) -> Iterator[Reference]:
             if selected and variable not in sealed:
                 optional = bool(selected.get("optional"))
                 yield Reference(name, variable, selected.get("name", ""), selected.get("key", ""), optional)
-            ref = seal.ref(_file(source), init_index)
-            if ref is not None:
+            if is_sealed and (ref := seal.ref(_file(source), init_index)) is not None:
                 optional = bool(source["fileKeyRef"].get("optional"))
                 yield Reference(name, variable, ref.name, ref.key, optional, is_sealed=True)
         for source in container.get("envFrom") or ():
