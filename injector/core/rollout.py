@@ -140,7 +140,8 @@ class PodUsage:
 
     `created` is by the API server's clock, as is the change of a Secret; container starts are by the node's clock,
     which is at most `clock_lead` seconds ahead (None: unknown). `restarted_for`: the Pod's annotations. `position`: its
-    place in a StatefulSet. `missing`: tokens that it requests and does not have.
+    place in a StatefulSet. `missing`: tokens that it requests and does not have. `ended`: containers that ended for
+    good, and keys that each could not have started without.
     """
 
     namespace: str
@@ -149,6 +150,7 @@ class PodUsage:
     uid: str = ""
     usages: tuple[ContainerUsage, ...] = ()
     missing: tuple[MissingToken, ...] = ()
+    ended: frozenset[tuple[SecretKey, str]] = frozenset()
     created: int | None = None
     clock_lead: int | None = None
     restarted_for: Mapping[str, str] = field(default_factory=dict)
@@ -651,7 +653,7 @@ def _lacking(
     pod: PodUsage, keys: Collection[SecretKey], expected: Mapping[SecretKey, Collection[str]]
 ) -> tuple[str, ...]:
     """The expected containers without a reference that the kubelet must resolve, and sidecars without a value."""
-    having = {(one.key, one.container) for one in pod.usages if not one.is_optional}
+    having = pod.ended | {(one.key, one.container) for one in pod.usages if not one.is_optional}
     wanted = {(key, container) for key in keys for container in expected.get(key, ())}
     without = {one.container for one in pod.missing if one.key in keys}
     return tuple(sorted({container for key, container in wanted - having} | without))

@@ -19,7 +19,7 @@ from injector.kube.resources import (
     STATEFULSETS,
     Resource,
 )
-from injector.rotation import decode, fields
+from injector.rotation import decode, decode_workloads, fields
 from injector.rotation.reloader import restarted_by
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Owners:
         if below["kind"] == ROLLOUTS.kind and (direct := controller_of(pod["metadata"])) is not None:
             self._of_rollouts[direct.uid] = {*self._of_rollouts.get(direct.uid, ()), *secrets}
         start = ((below.get("spec") or {}).get("ordinals") or {}).get("start") or 0
-        top = replace(decode.workload(below), restarted_by=restarted_by(below, secrets))
+        top = replace(decode_workloads.workload(below), restarted_by=restarted_by(below, secrets))
         return top, int(start)
 
     async def read(self, ref: Ref) -> dict[str, Any] | None:

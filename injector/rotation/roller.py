@@ -24,7 +24,7 @@ from injector.core.rollout import (
 )
 from injector.kube.errors import NotFoundError, UnavailableError
 from injector.kube.resources import SECRETS
-from injector.rotation import decode
+from injector.rotation import decode_workloads
 from injector.rotation.observe import RESOURCES, observe
 from injector.tokens.decode import rfc3339, token_secret
 
@@ -178,7 +178,7 @@ class Roller:
         for ref in restarting:
             found = await self._owners.read(ref)
             if found is not None:
-                workloads[ref] = replace(decode.workload(found), restarted_by=workloads[ref].restarted_by)
+                workloads[ref] = replace(decode_workloads.workload(found), restarted_by=workloads[ref].restarted_by)
             else:
                 del workloads[ref]
         elsewhere = tuple(pod for pod in seen.pods if pod.namespace not in namespaces)

@@ -25,8 +25,8 @@ from injector.rotation.decode import (
     missing_tokens,
     references,
     sidecar_frame,
-    workload,
 )
+from injector.rotation.decode_workloads import workload
 from injector.tokens.decode import rfc3339
 from tests.builders import asking, container, literal_env, secret_env, sidecar
 

@@ -273,3 +273,22 @@ def test_new_sealed_pod_is_ready_unless_its_seal_is_broken(spec: Json, state: St
 
     assert progress_of(action, workload, [new], {KEY: REVISION}, expected).state is state
     assert CHECK not in expected[KEY]
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+@pytest.mark.parametrize(("optional", "state"), [(False, State.READY), (True, State.NOT_INJECTED)])
+def test_init_container_that_ended_had_its_token(is_sealed: bool, optional: bool, state: State) -> None:  # noqa: FBT001 - cases
+    """It holds nothing, so that it has no usage; a new Pod is ready in spite of that."""
+    entry = file_env if is_sealed else secret_env
+    spec = sealed_spec("s", sidecar(file_env()), init=(container("migrate", env=[entry()]),))
+    new = json.loads(json.dumps(spec))
+    new["initContainers"][2]["env"] = [entry(optional=optional)]
+    mark = {f"{names.RESTARTED_FOR}s": "new"}
+    pod = sealed(ended(8_000), running(), new, annotations=mark)
+    pod["status"]["initContainerStatuses"].append({"name": "migrate", "state": ended(8_001)})
+    action = PlannedAction(ref=WEB, action=Action.RESTART, keys=(KEY,), marks=mark)
+    expected = expected_of(answer(spec), WEB, [KEY])
+
+    assert expected[KEY] == {"daprd", "migrate"}
+    found = progress_of(action, Workload(ref=WEB, restarted_for=mark), [usage_of(pod)], {KEY: REVISION}, expected)
+    assert found.state is state

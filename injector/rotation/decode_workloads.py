@@ -1,0 +1,149 @@
+"""Decodes workloads of the API server into the values that `core.rollout` decides on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from injector.core.rollout import Ref, SkipReason, Workload
+from injector.kube.api_messages import redact_words, strip_object_name
+from injector.kube.resources import ROLLOUTS
+from injector.tokens.decode import unix_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+Object = dict[str, Any]
+
+
+def workload(found: Object) -> Workload:
+    """Return the object at the end of a chain of owners, if its kind is known."""
+    meta, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
+    kind = found["kind"]
+    skip_reason, is_complete = _RULES.get(kind, (_unknown, _always))
+    template = ((spec.get("template") or {}).get("metadata") or {}).get("annotations") or {}
+    is_seen = _is_seen(meta, status)
+    is_rollout = kind == ROLLOUTS.kind
+    return Workload(
+        ref=Ref(kind, meta["namespace"], meta["name"]),
+        skip_reason=skip_reason(spec),
+        partition=int(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0)
+        if kind == "StatefulSet"
+        else 0,
+        restarted_for=dict(template),
+        rollout_complete=is_seen and is_complete(spec, status),
+        failure=_failure(status) if is_seen else "",
+        trouble=_trouble(status),
+        recreates=_count(spec, "replicas", 1) == 1
+        if is_rollout
+        else (spec.get("strategy") or {}).get("type") == "Recreate",
+        restarts_by_time=is_rollout,
+        restart_at=_time(spec.get("restartAt")) if is_rollout else None,
+    )
+
+
+# Digits of an int64.
+_GENERATION_DIGITS: Final = 19
+
+
+def _is_seen(meta: Object, status: Object) -> bool:
+    """Return whether the status is that of the current spec. Argo Rollouts writes a text, which older ones hash."""
+    text = str(status.get("observedGeneration") or 0)
+    is_number = text.isdecimal() and len(text) <= _GENERATION_DIGITS
+    return not is_number or int(text) >= int(meta.get("generation") or 0)
+
+
+def _time(text: object) -> int | None:
+    return unix_time(text) if isinstance(text, str) else None
+
+
+def _deployment(spec: Object) -> SkipReason | None:
+    return SkipReason.PAUSED if spec.get("paused") else None
+
+
+def _set(spec: Object) -> SkipReason | None:
+    return SkipReason.ON_DELETE if (spec.get("updateStrategy") or {}).get("type") == "OnDelete" else None
+
+
+def _job(_spec: Object) -> SkipReason | None:
+    return SkipReason.JOB
+
+
+def _template_reaches_nothing(_spec: Object) -> SkipReason | None:
+    return SkipReason.NO_ROLLOUT
+
+
+def _unknown(_spec: Object) -> SkipReason | None:
+    return SkipReason.OTHER_CONTROLLER
+
+
+def _deployment_complete(spec: Object, status: Object) -> bool:
+    wanted = _count(spec, "replicas", 1)
+    return (
+        _count(status, "updatedReplicas") >= wanted
+        and _count(status, "replicas") <= _count(status, "updatedReplicas")
+        and _count(status, "availableReplicas") >= wanted
+    )
+
+
+def _stateful_set_complete(spec: Object, status: Object) -> bool:
+    wanted = _count(spec, "replicas", 1)
+    partition = int(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0)
+    return (
+        _count(status, "updatedReplicas") >= max(wanted - partition, 0)
+        and _count(status, "availableReplicas") >= wanted  # ready for minReadySeconds, the last Pod as well
+        and _count(status, "replicas") == wanted
+    )
+
+
+def _daemon_set_complete(_spec: Object, status: Object) -> bool:
+    wanted = _count(status, "desiredNumberScheduled")
+    return _count(status, "updatedNumberScheduled") >= wanted and _count(status, "numberAvailable") >= wanted
+
+
+def _rollout_complete(spec: Object, status: Object) -> bool:
+    """Return whether an Argo Rollout has done its last restart, and enough of its Pods are available."""
+    restart_at = _time(spec.get("restartAt"))
+    is_restarted = restart_at is None or _time(status.get("restartedAt")) == restart_at
+    return is_restarted and _count(status, "availableReplicas") >= _count(spec, "replicas", 1)
+
+
+def _restarts(_spec: Object) -> SkipReason | None:
+    return None  # a paused Rollout is restarted, too
+
+
+def _always(_spec: Object, _status: Object) -> bool:
+    return True
+
+
+_RULES: Final[Mapping[str, tuple[Callable[[Object], SkipReason | None], Callable[[Object, Object], bool]]]] = {
+    "Deployment": (_deployment, _deployment_complete),
+    "StatefulSet": (_set, _stateful_set_complete),
+    "DaemonSet": (_set, _daemon_set_complete),
+    "Rollout": (_restarts, _rollout_complete),
+    "Job": (_job, _always),
+    "CronJob": (_job, _always),
+    "ReplicaSet": (_template_reaches_nothing, _always),
+    "ReplicationController": (_template_reaches_nothing, _always),
+}
+
+
+def _count(of: Object, name: str, default: int = 0) -> int:
+    value = of.get(name)
+    return default if value is None else int(value)
+
+
+def _failure(status: Object) -> str:
+    """Return why a Deployment reports that its rollout does not progress."""
+    conditions: Sequence[Object] = status.get("conditions") or ()
+    for one in conditions:
+        if one.get("type") == "Progressing" and one.get("reason") == "ProgressDeadlineExceeded":
+            return "its new Pods are not ready within its progressDeadlineSeconds"
+    return ""
+
+
+def _trouble(status: Object) -> str:
+    """Return why a Deployment's Pods are not created: the message of a quota, a policy or a webhook."""
+    for one in status.get("conditions") or ():
+        if one.get("type") == "ReplicaFailure" and one.get("status") == "True":
+            return redact_words(strip_object_name(str(one.get("message", ""))))
+    return ""
