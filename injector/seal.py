@@ -123,18 +123,19 @@ def _public_id(token: Token) -> str | None:
         return None
     # Opaque tokens do without these imports.
     import json  # noqa: PLC0415
-    from base64 import urlsafe_b64decode  # noqa: PLC0415
+    from binascii import a2b_base64  # noqa: PLC0415
 
     from injector.core.token_id import id_of  # noqa: PLC0415
 
     try:
-        claims = json.loads(urlsafe_b64decode(parts[1] + "=="))
+        claims = json.loads(a2b_base64(parts[1].translate(_FROM_URLSAFE) + "=="))
     except (ValueError, RecursionError):
         return None
     return id_of(claims.get("jti")) if isinstance(claims, dict) else None
 
 
 _JWS_PARTS: Final = 3
+_FROM_URLSAFE: Final = str.maketrans("-_", "+/")
 
 
 def _leave(message: str) -> None:
