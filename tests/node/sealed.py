@@ -277,7 +277,7 @@ class Fleet:
             now = processes(list(self._kinds))
             return len(now) == 2 * len(self._kinds) and not victims.keys() & set(now.values())
 
-        wait_for("all containers again", all_run, timeout_seconds=120, interval_seconds=0.2)
+        wait_for("all containers again", all_run, timeout_seconds=240, interval_seconds=0.2)
 
     def read_answers(self) -> None:
         """Add up what the apps have counted."""

@@ -84,7 +84,8 @@ def _measure_kills(target: Target, pods: int, calls: float, kills: int, rest: fl
         fleet = Fleet(kubectl, target, max(1, pods // 4), calls)
         before = fleet.sealed_tokens()
         with fleet:
-            while sum(counts.kills for counts in fleet.counts.values()) < kills:
+            while (done := sum(counts.kills for counts in fleet.counts.values())) < kills:
+                binaries.report_to_stderr(f"{done} of {kills} kills")
                 fleet.kill_one_of_each()
                 time.sleep(rest)
         fleet.read_answers()
