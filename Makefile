@@ -20,10 +20,10 @@ export PYTHONDONTWRITEBYTECODE :=
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kind-demo test quick unit coverage cluster node image lint bench soak mutation lock clean
+.PHONY: help demo kind-demo test quick unit coverage cluster node image lint bench soak soak-sealed mutation lock clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 .venv/.ready: requirements/dev.txt pyproject.toml
 	@requirements/venv.sh $(PYTHON) .venv
@@ -77,6 +77,10 @@ bench: .venv/.ready ## Measure us and the peers in turn, print ratios, draw the 
 
 soak: .venv/.ready ## Create 10,000 Pods per kind of API server while things happen to the webhook; needs root (SOAK="--help" for more)
 	@$(PY) -m tests.availability $(SOAK)
+
+soak-sealed: .venv/.ready ## Kill 500 containers of sealed and unsealed Pods while their Secret changes; needs root (SOAK="--help" for more)
+	@requirements/packages.sh --node
+	@$(PY) -m tests.node.soak $(SOAK)
 
 mutation: .venv/.ready ## Mutate decision, plan and patch; at least 90 % must be noticed
 	@$(PY) -m tests.mutation

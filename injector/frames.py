@@ -9,6 +9,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
+def internal_error(error: BaseException) -> str:
+    """Return what a command shows of an unexpected exception: its type and where it passed."""
+    places = "".join(f"\n  {place}" for place in frames(error.__traceback__))
+    return f"internal error ({type(error).__qualname__}); please report it with these locations:{places}"
+
+
 def frames(trace: TracebackType | None) -> list[str]:
     """Return where an exception passed, outermost first: file, line and function, and no value of any variable."""
     found: list[str] = []

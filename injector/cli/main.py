@@ -22,7 +22,7 @@ from injector import __version__
 from injector.cli.output import safe_streams
 from injector.core.errors import ConfigError, InjectorError
 from injector.files import error_text
-from injector.frames import frames
+from injector.frames import internal_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "probe": ("injector.cli.probe.command", "Check that sidecars require the token."),
     "status": ("injector.cli.status.command", "Show which Pods are protected by a token."),
     "check": ("injector.cli.check.command", "Check that the installation works."),
+    "seal": ("injector.cli.seal", "Write or check the token file of a sealed Pod (run by its init containers)."),
     "run": ("injector.cli.run.command", "Run a command with the token in its environment."),
     "secret": ("injector.cli.secret.command", "Create, rotate, revoke and list token Secrets."),
     "ca": ("injector.cli.ca", "Rotate the CA of the webhook's certificates."),
@@ -158,9 +159,7 @@ def _unexpected(error: Exception) -> Exit:
         sys.stdout = None  # the rest of the output cannot be written at exit either
         click.echo(f"Error: the output cannot be written: {error_text(error)}", err=True)
         return Exit.USAGE
-    click.echo(f"Error: internal error ({type(error).__qualname__}); please report it with these locations:", err=True)
-    for place in frames(error.__traceback__):
-        click.echo(f"  {place}", err=True)
+    click.echo(f"Error: {internal_error(error)}", err=True)
     return Exit.FAULT
 
 

@@ -2,10 +2,6 @@
 
 Claims are those of RFC 7519: https://www.rfc-editor.org/rfc/rfc7519#section-4.1. Neither PyJWT nor joserfc checks the
 types of the claims that it signs, so `build` does. Tokens hold no personal data.
-
-The id of a token is public: annotations hold it, so that people can distinguish tokens without reading them. The `jti`
-is the id followed by 128 secret random bits: an attacker with a signing key and every annotation still cannot sign a
-token that is already in use.
 """
 
 from __future__ import annotations
@@ -37,9 +33,6 @@ OPTION_OF: Final = {
     "nbf": "the time of issue",
     "jti": "the token's id",
 }
-# As in generated names of Kubernetes: no vowels, so no words, and no characters that are easily confused.
-ID_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
-ID_LENGTH: Final = 10
 
 _CLAIM_NAME: Final = re.compile(r"[!-~]{1,64}")
 _PRINTABLE: Final = re.compile(r"[ -~]+")
@@ -88,19 +81,6 @@ def build(wanted: TokenSpec, *, now: int, jti: str) -> dict[str, object]:
         "jti": jti,
         **wanted.extra,
     }
-
-
-def id_of(jti: object) -> str | None:
-    """Return the public id in a `jti` that this project created; None for any other."""
-    if not isinstance(jti, str):
-        return None
-    head, dot, _ = jti.partition(".")
-    return head if dot and is_id(head) else None
-
-
-def is_id(text: str) -> bool:
-    """Return whether the text has the form of a token's id."""
-    return len(text) == ID_LENGTH and set(text) <= set(ID_ALPHABET)
 
 
 def _check_name(claim: str, value: object) -> None:

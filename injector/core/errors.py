@@ -16,8 +16,7 @@ Event or a log.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +69,7 @@ class TokenError(InjectorError):
     reason = "bad-token"
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigProblem:
+class ConfigProblem(NamedTuple):
     """One invalid setting: `where` is the flag, variable or file and line; `what` the problem and what is allowed."""
 
     where: str

@@ -80,6 +80,21 @@ def parse_token(value: bytes) -> Token:
     return Token(value)
 
 
+def parse_sealable_token(value: bytes) -> Token:
+    """Return the bytes as a token that an env file can hold between single quotes, where nothing can be escaped.
+
+    Raises:
+        TokenError: As `parse_token`, and if there is a single quote in it.
+    """
+    token = parse_token(value)
+    position = value.find(b"'")
+    if position >= 0:
+        raise TokenError(
+            f"byte {position + 1:,} is a single quote; {_ALLOWED}, in a sealed Pod also without single quotes"
+        )
+    return token
+
+
 def _reason(value: bytes, flaw: TokenFlaw) -> str:
     """What is wrong with the bytes, in words. What a file usually gets wrong comes before the rest."""
     if flaw is TokenFlaw.EMPTY:

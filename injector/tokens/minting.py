@@ -14,6 +14,7 @@ from joserfc.errors import JoseError
 from injector.core import claims
 from injector.core.claims import TokenCheck
 from injector.core.token import parse_token
+from injector.core.token_id import ID_ALPHABET, ID_LENGTH, JTI_BYTES, id_of
 from injector.tokens.signing_keys import Algorithm, SigningKeys, algorithm_of, generate, thumbprint
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from injector.core.token import Token
 
 _OPAQUE_BYTES: Final = 32
-_JTI_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class MintedToken:
 
 def new_id() -> str:
     """Return a new random id."""
-    return "".join(secrets.choice(claims.ID_ALPHABET) for _ in range(claims.ID_LENGTH))
+    return "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
 
 
 def mint_jwt(wanted: TokenSpec, keys: SigningKeys | None, *, now: int) -> MintedToken:
@@ -51,7 +51,7 @@ def mint_jwt(wanted: TokenSpec, keys: SigningKeys | None, *, now: int) -> Minted
     """
     key = (keys or generate(Algorithm.ED25519)).signing
     token_id = new_id()
-    payload = claims.build(wanted, now=now, jti=f"{token_id}.{secrets.token_urlsafe(_JTI_BYTES)}")
+    payload = claims.build(wanted, now=now, jti=f"{token_id}.{secrets.token_urlsafe(JTI_BYTES)}")
     algorithm = algorithm_of(key).value
     header = {"typ": "JWT", "alg": algorithm, "kid": thumbprint(key)}
     value = jwt.encode(header, payload, key, algorithms=[algorithm])
@@ -67,7 +67,7 @@ def mint_opaque(*, now: int, lifetime: int | None) -> MintedToken:
 def describe_given(value: Token, *, now: int) -> MintedToken:
     """Return a token that the caller supplied; id and expiry are read from its claims if it is a JWT."""
     read = (decode_unverified(value) or UnverifiedJwt({}, {})).claims
-    return MintedToken(value, claims.id_of(read.get("jti")) or new_id(), now, claims.time_of(read, "exp"))
+    return MintedToken(value, id_of(read.get("jti")) or new_id(), now, claims.time_of(read, "exp"))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -98,7 +98,7 @@ def verify(value: Token, keys: SigningKeys | None, expected: ExpectedClaims, *, 
             if keys is None
             else (form, TokenCheck("signature", False, "missing: an opaque token is not signed"))
         )
-    token_id = claims.id_of(read.claims.get("jti"))
+    token_id = id_of(read.claims.get("jti"))
     form = TokenCheck("format", True, f"JWT, {len(value.reveal())} bytes" + (f", id {token_id}" if token_id else ""))
     return (form, _signature(value, read, keys), *claims.evaluate(read.claims, expected, now=now))
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAME: Final = "node"
+_KUBELET_CONFIG: Final = "kubelet.json"
+_GATES: Final = {"KubeletInUserNamespace": True}  # takes what the machine forbids as a warning
 POD_CIDR: Final = "10.244.0.0/24"
 START_TIMEOUT_SECONDS: Final = 180.0
 _CNI_FOLDERS: Final = ("/usr/lib/cni", "/opt/cni/bin")
@@ -91,6 +95,13 @@ class NodeCluster:
     control_plane: ControlPlane
     node: ManagedProcess
     scheduler: ManagedProcess
+
+    def restart_kubelet(self, **feature_gates: bool) -> None:
+        """Restart the kubelet with these feature gates and its own; containers keep running."""
+        file = self.control_plane.folder / "node" / _KUBELET_CONFIG
+        config = json.loads(file.read_text("utf-8"))
+        write_private(file, json.dumps({**config, "featureGates": {**_GATES, **feature_gates}}).encode())
+        os.kill(_child(self.node, "kubelet"), signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -229,7 +240,7 @@ def _kubelet(program: Path, control: ControlPlane, layout: _Layout) -> dict[str,
         "failCgroupV1": False,
         "failSwapOn": False,
         "enforceNodeAllocatable": [],
-        "featureGates": {"KubeletInUserNamespace": True},  # takes what the machine forbids as a warning
+        "featureGates": _GATES,
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
         "podLogsDir": str(layout.folder / "pod-logs"),
@@ -237,8 +248,9 @@ def _kubelet(program: Path, control: ControlPlane, layout: _Layout) -> dict[str,
         "syncFrequency": "5s",
         "nodeStatusUpdateFrequency": "5s",
         "shutdownGracePeriod": "0s",
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},  # tests restart containers again and again
     }
-    file = write_private(layout.folder / "kubelet.json", json.dumps(config).encode())
+    file = write_private(layout.folder / _KUBELET_CONFIG, json.dumps(config).encode())
     kubeconfig = write_kubeconfig(layout.folder, "kubelet-client", control.url, control.authority, client)
     command = [
         str(program),
@@ -248,7 +260,7 @@ def _kubelet(program: Path, control: ControlPlane, layout: _Layout) -> dict[str,
         f"--hostname-override={NAME}",
         f"--node-ip={NODE_ADDRESS}",
     ]
-    return {"name": "kubelet", "command": command, "log": str(layout.log("kubelet"))}
+    return {"name": "kubelet", "command": command, "log": str(layout.log("kubelet")), "restarts": True}
 
 
 def _kube_proxy(program: Path, control: ControlPlane, layout: _Layout) -> dict[str, Any]:
@@ -276,6 +288,14 @@ def _import_images(ctr: Path, layout: _Layout, archive: Path, node: ManagedProce
     with ManagedProcess.start("ctr", command, log_path=layout.log("import")) as importing:
         if importing.popen.wait(START_TIMEOUT_SECONDS) != 0:
             raise HarnessError(f"containerd refused the images: {importing.log()}")
+
+
+def _child(parent: ManagedProcess, name: str) -> int:
+    """Return the process id of a program of the node: a child of process 1 there, which is the child of ours."""
+    (init,) = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    children = Path(f"/proc/{init}/task/{init}/children").read_text().split()
+    (found,) = [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == name]
+    return found
 
 
 def _wait_until_ready(control: ControlPlane, layout: _Layout, node: ManagedProcess, scheduler: ManagedProcess) -> None:

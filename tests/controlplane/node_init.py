@@ -3,7 +3,7 @@
 Called as `python node_init.py SPEC`, in namespaces of its own (`isolation.isolated`); needs the standard library
 alone. When it ends, the kernel ends containers, shims and mounts with it. SPEC is the path of a JSON file:
 `overlays`, folders that shall look as they are and take no change; `programs`, in order, each with `name`, `log`,
-`command` and, where the next ones must wait for it, `socket`.
+`command`, where the next ones must wait for it `socket`, and `restarts` for one that is started again after a signal.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ def main() -> None:
     spec = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     for arguments in _mounts(spec):
         subprocess.run(["mount", *arguments], check=True)
-    programs: dict[int, str] = {}
+    programs: dict[int, dict[str, Any]] = {}
     for program in spec["programs"]:
-        pid = _start(program)
-        programs[pid] = program["name"]
+        programs[_start(program)] = program
         _wait_for_socket(program)
     while True:
         pid, status = os.wait()  # orphans of the node's programs end here, too
-        if pid in programs:
-            sys.exit(f"{programs[pid]} ended with status {os.waitstatus_to_exitcode(status)}")
+        program = programs.pop(pid, None)
+        if program is not None and program.get("restarts") and os.WIFSIGNALED(status):
+            programs[_start(program)] = program
+        elif program is not None:
+            sys.exit(f"{program['name']} ended with status {os.waitstatus_to_exitcode(status)}")
 
 
 def _mounts(spec: dict[str, Any]) -> list[list[str]]:

@@ -16,9 +16,9 @@ from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option, table
 from injector.cli.param_types import Duration, States
 from injector.core import names
-from injector.core.claims import is_id
 from injector.core.durations import DAY, span
 from injector.core.ownership import managed_by
+from injector.core.token_id import is_id
 from injector.kube.errors import ForbiddenError
 from injector.rotation.usage import EXPIRING_WITHIN, list_usage
 from injector.tokens import decode

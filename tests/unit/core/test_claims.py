@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from injector.core import claims
 from injector.core.claims import BadClaimError, ExpectedClaims, TokenSpec, build, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NOW = 1_800_000_000
-JTI = "bcdfghjklm.c2VjcmV0LXJhbmRvbS1iaXRz"
+JTI = "bcdfghjklm.c2VjcmV0LXJhbmRvbS1iaX"
 
 
 def test_claims_are_the_registered_ones_and_the_callers() -> None:
@@ -57,11 +56,6 @@ def test_several_audiences_are_a_list() -> None:
 def test_bad_claims_are_refused_with_the_reason(wanted: TokenSpec, why: str) -> None:
     with pytest.raises(BadClaimError, match=why):
         build(wanted, now=NOW, jti=JTI)
-
-
-def test_id_is_the_public_part_of_a_jti() -> None:
-    assert claims.id_of(JTI) == "bcdfghjklm"
-    assert [claims.id_of(other) for other in ("bcdfghjklm", "a.b", "", None, 7, ".", "aeiouaeiou.x")] == [None] * 7
 
 
 SOUND = build(TokenSpec(), now=NOW, jti=JTI)

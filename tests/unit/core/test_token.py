@@ -7,7 +7,7 @@ import traceback
 import pytest
 
 from injector.core.errors import TokenError
-from injector.core.token import MAX_TOKEN, MIN_TOKEN, Token, flaw_of, parse_token
+from injector.core.token import MAX_TOKEN, MIN_TOKEN, Token, flaw_of, parse_sealable_token, parse_token
 
 VALUE = b"marker-0123456789abcdef"
 
@@ -76,3 +76,11 @@ def test_equal_values_are_equal_tokens() -> None:
     assert hash(parse_token(VALUE)) == hash(Token(VALUE))
     assert parse_token(VALUE) != parse_token(VALUE * 2)
     assert parse_token(VALUE) != VALUE
+
+
+def test_sealable_token_has_no_single_quote() -> None:
+    assert parse_sealable_token(VALUE).reveal() == VALUE.decode()
+    with pytest.raises(TokenError, match=r"^byte 24 is a single quote; .* in a sealed Pod also without single quotes$"):
+        parse_sealable_token(VALUE + b"'" + VALUE)
+    with pytest.raises(TokenError, match="it is empty"):
+        parse_sealable_token(b"")

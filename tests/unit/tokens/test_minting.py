@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from injector.core.claims import ExpectedClaims, TokenSpec, is_id
+from injector.core.claims import ExpectedClaims, TokenSpec
 from injector.core.errors import TokenError
 from injector.core.token import Token, parse_token
+from injector.core.token_id import is_id
 from injector.tokens.minting import MintedToken, decode_unverified, describe_given, mint_jwt, mint_opaque, verify
 from injector.tokens.signing_keys import Algorithm, SigningKeys, generate, parse
 
