@@ -58,6 +58,9 @@ CONTRADICTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
         ("policy.allowedSecrets={dapr-*}", "canary.secretName=other"),
         "write canary.secretName: a name that is allowed",
     ),
+    "sealed Pods on an old API server": (
+        ("seal.mode=on-request", "--kube-version=1.34.9"), "upgrade the API servers and all nodes",
+    ),
     "one port for both": (("webhook.opsPort=10250",), "write two different ports"),
     "no default Secret": (("policy.defaultSecret=",), "write webhook.default.enabled: false"),
     "a default that is not allowed": (("policy.allowedSecrets={team-*}",), "add a pattern that fits it"),
@@ -79,7 +82,7 @@ def test_contradicting_values_are_rejected_with_a_message(render: Render, what: 
     values, sentence = CONTRADICTIONS[what]
 
     with pytest.raises(HelmError) as refused:
-        render(*(part for value in values for part in ("--set", value)))
+        render(*(part for value in values for part in ((value,) if value.startswith("--") else ("--set", value))))
 
     assert sentence in refused.value.message
 
@@ -100,6 +103,11 @@ def test_contradicting_values_are_rejected_with_a_message(render: Render, what: 
         ("image.digest=latest", "image/digest"),
         ("imagePullSecrets[0].name=registry", "imagePullSecrets/0"),
         ("policy.conflict=drop", "policy/conflict"),
+        ("seal.mode=false", "seal/mode"),
+        ("seal.mode=yes", "seal/mode"),
+        ("seal.image.digest=latest", "seal/image/digest"),
+        ("seal.imagePullSecrets={a,b,c,d,e,f,g,h,i}", "seal/imagePullSecrets"),
+        ("seal=null", "'seal'"),
         ("terminationGracePeriodSeconds=10", "terminationGracePeriodSeconds"),
         ("webhook.port=443", "webhook/port"),
         ("extraLabels.a=1", "extraLabels/a"),

@@ -15,6 +15,28 @@ dapr-token-injector
 {{- end }}
 {{- end }}
 
+{{/* The image of the init containers in sealed Pods. */}}
+{{- define "dapr-token-injector.sealImage" -}}
+{{- $own := .Values.seal.image -}}
+{{- if $own.digest -}}
+{{ $own.repository | default .Values.image.repository }}@{{ $own.digest }}
+{{- else if or $own.repository $own.tag -}}
+{{ $own.repository | default .Values.image.repository }}:{{ $own.tag | default .Values.image.tag | default .Chart.AppVersion }}
+{{- else -}}
+{{ include "dapr-token-injector.image" . }}
+{{- end }}
+{{- end }}
+
+{{/* Whether the API server is too old for sealed Pods: it drops the field fileKeyRef, and rejects the Pod; empty if not. */}}
+{{- define "dapr-token-injector.cannotSeal" -}}
+{{- if semverCompare "<1.35.0-0" .Capabilities.KubeVersion.Version }}yes{{ end }}
+{{- end }}
+
+{{/* Which Pods are sealed. */}}
+{{- define "dapr-token-injector.sealMode" -}}
+{{ .Values.seal.mode | default (ternary "off" "on-request" (eq (include "dapr-token-injector.cannotSeal" .) "yes")) }}
+{{- end }}
+
 {{- define "dapr-token-injector.selectorLabels" -}}
 app.kubernetes.io/name: dapr-token-injector
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
@@ -81,6 +103,11 @@ cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/dapr-token-injector{{ i
 {{- if not (or (kindIs "invalid" $value) (and (kindIs "string" $value) (not $value))) }}
 {{- $_ := set $policy $key $value }}
 {{- end }}
+{{- end }}
+{{- $_ := set $policy "seal" (include "dapr-token-injector.sealMode" .) }}
+{{- $_ := set $policy "sealImage" (include "dapr-token-injector.sealImage" .) }}
+{{- with .Values.seal.imagePullSecrets }}
+{{- $_ := set $policy "sealImagePullSecrets" . }}
 {{- end }}
 {{- toYaml $policy }}
 {{- end }}
