@@ -18,6 +18,7 @@ from tests.availability.scenario import registrations
 from tests.controlplane.errors import HarnessError
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
+from tests.controlplane.registration import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -208,6 +209,27 @@ STANDSTILLS: Final = 2
 STANDSTILL: Final = 2.0
 
 
+def kill_all(scenario: Scenario) -> Seen:
+    """SIGKILL for every replica; the kubelet restarts them after a while."""
+    victims = scenario.fleet.ready()
+    for victim in victims:
+        victim.process.kill()
+    for victim in victims:
+        scenario.fleet.wait_until_left(victim)
+    scenario.stream.wait_for_more(STEP)
+    for victim in victims:
+        scenario.fleet.restart(victim)
+        scenario.fleet.wait_until_ready(victim)
+    return Seen(f"{len(victims)} replicas")
+
+
+def delete_configuration(scenario: Scenario) -> Seen:
+    """Another client deletes our registration; after a while it is applied again."""
+    scenario.kubectl.delete("mutatingwebhookconfiguration", NAME)
+    scenario.stream.wait_for_more(2 * STEP)
+    return _until_repaired(scenario, lambda: scenario.kubectl.apply(registrations(scenario.certificates)))
+
+
 def _last_review(replica: Replica) -> float:
     """Seconds from the EndpointSlice without the replica to the last review that it answered."""
     offset = time.time() - time.monotonic()
@@ -231,10 +253,19 @@ ALL: Final = (
     Fault("overload", overload, OVERLOADED),
     Fault("standstill", pause_each, 4 * STEP),
 )
+# With the policy `requested`: what no webhook can answer is denied, and nothing passes without its variable.
+_UNANSWERED: Final = ("ValidatingAdmissionPolicy 'dapr-token-injector-requested'",)
+REQUESTED: Final = (
+    Fault("SIGKILL of one of two", kill_one, 10, loses=_DEAD),
+    Fault("SIGKILL of both", kill_all, STEP, loses=(*_DEAD, "no endpoints available for service")),
+    Fault("configuration deleted", delete_configuration, 2 * STEP, loses=(*_UNANSWERED, *_UNTRUSTED)),
+)
 # Certificates from files are managed by their owner only.
 SELF_ONLY: Final = frozenset({"caBundle blanked", "applied again", "replaced"})
 
 
 def of(mix: Mix) -> tuple[Fault, ...]:
     """The faults that apply to a mix."""
+    if mix.requested:
+        return REQUESTED
     return tuple(fault for fault in ALL if mix.tls == "self" or fault.name not in SELF_ONLY)

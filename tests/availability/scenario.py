@@ -16,10 +16,18 @@ from tests.availability.load import Plan
 from tests.availability.replicas import CALLEE, NAMESPACE, SERVICE, Fleet, Pace
 from tests.cluster.conftest import wait_until_injecting
 from tests.cluster.objects import ASKING, DAPR, deployment, pod
+from tests.cluster.policies import DEPLOY
 from tests.controlplane import registration
-from tests.controlplane.cluster import ControlPlane, Programs, control_plane, wait_for_service_account
+from tests.controlplane.cluster import (
+    ControlPlane,
+    Programs,
+    control_plane,
+    wait_for_service_account,
+    write_kubeconfig,
+)
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
+from tests.documents import documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
 
     from tests.availability.certificates import Certificates
     from tests.availability.creates import Attempt
+    from tests.availability.load import Api
     from tests.controlplane.api import Json
     from tests.controlplane.kubectl import Kubectl
 
@@ -34,6 +43,7 @@ USERS: Final = "users"  # the namespace of all Pods
 ASKING_SET: Final = "asking-set"  # a Deployment whose Pods request a token
 OTHER_SET: Final = "other-set"
 PODS: Final = f"/api/v1/namespaces/{USERS}/pods"
+REQUESTED: Final = tuple(DEPLOY / f"components/requested/{name}.yaml" for name in ("policy", "binding"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,7 @@ class Mix:
     apiserver_flags: tuple[str, ...] = ()
     tls: Literal["self", "files"] = "self"
     pace: Pace = field(default_factory=Pace)
+    requested: bool = False  # with the policy `requested`
 
 
 # From 1.37 on an API server chooses an endpoint for each call, before that for each new connection, in every mix.
@@ -55,6 +66,7 @@ MIXES: Final = {
         Mix("endpoint per call"),
         Mix("endpoint per connection", apiserver_flags=(_PER_CONNECTION,)),
         Mix("certificates from files", tls="files"),
+        Mix("requested", requested=True),
     )
 }
 
@@ -142,6 +154,8 @@ def scenario(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: floa
         certificates.prepare(client)
         registered = registrations(certificates)
         plane.kubectl.apply(registered)
+        if mix.requested:
+            plane.kubectl.apply([item for file in REQUESTED for item in documents(file)])
         fleet = Fleet(plane.folder, api, certificates.flags, mix.pace)
         stack.enter_context(fleet.running(2))
         wait_until_injecting(users)
@@ -150,7 +164,7 @@ def scenario(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: floa
             users.create(_without_replicas(deployment(annotations, name=name)))
         rates = Rates.bearable(client.seconds_per_create(PODS, pod(ASKING), tries=_TRIES))
         plan = Plan(
-            api=api,
+            api=_user(plane),
             namespace=USERS,
             asking_per_second=rates.asking,
             others_per_second=rates.others,
@@ -163,6 +177,16 @@ def scenario(programs: Programs, mix: Mix, *, most_pods: int, most_seconds: floa
         stream = _start_stream(plan, plane.folder)
         stack.callback(stream.process.kill)
         yield Scenario(mix, plane, users, client, fleet, certificates, stream, rates)
+
+
+def _user(plane: ControlPlane) -> Api:
+    """A client that may create Pods, and is not in `system:masters`."""
+    folder = plane.folder / "user"
+    folder.mkdir()
+    client = plane.authority.issue_client(user="deployer", group="deployers")
+    kubeconfig = write_kubeconfig(folder, "deployer", plane.url, plane.authority, client)
+    plane.kubectl.within(USERS).run("create", "rolebinding", "deployer", "--clusterrole=edit", "--user=deployer")
+    return api_of(kubeconfig, folder)
 
 
 def registrations(certificates: Certificates) -> tuple[Json, ...]:

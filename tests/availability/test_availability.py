@@ -18,6 +18,7 @@ from tests.controlplane.requirement import require
 
 if TYPE_CHECKING:
     from tests.availability.report import Row
+    from tests.availability.scenario import Mix
     from tests.controlplane.binaries import Report
 
 CREATES = 500
@@ -28,8 +29,11 @@ SLOW_MACHINE = "context deadline exceeded"
 @pytest.fixture(scope="module")
 def rows(report: Report) -> list[Row]:
     """One row per fault, all of one run: they share a control plane and a stream of creates."""
+    return _rows(MIXES["endpoint per call"], report)
+
+
+def _rows(mix: Mix, report: Report) -> list[Row]:
     require(reason_unavailable())
-    mix = MIXES["endpoint per call"]
     with network_namespace(ADDRESSES) as network, network.entered():
         return run(Programs.resolve(report), mix, faults.of(mix), creates=CREATES, lead=SHORT_LEAD, progress=report)
 
@@ -49,3 +53,14 @@ def test_create_that_the_api_server_can_retry_is_never_lost(rows: list[Row]) -> 
 def test_every_fault_overlaps_with_creates(rows: list[Row]) -> None:
     assert [row.fault for row in rows[1:]] == [fault.name for fault in faults.ALL]
     assert all(row.met >= fault.meets_at_least for row, fault in zip(rows[1:], faults.ALL, strict=True))
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(900)
+def test_policy_requested_leaves_no_pod_without_its_token(report: Report) -> None:
+    rows = _rows(MIXES["requested"], report)
+
+    found = problems(rows, faults.REQUESTED)
+    assert not found, "\n".join([*found, *map(str, rows)])
+    assert [row.fault for row in rows[1:]] == [fault.name for fault in faults.REQUESTED]
+    assert rows[-1].failed > 0  # denied by the policy, and by nothing else

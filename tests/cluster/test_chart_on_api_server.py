@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.cluster.objects import ASKING, pod
+from tests.cluster.policies import refusal
+from tests.controlplane.cluster import own_namespace
 from tests.controlplane.errors import KubectlError
 from tests.controlplane.helm import CHART, Helm, HelmError
 from tests.controlplane.polling import wait_for
@@ -48,6 +51,8 @@ MUTATING: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigur
 VALIDATING: Final = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 SERVICES: Final = "/api/v1/services"
 DEPLOYMENTS: Final = "/apis/apps/v1/deployments"
+BINDINGS: Final = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
+REQUESTED: Final = "dapr-token-injector-requested"
 BUNDLE: Final = base64.b64encode(b"what the webhook published").decode()
 KEY: Final = base64.b64encode(b"what the webhook stored").decode()
 
@@ -349,14 +354,54 @@ def revision(kubectl: Kubectl) -> str:
     return listed
 
 
-def deletions(kubectl: Kubectl, path: str, start: str) -> list[int]:
-    """Revisions at which our object of a kind was deleted, or asked to end, since `start`."""
+def test_end_of_shadow_mode_begins_with_audit(helm: Helm, kubectl: Kubectl) -> None:
+    deny, shadow = ("--set", "requested.action=Deny"), ("--set", "policy.shadow=true")
+
+    def actions() -> list[str]:
+        found: list[str] = kubectl.get("validatingadmissionpolicybinding", REQUESTED)["spec"]["validationActions"]
+        return found
+
+    assert "requested.action: Deny has no effect" in install(helm, *deny, *shadow)
+    assert kubectl.find("validatingadmissionpolicy", REQUESTED) is None
+
+    assert "run this upgrade again" in upgrade(helm, *deny)
+    assert actions() == ["Audit"]
+
+    assert "requested.action" not in upgrade(helm, *deny)
+    assert actions() == ["Deny", "Audit"]
+
+    upgrade(helm, *deny, *shadow)
+    assert kubectl.find("validatingadmissionpolicybinding", REQUESTED) is None
+
+
+def test_uninstall_leaves_no_policy_that_denies(helm: Helm, kubectl: Kubectl) -> None:
+    install(helm, "--set", "requested.action=Deny")
+    with own_namespace(kubectl) as shop:
+        # The policy alone: no Pod answers the webhook.
+        wait_for("the policy in force", lambda: "no DAPR_API_TOKEN" in refusal_without_webhook(kubectl, shop))
+        helm.run("upgrade", NAME, str(CHART), "--namespace", NAMESPACE, "--set", "requested.action=Deny")
+        start = revision(kubectl)
+
+        helm.run("uninstall", NAME, "--namespace", NAMESPACE)
+
+        (mutating,), (binding,) = deletions(kubectl, MUTATING, start), deletions(kubectl, BINDINGS, start, REQUESTED)
+        assert mutating < binding  # the kind is unknown to Helm, so that it comes after those that it knows
+        wait_for("a Pod without a token", lambda: not refusal(shop, pod(ASKING)))
+
+
+def refusal_without_webhook(kubectl: Kubectl, shop: Kubectl) -> str:
+    kubectl.delete("mutatingwebhookconfiguration", NAME)
+    return refusal(shop, pod(ASKING))
+
+
+def deletions(kubectl: Kubectl, path: str, start: str, name: str = NAME) -> list[int]:
+    """Revisions at which an object of ours was deleted, or asked to end, since `start`."""
     query = f"{path}?watch=1&resourceVersion={start}&timeoutSeconds=1"
     events = [json.loads(line) for line in kubectl.run("get", "--raw", query).stdout.splitlines()]
     return [
         int(event["object"]["metadata"]["resourceVersion"])
         for event in events
-        if event["object"]["metadata"]["name"] == NAME
+        if event["object"]["metadata"]["name"] == name
         and (event["type"] == "DELETED" or "deletionTimestamp" in event["object"]["metadata"])
     ]
 

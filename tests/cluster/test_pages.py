@@ -17,7 +17,7 @@ from tests.cluster.conftest import wait_until_injecting
 from tests.cluster.cronjob import CronJob
 from tests.cluster.kubelet import Kubelet, wait_until_starts_are_past
 from tests.cluster.objects import APP, ASKING, DAPR, SECRET, SIDECAR, deployment, pod, token_variable
-from tests.cluster.policies import guard
+from tests.cluster.policies import guard, refusal
 from tests.cluster.test_chart_on_api_server import NAME, NAMESPACE, install, names
 from tests.cluster.tokencommands import workload
 from tests.controlplane.cluster import create_namespace, own_namespace, wait_for_service_account
@@ -100,18 +100,24 @@ def left_clean(kubectl: Kubectl) -> Iterator[None]:
 
 @contextlib.contextmanager
 def emergency(desk: Desk) -> Iterator[Scene]:
-    """The chart is installed, its configurations are deleted by the page, and an upgrade creates them again."""
-    with released(desk) as scene:
+    """No Pod answers the webhook, the page's command admits Pods without tokens, and an upgrade protects again."""
+    with released(desk, *REQUESTED) as scene, own_namespace(desk.own.kubectl) as users:
+        wait_for("the webhook called", lambda: refusal(users, pod(ASKING)))
         yield scene
-        assert NAME not in names(scene.kubectl)["mutatingwebhookconfigurations"]
-        desk.helm.run("upgrade", NAME, str(CHART), "--namespace", NAMESPACE)
-        assert NAME in names(scene.kubectl)["mutatingwebhookconfigurations"]
+        wait_for("a Pod without a token", lambda: not refusal(users, pod(ASKING)))
+        desk.helm.run("upgrade", NAME, str(CHART), "--namespace", NAMESPACE, *REQUESTED)
+        wait_for("the webhook called again", lambda: refusal(users, pod(ASKING)))
+        desk.own.kubectl.delete("mutatingwebhookconfiguration", NAME)
+        wait_for("the policy in force", lambda: f"'{NAME}-requested' denied" in refusal(users, pod(ASKING)))
+
+
+REQUESTED: Final = ("--set", "requested.action=Deny")
 
 
 @contextlib.contextmanager
-def released(desk: Desk) -> Iterator[Scene]:
+def released(desk: Desk, *values: str) -> Iterator[Scene]:
     """The chart is installed."""
-    install(desk.helm)
+    install(desk.helm, *values)
     try:
         yield Scene(desk.own.kubectl)
     finally:
@@ -205,7 +211,7 @@ def installed_each_way(desk: Desk) -> Iterator[Scene]:
             (desk.folder / "rendered.yaml").write_text(rendered)
             kubectl.within("other").run("apply", "-f", str(desk.folder / "rendered.yaml"))
         elif "kubectl get" not in block.text:
-            install(desk.helm)
+            install(desk.helm, *REQUESTED)
         if "clusterrolebinding,clusterrole " in block.text:
             kubectl.run("delete", "namespace", NAMESPACE)
 
