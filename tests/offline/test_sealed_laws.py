@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -165,3 +166,31 @@ def test_seal_of_own_corpus_is_removed_byte_for_byte(path: Path) -> None:
     assert inject(sealed, SEALING) == sealed
     assert uninject(sealed) == text
     assert [document.value for document in read(sealed, path.name)] == patched(text, SEALING)
+
+
+_anything = st.none() | st.integers() | words | st.lists(st.none() | words, max_size=2) | st.dictionaries(words, words)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> str:
+    """A sealed file with other values in a few places."""
+    pod = wrapped(draw(sealable()), "Pod")
+    whole: Any = {"root": json.loads(json.dumps(patched(json.dumps(pod), SEALING)[0]))}
+    for _ in range(draw(st.integers(1, 3))):
+        node: Any = whole
+        path: list[tuple[Any, Any]] = []
+        while isinstance(node, dict | list) and node and (not path or draw(st.integers(0, 5))):
+            path.append((node, draw(st.sampled_from(list(node) if isinstance(node, dict) else range(len(node))))))
+            node = path[-1][0][path[-1][1]]
+        holder, step = path[-1]
+        if len(path) > 1:
+            holder[step] = draw(_anything)
+    return json.dumps(whole["root"])
+
+
+@settings(deadline=None)
+@given(damaged())
+def test_damaged_seal_is_an_answer_or_an_error_with_its_place(text: str) -> None:
+    for command in (uninject, lambda text: inject(text, SEALING)):
+        with suppress(ManifestError):
+            list(read(command(text), "f"))

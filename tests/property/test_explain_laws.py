@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given
 
 from injector.core.decision import decide
 from injector.core.errors import ReviewError
 from injector.core.explain import Row, Rule, explain
 from injector.core.model import Endpoint, Pod, Policy
-from injector.core.review import decode
+from injector.core.review import decode, sealing_spec
 from tests.builders import Json, encode, review
 from tests.property import strategies as some
 from tests.property.leaks import dressings, leaks, places, planted, tokens
@@ -16,10 +18,11 @@ from tests.property.leaks import dressings, leaks, places, planted, tokens
 
 def rows(found: Json, policy: Policy, endpoint: Endpoint) -> tuple[Row, ...]:
     """How the decision about a Pod came about."""
-    question = decode(encode(review(found)), endpoint)
-    decided = decide(question, endpoint, policy)
+    body = encode(review(found))
+    question, read_spec = decode(body, endpoint), partial(sealing_spec, body, endpoint)
+    decided = decide(question, endpoint, policy, read_spec)
     assert isinstance(question.request.object, Pod)
-    return explain(question.request.object, decided, policy, endpoint)
+    return explain(question.request.object, decided, policy, endpoint, read_spec)
 
 
 @given(some.pods | some.sound_pods, some.policies, some.mutating)

@@ -48,6 +48,46 @@ _POD: dict[str, Any] = {
         ],
     },
 }
+_FILE = {"volumeName": "dapr-token-injector-seal", "path": "tokens.env", "key": "DAPR_API_TOKEN"}
+_READ = {"name": "DAPR_API_TOKEN", "valueFrom": {"fileKeyRef": _FILE}}
+_SEALED: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "name": "orders",
+        "annotations": {**_POD["metadata"]["annotations"], "dapr-token-injector/seal": "true"},
+    },
+    "spec": {
+        "volumes": [
+            {"name": "dapr-token-injector-seal", "emptyDir": {"medium": "Memory"}},
+            {"name": "v", "secret": {"secretName": "tokens", "items": [{"key": "token", "path": "t"}]}},
+            {"name": "w", "projected": {"sources": [{"secret": {"name": "tokens"}}]}},
+        ],
+        "initContainers": [
+            {
+                "name": "dapr-token-injector-seal",
+                "command": ["dapr-token-injector", "seal"],
+                "args": ["DAPR_API_TOKEN"],
+                "env": [{"name": "DAPR_API_TOKEN", "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "token"}}}],
+                "volumeMounts": [{"name": "dapr-token-injector-seal", "mountPath": "/dapr-token-injector/seal"}],
+            },
+            {
+                "name": "dapr-token-injector-seal-check",
+                "command": ["dapr-token-injector", "seal", "--check"],
+                "args": ["DAPR_API_TOKEN"],
+                "env": [_READ],
+            },
+        ],
+        "containers": [
+            {"name": "daprd", "env": [_READ]},
+            {
+                "name": "web",
+                "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "token"}}}],
+                "envFrom": [{"secretRef": {"name": "tokens"}}],
+            },
+        ],
+    },
+}
 _DEPLOYMENT = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",
@@ -61,7 +101,7 @@ _SECRET = {
     "data": {"token": "YWJj", "other": ""},
     "stringData": {"token": "abc"},
 }
-_WHOLE = (_POD, _DEPLOYMENT, _SECRET, {"apiVersion": "v1", "kind": "List", "items": [_SECRET, _POD]})
+_WHOLE = (_POD, _SEALED, _DEPLOYMENT, _SECRET, {"apiVersion": "v1", "kind": "List", "items": [_SECRET, _POD]})
 
 _anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
