@@ -209,6 +209,8 @@ def fenced(canary: Canary) -> Iterator[Canary]:
             canary.kubectl.create(item)
         canary.grant(canary.rendered("canary/rbac.yaml", "canary.enabled=true"))
         wait_for("the fence in force", lambda: "only as dry runs" in created(canary))
+        for made in canary.kubectl.list("pods"):  # before it was
+            canary.kubectl.delete("pod", made["metadata"]["name"])
         yield canary
     finally:
         for kind, item in fence.items():
