@@ -17,7 +17,19 @@ ROOT: Final = Path(__file__).resolve().parent.parent.parent
 CORE: Final = sorted((ROOT / "injector/core").glob("*.py"))
 # Modules of the standard library without side effects.
 VALUES: Final = frozenset(
-    {"__future__", "collections", "dataclasses", "enum", "fnmatch", "functools", "ipaddress", "re", "typing", "weakref"}
+    {
+        "__future__",
+        "collections",
+        "dataclasses",
+        "enum",
+        "fnmatch",
+        "functools",
+        "itertools",
+        "ipaddress",
+        "re",
+        "typing",
+        "weakref",
+    }
 )
 CODEC: Final = frozenset({"env.py", "model.py", "observed.py", "review.py"})
 
