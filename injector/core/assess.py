@@ -28,12 +28,12 @@ from injector.core.assessment import (
     ProtectionReason,
     Severity,
 )
+from injector.core.containers import Target
 from injector.core.decision import Inject, decide_pod
 from injector.core.env import EntryKind, env_of
 from injector.core.errors import MalformedObjectError
 from injector.core.model import Annotations, Policy, SourceKind
 from injector.core.ownership import SecretKey, SecretRef, may_have
-from injector.core.plan import Target
 from injector.core.request import Enabled, enabled
 from injector.core.rollout import TokenState, revision_of, state_of
 from injector.core.sealed import FOUND_EXIT_CODE, SEAL_NAMES, file_ref, seal_of

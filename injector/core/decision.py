@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from injector.core import names, plan, spelling
+from injector.core.containers import Target
 from injector.core.errors import MalformedObjectError, PolicyGapError
 from injector.core.model import (
     POD,
@@ -24,7 +25,6 @@ from injector.core.model import (
     Workload,
     WorkloadMeta,
 )
-from injector.core.plan import Change, Kept, Plan, Target
 from injector.core.request import (
     Enabled,
     RequestError,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from injector.core.model import Policy, Review
-    from injector.core.plan import ReadSpec
+    from injector.core.plan import Change, Kept, Plan, ReadSpec
 
 
 class Inject(Value, frozen=True, gc=False):

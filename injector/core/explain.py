@@ -10,19 +10,20 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names, plan, seal
+from injector.core.containers import renamed_sidecars
 from injector.core.decision import Inject, Skip
 from injector.core.env import EntryKind
 from injector.core.model import Annotations, Endpoint, Reason, SourceKind, Value
-from injector.core.plan import renamed_sidecars
 from injector.core.request import Enabled, RequestError, enabled, env_from_secret, parse, redact, unsealed_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from injector.core.containers import Place
     from injector.core.decision import Decision
     from injector.core.env import EnvEntry
     from injector.core.model import Pod, Policy, TokenRef
-    from injector.core.plan import Place, Plan, ReadSpec
+    from injector.core.plan import Plan, ReadSpec
     from injector.core.request import InjectionRequest
 
 

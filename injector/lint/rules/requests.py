@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
-from injector.core.plan import renamed_sidecars
+from injector.core.containers import renamed_sidecars
 from injector.core.request import Enabled, blank_secrets, enabled
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule

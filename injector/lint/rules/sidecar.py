@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
+from injector.core.containers import Target
 from injector.core.model import AppContainers, SourceKind
-from injector.core.plan import Target
 from injector.core.request import Enabled, enabled
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
@@ -15,8 +15,9 @@ from injector.lint.rules.examples import DAPR, DAPRD, FOR_WEB, SECRET, WEB, pod,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from injector.core.containers import Place
     from injector.core.model import TokenRef
-    from injector.core.plan import Change, Place
+    from injector.core.plan import Change
     from injector.lint.location import Path
     from injector.lint.template import ContainerView, TemplateView, Workload
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from injector.core import patch
+from injector.core.containers import Place, Target
 from injector.core.env import EnvList
 from injector.core.model import Injected, PatchOp, SourceKind, TokenRef
-from injector.core.plan import Change, Place, Plan, Target
+from injector.core.plan import Change, Plan
 
 if TYPE_CHECKING:
     from injector.core.seal import ListName

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 
 from injector.core import plan
+from injector.core.containers import Target
 from injector.core.model import (
     NO_APP_CONTAINERS,
     AppContainers,
@@ -17,9 +20,11 @@ from injector.core.model import (
     SourceKind,
     TokenRef,
 )
-from injector.core.plan import Change, Plan, Target
 from injector.core.request import InjectionRequest
 from tests.builders import Json, container, encode, literal_env, pod, secret_env, sidecar
+
+if TYPE_CHECKING:
+    from injector.core.plan import Change, Plan
 
 API, APP = "DAPR_API_TOKEN", "APP_API_TOKEN"
 REF = TokenRef("s", "token")
