@@ -91,7 +91,7 @@ def assess(observed: Observation, known: Known, seen: Seen | None = None) -> Ass
     seen = {} if seen is None else seen
     key = (id(pod.spec), _annotations(pod), known.policy, known.injects_default, worst.reason in OPEN)
     if key not in seen:
-        seen[key] = tuple(_findings(pod, sidecars, known, is_open=worst.reason in OPEN))
+        seen[key] = tuple(_findings(pod, sidecars, sealed, known, is_open=worst.reason in OPEN))
     return replace(
         _assessment(observed, known, worst.reason),
         container=worst.container,
@@ -353,7 +353,9 @@ def _currency(states: Collection[TokenState | None]) -> Currency:
 # --- findings ---
 
 
-def _findings(pod: ObservedPod, sidecars: list[ObservedContainer], known: Known, *, is_open: bool) -> Iterator[Finding]:
+def _findings(
+    pod: ObservedPod, sidecars: list[ObservedContainer], sealed: _Sealed, known: Known, *, is_open: bool
+) -> Iterator[Finding]:
     for one in sidecars:
         if one.name != names.SIDECAR:
             yield Finding(finding=PodFinding.RENAMED_SIDECAR, container=one.name)
@@ -362,7 +364,11 @@ def _findings(pod: ObservedPod, sidecars: list[ObservedContainer], known: Known,
         for advisory in advisories(one.image or ""):
             yield Finding(finding=PodFinding.DAPRD_ADVISORY, container=one.name, detail=advisory)
     if not is_open:
-        yield from (Finding(finding=PodFinding.APP_WITHOUT_TOKEN, container=name) for name in _apps_without(pod, known))
+        have = (
+            {one.name for one in pod.spec.every if names.API_TOKEN_ENV in sealed.get(id(one), {})} if pod.spec else ()
+        )
+        apps = (name for name in _apps_without(pod, known) if name not in have)
+        yield from (Finding(finding=PodFinding.APP_WITHOUT_TOKEN, container=name) for name in apps)
 
 
 def _partly_sealed(pod: ObservedPod, sealed: _Sealed, usage: PodUsage | None) -> Iterator[Finding]:
