@@ -140,6 +140,7 @@ CHECK_NAMESPACE: Final = (
         for one in (resources.ENDPOINTSLICES, resources.PODS, resources.DISRUPTION_BUDGETS)
     ),
     Need(("get", "list"), resources.DEPLOYMENTS, "check sees no Deployment of the webhook"),
+    Need(("get",), resources.CONFIGMAPS, f"{_SEES} whether the webhook's Policy seals Pods"),
     Need(("get",), resources.SERVICES, f"{_SEES} which version the Pods run", subresource="proxy"),
     Need(("get", "create"), resources.PODS, "check sees no serving certificate", subresource="portforward"),
 )

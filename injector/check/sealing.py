@@ -12,9 +12,12 @@ from injector.check.cluster import parse_version
 from injector.check.model import Category, Check, Outcome, Problem, failed, unknown, warning
 from injector.check.pods import all_pods, workloads
 from injector.core import names
+from injector.core.errors import ConfigError
+from injector.core.model import SealMode
 from injector.core.request import listed
-from injector.kube.errors import InvalidError, KubeError, UnauthorizedError
-from injector.kube.resources import NODES, PODS
+from injector.kube.errors import ForbiddenError, InvalidError, KubeError, UnauthorizedError
+from injector.kube.resources import CONFIGMAPS, DEPLOYMENTS, NODES, PODS
+from injector.rotation import webhook_policy
 from injector.words import counted, escaped
 
 if TYPE_CHECKING:
@@ -35,11 +38,24 @@ async def _sealed(reader: Reader) -> list[PodFacts]:
     return [pod for pod in await all_pods(reader) if pod.is_sealed]
 
 
+async def _mode(reader: Reader) -> SealMode:
+    """Return which Pods the webhook seals; of a Policy that cannot be read, it is not known that it seals any."""
+    try:
+        deployments = await reader.list(DEPLOYMENTS, label_selector=webhook_policy.WEBHOOK)
+        namespace, name = webhook_policy.config_map_of(deployments)
+        found = await reader.get(CONFIGMAPS, name, namespace)
+        policy = webhook_policy.policy_in(found) if found is not None else None
+    except (ForbiddenError, LookupError, ConfigError):
+        return SealMode.OFF
+    return policy.seal if policy is not None and policy.seal_image is not None else SealMode.OFF
+
+
 # --- the API server ---
 
 
 async def _accepted(reader: Reader) -> Outcome:
-    if not await _sealed(reader):
+    sealed, mode = await _sealed(reader), await _mode(reader)
+    if not sealed and mode is SealMode.OFF:
         return _NOT_SEALED
     namespace = await namespace_of_canary(reader)
     seen = f"a Pod with a variable from a file, as a dry run in namespace {namespace}"
@@ -48,7 +64,10 @@ async def _accepted(reader: Reader) -> Outcome:
     except UnauthorizedError:
         raise
     except InvalidError as error:
-        problem = failed(f"the API server does not accept variables from files, so no sealed Pod starts: {error}")
+        is_used = sealed or mode is SealMode.ALWAYS
+        problem = (failed if is_used else warning)(
+            f"the API server does not accept variables from files, so no sealed Pod starts: {error}"
+        )
         return Outcome(seen=seen, problems=(problem,))
     except KubeError as error:
         return Outcome(seen=seen, problems=(canary.refusal(error, namespace),))
@@ -73,7 +92,7 @@ def pod_with_file(namespace: str) -> Object:
 
 async def _nodes(reader: Reader) -> Outcome:
     sealed = await _sealed(reader)
-    if not sealed:
+    if not sealed and await _mode(reader) is SealMode.OFF:
         return _NOT_SEALED
     kubelets = await _kubelets(reader)
     return Outcome(seen=counted(len(kubelets), "node"), problems=tuple(node_problems(sealed, kubelets)))
@@ -169,13 +188,14 @@ CHECKS: Final = (
         id="DTC005",
         name="env-files",
         category=Category.CLUSTER,
-        summary="The API server accepts variables from files, if Pods are sealed.",
+        summary="The API server accepts variables from files, if Pods may be sealed.",
         why="Containers of a sealed Pod have `fileKeyRef` variables. An API server that is older than Kubernetes "
         f"{_OLDEST}, or whose feature gate `EnvFiles` is off, drops the field after the webhook has set it and rejects "
         "the Pod, also under `failurePolicy: Ignore`. A downgrade of the control plane stops every sealed workload.",
         how="Sends a Pod with such a variable and without a sidecar as a server-side dry run, to the namespace of "
-        "`--canary-namespace`. It has failed if the API server rejects the Pod as invalid. Of several API servers it "
-        "sees the one that answers. Skipped if no Pod is sealed.",
+        "`--canary-namespace`. It has failed if the API server rejects the Pod as invalid; that is a warning if the "
+        "Policy only allows sealing and no Pod is sealed. Of several API servers it sees the one that answers. Skipped "
+        "if no Pod is sealed and the webhook's Policy allows none, or cannot be read.",
         fix=f"Upgrade the control plane to Kubernetes {_OLDEST} or newer, with the feature gate on. Until then, do not "
         "seal Pods.",
         run=_accepted,
@@ -191,7 +211,7 @@ CHECKS: Final = (
         how="Reads the version of the kubelet of every node, and looks for sealed Pods whose container "
         "`dapr-token-injector-seal-check` ended with exit code 1. An old node is a warning, because no sealed Pod may "
         "be scheduled to it; a Pod that cannot start fails the check. Feature gates of kubelets are not visible. "
-        "Skipped if no Pod is sealed.",
+        "Skipped if no Pod is sealed and the webhook's Policy allows none, or cannot be read.",
         fix=_UPGRADE,
         run=_nodes,
     ),

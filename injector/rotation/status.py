@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from injector.config.policy import parse_policy
 from injector.core import names
 from injector.core.assess import assess, not_applicable
 from injector.core.assessment import Assessment, Known, Observation, ProtectionReason
@@ -27,13 +26,13 @@ from injector.kube.resources import (
     SECRETS,
     Resource,
 )
-from injector.rotation import fields
+from injector.rotation import fields, webhook_policy
 from injector.rotation.observation import observation
 from injector.rotation.usage import token_uses
 from injector.tokens.decode import token_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Mapping
 
     from injector.core.assess import Seen
     from injector.core.model import Policy
@@ -44,10 +43,6 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 # Kinds between a workload and its Pods.
 _BETWEEN: Final = {resource.kind: resource for resource in (REPLICASETS, JOBS)}
-# The webhook's Deployment, and where it mounts its Policy from: charts/.../templates/webhook/deployment.yaml.
-_WEBHOOK: Final = f"app.kubernetes.io/name={names.MANAGER}"
-_POLICY_VOLUME: Final = "policy"
-_POLICY_KEY: Final = "policy.yaml"
 _GROUPS: Final = {resource.kind: resource.group for resource in KINDS.values()}
 
 
@@ -204,14 +199,6 @@ def _known(
     )
 
 
-def _policies(deployment: Object) -> Iterator[tuple[str, str]]:
-    """Yield namespace and name of the ConfigMaps that are mounted as the Policy."""
-    for volume in deployment["spec"]["template"]["spec"].get("volumes") or ():
-        name = (volume.get("configMap") or {}).get("name")
-        if volume.get("name") == _POLICY_VOLUME and name:
-            yield deployment["metadata"]["namespace"], name
-
-
 class _Reader:
     """Reads metadata; `limits` are the permissions that are missing, and what is missing without them."""
 
@@ -247,20 +234,12 @@ class _Reader:
 
     async def policy(self) -> Policy | None:
         """Return the Policy in the ConfigMap that the webhook's Deployment mounts, None if that cannot be read."""
-        without = "the webhook's Policy is not known"
         try:
-            deployments = await self._api.list(DEPLOYMENTS, label_selector=_WEBHOOK)
-            mounted = {ref for one in deployments for ref in _policies(one)}
-            if len(mounted) != 1:
-                self.limits.append(
-                    f"{without}: {len(mounted)} ConfigMaps are volumes {_POLICY_VOLUME} of Deployments with {_WEBHOOK}"
-                )
-                return None
-            namespace, name = mounted.pop()
-            found = await self._api.get(CONFIGMAPS, name, namespace)
-            return parse_policy(str((found.get("data") or {}).get(_POLICY_KEY) or ""), name)
-        except (ForbiddenError, NotFoundError, ConfigError) as error:
-            self.limits.append(f"{without}: {error}")
+            deployments = await self._api.list(DEPLOYMENTS, label_selector=webhook_policy.WEBHOOK)
+            namespace, name = webhook_policy.config_map_of(deployments)
+            return webhook_policy.policy_in(await self._api.get(CONFIGMAPS, name, namespace))
+        except (ForbiddenError, NotFoundError, ConfigError, LookupError) as error:
+            self.limits.append(f"the webhook's Policy is not known: {error}")
             return None
 
     async def secrets(self, needed: Collection[SecretRef]) -> dict[SecretRef, TokenSecret | None]:

@@ -76,8 +76,11 @@ def cluster() -> Store:
     for key in [key for key in store.objects if key[0] == "endpointslices" and key[2] == sound_webhook.NAME]:
         del store.objects[key]
     add_namespace(store, "default")
-    container = store.objects["deployments", sound_webhook.NAME, sound_webhook.NAME]["spec"]["template"]["spec"]
+    deployment = store.objects["deployments", sound_webhook.NAME, sound_webhook.NAME]
+    deployment["metadata"]["labels"] = {"app.kubernetes.io/name": sound_webhook.NAME}
+    container = deployment["spec"]["template"]["spec"]
     container["containers"][0]["image"] = "registry.example/webhook"  # without a version
+    container["volumes"] = [{"name": "policy", "configMap": {"name": "policy"}}]
     reloader = [{"name": "reloader", "image": "ghcr.io/stakater/reloader:v1.4.0"}]
     labels = {"app": "reloader"}
     template = {"metadata": {"labels": labels}, "spec": {"containers": reloader}}

@@ -70,6 +70,45 @@ def test_cluster_without_sealed_pods_is_not_checked(name: str) -> None:
     assert found(name, cluster(pod(), broken, a="v1.30.0")) == (Result.SKIPPED, [])
 
 
+def with_policy(store: Store, text: str) -> Store:
+    """The cluster with a webhook that has this Policy."""
+    labels = {"app.kubernetes.io/name": "dapr-token-injector"}
+    meta = {"name": "webhook", "namespace": "d", "labels": labels}
+    volume = {"name": "policy", "configMap": {"name": "policy"}}
+    store.put("deployments", {"metadata": meta, "spec": {"template": {"spec": {"volumes": [volume]}}}})
+    store.put("configmaps", {"metadata": {"name": "policy", "namespace": "d"}, "data": {"policy.yaml": text}})
+    return store
+
+
+OLD: Final = "sealed Pods do not start on 1 node older than Kubernetes 1.35: a (v1.34.9)"
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("seal: always\nsealImage: x\n", (Result.WARNING, [OLD])),
+        ("sealImage: x\n", (Result.WARNING, [OLD])),
+        ("seal: always\n", (Result.SKIPPED, [])),
+        ("seal: 'off'\nsealImage: x\n", (Result.SKIPPED, [])),
+        ("seal: nonsense\n", (Result.SKIPPED, [])),
+    ],
+)
+def test_nodes_are_checked_before_the_first_pod_is_sealed(policy: str, expected: tuple[Result, list[str]]) -> None:
+    assert found("env-file-nodes", with_policy(cluster(a="v1.34.9"), policy)) == expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("seal: always\nsealImage: x\n", Result.FAILED), ("sealImage: x\n", Result.WARNING), ("{}", Result.SKIPPED)],
+)
+def test_api_server_is_asked_before_the_first_pod_is_sealed(policy: str, expected: Result) -> None:
+    def fault(verb: str, resource: Resource) -> KubeError | None:
+        return InvalidError("create", REFUSED) if (verb, resource.plural) == ("create", "pods") else None
+
+    api = StoreApi(with_policy(cluster(), policy), fault)
+    assert outcome("env-files", api, namespace="d").result is expected
+
+
 @pytest.mark.parametrize(
     ("name", "plural"), [*((name, "pods") for name in NAMES), *((name, "nodes") for name in NAMES[1:])]
 )
