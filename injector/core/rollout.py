@@ -126,12 +126,14 @@ class ContainerUsage:
 class MissingToken:
     """A token that a container should have, and has no value for, or one that may be empty.
 
-    A Pod requests it for its sidecar, or the container reads it from a file, and the Pod is not sealed as it must be.
+    A Pod requests it for its sidecar, or the container reads it from a file, and the Pod is not sealed as it must be
+    (`is_broken_seal`).
     """
 
     key: SecretKey
     container: str
     variable: str
+    is_broken_seal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -620,7 +622,9 @@ def progress_of(
     for pod in pods:
         lacking = _lacking(pod, action.keys, expected) if is_new(pod, workload, action.keys, revisions) else ()
         if lacking:
-            message = f"new Pod {pod.name} has no token in {', '.join(lacking)}: the webhook did not inject it"
+            is_broken = any(one.is_broken_seal for one in pod.missing)
+            why = BROKEN_SEAL if is_broken else "the webhook did not inject it"
+            message = f"new Pod {pod.name} has no token in {', '.join(lacking)}: {why}"
             return replace(now, state=State.NOT_INJECTED, message=message)
     is_moving = any(not is_below_partition(pod, workload) for pod in old)
     if not is_moving and workload.rollout_complete:
@@ -647,6 +651,7 @@ def _failure_of(action: PlannedAction, workload: Workload) -> str:
 
 CANCELLED: Final = "its template changed, which cancels the restart; continue with --resume"
 DELETED: Final = "it was deleted"
+BROKEN_SEAL: Final = "its seal was changed; `dapr-token-injector status` shows what is wrong"
 
 
 def _lacking(

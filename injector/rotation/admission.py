@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
-from injector.core.rollout import Action, State
+from injector.core.rollout import BROKEN_SEAL, Action, State
 from injector.kube.errors import ForbiddenError, KubeError
 from injector.kube.resources import MUTATING_WEBHOOKS, PODS
 from injector.rotation import decode
@@ -98,6 +98,8 @@ async def _check_one(
         return Admission(ref=action.ref, expected=expected)
     if any(one.startswith(SHADOW_WARNING) for one in warnings):
         why = "the webhook's Policy is in shadow mode"
+    elif decode.has_broken_seal(answer):
+        why = BROKEN_SEAL
     else:
         why = await registration.cause()
     problem = f"new Pods would have no token in {', '.join(lacking)}: {why}"

@@ -300,7 +300,12 @@ def _unreliable_tokens(pod: Object, keys: NamespaceKeys) -> Iterator[MissingToke
                 entry = _effective(one, file.key) or _effective(one, variable)
                 selected = (entry.get("valueFrom") or {}).get("secretKeyRef") or {}
                 for key in _selected(keys.get(selected.get("name", ""), {}), selected.get("key", "")):
-                    yield MissingToken(key=key, container=name, variable=variable)
+                    yield MissingToken(key=key, container=name, variable=variable, is_broken_seal=True)
+
+
+def has_broken_seal(pod: Object) -> bool:
+    """Return whether a Pod has parts of a seal, and no container reads a token from its file that cannot be empty."""
+    return has_seal(pod.get("spec") or {}) and not sealed_references(pod)
 
 
 def missing_requests(pod: Object) -> Iterator[tuple[str, str, str]]:

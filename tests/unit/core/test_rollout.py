@@ -9,6 +9,7 @@ from injector.core import names
 from injector.core.ownership import DataWriter, SecretKey, SecretRef, TokenSecret
 from injector.core.rollout import (
     ADVICE,
+    BROKEN_SEAL,
     CANCELLED,
     DELETED,
     LAG,
@@ -750,6 +751,14 @@ def test_not_ready_while_an_old_pod_is_left(old: PodUsage) -> None:
 def test_not_ready_while_the_rollout_is_not_complete() -> None:
     moving = Workload(ref=WEB, restarted_for=MARK, rollout_complete=False, trouble="quota")
     assert progress(moving, NEW) == Progress(ref=WEB, state=State.RESTARTING, message="quota")
+
+
+def test_new_pod_whose_seal_was_changed_says_so() -> None:
+    found = progress(
+        MARKED, pod("new", usages=(), restarted_for=MARK, missing=(replace(MISSING, is_broken_seal=True),))
+    )
+    assert found.state is State.NOT_INJECTED
+    assert found.message == f"new Pod new has no token in daprd: {BROKEN_SEAL}"
 
 
 @pytest.mark.parametrize(

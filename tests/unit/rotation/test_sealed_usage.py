@@ -169,8 +169,18 @@ BROKEN: Final[dict[str, Callable[[Json], object]]] = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_sidecar_of_a_broken_seal_has_no_token(name: str) -> None:
     pod = usage_of(sealed(ended(), running(), changed(BROKEN[name])))
-    assert MissingToken(key=KEY, container="daprd", variable=API) in pod.missing
+    assert MissingToken(key=KEY, container="daprd", variable=API, is_broken_seal=True) in pod.missing
     assert [one.container for one in pod.usages if one.container == "daprd"] == []
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_seal_is_distinguished_from_a_sound_one(name: str) -> None:
+    sound = sealed(ended(), running())
+    assert not decode.has_broken_seal(sound)
+    assert not decode.has_broken_seal({})
+    spec = sealed_spec("s", sidecar(file_env()))
+    BROKEN[name](spec)
+    assert decode.has_broken_seal({**sound, "spec": spec})
 
 
 def test_reader_before_the_check_container_has_no_token() -> None:
@@ -179,7 +189,7 @@ def test_reader_before_the_check_container_has_no_token() -> None:
     spec["initContainers"].insert(1, early)
     pod = usage_of(sealed(ended(), None, spec))
     assert pod.usages == ()
-    assert pod.missing == (MissingToken(key=KEY, container="daprd", variable=API),)
+    assert pod.missing == (MissingToken(key=KEY, container="daprd", variable=API, is_broken_seal=True),)
 
 
 def test_request_of_a_pod_whose_seal_container_is_gone_is_missing() -> None:
