@@ -146,38 +146,6 @@ class PodFields(TypedDict, Generic[_Volume, _Mount, _Status], total=False):
     status: PodStatusFields[_Status] | None
 
 
-class TemplateMetaFields(TypedDict, total=False):
-    """Metadata of a Pod template."""
-
-    annotations: dict[str, str | None] | None
-
-
-class TemplateFields(TypedDict, total=False):
-    """A Pod template, without the Pod."""
-
-    metadata: TemplateMetaFields | None
-
-
-class WorkloadSpecFields(TypedDict, total=False):
-    """How a workload makes and replaces Pods."""
-
-    replicas: int | None
-    paused: bool | None
-    ordinals: dict[str, Any] | None
-    restartAt: str | None
-    strategy: dict[str, Any] | None
-    updateStrategy: dict[str, Any] | None
-    template: TemplateFields | None
-
-
-class WorkloadFields(TypedDict, total=False):
-    """A workload."""
-
-    metadata: MetaFields
-    spec: WorkloadSpecFields | None
-    status: dict[str, Any] | None
-
-
 class SecretFields(TypedDict, total=False):
     """A Secret; its values are skipped."""
 
@@ -208,7 +176,6 @@ class ObjectFields(TypedDict, total=False):
 _pod: Final = msgspec.json.Decoder(PodFields[VolumeFields, NamedFields, ContainerStatusFields])
 _sealed_pod: Final = msgspec.json.Decoder(PodFields[SealedVolumeFields, SealedMountFields, SealedContainerStatusFields])
 _SEAL: Final = names.SEAL_CONTAINER.encode()
-_workload: Final = msgspec.json.Decoder(WorkloadFields)
 _secret: Final = msgspec.json.Decoder(SecretFields)
 _named: Final = msgspec.json.Decoder(NamedObjectFields)
 _object: Final = msgspec.json.Decoder(ObjectFields)
@@ -217,11 +184,6 @@ _object: Final = msgspec.json.Decoder(ObjectFields)
 def read_pod(text: bytes | bytearray) -> dict[str, Any]:
     """Return a Pod; with the fields that only the rules about sealed Pods read if it names their containers."""
     return {**(_sealed_pod if _SEAL in text else _pod).decode(text)}
-
-
-def read_workload(text: bytes | bytearray) -> dict[str, Any]:
-    """Return a workload."""
-    return {**_workload.decode(text)}
 
 
 def read_secret(text: bytes | bytearray) -> dict[str, Any]:
