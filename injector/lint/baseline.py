@@ -49,7 +49,7 @@ class Sorted:
 
 def key(finding: Finding) -> Key:
     """Return the key that identifies a finding in a baseline."""
-    return finding.rule.id, str(finding.place.identity), finding.place.path
+    return finding.rule.id, str(finding.location.identity), finding.location.path
 
 
 def fingerprint(finding: Finding) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from injector.core.model import TokenRef
-    from injector.lint.location import Place
+    from injector.lint.location import Location
 
 
 class Malformed(Enum):
@@ -38,7 +38,7 @@ class Malformed(Enum):
 class KeySeen:
     """One key of a Secret: where it is, and what its value is like. Never the value."""
 
-    place: Place
+    location: Location
     flaw: TokenFlaw | Malformed | None
     is_secret: bool  # a value is in the file: neither empty, nor encrypted, nor a placeholder for another tool
 
@@ -57,7 +57,7 @@ class SecretSeen:
 class SecretUse:
     """A Pod template uses a key of a Secret as a token; `where` describes what requests it."""
 
-    place: Place
+    location: Location
     namespace: str
     ref: TokenRef
     where: str
@@ -112,7 +112,7 @@ class FileSet:
 
     uses: list[SecretUse] = field(default_factory=list)
     annotated: set[str] = field(default_factory=set)  # files with a Pod template that has annotations of Dapr
-    outside: dict[str, Place] = field(
+    outside: dict[str, Location] = field(
         default_factory=dict
     )  # the first annotation of Dapr that is in no object with one
     _named: dict[str, SecretGroup] = field(default_factory=dict)
@@ -167,29 +167,29 @@ def key_paths(value: Mapping[str, object]) -> dict[str, tuple[str, str]]:
     return {key: (part, key) for part in ("data", "stringData") for key in mapping(value.get(part))}
 
 
-def evaluate(value: Mapping[str, object], path: tuple[str, str], place: Place) -> KeySeen:
+def evaluate(value: Mapping[str, object], path: tuple[str, str], location: Location) -> KeySeen:
     """Evaluate the value of one key of a Secret."""
     part, key = path
     held = value.get(part)
     content = held.get(key) if isinstance(held, Mapping) else None
     if "sops" in value and _ENCRYPTED.fullmatch(text(content)):
-        return KeySeen(place, None, is_secret=False)
+        return KeySeen(location, None, is_secret=False)
     if content is None:
-        return KeySeen(place, TokenFlaw.EMPTY, is_secret=False)
+        return KeySeen(location, TokenFlaw.EMPTY, is_secret=False)
     if not isinstance(content, str):
-        return KeySeen(place, Malformed.NOT_TEXT, is_secret=True)
+        return KeySeen(location, Malformed.NOT_TEXT, is_secret=True)
     if is_placeholder(content):
-        return KeySeen(place, None, is_secret=False)
+        return KeySeen(location, None, is_secret=False)
     if part == "stringData":
         token = content.encode(errors="replace")
     else:
         joined = _FOLDS.sub("", content)
         if not _BASE64.fullmatch(joined):
-            return KeySeen(place, Malformed.NOT_BASE64, is_secret=True)
+            return KeySeen(location, Malformed.NOT_BASE64, is_secret=True)
         token = base64.b64decode(joined)
     if is_placeholder(token.decode(errors="replace")):
-        return KeySeen(place, None, is_secret=False)
-    return KeySeen(place, flaw_of(token), is_secret=bool(token))
+        return KeySeen(location, None, is_secret=False)
+    return KeySeen(location, flaw_of(token), is_secret=bool(token))
 
 
 # Go's decoder, and so the API server, passes over line ends in base64.

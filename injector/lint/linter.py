@@ -15,7 +15,7 @@ from injector.core.request import Enabled, enabled
 from injector.core.sidecar import is_dapr_shared
 from injector.lint import baseline, catalogue, ignores, template
 from injector.lint.files import FileSet, SecretSeen, SecretUse, evaluate, is_secret, key_paths
-from injector.lint.location import Identity, Ordinals, Place, kind_label, label, spelled
+from injector.lint.location import Identity, Location, Ordinals, kind_label, label, spelled
 from injector.lint.model import Finding, Unreadable
 from injector.lint.rules.comments import BAD_IGNORE, UNUSED_IGNORE
 from injector.lint.values import find_key
@@ -148,7 +148,7 @@ class Linter:
             self._set.annotated.add(each.document.source)
         for rule in self._rules:
             for hit in rule.workload(seen) if rule.workload is not None else ():
-                finding = Finding(rule, _place(each, identity, hit.path, ordinals), hit.message)
+                finding = Finding(rule, _location(each, identity, hit.path, ordinals), hit.message)
                 if hit.unless:
                     self._conditional.append((finding, each.namespace, hit.unless))
                 else:
@@ -161,8 +161,8 @@ class Linter:
             found = find_key(value, _REQUESTS)
             if found is not None:
                 inside = spelled(value, found, ordinals)
-                place = _position(document, identity, (*path, *found), inside)
-                self._set.outside[document.source] = place
+                location = _position(document, identity, (*path, *found), inside)
+                self._set.outside[document.source] = location
 
     # --- comments ---
 
@@ -195,8 +195,10 @@ class Linter:
 
     def _about(self, rule: Rule, source: str, comment: Ignore, message: str) -> Iterator[Finding]:
         if rule in self._rules:
-            place = Place(source, comment.line, comment.column, comment.document, Identity("File", "", label(source)))
-            yield Finding(rule, place, message)
+            location = Location(
+                source, comment.line, comment.column, comment.document, Identity("File", "", label(source))
+            )
+            yield Finding(rule, location, message)
 
     def _by_comments(
         self, findings: Iterable[Finding]
@@ -211,28 +213,28 @@ class Linter:
             for rule in comment.rules
         }
         for finding in findings:
-            place = finding.place
-            line = by_line.get((place.source, place.line, finding.rule.id))
+            location = finding.location
+            line = by_line.get((location.source, location.line, finding.rule.id))
             if line is None:
                 shown.append(finding)
             else:
-                used.add((place.source, line, finding.rule.id))
+                used.add((location.source, line, finding.rule.id))
                 ignored.append(finding)
         return shown, ignored, used
 
 
-def _place(each: Object, identity: Identity, path: Path, ordinals: Ordinals) -> Place:
+def _location(each: Object, identity: Identity, path: Path, ordinals: Ordinals) -> Location:
     return _position(each.document, identity, path, spelled(each.value, path[len(each.path) :], ordinals))
 
 
-def _position(document: Document, identity: Identity, path: Path, inside: str) -> Place:
+def _position(document: Document, identity: Identity, path: Path, inside: str) -> Location:
     position = document.position(path)
-    return Place(document.source, position.line, position.column, document.index, identity, inside)
+    return Location(document.source, position.line, position.column, document.index, identity, inside)
 
 
 def _secret(each: Object, identity: Identity, ordinals: Ordinals, *, in_file: bool) -> SecretSeen:
     keys = {
-        key: evaluate(each.value, path, _place(each, identity, (*each.path, *path), ordinals))
+        key: evaluate(each.value, path, _location(each, identity, (*each.path, *path), ordinals))
         for key, path in key_paths(each.value).items()
     }
     return SecretSeen(_namespace(each), each.name, keys, in_file)
@@ -250,7 +252,7 @@ def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: O
         for ref, path, where, is_shared in _wanted(view):
             if ref not in seen_refs:
                 seen_refs.add(ref)
-                yield SecretUse(_place(each, identity, path, ordinals), _namespace(each), ref, where, is_shared)
+                yield SecretUse(_location(each, identity, path, ordinals), _namespace(each), ref, where, is_shared)
 
 
 def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str, bool]]:

@@ -26,7 +26,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Location:
     """Where a finding is. Line, column and document count from 1; `path` is one that stays when neighbours move."""
 
     source: str

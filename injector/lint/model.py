@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from injector.core.model import TokenRef
     from injector.lint.files import FileSet
-    from injector.lint.location import Path, Place
+    from injector.lint.location import Location, Path
     from injector.lint.template import Workload
 
 
@@ -59,21 +59,21 @@ class Rule:
     bad: str  # a file with this finding; checked by a test
     good: str  # the same file without it
     workload: Callable[[Workload], Iterable[Hit]] | None = None
-    files: Callable[[FileSet], Iterable[tuple[Place, str]]] | None = None
+    files: Callable[[FileSet], Iterable[tuple[Location, str]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule's finding at a place."""
+    """A rule's finding at a location."""
 
     rule: Rule
-    place: Place
+    location: Location
     message: str
 
     @property
-    def order(self) -> tuple[Place, str, str]:
+    def order(self) -> tuple[Location, str, str]:
         """Findings read from the top of the first file to the end of the last."""
-        return self.place, self.rule.id, self.message
+        return self.location, self.rule.id, self.message
 
 
 @dataclass(frozen=True, slots=True)

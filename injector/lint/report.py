@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from injector.lint.linter import Report
-    from injector.lint.location import Place
+    from injector.lint.location import Location
     from injector.lint.model import Finding, Rule, Unreadable
 
 _encoder: Final = msgspec.json.Encoder()
@@ -40,11 +40,11 @@ _COLOURS: Final = {Level.ERROR: "31", Level.WARNING: "33", Level.INFO: "36"}
 def text(report: Report, *, colour: bool = False) -> Iterator[str]:
     """Yield one line per finding in the format of compilers, which editors can open."""
     for finding in report.findings:
-        place, level = finding.place, finding.rule.level.value
+        location, level = finding.location, finding.rule.level.value
         if colour:
             level = f"\x1b[{_COLOURS[finding.rule.level]}m{level}\x1b[0m"
-        where = f"{escaped(place.source)}:{place.line}:{place.column}"
-        yield f"{where}: {level} {finding.rule.id} {finding.rule.name}: {finding.message} ({place.identity})"
+        where = f"{escaped(location.source)}:{location.line}:{location.column}"
+        yield f"{where}: {level} {finding.rule.id} {finding.rule.name}: {finding.message} ({location.identity})"
 
 
 def summary(report: Report) -> str:
@@ -88,18 +88,22 @@ def json(report: Report) -> Iterator[str]:
 
 
 def _finding(finding: Finding) -> Mapping[str, object]:
-    place, rule = finding.place, finding.rule
+    location, rule = finding.location, finding.rule
     return {
         "rule": rule.id,
         "name": rule.name,
         "level": rule.level.value,
         "message": finding.message,
-        "file": place.source,
-        "line": place.line,
-        "column": place.column,
-        "document": place.document,
-        "object": {"kind": place.identity.kind, "namespace": place.identity.namespace, "name": place.identity.name},
-        "path": place.path,
+        "file": location.source,
+        "line": location.line,
+        "column": location.column,
+        "document": location.document,
+        "object": {
+            "kind": location.identity.kind,
+            "namespace": location.identity.namespace,
+            "name": location.identity.name,
+        },
+        "path": location.path,
         "fingerprint": fingerprint(finding),
     }
 
@@ -149,14 +153,14 @@ def _sarif_rule(rule: Rule) -> Mapping[str, object]:
 
 
 def _result(finding: Finding, suppressed: str | None = None) -> Mapping[str, object]:
-    place = finding.place
-    named = {"fullyQualifiedName": f"{place.identity} {place.path}".rstrip(), "kind": "resource"}
+    location = finding.location
+    named = {"fullyQualifiedName": f"{location.identity} {location.path}".rstrip(), "kind": "resource"}
     result: dict[str, object] = {
         "ruleId": finding.rule.id,
         "ruleIndex": _INDEX[finding.rule.id],
         "level": _SARIF_LEVELS[finding.rule.level],
         "message": {"text": finding.message},
-        "locations": [{"physicalLocation": _physical(place), "logicalLocations": [named]}],
+        "locations": [{"physicalLocation": _physical(location), "logicalLocations": [named]}],
         "partialFingerprints": {"ruleObjectPath/v1": fingerprint(finding)},
     }
     if suppressed is not None:
@@ -164,10 +168,10 @@ def _result(finding: Finding, suppressed: str | None = None) -> Mapping[str, obj
     return result
 
 
-def _physical(place: Place) -> Mapping[str, object]:
+def _physical(location: Location) -> Mapping[str, object]:
     return {
-        "artifactLocation": _artifact(place.source),
-        "region": {"startLine": place.line, "startColumn": place.column},
+        "artifactLocation": _artifact(location.source),
+        "region": {"startLine": location.line, "startColumn": location.column},
     }
 
 
@@ -193,10 +197,10 @@ _COMMANDS: Final = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: 
 def github(report: Report) -> Iterator[str]:
     """Yield workflow commands, which GitHub shows at the lines of a pull request."""
     for finding in report.findings:
-        place, rule = finding.place, finding.rule
+        location, rule = finding.location, finding.rule
         title = f"{rule.id} {rule.name}"
-        where = (("file", place.source), ("line", place.line), ("col", place.column), ("title", title))
-        yield _command(_COMMANDS[rule.level], where, f"{finding.message} ({place.identity})")
+        where = (("file", location.source), ("line", location.line), ("col", location.column), ("title", title))
+        yield _command(_COMMANDS[rule.level], where, f"{finding.message} ({location.identity})")
     for each in report.unreadable:
         at = (("file", each.source), ("line", each.line or 1), ("title", "not readable"))
         yield _command("error", at, each.message)

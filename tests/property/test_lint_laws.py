@@ -141,8 +141,8 @@ def test_any_json_is_checked_without_an_internal_error(values: list[object]) -> 
     for finding in found.findings:
         assert finding.message.isascii()
         assert finding.message.isprintable()
-        assert finding.place.line == 1
-        assert finding.place.column >= 1
+        assert finding.location.line == 1
+        assert finding.location.column >= 1
     for form in report.FORMATS.values():
         assert all(line.isascii() or form in {report.json, report.sarif} for line in form(found))
 

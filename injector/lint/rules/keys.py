@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from injector.lint.files import FileSet
-    from injector.lint.location import Place
+    from injector.lint.location import Location
     from injector.lint.template import Workload
 
 
@@ -48,10 +48,10 @@ UNKNOWN_ANNOTATION: Final = Rule(
 )
 
 
-def _outside(files: FileSet) -> Iterator[tuple[Place, str]]:
-    for source, place in files.outside.items():
+def _outside(files: FileSet) -> Iterator[tuple[Location, str]]:
+    for source, location in files.outside.items():
         if source not in files.annotated:
-            yield place, "dapr.io annotations found outside any Pod template"
+            yield location, "dapr.io annotations found outside any Pod template"
 
 
 ANNOTATION_OUTSIDE_TEMPLATE: Final = Rule(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from injector.lint.files import FileSet
-    from injector.lint.location import Place
+    from injector.lint.location import Location
 
 _POD: Final = pod(DAPR, SECRET, FOR_WEB)
 _POD_IN_SHOP: Final = _POD.replace("  name: orders\n", "  name: orders\n  namespace: shop\n")
@@ -25,13 +25,13 @@ def _both(one: str, other: str) -> str:
     return f"{one}---\n{other}"
 
 
-def _elsewhere(files: FileSet) -> Iterator[tuple[Place, str]]:
+def _elsewhere(files: FileSet) -> Iterator[tuple[Location, str]]:
     for use in files.uses:
         others = files.elsewhere(use)
         if others.secrets:
             there = others.namespaces_in_words
             message = f"Secret {label(use.ref.name)} is in namespace {there} and the Pod in {label(use.namespace)}"
-            yield use.place, f"{use.where}: {message}; a Pod can only use Secrets of its own namespace"
+            yield use.location, f"{use.where}: {message}; a Pod can only use Secrets of its own namespace"
 
 
 SECRET_IN_OTHER_NAMESPACE: Final = Rule(
@@ -51,13 +51,13 @@ SECRET_IN_OTHER_NAMESPACE: Final = Rule(
 )
 
 
-def _without_key(files: FileSet) -> Iterator[tuple[Place, str]]:
+def _without_key(files: FileSet) -> Iterator[tuple[Location, str]]:
     for use in files.uses:
         found = files.found(use)
         if found.secrets and use.ref.key not in found.by_key and not found.has_unknown_key:
             keys = found.keys_in_words
             message = f"Secret {label(use.ref.name)} has no key {label(use.ref.key)}; its keys are: {keys}"
-            yield use.place, f"{use.where}: {message}"
+            yield use.location, f"{use.where}: {message}"
 
 
 SECRET_WITHOUT_KEY: Final = Rule(
@@ -76,13 +76,13 @@ SECRET_WITHOUT_KEY: Final = Rule(
 )
 
 
-def _with(flaw: TokenFlaw | Malformed, message: str) -> Callable[[FileSet], Iterator[tuple[Place, str]]]:
+def _with(flaw: TokenFlaw | Malformed, message: str) -> Callable[[FileSet], Iterator[tuple[Location, str]]]:
     """A rule that reports every used key whose value has `flaw`."""
 
-    def check(files: FileSet) -> Iterator[tuple[Place, str]]:
+    def check(files: FileSet) -> Iterator[tuple[Location, str]]:
         for seen, name, key in files.used_keys():
             if key.flaw is flaw:
-                yield key.place, f"key {label(name)} of Secret {label(seen.name)} {message}"
+                yield key.location, f"key {label(name)} of Secret {label(seen.name)} {message}"
 
     return check
 
@@ -151,7 +151,7 @@ SECRET_VALUE_LENGTH: Final = Rule(
 )
 
 
-def _malformed(files: FileSet) -> Iterator[tuple[Place, str]]:
+def _malformed(files: FileSet) -> Iterator[tuple[Location, str]]:
     for check in (
         _with(
             Malformed.NOT_BASE64,
@@ -178,10 +178,10 @@ SECRET_VALUE_MALFORMED: Final = Rule(
 )
 
 
-def _in_git(files: FileSet) -> Iterator[tuple[Place, str]]:
+def _in_git(files: FileSet) -> Iterator[tuple[Location, str]]:
     for seen, name, key in files.used_keys():
         if key.is_secret and seen.in_file:
-            yield key.place, f"the value of key {label(name)} of Secret {label(seen.name)} is in the file"
+            yield key.location, f"the value of key {label(name)} of Secret {label(seen.name)} is in the file"
 
 
 SECRET_VALUE_IN_GIT: Final = Rule(
@@ -206,11 +206,11 @@ SECRET_VALUE_IN_GIT: Final = Rule(
 )
 
 
-def _shared(files: FileSet) -> Iterator[tuple[Place, str]]:
+def _shared(files: FileSet) -> Iterator[tuple[Location, str]]:
     for use in files.uses:
         if use.is_dapr_shared and not files.found(use).secrets:
             message = f"Dapr Shared has an empty token by default, and Secret {label(use.ref.name)} is not in the files"
-            yield use.place, f"{use.where}: {message}; check its value"
+            yield use.location, f"{use.where}: {message}; check its value"
 
 
 _SHARED: Final = """\

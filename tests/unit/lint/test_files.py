@@ -7,14 +7,14 @@ import pytest
 from injector.core.model import TokenRef
 from injector.core.token import TokenFlaw, flaw_of
 from injector.lint.files import FileSet, KeySeen, Malformed, SecretSeen, SecretUse, evaluate, is_secret, key_paths
-from injector.lint.location import Place
+from injector.lint.location import Location
 
-PLACE = Place("a.yaml", 1, 1)
+LOCATION = Location("a.yaml", 1, 1)
 SOUND = "0123456789abcdef"
 
 
 def seen(value: object, part: str = "stringData", **more: object) -> KeySeen:
-    return evaluate({"kind": "Secret", part: {"token": value}, **more}, (part, "token"), PLACE)
+    return evaluate({"kind": "Secret", part: {"token": value}, **more}, (part, "token"), LOCATION)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_flaws_of_a_value(token: bytes, flaw: TokenFlaw | None) -> None:
 
 @pytest.mark.parametrize("value", ["not base64", "YWJj=", "YW Jj", "\u00e4\u00e4\u00e4\u00e4"])
 def test_data_must_be_base64(value: str) -> None:
-    assert seen(value, "data") == KeySeen(PLACE, Malformed.NOT_BASE64, is_secret=True)
+    assert seen(value, "data") == KeySeen(LOCATION, Malformed.NOT_BASE64, is_secret=True)
 
 
 def test_base64_may_be_folded_over_lines() -> None:
@@ -56,11 +56,11 @@ def test_base64_may_be_folded_over_lines() -> None:
 
 @pytest.mark.parametrize("value", [12345, 1.5, True, ["a"], {"a": "b"}])
 def test_value_must_be_text(value: object) -> None:
-    assert seen(value) == KeySeen(PLACE, Malformed.NOT_TEXT, is_secret=True)
+    assert seen(value) == KeySeen(LOCATION, Malformed.NOT_TEXT, is_secret=True)
 
 
 def test_null_is_an_empty_value() -> None:
-    assert seen(None) == KeySeen(PLACE, TokenFlaw.EMPTY, is_secret=False)
+    assert seen(None) == KeySeen(LOCATION, TokenFlaw.EMPTY, is_secret=False)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_null_is_an_empty_value() -> None:
     ["${TOKEN}", "${TOKEN:=x}", "<path:secret/data/dapr#token>", "ref+vault://dapr/token", "{{ .token }}", "$(TOKEN)"],
 )
 def test_placeholder_does_not_count_as_value(value: str) -> None:
-    nothing = KeySeen(PLACE, None, is_secret=False)
+    nothing = KeySeen(LOCATION, None, is_secret=False)
     assert seen(value) == seen(value, "data") == nothing
     assert seen(base64.b64encode(value.encode()).decode(), "data") == nothing
     assert seen(f"prefix-and-{value}").is_secret
@@ -76,13 +76,13 @@ def test_placeholder_does_not_count_as_value(value: str) -> None:
 
 def test_value_encrypted_by_sops_does_not_count_as_value() -> None:
     value = "ENC[AES256_GCM,data:abc,type:str]"
-    assert seen(value, sops={"version": "3"}) == KeySeen(PLACE, None, is_secret=False)
+    assert seen(value, sops={"version": "3"}) == KeySeen(LOCATION, None, is_secret=False)
     assert seen(value).is_secret
 
 
 def test_only_non_empty_value_counts_as_secret() -> None:
     assert not seen("").is_secret
-    assert seen(SOUND) == KeySeen(PLACE, None, is_secret=True)
+    assert seen(SOUND) == KeySeen(LOCATION, None, is_secret=True)
 
 
 def test_string_data_wins_over_data() -> None:
@@ -101,7 +101,7 @@ def test_only_core_v1_secret_is_a_secret() -> None:
 
 
 def secret(namespace: str) -> SecretSeen:
-    return SecretSeen(namespace, "s", {"token": KeySeen(PLACE, None, is_secret=True)}, in_file=True)
+    return SecretSeen(namespace, "s", {"token": KeySeen(LOCATION, None, is_secret=True)}, in_file=True)
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,12 @@ def test_file_without_namespace_matches_any_namespace(
     files = FileSet()
     for namespace in secrets:
         files.add(secret(namespace))
-    use = SecretUse(PLACE, pod, TokenRef("s", "token"), "here")
+    use = SecretUse(LOCATION, pod, TokenRef("s", "token"), "here")
     assert [each.namespace for each in files.found(use).secrets] == found
     assert [each.namespace for each in files.elsewhere(use).secrets] == elsewhere
 
 
 def test_key_with_many_uses_is_reported_once() -> None:
-    files = FileSet([SecretUse(PLACE, "a", TokenRef("s", key), "here") for key in ("token", "token", "absent")])
+    files = FileSet([SecretUse(LOCATION, "a", TokenRef("s", key), "here") for key in ("token", "token", "absent")])
     files.add(secret("a"))
     assert [name for _, name, _ in files.used_keys()] == ["token"]

@@ -102,5 +102,5 @@ def test_rules_about_comments_can_be_disabled() -> None:
 def test_each_document_has_its_own_lines() -> None:
     text = f"a: 1\n---\n{POD % ''}---\n{POD % f' {SAYS} DTI007 -- because'}"
     report = lint(text)
-    assert [(finding.place.line, finding.place.document) for finding in report.findings] == [(11, 2)]
-    assert [(finding.place.line, finding.place.document) for finding in report.ignored] == [(21, 3)]
+    assert [(finding.location.line, finding.location.document) for finding in report.findings] == [(11, 2)]
+    assert [(finding.location.line, finding.location.document) for finding in report.ignored] == [(21, 3)]

@@ -44,13 +44,13 @@ def test_missing_key_is_reported_at_annotation_that_requests_it() -> None:
     asks = ASKS.replace("annotations: {", "annotations: {dapr-token-injector/api-token-key: other,\n    ")
     (finding,) = lint(asks, SECRET).findings
     assert finding.rule.id == "DTI022"
-    assert finding.place.path == "metadata.annotations[dapr-token-injector/api-token-key]"
+    assert finding.location.path == "metadata.annotations[dapr-token-injector/api-token-key]"
 
 
 def test_findings_read_from_top_to_bottom() -> None:
     bad = ASKS.replace("dapr-api-token", "Bad_Name").replace('"*"', "'nobody'")
     report = lint(f"{bad}---\n{bad}", bad)
-    places = [(finding.place.source, finding.place.line) for finding in report.findings]
+    places = [(finding.location.source, finding.location.line) for finding in report.findings]
     assert places == sorted(places)
     assert len(places) == 3
 

@@ -101,10 +101,10 @@ def test_rule_has_sentences_for_problem_reason_and_fix(rule: Rule) -> None:
 @every_rule
 def test_finding_has_a_place_an_object_and_a_sentence(rule: Rule) -> None:
     for finding in lint(rule.bad, policy=policy_for(rule)).findings:
-        assert finding.place.source == "a.yaml"
-        assert finding.place.line > 1
-        assert finding.place.column > 0
-        assert str(finding.place.identity)
+        assert finding.location.source == "a.yaml"
+        assert finding.location.line > 1
+        assert finding.location.column > 0
+        assert str(finding.location.identity)
         assert finding.message
         assert finding.message.isprintable()
         assert finding.message.isascii()

@@ -70,7 +70,7 @@ def test_flaw_in_list_item_has_path_of_item() -> None:
     report = lint(
         '{"apiVersion": "v1", "kind": "List", "items": [\n' + pod % "{}" + ",\n" + pod % '{"containers": 1}' + "]}"
     )
-    assert [(finding.rule.id, finding.place.line, finding.place.path) for finding in report.findings] == [
+    assert [(finding.rule.id, finding.location.line, finding.location.path) for finding in report.findings] == [
         ("DTI016", 3, "spec.containers")
     ]
 
