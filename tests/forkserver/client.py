@@ -6,6 +6,7 @@ It imports little, since it is started often.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import struct
@@ -31,7 +32,13 @@ def main() -> int:
     pid = NUMBER.unpack(server.recv(NUMBER.size))[0]
     for number in _FORWARDED:
         signal.signal(number, lambda received, _: os.kill(pid, received))
+    # A signal that comes just before a call that waits would else be forwarded only after that call.
+    woken, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+    while server.fileno() not in select.select([server.fileno(), woken], (), ())[0]:
+        os.read(woken, 1)
     code: int = NUMBER.unpack(server.recv(NUMBER.size))[0]
     if code < 0:
         if -code != signal.SIGKILL:

@@ -39,7 +39,7 @@ def main(word: str) -> None:
                 signal.signal(number, _on_signal if word == "wait" else signal.SIG_DFL)
             print("waiting", flush=True)
             while True:
-                time.sleep(60)
+                time.sleep(1)  # a signal just before it is handled after it
         case _:
             with subprocess.Popen(["sleep", "600"]) as child:
                 print(os.getpid(), child.pid, flush=True)
