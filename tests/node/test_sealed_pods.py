@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from injector.cli.main import main
 from injector.core import names
 from injector.core.claims import TokenSpec
 from injector.tokens.minting import mint_jwt
+from tests.cluster.objects import ASKING, SECRET
 from tests.controlplane.polling import wait_for
 from tests.node.calls import REFUSED, SERVED, call_sidecar
 from tests.node.sealed import RESTRICTED, Fleet, pod, processes, sealed, secret, token_of, wait_ready
@@ -88,6 +90,42 @@ def test_sealed_containers_keep_one_token_while_the_secret_changes(kubectl: Kube
     assert sealed_pods.answers["grpc OK"] > 0, fleet.counts
     assert others.skewed > 0, fleet.counts
     assert others.refused > 0, fleet.counts
+
+
+@pytest.mark.usefixtures("release")
+def test_webhook_seals_pods_that_ask_for_it(kubectl: Kubectl, own: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    kubectl.create(secret(VALUE))
+    asking = {**ASKING, names.APP_CONTAINERS: "app", "dapr-token-injector/seal": "true"}
+    for name, native in (("regular", False), ("native", True)):
+        item = pod(own, name, native=native)
+        item["metadata"]["annotations"] = asking
+        for one in (*item["spec"]["containers"], *item["spec"]["initContainers"]):
+            del one["env"]
+        kubectl.create(item)
+    ready = wait_ready(kubectl, ["regular", "native"])
+    init = {name: [one["name"] for one in ready[name]["spec"]["initContainers"]] for name in ready}
+    ours = [names.SEAL_CONTAINER, names.SEAL_CHECK_CONTAINER]
+    assert init == {"regular": ours, "native": [*ours, "daprd"]}
+
+    kubectl.run("patch", "secret", SECRET, "--patch", json.dumps({"data": secret(b"another-" + VALUE)["data"]}))
+    uids = [one["metadata"]["uid"] for one in ready.values()]
+    killed = {pid for (_, program), pid in processes(uids).items() if program == "daprd"}
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+
+    def run_again() -> bool:
+        now = processes(uids)
+        return len(now) == 4 and killed.isdisjoint(now.values())
+
+    wait_for("two new sidecars", run_again)
+    wait_ready(kubectl, ["regular", "native"])
+
+    assert {token_of(pid) for pid in processes(uids).values()} == {VALUE.decode()}
+    assert [call_sidecar(kubectl, name, how) for name in ready for how in ("none", "own")] == [REFUSED, SERVED] * 2
+    assert main(["status", "-n", kubectl.namespace, "--kubeconfig", str(kubectl.kubeconfig)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("sealed") == 2
+    assert "outdated" in shown
 
 
 def test_bad_value_keeps_every_container_from_running(kubectl: Kubectl, target: Target) -> None:
