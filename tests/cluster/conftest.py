@@ -63,7 +63,7 @@ def foreign_kinds(own_control_plane: ControlPlane, report: binaries.Report) -> N
     kubectl.run("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def env_files(cluster: Cluster) -> None:
     """Older API servers drop the field `fileKeyRef` and refuse the Pod, whatever webhooks and policies do."""
     version = json.loads(cluster.kubectl.run("get", "--raw", "/version").stdout)["gitVersion"]
