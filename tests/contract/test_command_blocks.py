@@ -130,3 +130,11 @@ def test_blocks_have_commands_outputs_and_marks() -> None:
 )
 def test_output_is_compared_with_the_page(documented: str, code: int, out: str, err: str, fits: bool) -> None:  # noqa: FBT001 - a column
     assert Printed(code, out, err).fits(documented) is fits
+
+
+def test_many_gaps_cost_no_search_of_all_combinations() -> None:
+    documented = "start ...\n" + "a ...\n...\n" * 50 + "end"
+
+    assert Printed(0, "start " + "a " * 5000 + "end", "").fits(documented)
+    assert not Printed(0, "start " + "a " * 5000 + "ends", "").fits(documented)
+    assert not Printed(0, "ab", "").fits("ab ... b")
