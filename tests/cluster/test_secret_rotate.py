@@ -370,7 +370,7 @@ def test_concurrent_rotates_end_with_one_token_everywhere(commands: Commands) ->
     processes = [commands.start("secret", "rotate", commands.secret, "--restart", *QUICK) for _ in range(3)]
     ended = [commands.ended(process) for process in processes]
 
-    assert 0 in {done.code for done in ended}
+    assert 0 in {done.code for done in ended}, ended
     for done in ended:
         if done.code != 0:
             assert done.code == 2
