@@ -370,11 +370,16 @@ def test_concurrent_rotates_end_with_one_token_everywhere(commands: Commands) ->
     processes = [commands.start("secret", "rotate", commands.secret, "--restart", *QUICK) for _ in range(3)]
     ended = [commands.ended(process) for process in processes]
 
-    assert 0 in {done.code for done in ended}, ended
     for done in ended:
-        if done.code != 0:
-            assert done.code == 2
+        if done.code == 2:
             assert "at the same time; run it again" in done.err or "was rotated again by another process" in done.err
+        # The Pods of one rotation may start in the second in which the next one changes the Secret.
+        assert done.code != 1 or "uncertain" in done.out + done.err, ended
+    if 0 not in {done.code for done in ended}:
+        resumed = commands.run(
+            "secret", "rotate", commands.secret, "--restart", "--resume", "--include-uncertain", *QUICK
+        )
+        assert resumed.code == 0, (ended, resumed)
     assert restarted_for(commands.kubectl) == {commands.token_id()}
 
 
