@@ -47,11 +47,15 @@ CRD: Final = {
 @pytest.fixture
 def commands(kubectl: Kubectl) -> Iterator[Commands]:
     kubectl.apply(CRD)
-    kubectl.run("wait", "crd", "rollouts.argoproj.io", "--for=condition=Established", "--timeout=60s")
-    with Kubelet(kubectl):
-        made = Commands(kubectl, kubectl.kubeconfig)
-        assert made.run("secret", "create", made.secret).code == 0
-        yield made
+    try:
+        kubectl.run("wait", "crd", "rollouts.argoproj.io", "--for=condition=Established", "--timeout=60s")
+        with Kubelet(kubectl):
+            made = Commands(kubectl, kubectl.kubeconfig)
+            assert made.run("secret", "create", made.secret).code == 0
+            yield made
+    finally:
+        # While the API server knows the kind, the garbage collector deletes Pods of Rollouts that do not exist.
+        kubectl.run("delete", "crd", "rollouts.argoproj.io", "--timeout=60s")
 
 
 def running(kubectl: Kubectl) -> list[Json]:
