@@ -78,10 +78,9 @@ def _namespaces(selected: Mapping[str, Any]) -> list[str]:
     selector = selected.get("namespaceSelector") or {}
     found = selector.get("matchExpressions") or ()
     other = {key: value for key, value in selector.items() if key != "matchExpressions" and value}
-    return sorted(json.dumps(one, sort_keys=True) for one in (*found, other) if one.get("key") != _DEFAULT_LABEL)
-
-
-_DEFAULT_LABEL: Final = names.INJECT_DEFAULT_LABEL
+    return sorted(
+        json.dumps(one, sort_keys=True) for one in (*found, other) if one.get("key") != names.INJECT_DEFAULT_LABEL
+    )
 
 
 def _of_binding(binding: Object | None, fix: str) -> Iterator[Problem]:

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.env import EnvList, env_of
-from injector.core.model import Value
+from injector.core.model import Value, positions
 from injector.core.request import WarningList, redact
 from injector.core.sidecar import is_daprd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from injector.core.model import Container, PodSpec, Policy
+    from injector.core.model import Container, ListName, PodSpec, Policy
     from injector.core.request import InjectionRequest
-    from injector.core.seal import ListName
 
 
 class Target(StrEnum):
@@ -45,7 +44,7 @@ def renamed_sidecars(spec: PodSpec) -> list[Place]:
     """The containers that run daprd under another name than Dapr's. They are neither sidecars nor apps to any rule."""
     return [
         Place(_SIDECAR, list_name, i, container.name, env_of(container))
-        for list_name, i, container in _containers(spec)
+        for list_name, i, container in positions(spec.containers, spec.initContainers)
         if container.name != names.SIDECAR and _runs_daprd(container)
     ]
 
@@ -64,7 +63,7 @@ def places_of(spec: PodSpec, request: InjectionRequest, policy: Policy, renamed:
     sidecars: list[Place] = []
     apps: list[Place] = []
     sidecar_serves = False  # while the init containers that follow run
-    for list_name, i, container in _containers(spec):
+    for list_name, i, container in positions(spec.containers, spec.initContainers):
         name = container.name
         if name == names.SIDECAR:
             sidecars.append(Place(_SIDECAR, list_name, i, name, env_of(container)))
@@ -74,13 +73,6 @@ def places_of(spec: PodSpec, request: InjectionRequest, policy: Policy, renamed:
         elif name in named or (every and _is_selected(container, list_name, policy, sidecar_serves)):
             apps.append(Place(_APP, list_name, i, name, env_of(container)))
     return sidecars + apps
-
-
-def _containers(spec: PodSpec) -> Iterator[tuple[ListName, int, Container]]:
-    for i, container in enumerate(spec.containers or ()):
-        yield "containers", i, container
-    for i, container in enumerate(spec.initContainers or ()):
-        yield "initContainers", i, container
 
 
 def notes_of(spec: PodSpec, request: InjectionRequest, renamed: Sequence[Place]) -> WarningList | None:
@@ -98,7 +90,7 @@ def notes_of(spec: PodSpec, request: InjectionRequest, renamed: Sequence[Place])
 
 def _add_unknown_containers(spec: PodSpec, request: InjectionRequest, warnings: WarningList) -> None:
     """Add warnings for names in the Pod's annotation that match no container."""
-    present = {container.name for _, _, container in _containers(spec)}
+    present = {container.name for _, _, container in positions(spec.containers, spec.initContainers)}
     unknown = [name for name in request.app_containers.names if name not in present and name != names.SIDECAR]
     if not unknown:
         return

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -19,6 +19,9 @@ from msgspec import Meta, Raw, Struct
 from injector.core import names
 from injector.core.depth import decode_any_depth
 from injector.core.errors import MalformedObjectError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 
 class Reason(StrEnum):
@@ -220,6 +223,20 @@ class Container(Quiet, frozen=True, gc=False):
     image: str | None = None
     command: list[str] | None = None
     restartPolicy: str | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
+ListName = Literal["containers", "initContainers"]
+ContainerT = TypeVar("ContainerT", bound=Container)
+
+
+def positions(
+    containers: Iterable[ContainerT] | None, init_containers: Iterable[ContainerT] | None
+) -> Iterator[tuple[ListName, int, ContainerT]]:
+    """Yield both lists of a Pod: the list of each container, its index there, and the container."""
+    for index, container in enumerate(containers or ()):
+        yield "containers", index, container
+    for index, container in enumerate(init_containers or ()):
+        yield "initContainers", index, container
 
 
 class PodSpec(Quiet, frozen=True, gc=False):

@@ -15,9 +15,9 @@ from injector.core.seal import file_entry, secret_entry
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from injector.core.model import TokenRef
+    from injector.core.model import ListName, TokenRef
     from injector.core.plan import Change, Plan
-    from injector.core.seal import ListName, SealPlan
+    from injector.core.seal import SealPlan
 
 
 def build(plan: Plan) -> tuple[PatchOp, ...]:

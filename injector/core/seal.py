@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from injector.core import names
 from injector.core.env import secret_entries
-from injector.core.model import Quiet, SourceKind, TokenRef, Value
+from injector.core.model import Quiet, SourceKind, TokenRef, Value, positions
 from injector.core.request import redact, warning
-from injector.core.sealed import SealableContainer, SealableSpec, Volume
+from injector.core.sealed import SEAL_NAMES, SealableContainer, SealableSpec, Volume
 from injector.core.sidecar import is_daprd
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from injector.core.model import Policy
+    from injector.core.model import ListName, Policy
 
     # The containers that get the file, and the indexes of their entries that will read it.
-    Targets = Mapping[tuple["ListName", int], Collection[int]]
+    Targets = Mapping[tuple[ListName, int], Collection[int]]
 
-ListName = Literal["containers", "initContainers"]
 # Requests and limits, by part and by resource.
 Amounts = tuple[tuple[str, tuple[tuple[str, str | int | float], ...]], ...]
 
@@ -245,7 +244,7 @@ def _taken_name(spec: SealingSpec) -> str | None:
     """The problem of a Pod that uses our names for something that is not our seal."""
     for containers in (spec.containers, spec.initContainers):
         for container in containers or ():
-            if container.name in _OUR_CONTAINERS:
+            if container.name in SEAL_NAMES:
                 return f"container {container.name} is not as the webhook makes it; remove or rename it"
             for mount in container.volumeMounts or ():
                 if mount.name == names.SEAL_VOLUME:
@@ -254,16 +253,6 @@ def _taken_name(spec: SealingSpec) -> str | None:
         if volume.name == names.SEAL_VOLUME:
             return f"volume {names.SEAL_VOLUME} is not as the webhook makes it; remove or rename it"
     return None
-
-
-_OUR_CONTAINERS: Final = (names.SEAL_CONTAINER, names.SEAL_CHECK_CONTAINER)
-
-
-def _containers(spec: SealingSpec) -> Iterator[tuple[ListName, int, SealingContainer]]:
-    for index, container in enumerate(spec.containers or ()):
-        yield "containers", index, container
-    for index, container in enumerate(spec.initContainers or ()):
-        yield "initContainers", index, container
 
 
 # --- other readers of the same keys ---
@@ -315,7 +304,7 @@ def other_readers(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], tar
     """
     refs = frozenset(ref for _, ref in wanted)
     secrets = frozenset(ref.name for ref in refs)
-    for list_name, index, container in _containers(spec):
+    for list_name, index, container in positions(spec.containers, spec.initContainers):
         if container.name == names.SEAL_CONTAINER:
             continue
         own = targets.get((list_name, index))

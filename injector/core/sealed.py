@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from injector.core.env import EnvEntry
     from injector.core.model import TokenRef
 
-# The init containers of a sealed Pod.
-SEAL_NAMES: Final = frozenset({names.SEAL_CONTAINER, names.SEAL_CHECK_CONTAINER})
+# The init containers of a sealed Pod, in the order in which they run.
+SEAL_NAMES: Final = (names.SEAL_CONTAINER, names.SEAL_CHECK_CONTAINER)
 # How they end if they find something wrong, and not because they cannot run.
 FOUND_EXIT_CODE: Final = 1
 

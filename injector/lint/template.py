@@ -19,9 +19,9 @@ from injector.core.errors import MalformedObjectError
 from injector.core.model import Annotations, AppContainers, Container, ObjectMeta, Pod, PodSpec, SourceKind, TokenRef
 from injector.core.request import InjectionRequest, RequestError, env_from_secret, parse
 from injector.core.seal import SealingSpec
-from injector.core.sealed import file_ref, first_reader, sealed_tokens
+from injector.core.sealed import SEAL_NAMES, file_ref, first_reader, sealed_tokens
 from injector.lint.values import at, items, mapping, text
-from injector.manifests.sealing import SEAL_CONTAINERS, sealing_spec
+from injector.manifests.sealing import sealing_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -317,7 +317,7 @@ def _steps(message: str) -> Iterator[str | int]:
 def _sealing(value: object, pod: Pod, request: InjectionRequest | None, path: Path) -> SealingSpec | None:
     """Return the spec with the fields for sealing, if the Pod requests it or has containers of a seal."""
     init = pod.spec.initContainers if pod.spec is not None else None
-    has_seal = any(container.name in SEAL_CONTAINERS for container in init or ())
+    has_seal = any(container.name in SEAL_NAMES for container in init or ())
     if not has_seal and not (request is not None and request.seal):
         return None
     try:

@@ -9,7 +9,7 @@ import msgspec
 from injector.core import names
 from injector.core.errors import MalformedObjectError
 from injector.core.seal import SealingSpec
-from injector.core.sealed import sealed_tokens
+from injector.core.sealed import SEAL_NAMES, sealed_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from injector.core.model import TokenRef
     from injector.manifests.documents import Path, Template
 
-SEAL_CONTAINERS: Final = (names.SEAL_CONTAINER, names.SEAL_CHECK_CONTAINER)
 _spec: Final = msgspec.json.Decoder(SealingSpec)
 
 
@@ -48,7 +47,7 @@ def items_of(spec: Any, pull_secrets: Iterable[str]) -> dict[str, list[int]]:  #
     """
     lists = {
         "volumes": [_first(spec["volumes"], names.SEAL_VOLUME)],
-        "initContainers": [_first(spec["initContainers"], name) for name in SEAL_CONTAINERS],
+        "initContainers": [_first(spec["initContainers"], name) for name in SEAL_NAMES],
     }
     added = frozenset(pull_secrets)
     found = [
@@ -69,7 +68,7 @@ def reader_of(template: Template, leaving: Container[tuple[Path, int]]) -> str:
     for path, container in template.containers():
         name, env = container.get("name"), container.get("env")
         for index, entry in enumerate(env if isinstance(env, list) else ()):
-            if (path, index) not in leaving and name not in SEAL_CONTAINERS and _is_from_seal(entry):
+            if (path, index) not in leaving and name not in SEAL_NAMES and _is_from_seal(entry):
                 return str(name)
     return ""
 

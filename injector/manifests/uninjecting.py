@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from injector.core import names
 from injector.core.model import Injected, SourceKind, TokenRef, read_record
 from injector.core.seal import file_entry, secret_entry
+from injector.core.sealed import SEAL_NAMES
 from injector.manifests.documents import fault_at
 from injector.manifests.edit import ENV
 from injector.manifests.errors import ManifestError, TextError
 from injector.manifests.layout import reread
 from injector.manifests.nodes import copied
 from injector.manifests.remove import Remover
-from injector.manifests.sealing import SEAL_CONTAINERS, items_of, reader_of, tokens_of
+from injector.manifests.sealing import items_of, reader_of, tokens_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -159,7 +160,7 @@ class _Recorded:
         # Where an entry that counts is just as we write it.
         self._identical: dict[Injected, list[tuple[Path, int]]] = {}
         recorded = {(entry.container, entry.env) for entry in self.record}
-        named = {container for container, _ in recorded}.difference(SEAL_CONTAINERS)
+        named = {container for container, _ in recorded}.difference(SEAL_NAMES)
         for path, container in template.containers():
             name = container.get("name")
             if not isinstance(name, str) or name not in named:

@@ -316,9 +316,10 @@ def missing_requests(pod: Object) -> Iterator[tuple[str, str, str]]:
     annotations = pod["metadata"].get("annotations") or {}
     if str(annotations.get(names.ENABLED) or "").strip().lower() not in names.TRUE_WORDS:
         return
+    sealed = sealed_references(pod)
     for variable, secret_annotation, key_annotation in _REQUESTS:
         name = str(annotations.get(secret_annotation) or "").strip()
-        if name and any(not _has_value(one, variable, sealed_references(pod)) for one in sidecars(pod)):
+        if name and any(not _has_value(one, variable, sealed) for one in sidecars(pod)):
             yield variable, name, str(annotations.get(key_annotation) or "").strip()
 
 

@@ -9,16 +9,15 @@ from msgspec.structs import replace
 from injector.core import names, seal
 from injector.core.placeholders import has_placeholder
 from injector.core.request import unsealed_requests
-from injector.core.sealed import file_ref
+from injector.core.sealed import SEAL_NAMES, file_ref
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod, reference, variable
-from injector.manifests.sealing import SEAL_CONTAINERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from injector.core.seal import ListName
+    from injector.core.model import ListName
     from injector.lint.location import Path
     from injector.lint.template import Entry, TemplateView, Workload
 
@@ -126,7 +125,7 @@ def _broken(workload: Workload) -> Iterator[Hit]:
 
 def _parts(template: TemplateView) -> Iterator[Path]:
     """Yield what has a name of the seal, and what reads from its file."""
-    yield from (container.path for container in template.containers if container.name in SEAL_CONTAINERS)
+    yield from (container.path for container in template.containers if container.name in SEAL_NAMES)
     for index, volume in enumerate((template.sealing and template.sealing.volumes) or ()):
         if volume.name == names.SEAL_VOLUME:
             yield (*template.path, "spec", "volumes", index)

@@ -13,7 +13,7 @@ from injector.core.model import Injected, PatchOp, SourceKind, TokenRef
 from injector.core.plan import Change, Plan
 
 if TYPE_CHECKING:
-    from injector.core.seal import ListName
+    from injector.core.model import ListName
 
 API, APP = "DAPR_API_TOKEN", "APP_API_TOKEN"
 S = TokenRef("s", "token")
