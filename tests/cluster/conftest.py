@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from tests.cluster.kubelet import Kubelet
 from tests.cluster.objects import ASKING, DAPR, pod, tokens
-from tests.cluster.policies import GUARD_LABEL, guard, refusal
+from tests.cluster.policies import GUARD_LABEL, guard_installed, refusal
+from tests.cluster.tokencommands import Commands
 from tests.controlplane import binaries, crds, registration
 from tests.controlplane.cluster import own_namespace
 from tests.controlplane.errors import KubectlError
@@ -154,15 +156,23 @@ def wait_until_injecting(kubectl: Kubectl) -> None:
 @pytest.fixture(scope="module")
 def label(cluster: Cluster) -> Iterator[str]:
     """The guard, for namespaces with a label of this run."""
-    label = f"guarded-by-test-{secrets.token_hex(4)}"
-    items = guard(label=label)
-    try:
-        for item in items:
-            cluster.kubectl.create(item)
+    with guard_installed(cluster.kubectl) as label:
         yield label
-    finally:
-        for item in items:
-            cluster.kubectl.delete(item["kind"], item["metadata"]["name"])
+
+
+@pytest.fixture
+def kubelet(kubectl: Kubectl) -> Iterator[Kubelet]:
+    """A fake kubelet for the test's namespace."""
+    with Kubelet(kubectl, never_ready="broken") as running:
+        yield running
+
+
+@pytest.fixture
+def commands(kubectl: Kubectl, kubelet: Kubelet) -> Commands:  # noqa: ARG001 - it runs during the test
+    """The commands, with a token Secret in the test's namespace, whose Pods run."""
+    made = Commands(kubectl, kubectl.kubeconfig)
+    assert made.run("secret", "create", made.secret).code == 0
+    return made
 
 
 @pytest.fixture

@@ -39,6 +39,19 @@ def wait_until_starts_are_past(kubectl: Kubectl) -> None:
     wait_for("the second after the last start", lambda: time.time() >= after)
 
 
+def running(kubectl: Kubectl, count: int) -> list[Json]:
+    """All Pods, once there are so many and all run."""
+
+    def probe() -> list[Json] | None:
+        found = [one for one in kubectl.list("pods") if "deletionTimestamp" not in one["metadata"]]
+        is_up = all(one["status"].get("containerStatuses") for one in found)
+        return found if len(found) == count and is_up else None
+
+    found = wait_for(f"{count} running Pods", probe)
+    wait_until_starts_are_past(kubectl)
+    return found
+
+
 class Kubelet:
     """Runs the Pods of one namespace for as long as it is entered; those with the label `never_ready` stay unready."""
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.documents import documents
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.controlplane.api import Json
     from tests.controlplane.kubectl import Kubectl
 
@@ -24,6 +28,20 @@ def guard(*, label: str) -> tuple[Json, ...]:
         only = {"key": label, "operator": "Exists"}
         binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"].append(only)
     return (*policy, *bindings)
+
+
+@contextlib.contextmanager
+def guard_installed(kubectl: Kubectl) -> Iterator[str]:
+    """Install the guard for namespaces with a label of its own, which is yielded, and remove it at the end."""
+    label = f"guarded-by-test-{secrets.token_hex(4)}"
+    items = guard(label=label)
+    try:
+        for item in items:
+            kubectl.create(item)
+        yield label
+    finally:
+        for item in items:
+            kubectl.delete(item["kind"], item["metadata"]["name"])
 
 
 def requested(*, label: str) -> tuple[Json, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.cluster.objects import ASKING, DAPR, pod
-from tests.cluster.policies import GUARD_LABEL, guard
+from tests.cluster.policies import GUARD_LABEL, guard_installed
 from tests.cluster.test_check import check
 from tests.controlplane import registration
 from tests.controlplane.polling import wait_for
@@ -163,17 +163,10 @@ def test_default_without_labelled_namespace_is_skipped(checks: Checks) -> None:
 @pytest.fixture
 def with_guard(checks: Checks) -> Iterator[Checks]:
     """The guard for the test's namespace, which has the label `deny`."""
-    label = f"guarded-by-test-{secrets.token_hex(4)}"
-    items = guard(label=label)
-    try:
-        for item in items:
-            checks.kubectl.create(item)
+    with guard_installed(checks.kubectl) as label:
         checks.kubectl.run("label", "namespace", checks.kubectl.namespace, f"{label}=", f"{GUARD_LABEL}=deny")
         checks.wait("guard-answers", "passed", "is denied")
         yield checks
-    finally:
-        for item in items:
-            checks.kubectl.delete(item["kind"], item["metadata"]["name"])
 
 
 def test_guard_is_skipped_where_it_is_not_installed(checks: Checks) -> None:

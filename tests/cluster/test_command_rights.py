@@ -92,7 +92,7 @@ def _without(needs: Sequence[Need], index: int) -> list[Need]:
 
 
 def _answer(done: Done, namespace: str) -> object:
-    """What a command says of a namespace; others may be ending meanwhile."""
+    """What a command reports about a namespace; an earlier test's may still be terminating."""
     found = {name: value for name, value in done.json.items() if name != "summary"}
     for name, items in found.items():
         if isinstance(items, list):

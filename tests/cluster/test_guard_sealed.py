@@ -17,6 +17,7 @@ from injector.core.model import SourceKind
 from injector.core.sealed import SealableSpec, file_ref, first_reader, sealed_tokens
 from tests.cluster.objects import APP, DAPR, SIDECAR, container, pod
 from tests.controlplane.errors import KubectlError
+from tests.sealing import API, CHECK, IMAGE, SEAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,13 +25,9 @@ if TYPE_CHECKING:
     from tests.controlplane.api import Json
     from tests.controlplane.kubectl import Kubectl
 
-API: Final = "DAPR_API_TOKEN"
 APP_TOKEN: Final = "APP_API_TOKEN"
-SEAL: Final = "dapr-token-injector-seal"
-CHECK: Final = "dapr-token-injector-seal-check"
 FOLDER: Final = "/dapr-token-injector/seal"
 MOUNT: Final = {"name": SEAL, "mountPath": FOLDER}
-IMAGE: Final = "example.invalid/injector:1"
 LITERAL: Final = {"name": API, "value": "never-show-me-3f9a"}
 
 pytestmark = pytest.mark.usefixtures("env_files")

@@ -4,49 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.cluster.kubelet import Kubelet, wait_until_starts_are_past
+from tests.cluster.kubelet import running
 from tests.cluster.sealed import sealed_pod, sealed_workload
-from tests.cluster.tokencommands import Commands, workload
-from tests.controlplane.polling import wait_for
+from tests.cluster.tokencommands import QUICK, Commands, workload
 from tests.sealing import SEAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.controlplane.api import Json
     from tests.controlplane.kubectl import Kubectl
-
-QUICK: Final = ("--propagation-delay", "0s")
-
-
-@pytest.fixture
-def kubelet(kubectl: Kubectl) -> Iterator[Kubelet]:
-    with Kubelet(kubectl) as running:
-        yield running
-
-
-@pytest.fixture
-def commands(kubectl: Kubectl, kubelet: Kubelet) -> Commands:  # noqa: ARG001 - it runs during the test
-    made = Commands(kubectl, kubectl.kubeconfig)
-    assert made.run("secret", "create", made.secret).code == 0
-    return made
-
-
-def running(kubectl: Kubectl, count: int) -> list[Json]:
-    """All Pods, once there are so many and all run."""
-
-    def probe() -> list[Json] | None:
-        found = [one for one in kubectl.list("pods") if "deletionTimestamp" not in one["metadata"]]
-        is_up = all(one["status"].get("containerStatuses") for one in found)
-        return found if len(found) == count and is_up else None
-
-    found = wait_for(f"{count} running Pods", probe)
-    wait_until_starts_are_past(kubectl)
-    return found
 
 
 def reported(kubectl: Kubectl, name: str, **parts: list[Json]) -> None:
@@ -79,7 +46,7 @@ def test_token_that_a_sealed_pod_holds_is_not_revoked(commands: Commands) -> Non
     (row,) = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
     assert (row["pods"], row["outdated"], row["open"]) == (1, ["sealed"], [])
     # In a new sandbox, the seal container runs again.
-    reported(commands.kubectl, "sealed", initContainerStatuses=[restarted(SEAL, 3600)])
+    reported(commands.kubectl, "sealed", initContainerStatuses=[restarted(SEAL, 3650)])
     done = commands.run("secret", "revoke", commands.secret, "--resume")
     assert done.code == 1, "a container that started before the file was written holds another value"
     reported(commands.kubectl, "sealed", containerStatuses=[restarted(one, 3700) for one in ("daprd", "web")])

@@ -10,46 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster.forwarder import Forwarder
-from tests.cluster.kubelet import Kubelet, wait_until_starts_are_past
+from tests.cluster.kubelet import running
 from tests.cluster.objects import APP, SECRET, SIDECAR, pod, token_variable
-from tests.cluster.tokencommands import Commands, Done, limited, marker, workload
+from tests.cluster.tokencommands import QUICK, Commands, Done, limited, marker, workload
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.controlplane.api import Json
+    from tests.cluster.kubelet import Kubelet
     from tests.controlplane.kubectl import Kubectl
 
 RESTARTED = f"restarted-for.dapr-token-injector/{SECRET}"
-QUICK = ("--propagation-delay", "0s")
-
-
-@pytest.fixture
-def kubelet(kubectl: Kubectl) -> Iterator[Kubelet]:
-    with Kubelet(kubectl, never_ready="broken") as running:
-        yield running
-
-
-@pytest.fixture
-def commands(kubectl: Kubectl, kubelet: Kubelet) -> Commands:  # noqa: ARG001 - it runs during the test
-    made = Commands(kubectl, kubectl.kubeconfig)
-    assert made.run("secret", "create", made.secret).code == 0
-    return made
-
-
-def running(kubectl: Kubectl, count: int) -> list[Json]:
-    """All Pods, once there are so many and all run."""
-
-    def probe() -> list[Json] | None:
-        found = [one for one in kubectl.list("pods") if "deletionTimestamp" not in one["metadata"]]
-        is_up = all(one["status"].get("containerStatuses") for one in found)
-        return found if len(found) == count and is_up else None
-
-    found = wait_for(f"{count} running Pods", probe)
-    wait_until_starts_are_past(kubectl)
-    return found
 
 
 def restarted_for(kubectl: Kubectl) -> set[str | None]:

@@ -9,7 +9,7 @@ import secrets
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tests import forkserver
 from tests.cluster.objects import APP, SECRET, SIDECAR, pod, token_variable
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 120
+# A fake kubelet has the new value at once.
+QUICK: Final = ("--propagation-delay", "0s")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Sealed Pods and ordinary ones beside them, as docs/decisions/0035-sealed-pods.md has them, and what they count."""
+"""Sealed Pods next to ordinary ones, as docs/decisions/0035-sealed-pods.md has them, and what they count."""
 
 from __future__ import annotations
 

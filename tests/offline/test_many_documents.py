@@ -1,4 +1,4 @@
-"""2,000 documents in one file: memory stays flat, and the time beside another tool's that does the same."""
+"""2,000 documents in one file: memory stays flat, and the speed is compared with that of another tool."""
 
 from __future__ import annotations
 
