@@ -15,9 +15,10 @@ import time
 
 import click
 
-from tests.controlplane import binaries
+from tests.controlplane import binaries, images
 from tests.controlplane.cluster import own_namespace
 from tests.controlplane.errors import HarnessError
+from tests.node.registry import Registry
 from tests.node.sealed import Fleet, pod, sealed, secret, timed, wait_ready
 from tests.node.target import Target, own_node, reason_unavailable
 
@@ -29,8 +30,9 @@ _VALUE = b"marker-0123456789abcdef"
 @click.option("--calls", default=20.0, show_default=True, help="Calls a second of each app, of each protocol.")
 @click.option("--kills", default=500, show_default=True, help="Containers to kill, in rounds of one of each Pod.")
 @click.option("--starts", default=20, show_default=True, help="Pods to start of each kind, one at a time, in turn.")
+@click.option("--cold", default=5, show_default=True, help="Sealed Pods to start whose image the node does not have.")
 @click.option("--rest", default=2.0, show_default=True, help="Seconds between the end of a round and the next one.")
-def main(pods: int, calls: float, kills: int, starts: int, rest: float) -> None:
+def main(pods: int, calls: float, kills: int, starts: int, cold: int, rest: float) -> None:
     """Kill containers of sealed and unsealed Pods while their Secret changes, and count what that does."""
     for number in (signal.SIGTERM, signal.SIGINT):  # end in order; a shell ignores SIGINT for its background jobs
         signal.signal(number, signal.default_int_handler)
@@ -40,6 +42,7 @@ def main(pods: int, calls: float, kills: int, starts: int, rest: float) -> None:
     try:
         with own_node(binaries.report_to_stderr) as target, target.entered():
             _measure_starts(target, starts)
+            _measure_cold_starts(target, cold)
             is_fine = _measure_kills(target, pods, calls, kills, rest)
     except HarnessError as error:
         print(error, file=sys.stderr)
@@ -75,6 +78,34 @@ def _measure_starts(target: Target, starts: int) -> None:
                 f"({min(seconds):.1f} to {max(seconds):.1f})",
                 flush=True,
             )
+
+
+def _measure_cold_starts(target: Target, starts: int) -> None:
+    """Print the time until a sealed Pod is ready whose seal image comes from a registry on loopback."""
+    if not starts:
+        return
+    report = binaries.report_to_stderr
+    archive = images.build_images(binaries.resolve(binaries.DAPRD, report), target.folder, report)
+    registry = Registry(archive.archive, archive.injector)
+    archive.archive.unlink()
+    seconds: list[float] = []
+    with own_namespace(target.kubectl) as kubectl, registry.serving():
+        kubectl.create(secret(_VALUE))
+        for number in range(starts):
+            name = f"cold-{number}"
+            item = sealed(target, pod(target, name), image=registry.add(name))
+
+            def start(item: dict[str, object] = item, name: str = name) -> None:
+                kubectl.create(item)
+                wait_ready(kubectl, [name])
+
+            seconds.append(timed(start))
+            kubectl.delete("pod", name)
+    print(
+        f"sealed, image not on the node ({registry.size / 2**20:.0f} MiB): {starts} starts, ready after "
+        f"{statistics.median(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f})",
+        flush=True,
+    )
 
 
 def _measure_kills(target: Target, pods: int, calls: float, kills: int, rest: float) -> bool:
