@@ -189,6 +189,12 @@ class Settings(BaseModel):
         gt=0,
         le=30,
     )
+    fail_over: bool = _flag(
+        Group.LIMITS,
+        False,
+        "Shed requests without Retry-After, so that API servers call the next entry at once. Set this only on replicas "
+        "whose entry is followed by another one.",
+    )
     handshake_timeout: float = _flag(
         Group.DEADLINES, 5.0, "Limit the TLS handshake; the default allows for a lost packet.", gt=0, le=300
     )
