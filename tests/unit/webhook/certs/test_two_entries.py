@@ -146,6 +146,24 @@ def test_entries_by_url_count_for_every_group() -> None:
     assert two.managed.ready
 
 
+def test_replica_is_not_ready_before_every_configuration_was_read() -> None:
+    cluster, *_ = groups()
+    for slot in (MUTATING_WEBHOOKS, SECOND):
+        bundle = cluster.existing(slot)["webhooks"][0]["clientConfig"]["caBundle"]
+        point(cluster, slot, {"url": "https://127.0.0.1/mutate", "caBundle": bundle})
+    cluster.blank(SECOND)
+    new = Replica(cluster, 2)
+    for _ in range(3):
+        for slot in (SECRETS, *cluster.configurations[:2]):
+            new.refresh(slot)
+        while new.proceed():
+            pass
+    assert (new.managed.pair is not None, new.managed.ready) == (True, False)
+    turns(new)
+    assert is_in_sync(cluster)
+    assert (new.managed.pair is not None, new.managed.ready) == (True, True)
+
+
 def test_every_wiped_bundle_is_repaired_by_either_group() -> None:
     for survivor in (0, 1):
         cluster, *replicas = groups()
