@@ -1,4 +1,4 @@
-"""Self-managed certificates of two groups of replicas, each behind a MutatingWebhookConfiguration of its own.
+"""Certificates and overload of two groups of replicas, each behind a MutatingWebhookConfiguration of its own.
 
 Most entries call Services, as installed ones do. No address is behind these, so the tests themselves connect as an API
 server does: with the name of the Service, and with the bundle of the entry. The API server calls entries by URL itself.
@@ -30,9 +30,11 @@ from tests.cluster.installation import (
     installation,
     request_rotation,
 )
+from tests.cluster.objects import ASKING, pod, token_variable, tokens
 from tests.cluster.test_self_managed_certificates import ENOUGH, FAST, LASTING, authority, problem, steps
 from tests.controlplane.pki import Authority
 from tests.controlplane.registration import ServiceEndpoint, token_injector
+from tests.http.client import JSON, client_context, connected, head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,9 +149,19 @@ class TwoGroups:
         return True
 
     def permit_second(self) -> None:
-        """Give the permissions for the second configuration, as the chart does."""
-        change = [{"op": "add", "path": "/rules/0/resourceNames/-", "value": self.second}]
-        self.kubectl.patch("clusterrole", self.installed.name, change)
+        """Give the permissions for the second configuration."""
+        rule = {
+            "apiGroups": ["admissionregistration.k8s.io"],
+            "resources": ["mutatingwebhookconfigurations"],
+            "resourceNames": [self.second],
+            "verbs": ["get", "watch", "patch"],
+        }
+        self.kubectl.patch("clusterrole", self.installed.name, [{"op": "add", "path": "/rules/-", "value": rule}])
+
+    def forbid_second(self) -> None:
+        """Take these permissions away."""
+        last = len(self.kubectl.get("clusterrole", self.installed.name)["rules"]) - 1
+        self.kubectl.patch("clusterrole", self.installed.name, [{"op": "remove", "path": f"/rules/{last}"}])
 
 
 @contextlib.contextmanager
@@ -250,7 +262,7 @@ def test_entries_of_a_foreign_service_do_not_make_a_replica_ready(groups: TwoGro
 
 
 def test_first_group_starts_without_rights_to_the_second_configuration(groups: TwoGroups) -> None:
-    groups.kubectl.patch("clusterrole", groups.installed.name, [{"op": "remove", "path": "/rules/0/resourceNames/1"}])
+    groups.forbid_second()
     one = groups.start(1)
     two = groups.start(2, ready=False)
 
@@ -332,7 +344,7 @@ def test_rotation_without_the_second_configuration(groups: TwoGroups) -> None:
 
 def test_rotation_waits_for_a_configuration_that_cannot_be_written(groups: TwoGroups) -> None:
     replicas = both(groups, *FAST)
-    groups.kubectl.patch("clusterrole", groups.installed.name, [{"op": "remove", "path": "/rules/0/resourceNames/1"}])
+    groups.forbid_second()
     request_rotation(groups.kubectl)
     until_reported(f'"{groups.second}"', *replicas)
     assert set(steps(*replicas)) <= {"create", "add"}
@@ -371,6 +383,33 @@ def test_creates_succeed_through_both_entries_while_cas_rotate(
     assert seen.wrong == []
     assert len(seen.right) >= ENOUGH
     assert all(replica.is_ready() for replica in replicas)
+
+
+# --- overload ---
+
+
+@pytest.mark.parametrize("fails_over", [True, False], ids=["fail-over", "retry"])
+def test_shed_review_is_served_by_the_second_entry(by_url: TwoGroups, *, fails_over: bool) -> None:
+    """The only place for a large body is taken in group 1, so that it sheds the review of a large Pod."""
+    by_url.register_second(ByUrl(by_url.forwarder))
+    ignore = {"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}
+    by_url.kubectl.patch(MUTATING, by_url.installed.name, [ignore])
+    flags = ("--max-bodies=1", "--body-timeout=120", "--certificate-names=127.0.0.1,localhost")
+    one = by_url.start(1, *flags, *(("--fail-over",) if fails_over else ()))
+    two = by_url.start(2)
+    wait_until_injecting(by_url.kubectl)
+
+    decisions = 'admission_requests_total{decision="inject",reason="injected"}'
+    with connected(one.port, client_context(authority(by_url.installed))) as holding:
+        holding.socket.sendall(head("/mutate", headers={**JSON, "Content-Length": "200000"}) + b" " * 100_000)
+        eventually("the body under way", lambda: one.metric("admission_in_flight") == 1, one)
+        before = two.metric(decisions)
+        made = by_url.kubectl.dry_run(pod({**ASKING, "filler": "x" * 100_000}))
+
+    assert tokens(made) == [token_variable()]
+    eventually("a decision counted", lambda: two.metric(decisions) > before, two)
+    # Once in each of two rounds; with `Retry-After: 1` every second until `timeoutSeconds` have passed.
+    assert (one.metric('admission_shed_total{cause="bodies"}') <= 2) is fails_over
 
 
 # --- the fence ---
