@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import json
 import time
 from dataclasses import dataclass
@@ -19,8 +21,9 @@ from injector.cli.param_types import Duration, ObjectName
 from injector.config.settings import Settings
 from injector.core import names
 from injector.core.ownership import SecretRef
-from injector.kube.resources import SECRETS
-from injector.webhook.certs import keyring, rotation
+from injector.kube.errors import KubeError
+from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
+from injector.webhook.certs import keyring, registration, rotation
 from injector.webhook.certs.keyring import ForeignSecretError, Keyring
 from injector.webhook.certs.rotation import Phase
 
@@ -30,6 +33,13 @@ if TYPE_CHECKING:
     from injector.webhook.certs.rotation import Outlook
 
 _SECRET: Final[str] = Settings.model_fields["ca_secret_name"].default
+# The installed webhook configurations; the second one exists with two entries.
+_NAME: Final[str] = Settings.model_fields["webhook_configuration_name"].default
+_CONFIGURATIONS: Final = (
+    (MUTATING_WEBHOOKS, _NAME),
+    (MUTATING_WEBHOOKS, f"{_NAME}-2"),
+    (VALIDATING_WEBHOOKS, _NAME),
+)
 # Interval of --wait in seconds.
 _POLL_SECONDS: Final = 1.0
 
@@ -97,13 +107,17 @@ def rotate(  # noqa: PLR0913 - one parameter per option
 
 @dataclass(frozen=True, slots=True)
 class CaRotation:
-    """State of a rotation. `signs`: the new CA signs. `requested`: by this call."""
+    """State of a rotation. `signs`: the new CA signs. `requested`: by this call.
+
+    `lacking`: webhook configurations whose caBundle does not contain the new CA yet, so that it may not sign.
+    """
 
     secret: SecretRef
     phase: Phase
     signs: bool
     outlook: Outlook
     requested: bool
+    lacking: tuple[str, ...] = ()
 
     def document(self) -> dict[str, object]:
         """Return the JSON output."""
@@ -114,6 +128,7 @@ class CaRotation:
             "newCaSigns": self.signs,
             "signsAt": _time(self.outlook.signs),
             "previousCaTrustedUntil": _time(self.outlook.ends),
+            "notYetIn": list(self.lacking),
         }
 
     def text(self) -> str:
@@ -125,6 +140,7 @@ class CaRotation:
                 f"{first} Phase: {self.phase.value}.",
                 f"The new CA {signs} {_time(self.outlook.signs)}.",
                 f"The previous CA is trusted until about {_time(self.outlook.ends)}.",
+                *(f"The CA bundle of {what} does not contain the new CA yet." for what in self.lacking),
             )
         )
 
@@ -146,8 +162,24 @@ async def request_rotation(api: Api, ref: SecretRef, timeout_seconds: float | No
     if is_new and not keyring.rotation_request(secret):
         await api.patch(SECRETS, ref.name, _request_patch(secret), ref.namespace)
     if timeout_seconds is None:
-        return _status(ref, ring, is_new=is_new)
-    return await _wait(api, ref, ring, timeout_seconds)
+        result = _status(ref, ring, is_new=is_new)
+    else:
+        result = await _wait(api, ref, ring, timeout_seconds)
+    if result.phase is not Phase.PUBLISHING:
+        return result
+    return dataclasses.replace(result, lacking=await _lacking(api, ref))
+
+
+async def _lacking(api: Api, ref: SecretRef) -> tuple[str, ...]:
+    """Return the webhook configurations that a rotation waits for, as far as the user can read them."""
+    next_ca = _keyring(await api.get(SECRETS, ref.name, ref.namespace), ref).next_ca
+    found = []
+    for resource, name in _CONFIGURATIONS:
+        with contextlib.suppress(KubeError):
+            seen = registration.read(await api.get(resource, name))
+            if next_ca is not None and not seen.trusts(next_ca.anchor):
+                found.append(f"{resource.plural}/{name}")
+    return tuple(found)
 
 
 def _request_patch(secret: Object) -> Object:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,15 @@ from injector.cli.main import main
 from injector.config.shapes import KeyAlgorithm
 from injector.core import names
 from injector.core.ownership import SecretRef
+from injector.kube.errors import ForbiddenError, NotFoundError, UnavailableError
+from injector.kube.resources import SECRETS
 from injector.webhook.certs import keyring
 from injector.webhook.certs.authority import make_authority
 from injector.webhook.certs.keyring import Keyring, RotationDelays
 from tests.unit.kube.manual_clock import run_with_manual_clock
 
 if TYPE_CHECKING:
+    from injector.kube.errors import KubeError
     from injector.kube.resources import Resource
 
 NOW = datetime.now(UTC)
@@ -31,15 +35,24 @@ REF = SecretRef("dapr", "ca")
 
 
 class Cluster:
-    """A Secret that is further on each time it is read."""
+    """A Secret that is further on each time it is read; configurations by name, with the CAs in their bundles."""
 
     def __init__(self, *rings: Keyring | None, data: dict[str, str] | None = None, asked: bool = False) -> None:
+        self.bundles: dict[str, bytes] = {}
+        self.error: type[KubeError] = NotFoundError
         metadata = {"name": "ca", "resourceVersion": "7", "annotations": {names.ROTATE_CA: "x"} if asked else {}}
         base: dict[str, Any] = {"metadata": metadata, "data": data or {}}
         self.states = [base if ring is None else keyring.write(base, ring) for ring in rings]
         self.patches: list[Any] = []
 
-    async def get(self, _resource: Resource, name: str, namespace: str | None = None) -> dict[str, Any]:
+    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> dict[str, Any]:
+        if resource is not SECRETS:
+            what = f"{resource.plural}/{name}"
+            if what not in self.bundles:
+                raise self.error(f"get {what}")
+            config = {"caBundle": base64.b64encode(self.bundles[what]).decode()}
+            entry = {"name": "inject.dapr-token-injector.svc", "clientConfig": config}
+            return {"metadata": {"uid": "u", "resourceVersion": "1"}, "webhooks": [entry]}
         assert (name, namespace) == ("ca", "dapr")
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
@@ -73,6 +86,28 @@ def test_rotation_in_progress_is_reported_not_restarted(ring: Keyring) -> None:
     assert result.text().startswith("A rotation is in progress; no new one was requested.")
     assert result.signs is (ring is RETIRING)
     assert result.document()["secret"] == "dapr/ca"
+
+
+MUTATING = "mutatingwebhookconfigurations/dapr-token-injector"
+BOTH = FIRST.anchor.pem + SECOND.anchor.pem
+
+
+@pytest.mark.parametrize("error", [NotFoundError, ForbiddenError, UnavailableError])
+@pytest.mark.parametrize("timeout_seconds", [None, 0])
+def test_configurations_without_the_next_ca_are_named(timeout_seconds: float | None, error: type[KubeError]) -> None:
+    cluster = Cluster(PUBLISHING)
+    cluster.error = error  # of the validating one
+    cluster.bundles = {MUTATING: BOTH, f"{MUTATING}-2": FIRST.anchor.pem}
+    result = request(cluster, timeout_seconds)
+    assert result.document()["notYetIn"] == [f"{MUTATING}-2"]
+    assert result.text().endswith(f"\nThe CA bundle of {MUTATING}-2 does not contain the new CA yet.")
+
+
+@pytest.mark.parametrize("rings", [(SETTLING,), (PUBLISHING, RETIRING)])
+def test_no_configuration_is_named_once_the_next_ca_is_everywhere(rings: tuple[Keyring, ...]) -> None:
+    cluster = Cluster(*rings)
+    cluster.bundles = {MUTATING: FIRST.anchor.pem}
+    assert request(cluster).document()["notYetIn"] == []
 
 
 def test_pending_request_is_not_repeated() -> None:
