@@ -38,8 +38,7 @@ test: .venv/.ready ## All tests, with a real API server, node and browser; then 
 	@requirements/packages.sh --node --browser
 	@$(PY) -m tests.prepare test
 	@$(CORE_COVERED)
-	@$(PY) -m tests.newest $(PARALLEL)
-	@$(PY) -m pytest $(WITHOUT_CORE) $(PARALLEL)
+	@$(PY) -m tests.beside "$(PY) -m tests.newest -n 2" -- $(PY) -m pytest $(WITHOUT_CORE) $(PARALLEL)
 
 quick: .venv/.ready ## The inner loop: one Python, no cluster, no laws; under a minute on two idle cores
 	@$(PY) -m tests.prepare unit

@@ -1,0 +1,48 @@
+"""`python -m tests.beside 'COMMAND' -- OTHER COMMAND`: run two commands at the same time, and fail if one fails.
+
+Tests with a cluster wait more than they work, so what only works can run beside them. The second command writes to the
+terminal as if it ran alone. The output of the first one appears in one piece when it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+
+_FEWEST = 4  # words
+
+
+def main() -> int:
+    """Exit code of the second command; that of the first one if only that failed."""
+    if len(sys.argv) < _FEWEST or sys.argv[2] != "--":
+        print("usage: python -m tests.beside 'COMMAND' -- OTHER COMMAND", file=sys.stderr)
+        return 2
+    first, second = sys.argv[1], sys.argv[3:]
+    with tempfile.TemporaryFile() as output:
+        # A group of its own, so that an interrupt ends what it has started.
+        beside = subprocess.Popen(shlex.split(first), stdout=output, stderr=output, start_new_session=True)
+        # The terminal interrupts the second command as well, which ends in order.
+        signal.signal(signal.SIGINT, lambda *_: os.killpg(beside.pid, signal.SIGINT))
+
+        def report() -> None:
+            beside.wait()
+            output.seek(0)
+            sys.stdout.write(f"\n$ {first}\n{output.read().decode(errors='replace')}")
+            sys.stdout.flush()
+
+        reporter = threading.Thread(target=report)
+        reporter.start()
+        other = subprocess.Popen(second)
+        code = other.wait()
+        reporter.join()
+    failed = code or beside.returncode
+    return 128 - failed if failed < 0 else failed  # as a shell reports a signal
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Two commands at the same time: `tests.beside`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.controlplane.polling import wait_for
+
+ROOT = Path(__file__).parents[1]
+COMMAND = [sys.executable, "-m", "tests.beside"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [("true", "true", 0), ("false", "true", 1), ("true", "exit 3", 3), ("sh -c 'exit 4'", "exit 3", 3)],
+)
+def test_fails_if_one_of_them_fails(first: str, second: str, code: int) -> None:
+    ran = subprocess.run([*COMMAND, first, "--", "sh", "-c", second], cwd=ROOT, capture_output=True, check=False)
+    assert ran.returncode == code
+
+
+def test_output_of_the_first_is_in_one_piece() -> None:
+    first = "sh -c 'echo one; echo two >&2; echo three'"
+    ran = subprocess.run(
+        [*COMMAND, first, "--", "echo", "alone"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert "alone\n" in ran.stdout
+    assert f"\n$ {first}\none\ntwo\nthree\n" in ran.stdout
+    assert (ran.stderr, ran.returncode) == ("", 0)
+
+
+def test_interrupt_ends_both(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    first = f"sh -c 'trap \"echo interrupted; exit 1\" INT; echo > {begun}; while :; do sleep 0.05; done'"
+    process = subprocess.Popen(
+        [*COMMAND, first, "--", "sleep", "600"], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        wait_for("both commands", lambda: begun.exists() and "sleep" in _children(process.pid))
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert "interrupted" in output
+    assert process.returncode == 128 + signal.SIGINT
+
+
+def _children(pid: int) -> str:
+    """Return the names of a process's children."""
+    numbers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return " ".join(Path(f"/proc/{number}/comm").read_text().strip() for number in numbers)
+
+
+def test_usage_names_both_commands() -> None:
+    ran = subprocess.run([*COMMAND, "true"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.returncode, "'COMMAND' -- OTHER COMMAND" in ran.stderr) == (2, True)
