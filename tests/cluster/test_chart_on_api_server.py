@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import re
 import secrets
 import shutil
@@ -421,6 +422,26 @@ def test_manifests_apply_update_and_delete(kubectl: Kubectl) -> None:
     assert_configurations_went_first(kubectl, start)
 
 
+def test_manifests_of_two_groups_apply_update_and_delete(kubectl: Kubectl, tmp_path: Path) -> None:
+    before = names(kubectl)
+    base = os.path.relpath(DEPLOY, tmp_path.resolve())
+    components = ", ".join(f"{base}/components/{name}" for name in ("ha", "requested", "redundant"))
+    (tmp_path / "kustomization.yaml").write_text(
+        f"resources: [{base}/base]\ncomponents: [{components}]\nsortOptions: {{order: fifo}}\n"
+    )
+
+    kubectl.run("apply", "-k", str(tmp_path))
+    write_as_the_webhook(kubectl)
+    kubectl.run("apply", "-k", str(tmp_path))
+    kubectl.run("apply", "-k", str(tmp_path), "--server-side", "--force-conflicts")
+    assert_still_written(kubectl)
+    assert kubectl.find(MUTATING_KIND, SECOND)
+    wait_for("Pods of both groups", lambda: len(kubectl.list("pods")) == 2)
+
+    kubectl.run("delete", "-k", str(tmp_path), "--ignore-not-found")
+    assert names(kubectl) == before
+
+
 def test_manifests_deleted_twice_in_reverse_order_leave_nothing(kubectl: Kubectl) -> None:
     before = names(kubectl)
     folder = str(DEPLOY / "overlays/production")
@@ -440,8 +461,10 @@ def revision(kubectl: Kubectl) -> str:
     return listed
 
 
-def test_end_of_shadow_mode_begins_with_audit(helm: Helm, kubectl: Kubectl) -> None:
-    deny, shadow = ("--set", "requested.action=Deny"), ("--set", "policy.shadow=true")
+@pytest.mark.parametrize("groups", [1, 2])
+def test_end_of_shadow_mode_begins_with_audit(helm: Helm, kubectl: Kubectl, groups: int) -> None:
+    deny = ("--set", "requested.action=Deny", "--set", f"webhook.redundancy={groups}")
+    shadow = ("--set", "policy.shadow=true")
 
     def actions() -> list[str]:
         found: list[str] = kubectl.get("validatingadmissionpolicybinding", REQUESTED)["spec"]["validationActions"]
@@ -450,7 +473,9 @@ def test_end_of_shadow_mode_begins_with_audit(helm: Helm, kubectl: Kubectl) -> N
     assert "requested.action: Deny has no effect" in install(helm, *deny, *shadow)
     assert kubectl.find("validatingadmissionpolicy", REQUESTED) is None
 
-    assert "run this upgrade again" in upgrade(helm, *deny)
+    ended = upgrade(helm, *deny)
+    assert "run this upgrade again" in ended
+    assert ("a Pod that no group serves is created without its token" in ended) is (groups == 2)
     assert actions() == ["Audit"]
 
     assert "requested.action" not in upgrade(helm, *deny)
