@@ -235,7 +235,7 @@ containers:
 
 {{/* The command that takes the webhook out of the admission path: docs/how-to/choose-a-failure-policy.md. */}}
 {{- define "dapr-token-injector.emergency" -}}
-kubectl delete --ignore-not-found validatingadmissionpolicybinding/dapr-token-injector-requested mutatingwebhookconfiguration/dapr-token-injector validatingwebhookconfiguration/dapr-token-injector
+kubectl delete --ignore-not-found validatingadmissionpolicybinding/dapr-token-injector-requested mutatingwebhookconfiguration/dapr-token-injector mutatingwebhookconfiguration/dapr-token-injector-2 validatingwebhookconfiguration/dapr-token-injector
 {{- end }}
 
 {{/* Variables of an admission policy that has `init`: whether the Pod is sealed. */}}
