@@ -64,14 +64,13 @@ class Size:
     """How much a run does. Rows differ between sizes in precision, not in what is demanded of them."""
 
     creates: int  # of Pods, directly and in all, at least
-    lead: int = (
-        50  # creates before the first fault and after each one, so that none is met by the stream's beginning or end
-    )
+    lead: int = 50  # creates before the first fault and after each one: none is met by the stream's beginning or end
     most_asking: float = 20.0  # Pods that request a token, per second
+    scalings: float = 0.5  # of each Deployment, per second
     overloaded: int = 150  # creates that an overload lasts
 
 
-SHORT: Final = Size(creates=300, lead=10, most_asking=10.0, overloaded=50)
+SHORT: Final = Size(creates=300, lead=10, most_asking=8.0, scalings=0.25, overloaded=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,6 @@ class Rates:
     others: float
     asking_replicas: int = 4  # at each scaling
     other_replicas: int = 2
-    scalings: float = 0.5
 
     @classmethod
     def bearable(cls, seconds: float, most_asking: float) -> Rates:
@@ -199,7 +197,7 @@ def scenario(plane: ControlPlane, mix: Mix, size: Size, *, most_pods: int, most_
             asking_per_second=rates.asking,
             others_per_second=rates.others,
             deployments={ASKING_SET: rates.asking_replicas, OTHER_SET: rates.other_replicas},
-            scalings_per_second=rates.scalings,
+            scalings_per_second=size.scalings,
             most_pods=most_pods,
             most_replicas=int(most_seconds) * max(rates.asking_replicas, rates.other_replicas),
             most_seconds=most_seconds,
