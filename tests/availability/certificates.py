@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from tests.availability.replicas import HOST, NAMESPACE, PORT
+from tests.availability.replicas import NAMESPACE, PORT, Group
 from tests.controlplane.errors import HarnessError
 from tests.controlplane.pki import Authority
 from tests.controlplane.polling import wait_for
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.availability.api import ApiClient
     from tests.availability.replicas import Replica
 
-CONFIGURATION: Final = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{NAME}"
+_CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 _SECRET: Final = f"/api/v1/namespaces/{NAMESPACE}/secrets/dapr-token-injector-ca"
 
 
@@ -133,14 +133,14 @@ class Files:
 
     def flags(self, folder: Path) -> Sequence[str]:
         """A pair for a new replica, and the flags that name it."""
-        certificate, key = self.authority.issue_server(hosts=[HOST]).write(folder, "tls")
+        certificate, key = self.authority.issue_server(hosts=[Group().host]).write(folder, "tls")
         files = ("--tls-cert-file", str(certificate), "--tls-private-key-file", str(key))
         return ("--tls-mode", "files", *files, "--tls-reload-interval", "0.2")
 
     def renew(self, replicas: Sequence[Replica], between: Callable[[], None]) -> None:
         """Put a new pair in place of each served one, as a Secret's update does, and wait until it is served."""
         for replica in replicas:
-            pair = self.authority.issue_server(hosts=[HOST])
+            pair = self.authority.issue_server(hosts=[replica.group.host])
             for path in pair.write(replica.folder, "next"):
                 path.replace(path.with_stem("tls"))
             expected = pair.certificate.decode().split()
@@ -160,7 +160,7 @@ class Files:
     def _trust(self, api: ApiClient, *authorities: Authority) -> None:
         """Write the bundle. A comment makes it differ each time, so that the API server reconnects."""
         remark = f"# {secrets.token_hex(4)}\n".encode()
-        write_bundle(api, remark + b"".join(authority.pem for authority in authorities))
+        write_bundle(api, remark + b"".join(authority.pem for authority in authorities), NAME)
 
 
 def _wait(what: str, probe: Callable[[], bool]) -> None:
@@ -172,17 +172,16 @@ def served(replica: Replica) -> str:
     return ssl.get_server_certificate((replica.address, PORT))
 
 
-def write_bundle(api: ApiClient, bundle: bytes) -> None:
-    """Set the bundle of our entries, as another client would."""
+def write_bundle(api: ApiClient, bundle: bytes, *names: str) -> None:
+    """Set the bundle of the configurations' entries, as another client would."""
     value = base64.b64encode(bundle).decode()
-    entries = range(len(bundles(api)))
-    api.json_patch(
-        CONFIGURATION,
-        [{"op": "add", "path": f"/webhooks/{i}/clientConfig/caBundle", "value": value} for i in entries],
-    )
+    for name in names:
+        entries = range(len(bundles(api, name)))
+        changes = [{"op": "add", "path": f"/webhooks/{i}/clientConfig/caBundle", "value": value} for i in entries]
+        api.json_patch(f"{_CONFIGURATIONS}/{name}", changes)
 
 
-def bundles(api: ApiClient) -> list[bytes]:
-    """The bundle of each entry, as it is stored."""
-    entries = api.get(CONFIGURATION)["webhooks"]
+def bundles(api: ApiClient, *names: str) -> list[bytes]:
+    """The bundle of each entry of the configurations, as it is stored."""
+    entries = [entry for name in names for entry in api.get(f"{_CONFIGURATIONS}/{name}")["webhooks"]]
     return [base64.b64decode(entry["clientConfig"].get("caBundle", "")) for entry in entries]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 
@@ -35,6 +37,11 @@ class Attempt(msgspec.Struct, frozen=True):
     def is_success(self) -> bool:
         """Whether the API server did it."""
         return OK <= self.code < MULTIPLE_CHOICES
+
+    @property
+    def seconds(self) -> float:
+        """Time until the answer."""
+        return self.answered - self.sent
 
 
 OK: Final = 200
@@ -84,3 +91,14 @@ class AttemptLog:
 def pods(attempts: Iterable[Attempt]) -> tuple[Attempt, ...]:
     """The attempts that create one Pod each."""
     return tuple(attempt for attempt in attempts if attempt.kind is not Kind.SCALE)
+
+
+def most_at_once(attempts: Sequence[Attempt]) -> int:
+    """The largest number of attempts under way at one moment."""
+    changes = [(attempt.sent, 1) for attempt in attempts] + [(attempt.answered, -1) for attempt in attempts]
+    return max(itertools.accumulate(change for _, change in sorted(changes)), default=0)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that so many of all do not exceed, to a millisecond; 0 without values."""
+    return round(sorted(values)[math.ceil(share * len(values)) - 1], 3) if values else 0.0

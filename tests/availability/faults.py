@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import signal
 import sys
 import time
@@ -12,19 +13,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from tests.availability.certificates import bundles, write_bundle
-from tests.availability.flood import Flooded, FloodPlan
-from tests.availability.replicas import HOST, PORT
-from tests.availability.scenario import registrations
+from tests.availability.flood import Flooded, FloodPlan, Target
+from tests.availability.replicas import PORT
+from tests.availability.scenario import MUTATING
+from tests.cluster.annotator import annotator
+from tests.cluster.objects import ASKING, pod
 from tests.controlplane.errors import HarnessError
+from tests.controlplane.netns import swallowed
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
-from tests.controlplane.registration import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.availability.replicas import Replica
-    from tests.availability.scenario import Mix, Scenario
+    from tests.availability.scenario import Scenario
 
 # Creates between two steps of a change: far more than the API server needs to notice it, which takes it 20 ms.
 STEP: Final = 20
@@ -46,20 +49,27 @@ class Fault:
     meets_at_least: int
     # Messages of failures that cannot be avoided; docs/explanation/availability.md explains them.
     loses: tuple[str, ...] = ()
+    opens: bool = False  # Pods without their variable are expected, as in shadow mode
+    later_webhook: bool = False
 
 
 def restart_in_turn(scenario: Scenario) -> Seen:
     """A Deployment's rolling update with one Pod more than usual: a new one is ready before an old one gets SIGTERM."""
     old = scenario.fleet.ready()
     for replica in old:
-        scenario.fleet.wait_until_ready(scenario.fleet.start())
+        scenario.fleet.wait_until_ready(scenario.fleet.start(replica.group))
         scenario.fleet.terminate(replica)
     for replica in old:
         wait_for(f"{replica.name} ended", lambda r=replica: r.process.popen.poll() is not None, timeout_seconds=120)  # type: ignore[misc]
         if replica.process.popen.returncode:
             raise HarnessError(f"{replica.name} ended with status {replica.process.popen.returncode}")
-    last = ", ".join(f"{_last_review(replica):+.2f} s" for replica in old)
+    last = ", ".join(map(_last_review, old))
     return Seen(f"last review {last} after leaving")
+
+
+def chosen(scenario: Scenario, which: Sequence[int]) -> tuple[Replica, ...]:
+    """The ready replicas of the groups with these numbers, of all groups without a number."""
+    return scenario.fleet.ready(*(scenario.fleet.groups[number] for number in which))
 
 
 def kill_one(scenario: Scenario) -> Seen:
@@ -85,27 +95,32 @@ def rotate_authority(scenario: Scenario) -> Seen:
     return Seen()
 
 
-def blank_bundle(scenario: Scenario) -> Seen:
-    """Another client writes an empty caBundle into our entries."""
-    return _until_repaired(scenario, lambda: write_bundle(scenario.api, b""))
+def blank_bundle(scenario: Scenario, which: Sequence[int] = ()) -> Seen:
+    """Another client writes an empty caBundle into our entries, or into those of some groups."""
+    return _until_repaired(scenario, lambda: write_bundle(scenario.api, b"", *_names(scenario, which)))
+
+
+def _names(scenario: Scenario, which: Sequence[int]) -> Sequence[str]:
+    """The mutating configurations of the groups with these numbers, of all groups without a number."""
+    return [scenario.names[number] for number in which] or scenario.names
 
 
 def apply_again(scenario: Scenario) -> Seen:
     """GitOps: the manifests, without caBundle, are applied repeatedly, both ways. The bundle stays."""
-    before = bundles(scenario.api)
+    before = bundles(scenario.api, *scenario.names)
     for _ in range(3):
         for flags in ((), ("--server-side", "--force-conflicts", "--field-manager=gitops")):
-            scenario.kubectl.apply(registrations(scenario.certificates), *flags)
+            scenario.kubectl.apply(scenario.registered, *flags)
         scenario.stream.wait_for_more(STEP)
-        if bundles(scenario.api) != before:
+        if bundles(scenario.api, *scenario.names) != before:
             raise HarnessError("applying the shipped configuration changed its bundle")
     return Seen("bundle kept")
 
 
 def replace(scenario: Scenario) -> Seen:
     """`kubectl replace` of the manifests: the only write that removes the bundle."""
-    item = registrations(scenario.certificates)[0]
-    return _until_repaired(scenario, lambda: scenario.kubectl.run("replace", "-f", "-", stdin=item))
+    items = [item for item in scenario.registered if item["metadata"]["name"] in scenario.names]
+    return _until_repaired(scenario, lambda: scenario.kubectl.run("replace", "-f", "-", stdin=items))
 
 
 def _until_repaired(scenario: Scenario, wipe: Callable[[], object]) -> Seen:
@@ -115,7 +130,7 @@ def _until_repaired(scenario: Scenario, wipe: Callable[[], object]) -> Seen:
     wiped = time.monotonic()
     wait_for(
         "the bundle repaired",
-        lambda: all(bundles(scenario.api)),
+        lambda: all(bundles(scenario.api, *scenario.names)),
         timeout_seconds=REPAIRED_WITHIN,
         interval_seconds=0.02,
     )
@@ -129,36 +144,33 @@ def _until_repaired(scenario: Scenario, wipe: Callable[[], object]) -> Seen:
 REPAIRED_WITHIN: Final = 90.0
 
 
-def overload(scenario: Scenario) -> Seen:
-    """Expensive reviews are posted directly to both replicas, at least three times as many as they serve."""
-    ready = scenario.fleet.ready()
+def overload(scenario: Scenario, which: Sequence[int] = ()) -> Seen:
+    """Expensive reviews are posted directly to the replicas, at least three times as many as they serve."""
+    ready = chosen(scenario, which)
     before = [replica.metric("admission_shed_total") for replica in ready]
-    with _flooding(scenario) as flood:
-        wait_for("overload", lambda: _lines(flood), timeout_seconds=FLOOD_SECONDS, describe=flood.log)
-        scenario.stream.wait_for_more(OVERLOADED)
+    with _flooding(scenario, ready) as flood:
+        wait_for("overload", lambda: _flooded(flood), timeout_seconds=FLOOD_SECONDS, describe=flood.log)
+        scenario.stream.wait_for_more(scenario.size.overloaded)
+        wait_for("more overload", lambda: _is_overload(flood), timeout_seconds=FLOOD_SECONDS, describe=flood.log)
+        seen = _flooded(flood)[-1]
     shed = sum(replica.metric("admission_shed_total") for replica in ready) - sum(before)
-    seen = msgspec.json.decode(_lines(flood)[-1], type=Flooded)
-    if seen.asked < OVERLOAD * seen.served:
-        raise HarnessError(f"no overload: {seen.asked} reviews asked, {seen.served} served; {OVERLOAD} times needed")
     return Seen(f"{seen.asked / max(seen.served, 1):.1f} times what was served; {shed:.0f} shed in all")
 
 
 # Reviews sent per served one.
 OVERLOAD: Final = 3
-OVERLOADED: Final = 150  # creates that an overload lasts
 FLOOD_SECONDS: Final = 120.0  # at most
 # A review of so many takes twenty milliseconds: the replicas have to be the ones who cannot follow, not who asks.
 FLOOD_CONTAINERS: Final = 2000
 
 
 @contextlib.contextmanager
-def _flooding(scenario: Scenario) -> Iterator[ManagedProcess]:
-    folder = scenario.plane.folder
+def _flooding(scenario: Scenario, replicas: Sequence[Replica]) -> Iterator[ManagedProcess]:
+    folder = scenario.folder
     bundle = folder / "flood-ca.crt"
-    bundle.write_bytes(b"".join(bundles(scenario.api)))
+    bundle.write_bytes(b"".join(bundles(scenario.api, *scenario.names)))
     plan = FloodPlan(
-        urls=tuple(f"https://{replica.address}:{PORT}" for replica in scenario.fleet.ready()),
-        host=HOST,
+        targets=tuple(Target(f"https://{replica.address}:{PORT}", replica.group.host) for replica in replicas),
         bundle=str(bundle),
         containers=FLOOD_CONTAINERS,
         timeout=5,
@@ -177,8 +189,16 @@ def _flooding(scenario: Scenario) -> Iterator[ManagedProcess]:
         process.kill()
 
 
-def _lines(process: ManagedProcess) -> list[str]:
-    return process.log().splitlines()
+def _flooded(flood: ManagedProcess) -> list[Flooded]:
+    """What it has counted since the first overload, second by second."""
+    lines = flood.log().splitlines(keepends=True)
+    return [msgspec.json.decode(line, type=Flooded) for line in lines if line.endswith("\n")]
+
+
+def _is_overload(flood: ManagedProcess) -> bool:
+    """Whether so many more reviews were sent than served, on the whole."""
+    seen = _flooded(flood)[-1]
+    return seen.asked >= OVERLOAD * seen.served
 
 
 def pause_each(scenario: Scenario) -> Seen:
@@ -187,20 +207,22 @@ def pause_each(scenario: Scenario) -> Seen:
     before = [replica.metric("admission_shed_total") for replica in ready]
     longest = 0.0
     for replica in ready * STANDSTILLS:
-        longest = max(longest, _stop_for(replica, STANDSTILL))
+        longest = max(longest, _stop_for(STANDSTILL, replica))
         scenario.stream.wait_for_more(STEP)
     shed = sum(replica.metric("admission_shed_total") for replica in ready) - sum(before)
     return Seen(f"stood still {len(ready) * STANDSTILLS} times, for {longest:.1f} s at most; {shed:.0f} shed")
 
 
-def _stop_for(replica: Replica, seconds: float) -> float:
-    """Stop a process for a while; return the real seconds."""
+def _stop_for(seconds: float, *replicas: Replica) -> float:
+    """Stop processes for a while; return the real seconds."""
     began = time.monotonic()
-    replica.process.popen.send_signal(signal.SIGSTOP)
+    for replica in replicas:
+        replica.process.popen.send_signal(signal.SIGSTOP)
     try:
         wait_for("the time", lambda: time.monotonic() - began >= seconds)
     finally:
-        replica.process.popen.send_signal(signal.SIGCONT)
+        for replica in replicas:
+            replica.process.popen.send_signal(signal.SIGCONT)
     return time.monotonic() - began
 
 
@@ -209,9 +231,47 @@ STANDSTILLS: Final = 2
 STANDSTILL: Final = 2.0
 
 
-def kill_all(scenario: Scenario) -> Seen:
-    """SIGKILL for every replica; the kubelet restarts them after a while."""
-    victims = scenario.fleet.ready()
+def silence(scenario: Scenario, seconds: float, which: Sequence[int] = ()) -> Seen:
+    """The groups' replicas are stopped, as on a node that hangs: connections stay open, and nothing is answered."""
+    return Seen(f"silent for {_stop_for(seconds, *chosen(scenario, which)):.1f} s")
+
+
+def swallow(scenario: Scenario, which: Sequence[int] = ()) -> Seen:
+    """No packet to the groups' replicas arrives, as behind a network policy or after the loss of a node."""
+    addresses = [replica.address for replica in chosen(scenario, which)]
+    began = time.monotonic()
+    with swallowed(addresses):
+        wait_for("the time", lambda: time.monotonic() - began >= SILENT)
+    return Seen(f"packets lost for {time.monotonic() - began:.1f} s")
+
+
+# Seconds: several times the timeout of the first entry, and longer than the second one with it. Then the same for two
+# rounds, because a later webhook's patch makes the API server call both entries again.
+SILENT: Final = 4.0
+BOTH_SILENT: Final = 8.0
+BOTH_SILENT_TWICE: Final = 14.0
+
+
+@contextlib.contextmanager
+def later_webhook(scenario: Scenario) -> Iterator[None]:
+    """A webhook of another project, which is called after ours and patches every Pod."""
+
+    def is_called() -> bool:
+        return "late" in scenario.kubectl.dry_run(pod(ASKING))["metadata"]["annotations"]
+
+    with annotator("late-mutator", "late", "true", namespace=scenario.kubectl.namespace) as configuration:
+        configuration["webhooks"][0]["failurePolicy"] = "Ignore"  # no create that is under way at its end fails
+        try:
+            scenario.kubectl.create(configuration)
+            wait_for("the later webhook called", is_called)
+            yield
+        finally:
+            scenario.kubectl.delete(configuration["kind"], configuration["metadata"]["name"])
+
+
+def kill(scenario: Scenario, which: Sequence[int] = ()) -> Seen:
+    """SIGKILL for every replica of the groups; the kubelet restarts them after a while."""
+    victims = chosen(scenario, which)
     for victim in victims:
         victim.process.kill()
     for victim in victims:
@@ -223,49 +283,33 @@ def kill_all(scenario: Scenario) -> Seen:
     return Seen(f"{len(victims)} replicas")
 
 
-def delete_configuration(scenario: Scenario) -> Seen:
-    """Another client deletes our registration; after a while it is applied again."""
-    scenario.kubectl.delete("mutatingwebhookconfiguration", NAME)
+def delete_configuration(scenario: Scenario, which: Sequence[int] = ()) -> Seen:
+    """Another client deletes our registration, or that of some groups; after a while it is applied again."""
+    for name in _names(scenario, which):
+        scenario.kubectl.delete(MUTATING, name)
     scenario.stream.wait_for_more(2 * STEP)
-    return _until_repaired(scenario, lambda: scenario.kubectl.apply(registrations(scenario.certificates)))
+    return _until_repaired(scenario, lambda: scenario.kubectl.apply(scenario.registered))
 
 
-def _last_review(replica: Replica) -> float:
+def end_shadow_mode(scenario: Scenario) -> Seen:
+    """The upgrade that ends shadow mode: the policy `requested` as `Audit`, and other replicas, one by one."""
+    audit = copy.deepcopy(scenario.policies)
+    audit[-1]["spec"]["validationActions"] = ["Audit"]
+    scenario.kubectl.apply(audit)
+    scenario.fleet.policy_file = None
+    return restart_in_turn(scenario)
+
+
+def deny(scenario: Scenario) -> Seen:
+    """The same upgrade again, after the rollout: the policy with `Deny`."""
+    scenario.kubectl.apply(scenario.policies)
+    scenario.stream.wait_for_more(2 * STEP)
+    return Seen()
+
+
+def _last_review(replica: Replica) -> str:
     """Seconds from the EndpointSlice without the replica to the last review that it answered."""
     offset = time.time() - time.monotonic()
     assert replica.left is not None
-    return max(replica.answers(), default=0.0) - (replica.left + offset)
-
-
-# A dead process: its address is dialled until it has left the EndpointSlice, and its running requests are lost.
-_DEAD: Final = ("connect: connection refused", "EOF", "connection reset by peer", "broken pipe")
-# No bundle: the API server trusts only the system's CAs.
-_UNTRUSTED: Final = ("x509: certificate signed by unknown authority",)
-
-ALL: Final = (
-    Fault("rolling restart", restart_in_turn, 100),
-    Fault("SIGKILL of one of two", kill_one, 10, loses=_DEAD),
-    Fault("leaf renewed", renew_leaf, 50),
-    Fault("CA rotated", rotate_authority, 100),
-    Fault("caBundle blanked", blank_bundle, STEP, loses=_UNTRUSTED),
-    Fault("applied again", apply_again, 3 * STEP),
-    Fault("replaced", replace, STEP, loses=_UNTRUSTED),
-    Fault("overload", overload, OVERLOADED),
-    Fault("standstill", pause_each, 4 * STEP),
-)
-# With the policy `requested`: what no webhook can answer is denied, and nothing passes without its variable.
-_UNANSWERED: Final = ("ValidatingAdmissionPolicy 'dapr-token-injector-requested'",)
-REQUESTED: Final = (
-    Fault("SIGKILL of one of two", kill_one, 10, loses=_DEAD),
-    Fault("SIGKILL of both", kill_all, STEP, loses=(*_DEAD, "no endpoints available for service")),
-    Fault("configuration deleted", delete_configuration, 2 * STEP, loses=(*_UNANSWERED, *_UNTRUSTED)),
-)
-# Certificates from files are managed by their owner only.
-SELF_ONLY: Final = frozenset({"caBundle blanked", "applied again", "replaced"})
-
-
-def of(mix: Mix) -> tuple[Fault, ...]:
-    """The faults that apply to a mix."""
-    if mix.requested:
-        return REQUESTED
-    return tuple(fault for fault in ALL if mix.tls == "self" or fault.name not in SELF_ONLY)
+    answers = replica.answers()  # none from a second group whose first one always answers
+    return f"{max(answers) - (replica.left + offset):+.2f} s" if answers else "none"

@@ -1,8 +1,7 @@
 """Posts more reviews than are served directly to the replicas: a separate process in the network namespace.
 
-Its rate does not depend on the answers. It raises the rate until at most a third of the reviews is served, reports
-that, and keeps the rate. It ends at the time in its plan or on SIGTERM, and prints its counts since the rate is
-constant. Both lines are JSON.
+Its rate does not depend on the answers. It raises the rate until at most a third of the reviews is served. From then on
+it prints its counts since then, each second one line of JSON. It ends at the time in its plan or on SIGTERM.
 
 Run as `python -m tests.availability.flood PLAN`, with the plan as JSON.
 """
@@ -25,11 +24,17 @@ import msgspec
 from tests.http.reviews import UID, dear_review
 
 
+class Target(msgspec.Struct, frozen=True):
+    """One replica: its URL, and the SNI, which is the name in its certificate."""
+
+    url: str
+    host: str
+
+
 class FloodPlan(msgspec.Struct, frozen=True):
     """Whom to ask, how, and for how long at most."""
 
-    urls: tuple[str, ...]
-    host: str  # SNI, and the name in the certificates
+    targets: tuple[Target, ...]
     bundle: str  # file
     containers: int  # in a review's Pod: makes it expensive
     timeout: int  # the timeout in seconds of each review
@@ -42,7 +47,7 @@ class Flooded(msgspec.Struct, frozen=True):
 
     asked: int
     served: int  # in time or not
-    shed: int  # 503 with Retry-After: 1
+    shed: int  # 503
     other: int  # any other answer, or none in time
 
 
@@ -53,7 +58,7 @@ class Flood:
         self._plan = plan
         self._session = session
         self._before, _, self._after = dear_review(plan.containers).partition(UID.encode())
-        self._urls = itertools.cycle(plan.urls)
+        self._targets = itertools.cycle(plan.targets)
         self._stop = asyncio.Event()
         self._seen: Counter[str] = Counter()
         self._rate = _FIRST_RATE
@@ -71,7 +76,7 @@ class Flood:
     async def _ask_on(self) -> None:
         while not self._stop.is_set():
             if len(self._tasks) < _MOST_ON_THE_WAY:
-                task = asyncio.create_task(self._ask(next(self._urls)))
+                task = asyncio.create_task(self._ask(next(self._targets)))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             await self._pause(1 / self._rate)
@@ -80,7 +85,7 @@ class Flood:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _raise(self) -> None:
-        """Raise the rate each second until the replicas are overloaded, then keep it; report both."""
+        """Raise the rate in each second without overload; from the first overload on, report the counts each second."""
         at_limit: Counter[str] | None = None
         while not self._stop.is_set():
             before = self._seen.copy()
@@ -90,8 +95,8 @@ class Flood:
                 self._rate = min(self._rate * _RAISE, _MOST_RATE)
             elif at_limit is None:
                 at_limit = self._seen.copy()
-                _report({"overloaded": True, "rate": self._rate})
-        _report(_counted(self._seen - (at_limit or self._seen)))
+            if at_limit is not None:
+                _report(_counted(self._seen - at_limit))
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -99,14 +104,14 @@ class Flood:
         except TimeoutError:
             return
 
-    async def _ask(self, url: str) -> None:
+    async def _ask(self, target: Target) -> None:
         self._seen["asked"] += 1
         try:
             async with self._session.post(
-                f"{url}/mutate?timeout={self._plan.timeout}s",
+                f"{target.url}/mutate?timeout={self._plan.timeout}s",
                 data=self._before + str(uuid.uuid4()).encode() + self._after,
                 headers={"Content-Type": "application/json"},
-                server_hostname=self._plan.host,
+                server_hostname=target.host,
             ) as answer:
                 await answer.read()
         except (aiohttp.ClientError, TimeoutError):
@@ -114,7 +119,7 @@ class Flood:
             return
         if answer.status == _OK:
             self._seen["served"] += 1
-        elif answer.status == _SHED and answer.headers.get("Retry-After") == "1":
+        elif answer.status == _SHED:
             self._seen["shed"] += 1
         else:
             self._seen["other"] += 1

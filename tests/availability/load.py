@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from io import FileIO
 
-# Requests on their way at once. Reached only when the API server is far behind; more would keep it there.
-MAX_ON_THE_WAY: Final = 64
 # Seconds after which an answer is given up: far beyond every timeout of the API server's.
 PATIENCE: Final = 60.0
 
@@ -61,6 +59,7 @@ class Plan(msgspec.Struct, frozen=True):
     most_pods: int  # created directly
     most_replicas: int  # of each Deployment
     most_seconds: float
+    most_on_the_way: int  # requests at once; more would keep an API server behind that is far behind
 
 
 class Load:
@@ -71,7 +70,7 @@ class Load:
         self._session = session
         self._log = log
         self._stop = asyncio.Event()
-        self._room = asyncio.Semaphore(MAX_ON_THE_WAY)
+        self._room = asyncio.Semaphore(plan.most_on_the_way)
         self._pods_left = plan.most_pods
         self._tasks: set[asyncio.Task[None]] = set()
 

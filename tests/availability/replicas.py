@@ -1,4 +1,4 @@
-"""Replicas of the webhook behind a Service, with a fake kubelet and endpoint controller.
+"""Replicas of the webhook behind their Services, with a fake kubelet and endpoint controller.
 
 There is no node: a replica is a `serve` process on its own address, and a thread replaces kubelet and endpoint
 controller. It probes /readyz, notices dead processes at the pace of a kubelet, and writes the EndpointSlice, from which
@@ -37,16 +37,12 @@ if TYPE_CHECKING:
 
 NAMESPACE: Final = "dapr-token-injector"
 SERVICE: Final = "dapr-token-injector"
-HOST: Final = f"{SERVICE}.{NAMESPACE}.svc"  # the SNI of the API server's calls
 PORT: Final = 10250
 OPS_PORT: Final = 8080
 # Of the network namespace in which all this runs; a replica takes the next one, as a new Pod does.
 ADDRESSES: Final = tuple(f"192.168.77.{number}" for number in range(1, 101))
 
-_SLICE: Final = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices/{SERVICE}"
-_ENDPOINTS: Final = f"/api/v1/namespaces/{NAMESPACE}/endpoints/{SERVICE}"
 _TICK: Final = 0.1  # seconds between two looks
-CALLEE: Final = ServiceEndpoint(NAMESPACE, SERVICE, None)
 _ANSWERED: Final = '"message":"review answered"'
 
 
@@ -56,6 +52,27 @@ class Pace:
 
     relist: float = 1.0  # the interval at which a kubelet checks for ended containers
     leave: float = 1.0  # from SIGTERM to the EndpointSlice without the replica
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The replicas behind one Service, and the flags that only they have."""
+
+    service: str = SERVICE
+    flags: tuple[str, ...] = ()
+
+    @property
+    def host(self) -> str:
+        """The SNI of the API server's calls."""
+        return f"{self.service}.{NAMESPACE}.svc"
+
+    @property
+    def callee(self) -> ServiceEndpoint:
+        """The Service, without a bundle."""
+        return ServiceEndpoint(NAMESPACE, self.service, None)
+
+
+ONE_GROUP: Final = (Group(),)
 
 
 class Phase(StrEnum):
@@ -72,6 +89,7 @@ class Replica:
     """One `serve` process. Times are in seconds of the monotonic clock."""
 
     name: str
+    group: Group
     address: str
     folder: Path
     process: ManagedProcess
@@ -106,17 +124,19 @@ class Fleet:
     api: Api
     flags: Callable[[Path], Sequence[str]]  # of one replica, which can write files to its folder
     pace: Pace
+    groups: tuple[Group, ...] = ONE_GROUP
+    policy_file: Path | None = None  # of the replicas that are started from now on
     replicas: list[Replica] = field(default_factory=list)
     problem: BaseException | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
 
     @contextlib.contextmanager
     def running(self, count: int) -> Iterator[Fleet]:
-        """Start a number of replicas; stop all running ones at the end."""
+        """Start a number of replicas, as many of each group; stop all running ones at the end."""
         watcher = threading.Thread(target=self._watch, name="kubelet", daemon=True)
         watcher.start()
         try:
-            for replica in [self.start() for _ in range(count)]:
+            for replica in [self.start(group) for group in self.groups for _ in range(count // len(self.groups))]:
                 self.wait_until_ready(replica)
             yield self
         finally:
@@ -125,19 +145,19 @@ class Fleet:
             for replica in self.replicas:
                 replica.process.kill()
 
-    def start(self) -> Replica:
-        """Start one more replica on the next address."""
+    def start(self, group: Group) -> Replica:
+        """Start one more replica of a group on the next address."""
         number = len(self.replicas) + 1
         folder = self.folder / f"replica-{number}"
         folder.mkdir()
-        address = ADDRESSES[number - 1]
-        replica = Replica(f"replica-{number}", address, folder, self._serve(folder, address))
+        address = ADDRESSES[number]  # the first one stays, for `swallowed`
+        replica = Replica(f"replica-{number}", group, address, folder, self._serve(group, folder, address))
         self.replicas.append(replica)
         return replica
 
     def restart(self, replica: Replica) -> None:
         """Restart a dead replica's process, as a kubelet does with a container."""
-        replica.process = self._serve(replica.folder, replica.address)
+        replica.process = self._serve(replica.group, replica.folder, replica.address)
         replica.seen = Phase.STARTING
 
     def wait_until_ready(self, replica: Replica) -> None:
@@ -164,27 +184,30 @@ class Fleet:
 
         return wait_for(f"{replica.name} out of the EndpointSlice", probe)
 
-    def ready(self) -> tuple[Replica, ...]:
-        """The replicas in the EndpointSlice."""
-        return tuple(replica for replica in self.replicas if replica.phase is Phase.READY)
+    def ready(self, *groups: Group) -> tuple[Replica, ...]:
+        """The replicas in the EndpointSlices; of all groups if none is given."""
+        wanted = groups or self.groups
+        return tuple(replica for replica in self.replicas if replica.phase is Phase.READY and replica.group in wanted)
 
     def check(self) -> None:
         """Raise the error of the watching thread."""
         if self.problem is not None:
             raise self.problem
 
-    def _serve(self, folder: Path, host: str) -> ManagedProcess:
+    def _serve(self, group: Group, folder: Path, host: str) -> ManagedProcess:
         command = [
             *(sys.executable, "-m", "injector", "serve", "--log-format", "json"),
             *("--host", host, "--port", str(PORT), "--ops-host", host, "--ops-port", str(OPS_PORT)),
             *self.flags(folder),
+            *group.flags,
+            *(() if self.policy_file is None else ("--policy-file", str(self.policy_file))),
         ]
         return ManagedProcess.start(f"serve on {host}", command, log_path=folder / "serve.log")
 
     def _watch(self) -> None:
         try:
             with ApiClient(self.api) as client, httpx.Client(trust_env=False, timeout=1.0) as probes:
-                published: list[Json] | None = None
+                published: dict[str, list[Json]] = {}
                 relisted = 0.0
                 while not self._ended.wait(_TICK):
                     now = time.monotonic()
@@ -192,7 +215,7 @@ class Fleet:
                     relisted = now if is_relist else relisted
                     for replica in self.replicas:
                         self._look(replica, probes, now, is_relist=is_relist)
-                    published = self._publish(client, published)
+                    self._publish(client, published)
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             self.problem = error
 
@@ -209,14 +232,19 @@ class Fleet:
                 if probes.get(f"{replica.ops_url}/readyz").status_code == httpx.codes.OK:
                     replica.seen = Phase.READY
 
-    def _publish(self, client: ApiClient, published: list[Json] | None) -> list[Json]:
-        """Write the EndpointSlice if it differs; then update the phase of each replica."""
+    def _publish(self, client: ApiClient, published: dict[str, list[Json]]) -> None:
+        """Write the EndpointSlices that differ; then update the phase of each replica."""
         seen = [(replica, replica.seen) for replica in self.replicas]
-        endpoints = [_endpoint(replica, phase) for replica, phase in seen if phase is not Phase.GONE]
-        if endpoints != published:
-            client.apply(_SLICE, CALLEE.slice_of(port=PORT) | {"endpoints": endpoints})
-            addresses = (replica.address for replica, phase in seen if phase is Phase.READY)
-            client.apply(_ENDPOINTS, CALLEE.endpoints_of(*addresses, port=PORT))
+        for group in self.groups:
+            mine = [(replica, phase) for replica, phase in seen if replica.group == group]
+            endpoints = [_endpoint(replica, phase) for replica, phase in mine if phase is not Phase.GONE]
+            if endpoints != published.get(group.service):
+                client.apply(
+                    _path_of(group, "endpointslices"), group.callee.slice_of(port=PORT) | {"endpoints": endpoints}
+                )
+                addresses = (replica.address for replica, phase in mine if phase is Phase.READY)
+                client.apply(_path_of(group, "endpoints"), group.callee.endpoints_of(*addresses, port=PORT))
+                published[group.service] = endpoints
         now = time.monotonic()
         for replica, phase in seen:
             if phase not in {Phase.TERMINATING, Phase.GONE}:
@@ -224,7 +252,11 @@ class Fleet:
             elif replica.left is None:
                 replica.left = now
             replica.phase = phase
-        return endpoints
+
+
+def _path_of(group: Group, resource: str) -> str:
+    version = "apis/discovery.k8s.io" if resource == "endpointslices" else "api"
+    return f"/{version}/v1/namespaces/{NAMESPACE}/{resource}/{group.service}"
 
 
 def _endpoint(replica: Replica, phase: Phase) -> Json:

@@ -15,8 +15,7 @@ import msgspec
 
 from tests.availability import creates
 from tests.availability.creates import Attempt, Kind, Window
-from tests.availability.replicas import HOST
-from tests.availability.scenario import PODS, USERS
+from tests.availability.scenario import pods_of
 from tests.cluster.objects import token_variable, tokens
 
 if TYPE_CHECKING:
@@ -44,6 +43,11 @@ class Row(msgspec.Struct, frozen=True):
     messages: dict[str, int]  # the API server's messages of failures
     remark: str
     repaired: float | None = None  # seconds until a wiped bundle was whole
+    waiting: int = 0  # most creates under way at one moment
+    p50: float = 0.0  # seconds until the answer, of creates that request a token and were met
+    p99: float = 0.0
+    others: int = 0  # creates that request none and were met
+    others_p99: float = 0.0
 
 
 # Seconds in which a wiped bundle is whole again.
@@ -60,14 +64,14 @@ class Segment:
     retried: int
     seen: Seen
 
-    def holds(self, moment: float) -> bool:
-        """Whether something sent at this moment is counted here."""
-        return self.fault.begin <= moment < self.end
+    def holds(self, moment: float, accuracy: float = 0.0) -> bool:
+        """Whether something sent at this moment, or so much later, is counted here."""
+        return self.fault.begin - accuracy <= moment < self.end
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A Pod that was there at the end. It was created at `created`, in whole seconds of the monotonic clock."""
+    """A Pod that was there at the end. It was created in the second after `created`, of the monotonic clock."""
 
     name: str
     created: float
@@ -80,10 +84,10 @@ class Admitted:
         return self.asked == self.has_variable
 
 
-def admitted(api: ApiClient) -> dict[str, Admitted]:
+def admitted(api: ApiClient, namespace: str) -> dict[str, Admitted]:
     """Check every existing Pod."""
     found = {}
-    for item in api.every(PODS):
+    for item in api.every(pods_of(namespace)):
         meta, entries = item["metadata"], tokens(item)
         asked = "dapr.io/api-token-secret" in meta["annotations"]
         has_variable = entries == [token_variable()] if asked else bool(entries)
@@ -99,7 +103,8 @@ def _monotonic(timestamp: str) -> float:
 def rows(segments: Sequence[Segment], scenario: Scenario) -> list[Row]:
     """One row per segment, after all creates have ended."""
     last = dataclasses.replace(segments[-1], end=float("inf"))
-    evidence = _Evidence(scenario.stream.log.read(), admitted(scenario.api), tuple(_refusals_to_controllers(scenario)))
+    pods = admitted(scenario.api, scenario.kubectl.namespace)
+    evidence = _Evidence(scenario.stream.log.read(), pods, tuple(_refusals_to_controllers(scenario)))
     return [_row(segment, evidence) for segment in (*segments[:-1], last)]
 
 
@@ -118,15 +123,19 @@ def _row(segment: Segment, evidence: _Evidence) -> Row:
     mine = [attempt for attempt in evidence.attempts if segment.holds(attempt.sent)]
     failed = [attempt for attempt in mine if not evidence.is_done(attempt)]
     sent = {attempt.name: attempt.sent for attempt in evidence.attempts}
+    met = [attempt for attempt in creates.pods(evidence.attempts) if segment.fault.meets(attempt)]
+    asking = [attempt.seconds for attempt in met if attempt.kind is Kind.ASKING]
+    others = [attempt.seconds for attempt in met if attempt.kind is Kind.OTHER]
     wrong = [
         pod
         for pod in evidence.pods.values()
-        if not pod.is_right and segment.holds(sent.get(pod.name, max(pod.created, segment.fault.begin)))
+        if not pod.is_right
+        and (segment.holds(sent[pod.name]) if pod.name in sent else segment.holds(pod.created, accuracy=1.0))
     ]
     return Row(
         fault=segment.name,
         seconds=round(segment.fault.end - segment.fault.begin, 1),
-        met=sum(segment.fault.meets(attempt) for attempt in creates.pods(evidence.attempts)),
+        met=len(met),
         failed=sum(attempt.kind is Kind.ASKING for attempt in failed),
         refused_to_controllers=sum(map(segment.holds, evidence.refused_to_controllers)),
         retried=segment.retried,
@@ -135,14 +144,27 @@ def _row(segment: Segment, evidence: _Evidence) -> Row:
         messages=dict(Counter(_generic(attempt.message) for attempt in failed)),
         remark=segment.seen.remark,
         repaired=segment.seen.repaired,
+        waiting=creates.most_at_once(met),
+        p50=creates.quantile(asking, 0.5),
+        p99=creates.quantile(asking, 0.99),
+        others=len(others),
+        others_p99=creates.quantile(others, 0.99),
     )
 
 
 def _generic(sentence: str) -> str:
     """A sentence without what differs from one create to the next."""
-    for pattern, word in ((r"\d+(\.\d+){3}:\d+", "ADDRESS"), (r"timeout=\ds", "timeout"), (r"[-\d]+T[:\d]+Z", "TIME")):
+    for pattern, word in _DIFFERENT:
         sentence = re.sub(pattern, word, sentence)
     return sentence
+
+
+_DIFFERENT: Final = (
+    (r"\d+(\.\d+){3}:\d+", "ADDRESS"),
+    (r"timeout=\ds", "timeout"),
+    (r"[-\d]+T[:\d]+Z", "TIME"),
+    (rf'"({"|".join(Kind)})-\d+"', "NAME"),
+)
 
 
 def _refusals_to_controllers(scenario: Scenario) -> Iterable[float]:
@@ -153,17 +175,19 @@ def _refusals_to_controllers(scenario: Scenario) -> Iterable[float]:
 
 
 def _audited(scenario: Scenario) -> Iterable[Json]:
+    namespace = scenario.kubectl.namespace
     with scenario.plane.audit_log.open(encoding="utf-8") as lines:
         for line in lines:
-            if CONTROLLER in line:
+            if CONTROLLER in line and namespace in line:
                 event = json.loads(line)
-                if event["user"]["username"] == CONTROLLER and event["objectRef"].get("namespace") == USERS:
+                if event["user"]["username"] == CONTROLLER and event["objectRef"].get("namespace") == namespace:
                     yield event
 
 
-def retries(api: ApiClient) -> int:
+def retries(scenario: Scenario) -> int:
     """How often the API server called the webhook again, since its start."""
-    return int(api.metric("rest_client_request_retries_total", host=HOST))
+    counts = (scenario.api.metric("rest_client_request_retries_total", host=g.host) for g in scenario.fleet.groups)
+    return int(sum(counts))
 
 
 def problems(rows: Sequence[Row], faults: Sequence[Fault]) -> list[str]:
@@ -179,7 +203,9 @@ def _problems(row: Row, fault: Fault | None) -> Iterable[str]:
     for sentence, count in row.messages.items():
         if not any(part in sentence for part in excused):
             yield f"{count} failed: {sentence}"
-    if row.without_variable:
+    if row.refused_to_controllers and not excused:
+        yield f"{row.refused_to_controllers} creates of the controller failed"
+    if row.without_variable and not (fault is not None and fault.opens):
         yield f"{row.without_variable} Pods were admitted without their variable"
     if row.others_hurt:
         yield f"{row.others_hurt} others were hurt"

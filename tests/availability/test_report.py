@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tests.availability.creates import Attempt, AttemptLog, Kind, Window, encode
+from tests.availability.creates import Attempt, AttemptLog, Kind, Window, encode, most_at_once, quantile
 from tests.availability.faults import Fault, Seen
-from tests.availability.report import Row, problems
+from tests.availability.report import Row, Segment, problems
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,3 +67,29 @@ def test_incomplete_log_line_waits_for_its_rest(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(line[10:])
     assert log.read() == (attempt, attempt)
+
+
+def test_loss_of_the_controller_is_a_problem_without_an_excuse() -> None:
+    row = changed(refused_to_controllers=2)
+    excused = Fault("restart", lambda _: Seen(), meets_at_least=1, loses=("connection refused",))
+    assert problems([row], [FAULT]) == ["restart: 2 creates of the controller failed"]
+    assert problems([row], [excused]) == []
+
+
+def test_pod_without_token_is_expected_until_shadow_mode_has_ended() -> None:
+    opens = Fault("restart", lambda _: Seen(), meets_at_least=1, opens=True)
+    assert problems([changed(without_variable=1)], [opens]) == []
+
+
+def test_pod_of_a_controller_counts_in_the_second_of_its_creation() -> None:
+    segment = Segment("restart", Window(10.0, 20.0), 22.0, 0, Seen())
+    assert [segment.holds(moment, accuracy=1.0) for moment in (8.9, 9.1, 21.9, 22.0)] == [False, True, True, False]
+
+
+def test_latency_and_waiting_creates_of_attempts() -> None:
+    spans = ((0.0, 1.0), (0.5, 3.0), (1.0, 1.25), (2.0, 2.5))
+    attempts = [Attempt(Kind.ASKING, "a", sent, answered, 201) for sent, answered in spans]
+    seconds = [attempt.seconds for attempt in attempts]
+    assert most_at_once(attempts) == 2
+    assert (quantile(seconds, 0.5), quantile(seconds, 0.99)) == (0.5, 2.5)
+    assert (most_at_once([]), quantile([], 0.5)) == (0, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from tests.controlplane.netns import (
     NetworkNamespace,
     network_namespace,
     reason_unavailable,
+    swallowed,
 )
 from tests.controlplane.polling import wait_for
 from tests.controlplane.registration import ServiceEndpoint
@@ -112,6 +114,18 @@ def test_namespaces_with_equal_addresses_are_isolated(network: NetworkNamespace)
                 first.accept()[0].close()
             with pytest.raises(BlockingIOError):
                 second.accept()
+
+
+def test_swallowed_packets_get_no_answer_and_others_do(network: NetworkNamespace) -> None:
+    swallowed_one, other = SPARE_ADDRESSES
+    with network.entered(), contextlib.ExitStack() as stack:
+        for address in SPARE_ADDRESSES:
+            stack.enter_context(socket.create_server((address, 4040)))
+        with swallowed([swallowed_one]):
+            with pytest.raises(TimeoutError):
+                socket.create_connection((swallowed_one, 4040), timeout=0.3)
+            socket.create_connection((other, 4040), timeout=30).close()
+        socket.create_connection((swallowed_one, 4040), timeout=30).close()
 
 
 def test_namespace_has_no_route_outside(network: NetworkNamespace) -> None:

@@ -27,6 +27,7 @@ NODE_ADDRESS: Final = "192.168.77.1"
 SPARE_ADDRESSES: Final = ("192.168.77.2", "192.168.77.3")
 _PREFIX_LENGTH: Final = 24
 _DEVICE, _PEER = "node0", "node0-peer"
+_NO_NEIGHBOUR: Final = "02:00:00:00:00:01"
 _CLONE_NEWNET: Final = 0x40000000
 _ADVICE: Final = "run as root, or below `unshare --user --map-root-user`, where the system allows that"
 
@@ -69,6 +70,24 @@ def network_namespace(addresses: Sequence[str] = (NODE_ADDRESS, *SPARE_ADDRESSES
         yield network
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def swallowed(addresses: Sequence[str]) -> Iterator[None]:
+    """Drop every packet to these addresses without an answer, for the length of the block; call it inside.
+
+    They are no longer addresses of the device, but of a neighbour that does not exist. The first address of the device
+    cannot be one of them: without it, the kernel removes all others.
+    """
+    for address in addresses:
+        _ip("neighbour", "replace", address, "lladdr", _NO_NEIGHBOUR, "dev", _DEVICE, "nud", "permanent")
+        _ip("address", "delete", f"{address}/{_PREFIX_LENGTH}", "dev", _DEVICE)
+    try:
+        yield
+    finally:
+        for address in addresses:
+            _ip("address", "add", f"{address}/{_PREFIX_LENGTH}", "dev", _DEVICE)
+            _ip("neighbour", "delete", address, "dev", _DEVICE)
 
 
 def reason_unavailable() -> str | None:
