@@ -194,7 +194,7 @@ containers:
 kubectl delete --ignore-not-found validatingadmissionpolicybinding/dapr-token-injector-requested mutatingwebhookconfiguration/dapr-token-injector validatingwebhookconfiguration/dapr-token-injector
 {{- end }}
 
-{{/* Variables of an admission policy that has `init`: whether the Pod is sealed. */}}
+{{/* Variables of an admission policy that has `init`: whether the Pod is sealed. The argument is the expression for a seal without a token that the policy needs. */}}
 {{- define "dapr-token-injector.sealVariables" -}}
 # The two init containers of a sealed Pod, which give the sidecar its token in a file: docs/decisions/0035-sealed-pods.md,
 # and the same rules as in injector/core/sealed.py. Only evaluated for a sidecar that reads a file.
@@ -237,7 +237,7 @@ kubectl delete --ignore-not-found validatingadmissionpolicybinding/dapr-token-in
     ? 'a container other than dapr-token-injector-seal mounts the volume dapr-token-injector-seal'
     : variables.mounts.size() != 1 || variables.mounts[0].mountPath != '/dapr-token-injector/seal' || variables.mounts[0].?subPath.hasValue() || variables.mounts[0].?subPathExpr.hasValue()
     ? 'dapr-token-injector-seal does not mount the volume once, at /dapr-token-injector/seal, without subPath'
-    : !('DAPR_API_TOKEN' in variables.tokens) || !variables.written.all(e, e.?valueFrom.?secretKeyRef.hasValue() && !e.valueFrom.secretKeyRef.?optional.orValue(false))
+    : {{ . }} || !variables.written.all(e, e.?valueFrom.?secretKeyRef.hasValue() && !e.valueFrom.secretKeyRef.?optional.orValue(false))
     ? 'dapr-token-injector-seal does not get each token from a secretKeyRef without optional'
     : variables.seal[0].?command.orValue([]) != ['dapr-token-injector', 'seal'] || variables.seal[0].?args.orValue([]) != variables.tokens
     ? 'dapr-token-injector-seal has a different command or arguments'
