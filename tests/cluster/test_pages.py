@@ -100,11 +100,13 @@ def left_clean(kubectl: Kubectl) -> Iterator[None]:
 
 @contextlib.contextmanager
 def emergency(desk: Desk) -> Iterator[Scene]:
-    """No Pod answers the webhook, the page's command admits Pods without tokens, and an upgrade protects again."""
-    with released(desk, *REQUESTED) as scene, own_namespace(desk.own.kubectl) as users:
-        wait_for("the webhook called", lambda: refusal(users, pod(ASKING)))
+    """No Pod answers either entry, the page's command admits Pods without tokens, and an upgrade protects again."""
+    with released(desk, *REQUESTED, *TWO_GROUPS) as scene, own_namespace(desk.own.kubectl) as users:
+        wait_for("the policy in force", lambda: f"'{NAME}-requested' denied" in refusal(users, pod(ASKING)))
+        assert {NAME, f"{NAME}-2"} <= names(desk.own.kubectl)["mutatingwebhookconfigurations"]
         yield scene
         wait_for("a Pod without a token", lambda: not refusal(users, pod(ASKING)))
+        assert not {NAME, f"{NAME}-2"} & names(desk.own.kubectl)["mutatingwebhookconfigurations"]
         desk.helm.run("upgrade", NAME, str(CHART), "--namespace", NAMESPACE, *REQUESTED)
         wait_for("the webhook called again", lambda: refusal(users, pod(ASKING)))
         desk.own.kubectl.delete("mutatingwebhookconfiguration", NAME)
@@ -112,6 +114,7 @@ def emergency(desk: Desk) -> Iterator[Scene]:
 
 
 REQUESTED: Final = ("--set", "requested.action=Deny")
+TWO_GROUPS: Final = ("--set", "webhook.redundancy=2")
 
 
 @contextlib.contextmanager
