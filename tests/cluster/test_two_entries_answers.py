@@ -148,7 +148,7 @@ def test_container_added_after_group_1_served_and_ended(
 
 
 @pytest.mark.usefixtures("denied")
-def test_sidecar_added_after_group_1_answered_and_ended_is_served_by_group_2(
+def test_sidecar_added_after_the_end_of_group_1_is_served_by_group_2(
     start_groups: Callable[..., Groups], register: Callable[[Json], None]
 ) -> None:
     groups = start_groups(second={"defaultKeys": {"api": "current"}}, first={"defaultKeys": {"api": "current"}})
@@ -307,7 +307,7 @@ def test_final_pod_with_daprs_injector_has_what_the_pod_requests(
 
 
 @pytest.mark.parametrize("case", ["nothing to do", "an app container"])
-def test_sidecar_whose_token_dapr_wrote_reaches_group_2_without_a_record(
+def test_sidecar_with_daprs_own_token_reaches_group_2(
     start_groups: Callable[..., Groups], daprs_injector: DaprInjector, register: Callable[[Json], None], case: str
 ) -> None:
     """Dapr's key is the requested one: group 1 has nothing to do, and leaves no record."""

@@ -73,9 +73,7 @@ def names_of(pod: Json) -> Iterator[str]:
 
 
 @each
-def test_groups_that_keep_values_do_not_change_a_pod_again(
-    pod: Json, a: Policy, b: Policy, endpoint: Endpoint
-) -> None:
+def test_groups_that_keep_values_do_not_change_a_pod_again(pod: Json, a: Policy, b: Policy, endpoint: Endpoint) -> None:
     """Only `conflict: replace` in both groups can change a Pod at each call."""
     both = injected(injected(pod, a, endpoint), b, endpoint)
     again = injected(injected(both, a, endpoint), b, endpoint)
