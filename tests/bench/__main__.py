@@ -20,7 +20,20 @@ from typing import TYPE_CHECKING, Final
 import click
 from rich.console import Console
 
-from tests.bench import bodies, environment, golden, outside, peers, picture, profiling, report, seal, status, worst
+from tests.bench import (
+    admission,
+    bodies,
+    environment,
+    golden,
+    outside,
+    peers,
+    picture,
+    profiling,
+    report,
+    seal,
+    status,
+    worst,
+)
 from tests.bench.certs import Pair, make_pair
 from tests.bench.errors import BenchError
 from tests.bench.goals import ENOUGH_REQUESTS, JUDGED, judge
@@ -252,6 +265,9 @@ def _run(
     "--status", "only_status", is_flag=True, help="Only status and secret list on 10,000 Pods, next to kubectl."
 )
 @click.option("--seal", "only_seal", is_flag=True, help="Only what a call of seal costs, which sealed Pods start with.")
+@click.option(
+    "--admission", "only_admission", is_flag=True, help="Only Pod creates with one webhook entry, with two, and none."
+)
 @click.option("--sources", is_flag=True, help="Also print every peer's source, not only where it lies.")
 @click.option("--picture", "want_picture", is_flag=True, help="Draw docs/images/bench.png.")
 def main(  # noqa: PLR0913 - the options
@@ -262,6 +278,7 @@ def main(  # noqa: PLR0913 - the options
     only_worst: bool,
     only_status: bool,
     only_seal: bool,
+    only_admission: bool,
     sources: bool,
     want_picture: bool,
 ) -> None:
@@ -273,6 +290,9 @@ def main(  # noqa: PLR0913 - the options
     try:
         if only_seal:
             sys.exit(0 if seal.show(out, seal.measure()) else 1)
+        if only_admission:
+            rounds = 1 if quick else 5
+            sys.exit(0 if admission.show(out, admission.measure(rounds, progress.print)) else 1)
         if only_status:
             sys.exit(0 if status.show(out, status.measure(progress.print)) else 1)
         bench, servers = _run(progress, plan, long=long, cluster=cluster, outside_rounds=1 if quick else 3)

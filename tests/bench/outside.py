@@ -131,7 +131,15 @@ def _entry(name: str) -> str:
 
 
 def _register(plane: ControlPlane, server: Peer, site: Site, stack: ExitStack) -> None:
-    folder = site.folder / f"outside-{server.name}"
+    configuration = token_injector(endpoint(server, server.name, site, stack), namespace=_namespace(server.name))
+    # The first entry is `/mutate`; names of its own report it apart, in the cluster and in the API server's metrics.
+    entry = {**configuration["webhooks"][0], "name": _entry(server.name)}
+    plane.kubectl.create({**configuration, "metadata": {"name": f"bench-{server.name}"}, "webhooks": [entry]})
+
+
+def endpoint(server: Peer, name: str, site: Site, stack: ExitStack) -> Endpoint:
+    """Start a server that runs as long as the stack, with a folder of this name, and return where it listens."""
+    folder = site.folder / f"outside-{name}"
     folder.mkdir()
     port = free_port()
     stack.enter_context(
@@ -144,21 +152,17 @@ def _register(plane: ControlPlane, server: Peer, site: Site, stack: ExitStack) -
             first=bodies.body(bodies.SIZES["4 KB"]),
         )
     )
-    endpoint = Endpoint(f"https://127.0.0.1:{port}", site.pair.certificate.read_bytes())
-    configuration = token_injector(endpoint, namespace=_namespace(server.name))
-    # The first entry is `/mutate`; names of its own report it apart, in the cluster and in the API server's metrics.
-    entry = {**configuration["webhooks"][0], "name": _entry(server.name)}
-    plane.kubectl.create({**configuration, "metadata": {"name": f"bench-{server.name}"}, "webhooks": [entry]})
+    return Endpoint(f"https://127.0.0.1:{port}", site.pair.certificate.read_bytes())
 
 
 def _measure(plane: ControlPlane, names: list[str], site: Site, rounds: int) -> dict[str, Row]:
     for name in names:
         plane.kubectl.run("create", "namespace", _namespace(name))
         wait_for_service_account(plane.kubectl.within(_namespace(name)))
-    headers = _credentials(plane.kubectl, site.folder)
+    headers = credentials(plane.kubectl, site.folder)
     site.report("creating Pods, to warm up")
     for name in names:
-        _create(plane, _namespace(name), site, headers, connections=BUSY)
+        create(plane, _namespace(name), site, headers, connections=BUSY)
     rows: dict[str, Row] = {name: {} for name in names}
     for connections, label in ((ALONE, "alone"), (BUSY, "busy")):
         site.report(f"creating Pods over {connections} connections, {rounds} rounds")
@@ -166,14 +170,14 @@ def _measure(plane: ControlPlane, names: list[str], site: Site, rounds: int) -> 
         runs: dict[str, list[Run]] = {name: [] for name in names}
         for _ in range(rounds):
             for name in names:
-                runs[name].append(_create(plane, _namespace(name), site, headers, connections=connections))
+                runs[name].append(create(plane, _namespace(name), site, headers, connections=connections))
         after = _histograms(plane.kubectl, names)
         for name in names:
             rows[name] |= {f"{label}_{key}": value for key, value in _row(runs[name]).items()}
             if name != NONE:
                 rows[name] |= _webhook(after[name].since(before[name]), label)
     for name in names:
-        _check(plane.kubectl.within(_namespace(name)), name)
+        check_stored(plane.kubectl.within(_namespace(name)), name)
     return rows
 
 
@@ -188,7 +192,8 @@ def _webhook(calls: Histogram, label: str) -> Row:
     return {f"{label}_webhook_mean_ms": calls.mean_ms, f"{label}_webhook_p99_ms": calls.p99_ms}
 
 
-def _create(plane: ControlPlane, namespace: str, site: Site, headers: Path, *, connections: int) -> Run:
+def create(plane: ControlPlane, namespace: str, site: Site, headers: Path, *, connections: int) -> Run:
+    """Create Pods in a namespace for some seconds."""
     body = site.folder / f"{namespace}.json"
     body.write_bytes(bodies.encode(pod(namespace)))
     server: str = json.loads(plane.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
@@ -196,7 +201,7 @@ def _create(plane: ControlPlane, namespace: str, site: Site, headers: Path, *, c
     return site.wrk.run(url, body, connections=connections, seconds=_SECONDS, headers=headers)
 
 
-def _credentials(kubectl: Kubectl, folder: Path) -> Path:
+def credentials(kubectl: Kubectl, folder: Path) -> Path:
     """A header with a token of a ServiceAccount that may create Pods: wrk knows no client certificates."""
     user = f"{kubectl.namespace}:default"
     kubectl.run("create", "clusterrolebinding", "bench", "--clusterrole=cluster-admin", f"--serviceaccount={user}")
@@ -207,7 +212,7 @@ def _credentials(kubectl: Kubectl, folder: Path) -> Path:
     return target
 
 
-def _check(kubectl: Kubectl, name: str) -> None:
+def check_stored(kubectl: Kubectl, name: str) -> None:
     """The last thing that counts: what was stored."""
     listed: Any = json.loads(kubectl.run("get", "--raw", f"/api/v1/namespaces/{kubectl.namespace}/pods?limit=5").stdout)
     want = {} if name == NONE else {"containers/daprd": [golden.REFERENCE]}

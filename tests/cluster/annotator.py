@@ -16,7 +16,7 @@ from tests.controlplane.workspace import temporary_folder
 from tests.fake_cluster.http_json import read_json, send_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.controlplane.api import Json
 
@@ -33,11 +33,20 @@ def annotator(name: str, annotation: str, value: str, *, namespace: str) -> cont
 @contextlib.contextmanager
 def mutator(name: str, operations: list[Json], *, namespace: str, resource: str = "pods") -> Iterator[Json]:
     """Serve a webhook that patches every object of a resource, and yield its configuration."""
+    with served(lambda _review: operations) as endpoint:
+        configuration = foreign_webhook(endpoint, namespace=namespace, name=name)
+        for entry in configuration["webhooks"]:
+            entry["rules"] = [{**rule, "resources": [resource], "operations": _WRITES} for rule in entry["rules"]]
+        yield configuration
+
+
+@contextlib.contextmanager
+def served(operations_for: Callable[[Json], list[Json]]) -> Iterator[Endpoint]:
+    """Serve a webhook that allows every object, with the operations for its review, and yield its endpoint."""
     authority = Authority.create("annotator-ca")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with temporary_folder() as folder:
         context.load_cert_chain(*authority.issue_server(hosts=["127.0.0.1"]).write(folder, "annotator"))
-    patch = json.dumps(operations).encode()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -46,7 +55,7 @@ def mutator(name: str, operations: list[Json], *, namespace: str, resource: str 
                 "uid": asked["request"]["uid"],
                 "allowed": True,
                 "patchType": "JSONPatch",
-                "patch": base64.b64encode(patch).decode(),
+                "patch": base64.b64encode(json.dumps(operations_for(asked)).encode()).decode(),
             }
             send_json(self, 200, {"apiVersion": asked["apiVersion"], "kind": asked["kind"], "response": response})
 
@@ -58,11 +67,7 @@ def mutator(name: str, operations: list[Json], *, namespace: str, resource: str 
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
-            endpoint = Endpoint(f"https://127.0.0.1:{server.server_port}", authority.pem)
-            configuration = foreign_webhook(endpoint, namespace=namespace, name=name)
-            for entry in configuration["webhooks"]:
-                entry["rules"] = [{**rule, "resources": [resource], "operations": _WRITES} for rule in entry["rules"]]
-            yield configuration
+            yield Endpoint(f"https://127.0.0.1:{server.server_port}", authority.pem)
         finally:
             server.shutdown()
             thread.join()

@@ -127,17 +127,35 @@ cert-manager.io/inject-ca-from: {{ .root.Release.Namespace }}/dapr-token-injecto
 {{- end }}
 {{- end }}
 
-{{/* The match condition `not-yet-served` of the second group's entries; `true` for the entry of the default Secret. In doubt it is true: a second call changes nothing. */}}
+{{/* The match condition `not-yet-served` of the second group's entries; `true` for the entry of the default Secret. It is false only if each sidecar, and each container that the Pod names, has the reference that the Pod requests, and the status annotation has that of the sidecar. In doubt it is true: a second call changes nothing. A sealed Pod must be as in docs/decisions/0035-sealed-pods.md. The first three names are the annotations, all containers, and the requested variables; app containers of more than 100,000 names are not compared, because an expression beyond its budget would skip the entry. */}}
 {{- define "dapr-token-injector.notYetServed" -}}
-!('dapr-token-injector/status' in object.metadata.?annotations.orValue({})) ||
-[(object.spec.containers + object.spec.?initContainers.orValue([])).filter(c, c.name == 'daprd')].exists(sidecars,
-sidecars.size() == 0 || ['DAPR_API_TOKEN', 'APP_API_TOKEN'].exists(v, ({{ if . }}v == 'DAPR_API_TOKEN' || {{ end -}}
-object.metadata.annotations[?(v == 'DAPR_API_TOKEN' ? 'dapr.io/api-token-secret' : 'dapr.io/app-token-secret')].orValue('').trim() != '') &&
-sidecars.exists(c, [c.?env.orValue([]).filter(e, e.name == v)].exists(all,
-all.size() == 0 || [all[all.size() - 1]].exists(e, e.?valueFrom.hasValue()
-? e.valueFrom.?secretKeyRef.?optional.orValue(false) || e.valueFrom.?configMapKeyRef.?optional.orValue(false) ||
-e.valueFrom.?fileKeyRef.?optional.orValue(false)
-: e.?value.orValue('') == '' || e.value.startsWith('$('))))))
+!('dapr-token-injector/status' in object.metadata.?annotations.orValue({}) && [object.metadata.annotations].all(a,
+[object.spec.containers + object.spec.?initContainers.orValue([])].all(every, every.exists(c, c.name == 'daprd') &&
+[[['DAPR_API_TOKEN', 'dapr.io/api-token-secret', 'dapr-token-injector/api-token-key'],
+['APP_API_TOKEN', 'dapr.io/app-token-secret', 'dapr-token-injector/app-token-key']]
+.map(v, {'name': v[0], 'secret': a[?v[1]].orValue('').trim(), 'key': a[?v[2]].orValue('').trim()})
+.filter(v, v.secret != ''{{ if . }} || v.name == 'DAPR_API_TOKEN'{{ end }})].all(wanted,
+[[object.spec.?initContainers.orValue([]).filter(c, c.name == 'daprd' || c.name.startsWith('dapr-token-injector-seal'))].exists(s,
+s.size() > 1 && [s[0].name, s[1].name] == ['dapr-token-injector-seal', 'dapr-token-injector-seal-check'] &&
+[s[0].?command.orValue([]), s[0].?args.orValue([])] == [['dapr-token-injector', 'seal'], wanted.map(v, v.name)] &&
+[s[1].?command.orValue([]), s[1].?args.orValue([])] == [['dapr-token-injector', 'seal', '--check'], wanted.map(v, v.name)] &&
+!s[0].?restartPolicy.hasValue() && !s[1].?restartPolicy.hasValue() &&
+object.spec.?volumes.orValue([]).exists(v, v.name == 'dapr-token-injector-seal' && v.?emptyDir.?medium.orValue('') == 'Memory') &&
+every.filter(c, c.?volumeMounts.orValue([]).exists(m, m.name == 'dapr-token-injector-seal'))
+.map(c, [c.name] + c.volumeMounts.filter(m, m.name == 'dapr-token-injector-seal')
+.map(m, m.mountPath + ':' + m.?subPath.orValue('') + ':' + m.?subPathExpr.orValue('')))
+== [['dapr-token-injector-seal', '/dapr-token-injector/seal::']])].all(sealed,
+(sealed || !(a[?'dapr-token-injector/seal'].orValue('').trim().lowerAscii() in ['y', 'yes', 'true', 't', 'on', '1'])) &&
+[a[?'dapr-token-injector/app-containers'].orValue('').split(',')].all(words, words.size() * (every.size() + 20) <= 100000 &&
+[words.map(w, w.trim()) + ['daprd', 'dapr-token-injector-seal', 'dapr-token-injector-seal-check']].all(names,
+every.filter(c, c.name in names).all(c, [c.?env.orValue([]).filter(e, e.name.endsWith('_API_TOKEN'))].all(env,
+wanted.all(v, [env.filter(e, e.name == v.name)].all(same, same.size() > 0 && [same[same.size() - 1]].all(e,
+e.?valueFrom.?secretKeyRef.hasValue() && c.name != 'dapr-token-injector-seal-check' && [e.valueFrom.secretKeyRef].all(r,
+!r.?optional.orValue(false) && (v.secret == '' || r.name == v.secret) && (v.key == '' || r.key == v.key) &&
+(c.name != 'daprd' || a['dapr-token-injector/status']
+.contains('"env":"' + v.name + '","name":"' + r.name + '","key":"' + r.key + '"'))) ||
+sealed && c.name != 'dapr-token-injector-seal' && e.?valueFrom.?fileKeyRef.hasValue() && [e.valueFrom.fileKeyRef].all(f,
+f.volumeName == 'dapr-token-injector-seal' && f.path == 'tokens.env' && f.key == v.name && !f.?optional.orValue(false))))))))))))))
 {{- end }}
 
 {{/* The policy file. */}}
@@ -238,7 +256,7 @@ containers:
 kubectl delete --ignore-not-found validatingadmissionpolicybinding/dapr-token-injector-requested mutatingwebhookconfiguration/dapr-token-injector mutatingwebhookconfiguration/dapr-token-injector-2 validatingwebhookconfiguration/dapr-token-injector
 {{- end }}
 
-{{/* Variables of an admission policy that has `init`: whether the Pod is sealed. */}}
+{{/* Variables of an admission policy that has `init`: whether the Pod is sealed. The argument is the expression for a seal without a token that the policy needs. */}}
 {{- define "dapr-token-injector.sealVariables" -}}
 # The two init containers of a sealed Pod, which give the sidecar its token in a file: docs/decisions/0035-sealed-pods.md,
 # and the same rules as in injector/core/sealed.py. Only evaluated for a sidecar that reads a file.
@@ -281,7 +299,7 @@ kubectl delete --ignore-not-found validatingadmissionpolicybinding/dapr-token-in
     ? 'a container other than dapr-token-injector-seal mounts the volume dapr-token-injector-seal'
     : variables.mounts.size() != 1 || variables.mounts[0].mountPath != '/dapr-token-injector/seal' || variables.mounts[0].?subPath.hasValue() || variables.mounts[0].?subPathExpr.hasValue()
     ? 'dapr-token-injector-seal does not mount the volume once, at /dapr-token-injector/seal, without subPath'
-    : !('DAPR_API_TOKEN' in variables.tokens) || !variables.written.all(e, e.?valueFrom.?secretKeyRef.hasValue() && !e.valueFrom.secretKeyRef.?optional.orValue(false))
+    : {{ . }} || !variables.written.all(e, e.?valueFrom.?secretKeyRef.hasValue() && !e.valueFrom.secretKeyRef.?optional.orValue(false))
     ? 'dapr-token-injector-seal does not get each token from a secretKeyRef without optional'
     : variables.seal[0].?command.orValue([]) != ['dapr-token-injector', 'seal'] || variables.seal[0].?args.orValue([]) != variables.tokens
     ? 'dapr-token-injector-seal has a different command or arguments'
