@@ -40,6 +40,7 @@ def connect(settings: Settings) -> Connect:
                 namespace=settings.namespace,
                 secret_name=settings.ca_secret_name,
                 configuration_name=settings.webhook_configuration_name,
+                second_configuration_name=settings.second_webhook_configuration_name,
                 changed=changed,
                 failed=failed,
             )

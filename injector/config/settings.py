@@ -28,6 +28,7 @@ from injector.config.shapes import (
     LogFormat,
     LogLevel,
     ObjectName,
+    OptionalObjectName,
     TlsMode,
     TlsVersion,
     duration_text,
@@ -113,6 +114,12 @@ class Settings(BaseModel):
     webhook_configuration_name: ObjectName = _flag(
         Group.SELF, "dapr-token-injector", "Name of the two webhook configurations whose caBundle is maintained."
     )
+    second_webhook_configuration_name: OptionalObjectName = _flag(
+        Group.SELF,
+        "",
+        "Name of a second MutatingWebhookConfiguration whose caBundle is maintained: the second of two entries. If "
+        "empty: there is one entry.",
+    )
     certificate_names: CertificateNames = _flag(
         Group.SELF, (), "Additional DNS names and IP addresses of the certificate, for a registration by URL."
     )
@@ -189,6 +196,12 @@ class Settings(BaseModel):
         gt=0,
         le=30,
     )
+    fail_over: bool = _flag(
+        Group.LIMITS,
+        False,
+        "Shed requests without Retry-After, so that API servers call the next entry at once. Set this only on replicas "
+        "whose entry is followed by another one.",
+    )
     handshake_timeout: float = _flag(
         Group.DEADLINES, 5.0, "Limit the TLS handshake; the default allows for a lost packet.", gt=0, le=300
     )
@@ -235,6 +248,12 @@ def _contradictions(settings: Settings) -> list[ConfigProblem]:
     problems: list[ConfigProblem] = []
     if settings.drain_max_seconds < settings.drain_min_seconds:
         problems.append(ConfigProblem(flag("drain_max_seconds"), f"must not be below {flag('drain_min_seconds')}"))
+    if settings.second_webhook_configuration_name == settings.webhook_configuration_name:
+        problems.append(
+            ConfigProblem(
+                flag("second_webhook_configuration_name"), f"must differ from {flag('webhook_configuration_name')}"
+            )
+        )
     is_self = settings.tls_mode is TlsMode.SELF
     for name in ("tls_cert_file", "tls_private_key_file"):
         is_given = getattr(settings, name) is not None

@@ -92,6 +92,10 @@ def _object_name(text: str) -> str:
     return text
 
 
+def _optional_object_name(text: str) -> str:
+    return text and _object_name(text)
+
+
 def _certificate_names(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -113,4 +117,5 @@ def _is_address(text: str) -> bool:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Label = Annotated[str, AfterValidator(_label)]
 ObjectName = Annotated[str, AfterValidator(_object_name)]
+OptionalObjectName = Annotated[str, AfterValidator(_optional_object_name)]
 CertificateNames = Annotated[tuple[str, ...], BeforeValidator(_certificate_names)]

@@ -25,7 +25,7 @@ from injector.webhook.certs.files import CertificateWatcher
 from injector.webhook.certs.metrics import CertificateMetrics
 from injector.webhook.certs.pair import CertificateError, ServingPair, server_context
 from injector.webhook.certs.self_managed import SelfManaged
-from injector.webhook.endpoint import ENDPOINTS, AdmissionEndpoint, AdmissionPortApp
+from injector.webhook.endpoint import ENDPOINTS, FAIL_OVER, OVERLOADED, AdmissionEndpoint, AdmissionPortApp
 from injector.webhook.health import Health, certificate_check
 from injector.webhook.metrics import RequestMetrics, ServerMetrics
 from injector.webhook.overload import LoadShedder, LoopMonitor
@@ -96,10 +96,12 @@ def build(  # noqa: PLR0913 - everything that the process was started with
     health = Health({"certificate": certificate_check(source)})
     app = create_app(health, registry, docs=settings.docs)
     debug = settings.log_level is LogLevel.DEBUG
+    overloaded = FAIL_OVER if settings.fail_over else OVERLOADED
     endpoint = AdmissionEndpoint(
         admit,
         policy=policy,
-        shedder=LoadShedder(settings.max_lag),
+        shedder=LoadShedder(settings.max_lag, fail_over=settings.fail_over),
+        overloaded=overloaded,
         metrics=metrics,
         log=AdmissionLog(sink, as_json=as_json, debug=debug),
     )
@@ -115,7 +117,16 @@ def build(  # noqa: PLR0913 - everything that the process was started with
     unread = UnreadAnswers()
     admission = Listener(
         sockets[0],
-        Port(sync_routes, limits, monitor, metrics, _uvicorn(port_app), slots=Slots(by_history=True), unread=unread),
+        Port(
+            sync_routes,
+            limits,
+            monitor,
+            metrics,
+            _uvicorn(port_app),
+            slots=Slots(by_history=True),
+            unread=unread,
+            overloaded=overloaded,
+        ),
         max_connections=settings.max_connections,
         context=context,
         handshake_timeout=settings.handshake_timeout,

@@ -98,17 +98,21 @@ INTERNAL: Final = ErrorResponse.of(500, "internal", "Internal error: the webhook
 OVERLOADED: Final = ErrorResponse.of(
     503, "overloaded", "The webhook is too busy to respond in time; retry.", (b"retry-after", b"%d" % RETRY_AFTER)
 )
+# Without Retry-After an API server does not retry, but calls the next entry:
+# https://github.com/kubernetes/kubernetes/blob/v1.37.2/staging/src/k8s.io/client-go/rest/with_retry.go
+FAIL_OVER: Final = ErrorResponse.of(503, "overloaded", "The webhook is too busy to respond in time.")
 
 
 class AdmissionEndpoint:
     """Answers requests on the three admission paths."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - collaborators, all passed by name
         self,
         admit: Admit,
         *,
         policy: Policy,
         shedder: LoadShedder,
+        overloaded: ErrorResponse,
         metrics: RequestMetrics,
         log: AdmissionLog,
         clock: Clock = time.monotonic,
@@ -116,6 +120,7 @@ class AdmissionEndpoint:
         self._admit = admit
         self._policy = policy
         self._shedder = shedder
+        self._overloaded = overloaded
         self._metrics = metrics
         self._log = log
         self._clock = clock
@@ -136,7 +141,7 @@ class AdmissionEndpoint:
         )
         if reason is not None:
             self._metrics.shed[reason] += 1
-            return OVERLOADED.response
+            return self._overloaded.response
         try:
             admission = self._admit(request.body, endpoint=ENDPOINTS[request.path], policy=self._policy)
         except ReviewError as error:

@@ -28,7 +28,7 @@ _ERRORS: Final = {
     "413": "The body is too large; the connection is closed.",
     "415": "The content type is not application/json.",
     "500": "The webhook could not decide the review; the failurePolicy of its registration applies.",
-    "503": "The webhook is too busy to respond in time; retry after the seconds in Retry-After.",
+    "503": "The webhook is too busy to respond in time; retry after the seconds in Retry-After, if it is set.",
 }
 _ERROR: Final = {
     "type": "object",

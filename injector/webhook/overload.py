@@ -90,10 +90,14 @@ class LoadShedder:
     review is rejected because of lag only once. Its retry is decided, unless the client has given up by then. Otherwise
     the same review would be rejected each time during a long overload. Small reviews are rejected later than others:
     rejecting one costs about as much as deciding it, and the reviews of ordinary Pods are small.
+
+    With `fail_over`, API servers do not retry but call another entry. So a review does not need time for a retry, and
+    none is remembered.
     """
 
-    def __init__(self, max_lag: float) -> None:
+    def __init__(self, max_lag: float, *, fail_over: bool = False) -> None:
         self._max_lag = max_lag
+        self._fail_over = fail_over
         self._turned_away: dict[bytes, float] = {}  # uid -> arrival of the first request about it
 
     def reject_reason(self, *, now: float, arrived: float, turn: float, timeout: float, body: bytes) -> str | None:
@@ -112,6 +116,8 @@ class LoadShedder:
         # With a short timeout the limit is a quarter of it, so that enough time remains for the response.
         if now - turn - INTERVAL <= min(max_lag, timeout / 4):
             return None
+        if self._fail_over:
+            return "lag"
         uid = _uid(body)
         first = self._turned_away.pop(uid, None)
         if first is not None:

@@ -104,6 +104,7 @@ class Port:
     state: ServerState = field(default_factory=ServerState)
     slots: Slots = field(default_factory=lambda: Slots(by_history=False))
     unread: UnreadAnswers = field(default_factory=UnreadAnswers)
+    overloaded: ErrorResponse = OVERLOADED
     draining: bool = False
     large_bodies: int = 0
     limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(logger))
@@ -327,7 +328,7 @@ class Connection(HttpToolsProtocol):
             else:
                 self._serve(self._answer)
         elif self.stage is _EXCESS:
-            self._write(OVERLOADED.response)
+            self._write(self.port.overloaded.response)
 
     def on_response_complete(self) -> None:
         """Continue after a task has written its response (called by uvicorn's cycle)."""

@@ -79,6 +79,15 @@ def only(objects: list[Json], kind: str, name: str = "dapr-token-injector") -> J
     return found[0]
 
 
+def selects(selector: Json, labels: Json) -> bool:
+    """Whether a LabelSelector matches; only `In` is known."""
+    expressions = selector.get("matchExpressions", [])
+    assert {one["operator"] for one in expressions} <= {"In"}
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(one["key"]) in one["values"] for one in expressions
+    )
+
+
 @pytest.fixture(scope="session")
 def notes(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """The notes of `helm install`, rendered as a manifest of a copy, because Helm 3 shows none without a cluster."""

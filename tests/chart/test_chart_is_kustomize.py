@@ -30,6 +30,11 @@ PAIRS: Final[dict[str, str | tuple[str, ...]]] = {
     "canary": ("canary",),
     "requested": ("requested",),
     "monitoring": ("monitoring", "network-policy"),
+    "redundant": ("requested", "redundant"),
+    "redundant-cert-manager": (
+        *("canary", "ha", "requested", "network-policy", "monitoring", "guard", "cert-manager"),
+        *("redundant", "redundant/cert-manager"),
+    ),
 }
 # Only the chart's: they say that Helm made it.
 HELMS_LABELS: Final = ("helm.sh/chart", "app.kubernetes.io/managed-by")

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 MONITORED: Final = ("--values", str(CHART / "ci/monitoring-values.yaml"))
+REDUNDANT: Final = ("--values", str(CHART / "ci/redundant-cert-manager-values.yaml"))
 OURS: Final = re.compile(r"(dapr_token_injector_[a-z_]*[a-z])(?:\{([^}]*)\})?(?![a-z_*])")
 
 Samples = dict[str, list["Mapping[str, str]"]]  # the labels of each sample of a metric
 # Series of the API server that alerts query; tests/cluster/test_pages.py compares them with its own /metrics.
 API_SERVER: Final[Samples] = {
     "apiserver_admission_webhook_fail_open_count": [
-        {"name": f"{entry}.dapr-token-injector.svc", "type": "admit"} for entry in ("inject", "default")
+        {"name": f"{entry}.dapr-token-injector.svc", "type": "admit"}
+        for entry in ("inject", "default", "inject-2", "default-2")
     ],
     "apiserver_validating_admission_policy_check_total": [
         {
@@ -51,6 +53,12 @@ KUBE_STATE_METRICS: Final[Samples] = {
 }
 
 
+# A label that Prometheus adds because of the ServiceMonitor.
+SCRAPED: Final[Samples] = {
+    "dapr_token_injector_build_info": [{"service": name} for name in ("dapr-token-injector", "dapr-token-injector-2")]
+}
+
+
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     """The output of `/metrics` right after the start: all series exist from the start."""
@@ -61,6 +69,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             samples.setdefault(sample.name, []).append(sample.labels)
+    for name, added in SCRAPED.items():
+        samples[name] += added
     return samples
 
 
@@ -81,8 +91,9 @@ def one(objects: list[Json], kind: str) -> Json:
     return found
 
 
-def test_alerts_are_valid_and_query_existing_series(render: Render, shown: Samples) -> None:
-    rules = one(render(*MONITORED), "PrometheusRule")["spec"]
+@pytest.mark.parametrize("values", [MONITORED, REDUNDANT], ids=["one group", "two groups"])
+def test_alerts_are_valid_and_query_existing_series(render: Render, shown: Samples, values: tuple[str, ...]) -> None:
+    rules = one(render(*values), "PrometheusRule")["spec"]
 
     done = read(rules)
 
@@ -152,6 +163,16 @@ def test_documented_metrics_are_exported(shown: Samples, folder: str) -> None:
     for _, name, braces in named:
         for label, value in re.findall(r'(\w+)="([^"]*)"', braces):
             assert any(labels.get(label) == value for labels in shown[name]), (name, braces)
+
+
+def test_fail_over_is_no_alert_for_a_missing_token(render: Render) -> None:
+    def alerts(*values: str) -> set[str]:
+        rules = one(render(*values), "PrometheusRule")["spec"]["groups"][0]["rules"]
+        return {rule["alert"] for rule in rules}
+
+    # A call that a group does not answer counts as admitted, although the other group serves the Pod.
+    assert alerts(*MONITORED) - alerts(*REDUNDANT) == {"DaprTokenInjectorFailedOpen"}
+    assert alerts(*REDUNDANT) - alerts(*MONITORED) == {"DaprTokenInjectorFailsOver", "DaprTokenInjectorGroupDown"}
 
 
 def test_service_monitor_selects_the_metrics_port(render: Render) -> None:

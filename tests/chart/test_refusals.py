@@ -20,9 +20,30 @@ if TYPE_CHECKING:
 
 PEM: Final = "-----BEGIN CERTIFICATE-----"
 FILES: Final = ("tls.mode=files", "tls.files.secretName=s", f"tls.files.caBundle={PEM}")
+REDUNDANT: Final = ("webhook.redundancy=2", "requested.action=Deny")
 
 CONTRADICTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "Fail with one replica": (("replicas=1",), "write replicas: 2, or webhook.failurePolicy: Ignore"),
+    "two groups and one replica": ((*REDUNDANT, "replicas=1"), "write replicas: 2 or more, or webhook.redundancy: 1"),
+    "two groups and one replica with Ignore": (
+        ("webhook.redundancy=2", "replicas=1", "webhook.failurePolicy=Ignore"),
+        "leaves the second group without a replica",
+    ),
+    "two groups and no policy": (("webhook.redundancy=2",), "write requested.action: Deny, or webhook.redundancy: 1"),
+    "two groups and a policy that only audits": (
+        ("webhook.redundancy=2", "requested.action=Audit"),
+        "requested.action: Audit would create a Pod without its token",
+    ),
+    "two groups in the strict profile": (
+        (f"--values={CHART / 'profiles/strict.yaml'}", "webhook.redundancy=2"), "write requested.action: Deny",
+    ),
+    "two rounds that take too long": (
+        (*REDUNDANT, "webhook.timeoutSeconds=15"), "write webhook.timeoutSeconds: 14 or less",
+    ),
+    "groups that stop before they start": (
+        (*REDUNDANT, "replicas=3", "hostNetwork=true", "webhook.port=10260"), "write replicas: 4 or more",
+    ),
+    "a certificate for one Service": ((*REDUNDANT, *FILES), "write tls.files.coversSecondService: true"),
     "own namespace not excluded": (("webhook.excludedNamespaces={kube-system}",), 'add "{{ .Release.Namespace }}"'),
     "another namespace's name": (("webhook.excludedNamespaces={kube-system,elsewhere}",), "own namespace"),
     "files beside self": (("tls.files.secretName=s",), "two sources of one certificate"),
@@ -100,6 +121,10 @@ def test_contradicting_values_are_rejected_with_a_message(render: Render, what: 
         ("replicas=0", "replicas"),
         ("guard.action=deny", "guard/action"),
         ("requested.action=deny", "requested/action"),
+        ("webhook.redundancy=0", "webhook/redundancy"),
+        ("webhook.redundancy=3", "webhook/redundancy"),
+        ("webhook.redundancy=true", "webhook/redundancy"),
+        ("webhook.redundancy=null", "'redundancy'"),
         ("image.digest=latest", "image/digest"),
         ("imagePullSecrets[0].name=registry", "imagePullSecrets/0"),
         ("policy.conflict=drop", "policy/conflict"),
@@ -129,6 +154,13 @@ def test_value_outside_the_schema_is_rejected_by_name(render: Render, values: st
     "values",
     [
         ("replicas=1", "webhook.failurePolicy=Ignore"),
+        (*REDUNDANT, "replicas=2", "webhook.timeoutSeconds=14"),
+        (*REDUNDANT, "replicas=null"),
+        (*REDUNDANT, "replicas=4", "hostNetwork=true", "webhook.port=10260"),
+        (*REDUNDANT, "replicas=null", "hostNetwork=true", "webhook.port=10260"),
+        (*REDUNDANT, *FILES, "tls.files.coversSecondService=true"),
+        ("webhook.redundancy=2", "webhook.failurePolicy=Ignore"),
+        ("webhook.redundancy=2", "policy.shadow=true"),
         ("replicas=null",),
         ("tls.self.caLifetime=21630m", "tls.self.leafLifetime=60h"),
         ("tls.mode=cert-manager", "tls.self.caLifetime=1s"),

@@ -14,7 +14,7 @@ from injector.config.settings import Given, Settings, load
 from injector.config.shapes import TlsMode
 from injector.core import names
 from injector.core.errors import ConfigError
-from tests.chart.conftest import documents, only
+from tests.chart.conftest import documents, only, selects
 from tests.controlplane.helm import CHART, Helm, HelmError
 
 if TYPE_CHECKING:
@@ -108,11 +108,13 @@ def test_only_mode_files_sets_a_ca_bundle(render: Render, values: Path) -> None:
 
 @every_values_file
 def test_arguments_are_valid_program_options(render: Render, values: Path) -> None:
-    arguments = pod_spec(render("--values", str(values)))["containers"][0]["args"]
-
-    assert arguments[0] == "serve"
-    options = dict(argument.removeprefix("--").split("=", 1) for argument in arguments[1:])
-    load(Given({name.replace("-", "_"): value for name, value in options.items()}, {}))  # raises if one is not
+    for deployment in render("--values", str(values)):
+        if deployment["kind"] == "Deployment":
+            command, *arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+            options = [argument.removeprefix("--").partition("=") for argument in arguments]
+            assert command == "serve"
+            # Raises if one is not.
+            load(Given({name.replace("-", "_"): value or "true" for name, _, value in options}, {}))
 
 
 @every_values_file
@@ -124,24 +126,23 @@ def test_policy_is_readable_by_the_program(render: Render, values: Path) -> None
 
 @every_values_file
 def test_selectors_of_the_mutating_entries_are_disjoint(render: Render, values: Path) -> None:
-    mutating = only(render("--values", str(values)), "MutatingWebhookConfiguration")["webhooks"]
+    configurations = [o for o in render("--values", str(values)) if o["kind"] == "MutatingWebhookConfiguration"]
     label = "dapr-token-injector/inject-default"
-    chosen = {
-        entry["name"]: [
-            (rule["operator"], rule["values"])
-            for rule in entry["namespaceSelector"]["matchExpressions"]
-            if rule["key"] == label
-        ]
-        for entry in mutating
-    }
-
-    if len(mutating) == 1:
-        assert chosen == {"inject.dapr-token-injector.svc": []}
-    else:
-        assert chosen == {
-            "inject.dapr-token-injector.svc": [("NotIn", ["enabled"])],
-            "default.dapr-token-injector.svc": [("In", ["enabled"])],
+    for configuration in configurations:
+        chosen = {
+            entry["name"].split(".")[0].removesuffix("-2"): [
+                (rule["operator"], rule["values"])
+                for rule in entry["namespaceSelector"]["matchExpressions"]
+                if rule["key"] == label
+            ]
+            for entry in configuration["webhooks"]
         }
+
+        if len(chosen) == 1:
+            assert chosen == {"inject": []}
+        else:
+            assert chosen == {"inject": [("NotIn", ["enabled"])], "default": [("In", ["enabled"])]}
+    assert len(configurations) == (2 if "redundant" in values.name else 1)
 
 
 @every_values_file
@@ -422,15 +423,13 @@ def test_canary_arguments_are_valid_program_options(
 @every_values_file
 def test_no_selector_of_the_webhook_selects_the_canary(render: Render, values: Path) -> None:
     objects = render("--values", str(values), hooks=True)
-    selectors = [
-        only(objects, "Service")["spec"]["selector"],
-        only(objects, "Deployment")["spec"]["selector"]["matchLabels"],
-    ]
-    selectors += [one["spec"]["selector"]["matchLabels"] for one in objects if one["kind"] == "PodDisruptionBudget"]
-    selectors += [one["spec"]["podSelector"]["matchLabels"] for one in objects if one["kind"] == "NetworkPolicy"]
+    selectors = [{"matchLabels": one["spec"]["selector"]} for one in objects if one["kind"] == "Service"]
+    selectors += [one["spec"]["selector"] for one in objects if one["kind"] in {"Deployment", "PodDisruptionBudget"}]
+    selectors += [one["spec"]["podSelector"] for one in objects if one["kind"] == "NetworkPolicy"]
 
+    assert len(selectors) >= 2
     for pod in canary_pods(objects):
-        assert not any(selector.items() <= pod["metadata"]["labels"].items() for selector in selectors)
+        assert not any(selects(selector, pod["metadata"]["labels"]) for selector in selectors)
 
 
 def test_canary_is_off_by_default_and_fenced_when_enabled(render: Render) -> None:

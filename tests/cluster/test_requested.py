@@ -31,7 +31,8 @@ NAME: Final = "dapr-token-injector-requested"
 DEFAULT_LABEL: Final = "dapr-token-injector/inject-default"
 EMERGENCY: Final = (
     f"kubectl delete --ignore-not-found validatingadmissionpolicybinding/{NAME} "
-    "mutatingwebhookconfiguration/dapr-token-injector validatingwebhookconfiguration/dapr-token-injector"
+    "mutatingwebhookconfiguration/dapr-token-injector mutatingwebhookconfiguration/dapr-token-injector-2 "
+    "validatingwebhookconfiguration/dapr-token-injector"
 )
 MARKER: Final = "never-show-me-3f9a"
 PATIENT: Final = "--request-timeout=60s"  # an API server needs many seconds for the largest Pod

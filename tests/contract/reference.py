@@ -18,7 +18,7 @@ from injector.kube.metrics import KUBE_ERRORS, KubeMetrics
 from injector.telemetry.logs import LogSink
 from injector.telemetry.metrics import ProcessMetrics
 from injector.webhook.app import create_app
-from injector.webhook.certs.metrics import BUNDLE_WRITES, PHASES, RELOADS, STEPS, CertificateMetrics
+from injector.webhook.certs.metrics import BUNDLE_WRITES, CONFIGURATIONS, PHASES, RELOADS, STEPS, CertificateMetrics
 from injector.webhook.health import Health
 from injector.webhook.metrics import (
     BUCKETS,
@@ -135,6 +135,7 @@ def metrics() -> str:
         *_values("`phase` of the CA", {phase.value: meaning for phase, meaning in PHASES.items()}),
         *_values("`step` of the CA rotation", {step.value: meaning for step, meaning in STEPS.items()}),
         *_values("`cause` of a written caBundle", BUNDLE_WRITES),
+        *_values("`configuration` of a trusted webhook configuration", CONFIGURATIONS),
         *_values("`reason` of a call to the API server that failed", KUBE_ERRORS),
         "## `outcome` of a reload",
         ", ".join(f"`{outcome}`" for outcome in RELOADS) + ".",

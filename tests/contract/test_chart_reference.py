@@ -11,7 +11,7 @@ import pytest
 
 from injector.config.policy import PolicyFile
 from injector.webhook.certs.metrics import RELOADS
-from tests.chart.test_monitoring import API_SERVER, KUBE_STATE_METRICS
+from tests.chart.test_monitoring import API_SERVER, KUBE_STATE_METRICS, SCRAPED
 from tests.contract.chart_reference import CHART, PAGES, ValuesError, read
 from tests.documents import document
 
@@ -65,7 +65,7 @@ def test_alerts_name_labels_values_that_exist() -> None:
     values = {value for group in re.findall(r'=~?"([^"]+)"', ALERTS) for value in group.split("|")}
 
     known = set(re.findall(r"^\| `([a-z-]+)` \|", METRICS, re.MULTILINE))
-    scraped = (*API_SERVER.values(), *KUBE_STATE_METRICS.values())
+    scraped = (*API_SERVER.values(), *KUBE_STATE_METRICS.values(), *SCRAPED.values())
     of_others = {value for series in scraped for labels in series for value in labels.values()}
     assert values <= {*known, *RELOADS, *of_others, "deny"}
 

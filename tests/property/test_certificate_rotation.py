@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from injector.core import names
-from injector.kube.resources import SECRETS
+from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS
 from injector.webhook.certs import rotation
 from injector.webhook.certs.rotation import Phase
 from tests.fake_cluster.client import Outcome
-from tests.unit.webhook.certs.replicas import CONFIGURATIONS, SETTLE, Replica, SharedCluster, run_until_done
+from tests.unit.webhook.certs.replicas import (
+    CONFIGURATIONS,
+    KEYS,
+    SECOND,
+    SETTLE,
+    Replica,
+    SharedCluster,
+    run_until_done,
+)
 
 if TYPE_CHECKING:
     from hypothesis.stateful import MultipleResults
 
-    from injector.kube.resources import Resource
+    from tests.unit.webhook.certs.replicas import Slot
 
-RESOURCES = (SECRETS, *CONFIGURATIONS)
+EVERY_CONFIGURATION = (*CONFIGURATIONS, SECOND)
 # Seconds: within a call, between two looks, and over each of the waits.
 PAUSES = (0.0, 1.0, 60.0, 301.0, 3600.0, 9 * 3600.0, 25 * 3600.0, 12 * 86_400.0)
 
 
 class Rotation(RuleBasedStateMachine):
-    """Replicas that start, continue, crash and see changes late; lost calls; another client that empties bundles."""
+    """Replicas that start, continue, crash and see changes late; lost calls; another client that empties bundles.
+
+    With two entries it also deletes a mutating configuration and creates it again, with or without its last bundle.
+    """
 
     replicas = Bundle("replicas")
 
-    @initialize(target=replicas, running=st.integers(0, 2))
-    def begin(self, running: int) -> MultipleResults[Replica]:
-        self.cluster = SharedCluster()
+    @initialize(target=replicas, running=st.integers(0, 2), second=st.booleans())
+    def begin(self, running: int, *, second: bool) -> MultipleResults[Replica]:
+        self.cluster = SharedCluster(second=second)
+        self.deleted: dict[Slot, list[Any]] = {}
         self.members = [Replica(self.cluster, number, interleaved=True) for number in range(running)]
         for _ in range(3):
             for replica in self.members:
@@ -51,9 +63,10 @@ class Rotation(RuleBasedStateMachine):
     def proceed(self, replica: Replica, outcome: Outcome) -> None:
         replica.proceed(outcome)
 
-    @rule(replica=replicas, resource=st.sampled_from(RESOURCES))
-    def refresh(self, replica: Replica, resource: Resource) -> None:
-        replica.refresh(resource)
+    @rule(replica=replicas, slot=st.sampled_from((SECRETS, *EVERY_CONFIGURATION)))
+    def refresh(self, replica: Replica, slot: Slot) -> None:
+        if slot == SECRETS or slot in self.cluster.configurations:
+            replica.refresh(slot)
 
     @rule(replica=replicas)
     def take_a_turn(self, replica: Replica) -> None:
@@ -74,9 +87,23 @@ class Rotation(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         self.cluster.seconds += seconds
 
-    @rule(resource=st.sampled_from(CONFIGURATIONS))
-    def blank(self, resource: Resource) -> None:
-        self.cluster.blank(resource)
+    @rule(slot=st.sampled_from(EVERY_CONFIGURATION))
+    def blank(self, slot: Slot) -> None:
+        if self.cluster.get(slot) is not None:
+            self.cluster.blank(slot)
+
+    @rule(slot=st.sampled_from((MUTATING_WEBHOOKS, SECOND)), keeps_bundle=st.booleans())
+    def delete_or_create_again(self, slot: Slot, *, keeps_bundle: bool) -> None:
+        if SECOND not in self.cluster.configurations:
+            return
+        found = self.cluster.get(slot)
+        if found is not None:
+            self.cluster.delete(slot)
+            self.deleted[slot] = found["webhooks"]
+            return
+        self.cluster.register(slot)
+        if keeps_bundle:
+            self.cluster.change(slot, webhooks=self.deleted[slot])
 
     @rule()
     def ask(self) -> None:
@@ -90,14 +117,14 @@ class Rotation(RuleBasedStateMachine):
         for replica in self.members:
             if replica.issuer is None:
                 continue
-            for resource in CONFIGURATIONS:
-                history = self.cluster.bundles[resource]
+            for slot in replica.own:
+                history = self.cluster.bundles[slot]
                 # An API server can have the last bundle from before that moment, and any later one.
                 first = max((at for at, written in enumerate(history) if written.since <= since), default=0)
                 for written in history[first:]:
                     # A bundle whose CAs all expired while no replica ran trusts nothing.
                     if written.ends > self.cluster.now:
-                        assert replica.issuer in written.trusted, (replica.number, resource.plural, written.since)
+                        assert replica.issuer in written.trusted, (replica.number, KEYS[slot], written.since)
 
     @invariant()
     def an_authority_is_followed_by_one_at_most(self) -> None:
@@ -107,6 +134,9 @@ class Rotation(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "cluster") or not self.members:
             return
+        for slot in self.cluster.configurations:
+            if self.cluster.get(slot) is None:
+                self.cluster.register(slot)
         run_until_done(
             self.cluster,
             self.members,
@@ -123,7 +153,7 @@ class Rotation(RuleBasedStateMachine):
         ring = self.cluster.ring()
         return (
             ring is not None
-            and all(self.cluster.registration(resource).is_exactly(ring.trusted) for resource in CONFIGURATIONS)
+            and all(self.cluster.registration(slot).is_exactly(ring.trusted) for slot in self.cluster.configurations)
             and all(replica.issuer == ring.signing.anchor.fingerprint for replica in self.members)
         )
 

@@ -134,9 +134,20 @@ def test_names_of_the_certificate_are_names_and_addresses() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["namespace", "service_name", "ca_secret_name", "webhook_configuration_name"])
+@pytest.mark.parametrize("name", [
+    "namespace", "service_name", "ca_secret_name", "webhook_configuration_name", "second_webhook_configuration_name",
+])  # fmt: skip
 def test_names_of_objects_are_checked(name: str) -> None:
     assert problems({name: "Not_a_name"})[0].startswith(f"{flag(name)}: 'Not_a_name' is not allowed; ")
+
+
+def test_second_webhook_configuration_is_another_or_none() -> None:
+    second, first = "second_webhook_configuration_name", "webhook_configuration_name"
+    assert problems({second: "dapr-token-injector"}) == [f"{flag(second)}: must differ from {flag(first)}"]
+    assert problems({first: "hooks", second: "hooks"}) == [f"{flag(second)}: must differ from {flag(first)}"]
+    assert problems({first: "hooks", second: "No"})[0].startswith(f"{flag(second)}: 'No' is not allowed; ")
+    for name in ("", "hooks-2"):
+        assert load(Given({second: name}, {})).second_webhook_configuration_name == name
 
 
 def test_namespace_comes_from_flag_variable_or_service_account(tmp_path: Path) -> None:

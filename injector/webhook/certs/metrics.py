@@ -37,6 +37,11 @@ BUNDLE_WRITES: Final[Mapping[str, str]] = {
     "published": "the CAs in the Secret had changed",
     "healed": "another client had changed a caBundle",
 }
+CONFIGURATIONS: Final[Mapping[str, str]] = {
+    "mutating": "the MutatingWebhookConfiguration `--webhook-configuration-name`",
+    "second-mutating": "the MutatingWebhookConfiguration `--second-webhook-configuration-name`; absent without it",
+    "validating": "the ValidatingWebhookConfiguration `--webhook-configuration-name`",
+}
 
 
 class CertificateMetrics(Collector):
@@ -50,6 +55,7 @@ class CertificateMetrics(Collector):
         self.ca_steps: dict[str, int] = {each.value: 0 for each in STEPS}
         self.ca_bundle_writes: dict[str, int] = dict.fromkeys(BUNDLE_WRITES, 0)
         self.ca_bundle_trusted = 0
+        self.configurations_trusted: dict[str, int] = {"mutating": 0, "validating": 0}
 
     def collect(self) -> Iterator[Family]:
         """All samples."""
@@ -77,6 +83,15 @@ class CertificateMetrics(Collector):
         )
         yield gauge(
             "ca_bundle_trusted",
-            "1 while every registered caBundle trusts the serving certificate.",
+            "1 while the caBundle of each entry that calls this replica trusts the serving certificate.",
             self.ca_bundle_trusted,
         )
+        trusted = GaugeMetricFamily(
+            f"{PREFIX}_webhook_configuration_trusted",
+            "1 while the webhook configuration can be read and each of its entries trusts the serving certificate. "
+            "0 for a mutating one that does not exist.",
+            labels=("configuration",),
+        )
+        for role, value in self.configurations_trusted.items():
+            trusted.add_metric((role,), value)
+        yield trusted

@@ -1,7 +1,7 @@
-"""The Secret and the two webhook configurations that `--tls-mode self` manages.
+"""The Secret and the webhook configurations that `--tls-mode self` manages.
 
 The calls need exactly the permissions of the installed roles: get, watch and update on the Secret; get, watch and patch
-on the two configurations.
+on the configurations.
 """
 
 from __future__ import annotations
@@ -60,24 +60,33 @@ class Calls(Source, Protocol):
 
 
 class OwnObjects:
-    """Copies of the three objects, kept up to date by `run`, and the calls that change the objects."""
+    """Copies of the objects, kept up to date by `run`, and the calls that change the objects.
 
-    def __init__(
+    `roles` has the copies of the webhook configurations by the values of the metrics' label `configuration`.
+    """
+
+    def __init__(  # noqa: PLR0913 - names of objects, and callbacks
         self,
         api: Calls,
         *,
         namespace: str,
         secret_name: str,
         configuration_name: str,
+        second_configuration_name: str = "",
         changed: Callable[[], None],
         failed: Callable[[KubeError], None],
     ) -> None:
         self._api = api
         self.secret = ObjectWatch(api, SECRETS, secret_name, namespace, changed=changed, failed=failed)
-        self.configurations = tuple(
-            ObjectWatch(api, resource, configuration_name, changed=changed, failed=failed)
-            for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
-        )
+
+        def configuration(resource: Resource, name: str) -> ObjectWatch:
+            return ObjectWatch(api, resource, name, changed=changed, failed=failed)
+
+        names = {"mutating": configuration_name, "second-mutating": second_configuration_name}
+        mutating = {role: configuration(MUTATING_WEBHOOKS, name) for role, name in names.items() if name}
+        self.roles = {**mutating, "validating": configuration(VALIDATING_WEBHOOKS, configuration_name)}
+        self.mutating = tuple(mutating.values())
+        self.configurations = tuple(self.roles.values())
 
     @property
     def skew_seconds(self) -> float:

@@ -28,6 +28,7 @@ class Entry:
     """An entry (webhook) of a configuration, and the CAs in its caBundle."""
 
     name: str
+    service: str  # DNS name of the Service that is called, `<name>.<namespace>.svc`; empty if a URL is
     anchors: tuple[Anchor, ...]  # CAs of the injector
     pure: bool  # whether the bundle is readable and contains no other CA
 
@@ -75,9 +76,11 @@ def body(registration: Registration, anchors: Iterable[Anchor]) -> Object:
 
 
 def _entry(entry: Mapping[str, Any]) -> Entry:
-    text = str((entry.get("clientConfig") or {}).get("caBundle") or "")
+    config = entry.get("clientConfig") or {}
+    service, text = config.get("service"), str(config.get("caBundle") or "")
     try:
         anchors, pure = known_anchors(base64.b64decode(text, validate=True)) if text else ((), False)
     except (binascii.Error, ValueError):
         anchors, pure = (), False
-    return Entry(str(entry["name"]), anchors, pure)
+    host = f"{service.get('name')}.{service.get('namespace')}.svc" if service else ""
+    return Entry(str(entry["name"]), host, anchors, pure)

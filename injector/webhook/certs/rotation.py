@@ -71,7 +71,7 @@ def due(ring: Keyring, *, published: bool, requested: bool, now: datetime, delay
 
     Args:
         ring: The keyring in the Secret.
-        published: Whether every bundle of the injector was seen to trust the next CA.
+        published: Whether every bundle of the injector was seen to trust the next CA, of each group of replicas.
         requested: Whether a user has requested a new CA.
         now: The current time.
         delays: The settings of this replica; longer delays in the Secret take precedence.
@@ -193,7 +193,7 @@ def needs_leaf(leaf: Leaf | None, ring: Keyring, *, trusts: Trusts, now: datetim
     Args:
         leaf: The leaf that the replica serves.
         ring: The keyring in the Secret.
-        trusts: Whether every bundle of the injector was seen to trust a CA.
+        trusts: Whether every bundle with which API servers call this replica was seen to trust a CA.
         now: The current time.
         delays: As for `due`.
     """

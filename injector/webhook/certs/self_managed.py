@@ -1,6 +1,6 @@
 """Self-managed certificates: the loop around `rotation`. Every replica runs it; there is no leader.
 
-Each turn compares the copies of three objects and does the work that is due: a step of the CA rotation, a new leaf, an
+Each turn compares the copies of the objects and does the work that is due: a step of the CA rotation, a new leaf, an
 update of a caBundle. The copies only show that work may be due; before a change the current objects are read. The
 Secret is replaced only if its version has not changed. The Secret is read before a leaf is signed. A bundle is applied
 in this order: read the configuration, read the Secret, then apply the CAs of the Secret if the configuration has not
@@ -38,6 +38,7 @@ from injector.webhook.certs.concurrent_tasks import ConcurrentTasks
 from injector.webhook.certs.keyring import ForeignSecretError, Keyring, RotationDelays
 from injector.webhook.certs.pair import load, utc_now
 from injector.webhook.certs.rotation import Phase, Step
+from injector.webhook.certs.trust import Trust
 from injector.webhook.metrics import INTERNAL_ERROR
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ class SelfManaged:
         rng: random.Random | None = None,
         off_loop: OffLoop = asyncio.to_thread,
     ) -> None:
-        self.ready = False  # whether every bundle has ever trusted the leaf
-        self.trusted = False  # whether every bundle trusts the leaf now
+        self.ready = False  # whether all entries that call this replica have ever trusted the leaf
+        self.trusted = False  # whether they trust the leaf now
         self._settings = settings
         self._connect = connect
         self._context = context
@@ -114,6 +115,7 @@ class SelfManaged:
             f"{settings.service_name}.{settings.namespace}.svc.cluster.local",
             *settings.certificate_names,
         )
+        self._trust = Trust(self._names)
         self._wake = asyncio.Event()
         self._leaf: Leaf | None = None
         self._remembered: Keyring | None = None  # the keyring that was read last
@@ -121,7 +123,6 @@ class SelfManaged:
             None,
             None,
         )  # data of the Secret, and its result
-        self._registered: dict[str, tuple[Object, Registration]] = {}
         self._is_fallback = False  # whether the leaf was signed without reading the Secret
         self._empty_since: float | None = (
             None  # when the Secret was first seen without a keyring, in seconds of `clock`
@@ -236,7 +237,7 @@ class SelfManaged:
             now=now,
             delays=self._delays,
             made=made,
-            registered=self._anchors(objects),
+            registered=self._trust.anchors(objects),
         )
         written = keyring.write(secret, changed)
         await objects.replace_secret(keyring.without_request(written) if step.needs_authority else written)
@@ -258,7 +259,7 @@ class SelfManaged:
             next_ca = ring.next_ca
             return rotation.due(
                 ring,
-                published=next_ca is not None and self._trusts(objects, next_ca.anchor),
+                published=next_ca is not None and self._trust.is_published(objects, next_ca.anchor),
                 requested=bool(keyring.rotation_request(secret)),
                 now=self.now(),
                 delays=self._delays,
@@ -274,7 +275,7 @@ class SelfManaged:
         now = self._clock()
         if self._empty_since is None:
             self._empty_since = now
-        is_registered = any(anchor.expires > self.now() for anchor in self._anchors(objects))
+        is_registered = any(anchor.expires > self.now() for anchor in self._trust.anchors(objects))
         return not is_registered or now >= self._empty_since + _WITNESS_SECONDS
 
     def _ring(self, secret: Object | None) -> Keyring | ForeignSecretError | None:
@@ -339,7 +340,11 @@ class SelfManaged:
     def _needs_leaf(self, objects: OwnObjects, ring: Keyring) -> bool:
         now = self.now()
         return ring.signing.anchor.expires > now and rotation.needs_leaf(
-            self._leaf, ring, trusts=lambda anchor: self._trusts(objects, anchor), now=now, delays=self._delays
+            self._leaf,
+            ring,
+            trusts=lambda anchor: self._trust.is_trusted(objects, anchor),
+            now=now,
+            delays=self._delays,
         )
 
     async def _sign(self, ring: Keyring) -> None:
@@ -364,7 +369,7 @@ class SelfManaged:
         if copy.object is None or self._remembered is None:
             return
         ring = self._ring(objects.secret.object)
-        seen = self._registration(copy, copy.object)
+        seen = self._trust.registration(copy, copy.object)
         if isinstance(ring, Keyring) and seen.is_exactly(ring.trusted):
             self._in_sync[copy.what] = _fingerprints(ring.trusted)
             return
@@ -382,7 +387,7 @@ class SelfManaged:
         found = await objects.read(copy, timeout_seconds=within)
         if found is None:
             return
-        seen, problem = self._registration(copy, found), None
+        seen, problem = self._trust.registration(copy, found), None
         try:
             confirmed = await self._confirmed(
                 objects, within_seconds=_URGENT_TIMEOUT_SECONDS if is_cut_off else REQUEST_TIMEOUT_SECONDS
@@ -414,45 +419,16 @@ class SelfManaged:
         fields = {"configuration": copy.what, "cause": cause, "certificates": len(wanted)}
         logger.info("caBundle written", extra={"fields": fields})
 
-    def _registration(self, copy: ObjectWatch, configuration: Object) -> Registration:
-        known = self._registered.get(copy.what)
-        if known is None or known[0] is not configuration:
-            known = self._registered[copy.what] = (configuration, registration.read(configuration))
-        return known[1]
-
-    def _trusts(self, objects: OwnObjects, anchor: Anchor) -> bool:
-        """Whether all entries of the injector trust a CA, according to the copies; a mutating entry must exist.
-
-        Without a mutating entry no Pod gets a token. Entries of the validating configuration only
-        return warnings, so that this configuration may be missing or empty.
-        """
-        mutating, *others = objects.configurations
-        if mutating.object is None or not all(copy.known for copy in others):
-            return False
-        present = [self._registration(copy, copy.object) for copy in objects.configurations if copy.object is not None]
-        return bool(present[0].entries) and all(each.trusts(anchor) for each in present)
-
-    def _anchors(self, objects: OwnObjects) -> Iterable[Anchor]:
-        for copy in objects.configurations:
-            if copy.object is not None:
-                for entry in self._registration(copy, copy.object).entries:
-                    yield from entry.anchors
-
     # --- problems ---
 
     def _update_status(self, objects: OwnObjects) -> None:
         """Update readiness, metrics and the list of problems."""
         ring = self._ring(objects.secret.object)
-        mutating, *others = objects.configurations
-        for copy in (objects.secret, mutating, *others):
-            problem = str(copy.problem or "")
-            if (
-                not problem and copy.known and copy.object is None and copy not in others
-            ):  # the validating one is optional
-                problem = f"{copy.what} does not exist"
-            if copy is mutating and copy.object and not self._registration(copy, copy.object).entries:
-                problem = problem or f"{copy.what} has no entry with a name *{registration.OURS}"
-            self._report(f"copy of {copy.what}", problem)
+        secret, issuer = objects.secret, None if self._leaf is None else self._leaf.issuer
+        is_missing = secret.known and secret.object is None
+        self._report(
+            f"copy of {secret.what}", str(secret.problem or (f"{secret.what} does not exist" if is_missing else ""))
+        )
         foreign = f"{objects.secret.what} is not modified: {ring}" if isinstance(ring, ForeignSecretError) else ""
         if (objects.secret.object or {}).get("immutable"):
             foreign = f"{objects.secret.what} is immutable, so no CA can be stored in it; delete it and create it again"
@@ -462,14 +438,14 @@ class SelfManaged:
             self._metrics.ca_phase[each.value] = int(each is phase)
         if self._remembered is not None:
             self._metrics.ca_expiry = self._remembered.signing.anchor.expires.timestamp()
-        self.trusted = self._leaf is not None and self._trusts(objects, self._leaf.issuer)
+        self.trusted = issuer is not None and self._trust.is_trusted(objects, issuer)
         self._metrics.ca_bundle_trusted = int(self.trusted)
-        broken = (
-            ""
-            if self.trusted or self._leaf is None
-            else "the registered caBundle does not trust the active certificate"
-        )
-        self._report("caBundle", broken)
+        for role, copy in objects.roles.items():
+            unread, distrust = self._trust.problems(objects, copy, issuer)
+            self._report(f"copy of {copy.what}", unread)
+            self._report(f"caBundle of {copy.what}", distrust)
+            self._metrics.configurations_trusted[role] = int(issuer is not None and not unread and not distrust)
+        self._report("Service", self._trust.missing_entry(objects))
         self.ready = self.ready or self.trusted
 
     def _report(self, part: str, problem: str) -> None:

@@ -11,7 +11,14 @@ from injector.core.admit import Admission, admit
 from injector.core.errors import ReviewError
 from injector.core.model import Endpoint, Policy, Reason, Verdict
 from injector.telemetry.logs import AdmissionLog, LogSink, SinkHandler
-from injector.webhook.endpoint import AdmissionEndpoint, AdmissionPortApp, HTTPRequest, caller_timeout
+from injector.webhook.endpoint import (
+    FAIL_OVER,
+    OVERLOADED,
+    AdmissionEndpoint,
+    AdmissionPortApp,
+    HTTPRequest,
+    caller_timeout,
+)
 from injector.webhook.metrics import RequestMetrics
 from injector.webhook.overload import LoadShedder
 from tests.http.reviews import review
@@ -26,14 +33,15 @@ ANSWER = Admission(b"{}", Verdict.INJECT, Reason.INJECTED, "uid", "shop", "web",
 class Bench:
     """An endpoint with everything around it."""
 
-    def __init__(self, decide: Admit = admit, *, policy: Policy | None = None) -> None:
+    def __init__(self, decide: Admit = admit, *, policy: Policy | None = None, fail_over: bool = False) -> None:
         self.now = 100.0
         self.metrics = RequestMetrics()
         self.sink = LogSink(os.open(os.devnull, os.O_WRONLY))
         self.endpoint = AdmissionEndpoint(
             decide,
             policy=policy or Policy(),
-            shedder=LoadShedder(0.25),
+            shedder=LoadShedder(0.25, fail_over=fail_over),
+            overloaded=FAIL_OVER if fail_over else OVERLOADED,
             metrics=self.metrics,
             log=AdmissionLog(self.sink, as_json=True, debug=False),
             clock=lambda: self.now,
@@ -140,6 +148,16 @@ def test_late_request_is_shed_without_decoding() -> None:
     for cause, timing in (("timeout", (97.8, 97.8, 100.0)), ("lag", (99.0, 99.0, 99.0))):
         status, headers, body = bench.post(b"", query=b"timeout=2100ms", timing=timing)
         assert (status, headers["retry-after"], json.loads(body)["error"]) == (503, "1", "overloaded")
+        assert bench.metrics.shed[cause] == 1
+
+
+def test_late_request_fails_over_without_retry_after() -> None:
+    bench = Bench(fail_over=True)
+    # A timeout of one second leaves no time for a retry. Without fail-over such a review is decided, however late.
+    for cause, timing in (("timeout", (98.8, 98.8, 100.0)), ("lag", (99.5, 99.5, 99.5))):
+        status, headers, body = bench.post(b"", query=b"timeout=1s", timing=timing)
+        assert (status, json.loads(body)["error"]) == (503, "overloaded")
+        assert "retry-after" not in headers
         assert bench.metrics.shed[cause] == 1
 
 

@@ -131,6 +131,14 @@ def test_client_that_repeats_a_uid_is_shed_like_others() -> None:
     assert [late(shedder, "a", now=100.0 + i) for i in range(4)] == ["lag", None, "lag", None]
 
 
+def test_fail_over_sheds_each_late_review_every_time() -> None:
+    shedder = LoadShedder(0.25, fail_over=True)
+    assert [late(shedder, "a", now=100.0 + i) for i in range(3)] == ["lag"] * 3
+    assert late(shedder, "b", waited=0.2) is None
+    assert late(shedder, "c", waited=6.0) == "timeout"
+    assert shedder._turned_away == {}
+
+
 def test_memory_of_shed_reviews_is_bounded() -> None:
     shedder = LoadShedder(0.25)
     many = [str(i) for i in range(5000)]

@@ -7,9 +7,10 @@ import random
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from injector.config.settings import Settings
+from injector.kube.errors import ForbiddenError
 from injector.kube.metrics import KubeMetrics
 from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
 from injector.webhook.certs import keyring, registration
@@ -35,10 +36,16 @@ BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 LEAF: Final = timedelta(hours=24)
 SETTLE: Final = timedelta(minutes=5)
 CA: Final = timedelta(days=30)
-CONFIGURATIONS: Final = (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
-KEYS: Final = {SECRETS: (SECRETS.plural, "dapr", "ca")} | {
-    resource: (resource.plural, "", "hooks") for resource in CONFIGURATIONS
+# The second mutating configuration; the other objects are the only ones of their kind.
+SECOND: Final = "second"
+Slot: TypeAlias = "Resource | str"
+CONFIGURATIONS: Final[tuple[Slot, ...]] = (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
+KEYS: Final[dict[Slot, tuple[str, str, str]]] = {
+    SECRETS: (SECRETS.plural, "dapr", "ca"),
+    **{resource: (resource.plural, "", "hooks") for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)},
+    SECOND: (MUTATING_WEBHOOKS.plural, "", "hooks-2"),
 }
+SERVICES: Final = ("dapr-token-injector", "dapr-token-injector-2")  # of group 1 and of group 2
 
 
 @dataclass(frozen=True)
@@ -51,47 +58,62 @@ class Written:
 
 
 class SharedCluster:
-    """The objects and the clock that all replicas share; the time is in seconds since BEGINNING."""
+    """The objects and the clock that all replicas share; the time is in seconds since BEGINNING.
 
-    def __init__(self) -> None:
+    With `second`, there are two entries.
+    """
+
+    def __init__(self, *, second: bool = False) -> None:
         self.seconds = 0.0
         self.store = Store(patched=self._patched)
+        self.configurations = (*CONFIGURATIONS, SECOND) if second else CONFIGURATIONS
         # All bundles that replicas wrote, by configuration.
-        self.bundles: dict[Resource, list[Written]] = {resource: [] for resource in CONFIGURATIONS}
+        self.bundles: dict[Slot, list[Written]] = {slot: [] for slot in self.configurations}
+        self.unreadable: set[Slot] = set()  # permission to read these is missing
         # For example a missing permission.
         self.problem: Callable[[str, Resource], KubeError | None] = lambda _verb, _resource: None
         self.put(SECRETS, {"metadata": {"name": "ca", "namespace": "dapr", "uid": "s"}, "data": {}})
-        entries = {
-            MUTATING_WEBHOOKS: ("inject.dapr-token-injector.svc", "default.dapr-token-injector.svc"),
-            VALIDATING_WEBHOOKS: ("warn.dapr-token-injector.svc",),
-        }
-        for resource, names in entries.items():
-            webhooks = [{"name": name, "clientConfig": {}} for name in names]
-            self.put(resource, {"metadata": {"name": "hooks", "uid": resource.plural}, "webhooks": webhooks})
+        for slot in self.configurations:
+            self.register(slot)
 
     @property
     def now(self) -> datetime:
         return BEGINNING + timedelta(seconds=self.seconds)
 
-    def get(self, resource: Resource) -> Object | None:
-        """A copy of the object of a kind."""
-        return copy.deepcopy(self.store.objects.get(KEYS[resource]))
+    def register(self, slot: Slot) -> None:
+        """Create a configuration without bundles, as an installation does."""
+        names, service = _ENTRIES[slot]
+        webhooks = [
+            {
+                "name": f"{name}.dapr-token-injector.svc",
+                "clientConfig": {"service": {"name": service, "namespace": "dapr"}},
+            }
+            for name in names
+        ]
+        plural, _, name = KEYS[slot]
+        self.put(slot, {"metadata": {"name": name, "uid": f"{plural}-{name}-{self.seconds}"}, "webhooks": webhooks})
 
-    def put(self, resource: Resource, item: Object) -> None:
+    def get(self, slot: Slot) -> Object | None:
+        """A copy of an object."""
+        return copy.deepcopy(self.store.objects.get(KEYS[slot]))
+
+    def put(self, slot: Slot, item: Object) -> None:
         """Store an object under a new version."""
-        self.store.put(resource.plural, copy.deepcopy(item))
+        self.store.put(KEYS[slot][0], copy.deepcopy(item))
 
-    def delete(self, resource: Resource) -> None:
-        """Remove the object of a kind."""
-        self.store.remove(*KEYS[resource])
+    def delete(self, slot: Slot) -> None:
+        """Remove an object; API servers use its last bundle for a while, and then none."""
+        self.store.remove(*KEYS[slot])
+        if slot in self.bundles:
+            self.bundles[slot].append(Written(self.seconds, frozenset(), BEGINNING))
 
-    def change(self, resource: Resource, **fields: object) -> None:
-        """Set fields of the object of a kind, as another controller could."""
-        self.put(resource, {**self.existing(resource), **fields})
+    def change(self, slot: Slot, **fields: object) -> None:
+        """Set fields of an object, as another controller could."""
+        self.put(slot, {**self.existing(slot), **fields})
 
-    def existing(self, resource: Resource) -> Object:
-        """A copy of the object of a kind, which must exist."""
-        found = self.get(resource)
+    def existing(self, slot: Slot) -> Object:
+        """A copy of an object, which must exist."""
+        found = self.get(slot)
         assert found is not None
         return found
 
@@ -102,20 +124,33 @@ class SharedCluster:
     def ring(self) -> Keyring | None:
         return keyring.read(self.existing(SECRETS))
 
-    def registration(self, resource: Resource) -> Registration:
-        return registration.read(self.existing(resource))
+    def registration(self, slot: Slot) -> Registration:
+        return registration.read(self.existing(slot))
 
-    def blank(self, resource: Resource) -> None:
+    def blank(self, slot: Slot) -> None:
         """Remove the bundles, as another controller could."""
-        webhooks = self.existing(resource)["webhooks"]
-        self.change(resource, webhooks=[{**entry, "clientConfig": {}} for entry in webhooks])
+        self.set_bundles(slot, None)
+
+    def set_bundles(self, slot: Slot, bundle: str | None) -> None:
+        """Set the bundle of each entry, as another controller could."""
+        webhooks = self.existing(slot)["webhooks"]
+        for entry in webhooks:
+            entry["clientConfig"] |= {"caBundle": bundle}
+        self.change(slot, webhooks=webhooks)
 
     def _patched(self, written: Object) -> None:
-        resource = next(one for one in CONFIGURATIONS if one.kind == written["kind"])
+        slot = next(one for one in self.configurations if self.store.objects.get(KEYS[one]) is written)
         anchors = registration.read(written).entries[0].anchors
-        self.bundles[resource].append(
+        self.bundles[slot].append(
             Written(self.seconds, frozenset(a.fingerprint for a in anchors), max(a.expires for a in anchors))
         )
+
+
+_ENTRIES: Final[dict[Slot, tuple[tuple[str, ...], str]]] = {
+    MUTATING_WEBHOOKS: (("inject", "default"), SERVICES[0]),
+    VALIDATING_WEBHOOKS: (("warn",), SERVICES[0]),
+    SECOND: (("inject-2", "default-2"), SERVICES[1]),
+}
 
 
 async def _call_directly(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what the function returns
@@ -166,11 +201,15 @@ SETTINGS: Final = Settings(
 
 
 class Replica:
-    """One replica: the real code, with fake API calls."""
+    """One replica: the real code, with fake API calls. With two entries, each second replica is of group 2."""
 
     def __init__(self, cluster: SharedCluster, number: int, *, interleaved: bool = False) -> None:
         self.cluster = cluster
         self.number = number
+        self._has_second = SECOND in cluster.configurations
+        self._group = number % 2 if self._has_second else 0
+        # The configurations with the entries that call it.
+        self.own: tuple[Slot, ...] = (SECOND,) if self._group else CONFIGURATIONS
         # Deterministic.
         self._together = Interleaved(random.Random(number)) if interleaved else one_after_another  # noqa: S311
         self.restart()
@@ -183,6 +222,7 @@ class Replica:
             namespace="dapr",
             secret_name="ca",
             configuration_name="hooks",
+            second_configuration_name="hooks-2" if self._has_second else "",
             changed=lambda: None,
             failed=lambda _: None,
         )
@@ -190,7 +230,7 @@ class Replica:
         self.kube = KubeMetrics()
         self.context: ssl.SSLContext = server_context(ssl.TLSVersion.TLSv1_3)
         self.managed = SelfManaged(
-            SETTINGS,
+            SETTINGS.model_copy(update={"service_name": SERVICES[self._group]}),
             lambda *_: None,  # type: ignore[arg-type] # tests call `turn`, never `run`
             context=self.context,
             metrics=self.metrics,
@@ -203,13 +243,17 @@ class Replica:
         )
         self._turn: Coroutine[Any, Outcome, None] | None = None
 
-    def refresh(self, resource: Resource) -> None:
+    def refresh(self, slot: Slot) -> None:
         """Bring one copy up to date, as a watch does."""
-        self._copy(resource).saw(self.cluster.get(resource))
+        copied = self._copy(slot)
+        if slot in self.cluster.unreadable:
+            copied._report("read", ForbiddenError(f"get {copied.what}"))
+        else:
+            copied.saw(self.cluster.get(slot))
 
-    def _copy(self, resource: Resource) -> ObjectWatch:
+    def _copy(self, slot: Slot) -> ObjectWatch:
         copies = (self.objects.secret, *self.objects.configurations)
-        return next(each for each in copies if each.resource is resource)
+        return next(one for one in copies if (one.resource.plural, one.namespace or "", one.name) == KEYS[slot])
 
     def proceed(self, outcome: Outcome = Outcome.ANSWERED) -> bool:
         """Start a turn, or end its current call and continue to the next; return False when the turn is over."""
@@ -225,8 +269,8 @@ class Replica:
 
     def turn(self) -> None:
         """Update all copies and run a whole turn."""
-        for resource in (SECRETS, *CONFIGURATIONS):
-            self.refresh(resource)
+        for slot in (SECRETS, *self.cluster.configurations):
+            self.refresh(slot)
         while self.proceed():
             pass
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from injector.kube.resources import Resource
     from injector.kube.transport import Request
 
+MUTATING = "mutatingwebhookconfigurations/hooks"
+
 
 def started(count: int = 1) -> tuple[SharedCluster, list[Replica]]:
     """A shared cluster with ready replicas."""
@@ -180,8 +182,8 @@ def test_missing_patch_permission_is_reported_and_the_rest_continues() -> None:
     cluster.blank(VALIDATING_WEBHOOKS)
     replica.turn()
     assert replica.managed.problems == {
-        "mutatingwebhookconfigurations/hooks": str(denied),
-        "caBundle": "the registered caBundle does not trust the active certificate",
+        MUTATING: str(denied),
+        f"caBundle of {MUTATING}": f"the caBundle of {MUTATING} does not trust the active certificate",
     }
     assert cluster.registration(VALIDATING_WEBHOOKS).entries[0].anchors
     assert replica.managed.ready  # it was trusted once: without it no replica would be in an EndpointSlice
