@@ -259,12 +259,12 @@ def installation(kubectl: Kubectl, folder: Path) -> Iterator[Installation]:
         policies = ("validatingadmissionpolicybinding", "validatingadmissionpolicy")
         for kind in ("clusterrolebinding", "clusterrole", *policies):
             stack.callback(kubectl.delete, kind, made.name)
-        _write_kubeconfig(kubectl, folder / "replica.kubeconfig")
+        write_kubeconfig(kubectl, folder / "replica.kubeconfig")
         made.register()
         yield made
 
 
-def _write_kubeconfig(kubectl: Kubectl, path: Path) -> None:
+def write_kubeconfig(kubectl: Kubectl, path: Path) -> None:
     """A kubeconfig with the ServiceAccount's token in place of the administrator's certificate."""
     config: Json = document(kubectl.kubeconfig)
     token = kubectl.run("create", "token", ACCOUNT, "--duration=1h").stdout.strip()

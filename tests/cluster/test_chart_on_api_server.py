@@ -6,8 +6,10 @@ There is no node, so no Pod runs; the test writes what the webhook would write, 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
+import secrets
 import shutil
 import textwrap
 from itertools import groupby
@@ -16,7 +18,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.cluster.objects import ASKING, pod
+from tests.chart.conftest import documents as without_lists
+from tests.cluster.installation import Forwarder, Installation, write_kubeconfig
+from tests.cluster.objects import ASKING, pod, token_variable, tokens
 from tests.cluster.policies import refusal
 from tests.controlplane.cluster import own_namespace
 from tests.controlplane.errors import KubectlError
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from tests.controlplane.kubectl import Kubectl
 
 NAME: Final = "dapr-token-injector"
+SECOND: Final = "dapr-token-injector-2"
 NAMESPACE: Final = "dapr-token-injector"
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 VALUES: Final = sorted([*CHART.glob("ci/*.yaml"), *CHART.glob("profiles/*.yaml")])
@@ -48,11 +53,13 @@ CLUSTER_WIDE: Final = (
     "namespaces",
 )
 MUTATING: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+MUTATING_KIND: Final = "mutatingwebhookconfigurations"
 VALIDATING: Final = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 SERVICES: Final = "/api/v1/services"
 DEPLOYMENTS: Final = "/apis/apps/v1/deployments"
 BINDINGS: Final = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
 REQUESTED: Final = "dapr-token-injector-requested"
+TWO_GROUPS: Final = ("--set", "webhook.redundancy=2", "--set", "requested.action=Deny")
 BUNDLE: Final = base64.b64encode(b"what the webhook published").decode()
 KEY: Final = base64.b64encode(b"what the webhook stored").decode()
 
@@ -95,16 +102,22 @@ def write_as_the_webhook(kubectl: Kubectl) -> None:
     # As it is sent, not as kubectl would: that keeps a note of what it replaced, and the next apply would undo it.
     path = f"/api/v1/namespaces/{NAMESPACE}/secrets/dapr-token-injector-ca"
     kubectl.run("replace", account, "--raw", path, "-f", "-", stdin=secret | {"data": {"ca.key": KEY}})
-    for kind in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"):
-        found = kubectl.get(kind, NAME)
+    for kind, name in configurations(kubectl):
+        found = kubectl.get(kind, name)
         bundles = [{"name": w["name"], "clientConfig": {"caBundle": BUNDLE}} for w in found["webhooks"]]
         apply = {
             "apiVersion": found["apiVersion"],
             "kind": found["kind"],
-            "metadata": {"name": NAME, "uid": found["metadata"]["uid"]},
+            "metadata": {"name": name, "uid": found["metadata"]["uid"]},
             "webhooks": bundles,
         }
         kubectl.run("apply", account, "--server-side", f"--field-manager={NAME}", "-f", "-", stdin=apply)
+
+
+def configurations(kubectl: Kubectl) -> list[tuple[str, str]]:
+    """Kind and name of each of our webhook configurations."""
+    second = [(MUTATING_KIND, SECOND)] if kubectl.find(MUTATING_KIND, SECOND) else []
+    return [(MUTATING_KIND, NAME), *second, ("validatingwebhookconfigurations", NAME)]
 
 
 def assert_still_written(kubectl: Kubectl) -> None:
@@ -113,11 +126,7 @@ def assert_still_written(kubectl: Kubectl) -> None:
 
 
 def bundles(kubectl: Kubectl) -> set[str]:
-    entries = [
-        entry
-        for kind in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
-        for entry in kubectl.get(kind, NAME)["webhooks"]
-    ]
+    entries = [entry for kind, name in configurations(kubectl) for entry in kubectl.get(kind, name)["webhooks"]]
     return {entry["clientConfig"].get("caBundle", "") for entry in entries}
 
 
@@ -125,7 +134,7 @@ def bundles(kubectl: Kubectl) -> set[str]:
 @pytest.mark.usefixtures("foreign_kinds")
 def test_every_rendered_object_is_accepted(helm: Helm, own_control_plane: ControlPlane, values: Path) -> None:
     rendered = helm.run("template", NAME, str(CHART), "--namespace", "default", "--values", str(values), "--no-hooks")
-    objects = documents(rendered)
+    objects = without_lists(rendered)
 
     assert_accepted(own_control_plane.kubectl, objects)
     assert len(objects) > 5
@@ -206,6 +215,86 @@ def test_chart_install_upgrade_and_uninstall(helm: Helm, kubectl: Kubectl) -> No
     }  # --create-namespace made it, Helm keeps it
     assert after == before
     assert left_in_namespace(kubectl) == set()
+
+
+def test_second_group_comes_and_goes_with_the_value(helm: Helm, kubectl: Kubectl) -> None:
+    before = names(kubectl)
+    install(helm, *TWO_GROUPS, "--set", "replicas=3")
+    wait_for("Pods of both groups", lambda: len(kubectl.list("pods")) == 3)
+    assert [len(kubectl.get(MUTATING_KIND, name)["webhooks"]) for name in (NAME, SECOND)] == [2, 2]
+    write_as_the_webhook(kubectl)
+
+    upgrade(helm, *TWO_GROUPS, "--set", "replicas=5")
+    assert_still_written(kubectl)
+    assert [kubectl.get("deployment", name)["spec"]["replicas"] for name in (NAME, SECOND)] == [3, 2]
+
+    upgrade(helm, "--reset-values")
+    assert_still_written(kubectl)
+    assert {entry["failurePolicy"] for entry in kubectl.get(MUTATING_KIND, NAME)["webhooks"]} == {"Fail"}
+    assert [kind for kind in ("deployment", "service", MUTATING_KIND) if kubectl.find(kind, SECOND)] == []
+
+    helm.run("rollback", NAME, "1", "--namespace", NAMESPACE)
+    assert kubectl.get("deployment", SECOND)["spec"]["replicas"] == 1
+    helm.run("uninstall", NAME, "--namespace", NAMESPACE)
+    assert names(kubectl) | {"namespaces": before["namespaces"]} == before
+    assert left_in_namespace(kubectl) == set()
+
+
+def test_pod_gets_its_token_through_either_group(helm: Helm, own_control_plane: ControlPlane, kubectl: Kubectl) -> None:
+    install(helm, *TWO_GROUPS)
+    with own_namespace(kubectl) as shop, contextlib.ExitStack() as stack:
+        groups = [group(own_control_plane, kubectl, name, stack) for name in (NAME, SECOND)]
+        replicas = [each.start(*flags(kubectl, name)) for each, name in zip(groups, (NAME, SECOND), strict=True)]
+        wait_for("a Pod with its token", lambda: admitted(shop) == [token_variable()])
+        assert "" not in bundles(kubectl)
+
+        for index, name in enumerate((NAME, SECOND)):
+            replicas[index].process.kill()
+            assert admitted(shop) == [token_variable()]
+            groups[index].forwarder.backends = ()
+            replicas[index] = groups[index].start(*flags(kubectl, name))
+        for replica in replicas:
+            replica.process.kill()
+        denied = refusal(shop, pod(ASKING))
+        assert f"'{REQUESTED}' denied request" in denied
+
+        # The command in the message, as it is.
+        kubectl.run(*denied.partition("in an emergency: kubectl ")[2].split())
+        wait_for("a Pod without a token", lambda: not refusal(shop, pod(ASKING)))
+        assert admitted(shop) == []
+        assert not {NAME, SECOND} & names(kubectl)["mutatingwebhookconfigurations"]
+
+
+def admitted(kubectl: Kubectl) -> list[Json]:
+    """The token variables in the sidecar of a Pod that the API server admits."""
+    shown = kubectl.run("create", "-f", "-", "--dry-run=server", "-o", "json", stdin=pod(ASKING))
+    return tokens(json.loads(shown.stdout))
+
+
+def group(plane: ControlPlane, kubectl: Kubectl, name: str, stack: contextlib.ExitStack) -> Installation:
+    """One group of replicas, with the permissions that the chart gives it. Its entries have its URL."""
+    folder = plane.folder / f"{name}-{secrets.token_hex(4)}"
+    folder.mkdir()
+    write_kubeconfig(kubectl, folder / "replica.kubeconfig")
+    forwarder = Forwarder()
+    stack.callback(forwarder.close)
+    made = Installation(kubectl, folder, NAME, forwarder, stack)
+    for index, entry in enumerate(kubectl.get(MUTATING_KIND, name)["webhooks"]):
+        service = entry["clientConfig"]["service"]
+        assert service["name"] == name
+        change = {
+            "op": "replace",
+            "path": f"/webhooks/{index}/clientConfig",
+            "value": made.client_config(service["path"]),
+        }
+        kubectl.patch(MUTATING_KIND, name, [change])
+    return made
+
+
+def flags(kubectl: Kubectl, deployment: str) -> list[str]:
+    """The arguments of a group's replicas that only exist with two groups."""
+    arguments = kubectl.get("deployment", deployment)["spec"]["template"]["spec"]["containers"][0]["args"]
+    return [one for one in arguments if one.startswith(("--fail-over", "--service-name=", "--second-"))]
 
 
 def left_in_namespace(kubectl: Kubectl) -> set[str]:
@@ -303,11 +392,8 @@ def test_upgrade_from_older_chart_keeps_the_service_object(helm: Helm, kubectl: 
     older = shutil.copytree(CHART, tmp_path / NAME)
     template = older / "templates/webhook/service.yaml"
     first, *_, listed = re.split("^# A list|^items:\n", template.read_text(), flags=re.MULTILINE)
-    alone = (
-        textwrap.dedent(listed.replace("  - ", "    ", 1))
-        .replace("nindent 6", "nindent 2")
-        .replace("nindent 8", "nindent 4")
-    )
+    listed = re.sub(r"^  (?={{- (?:range|end))", "    ", listed.replace("  - ", "    ", 1), flags=re.MULTILINE)
+    alone = textwrap.dedent(listed).replace("nindent 6", "nindent 2").replace("nindent 8", "nindent 4")
     template.write_text(first + alone)
     helm.run("install", NAME, str(older), "--namespace", NAMESPACE, "--create-namespace")
     uid = kubectl.get("service", NAME)["metadata"]["uid"]
