@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from injector.kube.resources import Resource
     from tests.availability.load import Api
     from tests.cluster.steady import Creates
     from tests.controlplane import binaries
@@ -44,7 +46,8 @@ VALIDATING: Final = "validatingwebhookconfiguration"
 POLICY: Final = "validatingadmissionpolicy"
 BINDING: Final = "validatingadmissionpolicybinding"
 OURS: Final = f"app.kubernetes.io/name in ({NAME},{NAME}-2)"
-CLUSTER_WIDE: Final = (MUTATING, VALIDATING, POLICY, BINDING, "clusterrole", "clusterrolebinding")
+CLUSTER_WIDE: Final = f"{MUTATING},{VALIDATING},{POLICY},{BINDING},clusterrole,clusterrolebinding"
+NAMESPACED: Final = "deployment,service,configmap,secret,serviceaccount,role,rolebinding,poddisruptionbudget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Site:
     api: Api  # the user's
     helm: Helm
     kubectl: Kubectl  # in the namespace of the installation
+    audited: Kubectl  # the same, with its requests in the audit log, as Helm's
     admin: ApiClient
     resources: Resources
 
@@ -66,26 +70,76 @@ class Site:
 
     def install(self, *values: str) -> None:
         """Install the chart, and wait for the replicas."""
-        self.helm.run("install", NAME, str(CHART), "--namespace", NAMESPACE, "--create-namespace", *values)
+        self.upgrade(*values)
         self.wait_until_served()
+
+    def upgrade(self, *values: str) -> None:
+        """Run `helm upgrade --install`."""
+        flags = ("--install", "--namespace", NAMESPACE, "--create-namespace")
+        self.helm.run("upgrade", NAME, str(CHART), *flags, *values)
 
     def apply(self, *values: str) -> None:
         """Create the same objects without a release, and wait for the replicas."""
-        create_namespace(self.kubectl, NAMESPACE)
+        if self.kubectl.find("namespace", NAMESPACE) is None:
+            create_namespace(self.kubectl, NAMESPACE)
         for item in rendered(self.helm, *values):
             self.admin.apply(self.path(item), item)
         self.wait_until_served()
 
+    def _resource(self, item: Json) -> Resource:
+        group = item["apiVersion"].rpartition("/")[0]
+        return self.resources.resource(f"{item['kind']}.{group}" if group else item["kind"])
+
     def path(self, item: Json) -> str:
         """The path of an object."""
-        group = item["apiVersion"].rpartition("/")[0]
-        resource = self.resources.resource(f"{item['kind']}.{group}" if group else item["kind"])
-        return resource.path(item["metadata"].get("namespace", ""), item["metadata"]["name"])
+        return self._resource(item).path(item["metadata"].get("namespace", ""), item["metadata"]["name"])
+
+    def key(self, item: Json) -> str:
+        """The resource and name of an object."""
+        return f"{self._resource(item).plural}/{item['metadata']['name']}"
+
+    def put(self, key: str, item: Json | None) -> None:
+        """Write an object, or delete it."""
+        if item is None:
+            self.kubectl.delete(*key.split("/"))
+        else:
+            self.admin.apply(self.path(item), item)
+
+    def writes(self) -> list[str]:
+        """The resources and names of the objects that the tools have written or deleted, in this order."""
+        events = (event for event in self.plane.audited_requests() if event["verb"] not in {"get", "list", "watch"})
+        return [f"{event['objectRef']['resource']}/{event['objectRef'].get('name', '')}" for event in events]
+
+    def wait_until_started(self) -> None:
+        """Wait until the controllers have followed the last change, and the Pods that are not held have started."""
+
+        def probe() -> bool:
+            self.kubelet.check()
+            names = {one["metadata"]["name"] for one in self.pods() if not self.kubelet.is_held(one)}
+            return names <= self.kubelet.logs('"listening"') and all(
+                one["status"].get("observedGeneration") == one["metadata"]["generation"]
+                and one["status"].get("updatedReplicas")
+                for one in self.kubectl.list("deployments")
+            )
+
+        wait_for("all Pods started", probe, interval_seconds=0.2)
 
     def wait_until_served(self) -> None:
         """Wait until each Deployment is complete and Pods get their token."""
-        wait_for("all replicas ready", self.is_complete)
+        wait_for("all replicas ready", self.is_complete, interval_seconds=0.2)
         wait_until_injecting(self.users)
+
+    def pods(self) -> list[Json]:
+        """The Pods that do not end."""
+        return [one for one in self.kubectl.list("pods") if "deletionTimestamp" not in one["metadata"]]
+
+    def clean(self) -> None:
+        """Delete whatever there may be, but not the namespace."""
+        for kinds, selector in ((f"{CLUSTER_WIDE},{NAMESPACED}", OURS), ("secret", "owner=helm")):
+            for kind in kinds.split(","):
+                for one in self.kubectl.list(kind, labelSelector=selector):
+                    self.kubectl.delete(kind, one["metadata"]["name"])
+        wait_for("all replicas ended", lambda: not self.pods(), interval_seconds=0.2)
 
     def is_complete(self) -> bool:
         """Whether each Deployment has its replicas, all of the newest kind and ready."""
@@ -121,7 +175,7 @@ class Site:
         """What exists outside of namespaces."""
         return {
             f"{kind}/{one['metadata']['name']}"
-            for kind in CLUSTER_WIDE
+            for kind in CLUSTER_WIDE.split(",")
             for one in self.kubectl.list(kind, labelSelector=OURS)
         }
 
@@ -162,13 +216,16 @@ def opened(report: binaries.Report) -> Iterator[Site]:
         flags = ("--enable-aggregator-routing=true",)
         plane = stack.enter_context(control_plane(Programs.resolve(report), apiserver_flags=flags))
         users = stack.enter_context(own_namespace(plane.kubectl))
+        audited = plane.audited_kubeconfig()
+        kubectl = plane.kubectl.within(NAMESPACE)
         yield Site(
             plane=plane,
             kubelet=stack.enter_context(ServingKubelet(plane, NAMESPACE)),
             users=users,
             api=user(plane, users),
-            helm=Helm.find(plane.folder, plane.audited_kubeconfig(), report=report),
-            kubectl=plane.kubectl.within(NAMESPACE),
+            helm=Helm.find(plane.folder, audited, report=report),
+            kubectl=kubectl,
+            audited=dataclasses.replace(kubectl, kubeconfig=audited),
             admin=stack.enter_context(ApiClient(api_of(plane.kubeconfig, plane.folder))),
             resources=Resources(plane.kubeconfig),
         )
@@ -183,6 +240,7 @@ def rendered(helm: Helm, *values: str) -> list[Json]:
 
 def kustomization(folder: Path, *components: str) -> str:
     """Write an overlay of ours with some components; kustomize takes no absolute paths."""
+    folder.mkdir(exist_ok=True)
     content = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NODE: Final = "node"
 NAME_LABEL: Final = "app.kubernetes.io/name"
 ADDRESSES: Final = tuple(f"192.168.77.{number}" for number in range(1, 41))
-_INTERVAL: Final = 0.1  # seconds between two looks
+_INTERVAL: Final = 0.2  # seconds between two looks
 _OPS_PORT: Final = 8080
 
 
@@ -86,6 +86,11 @@ class ServingKubelet:
         if self.problem is not None:
             raise self.problem
 
+    def is_held(self, item: Json) -> bool:
+        """Whether a Pod is not to be started, or no more."""
+        meta = item["metadata"]
+        return meta["labels"][NAME_LABEL] in self.held or "deletionTimestamp" in meta
+
     def logs(self, text: str) -> set[str]:
         """The replicas that have logged a text, also those that have ended."""
         return {path.parent.name for path in self._folder.glob("*/serve.log") if text in path.read_text()}
@@ -94,7 +99,7 @@ class ServingKubelet:
         try:
             beat = 0
             while not self._stop.wait(_INTERVAL):
-                if beat % 50 == 0:  # without it, a controller takes the node for lost
+                if beat % 25 == 0:  # without it, a controller takes the node for lost
                     self._report_node()
                 beat += 1
                 pods = self._call("GET", f"/api/v1/namespaces/{self._namespace}/pods")["items"]
@@ -113,7 +118,7 @@ class ServingKubelet:
         meta = item["metadata"]
         pod = self._running.get(meta["uid"])
         if pod is None:
-            if meta["labels"][NAME_LABEL] not in self.held and "deletionTimestamp" not in meta:
+            if not self.is_held(item):
                 self._running[meta["uid"]] = self._start(item)
         elif "deletionTimestamp" in meta:
             self._end(pod)
