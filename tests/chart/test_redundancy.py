@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.chart.conftest import Render
     from tests.controlplane.api import Json
 
+DOCS: Final = CHART.parents[1] / "docs"
 FIRST: Final = "dapr-token-injector"
 SECOND: Final = "dapr-token-injector-2"
 OF_ONE: Final = sorted({*CHART.glob("ci/*.yaml"), *CHART.glob("profiles/*.yaml")} - {*CHART.glob("ci/redundant*.yaml")})
@@ -199,3 +200,16 @@ def test_notes_describe_two_groups(notes: Callable[..., str]) -> None:
         f"kubectl -n elsewhere rollout status deployment/{SECOND} && helm test release -n elsewhere"
     )
     assert "two groups" not in notes()
+
+
+def test_every_page_has_the_emergency_command_of_the_policy(render: Render) -> None:
+    policy = only(render(*TWO), "ValidatingAdmissionPolicy", f"{FIRST}-requested")
+    command = policy["spec"]["validations"][0]["messageExpression"].partition("emergency: ")[2].removesuffix("'")
+    pages = {page: " ".join(page.read_text().replace("\\\n", " ").split()) for page in DOCS.rglob("*.md")}
+    deleting = {page: text for page, text in pages.items() if f"mutatingwebhookconfiguration/{FIRST} " in text}
+
+    assert command.startswith("kubectl delete --ignore-not-found validatingadmissionpolicybinding/")
+    assert command.split()[4:6] == [f"mutatingwebhookconfiguration/{name}" for name in (FIRST, SECOND)]
+    assert {page.name for page in deleting} == {"choose-a-failure-policy.md", "uninstall.md"}
+    for page, text in deleting.items():
+        assert text.count(command) == text.count(f"mutatingwebhookconfiguration/{FIRST} "), page
