@@ -134,12 +134,17 @@ class Site:
         return [one for one in self.kubectl.list("pods") if "deletionTimestamp" not in one["metadata"]]
 
     def clean(self) -> None:
-        """Delete whatever there may be, but not the namespace."""
+        """Delete whatever there may be, but not the namespace. If that is being deleted, wait for it."""
         for kinds, selector in ((f"{CLUSTER_WIDE},{NAMESPACED}", OURS), ("secret", "owner=helm")):
             for kind in kinds.split(","):
                 for one in self.kubectl.list(kind, labelSelector=selector):
                     self.kubectl.delete(kind, one["metadata"]["name"])
-        wait_for("all replicas ended", lambda: not self.pods(), interval_seconds=0.2)
+        wait_for("all replicas ended", self.is_clean, interval_seconds=0.2)
+
+    def is_clean(self) -> bool:
+        """Whether a new installation finds nothing."""
+        namespace = self.kubectl.find("namespace", NAMESPACE) or {"metadata": {}}
+        return not self.pods() and "deletionTimestamp" not in namespace["metadata"]
 
     def is_complete(self) -> bool:
         """Whether each Deployment has its replicas, all of the newest kind and ready."""

@@ -155,13 +155,16 @@ def test_interrupted_uninstall_denies_until_the_emergency_command(site: Site, to
     assert site.names() == set()
 
 
-def test_emergency_command_helps_where_the_namespace_was_deleted_first(site: Site) -> None:
-    site.apply(*DENY)
+@pytest.mark.parametrize(("values", "problem"), [(DENY, UNSERVED), (TWO, DENIED)], ids=["one entry", "two entries"])
+def test_emergency_command_helps_where_the_namespace_was_deleted_first(
+    site: Site, values: Sequence[str], problem: re.Pattern[str]
+) -> None:
+    site.apply(*values)
     before = site.names()
 
     site.kubectl.delete("namespace", NAMESPACE)
 
-    wait_for("the Service gone", lambda: UNSERVED.search(site.refusal()))
+    wait_for("the refusal", lambda: problem.search(site.refusal()))
     assert site.names() == before
     site.run(EMERGENCY)
     wait_until_bare(site)
@@ -193,7 +196,7 @@ def test_upgrade_to_two_entries_and_back_loses_nothing(site: Site, tool: str, tm
     one()
     site.wait_until_served()
 
-    with site.creating(workers=1, rest=0.1) as creates:
+    with site.creating(workers=1, rest=0.2) as creates:
         for change, expected in ((two, order.up), (one, order.down + order.deleted)):
             creates.wait_for_more(3)
             before = len(site.writes())
@@ -227,7 +230,7 @@ def test_pause_between_any_two_objects_loses_nothing(site: Site) -> None:
     for tool, order in ORDERS.items():
         assert changed == set(order.up) == {*order.down, *order.deleted}
         for held in ({NAME, f"{NAME}-2"}, set[str]()):  # new replicas start at the end, or at once
-            with site.creating(workers=1, rest=0.15) as creates:
+            with site.creating(workers=1, rest=0.2) as creates:
                 for target, steps in ((two, order.up), (one, order.down + order.deleted)):
                     site.kubelet.held = held
                     for key in steps:
