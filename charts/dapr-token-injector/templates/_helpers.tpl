@@ -37,26 +37,57 @@ dapr-token-injector
 {{ .Values.seal.mode | default (ternary "off" "on-request" (eq (include "dapr-token-injector.cannotSeal" .) "yes")) }}
 {{- end }}
 
+{{/* Whether the replicas are in two groups, each behind a Service and entries of its own: docs/decisions/0039-two-entries.md; empty if not. */}}
+{{- define "dapr-token-injector.redundant" -}}
+{{- if eq (int .Values.webhook.redundancy) 2 }}yes{{ end }}
+{{- end }}
+
+{{/* The groups of replicas, as a JSON list: the suffix of each group's names, and the number of its replicas if it is set. */}}
+{{- define "dapr-token-injector.groups" -}}
+{{- $total := .Values.replicas }}
+{{- if not (include "dapr-token-injector.redundant" .) }}
+{{- list (dict "suffix" "" "replicas" $total) | toJson }}
+{{- else if kindIs "invalid" $total }}
+{{- list (dict "suffix" "") (dict "suffix" "-2") | toJson }}
+{{- else }}
+{{- $second := div (int $total) 2 }}
+{{- list (dict "suffix" "" "replicas" (sub (int $total) $second)) (dict "suffix" "-2" "replicas" $second) | toJson }}
+{{- end }}
+{{- end }}
+
+{{/* The labels by which a group's Pods are selected: `dict "root" $`, and "suffix" for others than the first group's. */}}
 {{- define "dapr-token-injector.selectorLabels" -}}
-app.kubernetes.io/name: dapr-token-injector
-app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/name: dapr-token-injector{{ .suffix | default "" }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
+{{- end }}
+
+{{/* A selector of the Pods, or Services, of all groups. */}}
+{{- define "dapr-token-injector.selector" -}}
+matchLabels:
+{{- if include "dapr-token-injector.redundant" . }}
+  app.kubernetes.io/instance: {{ .Release.Name | quote }}
+matchExpressions:
+  - {key: app.kubernetes.io/name, operator: In, values: [dapr-token-injector, dapr-token-injector-2]}
+{{- else }}
+  {{- include "dapr-token-injector.selectorLabels" (dict "root" .) | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "dapr-token-injector.labels" -}}
 {{ include "dapr-token-injector.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* The metadata of an object: `dict "root" $ "name" N "namespaced" BOOL`, and optionally "annotations" and "labels". */}}
+{{/* The metadata of an object: `dict "root" $ "name" N "namespaced" BOOL`, and optionally "annotations", "labels" and the "suffix" of the label with the name. */}}
 {{- define "dapr-token-injector.metadata" -}}
 name: {{ .name }}
 {{- if .namespaced }}
 namespace: {{ .root.Release.Namespace | quote }}
 {{- end }}
 labels:
-  {{- include "dapr-token-injector.labels" .root | nindent 2 }}
+  {{- include "dapr-token-injector.labels" . | nindent 2 }}
   {{- with merge (dict) (.labels | default dict) (.root.Values.extraLabels | default dict) }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -75,11 +106,11 @@ annotations:
 {{- toJson $excluded }}
 {{- end }}
 
-{{/* The clientConfig of a webhook entry. */}}
+{{/* The clientConfig of a webhook entry: `dict "root" $ "path" PATH "suffix" SUFFIX`. */}}
 {{- define "dapr-token-injector.clientConfig" -}}
 {{- /* No caBundle key in mode self and cert-manager, not even an empty one: it would overwrite the existing value. */ -}}
 service:
-  name: dapr-token-injector
+  name: dapr-token-injector{{ .suffix | default "" }}
   namespace: {{ .root.Release.Namespace | quote }}
   path: {{ .path }}
   port: 443
@@ -88,12 +119,25 @@ caBundle: {{ .root.Values.tls.files.caBundle | b64enc }}
 {{- end }}
 {{- end }}
 
-{{/* Annotations of a webhook configuration: the source of caBundle for cert-manager's cainjector. */}}
+{{/* Annotations of a webhook configuration: the source of caBundle for cert-manager's cainjector; `dict "root" $ "suffix" SUFFIX`. */}}
 {{- define "dapr-token-injector.bundleSource" -}}
-{{- if eq .Values.tls.mode "cert-manager" }}
+{{- if eq .root.Values.tls.mode "cert-manager" }}
 {{- /* The chart's own CA, so that a new CA is trusted before it signs. With another issuer only the Secret of the serving certificate contains the CA. */}}
-cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/dapr-token-injector{{ if not .Values.tls.certManager.issuerRef }}-ca{{ end }}
+cert-manager.io/inject-ca-from: {{ .root.Release.Namespace }}/dapr-token-injector{{ if .root.Values.tls.certManager.issuerRef }}{{ .suffix }}{{ else }}-ca{{ end }}
 {{- end }}
+{{- end }}
+
+{{/* The match condition `not-yet-served` of the second group's entries; `true` for the entry of the default Secret. In doubt it is true: a second call changes nothing. */}}
+{{- define "dapr-token-injector.notYetServed" -}}
+!('dapr-token-injector/status' in object.metadata.?annotations.orValue({})) ||
+[(object.spec.containers + object.spec.?initContainers.orValue([])).filter(c, c.name == 'daprd')].exists(sidecars,
+sidecars.size() == 0 || ['DAPR_API_TOKEN', 'APP_API_TOKEN'].exists(v, ({{ if . }}v == 'DAPR_API_TOKEN' || {{ end -}}
+object.metadata.annotations[?(v == 'DAPR_API_TOKEN' ? 'dapr.io/api-token-secret' : 'dapr.io/app-token-secret')].orValue('').trim() != '') &&
+sidecars.exists(c, [c.?env.orValue([]).filter(e, e.name == v)].exists(all,
+all.size() == 0 || [all[all.size() - 1]].exists(e, e.?valueFrom.hasValue()
+? e.valueFrom.?secretKeyRef.?optional.orValue(false) || e.valueFrom.?configMapKeyRef.?optional.orValue(false) ||
+e.valueFrom.?fileKeyRef.?optional.orValue(false)
+: e.?value.orValue('') == '' || e.value.startsWith('$('))))))
 {{- end }}
 
 {{/* The policy file. */}}
