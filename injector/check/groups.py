@@ -74,7 +74,7 @@ def _policy(deployment: Object) -> str:
         _, name = webhook_policy.config_map_of([deployment])
     except LookupError:
         name = "none"
-    annotations = deployment["spec"]["template"]["metadata"].get("annotations") or {}
+    annotations = (deployment["spec"]["template"].get("metadata") or {}).get("annotations") or {}
     return f"ConfigMap {name} {str(annotations.get(_CHECKSUM) or '')[:8]}".strip()
 
 
