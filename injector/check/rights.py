@@ -104,6 +104,10 @@ ROTATE: Final = (
     Need(("list",), resources.PODS, "secret rotate does not find the Pods that use a Secret"),
     Need(("create",), resources.PODS, "secret rotate does not know whether new Pods would be injected (a dry run)"),
     Need(("get",), resources.REPLICASETS, "secret rotate does not find the Deployments that use a Secret"),
+    *(
+        Need(("get",), one, f"secret rotate does not work if Pods of {one.kind}s use the Secret")
+        for one in (resources.JOBS, resources.CRONJOBS)
+    ),
     *(Need(("get", "patch"), one, f"secret rotate --restart restarts no {one.kind}") for one in _WORKLOADS),
 )
 PROBE: Final = (
