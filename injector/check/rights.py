@@ -91,7 +91,7 @@ LIST: Final = (
     Need(("list",), resources.PODS, "secret list does not work"),
     Need(("list",), resources.SECRETS, "secret list does not work"),
     *(
-        Need(("list", "get"), one, f"secret list names no {one.kind}s")
+        Need(("list",), one, f"secret list names no {one.kind}s")
         for one in (*_WORKLOADS, resources.REPLICASETS, resources.JOBS, resources.CRONJOBS)
     ),
 )
