@@ -27,8 +27,8 @@ _BINDING: Final = f"ValidatingAdmissionPolicyBinding {REQUESTED}"
 # SHA-256 of what the chart renders, with and without `webhook.default.enabled`; see `_digest`.
 _DIGESTS: Final = frozenset(
     {
-        "d2567f74129e32b3000d51583596c2c2aac0010317c5e31d0758d2e9730ef5d3",
-        "23d5259b64ec5783069e7e934a55907d4ce87c8d1fabf21eebd88a0961b226e1",
+        "6872d78ac3641ade1a0abed460cbb89867b1ae310c3d65570de456e4ce70819c",
+        "1b7cf33dcc47308554a06aac76031dc79d11187ac240da0d261af15f139e0ca3",
     }
 )
 _EXPRESSIONS: Final = ("matchConditions", "variables", "validations")
@@ -100,10 +100,10 @@ def _of_policy(policy: Object | None, registrations: Objects, fix: str) -> Itera
 
 
 def _digest(spec: Mapping[str, Any]) -> str:
-    """Return the hash of what a policy judges, without the white space of its expressions and the namespaces."""
+    """Return the hash of what a policy judges, without white space of its expressions, messages and namespaces."""
     constraints = {key: value for key, value in (spec.get("matchConstraints") or {}).items() if key in _RULES}
     parts = [
-        {key: " ".join(str(value).split()) for key, value in one.items()}
+        {key: " ".join(str(value).split()) for key, value in one.items() if not key.startswith("message")}
         for key in _EXPRESSIONS
         for one in spec.get(key) or ()
     ]
@@ -174,12 +174,12 @@ CHECKS: Final = (
         "API server reports no error. The policy `requested` denies them, unless it was changed, lost its binding, or "
         "only audits since shadow mode ended.",
         how="Reads the ValidatingAdmissionPolicy and the ValidatingAdmissionPolicyBinding "
-        "`dapr-token-injector-requested`. Compares a hash of rules and expressions with that of this version's chart, "
-        "the namespace selector with that of the webhook's entry, and the binding's policy, actions and "
-        "`matchResources`. A binding without `Deny` is a warning; if no entry has `failurePolicy: Fail`, such as with "
-        "two groups (`webhook.redundancy: 2`), it fails the check. It is skipped if neither exists, as with "
-        "`requested.action: Off`, in shadow mode and with `failurePolicy: Ignore`; it cannot see whether both were "
-        "deleted by mistake.",
+        "`dapr-token-injector-requested`. Compares a hash of rules and expressions (not of messages) with that of "
+        "this version's chart, the namespace selector with that of the webhook's entry, and the binding's policy, "
+        "actions and `matchResources`. A binding without `Deny` is a warning; if no entry has `failurePolicy: Fail`, "
+        "such as with two groups (`webhook.redundancy: 2`), it fails the check. It is skipped if neither exists, as "
+        "with `requested.action: Off`, in shadow mode and with `failurePolicy: Ignore`; it cannot see whether both "
+        "were deleted by mistake.",
         fix="Run `helm upgrade dapr-token-injector CHART --reset-then-reuse-values --set requested.action=Deny`, or "
         "`kubectl apply -k` again: [The policy requested](../requested.md).",
         run=_requested_bound,
