@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from injector.check import expiry, startup
-from injector.check.installation import condition, endpoints_of, for_each_service, pods_of
+from injector.check.installation import condition, endpoints_of, for_all_services, for_each_service, pods_of
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
 from injector.check.selectors import Selector
 from injector.kube.api_messages import single_line
@@ -14,7 +14,7 @@ from injector.kube.resources import DISRUPTION_BUDGETS, NODES, SERVICES
 from injector.words import counted, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from injector.check.installation import CalledService
     from injector.check.model import Problem
@@ -44,17 +44,19 @@ async def _endpoints(reader: Reader, service: CalledService) -> Outcome:
         show = f"kubectl get pods,endpointslices --namespace {service.namespace}"
         gone = failed(f"the endpoints of {service} are gone, none is ready: {service.consequence}", show)
         return Outcome(seen=seen, problems=(gone,))
-    if len(endpoints.ready) == 1:
+    if len(endpoints.ready) == 1 and not service.others:
         single = warning(f"only one endpoint of {service} is ready: while its Pod is replaced, {service.consequence}")
         return Outcome(seen=seen, problems=(single,))
     return Outcome(seen=seen)
 
 
-async def _budget(reader: Reader, service: CalledService) -> Outcome:
-    pods = await pods_of(reader, service)
+async def _budget(reader: Reader, services: Sequence[CalledService]) -> Outcome:
+    pods = [pod for service in services for pod in await pods_of(reader, service)]
+    named = listed(list(map(str, services)))
     if not pods:
-        return Outcome(seen=f"{service} has no Pods", is_skipped=True)
-    found = await reader.list(DISRUPTION_BUDGETS, service.namespace)
+        return Outcome(seen=f"{named} has no Pods", is_skipped=True)
+    namespaces = dict.fromkeys(service.namespace for service in services)
+    found = [one for namespace in namespaces for one in await reader.list(DISRUPTION_BUDGETS, namespace)]
     of_pods = [[one for one in found if _selects(one, pod["metadata"].get("labels") or {})] for pod in pods]
     budgets = {str(one["metadata"]["name"]): one for of_pod in of_pods for one in of_pod}
     budget_names = listed(sorted(budgets))
@@ -63,7 +65,7 @@ async def _budget(reader: Reader, service: CalledService) -> Outcome:
     )
     if not budgets and len(pods) > 1:
         missing = warning(
-            f"no PodDisruptionBudget selects the Pods of {service}: drains of several nodes may evict all at once",
+            f"no PodDisruptionBudget selects the Pods of {named}: drains of several nodes may evict all at once",
             "helm upgrade dapr-token-injector CHART --reset-then-reuse-values --set podDisruptionBudget.enabled=true",
         )
         return Outcome(seen=seen, problems=(missing,))
@@ -97,8 +99,9 @@ def _budget_problems(budget: Object) -> Iterator[Problem]:
         yield failed(f"{name} allows no eviction, with {healthy} healthy: node drains do not end", describe)
 
 
-async def _spread(reader: Reader, service: CalledService) -> Outcome:
-    ready = (await endpoints_of(reader, service, None)).ready
+async def _spread(reader: Reader, services: Sequence[CalledService]) -> Outcome:
+    ready = [one for service in services for one in (await endpoints_of(reader, service, None)).ready]
+    service, outage = listed(list(map(str, services))), services[0].outage
     if len(ready) < 2:  # noqa: PLR2004 - one endpoint is the subject of another check
         return Outcome(seen=f"{counted(len(ready), 'ready endpoint')} of {service}", is_skipped=True)
     nodes = {one.get("nodeName") for one in ready}
@@ -107,9 +110,7 @@ async def _spread(reader: Reader, service: CalledService) -> Outcome:
     if None in nodes:
         return Outcome(seen=seen, problems=(unknown(f"endpoints of {service} do not name their node"),))
     if len(nodes) == 1:
-        together = warning(
-            f"all ready endpoints of {service} are on node {nodes.pop()}: if it fails, {service.consequence}"
-        )
+        together = warning(f"all ready endpoints of {service} are on node {nodes.pop()}: if it fails, {outage}")
         return Outcome(seen=seen, problems=(together,))
     zone = zones.pop()
     if zones or zone is None:
@@ -123,7 +124,7 @@ async def _spread(reader: Reader, service: CalledService) -> Outcome:
         return Outcome(seen=f"{seen}, in the only zone")
     together = warning(
         f"all ready endpoints of {service} are in zone {zone}, and there are others ({listed(sorted(others), 3)}): if "
-        f"that zone fails, {service.consequence}"
+        f"that zone fails, {outage}"
     )
     return Outcome(seen=seen, problems=(together,))
 
@@ -152,8 +153,9 @@ CHECKS: Final = (
         why="The API server calls the endpoints of the registered Service. Without one, each Pod that requests a token "
         "is rejected (`failurePolicy: Fail`) or created without it (`Ignore`). With only one, the same happens while "
         "its Pod is replaced.",
-        how="Reads which Services the MutatingWebhookConfiguration names, whatever their names, each Service with the "
-        "registered port, and its EndpointSlices. No ready endpoint with that port fails the check; one is a warning. "
+        how="Reads which Services the MutatingWebhookConfigurations name, whatever their names, each Service with the "
+        "registered port, and its EndpointSlices. No ready endpoint with that port fails the check, also of one of two "
+        "groups (`webhook.redundancy: 2`). Only one is a warning, with two groups it is not. "
         "Without the right to read Services, endpoints count with any port. Whether the API server's network reaches "
         "an endpoint is not visible here; the checks of admission show it.",
         fix="Look at the Pods: the check `pods-start` names their problem. If there are none, scale the Deployment up. "
@@ -200,12 +202,12 @@ CHECKS: Final = (
         why="Without a PodDisruptionBudget, drains of several nodes can evict all Pods at the same time. A budget that "
         "allows no eviction blocks every drain, and with it the upgrade of the cluster.",
         how="Reads the PodDisruptionBudgets whose selectors match Pods of the webhook, and their status. None is a "
-        "warning if there are several Pods. It fails if a budget allows no eviction although all its Pods are "
-        "healthy, if its controller cannot evaluate it, or if several select the same Pod: the Eviction API rejects "
-        "that. It cannot see a budget's effect on Pods that are not healthy.",
+        "warning if there are several Pods; two groups are taken together. It fails if a budget allows no eviction "
+        "although all its Pods are healthy, if its controller cannot evaluate it, or if several select the same Pod: "
+        "the Eviction API rejects that. It cannot see a budget's effect on Pods that are not healthy.",
         fix="Use the budget of the chart (`podDisruptionBudget.enabled`): it allows one Pod at a time and evicts Pods "
         "that are not ready. Delete other budgets for the same Pods.",
-        run=for_each_service(_budget),
+        run=for_all_services(_budget),
     ),
     Check(
         id="DTC034",
@@ -216,10 +218,11 @@ CHECKS: Final = (
         "the Pods that are created elsewhere in the cluster depend on it.",
         how="Reads node and zone of the ready endpoints in the EndpointSlices, which needs no right on nodes. All on "
         "one node is a warning; all in one zone, too, if a node of the cluster is in another zone. That requires "
-        "`list` on nodes; without it, the result is unknown. It is skipped with less than two ready endpoints.",
-        fix="Keep `topologySpreadConstraints` of the chart, and restart the Deployment "
-        "(`kubectl rollout restart`): Pods are not moved after they are scheduled. If all nodes are full, add one.",
-        run=for_each_service(_spread),
+        "`list` on nodes; without it, the result is unknown. Two groups are taken together. It is skipped with less "
+        "than two ready endpoints.",
+        fix="Keep `topologySpreadConstraints` of the chart, and restart the Deployment (`kubectl rollout restart`): "
+        "Pods are not moved after they are scheduled. If all nodes are full, add one.",
+        run=for_all_services(_spread),
     ),
     Check(
         id="DTC035",
@@ -243,10 +246,11 @@ CHECKS: Final = (
         category=Category.AVAILABILITY,
         summary="The CA in the caBundle is renewed in time.",
         why="When the registered CA expires, the API server trusts no certificate of the webhook, however new.",
-        how="Reads the caBundle of each entry in the two webhook configurations; the CA's Secret is not read. A new CA "
+        how="Reads the caBundle of each entry in the webhook configurations; the CA's Secret is not read. A new CA "
         "is added to the caBundle before the previous one ends, so the certificate that ends last counts. The limits "
         "are those of `serving-certificate`: less than three tenths of the lifetime left is a warning, less than a "
-        "tenth fails. Whether the caBundle trusts what the Pods serve is the subject of another check.",
+        "tenth fails. A caBundle without a readable certificate is the subject of `ca-bundle`, and whether it "
+        "trusts what the Pods serve that of `served-certificate`.",
         fix="With `--tls-mode self`, request a new CA with `dapr-token-injector ca rotate`. With cert-manager, renew "
         "the CA's Certificate. With your own files, set the new CA in `tls.files.caBundle` before it signs.",
         run=expiry.ca_bundle,

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from injector.check.guard import GUARD
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
-from injector.check.registration import DEFAULT_ENTRY, INJECT_ENTRY, MUTATING
+from injector.check.registration import ENTRIES, MUTATING
 from injector.check.requested import REQUESTED
 from injector.core import names
 from injector.core.durations import span
 from injector.kube.errors import ForbiddenError, NotFoundError
 from injector.kube.resources import MUTATING_WEBHOOKS, POLICIES, POLICY_BINDINGS, VALIDATING_WEBHOOKS, Resource
+from injector.rotation.webhook_policy import GROUPS
 from injector.words import listed
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _LARGE_SKEW_SECONDS: Final = 60
 _RBAC: Final = "rbac.authorization.k8s.io"
 # Objects of the cluster whose names an installation uses.
 _FIXED: Final = (
-    (MUTATING_WEBHOOKS, names.MANAGER),
+    *((MUTATING_WEBHOOKS, name) for name in GROUPS),
     (VALIDATING_WEBHOOKS, names.MANAGER),
     *((kind, f"{names.MANAGER}-fence") for kind in (POLICIES, POLICY_BINDINGS)),
     (Resource(_RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False), names.MANAGER),
@@ -43,6 +44,7 @@ _FIXED: Final = (
     *((kind, REQUESTED) for kind in (POLICIES, POLICY_BINDINGS)),
     *((POLICY_BINDINGS, name) for name in (GUARD, f"{GUARD}-audit", f"{GUARD}-warn", f"{GUARD}-deny")),
 )
+_OWN_ENTRIES: Final = frozenset(name for of_one in ENTRIES.values() for name in of_one)
 # https://github.com/helm/helm/blob/main/pkg/action/validate.go
 _RELEASE: Final = "meta.helm.sh/release-name"
 _RELEASE_NAMESPACE: Final = "meta.helm.sh/release-namespace"
@@ -121,8 +123,8 @@ async def _one_installation(reader: Reader) -> Outcome:
             "has one installation"
         )
         for one in await reader.list(MUTATING_WEBHOOKS)
-        if one["metadata"]["name"] != names.MANAGER
-        and any(entry["name"] in {INJECT_ENTRY, DEFAULT_ENTRY} for entry in one.get("webhooks") or ())
+        if one["metadata"]["name"] not in GROUPS
+        and any(entry["name"] in _OWN_ENTRIES for entry in one.get("webhooks") or ())
     ]
     seen = ", ".join(map(_owner, sorted(owners))) if owners else "no installation exists"
     return Outcome(seen=seen, problems=tuple(problems))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.check.model import Category, Check, Outcome, failed, warning
 from injector.check.pods import all_pods
-from injector.check.registration import DEFAULT_ENTRY, INJECT_ENTRY, MUTATING
+from injector.check.registration import DEFAULT_ENTRIES, ENTRIES, MUTATING
 from injector.check.selectors import Selector, labels_of
 from injector.core import names
 from injector.kube.resources import NAMESPACES
@@ -30,7 +30,7 @@ class _Entry:
     """The selectors of a registered entry."""
 
     def __init__(self, raw: Mapping[str, Any]) -> None:
-        self.is_default = raw["name"] == DEFAULT_ENTRY
+        self.is_default = raw["name"] in DEFAULT_ENTRIES
         self.namespaces: Final = Selector(raw.get("namespaceSelector"))
         self.pods: Final = Selector(raw.get("objectSelector"))
 
@@ -62,7 +62,7 @@ class _Coverage:
             (
                 self.without_default,
                 failed,
-                f"have the label {names.INJECT_DEFAULT_LABEL}: enabled and are not matched by {DEFAULT_ENTRY}",
+                f"have the label {names.INJECT_DEFAULT_LABEL}: enabled and are not matched by {DEFAULT_ENTRIES[0]}",
             ),
             (self.twice, warning, "are matched by both entries, whose selectors should be disjoint"),
             (self.excluded_requesting, warning, "are excluded by name and have Pods that request a token"),
@@ -72,9 +72,11 @@ class _Coverage:
 
 
 async def _namespaces_covered(reader: Reader) -> Outcome:
-    found = await reader.registration()
     entries = [
-        _Entry(one) for one in (found or {}).get("webhooks") or () if one["name"] in {INJECT_ENTRY, DEFAULT_ENTRY}
+        _Entry(entry)
+        for one in await reader.registrations()
+        for entry in one.get("webhooks") or ()
+        if entry["name"] in ENTRIES[one["metadata"]["name"]]
     ]
     if not entries:
         return Outcome(seen=f"{MUTATING} has no entry of ours", is_skipped=True)
@@ -117,7 +119,7 @@ def _coverage(entries: Sequence[_Entry], namespaces: Iterable[Object], by_namesp
             coverage.unmatched.append(name)
         else:
             coverage.covered += 1
-        if len(matching) > 1:
+        if len({entry.is_default for entry in matching}) > 1:
             coverage.twice.append(name)
     return coverage
 
@@ -133,9 +135,10 @@ CHECKS: Final = (
         how="Evaluates `namespaceSelector` and `objectSelector` of the registered entries on every namespace and on "
         "every Pod that has not ended. It fails for a namespace that no entry matches and that has Pods with "
         "`dapr.io/api-token-secret` or `dapr.io/app-token-secret`, and for one with the label "
-        "`dapr-token-injector/inject-default: enabled` that the entry for it does not match. Namespaces with Dapr Pods "
-        "that request no token, excluded names (`webhook.excludedNamespaces`) with Pods that request one, and "
-        "namespaces that both entries match are warnings. It cannot see Pods that do not exist now, such as those of "
+        "`dapr-token-injector/inject-default: enabled` that the entry for it does not match. Namespaces with Dapr "
+        "Pods that request no token, excluded names (`webhook.excludedNamespaces`) with Pods that request one, and "
+        "namespaces that both entries match are warnings. With two groups (`webhook.redundancy: 2`), one of them is "
+        "enough: `entries-alike` compares their selectors. It cannot see Pods that do not exist now, such as those of "
         "a CronJob, and does not evaluate match conditions: `entries-as-installed` compares them.",
         fix="Correct `webhook.namespaceSelector` and `webhook.excludedNamespaces` and run "
         "`helm upgrade dapr-token-injector CHART --reset-then-reuse-values`, or label the namespace. Then restart the "

@@ -10,8 +10,7 @@ import asyncio
 import base64
 from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
-
+from injector.check.certificates import readable
 from injector.check.installation import condition, pods_of
 from injector.check.model import Outcome, failed, unknown, warning
 from injector.check.serving import MOST_HANDSHAKES, served_certificate
@@ -19,10 +18,12 @@ from injector.core import names
 from injector.core.durations import span
 from injector.kube.api_messages import single_line
 from injector.kube.errors import ForbiddenError, KubeError, NotFoundError
-from injector.kube.resources import CERTIFICATES, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
+from injector.kube.resources import CERTIFICATES, VALIDATING_WEBHOOKS
 from injector.words import counted
 
 if TYPE_CHECKING:
+    from cryptography import x509
+
     from injector.check.installation import CalledService
     from injector.check.model import Problem
     from injector.check.reader import Reader
@@ -67,23 +68,19 @@ async def ca_bundle(reader: Reader) -> Outcome:
     """Check the certificates in the caBundle of each registered entry."""
     problems: dict[Problem, None] = {}
     seen = 0
-    for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
-        found = await reader.get(resource, names.MANAGER)
-        for entry in (found or {}).get("webhooks") or ():
-            bundle = (entry.get("clientConfig") or {}).get("caBundle")
-            if not bundle:
+    validating = await reader.get(VALIDATING_WEBHOOKS, names.MANAGER)
+    for found in (*await reader.registrations(), validating or {}):
+        for entry in found.get("webhooks") or ():
+            bundle = (entry.get("clientConfig") or {}).get("caBundle") or ""
+            authorities = readable(base64.b64decode(bundle, validate=True))
+            if not authorities:
                 continue
             seen += 1
-            try:
-                authorities = x509.load_pem_x509_certificates(base64.b64decode(bundle))
-            except ValueError:
-                problems[unknown(f"the caBundle of {entry['name']} is not a list of certificates in PEM")] = None
-                continue
             # A new CA is added before the previous one ends, so the last one to end counts.
             last = max(authorities, key=_ends)
             problems |= dict.fromkeys(_problems(f"the CA in the caBundle of {entry['name']}", last, reader.now))
     if not seen:
-        return Outcome(seen="no entry has a caBundle", is_skipped=True)
+        return Outcome(seen="no entry has a caBundle with a certificate", is_skipped=True)
     return Outcome(seen=counted(seen, "caBundle"), problems=tuple(problems))
 
 

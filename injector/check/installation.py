@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from injector.check.model import Outcome
 from injector.core import names
+from injector.core.errors import ConfigError
 from injector.kube.errors import ForbiddenError
-from injector.kube.resources import ENDPOINTSLICES, PODS, SERVICES
+from injector.kube.resources import CONFIGMAPS, DEPLOYMENTS, ENDPOINTSLICES, PODS, SERVICES
+from injector.rotation import webhook_policy
+from injector.rotation.webhook_policy import GROUPS
+from injector.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from injector.check.reader import Reader
+    from injector.core.model import Policy
     from injector.kube.resources import Object, Objects
 
 _NAME_LABEL: Final = "app.kubernetes.io/name"
@@ -28,12 +34,16 @@ _CONSEQUENCES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class CalledService:
-    """A Service that entries of the registration name. `policies`: their failure policies, none if they are unknown."""
+    """A Service that entries of the registration name.
+
+    `policies`: their failure policies, none if they are unknown. `others`: the Services of the other group of replicas.
+    """
 
     namespace: str
     name: str
     port: int = _PORT
     policies: frozenset[str] = frozenset()
+    others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"Service {self.namespace}/{self.name}"
@@ -41,6 +51,13 @@ class CalledService:
     @property
     def consequence(self) -> str:
         """What happens while no endpoint answers."""
+        return f"if {listed(self.others)} does not answer either, {self.outage}" if self.others else self.outage
+
+    @property
+    def outage(self) -> str:
+        """What happens while no endpoint of any group answers."""
+        if self.others:
+            return "Pods that request a token are denied (policy requested) or created without it"
         known = [words for policy, words in _CONSEQUENCES.items() if policy in self.policies]
         return " or ".join(known) or "Pods that request a token are rejected or created without it"
 
@@ -61,20 +78,75 @@ async def called_services(reader: Reader) -> tuple[CalledService, ...]:
     """
     namespace = await reader.namespace()
     try:
-        registration = await reader.registration()
+        registrations = await reader.registrations()
     except ForbiddenError:
-        registration = None
-    entries = (registration or {}).get("webhooks") or ()
-    found: dict[tuple[str, str, int], set[str]] = {}
-    for entry in entries:
-        service = entry["clientConfig"].get("service")
-        if service is not None:
-            key = (str(service["namespace"]), str(service["name"]), int(service.get("port") or _PORT))
-            found.setdefault(key, set()).add(str(entry.get("failurePolicy") or "Fail"))
-    if entries and not found:
+        registrations = []
+    policies: dict[tuple[str, str, int], set[str]] = {}
+    callers: dict[tuple[str, str, int], set[str]] = {}
+    has_entries = False
+    for registration in registrations:
+        for entry in registration.get("webhooks") or ():
+            has_entries = True
+            service = entry["clientConfig"].get("service")
+            if service is not None:
+                key = (str(service["namespace"]), str(service["name"]), int(service.get("port") or _PORT))
+                policies.setdefault(key, set()).add(str(entry.get("failurePolicy") or "Fail"))
+                callers.setdefault(key, set()).add(registration["metadata"]["name"])
+    if has_entries and not policies:
         return ()
-    services = tuple(CalledService(*key, frozenset(policies)) for key, policies in found.items())
+    services = tuple(CalledService(*key, frozenset(found), _others(key, callers)) for key, found in policies.items())
     return services or (CalledService(namespace, names.MANAGER),)
+
+
+def _others(called: tuple[str, str, int], callers: Mapping[tuple[str, str, int], set[str]]) -> tuple[str, ...]:
+    """Return the Services that only other configurations call."""
+    return tuple(str(CalledService(*key)) for key, found in callers.items() if not found & callers[called])
+
+
+async def deployments_of_groups(reader: Reader) -> Objects:
+    """Return the Deployments of the installation that exist: one for each group of replicas.
+
+    Raises:
+        KubeError: They cannot be read.
+    """
+    namespace = await reader.namespace()
+    found = await asyncio.gather(*(reader.get(DEPLOYMENTS, name, namespace) for name in GROUPS))
+    return [one for one in found if one is not None]
+
+
+async def is_redundant(reader: Reader) -> bool:
+    """Return whether two groups of replicas are installed (`webhook.redundancy: 2`), even if parts of one are missing.
+
+    Raises:
+        KubeError: The registration cannot be read.
+    """
+    if len(await reader.registrations()) > 1:
+        return True
+    try:
+        deployments = await deployments_of_groups(reader)
+    except ForbiddenError:
+        return False
+    return any(one["metadata"]["name"] != names.MANAGER or _fails_over(one) for one in deployments)
+
+
+def _fails_over(deployment: Object) -> bool:
+    containers = deployment["spec"]["template"]["spec"].get("containers") or ()
+    return any(argument == "--fail-over" for one in containers for argument in one.get("args") or ())
+
+
+async def policy_of(reader: Reader) -> Policy | None:
+    """Return the webhook's Policy, None if it cannot be read.
+
+    Raises:
+        KubeError: The API server does not answer.
+    """
+    try:
+        deployments = await reader.list(DEPLOYMENTS, label_selector=webhook_policy.WEBHOOK)
+        namespace, name = webhook_policy.config_map_of(deployments)
+        found = await reader.get(CONFIGMAPS, name, namespace)
+        return webhook_policy.policy_in(found) if found is not None else None
+    except (ForbiddenError, LookupError, ConfigError):
+        return None
 
 
 async def selector_of(reader: Reader, service: CalledService) -> str:
@@ -83,7 +155,9 @@ async def selector_of(reader: Reader, service: CalledService) -> str:
         found = await reader.get(SERVICES, service.name, service.namespace)
     except ForbiddenError:
         found = None
-    labels = ((found or {}).get("spec") or {}).get("selector") or {_NAME_LABEL: names.MANAGER}
+    labels = ((found or {}).get("spec") or {}).get("selector") or {
+        _NAME_LABEL: service.name if service.name in GROUPS else names.MANAGER
+    }
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
@@ -139,6 +213,21 @@ def is_ready(endpoint: Object) -> bool:
     return (endpoint.get("conditions") or {}).get("ready") is not False
 
 
+def for_all_services(
+    check: Callable[[Reader, Sequence[CalledService]], Awaitable[Outcome]],
+) -> Callable[[Reader], Awaitable[Outcome]]:
+    """Return a check of the registered Services together; skipped if only a URL is registered."""
+
+    async def run(reader: Reader) -> Outcome:
+        services = await called_services(reader)
+        return await check(reader, services) if services else _BY_URL
+
+    return run
+
+
+_BY_URL: Final = Outcome(seen="the webhook is registered by its URL, without a Service", is_skipped=True)
+
+
 def for_each_service(
     check: Callable[[Reader, CalledService], Awaitable[Outcome]],
 ) -> Callable[[Reader], Awaitable[Outcome]]:
@@ -147,7 +236,7 @@ def for_each_service(
     async def run(reader: Reader) -> Outcome:
         found = [await check(reader, service) for service in await called_services(reader)]
         if not found:
-            return Outcome(seen="the webhook is registered by its URL, without a Service", is_skipped=True)
+            return _BY_URL
         # Two Services may have the same Pods.
         problems = dict.fromkeys(problem for one in found for problem in one.problems)
         seen = "; ".join(dict.fromkeys(one.seen for one in found))

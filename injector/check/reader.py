@@ -10,6 +10,7 @@ from injector.core import names
 from injector.kube.errors import NotFoundError
 from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, Resource
 from injector.kube.transport import Request
+from injector.rotation.webhook_policy import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -141,13 +142,14 @@ class Reader:
 
         return await self.once(("may", verb, resource, namespace, name, subresource), review)
 
-    async def registration(self) -> Object | None:
-        """Return the MutatingWebhookConfiguration of the installation, None if there is none.
+    async def registrations(self) -> Objects:
+        """Return the MutatingWebhookConfigurations of the installation that exist: one for each group of replicas.
 
         Raises:
-            KubeError: It cannot be read.
+            KubeError: They cannot be read.
         """
-        return await self.get(MUTATING_WEBHOOKS, names.MANAGER)
+        found = await asyncio.gather(*(self.get(MUTATING_WEBHOOKS, name) for name in GROUPS))
+        return [one for one in found if one is not None]
 
     async def namespace(self) -> str:
         """Return the namespace of the installation: the given one, that of the registered Service, or the default one.
@@ -157,7 +159,6 @@ class Reader:
         """
         if self._namespace is not None:
             return self._namespace
-        found = await self.registration()
-        entries = (found or {}).get("webhooks") or ()
+        entries = [entry for one in await self.registrations() for entry in one.get("webhooks") or ()]
         services = [(entry.get("clientConfig") or {}).get("service") or {} for entry in entries]
         return next((str(one["namespace"]) for one in services if one.get("namespace")), names.MANAGER)

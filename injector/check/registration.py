@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.check.installation import is_redundant
 from injector.check.model import Category, Check, Outcome, failed, warning
 from injector.core import names
 from injector.kube.resources import MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
+from injector.rotation.webhook_policy import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -15,9 +18,9 @@ if TYPE_CHECKING:
     from injector.check.model import Problem
     from injector.check.reader import Reader
 
-# Entries of the configurations: charts/dapr-token-injector/templates/webhook.
-INJECT_ENTRY: Final = "inject.dapr-token-injector.svc"
-DEFAULT_ENTRY: Final = "default.dapr-token-injector.svc"
+# Entries of the configurations: charts/dapr-token-injector/templates/webhook; the second ones are those of group 2.
+INJECT_ENTRIES: Final = ("inject.dapr-token-injector.svc", "inject-2.dapr-token-injector.svc")
+DEFAULT_ENTRIES: Final = ("default.dapr-token-injector.svc", "default-2.dapr-token-injector.svc")
 WARN_ENTRY: Final = "warn.dapr-token-injector.svc"
 MUTATING: Final = f"MutatingWebhookConfiguration {names.MANAGER}"
 VALIDATING: Final = f"ValidatingWebhookConfiguration {names.MANAGER}"
@@ -28,7 +31,7 @@ _DAPR_ENTRY: Final = "sidecar-injector.dapr.io"
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An entry as installed: its path, and the expression of each match condition."""
+    """An entry as installed: its path, and the expression of each match condition, or its SHA-256."""
 
     path: str
     conditions: Mapping[str, str]
@@ -39,56 +42,85 @@ _REQUESTS: Final = (
     "object.metadata.?annotations[?'dapr.io/api-token-secret'].orValue('') != '' || "
     "object.metadata.?annotations[?'dapr.io/app-token-secret'].orValue('') != ''"
 )
-_ENTRIES: Final = {
-    INJECT_ENTRY: _Entry(names.MUTATE_PATH, {"asks-for-token": _REQUESTS, "no-mirror-pod": _NO_MIRROR}),
-    DEFAULT_ENTRY: _Entry(
-        names.MUTATE_DEFAULT_PATH,
-        {
-            "uses-dapr": f"object.metadata.?annotations[?'dapr.io/enabled'].orValue('') != '' || {_REQUESTS}",
-            "no-mirror-pod": _NO_MIRROR,
-        },
-    ),
+_USES_DAPR: Final = f"object.metadata.?annotations[?'dapr.io/enabled'].orValue('') != '' || {_REQUESTS}"
+# The condition that only entries of group 2 have, by its SHA-256: docs/decisions/0039-two-entries.md.
+_NOT_YET_SERVED: Final = "not-yet-served"
+_INJECT: Final = _Entry(names.MUTATE_PATH, {"asks-for-token": _REQUESTS, "no-mirror-pod": _NO_MIRROR})
+_DEFAULT: Final = _Entry(names.MUTATE_DEFAULT_PATH, {"uses-dapr": _USES_DAPR, "no-mirror-pod": _NO_MIRROR})
+
+
+def _second(first: _Entry, digest: str) -> _Entry:
+    return _Entry(first.path, {**first.conditions, _NOT_YET_SERVED: digest})
+
+
+# By configuration and name.
+ENTRIES: Final[Mapping[str, Mapping[str, _Entry]]] = {
+    GROUPS[0]: {INJECT_ENTRIES[0]: _INJECT, DEFAULT_ENTRIES[0]: _DEFAULT},
+    GROUPS[1]: {
+        INJECT_ENTRIES[1]: _second(_INJECT, "841c96ec9a80cb8c71417f33b934980cb4218d41161529a117e8b4d53f3c3099"),
+        DEFAULT_ENTRIES[1]: _second(_DEFAULT, "bdf62a8bebebce947dbcebd4618c34f245211f8b2d547b7a60166017e6dce2e6"),
+    },
 }
 # Values that let the API server call the webhook for dry runs.
 _NO_SIDE_EFFECTS: Final = ("None", "NoneOnDryRun")
-# The chart's default is 5: https://kubernetes.io/docs/concepts/cluster-administration/admission-webhooks-good-practices
-# recommends small timeouts.
-_SHORTEST_SECONDS: Final = 2
-_LONGEST_SECONDS: Final = 10
+# Shortest and longest timeout. The chart's default is 5; small ones are recommended:
+# https://kubernetes.io/docs/concepts/cluster-administration/admission-webhooks-good-practices
+_SECONDS: Final = (2, 10)
+# While group 1 is silent, each Pod waits so long for it, once or twice.
+_TIMEOUTS: Final = dict.fromkeys(ENTRIES[GROUPS[0]], (1, 1))
 
 
 async def _registered(reader: Reader) -> Outcome:
-    found = await reader.registration()
-    if found is None:
-        missing = failed(
-            f"{MUTATING} does not exist: Pods are created without a token", UPGRADE.format(await reader.namespace())
-        )
-        return Outcome(seen=MUTATING, problems=(missing,))
-    entries = [entry["name"] for entry in found.get("webhooks") or ()]
-    if INJECT_ENTRY not in entries:
-        lost = failed(f"{MUTATING} has no entry {INJECT_ENTRY}: Pods that request a token are created without it")
-        return Outcome(seen=MUTATING, problems=(lost,))
-    return Outcome(seen=f"{MUTATING} has the entries {', '.join(entries)}")
+    found = {one["metadata"]["name"]: one for one in await reader.registrations()}
+    upgrade = UPGRADE.format(await reader.namespace())
+    wanted = GROUPS if await is_redundant(reader) else GROUPS[:1]
+    problems, seen = [], []
+    for name, entry in zip(wanted, INJECT_ENTRIES, strict=False):
+        what = f"{MUTATING_WEBHOOKS.kind} {name}"
+        others = [f"{MUTATING_WEBHOOKS.kind} {one}" for one in found if one != name]
+        without = f"only {others[0]} protects Pods" if others else "Pods are created without a token"
+        entries = [one["name"] for one in (found.get(name) or {}).get("webhooks") or ()]
+        if name not in found:
+            problems.append(failed(f"{what} does not exist: {without}", upgrade))
+        elif entry not in entries:
+            problems.append(failed(f"{what} has no entry {entry}: {without if others else _LOST}", upgrade))
+        seen.append(f"{what} has the entries {', '.join(entries)}" if entries else what)
+    return Outcome(seen="; ".join(seen), problems=tuple(problems))
+
+
+_LOST: Final = "Pods that request a token are created without it"
 
 
 async def _entries_as_installed(reader: Reader) -> Outcome:
-    found = (await reader.registration() or {}).get("webhooks") or ()
-    known = [entry for entry in found if entry["name"] in _ENTRIES]
-    if not known:
+    registrations = await reader.registrations()
+    has_two = await is_redundant(reader)
+    timeouts = _TIMEOUTS if has_two else {}
+    problems: list[Problem] = []
+    seen = []
+    for one in registrations:
+        installed = ENTRIES[one["metadata"]["name"]]
+        for entry in one.get("webhooks") or ():
+            name = entry["name"]
+            if name in installed:
+                seen.append(name)
+                problems += _differences(entry, installed[name], timeouts.get(name, _SECONDS))
+                if has_two and entry.get("failurePolicy") != "Ignore":
+                    problems.append(
+                        failed(
+                            f"{name}: failurePolicy is not Ignore: Pods are rejected although the other group answers"
+                        )
+                    )
+            else:
+                problems.append(warning(f"{name} is not an entry of {one['metadata']['name']}"))
+    if not seen:
         return Outcome(seen=f"{MUTATING} has no entry of ours", is_skipped=True)
-    problems: list[Problem] = [problem for entry in known for problem in _differences(entry, _ENTRIES[entry["name"]])]
-    problems += [
-        warning(f"{entry['name']} is not an entry of dapr-token-injector")
-        for entry in found
-        if entry["name"] not in _ENTRIES
-    ]
-    return Outcome(seen=f"entries {', '.join(entry['name'] for entry in known)}", problems=tuple(problems))
+    return Outcome(seen=f"entries {', '.join(seen)}", problems=tuple(problems))
 
 
-def _differences(entry: Mapping[str, Any], wanted: _Entry) -> Iterator[Problem]:
+def _differences(entry: Mapping[str, Any], wanted: _Entry, allowed: tuple[int, int]) -> Iterator[Problem]:
     """Yield how an entry of the mutating configuration differs from the installed one."""
     name = entry["name"]
-    if not any(map(_includes_pods, entry.get("rules") or ())):
+    if not includes_pods(entry):
         yield failed(f"{name}: no rule includes the creation of Pods")
     path = _path(entry)
     if path != wanted.path:
@@ -103,10 +135,10 @@ def _differences(entry: Mapping[str, Any], wanted: _Entry) -> Iterator[Problem]:
     if "v1" not in (entry.get("admissionReviewVersions") or ()):
         yield failed(f"{name}: admissionReviewVersions does not include v1")
     seconds = entry.get("timeoutSeconds")
-    if seconds is not None and not _SHORTEST_SECONDS <= seconds <= _LONGEST_SECONDS:
-        yield warning(
-            f"{name}: timeoutSeconds is {seconds}: use {_SHORTEST_SECONDS} to {_LONGEST_SECONDS}; the default is 5"
-        )
+    shortest, longest = allowed
+    if seconds is not None and not shortest <= seconds <= longest:
+        use = f"{shortest} to {longest}; the default is 5" if longest > shortest else f"{shortest} with two groups"
+        yield warning(f"{name}: timeoutSeconds is {seconds}: use {use}")
 
 
 def _condition_differences(entry: Mapping[str, Any], wanted: _Entry) -> Iterator[Problem]:
@@ -115,10 +147,15 @@ def _condition_differences(entry: Mapping[str, Any], wanted: _Entry) -> Iterator
     for condition, expression in wanted.conditions.items():
         if condition not in conditions:
             yield failed(f"{name}: the match condition {condition} is missing: more Pods than needed reach the webhook")
-        elif conditions[condition] != expression:
+        elif expression not in {conditions[condition], sha256(conditions[condition].encode()).hexdigest()}:
             yield failed(f"{name}: the match condition {condition} is not that of this version")
     for condition in conditions.keys() - wanted.conditions.keys():
         yield failed(f"{name}: the match condition {condition} is added: it can exclude Pods that request a token")
+
+
+def includes_pods(entry: Mapping[str, Any]) -> bool:
+    """Return whether a rule of an entry includes the creation of Pods."""
+    return any(map(_includes_pods, entry.get("rules") or ()))
 
 
 def _includes_pods(rule: Mapping[str, Any]) -> bool:
@@ -146,27 +183,8 @@ def _path(entry: Mapping[str, Any]) -> str:
     return after[after.find("/") :] if "/" in after else ""
 
 
-async def _failure_policy(reader: Reader) -> Outcome:
-    found = (await reader.registration() or {}).get("webhooks") or ()
-    policies = {entry["name"]: entry.get("failurePolicy") or "Fail" for entry in found if entry["name"] in _ENTRIES}
-    if not policies:
-        return Outcome(seen=f"{MUTATING} has no entry of ours", is_skipped=True)
-    seen = "; ".join(f"{name}: {policy}" for name, policy in policies.items())
-    fix = f"{UPGRADE.format(await reader.namespace())} --set webhook.failurePolicy=Fail"
-    problems = tuple(
-        warning(
-            f"{name} has failurePolicy Ignore: while the webhook does not answer, Pods are created without the token "
-            "that they request",
-            fix,
-        )
-        for name, policy in policies.items()
-        if policy != "Fail"
-    )
-    return Outcome(seen=seen, problems=problems)
-
-
 async def _called_after_dapr(reader: Reader) -> Outcome:
-    ours = (await reader.registration() or {}).get("webhooks") or ()
+    ours = [one for one in await reader.registrations() if one.get("webhooks")]
     daprs = [
         one["metadata"]["name"]
         for one in await reader.list(MUTATING_WEBHOOKS)
@@ -174,17 +192,23 @@ async def _called_after_dapr(reader: Reader) -> Outcome:
     ]
     if not ours or not daprs:
         return Outcome(seen=f"{MUTATING} or that of Dapr's injector does not exist", is_skipped=True)
-    later = [name for name in daprs if name > names.MANAGER]
-    seen = f"API servers call the injector of Dapr ({', '.join(daprs)}) {'after' if later else 'before'} this webhook"
-    never = [entry["name"] for entry in ours if entry.get("reinvocationPolicy") != "IfNeeded"]
-    if later and never:
-        problem = failed(
-            f"{', '.join(never)}: called before {', '.join(later)} and not again, without reinvocationPolicy IfNeeded: "
-            "the sidecar gets no token",
-            UPGRADE.format(await reader.namespace()),
-        )
-        return Outcome(seen=seen, problems=(problem,))
-    return Outcome(seen=seen)
+    is_later, problems = False, []
+    for one in ours:
+        later = [name for name in daprs if name > one["metadata"]["name"]]
+        never = [entry["name"] for entry in one["webhooks"] if entry.get("reinvocationPolicy") != "IfNeeded"]
+        is_later |= bool(later)
+        if later and never:
+            problems.append(
+                failed(
+                    f"{', '.join(never)}: called before {', '.join(later)} and not again, without reinvocationPolicy "
+                    "IfNeeded: the sidecar gets no token",
+                    UPGRADE.format(await reader.namespace()),
+                )
+            )
+    seen = (
+        f"API servers call the injector of Dapr ({', '.join(daprs)}) {'after' if is_later else 'before'} this webhook"
+    )
+    return Outcome(seen=seen, problems=tuple(problems))
 
 
 async def _warnings_registered(reader: Reader) -> Outcome:
@@ -219,7 +243,9 @@ CHECKS: Final = (
         why="The API server calls only registered webhooks. If the registration is deleted, every Pod is created "
         "without a token, whatever the failure policy.",
         how="Reads the MutatingWebhookConfiguration `dapr-token-injector` and looks for its entry "
-        f"`{INJECT_ENTRY}`. Whether the entry works is the subject of other checks.",
+        f"`{INJECT_ENTRIES[0]}`; with two groups (`webhook.redundancy: 2`), also `dapr-token-injector-2` and its entry "
+        f"`{INJECT_ENTRIES[1]}`. There are two groups if one object of group 2 exists, or if the Deployment has the "
+        "argument `--fail-over`. Whether the entries work is the subject of other checks.",
         fix=f"{_INSTALL_AGAIN}again: it creates the registration. Then restart the Pods that "
         "`dapr-token-injector status -A` shows as open.",
         run=_registered,
@@ -233,24 +259,13 @@ CHECKS: Final = (
         "webhook does not see a sidecar that is added after it. A missing match condition makes every new Pod of the "
         "cluster depend on the webhook.",
         how="Compares rules, path, match conditions, `reinvocationPolicy`, `sideEffects`, `admissionReviewVersions` "
-        "and `timeoutSeconds` of each entry with those that the chart of this version installs. A timeout outside 2 to "
-        "10 seconds, and an entry of another name, are warnings. It does not evaluate the expressions of match "
-        "conditions: it compares their text, so an entry of another version of the chart can differ.",
+        "and `timeoutSeconds` of each entry with those that the chart of this version installs. A timeout outside 2 "
+        "to 10 seconds (with two groups, another one than 1 second for group 1), and an entry of another name, are "
+        "warnings. With two groups, `failurePolicy` must be `Ignore`. Two groups are compared with each other by "
+        "`entries-alike`. It does not evaluate the expressions of match conditions: it compares their text, so an "
+        "entry of another version of the chart can differ.",
         fix=f"{_INSTALL_AGAIN}again. If the version differs, use the command of the same version as the chart.",
         run=_entries_as_installed,
-    ),
-    Check(
-        id="DTC012",
-        name="failure-policy",
-        category=Category.REGISTRATION,
-        summary="A Pod that requests a token is not created without it.",
-        why="With `failurePolicy: Ignore` the API server creates Pods without the webhook while it does not answer in "
-        "time. Such a Pod runs with an open API until it is replaced. The guard denies it, where the guard denies.",
-        how="Reads `failurePolicy` of the registered entries. `Ignore` is a warning, because it may be intended. It "
-        "cannot see whether Pods were created in such a time: `dapr-token-injector status -A` shows them.",
-        fix="Set `webhook.failurePolicy=Fail`, or keep `Ignore` and install the guard with `guard.action=Deny`: "
-        "[Choose a failure policy](../../how-to/choose-a-failure-policy.md).",
-        run=_failure_policy,
     ),
     Check(
         id="DTC017",
@@ -260,8 +275,9 @@ CHECKS: Final = (
         why="The API server calls mutating webhooks in the order of the names of their configurations. If this webhook "
         "is called before Dapr's injector and not again, the sidecar gets no token.",
         how="Compares the name of each configuration with an entry `sidecar-injector.dapr.io` with "
-        "`dapr-token-injector`. If Dapr's is later, the entries of this webhook need `reinvocationPolicy: IfNeeded`. "
-        "It is skipped if either is not registered. It cannot see other webhooks that add containers.",
+        "`dapr-token-injector` and `dapr-token-injector-2`. If Dapr's is later, the entries of this webhook need "
+        "`reinvocationPolicy: IfNeeded`. It is skipped if either is not registered. It cannot see other webhooks that "
+        "add containers.",
         fix=f"{_INSTALL_AGAIN}again: it sets `reinvocationPolicy: IfNeeded`.",
         run=_called_after_dapr,
     ),

@@ -1,4 +1,4 @@
-"""The check of the policy `requested`: as the chart renders it, bound, and for the namespaces of the webhook."""
+"""Checks of what happens without an answer of the webhook: `failurePolicy`, and the policy `requested`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.check.installation import is_redundant, policy_of
 from injector.check.model import Category, Check, Outcome, failed, warning
-from injector.check.registration import INJECT_ENTRY, UPGRADE
+from injector.check.registration import ENTRIES, INJECT_ENTRIES, MUTATING, UPGRADE
 from injector.core import names
 from injector.kube.resources import POLICIES, POLICY_BINDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from injector.check.model import Problem
     from injector.check.reader import Reader
-    from injector.kube.resources import Object
+    from injector.kube.resources import Object, Objects
 
 # charts/dapr-token-injector/templates/requested
 REQUESTED: Final = f"{names.MANAGER}-requested"
@@ -26,42 +27,83 @@ _BINDING: Final = f"ValidatingAdmissionPolicyBinding {REQUESTED}"
 # SHA-256 of what the chart renders, with and without `webhook.default.enabled`; see `_digest`.
 _DIGESTS: Final = frozenset(
     {
-        "d2567f74129e32b3000d51583596c2c2aac0010317c5e31d0758d2e9730ef5d3",
-        "23d5259b64ec5783069e7e934a55907d4ce87c8d1fabf21eebd88a0961b226e1",
+        "6872d78ac3641ade1a0abed460cbb89867b1ae310c3d65570de456e4ce70819c",
+        "1b7cf33dcc47308554a06aac76031dc79d11187ac240da0d261af15f139e0ca3",
     }
 )
 _EXPRESSIONS: Final = ("matchConditions", "variables", "validations")
 
 
+async def _failure_policy(reader: Reader) -> Outcome:
+    policies = await _failure_policies(reader)
+    if not policies:
+        return Outcome(seen=f"{MUTATING} has no entry of ours", is_skipped=True)
+    seen = "; ".join(f"{name}: {policy}" for name, policy in policies.items())
+    ignoring = [name for name, policy in policies.items() if policy != "Fail"]
+    if not ignoring:
+        return Outcome(seen=seen)
+    policy, binding = await asyncio.gather(reader.get(POLICIES, REQUESTED), reader.get(POLICY_BINDINGS, REQUESTED))
+    if policy is not None or binding is not None:
+        return Outcome(seen=f"{seen}; the policy requested is installed")
+    upgrade, what = UPGRADE.format(await reader.namespace()), "the webhook does not answer"
+    kind, fix = warning, f"{upgrade} --set webhook.failurePolicy=Fail"
+    if await is_redundant(reader):
+        installed = await policy_of(reader)
+        is_shadow = installed is not None and installed.shadow
+        kind, fix = warning if is_shadow else failed, f"{upgrade} --set requested.action=Deny"
+        what = "no group answers"
+    problems = tuple(
+        kind(
+            f"{name} has failurePolicy Ignore: while {what}, Pods are created without the token that they request",
+            fix,
+        )
+        for name in ignoring
+    )
+    return Outcome(seen=seen, problems=problems)
+
+
+async def _failure_policies(reader: Reader) -> dict[str, str]:
+    """Return the failure policy of each entry of ours, by name."""
+    return {
+        entry["name"]: entry.get("failurePolicy") or "Fail"
+        for one in await reader.registrations()
+        for entry in one.get("webhooks") or ()
+        if entry["name"] in ENTRIES[one["metadata"]["name"]]
+    }
+
+
 async def _requested_bound(reader: Reader) -> Outcome:
-    policy, binding, registration = await asyncio.gather(
-        reader.get(POLICIES, REQUESTED), reader.get(POLICY_BINDINGS, REQUESTED), reader.registration()
+    policy, binding, registrations = await asyncio.gather(
+        reader.get(POLICIES, REQUESTED), reader.get(POLICY_BINDINGS, REQUESTED), reader.registrations()
     )
     if policy is None and binding is None:
         return Outcome(seen="the policy is not installed (requested.action=Off)", is_skipped=True)
     fix = UPGRADE.format(await reader.namespace())
     actions = ", ".join(((binding or {}).get("spec") or {}).get("validationActions") or ()) or "no action"
-    problems = (*_of_policy(policy, registration, fix), *_of_binding(binding, fix))
+    # Nothing else protects while no entry has Fail.
+    unbound = warning if "Fail" in (await _failure_policies(reader)).values() else failed
+    problems = (*_of_policy(policy, registrations, fix), *_of_binding(binding, fix, unbound))
     return Outcome(seen=f"{_POLICY}, bound with {actions}", problems=problems)
 
 
-def _of_policy(policy: Object | None, registration: Object | None, fix: str) -> Iterator[Problem]:
+def _of_policy(policy: Object | None, registrations: Objects, fix: str) -> Iterator[Problem]:
     if policy is None:
         yield failed(f"{_POLICY} does not exist, and its binding has no effect", fix)
         return
     spec = policy.get("spec") or {}
     if _digest(spec) not in _DIGESTS:
         yield failed(f"{_POLICY} is not that of this version", fix)
-    for entry in (registration or {}).get("webhooks") or ():
-        if entry["name"] == INJECT_ENTRY and _namespaces(entry) != _namespaces(spec.get("matchConstraints") or {}):
-            yield failed(f"{_POLICY} is not for the namespaces of the webhook", fix)
+    entries = [entry for one in registrations for entry in one.get("webhooks") or ()]
+    inject = next((entry for entry in entries if entry["name"] in INJECT_ENTRIES), None)
+    if inject is not None and _namespaces(inject) != _namespaces(spec.get("matchConstraints") or {}):
+        yield failed(f"{_POLICY} is not for the namespaces of the webhook", fix)
 
 
 def _digest(spec: Mapping[str, Any]) -> str:
-    """Return the hash of what a policy judges, without the white space of its expressions and the namespaces."""
+    """Return the hash of what a policy judges, without white space of its expressions, messages and namespaces."""
     constraints = {key: value for key, value in (spec.get("matchConstraints") or {}).items() if key in _RULES}
     parts = [
-        {key: " ".join(str(value).split()) for key, value in one.items()}
+        {key: " ".join(str(value).split()) for key, value in one.items() if not key.startswith("message")}
         for key in _EXPRESSIONS
         for one in spec.get(key) or ()
     ]
@@ -83,7 +125,7 @@ def _namespaces(selected: Mapping[str, Any]) -> list[str]:
     )
 
 
-def _of_binding(binding: Object | None, fix: str) -> Iterator[Problem]:
+def _of_binding(binding: Object | None, fix: str, unbound: Callable[[str, str], Problem]) -> Iterator[Problem]:
     if binding is None:
         yield failed(f"{_BINDING} does not exist: the policy has no effect", fix)
         return
@@ -93,7 +135,7 @@ def _of_binding(binding: Object | None, fix: str) -> Iterator[Problem]:
     if spec.get("paramRef") or _is_narrowed(spec.get("matchResources") or {}):
         yield failed(f"{_BINDING} excludes Pods by matchResources or paramRef", fix)
     if "Deny" not in (spec.get("validationActions") or ()):
-        yield warning(
+        yield unbound(
             f"{_BINDING} does not deny: while the webhook is not called, Pods are created without the token that they "
             "request",
             f"{fix} --set requested.action=Deny",
@@ -106,6 +148,24 @@ def _is_narrowed(resources: Mapping[str, Any]) -> bool:
 
 CHECKS: Final = (
     Check(
+        id="DTC012",
+        name="failure-policy",
+        category=Category.REGISTRATION,
+        summary="A Pod that requests a token is not created without it.",
+        why="With `failurePolicy: Ignore` the API server creates Pods without the webhook while it does not answer in "
+        "time. Such a Pod runs with an open API until it is replaced. The guard denies it, where the guard denies, and "
+        "so does the policy `requested`. With two groups (`webhook.redundancy: 2`) all entries have `Ignore`, and only "
+        "the policy `requested` denies what no group served.",
+        how="Reads `failurePolicy` of the registered entries, and whether the policy `requested` or its binding "
+        "exists: what they do is the subject of `requested-bound`. Without both, `Ignore` is a warning, because it "
+        "may be intended; with two groups the check has failed, unless the webhook's Policy is in shadow mode. It "
+        "cannot see whether Pods were created in such a time: `dapr-token-injector status -A` shows them.",
+        fix="Set `webhook.failurePolicy=Fail`, with two groups `requested.action=Deny`. Or keep `Ignore` and install "
+        "the guard with `guard.action=Deny`; with two groups and `webhook.failurePolicy=Ignore`, skip the check "
+        "(`--skip`): [Choose a failure policy](../../how-to/choose-a-failure-policy.md).",
+        run=_failure_policy,
+    ),
+    Check(
         id="DTC090",
         name="requested-bound",
         category=Category.VERSIONS,
@@ -114,11 +174,12 @@ CHECKS: Final = (
         "API server reports no error. The policy `requested` denies them, unless it was changed, lost its binding, or "
         "only audits since shadow mode ended.",
         how="Reads the ValidatingAdmissionPolicy and the ValidatingAdmissionPolicyBinding "
-        "`dapr-token-injector-requested`. Compares a hash of rules and expressions with that of this version's chart, "
-        "the namespace selector with that of the webhook's entry, and the binding's policy, actions and "
-        "`matchResources`. A binding without `Deny` is a warning. It is skipped if neither exists, as with "
-        "`requested.action: Off`, in shadow mode and with `failurePolicy: Ignore`; it cannot see whether both were "
-        "deleted by mistake.",
+        "`dapr-token-injector-requested`. Compares a hash of rules and expressions (not of messages) with that of "
+        "this version's chart, the namespace selector with that of the webhook's entry, and the binding's policy, "
+        "actions and `matchResources`. A binding without `Deny` is a warning; if no entry has `failurePolicy: Fail`, "
+        "such as with two groups (`webhook.redundancy: 2`), it fails the check. It is skipped if neither exists, as "
+        "with `requested.action: Off`, in shadow mode and with `failurePolicy: Ignore`; it cannot see whether both "
+        "were deleted by mistake.",
         fix="Run `helm upgrade dapr-token-injector CHART --reset-then-reuse-values --set requested.action=Deny`, or "
         "`kubectl apply -k` again: [The policy requested](../requested.md).",
         run=_requested_bound,

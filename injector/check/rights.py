@@ -17,6 +17,7 @@ from injector.kube import resources
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import Resource
 from injector.kube.transport import Request
+from injector.rotation.webhook_policy import GROUPS
 from injector.words import counted
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ LIST: Final = (
     Need(("list",), resources.PODS, "secret list does not work"),
     Need(("list",), resources.SECRETS, "secret list does not work"),
     *(
-        Need(("list", "get"), one, f"secret list names no {one.kind}s")
+        Need(("list",), one, f"secret list names no {one.kind}s")
         for one in (*_WORKLOADS, resources.REPLICASETS, resources.JOBS, resources.CRONJOBS)
     ),
 )
@@ -103,6 +104,10 @@ ROTATE: Final = (
     Need(("list",), resources.PODS, "secret rotate does not find the Pods that use a Secret"),
     Need(("create",), resources.PODS, "secret rotate does not know whether new Pods would be injected (a dry run)"),
     Need(("get",), resources.REPLICASETS, "secret rotate does not find the Deployments that use a Secret"),
+    *(
+        Need(("get",), one, f"secret rotate does not work if Pods of {one.kind}s use the Secret")
+        for one in (resources.JOBS, resources.CRONJOBS)
+    ),
     *(Need(("get", "patch"), one, f"secret rotate --restart restarts no {one.kind}") for one in _WORKLOADS),
 )
 PROBE: Final = (
@@ -113,8 +118,11 @@ PROBE: Final = (
 _SEES: Final = "check does not see"
 CHECK_CLUSTER: Final = (
     *(
-        Need(("get",), one, f"{_SEES} the registration", name=names.MANAGER)
-        for one in (resources.MUTATING_WEBHOOKS, resources.VALIDATING_WEBHOOKS)
+        Need(("get",), one, f"{_SEES} the registration", name=name)
+        for one, name in (
+            *((resources.MUTATING_WEBHOOKS, name) for name in GROUPS),
+            (resources.VALIDATING_WEBHOOKS, names.MANAGER),
+        )
     ),
     Need(("get", "list"), resources.MUTATING_WEBHOOKS, f"{_SEES} Dapr's injector and other webhooks"),
     Need(("get",), resources.POLICIES, f"{_SEES} the guard"),
@@ -207,7 +215,7 @@ async def _of_check(reader: Reader) -> Outcome:
 async def _of_installation(reader: Reader) -> Outcome:
     namespace, result = await reader.namespace(), Result.FAILED
     try:
-        if await reader.registration() is not None:
+        if await reader.registrations():
             return Outcome(seen="the webhook is installed", is_skipped=True)
     except ForbiddenError:
         result = Result.UNKNOWN  # if it is installed, no permission is needed
@@ -233,11 +241,17 @@ def _own_needs(flags: Mapping[str, str]) -> tuple[Need, ...]:
     """Return what the webhook needs with `--tls-mode self`: charts/dapr-token-injector/templates/rbac."""
     secret = flags.get("--ca-secret-name", f"{names.MANAGER}-ca")
     configuration = flags.get("--webhook-configuration-name", names.MANAGER)
+    second = flags.get("--second-webhook-configuration-name", "")
+    configurations = (
+        (resources.MUTATING_WEBHOOKS, configuration),
+        *(((resources.MUTATING_WEBHOOKS, second),) if second else ()),
+        (resources.VALIDATING_WEBHOOKS, configuration),
+    )
     return (
         Need(("get", "watch", "update"), resources.SECRETS, "it can neither read nor replace its CA", name=secret),
         *(
-            Need(("get", "watch", "patch"), one, "it can neither write nor repair the caBundle", name=configuration)
-            for one in (resources.MUTATING_WEBHOOKS, resources.VALIDATING_WEBHOOKS)
+            Need(("get", "watch", "patch"), kind, "it can neither write nor repair the caBundle", name=name)
+            for kind, name in configurations
         ),
     )
 
@@ -377,7 +391,7 @@ CHECKS: Final = (
         category=Category.RIGHTS,
         summary="The webhook may maintain its certificates.",
         why="With `--tls-mode self` the replicas need get, watch and update on one Secret, and get, watch and patch on "
-        "two webhook configurations, all by name. Without them, the active certificate stays until it expires, and a "
+        "their webhook configurations, all by name. Without them, the active certificate stays until it expires, and a "
         "caBundle that another client changes is not repaired.",
         how="Reads the ServiceAccount and the options of the webhook's Pods, and asks the API server with a "
         "SubjectAccessReview for each verb, which counts every authorizer. A missing permission fails the check. You "

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from injector.check import canary
 from injector.check.admission import namespace_of_canary
 from injector.check.cluster import parse_version
+from injector.check.installation import policy_of
 from injector.check.model import Category, Check, Outcome, Problem, failed, unknown, warning
 from injector.check.pods import all_pods, workloads
 from injector.core import names
-from injector.core.errors import ConfigError
 from injector.core.model import SealMode
 from injector.core.request import listed
-from injector.kube.errors import ForbiddenError, InvalidError, KubeError, UnauthorizedError
-from injector.kube.resources import CONFIGMAPS, DEPLOYMENTS, NODES, PODS
-from injector.rotation import webhook_policy
+from injector.kube.errors import InvalidError, KubeError, UnauthorizedError
+from injector.kube.resources import NODES, PODS
 from injector.words import counted, escaped
 
 if TYPE_CHECKING:
@@ -40,13 +39,7 @@ async def _sealed(reader: Reader) -> list[PodFacts]:
 
 async def _mode(reader: Reader) -> SealMode:
     """Return which Pods the webhook seals; of a Policy that cannot be read, it is not known that it seals any."""
-    try:
-        deployments = await reader.list(DEPLOYMENTS, label_selector=webhook_policy.WEBHOOK)
-        namespace, name = webhook_policy.config_map_of(deployments)
-        found = await reader.get(CONFIGMAPS, name, namespace)
-        policy = webhook_policy.policy_in(found) if found is not None else None
-    except (ForbiddenError, LookupError, ConfigError):
-        return SealMode.OFF
+    policy = await policy_of(reader)
     return policy.seal if policy is not None and policy.seal_image is not None else SealMode.OFF
 
 

@@ -19,6 +19,7 @@ from injector.core import names
 from injector.files import error_text
 from injector.kube.portforward import forwarded
 from injector.kube.resources import ENDPOINTSLICES, SERVICES, VALIDATING_WEBHOOKS
+from injector.rotation.webhook_policy import GROUPS
 from injector.words import counted, listed
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from injector.check.model import Problem
     from injector.check.reader import Reader
-    from injector.kube.resources import Object
+    from injector.kube.resources import Object, Objects
 
 _PORT: Final = 443  # of a Service or a URL without one
 
@@ -55,12 +56,16 @@ class _Call:
     entries: str
 
 
+async def _configurations(reader: Reader) -> Objects:
+    mutating, validating = await asyncio.gather(reader.registrations(), reader.get(VALIDATING_WEBHOOKS, names.MANAGER))
+    return [*mutating, *((validating,) if validating is not None else ())]
+
+
 async def _calls(reader: Reader) -> list[_Call]:
-    """Return the targets of both configurations with their bundles, each pair once."""
-    both = await asyncio.gather(reader.registration(), reader.get(VALIDATING_WEBHOOKS, names.MANAGER))
+    """Return the targets of all configurations with their bundles, each pair once."""
     found: dict[tuple[_Target, bytes], list[str]] = {}
-    for one in both:
-        for entry in (one or {}).get("webhooks") or ():
+    for one in await _configurations(reader):
+        for entry in one.get("webhooks") or ():
             config = entry.get("clientConfig") or {}
             bundle = base64.b64decode(config.get("caBundle") or "", validate=True)
             found.setdefault((_target(config), bundle), []).append(entry["name"])
@@ -80,23 +85,20 @@ async def _ca_bundle(reader: Reader) -> Outcome:
     calls = await _calls(reader)
     if not calls:
         return Outcome(seen=f"{MUTATING} has no entry", is_skipped=True)
-    problems = [problem for call in calls for problem in _of_bundle(call, reader.now)]
+    problems = [problem for call in calls for problem in _of_bundle(call)]
     return Outcome(seen="; ".join(call.entries for call in calls), problems=tuple(problems))
 
 
-def _of_bundle(call: _Call, now: int) -> Iterator[Problem]:
+def _of_bundle(call: _Call) -> Iterator[Problem]:
     if not call.bundle and not call.target.service:
         return  # verified with the certificates of the API server's system
     if not call.bundle:
-        logs = f"kubectl logs --namespace {call.target.namespace} deployment/{names.MANAGER}"
+        group = call.target.service if call.target.service in GROUPS else names.MANAGER
+        logs = f"kubectl logs --namespace {call.target.namespace} deployment/{group}"
         yield failed(f"{call.entries}: caBundle is empty, so the API server does not trust the webhook", logs)
         return
-    times = list(map(seconds_valid, readable(call.bundle)))
-    if not times:
+    if not readable(call.bundle):
         yield failed(f"{call.entries}: caBundle has no readable certificate: every call fails")
-    elif not any(start <= now <= end for start, end in times):
-        state = "has expired" if all(end < now for _, end in times) else "is valid at this time"
-        yield failed(f"{call.entries}: {'every' if 'expired' in state else 'no'} certificate in caBundle {state}")
 
 
 async def _service(reader: Reader) -> Outcome:
@@ -111,18 +113,35 @@ async def _service(reader: Reader) -> Outcome:
             problems.append(failed(f"{target} does not exist: every call fails", show))
         elif target.port not in [port["port"] for port in (found.get("spec") or {}).get("ports") or ()]:
             problems.append(failed(f"{target} has no port {target.port}: every call fails", show))
-    if len({(target.namespace, target.service) for target in targets}) > 1:
-        problems.append(failed("the entries have several Services; an installation has one"))
+    problems += map(failed, dict.fromkeys([text for one in await _configurations(reader) for text in _mixed(one)]))
     return Outcome(seen=listed([f"{one}, port {one.port}" for one in targets]), problems=tuple(problems))
 
 
+def _mixed(configuration: Object) -> Iterator[str]:
+    """Yield what is wrong with the Services of a configuration: its entries have one, that of its own group."""
+    name = configuration["metadata"]["name"]
+    targets = [_target(entry.get("clientConfig") or {}) for entry in configuration.get("webhooks") or ()]
+    services = {(one.namespace, one.service) for one in targets if one.service}
+    if len(services) > 1:
+        yield f"the entries of {name} have several Services; they need one"
+    elif services and (service := services.pop()[1]) in GROUPS and service != name:
+        yield f"the entries of {name} have Service {service}, which is that of the other group"
+
+
 async def _served_certificate(reader: Reader) -> Outcome:
-    calls = [call for call in await _calls(reader) if readable(call.bundle) or not call.target.service]
+    calls = [call for call in await _calls(reader) if _can_verify(call, reader.now)]
     if not calls:
         return Outcome(seen="no entry has a caBundle that can verify a certificate", is_skipped=True)
     results = await asyncio.gather(*(_of_call(reader, call) for call in calls))
     seen = ", ".join(dict.fromkeys(where for where, _ in results))
     return Outcome(seen=seen, problems=tuple(problem for _, problems in results for problem in problems))
+
+
+def _can_verify(call: _Call, now: int) -> bool:
+    """Return whether a certificate in the bundle has not expired; other bundles are the subject of other checks."""
+    return any(now <= seconds_valid(one)[1] for one in readable(call.bundle)) or not (
+        call.bundle or call.target.service
+    )
 
 
 async def _of_call(reader: Reader, call: _Call) -> tuple[str, list[Problem]]:
@@ -208,14 +227,14 @@ CHECKS: Final = (
         id="DTC014",
         name="ca-bundle",
         category=Category.REGISTRATION,
-        summary="Every entry has a caBundle with a valid certificate.",
-        why="The API server verifies the webhook with `caBundle` alone. If it is empty, unreadable or expired, every "
-        "call fails: with `failurePolicy: Fail` no Pod that requests a token is created, with `Ignore` each is created "
+        summary="Every entry has a caBundle with a certificate.",
+        why="The API server verifies the webhook with `caBundle` alone. If it is empty or unreadable, every call "
+        "fails: with `failurePolicy: Fail` no Pod that requests a token is created, with `Ignore` each is created "
         "without it.",
-        how="Decodes `caBundle` of the entries of both configurations. It fails if an entry with a Service has none, "
-        "if no certificate in it can be read, or if none is valid at this time. An entry with a `url` may have none: "
-        "then the API server trusts the certificates of its system. Whether it verifies what the webhook serves is "
-        "the subject of `served-certificate`.",
+        how="Decodes `caBundle` of the entries of all configurations. It fails if an entry with a Service has none, "
+        "or if no certificate in it can be read. An entry with a `url` may have none: then the API server trusts the "
+        "certificates of its system. Whether the certificates are valid at this time is the subject of "
+        "`ca-certificate`, and whether they verify what the webhook serves that of `served-certificate`.",
         fix="With `tls.mode=self` the webhook writes the field within seconds: read its log with `kubectl logs "
         f"--namespace dapr-token-injector deployment/dapr-token-injector`, and restart it with {_RESTART}. With "
         "cert-manager the cainjector writes it; with files it is the value `tls.files.caBundle`.",
@@ -230,12 +249,14 @@ CHECKS: Final = (
         "certificate, only some Pods are affected.",
         how="Performs a TLS handshake for the name that the API server uses with every ready Pod of the Service (at "
         "most 20), through the API server's port forwarding, and verifies the certificate with the caBundle of each "
-        "entry. Nothing is sent. It requires `get` and `create` on `pods/portforward` in the namespace of the "
-        "installation; without them the result is unknown. For an entry with a `url` it connects to that address from "
-        "here, where the name can have another meaning than for the API server. It cannot see a proxy or a network "
-        "policy between API server and Pod.",
+        "entry that has not expired. With two groups (`webhook.redundancy: 2`) and `tls.mode=files`, this "
+        "shows whether the certificate has the names of both Services. Nothing is sent. It requires `get` and "
+        "`create` on `pods/portforward` in the namespace of the installation; without them the result is unknown. For "
+        "an entry with a `url` it connects to that address from here, where the name can have another meaning than "
+        "for the API server. It cannot see a proxy or a network policy between API server and Pod.",
         fix=f"Restart the webhook with {_RESTART}; with `tls.mode=self` it publishes its CA again. If another tool "
-        "writes `caBundle`, such as the cainjector or a GitOps tool, correct its source: "
+        "writes `caBundle`, such as the cainjector or a GitOps tool, correct its source. With your own files, the "
+        "certificate needs the name of the Service, and of both with two groups: "
         "[Troubleshoot](../../how-to/troubleshoot.md).",
         run=_served_certificate,
     ),
@@ -245,9 +266,9 @@ CHECKS: Final = (
         category=Category.REGISTRATION,
         summary="The Service of every entry exists and has the registered port.",
         why="The API server resolves the Service itself. If it is missing, or has another port, every call fails.",
-        how="Reads the Service that each entry names, and its ports. Entries of one installation have the same "
-        "Service. It is skipped if the entries have a `url`. Whether the Service has ready endpoints is the subject of "
-        "the checks of availability.",
+        how="Reads the Service that each entry names, and its ports. All entries of a configuration have the same "
+        "Service, and each of two groups has its own. It is skipped if the entries have a `url`. Whether the Service "
+        "has ready endpoints is the subject of the checks of availability.",
         fix="Run `helm upgrade dapr-token-injector CHART --reset-then-reuse-values`, or `kubectl apply -k` again. If "
         "the chart was uninstalled, delete the registration with `kubectl delete mutatingwebhookconfiguration "
         "dapr-token-injector`.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector import __version__
 from injector.check.guard import GUARD
+from injector.check.installation import deployments_of_groups
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
 from injector.check.registration import UPGRADE
 from injector.check.requested import REQUESTED
@@ -15,6 +16,7 @@ from injector.core import names
 from injector.kube.errors import ForbiddenError, KubeError
 from injector.kube.resources import DEPLOYMENTS, MUTATING_WEBHOOKS, POLICIES, SERVICES, VALIDATING_WEBHOOKS
 from injector.kube.transport import Request
+from injector.rotation.webhook_policy import GROUPS
 
 if TYPE_CHECKING:
     from injector.check.reader import Reader
@@ -31,15 +33,15 @@ _CHART_LABEL: Final = "helm.sh/chart"
 
 async def _same_version(reader: Reader) -> Outcome:
     namespace = await reader.namespace()
-    deployment = await reader.get(DEPLOYMENTS, names.MANAGER, namespace)
-    if deployment is None:
+    deployments = await deployments_of_groups(reader)
+    if not deployments:
         return Outcome(seen=f"no Deployment {names.MANAGER} in namespace {namespace}", is_skipped=True)
-    image = _image(deployment)
+    image = image_of(deployments[0])
     version = _tag(image)
     where = f"image {image}"
     if not _VERSION.fullmatch(version):
         try:
-            version = await _running_version(reader, namespace)
+            version = await _running_version(reader, namespace, deployments[0]["metadata"]["name"])
         except KubeError as error:
             reason = "the image names no version, and the metrics of the webhook cannot be read"
             needed = " (you need get on services/proxy)" if isinstance(error, ForbiddenError) else ""
@@ -56,7 +58,8 @@ async def _same_version(reader: Reader) -> Outcome:
     return Outcome(seen=seen, problems=(problem,))
 
 
-def _image(deployment: Object) -> str:
+def image_of(deployment: Object) -> str:
+    """Return the image of the webhook in a Deployment."""
     containers = deployment["spec"]["template"]["spec"]["containers"]
     return str({one["name"]: one["image"] for one in containers}[_CONTAINER])
 
@@ -67,40 +70,34 @@ def _tag(image: str) -> str:
     return tag
 
 
-async def _running_version(reader: Reader, namespace: str) -> str:
+async def _running_version(reader: Reader, namespace: str, service: str) -> str:
     """Return the version in the metrics of a replica that is ready, empty if they have none.
 
     Raises:
         KubeError: The metrics cannot be read through the API server.
     """
-    path = f"{SERVICES.path(namespace, f'http:{names.MANAGER}:ops')}/proxy/metrics"
-    request = Request("GET", path, f"get services/proxy of {names.MANAGER} in namespace {namespace}", accept="*/*")
+    path = f"{SERVICES.path(namespace, f'http:{service}:ops')}/proxy/metrics"
+    request = Request("GET", path, f"get services/proxy of {service} in namespace {namespace}", accept="*/*")
     found = _BUILD.search((await reader.api.fetch(request)).decode("utf-8", "replace"))
     return found[1] if found else ""
 
 
 async def _objects_of_one_version(reader: Reader) -> Outcome:
     namespace = await reader.namespace()
-    found = await asyncio.gather(
-        reader.get(DEPLOYMENTS, names.MANAGER, namespace),
-        reader.registration(),
-        reader.get(VALIDATING_WEBHOOKS, names.MANAGER),
-        reader.get(POLICIES, GUARD),
-        reader.get(POLICIES, REQUESTED),
+    kinds = (
+        *((DEPLOYMENTS, name, namespace) for name in GROUPS),
+        *((MUTATING_WEBHOOKS, name, None) for name in GROUPS),
+        (VALIDATING_WEBHOOKS, names.MANAGER, None),
+        (POLICIES, GUARD, None),
+        (POLICIES, REQUESTED, None),
     )
-    words = (
-        f"Deployment {names.MANAGER}",
-        f"{MUTATING_WEBHOOKS.kind} {names.MANAGER}",
-        f"{VALIDATING_WEBHOOKS.kind} {names.MANAGER}",
-        f"{POLICIES.kind} {GUARD}",
-        f"{POLICIES.kind} {REQUESTED}",
-    )
+    found = await asyncio.gather(*(reader.get(*one) for one in kinds))
     versions: dict[str, list[str]] = {}
-    for word, item in zip(words, found, strict=True):
+    for (kind, name, _), item in zip(kinds, found, strict=True):
         labels = ((item or {}).get("metadata") or {}).get("labels") or {}
         parts = [labels[key] for key in (_CHART_LABEL, _VERSION_LABEL) if key in labels]
         if parts:
-            versions.setdefault(", ".join(parts), []).append(word)
+            versions.setdefault(", ".join(parts), []).append(f"{kind.kind} {name}")
     if not versions:
         return Outcome(seen="no object has a label with its version", is_skipped=True)
     seen = "; ".join(f"{version}: {', '.join(words)}" for version, words in sorted(versions.items()))
@@ -118,11 +115,12 @@ CHECKS: Final = (
         summary="This command and the webhook have the same version.",
         why="The command decides with its own rules, as in `explain`, `inject` and `check`. A webhook of another "
         "version can decide differently, so the report is not about what runs.",
-        how="Compares the version of the command with the tag of the image of the Deployment's container `webhook`. If "
-        "the image has only a digest, or its tag is not a version, it reads the metric "
+        how="Compares the version of the command with the tag of the image of the Deployment's container `webhook`. "
+        "If the image has only a digest, or its tag is not a version, it reads the metric "
         "`dapr_token_injector_build_info` of a ready replica through the API server, which requires `get` on "
-        "`services/proxy`; without it the result is unknown. Another patch version is a warning. It cannot see "
-        "whether a registry serves another image under the same tag.",
+        "`services/proxy`; without it the result is unknown. Another patch version is a warning. Of two groups, it "
+        "looks at the first; `groups-alike` compares them. It cannot see whether a registry serves another image "
+        "under the same tag.",
         fix="Install the command in the version of the webhook, or upgrade the chart: "
         "[Upgrade](../../how-to/upgrade.md).",
         run=_same_version,
@@ -134,7 +132,7 @@ CHECKS: Final = (
         summary="All installed objects come from one version of the chart.",
         why="After an upgrade that was interrupted, or one with manifests that leaves out an object, the webhook, its "
         "registration and the policies follow different rules.",
-        how="Compares the labels `helm.sh/chart` and `app.kubernetes.io/version` of the Deployment, both webhook "
+        how="Compares the labels `helm.sh/chart` and `app.kubernetes.io/version` of the Deployments, the webhook "
         "configurations and both policies. It is skipped if no object has them. It cannot see changes of an object "
         "under the same label.",
         fix="Run `helm upgrade dapr-token-injector CHART --reset-then-reuse-values` or `kubectl apply -k` again, with "

@@ -135,7 +135,7 @@ async def registration_cause(api: Api) -> str:
     ]
     if not entries:
         return f"there is no MutatingWebhookConfiguration of {names.MANAGER}"
-    name = entries[0][0]
+    name = " and ".join(dict.fromkeys(name for name, _ in entries))
     if any(entry.get("failurePolicy") == "Ignore" for _, entry in entries):
         return (
             f"the webhook did not answer (failurePolicy Ignore), or the selectors in {name} do not match these Pods; "

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from injector.core import names
 from injector.core.env import FileRef
 from injector.core.errors import MalformedObjectError
@@ -16,7 +18,7 @@ from injector.core.sealed import NOT_SEALED, SEAL_NAMES, seal_of
 from injector.tokens.decode import unix_time
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, MutableMapping
 
     from injector.core.sealed import Seal
 
@@ -127,9 +129,12 @@ def _files(volume: Object) -> Iterator[tuple[str, str, bool]]:
             yield source.get(name, ""), key, bool(source.get("optional")) or not keys
 
 
-def slim(pod: Object) -> Object:
-    """Return a Pod with no more than what the functions of this module read, except for `sidecar_frame`."""
-    meta, spec = pod["metadata"], pod.get("spec") or {}
+def slim(pod: Object, known: MutableMapping[bytes, Object]) -> Object:
+    """Return a Pod with no more than what the functions of this module read, except for `sidecar_frame`.
+
+    `known` has parts of earlier Pods: those of a workload have equal ones, and share them.
+    """
+    meta, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     annotations = {
         key: value
         for key, value in (meta.get("annotations") or {}).items()
@@ -139,11 +144,21 @@ def slim(pod: Object) -> Object:
     volumes = [one for one in spec.get("volumes") or () if one["name"] == is_seal or any(_files(one))]
     mounted = {volume["name"] for volume in volumes}
     slim_spec = {part: [_slim_container(one, mounted) for one in spec.get(part) or ()] for part in _CONTAINERS}
-    return {
-        **pod,
-        "metadata": {**meta, "annotations": annotations},
-        "spec": {"nodeName": spec.get("nodeName"), "volumes": volumes, **slim_spec},
+    part = {
+        "metadata": {"annotations": annotations, "ownerReferences": meta.get("ownerReferences")},
+        "spec": {"volumes": volumes, **slim_spec},
     }
+    part = known.setdefault(msgspec.json.encode(part), part)
+    conditions = [one for one in status.get("conditions") or () if one.get("type") == _SCHEDULED]
+    return {
+        "metadata": {**{key: meta[key] for key in _OF_ONE_POD if key in meta}, **part["metadata"]},
+        "spec": {**part["spec"], "nodeName": spec.get("nodeName")},
+        "status": {**status, "conditions": conditions},
+    }
+
+
+_OF_ONE_POD: Final = ("namespace", "name", "uid", "creationTimestamp", "deletionTimestamp")
+_SCHEDULED: Final = "PodScheduled"
 
 
 def _slim_container(container: Object, mounted: Collection[str]) -> Object:
@@ -263,7 +278,7 @@ def _clock_lead(pod: Object) -> int | None:
     bound = [
         unix_time(one.get("lastTransitionTime"))
         for one in status.get("conditions") or ()
-        if one.get("type") == "PodScheduled" and one.get("status") == "True"
+        if one.get("type") == _SCHEDULED and one.get("status") == "True"
     ]
     return max(accepted - bound[0], 0) if bound and bound[0] is not None else None
 

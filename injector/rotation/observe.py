@@ -106,6 +106,7 @@ class Owners:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._seen: dict[_Identity, dict[str, Any] | None] = {}
+        self._listed: set[str] = set()  # kinds
         self._running: frozenset[tuple[str, str, int | None]] = frozenset()
         # By the uid of a ReplicaSet of an Argo Rollout: the Secrets that its Pods use.
         self._of_rollouts: dict[str, Collection[str]] = {}
@@ -135,12 +136,16 @@ class Owners:
         self._seen = {known: found for known, found in self._seen.items() if known[0] not in workloads}
 
     async def read_all(self, namespace: str | None) -> None:
-        """Read the metadata of every possible owner with a few lists; kinds that may not be listed are left out."""
+        """Read the metadata of every possible owner with a few lists; kinds that may not be listed are left out.
+
+        An owner that a list does not have was deleted: the Pods were listed before.
+        """
         for resource in RESOURCES.values():
             try:
                 found, _ = await self._api.read_list(resource, namespace, fields.read_object, metadata_only=True)
             except (ForbiddenError, NotFoundError):  # Argo Rollouts may not be installed
                 continue
+            self._listed.add(resource.kind)
             for one in found:
                 meta = one["metadata"]
                 # The API server calls it a PartialObjectMetadata.
@@ -196,6 +201,8 @@ class Owners:
 
     async def _get(self, owner: _Identity, resource: Resource) -> dict[str, Any] | None:
         ref, _ = owner
+        if owner not in self._seen and ref.kind in self._listed:
+            return None
         if owner not in self._seen:
             try:
                 self._seen[owner] = {"kind": ref.kind, **await self._api.get(resource, ref.name, ref.namespace)}

@@ -69,7 +69,8 @@ async def list_usage(api: Api, namespace: str | None) -> list[SecretUsage]:
     Raises:
         KubeError: The API server rejects a request or does not answer.
     """
-    pods, _ = await api.read_list(PODS, namespace, _slim_pod)
+    known: dict[bytes, dict[str, Any]] = {}
+    pods, _ = await api.read_list(PODS, namespace, lambda text: _slim_pod(text, known))
     labelled, _ = await api.read_list(SECRETS, namespace, _secret, selectors=(("labelSelector", names.TOKEN_LABEL),))
     secrets = {secret.ref: secret for secret in labelled}
     directions = _directions(pods)
@@ -162,6 +163,6 @@ def _secret(text: bytes | bytearray) -> TokenSecret:
     return token_secret(fields.read_secret(text))
 
 
-def _slim_pod(text: bytes | bytearray) -> dict[str, Any] | None:
+def _slim_pod(text: bytes | bytearray, known: dict[bytes, dict[str, Any]]) -> dict[str, Any] | None:
     pod = fields.read_pod(text)
-    return None if decode.has_ended(pod) else decode.slim(pod)
+    return None if decode.has_ended(pod) else decode.slim(pod, known)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from injector.core.model import Policy
 
-WEBHOOK: Final = f"app.kubernetes.io/name={names.MANAGER}"
+# Deployment, Service, and MutatingWebhookConfiguration of each group of replicas: docs/decisions/0039-two-entries.md.
+GROUPS: Final = (names.MANAGER, f"{names.MANAGER}-2")
+WEBHOOK: Final = f"app.kubernetes.io/name in ({','.join(GROUPS)})"
 _VOLUME: Final = "policy"
 _KEY: Final = "policy.yaml"
 

@@ -64,10 +64,10 @@ async def create_workloads(kubeconfig: Path, size: Size, begin: int, end: int) -
         await _together(_workload(api, size, number) for number in range(begin, end))
 
 
-async def _together(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def _together(calls: Iterable[Coroutine[Any, Any, object]]) -> None:
     free = asyncio.Semaphore(_CONNECTIONS)
 
-    async def limited(call: Coroutine[Any, Any, None]) -> None:
+    async def limited(call: Coroutine[Any, Any, object]) -> None:
         async with free:
             await call
 
@@ -80,22 +80,21 @@ async def _workload(api: Api, size: Size, number: int) -> None:
     template = _template(name, secret, is_open=False)
     meta = {"namespace": within, "name": name, "labels": template["metadata"]["labels"]}
     spec = {"replicas": _PODS_EACH, "selector": {"matchLabels": {"app": name}}, "template": template}
-    await _create(api, DEPLOYMENTS, {"metadata": meta, "spec": spec})
-    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": f"d-{number}", "controller": True}
+    uid = await _create(api, DEPLOYMENTS, {"metadata": meta, "spec": spec})
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": uid, "controller": True}
     meta = {**meta, "name": f"{name}-6d4cf56db6", "ownerReferences": [owner]}
-    await _create(api, REPLICASETS, {"metadata": meta, "spec": spec})
+    uid = await _create(api, REPLICASETS, {"metadata": meta, "spec": spec})
     for position in range(_PODS_EACH):
         index = number * _PODS_EACH + position
-        await _pod(api, within, name, _template(name, secret, is_open=index % _OPEN_EACH == 0), index)
+        owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": meta["name"], "uid": uid}
+        await _pod(api, within, owner, _template(name, secret, is_open=index % _OPEN_EACH == 0), index)
 
 
-async def _pod(api: Api, within: str, workload: str, template: Json, index: int) -> None:
-    replica_set = f"{workload}-6d4cf56db6"
-    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": replica_set, "uid": f"r-{workload}"}
+async def _pod(api: Api, within: str, owner: Json, template: Json, index: int) -> None:
     meta = {
         **template["metadata"],
         "namespace": within,
-        "name": f"{replica_set}-{index:05}",
+        "name": f"{owner['name']}-{index:05}",
         "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
     }
     pod = {"metadata": meta, "spec": {**template["spec"], "nodeName": f"node-{index % 100:03}"}}
@@ -108,9 +107,11 @@ async def _pod(api: Api, within: str, workload: str, template: Json, index: int)
     )
 
 
-async def _create(api: Api, resource: Resource, item: Json) -> None:
+async def _create(api: Api, resource: Resource, item: Json) -> str:
+    """Create an object and return its uid."""
     body = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
-    await api.send(Request("POST", resource.path(item["metadata"].get("namespace")), "create an object", body=body))
+    request = Request("POST", resource.path(item["metadata"].get("namespace")), "create an object", body=body)
+    return str((await api.send(request))["metadata"]["uid"])
 
 
 def _secret_name(number: int) -> str:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from injector.check import rights
 from injector.core import names
+from tests.cluster.kubelet import running
+from tests.cluster.kubelet_ports import forwarding_node
 from tests.cluster.objects import APP, ASKING, SECRET, SIDECAR, pod, token_variable
+from tests.cluster.test_probe import on_node, run_in_name
 from tests.cluster.tokencommands import Commands, Done, limited, workload
 from tests.controlplane.polling import wait_for
+from tests.unit.probe.servers import page, serving
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from injector.check.rights import Need
+    from tests.cluster.kubelet import Kubelet
     from tests.controlplane.api import Json
+    from tests.controlplane.cluster import ControlPlane
     from tests.controlplane.kubectl import Kubectl
 
 STATUS: Final = (*rights.STATUS, *rights.CURRENCY)
@@ -93,7 +102,10 @@ def _without(needs: Sequence[Need], index: int) -> list[Need]:
 
 def _answer(done: Done, namespace: str) -> object:
     """What a command reports about a namespace; an earlier test's may still be terminating."""
-    found = {name: value for name, value in done.json.items() if name != "summary"}
+    answer = json.loads(done.out)
+    if isinstance(answer, list):
+        return done.code, done.err, answer
+    found = {name: value for name, value in answer.items() if name != "summary"}
     for name, items in found.items():
         if isinstance(items, list):
             found[name] = [one for one in items if not isinstance(one, dict) or one.get("namespace") == namespace]
@@ -104,9 +116,56 @@ def _answer(done: Done, namespace: str) -> object:
 def test_named_permissions_suffice_and_none_is_spare(
     commands: Commands, tmp_path: Path, arguments: tuple[str, ...], needs: tuple[Need, ...]
 ) -> None:
+    suffices_and_none_is_spare(commands, tmp_path, needs, *arguments)
+
+
+def test_named_permissions_suffice_to_rotate_and_none_is_spare(
+    commands: Commands, kubelet: Kubelet, tmp_path: Path
+) -> None:
+    """A dry run sends every write that the rotation would send."""
+    del kubelet  # it runs the Pods
+    running(commands.kubectl, 7)
+    rotate = ("secret", "rotate", commands.secret, "--restart", "--dry-run", "-o", "json")
+
+    suffices_and_none_is_spare(commands, tmp_path, rights.ROTATE, *rotate)
+
+    planned = {one["kind"] for one in commands.run(*rotate).json["workloads"]}
+    assert planned >= {"Deployment", "StatefulSet", "DaemonSet"}
+
+
+def test_named_permissions_suffice_to_probe_and_none_is_spare(
+    commands: Commands, own_control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    name = f"probed-{commands.kubectl.namespace}"
+    with (
+        serving(partial(answer_as_daprd, commands.value().encode())) as port,
+        forwarding_node(own_control_plane, name, {name: port}, tmp_path),
+    ):
+        probed = pod(ASKING, APP, {**SIDECAR, "env": [token_variable(SECRET)]})
+        probed["metadata"] |= {"name": name, "labels": {"probed": name}}
+        commands.kubectl.create(on_node(probed, name))
+        run_in_name(commands.kubectl, name)
+        probe = ("probe", "-A", "-l", f"probed={name}", "-o", "json")
+
+        suffices_and_none_is_spare(commands, tmp_path, rights.PROBE, *probe)
+
+        assert '"served"' in commands.run(*probe).out
+        commands.kubectl.run("delete", "pod", name, "--force", "--grace-period=0")
+
+
+def answer_as_daprd(token: bytes, connection: socket.socket) -> None:
+    """Answer one request over HTTP like a sidecar that requires the token."""
+    is_served = token in connection.recv(65536)
+    connection.sendall(
+        page("200 OK", b'{"runtimeVersion": "1.18.3"}') if is_served else page("401 Unauthorized", b"invalid api token")
+    )
+
+
+def suffices_and_none_is_spare(commands: Commands, folder: Path, needs: Sequence[Need], *arguments: str) -> None:
+    """Check that a command answers as to an administrator with these permissions, and not without one of them."""
     namespace = commands.kubectl.namespace
     whole = _answer(commands.run(*arguments), namespace)
-    person = Person(commands, tmp_path)
+    person = Person(commands, folder)
 
     def is_whole(given: Sequence[Need]) -> bool:
         done = person.run(given, *arguments)

@@ -195,11 +195,22 @@ class Store:
 
 
 def _is_selected(item: Json, key: Key, plural: str, namespace: str | None, query: dict[str, str]) -> bool:
-    wanted = [one.partition("=") for one in query.get("labelSelector", "").split(",") if one]
     name = query.get("fieldSelector", "").partition("=")[2]
     labels = item["metadata"].get("labels") or {}
-    has_labels = all(labels.get(label) == value if value else label in labels for label, _, value in wanted)
+    has_labels = all(_has_label(labels, one) for one in _REQUIREMENTS.findall(query.get("labelSelector", "")))
     return key[0] == plural and namespace in {None, key[1]} and name in {"", key[2]} and has_labels
+
+
+_REQUIREMENTS: Final = re.compile(r"[^,(]+(?:\([^)]*\))?")
+
+
+def _has_label(labels: Json, requirement: str) -> bool:
+    """Whether an object has a label: `LABEL`, `LABEL=VALUE`, or `LABEL in (VALUE,VALUE)`."""
+    label, _, values = requirement.partition(" in ")
+    if values:
+        return labels.get(label) in values.strip("()").split(",")
+    label, _, value = requirement.partition("=")
+    return labels.get(label) == value if value else label in labels
 
 
 def _conflict(key: Key, known: Json, wanted: Json) -> tuple[int, Json] | None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import copy
+import re
 import socket
 import ssl
 import threading
@@ -72,9 +73,9 @@ def installed() -> Store:
     return store
 
 
-def entries(store: Store, plural: str = MUTATING) -> list[Object]:
+def entries(store: Store, plural: str = MUTATING, *, group: str = NAME) -> list[Object]:
     """The entries of a configuration, to change."""
-    found: list[Object] = store.objects[plural, "", NAME]["webhooks"]
+    found: list[Object] = store.objects[plural, "", group]["webhooks"]
     return found
 
 
@@ -99,7 +100,7 @@ def add_pod(store: Store, namespace: str, *, requests: bool, labels: Mapping[str
     return store.put("pods", {"metadata": meta, "status": {"phase": "Running"}})
 
 
-def put_replicas(store: Store, *names: str) -> None:
+def put_replicas(store: Store, *names: str, service: str = NAME) -> None:
     """Put an EndpointSlice with these ready Pods, and one that is not ready."""
     endpoints: list[Object] = [
         {
@@ -109,7 +110,7 @@ def put_replicas(store: Store, *names: str) -> None:
         }
         for one in (*names, "starting")
     ]
-    meta = {"namespace": NAME, "name": NAME, "labels": {"kubernetes.io/service-name": NAME}}
+    meta = {"namespace": NAME, "name": service, "labels": {"kubernetes.io/service-name": service}}
     ports = [{"name": "ops", "port": 8080}, {"name": "https", "port": 10250}]
     store.put("endpointslices", {"metadata": meta, "endpoints": endpoints, "ports": ports})
 
@@ -225,3 +226,49 @@ def replica(pair: Pair | None, folder: Path) -> Iterator[int]:
         listening.shutdown(socket.SHUT_RDWR)
         thread.join()
         listening.close()
+
+
+SECOND: Final = f"{NAME}-2"
+_HELPERS: Final = DEPLOY.parent / "charts" / NAME / "templates/_helpers.tpl"
+_NOT_YET_SERVED: Final = re.compile(r'\{\{- define "[\w-]+\.notYetServed" -\}\}\n(.*?)\{\{- end \}\}\n\n', re.DOTALL)
+_IF_DEFAULT: Final = re.compile(r"\{\{ if \. \}\}(.*?)\{\{ end -\}\}\s*", re.DOTALL)
+
+
+def not_yet_served(*, is_default: bool) -> str:
+    """The condition that only entries of group 2 have, as the chart renders it."""
+    found = _NOT_YET_SERVED.search(_HELPERS.read_text())
+    assert found is not None
+    return _IF_DEFAULT.sub(r"\1" if is_default else "", found[1])
+
+
+def with_two_groups() -> Store:
+    """A sound installation of two groups (`webhook.redundancy: 2`) with the policy `requested`."""
+    store = installed()
+    for file in ("policy", "binding"):
+        policy = YAML(typ="safe").load(DEPLOY / f"components/requested/{file}.yaml")
+        store.put(_PLURALS[policy["kind"]], policy)
+    for entry in entries(store):
+        entry |= {"failurePolicy": "Ignore", "timeoutSeconds": 1}
+    for plural in ("deployments", "services", MUTATING):
+        second = copy.deepcopy(store.objects[plural, "" if plural == MUTATING else NAME, NAME])
+        second["metadata"] |= {"name": SECOND}
+        store.put(plural, second)
+    for entry in entries(store, group=SECOND):
+        expression = not_yet_served(is_default=entry["name"].startswith("default"))
+        entry["name"] = entry["name"].replace(".", "-2.", 1)
+        entry["matchConditions"].append({"name": "not-yet-served", "expression": expression})
+        entry["clientConfig"]["service"]["name"] = SECOND
+        entry["timeoutSeconds"] = 5
+    container(store)["args"] += ["--fail-over", f"--second-webhook-configuration-name={SECOND}"]
+    container(store, SECOND)["args"] += [
+        f"--service-name={SECOND}",
+        f"--second-webhook-configuration-name={SECOND}",
+    ]
+    put_replicas(store, "replica-c", "replica-d", service=SECOND)
+    return store
+
+
+def container(store: Store, deployment: str = NAME) -> Object:
+    """The webhook's container in a Deployment, to change."""
+    found: Object = store.objects["deployments", NAME, deployment]["spec"]["template"]["spec"]["containers"][0]
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from injector.kube.errors import ForbiddenError, Refusal
@@ -58,11 +59,13 @@ def budget(name: str = NAME, *, status: Json | None = None, **spec: object) -> J
     }
 
 
-def put_endpoints(store: Store, endpoints: Iterable[Json], name: str = NAME, **more: object) -> None:
+def put_endpoints(
+    store: Store, endpoints: Iterable[Json], name: str = NAME, *, service: str = NAME, **more: object
+) -> None:
     store.put(
         "endpointslices",
         {
-            "metadata": {"name": name, "namespace": NAME, "labels": {"kubernetes.io/service-name": NAME}},
+            "metadata": {"name": name, "namespace": NAME, "labels": {"kubernetes.io/service-name": service}},
             "addressType": "IPv4",
             "ports": [{"name": "https", "port": 10250}],
             "endpoints": list(endpoints),
@@ -84,6 +87,32 @@ def installed(*, policy: str = "Fail") -> Store:
     store.put("deployments", deployment())
     store.put("poddisruptionbudgets", budget())
     put_endpoints(store, (endpoint("1"), endpoint("2")))
+    return store
+
+
+SECOND = f"{NAME}-2"
+SECOND_LABELS = {**LABELS, "app.kubernetes.io/name": SECOND}
+
+
+def with_two_groups() -> Store:
+    """The chart's objects with `webhook.redundancy: 2`: a Pod of each group, each on a node."""
+    store = installed(policy="Ignore")
+    service = {"name": SECOND, "namespace": NAME, "port": 443}
+    entry = {"name": "inject-2.dapr-token-injector.svc", "clientConfig": {"service": service}}
+    configuration = {"metadata": {"name": SECOND}, "webhooks": [{**entry, "failurePolicy": "Ignore"}]}
+    store.put("mutatingwebhookconfigurations", configuration)
+    second = copy.deepcopy(store.objects["services", NAME, NAME])
+    store.put("services", {**second, "metadata": {"name": SECOND, "namespace": NAME}})
+    store.objects["services", NAME, SECOND]["spec"]["selector"] = SECOND_LABELS
+    store.objects["pods", NAME, "2"]["metadata"]["labels"] = SECOND_LABELS
+    one = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}
+    store.put("deployments", deployment(status=one, replicas=1))
+    template = {"metadata": {"labels": SECOND_LABELS}}
+    store.put("deployments", deployment(SECOND, status=one, replicas=1, template=template))
+    names = {"key": "app.kubernetes.io/name", "operator": "In", "values": [NAME, SECOND]}
+    store.put("poddisruptionbudgets", budget(selector={"matchExpressions": [names]}))
+    put_endpoints(store, [endpoint("1")])
+    put_endpoints(store, [endpoint("2")], SECOND, service=SECOND)
     return store
 
 

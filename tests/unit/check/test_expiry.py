@@ -119,16 +119,23 @@ def test_validating_configuration_is_read_too() -> None:
     assert found.problems[0].message.startswith("the CA in the caBundle of warn expires in 72 minutes")
 
 
-@pytest.mark.parametrize(
-    "bundle", ["x", "bm90IGEgY2VydGlmaWNhdGU=", base64.b64encode(b"x" * 100_000).decode(), "\u1234"]
-)
-def test_bundle_that_is_no_certificate_is_unknown(bundle: str) -> None:
+@pytest.mark.parametrize("bundle", [b"not a certificate", b"x" * 100_000, b"-----BEGIN CERTIFICATE-----"])
+def test_bundle_that_is_no_certificate_is_reported_once(bundle: bytes) -> None:
+    store = installed()
+    put_bundle(store.objects["mutatingwebhookconfigurations", "", NAME], bundle)
+
+    assert messages(outcome("ca-bundle", StoreApi(store))) == [
+        ("failed", "inject.dapr-token-injector.svc: caBundle has no readable certificate: every call fails")
+    ]
+    assert outcome("ca-certificate", StoreApi(store)).result is Result.SKIPPED
+
+
+@pytest.mark.parametrize("bundle", ["x", "\u1234"])
+def test_bundle_that_is_not_base64_is_unknown(bundle: str) -> None:
     store = installed()
     store.objects["mutatingwebhookconfigurations", "", NAME]["webhooks"][0]["clientConfig"]["caBundle"] = bundle
 
-    assert messages(outcome("ca-certificate", StoreApi(store))) == [
-        ("unknown", "the caBundle of inject.dapr-token-injector.svc is not a list of certificates in PEM")
-    ]
+    assert outcome("ca-certificate", StoreApi(store)).result is Result.UNKNOWN
 
 
 @pytest.mark.parametrize("webhooks", [None, [], [{"name": "x", "clientConfig": None}]])

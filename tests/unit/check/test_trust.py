@@ -114,24 +114,37 @@ def test_bundle_that_verifies_nothing_fails(pem: bytes, message: str) -> None:
     assert outcome("served-certificate", InstalledApi(store)).result is Result.SKIPPED
 
 
-@pytest.mark.parametrize(
-    ("at", "message"), [(2 * DAY, "every certificate in caBundle has expired"), (-DAY, "no certificate")]
-)
-def test_bundle_outside_its_time_fails(at: int, message: str) -> None:
-    found = bundle(installed(), at=now() + at)
+def results(api: InstalledApi, *, at: int) -> dict[str, Result]:
+    """What the three checks of a caBundle find."""
+    return {name: outcome(name, api, now=at).result for name in ("ca-bundle", "ca-certificate", "served-certificate")}
+
+
+def test_expired_bundle_is_reported_once(tmp_path: Path) -> None:
+    api = InstalledApi(installed())
+
+    assert results(api, at=now() + 2 * DAY) == {
+        "ca-bundle": Result.PASSED,
+        "ca-certificate": Result.FAILED,
+        "served-certificate": Result.SKIPPED,
+    }
+    with replica(good(), tmp_path) as port:
+        api.replicas = dict.fromkeys(("replica-a", "replica-b"), port)
+        assert set(results(api, at=now()).values()) == {Result.PASSED}
+
+
+def test_bundle_that_is_not_valid_yet_fails() -> None:
+    found = outcome("ca-certificate", InstalledApi(installed()), now=now() - DAY)
 
     assert found.result is Result.FAILED
-    assert message in words(found)
+    assert "is not valid for another" in words(found)
 
 
 def test_bundle_is_judged_by_the_clock_of_the_api_server() -> None:
     api = InstalledApi(installed())
     api.skew_seconds = 2 * DAY  # the clock here is late
 
-    found = outcome("ca-bundle", api, now=now())
-
-    assert found.result is Result.FAILED
-    assert "every certificate in caBundle has expired" in words(found)
+    assert results(api, at=now())["ca-certificate"] is Result.FAILED
+    assert results(api, at=now())["served-certificate"] is Result.SKIPPED
 
 
 def test_large_bundle_with_garbage_is_read() -> None:

@@ -126,3 +126,22 @@ def test_recreated_pod_of_the_same_name_is_another_pod(server: ApiServer) -> Non
         return (await observe(api, [KEY], owners)).pods[0].usages[0].ran_before
 
     assert call(server, look) is False
+
+
+def test_owners_that_lists_do_not_have_are_not_requested(server: ApiServer) -> None:
+    """As `secret list` finds them: one request for each of thousands of Pods would take minutes."""
+    deleted = pod("web", owner=False)
+    deleted["metadata"]["ownerReferences"] = [{**controlled_by("ReplicaSet", "web-1"), "uid": "deleted"}]
+    server.put("pods", deleted)
+    server.put("pods", pod("web", 2))
+
+    async def listed(api: Api) -> Observed:
+        owners = Owners(api)
+        await owners.read_all("shop")
+        return await observe(api, (KEY,), owners)
+
+    seen = call(server, listed)
+
+    assert {one.workload for one in seen.pods} == {Ref("ReplicaSet", "shop", "web-1"), WEB}
+    assert any("/replicasets" in one for one in server.calls)
+    assert not [one for one in server.calls if "/web-1" in one]

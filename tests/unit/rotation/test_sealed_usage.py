@@ -218,7 +218,7 @@ def test_slim_pod_has_the_same_usages(name: str) -> None:
     pod = sealed(ended(), running(), spec)
     read = fields.read_pod(json.dumps(pod).encode()) if name != "malformed medium" else pod
 
-    assert usage_of(decode.slim(read)) == usage_of(read) == usage_of(pod)
+    assert usage_of(decode.slim(read, {})) == usage_of(read) == usage_of(pod)
 
 
 def test_fields_of_other_pods_are_not_read() -> None:
