@@ -190,7 +190,7 @@ def test_seal_annotation_is_ignored_if_policy_does_not_allow_it() -> None:
 
 
 @pytest.mark.parametrize("escaped", [False, True])
-def test_malformed_field_that_only_sealing_reads_is_an_error_of_sealed_pods(escaped: bool) -> None:  # noqa: FBT001
+def test_malformed_field_for_sealing_is_an_error_of_sealed_pods_only(escaped: bool) -> None:  # noqa: FBT001
     with pytest.raises(MalformedObjectError, match="to be sealed"):
         ask(_with_seal(escaped=escaped, volumes=1), SEALING)
 
