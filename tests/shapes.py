@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import yaml  # type: ignore[import-untyped] # it brings no types
 
 from injector.core import names
+from injector.core.depth import MAX_DEPTH
 from tests.builders import Json, container, encode, literal_env, pod, review, secret_env, sidecar, workload
 
 if TYPE_CHECKING:
@@ -252,9 +253,19 @@ def deep_and_many(n: int, *, warn: bool = False) -> bytes:
     return _with_managed_fields(b"[%b%b1]" % (b"[" * 2000 + b"]" * 2000 + b",", b"[[[]]]," * n), warn=warn)
 
 
+def deep_at_the_cut(n: int, *, warn: bool = False) -> bytes:
+    """One such member, and very many lists that begin and end at the level below which a deep review is cut."""
+    above = MAX_DEPTH - (8 if warn else 6)
+    lists = b"[" * above + b"[[]]," * n + b"1" + b"]" * above
+    return _with_managed_fields(b"[%b,%b]" % (b"[" * 2000 + b"]" * 2000, lists), warn=warn)
+
+
 BODIES: Final[Mapping[str, Mapping[bool, Callable[[int], bytes]]]] = {
     **{name: {warn: as_body(make, warn=warn) for warn in (False, True)} for name, make in PODS.items()},
-    **{make.__name__: {warn: partial(make, warn=warn) for warn in (False, True)} for make in (deep, deep_and_many)},
+    **{
+        make.__name__: {warn: partial(make, warn=warn) for warn in (False, True)}
+        for make in (deep, deep_and_many, deep_at_the_cut)
+    },
 }
 
 

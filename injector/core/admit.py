@@ -12,6 +12,7 @@ from injector.core.model import (
     NamedMeta,
     Pod,
     Reason,
+    SealMode,
     Status,
     Value,
     Verdict,
@@ -46,22 +47,34 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy) -> Adm
         ReviewError: `body` is not an AdmissionReview that can be answered (HTTP 400).
         PolicyGapError: `endpoint` needs a default Secret and the Policy has none (HTTP 500).
     """
-    question, decoded = review.read(body, endpoint)
+    question, decoded = review.read(body, endpoint, to_seal=_may_be_sealed(body, policy))
     request = question.request
     decided = fit_annotation_limit(_decided(question, endpoint, policy, decoded), decoded)
+    found = request.object
     return Admission(
-        body=review.encode(question, respond(request.uid, decided)),
-        verdict=_VERDICTS[type(decided)],
-        reason=decided.reason,
-        uid=request.uid,
-        namespace=request.namespace or "",
-        owner=_owner(request.object.metadata) if isinstance(request.object, _OWNED) else "",
-        warnings=len(decided.warnings),
+        review.encode(question, respond(request.uid, decided)),
+        _VERDICTS[type(decided)],
+        decided.reason,
+        request.uid,
+        request.namespace or "",
+        _owner(found.metadata) if isinstance(found, _OWNED) else "",
+        len(decided.warnings),
     )
 
 
 def _decided(question: Review, endpoint: Endpoint, policy: Policy, decoded: bytes | bytearray) -> Decision:
-    return decision.decide(question, endpoint, policy, lambda: review.sealing_spec(decoded, endpoint))
+    return decision.decide(question, endpoint, policy, lambda: review.sealing_spec(decoded, endpoint, question))
+
+
+def _may_be_sealed(body: bytes | bytearray, policy: Policy) -> bool:
+    """Whether to decode the fields for sealing at once: a guess, because the name can be in any text, or escaped."""
+    if policy.seal_image is None or policy.seal is SealMode.OFF:
+        return False
+    return policy.seal is SealMode.ALWAYS or body.rfind(_SEAL, 0, _NEAR) >= 0
+
+
+_SEAL: Final = names.SEAL.encode()
+_NEAR: Final = 4096  # bytes; an API server writes annotations before managed fields and spec
 
 
 def fit_annotation_limit(decided: Decision, body: bytes | bytearray) -> Decision:

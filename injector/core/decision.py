@@ -146,7 +146,8 @@ def decide_pod(
     if _containers(pod) > names.MAX_CONTAINERS:
         return Deny(Reason.TOO_MANY_CONTAINERS, (_TOO_MANY,), warnings)
     planned = plan.build(pod, request, policy, read_spec, expects_sidecar=expects_sidecar)
-    warnings = _limited((*warnings, *planned.warnings), planned.more_warnings)
+    if warnings or planned.warnings:
+        warnings = _limited((*warnings, *planned.warnings), planned.more_warnings)
     if planned.problems:
         return Deny(planned.problems[0].reason, planned.problems, warnings, planned.more_problems)
     if planned.changes or planned.seal is not None:
@@ -157,7 +158,8 @@ def decide_pod(
 
 
 def _containers(pod: Pod) -> int:
-    return len(pod.spec.containers or ()) + len(pod.spec.initContainers or ()) if pod.spec else 0
+    spec = pod.spec
+    return 0 if spec is None else len(spec.containers or ()) + len(spec.initContainers or ())
 
 
 _TOO_MANY: Final = Problem(
@@ -224,8 +226,6 @@ def _clipped(value: str) -> str:
 
 
 def _limited(warnings: tuple[str, ...], more: int = 0) -> tuple[str, ...]:
-    if not warnings and not more:
-        return ()
     found = WarningList()
     found.extend(warnings, more)
     return found.result()
@@ -250,10 +250,8 @@ def _without_dapr(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
 
 
 def _blank(annotations: Annotations) -> tuple[str, ...]:
-    return tuple(
-        warning(f"{name} is blank, which counts as absent; name a Secret or remove it")
-        for name in blank_secrets(annotations)
-    )
+    blank = blank_secrets(annotations)
+    return tuple([warning(f"{name} is blank, which counts as absent; name a Secret or remove it") for name in blank])
 
 
 def _clear_text(annotations: Annotations) -> tuple[str, ...]:

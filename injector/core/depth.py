@@ -8,8 +8,8 @@ an API server sends none.
 
 from __future__ import annotations
 
-import re
-from itertools import islice
+from itertools import accumulate, chain, compress, repeat
+from operator import lt, sub
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -20,18 +20,12 @@ _T = TypeVar("_T")
 # The number of levels that are kept. The deepest level that a rule reads is 16: a selector in a CronJob's template.
 MAX_DEPTH: Final = 64
 
-_STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
-_FLAT: Final = rb'(?:[^"\[\]{}]++|%b)*+' % _STRING
-# Skips everything that opens no nested level, and matches a run of opening brackets (through keys without brackets and
-# escapes) or of closing ones. Every part is possessive, and an unterminated string extends to the end of the text: the
-# matcher never backtracks, so the time is linear.
-_NEXT_BRACKETS: Final = re.compile(
-    rb'(?:[^"\[\]{}]++|%b|[\[{]%b[\]}])*+(?:([\[{]++)((?:"[^"\\\[\]{}]*+":[\[{]++)++)?+|([\]}]++)|\Z)'
-    % (_STRING, _FLAT),
-    re.DOTALL,
-)
-_OPENING: Final = re.compile(rb"[\[{]")
-_OPENS, _OPENS_THROUGH_KEYS, _CLOSES = 1, 2, 3  # the groups
+_BLOCK: Final = 1024  # bytes that are counted at once
+_QUOTE: Final = b'"'
+# Tables for `bytes.translate`: 1 for an opening bracket, 1 for a closing one, and a dot for each byte of a string.
+_OPENS: Final = bytes(byte in b"[{" for byte in range(256))
+_CLOSES: Final = bytes(byte in b"]}" for byte in range(256))
+_BLANK: Final = bytes(byte if byte in _QUOTE else ord(".") for byte in range(256))
 
 
 def decode_any_depth(decode: Callable[[bytes | bytearray], _T], text: bytes | bytearray) -> _T:
@@ -43,31 +37,28 @@ def decode_any_depth(decode: Callable[[bytes | bytearray], _T], text: bytes | by
 
 
 def shallow(text: bytes | bytearray, max_depth: int = MAX_DEPTH) -> bytes:
-    """Return the JSON text without the lists and objects below level `max_depth`."""
-    depth = cut = done = 0
+    """Return the JSON text with empty lists and objects at level `max_depth`.
+
+    Brackets and strings are handled by functions of C, so that a text with very many of them is not slower.
+    """
+    # Without escapes each quote begins or ends a string.
+    plain = bytes(text).replace(b"\\\\", b"..").replace(b'\\"', b"..")
+    depth, in_string = 0, False
     parts: list[bytes | bytearray] = []
-    for found in _NEXT_BRACKETS.finditer(text):
-        group, before = found.lastindex, depth
-        if group is None:
-            continue  # the end of the text
-        start, end = found.span(group)
-        if group == _CLOSES:
-            depth -= end - start
-            if depth < max_depth <= before:
-                parts.append(text[done:cut])
-                # The bracket that closes the one before `cut`.
-                done = start + before - max_depth
-            continue
-        if group == _OPENS_THROUGH_KEYS:
-            depth += text.count(b"[", start, end) + text.count(b"{", start, end)
-            start, end = found.span(_OPENS)
-        depth += end - start
-        if before < max_depth <= depth:
-            cut = _after_openings(text, start, max_depth - before)
-    parts.append(text[done:])
+    for start in range(0, len(text), _BLOCK):
+        pieces = plain[start : start + _BLOCK].split(_QUOTE)
+        strings = slice(not in_string, None, 2)
+        if pieces[strings]:
+            pieces[strings] = _QUOTE.join(pieces[strings]).translate(_BLANK).split(_QUOTE)
+        in_string ^= len(pieces) % 2 == 0
+        brackets = _QUOTE.join(pieces)
+        opens, closes = brackets.translate(_OPENS), brackets.translate(_CLOSES)
+        opened, closed = opens.count(1), closes.count(1)
+        if depth + opened < max_depth:
+            parts.append(text[start : start + _BLOCK])
+        elif depth - closed < max_depth:
+            # Each byte with the smaller of the levels before and after it.
+            levels = accumulate(map(sub, chain((depth,), opens), closes))
+            parts.append(bytes(compress(text[start : start + _BLOCK], map(lt, levels, repeat(max_depth)))))
+        depth += opened - closed
     return b"".join(parts)
-
-
-def _after_openings(text: bytes | bytearray, at: int, count: int) -> int:
-    """The position after `count` opening brackets, which must exist."""
-    return next(islice(_OPENING.finditer(text, at), count - 1, None)).end()

@@ -182,9 +182,12 @@ def _is_small(places: Sequence[Place]) -> bool:
 
     Plans that a hostile Pod could make large are not cached.
     """
-    return len(places) <= _MOST_PLACES and all(
-        len(place.container) <= _LONGEST_NAME and place.env.api is None and place.env.app is None for place in places
-    )
+    if len(places) > _MOST_PLACES:
+        return False
+    for place in places:
+        if place.env.api is not None or place.env.app is not None or len(place.container) > _LONGEST_NAME:
+            return False
+    return True
 
 
 _MOST_PLACES: Final = 8

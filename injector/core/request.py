@@ -32,6 +32,10 @@ class Enabled(Enum):
     UNKNOWN = "unknown"  # neither a true nor a false word: Dapr treats it as false
 
 
+# Looking up an enum member in its class is slow in Python 3.11.
+_TRUE: Final = Enabled.TRUE
+
+
 class RequestError(InjectorError):
     """The annotations of a Pod are malformed or forbidden; `problems` lists all problems in a fixed order."""
 
@@ -59,34 +63,33 @@ def seals(annotations: Annotations, policy: Policy) -> bool:
     """Whether the Pod is to be sealed."""
     if annotations.seal is None:
         return policy.seal is SealMode.ALWAYS
-    return policy.seal is not SealMode.OFF and _meaning(annotations.seal) is Enabled.TRUE
+    return policy.seal is not SealMode.OFF and _meaning(annotations.seal) is _TRUE
 
 
 def unsealed_requests(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
     """The warning for an annotation that should seal the Pod and does not, if there is one."""
     if annotations.seal is None:
         return ()
-    match _meaning(annotations.seal):
-        case Enabled.TRUE if policy.seal is SealMode.OFF:
-            return (warning(f"{names.SEAL} was ignored: the policy does not allow sealing (seal: off)"),)
-        case Enabled.TRUE | Enabled.FALSE:
-            return ()
-        case _:
-            return (warning(f'not sealed: {names.SEAL} is neither true nor false; set it to "true" or "false"'),)
+    meaning = _meaning(annotations.seal)
+    if meaning is _TRUE and policy.seal is SealMode.OFF:
+        return (warning(f"{names.SEAL} was ignored: the policy does not allow sealing (seal: off)"),)
+    if meaning is _TRUE or meaning is Enabled.FALSE:
+        return ()
+    return (warning(f'not sealed: {names.SEAL} is neither true nor false; set it to "true" or "false"'),)
 
 
 def _meaning(value: str | None) -> Enabled:
-    word = _trim(value).lower()
+    word = value.strip().lower() if value else ""
+    if word in names.TRUE_WORDS:
+        return _TRUE
     if not word:
         return Enabled.ABSENT
-    if word in names.TRUE_WORDS:
-        return Enabled.TRUE
     return Enabled.FALSE if word in names.FALSE_WORDS else Enabled.UNKNOWN
 
 
 def requests_token(annotations: Annotations) -> bool:
     """Whether either secret annotation has a value."""
-    return bool(_trim(annotations.api_token_secret) or _trim(annotations.app_token_secret))
+    return any(value and value.strip() for value in (annotations.api_token_secret, annotations.app_token_secret))
 
 
 def blank_secrets(annotations: Annotations) -> tuple[str, ...]:
@@ -324,12 +327,8 @@ def _is_mixed(run: str) -> bool:
     return sum(kinds) > 1
 
 
-def _trim(value: str | None) -> str:
-    return value.strip() if value else ""
-
-
 def _name(annotation: str, value: str | None, policy: Policy, problems: list[Problem]) -> str | None:
-    name = _trim(value)
+    name = value.strip() if value else ""
     if not name:
         return None
     if not is_secret_name(name):
@@ -339,13 +338,13 @@ def _name(annotation: str, value: str | None, policy: Policy, problems: list[Pro
             "first and last; the Secret is always in the Pod's own namespace"
         )
         problems.append(_malformed(annotation, Reason.INVALID_SECRET_NAME, wrong, allowed))
-    elif not is_allowed(name, policy.allowed_secrets):
+    elif policy.allowed_secrets and not is_allowed(name, policy.allowed_secrets):
         problems.append(forbidden(f"annotation {annotation}", annotation, name, policy.allowed_secrets))
     return name
 
 
 def _key(annotation: str, value: str | None, problems: list[Problem]) -> str | None:
-    key = _trim(value)
+    key = value.strip() if value else ""
     if not key:
         return None
     if not is_secret_key(key):

@@ -48,7 +48,11 @@ class _AllAnnotations(Quiet, frozen=True, gc=False):
     metadata: _AnyMeta | None = None
 
 
-class _SealingPod(Quiet, frozen=True, gc=False):
+class _SealingPod(Pod, frozen=True, gc=False):
+    spec: SealingSpec | None = None
+
+
+class _SealingTemplate(Quiet, frozen=True, gc=False):
     spec: SealingSpec | None = None
 
 
@@ -57,7 +61,7 @@ class _SealingJob(Quiet, frozen=True, gc=False):
 
 
 class _SealingJobSpec(Quiet, frozen=True, gc=False):
-    template: _SealingPod | None = None
+    template: _SealingTemplate | None = None
 
 
 class _SealingWorkloadSpec(_SealingJobSpec, frozen=True, gc=False):
@@ -68,7 +72,7 @@ class _SealingWorkload(Quiet, frozen=True, gc=False):
     spec: _SealingWorkloadSpec | None = None
 
     @property
-    def template(self) -> _SealingPod | None:
+    def template(self) -> _SealingTemplate | None:
         spec: _SealingJobSpec | None = self.spec
         if self.spec is not None and self.spec.jobTemplate is not None:
             spec = self.spec.jobTemplate.spec
@@ -100,8 +104,10 @@ def decode(body: bytes | bytearray, endpoint: Endpoint) -> Review:
     return read(body, endpoint)[0]
 
 
-def read(body: bytes | bytearray, endpoint: Endpoint) -> tuple[Review, bytes | bytearray]:
+def read(body: bytes | bytearray, endpoint: Endpoint, *, to_seal: bool = False) -> tuple[Review, bytes | bytearray]:
     """The review in `body`, and a text for `annotations_size`: `body`, its cut text, or a review of annotations alone.
+
+    If `to_seal`, a Pod has the fields for sealing, unless one of them is malformed; `sealing_spec` reads no other.
 
     Raises:
         MalformedJSONError: `body` is not JSON.
@@ -109,7 +115,11 @@ def read(body: bytes | bytearray, endpoint: Endpoint) -> tuple[Review, bytes | b
         MalformedObjectError: Its object does not match its kind.
     """
     try:
+        if to_seal and endpoint is not _WARN:
+            return _sealing_pod.decode(body), body  # type: ignore[return-value] # nothing writes the object
         return _decode(body, endpoint)
+    except msgspec.ValidationError:
+        return read(body, endpoint)
     except (msgspec.DecodeError, UnicodeDecodeError):
         # The codec's own message may contain parts of the body.
         raise MalformedJSONError(_NOT_JSON) from None
@@ -139,16 +149,21 @@ def annotations_size(body: bytes | bytearray) -> int:
     )
 
 
-def sealing_spec(body: bytes | bytearray, endpoint: Endpoint) -> SealingSpec:
+def sealing_spec(body: bytes | bytearray, endpoint: Endpoint, question: Review | None = None) -> SealingSpec:
     """The spec of the Pod or Pod template in `body`, a review that was read before, with all fields for sealing.
+
+    It is that of `question`, which was read from `body`, if that has the fields.
 
     Raises:
         MalformedObjectError: A field that only sealing reads is malformed.
     """
+    known: object = question.request.object if question is not None else None
+    if isinstance(known, _SealingPod):
+        return known.spec or SealingSpec()
     try:
-        if endpoint is Endpoint.WARN:
+        if endpoint is _WARN:
             workload = decode_any_depth(_sealing_workload.decode, body).request.object
-            pod = workload.template if workload is not None else None
+            pod: _SealingTemplate | _SealingPod | None = workload.template if workload is not None else None
         else:
             pod = decode_any_depth(_sealing_pod.decode, body).request.object
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

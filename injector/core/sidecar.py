@@ -67,7 +67,7 @@ def is_daprd(image: str, words: Sequence[str]) -> bool:
     `words`: command and arguments. The image `daprio/dapr` has all of Dapr's programs; the first word selects one.
     """
     program = words[0] if words and not words[0].startswith("-") else ""
-    if program.rpartition("/")[2] == names.SIDECAR:
+    if program and program.rpartition("/")[2] == names.SIDECAR:
         return True
     if "dapr" not in image:
         return False

@@ -255,10 +255,12 @@ class Connection(HttpToolsProtocol):
         elif self.stage is _UNREAD:
             self._keep_alive = False
         elif self.stage is _IDLE or self.stage is _FRESH:
+            port = self.port
+            monitor = port.monitor
             self.stage = _HEAD
-            self.deadline = self.port.monitor.now + self.port.limits.headers_timeout
+            self.deadline = monitor.now + port.limits.headers_timeout
             self._began = time.monotonic()
-            self._arrived = self.port.monitor.before
+            self._arrived = monitor.before
             self.url = b""
             self.headers = []
 
@@ -273,8 +275,6 @@ class Connection(HttpToolsProtocol):
         """Keep a header; ignore trailers of a chunked body."""
         if self.stage is _HEAD:
             self.headers.append((name.lower(), value))
-            if len(self.headers) > MAX_HEADERS:
-                self.refuse(HEAD_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         """Check the complete head, reject a request that is too large, and prepare for the body."""
@@ -284,7 +284,7 @@ class Connection(HttpToolsProtocol):
         version = parser.get_http_version()
         self._keep_alive = version == "1.1" and parser.should_keep_alive()
         self._method = parser.get_method()
-        if self._size > MAX_HEAD and self._head_size() > MAX_HEAD:
+        if len(self.headers) > MAX_HEADERS or (self._size > MAX_HEAD and self._head_size() > MAX_HEAD):
             self.refuse(HEAD_TOO_LARGE)
             return
         if version not in _VERSIONS or not self._find_path():
@@ -296,14 +296,12 @@ class Connection(HttpToolsProtocol):
         self.stage = _BODY
         self.deadline = port.monitor.now + port.limits.body_timeout
         self._parts, self._length, self._size, self._progress = [], 0, 0, 0
-        self._content_type = None
-        for name, value in self.headers:
-            if name == b"content-type":
-                self._content_type = value
-            elif name == b"content-length" and _is_above(value, port.limits.max_body_bytes):
-                self.refuse(BODY_TOO_LARGE)
-            elif name == b"expect" and value.lower() == b"100-continue" and self.stage is _BODY:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        headers = dict(self.headers)
+        self._content_type = headers.get(b"content-type")
+        if _is_above(headers.get(b"content-length", b""), port.limits.max_body_bytes):
+            self.refuse(BODY_TOO_LARGE)
+        elif b"expect" in headers and headers[b"expect"].lower() == b"100-continue":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._answer is not None:
             self.headers = []  # nothing reads them any more
 
@@ -495,11 +493,11 @@ class Connection(HttpToolsProtocol):
     def _check_size(self) -> None:
         """Reject requests whose headers, or whose framing of the body, exceed the limits."""
         size, stage = self._size, self.stage
-        if size <= MAX_HEAD:
-            return
         if stage is _HEAD:
-            if size - self._uncertain > MAX_HEAD:
+            if len(self.headers) > MAX_HEADERS or size - self._uncertain > MAX_HEAD:
                 self.refuse(HEAD_TOO_LARGE)
+        elif size <= MAX_HEAD:
+            return
         elif (stage is _BODY or stage is _EXCESS) and (
             size - self._progress > MAX_HEAD or size > MAX_HEAD + _FRAMING * self.port.limits.max_body_bytes
         ):
@@ -555,7 +553,7 @@ class Connection(HttpToolsProtocol):
         head, body = response
         self._keep_alive = keep = self._keep_alive and not self.port.draining
         end = b"\r\n" if keep else b"connection: close\r\n\r\n"
-        answer = b"%b%b%b" % (head, end, b"" if self._method == b"HEAD" else body)
+        answer = b"".join((head, end) if self._method == b"HEAD" else (head, end, body))
         if len(answer) <= _ANSWER_PIECE:
             self.transport.write(answer)
         else:

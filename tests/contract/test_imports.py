@@ -26,6 +26,7 @@ VALUES: Final = frozenset(
         "functools",
         "itertools",
         "ipaddress",
+        "operator",
         "re",
         "typing",
         "weakref",

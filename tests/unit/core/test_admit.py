@@ -6,9 +6,12 @@ import json
 
 import pytest
 
-from injector.core.errors import MalformedJSONError
-from injector.core.model import Endpoint, Policy, Reason, Verdict
-from tests.builders import UID, Json, ask, asking, operations_of, pod, response_of, review, workload
+from injector.core import names
+from injector.core.errors import MalformedJSONError, MalformedObjectError
+from injector.core.model import Endpoint, Policy, Reason, SealMode, Verdict
+from tests.builders import UID, Json, ask, asking, encode, operations_of, pod, response_of, review, workload
+
+SEALING = Policy(seal_image="seal:1")
 
 
 def test_injection_is_reported() -> None:
@@ -160,3 +163,37 @@ def test_annotation_that_is_not_unicode_has_no_measurable_size() -> None:
 
     with pytest.raises(MalformedJSONError):
         ask(found)
+
+
+def _with_seal(*, escaped: bool, **spec: object) -> bytes:
+    found = pod(asking(seal="true"))
+    found["spec"] |= spec
+    body = encode(review(found))
+    return body.replace(names.SEAL.encode(), names.SEAL.replace("/", "\\/").encode()) if escaped else body
+
+
+@pytest.mark.parametrize("mode", [SealMode.ON_REQUEST, SealMode.ALWAYS])
+def test_escaped_seal_annotation_has_the_same_answer(mode: SealMode) -> None:
+    policy = Policy(seal_image="seal:1", seal=mode)
+
+    plain, escaped = (ask(_with_seal(escaped=escaped), policy) for escaped in (False, True))
+
+    assert "/spec/initContainers" in [operation["path"] for operation in operations_of(plain)]
+    assert plain == escaped
+
+
+def test_seal_annotation_is_ignored_if_policy_does_not_allow_it() -> None:
+    found = ask(_with_seal(escaped=False), Policy(seal_image="seal:1", seal=SealMode.OFF))
+
+    assert found.warnings == 1
+    assert "/spec/initContainers" not in [operation["path"] for operation in operations_of(found)]
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+def test_malformed_field_for_sealing_is_an_error_of_sealed_pods_only(escaped: bool) -> None:  # noqa: FBT001
+    with pytest.raises(MalformedObjectError, match="to be sealed"):
+        ask(_with_seal(escaped=escaped, volumes=1), SEALING)
+
+    unsealed = pod({**asking(), "note": names.SEAL})
+    unsealed["spec"]["volumes"] = 1
+    assert ask(review(unsealed), SEALING).reason is Reason.INJECTED

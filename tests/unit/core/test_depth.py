@@ -26,7 +26,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         (b'{"a":{"b":{"c":{}}}}', b'{"a":{}}'),
         (b'{"a":{"b":{"c":1}},"d":[[1]]}', b'{"a":{},"d":[]}'),
         (b"[[1,[2,[3]],4],5]", b"[[],5]"),
-        (b"[ [ [ 1 ] ] , { } ]", b"[ [] , { } ]"),
+        (b"[ [ [ 1 ] ] , { } ]", b"[ [] , {} ]"),
         # Brackets, quotes and escapes in strings and keys.
         (b'["[[[",["]]]",[1]],"\\"]"]', b'["[[[",[],"\\"]"]'),
         (b'{"a\\\\":[{"]":1}],"\\u005b":"\\\\\\""}', b'{"a\\\\":[],"\\u005b":"\\\\\\""}'),
@@ -35,6 +35,15 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
 )
 def test_deeper_members_are_omitted(text: bytes, cut: bytes) -> None:
     assert shallow(text, 2) == cut
+
+
+@pytest.mark.parametrize("shift", range(12))
+def test_text_is_equal_wherever_it_is_divided(shift: int) -> None:
+    one = {"a\\": ["]", [1]], '"[{': [{'\\"': {"[": ["x"]}}]}
+
+    found = shallow(b" " * shift + json.dumps([one] * 200).encode(), 4)
+
+    assert json.loads(found) == [{"a\\": ["]", []], '"[{': [{}]}] * 200
 
 
 @pytest.mark.parametrize(
