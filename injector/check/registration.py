@@ -57,8 +57,8 @@ def _second(first: _Entry, digest: str) -> _Entry:
 ENTRIES: Final[Mapping[str, Mapping[str, _Entry]]] = {
     GROUPS[0]: {INJECT_ENTRIES[0]: _INJECT, DEFAULT_ENTRIES[0]: _DEFAULT},
     GROUPS[1]: {
-        INJECT_ENTRIES[1]: _second(_INJECT, "841c96ec9a80cb8c71417f33b934980cb4218d41161529a117e8b4d53f3c3099"),
-        DEFAULT_ENTRIES[1]: _second(_DEFAULT, "bdf62a8bebebce947dbcebd4618c34f245211f8b2d547b7a60166017e6dce2e6"),
+        INJECT_ENTRIES[1]: _second(_INJECT, "88f863796900c0e10a88edb80830cc590b3f6e95040695ee3f94be1c5f970b83"),
+        DEFAULT_ENTRIES[1]: _second(_DEFAULT, "3f568ae8eaf154961f58340a08a25bdd4bdab171eb89d78df1593be276243e1c"),
     },
 }
 # Values that let the API server call the webhook for dry runs.

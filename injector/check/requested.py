@@ -27,8 +27,8 @@ _BINDING: Final = f"ValidatingAdmissionPolicyBinding {REQUESTED}"
 # SHA-256 of what the chart renders, with and without `webhook.default.enabled`; see `_digest`.
 _DIGESTS: Final = frozenset(
     {
-        "6872d78ac3641ade1a0abed460cbb89867b1ae310c3d65570de456e4ce70819c",
-        "1b7cf33dcc47308554a06aac76031dc79d11187ac240da0d261af15f139e0ca3",
+        "aa2a1f8bc093e189c9909d34f3bda7e7439e3cca829831ef50b69e75a5b7be5b",
+        "03802881ba8aef88d483b8801d57603b92a807b451166f17de037e9c247a4211",
     }
 )
 _EXPRESSIONS: Final = ("matchConditions", "variables", "validations")

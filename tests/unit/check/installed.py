@@ -231,7 +231,7 @@ def replica(pair: Pair | None, folder: Path) -> Iterator[int]:
 SECOND: Final = f"{NAME}-2"
 _HELPERS: Final = DEPLOY.parent / "charts" / NAME / "templates/_helpers.tpl"
 _NOT_YET_SERVED: Final = re.compile(r'\{\{- define "[\w-]+\.notYetServed" -\}\}\n(.*?)\{\{- end \}\}\n\n', re.DOTALL)
-_IF_DEFAULT: Final = re.compile(r"\{\{ if \. \}\}(.*?)\{\{ end -\}\}\s*", re.DOTALL)
+_IF_DEFAULT: Final = re.compile(r"\{\{ if \. \}\}(.*?)\{\{ end \}\}", re.DOTALL)
 
 
 def not_yet_served(*, is_default: bool) -> str:
