@@ -20,6 +20,7 @@ import click
 
 from injector import __version__
 from injector.cli.output import safe_streams
+from injector.cli.signals import repeat_lost_interrupts
 from injector.core.errors import ConfigError, InjectorError
 from injector.files import error_text
 from injector.frames import internal_error
@@ -147,7 +148,8 @@ def _interruptible() -> Iterator[None]:
     try:
         if is_ending:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        yield
+        with repeat_lost_interrupts():
+            yield
     finally:
         if is_ending:
             signal.signal(signal.SIGINT, signal.SIG_DFL)

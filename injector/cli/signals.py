@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
+import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -27,6 +30,34 @@ def terminate_as_interrupt() -> Iterator[None]:
     finally:
         for number in taken:
             signal.signal(number, before[number])
+
+
+@contextlib.contextmanager
+def repeat_lost_interrupts() -> Iterator[None]:
+    """Repeat Ctrl-C where Python cannot raise it, and would print a traceback and continue instead.
+
+    Such places are callbacks of weak references, and each import has some:
+    https://docs.python.org/3/library/sys.html#sys.unraisablehook
+    """
+    before = sys.unraisablehook
+
+    def repeat(unraisable: sys.UnraisableHookArgs) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            # In a moment, because a signal that arrives here would be lost again.
+            again = threading.Timer(_MOMENT_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+            again.daemon = True
+            again.start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = repeat
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+_MOMENT_SECONDS: Final = 0.01
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
