@@ -8,7 +8,8 @@ PY := .venv/bin/python
 CORE := tests/unit/core tests/golden
 CORE_COVERED := $(PY) -m pytest -q $(CORE) --cov=injector/core --cov-fail-under=100 $(PARALLEL)
 QUICK := tests/unit tests/golden tests/contract tests/lint
-WITHOUT_CORE := $(addprefix --ignore=,$(CORE))
+# What serves runs once, on the newest Python, which is that of the image (tests/newest.py).
+REST := $(addprefix --ignore=,$(CORE) tests/http)
 # `make cluster KUBERNETES=1.30 HELM=3`: other versions than the newest; tests/controlplane/binaries.py has those that there are.
 export DAPR_TOKEN_INJECTOR_TEST_KUBERNETES := $(KUBERNETES)
 export DAPR_TOKEN_INJECTOR_TEST_HELM := $(HELM)
@@ -38,7 +39,7 @@ test: .venv/.ready ## All tests, with a real API server, node and browser; then 
 	@requirements/packages.sh --node --browser
 	@$(PY) -m tests.prepare test
 	@$(CORE_COVERED)
-	@$(PY) -m tests.beside "$(PY) -m tests.newest -n 2" -- $(PY) -m pytest $(WITHOUT_CORE) $(PARALLEL)
+	@$(PY) -m tests.beside "$(PY) -m tests.newest -n 2" -- $(PY) -m pytest $(REST) $(PARALLEL)
 
 quick: .venv/.ready ## The inner loop: one Python, no cluster, no laws; under a minute on two idle cores
 	@$(PY) -m tests.prepare unit
@@ -48,7 +49,7 @@ unit: .venv/.ready ## The tests that need no cluster, on this Python and on the 
 	@$(PY) -m tests.prepare unit
 	@$(CORE_COVERED)
 	@$(PY) -m tests.newest $(PARALLEL)
-	@$(PY) -m pytest -m "not cluster and not node and not browser" $(WITHOUT_CORE) $(PARALLEL)
+	@$(PY) -m pytest -m "not cluster and not node and not browser" $(REST) $(PARALLEL)
 
 coverage: .venv/.ready ## All tests, traced: at least 95 % of all lines and branches (twice the time of `make test`)
 	@requirements/packages.sh --node --browser

@@ -14,8 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
-# Laws of pure functions and of files, what documents and charts promise, and what measures: one Python is enough.
-ONCE = ("tests/property", "tests/offline", "tests/contract", "tests/bench", "tests/mutation")
+# Laws of pure functions and of files, what documents and charts promise, what measures, and what runs other programs:
+# one Python is enough.
+ONCE = ("tests/property", "tests/offline", "tests/contract", "tests/bench", "tests/mutation", "tests/selfhosted")
 # Pre-releases lack wheels of the pinned requirements.
 ASK = "import sys; v = sys.version_info; print(v[0], v[1]) if v[3] == 'final' else None"
 
@@ -36,7 +37,7 @@ def main() -> int:
         "pytest",
         "-q",
         "-m",
-        "not cluster and not node and not browser and not load",
+        "not cluster and not node and not browser",
         *(f"--ignore={once}" for once in ONCE),
         *sys.argv[1:],
     ]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tests.controlplane.kubectl import Kubectl
 
 WORKERS = 4
+# Between two creates of a worker. Without it they take all of a machine, for as long as what they watch takes.
+PACE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def creating_pods(url: str, namespace: str) -> Iterator[Creates]:
 
     def work() -> None:
         with httpx.Client(base_url=url, trust_env=False, timeout=30.0) as client:
-            while not stop.is_set():
+            while not stop.wait(PACE_SECONDS):
                 # Without a name, as Deployments' Pods. API servers before 1.31 reject a generated name that exists
                 # (409): among thousands it happens, so all prefixes differ.
                 item = pod(ASKING)
