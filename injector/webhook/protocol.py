@@ -275,6 +275,8 @@ class Connection(HttpToolsProtocol):
         """Keep a header; ignore trailers of a chunked body."""
         if self.stage is _HEAD:
             self.headers.append((name.lower(), value))
+            if len(self.headers) > MAX_HEADERS:  # at once: one read may bring thousands
+                self.refuse(HEAD_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         """Check the complete head, reject a request that is too large, and prepare for the body."""
@@ -284,7 +286,7 @@ class Connection(HttpToolsProtocol):
         version = parser.get_http_version()
         self._keep_alive = version == "1.1" and parser.should_keep_alive()
         self._method = parser.get_method()
-        if len(self.headers) > MAX_HEADERS or (self._size > MAX_HEAD and self._head_size() > MAX_HEAD):
+        if self._size > MAX_HEAD and self._head_size() > MAX_HEAD:
             self.refuse(HEAD_TOO_LARGE)
             return
         if version not in _VERSIONS or not self._find_path():
@@ -493,11 +495,11 @@ class Connection(HttpToolsProtocol):
     def _check_size(self) -> None:
         """Reject requests whose headers, or whose framing of the body, exceed the limits."""
         size, stage = self._size, self.stage
-        if stage is _HEAD:
-            if len(self.headers) > MAX_HEADERS or size - self._uncertain > MAX_HEAD:
-                self.refuse(HEAD_TOO_LARGE)
-        elif size <= MAX_HEAD:
+        if size <= MAX_HEAD:
             return
+        if stage is _HEAD:
+            if size - self._uncertain > MAX_HEAD:
+                self.refuse(HEAD_TOO_LARGE)
         elif (stage is _BODY or stage is _EXCESS) and (
             size - self._progress > MAX_HEAD or size > MAX_HEAD + _FRAMING * self.port.limits.max_body_bytes
         ):
