@@ -57,8 +57,8 @@ def _second(first: _Entry, digest: str) -> _Entry:
 ENTRIES: Final[Mapping[str, Mapping[str, _Entry]]] = {
     GROUPS[0]: {INJECT_ENTRIES[0]: _INJECT, DEFAULT_ENTRIES[0]: _DEFAULT},
     GROUPS[1]: {
-        INJECT_ENTRIES[1]: _second(_INJECT, "88f863796900c0e10a88edb80830cc590b3f6e95040695ee3f94be1c5f970b83"),
-        DEFAULT_ENTRIES[1]: _second(_DEFAULT, "3f568ae8eaf154961f58340a08a25bdd4bdab171eb89d78df1593be276243e1c"),
+        INJECT_ENTRIES[1]: _second(_INJECT, "babeb18cf724f906db6447bd1e22cc8390d445e786e19e93714a1d0ac875cd21"),
+        DEFAULT_ENTRIES[1]: _second(_DEFAULT, "bdf591c27fecf678bb94475fbec4e5eef09c5b841178489cb9d52d12061c2473"),
     },
 }
 # Values that let the API server call the webhook for dry runs.

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from tests.controlplane.cluster import ControlPlane
 
-# Without a node a DaemonSet has no Pods, and no Job runs here: tests/cluster/test_command_rights.py shows that these rules
-# are needed.
+# Without a node a DaemonSet has no Pods, and no Job runs here. Rules on all of them are tested in test_command_rights.py.
 _WITHOUT_PODS: Final = {"daemonsets", "jobs", "cronjobs"}
 
 

@@ -30,7 +30,7 @@ from tests.cluster.test_requested import (
 from tests.cluster.two_entries import recorder, second_entries
 from tests.controlplane.cluster import own_namespace
 from tests.controlplane.polling import wait_for
-from tests.sealing import CHECK, SEAL, file_env
+from tests.sealing import CHECK, SEAL, file_env, sealed_spec
 from tests.served import is_served
 
 if TYPE_CHECKING:
@@ -250,6 +250,7 @@ def break_seal(draw: st.DrawFn, item: Json) -> None:
             (SEAL, {"volumeMounts": [{"name": SEAL, "mountPath": "/elsewhere"}]}),
             (CHECK, {"volumeMounts": [{"name": SEAL, "mountPath": "/elsewhere"}]}),
             (CHECK, {"env": parts[SEAL]["env"]}),
+            (SEAL, {"env": [*parts[SEAL]["env"], secret("APP_API_TOKEN", "s")]}),
             ("", {"volumes": [{"name": SEAL, "emptyDir": {}}]}),
             ("", {"initContainers": spec["initContainers"][::-1]}),
         ])
@@ -306,6 +307,14 @@ def test_status_annotation_of_the_pod_alone_keeps_no_pod_from_group_2(
     reaches: bool,  # noqa: FBT001
 ) -> None:
     assert group2.gets(item) == reaches
+
+
+@pytest.mark.parametrize("more", [(), ("APP_API_TOKEN",)], ids=["the requested token", "another one, too"])
+def test_seal_must_be_for_the_requested_tokens(group2: Group2, more: tuple[str, ...]) -> None:
+    spec = sealed_spec(SECRET, {"name": "daprd", "image": "i", "env": [file_env()]})
+    spec["initContainers"][0]["env"] += [secret(variable, SECRET) for variable in more]
+
+    assert group2.gets({**pod({**FORGED, names.SEAL: "true"}), "spec": spec}) == bool(more)
 
 
 def test_pod_without_annotations_is_accepted_and_reaches_no_group(group2: Group2) -> None:

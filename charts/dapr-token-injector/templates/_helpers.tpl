@@ -139,6 +139,7 @@ cert-manager.io/inject-ca-from: {{ .root.Release.Namespace }}/dapr-token-injecto
 s.size() > 1 && [s[0].name, s[1].name] == ['dapr-token-injector-seal', 'dapr-token-injector-seal-check'] &&
 [s[0].?command.orValue([]), s[0].?args.orValue([])] == [['dapr-token-injector', 'seal'], wanted.map(v, v.name)] &&
 [s[1].?command.orValue([]), s[1].?args.orValue([])] == [['dapr-token-injector', 'seal', '--check'], wanted.map(v, v.name)] &&
+['DAPR_API_TOKEN', 'APP_API_TOKEN'].filter(v, s[0].?env.orValue([]).exists(e, e.name == v)) == wanted.map(v, v.name) &&
 !s[0].?restartPolicy.hasValue() && !s[1].?restartPolicy.hasValue() &&
 object.spec.?volumes.orValue([]).exists(v, v.name == 'dapr-token-injector-seal' && v.?emptyDir.?medium.orValue('') == 'Memory') &&
 every.filter(c, c.?volumeMounts.orValue([]).exists(m, m.name == 'dapr-token-injector-seal'))
