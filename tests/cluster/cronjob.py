@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.controlplane.cluster import ControlPlane
 
-# Without a node a DaemonSet has no Pods, and no Job runs here. Rules on all of them are tested in test_command_rights.py.
+# Without a node a DaemonSet has no Pods, and no Job runs here. Rules on all are tested in test_command_rights.py.
 _WITHOUT_PODS: Final = {"daemonsets", "jobs", "cronjobs"}
 
 
