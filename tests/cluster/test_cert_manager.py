@@ -19,6 +19,7 @@ from tests.cluster.certmanager import (
 from tests.cluster.conftest import wait_until_injecting
 from tests.cluster.creates import creating_pods, proxy
 from tests.cluster.objects import ASKING, pod, token_variable, tokens
+from tests.cluster.test_check import check
 from tests.controlplane.cluster import own_namespace
 from tests.controlplane.helm import Helm
 from tests.controlplane.pki import Authority
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tests.controlplane.cluster import ControlPlane
     from tests.controlplane.kubectl import Kubectl
 
+Capture = pytest.CaptureFixture[str]
 # Creates after which the API server has long taken notice of a changed configuration, which it does within 20 ms.
 ENOUGH: Final = 25
 
@@ -163,3 +165,27 @@ def test_cainjector_takes_over_and_keeps_trust_in_the_replicas(installed: Manage
 
     for kind in CONFIGURATIONS:
         assert "f:caBundle" in fields_of(installed, kind)["cert-manager-cainjector"]
+
+
+def test_check_reports_a_certificate_that_is_not_renewed(installed: Managed, capsys: Capture) -> None:
+    kubectl = installed.kubectl
+    started = f"Certificate {kubectl.namespace}/{NAME} of cert-manager is not ready: "
+
+    def reported() -> list[str]:
+        _, found = check(capsys, kubectl.kubeconfig, "--only", "serving-certificate")
+        messages = [problem["message"] for problem in found["serving-certificate"]["problems"]]
+        return [message for message in messages if message.startswith(started)]
+
+    def issue_by(issuer: str) -> None:
+        patch = {"spec": {"issuerRef": {"name": issuer}}}
+        kubectl.run("patch", "certificate", NAME, "--type=merge", f"--patch={json.dumps(patch)}")
+
+    assert reported() == []
+    issue_by("missing")
+    try:
+        (message,) = wait_for("the finding", reported, describe=installed.process.log)
+    finally:
+        issue_by(AUTHORITY)
+    assert len(message) > len(started)  # and what cert-manager says
+    installed.wait_for("the certificate ready again", lambda: installed.is_ready("certificate", NAME))
+    assert reported() == []
