@@ -24,6 +24,8 @@ CPU_PER_BYTE: Final = 0.40
 FAULTS: Final = 0.1
 # CPU seconds for a MB of the most expensive review that we know.
 WORST_PER_MB: Final = 0.2
+# CPU of the answer about a Pod that is sealed, to that about the same Pod with ordinary references.
+SEALED: Final = 1.3
 STARTUP_SECONDS: Final = 1.0
 # Growth of resident memory over the last nine tenths of a million requests that still counts as flat: noise of the
 # allocator, far below one byte per request.
@@ -54,7 +56,11 @@ class Goal:
 
 
 def judge(
-    pairs: Pairs, startup: Sequence[float], curve: Sequence[tuple[int, int]], costs: Sequence[worst.Cost] = ()
+    pairs: Pairs,
+    startup: Sequence[float],
+    curve: Sequence[tuple[int, int]],
+    costs: Sequence[worst.Cost] = (),
+    sealed: Sequence[Pair] = (),
 ) -> list[Goal]:
     """Every goal of the bench itself."""
     return [
@@ -67,7 +73,13 @@ def judge(
         Goal("start-up, seconds", STARTUP_SECONDS, at_least=False, got=spread(startup) if startup else None),
         Goal("memory growth over a million requests", FLAT_GROWTH, at_least=False, got=growth(curve), note="--long"),
         _worst(costs),
+        _sealed(sealed),
     ]
+
+
+def _sealed(pairs: Sequence[Pair]) -> Goal:
+    got = ratios(pairs, lambda s: s.cpu_us) if pairs else None
+    return Goal("CPU of a sealed answer / an ordinary one", SEALED, at_least=False, got=got)
 
 
 def _worst(costs: Sequence[worst.Cost]) -> Goal:

@@ -73,7 +73,9 @@ def constant_answer() -> str:
     )
 
 
-def us(*, name: str = US, env: Mapping[str, str] = MALLOC, argv: tuple[str, ...] = ()) -> Peer:
+def us(
+    *, name: str = US, env: Mapping[str, str] = MALLOC, argv: tuple[str, ...] = (), config: Path | None = None
+) -> Peer:
     """Our own server: metrics, one log line per mutation and all limits on, as `serve` starts it."""
     return Peer(
         name=name,
@@ -98,8 +100,15 @@ def us(*, name: str = US, env: Mapping[str, str] = MALLOC, argv: tuple[str, ...]
         sources=tuple(sorted((ROOT / "injector").glob("**/*.py"))),
         flags=" ".join(f"{key}={value}" for key, value in env.items()) or "none",
         env={**env, "PYTHONPATH": str(ROOT)},
+        config=config,
         logs=True,
     )
+
+
+def sealing() -> Peer:
+    """Our own server, which seals every Pod."""
+    policy = FOLDER / "sealing" / "policy.yaml"
+    return us(name=f"{US}, seal always", argv=("--policy-file", "{config}"), config=policy)
 
 
 def others(report: Callable[[str], None]) -> tuple[Peer, ...]:

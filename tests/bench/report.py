@@ -35,6 +35,7 @@ class Results:
     memory: dict[str, tuple[int, int]] = field(default_factory=dict)  # bytes: after start, after all runs
     pairs: Pairs = field(default_factory=dict)
     untuned: list[Pair] = field(default_factory=list)  # ours, and ours without the allocator's settings
+    sealed: list[Pair] = field(default_factory=list)  # ours that seals every Pod, and ours that seals none
     curve: list[tuple[int, int]] = field(default_factory=list)  # requests, bytes
     outside: dict[str, dict[str, float]] = field(default_factory=dict)  # by webhook
     costs: list[worst.Cost] = field(default_factory=list)  # of the worst shapes
@@ -238,6 +239,7 @@ def write_json(results: Results, goals: Sequence[Goal], servers: Iterable[peers.
             for cell, pairs in cells.items()
         ],
         "untuned": [asdict(pair) for pair in results.untuned],
+        "sealed": [asdict(pair) for pair in results.sealed],
         "memory_curve": results.curve,
         "outside": results.outside,
         "worst_shapes": [asdict(cost) for cost in results.costs],

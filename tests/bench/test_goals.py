@@ -121,3 +121,9 @@ def test_goal_of_cost_is_judged_by_the_worst_review(per_mb: float, *, met: bool)
 
 def test_worst_of_a_kind_that_was_not_measured_is_none() -> None:
     assert worst.worst([_cost("lint", 1.0)], "review") is None
+
+
+def test_sealed_answer_is_judged_by_its_cpu() -> None:
+    for ours, met in ((65.0, True), (66.0, False)):
+        pair = Pair(replace(_SAMPLE, cpu_us=ours), _SAMPLE)
+        assert _goal(goals.judge({}, [], [], sealed=[pair]), "sealed").met is met
