@@ -10,6 +10,7 @@ import base64
 import contextlib
 import functools
 import json
+import secrets
 import socket
 import ssl
 from dataclasses import dataclass
@@ -423,8 +424,10 @@ def test_fence_allows_nothing_but_the_bundles_of_the_second_configuration(groups
         done = groups.kubectl.try_run("patch", MUTATING, groups.second, account, "--type=json", f"--patch={change}")
         return done.stderr if done.returncode else ""
 
-    # The API server takes notice of a new policy within seconds.
-    eventually("the fence", lambda: "dapr-token-injector may change nothing" in refused("/metadata/labels", {"a": "b"}))
+    def is_fenced() -> bool:  # a label that is there already changes nothing
+        return "dapr-token-injector may change nothing" in refused("/metadata/labels", {"a": secrets.token_hex(4)})
+
+    eventually("the fence", is_fenced)  # the API server takes notice of a new policy within seconds
     for path, value in (("/webhooks/0/failurePolicy", "Fail"), ("/webhooks/0/timeoutSeconds", 30)):
         assert "dapr-token-injector may change nothing but caBundle" in refused(path, value)
     assert refused("/webhooks/0/clientConfig/caBundle", FOREIGN) == ""
