@@ -39,7 +39,7 @@ test: .venv/.ready ## All tests, with a real API server, node and browser; then 
 	@requirements/packages.sh --node --browser
 	@$(PY) -m tests.prepare test
 	@$(CORE_COVERED)
-	@$(PY) -m tests.beside "$(PY) -m tests.newest -n 2" -- $(PY) -m pytest $(REST) $(PARALLEL)
+	@$(PY) -m tests.alongside "$(PY) -m tests.newest -n 2" -- $(PY) -m pytest $(REST) $(PARALLEL)
 
 quick: .venv/.ready ## The inner loop: one Python, no cluster, no laws; under a minute on two idle cores
 	@$(PY) -m tests.prepare unit

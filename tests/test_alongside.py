@@ -1,4 +1,4 @@
-"""Two commands at the same time: `tests.beside`."""
+"""Two commands at the same time: `tests.alongside`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.controlplane.polling import wait_for
 
 ROOT = Path(__file__).parents[1]
-COMMAND = [sys.executable, "-m", "tests.beside"]
+COMMAND = [sys.executable, "-m", "tests.alongside"]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,24 @@ def test_interrupt_ends_both(tmp_path: Path) -> None:
         process.kill()
     assert "interrupted" in output
     assert process.returncode == 128 + signal.SIGINT
+
+
+def test_interrupt_after_the_first_has_ended_ends_the_second() -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "echo ended", "--", "sleep", "600"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(3)] == ["\n", "$ echo ended\n", "ended\n"]
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 128 + signal.SIGINT
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def _children(pid: int) -> str:

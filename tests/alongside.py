@@ -1,6 +1,6 @@
-"""`python -m tests.beside 'COMMAND' -- OTHER COMMAND`: run two commands at the same time, and fail if one fails.
+"""`python -m tests.alongside 'COMMAND' -- OTHER COMMAND`: run two commands at the same time, and fail if one fails.
 
-Tests with a cluster wait more than they work, so what only works can run beside them. The second command writes to the
+Tests with a cluster wait more than they work, so what only works can run alongside. The second command writes to the
 terminal as if it ran alone. The output of the first one appears in one piece when it ends.
 """
 
@@ -20,17 +20,22 @@ _FEWEST = 4  # words
 def main() -> int:
     """Exit code of the second command; that of the first one if only that failed."""
     if len(sys.argv) < _FEWEST or sys.argv[2] != "--":
-        print("usage: python -m tests.beside 'COMMAND' -- OTHER COMMAND", file=sys.stderr)
+        print("usage: python -m tests.alongside 'COMMAND' -- OTHER COMMAND", file=sys.stderr)
         return 2
     first, second = sys.argv[1], sys.argv[3:]
     with tempfile.TemporaryFile() as output:
         # A group of its own, so that an interrupt ends what it has started.
-        beside = subprocess.Popen(shlex.split(first), stdout=output, stderr=output, start_new_session=True)
-        # The terminal interrupts the second command as well, which ends in order.
-        signal.signal(signal.SIGINT, lambda *_: os.killpg(beside.pid, signal.SIGINT))
+        shorter = subprocess.Popen(shlex.split(first), stdout=output, stderr=output, start_new_session=True)
+
+        def interrupt(*_: object) -> None:
+            """Pass it on; the terminal interrupts the second command as well, which ends in order."""
+            if shorter.poll() is None:
+                os.killpg(shorter.pid, signal.SIGINT)
+
+        signal.signal(signal.SIGINT, interrupt)
 
         def report() -> None:
-            beside.wait()
+            shorter.wait()
             output.seek(0)
             sys.stdout.write(f"\n$ {first}\n{output.read().decode(errors='replace')}")
             sys.stdout.flush()
@@ -40,7 +45,7 @@ def main() -> int:
         other = subprocess.Popen(second)
         code = other.wait()
         reporter.join()
-    failed = code or beside.returncode
+    failed = code or shorter.returncode
     return 128 - failed if failed < 0 else failed  # as a shell reports a signal
 
 
