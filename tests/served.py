@@ -1,7 +1,8 @@
-"""The Pods that group 1 has served, by the rule of the match condition `not-yet-served`."""
+"""The match condition `not-yet-served`, and its rule in Python: the Pods that group 1 has served."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -10,6 +11,7 @@ from injector.core import names
 from injector.core.seal import SealingSpec
 from injector.core.sealed import sealed_tokens
 from tests.builders import encode
+from tests.documents import document
 from tests.sealing import CHECK, SEAL, file_env
 
 if TYPE_CHECKING:
@@ -17,11 +19,27 @@ if TYPE_CHECKING:
 
     from tests.builders import Json
 
+CONDITION: Final = "not-yet-served"
+SECOND: Final = "dapr-token-injector-2"
+_SHIPPED: Final = Path(__file__).parents[1] / "deploy/components/redundant/kustomization.yaml"
 _FILE: Final = {"optional": False, **file_env()["valueFrom"]["fileKeyRef"]}
 _ANNOTATIONS: Final = (
     ("DAPR_API_TOKEN", names.API_TOKEN_SECRET, names.API_TOKEN_KEY),
     ("APP_API_TOKEN", names.APP_TOKEN_SECRET, names.APP_TOKEN_KEY),
 )
+
+
+def not_yet_served(*, default: bool = False) -> str:
+    """Return the condition of the second group's entry for Pods that name a Secret, or for the default Secret."""
+    patches = [
+        document(one["patch"])
+        for one in document(_SHIPPED)["patches"]
+        if one["target"] == {"kind": "MutatingWebhookConfiguration", "name": SECOND}
+    ]
+    path = f"/webhooks/{int(default)}/matchConditions/-"
+    (condition,) = (operation["value"] for patch in patches for operation in patch if operation["path"] == path)
+    assert condition["name"] == CONDITION
+    return str(condition["expression"])
 
 
 def is_served(item: Json, *, default: bool = False) -> bool:

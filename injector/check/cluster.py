@@ -14,8 +14,14 @@ from injector.check.requested import REQUESTED
 from injector.core import names
 from injector.core.durations import span
 from injector.kube.errors import ForbiddenError, NotFoundError
-from injector.kube.resources import MUTATING_WEBHOOKS, POLICIES, POLICY_BINDINGS, VALIDATING_WEBHOOKS, Resource
-from injector.rotation.webhook_policy import GROUPS
+from injector.kube.resources import (
+    MUTATING_WEBHOOKS,
+    POLICIES,
+    POLICY_BINDINGS,
+    VALIDATING_WEBHOOKS,
+    WEBHOOK_CONFIGURATIONS,
+    Resource,
+)
 from injector.words import listed
 
 if TYPE_CHECKING:
@@ -35,8 +41,7 @@ _LARGE_SKEW_SECONDS: Final = 60
 _RBAC: Final = "rbac.authorization.k8s.io"
 # Objects of the cluster whose names an installation uses.
 _FIXED: Final = (
-    *((MUTATING_WEBHOOKS, name) for name in GROUPS),
-    (VALIDATING_WEBHOOKS, names.MANAGER),
+    *WEBHOOK_CONFIGURATIONS,
     *((kind, f"{names.MANAGER}-fence") for kind in (POLICIES, POLICY_BINDINGS)),
     (Resource(_RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False), names.MANAGER),
     (Resource(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False), names.MANAGER),
@@ -123,7 +128,7 @@ async def _one_installation(reader: Reader) -> Outcome:
             "has one installation"
         )
         for one in await reader.list(MUTATING_WEBHOOKS)
-        if one["metadata"]["name"] not in GROUPS
+        if one["metadata"]["name"] not in names.GROUPS
         and any(entry["name"] in _OWN_ENTRIES for entry in one.get("webhooks") or ())
     ]
     seen = ", ".join(map(_owner, sorted(owners))) if owners else "no installation exists"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.check.model import Category, Check, Outcome, failed, warning
 from injector.check.pods import all_pods
-from injector.check.registration import DEFAULT_ENTRIES, ENTRIES, MUTATING
+from injector.check.registration import DEFAULT_ENTRIES, MUTATING, own_entries
 from injector.check.selectors import Selector, labels_of
 from injector.core import names
 from injector.kube.resources import NAMESPACES
@@ -72,12 +72,7 @@ class _Coverage:
 
 
 async def _namespaces_covered(reader: Reader) -> Outcome:
-    entries = [
-        _Entry(entry)
-        for one in await reader.registrations()
-        for entry in one.get("webhooks") or ()
-        if entry["name"] in ENTRIES[one["metadata"]["name"]]
-    ]
+    entries = [_Entry(entry) for entry in await own_entries(reader)]
     if not entries:
         return Outcome(seen=f"{MUTATING} has no entry of ours", is_skipped=True)
     namespaces, pods = await asyncio.gather(reader.list(NAMESPACES), all_pods(reader))

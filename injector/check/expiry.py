@@ -14,11 +14,10 @@ from injector.check.certificates import readable
 from injector.check.installation import condition, pods_of
 from injector.check.model import Outcome, failed, unknown, warning
 from injector.check.serving import MOST_HANDSHAKES, served_certificate
-from injector.core import names
 from injector.core.durations import span
 from injector.kube.api_messages import single_line
 from injector.kube.errors import ForbiddenError, KubeError, NotFoundError
-from injector.kube.resources import CERTIFICATES, VALIDATING_WEBHOOKS
+from injector.kube.resources import CERTIFICATES
 from injector.words import counted
 
 if TYPE_CHECKING:
@@ -68,8 +67,7 @@ async def ca_bundle(reader: Reader) -> Outcome:
     """Check the certificates in the caBundle of each registered entry."""
     problems: dict[Problem, None] = {}
     seen = 0
-    validating = await reader.get(VALIDATING_WEBHOOKS, names.MANAGER)
-    for found in (*await reader.registrations(), validating or {}):
+    for found in await reader.configurations():
         for entry in found.get("webhooks") or ():
             bundle = (entry.get("clientConfig") or {}).get("caBundle") or ""
             authorities = readable(base64.b64decode(bundle, validate=True))

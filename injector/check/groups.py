@@ -9,9 +9,9 @@ from injector.check.installation import deployments_of_groups
 from injector.check.model import Category, Check, Outcome, failed
 from injector.check.registration import DEFAULT_ENTRIES, INJECT_ENTRIES, UPGRADE, includes_pods
 from injector.check.versions import image_of
+from injector.core import names
 from injector.kube.resources import MUTATING_WEBHOOKS
 from injector.rotation import webhook_policy
-from injector.rotation.webhook_policy import GROUPS
 from injector.words import listed
 
 if TYPE_CHECKING:
@@ -28,21 +28,21 @@ _CHECKSUM: Final = "checksum/policy"
 
 async def _entries_alike(reader: Reader) -> Outcome:
     found = await reader.registrations()
-    if len(found) < len(GROUPS):
+    if len(found) < len(names.GROUPS):
         return Outcome(seen=f"the {MUTATING_WEBHOOKS.kind} of only one group exists", is_skipped=True)
     fix = UPGRADE.format(await reader.namespace())
     first, second = ({entry["name"]: entry for entry in one.get("webhooks") or ()} for one in found)
     problems: list[Problem] = []
-    for names in (INJECT_ENTRIES, DEFAULT_ENTRIES):
-        one, other = first.get(names[0]), second.get(names[1])
+    for pair in (INJECT_ENTRIES, DEFAULT_ENTRIES):
+        one, other = first.get(pair[0]), second.get(pair[1])
         if one is not None and other is not None:
             differing = list(_differing(one, other))
             if differing:
-                problems.append(failed(f"{names[0]} and {names[1]} have different {', '.join(differing)}", fix))
-        elif names is DEFAULT_ENTRIES and (one or other) is not None:
-            there, missing = names if other is None else names[::-1]
+                problems.append(failed(f"{pair[0]} and {pair[1]} have different {', '.join(differing)}", fix))
+        elif pair is DEFAULT_ENTRIES and (one or other) is not None:
+            there, missing = pair if other is None else pair[::-1]
             problems.append(failed(f"{there} exists and {missing} does not: one group serves these namespaces", fix))
-    return Outcome(seen=f"the entries of {listed(list(GROUPS))}", problems=tuple(problems))
+    return Outcome(seen=f"the entries of {listed(list(names.GROUPS))}", problems=tuple(problems))
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
@@ -55,7 +55,7 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str
 
 async def _groups_alike(reader: Reader) -> Outcome:
     found = await deployments_of_groups(reader)
-    if len(found) < len(GROUPS):
+    if len(found) < len(names.GROUPS):
         return Outcome(seen="the Deployment of only one group exists", is_skipped=True)
     words = [f"Deployment {one['metadata']['name']}" for one in found]
     problems = []

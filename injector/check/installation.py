@@ -12,7 +12,6 @@ from injector.core.errors import ConfigError
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import CONFIGMAPS, DEPLOYMENTS, ENDPOINTSLICES, PODS, SERVICES
 from injector.rotation import webhook_policy
-from injector.rotation.webhook_policy import GROUPS
 from injector.words import listed
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ async def deployments_of_groups(reader: Reader) -> Objects:
         KubeError: They cannot be read.
     """
     namespace = await reader.namespace()
-    found = await asyncio.gather(*(reader.get(DEPLOYMENTS, name, namespace) for name in GROUPS))
+    found = await asyncio.gather(*(reader.get(DEPLOYMENTS, name, namespace) for name in names.GROUPS))
     return [one for one in found if one is not None]
 
 
@@ -156,7 +155,7 @@ async def selector_of(reader: Reader, service: CalledService) -> str:
     except ForbiddenError:
         found = None
     labels = ((found or {}).get("spec") or {}).get("selector") or {
-        _NAME_LABEL: service.name if service.name in GROUPS else names.MANAGER
+        _NAME_LABEL: service.name if service.name in names.GROUPS else names.MANAGER
     }
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 

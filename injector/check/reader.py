@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from injector.core import names
 from injector.kube.errors import NotFoundError
-from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, Resource
+from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, WEBHOOK_CONFIGURATIONS, Resource
 from injector.kube.transport import Request
-from injector.rotation.webhook_policy import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -148,7 +147,16 @@ class Reader:
         Raises:
             KubeError: They cannot be read.
         """
-        found = await asyncio.gather(*(self.get(MUTATING_WEBHOOKS, name) for name in GROUPS))
+        found = await asyncio.gather(*(self.get(MUTATING_WEBHOOKS, name) for name in names.GROUPS))
+        return [one for one in found if one is not None]
+
+    async def configurations(self) -> Objects:
+        """Return all webhook configurations of the installation that exist.
+
+        Raises:
+            KubeError: They cannot be read.
+        """
+        found = await asyncio.gather(*(self.get(kind, name) for kind, name in WEBHOOK_CONFIGURATIONS))
         return [one for one in found if one is not None]
 
     async def namespace(self) -> str:

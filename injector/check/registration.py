@@ -10,13 +10,13 @@ from injector.check.installation import is_redundant
 from injector.check.model import Category, Check, Outcome, failed, warning
 from injector.core import names
 from injector.kube.resources import MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
-from injector.rotation.webhook_policy import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from injector.check.model import Problem
     from injector.check.reader import Reader
+    from injector.kube.resources import Objects
 
 # Entries of the configurations: charts/dapr-token-injector/templates/webhook; the second ones are those of group 2.
 INJECT_ENTRIES: Final = ("inject.dapr-token-injector.svc", "inject-2.dapr-token-injector.svc")
@@ -55,8 +55,8 @@ def _second(first: _Entry, digest: str) -> _Entry:
 
 # By configuration and name.
 ENTRIES: Final[Mapping[str, Mapping[str, _Entry]]] = {
-    GROUPS[0]: {INJECT_ENTRIES[0]: _INJECT, DEFAULT_ENTRIES[0]: _DEFAULT},
-    GROUPS[1]: {
+    names.GROUPS[0]: {INJECT_ENTRIES[0]: _INJECT, DEFAULT_ENTRIES[0]: _DEFAULT},
+    names.GROUPS[1]: {
         INJECT_ENTRIES[1]: _second(_INJECT, "babeb18cf724f906db6447bd1e22cc8390d445e786e19e93714a1d0ac875cd21"),
         DEFAULT_ENTRIES[1]: _second(_DEFAULT, "bdf591c27fecf678bb94475fbec4e5eef09c5b841178489cb9d52d12061c2473"),
     },
@@ -67,13 +67,27 @@ _NO_SIDE_EFFECTS: Final = ("None", "NoneOnDryRun")
 # https://kubernetes.io/docs/concepts/cluster-administration/admission-webhooks-good-practices
 _SECONDS: Final = (2, 10)
 # While group 1 is silent, each Pod waits so long for it, once or twice.
-_TIMEOUTS: Final = dict.fromkeys(ENTRIES[GROUPS[0]], (1, 1))
+_TIMEOUTS: Final = dict.fromkeys(ENTRIES[names.GROUPS[0]], (1, 1))
+
+
+async def own_entries(reader: Reader) -> Objects:
+    """Return the registered entries of Pods that the chart installs, of all groups.
+
+    Raises:
+        KubeError: The registration cannot be read.
+    """
+    return [
+        entry
+        for one in await reader.registrations()
+        for entry in one.get("webhooks") or ()
+        if entry["name"] in ENTRIES[one["metadata"]["name"]]
+    ]
 
 
 async def _registered(reader: Reader) -> Outcome:
     found = {one["metadata"]["name"]: one for one in await reader.registrations()}
     upgrade = UPGRADE.format(await reader.namespace())
-    wanted = GROUPS if await is_redundant(reader) else GROUPS[:1]
+    wanted = names.GROUPS if await is_redundant(reader) else names.GROUPS[:1]
     problems, seen = [], []
     for name, entry in zip(wanted, INJECT_ENTRIES, strict=False):
         what = f"{MUTATING_WEBHOOKS.kind} {name}"

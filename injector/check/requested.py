@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.check.installation import is_redundant, policy_of
 from injector.check.model import Category, Check, Outcome, failed, warning
-from injector.check.registration import ENTRIES, INJECT_ENTRIES, MUTATING, UPGRADE
+from injector.check.registration import INJECT_ENTRIES, MUTATING, UPGRADE, own_entries
 from injector.core import names
 from injector.kube.resources import POLICIES, POLICY_BINDINGS
 
@@ -64,12 +64,7 @@ async def _failure_policy(reader: Reader) -> Outcome:
 
 async def _failure_policies(reader: Reader) -> dict[str, str]:
     """Return the failure policy of each entry of ours, by name."""
-    return {
-        entry["name"]: entry.get("failurePolicy") or "Fail"
-        for one in await reader.registrations()
-        for entry in one.get("webhooks") or ()
-        if entry["name"] in ENTRIES[one["metadata"]["name"]]
-    }
+    return {entry["name"]: entry.get("failurePolicy") or "Fail" for entry in await own_entries(reader)}
 
 
 async def _requested_bound(reader: Reader) -> Outcome:

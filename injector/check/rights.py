@@ -17,7 +17,6 @@ from injector.kube import resources
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import Resource
 from injector.kube.transport import Request
-from injector.rotation.webhook_policy import GROUPS
 from injector.words import counted
 
 if TYPE_CHECKING:
@@ -117,13 +116,7 @@ PROBE: Final = (
 )
 _SEES: Final = "check does not see"
 CHECK_CLUSTER: Final = (
-    *(
-        Need(("get",), one, f"{_SEES} the registration", name=name)
-        for one, name in (
-            *((resources.MUTATING_WEBHOOKS, name) for name in GROUPS),
-            (resources.VALIDATING_WEBHOOKS, names.MANAGER),
-        )
-    ),
+    *(Need(("get",), one, f"{_SEES} the registration", name=name) for one, name in resources.WEBHOOK_CONFIGURATIONS),
     Need(("get", "list"), resources.MUTATING_WEBHOOKS, f"{_SEES} Dapr's injector and other webhooks"),
     Need(("get",), resources.POLICIES, f"{_SEES} the guard"),
     Need(("get", "list"), resources.POLICY_BINDINGS, f"{_SEES} what the guard does"),

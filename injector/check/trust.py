@@ -18,8 +18,7 @@ from injector.check.serving import HANDSHAKE_SECONDS, MOST_HANDSHAKES
 from injector.core import names
 from injector.files import error_text
 from injector.kube.portforward import forwarded
-from injector.kube.resources import ENDPOINTSLICES, SERVICES, VALIDATING_WEBHOOKS
-from injector.rotation.webhook_policy import GROUPS
+from injector.kube.resources import ENDPOINTSLICES, SERVICES
 from injector.words import counted, listed
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from injector.check.model import Problem
     from injector.check.reader import Reader
-    from injector.kube.resources import Object, Objects
+    from injector.kube.resources import Object
 
 _PORT: Final = 443  # of a Service or a URL without one
 
@@ -56,15 +55,10 @@ class _Call:
     entries: str
 
 
-async def _configurations(reader: Reader) -> Objects:
-    mutating, validating = await asyncio.gather(reader.registrations(), reader.get(VALIDATING_WEBHOOKS, names.MANAGER))
-    return [*mutating, *((validating,) if validating is not None else ())]
-
-
 async def _calls(reader: Reader) -> list[_Call]:
     """Return the targets of all configurations with their bundles, each pair once."""
     found: dict[tuple[_Target, bytes], list[str]] = {}
-    for one in await _configurations(reader):
+    for one in await reader.configurations():
         for entry in one.get("webhooks") or ():
             config = entry.get("clientConfig") or {}
             bundle = base64.b64decode(config.get("caBundle") or "", validate=True)
@@ -93,7 +87,7 @@ def _of_bundle(call: _Call) -> Iterator[Problem]:
     if not call.bundle and not call.target.service:
         return  # verified with the certificates of the API server's system
     if not call.bundle:
-        group = call.target.service if call.target.service in GROUPS else names.MANAGER
+        group = call.target.service if call.target.service in names.GROUPS else names.MANAGER
         logs = f"kubectl logs --namespace {call.target.namespace} deployment/{group}"
         yield failed(f"{call.entries}: caBundle is empty, so the API server does not trust the webhook", logs)
         return
@@ -113,7 +107,7 @@ async def _service(reader: Reader) -> Outcome:
             problems.append(failed(f"{target} does not exist: every call fails", show))
         elif target.port not in [port["port"] for port in (found.get("spec") or {}).get("ports") or ()]:
             problems.append(failed(f"{target} has no port {target.port}: every call fails", show))
-    problems += map(failed, dict.fromkeys([text for one in await _configurations(reader) for text in _mixed(one)]))
+    problems += map(failed, dict.fromkeys([text for one in await reader.configurations() for text in _mixed(one)]))
     return Outcome(seen=listed([f"{one}, port {one.port}" for one in targets]), problems=tuple(problems))
 
 
@@ -124,7 +118,7 @@ def _mixed(configuration: Object) -> Iterator[str]:
     services = {(one.namespace, one.service) for one in targets if one.service}
     if len(services) > 1:
         yield f"the entries of {name} have several Services; they need one"
-    elif services and (service := services.pop()[1]) in GROUPS and service != name:
+    elif services and (service := services.pop()[1]) in names.GROUPS and service != name:
         yield f"the entries of {name} have Service {service}, which is that of the other group"
 
 

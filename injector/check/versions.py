@@ -14,9 +14,8 @@ from injector.check.registration import UPGRADE
 from injector.check.requested import REQUESTED
 from injector.core import names
 from injector.kube.errors import ForbiddenError, KubeError
-from injector.kube.resources import DEPLOYMENTS, MUTATING_WEBHOOKS, POLICIES, SERVICES, VALIDATING_WEBHOOKS
+from injector.kube.resources import DEPLOYMENTS, POLICIES, SERVICES, WEBHOOK_CONFIGURATIONS
 from injector.kube.transport import Request
-from injector.rotation.webhook_policy import GROUPS
 
 if TYPE_CHECKING:
     from injector.check.reader import Reader
@@ -85,9 +84,8 @@ async def _running_version(reader: Reader, namespace: str, service: str) -> str:
 async def _objects_of_one_version(reader: Reader) -> Outcome:
     namespace = await reader.namespace()
     kinds = (
-        *((DEPLOYMENTS, name, namespace) for name in GROUPS),
-        *((MUTATING_WEBHOOKS, name, None) for name in GROUPS),
-        (VALIDATING_WEBHOOKS, names.MANAGER, None),
+        *((DEPLOYMENTS, name, namespace) for name in names.GROUPS),
+        *((kind, name, None) for kind, name in WEBHOOK_CONFIGURATIONS),
         (POLICIES, GUARD, None),
         (POLICIES, REQUESTED, None),
     )

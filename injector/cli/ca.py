@@ -22,7 +22,7 @@ from injector.config.settings import Settings
 from injector.core import names
 from injector.core.ownership import SecretRef
 from injector.kube.errors import KubeError
-from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
+from injector.kube.resources import SECRETS, WEBHOOK_CONFIGURATIONS
 from injector.webhook.certs import keyring, registration, rotation
 from injector.webhook.certs.keyring import ForeignSecretError, Keyring
 from injector.webhook.certs.rotation import Phase
@@ -33,13 +33,6 @@ if TYPE_CHECKING:
     from injector.webhook.certs.rotation import Outlook
 
 _SECRET: Final[str] = Settings.model_fields["ca_secret_name"].default
-# The installed webhook configurations; the second one exists with two entries.
-_NAME: Final[str] = Settings.model_fields["webhook_configuration_name"].default
-_CONFIGURATIONS: Final = (
-    (MUTATING_WEBHOOKS, _NAME),
-    (MUTATING_WEBHOOKS, f"{_NAME}-2"),
-    (VALIDATING_WEBHOOKS, _NAME),
-)
 # Interval of --wait in seconds.
 _POLL_SECONDS: Final = 1.0
 
@@ -174,7 +167,7 @@ async def _lacking(api: Api, ref: SecretRef) -> tuple[str, ...]:
     """Return the webhook configurations that a rotation waits for, as far as the user can read them."""
     next_ca = _keyring(await api.get(SECRETS, ref.name, ref.namespace), ref).next_ca
     found = []
-    for resource, name in _CONFIGURATIONS:
+    for resource, name in WEBHOOK_CONFIGURATIONS:
         with contextlib.suppress(KubeError):
             seen = registration.read(await api.get(resource, name))
             if next_ca is not None and not seen.trusts(next_ca.anchor):

@@ -52,13 +52,13 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy) -> Adm
     decided = fit_annotation_limit(_decided(question, endpoint, policy, decoded), decoded)
     found = request.object
     return Admission(
-        review.encode(question, respond(request.uid, decided)),
-        _VERDICTS[type(decided)],
-        decided.reason,
-        request.uid,
-        request.namespace or "",
-        _owner(found.metadata) if isinstance(found, _OWNED) else "",
-        len(decided.warnings),
+        body=review.encode(question, respond(request.uid, decided)),
+        verdict=_VERDICTS[type(decided)],
+        reason=decided.reason,
+        uid=request.uid,
+        namespace=request.namespace or "",
+        owner=_owner(found.metadata) if isinstance(found, _OWNED) else "",
+        warnings=len(decided.warnings),
     )
 
 

@@ -38,6 +38,8 @@ REQUEST_ANNOTATIONS: Final = (
 # --- labels and annotations of Secrets of ours, and of templates that we restart ---
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "dapr-token-injector"
+# Deployment, Service, and MutatingWebhookConfiguration of each group of replicas: docs/decisions/0039-two-entries.md.
+GROUPS: Final = (MANAGER, f"{MANAGER}-2")
 # The direction that a token protects: calls to `daprd` (api) or calls of `daprd` to the app (app).
 TOKEN_LABEL: Final = "dapr-token-injector/token"
 # Never the value: a public id, and times in RFC 3339.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
 
+from injector.core import names
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -80,6 +82,11 @@ MUTATING_WEBHOOKS: Final = Resource(
 )
 VALIDATING_WEBHOOKS: Final = Resource(
     _ADMISSION, "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", namespaced=False
+)
+# Those of an installation, by kind and name. The second mutating one exists with two groups of replicas.
+WEBHOOK_CONFIGURATIONS: Final = (
+    *((MUTATING_WEBHOOKS, name) for name in names.GROUPS),
+    (VALIDATING_WEBHOOKS, names.MANAGER),
 )
 POLICIES: Final = Resource(
     _ADMISSION, "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", namespaced=False

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
     from injector.core.model import Policy
 
-# Deployment, Service, and MutatingWebhookConfiguration of each group of replicas: docs/decisions/0039-two-entries.md.
-GROUPS: Final = (names.MANAGER, f"{names.MANAGER}-2")
-WEBHOOK: Final = f"app.kubernetes.io/name in ({','.join(GROUPS)})"
+WEBHOOK: Final = f"app.kubernetes.io/name in ({','.join(names.GROUPS)})"
 _VOLUME: Final = "policy"
 _KEY: Final = "policy.yaml"
 

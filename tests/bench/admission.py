@@ -21,10 +21,11 @@ from tests.bench.certs import make_pair
 from tests.bench.errors import BenchError
 from tests.bench.measure import spread
 from tests.bench.wrk import Wrk
-from tests.cluster.two_entries import CONDITION, first_entries, second_entries
+from tests.cluster.two_entries import first_entries, second_entries
 from tests.controlplane.cluster import Programs, control_plane, wait_for_service_account
 from tests.controlplane.errors import HarnessError
 from tests.controlplane.registration import token_injector
+from tests.served import CONDITION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

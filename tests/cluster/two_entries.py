@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tests.cluster.annotator import served
-from tests.cluster.policies import DEPLOY
 from tests.controlplane.registration import token_injector
-from tests.documents import document
+from tests.served import CONDITION, SECOND, not_yet_served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,26 +16,10 @@ if TYPE_CHECKING:
     from tests.controlplane.api import Json
     from tests.controlplane.registration import Callee, Endpoint
 
-CONDITION: Final = "not-yet-served"
-SECOND: Final = "dapr-token-injector-2"
 _ENTRIES: Final = {
     "inject.dapr-token-injector.svc": "inject-2.dapr-token-injector.svc",
     "default.dapr-token-injector.svc": "default-2.dapr-token-injector.svc",
 }
-_SHIPPED: Final = DEPLOY / "components/redundant/kustomization.yaml"
-
-
-def not_yet_served(*, default: bool = False) -> str:
-    """Return the condition of the second group's entry for Pods that name a Secret, or for the default Secret."""
-    patches = [
-        document(one["patch"])
-        for one in document(_SHIPPED)["patches"]
-        if one["target"] == {"kind": "MutatingWebhookConfiguration", "name": SECOND}
-    ]
-    path = f"/webhooks/{int(default)}/matchConditions/-"
-    (condition,) = (operation["value"] for patch in patches for operation in patch if operation["path"] == path)
-    assert condition["name"] == CONDITION
-    return str(condition["expression"])
 
 
 def first_entries(endpoint: Callee, *, namespace: str) -> Json:

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import copy
-import re
 import socket
 import ssl
 import threading
@@ -22,6 +21,7 @@ from injector.kube.errors import ForbiddenError, Refusal, error_from_status
 from tests.controlplane.pki import Authority
 from tests.fake_cluster.client import StoreApi
 from tests.fake_cluster.store import RESOURCES, Store
+from tests.served import not_yet_served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -229,16 +229,6 @@ def replica(pair: Pair | None, folder: Path) -> Iterator[int]:
 
 
 SECOND: Final = f"{NAME}-2"
-_HELPERS: Final = DEPLOY.parent / "charts" / NAME / "templates/_helpers.tpl"
-_NOT_YET_SERVED: Final = re.compile(r'\{\{- define "[\w-]+\.notYetServed" -\}\}\n(.*?)\{\{- end \}\}\n\n', re.DOTALL)
-_IF_DEFAULT: Final = re.compile(r"\{\{ if \. \}\}(.*?)\{\{ end \}\}", re.DOTALL)
-
-
-def not_yet_served(*, is_default: bool) -> str:
-    """The condition that only entries of group 2 have, as the chart renders it."""
-    found = _NOT_YET_SERVED.search(_HELPERS.read_text())
-    assert found is not None
-    return _IF_DEFAULT.sub(r"\1" if is_default else "", found[1])
 
 
 def with_two_groups() -> Store:
@@ -254,7 +244,7 @@ def with_two_groups() -> Store:
         second["metadata"] |= {"name": SECOND}
         store.put(plural, second)
     for entry in entries(store, group=SECOND):
-        expression = not_yet_served(is_default=entry["name"].startswith("default"))
+        expression = not_yet_served(default=entry["name"].startswith("default"))
         entry["name"] = entry["name"].replace(".", "-2.", 1)
         entry["matchConditions"].append({"name": "not-yet-served", "expression": expression})
         entry["clientConfig"]["service"]["name"] = SECOND

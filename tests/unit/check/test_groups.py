@@ -9,8 +9,9 @@ import pytest
 
 from injector.check import registration
 from injector.check.model import Result
-from injector.rotation.webhook_policy import GROUPS
+from injector.core import names
 from tests.fake_cluster.client import StoreApi
+from tests.served import not_yet_served
 from tests.unit.check import sound_webhook
 from tests.unit.check.checking import outcome
 from tests.unit.check.installed import (
@@ -23,7 +24,6 @@ from tests.unit.check.installed import (
     container,
     entries,
     installed,
-    not_yet_served,
     replica,
     with_two_groups,
 )
@@ -98,7 +98,7 @@ def test_missing_permission_is_unknown(name: str) -> None:
 
 def test_known_digests_are_those_of_the_chart() -> None:
     for name in ("inject-2", "default-2"):
-        expression = " ".join(not_yet_served(is_default=name == "default-2").split())
+        expression = " ".join(not_yet_served(default=name == "default-2").split())
         known = registration.ENTRIES[SECOND][f"{name}.{NAME}.svc"].conditions["not-yet-served"]
         assert known == sha256(expression.encode()).hexdigest()
 
@@ -160,7 +160,7 @@ CHANGES: Final[dict[str, tuple[Callable[[Store], Any], str, str]]] = {
     ),
     "conditions of the other entry": (
         lambda store: entries(store, group=SECOND)[1]["matchConditions"][-1].update(
-            expression=not_yet_served(is_default=False)
+            expression=not_yet_served(default=False)
         ),
         "entries-as-installed", f"{DEFAULT_2}: the match condition not-yet-served is not that",
     ),
@@ -305,7 +305,7 @@ def test_dapr_between_both_configurations() -> None:
     entry = {"name": "sidecar-injector.dapr.io"}
     store.put(MUTATING, {"metadata": {"name": f"{NAME}-1"}, "webhooks": [entry]})
     assert found("called-after-dapr", store).result is Result.PASSED
-    for group in GROUPS:
+    for group in names.GROUPS:
         entries(store, group=group)[0]["reinvocationPolicy"] = "Never"
 
     (problem,) = found("called-after-dapr", store).problems
