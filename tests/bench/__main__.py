@@ -198,10 +198,7 @@ class Bench:
             tuned, plain = (
                 self._start(peer, stack, note=False) for peer in (peers.us(), peers.us(name=_UNTUNED, env={}))
             )
-            rounds, seconds = self._plan.of(JUDGED)
-            for server in (tuned, plain):
-                self._meter.sample(server, JUDGED, seconds=1)
-            self.results.untuned = [self._pair(tuned, plain, JUDGED, seconds, logs=True) for _ in range(rounds)]
+            self.results.untuned = self._in_turn(tuned, plain)
 
     def _sealed(self) -> None:
         """The same Pods, sealed and with ordinary references."""
@@ -211,10 +208,14 @@ class Bench:
             _, answer = sealing.post(bodies.body(bodies.SIZES[JUDGED.size]))
             if SEAL_CONTAINER.encode() not in base64.b64decode(json.loads(answer)["response"]["patch"]):
                 raise BenchError("the Pod of the bench is not sealed")
-            rounds, seconds = self._plan.of(JUDGED)
-            for server in (sealing, plain):
-                self._meter.sample(server, JUDGED, seconds=1)
-            self.results.sealed = [self._pair(sealing, plain, JUDGED, seconds, logs=True) for _ in range(rounds)]
+            self.results.sealed = self._in_turn(sealing, plain)
+
+    def _in_turn(self, one: Server, other: Server) -> list[RunPair]:
+        """Two fresh servers of ours."""
+        rounds, seconds = self._plan.of(JUDGED)
+        for server in (one, other):
+            self._meter.sample(server, JUDGED, seconds=1)
+        return [self._pair(one, other, JUDGED, seconds, logs=True) for _ in range(rounds)]
 
     def goals(self) -> list[Goal]:
         """How the goals stand."""

@@ -17,7 +17,7 @@ from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.controlplane.kubectl import Kubectl
@@ -38,28 +38,48 @@ class Creates:
 @contextlib.contextmanager
 def creating_pods(url: str, namespace: str) -> Iterator[Creates]:
     """Create Pods continuously while the block runs."""
-    seen, stop, numbers = Creates(), threading.Event(), itertools.count()
+    seen, numbers = Creates(), itertools.count()
     annotations = pod(ASKING)["metadata"]["annotations"]
 
-    def work() -> None:
-        with httpx.Client(base_url=url, trust_env=False, timeout=30.0) as client:
-            while not stop.wait(PACE_SECONDS):
-                # Without a name, as Deployments' Pods. API servers before 1.31 reject a generated name that exists
-                # (409): among thousands it happens, so all prefixes differ.
-                item = pod(ASKING)
-                item["metadata"] = {"generateName": f"shop-{next(numbers)}-", "annotations": annotations}
-                answer = client.post(f"/api/v1/namespaces/{namespace}/pods", json=item)
-                is_right = answer.is_success and tokens(answer.json()) == [token_variable()]
-                (seen.right if is_right else seen.wrong).append(answer.text)
+    def create(client: httpx.Client) -> None:
+        # Without a name, as Deployments' Pods. API servers before 1.31 reject a generated name that exists
+        # (409): among thousands it happens, so all prefixes differ.
+        item = pod(ASKING)
+        item["metadata"] = {"generateName": f"shop-{next(numbers)}-", "annotations": annotations}
+        answer = client.post(f"/api/v1/namespaces/{namespace}/pods", json=item)
+        is_right = answer.is_success and tokens(answer.json()) == [token_variable()]
+        (seen.right if is_right else seen.wrong).append(answer.text)
 
-    with ThreadPoolExecutor(WORKERS) as pool:
-        workers = [pool.submit(work) for _ in range(WORKERS)]
+    def connect() -> httpx.Client:
+        return httpx.Client(base_url=url, trust_env=False, timeout=30.0)
+
+    with repeating(create, connect, workers=WORKERS, rest=PACE_SECONDS):
+        yield seen
+
+
+@contextlib.contextmanager
+def repeating(
+    work: Callable[[httpx.Client], None], connect: Callable[[], httpx.Client], *, workers: int, rest: float
+) -> Iterator[None]:
+    """Do the work all the time while the block runs: each worker has a client, and rests for some seconds each time.
+
+    What a worker raises is raised at the end of the block.
+    """
+    stop = threading.Event()
+
+    def run() -> None:
+        with connect() as client:
+            while not stop.wait(rest):
+                work(client)
+
+    with ThreadPoolExecutor(workers) as pool:
+        running = [pool.submit(run) for _ in range(workers)]
         try:
-            yield seen
+            yield
         finally:
             stop.set()
-    for worker in workers:
-        worker.result()
+    for one in running:
+        one.result()
 
 
 @contextlib.contextmanager

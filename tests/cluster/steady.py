@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from tests.availability.api import api_of
+from tests.cluster.creates import repeating
 from tests.cluster.objects import ASKING, pod, token_variable, tokens
 from tests.controlplane.cluster import write_kubeconfig
 from tests.controlplane.polling import wait_for
@@ -80,25 +79,19 @@ def user(plane: ControlPlane, kubectl: Kubectl) -> Api:
 @contextlib.contextmanager
 def creating(api: Api, namespace: str, *, workers: int, rest: float) -> Iterator[Creates]:
     """Create Pods during the block; each worker rests for some seconds after each."""
-    seen, stop = Creates(), threading.Event()
-    item = pod(ASKING)
+    seen, item = Creates(), pod(ASKING)
+    path = f"/api/v1/namespaces/{namespace}/pods"
 
-    def work() -> None:
-        path = f"/api/v1/namespaces/{namespace}/pods"
-        with httpx.Client(base_url=api.url, verify=api.context(), trust_env=False, timeout=40.0) as client:
-            while not stop.wait(rest):
-                sent = time.monotonic()
-                answer = client.post(path, params={"dryRun": "All"}, json=item)
-                made, ended = answer.json(), time.monotonic()
-                is_pod = answer.status_code == HTTPStatus.CREATED
-                has_token = is_pod and tokens(made) == [token_variable()]
-                seen.done.append(Create(sent, ended, "" if is_pod else made["message"], has_token))
+    def create(client: httpx.Client) -> None:
+        sent = time.monotonic()
+        answer = client.post(path, params={"dryRun": "All"}, json=item)
+        made, ended = answer.json(), time.monotonic()
+        is_pod = answer.status_code == HTTPStatus.CREATED
+        has_token = is_pod and tokens(made) == [token_variable()]
+        seen.done.append(Create(sent, ended, "" if is_pod else made["message"], has_token))
 
-    with ThreadPoolExecutor(workers) as pool:
-        running = [pool.submit(work) for _ in range(workers)]
-        try:
-            yield seen
-        finally:
-            stop.set()
-    for one in running:
-        one.result()
+    def connect() -> httpx.Client:
+        return httpx.Client(base_url=api.url, verify=api.context(), trust_env=False, timeout=40.0)
+
+    with repeating(create, connect, workers=workers, rest=rest):
+        yield seen
