@@ -92,7 +92,7 @@ def delete_registration(injected: Injected) -> None:
 
 def stop_webhook_under_ignore(injected: Injected) -> None:
     injected.register(failure_policy="Ignore")
-    injected.webhook.process.kill()
+    injected.webhook.kill()
 
 
 def switch_to_shadow_mode(injected: Injected) -> None:
@@ -100,7 +100,7 @@ def switch_to_shadow_mode(injected: Injected) -> None:
 
 
 def stop_webhook_under_fail(injected: Injected) -> None:
-    injected.webhook.process.kill()
+    injected.webhook.kill()
 
 
 @pytest.mark.parametrize(

@@ -112,11 +112,6 @@ def has(item: Json, name: str) -> bool:
     return name in [one["name"] for one in item["spec"]["containers"]]
 
 
-def stop(webhook: Webhook) -> None:
-    """As a node's failure does."""
-    webhook.process.kill()
-
-
 # --- group 1 ends between the rounds ---
 
 
@@ -136,7 +131,7 @@ def test_container_added_after_group_1_served_and_ended(
     """Group 2 was not called in the first round, so the API server does not call it in the second one."""
     groups = start_groups()
     before = groups.second.requests_served()
-    with later(LAST, groups.kubectl, adds(LATE, lambda: stop(groups.first)), register):
+    with later(LAST, groups.kubectl, adds(LATE, groups.first.kill), register):
         found = wait_for("the later webhook", lambda: outcome(groups.kubectl, pod(annotations), "late"))
 
     assert groups.second.requests_served() == before
@@ -154,7 +149,7 @@ def test_sidecar_added_after_the_end_of_group_1_is_served_by_group_2(
     groups = start_groups(second={"defaultKeys": {"api": "current"}}, first={"defaultKeys": {"api": "current"}})
     dapr = {**ADD_CONTAINER, "value": {**SIDECAR, "env": [token_variable()]}}
     asking = {**ASKING, names.APP_CONTAINERS: "web"}  # which group 1 serves in the first round
-    with later(LAST, groups.kubectl, adds(dapr, lambda: stop(groups.first)), register):
+    with later(LAST, groups.kubectl, adds(dapr, groups.first.kill), register):
         found = wait_for("the later webhook", lambda: outcome(groups.kubectl, pod(asking, APP), "daprd"))
 
     assert tokens(found) == tokens(found, "web") == [token_variable(key="current")]
@@ -186,7 +181,7 @@ def test_denial_of_group_2_refuses_what_group_1_has_not_served(start_groups: Cal
     assert f'admission webhook "{SECOND_ENTRY}" denied' in refusal(groups.kubectl, pod(ASKING, APP))
     # What group 1 has served does not reach group 2.
     assert refusal(groups.kubectl, pod(ASKING)) == ""
-    stop(groups.first)
+    groups.first.kill()
     assert f'admission webhook "{SECOND_ENTRY}" denied' in refusal(groups.kubectl, pod(ASKING))
 
 
@@ -301,7 +296,7 @@ def test_final_pod_with_daprs_injector_has_what_the_pod_requests(
     assert tokens(item) == tokens(item, "web") == [token_variable(key="api.key")]
     # Group 2 is called until the Pod has a sidecar that group 1 has served.
     assert (groups.second.requests_served() > before) == (dapr_name != DAPR_FIRST)
-    stop(groups.first)
+    groups.first.kill()
     alone = kubectl.dry_run(pod(asked, APP))
     assert tokens(alone) == tokens(alone, "web") == [token_variable(key="api.key")]
 

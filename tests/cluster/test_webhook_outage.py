@@ -24,7 +24,7 @@ def test_outage_delays_annotated_pods_only(
     webhook = start_webhook()
     register(token_injector(webhook.endpoint, namespace=kubectl.namespace))
     wait_until_injecting(kubectl)
-    webhook.process.kill()
+    webhook.kill()
 
     kubectl.apply(deployment(ASKING, name="asking"))
     kubectl.apply(deployment(DAPR, name="other"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -94,6 +95,21 @@ class Webhook:
     @property
     def _address(self) -> tuple[str, int]:
         return self.settings.host, self.port
+
+    def kill(self) -> None:
+        """End it as a node's failure does, and wait until its port is closed.
+
+        The process that is killed is a client of the fork server, which ends the webhook a moment later.
+        """
+        self.process.kill()
+        wait_for("the webhook's port closed", self._is_closed)
+
+    def _is_closed(self) -> bool:
+        try:
+            socket.create_connection(self._address).close()
+        except ConnectionRefusedError:
+            return True
+        return False
 
     def replace_certificate(self, authority: Authority) -> None:
         """Replace the served pair, as a Secret's update does, and wait until the new one is served."""
