@@ -39,11 +39,16 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 @dataclass(frozen=True, slots=True)
 class ManagedProcess:
-    """A running program, its name in messages, and the file that takes its stdout and stderr."""
+    """A running program, its name in messages, and the file that takes its stdout and stderr.
+
+    The file may hold what an earlier program of that name wrote, a port that is no longer served among it: `log` leaves
+    it out.
+    """
 
     name: str
     log_path: Path
     popen: subprocess.Popen[bytes]
+    log_start: int = 0  # bytes
 
     @classmethod
     def start(
@@ -52,6 +57,7 @@ class ManagedProcess:
         """Start `command` (its first word a path); `env` is added to ours."""
         wrapper = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid())]
         with log_path.open("ab") as log:
+            log_start = log.tell()
             popen = subprocess.Popen(
                 [*wrapper, *command],
                 stdin=subprocess.DEVNULL,
@@ -60,7 +66,7 @@ class ManagedProcess:
                 env={**os.environ, **(env or {})},
                 start_new_session=True,
             )
-        return cls(name, log_path, popen)
+        return cls(name, log_path, popen, log_start)
 
     @property
     def pid(self) -> int:
@@ -75,7 +81,7 @@ class ManagedProcess:
 
     def log(self) -> str:
         """Everything the program has written so far."""
-        return self.log_path.read_text("utf-8", "replace")
+        return self.log_path.read_bytes()[self.log_start :].decode("utf-8", "replace")
 
     def ensure_running(self) -> None:
         """Pass when the program runs.
