@@ -14,6 +14,14 @@ rm -rf "$folder"
   echo "$python cannot make a virtual environment (on Debian and Ubuntu: apt-get install python3-venv)" >&2
   exit 2
 }
-"$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-"$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+"$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+# uv takes what it once downloaded from ~/.cache; pip would spend a minute of CPU on each new folder. It knows neither
+# pip's index nor the certificates of the system unless told.
+index=$("$folder/bin/pip" config get global.index-url 2>/dev/null || true)
+export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-${index:-https://pypi.org/simple}}}" UV_SYSTEM_CERTS=true
+uv() {
+  "$folder/bin/uv" pip install --quiet --python "$folder/bin/python" "$@"
+}
+uv --require-hashes -r requirements/dev.txt
+uv --no-deps --no-build-isolation --editable .
 touch "$folder/.ready"
