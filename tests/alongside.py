@@ -1,7 +1,8 @@
 """`python -m tests.alongside 'COMMAND' -- OTHER COMMAND`: run two commands at the same time, and fail if one fails.
 
 Tests with a cluster wait more than they work, so what only works can run alongside. The second command writes to the
-terminal as if it ran alone. The output of the first one appears in one piece when it ends.
+terminal as if it ran alone. The output of the first one appears in one piece when it ends; if it failed, its last lines
+appear once more at the end, where they are looked for.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 import threading
 
 _FEWEST = 4  # words
+_LAST_LINES = 40
 
 
 def main() -> int:
@@ -45,6 +47,10 @@ def main() -> int:
         other = subprocess.Popen(second)
         code = other.wait()
         reporter.join()
+        if shorter.returncode:
+            output.seek(0)
+            ending = output.read().decode(errors="replace").splitlines(keepends=True)[-_LAST_LINES:]
+            print(f"\n$ {first}\nfailed:\n{''.join(ending)}", end="", flush=True)
     failed = code or shorter.returncode
     return 128 - failed if failed < 0 else failed  # as a shell reports a signal
 

@@ -35,6 +35,16 @@ def test_output_of_the_first_is_in_one_piece() -> None:
     assert (ran.stderr, ran.returncode) == ("", 0)
 
 
+def test_last_lines_of_the_first_are_repeated_if_it_failed() -> None:
+    first = "sh -c 'seq 100; exit 1'"
+    ran = subprocess.run(
+        [*COMMAND, first, "--", "echo", "alone"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    last = "".join(f"{number}\n" for number in range(61, 101))
+    assert ran.stdout.endswith(f"\n$ {first}\nfailed:\n{last}")
+    assert ran.stdout.count("\n60\n") == 1
+
+
 def test_interrupt_ends_both(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     first = f"sh -c 'trap \"echo interrupted; exit 1\" INT; echo > {begun}; while :; do sleep 0.05; done'"
