@@ -8,8 +8,9 @@ PY := .venv/bin/python
 CORE := tests/unit/core tests/golden
 CORE_COVERED := $(PY) -m pytest -q $(CORE) --cov=injector/core --cov-fail-under=100 $(PARALLEL)
 QUICK := tests/unit tests/golden tests/contract tests/lint
-# What serves runs once, on the newest Python, which is that of the image (tests/newest.py).
-REST := $(addprefix --ignore=,$(CORE) tests/http)
+REST := $(addprefix --ignore=,$(CORE))
+# `make test` runs these on the newest Python, which is that of the image (tests/newest.py); `make unit` on both.
+NEWEST := $(addprefix --ignore=,tests/unit tests/lint tests/http)
 # `make cluster KUBERNETES=1.30 HELM=3`: other versions than the newest; tests/controlplane/binaries.py has those that there are.
 export DAPR_TOKEN_INJECTOR_TEST_KUBERNETES := $(KUBERNETES)
 export DAPR_TOKEN_INJECTOR_TEST_HELM := $(HELM)
@@ -39,7 +40,7 @@ test: .venv/.ready ## All tests, with a real API server, node and browser; then 
 	@requirements/packages.sh --node --browser
 	@$(PY) -m tests.prepare test
 	@$(CORE_COVERED)
-	@$(PY) -m tests.alongside "$(PY) -m tests.newest -n 2" -- $(PY) -m pytest $(REST) $(PARALLEL)
+	@$(PY) -m tests.alongside "$(PY) -m tests.newest -n 2" -- $(PY) -m pytest $(REST) $(NEWEST) $(PARALLEL)
 
 quick: .venv/.ready ## The inner loop: one Python, no cluster, no laws; under a minute on two idle cores
 	@$(PY) -m tests.prepare unit
@@ -70,7 +71,7 @@ image: ## Build the container image with docker, podman or buildah (BASE=... ano
 	@deploy/image/build.sh $(IMAGE)
 
 lint: .venv/.ready ## Formatting, lint rules, types, import directions, spelling
-	@$(PY) -m ruff format --check . && $(PY) -m ruff check . && $(PY) -m mypy && .venv/bin/lint-imports && .venv/bin/codespell
+	@$(PY) -m ruff format --check . && $(PY) -m ruff check . && $(PY) -m mypy --cache-dir ~/.cache/dapr-token-injector/mypy && .venv/bin/lint-imports && .venv/bin/codespell
 
 bench: .venv/.ready ## Measure us and the peers in turn, print ratios, draw the picture (bench-results/)
 	@$(PY) -m tests.bench $(BENCH)
