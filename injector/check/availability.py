@@ -235,7 +235,8 @@ CHECKS: Final = (
         "Certificates of cert-manager whose Secrets the Pods mount. Certificates are renewed after two thirds of their "
         "lifetime. With less than three tenths of it left, the renewal is overdue: a warning. With less than a tenth "
         "left, or if it has expired or is not valid yet, the check fails. The clock of the API server counts. It "
-        "requires `get` and `create` on `pods/portforward`; without it, the result is unknown. No Secret is read.",
+        "requires `get` and `create` on `pods/portforward`; without it, the result is unknown, and without "
+        "`list` on Certificates if cert-manager is installed and the Pods mount a Secret. No Secret is read.",
         fix="With `--tls-mode self`, `/readyz` of the ops port and the log name the problem. With cert-manager, "
         "`kubectl describe certificate` names it. With your own files, renew the pair; it is loaded without a restart.",
         run=for_each_service(expiry.serving),
