@@ -1,8 +1,9 @@
-"""Formats text for people: numbers with their nouns, and characters that a terminal would act on."""
+"""Formats text for people: numbers with their nouns, lines of pages, and characters that a terminal would act on."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -18,6 +19,14 @@ def listed(words: Sequence[str], most: int = 10) -> str:
     """Return the first words, and how many more there are: `a, b and 3 more`."""
     more = f" and {len(words) - most:,} more" if len(words) > most else ""
     return ", ".join(words[:most]) + more
+
+
+_PAGE_WIDTH: Final = 118
+
+
+def folded(paragraph: str) -> str:
+    """Return a paragraph of a page in Markdown, in lines of at most 118 characters."""
+    return textwrap.fill(paragraph, _PAGE_WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 _SUSPECT: Final = re.compile(r"[^ -~]")
