@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import re
 import textwrap
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import Final
 
 
 def counted(number: int, noun: str) -> str:
     """Return a number and its noun: `1 file`, `2,000 files`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def listed(words: Sequence[str], most: int = 10) -> str:
-    """Return the first words, and how many more there are: `a, b and 3 more`."""
-    more = f" and {len(words) - most:,} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
 
 
 _PAGE_WIDTH: Final = 118
