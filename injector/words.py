@@ -1,12 +1,10 @@
-"""Formats text for people: numbers with their nouns, and characters that a terminal would act on."""
+"""Formats text for people: numbers with their nouns, lines of pages, and characters that a terminal would act on."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+import textwrap
+from typing import Final
 
 
 def counted(number: int, noun: str) -> str:
@@ -14,10 +12,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def listed(words: Sequence[str], most: int = 10) -> str:
-    """Return the first words, and how many more there are: `a, b and 3 more`."""
-    more = f" and {len(words) - most:,} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
+_PAGE_WIDTH: Final = 118
+
+
+def folded(paragraph: str) -> str:
+    """Return a paragraph of a page in Markdown, in lines of at most 118 characters."""
+    return textwrap.fill(paragraph, _PAGE_WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 _SUSPECT: Final = re.compile(r"[^ -~]")

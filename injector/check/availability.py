@@ -8,10 +8,11 @@ from injector.check import expiry, startup
 from injector.check.installation import condition, endpoints_of, for_all_services, for_each_service, pods_of
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
 from injector.check.selectors import Selector
+from injector.core.request import listed
 from injector.kube.api_messages import single_line
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import DISRUPTION_BUDGETS, NODES, SERVICES
-from injector.words import counted, listed
+from injector.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -235,7 +236,8 @@ CHECKS: Final = (
         "Certificates of cert-manager whose Secrets the Pods mount. Certificates are renewed after two thirds of their "
         "lifetime. With less than three tenths of it left, the renewal is overdue: a warning. With less than a tenth "
         "left, or if it has expired or is not valid yet, the check fails. The clock of the API server counts. It "
-        "requires `get` and `create` on `pods/portforward`; without it, the result is unknown. No Secret is read.",
+        "requires `get` and `create` on `pods/portforward`; without it, the result is unknown, and without "
+        "`list` on Certificates if cert-manager is installed and the Pods mount a Secret. No Secret is read.",
         fix="With `--tls-mode self`, `/readyz` of the ops port and the log name the problem. With cert-manager, "
         "`kubectl describe certificate` names it. With your own files, renew the pair; it is loaded without a restart.",
         run=for_each_service(expiry.serving),

@@ -13,6 +13,7 @@ from injector.check.registration import ENTRIES, MUTATING
 from injector.check.requested import REQUESTED
 from injector.core import names
 from injector.core.durations import span
+from injector.core.request import listed
 from injector.kube.errors import ForbiddenError, NotFoundError
 from injector.kube.resources import (
     MUTATING_WEBHOOKS,
@@ -22,7 +23,6 @@ from injector.kube.resources import (
     WEBHOOK_CONFIGURATIONS,
     Resource,
 )
-from injector.words import listed
 
 if TYPE_CHECKING:
     from injector.check.model import Problem

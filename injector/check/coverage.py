@@ -12,8 +12,9 @@ from injector.check.pods import all_pods
 from injector.check.registration import DEFAULT_ENTRIES, MUTATING, own_entries
 from injector.check.selectors import Selector, labels_of
 from injector.core import names
+from injector.core.request import listed
 from injector.kube.resources import NAMESPACES
-from injector.words import counted, listed
+from injector.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -90,9 +90,14 @@ async def _cert_manager_problems(reader: Reader, namespace: str, pods: Objects) 
         return []
     try:
         certificates = await reader.list(CERTIFICATES, namespace)
-    except (NotFoundError, ForbiddenError):
-        # Without cert-manager, the API server answers either. The handshake shows the certificate itself.
+    except NotFoundError:
         return []
+    except ForbiddenError as error:  # the API server rejects the request also without cert-manager
+        try:
+            await reader.raw(f"/apis/{CERTIFICATES.api_version}")
+        except NotFoundError:
+            return []
+        return [unknown(f"whether cert-manager could renew the certificates is not known: {error}")]
     mounted = [one for one in certificates if (one.get("spec") or {}).get("secretName") in secrets]
     return [problem for one in mounted for problem in _certificate_problems(one)]
 

@@ -10,8 +10,8 @@ from injector.check.model import Category, Check, Outcome, failed, warning
 from injector.check.registration import UPGRADE
 from injector.check.selectors import NAME_LABEL, Selector, labels_of
 from injector.core import names
+from injector.core.request import listed
 from injector.kube.resources import NAMESPACES, POLICIES, POLICY_BINDINGS
-from injector.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

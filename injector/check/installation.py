@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 from injector.check.model import Outcome
 from injector.core import names
 from injector.core.errors import ConfigError
+from injector.core.request import listed
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import CONFIGMAPS, DEPLOYMENTS, ENDPOINTSLICES, PODS, SERVICES
 from injector.rotation import webhook_policy
-from injector.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -134,17 +134,17 @@ def _fails_over(deployment: Object) -> bool:
 
 
 async def policy_of(reader: Reader) -> Policy | None:
-    """Return the webhook's Policy, None if it cannot be read.
+    """Return the webhook's Policy, None if there is none or it is not valid.
 
     Raises:
-        KubeError: The API server does not answer.
+        KubeError: It cannot be read.
     """
     try:
         deployments = await reader.list(DEPLOYMENTS, label_selector=webhook_policy.WEBHOOK)
         namespace, name = webhook_policy.config_map_of(deployments)
         found = await reader.get(CONFIGMAPS, name, namespace)
         return webhook_policy.policy_in(found) if found is not None else None
-    except (ForbiddenError, LookupError, ConfigError):
+    except (LookupError, ConfigError):
         return None
 
 
@@ -164,10 +164,13 @@ async def pods_of(reader: Reader, service: CalledService) -> Objects:
     """Return the Pods behind a Service by name, without ended and terminating ones and those of Jobs and `helm test`.
 
     Raises:
-        KubeError: Pods cannot be listed.
+        KubeError: Pods cannot be listed, or the Service cannot be read and no Pod has the labels of the chart.
     """
     found = await reader.list(PODS, service.namespace, await selector_of(reader, service))
-    return sorted((pod for pod in found if _serves(pod)), key=lambda pod: str(pod["metadata"]["name"]))
+    pods = sorted((pod for pod in found if _serves(pod)), key=lambda pod: str(pod["metadata"]["name"]))
+    if not pods:
+        await reader.get(SERVICES, service.name, service.namespace)
+    return pods
 
 
 def _serves(pod: Object) -> bool:

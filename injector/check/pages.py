@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from injector.words import folded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from injector.check.model import Check
-
-_WIDTH: Final = 118
 
 
 def page(check: Check) -> str:
@@ -23,15 +22,15 @@ def page(check: Check) -> str:
 {before}
 ## Why
 
-{_folded(check.why)}
+{folded(check.why)}
 
 ## How it is determined
 
-{_folded(check.how)}
+{folded(check.how)}
 
 ## How to fix it
 
-{_folded(check.fix)}
+{folded(check.fix)}
 """
 
 
@@ -57,7 +56,3 @@ missing, or the API server does not answer), or is **skipped** (what it looks at
 Checks only read, except that those of admission send Pods as server-side dry runs, which are never stored. Of Secrets,
 they read the metadata, never a value.
 """
-
-
-def _folded(paragraph: str) -> str:
-    return textwrap.fill(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from injector.check.installation import is_redundant
-from injector.check.model import Category, Check, Outcome, failed, warning
+from injector.check.installation import deployments_of_groups, is_redundant
+from injector.check.model import Category, Check, Outcome, failed, unknown, warning
 from injector.core import names
+from injector.kube.errors import ForbiddenError
 from injector.kube.resources import MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ async def own_entries(reader: Reader) -> Objects:
 async def _registered(reader: Reader) -> Outcome:
     found = {one["metadata"]["name"]: one for one in await reader.registrations()}
     upgrade = UPGRADE.format(await reader.namespace())
-    wanted = names.GROUPS if await is_redundant(reader) else names.GROUPS[:1]
+    has_two = await is_redundant(reader)
+    wanted = names.GROUPS if has_two else names.GROUPS[:1]
     problems, seen = [], []
     for name, entry in zip(wanted, INJECT_ENTRIES, strict=False):
         what = f"{MUTATING_WEBHOOKS.kind} {name}"
@@ -99,6 +101,11 @@ async def _registered(reader: Reader) -> Outcome:
         elif entry not in entries:
             problems.append(failed(f"{what} has no entry {entry}: {without if others else _LOST}", upgrade))
         seen.append(f"{what} has the entries {', '.join(entries)}" if entries else what)
+    if not has_two:
+        try:
+            await deployments_of_groups(reader)
+        except ForbiddenError as error:
+            problems.append(unknown(f"whether a second group of replicas is installed is not known: {error}"))
     return Outcome(seen="; ".join(seen), problems=tuple(problems))
 
 
@@ -259,7 +266,8 @@ CHECKS: Final = (
         how="Reads the MutatingWebhookConfiguration `dapr-token-injector` and looks for its entry "
         f"`{INJECT_ENTRIES[0]}`; with two groups (`webhook.redundancy: 2`), also `dapr-token-injector-2` and its entry "
         f"`{INJECT_ENTRIES[1]}`. There are two groups if one object of group 2 exists, or if the Deployment has the "
-        "argument `--fail-over`. Whether the entries work is the subject of other checks.",
+        "argument `--fail-over`; if you may not read Deployments, it is unknown. Whether the entries work is the "
+        "subject of other checks.",
         fix=f"{_INSTALL_AGAIN}again: it creates the registration. Then restart the Pods that "
         "`dapr-token-injector status -A` shows as open.",
         run=_registered,

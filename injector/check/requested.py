@@ -11,6 +11,7 @@ from injector.check.installation import is_redundant, policy_of
 from injector.check.model import Category, Check, Outcome, failed, warning
 from injector.check.registration import INJECT_ENTRIES, MUTATING, UPGRADE, own_entries
 from injector.core import names
+from injector.kube.errors import ForbiddenError
 from injector.kube.resources import POLICIES, POLICY_BINDINGS
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ async def _failure_policy(reader: Reader) -> Outcome:
     upgrade, what = UPGRADE.format(await reader.namespace()), "the webhook does not answer"
     kind, fix = warning, f"{upgrade} --set webhook.failurePolicy=Fail"
     if await is_redundant(reader):
-        installed = await policy_of(reader)
+        try:
+            installed = await policy_of(reader)
+        except ForbiddenError:
+            installed = None  # when in doubt, it has failed
         is_shadow = installed is not None and installed.shadow
         kind, fix = warning if is_shadow else failed, f"{upgrade} --set requested.action=Deny"
         what = "no group answers"

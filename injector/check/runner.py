@@ -11,7 +11,7 @@ from injector.core.errors import MalformedObjectError
 from injector.kube.errors import KubeError, UnauthorizedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from injector.check.model import Check
     from injector.check.reader import Reader
@@ -65,23 +65,33 @@ async def run_until_sound(
 ) -> tuple[Finding, ...]:
     """Run the checks until none is failed or unknown, or the time is over; return what the last round found.
 
-    Each round reads everything again, with a new reader. `waiting` gets what a round found and the seconds left.
+    Each round has a new reader. The first and the last one run all checks, those between them only the checks that were
+    failed or unknown. `waiting` gets what each check found last, and the seconds left.
 
     Raises:
         UnauthorizedError: The API server does not accept the credentials.
     """
     clock = asyncio.get_running_loop().time
     end = clock() + wait_seconds
+    found: dict[str, Finding] = {}
+    pending = checks
     while True:
-        found = await run(checks, reader())
+        source = reader()
+        found |= {one.check.id: one for one in await run(pending, source)}
         left = end - clock()
-        if left <= 0 or not any(one.result in _NOT_SOUND for one in found):
-            return found
-        waiting(found, left)
+        if left <= 0 or not _not_sound(found.values()):
+            others = [one for one in checks if one not in pending]
+            found |= {one.check.id: one for one in await run(others, source)}
+        pending = _not_sound(found.values())
+        shown = tuple(found[one.id] for one in checks)
+        if left <= 0 or not pending:
+            return shown
+        waiting(shown, left)
         await asyncio.sleep(min(INTERVAL_SECONDS, left))
 
 
-_NOT_SOUND: Final = (Result.FAILED, Result.UNKNOWN)
+def _not_sound(found: Iterable[Finding]) -> list[Check]:
+    return [one.check for one in found if one.result in {Result.FAILED, Result.UNKNOWN}]
 
 
 _NOTHING: Final = "not determined"

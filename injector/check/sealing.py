@@ -38,7 +38,11 @@ async def _sealed(reader: Reader) -> list[PodFacts]:
 
 
 async def _mode(reader: Reader) -> SealMode:
-    """Return which Pods the webhook seals; of a Policy that cannot be read, it is not known that it seals any."""
+    """Return which Pods the webhook seals: none without a Policy, or with one that is not valid.
+
+    Raises:
+        KubeError: The Policy cannot be read.
+    """
     policy = await policy_of(reader)
     return policy.seal if policy is not None and policy.seal_image is not None else SealMode.OFF
 
@@ -188,7 +192,7 @@ CHECKS: Final = (
         how="Sends a Pod with such a variable and without a sidecar as a server-side dry run, to the namespace of "
         "`--canary-namespace`. It has failed if the API server rejects the Pod as invalid; that is a warning if the "
         "Policy only allows sealing and no Pod is sealed. Of several API servers it sees the one that answers. Skipped "
-        "if no Pod is sealed and the webhook's Policy allows none, or cannot be read.",
+        "if no Pod is sealed and the webhook's Policy allows none or is not valid; unknown if you may not read it.",
         fix=f"Upgrade the control plane to Kubernetes {_OLDEST} or newer, with the feature gate on. Until then, do not "
         "seal Pods.",
         run=_accepted,
@@ -204,7 +208,8 @@ CHECKS: Final = (
         how="Reads the version of the kubelet of every node, and looks for sealed Pods whose container "
         "`dapr-token-injector-seal-check` ended with exit code 1. An old node is a warning, because no sealed Pod may "
         "be scheduled to it; a Pod that cannot start fails the check. Feature gates of kubelets are not visible. "
-        "Skipped if no Pod is sealed and the webhook's Policy allows none, or cannot be read.",
+        "Skipped if no Pod is sealed and the webhook's Policy allows none or is not valid; unknown if you may not "
+        "read it.",
         fix=_UPGRADE,
         run=_nodes,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -12,9 +13,15 @@ from injector.kube.errors import UnavailableError
 from injector.kube.portforward import forwarded
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
+
     from injector.check.reader import Reader
     from injector.kube.client import Api
     from injector.kube.resources import Object
+
+    # Opens a connection with the arguments `ssl` and `server_hostname`.
+    Connect: TypeAlias = Callable[..., Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 # The port of the container that the API server calls: charts/dapr-token-injector/templates/webhook/deployment.yaml.
 _PORT: Final = "webhook"
@@ -33,23 +40,33 @@ async def served_certificate(reader: Reader, pod: Object) -> x509.Certificate:
     return await reader.once(key, lambda: _handshake(reader.api, pod))
 
 
+async def unverified(connect: Connect) -> x509.Certificate:
+    """Return the certificate of a TLS handshake, which may be untrusted; nothing is sent.
+
+    Raises:
+        OSError: The connection fails, or is not TLS.
+        ValueError: The certificate cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    _, writer = await connect(ssl=context, server_hostname="")
+    certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.transport.abort()
+    return x509.load_der_x509_certificate(certificate)
+
+
 async def _handshake(api: Api, pod: Object) -> x509.Certificate:
     operation = f"read the certificate that pods/{pod['metadata']['name']} serves"
     ports = (port for container in pod["spec"]["containers"] for port in container.get("ports") or ())
     port = next((int(one["containerPort"]) for one in ports if one.get("name") == _PORT), None)
     if port is None:
         raise UnavailableError(operation, why=f"it has no port named {_PORT}")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # an untrusted certificate must be returned, too, and nothing is sent
     async with forwarded(api, pod, port) as (path, forward):
         try:
-            _, writer = await asyncio.open_unix_connection(
-                path, ssl=context, server_hostname="", ssl_handshake_timeout=HANDSHAKE_SECONDS
+            return await unverified(
+                partial(asyncio.open_unix_connection, path, ssl_handshake_timeout=HANDSHAKE_SECONDS)
             )
-            certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-            writer.transport.abort()
-            return x509.load_der_x509_certificate(certificate)
         except (OSError, ValueError) as error:
             why = forward.trouble() or f"no TLS on port {port} ({type(error).__name__})"
             raise UnavailableError(operation, why=why) from None

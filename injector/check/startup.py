@@ -8,10 +8,11 @@ from injector.check.installation import condition, pods_of, selector_of
 from injector.check.model import Outcome, Problem, failed, warning
 from injector.core.assess import WAITS_NORMALLY
 from injector.core.durations import span
+from injector.core.request import listed
 from injector.kube.api_messages import single_line
-from injector.kube.resources import DEPLOYMENTS
+from injector.kube.resources import DEPLOYMENTS, SERVICES
 from injector.tokens.decode import unix_time
-from injector.words import counted, listed
+from injector.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,6 +111,7 @@ async def rolled_out(reader: Reader, service: CalledService) -> Outcome:
     wanted = dict(one.split("=", 1) for one in (await selector_of(reader, service)).split(","))
     found = [one for one in await reader.list(DEPLOYMENTS, service.namespace) if _has_labels(one, wanted)]
     if not found:
+        await reader.get(SERVICES, service.name, service.namespace)  # without it, its labels are not known
         return Outcome(seen=f"no Deployment has Pods of {service}", is_skipped=True)
     problems = [problem for one in found for problem in _rollout_problems(one)]
     deployments = [str(one["metadata"]["name"]) for one in found]

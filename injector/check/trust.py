@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -14,18 +15,20 @@ from injector.check.certificates import readable, seconds_valid, verifying_conte
 from injector.check.installation import is_ready
 from injector.check.model import Category, Check, Outcome, failed, unknown
 from injector.check.registration import MUTATING
-from injector.check.serving import HANDSHAKE_SECONDS, MOST_HANDSHAKES
+from injector.check.serving import HANDSHAKE_SECONDS, MOST_HANDSHAKES, unverified
 from injector.core import names
+from injector.core.request import listed
 from injector.files import error_text
 from injector.kube.portforward import forwarded
 from injector.kube.resources import ENDPOINTSLICES, SERVICES
-from injector.words import counted, listed
+from injector.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from injector.check.model import Problem
     from injector.check.reader import Reader
+    from injector.check.serving import Connect
     from injector.kube.resources import Object
 
 _PORT: Final = 443  # of a Service or a URL without one
@@ -184,24 +187,30 @@ async def _of_pod(reader: Reader, call: _Call, pod: Object, port: int) -> list[P
         return await _handshake(call, where, partial(asyncio.open_unix_connection, path), forward.trouble)
 
 
-async def _handshake(
-    call: _Call,
-    where: str,
-    connect: Callable[..., Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]],
-    trouble: Callable[[], str] = str,
-) -> list[Problem]:
-    """Return the problem of a TLS handshake, if any; nothing is sent after it."""
+# https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/: not valid yet, expired. The certificate that is served is
+# compared with the clock last, after its chain, its signature and its names.
+_OUT_OF_TIME: Final = (9, 10)
+
+
+async def _handshake(call: _Call, where: str, connect: Connect, trouble: Callable[[], str] = str) -> list[Problem]:
+    """Return the problem of a TLS handshake, if any; nothing is sent after it.
+
+    Whether the certificate of a Pod has expired is the subject of another check.
+    """
     context = verifying_context(readable(call.bundle))
     try:
         async with asyncio.timeout(HANDSHAKE_SECONDS):
-            _, writer = await connect(ssl=context, server_hostname=call.target.host)
-    except ssl.SSLCertVerificationError as error:
-        return [
-            failed(
-                f"{where} serves a certificate that caBundle of {call.entries} does not verify for {call.target.host} "
-                f"({error.verify_message}): every call to it fails"
-            )
-        ]
+            try:
+                _, writer = await connect(ssl=context, server_hostname=call.target.host)
+            except ssl.SSLCertVerificationError as error:
+                if call.target.service and error.verify_code in _OUT_OF_TIME and await _is_out_of_time(connect):
+                    return []
+                return [
+                    failed(
+                        f"{where} serves a certificate that caBundle of {call.entries} does not verify for "
+                        f"{call.target.host} ({error.verify_message}): every call to it fails"
+                    )
+                ]
     except TimeoutError:
         reason = trouble() or f"no answer within {HANDSHAKE_SECONDS:g} s"
     except OSError as error:
@@ -212,6 +221,15 @@ async def _handshake(
         writer.transport.abort()
         return []
     return [unknown(f"{where} cannot be connected to: {reason}")]
+
+
+async def _is_out_of_time(connect: Connect) -> bool:
+    """Return whether it is the served certificate that has expired or is not valid yet, and not one of its chain.
+
+    The clock here counts, as for OpenSSL.
+    """
+    begins, ends = seconds_valid(await unverified(connect))
+    return not begins <= time.time() <= ends
 
 
 _RESTART: Final = "`kubectl rollout restart --namespace dapr-token-injector deployment/dapr-token-injector`"
@@ -243,11 +261,13 @@ CHECKS: Final = (
         "certificate, only some Pods are affected.",
         how="Performs a TLS handshake for the name that the API server uses with every ready Pod of the Service (at "
         "most 20), through the API server's port forwarding, and verifies the certificate with the caBundle of each "
-        "entry that has not expired. With two groups (`webhook.redundancy: 2`) and `tls.mode=files`, this "
+        "entry that has not expired. Whether the certificate itself has expired is the subject of "
+        "`serving-certificate`. With two groups (`webhook.redundancy: 2`) and `tls.mode=files`, this "
         "shows whether the certificate has the names of both Services. Nothing is sent. It requires `get` and "
         "`create` on `pods/portforward` in the namespace of the installation; without them the result is unknown. For "
-        "an entry with a `url` it connects to that address from here, where the name can have another meaning than "
-        "for the API server. It cannot see a proxy or a network policy between API server and Pod.",
+        "an entry with a `url`, also an expired certificate fails; it connects to that address from here, where the "
+        "name can have another meaning than for the API server. It cannot see a proxy or a network policy between API "
+        "server and Pod.",
         fix=f"Restart the webhook with {_RESTART}; with `tls.mode=self` it publishes its CA again. If another tool "
         "writes `caBundle`, such as the cainjector or a GitOps tool, correct its source. With your own files, the "
         "certificate needs the name of the Service, and of both with two groups: "

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -21,13 +20,15 @@ from injector.cli.param_types import Duration, ObjectName
 from injector.config.settings import Settings
 from injector.core import names
 from injector.core.ownership import SecretRef
-from injector.kube.errors import KubeError
+from injector.kube.errors import KubeError, NotFoundError
 from injector.kube.resources import SECRETS, WEBHOOK_CONFIGURATIONS
 from injector.webhook.certs import keyring, registration, rotation
 from injector.webhook.certs.keyring import ForeignSecretError, Keyring
 from injector.webhook.certs.rotation import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from injector.kube.client import Api
     from injector.kube.resources import Object
     from injector.webhook.certs.rotation import Outlook
@@ -103,6 +104,7 @@ class CaRotation:
     """State of a rotation. `signs`: the new CA signs. `requested`: by this call.
 
     `lacking`: webhook configurations whose caBundle does not contain the new CA yet, so that it may not sign.
+    `unknown`: those that could not be read, with the reason.
     """
 
     secret: SecretRef
@@ -111,6 +113,7 @@ class CaRotation:
     outlook: Outlook
     requested: bool
     lacking: tuple[str, ...] = ()
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, object]:
         """Return the JSON output."""
@@ -122,6 +125,7 @@ class CaRotation:
             "signsAt": _time(self.outlook.signs),
             "previousCaTrustedUntil": _time(self.outlook.ends),
             "notYetIn": list(self.lacking),
+            "unknown": [{"configuration": what, "message": why} for what, why in self.unknown.items()],
         }
 
     def text(self) -> str:
@@ -134,6 +138,10 @@ class CaRotation:
                 f"The new CA {signs} {_time(self.outlook.signs)}.",
                 f"The previous CA is trusted until about {_time(self.outlook.ends)}.",
                 *(f"The CA bundle of {what} does not contain the new CA yet." for what in self.lacking),
+                *(
+                    f"It is unknown whether the CA bundle of {what} contains the new CA: {why}."
+                    for what, why in self.unknown.items()
+                ),
             )
         )
 
@@ -160,19 +168,27 @@ async def request_rotation(api: Api, ref: SecretRef, timeout_seconds: float | No
         result = await _wait(api, ref, ring, timeout_seconds)
     if result.phase is not Phase.PUBLISHING:
         return result
-    return dataclasses.replace(result, lacking=await _lacking(api, ref))
+    lacking, unknown = await _lacking(api, ref)
+    return dataclasses.replace(result, lacking=lacking, unknown=unknown)
 
 
-async def _lacking(api: Api, ref: SecretRef) -> tuple[str, ...]:
-    """Return the webhook configurations that a rotation waits for, as far as the user can read them."""
+async def _lacking(api: Api, ref: SecretRef) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the webhook configurations that a rotation waits for, and why others could not be read."""
     next_ca = _keyring(await api.get(SECRETS, ref.name, ref.namespace), ref).next_ca
-    found = []
+    found: list[str] = []
+    unknown: dict[str, str] = {}
+    if next_ca is None:  # it signs since then
+        return (), unknown
     for resource, name in WEBHOOK_CONFIGURATIONS:
-        with contextlib.suppress(KubeError):
-            seen = registration.read(await api.get(resource, name))
-            if next_ca is not None and not seen.trusts(next_ca.anchor):
-                found.append(f"{resource.plural}/{name}")
-    return tuple(found)
+        what = f"{resource.plural}/{name}"
+        try:
+            if not registration.read(await api.get(resource, name)).trusts(next_ca.anchor):
+                found.append(what)
+        except NotFoundError:
+            pass  # the rotation does not wait for it
+        except KubeError as error:
+            unknown[what] = str(error)
+    return tuple(found), unknown
 
 
 def _request_patch(secret: Object) -> Object:

@@ -301,17 +301,17 @@ class WarningList:
         return (*self.lines, f"and {self.more} more warnings") if self.more else tuple(self.lines)
 
 
-def listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str], most: int = names.MAX_LISTED) -> str:
     """The words, separated by commas; of a long list, the first ones and the number of the others."""
     shown_words: list[str] = []
     room = names.MAX_LISTED_CHARACTERS
-    for word in words[: names.MAX_LISTED]:
+    for word in words[:most]:
         room -= len(word)
         if room < 0 and shown_words:
             break
         shown_words.append(word)
     more = len(words) - len(shown_words)
-    return ", ".join([*shown_words, f"and {more} more"] if more else shown_words)
+    return ", ".join([*shown_words, f"and {more:,} more"] if more else shown_words)
 
 
 def looks_like_token(value: str) -> bool:

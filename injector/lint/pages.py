@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from injector.words import folded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from injector.lint.model import Rule
-
-_WIDTH: Final = 118
 
 
 def page(rule: Rule) -> str:
@@ -22,11 +21,11 @@ def page(rule: Rule) -> str:
 
 ## Why
 
-{_folded(rule.why)}
+{folded(rule.why)}
 
 ## How to fix it
 
-{_folded(rule.fix)}
+{folded(rule.fix)}
 
 ## Example
 
@@ -76,7 +75,3 @@ works only by chance, or that a token leaks. An **info** changes the exit code o
 Rules check the values that kubectl would send, so files are read as YAML 1.1. Secrets are looked up only in the given
 files. Decisions of the webhook come from the webhook's code. No finding shows a value.
 """
-
-
-def _folded(paragraph: str) -> str:
-    return textwrap.fill(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LIFETIME = dt.timedelta(days=1)
+_NEW = dt.timedelta()
 _CLOCK_SKEW = dt.timedelta(minutes=5)
 # Python 3.13 and newer verify strictly: a CA without these is rejected.
 _CA_USAGE = x509.KeyUsage(
@@ -61,11 +62,11 @@ class Authority:
     key: ec.EllipticCurvePrivateKey
 
     @classmethod
-    def create(cls, common_name: str) -> Authority:
+    def create(cls, common_name: str, *, age: dt.timedelta = _NEW) -> Authority:
         """Make a self-signed authority."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name(common_name)
-        builder = _builder(name, name, key.public_key())
+        builder = _builder(name, name, key.public_key(), age)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(_CA_USAGE, critical=True)
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -76,18 +77,18 @@ class Authority:
         """The authority's certificate."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue_server(self, *, hosts: Sequence[str]) -> Pair:
-        """Sign a serving certificate for IP addresses and DNS names."""
+    def issue_server(self, *, hosts: Sequence[str], age: dt.timedelta = _NEW) -> Pair:
+        """Sign a serving certificate for IP addresses and DNS names; it expires at the age of a day."""
         names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-        return self._issue(_name(hosts[0]), (names, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])))
+        return self._issue(_name(hosts[0]), (names, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])), age)
 
     def issue_client(self, *, user: str, group: str | None = None) -> Pair:
         """Sign a client certificate: Kubernetes reads `user` from its CN and `group` from its O."""
         return self._issue(_name(user, group), (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]),))
 
-    def _issue(self, subject: x509.Name, extensions: Sequence[x509.ExtensionType]) -> Pair:
+    def _issue(self, subject: x509.Name, extensions: Sequence[x509.ExtensionType], age: dt.timedelta = _NEW) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(subject, self.certificate.subject, key.public_key())
+        builder = _builder(subject, self.certificate.subject, key.public_key(), age)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         for extension in (*extensions, issuer):
             builder = builder.add_extension(extension, critical=False)
@@ -101,16 +102,18 @@ def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(encoding, form, serialization.NoEncryption())
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = dt.datetime.now(dt.UTC)
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, age: dt.timedelta
+) -> x509.CertificateBuilder:
+    begins = dt.datetime.now(dt.UTC) - age
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + _LIFETIME)
+        .not_valid_before(begins - _CLOCK_SKEW)
+        .not_valid_after(begins + _LIFETIME)
     )
 
 

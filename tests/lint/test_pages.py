@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import pytest
 
 from injector.lint import pages
 from injector.lint.catalogue import RULES
+from tests.generated import check_page
 
 if TYPE_CHECKING:
     from injector.lint.model import Rule
@@ -21,11 +21,7 @@ WANTED = {"README.md": pages.index(RULES), **{f"{rule.name}.md": pages.page(rule
 
 @pytest.mark.parametrize("name", sorted(WANTED))
 def test_page_matches_its_rule(name: str) -> None:
-    page = FOLDER / name
-    if os.environ.get("UPDATE_GOLDEN"):
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        page.write_text(WANTED[name])
-    assert page.read_text() == WANTED[name]
+    check_page(FOLDER / name, WANTED[name])
 
 
 def test_every_page_has_a_rule() -> None:

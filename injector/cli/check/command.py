@@ -88,7 +88,8 @@ def command(  # noqa: PLR0913 - its options
 
     It only reads, except that it sends Pods as server-side dry runs, which are
     never stored. It reads no value of a Secret. What it could not see is
-    unknown. With --wait it checks every 5 seconds and reports the last round.
+    unknown. With --wait it repeats what is failed or unknown every 5 seconds,
+    and all checks at the end.
 
     \b
     Examples:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final, Self
 import click
 
 from injector.cli.output import raw, table, wants_colour
+from injector.core.request import listed
 from injector.core.rollout import State
-from injector.words import escaped, listed
+from injector.words import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +21,7 @@ from injector.core.assessment import (
     ProtectionReason,
     Severity,
 )
+from injector.words import folded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,6 @@ Word = ProtectionReason | Currency | PodFinding
 WORDS: Final[Mapping[str, Word]] = {
     word.value: word for kind in (ProtectionReason, Currency, PodFinding) for word in kind
 }
-_WIDTH: Final = 118
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,23 +278,23 @@ def page(word: Word) -> str:
     return f"""\
 # {word.value}
 
-{_folded(f"**{kind}**: {summary}.")}
+{folded(f"**{kind}**: {summary}.")}
 
 ## What it means
 
-{_folded(texts.meaning)}
+{folded(texts.meaning)}
 
 ## How it is determined
 
-{_folded(how)}
+{folded(how)}
 
 ## What cannot be seen
 
-{_folded(texts.limits)}
+{folded(texts.limits)}
 
 ## What to do
 
-{_folded(texts.fix)}
+{folded(texts.fix)}
 """
 
 
@@ -318,7 +317,3 @@ def _described(word: Word) -> tuple[str, str, str]:
 
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
-
-
-def _folded(paragraph: str) -> str:
-    return textwrap.fill(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False)

@@ -97,6 +97,18 @@ def test_given_namespace_makes_up_for_a_forbidden_registration(name: str) -> Non
     assert outcome(name, api, namespace=NAME).result is Result.PASSED
 
 
+@pytest.mark.parametrize("name", ["pods-start", "rolled-out", "disruption-budget", "serving-certificate"])
+def test_unreadable_service_of_other_labels_is_unknown(name: str) -> None:
+    store = installed()
+    for item in (store.objects["pods", NAME, "1"], store.objects["pods", NAME, "2"]):
+        item["metadata"]["labels"] = {"app": "own"}
+    store.objects["deployments", NAME, NAME]["spec"]["template"]["metadata"]["labels"] = {"app": "own"}
+
+    found = outcome(name, StoreApi(store, forbidding("services")))
+
+    assert messages(found) == [("unknown", "cannot get services: not allowed")]
+
+
 # --- endpoints ---
 
 

@@ -14,6 +14,7 @@ from injector.kube.errors import UnavailableError
 from tests.fake_cluster.client import StoreApi
 from tests.unit.check.certificates import self_signed
 from tests.unit.check.checking import NOW, outcome
+from tests.unit.check.installed import InstalledApi
 from tests.unit.check.sound_webhook import NAME, READY, forbidding, installed, messages, pod
 
 if TYPE_CHECKING:
@@ -215,5 +216,21 @@ def test_certificate_of_cert_manager(
 
     name = f"Certificate {NAME}/mine of cert-manager"
     assert messages(found) == ([] if problem is None else [(problem[0], f"{name} {problem[1]}")])
-    # Without cert-manager, the API server answers 403 or 404; the handshake shows the certificate.
-    assert outcome("serving-certificate", StoreApi(store, forbidding("certificates"))).result is Result.PASSED
+
+
+@pytest.mark.parametrize("is_served", [True, False])
+def test_unreadable_certificates_of_cert_manager(served: dict[str, bytes | str], *, is_served: bool) -> None:
+    served |= dict.fromkeys(("1", "2"), certificate(0.1))
+    store = installed()
+    store.put("pods", pod("1", volumes=[{"secret": {"secretName": "tls"}}]))
+    api = InstalledApi(store, forbidden="certificates")
+    if is_served:
+        api.answers["/apis/cert-manager.io/v1"] = {"resources": []}
+
+    found = outcome("serving-certificate", api)
+
+    unseen = (
+        f"whether cert-manager could renew the certificates is not known: cannot list certificates in namespace {NAME}"
+    )
+    assert messages(found) == ([("unknown", f"{unseen}: not allowed: no")] if is_served else [])
+    assert found.seen == "2 certificates of 2 ready Pods, valid for at least 21 hours"

@@ -280,6 +280,7 @@ def test_shadow_mode_without_the_policy_requested_is_a_warning() -> None:
     store.put("configmaps", {"metadata": {"namespace": NAME, "name": f"{NAME}-policy"}, "data": data})
 
     assert found("failure-policy", store).result is Result.WARNING
+    assert found("failure-policy", store, forbidden="configmaps").result is Result.FAILED
 
 
 def test_ignore_of_one_group_with_the_policy_requested_passes() -> None:
@@ -323,12 +324,19 @@ def test_namespaces_are_covered_by_either_group() -> None:
     assert found("namespaces-covered", store).result is Result.FAILED
 
 
-def test_unreadable_deployments_leave_what_is_registered() -> None:
+@pytest.mark.parametrize("has_first", [True, False])
+def test_second_group_is_unknown_without_deployments(*, has_first: bool) -> None:
     store = with_two_groups()
     assert found("registered", store, forbidden="deployments").result is Result.PASSED
     del store.objects[MUTATING, "", SECOND]
+    if not has_first:
+        del store.objects[MUTATING, "", NAME]
 
-    assert found("registered", store, forbidden="deployments").result is Result.PASSED
+    result = found("registered", store, forbidden="deployments")
+
+    assert result.result is (Result.UNKNOWN if has_first else Result.FAILED)
+    message = result.problems[-1].message
+    assert message.startswith("whether a second group of replicas is installed is not known: cannot get deployments/")
 
 
 def test_certificate_without_the_name_of_the_second_service(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.fake_cluster.store import Store
 from tests.sealing import CHECK, file_env, sealed_spec
 from tests.unit.check.checking import outcome
 from tests.unit.check.objects import pod
+from tests.unit.check.sound_webhook import forbidding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +120,16 @@ def test_missing_permission_is_unknown(name: str, plural: str) -> None:
     result = outcome(name, StoreApi(cluster(sealed(), a="v1.35.0"), fault), namespace="d")
     assert result.result is Result.UNKNOWN
     assert plural in result.problems[0].message
+
+
+@pytest.mark.parametrize("name", NAMES[:2])
+@pytest.mark.parametrize("plural", ["deployments", "configmaps"])
+def test_policy_that_may_not_be_read_is_unknown(name: str, plural: str) -> None:
+    store = with_policy(cluster(pod(), a="v1.34.9"), "seal: always\nsealImage: x\n")
+
+    (problem,) = outcome(name, StoreApi(store, forbidding(plural)), namespace="d").problems
+
+    assert (problem.result, plural in problem.message) == (Result.UNKNOWN, True)
 
 
 # --- the API server ---

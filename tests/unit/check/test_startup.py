@@ -119,7 +119,7 @@ def test_many_pods_with_one_reason_are_one_problem() -> None:
     assert messages(found) == [
         (
             "failed",
-            "Pods p000, p001, p002 and 997 more: container webhook does not start: ErrImagePull: attempt 0",
+            "Pods p000, p001, p002, and 997 more: container webhook does not start: ErrImagePull: attempt 0",
         )
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import datetime as dt
 import ssl
 import time
 from typing import TYPE_CHECKING
@@ -219,6 +220,50 @@ def test_foreign_bundle_of_one_entry_fails(tmp_path: Path) -> None:
     assert "inject.dapr-token-injector.svc" not in words(found)
 
 
+OUT_OF_TIME = [dt.timedelta(days=2), dt.timedelta(days=-1)]
+
+
+@pytest.mark.parametrize("age", OUT_OF_TIME)
+def test_expired_certificate_is_reported_once(tmp_path: Path, age: dt.timedelta) -> None:
+    store = installed()
+    late = authority().issue_server(hosts=[HOST], age=age)
+
+    found = served(store, tmp_path, replica_a=late, replica_b=good())
+    with replica(late, tmp_path) as port:
+        api = InstalledApi(store, replicas={"replica-a": port})
+        status = {"conditions": [{"type": "Ready", "status": "True"}]}
+        ports = [{"name": "webhook", "containerPort": 10250}]
+        meta = {"namespace": NAME, "name": "replica-a", "labels": {"app.kubernetes.io/name": NAME}}
+        store.put("pods", {"metadata": meta, "spec": {"containers": [{"ports": ports}]}, "status": status})
+        of_expiry = outcome("serving-certificate", api, now=now())
+
+    assert (found.result, words(found)) == (Result.PASSED, "")
+    assert (of_expiry.result, len(of_expiry.problems)) == (Result.FAILED, 1)
+
+
+@pytest.mark.parametrize("age", OUT_OF_TIME)
+def test_expired_certificate_with_another_fault_fails(tmp_path: Path, age: dt.timedelta) -> None:
+    foreign = Authority.create("webhook-ca").issue_server(hosts=[HOST], age=age)
+    misnamed = authority().issue_server(hosts=["other.svc"], age=age)
+
+    found = served(installed(), tmp_path, replica_a=foreign, replica_b=misnamed)
+
+    assert [one.result for one in found.problems] == [Result.FAILED] * 2
+    assert "expired" not in words(found)
+
+
+def test_valid_certificate_of_an_expired_ca_fails(tmp_path: Path) -> None:
+    store = installed()
+    late = Authority.create("late", age=dt.timedelta(days=2))
+    set_bundle(store, late.pem + authority().pem)
+
+    found = served(store, tmp_path, replica_a=late.issue_server(hosts=[HOST]), replica_b=good())
+
+    assert "Pod replica-a serves a certificate that caBundle" in words(found)
+    assert "certificate has expired" in words(found)
+    assert "replica-b" not in words(found)
+
+
 def test_certificate_for_another_name_fails(tmp_path: Path) -> None:
     found = served(installed(), tmp_path, replica_a=good("other.svc"), replica_b=good())
 
@@ -286,17 +331,19 @@ def test_endpoints_that_are_not_pods_are_unknown(endpoints: object) -> None:
 
 
 @pytest.mark.parametrize("foreign", [False, True])
-def test_url_is_connected_to(tmp_path: Path, *, foreign: bool) -> None:
+@pytest.mark.parametrize("days", [0, 2])
+def test_url_is_connected_to(tmp_path: Path, days: int, *, foreign: bool) -> None:
     store = installed()
     issuer = Authority.create("other") if foreign else authority()
-    with replica(issuer.issue_server(hosts=["127.0.0.1"]), tmp_path) as port:
+    pair = issuer.issue_server(hosts=["127.0.0.1"], age=dt.timedelta(days=days))
+    with replica(pair, tmp_path) as port:
         for plural in (MUTATING, VALIDATING):
             for entry in entries(store, plural):
                 del entry["clientConfig"]["service"]
                 entry["clientConfig"]["url"] = f"https://127.0.0.1:{port}/mutate"
         found = outcome("served-certificate", InstalledApi(store))
 
-    assert found.result is (Result.FAILED if foreign else Result.PASSED)
+    assert found.result is (Result.FAILED if foreign or days else Result.PASSED)
     assert found.seen == f"127.0.0.1:{port}"
 
 

@@ -13,7 +13,7 @@ from injector.cli.main import main
 from injector.config.shapes import KeyAlgorithm
 from injector.core import names
 from injector.core.ownership import SecretRef
-from injector.kube.errors import ForbiddenError, NotFoundError, UnavailableError
+from injector.kube.errors import ForbiddenError, NotFoundError, UnauthorizedError, UnavailableError
 from injector.kube.resources import SECRETS
 from injector.webhook.certs import keyring
 from injector.webhook.certs.authority import make_authority
@@ -89,18 +89,43 @@ def test_rotation_in_progress_is_reported_not_restarted(ring: Keyring) -> None:
 
 
 MUTATING = "mutatingwebhookconfigurations/dapr-token-injector"
+VALIDATING = "validatingwebhookconfigurations/dapr-token-injector"
 BOTH = FIRST.anchor.pem + SECOND.anchor.pem
 
 
-@pytest.mark.parametrize("error", [NotFoundError, ForbiddenError, UnavailableError])
 @pytest.mark.parametrize("timeout_seconds", [None, 0])
-def test_configurations_without_the_next_ca_are_named(timeout_seconds: float | None, error: type[KubeError]) -> None:
-    cluster = Cluster(PUBLISHING)
-    cluster.error = error  # of the validating one
+def test_configurations_without_the_next_ca_are_named(timeout_seconds: float | None) -> None:
+    cluster = Cluster(PUBLISHING)  # without a validating one
     cluster.bundles = {MUTATING: BOTH, f"{MUTATING}-2": FIRST.anchor.pem}
     result = request(cluster, timeout_seconds)
     assert result.document()["notYetIn"] == [f"{MUTATING}-2"]
+    assert result.document()["unknown"] == []
     assert result.text().endswith(f"\nThe CA bundle of {MUTATING}-2 does not contain the new CA yet.")
+
+
+@pytest.mark.parametrize("error", [ForbiddenError, UnavailableError, UnauthorizedError])
+@pytest.mark.parametrize("timeout_seconds", [None, 0])
+def test_unreadable_configurations_are_unknown(timeout_seconds: float | None, error: type[KubeError]) -> None:
+    cluster = Cluster(PUBLISHING)
+    cluster.error = error
+    cluster.bundles = {MUTATING: FIRST.anchor.pem}
+    result = request(cluster, timeout_seconds)
+    assert result.document()["notYetIn"] == [MUTATING]
+    unread = [f"{MUTATING}-2", VALIDATING]
+    messages = [f"cannot get {what}: {error.because}" for what in unread]
+    assert result.document()["unknown"] == [
+        {"configuration": what, "message": message} for what, message in zip(unread, messages, strict=True)
+    ]
+    assert result.text().splitlines()[-2:] == [
+        f"It is unknown whether the CA bundle of {what} contains the new CA: {message}."
+        for what, message in zip(unread, messages, strict=True)
+    ]
+
+
+def test_configurations_are_not_read_while_none_is_waited_for() -> None:
+    cluster = Cluster(SETTLING)
+    cluster.error = ForbiddenError
+    assert request(cluster).document()["unknown"] == []
 
 
 @pytest.mark.parametrize("rings", [(SETTLING,), (PUBLISHING, RETIRING)])

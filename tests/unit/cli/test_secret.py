@@ -181,7 +181,7 @@ def test_report_is_a_line_for_each_workload() -> None:
     )
     assert printed == [
         "Deployment shop/web  ready",
-        "Job shop/j           skipped       job: wait; outdated: a, b, c and 2 more",
+        "Job shop/j           skipped       job: wait; outdated: a, b, c, and 2 more",
         "StatefulSet shop/db  not-injected  why; uncertain: u; without a token: m",
         "StatefulSet shop/db  planned       outdated: a, b, c",
     ]

@@ -27,7 +27,7 @@ from injector.core.assessment import (
 from injector.rotation.status import read_status
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Refusal
-from tests.unit.cli.objects import SHOP, deployment, install_webhook, namespace, pod, replica_set, secret
+from tests.unit.cli.objects import SHOP, install_webhook, pod, put_outdated_workload
 from tests.unit.cli.output_page import OutputPage
 from tests.unit.cli.test_probe_selection import LargeCluster
 from tests.unit.kube.test_redirects import api_at, served
@@ -48,13 +48,7 @@ PLAIN: Final = {"containers": [{"name": "app"}]}
 def api(tmp_path: Path) -> Iterator[ApiServer]:
     """One outdated workload of two Pods, one open Pod, and one that does not use Dapr."""
     with ApiServer(folder=tmp_path) as server:
-        install_webhook(server)
-        server.put("namespaces", namespace())
-        server.put("secrets", secret("s"))
-        server.put("deployments", deployment("web"))
-        server.put("replicasets", replica_set("web"))
-        for number in (1, 2):
-            server.put("pods", pod("web", number))
+        put_outdated_workload(server)
         for name, spec in (("open", OPEN), ("plain", PLAIN)):
             made = pod(name, owner=False)
             made["spec"] = spec

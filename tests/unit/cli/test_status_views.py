@@ -16,16 +16,7 @@ from injector.core.rollout import Ref
 from injector.rotation.status import PodStatus
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Refusal
-from tests.unit.cli.objects import (
-    SHOP,
-    controlled_by,
-    deployment,
-    install_webhook,
-    namespace,
-    pod,
-    replica_set,
-    secret,
-)
+from tests.unit.cli.objects import SHOP, controlled_by, deployment, pod, put_outdated_workload, secret
 from tests.unit.cli.output_page import OutputPage
 
 if TYPE_CHECKING:
@@ -47,13 +38,7 @@ def event(name: str, kind: str, about: str, message: str, **more: Any) -> dict[s
 def api(tmp_path: Path) -> Iterator[ApiServer]:
     """A Deployment of two Pods that read one Secret, and a Pod that waits for another one."""
     with ApiServer(folder=tmp_path) as server:
-        install_webhook(server)
-        server.put("namespaces", namespace())
-        server.put("secrets", secret("s"))
-        server.put("deployments", deployment("web"))
-        server.put("replicasets", replica_set("web"))
-        for number in (1, 2):
-            server.put("pods", pod("web", number))
+        put_outdated_workload(server)
         made = pod("waits", owner=False, secret="none")
         made["spec"]["containers"].append({"name": "app", "env": made["spec"]["containers"][0]["env"]})
         made["status"] = {"containerStatuses": [{"name": "daprd", "state": {"waiting": WAITS}}]}
