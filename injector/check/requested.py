@@ -86,7 +86,8 @@ def _of_policy(policy: Object | None, registrations: Objects, fix: str) -> Itera
         yield failed(f"{_POLICY} does not exist, and its binding has no effect", fix)
         return
     spec = policy.get("spec") or {}
-    if _digest(spec) not in _DIGESTS:
+    # An empty selector is a default of the API server.
+    if _digest(spec) not in _DIGESTS or (spec.get("matchConstraints") or {}).get("objectSelector"):
         yield failed(f"{_POLICY} is not that of this version", fix)
     entries = [entry for one in registrations for entry in one.get("webhooks") or ()]
     inject = next((entry for entry in entries if entry["name"] in INJECT_ENTRIES), None)
@@ -106,7 +107,7 @@ def _digest(spec: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-# `matchPolicy` and an empty `objectSelector` are defaults of the API server.
+# `matchPolicy` is a default of the API server; the selectors are compared elsewhere.
 _RULES: Final = ("resourceRules", "excludeResourceRules")
 
 

@@ -123,6 +123,10 @@ CHANGES: Final[dict[str, tuple[Callable[[Store], Any], Result, str]]] = {
         lambda store: spec(store)["matchConstraints"]["resourceRules"][0].update(operations=["UPDATE"]),
         Result.FAILED, "is not that of this version",
     ),
+    "other Pods": (
+        lambda store: spec(store)["matchConstraints"].update(objectSelector={"matchLabels": {"team": "a"}}),
+        Result.FAILED, "is not that of this version",
+    ),
     "other namespaces": (
         lambda store: spec(store)["matchConstraints"]["namespaceSelector"].update(matchLabels={"team": "a"}),
         Result.FAILED, "is not for the namespaces of the webhook",
