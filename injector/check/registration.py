@@ -259,7 +259,8 @@ CHECKS: Final = (
         how="Reads the MutatingWebhookConfiguration `dapr-token-injector` and looks for its entry "
         f"`{INJECT_ENTRIES[0]}`; with two groups (`webhook.redundancy: 2`), also `dapr-token-injector-2` and its entry "
         f"`{INJECT_ENTRIES[1]}`. There are two groups if one object of group 2 exists, or if the Deployment has the "
-        "argument `--fail-over`. Whether the entries work is the subject of other checks.",
+        "argument `--fail-over`; or as `--canary-groups` says. Whether the entries work is the subject of other "
+        "checks.",
         fix=f"{_INSTALL_AGAIN}again: it creates the registration. Then restart the Pods that "
         "`dapr-token-injector status -A` shows as open.",
         run=_registered,
