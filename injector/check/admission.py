@@ -151,7 +151,8 @@ CHECKS: Final = (
         "need not exist. The check has failed if the webhook did not inject, is in shadow mode, denies the Pod, or "
         "does not answer under `Fail`; `--canary-shadow` expects shadow mode. It is unknown if a quota, another "
         f"policy or a missing permission rejects the Pod. {_NAMESPACE} It shows nothing about namespaces with other "
-        "labels. `check --canary` runs only this check and reads nothing else.",
+        "labels. `check --canary` runs only this check, and reads only what `--canary-groups` and "
+        "`--canary-requested` name.",
         fix="The message has the cause. If the namespace is one that the webhook does not serve, name another with "
         "`--canary-namespace`. Otherwise look at the Pods and the log of the webhook, and at the checks of the "
         "category registration; [Troubleshoot](../../how-to/troubleshoot.md) lists symptoms. Then restart the Pods "

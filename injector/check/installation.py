@@ -116,9 +116,13 @@ async def deployments_of_groups(reader: Reader) -> Objects:
 async def is_redundant(reader: Reader) -> bool:
     """Return whether two groups of replicas are installed (`webhook.redundancy: 2`), even if parts of one are missing.
 
+    The caller of the check may know it.
+
     Raises:
         KubeError: The registration cannot be read.
     """
+    if reader.canary.groups:
+        return reader.canary.groups == len(names.GROUPS)
     if len(await reader.registrations()) > 1:
         return True
     try:

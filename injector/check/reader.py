@@ -39,16 +39,19 @@ _SECRET: Final = "dapr-api-token"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
-    """Where dry-run Pods are sent, and the reference that they must come back with.
+    """Where dry-run Pods are sent, the reference that they must come back with, and what must be installed.
 
     `namespace`: None: one that a default installation serves. `secret`: empty: the Policy's default Secret. `key`:
-    empty: any. `is_shadow`: the webhook must only report.
+    empty: any. `is_shadow`: the webhook must only report. `groups`: how many groups of replicas; 0: not known.
+    `requested`: the action of the policy `requested`; empty: not known.
     """
 
     namespace: str | None = None
     secret: str = _SECRET
     key: str = ""
     is_shadow: bool = False
+    groups: int = 0
+    requested: str = ""
 
 
 class Reader:
@@ -147,7 +150,8 @@ class Reader:
         Raises:
             KubeError: They cannot be read.
         """
-        found = await asyncio.gather(*(self.get(MUTATING_WEBHOOKS, name) for name in names.GROUPS))
+        expected = names.GROUPS[: self.canary.groups or None]
+        found = await asyncio.gather(*(self.get(MUTATING_WEBHOOKS, name) for name in expected))
         return [one for one in found if one is not None]
 
     async def configurations(self) -> Objects:

@@ -101,7 +101,7 @@ async def _registered(reader: Reader) -> Outcome:
         elif entry not in entries:
             problems.append(failed(f"{what} has no entry {entry}: {without if others else _LOST}", upgrade))
         seen.append(f"{what} has the entries {', '.join(entries)}" if entries else what)
-    if not has_two:
+    if not has_two and not reader.canary.groups:
         try:
             await deployments_of_groups(reader)
         except ForbiddenError as error:
@@ -266,8 +266,8 @@ CHECKS: Final = (
         how="Reads the MutatingWebhookConfiguration `dapr-token-injector` and looks for its entry "
         f"`{INJECT_ENTRIES[0]}`; with two groups (`webhook.redundancy: 2`), also `dapr-token-injector-2` and its entry "
         f"`{INJECT_ENTRIES[1]}`. There are two groups if one object of group 2 exists, or if the Deployment has the "
-        "argument `--fail-over`; if you may not read Deployments, it is unknown. Whether the entries work is the "
-        "subject of other checks.",
+        "argument `--fail-over`; if you may not read Deployments, it is unknown. `--canary-groups` says it instead. "
+        "Whether the entries work is the subject of other checks.",
         fix=f"{_INSTALL_AGAIN}again: it creates the registration. Then restart the Pods that "
         "`dapr-token-injector status -A` shows as open.",
         run=_registered,

@@ -33,6 +33,7 @@ _DIGESTS: Final = frozenset(
     }
 )
 _EXPRESSIONS: Final = ("matchConditions", "variables", "validations")
+_DENY: Final = "Deny"
 
 
 async def _failure_policy(reader: Reader) -> Outcome:
@@ -75,13 +76,19 @@ async def _requested_bound(reader: Reader) -> Outcome:
     policy, binding, registrations = await asyncio.gather(
         reader.get(POLICIES, REQUESTED), reader.get(POLICY_BINDINGS, REQUESTED), reader.registrations()
     )
-    if policy is None and binding is None:
-        return Outcome(seen="the policy is not installed (requested.action=Off)", is_skipped=True)
+    wanted = reader.canary.requested
     fix = UPGRADE.format(await reader.namespace())
+    if policy is None and binding is None:
+        missing = failed(f"{_POLICY} and its binding do not exist", f"{fix} --set requested.action={wanted}")
+        seen = "the policy is not installed (requested.action=Off)"
+        return Outcome(seen=seen, problems=(missing,)) if wanted else Outcome(seen=seen, is_skipped=True)
     actions = ", ".join(((binding or {}).get("spec") or {}).get("validationActions") or ()) or "no action"
     # Nothing else protects while no entry has Fail.
-    unbound = warning if "Fail" in (await _failure_policies(reader)).values() else failed
-    problems = (*_of_policy(policy, registrations, fix), *_of_binding(binding, fix, unbound))
+    is_needed = wanted == _DENY or "Fail" not in (await _failure_policies(reader)).values()
+    problems = (
+        *_of_policy(policy, registrations, fix),
+        *_of_binding(binding, fix, wanted, failed if is_needed else warning),
+    )
     return Outcome(seen=f"{_POLICY}, bound with {actions}", problems=problems)
 
 
@@ -90,7 +97,8 @@ def _of_policy(policy: Object | None, registrations: Objects, fix: str) -> Itera
         yield failed(f"{_POLICY} does not exist, and its binding has no effect", fix)
         return
     spec = policy.get("spec") or {}
-    if _digest(spec) not in _DIGESTS:
+    # An empty selector is a default of the API server.
+    if _digest(spec) not in _DIGESTS or (spec.get("matchConstraints") or {}).get("objectSelector"):
         yield failed(f"{_POLICY} is not that of this version", fix)
     entries = [entry for one in registrations for entry in one.get("webhooks") or ()]
     inject = next((entry for entry in entries if entry["name"] in INJECT_ENTRIES), None)
@@ -110,7 +118,7 @@ def _digest(spec: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-# `matchPolicy` and an empty `objectSelector` are defaults of the API server.
+# `matchPolicy` is a default of the API server; the selectors are compared elsewhere.
 _RULES: Final = ("resourceRules", "excludeResourceRules")
 
 
@@ -124,7 +132,9 @@ def _namespaces(selected: Mapping[str, Any]) -> list[str]:
     )
 
 
-def _of_binding(binding: Object | None, fix: str, unbound: Callable[[str, str], Problem]) -> Iterator[Problem]:
+def _of_binding(
+    binding: Object | None, fix: str, wanted: str, unbound: Callable[[str, str], Problem]
+) -> Iterator[Problem]:
     if binding is None:
         yield failed(f"{_BINDING} does not exist: the policy has no effect", fix)
         return
@@ -133,7 +143,10 @@ def _of_binding(binding: Object | None, fix: str, unbound: Callable[[str, str], 
         yield failed(f"{_BINDING} is bound to another policy", fix)
     if spec.get("paramRef") or _is_narrowed(spec.get("matchResources") or {}):
         yield failed(f"{_BINDING} excludes Pods by matchResources or paramRef", fix)
-    if "Deny" not in (spec.get("validationActions") or ()):
+    actions = spec.get("validationActions") or ()
+    if wanted not in {"", _DENY, *actions}:
+        yield failed(f"{_BINDING} does not have the action {wanted}", f"{fix} --set requested.action={wanted}")
+    if _DENY not in actions:
         yield unbound(
             f"{_BINDING} does not deny: while the webhook is not called, Pods are created without the token that they "
             "request",
@@ -177,8 +190,9 @@ CHECKS: Final = (
         "this version's chart, the namespace selector with that of the webhook's entry, and the binding's policy, "
         "actions and `matchResources`. A binding without `Deny` is a warning; if no entry has `failurePolicy: Fail`, "
         "such as with two groups (`webhook.redundancy: 2`), it fails the check. It is skipped if neither exists, as "
-        "with `requested.action: Off`, in shadow mode and with `failurePolicy: Ignore`; it cannot see whether both "
-        "were deleted by mistake.",
+        "with `requested.action: Off`, in shadow mode and with `failurePolicy: Ignore`: whether both were deleted by "
+        "mistake is visible only if `--canary-requested` names the action that is installed. Then both must exist, and "
+        "have this action.",
         fix="Run `helm upgrade dapr-token-injector CHART --reset-then-reuse-values --set requested.action=Deny`, or "
         "`kubectl apply -k` again: [The policy requested](../requested.md).",
         run=_requested_bound,

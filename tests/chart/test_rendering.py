@@ -405,6 +405,7 @@ def test_canary_requests_an_allowed_secret(render: Render) -> None:
 
     arguments = hook["spec"]["containers"][0]["args"]
     assert arguments == ["check", "--canary", "--canary-namespace=default", "--canary-secret=team-x:key"]
+    job["spec"]["containers"][0]["args"].remove("--canary-groups=1")
     assert job["spec"]["containers"] == hook["spec"]["containers"]
 
 
@@ -442,6 +443,41 @@ def test_canary_is_off_by_default_and_fenced_when_enabled(render: Render) -> Non
     assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]
     assert [one["expression"] for one in fence["spec"]["validations"]] == ["request.?dryRun.orValue(false)"]
     assert only(objects, "ValidatingAdmissionPolicyBinding", name)["spec"]["validationActions"] == ["Deny"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "readable"),
+    [
+        ((), ["--canary-groups=1"], 1),
+        (("requested.action=Audit",), ["--canary-groups=1", "--canary-requested=Audit"], 3),
+        (("requested.action=Deny",), ["--canary-groups=1", "--canary-requested=Deny"], 3),
+        (("requested.action=Deny", "policy.shadow=true"), ["--canary-shadow", "--canary-groups=1"], 1),
+        (("requested.action=Deny", "webhook.failurePolicy=Ignore"), ["--canary-groups=1"], 1),
+        (("requested.action=Deny", "webhook.redundancy=2"), ["--canary-groups=2", "--canary-requested=Deny"], 4),
+    ],
+)
+def test_canary_expects_and_reads_what_is_installed(
+    render: Render, values: tuple[str, ...], expected: list[str], readable: int
+) -> None:
+    objects = render(*sets("canary.enabled=true", *values), hooks=True)
+    hook, job = canary_pods(objects)
+    rules = only(objects, "ClusterRole", "dapr-token-injector-canary")["rules"]
+    named = {(kind, name) for rule in rules for kind in rule["resources"] for name in rule["resourceNames"]}
+
+    assert job["spec"]["containers"][0]["args"][4:] == expected
+    assert not [one for one in hook["spec"]["containers"][0]["args"] if one.startswith(("--canary-g", "--canary-r"))]
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"get"}
+    # Each object that the chart installs under this name, and no other.
+    installed = {(PLURALS[one["kind"]], one["metadata"]["name"]) for one in objects if one["kind"] in PLURALS}
+    assert named <= installed
+    assert len(named) == readable
+
+
+PLURALS: Final = {
+    "MutatingWebhookConfiguration": "mutatingwebhookconfigurations",
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
+}
 
 
 def test_notes_end_with_one_command(notes: Callable[..., str]) -> None:

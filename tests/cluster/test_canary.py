@@ -11,6 +11,7 @@ import pytest
 
 from tests.as_pod import Pod
 from tests.cluster.objects import ASKING, pod
+from tests.cluster.policies import requested
 from tests.controlplane import registration
 from tests.controlplane.cluster import create_namespace, wait_for_service_account
 from tests.controlplane.helm import CHART, Helm
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 TEST: Final = "dapr-token-injector-test"
 CANARY: Final = "dapr-token-injector-canary"
+REQUESTED: Final = "dapr-token-injector-requested"
+POLICY: Final = "validatingadmissionpolicy"
+BINDING: Final = "validatingadmissionpolicybinding"
+ENABLED: Final = ("canary.enabled=true", "requested.action=Deny")
 
 
 class Canary:
@@ -203,11 +208,13 @@ def test_account_can_only_create_pods_in_its_namespace(canary: Canary) -> None:
 @pytest.fixture
 def fenced(canary: Canary) -> Iterator[Canary]:
     """The account of the CronJob, in force: its permissions, and the policy that limits them to dry runs."""
-    fence = canary.rendered("canary/fence.yaml", "canary.enabled=true")
+    rights = canary.rendered("canary/rbac.yaml", *ENABLED)
+    everywhere = {kind: item for kind, item in rights.items() if kind.startswith("Cluster")}
+    fence = canary.rendered("canary/fence.yaml", *ENABLED) | everywhere
     try:
         for item in fence.values():
             canary.kubectl.create(item)
-        canary.grant(canary.rendered("canary/rbac.yaml", "canary.enabled=true"))
+        canary.grant(rights)
         wait_for("the fence in force", lambda: "only as dry runs" in created(canary))
         for made in canary.kubectl.list("pods"):  # before it was
             canary.kubectl.delete("pod", made["metadata"]["name"])
@@ -231,15 +238,74 @@ def created(canary: Canary, namespace: str = "", query: str = "") -> str:
     return "" if answer.is_success else str(answer.json()["message"])
 
 
+def run_job(canary: Canary, *values: str) -> subprocess.CompletedProcess[str]:
+    """Run the command of the CronJob as its account."""
+    job = canary.rendered("canary/cronjob.yaml", *values)["CronJob"]
+    return canary.run(CANARY, job["spec"]["jobTemplate"]["spec"]["template"]["spec"])
+
+
 def test_cron_job_passes_and_creates_no_pod(fenced: Canary, injecting: Webhook) -> None:
-    job = fenced.rendered("canary/cronjob.yaml", "canary.enabled=true")["CronJob"]
     before = injecting.requests_served()
 
-    done = fenced.run(CANARY, job["spec"]["jobTemplate"]["spec"]["template"]["spec"])
+    done = run_job(fenced, "canary.enabled=true")
 
     assert (done.returncode, done.stdout[:8]) == (0, "passed: ")
     assert injecting.requests_served() == before + 1
     assert fenced.kubectl.list("pods") == ()
+
+
+def test_cron_job_fails_once_the_policy_requested_does_not_deny(fenced: Canary, injecting: Webhook) -> None:
+    kubectl = fenced.kubectl
+    configuration = registration.token_injector(injecting.endpoint, namespace=kubectl.namespace)
+    selected = configuration["webhooks"][0]["namespaceSelector"]["matchExpressions"]
+    served = [one for one in selected if one["key"] != registration.DEFAULT_LABEL]
+    policy, binding = requested(label="unused")
+    policy["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"] = served
+
+    def failure() -> str:
+        done = run_job(fenced, *ENABLED)
+        assert done.returncode == 1, done.stdout
+        return str(done.stdout.removeprefix("failed: ").removesuffix("\n"))
+
+    try:
+        for item in (policy, binding):
+            kubectl.create(item)
+        sound = run_job(fenced, *ENABLED)
+        assert (sound.returncode, sound.stdout[:8]) == (0, "passed: "), sound.stdout
+        assert sound.stdout.endswith(f"{REQUESTED}, bound with Deny, Audit\n")
+
+        # The Pod gets its token in all cases: nothing but the objects shows the loss.
+        kubectl.delete(BINDING, REQUESTED)
+        assert failure() == f"ValidatingAdmissionPolicyBinding {REQUESTED} does not exist: the policy has no effect"
+        kubectl.create(binding | {"spec": binding["spec"] | {"validationActions": ["Audit"]}})
+        assert failure().startswith(f"ValidatingAdmissionPolicyBinding {REQUESTED} does not deny: ")
+        kubectl.run("replace", "-f", "-", stdin=binding)
+        kubectl.patch(POLICY, REQUESTED, [{"op": "replace", "path": "/spec/validations/0/expression", "value": "true"}])
+        assert failure() == f"ValidatingAdmissionPolicy {REQUESTED} is not that of this version"
+    finally:
+        kubectl.delete(BINDING, REQUESTED)
+        kubectl.delete(POLICY, REQUESTED)
+
+
+def test_cron_job_fails_once_an_entry_excludes_pods(fenced: Canary, injecting: Webhook) -> None:
+    del injecting  # it answers
+    added = {
+        "name": "few",
+        "expression": "object.metadata.?generateName.orValue('').startsWith('dapr-token-injector-canary')",
+    }
+    fenced.kubectl.patch(
+        "mutatingwebhookconfiguration",
+        registration.NAME,
+        [{"op": "add", "path": "/webhooks/0/matchConditions/-", "value": added}],
+    )
+
+    done = run_job(fenced, "canary.enabled=true")
+
+    assert done.returncode == 1
+    assert done.stdout == (
+        f"failed: {registration.INJECT_ENTRY}: the match condition few is added: it can exclude Pods that request a "
+        "token\n"
+    )
 
 
 def test_account_of_the_cron_job_can_only_create_dry_runs(fenced: Canary) -> None:
@@ -254,8 +320,14 @@ def test_account_of_the_cron_job_can_only_create_dry_runs(fenced: Canary) -> Non
         ("get", "secrets"),
         ("delete", "pod", "x"),
         ("get", "mutatingwebhookconfigurations"),
+        ("get", "validatingwebhookconfiguration", registration.NAME),
+        ("get", "mutatingwebhookconfiguration", f"{registration.NAME}-2"),
+        ("get", POLICY, CANARY),
+        ("delete", "mutatingwebhookconfiguration", registration.NAME),
     ):
         assert "orbidden" in fenced.kubectl.try_run(*arguments, account).stderr
+    for readable in (("mutatingwebhookconfiguration", registration.NAME), (POLICY, REQUESTED), (BINDING, REQUESTED)):
+        assert "NotFound" in fenced.kubectl.try_run("get", *readable, account).stderr
 
 
 def test_fence_limits_no_other_account(fenced: Canary) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.chart.conftest import documents as without_lists
+from tests.chart.test_refusals import TWO_STEPS
 from tests.cluster.installation import Forwarder, Installation, write_kubeconfig
 from tests.cluster.objects import ASKING, pod, token_variable, tokens
 from tests.cluster.policies import refusal
@@ -233,6 +234,9 @@ def test_second_group_comes_and_goes_with_the_value(helm: Helm, kubectl: Kubectl
     assert_still_written(kubectl)
     assert {entry["failurePolicy"] for entry in kubectl.get(MUTATING_KIND, NAME)["webhooks"]} == {"Fail"}
     assert [kind for kind in ("deployment", "service", MUTATING_KIND) if kubectl.find(kind, SECOND)] == []
+    # The entries would ignore failures before the policy is in force.
+    with pytest.raises(HelmError, match=re.escape(TWO_STEPS)):
+        upgrade(helm, *TWO_GROUPS)
 
     helm.run("rollback", NAME, "1", "--namespace", NAMESPACE)
     assert kubectl.get("deployment", SECOND)["spec"]["replicas"] == 1

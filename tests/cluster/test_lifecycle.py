@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tests.controlplane import binaries
 
 REQUESTED: Final = f"{NAME}-requested"
+OFF: Final = ("--set", "requested.action=Off")  # Helm keeps the values of the release if none is given
 DENY: Final = ("--set", "requested.action=Deny")
 TWO: Final = (*DENY, "--set", "webhook.redundancy=2")
 EMERGENCY: Final = (
@@ -44,8 +45,6 @@ UNSERVED: Final = re.compile(r'failed calling webhook "inject.*service "dapr-tok
 # An API server looks for changed policies and bindings once a second; a changed webhook configuration it knows at once.
 POLICY_DELAY: Final = 5.0
 NO_ENDPOINT: Final = re.compile(r"failed calling webhook \"inject\.\S+\": .*no endpoints available for service")
-
-COMPONENTS: Final = ("ha", "requested")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +62,25 @@ def keys(*resources: str) -> tuple[str, ...]:
     return tuple(f"{resource}/{NAME}{dash}{suffix}" for resource, dash, suffix in parts)
 
 
+POLICIES: Final = keys("validatingadmissionpolicies-requested", "validatingadmissionpolicybindings-requested")
 # Read from the audit logs of Helm 3.22.0 and 4.3.1, which are alike, and of kubectl 1.37.2. All of them write other
-# objects, too, without a change.
+# objects, too, without a change. From one entry without the policy `requested`; with it, the policy does not change.
 ORDERS: Final = {
     "helm": Order(
         up=keys(
             *("poddisruptionbudgets", "clusterroles", "deployments", "deployments-2"),
             *("mutatingwebhookconfigurations", "mutatingwebhookconfigurations-2", "services-2"),
-        ),
+        )
+        + POLICIES,
         down=keys("poddisruptionbudgets", "clusterroles", "deployments", "mutatingwebhookconfigurations"),
-        deleted=keys("deployments-2", "mutatingwebhookconfigurations-2", "services-2"),
+        deleted=keys("deployments-2", "mutatingwebhookconfigurations-2", "services-2") + POLICIES,
     ),
     "kubectl": Order(
-        up=keys(
-            *("mutatingwebhookconfigurations", "clusterroles", "deployments", "poddisruptionbudgets"),
-            *("mutatingwebhookconfigurations-2", "deployments-2", "services-2"),
-        ),
+        up=keys("mutatingwebhookconfigurations", "clusterroles", "deployments", "poddisruptionbudgets")
+        + POLICIES
+        + keys("mutatingwebhookconfigurations-2", "deployments-2", "services-2"),
         down=keys("mutatingwebhookconfigurations", "clusterroles", "deployments", "poddisruptionbudgets"),
-        deleted=keys("mutatingwebhookconfigurations-2", "deployments-2", "services-2"),
+        deleted=keys("mutatingwebhookconfigurations-2", "deployments-2", "services-2") + POLICIES[::-1],
     ),
 }
 
@@ -191,13 +191,15 @@ def test_nothing_creates_again_what_the_emergency_command_deleted(site: Site, va
 
 @pytest.mark.parametrize("tool", ["helm", "kubectl"])
 def test_upgrade_to_two_entries_and_back_loses_nothing(site: Site, tool: str, tmp_path: Path) -> None:
-    one, two = changes_by(site, tool, tmp_path)
+    start, two, end = changes_by(site, tool, tmp_path)
     order = ORDERS[tool]
-    one()
+    start()
     site.wait_until_served()
+    same = POLICIES if f"{POLICY}/{REQUESTED}" in site.names() else ()
+    up = tuple(key for key in order.up if key not in same)
 
     with site.creating(workers=1, rest=0.2) as creates:
-        for change, expected in ((two, order.up), (one, order.down + order.deleted)):
+        for change, expected in ((two, up), (end, order.down + order.deleted)):
             creates.wait_for_more(3)
             before = len(site.writes())
             change()
@@ -209,34 +211,41 @@ def test_upgrade_to_two_entries_and_back_loses_nothing(site: Site, tool: str, tm
     assert not [name for name in site.names() if name.endswith("-2")]
 
 
-def changes_by(site: Site, tool: str, folder: Path) -> tuple[Callable[[], object], Callable[[], object]]:
-    """The tool's commands for one entry and for two."""
+def changes_by(site: Site, tool: str, folder: Path) -> tuple[Callable[[], object], ...]:
+    """The tool's commands for one entry, for two with the policy `requested`, and for one entry without it.
+
+    The chart refuses to install the policy and the second entry in one step.
+    """
     if tool == "helm":
-        return lambda: site.upgrade(*DENY), lambda: site.upgrade(*TWO)
-    overlays = [kustomization(folder / "one", *COMPONENTS), kustomization(folder / "two", *COMPONENTS, "redundant")]
+        return lambda: site.upgrade(*DENY), lambda: site.upgrade(*TWO), lambda: site.upgrade(*OFF)
+    overlays = [
+        kustomization(folder / "one", "ha"),
+        kustomization(folder / "two", "ha", "requested", "redundant"),
+    ]
 
     def one() -> None:
         site.audited.run("apply", "-k", overlays[0])
         site.audited.run("delete", "--ignore-not-found", *ORDERS[tool].deleted)  # `apply` deletes nothing
 
-    return one, lambda: site.audited.run("apply", "-k", overlays[1])
+    return one, lambda: site.audited.run("apply", "-k", overlays[1]), one
 
 
 def test_pause_between_any_two_objects_loses_nothing(site: Site) -> None:
-    site.apply(*DENY)
-    one, two = ({site.key(item): item for item in rendered(site.helm, *values)} for values in (DENY, TWO))
-    changed = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
-
-    for tool, order in ORDERS.items():
-        assert changed == set(order.up) == {*order.down, *order.deleted}
-        for held in ({NAME, f"{NAME}-2"}, set[str]()):  # new replicas start at the end, or at once
+    # New replicas start at the end, or at once.
+    for values, same, held in ((OFF, set(), {NAME, f"{NAME}-2"}), (DENY, set(POLICIES), set[str]())):
+        site.apply(*values)
+        one, two = ({site.key(item): item for item in rendered(site.helm, *each)} for each in (values, TWO))
+        changed = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
+        for tool, order in ORDERS.items():
+            assert changed | same == set(order.up) == {*order.down, *order.deleted}
             with site.creating(workers=1, rest=0.2) as creates:
                 for target, steps in ((two, order.up), (one, order.down + order.deleted)):
                     site.kubelet.held = held
                     for key in steps:
-                        site.put(key, target.get(key))
-                        site.wait_until_started()
-                        creates.wait_for_more(2)
+                        if key not in same:
+                            site.put(key, target.get(key))
+                            site.wait_until_started()
+                            creates.wait_for_more(2)
                     site.kubelet.held = set()
                     site.wait_until_served()
                     creates.wait_for_more(2)

@@ -229,8 +229,10 @@ MIXED: Final = ("defaultKeys with app containers", False, BETWEEN)
 
 @pytest.mark.parametrize("case", DIFFERENT)
 def test_groups_with_different_policies_do_not_undo_each_other(
-    cluster: Cluster, kubectl: Kubectl, start_webhook: StartWebhook, case: str
+    request: pytest.FixtureRequest, cluster: Cluster, kubectl: Kubectl, start_webhook: StartWebhook, case: str
 ) -> None:
+    if case == "seal":
+        request.getfixturevalue("env_files")
     *policies, item = DIFFERENT[case]
     pair = [start_webhook(policy) for policy in policies]
     alone = pod(item["metadata"]["annotations"], *item["spec"]["containers"][:-1])

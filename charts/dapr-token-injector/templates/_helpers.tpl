@@ -189,7 +189,7 @@ f.volumeName == 'dapr-token-injector-seal' && f.path == 'tokens.env' && f.key ==
 {{ .Values.canary.secretName | default .Values.policy.defaultSecret | default "dapr-api-token" }}
 {{- end }}
 
-{{/* The spec of a Pod that runs the canary: `dict "root" $ "account" NAME`. */}}
+{{/* The spec of a Pod that runs the canary: `dict "root" $ "account" NAME`, and "reads" if it also compares entries and policy. */}}
 {{- define "dapr-token-injector.canaryPod" -}}
 serviceAccountName: {{ .account }}
 automountServiceAccountToken: true
@@ -224,6 +224,12 @@ containers:
       - --canary-secret={{ include "dapr-token-injector.canarySecret" .root }}:{{ .root.Values.policy.defaultKeys.api }}
       {{- if .root.Values.policy.shadow }}
       - --canary-shadow
+      {{- end }}
+      {{- if .reads }}
+      - --canary-groups={{ .root.Values.webhook.redundancy }}
+      {{- with include "dapr-token-injector.requestedAction" .root }}
+      - --canary-requested={{ . }}
+      {{- end }}
       {{- end }}
     terminationMessagePolicy: FallbackToLogsOnError
     resources:

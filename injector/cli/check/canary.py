@@ -1,25 +1,30 @@
-"""`check --canary`: sends one Pod as a dry run, reads nothing, and prints one line."""
+"""`check --canary`: sends one Pod as a dry run, runs the checks of what it shall expect, and prints one line."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from injector.check.canary import send, served_namespace
-from injector.check.model import Outcome, Result, unknown
-from injector.check.reader import Canary
+from injector.check.catalogue import BY_WORD
+from injector.check.model import WORST_FIRST, Outcome, Result, unknown
+from injector.check.reader import Canary, Reader
+from injector.check.runner import run
 from injector.cli import cluster_completion, connection, explicit_options
 from injector.cli.connection import ConnectionOption
 from injector.cli.main import Exit
 from injector.cli.param_types import ObjectName
+from injector.core import names
 from injector.core.request import is_secret_key, is_secret_name, redact
 from injector.words import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from injector.check.model import Check
     from injector.cli.connection import Connect
     from injector.kube.client import Api
 
@@ -56,6 +61,20 @@ class _SecretAndKey(click.ParamType):  # type: ignore[type-arg] # click 8.3 has 
 def options(command: _CommandT) -> _CommandT:
     """Add the options of the dry-run Pod to a command."""
     for option in (
+        click.option(
+            "--canary-requested",
+            cls=CanaryOption,
+            type=click.Choice(("Audit", "Warn", "Deny")),
+            metavar="ACTION",
+            help="Expect the policy requested, unchanged and with this action: Audit, Warn or Deny.",
+        ),
+        click.option(
+            "--canary-groups",
+            cls=CanaryOption,
+            type=click.IntRange(1, len(names.GROUPS)),
+            metavar="NUMBER",
+            help="Expect the unchanged webhook entries of this number of groups: 1 or 2.",
+        ),
         click.option("--canary-shadow", cls=CanaryOption, is_flag=True, help="Expect a Policy in shadow mode."),
         click.option(
             "--canary-secret",
@@ -83,11 +102,18 @@ def options(command: _CommandT) -> _CommandT:
 def canary_of(options: Mapping[str, Any]) -> Canary:
     """Return the values of the options."""
     secret, key = options["canary_secret"]
-    return Canary(namespace=options["canary_namespace"], secret=secret, key=key, is_shadow=options["canary_shadow"])
+    return Canary(
+        namespace=options["canary_namespace"],
+        secret=secret,
+        key=key,
+        is_shadow=options["canary_shadow"],
+        groups=options["canary_groups"] or 0,
+        requested=options["canary_requested"] or "",
+    )
 
 
 def run_canary(connect: Connect, canary: Canary) -> Exit:
-    """Send the Pod, print the result, and return the exit code.
+    """Send the Pod, run the checks of what is expected, print the result, and return the exit code.
 
     Raises:
         click.UsageError: An option is set that has no effect.
@@ -106,10 +132,22 @@ async def _send(api: Api, canary: Canary) -> Outcome:
     namespace = canary.namespace or served_namespace(None)
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            return await send(api, canary, namespace, _cause)
+            found = [await send(api, canary, namespace, _cause)]
+            reader = Reader(api, None, int(time.time()), canary)
+            found += [one.outcome for one in await run(_checks(canary), reader)]
     except TimeoutError:
         late = unknown(f"no answer within {DEADLINE_SECONDS:.0f}s to a Pod as a dry run in namespace {namespace}")
         return Outcome(seen="", problems=(late,))
+    # A warning may be intended: a Job that fails because of it would always fail.
+    problems = [problem for one in found for problem in one.problems if problem.result is not Result.WARNING]
+    seen = "; ".join(one.seen for one in found if not one.is_skipped)
+    return Outcome(seen=seen, problems=tuple(sorted(problems, key=lambda one: WORST_FIRST.index(one.result))))
+
+
+def _checks(canary: Canary) -> list[Check]:
+    """Return the checks of what is expected."""
+    found = ("registered", "entries-as-installed", "entries-alike") if canary.groups else ()
+    return [BY_WORD[name] for name in (*found, *(("requested-bound",) if canary.requested else ()))]
 
 
 async def _cause() -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from injector.check import requested
 from injector.check.model import Result
+from injector.check.reader import Canary
 from tests.documents import document
 from tests.fake_cluster.store import Store
 from tests.unit.check.checking import outcome
@@ -43,8 +44,8 @@ def with_policy() -> Store:
     return store
 
 
-def found(store: Store, *, forbidden: str = "") -> Outcome:
-    return outcome("requested-bound", InstalledApi(store, forbidden=forbidden))
+def found(store: Store, *, forbidden: str = "", wanted: str = "") -> Outcome:
+    return outcome("requested-bound", InstalledApi(store, forbidden=forbidden), canary=Canary(requested=wanted))
 
 
 def message(result: Outcome) -> str:
@@ -123,6 +124,10 @@ CHANGES: Final[dict[str, tuple[Callable[[Store], Any], Result, str]]] = {
         lambda store: spec(store)["matchConstraints"]["resourceRules"][0].update(operations=["UPDATE"]),
         Result.FAILED, "is not that of this version",
     ),
+    "other Pods": (
+        lambda store: spec(store)["matchConstraints"].update(objectSelector={"matchLabels": {"team": "a"}}),
+        Result.FAILED, "is not that of this version",
+    ),
     "other namespaces": (
         lambda store: spec(store)["matchConstraints"]["namespaceSelector"].update(matchLabels={"team": "a"}),
         Result.FAILED, "is not for the namespaces of the webhook",
@@ -145,6 +150,40 @@ CHANGES: Final[dict[str, tuple[Callable[[Store], Any], Result, str]]] = {
         lambda store: spec(store, BINDINGS).update(validationActions=["Audit"]), Result.WARNING, "does not deny",
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", ["Audit", "Warn", "Deny"])
+def test_expected_policy_that_was_deleted_with_its_binding_fails(wanted: str) -> None:
+    result = found(installed(), wanted=wanted)
+
+    (problem,) = result.problems
+    assert (result.result, problem.message) == (
+        Result.FAILED,
+        f"ValidatingAdmissionPolicy {NAME} and its binding do not exist",
+    )
+    assert problem.fix.endswith(f"--set requested.action={wanted}")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "actions", "expected"),
+    [
+        ("Deny", ["Deny", "Audit"], []),
+        ("Deny", ["Audit"], [(Result.FAILED, "does not deny")]),
+        ("Audit", ["Audit"], [(Result.WARNING, "does not deny")]),
+        ("Audit", ["Deny", "Audit"], []),
+        ("Warn", ["Warn", "Audit"], [(Result.WARNING, "does not deny")]),
+        ("Warn", ["Audit"], [(Result.FAILED, "does not have the action Warn"), (Result.WARNING, "does not deny")]),
+    ],
+)
+def test_binding_has_the_expected_action(wanted: str, actions: list[str], expected: list[tuple[Result, str]]) -> None:
+    store = with_policy()
+    spec(store, BINDINGS)["validationActions"] = actions
+
+    problems = found(store, wanted=wanted).problems
+
+    assert len(problems) == len(expected)
+    for problem, (result, words) in zip(problems, expected, strict=True):
+        assert (problem.result, words in problem.message) == (result, True)
 
 
 @pytest.mark.parametrize("case", CHANGES)

@@ -15,12 +15,15 @@ from injector.cli.main import main
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Refusal
 from tests.http.certificates import Issuer, key_pem, new_key
+from tests.unit.check.installed import MUTATING, NAME, SECOND, entries, installed, with_two_groups
 from tests.unit.probe.servers import page, serving
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.fake_cluster.store import Store
 
 ENTRY: Final = {"name": "DAPR_API_TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}
 POD: Final[dict[str, Any]] = {
@@ -231,13 +234,15 @@ def sent(api: ApiServer, capsys: pytest.CaptureFixture[str], *arguments: str) ->
     return code, output.out, output.err
 
 
-def test_default_namespace_and_secret(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
-    def admitted(pod: dict[str, Any]) -> dict[str, Any]:
-        secret = pod["metadata"]["annotations"]["dapr.io/api-token-secret"]
-        reference = {"name": secret, "key": "any"}
-        pod["spec"]["containers"][0]["env"] = [{"name": "DAPR_API_TOKEN", "valueFrom": {"secretKeyRef": reference}}]
-        return pod
+def admitted(pod: dict[str, Any]) -> dict[str, Any]:
+    """The Pod with its token."""
+    secret = pod["metadata"]["annotations"]["dapr.io/api-token-secret"]
+    reference = {"name": secret, "key": "any"}
+    pod["spec"]["containers"][0]["env"] = [{"name": "DAPR_API_TOKEN", "valueFrom": {"secretKeyRef": reference}}]
+    return pod
 
+
+def test_default_namespace_and_secret(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
     api.admitted = admitted
 
     assert sent(api, capsys, "--canary") == (
@@ -253,6 +258,112 @@ def test_shadow_mode_passes_only_when_expected(api: ApiServer, capsys: pytest.Ca
     assert sent(api, capsys, "--canary")[0] == 1
     code, out, _ = sent(api, capsys, "--canary", "--canary-shadow")
     assert (code, "would inject daprd/DAPR_API_TOKEN" in out) == (0, True)
+
+
+PASSED: Final = "passed: a Pod as a dry run in namespace default comes back with its token"
+REQUESTED: Final = f"{NAME}-requested"
+EXPECTED: Final = ("--canary", "--canary-groups=2", "--canary-requested=Deny")
+
+
+def expecting(
+    api: ApiServer, capsys: pytest.CaptureFixture[str], store: Store, *arguments: str
+) -> tuple[int, str, list[str]]:
+    """The exit code, the line, and the objects that were read."""
+    api.objects.update(store.objects)
+    api.admitted = admitted
+    code, out, err = sent(api, capsys, *arguments)
+    assert (err, out.count("\n")) == ("", 1)
+    return code, out, [call.partition("?")[0].removeprefix("GET ") for call in api.calls if call.startswith("GET ")]
+
+
+def test_expected_entries_and_policy_pass(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, read = expecting(api, capsys, with_two_groups(), *EXPECTED)
+
+    assert (code, out.startswith(f"{PASSED}; "), out.endswith(f"{REQUESTED}, bound with Deny, Audit\n")) == (
+        0,
+        True,
+        True,
+    )
+    admission = "/apis/admissionregistration.k8s.io/v1"
+    assert sorted(read) == [
+        f"{admission}/{MUTATING}/{NAME}",
+        f"{admission}/{MUTATING}/{SECOND}",
+        f"{admission}/validatingadmissionpolicies/{REQUESTED}",
+        f"{admission}/validatingadmissionpolicybindings/{REQUESTED}",
+    ]
+
+
+def test_one_group_reads_only_its_entries(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, read = expecting(api, capsys, installed(), "--canary", "--canary-groups=1")
+
+    assert (code, out.startswith(f"{PASSED}; ")) == (0, True)
+    assert read == [f"/apis/admissionregistration.k8s.io/v1/{MUTATING}/{NAME}"]
+
+
+FIRST: Final = f"MutatingWebhookConfiguration {NAME}"
+LOST: Final[dict[str, tuple[Callable[[Store], Any], str]]] = {
+    "the binding": (
+        lambda store: store.objects.pop(("validatingadmissionpolicybindings", "", REQUESTED)),
+        f"ValidatingAdmissionPolicyBinding {REQUESTED} does not exist: the policy has no effect",
+    ),
+    "the first group": (
+        lambda store: store.objects.pop((MUTATING, "", NAME)),
+        f"{FIRST} does not exist: only MutatingWebhookConfiguration {SECOND} protects Pods",
+    ),
+    "the second group": (
+        lambda store: store.objects.pop((MUTATING, "", SECOND)),
+        f"MutatingWebhookConfiguration {SECOND} does not exist: only {FIRST} protects Pods",
+    ),
+    "an entry of the second group": (
+        lambda store: entries(store, group=SECOND).pop(0),
+        f"MutatingWebhookConfiguration {SECOND} has no entry inject-2.{NAME}.svc: only {FIRST} protects Pods",
+    ),
+    "the Pods of an entry": (
+        lambda store: entries(store, group=SECOND)[0]["matchConditions"].append({"name": "x", "expression": "false"}),
+        f"inject-2.{NAME}.svc: the match condition x is added: it can exclude Pods that request a token",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOST)
+def test_lost_part_of_a_redundant_installation_fails(
+    api: ApiServer, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    lose, message = LOST[case]
+    store = with_two_groups()
+    lose(store)
+
+    code, out, _ = expecting(api, capsys, store, *EXPECTED)
+
+    assert (code, out) == (1, f"failed: {message}\n")
+    assert sent(api, capsys, "--canary")[:2] == (0, f"{PASSED}\n")
+
+
+def test_warning_does_not_fail_the_canary(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    store = installed()
+    entries(store)[0]["timeoutSeconds"] = 20
+
+    code, out, _ = expecting(api, capsys, store, "--canary", "--canary-groups=1")
+
+    assert (code, out.startswith(PASSED), "timeoutSeconds" in out) == (0, True, False)
+
+
+def test_failed_check_comes_before_what_is_unknown(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    api.refusals.append(Refusal("POST .*", 403, "exceeded quota"))
+
+    code, out, _ = expecting(api, capsys, installed(), "--canary", "--canary-requested=Deny")
+
+    assert code == 1
+    assert out.startswith(f"failed: ValidatingAdmissionPolicy {REQUESTED} and its binding do not exist; ")
+    assert "exceeded quota" in out
+
+
+def test_expected_object_that_cannot_be_read_is_unknown(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    api.refusals.append(Refusal("GET .*", 403, "no"))
+
+    code, out, _ = expecting(api, capsys, installed(), "--canary", "--canary-groups=1")
+
+    assert (code, out.startswith("unknown: ")) == (2, True)
 
 
 def test_words_of_the_cluster_are_escaped(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -274,6 +385,8 @@ def test_words_of_the_cluster_are_escaped(api: ApiServer, capsys: pytest.Capture
         (("--canary-secret", "a:b:c"), "is not NAME or NAME:KEY"),
         (("--canary-secret", ""), "is not NAME or NAME:KEY"),
         (("--canary-namespace", "A"), '--canary-namespace: "A" is not a valid name'),
+        (("--canary-groups", "3"), "3 is not in the range 1<=x<=2"),
+        (("--canary-requested", "Off"), "'Off' is not one of 'Audit', 'Warn', 'Deny'"),
     ],
 )
 def test_invalid_options(
