@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -11,6 +12,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.availability.load import Api
+from tests.controlplane.polling import wait_for
 from tests.controlplane.workspace import write_private
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ class ApiClient:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples; a label's value can be a prefix."""
-        text = self._client.get("/metrics").raise_for_status().text
+        text = wait_for("all metrics", self._metrics)
         wanted = "\n".join(line for line in text.splitlines() if name.removesuffix("_total") in line)
         samples = (sample for family in text_string_to_metric_families(wanted + "\n") for sample in family.samples)
         return sum(
@@ -98,6 +100,12 @@ class ApiClient:
             for sample in samples
             if sample.name == name and all(sample.labels.get(k, "").startswith(v) for k, v in labels.items())
         )
+
+    def _metrics(self) -> str | None:
+        """Return the text; None if the API server, on a busy machine, ends it after a minute in its midst."""
+        with contextlib.suppress(httpx.TransportError):
+            return self._client.get("/metrics").raise_for_status().text
+        return None
 
 
 def _json(answer: httpx.Response) -> Json:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tests.availability.scenario import Mix, Scenario, Size
     from tests.controlplane.cluster import ControlPlane
 
-# The stream ends after this many seconds, however long the faults take.
-MOST_SECONDS: Final = 1800.0
 # A controller retries with growing delays; after the last fault its Pods can take this long.
 CONTROLLERS_PATIENCE: Final = 180.0
 
@@ -39,8 +37,7 @@ def run(
 
     Needs a network namespace of its own around it and the control plane, with `ADDRESSES`.
     """
-    most = max(4 * size.creates, 100_000)
-    with scenario(plane, mix, size, most_pods=most, most_seconds=MOST_SECONDS) as stage:
+    with scenario(plane, mix, size) as stage:
         progress(
             f"{mix.name}: {stage.rates.asking:g} Pods with a request and {stage.rates.others:g} others each second"
         )

@@ -88,10 +88,16 @@ class Rates:
         asking = max(5.0, min(most_asking, SHARE / seconds))
         return cls(round(asking, 1), round(asking / 3, 1))
 
+    def most_seconds(self, creates: int) -> float:
+        """After so many seconds a stream ends: it has made so many creates, and the faults took as long as they can."""
+        return FAULTS_SECONDS + creates / (self.asking + self.others)
+
 
 # The share of the rate of a client that waits for each answer; the rest is for faults, controllers and replicas.
 SHARE: Final = 0.4
 _TRIES: Final = 40
+# All faults of a mix together end within this time, on a busy machine, too.
+FAULTS_SECONDS: Final = 1800.0
 
 
 @dataclass(slots=True)
@@ -100,6 +106,7 @@ class Stream:
 
     process: ManagedProcess
     log: AttemptLog
+    most_seconds: float  # then it ends
 
     def pods(self) -> tuple[Attempt, ...]:
         """Every create of one Pod that has ended."""
@@ -114,7 +121,7 @@ class Stream:
             self.process.ensure_running()
             return False
 
-        wait_for(f"{count} creates", probe, timeout_seconds=600, interval_seconds=0.2)
+        wait_for(f"{count} creates", probe, timeout_seconds=self.most_seconds, interval_seconds=0.2)
 
     def wait_for_more(self, count: int) -> None:
         """Wait until so many more have ended."""
@@ -160,7 +167,7 @@ def plane_for(programs: Programs, mix: Mix) -> Iterator[ControlPlane]:
 
 
 @contextlib.contextmanager
-def scenario(plane: ControlPlane, mix: Mix, size: Size, *, most_pods: int, most_seconds: float) -> Iterator[Scenario]:
+def scenario(plane: ControlPlane, mix: Mix, size: Size) -> Iterator[Scenario]:
     """Set up everything with a running stream; tear down at the end what another mix must not meet."""
     namespace = f"users-{secrets.token_hex(4)}"  # of all Pods
     folder = plane.folder / namespace
@@ -190,7 +197,8 @@ def scenario(plane: ControlPlane, mix: Mix, size: Size, *, most_pods: int, most_
         for name, annotations in ((ASKING_SET, ASKING), (OTHER_SET, DAPR)):
             users.create(_without_replicas(deployment(annotations, name=name)))
         seconds = client.seconds_per_create(pods_of(namespace), pod(ASKING), tries=_TRIES)
-        rates = Rates.bearable(seconds, size.most_asking)
+        rates = Rates.bearable(seconds * (ROUNDS if mix.redundant else 1), size.most_asking)
+        most_seconds = rates.most_seconds(size.creates)
         plan = Plan(
             api=_user(users, plane, folder),
             namespace=namespace,
@@ -198,7 +206,7 @@ def scenario(plane: ControlPlane, mix: Mix, size: Size, *, most_pods: int, most_
             others_per_second=rates.others,
             deployments={ASKING_SET: rates.asking_replicas, OTHER_SET: rates.other_replicas},
             scalings_per_second=size.scalings,
-            most_pods=most_pods,
+            most_pods=max(4 * size.creates, 100_000),
             most_replicas=int(most_seconds) * max(rates.asking_replicas, rates.other_replicas),
             most_seconds=most_seconds,
             most_on_the_way=WAITING if mix.redundant else ON_THE_WAY,
@@ -211,6 +219,7 @@ def scenario(plane: ControlPlane, mix: Mix, size: Size, *, most_pods: int, most_
 
 
 REPLICAS: Final = 2
+ROUNDS: Final = 2  # of each create, where a second group or a later webhook patches it
 ON_THE_WAY: Final = 64
 WAITING: Final = 400  # more than wait while no webhook answers in two rounds
 
@@ -255,7 +264,9 @@ def _start_stream(plan: Plan, folder: Path) -> Stream:
     path, log = folder / "load-plan.json", folder / "load.jsonl"
     path.write_bytes(msgspec.json.encode(plan))
     command = [sys.executable, "-m", "tests.availability.load", str(path), str(log)]
-    return Stream(ManagedProcess.start("load client", command, log_path=folder / "load.log"), AttemptLog(log))
+    return Stream(
+        ManagedProcess.start("load client", command, log_path=folder / "load.log"), AttemptLog(log), plan.most_seconds
+    )
 
 
 def _namespace(name: str) -> Json:

@@ -9,6 +9,7 @@ import msgspec
 from tests.availability.creates import Attempt, AttemptLog, Kind, Window, encode, most_at_once, quantile
 from tests.availability.faults import Fault, Seen
 from tests.availability.report import Row, Segment, problems
+from tests.availability.scenario import Rates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,3 +94,10 @@ def test_latency_and_waiting_creates_of_attempts() -> None:
     assert most_at_once(attempts) == 2
     assert (quantile(seconds, 0.5), quantile(seconds, 0.99)) == (0.5, 2.5)
     assert (most_at_once([]), quantile([], 0.5)) == (0, 0.0)
+
+
+def test_stream_lasts_for_all_its_creates_at_the_lowest_rate() -> None:
+    slowest = Rates.bearable(seconds=10.0, most_asking=20.0)
+    creates = 100_000
+    assert slowest.most_seconds(creates) * (slowest.asking + slowest.others) > creates
+    assert slowest.most_seconds(creates) > Rates.bearable(seconds=0.001, most_asking=20.0).most_seconds(creates)

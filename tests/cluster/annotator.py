@@ -40,6 +40,10 @@ def mutator(name: str, operations: list[Json], *, namespace: str, resource: str 
         yield configuration
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # an API server that has waited for another webhook connects many times at once
+
+
 @contextlib.contextmanager
 def served(operations_for: Callable[[Json], list[Json]]) -> Iterator[Endpoint]:
     """Serve a webhook that allows every object, with the operations for its review, and yield its endpoint."""
@@ -49,6 +53,9 @@ def served(operations_for: Callable[[Json], list[Json]]) -> Iterator[Endpoint]:
         context.load_cert_chain(*authority.issue_server(hosts=["127.0.0.1"]).write(folder, "annotator"))
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # a handshake for every call would be too slow for the calls of a soak run
+        disable_nagle_algorithm = True
+
         def do_POST(self) -> None:
             asked = read_json(self)
             response = {
@@ -62,8 +69,9 @@ def served(operations_for: Callable[[Json], list[Json]]) -> Iterator[Endpoint]:
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
+    with _Server(("127.0.0.1", 0), Handler) as server:
+        # Each connection's own thread makes its handshake, so that none waits for another's.
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
