@@ -115,14 +115,21 @@ def build(
     renamed: list[Place] = []
     places = places_of(spec, request, policy, renamed)
     notes = notes_of(spec, request, renamed) if renamed or request.app_containers.names else None
+    is_plain = _is_plain(places)
     sealing = _NOT_SEALED
-    if read_spec is not None and _may_be_sealed(places, request, expects_sidecar):
+    if read_spec is not None and (
+        (request.seal and _has_sidecar(places, expects_sidecar)) or (not is_plain and _reads_seal(places))
+    ):
         sealing = _sealing(read_spec(), places, request, policy)
-    plan = _resolved(places, request, policy, sealing)
+    resolve = _resolve_all if is_plain else _resolve_all.__wrapped__
+    plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, sealing)
     if plan.kept and sealing.plan is not None:
         kept = plan.kept[0]
         problem = f"a value of its own is kept; remove {kept.variable} from container {kept.place.container}"
-        plan = _resolved(places, request, policy, _Sealing(warning=seal.refusal(problem)))
+        without_seal = _Sealing(warning=seal.refusal(problem))
+        plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, without_seal)
+    if notes is None and not plan.unchanged and not plan.converted:
+        return plan
     return _with_existing_record(plan, pod, notes)
 
 
@@ -141,14 +148,34 @@ class _Sealing(Value, frozen=True, gc=False):
 _NOT_SEALED: Final = _Sealing()
 
 
-def _may_be_sealed(places: Sequence[Place], request: InjectionRequest, expects_sidecar: bool) -> bool:  # noqa: FBT001 - as in _injected
-    """Whether the Pod is to be sealed in this round, or has an entry that only a sealed Pod has."""
-    if request.seal and (expects_sidecar or (places and places[0].target is _SIDECAR)):
-        return True
-    return any(_reads_seal(place.env.api) or _reads_seal(place.env.app) for place in places)
+def _is_plain(places: Sequence[Place]) -> bool:
+    """Whether there are few places, with short names and none of our variables: as in most Pods.
+
+    The plan of such places is cached: many Pods of a cluster are alike, and 1,024 small plans take a few megabytes.
+    Plans that a hostile Pod could make large are not cached.
+    """
+    if len(places) > _MOST_PLACES:
+        return False
+    for place in places:
+        if place.env.api is not None or place.env.app is not None or len(place.container) > _LONGEST_NAME:
+            return False
+    return True
 
 
-def _reads_seal(entry: EnvEntry | None) -> bool:
+_MOST_PLACES: Final = 8
+_LONGEST_NAME: Final = 63  # characters; a DNS label, as the API server demands
+
+
+def _has_sidecar(places: Sequence[Place], expects_sidecar: bool) -> bool:  # noqa: FBT001 - as in _injected
+    return expects_sidecar or (bool(places) and places[0].target is _SIDECAR)
+
+
+def _reads_seal(places: Sequence[Place]) -> bool:
+    """Whether the Pod has an entry that only a sealed Pod has."""
+    return any(_is_sealed(place.env.api) or _is_sealed(place.env.app) for place in places)
+
+
+def _is_sealed(entry: EnvEntry | None) -> bool:
     return entry is not None and entry.file is not None and entry.file == file_ref(entry.name)
 
 
@@ -170,28 +197,6 @@ def _sealing(spec: SealingSpec, places: Sequence[Place], request: InjectionReque
         return _Sealing(warning=seal.refusal("its seal has another Secret or key; render the manifest again"))
     found = seal.prepare(spec, wanted, targets, policy)
     return _Sealing(warning=found) if isinstance(found, str) else _Sealing(found.index, found)
-
-
-def _resolved(places: Sequence[Place], request: InjectionRequest, policy: Policy, sealing: _Sealing) -> Plan:
-    resolve = _resolve_all if _is_small(places) else _resolve_all.__wrapped__
-    return resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, sealing)
-
-
-def _is_small(places: Sequence[Place]) -> bool:
-    """Whether a plan is cached: many Pods of a cluster are alike, and 1,024 small plans take a few megabytes.
-
-    Plans that a hostile Pod could make large are not cached.
-    """
-    if len(places) > _MOST_PLACES:
-        return False
-    for place in places:
-        if place.env.api is not None or place.env.app is not None or len(place.container) > _LONGEST_NAME:
-            return False
-    return True
-
-
-_MOST_PLACES: Final = 8
-_LONGEST_NAME: Final = 63  # characters; a DNS label, as the API server demands
 
 
 @lru_cache(maxsize=1024)
