@@ -51,8 +51,9 @@ def renamed_sidecars(spec: PodSpec) -> list[Place]:
 
 def _runs_daprd(container: Container) -> bool:
     image, command = container.image or "", container.command
-    # Most containers have neither: they need no further look.
-    return bool(command or "dapr" in image) and is_daprd(image, command or ())
+    if not command and "dapr" not in image:
+        return False  # most containers
+    return is_daprd(image, command or ())
 
 
 def places_of(spec: PodSpec, request: InjectionRequest, policy: Policy, renamed: list[Place]) -> list[Place]:
