@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from injector.core.containers import Place
-    from injector.core.env import EnvEntry
+    from injector.core.env import EnvEntry, EnvList
     from injector.core.model import Pod, Policy, Problem, StatusRecord
     from injector.core.request import InjectionRequest
     from injector.core.seal import SealingSpec, SealPlan
@@ -63,6 +63,14 @@ class Kept(Value, frozen=True, gc=False):
 
     place: Place
     variable: str
+
+
+class _KeptError(Exception):
+    """A Pod that is to be sealed keeps a value of its own: the rest of the plan is not made, for it cannot be used."""
+
+    def __init__(self, kept: Kept) -> None:
+        super().__init__()
+        self.kept = kept
 
 
 class Plan(Value, frozen=True, gc=True, eq=False, weakref=True):
@@ -122,9 +130,10 @@ def build(
     ):
         sealing = _sealing(read_spec(), places, request, policy)
     resolve = _resolve_all if is_plain else _resolve_all.__wrapped__
-    plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, sealing)
-    if plan.kept and sealing.plan is not None:
-        kept = plan.kept[0]
+    try:
+        plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, sealing)
+    except _KeptError as error:
+        kept = error.kept
         problem = f"a value of its own is kept; remove {kept.variable} from container {kept.place.container}"
         without_seal = _Sealing(warning=seal.refusal(problem))
         plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, without_seal)
@@ -146,6 +155,13 @@ class _Sealing(Value, frozen=True, gc=False):
 
 
 _NOT_SEALED: Final = _Sealing()
+
+
+def _indexes(env: EnvList, wanted: Sequence[tuple[str, TokenRef]]) -> Sequence[int]:
+    """The indexes of the effective entries of the wanted variables."""
+    if env.api is None and env.app is None:
+        return ()
+    return [entry.index for variable, _ in wanted if (entry := env.get(variable)) is not None]
 
 
 def _is_plain(places: Sequence[Place]) -> bool:
@@ -181,12 +197,7 @@ def _is_sealed(entry: EnvEntry | None) -> bool:
 
 def _sealing(spec: SealingSpec, places: Sequence[Place], request: InjectionRequest, policy: Policy) -> _Sealing:
     wanted = request.wanted
-    targets = {
-        (place.list_name, place.index): [
-            entry.index for variable, _ in wanted if (entry := place.env.get(variable)) is not None
-        ]
-        for place in places
-    }
+    targets = {(place.list_name, place.index): _indexes(place.env, wanted) for place in places}
     tokens = sealed_tokens(spec)
     if tokens and all(tokens.get(variable) == ref for variable, ref in wanted):
         reader = next(seal.other_readers(spec, wanted, targets), None)
@@ -301,9 +312,10 @@ class _PlanBuilder:
 
     def _reads_file(self, place: Place, variable: str, ref: TokenRef) -> bool:
         """Whether the container reads the variable from the file of a sealed Pod, which has the requested values."""
-        if self.sealing.first is None or (variable, ref) not in self.wanted:
+        first = self.sealing.first
+        if first is None or (variable, ref) not in self.wanted:
             return False
-        if not self._precedes_seal(place):
+        if place.list_name == "containers" or place.index >= first:
             return True
         self._warn(place, variable, f"is not sealed: it runs before {names.SEAL_CHECK_CONTAINER}")
         return False
@@ -346,7 +358,10 @@ class _PlanBuilder:
         return "was set differently" if self.conflict is _REPLACE else None
 
     def _keep(self, place: Place, variable: str, entry: EnvEntry) -> None:
-        self.kept.append(Kept(place, variable))
+        kept = Kept(place, variable)
+        if self.sealing.plan is not None:
+            raise _KeptError(kept)
+        self.kept.append(kept)
         if entry.may_be_empty:
             self._warn(place, variable, f"{_MAY_BE_EMPTY}; kept")
             return
