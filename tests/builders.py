@@ -101,7 +101,7 @@ def ask(
 
 
 def forget() -> None:
-    """Clear the cached plans of the core, so that no test depends on another."""
+    """Clear the caches of the core, so that no test depends on another."""
     plan._resolve_all.cache_clear()
     decision._remembered.cache_clear()
     admit_module._memo.clear()
