@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jsonpatch
 
 from injector.core import admit as admit_module
-from injector.core import names, plan
+from injector.core import decision, names, plan
 from injector.core.admit import Admission, admit
 from injector.core.model import Endpoint, Policy
 
@@ -101,8 +101,9 @@ def ask(
 
 
 def forget() -> None:
-    """Clear the cached plans of the core, so that no test depends on another."""
+    """Clear the caches of the core, so that no test depends on another."""
     plan._resolve_all.cache_clear()
+    decision._remembered.cache_clear()
     admit_module._memo.clear()
 
 

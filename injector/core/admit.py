@@ -63,7 +63,16 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy) -> Adm
 
 
 def _decided(question: Review, endpoint: Endpoint, policy: Policy, decoded: bytes | bytearray) -> Decision:
-    return decision.decide(question, endpoint, policy, lambda: review.sealing_spec(decoded, endpoint, question))
+    return decision.decide(
+        question,
+        endpoint,
+        policy,
+        lambda: review.sealing_spec(decoded, endpoint, question),
+        is_small=len(decoded) <= _SMALL,
+    )
+
+
+_SMALL: Final = 16 * 1024  # bytes; the review of a Pod of a Deployment has 6 to 9 KB, including the sidecar
 
 
 def _may_be_sealed(body: bytes | bytearray, policy: Policy) -> bool:

@@ -7,6 +7,7 @@ possible.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from injector.core import names, plan, spelling
@@ -27,6 +28,7 @@ from injector.core.model import (
 )
 from injector.core.request import (
     Enabled,
+    InjectionRequest,
     RequestError,
     WarningList,
     blank_secrets,
@@ -92,11 +94,13 @@ def decide(
     endpoint: Endpoint,
     policy: Policy,
     read_spec: ReadSpec | None = None,
+    *,
+    is_small: bool = False,
 ) -> Decision:
     """Decide one review.
 
     `read_spec` decodes the spec of its Pod or template again, with the fields for sealing: `plan.build` calls it if it
-    needs them.
+    needs them. `is_small`: see `decide_pod`.
 
     Raises:
         MalformedObjectError: The object under review is missing or malformed.
@@ -114,7 +118,7 @@ def decide(
     if request.operation != "CREATE" or request.subResource:
         return Skip(Reason.NOT_A_CREATE)
     pod = _expect(request.object, Pod)
-    decision = decide_pod(pod, policy, use_default=endpoint is _DEFAULT, read_spec=read_spec)
+    decision = decide_pod(pod, policy, use_default=endpoint is _DEFAULT, read_spec=read_spec, is_small=is_small)
     return _shadowed(decision) if policy.shadow else decision
 
 
@@ -125,24 +129,23 @@ def decide_pod(
     use_default: bool,
     read_spec: ReadSpec | None = None,
     expects_sidecar: bool = False,
+    is_small: bool = False,
 ) -> Decision:
     """Decide about a Pod, or about the Pods of a template, without regard to shadow mode.
 
-    `read_spec` and `expects_sidecar` are those of `plan.build`.
+    `read_spec` and `expects_sidecar` are those of `plan.build`. If `is_small`, the meaning of the Pod's annotations is
+    kept for equal ones.
 
     Raises:
         MalformedObjectError: A container's `env` is not a list of variables.
     """
     annotations = (pod.metadata.annotations if pod.metadata else None) or Annotations()
-    if enabled(annotations) is not _TRUE:
-        return Skip(Reason.DAPR_NOT_ENABLED, _without_dapr(annotations, policy))
-    warnings = _blank(annotations) + _clear_text(annotations) + unsealed_requests(annotations, policy)
-    try:
-        request = parse(annotations, policy, use_default=use_default)
-    except RequestError as error:
-        return Deny(error.problems[0].reason, error.problems, warnings)
-    if request is None:
-        return Skip(Reason.NO_TOKEN_REQUESTED, warnings)
+    # The values in `dapr.io/env` must not stay in memory.
+    read = _remembered if is_small and annotations.dapr_env is None else _read
+    asked = read(annotations, policy, use_default)
+    if not isinstance(asked, _Asked):
+        return asked
+    request, warnings = asked.request, asked.warnings
     if _containers(pod) > names.MAX_CONTAINERS:
         return Deny(Reason.TOO_MANY_CONTAINERS, (_TOO_MANY,), warnings)
     planned = plan.build(pod, request, policy, read_spec, expects_sidecar=expects_sidecar)
@@ -155,6 +158,29 @@ def decide_pod(
     if planned.kept:
         return Skip(Reason.KEPT, warnings, _kept(planned))
     return Skip(Reason.UP_TO_DATE if planned.has_target else Reason.NO_SIDECAR, warnings)
+
+
+class _Asked(Value, frozen=True, gc=False):
+    """What the annotations of a Pod request, and the warnings about them."""
+
+    request: InjectionRequest
+    warnings: tuple[str, ...]
+
+
+def _read(annotations: Annotations, policy: Policy, use_default: bool) -> _Asked | Skip | Deny:  # noqa: FBT001 - positional, for the key of a cache
+    """What the annotations request; or the decision, if it needs nothing else of the Pod."""
+    if enabled(annotations) is not _TRUE:
+        return Skip(Reason.DAPR_NOT_ENABLED, _without_dapr(annotations, policy))
+    warnings = _blank(annotations) + _clear_text(annotations) + unsealed_requests(annotations, policy)
+    try:
+        request = parse(annotations, policy, use_default=use_default)
+    except RequestError as error:
+        return Deny(error.problems[0].reason, error.problems, warnings)
+    return Skip(Reason.NO_TOKEN_REQUESTED, warnings) if request is None else _Asked(request, warnings)
+
+
+# The Pods of a workload have equal annotations. Those of small reviews take a few megabytes at most.
+_remembered: Final = lru_cache(maxsize=256)(_read)
 
 
 def _containers(pod: Pod) -> int:

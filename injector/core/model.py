@@ -123,9 +123,11 @@ class AppContainers(Value, frozen=True, gc=False):
 NO_APP_CONTAINERS: Final = AppContainers(from_pod=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The rules and defaults of the cluster owner. `config.policy.load_policy` reads them from a YAML file."""
+class Policy(Value, frozen=True, gc=False, cache_hash=True):
+    """The rules and defaults of the cluster owner. `config.policy.load_policy` reads them from a YAML file.
+
+    Its hash is computed once, because caches have it in their keys and its lists may be long.
+    """
 
     default_secret: str | None = None
     allowed_secrets: tuple[str, ...] = ()  # shell-style globs; empty allows every name

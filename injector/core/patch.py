@@ -15,7 +15,7 @@ from injector.core.seal import file_entry, secret_entry
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from injector.core.model import ListName, TokenRef
+    from injector.core.model import TokenRef
     from injector.core.plan import Change, Plan
     from injector.core.seal import SealPlan
 
@@ -55,38 +55,38 @@ def _appended(member: str, values: Sequence[object], *, has_list: bool) -> Itera
 
 
 def _operations(changes: Iterable[Change]) -> Iterator[PatchOp]:
-    # Path for appending, by index of a container; its list exists after the first entry was added.
-    ends: dict[ListName, dict[int, str]] = {"containers": {}, "initContainers": {}}
-    # Where the first variable was inserted, by index of a container: the entries from there on have moved by one. There
-    # are two variables, so no third one has to know about two.
-    inserted: dict[ListName, dict[int, int]] = {"containers": {}, "initContainers": {}}
+    # The lists that did not exist and have their first entry now.
+    made: set[str] = set()
+    # Where the first variable was inserted, by list: the entries from there on have moved by one. There are two
+    # variables, so no third one has to know about two.
+    inserted: dict[str, int] = {}
     entries: list[Mapping[str, object]] = []
-    of: tuple[str, TokenRef, bool] | None = None
+    last_variable: str | None = None
+    last_ref: TokenRef | None = None
+    last_sealed = False
     for change in changes:
         place, variable, ref, sealed = change.place, change.variable, change.ref, change.sealed
         # A plan lists the containers of one variable in sequence: they share one value.
-        if of is None or variable is not of[0] or ref is not of[1] or sealed is not of[2]:
-            of = (variable, ref, sealed)
+        if variable is not last_variable or ref is not last_ref or sealed is not last_sealed:
+            last_variable, last_ref, last_sealed = variable, ref, sealed
             entries = [file_entry(variable) if sealed else secret_entry(variable, ref)]
-        at = change.replaces if change.before is None else change.before
-        if at is not None:
-            moved = inserted[place.list_name].get(place.index, at + 1) <= at
-            path = f"/spec/{place.list_name}/{place.index}/env/{at + moved}"
-            if change.before is None:
-                yield PatchOp("replace", path, entries[0])
-            else:
-                yield PatchOp("add", path, entries[0])
-                inserted[place.list_name][place.index] = at
-            continue
-        known = ends[place.list_name]
-        end = known.get(place.index)
-        if end is None:
-            end = known[place.index] = f"/spec/{place.list_name}/{place.index}/env/-"
-            if not place.env.exists:
-                # The list is absent or null: `add` creates the member or replaces the null.
-                yield PatchOp("add", end[:-2], entries)
-                continue
-        yield PatchOp("add", end, entries[0])
+        path = f"/spec/{place.list_name}/{place.index}/env"
+        if change.before is not None:
+            yield PatchOp("add", f"{path}/{_moved(change.before, inserted.get(path))}", entries[0])
+            inserted[path] = change.before
+        elif change.replaces is not None:
+            yield PatchOp("replace", f"{path}/{_moved(change.replaces, inserted.get(path))}", entries[0])
+        elif place.env.exists or path in made:
+            yield PatchOp("add", f"{path}/-", entries[0])
+        else:
+            # The list is absent or null: `add` creates the member or replaces the null.
+            made.add(path)
+            yield PatchOp("add", path, entries)
+
+
+def _moved(index: int, inserted: int | None) -> int:
+    """The index of an entry after another one was inserted at `inserted`."""
+    return index if inserted is None or inserted > index else index + 1
 
 
 def _status(plan: Plan) -> PatchOp:

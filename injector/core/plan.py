@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from injector.core.containers import Place
-    from injector.core.env import EnvEntry
+    from injector.core.env import EnvEntry, EnvList
     from injector.core.model import Pod, Policy, Problem, StatusRecord
     from injector.core.request import InjectionRequest
     from injector.core.seal import SealingSpec, SealPlan
@@ -63,6 +63,14 @@ class Kept(Value, frozen=True, gc=False):
 
     place: Place
     variable: str
+
+
+class _KeptError(Exception):
+    """A Pod that is to be sealed keeps a value of its own: the rest of the plan is not made, for it cannot be used."""
+
+    def __init__(self, kept: Kept) -> None:
+        super().__init__()
+        self.kept = kept
 
 
 class Plan(Value, frozen=True, gc=True, eq=False, weakref=True):
@@ -115,14 +123,22 @@ def build(
     renamed: list[Place] = []
     places = places_of(spec, request, policy, renamed)
     notes = notes_of(spec, request, renamed) if renamed or request.app_containers.names else None
+    is_plain = _is_plain(places)
     sealing = _NOT_SEALED
-    if read_spec is not None and _may_be_sealed(places, request, expects_sidecar):
+    if read_spec is not None and (
+        (request.seal and _has_sidecar(places, expects_sidecar)) or (not is_plain and _reads_seal(places))
+    ):
         sealing = _sealing(read_spec(), places, request, policy)
-    plan = _resolved(places, request, policy, sealing)
-    if plan.kept and sealing.plan is not None:
-        kept = plan.kept[0]
+    resolve = _resolve_all if is_plain else _resolve_all.__wrapped__
+    try:
+        plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, sealing)
+    except _KeptError as error:
+        kept = error.kept
         problem = f"a value of its own is kept; remove {kept.variable} from container {kept.place.container}"
-        plan = _resolved(places, request, policy, _Sealing(warning=seal.refusal(problem)))
+        without_seal = _Sealing(warning=seal.refusal(problem))
+        plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, without_seal)
+    if notes is None and not plan.unchanged and not plan.converted:
+        return plan
     return _with_existing_record(plan, pod, notes)
 
 
@@ -141,45 +157,17 @@ class _Sealing(Value, frozen=True, gc=False):
 _NOT_SEALED: Final = _Sealing()
 
 
-def _may_be_sealed(places: Sequence[Place], request: InjectionRequest, expects_sidecar: bool) -> bool:  # noqa: FBT001 - as in _injected
-    """Whether the Pod is to be sealed in this round, or has an entry that only a sealed Pod has."""
-    if request.seal and (expects_sidecar or (places and places[0].target is _SIDECAR)):
-        return True
-    return any(_reads_seal(place.env.api) or _reads_seal(place.env.app) for place in places)
+def _indexes(env: EnvList, wanted: Sequence[tuple[str, TokenRef]]) -> Sequence[int]:
+    """The indexes of the effective entries of the wanted variables."""
+    if env.api is None and env.app is None:
+        return ()
+    return [entry.index for variable, _ in wanted if (entry := env.get(variable)) is not None]
 
 
-def _reads_seal(entry: EnvEntry | None) -> bool:
-    return entry is not None and entry.file is not None and entry.file == file_ref(entry.name)
+def _is_plain(places: Sequence[Place]) -> bool:
+    """Whether there are few places, with short names and none of our variables: as in most Pods.
 
-
-def _sealing(spec: SealingSpec, places: Sequence[Place], request: InjectionRequest, policy: Policy) -> _Sealing:
-    wanted = request.wanted
-    targets = {
-        (place.list_name, place.index): [
-            entry.index for variable, _ in wanted if (entry := place.env.get(variable)) is not None
-        ]
-        for place in places
-    }
-    tokens = sealed_tokens(spec)
-    if tokens and all(tokens.get(variable) == ref for variable, ref in wanted):
-        reader = next(seal.other_readers(spec, wanted, targets), None)
-        return _Sealing(first_reader(spec), warning="" if reader is None else seal.loophole(reader))
-    if not request.seal:
-        return _NOT_SEALED
-    if tokens:
-        return _Sealing(warning=seal.refusal("its seal has another Secret or key; render the manifest again"))
-    found = seal.prepare(spec, wanted, targets, policy)
-    return _Sealing(warning=found) if isinstance(found, str) else _Sealing(found.index, found)
-
-
-def _resolved(places: Sequence[Place], request: InjectionRequest, policy: Policy, sealing: _Sealing) -> Plan:
-    resolve = _resolve_all if _is_small(places) else _resolve_all.__wrapped__
-    return resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, sealing)
-
-
-def _is_small(places: Sequence[Place]) -> bool:
-    """Whether a plan is cached: many Pods of a cluster are alike, and 1,024 small plans take a few megabytes.
-
+    The plan of such places is cached: many Pods of a cluster are alike, and 1,024 small plans take a few megabytes.
     Plans that a hostile Pod could make large are not cached.
     """
     if len(places) > _MOST_PLACES:
@@ -192,6 +180,34 @@ def _is_small(places: Sequence[Place]) -> bool:
 
 _MOST_PLACES: Final = 8
 _LONGEST_NAME: Final = 63  # characters; a DNS label, as the API server demands
+
+
+def _has_sidecar(places: Sequence[Place], expects_sidecar: bool) -> bool:  # noqa: FBT001 - as in _injected
+    return expects_sidecar or (bool(places) and places[0].target is _SIDECAR)
+
+
+def _reads_seal(places: Sequence[Place]) -> bool:
+    """Whether the Pod has an entry that only a sealed Pod has."""
+    return any(_is_sealed(place.env.api) or _is_sealed(place.env.app) for place in places)
+
+
+def _is_sealed(entry: EnvEntry | None) -> bool:
+    return entry is not None and entry.file is not None and entry.file == file_ref(entry.name)
+
+
+def _sealing(spec: SealingSpec, places: Sequence[Place], request: InjectionRequest, policy: Policy) -> _Sealing:
+    wanted = request.wanted
+    targets = {(place.list_name, place.index): _indexes(place.env, wanted) for place in places}
+    tokens = sealed_tokens(spec)
+    if tokens and all(tokens.get(variable) == ref for variable, ref in wanted):
+        reader = next(seal.other_readers(spec, wanted, targets), None)
+        return _Sealing(first_reader(spec), warning="" if reader is None else seal.loophole(reader))
+    if not request.seal:
+        return _NOT_SEALED
+    if tokens:
+        return _Sealing(warning=seal.refusal("its seal has another Secret or key; render the manifest again"))
+    found = seal.prepare(spec, wanted, targets, policy)
+    return _Sealing(warning=found) if isinstance(found, str) else _Sealing(found.index, found)
 
 
 @lru_cache(maxsize=1024)
@@ -296,9 +312,10 @@ class _PlanBuilder:
 
     def _reads_file(self, place: Place, variable: str, ref: TokenRef) -> bool:
         """Whether the container reads the variable from the file of a sealed Pod, which has the requested values."""
-        if self.sealing.first is None or (variable, ref) not in self.wanted:
+        first = self.sealing.first
+        if first is None or (variable, ref) not in self.wanted:
             return False
-        if not self._precedes_seal(place):
+        if place.list_name == "containers" or place.index >= first:
             return True
         self._warn(place, variable, f"is not sealed: it runs before {names.SEAL_CHECK_CONTAINER}")
         return False
@@ -341,7 +358,10 @@ class _PlanBuilder:
         return "was set differently" if self.conflict is _REPLACE else None
 
     def _keep(self, place: Place, variable: str, entry: EnvEntry) -> None:
-        self.kept.append(Kept(place, variable))
+        kept = Kept(place, variable)
+        if self.sealing.plan is not None:
+            raise _KeptError(kept)
+        self.kept.append(kept)
         if entry.may_be_empty:
             self._warn(place, variable, f"{_MAY_BE_EMPTY}; kept")
             return

@@ -195,19 +195,27 @@ def prepare(
     problem = _problem(spec, wanted, targets, policy)
     if problem is not None:
         return refusal(problem)
-    init = spec.initContainers or []
-    present = {one.name for one in spec.imagePullSecrets or ()}
     return SealPlan(
-        index=min((index for list_name, index in targets if list_name == "initContainers"), default=len(init)),
+        index=_first_target(spec.initContainers, targets) if spec.initContainers else 0,
         tokens=wanted,
         image=policy.seal_image or "",
         resources=_resources(spec.containers or ()),
         overrides_user=spec.securityContext is not None and spec.securityContext.runAsUser == 0,
-        pull_secrets=tuple(name for name in policy.seal_image_pull_secrets if name not in present),
+        pull_secrets=_missing_pull_secrets(spec, policy) if policy.seal_image_pull_secrets else (),
         has_volumes=spec.volumes is not None,
         has_init_containers=spec.initContainers is not None,
         has_pull_secrets=spec.imagePullSecrets is not None,
     )
+
+
+def _first_target(init: Sequence[SealingContainer], targets: Targets) -> int:
+    """The index of the first init container that gets the file, before which it is written; the end, if none does."""
+    return min((index for list_name, index in targets if list_name == "initContainers"), default=len(init))
+
+
+def _missing_pull_secrets(spec: SealingSpec, policy: Policy) -> tuple[str, ...]:
+    present = {one.name for one in spec.imagePullSecrets or ()}
+    return tuple(name for name in policy.seal_image_pull_secrets if name not in present)
 
 
 def refusal(problem: str) -> str:
@@ -227,8 +235,9 @@ def _problem(
         return "the policy has no sealImage; ask the owner of the cluster to set it"
     if (spec.os is not None and spec.os.name == _WINDOWS) or (spec.nodeSelector or {}).get(_OS_LABEL) == _WINDOWS:
         return f'Windows has no env files in memory; set {names.SEAL} to "false"'
-    if any(ref.kind is not SourceKind.SECRET for _, ref in wanted):
-        return "only keys of Secrets can be sealed"
+    for _, ref in wanted:
+        if ref.kind is not _SECRET:
+            return "only keys of Secrets can be sealed"
     taken = _taken_name(spec)
     if taken is not None:
         return taken
@@ -236,21 +245,23 @@ def _problem(
     return None if reader is None else reader.advice
 
 
+_SECRET: Final = SourceKind.SECRET  # looking it up in its class is slow in Python 3.11
 _WINDOWS: Final = "windows"
 _OS_LABEL: Final = "kubernetes.io/os"
 
 
 def _taken_name(spec: SealingSpec) -> str | None:
     """The problem of a Pod that uses our names for something that is not our seal."""
+    volume_name = names.SEAL_VOLUME
     for containers in (spec.containers, spec.initContainers):
         for container in containers or ():
             if container.name in SEAL_NAMES:
                 return f"container {container.name} is not as the webhook makes it; remove or rename it"
             for mount in container.volumeMounts or ():
-                if mount.name == names.SEAL_VOLUME:
-                    return f"remove the mount of {names.SEAL_VOLUME} from container {container.name}"
+                if mount.name == volume_name:
+                    return f"remove the mount of {volume_name} from container {container.name}"
     for volume in spec.volumes or ():
-        if volume.name == names.SEAL_VOLUME:
+        if volume.name == volume_name:
             return f"volume {names.SEAL_VOLUME} is not as the webhook makes it; remove or rename it"
     return None
 
@@ -303,7 +314,7 @@ def other_readers(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], tar
         MalformedObjectError: A container's `env` is not a list of variables.
     """
     refs = frozenset(ref for _, ref in wanted)
-    secrets = frozenset(ref.name for ref in refs)
+    secrets = {ref.name for ref in refs}
     for list_name, index, container in positions(spec.containers, spec.initContainers):
         if container.name == names.SEAL_CONTAINER:
             continue
@@ -317,7 +328,7 @@ def other_readers(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], tar
             if source.secretRef is not None and source.secretRef.name in secrets:
                 yield Reader(ReaderKind.ENV_FROM, container.name, list_name, index, entry)
     for index, volume in enumerate(spec.volumes or ()):
-        if _has_key(volume, refs):
+        if (volume.secret is not None or volume.projected is not None) and _has_key(volume, refs):
             yield Reader(ReaderKind.VOLUME, volume.name, "volumes", index)
 
 
@@ -329,9 +340,7 @@ def _unlisted(container: SealingContainer) -> ReaderKind:
 def _has_key(volume: SealingVolume, refs: frozenset[TokenRef]) -> bool:
     if volume.secret is not None:
         return _is_file(volume.secret, volume.secret.secretName, refs)
-    if volume.projected is None:
-        return False
-    sources = (source.secret for source in volume.projected.sources or ())
+    sources = (source.secret for source in (volume.projected or Projected()).sources or ())
     return any(_is_file(files, files.name, refs) for files in sources if files is not None)
 
 
@@ -353,9 +362,10 @@ def _resources(containers: Iterable[SealingContainer]) -> Amounts:
     found: Amounts = ()
     most = _LESS_THAN_NONE
     for container in containers:
-        if container.resources is not None:
-            size = _memory_size(container.resources.limits)
-            if size > most and (amounts := _amounts(container.resources)):
+        resources = container.resources
+        if resources is not None and (resources.limits or resources.requests):
+            size = _memory_size(resources.limits)
+            if size > most and (amounts := _amounts(resources)):
                 found, most = amounts, size
     return found
 
@@ -372,7 +382,9 @@ def _standard(given: Mapping[str, Any] | None) -> tuple[tuple[str, str | int | f
 
 
 def _memory_size(limits: Mapping[str, object] | None) -> float:
-    amount = limits.get("memory") if limits else None
+    if not limits:
+        return _NO_LIMIT
+    amount = limits.get("memory")
     text = str(amount) if isinstance(amount, _AMOUNT) else ""
     # Long texts are not cached.
     return quantity(text) if len(text) <= _LONGEST_QUANTITY else _NO_LIMIT

@@ -109,9 +109,11 @@ class Port:
     large_bodies: int = 0
     limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(logger))
     small: int = field(init=False)  # bytes of a body up to which no limit is checked
+    limit_digits: int = field(init=False)  # of `max_body_bytes`
 
     def __post_init__(self) -> None:
         self.small = min(LARGE_BODY, self.limits.max_body_bytes)
+        self.limit_digits = len(str(self.limits.max_body_bytes))
 
 
 class Stage(Enum):
@@ -196,8 +198,6 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Parse the received data; the parser calls the methods below."""
-        if self.stage is _CLOSED:
-            return
         if len(data) <= _SLICE:
             self._parse(data)
             return
@@ -208,13 +208,17 @@ class Connection(HttpToolsProtocol):
 
     def _parse(self, data: bytes | memoryview) -> bool:
         """Parse a slice; return False if the following slices must not be parsed."""
-        if self.stage is _UNREAD:
+        stage = self.stage
+        self._read = size = len(data)
+        if stage is _IDLE or stage is _FRESH:
+            self._size, self._uncertain = size, 0
+        elif stage is _UNREAD:
             self._keep_alive = False  # drop data that arrived before the last response was read: see `on_message_begin`
             return False
-        self._read = len(data)
-        if self.stage is _IDLE or self.stage is _FRESH:
-            self._size = self._uncertain = 0
-        self._size += len(data)
+        elif stage is _CLOSED:
+            return False
+        else:
+            self._size += size
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -226,7 +230,8 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.refuse(MALFORMED)
         else:
-            self._check_size()
+            if self._size > MAX_HEAD:
+                self._check_size()
         return self.stage is not _CLOSED
 
     def pause_writing(self) -> None:
@@ -248,13 +253,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Handle the first byte of a request."""
-        if self.stage is _ANSWER:
-            # The client did not wait for the last response. API servers always wait; other clients must retry on a new
-            # connection.
-            self.cycle.keep_alive = False
-        elif self.stage is _UNREAD:
-            self._keep_alive = False
-        elif self.stage is _IDLE or self.stage is _FRESH:
+        stage = self.stage
+        if stage is _IDLE or stage is _FRESH:
             port = self.port
             monitor = port.monitor
             self.stage = _HEAD
@@ -263,6 +263,12 @@ class Connection(HttpToolsProtocol):
             self._arrived = monitor.before
             self.url = b""
             self.headers = []
+        elif stage is _ANSWER:
+            # The client did not wait for the last response. API servers always wait; other clients must retry on a new
+            # connection.
+            self.cycle.keep_alive = False
+        elif stage is _UNREAD:
+            self._keep_alive = False
 
     def on_url(self, url: bytes) -> None:
         """Keep a part of the request target."""
@@ -295,12 +301,15 @@ class Connection(HttpToolsProtocol):
         if self._answer is not None:
             self._in_request = True
             port.metrics.in_flight += 1
+        limits = port.limits
         self.stage = _BODY
-        self.deadline = port.monitor.now + port.limits.body_timeout
-        self._parts, self._length, self._size, self._progress = [], 0, 0, 0
+        self.deadline = port.monitor.now + limits.body_timeout
+        self._length = self._size = self._progress = 0
         headers = dict(self.headers)
         self._content_type = headers.get(b"content-type")
-        if _is_above(headers.get(b"content-length", b""), port.limits.max_body_bytes):
+        length = headers.get(b"content-length", b"")
+        # A number with fewer characters than the limit is below it.
+        if len(length) >= port.limit_digits and _is_above(length, limits.max_body_bytes):
             self.refuse(BODY_TOO_LARGE)
         elif b"expect" in headers and headers[b"expect"].lower() == b"100-continue":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -312,13 +321,13 @@ class Connection(HttpToolsProtocol):
         self._progress = self._size
         if self.stage is not _BODY:
             return
-        self._length += len(body)
-        if self._length > self.port.small and not self._may_go_on():
+        self._length = length = self._length + len(body)
+        if length > self.port.small and not self._may_go_on():
             return
         if self._parts:
             self._add(body)
         else:
-            self._parts.append(body)
+            self._parts = [body]
 
     def on_message_complete(self) -> None:
         """Answer the complete request."""
@@ -412,12 +421,9 @@ class Connection(HttpToolsProtocol):
     def _find_path(self) -> bool:
         """Split the target and find the function for its path; return False if the target is invalid."""
         self._target, _, self._query = self.url.partition(b"?")
-        try:
-            self._path = self._target.decode("ascii")
-        except UnicodeDecodeError:
-            self._path = ""
-        self._answer = self.port.sync_routes.get(self._path)
-        if self._answer is not None:
+        self._path = path = self._target.decode("latin-1")  # which decodes any bytes; all routes are ASCII
+        self._answer = answer = self.port.sync_routes.get(path)
+        if answer is not None:
             return True
         try:
             parsed = httptools.parse_url(self.url)
@@ -463,18 +469,6 @@ class Connection(HttpToolsProtocol):
         self._drop_body()
         return whole
 
-    def _http_request(self) -> HTTPRequest:
-        return HTTPRequest(
-            self._method,
-            self._path,
-            self._query,
-            self._content_type,
-            self._take_body(),
-            self._began,
-            self._arrived,
-            self.port.monitor.now,
-        )
-
     def _scope(self) -> dict[str, Any]:
         return {
             "type": "http",
@@ -493,10 +487,8 @@ class Connection(HttpToolsProtocol):
         }
 
     def _check_size(self) -> None:
-        """Reject requests whose headers, or whose framing of the body, exceed the limits."""
+        """Reject a request of more than `MAX_HEAD` bytes whose headers, or framing of the body, exceed the limits."""
         size, stage = self._size, self.stage
-        if size <= MAX_HEAD:
-            return
         if stage is _HEAD:
             if size - self._uncertain > MAX_HEAD:
                 self.refuse(HEAD_TOO_LARGE)
@@ -544,18 +536,31 @@ class Connection(HttpToolsProtocol):
 
     def _serve(self, answer: Callable[[HTTPRequest], HTTPResponse]) -> None:
         """Answer a request on a path in `sync_routes`."""
-        response = answer(self._http_request())
+        port = self.port
+        response = answer(
+            HTTPRequest(
+                self._method,
+                self._path,
+                self._query,
+                self._content_type,
+                self._take_body(),
+                self._began,
+                self._arrived,
+                port.monitor.now,
+            )
+        )
         self._write(response)
-        served = self.port.slots.served
+        served = port.slots.served
         if self.queue is not served and self.stage is _IDLE and response[0].startswith(_OK):
-            self.port.slots.rest(self, served, self.port.monitor.now)
+            port.slots.rest(self, served, port.monitor.now)
 
     def _write(self, response: HTTPResponse) -> None:
         """Send a complete response, then continue with the next request or close."""
         head, body = response
+        if self._method == b"HEAD":
+            body = b""
         self._keep_alive = keep = self._keep_alive and not self.port.draining
-        end = b"\r\n" if keep else b"connection: close\r\n\r\n"
-        answer = b"".join((head, end) if self._method == b"HEAD" else (head, end, body))
+        answer = b"".join((head, b"\r\n" if keep else b"connection: close\r\n\r\n", body))
         if len(answer) <= _ANSWER_PIECE:
             self.transport.write(answer)
         else:
@@ -576,22 +581,26 @@ class Connection(HttpToolsProtocol):
 
     def _answered(self) -> None:
         """After a response is written and read by the client, continue with the next request or close."""
-        port = self.port
         if self.flow.write_paused:
-            if self.stage is _UNREAD:
-                port.unread.progressed(self)
-                return
-            self.stage = _UNREAD
-            self.deadline = port.monitor.now + port.limits.body_timeout
-            self._unsent = memoryview(bytes(self._unsent))  # a copy, so that the sent part is released
-            port.unread.keep(self, _IN_TRANSPORT + len(self._unsent))
+            self._wait_for_reader()
             return
         if self.stage is _UNREAD:
-            port.unread.drop(self)
+            self.port.unread.drop(self)
         if self._keep_alive:
             self._rest()
         else:
             self._close()
+
+    def _wait_for_reader(self) -> None:
+        """Keep the rest of a response until the client has read what was sent."""
+        port = self.port
+        if self.stage is _UNREAD:
+            port.unread.progressed(self)
+            return
+        self.stage = _UNREAD
+        self.deadline = port.monitor.now + port.limits.body_timeout
+        self._unsent = memoryview(bytes(self._unsent))  # a copy, so that the sent part is released
+        port.unread.keep(self, _IN_TRANSPORT + len(self._unsent))
 
     def _rest(self) -> None:
         """Wait for the next request."""
@@ -603,7 +612,8 @@ class Connection(HttpToolsProtocol):
         self._size = self._uncertain = self._read
         self._drop_body()
         slots = port.slots
-        slots.rest(self, slots.served if self.queue is slots.served else slots.idle, now)
+        queue = self.queue
+        slots.rest(self, queue if queue is slots.served else slots.idle, now)
 
     def _leave_request(self) -> None:
         if self._in_request:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from injector.core import names
 from tests.builders import Json, ask, encode, operations_of, patched, review
@@ -257,9 +258,7 @@ def recorded(pod: Json) -> set[str]:
 
 def as_policy(policy: Policy, *, shadow: bool) -> Policy:
     """`policy` with or without shadow mode."""
-    changed = copy.copy(policy)
-    object.__setattr__(changed, "shadow", shadow)
-    return changed
+    return replace(policy, shadow=shadow)
 
 
 def containers(pod: Json) -> Iterator[Json]:

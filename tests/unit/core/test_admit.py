@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from injector.core import names
+from injector.core import decision, names
 from injector.core.errors import MalformedJSONError, MalformedObjectError
 from injector.core.model import Endpoint, Policy, Reason, SealMode, Verdict
 from tests.builders import UID, Json, ask, asking, encode, operations_of, pod, response_of, review, workload
@@ -31,6 +31,22 @@ def test_equal_pods_have_the_same_patch() -> None:
 
     assert operations_of(first) == operations_of(second)
     assert [response_of(found)["uid"] for found in (first, second)] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "kept"),
+    [
+        (asking(), 1),
+        (asking(dapr_env="A=1"), 0),
+        (asking() | {names.APP_CONTAINERS: "x," * 16 * 1024}, 0),
+    ],
+    ids=["ordinary", "values of variables", "large"],
+)
+def test_kept_annotations_are_small_and_have_no_values(annotations: dict[str, str], kept: int) -> None:
+    first, second = (ask(review(pod(annotations))) for _ in range(2))
+
+    assert first == second
+    assert decision._remembered.cache_info().currsize == kept
 
 
 def test_skip_is_reported() -> None:
