@@ -58,6 +58,8 @@ class Forward:
         carrier = asyncio.ensure_future(self._carry(reader, writer))
         self._carriers.add(carrier)
         carrier.add_done_callback(self._carriers.discard)
+        # A task that is cancelled before its first step runs no `finally`.
+        carrier.add_done_callback(lambda _: writer.close())
 
     async def close(self) -> None:
         """Close all connections."""
@@ -79,8 +81,6 @@ class Forward:
             self._trouble = _explained(error, self._node)
         except (aiohttp.ClientError, OSError):
             pass  # the client sees its connection end
-        finally:
-            writer.close()
 
     async def _downward(self, remote: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:
         greeted: set[int] = set()  # the first message of a channel repeats the port's number

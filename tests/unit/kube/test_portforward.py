@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import tempfile
 from typing import TYPE_CHECKING, Final
 
@@ -31,12 +32,12 @@ async def _trouble(answer: int | bytes, plain: tuple[int, str]) -> str:
             return web.json_response({"kind": "Status", "code": plain[0], "message": plain[1]}, status=plain[0])
         if isinstance(answer, int):
             return web.Response(status=answer)
-        socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
-        await socket.prepare(request)
+        remote = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
+        await remote.prepare(request)
         for message in (b"\0\0\0", b"\1\0\0", b"\1" + answer):
-            await socket.send_bytes(message)
-        await socket.close()
-        return socket
+            await remote.send_bytes(message)
+        await remote.close()
+        return remote
 
     async with served(handle) as port, api_at(port) as api, forwarded(api, POD, 3500) as (path, forward):
         reader, writer = await asyncio.open_unix_connection(path)
@@ -104,3 +105,16 @@ def test_path_of_the_socket_is_short_in_a_deep_temporary_folder(
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
 
     assert trouble(b"x") == "the port cannot be forwarded: x"
+
+
+def test_connection_that_comes_just_before_the_end_is_closed() -> None:
+    async def run() -> None:
+        async with api_at(1) as api, forwarded(api, POD, 3500) as (_, forward):
+            near, far = socket.socketpair()
+            with far:
+                reader, writer = await asyncio.open_connection(sock=near)
+                forward.accept(reader, writer)
+                await forward.close()
+                assert writer.is_closing()
+
+    asyncio.run(run())
