@@ -73,7 +73,7 @@ image: ## Build the container image with docker, podman or buildah (BASE=... ano
 lint: .venv/.ready ## Formatting, lint rules, types, import directions, spelling
 	@$(PY) -m ruff format --check . && $(PY) -m ruff check . && $(PY) -m mypy --cache-dir ~/.cache/dapr-token-injector/mypy && .venv/bin/lint-imports && .venv/bin/codespell
 
-bench: .venv/.ready ## Measure us and the peers in turn, print ratios, draw the picture (bench-results/)
+bench: .venv/.ready ## Measure us and the peers in turn, print ratios (bench-results/)
 	@$(PY) -m tests.bench $(BENCH)
 
 soak: .venv/.ready ## Create 10,000 Pods per kind of API server while things happen to the webhook; needs root (SOAK="--help" for more)
