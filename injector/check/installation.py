@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -108,9 +107,7 @@ async def deployments_of_groups(reader: Reader) -> Objects:
     Raises:
         KubeError: They cannot be read.
     """
-    namespace = await reader.namespace()
-    found = await asyncio.gather(*(reader.get(DEPLOYMENTS, name, namespace) for name in names.GROUPS))
-    return [one for one in found if one is not None]
+    return await reader.existing(((DEPLOYMENTS, name) for name in names.GROUPS), await reader.namespace())
 
 
 async def is_redundant(reader: Reader) -> bool:

@@ -12,7 +12,7 @@ from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, WEBHOOK_CONFIGUR
 from injector.kube.transport import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
+    from collections.abc import Awaitable, Callable, Hashable, Iterable
 
     from injector.kube.client import Api
     from injector.kube.resources import Object, Objects
@@ -151,8 +151,7 @@ class Reader:
             KubeError: They cannot be read.
         """
         expected = names.GROUPS[: self.canary.groups or None]
-        found = await asyncio.gather(*(self.get(MUTATING_WEBHOOKS, name) for name in expected))
-        return [one for one in found if one is not None]
+        return await self.existing((MUTATING_WEBHOOKS, name) for name in expected)
 
     async def configurations(self) -> Objects:
         """Return all webhook configurations of the installation that exist.
@@ -160,7 +159,15 @@ class Reader:
         Raises:
             KubeError: They cannot be read.
         """
-        found = await asyncio.gather(*(self.get(kind, name) for kind, name in WEBHOOK_CONFIGURATIONS))
+        return await self.existing(WEBHOOK_CONFIGURATIONS)
+
+    async def existing(self, objects: Iterable[tuple[Resource, str]], namespace: str | None = None) -> Objects:
+        """Return those of some objects, by kind and name, that exist.
+
+        Raises:
+            KubeError: They cannot be read.
+        """
+        found = await asyncio.gather(*(self.get(kind, name, namespace) for kind, name in objects))
         return [one for one in found if one is not None]
 
     async def namespace(self) -> str:

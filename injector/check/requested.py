@@ -79,9 +79,11 @@ async def _requested_bound(reader: Reader) -> Outcome:
     wanted = reader.canary.requested
     fix = UPGRADE.format(await reader.namespace())
     if policy is None and binding is None:
-        missing = failed(f"{_POLICY} and its binding do not exist", f"{fix} --set requested.action={wanted}")
         seen = "the policy is not installed (requested.action=Off)"
-        return Outcome(seen=seen, problems=(missing,)) if wanted else Outcome(seen=seen, is_skipped=True)
+        if not wanted:
+            return Outcome(seen=seen, is_skipped=True)
+        missing = failed(f"{_POLICY} and its binding do not exist", f"{fix} --set requested.action={wanted}")
+        return Outcome(seen=seen, problems=(missing,))
     actions = ", ".join(((binding or {}).get("spec") or {}).get("validationActions") or ()) or "no action"
     # Nothing else protects while no entry has Fail.
     is_needed = wanted == _DENY or "Fail" not in (await _failure_policies(reader)).values()

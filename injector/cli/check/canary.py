@@ -146,8 +146,9 @@ async def _send(api: Api, canary: Canary) -> Outcome:
 
 def _checks(canary: Canary) -> list[Check]:
     """Return the checks of what is expected."""
-    found = ("registered", "entries-as-installed", "entries-alike") if canary.groups else ()
-    return [BY_WORD[name] for name in (*found, *(("requested-bound",) if canary.requested else ()))]
+    of_groups = ("registered", "entries-as-installed", "entries-alike") if canary.groups else ()
+    of_policy = ("requested-bound",) if canary.requested else ()
+    return [BY_WORD[name] for name in (*of_groups, *of_policy)]
 
 
 async def _cause() -> str:
