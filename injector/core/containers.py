@@ -50,10 +50,7 @@ def renamed_sidecars(spec: PodSpec) -> list[Place]:
 
 
 def _runs_daprd(container: Container) -> bool:
-    image, command = container.image or "", container.command
-    if not command and "dapr" not in image:
-        return False  # most containers
-    return is_daprd(image, command or ())
+    return is_daprd(container.image or "", container.command or ())
 
 
 def places_of(spec: PodSpec, request: InjectionRequest, policy: Policy, renamed: list[Place]) -> list[Place]:
