@@ -78,15 +78,15 @@ def deployment(name: str, within: str = SHOP) -> Json:
     return {"metadata": {"namespace": within, "name": name}, "spec": {"replicas": 1, "template": {}}, "status": counts}
 
 
-def put_outdated_workload(api: Store) -> None:
-    """Put the webhook, and the Deployment `web` of two Pods that run an outdated token of the Secret `s`."""
+def put_outdated_workload(api: Store, pods: int = 2) -> None:
+    """Put the webhook, and the Deployment `web` of Pods that run an outdated token of the Secret `s`."""
     install_webhook(api)
     api.put("namespaces", namespace())
     api.put("secrets", secret("s"))
     api.put("deployments", deployment("web"))
     api.put("replicasets", replica_set("web"))
-    for number in (1, 2):
-        api.put("pods", pod("web", number))
+    for number in range(pods):
+        api.put("pods", pod("web", number + 1))
 
 
 def controlled_by(kind: str, name: str) -> Json:

@@ -29,7 +29,7 @@ from tests.controlplane.polling import wait_for
 from tests.fake_cluster.client import StoreApi
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Store
-from tests.unit.cli.objects import SHOP, deployment, install_webhook, namespace, pod, replica_set, secret
+from tests.unit.cli.objects import SHOP, pod, put_outdated_workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,12 +43,7 @@ OPEN: Final = {"containers": [{"name": "daprd"}]}
 
 
 def filled(store: Store) -> Store:
-    install_webhook(store)
-    store.put("namespaces", namespace())
-    store.put("secrets", secret("s"))
-    store.put("deployments", deployment("web"))
-    store.put("replicasets", replica_set("web"))
-    store.put("pods", pod("web"))
+    put_outdated_workload(store, pods=1)
     return store
 
 
