@@ -126,7 +126,7 @@ class Site:
 
     def wait_until_served(self) -> None:
         """Wait until each Deployment is complete and Pods get their token."""
-        wait_for("all replicas ready", self.is_complete, interval_seconds=0.2)
+        wait_for("all replicas ready", self.is_complete, interval_seconds=0.2, describe=self.describe)
         wait_until_injecting(self.users)
 
     def pods(self) -> list[Json]:
@@ -157,6 +157,12 @@ class Site:
             == one["status"].get("readyReplicas")
             for one in self.kubectl.list("deployments")
         )
+
+    def describe(self) -> str:
+        """The state of the Deployments and Pods, for the message of a wait that ended without."""
+        deployments = {one["metadata"]["name"]: one["status"] for one in self.kubectl.list("deployments")}
+        pods = {one["metadata"]["name"]: one["status"] for one in self.kubectl.list("pods")}
+        return json.dumps({"deployments": deployments, "pods": pods})
 
     def uninstall(self) -> None:
         """Run `helm uninstall`."""

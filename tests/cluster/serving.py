@@ -123,22 +123,25 @@ class ServingKubelet:
         elif "deletionTimestamp" in meta:
             self._end(pod)
         elif not pod.is_ready:
+            pod.process.ensure_running()
             with suppress(httpx.TransportError):
-                pod.is_ready = self._probes.get(f"http://{pod.address}:{_OPS_PORT}/readyz").is_success
-            if pod.is_ready:
-                self._report(pod)
+                if self._probes.get(f"http://{pod.address}:{_OPS_PORT}/readyz").is_success:
+                    self._report(pod)
+                    pod.is_ready = True
 
     def _start(self, item: Json) -> _Pod:
         meta, spec = item["metadata"], item["spec"]
         namespace, name = meta["namespace"], meta["name"]
         path = f"/api/v1/namespaces/{namespace}"
-        target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
-        self._call("POST", f"{path}/pods/{name}/binding", {"metadata": {"name": name}, "target": target})
-        token = self._call("POST", f"{path}/serviceaccounts/{spec['serviceAccountName']}/token", {"spec": {}})
-        folder = self._folder / name
-        folder.mkdir()
         (policy,) = (volume["configMap"]["name"] for volume in spec["volumes"] if volume["name"] == "policy")
         content = self._call("GET", f"{path}/configmaps/{policy}")["data"]["policy.yaml"]
+        token = self._call("POST", f"{path}/serviceaccounts/{spec['serviceAccountName']}/token", {"spec": {}})
+        # After the objects that may not exist yet (kustomize writes the ConfigMap after the Deployment): a Pod that is
+        # bound cannot be bound again.
+        target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
+        self._call("POST", f"{path}/pods/{name}/binding", {"metadata": {"name": name}, "target": target})
+        folder = self._folder / name
+        folder.mkdir()
         (folder / "policy.yaml").write_text(content)
         used = {pod.address for pod in self._running.values()}
         address = next(address for address in ADDRESSES if address not in used)
