@@ -177,7 +177,7 @@ def secret_entries(container: Container) -> tuple[tuple[int, str, TokenRef], ...
         MalformedObjectError: `env` is not a list of variables.
     """
     raw = bytes(container.env)
-    if raw.find(_SECRET) < 0 and (_ESCAPE not in raw or _UNICODE_ESCAPE not in raw):
+    if raw.rfind(_SECRET) < 0 and (_ESCAPE not in raw or _UNICODE_ESCAPE not in raw):
         return ()
     return tuple(
         (index, entry.name, TokenRef(entry.valueFrom.secretKeyRef.name, entry.valueFrom.secretKeyRef.key))

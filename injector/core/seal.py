@@ -8,13 +8,16 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
 
 from injector.core import names
 from injector.core.env import secret_entries
-from injector.core.model import Quiet, SourceKind, TokenRef, Value, positions
+from injector.core.model import Quiet, SourceKind, TokenRef, Value
 from injector.core.request import redact, warning
-from injector.core.sealed import SEAL_NAMES, SealableContainer, SealableSpec, Volume
+from injector.core.sealed import SEAL_NAMES, SealableContainer, SealableSpec, Volume, has_name
 from injector.core.sidecar import is_daprd
 
 if TYPE_CHECKING:
@@ -24,9 +27,6 @@ if TYPE_CHECKING:
 
     # The containers that get the file, and the indexes of their entries that will read it.
     Targets = Mapping[tuple[ListName, int], Collection[int]]
-
-# Requests and limits, by part and by resource.
-Amounts = tuple[tuple[str, tuple[tuple[str, str | int | float], ...]], ...]
 
 
 # --- the fields of a Pod that decide whether it can be sealed ---
@@ -77,11 +77,24 @@ class EnvFrom(Quiet, frozen=True, gc=False):
     secretRef: Named | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
-class Resources(Quiet, frozen=True, gc=False):
-    """Requests and limits: strings, or numbers in manifests."""
+class Amounts(Quiet, frozen=True, gc=False):
+    """The resources that quotas and LimitRanges demand of every container: strings, or numbers in manifests."""
 
-    limits: dict[str, Any] | None = None
-    requests: dict[str, Any] | None = None
+    cpu: Any = None
+    memory: Any = None
+    ephemeral_storage: Any = msgspec.field(default=None, name="ephemeral-storage")
+
+    @property
+    def given(self) -> Mapping[str, object]:
+        """Those that are set, by name."""
+        return {name: amount for name, amount in msgspec.to_builtins(self).items() if amount is not None}
+
+
+class Resources(Quiet, frozen=True, gc=False):
+    """Limits and requests."""
+
+    limits: Amounts | None = None
+    requests: Amounts | None = None
 
 
 class SealingContainer(SealableContainer, frozen=True, gc=False):
@@ -122,7 +135,7 @@ class SealPlan(Value, frozen=True, gc=False):
     index: int
     tokens: tuple[tuple[str, TokenRef], ...]
     image: str
-    resources: Amounts
+    resources: Resources
     overrides_user: bool
     pull_secrets: tuple[str, ...]
     has_volumes: bool
@@ -148,7 +161,8 @@ class SealPlan(Value, frozen=True, gc=False):
     def _container(
         self, name: str, command: Sequence[str], env: Sequence[object], mounts: Mapping[str, object]
     ) -> Mapping[str, object]:
-        resources = {part: dict(amounts) for part, amounts in self.resources}
+        parts = (("limits", self.resources.limits), ("requests", self.resources.requests))
+        resources = {part: amounts.given for part, amounts in parts if amounts is not None and amounts.given}
         return {
             "name": name,
             "image": self.image,
@@ -250,19 +264,21 @@ _WINDOWS: Final = "windows"
 _OS_LABEL: Final = "kubernetes.io/os"
 
 
+def _lists(spec: SealingSpec) -> Iterable[tuple[ListName, Sequence[SealingContainer]]]:
+    return (("containers", spec.containers or ()), ("initContainers", spec.initContainers or ()))
+
+
 def _taken_name(spec: SealingSpec) -> str | None:
     """The problem of a Pod that uses our names for something that is not our seal."""
-    volume_name = names.SEAL_VOLUME
-    for containers in (spec.containers, spec.initContainers):
-        for container in containers or ():
+    volume = names.SEAL_VOLUME
+    for _, containers in _lists(spec):
+        for container in containers:
             if container.name in SEAL_NAMES:
                 return f"container {container.name} is not as the webhook makes it; remove or rename it"
-            for mount in container.volumeMounts or ():
-                if mount.name == volume_name:
-                    return f"remove the mount of {volume_name} from container {container.name}"
-    for volume in spec.volumes or ():
-        if volume.name == volume_name:
-            return f"volume {names.SEAL_VOLUME} is not as the webhook makes it; remove or rename it"
+            if has_name(volume, container.volumeMounts):
+                return f"remove the mount of {volume} from container {container.name}"
+    if has_name(volume, spec.volumes):
+        return f"volume {volume} is not as the webhook makes it; remove or rename it"
     return None
 
 
@@ -307,27 +323,49 @@ class Reader(Value, frozen=True, gc=False):
                 return f"a volume has the same key; remove it from volume {redact(self.name)}"
 
 
-def other_readers(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], targets: Targets) -> Iterator[Reader]:
+def other_readers(spec: SealingSpec, wanted: Sequence[tuple[str, TokenRef]], targets: Targets) -> Iterator[Reader]:
     """Everything in a Pod that reads a requested key, except the entries of `targets` and the seal container.
 
     Raises:
         MalformedObjectError: A container's `env` is not a list of variables.
     """
-    refs = frozenset(ref for _, ref in wanted)
+    for list_name, containers in _lists(spec):
+        for index, container in enumerate(containers):
+            entries = secret_entries(container)
+            if (entries or container.envFrom) and container.name != names.SEAL_CONTAINER:
+                yield from _in_container((list_name, index), container, entries, wanted, targets)
+    if any(map(_secret_of, spec.volumes or ())) or any(map(_projected_of, spec.volumes or ())):
+        yield from _in_volumes(spec.volumes or (), wanted)
+
+
+_secret_of: Final = attrgetter("secret")
+_projected_of: Final = attrgetter("projected")
+
+
+def _in_container(
+    place: tuple[ListName, int],
+    container: SealingContainer,
+    entries: Iterable[tuple[int, str, TokenRef]],
+    wanted: Sequence[tuple[str, TokenRef]],
+    targets: Targets,
+) -> Iterator[Reader]:
+    list_name, index = place
+    refs = {ref for _, ref in wanted}
+    own = targets.get(place)
+    for entry, variable, ref in entries:
+        if ref in refs and entry not in (own or ()):
+            is_unlisted = own is None and variable in names.TOKEN_VARIABLES
+            kind = _unlisted(container) if is_unlisted else ReaderKind.ENTRY
+            yield Reader(kind, container.name, list_name, index, entry)
     secrets = {ref.name for ref in refs}
-    for list_name, index, container in positions(spec.containers, spec.initContainers):
-        if container.name == names.SEAL_CONTAINER:
-            continue
-        own = targets.get((list_name, index))
-        for entry, variable, ref in secret_entries(container):
-            if ref in refs and entry not in (own or ()):
-                is_unlisted = own is None and variable in names.TOKEN_VARIABLES
-                kind = _unlisted(container) if is_unlisted else ReaderKind.ENTRY
-                yield Reader(kind, container.name, list_name, index, entry)
-        for entry, source in enumerate(container.envFrom or ()):
-            if source.secretRef is not None and source.secretRef.name in secrets:
-                yield Reader(ReaderKind.ENV_FROM, container.name, list_name, index, entry)
-    for index, volume in enumerate(spec.volumes or ()):
+    for entry, source in enumerate(container.envFrom or ()):
+        if source.secretRef is not None and source.secretRef.name in secrets:
+            yield Reader(ReaderKind.ENV_FROM, container.name, list_name, index, entry)
+
+
+def _in_volumes(volumes: Iterable[SealingVolume], wanted: Sequence[tuple[str, TokenRef]]) -> Iterator[Reader]:
+    refs = frozenset(ref for _, ref in wanted)
+    for index, volume in enumerate(volumes):
         if (volume.secret is not None or volume.projected is not None) and _has_key(volume, refs):
             yield Reader(ReaderKind.VOLUME, volume.name, "volumes", index)
 
@@ -353,39 +391,48 @@ def _is_file(files: SecretFiles, secret: str | None, refs: frozenset[TokenRef]) 
 # --- the resources of our containers ---
 
 
-def _resources(containers: Iterable[SealingContainer]) -> Amounts:
+def _resources(containers: Iterable[SealingContainer]) -> Resources:
     """The requests and limits of the container with the largest memory limit; of equal ones, the first.
 
     With those of one regular container, no QoS class, quota, LimitRange or effective request changes. A container
     without any is not considered: a quota demands them of all containers or of none.
     """
-    found: Amounts = ()
+    found = _NO_RESOURCES
     most = _LESS_THAN_NONE
     for container in containers:
         resources = container.resources
-        if resources is not None and (resources.limits or resources.requests):
-            size = _memory_size(resources.limits)
-            if size > most and (amounts := _amounts(resources)):
-                found, most = amounts, size
+        if resources is None:
+            continue
+        limits, requests = _well_formed(resources.limits), _well_formed(resources.requests)
+        if limits in _NO_AMOUNTS and requests in _NO_AMOUNTS:
+            continue
+        size = _memory_size(limits)
+        if size > most:
+            found, most = Resources(limits, requests), size
     return found
 
 
-def _amounts(resources: Resources) -> Amounts:
-    parts = (("limits", _standard(resources.limits)), ("requests", _standard(resources.requests)))
-    return tuple([part for part in parts if part[1]])
+_NO_RESOURCES: Final = Resources()
+_NO_AMOUNTS: Final = (None, Amounts())
 
 
-def _standard(given: Mapping[str, Any] | None) -> tuple[tuple[str, str | int | float], ...]:
-    if not given:
-        return ()
-    return tuple([(name, amount) for name in _STANDARD if isinstance(amount := given.get(name), _AMOUNT)])
+def _well_formed(amounts: Amounts | None) -> Amounts | None:
+    """The amounts that are strings or numbers: a manifest may have anything else."""
+    if amounts is None:
+        return None
+    given = (amounts.cpu, amounts.memory, amounts.ephemeral_storage)
+    if _COMPOSITE.isdisjoint(map(type, given)):
+        return amounts
+    return Amounts(*[None if type(one) in _COMPOSITE else one for one in given])
 
 
-def _memory_size(limits: Mapping[str, object] | None) -> float:
-    if not limits:
+_COMPOSITE: Final = frozenset({dict, list})
+
+
+def _memory_size(limits: Amounts | None) -> float:
+    if limits is None or limits.memory is None:
         return _NO_LIMIT
-    amount = limits.get("memory")
-    text = str(amount) if isinstance(amount, _AMOUNT) else ""
+    text = str(limits.memory)
     # Long texts are not cached.
     return quantity(text) if len(text) <= _LONGEST_QUANTITY else _NO_LIMIT
 
@@ -403,8 +450,6 @@ def quantity(text: str) -> float:
     return float(f"{number}e{exponent}") if exponent else float(number) * _SUFFIXES[suffix or ""]
 
 
-_STANDARD: Final = ("cpu", "memory", "ephemeral-storage")
-_AMOUNT: Final = (str, int, float)
 _NO_LIMIT: Final = -1.0
 _LESS_THAN_NONE: Final = -2.0
 _LONGEST_QUANTITY: Final = 64

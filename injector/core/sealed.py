@@ -6,6 +6,7 @@ The rules are those of docs/decisions/0035-sealed-pods.md, and the same as in th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
@@ -61,6 +62,14 @@ class SealableSpec(PodSpec, frozen=True, gc=False):
     initContainers: list[SealableContainer] | None = None  # type: ignore[assignment] # noqa: N815 - as above
     ephemeralContainers: list[SealableContainer] | None = None  # noqa: N815 - Kubernetes' own spelling
     volumes: list[Volume] | None = None
+
+
+def has_name(name: str, objects: Iterable[Volume | VolumeMount] | None) -> bool:
+    """Whether one of the volumes or mounts has the name."""
+    return objects is not None and name in map(_name_of, objects)
+
+
+_name_of: Final = attrgetter("name")
 
 
 def file_ref(variable: str) -> FileRef:
@@ -132,6 +141,8 @@ def _only(spec: SealableSpec, name: str) -> tuple[int, SealableContainer] | None
 
 def _has_own_volume(spec: SealableSpec) -> bool:
     """Whether the volume is in memory, and nothing but the seal container mounts it."""
+    if not has_name(names.SEAL_VOLUME, spec.volumes):
+        return False
     volumes = [one for one in spec.volumes or () if one.name == names.SEAL_VOLUME]
     if len(volumes) != 1 or volumes[0].emptyDir is None or volumes[0].emptyDir.medium != _MEMORY:
         return False
