@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+
+from injector.cli import signals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -78,7 +79,7 @@ def run(connect: Connect, work: Callable[[Api], Awaitable[_T]]) -> _T:
             return await work(api)
 
     try:
-        return asyncio.run(within())
+        return signals.run(within())
     except KubeError as error:
         is_named_wrong = isinstance(error, UnknownContextError)
         advice = "select one of them with --context" if is_named_wrong else _ADVICE.get(error.reason)

@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from types import FrameType
+
+_T = TypeVar("_T")
 
 # Sent by job runners, shells and terminals. Without a handler the process would end at once, with the cursor hidden and
 # without a message on how to continue.
@@ -32,9 +34,59 @@ def terminate_as_interrupt() -> Iterator[None]:
             signal.signal(number, before[number])
 
 
+def run(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine as `asyncio.run`; inside `terminate_as_interrupt`, a signal cancels it between two of its steps.
+
+    Event loops treat only Ctrl-C in this way, and not even that in a background job of a shell script, where it is
+    ignored.
+
+    Raises:
+        KeyboardInterrupt: A signal has ended the work.
+    """
+    import asyncio  # noqa: PLC0415 - only commands that wait pay for it
+
+    ended: list[int] = []
+
+    async def within() -> _T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def end(number: int) -> None:
+            ended.append(number)
+            if len(ended) > 1:  # as Ctrl-C: the second one does not wait
+                raise KeyboardInterrupt
+            if task is not None:
+                task.cancel()
+
+        with _received(loop.add_signal_handler, loop.remove_signal_handler, end):
+            return await work
+
+    try:
+        return asyncio.run(within())
+    except asyncio.CancelledError:
+        if not ended:
+            raise
+        raise KeyboardInterrupt from None
+
+
+@contextlib.contextmanager
+def _received(
+    add: Callable[..., object], remove: Callable[[int], object], end: Callable[[int], None]
+) -> Iterator[None]:
+    """Let an event loop call `end` with each signal that `terminate_as_interrupt` has taken."""
+    taken = [number for number in _ENDING if signal.getsignal(number) is _interrupt]
+    for number in taken:
+        add(number, end, number)
+    try:
+        yield
+    finally:
+        for number in taken:
+            remove(number)
+            signal.signal(number, _interrupt)
+
+
 @contextlib.contextmanager
 def repeat_lost_interrupts() -> Iterator[None]:
-    """Repeat Ctrl-C where Python cannot raise it, and would print a traceback and continue instead.
+    """Repeat a signal where Python cannot raise it, and would print a traceback and continue instead.
 
     Such places are callbacks of weak references, and each import has some:
     https://docs.python.org/3/library/sys.html#sys.unraisablehook
@@ -43,8 +95,9 @@ def repeat_lost_interrupts() -> Iterator[None]:
 
     def repeat(unraisable: sys.UnraisableHookArgs) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            # In a moment, because a signal that arrives here would be lost again.
-            again = threading.Timer(_MOMENT_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+            # In a moment, because a signal that arrives here would be lost again. If Ctrl-C is ignored, another was lost.
+            number = signal.SIGINT if callable(signal.getsignal(signal.SIGINT)) else signal.SIGTERM
+            again = threading.Timer(_MOMENT_SECONDS, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from injector.cli import connection, workload_target
+from injector.cli import connection, signals, workload_target
 from injector.cli.connection import Connect
 from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option
 from injector.cli.probe.report import show
-from injector.cli.signals import terminate_as_interrupt
 from injector.cli.token import source as token_source
 from injector.cli.token.source import given_token, given_token_options
 from injector.core.exposure import Exposure, ProbeReport, ProbeVerdict, Purpose
@@ -123,12 +121,12 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     ca_certificates = token_source.read_input(str(ca_file), "certificates") if ca_file is not None else None
     accepted = frozenset(map(Exposure, accept))
     options = Options(namespace, Connect.of(cluster), expected, ca_certificates, timeout, accepted)
-    with terminate_as_interrupt():
+    with signals.terminate_as_interrupt():
         if all_namespaces or selector is not None:
             _check_selection(targets, namespace, selector, all_namespaces=all_namespaces)
-            reports = asyncio.run(_probe_selected(selector or "", options, all_namespaces=all_namespaces))
+            reports = signals.run(_probe_selected(selector or "", options, all_namespaces=all_namespaces))
         elif targets:
-            reports = asyncio.run(_probe([_parse(target, options) for target in targets], options))
+            reports = signals.run(_probe([_parse(target, options) for target in targets], options))
         else:
             raise click.UsageError("name a TARGET, or select Pods with -A or -l SELECTOR")
     show(reports, accepted, output, with_namespace=all_namespaces)

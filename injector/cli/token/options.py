@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from injector.cli import connection
+from injector.cli import connection, signals
 from injector.cli.param_types import Duration
 from injector.cli.token.source import TokenOption
 from injector.core import claims
@@ -203,7 +202,7 @@ def run_with_key(text: str | None, connect: Connect, work: Callable[[Api | None]
     async def alone() -> _T:
         return await work(None)
 
-    return asyncio.run(alone())
+    return signals.run(alone())
 
 
 def read_keys(text: str, algorithm: str | None, connect: Connect) -> SigningKeys:

@@ -194,7 +194,7 @@ def test_signal_at_any_moment_ends_without_a_traceback(number: signal.Signals, t
             process.send_signal(number)
             _, error = process.communicate(timeout=60)
             assert process.returncode in {0, 2}
-            assert "Traceback" not in error
+            assert "Traceback" not in error, error
 
 
 @pytest.mark.parametrize("redirection", [">&-", "| head -n 1"])
