@@ -95,7 +95,7 @@ def repeat_lost_interrupts() -> Iterator[None]:
 
     def repeat(unraisable: sys.UnraisableHookArgs) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            # In a moment, because a signal that arrives here would be lost again. If Ctrl-C is ignored, another was lost.
+            # In a moment, because a signal that arrives here would be lost again. If Ctrl-C is ignored, it was another.
             number = signal.SIGINT if callable(signal.getsignal(signal.SIGINT)) else signal.SIGTERM
             again = threading.Timer(_MOMENT_SECONDS, os.kill, (os.getpid(), number))
             again.daemon = True

@@ -11,8 +11,6 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import msgspec
-
 from injector.core import names
 from injector.core.env import secret_entries
 from injector.core.model import Quiet, SourceKind, TokenRef, Value
@@ -77,17 +75,18 @@ class EnvFrom(Quiet, frozen=True, gc=False):
     secretRef: Named | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
-class Amounts(Quiet, frozen=True, gc=False):
+class Amounts(Quiet, frozen=True, gc=False, rename={"ephemeral_storage": "ephemeral-storage"}):
     """The resources that quotas and LimitRanges demand of every container: strings, or numbers in manifests."""
 
     cpu: Any = None
     memory: Any = None
-    ephemeral_storage: Any = msgspec.field(default=None, name="ephemeral-storage")
+    ephemeral_storage: Any = None
 
     @property
     def given(self) -> Mapping[str, object]:
         """Those that are set, by name."""
-        return {name: amount for name, amount in msgspec.to_builtins(self).items() if amount is not None}
+        amounts = (("cpu", self.cpu), ("memory", self.memory), ("ephemeral-storage", self.ephemeral_storage))
+        return {name: amount for name, amount in amounts if amount is not None}
 
 
 class Resources(Quiet, frozen=True, gc=False):
