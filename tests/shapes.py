@@ -10,11 +10,10 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import yaml  # type: ignore[import-untyped] # it brings no types
-
 from injector.core import names
 from injector.core.depth import MAX_DEPTH
 from tests.builders import Json, container, encode, literal_env, pod, review, secret_env, sidecar, workload
+from tests.documents import dumped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -273,8 +272,7 @@ BODIES: Final[Mapping[str, Mapping[bool, Callable[[int], bytes]]]] = {
 
 
 def _yaml(value: Json) -> str:
-    text: str = yaml.safe_dump(value, sort_keys=False, width=4096)
-    return text
+    return dumped(value, width=4096)
 
 
 def one_line_of_json(n: int) -> str:
@@ -289,8 +287,7 @@ def block_of_yaml(n: int) -> str:
 
 def flow_of_yaml(n: int) -> str:
     """The same in flow style."""
-    text: str = yaml.safe_dump(many_containers(n), sort_keys=False, width=4096, default_flow_style=True)
-    return text
+    return dumped(many_containers(n), width=4096, default_flow_style=True)
 
 
 def clear_text_everywhere(n: int) -> str:

@@ -357,6 +357,12 @@ SCENES: Final[Mapping[str, Callable[[Desk], AbstractContextManager[Scene]]]] = {
 }
 
 
+def is_alone(kubectl: Kubectl) -> bool:
+    """Whether no Pod of another test is left, which commands for all namespaces would show."""
+    ending = {one["metadata"]["name"] for one in kubectl.list("namespaces") if "deletionTimestamp" in one["metadata"]}
+    return not any(one["metadata"]["namespace"] in ending for one in kubectl.within("").list("pods"))
+
+
 @pytest.mark.usefixtures("foreign_kinds")
 @pytest.mark.parametrize("page", run_by(__file__))
 def test_commands_of_the_page_print_what_it_shows(
@@ -372,6 +378,7 @@ def test_commands_of_the_page_print_what_it_shows(
         (tmp_path / name).symlink_to(ROOT / name)
 
     desk = Desk(own_control_plane, helm, tmp_path, webhook, register)
+    wait_for("the namespaces of other tests deleted", functools.partial(is_alone, own_control_plane.kubectl))
     with left_clean(own_control_plane.kubectl), SCENES[page](desk) as scene:
         kubeconfig = tmp_path / "kubeconfig"
         scene.kubectl.write_kubeconfig(kubeconfig)

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests import forkserver
+from tests.cluster.kubelet import wait_until_starts_are_past
 from tests.cluster.objects import APP, SECRET, SIDECAR, pod, token_variable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.controlplane.api import Json
     from tests.controlplane.kubectl import Kubectl
 
@@ -53,11 +56,13 @@ class Commands:
         return f"{self.kubectl.namespace}/{SECRET}"
 
     def run(self, *arguments: str, stdin: str = "") -> Done:
-        """Run a command to its end."""
+        """Run a command to its end. A rotation waits for the second after the last start of a container."""
+        self._settle(arguments)
         return self._ended([*forkserver.command(), *arguments], stdin)
 
     def run_and_crash(self, log: Path, writes: int, *arguments: str) -> Done:
         """Run a command that crashes after a number of writes."""
+        self._settle(arguments)
         crashing = forkserver.command("tests.cluster.crash_after_write")
         return self._ended([*crashing, str(log), str(writes), *arguments], "")
 
@@ -78,6 +83,11 @@ class Commands:
         out, err = process.communicate(timeout=TIMEOUT_SECONDS)
         self.output += [out, err]
         return Done(process.returncode, out, err)
+
+    def _settle(self, arguments: Sequence[str]) -> None:
+        """Wait, so that Pods which started in the second of the change are not uncertain: on a fast machine some do."""
+        if arguments[:2] == ("secret", "rotate"):
+            wait_until_starts_are_past(self.kubectl)
 
     def _ended(self, command: list[str], stdin: str) -> Done:
         done = subprocess.run(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from injector.core.rollout import LAG
 from tests.cluster.objects import ASKING, pod
 from tests.cluster.tokencommands import Commands, workload
 from tests.controlplane.polling import wait_for
@@ -104,6 +106,9 @@ def test_each_kind_is_restarted_or_skipped_with_working_advice(kubectl: Kubectl,
             replaced.add(one["metadata"]["name"].partition("-")[0])
     assert replaced == {"daemon", "partition"}
 
+    # A Pod that is created within two seconds of the change may have the previous value from the kubelet's cache.
+    changed_before = time.time()
+    wait_for("the tolerance of caches", lambda: time.time() > changed_before + LAG + 1)
     # Follow the advice: delete these Pods, end the Job, resume, lower the partition; then continue.
     kubectl.run("delete", "pods", "--selector=app in (daemon-on-delete,stateful-on-delete,bare)")
     kubectl.run("delete", "job", "job")
