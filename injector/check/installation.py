@@ -116,16 +116,13 @@ async def is_redundant(reader: Reader) -> bool:
     The caller of the check may know it.
 
     Raises:
-        KubeError: The registration cannot be read.
+        KubeError: The registration cannot be read, or shows one group and Deployments cannot be read.
     """
     if reader.canary.groups:
         return reader.canary.groups == len(names.GROUPS)
     if len(await reader.registrations()) > 1:
         return True
-    try:
-        deployments = await deployments_of_groups(reader)
-    except ForbiddenError:
-        return False
+    deployments = await deployments_of_groups(reader)
     return any(one["metadata"]["name"] != names.MANAGER or _fails_over(one) for one in deployments)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from injector.check.installation import deployments_of_groups, is_redundant
+from injector.check.installation import is_redundant
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
 from injector.core import names
 from injector.kube.errors import ForbiddenError
@@ -88,9 +88,13 @@ async def own_entries(reader: Reader) -> Objects:
 async def _registered(reader: Reader) -> Outcome:
     found = {one["metadata"]["name"]: one for one in await reader.registrations()}
     upgrade = UPGRADE.format(await reader.namespace())
-    has_two = await is_redundant(reader)
+    problems, seen, doubts = [], [], []
+    try:
+        has_two = await is_redundant(reader)
+    except ForbiddenError as error:
+        has_two = False
+        doubts.append(unknown(f"whether a second group of replicas is installed is not known: {error}"))
     wanted = names.GROUPS if has_two else names.GROUPS[:1]
-    problems, seen = [], []
     for name, entry in zip(wanted, INJECT_ENTRIES, strict=False):
         what = f"{MUTATING_WEBHOOKS.kind} {name}"
         others = [f"{MUTATING_WEBHOOKS.kind} {one}" for one in found if one != name]
@@ -101,12 +105,7 @@ async def _registered(reader: Reader) -> Outcome:
         elif entry not in entries:
             problems.append(failed(f"{what} has no entry {entry}: {without if others else _LOST}", upgrade))
         seen.append(f"{what} has the entries {', '.join(entries)}" if entries else what)
-    if not has_two and not reader.canary.groups:
-        try:
-            await deployments_of_groups(reader)
-        except ForbiddenError as error:
-            problems.append(unknown(f"whether a second group of replicas is installed is not known: {error}"))
-    return Outcome(seen="; ".join(seen), problems=tuple(problems))
+    return Outcome(seen="; ".join(seen), problems=(*problems, *doubts))
 
 
 _LOST: Final = "Pods that request a token are created without it"
