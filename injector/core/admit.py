@@ -123,7 +123,7 @@ def respond(uid: str, decided: Decision) -> AdmissionResponse:
             )
 
 
-def _rendered(decided: Inject) -> tuple[bytes, dict[str, str]]:
+def _rendered(decided: Inject) -> tuple[str, dict[str, str]]:
     """Patch and audit annotations of a plan, kept for as long as the plan itself is cached."""
     found = _memo.get(decided.plan)
     if found is None:
@@ -132,7 +132,7 @@ def _rendered(decided: Inject) -> tuple[bytes, dict[str, str]]:
     return found
 
 
-_memo: Final[WeakKeyDictionary[Plan, tuple[bytes, dict[str, str]]]] = WeakKeyDictionary()
+_memo: Final[WeakKeyDictionary[Plan, tuple[str, dict[str, str]]]] = WeakKeyDictionary()
 
 
 _VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DENY}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -20,7 +21,7 @@ from injector.core.errors import MalformedObjectError
 from injector.core.model import Quiet, SourceKind, TokenRef, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from injector.core.model import Container
 
@@ -135,6 +136,7 @@ _NOT_A_LIST: Final = "the env of a container is not a list of variables"
 _NULL: Final = (b"", b"null")
 _EMPTY_STRING: Final = (*_NULL, b'""')
 
+_env_of: Final = attrgetter("env")
 _env_vars = msgspec.json.Decoder(list[_EnvVar])
 _sources = msgspec.json.Decoder(dict[str, Raw])
 _secret_vars = msgspec.json.Decoder(list[_SecretVar])
@@ -170,18 +172,23 @@ def entries_of(container: Container) -> tuple[EnvEntry, ...]:
     return _decoded(_every_managed, bytes(container.env))
 
 
+def may_read_secret(containers: Iterable[Container]) -> bool:
+    """Whether `secret_entries` may find an entry in one of them: a guess, without decoding a list."""
+    raw = b"".join(map(_env_of, containers))
+    return raw.rfind(_SECRET) >= 0 or (_ESCAPE in raw and _UNICODE_ESCAPE in raw)
+
+
 def secret_entries(container: Container) -> tuple[tuple[int, str, TokenRef], ...]:
     """Every entry with a value from a Secret: its index, its name, and the reference.
 
     Raises:
         MalformedObjectError: `env` is not a list of variables.
     """
-    raw = bytes(container.env)
-    if raw.rfind(_SECRET) < 0 and (_ESCAPE not in raw or _UNICODE_ESCAPE not in raw):
+    if not may_read_secret((container,)):
         return ()
     return tuple(
         (index, entry.name, TokenRef(entry.valueFrom.secretKeyRef.name, entry.valueFrom.secretKeyRef.key))
-        for index, entry in enumerate(_decoded(_secret_vars.decode, raw))
+        for index, entry in enumerate(_decoded(_secret_vars.decode, bytes(container.env)))
         if entry.valueFrom is not None and entry.valueFrom.secretKeyRef is not None
     )
 

@@ -427,12 +427,12 @@ class Status(Struct, frozen=True, gc=False):
 
 
 class AdmissionResponse(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The response; `patch` is base64 on the wire."""
+    """The response; `patch` is in base64."""
 
     uid: str
     allowed: bool
     patchType: Literal["JSONPatch"] | None = None  # noqa: N815 - Kubernetes' own spelling
-    patch: bytes | None = None
+    patch: Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})] | None = None
     warnings: tuple[str, ...] = ()
     auditAnnotations: dict[str, str] = {}  # noqa: N815 - Kubernetes' own spelling
     status: Status | None = None

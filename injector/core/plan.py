@@ -197,10 +197,13 @@ def _is_sealed(entry: EnvEntry | None) -> bool:
 
 def _sealing(spec: SealingSpec, places: Sequence[Place], request: InjectionRequest, policy: Policy) -> _Sealing:
     wanted = request.wanted
-    targets = {(place.list_name, place.index): _indexes(place.env, wanted) for place in places}
+
+    def targets() -> seal.Targets:
+        return {(place.list_name, place.index): _indexes(place.env, wanted) for place in places}
+
     tokens = sealed_tokens(spec)
     if tokens and all(tokens.get(variable) == ref for variable, ref in wanted):
-        reader = next(seal.other_readers(spec, wanted, targets), None)
+        reader = next(seal.other_readers(spec, wanted, targets()), None)
         return _Sealing(first_reader(spec), warning="" if reader is None else seal.loophole(reader))
     if not request.seal:
         return _NOT_SEALED

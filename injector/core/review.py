@@ -7,6 +7,7 @@ is nested too deeply for the codec is cut to the levels that rules read, and dec
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -171,9 +172,9 @@ def sealing_spec(body: bytes | bytearray, endpoint: Endpoint, question: Review |
     return (pod.spec if pod is not None else None) or SealingSpec()
 
 
-def encode_patch(operations: Sequence[PatchOp]) -> bytes:
-    """The JSON of a patch, before it is base64-encoded in a response."""
-    return _encoder.encode(operations)
+def encode_patch(operations: Sequence[PatchOp]) -> str:
+    """A patch as a response has it: JSON in base64. It is encoded once for all Pods that get the same one."""
+    return b64encode(_encoder.encode(operations)).decode()
 
 
 def encode(question: Review, response: AdmissionResponse) -> bytes:

@@ -8,23 +8,25 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from injector.core import names
-from injector.core.env import secret_entries
-from injector.core.model import Quiet, SourceKind, TokenRef, Value
+from injector.core.env import may_read_secret, secret_entries
+from injector.core.model import Quiet, SourceKind, TokenRef, Value, positions
 from injector.core.request import redact, warning
-from injector.core.sealed import SEAL_NAMES, SealableContainer, SealableSpec, Volume, has_name
+from injector.core.sealed import SEAL_NAMES, SealableContainer, SealableSpec, Volume, name_of
 from injector.core.sidecar import is_daprd
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from injector.core.model import ListName, Policy
 
     # The containers that get the file, and the indexes of their entries that will read it.
     Targets = Mapping[tuple[ListName, int], Collection[int]]
+    FindTargets = Callable[[], Targets]
 
 
 # --- the fields of a Pod that decide whether it can be sealed ---
@@ -75,17 +77,17 @@ class EnvFrom(Quiet, frozen=True, gc=False):
     secretRef: Named | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
-class Amounts(Quiet, frozen=True, gc=False, rename={"ephemeral_storage": "ephemeral-storage"}):
+class Amounts(Quiet, frozen=True, gc=False, rename={"storage": "ephemeral-storage"}):
     """The resources that quotas and LimitRanges demand of every container: strings, or numbers in manifests."""
 
     cpu: Any = None
     memory: Any = None
-    ephemeral_storage: Any = None
+    storage: Any = None
 
     @property
     def given(self) -> Mapping[str, object]:
         """Those that are set, by name."""
-        amounts = (("cpu", self.cpu), ("memory", self.memory), ("ephemeral-storage", self.ephemeral_storage))
+        amounts = (("cpu", self.cpu), ("memory", self.memory), ("ephemeral-storage", self.storage))
         return {name: amount for name, amount in amounts if amount is not None}
 
 
@@ -198,18 +200,20 @@ def file_entry(variable: str) -> Mapping[str, object]:
 
 
 def prepare(
-    spec: SealingSpec, wanted: tuple[tuple[str, TokenRef], ...], targets: Targets, policy: Policy
+    spec: SealingSpec, wanted: tuple[tuple[str, TokenRef], ...], find_targets: FindTargets, policy: Policy
 ) -> SealPlan | str:
     """The additions that seal a Pod; or a warning with the reason why it cannot be sealed.
+
+    `find_targets` is called if it matters which containers get the file.
 
     Raises:
         MalformedObjectError: A container's `env` is not a list of variables.
     """
-    problem = _problem(spec, wanted, targets, policy)
+    problem = _problem(spec, wanted, find_targets, policy)
     if problem is not None:
         return refusal(problem)
     return SealPlan(
-        index=_first_target(spec.initContainers, targets) if spec.initContainers else 0,
+        index=_first_target(spec.initContainers, find_targets()) if spec.initContainers else 0,
         tokens=wanted,
         image=policy.seal_image or "",
         resources=_resources(spec.containers or ()),
@@ -242,7 +246,7 @@ def loophole(reader: Reader) -> str:
 
 
 def _problem(
-    spec: SealingSpec, wanted: tuple[tuple[str, TokenRef], ...], targets: Targets, policy: Policy
+    spec: SealingSpec, wanted: tuple[tuple[str, TokenRef], ...], find_targets: FindTargets, policy: Policy
 ) -> str | None:
     if policy.seal_image is None:
         return "the policy has no sealImage; ask the owner of the cluster to set it"
@@ -254,7 +258,7 @@ def _problem(
     taken = _taken_name(spec)
     if taken is not None:
         return taken
-    reader = next(other_readers(spec, wanted, targets), None)
+    reader = next(other_readers(spec, wanted, find_targets()), None) if _may_read_secrets(spec) else None
     return None if reader is None else reader.advice
 
 
@@ -263,22 +267,23 @@ _WINDOWS: Final = "windows"
 _OS_LABEL: Final = "kubernetes.io/os"
 
 
-def _lists(spec: SealingSpec) -> Iterable[tuple[ListName, Sequence[SealingContainer]]]:
-    return (("containers", spec.containers or ()), ("initContainers", spec.initContainers or ()))
-
-
 def _taken_name(spec: SealingSpec) -> str | None:
     """The problem of a Pod that uses our names for something that is not our seal."""
     volume = names.SEAL_VOLUME
-    for _, containers in _lists(spec):
-        for container in containers:
-            if container.name in SEAL_NAMES:
-                return f"container {container.name} is not as the webhook makes it; remove or rename it"
-            if has_name(volume, container.volumeMounts):
-                return f"remove the mount of {volume} from container {container.name}"
-    if has_name(volume, spec.volumes):
+    for containers in filter(None, (spec.containers, spec.initContainers)):
+        taken = _SEAL_NAMES.intersection(map(name_of, containers))
+        if taken:
+            return f"container {min(taken)} is not as the webhook makes it; remove or rename it"
+        if volume in map(name_of, chain.from_iterable(filter(None, map(_mounts_of, containers)))):
+            user = next(one.name for one in containers if volume in map(name_of, one.volumeMounts or ()))
+            return f"remove the mount of {volume} from container {user}"
+    if volume in map(name_of, spec.volumes or ()):
         return f"volume {volume} is not as the webhook makes it; remove or rename it"
     return None
+
+
+_SEAL_NAMES: Final = frozenset(SEAL_NAMES)
+_mounts_of: Final = attrgetter("volumeMounts")
 
 
 # --- other readers of the same keys ---
@@ -328,17 +333,27 @@ def other_readers(spec: SealingSpec, wanted: Sequence[tuple[str, TokenRef]], tar
     Raises:
         MalformedObjectError: A container's `env` is not a list of variables.
     """
-    for list_name, containers in _lists(spec):
-        for index, container in enumerate(containers):
-            entries = secret_entries(container)
-            if (entries or container.envFrom) and container.name != names.SEAL_CONTAINER:
-                yield from _in_container((list_name, index), container, entries, wanted, targets)
-    if any(map(_secret_of, spec.volumes or ())) or any(map(_projected_of, spec.volumes or ())):
-        yield from _in_volumes(spec.volumes or (), wanted)
+    for list_name, index, container in positions(spec.containers, spec.initContainers):
+        entries = secret_entries(container)
+        if (entries or container.envFrom) and container.name != names.SEAL_CONTAINER:
+            yield from _in_container((list_name, index), container, entries, wanted, targets)
+    yield from _in_volumes(spec.volumes or (), wanted)
 
 
+def _may_read_secrets(spec: SealingSpec) -> bool:
+    """Whether `other_readers` may find a reader: a guess, which takes few steps for most Pods."""
+    for containers in filter(None, (spec.containers, spec.initContainers)):
+        if may_read_secret(containers) or any(map(_env_from_of, containers)):
+            return True
+    volumes = spec.volumes or ()
+    sources = chain.from_iterable(filter(None, map(_sources_of, filter(None, map(_projected_of, volumes)))))
+    return any(map(_secret_of, volumes)) or any(map(_secret_of, sources))
+
+
+_env_from_of: Final = attrgetter("envFrom")
 _secret_of: Final = attrgetter("secret")
 _projected_of: Final = attrgetter("projected")
+_sources_of: Final = attrgetter("sources")
 
 
 def _in_container(
@@ -396,39 +411,37 @@ def _resources(containers: Iterable[SealingContainer]) -> Resources:
     With those of one regular container, no QoS class, quota, LimitRange or effective request changes. A container
     without any is not considered: a quota demands them of all containers or of none.
     """
-    found = _NO_RESOURCES
-    most = _LESS_THAN_NONE
-    for container in containers:
-        resources = container.resources
-        if resources is None:
-            continue
-        limits, requests = _well_formed(resources.limits), _well_formed(resources.requests)
-        if limits in _NO_AMOUNTS and requests in _NO_AMOUNTS:
-            continue
-        size = _memory_size(limits)
-        if size > most:
-            found, most = Resources(limits, requests), size
-    return found
+    given = [one for one in map(_resources_of, containers) if one not in _NOT_GIVEN]
+    try:
+        hash(tuple(given))
+    except TypeError:  # an amount is a list or a mapping, as only a manifest may have it
+        given = [one for one in map(_well_formed, given) if one not in _NOT_GIVEN]
+    return max(given, key=_memory_size) if given else _NO_RESOURCES
 
 
+_resources_of: Final = attrgetter("resources")
 _NO_RESOURCES: Final = Resources()
-_NO_AMOUNTS: Final = (None, Amounts())
+_NOT_GIVEN: Final = (
+    None,
+    *(Resources(limits, requests) for limits in (None, Amounts()) for requests in (None, Amounts())),
+)
 
 
-def _well_formed(amounts: Amounts | None) -> Amounts | None:
-    """The amounts that are strings or numbers: a manifest may have anything else."""
-    if amounts is None:
-        return None
-    given = (amounts.cpu, amounts.memory, amounts.ephemeral_storage)
-    if _COMPOSITE.isdisjoint(map(type, given)):
-        return amounts
-    return Amounts(*[None if type(one) in _COMPOSITE else one for one in given])
+def _well_formed(resources: Resources) -> Resources:
+    """The amounts that are strings or numbers."""
+    parts = (resources.limits or Amounts(), resources.requests or Amounts())
+    limits, requests = (
+        Amounts(
+            *[None if isinstance(amount, (dict, list)) else amount for amount in (one.cpu, one.memory, one.storage)]
+        )
+        for one in parts
+    )
+    return Resources(limits, requests)
 
 
-_COMPOSITE: Final = frozenset({dict, list})
-
-
-def _memory_size(limits: Amounts | None) -> float:
+def _memory_size(resources: Resources) -> float:
+    """The memory limit in bytes; -1 without a valid one."""
+    limits = resources.limits
     if limits is None or limits.memory is None:
         return _NO_LIMIT
     text = str(limits.memory)
@@ -450,7 +463,6 @@ def quantity(text: str) -> float:
 
 
 _NO_LIMIT: Final = -1.0
-_LESS_THAN_NONE: Final = -2.0
 _LONGEST_QUANTITY: Final = 64
 _QUANTITY: Final = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,3}))?")
 _SUFFIXES: Final[Mapping[str, float]] = {

@@ -64,12 +64,8 @@ class SealableSpec(PodSpec, frozen=True, gc=False):
     volumes: list[Volume] | None = None
 
 
-def has_name(name: str, objects: Iterable[Volume | VolumeMount] | None) -> bool:
-    """Whether one of the volumes or mounts has the name."""
-    return objects is not None and name in map(_name_of, objects)
-
-
-_name_of: Final = attrgetter("name")
+# With `map`, names of many objects are compared without a step of the interpreter for each.
+name_of: Final = attrgetter("name")
 
 
 def file_ref(variable: str) -> FileRef:
@@ -141,10 +137,12 @@ def _only(spec: SealableSpec, name: str) -> tuple[int, SealableContainer] | None
 
 def _has_own_volume(spec: SealableSpec) -> bool:
     """Whether the volume is in memory, and nothing but the seal container mounts it."""
-    if not has_name(names.SEAL_VOLUME, spec.volumes):
+    volumes = spec.volumes or []
+    found = list(map(name_of, volumes))
+    if found.count(names.SEAL_VOLUME) != 1:
         return False
-    volumes = [one for one in spec.volumes or () if one.name == names.SEAL_VOLUME]
-    if len(volumes) != 1 or volumes[0].emptyDir is None or volumes[0].emptyDir.medium != _MEMORY:
+    own = volumes[found.index(names.SEAL_VOLUME)].emptyDir
+    if own is None or own.medium != _MEMORY:
         return False
     users = [
         (one.name, mount) for one in _every(spec) for mount in one.volumeMounts or () if mount.name == names.SEAL_VOLUME

@@ -57,12 +57,12 @@ class Commands:
 
     def run(self, *arguments: str, stdin: str = "") -> Done:
         """Run a command to its end. A rotation waits for the second after the last start of a container."""
-        self._settle(arguments)
+        self._wait_for_starts(arguments)
         return self._ended([*forkserver.command(), *arguments], stdin)
 
     def run_and_crash(self, log: Path, writes: int, *arguments: str) -> Done:
         """Run a command that crashes after a number of writes."""
-        self._settle(arguments)
+        self._wait_for_starts(arguments)
         crashing = forkserver.command("tests.cluster.crash_after_write")
         return self._ended([*crashing, str(log), str(writes), *arguments], "")
 
@@ -84,7 +84,7 @@ class Commands:
         self.output += [out, err]
         return Done(process.returncode, out, err)
 
-    def _settle(self, arguments: Sequence[str]) -> None:
+    def _wait_for_starts(self, arguments: Sequence[str]) -> None:
         """Wait, so that Pods which started in the second of the change are not uncertain: on a fast machine some do."""
         if arguments[:2] == ("secret", "rotate"):
             wait_until_starts_are_past(self.kubectl)

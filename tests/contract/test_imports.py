@@ -19,6 +19,7 @@ CORE: Final = sorted((ROOT / "injector/core").glob("*.py"))
 VALUES: Final = frozenset(
     {
         "__future__",
+        "base64",
         "collections",
         "dataclasses",
         "enum",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -196,7 +197,9 @@ def _leaking(channel: str) -> Admission:
         ],
     }
     if channel in patches:
-        response = msgspec.structs.replace(response, patchType="JSONPatch", patch=encode(patches[channel]))
+        response = msgspec.structs.replace(
+            response, patchType="JSONPatch", patch=b64encode(encode(patches[channel])).decode()
+        )
     body = msgspec.json.encode(AnsweredReview("admission.k8s.io/v1", "AdmissionReview", response))
     owner = TOKEN if channel == "log" else ""
     return Admission(body, Verdict.SKIP, Reason.KEPT, "uid", "shop", owner, 0)
