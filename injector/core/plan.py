@@ -30,7 +30,7 @@ from injector.core.request import WarningList, allow_list, forbidden, warning
 from injector.core.sealed import file_ref, first_reader, sealed_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from injector.core.containers import Place
@@ -201,7 +201,8 @@ def _sealing(spec: SealingSpec, places: Sequence[Place], request: InjectionReque
     def targets() -> seal.Targets:
         return {(place.list_name, place.index): _indexes(place.env, wanted) for place in places}
 
-    tokens = sealed_tokens(spec)
+    is_usual = seal.is_usual(spec)
+    tokens = _NO_TOKENS if is_usual else sealed_tokens(spec)
     if tokens and all(tokens.get(variable) == ref for variable, ref in wanted):
         reader = next(seal.other_readers(spec, wanted, targets()), None)
         return _Sealing(first_reader(spec), warning="" if reader is None else seal.loophole(reader))
@@ -209,8 +210,11 @@ def _sealing(spec: SealingSpec, places: Sequence[Place], request: InjectionReque
         return _NOT_SEALED
     if tokens:
         return _Sealing(warning=seal.refusal("its seal has another Secret or key; render the manifest again"))
-    found = seal.prepare(spec, wanted, targets, policy)
+    found = seal.prepare(spec, wanted, targets, policy, is_usual=is_usual)
     return _Sealing(warning=found) if isinstance(found, str) else _Sealing(found.index, found)
+
+
+_NO_TOKENS: Final[Mapping[str, TokenRef]] = {}
 
 
 @lru_cache(maxsize=1024)

@@ -16,7 +16,7 @@ from injector.core import names
 from injector.core.env import may_read_secret, secret_entries
 from injector.core.model import Quiet, SourceKind, TokenRef, Value, positions
 from injector.core.request import redact, warning
-from injector.core.sealed import SEAL_NAMES, SealableContainer, SealableSpec, Volume, name_of
+from injector.core.sealed import SEAL_NAMES, SealableContainer, SealableSpec, Volume
 from injector.core.sidecar import is_daprd
 
 if TYPE_CHECKING:
@@ -199,17 +199,49 @@ def file_entry(variable: str) -> Mapping[str, object]:
     return {"name": variable, "valueFrom": {"fileKeyRef": source}}
 
 
+def is_usual(spec: SealingSpec) -> bool:
+    """Whether a Pod has none of our names, and no other way to read a Secret: as most Pods, with few steps for each.
+
+    Nothing in such a Pod keeps it from being sealed. A Pod that is not usual may be fine, too.
+    """
+    containers = [*(spec.containers or ()), *(spec.initContainers or ())]
+    volumes = spec.volumes or ()
+    if may_read_secret(containers) or any(map(_env_from_of, containers)) or any(map(_secret_of, volumes)):
+        return False
+    sources = chain.from_iterable(filter(None, map(_sources_of, filter(None, map(_projected_of, volumes)))))
+    mounts = chain.from_iterable(filter(None, map(_mounts_of, containers)))
+    return not any(map(_secret_of, sources)) and _OUR_NAMES.isdisjoint(
+        map(_name_of, chain(containers, mounts, volumes))
+    )
+
+
+_OUR_NAMES: Final = frozenset({*SEAL_NAMES, names.SEAL_VOLUME})
+_env_from_of: Final = attrgetter("envFrom")
+_mounts_of: Final = attrgetter("volumeMounts")
+_name_of: Final = attrgetter("name")
+_projected_of: Final = attrgetter("projected")
+_secret_of: Final = attrgetter("secret")
+_sources_of: Final = attrgetter("sources")
+
+
 def prepare(
-    spec: SealingSpec, wanted: tuple[tuple[str, TokenRef], ...], find_targets: FindTargets, policy: Policy
+    spec: SealingSpec,
+    wanted: tuple[tuple[str, TokenRef], ...],
+    find_targets: FindTargets,
+    policy: Policy,
+    *,
+    is_usual: bool,
 ) -> SealPlan | str:
     """The additions that seal a Pod; or a warning with the reason why it cannot be sealed.
 
-    `find_targets` is called if it matters which containers get the file.
+    `find_targets` is called if it matters which containers get the file. `is_usual`: the result of the function.
 
     Raises:
         MalformedObjectError: A container's `env` is not a list of variables.
     """
-    problem = _problem(spec, wanted, find_targets, policy)
+    problem = _policy_problem(spec, wanted, policy)
+    if problem is None and not is_usual:
+        problem = _pod_problem(spec, wanted, find_targets())
     if problem is not None:
         return refusal(problem)
     return SealPlan(
@@ -245,9 +277,7 @@ def loophole(reader: Reader) -> str:
     return warning(f"sealed, but {reader.advice}")
 
 
-def _problem(
-    spec: SealingSpec, wanted: tuple[tuple[str, TokenRef], ...], find_targets: FindTargets, policy: Policy
-) -> str | None:
+def _policy_problem(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], policy: Policy) -> str | None:
     if policy.seal_image is None:
         return "the policy has no sealImage; ask the owner of the cluster to set it"
     if (spec.os is not None and spec.os.name == _WINDOWS) or (spec.nodeSelector or {}).get(_OS_LABEL) == _WINDOWS:
@@ -255,10 +285,14 @@ def _problem(
     for _, ref in wanted:
         if ref.kind is not _SECRET:
             return "only keys of Secrets can be sealed"
+    return None
+
+
+def _pod_problem(spec: SealingSpec, wanted: Sequence[tuple[str, TokenRef]], targets: Targets) -> str | None:
     taken = _taken_name(spec)
     if taken is not None:
         return taken
-    reader = next(other_readers(spec, wanted, find_targets()), None) if _may_read_secrets(spec) else None
+    reader = next(other_readers(spec, wanted, targets), None)
     return None if reader is None else reader.advice
 
 
@@ -269,21 +303,14 @@ _OS_LABEL: Final = "kubernetes.io/os"
 
 def _taken_name(spec: SealingSpec) -> str | None:
     """The problem of a Pod that uses our names for something that is not our seal."""
-    volume = names.SEAL_VOLUME
-    for containers in filter(None, (spec.containers, spec.initContainers)):
-        taken = _SEAL_NAMES.intersection(map(name_of, containers))
-        if taken:
-            return f"container {min(taken)} is not as the webhook makes it; remove or rename it"
-        if volume in map(name_of, chain.from_iterable(filter(None, map(_mounts_of, containers)))):
-            user = next(one.name for one in containers if volume in map(name_of, one.volumeMounts or ()))
-            return f"remove the mount of {volume} from container {user}"
-    if volume in map(name_of, spec.volumes or ()):
-        return f"volume {volume} is not as the webhook makes it; remove or rename it"
+    for _, _, container in positions(spec.containers, spec.initContainers):
+        if container.name in SEAL_NAMES:
+            return f"container {container.name} is not as the webhook makes it; remove or rename it"
+        if any(mount.name == names.SEAL_VOLUME for mount in container.volumeMounts or ()):
+            return f"remove the mount of {names.SEAL_VOLUME} from container {container.name}"
+    if any(volume.name == names.SEAL_VOLUME for volume in spec.volumes or ()):
+        return f"volume {names.SEAL_VOLUME} is not as the webhook makes it; remove or rename it"
     return None
-
-
-_SEAL_NAMES: Final = frozenset(SEAL_NAMES)
-_mounts_of: Final = attrgetter("volumeMounts")
 
 
 # --- other readers of the same keys ---
@@ -338,22 +365,6 @@ def other_readers(spec: SealingSpec, wanted: Sequence[tuple[str, TokenRef]], tar
         if (entries or container.envFrom) and container.name != names.SEAL_CONTAINER:
             yield from _in_container((list_name, index), container, entries, wanted, targets)
     yield from _in_volumes(spec.volumes or (), wanted)
-
-
-def _may_read_secrets(spec: SealingSpec) -> bool:
-    """Whether `other_readers` may find a reader: a guess, which takes few steps for most Pods."""
-    for containers in filter(None, (spec.containers, spec.initContainers)):
-        if may_read_secret(containers) or any(map(_env_from_of, containers)):
-            return True
-    volumes = spec.volumes or ()
-    sources = chain.from_iterable(filter(None, map(_sources_of, filter(None, map(_projected_of, volumes)))))
-    return any(map(_secret_of, volumes)) or any(map(_secret_of, sources))
-
-
-_env_from_of: Final = attrgetter("envFrom")
-_secret_of: Final = attrgetter("secret")
-_projected_of: Final = attrgetter("projected")
-_sources_of: Final = attrgetter("sources")
 
 
 def _in_container(

@@ -6,7 +6,6 @@ The rules are those of docs/decisions/0035-sealed-pods.md, and the same as in th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
@@ -62,10 +61,6 @@ class SealableSpec(PodSpec, frozen=True, gc=False):
     initContainers: list[SealableContainer] | None = None  # type: ignore[assignment] # noqa: N815 - as above
     ephemeralContainers: list[SealableContainer] | None = None  # noqa: N815 - Kubernetes' own spelling
     volumes: list[Volume] | None = None
-
-
-# With `map`, names of many objects are compared without a step of the interpreter for each.
-name_of: Final = attrgetter("name")
 
 
 def file_ref(variable: str) -> FileRef:
@@ -137,12 +132,8 @@ def _only(spec: SealableSpec, name: str) -> tuple[int, SealableContainer] | None
 
 def _has_own_volume(spec: SealableSpec) -> bool:
     """Whether the volume is in memory, and nothing but the seal container mounts it."""
-    volumes = spec.volumes or []
-    found = list(map(name_of, volumes))
-    if found.count(names.SEAL_VOLUME) != 1:
-        return False
-    own = volumes[found.index(names.SEAL_VOLUME)].emptyDir
-    if own is None or own.medium != _MEMORY:
+    volumes = [one for one in spec.volumes or () if one.name == names.SEAL_VOLUME]
+    if len(volumes) != 1 or volumes[0].emptyDir is None or volumes[0].emptyDir.medium != _MEMORY:
         return False
     users = [
         (one.name, mount) for one in _every(spec) for mount in one.volumeMounts or () if mount.name == names.SEAL_VOLUME
