@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _ELLIPSIS: Final = re.compile(r"\s*(?:…|\.\.\.)\s*")
 # A Pod, its log or a count appears a moment after the command that causes it: these are repeated.
-_LOOKS: Final = re.compile(r"(kubectl( -n \S+)? (get|logs|describe)|curl) ")
+_LOOKS: Final = re.compile(r"(kubectl( -n \S+)? (get|logs|describe)|curl|dapr-token-injector (secret list|status)) ")
 
 
 @dataclass(frozen=True, slots=True)
