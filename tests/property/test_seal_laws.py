@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from injector.core import names
-from injector.core.model import Conflict, Policy, SealMode
-from injector.core.seal import SealingSpec
+from injector.core.model import Conflict, Policy, SealMode, TokenRef
+from injector.core.seal import SealingSpec, is_usual, prepare
 from injector.core.sealed import first_reader, sealed_tokens
 from tests.builders import Json, ask, encode, operations_of, patched, response_of, review
 from tests.property import strategies as some
@@ -158,6 +158,19 @@ def without_env(pod: Json) -> Json:
     for container in containers({"spec": result}):
         container.pop("env", None)
     return result
+
+
+@each
+def test_usual_pod_is_judged_as_any_other(pod: Json, policy: Policy) -> None:
+    before, after = spec_of(pod), spec_of(patched(pod, ask(review(pod), policy)))
+    wanted = tuple((variable, TokenRef(*ref)) for variable, ref in tokens_of(pod).items())
+
+    for spec in (before, after):
+        if is_usual(spec):
+            assert not sealed_tokens(spec)
+            assert prepare(spec, wanted, dict, policy, is_usual=False) == prepare(
+                spec, wanted, dict, policy, is_usual=True
+            )
 
 
 @each
