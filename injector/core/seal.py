@@ -163,7 +163,7 @@ class SealPlan(Value, frozen=True, gc=False):
         self, name: str, command: Sequence[str], env: Sequence[object], mounts: Mapping[str, object]
     ) -> Mapping[str, object]:
         parts = (("limits", self.resources.limits), ("requests", self.resources.requests))
-        resources = {part: amounts.given for part, amounts in parts if amounts is not None and amounts.given}
+        resources = {part: given for part, amounts in parts if amounts is not None and (given := amounts.given)}
         return {
             "name": name,
             "image": self.image,
@@ -288,7 +288,7 @@ def _policy_problem(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], p
     return None
 
 
-def _pod_problem(spec: SealingSpec, wanted: Sequence[tuple[str, TokenRef]], targets: Targets) -> str | None:
+def _pod_problem(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], targets: Targets) -> str | None:
     taken = _taken_name(spec)
     if taken is not None:
         return taken
@@ -354,43 +354,27 @@ class Reader(Value, frozen=True, gc=False):
                 return f"a volume has the same key; remove it from volume {redact(self.name)}"
 
 
-def other_readers(spec: SealingSpec, wanted: Sequence[tuple[str, TokenRef]], targets: Targets) -> Iterator[Reader]:
+def other_readers(spec: SealingSpec, wanted: Iterable[tuple[str, TokenRef]], targets: Targets) -> Iterator[Reader]:
     """Everything in a Pod that reads a requested key, except the entries of `targets` and the seal container.
 
     Raises:
         MalformedObjectError: A container's `env` is not a list of variables.
     """
-    for list_name, index, container in positions(spec.containers, spec.initContainers):
-        entries = secret_entries(container)
-        if (entries or container.envFrom) and container.name != names.SEAL_CONTAINER:
-            yield from _in_container((list_name, index), container, entries, wanted, targets)
-    yield from _in_volumes(spec.volumes or (), wanted)
-
-
-def _in_container(
-    place: tuple[ListName, int],
-    container: SealingContainer,
-    entries: Iterable[tuple[int, str, TokenRef]],
-    wanted: Sequence[tuple[str, TokenRef]],
-    targets: Targets,
-) -> Iterator[Reader]:
-    list_name, index = place
-    refs = {ref for _, ref in wanted}
-    own = targets.get(place)
-    for entry, variable, ref in entries:
-        if ref in refs and entry not in (own or ()):
-            is_unlisted = own is None and variable in names.TOKEN_VARIABLES
-            kind = _unlisted(container) if is_unlisted else ReaderKind.ENTRY
-            yield Reader(kind, container.name, list_name, index, entry)
-    secrets = {ref.name for ref in refs}
-    for entry, source in enumerate(container.envFrom or ()):
-        if source.secretRef is not None and source.secretRef.name in secrets:
-            yield Reader(ReaderKind.ENV_FROM, container.name, list_name, index, entry)
-
-
-def _in_volumes(volumes: Iterable[SealingVolume], wanted: Sequence[tuple[str, TokenRef]]) -> Iterator[Reader]:
     refs = frozenset(ref for _, ref in wanted)
-    for index, volume in enumerate(volumes):
+    secrets = {ref.name for ref in refs}
+    for list_name, index, container in positions(spec.containers, spec.initContainers):
+        if container.name == names.SEAL_CONTAINER:
+            continue
+        own = targets.get((list_name, index))
+        for entry, variable, ref in secret_entries(container):
+            if ref in refs and entry not in (own or ()):
+                is_unlisted = own is None and variable in names.TOKEN_VARIABLES
+                kind = _unlisted(container) if is_unlisted else ReaderKind.ENTRY
+                yield Reader(kind, container.name, list_name, index, entry)
+        for entry, source in enumerate(container.envFrom or ()):
+            if source.secretRef is not None and source.secretRef.name in secrets:
+                yield Reader(ReaderKind.ENV_FROM, container.name, list_name, index, entry)
+    for index, volume in enumerate(spec.volumes or ()):
         if (volume.secret is not None or volume.projected is not None) and _has_key(volume, refs):
             yield Reader(ReaderKind.VOLUME, volume.name, "volumes", index)
 
