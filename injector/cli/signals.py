@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Coroutine, Iterator
     from types import FrameType
 
@@ -45,42 +46,41 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
     """
     import asyncio  # noqa: PLC0415 - only commands that wait pay for it
 
-    ended: list[int] = []
+    has_ended = False
 
     async def within() -> _T:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        task = asyncio.current_task()
 
-        def end(number: int) -> None:
-            ended.append(number)
-            if len(ended) > 1:  # as Ctrl-C: the second one does not wait
+        def end() -> None:
+            nonlocal has_ended
+            if has_ended:  # as Ctrl-C: the second one does not wait
                 raise KeyboardInterrupt
+            has_ended = True
             if task is not None:
                 task.cancel()
 
-        with _received(loop.add_signal_handler, loop.remove_signal_handler, end):
+        with _received(asyncio.get_running_loop(), end):
             return await work
 
     try:
         return asyncio.run(within())
     except asyncio.CancelledError:
-        if not ended:
+        if not has_ended:
             raise
         raise KeyboardInterrupt from None
 
 
 @contextlib.contextmanager
-def _received(
-    add: Callable[..., object], remove: Callable[[int], object], end: Callable[[int], None]
-) -> Iterator[None]:
+def _received(loop: AbstractEventLoop, end: Callable[[], None]) -> Iterator[None]:
     """Let an event loop call `end` with each signal that `terminate_as_interrupt` has taken."""
     taken = [number for number in _ENDING if signal.getsignal(number) is _interrupt]
     for number in taken:
-        add(number, end, number)
+        loop.add_signal_handler(number, end)
     try:
         yield
     finally:
         for number in taken:
-            remove(number)
+            loop.remove_signal_handler(number)
             signal.signal(number, _interrupt)
 
 
