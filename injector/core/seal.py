@@ -97,6 +97,13 @@ class Resources(Quiet, frozen=True, gc=False):
     limits: Amounts | None = None
     requests: Amounts | None = None
 
+    @property
+    def is_small(self) -> bool:
+        """Whether the amounts together are as short as the quantities that an API server stores."""
+        one, other = self.limits or _NO_AMOUNTS, self.requests or _NO_AMOUNTS
+        text = f"{one.cpu}{one.memory}{one.storage}{other.cpu}{other.memory}{other.storage}"
+        return len(text) <= 6 * _LONGEST_QUANTITY
+
 
 class SealingContainer(SealableContainer, frozen=True, gc=False):
     """A container of a Pod that is to be sealed."""
@@ -416,9 +423,10 @@ def _resources(containers: Iterable[SealingContainer]) -> Resources:
 
 _resources_of: Final = attrgetter("resources")
 _NO_RESOURCES: Final = Resources()
+_NO_AMOUNTS: Final = Amounts()
 _NOT_GIVEN: Final = (
     None,
-    *(Resources(limits, requests) for limits in (None, Amounts()) for requests in (None, Amounts())),
+    *(Resources(limits, requests) for limits in (None, _NO_AMOUNTS) for requests in (None, _NO_AMOUNTS)),
 )
 
 

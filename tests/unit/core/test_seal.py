@@ -220,6 +220,15 @@ def test_resources_are_those_of_the_largest_memory_limit(resources: list[Json], 
     assert [one.get("resources") for one in result["spec"]["initContainers"]] == [(expected or {}).get("resources")] * 2
 
 
+@pytest.mark.parametrize(("length", "is_kept"), [(64, True), (385, False)])
+def test_plan_with_long_amounts_is_not_kept(length: int, is_kept: bool) -> None:  # noqa: FBT001
+    plan._resolve_all.cache_clear()
+
+    sealed(sealing(container("web", **_limits(cpu="1" * length))))
+
+    assert bool(plan._resolve_all.cache_info().currsize) is is_kept
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
