@@ -24,7 +24,7 @@ from injector.core.request import warning
 
 if TYPE_CHECKING:
     from injector.core.decision import Decision
-    from injector.core.model import Endpoint, Policy, Review
+    from injector.core.model import EncodedPatch, Endpoint, Policy, Review
     from injector.core.plan import Plan
 
 
@@ -123,7 +123,7 @@ def respond(uid: str, decided: Decision) -> AdmissionResponse:
             )
 
 
-def _rendered(decided: Inject) -> tuple[str, dict[str, str]]:
+def _rendered(decided: Inject) -> tuple[EncodedPatch, dict[str, str]]:
     """Patch and audit annotations of a plan, kept for as long as the plan itself is cached."""
     found = _memo.get(decided.plan)
     if found is None:
@@ -132,7 +132,7 @@ def _rendered(decided: Inject) -> tuple[str, dict[str, str]]:
     return found
 
 
-_memo: Final[WeakKeyDictionary[Plan, tuple[str, dict[str, str]]]] = WeakKeyDictionary()
+_memo: Final[WeakKeyDictionary[Plan, tuple[EncodedPatch, dict[str, str]]]] = WeakKeyDictionary()
 
 
 _VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DENY}

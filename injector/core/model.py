@@ -426,13 +426,17 @@ class Status(Struct, frozen=True, gc=False):
     code: int
 
 
+# A JSON string in base64, encoded already: it is long, and many Pods get the same one.
+EncodedPatch = Annotated[Raw, Meta(extra_json_schema={"type": "string", "contentEncoding": "base64"})]
+
+
 class AdmissionResponse(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The response; `patch` is in base64."""
+    """The response to one review."""
 
     uid: str
     allowed: bool
     patchType: Literal["JSONPatch"] | None = None  # noqa: N815 - Kubernetes' own spelling
-    patch: Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})] | None = None
+    patch: EncodedPatch | None = None
     warnings: tuple[str, ...] = ()
     auditAnnotations: dict[str, str] = {}  # noqa: N815 - Kubernetes' own spelling
     status: Status | None = None

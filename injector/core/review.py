@@ -38,7 +38,7 @@ from injector.core.seal import SealingSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from injector.core.model import AdmissionResponse, PatchOp, Review
+    from injector.core.model import AdmissionResponse, EncodedPatch, PatchOp, Review
 
 
 class _AnyMeta(Quiet, frozen=True, gc=False):
@@ -172,9 +172,9 @@ def sealing_spec(body: bytes | bytearray, endpoint: Endpoint, question: Review |
     return (pod.spec if pod is not None else None) or SealingSpec()
 
 
-def encode_patch(operations: Sequence[PatchOp]) -> str:
-    """A patch as a response has it: JSON in base64. It is encoded once for all Pods that get the same one."""
-    return b64encode(_encoder.encode(operations)).decode()
+def encode_patch(operations: Sequence[PatchOp]) -> EncodedPatch:
+    """A patch as a response has it, which is encoded once for all Pods that get it."""
+    return Raw(b'"%b"' % b64encode(_encoder.encode(operations)))
 
 
 def encode(question: Review, response: AdmissionResponse) -> bytes:

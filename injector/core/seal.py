@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from functools import lru_cache
-from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -212,23 +211,25 @@ def is_usual(spec: SealingSpec) -> bool:
     Nothing in such a Pod keeps it from being sealed. A Pod that is not usual may be fine, too.
     """
     containers = [*(spec.containers or ()), *(spec.initContainers or ())]
-    volumes = spec.volumes or ()
-    if may_read_secret(containers) or any(map(_env_from_of, containers)) or any(map(_secret_of, volumes)):
-        return False
-    sources = chain.from_iterable(filter(None, map(_sources_of, filter(None, map(_projected_of, volumes)))))
-    mounts = chain.from_iterable(filter(None, map(_mounts_of, containers)))
-    return not any(map(_secret_of, sources)) and _OUR_NAMES.isdisjoint(
-        map(_name_of, chain(containers, mounts, volumes))
-    )
+    used: list[str] = []
+    for container in containers:
+        if container.envFrom:
+            return False
+        used.append(container.name)
+        for mount in container.volumeMounts or ():
+            used.append(mount.name)  # noqa: PERF401 - a comprehension costs a call for each container
+    for volume in spec.volumes or ():
+        if volume.secret is not None or (volume.projected is not None and _has_secret(volume.projected)):
+            return False
+        used.append(volume.name)
+    return _OUR_NAMES.isdisjoint(used) and not may_read_secret(containers)
+
+
+def _has_secret(volume: Projected) -> bool:
+    return any(source.secret is not None for source in volume.sources or ())
 
 
 _OUR_NAMES: Final = frozenset({*SEAL_NAMES, names.SEAL_VOLUME})
-_env_from_of: Final = attrgetter("envFrom")
-_mounts_of: Final = attrgetter("volumeMounts")
-_name_of: Final = attrgetter("name")
-_projected_of: Final = attrgetter("projected")
-_secret_of: Final = attrgetter("secret")
-_sources_of: Final = attrgetter("sources")
 
 
 def prepare(
