@@ -160,8 +160,8 @@ def sealed_containers(n: int) -> Json:
 
 
 def sealed_with_resources(n: int) -> Json:
-    """Containers of which one has the largest memory limit, in numbers without an end."""
-    limits = ({"limits": {"memory": "9" * (i % 100)}, "requests": {"cpu": "9" * n}} for i in range(n // 8))
+    """Containers of which one has the largest memory limit, in numbers as long as they may be."""
+    limits = ({"limits": {"memory": "9" * (i % 65)}, "requests": {"cpu": "9" * 64}} for i in range(n))
     return pod(_SEAL, [sidecar(), *({"name": f"c{i}", "resources": one} for i, one in enumerate(limits))])
 
 

@@ -241,6 +241,10 @@ def positions(
         yield "initContainers", index, container
 
 
+# An amount of a resource: text, or a number in manifests. An API server stores none that is longer.
+Quantity = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | None
+
+
 class PodSpec(Quiet, frozen=True, gc=False):
     """The two lists that can contain a sidecar."""
 

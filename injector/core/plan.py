@@ -129,8 +129,7 @@ def build(
         (request.seal and _has_sidecar(places, expects_sidecar)) or (not is_plain and _reads_seal(places))
     ):
         sealing = _sealing(read_spec(), places, request, policy)
-    is_small = is_plain and (sealing.plan is None or sealing.plan.resources.is_small)
-    resolve = _resolve_all if is_small else _resolve_all.__wrapped__
+    resolve = _resolve_all if is_plain else _resolve_all.__wrapped__
     try:
         plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, sealing)
     except _KeptError as error:

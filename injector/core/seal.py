@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from injector.core import names
 from injector.core.env import may_read_secret, secret_entries
-from injector.core.model import Quiet, SourceKind, TokenRef, Value, positions
+from injector.core.model import Quantity, Quiet, SourceKind, TokenRef, Value, positions
 from injector.core.request import redact, warning
 from injector.core.sealed import SEAL_NAMES, SealableContainer, SealableSpec, Volume
 from injector.core.sidecar import is_daprd
@@ -77,11 +77,11 @@ class EnvFrom(Quiet, frozen=True, gc=False):
 
 
 class Amounts(Quiet, frozen=True, gc=False, rename={"storage": "ephemeral-storage"}):
-    """The resources that quotas and LimitRanges demand of every container: strings, or numbers in manifests."""
+    """The resources that quotas and LimitRanges demand of every container."""
 
-    cpu: Any = None
-    memory: Any = None
-    storage: Any = None
+    cpu: Quantity = None
+    memory: Quantity = None
+    storage: Quantity = None
 
     @property
     def given(self) -> Mapping[str, object]:
@@ -95,13 +95,6 @@ class Resources(Quiet, frozen=True, gc=False):
 
     limits: Amounts | None = None
     requests: Amounts | None = None
-
-    @property
-    def is_small(self) -> bool:
-        """Whether the amounts together are as short as the quantities that an API server stores."""
-        one, other = self.limits or _NO_AMOUNTS, self.requests or _NO_AMOUNTS
-        text = f"{one.cpu}{one.memory}{one.storage}{other.cpu}{other.memory}{other.storage}"
-        return len(text) <= 6 * _LONGEST_QUANTITY
 
 
 class SealingContainer(SealableContainer, frozen=True, gc=False):
@@ -415,10 +408,6 @@ def _resources(containers: Iterable[SealingContainer]) -> Resources:
     without any is not considered: a quota demands them of all containers or of none.
     """
     given = [one for one in map(_resources_of, containers) if one not in _NOT_GIVEN]
-    try:
-        hash(tuple(given))
-    except TypeError:  # an amount is a list or a mapping, as only a manifest may have it
-        given = [one for one in map(_well_formed, given) if one not in _NOT_GIVEN]
     return max(given, key=_memory_size) if given else _NO_RESOURCES
 
 
@@ -431,26 +420,10 @@ _NOT_GIVEN: Final = (
 )
 
 
-def _well_formed(resources: Resources) -> Resources:
-    """The amounts that are strings or numbers."""
-    parts = (resources.limits or Amounts(), resources.requests or Amounts())
-    limits, requests = (
-        Amounts(
-            *[None if isinstance(amount, (dict, list)) else amount for amount in (one.cpu, one.memory, one.storage)]
-        )
-        for one in parts
-    )
-    return Resources(limits, requests)
-
-
 def _memory_size(resources: Resources) -> float:
     """The memory limit in bytes; -1 without a valid one."""
     limits = resources.limits
-    if limits is None or limits.memory is None:
-        return _NO_LIMIT
-    text = str(limits.memory)
-    # Long texts are not cached.
-    return quantity(text) if len(text) <= _LONGEST_QUANTITY else _NO_LIMIT
+    return _NO_LIMIT if limits is None or limits.memory is None else quantity(str(limits.memory))
 
 
 @lru_cache(maxsize=1024)
@@ -467,7 +440,6 @@ def quantity(text: str) -> float:
 
 
 _NO_LIMIT: Final = -1.0
-_LONGEST_QUANTITY: Final = 64
 _QUANTITY: Final = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,3}))?")
 _SUFFIXES: Final[Mapping[str, float]] = {
     "": 1,

@@ -209,7 +209,7 @@ def _limits(**amounts: object) -> Json:
             _limits(cpu=1.5, memory="5G", ephemeral_storage="1Gi"),
         ),
         (
-            [_limits(memory=None), _limits(memory={}), _limits(memory="many"), _limits(memory="9" * 65)],
+            [_limits(memory=None), _limits(memory="many"), _limits(memory="some")],
             _limits(memory="many"),
         ),
     ],
@@ -220,13 +220,18 @@ def test_resources_are_those_of_the_largest_memory_limit(resources: list[Json], 
     assert [one.get("resources") for one in result["spec"]["initContainers"]] == [(expected or {}).get("resources")] * 2
 
 
-@pytest.mark.parametrize(("length", "is_kept"), [(64, True), (385, False)])
-def test_plan_with_long_amounts_is_not_kept(length: int, is_kept: bool) -> None:  # noqa: FBT001
-    plan._resolve_all.cache_clear()
+@pytest.mark.parametrize("amount", [{}, [], True, "1" * 65, 2**63, -(2**63) - 1])
+def test_amount_that_no_api_server_stores_is_malformed(amount: object) -> None:
+    """A plan with its amounts is kept for later Pods, so they must be short."""
+    with pytest.raises(MalformedObjectError):
+        ask(review(sealing(container("web", **_limits(cpu=amount)))), POLICY)
 
-    sealed(sealing(container("web", **_limits(cpu="1" * length))))
 
-    assert bool(plan._resolve_all.cache_info().currsize) is is_kept
+@pytest.mark.parametrize("amount", ["1" * 64, 2**63 - 1, -(2**63), 0.5])
+def test_amounts_are_copied_as_they_are(amount: object) -> None:
+    result = sealed(sealing(container("web", **_limits(cpu=amount))))
+
+    assert result["spec"]["initContainers"][0]["resources"] == {"limits": {"cpu": amount}}
 
 
 @pytest.mark.parametrize(
