@@ -28,9 +28,11 @@ def main() -> int:
     with tempfile.TemporaryFile() as output:
         # A group of its own, so that an interrupt ends what it has started.
         shorter = subprocess.Popen(shlex.split(first), stdout=output, stderr=output, start_new_session=True)
+        interrupts: list[int] = []
 
-        def interrupt(*_: object) -> None:
+        def interrupt(number: int, _: object) -> None:
             """Pass it on; the terminal interrupts the second command as well, which ends in order."""
+            interrupts.append(number)
             if shorter.poll() is None:
                 os.killpg(shorter.pid, signal.SIGINT)
 
@@ -45,6 +47,8 @@ def main() -> int:
         reporter = threading.Thread(target=report)
         reporter.start()
         other = subprocess.Popen(second)
+        if interrupts:  # before the second one ran, so the terminal could not
+            other.send_signal(signal.SIGINT)
         code = other.wait()
         reporter.join()
         if shorter.returncode:

@@ -79,6 +79,30 @@ def test_interrupt_after_the_first_has_ended_ends_the_second() -> None:
         process.communicate()
 
 
+# Interrupted when the second command is to be started.
+_EARLY = """
+import signal, subprocess, sys
+from tests import alongside
+
+popen, started = subprocess.Popen, []
+
+def start(*arguments, **options):
+    if started:
+        signal.raise_signal(signal.SIGINT)
+    started.append(popen(*arguments, **options))
+    return started[-1]
+
+subprocess.Popen = start
+sys.exit(alongside.main())
+"""
+
+
+def test_interrupt_before_the_second_has_begun_ends_it() -> None:
+    command = [sys.executable, "-c", _EARLY, "true", "--", "sleep", "600"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=60)
+    assert ran.returncode == 128 + signal.SIGINT
+
+
 def _children(pid: int) -> str:
     """Return the names of a process's children."""
     numbers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
