@@ -7,6 +7,7 @@ appear once more at the end, where they are looked for.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -34,7 +35,8 @@ def main() -> int:
             """Pass it on; the terminal interrupts the second command as well, which ends in order."""
             interrupts.append(number)
             if shorter.poll() is None:
-                os.killpg(shorter.pid, signal.SIGINT)
+                with contextlib.suppress(ProcessLookupError):  # the other thread is seeing its end
+                    os.killpg(shorter.pid, signal.SIGINT)
 
         signal.signal(signal.SIGINT, interrupt)
 
