@@ -1,12 +1,12 @@
 # Every target installs what it needs, pinned and checked by hash, into .venv; Go binaries are built once into ~/.cache.
 PYTHON ?= python3
 # Tests wait more than they work: more processes than cores. Each has a control plane of its own; two have a node.
-JOBS ?= 5
+JOBS ?= 6
 PARALLEL := -n $(JOBS)
 PY := .venv/bin/python
 # Tracing doubles what a test costs: it is done where it is held to a number, for the core and the tests of its own.
 CORE := tests/unit/core tests/golden
-CORE_COVERED := $(PY) -m pytest -q $(CORE) --cov=injector/core --cov-fail-under=100 $(PARALLEL)
+CORE_COVERED := $(PY) -m pytest -q $(CORE) --cov=injector/core --cov-fail-under=100
 QUICK := tests/unit tests/golden tests/contract tests/lint
 REST := $(addprefix --ignore=,$(CORE))
 # `make test` runs these on the newest Python, which is that of the image (tests/newest.py); `make unit` on both.
@@ -22,7 +22,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo kind-demo test quick unit coverage cluster node image lint bench soak soak-sealed mutation lock clean
+.PHONY: help demo kind-demo test unbuilt built quick unit coverage cluster node image lint bench soak soak-sealed mutation lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -38,9 +38,15 @@ kind-demo: ## The same in a kind cluster, with the image, the chart and a real s
 
 test: .venv/.ready ## All tests, with a real API server, node and browser; then what needs none on the newest Python here
 	@requirements/packages.sh --node --browser
+	@$(PY) -m tests.alongside "$(MAKE) --no-print-directory unbuilt" -- $(MAKE) --no-print-directory built
+
+unbuilt: # the half of `make test` that needs no program built
+	@$(CORE_COVERED) -n 2
+	@$(PY) -m tests.newest -n 2
+
+built: # the other half
 	@$(PY) -m tests.prepare test
-	@$(CORE_COVERED)
-	@$(PY) -m tests.alongside "$(PY) -m tests.newest -n 2" -- $(PY) -m pytest $(REST) $(NEWEST) $(PARALLEL)
+	@$(PY) -m pytest $(REST) $(NEWEST) $(PARALLEL)
 
 quick: .venv/.ready ## The inner loop: one Python, no cluster, no laws; under a minute on two idle cores
 	@$(PY) -m tests.prepare unit
@@ -48,7 +54,7 @@ quick: .venv/.ready ## The inner loop: one Python, no cluster, no laws; under a 
 
 unit: .venv/.ready ## The tests that need no cluster, on this Python and on the newest one here
 	@$(PY) -m tests.prepare unit
-	@$(CORE_COVERED)
+	@$(CORE_COVERED) $(PARALLEL)
 	@$(PY) -m tests.newest $(PARALLEL)
 	@$(PY) -m pytest -m "not cluster and not node and not browser" $(REST) $(PARALLEL)
 
