@@ -50,6 +50,8 @@ LONGEST_FIRST: Final = (
     "tests/node/",
     "tests/availability/",
     "tests/cluster/test_self_managed_certificates.py",
+    "tests/property/test_cost_laws.py",
+    "tests/property/test_rollout_laws.py",
     "tests/cluster/",
     "tests/selfhosted/",
     "tests/contract/test_image.py",

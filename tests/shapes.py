@@ -242,9 +242,9 @@ def _with_managed_fields(fields: bytes, *, warn: bool) -> bytes:
 
 
 def deep(n: int, *, warn: bool = False) -> bytes:
-    """Members of `metadata.managedFields`, each nested as deeply as an API server can write it."""
+    """Members of `metadata.managedFields`, each nested as deeply as an API server can write it, which takes 80 KB."""
     one = b'{"f:a":' * DEEPEST + b"1" + b"}" * DEEPEST
-    return _with_managed_fields(b"[%b]" % b",".join([one] * n), warn=warn)
+    return _with_managed_fields(b"[%b]" % b",".join([one] * (n // 8)), warn=warn)
 
 
 def deep_and_many(n: int, *, warn: bool = False) -> bytes:
