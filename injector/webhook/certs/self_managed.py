@@ -370,8 +370,7 @@ class SelfManaged:
             return
         ring = self._ring(objects.secret.object)
         seen = self._trust.registration(copy, copy.object)
-        if isinstance(ring, Keyring) and seen.is_exactly(ring.trusted):
-            self._in_sync[copy.what] = _fingerprints(ring.trusted)
+        if isinstance(ring, Keyring) and self._note_in_sync(copy, seen, ring):
             return
         is_cut_off = self._is_cut_off(seen)
         if not isinstance(ring, Keyring) and not is_cut_off:
@@ -407,6 +406,13 @@ class SelfManaged:
         if problem is not None:
             raise problem
 
+    def _note_in_sync(self, copy: ObjectWatch, seen: Registration, ring: Keyring) -> bool:
+        """Note whether every entry has the CAs of the keyring; then a later change is that of another client."""
+        is_in_sync = seen.is_exactly(ring.trusted)
+        if is_in_sync:
+            self._in_sync[copy.what] = _fingerprints(ring.trusted)
+        return is_in_sync
+
     def _is_cut_off(self, seen: Registration) -> bool:
         """Whether an entry does not trust the leaf; then the CAs in memory are added, even if there is no Secret."""
         return self._leaf is not None and not all(entry.trusts(self._leaf.issuer) for entry in seen.entries)
@@ -440,6 +446,10 @@ class SelfManaged:
             self._metrics.ca_expiry = self._remembered.signing.anchor.expires.timestamp()
         self.trusted = issuer is not None and self._trust.is_trusted(objects, issuer)
         self._metrics.ca_bundle_trusted = int(self.trusted)
+        for copy in objects.configurations:
+            # Again, before the replica is ready: the first turn may have looked at a bundle before it had the Secret.
+            if copy.object is not None and isinstance(ring, Keyring):
+                self._note_in_sync(copy, self._trust.registration(copy, copy.object), ring)
         for role, copy in objects.roles.items():
             unread, distrust = self._trust.problems(objects, copy, issuer)
             self._report(f"copy of {copy.what}", unread)

@@ -26,10 +26,10 @@ from injector.webhook.health import Health, certificate_check
 from injector.webhook.metrics import RequestMetrics
 from tests.fake_cluster.client import Outcome, StoreApi, call_of
 from tests.unit.kube.manual_clock import run_with_manual_clock
-from tests.unit.webhook.certs.replicas import BEGINNING, LEAF, SETTINGS, Replica, SharedCluster
+from tests.unit.webhook.certs.replicas import BEGINNING, LEAF, SETTINGS, Replica, SharedCluster, one_after_another
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from injector.kube.resources import Resource
     from injector.kube.transport import Request
@@ -172,6 +172,24 @@ def test_replica_without_its_secret_only_adds_to_a_bundle() -> None:
     assert all(entry.anchors for entry in registered.entries)
     assert sum(replica.metrics.ca_bundle_writes["healed"] for replica in replicas) == 1
     assert all(replica.managed.trusted for replica in replicas)
+
+
+def test_bundle_that_changes_when_a_replica_is_ready_counts_as_healed() -> None:
+    """A turn looks at the bundles while the Secret is still being read: here, before."""
+    cluster, _ = started()
+    new = Replica(cluster, 1)
+    for slot in (SECRETS, *cluster.configurations):
+        new.refresh(slot)
+
+    async def bundles_first(parts: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+        secret, leaf, *bundles = parts.items()
+        await one_after_another(dict([*bundles, secret, leaf]))
+
+    asyncio.run(new.managed.turn(new.objects, bundles_first))
+    assert new.managed.ready
+    cluster.blank(MUTATING_WEBHOOKS)
+    new.turn()
+    assert new.metrics.ca_bundle_writes == {"healed": 1, "published": 0}
 
 
 def test_missing_patch_permission_is_reported_and_the_rest_continues() -> None:
