@@ -53,14 +53,16 @@ async def _serve(ports: Mapping[str, int], port: int, context: ssl.SSLContext) -
         remote = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
         await remote.prepare(request)
         reader, writer = await asyncio.open_connection("127.0.0.1", ports[request.match_info["pod"]])
-        for channel in (b"\0", b"\1"):
-            await remote.send_bytes(channel + b"\0\0")
-        downward = asyncio.ensure_future(_downward(reader, remote))
-        async for message in remote:
-            if message.type is WSMsgType.BINARY and message.data[:1] == _DATA:
-                writer.write(message.data[1:])
-        downward.cancel()
-        writer.close()
+        with contextlib.closing(writer):  # the other end may leave at any moment
+            for channel in (b"\0", b"\1"):
+                await remote.send_bytes(channel + b"\0\0")
+            downward = asyncio.ensure_future(_downward(reader, remote))
+            try:
+                async for message in remote:
+                    if message.type is WSMsgType.BINARY and message.data[:1] == _DATA:
+                        writer.write(message.data[1:])
+            finally:
+                downward.cancel()
         return remote
 
     application = web.Application()
