@@ -6,7 +6,10 @@ come. TCP keep-alive probes idle connections, and closes those whose peer does n
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -74,6 +77,8 @@ class Liveness:
 LIVENESS: Final = Liveness()
 # Bytes: an event of a watch is one line, and an object in etcd has at most 1.5 MiB. The official client has this limit.
 _LONGEST_LINE: Final = 2 * 1024 * 1024
+# Of an event loop, until it has closed a connection that ended; three are enough for one under TLS.
+_MOST_STEPS: Final = 32
 
 
 class Connections(RESTClientObject):
@@ -82,6 +87,21 @@ class Connections(RESTClientObject):
     def __init__(self, configuration: Configuration, liveness: Liveness = LIVENESS) -> None:
         super().__init__(configuration)
         self._options = liveness.options()
+        self._made: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    async def close(self) -> None:
+        """Close all connections, also those that wait for the other end to confirm the end of TLS.
+
+        Such a connection is of no pool: a watch that ended early has one, and a request that was cancelled.
+        """
+        await super().close()
+        for each in self._made:
+            with contextlib.suppress(OSError):  # it is closed, or was never connected
+                each.shutdown(socket.SHUT_RDWR)
+        for _ in range(_MOST_STEPS):
+            if all(each.fileno() < 0 for each in self._made):
+                return
+            await asyncio.sleep(0)
 
     def _create_pool_manager(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -103,4 +123,5 @@ class Connections(RESTClientObject):
         except OSError:
             made.close()
             raise
+        self._made.add(made)
         return made
