@@ -26,6 +26,7 @@ from injector.core.names import SEAL_CONTAINER
 from tests.bench import (
     admission,
     bodies,
+    documents,
     environment,
     golden,
     outside,
@@ -279,41 +280,28 @@ def _run(
 @click.option(
     "--cluster", is_flag=True, help="Also Pod creates through a real kube-apiserver, with and without webhooks."
 )
-@click.option("--worst", "only_worst", is_flag=True, help="Only the CPU time of the worst shapes; needs no peer.")
-@click.option(
-    "--status", "only_status", is_flag=True, help="Only status and secret list on 10,000 Pods, next to kubectl."
-)
-@click.option("--seal", "only_seal", is_flag=True, help="Only what a call of seal costs, which sealed Pods start with.")
-@click.option(
-    "--admission", "only_admission", is_flag=True, help="Only Pod creates with one webhook entry, with two, and none."
-)
+@click.option("--worst", "part", flag_value="worst", help="Only the CPU time of the worst shapes; needs no peer.")
+@click.option("--status", "part", flag_value="status", help="Only status and secret list on 10,000 Pods.")
+@click.option("--seal", "part", flag_value="seal", help="Only what a call of seal costs, which sealed Pods start with.")
+@click.option("--admission", "part", flag_value="admission", help="Only Pod creates with one webhook entry, two, none.")
+@click.option("--documents", "part", flag_value="documents", help="Only inject on a file of 10,000 documents.")
 @click.option("--sources", is_flag=True, help="Also print every peer's source, not only where it lies.")
 @click.option("--picture", "want_picture", is_flag=True, help="Draw docs/images/bench.png.")
-def main(  # noqa: PLR0913 - the options
+def main(
     *,
     quick: bool,
     long: bool,
     cluster: bool,
-    only_worst: bool,
-    only_status: bool,
-    only_seal: bool,
-    only_admission: bool,
+    part: str | None,
     sources: bool,
     want_picture: bool,
 ) -> None:
     """Run the bench and print what it found."""
     progress, out = Console(stderr=True), Console(width=None if sys.stdout.isatty() else 200)
-    if only_worst:
-        sys.exit(_worst(out))
     plan = _QUICK if quick else Plan()
     try:
-        if only_seal:
-            sys.exit(0 if seal.show(out, seal.measure()) else 1)
-        if only_admission:
-            rounds = 1 if quick else 5
-            sys.exit(0 if admission.show(out, admission.measure(rounds, progress.print)) else 1)
-        if only_status:
-            sys.exit(0 if status.show(out, status.measure(progress.print)) else 1)
+        if part is not None:
+            sys.exit(0 if _part(part, out, progress, quick=quick) else 1)
         bench, servers = _run(progress, plan, long=long, cluster=cluster, outside_rounds=1 if quick else 3)
     except BenchError as error:
         progress.print(f"bench: {error}", markup=False, highlight=False, style="red")
@@ -332,13 +320,28 @@ def main(  # noqa: PLR0913 - the options
     sys.exit(1 if any(goal.met is False for goal in judged) else 0)
 
 
-def _worst(out: Console) -> int:
-    """Measure the worst shapes alone."""
+def _part(part: str, out: Console, progress: Console, *, quick: bool) -> bool:
+    """Measure and show one part alone; whether its goals are met."""
+    rounds = 1 if quick else 5
+    match part:
+        case "worst":
+            return _worst(out)
+        case "status":
+            return status.show(out, status.measure(progress.print))
+        case "seal":
+            return seal.show(out, seal.measure())
+        case "admission":
+            return admission.show(out, admission.measure(rounds, progress.print))
+        case _:
+            return documents.show(out, documents.measure(rounds))
+
+
+def _worst(out: Console) -> bool:
     costs = [*worst.reviews(), *worst.files()]
     goal = next(goal for goal in judge({}, [], [], costs) if goal.got is not None)
     out.print(report.costs_table(costs))
     out.print(report.goals_table([goal]))
-    return 1 if goal.met is False else 0
+    return goal.met is not False
 
 
 if __name__ == "__main__":

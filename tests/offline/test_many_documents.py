@@ -1,19 +1,13 @@
-"""2,000 documents in one file: memory stays flat, and the speed is compared with that of another tool."""
+"""2,000 documents in one file: memory stays flat."""
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
-
-from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 from tests.offline.test_commands import DEPLOYMENT
 
@@ -47,27 +41,3 @@ def test_memory_is_flat_over_many_documents(tmp_path: Path) -> None:
     _, base = _inject(one)
     assert held - base < _MAX_GROWTH
     assert held_for_diff - base < _MAX_GROWTH
-
-
-def test_documents_per_second_compared_with_round_trip(capsys: pytest.CaptureFixture[str]) -> None:
-    """Both read the same text and write it changed, one after the other in one process; the ratio is printed."""
-    from tests.unit.manifests.working import inject  # noqa: PLC0415 - not measured
-
-    count = _DOCUMENTS // 10
-    text = f"{DEPLOYMENT}---\n" * count
-    started = time.process_time()
-    ours = inject(text)
-    between = time.process_time()
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    out = io.StringIO()
-    loaded = [document for document in yaml.load_all(text) if document]
-    for document in loaded:
-        container = document["spec"]["template"]["spec"]["containers"][0]
-        container["env"] = [{"name": "DAPR_API_TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}]
-    yaml.dump_all(loaded, out)
-    ended = time.process_time()
-    mine, theirs = count / (between - started), count / (ended - between)
-    with capsys.disabled():
-        print(f"\n  inject {mine:,.0f} documents/s, ruamel.yaml round trip {theirs:,.0f}: {mine / theirs:.1f} times")
-    assert ours.count("secretKeyRef") == out.getvalue().count("secretKeyRef") == count

@@ -99,17 +99,16 @@ def test_bundle_is_valid() -> None:
         (b"", "caBundle is empty"),
         (b"garbage", "has no readable certificate"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "has no readable certificate"),
-        (b"-----BEGIN CERTIFICATE-----" * 40_000, "has no readable certificate"),
+        # Each beginning read to the end of the bundle would take hours: the time limit of a test ends it.
+        (b"-----BEGIN CERTIFICATE-----" * 200_000, "has no readable certificate"),
     ],
 )
 def test_bundle_that_verifies_nothing_fails(pem: bytes, message: str) -> None:
     store = installed()
     set_bundle(store, pem)
-    start = time.process_time()
 
     found = bundle(store)
 
-    assert time.process_time() - start < 10
     assert found.result is Result.FAILED
     assert message in words(found)
     assert outcome("served-certificate", InstalledApi(store)).result is Result.SKIPPED

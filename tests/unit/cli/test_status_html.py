@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import hashlib
 import re
-import time
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +28,7 @@ from injector.core.ownership import SecretKey
 from injector.core.rollout import Ref
 from injector.rotation.status import PodStatus, Status
 from tests.fake_cluster.server import ApiServer
+from tests.property.work import TIMES, is_in_proportion, measured
 from tests.unit.cli.objects import namespace, pod
 from tests.unit.cli.status_reports import LIMIT, SCOPE, cluster
 from tests.unit.cli.status_reports import pod as assessed
@@ -209,18 +209,16 @@ def test_text_is_readable_in_each_scheme_and_on_paper(capsys: Capture) -> None:
 
 
 def test_cost_is_in_proportion_to_the_pods(capsys: Capture) -> None:
-    def cost(workloads: int) -> tuple[float, int]:
+    def cost(workloads: int) -> tuple[int, int]:
         status = cluster(workloads=workloads, namespaces=40, replicas=5)
-        before = time.process_time()
-        size = len(report(capsys, status))
-        return time.process_time() - before, size
+        return measured(lambda: len(report(capsys, status)))
 
     small, small_size = cost(100)
-    large, large_size = cost(1_000)
+    large, large_size = cost(100 * TIMES)
 
-    assert large < 25 * max(small, 0.02)
-    assert large_size < 10 * small_size
-    assert large_size / 5_000 < 500  # bytes for each Pod
+    assert is_in_proportion(small, large)
+    assert large_size < TIMES * small_size
+    assert large_size / (500 * TIMES) < 500  # bytes for each Pod
 
 
 def test_command_writes_the_report_of_its_scope(tmp_path: Path, capsys: Capture) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from injector.core.placeholders import has_placeholder, is_placeholder
@@ -44,13 +42,12 @@ def test_other_text_is_no_placeholder(text: str) -> None:
 
 
 @pytest.mark.parametrize("begin", ["${", "$(a", "{{", "#{", "<", "%a", "@@", "ref+", "ref+a://", "@", "%"])
-def test_hostile_text_takes_time_in_proportion_to_its_length(begin: str) -> None:
-    text = begin * 300_000
-    started = time.process_time()
+def test_hostile_text_is_read_once(begin: str) -> None:
+    """Each start of a placeholder read to the end of the text would take hours: the time limit of a test ends it."""
+    text = begin * (4_000_000 // len(begin))
+
     has_placeholder(text)
     is_placeholder(text)
-    # It takes milliseconds; twice the length would take four times as long if a part was read again and again.
-    assert time.process_time() - started < 5
 
 
 def test_placeholder_behind_the_longest_name_is_not_searched() -> None:
