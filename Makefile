@@ -48,9 +48,9 @@ built: # the other half
 	@$(PY) -m tests.prepare test
 	@$(PY) -m pytest $(REST) $(NEWEST) $(PARALLEL)
 
-quick: .venv/.ready ## The inner loop: one Python, no cluster, no laws; under a minute on two idle cores
+quick: .venv/.ready ## The inner loop: one Python, no cluster, no laws, no slow test; under a minute on two idle cores
 	@$(PY) -m tests.prepare unit
-	@$(PY) -m pytest -q -m "not cluster and not node and not browser and not load" $(QUICK) -n 2
+	@$(PY) -m pytest -q -m "not cluster and not node and not browser and not slow" $(QUICK) -n 2
 
 unit: .venv/.ready ## The tests that need no cluster, on this Python and on the newest one here
 	@$(PY) -m tests.prepare unit

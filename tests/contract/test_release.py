@@ -56,6 +56,7 @@ def test_tools_of_the_release_are_locked() -> None:
             assert line in locked  # what is built in the image and for the index
 
 
+@pytest.mark.slow
 def test_wheel_runs_the_command(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)

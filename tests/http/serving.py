@@ -123,7 +123,8 @@ def serving(
 ) -> Iterator[Serving]:
     """`serve` on free ports with a fresh certificate; ended at the latest when the block ends.
 
-    `deaf`: nobody reads the log once it listens.
+    `deaf`: nobody reads the log once it listens. Requests are shed for a late event loop only after 30 s, unless
+    `flags` say less: other programs of a busy machine hold it up for longer than the default allows.
     """
     issuer = issuer or Issuer()
     key = new_key()
@@ -132,6 +133,7 @@ def serving(
         *(sys.executable, "-m", "injector", "serve", "--tls-mode", "files"),
         *("--tls-cert-file", str(files.chain), "--tls-private-key-file", str(files.key)),
         *("--host", "127.0.0.1", "--port", "0", "--ops-host", "127.0.0.1", "--ops-port", "0", "--log-format", "json"),
+        *("--max-lag", "30"),
         *flags,
     ]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DAPR_TOKEN_INJECTOR_")}

@@ -60,4 +60,4 @@ def test_overload_is_shed_without_retry_after(tmp_path: Path) -> None:
         assert [answer.status for answer in answers if not is_shed(answer)].count(200) >= 1
         assert any(map(is_shed, answers))
         assert server.sample('admission_shed_total{cause="lag"}') >= 1
-        assert server.post(review()).status == 200
+        wait_for("a served review", lambda: server.post(review()).status == 200)

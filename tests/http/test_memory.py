@@ -31,7 +31,7 @@ PER_CONNECTION = 256 * KIB
 UNREAD = 32 * MIB  # for all answers together that are not read
 CHUNKED = head("/mutate", headers={**JSON, "Transfer-Encoding": "chunked"})
 # Nothing is closed or rejected because of time: the machine may be busy with others.
-PATIENT = ("--headers-timeout", "300", "--body-timeout", "300", "--handshake-timeout", "300", "--max-lag", "30")
+PATIENT = ("--headers-timeout", "300", "--body-timeout", "300", "--handshake-timeout", "300")
 
 
 @pytest.fixture(autouse=True)

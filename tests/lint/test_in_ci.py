@@ -20,6 +20,7 @@ from injector.lint.catalogue import RULES
 from tests.lint.sarif import SCHEMA
 from tests.unit.lint.builders import ids, lint
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
 HOW_TO = (ROOT / "docs/how-to/lint-in-ci.md").read_text()

@@ -159,6 +159,7 @@ def test_pods_of_odd_shapes(change: dict[str, Any]) -> None:
     assert covered(store).result is Result.PASSED
 
 
+@pytest.mark.slow
 def test_work_is_in_proportion_to_the_namespaces() -> None:
     def covered_of(count: int) -> int:
         store = installed()

@@ -268,6 +268,7 @@ def test_namespace_labels_are_read(api: ApiServer, capsys: Capture) -> None:
         assert "3 exempt" in shown(api, capsys, *scope)[1]
 
 
+@pytest.mark.slow
 def test_little_is_kept_of_each_pod() -> None:
     tracemalloc.start()
     try:

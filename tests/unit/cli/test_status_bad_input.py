@@ -249,35 +249,38 @@ _INTERRUPTED: Final = """
 import os, signal, sys
 from injector.__main__ import main
 
-last, count = int(sys.argv.pop(1)), 0
+moment, count, connected = int(sys.argv.pop(1)), 0, 0
 
 def hook(event, arguments):
-    global count
+    global count, connected
     count += 1
-    if count == last:
+    if event == "socket.connect":
+        connected = connected or count
+    if count == moment:
         os.kill(os.getpid(), signal.SIGINT)
 
 sys.addaudithook(hook)
 code = main()
-if not last:
-    print(count, file=sys.stderr)
+if not moment:
+    print(connected, count, file=sys.stderr)
 sys.exit(code)
 """
 
 
+@pytest.mark.slow
 def test_interrupted_status_ends_without_a_traceback(api: ApiServer) -> None:
-    """At moments from the start of the program to its end."""
+    """At moments while modules are imported, and then from the first connection to the end."""
 
     def run(moment: int) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", _INTERRUPTED, str(moment), *STATUS, "--kubeconfig", str(api.kubeconfig)]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     whole = run(0)
-    events = int(whole.stderr)
+    connected, events = map(int, whole.stderr.split())
     assert whole.returncode == 0
     codes = set()
-    for part in range(12):
-        done = run(1 + part * (events - 1) // 11)
+    for moment in (1, connected // 2, *(connected + part * (events - connected) // 5 for part in range(6))):
+        done = run(moment)
         codes.add(done.returncode)
         assert done.stderr.split() in ([], ["Aborted."])
         assert not done.stdout or json.loads(done.stdout)["summary"]["pods"] == 4

@@ -208,6 +208,7 @@ def test_text_is_readable_in_each_scheme_and_on_paper(capsys: Capture) -> None:
             assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, page)
 
 
+@pytest.mark.slow
 def test_cost_is_in_proportion_to_the_pods(capsys: Capture) -> None:
     def cost(workloads: int) -> tuple[int, int]:
         status = cluster(workloads=workloads, namespaces=40, replicas=5)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import tracemalloc
 from typing import TYPE_CHECKING
 
+import pytest
+
 from injector.core.model import Policy
 from injector.lint.linter import Linter
 from tests.unit.lint.builders import ids, lint
@@ -68,6 +70,7 @@ def test_file_may_come_in_blocks() -> None:
     assert ids(linter.report()) == ["DTI004"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_files() -> None:
     def folder(files: int) -> int:
         """Peak of memory, in bytes, for so many files of 20 KB with one finding each hundred."""

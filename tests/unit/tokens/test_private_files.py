@@ -144,6 +144,7 @@ def key_of(path: Path) -> list[str]:
     return [key["kid"] for key in json.loads(path.read_bytes())["keys"]]
 
 
+@pytest.mark.slow
 def test_concurrent_rotations_lose_no_key(tmp_path: Path) -> None:
     """By the file's own name and by a link to it."""
     key, link = tmp_path / "key.json", tmp_path / "other" / "link.json"
