@@ -62,7 +62,7 @@ class TemplateResult:
     # By container, and then `spec`: by key of a list, the indexes of items, in order.
     removable: Mapping[Path, dict[str, list[int]]]
     # Entries that stay and read from a seal that does not: by container, index and new value.
-    unsealed: Sequence[tuple[Path, int, Json]]
+    unsealed: Sequence[tuple[Path, int, dict[str, Json]]]
     seal_reader: str  # the container for which the seal stays, if any
 
 
@@ -181,7 +181,7 @@ class _Recorded:
                 found.setdefault(path, set()).add(index)
         return found
 
-    def unsealed(self) -> list[tuple[Path, int, Json]]:
+    def unsealed(self) -> list[tuple[Path, int, dict[str, Json]]]:
         """The entries that replaced another and read from the seal, with the reference that they have without it."""
         return [
             (path, index, copied(secret_entry(entry.env, TokenRef(entry.name, entry.key, entry.source))))
