@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from injector.manifests import json_nodes, yaml_nodes
 from injector.manifests.chunks import BOM, Chunk, split
@@ -34,6 +34,13 @@ def annotations_of(value: Json) -> dict[str, Json]:
     metadata = value.get("metadata") if isinstance(value, dict) else None
     found = metadata.get("annotations") if isinstance(metadata, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def value_at(value: Any, path: Path) -> Any:  # noqa: ANN401 - JSON
+    """Return the value at a path that exists."""
+    for step in path:
+        value = value[step]
+    return value
 
 
 @dataclass(frozen=True, slots=True)

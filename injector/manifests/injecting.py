@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from jsonpatch import JsonPatch
@@ -19,7 +19,7 @@ from injector.core.decision import Deny, Inject, Skip
 from injector.core.errors import MalformedObjectError, ReviewError
 from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, Verdict
 from injector.core.request import WarningList, redact
-from injector.manifests.documents import annotations_of, fault_at
+from injector.manifests.documents import annotations_of, fault_at, value_at
 from injector.manifests.edit import Editor
 from injector.manifests.errors import ManifestError, TextError
 from injector.manifests.layout import reread
@@ -133,7 +133,7 @@ class Advice:
 def _unquoted(each: Object) -> Iterator[tuple[Path, str, Json]]:
     """The annotations of an object and of its templates that are not text."""
     for path in dict.fromkeys((each.path, *(template.path for template in each.templates()))):
-        for name, value in annotations_of(_at(each.value, path[len(each.path) :])).items():
+        for name, value in annotations_of(value_at(each.value, path[len(each.path) :])).items():
             if value is not None and not isinstance(value, str):
                 yield path, name, value
 
@@ -146,7 +146,7 @@ def _advice(each: Object, question: Question) -> tuple[str, ...]:
     value = each.value
     for path, name, meant in list(_unquoted(each)):
         value = copied(value) if value is each.value else value
-        annotations_of(_at(value, path[len(each.path) :]))[name] = msgspec.json.encode(meant).decode()
+        annotations_of(value_at(value, path[len(each.path) :]))[name] = msgspec.json.encode(meant).decode()
     body = _review({"group": group, "version": version, "kind": each.kind}, value, each.namespace)
     read_spec = partial(review.sealing_spec, body, Endpoint.WARN)
     try:
@@ -180,10 +180,7 @@ def patched(document: Document, findings: Sequence[Finding]) -> Json:
         return document.value
     copy: Json = copied(document.value)
     for found in findings:
-        template: Any = copy
-        for step in found.path:
-            template = template[step]
-        JsonPatch(copied(found.operations)).apply(template, in_place=True)
+        JsonPatch(copied(found.operations)).apply(value_at(copy, found.path), in_place=True)
     return copy
 
 
@@ -198,13 +195,6 @@ def misshapen(template: Template) -> tuple[Path, str] | None:
         if env is not None and not isinstance(env, list):
             return (*path, "env"), "the env of a container is not a list of variables"
     return None
-
-
-def _at(value: Any, path: Path) -> Json:  # noqa: ANN401 - JSON
-    for step in path:
-        value = value[step]
-    found: Json = value
-    return found
 
 
 def _type_name(value: Json) -> str:

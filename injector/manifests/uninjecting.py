@@ -15,7 +15,7 @@ from injector.core import names
 from injector.core.model import Injected, SourceKind, TokenRef, read_record
 from injector.core.seal import file_entry, secret_entry
 from injector.core.sealed import SEAL_NAMES
-from injector.manifests.documents import fault_at
+from injector.manifests.documents import fault_at, value_at
 from injector.manifests.edit import ENV
 from injector.manifests.errors import ManifestError, TextError
 from injector.manifests.layout import reread
@@ -109,12 +109,12 @@ def _left(value: Json, recorded: Sequence[TemplateResult]) -> Json:
     copy: Json = copied(value) if recorded else value
     for each in recorded:
         for path, index, entry in each.unsealed:
-            _at(copy, path)[ENV][index] = entry
+            value_at(copy, path)[ENV][index] = entry
         for path, lists in each.removable.items():
             for key, indexes in lists.items():
-                holder, gone = _at(copy, path), set(indexes)
+                holder, gone = value_at(copy, path), set(indexes)
                 holder[key] = [item for i, item in enumerate(holder[key]) if i not in gone]
-        del _at(copy, (*each.path, "metadata", "annotations"))[names.STATUS]
+        del value_at(copy, (*each.path, "metadata", "annotations"))[names.STATUS]
     return copy
 
 
@@ -246,12 +246,6 @@ def _status(template: Template) -> str | None:
 
 
 # --- what must be left ---
-
-
-def _at(value: Any, path: Path) -> Any:  # noqa: ANN401 - JSON
-    for step in path:
-        value = value[step]
-    return value
 
 
 def _bare(value: Any) -> Any:  # noqa: ANN401 - JSON
