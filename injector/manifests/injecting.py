@@ -15,7 +15,7 @@ import msgspec
 from jsonpatch import JsonPatch
 
 from injector.core import admit, decision, names, patch, review, spelling
-from injector.core.decision import Deny, Inject, Skip
+from injector.core.decision import Deny, Inject
 from injector.core.errors import MalformedObjectError, ReviewError
 from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, Verdict
 from injector.core.request import WarningList, redact
@@ -204,7 +204,6 @@ def _type_name(value: Json) -> str:
 
 
 _READ: Final = frozenset({*names.REQUEST_ANNOTATIONS, names.STATUS})
-_VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DENY}
 # The core wants an identity and never looks at it.
 _UID: Final = "offline"
 
@@ -230,7 +229,7 @@ def found(document: Document, each: Object, template: Template, decided: Decisio
         line=document.position(template.path).line,
         object=str(each),
         path=template.path,
-        verdict=_VERDICTS[type(decided)],
+        verdict=admit.VERDICTS[type(decided)],
         reason=decided.reason,
         message=decided.message if isinstance(decided, Deny) else "",
         warnings=tuple(dict.fromkeys(one for one in warnings if not one.startswith(hidden))),
