@@ -16,10 +16,11 @@ from injector.core.sidecar import is_dapr_shared
 from injector.lint import baseline, catalogue, ignores, template
 from injector.lint.files import FileSet, SecretSeen, SecretUse, evaluate, is_secret, key_paths
 from injector.lint.location import Identity, Location, Ordinals, kind_label, label, spelled
-from injector.lint.model import Finding, Unreadable
+from injector.lint.model import Finding
 from injector.lint.rules.comments import BAD_IGNORE, UNUSED_IGNORE
 from injector.lint.values import find_key
 from injector.manifests.documents import read
+from injector.manifests.errors import ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from injector.lint.model import Rule
     from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document, Object
-    from injector.manifests.errors import ManifestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Report:
     findings: tuple[Finding, ...]
     ignored: tuple[Finding, ...]  # by a comment
     known: tuple[Finding, ...]  # by the baseline
-    unreadable: tuple[Unreadable, ...]
+    unreadable: tuple[ManifestError, ...]
     gone: int = 0  # findings of the baseline that no longer exist
     files: int = 0
 
@@ -71,7 +71,7 @@ class Linter:
         self._findings: list[Finding] = []
         # Findings that depend on Secrets in the files: the namespace, and the keys that make them void.
         self._conditional: list[tuple[Finding, str, tuple[TokenRef, ...]]] = []
-        self._unreadable: list[Unreadable] = []
+        self._unreadable: list[ManifestError] = []
         self._files: dict[str, _File] = {}
         self._count = 0
 
@@ -98,13 +98,13 @@ class Linter:
                 self._outside(document, identity, (), document.value, ordinals)
 
     @property
-    def unreadable(self) -> Sequence[Unreadable]:
+    def unreadable(self) -> Sequence[ManifestError]:
         """The documents and files that could not be read so far."""
         return self._unreadable
 
     def cannot_read(self, source: str, message: str) -> None:
         """Record a file that could not be opened."""
-        self._unreadable.append(Unreadable(source, None, None, message))
+        self._unreadable.append(ManifestError(source, 0, 0, message))
 
     def report(self) -> Report:
         """Return the report of all files; call it once, at the end."""
@@ -130,7 +130,7 @@ class Linter:
 
     def _fail(self, error: ManifestError) -> None:
         self._file(error.source).is_whole = False
-        self._unreadable.append(Unreadable(error.source, error.document, error.line, error.message))
+        self._unreadable.append(error)
 
     def _look(self, each: Object, ordinals: Ordinals, *, in_file: bool) -> None:
         identity = Identity(

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from injector.lint.linter import Report
     from injector.lint.location import Location
-    from injector.lint.model import Finding, Rule, Unreadable
+    from injector.lint.model import Finding, Rule
+    from injector.manifests.errors import ManifestError
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -80,7 +81,12 @@ def json(report: Report) -> Iterator[str]:
             "gone": report.gone,
             "files": report.files,
             "errors": [
-                {"file": each.source, "document": each.document, "line": each.line, "message": each.message}
+                {
+                    "file": each.source,
+                    "document": each.document or None,
+                    "line": each.line or None,
+                    "message": each.message,
+                }
                 for each in report.unreadable
             ],
         }
@@ -182,9 +188,9 @@ def _artifact(source: str) -> Mapping[str, object]:
     return {"uri": quote(path), "uriBaseId": _ROOT}
 
 
-def _notification(each: Unreadable) -> Mapping[str, object]:
+def _notification(each: ManifestError) -> Mapping[str, object]:
     physical: dict[str, object] = {"artifactLocation": _artifact(each.source)}
-    if each.line is not None:
+    if each.line:
         physical["region"] = {"startLine": each.line}
     return {"level": "error", "message": {"text": each.message}, "locations": [{"physicalLocation": physical}]}
 
