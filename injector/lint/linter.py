@@ -5,7 +5,7 @@ Only findings, facts about Secrets and ignore comments are kept; documents are d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
@@ -47,8 +47,8 @@ class Report:
 
     def compared_with(self, known: Mapping[Key, int]) -> Report:
         """Return the report compared with a baseline."""
-        compared = baseline.sort(self.findings, known)
-        return Report(compared.new, self.ignored, compared.known, self.unreadable, compared.gone, self.files)
+        new, old, gone = baseline.sort(self.findings, known)
+        return replace(self, findings=new, known=old, gone=gone)
 
 
 @dataclass(slots=True)
