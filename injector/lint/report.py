@@ -22,15 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from injector.lint.linter import Report
-    from injector.lint.location import Location
     from injector.lint.model import Finding, Rule
     from injector.manifests.errors import ManifestError
 
-_encoder: Final = msgspec.json.Encoder()
-
 
 def _json(value: object) -> str:
-    return msgspec.json.format(_encoder.encode(value), indent=2).decode()
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 # --- text ---
@@ -104,11 +101,7 @@ def _finding(finding: Finding) -> Mapping[str, object]:
         "line": location.line,
         "column": location.column,
         "document": location.document,
-        "object": {
-            "kind": location.identity.kind,
-            "namespace": location.identity.namespace,
-            "name": location.identity.name,
-        },
+        "object": location.identity,
         "path": location.path,
         "fingerprint": fingerprint(finding),
     }
@@ -160,25 +153,22 @@ def _sarif_rule(rule: Rule) -> Mapping[str, object]:
 
 def _result(finding: Finding, suppressed: str | None = None) -> Mapping[str, object]:
     location = finding.location
+    physical = {
+        "artifactLocation": _artifact(location.source),
+        "region": {"startLine": location.line, "startColumn": location.column},
+    }
     named = {"fullyQualifiedName": f"{location.identity} {location.path}".rstrip(), "kind": "resource"}
     result: dict[str, object] = {
         "ruleId": finding.rule.id,
         "ruleIndex": _INDEX[finding.rule.id],
         "level": _SARIF_LEVELS[finding.rule.level],
         "message": {"text": finding.message},
-        "locations": [{"physicalLocation": _physical(location), "logicalLocations": [named]}],
+        "locations": [{"physicalLocation": physical, "logicalLocations": [named]}],
         "partialFingerprints": {"ruleObjectPath/v1": fingerprint(finding)},
     }
     if suppressed is not None:
         result["suppressions"] = [{"kind": suppressed, "status": "accepted"}]
     return result
-
-
-def _physical(location: Location) -> Mapping[str, object]:
-    return {
-        "artifactLocation": _artifact(location.source),
-        "region": {"startLine": location.line, "startColumn": location.column},
-    }
 
 
 def _artifact(source: str) -> Mapping[str, object]:
