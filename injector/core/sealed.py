@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names
 from injector.core.env import FileRef, env_of
 from injector.core.errors import MalformedObjectError
-from injector.core.model import Container, PodSpec, Quiet, SourceKind
+from injector.core.model import Container, PodSpec, Quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -146,12 +146,11 @@ _MEMORY: Final = "Memory"
 
 def _provided(seal: SealableContainer) -> Mapping[str, TokenRef]:
     """The tokens that the seal container writes; empty unless it is as we make it."""
-    env = env_of(seal)
-    entries = [entry for entry in (env.api, env.app) if entry is not None]
+    entries = env_of(seal).entries
     tokens = {
-        entry.name: entry.ref
+        entry.name: entry.secret
         for entry in entries
-        if entry.ref is not None and entry.ref.kind is SourceKind.SECRET and not (entry.optional or entry.is_indirect)
+        if entry.secret is not None and not (entry.optional or entry.is_indirect)
     }
     is_ours = len(tokens) == len(entries) and _runs(seal, names.SEAL_COMMAND, tokens)
     return tokens if is_ours else {}

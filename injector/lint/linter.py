@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
-from injector.core.model import SourceKind
 from injector.core.placeholders import has_placeholder
 from injector.core.request import Enabled, enabled
 from injector.core.sidecar import is_dapr_shared
@@ -262,12 +261,11 @@ def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str, 
     for _, taken in view.from_dapr:
         yield taken, view.annotation(names.DAPR_ENV_FROM_SECRET), names.DAPR_ENV_FROM_SECRET, False
     is_requested = enabled(view.annotations) is Enabled.TRUE
-    for container in view.containers:
-        for entry in container.entries:
-            ref = entry.decoded.ref
-            if ref is not None and ref.kind is SourceKind.SECRET:
-                is_shared = container.is_sidecar and is_dapr_shared(is_requested=is_requested, key=ref.key)
-                yield ref, entry.path, f"{entry.variable} of container {label(container.name)}", is_shared
+    for container, entry in view.entries():
+        ref = entry.decoded.secret
+        if ref is not None:
+            is_shared = container.is_sidecar and is_dapr_shared(is_requested=is_requested, key=ref.key)
+            yield ref, entry.path, f"{entry.variable} of container {label(container.name)}", is_shared
 
 
 _REQUESTS: Final = frozenset(names.REQUEST_ANNOTATIONS)

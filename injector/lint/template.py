@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from injector.core import names, plan
 from injector.core.env import EnvEntry, EnvList, entries_of, env_of, secret_entries
 from injector.core.errors import MalformedObjectError
-from injector.core.model import Annotations, AppContainers, Container, ObjectMeta, Pod, PodSpec, SourceKind, TokenRef
+from injector.core.model import Annotations, AppContainers, Container, ObjectMeta, Pod, PodSpec, TokenRef
 from injector.core.request import InjectionRequest, RequestError, env_from_secret, parse
 from injector.core.seal import SealingSpec
 from injector.core.sealed import SEAL_NAMES, file_ref, first_reader, sealed_tokens
@@ -111,6 +112,10 @@ class TemplateView:
         """Path of an annotation."""
         return (*self.path, "metadata", "annotations", name)
 
+    def entries(self) -> Iterator[tuple[ContainerView, Entry]]:
+        """Yield the entries of all containers, each with its container."""
+        return ((container, entry) for container in self.containers for entry in container.entries)
+
     def planned(self, app_containers: AppContainers) -> Plan | None:
         """Return the webhook's decision if `app_containers` were requested; None if there is no token."""
         requested = self.request.wanted if self.request is not None else ()
@@ -148,6 +153,10 @@ class Workload:
     identity: Identity
     above: tuple[Above, ...]
     templates: tuple[TemplateView, ...]
+
+    def entries(self) -> Iterator[tuple[ContainerView, Entry]]:
+        """Yield the entries of all templates, each with its container."""
+        return chain.from_iterable(view.entries() for view in self.templates)
 
 
 def workload(identity: Identity, value: object, path: Path, templates: Sequence[Template], policy: Policy) -> Workload:
@@ -244,8 +253,8 @@ def _token_names(request: InjectionRequest | None, containers: Sequence[Containe
         yield from (ref for _, ref in request.wanted)
     for container in containers:
         for entry in container.entries:
-            if entry.decoded.ref is not None and entry.decoded.ref.kind is SourceKind.SECRET:
-                yield entry.decoded.ref
+            if entry.decoded.secret is not None:
+                yield entry.decoded.secret
 
 
 # --- the core's view, made from plain values ---

@@ -24,8 +24,7 @@ from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from injector.core.model import TokenRef
-    from injector.lint.template import Entry, Workload
+    from injector.lint.template import Workload
 
 
 def _on_workload(workload: Workload) -> Iterator[Hit]:
@@ -184,15 +183,6 @@ def _problems(workload: Workload, reason: Reason) -> Iterator[Hit]:
                 yield Hit(template.annotation(problem.annotation), problem.brief)
 
 
-def _written(workload: Workload) -> Iterator[tuple[Entry, TokenRef]]:
-    """Yield the references to Secrets in hand-written variables."""
-    for template in workload.templates:
-        for container in template.containers:
-            for entry in container.entries:
-                if entry.decoded.ref is not None and entry.decoded.ref.kind is SourceKind.SECRET:
-                    yield entry, entry.decoded.ref
-
-
 def _invalid(
     reason: Reason, field: str, is_valid: Callable[[str], bool], what: str
 ) -> Callable[[Workload], Iterator[Hit]]:
@@ -200,9 +190,9 @@ def _invalid(
 
     def check(workload: Workload) -> Iterator[Hit]:
         yield from _problems(workload, reason)
-        for entry, ref in _written(workload):
-            value: str = getattr(ref, field)
-            if not is_valid(value):
+        for _, entry in workload.entries():
+            ref = entry.decoded.secret
+            if ref is not None and not is_valid(value := getattr(ref, field)):
                 path = (*entry.path, "valueFrom", SourceKind.SECRET.value, field)
                 yield Hit(path, f"{entry.variable}: {redact(value)} is not {what}{unrendered(value)}")
 

@@ -129,8 +129,7 @@ def _parts(template: TemplateView) -> Iterator[Path]:
     for index, volume in enumerate((template.sealing and template.sealing.volumes) or ()):
         if volume.name == names.SEAL_VOLUME:
             yield (*template.path, "spec", "volumes", index)
-    for container in template.containers:
-        yield from (entry.path for entry in container.entries if _is_from_seal(entry))
+    yield from (entry.path for _, entry in template.entries() if _is_from_seal(entry))
 
 
 def _is_from_seal(entry: Entry) -> bool:
@@ -138,14 +137,13 @@ def _is_from_seal(entry: Entry) -> bool:
 
 
 def _unsealed_readers(template: TemplateView) -> Iterator[Hit]:
-    for container in template.containers:
-        for entry in container.entries:
-            if entry.is_last and not entry.is_sealed and _is_from_seal(entry):
-                where = f"{entry.variable} of container {label(container.name)}"
-                what = "is not in the file of the seal"
-                if entry.decoded.file == file_ref(entry.variable) and entry.variable in template.sealed:
-                    what = f"is read before {names.SEAL_CHECK_CONTAINER} has checked it; move the container"
-                yield Hit(entry.path, f"{where} {what}")
+    for container, entry in template.entries():
+        if entry.is_last and not entry.is_sealed and _is_from_seal(entry):
+            where = f"{entry.variable} of container {label(container.name)}"
+            what = "is not in the file of the seal"
+            if entry.decoded.file == file_ref(entry.variable) and entry.variable in template.sealed:
+                what = f"is read before {names.SEAL_CHECK_CONTAINER} has checked it; move the container"
+            yield Hit(entry.path, f"{where} {what}")
 
 
 _FILE: Final = """\
