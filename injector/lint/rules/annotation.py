@@ -19,7 +19,7 @@ from injector.core.request import (
 )
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
-from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod
+from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -314,35 +314,8 @@ MALFORMED_TEMPLATE: Final = Rule(
         "server refuses anything else, and no other rule about containers can be checked."
     ),
     fix="Write the field as Kubernetes' reference has it; quote a name that looks like a number or a boolean.",
-    bad="""\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: orders
-  annotations:
-    dapr.io/enabled: "true"
-spec:
-  containers:
-    - name: web
-      image: example/orders
-      env:
-        LOG_LEVEL: info
-""",
-    good="""\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: orders
-  annotations:
-    dapr.io/enabled: "true"
-spec:
-  containers:
-    - name: web
-      image: example/orders
-      env:
-        - name: LOG_LEVEL
-          value: info
-""",
+    bad=pod(DAPR, containers=f"{WEB}  env:\n    LOG_LEVEL: info\n"),
+    good=pod(DAPR, containers=f"{WEB}  env:\n    - name: LOG_LEVEL\n      value: info\n"),
     workload=_malformed,
 )
 

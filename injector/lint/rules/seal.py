@@ -12,7 +12,7 @@ from injector.core.request import unsealed_requests
 from injector.core.sealed import SEAL_NAMES, file_ref
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
-from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod, reference, variable
+from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod, reference, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,14 +55,9 @@ def _targets(template: TemplateView) -> Mapping[tuple[ListName, int], frozenset[
 
 
 _ON: Final = 'dapr-token-injector/seal: "true"'
-_OTHER_VARIABLE: Final = f"""\
-{WEB}  env:
-    - name: ORDERS_TOKEN
-      valueFrom:
-        secretKeyRef:
-          name: dapr-api-token
-          key: token
-"""
+_OTHER_VARIABLE: Final = variable(reference(), container="web", image="example/orders").replace(
+    "DAPR_API_TOKEN", "ORDERS_TOKEN"
+)
 
 OTHER_READER: Final = Rule(
     id="DTI035",
