@@ -103,6 +103,10 @@ class Value(Struct, frozen=True, gc=False):
     """A plain immutable value: cheap to create, compare and hash, because every review creates several."""
 
 
+# A value with other fields, for modules that do not know the codec.
+replace: Final = msgspec.structs.replace
+
+
 class TokenRef(Value, frozen=True, gc=False):
     """The location of a token: name of an object in the Pod's namespace, and key. Never the value of a token."""
 

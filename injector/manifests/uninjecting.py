@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
-from injector.core.model import Injected, SourceKind, TokenRef, read_record
+from injector.core.model import Injected, SourceKind, TokenRef, read_record, replace
 from injector.core.seal import file_entry, secret_entry
 from injector.core.sealed import SEAL_NAMES
 from injector.manifests.documents import fault_at, value_at
@@ -176,7 +176,7 @@ class _Recorded:
         """Where entries are unchanged, by the path of their container; not those that replaced another."""
         found: dict[Path, set[int]] = {}
         # Equal entries count once.
-        for entry in {_plain(entry) for entry in self.record if not entry.replaced}:
+        for entry in {entry for entry in self.record if not entry.replaced}:
             for path, index in self._identical.get(entry, ()):
                 found.setdefault(path, set()).add(index)
         return found
@@ -186,19 +186,14 @@ class _Recorded:
         return [
             (path, index, copied(secret_entry(entry.env, TokenRef(entry.name, entry.key, entry.source))))
             for entry in dict.fromkeys(entry for entry in self.record if entry.replaced and entry.sealed)
-            for path, index in self._identical.get(_plain(entry), ())
+            for path, index in self._identical.get(replace(entry, replaced=False), ())
         ]
 
     def outcome(self, entry: Injected) -> EntryOutcome:
         """Return the outcome for an entry of the record."""
-        is_identical = _plain(entry) in self._identical
-        if is_identical:
+        if replace(entry, replaced=False) in self._identical:
             return EntryOutcome.REPLACED if entry.replaced else EntryOutcome.REMOVED
         return EntryOutcome.CHANGED if (entry.container, entry.env) in self._there else EntryOutcome.GONE
-
-
-def _plain(entry: Injected) -> Injected:
-    return Injected(entry.container, entry.env, entry.name, entry.key, entry.source, sealed=entry.sealed)
 
 
 def _last_entries(env: object) -> Iterator[tuple[str, int, Any]]:
