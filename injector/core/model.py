@@ -405,11 +405,6 @@ def read_record(text: str | None) -> StatusRecord:
         return NO_RECORD
 
 
-def read_status(text: str | None) -> tuple[Injected, ...]:
-    """The variables in the record of an earlier round; empty if the text is absent or not a valid record."""
-    return read_record(text).injected
-
-
 def write_status(injected: tuple[Injected, ...], pull_secrets: tuple[str, ...] = ()) -> str:
     """The value of the annotation: compact JSON in a fixed order."""
     return msgspec.json.encode(StatusRecord(1, injected, pull_secrets)).decode()
