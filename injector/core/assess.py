@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from injector.core import names
 from injector.core.advisories import advisories
 from injector.core.assessment import (
-    OPEN,
     PROTECTIONS,
     SEVERITIES,
     Assessment,
@@ -88,10 +87,11 @@ def assess(observed: Observation, known: Known, seen: Seen | None = None) -> Ass
     found += _waits(containers, pod, sealed, observed, known)
     found.sort(key=lambda one: _WORST_FIRST.index(PROTECTIONS[one.reason]))
     worst = found[0]
+    is_open = PROTECTIONS[worst.reason] is Protection.OPEN
     seen = {} if seen is None else seen
-    key = (id(pod.spec), _annotations(pod), known.policy, known.injects_default, worst.reason in OPEN)
+    key = (id(pod.spec), _annotations(pod), known.policy, known.injects_default, is_open)
     if key not in seen:
-        seen[key] = tuple(_findings(pod, sidecars, sealed, known, is_open=worst.reason in OPEN))
+        seen[key] = tuple(_findings(pod, sidecars, sealed, known, is_open=is_open))
     return replace(
         _assessment(observed, known, worst.reason),
         container=worst.container,
