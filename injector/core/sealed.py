@@ -31,17 +31,21 @@ class EmptyDir(Quiet, frozen=True, gc=False):
     medium: str | None = None
 
 
-class Volume(Quiet, frozen=True, gc=False):
-    """A volume of a Pod."""
+class Named(Quiet, frozen=True, gc=False):
+    """Anything with a name."""
 
     name: str = ""
+
+
+class Volume(Named, frozen=True, gc=False):
+    """A volume of a Pod."""
+
     emptyDir: EmptyDir | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
-class VolumeMount(Quiet, frozen=True, gc=False):
+class VolumeMount(Named, frozen=True, gc=False):
     """A volume in a container."""
 
-    name: str = ""
     mountPath: str = ""  # noqa: N815 - Kubernetes' own spelling
     subPath: str | None = None  # noqa: N815 - Kubernetes' own spelling
     subPathExpr: str | None = None  # noqa: N815 - Kubernetes' own spelling
