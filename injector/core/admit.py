@@ -53,7 +53,7 @@ def admit(body: bytes | bytearray, *, endpoint: Endpoint, policy: Policy) -> Adm
     found = request.object
     return Admission(
         body=review.encode(question, respond(request.uid, decided)),
-        verdict=_VERDICTS[type(decided)],
+        verdict=VERDICTS[type(decided)],
         reason=decided.reason,
         uid=request.uid,
         namespace=request.namespace or "",
@@ -135,7 +135,7 @@ def _rendered(decided: Inject) -> tuple[EncodedPatch, dict[str, str]]:
 _memo: Final[WeakKeyDictionary[Plan, tuple[EncodedPatch, dict[str, str]]]] = WeakKeyDictionary()
 
 
-_VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DENY}
+VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DENY}
 # HTTP codes that the API server returns to the client that created the Pod.
 _FORBIDDEN: Final = 403
 _UNPROCESSABLE: Final = 422

@@ -27,8 +27,9 @@ _AFFECTED: Final[Mapping[str, tuple[tuple[_Version, _Version], ...]]] = {
         ((1, 17, 0, 0), (1, 17, 5, 1)),
     ),
 }
+# The last part of an image's path, and its tag.
 _TAG: Final = re.compile(
-    r":v?(\d{1,5})\.(\d{1,5})\.(\d{1,5})(-rc\.\d{1,5})?(?:[-_.][-_.0-9A-Za-z]*)?(?:@.*)?", re.ASCII
+    r"[^:@]*:v?(\d{1,5})\.(\d{1,5})\.(\d{1,5})(-rc\.\d{1,5})?(?:[-_.][-_.0-9A-Za-z]*)?(?:@.*)?", re.ASCII
 )
 
 
@@ -63,9 +64,4 @@ def _version(image: str) -> _Version | None:
 
 
 def _tag(image: str) -> re.Match[str] | None:
-    return _TAG.fullmatch(image, image.rfind("/") + 1 + _name_length(image))
-
-
-def _name_length(image: str) -> int:
-    """The length of the last part of an image's path, without tag and digest."""
-    return len(image[image.rfind("/") + 1 :].partition("@")[0].partition(":")[0])
+    return _TAG.fullmatch(image, image.rfind("/") + 1)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from injector.core import names
 from injector.core.advisories import advisories
 from injector.core.assessment import (
-    OPEN,
     PROTECTIONS,
     SEVERITIES,
     Assessment,
@@ -32,7 +31,7 @@ from injector.core.containers import Target
 from injector.core.decision import Inject, decide_pod
 from injector.core.env import EntryKind, env_of
 from injector.core.errors import MalformedObjectError
-from injector.core.model import Annotations, Policy, SourceKind
+from injector.core.model import Annotations, Policy
 from injector.core.ownership import SecretKey, SecretRef, may_have
 from injector.core.request import Enabled, enabled
 from injector.core.rollout import TokenState, revision_of, state_of
@@ -88,10 +87,11 @@ def assess(observed: Observation, known: Known, seen: Seen | None = None) -> Ass
     found += _waits(containers, pod, sealed, observed, known)
     found.sort(key=lambda one: _WORST_FIRST.index(PROTECTIONS[one.reason]))
     worst = found[0]
+    is_open = PROTECTIONS[worst.reason] is Protection.OPEN
     seen = {} if seen is None else seen
-    key = (id(pod.spec), _annotations(pod), known.policy, known.injects_default, worst.reason in OPEN)
+    key = (id(pod.spec), _annotations(pod), known.policy, known.injects_default, is_open)
     if key not in seen:
-        seen[key] = tuple(_findings(pod, sidecars, sealed, known, is_open=worst.reason in OPEN))
+        seen[key] = tuple(_findings(pod, sidecars, sealed, known, is_open=is_open))
     return replace(
         _assessment(observed, known, worst.reason),
         container=worst.container,
@@ -189,10 +189,9 @@ def _sealed(pod: ObservedPod) -> _Sealed:
 def _entries(container: ObservedContainer) -> tuple[EnvEntry, ...]:
     """Return the effective entries of the token variables; none of a malformed list."""
     try:
-        env = env_of(container)
+        return env_of(container).entries
     except MalformedObjectError:
         return ()
-    return tuple(entry for entry in (env.api, env.app) if entry is not None)
 
 
 def _reason(
@@ -233,8 +232,7 @@ def _reason_of(entry: EnvEntry) -> ProtectionReason:
         return ProtectionReason.OPTIONAL_REFERENCE
     if entry.may_be_empty:
         return ProtectionReason.MAY_EXPAND_TO_EMPTY
-    is_secret = entry.ref is not None and entry.ref.kind is SourceKind.SECRET
-    return ProtectionReason.REFERENCE if is_secret else ProtectionReason.OTHER_REFERENCE
+    return ProtectionReason.REFERENCE if entry.secret is not None else ProtectionReason.OTHER_REFERENCE
 
 
 def _may_come_from(container: ObservedContainer, namespace: str, known: Known) -> bool:
@@ -292,8 +290,8 @@ def _waits(
 
 def _wanted(container: ObservedContainer, sealed: Mapping[str, TokenRef]) -> frozenset[tuple[str, str]]:
     """Return the Secrets and keys of tokens that the kubelet must find to start a container, or to seal its Pod."""
-    refs = [sealed.get(entry.name, entry.ref) for entry in _entries(container) if not entry.optional]
-    return frozenset((ref.name, ref.key) for ref in refs if ref is not None and ref.kind is SourceKind.SECRET)
+    refs = [sealed.get(entry.name, entry.secret) for entry in _entries(container) if not entry.optional]
+    return frozenset((ref.name, ref.key) for ref in refs if ref is not None)
 
 
 def _reported(message: str, wanted: Collection[tuple[str, str]]) -> _Missing | None:

@@ -41,69 +41,52 @@ class Protection(StrEnum):
 class ProtectionReason(StrEnum):
     """Why a Pod has its protection."""
 
-    # exempt
     ANNOTATION = "annotation"
     NAMESPACE = "namespace"
-    # open
     NO_VARIABLE = "no-variable"
     EMPTY_VALUE = "empty-value"
     OPTIONAL_REFERENCE = "optional-reference"
     NOT_INJECTED = "not-injected"
     MAY_EXPAND_TO_EMPTY = "may-expand-to-empty"
-    # waiting
     NO_SECRET = "no-secret"
     NO_KEY = "no-key"
     BAD_TOKEN_VALUE = "bad-token-value"
     KUBELET_WITHOUT_ENV_FILES = "kubelet-without-env-files"
-    # custom
     LITERAL = "literal"
     OTHER_REFERENCE = "other-reference"
-    # not applicable
     NO_DAPR = "no-dapr"
     ENDED = "ended"
     ENDING = "ending"
-    # no sidecar
     NOT_ADDED = "not-added"
-    # unknown
     MALFORMED = "malformed"
     ENV_FROM = "env-from"
     DAPR_SHARED = "dapr-shared"
-    # protected
     REFERENCE = "reference"
     SEALED = "sealed"
 
 
-OPEN: Final = frozenset(
-    {
+_REASONS: Final = {
+    Protection.EXEMPT: (ProtectionReason.ANNOTATION, ProtectionReason.NAMESPACE),
+    Protection.OPEN: (
         ProtectionReason.NO_VARIABLE,
         ProtectionReason.EMPTY_VALUE,
         ProtectionReason.OPTIONAL_REFERENCE,
         ProtectionReason.NOT_INJECTED,
         ProtectionReason.MAY_EXPAND_TO_EMPTY,
-    }
-)
-PROTECTIONS: Final[Mapping[ProtectionReason, Protection]] = {
-    **dict.fromkeys((ProtectionReason.ANNOTATION, ProtectionReason.NAMESPACE), Protection.EXEMPT),
-    **dict.fromkeys(OPEN, Protection.OPEN),
-    **dict.fromkeys(
-        (
-            ProtectionReason.NO_SECRET,
-            ProtectionReason.NO_KEY,
-            ProtectionReason.BAD_TOKEN_VALUE,
-            ProtectionReason.KUBELET_WITHOUT_ENV_FILES,
-        ),
-        Protection.WAITING,
     ),
-    **dict.fromkeys((ProtectionReason.LITERAL, ProtectionReason.OTHER_REFERENCE), Protection.CUSTOM),
-    **dict.fromkeys(
-        (ProtectionReason.NO_DAPR, ProtectionReason.ENDED, ProtectionReason.ENDING), Protection.NOT_APPLICABLE
+    Protection.WAITING: (
+        ProtectionReason.NO_SECRET,
+        ProtectionReason.NO_KEY,
+        ProtectionReason.BAD_TOKEN_VALUE,
+        ProtectionReason.KUBELET_WITHOUT_ENV_FILES,
     ),
-    ProtectionReason.NOT_ADDED: Protection.NO_SIDECAR,
-    **dict.fromkeys(
-        (ProtectionReason.MALFORMED, ProtectionReason.ENV_FROM, ProtectionReason.DAPR_SHARED), Protection.UNKNOWN
-    ),
-    **dict.fromkeys((ProtectionReason.REFERENCE, ProtectionReason.SEALED), Protection.PROTECTED),
+    Protection.CUSTOM: (ProtectionReason.LITERAL, ProtectionReason.OTHER_REFERENCE),
+    Protection.NOT_APPLICABLE: (ProtectionReason.NO_DAPR, ProtectionReason.ENDED, ProtectionReason.ENDING),
+    Protection.NO_SIDECAR: (ProtectionReason.NOT_ADDED,),
+    Protection.UNKNOWN: (ProtectionReason.MALFORMED, ProtectionReason.ENV_FROM, ProtectionReason.DAPR_SHARED),
+    Protection.PROTECTED: (ProtectionReason.REFERENCE, ProtectionReason.SEALED),
 }
+PROTECTIONS: Final = {reason: protection for protection, reasons in _REASONS.items() for reason in reasons}
 SEVERITIES: Final[Mapping[Protection, Severity]] = {
     Protection.EXEMPT: Severity.NONE,
     Protection.OPEN: Severity.ERROR,

@@ -67,7 +67,9 @@ def places_of(spec: PodSpec, request: InjectionRequest, policy: Policy, renamed:
         name = container.name
         if name == names.SIDECAR:
             sidecars.append(Place(_SIDECAR, list_name, i, name, env_of(container)))
-            sidecar_serves = sidecar_serves or _is_native_sidecar(container, list_name)
+            # A native one: https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
+            if list_name == "initContainers" and container.restartPolicy == "Always":
+                sidecar_serves = True
         elif _runs_daprd(container):
             renamed.append(Place(_SIDECAR, list_name, i, name, env_of(container)))
         elif name in named or (every and _is_selected(container, list_name, policy, sidecar_serves)):
@@ -107,8 +109,3 @@ def _is_selected(container: Container, list_name: ListName, policy: Policy, side
         return False
     # An init container that precedes a native daprd, or runs in a Pod without one, ends before daprd serves.
     return list_name == "containers" or container.restartPolicy == "Always" or sidecar_serves
-
-
-def _is_native_sidecar(container: Container, list_name: ListName) -> bool:
-    """https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/."""
-    return list_name == "initContainers" and container.restartPolicy == "Always"

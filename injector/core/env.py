@@ -66,6 +66,11 @@ class EnvEntry(Value, frozen=True, gc=False):
     may_be_empty: bool = False
     file: FileRef | None = None
 
+    @property
+    def secret(self) -> TokenRef | None:
+        """The key of a Secret that has the value, if one does."""
+        return self.ref if self.ref is not None and self.ref.kind is SourceKind.SECRET else None
+
 
 class EnvList(Value, frozen=True, gc=False):
     """The entries of one container with our names; `exists` is false for an absent or null list.
@@ -77,6 +82,11 @@ class EnvList(Value, frozen=True, gc=False):
     api: EnvEntry | None = None
     app: EnvEntry | None = None
     uses: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def entries(self) -> tuple[EnvEntry, ...]:
+        """The effective entries of our names."""
+        return tuple(entry for entry in (self.api, self.app) if entry is not None)
 
     def get(self, variable: str) -> EnvEntry | None:
         """The effective entry of a variable, if it exists."""

@@ -103,6 +103,10 @@ class Value(Struct, frozen=True, gc=False):
     """A plain immutable value: cheap to create, compare and hash, because every review creates several."""
 
 
+# A value with other fields, for modules that do not know the codec.
+replace: Final = msgspec.structs.replace
+
+
 class TokenRef(Value, frozen=True, gc=False):
     """The location of a token: name of an object in the Pod's namespace, and key. Never the value of a token."""
 
@@ -399,11 +403,6 @@ def read_record(text: str | None) -> StatusRecord:
         return decode_any_depth(_status.decode, text.encode(errors="replace"))
     except (msgspec.DecodeError, RecursionError):
         return NO_RECORD
-
-
-def read_status(text: str | None) -> tuple[Injected, ...]:
-    """The variables in the record of an earlier round; empty if the text is absent or not a valid record."""
-    return read_record(text).injected
 
 
 def write_status(injected: tuple[Injected, ...], pull_secrets: tuple[str, ...] = ()) -> str:

@@ -10,7 +10,7 @@ from injector.core import names
 from injector.core.depth import decode_any_depth
 from injector.core.errors import MalformedObjectError
 from injector.core.model import Annotations, ObjectMeta, Pod, Quiet
-from injector.core.sealed import SEAL_NAMES, SealableContainer, SealableSpec
+from injector.core.sealed import SEAL_NAMES, Named, SealableContainer, SealableSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
@@ -21,17 +21,11 @@ _Fields: TypeAlias = "Mapping[str, _Fields | None]"
 _NOT_A_POD: Final = "the object is not a Pod"
 
 
-class NamedSource(Quiet, frozen=True, gc=False):
-    """The Secret or ConfigMap of all variables of a container."""
-
-    name: str = ""
-
-
 class EnvFrom(Quiet, frozen=True, gc=False):
     """All keys of an object as variables, each after the prefix."""
 
     prefix: str | None = None
-    secretRef: NamedSource | None = None  # noqa: N815 - Kubernetes' own spelling
+    secretRef: Named | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
 class ObservedContainer(SealableContainer, frozen=True, gc=False):

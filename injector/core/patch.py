@@ -29,7 +29,8 @@ def build(plan: Plan) -> tuple[PatchOp, ...]:
         # The last ones of the spec: they move no list that another operation refers to.
         operations += _additions(plan.seal)
     if plan.record:
-        operations.append(_status(plan))
+        # The annotations exist: a Pod without annotations requests no token and gets no patch.
+        operations.append(PatchOp("add", _STATUS_PATH, write_status(plan.record, plan.pull_secrets)))
     return tuple(operations)
 
 
@@ -87,11 +88,6 @@ def _operations(changes: Iterable[Change]) -> Iterator[PatchOp]:
 def _moved(index: int, inserted: int | None) -> int:
     """The index of an entry after another one was inserted at `inserted`."""
     return index if inserted is None or inserted > index else index + 1
-
-
-def _status(plan: Plan) -> PatchOp:
-    # The annotations exist: a Pod without annotations requests no token and gets no patch.
-    return PatchOp("add", _STATUS_PATH, write_status(plan.record, plan.pull_secrets))
 
 
 def _escape(token: str) -> str:

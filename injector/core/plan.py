@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names, seal
 from injector.core.containers import Target, notes_of, places_of
 from injector.core.env import EntryKind
-from injector.core.model import NO_RECORD, Conflict, Injected, SourceKind, TokenRef, Value, read_record
+from injector.core.model import NO_RECORD, Conflict, Injected, SourceKind, TokenRef, Value, read_record, replace
 from injector.core.request import WarningList, allow_list, forbidden, warning
 from injector.core.sealed import file_ref, first_reader, sealed_tokens
 
@@ -397,18 +397,7 @@ _MAY_BE_EMPTY: Final = "may expand to an empty token, which turns authentication
 
 def without_record(plan: Plan) -> Plan:
     """The same plan without a record, for a Pod whose annotations have no room for it."""
-    return Plan(
-        changes=plan.changes,
-        kept=plan.kept,
-        unchanged=plan.unchanged,
-        record=(),
-        problems=plan.problems,
-        warnings=plan.warnings,
-        has_target=plan.has_target,
-        more_warnings=plan.more_warnings,
-        more_problems=plan.more_problems,
-        seal=plan.seal,
-    )
+    return replace(plan, record=(), pull_secrets=(), converted=frozenset())
 
 
 _NOTHING: Final = _PlanBuilder(Conflict.KEEP, ()).finish(has_target=False)
@@ -423,18 +412,13 @@ def _with_existing_record(plan: Plan, pod: Pod, warnings: WarningList | None) ->
     added = {_plain(entry) for entry in before.injected if not entry.replaced} & plan.converted
     warnings = warnings or WarningList()
     warnings.extend(plan.warnings, plan.more_warnings)
-    return Plan(
-        changes=plan.changes,
-        kept=plan.kept,
-        unchanged=plan.unchanged,
+    return replace(
+        plan,
         record=(*recorded, *(_as_added(entry, added) for entry in plan.record)),
-        problems=plan.problems,
         warnings=tuple(warnings.lines),
-        has_target=plan.has_target,
         more_warnings=warnings.more,
-        more_problems=plan.more_problems,
-        seal=plan.seal,
         pull_secrets=tuple(dict.fromkeys((*before.pullSecrets, *plan.pull_secrets))),
+        converted=frozenset(),
     )
 
 

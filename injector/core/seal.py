@@ -15,7 +15,7 @@ from injector.core import names
 from injector.core.env import may_read_secret, secret_entries
 from injector.core.model import Quantity, Quiet, SourceKind, TokenRef, Value, positions
 from injector.core.request import redact, warning
-from injector.core.sealed import SEAL_NAMES, SealableContainer, SealableSpec, Volume
+from injector.core.sealed import SEAL_NAMES, Named, SealableContainer, SealableSpec, Volume
 from injector.core.sidecar import is_daprd
 
 if TYPE_CHECKING:
@@ -62,12 +62,6 @@ class SealingVolume(Volume, frozen=True, gc=False):
 
     secret: SecretFiles | None = None
     projected: Projected | None = None
-
-
-class Named(Quiet, frozen=True, gc=False):
-    """Anything with a name."""
-
-    name: str = ""
 
 
 class EnvFrom(Quiet, frozen=True, gc=False):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names
 from injector.core.env import FileRef, env_of
 from injector.core.errors import MalformedObjectError
-from injector.core.model import Container, PodSpec, Quiet, SourceKind
+from injector.core.model import Container, PodSpec, Quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,17 +31,21 @@ class EmptyDir(Quiet, frozen=True, gc=False):
     medium: str | None = None
 
 
-class Volume(Quiet, frozen=True, gc=False):
-    """A volume of a Pod."""
+class Named(Quiet, frozen=True, gc=False):
+    """Anything with a name."""
 
     name: str = ""
+
+
+class Volume(Named, frozen=True, gc=False):
+    """A volume of a Pod."""
+
     emptyDir: EmptyDir | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
-class VolumeMount(Quiet, frozen=True, gc=False):
+class VolumeMount(Named, frozen=True, gc=False):
     """A volume in a container."""
 
-    name: str = ""
     mountPath: str = ""  # noqa: N815 - Kubernetes' own spelling
     subPath: str | None = None  # noqa: N815 - Kubernetes' own spelling
     subPathExpr: str | None = None  # noqa: N815 - Kubernetes' own spelling
@@ -146,12 +150,11 @@ _MEMORY: Final = "Memory"
 
 def _provided(seal: SealableContainer) -> Mapping[str, TokenRef]:
     """The tokens that the seal container writes; empty unless it is as we make it."""
-    env = env_of(seal)
-    entries = [entry for entry in (env.api, env.app) if entry is not None]
+    entries = env_of(seal).entries
     tokens = {
-        entry.name: entry.ref
+        entry.name: entry.secret
         for entry in entries
-        if entry.ref is not None and entry.ref.kind is SourceKind.SECRET and not (entry.optional or entry.is_indirect)
+        if entry.secret is not None and not (entry.optional or entry.is_indirect)
     }
     is_ours = len(tokens) == len(entries) and _runs(seal, names.SEAL_COMMAND, tokens)
     return tokens if is_ours else {}

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from injector.lint.model import Finding
 
@@ -36,15 +35,6 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
     findings: tuple[_Entry, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Sorted:
-    """Findings compared with a baseline: new ones, known ones, and how many of the known have gone since."""
-
-    new: tuple[Finding, ...]
-    known: tuple[Finding, ...]
-    gone: int
 
 
 def key(finding: Finding) -> Key:
@@ -82,8 +72,11 @@ def read(content: bytes) -> Mapping[Key, int]:
     return known
 
 
-def sort(findings: Sequence[Finding], known: Mapping[Key, int]) -> Sorted:
-    """Separate new and known findings; of equal ones, as many are known as the baseline has."""
+def sort(findings: Iterable[Finding], known: Mapping[Key, int]) -> tuple[tuple[Finding, ...], tuple[Finding, ...], int]:
+    """Return the new findings, the known ones, and how many of the known have gone.
+
+    Of equal findings, as many are known as the baseline has.
+    """
     left = Counter(known)
     new: list[Finding] = []
     old: list[Finding] = []
@@ -94,4 +87,4 @@ def sort(findings: Sequence[Finding], known: Mapping[Key, int]) -> Sorted:
             old.append(finding)
         else:
             new.append(finding)
-    return Sorted(tuple(new), tuple(old), sum(count for count in left.values() if count > 0))
+    return tuple(new), tuple(old), sum(count for count in left.values() if count > 0)

@@ -5,21 +5,21 @@ Only findings, facts about Secrets and ignore comments are kept; documents are d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
-from injector.core.model import SourceKind
 from injector.core.placeholders import has_placeholder
 from injector.core.request import Enabled, enabled
 from injector.core.sidecar import is_dapr_shared
 from injector.lint import baseline, catalogue, ignores, template
 from injector.lint.files import FileSet, SecretSeen, SecretUse, evaluate, is_secret, key_paths
 from injector.lint.location import Identity, Location, Ordinals, kind_label, label, spelled
-from injector.lint.model import Finding, Unreadable
+from injector.lint.model import Finding
 from injector.lint.rules.comments import BAD_IGNORE, UNUSED_IGNORE
 from injector.lint.values import find_key
 from injector.manifests.documents import read
+from injector.manifests.errors import ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from injector.lint.model import Rule
     from injector.manifests.chunks import Chunk
     from injector.manifests.documents import Document, Object
-    from injector.manifests.errors import ManifestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +40,14 @@ class Report:
     findings: tuple[Finding, ...]
     ignored: tuple[Finding, ...]  # by a comment
     known: tuple[Finding, ...]  # by the baseline
-    unreadable: tuple[Unreadable, ...]
+    unreadable: tuple[ManifestError, ...]
     gone: int = 0  # findings of the baseline that no longer exist
     files: int = 0
 
     def compared_with(self, known: Mapping[Key, int]) -> Report:
         """Return the report compared with a baseline."""
-        compared = baseline.sort(self.findings, known)
-        return Report(compared.new, self.ignored, compared.known, self.unreadable, compared.gone, self.files)
+        new, old, gone = baseline.sort(self.findings, known)
+        return replace(self, findings=new, known=old, gone=gone)
 
 
 @dataclass(slots=True)
@@ -71,7 +70,7 @@ class Linter:
         self._findings: list[Finding] = []
         # Findings that depend on Secrets in the files: the namespace, and the keys that make them void.
         self._conditional: list[tuple[Finding, str, tuple[TokenRef, ...]]] = []
-        self._unreadable: list[Unreadable] = []
+        self._unreadable: list[ManifestError] = []
         self._files: dict[str, _File] = {}
         self._count = 0
 
@@ -98,13 +97,13 @@ class Linter:
                 self._outside(document, identity, (), document.value, ordinals)
 
     @property
-    def unreadable(self) -> Sequence[Unreadable]:
+    def unreadable(self) -> Sequence[ManifestError]:
         """The documents and files that could not be read so far."""
         return self._unreadable
 
     def cannot_read(self, source: str, message: str) -> None:
         """Record a file that could not be opened."""
-        self._unreadable.append(Unreadable(source, None, None, message))
+        self._unreadable.append(ManifestError(source, 0, 0, message))
 
     def report(self) -> Report:
         """Return the report of all files; call it once, at the end."""
@@ -130,7 +129,7 @@ class Linter:
 
     def _fail(self, error: ManifestError) -> None:
         self._file(error.source).is_whole = False
-        self._unreadable.append(Unreadable(error.source, error.document, error.line, error.message))
+        self._unreadable.append(error)
 
     def _look(self, each: Object, ordinals: Ordinals, *, in_file: bool) -> None:
         identity = Identity(
@@ -262,12 +261,11 @@ def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str, 
     for _, taken in view.from_dapr:
         yield taken, view.annotation(names.DAPR_ENV_FROM_SECRET), names.DAPR_ENV_FROM_SECRET, False
     is_requested = enabled(view.annotations) is Enabled.TRUE
-    for container in view.containers:
-        for entry in container.entries:
-            ref = entry.decoded.ref
-            if ref is not None and ref.kind is SourceKind.SECRET:
-                is_shared = container.is_sidecar and is_dapr_shared(is_requested=is_requested, key=ref.key)
-                yield ref, entry.path, f"{entry.variable} of container {label(container.name)}", is_shared
+    for container, entry in view.entries():
+        ref = entry.decoded.secret
+        if ref is not None:
+            is_shared = container.is_sidecar and is_dapr_shared(is_requested=is_requested, key=ref.key)
+            yield ref, entry.path, f"{entry.variable} of container {label(container.name)}", is_shared
 
 
 _REQUESTS: Final = frozenset(names.REQUEST_ANNOTATIONS)

@@ -74,18 +74,3 @@ class Finding:
     def order(self) -> tuple[Location, str, str]:
         """Findings read from the top of the first file to the end of the last."""
         return self.location, self.rule.id, self.message
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A part of a file that could not be read, with the reason."""
-
-    source: str
-    document: int | None
-    line: int | None
-    message: str
-
-    def __str__(self) -> str:
-        where = self.source if self.line is None else f"{self.source}:{self.line}"
-        part = "" if self.document is None else f"document {self.document}: "
-        return f"{where}: {part}{self.message}"

@@ -22,14 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from injector.lint.linter import Report
-    from injector.lint.location import Location
-    from injector.lint.model import Finding, Rule, Unreadable
-
-_encoder: Final = msgspec.json.Encoder()
+    from injector.lint.model import Finding, Rule
+    from injector.manifests.errors import ManifestError
 
 
 def _json(value: object) -> str:
-    return msgspec.json.format(_encoder.encode(value), indent=2).decode()
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 # --- text ---
@@ -80,7 +78,12 @@ def json(report: Report) -> Iterator[str]:
             "gone": report.gone,
             "files": report.files,
             "errors": [
-                {"file": each.source, "document": each.document, "line": each.line, "message": each.message}
+                {
+                    "file": each.source,
+                    "document": each.document or None,
+                    "line": each.line or None,
+                    "message": each.message,
+                }
                 for each in report.unreadable
             ],
         }
@@ -98,11 +101,7 @@ def _finding(finding: Finding) -> Mapping[str, object]:
         "line": location.line,
         "column": location.column,
         "document": location.document,
-        "object": {
-            "kind": location.identity.kind,
-            "namespace": location.identity.namespace,
-            "name": location.identity.name,
-        },
+        "object": location.identity,
         "path": location.path,
         "fingerprint": fingerprint(finding),
     }
@@ -154,25 +153,22 @@ def _sarif_rule(rule: Rule) -> Mapping[str, object]:
 
 def _result(finding: Finding, suppressed: str | None = None) -> Mapping[str, object]:
     location = finding.location
+    physical = {
+        "artifactLocation": _artifact(location.source),
+        "region": {"startLine": location.line, "startColumn": location.column},
+    }
     named = {"fullyQualifiedName": f"{location.identity} {location.path}".rstrip(), "kind": "resource"}
     result: dict[str, object] = {
         "ruleId": finding.rule.id,
         "ruleIndex": _INDEX[finding.rule.id],
         "level": _SARIF_LEVELS[finding.rule.level],
         "message": {"text": finding.message},
-        "locations": [{"physicalLocation": _physical(location), "logicalLocations": [named]}],
+        "locations": [{"physicalLocation": physical, "logicalLocations": [named]}],
         "partialFingerprints": {"ruleObjectPath/v1": fingerprint(finding)},
     }
     if suppressed is not None:
         result["suppressions"] = [{"kind": suppressed, "status": "accepted"}]
     return result
-
-
-def _physical(location: Location) -> Mapping[str, object]:
-    return {
-        "artifactLocation": _artifact(location.source),
-        "region": {"startLine": location.line, "startColumn": location.column},
-    }
 
 
 def _artifact(source: str) -> Mapping[str, object]:
@@ -182,9 +178,9 @@ def _artifact(source: str) -> Mapping[str, object]:
     return {"uri": quote(path), "uriBaseId": _ROOT}
 
 
-def _notification(each: Unreadable) -> Mapping[str, object]:
+def _notification(each: ManifestError) -> Mapping[str, object]:
     physical: dict[str, object] = {"artifactLocation": _artifact(each.source)}
-    if each.line is not None:
+    if each.line:
         physical["region"] = {"startLine": each.line}
     return {"level": "error", "message": {"text": each.message}, "locations": [{"physicalLocation": physical}]}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -16,10 +17,10 @@ import msgspec
 from injector.core import names, plan
 from injector.core.env import EnvEntry, EnvList, entries_of, env_of, secret_entries
 from injector.core.errors import MalformedObjectError
-from injector.core.model import Annotations, AppContainers, Container, ObjectMeta, Pod, PodSpec, SourceKind, TokenRef
+from injector.core.model import Annotations, AppContainers, Container, ObjectMeta, Pod, PodSpec, TokenRef, positions
 from injector.core.request import InjectionRequest, RequestError, env_from_secret, parse
 from injector.core.seal import SealingSpec
-from injector.core.sealed import SEAL_NAMES, file_ref, first_reader, sealed_tokens
+from injector.core.sealed import NOT_SEALED, SEAL_NAMES, Seal, file_ref, seal_of
 from injector.lint.values import at, items, mapping, text
 from injector.manifests.sealing import sealing_spec
 
@@ -111,17 +112,18 @@ class TemplateView:
         """Path of an annotation."""
         return (*self.path, "metadata", "annotations", name)
 
+    def entries(self) -> Iterator[tuple[ContainerView, Entry]]:
+        """Yield the entries of all containers, each with its container."""
+        return ((container, entry) for container in self.containers for entry in container.entries)
+
     def planned(self, app_containers: AppContainers) -> Plan | None:
         """Return the webhook's decision if `app_containers` were requested; None if there is no token."""
         requested = self.request.wanted if self.request is not None else ()
         wanted = tuple({**dict(self.from_dapr), **dict(requested)}.items()) or self._from_sidecar()
         if self.pod is None or not wanted:
             return None
-        return plan.build(self.pod, InjectionRequest(wanted, app_containers), self.policy, self.read_spec)
-
-    def read_spec(self) -> SealingSpec:
-        """Return the spec with the fields for sealing; an empty one if nothing is about it."""
-        return self.sealing or SealingSpec()
+        request = InjectionRequest(wanted, app_containers)
+        return plan.build(self.pod, request, self.policy, lambda: self.sealing or SealingSpec())
 
     def _from_sidecar(self) -> tuple[tuple[str, TokenRef], ...]:
         """Return the request that matches the token of a hand-written sidecar, as if an annotation had made it."""
@@ -148,6 +150,10 @@ class Workload:
     identity: Identity
     above: tuple[Above, ...]
     templates: tuple[TemplateView, ...]
+
+    def entries(self) -> Iterator[tuple[ContainerView, Entry]]:
+        """Yield the entries of all templates, each with its container."""
+        return chain.from_iterable(view.entries() for view in self.templates)
 
 
 def workload(identity: Identity, value: object, path: Path, templates: Sequence[Template], policy: Policy) -> Workload:
@@ -189,13 +195,16 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
     flaw: Flaw | None = None
     containers: tuple[ContainerView, ...] = ()
     sealing: SealingSpec | None = None
+    seal = NOT_SEALED
     planned: Plan | None = None
     try:
-        pod = _pod(value, annotations, path)
-        sealing = _sealing(value, pod, request, path)
-        containers = tuple(_containers(value, pod, path, sealing))
+        spec = PodSpec(*(_decoded(at(value, ("spec", name)), (*path, "spec", name)) for name in _LISTS))
+        sealing = _sealing(value, spec, request, path)
+        seal = NOT_SEALED if sealing is None else seal_of(sealing)
+        containers = tuple(_containers(value, spec, path, seal))
+        pod = Pod(ObjectMeta(annotations=annotations), spec)
     except _BadShapeError as error:
-        pod, flaw = None, Flaw(error.path, str(error))
+        flaw = Flaw(error.path, str(error))
     if pod is not None and request is not None:
         planned = plan.build(pod, request, policy, lambda: sealing or SealingSpec())
         problems = planned.problems
@@ -216,7 +225,7 @@ def _template(value: object, path: Path, policy: Policy) -> TemplateView:
         policy=policy,
         plan=planned,
         sealing=sealing,
-        sealed=_sealed(sealing),
+        sealed=seal.tokens,
     )
 
 
@@ -244,8 +253,8 @@ def _token_names(request: InjectionRequest | None, containers: Sequence[Containe
         yield from (ref for _, ref in request.wanted)
     for container in containers:
         for entry in container.entries:
-            if entry.decoded.ref is not None and entry.decoded.ref.kind is SourceKind.SECRET:
-                yield entry.decoded.ref
+            if entry.decoded.secret is not None:
+                yield entry.decoded.secret
 
 
 # --- the core's view, made from plain values ---
@@ -262,13 +271,6 @@ class _BadShapeError(Exception):
 _encoder: Final = msgspec.json.Encoder()
 _container: Final = msgspec.json.Decoder(Container)
 _LISTS: Final = ("containers", "initContainers")
-
-
-def _pod(value: object, annotations: Annotations, path: Path) -> Pod:
-    return Pod(
-        metadata=ObjectMeta(annotations=annotations),
-        spec=PodSpec(*(_decoded(at(value, ("spec", name)), (*path, "spec", name)) for name in _LISTS)),
-    )
 
 
 def _decoded(value: object, path: Path) -> list[Container] | None:
@@ -314,43 +316,35 @@ def _steps(message: str) -> Iterator[str | int]:
         yield step["member"] if step["index"] is None else int(step["index"])
 
 
-def _sealing(value: object, pod: Pod, request: InjectionRequest | None, path: Path) -> SealingSpec | None:
+def _sealing(value: object, spec: PodSpec, request: InjectionRequest | None, path: Path) -> SealingSpec | None:
     """Return the spec with the fields for sealing, if the Pod requests it or has containers of a seal."""
-    init = pod.spec.initContainers if pod.spec is not None else None
-    has_seal = any(container.name in SEAL_NAMES for container in init or ())
+    has_seal = any(container.name in SEAL_NAMES for container in spec.initContainers or ())
     if not has_seal and not (request is not None and request.seal):
         return None
     try:
-        spec = sealing_spec(at(value, ("spec",)))
-        for container in (*(spec.initContainers or ()), *(spec.containers or ())):
+        sealing = sealing_spec(at(value, ("spec",)))
+        for container in (*(sealing.initContainers or ()), *(sealing.containers or ())):
             secret_entries(container)
     except MalformedObjectError:
         raise _BadShapeError("not what Kubernetes wants here", (*path, "spec")) from None
-    return spec
+    return sealing
 
 
-def _sealed(sealing: SealingSpec | None) -> Mapping[str, TokenRef]:
-    return sealed_tokens(sealing) if sealing is not None else {}
-
-
-def _containers(value: object, pod: Pod, path: Path, sealing: SealingSpec | None) -> Iterator[ContainerView]:
-    spec = pod.spec or PodSpec()
-    variables = _sealed(sealing)
-    first = first_reader(sealing) if sealing is not None else 0
-    for list_name, decoded in zip(_LISTS, (spec.containers, spec.initContainers), strict=True):
-        for index, container in enumerate(decoded or ()):
-            here = ("spec", list_name, index)
-            plain = mapping(at(value, here))
-            env = env_of(container)
-            is_reader = list_name == "containers" or index >= first or container.name == names.SEAL_CHECK_CONTAINER
-            yield ContainerView(
-                name=container.name,
-                path=(*path, *here),
-                is_init=list_name == "initContainers",
-                env=env,
-                entries=tuple(_entries(container, env, (*path, *here, "env"), variables if is_reader else ())),
-                env_from=tuple(_env_from(items(plain.get("envFrom")), (*path, *here, "envFrom"))),
-            )
+def _containers(value: object, spec: PodSpec, path: Path, seal: Seal) -> Iterator[ContainerView]:
+    for list_name, index, container in positions(spec.containers, spec.initContainers):
+        here = ("spec", list_name, index)
+        plain = mapping(at(value, here))
+        env = env_of(container)
+        is_init = list_name == "initContainers"
+        is_reader = not is_init or index >= seal.first_reader or container.name == names.SEAL_CHECK_CONTAINER
+        yield ContainerView(
+            name=container.name,
+            path=(*path, *here),
+            is_init=is_init,
+            env=env,
+            entries=tuple(_entries(container, env, (*path, *here, "env"), seal.tokens if is_reader else ())),
+            env_from=tuple(_env_from(items(plain.get("envFrom")), (*path, *here, "envFrom"))),
+        )
 
 
 def _entries(container: Container, env: EnvList, path: Path, sealed: Collection[str]) -> Iterator[Entry]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from injector.manifests import json_nodes, yaml_nodes
 from injector.manifests.chunks import BOM, Chunk, split
@@ -36,13 +36,19 @@ def annotations_of(value: Json) -> dict[str, Json]:
     return found if isinstance(found, dict) else {}
 
 
+def value_at(value: Any, path: Path) -> Any:  # noqa: ANN401 - JSON
+    """Return the value at a path that exists."""
+    for step in path:
+        value = value[step]
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """A Pod template, or a Pod, which is its own; `path` leads there from the document's top."""
 
     path: Path
     value: dict[str, Json]
-    kind: str
 
     @property
     def annotations(self) -> dict[str, Json]:
@@ -51,10 +57,8 @@ class Template:
 
     def containers(self) -> Iterator[tuple[Path, dict[str, Json]]]:
         """Yield the containers of both lists, with their paths from the document's top."""
-        spec = self.value.get("spec")
         for name in ("containers", "initContainers"):
-            items = spec.get(name) if isinstance(spec, dict) else None
-            for i, item in enumerate(items if isinstance(items, list) else ()):
+            for i, item in enumerate(_containers(self.value, name)):
                 if isinstance(item, dict):
                     yield (*self.path, "spec", name, i), item
 
@@ -96,11 +100,11 @@ class Object:
         Containers of Knative that have no name get the names that Knative gives them.
         """
         if self.kind == "Pod" and self.api_version == "v1":
-            return (Template(self.path, self.value, self.kind),)
+            return (Template(self.path, self.value),)
         if self.api_version.startswith("serving.knative.dev/"):
             found = _templates(self.value, self.path, _is_knative_template)
-            return tuple(Template(path, _named(value), self.kind) for path, value in found)
-        return tuple(Template(path, value, self.kind) for path, value in _templates(self.value, self.path, is_template))
+            return tuple(Template(each.path, _named(each.value)) for each in found)
+        return tuple(_templates(self.value, self.path, is_template))
 
     def _metadata(self, name: str) -> str:
         metadata = self.value.get("metadata")
@@ -245,20 +249,20 @@ def _objects(document: Document, value: Json, path: Path) -> Iterator[Object]:
 
 def _templates(
     value: dict[str, Json], path: Path, is_template: Callable[[dict[str, Json]], bool]
-) -> Iterator[tuple[Path, dict[str, Json]]]:
+) -> Iterator[Template]:
     """Depth first, in the file's order; what is inside a template is not looked at again."""
     for name, child in value.items():
         here = (*path, name)
         if isinstance(child, dict):
             if is_template(child):
-                yield here, child
+                yield Template(here, child)
             else:
                 yield from _templates(child, here, is_template)
         elif isinstance(child, list):
             for i, item in enumerate(child):
                 if isinstance(item, dict):
                     if is_template(item):
-                        yield (*here, i), item
+                        yield Template((*here, i), item)
                     else:
                         yield from _templates(item, (*here, i), is_template)
 

@@ -101,7 +101,7 @@ class Editor:
             text = "".join(f",{blank}{one}" if index else f"{one},{blank}" for one in written)
         self.splices.append(Splice(at, at, text))
 
-    def replace(self, container: Path, index: int, entry: Json) -> None:
+    def replace(self, container: Path, index: int, entry: dict[str, Json]) -> None:
         """Put an entry in the place of another.
 
         Raises:
@@ -114,7 +114,8 @@ class Editor:
         if env.flow or (isinstance(old, Mapping) and old.flow):
             text = self._over(entry, old, node)
         else:
-            text = self._block_entry(entry, self.layout.column(old.start))
+            lines = render.block(entry, self.layout.column(old.start), self._step)
+            text = self.layout.eol.join(lines).lstrip(" ")
         self.splices.append(Splice(old.start, self.layout.leaf_end(last_leaf(old)), text))
 
     def annotate(self, template: Path, name: str, value: str) -> None:
@@ -211,8 +212,7 @@ class Editor:
     def _append_flow(self, node: Mapping | Sequence, *writers: _Writer) -> None:
         """New children at the end of a flow collection that has some, on lines of their own if the last one has."""
         layout = self.layout
-        _, end = children(node)[-1]
-        start = children(node)[-1][0]
+        start, end = children(node)[-1]
         after = layout.significant(end)
         has_comma = layout.text[after : after + 1] == ","
         if not layout.begins_line(start):
@@ -283,11 +283,6 @@ class Editor:
         return inner.removeprefix(outer) or " " * _STEP
 
     # --- blocks ---
-
-    def _block_entry(self, entry: Json, indent: int) -> str:
-        if not isinstance(entry, dict):
-            raise TypeError("an entry is a mapping")
-        return self.layout.eol.join(render.block(entry, indent, self._step)).lstrip(" ")
 
     @cached_property
     def _step(self) -> int:

@@ -6,7 +6,7 @@ from injector.core.errors import InjectorError
 
 
 class ManifestError(InjectorError):
-    """A document cannot be read or changed. `document` and `line` count from 1; `document` 0 means the whole file.
+    """A document cannot be read or changed. `document` and `line` count from 1; both are 0 for the whole file.
 
     The message has fixed words and field names, never a value of the file.
     """

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from jsonpatch import JsonPatch
 
 from injector.core import admit, decision, names, patch, review, spelling
-from injector.core.decision import Deny, Inject, Skip
+from injector.core.decision import Deny, Inject
 from injector.core.errors import MalformedObjectError, ReviewError
 from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, Verdict
 from injector.core.request import WarningList, redact
-from injector.manifests.documents import annotations_of, fault_at
+from injector.manifests.documents import annotations_of, fault_at, value_at
 from injector.manifests.edit import Editor
 from injector.manifests.errors import ManifestError, TextError
 from injector.manifests.layout import reread
@@ -133,7 +133,7 @@ class Advice:
 def _unquoted(each: Object) -> Iterator[tuple[Path, str, Json]]:
     """The annotations of an object and of its templates that are not text."""
     for path in dict.fromkeys((each.path, *(template.path for template in each.templates()))):
-        for name, value in annotations_of(_at(each.value, path[len(each.path) :])).items():
+        for name, value in annotations_of(value_at(each.value, path[len(each.path) :])).items():
             if value is not None and not isinstance(value, str):
                 yield path, name, value
 
@@ -146,7 +146,7 @@ def _advice(each: Object, question: Question) -> tuple[str, ...]:
     value = each.value
     for path, name, meant in list(_unquoted(each)):
         value = copied(value) if value is each.value else value
-        annotations_of(_at(value, path[len(each.path) :]))[name] = msgspec.json.encode(meant).decode()
+        annotations_of(value_at(value, path[len(each.path) :]))[name] = msgspec.json.encode(meant).decode()
     body = _review({"group": group, "version": version, "kind": each.kind}, value, each.namespace)
     read_spec = partial(review.sealing_spec, body, Endpoint.WARN)
     try:
@@ -180,10 +180,7 @@ def patched(document: Document, findings: Sequence[Finding]) -> Json:
         return document.value
     copy: Json = copied(document.value)
     for found in findings:
-        template: Any = copy
-        for step in found.path:
-            template = template[step]
-        JsonPatch(copied(found.operations)).apply(template, in_place=True)
+        JsonPatch(copied(found.operations)).apply(value_at(copy, found.path), in_place=True)
     return copy
 
 
@@ -200,13 +197,6 @@ def misshapen(template: Template) -> tuple[Path, str] | None:
     return None
 
 
-def _at(value: Any, path: Path) -> Json:  # noqa: ANN401 - JSON
-    for step in path:
-        value = value[step]
-    found: Json = value
-    return found
-
-
 def _type_name(value: Json) -> str:
     if isinstance(value, bool):
         return "boolean"
@@ -214,7 +204,6 @@ def _type_name(value: Json) -> str:
 
 
 _READ: Final = frozenset({*names.REQUEST_ANNOTATIONS, names.STATUS})
-_VERDICTS: Final = {Inject: Verdict.INJECT, Skip: Verdict.SKIP, Deny: Verdict.DENY}
 # The core wants an identity and never looks at it.
 _UID: Final = "offline"
 
@@ -240,7 +229,7 @@ def found(document: Document, each: Object, template: Template, decided: Decisio
         line=document.position(template.path).line,
         object=str(each),
         path=template.path,
-        verdict=_VERDICTS[type(decided)],
+        verdict=admit.VERDICTS[type(decided)],
         reason=decided.reason,
         message=decided.message if isinstance(decided, Deny) else "",
         warnings=tuple(dict.fromkeys(one for one in warnings if not one.startswith(hidden))),

@@ -76,7 +76,7 @@ def _string(text: str, at: int) -> Scalar:
 
 
 def _mapping(text: str, at: int, depth: int) -> Mapping:
-    node = Mapping(at, None, flow=True)
+    node = Mapping(at, flow=True)
     at = after_blanks(text, at + 1)
     while text[at : at + 1] != "}":
         name = _string(text, at)
@@ -95,7 +95,7 @@ def _mapping(text: str, at: int, depth: int) -> Mapping:
 
 
 def _sequence(text: str, at: int, depth: int) -> Sequence:
-    node = Sequence(at, None, flow=True)
+    node = Sequence(at, flow=True)
     at = after_blanks(text, at + 1)
     while text[at : at + 1] != "]":
         item = _value(text, at, depth + 1)

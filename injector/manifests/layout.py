@@ -148,7 +148,7 @@ class Layout:
         found = _BLANKS_AND_COMMENTS.match(self.text, at)
         return found.end() if found else at
 
-    def is_kept_literal(self, leaf: Node) -> bool:
+    def _is_kept_literal(self, leaf: Node) -> bool:
         """Whether a leaf is a literal whose trailing blank lines belong to it."""
         if not is_literal(leaf):
             return False
@@ -162,18 +162,14 @@ class Layout:
         last = leaf.start + len(self.text[leaf.start : leaf.end].rstrip())
         return self.line_end(last)
 
-    def after(self, node: Node) -> tuple[int, bool]:
-        """Where new lines may follow a node of a block, and whether that place is the beginning of a line."""
-        leaf = last_leaf(node)
-        if self.is_kept_literal(leaf):
-            return leaf.end, True
-        return self.line_end(self.leaf_end(leaf)), False
-
     def following(self, node: Node, lines: list[str]) -> Splice:
         """New lines after a node of a block."""
-        at, fresh = self.after(node)
+        leaf = last_leaf(node)
         text = self.eol.join(lines)
-        return Splice(at, at, text + self.eol if fresh else self.eol + text)
+        if self._is_kept_literal(leaf):
+            return Splice(leaf.end, leaf.end, text + self.eol)
+        at = self.line_end(self.leaf_end(leaf))
+        return Splice(at, at, self.eol + text)
 
 
 def is_literal(node: Node) -> bool:

@@ -23,7 +23,6 @@ class Scalar:
     end: int
     value: Json
     style: str | None = None
-    anchor: str | None = None
     size: int = 1
     height: int = 0
 
@@ -33,7 +32,6 @@ class Mapping:
     """A mapping; `pairs` in the file's order, merge keys included. A block's `end` is that of its last leaf."""
 
     start: int
-    anchor: str | None
     flow: bool
     end: int = 0
     pairs: list[tuple[Scalar, Node]] = field(default_factory=list)
@@ -50,7 +48,6 @@ class Sequence:
     """A sequence. A block's `end` is that of its last leaf."""
 
     start: int
-    anchor: str | None
     flow: bool
     end: int = 0
     items: list[Node] = field(default_factory=list)

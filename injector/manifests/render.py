@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from injector.manifests.scalars import is_plain_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from injector.manifests.nodes import Json
 
@@ -85,8 +85,4 @@ def as_json(value: object, *, compact: bool) -> str:
 
 def pretty(value: object, indent: str, unit: str, eol: str) -> str:
     """A value as JSON over several lines; all but the first begin with `indent`."""
-    return eol.join(_continued(json.dumps(value, indent=unit).split("\n"), indent))
-
-
-def _continued(lines: Sequence[str], indent: str) -> list[str]:
-    return [lines[0], *(indent + line for line in lines[1:])]
+    return json.dumps(value, indent=unit).replace("\n", eol + indent)

@@ -12,10 +12,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core import names
-from injector.core.model import Injected, SourceKind, TokenRef, read_record
+from injector.core.model import Injected, SourceKind, TokenRef, read_record, replace
 from injector.core.seal import file_entry, secret_entry
 from injector.core.sealed import SEAL_NAMES
-from injector.manifests.documents import fault_at
+from injector.manifests.documents import fault_at, value_at
 from injector.manifests.edit import ENV
 from injector.manifests.errors import ManifestError, TextError
 from injector.manifests.layout import reread
@@ -62,7 +62,7 @@ class TemplateResult:
     # By container, and then `spec`: by key of a list, the indexes of items, in order.
     removable: Mapping[Path, dict[str, list[int]]]
     # Entries that stay and read from a seal that does not: by container, index and new value.
-    unsealed: Sequence[tuple[Path, int, Json]]
+    unsealed: Sequence[tuple[Path, int, dict[str, Json]]]
     seal_reader: str  # the container for which the seal stays, if any
 
 
@@ -109,12 +109,12 @@ def _left(value: Json, recorded: Sequence[TemplateResult]) -> Json:
     copy: Json = copied(value) if recorded else value
     for each in recorded:
         for path, index, entry in each.unsealed:
-            _at(copy, path)[ENV][index] = entry
+            value_at(copy, path)[ENV][index] = entry
         for path, lists in each.removable.items():
             for key, indexes in lists.items():
-                holder, gone = _at(copy, path), set(indexes)
+                holder, gone = value_at(copy, path), set(indexes)
                 holder[key] = [item for i, item in enumerate(holder[key]) if i not in gone]
-        del _at(copy, (*each.path, "metadata", "annotations"))[names.STATUS]
+        del value_at(copy, (*each.path, "metadata", "annotations"))[names.STATUS]
     return copy
 
 
@@ -176,29 +176,24 @@ class _Recorded:
         """Where entries are unchanged, by the path of their container; not those that replaced another."""
         found: dict[Path, set[int]] = {}
         # Equal entries count once.
-        for entry in {_plain(entry) for entry in self.record if not entry.replaced}:
+        for entry in {entry for entry in self.record if not entry.replaced}:
             for path, index in self._identical.get(entry, ()):
                 found.setdefault(path, set()).add(index)
         return found
 
-    def unsealed(self) -> list[tuple[Path, int, Json]]:
+    def unsealed(self) -> list[tuple[Path, int, dict[str, Json]]]:
         """The entries that replaced another and read from the seal, with the reference that they have without it."""
         return [
             (path, index, copied(secret_entry(entry.env, TokenRef(entry.name, entry.key, entry.source))))
             for entry in dict.fromkeys(entry for entry in self.record if entry.replaced and entry.sealed)
-            for path, index in self._identical.get(_plain(entry), ())
+            for path, index in self._identical.get(replace(entry, replaced=False), ())
         ]
 
     def outcome(self, entry: Injected) -> EntryOutcome:
         """Return the outcome for an entry of the record."""
-        is_identical = _plain(entry) in self._identical
-        if is_identical:
+        if replace(entry, replaced=False) in self._identical:
             return EntryOutcome.REPLACED if entry.replaced else EntryOutcome.REMOVED
         return EntryOutcome.CHANGED if (entry.container, entry.env) in self._there else EntryOutcome.GONE
-
-
-def _plain(entry: Injected) -> Injected:
-    return Injected(entry.container, entry.env, entry.name, entry.key, entry.source, sealed=entry.sealed)
 
 
 def _last_entries(env: object) -> Iterator[tuple[str, int, Any]]:
@@ -246,12 +241,6 @@ def _status(template: Template) -> str | None:
 
 
 # --- what must be left ---
-
-
-def _at(value: Any, path: Path) -> Any:  # noqa: ANN401 - JSON
-    for step in path:
-        value = value[step]
-    return value
 
 
 def _bare(value: Any) -> Any:  # noqa: ANN401 - JSON

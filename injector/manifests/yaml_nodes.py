@@ -112,15 +112,14 @@ class _Composer:
             value = resolve(text, event.tag, plain=event.implicit[0])
         except ScalarError as error:
             raise TextError(start, str(error)) from None
-        node = Scalar(start, event.end_mark.index + self._base, value, style, event.anchor)
-        node.size = len(text) + _AROUND
+        node = Scalar(start, event.end_mark.index + self._base, value, style, size=len(text) + _AROUND)
         self._written += node.size
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
 
     def _enter(self, event: Any, kind: type[Mapping | Sequence]) -> None:  # noqa: ANN401 - the library has no types
-        node = kind(event.start_mark.index + self._base, event.anchor, flow=bool(event.flow_style))
+        node = kind(event.start_mark.index + self._base, flow=bool(event.flow_style))
         if len(self._open) >= MAX_DEPTH:
             raise TextError(node.start, f"nested more than {MAX_DEPTH} levels deep")
         if event.anchor is not None:
@@ -189,7 +188,7 @@ def _key(node: Node) -> Scalar:
         raise TextError(node.start, str(error)) from None
     if full is node and isinstance(full.value, str):
         return full
-    return Scalar(node.start, node.end, name, full.style or '"', full.anchor if full is node else None)
+    return Scalar(node.start, node.end, name, full.style or '"')
 
 
 def _fill(mapping: Mapping) -> None:

@@ -24,7 +24,7 @@ from injector.core.model import (
     Reason,
     StatusRecord,
     Verdict,
-    read_status,
+    read_record,
 )
 from injector.core.request import RequestError, parse, redact
 from injector.core.review import decode
@@ -140,8 +140,8 @@ def test_no_repr_of_a_record_contains_its_text(token: str) -> None:
         "TOKEN", token
     )
 
-    assert read_status(text)
-    assert not leaks(token, reprs(read_status(text)))
+    assert read_record(text).injected
+    assert not leaks(token, reprs(read_record(text).injected))
     assert not leaks(token, reprs(msgspec.json.decode(text, type=StatusRecord)))
 
 

@@ -19,13 +19,12 @@ from injector.core.request import (
 )
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
-from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod
+from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from injector.core.model import TokenRef
-    from injector.lint.template import Entry, Workload
+    from injector.lint.template import Workload
 
 
 def _on_workload(workload: Workload) -> Iterator[Hit]:
@@ -184,15 +183,6 @@ def _problems(workload: Workload, reason: Reason) -> Iterator[Hit]:
                 yield Hit(template.annotation(problem.annotation), problem.brief)
 
 
-def _written(workload: Workload) -> Iterator[tuple[Entry, TokenRef]]:
-    """Yield the references to Secrets in hand-written variables."""
-    for template in workload.templates:
-        for container in template.containers:
-            for entry in container.entries:
-                if entry.decoded.ref is not None and entry.decoded.ref.kind is SourceKind.SECRET:
-                    yield entry, entry.decoded.ref
-
-
 def _invalid(
     reason: Reason, field: str, is_valid: Callable[[str], bool], what: str
 ) -> Callable[[Workload], Iterator[Hit]]:
@@ -200,9 +190,9 @@ def _invalid(
 
     def check(workload: Workload) -> Iterator[Hit]:
         yield from _problems(workload, reason)
-        for entry, ref in _written(workload):
-            value: str = getattr(ref, field)
-            if not is_valid(value):
+        for _, entry in workload.entries():
+            ref = entry.decoded.secret
+            if ref is not None and not is_valid(value := getattr(ref, field)):
                 path = (*entry.path, "valueFrom", SourceKind.SECRET.value, field)
                 yield Hit(path, f"{entry.variable}: {redact(value)} is not {what}{unrendered(value)}")
 
@@ -324,35 +314,8 @@ MALFORMED_TEMPLATE: Final = Rule(
         "server refuses anything else, and no other rule about containers can be checked."
     ),
     fix="Write the field as Kubernetes' reference has it; quote a name that looks like a number or a boolean.",
-    bad="""\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: orders
-  annotations:
-    dapr.io/enabled: "true"
-spec:
-  containers:
-    - name: web
-      image: example/orders
-      env:
-        LOG_LEVEL: info
-""",
-    good="""\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: orders
-  annotations:
-    dapr.io/enabled: "true"
-spec:
-  containers:
-    - name: web
-      image: example/orders
-      env:
-        - name: LOG_LEVEL
-          value: info
-""",
+    bad=pod(DAPR, containers=f"{WEB}  env:\n    LOG_LEVEL: info\n"),
+    good=pod(DAPR, containers=f"{WEB}  env:\n    - name: LOG_LEVEL\n      value: info\n"),
     workload=_malformed,
 )
 

@@ -12,7 +12,7 @@ from injector.core.request import unsealed_requests
 from injector.core.sealed import SEAL_NAMES, file_ref
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
-from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod, reference, variable
+from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod, reference, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,14 +55,9 @@ def _targets(template: TemplateView) -> Mapping[tuple[ListName, int], frozenset[
 
 
 _ON: Final = 'dapr-token-injector/seal: "true"'
-_OTHER_VARIABLE: Final = f"""\
-{WEB}  env:
-    - name: ORDERS_TOKEN
-      valueFrom:
-        secretKeyRef:
-          name: dapr-api-token
-          key: token
-"""
+_OTHER_VARIABLE: Final = variable(reference(), container="web", image="example/orders").replace(
+    "DAPR_API_TOKEN", "ORDERS_TOKEN"
+)
 
 OTHER_READER: Final = Rule(
     id="DTI035",
@@ -129,8 +124,7 @@ def _parts(template: TemplateView) -> Iterator[Path]:
     for index, volume in enumerate((template.sealing and template.sealing.volumes) or ()):
         if volume.name == names.SEAL_VOLUME:
             yield (*template.path, "spec", "volumes", index)
-    for container in template.containers:
-        yield from (entry.path for entry in container.entries if _is_from_seal(entry))
+    yield from (entry.path for _, entry in template.entries() if _is_from_seal(entry))
 
 
 def _is_from_seal(entry: Entry) -> bool:
@@ -138,14 +132,13 @@ def _is_from_seal(entry: Entry) -> bool:
 
 
 def _unsealed_readers(template: TemplateView) -> Iterator[Hit]:
-    for container in template.containers:
-        for entry in container.entries:
-            if entry.is_last and not entry.is_sealed and _is_from_seal(entry):
-                where = f"{entry.variable} of container {label(container.name)}"
-                what = "is not in the file of the seal"
-                if entry.decoded.file == file_ref(entry.variable) and entry.variable in template.sealed:
-                    what = f"is read before {names.SEAL_CHECK_CONTAINER} has checked it; move the container"
-                yield Hit(entry.path, f"{where} {what}")
+    for container, entry in template.entries():
+        if entry.is_last and not entry.is_sealed and _is_from_seal(entry):
+            where = f"{entry.variable} of container {label(container.name)}"
+            what = "is not in the file of the seal"
+            if entry.decoded.file == file_ref(entry.variable) and entry.variable in template.sealed:
+                what = f"is read before {names.SEAL_CHECK_CONTAINER} has checked it; move the container"
+            yield Hit(entry.path, f"{where} {what}")
 
 
 _FILE: Final = """\

@@ -11,7 +11,7 @@ from injector.lint.model import Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, pod, secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from injector.lint.files import FileSet
     from injector.lint.location import Location
@@ -76,13 +76,13 @@ SECRET_WITHOUT_KEY: Final = Rule(
 )
 
 
-def _with(flaw: TokenFlaw | Malformed, message: str) -> Callable[[FileSet], Iterator[tuple[Location, str]]]:
-    """A rule that reports every used key whose value has `flaw`."""
+def _with(messages: Mapping[TokenFlaw | Malformed | None, str]) -> Callable[[FileSet], Iterator[tuple[Location, str]]]:
+    """A rule that reports every used key whose value has one of the flaws, with its message."""
 
     def check(files: FileSet) -> Iterator[tuple[Location, str]]:
         for seen, name, key in files.used_keys():
-            if key.flaw is flaw:
-                yield key.location, f"key {label(name)} of Secret {label(seen.name)} {message}"
+            if key.flaw in messages:
+                yield key.location, f"key {label(name)} of Secret {label(seen.name)} {messages[key.flaw]}"
 
     return check
 
@@ -100,7 +100,7 @@ SECRET_VALUE_EMPTY: Final = Rule(
     fix="Fill it, or leave the key out: then the container waits instead of running open.",
     bad=_both(_POD, secret('stringData:\n  token: ""\n')),
     good=_both(_POD, secret(_SOUND)),
-    files=_with(TokenFlaw.EMPTY, "is empty, which turns authentication off"),
+    files=_with({TokenFlaw.EMPTY: "is empty, which turns authentication off"}),
 )
 
 SECRET_VALUE_NEWLINE: Final = Rule(
@@ -116,7 +116,7 @@ SECRET_VALUE_NEWLINE: Final = Rule(
     fix="Encode with `printf %s`, or write `|-` instead of `|`. A token that was in Git is to be replaced anyway.",
     bad=_both(_POD, secret("data:\n  token: bm90LWEtc2VjcmV0LWFueS1tb3JlCg==\n")),
     good=_both(_POD, secret("data:\n  token: bm90LWEtc2VjcmV0LWFueS1tb3Jl\n")),
-    files=_with(TokenFlaw.NEWLINE, "has a line end, which no header can carry: every call will be refused"),
+    files=_with({TokenFlaw.NEWLINE: "has a line end, which no header can carry: every call will be refused"}),
 )
 
 SECRET_VALUE_UNFIT: Final = Rule(
@@ -132,7 +132,7 @@ SECRET_VALUE_UNFIT: Final = Rule(
     fix="Use printable ASCII without spaces, such as 32 random bytes in base64.",
     bad=_both(_POD, secret('stringData:\n  token: " blanks-at-both-ends "\n')),
     good=_both(_POD, secret(_SOUND)),
-    files=_with(TokenFlaw.CHARACTER, "has a space or a character that is not printable ASCII; replace the token"),
+    files=_with({TokenFlaw.CHARACTER: "has a space or a character that is not printable ASCII; replace the token"}),
 )
 
 SECRET_VALUE_LENGTH: Final = Rule(
@@ -147,20 +147,8 @@ SECRET_VALUE_LENGTH: Final = Rule(
     fix="Use 32 random bytes in base64.",
     bad=_both(_POD, secret("stringData:\n  token: change-me\n")),
     good=_both(_POD, secret(_SOUND)),
-    files=_with(TokenFlaw.LENGTH, f"is not {MIN_TOKEN} to {MAX_TOKEN} bytes long"),
+    files=_with({TokenFlaw.LENGTH: f"is not {MIN_TOKEN} to {MAX_TOKEN} bytes long"}),
 )
-
-
-def _malformed(files: FileSet) -> Iterator[tuple[Location, str]]:
-    for check in (
-        _with(
-            Malformed.NOT_BASE64,
-            "is not base64: the API server refuses the Secret; put plain text under stringData",
-        ),
-        _with(Malformed.NOT_TEXT, "is not text: the API server refuses the Secret; put it in quotes"),
-    ):
-        yield from check(files)
-
 
 SECRET_VALUE_MALFORMED: Final = Rule(
     id="DTI027",
@@ -174,7 +162,12 @@ SECRET_VALUE_MALFORMED: Final = Rule(
     fix="Move plain text to `stringData`, and quote it.",
     bad=_both(_POD, secret("data:\n  token: plain text, not base64\n")),
     good=_both(_POD, secret(_SOUND)),
-    files=_malformed,
+    files=_with(
+        {
+            Malformed.NOT_BASE64: "is not base64: the API server refuses the Secret; put plain text under stringData",
+            Malformed.NOT_TEXT: "is not text: the API server refuses the Secret; put it in quotes",
+        }
+    ),
 )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.containers import Target
-from injector.core.model import AppContainers, SourceKind
+from injector.core.model import AppContainers
 from injector.core.request import Enabled, enabled
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from injector.core.containers import Place
-    from injector.core.model import TokenRef
     from injector.core.plan import Change
     from injector.lint.location import Path
     from injector.lint.template import ContainerView, TemplateView, Workload
@@ -145,16 +144,12 @@ def _with_other_token(workload: Workload) -> Iterator[Hit]:
         plan = template.planned(_EVERY)
         for kept in plan.kept if plan is not None else ():
             entry = kept.place.env.get(kept.variable)
-            if kept.place.target is Target.APP and entry is not None and _is_secret(entry.ref):
+            if kept.place.target is Target.APP and entry is not None and entry.secret is not None:
                 where = f"{kept.variable} of container {label(kept.place.container)}"
                 yield Hit(
                     (*_path(template, kept.place), "env", entry.index),
                     f"{where} is another reference than its sidecar's",
                 )
-
-
-def _is_secret(ref: TokenRef | None) -> bool:
-    return ref is not None and ref.kind is SourceKind.SECRET
 
 
 APP_WITH_OTHER_TOKEN: Final = Rule(

@@ -18,13 +18,6 @@ if TYPE_CHECKING:
     from injector.lint.template import ContainerView, Entry, TemplateView, Workload
 
 
-def _entries(workload: Workload) -> Iterator[tuple[ContainerView, Entry]]:
-    for template in workload.templates:
-        for container in template.containers:
-            for entry in container.entries:
-                yield container, entry
-
-
 def _of(container: ContainerView, entry: Entry) -> str:
     return f"{entry.variable} of container {label(container.name)}"
 
@@ -33,7 +26,7 @@ def _clear_text(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
         for message in _in_dapr_env(template):
             yield Hit(template.annotation(names.DAPR_ENV), message)
-    for container, entry in _entries(workload):
+    for container, entry in workload.entries():
         if entry.decoded.kind is EntryKind.LITERAL and not entry.decoded.may_be_empty:
             yield Hit((*entry.path, "value"), f"{_of(container, entry)} is a value in clear text; use a Secret")
         elif entry.decoded.ref is not None and entry.decoded.ref.kind is SourceKind.CONFIG_MAP:
@@ -67,7 +60,7 @@ CLEAR_TEXT_TOKEN: Final = Rule(
 
 
 def _optional(workload: Workload) -> Iterator[Hit]:
-    for container, entry in _entries(workload):
+    for container, entry in workload.entries():
         if entry.decoded.optional:
             source = entry.decoded.ref.kind.value if entry.decoded.ref is not None else ""
             yield Hit(
@@ -93,7 +86,7 @@ OPTIONAL_REFERENCE: Final = Rule(
 
 
 def _empty(workload: Workload) -> Iterator[Hit]:
-    for container, entry in _entries(workload):
+    for container, entry in workload.entries():
         decoded = entry.decoded
         may_be_empty = decoded.may_be_empty and not entry.is_sealed
         if entry.is_last and (decoded.kind is EntryKind.EMPTY or may_be_empty):
@@ -170,7 +163,7 @@ TOKEN_BY_ENV_FROM: Final = Rule(
 
 
 def _duplicate(workload: Workload) -> Iterator[Hit]:
-    for container, entry in _entries(workload):
+    for container, entry in workload.entries():
         if entry.is_last and (last := container.env.get(entry.variable)) is not None and last.copies > 1:
             yield Hit(entry.path, f"{_of(container, entry)} is there {last.copies} times; this one, the last, counts")
 
@@ -192,7 +185,7 @@ DUPLICATE_VARIABLE: Final = Rule(
 
 
 def _after_use(workload: Workload) -> Iterator[Hit]:
-    for container, entry in _entries(workload):
+    for container, entry in workload.entries():
         use = container.env.first_use(entry.variable)
         if entry.is_last and use is not None:
             yield Hit(

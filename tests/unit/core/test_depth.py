@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from injector.core.depth import MAX_DEPTH, shallow
 from injector.core.env import EntryKind, env_of
-from injector.core.model import Container, read_status
+from injector.core.model import Container, read_record
 from tests.builders import pod, review
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -75,6 +75,6 @@ def test_deep_member_of_a_variable_changes_nothing() -> None:
 def test_deep_member_of_a_record_changes_nothing() -> None:
     entry = b'{"container":"web","env":"DAPR_API_TOKEN","name":"s","key":"k","x":%b}' % DEEP[99_000:101_000]
 
-    (found,) = read_status((b'{"v":1,"injected":[%b]}' % entry).decode())
+    (found,) = read_record((b'{"v":1,"injected":[%b]}' % entry).decode()).injected
 
     assert found.container == "web"

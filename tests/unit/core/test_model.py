@@ -12,7 +12,7 @@ from injector.core.model import (
     Reason,
     SourceKind,
     Workload,
-    read_status,
+    read_record,
     write_status,
 )
 from tests.builders import encode, literal_env, pod, workload
@@ -26,7 +26,7 @@ def test_record_round_trip() -> None:
         Injected("web", APP, "c", "k", SourceKind.CONFIG_MAP, replaced=True),
     )
 
-    assert read_status(write_status(record)) == record
+    assert read_record(write_status(record)).injected == record
 
 
 def test_record_is_versioned_compact_json() -> None:
@@ -52,14 +52,14 @@ def test_record_is_versioned_compact_json() -> None:
     ids=lambda text: str(text)[:20],
 )
 def test_foreign_record_is_empty(text: str | None) -> None:
-    assert read_status(text) == ()
+    assert read_record(text).injected == ()
 
 
 def test_oversized_record_is_not_read() -> None:
     record = write_status(tuple(Injected(f"container-{i}", API, "s", "token") for i in range(4000)))
 
     assert len(record) > 256 * 1024
-    assert read_status(record) == ()
+    assert read_record(record).injected == ()
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"])

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from injector.lint.location import Identity, Ordinals, Path, kind_label, label, spelled
-from injector.lint.model import Level, Unreadable
+from injector.lint.model import Level
+from injector.manifests.errors import ManifestError
 
 OBJECT = {
     "spec": {
@@ -59,5 +60,5 @@ def test_object_is_named_as_by_kubectl() -> None:
 
 
 def test_unreadable_document_is_reported_with_known_place() -> None:
-    assert str(Unreadable("a.yaml", 2, 7, "not YAML")) == "a.yaml:7: document 2: not YAML"
-    assert str(Unreadable("a.yaml", None, None, "permission denied")) == "a.yaml: permission denied"
+    assert str(ManifestError("a.yaml", 2, 7, "not YAML")) == "a.yaml:7: document 2: not YAML"
+    assert str(ManifestError("a.yaml", 0, 0, "permission denied")) == "a.yaml: permission denied"

@@ -19,7 +19,7 @@ ENABLED = {"annotations": {"dapr.io/enabled": "true"}}
 
 def view(pod: dict[str, Any]) -> Workload:
     """What rules see of a Pod."""
-    return workload(Identity("Pod"), pod, (), [Template((), pod, "Pod")], Policy())
+    return workload(Identity("Pod"), pod, (), [Template((), pod)], Policy())
 
 
 def flaw(spec: object) -> tuple[Path, str] | None:
