@@ -52,17 +52,8 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-def duration(text: str) -> timedelta:
-    """Parse a duration such as 90s, 10m, 24h or 365d.
-
-    Raises:
-        ValueError: It has no number or unit, or is out of bounds.
-    """
-    return timedelta(seconds=parse(text))
-
-
 def _duration(value: object) -> object:
-    return duration(value) if isinstance(value, str) else value
+    return timedelta(seconds=parse(value)) if isinstance(value, str) else value
 
 
 def duration_text(value: timedelta) -> str:
