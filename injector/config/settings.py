@@ -22,6 +22,7 @@ from injector.config.problems import explained, quoted
 from injector.config.shapes import (
     LABEL,
     CertificateNames,
+    Deadline,
     Duration,
     KeyAlgorithm,
     Label,
@@ -29,6 +30,7 @@ from injector.config.shapes import (
     LogLevel,
     ObjectName,
     OptionalObjectName,
+    Port,
     TlsMode,
     TlsVersion,
     duration_text,
@@ -67,20 +69,14 @@ class Settings(BaseModel):
     host: str = _flag(
         Group.LISTENING, "", "Listen on this address for admission requests; empty: all addresses, IPv4 and IPv6."
     )
-    port: int = _flag(
+    port: Port = _flag(
         Group.LISTENING,
         10250,
         "Listen on this port for admission requests; firewalls of private clusters allow 10250. 0: any free port.",
-        ge=0,
-        le=65535,
     )
     ops_host: str = _flag(Group.LISTENING, "", "Listen on this address for health and metrics; empty: all addresses.")
-    ops_port: int = _flag(
-        Group.LISTENING,
-        8080,
-        "Serve /livez, /readyz and /metrics on this port, without TLS. 0: any free port.",
-        ge=0,
-        le=65535,
+    ops_port: Port = _flag(
+        Group.LISTENING, 8080, "Serve /livez, /readyz and /metrics on this port, without TLS. 0: any free port."
     )
     tls_mode: TlsMode = _flag(
         Group.TLS,
@@ -202,22 +198,14 @@ class Settings(BaseModel):
         "Shed requests without Retry-After, so that API servers call the next entry at once. Set this only on replicas "
         "whose entry is followed by another one.",
     )
-    handshake_timeout: float = _flag(
-        Group.DEADLINES, 5.0, "Limit the TLS handshake; the default allows for a lost packet.", gt=0, le=300
+    handshake_timeout: Deadline = _flag(
+        Group.DEADLINES, 5.0, "Limit the TLS handshake; the default allows for a lost packet."
     )
-    headers_timeout: float = _flag(
-        Group.DEADLINES,
-        5.0,
-        "Limit the headers of a request; without TLS also the time to the first request.",
-        gt=0,
-        le=300,
+    headers_timeout: Deadline = _flag(
+        Group.DEADLINES, 5.0, "Limit the headers of a request; without TLS also the time to the first request."
     )
-    body_timeout: float = _flag(
-        Group.DEADLINES,
-        10.0,
-        "Limit the body of a request, after its headers; the default timeout of Kubernetes.",
-        gt=0,
-        le=300,
+    body_timeout: Deadline = _flag(
+        Group.DEADLINES, 10.0, "Limit the body of a request, after its headers; the default timeout of Kubernetes."
     )
     keep_alive_timeout: float = _flag(
         Group.DEADLINES,
