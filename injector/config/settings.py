@@ -39,7 +39,7 @@ from injector.core.errors import ConfigError, ConfigProblem
 from injector.regular_files import read_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ENV_PREFIX: Final = "DAPR_TOKEN_INJECTOR_"
 
@@ -231,35 +231,29 @@ class Settings(BaseModel):
     )
 
 
-def _contradictions(settings: Settings) -> list[ConfigProblem]:
-    """Return the contradictions between valid settings; each problem names the flag to change."""
-    problems: list[ConfigProblem] = []
+def _contradictions(settings: Settings) -> Iterator[ConfigProblem]:
+    """Yield the contradictions between valid settings; each problem names the flag to change."""
     if settings.drain_max_seconds < settings.drain_min_seconds:
-        problems.append(ConfigProblem(flag("drain_max_seconds"), f"must not be below {flag('drain_min_seconds')}"))
+        yield ConfigProblem(flag("drain_max_seconds"), f"must not be below {flag('drain_min_seconds')}")
     if settings.second_webhook_configuration_name == settings.webhook_configuration_name:
-        problems.append(
-            ConfigProblem(
-                flag("second_webhook_configuration_name"), f"must differ from {flag('webhook_configuration_name')}"
-            )
+        yield ConfigProblem(
+            flag("second_webhook_configuration_name"), f"must differ from {flag('webhook_configuration_name')}"
         )
     is_self = settings.tls_mode is TlsMode.SELF
     for name in ("tls_cert_file", "tls_private_key_file"):
         is_given = getattr(settings, name) is not None
         if is_self and is_given:
-            problems.append(
-                ConfigProblem(flag("tls_mode"), f"self creates its own certificate; remove {flag(name)}, or use files")
+            yield ConfigProblem(
+                flag("tls_mode"), f"self creates its own certificate; remove {flag(name)}, or use files"
             )
         elif not is_self and not is_given:
-            problems.append(ConfigProblem(flag(name), f"is required with --tls-mode {settings.tls_mode}"))
+            yield ConfigProblem(flag(name), f"is required with --tls-mode {settings.tls_mode}")
     if is_self and settings.ca_lifetime < 6 * (settings.leaf_lifetime + settings.ca_settle_time):
-        problems.append(
-            ConfigProblem(
-                flag("ca_lifetime"),
-                f"must be at least six times the sum of {flag('leaf_lifetime')} and {flag('ca_settle_time')}, so that "
-                "both fit into its last third",
-            )
+        yield ConfigProblem(
+            flag("ca_lifetime"),
+            f"must be at least six times the sum of {flag('leaf_lifetime')} and {flag('ca_settle_time')}, so that "
+            "both fit into its last third",
         )
-    return problems
 
 
 def default_text(value: object) -> str:
@@ -348,14 +342,8 @@ def in_namespace(settings: Settings, given: Given, file: Path = _NAMESPACE_FILE)
         with contextlib.suppress(OSError, UnicodeDecodeError):
             found, where = read_regular(file, _MAX_NAMESPACE_BYTES).decode().strip(), str(file)
     if not found:
-        raise ConfigError(
-            [
-                ConfigProblem(
-                    flag("namespace"),
-                    "is required with --tls-mode self if POD_NAMESPACE and the ServiceAccount's namespace are unknown",
-                )
-            ]
-        )
+        unknown = "is required with --tls-mode self if POD_NAMESPACE and the ServiceAccount's namespace are unknown"
+        raise ConfigError([ConfigProblem(flag("namespace"), unknown)])
     if not LABEL.fullmatch(found):
         raise ConfigError([ConfigProblem(where, f"{quoted(found)} is not a namespace")])
     return settings.model_copy(update={"namespace": found})
