@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.check.installation import CalledService, endpoints_of
 from injector.check.model import Category, Check, Outcome, Problem, failed, unknown, warning
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from injector.check.pods import PodFacts
     from injector.check.reader import Reader
-
-Object = dict[str, Any]
+    from injector.kube.resources import Object
 
 # Names in Dapr's chart: https://github.com/dapr/dapr/tree/v1.18.3/charts/dapr/charts
 INJECTOR: Final = "dapr-sidecar-injector"

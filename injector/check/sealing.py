@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.check import canary
 from injector.check.admission import namespace_of_canary
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from injector.check.pods import PodFacts
     from injector.check.reader import Reader
-
-Object = dict[str, Any]
+    from injector.kube.resources import Object
 
 # On by default since: https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/3721-support-for-env-files
 OLDEST: Final = (1, 35)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.check.model import Category, Check, Outcome, Problem, failed, unknown, warning
 from injector.check.pods import all_pods, workloads
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from injector.check.pods import PodFacts
     from injector.check.reader import Reader
     from injector.core.ownership import SecretKey, TokenSecret
-
-Object = dict[str, Any]
+    from injector.kube.resources import Object
 
 # Characters of the value of an annotation: none of ours is longer, and kubectl stores whole Secrets in one.
 _LONGEST: Final = 256
