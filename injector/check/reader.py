@@ -131,18 +131,11 @@ class Reader:
         attributes |= {"namespace": namespace} if namespace else {}
         attributes |= {"name": name} if name else {}
         attributes |= {"subresource": subresource} if subresource else {}
-        body = {
-            "apiVersion": _ACCESS_REVIEWS.api_version,
-            "kind": _ACCESS_REVIEWS.kind,
-            "spec": {"resourceAttributes": attributes},
-        }
-
-        async def review() -> bool:
-            request = Request("POST", _ACCESS_REVIEWS.path(), "review your permissions", body=body)
-            answer = await self.api.send(request)
-            return bool((answer.get("status") or {}).get("allowed"))
-
-        return await self.once(("may", verb, resource, namespace, name, subresource), review)
+        spec = {"resourceAttributes": attributes}
+        return await self.once(
+            ("may", verb, resource, namespace, name, subresource),
+            lambda: is_allowed(self.api, _ACCESS_REVIEWS, spec, "review your permissions"),
+        )
 
     async def registrations(self) -> Objects:
         """Return the MutatingWebhookConfigurations of the installation that exist: one for each group of replicas.
@@ -181,3 +174,14 @@ class Reader:
         entries = [entry for one in await self.registrations() for entry in one.get("webhooks") or ()]
         services = [(entry.get("clientConfig") or {}).get("service") or {} for entry in entries]
         return next((str(one["namespace"]) for one in services if one.get("namespace")), names.MANAGER)
+
+
+async def is_allowed(api: Api, kind: Resource, spec: Object, operation: str) -> bool:
+    """Return what the API server answers to an access review.
+
+    Raises:
+        KubeError: The API server does not answer.
+    """
+    body = {"apiVersion": kind.api_version, "kind": kind.kind, "spec": spec}
+    answer = await api.send(Request("POST", kind.path(), operation, body=body))
+    return bool((answer.get("status") or {}).get("allowed"))
