@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.check.dapr import INJECTOR_ENTRY
 from injector.check.installation import is_redundant
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
 from injector.core import names
@@ -26,8 +27,6 @@ WARN_ENTRY: Final = "warn.dapr-token-injector.svc"
 MUTATING: Final = f"MutatingWebhookConfiguration {names.MANAGER}"
 VALIDATING: Final = f"ValidatingWebhookConfiguration {names.MANAGER}"
 UPGRADE: Final = f"helm upgrade {names.MANAGER} CHART --namespace {{}} --reset-then-reuse-values"
-# The entry of Dapr's own injector: https://github.com/dapr/dapr/blob/master/charts/dapr/charts/dapr_sidecar_injector
-_DAPR_ENTRY: Final = "sidecar-injector.dapr.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +207,7 @@ async def _called_after_dapr(reader: Reader) -> Outcome:
     daprs = [
         one["metadata"]["name"]
         for one in await reader.list(MUTATING_WEBHOOKS)
-        if any(entry["name"] == _DAPR_ENTRY for entry in one.get("webhooks") or ())
+        if any(entry["name"] == INJECTOR_ENTRY for entry in one.get("webhooks") or ())
     ]
     if not ours or not daprs:
         return Outcome(seen=f"{MUTATING} or that of Dapr's injector does not exist", is_skipped=True)
