@@ -45,7 +45,7 @@ _SHOWN_IMAGE: Final = 128
 
 async def _control_plane(reader: Reader) -> Outcome:
     namespace = await namespace_of(reader)
-    components = await _components(reader, namespace)
+    components = {name: await reader.get(resource, name, namespace) for name, (resource, _) in COMPONENTS.items()}
     shown = escaped(namespace)
     if not any(components.values()):
         nothing = failed(
@@ -100,12 +100,6 @@ async def namespace_of(reader: Reader) -> str:
     found = await reader.get(MUTATING_WEBHOOKS, INJECTOR)
     entry = injector_entry(found or {}) or {}
     return str(((entry.get("clientConfig") or {}).get("service") or {}).get("namespace") or NAMESPACE)
-
-
-async def _components(reader: Reader, namespace: str) -> dict[str, Object | None]:
-    return {
-        name: await reader.get(resource, name, namespace) for name, (resource, _is_always_there) in COMPONENTS.items()
-    }
 
 
 # --- the sidecar injector ---

@@ -33,10 +33,6 @@ def _without_managed_fields(item: Object) -> Object:
     return item
 
 
-# The Secret that the chart names by default (`policy.defaultSecret`).
-_SECRET: Final = "dapr-api-token"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
     """Where dry-run Pods are sent, the reference that they must come back with, and what must be installed.
@@ -47,7 +43,7 @@ class Canary:
     """
 
     namespace: str | None = None
-    secret: str = _SECRET
+    secret: str = "dapr-api-token"  # as `policy.defaultSecret` of the chart
     key: str = ""
     is_shadow: bool = False
     groups: int = 0

@@ -174,11 +174,6 @@ def kept_problems(sealed: Iterable[PodFacts], kubelets: Mapping[str, str]) -> It
     yield from _unreadable({node: kubelets.get(node, "") for node in running})
 
 
-_UPGRADE: Final = (
-    f"Upgrade all node pools to Kubernetes {_OLDEST} or newer, with the feature gate `EnvFiles` on, before Pods are "
-    "sealed. Until then, do not seal them."
-)
-
 CHECKS: Final = (
     Check(
         id="DTC005",
@@ -209,7 +204,8 @@ CHECKS: Final = (
         "be scheduled to it; a Pod that cannot start fails the check. Feature gates of kubelets are not visible. "
         "Skipped if no Pod is sealed and the webhook's Policy allows none or is not valid; unknown if you may not "
         "read it.",
-        fix=_UPGRADE,
+        fix=f"Upgrade all node pools to Kubernetes {_OLDEST} or newer, with the feature gate `EnvFiles` on, before "
+        "Pods are sealed. Until then, do not seal them.",
         run=_nodes,
     ),
     Check(

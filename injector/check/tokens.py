@@ -143,22 +143,16 @@ def missing_problem(
 
 async def _used(reader: Reader) -> Outcome:
     used = {SecretRef(pod.workload.namespace, name) for pod in await all_pods(reader) for name in pod.secrets}
-    labelled = [ref for ref, one in (await _secrets(reader)).items() if names.TOKEN_LABEL in one.labels]
-    return Outcome(
-        seen=counted(len(labelled), "token Secret"),
-        problems=tuple(unused_problems([ref for ref in sorted(labelled) if ref not in used])),
-        is_skipped=not labelled,
+    labelled = {ref for ref, one in (await _secrets(reader)).items() if names.TOKEN_LABEL in one.labels}
+    seen = counted(len(labelled), "token Secret")
+    unused = sorted(labelled - used)
+    if not unused:
+        return Outcome(seen=seen, is_skipped=not labelled)
+    problem = warning(
+        f"no Pod uses {counted(len(unused), 'token Secret')}: {listed([escaped(str(ref)) for ref in unused])}",
+        "dapr-token-injector secret list --all-namespaces",
     )
-
-
-def unused_problems(unused: Collection[SecretRef]) -> Iterator[Problem]:
-    """Yield one problem for all token Secrets that no Pod uses."""
-    if unused:
-        shown = listed([escaped(str(ref)) for ref in unused])
-        yield warning(
-            f"no Pod uses {counted(len(unused), 'token Secret')}: {shown}",
-            "dapr-token-injector secret list --all-namespaces",
-        )
+    return Outcome(seen=seen, problems=(problem,))
 
 
 CHECKS: Final = (
