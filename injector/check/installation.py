@@ -233,13 +233,11 @@ def for_each_service(
 ) -> Callable[[Reader], Awaitable[Outcome]]:
     """Return a check of all registered Services from a check of one; skipped if only a URL is registered."""
 
-    async def run(reader: Reader) -> Outcome:
-        found = [await check(reader, service) for service in await called_services(reader)]
-        if not found:
-            return _BY_URL
+    async def run(reader: Reader, services: Sequence[CalledService]) -> Outcome:
+        found = [await check(reader, service) for service in services]
         # Two Services may have the same Pods.
         problems = dict.fromkeys(problem for one in found for problem in one.problems)
         seen = "; ".join(dict.fromkeys(one.seen for one in found))
         return Outcome(seen=seen, problems=tuple(problems), is_skipped=all(one.is_skipped for one in found))
 
-    return run
+    return for_all_services(run)

@@ -122,13 +122,7 @@ async def _entries_as_installed(reader: Reader) -> Outcome:
             name = entry["name"]
             if name in installed:
                 seen.append(name)
-                problems += _differences(entry, installed[name], timeouts.get(name, _SECONDS))
-                if has_two and entry.get("failurePolicy") != "Ignore":
-                    problems.append(
-                        failed(
-                            f"{name}: failurePolicy is not Ignore: Pods are rejected although the other group answers"
-                        )
-                    )
+                problems += _differences(entry, installed[name], timeouts.get(name, _SECONDS), has_two=has_two)
             else:
                 problems.append(warning(f"{name} is not an entry of {one['metadata']['name']}"))
     if not seen:
@@ -136,7 +130,9 @@ async def _entries_as_installed(reader: Reader) -> Outcome:
     return Outcome(seen=f"entries {', '.join(seen)}", problems=tuple(problems))
 
 
-def _differences(entry: Mapping[str, Any], wanted: _Entry, allowed: tuple[int, int]) -> Iterator[Problem]:
+def _differences(
+    entry: Mapping[str, Any], wanted: _Entry, allowed: tuple[int, int], *, has_two: bool
+) -> Iterator[Problem]:
     """Yield how an entry of the mutating configuration differs from the installed one."""
     name = entry["name"]
     if not includes_pods(entry):
@@ -158,6 +154,8 @@ def _differences(entry: Mapping[str, Any], wanted: _Entry, allowed: tuple[int, i
     if seconds is not None and not shortest <= seconds <= longest:
         use = f"{shortest} to {longest}; the default is 5" if longest > shortest else f"{shortest} with two groups"
         yield warning(f"{name}: timeoutSeconds is {seconds}: use {use}")
+    if has_two and entry.get("failurePolicy") != "Ignore":
+        yield failed(f"{name}: failurePolicy is not Ignore: Pods are rejected although the other group answers")
 
 
 def _condition_differences(entry: Mapping[str, Any], wanted: _Entry) -> Iterator[Problem]:

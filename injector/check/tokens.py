@@ -66,12 +66,10 @@ async def _expiry(reader: Reader) -> Outcome:
 
 def expiry_problems(secrets: Iterable[TokenSecret], now: int) -> Iterator[Problem]:
     """Yield the Secrets whose token has expired or expires soon, the first to expire first."""
-    times = {one.ref: unix_time(one.annotations.get(names.TOKEN_EXPIRES)) for one in secrets}
-    by_ref = {one.ref: one for one in secrets}
-    for ref in sorted(times, key=lambda ref: (times[ref] or 0, ref)):
-        expires = times[ref]
-        what = f"Secret {escaped(str(ref))}"
-        fix, where = _renewal(by_ref[ref])
+    dated = [(unix_time(one.annotations.get(names.TOKEN_EXPIRES)), one) for one in secrets]
+    for expires, secret in sorted(dated, key=lambda pair: (pair[0] or 0, pair[1].ref)):
+        what = f"Secret {escaped(str(secret.ref))}"
+        fix, where = _renewal(secret)
         if expires is None:
             yield unknown(f"{what}: its annotation {names.TOKEN_EXPIRES} is not a time in RFC 3339", fix)
         elif expires <= now:

@@ -85,15 +85,13 @@ async def _ca_bundle(reader: Reader) -> Outcome:
 
 
 def _of_bundle(call: _Call) -> Iterator[Problem]:
-    if not call.bundle and not call.target.service:
-        return  # verified with the certificates of the API server's system
-    if not call.bundle:
+    if call.bundle:
+        if not readable(call.bundle):
+            yield failed(f"{call.entries}: caBundle has no readable certificate: every call fails")
+    elif call.target.service:  # a URL is verified with the certificates of the API server's system
         group = call.target.service if call.target.service in names.GROUPS else names.MANAGER
         logs = f"kubectl logs --namespace {call.target.namespace} deployment/{group}"
         yield failed(f"{call.entries}: caBundle is empty, so the API server does not trust the webhook", logs)
-        return
-    if not readable(call.bundle):
-        yield failed(f"{call.entries}: caBundle has no readable certificate: every call fails")
 
 
 async def _service(reader: Reader) -> Outcome:
