@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-# As for `open`: the umask removes permissions.
-_DEFAULT_MODE: Final = 0o666
-
 
 @contextmanager
 def replacement(
-    path: Path, *, mode: int = _DEFAULT_MODE, put: Callable[[Path, Path], object] = os.replace
+    path: Path, *, mode: int = 0o666, put: Callable[[Path, Path], object] = os.replace
 ) -> Iterator[IO[bytes]]:
     """Yield a new file next to `path`, which replaces it when the block ends.
 

@@ -117,7 +117,7 @@ async def _spread(reader: Reader, services: Sequence[CalledService]) -> Outcome:
     if zones or zone is None:
         return Outcome(seen=seen)
     try:
-        others = set(await _zones(reader)) - {zone}
+        others = await _zones(reader) - {zone}
     except ForbiddenError as error:
         unseen = unknown(f"all ready endpoints of {service} are in zone {zone}; whether there is another one: {error}")
         return Outcome(seen=seen, problems=(unseen,))
@@ -130,19 +130,12 @@ async def _spread(reader: Reader, services: Sequence[CalledService]) -> Outcome:
     return Outcome(seen=seen, problems=(together,))
 
 
-async def _zones(reader: Reader) -> list[str]:
+async def _zones(reader: Reader) -> set[str]:
     """Return the zones of all nodes, from their metadata: the rest of a node is large."""
-
-    async def read() -> list[str]:
-        nodes = await reader.api.list(NODES, label_selector=_ZONE, metadata_only=True, keep=_labels)
-        return [str(one[_ZONE]) for one in nodes]
-
-    return await reader.once("zones", read)
-
-
-def _labels(node: Object) -> Object:
-    labels: Object = node["metadata"]["labels"]
-    return {_ZONE: labels[_ZONE]}
+    nodes = await reader.api.list(
+        NODES, label_selector=_ZONE, metadata_only=True, keep=lambda node: {_ZONE: node["metadata"]["labels"][_ZONE]}
+    )
+    return {str(one[_ZONE]) for one in nodes}
 
 
 CHECKS: Final = (

@@ -27,9 +27,9 @@ def readable(bundle: bytes) -> list[x509.Certificate]:
     return found
 
 
-def seconds_valid(certificate: x509.Certificate) -> tuple[float, float]:
+def seconds_valid(certificate: x509.Certificate) -> tuple[int, int]:
     """Return begin and end of a certificate's validity in Unix time."""
-    return certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+    return int(certificate.not_valid_before_utc.timestamp()), int(certificate.not_valid_after_utc.timestamp())
 
 
 def verifying_context(certificates: Iterable[x509.Certificate]) -> ssl.SSLContext:

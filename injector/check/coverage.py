@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 from injector.check.model import Category, Check, Outcome, failed, warning
 from injector.check.pods import all_pods
 from injector.check.registration import DEFAULT_ENTRIES, MUTATING, own_entries
-from injector.check.selectors import Selector, labels_of
+from injector.check.selectors import NAME_LABEL, Selector, labels_of
 from injector.core import names
 from injector.core.request import listed
 from injector.kube.resources import NAMESPACES
 from injector.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from injector.check.model import Problem
     from injector.check.pods import PodFacts
     from injector.check.reader import Reader
-    from injector.kube.resources import Object
 
 _SHOW: Final = f"kubectl get mutatingwebhookconfiguration {names.MANAGER} -o yaml"
 
@@ -44,32 +42,24 @@ class _Pods:
     requesting: list[Mapping[str, str]] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Coverage:
-    """Namespaces, by what the selectors mean for them."""
-
-    covered: int = 0
-    excluded: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    without_default: list[str] = field(default_factory=list)
-    twice: list[str] = field(default_factory=list)
-    excluded_requesting: list[str] = field(default_factory=list)
-    unmatched: list[str] = field(default_factory=list)
-
-    def problems(self) -> tuple[Problem, ...]:
-        """Return a problem for each list that has namespaces and should not."""
-        table: tuple[tuple[list[str], Callable[[str, str], Problem], str], ...] = (
-            (self.lost, failed, "have Pods that request a token and that no entry matches"),
-            (
-                self.without_default,
-                failed,
-                f"have the label {names.INJECT_DEFAULT_LABEL}: enabled and are not matched by {DEFAULT_ENTRIES[0]}",
-            ),
-            (self.twice, warning, "are matched by both entries, whose selectors should be disjoint"),
-            (self.excluded_requesting, warning, "are excluded by name and have Pods that request a token"),
-            (self.unmatched, warning, "have Dapr Pods and are matched by no entry"),
-        )
-        return tuple(kind(f"namespaces that {text}: {listed(found)}", _SHOW) for found, kind, text in table if found)
+# What the selectors mean for a namespace.
+_COVERED: Final = "covered"
+_EXCLUDED: Final = "excluded by name"
+_LOST: Final = "have Pods that request a token and that no entry matches"
+_WITHOUT_DEFAULT: Final = (
+    f"have the label {names.INJECT_DEFAULT_LABEL}: enabled and are not matched by {DEFAULT_ENTRIES[0]}"
+)
+_TWICE: Final = "are matched by both entries, whose selectors should be disjoint"
+_EXCLUDED_REQUESTING: Final = "are excluded by name and have Pods that request a token"
+_UNMATCHED: Final = "have Dapr Pods and are matched by no entry"
+# Those that are problems, in the order of the report.
+_PROBLEMS: Final = {
+    _LOST: failed,
+    _WITHOUT_DEFAULT: failed,
+    _TWICE: warning,
+    _EXCLUDED_REQUESTING: warning,
+    _UNMATCHED: warning,
+}
 
 
 async def _namespaces_covered(reader: Reader) -> Outcome:
@@ -77,11 +67,21 @@ async def _namespaces_covered(reader: Reader) -> Outcome:
     if not entries:
         return Outcome(seen=f"{MUTATING} has no entry of ours", is_skipped=True)
     namespaces, pods = await asyncio.gather(reader.list(NAMESPACES), all_pods(reader))
-    coverage = _coverage(entries, namespaces, _by_namespace(pods))
-    seen = f"{counted(coverage.covered, 'namespace')} with Dapr matched by an entry"
-    if coverage.excluded:
-        seen += f"; excluded by name: {listed(coverage.excluded)}"
-    return Outcome(seen=seen, problems=coverage.problems())
+    by_namespace = _by_namespace(pods)
+    found: dict[str, list[str]] = defaultdict(list)
+    for one in namespaces:
+        name = one["metadata"]["name"]
+        for state in _states(entries, labels_of(one), by_namespace[name]):
+            found[state].append(name)
+    seen = f"{counted(len(found[_COVERED]), 'namespace')} with Dapr matched by an entry"
+    if found[_EXCLUDED]:
+        seen += f"; {_EXCLUDED}: {listed(found[_EXCLUDED])}"
+    problems = [
+        kind(f"namespaces that {state}: {listed(found[state])}", _SHOW)
+        for state, kind in _PROBLEMS.items()
+        if found[state]
+    ]
+    return Outcome(seen=seen, problems=tuple(problems))
 
 
 def _by_namespace(pods: Iterable[PodFacts]) -> dict[str, _Pods]:
@@ -95,29 +95,24 @@ def _by_namespace(pods: Iterable[PodFacts]) -> dict[str, _Pods]:
     return found
 
 
-def _coverage(entries: Sequence[_Entry], namespaces: Iterable[Object], by_namespace: Mapping[str, _Pods]) -> _Coverage:
-    coverage = _Coverage()
-    nothing = _Pods()
-    for one in namespaces:
-        name, labels = one["metadata"]["name"], labels_of(one)
-        pods = by_namespace.get(name, nothing)
-        by_default = labels.get(names.INJECT_DEFAULT_LABEL) == "enabled"
-        matching = [entry for entry in entries if entry.namespaces.matches(labels)]
-        if not (pods.uses_dapr or pods.requesting or by_default):
-            continue
-        if not matching and all(entry.namespaces.excludes(name) for entry in entries):
-            (coverage.excluded_requesting if pods.requesting else coverage.excluded).append(name)
-        elif any(not any(entry.pods.matches(pod) for entry in matching) for pod in pods.requesting):
-            coverage.lost.append(name)
-        elif by_default and not any(entry.is_default for entry in matching):
-            coverage.without_default.append(name)
-        elif not matching:
-            coverage.unmatched.append(name)
-        else:
-            coverage.covered += 1
-        if len({entry.is_default for entry in matching}) > 1:
-            coverage.twice.append(name)
-    return coverage
+def _states(entries: Sequence[_Entry], labels: Mapping[str, str], pods: _Pods) -> Iterator[str]:
+    """Yield what the selectors mean for a namespace with these labels and Pods; nothing if it does not use Dapr."""
+    by_default = labels.get(names.INJECT_DEFAULT_LABEL) == "enabled"
+    if not (pods.uses_dapr or pods.requesting or by_default):
+        return
+    matching = [entry for entry in entries if entry.namespaces.matches(labels)]
+    if not matching and all(entry.namespaces.excludes(labels[NAME_LABEL]) for entry in entries):
+        yield _EXCLUDED_REQUESTING if pods.requesting else _EXCLUDED
+    elif any(not any(entry.pods.matches(pod) for entry in matching) for pod in pods.requesting):
+        yield _LOST
+    elif by_default and not any(entry.is_default for entry in matching):
+        yield _WITHOUT_DEFAULT
+    elif not matching:
+        yield _UNMATCHED
+    else:
+        yield _COVERED
+    if len({entry.is_default for entry in matching}) > 1:
+        yield _TWICE
 
 
 CHECKS: Final = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.check.installation import CalledService, endpoints_of
 from injector.check.model import Category, Check, Outcome, Problem, failed, unknown, warning
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from injector.check.pods import PodFacts
     from injector.check.reader import Reader
-
-Object = dict[str, Any]
+    from injector.kube.resources import Object
 
 # Names in Dapr's chart: https://github.com/dapr/dapr/tree/v1.18.3/charts/dapr/charts
 INJECTOR: Final = "dapr-sidecar-injector"
@@ -46,7 +45,7 @@ _SHOWN_IMAGE: Final = 128
 
 async def _control_plane(reader: Reader) -> Outcome:
     namespace = await namespace_of(reader)
-    components = await _components(reader, namespace)
+    components = {name: await reader.get(resource, name, namespace) for name, (resource, _) in COMPONENTS.items()}
     shown = escaped(namespace)
     if not any(components.values()):
         nothing = failed(
@@ -101,12 +100,6 @@ async def namespace_of(reader: Reader) -> str:
     found = await reader.get(MUTATING_WEBHOOKS, INJECTOR)
     entry = injector_entry(found or {}) or {}
     return str(((entry.get("clientConfig") or {}).get("service") or {}).get("namespace") or NAMESPACE)
-
-
-async def _components(reader: Reader, namespace: str) -> dict[str, Object | None]:
-    return {
-        name: await reader.get(resource, name, namespace) for name, (resource, _is_always_there) in COMPONENTS.items()
-    }
 
 
 # --- the sidecar injector ---

@@ -10,7 +10,7 @@ import asyncio
 import base64
 from typing import TYPE_CHECKING, Final
 
-from injector.check.certificates import readable
+from injector.check.certificates import readable, seconds_valid
 from injector.check.installation import condition, pods_of
 from injector.check.model import Outcome, failed, unknown, warning
 from injector.check.serving import MOST_HANDSHAKES, served_certificate
@@ -18,6 +18,7 @@ from injector.core.durations import span
 from injector.kube.api_messages import single_line
 from injector.kube.errors import ForbiddenError, KubeError, NotFoundError
 from injector.kube.resources import CERTIFICATES
+from injector.tokens.decode import rfc3339
 from injector.words import counted
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ async def serving(reader: Reader, service: CalledService) -> Outcome:
         if isinstance(answer, KubeError):
             problems.append(unknown(str(answer)))
         else:
-            left.append(_ends(answer) - now)
+            left.append(seconds_valid(answer)[1] - now)
             problems += _problems(f"the certificate of Pod {pod['metadata']['name']}", answer, now)
     if not ready and not problems:
         return Outcome(seen=f"no Pod of {service} is ready", is_skipped=True)
@@ -75,7 +76,7 @@ async def ca_bundle(reader: Reader) -> Outcome:
                 continue
             seen += 1
             # A new CA is added before the previous one ends, so the last one to end counts.
-            last = max(authorities, key=_ends)
+            last = max(authorities, key=lambda one: seconds_valid(one)[1])
             problems |= dict.fromkeys(_problems(f"the CA in the caBundle of {entry['name']}", last, reader.now))
     if not seen:
         return Outcome(seen="no entry has a caBundle with a certificate", is_skipped=True)
@@ -115,13 +116,9 @@ def _certificate_problems(certificate: Object) -> list[Problem]:
     return []
 
 
-def _ends(certificate: x509.Certificate) -> int:
-    return int(certificate.not_valid_after_utc.timestamp())
-
-
 def _problems(what: str, certificate: x509.Certificate, now: int) -> list[Problem]:
-    begins, ends = int(certificate.not_valid_before_utc.timestamp()), _ends(certificate)
-    date = f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+    begins, ends = seconds_valid(certificate)
+    date = rfc3339(ends)
     left = ends - now
     if left <= 0:
         return [failed(f"{what} expired {span(-left)} ago ({date})")]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _NAME_LABEL: Final = "app.kubernetes.io/name"
 _SLICES_OF: Final = "kubernetes.io/service-name"
-_PORT: Final = 443  # if the registration names none
+DEFAULT_PORT: Final = 443  # of a Service or a URL without one
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 _CONSEQUENCES: Final = {
     "Fail": "the API server rejects Pods that request a token (failurePolicy Fail)",
@@ -39,7 +39,7 @@ class CalledService:
 
     namespace: str
     name: str
-    port: int = _PORT
+    port: int = DEFAULT_PORT
     policies: frozenset[str] = frozenset()
     others: tuple[str, ...] = ()
 
@@ -87,7 +87,7 @@ async def called_services(reader: Reader) -> tuple[CalledService, ...]:
             has_entries = True
             service = entry["clientConfig"].get("service")
             if service is not None:
-                key = (str(service["namespace"]), str(service["name"]), int(service.get("port") or _PORT))
+                key = (str(service["namespace"]), str(service["name"]), int(service.get("port") or DEFAULT_PORT))
                 policies.setdefault(key, set()).add(str(entry.get("failurePolicy") or "Fail"))
                 callers.setdefault(key, set()).add(registration["metadata"]["name"])
     if has_entries and not policies:
@@ -233,13 +233,11 @@ def for_each_service(
 ) -> Callable[[Reader], Awaitable[Outcome]]:
     """Return a check of all registered Services from a check of one; skipped if only a URL is registered."""
 
-    async def run(reader: Reader) -> Outcome:
-        found = [await check(reader, service) for service in await called_services(reader)]
-        if not found:
-            return _BY_URL
+    async def run(reader: Reader, services: Sequence[CalledService]) -> Outcome:
+        found = [await check(reader, service) for service in services]
         # Two Services may have the same Pods.
         problems = dict.fromkeys(problem for one in found for problem in one.problems)
         seen = "; ".join(dict.fromkeys(one.seen for one in found))
         return Outcome(seen=seen, problems=tuple(problems), is_skipped=all(one.is_skipped for one in found))
 
-    return run
+    return for_all_services(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.check.model import Category, Check, Outcome, Problem, unknown, warning
 from injector.check.pods import all_pods, workloads
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from injector.check.pods import PodFacts
     from injector.check.reader import Reader
-
-Object = dict[str, Any]
+    from injector.kube.resources import Object
 
 _EXCLUDED: Final = "secrets.exclude.reloader.stakater.com/reload"
 _ALL: Final = "--auto-reload-all=true"

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from injector.check.reader import Reader
-
-Object = dict[str, Any]
+    from injector.kube.resources import Object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,10 +33,6 @@ def _without_managed_fields(item: Object) -> Object:
     return item
 
 
-# The Secret that the chart names by default (`policy.defaultSecret`).
-_SECRET: Final = "dapr-api-token"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
     """Where dry-run Pods are sent, the reference that they must come back with, and what must be installed.
@@ -47,7 +43,7 @@ class Canary:
     """
 
     namespace: str | None = None
-    secret: str = _SECRET
+    secret: str = "dapr-api-token"  # as `policy.defaultSecret` of the chart
     key: str = ""
     is_shadow: bool = False
     groups: int = 0
@@ -131,18 +127,11 @@ class Reader:
         attributes |= {"namespace": namespace} if namespace else {}
         attributes |= {"name": name} if name else {}
         attributes |= {"subresource": subresource} if subresource else {}
-        body = {
-            "apiVersion": _ACCESS_REVIEWS.api_version,
-            "kind": _ACCESS_REVIEWS.kind,
-            "spec": {"resourceAttributes": attributes},
-        }
-
-        async def review() -> bool:
-            request = Request("POST", _ACCESS_REVIEWS.path(), "review your permissions", body=body)
-            answer = await self.api.send(request)
-            return bool((answer.get("status") or {}).get("allowed"))
-
-        return await self.once(("may", verb, resource, namespace, name, subresource), review)
+        spec = {"resourceAttributes": attributes}
+        return await self.once(
+            ("may", verb, resource, namespace, name, subresource),
+            lambda: is_allowed(self.api, _ACCESS_REVIEWS, spec, "review your permissions"),
+        )
 
     async def registrations(self) -> Objects:
         """Return the MutatingWebhookConfigurations of the installation that exist: one for each group of replicas.
@@ -181,3 +170,14 @@ class Reader:
         entries = [entry for one in await self.registrations() for entry in one.get("webhooks") or ()]
         services = [(entry.get("clientConfig") or {}).get("service") or {} for entry in entries]
         return next((str(one["namespace"]) for one in services if one.get("namespace")), names.MANAGER)
+
+
+async def is_allowed(api: Api, kind: Resource, spec: Object, operation: str) -> bool:
+    """Return what the API server answers to an access review.
+
+    Raises:
+        KubeError: The API server does not answer.
+    """
+    body = {"apiVersion": kind.api_version, "kind": kind.kind, "spec": spec}
+    answer = await api.send(Request("POST", kind.path(), operation, body=body))
+    return bool((answer.get("status") or {}).get("allowed"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.check.dapr import INJECTOR_ENTRY
 from injector.check.installation import is_redundant
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
 from injector.core import names
@@ -26,8 +27,6 @@ WARN_ENTRY: Final = "warn.dapr-token-injector.svc"
 MUTATING: Final = f"MutatingWebhookConfiguration {names.MANAGER}"
 VALIDATING: Final = f"ValidatingWebhookConfiguration {names.MANAGER}"
 UPGRADE: Final = f"helm upgrade {names.MANAGER} CHART --namespace {{}} --reset-then-reuse-values"
-# The entry of Dapr's own injector: https://github.com/dapr/dapr/blob/master/charts/dapr/charts/dapr_sidecar_injector
-_DAPR_ENTRY: Final = "sidecar-injector.dapr.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +122,7 @@ async def _entries_as_installed(reader: Reader) -> Outcome:
             name = entry["name"]
             if name in installed:
                 seen.append(name)
-                problems += _differences(entry, installed[name], timeouts.get(name, _SECONDS))
-                if has_two and entry.get("failurePolicy") != "Ignore":
-                    problems.append(
-                        failed(
-                            f"{name}: failurePolicy is not Ignore: Pods are rejected although the other group answers"
-                        )
-                    )
+                problems += _differences(entry, installed[name], timeouts.get(name, _SECONDS), has_two=has_two)
             else:
                 problems.append(warning(f"{name} is not an entry of {one['metadata']['name']}"))
     if not seen:
@@ -137,7 +130,9 @@ async def _entries_as_installed(reader: Reader) -> Outcome:
     return Outcome(seen=f"entries {', '.join(seen)}", problems=tuple(problems))
 
 
-def _differences(entry: Mapping[str, Any], wanted: _Entry, allowed: tuple[int, int]) -> Iterator[Problem]:
+def _differences(
+    entry: Mapping[str, Any], wanted: _Entry, allowed: tuple[int, int], *, has_two: bool
+) -> Iterator[Problem]:
     """Yield how an entry of the mutating configuration differs from the installed one."""
     name = entry["name"]
     if not includes_pods(entry):
@@ -159,6 +154,8 @@ def _differences(entry: Mapping[str, Any], wanted: _Entry, allowed: tuple[int, i
     if seconds is not None and not shortest <= seconds <= longest:
         use = f"{shortest} to {longest}; the default is 5" if longest > shortest else f"{shortest} with two groups"
         yield warning(f"{name}: timeoutSeconds is {seconds}: use {use}")
+    if has_two and entry.get("failurePolicy") != "Ignore":
+        yield failed(f"{name}: failurePolicy is not Ignore: Pods are rejected although the other group answers")
 
 
 def _condition_differences(entry: Mapping[str, Any], wanted: _Entry) -> Iterator[Problem]:
@@ -208,7 +205,7 @@ async def _called_after_dapr(reader: Reader) -> Outcome:
     daprs = [
         one["metadata"]["name"]
         for one in await reader.list(MUTATING_WEBHOOKS)
-        if any(entry["name"] == _DAPR_ENTRY for entry in one.get("webhooks") or ())
+        if any(entry["name"] == INJECTOR_ENTRY for entry in one.get("webhooks") or ())
     ]
     if not ours or not daprs:
         return Outcome(seen=f"{MUTATING} or that of Dapr's injector does not exist", is_skipped=True)

@@ -143,7 +143,8 @@ def _of_binding(
     spec = binding.get("spec") or {}
     if spec.get("policyName") != REQUESTED:
         yield failed(f"{_BINDING} is bound to another policy", fix)
-    if spec.get("paramRef") or _is_narrowed(spec.get("matchResources") or {}):
+    resources = spec.get("matchResources") or {}
+    if spec.get("paramRef") or any(value for key, value in resources.items() if key != "matchPolicy"):
         yield failed(f"{_BINDING} excludes Pods by matchResources or paramRef", fix)
     actions = spec.get("validationActions") or ()
     if wanted not in {"", _DENY, *actions}:
@@ -154,10 +155,6 @@ def _of_binding(
             "request",
             f"{fix} --set requested.action=Deny",
         )
-
-
-def _is_narrowed(resources: Mapping[str, Any]) -> bool:
-    return any(value for key, value in resources.items() if key != "matchPolicy")
 
 
 CHECKS: Final = (

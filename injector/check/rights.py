@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final
 from injector.check import admission, dapr
 from injector.check.installation import called_services, for_each_service, pods_of
 from injector.check.model import Category, Check, Outcome, Problem, Result, failed, unknown
+from injector.check.reader import is_allowed
 from injector.core import names
 from injector.kube import resources
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import Resource
-from injector.kube.transport import Request
 from injector.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from injector.check.installation import CalledService
     from injector.check.reader import Reader
@@ -178,15 +178,6 @@ def _scope(need: Need, namespace: str | None) -> str:
     return f" in namespace {namespace}" if namespace else " in all namespaces"
 
 
-def _of_command(command: str, *needs: Need) -> Callable[[Reader], Awaitable[Outcome]]:
-    """Return a check of what a command needs in all namespaces."""
-
-    async def run(reader: Reader) -> Outcome:
-        return Outcome(seen=f"your permissions for {command}", problems=tuple(await _problems(reader, needs, None)))
-
-    return run
-
-
 async def _of_check(reader: Reader) -> Outcome:
     problems = await _problems(reader, CHECK_CLUSTER, None)
     try:
@@ -280,25 +271,14 @@ def _flags(pod: Object) -> dict[str, str]:
 async def _account_may(reader: Reader, namespace: str, account: str, need: Need, verb: str) -> bool:
     attributes = {"verb": verb, "group": need.resource.group, "resource": need.resource.plural, "name": need.name}
     attributes |= {"namespace": namespace} if need.resource.namespaced else {}
-    body = {
-        "apiVersion": _ACCESS_REVIEWS.api_version,
-        "kind": _ACCESS_REVIEWS.kind,
-        "spec": {
-            "user": f"system:serviceaccount:{namespace}:{account}",
-            "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
-            "resourceAttributes": attributes,
-        },
+    spec = {
+        "user": f"system:serviceaccount:{namespace}:{account}",
+        "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
+        "resourceAttributes": attributes,
     }
-    request = Request("POST", _ACCESS_REVIEWS.path(), "review the permissions of the webhook", body=body)
-    answer = await reader.api.send(request)
-    return bool((answer.get("status") or {}).get("allowed"))
+    return await is_allowed(reader.api, _ACCESS_REVIEWS, spec, "review the permissions of the webhook")
 
 
-_HOW: Final = (
-    "Asks the API server with a SelfSubjectAccessReview for each verb, for all namespaces. A missing permission is a "
-    "warning, with the rule to request. If a Role grants it in some namespaces, the command works there with "
-    "`-n NAMESPACE`. It cannot see whether admission or a fence of the cluster rejects a write that RBAC allows."
-)
 _REQUEST: Final = (
     "Request the rules that the problems show, in a ClusterRole, or in a Role for one namespace. Skip the check "
     "(`--skip`) if you do not use the command."
@@ -306,16 +286,23 @@ _REQUEST: Final = (
 
 
 def _command_check(number: int, name: str, command: str, why: str, *needs: Need) -> Check:
-    """Return the check of a command."""
+    """Return the check of what a command needs in all namespaces."""
+
+    async def run(reader: Reader) -> Outcome:
+        return Outcome(seen=f"your permissions for {command}", problems=tuple(await _problems(reader, needs, None)))
+
     return Check(
         id=f"DTC{number:03}",
         name=name,
         category=Category.RIGHTS,
         summary=f"You have the permissions for `{command}`.",
         why=why,
-        how=_HOW,
+        how="Asks the API server with a SelfSubjectAccessReview for each verb, for all namespaces. A missing "
+        "permission is a warning, with the rule to request. If a Role grants it in some namespaces, the command works "
+        "there with `-n NAMESPACE`. It cannot see whether admission or a fence of the cluster rejects a write that "
+        "RBAC allows.",
         fix=_REQUEST,
-        run=_of_command(command, *needs),
+        run=run,
     )
 
 

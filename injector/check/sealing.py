@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.check import canary
 from injector.check.admission import namespace_of_canary
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from injector.check.pods import PodFacts
     from injector.check.reader import Reader
-
-Object = dict[str, Any]
+    from injector.kube.resources import Object
 
 # On by default since: https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/3721-support-for-env-files
 OLDEST: Final = (1, 35)
@@ -175,11 +174,6 @@ def kept_problems(sealed: Iterable[PodFacts], kubelets: Mapping[str, str]) -> It
     yield from _unreadable({node: kubelets.get(node, "") for node in running})
 
 
-_UPGRADE: Final = (
-    f"Upgrade all node pools to Kubernetes {_OLDEST} or newer, with the feature gate `EnvFiles` on, before Pods are "
-    "sealed. Until then, do not seal them."
-)
-
 CHECKS: Final = (
     Check(
         id="DTC005",
@@ -210,7 +204,8 @@ CHECKS: Final = (
         "be scheduled to it; a Pod that cannot start fails the check. Feature gates of kubelets are not visible. "
         "Skipped if no Pod is sealed and the webhook's Policy allows none or is not valid; unknown if you may not "
         "read it.",
-        fix=_UPGRADE,
+        fix=f"Upgrade all node pools to Kubernetes {_OLDEST} or newer, with the feature gate `EnvFiles` on, before "
+        "Pods are sealed. Until then, do not seal them.",
         run=_nodes,
     ),
     Check(

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-metadata-name
 NAME_LABEL: Final = "kubernetes.io/metadata.name"
-_OPERATORS: Final = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
+# Whether an operator holds for the value of a label, None without the label, and the operator's values.
+_OPERATORS: Final[Mapping[str, Callable[[str | None, frozenset[str]], bool]]] = {
+    "In": lambda value, values: value in values,
+    "NotIn": lambda value, values: value not in values,
+    "Exists": lambda value, _: value is not None,
+    "DoesNotExist": lambda value, _: value is None,
+}
 
 
 class Selector:
@@ -30,25 +36,13 @@ class Selector:
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Return whether an object with these labels is selected."""
-        return all(_holds(labels.get(key), operator, values) for key, operator, values in self._rules)
+        return all(_OPERATORS[operator](labels.get(key), values) for key, operator, values in self._rules)
 
     def excludes(self, namespace: str) -> bool:
         """Return whether the selector excludes a namespace by its name."""
         return any(
             key == NAME_LABEL and operator == "NotIn" and namespace in values for key, operator, values in self._rules
         )
-
-
-def _holds(value: str | None, operator: str, values: frozenset[str]) -> bool:
-    match operator:
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-        case _:
-            return value is None
 
 
 def labels_of(namespace: Mapping[str, Any]) -> dict[str, str]:

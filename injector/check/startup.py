@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from injector.check.installation import condition, pods_of, selector_of
-from injector.check.model import Outcome, Problem, failed, warning
+from injector.check.model import Outcome, failed, warning
 from injector.core.assess import WAITS_NORMALLY
 from injector.core.durations import span
 from injector.core.request import listed
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from injector.check.installation import CalledService
+    from injector.check.model import Problem
     from injector.check.reader import Reader
     from injector.kube.resources import Object
 
@@ -44,13 +46,8 @@ async def pods_start(reader: Reader, service: CalledService) -> Outcome:
     for pod in pods:
         for kind, problem in _problems(pod, now):
             groups.setdefault(kind, (problem, []))[1].append(str(pod["metadata"]["name"]))
-    return Outcome(
-        seen=seen,
-        problems=tuple(
-            Problem(result=one.result, message=f"{_named(names)}: {one.message}", fix=one.fix)
-            for one, names in groups.values()
-        ),
-    )
+    problems = tuple(replace(one, message=f"{_named(names)}: {one.message}") for one, names in groups.values())
+    return Outcome(seen=seen, problems=problems)
 
 
 def _named(pods: list[str]) -> str:
@@ -124,8 +121,7 @@ async def rolled_out(reader: Reader, service: CalledService) -> Outcome:
 
 def _has_labels(deployment: Object, wanted: dict[str, str]) -> bool:
     template = ((deployment.get("spec") or {}).get("template") or {}).get("metadata") or {}
-    labels = template.get("labels") or {}
-    return all(labels.get(key) == value for key, value in wanted.items())
+    return wanted.items() <= (template.get("labels") or {}).items()
 
 
 def _rollout_problems(deployment: Object) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.check.model import Category, Check, Outcome, Problem, failed, unknown, warning
 from injector.check.pods import all_pods, workloads
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from injector.check.pods import PodFacts
     from injector.check.reader import Reader
     from injector.core.ownership import SecretKey, TokenSecret
-
-Object = dict[str, Any]
+    from injector.kube.resources import Object
 
 # Characters of the value of an annotation: none of ours is longer, and kubectl stores whole Secrets in one.
 _LONGEST: Final = 256
@@ -67,12 +66,10 @@ async def _expiry(reader: Reader) -> Outcome:
 
 def expiry_problems(secrets: Iterable[TokenSecret], now: int) -> Iterator[Problem]:
     """Yield the Secrets whose token has expired or expires soon, the first to expire first."""
-    times = {one.ref: unix_time(one.annotations.get(names.TOKEN_EXPIRES)) for one in secrets}
-    by_ref = {one.ref: one for one in secrets}
-    for ref in sorted(times, key=lambda ref: (times[ref] or 0, ref)):
-        expires = times[ref]
-        what = f"Secret {escaped(str(ref))}"
-        fix, where = _renewal(by_ref[ref])
+    dated = [(unix_time(one.annotations.get(names.TOKEN_EXPIRES)), one) for one in secrets]
+    for expires, secret in sorted(dated, key=lambda pair: (pair[0] or 0, pair[1].ref)):
+        what = f"Secret {escaped(str(secret.ref))}"
+        fix, where = _renewal(secret)
         if expires is None:
             yield unknown(f"{what}: its annotation {names.TOKEN_EXPIRES} is not a time in RFC 3339", fix)
         elif expires <= now:
@@ -144,22 +141,16 @@ def missing_problem(
 
 async def _used(reader: Reader) -> Outcome:
     used = {SecretRef(pod.workload.namespace, name) for pod in await all_pods(reader) for name in pod.secrets}
-    labelled = [ref for ref, one in (await _secrets(reader)).items() if names.TOKEN_LABEL in one.labels]
-    return Outcome(
-        seen=counted(len(labelled), "token Secret"),
-        problems=tuple(unused_problems([ref for ref in sorted(labelled) if ref not in used])),
-        is_skipped=not labelled,
+    labelled = {ref for ref, one in (await _secrets(reader)).items() if names.TOKEN_LABEL in one.labels}
+    seen = counted(len(labelled), "token Secret")
+    unused = sorted(labelled - used)
+    if not unused:
+        return Outcome(seen=seen, is_skipped=not labelled)
+    problem = warning(
+        f"no Pod uses {counted(len(unused), 'token Secret')}: {listed([escaped(str(ref)) for ref in unused])}",
+        "dapr-token-injector secret list --all-namespaces",
     )
-
-
-def unused_problems(unused: Collection[SecretRef]) -> Iterator[Problem]:
-    """Yield one problem for all token Secrets that no Pod uses."""
-    if unused:
-        shown = listed([escaped(str(ref)) for ref in unused])
-        yield warning(
-            f"no Pod uses {counted(len(unused), 'token Secret')}: {shown}",
-            "dapr-token-injector secret list --all-namespaces",
-        )
+    return Outcome(seen=seen, problems=(problem,))
 
 
 CHECKS: Final = (

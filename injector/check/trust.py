@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from injector.check.certificates import readable, seconds_valid, verifying_context
-from injector.check.installation import is_ready
+from injector.check.installation import DEFAULT_PORT, is_ready
 from injector.check.model import Category, Check, Outcome, failed, unknown
 from injector.check.registration import MUTATING
 from injector.check.serving import HANDSHAKE_SECONDS, MOST_HANDSHAKES, unverified
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from injector.check.reader import Reader
     from injector.check.serving import Connect
     from injector.kube.resources import Object
-
-_PORT: Final = 443  # of a Service or a URL without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +71,9 @@ def _target(config: Mapping[str, Any]) -> _Target:
     service = config.get("service")
     if service is None:
         url = urlsplit(config["url"])
-        return _Target("", "", str(url.hostname), url.port or _PORT)
+        return _Target("", "", str(url.hostname), url.port or DEFAULT_PORT)
     namespace, name = service["namespace"], service["name"]
-    return _Target(namespace, name, f"{name}.{namespace}.svc", service.get("port") or _PORT)
+    return _Target(namespace, name, f"{name}.{namespace}.svc", service.get("port") or DEFAULT_PORT)
 
 
 async def _ca_bundle(reader: Reader) -> Outcome:
@@ -87,15 +85,13 @@ async def _ca_bundle(reader: Reader) -> Outcome:
 
 
 def _of_bundle(call: _Call) -> Iterator[Problem]:
-    if not call.bundle and not call.target.service:
-        return  # verified with the certificates of the API server's system
-    if not call.bundle:
+    if call.bundle:
+        if not readable(call.bundle):
+            yield failed(f"{call.entries}: caBundle has no readable certificate: every call fails")
+    elif call.target.service:  # a URL is verified with the certificates of the API server's system
         group = call.target.service if call.target.service in names.GROUPS else names.MANAGER
         logs = f"kubectl logs --namespace {call.target.namespace} deployment/{group}"
         yield failed(f"{call.entries}: caBundle is empty, so the API server does not trust the webhook", logs)
-        return
-    if not readable(call.bundle):
-        yield failed(f"{call.entries}: caBundle has no readable certificate: every call fails")
 
 
 async def _service(reader: Reader) -> Outcome:

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,6 +19,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from injector.config.problems import explained, quoted
+from injector.config.shapes import LABEL, text_that
 from injector.core import names
 from injector.core.errors import ConfigError, ConfigProblem
 from injector.core.model import Conflict, Policy, SealMode
@@ -37,58 +37,40 @@ if TYPE_CHECKING:
     from injector.manifests.documents import Document
 
 
-def _secret_name(text: str) -> str:
-    if not is_secret_name(text):
-        raise ValueError("not a Secret name: lower-case letters, digits, '-' and '.', at most 253 characters")
-    return text
-
-
-def _secret_glob(text: str) -> str:
-    if not _GLOB.fullmatch(text):
-        raise ValueError("not a pattern of Secret names: lower-case letters, digits, '-', '.', '*', '?' and [sets]")
-    return text
-
-
-def _secret_key(text: str) -> str:
-    if not is_secret_key(text):
-        raise ValueError("not a key of a Secret: letters, digits, '-', '_' and '.', at most 253 characters")
-    return text
-
-
-def _container_name(text: str) -> str:
-    if not _CONTAINER.fullmatch(text):
-        raise ValueError("not a container name: lower-case letters, digits and '-', at most 63 characters")
-    return text
-
-
 def _mode(value: object) -> object:
     # `off` is false in YAML 1.1.
     return SealMode.OFF if value is False else value
 
 
-def _image(text: str) -> str:
-    if not _IMAGE.fullmatch(text):
-        raise ValueError("not an image: letters, digits and '.', '_', '-', '/', ':', '@', at most 512 characters")
-    return text
-
-
-def _container_choice(text: str) -> str:
-    return text if text == "*" else _container_name(text)
-
-
 _GLOB: Final = re.compile(r"[a-z0-9.*?\[\]!-]{1,253}")
-_CONTAINER: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}")
+_CONTAINER_RULE: Final = "not a container name: lower-case letters, digits and '-', at most 63 characters"
 # More than any registry needs; each is written into the record of every sealed Pod.
 MAX_PULL_SECRETS: Final = 8
 
-SecretName = Annotated[StrictStr, AfterValidator(_secret_name)]
-SecretGlob = Annotated[StrictStr, AfterValidator(_secret_glob)]
-SecretKey = Annotated[StrictStr, AfterValidator(_secret_key)]
+SecretName = Annotated[
+    StrictStr,
+    text_that(is_secret_name, "not a Secret name: lower-case letters, digits, '-' and '.', at most 253 characters"),
+]
+SecretGlob = Annotated[
+    StrictStr,
+    text_that(
+        _GLOB.fullmatch, "not a pattern of Secret names: lower-case letters, digits, '-', '.', '*', '?' and [sets]"
+    ),
+]
+SecretKey = Annotated[
+    StrictStr,
+    text_that(is_secret_key, "not a key of a Secret: letters, digits, '-', '_' and '.', at most 253 characters"),
+]
 Mode = Annotated[SealMode, BeforeValidator(_mode)]
-Image = Annotated[StrictStr, AfterValidator(_image)]
-ContainerName = Annotated[StrictStr, AfterValidator(_container_name)]
-ContainerChoice = Annotated[StrictStr, AfterValidator(_container_choice)]
+Image = Annotated[
+    StrictStr,
+    text_that(
+        _IMAGE.fullmatch, "not an image: letters, digits and '.', '_', '-', '/', ':', '@', at most 512 characters"
+    ),
+]
+ContainerName = Annotated[StrictStr, text_that(LABEL.fullmatch, _CONTAINER_RULE)]
+ContainerChoice = Annotated[StrictStr, text_that(lambda text: text == "*" or LABEL.fullmatch(text), _CONTAINER_RULE)]
 
 
 class _PolicyModel(BaseModel):

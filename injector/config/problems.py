@@ -16,14 +16,9 @@ def quoted(text: str) -> str:
     return "'" + "".join(c if " " <= c <= "~" else "?" for c in clipped) + "'"
 
 
-def _sentence(detail: ErrorDetails) -> str:
-    """Return the message of the raised error, or else that of pydantic."""
-    context = detail.get("ctx", {}).get("error")
-    return str(context) if context is not None else detail["msg"]
-
-
 def explained(detail: ErrorDetails) -> str:
     """Return the error as text that follows the value."""
-    message = _sentence(detail)
+    raised = detail.get("ctx", {}).get("error")
+    message = str(raised) if raised is not None else detail["msg"]
     wanted = message.removeprefix("Input should be ")
     return f"is not allowed; {message}" if wanted == message else f"is not allowed; write {wanted}"

@@ -22,6 +22,7 @@ from injector.config.problems import explained, quoted
 from injector.config.shapes import (
     LABEL,
     CertificateNames,
+    Deadline,
     Duration,
     KeyAlgorithm,
     Label,
@@ -29,6 +30,7 @@ from injector.config.shapes import (
     LogLevel,
     ObjectName,
     OptionalObjectName,
+    Port,
     TlsMode,
     TlsVersion,
     duration_text,
@@ -37,7 +39,7 @@ from injector.core.errors import ConfigError, ConfigProblem
 from injector.regular_files import read_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ENV_PREFIX: Final = "DAPR_TOKEN_INJECTOR_"
 
@@ -67,20 +69,14 @@ class Settings(BaseModel):
     host: str = _flag(
         Group.LISTENING, "", "Listen on this address for admission requests; empty: all addresses, IPv4 and IPv6."
     )
-    port: int = _flag(
+    port: Port = _flag(
         Group.LISTENING,
         10250,
         "Listen on this port for admission requests; firewalls of private clusters allow 10250. 0: any free port.",
-        ge=0,
-        le=65535,
     )
     ops_host: str = _flag(Group.LISTENING, "", "Listen on this address for health and metrics; empty: all addresses.")
-    ops_port: int = _flag(
-        Group.LISTENING,
-        8080,
-        "Serve /livez, /readyz and /metrics on this port, without TLS. 0: any free port.",
-        ge=0,
-        le=65535,
+    ops_port: Port = _flag(
+        Group.LISTENING, 8080, "Serve /livez, /readyz and /metrics on this port, without TLS. 0: any free port."
     )
     tls_mode: TlsMode = _flag(
         Group.TLS,
@@ -202,22 +198,14 @@ class Settings(BaseModel):
         "Shed requests without Retry-After, so that API servers call the next entry at once. Set this only on replicas "
         "whose entry is followed by another one.",
     )
-    handshake_timeout: float = _flag(
-        Group.DEADLINES, 5.0, "Limit the TLS handshake; the default allows for a lost packet.", gt=0, le=300
+    handshake_timeout: Deadline = _flag(
+        Group.DEADLINES, 5.0, "Limit the TLS handshake; the default allows for a lost packet."
     )
-    headers_timeout: float = _flag(
-        Group.DEADLINES,
-        5.0,
-        "Limit the headers of a request; without TLS also the time to the first request.",
-        gt=0,
-        le=300,
+    headers_timeout: Deadline = _flag(
+        Group.DEADLINES, 5.0, "Limit the headers of a request; without TLS also the time to the first request."
     )
-    body_timeout: float = _flag(
-        Group.DEADLINES,
-        10.0,
-        "Limit the body of a request, after its headers; the default timeout of Kubernetes.",
-        gt=0,
-        le=300,
+    body_timeout: Deadline = _flag(
+        Group.DEADLINES, 10.0, "Limit the body of a request, after its headers; the default timeout of Kubernetes."
     )
     keep_alive_timeout: float = _flag(
         Group.DEADLINES,
@@ -243,35 +231,29 @@ class Settings(BaseModel):
     )
 
 
-def _contradictions(settings: Settings) -> list[ConfigProblem]:
-    """Return the contradictions between valid settings; each problem names the flag to change."""
-    problems: list[ConfigProblem] = []
+def _contradictions(settings: Settings) -> Iterator[ConfigProblem]:
+    """Yield the contradictions between valid settings; each problem names the flag to change."""
     if settings.drain_max_seconds < settings.drain_min_seconds:
-        problems.append(ConfigProblem(flag("drain_max_seconds"), f"must not be below {flag('drain_min_seconds')}"))
+        yield ConfigProblem(flag("drain_max_seconds"), f"must not be below {flag('drain_min_seconds')}")
     if settings.second_webhook_configuration_name == settings.webhook_configuration_name:
-        problems.append(
-            ConfigProblem(
-                flag("second_webhook_configuration_name"), f"must differ from {flag('webhook_configuration_name')}"
-            )
+        yield ConfigProblem(
+            flag("second_webhook_configuration_name"), f"must differ from {flag('webhook_configuration_name')}"
         )
     is_self = settings.tls_mode is TlsMode.SELF
     for name in ("tls_cert_file", "tls_private_key_file"):
         is_given = getattr(settings, name) is not None
         if is_self and is_given:
-            problems.append(
-                ConfigProblem(flag("tls_mode"), f"self creates its own certificate; remove {flag(name)}, or use files")
+            yield ConfigProblem(
+                flag("tls_mode"), f"self creates its own certificate; remove {flag(name)}, or use files"
             )
         elif not is_self and not is_given:
-            problems.append(ConfigProblem(flag(name), f"is required with --tls-mode {settings.tls_mode}"))
+            yield ConfigProblem(flag(name), f"is required with --tls-mode {settings.tls_mode}")
     if is_self and settings.ca_lifetime < 6 * (settings.leaf_lifetime + settings.ca_settle_time):
-        problems.append(
-            ConfigProblem(
-                flag("ca_lifetime"),
-                f"must be at least six times the sum of {flag('leaf_lifetime')} and {flag('ca_settle_time')}, so that "
-                "both fit into its last third",
-            )
+        yield ConfigProblem(
+            flag("ca_lifetime"),
+            f"must be at least six times the sum of {flag('leaf_lifetime')} and {flag('ca_settle_time')}, so that "
+            "both fit into its last third",
         )
-    return problems
 
 
 def default_text(value: object) -> str:
@@ -360,14 +342,8 @@ def in_namespace(settings: Settings, given: Given, file: Path = _NAMESPACE_FILE)
         with contextlib.suppress(OSError, UnicodeDecodeError):
             found, where = read_regular(file, _MAX_NAMESPACE_BYTES).decode().strip(), str(file)
     if not found:
-        raise ConfigError(
-            [
-                ConfigProblem(
-                    flag("namespace"),
-                    "is required with --tls-mode self if POD_NAMESPACE and the ServiceAccount's namespace are unknown",
-                )
-            ]
-        )
+        unknown = "is required with --tls-mode self if POD_NAMESPACE and the ServiceAccount's namespace are unknown"
+        raise ConfigError([ConfigProblem(flag("namespace"), unknown)])
     if not LABEL.fullmatch(found):
         raise ConfigError([ConfigProblem(where, f"{quoted(found)} is not a namespace")])
     return settings.model_copy(update={"namespace": found})

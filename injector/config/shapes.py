@@ -6,11 +6,14 @@ import ipaddress
 import re
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from injector.core.durations import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class TlsMode(StrEnum):
@@ -52,17 +55,8 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-def duration(text: str) -> timedelta:
-    """Parse a duration such as 90s, 10m, 24h or 365d.
-
-    Raises:
-        ValueError: It has no number or unit, or is out of bounds.
-    """
-    return timedelta(seconds=parse(text))
-
-
 def _duration(value: object) -> object:
-    return duration(value) if isinstance(value, str) else value
+    return timedelta(seconds=parse(value)) if isinstance(value, str) else value
 
 
 def duration_text(value: timedelta) -> str:
@@ -78,22 +72,18 @@ _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
 LABEL: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){LABEL.pattern}(?:\.{LABEL.pattern})*")
+_DNS_NAME_RULE: Final = "lower-case letters, digits, '-' and '.', at most 253 characters"
 
 
-def _label(text: str) -> str:
-    if text and not LABEL.fullmatch(text):
-        raise ValueError("lower-case letters, digits and '-', at most 63 characters")
-    return text
+def text_that(is_valid: Callable[[str], object], rule: str) -> AfterValidator:
+    """Return a validator that rejects other texts with `rule` as the message."""
 
+    def checked(text: str) -> str:
+        if not is_valid(text):
+            raise ValueError(rule)
+        return text
 
-def _object_name(text: str) -> str:
-    if not _DNS_NAME.fullmatch(text):
-        raise ValueError("lower-case letters, digits, '-' and '.', at most 253 characters")
-    return text
-
-
-def _optional_object_name(text: str) -> str:
-    return text and _object_name(text)
+    return AfterValidator(checked)
 
 
 def _certificate_names(value: object) -> object:
@@ -114,8 +104,16 @@ def _is_address(text: str) -> bool:
     return True
 
 
+Port = Annotated[int, Field(ge=0, le=65535)]
+# Seconds that one step of a connection may take.
+Deadline = Annotated[float, Field(gt=0, le=300)]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Label = Annotated[str, AfterValidator(_label)]
-ObjectName = Annotated[str, AfterValidator(_object_name)]
-OptionalObjectName = Annotated[str, AfterValidator(_optional_object_name)]
+Label = Annotated[
+    str,
+    text_that(
+        lambda text: not text or LABEL.fullmatch(text), "lower-case letters, digits and '-', at most 63 characters"
+    ),
+]
+ObjectName = Annotated[str, text_that(_DNS_NAME.fullmatch, _DNS_NAME_RULE)]
+OptionalObjectName = Annotated[str, text_that(lambda text: not text or _DNS_NAME.fullmatch(text), _DNS_NAME_RULE)]
 CertificateNames = Annotated[tuple[str, ...], BeforeValidator(_certificate_names)]

@@ -36,11 +36,11 @@ class ProcessMetrics(Collector):
         yield counter(
             "logs_dropped", "Log lines dropped because the log was not read in time.", (), {(): self._sink.dropped}
         )
-        yield info(
-            "build_info",
-            "Version of the injector and of Python.",
-            {"version": __version__, "python": platform.python_version()},
+        build = GaugeMetricFamily(
+            f"{PREFIX}_build_info", "Version of the injector and of Python.", labels=("version", "python")
         )
+        build.add_metric((__version__, platform.python_version()), 1)
+        yield build
 
 
 def new_registry(*collectors: Collector) -> CollectorRegistry:
@@ -68,10 +68,3 @@ def counter(name: str, help_: str, labels: tuple[str, ...], counts: Mapping[Any,
 def gauge(name: str, help_: str, value: float) -> GaugeMetricFamily:
     """Return a gauge without labels."""
     return GaugeMetricFamily(f"{PREFIX}_{name}", help_, value=value)
-
-
-def info(name: str, help_: str, labels: Mapping[str, str]) -> GaugeMetricFamily:
-    """Return a gauge that is always 1 and has information in its labels."""
-    family = GaugeMetricFamily(f"{PREFIX}_{name}", help_, labels=tuple(labels))
-    family.add_metric(tuple(labels.values()), 1)
-    return family

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.ownership import DataWriter, SecretRef, TokenSecret
 
-Object = dict[str, Any]
-# What we write about a token.
-_FACTS: Final = (names.TOKEN_ID, names.TOKEN_ISSUED, names.TOKEN_EXPIRES)
+if TYPE_CHECKING:
+    from injector.kube.resources import Object
+
+# Annotations that we write about a token.
+TOKEN_FACTS: Final = (names.TOKEN_ID, names.TOKEN_ISSUED, names.TOKEN_EXPIRES)
 
 
 def unix_time(text: str | None) -> int | None:
@@ -33,7 +35,7 @@ def token_secret(secret: Object) -> TokenSecret:
     meta = secret["metadata"]
     annotations = dict(meta.get("annotations") or {})
     if not _facts_hold(meta):
-        annotations = {name: value for name, value in annotations.items() if name not in _FACTS}
+        annotations = {name: value for name, value in annotations.items() if name not in TOKEN_FACTS}
     return TokenSecret(
         ref=SecretRef(meta["namespace"], meta["name"]),
         keys=frozenset(secret.get("data") or {}),
@@ -63,7 +65,7 @@ def _facts_hold(meta: Object) -> bool:
 
 def _owns_facts(entry: Object) -> bool:
     fields = ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:annotations") or {}
-    return any(f"f:{name}" in fields for name in _FACTS)
+    return any(f"f:{name}" in fields for name in TOKEN_FACTS)
 
 
 def _owned_keys(entry: Object) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from injector.core.errors import InjectorError
 from injector.files import error_text
@@ -28,45 +28,20 @@ class StoredKeys:
     version: object
 
 
-class KeyStore(Protocol):
-    """Stores one key file; `name` identifies the store in messages."""
-
-    name: str
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Block other writers from `read` to `replace`."""
-
-    async def read(self) -> StoredKeys | None:
-        """Return the keys; None if there are none.
-
-        Raises:
-            KeyStoreError: They cannot be read.
-        """
-
-    async def create(self, content: bytes) -> bool:
-        """Write keys if there are none; return False if there are.
-
-        Raises:
-            KeyStoreError: They cannot be written.
-        """
-
-    async def replace(self, content: bytes, before: StoredKeys) -> None:
-        """Replace the keys that were read.
-
-        Raises:
-            KeyStoreError: Another process has changed them since, or they cannot be written.
-        """
-
-
 class FileKeyStore:
-    """A file, mode 0600."""
+    """A file, mode 0600; `name` identifies it in messages.
+
+    Raises:
+        KeyStoreError: It cannot be read, or another process has changed it since.
+        PrivateFileError: Its folder cannot be opened, or it cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
 
     def locked(self) -> AbstractContextManager[None]:
-        """Block other writers, so that two concurrent rotations both keep their key."""
+        """Block other writers from `read` to `replace`, so that two concurrent rotations both keep their key."""
         return private_files.locked(self._path)
 
     def is_readable_by_others(self) -> bool:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.core import names
-from injector.tokens.decode import rfc3339
+from injector.tokens.decode import TOKEN_FACTS, rfc3339
 
 if TYPE_CHECKING:
     from injector.core.ownership import SecretRef
+    from injector.kube.resources import Object
     from injector.tokens.minting import MintedToken
-
-Object = dict[str, Any]
 
 API: Final = "api"
 APP: Final = "app"
@@ -51,9 +50,7 @@ def updated_secret(secret: Object, key: str, minted: MintedToken) -> Object:
 
 
 # The last one holds the value in clear text if the Secret was ever applied with `kubectl apply`.
-_REPLACED: Final = frozenset(
-    {names.TOKEN_ID, names.TOKEN_ISSUED, names.TOKEN_EXPIRES, "kubectl.kubernetes.io/last-applied-configuration"}
-)
+_REPLACED: Final = frozenset({*TOKEN_FACTS, "kubectl.kubernetes.io/last-applied-configuration"})
 
 
 # Kinds of the External Secrets Operator: https://external-secrets.io/latest/api/secretstore/

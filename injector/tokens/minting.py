@@ -93,11 +93,9 @@ def verify(value: Token, keys: SigningKeys | None, expected: ExpectedClaims, *, 
     read = decode_unverified(value)
     if read is None:
         form = TokenCheck("format", None, f"opaque, {len(value.reveal())} bytes: it has no claims to verify")
-        return (
-            (form,)
-            if keys is None
-            else (form, TokenCheck("signature", False, "missing: an opaque token is not signed"))
-        )
+        if keys is None:
+            return (form,)
+        return (form, TokenCheck("signature", False, "missing: an opaque token is not signed"))
     token_id = id_of(read.claims.get("jti"))
     form = TokenCheck("format", True, f"JWT, {len(value.reveal())} bytes" + (f", id {token_id}" if token_id else ""))
     return (form, _signature(value, read, keys), *claims.evaluate(read.claims, expected, now=now))

@@ -50,7 +50,11 @@ def create(path: Path, content: bytes) -> bool:
     Raises:
         PrivateFileError: It cannot be written.
     """
-    return _write(path, content, _move_new)
+    try:
+        _write(path, content, _move_new)
+    except _ExistsError:
+        return False
+    return True
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -59,7 +63,7 @@ def replace(path: Path, content: bytes) -> None:
     Raises:
         PrivateFileError: It cannot be written; it is unchanged.
     """
-    _write(path, content, _move_over)
+    _write(path, content, os.replace)
 
 
 def exists(path: Path) -> bool:
@@ -122,18 +126,12 @@ def resolve_link(path: Path) -> Path:
 _MOST_LINKS: Final = 40  # as in Linux
 
 
-def _write(path: Path, content: bytes, move: Callable[[Path, Path], bool]) -> bool:
-    is_moved = False
-
-    def place(temporary: Path, target: Path) -> None:
-        nonlocal is_moved
-        is_moved = move(temporary, target)
-
+def _write(path: Path, content: bytes, move: Callable[[Path, Path], None]) -> None:
     try:
         path = resolve_link(path)
         if path.exists() and not path.is_file():
             raise PrivateFileError(f"{path}: not a regular file, so it is not overwritten; use another path")
-        with files.replacement(path, mode=_OWNER, put=place) as file:
+        with files.replacement(path, mode=_OWNER, put=move) as file:
             if os.fstat(file.fileno()).st_mode & _OTHERS:
                 raise PrivateFileError(
                     f"{path}: the file system has no file modes, so other users could read it; use another folder"
@@ -141,28 +139,25 @@ def _write(path: Path, content: bytes, move: Callable[[Path, Path], bool]) -> bo
             file.write(content)
     except OSError as error:
         raise PrivateFileError(f"{path}: cannot be written: {files.error_text(error)}") from None
-    return is_moved
 
 
-def _move_over(temporary: Path, path: Path) -> bool:
-    temporary.replace(path)
-    return True
+class _ExistsError(Exception):
+    """The path exists, so nothing was moved to it."""
 
 
-def _move_new(temporary: Path, path: Path) -> bool:
+def _move_new(temporary: Path, path: Path) -> None:
     """Move without overwriting: a hard link and O_EXCL both fail if the path exists."""
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
-        return False
+        raise _ExistsError from None
     except OSError:  # a file system without links, such as FAT
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER))
         except FileExistsError:
-            return False
+            raise _ExistsError from None
         try:
             temporary.replace(path)  # replaces the empty file that this process created
         except OSError:
             path.unlink(missing_ok=True)
             raise
-    return True

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from injector.core import names
 from injector.core.ownership import managed_by
 from injector.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
 from injector.kube.resources import SECRETS
 from injector.tokens import decode
-from injector.tokens.key_stores import KeyStoreError, StoredKeys
+from injector.tokens.key_stores import FileKeyStore, KeyStoreError, StoredKeys
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -25,7 +25,12 @@ DATA_KEY: Final = "jwks.json"
 
 
 class SecretKeyStore:
-    """Stores the keys under one key of one Secret."""
+    """Stores the keys under one key of one Secret; `name` identifies it in messages.
+
+    Raises:
+        KeyStoreError: They cannot be read or written, or another process has changed them since.
+        KubeError: The API server rejects a request or does not answer.
+    """
 
     def __init__(self, api: Api, ref: SecretRef) -> None:
         self.name = f"Secret {ref}"
@@ -72,9 +77,16 @@ class SecretKeyStore:
         return True
 
     async def replace(self, content: bytes, before: StoredKeys) -> None:
-        """Replace the value if no other tool manages the Secret and it has not changed since it was read."""
+        """Replace the value, unless another tool manages the Secret, it is immutable, or it changed since `read`."""
         found: dict[str, Any] = before.version  # type: ignore[assignment] # set by `read`
-        self._check_owner(found)
+        secret = decode.token_secret(found)
+        owner = managed_by(secret, DATA_KEY)
+        if owner is not None:
+            raise KeyStoreError(
+                f"{self.name}: managed by {owner.name} ({owner.sign}), which may overwrite it; rotate the key there"
+            )
+        if secret.immutable:
+            raise KeyStoreError(f"{self.name}: immutable; use a Secret with another name")
         data = {**found["data"], DATA_KEY: base64.b64encode(content).decode()}
         body = {**found, "apiVersion": "v1", "kind": "Secret", "data": data}
         try:
@@ -84,13 +96,5 @@ class SecretKeyStore:
         except NotFoundError:
             raise KeyStoreError(f"{self.name}: deleted by another process; run the command again") from None
 
-    def _check_owner(self, found: dict[str, Any]) -> None:
-        """Reject a Secret that another tool manages, or that is immutable."""
-        secret = decode.token_secret(found)
-        owner = managed_by(secret, DATA_KEY)
-        if owner is not None:
-            raise KeyStoreError(
-                f"{self.name}: managed by {owner.name} ({owner.sign}), which may overwrite it; rotate the key there"
-            )
-        if secret.immutable:
-            raise KeyStoreError(f"{self.name}: immutable; use a Secret with another name")
+
+KeyStore: TypeAlias = FileKeyStore | SecretKeyStore

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from injector.cli.connection import Connect
     from injector.kube.client import Api
-    from injector.tokens.key_stores import KeyStore, StoredKeys
+    from injector.tokens.key_stores import StoredKeys
     from injector.tokens.minting import MintedToken
+    from injector.tokens.secret_key_store import KeyStore
     from injector.tokens.signing_keys import SigningKeys
 
 _T = TypeVar("_T")
