@@ -110,7 +110,7 @@ async def read_status(api: Api, namespace: str | None, now: int, selected: Selec
     """
     specs: Specs = {}
     selectors = (("fieldSelector", f"metadata.name={selected.pod}"),) if selected.pod else ()
-    found, _ = await api.read_list(PODS, namespace, lambda text: _observed(text, selected, specs), selectors=selectors)
+    found = await api.read_list(PODS, namespace, lambda text: _observed(text, selected, specs), selectors=selectors)
     now += round(api.skew_seconds)
     reader = _Reader(api, namespace)
     kinds = {owner.kind for _, owner, _ in found}
@@ -210,11 +210,10 @@ class _Reader:
     async def metadata(self, resource: Resource, without: str, read: Read[T]) -> list[T]:
         """Return what `read` keeps of the metadata of all objects of a kind; none without the permission."""
         try:
-            found, _ = await self._api.read_list(resource, self._namespace, read, metadata_only=True)
+            return await self._api.read_list(resource, self._namespace, read, metadata_only=True)
         except ForbiddenError as error:
             self.limits.append(f"{without}: {error}")
             return []
-        return found
 
     async def namespaces(self, without: str, *, exists: bool) -> list[Object]:
         """Return the metadata of the namespaces.
