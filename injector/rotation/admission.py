@@ -170,14 +170,10 @@ def pod_of_template(workload: Object, sidecar: tuple[str, Object] | None) -> Obj
         name = claim["metadata"]["name"]
         volume = {"name": name, "persistentVolumeClaim": {"claimName": f"{name}-{workload['metadata']['name']}-0"}}
         spec["volumes"] = [*(one for one in spec.get("volumes") or () if one["name"] != name), volume]
-    if (sidecar is not None or _uses_dapr(body)) and not list(decode.sidecars(body)):
+    if (sidecar is not None or decode.requests_sidecar(body)) and not list(decode.sidecars(body)):
         part, placeholder = sidecar or ("containers", {"name": names.SIDECAR, "image": _PLACEHOLDER_IMAGE})
         spec[part] = [*(spec.get(part) or ()), placeholder]
     return body
-
-
-def _uses_dapr(pod: Object) -> bool:
-    return str(pod["metadata"]["annotations"].get(names.ENABLED) or "").strip().lower() in names.TRUE_WORDS
 
 
 def _answered(answer: Object, ref: Ref, keys: Collection[SecretKey]) -> PodUsage | None:
