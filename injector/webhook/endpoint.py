@@ -48,7 +48,6 @@ class Admit(Protocol):
 
     def __call__(self, body: bytes, *, endpoint: Endpoint, policy: Policy) -> Admission:
         """Decide one review."""
-        ...
 
 
 class HTTPRequest(msgspec.Struct, frozen=True, gc=False):

@@ -39,11 +39,9 @@ class Calls(Source, Protocol):
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
         """Return an object."""
-        ...
 
     async def replace(self, resource: Resource, body: Object, namespace: str | None = None) -> Object:
         """Replace an object if its resourceVersion is still the one in `body`."""
-        ...
 
     async def apply(
         self,
@@ -56,7 +54,6 @@ class Calls(Source, Protocol):
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
         """Apply `body` with server-side apply."""
-        ...
 
 
 class OwnObjects:
