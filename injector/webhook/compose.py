@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
+    from starlette.types import ASGIApp
+
     from injector.core.model import Policy
     from injector.webhook.certs.self_managed import Connect
     from injector.webhook.certs.source import CertificateSource
-    from injector.webhook.endpoint import ASGIApp
 
 _VERSIONS: Final = {TlsVersion.V1_2: ssl.TLSVersion.TLSv1_2, TlsVersion.V1_3: ssl.TLSVersion.TLSv1_3}
 _STDERR: Final = 2
