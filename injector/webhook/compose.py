@@ -86,12 +86,8 @@ def build(  # noqa: PLR0913 - everything that the process was started with
 ) -> Server:
     """Return the complete server, ready to run in the caller's event loop."""
     set_up_logging(sink, settings.log_level, as_json=as_json)
-    metrics, certificate_metrics, kube_metrics, monitor = (
-        RequestMetrics(),
-        CertificateMetrics(),
-        KubeMetrics(),
-        LoopMonitor(),
-    )
+    metrics, certificate_metrics, kube_metrics = RequestMetrics(), CertificateMetrics(), KubeMetrics()
+    monitor = LoopMonitor()
     registry = new_registry(metrics, certificate_metrics, kube_metrics, ProcessMetrics(sink))
     source = _certificate_source(settings, certificates, context, metrics, certificate_metrics, kube_metrics)
     health = Health({"certificate": certificate_check(source)})

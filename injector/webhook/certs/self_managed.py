@@ -119,14 +119,11 @@ class SelfManaged:
         self._wake = asyncio.Event()
         self._leaf: Leaf | None = None
         self._remembered: Keyring | None = None  # the keyring that was read last
-        self._read: tuple[object, Keyring | ForeignSecretError | None] = (
-            None,
-            None,
-        )  # data of the Secret, and its result
+        # Data of the Secret, and its result.
+        self._read: tuple[object, Keyring | ForeignSecretError | None] = (None, None)
         self._is_fallback = False  # whether the leaf was signed without reading the Secret
-        self._empty_since: float | None = (
-            None  # when the Secret was first seen without a keyring, in seconds of `clock`
-        )
+        # When the Secret was first seen without a keyring, in seconds of `clock`.
+        self._empty_since: float | None = None
         self._in_sync: dict[str, frozenset[str]] = {}  # correct CAs last seen in each configuration
         self._attempts: dict[str, _Attempt] = {}
         self.problems: dict[str, str] = {}  # current problems by topic
