@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.rollout import BROKEN_SEAL, Action, State
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from injector.core.ownership import SecretKey
     from injector.core.rollout import ContainerUsage, PlannedAction, PodUsage, Ref
     from injector.kube.client import Api
+    from injector.kube.resources import Object
     from injector.rotation.observe import Observed, Owners
-
-Object = dict[str, Any]
 
 # The beginning of the webhook's warnings in shadow mode (`core.decision`).
 SHADOW_WARNING: Final = "shadow mode: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, MutableMapping
 
     from injector.core.sealed import Seal
+    from injector.kube.resources import Object
 
-Object = dict[str, Any]
 # The keys of one namespace: by Secret, then by key.
 NamespaceKeys = Mapping[str, Mapping[str, SecretKey]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.core.rollout import Ref, SkipReason, Workload
 from injector.kube.api_messages import redact_words, strip_object_name
@@ -12,7 +12,7 @@ from injector.tokens.decode import unix_time
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-Object = dict[str, Any]
+    from injector.kube.resources import Object
 
 
 def workload(found: Object) -> Workload:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from injector.core.observed import Specs
     from injector.kube.client import Api
     from injector.kube.lists import Read, T
+    from injector.kube.resources import Object
 
-Object = dict[str, Any]
 # Kinds between a workload and its Pods.
 _BETWEEN: Final = {resource.kind: resource for resource in (REPLICASETS, JOBS)}
 _GROUPS: Final = {resource.kind: resource.group for resource in KINDS.values()}

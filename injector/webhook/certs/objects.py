@@ -7,7 +7,7 @@ on the configurations.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol
 
 from injector.kube.errors import NotFoundError
 from injector.kube.resources import MUTATING_WEBHOOKS, REQUEST_TIMEOUT_SECONDS, SECRETS, VALIDATING_WEBHOOKS
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from injector.kube.errors import KubeError
-    from injector.kube.resources import Resource
-
-Object: TypeAlias = dict[str, Any]
+    from injector.kube.resources import Object, Resource
 
 # Field manager of the caBundles, and of no other field of the configurations.
 BUNDLE_MANAGER: Final = "dapr-token-injector-ca-bundle"

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from injector.config.settings import Settings
     from injector.kube.metrics import KubeMetrics
+    from injector.kube.resources import Object
     from injector.kube.watch import ObjectWatch
     from injector.webhook.certs.authority import Anchor, Leaf
     from injector.webhook.certs.metrics import CertificateMetrics
@@ -65,8 +66,6 @@ if TYPE_CHECKING:
     Together: TypeAlias = Callable[[Parts], Awaitable[None]]
 
 logger = logging.getLogger(f"{LOGGER}.certs")
-
-Object = dict[str, Any]
 
 # Seconds between two turns without events. The clock is checked this often, so that no renewal is missed after the
 # machine was suspended or its clock was set.
