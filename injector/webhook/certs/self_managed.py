@@ -24,6 +24,7 @@ import functools
 import logging
 import random
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -489,12 +490,10 @@ class SelfManaged:
             self._report(part, "")
 
 
+@dataclass(slots=True)
 class _Attempt:
-    __slots__ = ("backoff", "not_before")
-
-    def __init__(self, backoff: Backoff) -> None:
-        self.backoff = backoff
-        self.not_before = 0.0
+    backoff: Backoff
+    not_before: float = 0.0
 
 
 def _fingerprints(anchors: Iterable[Anchor]) -> frozenset[str]:
