@@ -30,18 +30,25 @@ class _List(msgspec.Struct, frozen=True):
     metadata: _ListMeta
 
 
-class _ItemMeta(msgspec.Struct, frozen=True):
+class ItemMeta(msgspec.Struct, frozen=True):
+    """Where an object is."""
+
     name: str
     namespace: str = ""
 
 
 class _Item(msgspec.Struct, frozen=True):
-    metadata: _ItemMeta
+    metadata: ItemMeta
 
 
 _list: Final = msgspec.json.Decoder(_List)
 _item: Final = msgspec.json.Decoder(_Item)
 _NOT_A_LIST: Final = "the answer is not a list of objects; is this a Kubernetes API server?"
+
+
+def item_meta(text: bytes | bytearray) -> ItemMeta:
+    """Return name and namespace of an object; its other members are skipped."""
+    return _item.decode(text).metadata
 
 
 def page(operation: str, content: bytes, read: Read[T], *, namespaced: bool) -> tuple[Kept[T], str]:
@@ -60,7 +67,7 @@ def page(operation: str, content: bytes, read: Read[T], *, namespaced: bool) -> 
 
 def _kept(items: Iterable[msgspec.Raw], read: Read[T], *, namespaced: bool) -> Iterator[T]:
     def decoded(text: bytes | bytearray) -> T | None:
-        if not _item.decode(text).metadata.namespace and namespaced:
+        if not item_meta(text).namespace and namespaced:
             raise msgspec.ValidationError
         return read(text)
 

@@ -142,12 +142,11 @@ class Owners:
         """
         for resource in RESOURCES.values():
             try:
-                found = await self._api.read_list(resource, namespace, fields.read_object, metadata_only=True)
+                found = await self._api.read_list(resource, namespace, fields.read_metadata, metadata_only=True)
             except (ForbiddenError, NotFoundError):  # Argo Rollouts may not be installed
                 continue
             self._listed.add(resource.kind)
-            for one in found:
-                meta = one["metadata"]
+            for meta in found:
                 # The API server calls it a PartialObjectMetadata.
                 self._seen[Ref(resource.kind, meta["namespace"], meta["name"]), meta["uid"]] = {
                     "kind": resource.kind,

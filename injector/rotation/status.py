@@ -14,6 +14,7 @@ from injector.core.errors import ConfigError
 from injector.core.ownership import SecretRef, TokenSecret
 from injector.core.rollout import Ref
 from injector.kube.errors import ForbiddenError, NotFoundError
+from injector.kube.lists import item_meta
 from injector.kube.owners import controller_of
 from injector.kube.resources import (
     CONFIGMAPS,
@@ -114,11 +115,12 @@ async def read_status(api: Api, namespace: str | None, now: int, selected: Selec
     now += round(api.skew_seconds)
     reader = _Reader(api, namespace)
     kinds = {owner.kind for _, owner, _ in found}
+    without = "workloads are shown by their ReplicaSets and Jobs"
     between = {
         (kind, meta["namespace"], meta["name"]): meta
         for kind, resource in _BETWEEN.items()
         if kind in kinds
-        for meta in await reader.metadata(resource, "workloads are shown by their ReplicaSets and Jobs", _metadata)
+        for meta in await reader.metadata(resource, without, fields.read_metadata)
     }
     owned = [
         (pod, top, uses)
@@ -151,10 +153,9 @@ def _observed(text: bytes | bytearray, selected: Selection, specs: Specs) -> _Ow
     try:
         pod = fields.read_pod(text)
     except msgspec.ValidationError:
-        meta = fields.read_name(text)["metadata"]
-        namespace, name = str(meta["namespace"]), str(meta["name"])
-        malformed = Observation(namespace=namespace, name=name, pod=None)
-        return None if selected.secret else (malformed, Ref(PODS.kind, namespace, name), {})
+        at = item_meta(text)
+        malformed = Observation(namespace=at.namespace, name=at.name, pod=None)
+        return None if selected.secret else (malformed, Ref(PODS.kind, at.namespace, at.name), {})
     uses: Mapping[str, str] = {}
     if selected.secret:
         uses = token_uses(pod, selected.secret)
@@ -222,7 +223,7 @@ class _Reader:
             NotFoundError: The namespace does not exist. One that `exists` was deleted in the meantime.
         """
         if self._namespace is None:
-            return await self.metadata(NAMESPACES, without, _metadata)
+            return await self.metadata(NAMESPACES, without, fields.read_metadata)
         try:
             return [(await self._api.get(NAMESPACES, self._namespace))["metadata"]]
         except (ForbiddenError, NotFoundError) as error:
@@ -257,8 +258,3 @@ class _Reader:
         if len(self.limits) > before:
             return {}
         return {**dict.fromkeys(needed), **{one.ref: one for one in found}}
-
-
-def _metadata(text: bytes | bytearray) -> Object:
-    meta: Object = fields.read_object(text)["metadata"]
-    return meta
