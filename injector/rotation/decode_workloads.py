@@ -10,7 +10,7 @@ from injector.kube.resources import ROLLOUTS
 from injector.tokens.decode import unix_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from injector.kube.resources import Object
 
@@ -119,8 +119,7 @@ def _count(of: Object, name: str, default: int = 0) -> int:
 
 def _failure(status: Object) -> str:
     """Return why a Deployment reports that its rollout does not progress."""
-    conditions: Sequence[Object] = status.get("conditions") or ()
-    for one in conditions:
+    for one in status.get("conditions") or ():
         if one.get("type") == "Progressing" and one.get("reason") == "ProgressDeadlineExceeded":
             return "its new Pods are not ready within its progressDeadlineSeconds"
     return ""
