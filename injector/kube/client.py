@@ -7,6 +7,7 @@ ten times the memory, and drop the fields of newer servers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import random
 from dataclasses import dataclass
@@ -104,7 +105,6 @@ class Api(Transport):
         namespace: str | None = None,
         *,
         label_selector: str = "",
-        field_selector: str = "",
         keep: Callable[[Object], Object | None] = lambda item: item,
         metadata_only: bool = False,
     ) -> Objects:
@@ -113,33 +113,12 @@ class Api(Transport):
         `keep` returns what to keep of an item, None for nothing: the rest of a page is dropped before the next one.
         With `metadata_only`, the API server sends no more than `metadata`: nothing of the data of a Secret.
         """
-        items, _ = await self.list_at(
-            resource,
-            namespace,
-            label_selector=label_selector,
-            field_selector=field_selector,
-            keep=keep,
-            metadata_only=metadata_only,
-        )
-        return items
-
-    async def list_at(
-        self,
-        resource: Resource,
-        namespace: str | None = None,
-        *,
-        label_selector: str = "",
-        field_selector: str = "",
-        keep: Callable[[Object], Object | None] = lambda item: item,
-        metadata_only: bool = False,
-    ) -> tuple[Objects, str]:
-        """Return all objects and the resource version of the list, from which a watch can start."""
         kind = {"apiVersion": resource.api_version, "kind": resource.kind}
         return await self.read_list(
             resource,
             namespace,
             lambda text: keep({**kind, **_object.decode(text)}),
-            selectors=parameters(labelSelector=label_selector, fieldSelector=field_selector),
+            selectors=parameters(labelSelector=label_selector),
             metadata_only=metadata_only,
         )
 
@@ -151,8 +130,8 @@ class Api(Transport):
         *,
         selectors: tuple[tuple[str, str], ...] = (),
         metadata_only: bool = False,
-    ) -> tuple[Kept[T], str]:
-        """Return what `read` keeps of the text of each object, and the resource version of the list.
+    ) -> Kept[T]:
+        """Return what `read` keeps of the text of each object.
 
         For large lists: members that `read` does not decode cost next to nothing. The pages of a list have one resource
         version. If it expires between two pages, the list starts again.
@@ -168,13 +147,10 @@ class Api(Transport):
             (*selectors, *parameters(limit=str(PAGE))),
             accept=_METADATA_LIST if metadata_only else JSON,
         )
-        for attempt in range(_LIST_ATTEMPTS):
-            try:
+        for _ in range(_LIST_ATTEMPTS - 1):
+            with contextlib.suppress(GoneError):
                 return await self._pages(request, read, namespaced=resource.namespaced)
-            except GoneError:
-                if attempt + 1 == _LIST_ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+        return await self._pages(request, read, namespaced=resource.namespaced)
 
     async def create(
         self, resource: Resource, body: Object, namespace: str | None = None, *, dry_run: bool = False
@@ -236,14 +212,13 @@ class Api(Transport):
         expected = confirm.of_patch(resource, name, body, namespace, dry_run=dry_run)
         return await self.send(_change(_MERGE, expected, body, dry_run=dry_run))
 
-    async def watch(  # noqa: PLR0913 - what the API takes
+    async def watch(
         self,
         resource: Resource,
         namespace: str | None = None,
         *,
         resource_version: str,
         field_selector: str = "",
-        label_selector: str = "",
         timeout_seconds: int = WATCH_SECONDS,
         grace_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> AsyncGenerator[Object, None]:
@@ -265,7 +240,6 @@ class Api(Transport):
             resourceVersion=resource_version,
             timeoutSeconds=str(timeout_seconds),
             fieldSelector=field_selector,
-            labelSelector=label_selector,
         )
         path = resource.path(namespace)
         response = await self.open(
@@ -282,21 +256,20 @@ class Api(Transport):
         finally:
             response.close()
 
-    async def _pages(self, request: Request, read: Read[T], *, namespaced: bool) -> tuple[Kept[T], str]:
+    async def _pages(self, request: Request, read: Read[T], *, namespaced: bool) -> Kept[T]:
         found: list[T] = []
         after = ""
         for _ in range(_MOST_PAGES):
             query = (*request.query, *parameters(**{"continue": after}))
-            page = lists.page(
+            items, after = lists.page(
                 request.operation,
                 await self._page(dataclasses.replace(request, query=query)),  # not kept in a variable
                 read,
                 namespaced=namespaced,
             )
-            found += page.items
-            after = page.after
+            found += items
             if not after:
-                return found, page.version
+                return found
         raise UnavailableError(request.operation, why=f"the list does not end after {_MOST_PAGES:,} pages")
 
     async def _page(self, request: Request) -> bytes:

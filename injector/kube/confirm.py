@@ -12,6 +12,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from injector.core.depth import decode_any_depth
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
     from injector.kube.resources import Object, Resource
 
 
-_OK: Final = 200
-_CREATED: Final = 201
-_ACCEPTED: Final = 202
-_DONE: Final = frozenset({_OK, _CREATED})
+_DONE: Final = frozenset({HTTPStatus.OK, HTTPStatus.CREATED})
 # Fields that identify the object: they are compared separately, or change with each write.
 _IDENTITY: Final = frozenset({"name", "generateName", "namespace", "uid", "resourceVersion", "managedFields"})
 _MOST_SHOWN: Final = 5  # fields that an error message names
@@ -49,11 +47,6 @@ class Expected:
     uid: str = ""
     content: Object = field(default_factory=dict, repr=False)
     is_stored: bool = True
-
-    @property
-    def kind(self) -> str:
-        """The object's kind, for error messages."""
-        return self.resource.kind
 
 
 def of_create(resource: Resource, body: Object, namespace: str | None, *, dry_run: bool) -> Expected:
@@ -136,7 +129,7 @@ class _DifferenceError(Exception):
 
 
 def _decoded(status: int, content: bytes) -> Object:
-    if status == _ACCEPTED:
+    if status == HTTPStatus.ACCEPTED:
         raise _DifferenceError("status 202 says that it may be done later")
     if status not in _DONE:
         raise _DifferenceError(f"status {status} comes without the object")
@@ -155,24 +148,25 @@ _NOT_AN_API_SERVER: Final = "a proxy or another server may have sent it"
 
 
 def _check(expected: Expected, answer: Object) -> None:
-    if answer.get("kind") == "Status":
-        raise _DifferenceError(f"the answer is a Status, not the {expected.kind}")
     resource = expected.resource
-    if (answer.get("apiVersion"), answer.get("kind")) != (resource.api_version, resource.kind):
-        raise _DifferenceError(f"the answer is not a {expected.kind} of {resource.api_version}; {_NOT_AN_API_SERVER}")
+    kind = resource.kind
+    if answer.get("kind") == "Status":
+        raise _DifferenceError(f"the answer is a Status, not the {kind}")
+    if (answer.get("apiVersion"), answer.get("kind")) != (resource.api_version, kind):
+        raise _DifferenceError(f"the answer is not a {kind} of {resource.api_version}; {_NOT_AN_API_SERVER}")
     meta = _mapping(answer.get("metadata"))
     if (meta.get("namespace") or "") != (expected.namespace or ""):
-        raise _DifferenceError(f"the answer is a {expected.kind} of another namespace")
+        raise _DifferenceError(f"the answer is a {kind} of another namespace")
     name = meta.get("name") or ""
     is_named = isinstance(name, str) and (
         name == expected.name if expected.name else name.startswith(expected.generate_name)
     )
     if not is_named:
-        raise _DifferenceError(f"the answer is a {expected.kind} of another name")
+        raise _DifferenceError(f"the answer is a {kind} of another name")
     if expected.uid and meta.get("uid") != expected.uid:
-        raise _DifferenceError(f"the answer is a {expected.kind} of the same name with another uid")
+        raise _DifferenceError(f"the answer is a {kind} of the same name with another uid")
     if expected.is_stored and not meta.get("resourceVersion"):
-        raise _DifferenceError(f"the {expected.kind} in the answer has no resource version, so it was not stored")
+        raise _DifferenceError(f"the {kind} in the answer has no resource version, so it was not stored")
     changed = list(_differences(expected.content, answer))
     if changed:
         shown = ", ".join(changed[:_MOST_SHOWN]) + (", ..." if len(changed) > _MOST_SHOWN else "")
@@ -230,14 +224,13 @@ _TEXTS: Final = ("labels", "annotations")
 def _secret(body: Mapping[str, Any]) -> Object:
     """Return the fields of a Secret that the API server stores unchanged; `stringData` comes back as `data`."""
     content = {key: body[key] for key in ("type", "immutable") if key in body}
-    data: Object = {key: _value(value) for key, value in _mapping(body.get("data")).items()}
+    data: Object = {
+        key: _Base64(_bytes(value)) if isinstance(value, str) else value
+        for key, value in _mapping(body.get("data")).items()
+    }
     for key, value in _mapping(body.get("stringData")).items():
         data[key] = _Base64(str(value).encode())
     return {**content, "data": data} if data else content
-
-
-def _value(value: object) -> object:
-    return _Base64(_bytes(value)) if isinstance(value, str) else value
 
 
 def _bytes(value: object) -> object:

@@ -105,14 +105,11 @@ class Connections(RESTClientObject):
 
     def _create_pool_manager(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=self._create_connector(),
+            connector=aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=self._socket),
             trust_env=True,  # proxies, as kubectl takes them from the environment
             read_bufsize=_LONGEST_LINE,
             middlewares=(refuse_redirects,),
         )
-
-    def _create_connector(self) -> aiohttp.TCPConnector:
-        return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=self._socket)
 
     def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, _ = address

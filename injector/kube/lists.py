@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -20,18 +19,8 @@ Kept: TypeAlias = list[T]
 Read: TypeAlias = Callable[[bytes | bytearray], T | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """A part of a list, where the next one starts (empty: it is the last), and the resource version of the list."""
-
-    items: list[T]
-    after: str
-    version: str
-
-
 class _ListMeta(msgspec.Struct, frozen=True):
     after: str | None = msgspec.field(default=None, name="continue")
-    version: str | None = msgspec.field(default=None, name="resourceVersion")
 
 
 class _List(msgspec.Struct, frozen=True):
@@ -41,13 +30,15 @@ class _List(msgspec.Struct, frozen=True):
     metadata: _ListMeta
 
 
-class _ItemMeta(msgspec.Struct, frozen=True):
+class ItemMeta(msgspec.Struct, frozen=True):
+    """Where an object is."""
+
     name: str
     namespace: str = ""
 
 
 class _Item(msgspec.Struct, frozen=True):
-    metadata: _ItemMeta
+    metadata: ItemMeta
 
 
 _list: Final = msgspec.json.Decoder(_List)
@@ -55,8 +46,13 @@ _item: Final = msgspec.json.Decoder(_Item)
 _NOT_A_LIST: Final = "the answer is not a list of objects; is this a Kubernetes API server?"
 
 
-def page(operation: str, content: bytes, read: Read[T], *, namespaced: bool) -> Page[T]:
-    """Return a page with what is kept of its items.
+def item_meta(text: bytes | bytearray) -> ItemMeta:
+    """Return name and namespace of an object; its other members are skipped."""
+    return _item.decode(text).metadata
+
+
+def page(operation: str, content: bytes, read: Read[T], *, namespaced: bool) -> tuple[Kept[T], str]:
+    """Return what is kept of the items of a page, and where the next page starts; empty: it is the last.
 
     Raises:
         UnavailableError: It is not a list of objects with a name, and a namespace if their kind has one.
@@ -66,12 +62,12 @@ def page(operation: str, content: bytes, read: Read[T], *, namespaced: bool) -> 
         items = list(_kept(found.items or (), read, namespaced=namespaced))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise UnavailableError(operation, why=_NOT_A_LIST) from None
-    return Page(items, found.metadata.after or "", found.metadata.version or "")
+    return items, found.metadata.after or ""
 
 
 def _kept(items: Iterable[msgspec.Raw], read: Read[T], *, namespaced: bool) -> Iterator[T]:
     def decoded(text: bytes | bytearray) -> T | None:
-        if not _item.decode(text).metadata.namespace and namespaced:
+        if not item_meta(text).namespace and namespaced:
             raise msgspec.ValidationError
         return read(text)
 

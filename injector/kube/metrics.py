@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client.registry import Collector
 
@@ -13,6 +13,7 @@ from injector.telemetry.metrics import counter, gauge, keyed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from injector.kube.watch import ObjectWatch
     from injector.telemetry.metrics import Family
 
 KUBE_ERRORS: Final[Mapping[str, str]] = {
@@ -32,12 +33,6 @@ KUBE_ERRORS: Final[Mapping[str, str]] = {
 }
 
 
-class Watched(Protocol):
-    """A watched object."""
-
-    heard: float  # when the API server last sent anything about it, in seconds of a monotonic clock
-
-
 class KubeMetrics(Collector):
     """Counters of calls; all zero while no API server is called."""
 
@@ -45,13 +40,13 @@ class KubeMetrics(Collector):
         self.errors: dict[str, int] = dict.fromkeys(KUBE_ERRORS, 0)
         self.clock_skew = 0.0  # seconds
         self._clock = clock
-        self._watched: Sequence[Watched] = ()
+        self._watched: Sequence[ObjectWatch] = ()
 
     def failed(self, reason: str) -> None:
         """Count one call that failed."""
         self.errors[reason if reason in self.errors else errors.KubeError.reason] += 1
 
-    def watch(self, watched: Sequence[Watched]) -> None:
+    def watch(self, watched: Sequence[ObjectWatch]) -> None:
         """Start to report the time since the last event for these objects."""
         self._watched = watched
 

@@ -42,9 +42,8 @@ def explain(status: int, location: str | None, base: str, hidden: Iterable[str] 
         base: The URL of the request, for a relative target.
         hidden: Values of a Secret in base64; parts of the target that contain a part of one are not shown.
     """
-    return (
-        f"the server redirects {_target(location, base, tuple(hidden))} (status {status}), and no redirect is followed"
-    )
+    target = _target(location, base, tuple(hidden))
+    return f"the server redirects {target} (status {status}), and no redirect is followed"
 
 
 def _target(location: str | None, base: str, hidden: tuple[str, ...]) -> str:

@@ -141,9 +141,8 @@ class Transport:
         try:
             await self.send(request)  # the answer to a rejected handshake has no message; that to a plain request has
         except InvalidError as error:
-            if (
-                error.refusal is None or "pgrade" not in error.refusal.message
-            ):  # "Upgrade request required" is not the cause
+            # "Upgrade request required" is not the cause.
+            if error.refusal is None or "pgrade" not in error.refusal.message:
                 raise
         raise error_from_status(request.operation, Refusal(status))
 

@@ -35,13 +35,11 @@ class Source(Protocol):
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         """Return one object."""
-        ...
 
     def watch(
         self, resource: Resource, namespace: str | None = None, *, resource_version: str, field_selector: str = ""
     ) -> AsyncGenerator[Object, None]:
         """Yield the events of the objects that match the selector."""
-        ...
 
 
 class ObjectWatch:

@@ -27,10 +27,8 @@ _OPTIONS: Final = (
     ("grpc.enable_http_proxy", 0),  # a token must not reach a proxy from an environment variable
     ("grpc.enable_retries", 0),
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
-    (
-        "grpc.per_message_decompression",
-        0,
-    ),  # the message is not read, and the limit above applies to its compressed size
+    # The message is not read, and the limit above applies to its compressed size.
+    ("grpc.per_message_decompression", 0),
 )
 # The status message is "Unauthorized"; daprd's own text is in its details, a google.rpc message.
 _DETAILS: Final = "grpc-status-details-bin"

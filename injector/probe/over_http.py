@@ -123,10 +123,6 @@ async def get(target: ProbeTarget, path: str, token: Token | None, *, timeout_se
     try:
         async with asyncio.timeout(timeout_seconds):
             response = await _exchange(target, path, token)
-    except _TLSError:
-        raise NoAnswerError("the server speaks TLS; use https:// or grpcs://") from None
-    except _EndlessError:
-        raise NoAnswerError("the response does not end") from None
     except httptools.HttpParserError:
         raise NoAnswerError("the server does not speak HTTP") from None
     except (OSError, EOFError) as error:  # asyncio's timeouts and TLS errors are OSErrors
@@ -152,19 +148,13 @@ async def _exchange(target: ProbeTarget, path: str, token: Token | None) -> _Res
             if not chunk:
                 break
             if not received and chunk.startswith(_TLS_ALERT):
-                raise _TLSError
+                raise NoAnswerError("the server speaks TLS; use https:// or grpcs://")
             received += len(chunk)
             response.parser.feed_data(chunk)
         if response.status < _FINAL:
-            raise _EndlessError if received >= _MAX_BYTES else ConnectionResetError
+            if received >= _MAX_BYTES:
+                raise NoAnswerError("the response does not end")
+            raise ConnectionResetError
         return response
     finally:
         writer.close()
-
-
-class _TLSError(Exception):
-    """The peer answered with a TLS alert."""
-
-
-class _EndlessError(Exception):
-    """The peer sends interim responses without end."""

@@ -21,7 +21,7 @@ from injector.kube.owners import controller_of
 from injector.kube.portforward import forwarded
 from injector.probe.prober import ExpectedToken, ask_api, ask_other_port, findings
 from injector.probe.target import ProbeTarget
-from injector.rotation.decode import sealed_references
+from injector.rotation import decode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -35,7 +35,6 @@ _BETWEEN: Final = {
     resources.ROLLOUTS: resources.REPLICASETS,
     resources.CRONJOBS: resources.JOBS,
 }
-_ENDED_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
 
 async def pods_of(api: Api, kind: Resource, name: str, namespace: str) -> list[Object]:
@@ -80,7 +79,7 @@ class Selection:
         if _has_ended(pod):
             return None
         container = _sidecar(pod)
-        if container is None and not _requests_sidecar(pod):
+        if container is None and not decode.requests_sidecar(pod):
             self.without_sidecar += 1
             return None
         return _slim(pod, container)
@@ -110,7 +109,7 @@ def _has_controller_in(item: Object, uids: Collection[str]) -> bool:
 
 
 def _has_ended(pod: Object) -> bool:
-    return bool(pod["metadata"].get("deletionTimestamp")) or pod.get("status", {}).get("phase") in _ENDED_PHASES
+    return bool(pod["metadata"].get("deletionTimestamp")) or decode.has_ended(pod)
 
 
 @dataclass(slots=True)
@@ -179,8 +178,8 @@ class Prober:
 
     async def _expected_token(self, container: Object, namespace: str) -> tuple[ExpectedToken, str]:
         """Return the token that daprd should require, and the likely cause if it requires none."""
-        entry = _entry(container)
-        if entry is None:
+        entry = decode.effective_entry(container, names.API_TOKEN_ENV)
+        if not entry:
             reason = _ENV_FROM if container.get("envFrom") else _NO_VARIABLE
             return self._or_given(reason), reason
         source = entry.get("valueFrom") or {}
@@ -249,15 +248,10 @@ def _literal(value: str) -> ExpectedToken:
         return ExpectedToken(skipped_reason=f"DAPR_API_TOKEN is not a token: {error}")
 
 
-def _entry(container: Object) -> Object | None:
-    """Return the entry of the API token: the last one, which is effective."""
-    return next((one for one in reversed(container.get("env") or ()) if one["name"] == names.API_TOKEN_ENV), None)
-
-
 def _is_shared(pod: Object, container: Object) -> bool:
-    entry = _entry(container)
-    selector = ((entry.get("valueFrom") or {}).get("secretKeyRef") or {}) if entry is not None else {}
-    return is_dapr_shared(is_requested=_requests_sidecar(pod), key=str(selector.get("key")))
+    entry = decode.effective_entry(container, names.API_TOKEN_ENV)
+    selector = (entry.get("valueFrom") or {}).get("secretKeyRef") or {}
+    return is_dapr_shared(is_requested=decode.requests_sidecar(pod), key=str(selector.get("key")))
 
 
 def _sidecar(pod: Object) -> Object | None:
@@ -272,7 +266,7 @@ def _sidecar(pod: Object) -> Object | None:
     found = named if named is not None else next(running, None)
     if found is None:
         return None
-    sealed = sealed_references(pod).get((found["name"], names.API_TOKEN_ENV))
+    sealed = decode.sealed_references(pod).get((found["name"], names.API_TOKEN_ENV))
     if sealed is None:
         return found
     selector = {"name": sealed.secret, "key": sealed.key, "optional": sealed.is_optional}
@@ -284,13 +278,8 @@ def _words(container: Object) -> tuple[str, ...]:
     return (*(container.get("command") or ()), *(container.get("args") or ()))
 
 
-def _requests_sidecar(pod: Object) -> bool:
-    enabled = (pod["metadata"].get("annotations") or {}).get(names.ENABLED) or ""
-    return str(enabled).strip().lower() in names.TRUE_WORDS
-
-
 def _why_no_sidecar(pod: Object) -> str:
-    if _requests_sidecar(pod):
+    if decode.requests_sidecar(pod):
         return "no container daprd although dapr.io/enabled requests one: Dapr's injector did not process this Pod"
     return "no container daprd"
 
@@ -316,7 +305,7 @@ def _why_not_running(pod: Object) -> str:
     if not (pod.get("spec") or {}).get("nodeName"):
         messages = (one.get("message") for one in status.get("conditions") or () if one.get("type") == _SCHEDULED)
         return "the Pod is not scheduled yet" + _quoted(next(messages, None))
-    if phase in _ENDED_PHASES:
+    if decode.has_ended(pod):
         return f"the Pod has ended (phase {phase})" + _quoted(status.get("reason"))
     if state.get("terminated") is not None:
         ended = state["terminated"]

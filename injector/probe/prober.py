@@ -88,11 +88,8 @@ async def probe_address(
     except NoAnswerError as error:
         return [ProbeReport(label, failure=str(error))]
     if len(found) > _MAX_ADDRESSES:
-        return [
-            ProbeReport(
-                label, failure=f"the name has {len(found)} addresses, more than {_MAX_ADDRESSES}; probe them one by one"
-            )
-        ]
+        failure = f"the name has {len(found)} addresses, more than {_MAX_ADDRESSES}; probe them one by one"
+        return [ProbeReport(label, failure=failure)]
     targets = [replace(target, address=address) for address in found]
     asked = await asyncio.gather(*(_ask(one, purpose, expected, timeout_seconds=timeout_seconds) for one in targets))
     both = list(zip(found, asked, strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.rollout import BROKEN_SEAL, Action, State
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from injector.core.ownership import SecretKey
     from injector.core.rollout import ContainerUsage, PlannedAction, PodUsage, Ref
     from injector.kube.client import Api
+    from injector.kube.resources import Object
     from injector.rotation.observe import Observed, Owners
-
-Object = dict[str, Any]
 
 # The beginning of the webhook's warnings in shadow mode (`core.decision`).
 SHADOW_WARNING: Final = "shadow mode: "
@@ -170,14 +169,10 @@ def pod_of_template(workload: Object, sidecar: tuple[str, Object] | None) -> Obj
         name = claim["metadata"]["name"]
         volume = {"name": name, "persistentVolumeClaim": {"claimName": f"{name}-{workload['metadata']['name']}-0"}}
         spec["volumes"] = [*(one for one in spec.get("volumes") or () if one["name"] != name), volume]
-    if (sidecar is not None or _uses_dapr(body)) and not list(decode.sidecars(body)):
+    if (sidecar is not None or decode.requests_sidecar(body)) and not list(decode.sidecars(body)):
         part, placeholder = sidecar or ("containers", {"name": names.SIDECAR, "image": _PLACEHOLDER_IMAGE})
         spec[part] = [*(spec.get(part) or ()), placeholder]
     return body
-
-
-def _uses_dapr(pod: Object) -> bool:
-    return str(pod["metadata"]["annotations"].get(names.ENABLED) or "").strip().lower() in names.TRUE_WORDS
 
 
 def _answered(answer: Object, ref: Ref, keys: Collection[SecretKey]) -> PodUsage | None:

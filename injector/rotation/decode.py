@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, MutableMapping
 
     from injector.core.sealed import Seal
+    from injector.kube.resources import Object
 
-Object = dict[str, Any]
 # The keys of one namespace: by Secret, then by key.
 NamespaceKeys = Mapping[str, Mapping[str, SecretKey]]
 
@@ -308,11 +308,11 @@ def _unreliable_tokens(pod: Object, keys: NamespaceKeys) -> Iterator[MissingToke
     for _, container in _containers(spec):
         name = container["name"]
         for variable in names.TOKEN_VARIABLES if name not in SEAL_NAMES else ():
-            file = _file(_effective(container, variable).get("valueFrom") or {})
+            file = _file(effective_entry(container, variable).get("valueFrom") or {})
             if file is None or file.volume != names.SEAL_VOLUME or (name, variable) in sealed:
                 continue
             for one in written[:1]:
-                entry = _effective(one, file.key) or _effective(one, variable)
+                entry = effective_entry(one, file.key) or effective_entry(one, variable)
                 selected = (entry.get("valueFrom") or {}).get("secretKeyRef") or {}
                 for key in _selected(keys.get(selected.get("name", ""), {}), selected.get("key", "")):
                     yield MissingToken(key=key, container=name, variable=variable, is_broken_seal=True)
@@ -328,9 +328,9 @@ def missing_requests(pod: Object) -> Iterator[tuple[str, str, str]]:
 
     A literal that is not empty, or a reference to another Secret, is a value; a file is one in a sealed Pod only.
     """
-    annotations = pod["metadata"].get("annotations") or {}
-    if str(annotations.get(names.ENABLED) or "").strip().lower() not in names.TRUE_WORDS:
+    if not requests_sidecar(pod):
         return
+    annotations = pod["metadata"].get("annotations") or {}
     sealed = sealed_references(pod)
     for variable, secret_annotation, key_annotation in _REQUESTS:
         name = str(annotations.get(secret_annotation) or "").strip()
@@ -342,6 +342,12 @@ _REQUESTS: Final = (
     (names.API_TOKEN_ENV, names.API_TOKEN_SECRET, names.API_TOKEN_KEY),
     (names.APP_TOKEN_ENV, names.APP_TOKEN_SECRET, names.APP_TOKEN_KEY),
 )
+
+
+def requests_sidecar(pod: Object) -> bool:
+    """Return whether a Pod requests a sidecar by annotation."""
+    annotations = pod["metadata"].get("annotations") or {}
+    return str(annotations.get(names.ENABLED) or "").strip().lower() in names.TRUE_WORDS
 
 
 def sidecars(pod: Object) -> Iterator[Object]:
@@ -368,7 +374,7 @@ _FRAME: Final = ("name", "image", "resources", "securityContext", "restartPolicy
 
 def _has_value(container: Object, variable: str, sealed: Mapping[tuple[str, str], Reference]) -> bool:
     """Return whether the effective entry of a variable sets a value; values of `envFrom` are not considered."""
-    entry = _effective(container, variable)
+    entry = effective_entry(container, variable)
     if _file(entry.get("valueFrom") or {}) is not None:
         return (container["name"], variable) in sealed
     return bool(entry.get("value") or entry.get("valueFrom"))
@@ -376,7 +382,7 @@ def _has_value(container: Object, variable: str, sealed: Mapping[tuple[str, str]
 
 def has_certain_value(container: Object, variable: str, sealed: Mapping[tuple[str, str], Reference]) -> bool:
     """Return whether a variable has a value that is not empty, or one without which the container does not start."""
-    entry = _effective(container, variable)
+    entry = effective_entry(container, variable)
     source = entry.get("valueFrom") or {}
     selected = source.get("secretKeyRef") or source.get("configMapKeyRef")
     reference = sealed.get((container["name"], variable))
@@ -384,7 +390,7 @@ def has_certain_value(container: Object, variable: str, sealed: Mapping[tuple[st
     return bool(entry.get("value")) or is_sealed or (selected is not None and not selected.get("optional"))
 
 
-def _effective(container: Object, variable: str) -> Object:
+def effective_entry(container: Object, variable: str) -> Object:
     """Return the last entry of a variable, which is the effective one; empty if there is none."""
     return next((entry for entry in reversed(container.get("env") or ()) if entry["name"] == variable), {})
 

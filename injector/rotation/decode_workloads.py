@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.core.rollout import Ref, SkipReason, Workload
 from injector.kube.api_messages import redact_words, strip_object_name
@@ -10,27 +10,24 @@ from injector.kube.resources import ROLLOUTS
 from injector.tokens.decode import unix_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-Object = dict[str, Any]
+    from injector.kube.resources import Object
 
 
 def workload(found: Object) -> Workload:
     """Return the object at the end of a chain of owners, if its kind is known."""
     meta, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
     kind = found["kind"]
-    skip_reason, is_complete = _RULES.get(kind, (_unknown, _always))
     template = ((spec.get("template") or {}).get("metadata") or {}).get("annotations") or {}
     is_seen = _is_seen(meta, status)
     is_rollout = kind == ROLLOUTS.kind
     return Workload(
         ref=Ref(kind, meta["namespace"], meta["name"]),
-        skip_reason=skip_reason(spec),
-        partition=int(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0)
-        if kind == "StatefulSet"
-        else 0,
+        skip_reason=_skip_reason(kind, spec),
+        partition=_partition(spec),
         restarted_for=dict(template),
-        rollout_complete=is_seen and is_complete(spec, status),
+        rollout_complete=is_seen and (kind not in _COMPLETE or _COMPLETE[kind](spec, status)),
         failure=_failure(status) if is_seen else "",
         trouble=_trouble(status),
         recreates=_count(spec, "replicas", 1) == 1
@@ -56,24 +53,25 @@ def _time(text: object) -> int | None:
     return unix_time(text) if isinstance(text, str) else None
 
 
-def _deployment(spec: Object) -> SkipReason | None:
-    return SkipReason.PAUSED if spec.get("paused") else None
+def _partition(spec: Object) -> int:
+    return int(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0)
 
 
-def _set(spec: Object) -> SkipReason | None:
-    return SkipReason.ON_DELETE if (spec.get("updateStrategy") or {}).get("type") == "OnDelete" else None
+def _skip_reason(kind: str, spec: Object) -> SkipReason | None:
+    if kind == "Deployment":
+        return SkipReason.PAUSED if spec.get("paused") else None
+    if kind in {"StatefulSet", "DaemonSet"}:
+        return SkipReason.ON_DELETE if (spec.get("updateStrategy") or {}).get("type") == "OnDelete" else None
+    if kind == ROLLOUTS.kind:
+        return None  # a paused Rollout is restarted, too
+    return _SKIPPED.get(kind, SkipReason.OTHER_CONTROLLER)
 
 
-def _job(_spec: Object) -> SkipReason | None:
-    return SkipReason.JOB
-
-
-def _template_reaches_nothing(_spec: Object) -> SkipReason | None:
-    return SkipReason.NO_ROLLOUT
-
-
-def _unknown(_spec: Object) -> SkipReason | None:
-    return SkipReason.OTHER_CONTROLLER
+_SKIPPED: Final = {
+    "Job": SkipReason.JOB,
+    "CronJob": SkipReason.JOB,
+    "ReplicaSet": SkipReason.NO_ROLLOUT,  # its template reaches no Pod that exists
+}
 
 
 def _deployment_complete(spec: Object, status: Object) -> bool:
@@ -87,9 +85,8 @@ def _deployment_complete(spec: Object, status: Object) -> bool:
 
 def _stateful_set_complete(spec: Object, status: Object) -> bool:
     wanted = _count(spec, "replicas", 1)
-    partition = int(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0)
     return (
-        _count(status, "updatedReplicas") >= max(wanted - partition, 0)
+        _count(status, "updatedReplicas") >= max(wanted - _partition(spec), 0)
         and _count(status, "availableReplicas") >= wanted  # ready for minReadySeconds, the last Pod as well
         and _count(status, "replicas") == wanted
     )
@@ -107,23 +104,11 @@ def _rollout_complete(spec: Object, status: Object) -> bool:
     return is_restarted and _count(status, "availableReplicas") >= _count(spec, "replicas", 1)
 
 
-def _restarts(_spec: Object) -> SkipReason | None:
-    return None  # a paused Rollout is restarted, too
-
-
-def _always(_spec: Object, _status: Object) -> bool:
-    return True
-
-
-_RULES: Final[Mapping[str, tuple[Callable[[Object], SkipReason | None], Callable[[Object, Object], bool]]]] = {
-    "Deployment": (_deployment, _deployment_complete),
-    "StatefulSet": (_set, _stateful_set_complete),
-    "DaemonSet": (_set, _daemon_set_complete),
-    "Rollout": (_restarts, _rollout_complete),
-    "Job": (_job, _always),
-    "CronJob": (_job, _always),
-    "ReplicaSet": (_template_reaches_nothing, _always),
-    "ReplicationController": (_template_reaches_nothing, _always),
+_COMPLETE: Final[Mapping[str, Callable[[Object, Object], bool]]] = {
+    "Deployment": _deployment_complete,
+    "StatefulSet": _stateful_set_complete,
+    "DaemonSet": _daemon_set_complete,
+    ROLLOUTS.kind: _rollout_complete,
 }
 
 
@@ -134,8 +119,7 @@ def _count(of: Object, name: str, default: int = 0) -> int:
 
 def _failure(status: Object) -> str:
     """Return why a Deployment reports that its rollout does not progress."""
-    conditions: Sequence[Object] = status.get("conditions") or ()
-    for one in conditions:
+    for one in status.get("conditions") or ():
         if one.get("type") == "Progressing" and one.get("reason") == "ProgressDeadlineExceeded":
             return "its new Pods are not ready within its progressDeadlineSeconds"
     return ""

@@ -154,19 +154,6 @@ class SecretFields(TypedDict, total=False):
     immutable: bool | None
 
 
-class NameFields(TypedDict, total=False):
-    """Where an object is."""
-
-    namespace: str
-    name: str
-
-
-class NamedObjectFields(TypedDict, total=False):
-    """An object of any kind, without all but its name."""
-
-    metadata: NameFields
-
-
 class ObjectFields(TypedDict, total=False):
     """An object of any kind."""
 
@@ -177,7 +164,6 @@ _pod: Final = msgspec.json.Decoder(PodFields[VolumeFields, NamedFields, Containe
 _sealed_pod: Final = msgspec.json.Decoder(PodFields[SealedVolumeFields, SealedMountFields, SealedContainerStatusFields])
 _SEAL: Final = names.SEAL_CONTAINER.encode()
 _secret: Final = msgspec.json.Decoder(SecretFields)
-_named: Final = msgspec.json.Decoder(NamedObjectFields)
 _object: Final = msgspec.json.Decoder(ObjectFields)
 
 
@@ -191,11 +177,6 @@ def read_secret(text: bytes | bytearray) -> dict[str, Any]:
     return {**_secret.decode(text)}
 
 
-def read_name(text: bytes | bytearray) -> dict[str, Any]:
-    """Return an object of any kind with its namespace and name alone."""
-    return {**_named.decode(text)}
-
-
-def read_object(text: bytes | bytearray) -> dict[str, Any]:
-    """Return an object of any kind with its metadata."""
-    return {**_object.decode(text)}
+def read_metadata(text: bytes | bytearray) -> dict[str, Any]:
+    """Return the metadata of an object of any kind."""
+    return {**_object.decode(text)["metadata"]}

@@ -62,7 +62,7 @@ async def observe(api: Api, keys: Collection[SecretKey], owners: Owners) -> Obse
         KubeError: The API server rejects a request or does not answer.
     """
     namespaces = sorted({key.namespace for key in keys})
-    lists = [(await api.read_list(PODS, namespace, fields.read_pod))[0] for namespace in namespaces]
+    lists = [await api.read_list(PODS, namespace, fields.read_pod) for namespace in namespaces]
     pods = [pod for found in lists for pod in found]
     return await among(pods, keys, owners)
 
@@ -142,12 +142,11 @@ class Owners:
         """
         for resource in RESOURCES.values():
             try:
-                found, _ = await self._api.read_list(resource, namespace, fields.read_object, metadata_only=True)
+                found = await self._api.read_list(resource, namespace, fields.read_metadata, metadata_only=True)
             except (ForbiddenError, NotFoundError):  # Argo Rollouts may not be installed
                 continue
             self._listed.add(resource.kind)
-            for one in found:
-                meta = one["metadata"]
+            for meta in found:
                 # The API server calls it a PartialObjectMetadata.
                 self._seen[Ref(resource.kind, meta["namespace"], meta["name"]), meta["uid"]] = {
                     "kind": resource.kind,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-Object = dict[str, Any]
+    from injector.kube.resources import Object
 
 # Reloader restarts a workload whose annotation names the Secret, whether or not the template references it. The others
 # make it look for Secrets in the template, which does not contain injected references.

@@ -299,7 +299,8 @@ class Rotator:
     def _outcome(
         self, now: Mapping[SecretRef, _Found], progress: Mapping[Ref, Progress], seen: Observed | None = None
     ) -> Outcome:
-        outcome = Outcome(secrets=_ids(now), progress=progress, skipped=tuple(self._skipped))
+        secrets = {ref: one.secret.token_id for ref, one in sorted(now.items())}
+        outcome = Outcome(secrets=secrets, progress=progress, skipped=tuple(self._skipped))
         if seen is None:
             return outcome
         revisions = self._revisions(now)
@@ -356,10 +357,6 @@ def _problems(actions: Sequence[PlannedAction], admissions: Mapping[Ref, Admissi
         for ref, one in progress.items()
         if ref in admissions and admissions[ref].problem
     }
-
-
-def _ids(found: Mapping[SecretRef, _Found]) -> dict[SecretRef, str | None]:
-    return {ref: one.secret.token_id for ref, one in sorted(found.items())}
 
 
 def _pod_names(pods: Sequence[PodUsage]) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,7 @@ from injector.core.errors import ConfigError
 from injector.core.ownership import SecretRef, TokenSecret
 from injector.core.rollout import Ref
 from injector.kube.errors import ForbiddenError, NotFoundError
+from injector.kube.lists import item_meta
 from injector.kube.owners import controller_of
 from injector.kube.resources import (
     CONFIGMAPS,
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from injector.core.observed import Specs
     from injector.kube.client import Api
     from injector.kube.lists import Read, T
+    from injector.kube.resources import Object
 
-Object = dict[str, Any]
 # Kinds between a workload and its Pods.
 _BETWEEN: Final = {resource.kind: resource for resource in (REPLICASETS, JOBS)}
 _GROUPS: Final = {resource.kind: resource.group for resource in KINDS.values()}
@@ -110,15 +111,16 @@ async def read_status(api: Api, namespace: str | None, now: int, selected: Selec
     """
     specs: Specs = {}
     selectors = (("fieldSelector", f"metadata.name={selected.pod}"),) if selected.pod else ()
-    found, _ = await api.read_list(PODS, namespace, lambda text: _observed(text, selected, specs), selectors=selectors)
+    found = await api.read_list(PODS, namespace, lambda text: _observed(text, selected, specs), selectors=selectors)
     now += round(api.skew_seconds)
     reader = _Reader(api, namespace)
     kinds = {owner.kind for _, owner, _ in found}
+    without = "workloads are shown by their ReplicaSets and Jobs"
     between = {
         (kind, meta["namespace"], meta["name"]): meta
         for kind, resource in _BETWEEN.items()
         if kind in kinds
-        for meta in await reader.metadata(resource, "workloads are shown by their ReplicaSets and Jobs", _metadata)
+        for meta in await reader.metadata(resource, without, fields.read_metadata)
     }
     owned = [
         (pod, top, uses)
@@ -151,10 +153,9 @@ def _observed(text: bytes | bytearray, selected: Selection, specs: Specs) -> _Ow
     try:
         pod = fields.read_pod(text)
     except msgspec.ValidationError:
-        meta = fields.read_name(text)["metadata"]
-        namespace, name = str(meta["namespace"]), str(meta["name"])
-        malformed = Observation(namespace=namespace, name=name, pod=None)
-        return None if selected.secret else (malformed, Ref(PODS.kind, namespace, name), {})
+        at = item_meta(text)
+        malformed = Observation(namespace=at.namespace, name=at.name, pod=None)
+        return None if selected.secret else (malformed, Ref(PODS.kind, at.namespace, at.name), {})
     uses: Mapping[str, str] = {}
     if selected.secret:
         uses = token_uses(pod, selected.secret)
@@ -210,11 +211,10 @@ class _Reader:
     async def metadata(self, resource: Resource, without: str, read: Read[T]) -> list[T]:
         """Return what `read` keeps of the metadata of all objects of a kind; none without the permission."""
         try:
-            found, _ = await self._api.read_list(resource, self._namespace, read, metadata_only=True)
+            return await self._api.read_list(resource, self._namespace, read, metadata_only=True)
         except ForbiddenError as error:
             self.limits.append(f"{without}: {error}")
             return []
-        return found
 
     async def namespaces(self, without: str, *, exists: bool) -> list[Object]:
         """Return the metadata of the namespaces.
@@ -223,7 +223,7 @@ class _Reader:
             NotFoundError: The namespace does not exist. One that `exists` was deleted in the meantime.
         """
         if self._namespace is None:
-            return await self.metadata(NAMESPACES, without, _metadata)
+            return await self.metadata(NAMESPACES, without, fields.read_metadata)
         try:
             return [(await self._api.get(NAMESPACES, self._namespace))["metadata"]]
         except (ForbiddenError, NotFoundError) as error:
@@ -258,8 +258,3 @@ class _Reader:
         if len(self.limits) > before:
             return {}
         return {**dict.fromkeys(needed), **{one.ref: one for one in found}}
-
-
-def _metadata(text: bytes | bytearray) -> Object:
-    meta: Object = fields.read_object(text)["metadata"]
-    return meta

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.assessment import Currency, Protection
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from injector.core.ownership import TokenSecret
     from injector.kube.client import Api
+    from injector.kube.resources import Object
     from injector.rotation.status import Status
 
-Object = dict[str, Any]
 _LATE: Final = frozenset({Currency.SKEWED, Currency.OUTDATED})
 
 

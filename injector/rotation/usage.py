@@ -70,8 +70,8 @@ async def list_usage(api: Api, namespace: str | None) -> list[SecretUsage]:
         KubeError: The API server rejects a request or does not answer.
     """
     known: dict[bytes, dict[str, Any]] = {}
-    pods, _ = await api.read_list(PODS, namespace, lambda text: _slim_pod(text, known))
-    labelled, _ = await api.read_list(SECRETS, namespace, _secret, selectors=(("labelSelector", names.TOKEN_LABEL),))
+    pods = await api.read_list(PODS, namespace, lambda text: _slim_pod(text, known))
+    labelled = await api.read_list(SECRETS, namespace, _secret, selectors=(("labelSelector", names.TOKEN_LABEL),))
     secrets = {secret.ref: secret for secret in labelled}
     directions = _directions(pods)
     for ref, secret in secrets.items():
@@ -149,8 +149,7 @@ async def _read(api: Api, refs: Collection[SecretRef]) -> dict[SecretRef, TokenS
     async def read(ref: SecretRef) -> list[TokenSecret]:
         async with free:
             selector = ("fieldSelector", f"metadata.name={ref.name}")
-            found, _ = await api.read_list(SECRETS, ref.namespace, _secret, selectors=(selector,))
-            return found
+            return await api.read_list(SECRETS, ref.namespace, _secret, selectors=(selector,))
 
     lists = await asyncio.gather(*map(read, refs))
     return {secret.ref: secret for found in lists for secret in found}

@@ -101,12 +101,5 @@ def create_app(health: Health, registry: CollectorRegistry, *, docs: bool) -> Fa
         rendered = exposition.render(request.headers.get("accept", ""))
         return Response(rendered.text, media_type=rendered.media_type)
 
-    described: dict[str, Any] = {}
-
-    def describe() -> dict[str, Any]:
-        if not described:
-            described.update(openapi.document(app))
-        return described
-
-    app.openapi = describe  # type: ignore[method-assign] # the extension point that FastAPI documents
+    app.openapi = functools.cache(lambda: openapi.document(app))  # type: ignore[method-assign] # the extension point that FastAPI documents
     return app

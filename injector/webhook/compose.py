@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
+    from starlette.types import ASGIApp
+
     from injector.core.model import Policy
     from injector.webhook.certs.self_managed import Connect
     from injector.webhook.certs.source import CertificateSource
-    from injector.webhook.endpoint import ASGIApp
 
 _VERSIONS: Final = {TlsVersion.V1_2: ssl.TLSVersion.TLSv1_2, TlsVersion.V1_3: ssl.TLSVersion.TLSv1_3}
 _STDERR: Final = 2
@@ -85,12 +86,8 @@ def build(  # noqa: PLR0913 - everything that the process was started with
 ) -> Server:
     """Return the complete server, ready to run in the caller's event loop."""
     set_up_logging(sink, settings.log_level, as_json=as_json)
-    metrics, certificate_metrics, kube_metrics, monitor = (
-        RequestMetrics(),
-        CertificateMetrics(),
-        KubeMetrics(),
-        LoopMonitor(),
-    )
+    metrics, certificate_metrics, kube_metrics = RequestMetrics(), CertificateMetrics(), KubeMetrics()
+    monitor = LoopMonitor()
     registry = new_registry(metrics, certificate_metrics, kube_metrics, ProcessMetrics(sink))
     source = _certificate_source(settings, certificates, context, metrics, certificate_metrics, kube_metrics)
     health = Health({"certificate": certificate_check(source)})

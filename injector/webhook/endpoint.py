@@ -11,9 +11,8 @@ import functools
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -25,6 +24,8 @@ from injector.telemetry.logs import LOGGER, RateLimitedLog
 from injector.webhook.overload import RETRY_AFTER
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
     from injector.core.admit import Admission
     from injector.core.model import Policy
     from injector.telemetry.logs import AdmissionLog
@@ -32,13 +33,6 @@ if TYPE_CHECKING:
     from injector.webhook.overload import Clock, LoadShedder
 
 logger = logging.getLogger(f"{LOGGER}.webhook")
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 
 ENDPOINTS: Final[dict[str, Endpoint]] = {endpoint.value: endpoint for endpoint in Endpoint}
 
@@ -48,7 +42,6 @@ class Admit(Protocol):
 
     def __call__(self, body: bytes, *, endpoint: Endpoint, policy: Policy) -> Admission:
         """Decide one review."""
-        ...
 
 
 class HTTPRequest(msgspec.Struct, frozen=True, gc=False):
@@ -78,7 +71,7 @@ class ErrorResponse:
 
     status: int
     error: str
-    headers: Headers
+    headers: list[tuple[bytes, bytes]]
     response: HTTPResponse
 
     @classmethod

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -74,13 +75,11 @@ class LoopMonitor:
         self.tick()
 
 
+@dataclass(slots=True)
 class _PeriodicTask:
-    __slots__ = ("due", "seconds", "work")
-
-    def __init__(self, seconds: float, work: Callable[[], None], due: float) -> None:
-        self.seconds = seconds
-        self.work = work
-        self.due = due
+    seconds: float
+    work: Callable[[], None]
+    due: float
 
 
 class LoadShedder:

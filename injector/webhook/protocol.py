@@ -94,9 +94,8 @@ class Limits:
 class Port:
     """State that all connections of one port share."""
 
-    sync_routes: Mapping[
-        str, Callable[[HTTPRequest], HTTPResponse]
-    ]  # paths with a synchronous function; the app serves all others
+    # Paths with a synchronous function; the app serves all others.
+    sync_routes: Mapping[str, Callable[[HTTPRequest], HTTPResponse]]
     limits: Limits
     monitor: LoopMonitor
     metrics: RequestMetrics

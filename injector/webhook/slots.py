@@ -21,11 +21,9 @@ class Evictable(Protocol):
     @property
     def is_busy(self) -> bool:
         """Whether closing the connection would lose a request in progress."""
-        ...
 
     def evict(self) -> None:
         """Close the connection now."""
-        ...
 
 
 # Maps a connection to the time of its accept or of its last response, in seconds of the port's clock.

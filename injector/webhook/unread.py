@@ -14,7 +14,6 @@ class Reader(Protocol):
 
     def abort_unread(self) -> None:
         """Close the connection now, and drop its response."""
-        ...
 
 
 class UnreadAnswers:

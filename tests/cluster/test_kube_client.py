@@ -73,7 +73,8 @@ def test_watch_of_one_name_yields_only_its_events(kubectl: Kubectl) -> None:
     async def work() -> None:
         async with api_of(kubectl) as api:
             only = "metadata.name=s"
-            _, version = await api.list_at(SECRETS, kubectl.namespace, field_selector=only)
+            first = await api.create(SECRETS, secret("first"), kubectl.namespace)
+            version = first["metadata"]["resourceVersion"]
             await api.create(SECRETS, secret("other"), kubectl.namespace)
             await api.create(SECRETS, secret("s"), kubectl.namespace)
             events = api.watch(SECRETS, kubectl.namespace, resource_version=version, field_selector=only)

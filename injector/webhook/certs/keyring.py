@@ -29,7 +29,7 @@ from injector.webhook.certs.pair import CertificateError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Object = dict[str, Any]
+    from injector.kube.resources import Object
 
 
 class ForeignSecretError(InjectorError):

@@ -7,7 +7,7 @@ on the configurations.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol
 
 from injector.kube.errors import NotFoundError
 from injector.kube.resources import MUTATING_WEBHOOKS, REQUEST_TIMEOUT_SECONDS, SECRETS, VALIDATING_WEBHOOKS
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from injector.kube.errors import KubeError
-    from injector.kube.resources import Resource
-
-Object: TypeAlias = dict[str, Any]
+    from injector.kube.resources import Object, Resource
 
 # Field manager of the caBundles, and of no other field of the configurations.
 BUNDLE_MANAGER: Final = "dapr-token-injector-ca-bundle"
@@ -39,11 +37,9 @@ class Calls(Source, Protocol):
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
         """Return an object."""
-        ...
 
     async def replace(self, resource: Resource, body: Object, namespace: str | None = None) -> Object:
         """Replace an object if its resourceVersion is still the one in `body`."""
-        ...
 
     async def apply(
         self,
@@ -56,7 +52,6 @@ class Calls(Source, Protocol):
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
         """Apply `body` with server-side apply."""
-        ...
 
 
 class OwnObjects:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
 Now = Callable[[], datetime]
 
@@ -74,9 +74,7 @@ def parse_pair(chain: bytes, key: bytes, at: datetime) -> ServingPair:
     for leaf in certificates[:1]:
         names = _names(leaf)
         problems.extend(_faults(leaf, names, at))
-        if secret is not None and _public(secret) != leaf.public_key().public_bytes(
-            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-        ):
+        if secret is not None and _encoded(secret.public_key()) != _encoded(leaf.public_key()):
             problems.append("the private key does not match the certificate")
     if problems or secret is None:
         raise CertificateError(problems)
@@ -174,8 +172,8 @@ def _faults(leaf: x509.Certificate, names: tuple[str, ...], at: datetime) -> Ite
         yield "the certificate has no subject alternative name, which API servers require"
 
 
-def _public(key: PrivateKeyTypes) -> bytes:
-    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+def _encoded(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 # Bytes. Much more than a chain and a key; limits the memory if a path is wrong.

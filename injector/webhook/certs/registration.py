@@ -17,7 +17,7 @@ from injector.webhook.certs.authority import Anchor, known_anchors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Object = dict[str, Any]
+    from injector.kube.resources import Object
 
 # Entries have the name `<purpose>.dapr-token-injector.svc`.
 OURS: Final = ".dapr-token-injector.svc"

@@ -24,6 +24,7 @@ import functools
 import logging
 import random
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
     from injector.config.settings import Settings
     from injector.kube.metrics import KubeMetrics
+    from injector.kube.resources import Object
     from injector.kube.watch import ObjectWatch
     from injector.webhook.certs.authority import Anchor, Leaf
     from injector.webhook.certs.metrics import CertificateMetrics
@@ -65,8 +67,6 @@ if TYPE_CHECKING:
     Together: TypeAlias = Callable[[Parts], Awaitable[None]]
 
 logger = logging.getLogger(f"{LOGGER}.certs")
-
-Object = dict[str, Any]
 
 # Seconds between two turns without events. The clock is checked this often, so that no renewal is missed after the
 # machine was suspended or its clock was set.
@@ -119,14 +119,11 @@ class SelfManaged:
         self._wake = asyncio.Event()
         self._leaf: Leaf | None = None
         self._remembered: Keyring | None = None  # the keyring that was read last
-        self._read: tuple[object, Keyring | ForeignSecretError | None] = (
-            None,
-            None,
-        )  # data of the Secret, and its result
+        # Data of the Secret, and its result.
+        self._read: tuple[object, Keyring | ForeignSecretError | None] = (None, None)
         self._is_fallback = False  # whether the leaf was signed without reading the Secret
-        self._empty_since: float | None = (
-            None  # when the Secret was first seen without a keyring, in seconds of `clock`
-        )
+        # When the Secret was first seen without a keyring, in seconds of `clock`.
+        self._empty_since: float | None = None
         self._in_sync: dict[str, frozenset[str]] = {}  # correct CAs last seen in each configuration
         self._attempts: dict[str, _Attempt] = {}
         self.problems: dict[str, str] = {}  # current problems by topic
@@ -493,12 +490,10 @@ class SelfManaged:
             self._report(part, "")
 
 
+@dataclass(slots=True)
 class _Attempt:
-    __slots__ = ("backoff", "not_before")
-
-    def __init__(self, backoff: Backoff) -> None:
-        self.backoff = backoff
-        self.not_before = 0.0
+    backoff: Backoff
+    not_before: float = 0.0
 
 
 def _fingerprints(anchors: Iterable[Anchor]) -> frozenset[str]:

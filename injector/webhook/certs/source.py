@@ -17,25 +17,19 @@ class CertificateSource(Protocol):
     @property
     def pair(self) -> ServingPair | None:
         """The pair that is served; None if there is none."""
-        ...
 
     @property
     def ready(self) -> bool:
         """Whether clients have been able to trust the pair."""
-        ...
 
     def now(self) -> datetime:
         """Return the time for checking certificates."""
-        ...
 
     def facts(self) -> Mapping[str, object]:
         """Return the details for /readyz."""
-        ...
 
     def wake(self) -> None:
         """Check for a new pair now, or as soon as the current work is done."""
-        ...
 
     async def run(self) -> None:
         """Keep the pair up to date until cancelled."""
-        ...

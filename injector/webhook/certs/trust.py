@@ -6,19 +6,18 @@ Service; the rotation of the CA, which all replicas share, depends on every entr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from injector.webhook.certs import registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from injector.kube.resources import Object
     from injector.kube.watch import ObjectWatch
     from injector.webhook.certs.authority import Anchor
     from injector.webhook.certs.objects import OwnObjects
     from injector.webhook.certs.registration import Entry, Registration
-
-Object = dict[str, Any]
 
 
 class Trust:

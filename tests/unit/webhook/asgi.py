@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from injector.webhook.endpoint import ASGIApp, Message
+    from starlette.types import ASGIApp, Message
 
 
 def call(

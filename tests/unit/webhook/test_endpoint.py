@@ -25,7 +25,9 @@ from tests.http.reviews import review
 from tests.unit.webhook.asgi import call
 
 if TYPE_CHECKING:
-    from injector.webhook.endpoint import Admit, HTTPResponse, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
+
+    from injector.webhook.endpoint import Admit, HTTPResponse
 
 ANSWER = Admission(b"{}", Verdict.INJECT, Reason.INJECTED, "uid", "shop", "web", 0)
 

@@ -31,7 +31,9 @@ from tests.unit.webhook.test_unread import Client
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from injector.webhook.endpoint import ASGIApp, HTTPRequest, HTTPResponse, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from injector.webhook.endpoint import HTTPRequest, HTTPResponse
 
 LIMITS = Limits(headers_timeout=1, body_timeout=2, keep_alive_timeout=3, max_body_bytes=LARGE_BODY * 2, max_bodies=1)
 GET = b"GET /mutate HTTP/1.1\r\nHost: x\r\n\r\n"
