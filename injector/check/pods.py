@@ -82,7 +82,7 @@ def pod_facts(pod: Object) -> PodFacts | None:
     tokens |= {(variable, SecretKey(namespace, name, key)) for variable, name, key in decode.missing_requests(pod)}
     secrets = {one.secret for one in references} | {key.name for _, key in tokens}
     annotations = pod["metadata"].get("annotations") or {}
-    uses_dapr = (annotations.get(names.ENABLED) or "").strip().lower() in names.TRUE_WORDS
+    uses_dapr = decode.requests_sidecar(pod)
     requests_token = bool(annotations.get(names.API_TOKEN_SECRET) or annotations.get(names.APP_TOKEN_SECRET))
     if not (secrets or daprds or uses_dapr or requests_token):
         return None

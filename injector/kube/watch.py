@@ -88,11 +88,10 @@ class ObjectWatch:
     async def run(self) -> None:
         """Keep the copy up to date until cancelled."""
         while True:
-            began = self._clock()
-            call = "read"
+            call, began = "read", self._clock()
             try:
                 version = await self._read()
-                call = "watch"
+                call, began = "watch", self._clock()
                 await self._follow(version)
             except GoneError:
                 delay = self._pause(began)

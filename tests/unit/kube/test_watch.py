@@ -42,10 +42,12 @@ class Source:
     reads: list[Object | KubeError]
     watches: list[Script] = field(default_factory=lambda: [[1e9]])
     requests: list[tuple[float, str]] = field(default_factory=list)
+    read_seconds: float = 0.0
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         assert (resource, name, namespace) == (SECRETS, "ca", "dapr")
         self._note("get")
+        await asyncio.sleep(self.read_seconds)
         answer = self.reads[0]
         if len(self.reads) > 1:
             self.reads.pop(0)
@@ -148,6 +150,12 @@ def test_watches_that_end_immediately_are_delayed(end: KubeError | None) -> None
     # The delays grow to half a minute: four requests a minute on average, once they have.
     assert len([at for at, _ in source.requests if at >= 300]) <= 60
     assert len(source.requests) <= 120
+
+
+def test_slow_read_does_not_count_as_the_life_of_a_watch() -> None:
+    source = Source([secret(1)], [[]], read_seconds=1.5)
+    follow(source, 600)
+    assert len([what for _, what in source.requests if what == "get"]) < 100  # without a delay there would be 400
 
 
 def test_missing_permission_is_retried_slowly_and_reported_once() -> None:
