@@ -171,7 +171,7 @@ def _read(annotations: Annotations, policy: Policy, use_default: bool) -> _Asked
     """What the annotations request; or the decision, if it needs nothing else of the Pod."""
     if enabled(annotations) is not _TRUE:
         return Skip(Reason.DAPR_NOT_ENABLED, _without_dapr(annotations, policy))
-    warnings = _blank(annotations) + _clear_text(annotations) + unsealed_requests(annotations, policy)
+    warnings = _blank(annotations) + clear_text_tokens(annotations) + unsealed_requests(annotations, policy)
     try:
         request = parse(annotations, policy, use_default=use_default)
     except RequestError as error:
@@ -280,7 +280,7 @@ def _blank(annotations: Annotations) -> tuple[str, ...]:
     return tuple([warning(f"{name} is blank, which counts as absent; name a Secret or remove it") for name in blank])
 
 
-def _clear_text(annotations: Annotations) -> tuple[str, ...]:
+def clear_text_tokens(annotations: Annotations) -> tuple[str, ...]:
     """Warnings for tokens in `dapr.io/env`, which holds `NAME=value` pairs, separated by commas."""
     if not annotations.dapr_env:
         return ()

@@ -13,7 +13,7 @@ from injector.core import names, plan, seal
 from injector.core.containers import renamed_sidecars
 from injector.core.decision import Inject, Skip
 from injector.core.env import EntryKind
-from injector.core.model import Annotations, Endpoint, Reason, SourceKind, Value
+from injector.core.model import Annotations, Endpoint, Reason, SourceKind, TokenRef, Value
 from injector.core.request import Enabled, RequestError, enabled, env_from_secret, parse, redact, unsealed_requests
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from injector.core.containers import Place
     from injector.core.decision import Decision
     from injector.core.env import EnvEntry
-    from injector.core.model import Pod, Policy, TokenRef
+    from injector.core.model import Pod, Policy
     from injector.core.plan import Plan, ReadSpec
     from injector.core.request import InjectionRequest
 
@@ -166,7 +166,7 @@ def _planned(planned: Plan, pod: Pod) -> Iterator[Row]:
     for kept in planned.kept:
         yield _variable(kept.place, kept.variable, kept.place.env.get(kept.variable), "kept")
     for entry in sorted(planned.unchanged, key=lambda one: (one.container, one.env)):
-        value = _given(_referenced(entry.source, entry.name, entry.key), entry.sealed)
+        value = _given(_reference(TokenRef(entry.name, entry.key, entry.source)), entry.sealed)
         yield Row(Rule.VARIABLE, f"{redact(entry.container)} {entry.env}", value, "already as requested")
     if not planned.has_target:
         there = _container_names(pod)
@@ -221,9 +221,5 @@ def _given(reference: str, sealed: bool) -> str:  # noqa: FBT001 - a fact about 
 
 
 def _reference(ref: TokenRef) -> str:
-    return _referenced(ref.kind, ref.name, ref.key)
-
-
-def _referenced(kind: SourceKind, name: str, key: str) -> str:
-    what = "Secret" if kind is SourceKind.SECRET else "ConfigMap"
-    return f"{what} {redact(name)}, key {redact(key)}"
+    what = "Secret" if ref.kind is SourceKind.SECRET else "ConfigMap"
+    return f"{what} {redact(ref.name)}, key {redact(ref.key)}"

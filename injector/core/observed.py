@@ -116,7 +116,6 @@ class ObservedAnnotations(Annotations, frozen=True, gc=False):
 class ObservedMeta(ObjectMeta, frozen=True, gc=False):
     """Metadata of a Pod."""
 
-    namespace: str = ""
     deletionTimestamp: str | None = None  # noqa: N815 - Kubernetes' own spelling
     annotations: ObservedAnnotations | None = None
 
@@ -187,7 +186,7 @@ _SEALED_SPEC: Final[_Fields] = {
     "volumes": dict.fromkeys(("name", "emptyDir")),
 }
 _REST: Final[_Fields] = {
-    "metadata": {"namespace": None, "name": None, "deletionTimestamp": None, "annotations": _ANNOTATIONS},
+    "metadata": {"deletionTimestamp": None, "annotations": _ANNOTATIONS},
     "status": {"phase": None, "containerStatuses": None, "initContainerStatuses": None},
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Level(StrEnum):
-    """Severity levels of findings."""
+    """Severity levels of findings, the worst first."""
 
     ERROR = "error"  # a Pod is refused, its calls fail, or it runs open
     WARNING = "warning"  # it works by luck, or leaks
@@ -24,10 +24,8 @@ class Level(StrEnum):
 
     def at_least(self, other: Level) -> bool:
         """Whether this level is `other` or worse."""
-        return _ORDER.index(self) <= _ORDER.index(other)
-
-
-_ORDER: Final = (Level.ERROR, Level.WARNING, Level.INFO)
+        levels = list(Level)
+        return levels.index(self) <= levels.index(other)
 
 
 @dataclass(frozen=True, slots=True)

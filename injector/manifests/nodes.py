@@ -120,13 +120,13 @@ def _source(mapping: Mapping, name: str) -> Mapping | None:
     last: Mapping | None = None
     for key, node in mapping.pairs:
         if is_merge(key):
-            target = resolved(node)
-            for item in [target] if isinstance(target, Mapping) else reversed(_items(target)):
-                source = resolved(item)
+            for source in sources(node):
                 if isinstance(source, Mapping) and name in source.value:
                     last = source
     return last
 
 
-def _items(node: Full) -> list[Node]:
-    return node.items if isinstance(node, Sequence) else []
+def sources(node: Node) -> list[Full]:
+    """The values that a merge key brings, in the order in which kubectl reads them: of a list, the last one first."""
+    full = resolved(node)
+    return [resolved(item) for item in reversed(full.items)] if isinstance(full, Sequence) else [full]

@@ -16,7 +16,6 @@ from typing import Final
 Plain = str | int | float | bool | None
 
 _PREFIX: Final = "tag:yaml.org,2002:"
-_STR: Final = _PREFIX + "str"
 _BINARY: Final = _PREFIX + "binary"
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     _PREFIX + "bool": (bool,),
@@ -64,7 +63,7 @@ def resolve(text: str, tag: str | None, *, plain: bool) -> Plain:
         return _finite(_plain(text)) if plain else text
     if tag == _BINARY:
         return _binary(text)
-    if tag == _STR or tag not in _TYPES:
+    if tag not in _TYPES:
         return text
     value = _plain(text)
     if not isinstance(value, _TYPES[tag]) or (isinstance(value, bool) and bool not in _TYPES[tag]):

@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped] # it brings no types
 from yaml import events
 
 from injector.manifests.errors import TextError
-from injector.manifests.nodes import MERGE, Alias, Full, Mapping, Node, Scalar, Sequence, is_merge, resolved
+from injector.manifests.nodes import MERGE, Alias, Full, Mapping, Node, Scalar, Sequence, is_merge, resolved, sources
 from injector.manifests.scalars import ScalarError, key, resolve
 
 if TYPE_CHECKING:
@@ -207,9 +207,7 @@ def _fill(mapping: Mapping) -> None:
 
 
 def _merge(node: Node, into: dict[str, Any]) -> None:
-    full = resolved(node)
-    sources = [full] if not isinstance(full, Sequence) else [resolved(item) for item in reversed(full.items)]
-    for source in sources:
+    for source in sources(node):
         if not isinstance(source, Mapping):
             raise TextError(node.start, f"{MERGE} takes a mapping or a list of mappings")
         into.update(source.value)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import decision, names
 from injector.core.env import EntryKind
-from injector.core.model import Annotations, ObjectMeta, Pod, Policy, SourceKind
+from injector.core.model import SourceKind
 from injector.core.request import listed
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
@@ -15,7 +15,7 @@ from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod, refere
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from injector.lint.template import ContainerView, Entry, TemplateView, Workload
+    from injector.lint.template import ContainerView, Entry, Workload
 
 
 def _of(container: ContainerView, entry: Entry) -> str:
@@ -24,19 +24,13 @@ def _of(container: ContainerView, entry: Entry) -> str:
 
 def _clear_text(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
-        for message in _in_dapr_env(template):
+        for message in decision.clear_text_tokens(template.annotations):
             yield Hit(template.annotation(names.DAPR_ENV), message)
     for container, entry in workload.entries():
         if entry.decoded.kind is EntryKind.LITERAL and not entry.decoded.may_be_empty:
             yield Hit((*entry.path, "value"), f"{_of(container, entry)} is a value in clear text; use a Secret")
         elif entry.decoded.ref is not None and entry.decoded.ref.kind is SourceKind.CONFIG_MAP:
             yield Hit(entry.path, f"{_of(container, entry)} comes from a ConfigMap, which is clear text; use a Secret")
-
-
-def _in_dapr_env(template: TemplateView) -> tuple[str, ...]:
-    """Yield the core's warnings about `dapr.io/env`."""
-    alone = Annotations(enabled="true", dapr_env=template.annotations.dapr_env)
-    return decision.decide_pod(Pod(metadata=ObjectMeta(annotations=alone)), Policy(), use_default=False).warnings
 
 
 CLEAR_TEXT_TOKEN: Final = Rule(
