@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
@@ -29,7 +29,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rule: str
     object: str
     path: str
-    count: int = 1
+    count: Annotated[int, msgspec.Meta(ge=1)] = 1
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -80,6 +80,7 @@ def test_empty_baseline_can_be_read() -> None:
         b'{"version": 1}',
         b'{"version": 1, "findings": [{"rule": "DTI007"}]}',
         b'{"version": 1, "findings": [{"rule": 1, "object": "", "path": ""}]}',
+        b'{"version": 1, "findings": [{"rule": "DTI007", "object": "", "path": "", "count": -1}]}',
         b'{"version": 1, "findings": [], "more": 1}',
         b'{"version": 2, "findings": []}',
         b"[" * 100_000,
