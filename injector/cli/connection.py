@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from injector.cli import signals
+from injector.cli.common_options import together
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from injector.kube.errors import KubeError
 
 _T = TypeVar("_T")
-_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +49,22 @@ class ConnectionOption(click.Option):
     """An option that selects a cluster."""
 
 
-def options(command: _CommandT) -> _CommandT:
-    """Add the options `--kubeconfig` and `--context` to a command."""
-    command = click.option(
-        "--context",
-        cls=ConnectionOption,
-        metavar="NAME",
-        help="Use this context of the kubeconfig. [default: the current one]",
-    )(command)
-    return click.option(
+# The options that select a cluster.
+options: Final = together(
+    click.option(
         "--kubeconfig",
         cls=ConnectionOption,
         type=click.Path(dir_okay=False),
         metavar="FILE",
         help="Use this kubeconfig. [default: $KUBECONFIG, then ~/.kube/config, then the Pod's ServiceAccount]",
-    )(command)
+    ),
+    click.option(
+        "--context",
+        cls=ConnectionOption,
+        metavar="NAME",
+        help="Use this context of the kubeconfig. [default: the current one]",
+    ),
+)
 
 
 def run(connect: Connect, work: Callable[[Api], Awaitable[_T]]) -> _T:

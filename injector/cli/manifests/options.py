@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from injector.cli.common_options import together
 from injector.cli.manifests import files
 from injector.cli.manifests.rewrite import Format
 from injector.cli.output import Reporter
@@ -18,8 +19,6 @@ from injector.manifests.injecting import Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 
 def filenames(command: Callable[..., int]) -> Callable[..., int]:
@@ -41,33 +40,29 @@ def filenames(command: Callable[..., int]) -> Callable[..., int]:
     return click.argument("paths", nargs=-1, type=click.Path(), metavar="[FILE|DIR|-]...")(with_option)
 
 
-def output_options(command: _CommandT) -> _CommandT:
-    """Add the options for the output."""
-    command = click.option("-q", "--quiet", is_flag=True, help="Report errors only.")(command)
-    command = click.option(
-        "--in-place", is_flag=True, help="Change the files, each in one step; mode and owner are kept."
-    )(command)
-    return click.option(
+output_options: Final = together(
+    click.option(
         "-o",
         "--output",
         type=click.Choice([Format.YAML.value, Format.JSON.value, Format.DIFF.value]),
         help="Set the output format; json: one document per line. [default: yaml]",
-    )(command)
-
-
-def policy_options(command: _CommandT) -> _CommandT:
-    """Add the options for the policy."""
-    command = click.option(
-        "--use-default-secret",
-        is_flag=True,
-        help="Decide as in a namespace to which the policy's defaultSecret applies.",
-    )(command)
-    return click.option(
+    ),
+    click.option("--in-place", is_flag=True, help="Change the files, each in one step; mode and owner are kept."),
+    click.option("-q", "--quiet", is_flag=True, help="Report errors only."),
+)
+policy_options: Final = together(
+    click.option(
         "--policy-file",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
         help="Use this policy of the webhook: allowed Secrets, defaults, conflicts.",
-    )(command)
+    ),
+    click.option(
+        "--use-default-secret",
+        is_flag=True,
+        help="Decide as in a namespace to which the policy's defaultSecret applies.",
+    ),
+)
 
 
 def question(policy_file: Path | None, *, use_default_secret: bool) -> Question:

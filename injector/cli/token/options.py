@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from injector.cli import connection, signals
+from injector.cli.common_options import together
 from injector.cli.param_types import Duration
 from injector.cli.token.source import TokenOption
 from injector.core import claims
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from injector.tokens.signing_keys import SigningKeys
 
 _T = TypeVar("_T")
-_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 JWT: Final = "jwt"
 OPAQUE: Final = "opaque"
@@ -46,14 +46,7 @@ class MintOption(TokenOption):
 _mint_option = partial(click.option, cls=MintOption)
 
 
-def minting_options(command: _CommandT) -> _CommandT:
-    """Add the options that describe a new token."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-_OPTIONS: Final = (
+minting_options: Final = together(
     _mint_option(
         "--format",
         "token_format",
