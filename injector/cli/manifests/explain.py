@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import textwrap
@@ -80,7 +79,7 @@ class _Explainer:
         self._question = question
         self._run = run
         self._as_json = as_json
-        self._colour = wants_colour(sys.stdout, os.environ)
+        self._colour = wants_colour(sys.stdout)
         self._width = max(_MIN_WIDTH, min(shutil.get_terminal_size((80, 24)).columns, _MAX_WIDTH))
 
     def file(self, source: files.Source) -> None:

@@ -93,7 +93,7 @@ class Rewriter:
         self._in_place = in_place
         self._reporter = reporter
         self._stdout = sys.stdout.buffer
-        self._colour = output is Format.DIFF and wants_colour(sys.stdout, os.environ)
+        self._colour = output is Format.DIFF and wants_colour(sys.stdout)
         # Files and pipes get a user's text as it is; a terminal would act on it.
         self._shown: Callable[[str], str] = partial(escaped, is_line=False) if sys.stdout.isatty() else str
         self._needs_marker = False

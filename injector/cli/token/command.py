@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -161,7 +160,7 @@ _COLOURS: Final = {True: "green", False: "red", None: None}
 
 def _print_check(check: TokenCheck) -> None:
     word = f"{_WORDS[check.fine]:<6}"
-    styled = click.style(word, fg=_COLOURS[check.fine]) if wants_colour(sys.stdout, os.environ) else word
+    styled = click.style(word, fg=_COLOURS[check.fine]) if wants_colour(sys.stdout) else word
     echo_styled(f"{check.what:<10} {styled} {escaped(check.message)}")
 
 
