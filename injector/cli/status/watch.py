@@ -19,7 +19,7 @@ import click
 from injector.cli import connection
 from injector.cli.output import is_terminal, live_display
 from injector.cli.signals import terminate_as_interrupt
-from injector.cli.status.report import HEAD, columns, rows_of, summary
+from injector.cli.status.report import HEAD, URGENCY, columns, rows_of, summary
 from injector.cli.status.views import nothing
 from injector.core.assessment import Severity
 from injector.kube.backoff import Backoff
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from injector.kube.client import Api
 
 _COLOURS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.OK: "green"}
-_SEVERITIES: Final = tuple(Severity)
 
 
 class Screen(Protocol):
@@ -136,7 +135,7 @@ class Table:
     def show(self, answer: Answer) -> None:
         """Take a new state, which the next refresh shows."""
         rows = rows_of(answer.status)
-        self._rows = [(_SEVERITIES[row.urgency], row.worst.protection.value, row.cells[self._columns]) for row in rows]
+        self._rows = [(URGENCY[row.urgency], row.worst.protection.value, row.cells[self._columns]) for row in rows]
         self._summary = summary(answer.status.pods)
         self._note = "; ".join(answer.status.limits)
 
