@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
-from injector.cli import connection
+from injector.cli.connection import ONE_NAMESPACE
 from injector.cli.output import Reporter
 from injector.core.exposure import ProbeReport
 from injector.kube.errors import ForbiddenError, NotFoundError
@@ -92,9 +92,9 @@ class Selected:
         try:
             pods = await self.selection.pods(api)
         except ForbiddenError as error:
-            if self.selection.namespace is None:
-                raise connection.forbidden_everywhere(error, "probe") from None
-            raise click.ClickException(f"{error}; request that permission") from None
+            is_everywhere = self.selection.namespace is None
+            advice = ONE_NAMESPACE.format("probe") if is_everywhere else "request that permission"
+            raise click.ClickException(f"{error}; {advice}") from None
         failures = [] if pods else [ProbeReport(self.label, failure="no running Pods with a sidecar")]
         return {str(pod["metadata"]["uid"]): pod for pod in pods}, failures
 

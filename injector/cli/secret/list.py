@@ -19,14 +19,12 @@ from injector.core import names
 from injector.core.durations import DAY, span
 from injector.core.ownership import managed_by
 from injector.core.token_id import is_id
-from injector.kube.errors import ForbiddenError
 from injector.rotation.usage import EXPIRING_WITHIN, list_usage
 from injector.tokens import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from injector.kube.client import Api
     from injector.rotation.usage import SecretUsage
 
 _FAIL_ON: Final = ("outdated", "open", "expiring")
@@ -79,7 +77,8 @@ def command(
     """  # noqa: D301 - \b tells click not to wrap a paragraph
     if namespace is not None and all_namespaces:
         raise click.UsageError("--namespace and --all-namespaces cannot be combined; use one of them")
-    rows = connection.run(Connect.of(options), lambda api: _list(api, namespace))
+    everywhere = "list" if namespace is None else None
+    rows = connection.run(Connect.of(options), lambda api: list_usage(api, namespace), everywhere=everywhere)
     now = int(time.time())
     if output == "json":
         immutable = [{} if row.secret is None else {"immutable": row.secret.immutable} for row in rows]
@@ -129,20 +128,6 @@ def lines(rows: Sequence[SecretUsage], now: int) -> Iterator[str]:
         yield from textwrap.wrap(
             detail, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
         )
-
-
-async def _list(api: Api, namespace: str | None) -> list[SecretUsage]:
-    """Return all rows.
-
-    Raises:
-        click.ClickException: The user cannot list all namespaces.
-    """
-    try:
-        return await list_usage(api, namespace)
-    except ForbiddenError as error:
-        if namespace is not None:
-            raise
-        raise connection.forbidden_everywhere(error, "list") from None
 
 
 def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:
