@@ -150,19 +150,16 @@ class _Rotation:
             output=options["output"],
         )
 
+    @terminate_as_interrupt()
     def run(self) -> int:
         """Rotate and report."""
-        with terminate_as_interrupt():
-            return self._run()
-
-    def _run(self) -> int:
         started: list[Rotator] = []
-        table = Table()
+        table = _Printer()
 
         async def work(api: Api) -> Outcome:
             secrets = await secret_refs.resolve(api, self.options.secrets, self.selector)
             with table:
-                rotator = Rotator(api, replace(self.options, secrets=secrets), _Printer(table), self.mint)
+                rotator = Rotator(api, replace(self.options, secrets=secrets), table, self.mint)
                 started.append(rotator)
                 return await rotator.run()
 
@@ -261,28 +258,25 @@ def _mint_of(options: Mapping[str, Any], supplied: MintedToken | None) -> Mint:
     return mint
 
 
-class _Printer:
-    """Reports a rotation on stderr, next to the live table."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
+class _Printer(Table):
+    """Reports a rotation on stderr, above the live table."""
 
     def left_out(self, ref: SecretRef, owner: SecretManager) -> None:
-        self._table.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}) and was left out")
+        self.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}) and was left out")
 
     def missing(self, missing: Sequence[SecretRef]) -> None:
-        self._table.note(f"left out, does not exist: {some(list(map(str, missing)))}")
+        self.note(f"left out, does not exist: {some(list(map(str, missing)))}")
 
     def overrides_owner(self, ref: SecretRef, owner: SecretManager, changes: Sequence[str]) -> None:
-        self._table.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}), which may overwrite it")
+        self.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}), which may overwrite it")
         for line in changes:
-            self._table.note(f"  {line}")
+            self.note(f"  {line}")
 
     def wrote(self, ref: SecretRef, token_id: str) -> None:
-        self._table.note(f"Secret {ref}: new token, id {token_id}")
+        self.note(f"Secret {ref}: new token, id {token_id}")
 
     def progressed(self, progress: Progress) -> None:
-        self._table.show(progress)
+        self.show(progress)
 
     def still_held(self, pods: Sequence[PodUsage]) -> None:
-        self._table.note(f"not revoked yet, held by: {', '.join(map(pod_path, pods))}")
+        self.note(f"not revoked yet, held by: {', '.join(map(pod_path, pods))}")
