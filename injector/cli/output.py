@@ -62,7 +62,7 @@ def safe_streams() -> Iterator[None]:
     try:
         yield
     finally:
-        # click and `_run` replace a stream that was closed: that one stays.
+        # click and `main` replace a stream that was closed: that one stays.
         sys.stdout, sys.stderr = (
             old if now is new else now for now, new, old in zip((sys.stdout, sys.stderr), safe, before, strict=True)
         )
