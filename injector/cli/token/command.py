@@ -119,8 +119,7 @@ def verify(  # noqa: PLR0913 - one parameter per option
     issuer: str | None,
     leeway: int,
     output: str,
-    kubeconfig: str | None,
-    context: str | None,
+    **options: Any,  # noqa: ANN401 - those of `connection.options`
 ) -> int:
     """Check the signature and claims of a token.
 
@@ -136,7 +135,7 @@ def verify(  # noqa: PLR0913 - one parameter per option
     internal error.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
     value = parse_token(token_source.read_input(file, "a token" if file == token_source.STDIN else "token file"))
-    keys = read_keys(signing_key, alg, Connect(kubeconfig, context)) if signing_key is not None else None
+    keys = read_keys(signing_key, alg, Connect.of(options)) if signing_key is not None else None
     expected = ExpectedClaims(audience=audience, issuer=issuer, leeway=leeway)
     checks = minting.verify(value, keys, expected, now=int(time.time()))
     if output == "json":
