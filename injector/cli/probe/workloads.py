@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -29,17 +29,6 @@ if TYPE_CHECKING:
 _MAX_CONCURRENT: Final = 8
 # How often to list the Pods again, to find Pods created in the meantime.
 _ROUNDS: Final = 5
-
-
-class Source(Protocol):
-    """Where the Pods come from."""
-
-    async def find(self, api: Api) -> Found:
-        """Return the Pods as they are now, in a stable order."""
-
-    @property
-    def label(self) -> str:
-        """All of them, as shown to users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +88,7 @@ class Selected:
         return {str(pod["metadata"]["uid"]): pod for pod in pods}, failures
 
 
-async def probe_pods(api: Api, source: Source, prober: Prober) -> list[ProbeReport]:
+async def probe_pods(api: Api, source: Workloads | Selected, prober: Prober) -> list[ProbeReport]:
     """Probe Pods until all that exist were probed: some end in the meantime and others replace them."""
     asked: dict[str, ProbeReport] = {}
     reporter = Reporter(0, quiet=False, noun="Pods", every=1)
