@@ -17,7 +17,7 @@ from injector.cli.connection import Connect, run
 from injector.cli.main import Exit
 from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option
-from injector.cli.param_types import Duration, ObjectName
+from injector.cli.param_types import ObjectName, duration_option
 from injector.config.settings import Settings
 from injector.core import names
 from injector.core.ownership import SecretRef
@@ -55,9 +55,7 @@ def command() -> None:
     help="Set the Secret that holds the CA.",
 )
 @click.option("--wait", is_flag=True, help="Wait until the new CA signs.")
-@click.option(
-    "--timeout", type=Duration(), default="15m", show_default=True, metavar="TIME", help="Wait at most this long."
-)
+@duration_option("--timeout", "15m", "Wait at most this long.")
 @output_option("text", "json")
 @connection.options
 def rotate(

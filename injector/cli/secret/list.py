@@ -14,7 +14,7 @@ from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option, table
-from injector.cli.param_types import Duration, States
+from injector.cli.param_types import States, duration_option
 from injector.core import names
 from injector.core.durations import DAY, span
 from injector.core.ownership import managed_by
@@ -40,13 +40,8 @@ _FAIL_ON: Final = ("outdated", "open", "expiring")
     default="",
     help=f"Exit with 1 on these states, comma-separated: {', '.join(_FAIL_ON)}.",
 )
-@click.option(
-    "--expiring-within",
-    type=Duration(),
-    default=f"{EXPIRING_WITHIN // DAY}d",
-    show_default=True,
-    metavar="TIME",
-    help="Count tokens as expiring that expire within this time.",
+@duration_option(
+    "--expiring-within", f"{EXPIRING_WITHIN // DAY}d", "Count tokens as expiring that expire within this time."
 )
 @output_option("table", "json")
 @connection.options

@@ -9,7 +9,7 @@ import click
 from injector.cli import cluster_completion, connection
 from injector.cli.common_options import together
 from injector.cli.output import output_option
-from injector.cli.param_types import Duration
+from injector.cli.param_types import duration_option
 from injector.cli.secret import secret_refs
 from injector.cli.token.options import minting_options
 from injector.cli.token.source import TokenOption, given_token_options
@@ -80,23 +80,14 @@ rotation_options: Final = together(
         is_flag=True,
         help="After a failed workload, stop only the restarts of its namespace.",
     ),
-    click.option(
-        "--timeout",
-        cls=PaceOption,
-        type=Duration(shortest=1),
-        default="10m",
-        show_default=True,
-        metavar="TIME",
-        help="Wait this long for each workload to become ready.",
+    duration_option(
+        "--timeout", "10m", "Wait this long for each workload to become ready.", shortest=1, cls=PaceOption
     ),
-    click.option(
+    duration_option(
         "--propagation-delay",
+        "2s",
+        "Wait this long between the Secret's change and the first restart.",
         cls=RestartOption,
-        type=Duration(),
-        default="2s",
-        show_default=True,
-        metavar="TIME",
-        help="Wait this long between the Secret's change and the first restart.",
     ),
     output_option("table", "json"),
     connection.options,

@@ -12,7 +12,7 @@ from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option
-from injector.cli.param_types import Duration, States
+from injector.cli.param_types import States, duration_option
 from injector.cli.status.html import Scope, show_html
 from injector.cli.status.pages import WORDS, page
 from injector.core.assessment import Currency, Protection
@@ -33,14 +33,7 @@ _FAIL_ON: Final = (
 @click.option("-A", "--all-namespaces", is_flag=True, help="Show all namespaces.")
 @click.option("--all", "ended", is_flag=True, help="Show also Pods that have ended or are ending.")
 @click.option("-w", "--watch", "watches", is_flag=True, help="Show changes until Ctrl-C.")
-@click.option(
-    "--interval",
-    type=Duration(shortest=1),
-    default="5s",
-    show_default=True,
-    metavar="TIME",
-    help="Wait this long before --watch lists again.",
-)
+@duration_option("--interval", "5s", "Wait this long before --watch lists again.", shortest=1)
 @click.option(
     "--fail-on",
     type=States(*_FAIL_ON),

@@ -14,7 +14,7 @@ from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.output import echo_styled, output_option, wants_colour
-from injector.cli.param_types import Duration
+from injector.cli.param_types import duration_option
 from injector.cli.token import source as token_source
 from injector.cli.token.options import Minter, minting_options, read_keys, run_with_key
 from injector.core import claims
@@ -100,14 +100,7 @@ _EXISTS: Final = "--out {}: file exists and was not modified; use --force to rep
     "--aud", "audience", default=claims.AUDIENCE, show_default=True, metavar="TEXT", help="Require this audience."
 )
 @click.option("--iss", "issuer", metavar="TEXT", help="Require this issuer. [default: any]")
-@click.option(
-    "--leeway",
-    type=Duration(),
-    default="60s",
-    show_default=True,
-    metavar="TIME",
-    help="Allow for this much clock skew.",
-)
+@duration_option("--leeway", "60s", "Allow for this much clock skew.")
 @output_option("text", "json")
 @connection.options
 def verify(  # noqa: PLR0913 - one parameter per option
