@@ -63,7 +63,7 @@ def command(*, filenames: Sequence[str], output: str, policy_file: Path | None, 
     Exit codes: 0 fine, 2 usage error or bad input, 3 internal error.
     """
     question = options.question(policy_file, use_default_secret=use_default_secret)
-    run = options.Run.reading(filenames)
+    run = options.Run(filenames)
     explainer = _Explainer(question, run, as_json=output == "json")
     run.each(explainer.file)
     if not explainer.found and not run.failed:
