@@ -8,15 +8,16 @@ import json
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from injector.cli import cluster_completion, connection
+from injector.cli import connection
 from injector.cli.connection import Connect, run
 from injector.cli.main import Exit
+from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option
-from injector.cli.param_types import Duration, ObjectName
+from injector.cli.param_types import ObjectName, duration_option
 from injector.config.settings import Settings
 from injector.core import names
 from injector.core.ownership import SecretRef
@@ -44,16 +45,7 @@ def command() -> None:
 
 
 @command.command(short_help="Request a new CA from the replicas.")
-@click.option(
-    "-n",
-    "--namespace",
-    type=ObjectName(),
-    shell_complete=cluster_completion.namespaces,
-    default="dapr-token-injector",
-    show_default=True,
-    metavar="NAME",
-    help="Set the webhook's namespace.",
-)
+@namespace_option("Set the webhook's namespace.", default="dapr-token-injector")
 @click.option(
     "--ca-secret-name",
     type=ObjectName(),
@@ -63,20 +55,17 @@ def command() -> None:
     help="Set the Secret that holds the CA.",
 )
 @click.option("--wait", is_flag=True, help="Wait until the new CA signs.")
-@click.option(
-    "--timeout", type=Duration(), default="15m", show_default=True, metavar="TIME", help="Wait at most this long."
-)
+@duration_option("--timeout", "15m", "Wait at most this long.")
 @output_option("text", "json")
 @connection.options
-def rotate(  # noqa: PLR0913 - one parameter per option
+def rotate(
     *,
     namespace: str,
     ca_secret_name: str,
     wait: bool,
     timeout: int,
     output: str,
-    kubeconfig: str | None,
-    context: str | None,
+    **options: Any,  # noqa: ANN401 - those of `connection.options`
 ) -> int:
     """Request a new CA from the replicas.
 
@@ -94,7 +83,7 @@ def rotate(  # noqa: PLR0913 - one parameter per option
     error or request rejected, 3 internal error.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
     ref = SecretRef(namespace, ca_secret_name)
-    result = run(Connect(kubeconfig, context), lambda api: request_rotation(api, ref, timeout if wait else None))
+    result = run(Connect.of(options), lambda api: request_rotation(api, ref, timeout if wait else None))
     click.echo(json.dumps(result.document()) if output == "json" else result.text())
     return Exit.FINDINGS if wait and not result.signs else Exit.FINE
 
@@ -227,16 +216,11 @@ def _status(ref: SecretRef, ring: Keyring, *, is_new: bool, before: Keyring | No
 
 
 def _keyring(secret: Object, ref: SecretRef) -> Keyring:
+    where = f"secrets/{ref.name} in namespace {ref.namespace}"
     try:
         ring = keyring.read(secret)
     except ForeignSecretError as error:
-        raise click.ClickException(f"{_where(ref)}: {error}; it was not modified") from None
+        raise click.ClickException(f"{where}: {error}; it was not modified") from None
     if ring is None:
-        raise click.ClickException(
-            f"{_where(ref)} is empty; a replica with --tls-mode self creates the CA when it starts"
-        )
+        raise click.ClickException(f"{where} is empty; a replica with --tls-mode self creates the CA when it starts")
     return ring
-
-
-def _where(ref: SecretRef) -> str:
-    return f"secrets/{ref.name} in namespace {ref.namespace}"

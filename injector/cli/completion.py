@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Literal
 
 import click
 from click.shell_completion import ShellComplete, get_completion_class
@@ -14,7 +15,7 @@ from injector.words import escaped
 @click.command(short_help="Print a completion script for a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
-def command(ctx: click.Context, shell: str) -> None:
+def command(ctx: click.Context, shell: Literal["bash", "zsh", "fish"]) -> None:
     """Print a completion script for a shell.
 
     It completes commands, options, files, rule ids and, with your kubeconfig,
@@ -28,13 +29,10 @@ def command(ctx: click.Context, shell: str) -> None:
 
     Exit codes: 0 fine, 2 usage error, 3 internal error.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
-    maker = get_completion_class(shell)
-    if maker is None:
-        raise click.UsageError(f"SHELL: no completion for {shell}")
     root = ctx.find_root()
     if root.info_name == PLUGIN_COMMAND:
         raise click.UsageError("kubectl completes its plug-ins itself; load the script of kubectl completion")
-    click.echo(maker(root.command, {}, str(root.info_name), COMPLETE_VARIABLE).source())
+    click.echo(get_completion_class(shell)(root.command, {}, str(root.info_name), COMPLETE_VARIABLE).source())
 
 
 # What kubectl does after the last name: complete files, or nothing.

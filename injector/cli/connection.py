@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from injector.cli import signals
+from injector.cli.common_options import together
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from injector.kube.client import Api
-    from injector.kube.errors import KubeError
 
 _T = TypeVar("_T")
-_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +48,33 @@ class ConnectionOption(click.Option):
     """An option that selects a cluster."""
 
 
-def options(command: _CommandT) -> _CommandT:
-    """Add the options `--kubeconfig` and `--context` to a command."""
-    command = click.option(
-        "--context",
-        cls=ConnectionOption,
-        metavar="NAME",
-        help="Use this context of the kubeconfig. [default: the current one]",
-    )(command)
-    return click.option(
+# The options that select a cluster.
+options: Final = together(
+    click.option(
         "--kubeconfig",
         cls=ConnectionOption,
         type=click.Path(dir_okay=False),
         metavar="FILE",
         help="Use this kubeconfig. [default: $KUBECONFIG, then ~/.kube/config, then the Pod's ServiceAccount]",
-    )(command)
+    ),
+    click.option(
+        "--context",
+        cls=ConnectionOption,
+        metavar="NAME",
+        help="Use this context of the kubeconfig. [default: the current one]",
+    ),
+)
 
 
-def run(connect: Connect, work: Callable[[Api], Awaitable[_T]]) -> _T:
+def run(connect: Connect, work: Callable[[Api], Awaitable[_T]], *, everywhere: str | None = None) -> _T:
     """Run `work` with a client, and return its result.
+
+    `everywhere` is what the command does in all namespaces, such as `list`; None if it lists at most one of them.
 
     Raises:
         click.ClickException: The API server rejects a request or does not answer; one line, with advice.
     """
-    from injector.kube.errors import KubeError, UnknownContextError  # noqa: PLC0415 - as above
+    from injector.kube.errors import ForbiddenError, KubeError, UnknownContextError  # noqa: PLC0415 - as above
 
     async def within() -> _T:
         async with await connect() as api:
@@ -81,16 +83,16 @@ def run(connect: Connect, work: Callable[[Api], Awaitable[_T]]) -> _T:
     try:
         return signals.run(within())
     except KubeError as error:
-        is_named_wrong = isinstance(error, UnknownContextError)
-        advice = "select one of them with --context" if is_named_wrong else _ADVICE.get(error.reason)
+        advice = _ADVICE.get(error.reason)
+        if isinstance(error, UnknownContextError):
+            advice = "select one of them with --context"
+        elif isinstance(error, ForbiddenError) and everywhere is not None:
+            advice = ONE_NAMESPACE.format(everywhere)
         raise click.ClickException(f"{error}; {advice}" if advice else str(error)) from None
 
 
-def forbidden_everywhere(error: KubeError, action: str) -> click.ClickException:
-    """Return the error of a command that may not list objects in all namespaces; `action` is what it does with one."""
-    return click.ClickException(f"{error}; {action} one namespace with -n NAMESPACE, or request that permission")
-
-
+# For a command that may not list objects in all namespaces.
+ONE_NAMESPACE: Final = "{} one namespace with -n NAMESPACE, or request that permission"
 _ADVICE: Final = {
     "bad-kubeconfig": "name one with --kubeconfig or the variable KUBECONFIG",
     "unauthorized": "log in again, or use another --context",

@@ -93,27 +93,20 @@ _PLUGIN: Final = "kubectl-dapr_token"
 PLUGIN_COMMAND: Final = "kubectl dapr-token"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    with safe_streams():
-        return _run(argv)
-
-
 def program() -> str:
     """Return the words with which the user started the program."""
     return PLUGIN_COMMAND if os.path.basename(sys.argv[0]) == _PLUGIN else "dapr-token-injector"  # noqa: PTH119 - a name of any form
 
 
-def _run(argv: Sequence[str] | None) -> int:
+@safe_streams()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
     # Standard input may be closed, as by `<&-`: then it is empty.
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115,PTH123 - for the rest of the process
     stdout = sys.stdout
     try:
         with _interruptible():
             result = commands.main(argv, prog_name=program(), complete_var=COMPLETE_VARIABLE, standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return Exit.USAGE
     except click.ClickException as error:
         message = io.StringIO()
         error.show(message)

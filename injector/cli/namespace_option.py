@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 
-def namespace_option(text: str) -> Callable[[_CommandT], _CommandT]:
+def namespace_option(text: str, *, default: str | None = None) -> Callable[[_CommandT], _CommandT]:
     """Return the option; `text` is its help."""
     return click.option(
         "-n",
         "--namespace",
         type=ObjectName(),
+        default=default,
+        show_default=True,
         metavar="NAME",
         help=text,
         shell_complete=cluster_completion.namespaces,

@@ -14,7 +14,10 @@ import click
 from injector.words import counted, escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rich.console import RenderableType
+    from rich.live import Live
 
 _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
@@ -59,7 +62,7 @@ def safe_streams() -> Iterator[None]:
     try:
         yield
     finally:
-        # click and `_run` replace a stream that was closed: that one stays.
+        # click and `main` replace a stream that was closed: that one stays.
         sys.stdout, sys.stderr = (
             old if now is new else now for now, new, old in zip((sys.stdout, sys.stderr), safe, before, strict=True)
         )
@@ -75,9 +78,14 @@ def raw(stream: TextIO) -> TextIO:
     return stream.raw if isinstance(stream, SafeStream) else stream
 
 
-def wants_colour(stream: IO[str], env: Mapping[str, str]) -> bool:
+def is_terminal(stream: IO[str]) -> bool:
+    """Return whether the stream is a terminal that can move its cursor."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def wants_colour(stream: IO[str]) -> bool:
     """Return whether to colour output: on a terminal with colours, unless NO_COLOR (https://no-color.org) is set."""
-    return stream.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
 _DIFF_COLOURS: Final = {"+": "green", "-": "red", "@": "cyan"}
@@ -93,6 +101,27 @@ def coloured(line: str) -> str:
     return click.style(text, fg=colour) + end if colour else line
 
 
+def show_progress(line: str) -> None:
+    """Replace the progress line on stderr, if that is a terminal; empty removes it."""
+    if is_terminal(sys.stderr):
+        echo_styled(f"{_CLEAR}{line}", err=True, nl=False)
+
+
+def live_display(stream: TextIO, rendered: Callable[[int], RenderableType]) -> Live:
+    """Return a display of what `rendered` returns for a height; it is drawn four times a second."""
+    from rich.console import Console  # noqa: PLC0415 - only who watches pays for it
+    from rich.live import Live  # noqa: PLC0415 - as above
+
+    console = Console(file=raw(stream), no_color=not wants_colour(stream))
+    # A display that is higher than the terminal could not be erased.
+    return Live(
+        console=console,
+        transient=True,
+        refresh_per_second=4,
+        get_renderable=lambda: rendered(console.height - 1),
+    )
+
+
 class Reporter:
     """Writes notes, errors and progress to stderr."""
 
@@ -101,7 +130,7 @@ class Reporter:
         self._quiet = quiet
         self._noun = noun
         self._every = every
-        self._is_terminal = not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._is_terminal = not quiet and is_terminal(sys.stderr)
         self._passed = 0
         self._is_shown = False
 

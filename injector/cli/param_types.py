@@ -1,11 +1,18 @@
-"""Types of option values that click does not have. Their errors name the option."""
+"""Types of option values that click does not have, whose errors name the option, and options of these types."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from injector.core import durations
 from injector.core.request import is_secret_name, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it without a parameter
@@ -26,6 +33,14 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it wi
             return durations.parse(value, shortest=self._shortest)
         except ValueError as error:
             raise click.UsageError(f"{_flag(param, self.name)}: {error}", ctx) from None
+
+
+def duration_option(
+    flag: str, default: str, text: str, *, shortest: int = 0, cls: type[click.Option] | None = None
+) -> Callable[[_CommandT], _CommandT]:
+    """Return an option for a duration of at least `shortest` seconds; `text` is its help."""
+    kind = Duration(shortest=shortest)
+    return click.option(flag, cls=cls, type=kind, default=default, show_default=True, metavar="TIME", help=text)
 
 
 class ObjectName(click.ParamType):  # type: ignore[type-arg] # as above

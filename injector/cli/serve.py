@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from injector.webhook.certs.pair import ServingPair
-    from injector.webhook.certs.self_managed import Connect
     from injector.webhook.compose import Certificates
 
 _T = TypeVar("_T")
@@ -41,19 +40,15 @@ class _Grouped(click.Command):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
-                group = (
-                    _group(Settings.model_fields[parameter.name])
-                    if parameter.name in Settings.model_fields
-                    else "Other"
-                )
-                records.setdefault(group, []).append(record)
+                field = Settings.model_fields.get(parameter.name or "")
+                records.setdefault(_group(field), []).append(record)
         for group, rows in records.items():
             with formatter.section(group):
                 formatter.write_dl(rows, col_max=24)
 
 
-def _group(field: FieldInfo) -> str:
-    extra = field.json_schema_extra
+def _group(field: FieldInfo | None) -> str:
+    extra = field.json_schema_extra if field is not None else None
     return str(extra["group"]) if isinstance(extra, dict) else "Other"
 
 
@@ -114,7 +109,10 @@ def command(**flags: str | bool | None) -> int:
         },
         os.environ,
     )
-    return run(*prepare(given))
+    settings, policy, certificates = prepare(given)
+    from injector.webhook.compose import serve  # noqa: PLC0415 - FastAPI and uvicorn are imported by serve alone
+
+    return serve(settings, policy, certificates, terminal=sys.stderr.isatty())
 
 
 def prepare(given: Given) -> tuple[Settings, Policy, Certificates]:
@@ -147,7 +145,11 @@ def _certificates(settings: Settings | None, given: Given) -> Certificates | Non
     """Return the source of the pair; None if `load` has already reported the problem."""
     if given.raw("tls_mode") in {TlsMode.FILES, TlsMode.CERT_MANAGER}:
         return _pair(given)
-    return None if settings is None else _connect(settings)
+    if settings is None:
+        return None
+    from injector.cli.cluster import connect  # noqa: PLC0415 - only this mode imports the client
+
+    return connect(settings)
 
 
 def _pair(given: Given) -> ServingPair | None:
@@ -162,17 +164,3 @@ def _pair(given: Given) -> ServingPair | None:
     except CertificateError as error:
         where = f"{given.where('tls_cert_file')}, {given.where('tls_private_key_file')}"
         raise ConfigError([ConfigProblem(where, problem) for problem in error.problems]) from None
-
-
-def _connect(settings: Settings) -> Connect:
-    """Return a function that connects to the cluster; only this mode imports the client."""
-    from injector.cli.cluster import connect  # noqa: PLC0415 - as above
-
-    return connect(settings)
-
-
-def run(settings: Settings, policy: Policy, certificates: Certificates) -> int:
-    """Serve until a signal stops the process."""
-    from injector.webhook.compose import serve  # noqa: PLC0415 - FastAPI and uvicorn are imported by serve alone
-
-    return serve(settings, policy, certificates, terminal=sys.stderr.isatty())

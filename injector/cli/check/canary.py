@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,6 +14,7 @@ from injector.check.model import WORST_FIRST, Outcome, Result, unknown
 from injector.check.reader import Canary, Reader
 from injector.check.runner import run
 from injector.cli import cluster_completion, connection, explicit_options
+from injector.cli.common_options import together
 from injector.cli.connection import ConnectionOption
 from injector.cli.main import Exit
 from injector.cli.param_types import ObjectName
@@ -22,13 +23,12 @@ from injector.core.request import is_secret_key, is_secret_name, redact
 from injector.words import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from injector.check.model import Check
     from injector.cli.connection import Connect
     from injector.kube.client import Api
 
-_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 # Shorter than the minute between two runs of the CronJob, longer than two calls with the default timeout of webhooks.
 DEADLINE_SECONDS: Final = 20.0
 
@@ -58,45 +58,42 @@ class _SecretAndKey(click.ParamType):  # type: ignore[type-arg] # click 8.3 has 
         return name, key
 
 
-def options(command: _CommandT) -> _CommandT:
-    """Add the options of the dry-run Pod to a command."""
-    for option in (
-        click.option(
-            "--canary-requested",
-            cls=CanaryOption,
-            type=click.Choice(("Audit", "Warn", "Deny")),
-            metavar="ACTION",
-            help="Expect the policy requested, unchanged and with this action: Audit, Warn or Deny.",
-        ),
-        click.option(
-            "--canary-groups",
-            cls=CanaryOption,
-            type=click.IntRange(1, len(names.GROUPS)),
-            metavar="NUMBER",
-            help="Expect the unchanged webhook entries of this number of groups: 1 or 2.",
-        ),
-        click.option("--canary-shadow", cls=CanaryOption, is_flag=True, help="Expect a Policy in shadow mode."),
-        click.option(
-            "--canary-secret",
-            cls=CanaryOption,
-            type=_SecretAndKey(),
-            default=Canary().secret,
-            show_default=True,
-            metavar="NAME[:KEY]",
-            help="Let the Pod request this Secret, which need not exist, and expect this key.",
-        ),
-        click.option(
-            "--canary-namespace",
-            cls=CanaryOption,
-            type=ObjectName(),
-            metavar="NAME",
-            help="Send dry-run Pods in this namespace. [default: default, which the webhook must serve]",
-            shell_complete=cluster_completion.namespaces,
-        ),
-        click.option("--canary", cls=CanaryOption, is_flag=True, help="Only send a dry-run Pod, and print one line."),
-    ):
-        command = option(command)
-    return command
+# The options of the dry-run Pod.
+options: Final = together(
+    click.option("--canary", cls=CanaryOption, is_flag=True, help="Only send a dry-run Pod, and print one line."),
+    click.option(
+        "--canary-namespace",
+        cls=CanaryOption,
+        type=ObjectName(),
+        metavar="NAME",
+        help="Send dry-run Pods in this namespace. [default: default, which the webhook must serve]",
+        shell_complete=cluster_completion.namespaces,
+    ),
+    click.option(
+        "--canary-secret",
+        cls=CanaryOption,
+        type=_SecretAndKey(),
+        default=Canary().secret,
+        show_default=True,
+        metavar="NAME[:KEY]",
+        help="Let the Pod request this Secret, which need not exist, and expect this key.",
+    ),
+    click.option("--canary-shadow", cls=CanaryOption, is_flag=True, help="Expect a Policy in shadow mode."),
+    click.option(
+        "--canary-groups",
+        cls=CanaryOption,
+        type=click.IntRange(1, len(names.GROUPS)),
+        metavar="NUMBER",
+        help="Expect the unchanged webhook entries of this number of groups: 1 or 2.",
+    ),
+    click.option(
+        "--canary-requested",
+        cls=CanaryOption,
+        type=click.Choice(("Audit", "Warn", "Deny")),
+        metavar="ACTION",
+        help="Expect the policy requested, unchanged and with this action: Audit, Warn or Deny.",
+    ),
+)
 
 
 def canary_of(options: Mapping[str, Any]) -> Canary:

@@ -14,11 +14,11 @@ from injector.check.reader import Reader
 from injector.check.runner import run_until_sound
 from injector.cli import connection
 from injector.cli.check import canary
-from injector.cli.check.report import counts, show, show_progress
+from injector.cli.check.report import counts, show
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.namespace_option import namespace_option
-from injector.cli.output import output_option
+from injector.cli.output import output_option, show_progress
 from injector.cli.param_types import Duration
 from injector.core.durations import span
 

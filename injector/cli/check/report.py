@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import textwrap
 from collections import Counter
@@ -39,14 +38,8 @@ def show(found: Sequence[Finding], output: str) -> None:
     if output == "json":
         click.echo(json.dumps({"summary": _numbers(found), "checks": [_as_json(one) for one in found]}))
         return
-    for line in _lines(found, is_wide=output == "wide", is_coloured=wants_colour(sys.stdout, os.environ)):
+    for line in _lines(found, is_wide=output == "wide", is_coloured=wants_colour(sys.stdout)):
         echo_styled(line)
-
-
-def show_progress(line: str) -> None:
-    """Replace the progress line on stderr, if that is a terminal; empty removes it."""
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        echo_styled(f"\r\x1b[K{line}", err=True, nl=False)
 
 
 def counts(found: Sequence[Finding]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import textwrap
@@ -64,7 +63,7 @@ def command(*, filenames: Sequence[str], output: str, policy_file: Path | None, 
     Exit codes: 0 fine, 2 usage error or bad input, 3 internal error.
     """
     question = options.question(policy_file, use_default_secret=use_default_secret)
-    run = options.Run.reading(filenames)
+    run = options.Run(filenames)
     explainer = _Explainer(question, run, as_json=output == "json")
     run.each(explainer.file)
     if not explainer.found and not run.failed:
@@ -80,7 +79,7 @@ class _Explainer:
         self._question = question
         self._run = run
         self._as_json = as_json
-        self._colour = wants_colour(sys.stdout, os.environ)
+        self._colour = wants_colour(sys.stdout)
         self._width = max(_MIN_WIDTH, min(shutil.get_terminal_size((80, 24)).columns, _MAX_WIDTH))
 
     def file(self, source: files.Source) -> None:

@@ -8,7 +8,6 @@ import click
 
 from injector.cli.main import Exit
 from injector.cli.manifests import options
-from injector.cli.manifests.rewrite import Rewriter
 from injector.core.model import Reason, Verdict
 from injector.manifests import injecting
 
@@ -52,14 +51,11 @@ def command(
     internal error. A file with an error is not written; the others are.
     """  # noqa: D301 - click's mark for lines that stay as they are is a real backspace
     question = options.question(policy_file, use_default_secret=use_default_secret)
-    run = options.Run.of(filenames, output, in_place=in_place, quiet=quiet)
-    inject = _Inject(question, run.reporter)
-    rewriter = Rewriter(inject, run.output, in_place=in_place, reporter=run.reporter)
-    run.each(rewriter.file)
-    run.end(rewriter.tally.lines("changed" if in_place else "to change"))
-    if rewriter.tally.failed or run.failed:
+    run = options.RewritingRun(filenames, output, in_place=in_place, quiet=quiet)
+    tally = run.rewrite(_Inject(question, run.reporter))
+    if run.failed:
         return Exit.USAGE
-    denied = any(verdict == Verdict.DENY for verdict, _ in rewriter.tally.decisions)
+    denied = any(verdict == Verdict.DENY for verdict, _ in tally.decisions)
     return Exit.FINDINGS if denied else Exit.FINE
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -154,7 +153,7 @@ def _report_unreadable(linter: Linter, reporter: Reporter, reported: int) -> int
 
 
 def _print_report(found: Report, output: str) -> None:
-    colour = output == "text" and wants_colour(sys.stdout, os.environ)
+    colour = output == "text" and wants_colour(sys.stdout)
     lines = report.text(found, colour=True) if colour else report.FORMATS[output](found)
     echo = echo_styled if colour else click.echo
     for line in lines:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from injector.cli.common_options import together
 from injector.cli.manifests import files
-from injector.cli.manifests.rewrite import Format
+from injector.cli.manifests.rewrite import Format, Rewriter
 from injector.cli.output import Reporter
 from injector.config.policy import load_policy
 from injector.core.model import Endpoint, Policy
@@ -19,7 +20,8 @@ from injector.manifests.injecting import Question
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
+    from injector.cli.manifests.rewrite import Change
+    from injector.cli.output import Tally
 
 
 def filenames(command: Callable[..., int]) -> Callable[..., int]:
@@ -41,33 +43,29 @@ def filenames(command: Callable[..., int]) -> Callable[..., int]:
     return click.argument("paths", nargs=-1, type=click.Path(), metavar="[FILE|DIR|-]...")(with_option)
 
 
-def output_options(command: _CommandT) -> _CommandT:
-    """Add the options for the output."""
-    command = click.option("-q", "--quiet", is_flag=True, help="Report errors only.")(command)
-    command = click.option(
-        "--in-place", is_flag=True, help="Change the files, each in one step; mode and owner are kept."
-    )(command)
-    return click.option(
+output_options: Final = together(
+    click.option(
         "-o",
         "--output",
         type=click.Choice([Format.YAML.value, Format.JSON.value, Format.DIFF.value]),
         help="Set the output format; json: one document per line. [default: yaml]",
-    )(command)
-
-
-def policy_options(command: _CommandT) -> _CommandT:
-    """Add the options for the policy."""
-    command = click.option(
-        "--use-default-secret",
-        is_flag=True,
-        help="Decide as in a namespace to which the policy's defaultSecret applies.",
-    )(command)
-    return click.option(
+    ),
+    click.option("--in-place", is_flag=True, help="Change the files, each in one step; mode and owner are kept."),
+    click.option("-q", "--quiet", is_flag=True, help="Report errors only."),
+)
+policy_options: Final = together(
+    click.option(
         "--policy-file",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
         help="Use this policy of the webhook: allowed Secrets, defaults, conflicts.",
-    )(command)
+    ),
+    click.option(
+        "--use-default-secret",
+        is_flag=True,
+        help="Decide as in a namespace to which the policy's defaultSecret applies.",
+    ),
+)
 
 
 def question(policy_file: Path | None, *, use_default_secret: bool) -> Question:
@@ -84,55 +82,53 @@ def question(policy_file: Path | None, *, use_default_secret: bool) -> Question:
 
 
 class Run:
-    """One run over the files of the command line."""
+    """One run over the files of the command line. `failed`: one of them was not read, or not changed.
 
-    def __init__(self, arguments: Sequence[str], output: Format, *, quiet: bool) -> None:
-        self.output = output
+    Raises:
+        click.UsageError: There is nothing to read.
+    """
+
+    def __init__(self, arguments: Sequence[str], *, quiet: bool = False) -> None:
+        if not arguments and sys.stdin.isatty():
+            raise click.UsageError("nothing to read: name files with -f, or pipe manifests to standard input")
         self.failed = False
         early: list[str] = []
-        self._sources = list(files.find(arguments, (), lambda name, why: early.append(f"{name}: {why}")))
+        named = arguments or (files.STDIN,)
+        self._sources = list(files.find(named, (), lambda name, why: early.append(f"{name}: {why}")))
         self.reporter = Reporter(len(self._sources), quiet=quiet)
         for line in early:
             self.failed = True
             self.reporter.error(line)
-
-    @classmethod
-    def of(cls, arguments: Sequence[str], output: str | None, *, in_place: bool, quiet: bool) -> Run:
-        """Return a run of a command that changes files.
-
-        Raises:
-            click.UsageError: The options cannot be combined.
-        """
-        named = tuple(arguments) or (files.STDIN,)
-        if in_place and files.STDIN in named:
-            raise click.UsageError("--in-place needs files; standard input cannot be changed in place")
-        if in_place and output not in {None, Format.DIFF}:
-            raise click.UsageError(f"--in-place cannot be combined with -o {output}; use -o diff")
-        default = Format.NOTHING if in_place else Format.YAML
-        return cls(_checked(arguments), Format(output) if output else default, quiet=quiet)
-
-    @classmethod
-    def reading(cls, arguments: Sequence[str]) -> Run:
-        """Return a run of a command that only reads.
-
-        Raises:
-            click.UsageError: There is nothing to read.
-        """
-        return cls(_checked(arguments), Format.NOTHING, quiet=False)
 
     def each(self, work: Callable[[files.Source], None]) -> None:
         """Call `work` with each file."""
         for source in self._sources:
             work(source)
 
-    def end(self, lines: Sequence[str]) -> None:
-        """Write the summary."""
+
+class RewritingRun(Run):
+    """A run of a command that changes files.
+
+    Raises:
+        click.UsageError: The options cannot be combined, or there is nothing to read.
+    """
+
+    def __init__(self, arguments: Sequence[str], output: str | None, *, in_place: bool, quiet: bool) -> None:
+        if in_place and (not arguments or files.STDIN in arguments):
+            raise click.UsageError("--in-place needs files; standard input cannot be changed in place")
+        if in_place and output not in {None, Format.DIFF}:
+            raise click.UsageError(f"--in-place cannot be combined with -o {output}; use -o diff")
+        super().__init__(arguments, quiet=quiet)
+        default = Format.NOTHING if in_place else Format.YAML
+        self._output = Format(output) if output else default
+        self._in_place = in_place
+
+    def rewrite(self, change: Change) -> Tally:
+        """Change the files, and write the summary."""
+        rewriter = Rewriter(change, self._output, in_place=self._in_place, reporter=self.reporter)
+        self.each(rewriter.file)
         self.reporter.clear()
-        for line in lines:
+        for line in rewriter.tally.lines("changed" if self._in_place else "to change"):
             self.reporter.note(line)
-
-
-def _checked(arguments: Sequence[str]) -> Sequence[str]:
-    if not arguments and sys.stdin.isatty():
-        raise click.UsageError("nothing to read: name files with -f, or pipe manifests to standard input")
-    return arguments or (files.STDIN,)
+        self.failed = self.failed or rewriter.tally.failed > 0
+        return rewriter.tally

@@ -93,7 +93,7 @@ class Rewriter:
         self._in_place = in_place
         self._reporter = reporter
         self._stdout = sys.stdout.buffer
-        self._colour = output is Format.DIFF and wants_colour(sys.stdout, os.environ)
+        self._colour = output is Format.DIFF and wants_colour(sys.stdout)
         # Files and pipes get a user's text as it is; a terminal would act on it.
         self._shown: Callable[[str], str] = partial(escaped, is_line=False) if sys.stdout.isatty() else str
         self._needs_marker = False
@@ -241,7 +241,8 @@ class TargetFile:
 
     def _put(self, new: Path, path: Path) -> None:
         now = path.stat()
-        if (now.st_mtime_ns, now.st_size, now.st_ino) != self._stamp():
+        before = self.before
+        if (now.st_mtime_ns, now.st_size, now.st_ino) != (before.st_mtime_ns, before.st_size, before.st_ino):
             raise files.UnreadableError("another process changed it in the meantime; it was not modified")
         new.replace(path)
 
@@ -250,6 +251,3 @@ class TargetFile:
         if (made.st_uid, made.st_gid) != (self.before.st_uid, self.before.st_gid):
             os.fchown(descriptor, self.before.st_uid, self.before.st_gid)
         os.fchmod(descriptor, stat.S_IMODE(self.before.st_mode))
-
-    def _stamp(self) -> tuple[int, int, int]:
-        return self.before.st_mtime_ns, self.before.st_size, self.before.st_ino

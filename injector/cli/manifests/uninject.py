@@ -9,7 +9,6 @@ import click
 
 from injector.cli.main import Exit
 from injector.cli.manifests import options
-from injector.cli.manifests.rewrite import Rewriter
 from injector.manifests import uninjecting
 from injector.manifests.layout import reread
 from injector.manifests.uninjecting import EntryOutcome, Outcome
@@ -37,11 +36,9 @@ def command(*, filenames: Sequence[str], output: str | None, in_place: bool, qui
     Exit codes: 0 fine, 2 usage error or bad input, 3 internal error. A file with
     an error is not written; the others are.
     """
-    run = options.Run.of(filenames, output, in_place=in_place, quiet=quiet)
-    rewriter = Rewriter(_Uninject(run.reporter), run.output, in_place=in_place, reporter=run.reporter)
-    run.each(rewriter.file)
-    run.end(rewriter.tally.lines("changed" if in_place else "to change"))
-    return Exit.USAGE if rewriter.tally.failed or run.failed else Exit.FINE
+    run = options.RewritingRun(filenames, output, in_place=in_place, quiet=quiet)
+    run.rewrite(_Uninject(run.reporter))
+    return Exit.USAGE if run.failed else Exit.FINE
 
 
 class _Uninject:

@@ -40,7 +40,6 @@ class Options:
     expected: ExpectedToken
     ca_certificates: bytes | None
     timeout_seconds: float
-    accepted: frozenset[Exposure]
 
 
 @click.command(short_help="Check that sidecars require the token.")
@@ -120,7 +119,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     expected = ExpectedToken(given_token(token_file, token_stdin=token_stdin))
     ca_certificates = token_source.read_input(str(ca_file), "certificates") if ca_file is not None else None
     accepted = frozenset(map(Exposure, accept))
-    options = Options(namespace, Connect.of(cluster), expected, ca_certificates, timeout, accepted)
+    options = Options(namespace, Connect.of(cluster), expected, ca_certificates, timeout)
     with signals.terminate_as_interrupt():
         if all_namespaces or selector is not None:
             _check_selection(targets, namespace, selector, all_namespaces=all_namespaces)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from injector.cli import connection
+from injector.cli.connection import ONE_NAMESPACE
 from injector.cli.output import Reporter
 from injector.core.exposure import ProbeReport
 from injector.kube.errors import ForbiddenError, NotFoundError
@@ -29,17 +29,6 @@ if TYPE_CHECKING:
 _MAX_CONCURRENT: Final = 8
 # How often to list the Pods again, to find Pods created in the meantime.
 _ROUNDS: Final = 5
-
-
-class Source(Protocol):
-    """Where the Pods come from."""
-
-    async def find(self, api: Api) -> Found:
-        """Return the Pods as they are now, in a stable order."""
-
-    @property
-    def label(self) -> str:
-        """All of them, as shown to users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +81,14 @@ class Selected:
         try:
             pods = await self.selection.pods(api)
         except ForbiddenError as error:
-            if self.selection.namespace is None:
-                raise connection.forbidden_everywhere(error, "probe") from None
-            raise click.ClickException(f"{error}; request that permission") from None
+            is_everywhere = self.selection.namespace is None
+            advice = ONE_NAMESPACE.format("probe") if is_everywhere else "request that permission"
+            raise click.ClickException(f"{error}; {advice}") from None
         failures = [] if pods else [ProbeReport(self.label, failure="no running Pods with a sidecar")]
         return {str(pod["metadata"]["uid"]): pod for pod in pods}, failures
 
 
-async def probe_pods(api: Api, source: Source, prober: Prober) -> list[ProbeReport]:
+async def probe_pods(api: Api, source: Workloads | Selected, prober: Prober) -> list[ProbeReport]:
     """Probe Pods until all that exist were probed: some end in the meantime and others replace them."""
     asked: dict[str, ProbeReport] = {}
     reporter = Reporter(0, quiet=False, noun="Pods", every=1)

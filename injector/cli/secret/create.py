@@ -19,8 +19,8 @@ from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.output import output_option
 from injector.cli.secret import secret_refs
-from injector.cli.token.options import Minter, MintOption, minting_options
-from injector.cli.token.source import TokenOption, given_token, given_token_options
+from injector.cli.token.options import Minter, minting_options, supplied_token
+from injector.cli.token.source import TokenOption, given_token_options
 from injector.core import names
 from injector.core.errors import TokenError
 from injector.core.ownership import managed_by
@@ -32,8 +32,7 @@ from injector.tokens import decode, manifests, minting
 from injector.tokens.minting import MintedToken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
     from injector.core.ownership import SecretRef, TokenSecret
     from injector.kube.client import Api
@@ -82,8 +81,6 @@ def create(  # noqa: PLR0913 - one parameter per option
     secrets: Sequence[str],
     fail_if_exists: bool,
     key: str,
-    token_file: Path | None,
-    token_stdin: bool,
     same: bool,
     app_token: bool,
     dry_run: str | None,
@@ -91,7 +88,7 @@ def create(  # noqa: PLR0913 - one parameter per option
     store: str | None,
     remote_key: str | None,
     output: str,
-    **options: Any,  # noqa: ANN401 - those of `namespace_options`, `minting_options` and `connection.options`
+    **options: Any,  # noqa: ANN401 - those of the groups of options above
 ) -> int:
     """Create token Secrets. Existing Secrets are never overwritten.
 
@@ -124,32 +121,30 @@ def create(  # noqa: PLR0913 - one parameter per option
         return _print_manifests(refs, key, direction, _store(store), remote_key)
     if store is not None or remote_key is not None:
         raise click.UsageError("--store and --remote-key require --print-manifest")
-    value = given_token(token_file, token_stdin=token_stdin)
-    if value is not None:
-        explicit_options.reject("no effect on a token that is given by --token-file or --token-stdin", MintOption)
-    supplied = None if value is None else minting.describe_given(value, now=int(time.time()))
-    run = _Creation(key, direction, namespace_selector)
+    supplied = supplied_token(options)
+    run = _Creation(key, direction)
     minter = Minter.of(options)
     connect = Connect.of(options)
     if dry_run == "client":
-        resolved = refs if namespace_selector is None else connection.run(connect, lambda api: run.resolve(api, refs))
-        _report(dict.fromkeys(resolved, _Result(_WOULD_CREATE)), output)
+        if namespace_selector is not None:
+            refs = connection.run(connect, lambda api: secret_refs.resolve(api, refs, namespace_selector))
+        _report(dict.fromkeys(refs, _Result(_WOULD_CREATE)), output)
         return Exit.FINE
 
     async def work(api: Api) -> tuple[dict[SecretRef, str], dict[SecretRef, _ExistingSecret | None]]:
-        existing = await run.look(api, refs)
+        existing = await _look(api, await secret_refs.resolve(api, refs, namespace_selector))
         tried = await run.write(
             api, {ref: _PLACEHOLDER for ref, found in existing.items() if found is None}, dry_run=True
         )
         missing = [ref for ref, outcome in tried.items() if outcome != _EXISTS]
         outcomes = {**tried, **dict.fromkeys(missing, _WOULD_CREATE)}
         if dry_run is None and missing:
-            known = [found for found in existing.values() if found is not None]
-            source = _TokenSource(supplied, minter if supplied else await minter.with_keys(options, api), known, key)
-            tokens_by_secret = {ref: source(ref.namespace, same=same) for ref in missing}
-            outcomes |= await run.write(api, tokens_by_secret, dry_run=False)
-            if source.has_minted and source.note is not None:
-                click.echo(f"note: {source.note}", err=True)
+            ready = minter if supplied else await minter.with_keys(options, api)
+            shared = supplied or (_token_of_earlier_run(existing.values(), key) if same else None)
+            tokens = dict.fromkeys(missing, shared) if shared else ready.mint_for(missing, same=same)
+            outcomes |= await run.write(api, tokens, dry_run=False)
+            if shared is None and ready.note is not None:
+                click.echo(f"note: {ready.note}", err=True)
         # Created by another process in the meantime.
         existing |= {ref: await _read(api, ref) for ref, outcome in outcomes.items() if outcome == _EXISTS}
         return outcomes, existing
@@ -226,24 +221,8 @@ class _Creation:
 
     key: str
     direction: str
-    selector: str | None
     created: int = 0
     wanted: int = 0
-
-    async def resolve(self, api: Api, refs: Sequence[SecretRef]) -> Sequence[SecretRef]:
-        """Return the Secrets of all selected namespaces."""
-        return await secret_refs.resolve(api, refs, self.selector)
-
-    async def look(self, api: Api, refs: Sequence[SecretRef]) -> dict[SecretRef, _ExistingSecret | None]:
-        """Return the existing Secret, or None, for each Secret to create.
-
-        Raises:
-            click.ClickException: A namespace does not exist.
-        """
-        found = await self.resolve(api, refs)
-        for namespace in sorted({ref.namespace for ref in found}):
-            await _check_namespace(api, namespace)
-        return {ref: await _read(api, ref) for ref in found}
 
     async def write(
         self, api: Api, tokens_by_secret: Mapping[SecretRef, MintedToken], *, dry_run: bool
@@ -268,6 +247,17 @@ class _Creation:
         return outcome
 
 
+async def _look(api: Api, refs: Sequence[SecretRef]) -> dict[SecretRef, _ExistingSecret | None]:
+    """Return the existing Secret, or None, for each Secret to create.
+
+    Raises:
+        click.ClickException: A namespace does not exist.
+    """
+    for namespace in sorted({ref.namespace for ref in refs}):
+        await _check_namespace(api, namespace)
+    return {ref: await _read(api, ref) for ref in refs}
+
+
 async def _check_namespace(api: Api, name: str) -> None:
     try:
         found = await api.get(NAMESPACES, name)
@@ -282,60 +272,31 @@ async def _check_namespace(api: Api, name: str) -> None:
 async def _read(api: Api, ref: SecretRef) -> _ExistingSecret | None:
     try:
         found = await api.get(SECRETS, ref.name, ref.namespace)
-    except NotFoundError:
-        return None
-    except ForbiddenError:
+    except (NotFoundError, ForbiddenError):
         return None  # creating does not require permission to read; the create fails if the Secret exists
     return _ExistingSecret(decode.token_secret(found), found)
 
 
-class _TokenSource:
-    """Returns one token for all Secrets, or one for each."""
-
-    def __init__(
-        self, supplied: MintedToken | None, minter: Minter, existing: Sequence[_ExistingSecret], key: str
-    ) -> None:
-        self.has_minted = False
-        self.note = minter.note
-        self._supplied = supplied
-        self._minter = minter
-        self._shared: MintedToken | None = None
-        self._existing = existing
-        self._key = key
-
-    def __call__(self, namespace: str, *, same: bool) -> MintedToken:
-        if self._supplied is not None:
-            return self._supplied
-        if not same:
-            return self._mint(namespace)
-        if self._shared is None:
-            self._shared = self._token_of_earlier_run() or self._mint(None)
-        return self._shared
-
-    def _mint(self, namespace: str | None) -> MintedToken:
-        self.has_minted = True
-        return self._minter(namespace)
-
-    def _token_of_earlier_run(self) -> MintedToken | None:
-        """The token of an earlier, interrupted run: the one that all existing Secrets without another owner hold."""
-        managed = [
-            one
-            for one in self._existing
-            if managed_by(one.secret, self._key) is None and one.secret.token_id is not None
-        ]
-        if len({one.secret.token_id for one in managed}) != 1:
-            return None
-        secret = managed[0].secret
-        try:
-            value = managed[0].token(self._key)
-        except TokenError:
-            return None
-        return MintedToken(
-            value,
-            str(secret.token_id),
-            decode.unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or int(time.time()),
-            decode.unix_time(secret.annotations.get(names.TOKEN_EXPIRES)),
-        )
+def _token_of_earlier_run(existing: Iterable[_ExistingSecret | None], key: str) -> MintedToken | None:
+    """Return the token of an interrupted run: the one that all existing Secrets without another owner hold."""
+    managed = [
+        one
+        for one in existing
+        if one is not None and managed_by(one.secret, key) is None and one.secret.token_id is not None
+    ]
+    if len({one.secret.token_id for one in managed}) != 1:
+        return None
+    secret = managed[0].secret
+    try:
+        value = managed[0].token(key)
+    except TokenError:
+        return None
+    return MintedToken(
+        value,
+        str(secret.token_id),
+        decode.unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or int(time.time()),
+        decode.unix_time(secret.annotations.get(names.TOKEN_EXPIRES)),
+    )
 
 
 def _store(text: str | None) -> manifests.StoreRef:
@@ -365,11 +326,11 @@ def _print_manifests(
         raise click.UsageError("--remote-key: one key for several Secrets; print one manifest at a time")
     if remote is not None and not remote.strip():
         raise click.UsageError("--remote-key: empty; use the token's key in the store")
-    for number, ref in enumerate(refs):
-        remote_key = remote or f"dapr/{ref.namespace}/{ref.name}"
-        manifest = manifests.external_secret(ref, key, direction, store, remote_key)
-        click.echo("---" if number else "", nl=bool(number))
-        click.echo(yaml.safe_dump(manifest, sort_keys=False), nl=False)
+    found = [
+        manifests.external_secret(ref, key, direction, store, remote or f"dapr/{ref.namespace}/{ref.name}")
+        for ref in refs
+    ]
+    click.echo(yaml.safe_dump_all(found, sort_keys=False), nl=False)
     return Exit.FINE
 
 

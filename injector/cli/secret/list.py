@@ -14,19 +14,17 @@ from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option, table
-from injector.cli.param_types import Duration, States
+from injector.cli.param_types import States, duration_option
 from injector.core import names
 from injector.core.durations import DAY, span
 from injector.core.ownership import managed_by
 from injector.core.token_id import is_id
-from injector.kube.errors import ForbiddenError
 from injector.rotation.usage import EXPIRING_WITHIN, list_usage
 from injector.tokens import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from injector.kube.client import Api
     from injector.rotation.usage import SecretUsage
 
 _FAIL_ON: Final = ("outdated", "open", "expiring")
@@ -42,13 +40,8 @@ _FAIL_ON: Final = ("outdated", "open", "expiring")
     default="",
     help=f"Exit with 1 on these states, comma-separated: {', '.join(_FAIL_ON)}.",
 )
-@click.option(
-    "--expiring-within",
-    type=Duration(),
-    default=f"{EXPIRING_WITHIN // DAY}d",
-    show_default=True,
-    metavar="TIME",
-    help="Count tokens as expiring that expire within this time.",
+@duration_option(
+    "--expiring-within", f"{EXPIRING_WITHIN // DAY}d", "Count tokens as expiring that expire within this time."
 )
 @output_option("table", "json")
 @connection.options
@@ -79,7 +72,8 @@ def command(
     """  # noqa: D301 - \b tells click not to wrap a paragraph
     if namespace is not None and all_namespaces:
         raise click.UsageError("--namespace and --all-namespaces cannot be combined; use one of them")
-    rows = connection.run(Connect.of(options), lambda api: _list(api, namespace))
+    everywhere = "list" if namespace is None else None
+    rows = connection.run(Connect.of(options), lambda api: list_usage(api, namespace), everywhere=everywhere)
     now = int(time.time())
     if output == "json":
         immutable = [{} if row.secret is None else {"immutable": row.secret.immutable} for row in rows]
@@ -129,20 +123,6 @@ def lines(rows: Sequence[SecretUsage], now: int) -> Iterator[str]:
         yield from textwrap.wrap(
             detail, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
         )
-
-
-async def _list(api: Api, namespace: str | None) -> list[SecretUsage]:
-    """Return all rows.
-
-    Raises:
-        click.ClickException: The user cannot list all namespaces.
-    """
-    try:
-        return await list_usage(api, namespace)
-    except ForbiddenError as error:
-        if namespace is not None:
-            raise
-        raise connection.forbidden_everywhere(error, "list") from None
 
 
 def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:

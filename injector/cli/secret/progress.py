@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Final, Self
 
 import click
 
-from injector.cli.output import raw, table, wants_colour
+from injector.cli.output import is_terminal, live_display, table
 from injector.core.request import listed
 from injector.core.rollout import State
 from injector.words import escaped
@@ -46,19 +45,9 @@ class Table:
         self._shown: dict[Ref, Progress] = {}
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-            from rich.console import Console  # noqa: PLC0415 - only who watches pays for it
-            from rich.live import Live  # noqa: PLC0415 - as above
-
-            console = Console(file=raw(sys.stderr), no_color=not wants_colour(sys.stderr, os.environ))
-            # Rows are made at each refresh, not at each change: that would be quadratic in the number of workloads. A
-            # display that is higher than the terminal could not be erased.
-            self._live = Live(
-                console=console,
-                transient=True,
-                refresh_per_second=4,
-                get_renderable=lambda: live_rows(list(self._shown.values()), console.height - 1),
-            )
+        if is_terminal(sys.stderr):
+            # Rows are made at each refresh, not at each change: that would be quadratic in the number of workloads.
+            self._live = live_display(sys.stderr, lambda height: live_rows(list(self._shown.values()), height))
             self._live.start()
         return self
 
@@ -115,7 +104,7 @@ def some(pods: Sequence[str]) -> str:
 
 def live_rows(progress: Sequence[Progress], height: int) -> RichTable:
     """A table of at most `height` lines: if not all rows fit, those in progress and a count of the others."""
-    from rich.table import Table as RichTable  # noqa: PLC0415 - as above
+    from rich.table import Table as RichTable  # noqa: PLC0415 - only who watches pays for it
     from rich.text import Text  # noqa: PLC0415 - as above
 
     table = RichTable(box=None, pad_edge=False, show_header=bool(progress))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,10 @@ from injector.cli.secret.outcome import as_json, pod_path, revoked_line, unfinis
 from injector.cli.secret.progress import Table, lines, some
 from injector.cli.secret.rotation_options import ForceOption, PaceOption, RestartOption, rotation_options
 from injector.cli.signals import terminate_as_interrupt
-from injector.cli.token.options import Minter, MintOption
-from injector.cli.token.source import TokenOption, given_token
+from injector.cli.token.options import Minter, supplied_token
+from injector.cli.token.source import TokenOption
 from injector.core.rollout import State
 from injector.rotation.rotator import Pace, RotationError, RotationOptions, Rotator, SupersededError
-from injector.tokens import minting
 from injector.words import counted
 
 if TYPE_CHECKING:
@@ -122,16 +120,13 @@ class _Rotation:
             raise click.UsageError("--force and --skip-foreign cannot be combined; use one of them")
         secret_refs.check_key(options["key"])
         selector = secret_refs.selector_of(options)
-        value = given_token(options["token_file"], token_stdin=options["token_stdin"])
-        if value is not None:
-            explicit_options.reject("no effect on a token that is given by --token-file or --token-stdin", MintOption)
+        supplied = supplied_token(options)
         pace = Pace(
             max_concurrent=options["max_concurrent"],
             max_concurrent_per_namespace=options["max_concurrent_per_namespace"],
             timeout=options["timeout"],
             keep_going=options["keep_going"],
         )
-        connect = Connect.of(options)
         return cls(
             options=RotationOptions(
                 secrets=secret_refs.parse(options["secrets"], selector),
@@ -150,24 +145,21 @@ class _Rotation:
                 skip_admission_check=options["skip_admission_check"],
             ),
             selector=selector,
-            connect=connect,
-            mint=_mint_of(options, None if value is None else minting.describe_given(value, now=int(time.time()))),
+            connect=Connect.of(options),
+            mint=_mint_of(options, supplied),
             output=options["output"],
         )
 
+    @terminate_as_interrupt()
     def run(self) -> int:
         """Rotate and report."""
-        with terminate_as_interrupt():
-            return self._run()
-
-    def _run(self) -> int:
         started: list[Rotator] = []
-        table = Table()
+        table = _Printer()
 
         async def work(api: Api) -> Outcome:
             secrets = await secret_refs.resolve(api, self.options.secrets, self.selector)
             with table:
-                rotator = Rotator(api, replace(self.options, secrets=secrets), _Printer(table), self.mint)
+                rotator = Rotator(api, replace(self.options, secrets=secrets), table, self.mint)
                 started.append(rotator)
                 return await rotator.run()
 
@@ -261,35 +253,30 @@ def _mint_of(options: Mapping[str, Any], supplied: MintedToken | None) -> Mint:
         ready = await minter.with_keys(options, api)
         if ready.note is not None:
             click.echo(f"note: {ready.note}", err=True)
-        if options["same"]:
-            return dict.fromkeys(refs, ready())
-        return {ref: ready(ref.namespace) for ref in refs}
+        return ready.mint_for(refs, same=options["same"])
 
     return mint
 
 
-class _Printer:
-    """Reports a rotation on stderr, next to the live table."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
+class _Printer(Table):
+    """Reports a rotation on stderr, above the live table."""
 
     def left_out(self, ref: SecretRef, owner: SecretManager) -> None:
-        self._table.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}) and was left out")
+        self.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}) and was left out")
 
     def missing(self, missing: Sequence[SecretRef]) -> None:
-        self._table.note(f"left out, does not exist: {some(list(map(str, missing)))}")
+        self.note(f"left out, does not exist: {some(list(map(str, missing)))}")
 
     def overrides_owner(self, ref: SecretRef, owner: SecretManager, changes: Sequence[str]) -> None:
-        self._table.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}), which may overwrite it")
+        self.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}), which may overwrite it")
         for line in changes:
-            self._table.note(f"  {line}")
+            self.note(f"  {line}")
 
     def wrote(self, ref: SecretRef, token_id: str) -> None:
-        self._table.note(f"Secret {ref}: new token, id {token_id}")
+        self.note(f"Secret {ref}: new token, id {token_id}")
 
     def progressed(self, progress: Progress) -> None:
-        self._table.show(progress)
+        self.show(progress)
 
     def still_held(self, pods: Sequence[PodUsage]) -> None:
-        self._table.note(f"not revoked yet, held by: {', '.join(map(pod_path, pods))}")
+        self.note(f"not revoked yet, held by: {', '.join(map(pod_path, pods))}")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Final
 
 import click
 
 from injector.cli import cluster_completion, connection
+from injector.cli.common_options import together
 from injector.cli.output import output_option
-from injector.cli.param_types import Duration
+from injector.cli.param_types import duration_option
 from injector.cli.secret import secret_refs
 from injector.cli.token.options import minting_options
 from injector.cli.token.source import TokenOption, given_token_options
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 
 class RestartOption(click.Option):
@@ -31,14 +27,7 @@ class ForceOption(click.Option):
     """Allows a write, so it has no effect without one."""
 
 
-def rotation_options(command: _CommandT) -> _CommandT:
-    """Add the options that `secret rotate` and `secret revoke` share."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-_OPTIONS: Final = (
+rotation_options: Final = together(
     click.argument("secrets", nargs=-1, metavar="[NAMESPACE/]NAME...", shell_complete=cluster_completion.secrets),
     secret_refs.namespace_options,
     secret_refs.KEY,
@@ -91,23 +80,14 @@ _OPTIONS: Final = (
         is_flag=True,
         help="After a failed workload, stop only the restarts of its namespace.",
     ),
-    click.option(
-        "--timeout",
-        cls=PaceOption,
-        type=Duration(shortest=1),
-        default="10m",
-        show_default=True,
-        metavar="TIME",
-        help="Wait this long for each workload to become ready.",
+    duration_option(
+        "--timeout", "10m", "Wait this long for each workload to become ready.", shortest=1, cls=PaceOption
     ),
-    click.option(
+    duration_option(
         "--propagation-delay",
+        "2s",
+        "Wait this long between the Secret's change and the first restart.",
         cls=RestartOption,
-        type=Duration(),
-        default="2s",
-        show_default=True,
-        metavar="TIME",
-        help="Wait this long between the Secret's change and the first restart.",
     ),
     output_option("table", "json"),
     connection.options,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from injector.cli.common_options import together
 from injector.core.ownership import SecretRef
 from injector.core.request import is_secret_key, is_secret_name, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from injector.kube.client import Api
 
@@ -29,15 +30,10 @@ KEY: Final = click.option(
 )
 
 
-_Decorated = TypeVar("_Decorated", bound="Callable[..., Any]")
-
-
-def namespace_options(command: _Decorated) -> _Decorated:
-    """Add `--namespace-selector` and `--all-namespaces`."""
-    command = click.option("-A", "--all-namespaces", is_flag=True, help="Use NAME in every namespace.")(command)
-    return click.option(
-        "--namespace-selector", metavar="SELECTOR", help="Use NAME in each namespace with these labels."
-    )(command)
+namespace_options: Final = together(
+    click.option("--namespace-selector", metavar="SELECTOR", help="Use NAME in each namespace with these labels."),
+    click.option("-A", "--all-namespaces", is_flag=True, help="Use NAME in every namespace."),
+)
 
 
 def selector_of(options: Mapping[str, Any]) -> str | None:

@@ -12,15 +12,13 @@ from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option
-from injector.cli.param_types import Duration, States
+from injector.cli.param_types import States, duration_option
 from injector.cli.status.html import Scope, show_html
 from injector.cli.status.pages import WORDS, page
 from injector.core.assessment import Currency, Protection
-from injector.kube.errors import ForbiddenError
 
 if TYPE_CHECKING:
-    from injector.cli.status.views import Answer, View
-    from injector.kube.client import Api
+    from injector.cli.status.views import Answer
 
 # States that a caller may want to fail on.
 _FAIL_ON: Final = (
@@ -35,14 +33,7 @@ _FAIL_ON: Final = (
 @click.option("-A", "--all-namespaces", is_flag=True, help="Show all namespaces.")
 @click.option("--all", "ended", is_flag=True, help="Show also Pods that have ended or are ending.")
 @click.option("-w", "--watch", "watches", is_flag=True, help="Show changes until Ctrl-C.")
-@click.option(
-    "--interval",
-    type=Duration(shortest=1),
-    default="5s",
-    show_default=True,
-    metavar="TIME",
-    help="Wait this long before --watch lists again.",
-)
+@duration_option("--interval", "5s", "Wait this long before --watch lists again.", shortest=1)
 @click.option(
     "--fail-on",
     type=States(*_FAIL_ON),
@@ -114,7 +105,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     view = View(scope, found, ended)
     if watches:
         return _exit(watch(connect, view, output, interval), fail_on)
-    answer = connection.run(connect, lambda api: _read(api, view))
+    answer = connection.run(connect, view.read, everywhere="show" if scope is None else None)
     if output == "html":
         context = context_name(connect.kubeconfig, connect.context)
         of = found.label if found is not None else ""
@@ -122,15 +113,6 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     else:
         answer.show(output)
     return _exit(answer, fail_on)
-
-
-async def _read(api: Api, view: View) -> Answer:
-    try:
-        return await view.read(api)
-    except ForbiddenError as error:
-        if view.namespace is not None:
-            raise
-        raise connection.forbidden_everywhere(error, "show") from None
 
 
 def _exit(answer: Answer, wanted: frozenset[str]) -> Exit:

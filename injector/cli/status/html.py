@@ -27,7 +27,7 @@ from injector.cli.status.meanings import (
     PROTECTION_MEANINGS,
     REASON_MEANINGS,
 )
-from injector.cli.status.report import HEAD, rows_of, summary, worst_currency
+from injector.cli.status.report import HEAD, URGENCY, rows_of, summary, worst_currency
 from injector.core.assessment import CURRENCY_SEVERITIES, SEVERITIES, Severity
 from injector.words import counted, escaped
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 _WordT = TypeVar("_WordT", bound="StrEnum")
 
-_URGENCY: Final = tuple(Severity)
 # All findings have the same one: docs/reference/status.md.
 _FINDING_SEVERITY: Final = Severity.WARNING
 # What no permission changes.
@@ -155,7 +154,7 @@ def _count_table(
             _element("td", f"{numbers.get(word, 0):,}"),
             _element("td", meanings[word]),
         )
-        for word in sorted(words, key=lambda word: _URGENCY.index(severities[word]))
+        for word in sorted(words, key=lambda word: URGENCY.index(severities[word]))
     ]
     head = _element("tr", *(_element("th", one, scope="col") for one in ("Severity", title, "Pods", "Meaning")))
     return _table(head, rows)
@@ -199,7 +198,7 @@ def _remedy(word: ProtectionReason | Currency | PodFinding) -> str:
 
 def _rank(row: Row) -> int:
     """Return the place of the severity of the worst fact; 0 is the most urgent."""
-    return min(_URGENCY.index(fact.severity) for one in row.pods for fact in _facts(one.assessment))
+    return min(URGENCY.index(fact.severity) for one in row.pods for fact in _facts(one.assessment))
 
 
 def _workload(row: Row) -> Markup:
@@ -208,12 +207,12 @@ def _workload(row: Row) -> Markup:
     for one in row.pods:
         for fact in _facts(one.assessment):
             names[fact].append(one.assessment.name)
-    facts = sorted(names, key=lambda fact: _URGENCY.index(fact.severity))
+    facts = sorted(names, key=lambda fact: URGENCY.index(fact.severity))
     severity = facts[0].severity
     namespace, workload, *others = row.cells
     line = _element(
         "tr",
-        _element("td", _mark(severity), data_order=str(_URGENCY.index(severity))),
+        _element("td", _mark(severity), data_order=str(URGENCY.index(severity))),
         _element("td", namespace),
         _element("th", workload, scope="row"),
         *(_element("td", cell) for cell in others),

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from injector.core.rollout import Ref
     from injector.rotation.status import PodStatus, Status
 
-_URGENCY: Final = tuple(Severity)
+# The most urgent first.
+URGENCY: Final = tuple(Severity)
 
 
 def show(status: Status, output: str, *, with_namespace: bool) -> None:
@@ -30,10 +31,7 @@ def show(status: Status, output: str, *, with_namespace: bool) -> None:
     if output == "json":
         click.echo(json.dumps(document(status)))
         return
-    rows = rows_of(status)
-    if rows:
-        show_table(rows, columns(with_namespace=with_namespace, is_wide=output == "wide"))
-    show_rest(status, rows)
+    show_table(status, columns(with_namespace=with_namespace, is_wide=output == "wide"))
 
 
 def columns(*, with_namespace: bool, is_wide: bool) -> slice:
@@ -41,10 +39,13 @@ def columns(*, with_namespace: bool, is_wide: bool) -> slice:
     return slice(0 if with_namespace else 1, len(HEAD) if is_wide else 6)
 
 
-def show_table(rows: Iterable[Row], shown: slice) -> None:
-    """Write the columns `shown` of the rows to stdout."""
-    for line in table([cells[shown] for cells in (HEAD, *(row.cells for row in rows))]):
-        click.echo(line)
+def show_table(status: Status, shown: slice, *, of: str = "") -> None:
+    """Write a row for each workload, with the columns `shown`, and what is below the table; see `show_rest`."""
+    rows = rows_of(status)
+    if rows:
+        for line in table([cells[shown] for cells in (HEAD, *(row.cells for row in rows))]):
+            click.echo(line)
+    show_rest(status, rows, of=of)
 
 
 def show_rest(status: Status, rows: Iterable[Row], *, of: str = "") -> None:
@@ -106,7 +107,7 @@ def rows_of(status: Status) -> list[Row]:
 
 def _urgency(found: Assessment) -> tuple[int, str, str]:
     severities = (found.severity, CURRENCY_SEVERITIES[worst_currency(found)])
-    return min(map(_URGENCY.index, severities)), found.protection, found.name
+    return min(map(URGENCY.index, severities)), found.protection, found.name
 
 
 def worst_currency(found: Assessment) -> Currency:

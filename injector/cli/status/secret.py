@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from injector.cli.secret.list import as_json, lines
-from injector.cli.status.report import columns, document, rows_of, show_rest, show_table
+from injector.cli.status.report import columns, document, show_table
 from injector.core import names
 from injector.core.durations import span
 from injector.tokens.decode import rfc3339, unix_time
@@ -31,10 +31,8 @@ def show(story: SecretStory, output: str, now: int) -> None:
         return
     for line in (*_head(story, now), *_events(story, now)):
         click.echo(escaped(line))
-    rows = rows_of(story.status)
-    if rows:
-        show_table(rows, columns(with_namespace=False, is_wide=output == "wide"))
-    show_rest(story.status, rows, of=f"secret/{story.ref.name}")
+    shown = columns(with_namespace=False, is_wide=output == "wide")
+    show_table(story.status, shown, of=f"secret/{story.ref.name}")
 
 
 def _head(story: SecretStory, now: int) -> Iterator[str]:

@@ -36,11 +36,6 @@ class Target:
     name: str
     resource: Resource | None = None
 
-    @property
-    def is_secret(self) -> bool:
-        """Whether it is a Secret."""
-        return self.kind.lower() in _SECRET_KINDS
-
 
 def parse(text: str) -> Target:
     """Return the object in an argument.
@@ -92,7 +87,7 @@ class View:
         if self.target is None or self.namespace is None:
             status = await read_status(api, self.namespace, now, Selection(ended=self.ended))
             return Answer(status, partial(report.show, status, with_namespace=self.namespace is None))
-        if self.target.is_secret:
+        if self.target.kind.lower() in _SECRET_KINDS:
             return await self._secret(api, SecretRef(self.namespace, self.target.name), now)
         return await self._workload(api, self.target, self.namespace, now)
 

@@ -7,20 +7,19 @@ Pod, and the metadata of Secrets and the owners would need watches of their own.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Protocol
 
 import click
 
 from injector.cli import connection
-from injector.cli.output import raw, wants_colour
+from injector.cli.output import is_terminal, live_display
 from injector.cli.signals import terminate_as_interrupt
-from injector.cli.status.report import HEAD, columns, rows_of, summary
+from injector.cli.status.report import HEAD, URGENCY, columns, rows_of, summary
 from injector.cli.status.views import nothing
 from injector.core.assessment import Severity
 from injector.kube.backoff import Backoff
@@ -29,7 +28,7 @@ from injector.tokens.decode import rfc3339
 from injector.words import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Group
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from injector.kube.client import Api
 
 _COLOURS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.OK: "green"}
-_SEVERITIES: Final = tuple(Severity)
 
 
 class Screen(Protocol):
@@ -59,10 +57,12 @@ def watch(connect: Connect, view: View, output: str, interval: float) -> Answer:
         KeyboardInterrupt: There is no state yet.
     """
     last: list[Answer] = []
-    is_live = sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    is_live = sys.stdout is not None and is_terminal(sys.stdout)
     screen = Table(with_namespace=view.namespace is None, is_wide=output == "wide") if is_live else Lines(output)
     try:
-        with terminate_as_interrupt(), _live(screen):
+        with terminate_as_interrupt(), ExitStack() as display:
+            if isinstance(screen, Table):
+                display.enter_context(live_display(sys.stdout, screen.rendered))
             connection.run(connect, lambda api: _poll(api, view, screen, interval, last))
     except KeyboardInterrupt:
         if not last:
@@ -90,26 +90,6 @@ async def _poll(api: Api, view: View, screen: Screen, interval: float, last: lis
             delay = max(interval, requested or 0, backoff.delay_seconds(error))
             screen.note(f"{error}; next try in {delay:.0f} seconds")
         await asyncio.sleep(delay)
-
-
-@contextmanager
-def _live(screen: Screen) -> Iterator[None]:
-    """Show a table for as long as it is entered."""
-    if not isinstance(screen, Table):
-        yield
-        return
-    from rich.console import Console  # noqa: PLC0415 - only who watches pays for it
-    from rich.live import Live  # noqa: PLC0415 - as above
-
-    console = Console(file=raw(sys.stdout), no_color=not wants_colour(sys.stdout, os.environ))
-    # A display that is higher than the terminal could not be erased.
-    with Live(
-        console=console,
-        transient=True,
-        refresh_per_second=4,
-        get_renderable=lambda: screen.rendered(console.height - 1),
-    ):
-        yield
 
 
 class Lines:
@@ -155,7 +135,7 @@ class Table:
     def show(self, answer: Answer) -> None:
         """Take a new state, which the next refresh shows."""
         rows = rows_of(answer.status)
-        self._rows = [(_SEVERITIES[row.urgency], row.worst.protection.value, row.cells[self._columns]) for row in rows]
+        self._rows = [(URGENCY[row.urgency], row.worst.protection.value, row.cells[self._columns]) for row in rows]
         self._summary = summary(answer.status.pods)
         self._note = "; ".join(answer.status.limits)
 
@@ -165,7 +145,7 @@ class Table:
 
     def rendered(self, height: int) -> Group:
         """Return a table of at most `height` lines: the worst rows, a count of the others, the summary and a note."""
-        from rich.console import Group  # noqa: PLC0415 - as above
+        from rich.console import Group  # noqa: PLC0415 - only who watches pays for it
         from rich.table import Table as RichTable  # noqa: PLC0415 - as above
         from rich.text import Text  # noqa: PLC0415 - as above
 

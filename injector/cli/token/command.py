@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.output import echo_styled, output_option, wants_colour
-from injector.cli.param_types import Duration
+from injector.cli.param_types import duration_option
 from injector.cli.token import source as token_source
 from injector.cli.token.options import Minter, minting_options, read_keys, run_with_key
 from injector.core import claims
@@ -101,14 +100,7 @@ _EXISTS: Final = "--out {}: file exists and was not modified; use --force to rep
     "--aud", "audience", default=claims.AUDIENCE, show_default=True, metavar="TEXT", help="Require this audience."
 )
 @click.option("--iss", "issuer", metavar="TEXT", help="Require this issuer. [default: any]")
-@click.option(
-    "--leeway",
-    type=Duration(),
-    default="60s",
-    show_default=True,
-    metavar="TIME",
-    help="Allow for this much clock skew.",
-)
+@duration_option("--leeway", "60s", "Allow for this much clock skew.")
 @output_option("text", "json")
 @connection.options
 def verify(  # noqa: PLR0913 - one parameter per option
@@ -120,8 +112,7 @@ def verify(  # noqa: PLR0913 - one parameter per option
     issuer: str | None,
     leeway: int,
     output: str,
-    kubeconfig: str | None,
-    context: str | None,
+    **options: Any,  # noqa: ANN401 - those of `connection.options`
 ) -> int:
     """Check the signature and claims of a token.
 
@@ -137,7 +128,7 @@ def verify(  # noqa: PLR0913 - one parameter per option
     internal error.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
     value = parse_token(token_source.read_input(file, "a token" if file == token_source.STDIN else "token file"))
-    keys = read_keys(signing_key, alg, Connect(kubeconfig, context)) if signing_key is not None else None
+    keys = read_keys(signing_key, alg, Connect.of(options)) if signing_key is not None else None
     expected = ExpectedClaims(audience=audience, issuer=issuer, leeway=leeway)
     checks = minting.verify(value, keys, expected, now=int(time.time()))
     if output == "json":
@@ -161,7 +152,7 @@ _COLOURS: Final = {True: "green", False: "red", None: None}
 
 def _print_check(check: TokenCheck) -> None:
     word = f"{_WORDS[check.fine]:<6}"
-    styled = click.style(word, fg=_COLOURS[check.fine]) if wants_colour(sys.stdout, os.environ) else word
+    styled = click.style(word, fg=_COLOURS[check.fine]) if wants_colour(sys.stdout) else word
     echo_styled(f"{check.what:<10} {styled} {escaped(check.message)}")
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from injector.cli import connection, signals
+from injector.cli import connection, explicit_options, signals
+from injector.cli.common_options import together
 from injector.cli.param_types import Duration
-from injector.cli.token.source import TokenOption
+from injector.cli.token.source import TokenOption, given_token
 from injector.core import claims
 from injector.core.claims import TokenSpec
 from injector.core.errors import TokenError
@@ -24,7 +25,7 @@ from injector.tokens.key_stores import FileKeyStore, KeyStoreError
 from injector.tokens.signing_keys import Algorithm, BadKeyError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from injector.cli.connection import Connect
     from injector.kube.client import Api
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from injector.tokens.signing_keys import SigningKeys
 
 _T = TypeVar("_T")
-_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 JWT: Final = "jwt"
 OPAQUE: Final = "opaque"
@@ -44,17 +44,23 @@ class MintOption(TokenOption):
     """Describes a token to mint, so it has no effect on one that is given."""
 
 
+def supplied_token(options: Mapping[str, Any]) -> MintedToken | None:
+    """Return the token of --token-file or --token-stdin; None if neither is set.
+
+    Raises:
+        click.ClickException: It cannot be read or is not a token, or an option that describes a token to mint is set.
+    """
+    value = given_token(options["token_file"], token_stdin=options["token_stdin"])
+    if value is None:
+        return None
+    explicit_options.reject("no effect on a token that is given by --token-file or --token-stdin", MintOption)
+    return minting.describe_given(value, now=int(time.time()))
+
+
 _mint_option = partial(click.option, cls=MintOption)
 
 
-def minting_options(command: _CommandT) -> _CommandT:
-    """Add the options that describe a new token."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-_OPTIONS: Final = (
+minting_options: Final = together(
     _mint_option(
         "--format",
         "token_format",
@@ -170,6 +176,11 @@ class Minter:
         except TokenError as error:
             raise click.ClickException(f"--claim, --aud: not a token: {error}; use fewer or shorter values") from None
 
+    def mint_for(self, refs: Iterable[SecretRef], *, same: bool) -> dict[SecretRef, MintedToken]:
+        """Return a new token for each Secret, or with `same` one for all; raises as a call does."""
+        shared = self() if same else None
+        return {ref: shared or self(ref.namespace) for ref in refs}
+
     @property
     def note(self) -> str | None:
         """A note for the user about the tokens, if there is one."""
@@ -191,7 +202,7 @@ class Minter:
 SECRET_PREFIX: Final = "secret:"
 
 
-def run_with_key(text: str | None, connect: Connect, work: Callable[[Api | None], Awaitable[_T]]) -> _T:
+def run_with_key(text: str | None, connect: Connect, work: Callable[[Api | None], Coroutine[Any, Any, _T]]) -> _T:
     """Run work that reads the signing key `text`; it gets an API server only if the key is in a Secret.
 
     Raises:
@@ -199,11 +210,7 @@ def run_with_key(text: str | None, connect: Connect, work: Callable[[Api | None]
     """
     if text is not None and _secret_ref(text) is not None:
         return connection.run(connect, work)
-
-    async def alone() -> _T:
-        return await work(None)
-
-    return signals.run(alone())
+    return signals.run(work(None))
 
 
 def read_keys(text: str, algorithm: str | None, connect: Connect) -> SigningKeys:

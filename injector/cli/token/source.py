@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Final
 
 import click
 
+from injector.cli.common_options import together
 from injector.core.errors import TokenError
 from injector.core.token import MAX_TOKEN, Token, parse_token
 from injector.files import error_text
 from injector.tokens import private_files
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
 STDIN: Final = "-"
 _STDIN: Final = "standard input"
@@ -31,21 +27,22 @@ class TokenOption(click.Option):
     """Gives or describes a new token."""
 
 
-def given_token_options(command: _CommandT) -> _CommandT:
-    """Add --token-file and --token-stdin; each command checks which of them it requires."""
-    command = click.option(
-        "--token-stdin",
-        cls=TokenOption,
-        is_flag=True,
-        help="Read the token from standard input; a terminal prompts without echo.",
-    )(command)
-    return click.option(
+# Each command checks which of them it requires.
+given_token_options: Final = together(
+    click.option(
         "--token-file",
         cls=TokenOption,
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
         help="Read the token from FILE, which holds nothing else.",
-    )(command)
+    ),
+    click.option(
+        "--token-stdin",
+        cls=TokenOption,
+        is_flag=True,
+        help="Read the token from standard input; a terminal prompts without echo.",
+    ),
+)
 
 
 def read_token_file(path: Path) -> Token:

@@ -61,7 +61,7 @@ def test_table_shows_problem_and_command(api: ApiServer, capsys: Capture) -> Non
 
 
 def test_table_has_colours_on_terminal_only(api: ApiServer, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("injector.cli.check.report.wants_colour", lambda _stream, _env: True)
+    monkeypatch.setattr("injector.cli.check.report.wants_colour", lambda _stream: True)
 
     _, out, _ = shown(api, capsys, "--only", "dtc010")
 
