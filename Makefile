@@ -7,7 +7,9 @@ PY := .venv/bin/python
 # Tracing doubles what a test costs: it is done where it is held to a number, for the core and the tests of its own.
 CORE := tests/unit/core tests/golden
 CORE_COVERED := $(PY) -m pytest -q $(CORE) --cov=injector/core --cov-fail-under=100
-QUICK := tests/unit tests/golden tests/contract tests/lint
+QUICK := $(PY) -m pytest -q -m "not cluster and not node and not browser and not slow"
+# Tests of commands wait; thousands of others take less time in one process than their results between several.
+WAITING := tests/unit/cli tests/unit/probe
 REST := $(addprefix --ignore=,$(CORE))
 # `make test` runs these on the newest Python, which is that of the image (tests/newest.py); `make unit` on both.
 NEWEST := $(addprefix --ignore=,tests/unit tests/lint tests/http)
@@ -50,7 +52,8 @@ built: # the other half
 
 quick: .venv/.ready ## The inner loop: one Python, no cluster, no laws, no slow test; under a minute on two idle cores
 	@$(PY) -m tests.prepare unit
-	@$(PY) -m pytest -q -m "not cluster and not node and not browser and not slow" $(QUICK) -n 2
+	@$(PY) -m tests.alongside '$(QUICK) $(WAITING) -n 2' -- $(QUICK) tests/unit tests/golden tests/contract tests/lint \
+		$(addprefix --ignore=,$(WAITING))
 
 unit: .venv/.ready ## The tests that need no cluster, on this Python and on the newest one here
 	@$(PY) -m tests.prepare unit

@@ -22,6 +22,7 @@ from injector.core.ownership import SecretRef
 from injector.core.request import is_secret_name
 from injector.tokens import minting, signing_keys
 from injector.tokens.key_stores import FileKeyStore, KeyStoreError
+from injector.tokens.private_files import PrivateFileError
 from injector.tokens.signing_keys import Algorithm, BadKeyError
 
 if TYPE_CHECKING:
@@ -302,7 +303,7 @@ async def _signing_keys(options: Mapping[str, Any], api: Api | None) -> SigningK
     try:
         with store.locked() if create or rotate else nullcontext():
             return await _stored_keys(store, algorithm, create=create, rotate=rotate)
-    except KeyStoreError as error:
+    except (KeyStoreError, PrivateFileError) as error:
         raise click.ClickException(f"--signing-key {error}") from None
 
 

@@ -177,6 +177,7 @@ def test_callers_secret_signs_by_hs256(tmp_path: Path, capsys: Capture) -> None:
         (["--signing-key", "secret:shop"], "--signing-key: invalid Secret; use secret:NAMESPACE/NAME"),
         (["--signing-key", "secret:Shop/x"], "--signing-key: invalid Secret; use secret:NAMESPACE/NAME"),
         (["--signing-key", "/"], "is a directory"),
+        (["--signing-key", "none/key", "--create-key"], "--signing-key none/key: no such file or directory"),
         (["--force"], "--force requires --out"),
         (["--claim", f"long={'x' * 4096}"], "16 to 4,096"),
     ],
