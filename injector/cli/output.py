@@ -55,9 +55,12 @@ class SafeStream:
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Escape everything that is written to stdout and stderr as text. Bytes pass: they are a user's manifests."""
-    before = sys.stdout, sys.stderr
-    safe = [stream and cast("TextIO", SafeStream(stream)) for stream in before]
+    """Escape everything that is written to stdout and stderr as text. Bytes pass: they are a user's manifests.
+
+    A stream that is closed, as by `>&-`, takes everything and keeps nothing.
+    """
+    before = [stream or open(os.devnull, "w", encoding="utf-8") for stream in (sys.stdout, sys.stderr)]  # noqa: SIM115,PTH123 - for the rest of the process
+    safe = [cast("TextIO", SafeStream(stream)) for stream in before]
     sys.stdout, sys.stderr = safe
     try:
         yield

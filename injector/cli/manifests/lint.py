@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from injector.lint.linter import Report
 
 
-class _RuleType(click.ParamType[Rule]):
+class _RuleType(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it without a parameter
     """A rule by id or name."""
 
     name = "rule"

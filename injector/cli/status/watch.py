@@ -57,7 +57,7 @@ def watch(connect: Connect, view: View, output: str, interval: float) -> Answer:
         KeyboardInterrupt: There is no state yet.
     """
     last: list[Answer] = []
-    is_live = sys.stdout is not None and is_terminal(sys.stdout)
+    is_live = is_terminal(sys.stdout)
     screen = Table(with_namespace=view.namespace is None, is_wide=output == "wide") if is_live else Lines(output)
     try:
         with terminate_as_interrupt(), ExitStack() as display:
@@ -115,8 +115,7 @@ class Lines:
                 if limit not in self._limits:
                     self.note(limit)
         self._states, self._limits = states, answer.status.limits
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
 
     def note(self, line: str) -> None:
         """Write why there is no new state, to stderr."""

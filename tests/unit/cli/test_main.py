@@ -210,6 +210,22 @@ def test_path_whose_folder_is_there_is_shown(tmp_path: Path, capsys: pytest.Capt
     assert str(path) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("closed", [("stdout",), ("stderr",), ("stdout", "stderr")])
+@pytest.mark.parametrize("command", [["lint"], ["inject", "-f"], ["explain", "-f"]])
+def test_output_to_a_closed_stream_is_lost_and_nothing_else(
+    command: list[str], closed: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = tmp_path / "x.yaml"
+    manifest.write_text("kind: ConfigMap\napiVersion: v1\nmetadata: {name: x}\n")
+    for name in closed:
+        monkeypatch.setattr(sys, name, None)  # as the interpreter has it after `>&-`
+
+    assert main([*command, str(manifest)]) == 0
+
+    for name in closed:
+        getattr(sys, name).close()
+
+
 def test_closed_standard_input_holds_nothing() -> None:
     command = f"exec {sys.executable} -m injector token verify <&-"
     done = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
