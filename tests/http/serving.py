@@ -123,7 +123,7 @@ def serving(
 ) -> Iterator[Serving]:
     """`serve` on free ports with a fresh certificate; ended at the latest when the block ends.
 
-    `deaf`: nobody reads the log once it listens. Requests are shed for a late event loop only after 30 s, unless
+    `deaf`: the log is not read once it listens. Requests are shed for a late event loop only after 30 s, unless
     `flags` say less: other programs of a busy machine hold it up for longer than the default allows.
     """
     issuer = issuer or Issuer()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.controlplane.polling import wait_for
 from tests.http.client import PATIENCE, head
 from tests.http.reviews import dear_review, review
 from tests.http.serving import serving
@@ -71,27 +70,26 @@ async def overload(server: Serving) -> Counter[str]:
 def test_h11_excess_is_shed_once_and_served_on_retry(tmp_path: Path) -> None:
     with serving(tmp_path, "--max-lag", "0.05") as server, ExitStack() as stack:
         idle = [stack.enter_context(server.connect()) for _ in range(IDLE)]
-        for connection in idle:
-            wait_until_served(connection)
+        assert all(map(is_served, idle))
         seen = asyncio.run(overload(server))
         assert seen["at once"] > 0
         assert seen["the second time"] > 0
         assert seen["at once"] + seen["the second time"] == CONNECTIONS * REVIEWS
         assert seen["late"] == 0
         assert server.sample('admission_shed_total{cause="lag"}') >= seen["the second time"]
-        # The process is as healthy as before, and the idle connections are still open and served.
+        # The process is as healthy as before, and whoever was idle is still connected and served.
         assert server.ops("/readyz").status == 200
-        for connection in idle:
-            wait_until_served(connection)
+        assert all(map(is_served, idle))
 
 
-def wait_until_served(connection: Connection) -> None:
-    """On a machine that is busy with other programs, the event loop can be late without a request."""
-    wait_for("a served review", lambda: connection.request(review()).status == 200)
+def is_served(connection: Connection) -> bool:
+    """Whether an idle connection is; on a machine that is busy with others it may have to ask twice."""
+    return connection.request(review()).status == 200 or connection.request(review()).status == 200
 
 
 def test_h11_idle_connections_alone_shed_nothing(tmp_path: Path) -> None:
-    with serving(tmp_path) as server, ExitStack() as stack:
+    # Less than `serving` allows: the connections alone must not hold up the loop for as long as this.
+    with serving(tmp_path, "--max-lag", "5") as server, ExitStack() as stack:
         idle = [stack.enter_context(server.connect()) for _ in range(IDLE)]
         assert all(connection.request(review()).status == 200 for connection in idle)
         assert server.sample("connections") == IDLE
