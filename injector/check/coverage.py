@@ -84,8 +84,8 @@ async def _namespaces_covered(reader: Reader) -> Outcome:
     return Outcome(seen=seen, problems=tuple(problems))
 
 
-def _by_namespace(pods: Iterable[PodFacts]) -> dict[str, _Pods]:
-    found: dict[str, _Pods] = defaultdict(_Pods)
+def _by_namespace(pods: Iterable[PodFacts]) -> defaultdict[str, _Pods]:
+    found: defaultdict[str, _Pods] = defaultdict(_Pods)
     for pod in pods:
         if pod.uses_dapr or pod.requests_token:
             here = found[pod.workload.namespace]

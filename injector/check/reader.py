@@ -130,7 +130,7 @@ class Reader:
         spec = {"resourceAttributes": attributes}
         return await self.once(
             ("may", verb, resource, namespace, name, subresource),
-            lambda: is_allowed(self.api, _ACCESS_REVIEWS, spec, "review your permissions"),
+            lambda: is_permitted(self.api, _ACCESS_REVIEWS, spec, "review your permissions"),
         )
 
     async def registrations(self) -> Objects:
@@ -172,7 +172,7 @@ class Reader:
         return next((str(one["namespace"]) for one in services if one.get("namespace")), names.MANAGER)
 
 
-async def is_allowed(api: Api, kind: Resource, spec: Object, operation: str) -> bool:
+async def is_permitted(api: Api, kind: Resource, spec: Object, operation: str) -> bool:
     """Return what the API server answers to an access review.
 
     Raises:

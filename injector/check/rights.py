@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from injector.check import admission, dapr
 from injector.check.installation import called_services, for_each_service, pods_of
 from injector.check.model import Category, Check, Outcome, Problem, Result, failed, unknown
-from injector.check.reader import is_allowed
+from injector.check.reader import is_permitted
 from injector.core import names
 from injector.kube import resources
 from injector.kube.errors import ForbiddenError
@@ -276,7 +276,7 @@ async def _account_may(reader: Reader, namespace: str, account: str, need: Need,
         "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
         "resourceAttributes": attributes,
     }
-    return await is_allowed(reader.api, _ACCESS_REVIEWS, spec, "review the permissions of the webhook")
+    return await is_permitted(reader.api, _ACCESS_REVIEWS, spec, "review the permissions of the webhook")
 
 
 _REQUEST: Final = (
