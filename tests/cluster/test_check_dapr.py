@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from injector.check.dapr import COMPONENTS, INJECTOR
+from injector.check.dapr import COMPONENTS, INJECTOR, image_problems
+from injector.check.model import Result
+from injector.check.pods import pod_facts
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.objects import APP, ASKING, SIDECAR, deployment, pod, pods_of, token_variable, tokens
 from tests.cluster.test_check import check
 from tests.cluster.test_probe import READ_PODS, limited
 from tests.cluster.tokencommands import Commands
+from tests.controlplane.cluster import own_namespace
 from tests.controlplane.errors import KubectlError
 from tests.controlplane.polling import wait_for
 from tests.controlplane.registration import dapr_sidecar_injector
@@ -180,12 +183,16 @@ def test_sidecar_of_daprs_own_injector_without_a_version(
         wait_for("the sidecar", lambda: len(kubectl.dry_run(wanted)["spec"]["containers"]) == 2)
         kubectl.create(wanted)
 
-        result, (problem,) = found("daprd-advisories")
+        result, _ = found("daprd-advisories")
         assert (found("dapr-injector-registered")[0], found("dapr-injector-available")[0]) == ("passed", "unknown")
 
-    assert problem["result"] == "unknown"
-    assert SIDECAR_IMAGE in problem["message"]
     assert result in {"unknown", "failed"}  # other Pods of the cluster count, too
+    facts = pod_facts(kubectl.get("pod", "shop"))
+    assert facts is not None
+    # The report names the first of these images in the whole cluster, and the first of their workloads.
+    (problem,) = image_problems({image: [facts] for image in facts.images}, "dapr-system")
+    assert problem.result is Result.UNKNOWN
+    assert SIDECAR_IMAGE in problem.message
 
 
 # --- tokens ---
@@ -228,13 +235,13 @@ def test_secret_or_key_that_does_not_exist(kubectl: Kubectl, found: Found) -> No
     assert found("token-secret-exists")[1] == []
 
 
-def test_secret_that_no_pod_uses(kubectl: Kubectl, found: Found) -> None:
-    kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "left", "labels": OURS}})
+def test_secret_that_no_pod_uses(kubectl: Kubectl, capsys: Capture) -> None:
+    with own_namespace(kubectl, prefix="a") as first:  # of all namespaces: the report names the first Secrets only
+        first.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "left", "labels": OURS}})
+        _, report = check(capsys, kubectl.kubeconfig, "--only", "token-secret-used")
 
-    result, (problem,) = found("token-secret-used")
-
-    assert result == "warning"
-    assert f"{kubectl.namespace}/left" in problem["message"]
+    assert report["token-secret-used"]["result"] == "warning"
+    assert f"{first.namespace}/left" in report["token-secret-used"]["problems"][0]["message"]
 
 
 def test_role_view_cannot_list_secrets(kubectl: Kubectl, found: Found, capsys: Capture, tmp_path: Path) -> None:

@@ -224,9 +224,9 @@ def _start(plan: _Plan, ports: _Ports, stack: contextlib.ExitStack) -> ControlPl
 
 
 @contextlib.contextmanager
-def own_namespace(kubectl: Kubectl) -> Iterator[Kubectl]:
+def own_namespace(kubectl: Kubectl, prefix: str = "token-injector") -> Iterator[Kubectl]:
     """A namespace in which Pods can be created, for as long as the block lasts; kubectl within it."""
-    name = f"token-injector-{secrets.token_hex(4)}"
+    name = f"{prefix}-{secrets.token_hex(4)}"
     create_namespace(kubectl, name)
     within = kubectl.within(name)
     try:

@@ -194,6 +194,10 @@ def token_of(pid: int) -> str | None:
 
 # --- a fleet ---
 
+# What a running daprd answers, if it accepts the token or not.
+_HTTP: Final = {"http 200", "http 401"}
+_GRPC: Final = {"grpc OK", "grpc UNAUTHENTICATED"}
+
 
 @dataclass(slots=True)
 class Counts:
@@ -279,12 +283,31 @@ class Fleet:
 
         wait_for("all containers again", all_run, timeout_seconds=240, interval_seconds=0.2)
 
+    def wait_for_answers(self) -> None:
+        """Return once the daprd of each Pod has answered its app again by HTTP and by gRPC."""
+        before = self._answers()
+
+        def all_answered() -> bool:
+            now = self._answers()
+            new = [now[uid] - before.get(uid, Counter()) for uid in now]
+            return len(new) == len(self._kinds) and all(one.keys() & _HTTP and one.keys() & _GRPC for one in new)
+
+        wait_for("answers to the calls of all apps", all_answered, timeout_seconds=240, interval_seconds=0.2)
+
     def read_answers(self) -> None:
         """Add up what the apps have counted."""
-        for name in self.names:
-            written = self._kubectl.run("exec", name, "--container=app", "--", "cat", "/counts/calls").stdout
-            for line in written.splitlines():
-                self.counts[name.partition("-")[0]].answers.update(json.loads(line))
+        for uid, answers in self._answers().items():
+            self.counts[self._kinds[uid]].answers.update(answers)
+
+    def _answers(self) -> dict[str, Counter[str]]:
+        """What each app has counted and written, by its Pod's uid; without apps that do not run."""
+        found: dict[str, Counter[str]] = {}
+        for (uid, program), pid in processes(list(self._kinds)).items():
+            if program == "python":
+                with contextlib.suppress(OSError):  # it ended, or has not written yet
+                    *lines, _ = Path(f"/proc/{pid}/root/counts/calls").read_text().split("\n")
+                    found[uid] = sum((Counter(json.loads(line)) for line in lines), Counter())
+        return found
 
     def _value(self) -> bytes:
         self.versions += 1

@@ -119,6 +119,7 @@ def _measure_kills(target: Target, pods: int, calls: float, kills: int, rest: fl
                 binaries.report_to_stderr(f"{done} of {kills} kills")
                 fleet.kill_one_of_each()
                 time.sleep(rest)
+            fleet.wait_for_answers()
         fleet.read_answers()
         is_same = fleet.sealed_tokens() == before
     print(f"{len(fleet.names)} Pods, {fleet.versions} values of the Secret, {time.monotonic() - begun:.0f} s")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -77,7 +76,7 @@ def test_sealed_containers_keep_one_token_while_the_secret_changes(kubectl: Kube
     with fleet:
         for _ in range(5):
             fleet.kill_one_of_each()
-            time.sleep(2)  # in which the apps call
+            fleet.wait_for_answers()
 
     fleet.read_answers()
     sealed_pods, others = fleet.counts["sealed"], fleet.counts["unsealed"]
