@@ -1,18 +1,21 @@
-"""Pods created continuously, and the result of each."""
+"""Pods created all the time, and how each create ended: dry runs, which are admitted alike and leave nothing."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
 import httpx
 
+from tests.availability.api import api_of
 from tests.cluster.objects import ASKING, pod, token_variable, tokens
+from tests.controlplane.cluster import write_kubeconfig
 from tests.controlplane.polling import wait_for
 from tests.controlplane.processes import ManagedProcess
 
@@ -20,41 +23,116 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.availability.load import Api
+    from tests.controlplane.cluster import ControlPlane
     from tests.controlplane.kubectl import Kubectl
 
-WORKERS = 4
-# Between two creates of a worker. Without it they take all of a machine, for as long as what they watch takes.
-PACE_SECONDS = 0.1
+USER: Final = "deployer"
+# Of creates as an administrator: how many at once, and how long each rests before the next. Without it they take all
+# of a machine, for as long as what they watch takes.
+WORKERS: Final = 4
+REST_SECONDS: Final = 0.1
+_LOOK_BACK: Final = 1000
+_TIMEOUT_SECONDS: Final = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """How one ended. Times are in seconds of the monotonic clock."""
+
+    sent: float
+    ended: float
+    message: str  # of the refusal, empty for a Pod
+    has_token: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Creates:
-    """The result of each create."""
+    """All that have ended so far."""
 
-    right: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
+    done: list[Create] = field(default_factory=list)
+
+    @property
+    def refused(self) -> list[Create]:
+        """Those without a Pod."""
+        return [one for one in self.done if one.message]
+
+    @property
+    def bare(self) -> list[Create]:
+        """Those with a Pod that has no token."""
+        return [one for one in self.done if not one.message and not one.has_token]
+
+    @property
+    def wrong(self) -> list[Create]:
+        """Those without a Pod that has its token."""
+        return [one for one in self.done if not one.has_token]
+
+    def wait_for_more(self, count: int) -> list[Create]:
+        """Wait until so many that were sent from now on have ended, and return them."""
+        now = time.monotonic()
+
+        def probe() -> list[Create]:
+            found = [one for one in self.done[-_LOOK_BACK:] if one.sent >= now]
+            return found if len(found) >= count else []
+
+        return wait_for(f"{count} creates", probe)
+
+
+def user(plane: ControlPlane, kubectl: Kubectl) -> Api:
+    """A user who may create Pods in kubectl's namespace."""
+    folder = plane.folder / USER
+    folder.mkdir()
+    client = plane.authority.issue_client(user=USER, group="deployers")
+    kubeconfig = write_kubeconfig(folder, USER, plane.url, plane.authority, client)
+    kubectl.run("create", "rolebinding", USER, "--clusterrole=edit", f"--user={USER}")
+    return api_of(kubeconfig, folder)
 
 
 @contextlib.contextmanager
-def creating_pods(url: str, namespace: str) -> Iterator[Creates]:
-    """Create Pods continuously while the block runs."""
-    seen, numbers = Creates(), itertools.count()
-    annotations = pod(ASKING)["metadata"]["annotations"]
-
-    def create(client: httpx.Client) -> None:
-        # Without a name, as Deployments' Pods. API servers before 1.31 reject a generated name that exists
-        # (409): among thousands it happens, so all prefixes differ.
-        item = pod(ASKING)
-        item["metadata"] = {"generateName": f"shop-{next(numbers)}-", "annotations": annotations}
-        answer = client.post(f"/api/v1/namespaces/{namespace}/pods", json=item)
-        is_right = answer.is_success and tokens(answer.json()) == [token_variable()]
-        (seen.right if is_right else seen.wrong).append(answer.text)
+def creating(api: Api, namespace: str, *, workers: int, rest: float) -> Iterator[Creates]:
+    """Create Pods as a user during the block; each worker rests for some seconds after each."""
 
     def connect() -> httpx.Client:
-        return httpx.Client(base_url=url, trust_env=False, timeout=30.0)
+        return httpx.Client(base_url=api.url, verify=api.context(), trust_env=False, timeout=_TIMEOUT_SECONDS)
 
-    with repeating(create, connect, workers=WORKERS, rest=PACE_SECONDS):
+    with _creating(connect, namespace, workers, rest) as seen:
         yield seen
+
+
+@contextlib.contextmanager
+def creating_by_proxy(kubectl: Kubectl, folder: Path) -> Iterator[Creates]:
+    """Create Pods during the block as the user of any kubeconfig, in kubectl's namespace."""
+    with proxy(kubectl, folder) as url:
+
+        def connect() -> httpx.Client:
+            return httpx.Client(base_url=url, trust_env=False, timeout=_TIMEOUT_SECONDS)
+
+        with _creating(connect, kubectl.namespace, WORKERS, REST_SECONDS) as seen:
+            yield seen
+
+
+@contextlib.contextmanager
+def _creating(connect: Callable[[], httpx.Client], namespace: str, workers: int, rest: float) -> Iterator[Creates]:
+    seen, item = Creates(), pod(ASKING)
+    path = f"/api/v1/namespaces/{namespace}/pods"
+
+    def create(client: httpx.Client) -> None:
+        sent = time.monotonic()
+        answer = client.post(path, params={"dryRun": "All"}, json=item)
+        ended = time.monotonic()
+        is_pod = answer.status_code == HTTPStatus.CREATED
+        has_token = is_pod and tokens(answer.json()) == [token_variable()]
+        seen.done.append(Create(sent, ended, "" if is_pod else _message(answer), has_token))
+
+    with repeating(create, connect, workers=workers, rest=rest):
+        yield seen
+
+
+def _message(answer: httpx.Response) -> str:
+    """The API server's; or the text of a proxy that does not reach it."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(answer.json()["message"])
+    return f"{answer.status_code}: {answer.text}"
 
 
 @contextlib.contextmanager

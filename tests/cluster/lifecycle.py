@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from tests.availability.api import ApiClient, api_of
 from tests.cluster.conftest import wait_until_injecting
+from tests.cluster.creates import creating, user
 from tests.cluster.objects import ASKING, pod
 from tests.cluster.policies import DEPLOY
 from tests.cluster.serving import ADDRESSES, ServingKubelet
-from tests.cluster.steady import creating, user
 from tests.controlplane.api import Api as Resources
 from tests.controlplane.cluster import Programs, control_plane, create_namespace, own_namespace
 from tests.controlplane.errors import KubectlError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from injector.kube.resources import Resource
     from tests.availability.load import Api
-    from tests.cluster.steady import Creates
+    from tests.cluster.creates import Creates
     from tests.controlplane import binaries
     from tests.controlplane.api import Json
     from tests.controlplane.cluster import ControlPlane

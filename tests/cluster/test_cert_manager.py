@@ -17,7 +17,7 @@ from tests.cluster.certmanager import (
     managed,
 )
 from tests.cluster.conftest import wait_until_injecting
-from tests.cluster.creates import creating_pods, proxy
+from tests.cluster.creates import creating_by_proxy
 from tests.cluster.objects import ASKING, pod, token_variable, tokens
 from tests.cluster.test_check import check
 from tests.controlplane.cluster import own_namespace
@@ -106,16 +106,11 @@ def test_creates_succeed_while_leaf_and_ca_are_replaced(installed: Managed, user
     first = installed.authority()
     assert first is not None
 
-    with proxy(users, tmp_path) as url, creating_pods(url, users.namespace) as seen:
-
-        def more_creates() -> None:
-            goal = len(seen.right) + ENOUGH
-            wait_for("more creates", lambda: len(seen.right) >= goal or seen.wrong)
-
-        more_creates()
+    with creating_by_proxy(users, tmp_path) as seen:
+        seen.wait_for_more(ENOUGH)
         # The leaf alone.
         installed.serve(installed.renewed())
-        more_creates()
+        seen.wait_for_more(ENOUGH)
 
         # The CA is renewed, as after six years: it keeps its key, so who trusts one of the two trusts leaves of both.
         installed.renew(AUTHORITY)
@@ -124,9 +119,9 @@ def test_creates_succeed_while_leaf_and_ca_are_replaced(installed: Managed, user
         assert second is not None
         assert second.public_key() == first.public_key()
         installed.wait_for("both in every bundle", lambda: installed.trusts(first, second))
-        more_creates()
+        seen.wait_for_more(ENOUGH)
         installed.serve(installed.renewed())
-        more_creates()
+        seen.wait_for_more(ENOUGH)
 
         # The CA gets another key: it is in every bundle before it signs.
         installed.kubectl.run("delete", "secret", AUTHORITY_SECRET)
@@ -135,11 +130,11 @@ def test_creates_succeed_while_leaf_and_ca_are_replaced(installed: Managed, user
         assert third is not None
         assert third.public_key() != first.public_key()
         installed.wait_for("all in every bundle", lambda: installed.trusts(first, second, third))
-        more_creates()
+        seen.wait_for_more(ENOUGH)
         files = installed.renewed()
         leaf_of(files).verify_directly_issued_by(third)
         installed.serve(files)
-        more_creates()
+        seen.wait_for_more(ENOUGH)
 
         # The previous CAs are not needed, and cert-manager leaves them in the bundles: a user removes them. (It writes
         # what it last read, so it may undo a change that it has not seen.)
@@ -151,10 +146,9 @@ def test_creates_succeed_while_leaf_and_ca_are_replaced(installed: Managed, user
 
         for _ in range(2):
             installed.wait_for("the new CA alone in every bundle", alone)
-            more_creates()
+            seen.wait_for_more(ENOUGH)
 
     assert seen.wrong == []
-    assert len(seen.right) >= 8 * ENOUGH
 
 
 def test_cainjector_takes_over_and_keeps_trust_in_the_replicas(installed: Managed) -> None:

@@ -7,9 +7,8 @@ import secrets
 from typing import TYPE_CHECKING
 
 from tests.cluster.conftest import StartWebhook, wait_until_injecting
-from tests.cluster.creates import creating_pods, proxy
+from tests.cluster.creates import creating_by_proxy
 from tests.controlplane.pki import Authority
-from tests.controlplane.polling import wait_for
 from tests.controlplane.registration import NAME, token_injector
 
 if TYPE_CHECKING:
@@ -40,12 +39,7 @@ def test_creates_succeed_during_replacement(
     wait_until_injecting(kubectl)
     old, new = webhook.settings.authority, Authority.create("next-webhook-ca")
 
-    with proxy(kubectl, tmp_path) as url, creating_pods(url, kubectl.namespace) as seen:
-
-        def more_creates() -> None:
-            goal = len(seen.right) + ENOUGH
-            wait_for("more creates", lambda: len(seen.right) >= goal or seen.wrong)
-
+    with creating_by_proxy(kubectl, tmp_path) as seen:
         for serving, trusted in (
             (old, (old,)),  # a renewed certificate
             (old, (old, new)),  # the next authority is published ...
@@ -54,7 +48,6 @@ def test_creates_succeed_during_replacement(
         ):
             webhook.replace_certificate(serving)
             trust(kubectl, *trusted)
-            more_creates()
+            seen.wait_for_more(ENOUGH)
 
     assert seen.wrong == []
-    assert len(seen.right) >= 4 * ENOUGH

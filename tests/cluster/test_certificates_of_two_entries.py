@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.cluster.conftest import wait_until_injecting
-from tests.cluster.creates import creating_pods, proxy
+from tests.cluster.creates import creating_by_proxy
 from tests.cluster.installation import (
     MUTATING,
     SERVICE,
@@ -370,7 +370,7 @@ def test_creates_succeed_through_both_entries_while_cas_rotate(
     replicas = [by_url.start(number, *flags) for number in (1, 2, 1, 2)]
     wait_until_injecting(by_url.kubectl)
 
-    with proxy(by_url.kubectl, tmp_path) as url, creating_pods(url, by_url.kubectl.namespace) as seen:
+    with creating_by_proxy(by_url.kubectl, tmp_path) as seen:
         request_rotation(by_url.kubectl)
         if deleted:
             eventually("the next CA", lambda: "add" in steps(*replicas) or seen.wrong, replicas[0])
@@ -378,11 +378,9 @@ def test_creates_succeed_through_both_entries_while_cas_rotate(
             eventually("the next CA signs", lambda: "promote" in steps(*replicas) or seen.wrong, replicas[0])
             by_url.register_second(second, failure_policy=policy)
         eventually("the rotation", lambda: "prune" in steps(*replicas) or seen.wrong, replicas[0])
-        goal = len(seen.right) + ENOUGH
-        eventually("more creates", lambda: len(seen.right) >= goal or seen.wrong)
+        seen.wait_for_more(ENOUGH)
 
     assert seen.wrong == []
-    assert len(seen.right) >= ENOUGH
     assert all(replica.is_ready() for replica in replicas)
 
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from tests.cluster.creates import Creates
     from tests.cluster.lifecycle import Site
-    from tests.cluster.steady import Creates
     from tests.controlplane import binaries
 
 REQUESTED: Final = f"{NAME}-requested"

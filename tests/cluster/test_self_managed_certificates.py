@@ -17,7 +17,7 @@ from cryptography import x509
 
 from tests import forkserver
 from tests.cluster.conftest import wait_until_injecting
-from tests.cluster.creates import creating_pods, proxy
+from tests.cluster.creates import creating_by_proxy
 from tests.cluster.installation import (
     MUTATING,
     SECRET,
@@ -193,7 +193,7 @@ def test_creates_succeed_while_leaves_and_cas_are_rotated(installed: Installatio
     wait_until_injecting(installed.kubectl)
     first = authority(installed)
 
-    with proxy(installed.kubectl, tmp_path) as url, creating_pods(url, installed.namespace) as seen:
+    with creating_by_proxy(installed.kubectl, tmp_path) as seen:
 
         def rotations() -> int:
             return steps(*replicas).count("prune")
@@ -202,11 +202,9 @@ def test_creates_succeed_while_leaves_and_cas_are_rotated(installed: Installatio
         eventually("a rotation that was asked for", lambda: rotations() >= 1 or seen.wrong, replicas[0])
         second = authority(installed)
         wait_for("a rotation whose time had come", lambda: rotations() >= 2 or seen.wrong, timeout_seconds=240)
-        goal = len(seen.right) + ENOUGH
-        eventually("more creates", lambda: len(seen.right) >= goal or seen.wrong)
+        seen.wait_for_more(ENOUGH)
 
     assert seen.wrong == []
-    assert len(seen.right) >= ENOUGH
     assert steps(*replicas)[:9] == ["create", *["add", "seen", "promote", "prune"] * 2]
     assert len({first, second, authority(installed)}) == 3
     # Every leaf was renewed, by each replica, many times; and each saw every authority.
