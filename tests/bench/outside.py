@@ -205,7 +205,7 @@ def credentials(kubectl: Kubectl, folder: Path) -> Path:
     """A header with a token of a ServiceAccount that may create Pods: wrk knows no client certificates."""
     user = f"{kubectl.namespace}:default"
     kubectl.run("create", "clusterrolebinding", "bench", "--clusterrole=cluster-admin", f"--serviceaccount={user}")
-    token = kubectl.run("create", "token", "default").stdout.strip()
+    token = kubectl.token("default")
     target = folder / "headers"
     target.touch(mode=0o600)
     target.write_text(f"Authorization: Bearer {token}\n")

@@ -49,7 +49,7 @@ class CronJob:
         assert template["serviceAccountName"] == account["name"]
         assert container.keys().isdisjoint({"command", "env", "volumeMounts"})
         kubectl = self.own.kubectl.within(account["namespace"])
-        write_private(self.folder / "token", kubectl.run("create", "token", account["name"]).stdout.strip().encode())
+        write_private(self.folder / "token", kubectl.token(account["name"]).encode())
         write_private(self.folder / "ca.crt", self.own.authority.pem)
         return Pod(self.folder, self.own.url).run(*container["args"])
 

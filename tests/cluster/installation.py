@@ -267,7 +267,7 @@ def installation(kubectl: Kubectl, folder: Path) -> Iterator[Installation]:
 def write_kubeconfig(kubectl: Kubectl, path: Path) -> None:
     """A kubeconfig with the ServiceAccount's token in place of the administrator's certificate."""
     config: Json = document(kubectl.kubeconfig)
-    token = kubectl.run("create", "token", ACCOUNT, "--duration=1h").stdout.strip()
+    token = kubectl.token(ACCOUNT)
     context = next(each for each in config["contexts"] if each["name"] == config["current-context"])
     config["users"] = [{"name": context["context"]["user"], "user": {"token": token}}]
     write_private(path, json.dumps(config).encode())

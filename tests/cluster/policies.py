@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.controlplane.errors import KubectlError
 from tests.documents import documents
 
 if TYPE_CHECKING:
@@ -53,10 +54,13 @@ def requested(*, label: str) -> tuple[Json, ...]:
     return policy, binding
 
 
-def refusal(kubectl: Kubectl, item: Json, *flags: str) -> str:
-    """The error of a dry run; empty when it was accepted."""
-    done = kubectl.try_run("create", "-f", "-", "--dry-run=server", *flags, stdin=item)
-    return done.stderr if done.returncode else ""
+def refusal(kubectl: Kubectl, item: Json, **query: str) -> str:
+    """The error of a dry run; empty when it was accepted. `query` as the API has it (`timeout`)."""
+    try:
+        kubectl.dry_run(item, **query)
+    except KubectlError as error:
+        return error.stderr
+    return ""
 
 
 def rights(*, namespace: str, name: str) -> tuple[Json, ...]:

@@ -82,7 +82,7 @@ class Canary:
 
     def token(self, account: str) -> str:
         """A token of an account of the release."""
-        return self.release.run("create", "token", account).stdout.strip()
+        return self.release.token(account)
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_rejection_of_an_invalid_secret_does_not_show_it(kubectl: Kubectl) -> No
 
 
 def test_missing_permission_is_named(kubectl: Kubectl) -> None:
-    token = kubectl.run("create", "token", "default").stdout.strip()
+    token = kubectl.token("default")
 
     async def work() -> None:
         async with api_of(kubectl) as admin:

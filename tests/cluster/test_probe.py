@@ -223,7 +223,7 @@ def limited(kubectl: Kubectl, folder: Path, *rules: Json) -> Path:
     )
     account = f"--serviceaccount={kubectl.namespace}:asker"
     kubectl.run("create", "rolebinding", "asker", "--role=asker", account)
-    token = kubectl.run("create", "token", "asker").stdout.strip()
+    token = kubectl.token("asker")
     path = folder / "kubeconfig"
     path.write_bytes(kubectl.kubeconfig.read_bytes())
     path.chmod(0o600)

@@ -36,7 +36,7 @@ EMERGENCY: Final = (
     "validatingwebhookconfiguration/dapr-token-injector"
 )
 MARKER: Final = "never-show-me-3f9a"
-PATIENT: Final = "--request-timeout=60s"  # an API server needs many seconds for the largest Pod
+PATIENT: Final = "60s"  # an API server needs many seconds for the largest Pod
 USER: Final = "deployer"  # with rights of its own, unlike `system:masters`
 AS_USER: Final = (f"--as={USER}", "--as-group=system:authenticated")
 
@@ -291,10 +291,10 @@ def test_largest_pod_costs_at_most_half_the_budget(cluster: Cluster, kubectl: Ku
     binding["spec"]["policyName"] = label
 
     with in_force(cluster, kubectl, (doubled(policy), binding), label):
-        assert refusal(kubectl, largest_pod(200_000 // 220), PATIENT) == ""
+        assert refusal(kubectl, largest_pod(200_000 // 220), timeout=PATIENT) == ""
         missing = largest_pod(200_000 // 220)
         missing["spec"]["containers"][-1]["env"] = [entry("V", value="x")]
-        assert 'container "c198" has no DAPR_API_TOKEN (and 1 more)' in refusal(kubectl, missing, PATIENT)
+        assert 'container "c198" has no DAPR_API_TOKEN (and 1 more)' in refusal(kubectl, missing, timeout=PATIENT)
 
 
 def test_too_many_names_leave_the_sidecar_judged(denying: Kubectl) -> None:

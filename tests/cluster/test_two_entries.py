@@ -361,8 +361,8 @@ def test_condition_of_the_largest_pod_costs_at_most_half_its_budget(
         register(configuration)
         wait_for("the entry called", lambda: refusal(kubectl, pod(ASKING)) or group.take())
 
-        assert (refusal(kubectl, item, PATIENT), group.take()) == ("", [])
-        assert (refusal(kubectl, missing, PATIENT), group.take()) == ("", ["shop"])
+        assert (refusal(kubectl, item, timeout=PATIENT), group.take()) == ("", [])
+        assert (refusal(kubectl, missing, timeout=PATIENT), group.take()) == ("", ["shop"])
 
 
 def test_many_names_are_not_compared_and_reach_group_2(group2: Group2) -> None:
@@ -379,5 +379,5 @@ def test_pod_beyond_the_budget_does_not_reach_group_2_and_is_denied(group2: Grou
     item["spec"]["containers"][-1]["env"] = []
 
     assert not is_served(item)
-    assert NAME in refusal(group2.kubectl, item, PATIENT)
+    assert NAME in refusal(group2.kubectl, item, timeout=PATIENT)
     assert group2.take() == []

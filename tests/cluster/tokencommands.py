@@ -148,7 +148,7 @@ def limited(commands: Commands, tmp_path: Path, *rules: str) -> Commands:
         kubectl.run(
             "create", "rolebinding", f"r{number}", f"--role=r{number}", f"--serviceaccount={kubectl.namespace}:limited"
         )
-    token = kubectl.run("create", "token", "limited").stdout.strip()
+    token = kubectl.token("limited")
     path = tmp_path / "limited.kubeconfig"
     path.write_text(kubectl.kubeconfig.read_text())
     path.chmod(0o600)

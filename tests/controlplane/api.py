@@ -72,6 +72,12 @@ class Api:
         path = self.resource(resource).path(namespace, name)
         self._call("PATCH", path, body=operations, content="application/json-patch+json")
 
+    def token(self, account: str, namespace: str) -> str:
+        """Return a new token of a ServiceAccount, for an hour."""
+        path = f"{self.resource('serviceaccounts').path(namespace, account)}/token"
+        made = self._call("POST", path, body={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"})
+        return str(made["status"]["token"])
+
     def delete(self, resource: str, name: str, namespace: str) -> None:
         """Delete an object without waiting."""
         self._call("DELETE", self.resource(resource).path(namespace, name), query={"propagationPolicy": "Background"})

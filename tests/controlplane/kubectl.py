@@ -101,9 +101,13 @@ class Kubectl:
         """Create an object and return it as the API server made it."""
         return self._api.create(item, self.namespace)
 
-    def dry_run(self, item: Mapping[str, Any]) -> Json:
-        """Return an object as the API server would make it."""
-        return self._api.create(item, self.namespace, dryRun="All")
+    def dry_run(self, item: Mapping[str, Any], **query: str) -> Json:
+        """Return an object as the API server would make it; `query` as the API has it (`timeout`)."""
+        return self._api.create(item, self.namespace, dryRun="All", **query)
+
+    def token(self, account: str) -> str:
+        """Return a new token of a ServiceAccount of the namespace, for an hour."""
+        return self._api.token(account, self.namespace)
 
     def get(self, kind: str, name: str) -> Json:
         """Return one object."""
