@@ -8,7 +8,7 @@ from injector.check import expiry, startup
 from injector.check.installation import condition, endpoints_of, for_all_services, for_each_service, pods_of
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
 from injector.check.selectors import Selector
-from injector.core.request import listed
+from injector.core.messages import listed
 from injector.kube.api_messages import single_line
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import DISRUPTION_BUDGETS, NODES, SERVICES

@@ -13,7 +13,7 @@ from injector.check.registration import ENTRIES, MUTATING
 from injector.check.requested import REQUESTED
 from injector.core import names
 from injector.core.durations import span
-from injector.core.request import listed
+from injector.core.messages import listed
 from injector.kube.errors import ForbiddenError, NotFoundError
 from injector.kube.resources import (
     MUTATING_WEBHOOKS,

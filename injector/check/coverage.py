@@ -12,7 +12,7 @@ from injector.check.pods import all_pods
 from injector.check.registration import DEFAULT_ENTRIES, MUTATING, own_entries
 from injector.check.selectors import NAME_LABEL, Selector, labels_of
 from injector.core import names
-from injector.core.request import listed
+from injector.core.messages import listed
 from injector.kube.resources import NAMESPACES
 from injector.words import counted
 

@@ -10,7 +10,7 @@ from injector.check.model import Category, Check, Outcome, failed
 from injector.check.registration import DEFAULT_ENTRIES, INJECT_ENTRIES, UPGRADE, includes_pods
 from injector.check.versions import image_of
 from injector.core import names
-from injector.core.request import listed
+from injector.core.messages import listed
 from injector.kube.resources import MUTATING_WEBHOOKS
 from injector.rotation import webhook_policy
 

@@ -10,7 +10,7 @@ from injector.check.model import Category, Check, Outcome, failed, warning
 from injector.check.registration import UPGRADE
 from injector.check.selectors import NAME_LABEL, Selector, labels_of
 from injector.core import names
-from injector.core.request import listed
+from injector.core.messages import listed
 from injector.kube.resources import NAMESPACES, POLICIES, POLICY_BINDINGS
 
 if TYPE_CHECKING:

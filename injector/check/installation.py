@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from injector.check.model import Outcome
 from injector.core import names
 from injector.core.errors import ConfigError
-from injector.core.request import listed
+from injector.core.messages import listed
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import CONFIGMAPS, DEPLOYMENTS, ENDPOINTSLICES, PODS, SERVICES
 from injector.rotation import webhook_policy

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from injector.check.model import Category, Check, Outcome, Problem, unknown, warning
 from injector.check.pods import all_pods, workloads
-from injector.core.request import is_secret_name
 from injector.core.rollout import Ref
+from injector.core.secret_names import is_secret_name
 from injector.kube.errors import NotFoundError
 from injector.kube.resources import DAEMONSETS, DEPLOYMENTS, ROLLOUTS, STATEFULSETS, Resource
 from injector.rotation import decode

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from injector.core import names
+from injector.core.messages import listed
 from injector.core.ownership import SecretKey
-from injector.core.request import listed
 from injector.core.rollout import Ref
 from injector.core.sealed import FOUND_EXIT_CODE
 from injector.core.sidecar import is_dapr_shared, is_daprd

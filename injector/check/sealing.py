@@ -13,8 +13,8 @@ from injector.check.installation import policy_of
 from injector.check.model import Category, Check, Outcome, Problem, failed, unknown, warning
 from injector.check.pods import all_pods, workloads
 from injector.core import names
+from injector.core.messages import listed
 from injector.core.model import SealMode
-from injector.core.request import listed
 from injector.kube.errors import InvalidError, KubeError, UnauthorizedError
 from injector.kube.resources import NODES, PODS
 from injector.words import counted, escaped

@@ -9,7 +9,7 @@ from injector.check.installation import condition, pods_of, selector_of
 from injector.check.model import Outcome, failed, warning
 from injector.core.assess import WAITS_NORMALLY
 from injector.core.durations import span
-from injector.core.request import listed
+from injector.core.messages import listed
 from injector.kube.api_messages import single_line
 from injector.kube.resources import DEPLOYMENTS, SERVICES
 from injector.tokens.decode import unix_time

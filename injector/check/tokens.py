@@ -11,8 +11,9 @@ from injector.check.model import Category, Check, Outcome, Problem, failed, unkn
 from injector.check.pods import all_pods, workloads
 from injector.core import names
 from injector.core.durations import DAY, span
+from injector.core.messages import listed
 from injector.core.ownership import SecretRef, managed_by, may_have
-from injector.core.request import is_secret_key, is_secret_name, listed
+from injector.core.secret_names import is_secret_key, is_secret_name
 from injector.kube.resources import SECRETS
 from injector.rotation.usage import EXPIRING_WITHIN
 from injector.tokens.decode import token_secret, unix_time

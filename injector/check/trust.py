@@ -17,7 +17,7 @@ from injector.check.model import Category, Check, Outcome, failed, unknown
 from injector.check.registration import MUTATING
 from injector.check.serving import HANDSHAKE_SECONDS, MOST_HANDSHAKES, unverified
 from injector.core import names
-from injector.core.request import listed
+from injector.core.messages import listed
 from injector.files import error_text
 from injector.kube.portforward import forwarded
 from injector.kube.resources import ENDPOINTSLICES, SERVICES

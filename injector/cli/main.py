@@ -166,7 +166,7 @@ def _without_tokens(message: str, arguments: Sequence[str]) -> str:
 
     A path that exists, or whose folder exists, is not a token.
     """
-    from injector.core.request import looks_like_token  # noqa: PLC0415 - only messages pay for the decoder behind it
+    from injector.core.messages import looks_like_token  # noqa: PLC0415 - only messages pay for its patterns
 
     for argument in arguments:
         for part in {argument, argument.partition("=")[2]} - {""}:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from injector.core import durations
-from injector.core.request import is_secret_name, redact
+from injector.core.messages import redact
+from injector.core.secret_names import is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

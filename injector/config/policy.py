@@ -23,7 +23,8 @@ from injector.config.shapes import LABEL, text_that
 from injector.core import names
 from injector.core.errors import ConfigError, ConfigProblem
 from injector.core.model import Conflict, Policy, SealMode
-from injector.core.request import app_containers, is_allowed, is_secret_key, is_secret_name
+from injector.core.request import app_containers
+from injector.core.secret_names import is_allowed, is_secret_key, is_secret_name
 from injector.files import error_text
 from injector.manifests import documents
 from injector.manifests.errors import ManifestError

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 from injector.core import decision, names, patch, review
 from injector.core.decision import Deny, Inject, Skip
+from injector.core.messages import warning
 from injector.core.model import (
     AdmissionResponse,
     NamedMeta,
@@ -20,7 +21,6 @@ from injector.core.model import (
     write_status,
 )
 from injector.core.plan import without_record
-from injector.core.request import warning
 
 if TYPE_CHECKING:
     from injector.core.decision import Decision

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.env import EnvList, env_of
+from injector.core.messages import WarningList, redact
 from injector.core.model import Value, positions
-from injector.core.request import WarningList, redact
 from injector.core.sidecar import is_daprd
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from injector.core import names, plan, spelling
 from injector.core.containers import Target
 from injector.core.errors import MalformedObjectError, PolicyGapError
+from injector.core.messages import WarningList, warning
 from injector.core.model import (
     POD,
     WORKLOADS,
@@ -30,13 +31,11 @@ from injector.core.request import (
     Enabled,
     InjectionRequest,
     RequestError,
-    WarningList,
     blank_secrets,
     enabled,
     parse,
     requests_token,
     unsealed_requests,
-    warning,
 )
 
 if TYPE_CHECKING:

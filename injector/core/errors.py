@@ -10,7 +10,7 @@ InjectorError
 ├── ConfigError                 settings or policy file are not valid       -> exit code 2
 └── PolicyGapError              the Policy cannot serve a called endpoint   -> HTTP 500, `failurePolicy` decides
 
-A message contains only fixed words and values that `request.redact` returned: it can become part of a response, an
+A message contains only fixed words and values that `messages.redact` returned: it can become part of a response, an
 Event or a log.
 """
 

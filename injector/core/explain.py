@@ -1,7 +1,7 @@
 """Explain a decision rule by rule: the value that each rule read, and its outcome.
 
 This module decides nothing. Every row comes from what the real rules return for the same Pod: `request.enabled`,
-`request.parse`, `plan.build`, and the decision itself. Values are redacted as in messages (`request.redact`).
+`request.parse`, `plan.build`, and the decision itself. Values are redacted as in messages (`messages.redact`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from injector.core import names, plan, seal
 from injector.core.containers import renamed_sidecars
 from injector.core.decision import Inject, Skip
 from injector.core.env import EntryKind
+from injector.core.messages import redact
 from injector.core.model import Annotations, Endpoint, Reason, SourceKind, TokenRef, Value
-from injector.core.request import Enabled, RequestError, enabled, env_from_secret, parse, redact, unsealed_requests
+from injector.core.request import Enabled, RequestError, enabled, env_from_secret, parse, unsealed_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

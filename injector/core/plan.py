@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Final
 from injector.core import names, seal
 from injector.core.containers import Target, notes_of, places_of
 from injector.core.env import EntryKind
+from injector.core.messages import WarningList, warning
 from injector.core.model import NO_RECORD, Conflict, Injected, SourceKind, TokenRef, Value, read_record, replace
-from injector.core.request import WarningList, allow_list, forbidden, warning
 from injector.core.sealed import file_ref, first_reader, sealed_tokens
+from injector.core.secret_names import allow_list, forbidden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

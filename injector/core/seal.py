@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from injector.core import names
 from injector.core.env import may_read_secret, secret_entries
+from injector.core.messages import redact, warning
 from injector.core.model import Quantity, Quiet, SourceKind, TokenRef, Value, positions
-from injector.core.request import redact, warning
 from injector.core.sealed import SEAL_NAMES, Named, SealableContainer, SealableSpec, Volume
 from injector.core.sidecar import is_daprd
 

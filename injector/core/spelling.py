@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
-from injector.core.request import redact
+from injector.core.messages import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -13,7 +13,7 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from injector.core.request import looks_like_token
+from injector.core.messages import looks_like_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urljoin, urlsplit
 
-from injector.core.request import looks_like_token
+from injector.core.messages import looks_like_token
 from injector.kube import api_messages
 
 if TYPE_CHECKING:

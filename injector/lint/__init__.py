@@ -5,5 +5,5 @@ or options. `linter` reads documents one at a time and keeps only findings and s
 thousands of files needs little more memory than its largest document.
 
 No finding contains a value of a variable, an annotation of Dapr or a Secret: messages show text of a file only through
-`core.request.redact`, and only the result of evaluating a Secret's value is kept.
+`core.messages.redact`, and only the result of evaluating a Secret's value is kept.
 """

@@ -14,8 +14,8 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from injector.core.messages import listed
 from injector.core.placeholders import has_placeholder, is_placeholder
-from injector.core.request import listed
 from injector.core.token import TokenFlaw, flaw_of
 from injector.lint.location import label
 from injector.lint.values import mapping, text

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from injector.core.request import redact
+from injector.core.messages import redact
 from injector.lint.catalogue import find
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from injector.core.request import redact
+from injector.core.messages import redact
 
 # Members and indexes from a document's root to a node.
 Path = tuple[str | int, ...]

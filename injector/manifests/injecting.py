@@ -17,8 +17,8 @@ from jsonpatch import JsonPatch
 from injector.core import admit, decision, names, patch, review, spelling
 from injector.core.decision import Deny, Inject
 from injector.core.errors import MalformedObjectError, ReviewError
+from injector.core.messages import WarningList, redact
 from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, Verdict
-from injector.core.request import WarningList, redact
 from injector.manifests.documents import annotations_of, fault_at, value_at
 from injector.manifests.edit import Editor
 from injector.manifests.errors import ManifestError, TextError

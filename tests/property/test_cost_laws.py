@@ -15,7 +15,7 @@ from injector.cli.main import Exit, main
 from injector.core.admit import admit
 from injector.core.depth import shallow
 from injector.core.model import Endpoint, Policy, SealMode
-from injector.core.request import is_allowed
+from injector.core.secret_names import is_allowed
 from tests import shapes
 from tests.builders import forget
 from tests.property.work import TIMES, Meter, is_in_proportion, measured

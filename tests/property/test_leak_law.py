@@ -14,6 +14,7 @@ from injector.core.admit import Admission, respond
 from injector.core.decision import Deny, Skip
 from injector.core.env import env_of
 from injector.core.errors import NotAReviewError, PolicyGapError, ReviewError
+from injector.core.messages import redact
 from injector.core.model import (
     AnsweredReview,
     Container,
@@ -26,7 +27,7 @@ from injector.core.model import (
     Verdict,
     read_record,
 )
-from injector.core.request import RequestError, parse, redact
+from injector.core.request import RequestError, parse
 from injector.core.review import decode
 from tests.builders import Json, ask, encode, literal_env, review, sidecar, workload
 from tests.property import strategies as some

@@ -19,7 +19,8 @@ from injector.cli.connection import ConnectionOption
 from injector.cli.main import Exit
 from injector.cli.param_types import ObjectName
 from injector.core import names
-from injector.core.request import is_secret_key, is_secret_name, redact
+from injector.core.messages import redact
+from injector.core.secret_names import is_secret_key, is_secret_name
 from injector.words import escaped
 
 if TYPE_CHECKING:

@@ -23,8 +23,9 @@ from injector.cli.token.options import Minter, minting_options, supplied_token
 from injector.cli.token.source import TokenOption, given_token_options
 from injector.core import names
 from injector.core.errors import TokenError
+from injector.core.messages import redact
 from injector.core.ownership import managed_by
-from injector.core.request import is_secret_name, redact
+from injector.core.secret_names import is_secret_name
 from injector.core.token import Token, parse_token
 from injector.kube.errors import AlreadyExistsError, ForbiddenError, NotFoundError
 from injector.kube.resources import NAMESPACES, SECRETS

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 import click
 
 from injector.cli.output import is_terminal, live_display, table
-from injector.core.request import listed
+from injector.core.messages import listed
 from injector.core.rollout import State
 from injector.words import escaped
 

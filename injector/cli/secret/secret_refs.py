@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from injector.cli.common_options import together
+from injector.core.messages import redact
 from injector.core.ownership import SecretRef
-from injector.core.request import is_secret_key, is_secret_name, redact
+from injector.core.secret_names import is_secret_key, is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,7 +19,7 @@ from injector.core import claims
 from injector.core.claims import TokenSpec
 from injector.core.errors import TokenError
 from injector.core.ownership import SecretRef
-from injector.core.request import is_secret_name
+from injector.core.secret_names import is_secret_name
 from injector.tokens import minting, signing_keys
 from injector.tokens.key_stores import FileKeyStore, KeyStoreError
 from injector.tokens.private_files import PrivateFileError

@@ -5,18 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names, spelling
+from injector.core.messages import listed, redact, unrendered
 from injector.core.model import Reason, SourceKind
 from injector.core.placeholders import has_placeholder
-from injector.core.request import (
-    Enabled,
-    enabled,
-    is_secret_key,
-    is_secret_name,
-    listed,
-    redact,
-    requests_token,
-    unrendered,
-)
+from injector.core.request import Enabled, enabled, requests_token
+from injector.core.secret_names import is_secret_key, is_secret_name
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import decision, names
 from injector.core.env import EntryKind
+from injector.core.messages import listed
 from injector.core.model import SourceKind
-from injector.core.request import listed
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod, reference, variable
