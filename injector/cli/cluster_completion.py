@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from injector.cli import signals
 from injector.cli.connection import Connect
 from injector.core import names
 
@@ -74,7 +75,7 @@ def _complete(ctx: click.Context, incomplete: str, find: Callable[[Api], Awaitab
             return await find(api)
 
     try:
-        found = asyncio.run(within())
+        found = signals.run(within())
     except Exception:  # noqa: BLE001 - anything else than names would end up in the command line
         return []
     return sorted({name for name in found if name.startswith(incomplete)})

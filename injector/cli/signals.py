@@ -7,10 +7,9 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Coroutine, Iterator
     from types import FrameType
 
@@ -36,52 +35,84 @@ def terminate_as_interrupt() -> Iterator[None]:
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine as `asyncio.run`; inside `terminate_as_interrupt`, a signal cancels it between two of its steps.
+    """Run a coroutine as `asyncio.run`; Ctrl-C, and a signal inside `terminate_as_interrupt`, cancels it.
 
-    Event loops treat only Ctrl-C in this way, and not even that in a background job of a shell script, where it is
-    ignored.
+    It is cancelled between two of its steps, and not begun if the signal comes earlier. A signal after its last step
+    waits until the event loop is closed, which would otherwise end in warnings. The second signal does not wait.
 
     Raises:
-        KeyboardInterrupt: A signal has ended the work.
+        KeyboardInterrupt: A signal has ended the work, or came before or after it.
     """
-    import asyncio  # noqa: PLC0415 - only commands that wait pay for it
+    with _Interrupts() as interrupts:
+        import asyncio  # noqa: PLC0415 - only commands that wait pay for it
 
-    has_ended = False
+        async def within() -> _T:
+            task = asyncio.current_task()
+            loop = asyncio.get_running_loop()
 
-    async def within() -> _T:
-        task = asyncio.current_task()
+            def cancel() -> None:
+                if task is not None:
+                    task.cancel()
+                loop.call_soon_threadsafe(lambda: None)  # it may be waiting for a connection
 
-        def end() -> None:
-            nonlocal has_ended
-            if has_ended:  # as Ctrl-C: the second one does not wait
-                raise KeyboardInterrupt
-            has_ended = True
-            if task is not None:
-                task.cancel()
+            with interrupts.received_by(cancel):
+                if interrupts.is_pending:
+                    work.close()
+                    raise asyncio.CancelledError
+                return await work
 
-        with _received(asyncio.get_running_loop(), end):
-            return await work
-
-    try:
-        return asyncio.run(within())
-    except asyncio.CancelledError:
-        if not has_ended:
-            raise
-        raise KeyboardInterrupt from None
+        try:
+            return asyncio.run(within())
+        except asyncio.CancelledError:
+            if not interrupts.count:
+                raise
+            raise KeyboardInterrupt from None
 
 
-@contextlib.contextmanager
-def _received(loop: AbstractEventLoop, end: Callable[[], None]) -> Iterator[None]:
-    """Let an event loop call `end` with each signal that `terminate_as_interrupt` has taken."""
-    taken = [number for number in _ENDING if signal.getsignal(number) is _interrupt]
-    for number in taken:
-        loop.add_signal_handler(number, end)
-    try:
-        yield
-    finally:
-        for number in taken:
-            loop.remove_signal_handler(number)
-            signal.signal(number, _interrupt)
+class _Interrupts:
+    """Takes the signals that are to end a block: the second one raises KeyboardInterrupt at once.
+
+    The first one is pending until the end of the block, and raised there, unless a function receives it.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_pending = False
+        self._receiver: Callable[[], None] | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # no other thread can set handlers
+            for number in (signal.SIGINT, *_ENDING):
+                handler = signal.getsignal(number)
+                if handler is signal.default_int_handler or handler is _interrupt:
+                    self._before[number] = handler
+                    signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self.is_pending and kind is None:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def received_by(self, receiver: Callable[[], None]) -> Iterator[None]:
+        """Call a function in place of leaving the first signal pending."""
+        self._receiver = receiver
+        try:
+            yield
+        finally:
+            self._receiver = None
+
+    def _take(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count > 1:
+            raise KeyboardInterrupt
+        if self._receiver is None:
+            self.is_pending = True
+        else:
+            self._receiver()
 
 
 @contextlib.contextmanager

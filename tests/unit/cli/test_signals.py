@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from injector.cli.signals import repeat_lost_interrupts, terminate_as_interrupt
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
 
 @pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["foreground", "background"])
@@ -102,3 +103,53 @@ def test_work_that_is_cancelled_by_itself_is_no_interrupt() -> None:
 
     with terminate_as_interrupt(), pytest.raises(asyncio.CancelledError):
         signals.run(work())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_before_the_first_step_begins_nothing(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    make = asyncio.events.new_event_loop
+
+    def make_later() -> asyncio.AbstractEventLoop:
+        os.kill(os.getpid(), number)
+        return make()
+
+    async def work() -> None:
+        done.append("a step")
+
+    monkeypatch.setattr(asyncio.events, "new_event_loop", make_later)
+    with terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):
+        signals.run(work())
+    assert done == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_after_the_last_step_waits_for_the_event_loop(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    end = asyncio.BaseEventLoop.shutdown_asyncgens
+
+    def end_interrupted(loop: asyncio.BaseEventLoop) -> Coroutine[None, None, None]:
+        ending = end(loop)
+        os.kill(os.getpid(), number)
+        done.append("the end")
+        return ending
+
+    async def work() -> None:
+        done.append("a step")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "shutdown_asyncgens", end_interrupted)
+    with terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):
+        signals.run(work())
+    assert done == ["a step", "the end"]
+
+
+def test_work_that_ends_in_spite_of_a_signal_has_its_result() -> None:
+    async def work() -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return "the result"
+
+    assert signals.run(work()) == "the result"
