@@ -144,10 +144,6 @@ def repeat_lost_interrupts() -> Iterator[None]:
 _MOMENT_SECONDS: Final = 0.01
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Call the handler of Ctrl-C: an event loop has its own, which cancels its tasks."""
-    handler = signal.getsignal(signal.SIGINT)
-    if callable(handler):
-        handler(number, frame)
-    else:  # ignored, as in background jobs of a shell script
-        raise KeyboardInterrupt
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Raise what Ctrl-C raises, also in background jobs of a shell script, which ignore Ctrl-C."""
+    raise KeyboardInterrupt
