@@ -76,7 +76,7 @@ def without_release_or_shop(desk: Desk) -> Iterator[Before]:
     """Nothing is installed, and the namespace of the page is deleted, even if the page fails half-way."""
 
     def before(block: Block) -> None:
-        if block.text.startswith("$ kubectl rollout restart"):
+        if block.text.startswith(("$ kubectl -n shop apply -f orders.yaml", "$ kubectl rollout restart")):
             certain = time.monotonic() + UNCERTAIN_SECONDS
             wait_for("a start that is certainly after the change", lambda: time.monotonic() > certain)
 
