@@ -102,7 +102,7 @@ def creating(api: Api, namespace: str, *, workers: int, rest: float) -> Iterator
 @contextlib.contextmanager
 def creating_by_proxy(kubectl: Kubectl, folder: Path) -> Iterator[Creates]:
     """Create Pods during the block as the user of any kubeconfig, in kubectl's namespace."""
-    with proxy(kubectl, folder) as url:
+    with _proxy(kubectl, folder) as url:
 
         def connect() -> httpx.Client:
             return httpx.Client(base_url=url, trust_env=False, timeout=_TIMEOUT_SECONDS)
@@ -124,7 +124,7 @@ def _creating(connect: Callable[[], httpx.Client], namespace: str, workers: int,
         has_token = is_pod and tokens(answer.json()) == [token_variable()]
         seen.done.append(Create(sent, ended, "" if is_pod else _message(answer), has_token))
 
-    with repeating(create, connect, workers=workers, rest=rest):
+    with _repeating(create, connect, workers=workers, rest=rest):
         yield seen
 
 
@@ -136,7 +136,7 @@ def _message(answer: httpx.Response) -> str:
 
 
 @contextlib.contextmanager
-def repeating(
+def _repeating(
     work: Callable[[httpx.Client], None], connect: Callable[[], httpx.Client], *, workers: int, rest: float
 ) -> Iterator[None]:
     """Do the work all the time while the block runs: each worker has a client, and rests for some seconds each time.
@@ -161,7 +161,7 @@ def repeating(
 
 
 @contextlib.contextmanager
-def proxy(kubectl: Kubectl, folder: Path) -> Iterator[str]:
+def _proxy(kubectl: Kubectl, folder: Path) -> Iterator[str]:
     """Yield a plain HTTP address of the API server: starting kubectl for each Pod is too slow."""
     command = [str(kubectl.binary), f"--kubeconfig={kubectl.kubeconfig}", "proxy", "--port=0"]
     with ManagedProcess.start("kubectl proxy", command, log_path=folder / "proxy.log") as process:

@@ -16,11 +16,10 @@ from tests.availability.api import ApiClient, api_of
 from tests.cluster.conftest import wait_until_injecting
 from tests.cluster.creates import creating, user
 from tests.cluster.objects import ASKING, pod
-from tests.cluster.policies import DEPLOY
+from tests.cluster.policies import DEPLOY, refusal
 from tests.cluster.serving import ADDRESSES, ServingKubelet
 from tests.controlplane.api import Api as Resources
 from tests.controlplane.cluster import Programs, control_plane, create_namespace, own_namespace
-from tests.controlplane.errors import KubectlError
 from tests.controlplane.helm import CHART, Helm
 from tests.controlplane.netns import network_namespace
 from tests.controlplane.polling import wait_for
@@ -176,11 +175,7 @@ class Site:
 
     def refusal(self) -> str:
         """What a user hears who creates a Pod with a request; nothing if it is created."""
-        try:
-            self.users.dry_run(pod(ASKING))
-        except KubectlError as error:
-            return str(error)
-        return ""
+        return refusal(self.users, pod(ASKING))
 
     def names(self) -> set[str]:
         """What exists outside of namespaces."""

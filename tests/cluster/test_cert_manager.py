@@ -149,6 +149,7 @@ def test_creates_succeed_while_leaf_and_ca_are_replaced(installed: Managed, user
             seen.wait_for_more(ENOUGH)
 
     assert seen.wrong == []
+    assert len(seen.done) >= 8 * ENOUGH
 
 
 def test_cainjector_takes_over_and_keeps_trust_in_the_replicas(installed: Managed) -> None:

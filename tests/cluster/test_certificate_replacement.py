@@ -51,3 +51,4 @@ def test_creates_succeed_during_replacement(
             seen.wait_for_more(ENOUGH)
 
     assert seen.wrong == []
+    assert len(seen.done) >= 4 * ENOUGH

@@ -381,6 +381,7 @@ def test_creates_succeed_through_both_entries_while_cas_rotate(
         seen.wait_for_more(ENOUGH)
 
     assert seen.wrong == []
+    assert len(seen.done) >= ENOUGH
     assert all(replica.is_ready() for replica in replicas)
 
 

@@ -12,11 +12,11 @@ from injector.check.model import Result
 from injector.check.pods import pod_facts
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.objects import APP, ASKING, SIDECAR, deployment, pod, pods_of, token_variable, tokens
+from tests.cluster.policies import refusal
 from tests.cluster.test_check import check
 from tests.cluster.test_probe import READ_PODS, limited
 from tests.cluster.tokencommands import Commands
 from tests.controlplane.cluster import own_namespace
-from tests.controlplane.errors import KubectlError
 from tests.controlplane.polling import wait_for
 from tests.controlplane.registration import dapr_sidecar_injector
 from tests.controlplane.webhook import SIDECAR_IMAGE, DaprInjector
@@ -122,14 +122,7 @@ def test_injector_with_ignore_and_absent(kubectl: Kubectl, found: Found, registe
 def test_injector_with_fail_and_absent(kubectl: Kubectl, found: Found, register: Callable[[Json], None]) -> None:
     register(registration(kubectl, "Fail"))
 
-    def refusal() -> str:
-        try:
-            kubectl.dry_run(pod({}, APP))
-        except KubectlError as error:
-            return str(error)
-        return ""
-
-    assert "failed calling webhook" in wait_for("the webhook is called", refusal)
+    assert "failed calling webhook" in wait_for("the webhook is called", lambda: refusal(kubectl, pod({}, APP)))
     assert found("dapr-injector-failure-policy") == ("passed", [])
     result, (problem,) = found("dapr-injector-available")
     assert result == "failed"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster.objects import ASKING, DAPR, pod, token_variable, tokens
+from tests.cluster.policies import refusal
 from tests.controlplane.polling import wait_for
 from tests.controlplane.registration import DEFAULT_ENTRY, DEFAULT_LABEL, token_injector
 
@@ -58,10 +59,6 @@ def test_default_endpoint_without_default_secret_fails_closed(
 ) -> None:
     register(token_injector(webhook.endpoint, namespace=labelled.namespace))
 
-    def refusal() -> str | None:
-        output = labelled.try_run("create", "--dry-run=server", "-f", "-", stdin=pod(DAPR))
-        return output.stderr if output.returncode != 0 else None
-
-    message = wait_for("a refusal", refusal)
+    message = wait_for("a refusal", lambda: refusal(labelled, pod(DAPR)))
 
     assert f'failed calling webhook "{DEFAULT_ENTRY}"' in message

@@ -16,7 +16,7 @@ from injector.core.env import env_of
 from injector.core.model import SourceKind
 from injector.core.sealed import SealableSpec, file_ref, first_reader, sealed_tokens
 from tests.cluster.objects import APP, DAPR, SIDECAR, container, pod
-from tests.controlplane.errors import KubectlError
+from tests.cluster.policies import refusal
 from tests.sealing import API, CHECK, IMAGE, SEAL
 
 if TYPE_CHECKING:
@@ -273,13 +273,9 @@ REFUSED: Final[dict[str, tuple[Callable[[Json], None], str]]] = {
 
 def denial(kubectl: Kubectl, item: Json) -> str:
     """The guard's message about a Pod that the API server itself accepts; empty if the guard accepts it, too."""
-    try:
-        kubectl.dry_run(item)
-    except KubectlError as error:
-        if "ValidatingAdmissionPolicy 'dapr-token-injector-guard'" not in error.stderr:
-            raise
-        return error.stderr
-    return ""
+    message = refusal(kubectl, item)
+    assert not message or "ValidatingAdmissionPolicy 'dapr-token-injector-guard'" in message, message
+    return message
 
 
 @pytest.mark.parametrize("native", [False, True], ids=["regular", "native"])

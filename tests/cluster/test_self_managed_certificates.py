@@ -205,6 +205,7 @@ def test_creates_succeed_while_leaves_and_cas_are_rotated(installed: Installatio
         seen.wait_for_more(ENOUGH)
 
     assert seen.wrong == []
+    assert len(seen.done) >= ENOUGH
     assert steps(*replicas)[:9] == ["create", *["add", "seen", "promote", "prune"] * 2]
     assert len({first, second, authority(installed)}) == 3
     # Every leaf was renewed, by each replica, many times; and each saw every authority.

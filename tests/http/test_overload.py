@@ -77,7 +77,7 @@ def test_h11_excess_is_shed_once_and_served_on_retry(tmp_path: Path) -> None:
         assert seen["at once"] + seen["the second time"] == CONNECTIONS * REVIEWS
         assert seen["late"] == 0
         assert server.sample('admission_shed_total{cause="lag"}') >= seen["the second time"]
-        # The process is as healthy as before, and whoever was idle is still connected and served.
+        # The process is as healthy as before, and the idle connections are still open and served.
         assert server.ops("/readyz").status == 200
         assert all(map(is_served, idle))
 
