@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A `serve` process with everything at its defaults."""
-    with serving(tmp_path_factory.mktemp("serving")) as running:
+    with serving(tmp_path_factory.mktemp("serving"), from_nothing=True) as running:
         yield running

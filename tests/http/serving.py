@@ -11,6 +11,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tests import forkserver
 from tests.controlplane.polling import wait_for
 from tests.http.certificates import Files, Issuer, key_pem, new_key
 from tests.http.client import PATIENCE, client_context, connected, ops, sample
@@ -102,7 +103,7 @@ class Serving:
         return code
 
     def peak_memory(self) -> int:
-        """Largest resident size so far, in bytes."""
+        """Largest resident size so far, in bytes; only of one that was started from nothing."""
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:  # noqa: PTH123 - no file of a tree
             line = next(line for line in status if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
@@ -119,18 +120,25 @@ class Serving:
 
 @contextmanager
 def serving(
-    folder: Path, *flags: str, files: Files | None = None, issuer: Issuer | None = None, deaf: bool = False
+    folder: Path,
+    *flags: str,
+    files: Files | None = None,
+    issuer: Issuer | None = None,
+    deaf: bool = False,
+    from_nothing: bool = False,
 ) -> Iterator[Serving]:
     """`serve` on free ports with a fresh certificate; ended at the latest when the block ends.
 
-    `deaf`: the log is not read once it listens. Requests are shed for a late event loop only after 30 s, unless
-    `flags` say less: other programs of a busy machine hold it up for longer than the default allows.
+    `deaf`: the log is not read once it listens. `from_nothing`: not a fork, so that it has the memory of a `serve`
+    alone and the limits of this process. Requests are shed for a late event loop only after 30 s, unless `flags` say
+    less: other programs of a busy machine hold it up for longer than the default allows.
     """
     issuer = issuer or Issuer()
     key = new_key()
     files = files or Files.write(folder, issuer.issue(key), key_pem(key))
     command = [
-        *(sys.executable, "-m", "injector", "serve", "--tls-mode", "files"),
+        *((sys.executable, "-m", "injector") if from_nothing else forkserver.command()),
+        *("serve", "--tls-mode", "files"),
         *("--tls-cert-file", str(files.chain), "--tls-private-key-file", str(files.key)),
         *("--host", "127.0.0.1", "--port", "0", "--ops-host", "127.0.0.1", "--ops-port", "0", "--log-format", "json"),
         *("--max-lag", "30"),

@@ -89,7 +89,7 @@ def test_hostile_framing_takes_bounded_memory(
     tmp_path: Path, connections: int, sent: tuple[bytes, ...], bodies: int
 ) -> None:
     flags = ("--max-body-bytes", str(LIMIT), "--max-bodies", str(bodies or 1))
-    with serving(tmp_path, *PATIENT, *flags) as server, ExitStack() as stack:
+    with serving(tmp_path, *PATIENT, *flags, from_nothing=True) as server, ExitStack() as stack:
         for _ in range(3):
             assert server.post(review()).status == 200
         before = server.peak_memory()
@@ -108,7 +108,7 @@ def test_hostile_framing_takes_bounded_memory(
 def test_unread_answers_take_bounded_memory(tmp_path: Path, parallel: int) -> None:
     body = dear_review(1000)
     request = head("/mutate", headers={**JSON, "Content-Length": str(len(body))}) + body
-    with serving(tmp_path, *PATIENT) as server, ExitStack() as stack:
+    with serving(tmp_path, *PATIENT, from_nothing=True) as server, ExitStack() as stack:
         for _ in range(3):
             assert len(server.post(body).body) > 20 * len(body)
         before = server.peak_memory()
