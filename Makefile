@@ -7,12 +7,16 @@ PY := .venv/bin/python
 # Tracing doubles what a test costs: it is done where it is held to a number, for the core and the tests of its own.
 CORE := tests/unit/core tests/golden
 CORE_COVERED := $(PY) -m pytest -q $(CORE) --cov=injector/core --cov-fail-under=100
+NO_CLUSTER := -m 'not cluster and not node and not browser'
 QUICK := $(PY) -m pytest -q -m "not cluster and not node and not browser and not slow"
-# Tests of commands wait; thousands of others take less time in one process than their results between several.
+# Tests of commands wait; thousands of others cost a third less in one process than their results between several.
 WAITING := tests/unit/cli tests/unit/probe
 REST := $(addprefix --ignore=,$(CORE))
 # `make test` runs these on the newest Python, which is that of the image (tests/newest.py); `make unit` on both.
 NEWEST := $(addprefix --ignore=,tests/unit tests/lint tests/http)
+# Laws of pure functions and of files, what documents and charts promise, what measures, and what runs other programs:
+# one Python is enough.
+ONCE := $(addprefix --ignore=tests/,property offline contract bench mutation selfhosted)
 # `make cluster KUBERNETES=1.30 HELM=3`: other versions than the newest; tests/controlplane/binaries.py has those that there are.
 export DAPR_TOKEN_INJECTOR_TEST_KUBERNETES := $(KUBERNETES)
 export DAPR_TOKEN_INJECTOR_TEST_HELM := $(HELM)
@@ -43,8 +47,10 @@ test: .venv/.ready ## All tests, with a real API server, node and browser; then 
 	@$(PY) -m tests.alongside "$(MAKE) --no-print-directory unbuilt" -- $(MAKE) --no-print-directory built
 
 unbuilt: # the half of `make test` that needs no program built
-	@$(CORE_COVERED) -n 2
-	@$(PY) -m tests.newest -n 2
+	@$(CORE_COVERED)
+	@python=$$($(PY) -m tests.newest) && pytest="$$python -m pytest -q" && \
+		$(PY) -m tests.alongside "$$pytest $(NO_CLUSTER) tests/http" -- \
+		$$pytest $(NO_CLUSTER) $(ONCE) --ignore=tests/http
 
 built: # the other half
 	@$(PY) -m tests.prepare test
@@ -58,7 +64,7 @@ quick: .venv/.ready ## The inner loop: one Python, no cluster, no laws, no slow 
 unit: .venv/.ready ## The tests that need no cluster, on this Python and on the newest one here
 	@$(PY) -m tests.prepare unit
 	@$(CORE_COVERED) $(PARALLEL)
-	@$(PY) -m tests.newest $(PARALLEL)
+	@python=$$($(PY) -m tests.newest) && $$python -m pytest -q $(NO_CLUSTER) $(ONCE) $(PARALLEL)
 	@$(PY) -m pytest -m "not cluster and not node and not browser" $(REST) $(PARALLEL)
 
 coverage: .venv/.ready ## All tests, traced: at least 95 % of all lines and branches (twice the time of `make test`)

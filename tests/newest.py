@@ -1,7 +1,7 @@
-"""Run the tests that need no cluster on the newest Python of this machine, except laws and benchmarks.
+"""Make the virtual environment of the newest Python of this machine, and print the path of its interpreter.
 
-`python -m tests.newest [ARGUMENTS OF PYTEST]` finds every interpreter on the path and under pyenv, makes `.venv-X.Y`
-for the newest one, and runs there. On a machine with one Python it runs on that one.
+`python -m tests.newest` finds every interpreter on the path and under pyenv, and makes `.venv-X.Y` for the newest one.
+On a machine with one Python it is `.venv`.
 """
 
 from __future__ import annotations
@@ -14,34 +14,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
-# Laws of pure functions and of files, what documents and charts promise, what measures, and what runs other programs:
-# one Python is enough.
-ONCE = ("tests/property", "tests/offline", "tests/contract", "tests/bench", "tests/mutation", "tests/selfhosted")
 # Pre-releases lack wheels of the pinned requirements.
 ASK = "import sys; v = sys.version_info; print(v[0], v[1]) if v[3] == 'final' else None"
 
 
-def main() -> int:
-    """Exit code of the test run."""
+def main() -> None:
+    """Print the path of its interpreter, and write which one it is."""
     python, version = newest()
     folder = ROOT / (".venv" if version == sys.version_info[:2] else f".venv-{version[0]}.{version[1]}")
     ready = folder / ".ready"
     if not ready.exists() or ready.stat().st_mtime < (ROOT / "requirements/dev.txt").stat().st_mtime:
-        subprocess.run([ROOT / "requirements/venv.sh", python, folder], cwd=ROOT, check=True)
+        subprocess.run([ROOT / "requirements/venv.sh", python, folder], cwd=ROOT, check=True, stdout=sys.stderr)
     print(
         f"Testing without a cluster on Python {version[0]}.{version[1]}, the newest here", file=sys.stderr, flush=True
     )
-    command: list[str | Path] = [
-        folder / "bin/python",
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        "not cluster and not node and not browser",
-        *(f"--ignore={once}" for once in ONCE),
-        *sys.argv[1:],
-    ]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    print(folder / "bin/python")
 
 
 def newest() -> tuple[str, tuple[int, int]]:
@@ -68,4 +55,4 @@ def version_of(path: str) -> tuple[int, int] | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
