@@ -12,8 +12,9 @@ QUICK := $(PY) -m pytest -q -m "not cluster and not node and not browser and not
 # Tests of commands wait; thousands of others cost a third less in one process than their results between several.
 WAITING := tests/unit/cli tests/unit/probe
 REST := $(addprefix --ignore=,$(CORE))
-# `make test` runs these on the newest Python, which is that of the image (tests/newest.py); `make unit` on both.
-NEWEST := $(addprefix --ignore=,tests/unit tests/lint tests/http)
+# What `make test` runs in plain processes next to the builds: the first three on the newest Python, which is that of the
+# image (tests/newest.py); `make unit` runs them on both.
+UNBUILT := $(addprefix --ignore=tests/,unit lint http property offline bench)
 # Laws of pure functions and of files, what documents and charts promise, what measures, and what runs other programs:
 # one Python is enough.
 ONCE := $(addprefix --ignore=tests/,property offline contract bench mutation selfhosted)
@@ -42,19 +43,22 @@ demo: .venv/.ready ## Show what the webhook answers, then a Deployment's Pod mad
 kind-demo: ## The same in a kind cluster, with the image, the chart and a real sidecar (needs Docker, kind, kubectl, Helm)
 	@deploy/kind/up
 
-test: .venv/.ready ## All tests, with a real API server, node and browser; then what needs none on the newest Python here
+test: .venv/.ready ## All tests: with a real API server, node and browser, and what needs none on the newest Python here
 	@requirements/packages.sh --node --browser
 	@$(PY) -m tests.alongside "$(MAKE) --no-print-directory unbuilt" -- $(MAKE) --no-print-directory built
 
 unbuilt: # the half of `make test` that needs no program built
 	@$(CORE_COVERED)
 	@python=$$($(PY) -m tests.newest) && pytest="$$python -m pytest -q" && \
+		$(PY) -m tests.alongside "$(PY) -m pytest -q tests/property" -- \
 		$(PY) -m tests.alongside "$$pytest $(NO_CLUSTER) tests/http" -- \
 		$$pytest $(NO_CLUSTER) $(ONCE) --ignore=tests/http
+	@$(PY) -m tests.prepare unit
+	@$(PY) -m pytest -q tests/offline tests/bench
 
 built: # the other half
 	@$(PY) -m tests.prepare test
-	@$(PY) -m pytest $(REST) $(NEWEST) $(PARALLEL)
+	@$(PY) -m pytest $(REST) $(UNBUILT) $(PARALLEL)
 
 quick: .venv/.ready ## The inner loop: one Python, no cluster, no laws, no slow test; under a minute on two idle cores
 	@$(PY) -m tests.prepare unit
