@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import functools
 import os
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 if TYPE_CHECKING:
@@ -105,11 +108,11 @@ class _Interrupts:
         finally:
             self._receiver = None
 
-    def _take(self, _number: int, _frame: FrameType | None) -> None:
+    def _take(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
         if self.count > 1:
-            raise KeyboardInterrupt
-        if self._receiver is None:
+            _interrupt(number, frame)
+        elif self._receiver is None:
             self.is_pending = True
         else:
             self._receiver()
@@ -122,28 +125,50 @@ def repeat_lost_interrupts() -> Iterator[None]:
     Such places are callbacks of weak references, and each import has some:
     https://docs.python.org/3/library/sys.html#sys.unraisablehook
     """
-    before = sys.unraisablehook
-
-    def repeat(unraisable: sys.UnraisableHookArgs) -> None:
-        if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            # In a moment, because a signal that arrives here would be lost again. If Ctrl-C is ignored, it was another.
-            number = signal.SIGINT if callable(signal.getsignal(signal.SIGINT)) else signal.SIGTERM
-            again = threading.Timer(_MOMENT_SECONDS, os.kill, (os.getpid(), number))
-            again.daemon = True
-            again.start()
-        else:
-            before(unraisable)
-
-    sys.unraisablehook = repeat
+    hook = sys.unraisablehook
+    ctrl_c = signal.getsignal(signal.SIGINT)
+    is_taken = ctrl_c is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+    if is_taken:
+        signal.signal(signal.SIGINT, _interrupt)
+    sys.unraisablehook = functools.partial(_report_or_repeat, hook)
     try:
         yield
     finally:
-        sys.unraisablehook = before
+        sys.unraisablehook = hook
+        if is_taken:
+            signal.signal(signal.SIGINT, ctrl_c)
+
+
+def _report_or_repeat(report: Callable[[sys.UnraisableHookArgs], Any], lost: sys.UnraisableHookArgs) -> None:
+    """Repeat the signal of a lost KeyboardInterrupt; report any other exception."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        # If Ctrl-C is ignored, it was another.
+        _repeat_in_a_moment(signal.SIGINT if callable(signal.getsignal(signal.SIGINT)) else signal.SIGTERM)
+    else:
+        report(lost)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise what Ctrl-C raises, also in background jobs of a shell script, which ignore Ctrl-C.
+
+    Where it would be lost, while another lost exception is handled, the signal is repeated.
+    """
+    while frame is not None:
+        if frame.f_code is _report_or_repeat.__code__:
+            _repeat_in_a_moment(number)
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _repeat_in_a_moment(number: int) -> None:
+    """Send this process a signal. `threading` has locks that the code which was interrupted may hold."""
+
+    def send() -> None:
+        time.sleep(_MOMENT_SECONDS)
+        os.kill(os.getpid(), number)
+
+    _thread.start_new_thread(send, ())
 
 
 _MOMENT_SECONDS: Final = 0.01
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Raise what Ctrl-C raises, also in background jobs of a shell script, which ignore Ctrl-C."""
-    raise KeyboardInterrupt

@@ -47,10 +47,34 @@ def lose(error: type[BaseException]) -> None:
 
 
 @pytest.mark.usefixtures("_ctrl_c")
-def test_lost_interrupt_is_raised_in_a_moment() -> None:
-    with terminate_as_interrupt(), repeat_lost_interrupts(), pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it is raised while something else runs
+@pytest.mark.parametrize("seconds", [signals._MOMENT_SECONDS, 0])  # at once: while the lost one is handled
+def test_lost_interrupt_is_raised_in_a_moment(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_MOMENT_SECONDS", seconds)
+    with repeat_lost_interrupts(), terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it is raised while something else runs
         lose(KeyboardInterrupt)
         wait_for("the interrupt", lambda: None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("is_second", [True, False])
+def test_signal_while_a_lost_exception_is_reported_is_not_lost(
+    number: signal.Signals,
+    is_second: bool,  # noqa: FBT001 - a case
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def report() -> None:
+        lose(ZeroDivisionError)
+        wait_for("the interrupt", lambda: None)
+
+    async def report_after_a_signal() -> None:
+        os.kill(os.getpid(), number)
+        report()
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: os.kill(os.getpid(), number))
+    with repeat_lost_interrupts(), terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):
+        signals.run(report_after_a_signal()) if is_second else report()
+    assert capfd.readouterr().err == ""
 
 
 def test_other_lost_exceptions_are_reported_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
