@@ -19,7 +19,7 @@ ASK = "import sys; v = sys.version_info; print(v[0], v[1]) if v[3] == 'final' el
 
 
 def main() -> None:
-    """Print the path of its interpreter, and write which one it is."""
+    """Print the path of its interpreter from the project's folder, and to stderr its version."""
     python, version = newest()
     folder = ROOT / (".venv" if version == sys.version_info[:2] else f".venv-{version[0]}.{version[1]}")
     ready = folder / ".ready"
@@ -28,7 +28,7 @@ def main() -> None:
     print(
         f"Testing without a cluster on Python {version[0]}.{version[1]}, the newest here", file=sys.stderr, flush=True
     )
-    print(folder / "bin/python")
+    print(folder.relative_to(ROOT) / "bin/python")  # no spaces in it, wherever the project is
 
 
 def newest() -> tuple[str, tuple[int, int]]:
