@@ -7,8 +7,8 @@ PY := .venv/bin/python
 # Tracing doubles what a test costs: it is done where it is held to a number, for the core and the tests of its own.
 CORE := tests/unit/core tests/golden
 CORE_COVERED := $(PY) -m pytest -q $(CORE) --cov=injector/core --cov-fail-under=100
-NO_CLUSTER := -m 'not cluster and not node and not browser'
-QUICK := $(PY) -m pytest -q -m "not cluster and not node and not browser and not slow"
+NO_CLUSTER := not cluster and not node and not browser
+QUICK := $(PY) -m pytest -q -m "$(NO_CLUSTER) and not slow"
 # Tests of commands wait; thousands of others cost a third less in one process than their results between several.
 WAITING := tests/unit/cli tests/unit/probe
 REST := $(addprefix --ignore=,$(CORE))
@@ -51,8 +51,8 @@ unbuilt: # the half of `make test` that needs no program built
 	@$(CORE_COVERED)
 	@python=$$($(PY) -m tests.newest) && pytest="$$python -m pytest -q" && \
 		$(PY) -m tests.alongside "$(PY) -m pytest -q tests/property" -- \
-		$(PY) -m tests.alongside "$$pytest $(NO_CLUSTER) tests/http" -- \
-		$$pytest $(NO_CLUSTER) $(ONCE) --ignore=tests/http
+		$(PY) -m tests.alongside "$$pytest -m '$(NO_CLUSTER)' tests/http" -- \
+		$$pytest -m '$(NO_CLUSTER)' $(ONCE) --ignore=tests/http
 	@$(PY) -m tests.prepare unit
 	@$(PY) -m pytest -q tests/offline tests/bench
 
@@ -68,8 +68,8 @@ quick: .venv/.ready ## The inner loop: one Python, no cluster, no laws, no slow 
 unit: .venv/.ready ## The tests that need no cluster, on this Python and on the newest one here
 	@$(PY) -m tests.prepare unit
 	@$(CORE_COVERED) $(PARALLEL)
-	@python=$$($(PY) -m tests.newest) && $$python -m pytest -q $(NO_CLUSTER) $(ONCE) $(PARALLEL)
-	@$(PY) -m pytest -m "not cluster and not node and not browser" $(REST) $(PARALLEL)
+	@python=$$($(PY) -m tests.newest) && $$python -m pytest -q -m "$(NO_CLUSTER)" $(ONCE) $(PARALLEL)
+	@$(PY) -m pytest -m "$(NO_CLUSTER)" $(REST) $(PARALLEL)
 
 coverage: .venv/.ready ## All tests, traced: at least 95 % of all lines and branches (twice the time of `make test`)
 	@requirements/packages.sh --node --browser
