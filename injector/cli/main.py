@@ -6,12 +6,10 @@ stderr. Commands are imported when they run, so that `version` does not load `se
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import importlib
 import io
 import os
-import signal
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
@@ -20,13 +18,13 @@ import click
 
 from injector import __version__
 from injector.cli.output import safe_streams
-from injector.cli.signals import repeat_lost_interrupts
+from injector.cli.signals import interruptible
 from injector.core.errors import ConfigError, InjectorError
 from injector.files import error_text
 from injector.frames import internal_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 class Exit(IntEnum):
@@ -105,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115,PTH123 - for the rest of the process
     stdout = sys.stdout
     try:
-        with _interruptible():
+        with interruptible():
             result = commands.main(argv, prog_name=program(), complete_var=COMPLETE_VARIABLE, standalone_mode=False)
     except click.ClickException as error:
         message = io.StringIO()
@@ -132,20 +130,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the boundary
         return _unexpected(error)
     return result if isinstance(result, int) else Exit.FINE
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt, if it would end the process (`injector.__main__`)."""
-    is_ending = signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-    try:
-        if is_ending:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        with repeat_lost_interrupts():
-            yield
-    finally:
-        if is_ending:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _unexpected(error: Exception) -> Exit:

@@ -119,19 +119,19 @@ class _Interrupts:
 
 
 @contextlib.contextmanager
-def repeat_lost_interrupts() -> Iterator[None]:
-    """Repeat a signal where Python cannot raise it, and would print a traceback and continue instead.
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt if it would end the process, and repeat a signal where it cannot be raised.
 
-    Such places are callbacks of weak references, and each import has some:
-    https://docs.python.org/3/library/sys.html#sys.unraisablehook
+    There Python would print a traceback and continue. Such places are callbacks of weak references, and each import has
+    some: https://docs.python.org/3/library/sys.html#sys.unraisablehook
     """
-    hook = sys.unraisablehook
-    ctrl_c = signal.getsignal(signal.SIGINT)
-    is_taken = ctrl_c is signal.default_int_handler and threading.current_thread() is threading.main_thread()
-    if is_taken:
-        signal.signal(signal.SIGINT, _interrupt)
-    sys.unraisablehook = functools.partial(_report_or_repeat, hook)
+    hook, ctrl_c = sys.unraisablehook, signal.getsignal(signal.SIGINT)
+    is_ending = ctrl_c in (signal.SIG_DFL, signal.default_int_handler)
+    is_taken = is_ending and threading.current_thread() is threading.main_thread()  # no other thread can set handlers
     try:
+        if is_taken:
+            signal.signal(signal.SIGINT, _interrupt)
+        sys.unraisablehook = functools.partial(_report_or_repeat, hook)
         yield
     finally:
         sys.unraisablehook = hook

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from injector.cli import signals
-from injector.cli.signals import repeat_lost_interrupts, terminate_as_interrupt
+from injector.cli.signals import interruptible, terminate_as_interrupt
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def lose(error: type[BaseException]) -> None:
 @pytest.mark.parametrize("seconds", [signals._MOMENT_SECONDS, 0])  # at once: while the lost one is handled
 def test_lost_interrupt_is_raised_in_a_moment(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals, "_MOMENT_SECONDS", seconds)
-    with repeat_lost_interrupts(), terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it is raised while something else runs
+    with interruptible(), terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it is raised while something else runs
         lose(KeyboardInterrupt)
         wait_for("the interrupt", lambda: None)
 
@@ -72,7 +72,7 @@ def test_signal_while_a_lost_exception_is_reported_is_not_lost(
         report()
 
     monkeypatch.setattr(sys, "unraisablehook", lambda _: os.kill(os.getpid(), number))
-    with repeat_lost_interrupts(), terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):
+    with interruptible(), terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):
         signals.run(report_after_a_signal()) if is_second else report()
     assert capfd.readouterr().err == ""
 
@@ -80,7 +80,7 @@ def test_signal_while_a_lost_exception_is_reported_is_not_lost(
 def test_other_lost_exceptions_are_reported_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: seen.append(unraisable.exc_type))
-    with repeat_lost_interrupts():
+    with interruptible():
         lose(ZeroDivisionError)
     assert seen == [ZeroDivisionError]
 
