@@ -66,14 +66,6 @@ class Kept(Value, frozen=True, gc=False):
     variable: str
 
 
-class _KeptError(Exception):
-    """A Pod that is to be sealed keeps a value of its own: the rest of the plan is not made, for it cannot be used."""
-
-    def __init__(self, kept: Kept) -> None:
-        super().__init__()
-        self.kept = kept
-
-
 class Plan(Value, frozen=True, gc=True, eq=False, weakref=True):
     """All changes of one Pod. `record` is the value of the status annotation, if any; `problems` reject the whole plan.
 
@@ -131,10 +123,9 @@ def build(
     ):
         sealing = _sealing(read_spec(), places, request, policy)
     resolve = _resolve_all if is_plain else _resolve_all.__wrapped__
-    try:
-        plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, sealing)
-    except _KeptError as error:
-        kept = error.kept
+    plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, sealing)
+    if plan.seal is not None and plan.kept:
+        kept = plan.kept[0]
         problem = f"a value of its own is kept; remove {kept.variable} from container {kept.place.container}"
         without_seal = _Sealing(warning=seal.refusal(problem))
         plan = resolve(tuple(places), request.wanted, policy.conflict, policy.allowed_secrets, without_seal)
@@ -366,10 +357,7 @@ class _PlanBuilder:
         return "was set differently" if self.conflict is _REPLACE else None
 
     def _keep(self, place: Place, variable: str, entry: EnvEntry) -> None:
-        kept = Kept(place, variable)
-        if self.sealing.plan is not None:
-            raise _KeptError(kept)
-        self.kept.append(kept)
+        self.kept.append(Kept(place, variable))
         if entry.may_be_empty:
             self._warn(place, variable, f"{_MAY_BE_EMPTY}; kept")
             return
