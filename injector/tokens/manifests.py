@@ -76,7 +76,7 @@ def external_secret(ref: SecretRef, key: str, direction: str, store: StoreRef, r
             "secretStoreRef": {"kind": store.kind, "name": store.name},
             "target": {
                 "name": ref.name,
-                "creationPolicy": "SecretManager",
+                "creationPolicy": "Owner",
                 "template": {"type": "Opaque", "metadata": {"labels": {names.TOKEN_LABEL: direction}}},
             },
             "data": [{"secretKey": key, "remoteRef": {"key": remote_key}}],

@@ -59,7 +59,7 @@ def own_control_plane(cluster: Cluster) -> ControlPlane:
 
 @pytest.fixture(scope="package")
 def foreign_kinds(own_control_plane: ControlPlane, report: binaries.Report) -> None:
-    """The kinds of cert-manager and prometheus-operator; they stay until the control plane ends."""
+    """The kinds of other projects; they stay until the control plane ends."""
     kubectl = own_control_plane.kubectl
     kubectl.run("apply", "--server-side", "-f", str(crds.resolve(report)))
     kubectl.run("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")

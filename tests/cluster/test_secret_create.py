@@ -295,6 +295,21 @@ def policy(name: str, *, reason: str, expression: str, words: str) -> tuple[Json
     )
 
 
+@pytest.mark.usefixtures("foreign_kinds")
+@pytest.mark.parametrize("flags", [(), ("--app-token", "--key", "app", "--remote-key", "teams/shop")])
+def test_printed_manifest_is_valid_for_external_secrets(
+    commands: Commands, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    """By the schema of its kind, and without a field that the kind does not have."""
+    printed = commands.run("secret", "create", commands.secret, "--print-manifest", "--store", "vault", *flags)
+    assert printed.code == 0
+    manifest = tmp_path / "external-secret.yaml"
+    manifest.write_text(printed.out, "utf-8")
+    commands.kubectl.run("apply", "--server-side", "--validate=strict", "-f", str(manifest))
+    found = commands.kubectl.get("externalsecret", SECRET)["spec"]["target"]
+    assert (found["name"], found["creationPolicy"]) == (SECRET, "Owner")
+
+
 def test_list_without_cluster_permission_suggests_a_namespace(commands: Commands, tmp_path: Path) -> None:
     commands.kubectl.create(workload("Deployment", "web", replicas=1))
     wait_for("the Pod of web", lambda: commands.kubectl.list("pods"))

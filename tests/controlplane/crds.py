@@ -1,4 +1,4 @@
-"""Kinds of other projects: what cert-manager and prometheus-operator install, taken out of their Go modules, once.
+"""Kinds of cert-manager, the External Secrets Operator and prometheus-operator, taken out of their Go modules, once.
 
 The modules and their checksums are locked in `gomod/crds`. The files are kept in the cache like the programs, so that
 later runs need neither Go nor a network.
@@ -22,6 +22,7 @@ MODULE: Final = binaries.MODULES / "crds"
 # Of each module the files that are wanted.
 WANTED: Final[Mapping[str, tuple[str, ...]]] = {
     "github.com/cert-manager/cert-manager": ("deploy/crds/*.yaml",),
+    "github.com/external-secrets/external-secrets": ("config/crds/bases/external-secrets.io_externalsecrets.yaml",),
     "github.com/prometheus-operator/prometheus-operator": (
         "example/prometheus-operator-crd/*_servicemonitors.yaml",
         "example/prometheus-operator-crd/*_prometheusrules.yaml",
