@@ -130,7 +130,7 @@ _REASONS: Final = {
 
 
 def refusal(error: KubeError, namespace: str) -> Problem:
-    """Return what it means that the API server did not accept the Pod."""
+    """Return the problem for a Pod that the API server rejected."""
     own = own_rule(error)
     if own:
         return failed(f"{_REASONS[own]}: {error}")

@@ -51,7 +51,7 @@ Look up what `dapr-token-injector check` reports. The meaning of an id never cha
 {rows}
 
 A check has **passed**, or has a **warning** (it may be intended), has **failed**, is **unknown** (a permission is
-missing, or the API server does not answer), or is **skipped** (what it looks at does not exist here).
+missing, or the API server does not answer), or is **skipped** (its object does not exist here).
 
 Checks only read, except that those of admission send Pods as server-side dry runs, which are never stored. Of Secrets,
 they read the metadata, never a value.

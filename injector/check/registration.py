@@ -165,7 +165,7 @@ def _condition_differences(entry: Mapping[str, Any], wanted: _Entry) -> Iterator
         if condition not in conditions:
             yield failed(f"{name}: the match condition {condition} is missing: more Pods than needed reach the webhook")
         elif expression not in {conditions[condition], sha256(conditions[condition].encode()).hexdigest()}:
-            yield failed(f"{name}: the match condition {condition} is not that of this version")
+            yield failed(f"{name}: the match condition {condition} does not match this version of the chart")
     for condition in conditions.keys() - wanted.conditions.keys():
         yield failed(f"{name}: the match condition {condition} is added: it can exclude Pods that request a token")
 

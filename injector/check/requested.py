@@ -101,11 +101,11 @@ def _of_policy(policy: Object | None, registrations: Objects, fix: str) -> Itera
     spec = policy.get("spec") or {}
     # An empty selector is a default of the API server.
     if _digest(spec) not in _DIGESTS or (spec.get("matchConstraints") or {}).get("objectSelector"):
-        yield failed(f"{_POLICY} is not that of this version", fix)
+        yield failed(f"{_POLICY} does not match this version of the chart", fix)
     entries = [entry for one in registrations for entry in one.get("webhooks") or ()]
     inject = next((entry for entry in entries if entry["name"] in INJECT_ENTRIES), None)
     if inject is not None and _namespaces(inject) != _namespaces(spec.get("matchConstraints") or {}):
-        yield failed(f"{_POLICY} is not for the namespaces of the webhook", fix)
+        yield failed(f"{_POLICY} selects other namespaces than the webhook", fix)
 
 
 def _digest(spec: Mapping[str, Any]) -> str:

@@ -299,8 +299,8 @@ def _command_check(number: int, name: str, command: str, why: str, *needs: Need)
         why=why,
         how="Asks the API server with a SelfSubjectAccessReview for each verb, for all namespaces. A missing "
         "permission is a warning, with the rule to request. If a Role grants it in some namespaces, the command works "
-        "there with `-n NAMESPACE`. It cannot see whether admission or a fence of the cluster rejects a write that "
-        "RBAC allows.",
+        "there with `-n NAMESPACE`. It cannot see whether an admission policy of the cluster rejects a "
+        "write that RBAC allows.",
         fix=_REQUEST,
         run=run,
     )
@@ -319,7 +319,7 @@ CHECKS: Final = (
         41,
         "currency-rights",
         "status -A (currency)",
-        "Whether a Pod runs the current token is visible only to those who may list Secrets, which `view` does not "
+        "Whether a Pod runs the current token is visible only to users who can list Secrets, which `view` does not "
         "include. `status` requests only their metadata, but RBAC knows no such distinction.",
         *CURRENCY,
     ),
@@ -341,8 +341,9 @@ CHECKS: Final = (
         44,
         "secret-rotate-rights",
         "secret rotate --restart",
-        "`secret rotate --restart` needs most: it writes Secrets, restarts workloads and tests the injection first. It "
-        "stops before the first write if a permission is missing; this check names all of them before that.",
+        "`secret rotate --restart` needs the most permissions: it writes Secrets, restarts workloads and "
+        "tests the injection first. It stops before the first write if a permission is missing; this check names all "
+        "of them before that.",
         *ROTATE,
     ),
     _command_check(

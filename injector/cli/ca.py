@@ -90,7 +90,7 @@ def rotate(
 
 @dataclass(frozen=True, slots=True)
 class CaRotation:
-    """State of a rotation. `signs`: the new CA signs. `requested`: by this call.
+    """State of a rotation. `signs`: the new CA signs. `requested`: by this call, as none was in progress.
 
     `lacking`: webhook configurations whose caBundle does not contain the new CA yet, so that it may not sign.
     `unknown`: those that could not be read, with the reason.
@@ -202,7 +202,7 @@ async def _wait(api: Api, ref: SecretRef, before: Keyring, timeout_seconds: floa
 
 _MEANINGS: Final = {
     Phase.NONE: "there is no CA yet",
-    Phase.STEADY: "the replicas have not started, or the rotation is complete",
+    Phase.STEADY: "the replicas have not begun the rotation yet, or it is complete",
     Phase.PUBLISHING: "the new CA is being added to every CA bundle",
     Phase.SETTLING: "the new CA is in every CA bundle; waiting for the API servers",
     Phase.RETIRING: "the new CA signs; the previous one is trusted until its certificates have expired",

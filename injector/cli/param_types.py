@@ -58,7 +58,7 @@ class ObjectName(click.ParamType):  # type: ignore[type-arg] # as above
         if not is_secret_name(value):
             raise click.UsageError(
                 f"{_flag(param, self.name)}: {redact(value)} is not a valid name; use lower-case letters, digits, '-' "
-                "and '.'",
+                "and '.', starting and ending with a letter or digit",
                 ctx,
             )
         return value

@@ -31,7 +31,7 @@ def command(*, variables: tuple[str, ...], is_check: bool) -> int:
       dapr-token-injector seal DAPR_API_TOKEN APP_API_TOKEN
       dapr-token-injector seal --check DAPR_API_TOKEN APP_API_TOKEN
 
-    Exit codes: 0 fine, 1 a variable is not a valid token or the file cannot be
-    written, 2 usage error, 3 internal error.
+    Exit codes: 0 fine, 1 a variable is empty or not a valid token, or the file
+    cannot be written, 2 usage error, 3 internal error.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
     return seal.run(variables, is_check=is_check)

@@ -97,7 +97,8 @@ def command(**flags: str | bool | None) -> int:
     """Run the admission webhook.
 
     Every flag can also be set by an environment variable; the flag takes
-    precedence. --tls-mode files and cert-manager need no access to the API.
+    precedence. --tls-mode files and cert-manager need no access to the
+    Kubernetes API.
 
     Exit codes: 0 stopped by a signal, 2 usage error, 3 internal error.
     """

@@ -82,7 +82,7 @@ class Settings(BaseModel):
         Group.TLS,
         TlsMode.SELF,
         "Set the source of the certificate. self: create and rotate it. cert-manager, files: read the two files "
-        "below, without access to the API.",
+        "below, without access to the Kubernetes API.",
     )
     tls_cert_file: Path | None = _flag(
         Group.TLS, None, "PEM file with the certificate and its chain, leaf first; reloaded when it changes."

@@ -83,7 +83,7 @@ _WILDCARD: Final = re.compile(r"[*?[]")
 
 @lru_cache(maxsize=8)
 def allow_list(globs: tuple[str, ...]) -> AllowList:
-    """The compiled list; an empty one permits every name. Finding it again takes as long as the list."""
+    """The compiled list; an empty one permits every name. Looking it up costs in proportion to the list's length."""
     return AllowList(globs)
 
 

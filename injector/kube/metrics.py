@@ -56,7 +56,7 @@ class KubeMetrics(Collector):
         now = self._clock()
         yield gauge(
             "kube_silence_seconds",
-            "Time since the API server last sent an event for a watched object; the longest of all objects.",
+            "Time since the API server last sent an answer or event about a watched object; the longest of all.",
             max((now - each.heard for each in self._watched), default=0.0),
         )
         yield gauge(

@@ -199,7 +199,7 @@ def _referenced(pod: PodUsage) -> dict[SecretKey, set[str]]:
 def lacking_of(
     answer: Object, ref: Ref, running: Iterable[PodUsage], expected: Mapping[SecretKey, Collection[str]]
 ) -> tuple[str, ...]:
-    """Return the containers of an answered Pod that should have a token and have none, or an optional reference.
+    """Return the containers of the answer's Pod that should have a token but have none, or only an optional reference.
 
     A container should have one when the Pod requests it by annotation, or when running Pods have it in a variable. A
     container that has a value from elsewhere, or that the template no longer has, lacks nothing. Optional references of

@@ -284,7 +284,7 @@ def _clock_lead(pod: Object) -> int | None:
 
 
 def missing_tokens(pod: Object, keys: NamespaceKeys) -> Iterator[MissingToken]:
-    """Yield the tokens under `keys` that containers of a Pod should have, and have no value for that cannot be empty.
+    """Yield each token under `keys` that a container should have, but has no value for, or one that may be empty.
 
     These are the tokens that a Pod requests by annotation for its sidecar. A Pod without an annotation for the key
     requests the Policy's default key, which it does not show: `token` if that is among `keys`, else every key of the

@@ -96,7 +96,7 @@ def create_app(health: Health, registry: CollectorRegistry, *, docs: bool) -> Fa
 
     exposition = Exposition(registry)
 
-    @app.get("/metrics", tags=["metrics"], summary="Metrics in a format of Prometheus.", response_class=Response)
+    @app.get("/metrics", tags=["metrics"], summary="Metrics in the Prometheus text format.", response_class=Response)
     async def samples(request: Request) -> Response:
         rendered = exposition.render(request.headers.get("accept", ""))
         return Response(rendered.text, media_type=rendered.media_type)

@@ -9,7 +9,7 @@ waited. If it exceeds the timeout of the client, the client has given up.
 Requests are rejected because of the current iteration: when it has worked for a while, the rest of its requests are
 rejected, so that the next iteration starts soon. New connections, their handshakes and their first requests each need
 an iteration. A long wait alone is not a reason to reject: after a pause the queue is long, but it takes little time to
-process. The number of connections is not a criterion: an API server keeps about 24 idle ones.
+process. The number of connections is not a criterion: an API server keeps about 25 idle ones.
 """
 
 from __future__ import annotations

@@ -281,7 +281,7 @@ def test_cron_job_fails_once_the_policy_requested_does_not_deny(fenced: Canary, 
         assert failure().startswith(f"ValidatingAdmissionPolicyBinding {REQUESTED} does not deny: ")
         kubectl.run("replace", "-f", "-", stdin=binding)
         kubectl.patch(POLICY, REQUESTED, [{"op": "replace", "path": "/spec/validations/0/expression", "value": "true"}])
-        assert failure() == f"ValidatingAdmissionPolicy {REQUESTED} is not that of this version"
+        assert failure() == f"ValidatingAdmissionPolicy {REQUESTED} does not match this version of the chart"
     finally:
         kubectl.delete(BINDING, REQUESTED)
         kubectl.delete(POLICY, REQUESTED)

@@ -246,7 +246,7 @@ CHANGES: Final[dict[str, tuple[str, Callable[[Json], Any], str, str, str]]] = {
     "another condition": (
         SECOND,
         lambda item: item["webhooks"][0]["matchConditions"][-1].update(expression="true"),
-        "entries-as-installed", "failed", "not-yet-served is not that of this version",
+        "entries-as-installed", "failed", "not-yet-served does not match this version of the chart",
     ),
     "timeout": (NAME, edit(timeoutSeconds=5), "entries-as-installed", "warning", "timeoutSeconds is 5: use 1"),
     "failure policy": (

@@ -67,7 +67,7 @@ options: Final = together(
         cls=CanaryOption,
         type=ObjectName(),
         metavar="NAME",
-        help="Send dry-run Pods in this namespace. [default: default, which the webhook must serve]",
+        help="Send dry-run Pods in this namespace, which the webhook must serve. [default: default]",
         shell_complete=cluster_completion.namespaces,
     ),
     click.option(

@@ -93,7 +93,8 @@ def command(  # noqa: PLR0913 - one parameter per option
     \b
       # dapr-token-injector: ignore RULE -- REASON
 
-    Exit codes: 0 fine, 1 findings, 2 usage error or bad input, 3 internal error.
+    Exit codes: 0 no finding of the level --fail-on or worse, 1 such a finding,
+    2 usage error or bad input, 3 internal error.
     """  # noqa: D301 - click wants the backspace character itself before a paragraph to keep
     if list_rules or show_rule is not None:
         return _print_rules(show_rule)

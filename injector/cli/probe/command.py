@@ -45,9 +45,11 @@ class Options:
 @click.command(short_help="Check that sidecars require the token.")
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @namespace_option("Set the namespace of Pods and workloads. [default: that of the context]")
-@click.option("-A", "--all-namespaces", is_flag=True, help="Probe the Pods of all namespaces that have a sidecar.")
 @click.option(
-    "-l", "--selector", metavar="SELECTOR", help="Probe the Pods with these labels that have a sidecar, as in kubectl."
+    "-A", "--all-namespaces", is_flag=True, help="In all namespaces, probe Pods that have or request a sidecar."
+)
+@click.option(
+    "-l", "--selector", metavar="SELECTOR", help="Probe Pods with these labels that have or request a sidecar."
 )
 @connection.options
 @given_token_options

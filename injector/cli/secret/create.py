@@ -44,7 +44,7 @@ class ManifestOption(click.Option):
 
 
 @click.command(short_help="Create token Secrets; existing ones are kept.")
-@click.argument("secrets", nargs=-1, metavar="[NAMESPACE/NAME]...", shell_complete=cluster_completion.new_secrets)
+@click.argument("secrets", nargs=-1, metavar="[NAMESPACE/]NAME...", shell_complete=cluster_completion.new_secrets)
 @secret_refs.namespace_options
 @click.option("--fail-if-exists", is_flag=True, help="Exit with 1 if a Secret exists, also with a valid token.")
 @secret_refs.KEY
@@ -315,7 +315,8 @@ def _store(text: str | None) -> manifests.StoreRef:
         )
     if not is_secret_name(name):
         raise click.UsageError(
-            f"--store: {redact(name)} is not a valid name; use lower-case letters, digits, '-' and '.'"
+            f"--store: {redact(name)} is not a valid name; use lower-case letters, digits, '-' and '.', "
+            "starting and ending with a letter or digit"
         )
     return manifests.StoreRef(kind if slash else manifests.STORE_KINDS[0], name)
 

@@ -58,8 +58,8 @@ def command(
 
     Every Secret with the label dapr-token-injector/token is listed, and every
     one that a Pod reads or requests as its token. OUTDATED: Pods whose
-    containers started before the Secret's data last changed. UNCERTAIN: so
-    close to the change that they may run either value. OPEN: Pods that request
+    containers started before the Secret's data last changed. UNCERTAIN: Pods
+    whose containers started so close to it that they may run either value. OPEN: Pods that request
     the token and have none, so their Dapr API is open. No value is shown.
 
     \b

@@ -64,7 +64,7 @@ class Table:
         before = self._shown.get(progress.ref)
         self._shown[progress.ref] = progress
         is_news = before is None or (before.state, before.message) != (progress.state, progress.message)
-        if self._live is None and is_news and progress.state in _WORTH_TELLING:
+        if self._live is None and is_news and progress.state in _REPORTED_STATES:
             click.echo(f"{progress.ref}: {progress.state}{_in_brackets(progress.message)}", err=True)
 
     def note(self, line: str) -> None:
@@ -79,14 +79,14 @@ def _in_brackets(message: str) -> str:
     return f" ({message})" if message else ""
 
 
-_WORTH_TELLING: Final = frozenset({State.RESTARTING, State.STARTED, State.READY, State.FAILED, State.NOT_INJECTED})
+_REPORTED_STATES: Final = frozenset({State.RESTARTING, State.STARTED, State.READY, State.FAILED, State.NOT_INJECTED})
 
 
 def lines(progress: Iterable[Progress]) -> Iterator[str]:
     """Yield the result of a rotation, a line for each workload, with aligned columns."""
     rows = [(str(one.ref), one.state.value, _rest(one)) for one in progress]
     if not rows:
-        yield "no running Pod uses it"
+        yield "no running Pod uses these Secrets"
         return
     yield from table(rows)
 

@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 def rotate(**options: Any) -> int:  # noqa: ANN401 - the options above
     """Write new tokens to Secrets and restart the workloads that use them.
 
-    The containers of running Pods show which workloads use a Secret. Before
-    anything is written, a dry run of a new Pod of each workload must come back
-    with the token. Workloads that cannot be restarted safely are skipped and
+    The containers of running Pods show which workloads use a Secret. With
+    --restart, a dry run of a new Pod of each workload must come back with the
+    token before anything is written. Workloads that cannot be restarted safely are skipped and
     reported: paused Deployments, OnDelete, Pods below a partition, Jobs, Pods
     without an owner, other controllers.
 

@@ -47,7 +47,10 @@ rotation_options: Final = together(
     ),
     click.option("--skip-foreign", is_flag=True, help="Leave out Secrets that another tool manages."),
     click.option(
-        "--include-uncertain", cls=RestartOption, is_flag=True, help="Also restart Pods that may run an outdated token."
+        "--include-uncertain",
+        cls=RestartOption,
+        is_flag=True,
+        help="Also restart Pods that may run an outdated token. revoke always does.",
     ),
     click.option(
         "--skip-admission-check",
@@ -55,7 +58,7 @@ rotation_options: Final = together(
         is_flag=True,
         help="Skip the dry run that checks that new Pods get the token.",
     ),
-    click.option("--dry-run", is_flag=True, help="Change nothing; show which workloads would be restarted."),
+    click.option("--dry-run", is_flag=True, help="Change nothing; show what would happen to each workload."),
     click.option(
         "--max-concurrent",
         cls=PaceOption,

@@ -31,7 +31,7 @@ _FAIL_ON: Final = (
 @click.argument("target", required=False, metavar="[KIND/NAME | secret/NAME]")
 @namespace_option("Show one namespace. [default: that of the context]")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Show all namespaces.")
-@click.option("--all", "ended", is_flag=True, help="Show also Pods that have ended or are ending.")
+@click.option("--all", "ended", is_flag=True, help="Also show Pods that have ended or are ending.")
 @click.option("-w", "--watch", "watches", is_flag=True, help="Show changes until Ctrl-C.")
 @duration_option("--interval", "5s", "Wait this long before --watch lists again.", shortest=1)
 @click.option(
@@ -68,8 +68,8 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     One line for each workload that uses Dapr, the worst first. OPEN: a sidecar
     can serve callers without a token. It reads Pods, their owners, namespaces
     and the metadata of Secrets, never a value. The ClusterRole view is enough;
-    without the right to list Secrets, CURRENCY is unknown. A sidecar with an
-    empty token counts as protected: only probe calls it.
+    without the permission to list Secrets, CURRENCY is unknown. A sidecar with
+    an empty token counts as protected: only probe calls it.
 
     KIND/NAME shows each container of one workload or Pod, secret/NAME one
     Secret with the Pods that use it and recent Events.

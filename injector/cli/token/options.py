@@ -81,7 +81,9 @@ minting_options: Final = together(
         metavar="FILE|secret:NS/NAME",
         help="Sign with this JWK Set, JWK, PEM or HS256 secret. [default: a temporary key]",
     ),
-    _mint_option("--create-key", is_flag=True, help="Create the signing key with mode 0600 if it does not exist."),
+    _mint_option(
+        "--create-key", is_flag=True, help="Create the signing key (a file has mode 0600) if it does not exist."
+    ),
     _mint_option(
         "--rotate-key",
         is_flag=True,
@@ -96,7 +98,12 @@ minting_options: Final = together(
     _mint_option(
         "--iss", "issuer", default=claims.ISSUER, show_default=True, metavar="TEXT", help="Set the claim iss."
     ),
-    _mint_option("--sub", "subject", metavar="TEXT", help="Set the claim sub. [default: ns:NAMESPACE, or dapr]"),
+    _mint_option(
+        "--sub",
+        "subject",
+        metavar="TEXT",
+        help="Set the claim sub. [default: ns:NAMESPACE of the Secret; dapr for token generate]",
+    ),
     _mint_option(
         "--aud",
         "audience",

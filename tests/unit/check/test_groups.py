@@ -150,7 +150,7 @@ CHANGES: Final[dict[str, tuple[Callable[[Store], Any], str, str]]] = {
     ),
     "another condition not-yet-served": (
         edit(lambda entry: entry["matchConditions"][-1].update(expression="true")),
-        "entries-as-installed", "not-yet-served is not that of this version",
+        "entries-as-installed", "not-yet-served does not match this version of the chart",
     ),
     "not-yet-served in group 1": (
         edit(
@@ -216,7 +216,7 @@ CHANGES: Final[dict[str, tuple[Callable[[Store], Any], str, str]]] = {
     ),
     "policy requested for other namespaces": (
         lambda store: spec(store, POLICY)["matchConstraints"]["namespaceSelector"].update(NARROW),
-        "requested-bound", "is not for the namespaces of the webhook",
+        "requested-bound", "selects other namespaces than the webhook",
     ),
     "image of group 2": (
         lambda store: container(store, SECOND).update(image="example.invalid/x:9.0.0"),

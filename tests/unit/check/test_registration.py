@@ -98,7 +98,10 @@ def test_missing_registration_fails() -> None:
         ({"clientConfig": {"url": "https://x.example.com"}}, "to the path / instead of /mutate"),
         ({"clientConfig": None}, "to the path / instead of /mutate"),
         ({"matchConditions": None}, "match condition asks-for-token is missing"),
-        ({"matchConditions": [{"name": "asks-for-token", "expression": "false"}]}, "is not that of this version"),
+        (
+            {"matchConditions": [{"name": "asks-for-token", "expression": "false"}]},
+            "does not match this version of the chart",
+        ),
         ({"reinvocationPolicy": "Never"}, "reinvocationPolicy is not IfNeeded"),
         ({"reinvocationPolicy": None}, "reinvocationPolicy is not IfNeeded"),
         ({"sideEffects": "Some"}, "sideEffects is not None"),

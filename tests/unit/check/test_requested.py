@@ -107,34 +107,37 @@ def lose(plural: str) -> Callable[[Store], None]:
     return change
 
 
+ANOTHER_VERSION = "does not match this version of the chart"
 CHANGES: Final[dict[str, tuple[Callable[[Store], Any], Result, str]]] = {
     "no policy": (lose(POLICIES), Result.FAILED, "does not exist, and its binding has no effect"),
     "no binding": (lose(BINDINGS), Result.FAILED, "does not exist: the policy has no effect"),
     "another validation": (
-        lambda store: spec(store)["validations"][0].update(expression="true"), Result.FAILED, "is not that of this",
+        lambda store: spec(store)["validations"][0].update(expression="true"), Result.FAILED, ANOTHER_VERSION,
     ),
-    "another variable": (lambda store: spec(store)["variables"].pop(), Result.FAILED, "is not that of this version"),
+    "another variable": (
+        lambda store: spec(store)["variables"].pop(), Result.FAILED, ANOTHER_VERSION,
+    ),
     "another match condition": (
         lambda store: spec(store)["matchConditions"].append({"name": "never", "expression": "false"}),
-        Result.FAILED, "is not that of this version",
+        Result.FAILED, ANOTHER_VERSION,
     ),
-    "errors pass": (lambda store: spec(store).update(failurePolicy="Ignore"), Result.FAILED, "is not that of this"),
-    "a parameter": (lambda store: spec(store).update(paramKind={"kind": "X"}), Result.FAILED, "is not that of this"),
+    "errors pass": (lambda store: spec(store).update(failurePolicy="Ignore"), Result.FAILED, ANOTHER_VERSION),
+    "a parameter": (lambda store: spec(store).update(paramKind={"kind": "X"}), Result.FAILED, ANOTHER_VERSION),
     "other operations": (
         lambda store: spec(store)["matchConstraints"]["resourceRules"][0].update(operations=["UPDATE"]),
-        Result.FAILED, "is not that of this version",
+        Result.FAILED, ANOTHER_VERSION,
     ),
     "other Pods": (
         lambda store: spec(store)["matchConstraints"].update(objectSelector={"matchLabels": {"team": "a"}}),
-        Result.FAILED, "is not that of this version",
+        Result.FAILED, ANOTHER_VERSION,
     ),
     "other namespaces": (
         lambda store: spec(store)["matchConstraints"]["namespaceSelector"].update(matchLabels={"team": "a"}),
-        Result.FAILED, "is not for the namespaces of the webhook",
+        Result.FAILED, "selects other namespaces than the webhook",
     ),
     "other namespaces of the webhook": (
         lambda store: entries(store)[0]["namespaceSelector"]["matchExpressions"].append({"key": "team"}),
-        Result.FAILED, "is not for the namespaces of the webhook",
+        Result.FAILED, "selects other namespaces than the webhook",
     ),
     "another bound policy": (
         lambda store: spec(store, BINDINGS).update(policyName="other"), Result.FAILED, "is bound to another policy",

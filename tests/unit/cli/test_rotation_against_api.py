@@ -697,7 +697,7 @@ def test_revoke_is_incomplete_while_a_pod_holds_the_token(server: ApiServer, cap
 
 def test_revoke_dry_run_is_not_reported_as_revoked(server: ApiServer, capsys: Capture) -> None:
     assert run(server, *REVOKE, "--dry-run") == 0
-    assert capsys.readouterr().out == "no running Pod uses it\n"
+    assert capsys.readouterr().out == "no running Pod uses these Secrets\n"
     assert decoded(server, capsys, *REVOKE, "--dry-run", code=0)["revoked"] is False
 
 

@@ -185,7 +185,7 @@ def test_report_is_a_line_for_each_workload() -> None:
         "StatefulSet shop/db  not-injected  why; uncertain: u; without a token: m",
         "StatefulSet shop/db  planned       outdated: a, b, c",
     ]
-    assert list(lines([])) == ["no running Pod uses it"]
+    assert list(lines([])) == ["no running Pod uses these Secrets"]
 
 
 def test_progress_without_terminal_is_one_line_per_change(capsys: Capture) -> None:
