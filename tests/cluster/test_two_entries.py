@@ -106,7 +106,7 @@ NOT_SERVED: Final = {
     "D-sidecars-that-keep-the-same-reference-share-it-with-the-app": "kept",
     "W11-app-containers-other-reference-is-kept": "kept",
     "W11-app-containers-own-literal-is-kept": "kept",
-    "W17-app-container-is-patched-before-the-sidecar-is-there": "no sidecar",
+    "W17-app-container-is-patched-before-the-sidecar-is-added": "no sidecar",
     "W20-app-gets-the-config-map-reference-that-daprd-keeps": "kept",
     "W20-app-gets-the-reference-that-daprd-keeps": "kept",
     "W23-reference-through-another-variable-to-another-secret-is-kept": "kept",
