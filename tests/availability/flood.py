@@ -21,7 +21,7 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from tests.http.reviews import UID, dear_review
+from tests.http.reviews import UID, expensive_review
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ class Flood:
     def __init__(self, plan: FloodPlan, session: aiohttp.ClientSession) -> None:
         self._plan = plan
         self._session = session
-        self._before, _, self._after = dear_review(plan.containers).partition(UID.encode())
+        self._before, _, self._after = expensive_review(plan.containers).partition(UID.encode())
         self._targets = itertools.cycle(plan.targets)
         self._stop = asyncio.Event()
         self._seen: Counter[str] = Counter()

@@ -1,1 +1,1 @@
-"""Speed, shown: our server beside its peers, on one core, through TLS. `python -m tests.bench` runs it."""
+"""Speed, shown: our server next to its peers, on one core, through TLS. `python -m tests.bench` runs it."""

@@ -167,7 +167,7 @@ class Bench:
         self._place.report(f"{peer.name}: {len(cases)} golden cases passed")
 
     def _warm(self, live: dict[str, Server]) -> None:
-        """Every body on one connection, which tells how long a request takes, and on the most connections."""
+        """Every body on one connection, which shows how long a request takes, and on the most connections."""
         for name, server in live.items():
             self._place.report(f"warming {name}")
             for size in self._plan.sizes:
@@ -274,7 +274,7 @@ def _run(
     return bench, servers
 
 
-@click.command(help="Time our webhook beside its peers, on one core, through TLS.")
+@click.command(help="Time our webhook next to its peers, on one core, through TLS.")
 @click.option("--quick", is_flag=True, help="32 connections only, short runs: about two minutes, for a first look.")
 @click.option("--long", is_flag=True, help="Also a million requests to our server, to see that its memory stays flat.")
 @click.option(

@@ -80,7 +80,7 @@ def review(pod_object: Json, *, uid: str = UID, operation: str = "CREATE") -> Js
 
 
 def pod(steps: int, *, seal: bool = False) -> Json:
-    """A Pod that asks for a token, and perhaps to be sealed, after `steps` steps of growth; 0 is the smallest."""
+    """A Pod that requests a token, and perhaps the seal, after `steps` steps of growth; 0 is the smallest."""
     annotations = {
         "dapr.io/app-id": "orders",
         "dapr.io/app-port": "8080",

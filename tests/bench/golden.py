@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TOKEN_ENV: Final = "DAPR_API_TOKEN"
-# What the bodies and the cases ask for.
+# What the bodies and the cases request.
 REFERENCE: Final[bodies.Json] = {
     "name": TOKEN_ENV,
     "valueFrom": {"secretKeyRef": {"name": "dapr-api-token", "key": "token"}},
@@ -128,7 +128,7 @@ RULES: Final[tuple[Case, ...]] = (
     _case("injected before", _pod(sidecar={"env": [REFERENCE]}), {_DAPRD: [REFERENCE]}),
     _case("another reference is kept", _pod(sidecar={"env": [_OTHER]}), {_DAPRD: [_OTHER]}),
     _case(
-        "another key is asked for",
+        "another key is requested",
         _pod(annotations={"dapr-token-injector/api-token-key": "api.key"}),
         {_DAPRD: [_SECOND_KEY]},
     ),

@@ -38,7 +38,7 @@ class Sample:
     cpu_us: float  # of the server, per request
     faults: float  # minor page faults per request
     rss_bytes: int  # after the run
-    # Share of the server's core that others used meanwhile; a quiet machine stays under 0.05.
+    # Share of the server's core that others used during the run; a quiet machine stays under 0.05.
     foreign_share: float
 
 

@@ -115,7 +115,7 @@ class Histogram:
 
 
 def pod(namespace: str) -> bodies.Json:
-    """A Pod as somebody creates it: no owner, which the garbage collector would miss, and no managedFields."""
+    """A Pod as a user creates it: no owner, which the garbage collector would miss, and no managedFields."""
     made = bodies.pod(_STEPS)
     metadata = made["metadata"]
     kept = {name: metadata[name] for name in ("generateName", "labels", "annotations")}

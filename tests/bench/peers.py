@@ -177,6 +177,6 @@ def nginx_version(program: str) -> str:
 
 
 def _required(folder: Path) -> str:
-    """The version of controller-runtime that go.mod asks for."""
+    """The version of controller-runtime that go.mod requires."""
     lines = (folder / "go.mod").read_text().splitlines()
     return next(line.split()[1] for line in lines if line.strip().startswith("sigs.k8s.io/controller-runtime "))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.bench.report import Results
 
 _CONNECTIONS: Final = 32
-# Told apart by people who see few colours, and in grey: Okabe and Ito's palette.
+# Distinct for people who see few colours, and in grey: Okabe and Ito's palette.
 _COLOURS: Final = ("#0072B2", "#56B4E9", "#E69F00", "#CC79A7", "#BBBBBB")
 _GROUP_WIDTH: Final = 0.84
 

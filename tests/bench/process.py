@@ -30,7 +30,7 @@ _ANSWER_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 35.0
 _LOOK_SECONDS: Final = 0.02
 _TAIL: Final = 8192
-# We read beside the load, on the same core: a line must not be lost because our turn comes late.
+# The reader shares a core with the load: a line must not be lost because the reader runs late.
 _PIPE_BYTES: Final = 1 << 20
 # Servers and load alike: 30 times the share of an ordinary process where a core is contended.
 _NICE: Final = -15
@@ -49,7 +49,7 @@ def precedence() -> tuple[str, ...]:
 def favour(pid: int) -> None:
     """Raise the session of `pid` as well: where the kernel groups processes by session, niceness counts within one.
 
-    The process must lead a session of its own, so that nobody else's is raised.
+    The process must lead a session of its own, so that no other process is raised.
     """
     if precedence():
         with contextlib.suppress(OSError):
@@ -182,7 +182,7 @@ def running(
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
+    """A loopback port that no process listens on at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port

@@ -46,7 +46,7 @@ class Results:
         return list(dict.fromkeys(cell for cells in self.pairs.values() for cell in cells))
 
     def ours(self, cell: Cell) -> list[Sample]:
-        """All our runs in `cell`, whoever came next."""
+        """All our runs in `cell`, whichever peer came next."""
         return [pair.us for cells in self.pairs.values() for pair in cells.get(cell, ())]
 
 
@@ -110,7 +110,7 @@ def servers_table(results: Results) -> Table:
 
 def goals_table(goals: Iterable[Goal]) -> Table:
     """Goal, what was measured, met or missed."""
-    table = Table(title="goals (ours / the peer's; median and range of rounds; 12 KB, 32 connections unless said)")
+    table = Table(title="goals (ours / the peer's; median and range of rounds; 12 KB, 32 connections unless stated)")
     for heading in ("goal", "limit", "measured", "range", "", "elsewhere"):
         table.add_column(heading, justify="right" if heading in ("limit", "measured", "range") else "left")
     for goal in goals:

@@ -17,7 +17,7 @@ _SCRIPT: Final = Path(__file__).with_name("post.lua")
 _MARK: Final = "BENCH "
 # An answer later than this is an error; nothing sane comes near it.
 _TIMEOUT_SECONDS: Final = 10
-# Go's TLS client, which the API server is, asks for AES-128-GCM first; OpenSSL's for AES-256. The first is what counts.
+# Go's TLS client, which the API server is, offers AES-128-GCM first; OpenSSL's for AES-256. The first is what counts.
 _OPENSSL_CONF: Final = """\
 openssl_conf = settings
 [settings]
@@ -54,7 +54,7 @@ class Run:
 
     @property
     def served(self) -> int:
-        """Requests that were answered with what they asked for."""
+        """Requests that were answered with a status below 400."""
         return self.requests - self.status
 
     @property

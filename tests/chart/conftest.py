@@ -95,12 +95,12 @@ def notes(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
     text = (copy / "templates/NOTES.txt").rename(copy / "notes").read_text()
     template = copy / "templates/notes.yaml"
     template.write_text(
-        f'{{{{- define "notes" }}}}{text}{{{{ end }}}}\nkind: Notes\nsaid: {{{{ include "notes" . | toJson }}}}\n'
+        f'{{{{- define "notes" }}}}{text}{{{{ end }}}}\nkind: Notes\ntext: {{{{ include "notes" . | toJson }}}}\n'
     )
 
     def rendered_notes(*arguments: str) -> str:
         command = ("template", "release", str(copy), "--show-only", "templates/notes.yaml", *arguments)
         (rendered,) = documents(helm.run(*command))
-        return str(rendered["said"]).strip()
+        return str(rendered["text"]).strip()
 
     return rendered_notes

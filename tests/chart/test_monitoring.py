@@ -165,7 +165,7 @@ def test_documented_metrics_are_exported(shown: Samples, folder: str) -> None:
             assert any(labels.get(label) == value for labels in shown[name]), (name, braces)
 
 
-def test_fail_over_is_no_alert_for_a_missing_token(render: Render) -> None:
+def test_fail_over_raises_no_alert_for_a_missing_token(render: Render) -> None:
     def alerts(*values: str) -> set[str]:
         rules = one(render(*values), "PrometheusRule")["spec"]["groups"][0]["rules"]
         return {rule["alert"] for rule in rules}

@@ -49,12 +49,12 @@ CONTRADICTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "a certificate for one Service": ((*REDUNDANT, *FILES), "write tls.files.coversSecondService: true"),
     "own namespace not excluded": (("webhook.excludedNamespaces={kube-system}",), 'add "{{ .Release.Namespace }}"'),
     "another namespace's name": (("webhook.excludedNamespaces={kube-system,elsewhere}",), "own namespace"),
-    "files beside self": (("tls.files.secretName=s",), "two sources of one certificate"),
-    "a bundle beside cert-manager": (
+    "files with mode self": (("tls.files.secretName=s",), "two sources of one certificate"),
+    "a bundle with cert-manager": (
         ("tls.mode=cert-manager", f"tls.files.caBundle={PEM}"), "two sources of one certificate",
     ),
-    "an issuer beside self": (("tls.certManager.issuerRef.name=i",), "two sources of one certificate"),
-    "an issuer beside files": ((*FILES, "tls.certManager.issuerRef.name=i"), "two sources of one certificate"),
+    "an issuer with mode self": (("tls.certManager.issuerRef.name=i",), "two sources of one certificate"),
+    "an issuer with files": ((*FILES, "tls.certManager.issuerRef.name=i"), "two sources of one certificate"),
     "an issuer without a name": (
         ("tls.mode=cert-manager", "tls.certManager.issuerRef.kind=ClusterIssuer"), "issuerRef has no name",
     ),

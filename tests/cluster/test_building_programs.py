@@ -140,10 +140,10 @@ def test_version_from_the_environment_is_built(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv(binaries.HELM_VARIABLE, "3")
 
     for program in (binaries.KUBE_APISERVER, binaries.KUBE_CONTROLLER_MANAGER, binaries.KUBECTL):
-        asked_for = binaries.chosen(program)
-        assert asked_for.name == program.name
-        assert asked_for.version.startswith(f"{version}.")
-        assert f"k8s.io/kubernetes v{asked_for.version} " in (asked_for.folder / "go.mod").read_text("utf-8")
+        chosen = binaries.chosen(program)
+        assert chosen.name == program.name
+        assert chosen.version.startswith(f"{version}.")
+        assert f"k8s.io/kubernetes v{chosen.version} " in (chosen.folder / "go.mod").read_text("utf-8")
     assert binaries.chosen(binaries.HELM).version.startswith("3.")
     assert binaries.chosen(binaries.ETCD) is binaries.ETCD
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tests.controlplane.registration import Callee
 
 SERVICES: Final = (SERVICE, f"{SERVICE}-2")  # of group 1 and of group 2
-FOREIGN: Final = base64.b64encode(Authority.create("somebody else").pem).decode()
+FOREIGN: Final = base64.b64encode(Authority.create("another installation").pem).decode()
 SECOND_TRUSTED: Final = 'webhook_configuration_trusted{configuration="second-mutating"}'
 
 
@@ -253,7 +253,7 @@ def test_second_group_starts_without_the_first_configuration(groups: TwoGroups) 
 
 def test_entries_of_a_foreign_service_do_not_make_a_replica_ready(groups: TwoGroups) -> None:
     groups.delete_second()
-    groups.register_second(groups.endpoint("somebody-elses"))
+    groups.register_second(groups.endpoint("another-installations"))
     one, two = groups.start(1), groups.start(2, ready=False)
 
     words = f"calls {SERVICES[1]}.{groups.kubectl.namespace}.svc"

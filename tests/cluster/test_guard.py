@@ -141,7 +141,7 @@ def test_guard_runs_after_the_webhook(enforcing: Kubectl, injecting: Webhook) ->
 
 def test_guard_finds_pod_created_during_webhook_outage(enforcing: Kubectl, register: Callable[[Json], None]) -> None:
     away = registration.token_injector(
-        registration.Endpoint("https://127.0.0.1:9", b"nobody"), namespace=enforcing.namespace
+        registration.Endpoint("https://127.0.0.1:9", b"no CA"), namespace=enforcing.namespace
     )
     for entry in away["webhooks"]:
         entry["failurePolicy"] = "Ignore"

@@ -1,6 +1,6 @@
 """Every shape that we know of in which a sidecar can run open, planted on a real API server, is found by `status`.
 
-Beside each shape stand the words of its assessment. The sound Pods next to them have no finding.
+Each shape has the words of its assessment. The sound Pods next to them have no finding.
 """
 
 from __future__ import annotations

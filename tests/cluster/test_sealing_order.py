@@ -187,7 +187,7 @@ def test_guard_finds_seal_that_a_later_webhook_changes(enforcing: Kubectl, regis
 
 
 @pytest.mark.usefixtures("sealing")
-def test_pod_that_does_not_ask_is_not_sealed(enforcing: Kubectl) -> None:
+def test_pod_that_does_not_request_the_seal_is_not_sealed(enforcing: Kubectl) -> None:
     item = enforcing.dry_run(pod(ASKING))
 
     assert init_names(item) == []

@@ -72,7 +72,7 @@ def test_create_generates_jwt_for_the_namespace_with_expiry(commands: Commands, 
 
 
 def test_create_reports_existing_secret_with_its_owner(commands: Commands, second: Kubectl) -> None:
-    commands.kubectl.run("create", "secret", "generic", SECRET, "--from-literal=token=somebody-elses-token")
+    commands.kubectl.run("create", "secret", "generic", SECRET, "--from-literal=token=another-managers-token")
     before = commands.kubectl.get("secret", SECRET)
     done = commands.run("secret", "create", commands.secret, f"{second.namespace}/{SECRET}")
 

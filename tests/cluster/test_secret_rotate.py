@@ -77,10 +77,10 @@ def test_writer_of_another_key_neither_owns_nor_outdates(commands: Commands) -> 
     commands.kubectl.create(workload("Deployment", "web", replicas=1))
     running(commands.kubectl, 1)
     assert commands.run("secret", "rotate", commands.secret, "--restart", *QUICK).code == 0
-    commands.kubectl.run("patch", "secret", SECRET, "-p", '{"data":{"other":"eA=="}}', "--field-manager=somebody")
+    commands.kubectl.run("patch", "secret", SECRET, "-p", '{"data":{"other":"eA=="}}', "--field-manager=another")
     rows = commands.run("secret", "list", "-n", commands.kubectl.namespace, "-o", "json").json["secrets"]
     assert [(row["key"], row["owner"], row["pods"], row["outdated"]) for row in rows] == [
-        ("other", "somebody", 0, []),
+        ("other", "another", 0, []),
         ("token", None, 1, []),
     ]
     done = commands.run("secret", "rotate", commands.secret, "--restart", *QUICK)
@@ -211,7 +211,7 @@ def test_quota_that_blocks_new_pods_is_reported(commands: Commands) -> None:
     assert row["message"].startswith("not ready within 30 s: exceeded quota: small, requested: pods=1")
 
 
-def meanwhile(commands: Commands, kubelet: Kubelet, patch: str) -> Done:
+def rotate_and_patch(commands: Commands, kubelet: Kubelet, patch: str) -> Done:
     """Rotate while new Pods do not become ready, and change the Deployment once it was restarted."""
     commands.kubectl.create(workload("Deployment", "web", replicas=1))
     running(commands.kubectl, 1)
@@ -224,7 +224,7 @@ def meanwhile(commands: Commands, kubelet: Kubelet, patch: str) -> Done:
 
 
 def test_removed_restart_annotation_is_reported(commands: Commands, kubelet: Kubelet) -> None:
-    done = meanwhile(commands, kubelet, '{"spec":{"template":{"metadata":{"annotations":null}}}}')
+    done = rotate_and_patch(commands, kubelet, '{"spec":{"template":{"metadata":{"annotations":null}}}}')
 
     assert done.code == 1
     (row,) = done.json["workloads"]
@@ -233,7 +233,7 @@ def test_removed_restart_annotation_is_reported(commands: Commands, kubelet: Kub
 
 
 def test_workload_paused_during_the_rollout_is_reported(commands: Commands, kubelet: Kubelet) -> None:
-    done = meanwhile(commands, kubelet, '{"spec":{"paused":true}}')
+    done = rotate_and_patch(commands, kubelet, '{"spec":{"paused":true}}')
 
     assert done.code == 1
     assert done.json["workloads"][0]["message"].startswith("changed during the rollout: paused: ")
@@ -247,7 +247,7 @@ def test_rotate_without_waiting_starts_all_restarts(commands: Commands, kubelet:
         done = commands.run("secret", "rotate", commands.secret, "--restart", "--wait=false", "-o", "json", *QUICK)
 
     assert set(states(done).values()) == {"started"}
-    assert done.code == 1, "exit code 0 says that nothing holds the old token, and nobody has waited for that"
+    assert done.code == 1, "exit code 0 means that no Pod holds an outdated token; nothing has waited for that"
     assert len(done.json["outdated"]) == 6
     wait_for("all restarted", lambda: restarted_for(commands.kubectl) == {commands.token_id()})
     again = commands.run("secret", "rotate", commands.secret, "--restart", "--resume", "--wait=false", *QUICK)
@@ -415,7 +415,7 @@ def test_change_by_another_manager_outdates_marked_pods(commands: Commands) -> N
     running(commands.kubectl, 1)
     assert commands.run("secret", "rotate", commands.secret, "--restart", *QUICK).code == 0
     changed = int(time.time())
-    commands.kubectl.run("patch", "secret", SECRET, "-p", '{"stringData":{"token":"changed-by-somebody-else"}}')
+    commands.kubectl.run("patch", "secret", SECRET, "-p", '{"stringData":{"token":"changed-by-another-manager"}}')
     refused = commands.run("secret", "rotate", commands.secret)
     assert refused.code == 2
     assert "is managed by kubectl-patch (this field manager wrote the key token)" in refused.err
@@ -423,7 +423,7 @@ def test_change_by_another_manager_outdates_marked_pods(commands: Commands) -> N
     (mark,) = restarted_for(commands.kubectl)
     assert mark is not None
     assert changed <= int(mark.removeprefix("changed-")) <= time.time()
-    assert commands.value() == "changed-by-somebody-else"
+    assert commands.value() == "changed-by-another-manager"
 
 
 # --- rejections: one line, and nothing is written ---

@@ -129,8 +129,8 @@ def test_logs_and_metrics_contain_no_secret(installed: Installation) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["", base64.b64encode(Authority.create("somebody else").pem).decode(), base64.b64encode(b"no PEM").decode()],
-    ids=["blanked", "somebody-elses", "garbage"],
+    ["", base64.b64encode(Authority.create("another installation").pem).decode(), base64.b64encode(b"no PEM").decode()],
+    ids=["blanked", "another-installations", "garbage"],
 )
 def test_changed_bundle_is_repaired(installed: Installation, change: str) -> None:
     replicas = [installed.start() for _ in range(2)]
@@ -151,7 +151,7 @@ def test_changed_bundle_is_repaired(installed: Installation, change: str) -> Non
 
 
 def test_foreign_webhook_entry_is_not_modified(installed: Installation) -> None:
-    foreign = base64.b64encode(Authority.create("somebody else").pem).decode()
+    foreign = base64.b64encode(Authority.create("another installation").pem).decode()
     entry = installed.kubectl.get(MUTATING, installed.name)["webhooks"][0]
     entry |= {"name": "other.example.com", "clientConfig": {**entry["clientConfig"], "caBundle": foreign}}
     change = [{"op": "add", "path": "/webhooks/-", "value": entry}]
@@ -199,7 +199,7 @@ def test_creates_succeed_while_leaves_and_cas_are_rotated(installed: Installatio
             return steps(*replicas).count("prune")
 
         request_rotation(installed.kubectl)
-        eventually("a rotation that was asked for", lambda: rotations() >= 1 or seen.wrong, replicas[0])
+        eventually("a requested rotation", lambda: rotations() >= 1 or seen.wrong, replicas[0])
         second = authority(installed)
         wait_for("a rotation whose time had come", lambda: rotations() >= 2 or seen.wrong, timeout_seconds=240)
         seen.wait_for_more(ENOUGH)
@@ -285,10 +285,10 @@ def _pair(authority: Authority) -> dict[str, bytes]:
     ("data", "words"),
     [
         ({"ca.crt": b"junk", "ca.key": b"junk"}, "contains no readable PEM certificate"),
-        (_pair(Authority.create("somebody else")), "not from a CA of the injector"),
+        (_pair(Authority.create("another installation")), "not from a CA of the injector"),
         ({"tls.crt": b"x", "tls.key": b"x"}, "it only has keys that the injector does not write"),
     ],
-    ids=["garbage", "somebody-elses", "another-kind"],
+    ids=["garbage", "another-installations", "another-kind"],
 )
 def test_foreign_secret_is_reported_and_not_modified(
     installed: Installation, data: dict[str, bytes], words: str
@@ -386,7 +386,7 @@ def test_ca_rotate_requests_reports_and_waits(installed: Installation) -> None:
     assert (reported["requested"], reported["newCaSigns"]) == (True, True)
     assert authority(installed) != before
     assert "retiring: the new CA signs" in done.stderr
-    eventually("its steps told", lambda: steps(replica) == ["create", "add", "seen", "promote"], replica)
+    eventually("its steps logged", lambda: steps(replica) == ["create", "add", "seen", "promote"], replica)
 
     nowhere = rotate("--ca-secret-name=none")
     assert nowhere.returncode == 2

@@ -183,7 +183,7 @@ ANNOTATIONS: Final[dict[str, list[str]]] = {
     names.APP_TOKEN_SECRET: ["s", " t "],
     names.API_TOKEN_KEY: ["token", "current", " "],
     names.APP_TOKEN_KEY: ["current"],
-    names.APP_CONTAINERS: ["web", "*", " web ,nobody", "daprd,worker"],
+    names.APP_CONTAINERS: ["web", "*", " web ,absent", "daprd,worker"],
     names.SEAL: ["true", "false", " On "],
     STATUS: ["", "{}", '{"v":1,"injected":[{"container":"daprd","env":"DAPR_API_TOKEN","name":"s","key":"token"}]}'],
 }

@@ -35,9 +35,9 @@ def test_every_value_documents_its_unset_behaviour() -> None:
     ("text", "complaint"),
     [
         ("a: 1\n", "without a comment: a"),
-        ("# Said.\na: 1\nb:\n  c: 2\n", "without a comment: b.c"),
-        ("# Said.\na: []\n", "a: a list needs a schema"),
-        ("# Said.\na: {}\n", "a: an object needs a schema"),
+        ("# Documented.\na: 1\nb:\n  c: 2\n", "without a comment: b.c"),
+        ("# Documented.\na: []\n", "a: a list needs a schema"),
+        ("# Documented.\na: {}\n", "a: an object needs a schema"),
     ],
 )
 def test_undocumented_value_is_rejected(text: str, complaint: str) -> None:

@@ -64,4 +64,4 @@ def _fetch(target: Path) -> None:
                 raise BuildError(f"{module} has no {pattern}")
             for file in found:
                 shutil.copyfile(file, scratch / file.name)
-    scratch.replace(target)  # atomic: whoever sees the folder sees all of it
+    scratch.replace(target)  # atomic: the folder exists only with all its files

@@ -9,7 +9,7 @@ UID = "0df28fbd-5f5f-11e8-bc74-36e6bb280816"
 
 
 def pod(**metadata: object) -> dict[str, Any]:
-    """A Pod that asks for a token and has a sidecar without one."""
+    """A Pod that requests a token and has a sidecar without one."""
     annotations = {"dapr.io/enabled": "true", "dapr.io/api-token-secret": "dapr-api-token"}
     return {
         "apiVersion": "v1",
@@ -41,8 +41,8 @@ def review(
     return json.dumps(reported).encode()
 
 
-def dear_review(containers: int, *, uid: str = UID) -> bytes:
-    """A small review of which the answer is long: so many containers ask for the variable, 30 bytes each."""
+def expensive_review(containers: int, *, uid: str = UID) -> bytes:
+    """A small review with a long answer: so many containers request the variable, 30 bytes each."""
     obj = pod()
     obj["metadata"]["annotations"]["dapr-token-injector/app-containers"] = "*"
     obj["spec"]["containers"] += [{"name": f"c{i}"} for i in range(containers)]

@@ -35,7 +35,7 @@ def hurried(deadline: str) -> pytest.MarkDecorator:
 
 
 def drip(server: Serving, connection: Connection, data: bytes) -> bool:
-    """Send one byte at a time until the peer ends it; others are served meanwhile. False when all was sent."""
+    """Send one byte at a time until the peer ends it; others are served in the meantime. False when all was sent."""
     for index in range(len(data)):
         if connection.is_readable(0.02):
             return True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.controlplane.polling import wait_for
 from tests.http.client import JSON, head
-from tests.http.reviews import dear_review, review
+from tests.http.reviews import expensive_review, review
 from tests.http.serving import serving
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_excess_body_is_shed_without_retry_after(tmp_path: Path) -> None:
 def test_overload_is_shed_without_retry_after(tmp_path: Path) -> None:
     with serving(tmp_path, "--fail-over", "--max-lag", "0.001") as server, ExitStack() as stack:
         connections = [stack.enter_context(server.connect()) for _ in range(CONNECTIONS)]
-        body = dear_review(CONTAINERS)
+        body = expensive_review(CONTAINERS)
         request = head("/mutate?timeout=30s", headers={**JSON, "Content-Length": str(len(body))}) + body
         for connection in connections:
             connection.socket.sendall(request)

@@ -15,7 +15,7 @@ import pytest
 from tests.controlplane.polling import wait_for
 from tests.http.client import JSON, PATIENCE, Connection, head
 from tests.http.holders import descriptors
-from tests.http.reviews import dear_review, review
+from tests.http.reviews import expensive_review, review
 from tests.http.serving import serving
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def test_hostile_framing_takes_bounded_memory(
 
 @pytest.mark.parametrize("parallel", [1, 4], ids=["one by one", "pipelined"])
 def test_unread_answers_take_bounded_memory(tmp_path: Path, parallel: int) -> None:
-    body = dear_review(1000)
+    body = expensive_review(1000)
     request = head("/mutate", headers={**JSON, "Content-Length": str(len(body))}) + body
     with serving(tmp_path, *PATIENT, from_nothing=True) as server, ExitStack() as stack:
         for _ in range(3):

@@ -1,7 +1,7 @@
 """More than one core serves, made of nothing but requests through TLS sockets: row H11.
 
-The reviews are dear to answer and cheap to send: very many containers ask for the variable. So one client can ask for
-far more work than the server gets done, while two hundred idle connections lie beside it, as API servers leave them.
+The reviews are expensive to answer and cheap to send: very many containers request the variable. So one client can
+request far more work than the server gets done, next to two hundred idle connections, as API servers leave them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.http.client import PATIENCE, head
-from tests.http.reviews import dear_review, review
+from tests.http.reviews import expensive_review, review
 from tests.http.serving import serving
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ async def ask(server: Serving, seen: Counter[str]) -> None:
         "127.0.0.1", server.port, ssl=server.context, server_hostname="localhost"
     )
     for _ in range(REVIEWS):
-        body = dear_review(CONTAINERS, uid=str(uuid.uuid4()))
+        body = expensive_review(CONTAINERS, uid=str(uuid.uuid4()))
         request = head(f"/mutate?timeout={TIMEOUT}s", headers={
             "Content-Type": "application/json", "Content-Length": str(len(body)),
         })  # fmt: skip

@@ -30,7 +30,7 @@ def test_sigterm_serves_on_with_connection_close_and_is_not_ready(tmp_path: Path
             answer = old.request(review())
             assert (answer.status, answer.headers["connection"]) == (200, "close")
             assert old.is_ended()
-            # Whoever has not heard of it yet still finds us.
+            # Clients that still use the old endpoints are served.
             assert server.post(review()).headers["connection"] == "close"
             assert idle.request(review()).status == 200
         assert server.exit_code() == 0

@@ -1,4 +1,4 @@
-"""The pre-commit hook and the workflows of `docs/how-to/lint-in-ci.md`, run as they stand there."""
+"""The pre-commit hook and the workflows of `docs/how-to/lint-in-ci.md`, run as they are on the page."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
     programs = tmp_path / "bin"
     programs.mkdir()
     program(programs / "dapr-token-injector", f'exec {shlex.quote(sys.executable)} -m injector "$@"')
-    # Installing is the package index's business; that it was asked for is enough.
+    # Nothing is installed: that the workflow requests it is enough.
     program(programs / "pipx", f'echo "$@" >> {shlex.quote(str(tmp_path / "installed"))}')
     checkout = tmp_path / "checkout"
     (checkout / "deploy").mkdir(parents=True)

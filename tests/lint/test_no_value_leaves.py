@@ -188,7 +188,7 @@ def _leaking(workload: Workload) -> Iterator[Hit]:
 
 
 def test_fingerprint_contains_names_only() -> None:
-    """Whoever has a baseline or a SARIF log can try values against it: none may matter."""
+    """A reader of a baseline or a SARIF log can try values against it: none may matter."""
     other = "Yp8AnotherYp8Token11AbC"
     first, second = Linter(Policy()), Linter(Policy())
     text = FILES["secrets.yaml"] + "---\n" + FILES["pods.yaml"].split("---\n")[1]

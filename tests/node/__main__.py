@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.node",
-        description="One node: run COMMAND beside it, or keep it until Ctrl-C; then leave nothing behind.",
+        description="One node: run COMMAND next to it, or keep it until Ctrl-C; then remove all of it.",
         epilog="example: python -m tests.node pytest tests/node",
     )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run, with its arguments")
@@ -91,7 +91,7 @@ def _run(command: Sequence[str], variables: Mapping[str, str]) -> int:
 def _stay(target: Target) -> int:
     assert target.own is not None
     assigned = shlex.join(f"{name}={value}" for name, value in _variables(target).items())
-    print("The node is ready, until Ctrl-C. A shell with kubectl and helm beside it:", file=sys.stderr)
+    print("The node is ready, until Ctrl-C. A shell with kubectl and helm next to it:", file=sys.stderr)
     print(f"nsenter --net=/proc/{target.own.control_plane.apiserver.pid}/ns/net env {assigned} bash", flush=True)
     while True:
         signal.pause()

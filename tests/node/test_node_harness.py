@@ -48,7 +48,7 @@ with open_target(report_to_stderr) as target, target.entered():
 @pytest.fixture
 def own(target: Target) -> Target:
     if target.own is None:
-        pytest.skip("tells of the node that the suite itself makes")
+        pytest.skip("tests the node that the suite itself makes")
     return target
 
 

@@ -51,7 +51,7 @@ class Creates:
                 number += 1
                 item = pod(ASKING)
                 item["metadata"]["name"] = f"{prefix}-{number}"
-                item["spec"]["schedulerName"] = "nobody"
+                item["spec"]["schedulerName"] = "absent"
                 answer = client.post(self.url, json=item)
                 if answer.status_code == httpx.codes.CREATED:
                     self.admitted.append(answer.json())

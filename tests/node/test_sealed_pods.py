@@ -92,7 +92,7 @@ def test_sealed_containers_keep_one_token_while_the_secret_changes(kubectl: Kube
 
 
 @pytest.mark.usefixtures("release")
-def test_webhook_seals_pods_that_ask_for_it(kubectl: Kubectl, own: Target, capsys: pytest.CaptureFixture[str]) -> None:
+def test_webhook_seals_pods_that_request_it(kubectl: Kubectl, own: Target, capsys: pytest.CaptureFixture[str]) -> None:
     kubectl.create(secret(VALUE))
     asking = {**ASKING, names.APP_CONTAINERS: "app", "dapr-token-injector/seal": "true"}
     for name, native in (("regular", False), ("native", True)):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Told:
+class Completed:
     """What a command left behind."""
 
     code: int
@@ -22,7 +22,9 @@ class Told:
     err: str
 
 
-def run(*arguments: str | Path, stdin: bytes = b"", cwd: Path | None = None, env: dict[str, str] | None = None) -> Told:
+def run(
+    *arguments: str | Path, stdin: bytes = b"", cwd: Path | None = None, env: dict[str, str] | None = None
+) -> Completed:
     """Run a command in a process of its own."""
     done = subprocess.run(
         [*forkserver.command(), *map(str, arguments)],
@@ -32,4 +34,4 @@ def run(*arguments: str | Path, stdin: bytes = b"", cwd: Path | None = None, env
         env={**os.environ, "COLUMNS": "80", **(env or {})},
         check=False,
     )
-    return Told(done.returncode, done.stdout, done.stderr.decode())
+    return Completed(done.returncode, done.stdout, done.stderr.decode())

@@ -145,10 +145,10 @@ def test_uninject_restores_the_injected_file(template: dict[str, Any], style: st
         return
     text, changed = texts
     if '"replaced":true' in changed.replace("\\", ""):
-        return  # what stood there before is not recorded
+        return  # the replaced entry is not recorded
     names = [container.get("name") for container in containers_of(template)]
     if len(names) != len(set(names)):
-        return  # the record tells containers by their names, which an API server wants to be different
+        return  # the record names containers, and an API server demands different names
     assert uninject(changed) == text
 
 

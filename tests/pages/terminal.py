@@ -64,7 +64,7 @@ def matches(documented: str, text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """A shell in a folder of its own; `replace` has what stands in a page for what the test uses."""
+    """A shell in a folder of its own; `replace` maps texts of a page to those that the test uses."""
 
     shell: subprocess.Popen[str]
     scratch: Path

@@ -117,7 +117,7 @@ PLACES: Final[dict[str, Callable[[Json, str], None]]] = {
     "name in Dapr's variables": _annotate(names.DAPR_ENV, "{}=DAPR_API_TOKEN"),
     "status": _annotate(names.STATUS),
     "record": _annotate(names.STATUS, _RECORD),
-    "annotation of somebody else": _annotate("example.dev/token"),
+    "annotation of another controller": _annotate("example.dev/token"),
     "sidecar's literal": _env_of(SIDECAR, literal_env),
     "sidecar's app token": _env_of(SIDECAR, lambda token: literal_env(token, names.APP_TOKEN_ENV)),
     "sidecar's other variable": _env_of(SIDECAR, lambda token: literal_env(token, "PASSWORD")),

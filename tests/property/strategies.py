@@ -116,7 +116,7 @@ def annotation(values: st.SearchStrategy[str]) -> st.SearchStrategy[object]:
 
 secret_names = annotation(st.sampled_from((*SECRETS, "", "My_Secret", "other-ns/s", "eyJhbGciOi", "a" * 254)))
 secret_keys = annotation(st.sampled_from((*KEYS, "", "../x", ".", "..", "a b")))
-chosen_containers = st.lists(st.sampled_from((*CONTAINERS, "*", "", " web ", "nobody")), max_size=4).map(",".join)
+chosen_containers = st.lists(st.sampled_from((*CONTAINERS, "*", "", " web ", "absent")), max_size=4).map(",".join)
 statuses = st.sampled_from(
     (
         "",
@@ -187,7 +187,7 @@ policies = st.builds(
     allowed_secrets=st.sampled_from(((), (), ("dapr-*",), ("s", "t", "[a-z]*"))),
     default_api_key=st.sampled_from(KEYS),
     default_app_key=st.sampled_from(KEYS),
-    default_app_containers=st.lists(st.sampled_from(("*", "web", "nobody")), max_size=2).map(_default_containers),
+    default_app_containers=st.lists(st.sampled_from(("*", "web", "absent")), max_size=2).map(_default_containers),
     infrastructure_containers=st.just(frozenset(names.INFRASTRUCTURE_CONTAINERS)) | st.just(frozenset({"web"})),
     conflict=st.sampled_from(Conflict),
     shadow=st.just(False) | st.booleans(),

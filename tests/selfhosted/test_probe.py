@@ -106,7 +106,7 @@ def test_other_ports_are_not_the_api(closed: Sidecar, port: str) -> None:
 
 
 def test_health_endpoint_does_not_show_whether_token_is_required(unguarded: Sidecar, closed: Sidecar) -> None:
-    """Which is why `probe` asks for metadata."""
+    """This is why `probe` requests metadata."""
     assert unguarded.get("/v1.0/healthz")[0] == closed.get("/v1.0/healthz")[0] == 204
 
 

@@ -379,7 +379,7 @@ def test_file_replaced_by_pipe_is_reported_without_blocking(token: Path, tmp_pat
         child.wait_for_words("started with cdef and none", "SIGTERM", "started with 6789 and none")
 
 
-# --- wrong use ---
+# --- usage errors ---
 
 
 @pytest.mark.parametrize(

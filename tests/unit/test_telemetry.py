@@ -100,7 +100,7 @@ def test_slow_reader_loses_lines_and_does_not_block(pipe: Pipe) -> None:
         sink.put(line)
         sink.flush()
     assert sink.dropped > 0
-    # What was taken arrives whole and in order once somebody reads.
+    # What was taken arrives whole and in order once the reader reads.
     found = b""
     while sink.pending:
         found += pipe.read()

@@ -1,4 +1,4 @@
-// What the example in Go of docs/how-to/call-with-the-token.md needs; its text is put beside this file when it is run.
+// What the example in Go of docs/how-to/call-with-the-token.md needs; the test writes it next to this file.
 module dapr-token-injector.local/tests/calls
 
 go 1.26.0

@@ -121,7 +121,7 @@ def test_validating_configuration_is_read_too() -> None:
 
 
 @pytest.mark.parametrize("bundle", [b"not a certificate", b"x" * 100_000, b"-----BEGIN CERTIFICATE-----"])
-def test_bundle_that_is_no_certificate_is_reported_once(bundle: bytes) -> None:
+def test_bundle_that_is_not_a_certificate_is_reported_once(bundle: bytes) -> None:
     store = installed()
     put_bundle(store.objects["mutatingwebhookconfigurations", "", NAME], bundle)
 

@@ -171,7 +171,7 @@ def test_missing_permission_is_named(name: str, denied: str, message: str, rule:
 
 
 @pytest.mark.parametrize("answer", [{}, {"status": None}, {"status": {"allowed": None}}])
-def test_answer_without_status_is_no_permission(answer: Json, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_without_status_is_not_a_permission(answer: Json, monkeypatch: pytest.MonkeyPatch) -> None:
     async def send(_: ReviewingApi, _request: Request) -> Json:
         return answer
 
@@ -237,7 +237,7 @@ def test_webhook_without_its_roles_fails() -> None:
     )
 
 
-def test_caller_who_cannot_review_the_webhook_is_told_unknown() -> None:
+def test_caller_who_cannot_review_the_webhook_gets_unknown() -> None:
     found = outcome("webhook-rights", ReviewingApi(with_options(), allowing(), can_review_others=False))
 
     assert messages(found) == [("unknown", "cannot review the permissions of the webhook: not allowed")]

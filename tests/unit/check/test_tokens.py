@@ -189,7 +189,7 @@ def test_default_key_of_the_policy_is_not_guessed() -> None:
 
 @pytest.mark.parametrize("text", [MARKER, f"$(rm) {MARKER}", "x\x1b[31m", "A" * 50_000])
 @pytest.mark.parametrize("annotation", ["dapr.io/api-token-secret", "dapr-token-injector/api-token-key"])
-def test_text_that_is_no_name_is_never_shown(annotation: str, text: str) -> None:
+def test_text_that_is_not_a_name_is_never_shown(annotation: str, text: str) -> None:
     annotations = {"dapr.io/enabled": "true", "dapr.io/api-token-secret": "token", annotation: text + "/"}
 
     result, ((message, fix),) = problems("token-secret-exists", cluster(pods=(pod(annotations=annotations),)))

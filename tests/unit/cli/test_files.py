@@ -77,7 +77,7 @@ def test_patterns_leave_out_files_and_folders(folder: Path) -> None:
     assert found(".", exclude=("charts",)) == (["deploy/c.yaml", "deploy/values.yaml"], [])
 
 
-def test_a_link_that_leads_back_is_told_and_not_followed(folder: Path) -> None:
+def test_link_that_leads_back_is_reported_and_not_followed(folder: Path) -> None:
     write(folder, "a/b/c.yaml")
     (folder / "a/b/up").symlink_to("..")
     (folder / "a/here").symlink_to(".")
@@ -87,7 +87,7 @@ def test_a_link_that_leads_back_is_told_and_not_followed(folder: Path) -> None:
     assert message == [(name, "a link to a parent folder; not followed") for name in ("a/b/up", "a/here")]
 
 
-def test_what_is_no_file_is_passed_over_in_a_folder(folder: Path) -> None:
+def test_folder_entry_that_is_not_a_file_is_skipped(folder: Path) -> None:
     write(folder, "a.yaml")
     (folder / "gone.yaml").symlink_to("nowhere")
     os.mkfifo(folder / "pipe.yaml")
@@ -96,12 +96,12 @@ def test_what_is_no_file_is_passed_over_in_a_folder(folder: Path) -> None:
         assert found(".") == (["a.yaml"], [("gone.yaml", "no such file or directory")])
 
 
-def test_a_folder_with_nothing_to_read_is_told(folder: Path) -> None:
+def test_folder_with_nothing_to_read_is_reported(folder: Path) -> None:
     (folder / "empty").mkdir()
     assert found("empty") == ([], [("empty", "no file in this folder ends with .yaml, .yml, .json")])
 
 
-def test_a_folder_that_cannot_be_listed_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_that_cannot_be_listed_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder, "a/b.yaml", "c.yaml")
     real = os.scandir
 
@@ -114,7 +114,7 @@ def test_a_folder_that_cannot_be_listed_is_told(folder: Path, monkeypatch: pytes
     assert found(".") == (["c.yaml"], [("a", "permission denied")])
 
 
-def test_a_name_that_is_no_text_can_be_told(folder: Path) -> None:
+def test_name_that_is_not_text_can_be_printed(folder: Path) -> None:
     (folder / os.fsdecode(b"a\xff.yaml")).write_text("a: 1\n")
     names, _ = found(".")
     assert names == ["a\ufffd.yaml"]
@@ -127,7 +127,7 @@ def test_text_comes_in_blocks_with_its_line_ends(folder: Path) -> None:
     assert "".join(pieces) == "a: 1\r\n" * 30_000
 
 
-def test_what_cannot_be_read_is_told_in_a_line(folder: Path) -> None:
+def test_file_that_cannot_be_read_is_reported_in_a_line(folder: Path) -> None:
     (folder / "binary").write_bytes(b"\x00\x01\x02")
     (folder / "latin").write_bytes(b"a: \xe4")
     assert why_not(Source("x", folder / "absent")) == "no such file or directory"

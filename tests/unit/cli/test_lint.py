@@ -126,7 +126,7 @@ def test_nothing_is_read_unasked(folder: Path, capsys: pytest.CaptureFixture[str
     assert "nothing to read" in err
 
 
-def test_a_folder_without_manifests_is_no_success(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_without_manifests_is_not_a_success(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "a.txt").write_text(BAD)
     code, out, err = run(capsys, ".")
     assert (code, out) == (2, "")

@@ -108,7 +108,7 @@ def test_help_fits_80_columns_and_names_exit_codes(name: str, capsys: Capture) -
         ),
         (["list", "-n", ""], '--namespace: "" is not a valid name'),
         (["create", "a/s", "--token-file", "/no/such"], "--token-file /no/such: no such file or directory"),
-        (["list", "--fail-on", "stale"], "--fail-on: unknown state: stale; use outdated, open, expiring"),
+        (["list", "--fail-on", "late"], "--fail-on: unknown state: late; use outdated, open, expiring"),
         (["list", "--fail-on", "open,new,old"], "--fail-on: unknown state: new, old; use outdated"),
         (["list", "--expiring-within", "7"], '--expiring-within: "7" has no unit; use 7s'),
         (["revoke"], "no Secret given"),
@@ -192,11 +192,11 @@ def test_progress_without_terminal_is_one_line_per_change(capsys: Capture) -> No
     with Table() as table:
         for state in (State.NOT_STARTED, State.RESTARTING, State.RESTARTING, State.READY, State.READY):
             table.show(Progress(ref=WEB, state=state))
-        table.note("beside it")
+        table.note("a note")
     assert capsys.readouterr().err.splitlines() == [
         "Deployment shop/web: restarting",
         "Deployment shop/web: ready",
-        "beside it",
+        "a note",
     ]
 
 

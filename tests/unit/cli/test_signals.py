@@ -121,7 +121,7 @@ def test_second_signal_does_not_wait_for_the_end() -> None:
         signals.run(work())
 
 
-def test_work_that_is_cancelled_by_itself_is_no_interrupt() -> None:
+def test_work_that_is_cancelled_by_itself_is_not_an_interrupt() -> None:
     async def work() -> None:
         raise asyncio.CancelledError
 

@@ -213,7 +213,7 @@ def test_exemption_needs_a_policy_that_allows_it(policy: str, protection: str, a
 
 
 @pytest.mark.parametrize("remove", ["deployments", "configmaps"])
-def test_unknown_policy_is_said(remove: str, api: ApiServer, capsys: Capture) -> None:
+def test_unknown_policy_is_reported(remove: str, api: ApiServer, capsys: Capture) -> None:
     for key in [key for key in api.objects if key[0] == remove and key[1] == "injector"]:
         del api.objects[key]
 

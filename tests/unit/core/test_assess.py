@@ -1,4 +1,4 @@
-"""Golden assessments: a folder for each case, with the Pod, what is known besides it, and the expected assessment."""
+"""Golden assessments: a folder for each case, with the Pod, what else is known, and the expected assessment."""
 
 from __future__ import annotations
 

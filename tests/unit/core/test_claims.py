@@ -75,7 +75,7 @@ def test_sound_claims_are_fine() -> None:
     }
 
 
-def test_what_is_not_asked_for_gets_no_verdict() -> None:
+def test_claim_that_is_not_requested_has_no_verdict() -> None:
     results = found(SOUND, ExpectedClaims(audience=None))
 
     assert (results["audience"], results["issuer"]) == ((None, "not checked"), (None, "not checked"))

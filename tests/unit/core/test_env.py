@@ -176,7 +176,7 @@ def test_first_use_is_the_first_entry_that_refers_to_the_variable(value: str) ->
         ["$(DAPR_API_TOKEN)"],
     ],
 )
-def test_other_text_is_no_reference(value: object) -> None:
+def test_other_text_is_not_a_reference(value: object) -> None:
     assert env({"name": "A", "value": value}).first_use(API) is None
 
 

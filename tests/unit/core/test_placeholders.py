@@ -36,7 +36,7 @@ def test_placeholder_is_recognised_alone_and_inside(text: str) -> None:
     "text",
     ["", "dapr-api-token", "a$b", "$X", "${}", "$()", "$(a b)", "{x}", "{{}}", "100%", "%%", "a@b", "@@@@", "<>"],
 )
-def test_other_text_is_no_placeholder(text: str) -> None:
+def test_other_text_is_not_a_placeholder(text: str) -> None:
     assert not is_placeholder(text)
     assert not has_placeholder(text)
 

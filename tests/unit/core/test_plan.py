@@ -492,7 +492,7 @@ def test_sidecar_by_another_name_gets_nothing_and_a_warning(request_: InjectionR
     )
 
 
-def test_sidecar_by_another_name_with_a_token_is_no_warning() -> None:
+def test_sidecar_by_another_name_with_a_token_has_no_warning() -> None:
     found = build(pod(containers=[{**RENAMED, "env": [secret_env()]}]), FOR_ALL)
 
     assert (found.changes, found.warnings, found.has_target) == ((), (), False)

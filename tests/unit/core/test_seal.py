@@ -520,7 +520,7 @@ def test_other_reader_in_a_sealed_pod_is_reported() -> None:
     assert response_of(ask(review(found), POLICY))["warnings"] == [f"sealed, but {_ENTRY} late"]
 
 
-def test_volume_on_disk_is_no_seal() -> None:
+def test_volume_on_disk_is_not_a_seal() -> None:
     found = sealed(sealing(container()))
     found["spec"]["volumes"][0]["emptyDir"] = {}
 

@@ -162,7 +162,7 @@ BROKEN: Final[dict[str, Callable[[dict[str, Any]], object]]] = {
     "seal container with another variable": _set(0, env=[_reference("X"), {"name": API, "value": "$(X)"}]),
     "seal container with a file": _set(0, env=[_file(API)]),
     "seal container with an optional reference": _set(0, env=[_reference(optional=True)]),
-    "seal container has more than it is asked for": _set(0, env=[_reference(), _reference(APP)]),
+    "seal container has more than is requested": _set(0, env=[_reference(), _reference(APP)]),
     "check container absent": lambda spec: spec["initContainers"].pop(1),
     "check container of another name": _set(1, name="other"),
     "check container is regular": lambda spec: spec["containers"].append(spec["initContainers"].pop(1)),

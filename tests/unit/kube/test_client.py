@@ -80,11 +80,11 @@ def status(code: int, reason: str = "", message: str = "") -> web.Response:
 )
 def test_error_status_raises_its_error_class(code: int, reason: str, error: type[KubeError]) -> None:
     async def answer(_: web.Request) -> web.Response:
-        return status(code, reason, "so said the server")
+        return status(code, reason, "the words of the server")
 
     async def ask() -> None:
         async with served(answer) as api:
-            with pytest.raises(error, match=r"^cannot get pods/p in namespace n: .*so said the server$") as caught:
+            with pytest.raises(error, match=r"^cannot get pods/p in namespace n: .*the words of the server$") as caught:
                 await api.get(PODS, "p", "n")
             assert type(caught.value) is error
 
@@ -320,11 +320,11 @@ def test_nested_watch_event_is_decoded_without_deep_members() -> None:
 
 def test_nested_error_status_is_quoted() -> None:
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=404, body=b'{"message":"so said the server","details":%b}' % NESTED)
+        return web.Response(status=404, body=b'{"message":"the words of the server","details":%b}' % NESTED)
 
     async def ask() -> None:
         async with served(answer) as api:
-            with pytest.raises(NotFoundError, match=r": so said the server$"):
+            with pytest.raises(NotFoundError, match=r": the words of the server$"):
                 await api.get(PODS, "p", "n")
 
     asyncio.run(ask())

@@ -9,7 +9,7 @@ from injector.lint.linter import Linter, Report
 def lint(
     *texts: str, policy: Policy | None = None, disabled: frozenset[str] = frozenset(), in_file: bool = True
 ) -> Report:
-    """What is said about files called a.yaml, b.yaml and so on."""
+    """The report on files called a.yaml, b.yaml and so on."""
     linter = Linter(policy or Policy(), disabled)
     for letter, text in zip("abcdefgh", texts, strict=False):
         linter.read(f"{letter}.yaml", text, in_file=in_file)

@@ -50,7 +50,7 @@ def test_missing_key_is_reported_at_annotation_that_requests_it() -> None:
 
 
 def test_findings_read_from_top_to_bottom() -> None:
-    bad = ASKS.replace("dapr-api-token", "Bad_Name").replace('"*"', "'nobody'")
+    bad = ASKS.replace("dapr-api-token", "Bad_Name").replace('"*"', "'absent'")
     report = lint(f"{bad}---\n{bad}", bad)
     places = [(finding.location.source, finding.location.line) for finding in report.findings]
     assert places == sorted(places)
@@ -88,5 +88,5 @@ def test_memory_does_not_grow_with_the_number_of_files() -> None:
         yield "---\n# " + "x" * 20_000 + "\n"
 
     small, large = folder(50), folder(1000)
-    # What stays of a file that asks for a token is a few hundred bytes; its text alone would be 20 KB.
+    # What stays of a file that requests a token is a few hundred bytes; its text alone would be 20 KB.
     assert large - small < 950 * 2_000

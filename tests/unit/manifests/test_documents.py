@@ -260,5 +260,5 @@ def test_strategic_merge_patch_is_refused_with_its_line(lines: str, directive: s
         _PATCH.replace("dapr", "x") + "          $patch: delete\n",
     ],
 )
-def test_document_that_is_no_patch_of_ours_is_read(text: str) -> None:
+def test_document_that_is_not_a_patch_of_ours_is_read(text: str) -> None:
     assert one(text).index == 1

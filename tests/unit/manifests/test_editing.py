@@ -199,7 +199,7 @@ RECORD = '{"v":1,"injected":[{"container":"daprd","env":"DAPR_API_TOKEN","name":
 
 
 def recorded(spec: str) -> str:
-    """A Pod with a record, as somebody may have edited it since."""
+    """A Pod with a record, edited after the injection."""
     return pod(spec).replace("spec:\n", f"    dapr-token-injector/status: '{RECORD}'\nspec:\n", 1)
 
 

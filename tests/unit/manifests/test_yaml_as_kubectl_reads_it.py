@@ -26,7 +26,7 @@ _ROWS = [
 
 
 def _plain(value: object) -> object:
-    """Numbers as floats, as JSON has no others; long ones would differ in digits that nobody wrote."""
+    """Numbers as floats, as JSON has no others; long ones would differ in digits that the text does not have."""
     match value:
         case bool():
             return value

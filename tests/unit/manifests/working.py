@@ -33,7 +33,7 @@ spec:
 
 
 def pod(spec: str) -> str:
-    """A Pod that asks for a token."""
+    """A Pod that requests a token."""
     return HEAD + textwrap.indent(textwrap.dedent(spec), "  ")
 
 
@@ -46,7 +46,7 @@ def _pieces(text: str, source: str = "f") -> Iterator[tuple[Chunk, list[Document
 
 
 def inject(text: str, policy: Policy | None = None, *, source: str = "f") -> str:
-    """The text with everything that the core asks for."""
+    """The text with everything that the core adds."""
     question = injecting.Question(policy or Policy())
     return "".join(
         apply(chunk.text, injecting.inject(read, [injecting.evaluate(document, question) for document in read]))

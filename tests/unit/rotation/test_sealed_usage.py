@@ -204,7 +204,7 @@ def test_sealed_sidecar_has_the_token_that_it_requests() -> None:
     assert usage_of(sealed(ended(), running(), annotations=asking("s"))).missing == ()
 
 
-def test_own_file_is_no_value_of_a_requested_token() -> None:
+def test_own_file_is_not_a_value_of_a_requested_token() -> None:
     own = {"volumes": [{"name": "v", "emptyDir": {}}], "containers": [sidecar(file_env(volumeName="v"))]}
     assert [one.container for one in usage_of(sealed(None, running(), own, annotations=asking("s"))).missing] == [
         "daprd"

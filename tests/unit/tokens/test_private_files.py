@@ -64,7 +64,7 @@ def test_failed_create_without_hard_links_leaves_no_file(
 def test_file_system_without_modes_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """As a FAT volume shows every file: whatever is asked for, others may read it."""
+    """As a FAT volume shows every file: others may read it, whichever mode was requested."""
     make = os.open
 
     def for_all(path: str | Path, flags: int, *more: int) -> int:

@@ -49,7 +49,7 @@ func (i *injector) Handle(_ context.Context, req admission.Request) admission.Re
 	}
 	name := strings.TrimSpace(pod.Annotations["dapr.io/api-token-secret"])
 	if !isTrue(pod.Annotations["dapr.io/enabled"]) || name == "" {
-		return admission.Allowed("no token asked for")
+		return admission.Allowed("no token requested")
 	}
 	if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
 		return admission.Denied("annotation dapr.io/api-token-secret: " + strings.Join(problems, "; "))

@@ -121,7 +121,7 @@ def test_files_are_looked_at_again_and_again_whatever_goes_wrong(tmp_path: Path)
         watcher.wake = wake  # type: ignore[method-assign] # one that fails
         task = asyncio.ensure_future(watcher.run())
         async with asyncio.timeout(60):
-            while len(looks) < 3:  # noqa: ASYNC110 - a list tells nobody when it grows
+            while len(looks) < 3:  # noqa: ASYNC110 - a list has no event for its growth
                 await asyncio.sleep(0.001)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
