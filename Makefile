@@ -76,12 +76,12 @@ coverage: .venv/.ready ## All tests, traced: at least 95 % of all lines and bran
 	@$(PY) -m tests.prepare test
 	@$(PY) -m pytest --cov $(PARALLEL)
 
-cluster: .venv/.ready ## The tests with a real API server (built once; tests/controlplane/target.py tells how to use yours)
+cluster: .venv/.ready ## The tests with a real API server (built once; tests/controlplane/target.py shows how to use yours)
 	@requirements/packages.sh
 	@$(PY) -m tests.prepare cluster
 	@$(PY) -m pytest -m cluster $(PARALLEL)
 
-node: .venv/.ready ## The tests with a real node: image, chart, kubelet, daprd (as root; tests/node/target.py tells how to use a cluster of yours)
+node: .venv/.ready ## The tests with a real node: image, chart, kubelet, daprd (as root; tests/node/target.py shows how to use a cluster of yours)
 	@requirements/packages.sh --node
 	@$(PY) -m tests.prepare node
 	@$(PY) -m pytest -m node
