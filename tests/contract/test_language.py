@@ -1,12 +1,14 @@
 """Prose uses the terms of Kubernetes: documentation, charts, manifests, help texts, messages and docstrings.
 
-`WORDS` lists the expressions to avoid, each with its replacement.
+`WORDS` lists the expressions to avoid, each with its replacement. Comments and the names of cases count in tests.
 """
 
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+_TESTS: Final = ROOT / "tests"
 
 WORDS: Final = {
     "told, tells, said": "reports, logs, returns, shows; reported, logged",
@@ -80,13 +83,31 @@ def _strings(path: Path) -> Iterator[Text]:
             yield Text(str(path.relative_to(ROOT)), node.lineno, node.value)
 
 
+def _comments(where: str, source: str) -> Text:
+    """The comments of a module, each in its line."""
+    lines = [""] * (source.count("\n") + 1)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            lines[token.start[0] - 1] = token.string
+    return Text(where, 1, "\n".join(lines))
+
+
+def _prose(path: Path) -> Iterator[Text]:
+    """The string literals of a module, and the comments of one of the tests."""
+    if path not in _LISTS:
+        yield from _strings(path)
+    if _TESTS in path.parents and _AVOIDED.search(source := path.read_text()):
+        yield _comments(str(path.relative_to(ROOT)), source)
+
+
 def _package(path: Path) -> str:
     """The package of a module of ours; a module at the top counts as one."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if len(parts) > 2 else parts)  # injector/name.py
 
 
-_MODULES: Final = sorted((ROOT / "injector").rglob("*.py"))
+_LISTS: Final = {_TESTS / "contract" / name for name in ("test_language.py", "test_names.py")}  # of words to avoid
+_MODULES: Final = sorted((*(ROOT / "injector").rglob("*.py"), *_TESTS.rglob("*.py")))
 _PACKAGES: Final = sorted(set(map(_package, _MODULES)))
 _PAGES: Final = sorted(
     page for pattern in ("*.md", ".github/*.md", "docs/**/*.md", "charts/**/*.md") for page in ROOT.glob(pattern)
@@ -97,6 +118,7 @@ _MANIFESTS: Final = sorted(
     for path in (ROOT / folder).rglob("*")
     if path.suffix in {".yaml", ".tpl", ".txt", ".sh"} or path.parent.name == "kind"
 )
+_BUILD: Final = [ROOT / name for name in ("Makefile", "pyproject.toml")]
 _SCRIPTS: Final = sorted(path for folder in ("charts", "deploy") for path in (ROOT / folder).rglob("*.py"))
 
 
@@ -126,20 +148,34 @@ def test_page_uses_the_terms_of_kubernetes(page: Path) -> None:
     assert findings([_whole(page)]) == []
 
 
-@pytest.mark.parametrize("path", [*_MANIFESTS, *_SCRIPTS], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*_MANIFESTS, *_BUILD, *_SCRIPTS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_manifest_uses_the_terms_of_kubernetes(path: Path) -> None:
-    assert findings(_strings(path) if path.suffix == ".py" else [_whole(path)]) == []
+    assert findings(_prose(path) if path.suffix == ".py" else [_whole(path)]) == []
 
 
 @pytest.mark.parametrize("package", _PACKAGES)
 def test_package_uses_the_terms_of_kubernetes(package: str) -> None:
-    found = findings(text for path in _MODULES if _package(path) == package for text in _strings(path))
+    found = findings(text for path in _MODULES if _package(path) == package for text in _prose(path))
 
     assert found == []
 
 
+def test_case_uses_the_terms_of_kubernetes() -> None:
+    files = sorted(_TESTS.rglob("*.yaml"))
+    folders = sorted({file.parent for file in files})
+    names = (Text(str(folder.relative_to(ROOT)), 0, folder.name.replace("-", " ")) for folder in folders)
+
+    assert findings([*names, *map(_whole, files)]) == []
+
+
 def test_help_uses_the_terms_of_kubernetes() -> None:
     assert findings(text for name, command in _COMMANDS.items() for text in _help(name, command)) == []
+
+
+def test_finding_in_comments_has_the_line_of_the_first() -> None:
+    found = findings([_comments("m.py", 'told = "told"\nx = 1  # asks\n# for a token\n')])
+
+    assert found == ["m.py:2: asks for: write request, requests, requested"]
 
 
 @pytest.mark.parametrize(
