@@ -126,7 +126,7 @@ def metrics() -> str:
             "second old: each format is rendered at most once a second."
         ),
         _table(("Metric", "Type", "Labels", "Meaning"), rows),
-        f"Buckets of the histogram, in seconds: {', '.join(f'{bound:g}' for bound in BUCKETS)}.",
+        _folded(f"Buckets of the histogram, in seconds: {', '.join(f'{bound:g}' for bound in BUCKETS)}."),
         "## `decision` and `reason`",
         _table(("Decision", "Reason"), ((verdict.value, f"`{reason.value}`") for verdict, reason in DECISIONS)),
         *_values("`error`", ERRORS),
