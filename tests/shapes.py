@@ -254,8 +254,8 @@ def deep_and_many(n: int, *, warn: bool = False) -> bytes:
 
 def deep_at_the_cut(n: int, *, warn: bool = False) -> bytes:
     """One such member, and very many lists that begin and end at the level below which a deep review is cut."""
-    above = MAX_DEPTH - (8 if warn else 6)
-    lists = b"[" * above + b"[[]]," * n + b"1" + b"]" * above
+    depth = MAX_DEPTH - (8 if warn else 6)
+    lists = b"[" * depth + b"[[]]," * n + b"1" + b"]" * depth
     return _with_managed_fields(b"[%b,%b]" % (b"[" * 2000 + b"]" * 2000, lists), warn=warn)
 
 

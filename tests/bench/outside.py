@@ -110,7 +110,7 @@ class Histogram:
     def p99_ms(self) -> float:
         """The smallest bound that at least 99 % of the calls kept."""
         return 1e3 * min(
-            (bound for bound, below in self.buckets.items() if below >= 0.99 * self.count), default=math.inf
+            (bound for bound, calls in self.buckets.items() if calls >= 0.99 * self.count), default=math.inf
         )
 
 

@@ -261,8 +261,8 @@ def _moved(arguments: list[str], mounted: Mapping[str, str]) -> Iterator[str]:
     """The arguments, with the places of volumes here."""
     for argument in arguments:
         moved = argument
-        for there, here in mounted.items():
-            moved = moved.replace(f"={there}/", f"={here}/")
+        for mount_path, folder in mounted.items():
+            moved = moved.replace(f"={mount_path}/", f"={folder}/")
         yield moved
 
 

@@ -127,9 +127,9 @@ def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Co
     if isinstance(command, click.Group):
         context = click.Context(command)
         for word in command.list_commands(context):
-            below = command.get_command(context, word)
-            assert below
-            yield from _commands(below, f"{name} {word}")
+            child = command.get_command(context, word)
+            assert child
+            yield from _commands(child, f"{name} {word}")
 
 
 _COMMANDS: Final = dict(_commands(root, "dapr-token-injector"))

@@ -3,6 +3,9 @@
 `CLASSES`, `VALUES` and `MODULES` list the names to avoid, each with its replacement. They are compared as whole names,
 without leading underscores: `ca_settle_time`, the name of a setting, is not `settle`. Only definitions count, because a
 caller cannot choose the name of what it calls.
+
+General words such as `one`, `each` and `found` are deliberately not listed. They are used for the element of a short
+loop or comprehension, or for the value under test, whose type is on the same line or in the call before.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def descendants(pid: int) -> list[int]:
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):  # it ended
             children += map(int, file.read_text().split())
-    return [*children, *(below for child in children for below in descendants(child))]
+    return [*children, *(found for child in children for found in descendants(child))]
 
 
 def name_of(pid: int) -> str:

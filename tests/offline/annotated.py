@@ -52,21 +52,21 @@ def _annotate(document: Document, template: Path) -> list[Splice]:
     missing = ["metadata", "annotations"]
     while missing:
         pair = find(node, missing[0])
-        below = pair[1] if pair is not None else None
-        if isinstance(below, Mapping):
-            node = below
+        value = pair[1] if pair is not None else None
+        if isinstance(value, Mapping):
+            node = value
             missing.pop(0)
-        elif below is None:
+        elif value is None:
             break
-        elif isinstance(below, Scalar) and below.value is None:
+        elif isinstance(value, Scalar) and value.value is None:
             flow = _flow(ANNOTATIONS, missing[1:], quoted=document.is_json)
-            return [Splice(below.start, below.end, ("" if below.end > below.start else " ") + flow)]
+            return [Splice(value.start, value.end, ("" if value.end > value.start else " ") + flow)]
         else:
             return []
-    there = {} if missing else node.value
-    if there.get("dapr.io/enabled", "true") != "true":
+    present = {} if missing else node.value
+    if present.get("dapr.io/enabled", "true") != "true":
         return []
-    added = {name: value for name, value in ANNOTATIONS.items() if name not in there}
+    added = {name: value for name, value in ANNOTATIONS.items() if name not in present}
     layout = Layout(document)
     if node.flow:
         at = layout.text.index("{", node.start) + 1

@@ -162,7 +162,7 @@ def test_second_inject_changes_nothing(template: dict[str, Any], style: str, pol
 
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), words, st.text(max_size=8)),
-    lambda below: st.one_of(st.lists(below, max_size=3), st.dictionaries(st.text(max_size=4), below, max_size=3)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)),
     max_leaves=12,
 )
 

@@ -44,8 +44,8 @@ def _depth(value: object) -> int:
 
 def _places(value: object) -> list[Any]:
     """Every object of a review, from the outside in."""
-    below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [*([value] if isinstance(value, dict) else []), *(found for child in below for found in _places(child))]
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [*([value] if isinstance(value, dict) else []), *(found for child in children for found in _places(child))]
 
 
 def _deep(depth: int, *, objects: bool) -> bytes:

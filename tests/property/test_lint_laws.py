@@ -111,8 +111,8 @@ _anything = st.recursive(
 
 
 def _paths(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(deeper for step, child in below for deeper in _paths(child, (*path, step)))]
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(deeper for step, child in children for deeper in _paths(child, (*path, step)))]
 
 
 @st.composite
@@ -120,9 +120,9 @@ def damaged(draw: st.DrawFn) -> object:
     """An object that every rule checks, with other values in a few places."""
     whole: Any = {"root": copy.deepcopy(draw(st.sampled_from(_WHOLE)))}
     for _ in range(draw(st.integers(0, 3))):
-        *above, last = draw(st.sampled_from(_paths(whole)[1:]))
+        *parents, last = draw(st.sampled_from(_paths(whole)[1:]))
         node = whole
-        for step in above:
+        for step in parents:
             node = node[step]
         node[last] = draw(_anything)
     return whole["root"]

@@ -72,11 +72,11 @@ def _parts(value: object) -> Iterator[Json]:
     if isinstance(value, dict):
         if value:
             yield value
-        for below in value.values():
-            yield from _parts(below)
+        for child in value.values():
+            yield from _parts(child)
     elif isinstance(value, list):
-        for below in value:
-            yield from _parts(below)
+        for child in value:
+            yield from _parts(child)
 
 
 @pytest.fixture(scope="module")

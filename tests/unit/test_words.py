@@ -39,7 +39,7 @@ def test_escaped_text_has_no_control_characters(text: str) -> None:
     assert "\r" not in escaped(text, is_line=False).replace("\r\n", "")
 
 
-@given(st.recursive(st.text(), lambda below: st.dictionaries(st.text(), below, max_size=3), max_leaves=5))
+@given(st.recursive(st.text(), lambda inner: st.dictionaries(st.text(), inner, max_size=3), max_leaves=5))
 def test_escaped_json_keeps_its_values(value: object) -> None:
     for indent in (None, 2):
         written = json.dumps(value, ensure_ascii=False, indent=indent)

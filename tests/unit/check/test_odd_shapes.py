@@ -26,10 +26,10 @@ CHECKS = [check for word, check in BY_WORD.items() if word == check.name and che
 def paths(value: Any, depth: int) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401 - JSON
     """Paths of all values down to a depth, except what the store itself needs."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, below in pairs if depth else ():
+    for key, child in pairs if depth else ():
         if key not in {"metadata", "name", "namespace"}:
             yield (key,)
-        yield from ((key, *path) for path in paths(below, depth - 1) if (key, *path)[:2] != ("metadata", "name"))
+        yield from ((key, *path) for path in paths(child, depth - 1) if (key, *path)[:2] != ("metadata", "name"))
 
 
 @pytest.mark.parametrize("key", sorted(installed().objects), ids=lambda key: "/".join(filter(None, key)))

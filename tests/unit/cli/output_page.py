@@ -34,10 +34,10 @@ class OutputPage:
 
     def table(self, command: str, head: str = "Field") -> list[list[str]]:
         """Cells of the table whose first column has this head, below a command's heading; names without backquotes."""
-        below = self._text.partition(f"\n## {command}\n")[2].partition("\n## ")[0].splitlines()
-        start = next(at for at, line in enumerate(below) if line.startswith(f"| {head} |"))
+        lines = self._text.partition(f"\n## {command}\n")[2].partition("\n## ")[0].splitlines()
+        start = next(at for at, line in enumerate(lines) if line.startswith(f"| {head} |"))
         rows = []
-        for line in below[start + 2 :]:
+        for line in lines[start + 2 :]:
             if not line.startswith("|"):
                 break
             name, *others = (cell.strip() for cell in line.strip("|").split(" |"))
@@ -64,9 +64,9 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN
     """Yield every path of a document with its value."""
     if isinstance(value, dict):
         for name, one in value.items():
-            below = f"{path}.{name}" if path else name
-            yield below, one
-            yield from _flat(one, below)
+            nested = f"{path}.{name}" if path else name
+            yield nested, one
+            yield from _flat(one, nested)
     elif isinstance(value, list):
         for one in value:
             yield from _flat(one, f"{path}[]")

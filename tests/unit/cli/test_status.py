@@ -122,8 +122,8 @@ def test_schema_rejects_other_words_and_types(
     path: tuple[str | int, ...], value: object, api: ApiServer, capsys: Capture
 ) -> None:
     document = json.loads(shown(api, capsys, "-A", "-o", "json")[1])
-    *above, last = path
-    functools.reduce(lambda found, key: found[key], above, document)[last] = value
+    *parents, last = path
+    functools.reduce(lambda found, key: found[key], parents, document)[last] = value
 
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, SCHEMA)

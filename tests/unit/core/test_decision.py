@@ -368,7 +368,7 @@ BLANK = "dapr.io/api-token-secret is blank, which counts as absent; name a Secre
 
 
 @pytest.mark.parametrize(
-    ("own", "below", "annotations"),
+    ("own", "template", "annotations"),
     [
         ({"dapr.io/api-token-secret": "s"}, asking(None), ["dapr.io/api-token-secret"]),
         ({"dapr.io/app-token-secret": "s"}, asking(None), ["dapr.io/app-token-secret"]),
@@ -383,19 +383,19 @@ BLANK = "dapr.io/api-token-secret is blank, which counts as absent; name a Secre
         ({"dapr-token-injector/api-token-key": "s"}, {}, []),
     ],
 )
-def test_misplaced_annotation_is_warned(own: Json, below: Json, annotations: list[str]) -> None:
-    found = decided(workload(pod(below), "StatefulSet", annotations=own), endpoint=WARN)
+def test_misplaced_annotation_is_warned(own: Json, template: Json, annotations: list[str]) -> None:
+    found = decided(workload(pod(template), "StatefulSet", annotations=own), endpoint=WARN)
 
     assert found.warnings == tuple(
         f"{annotation} is on the StatefulSet and not on its Pod template: the Pods will not have it"
         for annotation in annotations
-    ) + (BLANK,) * (" " in below.values())
+    ) + (BLANK,) * (" " in template.values())
 
 
 def test_unknown_annotation_of_workload_and_template_is_warned_once() -> None:
-    below = asking() | {"dapr.io/enable": "true", "dapr.io/app-id": "web", "example.com/enable": "true"}
-    above = {"dapr.io/enable": "x", "dapr-token-injector/y": "x"}
-    found = decided(workload(pod(below), annotations=above), endpoint=WARN)
+    template = asking() | {"dapr.io/enable": "true", "dapr.io/app-id": "web", "example.com/enable": "true"}
+    own = {"dapr.io/enable": "x", "dapr-token-injector/y": "x"}
+    found = decided(workload(pod(template), annotations=own), endpoint=WARN)
 
     assert found == Skip(
         Reason.REVIEWED,
@@ -416,9 +416,9 @@ def test_many_unknown_annotations_get_a_few_warnings() -> None:
 @pytest.mark.parametrize("where", ["workload", "template"])
 def test_read_annotation_of_workload_must_be_text(where: str) -> None:
     def review_of(wrong: Json) -> Decision:
-        above = wrong if where == "workload" else {}
-        below = wrong if where == "template" else {}
-        return decided(workload(pod(below), annotations=above), endpoint=WARN)
+        own = wrong if where == "workload" else {}
+        template = wrong if where == "template" else {}
+        return decided(workload(pod(template), annotations=own), endpoint=WARN)
 
     assert review_of({"dapr.io/app-port": 8080, "example.com/a": [{}], "b": None}) == Skip(Reason.REVIEWED)
     with pytest.raises(MalformedObjectError):

@@ -51,7 +51,7 @@ def test_watch_that_ends_early_leaves_no_connection(tmp_path: Path) -> None:
     asyncio.run(work())
     server.join()
 
-    with listener, accepted[0] as tls, socket.socket(fileno=os.dup(tls.fileno())) as below:
-        below.settimeout(SECONDS)
-        while below.recv(65536):
+    with listener, accepted[0] as tls, socket.socket(fileno=os.dup(tls.fileno())) as raw:
+        raw.settimeout(SECONDS)
+        while raw.recv(65536):
             pass  # the client's word that TLS ends, then the end of the connection
