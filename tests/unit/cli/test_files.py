@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def found(*arguments: str, exclude: tuple[str, ...] = ()) -> tuple[list[str], list[tuple[str, str]]]:
-    """Names of the files that are meant, and what was message about others."""
+    """Names of the selected files, and the messages about others."""
     message: list[tuple[str, str]] = []
     names = [source.name for source in find(arguments, exclude, lambda name, why: message.append((name, why)))]
     return names, message
