@@ -77,6 +77,9 @@ def places_of(spec: PodSpec, request: InjectionRequest, policy: Policy, renamed:
     return sidecars + apps
 
 
+RENAMED_WITHOUT_TOKEN: Final = f" runs {names.SIDECAR} and has no token; name it {names.SIDECAR}"
+
+
 def notes_of(spec: PodSpec, request: InjectionRequest, renamed: Sequence[Place]) -> WarningList | None:
     """Warnings about containers of this Pod; None if there are none."""
     warnings = WarningList()
@@ -84,23 +87,32 @@ def notes_of(spec: PodSpec, request: InjectionRequest, renamed: Sequence[Place])
         _add_unknown_containers(spec, request, warnings)
     for place in renamed:
         if place.env.api is None:
-            warnings.add(
-                "container ", place.container, f" runs {names.SIDECAR} and has no token; name it {names.SIDECAR}"
-            )
+            warnings.add("container ", place.container, RENAMED_WITHOUT_TOKEN)
     return warnings if warnings.lines else None
 
 
 def _add_unknown_containers(spec: PodSpec, request: InjectionRequest, warnings: WarningList) -> None:
     """Add warnings for names in the Pod's annotation that match no container."""
-    present = {container.name for _, _, container in positions(spec.containers, spec.initContainers)}
-    unknown = [name for name in request.app_containers.names if name not in present and name != names.SIDECAR]
+    unknown, present = unknown_containers(spec, request)
     if not unknown:
         return
     # A warning shows only the beginning of this list; each name adds at least a comma and a space.
     there = ", ".join(sorted(present - {names.SIDECAR})[: names.MAX_WARNING // 2])[: names.MAX_WARNING]
     for name in unknown[: names.MAX_WARNINGS]:
-        warnings.add("no container is named ", redact(name), "; the Pod has: ", there)
+        warnings.add(unknown_container(name, there))
     warnings.more = len(unknown) - len(warnings.lines)
+
+
+def unknown_containers(spec: PodSpec, request: InjectionRequest) -> tuple[list[str], set[str]]:
+    """The names in the request that match no container, and the names of all containers."""
+    present = {container.name for _, _, container in positions(spec.containers, spec.initContainers)}
+    unknown = [name for name in request.app_containers.names if name not in present and name != names.SIDECAR]
+    return unknown, present
+
+
+def unknown_container(name: str, present: str) -> str:
+    """The message about a name that matches no container; `present` lists the names that the Pod has."""
+    return f"no container is named {redact(name)}; the Pod has: {present}"
 
 
 def _is_selected(container: Container, list_name: ListName, policy: Policy, sidecar_serves: bool) -> bool:  # noqa: FBT001 - positional for speed: called for each container

@@ -28,11 +28,14 @@ from injector.core.model import (
     WorkloadMeta,
 )
 from injector.core.request import (
+    COUNTS_AS_ABSENT,
+    ENABLED_MISTAKES,
     Enabled,
     InjectionRequest,
     RequestError,
     blank_secrets,
     enabled,
+    not_on_template,
     parse,
     requests_token,
     unsealed_requests,
@@ -259,14 +262,8 @@ def _limited(warnings: tuple[str, ...], more: int = 0) -> tuple[str, ...]:
 def _without_dapr(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
     """Warnings for a Pod that requests a token but does not enable Dapr: probably a mistake."""
     found: list[str] = []
-    if requests_token(annotations):
-        match enabled(annotations):
-            case Enabled.ABSENT:
-                found.append(f'a token is requested but {names.ENABLED} is missing; set it to "true"')
-            case Enabled.UNKNOWN:
-                found.append(f'a token is requested but {names.ENABLED} is not a true value; set it to "true"')
-            case _:
-                pass  # a plain "false" is not a mistake
+    if requests_token(annotations) and (mistake := ENABLED_MISTAKES.get(enabled(annotations))):
+        found.append(f"a token is requested but {mistake}")
     try:
         parse(annotations, policy, use_default=False)
     except RequestError as error:
@@ -276,7 +273,7 @@ def _without_dapr(annotations: Annotations, policy: Policy) -> tuple[str, ...]:
 
 def _blank(annotations: Annotations) -> tuple[str, ...]:
     blank = blank_secrets(annotations)
-    return tuple([warning(f"{name} is blank, which counts as absent; name a Secret or remove it") for name in blank])
+    return tuple([warning(f"{name} {COUNTS_AS_ABSENT}; name a Secret or remove it") for name in blank])
 
 
 def clear_text_tokens(annotations: Annotations) -> tuple[str, ...]:
@@ -300,7 +297,7 @@ def _advice(workload: Workload, kind: str, policy: Policy, read_spec: ReadSpec |
     above, below = workload.metadata or WorkloadMeta(), template.metadata or WorkloadMeta()
     own, pod_annotations = above.read, below.read
     misplaced = (
-        warning(f"{annotation} is on the {kind} and not on its Pod template: the Pods will not have it")
+        warning(not_on_template(annotation, kind))
         for annotation, on_workload, on_pod in (
             (names.API_TOKEN_SECRET, own.api_token_secret, pod_annotations.api_token_secret),
             (names.APP_TOKEN_SECRET, own.app_token_secret, pod_annotations.app_token_secret),

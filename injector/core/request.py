@@ -85,6 +85,19 @@ def _meaning(value: str | None) -> Enabled:
     return Enabled.FALSE if word in names.FALSE_WORDS else Enabled.UNKNOWN
 
 
+# Why a Pod that requests a token does not use Dapr, though it should. A plain "false" is not a mistake.
+ENABLED_MISTAKES: Final = {
+    Enabled.ABSENT: f'{names.ENABLED} is missing; set it to "true"',
+    Enabled.UNKNOWN: f'{names.ENABLED} is not a true value; set it to "true"',
+}
+COUNTS_AS_ABSENT: Final = "is blank, which counts as absent"
+
+
+def not_on_template(annotation: str, kind: str) -> str:
+    """The message about an annotation that is on a workload of this kind instead of its Pod template."""
+    return f"{annotation} is on the {kind} and not on its Pod template: the Pods will not have it"
+
+
 def requests_token(annotations: Annotations) -> bool:
     """Whether either secret annotation has a value."""
     return any(value and value.strip() for value in (annotations.api_token_secret, annotations.app_token_secret))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names, spelling
+from injector.core.containers import unknown_container, unknown_containers
 from injector.core.messages import listed, redact, unrendered
 from injector.core.model import Reason, SourceKind
 from injector.core.placeholders import has_placeholder
-from injector.core.request import Enabled, enabled, requests_token
+from injector.core.request import ENABLED_MISTAKES, Enabled, enabled, not_on_template, requests_token
 from injector.core.secret_names import is_secret_key, is_secret_name
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
@@ -29,11 +30,7 @@ def _on_workload(workload: Workload) -> Iterator[Hit]:
     for above in workload.above:
         for name in missing:
             if _has(above.annotations.get(name)):
-                kind = workload.identity.kind
-                yield Hit(
-                    (*above.path, "annotations", name),
-                    f"{name} is on the {kind} and not on its Pod template: the Pods will not have it",
-                )
+                yield Hit((*above.path, "annotations", name), not_on_template(name, workload.identity.kind))
 
 
 def _has(value: object) -> bool:
@@ -95,15 +92,11 @@ def _not_enabled(workload: Workload) -> Iterator[Hit]:
         if not requests_token(template.annotations) or has_placeholder(template.annotations.enabled or ""):
             continue
         name = names.API_TOKEN_SECRET if template.annotations.api_token_secret else names.APP_TOKEN_SECRET
-        match enabled(template.annotations):
-            case Enabled.ABSENT:
-                yield Hit(
-                    template.annotation(name), f'a token is requested but {names.ENABLED} is missing; set it to "true"'
-                )
-            case Enabled.UNKNOWN:
-                yield Hit(template.annotation(names.ENABLED), f'{names.ENABLED} is not a true value; set it to "true"')
-            case Enabled.TRUE | Enabled.FALSE:
-                pass  # false is a decision
+        meaning = enabled(template.annotations)
+        if meaning is Enabled.ABSENT:
+            yield Hit(template.annotation(name), f"a token is requested but {ENABLED_MISTAKES[meaning]}")
+        elif meaning is Enabled.UNKNOWN:
+            yield Hit(template.annotation(names.ENABLED), ENABLED_MISTAKES[meaning])
 
 
 NOT_ENABLED: Final = Rule(
@@ -259,16 +252,15 @@ SECRET_NOT_ALLOWED: Final = Rule(
 
 def _unknown_containers(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
-        if template.request is None or template.pod is None or not template.request.app_containers.from_pod:
+        spec = template.pod.spec if template.pod is not None else None
+        if template.request is None or spec is None or not template.request.app_containers.from_pod:
             continue
-        there = {container.name for container in template.containers} | {names.SIDECAR}
-        unknown = [
-            name for name in template.request.app_containers.names if name not in there and not has_placeholder(name)
-        ]
-        known = listed(sorted(label(name) for name in there - {names.SIDECAR}) if unknown else ()) or "none"
+        missing, present = unknown_containers(spec, template.request)
+        unknown = [name for name in missing if not has_placeholder(name)]
+        known = listed(sorted(label(name) for name in present - {names.SIDECAR}) if unknown else ()) or "none"
         place = template.annotation(names.APP_CONTAINERS)
         for name in unknown[: names.MAX_WARNINGS]:
-            yield Hit(place, f"no container is named {redact(name)}; the Pod has: {known}")
+            yield Hit(place, unknown_container(name, known))
         more = len(unknown) - names.MAX_WARNINGS
         if more > 0:
             yield Hit(place, f"{more} more names that no container has")

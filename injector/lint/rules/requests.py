@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
-from injector.core.containers import renamed_sidecars
-from injector.core.request import Enabled, blank_secrets, enabled
+from injector.core.containers import RENAMED_WITHOUT_TOKEN, renamed_sidecars
+from injector.core.request import COUNTS_AS_ABSENT, Enabled, blank_secrets, enabled
 from injector.lint.location import label
 from injector.lint.model import Hit, Level, Rule
 from injector.lint.rules.examples import DAPR, FOR_WEB, SECRET, WEB, pod
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def _blank(workload: Workload) -> Iterator[Hit]:
     for template in workload.templates:
         for name in blank_secrets(template.annotations) if enabled(template.annotations) is Enabled.TRUE else ():
-            yield Hit(template.annotation(name), f"{name} is blank, which counts as absent: no token is requested")
+            yield Hit(template.annotation(name), f"{name} {COUNTS_AS_ABSENT}: no token is requested")
 
 
 BLANK_ANNOTATION: Final = Rule(
@@ -46,8 +46,7 @@ def _renamed(workload: Workload) -> Iterator[Hit]:
             if place.env.api is None:
                 yield Hit(
                     (*template.path, "spec", place.list_name, place.index, "name"),
-                    f"container {label(place.container)} runs {names.SIDECAR} and has no token; "
-                    f"name it {names.SIDECAR}",
+                    f"container {label(place.container)}{RENAMED_WITHOUT_TOKEN}",
                 )
 
 
