@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from injector.core.durations import parse
+from injector.core.durations import UNITS, parse
+from injector.core.secret_names import is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,17 +63,16 @@ def _duration(value: object) -> object:
 def duration_text(value: timedelta) -> str:
     """Return a duration as a flag accepts it, in the largest unit that gives a whole number."""
     seconds = int(value.total_seconds())
-    return next((f"{seconds // size}{unit}" for unit, size in _UNITS if seconds and not seconds % size), "0s")
+    unit = next((unit for unit in "dhm" if seconds and not seconds % UNITS[unit]), "s")
+    return f"{seconds // UNITS[unit]}{unit}"
 
 
-_UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-
-
-# RFC 1123, as Kubernetes requires for names of namespaces, Services and other objects:
-# https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
+# A DNS label, as Kubernetes requires for names of namespaces, Services and containers:
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-label-names
 LABEL: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){LABEL.pattern}(?:\.{LABEL.pattern})*")
-_DNS_NAME_RULE: Final = "lower-case letters, digits, '-' and '.', at most 253 characters"
+# Other objects, such as webhook configurations, are named like Secrets.
+_OBJECT_NAME_RULE: Final = "lower-case letters, digits, '-' and '.', at most 253 characters"
 
 
 def text_that(is_valid: Callable[[str], object], rule: str) -> AfterValidator:
@@ -114,6 +114,6 @@ Label = Annotated[
         lambda text: not text or LABEL.fullmatch(text), "lower-case letters, digits and '-', at most 63 characters"
     ),
 ]
-ObjectName = Annotated[str, text_that(_DNS_NAME.fullmatch, _DNS_NAME_RULE)]
-OptionalObjectName = Annotated[str, text_that(lambda text: not text or _DNS_NAME.fullmatch(text), _DNS_NAME_RULE)]
+ObjectName = Annotated[str, text_that(is_secret_name, _OBJECT_NAME_RULE)]
+OptionalObjectName = Annotated[str, text_that(lambda text: not text or is_secret_name(text), _OBJECT_NAME_RULE)]
 CertificateNames = Annotated[tuple[str, ...], BeforeValidator(_certificate_names)]

@@ -10,7 +10,7 @@ HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 WEEK: Final = 7 * DAY
 
-_UNITS: Final = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
+UNITS: Final = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
 _LONGEST: Final = 520 * WEEK
 _DURATION: Final = re.compile(r"(\d{1,12})([smhdw]?)", re.ASCII)
 # A value is quoted in messages if it is too short to be a token.
@@ -35,7 +35,7 @@ def parse(text: str, *, shortest: int = 0) -> int:
     number, unit = found.groups()
     if not unit:
         raise ValueError(f'"{number}" has no unit; use {number}s, {number}m or 1h')
-    seconds = int(number) * _UNITS[unit]
+    seconds = int(number) * UNITS[unit]
     if not shortest <= seconds <= _LONGEST:
         raise ValueError(f'"{number}{unit}" is out of range; use {shortest}s to 520w')
     return seconds

@@ -132,6 +132,12 @@ def test_names_of_objects_are_checked(name: str) -> None:
     assert problems({name: "Not_a_name"})[0].startswith(f"{flag(name)}: 'Not_a_name' is not allowed; ")
 
 
+def test_object_name_has_labels_of_any_length() -> None:
+    for name in ("a" * 64, "a" * 253):
+        assert load(Given({"webhook_configuration_name": name}, {})).webhook_configuration_name == name
+    assert problems({"webhook_configuration_name": "a" * 254})
+
+
 def test_second_webhook_configuration_is_another_or_none() -> None:
     second, first = "second_webhook_configuration_name", "webhook_configuration_name"
     assert problems({second: "dapr-token-injector"}) == [f"{flag(second)}: must differ from {flag(first)}"]
