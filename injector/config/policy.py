@@ -18,10 +18,11 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from injector.config.problems import explained, quoted
+from injector.config.problems import explained
 from injector.config.shapes import LABEL, text_that
 from injector.core import names
 from injector.core.errors import ConfigError, ConfigProblem
+from injector.core.messages import redact
 from injector.core.model import Conflict, Policy, SealMode
 from injector.core.request import app_containers
 from injector.core.secret_names import is_allowed, is_secret_key, is_secret_name
@@ -200,7 +201,7 @@ def _policy_problem(detail: ErrorDetails, document: Document, source: str) -> Co
         allowed = ", ".join(to_camel(name) for name in model.model_fields)
         return ConfigProblem(f"{source}:{line}", f"{key}: unknown key; known keys: {allowed}")
     value = detail["input"]
-    prefix = f"{quoted(value)} " if isinstance(value, str) else ""
+    prefix = f"{redact(value)} " if isinstance(value, str) else ""
     return ConfigProblem(f"{source}:{line}", f"{key}: {prefix}{explained(detail)}")
 
 

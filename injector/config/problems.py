@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from injector.core import names
-
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
-
-def quoted(text: str) -> str:
-    """Return a quoted value for a message: its first characters, without unprintable ones."""
-    clipped = text if len(text) <= names.MAX_SHOWN_VALUE else text[: names.MAX_SHOWN_VALUE - 3] + "..."
-    return "'" + "".join(c if " " <= c <= "~" else "?" for c in clipped) + "'"
 
 
 def explained(detail: ErrorDetails) -> str:

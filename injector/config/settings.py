@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from injector.config.problems import explained, quoted
+from injector.config.problems import explained
 from injector.config.shapes import (
     LABEL,
     CertificateNames,
@@ -36,6 +36,7 @@ from injector.config.shapes import (
     duration_text,
 )
 from injector.core.errors import ConfigError, ConfigProblem
+from injector.core.messages import redact
 from injector.regular_files import read_regular
 
 if TYPE_CHECKING:
@@ -313,7 +314,7 @@ def load(given: Given) -> Settings:
         for detail in error.errors(include_url=False):
             name = str(detail["loc"][0])
             bad.add(name)
-            problems.append(ConfigProblem(given.where(name), f"{quoted(values[name])} {explained(detail)}"))
+            problems.append(ConfigProblem(given.where(name), f"{redact(values[name])} {explained(detail)}"))
         # With defaults in place of invalid values. Contradictions of these defaults are not reported.
         settings = Settings.model_validate({name: text for name, text in values.items() if name not in bad})
     defaulted = set(map(flag, bad))
@@ -345,5 +346,5 @@ def in_namespace(settings: Settings, given: Given, file: Path = _NAMESPACE_FILE)
         unknown = "is required with --tls-mode self if POD_NAMESPACE and the ServiceAccount's namespace are unknown"
         raise ConfigError([ConfigProblem(flag("namespace"), unknown)])
     if not LABEL.fullmatch(found):
-        raise ConfigError([ConfigProblem(where, f"{quoted(found)} is not a namespace")])
+        raise ConfigError([ConfigProblem(where, f"{redact(found)} is not a namespace")])
     return settings.model_copy(update={"namespace": found})

@@ -84,7 +84,14 @@ def test_every_invalid_policy_key_is_reported_with_line() -> None:
     assert "colour: unknown key; known keys: defaultSecret, allowedSecrets" in joined
     assert "defaultKeys.x: unknown key; known keys: api, app" in joined
     assert "write 'keep' or 'replace'" in joined
-    assert "'A_B' is not allowed; not a Secret name" in joined
+    assert '"A_B" is not allowed; not a Secret name' in joined
+
+
+def test_token_in_policy_is_not_shown() -> None:
+    token = "Zk3vQ9xT7mB2wL5pRa1N"
+    (problem,) = policy_problems(f"defaultSecret: {token}\n")
+    assert "may be a token" in problem
+    assert token not in problem
 
 
 def test_default_secret_that_is_not_allowed_is_rejected() -> None:
@@ -103,14 +110,14 @@ def test_default_secret_that_is_not_allowed_is_rejected() -> None:
         ("- x\n", "p.yaml:1: must be a mapping"),
         ("shadow: true\n1: x\n", "p.yaml:"),
         ("text", "p.yaml:1: must be a mapping"),
-        ("defaultSecret: !!python/object:os.system X\n", "p.yaml:1: defaultSecret: 'X' is not allowed"),
+        ("defaultSecret: !!python/object:os.system X\n", 'p.yaml:1: defaultSecret: "X" is not allowed'),
         ("\x00", "p.yaml:1: not valid YAML: it holds a control character"),
         ("shadow: true\n---\nshadow: false\n", "p.yaml:3: the policy must be a single document; remove the second one"),
         ("[" * 5000, "not valid YAML"),
         ("seal: on\n", "p.yaml:1: seal: is not allowed; write 'off', 'on-request' or 'always'"),
-        ("sealImage: ''\n", "p.yaml:1: sealImage: '' is not allowed; not an image"),
-        ("sealImage: a b\n", "p.yaml:1: sealImage: 'a b' is not allowed; not an image"),
-        ("sealImagePullSecrets: [A]\n", "p.yaml:1: sealImagePullSecrets.0: 'A' is not allowed; not a Secret name"),
+        ("sealImage: ''\n", 'p.yaml:1: sealImage: "" is not allowed; not an image'),
+        ("sealImage: a b\n", 'p.yaml:1: sealImage: "a b" is not allowed; not an image'),
+        ("sealImagePullSecrets: [A]\n", 'p.yaml:1: sealImagePullSecrets.0: "A" is not allowed; not a Secret name'),
         (f"sealImagePullSecrets: [{'a, ' * 9}]\n", "p.yaml:1: sealImagePullSecrets: is not allowed; "),
     ],
 )

@@ -61,7 +61,7 @@ def test_every_invalid_value_is_reported_with_source() -> None:
         "--max-lag",
         "--drain-max-seconds",
     ]
-    assert found[0] == "--port: '70000' is not allowed; write less than or equal to 65535"
+    assert found[0] == '--port: "70000" is not allowed; write less than or equal to 65535'
     assert "'auto', 'json' or 'text'" in found[2]
     assert "x" * 50 not in found[1]
 
@@ -69,7 +69,7 @@ def test_every_invalid_value_is_reported_with_source() -> None:
 def test_default_of_invalid_value_is_not_reported() -> None:
     # tls_mode falls back to its default here, which takes no files: only the values of the user may be reported.
     assert problems({**FILES, "tls_mode": "none"}) == [
-        "--tls-mode: 'none' is not allowed; write 'self', 'cert-manager' or 'files'"
+        "--tls-mode: \"none\" is not allowed; write 'self', 'cert-manager' or 'files'"
     ]
 
 
@@ -100,12 +100,12 @@ def test_duration_requires_a_unit(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["24", "1.5h", "-1h", "h", "1e3s", "1h30m", "9" * 10 + "d", "soon"])
 def test_invalid_durations_are_rejected(text: str) -> None:
-    assert problems({"ca_lifetime": text})[0].startswith(f"--ca-lifetime: '{text}' is not allowed; ")
+    assert problems({"ca_lifetime": text})[0].startswith(f'--ca-lifetime: "{text}" is not allowed; ')
 
 
 @pytest.mark.parametrize("text", ["0s", "3654d"])
 def test_lifetimes_have_bounds(text: str) -> None:
-    assert problems({**SHORT, "ca_lifetime": text})[0].startswith(f"--ca-lifetime: '{text}' is not allowed")
+    assert problems({**SHORT, "ca_lifetime": text})[0].startswith(f'--ca-lifetime: "{text}" is not allowed')
 
 
 def test_ca_lifetime_is_at_least_six_times_leaf_lifetime() -> None:
@@ -129,7 +129,7 @@ def test_names_of_the_certificate_are_names_and_addresses() -> None:
     "namespace", "service_name", "ca_secret_name", "webhook_configuration_name", "second_webhook_configuration_name",
 ])  # fmt: skip
 def test_names_of_objects_are_checked(name: str) -> None:
-    assert problems({name: "Not_a_name"})[0].startswith(f"{flag(name)}: 'Not_a_name' is not allowed; ")
+    assert problems({name: "Not_a_name"})[0].startswith(f'{flag(name)}: "Not_a_name" is not allowed; ')
 
 
 def test_object_name_has_labels_of_any_length() -> None:
@@ -142,7 +142,7 @@ def test_second_webhook_configuration_is_another_or_none() -> None:
     second, first = "second_webhook_configuration_name", "webhook_configuration_name"
     assert problems({second: "dapr-token-injector"}) == [f"{flag(second)}: must differ from {flag(first)}"]
     assert problems({first: "hooks", second: "hooks"}) == [f"{flag(second)}: must differ from {flag(first)}"]
-    assert problems({first: "hooks", second: "No"})[0].startswith(f"{flag(second)}: 'No' is not allowed; ")
+    assert problems({first: "hooks", second: "No"})[0].startswith(f'{flag(second)}: "No" is not allowed; ')
     for name in ("", "hooks-2"):
         assert load(Given({second: name}, {})).second_webhook_configuration_name == name
 
