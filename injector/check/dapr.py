@@ -11,6 +11,7 @@ from injector.check.model import Category, Check, Outcome, Problem, failed, unkn
 from injector.check.pods import all_pods, workloads
 from injector.core import names
 from injector.core.advisories import advisories, daprd_version, fixed_in
+from injector.core.messages import listed
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import DEPLOYMENTS, MUTATING_WEBHOOKS, STATEFULSETS, Resource
 from injector.words import counted, escaped
@@ -241,9 +242,8 @@ def image_problems(users: Mapping[str, list[PodFacts]], namespace: str) -> Itera
     nameless = sorted(by_version[""])
     if nameless:
         pods = [pod for image in nameless for pod in users[image]]
-        others = f" and {len(nameless) - 1:,} more" if nameless[1:] else ""
         yield unknown(
-            f"{counted(len(pods), 'Pod')} with {_shown(nameless[0])}{others}, without a version in its tag: "
+            f"{counted(len(pods), 'Pod')} with {listed([*map(_shown, nameless)], 1)}, without a version in its tag: "
             f"{workloads(pods)}"
         )
 

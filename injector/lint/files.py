@@ -86,10 +86,7 @@ class SecretGroup:
     def keys_in_words(self) -> str:
         """Some of the keys, for a message."""
         known = sorted({label(key) for key in self.by_key})
-        first = known[:_MOST_KEYS]
-        return (
-            ", ".join([*first, f"and {len(known) - len(first)} more"] if len(known) > len(first) else first) or "none"
-        )
+        return listed(known, _MOST_KEYS) or "none"
 
     @cached_property
     def has_unknown_key(self) -> bool:

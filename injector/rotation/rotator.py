@@ -32,6 +32,7 @@ from injector.rotation.observe import Observed, Owners, observe
 from injector.rotation.roller import Pace, Roller, SupersededError, restart
 from injector.tokens import manifests, minting
 from injector.tokens.decode import token_secret
+from injector.words import counted
 
 if TYPE_CHECKING:
     from injector.core.ownership import SecretManager, TokenSecret
@@ -214,7 +215,7 @@ class Rotator:
     def _check(self, secret: TokenSecret) -> None:
         key = self._options.key
         if key not in secret.keys:
-            other = f"{len(secret.keys)} other {'key' if len(secret.keys) == 1 else 'keys'}"
+            other = counted(len(secret.keys), "other key")
             raise RotationError(f"Secret {secret.ref} has no key {key} but {other}; name one with --key")
         if self._options.resume:
             if revision_of(secret, key).id is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.assessment import Currency, PodFinding, ProtectionReason
+from injector.core.messages import listed
 from injector.core.ownership import SecretKey
 from injector.words import escaped
 
@@ -53,8 +54,7 @@ def advice(pods: Iterable[PodStatus]) -> Iterator[str]:
     for lines, grouped in groups.items():
         for (where, what, text), objects in grouped.items():
             shown = list(dict.fromkeys(objects))
-            more = f" and {len(shown) - _MOST_PODS:,} more" if len(shown) > _MOST_PODS else ""
-            place = ", ".join(part for part in (", ".join(shown[:_MOST_PODS]) + more, where) if part)
+            place = ", ".join(part for part in (listed(shown, _MOST_PODS), where) if part)
             yield escaped(f"  {place}: {what}: {text}")
         yield from (f"    {line}" for line in lines)
 

@@ -293,7 +293,7 @@ def test_images_without_a_version_are_one_problem() -> None:
     (message,) = messages("daprd-advisories", store)[1]
 
     assert message == (
-        f"300 Pods with image daprd@sha256:{0:064} and 299 more, without a version in its tag: Deployment shop/web"
+        f"300 Pods with image daprd@sha256:{0:064}, and 299 more, without a version in its tag: Deployment shop/web"
     )
 
 
