@@ -21,6 +21,7 @@ from injector.core.errors import InjectorError, PolicyGapError, ReviewError
 from injector.core.model import Endpoint
 from injector.frames import frames
 from injector.telemetry.logs import LOGGER, RateLimitedLog
+from injector.webhook.metrics import INTERNAL_ERROR
 from injector.webhook.overload import RETRY_AFTER
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ NOT_FOUND: Final = ErrorResponse.of(404, "not-found", "This path does not exist.
 METHOD_NOT_ALLOWED: Final = ErrorResponse.of(405, "method-not-allowed", "Send reviews with POST.", (b"allow", b"POST"))
 BODY_TOO_LARGE: Final = ErrorResponse.of(413, "body-too-large", "The body exceeds the size limit.")
 UNSUPPORTED: Final = ErrorResponse.of(415, "unsupported-media-type", "Send reviews as application/json.")
-INTERNAL: Final = ErrorResponse.of(500, "internal", "Internal error: the webhook could not decide the review.")
+INTERNAL: Final = ErrorResponse.of(500, INTERNAL_ERROR, "Internal error: the webhook could not decide the review.")
 OVERLOADED: Final = ErrorResponse.of(
     503, "overloaded", "The webhook is too busy to respond in time; retry.", (b"retry-after", b"%d" % RETRY_AFTER)
 )

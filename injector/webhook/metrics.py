@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from injector.core import errors
 from injector.core.model import Reason, Verdict
 from injector.telemetry.metrics import PREFIX, counter, gauge, keyed
 
@@ -36,13 +37,16 @@ DECISIONS: Final = tuple(
     for reason in Reason
 )
 
+INTERNAL_ERROR: Final = "internal"
 ERRORS: Final[Mapping[str, str]] = {
-    "malformed-json": "the body is not JSON",
-    "not-a-review": "the body is not a valid AdmissionReview",
-    "malformed-object": "the object under review does not match the schema of its kind",
-    "bad-review": "another error in a review",
-    "policy-gap": "a configuration error: /mutate/default was called and the Policy has no default Secret",
-    "internal": "an internal error of the webhook",
+    errors.MalformedJSONError.reason: "the body is not JSON",
+    errors.NotAReviewError.reason: "the body is not a valid AdmissionReview",
+    errors.MalformedObjectError.reason: "the object under review does not match the schema of its kind",
+    errors.ReviewError.reason: "another error in a review",
+    errors.PolicyGapError.reason: (
+        "a configuration error: /mutate/default was called and the Policy has no default Secret"
+    ),
+    INTERNAL_ERROR: "an internal error of the webhook",
     "not-found": "the admission port does not serve this path",
     "method-not-allowed": "the method is not POST",
     "unsupported-media-type": "the content type is not JSON",
@@ -53,7 +57,6 @@ ERRORS: Final[Mapping[str, str]] = {
     "body-timeout": "the body did not arrive in time",
     "response-timeout": "the client did not read the response in time",
 }
-INTERNAL_ERROR: Final = "internal"
 SHED_CAUSES: Final[Mapping[str, str]] = {
     "lag": "the event loop was busy with other requests for too long",
     "timeout": "the timeout of the request had passed",

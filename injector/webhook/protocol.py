@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 
 from injector.frames import frames
 from injector.telemetry.logs import LOGGER, RateLimitedLog
-from injector.webhook.endpoint import BODY_TOO_LARGE, OVERLOADED, ErrorResponse, HTTPRequest
+from injector.webhook.endpoint import BODY_TOO_LARGE, INTERNAL, OVERLOADED, ErrorResponse, HTTPRequest
 from injector.webhook.slots import Slots
 from injector.webhook.unread import UnreadAnswers
 
@@ -654,7 +654,7 @@ class Connection(HttpToolsProtocol):
         kind, places = type(cause).__qualname__, frames(cause.__traceback__ if cause else None)
         fields = {"exception": kind, "frames": places}
         self.port.limited(logging.ERROR, "connection failed", f"{kind} {places[-1:]}", fields)
-        self.port.metrics.failed("internal")
+        self.port.metrics.failed(INTERNAL.error)
         self._abort()
 
 

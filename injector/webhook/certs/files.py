@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from injector.telemetry.logs import LOGGER
+from injector.webhook.certs.metrics import LOADED, REJECTED
 from injector.webhook.certs.pair import CertificateError, load, read_pair, utc_now
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class CertificateWatcher:
 
     def _took(self, pair: ServingPair) -> None:
         self.pair = pair
-        self._metrics.reloads["loaded"] += 1
+        self._metrics.reloads[LOADED] += 1
         self._metrics.certificate_expiry = pair.expires.timestamp()
         fields = {"expires": pair.expires.isoformat(), "names": list(pair.names)}
         logger.info("certificate reloaded", extra={"fields": fields})
@@ -89,7 +90,7 @@ class CertificateWatcher:
         if problem == self.problem:
             return
         self.problem = problem
-        self._metrics.reloads["rejected"] += 1
+        self._metrics.reloads[REJECTED] += 1
         fields = {"problem": problem, "serving_until": self.pair.expires.isoformat()}
         logger.error("new certificate rejected, the previous one stays in use", extra={"fields": fields})
 

@@ -8,6 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from injector.telemetry.metrics import PREFIX, counter, gauge, keyed
+from injector.webhook.certs.objects import MUTATING, SECOND_MUTATING, VALIDATING
 from injector.webhook.certs.rotation import Phase, Step
 
 if TYPE_CHECKING:
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
     from injector.telemetry.metrics import Family
 
-RELOADS: Final = ("loaded", "rejected")
+LOADED: Final = "loaded"
+REJECTED: Final = "rejected"
+RELOADS: Final = (LOADED, REJECTED)
 PHASES: Final[Mapping[Phase, str]] = {
     Phase.NONE: "there is no CA yet, or the CA cannot be read",
     Phase.STEADY: "one CA signs, and no other is trusted",
@@ -33,14 +36,16 @@ STEPS: Final[Mapping[Step, str]] = {
     Step.PROMOTE: "the next CA began to sign",
     Step.PRUNE: "the previous CA is no longer trusted",
 }
+PUBLISHED: Final = "published"
+HEALED: Final = "healed"
 BUNDLE_WRITES: Final[Mapping[str, str]] = {
-    "published": "the CAs in the Secret had changed",
-    "healed": "another client had changed a caBundle",
+    PUBLISHED: "the CAs in the Secret had changed",
+    HEALED: "another client had changed a caBundle",
 }
 CONFIGURATIONS: Final[Mapping[str, str]] = {
-    "mutating": "the MutatingWebhookConfiguration `--webhook-configuration-name`",
-    "second-mutating": "the MutatingWebhookConfiguration `--second-webhook-configuration-name`; absent without it",
-    "validating": "the ValidatingWebhookConfiguration `--webhook-configuration-name`",
+    MUTATING: "the MutatingWebhookConfiguration `--webhook-configuration-name`",
+    SECOND_MUTATING: "the MutatingWebhookConfiguration `--second-webhook-configuration-name`; absent without it",
+    VALIDATING: "the ValidatingWebhookConfiguration `--webhook-configuration-name`",
 }
 
 
@@ -55,7 +60,7 @@ class CertificateMetrics(Collector):
         self.ca_steps: dict[str, int] = {each.value: 0 for each in STEPS}
         self.ca_bundle_writes: dict[str, int] = dict.fromkeys(BUNDLE_WRITES, 0)
         self.ca_bundle_trusted = 0
-        self.configurations_trusted: dict[str, int] = {"mutating": 0, "validating": 0}
+        self.configurations_trusted: dict[str, int] = {MUTATING: 0, VALIDATING: 0}
 
     def collect(self) -> Iterator[Family]:
         """All samples."""

@@ -23,33 +23,27 @@ if TYPE_CHECKING:
 BUNDLE_MANAGER: Final = "dapr-token-injector-ca-bundle"
 
 
+# Roles of the configurations, as the metrics show them.
+MUTATING: Final = "mutating"
+SECOND_MUTATING: Final = "second-mutating"
+VALIDATING: Final = "validating"
+
+
 class Calls(Source, Protocol):
-    """The required methods of an API client; `client.Api` has them."""
+    """The calls of `OwnObjects`; `client.Api` has them, which only the command line may import."""
 
     skew_seconds: float
 
     async def get(
-        self,
-        resource: Resource,
-        name: str,
-        namespace: str | None = None,
-        *,
-        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+        self, resource: Resource, name: str, namespace: str | None = None, *, timeout_seconds: float = ...
     ) -> Object:
         """Return an object."""
 
-    async def replace(self, resource: Resource, body: Object, namespace: str | None = None) -> Object:
+    async def replace(self, resource: Resource, body: Object, namespace: str | None) -> Object:
         """Replace an object if its resourceVersion is still the one in `body`."""
 
     async def apply(
-        self,
-        resource: Resource,
-        name: str,
-        body: Object,
-        namespace: str | None = None,
-        *,
-        manager: str = "",
-        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+        self, resource: Resource, name: str, body: Object, *, manager: str, timeout_seconds: float
     ) -> Object:
         """Apply `body` with server-side apply."""
 
@@ -57,7 +51,7 @@ class Calls(Source, Protocol):
 class OwnObjects:
     """Copies of the objects, kept up to date by `run`, and the calls that change the objects.
 
-    `roles` has the copies of the webhook configurations by the values of the metrics' label `configuration`.
+    `roles` has the copies of the webhook configurations by role.
     """
 
     def __init__(  # noqa: PLR0913 - names of objects, and callbacks
@@ -77,9 +71,9 @@ class OwnObjects:
         def configuration(resource: Resource, name: str) -> ObjectWatch:
             return ObjectWatch(api, resource, name, changed=changed, failed=failed)
 
-        names = {"mutating": configuration_name, "second-mutating": second_configuration_name}
+        names = {MUTATING: configuration_name, SECOND_MUTATING: second_configuration_name}
         mutating = {role: configuration(MUTATING_WEBHOOKS, name) for role, name in names.items() if name}
-        self.roles = {**mutating, "validating": configuration(VALIDATING_WEBHOOKS, configuration_name)}
+        self.roles = {**mutating, VALIDATING: configuration(VALIDATING_WEBHOOKS, configuration_name)}
         self.mutating = tuple(mutating.values())
         self.configurations = tuple(self.roles.values())
 

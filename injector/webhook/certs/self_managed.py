@@ -37,6 +37,7 @@ from injector.webhook.certs import keyring, registration, rotation
 from injector.webhook.certs.authority import issue_leaf, make_authority
 from injector.webhook.certs.concurrent_tasks import ConcurrentTasks
 from injector.webhook.certs.keyring import ForeignSecretError, Keyring, RotationDelays
+from injector.webhook.certs.metrics import HEALED, LOADED, PUBLISHED
 from injector.webhook.certs.pair import load, utc_now
 from injector.webhook.certs.rotation import Phase, Step
 from injector.webhook.certs.trust import Trust
@@ -351,7 +352,7 @@ class SelfManaged:
         )
         load(self._context, leaf.pair)
         self._leaf = leaf
-        self._metrics.reloads["loaded"] += 1
+        self._metrics.reloads[LOADED] += 1
         self._metrics.certificate_expiry = leaf.pair.expires.timestamp()
         fields = {
             "expires": leaf.pair.expires.isoformat(),
@@ -416,7 +417,7 @@ class SelfManaged:
 
     def _wrote(self, copy: ObjectWatch, wanted: tuple[Anchor, ...]) -> None:
         fingerprints = _fingerprints(wanted)
-        cause = "healed" if self._in_sync.get(copy.what) == fingerprints else "published"
+        cause = HEALED if self._in_sync.get(copy.what) == fingerprints else PUBLISHED
         self._in_sync[copy.what] = fingerprints
         self._metrics.ca_bundle_writes[cause] += 1
         fields = {"configuration": copy.what, "cause": cause, "certificates": len(wanted)}
