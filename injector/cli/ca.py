@@ -23,16 +23,16 @@ from injector.core import names
 from injector.core.ownership import SecretRef
 from injector.kube.errors import KubeError, NotFoundError
 from injector.kube.resources import SECRETS, WEBHOOK_CONFIGURATIONS
-from injector.webhook.certs import keyring, registration, rotation
+from injector.webhook.certs import ca_lifecycle, keyring, registration
+from injector.webhook.certs.ca_lifecycle import Phase
 from injector.webhook.certs.keyring import ForeignSecretError, Keyring
-from injector.webhook.certs.rotation import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from injector.kube.client import Api
     from injector.kube.resources import Object
-    from injector.webhook.certs.rotation import Outlook
+    from injector.webhook.certs.ca_lifecycle import Outlook
 
 _SECRET: Final[str] = Settings.model_fields["ca_secret_name"].default
 # Interval of --wait in seconds.
@@ -148,7 +148,7 @@ async def request_rotation(api: Api, ref: SecretRef, timeout_seconds: float | No
     """
     secret = await api.get(SECRETS, ref.name, ref.namespace)
     ring = _keyring(secret, ref)
-    is_new = rotation.phase(ring) is Phase.STEADY
+    is_new = ca_lifecycle.phase(ring) is Phase.STEADY
     if is_new and not keyring.rotation_request(secret):
         await api.patch(SECRETS, ref.name, _request_patch(secret), ref.namespace)
     if timeout_seconds is None:
@@ -188,7 +188,7 @@ def _request_patch(secret: Object) -> Object:
 
 async def _wait(api: Api, ref: SecretRef, before: Keyring, timeout_seconds: float) -> CaRotation:
     """Poll until the new CA signs or the timeout ends, and report each new phase."""
-    is_new, until, phase = rotation.phase(before) is Phase.STEADY, time.monotonic() + timeout_seconds, None
+    is_new, until, phase = ca_lifecycle.phase(before) is Phase.STEADY, time.monotonic() + timeout_seconds, None
     while True:
         ring = _keyring(await api.get(SECRETS, ref.name, ref.namespace), ref)
         result = _status(ref, ring, is_new=is_new, before=before)
@@ -210,9 +210,9 @@ _MEANINGS: Final = {
 
 
 def _status(ref: SecretRef, ring: Keyring, *, is_new: bool, before: Keyring | None = None) -> CaRotation:
-    now, phase = datetime.now(UTC), rotation.phase(ring)
+    now, phase = datetime.now(UTC), ca_lifecycle.phase(ring)
     signs = phase is Phase.RETIRING or (before is not None and before.signing.anchor != ring.signing.anchor)
-    return CaRotation(ref, phase, signs, rotation.outlook(ring, now), is_new)
+    return CaRotation(ref, phase, signs, ca_lifecycle.outlook(ring, now), is_new)
 
 
 def _keyring(secret: Object, ref: SecretRef) -> Keyring:

@@ -10,8 +10,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from injector.core import names
 from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS
-from injector.webhook.certs import rotation
-from injector.webhook.certs.rotation import Phase
+from injector.webhook.certs import ca_lifecycle
+from injector.webhook.certs.ca_lifecycle import Phase
 from tests.fake_cluster.client import Outcome
 from tests.unit.webhook.certs.replicas import (
     CONFIGURATIONS,
@@ -140,11 +140,11 @@ class Rotation(RuleBasedStateMachine):
         run_until_done(
             self.cluster,
             self.members,
-            is_done=lambda: rotation.phase(self.cluster.ring()) is Phase.STEADY and self._agree(),
+            is_done=lambda: ca_lifecycle.phase(self.cluster.ring()) is Phase.STEADY and self._agree(),
         )
         ring = self.cluster.ring()
         assert ring is not None
-        assert rotation.phase(ring) is Phase.STEADY
+        assert ca_lifecycle.phase(ring) is Phase.STEADY
         assert self._agree()
         assert [replica.managed.problems for replica in self.members] == [{}] * len(self.members)
 

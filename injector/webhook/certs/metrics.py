@@ -8,8 +8,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from injector.telemetry.metrics import PREFIX, counter, gauge, keyed
+from injector.webhook.certs.ca_lifecycle import CaStep, Phase
 from injector.webhook.certs.objects import MUTATING, SECOND_MUTATING, VALIDATING
-from injector.webhook.certs.rotation import Phase, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,15 +26,15 @@ PHASES: Final[Mapping[Phase, str]] = {
     Phase.SETTLING: "every caBundle contains the next CA, and API servers are reading it",
     Phase.RETIRING: "the new CA signs; the previous one is trusted until all certificates that it signed have expired",
 }
-STEPS: Final[Mapping[Step, str]] = {
-    Step.CREATE: "the first CA was created",
-    Step.RESTORE: "the Secret was emptied, and the CA was restored from memory",
-    Step.REPLACE: "the CA had expired and was replaced",
-    Step.ADD: "the next CA was created",
-    Step.SEEN: "every caBundle was seen to contain the next CA",
-    Step.WITHDRAW: "a caBundle no longer contained the next CA, and the wait started again",
-    Step.PROMOTE: "the next CA began to sign",
-    Step.PRUNE: "the previous CA is no longer trusted",
+STEPS: Final[Mapping[CaStep, str]] = {
+    CaStep.CREATE: "the first CA was created",
+    CaStep.RESTORE: "the Secret was emptied, and the CA was restored from memory",
+    CaStep.REPLACE: "the CA had expired and was replaced",
+    CaStep.ADD: "the next CA was created",
+    CaStep.SEEN: "every caBundle was seen to contain the next CA",
+    CaStep.WITHDRAW: "a caBundle no longer contained the next CA, and the wait started again",
+    CaStep.PROMOTE: "the next CA began to sign",
+    CaStep.PRUNE: "the previous CA is no longer trusted",
 }
 PUBLISHED: Final = "published"
 HEALED: Final = "healed"

@@ -1,4 +1,4 @@
-"""Self-managed certificates: the loop around `rotation`. Every replica runs it; there is no leader.
+"""Self-managed certificates: the loop around `ca_lifecycle`. Every replica runs it; there is no leader.
 
 Each turn compares the copies of the objects and does the work that is due: a step of the CA rotation, a new leaf, an
 update of a caBundle. The copies only show that work may be due; before a change the current objects are read. The
@@ -33,13 +33,13 @@ from injector.kube.backoff import Backoff
 from injector.kube.errors import ConflictError, KubeError
 from injector.kube.resources import REQUEST_TIMEOUT_SECONDS
 from injector.telemetry.logs import LOGGER
-from injector.webhook.certs import keyring, registration, rotation
+from injector.webhook.certs import ca_lifecycle, keyring, registration
 from injector.webhook.certs.authority import issue_leaf, make_authority
+from injector.webhook.certs.ca_lifecycle import CaStep, Phase
 from injector.webhook.certs.concurrent_tasks import ConcurrentTasks
 from injector.webhook.certs.keyring import ForeignSecretError, Keyring, RotationDelays
 from injector.webhook.certs.metrics import HEALED, LOADED, PUBLISHED
 from injector.webhook.certs.pair import load, utc_now
-from injector.webhook.certs.rotation import Phase, Step
 from injector.webhook.certs.trust import Trust
 from injector.webhook.metrics import INTERNAL_ERROR
 
@@ -140,7 +140,7 @@ class SelfManaged:
 
     def facts(self) -> dict[str, object]:
         """Return the phase of the CA rotation and the current problems, for /readyz."""
-        facts: dict[str, object] = {"phase": rotation.phase(self._remembered).value, "trusted": self.trusted}
+        facts: dict[str, object] = {"phase": ca_lifecycle.phase(self._remembered).value, "trusted": self.trusted}
         return facts | ({"problems": list(self.problems.values())} if self.problems else {})
 
     def wake(self) -> None:
@@ -229,8 +229,8 @@ class SelfManaged:
         now, made = self.now(), None
         if step.needs_authority:
             made = await self._off_loop(make_authority, self._settings.key_algorithm, self._settings.ca_lifetime, now)
-        changed = rotation.advance(
-            self._remembered if step is Step.RESTORE else ring if isinstance(ring, Keyring) else None,
+        changed = ca_lifecycle.advance(
+            self._remembered if step is CaStep.RESTORE else ring if isinstance(ring, Keyring) else None,
             step,
             now=now,
             delays=self._delays,
@@ -242,20 +242,20 @@ class SelfManaged:
         self._metrics.ca_steps[step.value] += 1
         fields = {
             "step": step.value,
-            "phase": rotation.phase(changed).value,
+            "phase": ca_lifecycle.phase(changed).value,
             "ca": changed.signing.anchor.fingerprint,
             "expires": changed.signing.anchor.expires.isoformat(),
         }
         logger.info("CA changed", extra={"fields": fields})
 
-    def _step(self, objects: OwnObjects) -> Step | None:
+    def _step(self, objects: OwnObjects) -> CaStep | None:
         secret = objects.secret.object
         ring = self._ring(secret)
         if secret is None or isinstance(ring, ForeignSecretError) or secret.get("immutable"):
             return None
         if ring is not None:
             next_ca = ring.next_ca
-            return rotation.due(
+            return ca_lifecycle.due(
                 ring,
                 published=next_ca is not None and self._trust.is_published(objects, next_ca.anchor),
                 requested=bool(keyring.rotation_request(secret)),
@@ -265,8 +265,8 @@ class SelfManaged:
         if not all(copy.known or copy.problem for copy in objects.configurations):
             return None  # a new keyring must trust the CAs in the current bundles
         if self._remembered is not None:
-            return Step.RESTORE
-        return Step.CREATE if self._may_create(objects) else None
+            return CaStep.RESTORE
+        return CaStep.CREATE if self._may_create(objects) else None
 
     def _may_create(self, objects: OwnObjects) -> bool:
         """Whether no other replica can restore an emptied Secret; one that can does so at once."""
@@ -337,7 +337,7 @@ class SelfManaged:
 
     def _needs_leaf(self, objects: OwnObjects, ring: Keyring) -> bool:
         now = self.now()
-        return ring.signing.anchor.expires > now and rotation.needs_leaf(
+        return ring.signing.anchor.expires > now and ca_lifecycle.needs_leaf(
             self._leaf,
             ring,
             trusts=lambda anchor: self._trust.is_trusted(objects, anchor),
@@ -437,7 +437,7 @@ class SelfManaged:
         if (objects.secret.object or {}).get("immutable"):
             foreign = f"{objects.secret.what} is immutable, so no CA can be stored in it; delete it and create it again"
         self._report("CA", foreign)
-        phase = rotation.phase(ring if isinstance(ring, Keyring) else self._remembered)
+        phase = ca_lifecycle.phase(ring if isinstance(ring, Keyring) else self._remembered)
         for each in Phase:
             self._metrics.ca_phase[each.value] = int(each is phase)
         if self._remembered is not None:

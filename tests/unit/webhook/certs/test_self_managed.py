@@ -16,11 +16,11 @@ from injector.core import names
 from injector.kube.errors import ForbiddenError, KubeconfigError, KubeError, UnavailableError
 from injector.kube.metrics import KubeMetrics
 from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
-from injector.webhook.certs import rotation
+from injector.webhook.certs import ca_lifecycle
+from injector.webhook.certs.ca_lifecycle import Phase
 from injector.webhook.certs.metrics import CertificateMetrics
 from injector.webhook.certs.objects import OwnObjects
 from injector.webhook.certs.pair import server_context
-from injector.webhook.certs.rotation import Phase
 from injector.webhook.certs.self_managed import SelfManaged
 from injector.webhook.health import Health, certificate_check
 from injector.webhook.metrics import RequestMetrics
@@ -275,7 +275,7 @@ def test_ca_outside_every_bundle_never_signs() -> None:
         replica.turn()
     ring = cluster.ring()
     assert ring is not None
-    assert (rotation.phase(ring), replica.issuer) == (Phase.PUBLISHING, before)
+    assert (ca_lifecycle.phase(ring), replica.issuer) == (Phase.PUBLISHING, before)
 
 
 def test_bundle_that_loses_the_next_ca_restarts_the_wait() -> None:

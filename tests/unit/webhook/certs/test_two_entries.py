@@ -9,8 +9,8 @@ import pytest
 
 from injector.core import names
 from injector.kube.resources import MUTATING_WEBHOOKS, SECRETS
-from injector.webhook.certs import rotation
-from injector.webhook.certs.rotation import Phase
+from injector.webhook.certs import ca_lifecycle
+from injector.webhook.certs.ca_lifecycle import Phase
 from tests.fake_cluster.store import Refusal
 from tests.http.certificates import Issuer
 from tests.unit.webhook.certs.replicas import SECOND, SERVICES, SETTLE, Replica, SharedCluster
@@ -51,7 +51,7 @@ def ring(cluster: SharedCluster) -> Keyring:
 
 
 def phase(cluster: SharedCluster) -> Phase:
-    return rotation.phase(cluster.ring())
+    return ca_lifecycle.phase(cluster.ring())
 
 
 def is_in_sync(cluster: SharedCluster) -> bool:

@@ -39,7 +39,7 @@ class Phase(StrEnum):
     RETIRING = "retiring"  # the new CA signs; the previous one is trusted until its last leaf has expired
 
 
-class Step(StrEnum):
+class CaStep(StrEnum):
     """A change of the CA Secret."""
 
     CREATE = "create"  # create the first CA
@@ -54,7 +54,7 @@ class Step(StrEnum):
     @property
     def needs_authority(self) -> bool:
         """Whether the step needs a new CA."""
-        return self in {Step.CREATE, Step.REPLACE, Step.ADD}
+        return self in {CaStep.CREATE, CaStep.REPLACE, CaStep.ADD}
 
 
 def phase(ring: Keyring | None) -> Phase:
@@ -66,7 +66,7 @@ def phase(ring: Keyring | None) -> Phase:
     return Phase.RETIRING if ring.previous else Phase.STEADY
 
 
-def due(ring: Keyring, *, published: bool, requested: bool, now: datetime, delays: RotationDelays) -> Step | None:
+def due(ring: Keyring, *, published: bool, requested: bool, now: datetime, delays: RotationDelays) -> CaStep | None:
     """Return the step that is due; None if no step is due.
 
     Args:
@@ -78,18 +78,18 @@ def due(ring: Keyring, *, published: bool, requested: bool, now: datetime, delay
     """
     delays = delays.at_least(ring.delays)
     if ring.next_ca is not None and ring.next_ca.anchor.expires <= now:
-        return Step.ADD
+        return CaStep.ADD
     if ring.signing.anchor.expires <= now:
-        return Step.REPLACE if ring.next_ca is None else Step.PROMOTE
+        return CaStep.REPLACE if ring.next_ca is None else CaStep.PROMOTE
     if ring.next_ca is not None:
         if not published:
-            return None if ring.published is None else Step.WITHDRAW
+            return None if ring.published is None else CaStep.WITHDRAW
         if ring.published is None:
-            return Step.SEEN
-        return Step.PROMOTE if now >= ring.published + delays.settle_time else None
+            return CaStep.SEEN
+        return CaStep.PROMOTE if now >= ring.published + delays.settle_time else None
     if ring.previous:
-        return Step.PRUNE if now >= retire_at(ring, delays) else None
-    return Step.ADD if requested or now >= rotate_at(ring) else None
+        return CaStep.PRUNE if now >= retire_at(ring, delays) else None
+    return CaStep.ADD if requested or now >= rotate_at(ring) else None
 
 
 def rotate_at(ring: Keyring) -> datetime:
@@ -129,7 +129,7 @@ def outlook(ring: Keyring, now: datetime) -> Outlook:
 
 def advance(
     ring: Keyring | None,
-    step: Step,
+    step: CaStep,
     *,
     now: datetime,
     delays: RotationDelays,
@@ -147,22 +147,22 @@ def advance(
         registered: CAs of the injector in the current bundles. An emptied Secret no longer contains them, but replicas
             may still serve leaves that they signed.
     """
-    if step in {Step.CREATE, Step.REPLACE} or ring is None:
+    if step in {CaStep.CREATE, CaStep.REPLACE} or ring is None:
         if made is None:
             raise ValueError(f"{step} needs a CA")
         fresh = Keyring(signing=made, delays=delays)
         return _trusting(fresh, registered, now)
-    if step is Step.RESTORE:
+    if step is CaStep.RESTORE:
         return _trusting(ring, registered, now)
-    if step is Step.ADD:
+    if step is CaStep.ADD:
         if made is None:
             raise ValueError(f"{step} needs a CA")
         return dataclasses.replace(ring, next_ca=made, published=None, delays=delays)
-    if step is Step.SEEN:
+    if step is CaStep.SEEN:
         return dataclasses.replace(ring, published=now)
-    if step is Step.WITHDRAW:
+    if step is CaStep.WITHDRAW:
         return dataclasses.replace(ring, published=None)
-    if step is Step.PROMOTE:
+    if step is CaStep.PROMOTE:
         if ring.next_ca is None:
             raise ValueError("there is no next CA to promote")
         return dataclasses.replace(
