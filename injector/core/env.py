@@ -44,6 +44,11 @@ class FileRef(Value, frozen=True, gc=False):
     path: str
     key: str
 
+    @property
+    def is_from_seal(self) -> bool:
+        """Whether the volume has the name of the volume of a sealed Pod."""
+        return self.volume == names.SEAL_VOLUME
+
 
 class EnvEntry(Value, frozen=True, gc=False):
     """The last entry of a name in an `env` list, which is the one that the kubelet uses.

@@ -10,7 +10,7 @@ from injector.core import names
 from injector.core.depth import decode_any_depth
 from injector.core.errors import MalformedObjectError
 from injector.core.model import Annotations, ObjectMeta, Pod, Quiet
-from injector.core.sealed import SEAL_NAMES, Named, SealableContainer, SealableSpec
+from injector.core.sealed import SEAL_NAMES, EnvFrom, SealableContainer, SealableSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 _Fields: TypeAlias = "Mapping[str, _Fields | None]"
 
 _NOT_A_POD: Final = "the object is not a Pod"
-
-
-class EnvFrom(Quiet, frozen=True, gc=False):
-    """All keys of an object as variables, each after the prefix."""
-
-    prefix: str | None = None
-    secretRef: Named | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
 class ObservedContainer(SealableContainer, frozen=True, gc=False):
@@ -85,7 +78,7 @@ class ContainerStatus(Quiet, frozen=True, gc=False):
         return state.terminated.exitCode if state is not None and state.terminated is not None else 0
 
 
-class PodStatus(Quiet, frozen=True, gc=False):
+class ObservedStatus(Quiet, frozen=True, gc=False):
     """The kubelet's report of a Pod."""
 
     phase: str | None = None
@@ -125,7 +118,7 @@ class ObservedPod(Pod, frozen=True, gc=False):
 
     metadata: ObservedMeta | None = None
     spec: ObservedSpec | None = None
-    status: PodStatus | None = None
+    status: ObservedStatus | None = None
 
 
 # By what was encoded of it.

@@ -33,7 +33,7 @@ from injector.core.model import (
     Quiet,
     WorkloadReview,
 )
-from injector.core.seal import SealingSpec
+from injector.core.seal import NOT_SEALABLE, SealingSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,7 +168,7 @@ def sealing_spec(body: bytes | bytearray, endpoint: Endpoint, question: Review |
         else:
             pod = decode_any_depth(_sealing_pod.decode, body).request.object
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise MalformedObjectError("a field of the Pod that is to be sealed does not match its kind") from None
+        raise MalformedObjectError(NOT_SEALABLE) from None
     return (pod.spec if pod is not None else None) or SealingSpec()
 
 

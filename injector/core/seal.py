@@ -15,7 +15,7 @@ from injector.core import names
 from injector.core.env import may_read_secret, secret_entries
 from injector.core.messages import redact, warning
 from injector.core.model import Quantity, Quiet, SourceKind, TokenRef, Value, positions
-from injector.core.sealed import SEAL_NAMES, Named, SealableContainer, SealableSpec, Volume
+from injector.core.sealed import SEAL_NAMES, EnvFrom, Named, SealableContainer, SealableSpec, Volume
 from injector.core.sidecar import is_daprd
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 # --- the fields of a Pod that decide whether it can be sealed ---
+
+NOT_SEALABLE: Final = "a field of the Pod that is to be sealed does not match its kind"
 
 
 class KeyToPath(Quiet, frozen=True, gc=False):
@@ -62,12 +64,6 @@ class SealingVolume(Volume, frozen=True, gc=False):
 
     secret: SecretFiles | None = None
     projected: Projected | None = None
-
-
-class EnvFrom(Quiet, frozen=True, gc=False):
-    """An object whose keys are variables."""
-
-    secretRef: Named | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
 class Amounts(Quiet, frozen=True, gc=False, rename={"storage": "ephemeral-storage"}):

@@ -51,6 +51,13 @@ class VolumeMount(Named, frozen=True, gc=False):
     subPathExpr: str | None = None  # noqa: N815 - Kubernetes' own spelling
 
 
+class EnvFrom(Quiet, frozen=True, gc=False):
+    """All keys of an object as variables, each after the prefix."""
+
+    prefix: str | None = None
+    secretRef: Named | None = None  # noqa: N815 - Kubernetes' own spelling
+
+
 class SealableContainer(Container, frozen=True, gc=False):
     """The fields of a container that decide whether a Pod is sealed."""
 

@@ -45,7 +45,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class EnvFrom:
+class EnvFromSecret:
     """An entry of an `envFrom` list that references a Secret."""
 
     path: Path
@@ -67,7 +67,7 @@ class ContainerView:
     is_init: bool
     env: EnvList
     entries: tuple[Entry, ...]
-    env_from: tuple[EnvFrom, ...]
+    env_from: tuple[EnvFromSecret, ...]
 
     def env_from_keys(self, variable: str) -> tuple[TokenRef, ...]:
         """Return the keys of Secrets that `envFrom` would make a variable of."""
@@ -371,8 +371,8 @@ def _first_malformed(container: Container) -> Iterator[int]:
             return
 
 
-def _env_from(env_from: Sequence[object], path: Path) -> Iterator[EnvFrom]:
+def _env_from(env_from: Sequence[object], path: Path) -> Iterator[EnvFromSecret]:
     for index, item in enumerate(env_from):
         secret = text(mapping(mapping(item).get("secretRef")).get("name"))
         if secret:
-            yield EnvFrom((*path, index), secret, text(mapping(item).get("prefix")))
+            yield EnvFromSecret((*path, index), secret, text(mapping(item).get("prefix")))

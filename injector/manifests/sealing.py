@@ -8,7 +8,7 @@ import msgspec
 
 from injector.core import names
 from injector.core.errors import MalformedObjectError
-from injector.core.seal import SealingSpec
+from injector.core.seal import NOT_SEALABLE, SealingSpec
 from injector.core.sealed import SEAL_NAMES, sealed_tokens
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def sealing_spec(spec: object) -> SealingSpec:
     try:
         return _spec.decode(msgspec.json.encode(spec))
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
-        raise MalformedObjectError("a field of the Pod that is to be sealed does not match its kind") from None
+        raise MalformedObjectError(NOT_SEALABLE) from None
 
 
 def tokens_of(spec: object) -> Mapping[str, TokenRef]:

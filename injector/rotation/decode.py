@@ -11,7 +11,7 @@ import msgspec
 from injector.core import names
 from injector.core.env import FileRef
 from injector.core.errors import MalformedObjectError
-from injector.core.observed import has_seal, sealable_spec
+from injector.core.observed import ObservedStatus, has_seal, sealable_spec
 from injector.core.ownership import SecretKey
 from injector.core.rollout import SKEW, ContainerUsage, MissingToken, PodUsage, Ref
 from injector.core.sealed import NOT_SEALED, SEAL_NAMES, seal_of
@@ -252,12 +252,7 @@ _ENDED: Final = frozenset({"Succeeded", "Failed"})
 
 def exit_code(pod: Object, init_container: str) -> int:
     """Return how an init container ended, if it has ended, or waits for its next start; otherwise 0."""
-    for one in (pod.get("status") or {}).get("initContainerStatuses") or ():
-        if one["name"] == init_container:
-            state = one.get("state") or {}
-            state = (one.get("lastState") or {}) if state.get("waiting") is not None else state
-            return (state.get("terminated") or {}).get("exitCode") or 0
-    return 0
+    return msgspec.convert(pod.get("status") or {}, ObservedStatus).exit_codes.get(init_container, 0)
 
 
 def _clock_lead(pod: Object) -> int | None:
@@ -309,7 +304,7 @@ def _unreliable_tokens(pod: Object, keys: NamespaceKeys) -> Iterator[MissingToke
         name = container["name"]
         for variable in names.TOKEN_VARIABLES if name not in SEAL_NAMES else ():
             file = _file(effective_entry(container, variable).get("valueFrom") or {})
-            if file is None or file.volume != names.SEAL_VOLUME or (name, variable) in sealed:
+            if file is None or not file.is_from_seal or (name, variable) in sealed:
                 continue
             for one in written[:1]:
                 entry = effective_entry(one, file.key) or effective_entry(one, variable)

@@ -128,7 +128,7 @@ def _parts(template: TemplateView) -> Iterator[Path]:
 
 
 def _is_from_seal(entry: Entry) -> bool:
-    return entry.decoded.file is not None and entry.decoded.file.volume == names.SEAL_VOLUME
+    return entry.decoded.file is not None and entry.decoded.file.is_from_seal
 
 
 def _unsealed_readers(template: TemplateView) -> Iterator[Hit]:

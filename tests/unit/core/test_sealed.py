@@ -238,6 +238,11 @@ def test_value_from_the_file_is_that_of_the_seal_container(
     assert NOT_SEALED.ref(file, init_index) is None
 
 
+@pytest.mark.parametrize(("volume", "is_from_seal"), [(VOLUME, True), ("other", False)])
+def test_value_from_seal_has_volume_of_seal(volume: str, is_from_seal: bool) -> None:  # noqa: FBT001 - a case
+    assert FileRef(volume, "other", API).is_from_seal is is_from_seal
+
+
 def test_spec_of_a_pod_is_decoded_if_it_has_a_container_of_ours() -> None:
     assert has_seal(SEALED)
     assert seal_of(sealable_spec(SEALED)) == seal_of(_spec(SEALED))
