@@ -98,7 +98,7 @@ def parse_sealable_token(value: bytes) -> Token:
 def _reason(value: bytes, flaw: TokenFlaw) -> str:
     """What is wrong with the bytes, in words. What a file usually gets wrong comes before the rest."""
     if flaw is TokenFlaw.EMPTY:
-        return "it is empty (Dapr takes an empty token for none and serves everybody)"
+        return "it is empty (Dapr takes an empty token for none and serves clients without a token)"
     if flaw is TokenFlaw.LENGTH:
         return (
             f"it has {len(value):,} byte{'' if len(value) == 1 else 's'}"

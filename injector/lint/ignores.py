@@ -66,7 +66,7 @@ def _ignore(document: int, line: int, column: int, rest: str, *, covers: int) ->
     if not words:
         flaw = "names no rule"
     elif strange is not None:
-        flaw = f"names {redact(strange)}, which is no rule"
+        flaw = f"names {redact(strange)}, which is not a rule"
     elif not reason.strip():
         flaw = "has no reason; write it after --"
     else:

@@ -133,7 +133,7 @@ class Document:
         return Position(self.chunk.line_at(offset), self.chunk.column_at(offset))
 
     def objects(self) -> Iterator[Object]:
-        """The Kubernetes objects of the document: itself, or the items of a List; none for what is no object."""
+        """The Kubernetes objects of the document: itself, or the items of a List; none for other values."""
         yield from _objects(self, self.value, ())
 
     def error(self, path: Path, message: str) -> ManifestError:

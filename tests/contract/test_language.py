@@ -58,7 +58,10 @@ _GAP: Final = re.compile(r"[\s#]+")  # a phrase may be wrapped, also in a commen
 _REPLACEMENTS: Final = {
     expression.lower(): better for expressions, better in WORDS.items() for expression in expressions.split(", ")
 }
-_AVOIDED: Final = re.compile(rf"\b({'|'.join(_REPLACEMENTS).replace(' ', _GAP.pattern)})\b", re.IGNORECASE)
+_NEGATIONS: Final = {"is no": "is not a", "are no": "are not"}
+# Not in "there is no" and "is no longer".
+_NEGATION: Final = rf"(?<!\bthere)(?<![\s#]) ({'|'.join(_NEGATIONS)})\b(?! (?:longer|more|better)\b)"
+_AVOIDED: Final = re.compile(rf"\b({'|'.join(_REPLACEMENTS)})\b|{_NEGATION}".replace(" ", _GAP.pattern), re.IGNORECASE)
 
 
 def findings(texts: Iterable[Text]) -> list[str]:
@@ -66,9 +69,10 @@ def findings(texts: Iterable[Text]) -> list[str]:
     found = []
     for text in texts:
         for match in _AVOIDED.finditer(text.content):
-            line = text.line + text.content.count("\n", 0, match.start())
-            expression = _GAP.sub(" ", match[0]).lower()
-            found.append(f"{text.where}:{line}: {expression}: write {_REPLACEMENTS[expression]}")
+            line = text.line + text.content.count("\n", 0, match.start(match.lastindex or 0))
+            expression = _GAP.sub(" ", match[0]).strip().lower()
+            better = (_REPLACEMENTS | _NEGATIONS)[expression]
+            found.append(f"{text.where}:{line}: {expression}: write {better}")
     return found
 
 
@@ -186,6 +190,8 @@ def test_finding_in_comments_has_the_line_of_the_first() -> None:
         ("Pods that Ask\n# for a token", ["page.md:1: ask for: write request, requests, requested"]),
         ("mending", ["page.md:1: mending: write fix, repair"]),
         ("amended, besides, stand-in", []),
+        ("A name\n# is no key.", ["page.md:2: is no: write is not a"]),
+        ("There is no key, there\n  are no keys, and it is no longer one.", []),
     ],
 )
 def test_finding_has_file_line_word_and_replacement(content: str, found: list[str]) -> None:

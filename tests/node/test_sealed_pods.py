@@ -30,7 +30,7 @@ REJECTED: Final = "a token is 16 to 4,096 bytes of printable ASCII without space
 # By Pod: the value of the key, and the sentence that `kubectl describe` shows.
 BAD: Final = {
     "absent": (None, "couldn't find key token in Secret"),
-    "empty": (b"", "it is empty (Dapr takes an empty token for none and serves everybody)"),
+    "empty": (b"", "it is empty (Dapr takes an empty token for none and serves clients without a token)"),
     "newline": (VALUE + b"\n", "it ends with a newline (editors and `echo` add one; `printf %s` does not)"),
     "space": (b"marker 0123456789abcdef", "byte 7 is a space"),
     "nul": (VALUE + b"\0x", "DAPR_API_TOKEN"),  # the runtime's own words, with the value: of any container that has it

@@ -48,8 +48,8 @@ REASON_MEANINGS: Final[Mapping[ProtectionReason, str]] = {
         "Secret do not name the key"
     ),
     ProtectionReason.BAD_TOKEN_VALUE: (
-        "the container dapr-token-injector-seal ended with exit code 1: the value is no token that an env file can "
-        "hold, or the file cannot be written"
+        "the container dapr-token-injector-seal ended with exit code 1: the value is not a token that an env file "
+        "can hold, or the file cannot be written"
     ),
     ProtectionReason.KUBELET_WITHOUT_ENV_FILES: (
         "the container dapr-token-injector-seal-check ended with exit code 1: the kubelet set the variables from the "

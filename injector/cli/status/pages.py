@@ -70,8 +70,8 @@ _TEXTS: Final[Mapping[Word, _Texts]] = {
         "If it does not end, see why: `kubectl describe pod NAME --namespace NAMESPACE`.",
     ),
     ProtectionReason.ANNOTATION: _Texts(
-        "A user decided that this Pod may be open, and wrote down why. It is counted, but is no finding. Everybody "
-        "who can annotate the Pod can write this.",
+        "A user decided that this Pod may be open, and wrote down why. It is counted, but is not a finding. "
+        "Everybody who can annotate the Pod can write this.",
         "Whether its sidecar demands a token is not assessed.",
         "Read the reason: `kubectl get pod NAME --namespace NAMESPACE -o yaml`. If it is no longer true, remove the "
         "annotation `dapr-token-injector/exempt` from the Pod template.",
@@ -141,8 +141,8 @@ _TEXTS: Final[Mapping[Word, _Texts]] = {
     ProtectionReason.KUBELET_WITHOUT_ENV_FILES: _Texts(
         "No container of the Pod starts: its sidecar would be open. The kubelet is older than Kubernetes 1.35, or its "
         "feature gate `EnvFiles` is off.",
-        "Only the exit code of the container shows it. A check container that finds a value that is no token ends with "
-        "the same code; its message says so.",
+        "Only the exit code of the container shows it. A check container that finds a value that is not a token ends "
+        "with the same code; its message says so.",
         "Upgrade the node, or let the Pod run on another one: `dapr-token-injector check --only env-file-nodes` lists "
         'the nodes. Until then, do not seal it: set `dapr-token-injector/seal: "false"` on the Pod template.',
     ),
@@ -168,7 +168,7 @@ _TEXTS: Final[Mapping[Word, _Texts]] = {
     ProtectionReason.LITERAL: _Texts(
         "The sidecar demands a token, but everybody who may read the Pod or its template can see it, and it is not "
         "rotated with the Secret.",
-        "The value is never read, so a literal that is no valid token is not seen.",
+        "The value is never read, so an invalid literal is not seen.",
         "Move it into a Secret: annotate the Pod template with `dapr.io/api-token-secret`, and remove the entry.",
     ),
     ProtectionReason.OTHER_REFERENCE: _Texts(
@@ -223,8 +223,8 @@ _TEXTS: Final[Mapping[Word, _Texts]] = {
         f"If calls are refused, or to be sure, replace the Pods: {_RESTART}.",
     ),
     Currency.UNKNOWN: _Texts(
-        "Nothing says when the Secret changed, so its readers may have any value. It is no finding by itself; with "
-        "`--fail-on outdated` the exit code is 2.",
+        "Nothing says when the Secret changed, so its readers may have any value. It is not a finding by itself; "
+        "with `--fail-on outdated` the exit code is 2.",
         "The ClusterRole `view` does not include Secrets.",
         "Request `list` on Secrets; only their metadata is read. If the Secret has no managed fields, restart its "
         "readers after each change.",

@@ -193,7 +193,7 @@ BAD_SECRET_NAME: Final = Rule(
     why=(
         "A Secret's name is lower-case letters, digits, `-` and `.`, at most 253 characters, with a letter or "
         "digit first and last. The webhook denies the Pod; without the webhook the API server does, with a "
-        "message that names another field. A Secret is always in the Pod's own namespace: `namespace/name` is no "
+        "message that names another field. A Secret is always in the Pod's own namespace: `namespace/name` is not a "
         "name."
     ),
     fix=(

@@ -85,7 +85,7 @@ def _empty(workload: Workload) -> Iterator[Hit]:
         may_be_empty = decoded.may_be_empty and not entry.is_sealed
         if entry.is_last and (decoded.kind is EntryKind.EMPTY or may_be_empty):
             is_guard = container.is_sidecar and entry.variable == names.API_TOKEN_ENV
-            what = "which turns authentication off" if is_guard else "which is no token at all"
+            what = "which turns authentication off" if is_guard else "which is not a valid token"
             how = "may expand to an empty token" if decoded.is_indirect or decoded.may_be_empty else "is empty"
             yield Hit(entry.path, f"{_of(container, entry)} {how}, {what}")
 
