@@ -18,7 +18,7 @@ from injector.core.durations import span
 from injector.kube.api_messages import single_line
 from injector.kube.errors import ForbiddenError, KubeError, NotFoundError
 from injector.kube.resources import CERTIFICATES
-from injector.tokens.decode import rfc3339
+from injector.times import rfc3339
 from injector.words import counted
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from injector.core.durations import span
 from injector.core.messages import listed
 from injector.kube.api_messages import single_line
 from injector.kube.resources import DEPLOYMENTS, SERVICES
-from injector.tokens.decode import unix_time
+from injector.times import unix_time
 from injector.words import counted
 
 if TYPE_CHECKING:

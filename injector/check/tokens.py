@@ -16,7 +16,8 @@ from injector.core.ownership import SecretRef, managed_by, may_have
 from injector.core.secret_names import is_secret_key, is_secret_name
 from injector.kube.resources import SECRETS
 from injector.rotation.usage import EXPIRING_WITHIN
-from injector.tokens.decode import token_secret, unix_time
+from injector.times import unix_time
+from injector.tokens.decode import token_secret
 from injector.words import counted, escaped
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from injector.core import names
 from injector.core.ownership import SecretRef
 from injector.kube.errors import KubeError, NotFoundError
 from injector.kube.resources import SECRETS, WEBHOOK_CONFIGURATIONS
+from injector.times import rfc3339
 from injector.webhook.certs import ca_lifecycle, keyring, registration
 from injector.webhook.certs.ca_lifecycle import Phase
 from injector.webhook.certs.keyring import ForeignSecretError, Keyring
@@ -136,7 +137,7 @@ class CaRotation:
 
 
 def _time(at: datetime) -> str:
-    return at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    return rfc3339(int(at.timestamp()))
 
 
 async def request_rotation(api: Api, ref: SecretRef, timeout_seconds: float | None) -> CaRotation:

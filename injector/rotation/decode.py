@@ -15,7 +15,7 @@ from injector.core.observed import ObservedStatus, has_seal, sealable_spec
 from injector.core.ownership import SecretKey
 from injector.core.rollout import SKEW, ContainerUsage, MissingToken, PodUsage, Ref
 from injector.core.sealed import NOT_SEALED, SEAL_NAMES, seal_of
-from injector.tokens.decode import unix_time
+from injector.times import unix_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, MutableMapping

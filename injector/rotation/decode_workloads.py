@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from injector.core.rollout import Ref, SkipReason, Workload
 from injector.kube.api_messages import redact_words, strip_object_name
 from injector.kube.resources import ROLLOUTS
-from injector.tokens.decode import unix_time
+from injector.times import unix_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

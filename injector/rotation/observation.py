@@ -11,7 +11,7 @@ from injector.core.errors import MalformedObjectError
 from injector.core.observed import observed_pod
 from injector.core.ownership import SecretKey
 from injector.rotation import decode
-from injector.tokens.decode import unix_time
+from injector.times import unix_time
 
 if TYPE_CHECKING:
     from injector.core.observed import Specs

@@ -26,7 +26,8 @@ from injector.kube.errors import NotFoundError, UnavailableError
 from injector.kube.resources import SECRETS
 from injector.rotation import decode_workloads
 from injector.rotation.observe import RESOURCES, observe
-from injector.tokens.decode import rfc3339, token_secret
+from injector.times import rfc3339
+from injector.tokens.decode import token_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -14,7 +14,7 @@ from injector.kube.errors import ForbiddenError
 from injector.kube.resources import EVENTS
 from injector.rotation.status import Selection, read_status
 from injector.rotation.usage import DIRECTIONS, SecretUsage
-from injector.tokens.decode import unix_time
+from injector.times import unix_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection

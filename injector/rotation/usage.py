@@ -14,7 +14,8 @@ from injector.core.rollout import TokenState, in_state, pod_names, revision_of, 
 from injector.kube.resources import PODS, SECRETS
 from injector.rotation import decode, fields
 from injector.rotation.observe import Owners, among
-from injector.tokens.decode import token_secret, unix_time
+from injector.times import unix_time
+from injector.tokens.decode import token_secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
 from injector.core.ownership import DataWriter, SecretRef, TokenSecret
+from injector.times import unix_time
 
 if TYPE_CHECKING:
     from injector.kube.resources import Object
 
 # Annotations that we write about a token.
 TOKEN_FACTS: Final = (names.TOKEN_ID, names.TOKEN_ISSUED, names.TOKEN_EXPIRES)
-
-
-def unix_time(text: str | None) -> int | None:
-    """Return an RFC 3339 time as seconds since 1970; None if there is none."""
-    if not text:
-        return None
-    try:
-        return int(datetime.fromisoformat(text).timestamp())
-    except ValueError:
-        return None
-
-
-def rfc3339(time: int) -> str:
-    """Return seconds since 1970 as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def token_secret(secret: Object) -> TokenSecret:

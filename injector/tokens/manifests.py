@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
-from injector.tokens.decode import TOKEN_FACTS, rfc3339
+from injector.times import rfc3339
+from injector.tokens.decode import TOKEN_FACTS
 
 if TYPE_CHECKING:
     from injector.core.ownership import SecretRef

@@ -16,7 +16,7 @@ from injector.kube.client import Api
 from injector.kube.errors import KubeError
 from injector.kube.resources import PODS
 from injector.kube.transport import Request
-from injector.tokens.decode import unix_time
+from injector.times import unix_time
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from injector.core.assessment import Currency, Known, Protection, ProtectionReas
 from injector.core.ownership import SecretRef, TokenSecret
 from injector.core.rollout import SKEW, Ref
 from injector.rotation.observation import observation
-from injector.tokens.decode import rfc3339, token_secret
+from injector.times import rfc3339
+from injector.tokens.decode import token_secret
 from tests.property import strategies as some
 from tests.property.kubelet import Kubelet, runs_open
 from tests.property.work import TIMES, is_in_proportion, measured

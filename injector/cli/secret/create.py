@@ -29,6 +29,7 @@ from injector.core.secret_names import is_secret_name
 from injector.core.token import Token, parse_token
 from injector.kube.errors import AlreadyExistsError, ForbiddenError, NotFoundError
 from injector.kube.resources import NAMESPACES, SECRETS
+from injector.times import unix_time
 from injector.tokens import decode, manifests, minting
 from injector.tokens.minting import MintedToken
 
@@ -295,8 +296,8 @@ def _token_of_earlier_run(existing: Iterable[_ExistingSecret | None], key: str) 
     return MintedToken(
         value,
         str(secret.token_id),
-        decode.unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or int(time.time()),
-        decode.unix_time(secret.annotations.get(names.TOKEN_EXPIRES)),
+        unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or int(time.time()),
+        unix_time(secret.annotations.get(names.TOKEN_EXPIRES)),
     )
 
 

@@ -20,7 +20,7 @@ from injector.core.durations import DAY, span
 from injector.core.ownership import managed_by
 from injector.core.token_id import is_id
 from injector.rotation.usage import EXPIRING_WITHIN, list_usage
-from injector.tokens import decode
+from injector.times import rfc3339, unix_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -129,7 +129,7 @@ def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:
     secret = row.secret
     issued = None
     if secret is not None:
-        issued = decode.unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key.key)
+        issued = unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key.key)
     expires = row.expires
     until = "-" if expires is None else f"in {span(expires - now)}" if expires > now else "EXPIRED"
     numbers = (row.pods, len(row.outdated), len(row.uncertain), len(row.open))
@@ -181,6 +181,6 @@ def as_json(row: SecretUsage) -> dict[str, object]:
         "id": row.secret.token_id,
         "issued": annotations.get(names.TOKEN_ISSUED),
         "expires": annotations.get(names.TOKEN_EXPIRES),
-        "changed": None if changed is None else decode.rfc3339(changed),
+        "changed": None if changed is None else rfc3339(changed),
         "owner": None if owner is None else owner.name,
     }

@@ -12,7 +12,6 @@ import html
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -29,6 +28,7 @@ from injector.cli.status.meanings import (
 )
 from injector.cli.status.report import HEAD, URGENCY, rows_of, summary, worst_currency
 from injector.core.assessment import CURRENCY_SEVERITIES, SEVERITIES, Severity
+from injector.times import rfc3339
 from injector.words import counted, escaped
 
 if TYPE_CHECKING:
@@ -73,13 +73,12 @@ def _pieces(status: Status, scope: Scope) -> Iterator[str]:
     """Yield the report: what is above the workloads, each of them, and the rest."""
     template = resources.files(__package__).joinpath("report.html").read_text("ascii")
     above, _, below = template.partition("<!-- workloads -->\n")
-    created = datetime.fromtimestamp(scope.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     pods = [one.assessment for one in status.pods]
     yield Template(above).substitute(
         style_hash=_hash(template, "style"),
         script_hash=_hash(template, "script"),
         context=_text(scope.context),
-        created=_text(created),
+        created=_text(rfc3339(scope.at)),
         namespaces=_text(", ".join(filter(None, (scope.namespace or "all", scope.of)))),
         version=_text(f"dapr-token-injector {__version__}"),
         summary=_text(summary(status.pods, scope.of)),

@@ -11,7 +11,7 @@ from injector.cli.secret.list import as_json, lines
 from injector.cli.status.report import columns, document, show_table
 from injector.core import names
 from injector.core.durations import span
-from injector.tokens.decode import rfc3339, unix_time
+from injector.times import rfc3339, unix_time
 from injector.words import escaped
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from injector.cli.status.views import nothing
 from injector.core.assessment import Severity
 from injector.kube.backoff import Backoff
 from injector.kube.errors import KubeError, NotFoundError
-from injector.tokens.decode import rfc3339
+from injector.times import rfc3339
 from injector.words import escaped
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from injector.check.model import Result
 from injector.check.reader import Reader
 from injector.check.runner import run
 from injector.kube.resources import SECRETS
-from injector.tokens.decode import rfc3339
+from injector.times import rfc3339
 from tests.fake_cluster.client import StoreApi
 from tests.fake_cluster.store import Store
 from tests.unit.check.checking import NOW, outcome

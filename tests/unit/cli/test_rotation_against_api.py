@@ -13,7 +13,7 @@ import pytest
 from injector.cli.main import main
 from injector.core import names
 from injector.core.rollout import annotation_for
-from injector.tokens.decode import rfc3339
+from injector.times import rfc3339
 from tests.controlplane.polling import wait_for
 from tests.fake_cluster.argo import ArgoController, put_rollout
 from tests.fake_cluster.server import ApiServer

@@ -77,7 +77,7 @@ def test_report_has_scope_summary_limits_and_every_pod(capsys: Capture) -> None:
     found = Document(report(capsys, status))
 
     texts = " ".join(found.texts)
-    for text in (SCOPE.context, "2027-01-15 08:00:00 UTC", "60 Dapr Pods in 4 namespaces: ", LIMIT):
+    for text in (SCOPE.context, "2027-01-15T08:00:00Z", "60 Dapr Pods in 4 namespaces: ", LIMIT):
         assert text in texts
     assert all(one.assessment.name in texts for one in status.pods)
     assert found.tags.count("details") == 20

@@ -24,7 +24,8 @@ from injector.core.ownership import SecretRef
 from injector.core.rollout import Ref
 from injector.core.sidecar import is_daprd
 from injector.rotation.observation import observation
-from injector.tokens.decode import token_secret, unix_time
+from injector.times import unix_time
+from injector.tokens.decode import token_secret
 from tests.documents import document
 
 if TYPE_CHECKING:

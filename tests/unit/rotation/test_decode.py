@@ -27,7 +27,7 @@ from injector.rotation.decode import (
     sidecar_frame,
 )
 from injector.rotation.decode_workloads import workload
-from injector.tokens.decode import rfc3339
+from injector.times import rfc3339
 from tests.builders import asking, container, literal_env, secret_env, sidecar
 
 KEY = SecretKey("shop", "s", "token")

@@ -27,7 +27,7 @@ from injector.core.rollout import (
 from injector.rotation import decode, fields
 from injector.rotation.admission import expected_of, lacking_of
 from injector.rotation.usage import token_uses
-from injector.tokens.decode import rfc3339
+from injector.times import rfc3339
 from tests.builders import asking, container, secret_env, sidecar
 from tests.sealing import API, CHECK, SEAL, file_env, sealed_spec
 
