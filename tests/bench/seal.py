@@ -1,6 +1,6 @@
 """`make bench BENCH=--seal`: what `seal` and `seal --check` cost, which run at each start of a sealed Pod.
 
-Every call is a process of its own, in turn with a Python that does nothing: what the interpreter costs is no part of
+Every call is a process of its own, in turn with a Python that does nothing: what the interpreter costs is not a part of
 ours, but of the Pod's.
 """
 

@@ -68,7 +68,7 @@ def test_debug_level_logs_skips(talkative: Serving) -> None:
 
 
 def _planted() -> Iterator[tuple[str, bytes]]:
-    """Bodies with the canary in every place, one place each, and then in bodies that are no reviews."""
+    """Bodies with the canary in every place, one place each, and then in bodies that are not reviews."""
     whole: dict[str, Any] = json.loads(review())
     whole["request"]["object"]["spec"]["containers"][1]["env"] = [
         {"name": "DAPR_API_TOKEN", "value": "old"},

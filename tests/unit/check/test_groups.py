@@ -162,7 +162,7 @@ CHANGES: Final[dict[str, tuple[Callable[[Store], Any], str, str]]] = {
         lambda store: entries(store, group=SECOND)[1]["matchConditions"][-1].update(
             expression=not_yet_served(default=False)
         ),
-        "entries-as-installed", f"{DEFAULT_2}: the match condition not-yet-served is not that",
+        "entries-as-installed", f"{DEFAULT_2}: the match condition not-yet-served does not match this version",
     ),
     "timeout of group 1": (
         edit(lambda entry: entry.update(timeoutSeconds=5), group=NAME),
@@ -284,7 +284,7 @@ def test_shadow_mode_without_the_policy_requested_is_a_warning() -> None:
 
 
 def test_ignore_of_one_group_with_the_policy_requested_passes() -> None:
-    """`Ignore` is no hole where Pods without their token are denied."""
+    """`Ignore` leaves no hole where Pods without their token are denied."""
     store = with_two_groups()
     for plural, namespace in ((MUTATING, ""), ("deployments", NAME), ("services", NAME)):
         del store.objects[plural, namespace, SECOND]

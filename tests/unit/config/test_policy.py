@@ -89,7 +89,7 @@ def test_every_invalid_policy_key_is_reported_with_line() -> None:
 
 def test_token_in_policy_is_not_shown() -> None:
     token = "Zk3vQ9xT7mB2wL5pRa1N"
-    (problem,) = policy_problems(f"defaultSecret: {token}\n")
+    (problem,) = problems(f"defaultSecret: {token}\n")
     assert "may be a token" in problem
     assert token not in problem
 

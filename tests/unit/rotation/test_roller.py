@@ -181,7 +181,7 @@ def test_workload_deleted_since_the_plan_is_ready(server: ApiServer) -> None:
     Controllers(server)
     progress = roll(server, planned=lambda _: delete(server))
     assert (progress["web0"].state, progress["web0"].message) == (State.READY, DELETED)
-    assert progress["web1"].state is State.READY, "a deleted workload is no failure"
+    assert progress["web1"].state is State.READY, "a deleted workload is not a failure"
 
 
 def test_workload_deleted_during_the_rollout_is_ready(server: ApiServer) -> None:
