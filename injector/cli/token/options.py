@@ -45,6 +45,10 @@ class MintOption(TokenOption):
     """Describes a token to mint, so it has no effect on one that is given."""
 
 
+class JwtOption(MintOption):
+    """Describes a JWT, so it has no effect on an opaque token."""
+
+
 def supplied_token(options: Mapping[str, Any]) -> MintedToken | None:
     """Return the token of --token-file or --token-stdin; None if neither is set.
 
@@ -59,6 +63,7 @@ def supplied_token(options: Mapping[str, Any]) -> MintedToken | None:
 
 
 _mint_option = partial(click.option, cls=MintOption)
+_jwt_option = partial(click.option, cls=JwtOption)
 
 
 minting_options: Final = together(
@@ -70,21 +75,21 @@ minting_options: Final = together(
         show_default=True,
         help="jwt: issuer, audience and expiry. opaque: 32 random bytes.",
     ),
-    _mint_option(
+    _jwt_option(
         "--alg",
         type=click.Choice([one.value for one in Algorithm]),
         help="Sign a JWT with this algorithm. [default: that of the key, or Ed25519]",
     ),
-    _mint_option(
+    _jwt_option(
         "--signing-key",
         type=click.Path(),  # shells complete paths
         metavar="FILE|secret:NS/NAME",
         help="Sign with this JWK Set, JWK, PEM or HS256 secret. [default: a temporary key]",
     ),
-    _mint_option(
+    _jwt_option(
         "--create-key", is_flag=True, help="Create the signing key (a file has mode 0600) if it does not exist."
     ),
-    _mint_option(
+    _jwt_option(
         "--rotate-key",
         is_flag=True,
         help="Create a new signing key first; keep the public half of the previous one.",
@@ -95,16 +100,14 @@ minting_options: Final = together(
         metavar="TIME",
         help="Set the lifetime: 30m, 12h, 90d. [default: 90d for a JWT]",
     ),
-    _mint_option(
-        "--iss", "issuer", default=claims.ISSUER, show_default=True, metavar="TEXT", help="Set the claim iss."
-    ),
-    _mint_option(
+    _jwt_option("--iss", "issuer", default=claims.ISSUER, show_default=True, metavar="TEXT", help="Set the claim iss."),
+    _jwt_option(
         "--sub",
         "subject",
         metavar="TEXT",
         help="Set the claim sub. [default: ns:NAMESPACE of the Secret; dapr for token generate]",
     ),
-    _mint_option(
+    _jwt_option(
         "--aud",
         "audience",
         multiple=True,
@@ -113,9 +116,7 @@ minting_options: Final = together(
         metavar="TEXT",
         help="Set the claim aud. Repeatable.",
     ),
-    _mint_option(
-        "--claim", "extra", multiple=True, metavar="K=V", help="Add a claim of your own, as text. Repeatable."
-    ),
+    _jwt_option("--claim", "extra", multiple=True, metavar="K=V", help="Add a claim of your own, as text. Repeatable."),
 )
 
 
@@ -140,7 +141,7 @@ class Minter:
             BadClaimError: A claim is not valid.
         """
         if options["token_format"] == OPAQUE:
-            _refuse_jwt_options(options)
+            explicit_options.reject("no effect with --format opaque, which has no claims and no signature", JwtOption)
         if options["signing_key"] is not None:
             _secret_ref(options["signing_key"])
         minter = cls(
@@ -263,22 +264,6 @@ async def _read(store: KeyStore) -> StoredKeys | None:
     if isinstance(store, FileKeyStore) and store.is_readable_by_others():
         click.echo(f"note: {store.name}: other users can read it; run chmod 600", err=True)
     return await store.read()
-
-
-def _refuse_jwt_options(options: Mapping[str, Any]) -> None:
-    given = {
-        "--alg": options["alg"],
-        "--signing-key": options["signing_key"],
-        "--create-key": options["create_key"],
-        "--rotate-key": options["rotate_key"],
-        "--sub": options["subject"],
-        "--claim": options["extra"],
-    }
-    wrong = [name for name, value in given.items() if value]
-    if wrong:
-        raise click.UsageError(
-            f"{', '.join(wrong)} cannot be combined with --format opaque: opaque tokens have no claims and no signature"
-        )
 
 
 def _extra(texts: Sequence[str]) -> dict[str, str]:

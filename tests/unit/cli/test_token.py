@@ -166,8 +166,10 @@ def test_callers_secret_signs_by_hs256(tmp_path: Path, capsys: Capture) -> None:
         (["--iss", ""], "--iss: not valid; use printable ASCII"),
         (
             ["--format", "opaque", "--sub", "x", "--alg", "ES256"],
-            "--alg, --sub cannot be combined with --format opaque: opaque tokens have no claims and no signature",
+            "--alg, --sub: no effect with --format opaque, which has no claims and no signature; remove them",
         ),
+        (["--format", "opaque", "--iss", "x"], "--iss: no effect with --format opaque"),
+        (["--format", "opaque", "--aud", "x"], "--aud: no effect with --format opaque"),
         (["--create-key"], "require --signing-key, where the key is kept"),
         (["--alg", "HS256"], "--alg HS256 requires --signing-key, a secret of 32 bytes or more"),
         (
