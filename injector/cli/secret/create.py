@@ -141,7 +141,7 @@ def create(  # noqa: PLR0913 - one parameter per option
         missing = [ref for ref, outcome in tried.items() if outcome != _EXISTS]
         outcomes = {**tried, **dict.fromkeys(missing, _WOULD_CREATE)}
         if dry_run is None and missing:
-            ready = minter if supplied else await minter.with_keys(options, api)
+            ready = minter if supplied else await minter.with_keys(api)
             shared = supplied or (_token_of_earlier_run(existing.values(), key) if same else None)
             tokens = dict.fromkeys(missing, shared) if shared else ready.mint_for(missing, same=same)
             outcomes |= await run.write(api, tokens, dry_run=False)

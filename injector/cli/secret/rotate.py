@@ -250,7 +250,7 @@ def _mint_of(options: Mapping[str, Any], supplied: MintedToken | None) -> Mint:
     async def mint(api: Api, refs: Sequence[SecretRef]) -> Mapping[SecretRef, MintedToken]:
         if supplied is not None:
             return dict.fromkeys(refs, supplied)
-        ready = await minter.with_keys(options, api)
+        ready = await minter.with_keys(api)
         if ready.note is not None:
             click.echo(f"note: {ready.note}", err=True)
         return ready.mint_for(refs, same=options["same"])

@@ -43,7 +43,7 @@ def generate(out: Path | None, *, force: bool, **options: Any) -> int:  # noqa: 
     if out is not None and not force and private_files.exists(out):
         raise click.UsageError(_EXISTS.format(out))
     draft = Minter.of(options)
-    minter = run_with_key(options["signing_key"], Connect.of(options), lambda api: draft.with_keys(options, api))
+    minter = run_with_key(draft.signing_key, Connect.of(options), draft.with_keys)
     value = minter().value.reveal()
     if minter.note is not None:
         click.echo(f"note: {minter.note}", err=True)

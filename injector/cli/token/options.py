@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from injector.tokens.private_files import PrivateFileError
 from injector.tokens.signing_keys import Algorithm, BadKeyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
     from injector.cli.connection import Connect
     from injector.kube.client import Api
@@ -130,6 +130,10 @@ class Minter:
     audience: Sequence[str]
     lifetime: int | None
     extra: Mapping[str, str]
+    signing_key: str | None
+    algorithm: Algorithm | None
+    create_key: bool
+    rotate_key: bool
     keys: SigningKeys | None
 
     @classmethod
@@ -142,8 +146,6 @@ class Minter:
         """
         if options["token_format"] == OPAQUE:
             explicit_options.reject("no effect with --format opaque, which has no claims and no signature", JwtOption)
-        if options["signing_key"] is not None:
-            _secret_ref(options["signing_key"])
         minter = cls(
             token_format=options["token_format"],
             issuer=options["issuer"],
@@ -151,24 +153,58 @@ class Minter:
             audience=options["audience"],
             lifetime=options["expires_in"],
             extra=_extra(options["extra"]),
+            signing_key=options["signing_key"],
+            algorithm=Algorithm(options["alg"]) if options["alg"] else None,
+            create_key=options["create_key"],
+            rotate_key=options["rotate_key"],
             keys=None,
         )
+        minter._check_key_options()
         if minter.token_format == JWT:
             claims.build(minter.spec(claims.SUBJECT), now=0, jti="")  # fails before a key is created
         return minter
 
-    async def with_keys(self, options: Mapping[str, Any], api: Api | None) -> Minter:
+    def _check_key_options(self) -> None:
+        if self.signing_key is not None:
+            _secret_ref(self.signing_key)
+        elif self.create_key or self.rotate_key:
+            raise click.UsageError("--create-key and --rotate-key require --signing-key, where the key is kept")
+        elif self.algorithm is Algorithm.HS256:
+            raise click.UsageError("--alg HS256 requires --signing-key, a secret of 32 bytes or more")
+
+    async def with_keys(self, api: Api | None) -> Minter:
         """Return a minter with the signing key of the options, created or rotated if requested.
 
-        Args:
-            options: The values of the options above.
-            api: The API server; None if the key is not in a Secret.
+        `api` is the API server; None if the key is not in a Secret.
 
         Raises:
-            click.UsageError: The key cannot be used.
+            click.ClickException: The key cannot be used, read or written.
             KubeError: The API server rejects a request.
         """
-        return replace(self, keys=await _signing_keys(options, api))
+        if self.signing_key is None:
+            if self.algorithm in {None, Algorithm.ED25519}:
+                return self
+            return replace(self, keys=signing_keys.generate(self.algorithm))
+        is_written = self.create_key or self.rotate_key
+        with _key_store(self.signing_key, api) as store, store.locked() if is_written else nullcontext():
+            return replace(self, keys=await self._stored_keys(store))
+
+    async def _stored_keys(self, store: KeyStore) -> SigningKeys:
+        found = await store.read()
+        if found is None and self.create_key:
+            created = signing_keys.generate(self.algorithm or Algorithm.ED25519)
+            if await store.create(created.dump()):
+                click.echo(f"created a signing key: {store.name}", err=True)
+                return created
+            found = await store.read()  # another process has created it in the meantime
+        keys = _parsed(found, self.algorithm)
+        keys.signing  # noqa: B018 - raises if they cannot sign
+        if found is None or not self.rotate_key:
+            return keys
+        rotated = keys.rotated()
+        await store.replace(rotated.dump(), found)
+        click.echo(f"rotated the signing key: {store.name}", err=True)
+        return rotated
 
     def __call__(self, namespace: str | None = None) -> MintedToken:
         """Return a new token; `namespace` is its subject unless --sub is set.
@@ -222,19 +258,16 @@ def run_with_key(text: str | None, connect: Connect, work: Callable[[Api | None]
     return signals.run(work(None))
 
 
-def read_keys(text: str, algorithm: str | None, connect: Connect) -> SigningKeys:
+def read_keys(text: str, algorithm: Algorithm | None, connect: Connect) -> SigningKeys:
     """Return the keys in a file or Secret.
 
     Raises:
-        click.UsageError: They do not exist or cannot be used.
+        click.ClickException: They do not exist or cannot be used.
     """
 
     async def work(api: Api | None) -> SigningKeys:
-        store = _key_store(text, api)
-        try:
-            return _parsed(store, await _read(store), algorithm)
-        except KeyStoreError as error:
-            raise click.ClickException(f"--signing-key {error}") from None
+        with _key_store(text, api) as store:
+            return _parsed(await store.read(), algorithm)
 
     return run_with_key(text, connect, work)
 
@@ -249,21 +282,33 @@ def _secret_ref(text: str) -> SecretRef | None:
     return SecretRef(namespace, name)
 
 
-def _key_store(text: str, api: Api | None) -> KeyStore:
+def _parsed(found: StoredKeys | None, algorithm: Algorithm | None) -> SigningKeys:
+    if found is None:
+        raise BadKeyError("not found; create it with `token generate --create-key`")
+    return signing_keys.parse(found.content, algorithm)
+
+
+@contextmanager
+def _key_store(text: str, api: Api | None) -> Iterator[KeyStore]:
+    """Yield the file or Secret of a signing key, whose errors name the option."""
     secret = _secret_ref(text)
+    store: KeyStore
     if secret is None:
-        return FileKeyStore(Path(text))
-    from injector.tokens.secret_key_store import SecretKeyStore  # noqa: PLC0415 - the client is slow to import
+        store = FileKeyStore(Path(text))
+        if store.is_readable_by_others():
+            click.echo(f"note: {store.name}: other users can read it; run chmod 600", err=True)
+    else:
+        from injector.tokens.secret_key_store import SecretKeyStore  # noqa: PLC0415 - the client is slow to import
 
-    if api is None:
-        raise TypeError("a key in a Secret requires an API server")
-    return SecretKeyStore(api, secret)
-
-
-async def _read(store: KeyStore) -> StoredKeys | None:
-    if isinstance(store, FileKeyStore) and store.is_readable_by_others():
-        click.echo(f"note: {store.name}: other users can read it; run chmod 600", err=True)
-    return await store.read()
+        if api is None:
+            raise TypeError("a key in a Secret requires an API server")
+        store = SecretKeyStore(api, secret)
+    try:
+        yield store
+    except BadKeyError as error:
+        raise click.UsageError(f"--signing-key {store.name}: {error}") from None
+    except (KeyStoreError, PrivateFileError) as error:
+        raise click.ClickException(f"--signing-key {error}") from None
 
 
 def _extra(texts: Sequence[str]) -> dict[str, str]:
@@ -276,58 +321,3 @@ def _extra(texts: Sequence[str]) -> dict[str, str]:
             raise click.UsageError("--claim: the same name twice; give each name once")
         extra[name] = value
     return extra
-
-
-async def _signing_keys(options: Mapping[str, Any], api: Api | None) -> SigningKeys | None:
-    text, algorithm = options["signing_key"], options["alg"]
-    create, rotate = options["create_key"], options["rotate_key"]
-    if text is None:
-        if create or rotate:
-            raise click.UsageError("--create-key and --rotate-key require --signing-key, where the key is kept")
-        if algorithm == Algorithm.HS256:
-            raise click.UsageError("--alg HS256 requires --signing-key, a secret of 32 bytes or more")
-        return (
-            None
-            if algorithm in {None, Algorithm.ED25519}
-            else _as_usage_error("--alg", lambda: signing_keys.generate(algorithm))
-        )
-    store = _key_store(text, api)
-    try:
-        with store.locked() if create or rotate else nullcontext():
-            return await _stored_keys(store, algorithm, create=create, rotate=rotate)
-    except (KeyStoreError, PrivateFileError) as error:
-        raise click.ClickException(f"--signing-key {error}") from None
-
-
-async def _stored_keys(store: KeyStore, algorithm: str | None, *, create: bool, rotate: bool) -> SigningKeys:
-    found = await _read(store)
-    if found is None and create:
-        created = _as_usage_error(
-            "--create-key", lambda: signing_keys.generate(Algorithm(algorithm or Algorithm.ED25519))
-        )
-        if await store.create(created.dump()):
-            click.echo(f"created a signing key: {store.name}", err=True)
-            return created
-        found = await store.read()  # another process has created it in the meantime
-    keys = _parsed(store, found, algorithm)
-    _as_usage_error(f"--signing-key {store.name}", lambda: keys.signing)
-    if not rotate or found is None:
-        return keys
-    rotated = _as_usage_error(f"--signing-key {store.name}", keys.rotated)
-    await store.replace(rotated.dump(), found)
-    click.echo(f"rotated the signing key: {store.name}", err=True)
-    return rotated
-
-
-def _parsed(store: KeyStore, found: StoredKeys | None, algorithm: str | None) -> SigningKeys:
-    if found is None:
-        raise click.UsageError(f"--signing-key {store.name}: not found; create it with `token generate --create-key`")
-    wanted = Algorithm(algorithm) if algorithm else None
-    return _as_usage_error(f"--signing-key {store.name}", lambda: signing_keys.parse(found.content, wanted))
-
-
-def _as_usage_error(where: str, work: Callable[[], _T]) -> _T:
-    try:
-        return work()
-    except BadKeyError as error:
-        raise click.UsageError(f"{where}: {error}") from None

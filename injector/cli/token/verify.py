@@ -68,7 +68,8 @@ def verify(  # noqa: PLR0913 - one parameter per option
     internal error.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
     value = parse_token(token_source.read_input(file, "a token" if file == token_source.STDIN else "token file"))
-    keys = read_keys(signing_key, alg, Connect.of(options)) if signing_key is not None else None
+    algorithm = Algorithm(alg) if alg else None
+    keys = read_keys(signing_key, algorithm, Connect.of(options)) if signing_key is not None else None
     expected = ExpectedClaims(audience=audience, issuer=issuer, leeway=leeway)
     checks = minting.verify(value, keys, expected, now=int(time.time()))
     if output == "json":

@@ -174,7 +174,7 @@ def test_callers_secret_signs_by_hs256(tmp_path: Path, capsys: Capture) -> None:
         (["--alg", "HS256"], "--alg HS256 requires --signing-key, a secret of 32 bytes or more"),
         (
             ["--alg", "HS256", "--signing-key", "no", "--create-key"],
-            "--create-key: HS256 keys are not generated; supply a secret of 32 random bytes",
+            "--signing-key no: HS256 keys are not generated; supply a secret of 32 random bytes",
         ),
         (["--signing-key", "secret:shop"], "--signing-key: invalid Secret; use secret:NAMESPACE/NAME"),
         (["--signing-key", "secret:Shop/x"], "--signing-key: invalid Secret; use secret:NAMESPACE/NAME"),
