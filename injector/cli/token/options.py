@@ -229,7 +229,7 @@ class Minter:
     @property
     def note(self) -> str | None:
         """A note for the user about the tokens, if there is one."""
-        if self.token_format == JWT and self.keys is None:
+        if self.token_format == JWT and self.signing_key is None:
             return "the token is signed with a new key that was not kept; use --signing-key to keep one"
         return None
 

@@ -29,8 +29,9 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_token_goes_to_a_pipe_without_a_newline(capsys: Capture) -> None:
-    assert main(["token", "generate"]) == 0
+@pytest.mark.parametrize("flags", [(), ("--alg", "Ed25519"), ("--alg", "ES256")])
+def test_token_goes_to_a_pipe_without_a_newline(flags: tuple[str, ...], capsys: Capture) -> None:
+    assert main(["token", "generate", *flags]) == 0
     output = capsys.readouterr()
     assert output.out.startswith("eyJ")
     assert "\n" not in output.out
