@@ -235,13 +235,13 @@ class Rotator:
                     f"Secret {ref} is managed by {owner.name} ({owner.sign}): rotate it there, then restart with "
                     "--resume; --force writes it anyway"
                 )
-            after = manifests.updated_secret(one.object, self._options.key, _PLACEHOLDER)
+            after = manifests.updated_secret(one.object, self._options.key, minting.PLACEHOLDER)
             self._listener.overrides_owner(ref, owner, _changes(one.object["metadata"], after["metadata"]))
 
     async def _try_writes(self, found: Mapping[SecretRef, _Found]) -> None:
         """Try every write of a Secret as a dry run: missing permissions and denials show before the first write."""
         for ref, one in found.items():
-            body = manifests.updated_secret(one.object, self._options.key, _PLACEHOLDER)
+            body = manifests.updated_secret(one.object, self._options.key, minting.PLACEHOLDER)
             await self._api.replace(SECRETS, body, ref.namespace, dry_run=True, before=one.object)
 
     async def _try_restarts(self, actions: Sequence[PlannedAction]) -> None:
@@ -340,14 +340,13 @@ class Rotator:
             await asyncio.sleep(self._options.pace.interval)
 
 
-_PLACEHOLDER: Final = minting.mint_opaque(now=0, lifetime=None)
 # Later than any Pod's start, and before the last year that a time can have.
 _FAR: Final = 1 << 37
 
 
 def _after_the_write(keys: Sequence[SecretKey]) -> dict[SecretKey, SecretRevision]:
     """Return the revisions after the Secrets are written: every Pod that runs now is outdated."""
-    return {key: SecretRevision(id=_PLACEHOLDER.id, changed=_FAR) for key in keys}
+    return {key: SecretRevision(id=minting.PLACEHOLDER.id, changed=_FAR) for key in keys}
 
 
 def _problems(actions: Sequence[PlannedAction], admissions: Mapping[Ref, Admission]) -> dict[Ref, Progress]:

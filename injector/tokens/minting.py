@@ -70,6 +70,10 @@ def describe_given(value: Token, *, now: int) -> MintedToken:
     return MintedToken(value, id_of(read.get("jti")) or new_id(), now, claims.time_of(read, "exp"))
 
 
+# The token of dry runs, which is never stored.
+PLACEHOLDER: Final = mint_opaque(now=0, lifetime=None)
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class UnverifiedJwt:
     """Header and claims of a JWT, not verified."""

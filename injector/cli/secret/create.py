@@ -136,7 +136,7 @@ def create(  # noqa: PLR0913 - one parameter per option
     async def work(api: Api) -> tuple[dict[SecretRef, str], dict[SecretRef, _ExistingSecret | None]]:
         existing = await _look(api, await secret_refs.resolve(api, refs, namespace_selector))
         tried = await run.write(
-            api, {ref: _PLACEHOLDER for ref, found in existing.items() if found is None}, dry_run=True
+            api, {ref: minting.PLACEHOLDER for ref, found in existing.items() if found is None}, dry_run=True
         )
         missing = [ref for ref, outcome in tried.items() if outcome != _EXISTS]
         outcomes = {**tried, **dict.fromkeys(missing, _WOULD_CREATE)}
@@ -167,8 +167,6 @@ def create(  # noqa: PLR0913 - one parameter per option
     return Exit.FINE if {result.outcome for result in results.values()} <= fine else Exit.FINDINGS
 
 
-# Value for dry runs.
-_PLACEHOLDER: Final = minting.mint_opaque(now=0, lifetime=None)
 _CREATED: Final = "created"
 _WOULD_CREATE: Final = "would-create"
 _EXISTS: Final = "exists"  # with a valid token under the key
