@@ -1,4 +1,4 @@
-"""Builds the Secrets and ExternalSecrets that commands write. No other module puts a token's value into an object."""
+"""Builds the Secrets and ExternalSecrets that commands write. No other module puts a value into a Secret."""
 
 from __future__ import annotations
 
@@ -19,35 +19,30 @@ API: Final = "api"
 APP: Final = "app"
 
 
+def empty_secret(ref: SecretRef) -> Object:
+    """Return a new Secret without a value."""
+    meta = {"name": ref.name, "namespace": ref.namespace, "labels": {names.MANAGED_BY: names.MANAGER}}
+    return {"type": "Opaque", "metadata": meta}
+
+
+def with_value(secret: Object, key: str, value: bytes) -> Object:
+    """Return the Secret with a value under `key`; its resource version is kept, so that a conflict is detected."""
+    data = {**(secret.get("data") or {}), key: base64.b64encode(value).decode()}
+    return {**secret, "apiVersion": "v1", "kind": "Secret", "data": data}
+
+
 def new_secret(ref: SecretRef, key: str, minted: MintedToken, direction: str) -> Object:
-    """Return a new Secret."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "metadata": {
-            "name": ref.name,
-            "namespace": ref.namespace,
-            "labels": {names.MANAGED_BY: names.MANAGER, names.TOKEN_LABEL: direction},
-            "annotations": _annotations(minted),
-        },
-        "data": {key: _encode(minted)},
-    }
+    """Return a new token Secret."""
+    return updated_secret(empty_secret(ref), key, minted, direction)
 
 
-def updated_secret(secret: Object, key: str, minted: MintedToken) -> Object:
-    """Return the Secret with a new value under `key`; its resource version is kept, so that a conflict is detected."""
+def updated_secret(secret: Object, key: str, minted: MintedToken, direction: str = API) -> Object:
+    """Return the Secret with a new token under `key`; `direction` is used if it has no label with its own."""
     meta = secret["metadata"]
-    labels = {**(meta.get("labels") or {}), names.MANAGED_BY: names.MANAGER}
-    labels.setdefault(names.TOKEN_LABEL, API)
+    labels = {names.TOKEN_LABEL: direction, **(meta.get("labels") or {}), names.MANAGED_BY: names.MANAGER}
     annotations = {name: value for name, value in (meta.get("annotations") or {}).items() if name not in _REPLACED}
-    return {
-        **secret,
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {**meta, "labels": labels, "annotations": {**annotations, **_annotations(minted)}},
-        "data": {**(secret.get("data") or {}), key: _encode(minted)},
-    }
+    meta = {**meta, "labels": labels, "annotations": {**annotations, **_annotations(minted)}}
+    return with_value({**secret, "metadata": meta}, key, minted.value.reveal().encode())
 
 
 # The last one holds the value in clear text if the Secret was ever applied with `kubectl apply`.
@@ -90,7 +85,3 @@ def _annotations(minted: MintedToken) -> dict[str, str]:
     if minted.expires is not None:
         annotations[names.TOKEN_EXPIRES] = rfc3339(minted.expires)
     return annotations
-
-
-def _encode(minted: MintedToken) -> str:
-    return base64.b64encode(minted.value.reveal().encode()).decode()

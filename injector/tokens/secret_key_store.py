@@ -7,11 +7,10 @@ import binascii
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from injector.core import names
 from injector.core.ownership import managed_by
 from injector.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
 from injector.kube.resources import SECRETS
-from injector.tokens import decode
+from injector.tokens import decode, manifests
 from injector.tokens.key_stores import FileKeyStore, KeyStoreError, StoredKeys
 
 if TYPE_CHECKING:
@@ -57,17 +56,7 @@ class SecretKeyStore:
 
     async def create(self, content: bytes) -> bool:
         """Create the Secret; return False if it exists."""
-        body = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "Opaque",
-            "metadata": {
-                "name": self._ref.name,
-                "namespace": self._ref.namespace,
-                "labels": {names.MANAGED_BY: names.MANAGER},
-            },
-            "data": {DATA_KEY: base64.b64encode(content).decode()},
-        }
+        body = manifests.with_value(manifests.empty_secret(self._ref), DATA_KEY, content)
         try:
             await self._api.create(SECRETS, body, self._ref.namespace)
         except AlreadyExistsError:
@@ -87,8 +76,7 @@ class SecretKeyStore:
             )
         if secret.immutable:
             raise KeyStoreError(f"{self.name}: immutable; use a Secret with another name")
-        data = {**found["data"], DATA_KEY: base64.b64encode(content).decode()}
-        body = {**found, "apiVersion": "v1", "kind": "Secret", "data": data}
+        body = manifests.with_value(found, DATA_KEY, content)
         try:
             await self._api.replace(SECRETS, body, self._ref.namespace, before=found)
         except ConflictError as error:
