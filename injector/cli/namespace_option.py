@@ -27,3 +27,13 @@ def namespace_option(text: str, *, default: str | None = None) -> Callable[[_Com
         help=text,
         shell_complete=cluster_completion.namespaces,
     )
+
+
+def reject_with_all_namespaces(namespace: str | None, *, all_namespaces: bool) -> None:
+    """Reject the option together with -A.
+
+    Raises:
+        click.UsageError: Both are set.
+    """
+    if namespace is not None and all_namespaces:
+        raise click.UsageError("--namespace and --all-namespaces cannot be combined; use one of them")

@@ -12,7 +12,7 @@ import click
 
 from injector.cli import connection, signals, workload_target
 from injector.cli.connection import Connect
-from injector.cli.namespace_option import namespace_option
+from injector.cli.namespace_option import namespace_option, reject_with_all_namespaces
 from injector.cli.output import output_option
 from injector.cli.probe.report import show
 from injector.cli.token import source as token_source
@@ -143,8 +143,7 @@ def _check_selection(
     given = "-A" if all_namespaces else "-l"
     if targets:
         raise click.UsageError(f"{given} selects the Pods; it cannot be combined with {targets[0]!r}")
-    if all_namespaces and namespace is not None:
-        raise click.UsageError("-A probes all namespaces; it cannot be combined with -n")
+    reject_with_all_namespaces(namespace, all_namespaces=all_namespaces)
     if selector is not None and not selector.strip():
         raise click.UsageError("-l: the selector is empty; use for example -l app=shop")
 

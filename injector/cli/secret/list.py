@@ -12,7 +12,7 @@ import click
 from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
-from injector.cli.namespace_option import namespace_option
+from injector.cli.namespace_option import namespace_option, reject_with_all_namespaces
 from injector.cli.output import output_option, table
 from injector.cli.param_types import States, duration_option
 from injector.core import names
@@ -70,8 +70,7 @@ def command(
     Exit codes: 0 no state that --fail-on names, 1 such a state, 2 usage error,
     request rejected, or a state could not be determined, 3 internal error.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
-    if namespace is not None and all_namespaces:
-        raise click.UsageError("--namespace and --all-namespaces cannot be combined; use one of them")
+    reject_with_all_namespaces(namespace, all_namespaces=all_namespaces)
     everywhere = "list" if namespace is None else None
     rows = connection.run(Connect.of(options), lambda api: list_usage(api, namespace), everywhere=everywhere)
     now = int(time.time())

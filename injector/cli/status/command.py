@@ -10,7 +10,7 @@ import click
 from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
-from injector.cli.namespace_option import namespace_option
+from injector.cli.namespace_option import namespace_option, reject_with_all_namespaces
 from injector.cli.output import output_option
 from injector.cli.param_types import States, duration_option
 from injector.cli.status.html import Scope, show_html
@@ -93,8 +93,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     from injector.cli.status.watch import watch  # noqa: PLC0415 - as above
     from injector.kube.kubeconfig import context_name, default_namespace  # noqa: PLC0415 - as above
 
-    if all_namespaces and namespace is not None:
-        raise click.UsageError("-A shows all namespaces; it cannot be combined with -n")
+    reject_with_all_namespaces(namespace, all_namespaces=all_namespaces)
     found = parse(target) if target is not None else None
     if found is not None and all_namespaces:
         raise click.UsageError(f"-A shows all namespaces; for {found.label}, set its namespace with -n")

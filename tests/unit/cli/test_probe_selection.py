@@ -119,7 +119,7 @@ def test_missing_permission_names_the_smaller_scope(api: ApiServer, capsys: Capt
         ([], "name a TARGET, or select Pods with -A or -l SELECTOR"),
         (["-A", "pod/x"], "-A selects the Pods; it cannot be combined with 'pod/x'"),
         (["-l", "a=b", "http://127.0.0.1:3500"], "-l selects the Pods; it cannot be combined with"),
-        (["-A", "-n", "a"], "-A probes all namespaces; it cannot be combined with -n"),
+        (["-A", "-n", "a"], "--namespace and --all-namespaces cannot be combined; use one of them"),
         (["-l", " "], "-l: the selector is empty; use for example -l app=shop"),
     ],
 )

@@ -252,7 +252,7 @@ def test_unknown_state_is_never_fine(api: ApiServer, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-A", "-n", "x"], "-A shows all namespaces; it cannot be combined with -n"),
+        (["-A", "-n", "x"], "--namespace and --all-namespaces cannot be combined; use one of them"),
         (["--fail-on", "opened"], "--fail-on: unknown state: opened; use open, waiting,"),
     ],
 )
