@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from injector.core import durations
 from injector.core.messages import redact
 from injector.core.secret_names import is_secret_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from injector.check.model import Check
+    from injector.lint.model import Rule
 
 _CommandT = TypeVar("_CommandT", bound="Callable[..., Any]")
 
@@ -83,6 +87,32 @@ class States(click.ParamType):  # type: ignore[type-arg] # as above
             found, allowed = ", ".join(unknown), ", ".join(self.allowed)
             raise click.UsageError(f"{_flag(param, self.name)}: unknown state: {found}; use {allowed}", ctx)
         return states
+
+
+class CatalogueEntry(click.ParamType):  # type: ignore[type-arg] # as above
+    """A check or a lint rule by its id or name, in any case."""
+
+    def __init__(self, name: str, by_word: Mapping[str, Check | Rule], advice: str) -> None:
+        self.name = name
+        self._by_word = by_word
+        self._advice = advice
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Check | Rule:
+        """Return the check or rule.
+
+        Raises:
+            click.UsageError: There is none.
+        """
+        found = self._by_word.get(value.strip().lower())
+        if found is None:
+            raise click.UsageError(f"{_flag(param, self.name)}: no such {self.name}; {self._advice}", ctx)
+        return found
+
+    def shell_complete(self, _ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the ids that begin with the text, else the names; shells that show help show the name of an id."""
+        entries, text = dict.fromkeys(self._by_word.values()), incomplete.lower()
+        ids = [CompletionItem(one.id, help=one.name) for one in entries if one.id.lower().startswith(text)]
+        return ids or [CompletionItem(one.name) for one in entries if one.name.startswith(text)]
 
 
 def _flag(param: click.Parameter | None, name: str) -> str:

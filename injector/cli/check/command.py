@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,7 +19,7 @@ from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.namespace_option import namespace_option
 from injector.cli.output import output_option, show_progress
-from injector.cli.param_types import Duration
+from injector.cli.param_types import CatalogueEntry, Duration
 from injector.core.durations import span
 
 if TYPE_CHECKING:
@@ -30,39 +30,15 @@ if TYPE_CHECKING:
     from injector.kube.client import Api
 
 
-class _Check(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it without a parameter
-    """The id or name of a check."""
-
-    name = "check"
-
-    def convert(self, value: str | Check, param: click.Parameter | None, ctx: click.Context | None) -> Check:
-        """Return the check.
-
-        Raises:
-            click.UsageError: There is none.
-        """
-        if not isinstance(value, str):
-            return value
-        found = BY_WORD.get(value.strip().lower())
-        if found is None:
-            known = ", ".join(f"{one.id} ({one.name})" for one in CHECKS)
-            raise click.UsageError(f"{max(param.opts, key=len) if param else ''}: no such check: use {known}", ctx)
-        return found
-
-    def shell_complete(
-        self, _ctx: click.Context, _param: click.Parameter, incomplete: str
-    ) -> list[click.shell_completion.CompletionItem]:
-        """Return the ids and names that begin with the text."""
-        words = (word for one in CHECKS for word in (one.id, one.name))
-        return [click.shell_completion.CompletionItem(word) for word in words if word.startswith(incomplete)]
+_CHECK: Final = CatalogueEntry("check", BY_WORD, f"use {', '.join(f'{one.id} ({one.name})' for one in CHECKS)}")
 
 
 @click.command(short_help="Check that the installation works.")
 @namespace_option("Set the namespace of the installation. [default: that of the registered Service]")
 @click.option("--pre", is_flag=True, help="Check the cluster before the installation.")
-@click.option("--only", type=_Check(), multiple=True, metavar="CHECK", help="Run this check only. Repeatable.")
-@click.option("--skip", type=_Check(), multiple=True, metavar="CHECK", help="Leave out this check. Repeatable.")
-@click.option("--show-check", type=_Check(), metavar="CHECK", help="Print the page of a check and exit.")
+@click.option("--only", type=_CHECK, multiple=True, metavar="CHECK", help="Run this check only. Repeatable.")
+@click.option("--skip", type=_CHECK, multiple=True, metavar="CHECK", help="Leave out this check. Repeatable.")
+@click.option("--show-check", type=_CHECK, metavar="CHECK", help="Print the page of a check and exit.")
 @click.option(
     "--wait",
     type=Duration(),

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from click.shell_completion import CompletionItem
 
 from injector.cli.main import Exit
 from injector.cli.manifests import files, options
 from injector.cli.output import Reporter, echo_styled, output_option, wants_colour
+from injector.cli.param_types import CatalogueEntry
 from injector.config.policy import load_policy
 from injector.core.model import Policy
 from injector.files import error_text, replacement
@@ -25,27 +25,7 @@ if TYPE_CHECKING:
     from injector.lint.linter import Report
 
 
-class _RuleType(click.ParamType):  # type: ignore[type-arg] # click 8.3 has it without a parameter
-    """A rule by id or name."""
-
-    name = "rule"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Rule:
-        """Look the rule up."""
-        rule = catalogue.find(str(value))
-        if rule is None:
-            self.fail("no such rule; --list-rules lists all rules", param, ctx)
-        return rule
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
-        """Return the ids of rules that begin with the text; shells that show help show the name."""
-        return [
-            CompletionItem(rule.id, help=rule.name)
-            for rule in catalogue.RULES
-            if rule.id.lower().startswith(incomplete.lower())
-        ]
-
-
+_RULE: Final = CatalogueEntry("rule", catalogue.BY_WORD, "--list-rules lists all rules")
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -62,14 +42,14 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="Exit with 1 for findings of this level or worse.",
 )
-@click.option("--disable", multiple=True, type=_RuleType(), metavar="RULE", help="Disable a rule. Repeatable.")
+@click.option("--disable", multiple=True, type=_RULE, metavar="RULE", help="Disable a rule. Repeatable.")
 @click.option(
     "--policy-file", type=_FILE, metavar="FILE", help="Use this policy of the webhook: allowed Secrets, defaults."
 )
 @click.option("--baseline", "known_in", type=_FILE, metavar="FILE", help="Do not report the findings in FILE.")
 @click.option("--write-baseline", "write_to", type=_FILE, metavar="FILE", help="Write the current findings to FILE.")
 @click.option("--list-rules", is_flag=True, help="List the rules and exit.")
-@click.option("--show-rule", type=_RuleType(), metavar="RULE", help="Print the page of a rule and exit.")
+@click.option("--show-rule", type=_RULE, metavar="RULE", help="Print the page of a rule and exit.")
 def command(  # noqa: PLR0913 - one parameter per option
     *,
     filenames: Sequence[str],

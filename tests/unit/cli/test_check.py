@@ -192,7 +192,7 @@ def test_page_of_check_needs_no_cluster(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "x"], "--only: no such check: use DTC"),
+        (["--only", "x"], "--only: no such check; use DTC"),
         (["--wait", "5"], '--wait: "5" has no unit; use 5s, 5m or 1h'),
         (["--only", "DTC010", "--skip", "registered"], "no check is left to run"),
     ],

@@ -266,7 +266,7 @@ def test_commands_take_files_as_arguments_and_by_option(
 def test_shells_complete_rule_ids(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [rule.id for rule in RULES]
     for option in ("--disable", "--show-rule"):
-        for shown, typed in ((ids, ""), ([ids[0]], ids[0].lower())):
+        for shown, typed in ((ids, ""), ([ids[0]], ids[0].lower()), (["not-enabled"], "not-en")):
             monkeypatch.setenv("_DAPR_TOKEN_INJECTOR_COMPLETE", "bash_complete")
             monkeypatch.setenv("COMP_WORDS", f"dapr-token-injector lint {option} {typed}")
             monkeypatch.setenv("COMP_CWORD", "3")
