@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,17 +12,15 @@ from injector.cli import connection
 from injector.cli.connection import Connect
 from injector.cli.main import Exit
 from injector.cli.namespace_option import namespace_option, reject_with_all_namespaces
-from injector.cli.output import output_option, table
+from injector.cli.output import output_option
 from injector.cli.param_types import States, duration_option
+from injector.cli.secret import usage_table
 from injector.core import names
-from injector.core.durations import DAY, span
-from injector.core.ownership import managed_by
-from injector.core.token_id import is_id
+from injector.core.durations import DAY
 from injector.rotation.usage import EXPIRING_WITHIN, list_usage
-from injector.times import rfc3339, unix_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from injector.rotation.usage import SecretUsage
 
@@ -59,8 +56,9 @@ def command(
     Every Secret with the label dapr-token-injector/token is listed, and every
     one that a Pod reads or requests as its token. OUTDATED: Pods whose
     containers started before the Secret's data last changed. UNCERTAIN: Pods
-    whose containers started so close to it that they may run either value. OPEN: Pods that request
-    the token and have none, so their Dapr API is open. No value is shown.
+    whose containers started so close to it that they may run either value.
+    OPEN: Pods that request the token and have none, so their Dapr API is open.
+    No value is shown.
 
     \b
     Examples:
@@ -76,10 +74,10 @@ def command(
     now = int(time.time())
     if output == "json":
         immutable = [{} if row.secret is None else {"immutable": row.secret.immutable} for row in rows]
-        secrets = [{**as_json(row), **more} for row, more in zip(rows, immutable, strict=True)]
+        secrets = [{**usage_table.as_json(row), **more} for row, more in zip(rows, immutable, strict=True)]
         click.echo(json.dumps({"secrets": secrets}))
     elif rows:
-        for line in lines(rows, now):
+        for line in usage_table.lines(rows, now):
             click.echo(line)
     else:
         label = f"no Secret has the label {names.TOKEN_LABEL} and no Pod reads or requests one"
@@ -102,84 +100,3 @@ def _exit(rows: Sequence[SecretUsage], wanted: frozenset[str], expiring_at: int)
         )
         return Exit.USAGE
     return Exit.FINE
-
-
-_HEADINGS: Final = ("SECRET", "AGE", "EXPIRES", "PODS", "OUTDATED", "UNCERTAIN", "OPEN")
-_WIDTH: Final = 80
-
-
-def lines(rows: Sequence[SecretUsage], now: int) -> Iterator[str]:
-    """Yield a table of 80 columns; a name that does not fit, and what has no column, have lines of their own."""
-    secrets = [_HEADINGS[0], *(str(row.key.secret) for row in rows)]
-    others = list(table([_HEADINGS[1:], *(_cells(row, now) for row in rows)]))
-    room = _WIDTH - max(map(len, others)) - 2
-    width = max(len(name) for name in secrets if len(name) <= room)
-    details = ["", *map(_details, rows)]
-    for name, other, detail in zip(secrets, others, details, strict=True):
-        if len(name) > width:
-            yield name
-        yield f"{name if len(name) <= width else '':<{width}}  {other}"
-        yield from textwrap.wrap(
-            detail, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-
-
-def _cells(row: SecretUsage, now: int) -> tuple[str, ...]:
-    secret = row.secret
-    issued = None
-    if secret is not None:
-        issued = unix_time(secret.annotations.get(names.TOKEN_ISSUED)) or secret.changed(row.key.key)
-    expires = row.expires
-    until = "-" if expires is None else f"in {span(expires - now)}" if expires > now else "EXPIRED"
-    numbers = (row.pods, len(row.outdated), len(row.uncertain), len(row.open))
-    return (span(now - issued) if issued is not None else "-", until, *map(str, numbers))
-
-
-def _details(row: SecretUsage) -> str:
-    """Return key, direction, id, owner and workloads."""
-    secret = row.secret
-    if secret is None:
-        owner = "MISSING" if row.is_readable else "its metadata cannot be read"
-    elif not row.has_key:
-        owner = "NO SUCH KEY"
-    else:
-        tool = managed_by(secret, row.key.key)
-        owner = f"managed by {tool.name}" if tool is not None else "ours"
-    token_id = secret.token_id if secret is not None else None  # users can write any annotation
-    parts = (
-        f"{row.key.key} ({row.direction})",
-        f"id {token_id if is_id(token_id) else '(not shown)'}" if token_id else "",
-        owner,
-    )
-    used = f"used by {', '.join(row.workloads)}" if row.workloads else "not used"
-    return f"{', '.join(part for part in parts if part)}; {used}"
-
-
-def as_json(row: SecretUsage) -> dict[str, object]:
-    """Return a key of a Secret as JSON, with what the metadata shows."""
-    fields: dict[str, object] = {
-        "namespace": row.key.namespace,
-        "name": row.key.name,
-        "key": row.key.key,
-        "for": row.direction,
-        "exists": row.secret is not None if row.is_readable else None,
-        "workloads": list(row.workloads),
-        "pods": row.pods,
-        "outdated": list(row.outdated),
-        "uncertain": list(row.uncertain),
-        "open": list(row.open),
-    }
-    if row.secret is None:
-        return fields
-    owner = managed_by(row.secret, row.key.key)
-    changed = row.secret.changed(row.key.key)
-    annotations = row.secret.annotations
-    return {
-        **fields,
-        "hasKey": row.has_key,
-        "id": row.secret.token_id,
-        "issued": annotations.get(names.TOKEN_ISSUED),
-        "expires": annotations.get(names.TOKEN_EXPIRES),
-        "changed": None if changed is None else rfc3339(changed),
-        "owner": None if owner is None else owner.name,
-    }

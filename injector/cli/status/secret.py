@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from injector.cli.secret.list import as_json, lines
+from injector.cli.secret.usage_table import as_json, lines
 from injector.cli.status.report import columns, document, show_table
 from injector.core import names
 from injector.core.durations import span
