@@ -12,10 +12,10 @@ import click
 
 from injector.cli import connection, signals, workload_target
 from injector.cli.connection import Connect
+from injector.cli.input import read_input
 from injector.cli.namespace_option import namespace_option, reject_with_all_namespaces
 from injector.cli.output import output_option
 from injector.cli.probe.report import show
-from injector.cli.token import source as token_source
 from injector.cli.token.source import given_token, given_token_options
 from injector.core.exposure import Exposure, ProbeReport, ProbeVerdict, Purpose
 from injector.words import counted
@@ -119,7 +119,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     from injector.probe.prober import ExpectedToken  # noqa: PLC0415 - only probe needs gRPC
 
     expected = ExpectedToken(given_token(token_file, token_stdin=token_stdin))
-    ca_certificates = token_source.read_input(str(ca_file), "certificates") if ca_file is not None else None
+    ca_certificates = read_input(str(ca_file), "certificates") if ca_file is not None else None
     accepted = frozenset(map(Exposure, accept))
     options = Options(namespace, Connect.of(cluster), expected, ca_certificates, timeout)
     with signals.terminate_as_interrupt():

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from injector.cli.input import STDIN
 from injector.cli.run.launch import cannot_start, env_with_tokens
-from injector.cli.token import source as token_source
 from injector.cli.token.source import read_token_file
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class _TokenFile:
 
     def first(self) -> Token:
         self._evaluated = self._last = self._identity()
-        if str(self.path) == token_source.STDIN or not _is_regular(self._evaluated):
+        if str(self.path) == STDIN or not _is_regular(self._evaluated):
             raise click.ClickException(f"{self.path}: not a regular file, which --restart-on-change requires")
         self._token = read_token_file(self.path)
         return self._token

@@ -9,15 +9,12 @@ from typing import Final
 import click
 
 from injector.cli.common_options import together
+from injector.cli.input import STDIN, read_input
 from injector.core.errors import TokenError
-from injector.core.token import MAX_TOKEN, Token, parse_token
-from injector.files import error_text
+from injector.core.token import Token, parse_token
 from injector.tokens import private_files
 
-STDIN: Final = "-"
 _STDIN: Final = "standard input"
-# Bytes: enough to report that a token is too long.
-_MAX_BYTES: Final = 64 * MAX_TOKEN
 # The longest line of a Linux terminal (N_TTY_BUF_SIZE, with the newline):
 # https://github.com/torvalds/linux/blob/master/drivers/tty/n_tty.c
 _LONGEST_LINE: Final = 4095
@@ -54,22 +51,6 @@ def read_token_file(path: Path) -> Token:
     if private_files.is_readable_by_others(path):
         click.echo(f"note: {path}: other users can read it; run chmod 600", err=True)
     return _parse(f"--token-file {path}", read_input(str(path), "--token-file"))
-
-
-def read_input(name: str, what: str) -> bytes:
-    """Return at most 256 KiB of a file, or of standard input for `-`; `what` describes it in messages.
-
-    Raises:
-        click.UsageError: It cannot be read.
-    """
-    if name == STDIN:
-        if sys.stdin.isatty():
-            raise click.UsageError(f"standard input is a terminal; pipe {what} or give a file")
-        return sys.stdin.buffer.read(_MAX_BYTES)
-    try:
-        return private_files.read(Path(name), max_bytes=_MAX_BYTES)
-    except OSError as error:
-        raise click.UsageError(f"{what} {name}: {error_text(error)}") from None
 
 
 def read_token_stdin() -> Token:

@@ -11,10 +11,10 @@ import click
 
 from injector.cli import connection
 from injector.cli.connection import Connect
+from injector.cli.input import STDIN, read_input
 from injector.cli.main import Exit
 from injector.cli.output import echo_styled, output_option, wants_colour
 from injector.cli.param_types import duration_option
-from injector.cli.token import source as token_source
 from injector.cli.token.options import read_keys
 from injector.core import claims
 from injector.core.claims import ExpectedClaims
@@ -67,7 +67,7 @@ def verify(  # noqa: PLR0913 - one parameter per option
     Exit codes: 0 fine, 1 a check failed, 2 usage error or request rejected, 3
     internal error.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
-    value = parse_token(token_source.read_input(file, "a token" if file == token_source.STDIN else "token file"))
+    value = parse_token(read_input(file, "a token" if file == STDIN else "token file"))
     algorithm = Algorithm(alg) if alg else None
     keys = read_keys(signing_key, algorithm, Connect.of(options)) if signing_key is not None else None
     expected = ExpectedClaims(audience=audience, issuer=issuer, leeway=leeway)
