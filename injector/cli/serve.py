@@ -148,7 +148,7 @@ def _certificates(settings: Settings | None, given: Given) -> Certificates | Non
         return _pair(given)
     if settings is None:
         return None
-    from injector.cli.cluster import connect  # noqa: PLC0415 - only this mode imports the client
+    from injector.cli.certificate_connection import connect  # noqa: PLC0415 - only this mode imports the client
 
     return connect(settings)
 

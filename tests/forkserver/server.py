@@ -32,7 +32,7 @@ _FILES: Final = 5  # three standard streams, the job, the network namespace
 _CLONE_NEWNET: Final = 0x40000000
 # What commands import when they need it. gRPC is not among it: it reads its environment when it is imported.
 _LATER: Final = (
-    "injector.cli.cluster",
+    "injector.cli.certificate_connection",
     "injector.cli.run.supervise",
     "injector.cli.status.views",
     "injector.cli.status.watch",

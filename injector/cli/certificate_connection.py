@@ -1,4 +1,4 @@
-"""Connects self-managed certificates to the Kubernetes client."""
+"""Connects self-managed certificates to the API server."""
 
 from __future__ import annotations
 
