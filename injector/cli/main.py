@@ -18,7 +18,7 @@ import click
 
 from injector import __version__
 from injector.cli.output import safe_streams
-from injector.cli.signals import interruptible
+from injector.cli.signals import interrupt_on_ctrl_c
 from injector.core.errors import ConfigError, InjectorError
 from injector.files import error_text
 from injector.frames import internal_error
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115,PTH123 - for the rest of the process
     stdout = sys.stdout
     try:
-        with interruptible():
+        with interrupt_on_ctrl_c():
             result = commands.main(argv, prog_name=program(), complete_var=COMPLETE_VARIABLE, standalone_mode=False)
     except click.ClickException as error:
         message = io.StringIO()

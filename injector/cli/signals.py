@@ -24,7 +24,7 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 @contextlib.contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
+def interrupt_on_termination() -> Iterator[None]:
     """Treat signals that end a process as Ctrl-C; ignored ones, as under nohup, stay ignored."""
     before = {number: signal.getsignal(number) for number in _ENDING}
     taken = [number for number, handler in before.items() if handler is signal.SIG_DFL]
@@ -38,7 +38,7 @@ def terminate_as_interrupt() -> Iterator[None]:
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine as `asyncio.run`; Ctrl-C, and a signal inside `terminate_as_interrupt`, cancels it.
+    """Run a coroutine as `asyncio.run`; Ctrl-C, and a signal inside `interrupt_on_termination`, cancels it.
 
     It is cancelled between two of its steps, and not begun if the signal comes earlier. A signal after its last step
     waits until the event loop is closed, which would otherwise end in warnings. The second signal does not wait.
@@ -119,7 +119,7 @@ class _Interrupts:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
+def interrupt_on_ctrl_c() -> Iterator[None]:
     """Let Ctrl-C raise KeyboardInterrupt if it would end the process, and repeat a signal where it cannot be raised.
 
     There Python would print a traceback and continue. Such places are callbacks of weak references, and each import has

@@ -122,7 +122,7 @@ def command(  # noqa: PLR0913 - one parameter per option, all by name
     ca_certificates = read_input(str(ca_file), "certificates") if ca_file is not None else None
     accepted = frozenset(map(Exposure, accept))
     options = Options(namespace, Connect.of(cluster), expected, ca_certificates, timeout)
-    with signals.terminate_as_interrupt():
+    with signals.interrupt_on_termination():
         if all_namespaces or selector is not None:
             _check_selection(targets, namespace, selector, all_namespaces=all_namespaces)
             reports = signals.run(_probe_selected(selector or "", options, all_namespaces=all_namespaces))

@@ -15,7 +15,7 @@ from injector.cli.secret import secret_refs
 from injector.cli.secret.outcome import as_json, pod_path, revoked_line, unfinished_text
 from injector.cli.secret.progress import Table, lines, some
 from injector.cli.secret.rotation_options import ForceOption, PaceOption, RestartOption, rotation_options
-from injector.cli.signals import terminate_as_interrupt
+from injector.cli.signals import interrupt_on_termination
 from injector.cli.token.options import Minter, supplied_token
 from injector.cli.token.source import TokenOption
 from injector.core.rollout import State
@@ -150,7 +150,7 @@ class _Rotation:
             output=options["output"],
         )
 
-    @terminate_as_interrupt()
+    @interrupt_on_termination()
     def run(self) -> int:
         """Rotate and report."""
         started: list[Rotator] = []

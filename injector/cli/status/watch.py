@@ -18,7 +18,7 @@ import click
 
 from injector.cli import connection
 from injector.cli.output import is_terminal, live_display
-from injector.cli.signals import terminate_as_interrupt
+from injector.cli.signals import interrupt_on_termination
 from injector.cli.status.report import HEAD, URGENCY, columns, rows_of, summary
 from injector.cli.status.views import nothing
 from injector.core.assessment import Severity
@@ -60,7 +60,7 @@ def watch(connect: Connect, view: View, output: str, interval: float) -> Answer:
     is_live = is_terminal(sys.stdout)
     screen = Table(with_namespace=view.namespace is None, is_wide=output == "wide") if is_live else Lines(output)
     try:
-        with terminate_as_interrupt(), ExitStack() as display:
+        with interrupt_on_termination(), ExitStack() as display:
             if isinstance(screen, Table):
                 display.enter_context(live_display(sys.stdout, screen.rendered))
             connection.run(connect, lambda api: _poll(api, view, screen, interval, last))

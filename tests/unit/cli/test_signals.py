@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from injector.cli import signals
-from injector.cli.signals import interruptible, terminate_as_interrupt
+from injector.cli.signals import interrupt_on_ctrl_c, interrupt_on_termination
 from tests.controlplane.polling import wait_for
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def lose(error: type[BaseException]) -> None:
 @pytest.mark.parametrize("seconds", [signals._MOMENT_SECONDS, 0])  # at once: while the lost one is handled
 def test_lost_interrupt_is_raised_in_a_moment(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals, "_MOMENT_SECONDS", seconds)
-    with interruptible(), terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it is raised while something else runs
+    with interrupt_on_ctrl_c(), interrupt_on_termination(), pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it is raised while something else runs
         lose(KeyboardInterrupt)
         wait_for("the interrupt", lambda: None)
 
@@ -72,7 +72,7 @@ def test_signal_while_a_lost_exception_is_reported_is_not_lost(
         report()
 
     monkeypatch.setattr(sys, "unraisablehook", lambda _: os.kill(os.getpid(), number))
-    with interruptible(), terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):
+    with interrupt_on_ctrl_c(), interrupt_on_termination(), pytest.raises(KeyboardInterrupt):
         signals.run(report_after_a_signal()) if is_second else report()
     assert capfd.readouterr().err == ""
 
@@ -80,7 +80,7 @@ def test_signal_while_a_lost_exception_is_reported_is_not_lost(
 def test_other_lost_exceptions_are_reported_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: seen.append(unraisable.exc_type))
-    with interruptible():
+    with interrupt_on_ctrl_c():
         lose(ZeroDivisionError)
     assert seen == [ZeroDivisionError]
 
@@ -99,7 +99,7 @@ def test_signal_ends_the_work_between_two_steps(number: signal.Signals) -> None:
             await asyncio.sleep(0)
             done.append("the end")
 
-    with terminate_as_interrupt():
+    with interrupt_on_termination():
         with pytest.raises(KeyboardInterrupt):
             signals.run(work())
         with pytest.raises(KeyboardInterrupt):
@@ -117,7 +117,7 @@ def test_second_signal_does_not_wait_for_the_end() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(60)
 
-    with terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):
+    with interrupt_on_termination(), pytest.raises(KeyboardInterrupt):
         signals.run(work())
 
 
@@ -125,7 +125,7 @@ def test_work_that_is_cancelled_by_itself_is_not_an_interrupt() -> None:
     async def work() -> None:
         raise asyncio.CancelledError
 
-    with terminate_as_interrupt(), pytest.raises(asyncio.CancelledError):
+    with interrupt_on_termination(), pytest.raises(asyncio.CancelledError):
         signals.run(work())
 
 
@@ -142,7 +142,7 @@ def test_signal_before_the_first_step_begins_nothing(number: signal.Signals, mon
         done.append("a step")
 
     monkeypatch.setattr(asyncio.events, "new_event_loop", make_later)
-    with terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):
+    with interrupt_on_termination(), pytest.raises(KeyboardInterrupt):
         signals.run(work())
     assert done == []
 
@@ -164,7 +164,7 @@ def test_signal_after_the_last_step_waits_for_the_event_loop(
         done.append("a step")
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "shutdown_asyncgens", end_interrupted)
-    with terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):
+    with interrupt_on_termination(), pytest.raises(KeyboardInterrupt):
         signals.run(work())
     assert done == ["a step", "the end"]
 
