@@ -113,7 +113,7 @@ ADVICE: Final = {
 class PortResult:
     """One port and its answers.
 
-    `failure` is the reason why they cannot be evaluated, `untried` the reason why the right token was not sent.
+    `failure` is the reason why they cannot be evaluated, `skipped_reason` why the right token was not sent.
     """
 
     purpose: Purpose
@@ -122,7 +122,7 @@ class PortResult:
     wrong: Answer = Answer.NOT_ASKED
     right: Answer = Answer.NOT_ASKED
     failure: str = ""
-    untried: str = ""
+    skipped_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

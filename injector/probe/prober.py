@@ -55,7 +55,7 @@ async def ask_api(
         if asked.without is Answer.SERVED or asked.wrong is Answer.SERVED:
             return asked
         if expected.token is None:
-            return replace(asked, untried=expected.skipped_reason)
+            return replace(asked, skipped_reason=expected.skipped_reason)
         return replace(asked, right=await asker(target, expected.token, timeout_seconds=timeout_seconds))
     except NoAnswerError as error:
         return replace(asked, failure=str(error))

@@ -182,6 +182,6 @@ def test_closed_sidecar_is_found_without_permission_to_get_secrets(
 
     assert (code, report["verdict"]) == (0, "closed")
     assert answers(report)["http"] == ["refused", "refused", "-"]
-    assert report["ports"][0]["untried"].startswith(
+    assert report["ports"][0]["skippedReason"].startswith(
         f"cannot get secrets/{SECRET} in namespace {kubectl.namespace}: not allowed"
     )

@@ -52,7 +52,7 @@ def test_closed_sidecar_is_closed_without_a_token_to_try(closed: Sidecar) -> Non
     code, targets, _ = probed(*closed.ports.targets)
 
     assert [answers(target) for target in targets] == [["refused", "refused", "-"]] * 2
-    assert [target["ports"][0]["untried"] for target in targets] == ["no token was given"] * 2
+    assert [target["ports"][0]["skippedReason"] for target in targets] == ["no token was given"] * 2
     assert code == 0
 
 

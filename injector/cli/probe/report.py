@@ -86,7 +86,7 @@ def _notes(asked: Iterable[PortResult]) -> Iterable[str]:
     notes: dict[str, list[str]] = {}
     for one in asked:
         for words in filter(
-            None, (one.failure, f"the right token was not tried: {one.untried}" if one.untried else "")
+            None, (one.failure, f"the right token was not tried: {one.skipped_reason}" if one.skipped_reason else "")
         ):
             notes.setdefault(words, []).append(str(one.port))
     return (f"port {' and '.join(ports)}: {words}" for words, ports in notes.items())
@@ -106,7 +106,7 @@ def _as_json(report: ProbeReport, accepted: Collection[Exposure]) -> dict[str, o
                 "wrong": asked.wrong,
                 "right": asked.right,
                 **({"failure": asked.failure} if asked.failure else {}),
-                **({"untried": asked.untried} if asked.untried else {}),
+                **({"skippedReason": asked.skipped_reason} if asked.skipped_reason else {}),
             }
             for asked in report.asked
         ],

@@ -28,7 +28,7 @@ def test_probe_prints_the_fields_of_the_page(capsys: Capture) -> None:
             (
                 PortResult(Purpose.HTTP, 3500, refused, refused, served),
                 PortResult(Purpose.GRPC, 50001, failure="no answer within 5 s"),
-                PortResult(Purpose.HTTP, 3501, refused, refused, untried="no token was given"),
+                PortResult(Purpose.HTTP, 3501, refused, refused, skipped_reason="no token was given"),
             ),
             (ExposureFinding(Exposure.ENFORCEMENT_OFF, "port 1", "daprd has no DAPR_API_TOKEN"),),
             namespace="shop",
