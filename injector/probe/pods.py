@@ -55,37 +55,33 @@ async def pods_of(api: Api, kind: Resource, name: str, namespace: str) -> list[O
     return sorted(mine, key=lambda pod: str(pod["metadata"]["name"]))
 
 
-@dataclass(slots=True)
-class Selection:
-    """Selects Pods by namespace (None: all) and labels, and counts those without a sidecar, which are not probed."""
+async def pods_with_sidecar(api: Api, namespace: str | None, selector: str) -> tuple[list[Object], int]:
+    """Return the Pods that have a sidecar or request one, ordered by name, and the number of others.
 
-    namespace: str | None
-    selector: str = ""
-    without_sidecar: int = 0
+    Ended and terminating Pods are in neither. Only what a probe reads is kept of each Pod. `namespace` None: all.
 
-    async def pods(self, api: Api) -> list[Object]:
-        """Return the Pods that have a sidecar or request one, without ended and terminating ones, ordered by name.
+    Raises:
+        KubeError: Pods cannot be listed.
+    """
+    others = 0
 
-        Only what a probe reads is kept of each Pod.
-
-        Raises:
-            KubeError: Pods cannot be listed.
-        """
-        self.without_sidecar = 0
-        pods = await api.list(resources.PODS, self.namespace, label_selector=self.selector, keep=self._keep)
-        return sorted(pods, key=lambda pod: (str(pod["metadata"]["namespace"]), str(pod["metadata"]["name"])))
-
-    def _keep(self, pod: Object) -> Object | None:
+    def keep(pod: Object) -> Object | None:
+        nonlocal others
         if _has_ended(pod):
             return None
-        container = _sidecar(pod)
-        if container is None and not decode.requests_sidecar(pod):
-            self.without_sidecar += 1
-            return None
-        return _slim(pod, container)
+        slim = _slim(pod)
+        others += slim is None
+        return slim
+
+    pods = await api.list(resources.PODS, namespace, label_selector=selector, keep=keep)
+    return sorted(pods, key=lambda pod: (str(pod["metadata"]["namespace"]), str(pod["metadata"]["name"]))), others
 
 
-def _slim(pod: Object, container: Object | None) -> Object:
+def _slim(pod: Object) -> Object | None:
+    """Return what a probe reads of a Pod; None if it neither has a sidecar nor requests one."""
+    container = _sidecar(pod)
+    if container is None and not decode.requests_sidecar(pod):
+        return None
     meta, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     enabled = (meta.get("annotations") or {}).get(names.ENABLED)
     return {

@@ -10,21 +10,23 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from injector.cli import connection, signals, workload_target
-from injector.cli.connection import Connect
+from injector.cli import connection, signals
+from injector.cli.connection import ONE_NAMESPACE, Connect
 from injector.cli.input import read_input
 from injector.cli.namespace_option import namespace_option, reject_with_all_namespaces
-from injector.cli.output import output_option
+from injector.cli.output import Reporter, output_option
 from injector.cli.probe.report import show
 from injector.cli.token.source import given_token, given_token_options
 from injector.core.exposure import Exposure, ProbeReport, ProbeVerdict, Purpose
+from injector.kube import workload_target
 from injector.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from injector.cli.workload_target import WorkloadTarget
+    from injector.kube.workload_target import WorkloadTarget
     from injector.probe.prober import ExpectedToken
+    from injector.probe.rounds import Selection, Workloads
     from injector.probe.target import ProbeTarget
 
 _PURPOSES: Final = {"http": Purpose.HTTP, "https": Purpose.HTTP, "grpc": Purpose.GRPC, "grpcs": Purpose.GRPC}
@@ -213,25 +215,39 @@ async def _probe(targets: Sequence[_AddressTarget | WorkloadTarget], options: Op
                 one.label, one.target, one.purpose, options.expected, timeout_seconds=seconds
             )
     if workloads:
-        from injector.cli.probe.workloads import Workloads, probe_pods  # noqa: PLC0415 - as above
-        from injector.probe.pods import Prober  # noqa: PLC0415 - as above
+        from injector.probe.rounds import Workloads  # noqa: PLC0415 - as above
 
-        source = Workloads(_namespace(options), workloads)
-        async with await options.connect() as api:
-            reports += await probe_pods(api, source, Prober(api, options.expected, options.timeout_seconds))
+        reports += await _probe_pods(Workloads(_namespace(options), workloads), options)
     return reports
 
 
 async def _probe_selected(selector: str, options: Options, *, all_namespaces: bool) -> list[ProbeReport]:
-    from injector.cli.probe.workloads import Selected, probe_pods  # noqa: PLC0415 - as above
-    from injector.probe.pods import Prober, Selection  # noqa: PLC0415 - as above
+    from injector.kube.errors import ForbiddenError  # noqa: PLC0415 - as above
+    from injector.probe.rounds import Selection  # noqa: PLC0415 - as above
 
-    selection = Selection(None if all_namespaces else _namespace(options), selector)
-    async with await options.connect() as api:
-        reports = await probe_pods(api, Selected(selection), Prober(api, options.expected, options.timeout_seconds))
-    if selection.without_sidecar:
-        click.echo(f"note: {counted(selection.without_sidecar, 'Pod')} without a sidecar not probed", err=True)
-    return reports
+    try:
+        return await _probe_pods(Selection(None if all_namespaces else _namespace(options), selector), options)
+    except ForbiddenError as error:
+        advice = ONE_NAMESPACE.format("probe") if all_namespaces else "request that permission"
+        raise click.ClickException(f"{error}; {advice}") from None
+
+
+async def _probe_pods(source: Workloads | Selection, options: Options) -> list[ProbeReport]:
+    from injector.probe.pods import Prober  # noqa: PLC0415 - as above
+    from injector.probe.rounds import probe_pods  # noqa: PLC0415 - as above
+
+    reporter = Reporter(0, quiet=False, noun="Pods", every=1)
+    try:
+        async with await options.connect() as api:
+            prober = Prober(api, options.expected, options.timeout_seconds)
+            probed = await probe_pods(api, source, prober, expect=reporter.expect, passed=reporter.passed)
+    finally:
+        reporter.clear()
+    for gone in probed.ended:
+        click.echo(f"note: {gone} ended during the probe and is not reported", err=True)
+    if probed.without_sidecar:
+        click.echo(f"note: {counted(probed.without_sidecar, 'Pod')} without a sidecar not probed", err=True)
+    return probed.reports
 
 
 def _namespace(options: Options) -> str:

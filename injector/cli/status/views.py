@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from injector.cli import workload_target
 from injector.cli.status import report, secret, workload
 from injector.core.messages import redact
 from injector.core.ownership import SecretRef
 from injector.core.rollout import Ref
 from injector.core.secret_names import is_secret_name
+from injector.kube import workload_target
 from injector.kube.errors import ForbiddenError, NotFoundError
 from injector.rotation.status import Selection, Status, read_status
 from injector.rotation.story import read_story

@@ -19,7 +19,7 @@ import pytest
 
 from injector.cli.main import main
 from injector.kube.client import Api
-from injector.probe.pods import Selection
+from injector.probe.pods import pods_with_sidecar
 from tests.controlplane.polling import wait_for
 from tests.fake_cluster.server import ApiServer
 from tests.fake_cluster.store import Refusal, Store
@@ -181,7 +181,7 @@ def _large(number: int) -> Json:
 def test_selection_keeps_little_of_each_pod() -> None:
     tracemalloc.start()
     try:
-        pods = asyncio.run(Selection(None).pods(LargeCluster()))
+        pods, _ = asyncio.run(pods_with_sidecar(LargeCluster(), None, ""))
         kept, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
