@@ -24,6 +24,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from injector import __version__
 from injector.core.depth import decode_any_depth
+from injector.files import error_text
 from injector.kube import api_messages, confirm, redirects
 from injector.kube.connections import LIVENESS, Connections, Liveness, RefusedRedirectError
 from injector.kube.errors import (
@@ -322,6 +323,7 @@ def why(error: BaseException) -> str:
         return f"cannot speak TLS with {error.host}:{error.port}: something else listens there"
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
-        reason = os.strerror(number) if number is not None and number > 0 else error.os_error.strerror
-        return f"cannot connect to {error.host}:{error.port} ({(reason or 'unknown reason').lower()})"
+        # The loop's own text of a failed connect is the address.
+        reason = os.strerror(number).lower() if number is not None and number > 0 else error_text(error.os_error)
+        return f"cannot connect to {error.host}:{error.port} ({reason})"
     return f"the connection failed ({type(error).__name__})"
