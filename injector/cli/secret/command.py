@@ -6,7 +6,8 @@ import click
 
 from injector.cli.secret.create import create
 from injector.cli.secret.list import command as listing
-from injector.cli.secret.rotate import revoke, rotate
+from injector.cli.secret.revoke import revoke
+from injector.cli.secret.rotate import rotate
 
 
 @click.group(short_help="Create, rotate, revoke and list token Secrets.")

@@ -1,4 +1,4 @@
-"""`secret rotate` and `secret revoke`: write a new token and restart the workloads that run the previous one."""
+"""`secret rotate`: write new tokens and restart the workloads that run the previous ones."""
 
 from __future__ import annotations
 
@@ -63,36 +63,12 @@ def rotate(**options: Any) -> int:  # noqa: ANN401 - the options above
     Exit codes: 0 every Pod runs the new token, 1 a Pod does not or may not,
     or a check failed, 2 usage error or request rejected, 3 internal error.
     """  # noqa: D301 - \b tells click not to wrap a paragraph
-    return _Rotation.of(options, restart=options["restart"], wait=options["wait"], revoke=False).run()
-
-
-@click.command(
-    cls=explicit_options.RepeatableCommand, short_help="Rotate, and wait until no Pod holds the previous token."
-)
-@rotation_options
-def revoke(**options: Any) -> int:  # noqa: ANN401 - the options above
-    """Rotate, and wait until no Pod holds the previous token.
-
-    A token is revoked only when the last process that read it has ended: a
-    deleted or changed Secret takes nothing from a running process. Restarts
-    like rotate --restart, uncertain Pods included, then waits for Pods that
-    still hold the previous token. A Pod whose sidecar has no token is open and
-    is reported.
-
-    \b
-    Examples:
-      dapr-token-injector secret revoke shop/dapr-api-token --dry-run
-      dapr-token-injector secret revoke shop/dapr-api-token
-
-    Exit codes: 0 revoked, 1 not yet (the Pods are named) or a check failed,
-    2 usage error or request rejected, 3 internal error.
-    """  # noqa: D301 - \b tells click not to wrap a paragraph
-    return _Rotation.of(options, restart=True, wait=True, revoke=True).run()
+    return RotationRun.of(options, restart=options["restart"], wait=options["wait"], revoke=False).run()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class _Rotation:
-    """One run of either command."""
+class RotationRun:
+    """One run of `secret rotate` or `secret revoke`."""
 
     options: RotationOptions
     selector: str | None
@@ -101,7 +77,7 @@ class _Rotation:
     output: str
 
     @classmethod
-    def of(cls, options: Mapping[str, Any], *, restart: bool, wait: bool, revoke: bool) -> _Rotation:
+    def of(cls, options: Mapping[str, Any], *, restart: bool, wait: bool, revoke: bool) -> RotationRun:
         """Return the run that the options describe; only the token file is read.
 
         Raises:
