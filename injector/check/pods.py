@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from injector.core import names
@@ -11,16 +12,17 @@ from injector.core.ownership import SecretKey
 from injector.core.rollout import Ref
 from injector.core.sealed import FOUND_EXIT_CODE
 from injector.core.sidecar import is_dapr_shared, is_daprd
-from injector.kube.owners import controller_of
-from injector.kube.resources import PODS
-from injector.rotation import decode
+from injector.kube.errors import ForbiddenError
+from injector.kube.owners import controller_of, owner_refs
+from injector.kube.resources import JOBS, PODS
+from injector.rotation import decode, fields
 from injector.words import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from injector.check.reader import Reader
-    from injector.kube.resources import Object
+    from injector.kube.resources import Object, Objects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +55,22 @@ async def all_pods(reader: Reader) -> tuple[PodFacts, ...]:
     Raises:
         KubeError: They cannot be listed.
     """
-    found = await reader.once(all_pods, lambda: reader.api.list(PODS, keep=_kept))
-    return tuple(one["facts"] for one in found)
+    return await reader.once(all_pods, lambda: _read_all(reader))
+
+
+async def _read_all(reader: Reader) -> tuple[PodFacts, ...]:
+    found = [(one["facts"], one["owner"]) for one in await reader.api.list(PODS, keep=_kept)]
+    jobs: Objects = []
+    if any(facts.workload.kind == JOBS.kind for facts, _ in found):
+        with suppress(ForbiddenError):  # then Pods of CronJobs are shown by their Jobs
+            jobs = await reader.api.read_list(JOBS, None, fields.read_metadata, metadata_only=True)
+    known = {meta.get("uid", ""): meta for meta in jobs}
+    return tuple(
+        replace(facts, workload=owner_refs(facts.workload.namespace, "", owner, known)[-1])
+        if facts.workload.kind == JOBS.kind
+        else facts
+        for facts, owner in found
+    )
 
 
 def workloads(pods: Iterable[PodFacts]) -> str:
@@ -64,7 +80,7 @@ def workloads(pods: Iterable[PodFacts]) -> str:
 
 def _kept(pod: Object) -> Object | None:
     facts = pod_facts(pod)
-    return {"facts": facts} if facts is not None else None
+    return {"facts": facts, "owner": controller_of(pod["metadata"])} if facts is not None else None
 
 
 def pod_facts(pod: Object) -> PodFacts | None:
@@ -116,17 +132,15 @@ def _is_daprd(container: Object) -> bool:
 
 
 def workload_of(metadata: Mapping[str, Any]) -> Ref:
-    """Return the workload of a Pod without reading its ReplicaSet, whose name is that of its owner and the hash.
+    """Return the workload of a Pod, or its Job. A ReplicaSet is not read: its name is that of its owner and the hash.
 
     https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#pod-template-hash-label
     """
     namespace = metadata["namespace"]
-    owner = controller_of(dict(metadata))
-    if owner is None:
-        return Ref("Pod", namespace, metadata["name"])
+    (owner,) = owner_refs(namespace, metadata["name"], controller_of(metadata), {})
     labels = metadata.get("labels") or {}
     for label, kind in (("pod-template-hash", "Deployment"), ("rollouts-pod-template-hash", "Rollout")):
         name = owner.name.removesuffix(f"-{labels.get(label)}")
         if owner.kind == "ReplicaSet" and name != owner.name:
             return Ref(kind, namespace, name)
-    return Ref(owner.kind, namespace, owner.name)
+    return owner

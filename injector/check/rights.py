@@ -126,6 +126,7 @@ CHECK_CLUSTER: Final = (
     ),
     Need(("get", "list"), resources.NAMESPACES, f"{_SEES} the labels of namespaces"),
     Need(("list",), resources.PODS, f"{_SEES} which Pods run daprd or read a token"),
+    Need(("list",), resources.JOBS, "check shows Jobs in place of CronJobs"),
     Need(("list",), resources.SECRETS, f"{_SEES} the token Secrets (it requests only their metadata)"),
     *(
         Need(("list",), one, f"{_SEES} which {one.kind}s Reloader restarts")

@@ -17,24 +17,17 @@ from injector.core.token import parse_token
 from injector.kube import resources
 from injector.kube.api_messages import redact_words
 from injector.kube.errors import KubeError
-from injector.kube.owners import controller_of
+from injector.kube.owners import BETWEEN, controller_of, controllers
 from injector.kube.portforward import forwarded
 from injector.probe.prober import ExpectedToken, ask_api, ask_other_port, findings
 from injector.probe.target import ProbeTarget
 from injector.rotation import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from injector.kube.client import Api
     from injector.kube.resources import Object, Resource
-
-# Kinds between a workload and its Pods.
-_BETWEEN: Final = {
-    resources.DEPLOYMENTS: resources.REPLICASETS,
-    resources.ROLLOUTS: resources.REPLICASETS,
-    resources.CRONJOBS: resources.JOBS,
-}
 
 
 async def pods_of(api: Api, kind: Resource, name: str, namespace: str) -> list[Object]:
@@ -46,12 +39,14 @@ async def pods_of(api: Api, kind: Resource, name: str, namespace: str) -> list[O
     owner = await api.get(kind, name, namespace)
     if kind is resources.PODS:
         return [owner]
-    owners = {owner["metadata"]["uid"]}
-    if kind in _BETWEEN:
-        between = await api.list(_BETWEEN[kind], namespace)
-        owners = {one["metadata"]["uid"] for one in between if _has_controller_in(one, owners)}
-    pods = await api.list(resources.PODS, namespace)
-    mine = [pod for pod in pods if _has_controller_in(pod, owners) and not _has_ended(pod)]
+    between = await api.list(BETWEEN[kind], namespace) if kind in BETWEEN else []
+    known = {one["metadata"]["uid"]: one["metadata"] for one in between}
+    mine = [
+        pod
+        for pod in await api.list(resources.PODS, namespace)
+        if not _has_ended(pod)
+        and any(one.uid == owner["metadata"]["uid"] for one in controllers(controller_of(pod["metadata"]), known))
+    ]
     return sorted(mine, key=lambda pod: str(pod["metadata"]["name"]))
 
 
@@ -97,11 +92,6 @@ def _slim(pod: Object) -> Object | None:
             "containerStatuses": [_state_of_sidecar(pod)],
         },
     }
-
-
-def _has_controller_in(item: Object, uids: Collection[str]) -> bool:
-    controller = controller_of(item["metadata"])
-    return controller is not None and controller.uid in uids
 
 
 def _has_ended(pod: Object) -> bool:

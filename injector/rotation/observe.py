@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from injector.core.rollout import PodUsage, Ref, SkipReason, Workload, annotation_for
 from injector.kube.errors import ForbiddenError, NotFoundError
-from injector.kube.owners import controller_of
+from injector.kube.owners import controller_of, controllers
 from injector.kube.resources import (
     CRONJOBS,
     DAEMONSETS,
@@ -156,13 +156,14 @@ class Owners:
     async def of(self, pod: dict[str, Any], secrets: Collection[str]) -> tuple[Workload, int]:
         """Return the object at the end of the owners, and the number of the first Pod of a StatefulSet."""
         namespace = pod["metadata"]["namespace"]
-        below: dict[str, Any] = {**pod, "kind": "Pod"}
-        while (owner := controller_of(below["metadata"])) is not None:
-            version, kind, name, uid = owner
+        direct = controller_of(pod["metadata"])
+        if direct is None:
+            return Workload(ref=Ref("Pod", namespace, pod["metadata"]["name"]), skip_reason=SkipReason.BARE_POD), 0
+        known: dict[str, dict[str, Any]] = {}
+        last = pod
+        for version, kind, name, uid in controllers(direct, known):
             ref = Ref(kind, namespace, name)
             resource = RESOURCES.get(kind)
-            if kind == "Node":  # a mirror of a file on a node
-                return Workload(ref=Ref("Pod", namespace, pod["metadata"]["name"]), skip_reason=SkipReason.BARE_POD), 0
             if resource is None or resource.api_version != version:
                 # Below it, what it writes: a ReplicaSet of another tool, or a Deployment that would be taken back.
                 return Workload(ref=ref, skip_reason=SkipReason.OTHER_CONTROLLER), 0
@@ -174,13 +175,11 @@ class Owners:
                 return Workload(ref=ref, skip_reason=SkipReason.OTHER_CONTROLLER), 0
             if found is None:
                 return Workload(ref=ref, skip_reason=SkipReason.UNKNOWN_OWNER), 0
-            below = found
-        if below["kind"] == "Pod":
-            return Workload(ref=Ref("Pod", namespace, pod["metadata"]["name"]), skip_reason=SkipReason.BARE_POD), 0
-        if below["kind"] == ROLLOUTS.kind and (direct := controller_of(pod["metadata"])) is not None:
+            known[uid], last = found["metadata"], found
+        if last["kind"] == ROLLOUTS.kind:
             self._of_rollouts[direct.uid] = {*self._of_rollouts.get(direct.uid, ()), *secrets}
-        start = ((below.get("spec") or {}).get("ordinals") or {}).get("start") or 0
-        top = replace(decode_workloads.workload(below), restarted_by=restarted_by(below, secrets))
+        start = ((last.get("spec") or {}).get("ordinals") or {}).get("start") or 0
+        top = replace(decode_workloads.workload(last), restarted_by=restarted_by(last, secrets))
         return top, int(start)
 
     async def read(self, ref: Ref) -> dict[str, Any] | None:

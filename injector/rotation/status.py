@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -12,18 +12,14 @@ from injector.core.assess import assess, not_applicable
 from injector.core.assessment import Assessment, Known, Observation, ProtectionReason
 from injector.core.errors import ConfigError
 from injector.core.ownership import SecretRef, TokenSecret
-from injector.core.rollout import Ref
 from injector.kube.errors import ForbiddenError, NotFoundError
 from injector.kube.lists import item_meta
-from injector.kube.owners import controller_of
+from injector.kube.owners import BETWEEN, ControllerRef, controller_of, owner_refs
 from injector.kube.resources import (
     CONFIGMAPS,
     DEPLOYMENTS,
-    JOBS,
-    KINDS,
     NAMESPACES,
     PODS,
-    REPLICASETS,
     SECRETS,
     Resource,
 )
@@ -38,13 +34,10 @@ if TYPE_CHECKING:
     from injector.core.assess import Seen
     from injector.core.model import Policy
     from injector.core.observed import Specs
+    from injector.core.rollout import Ref
     from injector.kube.client import Api
     from injector.kube.lists import Read, T
     from injector.kube.resources import Object
-
-# Kinds between a workload and its Pods.
-_BETWEEN: Final = {resource.kind: resource for resource in (REPLICASETS, JOBS)}
-_GROUPS: Final = {resource.kind: resource.group for resource in KINDS.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +57,11 @@ class Selection:
         """The name of the Pod, if it is one."""
         return self.workload.name if self.workload is not None and self.workload.kind == PODS.kind else ""
 
-    def has(self, pod: str, owner: Ref, workload: Ref) -> bool:
+    def has(self, pod: str, owners: Collection[Ref]) -> bool:
         """Return whether a Pod is one of `workload`."""
         if self.pod or self.workload is None:
             return self.pod in {"", pod}
-        return _same_case(self.workload) in {_same_case(owner), _same_case(workload)}
+        return _same_case(self.workload) in map(_same_case, owners)
 
 
 def _same_case(ref: Ref) -> Ref:
@@ -114,18 +107,18 @@ async def read_status(api: Api, namespace: str | None, now: int, selected: Selec
     found = await api.read_list(PODS, namespace, lambda text: _observed(text, selected, specs), selectors=selectors)
     now += round(api.skew_seconds)
     reader = _Reader(api, namespace)
-    kinds = {owner.kind for _, owner, _ in found}
+    kinds = {owner_refs(pod.namespace, pod.name, owner, {})[0].kind for pod, owner, _ in found}
     without = "workloads are shown by their ReplicaSets and Jobs"
     between = {
-        (kind, meta["namespace"], meta["name"]): meta
-        for kind, resource in _BETWEEN.items()
-        if kind in kinds
+        meta.get("uid", ""): meta
+        for resource in dict.fromkeys(BETWEEN.values())
+        if resource.kind in kinds
         for meta in await reader.metadata(resource, without, fields.read_metadata)
     }
     owned = [
-        (pod, top, uses)
+        (pod, owners[-1], uses)
         for pod, owner, uses in found
-        if selected.has(pod.name, owner, top := _workload(owner, between))
+        if selected.has(pod.name, owners := owner_refs(pod.namespace, pod.name, owner, between))
     ]
     needed = {one.key.secret for pod, _, _ in owned if pod.usage is not None for one in pod.usage.usages}
     if selected.secret and namespace is not None:
@@ -145,7 +138,7 @@ async def read_status(api: Api, namespace: str | None, now: int, selected: Selec
     return Status(ordered, tuple(reader.limits), secrets)
 
 
-_Owned: TypeAlias = "tuple[Observation, Ref, Mapping[str, str]]"
+_Owned: TypeAlias = "tuple[Observation, ControllerRef | None, Mapping[str, str]]"
 
 
 def _observed(text: bytes | bytearray, selected: Selection, specs: Specs) -> _Owned | None:
@@ -155,37 +148,18 @@ def _observed(text: bytes | bytearray, selected: Selection, specs: Specs) -> _Ow
     except msgspec.ValidationError:
         at = item_meta(text)
         malformed = Observation(namespace=at.namespace, name=at.name, pod=None)
-        return None if selected.secret else (malformed, Ref(PODS.kind, at.namespace, at.name), {})
+        return None if selected.secret else (malformed, None, {})
     uses: Mapping[str, str] = {}
     if selected.secret:
         uses = token_uses(pod, selected.secret)
         if not uses:
             return None
     meta = pod["metadata"]
-    owner = _owner(meta) or Ref(PODS.kind, str(meta["namespace"]), str(meta["name"]))
-    found = observation(pod, owner, specs)
+    owner = controller_of(meta)
+    found = observation(pod, owner_refs(str(meta["namespace"]), str(meta["name"]), owner, {})[0], specs)
     reason = None if selected.pod else not_applicable(found)
     is_shown = reason is None or (selected.ended and reason is not ProtectionReason.NO_DAPR)
     return (found, owner, uses) if is_shown else None
-
-
-def _workload(owner: Ref, between: Mapping[tuple[str, str, str], Object]) -> Ref:
-    meta = between.get((owner.kind, owner.namespace, owner.name))
-    return owner if meta is None else _owner(meta) or owner
-
-
-def _owner(meta: Object) -> Ref | None:
-    """Return the owner that controls an object; its kind with the group, as in kubectl, if it is another one of ours.
-
-    The owner of a static Pod is its node.
-    """
-    controller = controller_of(meta)
-    if controller is None or controller.kind == "Node":
-        return None
-    group = controller.api_version.rpartition("/")[0]
-    is_known = group in {"", _GROUPS.get(controller.kind, "")}
-    kind = controller.kind if is_known else f"{controller.kind}.{group}"
-    return Ref(kind, str(meta["namespace"]), controller.name)
 
 
 def _known(

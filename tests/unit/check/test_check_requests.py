@@ -11,7 +11,7 @@ from injector.check.reader import Reader
 from injector.check.rights import CHECK_CANARY, CHECK_CLUSTER, CHECK_DAPR, CHECK_NAMESPACE
 from injector.check.runner import run
 from injector.kube.resources import CERTIFICATES
-from tests.unit.check import sound_webhook
+from tests.unit.check import objects, sound_webhook
 from tests.unit.check.checking import NOW
 from tests.unit.check.installed import InstalledApi, add_namespace, installed
 
@@ -85,6 +85,8 @@ def cluster() -> Store:
     labels = {"app": "reloader"}
     template = {"metadata": {"labels": labels}, "spec": {"containers": reloader}}
     store.put("deployments", {"metadata": {"namespace": "tools", "name": "reloader"}, "spec": {"template": template}})
+    job = {"kind": "Job", "name": "report-1", "uid": "1", "controller": True}
+    store.put("pods", objects.pod(ownerReferences=[job]))
     return store
 
 

@@ -18,6 +18,9 @@ from tests.unit.check.objects import forbidden, pod, reference
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from injector.kube.errors import KubeError
+    from injector.kube.resources import Resource
+
 Json = dict[str, Any]
 AUTO = {"reloader.stakater.com/auto": "true"}
 NAMED = "secret.reloader.stakater.com/reload"
@@ -203,6 +206,19 @@ def test_dapr_shared_is_unknown_with_a_probe() -> None:
     (problem,) = found.problems
     assert problem.message.startswith("Deployment shop/shared runs Dapr Shared for callers in other Pods")
     assert problem.fix == "dapr-token-injector probe --namespace shop deployment/shared"
+
+
+def test_pod_of_a_cronjob_is_named_by_it_unless_jobs_are_forbidden() -> None:
+    owners = [{"apiVersion": "batch/v1", "kind": "Job", "name": "sync-29", "uid": "jobs-sync-29", "controller": True}]
+    store = cluster(pods=(pod(reference("s", "dapr-api-token"), ownerReferences=owners, annotations={}),))
+    cron = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "sync", "uid": "1", "controller": True}
+    store.put("jobs", {"metadata": {"namespace": "shop", "name": "sync-29", "ownerReferences": [cron]}})
+
+    def fault(verb: str, resource: Resource) -> KubeError | None:
+        return forbidden(verb, resource) if resource.plural == "jobs" else None
+
+    seen = [outcome("dapr-shared-token", api).seen for api in (StoreApi(store), StoreApi(store, fault))]
+    assert seen == ["Dapr Shared: CronJob shop/sync", "Dapr Shared: Job shop/sync-29"]
 
 
 @pytest.mark.parametrize("one", [pod(reference()), pod(reference("s", "dapr-api-token")), pod()])
