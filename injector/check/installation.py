@@ -9,9 +9,9 @@ from injector.check.model import Outcome
 from injector.core import names
 from injector.core.errors import ConfigError
 from injector.core.messages import listed
-from injector.kube.errors import ForbiddenError
-from injector.kube.resources import CONFIGMAPS, DEPLOYMENTS, ENDPOINTSLICES, PODS, SERVICES
-from injector.rotation import webhook_policy
+from injector.kube.errors import ForbiddenError, NotFoundError
+from injector.kube.resources import DEPLOYMENTS, ENDPOINTSLICES, PODS, SERVICES
+from injector.rotation.webhook_policy import read_policy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -138,11 +138,8 @@ async def policy_of(reader: Reader) -> Policy | None:
         KubeError: It cannot be read.
     """
     try:
-        deployments = await reader.list(DEPLOYMENTS, label_selector=webhook_policy.WEBHOOK)
-        namespace, name = webhook_policy.config_map_of(deployments)
-        found = await reader.get(CONFIGMAPS, name, namespace)
-        return webhook_policy.policy_in(found) if found is not None else None
-    except (LookupError, ConfigError):
+        return await reader.once(policy_of, lambda: read_policy(reader.api))
+    except (NotFoundError, LookupError, ConfigError):
         return None
 
 

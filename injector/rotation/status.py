@@ -16,16 +16,15 @@ from injector.kube.errors import ForbiddenError, NotFoundError
 from injector.kube.lists import item_meta
 from injector.kube.owners import BETWEEN, ControllerRef, controller_of, owner_refs
 from injector.kube.resources import (
-    CONFIGMAPS,
-    DEPLOYMENTS,
     NAMESPACES,
     PODS,
     SECRETS,
     Resource,
 )
-from injector.rotation import fields, webhook_policy
+from injector.rotation import fields
 from injector.rotation.observation import observation
 from injector.rotation.usage import token_uses
+from injector.rotation.webhook_policy import read_policy
 from injector.tokens.decode import token_secret
 
 if TYPE_CHECKING:
@@ -209,9 +208,7 @@ class _Reader:
     async def policy(self) -> Policy | None:
         """Return the Policy in the ConfigMap that the webhook's Deployment mounts, None if that cannot be read."""
         try:
-            deployments = await self._api.list(DEPLOYMENTS, label_selector=webhook_policy.WEBHOOK)
-            namespace, name = webhook_policy.config_map_of(deployments)
-            return webhook_policy.policy_in(await self._api.get(CONFIGMAPS, name, namespace))
+            return await read_policy(self._api)
         except (ForbiddenError, NotFoundError, ConfigError, LookupError) as error:
             self.limits.append(f"the webhook's Policy is not known: {error}")
             return None
