@@ -16,6 +16,8 @@ from injector.core.durations import span
 from injector.core.messages import listed
 from injector.kube.errors import ForbiddenError, NotFoundError
 from injector.kube.resources import (
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
     MUTATING_WEBHOOKS,
     POLICIES,
     POLICY_BINDINGS,
@@ -38,13 +40,12 @@ _KINDS: Final = (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS, POLICIES, POLICY_BINDIN
 _DISCOVERY_PATH: Final = f"/apis/{MUTATING_WEBHOOKS.api_version}"
 # Ages of tokens and ends of certificates are computed with the caller's clock.
 _LARGE_SKEW_SECONDS: Final = 60
-_RBAC: Final = "rbac.authorization.k8s.io"
 # Objects of the cluster whose names an installation uses.
 _FIXED: Final = (
     *WEBHOOK_CONFIGURATIONS,
     *((kind, f"{names.MANAGER}-fence") for kind in (POLICIES, POLICY_BINDINGS)),
-    (Resource(_RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False), names.MANAGER),
-    (Resource(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False), names.MANAGER),
+    (CLUSTER_ROLES, names.MANAGER),
+    (CLUSTER_ROLE_BINDINGS, names.MANAGER),
     (POLICIES, GUARD),
     *((kind, REQUESTED) for kind in (POLICIES, POLICY_BINDINGS)),
     *((POLICY_BINDINGS, name) for name in (GUARD, f"{GUARD}-audit", f"{GUARD}-warn", f"{GUARD}-deny")),

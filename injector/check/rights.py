@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from injector.kube.resources import Object
 
 _WORKLOADS: Final = (resources.DEPLOYMENTS, resources.STATEFULSETS, resources.DAEMONSETS)
-_RBAC: Final = "rbac.authorization.k8s.io"
-_ROLES: Final = Resource(_RBAC, "v1", "roles", "Role")
-_CLUSTER_ROLES: Final = Resource(_RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False)
-_CLUSTER_ROLE_BINDINGS: Final = Resource(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False)
 # https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/subject-access-review-v1/
 _ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
@@ -43,10 +39,10 @@ INSTALLED_KINDS: Final = (
     Resource("", "v1", "serviceaccounts", "ServiceAccount"),
     resources.DEPLOYMENTS,
     resources.DISRUPTION_BUDGETS,
-    _ROLES,
-    Resource(_RBAC, "v1", "rolebindings", "RoleBinding"),
-    _CLUSTER_ROLES,
-    _CLUSTER_ROLE_BINDINGS,
+    resources.ROLES,
+    resources.ROLE_BINDINGS,
+    resources.CLUSTER_ROLES,
+    resources.CLUSTER_ROLE_BINDINGS,
     resources.MUTATING_WEBHOOKS,
     resources.VALIDATING_WEBHOOKS,
     resources.POLICIES,
@@ -122,7 +118,7 @@ CHECK_CLUSTER: Final = (
     Need(("get", "list"), resources.POLICY_BINDINGS, f"{_SEES} what the guard does"),
     *(
         Need(("get",), one, f"{_SEES} whether another installation exists", name=names.MANAGER)
-        for one in (_CLUSTER_ROLES, _CLUSTER_ROLE_BINDINGS)
+        for one in (resources.CLUSTER_ROLES, resources.CLUSTER_ROLE_BINDINGS)
     ),
     Need(("get", "list"), resources.NAMESPACES, f"{_SEES} the labels of namespaces"),
     Need(("list",), resources.PODS, f"{_SEES} which Pods run daprd or read a token"),
@@ -211,7 +207,7 @@ async def _of_installation(reader: Reader) -> Outcome:
     can_escalate = [
         await reader.may(verb, resource, namespace if resource.namespaced else None)
         for verb in ("escalate", "bind")
-        for resource in (_ROLES, _CLUSTER_ROLES)
+        for resource in (resources.ROLES, resources.CLUSTER_ROLES)
     ]
     if not all(can_escalate):
         granted = "RBAC rejects the Role of the webhook: you can grant only permissions that you have"

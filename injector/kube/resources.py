@@ -88,6 +88,11 @@ WEBHOOK_CONFIGURATIONS: Final = (
     *((MUTATING_WEBHOOKS, name) for name in names.GROUPS),
     (VALIDATING_WEBHOOKS, names.MANAGER),
 )
+_RBAC: Final = "rbac.authorization.k8s.io"
+ROLES: Final = Resource(_RBAC, "v1", "roles", "Role")
+ROLE_BINDINGS: Final = Resource(_RBAC, "v1", "rolebindings", "RoleBinding")
+CLUSTER_ROLES: Final = Resource(_RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False)
+CLUSTER_ROLE_BINDINGS: Final = Resource(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False)
 POLICIES: Final = Resource(
     _ADMISSION, "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", namespaced=False
 )
