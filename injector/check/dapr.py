@@ -36,7 +36,6 @@ COMPONENTS: Final[Mapping[str, tuple[Resource, bool]]] = {
     "dapr-scheduler-server": (STATEFULSETS, False),
 }
 _SIDECAR_IMAGE: Final = "SIDECAR_IMAGE"
-_VERSION_LABEL: Final = "app.kubernetes.io/version"
 # How much of an image's name is shown: API servers accept any text.
 _SHOWN_IMAGE: Final = 128
 
@@ -88,7 +87,7 @@ def version_of(name: str, component: Object) -> str:
     """Return the version of a component, by its image or, if the tag has none, by its label; empty if unknown."""
     containers = ((((component.get("spec") or {}).get("template") or {}).get("spec") or {}).get("containers")) or ()
     images = (one.get("image") or "" for one in containers if one.get("name") == name)
-    label = (component["metadata"].get("labels") or {}).get(_VERSION_LABEL, "")
+    label = (component["metadata"].get("labels") or {}).get(names.APP_VERSION_LABEL, "")
     return next(filter(None, map(daprd_version, (*images, f"{name}:{label}"))), "")
 
 

@@ -26,7 +26,6 @@ _VERSION: Final = re.compile(r"v?(\d{1,6})\.(\d{1,6})\.(\d{1,6}(?:[-.+][\w.+-]{1
 _BUILD: Final = re.compile(
     r'^dapr_token_injector_build_info\{[^}\n]*version="([\w.+-]{1,64})"', re.MULTILINE | re.ASCII
 )
-_VERSION_LABEL: Final = "app.kubernetes.io/version"
 _CHART_LABEL: Final = "helm.sh/chart"
 
 
@@ -93,7 +92,7 @@ async def _objects_of_one_version(reader: Reader) -> Outcome:
     versions: dict[str, list[str]] = {}
     for (kind, name, _), item in zip(kinds, found, strict=True):
         labels = ((item or {}).get("metadata") or {}).get("labels") or {}
-        parts = [labels[key] for key in (_CHART_LABEL, _VERSION_LABEL) if key in labels]
+        parts = [labels[key] for key in (_CHART_LABEL, names.APP_VERSION_LABEL) if key in labels]
         if parts:
             versions.setdefault(", ".join(parts), []).append(f"{kind.kind} {name}")
     if not versions:

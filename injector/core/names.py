@@ -35,6 +35,9 @@ REQUEST_ANNOTATIONS: Final = (
     DAPR_ENV_FROM_SECRET,
 )
 
+# --- labels of any object: https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/
+APP_NAME_LABEL: Final = "app.kubernetes.io/name"
+APP_VERSION_LABEL: Final = "app.kubernetes.io/version"
 # --- labels and annotations of Secrets of ours, and of templates that we restart ---
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "dapr-token-injector"

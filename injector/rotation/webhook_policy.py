@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from injector.core.model import Policy
     from injector.kube.client import Api
 
-_WEBHOOK: Final = f"app.kubernetes.io/name in ({','.join(names.GROUPS)})"
+_WEBHOOK: Final = f"{names.APP_NAME_LABEL} in ({','.join(names.GROUPS)})"
 _VOLUME: Final = "policy"
 _KEY: Final = "policy.yaml"
 
