@@ -11,6 +11,7 @@ from injector.core.errors import ConfigError
 from injector.core.messages import listed
 from injector.kube.errors import ForbiddenError, NotFoundError
 from injector.kube.resources import DEPLOYMENTS, ENDPOINTSLICES, PODS, SERVICES
+from injector.rotation.decode import is_ending_or_ended
 from injector.rotation.webhook_policy import read_policy
 
 if TYPE_CHECKING:
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
     from injector.core.model import Policy
     from injector.kube.resources import Object, Objects
 
-_NAME_LABEL: Final = "app.kubernetes.io/name"
-_SLICES_OF: Final = "kubernetes.io/service-name"
 DEFAULT_PORT: Final = 443  # of a Service or a URL without one
-_ENDED: Final = frozenset({"Succeeded", "Failed"})
 _CONSEQUENCES: Final = {
     "Fail": "the API server rejects Pods that request a token (failurePolicy Fail)",
     "Ignore": "Pods that request a token are created without it (failurePolicy Ignore)",
@@ -150,7 +148,7 @@ async def selector_of(reader: Reader, service: CalledService) -> str:
     except ForbiddenError:
         found = None
     labels = ((found or {}).get("spec") or {}).get("selector") or {
-        _NAME_LABEL: service.name if service.name in names.GROUPS else names.MANAGER
+        names.APP_NAME_LABEL: service.name if service.name in names.GROUPS else names.MANAGER
     }
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
@@ -169,14 +167,22 @@ async def pods_of(reader: Reader, service: CalledService) -> Objects:
 
 
 def _serves(pod: Object) -> bool:
-    has_ended = pod["metadata"].get("deletionTimestamp") or (pod.get("status") or {}).get("phase") in _ENDED
-    return not has_ended and (pod.get("spec") or {}).get("restartPolicy") in {None, "Always"}
+    return not is_ending_or_ended(pod) and (pod.get("spec") or {}).get("restartPolicy") in {None, "Always"}
 
 
 def condition(item: Object, kind: str) -> Object:
     """Return a condition of an object's status; empty if there is none."""
     conditions = (item.get("status") or {}).get("conditions") or ()
     return next((one for one in conditions if one.get("type") == kind), {})
+
+
+async def slices_of(reader: Reader, namespace: str, service: str) -> Objects:
+    """Return the EndpointSlices of a Service.
+
+    Raises:
+        KubeError: They cannot be listed.
+    """
+    return await reader.list(ENDPOINTSLICES, namespace, f"kubernetes.io/service-name={service}")
 
 
 async def endpoints_of(reader: Reader, service: CalledService, port: str | None) -> Endpoints:
@@ -189,7 +195,7 @@ async def endpoints_of(reader: Reader, service: CalledService, port: str | None)
         KubeError: EndpointSlices cannot be listed.
     """
     families: dict[str, dict[str, Object]] = {}
-    for one in await reader.list(ENDPOINTSLICES, service.namespace, f"{_SLICES_OF}={service.name}"):
+    for one in await slices_of(reader, service.namespace, service.name):
         ports = one.get("ports") or ()
         if port is not None and not any((each.get("name") or "") == port for each in ports):
             continue

@@ -12,6 +12,7 @@ from injector.core.durations import span
 from injector.core.messages import listed
 from injector.kube.api_messages import single_line
 from injector.kube.resources import DEPLOYMENTS, SERVICES
+from injector.rotation.decode import STARTING_REASONS
 from injector.times import unix_time
 from injector.words import counted
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from injector.check.reader import Reader
     from injector.kube.resources import Object
 
-# Reasons of kubelets for containers that are about to start. Each other one names an error:
-# https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/kubelet/images/types.go
-_STARTING: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
 _MOST_NAMES: Final = 3  # Pods that a problem names
 
 
@@ -83,7 +81,7 @@ def _container_problems(container: Object, meta: Object, describe: str) -> Itera
     name, state = str(container["name"]), container.get("state") or {}
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
     reason = str(waiting.get("reason") or "")
-    if reason not in _STARTING:
+    if reason not in STARTING_REASONS:
         last = (container.get("lastState") or {}).get("terminated") or {}
         words = _words(f"container {name} does not start", reason, waiting.get("message"))
         how = f"; it ended with {_end(last)}" if last else ""

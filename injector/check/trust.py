@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from injector.check.certificates import readable, seconds_valid, verifying_context
-from injector.check.installation import DEFAULT_PORT, is_ready
+from injector.check.installation import DEFAULT_PORT, is_ready, slices_of
 from injector.check.model import Category, Check, Outcome, failed, unknown
 from injector.check.registration import MUTATING
 from injector.check.serving import HANDSHAKE_SECONDS, MOST_HANDSHAKES, unverified
@@ -20,7 +20,7 @@ from injector.core import names
 from injector.core.messages import listed
 from injector.files import error_text
 from injector.kube.portforward import forwarded
-from injector.kube.resources import ENDPOINTSLICES, SERVICES
+from injector.kube.resources import SERVICES
 from injector.words import counted
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ async def _replicas(reader: Reader, target: _Target) -> tuple[list[tuple[Object,
     wanted = {port.get("name") or "" for port in ports if port["port"] == target.port}
     found: dict[str, tuple[Object, int]] = {}
     strange = []
-    for one in await reader.list(ENDPOINTSLICES, target.namespace, f"kubernetes.io/service-name={target.service}"):
+    for one in await slices_of(reader, target.namespace, target.service):
         numbers = [port["port"] for port in one.get("ports") or () if (port.get("name") or "") in wanted]
         for endpoint in one.get("endpoints") or ():
             if not is_ready(endpoint) or not numbers:

@@ -32,6 +32,7 @@ from injector.core.decision import Inject, decide_pod
 from injector.core.env import EntryKind, env_of
 from injector.core.errors import MalformedObjectError
 from injector.core.model import Annotations, Policy
+from injector.core.observed import ENDED_PHASES
 from injector.core.ownership import SecretKey, SecretRef, may_have
 from injector.core.request import Enabled, enabled
 from injector.core.rollout import TokenState, revision_of, state_of
@@ -155,7 +156,7 @@ def _not_applicable(pod: ObservedPod, *, has_sidecar: bool) -> ProtectionReason 
     # First: a Pod that has ended without Dapr says nothing about Dapr.
     if not has_sidecar and enabled(_annotations(pod)) is not Enabled.TRUE:
         return ProtectionReason.NO_DAPR
-    if pod.status is not None and pod.status.phase in {"Succeeded", "Failed"}:
+    if pod.status is not None and pod.status.phase in ENDED_PHASES:
         return ProtectionReason.ENDED
     if pod.metadata is not None and pod.metadata.deletionTimestamp is not None:
         return ProtectionReason.ENDING

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # The fields to keep, and those to keep below them; None: all.
 _Fields: TypeAlias = "Mapping[str, _Fields | None]"
 
+# Phases of a Pod whose containers have all ended for good.
+ENDED_PHASES: Final = frozenset({"Succeeded", "Failed"})
 _NOT_A_POD: Final = "the object is not a Pod"
 
 

@@ -44,7 +44,7 @@ async def pods_of(api: Api, kind: Resource, name: str, namespace: str) -> list[O
     mine = [
         pod
         for pod in await api.list(resources.PODS, namespace)
-        if not _has_ended(pod)
+        if not decode.is_ending_or_ended(pod)
         and any(one.uid == owner["metadata"]["uid"] for one in controllers(controller_of(pod["metadata"]), known))
     ]
     return sorted(mine, key=lambda pod: str(pod["metadata"]["name"]))
@@ -62,7 +62,7 @@ async def pods_with_sidecar(api: Api, namespace: str | None, selector: str) -> t
 
     def keep(pod: Object) -> Object | None:
         nonlocal others
-        if _has_ended(pod):
+        if decode.is_ending_or_ended(pod):
             return None
         slim = _slim(pod)
         others += slim is None
@@ -92,10 +92,6 @@ def _slim(pod: Object) -> Object | None:
             "containerStatuses": [_state_of_sidecar(pod)],
         },
     }
-
-
-def _has_ended(pod: Object) -> bool:
-    return bool(pod["metadata"].get("deletionTimestamp")) or decode.has_ended(pod)
 
 
 @dataclass(slots=True)

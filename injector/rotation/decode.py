@@ -11,7 +11,7 @@ import msgspec
 from injector.core import names
 from injector.core.env import FileRef
 from injector.core.errors import MalformedObjectError
-from injector.core.observed import ObservedStatus, has_seal, sealable_spec
+from injector.core.observed import ENDED_PHASES, ObservedStatus, has_seal, sealable_spec
 from injector.core.ownership import SecretKey
 from injector.core.rollout import SKEW, ContainerUsage, MissingToken, PodUsage, Ref
 from injector.core.sealed import NOT_SEALED, SEAL_NAMES, seal_of
@@ -244,10 +244,12 @@ def _selected(of_secret: Mapping[str, SecretKey], key: str) -> Iterable[SecretKe
 
 def has_ended(pod: Object) -> bool:
     """Return whether all containers of a Pod have ended for good."""
-    return (pod.get("status") or {}).get("phase") in _ENDED
+    return (pod.get("status") or {}).get("phase") in ENDED_PHASES
 
 
-_ENDED: Final = frozenset({"Succeeded", "Failed"})
+def is_ending_or_ended(pod: Object) -> bool:
+    """Return whether a Pod is being deleted, or all its containers have ended for good."""
+    return bool(pod["metadata"].get("deletionTimestamp")) or has_ended(pod)
 
 
 def exit_code(pod: Object, init_container: str) -> int:
@@ -400,8 +402,9 @@ class _State:
 
 
 _NOT_REPORTED: Final = _State(is_open=True)
-# The reasons why a container waits before its first start; with any other reason it does not run.
-_BEFORE_ITS_START: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
+# The reasons of kubelets why a container waits before its first start. Each other one names an error:
+# https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/kubelet/images/types.go
+STARTING_REASONS: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
 _ONCE: Final = ("initContainerStatuses", "ephemeralContainerStatuses")
 
 
@@ -419,7 +422,7 @@ def _state(state: Object, *, runs_once: bool) -> _State:
         return _State(started=unix_time(state["running"].get("startedAt")) or 0)  # without a time it counts as very old
     if state.get("terminated") is not None:
         return _State(has_ended=runs_once)
-    return _State(is_open=(state.get("waiting") or {}).get("reason", "") in _BEFORE_ITS_START)
+    return _State(is_open=(state.get("waiting") or {}).get("reason", "") in STARTING_REASONS)
 
 
 def _seal_state(status: Object) -> _State:
