@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from injector.check import canary
-from injector.check.guard import GUARD
+from injector.check.chart import GUARD
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
 from injector.check.selectors import NAME_LABEL, Selector, labels_of
 from injector.core import names

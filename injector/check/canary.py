@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from injector.check.guard import GUARD
+from injector.check.chart import GUARD, REQUESTED
 from injector.check.model import Outcome, Problem, failed, unknown
-from injector.check.requested import REQUESTED
 from injector.core import names
 from injector.core.assess import assess
 from injector.core.assessment import Known, Protection, ProtectionReason

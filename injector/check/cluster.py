@@ -7,10 +7,8 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from injector.check.guard import GUARD
+from injector.check.chart import DEFAULT_ENTRIES, FENCE, GUARD, GUARD_BINDINGS, INJECT_ENTRIES, MUTATING, REQUESTED
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
-from injector.check.registration import ENTRIES, MUTATING
-from injector.check.requested import REQUESTED
 from injector.core import names
 from injector.core.durations import span
 from injector.core.messages import listed
@@ -43,14 +41,14 @@ _LARGE_SKEW_SECONDS: Final = 60
 # Objects of the cluster whose names an installation uses.
 _FIXED: Final = (
     *WEBHOOK_CONFIGURATIONS,
-    *((kind, f"{names.MANAGER}-fence") for kind in (POLICIES, POLICY_BINDINGS)),
+    *((kind, FENCE) for kind in (POLICIES, POLICY_BINDINGS)),
     (CLUSTER_ROLES, names.MANAGER),
     (CLUSTER_ROLE_BINDINGS, names.MANAGER),
     (POLICIES, GUARD),
     *((kind, REQUESTED) for kind in (POLICIES, POLICY_BINDINGS)),
-    *((POLICY_BINDINGS, name) for name in (GUARD, f"{GUARD}-audit", f"{GUARD}-warn", f"{GUARD}-deny")),
+    *((POLICY_BINDINGS, name) for name in GUARD_BINDINGS),
 )
-_OWN_ENTRIES: Final = frozenset(name for of_one in ENTRIES.values() for name in of_one)
+_OWN_ENTRIES: Final = frozenset({*INJECT_ENTRIES, *DEFAULT_ENTRIES})
 # https://github.com/helm/helm/blob/main/pkg/action/validate.go
 _RELEASE: Final = "meta.helm.sh/release-name"
 _RELEASE_NAMESPACE: Final = "meta.helm.sh/release-namespace"

@@ -7,9 +7,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.check.chart import DEFAULT_ENTRIES, MUTATING
 from injector.check.model import Category, Check, Outcome, failed, warning
 from injector.check.pods import all_pods
-from injector.check.registration import DEFAULT_ENTRIES, MUTATING, own_entries
+from injector.check.registration import own_entries
 from injector.check.selectors import NAME_LABEL, Selector, labels_of
 from injector.core import names
 from injector.core.messages import listed

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.check.chart import DEFAULT_ENTRIES, INJECT_ENTRIES, UPGRADE
 from injector.check.installation import deployments_of_groups
 from injector.check.model import Category, Check, Outcome, failed
-from injector.check.registration import DEFAULT_ENTRIES, INJECT_ENTRIES, UPGRADE, includes_pods
+from injector.check.registration import includes_pods
 from injector.check.versions import image_of
 from injector.core import names
 from injector.core.messages import listed

@@ -6,8 +6,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.check.chart import GUARD, GUARD_BINDINGS, UPGRADE
 from injector.check.model import Category, Check, Outcome, failed, warning
-from injector.check.registration import UPGRADE
 from injector.check.selectors import NAME_LABEL, Selector, labels_of
 from injector.core import names
 from injector.core.messages import listed
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from injector.check.reader import Reader
     from injector.kube.resources import Object
 
-# charts/dapr-token-injector/templates/guard
-GUARD: Final = "dapr-token-injector-guard"
 # The word in the label, and the actions of its binding. The binding without a word is for namespaces without the label.
 _ACTIONS: Final = {"audit": {"Audit"}, "warn": {"Warn", "Audit"}, "deny": {"Deny", "Audit"}}
 _NARROWING: Final = ("objectSelector", "resourceRules", "excludeResourceRules")
@@ -66,9 +64,8 @@ def _of_policy(spec: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _of_bindings(bindings: Mapping[str, Object], namespaces: Iterable[Object], fix: str) -> Iterator[Problem]:
-    wanted = {GUARD: "", **{f"{GUARD}-{word}": word for word in _ACTIONS}}
     selectors = {}
-    for name, word in wanted.items():
+    for name, word in GUARD_BINDINGS.items():
         spec = (bindings.get(name) or {}).get("spec") or {}
         if spec.get("policyName") != GUARD:
             where = f"label {names.GUARD_LABEL}: {word}" if word else f"no label {names.GUARD_LABEL}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.check.chart import DEFAULT_ENTRIES, INJECT_ENTRIES, MUTATING, UPGRADE, VALIDATING, WARN_ENTRY
 from injector.check.dapr import INJECTOR_ENTRY
 from injector.check.installation import is_redundant
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
@@ -19,14 +20,6 @@ if TYPE_CHECKING:
     from injector.check.model import Problem
     from injector.check.reader import Reader
     from injector.kube.resources import Objects
-
-# Entries of the configurations: charts/dapr-token-injector/templates/webhook; the second ones are those of group 2.
-INJECT_ENTRIES: Final = ("inject.dapr-token-injector.svc", "inject-2.dapr-token-injector.svc")
-DEFAULT_ENTRIES: Final = ("default.dapr-token-injector.svc", "default-2.dapr-token-injector.svc")
-WARN_ENTRY: Final = "warn.dapr-token-injector.svc"
-MUTATING: Final = f"MutatingWebhookConfiguration {names.MANAGER}"
-VALIDATING: Final = f"ValidatingWebhookConfiguration {names.MANAGER}"
-UPGRADE: Final = f"helm upgrade {names.MANAGER} CHART --namespace {{}} --reset-then-reuse-values"
 
 
 @dataclass(frozen=True, slots=True)

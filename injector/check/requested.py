@@ -7,9 +7,10 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from injector.check.chart import INJECT_ENTRIES, MUTATING, REQUESTED, UPGRADE
 from injector.check.installation import is_redundant, policy_of
 from injector.check.model import Category, Check, Outcome, failed, warning
-from injector.check.registration import INJECT_ENTRIES, MUTATING, UPGRADE, own_entries
+from injector.check.registration import own_entries
 from injector.core import names
 from injector.kube.errors import ForbiddenError
 from injector.kube.resources import POLICIES, POLICY_BINDINGS
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from injector.check.reader import Reader
     from injector.kube.resources import Object, Objects
 
-# charts/dapr-token-injector/templates/requested
-REQUESTED: Final = f"{names.MANAGER}-requested"
 _POLICY: Final = f"ValidatingAdmissionPolicy {REQUESTED}"
 _BINDING: Final = f"ValidatingAdmissionPolicyBinding {REQUESTED}"
 # SHA-256 of what the chart renders, with and without `webhook.default.enabled`; see `_digest`.

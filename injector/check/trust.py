@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from injector.check.certificates import readable, seconds_valid, verifying_context
+from injector.check.chart import MUTATING
 from injector.check.installation import DEFAULT_PORT, is_ready, slices_of
 from injector.check.model import Category, Check, Outcome, failed, unknown
-from injector.check.registration import MUTATING
 from injector.check.serving import HANDSHAKE_SECONDS, MOST_HANDSHAKES, unverified
 from injector.core import names
 from injector.core.messages import listed

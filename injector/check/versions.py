@@ -7,11 +7,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from injector import __version__
-from injector.check.guard import GUARD
+from injector.check.chart import GUARD, REQUESTED, UPGRADE
 from injector.check.installation import deployments_of_groups
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
-from injector.check.registration import UPGRADE
-from injector.check.requested import REQUESTED
 from injector.core import names
 from injector.kube.errors import ForbiddenError, KubeError
 from injector.kube.resources import DEPLOYMENTS, POLICIES, SERVICES, WEBHOOK_CONFIGURATIONS

@@ -1,0 +1,27 @@
+"""Names of the objects that the chart installs, as in charts/dapr-token-injector/templates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from injector.core import names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+UPGRADE: Final = f"helm upgrade {names.MANAGER} CHART --namespace {{}} --reset-then-reuse-values"
+MUTATING: Final = f"MutatingWebhookConfiguration {names.MANAGER}"
+VALIDATING: Final = f"ValidatingWebhookConfiguration {names.MANAGER}"
+# Entries of these configurations; the second ones are those of group 2.
+INJECT_ENTRIES: Final = ("inject.dapr-token-injector.svc", "inject-2.dapr-token-injector.svc")
+DEFAULT_ENTRIES: Final = ("default.dapr-token-injector.svc", "default-2.dapr-token-injector.svc")
+WARN_ENTRY: Final = "warn.dapr-token-injector.svc"
+# Policies of admission; each but the guard has one binding of its name.
+FENCE: Final = f"{names.MANAGER}-fence"
+REQUESTED: Final = f"{names.MANAGER}-requested"
+GUARD: Final = f"{names.MANAGER}-guard"
+# The bindings of the guard, and the word in the label of their namespaces; empty: without the label.
+GUARD_BINDINGS: Final[Mapping[str, str]] = {
+    GUARD: "",
+    **{f"{GUARD}-{word}": word for word in ("audit", "warn", "deny")},
+}
