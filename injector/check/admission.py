@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from injector.check.model import Problem
-    from injector.check.reader import Canary, Reader
+    from injector.check.reader import Expectations, Reader
     from injector.kube.resources import Object
 
 
 async def _injects(reader: Reader) -> Outcome:
-    return await _send(reader, reader.canary, await namespace_of_canary(reader))
+    return await _send(reader, reader.expected, await namespace_of_canary(reader))
 
 
 async def _injects_default(reader: Reader) -> Outcome:
@@ -36,12 +36,12 @@ async def _injects_default(reader: Reader) -> Outcome:
     if not labelled:
         seen = f"no namespace has the label {names.INJECT_DEFAULT_LABEL}: enabled"
         return Outcome(seen=seen, is_skipped=True)
-    wanted = reader.canary.namespace
+    wanted = reader.expected.namespace
     chosen = wanted if wanted in labelled else labelled[0]
-    return await _send(reader, dataclasses.replace(reader.canary, secret=""), chosen)
+    return await _send(reader, dataclasses.replace(reader.expected, secret=""), chosen)
 
 
-async def _send(reader: Reader, wanted: Canary, namespace: str) -> Outcome:
+async def _send(reader: Reader, wanted: Expectations, namespace: str) -> Outcome:
     return await canary.send(reader.api, wanted, namespace, lambda: registration_cause(reader.api))
 
 
@@ -51,7 +51,7 @@ async def namespace_of_canary(reader: Reader) -> str:
     Raises:
         KubeError: The registration cannot be read, and no namespace was given.
     """
-    return reader.canary.namespace or canary.served_namespace(await reader.namespace())
+    return reader.expected.namespace or canary.served_namespace(await reader.namespace())
 
 
 class _Answer(StrEnum):

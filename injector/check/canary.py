@@ -23,7 +23,7 @@ from injector.rotation.observation import observation
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from injector.check.reader import Canary
+    from injector.check.reader import Expectations
     from injector.kube.client import Api
     from injector.kube.resources import Object
 
@@ -53,13 +53,13 @@ def pod(namespace: str, annotations: Mapping[str, str]) -> Object:
     return pod_of_template({"metadata": {"name": NAME, "namespace": namespace}, "spec": {"template": template}}, None)
 
 
-async def send(api: Api, canary: Canary, namespace: str, cause: Callable[[], Awaitable[str]]) -> Outcome:
+async def send(api: Api, expected: Expectations, namespace: str, cause: Callable[[], Awaitable[str]]) -> Outcome:
     """Send the Pod and return what its answer means. `cause` returns why a webhook did not inject.
 
     Raises:
         UnauthorizedError: The API server does not accept the credentials.
     """
-    requested = {names.API_TOKEN_SECRET: canary.secret} if canary.secret else {}
+    requested = {names.API_TOKEN_SECRET: expected.secret} if expected.secret else {}
     seen = f"a Pod as a dry run in namespace {namespace}"
     try:
         answer, warnings = await api.dry_run_create(
@@ -70,33 +70,33 @@ async def send(api: Api, canary: Canary, namespace: str, cause: Callable[[], Awa
     except KubeError as error:
         return Outcome(seen=seen, problems=(refusal(error, namespace),))
     shadow = [one for one in warnings if one.startswith(SHADOW_WARNING)]
-    problem = _shadow_problem(shadow, canary) or await _problem(answer, canary, namespace, cause)
+    problem = _shadow_problem(shadow, expected) or await _problem(answer, expected, namespace, cause)
     if problem is not None:
         return Outcome(seen=seen, problems=(problem,))
-    result = f"only reported, as expected: {shadow[0]}" if canary.is_shadow else "comes back with its token"
+    result = f"only reported, as expected: {shadow[0]}" if expected.is_shadow else "comes back with its token"
     return Outcome(seen=f"{seen} {result}")
 
 
-def _shadow_problem(shadow: Sequence[str], canary: Canary) -> Problem | None:
-    if shadow and not canary.is_shadow:
+def _shadow_problem(shadow: Sequence[str], expected: Expectations) -> Problem | None:
+    if shadow and not expected.is_shadow:
         return failed(f"the webhook's Policy is in shadow mode, so Pods get no token: {shadow[0]}")
-    if canary.is_shadow and not any(names.API_TOKEN_ENV in one for one in shadow):
+    if expected.is_shadow and not any(names.API_TOKEN_ENV in one for one in shadow):
         reported = shadow[0] if shadow else "no warning"
         return failed(f"in shadow mode the webhook should report what it would inject, and did not: {reported}")
     return None
 
 
 async def _problem(
-    answer: Object, canary: Canary, namespace: str, cause: Callable[[], Awaitable[str]]
+    answer: Object, expected: Expectations, namespace: str, cause: Callable[[], Awaitable[str]]
 ) -> Problem | None:
     """Return what is wrong with the sidecar of an answered Pod."""
     known = Known(
         now=0,
-        policy=Policy(default_api_key=canary.key) if canary.key else None,
-        injects_default=not canary.secret,
+        policy=Policy(default_api_key=expected.key) if expected.key else None,
+        injects_default=not expected.secret,
     )
     found = assess(observation(answer, Ref("Pod", namespace, NAME)), known)
-    if canary.is_shadow:
+    if expected.is_shadow:
         is_unchanged = found.reason is ProtectionReason.NOT_INJECTED
         return None if is_unchanged else failed(f"the Pod of shadow mode came back with {names.API_TOKEN_ENV}")
     if found.protection is Protection.PROTECTED:
@@ -105,7 +105,7 @@ async def _problem(
         return failed(f"the Pod came back without its token: {await cause()}")
     if found.protection is Protection.UNKNOWN:
         return unknown(f"another webhook or policy changed the Pod, so its token cannot be determined ({found.reason})")
-    wanted = f"Secret {canary.secret or 'of the Policy'}{f', key {canary.key}' if canary.key else ''}"
+    wanted = f"Secret {expected.secret or 'of the Policy'}{f', key {expected.key}' if expected.key else ''}"
     return failed(
         f"the Pod came back with another {names.API_TOKEN_ENV} than a reference to {wanted} ({found.reason}): the "
         "webhook's Policy has another default key, or another webhook or policy changed the variable"

@@ -116,8 +116,8 @@ async def is_redundant(reader: Reader) -> bool:
     Raises:
         KubeError: The registration cannot be read, or shows one group and Deployments cannot be read.
     """
-    if reader.canary.groups:
-        return reader.canary.groups == len(names.GROUPS)
+    if reader.expected.groups:
+        return reader.expected.groups == len(names.GROUPS)
     if len(await reader.registrations()) > 1:
         return True
     deployments = await deployments_of_groups(reader)

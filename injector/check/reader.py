@@ -34,8 +34,8 @@ def _without_managed_fields(item: Object) -> Object:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Canary:
-    """Where dry-run Pods are sent, the reference that they must come back with, and what must be installed.
+class Expectations:
+    """What the caller expects: where dry-run Pods are sent, what they must come back with, and what is installed.
 
     `namespace`: None: one that a default installation serves. `secret`: empty: the Policy's default Secret. `key`:
     empty: any. `is_shadow`: the webhook must only report. `groups`: how many groups of replicas; 0: not known.
@@ -53,9 +53,9 @@ class Canary:
 class Reader:
     """A cluster as the checks see it. `namespace` is that of the installation; None: that of the registration."""
 
-    def __init__(self, api: Api, namespace: str | None, now: int, canary: Canary | None = None) -> None:
+    def __init__(self, api: Api, namespace: str | None, now: int, expected: Expectations | None = None) -> None:
         self.api: Final = api
-        self.canary: Final = canary or Canary()
+        self.expected: Final = expected or Expectations()
         self._now = now
         self._namespace = namespace
         self._read: dict[Hashable, asyncio.Task[Any]] = {}
@@ -139,8 +139,8 @@ class Reader:
         Raises:
             KubeError: They cannot be read.
         """
-        expected = names.GROUPS[: self.canary.groups or None]
-        return await self.existing((MUTATING_WEBHOOKS, name) for name in expected)
+        groups = names.GROUPS[: self.expected.groups or None]
+        return await self.existing((MUTATING_WEBHOOKS, name) for name in groups)
 
     async def configurations(self) -> Objects:
         """Return all webhook configurations of the installation that exist.

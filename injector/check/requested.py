@@ -75,7 +75,7 @@ async def _requested_bound(reader: Reader) -> Outcome:
     policy, binding, registrations = await asyncio.gather(
         reader.get(POLICIES, REQUESTED), reader.get(POLICY_BINDINGS, REQUESTED), reader.registrations()
     )
-    wanted = reader.canary.requested
+    wanted = reader.expected.requested
     fix = UPGRADE.format(await reader.namespace())
     if policy is None and binding is None:
         seen = "the policy is not installed (requested.action=Off)"

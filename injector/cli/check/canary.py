@@ -11,7 +11,7 @@ import click
 from injector.check.canary import send, served_namespace
 from injector.check.catalogue import BY_WORD
 from injector.check.model import WORST_FIRST, Outcome, Result, unknown
-from injector.check.reader import Canary, Reader
+from injector.check.reader import Expectations, Reader
 from injector.check.runner import run
 from injector.cli import cluster_completion, connection, explicit_options
 from injector.cli.common_options import together
@@ -74,7 +74,7 @@ options: Final = together(
         "--canary-secret",
         cls=CanaryOption,
         type=_SecretAndKey(),
-        default=Canary().secret,
+        default=Expectations().secret,
         show_default=True,
         metavar="NAME[:KEY]",
         help="Let the Pod request this Secret, which need not exist, and expect this key.",
@@ -97,10 +97,10 @@ options: Final = together(
 )
 
 
-def canary_of(options: Mapping[str, Any]) -> Canary:
+def expectations_of(options: Mapping[str, Any]) -> Expectations:
     """Return the values of the options."""
     secret, key = options["canary_secret"]
-    return Canary(
+    return Expectations(
         namespace=options["canary_namespace"],
         secret=secret,
         key=key,
@@ -110,14 +110,14 @@ def canary_of(options: Mapping[str, Any]) -> Canary:
     )
 
 
-def run_canary(connect: Connect, canary: Canary) -> Exit:
+def run_canary(connect: Connect, expected: Expectations) -> Exit:
     """Send the Pod, run the checks of what is expected, print the result, and return the exit code.
 
     Raises:
         click.UsageError: An option is set that has no effect.
     """
     explicit_options.reject_all_but("no effect with --canary, which only sends a Pod", CanaryOption, ConnectionOption)
-    outcome = connection.run(connect, lambda api: _send(api, canary))
+    outcome = connection.run(connect, lambda api: _send(api, expected))
     texts = [problem.message for problem in outcome.problems] or [outcome.seen]
     click.echo(escaped(f"{outcome.result.value}: {'; '.join(texts)}"))
     return _EXITS.get(outcome.result, Exit.USAGE)
@@ -126,13 +126,13 @@ def run_canary(connect: Connect, canary: Canary) -> Exit:
 _EXITS: Final = {Result.PASSED: Exit.FINE, Result.FAILED: Exit.FINDINGS}
 
 
-async def _send(api: Api, canary: Canary) -> Outcome:
-    namespace = canary.namespace or served_namespace(None)
+async def _send(api: Api, expected: Expectations) -> Outcome:
+    namespace = expected.namespace or served_namespace(None)
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            found = [await send(api, canary, namespace, _cause)]
-            reader = Reader(api, None, int(time.time()), canary)
-            found += [one.outcome for one in await run(_checks(canary), reader)]
+            found = [await send(api, expected, namespace, _cause)]
+            reader = Reader(api, None, int(time.time()), expected)
+            found += [one.outcome for one in await run(_checks(expected), reader)]
     except TimeoutError:
         late = unknown(f"no answer within {DEADLINE_SECONDS:.0f}s to a Pod as a dry run in namespace {namespace}")
         return Outcome(seen="", problems=(late,))
@@ -142,10 +142,10 @@ async def _send(api: Api, canary: Canary) -> Outcome:
     return Outcome(seen=seen, problems=tuple(sorted(problems, key=lambda one: WORST_FIRST.index(one.result))))
 
 
-def _checks(canary: Canary) -> list[Check]:
+def _checks(expected: Expectations) -> list[Check]:
     """Return the checks of what is expected."""
-    of_groups = ("registered", "entries-as-installed", "entries-alike") if canary.groups else ()
-    of_policy = ("requested-bound",) if canary.requested else ()
+    of_groups = ("registered", "entries-as-installed", "entries-alike") if expected.groups else ()
+    of_policy = ("requested-bound",) if expected.requested else ()
     return [BY_WORD[name] for name in (*of_groups, *of_policy)]
 
 

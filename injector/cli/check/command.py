@@ -80,9 +80,9 @@ def command(  # noqa: PLR0913 - its options
     if show_check is not None:
         click.echo(page(show_check), nl=False)
         return Exit.FINE
-    pod = canary.canary_of(options)
+    expected = canary.expectations_of(options)
     if options["canary"]:
-        return canary.run_canary(Connect.of(options), pod)
+        return canary.run_canary(Connect.of(options), expected)
     chosen = [one for one in only or CHECKS if one not in skip and (one.is_pre or not pre)]
     if not chosen:
         raise click.UsageError("no check is left to run")
@@ -90,7 +90,7 @@ def command(  # noqa: PLR0913 - its options
     async def work(api: Api) -> Sequence[Finding]:
         return await run_until_sound(
             chosen,
-            lambda: Reader(api, namespace, int(time.time()), pod),
+            lambda: Reader(api, namespace, int(time.time()), expected),
             wait_seconds=wait,
             waiting=lambda found, left: show_progress(f"{counts(found)}; {span(left)} left"),
         )

@@ -10,7 +10,7 @@ import pytest
 from injector.check import canary
 from injector.check.catalogue import BY_WORD
 from injector.check.model import Outcome, Result
-from injector.check.reader import Canary, Reader
+from injector.check.reader import Expectations, Reader
 from injector.check.runner import run
 from injector.kube.errors import ForbiddenError, Refusal, UnauthorizedError, UnavailableError
 from tests.fake_cluster import store
@@ -49,7 +49,7 @@ def cluster(entry: Json | None = None, labels: dict[str, str] | None = None, nam
     return found
 
 
-def found_by(name: str, api: StoreApi, wanted: Canary | None = None, installation: str | None = "d") -> Outcome:
+def found_by(name: str, api: StoreApi, wanted: Expectations | None = None, installation: str | None = "d") -> Outcome:
     async def within() -> Outcome:
         (finding,) = await run([BY_WORD[name]], Reader(api, installation, NOW, wanted))
         return finding.outcome
@@ -57,7 +57,7 @@ def found_by(name: str, api: StoreApi, wanted: Canary | None = None, installatio
     return asyncio.run(within())
 
 
-def injects(found: Store, wanted: Canary | None = None) -> Outcome:
+def injects(found: Store, wanted: Expectations | None = None) -> Outcome:
     return found_by("injects", StoreApi(found), wanted)
 
 
@@ -96,18 +96,18 @@ def test_pod_meets_restricted_and_names_its_secret() -> None:
 @pytest.mark.parametrize(
     ("entry", "wanted", "result", "words"),
     [
-        (reference(key="other"), Canary(), Result.PASSED, ""),
-        (reference("x", "k"), Canary(secret="x", key="k"), Result.PASSED, ""),
-        (reference("x", "k"), Canary(secret="x", key="other"), Result.FAILED, "reference to Secret x, key other"),
-        (reference("y"), Canary(secret="x"), Result.FAILED, "(other-reference)"),
-        (reference(optional=True), Canary(), Result.FAILED, "(optional-reference)"),
-        ({"name": TOKEN, "value": "literal"}, Canary(), Result.FAILED, "(literal)"),
-        ({"name": TOKEN, "value": ""}, Canary(), Result.FAILED, "(empty-value)"),
-        ({"name": TOKEN, "valueFrom": 1}, Canary(), Result.UNKNOWN, "cannot be determined (malformed)"),
-        (None, Canary(), Result.FAILED, "no MutatingWebhookConfiguration of dapr-token-injector"),
+        (reference(key="other"), Expectations(), Result.PASSED, ""),
+        (reference("x", "k"), Expectations(secret="x", key="k"), Result.PASSED, ""),
+        (reference("x", "k"), Expectations(secret="x", key="other"), Result.FAILED, "reference to Secret x, key other"),
+        (reference("y"), Expectations(secret="x"), Result.FAILED, "(other-reference)"),
+        (reference(optional=True), Expectations(), Result.FAILED, "(optional-reference)"),
+        ({"name": TOKEN, "value": "literal"}, Expectations(), Result.FAILED, "(literal)"),
+        ({"name": TOKEN, "value": ""}, Expectations(), Result.FAILED, "(empty-value)"),
+        ({"name": TOKEN, "valueFrom": 1}, Expectations(), Result.UNKNOWN, "cannot be determined (malformed)"),
+        (None, Expectations(), Result.FAILED, "no MutatingWebhookConfiguration of dapr-token-injector"),
     ],
 )
-def test_answer_decides(entry: Json | None, wanted: Canary, result: Result, words: str) -> None:
+def test_answer_decides(entry: Json | None, wanted: Expectations, result: Result, words: str) -> None:
     outcome = injects(cluster(entry), wanted)
 
     assert outcome.result is result
@@ -155,7 +155,7 @@ def test_shadow_mode(
     api = StoreApi(cluster(entry))
     api.warnings = warnings
 
-    outcome = found_by("injects", api, Canary(is_shadow=is_expected))
+    outcome = found_by("injects", api, Expectations(is_shadow=is_expected))
 
     assert outcome.result is result
     if words:
@@ -214,7 +214,7 @@ def test_namespace_depends_on_that_of_the_installation() -> None:
     found = cluster(reference(), namespace="kube-public")
 
     assert found_by("injects", StoreApi(found), installation="default").result is Result.PASSED
-    assert found_by("injects", StoreApi(found), Canary(namespace="kube-public")).result is Result.PASSED
+    assert found_by("injects", StoreApi(found), Expectations(namespace="kube-public")).result is Result.PASSED
     assert found_by("injects", StoreApi(found)).result is Result.UNKNOWN
 
 
@@ -248,7 +248,7 @@ def test_default_is_checked_in_a_labelled_namespace(wanted: str | None, chosen: 
     found.put("namespaces", {"metadata": {"name": "c"}})
     found.put("namespaces", {"metadata": {"name": "ending", "labels": DEFAULT, "deletionTimestamp": "t"}})
 
-    outcome = found_by("injects-default", StoreApi(found), Canary(namespace=wanted))
+    outcome = found_by("injects-default", StoreApi(found), Expectations(namespace=wanted))
 
     assert f"in namespace {chosen} " in outcome.seen
 
@@ -290,7 +290,7 @@ def guard_answers(found: Store, answer: str = "through", namespace: str = "defau
     api = StoreApi(found)
     if answer == "warn":
         api.warnings = (f"Validation failed for ValidatingAdmissionPolicy '{GUARD}' with binding 'b': x",)
-    return found_by("guard-answers", api, Canary(namespace=namespace))
+    return found_by("guard-answers", api, Expectations(namespace=namespace))
 
 
 def test_guard_is_skipped_if_it_is_not_installed() -> None:

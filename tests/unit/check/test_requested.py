@@ -9,7 +9,7 @@ import pytest
 
 from injector.check import requested
 from injector.check.model import Result
-from injector.check.reader import Canary
+from injector.check.reader import Expectations
 from tests.documents import document
 from tests.fake_cluster.store import Store
 from tests.unit.check.checking import outcome
@@ -45,7 +45,7 @@ def with_policy() -> Store:
 
 
 def found(store: Store, *, forbidden: str = "", wanted: str = "") -> Outcome:
-    return outcome("requested-bound", InstalledApi(store, forbidden=forbidden), canary=Canary(requested=wanted))
+    return outcome("requested-bound", InstalledApi(store, forbidden=forbidden), expected=Expectations(requested=wanted))
 
 
 def message(result: Outcome) -> str:
