@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from injector.check.model import Category, Check, Outcome, Problem, unknown, warning
 from injector.check.pods import all_pods, workloads
+from injector.core.images import repository_and_tag
 from injector.core.rollout import Ref
 from injector.core.secret_names import is_secret_name
 from injector.kube.errors import NotFoundError
@@ -96,8 +97,8 @@ def workload_facts(workload: Object) -> WorkloadFacts:
 
 def _runs_reloader(container: Object) -> bool:
     """Return whether the last part of the image's path is `reloader`, in any registry, with any tag or digest."""
-    last = (container.get("image") or "").partition("@")[0].rpartition("/")[2]
-    return last.partition(":")[0] == "reloader"
+    path, _ = repository_and_tag(container.get("image") or "")
+    return path.rpartition("/")[2] == "reloader"
 
 
 def is_watched(workload: WorkloadFacts, *, reloads_all: bool) -> bool:

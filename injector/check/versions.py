@@ -11,6 +11,7 @@ from injector.check.chart import GUARD, REQUESTED, UPGRADE
 from injector.check.installation import deployments_of_groups
 from injector.check.model import Category, Check, Outcome, failed, unknown, warning
 from injector.core import names
+from injector.core.images import repository_and_tag
 from injector.kube.errors import ForbiddenError, KubeError
 from injector.kube.resources import DEPLOYMENTS, POLICIES, SERVICES, WEBHOOK_CONFIGURATIONS
 from injector.kube.transport import Request
@@ -33,7 +34,7 @@ async def _same_version(reader: Reader) -> Outcome:
     if not deployments:
         return Outcome(seen=f"no Deployment {names.MANAGER} in namespace {namespace}", is_skipped=True)
     image = image_of(deployments[0])
-    version = _tag(image)
+    _, version = repository_and_tag(image)
     where = f"image {image}"
     if not _VERSION.fullmatch(version):
         try:
@@ -58,12 +59,6 @@ def image_of(deployment: Object) -> str:
     """Return the image of the webhook in a Deployment."""
     containers = deployment["spec"]["template"]["spec"]["containers"]
     return str({one["name"]: one["image"] for one in containers}[_CONTAINER])
-
-
-def _tag(image: str) -> str:
-    """Return the tag of an image, empty if it has none."""
-    _, _, tag = image.partition("@")[0].rpartition("/")[2].partition(":")
-    return tag
 
 
 async def _running_version(reader: Reader, namespace: str, service: str) -> str:

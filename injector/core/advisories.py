@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from injector.core.images import repository_and_tag
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -27,10 +29,7 @@ _AFFECTED: Final[Mapping[str, tuple[tuple[_Version, _Version], ...]]] = {
         ((1, 17, 0, 0), (1, 17, 5, 1)),
     ),
 }
-# The last part of an image's path, and its tag.
-_TAG: Final = re.compile(
-    r"[^:@]*:v?(\d{1,5})\.(\d{1,5})\.(\d{1,5})(-rc\.\d{1,5})?(?:[-_.][-_.0-9A-Za-z]*)?(?:@.*)?", re.ASCII
-)
+_TAG: Final = re.compile(r"v?(\d{1,5})\.(\d{1,5})\.(\d{1,5})(-rc\.\d{1,5})?(?:[-_.][-_.0-9A-Za-z]*)?", re.ASCII)
 
 
 def advisories(image: str) -> tuple[str, ...]:
@@ -41,7 +40,7 @@ def advisories(image: str) -> tuple[str, ...]:
 
 def daprd_version(image: str) -> str:
     """The version in an image's tag, such as `1.15.0`; empty for an image without one."""
-    found = _tag(image)
+    found = _TAG.fullmatch(repository_and_tag(image)[1])
     return f"{found[1]}.{found[2]}.{found[3]}{found[4] or ''}" if found is not None else ""
 
 
@@ -59,9 +58,5 @@ def _affecting(version: _Version) -> list[tuple[str, _Version]]:
 
 
 def _version(image: str) -> _Version | None:
-    found = _tag(image)
+    found = _TAG.fullmatch(repository_and_tag(image)[1])
     return (int(found[1]), int(found[2]), int(found[3]), 0 if found[4] else 1) if found is not None else None
-
-
-def _tag(image: str) -> re.Match[str] | None:
-    return _TAG.fullmatch(image, image.rfind("/") + 1)

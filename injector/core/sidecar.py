@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
+from injector.core.images import repository_and_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,9 +72,8 @@ def is_daprd(image: str, words: Sequence[str]) -> bool:
         return True
     if "dapr" not in image:
         return False
-    path, slash, last = image.partition("@")[0].rpartition("/")
-    repository = path + slash + last.partition(":")[0]
-    return repository.rpartition("/")[2] == names.SIDECAR or (not program and f"/{repository}".endswith("/daprio/dapr"))
+    path, _ = repository_and_tag(image)
+    return path.rpartition("/")[2] == names.SIDECAR or (not program and f"/{path}".endswith("/daprio/dapr"))
 
 
 def is_dapr_shared(*, is_requested: bool, key: str) -> bool:

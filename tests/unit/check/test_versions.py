@@ -8,7 +8,6 @@ import pytest
 
 from injector import __version__
 from injector.check.model import Result
-from injector.check.versions import _tag
 from tests.fake_cluster.store import Store
 from tests.unit.check.checking import outcome
 from tests.unit.check.installed import MUTATING, NAME, InstalledApi, installed
@@ -46,22 +45,6 @@ def test_nothing_installed_is_skipped(name: str) -> None:
 @pytest.mark.parametrize("name", ["same-version", "objects-of-one-version"])
 def test_missing_permission_is_unknown(name: str) -> None:
     assert outcome(name, InstalledApi(installed(), forbidden="deployments")).result is Result.UNKNOWN
-
-
-@pytest.mark.parametrize(
-    ("image", "tag"),
-    [
-        ("a", ""),
-        ("a:1", "1"),
-        ("r:5000/a", ""),
-        ("r:5000/b/a:1.2.3", "1.2.3"),
-        ("a:1@sha256:0", "1"),
-        ("a@sha256:0", ""),
-        ("", ""),
-    ],
-)
-def test_tag_of_an_image(image: str, tag: str) -> None:
-    assert _tag(image) == tag
 
 
 @pytest.mark.parametrize(
