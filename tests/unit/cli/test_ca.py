@@ -13,16 +13,17 @@ from injector.cli.main import main
 from injector.config.shapes import KeyAlgorithm
 from injector.core import names
 from injector.core.ownership import SecretRef
-from injector.kube.errors import ForbiddenError, NotFoundError, UnauthorizedError, UnavailableError
-from injector.kube.resources import SECRETS
+from injector.kube.errors import ForbiddenError, UnauthorizedError
 from injector.webhook.certs import keyring
 from injector.webhook.certs.authority import make_authority
 from injector.webhook.certs.keyring import Keyring, RotationDelays
+from tests.fake_cluster.client import StoreApi
+from tests.fake_cluster.store import Refusal, Store
 from tests.unit.kube.manual_clock import run_with_manual_clock
 
 if TYPE_CHECKING:
-    from injector.kube.errors import KubeError
-    from injector.kube.resources import Resource
+    from injector.kube.resources import Object
+    from injector.kube.transport import Request
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -34,35 +35,36 @@ RETIRING = dataclasses.replace(STEADY, signing=SECOND, previous=(FIRST.anchor,),
 REF = SecretRef("dapr", "ca")
 
 
-class Cluster:
-    """A Secret that is further on each time it is read; configurations by name, with the CAs in their bundles."""
+class Cluster(StoreApi):
+    """A Secret that is further on each time it is read; configurations are registered by name."""
 
     def __init__(self, *rings: Keyring | None, data: dict[str, str] | None = None, asked: bool = False) -> None:
-        self.bundles: dict[str, bytes] = {}
-        self.error: type[KubeError] = NotFoundError
-        metadata = {"name": "ca", "resourceVersion": "7", "annotations": {names.ROTATE_CA: "x"} if asked else {}}
+        metadata = {"namespace": "dapr", "name": "ca", "annotations": {names.ROTATE_CA: "x"} if asked else {}}
         base: dict[str, Any] = {"metadata": metadata, "data": data or {}}
         self.states = [base if ring is None else keyring.write(base, ring) for ring in rings]
+        self.store = Store(called=self._advance, version=6)
         self.patches: list[Any] = []
+        super().__init__(self.store)
 
-    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> dict[str, Any]:
-        if resource is not SECRETS:
-            what = f"{resource.plural}/{name}"
-            if what not in self.bundles:
-                raise self.error(f"get {what}")
-            config = {"caBundle": base64.b64encode(self.bundles[what]).decode()}
-            entry = {"name": "inject.dapr-token-injector.svc", "clientConfig": config}
-            return {"metadata": {"uid": "u", "resourceVersion": "1"}, "webhooks": [entry]}
-        assert (name, namespace) == ("ca", "dapr")
-        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+    def _advance(self, call: str) -> None:
+        if call == "GET /api/v1/namespaces/dapr/secrets/ca" and self.states:
+            self.store.put("secrets", self.states.pop(0))
 
-    async def patch(self, _resource: Resource, name: str, body: object, namespace: str | None = None) -> None:
-        assert (name, namespace) == ("ca", "dapr")
-        self.patches.append(body)
+    def register(self, what: str, bundle: bytes) -> None:
+        """Put a configuration with this CA bundle."""
+        plural, name = what.split("/")
+        config = {"caBundle": base64.b64encode(bundle).decode()}
+        entry = {"name": "inject.dapr-token-injector.svc", "clientConfig": config}
+        self.store.put(plural, {"metadata": {"name": name}, "webhooks": [entry]})
+
+    async def send(self, request: Request) -> Object:
+        if request.method == "PATCH":
+            self.patches.append(request.body)
+        return await super().send(request)
 
 
 def request(cluster: Cluster, timeout_seconds: float | None = None) -> ca.CaRotation:
-    return run_with_manual_clock(ca.request_rotation(cluster, REF, timeout_seconds))  # type: ignore[arg-type] # the two calls that it makes
+    return run_with_manual_clock(ca.request_rotation(cluster, REF, timeout_seconds))
 
 
 def test_rotate_requests_successor_of_steady_ca() -> None:
@@ -96,23 +98,31 @@ BOTH = FIRST.anchor.pem + SECOND.anchor.pem
 @pytest.mark.parametrize("timeout_seconds", [None, 0])
 def test_configurations_without_the_next_ca_are_named(timeout_seconds: float | None) -> None:
     cluster = Cluster(PUBLISHING)  # without a validating one
-    cluster.bundles = {MUTATING: BOTH, f"{MUTATING}-2": FIRST.anchor.pem}
+    cluster.register(MUTATING, BOTH)
+    cluster.register(f"{MUTATING}-2", FIRST.anchor.pem)
     result = request(cluster, timeout_seconds)
     assert result.document()["notYetIn"] == [f"{MUTATING}-2"]
     assert result.document()["unknown"] == []
     assert result.text().endswith(f"\nThe CA bundle of {MUTATING}-2 does not contain the new CA yet.")
 
 
-@pytest.mark.parametrize("error", [ForbiddenError, UnavailableError, UnauthorizedError])
+@pytest.mark.parametrize(
+    ("status", "because"),
+    [
+        (403, ForbiddenError.because),
+        (503, "the API server answers with status 503"),
+        (401, UnauthorizedError.because),
+    ],
+)
 @pytest.mark.parametrize("timeout_seconds", [None, 0])
-def test_unreadable_configurations_are_unknown(timeout_seconds: float | None, error: type[KubeError]) -> None:
+def test_unreadable_configurations_are_unknown(timeout_seconds: float | None, status: int, because: str) -> None:
+    unread = [f"{MUTATING}-2", VALIDATING]
     cluster = Cluster(PUBLISHING)
-    cluster.error = error
-    cluster.bundles = {MUTATING: FIRST.anchor.pem}
+    cluster.store.refusals = [Refusal(f"GET .*/({'|'.join(unread)})$", status)]
+    cluster.register(MUTATING, FIRST.anchor.pem)
     result = request(cluster, timeout_seconds)
     assert result.document()["notYetIn"] == [MUTATING]
-    unread = [f"{MUTATING}-2", VALIDATING]
-    messages = [f"cannot get {what}: {error.because}" for what in unread]
+    messages = [f"cannot get {what}: {because}" for what in unread]
     assert result.document()["unknown"] == [
         {"configuration": what, "message": message} for what, message in zip(unread, messages, strict=True)
     ]
@@ -124,14 +134,14 @@ def test_unreadable_configurations_are_unknown(timeout_seconds: float | None, er
 
 def test_configurations_are_not_read_while_none_is_waited_for() -> None:
     cluster = Cluster(SETTLING)
-    cluster.error = ForbiddenError
+    cluster.store.refusals = [Refusal("GET .*configurations", 403)]
     assert request(cluster).document()["unknown"] == []
 
 
 @pytest.mark.parametrize("rings", [(SETTLING,), (PUBLISHING, RETIRING)])
 def test_no_configuration_is_named_once_the_next_ca_is_everywhere(rings: tuple[Keyring, ...]) -> None:
     cluster = Cluster(*rings)
-    cluster.bundles = {MUTATING: FIRST.anchor.pem}
+    cluster.register(MUTATING, FIRST.anchor.pem)
     assert request(cluster).document()["notYetIn"] == []
 
 
