@@ -142,7 +142,8 @@ class PodUsage:
 
     `created` is by the API server's clock, as is the change of a Secret; container starts are by the node's clock,
     which is at most `clock_lead` seconds ahead (None: unknown). `restarted_for`: the Pod's annotations. `position`: its
-    place in a StatefulSet. `missing`: tokens that it requests and does not have. `ended`: containers that ended for
+    place in a StatefulSet. `missing`: tokens that it requests and does not have. `open_keys`: the keys of those, and of
+    tokens that its sidecar references as optional: it can serve without a token. `ended`: containers that ended for
     good, and keys that each could not have started without.
     """
 
@@ -152,6 +153,7 @@ class PodUsage:
     uid: str = ""
     usages: tuple[ContainerUsage, ...] = ()
     missing: tuple[MissingToken, ...] = ()
+    open_keys: frozenset[SecretKey] = frozenset()
     ended: frozenset[tuple[SecretKey, str]] = frozenset()
     created: int | None = None
     clock_lead: int | None = None

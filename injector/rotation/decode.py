@@ -197,11 +197,16 @@ def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: i
     is_placed = bool((pod.get("spec") or {}).get("nodeName"))
     usages: dict[tuple[str, SecretKey, bool], ContainerUsage] = {}
     ended: set[tuple[SecretKey, str]] = set()
+    missing = tuple(dict.fromkeys(missing_tokens(pod, keys)))
+    open_keys = {one.key for one in missing}
     for one in references(pod):
         state = states.get(one.container, _NOT_REPORTED)
         if one.is_sealed:
             state = _sealed_state(state, seal)
+        is_open = one.is_optional and one.container == names.SIDECAR and one.variable in names.TOKEN_VARIABLES
         for key in _selected(keys.get(one.secret, {}), one.key):
+            if is_open:
+                open_keys.add(key)
             if state.has_ended:
                 ended |= set() if one.is_optional else {(key, one.container)}
                 continue
@@ -225,7 +230,8 @@ def pod_usage(pod: Object, keys: NamespaceKeys, workload: Ref, first_position: i
         workload=workload,
         uid=meta.get("uid", ""),
         usages=tuple(usages[at] for at in sorted(usages)),
-        missing=tuple(dict.fromkeys(missing_tokens(pod, keys))),
+        missing=missing,
+        open_keys=frozenset(open_keys),
         ended=frozenset(ended),
         created=unix_time(meta.get("creationTimestamp")),
         clock_lead=_clock_lead(pod),

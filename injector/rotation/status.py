@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from injector.kube.client import Api
     from injector.kube.lists import Read, T
     from injector.kube.resources import Object
+    from injector.rotation.usage import KeyUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +73,12 @@ def _same_case(ref: Ref) -> Ref:
 class PodStatus:
     """A Pod's assessment and the workload that it belongs to; `uses` is empty unless a Secret is selected.
 
-    `uses`: the keys of the Secret that it reads or requests, each with `api` or `app`, and `""` for other uses. The
-    key is empty if all are used.
+    `uses`: the keys of the Secret that it reads or requests. The key is empty if all are used.
     """
 
     workload: Ref
     assessment: Assessment
-    uses: Mapping[str, str] = field(default_factory=dict)
+    uses: Mapping[str, KeyUse] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ async def read_status(api: Api, namespace: str | None, now: int, selected: Selec
     return Status(ordered, tuple(reader.limits), secrets)
 
 
-_Owned: TypeAlias = "tuple[Observation, ControllerRef | None, Mapping[str, str]]"
+_Owned: TypeAlias = "tuple[Observation, ControllerRef | None, Mapping[str, KeyUse]]"
 
 
 def _observed(text: bytes | bytearray, selected: Selection, specs: Specs) -> _Owned | None:
@@ -148,7 +148,7 @@ def _observed(text: bytes | bytearray, selected: Selection, specs: Specs) -> _Ow
         at = item_meta(text)
         malformed = Observation(namespace=at.namespace, name=at.name, pod=None)
         return None if selected.secret else (malformed, None, {})
-    uses: Mapping[str, str] = {}
+    uses: Mapping[str, KeyUse] = {}
     if selected.secret:
         uses = token_uses(pod, selected.secret)
         if not uses:

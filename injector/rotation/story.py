@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
-from injector.core.assessment import Currency, Protection
+from injector.core.assessment import Currency
 from injector.core.ownership import SecretKey, SecretRef
 from injector.kube.api_messages import redact_words
 from injector.kube.errors import ForbiddenError
@@ -76,7 +76,7 @@ async def read_story(api: Api, ref: SecretRef, now: int, *, ended: bool = False)
 def _usage(key: SecretKey, status: Status, secret: TokenSecret | None) -> SecretUsage:
     users = [pod for pod in status.pods if key.key in pod.uses or "" in pod.uses]
     found = [pod.assessment for pod in users]
-    directions = sorted({pod.uses[key.key] for pod in users if pod.uses.get(key.key)})
+    directions = sorted({use.direction for pod in users if (use := pod.uses.get(key.key)) and use.direction})
     label = secret.labels.get(names.TOKEN_LABEL, "") if secret is not None else ""
     currencies = [(one.name, {each.currency for each in one.currencies if each.key == key}) for one in found]
     return SecretUsage(
@@ -87,7 +87,7 @@ def _usage(key: SecretKey, status: Status, secret: TokenSecret | None) -> Secret
         pods=len(users),
         outdated=tuple(name for name, states in currencies if states & _LATE),
         uncertain=tuple(name for name, states in currencies if Currency.UNCERTAIN in states),
-        open=tuple(one.name for one in found if one.protection is Protection.OPEN),
+        open=tuple(pod.assessment.name for pod in users if (use := pod.uses.get(key.key)) and use.is_open),
         is_readable=key.secret in status.secrets,
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from injector.core import names
 from injector.core.durations import WEEK
 from injector.core.ownership import SecretKey
-from injector.core.rollout import TokenState, in_state, pod_names, revision_of, without_token
+from injector.core.rollout import Ref, TokenState, in_state, pod_names, revision_of
 from injector.kube.resources import PODS, SECRETS
 from injector.rotation import decode, fields
 from injector.rotation.observe import Owners, among
@@ -34,8 +34,8 @@ class SecretUsage:
     """One key of one Secret, and the Pods that read or request it.
 
     `direction`: `api` or `app`. `secret`: None if Pods use it and it does not exist, or is not `is_readable`.
-    `outdated`, `uncertain`: Pods that run or may run a previous value. `open`: Pods whose sidecar has no token,
-    although they request this one.
+    `outdated`, `uncertain`: Pods that run or may run a previous value. `open`: Pods that request this token and have
+    none, or whose sidecar references it as optional.
     """
 
     key: SecretKey
@@ -92,10 +92,6 @@ async def list_usage(api: Api, namespace: str | None) -> list[SecretUsage]:
 
 def _usage(key: SecretKey, direction: str, secret: TokenSecret | None, pods: Sequence[PodUsage]) -> SecretUsage:
     revisions = {} if secret is None else {key: revision_of(secret, key.key)}
-    is_missing = secret is None or key.key not in secret.keys
-    without = {pod.name for pod in without_token({key}, pods)}
-    if is_missing:
-        without |= {pod.name for pod in pods if _has_started_without(pod, key)}
     return SecretUsage(
         key=key,
         direction=direction,
@@ -104,30 +100,36 @@ def _usage(key: SecretKey, direction: str, secret: TokenSecret | None, pods: Seq
         pods=len(pods),
         outdated=pod_names(in_state(TokenState.OUTDATED, revisions, pods)),
         uncertain=pod_names(in_state(TokenState.UNCERTAIN, revisions, pods)),
-        open=tuple(sorted(without)),
+        open=pod_names(pod for pod in pods if key in pod.open_keys),
     )
 
 
-def _has_started_without(pod: PodUsage, key: SecretKey) -> bool:
-    """Return whether a sidecar has an optional reference, so that it starts without the value."""
-    return any(
-        one.key == key and one.is_optional and one.container == names.SIDECAR and one.variable in DIRECTIONS
-        for one in pod.usages
-    )
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """How a Pod uses a key: `direction` is `api` or `app`, empty for other uses than as a token.
+
+    `is_open`: as in `SecretUsage`.
+    """
+
+    direction: str = ""
+    is_open: bool = False
 
 
-def token_uses(pod: dict[str, Any], secret: str) -> dict[str, str]:
-    """Return the keys of a Secret that a Pod reads or requests, and the direction of each.
+def token_uses(pod: dict[str, Any], secret: str) -> dict[str, KeyUse]:
+    """Return the keys of a Secret that a Pod reads or requests; the key is empty if all keys are used.
 
-    The direction of other uses than as a token is empty, and so is the key if all keys are used. Nothing for a
-    malformed Pod.
+    Nothing for a malformed Pod.
     """
     try:
-        others = {one.key: "" for one in decode.references(pod) if one.secret == secret}
-        tokens = {key.key: direction for key, direction in _directions([pod]).items() if key.name == secret}
+        others = {one.key: KeyUse() for one in decode.references(pod) if one.secret == secret}
+        tokens = {key: direction for key, direction in _directions([pod]).items() if key.name == secret}
+        namespace = pod["metadata"]["namespace"]
+        keys = decode.index(tokens).get(namespace, {})
+        usage = decode.pod_usage(pod, keys, Ref(PODS.kind, namespace, pod["metadata"]["name"]), 0)
     except (KeyError, TypeError, AttributeError):
         return {}
-    return others | tokens
+    open_keys = usage.open_keys if usage is not None else ()
+    return others | {key.key: KeyUse(direction, key in open_keys) for key, direction in tokens.items()}
 
 
 def _directions(pods: Iterable[dict[str, Any]]) -> dict[SecretKey, str]:

@@ -57,8 +57,8 @@ def command(
     one that a Pod reads or requests as its token. OUTDATED: Pods whose
     containers started before the Secret's data last changed. UNCERTAIN: Pods
     whose containers started so close to it that they may run either value.
-    OPEN: Pods that request the token and have none, so their Dapr API is open.
-    No value is shown.
+    OPEN: Pods that request the token and have none, or reference it as
+    optional. No value is shown.
 
     \b
     Examples:

@@ -759,11 +759,11 @@ def test_list_has_requested_secrets_that_do_not_exist(server: ApiServer, capsys:
     assert (found["exists"], found["key"], found["open"]) == (False, "token", ["web-1-1"])
 
 
-def test_sidecar_with_an_optional_reference_to_nothing_is_open(server: ApiServer, capsys: Capture) -> None:
+def test_sidecar_with_an_optional_reference_is_open(server: ApiServer, capsys: Capture) -> None:
     optional = pod("web")
     optional["spec"]["containers"][0]["env"][0]["valueFrom"]["secretKeyRef"]["optional"] = True
     put_workload(server, "web", optional)
-    assert decoded(server, capsys, "list", code=0)["secrets"][0]["open"] == []
+    assert decoded(server, capsys, "list", code=0)["secrets"][0]["open"] == ["web-1-1"]
     server.objects["secrets", "shop", "s"]["data"] = {"other": "eA=="}
     rows = decoded(server, capsys, "list", code=0)["secrets"]
     assert {row["key"]: row["open"] for row in rows} == {"other": [], "token": ["web-1-1"]}

@@ -237,6 +237,47 @@ def test_secret_that_a_pod_requests_and_has_not(api: ApiServer, capsys: Capture)
     assert "    kubectl get pod/missed-1-1 -n shop -o yaml | kubectl replace --force -f -" in out.splitlines()
 
 
+def open_in_both(api: ApiServer, capsys: Capture, name: str) -> list[str]:
+    """Return the open Pods of a Secret, which `secret list` and `status secret/NAME` must agree on."""
+    main(["secret", "list", "-n", SHOP, "--kubeconfig", str(api.kubeconfig), "-o", "json"])
+    listed: list[str]
+    (listed,) = [row["open"] for row in json.loads(capsys.readouterr().out)["secrets"] if row["name"] == name]
+    (row,) = json.loads(shown(api, capsys, f"secret/{name}", "-o", "json")[1])["secrets"]
+    assert row["open"] == listed
+    return listed
+
+
+def test_pod_without_the_token_of_another_secret_is_open_for_that(api: ApiServer, capsys: Capture) -> None:
+    made = pod("mixed", owner=False)
+    made["metadata"]["annotations"] = {"dapr.io/enabled": "true", "dapr.io/api-token-secret": "b"}
+    daprd = made["spec"]["containers"][0]
+    made["spec"]["containers"] = [{"name": "daprd"}, {"name": "app", "env": daprd["env"]}]
+    api.put("pods", made)
+    api.put("secrets", secret("b"))
+
+    assert open_in_both(api, capsys, "s") == []
+    assert open_in_both(api, capsys, "b") == ["mixed-1-1"]
+
+
+def test_pod_with_an_optional_reference_is_open(api: ApiServer, capsys: Capture) -> None:
+    made = pod("lax", owner=False)
+    source = made["spec"]["containers"][0]["env"][0]["valueFrom"]
+    source["secretKeyRef"]["optional"] = True
+    made["spec"]["containers"][0]["env"].insert(0, {"name": "OTHER", "valueFrom": source})
+    api.put("pods", made)
+
+    assert open_in_both(api, capsys, "s") == ["lax-1-1"]
+
+
+def test_pod_without_its_app_token_is_open(api: ApiServer, capsys: Capture) -> None:
+    made = pod("half", owner=False)
+    made["metadata"]["annotations"] = {"dapr.io/enabled": "true", "dapr.io/app-token-secret": "b"}
+    api.put("pods", made)
+
+    assert open_in_both(api, capsys, "b") == ["half-1-1"]
+    assert open_in_both(api, capsys, "s") == []
+
+
 def test_secret_that_no_pod_uses(api: ApiServer, capsys: Capture) -> None:
     api.put("secrets", secret("spare"))
     api.put("secrets", {"metadata": {"namespace": SHOP, "name": "foreign"}, "data": {"a": "eA=="}})

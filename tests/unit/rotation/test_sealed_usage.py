@@ -26,7 +26,7 @@ from injector.core.rollout import (
 )
 from injector.rotation import decode, fields
 from injector.rotation.admission import expected_of, lacking_of
-from injector.rotation.usage import token_uses
+from injector.rotation.usage import KeyUse, token_uses
 from injector.times import rfc3339
 from tests.builders import asking, container, secret_env, sidecar
 from tests.sealing import API, CHECK, SEAL, file_env, sealed_spec
@@ -231,7 +231,7 @@ def test_fields_of_other_pods_are_not_read() -> None:
 
 
 def test_sealed_pod_uses_the_secret_as_a_token() -> None:
-    assert token_uses(sealed(ended(), running()), "s") == {"token": "api"}
+    assert token_uses(sealed(ended(), running()), "s") == {"token": KeyUse("api")}
 
 
 # --- a restart: the expected containers, and those that lack a token ---
