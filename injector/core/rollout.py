@@ -234,6 +234,11 @@ class PlannedAction:
     restart_at: int | None = None
     is_completed: bool = False
 
+    @property
+    def is_restart(self) -> bool:
+        """Whether a restart is to begin, or is in progress."""
+        return self.action in {Action.RESTART, Action.WAIT}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartBudget:
@@ -364,6 +369,16 @@ def in_state(
 def without_token(keys: Collection[SecretKey], pods: Iterable[PodUsage]) -> tuple[PodUsage, ...]:
     """Return the Pods that request one of the keys and do not have it, including those that are ending."""
     return tuple(pod for pod in pods if any(one.key in keys for one in pod.missing))
+
+
+def not_surely_current(revisions: Mapping[SecretKey, SecretRevision], pods: Iterable[PodUsage]) -> tuple[PodUsage, ...]:
+    """Return the Pods that run or may run an outdated value, or have no token, including those that are ending."""
+    return tuple(
+        pod
+        for pod in pods
+        if pod_state(pod, revisions) in {TokenState.OUTDATED, TokenState.UNCERTAIN}
+        or without_token(revisions.keys(), [pod])
+    )
 
 
 # --- the plan ---
@@ -608,11 +623,8 @@ def progress_of(
     """
     if workload is None:
         return Progress(ref=action.ref, state=State.READY, message=DELETED)
-    old = [
-        pod
-        for pod in pods
-        if pod_state(pod, revisions) in {TokenState.OUTDATED, TokenState.UNCERTAIN} or without_token(action.keys, [pod])
-    ]
+    revisions = {key: revisions[key] for key in action.keys}
+    old = not_surely_current(revisions, pods)
     now = Progress(
         ref=action.ref,
         state=State.RESTARTING,

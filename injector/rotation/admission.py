@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
-from injector.core.rollout import BROKEN_SEAL, Action, State
+from injector.core.rollout import BROKEN_SEAL, State
 from injector.kube.errors import ForbiddenError, KubeError
 from injector.kube.resources import MUTATING_WEBHOOKS, PODS
 from injector.rotation import decode
@@ -58,7 +58,7 @@ async def check(api: Api, actions: Iterable[PlannedAction], seen: Observed, owne
     found: dict[Ref, Admission] = {}
     registration = _Registration(api)
     for action in actions:
-        if action.action not in {Action.RESTART, Action.WAIT}:
+        if not action.is_restart:
             continue
         workload = await owners.read(action.ref)
         if workload is None:
@@ -70,7 +70,7 @@ async def check(api: Api, actions: Iterable[PlannedAction], seen: Observed, owne
 
 def assumed(actions: Iterable[PlannedAction], pods: Iterable[PodUsage]) -> dict[Ref, Admission]:
     """Return what new Pods must have if no check was made: the references of running Pods."""
-    restarted = {action.ref for action in actions if action.action in {Action.RESTART, Action.WAIT}}
+    restarted = {action.ref for action in actions if action.is_restart}
     expected: dict[Ref, dict[SecretKey, set[str]]] = {ref: {} for ref in restarted}
     for pod in pods:
         if pod.workload in restarted:

@@ -94,7 +94,7 @@ class Roller:
         for progress in initial_progress(actions).values():
             self._set(progress)
         if not wait:
-            await self._begin([one for one in actions if one.action in _AWAITED], State.STARTED)
+            await self._begin([one for one in actions if one.is_restart], State.STARTED)
             return
         while True:
             begun = self._next(actions)
@@ -128,7 +128,7 @@ class Roller:
             return []
         planned = set(self._in_state(State.PLANNED))
         # A workload that is ready may be scaled or replaced for another reason; this run does not wait for it.
-        now = {one.ref: one for one in actions if one.action not in _AWAITED or one.ref in planned}
+        now = {one.ref: one for one in actions if not one.is_restart or one.ref in planned}
         for ref in self._in_state(State.RESTARTING):  # also while the template has lost its mark
             now[ref] = replace(self._begun[ref].action, action=Action.WAIT)
         others = [
@@ -194,7 +194,7 @@ class Roller:
             action,
             workload,
             pods,
-            {key: self._revisions[key] for key in action.keys},
+            self._revisions,
             {} if admission is None else admission.expected,
         )
         if is_late and progress.state is State.RESTARTING:
@@ -232,7 +232,6 @@ class Roller:
             self._report(progress)
 
 
-_AWAITED: Final = frozenset({Action.RESTART, Action.WAIT})
 _FAILED: Final = (State.FAILED, State.NOT_INJECTED)
 
 

@@ -21,6 +21,7 @@ from injector.core.rollout import (
     TokenState,
     in_state,
     initial_progress,
+    not_surely_current,
     plan,
     revision_of,
     without_token,
@@ -322,13 +323,11 @@ class Rotator:
         while True:
             self._owners.forget(stale)
             seen = await self._observe()
-            holding = tuple(
-                pod
-                for state in (TokenState.OUTDATED, TokenState.UNCERTAIN)
-                for pod in in_state(state, revisions, seen.pods)
+            left = not_surely_current(revisions, seen.pods)
+            holding = (
+                *in_state(TokenState.OUTDATED, revisions, left),
+                *in_state(TokenState.UNCERTAIN, revisions, left),
             )
-            without = without_token(revisions.keys(), seen.pods)
-            left = list({(pod.namespace, pod.name): pod for pod in (*holding, *without)}.values())
             stale = {pod.workload for pod in left}
             if holding and _pod_names(holding) != _pod_names(reported):
                 self._listener.still_held(holding)

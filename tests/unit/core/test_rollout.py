@@ -203,6 +203,11 @@ def test_state_of_a_pod_depends_on_the_given_keys_only() -> None:
     assert pod_state(pod(usages=(usage(0, key=OTHER_KEY),)), REVISIONS) is TokenState.CURRENT
 
 
+def test_restart_may_be_in_progress_already() -> None:
+    found = {one for one in Action if PlannedAction(ref=WEB, action=one).is_restart}
+    assert found == {Action.RESTART, Action.WAIT}
+
+
 def test_pod_reads_or_requests_its_keys() -> None:
     found = pod(usages=(usage(key=OTHER_KEY),), missing=(MISSING,))
     assert found.keys == {KEY, OTHER_KEY}
