@@ -90,12 +90,9 @@ def pod_facts(pod: Object) -> PodFacts | None:
     namespace = pod["metadata"]["namespace"]
     references = tuple(decode.references(pod))
     daprds = {one["name"]: one.get("image") or "" for one in _containers(pod) if _is_daprd(one)}
-    tokens = {
-        (one.variable, SecretKey(namespace, one.secret, one.key))
-        for one in references
-        if one.variable in names.TOKEN_VARIABLES
+    tokens = set(decode.token_keys(pod)) | {
+        (variable, SecretKey(namespace, name, key)) for variable, name, key in decode.missing_requests(pod)
     }
-    tokens |= {(variable, SecretKey(namespace, name, key)) for variable, name, key in decode.missing_requests(pod)}
     secrets = {one.secret for one in references} | {key.name for _, key in tokens}
     annotations = pod["metadata"].get("annotations") or {}
     uses_dapr = decode.requests_sidecar(pod)

@@ -82,6 +82,13 @@ def references(pod: Object) -> Iterator[Reference]:
                 yield Reference(name, "", secret, key, optional)
 
 
+def token_keys(pod: Object) -> Iterator[tuple[str, SecretKey]]:
+    """Yield variable and key of each token that a container of the Pod reads."""
+    for one in references(pod):
+        if one.variable in names.TOKEN_VARIABLES:
+            yield one.variable, SecretKey(pod["metadata"]["namespace"], one.secret, one.key)
+
+
 # `kubectl debug` adds ephemeral containers to a running Pod.
 _CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
 

@@ -9,7 +9,6 @@ from injector.core import names
 from injector.core.assessment import Observation
 from injector.core.errors import MalformedObjectError
 from injector.core.observed import observed_pod
-from injector.core.ownership import SecretKey
 from injector.rotation import decode
 from injector.times import unix_time
 
@@ -26,7 +25,7 @@ def observation(pod: dict[str, Any], workload: Ref, specs: Specs | None = None) 
     namespace, name = str(meta["namespace"]), str(meta["name"])
     try:
         found = observed_pod(pod, {} if specs is None else specs)
-        keys = decode.index(token_keys(pod)).get(namespace, {})
+        keys = decode.index(key for _, key in decode.token_keys(pod)).get(namespace, {})
         usage = decode.pod_usage(pod, keys, workload, 0)
         if usage is not None:  # other annotations may be large
             marks = {key: value for key, value in usage.restarted_for.items() if key.startswith(names.RESTARTED_FOR)}
@@ -35,16 +34,6 @@ def observation(pod: dict[str, Any], workload: Ref, specs: Specs | None = None) 
     except (MalformedObjectError, KeyError, TypeError, AttributeError):
         return Observation(namespace=namespace, name=name, pod=None)
     return Observation(namespace=namespace, name=name, pod=found, usage=usage, waits_since=since)
-
-
-def token_keys(pod: dict[str, Any]) -> frozenset[SecretKey]:
-    """Return the keys of Secrets that containers of a Pod read as a token."""
-    namespace = pod["metadata"]["namespace"]
-    return frozenset(
-        SecretKey(namespace, one.secret, one.key)
-        for one in decode.references(pod)
-        if one.variable in names.TOKEN_VARIABLES
-    )
 
 
 def _waits_since(pod: dict[str, Any]) -> int | None:

@@ -136,12 +136,11 @@ def _directions(pods: Iterable[dict[str, Any]]) -> dict[SecretKey, str]:
     """Return the keys that Pods read or request as a token, and the direction of each."""
     found: dict[SecretKey, str] = {}
     for pod in pods:
-        namespace = pod["metadata"]["namespace"]
-        for one in decode.references(pod):
-            if one.variable in DIRECTIONS:
-                found.setdefault(SecretKey(namespace, one.secret, one.key), DIRECTIONS[one.variable])
+        for variable, read in decode.token_keys(pod):
+            found.setdefault(read, DIRECTIONS[variable])
         for variable, name, key in decode.missing_requests(pod):
-            found.setdefault(SecretKey(namespace, name, key or names.DAPR_FIXED_KEY), DIRECTIONS[variable])
+            requested = SecretKey(pod["metadata"]["namespace"], name, key or names.DAPR_FIXED_KEY)
+            found.setdefault(requested, DIRECTIONS[variable])
     return found
 
 
