@@ -13,11 +13,12 @@ from injector.check.model import Outcome, Problem, failed, unknown
 from injector.core import names
 from injector.core.assess import assess
 from injector.core.assessment import Known, Protection, ProtectionReason
+from injector.core.decision import SHADOW_WARNING
 from injector.core.model import Policy
 from injector.core.rollout import Ref
 from injector.kube.errors import ForbiddenError, KubeError, UnauthorizedError
 from injector.kube.resources import PODS
-from injector.rotation.admission import SHADOW_WARNING, pod_of_template
+from injector.rotation.admission import pod_of_template
 from injector.rotation.observation import observation
 
 if TYPE_CHECKING:

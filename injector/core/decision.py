@@ -82,6 +82,10 @@ class Deny(Value, frozen=True, gc=False):
 
 Decision = Inject | Skip | Deny
 
+# The beginnings of warnings that callers recognize.
+SHADOW_WARNING: Final = "shadow mode: "
+DENIED_WARNING: Final = "Pods will be denied: "
+
 ExpectedT = TypeVar("ExpectedT", Pod, Workload)
 
 
@@ -215,7 +219,7 @@ def _shadowed(decision: Decision) -> Decision:
     match decision:
         case Inject(plan=planned, warnings=warnings):
             pairs = _by_target(planned.changes, names.AUDIT_WOULD_INJECT, names.AUDIT_WOULD_INJECT_APP)
-            reported = (warning(f"shadow mode: would inject {what}") for _, what in pairs)
+            reported = (warning(f"{SHADOW_WARNING}would inject {what}") for _, what in pairs)
             return Skip(Reason.WOULD_INJECT, (*reported, *warnings), (*pairs, *_kept(planned)))
         case Deny(problems=problems, warnings=warnings, more_problems=more):
             reported = (_would_deny(problem) for problem in problems)
@@ -226,7 +230,7 @@ def _shadowed(decision: Decision) -> Decision:
 
 
 def _would_deny(problem: Problem) -> str:
-    return warning(f"shadow mode: would deny: {problem.brief}")
+    return warning(f"{SHADOW_WARNING}would deny: {problem.brief}")
 
 
 def _denied(problems: Iterable[Problem]) -> str:
@@ -306,7 +310,7 @@ def _advice(workload: Workload, kind: str, policy: Policy, read_spec: ReadSpec |
     )
     decision = decide_pod(template.pod, policy, use_default=False, read_spec=read_spec, expects_sidecar=True)
     problems, more = (decision.problems, decision.more_problems) if isinstance(decision, Deny) else ((), 0)
-    refused = (_would_deny(p) if policy.shadow else warning(f"Pods will be denied: {p.brief}") for p in problems)
+    refused = (_would_deny(p) if policy.shadow else warning(f"{DENIED_WARNING}{p.brief}") for p in problems)
     unknown = tuple(dict.fromkeys(spelling.unknown((*(above.annotations or ()), *(below.annotations or ())))))
     worded = map(spelling.message, unknown[: names.MAX_WARNINGS])
     more += max(0, len(unknown) - names.MAX_WARNINGS)

@@ -15,7 +15,7 @@ import msgspec
 from jsonpatch import JsonPatch
 
 from injector.core import admit, decision, names, patch, review, spelling
-from injector.core.decision import Deny, Inject
+from injector.core.decision import DENIED_WARNING, Deny, Inject
 from injector.core.errors import MalformedObjectError, ReviewError
 from injector.core.messages import WarningList, redact
 from injector.core.model import WORKLOADS, Endpoint, GroupVersionKind, Pod, Reason, Verdict
@@ -222,7 +222,7 @@ def found(document: Document, each: Object, template: Template, decided: Decisio
     """A decision with everything that is reported about it."""
     own = advice.warnings if template.path != each.path else ()
     warnings = (*advice.unquoted, *own, *decided.warnings)
-    hidden = (_DENIED,) if isinstance(decided, Deny) else ()
+    hidden = (DENIED_WARNING,) if isinstance(decided, Deny) else ()  # the denial itself is reported
     return Finding(
         source=document.source,
         document=document.index,
@@ -236,10 +236,6 @@ def found(document: Document, each: Object, template: Template, decided: Decisio
         operations=patch.build(decided.plan) if isinstance(decided, Inject) else (),
         has_sidecar=any(container.get("name") == names.SIDECAR for _, container in template.containers()),
     )
-
-
-# How the webhook warns about a workload whose Pods it will deny; offline, the denial itself is reported.
-_DENIED: Final = "Pods will be denied:"
 
 
 def _steps(operation: PatchOp) -> Path:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from injector.core import names
+from injector.core.decision import SHADOW_WARNING
 from injector.core.rollout import BROKEN_SEAL, State
 from injector.kube.errors import ForbiddenError, KubeError
 from injector.kube.resources import MUTATING_WEBHOOKS, PODS
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from injector.kube.resources import Object
     from injector.rotation.observe import Observed, Owners
 
-# The beginning of the webhook's warnings in shadow mode (`core.decision`).
-SHADOW_WARNING: Final = "shadow mode: "
 # Only for a template whose running Pods have no sidecar to take the image from; a dry run never pulls it.
 _PLACEHOLDER_IMAGE: Final = "daprio/daprd"
 
