@@ -13,9 +13,9 @@ UPGRADE: Final = f"helm upgrade {names.MANAGER} CHART --namespace {{}} --reset-t
 MUTATING: Final = f"MutatingWebhookConfiguration {names.MANAGER}"
 VALIDATING: Final = f"ValidatingWebhookConfiguration {names.MANAGER}"
 # Entries of these configurations; the second ones are those of group 2.
-INJECT_ENTRIES: Final = ("inject.dapr-token-injector.svc", "inject-2.dapr-token-injector.svc")
-DEFAULT_ENTRIES: Final = ("default.dapr-token-injector.svc", "default-2.dapr-token-injector.svc")
-WARN_ENTRY: Final = "warn.dapr-token-injector.svc"
+INJECT_ENTRIES: Final = (f"inject{names.ENTRY_SUFFIX}", f"inject-2{names.ENTRY_SUFFIX}")
+DEFAULT_ENTRIES: Final = (f"default{names.ENTRY_SUFFIX}", f"default-2{names.ENTRY_SUFFIX}")
+WARN_ENTRY: Final = f"warn{names.ENTRY_SUFFIX}"
 # Policies of admission; each but the guard has one binding of its name.
 FENCE: Final = f"{names.MANAGER}-fence"
 REQUESTED: Final = f"{names.MANAGER}-requested"

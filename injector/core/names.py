@@ -43,6 +43,8 @@ MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "dapr-token-injector"
 # Deployment, Service, and MutatingWebhookConfiguration of each group of replicas: docs/decisions/0039-two-entries.md.
 GROUPS: Final = (MANAGER, f"{MANAGER}-2")
+# Names of entries in webhook configurations, `<purpose>.dapr-token-injector.svc`, end with it. They never change.
+ENTRY_SUFFIX: Final = f".{MANAGER}.svc"
 # The direction that a token protects: calls to `daprd` (api) or calls of `daprd` to the app (app).
 TOKEN_LABEL: Final = "dapr-token-injector/token"
 # Never the value: a public id, and times in RFC 3339.
@@ -159,3 +161,8 @@ MAX_AUDIT_VALUE: Final = 1024
 MAX_SHOWN_VALUE: Final = 40
 # Ours: tokens get pasted where names belong. A longer value is never shown.
 MAX_SHOWABLE_LENGTH: Final = 63
+
+
+def is_own_entry(name: str) -> bool:
+    """Return whether an entry of a webhook configuration is one of the injector."""
+    return name.endswith(ENTRY_SUFFIX)

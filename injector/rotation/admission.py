@@ -129,7 +129,7 @@ async def registration_cause(api: Api) -> str:
         (configuration["metadata"]["name"], entry)
         for configuration in found
         for entry in configuration.get("webhooks") or ()
-        if names.MANAGER in configuration["metadata"]["name"] or names.MANAGER in entry.get("name", "")
+        if names.is_own_entry(entry.get("name", ""))
     ]
     if not entries:
         return f"there is no MutatingWebhookConfiguration of {names.MANAGER}"

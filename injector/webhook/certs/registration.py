@@ -10,17 +10,15 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from injector.core import names
 from injector.webhook.certs.authority import Anchor, known_anchors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from injector.kube.resources import Object
-
-# Entries have the name `<purpose>.dapr-token-injector.svc`.
-OURS: Final = ".dapr-token-injector.svc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class Registration:
 def read(configuration: Mapping[str, Any]) -> Registration:
     """Return the registration in a webhook configuration."""
     metadata = configuration["metadata"]
-    entries = (entry for entry in configuration.get("webhooks") or () if str(entry.get("name", "")).endswith(OURS))
+    entries = (entry for entry in configuration.get("webhooks") or () if names.is_own_entry(str(entry.get("name", ""))))
     return Registration(str(metadata["uid"]), str(metadata["resourceVersion"]), tuple(map(_entry, entries)))
 
 

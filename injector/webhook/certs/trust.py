@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from injector.core import names
 from injector.webhook.certs import registration
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Trust:
             if seen is None:
                 problem = f"{copy.what} does not exist"
             elif not seen.entries:
-                problem = f"{copy.what} has no entry with a name *{registration.OURS}"
+                problem = f"{copy.what} has no entry with a name *{names.ENTRY_SUFFIX}"
         if issuer is None or seen is None or seen.trusts(issuer):
             return problem, ""
         return problem, f"the caBundle of {copy.what} does not trust the active certificate"

@@ -153,7 +153,7 @@ def test_shadow_mode_is_named_as_the_cause(server: ApiServer, capsys: Capture) -
 def webhook_configuration(policy: str) -> Json:
     return {
         "metadata": {"name": "dapr-token-injector"},
-        "webhooks": [{"name": "inject.dapr-token-injector.io", "failurePolicy": policy}],
+        "webhooks": [{"name": "inject.dapr-token-injector.svc", "failurePolicy": policy}],
     }
 
 
@@ -163,6 +163,10 @@ def webhook_configuration(policy: str) -> Json:
         ([], "there is no MutatingWebhookConfiguration of dapr-token-injector"),
         (
             [{"metadata": {"name": "dapr-sidecar-injector"}, "webhooks": [{"name": "x", "failurePolicy": "Ignore"}]}],
+            "there is no MutatingWebhookConfiguration of dapr-token-injector",
+        ),
+        (
+            [{"metadata": {"name": "x"}, "webhooks": [{"name": "inject.dapr-token-injector.svc.example.com"}]}],
             "there is no MutatingWebhookConfiguration of dapr-token-injector",
         ),
         ([webhook_configuration("Ignore")], "the webhook did not answer (failurePolicy Ignore), or the selectors in"),

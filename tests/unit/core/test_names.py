@@ -36,6 +36,11 @@ def test_paths_are_those_of_the_webhook_configurations() -> None:
     assert (names.MUTATE_PATH, names.MUTATE_DEFAULT_PATH, names.WARN_PATH) == ("/mutate", "/mutate/default", "/warn")
 
 
+def test_entry_whose_name_contains_ours_is_not_ours() -> None:
+    assert names.is_own_entry("inject-2.dapr-token-injector.svc")
+    assert not names.is_own_entry("inject.dapr-token-injector.svc.example.com")
+
+
 def test_audit_keys_are_valid_for_the_api_server() -> None:
     keys = [value for name, value in vars(names).items() if name.startswith("AUDIT_")]
 
