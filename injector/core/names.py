@@ -40,7 +40,7 @@ APP_NAME_LABEL: Final = "app.kubernetes.io/name"
 APP_VERSION_LABEL: Final = "app.kubernetes.io/version"
 # --- labels and annotations of Secrets of ours, and of templates that we restart ---
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
-MANAGER: Final = "dapr-token-injector"
+MANAGER: Final = "dapr-token-injector"  # also of fields
 # Deployment, Service, and MutatingWebhookConfiguration of each group of replicas: docs/decisions/0039-two-entries.md.
 GROUPS: Final = (MANAGER, f"{MANAGER}-2")
 # Names of entries in webhook configurations, `<purpose>.dapr-token-injector.svc`, end with it. They never change.

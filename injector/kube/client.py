@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 import aiohttp
 import msgspec
 
+from injector.core import names
 from injector.kube import api_messages, confirm, kubeconfig, lists
 from injector.kube.backoff import Backoff, retry_seconds
 from injector.kube.errors import GoneError, UnavailableError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from injector.kube.lists import Kept, Read, T
     from injector.kube.resources import Objects
 
-FIELD_MANAGER: Final = "dapr-token-injector"
 # Objects of a list in one answer, as in client-go.
 PAGE: Final = 500
 # A million objects. The API server supports 150,000 Pods.
@@ -196,7 +196,7 @@ class Api(Transport):
         body: Object,
         namespace: str | None = None,
         *,
-        manager: str = FIELD_MANAGER,
+        manager: str = names.MANAGER,
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Object:
         """Apply on the server side and take over the fields in `body` from other managers."""
@@ -310,7 +310,7 @@ def _change(
     *,
     dry_run: bool = False,
     before: Object | None = None,
-    manager: str = FIELD_MANAGER,
+    manager: str = names.MANAGER,
 ) -> Request:
     """Return the request of a write; for a Secret, no error message quotes a part of its values."""
     resource, namespace, name = expected.resource, expected.namespace, expected.name
