@@ -64,6 +64,11 @@ SIDECAR: Final = "daprd"
 API_TOKEN_ENV: Final = "DAPR_API_TOKEN"
 APP_TOKEN_ENV: Final = "APP_API_TOKEN"
 TOKEN_VARIABLES: Final = (API_TOKEN_ENV, APP_TOKEN_ENV)
+# The annotations that request a variable: the Secret's name, and its key.
+REQUESTS: Final = {
+    API_TOKEN_ENV: (API_TOKEN_SECRET, API_TOKEN_KEY),
+    APP_TOKEN_ENV: (APP_TOKEN_SECRET, APP_TOKEN_KEY),
+}
 # The HTTP header and gRPC metadata that carries either token:
 # https://github.com/dapr/dapr/blob/v1.16.0/pkg/security/consts/consts.go
 API_TOKEN_HEADER: Final = "dapr-api-token"

@@ -376,9 +376,8 @@ class _PlanBuilder:
         if len(self.problems) == names.MAX_WORDED_PROBLEMS:
             self.more_problems += 1
         else:
-            annotation = names.API_TOKEN_SECRET if variable == names.API_TOKEN_ENV else names.APP_TOKEN_SECRET
             where = warning(f"variable {variable} of container {place.container}")
-            self.problems.append(forbidden(where, annotation, ref.name, self.allowed_secrets))
+            self.problems.append(forbidden(where, names.REQUESTS[variable][0], ref.name, self.allowed_secrets))
 
 
 _MAY_BE_EMPTY: Final = "may expand to an empty token, which turns authentication off"

@@ -256,7 +256,7 @@ def _uses(each: Object, identity: Identity, seen: template.Workload, ordinals: O
 
 def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str, bool]]:
     for variable, wanted in view.request.wanted if view.request is not None else ():
-        name, key = _ANNOTATIONS[variable]
+        name, key = names.REQUESTS[variable]
         yield wanted, view.annotation(key if key in view.raw_annotations else name), name, False
     for _, taken in view.from_dapr:
         yield taken, view.annotation(names.DAPR_ENV_FROM_SECRET), names.DAPR_ENV_FROM_SECRET, False
@@ -269,8 +269,3 @@ def _wanted(view: template.TemplateView) -> Iterator[tuple[TokenRef, Path, str, 
 
 
 _REQUESTS: Final = frozenset(names.REQUEST_ANNOTATIONS)
-# The annotations that request a variable: the Secret's name, and its key.
-_ANNOTATIONS: Final = {
-    names.API_TOKEN_ENV: (names.API_TOKEN_SECRET, names.API_TOKEN_KEY),
-    names.APP_TOKEN_ENV: (names.APP_TOKEN_SECRET, names.APP_TOKEN_KEY),
-}

@@ -342,16 +342,10 @@ def missing_requests(pod: Object) -> Iterator[tuple[str, str, str]]:
         return
     annotations = pod["metadata"].get("annotations") or {}
     sealed = sealed_references(pod)
-    for variable, secret_annotation, key_annotation in _REQUESTS:
+    for variable, (secret_annotation, key_annotation) in names.REQUESTS.items():
         name = str(annotations.get(secret_annotation) or "").strip()
         if name and any(not _has_value(one, variable, sealed) for one in sidecars(pod)):
             yield variable, name, str(annotations.get(key_annotation) or "").strip()
-
-
-_REQUESTS: Final = (
-    (names.API_TOKEN_ENV, names.API_TOKEN_SECRET, names.API_TOKEN_KEY),
-    (names.APP_TOKEN_ENV, names.APP_TOKEN_SECRET, names.APP_TOKEN_KEY),
-)
 
 
 def requests_sidecar(pod: Object) -> bool:
