@@ -63,7 +63,7 @@ class SkipReason(StrEnum):
 
 
 ADVICE: Final[Mapping[SkipReason, str]] = {
-    SkipReason.PAUSED: "the Deployment is paused; resume it, then run this again with --resume",
+    SkipReason.PAUSED: "the Deployment is paused; resume it",
     SkipReason.ON_DELETE: "its update strategy is OnDelete; delete its Pods yourself",
     SkipReason.PARTITION: "these Pods are below its partition; lower it",
     SkipReason.JOB: "the template of a Job cannot change; wait until it ends, or create it again",
@@ -270,11 +270,17 @@ _UNFINISHED: Final = frozenset(State) - {State.UP_TO_DATE, State.STARTED, State.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One workload: its state, why, and the names of its Pods that have not the current token."""
+    """One workload: its state, why, and the names of its Pods that have not the current token.
+
+    `skip_reason`: why Pods keep what they have, if the message is about that. `is_cancelled`: a restart by time does
+    not continue.
+    """
 
     ref: Ref
     state: State
     message: str = ""
+    skip_reason: SkipReason | None = None
+    is_cancelled: bool = False
     outdated: tuple[str, ...] = ()
     uncertain: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -584,7 +590,7 @@ def _initial(action: PlannedAction, *, restart: bool) -> Progress:
     )
     match action.action:
         case Action.SKIP:
-            return replace(found, state=State.SKIPPED, message=_advice(action.skip_reason))
+            return _skipped(found, State.SKIPPED, action.skip_reason)
         case Action.NOTHING if action.uncertain:
             return replace(found, state=State.UNCERTAIN, message=UNCERTAIN)
         case Action.NOTHING:
@@ -593,11 +599,12 @@ def _initial(action: PlannedAction, *, restart: bool) -> Progress:
             return found
 
 
-UNCERTAIN: Final = "started within the tolerances of clocks and caches; restart with --include-uncertain"
+UNCERTAIN: Final = "started within the tolerances of clocks and caches"
 
 
-def _advice(reason: SkipReason | None) -> str:
-    return "" if reason is None else f"{reason}: {ADVICE[reason]}"
+def _skipped(progress: Progress, state: State, reason: SkipReason | None, prefix: str = "") -> Progress:
+    message = "" if reason is None else f"{prefix}{reason}: {ADVICE[reason]}"
+    return replace(progress, state=state, message=message, skip_reason=reason)
 
 
 def progress_of(
@@ -642,18 +649,18 @@ def progress_of(
             return replace(now, state=State.NOT_INJECTED, message=message)
     is_moving = any(not is_below_partition(pod, workload) for pod in old)
     if not is_moving and workload.rollout_complete:
-        return replace(now, state=State.READY, message=_advice(action.skip_reason) if old else "")
+        return _skipped(now, State.READY, action.skip_reason if old else None)
+    if workload.skip_reason is not None:
+        return _skipped(now, State.FAILED, workload.skip_reason, "changed during the rollout: ")
     failure = _failure_of(action, workload)
     if failure:
         return replace(now, state=State.FAILED, message=failure)
     is_cancelled = action.restart_at is not None and workload.rollout_complete
-    return replace(now, message=CANCELLED) if is_cancelled else now
+    return replace(now, message=CANCELLED, is_cancelled=True) if is_cancelled else now
 
 
 def _failure_of(action: PlannedAction, workload: Workload) -> str:
     """Return why the restart cannot become complete; empty if it may."""
-    if workload.skip_reason is not None:
-        return f"changed during the rollout: {_advice(workload.skip_reason)}"
     is_marked = all(workload.restarted_for.get(name) == value for name, value in action.marks.items())
     if action.action is Action.RESTART and workload.rollout_complete and not is_marked:
         # The owner of the template removed the annotation, and the rollout went back to the old Pods.
@@ -663,7 +670,7 @@ def _failure_of(action: PlannedAction, workload: Workload) -> str:
     return workload.failure
 
 
-CANCELLED: Final = "its template changed, which cancels the restart; continue with --resume"
+CANCELLED: Final = "its template changed, which cancels the restart"
 DELETED: Final = "it was deleted"
 BROKEN_SEAL: Final = "its seal was changed; `dapr-token-injector status` shows what is wrong"
 

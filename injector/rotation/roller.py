@@ -223,7 +223,8 @@ class Roller:
             if error is None:
                 kept.append(action)
             else:
-                self._set(replace(self.progress[action.ref], state=State.FAILED, message=str(error)))
+                failed = replace(self.progress[action.ref], state=State.FAILED, message=str(error), is_cancelled=False)
+                self._set(failed)
         return kept
 
     def _set(self, progress: Progress) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from injector.cli.secret.progress import some
+from injector.cli.secret.progress import message_of, some
 from injector.core.rollout import State
 from injector.words import counted
 
@@ -60,7 +60,7 @@ def as_json(outcome: Outcome, options: RotationOptions) -> dict[str, object]:
                 "namespace": one.ref.namespace,
                 "name": one.ref.name,
                 "state": one.state.value,
-                "message": one.message,
+                "message": message_of(one),
                 "outdated": list(one.outdated),
                 "uncertain": list(one.uncertain),
                 "open": list(one.missing),

@@ -10,7 +10,7 @@ import click
 
 from injector.cli.output import is_terminal, live_display, table
 from injector.core.messages import listed
-from injector.core.rollout import State
+from injector.core.rollout import SkipReason, State
 from injector.words import escaped
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Table:
         self._shown[progress.ref] = progress
         is_news = before is None or (before.state, before.message) != (progress.state, progress.message)
         if self._live is None and is_news and progress.state in _REPORTED_STATES:
-            click.echo(f"{progress.ref}: {progress.state}{_in_brackets(progress.message)}", err=True)
+            click.echo(f"{progress.ref}: {progress.state}{_in_brackets(message_of(progress))}", err=True)
 
     def note(self, line: str) -> None:
         """Print a line above the table."""
@@ -91,9 +91,18 @@ def lines(progress: Iterable[Progress]) -> Iterator[str]:
     yield from table(rows)
 
 
+def message_of(one: Progress) -> str:
+    """Return why a workload is in its state, with the option that continues."""
+    if one.state is State.UNCERTAIN:
+        return f"{one.message}; restart with --include-uncertain"
+    if one.skip_reason is SkipReason.PAUSED:
+        return f"{one.message}, then run this again with --resume"
+    return f"{one.message}; continue with --resume" if one.is_cancelled else one.message
+
+
 def _rest(one: Progress) -> str:
     pods = {"outdated": one.outdated, "uncertain": one.uncertain, "without a token": one.missing}
-    parts = [one.message, *(f"{word}: {some(found)}" for word, found in pods.items() if found)]
+    parts = [message_of(one), *(f"{word}: {some(found)}" for word, found in pods.items() if found)]
     return "; ".join(part for part in parts if part)
 
 

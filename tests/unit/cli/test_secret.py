@@ -10,8 +10,18 @@ import yaml  # type: ignore[import-untyped] # it brings no types
 from rich.console import Console
 
 from injector.cli.main import main
-from injector.cli.secret.progress import Table, lines, live_rows
-from injector.core.rollout import Progress, Ref, State
+from injector.cli.secret.progress import Table, lines, live_rows, message_of
+from injector.core.rollout import (
+    CANCELLED,
+    UNCERTAIN,
+    Action,
+    PlannedAction,
+    Progress,
+    Ref,
+    SkipReason,
+    State,
+    initial_progress,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -257,3 +267,28 @@ def test_rows_of_the_live_table_are_not_made_at_each_change(monkeypatch: pytest.
                 table.show(Progress(ref=CountedRef("Deployment", "shop", f"w{number}"), state=state))
     # Four times a second and at the end; each of them at each change would be 3 * count * count.
     assert count <= CountedRef.made <= 100 * count
+
+
+@pytest.mark.parametrize(
+    ("progress", "message"),
+    [
+        (
+            Progress(ref=WEB, state=State.UNCERTAIN, message=UNCERTAIN),
+            "started within the tolerances of clocks and caches; restart with --include-uncertain",
+        ),
+        (
+            Progress(ref=WEB, state=State.RESTARTING, message=CANCELLED, is_cancelled=True),
+            "its template changed, which cancels the restart; continue with --resume",
+        ),
+        (Progress(ref=WEB, state=State.FAILED, message="x"), "x"),
+    ],
+)
+def test_message_of_a_workload_names_the_option_that_continues(progress: Progress, message: str) -> None:
+    assert message_of(progress) == message
+
+
+def test_paused_workload_is_restarted_by_another_run() -> None:
+    paused = PlannedAction(ref=WEB, action=Action.SKIP, skip_reason=SkipReason.PAUSED)
+    assert message_of(initial_progress([paused])[WEB]) == (
+        "paused: the Deployment is paused; resume it, then run this again with --resume"
+    )

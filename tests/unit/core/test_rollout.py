@@ -700,7 +700,15 @@ def test_progress_of_a_plan_follows_from_its_action(
         note="note",
     )
     assert initial_progress([planned]) == {
-        WEB: Progress(ref=WEB, state=state, message=message, outdated=("o",), uncertain=uncertain, missing=("m",))
+        WEB: Progress(
+            ref=WEB,
+            state=state,
+            message=message,
+            skip_reason=reason,
+            outdated=("o",),
+            uncertain=uncertain,
+            missing=("m",),
+        )
     }
     assert initial_progress([planned], restart=False)[WEB].state is state_without_restart
 
