@@ -11,6 +11,7 @@ import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from injector.core.ownership import SecretKey, SecretRef, managed_by
@@ -45,11 +46,40 @@ if TYPE_CHECKING:
 # Makes a token for each Secret; called once, after every check.
 Mint: TypeAlias = Callable[["Api", Sequence[SecretRef]], Awaitable[Mapping[SecretRef, "MintedToken"]]]
 
-__all__ = ["Listener", "Mint", "Outcome", "Pace", "RotationError", "RotationOptions", "Rotator", "SupersededError"]
+__all__ = [
+    "Listener",
+    "Mint",
+    "Outcome",
+    "Pace",
+    "RotationError",
+    "RotationOptions",
+    "RotationProblem",
+    "Rotator",
+    "SupersededError",
+]
+
+
+class RotationProblem(Enum):
+    """Why a rotation cannot begin."""
+
+    MISSING = "missing"
+    NO_SECRETS = "no-secrets"
+    NO_KEY = "no-key"
+    UNKNOWN_CHANGE = "unknown-change"
+    IMMUTABLE = "immutable"
+    MANAGED = "managed"
 
 
 class RotationError(Exception):
-    """The rotation cannot begin: nothing was written."""
+    """The rotation cannot begin: nothing was written. `owner`: the tool that manages the Secret."""
+
+    def __init__(
+        self, problem: RotationProblem, message: str, ref: SecretRef | None = None, owner: SecretManager | None = None
+    ) -> None:
+        super().__init__(message)
+        self.problem = problem
+        self.ref = ref
+        self.owner = owner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,11 +234,11 @@ class Rotator:
             self._check(secret)
         if missing and not self._options.skip_missing:
             ref = missing[0]
-            raise RotationError(f"Secret {ref} does not exist; create it with: secret create {ref}")
+            raise RotationError(RotationProblem.MISSING, f"Secret {ref} does not exist", ref)
         if not found:
             wanted = sorted({ref.name for ref in self._options.secrets})
             why = "all are managed by another tool" if self._skipped else f"no namespace has {' or '.join(wanted)}"
-            raise RotationError(f"no Secret to rotate: {why}")
+            raise RotationError(RotationProblem.NO_SECRETS, f"no Secret to rotate: {why}")
         if missing:
             self._listener.missing(missing)
         return found
@@ -217,14 +247,15 @@ class Rotator:
         key = self._options.key
         if key not in secret.keys:
             other = counted(len(secret.keys), "other key")
-            raise RotationError(f"Secret {secret.ref} has no key {key} but {other}; name one with --key")
+            message = f"Secret {secret.ref} has no key {key} but {other}"
+            raise RotationError(RotationProblem.NO_KEY, message, secret.ref)
         if self._options.resume:
             if revision_of(secret, key).id is None:
-                raise RotationError(
-                    f"Secret {secret.ref} does not show when its data changed (no managed fields); omit --resume"
-                )
+                message = f"Secret {secret.ref} does not show when its data changed (no managed fields)"
+                raise RotationError(RotationProblem.UNKNOWN_CHANGE, message, secret.ref)
         elif secret.immutable:
-            raise RotationError(f"Secret {secret.ref} is immutable; create one with another name and use that")
+            message = f"Secret {secret.ref} is immutable; create one with another name and use that"
+            raise RotationError(RotationProblem.IMMUTABLE, message, secret.ref)
 
     def _check_owners(self, found: Mapping[SecretRef, _Found]) -> None:
         for ref, one in found.items():
@@ -232,10 +263,8 @@ class Rotator:
             if owner is None:
                 continue
             if not self._options.force:
-                raise RotationError(
-                    f"Secret {ref} is managed by {owner.name} ({owner.sign}): rotate it there, then restart with "
-                    "--resume; --force writes it anyway"
-                )
+                message = f"Secret {ref} is managed by {owner.name} ({owner.sign})"
+                raise RotationError(RotationProblem.MANAGED, message, ref, owner)
             after = manifests.updated_secret(one.object, self._options.key, minting.PLACEHOLDER)
             self._listener.overrides_owner(ref, owner, _changes(one.object["metadata"], after["metadata"]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,7 +19,7 @@ from injector.cli.signals import interrupt_on_termination
 from injector.cli.token.options import Minter, supplied_token
 from injector.cli.token.source import TokenOption
 from injector.core.rollout import State
-from injector.rotation.rotator import Pace, RotationError, RotationOptions, Rotator, SupersededError
+from injector.rotation.rotator import Pace, RotationError, RotationOptions, RotationProblem, Rotator, SupersededError
 from injector.words import counted
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class RotationRun:
         try:
             outcome = connection.run(self.connect, work)
         except RotationError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(f"{error}{_ADVICE.get(error.problem, '').format(error.ref)}") from None
         except SupersededError as error:
             raise click.ClickException(f"{error}; {self._continuation(started, table)}") from None
         except click.ClickException as error:
@@ -218,6 +218,14 @@ class RotationRun:
             if pods:
                 what = one if len(pods) == 1 else many
                 click.echo(f"{counted(len(pods), 'Pod')} that {what}; {verb}: {self._resume_command(*flags)}")
+
+
+_ADVICE: Final = {
+    RotationProblem.MISSING: "; create it with: dapr-token-injector secret create {}",
+    RotationProblem.NO_KEY: "; name one with --key",
+    RotationProblem.UNKNOWN_CHANGE: "; omit --resume",
+    RotationProblem.MANAGED: ": rotate it there, then restart with --resume; --force writes it anyway",
+}
 
 
 def _mint_of(options: Mapping[str, Any], supplied: MintedToken | None) -> Mint:

@@ -141,6 +141,38 @@ def test_resume_is_blocked_by_the_same_check(server: ApiServer, capsys: Capture)
     assert written_calls(server) == []
 
 
+@pytest.mark.parametrize(
+    ("flags", "more", "message"),
+    [
+        (["a/none"], {}, "Secret a/none does not exist; create it with: dapr-token-injector secret create a/none"),
+        (["shop/s", "--key", "x"], {}, "Secret shop/s has no key x but 1 other key; name one with --key"),
+        (["shop/s"], {"immutable": True}, "Secret shop/s is immutable; create one with another name and use that"),
+        (
+            ["shop/s", "--restart", "--resume"],
+            {"metadata": {"namespace": "shop", "name": "s"}},
+            "Secret shop/s does not show when its data changed (no managed fields); omit --resume",
+        ),
+        (
+            ["shop/s"],
+            {"metadata": secret("s", **{"reconcile.external-secrets.io/managed": "true"})["metadata"]},
+            (
+                "Secret shop/s is managed by External Secrets Operator (it has the label "
+                "reconcile.external-secrets.io/managed): rotate it there, then restart with --resume; --force writes "
+                "it anyway"
+            ),
+        ),
+    ],
+)
+def test_refused_rotation_names_the_option_that_helps(
+    server: ApiServer, capsys: Capture, flags: list[str], more: Json, message: str
+) -> None:
+    server.put("namespaces", namespace("a"))
+    server.objects["secrets", "shop", "s"].update(more)
+    assert run(server, "rotate", *flags) == 2
+    assert capsys.readouterr().err == f"Error: {message}\n"
+    assert written_calls(server) == []
+
+
 def test_shadow_mode_is_named_as_the_cause(server: ApiServer, capsys: Capture) -> None:
     put_workload(server, "web")
     server.admitted = lambda found: found
