@@ -613,6 +613,7 @@ def progress_of(
     pods: Sequence[PodUsage],
     revisions: Mapping[SecretKey, SecretRevision],
     expected: Mapping[SecretKey, Collection[str]],
+    late_after: float | None = None,
 ) -> Progress:
     """Return the progress of a workload whose restart was started.
 
@@ -622,6 +623,7 @@ def progress_of(
         pods: All Pods of the workload that are not ending.
         revisions: The current values.
         expected: Per key, the containers of a new Pod that must have a reference to it that is not optional.
+        late_after: The seconds that the restart had, if they are over.
 
     Returns:
         `ready` when every new Pod has the reference in every expected container and no Pod that the rollout reaches
@@ -655,8 +657,15 @@ def progress_of(
     failure = _failure_of(action, workload)
     if failure:
         return replace(now, state=State.FAILED, message=failure)
-    is_cancelled = action.restart_at is not None and workload.rollout_complete
-    return replace(now, message=CANCELLED, is_cancelled=True) if is_cancelled else now
+    if action.restart_at is not None and workload.rollout_complete:
+        now = replace(now, message=CANCELLED, is_cancelled=True)
+    if late_after is None:
+        return now
+    message = f"not ready within {late_after:g} s" + (f": {now.message}" if now.message else "")
+    if workload.restarted_by and workload.rollout_complete:  # still, with the Pods that it had: it was not restarted
+        tool = workload.restarted_by
+        message = f"{tool} should restart it and has not within {late_after:g} s; see the log of {tool}"
+    return replace(now, state=State.FAILED, message=message)
 
 
 def _failure_of(action: PlannedAction, workload: Workload) -> str:

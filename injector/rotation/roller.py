@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from injector.core.ownership import SecretKey
-    from injector.core.rollout import PodUsage, Ref, SecretRevision, Workload
+    from injector.core.rollout import PodUsage, Ref, SecretRevision
     from injector.kube.client import Api
     from injector.rotation.admission import Admission
     from injector.rotation.observe import Observed, Owners
@@ -167,7 +167,9 @@ class Roller:
                 pods[pod.workload].append(pod)
         for action in planned:
             ref = action.ref
-            self._set(self._progress_of(action, seen.workloads.get(ref), pods[ref], is_late=ref in late))
+            expected = self._admissions[ref].expected if ref in self._admissions else {}
+            late_after = self._pace.timeout if ref in late else None
+            self._set(progress_of(action, seen.workloads.get(ref), pods[ref], self._revisions, expected, late_after))
         return seen
 
     async def _observe(self, restarting: Sequence[Ref], seen: Observed) -> Observed:
@@ -185,28 +187,6 @@ class Roller:
         elsewhere = tuple(pod for pod in seen.pods if pod.namespace not in namespaces)
         here = tuple(pod for pod in now.pods if pod.workload in workloads)
         return replace(seen, workloads=workloads, pods=elsewhere + here)
-
-    def _progress_of(
-        self, action: PlannedAction, workload: Workload | None, pods: Sequence[PodUsage], *, is_late: bool
-    ) -> Progress:
-        admission = self._admissions.get(action.ref)
-        progress = progress_of(
-            action,
-            workload,
-            pods,
-            self._revisions,
-            {} if admission is None else admission.expected,
-        )
-        if is_late and progress.state is State.RESTARTING:
-            message = f"not ready within {self._pace.timeout:g} s"
-            # Still complete, with the Pods that it had: nothing has restarted it.
-            if workload is not None and workload.restarted_by and workload.rollout_complete:
-                tool = workload.restarted_by
-                message = f"{tool} should restart it and has not within {self._pace.timeout:g} s; see the log of {tool}"
-            elif progress.message:
-                message += f": {progress.message}"
-            return replace(progress, state=State.FAILED, message=message)
-        return progress
 
     async def _with_planned_secrets(self, actions: Sequence[PlannedAction]) -> list[PlannedAction]:
         """Return the actions whose Secrets hold the tokens that they were planned for; the others have failed."""

@@ -860,5 +860,25 @@ def test_rollout_past_its_progress_deadline_has_failed() -> None:
     assert progress(stuck, pod()) == Progress(ref=WEB, state=State.FAILED, message="deadline", outdated=("web-1",))
 
 
+MOVING = Workload(ref=WEB, restarted_for=MARK, rollout_complete=False)
+RELOADED = Workload(ref=WEB, restarted_for=MARK, restarted_by="Reloader")
+
+
+@pytest.mark.parametrize(
+    ("workload", "state", "message"),
+    [
+        (MOVING, State.FAILED, "not ready within 1.5 s"),
+        (replace(MOVING, trouble="no room"), State.FAILED, "not ready within 1.5 s: no room"),
+        (RELOADED, State.FAILED, "Reloader should restart it and has not within 1.5 s; see the log of Reloader"),
+        (replace(RELOADED, rollout_complete=False), State.FAILED, "not ready within 1.5 s"),
+        (replace(MOVING, failure="deadline"), State.FAILED, "deadline"),
+        (None, State.READY, DELETED),
+    ],
+)
+def test_restart_that_is_not_ready_in_time_has_failed(workload: Workload | None, state: State, message: str) -> None:
+    late = progress_of(replace(RESTART, note=""), workload, [pod()], REVISIONS, EXPECTED, late_after=1.5)
+    assert (late.state, late.message) == (state, message)
+
+
 def test_object_prints_as_kind_namespace_and_name() -> None:
     assert str(WEB) == "Deployment shop/web"
