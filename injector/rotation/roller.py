@@ -30,14 +30,16 @@ from injector.times import rfc3339
 from injector.tokens.decode import token_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from injector.core.ownership import SecretKey
     from injector.core.rollout import PodUsage, Ref, SecretRevision
     from injector.kube.client import Api
+    from injector.kube.watch import Clock
     from injector.rotation.admission import Admission
     from injector.rotation.observe import Observed, Owners
 
+    Sleep: TypeAlias = Callable[[float], Awaitable[None]]
     Plan: TypeAlias = Callable[[Observed], Sequence[PlannedAction]]
 
 
@@ -65,7 +67,7 @@ class SupersededError(Exception):
 class Roller:
     """Restarts the workloads of one run; `progress` is where each of them is."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - collaborators
         self,
         api: Api,
         revisions: Mapping[SecretKey, SecretRevision],
@@ -73,6 +75,9 @@ class Roller:
         pace: Pace,
         report: Callable[[Progress], None],
         owners: Owners,
+        *,
+        clock: Clock = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.progress: dict[Ref, Progress] = {}
         self._api = api
@@ -81,6 +86,8 @@ class Roller:
         self._admissions = admissions
         self._pace = pace
         self._report = report
+        self._clock = clock
+        self._sleep = sleep
         self._begun: dict[Ref, _Begun] = {}
 
     async def roll(self, seen: Observed, plan: Plan, *, wait: bool) -> None:
@@ -112,7 +119,7 @@ class Roller:
             if self._in_state(State.NOT_INJECTED) and not self._pace.keep_going:
                 break
             if len(self._in_state(State.RESTARTING)) == len(restarting):
-                await asyncio.sleep(self._pace.interval)
+                await self._sleep(self._pace.interval)
         first = {ref.namespace: ref for ref in reversed(self._in_state(*_FAILED))}
         for ref in self._in_state(State.PLANNED):
             failed = first.get(ref.namespace) or next(iter(first.values()))
@@ -147,13 +154,13 @@ class Roller:
             except NotFoundError:  # deleted since it was planned: nothing is left to restart
                 self._set(Progress(ref=action.ref, state=State.READY, message=DELETED))
                 continue
-            self._begun[action.ref] = _Begun(action, time.monotonic())
+            self._begun[action.ref] = _Begun(action, self._clock())
             self._set(replace(self.progress[action.ref], state=state, message=action.note))
 
     async def _look(self, restarting: Sequence[Ref], seen: Observed) -> Observed:
         """Take one look at the cluster, and return what is observed now."""
         begun = [self._begun[ref] for ref in restarting]
-        late = {one.action.ref for one in begun if time.monotonic() >= one.at + self._pace.timeout}
+        late = {one.action.ref for one in begun if self._clock() >= one.at + self._pace.timeout}
         try:
             planned = await self._with_planned_secrets([one.action for one in begun])
             seen = await self._observe(restarting, seen)

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from injector.core.ownership import SecretManager, TokenSecret
     from injector.core.rollout import PlannedAction, PodUsage, Ref
     from injector.kube.client import Api
+    from injector.kube.watch import Clock
     from injector.rotation.admission import Admission
+    from injector.rotation.roller import Sleep
     from injector.tokens.minting import MintedToken
 
 # Makes a token for each Secret; called once, after every check.
@@ -167,12 +169,23 @@ class _Found:
 class Rotator:
     """One rotation. `written`: the Secrets that have another token already, also when `run` raised an error."""
 
-    def __init__(self, api: Api, options: RotationOptions, listener: Listener, mint: Mint) -> None:
+    def __init__(
+        self,
+        api: Api,
+        options: RotationOptions,
+        listener: Listener,
+        mint: Mint,
+        *,
+        clock: Clock = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
         self.written: list[SecretRef] = []
         self._api = api
         self._options = options
         self._listener = listener
         self._mint = mint
+        self._clock = clock
+        self._sleep = sleep
         self._owners = Owners(api)
         self._keys: tuple[SecretKey, ...] = ()
         self._skipped: list[SecretRef] = []
@@ -308,7 +321,7 @@ class Rotator:
         options = self._options
         revisions = self._revisions(now)
         if self.written and options.restart:
-            await asyncio.sleep(options.propagation_delay)
+            await self._sleep(options.propagation_delay)
         seen = await self._observe()
         actions = self._plan(revisions, seen)
         if not options.restart:
@@ -317,7 +330,16 @@ class Rotator:
         late = [action for action in actions if action.ref not in admissions]
         admissions = {**admissions, **await self._admissions(late, seen)}
         problems = _problems(late, admissions)
-        roller = Roller(self._api, revisions, admissions, options.pace, self._listener.progressed, self._owners)
+        roller = Roller(
+            self._api,
+            revisions,
+            admissions,
+            options.pace,
+            self._listener.progressed,
+            self._owners,
+            clock=self._clock,
+            sleep=self._sleep,
+        )
         await roller.roll(seen.without(problems), functools.partial(self._plan, revisions), wait=options.wait)
         progress = {**roller.progress, **problems}
         if options.revoke:
@@ -346,7 +368,7 @@ class Rotator:
         self, revisions: Mapping[SecretKey, SecretRevision], restarted: Mapping[Ref, Progress]
     ) -> Observed:
         """Wait until no Pod may hold a previous token or is open, as long as some are ending or being replaced."""
-        deadline = time.monotonic() + self._options.pace.timeout
+        deadline = self._clock() + self._options.pace.timeout
         reported: tuple[PodUsage, ...] = ()
         stale = set(restarted)
         while True:
@@ -363,9 +385,9 @@ class Rotator:
                 reported = holding
             actions = plan(revisions, seen.workloads, left, include_uncertain=True)
             is_moving = any(pod.is_ending for pod in left) or any(one.action is Action.WAIT for one in actions)
-            if not left or not is_moving or time.monotonic() >= deadline:
+            if not left or not is_moving or self._clock() >= deadline:
                 return seen
-            await asyncio.sleep(self._options.pace.interval)
+            await self._sleep(self._options.pace.interval)
 
 
 # Later than any Pod's start, and before the last year that a time can have.

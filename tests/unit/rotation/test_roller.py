@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 KEY = SecretKey("shop", "s", "token")
-PACE = Pace(max_concurrent_per_namespace=4, timeout=60, interval=0)
+PACE = Pace(max_concurrent_per_namespace=4, timeout=60)
 
 
 @pytest.fixture
@@ -69,6 +69,11 @@ def roll(
 ) -> dict[str, Progress]:
     """Restart everything that uses the Secrets; the progress by the workload's name. `planned`: called in between."""
     progress: dict[str, Progress] = {}
+    seconds = 0.0
+
+    async def sleep(interval: float) -> None:
+        nonlocal seconds
+        seconds += interval
 
     async def work() -> None:
         async with await Api.from_kubeconfig(str(server.kubeconfig)) as api:
@@ -87,7 +92,7 @@ def roll(
             admissions = admission.assumed(actions, seen.pods)
             planned(actions)
             server.calls.clear()
-            roller = Roller(api, revisions, admissions, pace, report, owners)
+            roller = Roller(api, revisions, admissions, pace, report, owners, clock=lambda: seconds, sleep=sleep)
             try:
                 await roller.roll(seen, planned_for, wait=wait)
             finally:
@@ -148,7 +153,7 @@ def test_new_pod_without_the_token_ends_the_wait(server: ApiServer) -> None:
     # A wait for web1 would not end: its Pod is never replaced.
     patched = server.patched
     server.patched = lambda changed: patched(changed) if changed["metadata"]["name"] != "web1" else None
-    progress = roll(server, Pace(max_concurrent_per_namespace=2, timeout=10**6, interval=0))
+    progress = roll(server, Pace(max_concurrent_per_namespace=2, timeout=10**6))
     assert states(progress) == {
         "web0": State.READY,
         "web1": State.RESTARTING,
@@ -162,7 +167,7 @@ def test_pod_that_is_not_replaced_in_time_fails_its_workload(server: ApiServer) 
     put_workloads(server, 2)
     condition = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
     server.objects["deployments", "shop", "web0"]["status"]["conditions"] = [condition]
-    progress = roll(server, Pace(timeout=0, interval=0))
+    progress = roll(server, Pace(timeout=0))
     assert states(progress) == {"web0": State.FAILED, "web1": State.NOT_STARTED}
     assert progress["web0"].message == "not ready within 0 s: exceeded quota: small"
     assert progress["web0"].outdated == ("web0-1-1",)
@@ -225,7 +230,7 @@ def test_roll_fails_when_the_api_server_is_away_at_the_deadline(server: ApiServe
     put_workloads(server, 1)
     server.patched = lambda _: server.refusals.append(Refusal("GET .*/pods", 503, "away"))
     with pytest.raises(UnavailableError, match="cannot list pods"):
-        roll(server, Pace(timeout=0, interval=0))
+        roll(server, Pace(timeout=0))
 
 
 @pytest.mark.parametrize("injects", [True, False])
@@ -285,8 +290,8 @@ def test_killed_and_resumed_roll_restarts_each_workload_once(server: ApiServer, 
             raise KilledError
 
     with pytest.raises(KilledError):
-        roll(server, Pace(max_concurrent_per_namespace=2, timeout=60, interval=0), report=kill)
-    progress = roll(server, Pace(max_concurrent_per_namespace=2, timeout=60, interval=0))
+        roll(server, Pace(max_concurrent_per_namespace=2, timeout=60), report=kill)
+    progress = roll(server, Pace(max_concurrent_per_namespace=2, timeout=60))
     assert sorted(controllers.restarted) == [f"web{number}" for number in range(count)]
     assert set(states(progress).values()) <= {State.READY, State.UP_TO_DATE}
 
@@ -350,7 +355,7 @@ def test_restarts_of_all_namespaces_share_a_budget(server: ApiServer, total: int
         (running.add if progress.state is State.RESTARTING else running.discard)(progress.ref)
         highest = max(highest, len(running))
 
-    pace = Pace(max_concurrent=total, max_concurrent_per_namespace=1, timeout=60, interval=0)
+    pace = Pace(max_concurrent=total, max_concurrent_per_namespace=1, timeout=60)
     assert set(states(roll(server, pace, report=report)).values()) == {State.READY}
     assert highest == most
     assert len(controllers.restarted) == 8
@@ -363,7 +368,7 @@ def test_failed_workload_stops_only_its_namespace_on_request(server: ApiServer, 
     patched = server.patched
     if make is pod:  # the Pods in a are never replaced
         server.patched = lambda changed: patched(changed) if changed["metadata"]["namespace"] != "a" else None
-    pace = Pace(max_concurrent=1, timeout=0.5, interval=0, keep_going=True)
+    pace = Pace(max_concurrent=1, timeout=30, keep_going=True)
     progress = roll(server, pace)
     failed = State.FAILED if make is pod else State.NOT_INJECTED
     ready = {f"{within}{number}": State.READY for within in "bc" for number in range(2)}
@@ -382,7 +387,7 @@ def test_secret_rotated_again_stops_only_its_namespace_on_request(server: ApiSer
         server.objects["secrets", "a", "s"]["metadata"]["annotations"]["dapr-token-injector/token-id"] = "later"
 
     server.patched = rotate_again
-    progress = roll(server, Pace(interval=0, keep_going=True))
+    progress = roll(server, Pace(keep_going=True))
     assert states(progress) == {
         "a0": State.FAILED,
         "a1": State.NOT_STARTED,
@@ -399,5 +404,5 @@ def test_secret_rotated_before_any_restart_stops_only_its_namespace(server: ApiS
     def rotate_again(_: Sequence[PlannedAction]) -> None:
         server.objects["secrets", "a", "s"]["metadata"]["annotations"]["dapr-token-injector/token-id"] = "later"
 
-    progress = roll(server, Pace(max_concurrent=1, interval=0, keep_going=True), planned=rotate_again)
+    progress = roll(server, Pace(max_concurrent=1, keep_going=True), planned=rotate_again)
     assert states(progress) == {"a0": State.FAILED, "b0": State.READY}
