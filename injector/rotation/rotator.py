@@ -124,8 +124,8 @@ class Listener(Protocol):
     def overrides_owner(self, ref: SecretRef, owner: SecretManager, changes: Sequence[str]) -> None:
         """`force` writes a Secret that another tool manages; `changes` are its labels and annotations that change."""
 
-    def wrote(self, ref: SecretRef, token_id: str) -> None:
-        """A Secret was written and has another token."""
+    def wrote(self, ref: SecretRef, token_id: str, left: int) -> None:
+        """A Secret was written and has another token; `left` Secrets are still to be written."""
 
     def progressed(self, progress: Progress) -> None:
         """The progress of one workload changed."""
@@ -167,7 +167,7 @@ class _Found:
 
 
 class Rotator:
-    """One rotation. `written`: the Secrets that have another token already, also when `run` raised an error."""
+    """One rotation."""
 
     def __init__(
         self,
@@ -179,7 +179,6 @@ class Rotator:
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self.written: list[SecretRef] = []
         self._api = api
         self._options = options
         self._listener = listener
@@ -189,11 +188,6 @@ class Rotator:
         self._owners = Owners(api)
         self._keys: tuple[SecretKey, ...] = ()
         self._skipped: list[SecretRef] = []
-
-    @property
-    def has_written_all(self) -> bool:
-        """Whether each Secret has another token."""
-        return 0 < len(self.written) == len(self._keys)
 
     async def run(self) -> Outcome:
         """Check, write, restart and wait, according to the options.
@@ -313,14 +307,13 @@ class Rotator:
             body = manifests.updated_secret(before, self._options.key, token)
             answer = await self._api.replace(SECRETS, body, ref.namespace, before=before)
             now[ref] = _Found(token_secret(answer), {})
-            self.written.append(ref)
-            self._listener.wrote(ref, token.id)
+            self._listener.wrote(ref, token.id, len(found) - len(now))
         return now
 
     async def _restart(self, now: Mapping[SecretRef, _Found], admissions: Mapping[Ref, Admission]) -> Outcome:
         options = self._options
         revisions = self._revisions(now)
-        if self.written and options.restart:
+        if options.restart and not options.resume:
             await self._sleep(options.propagation_delay)
         seen = await self._observe()
         actions = self._plan(revisions, seen)

@@ -129,47 +129,44 @@ class RotationRun:
     @interrupt_on_termination()
     def run(self) -> int:
         """Rotate and report."""
-        started: list[Rotator] = []
         table = _Printer()
 
         async def work(api: Api) -> Outcome:
             secrets = await secret_refs.resolve(api, self.options.secrets, self.selector)
             with table:
-                rotator = Rotator(api, replace(self.options, secrets=secrets), table, self.mint)
-                started.append(rotator)
-                return await rotator.run()
+                return await Rotator(api, replace(self.options, secrets=secrets), table, self.mint).run()
 
         try:
             outcome = connection.run(self.connect, work)
         except RotationError as error:
             raise click.ClickException(f"{error}{_ADVICE.get(error.problem, '').format(error.ref)}") from None
         except SupersededError as error:
-            raise click.ClickException(f"{error}; {self._continuation(started, table)}") from None
+            raise click.ClickException(f"{error}; {self._continuation(table)}") from None
         except click.ClickException as error:
-            has_begun = any(one.written for one in started) or table.in_state(State.RESTARTING)
-            advice = f"; {self._continuation(started, table)}" if has_begun else ""
+            has_begun = table.written or table.in_state(State.RESTARTING)
+            advice = f"; {self._continuation(table)}" if has_begun else ""
             raise click.ClickException(f"{error.message}{advice}") from None
         except KeyboardInterrupt:
             if not self.options.dry_run:
-                click.echo(f"interrupted; {self._continuation(started, table)}", err=True)
+                click.echo(f"interrupted; {self._continuation(table)}", err=True)
             raise
         self._report(outcome)
         is_fine = not outcome.is_blocked if self.options.dry_run else outcome.is_complete
         return Exit.FINE if is_fine else Exit.FINDINGS
 
-    def _continuation(self, started: Sequence[Rotator], table: Table) -> str:
+    def _continuation(self, table: _Printer) -> str:
         """Where the run ended, and how to continue.
 
         A write without an answer may have succeeded, so only repeating the whole run is safe.
         """
-        if self.options.resume or any(one.has_written_all for one in started):
+        if self.options.resume or table.has_written_all:
             parts = {
                 "failed": table.in_state(State.FAILED, State.NOT_INJECTED),
                 "restarting": table.in_state(State.RESTARTING),
             }
             at = "".join(f"{word}: {some(refs)}; " for word, refs in parts.items() if refs)
             return f"{at}continue with: {self._resume_command()}"
-        done = ", ".join(str(ref) for one in started for ref in one.written) or "none confirmed"
+        done = ", ".join(map(str, table.written)) or "none confirmed"
         return (
             f"Secrets with a new token: {done}; run the same command again, which writes a new token to each: "
             f"{explicit_options.command_line()}"
@@ -243,7 +240,12 @@ def _mint_of(options: Mapping[str, Any], supplied: MintedToken | None) -> Mint:
 
 
 class _Printer(Table):
-    """Reports a rotation on stderr, above the live table."""
+    """Reports a rotation on stderr, above the live table; `written` are the Secrets that have another token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[SecretRef] = []
+        self.has_written_all = False
 
     def left_out(self, ref: SecretRef, owner: SecretManager) -> None:
         self.note(f"Secret {ref} is managed by {owner.name} ({owner.sign}) and was left out")
@@ -256,7 +258,9 @@ class _Printer(Table):
         for line in changes:
             self.note(f"  {line}")
 
-    def wrote(self, ref: SecretRef, token_id: str) -> None:
+    def wrote(self, ref: SecretRef, token_id: str, left: int) -> None:
+        self.written.append(ref)
+        self.has_written_all = not left
         self.note(f"Secret {ref}: new token, id {token_id}")
 
     def progressed(self, progress: Progress) -> None:
